@@ -1,1 +1,10 @@
-//! stub
+//! What the records of the log mean.
+//!
+//! Start at [`fact`] (what a record says), then [`lifecycle`] (what may follow what), then [`fold`] (how facts become
+//! state). [`table`] is the one file that names sled; [`reads`] and [`history`] answer questions.
+//!
+//! This crate has no clock, no randomness and no network: times and offsets come with the facts, and the same facts
+//! give the same state, byte for byte.
+
+pub mod event;
+pub mod fact;

@@ -1,0 +1,479 @@
+//! A CloudEvent: from the bytes of a NATS message to its attributes, or the reason why it is none.
+//!
+//! Follows CloudEvents 1.0.2 (`spec.md`, `formats/json-format.md`, `bindings/nats-protocol-binding.md`) and is as
+//! tolerant as real producers need: see [`Mode::of`]. Start at [`CloudEvent::parse`].
+//!
+//! Never here: what an event causes. That is a matter of rules, which this crate does not know.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+/// The headers of a NATS message that can matter to a CloudEvent, in message order, names as they came.
+pub type Headers<'a> = [(&'a str, &'a str)];
+
+/// How the CloudEvent lies in its NATS message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The payload is the whole event, as JSON.
+    Structured,
+    /// Attributes are `ce-` headers, the payload is the data.
+    Binary,
+}
+
+impl Mode {
+    /// Tells the mode the way that serves both the specification and the producers that send no `Content-Type`.
+    ///
+    /// A structured content type decides; else a `ce-specversion` header means binary; else the payload has to be the
+    /// event.
+    #[must_use]
+    pub fn of(headers: &Headers<'_>) -> Mode {
+        if content_type(headers).is_some_and(is_structured) {
+            return Mode::Structured;
+        }
+        if headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("ce-specversion")) {
+            return Mode::Binary;
+        }
+        Mode::Structured
+    }
+}
+
+/// The attributes of a valid CloudEvent by which it is told apart, borrowed from its message where possible.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloudEvent<'a> {
+    /// `id`: with `source` it names one occurrence, in the producer's own opinion.
+    pub id: Cow<'a, str>,
+    /// `source`: a URI-reference, kept byte for byte.
+    pub source: Cow<'a, str>,
+    /// `type`.
+    pub kind: Cow<'a, str>,
+    /// `subject`; a missing one is the empty string.
+    pub subject: Cow<'a, str>,
+    /// `traceparent` of the distributed tracing extension, when there is one.
+    pub traceparent: Option<Cow<'a, str>>,
+}
+
+/// Why a message is no CloudEvent. The text is recorded with the message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The payload of a structured message is not UTF-8.
+    #[error("payload is not valid UTF-8: byte {at} of {len}")]
+    NotUtf8 {
+        /// Index of the first bad byte.
+        at: usize,
+        /// Payload length in bytes.
+        len: usize,
+    },
+    /// The payload of a structured message is not a JSON object.
+    #[error("payload is not a JSON object: {reason}")]
+    NotJson {
+        /// What the JSON parser said, with line and column.
+        reason: String,
+    },
+    /// A required attribute is absent, null or empty.
+    #[error("attribute `{name}` is missing or empty")]
+    Missing {
+        /// The attribute.
+        name: &'static str,
+    },
+    /// An attribute holds something its type does not allow.
+    #[error("attribute `{name}` is `{value}`, expected {expected}")]
+    Invalid {
+        /// The attribute.
+        name: String,
+        /// Its value, shortened.
+        value: String,
+        /// What the specification asks for.
+        expected: &'static str,
+    },
+    /// A content type that asks for a format Lifeline does not read, such as a batch.
+    #[error("content type `{value}` is not supported, expected `application/cloudevents+json`")]
+    Format {
+        /// The content type.
+        value: String,
+    },
+}
+
+/// The attributes of the JSON format that are looked at for every event; everything else stays unread.
+#[derive(Deserialize)]
+struct Attributes<'a> {
+    #[serde(borrow, default)]
+    specversion: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    source: Option<Cow<'a, str>>,
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    subject: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    time: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    dataschema: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    datacontenttype: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    data_base64: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    traceparent: Option<Cow<'a, str>>,
+}
+
+impl<'a> CloudEvent<'a> {
+    /// Reads the attributes of the event in a message.
+    ///
+    /// # Errors
+    /// The reason why the message is no CloudEvent.
+    pub fn parse(headers: &Headers<'a>, payload: &'a [u8]) -> Result<CloudEvent<'a>, Error> {
+        match Mode::of(headers) {
+            Mode::Structured => {
+                refuse_other_formats(headers)?;
+                Self::parse_structured(payload)
+            }
+            Mode::Binary => Self::parse_binary(headers),
+        }
+    }
+
+    fn parse_structured(payload: &'a [u8]) -> Result<CloudEvent<'a>, Error> {
+        let text = utf8(payload)?;
+        let event: Attributes<'a> = serde_json::from_str(text).map_err(not_json)?;
+        if event.data.is_some() && event.data_base64.is_some() {
+            return Err(invalid("data_base64", "", "no `data` beside it"));
+        }
+        let id = required("id", event.id)?;
+        let source = required("source", event.source)?;
+        check_version(&required("specversion", event.specversion)?)?;
+        let kind = required("type", event.kind)?;
+        for (name, value) in [("id", &*id), ("source", &*source), ("type", &*kind)] {
+            check_string(name, value)?;
+        }
+        let subject = optional_subject(event.subject)?;
+        if let Some(time) = &event.time {
+            check_time(time)?;
+        }
+        for (name, value) in [("dataschema", &event.dataschema), ("datacontenttype", &event.datacontenttype)] {
+            if let Some(value) = value {
+                check_string(name, value)?;
+            }
+        }
+        Ok(CloudEvent { id, source, kind, subject, traceparent: event.traceparent })
+    }
+
+    fn parse_binary(headers: &Headers<'a>) -> Result<CloudEvent<'a>, Error> {
+        let (mut id, mut source, mut kind, mut subject, mut version, mut traceparent) =
+            (None, None, None, None, None, None);
+        for (name, value) in headers {
+            let Some(name) = strip_prefix_ignore_case(name, "ce-") else { continue };
+            let value = decode_header(name, value)?;
+            check_string(name, &value)?;
+            let slot = match name.to_ascii_lowercase().as_str() {
+                "id" => &mut id,
+                "source" => &mut source,
+                "type" => &mut kind,
+                "subject" => &mut subject,
+                "specversion" => &mut version,
+                "traceparent" => &mut traceparent,
+                "time" => {
+                    check_time(&value)?;
+                    continue;
+                }
+                _ => continue,
+            };
+            *slot = Some(value);
+        }
+        check_version(&required("specversion", version)?)?;
+        Ok(CloudEvent {
+            id: required("id", id)?,
+            source: required("source", source)?,
+            kind: required("type", kind)?,
+            subject: optional_subject(subject)?,
+            traceparent,
+        })
+    }
+
+    /// The whole event as the flat JSON map that templates see: attributes and extensions at the top level, `data` as
+    /// a JSON value where its content type says so, else as text, or as `data_base64` where it is not text.
+    ///
+    /// # Errors
+    /// The same as [`CloudEvent::parse`], for a message that is no CloudEvent.
+    pub fn to_map(headers: &Headers<'_>, payload: &[u8]) -> Result<Map<String, Value>, Error> {
+        let event = CloudEvent::parse(headers, payload)?;
+        match Mode::of(headers) {
+            Mode::Structured => {
+                let mut map: Map<String, Value> = serde_json::from_str(utf8(payload)?).map_err(not_json)?;
+                // "A null attribute is absent" (JSON format 2.2); an explicit `data: null` is a value.
+                map.retain(|name, value| !value.is_null() || name == "data");
+                // Templates may ask for the subject of any event: the missing one is the empty one.
+                map.entry("subject").or_insert_with(|| Value::String(String::new()));
+                Ok(map)
+            }
+            Mode::Binary => {
+                let mut map = Map::new();
+                for (name, value) in headers {
+                    if let Some(name) = strip_prefix_ignore_case(name, "ce-") {
+                        let value = decode_header(name, value)?.into_owned();
+                        map.insert(name.to_ascii_lowercase(), Value::String(value));
+                    }
+                }
+                map.insert("subject".into(), Value::String(event.subject.into_owned()));
+                let kind = content_type(headers);
+                if let Some(kind) = kind {
+                    map.insert("datacontenttype".into(), Value::String(kind.to_owned()));
+                }
+                if !payload.is_empty() {
+                    let (name, data) = binary_data(kind, payload)?;
+                    map.insert(name.into(), data);
+                }
+                Ok(map)
+            }
+        }
+    }
+}
+
+fn binary_data(kind: Option<&str>, payload: &[u8]) -> Result<(&'static str, Value), Error> {
+    // Absent, the content type is not known; JSON that parses is what nearly every producer means.
+    if kind.is_none_or(is_json) {
+        match serde_json::from_slice(payload) {
+            Ok(value) => return Ok(("data", value)),
+            Err(error) if kind.is_some() => return Err(not_json(error)),
+            Err(_) => {}
+        }
+    }
+    Ok(match std::str::from_utf8(payload) {
+        Ok(text) => ("data", Value::String(text.to_owned())),
+        Err(_) => ("data_base64", Value::String(base64(payload))),
+    })
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+fn content_type<'a>(headers: &Headers<'a>) -> Option<&'a str> {
+    headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type")).map(|(_, value)| *value)
+}
+
+fn is_structured(content_type: &str) -> bool {
+    strip_prefix_ignore_case(content_type, "application/cloudevents").is_some()
+}
+
+fn is_json(content_type: &str) -> bool {
+    let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    media.ends_with("/json") || media.ends_with("+json")
+}
+
+/// The NATS binding has no batch mode, and JSON is the one format read here: say so instead of misreading another.
+fn refuse_other_formats(headers: &Headers<'_>) -> Result<(), Error> {
+    let Some(value) = content_type(headers).filter(|value| is_structured(value)) else { return Ok(()) };
+    let media = value.split(';').next().unwrap_or_default().trim();
+    let format = &media["application/cloudevents".len()..];
+    if format.is_empty() || format.eq_ignore_ascii_case("+json") {
+        return Ok(());
+    }
+    Err(Error::Format { value: value.to_owned() })
+}
+
+fn strip_prefix_ignore_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+    let head = text.get(..prefix.len())?;
+    head.eq_ignore_ascii_case(prefix).then(|| &text[prefix.len()..])
+}
+
+fn utf8(payload: &[u8]) -> Result<&str, Error> {
+    std::str::from_utf8(payload).map_err(|error| Error::NotUtf8 { at: error.valid_up_to(), len: payload.len() })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "shaped for map_err")]
+fn not_json(error: serde_json::Error) -> Error {
+    Error::NotJson { reason: error.to_string() }
+}
+
+fn required<'a>(name: &'static str, value: Option<Cow<'a, str>>) -> Result<Cow<'a, str>, Error> {
+    value.filter(|value| !value.is_empty()).ok_or(Error::Missing { name })
+}
+
+/// An empty subject is taken as a missing one: refusing it would lose an event whose meaning is plain.
+fn optional_subject(value: Option<Cow<'_, str>>) -> Result<Cow<'_, str>, Error> {
+    let subject = value.unwrap_or_default();
+    check_string("subject", &subject)?;
+    Ok(subject)
+}
+
+fn check_version(value: &str) -> Result<(), Error> {
+    if value == "1.0" { Ok(()) } else { Err(invalid("specversion", value, "`1.0`")) }
+}
+
+/// CloudEvents strings exclude control characters and noncharacters (type system, `String`).
+fn check_string(name: &str, value: &str) -> Result<(), Error> {
+    let bytes = value.as_bytes();
+    let plain = bytes.iter().all(|byte| (0x20..0x7f).contains(byte));
+    if plain || value.chars().all(|char| !char.is_control() && !is_noncharacter(char)) {
+        return Ok(());
+    }
+    Err(invalid(name, value, "no control characters"))
+}
+
+fn is_noncharacter(char: char) -> bool {
+    let code = u32::from(char);
+    (0xFDD0..=0xFDEF).contains(&code) || code & 0xFFFE == 0xFFFE
+}
+
+fn check_time(value: &str) -> Result<(), Error> {
+    value.parse::<jiff::Timestamp>().map(|_| ()).map_err(|_| invalid("time", value, "an RFC 3339 time"))
+}
+
+fn invalid(name: &str, value: &str, expected: &'static str) -> Error {
+    let mut value: String = value.chars().take(64).collect();
+    value.retain(|char| !char.is_control());
+    Error::Invalid { name: name.to_owned(), value, expected }
+}
+
+/// Undoes a header's encoding: an optional pair of double quotes with backslash escapes, then exactly one
+/// percent-decoding to UTF-8 (HTTP binding 3.1.3.2, which the NATS binding takes over).
+fn decode_header<'a>(name: &str, value: &'a str) -> Result<Cow<'a, str>, Error> {
+    let mut text = Cow::Borrowed(value.trim());
+    if let Some(quoted) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        let mut plain = String::with_capacity(quoted.len());
+        let mut chars = quoted.chars();
+        while let Some(char) = chars.next() {
+            plain.push(if char == '\\' { chars.next().unwrap_or('\\') } else { char });
+        }
+        text = Cow::Owned(plain);
+    }
+    if !text.contains('%') {
+        return Ok(match text {
+            Cow::Borrowed(_) => Cow::Borrowed(value.trim()),
+            Cow::Owned(text) => Cow::Owned(text),
+        });
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let hex = (byte == b'%').then(|| tail.get(..2)).flatten();
+        let decoded =
+            hex.and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match decoded {
+            Some(decoded) => {
+                bytes.push(decoded);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(byte);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8(bytes).map(Cow::Owned).map_err(|_| invalid(name, value, "percent-encoded UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOGIN: &str = r#"{"specversion":"1.0","type":"auth.example.com.login","source":"auth.example.com",
+        "id":"10001","subject":"mgianluc","datacontenttype":"application/json","data":{"message":"User mgianluc login"}}"#;
+
+    fn check(headers: &Headers<'_>, payload: &[u8], expected: Result<(&str, &str), &str>) {
+        let got = CloudEvent::parse(headers, payload)
+            .map(|event| (event.source.into_owned(), event.subject.into_owned()))
+            .map_err(|error| error.to_string());
+        let expected = expected.map(|(source, subject)| (source.to_owned(), subject.to_owned())).map_err(str::to_owned);
+        assert_eq!(got, expected, "headers {headers:?} payload {}", String::from_utf8_lossy(payload));
+    }
+
+    #[test]
+    fn both_modes_are_told_apart_and_read() {
+        check(&[], LOGIN.as_bytes(), Ok(("auth.example.com", "mgianluc")));
+        check(
+            &[("Content-Type", "Application/CloudEvents+JSON; charset=utf-8")],
+            LOGIN.as_bytes(),
+            Ok(("auth.example.com", "mgianluc")),
+        );
+        let binary = [
+            ("CE-SpecVersion", "1.0"),
+            ("ce-id", "1"),
+            ("Ce-Source", "https://a/b%20c"),
+            ("ce-type", "t"),
+            ("ce-subject", "\"quo\\\"ted\""),
+        ];
+        check(&binary, b"anything \xff", Ok(("https://a/b c", "quo\"ted")));
+        let structured_wins = [("content-type", "application/cloudevents"), ("ce-specversion", "1.0")];
+        check(&structured_wins, LOGIN.as_bytes(), Ok(("auth.example.com", "mgianluc")));
+    }
+
+    #[test]
+    fn what_is_no_cloudevent_says_why() {
+        check(&[], b"hello", Err("payload is not a JSON object: expected value at line 1 column 1"));
+        check(&[], b"\xff\xfe", Err("payload is not valid UTF-8: byte 0 of 2"));
+        check(&[], br#"{"specversion":"1.0","type":"t","source":"s"}"#, Err("attribute `id` is missing or empty"));
+        check(
+            &[],
+            br#"{"specversion":"0.3","type":"t","source":"s","id":"1"}"#,
+            Err("attribute `specversion` is `0.3`, expected `1.0`"),
+        );
+        check(
+            &[],
+            br#"{"specversion":"1.0","type":"t","source":"s","id":"1","time":"noon"}"#,
+            Err("attribute `time` is `noon`, expected an RFC 3339 time"),
+        );
+        check(
+            &[],
+            br#"{"specversion":"1.0","type":"t","source":"","id":"1"}"#,
+            Err("attribute `source` is missing or empty"),
+        );
+        check(
+            &[("content-type", "application/cloudevents-batch+json")],
+            b"[]",
+            Err(
+                "content type `application/cloudevents-batch+json` is not supported, expected `application/cloudevents+json`",
+            ),
+        );
+        check(
+            &[("ce-specversion", "1.0"), ("ce-id", "%ff")],
+            b"",
+            Err("attribute `id` is `%ff`, expected percent-encoded UTF-8"),
+        );
+    }
+
+    #[test]
+    fn a_missing_null_or_empty_subject_is_the_empty_one() {
+        for subject in ["", r#","subject":null"#, r#","subject":"""#] {
+            let event = format!(r#"{{"specversion":"1.0","type":"t","source":"s","id":"1"{subject}}}"#);
+            check(&[], event.as_bytes(), Ok(("s", "")));
+        }
+    }
+
+    #[test]
+    fn escaped_attributes_are_unescaped() {
+        check(&[], br#"{"specversion":"1.0","type":"t","source":"s","id":"1","subject":"a\u002fb"}"#, Ok(("s", "a/b")));
+    }
+
+    #[test]
+    fn templates_see_a_flat_map_in_both_modes() {
+        let map = CloudEvent::to_map(&[], LOGIN.as_bytes()).unwrap();
+        assert_eq!(map["data"]["message"], "User mgianluc login");
+        let headers = [
+            ("ce-specversion", "1.0"),
+            ("ce-id", "1"),
+            ("ce-source", "s"),
+            ("ce-type", "t"),
+            ("ce-tenant", "x"),
+            ("Content-Type", "application/json"),
+        ];
+        let map = CloudEvent::to_map(&headers, br#"{"a":1}"#).unwrap();
+        assert_eq!((&map["tenant"], &map["data"]["a"], &map["subject"]), (&"x".into(), &1.into(), &"".into()));
+        let headers = [
+            ("ce-specversion", "1.0"),
+            ("ce-id", "1"),
+            ("ce-source", "s"),
+            ("ce-type", "t"),
+            ("Content-Type", "image/png"),
+        ];
+        let map = CloudEvent::to_map(&headers, &[0xff, 0x00]).unwrap();
+        assert_eq!(map["data_base64"], "/wA=");
+    }
+}
