@@ -8,3 +8,12 @@
 
 pub mod event;
 pub mod fact;
+pub mod lifecycle;
+
+pub mod fold;
+
+pub mod table;
+
+pub mod reads;
+
+pub mod history;

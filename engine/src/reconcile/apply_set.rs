@@ -1,0 +1,180 @@
+//! Whose an object is: the labels and annotations that name its lifecycle, and what they allow.
+//!
+//! Start at [`Stamp`]. Pure: manifests in, manifests or verdicts out. The values of an event appear in annotations,
+//! which take any text, never in label values, which do not; the label that selects a lifecycle's objects is a
+//! checksum.
+
+use lifeline_projections::fact::LifecycleKey;
+use lifeline_store::Offset;
+use serde_json::{Map, Value};
+
+use crate::cluster::LiveObject;
+use crate::digest::digest;
+
+/// Says that Lifeline made the object (label).
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// The value of [`MANAGED_BY`].
+pub const MANAGER: &str = "lifeline";
+/// Selects the objects of one lifecycle (label): 16 hexadecimal digits.
+pub const LIFECYCLE: &str = "lifeline.dev/lifecycle";
+/// The EventTrigger (annotation, and label where it fits one).
+pub const TRIGGER: &str = "lifeline.dev/trigger";
+/// The CloudEvent source (annotation).
+pub const SOURCE: &str = "lifeline.dev/source";
+/// The CloudEvent subject (annotation).
+pub const SUBJECT: &str = "lifeline.dev/subject";
+/// The offset of the event that the object was last rendered from (annotation).
+pub const OFFSET: &str = "lifeline.dev/offset";
+
+/// A label value is at most this long (Kubernetes, "Syntax and character set").
+const LABEL_VALUE_BYTES_MAX: usize = 63;
+
+/// The marks of one lifecycle.
+#[derive(Debug, Clone, Copy)]
+pub struct Stamp<'a> {
+    /// Whose objects they are.
+    pub key: &'a LifecycleKey,
+    /// The event they are rendered from.
+    pub event: Offset,
+}
+
+/// Whose a live object is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    /// This lifecycle's.
+    Us,
+    /// Another lifecycle's.
+    Other {
+        /// Its trigger, source and subject, for a message.
+        name: String,
+    },
+    /// Nobody's that Lifeline knows of.
+    Stranger,
+}
+
+impl Stamp<'_> {
+    /// Marks a manifest. Marks that it brings itself are replaced: they are not the template's to give.
+    pub fn mark(&self, manifest: &mut Value) {
+        let Some(metadata) = child(manifest, "metadata") else { return };
+        let labels = child(metadata, "labels").and_then(Value::as_object_mut);
+        if let Some(labels) = labels {
+            labels.insert(MANAGED_BY.into(), MANAGER.into());
+            labels.insert(LIFECYCLE.into(), lifecycle_label(self.key).into());
+            labels.remove(TRIGGER);
+            if fits_label(&self.key.trigger) {
+                labels.insert(TRIGGER.into(), (&*self.key.trigger).into());
+            }
+        }
+        let annotations = child(metadata, "annotations").and_then(Value::as_object_mut);
+        if let Some(annotations) = annotations {
+            annotations.insert(TRIGGER.into(), (&*self.key.trigger).into());
+            annotations.insert(SOURCE.into(), (&*self.key.resource.source).into());
+            annotations.insert(SUBJECT.into(), (&*self.key.resource.subject).into());
+            annotations.insert(OFFSET.into(), self.event.to_string().into());
+        }
+    }
+}
+
+/// Tells whose a live object is by its marks.
+#[must_use]
+pub fn owner(live: &LiveObject, key: &LifecycleKey) -> Owner {
+    let annotation = |name: &str| {
+        let annotations = live.manifest.pointer("/metadata/annotations").and_then(Value::as_object)?;
+        annotations.get(name).and_then(Value::as_str)
+    };
+    let managed = live.manifest.pointer("/metadata/labels").and_then(|labels| labels.get(MANAGED_BY));
+    if managed.and_then(Value::as_str) != Some(MANAGER) {
+        return Owner::Stranger;
+    }
+    match (annotation(TRIGGER), annotation(SOURCE), annotation(SUBJECT)) {
+        (Some(trigger), Some(source), Some(subject)) => {
+            let ours = *trigger == *key.trigger && *source == *key.resource.source && *subject == *key.resource.subject;
+            if ours { Owner::Us } else { Owner::Other { name: format!("{trigger} of {source} {subject}") } }
+        }
+        _ => Owner::Stranger,
+    }
+}
+
+/// The value of [`LIFECYCLE`].
+#[must_use]
+pub fn lifecycle_label(key: &LifecycleKey) -> String {
+    let parts = [&key.trigger, &key.cluster, &key.resource.source, &key.resource.subject];
+    // Lengths go in, so that no two keys spell the same bytes.
+    let bytes: Vec<u8> =
+        parts.iter().flat_map(|part| (part.len() as u64).to_le_bytes().into_iter().chain(part.bytes())).collect();
+    format!("{:016x}", digest(&bytes))
+}
+
+fn fits_label(value: &str) -> bool {
+    let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = value.as_bytes();
+    bytes.len() <= LABEL_VALUE_BYTES_MAX
+        && edge(bytes.first())
+        && edge(bytes.last())
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
+}
+
+/// The object under `name`, made where it is missing or null. `None` where something else stands there: the cluster
+/// refuses such a manifest with a better message than one from here.
+fn child<'a>(value: &'a mut Value, name: &str) -> Option<&'a mut Value> {
+    let map = value.as_object_mut()?;
+    let child = map.entry(name).or_insert(Value::Null);
+    if child.is_null() {
+        *child = Value::Object(Map::new());
+    }
+    child.is_object().then_some(child)
+}
+
+#[cfg(test)]
+mod tests {
+    use lifeline_projections::fact::ResourceKey;
+    use serde_json::json;
+
+    use super::*;
+
+    fn key(trigger: &str, subject: &str) -> LifecycleKey {
+        let resource = ResourceKey { source: "https://auth/login".into(), subject: subject.into() };
+        LifecycleKey { trigger: trigger.into(), cluster: "mgmt/mgmt".into(), resource }
+    }
+
+    fn marked(manifest: Value, key: &LifecycleKey) -> LiveObject {
+        let mut manifest = manifest;
+        Stamp { key, event: Offset::from(41) }.mark(&mut manifest);
+        LiveObject { uid: "u".into(), deleting: false, manifest }
+    }
+
+    #[test]
+    fn marks_name_trigger_source_subject_and_offset() {
+        let live = marked(json!({"metadata": {"name": "a", "labels": {"team": "core"}}}), &key("t", "a/b"));
+        let metadata = &live.manifest["metadata"];
+        assert_eq!(metadata["labels"]["team"], "core");
+        assert_eq!(metadata["labels"][MANAGED_BY], "lifeline");
+        assert_eq!(metadata["annotations"][SOURCE], "https://auth/login");
+        assert_eq!(metadata["annotations"][SUBJECT], "a/b");
+        assert_eq!(metadata["annotations"][OFFSET], "41");
+    }
+
+    #[test]
+    fn an_object_is_ours_only_with_our_marks() {
+        let bare = json!({"metadata": {"name": "a"}});
+        let ours = marked(bare.clone(), &key("t", "a"));
+        assert_eq!(owner(&ours, &key("t", "a")), Owner::Us);
+        assert_eq!(owner(&ours, &key("t", "b")), Owner::Other { name: "t of https://auth/login a".into() });
+        let stranger = LiveObject { uid: "u".into(), deleting: false, manifest: bare };
+        assert_eq!(owner(&stranger, &key("t", "a")), Owner::Stranger);
+    }
+
+    #[test]
+    fn a_long_trigger_name_is_no_label() {
+        let long = "t".repeat(64);
+        let live = marked(json!({"metadata": {"name": "a"}}), &key(&long, "a"));
+        assert_eq!(live.manifest["metadata"]["labels"].get(TRIGGER), None);
+        assert_eq!(live.manifest["metadata"]["annotations"][TRIGGER], long);
+    }
+
+    #[test]
+    fn lifecycles_have_different_labels() {
+        assert_ne!(lifecycle_label(&key("t", "a")), lifecycle_label(&key("ta", "")));
+        assert_ne!(lifecycle_label(&key("t", "a/b")), lifecycle_label(&key("t", "a-b")));
+    }
+}

@@ -1,0 +1,141 @@
+//! What has to be done to a cluster so that one lifecycle is as desired.
+//!
+//! Start at [`plan`]. Pure and total: the lifecycle's inventory and the wanted manifests in, a list of intentions out.
+//! It knows neither the cluster nor the time.
+
+use lifeline_projections::fact::{AppliedObject, ObjectKey};
+use lifeline_projections::lifecycle::{Holding, Lifecycle};
+use serde_json::Value;
+
+/// An object that shall exist.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wanted {
+    /// Its name.
+    pub object: ObjectKey,
+    /// The whole manifest, marked.
+    pub manifest: Value,
+    /// Checksum of the manifest.
+    pub digest: u64,
+    /// Which template gave it, for messages.
+    pub origin: String,
+}
+
+/// What to do, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan<'a> {
+    /// Objects the inventory grows by: recorded before anything else is done.
+    pub intend: Vec<ObjectKey>,
+    /// Objects to apply, those that others need first.
+    pub apply: Vec<&'a Wanted>,
+    /// Objects that were applied just like this before.
+    pub keep: Vec<AppliedObject>,
+    /// Objects that are no longer wanted, those that others need last.
+    pub remove: Vec<&'a Holding>,
+}
+
+/// Compares what is wanted with what is held.
+///
+/// An object whose manifest has the checksum it was last applied with is kept without a call: replaying history costs
+/// the API server nothing.
+#[must_use]
+pub fn plan<'a>(lifecycle: &'a Lifecycle, wanted: &'a [Wanted]) -> Plan<'a> {
+    let mut plan = Plan { intend: Vec::new(), apply: Vec::new(), keep: Vec::new(), remove: Vec::new() };
+    for want in wanted {
+        let held = lifecycle.holding(&want.object);
+        match held.map(|holding| &holding.applied) {
+            None => {
+                plan.intend.push(want.object.clone());
+                plan.apply.push(want);
+            }
+            Some(None) => plan.apply.push(want),
+            Some(Some(applied)) if applied.digest == want.digest => {
+                let (object, uid, digest) = (want.object.clone(), applied.uid.clone(), applied.digest);
+                plan.keep.push(AppliedObject { object, uid, digest });
+            }
+            Some(Some(_)) => plan.apply.push(want),
+        }
+    }
+    plan.apply.sort_by_key(|want| (rank(&want.object), want.object.clone()));
+    plan.remove = lifecycle
+        .inventory
+        .iter()
+        .filter(|holding| wanted.iter().all(|want| want.object != holding.object))
+        .collect();
+    plan.remove.sort_by_key(|holding| std::cmp::Reverse((rank(&holding.object), holding.object.clone())));
+    plan
+}
+
+/// What other objects stand on comes first: namespaces, then definitions, then identities and configuration.
+fn rank(object: &ObjectKey) -> u8 {
+    match object.kind.as_str() {
+        "Namespace" => 0,
+        "CustomResourceDefinition" => 1,
+        "ServiceAccount" | "ConfigMap" | "Secret" => 2,
+        "Role" | "ClusterRole" => 3,
+        "RoleBinding" | "ClusterRoleBinding" => 4,
+        _ => 5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lifeline_projections::lifecycle::Happened;
+    use lifeline_store::Offset;
+
+    use super::*;
+
+    fn object(kind: &str, name: &str) -> ObjectKey {
+        ObjectKey {
+            group: String::new(),
+            version: "v1".into(),
+            kind: kind.into(),
+            namespace: None,
+            name: name.into(),
+        }
+    }
+
+    fn want(kind: &str, name: &str, digest: u64) -> Wanted {
+        Wanted { object: object(kind, name), manifest: Value::Null, digest, origin: String::new() }
+    }
+
+    /// Holds `applied` (with digest) and `intended`, wants `wanted`; compares the four lists by object name.
+    fn check(applied: &[(&str, &str, u64)], intended: &[(&str, &str)], wanted: &[Wanted], expected: [&[&str]; 4]) {
+        let mut lifecycle = Lifecycle::new("t", "c");
+        let claims: Vec<ObjectKey> = intended.iter().map(|(kind, name)| object(kind, name)).collect();
+        lifecycle.evolve(Offset::from(0), 0, Happened::Created);
+        lifecycle.evolve(Offset::from(1), 0, Happened::ApplyIntended(&claims));
+        let done: Vec<AppliedObject> = applied
+            .iter()
+            .map(|(kind, name, digest)| AppliedObject {
+                object: object(kind, name),
+                uid: (*name).into(),
+                digest: *digest,
+            })
+            .collect();
+        lifecycle.evolve(Offset::from(2), 0, Happened::Applied { acted_for: Offset::from(0), objects: &done });
+        let plan = plan(&lifecycle, wanted);
+        let intend: Vec<&str> = plan.intend.iter().map(|object| object.name.as_str()).collect();
+        let apply: Vec<&str> = plan.apply.iter().map(|want| want.object.name.as_str()).collect();
+        let keep: Vec<&str> = plan.keep.iter().map(|kept| kept.object.name.as_str()).collect();
+        let remove: Vec<&str> = plan.remove.iter().map(|holding| holding.object.name.as_str()).collect();
+        assert_eq!([&intend[..], &apply, &keep, &remove], expected);
+    }
+
+    #[test]
+    fn what_is_held_and_wanted_decides() {
+        check(&[], &[], &[], [&[], &[], &[], &[]]);
+        check(&[], &[], &[want("Namespace", "a", 1)], [&["a"], &["a"], &[], &[]]);
+        check(&[], &[("Namespace", "a")], &[want("Namespace", "a", 1)], [&[], &["a"], &[], &[]]);
+        check(&[("Namespace", "a", 1)], &[], &[want("Namespace", "a", 1)], [&[], &[], &["a"], &[]]);
+        check(&[("Namespace", "a", 1)], &[], &[want("Namespace", "a", 2)], [&[], &["a"], &[], &[]]);
+        check(&[("Namespace", "a", 1)], &[("Namespace", "b")], &[], [&[], &[], &[], &["b", "a"]]);
+    }
+
+    #[test]
+    fn a_namespace_comes_first_and_goes_last() {
+        let wanted = [want("Role", "r", 1), want("Pod", "p", 1), want("Namespace", "n", 1)];
+        check(&[], &[], &wanted, [&["r", "p", "n"], &["n", "r", "p"], &[], &[]]);
+        let held = [("Namespace", "n", 1), ("Pod", "p", 1), ("Role", "r", 1)];
+        check(&held, &[], &[], [&[], &[], &[], &["p", "r", "n"]]);
+    }
+}

@@ -1,0 +1,182 @@
+//! The lifecycles that wait for reconciliation: each at most once, none twice at a time.
+//!
+//! Start at [`Queue`]. A key pushed while it waits is not queued again, so a backlog of a thousand events about one
+//! resource is one reconciliation; a key pushed while it runs runs once more afterwards. The queue holds keys, never
+//! events: whoever takes a key reads the current lifecycle.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use lifeline_projections::fold::LifecycleIndex;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// See the module.
+#[derive(Default)]
+pub struct Queue {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// In the order of arrival.
+    ready: VecDeque<LifecycleIndex>,
+    waiting: BTreeSet<LifecycleIndex>,
+    running: BTreeSet<LifecycleIndex>,
+    /// Pushed while running.
+    again: BTreeSet<LifecycleIndex>,
+    /// Not before this moment; the second map finds a key's moment.
+    by_moment: BTreeSet<(Instant, LifecycleIndex)>,
+    moment: BTreeMap<LifecycleIndex, Instant>,
+    /// Failed for good: nothing but a new decision wakes them.
+    parked: BTreeSet<LifecycleIndex>,
+}
+
+/// How a reconciliation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing is left to do.
+    Done,
+    /// It has to be tried again after this pause.
+    RetryAfter(Duration),
+    /// Only a new decision can help.
+    Park,
+}
+
+impl Queue {
+    /// Adds keys that need work now. A pause they are in ends.
+    pub fn push(&self, keys: impl IntoIterator<Item = LifecycleIndex>) {
+        let mut state = self.state.lock();
+        for key in keys {
+            state.push(key);
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Takes the next key. Waits until there is one. [`Queue::finish`] has to follow.
+    pub async fn next(&self) -> LifecycleIndex {
+        loop {
+            let changed = self.changed.notified();
+            let due = {
+                let mut state = self.state.lock();
+                state.wake(Instant::now());
+                if let Some(key) = state.ready.pop_front() {
+                    state.waiting.remove(&key);
+                    state.running.insert(key);
+                    return key;
+                }
+                state.by_moment.first().map(|(moment, _)| *moment)
+            };
+            match due {
+                Some(moment) => tokio::select! {
+                    biased;
+                    () = changed => {}
+                    () = tokio::time::sleep_until(moment) => {}
+                },
+                None => changed.await,
+            }
+        }
+    }
+
+    /// Says how the reconciliation of a key that [`Queue::next`] gave has ended.
+    pub fn finish(&self, key: LifecycleIndex, verdict: Verdict) {
+        let mut state = self.state.lock();
+        state.running.remove(&key);
+        if state.again.remove(&key) {
+            state.push(key);
+        } else {
+            match verdict {
+                Verdict::Done => {}
+                Verdict::RetryAfter(pause) => {
+                    let moment = Instant::now() + pause;
+                    state.by_moment.insert((moment, key));
+                    state.moment.insert(key, moment);
+                }
+                Verdict::Park => {
+                    state.parked.insert(key);
+                }
+            }
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Every key that is not done: waiting, running, pausing or parked.
+    pub fn open(&self) -> BTreeSet<LifecycleIndex> {
+        let state = self.state.lock();
+        let running = state.running.iter().chain(&state.waiting).chain(&state.parked);
+        running.chain(state.moment.keys()).copied().collect()
+    }
+}
+
+impl State {
+    fn push(&mut self, key: LifecycleIndex) {
+        if let Some(moment) = self.moment.remove(&key) {
+            self.by_moment.remove(&(moment, key));
+        }
+        self.parked.remove(&key);
+        if self.running.contains(&key) {
+            self.again.insert(key);
+        } else if self.waiting.insert(key) {
+            self.ready.push_back(key);
+        }
+    }
+
+    fn wake(&mut self, now: Instant) {
+        while let Some((_, key)) = self.by_moment.first().copied().filter(|(moment, _)| *moment <= now) {
+            self.push(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(resource: u32) -> LifecycleIndex {
+        LifecycleIndex { resource, slot: 0 }
+    }
+
+    async fn next_at_once(queue: &Queue) -> Option<u32> {
+        tokio::time::timeout(Duration::ZERO, queue.next()).await.ok().map(|key| key.resource)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_waits_once_and_runs_once_more_when_pushed_while_running() {
+        let queue = Queue::default();
+        queue.push([key(1), key(2), key(1)]);
+        assert_eq!(next_at_once(&queue).await, Some(1));
+        queue.push([key(1), key(1)]);
+        assert_eq!(next_at_once(&queue).await, Some(2));
+        assert_eq!(next_at_once(&queue).await, None, "1 is running");
+        queue.finish(key(1), Verdict::RetryAfter(Duration::from_secs(9)));
+        assert_eq!(next_at_once(&queue).await, Some(1), "the push outweighs the pause");
+        queue.finish(key(1), Verdict::Done);
+        queue.finish(key(2), Verdict::Done);
+        assert_eq!(next_at_once(&queue).await, None);
+        assert!(queue.open().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_ends_by_itself_or_by_a_push_and_a_parked_key_only_by_a_push() {
+        let queue = Queue::default();
+        for resource in [1, 2, 3] {
+            queue.push([key(resource)]);
+            queue.next().await;
+        }
+        queue.finish(key(1), Verdict::RetryAfter(Duration::from_secs(5)));
+        queue.finish(key(2), Verdict::RetryAfter(Duration::from_secs(60)));
+        queue.finish(key(3), Verdict::Park);
+        assert_eq!(queue.open().len(), 3);
+        queue.push([key(2)]);
+        assert_eq!(queue.next().await, key(2));
+        let before = Instant::now();
+        assert_eq!(queue.next().await, key(1));
+        assert_eq!(before.elapsed().as_secs(), 5);
+        queue.push([key(3)]);
+        assert_eq!(queue.next().await, key(3));
+    }
+}

@@ -1,0 +1,72 @@
+//! What the parts of an engine share: the projection, a reader of the log, and how the recorder fares.
+//!
+//! One writer (the recorder), many readers (reconciliation, queries). Start at [`View`]. Nothing here decides anything.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lifeline_projections::fold::Projection;
+use lifeline_store::{Disk, Offset, Reader};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use tokio::sync::watch;
+
+/// The state of an engine as its readers see it.
+pub struct View<D: Disk> {
+    projection: RwLock<Projection>,
+    log: RwLock<Reader<D>>,
+    folded: watch::Sender<Offset>,
+    stalled: Mutex<Option<String>>,
+}
+
+impl<D: Disk> View<D> {
+    /// A view of what was recovered at start-up.
+    pub fn new(projection: Projection, log: Reader<D>) -> Arc<View<D>> {
+        let folded = watch::Sender::new(projection.watermark());
+        let (projection, log) = (RwLock::new(projection), RwLock::new(log));
+        Arc::new(View { projection, log, folded, stalled: Mutex::new(None) })
+    }
+
+    /// The projection, for reading. Hold it shortly: the recorder waits meanwhile.
+    pub fn projection(&self) -> RwLockReadGuard<'_, Projection> {
+        self.projection.read()
+    }
+
+    /// A reader of the log.
+    pub fn log(&self) -> Reader<D> {
+        self.log.read().clone()
+    }
+
+    /// Why recording stands still; `None` while it does not.
+    pub fn stalled(&self) -> Option<String> {
+        self.stalled.lock().clone()
+    }
+
+    /// Waits until everything below `offset` is folded; false when that took longer than `patience`.
+    pub async fn reach(&self, offset: Offset, patience: Duration) -> bool {
+        let mut folded = self.folded.subscribe();
+        let reached = folded.wait_for(|watermark| *watermark >= offset);
+        tokio::time::timeout(patience, reached).await.is_ok_and(|reached| reached.is_ok())
+    }
+
+    /// A channel that tells the watermark of the projection whenever it grows.
+    pub fn subscribe(&self) -> watch::Receiver<Offset> {
+        self.folded.subscribe()
+    }
+
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Projection) -> T) -> T {
+        let mut projection = self.projection.write();
+        let answer = change(&mut projection);
+        let watermark = projection.watermark();
+        drop(projection);
+        self.folded.send_if_modified(|known| std::mem::replace(known, watermark) != watermark);
+        answer
+    }
+
+    pub(crate) fn reopened(&self, log: Reader<D>) {
+        *self.log.write() = log;
+    }
+
+    pub(crate) fn set_stalled(&self, reason: Option<String>) {
+        *self.stalled.lock() = reason;
+    }
+}

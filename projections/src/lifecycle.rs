@@ -1,0 +1,402 @@
+//! The lifecycle of one resource under one trigger: a state machine over what has happened.
+//!
+//! ```text
+//!                Create                    Applied
+//!   (unknown) ----------> present/Pending ---------> present/Ready
+//!       |                     ^   |  ^ \                 |
+//!       | Delete       Create |   |  |  `-> Failing      | Create: Pending again, same incarnation
+//!       v                     |   |  `------'  (retried) |
+//!   absent/Gone <--- absent/Deleting <-------------------'  Delete
+//!               Deleted
+//! ```
+//!
+//! Start at [`Lifecycle::evolve`]: what was recorded has happened, so evolving is total and cannot fail. Nothing here
+//! asks for the time or touches a cluster.
+//!
+//! Invariant: the inventory holds every object that may exist in the cluster because of this lifecycle. It grows before
+//! Kubernetes is touched (`ApplyIntended`) and shrinks only when an object is known to be gone (`Deleted`).
+
+use lifeline_store::Offset;
+use serde::{Deserialize, Serialize};
+
+use crate::fact::{AppliedObject, ObjectKey, Redesired};
+
+/// Everything known of one trigger's view of one resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lifecycle {
+    /// The EventTrigger.
+    pub trigger: Box<str>,
+    /// The cluster the objects are on.
+    pub cluster: Box<str>,
+    /// What shall hold.
+    pub desired: Desired,
+    /// The record that made it so. Outcomes name the decision they acted for by this offset.
+    pub decided: Offset,
+    /// When that was recorded, in nanoseconds since 1970.
+    pub decided_unix_nanos: u64,
+    /// Creates after Deletes, from 1; 0 while nothing was ever to be created.
+    pub incarnation: u32,
+    /// The decision that was last carried out in full.
+    pub settled: Option<Offset>,
+    /// When it was, in nanoseconds since 1970; 0 for never.
+    pub settled_unix_nanos: u64,
+    /// What may exist in the cluster because of this lifecycle, by object name.
+    pub inventory: Vec<Holding>,
+    /// The last attempt's failure, when the decision is not carried out because of it.
+    pub failure: Option<Failure>,
+}
+
+/// What shall hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Desired {
+    /// The objects shall exist, rendered from this event.
+    Present {
+        /// The latest Create event.
+        event: Offset,
+    },
+    /// They shall not.
+    Absent {
+        /// The Delete event; `None` when the trigger is gone.
+        event: Option<Offset>,
+    },
+    /// The trigger is gone and leaves what it made.
+    Left,
+}
+
+/// An object in the inventory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holding {
+    /// The object.
+    pub object: ObjectKey,
+    /// The record that first claimed it: the earlier claim owns the object.
+    pub since: Offset,
+    /// What the cluster is known to hold; `None` while an apply was intended and its result is not known.
+    pub applied: Option<Applied>,
+}
+
+/// The result of an apply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// Checksum of the manifest as sent.
+    pub digest: u64,
+    /// The decision it was applied for.
+    pub acted_for: Offset,
+    /// When, in nanoseconds since 1970.
+    pub unix_nanos: u64,
+}
+
+/// A failed attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The record of it.
+    pub offset: Offset,
+    /// When, in nanoseconds since 1970.
+    pub unix_nanos: u64,
+    /// The reason, and after a newline a hint where there is one.
+    pub error: String,
+    /// Attempts since the decision, from 1.
+    pub attempt: u32,
+    /// Whether time alone may heal it.
+    pub transient: bool,
+}
+
+/// Where a lifecycle stands, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Phase {
+    /// The last attempt failed. First in order: it is what an operator looks for.
+    Failing,
+    /// Decided to be present, not applied yet.
+    Pending,
+    /// Decided to be absent, objects are still there.
+    Deleting,
+    /// Present and applied.
+    Ready,
+    /// The trigger is gone, its objects stay.
+    Left,
+    /// Absent, nothing is left.
+    Gone,
+}
+
+impl Phase {
+    /// All phases, in order of urgency.
+    pub const ALL: [Phase; 6] =
+        [Phase::Failing, Phase::Pending, Phase::Deleting, Phase::Ready, Phase::Left, Phase::Gone];
+
+    /// The word that users and scripts see.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Phase::Failing => "Failing",
+            Phase::Pending => "Pending",
+            Phase::Deleting => "Deleting",
+            Phase::Ready => "Ready",
+            Phase::Left => "Left",
+            Phase::Gone => "Gone",
+        }
+    }
+}
+
+/// What can happen to a lifecycle, in the past tense.
+#[derive(Debug, Clone, Copy)]
+pub enum Happened<'a> {
+    /// An event was decided as Create.
+    Created,
+    /// An event was decided as Delete.
+    Deleted,
+    /// The rules changed, and this is what the events mean now.
+    Redecided(Redesired),
+    /// An apply of these objects was about to begin.
+    ApplyIntended(&'a [ObjectKey]),
+    /// All objects were applied for the decision.
+    Applied {
+        /// The decision.
+        acted_for: Offset,
+        /// All of them.
+        objects: &'a [AppliedObject],
+    },
+    /// An attempt failed.
+    ApplyFailed {
+        /// The decision.
+        acted_for: Offset,
+        /// What was applied before the failure.
+        objects: &'a [AppliedObject],
+        /// The reason.
+        error: &'a str,
+        /// Attempts since the decision.
+        attempt: u32,
+        /// Whether time alone may heal it.
+        transient: bool,
+    },
+    /// These objects were gone.
+    Removed {
+        /// The decision.
+        acted_for: Offset,
+        /// Which.
+        objects: &'a [ObjectKey],
+    },
+}
+
+impl Lifecycle {
+    /// A lifecycle of which nothing is known yet.
+    #[must_use]
+    pub fn new(trigger: &str, cluster: &str) -> Lifecycle {
+        Lifecycle {
+            trigger: trigger.into(),
+            cluster: cluster.into(),
+            desired: Desired::Absent { event: None },
+            decided: Offset::default(),
+            decided_unix_nanos: 0,
+            incarnation: 0,
+            settled: None,
+            settled_unix_nanos: 0,
+            inventory: Vec::new(),
+            failure: None,
+        }
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match self.desired {
+            Desired::Left => Phase::Left,
+            Desired::Absent { .. } if self.inventory.is_empty() => Phase::Gone,
+            Desired::Absent { .. } | Desired::Present { .. } if self.failure.is_some() => Phase::Failing,
+            Desired::Absent { .. } => Phase::Deleting,
+            Desired::Present { .. } if self.settled == Some(self.decided) => Phase::Ready,
+            Desired::Present { .. } => Phase::Pending,
+        }
+    }
+
+    /// Whether the cluster may differ from what is desired.
+    #[must_use]
+    pub fn needs_work(&self) -> bool {
+        match self.desired {
+            Desired::Present { .. } => self.settled != Some(self.decided),
+            Desired::Absent { .. } => !self.inventory.is_empty(),
+            Desired::Left => false,
+        }
+    }
+
+    /// The holding of an object, if it is in the inventory.
+    #[must_use]
+    pub fn holding(&self, object: &ObjectKey) -> Option<&Holding> {
+        self.inventory.iter().find(|holding| holding.object == *object)
+    }
+
+    /// Takes in what happened at `offset`, recorded at `unix_nanos`.
+    ///
+    /// An outcome is always true of the inventory, for it tells of the cluster; but one that acted for an older
+    /// decision settles nothing and excuses nothing.
+    pub fn evolve(&mut self, offset: Offset, unix_nanos: u64, happened: Happened<'_>) {
+        match happened {
+            Happened::Created => {
+                let present = matches!(self.desired, Desired::Present { .. });
+                self.decide(offset, unix_nanos, Desired::Present { event: offset });
+                self.incarnation += u32::from(!present);
+            }
+            Happened::Deleted => self.decide(offset, unix_nanos, Desired::Absent { event: Some(offset) }),
+            Happened::Redecided(Redesired::Present { event, incarnation }) => {
+                self.decide(offset, unix_nanos, Desired::Present { event });
+                self.incarnation = incarnation;
+            }
+            Happened::Redecided(Redesired::Absent { event }) => {
+                self.decide(offset, unix_nanos, Desired::Absent { event });
+            }
+            Happened::Redecided(Redesired::Left) => {
+                self.decide(offset, unix_nanos, Desired::Left);
+                self.inventory.clear();
+            }
+            Happened::ApplyIntended(objects) => {
+                for object in objects {
+                    self.hold(object, offset);
+                }
+            }
+            Happened::Applied { acted_for, objects } => {
+                self.note_applied(offset, unix_nanos, acted_for, objects);
+                if acted_for == self.decided {
+                    self.failure = None;
+                    self.settle(unix_nanos);
+                }
+            }
+            Happened::ApplyFailed { acted_for, objects, error, attempt, transient } => {
+                self.note_applied(offset, unix_nanos, acted_for, objects);
+                if acted_for == self.decided {
+                    let error = error.to_owned();
+                    self.failure = Some(Failure { offset, unix_nanos, error, attempt, transient });
+                }
+            }
+            Happened::Removed { acted_for, objects } => {
+                self.inventory.retain(|holding| !objects.contains(&holding.object));
+                if acted_for == self.decided
+                    && matches!(self.desired, Desired::Absent { .. })
+                    && self.inventory.is_empty()
+                {
+                    self.failure = None;
+                    self.settle(unix_nanos);
+                }
+            }
+        }
+    }
+
+    fn decide(&mut self, offset: Offset, unix_nanos: u64, desired: Desired) {
+        self.desired = desired;
+        self.decided = offset;
+        self.decided_unix_nanos = unix_nanos;
+        self.failure = None;
+        if matches!(desired, Desired::Absent { .. }) && self.inventory.is_empty() {
+            self.settle(unix_nanos);
+        }
+    }
+
+    fn settle(&mut self, unix_nanos: u64) {
+        self.settled = Some(self.decided);
+        self.settled_unix_nanos = unix_nanos;
+    }
+
+    fn note_applied(&mut self, offset: Offset, unix_nanos: u64, acted_for: Offset, objects: &[AppliedObject]) {
+        // A lifecycle that let go of its objects does not take them back because a late outcome tells of them.
+        if self.desired == Desired::Left {
+            return;
+        }
+        for AppliedObject { object, uid, digest } in objects {
+            let applied = Applied { uid: uid.clone(), digest: *digest, acted_for, unix_nanos };
+            self.hold(object, offset).applied = Some(applied);
+        }
+    }
+
+    fn hold(&mut self, object: &ObjectKey, since: Offset) -> &mut Holding {
+        let at = match self.inventory.binary_search_by(|holding| holding.object.cmp(object)) {
+            Ok(at) => at,
+            Err(at) => {
+                self.inventory.insert(at, Holding { object: object.clone(), since, applied: None });
+                at
+            }
+        };
+        &mut self.inventory[at]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn namespace(name: &str) -> ObjectKey {
+        ObjectKey {
+            group: String::new(),
+            version: "v1".into(),
+            kind: "Namespace".into(),
+            namespace: None,
+            name: name.into(),
+        }
+    }
+
+    fn applied(name: &str) -> AppliedObject {
+        AppliedObject { object: namespace(name), uid: format!("uid-{name}"), digest: 7 }
+    }
+
+    /// Plays a story, one entry an offset, and compares phase, incarnation and inventory at its end.
+    fn check(story: &[Happened<'_>], phase: Phase, incarnation: u32, inventory: &[&str]) {
+        let mut lifecycle = Lifecycle::new("trigger", "mgmt/mgmt");
+        for (offset, happened) in story.iter().enumerate() {
+            lifecycle.evolve(Offset::from(offset as u64), 1_000 + offset as u64, *happened);
+        }
+        let held: Vec<&str> = lifecycle.inventory.iter().map(|holding| holding.object.name.as_str()).collect();
+        assert_eq!((lifecycle.phase(), lifecycle.incarnation, held.as_slice()), (phase, incarnation, inventory));
+        assert_eq!(lifecycle.needs_work(), matches!(phase, Phase::Failing | Phase::Pending | Phase::Deleting));
+    }
+
+    #[test]
+    fn a_lifecycle_follows_its_events() {
+        use Happened::{Applied, ApplyFailed, ApplyIntended, Created, Deleted, Removed};
+        let one = [namespace("one")];
+        let done = [applied("one")];
+        let at = |offset: u64| Offset::from(offset);
+        let failed = |acted_for: u64| ApplyFailed {
+            acted_for: at(acted_for),
+            objects: &[],
+            error: "no",
+            attempt: 1,
+            transient: true,
+        };
+        let applied_for = |acted_for: u64| Applied { acted_for: at(acted_for), objects: &done };
+        let removed_for = |acted_for: u64| Removed { acted_for: at(acted_for), objects: &one };
+
+        check(&[], Phase::Gone, 0, &[]);
+        check(&[Created], Phase::Pending, 1, &[]);
+        check(&[Created, ApplyIntended(&one)], Phase::Pending, 1, &["one"]);
+        check(&[Created, ApplyIntended(&one), applied_for(0)], Phase::Ready, 1, &["one"]);
+        check(&[Created, failed(0)], Phase::Failing, 1, &[]);
+        check(&[Created, failed(0), applied_for(0)], Phase::Ready, 1, &["one"]);
+        check(&[Created, ApplyIntended(&one), applied_for(0), Created], Phase::Pending, 1, &["one"]);
+        check(&[Created, ApplyIntended(&one), applied_for(0), Deleted], Phase::Deleting, 1, &["one"]);
+        check(&[Created, ApplyIntended(&one), applied_for(0), Deleted, failed(3)], Phase::Failing, 1, &["one"]);
+        check(&[Created, ApplyIntended(&one), applied_for(0), Deleted, removed_for(3)], Phase::Gone, 1, &[]);
+        check(&[Created, ApplyIntended(&one), applied_for(0), Deleted, removed_for(3), Created], Phase::Pending, 2, &[]);
+        check(&[Deleted], Phase::Gone, 0, &[]);
+        check(&[Created, Deleted], Phase::Gone, 1, &[]);
+    }
+
+    #[test]
+    fn an_outcome_of_an_older_decision_settles_nothing_and_loses_no_object() {
+        use Happened::{Applied, ApplyIntended, Created, Deleted, Removed};
+        let one = [namespace("one")];
+        let done = [applied("one")];
+        let late = Applied { acted_for: Offset::from(0), objects: &done };
+        check(&[Created, ApplyIntended(&one), Deleted, late], Phase::Deleting, 1, &["one"]);
+        check(&[Created, ApplyIntended(&one), Created, late], Phase::Pending, 1, &["one"]);
+        let removed = Removed { acted_for: Offset::from(2), objects: &one };
+        check(&[Created, ApplyIntended(&one), Deleted, Created, removed], Phase::Pending, 2, &[]);
+    }
+
+    #[test]
+    fn a_trigger_that_leaves_its_policies_lets_go_of_them() {
+        use Happened::{Applied, ApplyIntended, Created, Redecided};
+        let one = [namespace("one")];
+        let done = [applied("one")];
+        let late = Applied { acted_for: Offset::from(0), objects: &done };
+        check(&[Created, ApplyIntended(&one), late, Redecided(Redesired::Left)], Phase::Left, 1, &[]);
+        check(&[Created, ApplyIntended(&one), Redecided(Redesired::Left), late], Phase::Left, 1, &[]);
+    }
+}

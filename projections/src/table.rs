@@ -1,0 +1,194 @@
+//! The projection on disk: the one file that names sled.
+//!
+//! sled is trusted with what can be made again. The folder can be deleted at any moment; the log gives it back.
+//!
+//! One tree. Key `g` holds the [`Ground`], with the watermark. Key `r`, the length of the source as four big-endian
+//! bytes, the source, the subject holds a [`Resource`]. Values are bincode behind one version byte.
+//!
+//! A checkpoint is written in batches of [`BATCH_ROWS`], because sled's memory grows without bound with larger ones;
+//! the last batch holds the ground. After a crash between two batches some resources are therefore ahead of the
+//! watermark. Invariant: folding a record twice into a resource changes nothing (`Projection::fold` compares it with
+//! the resource's last record), so that reading on from the watermark ends in the same state all the same.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use crate::fact::ResourceKey;
+use crate::fold::{Ground, Projection, Resource};
+
+/// The layout of keys and values. Another number in the file means: set aside, rebuild.
+const VERSION: u8 = 1;
+
+/// Rows in one sled batch: 2,000 and more make its memory grow, fewer amplify its writes.
+const BATCH_ROWS: usize = 1_000;
+
+const GROUND: &[u8] = b"g";
+const RESOURCE: u8 = b'r';
+
+/// Why a projection could not be opened or written. Opening again after [`Table::set_aside`] succeeds.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// sled refused; the message is its own.
+    #[error("projection in `{path}` cannot be used: {reason}")]
+    Sled {
+        /// The folder.
+        path: PathBuf,
+        /// What sled said.
+        reason: String,
+    },
+    /// A value of another layout, or damaged.
+    #[error("projection in `{path}` does not decode at key `{key}`")]
+    Malformed {
+        /// The folder.
+        path: PathBuf,
+        /// The key, escaped.
+        key: String,
+    },
+    /// The folder could not be moved out of the way.
+    #[error("cannot set the projection in `{path}` aside")]
+    SetAside {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// The sled table of one engine.
+#[derive(Debug)]
+pub struct Table {
+    db: sled::Db,
+    path: PathBuf,
+}
+
+impl Table {
+    /// Opens or creates the table and reads the projection it holds, as of its last checkpoint.
+    ///
+    /// # Errors
+    /// When sled refuses the folder, panics over it (as it does over damage), or holds what cannot be read.
+    pub fn open(path: &Path) -> Result<(Table, Projection), Error> {
+        let open = || {
+            let config = sled::Config::new().path(path).mode(sled::Mode::HighThroughput).flush_every_ms(None);
+            let db = config.open().map_err(|error| Self::sled(path, &error))?;
+            let table = Table { db, path: path.to_owned() };
+            let projection = table.load()?;
+            Ok((table, projection))
+        };
+        catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|_| {
+            Err(Error::Sled { path: path.to_owned(), reason: "sled panicked while it opened the folder".into() })
+        })
+    }
+
+    /// Moves a folder that cannot be used out of the way, keeping it for a look. The next open starts empty.
+    ///
+    /// # Errors
+    /// When the folder cannot be renamed.
+    pub fn set_aside(path: &Path) -> Result<PathBuf, Error> {
+        let mut aside = path.to_owned();
+        for number in 1.. {
+            aside.set_extension(format!("damaged-{number}"));
+            if !aside.exists() {
+                break;
+            }
+        }
+        std::fs::rename(path, &aside).map_err(|source| Error::SetAside { path: path.to_owned(), source })?;
+        Ok(aside)
+    }
+
+    /// Writes what changed since the last checkpoint, and the watermark last.
+    ///
+    /// # Errors
+    /// When sled refuses. Nothing is lost: the log has it all.
+    pub fn checkpoint(&self, projection: &mut Projection) -> Result<(), Error> {
+        let mut batch = sled::Batch::default();
+        let mut rows = 0;
+        for index in std::mem::take(&mut projection.dirty) {
+            let entry = &mut projection.entries[index as usize];
+            entry.dirty = false;
+            batch.insert(resource_row(&entry.key), encode(&entry.resource));
+            rows += 1;
+            if rows == BATCH_ROWS {
+                self.apply(std::mem::take(&mut batch))?;
+                rows = 0;
+            }
+        }
+        batch.insert(GROUND, encode(&projection.ground));
+        self.apply(batch)
+    }
+
+    /// Hands everything to the operating system, for a clean stop.
+    ///
+    /// # Errors
+    /// When sled refuses.
+    pub fn flush(&self) -> Result<(), Error> {
+        self.db.flush().map(|_| ()).map_err(|error| Self::sled(&self.path, &error))
+    }
+
+    fn apply(&self, batch: sled::Batch) -> Result<(), Error> {
+        self.db.apply_batch(batch).map_err(|error| Self::sled(&self.path, &error))
+    }
+
+    fn load(&self) -> Result<Projection, Error> {
+        let Some(ground) = self.db.get(GROUND).map_err(|error| Self::sled(&self.path, &error))? else {
+            // No ground means no finished checkpoint: rows that may lie here are ahead of every watermark.
+            self.db.clear().map_err(|error| Self::sled(&self.path, &error))?;
+            return Ok(Projection::default());
+        };
+        let ground: Ground = self.decode(GROUND, &ground)?;
+        let mut resources = Vec::new();
+        for row in self.db.scan_prefix([RESOURCE]) {
+            let (key, value) = row.map_err(|error| Self::sled(&self.path, &error))?;
+            let resource: Resource = self.decode(&key, &value)?;
+            resources.push((self.resource_key(&key)?, resource));
+        }
+        Ok(Projection::restore(ground, resources))
+    }
+
+    fn decode<T: serde::de::DeserializeOwned>(&self, key: &[u8], value: &[u8]) -> Result<T, Error> {
+        let config = bincode::config::standard().with_limit::<{ 256 << 20 }>();
+        match value.split_first() {
+            Some((&VERSION, body)) => bincode::serde::decode_from_slice(body, config)
+                .ok()
+                .filter(|(_, read)| *read == body.len())
+                .map(|(value, _)| value)
+                .ok_or_else(|| self.malformed(key)),
+            _ => Err(self.malformed(key)),
+        }
+    }
+
+    fn resource_key(&self, row: &[u8]) -> Result<ResourceKey, Error> {
+        let parse = || {
+            let len = u32::from_be_bytes(row.get(1..5)?.try_into().ok()?) as usize;
+            let source = std::str::from_utf8(row.get(5..5 + len)?).ok()?;
+            let subject = std::str::from_utf8(row.get(5 + len..)?).ok()?;
+            Some(ResourceKey { source: source.into(), subject: subject.into() })
+        };
+        parse().ok_or_else(|| self.malformed(row))
+    }
+
+    fn malformed(&self, key: &[u8]) -> Error {
+        Error::Malformed { path: self.path.clone(), key: key.escape_ascii().to_string() }
+    }
+
+    fn sled(path: &Path, error: &sled::Error) -> Error {
+        Error::Sled { path: path.to_owned(), reason: error.to_string() }
+    }
+}
+
+fn resource_row(key: &ResourceKey) -> Vec<u8> {
+    let source_len = u32::try_from(key.source.len()).expect("a source is shorter than a NATS message");
+    let mut row = Vec::with_capacity(5 + key.source.len() + key.subject.len());
+    row.push(RESOURCE);
+    row.extend_from_slice(&source_len.to_be_bytes());
+    row.extend_from_slice(key.source.as_bytes());
+    row.extend_from_slice(key.subject.as_bytes());
+    row
+}
+
+fn encode<T: serde::Serialize>(value: &T) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    bincode::serde::encode_into_std_write(value, &mut out, bincode::config::standard())
+        .expect("a Vec takes everything that bincode can write");
+    out
+}
