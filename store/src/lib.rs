@@ -1,5 +1,47 @@
-//! stub
-use serde::{Deserialize, Serialize};
-/// Dense position of a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
-pub struct Offset(pub u64);
+//! The append-only log: bytes and positions, nothing else.
+//!
+//! Everything Lifeline promises rests on this crate. [`Log`] appends and syncs, [`Reader`] reads what was synced, and
+//! opening a log tells a torn tail, which nobody was promised, from damage to what was acknowledged, which is reported and
+//! never papered over. `store/FORMAT.md` describes the files.
+//!
+//! Start at [`Log::open`]. This crate never looks into a payload, never asks a clock (times are handed in), never starts a
+//! thread behind its caller's back, and has never heard of CloudEvents.
+//!
+//! ```
+//! # use lifeline_store::{Log, Options, OsDisk};
+//! # let folder = std::env::temp_dir().join(format!("lifeline-store-doc-{}", std::process::id()));
+//! let (mut log, recovery) = Log::open(OsDisk::open(&folder)?, Options::default())?;
+//! assert!(recovery.damage.is_empty());
+//! let offset = log.append(1_700_000_000_000_000_000, b"login of user1")?;
+//! log.sync()?; // durable from here on
+//! let record = log.reader().read(offset)?.expect("synced records are readable");
+//! assert_eq!(record.payload, b"login of user1");
+//! # log.close()?;
+//! # std::fs::remove_dir_all(&folder).ok();
+//! # Ok::<(), lifeline_store::Error>(())
+//! ```
+
+mod checksum;
+mod cursor;
+mod disk;
+mod error;
+mod frame;
+mod index;
+mod log;
+mod mark;
+mod offset;
+mod options;
+mod reader;
+mod recovery;
+mod scan;
+mod segment;
+
+pub use disk::{Disk, File, OsDisk};
+pub use error::Error;
+pub use log::Log;
+pub use offset::Offset;
+pub use options::Options;
+pub use reader::{Reader, Record};
+pub use recovery::{Damage, Recovery};
+pub use scan::{RecordRef, Scan};
+pub use segment::VERSION;

@@ -1,0 +1,182 @@
+//! [`Cursor`]: steps through the frames of one segment with one reusable buffer.
+//!
+//! Scans, random reads, recovery, verification and repair all read through it. It checks what a frame alone can tell
+//! (header and payload checksum, length); what the sequence can tell (offsets, the chain) is its caller's to check. It
+//! never writes and never reads beyond the limit it is given.
+
+use std::io;
+use std::ops::Range;
+
+use crate::disk::File;
+use crate::frame::{ALIGNMENT, FRAME_BYTES, Header};
+
+/// Bytes read at once: large enough to hide the cost of the call, small enough to stay in the processor's cache.
+const READ_BYTES: usize = 256 << 10;
+
+/// What stands at a position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// An intact frame; its payload stands in the cursor's buffer.
+    Frame(Header, Range<usize>),
+    /// No room for a frame before the limit.
+    End,
+    /// Bytes that are no intact frame, and what gave them away.
+    Invalid(&'static str),
+}
+
+/// A position in a segment and the bytes read around it.
+#[derive(Debug)]
+pub(crate) struct Cursor {
+    buffer: Vec<u8>,
+    // File position of the buffer's first byte, and how much of the buffer is filled.
+    buffer_position: u64,
+    filled: usize,
+    position: u64,
+    read_bytes: usize,
+}
+
+impl Cursor {
+    /// A cursor at `position`, with nothing read yet.
+    pub(crate) fn new(position: u64) -> Cursor {
+        Cursor {
+            buffer: Vec::new(),
+            buffer_position: position,
+            filled: 0,
+            position,
+            read_bytes: READ_BYTES,
+        }
+    }
+
+    /// Chooses how much is read at once.
+    pub(crate) fn set_read_bytes(&mut self, bytes: usize) {
+        self.read_bytes = bytes;
+    }
+
+    /// Where the next frame is looked for.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Goes to a position of the same file.
+    pub(crate) fn seek(&mut self, position: u64) {
+        self.position = position;
+    }
+
+    /// Forgets what was read: the next step is in another file, or the file has changed.
+    pub(crate) fn restart(&mut self, position: u64) {
+        self.position = position;
+        self.filled = 0;
+    }
+
+    /// The bytes of a range that [`Step::Frame`] named.
+    #[inline]
+    pub(crate) fn payload(&self, range: Range<usize>) -> &[u8] {
+        &self.buffer[range]
+    }
+
+    /// Reads the frame at the position and, when it is intact, moves behind it.
+    ///
+    /// # Errors
+    /// When the disk cannot read.
+    #[inline]
+    pub(crate) fn step<F: File>(&mut self, file: &F, seed: u32, limit: u64) -> io::Result<Step> {
+        let Some(mut at) = self.need(file, FRAME_BYTES as u64, limit)? else {
+            return Ok(Step::End);
+        };
+        let Some(header) = Header::parse(&self.buffer[at..self.filled], seed) else {
+            return Ok(Step::Invalid("frame header does not match its checksum"));
+        };
+        if at + header.frame_bytes() as usize > self.filled {
+            match self.need(file, header.frame_bytes(), limit)? {
+                Some(moved) => at = moved,
+                None => return Ok(Step::Invalid("frame is cut short")),
+            }
+        }
+        let payload = at + FRAME_BYTES..at + FRAME_BYTES + header.payload_bytes as usize;
+        if !header.matches(&self.buffer[payload.clone()]) {
+            return Ok(Step::Invalid("payload does not match its checksum"));
+        }
+        self.position += header.frame_bytes();
+        Ok(Step::Frame(header, payload))
+    }
+
+    /// The next intact frame at or after the position, searching over what is not; the cursor moves behind it.
+    ///
+    /// # Errors
+    /// When the disk cannot read.
+    pub(crate) fn next_intact<F: File>(
+        &mut self,
+        file: &F,
+        seed: u32,
+        limit: u64,
+    ) -> io::Result<Option<(Header, Range<usize>)>> {
+        loop {
+            match self.step(file, seed, limit)? {
+                Step::Frame(header, payload) => return Ok(Some((header, payload))),
+                Step::End => return Ok(None),
+                Step::Invalid(_) => {
+                    if !self.search(file, seed, limit)? {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Moves to the next position, after the present one, where a frame header could be: a search after damage.
+    /// Returns false when there is none before the limit.
+    ///
+    /// # Errors
+    /// When the disk cannot read.
+    pub(crate) fn search<F: File>(&mut self, file: &F, seed: u32, limit: u64) -> io::Result<bool> {
+        self.position += ALIGNMENT as u64;
+        while let Some(at) = self.need(file, FRAME_BYTES as u64, limit)? {
+            let candidates = self.buffer[at..self.filled]
+                .windows(FRAME_BYTES)
+                .step_by(ALIGNMENT);
+            let mut looked_at = 0;
+            for window in candidates {
+                if Header::parse(window, seed).is_some() {
+                    self.position += looked_at;
+                    return Ok(true);
+                }
+                looked_at += ALIGNMENT as u64;
+            }
+            self.position += looked_at;
+        }
+        Ok(false)
+    }
+
+    /// Makes sure that `bytes` bytes from the position on are in the buffer; returns where they begin, or `None` when
+    /// the limit or the file ends before.
+    #[inline]
+    fn need<F: File>(&mut self, file: &F, bytes: u64, limit: u64) -> io::Result<Option<usize>> {
+        if self.position >= self.buffer_position {
+            let at = self.position - self.buffer_position;
+            if at + bytes <= self.filled as u64 {
+                return Ok(Some(at as usize));
+            }
+        }
+        self.fill(file, bytes, limit)
+    }
+
+    #[cold]
+    fn fill<F: File>(&mut self, file: &F, bytes: u64, limit: u64) -> io::Result<Option<usize>> {
+        let left = limit.saturating_sub(self.position);
+        if left < bytes {
+            return Ok(None);
+        }
+        let wanted = left.min(bytes.max(self.read_bytes as u64)) as usize;
+        if self.buffer.len() < wanted {
+            self.buffer.resize(wanted, 0);
+        }
+        self.buffer_position = self.position;
+        self.filled = 0;
+        self.filled = file.read_at(&mut self.buffer[..wanted], self.position)?;
+        Ok(if (self.filled as u64) < bytes {
+            None
+        } else {
+            Some(0)
+        })
+    }
+}

@@ -1,0 +1,372 @@
+//! What an opened folder turns out to hold: the end of the log, a torn tail, damage.
+//!
+//! Reading decides, nothing here writes: [`examine`] returns a [`Verdict`], and `log` carries it out. Only the last
+//! segment is read, so the time to open does not grow with the log.
+//!
+//! The rule: bytes that do not read back are a *torn tail* when nothing shows that they were ever synced, and are then cut
+//! off; they are *damage* when something does, and are then never touched. Two things show it: the mark, and a frame
+//! of a later group, since a group is only begun when the one before it was synced.
+
+use std::ops::Range;
+
+use crate::cursor::{Cursor, Step};
+use crate::disk::{Disk, File};
+use crate::frame::{self, Kind};
+use crate::index::{Entry, Index};
+use crate::mark::Mark;
+use crate::segment::{self, HEADER_BYTES, ParsedHeader, SegmentHeader};
+use crate::{Error, Offset, Options, VERSION};
+
+/// Acknowledged records that do not read back any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The segment file.
+    pub file: String,
+    /// The records that are gone; empty when only bytes that hold no record are hit.
+    pub offsets: Range<Offset>,
+    /// The bytes of the file that do not read back.
+    pub bytes: Range<u64>,
+    /// What gave it away.
+    pub why: &'static str,
+}
+
+/// What was found when a log was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// The first offset still held.
+    pub start: Offset,
+    /// The next offset to be appended.
+    pub end: Offset,
+    /// Whether the log had been stopped in good order.
+    pub clean_stop: bool,
+    /// Bytes of an unfinished, never acknowledged group that were cut off.
+    pub torn_bytes: u64,
+    /// Acknowledged records of the last segment that are damaged; the segments before it are `verify`'s to read.
+    pub damage: Vec<Damage>,
+}
+
+/// The state in which the last segment was found, and what to do about it.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    pub(crate) recovery: Recovery,
+    /// Bases of the segments to keep, ascending.
+    pub(crate) segments: Vec<Offset>,
+    /// Files that a crash left half made and that hold nothing.
+    pub(crate) leftovers: Vec<String>,
+    pub(crate) mark: Mark,
+    pub(crate) tail: Tail,
+    /// What a next segment's header goes on with.
+    pub(crate) checksum: u32,
+    pub(crate) time_unix_nanos: u64,
+    pub(crate) salt: u64,
+}
+
+/// What the last segment is good for.
+#[derive(Debug)]
+pub(crate) enum Tail {
+    /// Appending goes on in it, at this position; its index so far.
+    Continue { position: u64, index: Index },
+    /// It is sealed, damaged or missing: appending goes on in a new one.
+    Closed,
+}
+
+/// Suffix of files being made; one found at open is a leftover of a crash.
+pub(crate) const UNFINISHED: &str = ".unfinished";
+
+/// Reads what a folder holds.
+pub(crate) fn examine<D: Disk>(disk: &D, options: &Options) -> Result<Verdict, Error> {
+    let folder = disk.describe();
+    let names = disk.list().map_err(Error::io("list folder", &folder))?;
+    let found_mark = Mark::load(disk)?;
+    let mut segments: Vec<Offset> = names
+        .iter()
+        .filter_map(|name| segment::base_of(name))
+        .collect();
+    segments.sort_unstable();
+    let mut leftovers: Vec<String> = names
+        .into_iter()
+        .filter(|name| name.ends_with(UNFINISHED))
+        .collect();
+    let mark = found_mark.unwrap_or_default();
+
+    // A crash between creating a segment and its first group leaves a file without records, perhaps without a header.
+    let mut last = None;
+    while let Some(&base) = segments.last() {
+        let found = read_segment(disk, base, &mark, options)?;
+        if found.header.is_none() && found.end == base && found.holes.is_empty() && mark.end <= base
+        {
+            leftovers.push(segment::name(base));
+            segments.pop();
+            continue;
+        }
+        last = Some((base, found));
+        break;
+    }
+    let Some((base, found)) = last else {
+        return Ok(without_segments(found_mark, leftovers, disk.random()));
+    };
+    let header = found.header.unwrap_or(SegmentHeader {
+        base,
+        previous: 0,
+        time_unix_nanos: 0,
+        salt: mark.salt,
+    });
+    let name = segment::name(base);
+
+    let mut damage: Vec<Damage> = found.holes;
+    if found.header.is_none() {
+        damage.insert(
+            0,
+            Damage {
+                file: name.clone(),
+                offsets: base..base,
+                bytes: 0..HEADER_BYTES,
+                why: "segment header does not match its checksum",
+            },
+        );
+    }
+    let mut end = found.end;
+    if mark.end > end {
+        let bytes = found.position..mark.position.max(found.position);
+        damage.push(Damage {
+            file: name,
+            offsets: end..mark.end,
+            bytes,
+            why: "acknowledged records are missing at the end",
+        });
+        end = mark.end;
+    }
+    let closed = found.sealed || !damage.is_empty();
+    let torn_bytes = if closed { 0 } else { found.torn_bytes };
+    let recovery = Recovery {
+        start: segments[0],
+        end,
+        clean_stop: mark.clean && mark.end == end && torn_bytes == 0 && damage.is_empty(),
+        torn_bytes,
+        damage,
+    };
+    let tail = if closed {
+        Tail::Closed
+    } else {
+        Tail::Continue {
+            position: found.position,
+            index: found.index,
+        }
+    };
+    let time_unix_nanos = found
+        .time_unix_nanos
+        .max(mark.time_unix_nanos)
+        .max(header.time_unix_nanos);
+    Ok(Verdict {
+        recovery,
+        segments,
+        leftovers,
+        mark,
+        tail,
+        checksum: found.checksum,
+        time_unix_nanos,
+        salt: header.salt,
+    })
+}
+
+/// A folder without a segment: new, or emptied by someone.
+fn without_segments(mark: Option<Mark>, leftovers: Vec<String>, random: u64) -> Verdict {
+    let mark = mark.unwrap_or(Mark {
+        salt: random,
+        ..Mark::default()
+    });
+    let mut recovery = Recovery {
+        start: mark.end,
+        end: mark.end,
+        ..Recovery::default()
+    };
+    if mark.end > Offset::ZERO {
+        recovery.damage.push(Damage {
+            file: segment::name(mark.segment),
+            offsets: mark.segment..mark.end,
+            bytes: 0..mark.position,
+            why: "segment file is missing",
+        });
+    }
+    let Mark {
+        checksum,
+        time_unix_nanos,
+        salt,
+        ..
+    } = mark;
+    Verdict {
+        recovery,
+        segments: Vec::new(),
+        leftovers,
+        mark,
+        tail: Tail::Closed,
+        checksum,
+        time_unix_nanos,
+        salt,
+    }
+}
+
+/// The last segment as it reads back.
+struct Found {
+    header: Option<SegmentHeader>,
+    /// The first offset after the last group that is whole.
+    end: Offset,
+    /// Where that group ends.
+    position: u64,
+    checksum: u32,
+    time_unix_nanos: u64,
+    sealed: bool,
+    holes: Vec<Damage>,
+    torn_bytes: u64,
+    index: Index,
+}
+
+fn read_segment<D: Disk>(
+    disk: &D,
+    base: Offset,
+    mark: &Mark,
+    options: &Options,
+) -> Result<Found, Error> {
+    let name = segment::name(base);
+    let failed = |source| Error::io("read", &name)(source);
+    let file = disk.open(&name).map_err(Error::io("open", &name))?;
+    let limit = file.len().map_err(failed)?;
+    let mut bytes = [0; 64];
+    file.read_at(&mut bytes, 0).map_err(failed)?;
+    let header = match SegmentHeader::parse(&bytes) {
+        ParsedHeader::Known(header) => Some(header).filter(|header| header.base == base),
+        ParsedHeader::UnknownVersion(found) => {
+            return Err(Error::Version {
+                file: name,
+                found,
+                expected: VERSION,
+            });
+        }
+        ParsedHeader::Invalid => None,
+    };
+    let seed = frame::seed(header.map_or(mark.salt, |header| header.salt), base);
+    // What the mark vouches for in this segment; zero when it speaks of another one.
+    let marked = if mark.segment == base {
+        mark.position
+    } else {
+        0
+    };
+
+    let mut found = Found {
+        header,
+        end: base,
+        position: HEADER_BYTES,
+        checksum: header.map_or(0, |header| header.previous),
+        time_unix_nanos: header.map_or(0, |header| header.time_unix_nanos),
+        sealed: false,
+        holes: Vec::new(),
+        torn_bytes: 0,
+        index: Index::new(options.segment_bytes_max.max(limit), options.index_bytes),
+    };
+    // Holes seen since the last whole group: damage if what follows proves it, a torn tail otherwise.
+    let mut suspects: Vec<Damage> = Vec::new();
+    let mut proven = marked;
+    let mut expected = base;
+    let mut chain = header.map(|header| header.previous);
+    let mut cursor = Cursor::new(HEADER_BYTES);
+    loop {
+        let at = cursor.position();
+        let why = match cursor.step(&file, seed, limit).map_err(failed)? {
+            Step::End => break,
+            Step::Invalid(why) => why,
+            Step::Frame(header, _) => {
+                let follows = header.offset == expected
+                    && chain.is_none_or(|chain| {
+                        header.kind == Kind::Replaced || chain == header.previous
+                    });
+                if header.kind.takes_offset() && (follows || header.offset > expected) {
+                    if !follows {
+                        suspects.push(Damage {
+                            file: name.clone(),
+                            offsets: expected..header.offset,
+                            bytes: at..at,
+                            why: "record is missing",
+                        });
+                    }
+                    proven = proven.max(at.saturating_sub(u64::from(header.group_distance)));
+                    expected = header.offset.next();
+                    chain = (header.kind == Kind::Record).then_some(header.checksum);
+                    found.index.note(Entry {
+                        offset: header.offset,
+                        time_unix_nanos: header.time_unix_nanos,
+                        position: at,
+                    });
+                    continue;
+                }
+                if header.kind == Kind::Commit && header.offset >= expected {
+                    if header.offset > expected {
+                        suspects.push(Damage {
+                            file: name.clone(),
+                            offsets: expected..header.offset,
+                            bytes: at..at,
+                            why: "record is missing",
+                        });
+                    }
+                    let group = at.saturating_sub(u64::from(header.group_distance));
+                    proven = proven.max(group);
+                    expected = header.offset;
+                    chain = Some(header.checksum);
+                    // A group that has a hole is whole only if the hole is damage, which a later one must prove.
+                    if suspects.iter().all(|hole| hole.bytes.start < proven) {
+                        found.holes.append(&mut suspects);
+                        found.end = header.offset;
+                        found.position = cursor.position();
+                        found.checksum = header.checksum;
+                        found.time_unix_nanos = found.time_unix_nanos.max(header.time_unix_nanos);
+                    }
+                    continue;
+                }
+                if header.kind == Kind::Seal && header.offset == found.end && suspects.is_empty() {
+                    found.sealed = true;
+                    break;
+                }
+                if header.kind == Kind::Index && header.offset == found.end && suspects.is_empty() {
+                    continue;
+                }
+                "frame does not follow the one before it"
+            }
+        };
+        // Zeros, or whatever: look for anything that was written after it.
+        cursor.seek(at);
+        if !cursor.search(&file, seed, limit).map_err(failed)? {
+            break;
+        }
+        chain = None;
+        suspects.push(Damage {
+            file: name.clone(),
+            offsets: expected..expected,
+            bytes: at..cursor.position(),
+            why,
+        });
+    }
+    found.index.truncate(found.end);
+    if !found.sealed {
+        found.torn_bytes = last_nonzero(&file, found.position, limit)
+            .map_err(failed)?
+            .saturating_sub(found.position);
+    }
+    Ok(found)
+}
+
+/// Where the last byte that is not zero ends, from a position on.
+fn last_nonzero<F: File>(file: &F, from: u64, limit: u64) -> std::io::Result<u64> {
+    let mut buffer = vec![0; 256 << 10];
+    let (mut position, mut last) = (from, from);
+    while position < limit {
+        let wanted = buffer.len().min((limit - position) as usize);
+        let read = file.read_at(&mut buffer[..wanted], position)?;
+        if read == 0 {
+            break;
+        }
+        if let Some(at) = buffer[..read].iter().rposition(|&byte| byte != 0) {
+            last = position + at as u64 + 1;
+        }
+        position += read as u64;
+    }
+    Ok(last)
+}

@@ -1,0 +1,237 @@
+//! [`Scan`]: records in order, borrowed from one reused buffer.
+//!
+//! Nothing is copied: a [`RecordRef`] points into the buffer the bytes were read into, and lives until the next call. A
+//! scan that has come to the end goes on when more was synced. It never guesses: where records are missing it stops with
+//! their exact offsets, and goes on only when told to with [`Scan::seek`].
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::cursor::{Cursor, Step};
+use crate::disk::{Disk, OsDisk};
+use crate::frame::{Header, Kind};
+use crate::reader::{Reader, Record};
+use crate::segment::{HEADER_BYTES, Segment};
+use crate::{Error, Offset};
+
+/// A record whose payload is borrowed from a scan's buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordRef<'scan> {
+    /// Its position in the log.
+    pub offset: Offset,
+    /// When it was appended, in nanoseconds since 1970; never less than its predecessor's.
+    pub time_unix_nanos: u64,
+    /// Its bytes.
+    pub payload: &'scan [u8],
+}
+
+impl RecordRef<'_> {
+    /// The same record with a payload of its own.
+    pub fn to_owned(&self) -> Record {
+        Record {
+            offset: self.offset,
+            time_unix_nanos: self.time_unix_nanos,
+            payload: self.payload.to_vec(),
+        }
+    }
+}
+
+/// Where in the log a scan stands.
+#[derive(Debug)]
+struct Place<F> {
+    segment: Arc<Segment<F>>,
+    /// The next segment's base; `None` while this is the last one.
+    end: Option<Offset>,
+    /// The running checksum, where the predecessor was seen.
+    chain: Option<u32>,
+}
+
+/// A run of records, in order.
+#[derive(Debug)]
+pub struct Scan<D: Disk = OsDisk> {
+    reader: Reader<D>,
+    next: Offset,
+    // The durable end when last looked at: spares an atomic load per record.
+    durable: Offset,
+    place: Option<Place<D::File>>,
+    cursor: Cursor,
+}
+
+impl<D: Disk> Scan<D> {
+    pub(crate) fn new(reader: Reader<D>, from: Offset) -> Scan<D> {
+        let next = from.max(reader.start());
+        Scan {
+            reader,
+            next,
+            durable: Offset::ZERO,
+            place: None,
+            cursor: Cursor::new(0),
+        }
+    }
+
+    pub(crate) fn read_bytes(&mut self, bytes: usize) {
+        self.cursor.set_read_bytes(bytes);
+    }
+
+    /// The offset of the record that the next call will return.
+    pub fn position(&self) -> Offset {
+        self.next
+    }
+
+    /// Goes on from another offset; the way past damage, too.
+    pub fn seek(&mut self, offset: Offset) {
+        self.next = offset.max(self.reader.start());
+        self.place = None;
+    }
+
+    /// The next record, or `None` at the durable end; then call again when there is more.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] with the offsets that are missing (again at every call, until [`Scan::seek`]); [`Error::Io`]
+    /// when the disk refuses.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator cannot lend its buffer"
+    )]
+    pub fn next(&mut self) -> Result<Option<RecordRef<'_>>, Error> {
+        Ok(self.advance()?.map(|(header, payload)| RecordRef {
+            offset: header.offset,
+            time_unix_nanos: header.time_unix_nanos,
+            payload: self.cursor.payload(payload),
+        }))
+    }
+
+    fn advance(&mut self) -> Result<Option<(Header, Range<usize>)>, Error> {
+        if self.next >= self.durable {
+            self.durable = self.reader.end();
+            if self.next >= self.durable {
+                return Ok(None);
+            }
+        }
+        loop {
+            let Some(place) = &mut self.place else {
+                if !self.find_place()? {
+                    return Ok(None);
+                }
+                continue;
+            };
+            if place.end.is_some_and(|end| self.next >= end) {
+                self.place = None;
+                continue;
+            }
+            let disk = &self.reader.shared.disk;
+            let segment = &place.segment;
+            let limit = segment.readable_bytes(disk)?;
+            let before = self.cursor.position();
+            let step = self
+                .cursor
+                .step(segment.file(disk)?.as_ref(), segment.seed, limit)
+                .map_err(Error::io("read", &segment.name))?;
+            let why = match step {
+                Step::Frame(header, _) if header.kind == Kind::Commit => continue,
+                Step::Frame(header, payload) if header.kind.takes_offset() => {
+                    if header.offset < self.next {
+                        place.chain = Some(header.checksum);
+                        continue;
+                    }
+                    let follows = header.kind != Kind::Record
+                        || place.chain.is_none_or(|chain| chain == header.previous);
+                    if header.offset == self.next && follows && header.kind != Kind::Lost {
+                        // What follows a replaced record remembers the lost one.
+                        place.chain = (header.kind == Kind::Record).then_some(header.checksum);
+                        self.next = self.next.next();
+                        return Ok(Some((header, payload)));
+                    }
+                    if header.kind == Kind::Lost {
+                        "record was lost before a repair"
+                    } else if header.offset == self.next {
+                        "record does not follow the one before it"
+                    } else {
+                        "record is missing"
+                    }
+                }
+                Step::Frame(..) | Step::End => {
+                    // The next segment may have been begun since this place was found.
+                    if place.end.is_none() && self.refresh_end() {
+                        continue;
+                    }
+                    "segment ends too early"
+                }
+                Step::Invalid(why) => why,
+            };
+            self.cursor.seek(before);
+            return Err(self.damage(why)?);
+        }
+    }
+
+    /// Learns whether the segment has been followed by another one.
+    fn refresh_end(&mut self) -> bool {
+        let table = self.reader.shared.table();
+        let Some(place) = &mut self.place else {
+            return false;
+        };
+        let after = table.partition_point(|segment| segment.base <= place.segment.base);
+        place.end = table.get(after).map(|segment| segment.base);
+        place.end.is_some()
+    }
+
+    /// Finds the segment that holds the next record, and a position at or before it.
+    fn find_place(&mut self) -> Result<bool, Error> {
+        let shared = &self.reader.shared;
+        let table = shared.table();
+        let Some(first) = table.first() else {
+            return Ok(false);
+        };
+        // Retention may have dropped what this scan stood before.
+        self.next = self.next.max(first.base);
+        let after = table.partition_point(|segment| segment.base <= self.next);
+        let Some(segment) = table.get(after - 1) else {
+            return Ok(false);
+        };
+        let end = table.get(after).map(|next| next.base);
+        let position = if segment.base == self.next {
+            HEADER_BYTES
+        } else {
+            let index = segment.index(&shared.disk, end.unwrap_or(self.durable))?;
+            index
+                .at_or_before(self.next)
+                .map_or(HEADER_BYTES, |entry| entry.position)
+        };
+        self.cursor.restart(position);
+        self.place = Some(Place {
+            segment: Arc::clone(segment),
+            end,
+            chain: None,
+        });
+        Ok(true)
+    }
+
+    /// The error for records missing from the next one on: looks for the first good one after them.
+    fn damage(&mut self, why: &'static str) -> Result<Error, Error> {
+        self.refresh_end();
+        let Some(place) = &self.place else {
+            unreachable!("damage is found in a segment")
+        };
+        let segment = &place.segment;
+        let disk = &self.reader.shared.disk;
+        let file = segment.file(disk)?;
+        let limit = segment.readable_bytes(disk)?;
+        let segment_end = place.end.unwrap_or(self.durable).min(self.durable);
+        let mut cursor = Cursor::new(self.cursor.position());
+        let mut end = segment_end;
+        while let Some((header, _)) = cursor
+            .next_intact(file.as_ref(), segment.seed, limit)
+            .map_err(Error::io("read", &segment.name))?
+        {
+            if matches!(header.kind, Kind::Record | Kind::Replaced) && header.offset > self.next {
+                end = end.min(header.offset);
+                break;
+            }
+        }
+        Ok(Error::Damaged {
+            offsets: self.next..end,
+            file: segment.name.clone(),
+            why,
+        })
+    }
+}
