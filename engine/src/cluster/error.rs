@@ -1,0 +1,120 @@
+//! What a cluster may answer instead of doing what it was asked: one variant per thing the caller does differently.
+//!
+//! Never the text of a cause twice: what a client library said is in the source chain.
+
+use std::time::Duration;
+
+/// Why a cluster did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The object is refused. The same manifest is refused again: wait for another rule or event.
+    #[error("the cluster refuses the object: {message}")]
+    Invalid {
+        /// What the API server said about it.
+        message: String,
+    },
+    /// The identity in use may not do this (403), or is not accepted at all (401). Retry slowly: rights may be granted.
+    #[error(
+        "the cluster forbids it: {message}\nhint: grant the identity Lifeline runs as this verb on this kind"
+    )]
+    Forbidden {
+        /// What the API server said about it.
+        message: String,
+    },
+    /// The cluster does not serve this kind. Retry slowly: a CustomResourceDefinition may come.
+    #[error(
+        "the cluster does not know `{kind}` of `{api_version}`\nhint: install its CustomResourceDefinition, or correct `apiVersion` and `kind`"
+    )]
+    UnknownKind {
+        /// `apiVersion` of the manifest.
+        api_version: String,
+        /// `kind` of the manifest.
+        kind: String,
+    },
+    /// The namespace of the object does not exist. Retry: something else may be about to make it.
+    #[error(
+        "the namespace `{namespace}` does not exist\nhint: let the rule (or an earlier one) create it"
+    )]
+    NamespaceMissing {
+        /// The missing namespace.
+        namespace: String,
+    },
+    /// The namespace of the object is being deleted, so nothing can be made in it. Retry: it may come again.
+    #[error("the namespace `{namespace}` is being deleted")]
+    NamespaceTerminating {
+        /// The namespace on its way out.
+        namespace: String,
+    },
+    /// Somebody else changed the object at the same moment. Retry at once.
+    #[error("the object changed meanwhile: {message}")]
+    Conflict {
+        /// What the API server said about it.
+        message: String,
+    },
+    /// An object was to be changed under its uid, and no object has its name any more. Decide anew.
+    #[error("the object is gone")]
+    Gone,
+    /// An object was to be changed under its uid, and another now has its name. Decide anew.
+    #[error("the object was replaced by another of the same name, uid `{uid}`")]
+    Replaced {
+        /// The uid that lives under the name now.
+        uid: String,
+    },
+    /// The cluster could not answer: network, timeout, overload, an error of its own. Retry with growing pauses.
+    #[error("the cluster is unavailable: {message}")]
+    Unavailable {
+        /// What could not be done.
+        message: String,
+        /// How long the server asked to be left alone, where it said so.
+        retry_after: Option<Duration>,
+        /// What the disk or the client library said.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+}
+
+impl Error {
+    /// Whether the same call may succeed soon without anybody changing a rule, a right or a definition.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Error::NamespaceMissing { .. }
+            | Error::NamespaceTerminating { .. }
+            | Error::Conflict { .. }
+            | Error::Unavailable { .. } => true,
+            Error::Invalid { .. }
+            | Error::Forbidden { .. }
+            | Error::UnknownKind { .. }
+            | Error::Gone
+            | Error::Replaced { .. } => false,
+        }
+    }
+
+    /// One word for conditions and metrics; stable.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Error::Invalid { .. } => "Invalid",
+            Error::Forbidden { .. } => "Forbidden",
+            Error::UnknownKind { .. } => "UnknownKind",
+            Error::NamespaceMissing { .. } => "NamespaceMissing",
+            Error::NamespaceTerminating { .. } => "NamespaceTerminating",
+            Error::Conflict { .. } => "Conflict",
+            Error::Gone => "Gone",
+            Error::Replaced { .. } => "Replaced",
+            Error::Unavailable { .. } => "Unavailable",
+        }
+    }
+
+    /// How long the server asked to be left alone, where it said so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Error::Unavailable { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Error {
+        Error::Invalid {
+            message: message.into(),
+        }
+    }
+}

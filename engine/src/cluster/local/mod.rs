@@ -1,0 +1,330 @@
+//! A cluster without Kubernetes: objects in a folder, or in memory, under the rules of an API server.
+//!
+//! Start at [`LocalCluster`]. It has no controllers: a Deployment makes no pods, a Service gets no address. What it takes,
+//! a real API server takes; what that refuses, it refuses: the suite in `conformance` runs against both. It never fetches the
+//! time, never draws a random number, and keeps no order but that of names.
+
+mod check;
+mod disk;
+mod kind;
+mod merge;
+mod name;
+mod rule;
+mod schema;
+mod state;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use self::disk::{Disk, Folder, Memory};
+use self::state::{Change, Manager, Record, Slot, State};
+use super::{Cluster, Deletion, Error, LiveObject, ObjectKey};
+
+/// Gives the time; handed in, so that a simulation decides what it is.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The record that holds the highest revision that may have been given out.
+const REVISION: &str = "revision.json";
+
+/// Revisions reserved at once, so that most writes need no second one.
+const REVISIONS_RESERVED: u64 = 1_000;
+
+/// Objects kept in a folder or in memory.
+pub struct LocalCluster {
+    name: String,
+    /// Writes wait for a disk, so they must not run on a thread that drives other tasks.
+    on_disk: bool,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    clock: Clock,
+    writes: AtomicU64,
+    kept: Mutex<Kept>,
+}
+
+struct Kept {
+    state: State,
+    disk: Box<dyn Disk>,
+    /// The revision up to which the disk knows that uids may be in use.
+    reserved: u64,
+}
+
+impl LocalCluster {
+    /// A cluster that ends with the process. Its uids follow from `seed` and the order of requests alone.
+    pub fn in_memory(seed: u64, clock: Clock) -> LocalCluster {
+        let opened = LocalCluster::with(
+            "local cluster in memory".to_owned(),
+            Box::new(Memory::default()),
+            false,
+            seed,
+            clock,
+        );
+        opened.expect("memory never fails")
+    }
+
+    /// The cluster kept in `folder`, made where there is none. One process at a time may write to it; the caller holds the
+    /// lock.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where the folder cannot be read or written, or holds a record that does not parse.
+    pub fn open(folder: &Path, seed: u64, clock: Clock) -> Result<LocalCluster, Error> {
+        let failed = |source| {
+            let message = format!(
+                "cannot open the local cluster in `{}`\nhint: check that the folder is writable and its disk not full",
+                folder.display()
+            );
+            Error::Unavailable {
+                message,
+                retry_after: None,
+                source: Some(Box::new(source)),
+            }
+        };
+        let disk = Folder::open(folder).map_err(failed)?;
+        let name = format!("local cluster in {}", folder.display());
+        LocalCluster::with(name, Box::new(disk), true, seed, clock).map_err(failed)
+    }
+
+    fn with(
+        name: String,
+        mut disk: Box<dyn Disk>,
+        on_disk: bool,
+        seed: u64,
+        clock: Clock,
+    ) -> io::Result<LocalCluster> {
+        let mut records = Vec::new();
+        let mut reserved = 0;
+        for (path, bytes) in disk.load()? {
+            let damaged = |source: serde_json::Error| {
+                io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("the record `{path}` is damaged: {source}"),
+                )
+            };
+            if path == REVISION {
+                reserved = serde_json::from_slice(&bytes).map_err(damaged)?;
+            } else if path.starts_with("objects/") && path.ends_with(".json") {
+                records.push(serde_json::from_slice::<Record>(&bytes).map_err(damaged)?);
+            }
+        }
+        let mut kept = Kept {
+            state: State::new(seed, reserved, records),
+            disk,
+            reserved,
+        };
+        let changes = kept.state.settle(clock());
+        kept.perform(changes)?;
+        let inner = Inner {
+            clock,
+            writes: AtomicU64::new(0),
+            kept: Mutex::new(kept),
+        };
+        Ok(LocalCluster {
+            name,
+            on_disk,
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// All objects but the namespaces every cluster begins with, sorted by group, kind, namespace and name.
+    pub fn list(&self) -> Vec<(ObjectKey, LiveObject)> {
+        let kept = self.inner.kept.lock();
+        let shown = kept.state.records().filter(|record| {
+            record.applied.is_some()
+                || record.key.kind != "Namespace"
+                || !state::FIRST_NAMESPACES.contains(&record.key.name.as_str())
+        });
+        shown
+            .map(|record| (record.key.clone(), record.live()))
+            .collect()
+    }
+
+    /// Requests so far that changed something: applies that were no-ops and deletions of what was gone do not count.
+    pub fn writes(&self) -> u64 {
+        self.inner.writes.load(Ordering::Relaxed)
+    }
+
+    /// Writes an object as somebody other than Lifeline would (`kubectl edit`): for drift and conflicts in tests and demos.
+    ///
+    /// # Errors
+    /// As for [`Cluster::apply`].
+    pub fn apply_as_other(&self, manifest: &Value) -> Result<LiveObject, Error> {
+        let key = self.inner.kept.lock().state.resolve(manifest)?;
+        self.inner.apply(&key, manifest, None, Manager::Other)
+    }
+
+    /// Runs a request where it may wait for the disk.
+    fn run<'a, T: Send + 'static>(
+        &self,
+        request: impl FnOnce(&Inner) -> Result<T, Error> + Send + 'static,
+    ) -> BoxFuture<'a, Result<T, Error>> {
+        let inner = Arc::clone(&self.inner);
+        if !self.on_disk {
+            return Box::pin(async move { request(&inner) });
+        }
+        Box::pin(async move {
+            match tokio::task::spawn_blocking(move || request(&inner)).await {
+                Ok(outcome) => outcome,
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Err(error) => Err(Error::Unavailable {
+                    message: "the process is shutting down".to_owned(),
+                    retry_after: None,
+                    source: Some(Box::new(error)),
+                }),
+            }
+        })
+    }
+}
+
+impl Inner {
+    fn apply(
+        &self,
+        key: &ObjectKey,
+        manifest: &Value,
+        uid: Option<&str>,
+        manager: Manager,
+    ) -> Result<LiveObject, Error> {
+        let mut kept = self.kept.lock();
+        let (changes, live) = kept
+            .state
+            .apply(key, manifest, uid, manager, (self.clock)())?;
+        self.perform(&mut kept, changes)?;
+        Ok(live)
+    }
+
+    fn delete(&self, key: &ObjectKey, uid: &str) -> Result<Deletion, Error> {
+        let mut kept = self.kept.lock();
+        let (changes, deletion) = kept.state.delete(key, uid, (self.clock)())?;
+        self.perform(&mut kept, changes)?;
+        Ok(deletion)
+    }
+
+    fn perform(&self, kept: &mut Kept, changes: Vec<Change>) -> Result<(), Error> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        kept.perform(changes).map_err(|source| Error::Unavailable {
+            message: "cannot write to the folder of the local cluster\nhint: check its permissions and the space on its disk"
+                .to_owned(),
+            retry_after: None,
+            source: Some(Box::new(source)),
+        })
+    }
+}
+
+impl Kept {
+    /// Makes changes durable and then true, one by one: what the disk refused has not happened.
+    fn perform(&mut self, changes: Vec<Change>) -> io::Result<()> {
+        let revision = self.state.revision();
+        if revision > self.reserved {
+            let reserved = revision + REVISIONS_RESERVED;
+            self.disk.put(REVISION, reserved.to_string().as_bytes())?;
+            self.reserved = reserved;
+        }
+        for change in changes {
+            match &change {
+                Change::Put(record) => self.disk.put(
+                    &Slot::of(&record.key).path(),
+                    &serde_json::to_vec_pretty(record)?,
+                )?,
+                Change::Remove(key) => self.disk.remove(&Slot::of(key).path())?,
+            }
+            self.state.commit(change);
+        }
+        Ok(())
+    }
+}
+
+impl Cluster for LocalCluster {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn resolve<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<ObjectKey, Error>> {
+        Box::pin(async move { self.inner.kept.lock().state.resolve(manifest) })
+    }
+
+    fn get<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {
+        Box::pin(async move { Ok(self.inner.kept.lock().state.get(key).map(Record::live)) })
+    }
+
+    fn apply<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        manifest: &'a Value,
+        uid: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<LiveObject, Error>> {
+        let (key, manifest, uid) = (key.clone(), manifest.clone(), uid.map(str::to_owned));
+        self.run(move |inner| inner.apply(&key, &manifest, uid.as_deref(), Manager::Lifeline))
+    }
+
+    fn delete<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        uid: &'a str,
+    ) -> BoxFuture<'a, Result<Deletion, Error>> {
+        let (key, uid) = (key.clone(), uid.to_owned());
+        self.run(move |inner| inner.delete(&key, &uid))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::cluster::conformance;
+
+    fn clock() -> Clock {
+        Arc::new(|| Timestamp::from_second(1_800_000_000).unwrap())
+    }
+
+    fn at_once(_: std::time::Duration) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
+    }
+
+    #[test]
+    fn the_cluster_in_memory_conforms() {
+        let cluster = LocalCluster::in_memory(1, clock());
+        // Without a runtime, and without ever waiting: that is how the simulator uses it.
+        let told =
+            conformance::run(&cluster, "memory", at_once, |name| println!("{name}")).now_or_never();
+        assert_eq!(told, Some(()));
+        assert_eq!(cluster.list(), []);
+    }
+
+    #[tokio::test]
+    async fn the_cluster_in_a_folder_conforms() {
+        let folder = Scratch::new("conforms");
+        let cluster = LocalCluster::open(&folder.path, 1, clock()).unwrap();
+        conformance::run(&cluster, "folder", at_once, |name| println!("{name}")).await;
+        assert_eq!(cluster.list(), []);
+    }
+
+    struct Scratch {
+        path: std::path::PathBuf,
+    }
+
+    impl Scratch {
+        fn new(name: &str) -> Scratch {
+            let path =
+                std::env::temp_dir().join(format!("lifeline-local-{name}-{}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&path);
+            Scratch { path }
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}

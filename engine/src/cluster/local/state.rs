@@ -1,0 +1,537 @@
+//! The objects of a local cluster and what each request makes of them: decisions only, as lists of changes.
+//!
+//! Start at [`State::apply`] and [`State::delete`]: neither touches the state; they answer with [`Change`]s, which the
+//! caller first makes durable, one by one and in this order, and then hands to [`State::commit`]. The time is an
+//! argument, uids come from a seed and the revision.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::check::{self, Fields};
+use super::kind::{self, Defined};
+use super::{merge, rule};
+use crate::cluster::{Deletion, Error, LiveObject, ObjectKey};
+
+/// Namespaces that are there from the start.
+pub(super) const FIRST_NAMESPACES: [&str; 4] =
+    ["default", "kube-node-lease", "kube-public", "kube-system"];
+
+/// Namespaces that are never deleted.
+const IMMORTAL_NAMESPACES: [&str; 3] = ["default", "kube-public", "kube-system"];
+
+/// Where an object is kept: its key without the version, since one object is served in all versions of its kind.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Slot {
+    group: String,
+    kind: String,
+    namespace: Option<String>,
+    name: String,
+}
+
+impl Slot {
+    pub(super) fn of(key: &ObjectKey) -> Slot {
+        Slot {
+            group: key.group.clone(),
+            kind: key.kind.clone(),
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+        }
+    }
+
+    /// The path of the record: readable where names are plain, unambiguous and short enough for any file system always.
+    pub(super) fn path(&self) -> String {
+        let group = if self.group.is_empty() {
+            "core"
+        } else {
+            &self.group
+        };
+        let scope = self.namespace.as_deref().unwrap_or("_cluster");
+        let parts: Vec<String> = [group, &self.kind, scope, &self.name]
+            .into_iter()
+            .flat_map(|part| path_parts(part))
+            .collect();
+        format!("objects/{}.json", parts.join("/"))
+    }
+}
+
+/// Bytes of a path's part that a file system takes with `.json.partial` after it.
+const PART_BYTES_MAX: usize = 200;
+
+/// Escapes a name and cuts it where it is too long for one file name; a cut part ends in `+`, which no name has unescaped.
+fn path_parts(text: &str) -> Vec<String> {
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => escaped.push(char::from(byte)),
+            b'.' if !escaped.is_empty() => escaped.push('.'),
+            other => escaped.push_str(&format!("%{other:02X}")),
+        }
+    }
+    let mut parts: Vec<String> = Vec::new();
+    while escaped.len() > PART_BYTES_MAX {
+        let rest = escaped.split_off(PART_BYTES_MAX);
+        parts.push(format!("{escaped}+"));
+        escaped = rest;
+    }
+    parts.push(escaped);
+    parts
+}
+
+/// An object and the manifest that was applied to it last.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// The name, with the version it was last written in.
+    pub(super) key: ObjectKey,
+    /// What Lifeline applied last; `None` for an object of somebody else.
+    pub(super) applied: Option<Value>,
+    /// The whole object.
+    pub(super) object: Value,
+}
+
+impl Record {
+    pub(super) fn live(&self) -> LiveObject {
+        LiveObject {
+            uid: self
+                .object
+                .pointer("/metadata/uid")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned(),
+            deleting: self.is_deleting(),
+            manifest: self.object.clone(),
+        }
+    }
+
+    fn is_deleting(&self) -> bool {
+        self.object.pointer("/metadata/deletionTimestamp").is_some()
+    }
+
+    fn finalizers(&self) -> &[Value] {
+        let finalizers = self
+            .object
+            .pointer("/metadata/finalizers")
+            .and_then(Value::as_array);
+        finalizers.map(Vec::as_slice).unwrap_or_default()
+    }
+
+    fn is_namespace(&self) -> bool {
+        self.key.group.is_empty() && self.key.kind == "Namespace"
+    }
+}
+
+/// One step towards the next state.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Change {
+    Put(Record),
+    Remove(ObjectKey),
+}
+
+/// Who applies: ownership is kept for Lifeline alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manager {
+    Lifeline,
+    Other,
+}
+
+/// All objects of one local cluster.
+pub(super) struct State {
+    objects: BTreeMap<Slot, Record>,
+    /// Counts writes; grows for ever, also over deletions and restarts, so no uid is given twice.
+    revision: u64,
+    seed: u64,
+}
+
+impl State {
+    pub(super) fn new(seed: u64, revision: u64, records: Vec<Record>) -> State {
+        let objects = records
+            .into_iter()
+            .map(|record| (Slot::of(&record.key), record))
+            .collect();
+        State {
+            objects,
+            revision,
+            seed,
+        }
+    }
+
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    pub(super) fn records(&self) -> impl Iterator<Item = &Record> {
+        self.objects.values()
+    }
+
+    pub(super) fn get(&self, key: &ObjectKey) -> Option<&Record> {
+        self.objects.get(&Slot::of(key))
+    }
+
+    pub(super) fn commit(&mut self, change: Change) {
+        match change {
+            Change::Put(record) => {
+                self.objects.insert(Slot::of(&record.key), record);
+            }
+            Change::Remove(key) => {
+                self.objects.remove(&Slot::of(&key));
+            }
+        }
+    }
+
+    /// What must be done when a cluster is opened: first namespaces are made, deletions a crash cut short go on.
+    pub(super) fn settle(&mut self, now: Timestamp) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for name in FIRST_NAMESPACES {
+            let manifest =
+                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+            if let Ok(key) = ObjectKey::of(&manifest)
+                && self.get(&key).is_none()
+            {
+                changes.push(Change::Put(self.made(&key, &manifest, Manager::Other, now)));
+            }
+        }
+        let leaving: Vec<ObjectKey> = self
+            .records()
+            .filter(|record| record.is_namespace() && record.is_deleting())
+            .map(|record| record.key.clone())
+            .collect();
+        for namespace in leaving {
+            changes.extend(self.empty_namespace(&namespace, now));
+        }
+        changes
+    }
+
+    /// Gives a manifest its key: what the kind's scope makes of the namespace.
+    pub(super) fn resolve(&self, manifest: &Value) -> Result<ObjectKey, Error> {
+        let mut key = ObjectKey::of(manifest)?;
+        if kind::is_a_question(&key.group, &key.kind) {
+            return Err(Error::invalid(format!(
+                "a {} can be created, but not applied",
+                key.kind
+            )));
+        }
+        key.namespace = match self.scope(&key)? {
+            false => None,
+            true => Some(key.namespace.take().unwrap_or_else(|| "default".to_owned())),
+        };
+        Ok(key)
+    }
+
+    fn scope(&self, key: &ObjectKey) -> Result<bool, Error> {
+        match self.fields(key)? {
+            (namespaced, _) => Ok(namespaced),
+        }
+    }
+
+    /// Whether a kind is namespaced, and how its fields are checked.
+    fn fields(&self, key: &ObjectKey) -> Result<(bool, Fields<'_>), Error> {
+        if let Some(builtin) = kind::builtin(&key.group, &key.version, &key.kind) {
+            let fields = builtin.check.map_or(Fields::Unknown, Fields::Typed);
+            return Ok((builtin.namespaced, fields));
+        }
+        match self.defined(key) {
+            Some(defined) => Ok((defined.namespaced, Fields::Defined(defined))),
+            None => Err(Error::UnknownKind {
+                api_version: key.api_version(),
+                kind: key.kind.clone(),
+            }),
+        }
+    }
+
+    fn defined(&self, key: &ObjectKey) -> Option<Defined<'_>> {
+        let definitions = self.records().filter(|record| {
+            record.key.group == "apiextensions.k8s.io"
+                && record.key.kind == "CustomResourceDefinition"
+                && !record.is_deleting()
+        });
+        let mut kinds = definitions.filter_map(|record| {
+            kind::defined_by(&record.object, &key.group, &key.version, &key.kind)
+        });
+        kinds.next()
+    }
+
+    /// Applies a manifest: the changes it makes (none where it is there already) and the object afterwards.
+    pub(super) fn apply(
+        &mut self,
+        key: &ObjectKey,
+        manifest: &Value,
+        uid: Option<&str>,
+        manager: Manager,
+        now: Timestamp,
+    ) -> Result<(Vec<Change>, LiveObject), Error> {
+        let (_, fields) = self.fields(key)?;
+        let manifest = check::manifest(key, manifest, fields)?;
+        let Some(record) = self.get(key).cloned() else {
+            if uid.is_some() {
+                return Err(Error::Gone);
+            }
+            self.check_namespace(key)?;
+            let record = self.made(key, &manifest, manager, now);
+            let live = record.live();
+            return Ok((vec![Change::Put(record)], live));
+        };
+        let live = record.live();
+        if uid.is_some_and(|uid| uid != live.uid) {
+            return Err(Error::Replaced { uid: live.uid });
+        }
+        let mut next = record.clone();
+        next.key = key.clone();
+        match manager {
+            Manager::Lifeline => {
+                next.object = merge::apply(&record.object, record.applied.as_ref(), &manifest);
+                next.applied = Some(manifest);
+            }
+            Manager::Other => next.object = merge::apply(&record.object, None, &manifest),
+        }
+        let mut problems = Vec::new();
+        rule::immutable(key, &record.object, &next.object, &mut problems);
+        let added = next
+            .finalizers()
+            .iter()
+            .filter(|finalizer| !record.finalizers().contains(finalizer))
+            .count();
+        if record.is_deleting() && added > 0 {
+            problems.push(
+                "`metadata.finalizers`: none can be added while the object is being deleted"
+                    .to_owned(),
+            );
+        }
+        if !problems.is_empty() {
+            return Err(Error::invalid(format!("{key}: {}", problems.join("; "))));
+        }
+        if next == record {
+            return Ok((Vec::new(), live));
+        }
+        if record.is_deleting() && next.finalizers().is_empty() && !next.is_namespace() {
+            let live = next.live();
+            return Ok((self.removed(&next), live));
+        }
+        if next.object != record.object {
+            self.revise(&mut next.object, &record.object);
+        }
+        let live = next.live();
+        let mut changes = vec![Change::Put(next.clone())];
+        if record.is_deleting() && next.is_namespace() {
+            changes.extend(self.last_of_namespace(&next, &[]));
+        }
+        Ok((changes, live))
+    }
+
+    /// Deletes the object of this uid.
+    pub(super) fn delete(
+        &mut self,
+        key: &ObjectKey,
+        uid: &str,
+        now: Timestamp,
+    ) -> Result<(Vec<Change>, Deletion), Error> {
+        let Some(record) = self.get(key).cloned() else {
+            return Ok((Vec::new(), Deletion::Gone));
+        };
+        if record.live().uid != uid {
+            return Ok((Vec::new(), Deletion::Gone));
+        }
+        if record.is_namespace() && IMMORTAL_NAMESPACES.contains(&key.name.as_str()) {
+            return Err(Error::Forbidden {
+                message: format!("the namespace `{}` may not be deleted", key.name),
+            });
+        }
+        let changes = self.leaving(&record, now);
+        let gone = changes.last().is_some_and(
+            |change| matches!(change, Change::Remove(removed) if removed == &record.key),
+        );
+        Ok((
+            changes,
+            if gone {
+                Deletion::Gone
+            } else {
+                Deletion::Terminating
+            },
+        ))
+    }
+
+    fn check_namespace(&self, key: &ObjectKey) -> Result<(), Error> {
+        let Some(namespace) = &key.namespace else {
+            return Ok(());
+        };
+        match self.get(&namespace_key(namespace)) {
+            None => Err(Error::NamespaceMissing {
+                namespace: namespace.clone(),
+            }),
+            Some(record) if record.is_deleting() => Err(Error::NamespaceTerminating {
+                namespace: namespace.clone(),
+            }),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// A new object, with what the server adds.
+    fn made(
+        &mut self,
+        key: &ObjectKey,
+        manifest: &Value,
+        manager: Manager,
+        now: Timestamp,
+    ) -> Record {
+        let mut object = manifest.clone();
+        self.revision += 1;
+        let has_spec = object.get("spec").is_some();
+        if let Some(fields) = object.as_object_mut() {
+            if let Some(metadata) = fields
+                .entry("metadata")
+                .or_insert_with(|| Value::Object(Map::new()))
+                .as_object_mut()
+            {
+                metadata.insert("uid".to_owned(), Value::from(uid(self.seed, self.revision)));
+                metadata.insert(
+                    "resourceVersion".to_owned(),
+                    Value::from(self.revision.to_string()),
+                );
+                metadata.insert("creationTimestamp".to_owned(), Value::from(seconds(now)));
+                if has_spec && key.kind != "Namespace" {
+                    metadata.insert("generation".to_owned(), Value::from(1));
+                }
+            }
+        }
+        let mut record = Record {
+            key: key.clone(),
+            applied: (manager == Manager::Lifeline).then(|| manifest.clone()),
+            object,
+        };
+        if record.is_namespace() {
+            record.object["metadata"]["labels"]["kubernetes.io/metadata.name"] =
+                Value::from(key.name.as_str());
+            record.object["spec"]["finalizers"] = json!(["kubernetes"]);
+            record.object["status"] = json!({"phase": "Active"});
+        }
+        record
+    }
+
+    fn revise(&mut self, object: &mut Value, before: &Value) {
+        self.revision += 1;
+        object["metadata"]["resourceVersion"] = Value::from(self.revision.to_string());
+        if object.get("spec") != before.get("spec")
+            && let Some(generation) = object
+                .pointer("/metadata/generation")
+                .and_then(Value::as_u64)
+        {
+            object["metadata"]["generation"] = Value::from(generation + 1);
+        }
+    }
+
+    /// The changes by which an object leaves, as far as its finalizers and contents let it.
+    fn leaving(&mut self, record: &Record, now: Timestamp) -> Vec<Change> {
+        if record.is_namespace() {
+            let mut changes = Vec::new();
+            if !record.is_deleting() {
+                let mut marked = self.marked(record, now);
+                marked.object["status"]["phase"] = Value::from("Terminating");
+                changes.push(Change::Put(marked));
+            }
+            changes.extend(self.empty_namespace(&record.key, now));
+            return changes;
+        }
+        if record.finalizers().is_empty() {
+            return self.removed(record);
+        }
+        if record.is_deleting() {
+            Vec::new()
+        } else {
+            vec![Change::Put(self.marked(record, now))]
+        }
+    }
+
+    fn marked(&mut self, record: &Record, now: Timestamp) -> Record {
+        let mut marked = record.clone();
+        marked.object["metadata"]["deletionTimestamp"] = Value::from(seconds(now));
+        marked.object["metadata"]["deletionGracePeriodSeconds"] = Value::from(0);
+        self.revise(&mut marked.object, &record.object);
+        marked
+    }
+
+    /// Removes an object, and its namespace where that only waited for it.
+    fn removed(&mut self, record: &Record) -> Vec<Change> {
+        let mut changes = vec![Change::Remove(record.key.clone())];
+        if let Some(namespace) = record
+            .key
+            .namespace
+            .as_ref()
+            .and_then(|name| self.get(&namespace_key(name)))
+            && namespace.is_deleting()
+        {
+            changes
+                .extend(self.last_of_namespace(&namespace.clone(), std::slice::from_ref(record)));
+        }
+        changes
+    }
+
+    /// Deletes what a namespace holds, then the namespace itself where nothing is left.
+    fn empty_namespace(&mut self, namespace: &ObjectKey, now: Timestamp) -> Vec<Change> {
+        let contents: Vec<Record> = self.contents(&namespace.name).cloned().collect();
+        let mut changes = Vec::new();
+        let mut leaving = Vec::new();
+        for record in contents {
+            if record.finalizers().is_empty() {
+                changes.push(Change::Remove(record.key.clone()));
+                leaving.push(record);
+            } else if !record.is_deleting() {
+                changes.push(Change::Put(self.marked(&record, now)));
+            }
+        }
+        if let Some(record) = self.get(namespace).cloned() {
+            changes.extend(self.last_of_namespace(&record, &leaving));
+        }
+        changes
+    }
+
+    /// Removes a terminating namespace once nothing but `leaving` is in it and no finalizer of its own holds it.
+    fn last_of_namespace(&self, namespace: &Record, leaving: &[Record]) -> Option<Change> {
+        let held = self
+            .contents(&namespace.key.name)
+            .any(|record| !leaving.iter().any(|left| left.key == record.key));
+        (!held && namespace.finalizers().is_empty()).then(|| Change::Remove(namespace.key.clone()))
+    }
+
+    fn contents(&self, namespace: &str) -> impl Iterator<Item = &Record> {
+        self.records()
+            .filter(move |record| record.key.namespace.as_deref() == Some(namespace))
+    }
+}
+
+fn namespace_key(name: &str) -> ObjectKey {
+    ObjectKey {
+        group: String::new(),
+        version: "v1".to_owned(),
+        kind: "Namespace".to_owned(),
+        namespace: None,
+        name: name.to_owned(),
+    }
+}
+
+/// Kubernetes writes times to the second.
+fn seconds(now: Timestamp) -> String {
+    now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// A uid in the shape of a random UUID, from the seed and the revision alone.
+fn uid(seed: u64, revision: u64) -> String {
+    let high = scatter(seed ^ scatter(revision));
+    let low = scatter(high ^ revision);
+    format!(
+        "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
+        high >> 32,
+        (high >> 16) & 0xffff,
+        high & 0xfff,
+        0x8000 | ((low >> 48) & 0x3fff),
+        low & 0xffff_ffff_ffff
+    )
+}
+
+/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014): a bijection, so two revisions never share a uid's bits by chance.
+fn scatter(value: u64) -> u64 {
+    let mut mixed = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}

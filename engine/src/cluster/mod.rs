@@ -1,0 +1,101 @@
+//! The port to a Kubernetes cluster: four effects, no decision.
+//!
+//! Start at [`Cluster`]. [`kube`] speaks to a real API server, [`local`] keeps objects in a folder or in memory and refuses
+//! what an API server would. [`conformance`] is the one suite both must pass, so that nothing works locally that fails in
+//! earnest. What to apply, when, and what to do about an error is decided by the caller, never here: nothing in this
+//! module retries, waits for a rule, or chooses an owner.
+
+pub mod conformance;
+mod error;
+mod key;
+pub mod local;
+
+pub use error::Error;
+pub use key::ObjectKey;
+
+use futures::future::BoxFuture;
+use serde_json::Value;
+
+/// The field manager of every server-side apply.
+pub const FIELD_MANAGER: &str = "lifeline";
+
+/// Metadata that only the server writes: ignored in what is applied, so a manifest copied from a live object applies.
+pub(crate) const SERVER_METADATA: [&str; 8] = [
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];
+
+/// An object as the cluster holds it now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LiveObject {
+    /// The identity the cluster gave it; an object of the same name made anew has another.
+    pub uid: String,
+    /// Deletion was asked for and finalizers (or a namespace's contents) still hold it.
+    pub deleting: bool,
+    /// The whole object, without `metadata.managedFields`.
+    pub manifest: Value,
+}
+
+/// How far a deletion has come when `delete` returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletion {
+    /// The object of this uid is no more (or never was).
+    Gone,
+    /// Accepted, but something still holds the object: finalizers, or the contents of a namespace. Ask again later.
+    Terminating,
+}
+
+/// A cluster to which objects are applied. Object-safe; every call may be made from many tasks at once.
+///
+/// Invariant: no call retries on its own, and every call ends: a silent server becomes [`Error::Unavailable`].
+pub trait Cluster: Send + Sync + 'static {
+    /// Which cluster this is, for messages: `local cluster in DIR`, `kubernetes at https://...`.
+    fn name(&self) -> &str;
+
+    /// Names the object a manifest describes: its group, version, kind and name, its namespace by the scope of its kind
+    /// (cleared where the kind is cluster-scoped, `default` where a namespaced one gives none).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] without `apiVersion`, `kind` or `metadata.name`; [`Error::UnknownKind`] where the cluster does
+    /// not serve the kind (yet); [`Error::Unavailable`] where it could not be asked.
+    fn resolve<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<ObjectKey, Error>>;
+
+    /// Reads an object; `None` where there is none.
+    ///
+    /// # Errors
+    /// Those of the cluster, never that the object is missing.
+    fn get<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<LiveObject>, Error>>;
+
+    /// Server-side apply as [`FIELD_MANAGER`], with force: afterwards the object has the manifest's fields, and no longer
+    /// those that an earlier apply gave and this one does not. Fields of others stay. The same apply twice changes
+    /// nothing. The metadata in [`SERVER_METADATA`] is ignored.
+    ///
+    /// With `uid`, only an object that lives under this uid is changed.
+    ///
+    /// # Errors
+    /// With `uid`: [`Error::Gone`] where no object lives, [`Error::Replaced`] where another does; it is never recreated
+    /// silently. Else as each variant says.
+    fn apply<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        manifest: &'a Value,
+        uid: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<LiveObject, Error>>;
+
+    /// Deletes the object of this uid, what it owns in the background. An object of the same name with another uid is not
+    /// touched, and the answer is [`Deletion::Gone`]. May be asked again at any time, also to learn how far it came.
+    ///
+    /// # Errors
+    /// Those of the cluster, never that the object is missing.
+    fn delete<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        uid: &'a str,
+    ) -> BoxFuture<'a, Result<Deletion, Error>>;
+}
