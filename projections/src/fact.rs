@@ -52,6 +52,12 @@ pub struct ObjectKey {
 }
 
 impl ObjectKey {
+    /// `apiVersion` as a manifest writes it.
+    #[must_use]
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
+    }
+
     /// `Kind/name`, or `Kind/namespace/name`: what a person calls it.
     #[must_use]
     pub fn short(&self) -> String {
@@ -239,6 +245,10 @@ pub enum Fact<'a> {
         trigger: Box<str>,
         /// Checksum of everything it is made of; `None` when it went.
         digest: Option<u64>,
+        /// Whether it leaves its objects when it goes (`stopMatchingBehavior: LeavePolicies`).
+        leaves: bool,
+        /// False while further records about the same replay follow: a crash between them means that it starts over.
+        complete: bool,
         /// The differences, by resource.
         redecisions: Vec<Redecision>,
     },
@@ -325,6 +335,45 @@ impl<'a> Fact<'a> {
         out.push(VERSION);
         bincode::serde::encode_into_std_write(self, out, bincode::config::standard())
             .expect("a fact holds only what bincode can write, and a Vec takes all of it");
+    }
+
+    /// The lifecycle that an outcome speaks of; `None` for facts of other kinds.
+    #[must_use]
+    pub fn lifecycle_key(&self) -> Option<&LifecycleKey> {
+        match self {
+            Fact::ApplyIntended { key, .. }
+            | Fact::Applied { key, .. }
+            | Fact::ApplyFailed { key, .. }
+            | Fact::Deleted { key, .. } => Some(key),
+            Fact::EventReceived { .. }
+            | Fact::EventRejected { .. }
+            | Fact::StreamOpened { .. }
+            | Fact::GapFound { .. }
+            | Fact::RuleChanged { .. }
+            | Fact::TriggerReplayed { .. } => None,
+        }
+    }
+
+    /// Fills in where the history of each resource it speaks of stood before: the writer of the log knows, whoever made
+    /// the fact does not.
+    pub fn link(&mut self, mut last_record: impl FnMut(&ResourceKey) -> Option<Offset>) {
+        match self {
+            Fact::ApplyIntended { key, previous, .. }
+            | Fact::Applied { key, previous, .. }
+            | Fact::ApplyFailed { key, previous, .. }
+            | Fact::Deleted { key, previous, .. } => *previous = last_record(&key.resource),
+            Fact::TriggerReplayed { redecisions, .. } => {
+                for redecision in redecisions {
+                    redecision.previous = last_record(&redecision.resource);
+                }
+            }
+            // An event's attributes are borrowed; whoever makes that fact looks its resource up already.
+            Fact::EventReceived { .. }
+            | Fact::EventRejected { .. }
+            | Fact::StreamOpened { .. }
+            | Fact::GapFound { .. }
+            | Fact::RuleChanged { .. } => {}
+        }
     }
 
     /// Reads a fact, borrowing from `payload`.

@@ -73,6 +73,15 @@ pub struct RuleMark {
     pub record: Offset,
 }
 
+/// A trigger whose history is decided under its current rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayMark {
+    /// Checksum of everything the trigger is made of.
+    pub digest: u64,
+    /// Whether it leaves its objects when it goes.
+    pub leaves: bool,
+}
+
 /// A resource's place in this process's memory. Never written down: another process numbers them anew.
 pub type ResourceIndex = u32;
 
@@ -115,7 +124,7 @@ pub struct Ground {
     /// The rules last recorded, by name such as `EventTrigger/manage-namespace`.
     pub rules: BTreeMap<String, RuleMark>,
     /// The triggers whose history was last replayed with these rules.
-    pub replayed: BTreeMap<Box<str>, RuleMark>,
+    pub replayed: BTreeMap<Box<str>, ReplayMark>,
 }
 
 /// The state folded from the log.
@@ -271,10 +280,11 @@ impl Projection {
                     self.ground.rules.remove(*rule);
                 }
             },
-            Fact::TriggerReplayed { trigger, digest, redecisions } => {
+            Fact::TriggerReplayed { trigger, digest, leaves, complete, redecisions } => {
                 match digest {
+                    _ if !complete => {}
                     Some(digest) => {
-                        let mark = RuleMark { digest: *digest, record: offset };
+                        let mark = ReplayMark { digest: *digest, leaves: *leaves };
                         self.ground.replayed.insert(trigger.clone(), mark);
                     }
                     None => {

@@ -1,123 +1,81 @@
 //! The name of an object in a cluster, and how it is read from a manifest.
 //!
-//! Start at [`ObjectKey::of`]. It knows nothing of scopes: what a kind's scope does to the namespace is the cluster's.
+//! Start at [`object_key`]. It knows nothing of scopes: what a kind's scope does to the namespace is the cluster's.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
+pub use lifeline_projections::fact::ObjectKey;
 use serde_json::Value;
 
 use super::Error;
 
-/// The full name of an object in one cluster.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ObjectKey {
-    /// API group; empty for the core group.
-    pub group: String,
-    /// API version, such as `v1`.
-    pub version: String,
-    /// Kind, such as `Namespace`.
-    pub kind: String,
-    /// Namespace; `None` for an object that is cluster-scoped.
-    pub namespace: Option<String>,
-    /// Name.
-    pub name: String,
-}
-
-impl ObjectKey {
-    /// Reads the name a manifest gives its object, the namespace as written there.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] where `apiVersion`, `kind` or `metadata.name` is missing, or a name could not stand in a URL path.
-    pub fn of(manifest: &Value) -> Result<ObjectKey, Error> {
-        if !manifest.is_object() {
-            return Err(Error::invalid(format!(
-                "the manifest is {}, expected a mapping",
-                shape(manifest)
-            )));
-        }
-        let api_version = text(manifest, "/apiVersion", "apiVersion")?.ok_or_else(|| {
-            Error::invalid("`apiVersion` is missing\nhint: for a core kind write `apiVersion: v1`")
-        })?;
-        let kind =
-            text(manifest, "/kind", "kind")?.ok_or_else(|| Error::invalid("`kind` is missing"))?;
-        let (group, version) = match api_version.split_once('/') {
-            Some((group, version))
-                if !group.is_empty() && !version.is_empty() && !version.contains('/') =>
-            {
-                (group, version)
-            }
-            None => ("", api_version),
-            Some(_) => {
-                return Err(Error::invalid(format!(
-                    "`apiVersion` is `{api_version}`, expected `GROUP/VERSION` or `VERSION`"
-                )));
-            }
-        };
-        if manifest
-            .get("metadata")
-            .is_some_and(|metadata| !metadata.is_object() && !metadata.is_null())
+/// Reads the name a manifest gives its object, the namespace as written there.
+///
+/// # Errors
+/// [`Error::Invalid`] where `apiVersion`, `kind` or `metadata.name` is missing, or a name could not stand in a URL path.
+pub fn object_key(manifest: &Value) -> Result<ObjectKey, Error> {
+    if !manifest.is_object() {
+        return Err(Error::invalid(format!(
+            "the manifest is {}, expected a mapping",
+            shape(manifest)
+        )));
+    }
+    let api_version = text(manifest, "/apiVersion", "apiVersion")?.ok_or_else(|| {
+        Error::invalid("`apiVersion` is missing\nhint: for a core kind write `apiVersion: v1`")
+    })?;
+    let kind =
+        text(manifest, "/kind", "kind")?.ok_or_else(|| Error::invalid("`kind` is missing"))?;
+    let (group, version) = match api_version.split_once('/') {
+        Some((group, version))
+            if !group.is_empty() && !version.is_empty() && !version.contains('/') =>
         {
+            (group, version)
+        }
+        None => ("", api_version),
+        Some(_) => {
             return Err(Error::invalid(format!(
-                "`metadata` is {}, expected a mapping",
-                shape(&manifest["metadata"])
+                "`apiVersion` is `{api_version}`, expected `GROUP/VERSION` or `VERSION`"
             )));
         }
-        let name = text(manifest, "/metadata/name", "metadata.name")?.ok_or_else(|| {
-            let hint = match manifest.pointer("/metadata/generateName") {
-                Some(_) => {
-                    "\nhint: `generateName` cannot be applied twice to one object: give a name"
-                }
-                None => "",
-            };
-            Error::invalid(format!("`metadata.name` of the {kind} is missing{hint}"))
-        })?;
-        let namespace = text(manifest, "/metadata/namespace", "metadata.namespace")?;
-        for (field, part) in [
-            ("apiVersion", Some(group)),
-            ("apiVersion", Some(version)),
-            ("kind", Some(kind)),
-            ("metadata.name", Some(name)),
-            ("metadata.namespace", namespace),
-        ] {
-            if let Some(problem) = part.and_then(path_problem) {
-                return Err(Error::invalid(format!(
-                    "`{field}` is `{}`, which {problem}",
-                    part.unwrap_or_default()
-                )));
+    };
+    if manifest
+        .get("metadata")
+        .is_some_and(|metadata| !metadata.is_object() && !metadata.is_null())
+    {
+        return Err(Error::invalid(format!(
+            "`metadata` is {}, expected a mapping",
+            shape(&manifest["metadata"])
+        )));
+    }
+    let name = text(manifest, "/metadata/name", "metadata.name")?.ok_or_else(|| {
+        let hint = match manifest.pointer("/metadata/generateName") {
+            Some(_) => {
+                "\nhint: `generateName` cannot be applied twice to one object: give a name"
             }
+            None => "",
+        };
+        Error::invalid(format!("`metadata.name` of the {kind} is missing{hint}"))
+    })?;
+    let namespace = text(manifest, "/metadata/namespace", "metadata.namespace")?;
+    for (field, part) in [
+        ("apiVersion", Some(group)),
+        ("apiVersion", Some(version)),
+        ("kind", Some(kind)),
+        ("metadata.name", Some(name)),
+        ("metadata.namespace", namespace),
+    ] {
+        if let Some(problem) = part.and_then(path_problem) {
+            return Err(Error::invalid(format!(
+                "`{field}` is `{}`, which {problem}",
+                part.unwrap_or_default()
+            )));
         }
-        Ok(ObjectKey {
-            group: group.to_owned(),
-            version: version.to_owned(),
-            kind: kind.to_owned(),
-            namespace: namespace.map(str::to_owned),
-            name: name.to_owned(),
-        })
     }
-
-    /// `apiVersion` as a manifest writes it.
-    pub fn api_version(&self) -> String {
-        if self.group.is_empty() {
-            self.version.clone()
-        } else {
-            format!("{}/{}", self.group, self.version)
-        }
-    }
-}
-
-/// `Namespace/mgianluc`, `ConfigMap/default/settings`, `apps Deployment/shop/web`.
-impl fmt::Display for ObjectKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.group.is_empty() {
-            write!(f, "{} ", self.group)?;
-        }
-        write!(f, "{}/", self.kind)?;
-        if let Some(namespace) = &self.namespace {
-            write!(f, "{namespace}/")?;
-        }
-        f.write_str(&self.name)
-    }
+    Ok(ObjectKey {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        kind: kind.to_owned(),
+        namespace: namespace.map(str::to_owned),
+        name: name.to_owned(),
+    })
 }
 
 /// What a JSON value is, in words.
@@ -162,7 +120,7 @@ mod tests {
 
     fn check(cases: &[(Value, Result<&str, &str>)]) {
         for (manifest, expected) in cases {
-            match (ObjectKey::of(manifest), expected) {
+            match (object_key(manifest), expected) {
                 (Ok(key), Ok(text)) => assert_eq!(&key.to_string(), text, "{manifest}"),
                 (Err(error), Err(part)) => {
                     assert!(error.to_string().contains(part), "{manifest} gave {error}")
@@ -225,7 +183,7 @@ mod tests {
 
     #[test]
     fn keys_sort_and_read_back_as_written() {
-        let key = ObjectKey::of(
+        let key = object_key(
             &json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "w"}}),
         )
         .unwrap();

@@ -11,7 +11,7 @@ mod key;
 pub mod local;
 
 pub use error::Error;
-pub use key::ObjectKey;
+pub use key::{ObjectKey, object_key};
 
 use futures::future::BoxFuture;
 use serde_json::Value;

@@ -98,11 +98,8 @@ pub fn owner(live: &LiveObject, key: &LifecycleKey) -> Owner {
 /// The value of [`LIFECYCLE`].
 #[must_use]
 pub fn lifecycle_label(key: &LifecycleKey) -> String {
-    let parts = [&key.trigger, &key.cluster, &key.resource.source, &key.resource.subject];
-    // Lengths go in, so that no two keys spell the same bytes.
-    let bytes: Vec<u8> =
-        parts.iter().flat_map(|part| (part.len() as u64).to_le_bytes().into_iter().chain(part.bytes())).collect();
-    format!("{:016x}", digest(&bytes))
+    let key = (&key.trigger, &key.cluster, &key.resource.source, &key.resource.subject);
+    format!("{:016x}", digest(&serde_json::json!(key)))
 }
 
 fn fits_label(value: &str) -> bool {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use lifeline_projections::fold::LifecycleIndex;
+use lifeline_store::Offset;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -32,6 +33,8 @@ struct State {
     moment: BTreeMap<LifecycleIndex, Instant>,
     /// Failed for good: nothing but a new decision wakes them.
     parked: BTreeSet<LifecycleIndex>,
+    /// Failed attempts of keys that are not done, and the decision they were for.
+    attempts: BTreeMap<LifecycleIndex, (Offset, u32)>,
 }
 
 /// How a reconciliation ended.
@@ -89,7 +92,9 @@ impl Queue {
             state.push(key);
         } else {
             match verdict {
-                Verdict::Done => {}
+                Verdict::Done => {
+                    state.attempts.remove(&key);
+                }
                 Verdict::RetryAfter(pause) => {
                     let moment = Instant::now() + pause;
                     state.by_moment.insert((moment, key));
@@ -102,6 +107,17 @@ impl Queue {
         }
         drop(state);
         self.changed.notify_one();
+    }
+
+    /// Counts a failed attempt for a decision; returns how many there are by now, from 1.
+    pub fn count_attempt(&self, key: LifecycleIndex, decided: Offset) -> u32 {
+        let mut state = self.state.lock();
+        let (counted_for, attempts) = state.attempts.entry(key).or_insert((decided, 0));
+        if *counted_for != decided {
+            (*counted_for, *attempts) = (decided, 0);
+        }
+        *attempts += 1;
+        *attempts
     }
 
     /// Every key that is not done: waiting, running, pausing or parked.

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::check::{self, Fields};
 use super::kind::{self, Defined};
 use super::{merge, rule};
-use crate::cluster::{Deletion, Error, LiveObject, ObjectKey};
+use crate::cluster::{Deletion, Error, LiveObject, ObjectKey, object_key};
 
 /// Namespaces that are there from the start.
 pub(super) const FIRST_NAMESPACES: [&str; 4] =
@@ -186,7 +186,7 @@ impl State {
         for name in FIRST_NAMESPACES {
             let manifest =
                 json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-            if let Ok(key) = ObjectKey::of(&manifest)
+            if let Ok(key) = object_key(&manifest)
                 && self.get(&key).is_none()
             {
                 changes.push(Change::Put(self.made(&key, &manifest, Manager::Other, now)));
@@ -205,7 +205,7 @@ impl State {
 
     /// Gives a manifest its key: what the kind's scope makes of the namespace.
     pub(super) fn resolve(&self, manifest: &Value) -> Result<ObjectKey, Error> {
-        let mut key = ObjectKey::of(manifest)?;
+        let mut key = object_key(manifest)?;
         if kind::is_a_question(&key.group, &key.kind) {
             return Err(Error::invalid(format!(
                 "a {} can be created, but not applied",

@@ -1,0 +1,130 @@
+//! Why a reconciliation did not get through, and when to try again.
+//!
+//! Pure: an error and a number of attempts in, a pause or none out.
+
+use std::time::Duration;
+
+use crate::cluster;
+use crate::reconcile::queue::Verdict;
+
+/// The first pause after a failure that time may heal; each further one doubles it.
+const PAUSE_MIN: Duration = Duration::from_millis(250);
+
+/// The longest pause between attempts.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// The pause while something is on its way out: a namespace takes some seconds, and the next life waits for it.
+const PAUSE_TERMINATING: Duration = Duration::from_millis(500);
+
+/// A failed attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The reason, and after a newline a hint where there is one.
+    pub message: String,
+    /// When it may be tried again.
+    pub retry: Retry,
+}
+
+/// What has to happen before another attempt makes sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// Time may heal it; the cluster may have named a pause.
+    Soon(Option<Duration>),
+    /// Something is being deleted and will be gone.
+    WhenGone,
+    /// Somebody may grant a right, install a definition, free an object.
+    Slowly,
+    /// Only a new decision can help: the same event and rules give the same error.
+    Never,
+}
+
+impl Failure {
+    /// Whether time alone may heal it.
+    #[must_use]
+    pub fn transient(&self) -> bool {
+        matches!(self.retry, Retry::Soon(_) | Retry::WhenGone)
+    }
+
+    /// What to do after `attempt` (from 1) failed like this.
+    #[must_use]
+    pub fn verdict(&self, attempt: u32) -> Verdict {
+        let growing = || (PAUSE_MIN * 2_u32.saturating_pow(attempt.saturating_sub(1).min(16))).min(PAUSE_MAX);
+        match self.retry {
+            Retry::Soon(asked) => Verdict::RetryAfter(growing().max(asked.unwrap_or_default())),
+            Retry::WhenGone => Verdict::RetryAfter(PAUSE_TERMINATING),
+            Retry::Slowly => Verdict::RetryAfter(growing().max(Duration::from_secs(5))),
+            Retry::Never => Verdict::Park,
+        }
+    }
+
+    /// What a cluster's answer about `what` means.
+    #[must_use]
+    pub fn of_cluster(what: &str, error: &cluster::Error) -> Failure {
+        use cluster::Error;
+        let retry = match error {
+            Error::Invalid { .. } => Retry::Never,
+            Error::Forbidden { .. } | Error::UnknownKind { .. } => Retry::Slowly,
+            Error::NamespaceTerminating { .. } => Retry::WhenGone,
+            Error::NamespaceMissing { .. } | Error::Conflict { .. } | Error::Gone | Error::Replaced { .. } => {
+                Retry::Soon(None)
+            }
+            Error::Unavailable { retry_after, .. } => Retry::Soon(*retry_after),
+        };
+        let mut message = format!("{what}: {error}");
+        // The cause belongs to the sentence, before a hint that stands on a line of its own.
+        let mut cause = std::error::Error::source(error);
+        while let Some(inner) = cause {
+            let text = inner.to_string();
+            if !message.contains(&text) {
+                let end = message.find("\nhint:").unwrap_or(message.len());
+                message.insert_str(end, &format!(": {text}"));
+            }
+            cause = inner.source();
+        }
+        Failure { message, retry }
+    }
+
+    /// Several failures of one attempt as one: the most hopeful decides when to try again.
+    #[must_use]
+    pub fn join(failures: Vec<Failure>) -> Option<Failure> {
+        let order = |failure: &Failure| match failure.retry {
+            Retry::WhenGone => 0,
+            Retry::Soon(_) => 1,
+            Retry::Slowly => 2,
+            Retry::Never => 3,
+        };
+        let retry = failures.iter().min_by_key(|failure| order(failure))?.retry;
+        let messages: Vec<String> = failures.into_iter().map(|failure| failure.message).collect();
+        Some(Failure { message: messages.join("\n"), retry })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(retry: Retry, attempt: u32, expected: Verdict) {
+        let failure = Failure { message: String::new(), retry };
+        assert_eq!(failure.verdict(attempt), expected, "{retry:?}, attempt {attempt}");
+    }
+
+    #[test]
+    fn pauses_grow_to_a_minute_and_hopeless_cases_wait_for_a_decision() {
+        let millis = |millis| Verdict::RetryAfter(Duration::from_millis(millis));
+        check(Retry::Soon(None), 1, millis(250));
+        check(Retry::Soon(None), 3, millis(1_000));
+        check(Retry::Soon(None), 400, millis(60_000));
+        check(Retry::Soon(Some(Duration::from_secs(7))), 1, millis(7_000));
+        check(Retry::WhenGone, 50, millis(500));
+        check(Retry::Slowly, 1, millis(5_000));
+        check(Retry::Never, 1, Verdict::Park);
+    }
+
+    #[test]
+    fn one_hopeful_failure_keeps_an_attempt_going() {
+        let failure = |message: &str, retry| Failure { message: message.into(), retry };
+        let joined = Failure::join(vec![failure("a", Retry::Never), failure("b", Retry::Soon(None))]).unwrap();
+        assert_eq!(joined, failure("a\nb", Retry::Soon(None)));
+        assert_eq!(Failure::join(vec![]), None);
+    }
+}

@@ -1,0 +1,358 @@
+//! The worker: one lifecycle at a time from what is desired to what is recorded as done.
+//!
+//! Start at [`Reconciler::run`]; `present` and `absent` are the two jobs there are. All effects of reconciliation are in
+//! this file: the cluster is called and outcomes are recorded here, decided in `plan`, `apply_set` and `failure`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use lifeline_projections::fact::{AppliedObject, Fact, LifecycleKey, ObjectKey};
+use lifeline_projections::fold::LifecycleIndex;
+use lifeline_projections::lifecycle::{Desired, Holding, Lifecycle};
+use lifeline_store::{Disk, Offset};
+use tokio::sync::watch;
+use tracing::{Instrument, debug, info, warn};
+
+use crate::cluster::{self, Cluster, Deletion};
+use crate::recorder::{Recording, Stopped};
+use crate::reconcile::apply_set::{self, Owner};
+use crate::reconcile::failure::{Failure, Retry};
+use crate::reconcile::plan::{Wanted, plan};
+use crate::reconcile::queue::{Queue, Verdict};
+use crate::reconcile::render::{self, Rendered};
+use crate::rules::RuleSet;
+use crate::view::View;
+
+/// The pause between looks at an object that is on its way out.
+const PAUSE_TERMINATING: Duration = Duration::from_millis(250);
+
+/// What reconciliation did so far, for metrics and tests.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Lifecycles taken from the queue that needed work.
+    pub reconciliations: AtomicU64,
+    /// Calls that may have changed the cluster: applies and deletes.
+    pub writes: AtomicU64,
+    /// Attempts that failed.
+    pub failures: AtomicU64,
+}
+
+/// Carries out what the lifecycles of one view desire.
+pub struct Reconciler<D: Disk> {
+    /// The state to act on.
+    pub view: Arc<View<D>>,
+    /// What waits.
+    pub queue: Arc<Queue>,
+    /// The rules in force; `None` until the first are known.
+    pub rules: watch::Receiver<Option<Arc<RuleSet>>>,
+    /// Where objects go.
+    pub cluster: Arc<dyn Cluster>,
+    /// Where outcomes go.
+    pub recording: Recording,
+    /// What was done.
+    pub counters: Arc<Counters>,
+    /// Lifecycles reconciled at once, at most.
+    pub concurrency: usize,
+}
+
+/// The snapshot that one reconciliation acts on.
+struct Task {
+    key: LifecycleKey,
+    lifecycle: Lifecycle,
+}
+
+impl<D: Disk> Reconciler<D> {
+    /// Takes keys from the queue until `stop` says true; what runs then is dropped, which is as good as a crash, and a
+    /// crash is harmless.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        let mut running = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return,
+                Some(()) = running.next(), if !running.is_empty() => {}
+                key = self.queue.next(), if running.len() < self.concurrency => running.push(self.reconcile(key)),
+            }
+        }
+    }
+
+    async fn reconcile(&self, index: LifecycleIndex) {
+        let task = {
+            let projection = self.view.projection();
+            let (resource, lifecycle) = projection.lifecycle(index);
+            lifecycle.needs_work().then(|| Task {
+                key: LifecycleKey {
+                    trigger: lifecycle.trigger.clone(),
+                    cluster: lifecycle.cluster.clone(),
+                    resource: (**resource).clone(),
+                },
+                lifecycle: lifecycle.clone(),
+            })
+        };
+        let Some(task) = task else {
+            self.queue.finish(index, Verdict::Done);
+            return;
+        };
+        self.counters.reconciliations.fetch_add(1, Ordering::Relaxed);
+        let span = tracing::info_span!(
+            "reconcile",
+            trigger = &*task.key.trigger,
+            source = &*task.key.resource.source,
+            subject = &*task.key.resource.subject,
+            decided = task.lifecycle.decided.get(),
+        );
+        crate::trace::continue_from(&span, task.lifecycle.decided);
+        let verdict = async {
+            let verdict = match task.lifecycle.desired {
+                Desired::Present { event } => self.present(&task, event).await,
+                Desired::Absent { .. } => self.absent(&task).await,
+                Desired::Left => Ok(Verdict::Done),
+            };
+            // The recorder is gone: the process is stopping, and the next one takes up where the log ends.
+            verdict.unwrap_or(Verdict::Park)
+        };
+        let verdict = verdict.instrument(span).await;
+        self.queue.finish(index, verdict);
+    }
+
+    /// Makes the objects exist as the event says, and those it no longer asks for go.
+    async fn present(&self, task: &Task, event: Offset) -> Result<Verdict, Stopped> {
+        let rules = self.rules.borrow().clone();
+        let Some(rules) = rules else { return Ok(Verdict::RetryAfter(Duration::from_millis(100))) };
+        let rendered = match render::render(&self.view.log(), &rules, &task.key, event) {
+            Ok(Some(rendered)) => rendered,
+            // The trigger is not in force: its replay, recorded any moment now, decides anew.
+            Ok(None) => return Ok(Verdict::RetryAfter(Duration::from_secs(1))),
+            Err(failure) => return self.failed(task, Vec::new(), failure).await,
+        };
+        let wanted = match self.resolve(rendered).await {
+            Ok(wanted) => wanted,
+            Err(failure) => return self.failed(task, Vec::new(), failure).await,
+        };
+        let plan = plan(&task.lifecycle, &wanted);
+        if !plan.intend.is_empty() {
+            let (key, acted_for) = (task.key.clone(), task.lifecycle.decided);
+            let objects = plan.intend.clone();
+            self.recording.record(Fact::ApplyIntended { key, acted_for, previous: None, objects }).await?;
+        }
+        // Only now, for two lifecycles may have claimed one object at the same moment: the log says who was first.
+        let mut failures = self.conflicts(task, &wanted);
+        let conflicting: Vec<ObjectKey> = failures.iter().map(|(object, _)| object.clone()).collect();
+        let mut applied = plan.keep.clone();
+        let adopt = rules.trigger(&task.key.trigger).is_some_and(|trigger| trigger.adopts());
+        for want in plan.apply.iter().filter(|want| !conflicting.contains(&want.object)) {
+            let uid = task.lifecycle.holding(&want.object).and_then(|held| held.applied.as_ref()).map(|held| &held.uid);
+            match self.apply(task, want, uid.map(String::as_str), adopt).await {
+                Ok(object) => applied.push(object),
+                Err(failure) => failures.push((want.object.clone(), failure)),
+            }
+        }
+        // What is no longer wanted goes only once all that is wanted stands.
+        if failures.is_empty() {
+            if let Some(verdict) = self.remove(task, &plan.remove).await? {
+                return Ok(verdict);
+            }
+        }
+        if let Some(failure) = Failure::join(failures.into_iter().map(|(_, failure)| failure).collect()) {
+            return self.failed(task, applied, failure).await;
+        }
+        let (key, acted_for) = (task.key.clone(), task.lifecycle.decided);
+        info!(objects = %names(applied.iter().map(|applied| &applied.object)), "applied");
+        self.recording.record(Fact::Applied { key, acted_for, previous: None, objects: applied }).await?;
+        Ok(Verdict::Done)
+    }
+
+    /// Makes everything in the inventory go.
+    async fn absent(&self, task: &Task) -> Result<Verdict, Stopped> {
+        let plan = plan(&task.lifecycle, &[]);
+        Ok(self.remove(task, &plan.remove).await?.unwrap_or(Verdict::Done))
+    }
+
+    /// Names the objects of the rendered manifests.
+    async fn resolve(&self, rendered: Vec<Rendered>) -> Result<Vec<Wanted>, Failure> {
+        let mut wanted: Vec<Wanted> = Vec::with_capacity(rendered.len());
+        for Rendered { manifest, origin } in rendered {
+            let object =
+                self.cluster.resolve(&manifest).await.map_err(|error| Failure::of_cluster(&origin, &error))?;
+            if let Some(twin) = wanted.iter().find(|other| other.object == object) {
+                let message = format!("{origin}: gives {object}, which {} gives already", twin.origin);
+                return Err(Failure { message, retry: Retry::Never });
+            }
+            let digest = crate::digest::digest(&manifest);
+            wanted.push(Wanted { object, manifest, digest, origin });
+        }
+        Ok(wanted)
+    }
+
+    /// Wanted objects that another lifecycle claimed first.
+    fn conflicts(&self, task: &Task, wanted: &[Wanted]) -> Vec<(ObjectKey, Failure)> {
+        let projection = self.view.projection();
+        let us = projection.lifecycle_index(&task.key);
+        let conflict = |want: &Wanted| {
+            let owner = projection.claims(&task.key.cluster, &want.object).first()?.lifecycle;
+            if Some(owner) == us {
+                return None;
+            }
+            let (resource, lifecycle) = projection.lifecycle(owner);
+            let message = format!(
+                "{} is held by trigger `{}` for source `{}`, subject `{}`\nhint: give the object a name of its own; it \
+                 is taken over when that lifecycle lets it go",
+                want.object, lifecycle.trigger, resource.source, resource.subject
+            );
+            Some((want.object.clone(), Failure { message, retry: Retry::Slowly }))
+        };
+        wanted.iter().filter_map(conflict).collect()
+    }
+
+    /// Applies one object, once it is certain that it is ours to change.
+    async fn apply(
+        &self,
+        task: &Task,
+        want: &Wanted,
+        known_uid: Option<&str>,
+        adopt: bool,
+    ) -> Result<AppliedObject, Failure> {
+        let of_cluster = |error: cluster::Error| Failure::of_cluster(&want.object.to_string(), &error);
+        let applied = match known_uid {
+            Some(uid) => {
+                self.counters.writes.fetch_add(1, Ordering::Relaxed);
+                match self.cluster.apply(&want.object, &want.manifest, Some(uid)).await {
+                    // Somebody deleted it or put another in its place: look again, as if it were new.
+                    Err(cluster::Error::Gone | cluster::Error::Replaced { .. }) => None,
+                    other => Some(other.map_err(of_cluster)?),
+                }
+            }
+            None => None,
+        };
+        let live = match applied {
+            Some(live) => live,
+            None => {
+                let found = self.cluster.get(&want.object).await.map_err(of_cluster)?;
+                let uid = match &found {
+                    None => None,
+                    Some(live) if live.deleting => return Err(being_deleted(&want.object)),
+                    Some(live) => match apply_set::owner(live, &task.key) {
+                        Owner::Us => Some(live.uid.as_str()),
+                        Owner::Other { .. } | Owner::Stranger if adopt => Some(live.uid.as_str()),
+                        owner => return Err(not_ours(&want.object, &owner)),
+                    },
+                };
+                self.counters.writes.fetch_add(1, Ordering::Relaxed);
+                self.cluster.apply(&want.object, &want.manifest, uid).await.map_err(of_cluster)?
+            }
+        };
+        if live.deleting {
+            return Err(being_deleted(&want.object));
+        }
+        debug!(object = %want.object, uid = live.uid, "object applied");
+        Ok(AppliedObject { object: want.object.clone(), uid: live.uid, digest: want.digest })
+    }
+
+    /// Removes holdings and records those that are gone. `None` when all are.
+    async fn remove(&self, task: &Task, holdings: &[&Holding]) -> Result<Option<Verdict>, Stopped> {
+        let mut gone = Vec::new();
+        let mut failures = Vec::new();
+        let mut terminating = false;
+        for holding in holdings {
+            match self.delete(task, holding).await {
+                Ok(Deletion::Gone) => gone.push(holding.object.clone()),
+                Ok(Deletion::Terminating) => terminating = true,
+                Err(error) => failures.push(Failure::of_cluster(&holding.object.to_string(), &error)),
+            }
+        }
+        if !gone.is_empty() {
+            info!(objects = %names(&gone), "gone");
+            let (key, acted_for) = (task.key.clone(), task.lifecycle.decided);
+            let objects = gone.clone();
+            self.recording.record(Fact::Deleted { key, acted_for, previous: None, objects }).await?;
+            self.wake_next_claimants(task, &gone);
+        }
+        if let Some(failure) = Failure::join(failures) {
+            return self.failed(task, Vec::new(), failure).await.map(Some);
+        }
+        Ok(terminating.then_some(Verdict::RetryAfter(PAUSE_TERMINATING)))
+    }
+
+    /// An object that its owner let go belongs to whoever claimed it next.
+    fn wake_next_claimants(&self, task: &Task, gone: &[ObjectKey]) {
+        let projection = self.view.projection();
+        let next = gone.iter().filter_map(|object| projection.claims(&task.key.cluster, object).first());
+        let next: Vec<LifecycleIndex> = next.map(|claim| claim.lifecycle).collect();
+        drop(projection);
+        self.queue.push(next);
+    }
+
+    async fn delete(&self, task: &Task, holding: &Holding) -> Result<Deletion, cluster::Error> {
+        let uid = match &holding.applied {
+            Some(applied) => applied.uid.clone(),
+            // Intended, and then the process died, or the apply failed: it may have been made all the same.
+            None => match self.cluster.get(&holding.object).await? {
+                Some(live) if apply_set::owner(&live, &task.key) == Owner::Us => live.uid,
+                Some(_) | None => return Ok(Deletion::Gone),
+            },
+        };
+        self.counters.writes.fetch_add(1, Ordering::Relaxed);
+        self.cluster.delete(&holding.object, &uid).await
+    }
+
+    /// Records a failure and says when to try again. A failure like the one before is recorded at the attempts 1, 2, 4,
+    /// 8 and so on: a long outage must not fill the log.
+    async fn failed(
+        &self,
+        task: &Task,
+        applied: Vec<AppliedObject>,
+        failure: Failure,
+    ) -> Result<Verdict, Stopped> {
+        self.counters.failures.fetch_add(1, Ordering::Relaxed);
+        let index = self.view.projection().lifecycle_index(&task.key);
+        let attempt = index.map_or(1, |index| self.queue.count_attempt(index, task.lifecycle.decided));
+        let before = task.lifecycle.failure.as_ref();
+        let news = before.is_none_or(|before| before.error != failure.message);
+        if news {
+            warn!(attempt, "{}", failure.message);
+        } else {
+            debug!(attempt, "{}", failure.message);
+        }
+        let object_news = applied.iter().any(|object| {
+            let held = task.lifecycle.holding(&object.object).and_then(|held| held.applied.as_ref());
+            held.is_none_or(|held| held.uid != object.uid || held.digest != object.digest)
+        });
+        if news || object_news || attempt.is_power_of_two() {
+            let fact = Fact::ApplyFailed {
+                key: task.key.clone(),
+                acted_for: task.lifecycle.decided,
+                previous: None,
+                objects: applied,
+                error: failure.message.clone(),
+                attempt,
+                transient: failure.transient(),
+            };
+            self.recording.record(fact).await?;
+        }
+        Ok(failure.verdict(attempt))
+    }
+}
+
+fn being_deleted(object: &ObjectKey) -> Failure {
+    let message = format!("{object} is being deleted; waiting until it is gone");
+    Failure { message, retry: Retry::WhenGone }
+}
+
+fn not_ours(object: &ObjectKey, owner: &Owner) -> Failure {
+    let whose = match owner {
+        Owner::Us | Owner::Stranger => "was not made by Lifeline".to_owned(),
+        Owner::Other { name } => format!("carries the marks of {name}"),
+    };
+    let message = format!(
+        "{object} exists and {whose}\nhint: remove it, give the object another name, or let the trigger adopt it with the \
+         annotation `lifeline.dev/adopt: \"true\"`"
+    );
+    Failure { message, retry: Retry::Slowly }
+}
+
+fn names<'a>(objects: impl IntoIterator<Item = &'a ObjectKey>) -> String {
+    objects.into_iter().map(ObjectKey::short).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,579 @@
+//! The recorder: the one writer. Everything that happens enters the log here, in groups, one fsync a group.
+//!
+//! Start at [`Recorder::run`]. A group is what was waiting when the one before was done: messages from JetStream, outcomes
+//! from reconciliation. It is turned into facts, appended, synced, folded; only then are messages acknowledged and
+//! outcomes answered. This is the place of four promises: durable, then acknowledged; recorded once; in order; one fold.
+//!
+//! The recorder blocks on its disk and on nothing else, so in earnest it runs on a thread of its own; a simulation runs
+//! it beside everything else in one thread.
+//!
+//! A disk that fails or fills up stops recording, not the engine: the group is kept, nothing of it is acknowledged, the
+//! log is opened again and its end read back, and the group is written when the disk takes it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lifeline_projections::event::CloudEvent;
+use lifeline_projections::fact::{Delivery, Fact};
+use lifeline_projections::fold::{LifecycleIndex, Projection};
+use lifeline_projections::table::{self, Table};
+use lifeline_store::{Disk, Log, Offset, Recovery};
+use parking_lot::RwLockReadGuard;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use crate::clock::Clock;
+use crate::intake::{Intake, Message};
+use crate::reconcile::queue::Queue;
+use crate::replay;
+use crate::rules::{EventView, RuleSet};
+use crate::view::View;
+
+/// Messages in one group at most. The sync costs the same for one and for thousands; memory does not.
+const GROUP_MESSAGES_MAX: usize = 20_000;
+
+/// Changed records between two checkpoints of the projection, at most.
+const CHECKPOINT_RECORDS: u64 = 1_000_000;
+
+/// Time between two checkpoints of the projection, at most, while records come.
+const CHECKPOINT_PERIOD: Duration = Duration::from_secs(5);
+
+/// The pause before a failed group is tried again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// The engine is stopping: nothing is recorded any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the engine is stopping")]
+pub struct Stopped;
+
+/// Why recording could not begin or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The log.
+    #[error("the log cannot be used")]
+    Log(#[from] lifeline_store::Error),
+    /// A record of the log.
+    #[error("record at offset `{offset}` cannot be understood")]
+    Fact {
+        /// The record.
+        offset: Offset,
+        /// Why.
+        #[source]
+        source: lifeline_projections::fact::Error,
+    },
+    /// The projection.
+    #[error("the projection cannot be used")]
+    Table(#[from] table::Error),
+}
+
+/// An outcome on its way into the log.
+struct Outcome {
+    fact: Fact<'static>,
+    done: oneshot::Sender<Offset>,
+}
+
+/// The door for outcomes: clones may be kept anywhere.
+#[derive(Clone)]
+pub struct Recording {
+    outcomes: mpsc::Sender<Outcome>,
+}
+
+impl Recording {
+    /// Records an outcome. Returns once it is durable and folded; `previous` is filled in on the way.
+    ///
+    /// # Errors
+    /// When the engine is stopping.
+    pub async fn record(&self, fact: Fact<'static>) -> Result<Offset, Stopped> {
+        let (done, recorded) = oneshot::channel();
+        self.outcomes.send(Outcome { fact, done }).await.map_err(|_| Stopped)?;
+        recorded.await.map_err(|_| Stopped)
+    }
+}
+
+/// Opens the log, anew after each failure.
+pub type OpenLog<D> = Box<dyn FnMut() -> Result<(Log<D>, Recovery), lifeline_store::Error> + Send>;
+
+/// See the module.
+pub struct Recorder<D: Disk> {
+    open_log: OpenLog<D>,
+    log: Option<Log<D>>,
+    table: Option<Table>,
+    view: Arc<View<D>>,
+    queue: Arc<Queue>,
+    clock: Arc<dyn Clock>,
+    rules: Option<Arc<RuleSet>>,
+    outcomes: mpsc::Receiver<Outcome>,
+    intake: mpsc::Receiver<Intake>,
+    checkpointed: Offset,
+    checkpoint_due: Option<Instant>,
+    encoded: Vec<u8>,
+}
+
+/// What was waiting together.
+#[derive(Default)]
+struct Group {
+    intakes: Vec<Intake>,
+    outcomes: Vec<Outcome>,
+    messages: usize,
+}
+
+impl<D: Disk> Recorder<D> {
+    /// A recorder at the end of an opened log, with everything below folded into `view`.
+    ///
+    /// Without a `table` the projection is rebuilt at every start, as in a simulation.
+    pub fn new(
+        open_log: OpenLog<D>,
+        log: Log<D>,
+        table: Option<Table>,
+        view: Arc<View<D>>,
+        queue: Arc<Queue>,
+        clock: Arc<dyn Clock>,
+        intake: mpsc::Receiver<Intake>,
+    ) -> (Recorder<D>, Recording) {
+        let (sender, outcomes) = mpsc::channel(1_024);
+        let checkpointed = view.projection().watermark();
+        let recorder = Recorder {
+            open_log,
+            log: Some(log),
+            table,
+            view,
+            queue,
+            clock,
+            rules: None,
+            outcomes,
+            intake,
+            checkpointed,
+            checkpoint_due: None,
+            encoded: Vec::new(),
+        };
+        (recorder, Recording { outcomes: sender })
+    }
+
+    /// Records what comes until `stop` says true, then writes a checkpoint and closes the log.
+    ///
+    /// No message is taken in before the first rules are known: decided without rules it would be forgotten.
+    ///
+    /// # Errors
+    /// When a record cannot be understood; a disk that fails is waited for.
+    pub async fn run(
+        mut self,
+        mut rules: watch::Receiver<Option<Arc<RuleSet>>>,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(), Error> {
+        loop {
+            let mut group = Group::default();
+            let checkpoint_due = self.checkpoint_due;
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => break,
+                Ok(()) = rules.changed() => {
+                    let current = rules.borrow_and_update().clone();
+                    if let Some(current) = current {
+                        self.retry(&mut stop, |recorder| recorder.take_rules(&current)).await?;
+                    }
+                    continue;
+                }
+                Some(outcome) = self.outcomes.recv() => group.outcomes.push(outcome),
+                Some(intake) = self.intake.recv(), if self.rules.is_some() => group.push(intake),
+                () = until(checkpoint_due) => {
+                    self.checkpoint()?;
+                    continue;
+                }
+            }
+            while let Ok(outcome) = self.outcomes.try_recv() {
+                group.outcomes.push(outcome);
+            }
+            while self.rules.is_some() && group.messages < GROUP_MESSAGES_MAX {
+                let Ok(intake) = self.intake.try_recv() else { break };
+                group.push(intake);
+            }
+            if !self.retry(&mut stop, |recorder| recorder.write(&group)).await? {
+                break;
+            }
+            group.answer(self.view.projection().watermark()).await;
+        }
+        self.checkpoint()?;
+        if let Some(table) = &self.table {
+            table.flush()?;
+        }
+        if let Some(log) = self.log.take() {
+            log.close()?;
+        }
+        Ok(())
+    }
+
+    /// Does one piece of writing, again and again while the disk refuses it. False when the engine stops meanwhile.
+    async fn retry(
+        &mut self,
+        stop: &mut watch::Receiver<bool>,
+        mut work: impl FnMut(&mut Recorder<D>) -> Result<(), Error>,
+    ) -> Result<bool, Error> {
+        loop {
+            let done = match self.reopen() {
+                Ok(()) => work(self),
+                Err(error) => Err(error),
+            };
+            match done {
+                Ok(()) => {
+                    if self.view.stalled().is_some() {
+                        info!("recording goes on");
+                        self.view.set_stalled(None);
+                    }
+                    return Ok(true);
+                }
+                Err(Error::Log(cause)) => {
+                    let poisoned = self.log.as_ref().is_none_or(|log| log.poisoned_by().is_some());
+                    if poisoned {
+                        self.log = None;
+                    }
+                    let message = chain(&cause);
+                    if self.view.stalled().as_ref() != Some(&message) {
+                        error!("recording stands still, nothing is acknowledged meanwhile: {message}");
+                    }
+                    self.view.set_stalled(Some(message));
+                    tokio::select! {
+                        biased;
+                        _ = stop.wait_for(|stop| *stop) => return Ok(false),
+                        () = tokio::time::sleep(RETRY_PAUSE) => {}
+                    }
+                }
+                Err(fatal) => return Err(fatal),
+            }
+        }
+    }
+
+    /// Opens a log that failed, and folds what did reach the disk before it did.
+    fn reopen(&mut self) -> Result<(), Error> {
+        if self.log.is_some() {
+            return Ok(());
+        }
+        let (log, recovery) = (self.open_log)()?;
+        report(&recovery);
+        let reader = log.reader();
+        self.log = Some(log);
+        self.view.reopened(reader.clone());
+        let work = self.view.change(|projection| catch_up(projection, &reader, |_, _| {}))?;
+        self.queue.push(work);
+        Ok(())
+    }
+
+    /// Appends a group, syncs once, folds it.
+    fn write(&mut self, group: &Group) -> Result<(), Error> {
+        let now = self.clock.now_unix_nanos();
+        let rules = self.rules.clone();
+        // Attributes that had to be unescaped live here while facts borrow them.
+        let parsed = group.parse();
+        let view = self.view.clone();
+        let mut staged = Staged::new(&view);
+        let mut parsed = parsed.iter();
+        for intake in &group.intakes {
+            match intake {
+                Intake::Opened { cluster, stream, epoch, created_unix_nanos, start_sequence, reason } => {
+                    let fact = Fact::StreamOpened {
+                        cluster,
+                        stream,
+                        epoch: *epoch,
+                        created_unix_nanos: *created_unix_nanos,
+                        start_sequence: *start_sequence,
+                        reason,
+                    };
+                    staged.open(cluster, stream, *epoch, *start_sequence);
+                    staged.facts.push(fact);
+                }
+                Intake::Gap { cluster, stream, epoch, from_sequence, to_sequence } => {
+                    let (from_sequence, to_sequence, epoch) = (*from_sequence, *to_sequence, *epoch);
+                    staged.facts.push(Fact::GapFound { cluster, stream, epoch, from_sequence, to_sequence });
+                }
+                Intake::Messages { cluster, stream, epoch, messages, .. } => {
+                    for message in messages {
+                        let event = parsed.next().expect("every message of the group was parsed");
+                        if !staged.is_new(cluster, stream, *epoch, message.sequence) {
+                            continue;
+                        }
+                        let delivery = Delivery {
+                            cluster,
+                            stream,
+                            epoch: *epoch,
+                            sequence: message.sequence,
+                            published_unix_nanos: message.published_unix_nanos,
+                            subject: &message.subject,
+                        };
+                        let fact = received(delivery, message, event, &mut staged, rules.as_deref(), now);
+                        staged.facts.push(fact);
+                    }
+                }
+            }
+        }
+        for outcome in &group.outcomes {
+            let mut fact = outcome.fact.clone();
+            let offset = staged.next_offset();
+            fact.link(|resource| staged.previous(&resource.source, &resource.subject));
+            if let Some(key) = outcome.fact.lifecycle_key() {
+                staged.latest.insert((&key.resource.source, &key.resource.subject), offset);
+            }
+            staged.facts.push(fact);
+        }
+        // The read lock ends here: folding takes the write lock.
+        let Staged { facts, .. } = staged;
+        self.commit(now, &facts)
+    }
+
+    /// Appends facts, syncs once, folds them, and hands the keys that need work to the queue.
+    fn commit(&mut self, now: u64, facts: &[Fact<'_>]) -> Result<(), Error> {
+        let log = self.log.as_mut().expect("`retry` opens the log before it calls");
+        let first = log.end();
+        for fact in facts {
+            self.encoded.clear();
+            fact.encode(&mut self.encoded);
+            log.append(now, &self.encoded)?;
+        }
+        log.sync()?;
+        let mut work = self.view.change(|projection| {
+            let mut work = Vec::new();
+            let mut offset = first;
+            for fact in facts {
+                projection.fold(offset, now, fact, &mut work);
+                offset = offset.next();
+            }
+            work
+        });
+        work.sort_unstable();
+        work.dedup();
+        debug!(records = facts.len(), changed = work.len(), first = first.get(), "recorded");
+        self.queue.push(work);
+        if self.checkpoint_due.is_none() {
+            self.checkpoint_due = Some(Instant::now() + CHECKPOINT_PERIOD);
+        }
+        if self.view.projection().watermark().get() - self.checkpointed.get() >= CHECKPOINT_RECORDS {
+            self.checkpoint()?;
+        }
+        Ok(())
+    }
+
+    /// Records what is new about the rules, and what the events held mean under them.
+    fn take_rules(&mut self, rules: &Arc<RuleSet>) -> Result<(), Error> {
+        let now = self.clock.now_unix_nanos();
+        let changes = {
+            let projection = self.view.projection();
+            replay::rule_changes(rules, projection.ground())
+        };
+        if !changes.is_empty() {
+            let facts: Vec<Fact<'_>> = changes.iter().map(replay::RuleChange::fact).collect();
+            self.commit(now, &facts)?;
+        }
+        let reader = self.view.log();
+        let replayed = {
+            let projection = self.view.projection();
+            replay::replay(rules, &projection, &reader)
+        };
+        for mut fact in replayed.map_err(|error| match error {
+            replay::Error::Log(source) => Error::Log(source),
+            replay::Error::Fact { offset, source } => Error::Fact { offset, source },
+        })? {
+            // One at a time: each may be large, and links to what the one before it has just recorded.
+            fact.link(|resource| self.view.projection().last_record(&resource.source, &resource.subject));
+            self.commit(now, &[fact])?;
+        }
+        self.rules = Some(rules.clone());
+        Ok(())
+    }
+
+    fn checkpoint(&mut self) -> Result<(), Error> {
+        self.checkpoint_due = None;
+        if let Some(table) = &self.table {
+            // The projection can be made again from the log: losing a checkpoint costs time at the next start, no more.
+            if let Err(error) = self.view.change(|projection| table.checkpoint(projection)) {
+                warn!("the projection was not saved, the next start folds more of the log: {}", chain(&error));
+            }
+        }
+        self.checkpointed = self.view.projection().watermark();
+        Ok(())
+    }
+}
+
+/// What a group adds on top of the projection, before it is folded.
+struct Staged<'g> {
+    before: RwLockReadGuard<'g, Projection>,
+    facts: Vec<Fact<'g>>,
+    /// Latest staged record by resource.
+    latest: HashMap<(&'g str, &'g str), Offset>,
+    /// Epoch and next sequence by cluster and stream.
+    positions: BTreeMap<(&'g str, &'g str), (u32, u64)>,
+}
+
+impl<'g> Staged<'g> {
+    fn new<D: Disk>(view: &'g View<D>) -> Staged<'g> {
+        let before = view.projection();
+        Staged { before, facts: Vec::new(), latest: HashMap::new(), positions: BTreeMap::new() }
+    }
+
+    fn next_offset(&self) -> Offset {
+        Offset::from(self.before.watermark().get() + self.facts.len() as u64)
+    }
+
+    fn open(&mut self, cluster: &'g str, stream: &'g str, epoch: u32, start_sequence: u64) {
+        self.positions.insert((cluster, stream), (epoch, start_sequence));
+    }
+
+    /// Whether a message is not in the log yet. What is new is taken as recorded from here on.
+    fn is_new(&mut self, cluster: &'g str, stream: &'g str, epoch: u32, sequence: u64) -> bool {
+        let position = self.positions.entry((cluster, stream)).or_insert_with(|| {
+            let known = self.before.ground().streams.get(&(cluster.to_owned(), stream.to_owned()));
+            known.map_or((epoch, 0), |known| (known.epoch, known.next_sequence))
+        });
+        // A message of an epoch that has ended: its sequence says nothing in the new one. The reader that sent it is
+        // gone or about to be.
+        if epoch != position.0 || sequence < position.1 {
+            return false;
+        }
+        position.1 = sequence + 1;
+        true
+    }
+
+    /// The record before the one that is staged next, about the same resource.
+    fn previous(&self, source: &str, subject: &str) -> Option<Offset> {
+        match self.latest.get(&(source, subject)) {
+            Some(latest) => Some(*latest),
+            None => self.before.last_record(source, subject),
+        }
+    }
+}
+
+/// What a message says happened.
+fn received<'g>(
+    delivery: Delivery<'g>,
+    message: &'g Message,
+    event: &'g Result<CloudEvent<'g>, String>,
+    staged: &mut Staged<'g>,
+    rules: Option<&'g RuleSet>,
+    now: u64,
+) -> Fact<'g> {
+    let headers: Vec<(&str, &str)> = message.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let payload: &[u8] = &message.payload;
+    match event {
+        Ok(event) => {
+            let (source, subject) = (&*event.source, &*event.subject);
+            let previous = staged.previous(source, subject);
+            let offset = staged.next_offset();
+            staged.latest.insert((source, subject), offset);
+            let view = EventView {
+                nats_subject: delivery.subject,
+                source,
+                kind: &event.kind,
+                subject,
+                headers: &headers,
+                payload,
+            };
+            let decisions = rules.map(|rules| rules.decide(&view, delivery.cluster, now)).unwrap_or_default();
+            crate::trace::event(event, &delivery, offset);
+            Fact::EventReceived {
+                delivery,
+                source,
+                subject,
+                kind: &event.kind,
+                id: &event.id,
+                previous,
+                decisions,
+                headers,
+                payload,
+            }
+        }
+        Err(reason) => {
+            warn!(stream = delivery.stream, sequence = delivery.sequence, "no CloudEvent, recorded as rejected: {reason}");
+            Fact::EventRejected { delivery, reason, headers, payload }
+        }
+    }
+}
+
+impl Group {
+    fn push(&mut self, intake: Intake) {
+        if let Intake::Messages { messages, .. } = &intake {
+            self.messages += messages.len();
+        }
+        self.intakes.push(intake);
+    }
+
+    /// The CloudEvent of each message, in order, or why it is none.
+    fn parse(&self) -> Vec<Result<CloudEvent<'_>, String>> {
+        let mut parsed = Vec::with_capacity(self.messages);
+        for intake in &self.intakes {
+            let Intake::Messages { messages, .. } = intake else { continue };
+            for message in messages {
+                let headers: Vec<(&str, &str)> =
+                    message.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+                parsed.push(CloudEvent::parse(&headers, &message.payload).map_err(|error| error.to_string()));
+            }
+        }
+        parsed
+    }
+
+    /// Acknowledges messages and answers outcomes. Everything in the group is durable.
+    async fn answer(self, end: Offset) {
+        for outcome in self.outcomes {
+            // Whoever asked may have gone; what was recorded stays.
+            let _ = outcome.done.send(end);
+        }
+        for intake in self.intakes {
+            if let Intake::Messages { acker, messages, .. } = intake {
+                acker.acknowledge(&messages).await;
+            }
+        }
+    }
+}
+
+/// Folds the part of the log that the projection does not hold yet.
+///
+/// # Errors
+/// When a record cannot be read or understood.
+pub fn catch_up<D: Disk>(
+    projection: &mut Projection,
+    log: &lifeline_store::Reader<D>,
+    mut progress: impl FnMut(Offset, Offset),
+) -> Result<Vec<LifecycleIndex>, Error> {
+    let mut work = BTreeSet::new();
+    let mut changed = Vec::new();
+    let end = log.end();
+    let mut scan = log.scan(projection.watermark());
+    while let Some(record) = scan.next()? {
+        let offset = record.offset;
+        let fact = Fact::decode(record.payload).map_err(|source| Error::Fact { offset, source })?;
+        projection.fold(offset, record.time_unix_nanos, &fact, &mut changed);
+        work.extend(changed.drain(..));
+        if offset.get() % 65_536 == 0 {
+            progress(offset, end);
+        }
+    }
+    Ok(work.into_iter().collect())
+}
+
+/// Says what was found when a log was opened, where it is not simply in order.
+pub fn report(recovery: &Recovery) {
+    if !recovery.damage.is_empty() {
+        for damage in &recovery.damage {
+            error!("the log is damaged: {damage:?}\nhint: `lifeline verify` tells what is lost");
+        }
+    }
+    debug!("log opened: {recovery:?}");
+}
+
+/// An error with its causes, as one sentence; a hint keeps its line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let end = text.find("\nhint:").unwrap_or(text.len());
+        text.insert_str(end, &format!(": {inner}"));
+        cause = inner.source();
+    }
+    text
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}

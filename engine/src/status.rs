@@ -1,0 +1,74 @@
+//! How an engine fares, for readiness, metrics and people. Shapes only; whoever knows a thing fills it in.
+
+use serde::{Deserialize, Serialize};
+
+/// Everything an operator watches.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// First offset that is not recorded.
+    pub recorded: u64,
+    /// First offset that is not folded.
+    pub folded: u64,
+    /// First offset whose consequences are not all carried out.
+    pub reconciled: u64,
+    /// Why recording stands still; absent while it does not.
+    pub stalled: Option<String>,
+    /// Why NATS is not being read; absent while it is.
+    pub intake: Option<String>,
+    /// Why no rules are in force yet; absent once they are.
+    pub rules_missing: Option<String>,
+    /// Rules in force.
+    pub triggers: usize,
+    /// Defects of rules, one line each.
+    pub problems: Vec<String>,
+    /// What should be looked at, though nothing stands still for it.
+    pub warnings: Vec<String>,
+    /// Streams by name.
+    pub streams: Vec<StreamStatus>,
+    /// Resources known.
+    pub resources: usize,
+    /// Lifecycles by phase, in order of urgency; phases without any are missing.
+    pub phases: Vec<(String, u64)>,
+    /// Lifecycles that wait for reconciliation, run, or pause after a failure.
+    pub open: usize,
+    /// Reconciliations begun since the start.
+    pub reconciliations: u64,
+    /// Calls since the start that may have changed a cluster.
+    pub cluster_writes: u64,
+    /// Reconciliations since the start that failed.
+    pub failures: u64,
+}
+
+/// How far one stream is read.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct StreamStatus {
+    /// The cluster whose NATS holds it.
+    pub cluster: String,
+    /// Its name.
+    pub stream: String,
+    /// Its epoch.
+    pub epoch: u32,
+    /// First sequence that is not recorded.
+    pub next_sequence: u64,
+    /// Messages that wait in the stream; `None` while that is not known.
+    pub pending: Option<u64>,
+    /// Events recorded, ever.
+    pub received: u64,
+    /// Messages recorded as rejected, ever.
+    pub rejected: u64,
+    /// Messages that were gone before they were read, ever.
+    pub missing: u64,
+    /// Messages delivered again since the start, and recorded once.
+    pub redelivered: u64,
+}
+
+impl Status {
+    /// Why the engine is not ready; empty when it is.
+    #[must_use]
+    pub fn not_ready(&self) -> Vec<String> {
+        let stalled = self.stalled.iter().map(|why| format!("recording stands still: {why}"));
+        let rules = self.rules_missing.iter().map(|why| format!("no rules yet: {why}"));
+        let intake = self.intake.iter().map(|why| format!("NATS is not read: {why}"));
+        stalled.chain(rules).chain(intake).collect()
+    }
+}
