@@ -1,2 +1,27 @@
-//! stub
+//! The engine: from JetStream to Kubernetes, with every decision in between.
+//!
+//! ```text
+//! intake --+                      +--> log, acknowledgement
+//! rules ---+--> recorder --fold---+--> projection --> queue --> reconcile --> cluster
+//! outcomes-+        ^                                               |
+//!                   +-----------------------------------------------+
+//! ```
+//!
+//! Start at [`engine::Engine`], which wires the parts, then read [`recorder`]: everything enters there. The outside world
+//! stands behind ports that are handed in (JetStream, cluster, disk, clock), so that a simulation can play all of it.
+//!
+//! Never here: settings, the command line, HTTP.
+
+pub mod clock;
+pub mod digest;
+pub mod template;
+pub mod rules;
 pub mod cluster;
+pub mod intake;
+pub mod trace;
+pub mod status;
+pub mod view;
+pub mod replay;
+pub mod reconcile;
+pub mod recorder;
+pub mod engine;
