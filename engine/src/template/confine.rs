@@ -1,0 +1,333 @@
+//! Events are data: a value may fill a place of a manifest, and never change which places there are.
+//!
+//! Start at [`check`]. The template's author decides the structure; every range of the rendered text that data filled is
+//! held against the nodes the YAML parser found there:
+//!
+//! - a value lies inside one scalar, and does not begin, end, fold or escape it;
+//! - a value with quotes of its own (`quote`) is exactly one quoted scalar;
+//! - a structure written on purpose (`toYaml`) is a node, or further entries of the collection it stands in: it never ends a
+//!   collection that was open before it, never begins a document, never names an anchor.
+//!
+//! Nothing is repaired here: what would not mean what it says is refused, with the remedy.
+
+use std::ops::Range;
+
+use granit_parser::ScalarStyle;
+
+use super::ink::{Inked, Manner, Rendered};
+
+/// A node, or the end of one, as the parser saw it.
+#[derive(Debug, Clone)]
+pub(super) struct Piece {
+    pub start: usize,
+    pub end: usize,
+    /// How many collections are open around it.
+    pub depth: usize,
+    pub kind: PieceKind,
+}
+
+/// What a piece is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PieceKind {
+    Document,
+    Open {
+        value_slot: bool,
+        decorated: bool,
+    },
+    Close,
+    Alias,
+    /// `absent`: nothing is written where the scalar is, so it is null.
+    Scalar {
+        style: ScalarStyle,
+        is_key: bool,
+        value_slot: bool,
+        absent: bool,
+        decorated: bool,
+    },
+}
+
+/// What a value would have done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Violation {
+    /// It would have become part of the structure.
+    Structure,
+    /// It would have ended or escaped the quotes around it.
+    Quotes,
+    /// Its line break would have been folded into a space.
+    Folded,
+    /// There is nothing, where the template needs something.
+    Empty,
+    /// A structure would have gone on outside the node it was put in.
+    Outdented,
+}
+
+impl Violation {
+    pub fn message(self) -> &'static str {
+        match self {
+            Violation::Structure => "would change the structure of the manifest",
+            Violation::Quotes => "holds a character that ends or escapes the quotes around it",
+            Violation::Folded => "holds a line break, which a plain or quoted scalar would lose",
+            Violation::Empty => "is empty where the manifest needs something",
+            Violation::Outdented => "goes on outside the node it was put in",
+        }
+    }
+
+    pub fn hint(self, action: &str) -> String {
+        match self {
+            Violation::Structure | Violation::Folded | Violation::Empty => {
+                format!("quote it: {{{{ {action} | quote }}}}")
+            }
+            Violation::Quotes => format!(
+                "write no quotes around it and let the template quote it: {{{{ {action} | quote }}}}"
+            ),
+            Violation::Outdented => {
+                "indent it below its key: `| nindent N` with N deeper than the key".to_owned()
+            }
+        }
+    }
+}
+
+/// Holds every inked range against the pieces of the text.
+///
+/// # Errors
+/// The index of the first range that left its place, and how.
+pub(super) fn check(
+    rendered: &Rendered,
+    pieces: &[Piece],
+    comments: &[Range<usize>],
+) -> Result<(), (usize, Violation)> {
+    let scalars = Scalars::new(pieces);
+    for (index, ink) in rendered.inked.iter().enumerate() {
+        let verdict = match ink.manner {
+            _ if in_comment(rendered, ink, comments) => Ok(()),
+            Manner::Value => value(rendered, ink, &scalars),
+            Manner::Quoted => quoted(rendered, ink, &scalars),
+            Manner::Structure => structure(rendered, ink, pieces, &scalars),
+        };
+        verdict.map_err(|violation| (index, violation))?;
+    }
+    Ok(())
+}
+
+/// The scalars that are written, in order of where they start.
+struct Scalars<'p> {
+    sorted: Vec<&'p Piece>,
+}
+
+impl<'p> Scalars<'p> {
+    fn new(pieces: &'p [Piece]) -> Scalars<'p> {
+        let mut sorted: Vec<&Piece> = pieces
+            .iter()
+            .filter(|piece| matches!(piece.kind, PieceKind::Scalar { absent: false, .. }))
+            .collect();
+        sorted.sort_by_key(|piece| piece.start);
+        Scalars { sorted }
+    }
+
+    /// The scalar that could hold a range: the last one that starts at or before it, or the block scalar it leads into.
+    fn around(&self, text: &str, range: &Range<usize>) -> Option<(&'p Piece, ScalarStyle)> {
+        let after = self
+            .sorted
+            .partition_point(|piece| piece.start <= range.start);
+        let style = |piece: &'p Piece| match piece.kind {
+            PieceKind::Scalar { style, .. } => Some((piece, style)),
+            _ => None,
+        };
+        // A block scalar's span begins after its indentation, which the action may have written itself.
+        if let Some((next, style @ (ScalarStyle::Literal | ScalarStyle::Folded))) =
+            self.sorted.get(after).and_then(|next| style(next))
+            && block_begins(text, next.start) <= range.start
+            && range.end <= next.end
+        {
+            return Some((next, style));
+        }
+        let (piece, style) = style(self.sorted.get(after.checked_sub(1)?)?)?;
+        (range.end <= piece.end).then_some((piece, style))
+    }
+}
+
+/// The offset of the line break that ends the header of a block scalar.
+fn block_begins(text: &str, content: usize) -> usize {
+    let header = text[..content].trim_end_matches([' ', '\t', '\n', '\r']);
+    header.len()
+}
+
+fn in_comment(rendered: &Rendered, ink: &Inked, comments: &[Range<usize>]) -> bool {
+    comments
+        .iter()
+        .any(|comment| comment.start < ink.range.start && ink.range.end <= comment.end)
+        && !rendered.text[ink.range.clone()].contains(['\n', '\r'])
+}
+
+fn value(rendered: &Rendered, ink: &Inked, scalars: &Scalars<'_>) -> Result<(), Violation> {
+    let text = &rendered.text[ink.range.clone()];
+    let Some((piece, style)) = scalars.around(&rendered.text, &ink.range) else {
+        return outside(rendered, ink);
+    };
+    match style {
+        ScalarStyle::Plain if text.contains(['\n', '\r']) => Err(Violation::Folded),
+        ScalarStyle::Plain => Ok(()),
+        ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => {
+            if ink.range.start <= piece.start || ink.range.end >= piece.end {
+                return outside(rendered, ink);
+            }
+            let ends = if style == ScalarStyle::SingleQuoted {
+                &['\''][..]
+            } else {
+                &['"', '\\'][..]
+            };
+            if text.contains(ends) {
+                Err(Violation::Quotes)
+            } else if text.contains(['\n', '\r']) {
+                Err(Violation::Folded)
+            } else {
+                Ok(())
+            }
+        }
+        ScalarStyle::Literal | ScalarStyle::Folded => Ok(()),
+    }
+}
+
+/// Outside every scalar a value may only be nothing, where nothing is the value.
+fn outside(rendered: &Rendered, ink: &Inked) -> Result<(), Violation> {
+    if !ink.range.is_empty() {
+        return Err(Violation::Structure);
+    }
+    let text = &rendered.text;
+    let at = ink.range.start;
+    let line_start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+    let before = &text[line_start..at];
+    let after = text[at..]
+        .lines()
+        .next()
+        .unwrap_or("")
+        .trim_start_matches([' ', '\t']);
+    let follows_indicator =
+        before.ends_with([' ', '\t']) && before.trim_end_matches([' ', '\t']).ends_with([':', '-']);
+    let nothing_follows =
+        after.is_empty() || after.starts_with([',', ']', '}']) || after.starts_with('#');
+    if follows_indicator && nothing_follows {
+        Ok(())
+    } else {
+        Err(Violation::Empty)
+    }
+}
+
+/// The range of an action that was empty where an absent scalar is, if there is one.
+pub(super) fn fills_absent(rendered: &Rendered, absent: usize) -> Option<usize> {
+    let from = rendered
+        .inked
+        .partition_point(|ink| ink.range.start < absent);
+    let ink = rendered.inked.get(from)?;
+    let between = rendered.text.get(absent..ink.range.start)?;
+    (ink.range.is_empty() && between.chars().all(|c| matches!(c, ' ' | '\t' | ':'))).then_some(from)
+}
+
+fn quoted(rendered: &Rendered, ink: &Inked, scalars: &Scalars<'_>) -> Result<(), Violation> {
+    let Some((piece, style)) = scalars.around(&rendered.text, &ink.range) else {
+        return Err(Violation::Structure);
+    };
+    let exact = piece.start == ink.range.start && piece.end == ink.range.end;
+    match style {
+        ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted if exact => Ok(()),
+        // In a longer plain or block scalar the quotes are characters like any other.
+        _ => value(rendered, ink, scalars),
+    }
+}
+
+fn structure(
+    rendered: &Rendered,
+    ink: &Inked,
+    pieces: &[Piece],
+    scalars: &Scalars<'_>,
+) -> Result<(), Violation> {
+    let range = &ink.range;
+    if range.is_empty() {
+        return Ok(());
+    }
+    if let Some((piece, style)) = scalars.around(&rendered.text, range)
+        && !(piece.start == range.start && piece.end == range.end)
+    {
+        return match style {
+            ScalarStyle::Literal | ScalarStyle::Folded => Ok(()),
+            ScalarStyle::Plain if piece.start >= range.start => Ok(()),
+            ScalarStyle::Plain | ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => {
+                value(rendered, ink, scalars)
+            }
+        };
+    }
+    let mut depth: Option<usize> = None;
+    let mut sole_value = false;
+    let mut nodes_at_depth = 0;
+    let mut before: Option<&Piece> = None;
+    for piece in pieces {
+        let starts_inside = range.contains(&piece.start);
+        if !starts_inside {
+            if piece.start < range.start {
+                let is_written_scalar =
+                    matches!(piece.kind, PieceKind::Scalar { absent: false, .. });
+                if is_written_scalar && piece.end > range.start {
+                    return Err(Violation::Structure);
+                }
+                before = Some(piece);
+            }
+            continue;
+        }
+        let (value_slot, decorated) = match piece.kind {
+            PieceKind::Document => {
+                // The implicit start of the first document stands where its first node does.
+                if piece.start == piece.end || !rendered.text[piece.start..].starts_with(['-', '.'])
+                {
+                    continue;
+                } else {
+                    return Err(Violation::Outdented);
+                }
+            }
+            PieceKind::Alias => return Err(Violation::Structure),
+            PieceKind::Open {
+                value_slot,
+                decorated,
+            } => (value_slot, decorated),
+            PieceKind::Scalar {
+                value_slot,
+                decorated,
+                ..
+            } => (value_slot, decorated),
+            PieceKind::Close => match depth {
+                // How deep the structure begins is the author's indentation; from there on it is data.
+                None => continue,
+                Some(first) if piece.depth >= first => continue,
+                Some(_) => return Err(Violation::Outdented),
+            },
+        };
+        if decorated {
+            return Err(Violation::Structure);
+        }
+        match depth {
+            None => {
+                let skipped = before.is_some_and(|last| {
+                    matches!(last.kind, PieceKind::Scalar { absent: true, .. })
+                        && rendered.text[last.start..range.start]
+                            .chars()
+                            .all(|c| matches!(c, ' ' | '\t' | ':'))
+                });
+                // Depth 1 holds the manifest's own keys: apiVersion, kind, metadata.
+                if skipped || piece.depth <= 1 {
+                    return Err(Violation::Outdented);
+                }
+                depth = Some(piece.depth);
+                sole_value = value_slot;
+                nodes_at_depth = 1;
+            }
+            Some(first) if piece.depth < first => return Err(Violation::Outdented),
+            Some(first) if piece.depth == first => {
+                nodes_at_depth += 1;
+                if sole_value && nodes_at_depth > 1 {
+                    return Err(Violation::Outdented);
+                }
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,340 @@
+//! The functions of the Go dialect: Go's own, sprig's, and those Sveltos adds.
+//!
+//! Start at [`lookup`]; each file below holds one family as a table of [`Function`]s. A function sees its arguments and
+//! nothing else, except the time the event was recorded (`now`) and what is left of the rendering's allowance. What could
+//! answer differently at a replay is not here but in [`refused`].
+
+mod dates;
+mod dicts;
+mod encodings;
+mod flow;
+mod lists;
+mod numbers;
+mod paths;
+mod patterns;
+mod print;
+mod text;
+mod versions;
+mod yaml;
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use gotmpl::{TemplateError, Value, ValueFunc};
+
+/// What a function gives, or why it cannot.
+type Answer = Result<Value, String>;
+
+/// A function of the Go dialect.
+pub(super) struct Function {
+    /// The name in a template.
+    pub name: &'static str,
+    arguments_min: usize,
+    /// `None`: any number.
+    arguments_max: Option<usize>,
+    /// `None`: the engine's own.
+    body: Option<fn(&[Value]) -> Answer>,
+}
+
+impl Function {
+    const fn exactly(
+        name: &'static str,
+        arguments: usize,
+        body: fn(&[Value]) -> Answer,
+    ) -> Function {
+        Function {
+            name,
+            arguments_min: arguments,
+            arguments_max: Some(arguments),
+            body: Some(body),
+        }
+    }
+
+    const fn between(
+        name: &'static str,
+        min: usize,
+        max: usize,
+        body: fn(&[Value]) -> Answer,
+    ) -> Function {
+        Function {
+            name,
+            arguments_min: min,
+            arguments_max: Some(max),
+            body: Some(body),
+        }
+    }
+
+    const fn at_least(name: &'static str, min: usize, body: fn(&[Value]) -> Answer) -> Function {
+        Function {
+            name,
+            arguments_min: min,
+            arguments_max: None,
+            body: Some(body),
+        }
+    }
+
+    const fn built_in(name: &'static str, min: usize, max: Option<usize>) -> Function {
+        Function {
+            name,
+            arguments_min: min,
+            arguments_max: max,
+            body: None,
+        }
+    }
+
+    /// What it wants, if it does not want this many.
+    pub fn arity_mismatch(&self, arguments: usize) -> Option<String> {
+        let plural = |count: usize| {
+            if count == 1 {
+                "1 argument".to_owned()
+            } else {
+                format!("{count} arguments")
+            }
+        };
+        match self.arguments_max {
+            Some(max) if max == self.arguments_min && arguments != max => Some(plural(max)),
+            Some(max) if arguments > max || arguments < self.arguments_min => {
+                Some(format!("{} to {}", self.arguments_min, plural(max)))
+            }
+            None if arguments < self.arguments_min => {
+                Some(format!("at least {}", plural(self.arguments_min)))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Go's own functions; those with a body of ours are in `print`.
+const BUILT_IN: &[Function] = &[
+    Function::built_in("and", 1, None),
+    Function::built_in("call", 1, None),
+    Function::built_in("eq", 2, None),
+    Function::built_in("ge", 2, Some(2)),
+    Function::built_in("gt", 2, Some(2)),
+    Function::built_in("html", 1, Some(1)),
+    Function::built_in("index", 1, None),
+    Function::built_in("js", 1, Some(1)),
+    Function::built_in("le", 2, Some(2)),
+    Function::built_in("len", 1, Some(1)),
+    Function::built_in("lt", 2, Some(2)),
+    Function::built_in("ne", 2, Some(2)),
+    Function::built_in("not", 1, Some(1)),
+    Function::built_in("or", 1, None),
+    Function::built_in("slice", 1, Some(4)),
+    Function::built_in("urlquery", 1, Some(1)),
+];
+
+static KNOWN: LazyLock<BTreeMap<&'static str, &'static Function>> = LazyLock::new(|| {
+    [
+        BUILT_IN,
+        dates::FUNCTIONS,
+        dicts::FUNCTIONS,
+        encodings::FUNCTIONS,
+        flow::FUNCTIONS,
+        lists::FUNCTIONS,
+        numbers::FUNCTIONS,
+        paths::FUNCTIONS,
+        patterns::FUNCTIONS,
+        print::FUNCTIONS,
+        text::FUNCTIONS,
+        versions::FUNCTIONS,
+        yaml::FUNCTIONS,
+    ]
+    .into_iter()
+    .flatten()
+    .map(|function| (function.name, function))
+    .collect()
+});
+
+/// The function of this name.
+pub(super) fn lookup(name: &str) -> Option<&'static Function> {
+    KNOWN.get(name).copied()
+}
+
+/// Every name, in order.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    KNOWN.keys().copied()
+}
+
+/// Why Lifeline does not have a function that Sveltos has; `None` if Sveltos does not have it either.
+pub(super) fn refused(name: &str) -> Option<&'static str> {
+    let why = match name {
+        "randAlphaNum" | "randAlpha" | "randAscii" | "randNumeric" | "randBytes" | "randInt"
+        | "uuidv4" | "shuffle" => "its result is random, so a replay would apply something else",
+        "genPrivateKey"
+        | "genCA"
+        | "genCAWithKey"
+        | "genSelfSignedCert"
+        | "genSelfSignedCertWithKey"
+        | "genSignedCert"
+        | "genSignedCertWithKey"
+        | "buildCustomCert"
+        | "derivePassword"
+        | "bcrypt"
+        | "htpasswd"
+        | "encryptAES"
+        | "decryptAES" => {
+            "it makes or opens secrets, which a template must not, and most of it is random"
+        }
+        "env" | "expandenv" => "it reads the environment of the process that renders",
+        "getHostByName" => "it asks the network, so a replay would apply something else",
+        "getResource" | "copy" | "getField" | "setField" | "removeField" | "chainSetField"
+        | "chainRemoveField" => {
+            "it reads objects of the cluster as they are now, so a replay would apply something else"
+        }
+        "include" | "tpl" | "lookup" => "it belongs to Helm, not to Sveltos",
+        _ => return None,
+    };
+    Some(why)
+}
+
+/// What to do instead of a refused function.
+pub(super) fn instead_of(name: &str) -> Option<&'static str> {
+    match name {
+        "uuidv4" => Some("the event has an identity of its own: `.CloudEvent.id`"),
+        "randAlphaNum" | "randAlpha" | "randAscii" | "randNumeric" | "randBytes" | "randInt" => {
+            Some("derive it from the event: `.CloudEvent.id | sha256sum | trunc 8`")
+        }
+        "getResource" | "getField" => Some("put what the template needs into the event's data"),
+        "include" => {
+            Some("`{{ template \"name\" . }}` does the same where its output needs no function")
+        }
+        _ => None,
+    }
+}
+
+/// Starts the message of an error that means a limit was reached.
+pub(super) const LIMIT: &str = "\u{FDD0}limit: ";
+/// The most that one value, and the most that all values of a rendering together, may hold; in bytes, counting an element as 16.
+const VALUE_BYTES_MAX: u64 = 4 << 20;
+const ALLOWANCE_BYTES: u64 = 256 << 20;
+
+thread_local! {
+    /// Functions receive nothing but arguments, so what a rendering hands to them lies here for as long as it runs.
+    static RENDERING: Cell<Rendering> = const { Cell::new(Rendering { now_unix_nanos: 0, allowance_bytes: 0 }) };
+}
+
+#[derive(Clone, Copy)]
+struct Rendering {
+    now_unix_nanos: u64,
+    allowance_bytes: u64,
+}
+
+/// Runs a rendering in which `now` is the given time.
+pub(super) fn rendering<T>(now_unix_nanos: u64, render: impl FnOnce() -> T) -> T {
+    RENDERING.set(Rendering {
+        now_unix_nanos,
+        allowance_bytes: ALLOWANCE_BYTES,
+    });
+    render()
+}
+
+fn now_unix_nanos() -> u64 {
+    RENDERING.get().now_unix_nanos
+}
+
+/// Takes from what the rendering may still build.
+fn spend(bytes: u64) -> Result<(), String> {
+    let mut rendering = RENDERING.get();
+    if bytes > VALUE_BYTES_MAX || bytes > rendering.allowance_bytes {
+        return Err(format!("{LIMIT}a value grew too large"));
+    }
+    rendering.allowance_bytes -= bytes;
+    RENDERING.set(rendering);
+    Ok(())
+}
+
+/// A function with its checks, as the engine calls it; `None` for the engine's own.
+pub(super) fn bind(name: &'static str) -> Option<(String, ValueFunc)> {
+    let function = lookup(name)?;
+    let body = function.body?;
+    let bound = move |arguments: &[Value]| {
+        if let Some(wanted) = function.arity_mismatch(arguments.len()) {
+            return Err(TemplateError::Exec(format!(
+                "`{name}` takes {wanted}, not {}",
+                arguments.len()
+            )));
+        }
+        body(arguments)
+            .and_then(|value| spend(weight(&value)).map(|()| value))
+            .map_err(|why| match why.starts_with(LIMIT) {
+                true => TemplateError::Exec(why),
+                false => TemplateError::Exec(format!("`{name}`: {why}")),
+            })
+    };
+    Some((name.to_owned(), Arc::new(bound)))
+}
+
+/// What one value itself takes; what it shares with others is not counted again.
+fn weight(value: &Value) -> u64 {
+    match value {
+        Value::String(text) => text.len() as u64,
+        Value::List(items) => items.len() as u64 * 16,
+        Value::Map(map) => map.len() as u64 * 16,
+        _ => 1,
+    }
+}
+
+fn string(text: impl Into<Arc<str>>) -> Value {
+    Value::String(text.into())
+}
+
+fn list(items: impl IntoIterator<Item = Value>) -> Value {
+    Value::List(items.into_iter().collect())
+}
+
+fn map(entries: impl IntoIterator<Item = (Arc<str>, Value)>) -> Value {
+    Value::Map(Arc::new(entries.into_iter().collect()))
+}
+
+/// A value as text, as Go's `%v` would print it.
+fn text_of(value: &Value) -> Arc<str> {
+    match value {
+        Value::String(text) => Arc::clone(text),
+        other => other.to_string().into(),
+    }
+}
+
+fn expect_text(value: &Value) -> Result<&Arc<str>, String> {
+    match value {
+        Value::String(text) => Ok(text),
+        other => Err(format!("wants a string, not {}", described(other))),
+    }
+}
+
+fn expect_list(value: &Value) -> Result<&Arc<[Value]>, String> {
+    match value {
+        Value::List(items) => Ok(items),
+        other => Err(format!("wants a list, not {}", described(other))),
+    }
+}
+
+fn expect_map(value: &Value) -> Result<&Arc<BTreeMap<Arc<str>, Value>>, String> {
+    match value {
+        Value::Map(map) => Ok(map),
+        other => Err(format!("wants a dict, not {}", described(other))),
+    }
+}
+
+/// An integer that counts something.
+fn expect_count(value: &Value) -> Result<i64, String> {
+    match value {
+        Value::Int(count) => Ok(*count),
+        Value::Uint(count) => i64::try_from(*count).map_err(|_| format!("`{count}` is too large")),
+        Value::Float(count) if count.fract() == 0.0 => Ok(*count as i64),
+        other => Err(format!("wants an integer, not {}", described(other))),
+    }
+}
+
+/// A value and its type, for a message.
+fn described(value: &Value) -> String {
+    match value {
+        Value::Nil => "null".to_owned(),
+        Value::String(text) => format!("the string `{}`", super::error::shortened(text)),
+        Value::List(_) => "a list".to_owned(),
+        Value::Map(_) => "a dict".to_owned(),
+        Value::Function(_) => "a function".to_owned(),
+        other => format!("`{other}`"),
+    }
+}

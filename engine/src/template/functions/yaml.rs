@@ -1,0 +1,104 @@
+//! YAML: `toYaml` and `fromYaml`.
+//!
+//! What `toYaml` writes has the layout of sigs.k8s.io/yaml (keys in order, two spaces, lists not indented below their key),
+//! except that a string of several lines is written in double quotes: it stays one scalar at any indentation.
+
+use gotmpl::Value;
+
+use super::super::go::from_json;
+use super::super::{manifest, scalar};
+use super::text::quoted;
+use super::{Answer, Function, string, text_of};
+
+pub(super) const FUNCTIONS: &[Function] = &[
+    Function::exactly("toYaml", 1, |a| Ok(string(to_yaml(&a[0])?))),
+    Function::exactly("fromYaml", 1, from_yaml),
+];
+
+fn from_yaml(arguments: &[Value]) -> Answer {
+    manifest::read_value(&text_of(&arguments[0])).map(|value| from_json(&value))
+}
+
+fn to_yaml(value: &Value) -> Result<String, String> {
+    let mut out = String::new();
+    write(&mut out, value, 0, false)?;
+    while out.ends_with('\n') {
+        out.pop();
+    }
+    Ok(out)
+}
+
+/// Writes a node and its line break; the first line is already indented if `inline`.
+fn write(out: &mut String, value: &Value, indent: usize, inline: bool) -> Result<(), String> {
+    match value {
+        Value::Map(map) if !map.is_empty() => {
+            for (index, (key, value)) in map.iter().enumerate() {
+                if !(inline && index == 0) {
+                    pad(out, indent);
+                }
+                out.push_str(&scalar_text(key));
+                out.push(':');
+                match value {
+                    Value::Map(inner) if !inner.is_empty() => {
+                        out.push('\n');
+                        write(out, value, indent + 2, false)?;
+                    }
+                    Value::List(inner) if !inner.is_empty() => {
+                        out.push('\n');
+                        write(out, value, indent, false)?;
+                    }
+                    value => {
+                        out.push(' ');
+                        write(out, value, indent, true)?;
+                    }
+                }
+            }
+        }
+        Value::List(items) if !items.is_empty() => {
+            for (index, item) in items.iter().enumerate() {
+                if !(inline && index == 0) {
+                    pad(out, indent);
+                }
+                out.push_str("- ");
+                write(out, item, indent + 2, true)?;
+            }
+        }
+        Value::Map(_) => out.push_str("{}\n"),
+        Value::List(_) => out.push_str("[]\n"),
+        Value::String(text) => {
+            out.push_str(&scalar_text(text));
+            out.push('\n');
+        }
+        Value::Nil => out.push_str("null\n"),
+        Value::Bool(_) | Value::Int(_) | Value::Uint(_) => out.push_str(&format!("{value}\n")),
+        Value::Float(number) if number.is_finite() => out.push_str(&format!("{number}\n")),
+        Value::Float(_) => return Err("JSON has no infinity and no NaN".to_owned()),
+        Value::Function(_) => return Err("a function is no value".to_owned()),
+    }
+    Ok(())
+}
+
+fn pad(out: &mut String, indent: usize) {
+    out.extend(std::iter::repeat_n(' ', indent));
+}
+
+/// A string as a scalar: plain where nothing can misread it, else in double quotes.
+fn scalar_text(text: &str) -> String {
+    let reads_back = matches!(scalar::resolve(text), Some(serde_json::Value::String(_)));
+    let plain_start =
+        text.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '/' | '_' | '.'));
+    let plain_inside = text.chars().all(|c| {
+        c.is_alphanumeric()
+            || matches!(
+                c,
+                '/' | '_' | '.' | '-' | ' ' | '@' | '+' | '=' | '(' | ')' | ';' | '$'
+            )
+    });
+    // Dates and times are timestamps to other readers, `=` and `<<` are special to some.
+    let date_like = text.starts_with(|c: char| c.is_ascii_digit()) && text.contains('-');
+    if reads_back && plain_start && plain_inside && !text.ends_with(' ') && !date_like {
+        text.to_owned()
+    } else {
+        quoted(text)
+    }
+}

@@ -1,0 +1,162 @@
+//! What a template wrote, and which bytes of it came from data.
+//!
+//! Start at [`Ink`]. The Go dialect's tree is given text nodes before and after each action that prints data. They are
+//! never text: the writer knows each by the address of its allocation, so nothing an event holds can be taken for one.
+//! The same nodes count steps and say which action was running when something failed.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The most bytes one template may render.
+pub(super) const RENDERED_BYTES_MAX: usize = 4 << 20;
+/// The most nodes of a template's tree that one rendering may pass.
+pub(super) const STEPS_MAX: u32 = 1_000_000;
+
+/// How the text of an action may look where it lands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// A value: it may be part of one scalar.
+    Value,
+    /// A value between quotes of its own making: it may be exactly one quoted scalar.
+    Quoted,
+    /// A structure written on purpose (`toYaml`): it may be a node, or entries of the collection it stands in.
+    Structure,
+}
+
+/// Bytes of the rendered text that one action printed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Inked {
+    pub range: Range<usize>,
+    pub manner: Manner,
+    /// Which action, as an index into the dialect's own list.
+    pub action: u32,
+}
+
+/// A rendered text with the ranges that data filled, in order, none inside another.
+#[derive(Debug, Default)]
+pub(super) struct Rendered {
+    pub text: String,
+    pub inked: Vec<Inked>,
+}
+
+/// A node of the tree that the writer recognises.
+#[derive(Debug, Clone)]
+pub(super) struct Nib {
+    /// The text of the node; only its address means anything.
+    pub node: Arc<str>,
+    /// `Some` if what follows comes from data; `None` for a step.
+    pub opens: Option<Manner>,
+    /// Where the action stands, as an offset in the source.
+    pub offset: usize,
+}
+
+/// The first character of every marking node; a quick test before the address is compared.
+const NIB: char = '\u{FDD0}';
+
+/// The text of the node that stands for the action `index`.
+pub(super) fn nib_text(index: usize) -> Arc<str> {
+    format!("{NIB}{index}").into()
+}
+
+/// The writer a template renders into.
+pub(super) struct Ink<'n> {
+    rendered: Rendered,
+    nibs: &'n [Nib],
+    close: &'n Arc<str>,
+    open: Option<(u32, Manner, usize)>,
+    current: Option<u32>,
+    steps_left: u32,
+    stopped: Option<Stopped>,
+}
+
+/// Why the writer refused to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stopped {
+    TooLong,
+    TooManySteps,
+    NoValue,
+}
+
+impl<'n> Ink<'n> {
+    pub fn new(nibs: &'n [Nib], close: &'n Arc<str>, capacity: usize) -> Ink<'n> {
+        let rendered = Rendered {
+            text: String::with_capacity(capacity),
+            inked: Vec::new(),
+        };
+        Ink {
+            rendered,
+            nibs,
+            close,
+            open: None,
+            current: None,
+            steps_left: STEPS_MAX,
+            stopped: None,
+        }
+    }
+
+    /// The action that was running last.
+    pub fn current(&self) -> Option<(u32, &'n Nib)> {
+        self.current
+            .map(|index| (index, &self.nibs[index as usize]))
+    }
+
+    /// Why writing stopped, if it did.
+    pub fn stopped(&self) -> Option<Stopped> {
+        self.stopped
+    }
+
+    pub fn finish(self) -> Rendered {
+        self.rendered
+    }
+
+    fn stop(&mut self, why: Stopped) -> fmt::Result {
+        self.stopped = Some(why);
+        Err(fmt::Error)
+    }
+
+    /// The nib this text is, if it is one: same address, not merely same text.
+    fn nib(&self, text: &str) -> Option<u32> {
+        let index: u32 = text.strip_prefix(NIB)?.parse().ok()?;
+        let nib = self.nibs.get(index as usize)?;
+        std::ptr::eq(nib.node.as_ptr(), text.as_ptr()).then_some(index)
+    }
+}
+
+impl fmt::Write for Ink<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if text.starts_with(NIB) {
+            if let Some(index) = self.nib(text) {
+                self.current = Some(index);
+                if self.steps_left == 0 {
+                    return self.stop(Stopped::TooManySteps);
+                }
+                self.steps_left -= 1;
+                if let Some(manner) = self.nibs[index as usize].opens {
+                    self.open = Some((index, manner, self.rendered.text.len()));
+                }
+                return Ok(());
+            }
+            if std::ptr::eq(self.close.as_ptr(), text.as_ptr()) {
+                if let Some((action, manner, start)) = self.open.take() {
+                    let range = start..self.rendered.text.len();
+                    // The engine prints this for null; no manifest wants the words.
+                    if &self.rendered.text[range.clone()] == "<no value>" {
+                        return self.stop(Stopped::NoValue);
+                    }
+                    self.rendered.inked.push(Inked {
+                        range,
+                        manner,
+                        action,
+                    });
+                }
+                return Ok(());
+            }
+        }
+        if self.rendered.text.len() + text.len() > RENDERED_BYTES_MAX {
+            return self.stop(Stopped::TooLong);
+        }
+        self.rendered.text.push_str(text);
+        Ok(())
+    }
+}

@@ -1,0 +1,519 @@
+//! From YAML text to the objects in it, in one pass over the parser's events.
+//!
+//! Start at [`read`]. The text is parsed once; the same pass builds the values and notes where every node lies, and
+//! [`super::confine`] then judges each range that data filled. Nothing here knows which dialect rendered the text.
+
+use std::collections::HashMap;
+
+use granit_parser::{Event, Options, Parser, ScalarStyle, Tag};
+use serde_json::{Map, Value};
+
+use super::confine::{self, Piece, PieceKind, Violation};
+use super::ink::Rendered;
+use super::scalar;
+
+/// The most nodes that aliases may multiply a text into.
+const NODES_MAX: usize = 200_000;
+
+/// Why a text was refused, at a byte offset of that text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It is not YAML, or not YAML that makes objects.
+    Manifest {
+        offset: usize,
+        message: String,
+        hint: Option<String>,
+    },
+    /// A range that data filled left its place; the index says which.
+    Violation { inked: usize, violation: Violation },
+}
+
+impl Refusal {
+    fn manifest(offset: usize, message: impl Into<String>) -> Refusal {
+        Refusal::Manifest {
+            offset,
+            message: message.into(),
+            hint: None,
+        }
+    }
+}
+
+/// The objects of a text of YAML documents, in order; empty documents are skipped.
+pub(super) fn read(rendered: &Rendered) -> Result<Vec<Value>, Refusal> {
+    let mut options = Options::default();
+    options.set_emit_comments(!rendered.inked.is_empty());
+    options.max_buffered_comment_events = usize::MAX;
+    let mut builder = Builder::new(rendered);
+    for event in Parser::new_from_str_with_options(&rendered.text, options) {
+        match event {
+            Ok((event, span)) => {
+                let start = span.start.byte_offset().unwrap_or(0);
+                let end = span.end.byte_offset().unwrap_or(start);
+                builder.take(event, start, end)?;
+            }
+            Err(error) => {
+                let offset = error.marker().byte_offset().unwrap_or(0);
+                return Err(Refusal::manifest(offset, error.info()));
+            }
+        }
+    }
+    if !rendered.inked.is_empty() {
+        confine::check(rendered, &builder.pieces, &builder.comments)
+            .map_err(|(inked, violation)| Refusal::Violation { inked, violation })?;
+    }
+    Ok(builder.objects)
+}
+
+/// The one value of a text, of any type; for `fromYaml`.
+pub(super) fn read_value(text: &str) -> Result<Value, String> {
+    let rendered = Rendered {
+        text: format!("value:\n  {}\n", text.replace('\n', "\n  ")),
+        inked: Vec::new(),
+    };
+    let objects = read(&rendered).map_err(|refusal| match refusal {
+        Refusal::Manifest { message, .. } => message,
+        Refusal::Violation { violation, .. } => violation.message().to_owned(),
+    })?;
+    Ok(objects
+        .into_iter()
+        .next()
+        .and_then(|mut object| object.get_mut("value").map(Value::take))
+        .unwrap_or(Value::Null))
+}
+
+/// A collection that is still open.
+enum Open {
+    Mapping {
+        map: Map<String, Value>,
+        key: Option<Key>,
+        merged: Vec<Value>,
+        anchor: usize,
+    },
+    Sequence {
+        items: Vec<Value>,
+        anchor: usize,
+    },
+}
+
+enum Key {
+    Name(String),
+    Merge,
+}
+
+struct Builder<'r> {
+    rendered: &'r Rendered,
+    judged: bool,
+    stack: Vec<Open>,
+    anchors: HashMap<usize, Value>,
+    nodes: usize,
+    objects: Vec<Value>,
+    /// Entries of the root's `data` and `stringData` that are strings if the object turns out to hold strings there.
+    spelled: Vec<(&'static str, String, String)>,
+    pieces: Vec<Piece>,
+    comments: Vec<std::ops::Range<usize>>,
+}
+
+impl<'r> Builder<'r> {
+    fn new(rendered: &'r Rendered) -> Builder<'r> {
+        Builder {
+            rendered,
+            judged: !rendered.inked.is_empty(),
+            stack: Vec::new(),
+            anchors: HashMap::new(),
+            nodes: 0,
+            objects: Vec::new(),
+            spelled: Vec::new(),
+            pieces: Vec::new(),
+            comments: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, event: Event<'_>, start: usize, end: usize) -> Result<(), Refusal> {
+        match event {
+            Event::StreamStart | Event::StreamEnd => {}
+            Event::DocumentStart(..) => self.piece(start, end, PieceKind::Document),
+            Event::DocumentEnd => {
+                self.piece(start, end, PieceKind::Document);
+                self.anchors.clear();
+            }
+            Event::Comment(..) => self.comments.push(start..end),
+            Event::Anchor(..) => {}
+            Event::Scalar(text, style, anchor, tag) => {
+                self.scalar(&text, style, anchor, tag.as_deref(), start, end)?
+            }
+            Event::SequenceStart(_, anchor, tag) => {
+                refuse_tag(tag.as_deref(), "seq", start)?;
+                self.open(
+                    start,
+                    end,
+                    anchor,
+                    tag.is_some(),
+                    Open::Sequence {
+                        items: Vec::new(),
+                        anchor,
+                    },
+                )?;
+            }
+            Event::MappingStart(_, anchor, tag) => {
+                refuse_tag(tag.as_deref(), "map", start)?;
+                let mapping = Open::Mapping {
+                    map: Map::new(),
+                    key: None,
+                    merged: Vec::new(),
+                    anchor,
+                };
+                self.open(start, end, anchor, tag.is_some(), mapping)?;
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                self.piece(start, end, PieceKind::Close);
+                match self.stack.pop() {
+                    Some(Open::Sequence { items, anchor }) => {
+                        self.place(Value::Array(items), anchor, start)?
+                    }
+                    Some(Open::Mapping {
+                        mut map,
+                        merged,
+                        anchor,
+                        ..
+                    }) => {
+                        for value in merged {
+                            merge(&mut map, value, start)?;
+                        }
+                        self.place(Value::Object(map), anchor, start)?;
+                    }
+                    None => {
+                        return Err(Refusal::manifest(
+                            start,
+                            "a collection ends that never began",
+                        ));
+                    }
+                }
+            }
+            Event::Alias(anchor) => {
+                self.piece(start, end, PieceKind::Alias);
+                let Some(value) = self.anchors.get(&anchor).cloned() else {
+                    return Err(Refusal::manifest(
+                        start,
+                        "an alias stands inside the node it refers to",
+                    ));
+                };
+                self.count(nodes_in(&value), start)?;
+                if self.awaits_key() {
+                    return Err(Refusal::manifest(start, "an alias cannot be a key"));
+                }
+                self.place(value, 0, start)?;
+            }
+            Event::UnresolvedAlias(name) => {
+                return Err(Refusal::manifest(
+                    start,
+                    format!("alias `*{name}` has no anchor"),
+                ));
+            }
+            // A newer parser may see what this one does not; skipping it could lose a node.
+            _ => {
+                return Err(Refusal::manifest(
+                    start,
+                    "this part of YAML is not supported",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn open(
+        &mut self,
+        start: usize,
+        end: usize,
+        anchor: usize,
+        tagged: bool,
+        open: Open,
+    ) -> Result<(), Refusal> {
+        if self.awaits_key() {
+            return Err(Refusal::manifest(
+                start,
+                "a key must be a string, not a collection",
+            ));
+        }
+        self.count(1, start)?;
+        let value_slot = self.awaits_value();
+        self.piece(
+            start,
+            end,
+            PieceKind::Open {
+                value_slot,
+                decorated: anchor != 0 || tagged,
+            },
+        );
+        self.stack.push(open);
+        Ok(())
+    }
+
+    fn scalar(
+        &mut self,
+        text: &str,
+        style: ScalarStyle,
+        anchor: usize,
+        tag: Option<&Tag>,
+        start: usize,
+        end: usize,
+    ) -> Result<(), Refusal> {
+        self.count(1, start)?;
+        let absent = style == ScalarStyle::Plain && start == end;
+        let is_key = self.awaits_key();
+        let value_slot = self.awaits_value();
+        let decorated = anchor != 0 || tag.is_some();
+        let is_blank_block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded)
+            && text.trim_matches('\n').is_empty();
+        // The parser's span of a block scalar without content may begin at its header.
+        let content = if is_blank_block { end } else { start };
+        self.piece(
+            content,
+            end,
+            PieceKind::Scalar {
+                style,
+                is_key,
+                value_slot,
+                absent,
+                decorated,
+            },
+        );
+        let tainted = self.judged && self.is_tainted(start, end, absent, style);
+        let plain = style == ScalarStyle::Plain;
+        let text = if absent { "" } else { text };
+        if is_key {
+            if absent {
+                return Err(Refusal::manifest(start, "a key is missing before `:`"));
+            }
+            let key = if plain && text == "<<" && tag.is_none() && !tainted {
+                Key::Merge
+            } else {
+                Key::Name(text.to_owned())
+            };
+            if let Some(Open::Mapping {
+                map, key: pending, ..
+            }) = self.stack.last_mut()
+            {
+                if let Key::Name(name) = &key
+                    && map.contains_key(name)
+                {
+                    return Err(Refusal::manifest(
+                        start,
+                        format!("key `{name}` is given twice"),
+                    ));
+                }
+                *pending = Some(key);
+            }
+            return Ok(());
+        }
+        let spelled = tainted && plain && tag.is_none();
+        let value = if spelled && self.is_string_place() {
+            Value::String(text.to_owned())
+        } else {
+            if spelled && let Some((field, name)) = self.data_place() {
+                self.spelled.push((field, name, text.to_owned()));
+            }
+            match tag {
+                None if plain => scalar::resolve(text).ok_or_else(|| {
+                    Refusal::manifest(start, format!("JSON has no number `{text}`"))
+                })?,
+                None => Value::String(text.to_owned()),
+                Some(tag) => tagged(tag, text, start)?,
+            }
+        };
+        self.place(value, anchor, start)
+    }
+
+    /// Puts a finished node where it belongs.
+    fn place(&mut self, value: Value, anchor: usize, offset: usize) -> Result<(), Refusal> {
+        if anchor != 0 {
+            self.anchors.insert(anchor, value.clone());
+        }
+        match self.stack.last_mut() {
+            Some(Open::Sequence { items, .. }) => items.push(value),
+            Some(Open::Mapping {
+                map, key, merged, ..
+            }) => match key.take() {
+                Some(Key::Name(name)) => {
+                    map.insert(name, value);
+                }
+                Some(Key::Merge) => match value {
+                    Value::Array(values) => merged.extend(values),
+                    value => merged.push(value),
+                },
+                None => {
+                    return Err(Refusal::manifest(
+                        offset,
+                        "a value stands where a key should",
+                    ));
+                }
+            },
+            None => match value {
+                Value::Null => {}
+                Value::Object(mut object) => {
+                    self.spell_data(&mut object);
+                    self.objects.push(Value::Object(object));
+                }
+                _ => {
+                    return Err(Refusal::Manifest {
+                        offset,
+                        message: "a manifest must be a mapping with `apiVersion` and `kind`"
+                            .to_owned(),
+                        hint: None,
+                    });
+                }
+            },
+        }
+        Ok(())
+    }
+
+    /// Whether an action wrote any of this scalar, or was empty where this one is absent.
+    fn is_tainted(&self, start: usize, end: usize, absent: bool, style: ScalarStyle) -> bool {
+        let inked = &self.rendered.inked;
+        if absent {
+            return confine::fills_absent(self.rendered, start).is_some();
+        }
+        if !matches!(style, ScalarStyle::Plain) {
+            return false;
+        }
+        let from = inked.partition_point(|ink| ink.range.end < start);
+        inked.get(from).is_some_and(|ink| ink.range.start <= end)
+    }
+
+    fn awaits_key(&self) -> bool {
+        matches!(self.stack.last(), Some(Open::Mapping { key: None, .. }))
+    }
+
+    fn awaits_value(&self) -> bool {
+        matches!(self.stack.last(), Some(Open::Mapping { key: Some(_), .. }))
+    }
+
+    /// The key under which the collection at `depth` is filling a value.
+    fn key_at(&self, depth: usize) -> Option<&str> {
+        match self.stack.get(depth)? {
+            Open::Mapping {
+                key: Some(Key::Name(name)),
+                ..
+            } => Some(name),
+            Open::Mapping { .. } | Open::Sequence { .. } => None,
+        }
+    }
+
+    /// Whether Kubernetes takes nothing but a string here, whatever the object.
+    fn is_string_place(&self) -> bool {
+        let depth = self.stack.len();
+        let up = |levels: usize| {
+            depth
+                .checked_sub(levels)
+                .and_then(|depth| self.key_at(depth))
+        };
+        match (up(3), up(2), up(1)) {
+            (_, Some("metadata"), Some("name" | "namespace" | "generateName")) => true,
+            (Some("metadata"), Some("labels" | "annotations"), Some(_)) => true,
+            (_, Some("matchLabels" | "nodeSelector"), Some(_)) => true,
+            _ => false,
+        }
+    }
+
+    /// The root's `data` or `stringData` and the entry in it, if that is what is being filled.
+    fn data_place(&self) -> Option<(&'static str, String)> {
+        let field = match self.key_at(0)? {
+            "data" => "data",
+            "stringData" => "stringData",
+            _ => return None,
+        };
+        (self.stack.len() == 2)
+            .then(|| self.key_at(1).map(|name| (field, name.to_owned())))
+            .flatten()
+    }
+
+    fn spell_data(&mut self, object: &mut Map<String, Value>) {
+        let spelled = std::mem::take(&mut self.spelled);
+        let holds_strings = matches!(
+            object.get("kind").and_then(Value::as_str),
+            Some("ConfigMap" | "Secret")
+        );
+        if !holds_strings {
+            return;
+        }
+        for (field, name, text) in spelled {
+            if let Some(value) = object.get_mut(field).and_then(|data| data.get_mut(&name)) {
+                *value = Value::String(text);
+            }
+        }
+    }
+
+    fn piece(&mut self, start: usize, end: usize, kind: PieceKind) {
+        if self.judged {
+            // A close belongs to the depth of the collection it ends.
+            let depth =
+                self.stack.len() - usize::from(kind == PieceKind::Close && !self.stack.is_empty());
+            self.pieces.push(Piece {
+                start,
+                end,
+                depth,
+                kind,
+            });
+        }
+    }
+
+    fn count(&mut self, nodes: usize, offset: usize) -> Result<(), Refusal> {
+        self.nodes += nodes;
+        if self.nodes > NODES_MAX {
+            return Err(Refusal::manifest(
+                offset,
+                format!("more than {NODES_MAX} nodes, counting what aliases repeat"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn nodes_in(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(nodes_in).sum::<usize>(),
+        Value::Object(map) => 1 + map.values().map(nodes_in).sum::<usize>(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 1,
+    }
+}
+
+/// A merge key fills in what the mapping itself does not say.
+fn merge(map: &mut Map<String, Value>, from: Value, offset: usize) -> Result<(), Refusal> {
+    let Value::Object(from) = from else {
+        return Err(Refusal::manifest(offset, "`<<` can merge only mappings"));
+    };
+    for (key, value) in from {
+        map.entry(key).or_insert(value);
+    }
+    Ok(())
+}
+
+fn refuse_tag(tag: Option<&Tag>, allowed: &str, offset: usize) -> Result<(), Refusal> {
+    match tag {
+        Some(tag) if tag.core_suffix() != Some(allowed) && tag.core_suffix().is_some() => {
+            Err(Refusal::manifest(
+                offset,
+                format!("tag `{}` is not for this node", tag.original()),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn tagged(tag: &Tag, text: &str, offset: usize) -> Result<Value, Refusal> {
+    let resolved = || scalar::resolve(text);
+    let value = match tag.core_suffix() {
+        // Local tags mean nothing to Kubernetes; the scalar is the string it spells.
+        Some("str") | None => Some(Value::String(text.to_owned())),
+        Some("int") => resolved().filter(|value| value.is_i64() || value.is_u64()),
+        Some("float") => resolved().filter(Value::is_number),
+        Some("bool") => resolved().filter(Value::is_boolean),
+        Some("null") => resolved().filter(Value::is_null),
+        Some(_) => None,
+    };
+    value.ok_or_else(|| {
+        Refusal::manifest(
+            offset,
+            format!("tag `{}` does not fit `{text}`", tag.original()),
+        )
+    })
+}
