@@ -1,0 +1,78 @@
+//! What is wrong with a rule, told to whoever wrote it.
+//!
+//! A problem never stops the other rules. Start at [`Problem`]. Nothing here decides what is a problem: that is said
+//! where each thing is read.
+
+use std::fmt;
+
+/// How much of the rule still works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// The rule, or the part of it that is named, is out of force.
+    Error,
+    /// The rule is in force; something in it has no effect, or not the one it may seem to have.
+    Warning,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        })
+    }
+}
+
+/// One defect of one rule.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Problem {
+    /// `EventSource/name`, `EventTrigger/name`, `ConfigMap/namespace/name`, `Secret/namespace/name`; empty when a text
+    /// could not even be read as a manifest.
+    pub rule: String,
+    /// `file:line`, `file:line:column`, or `kubernetes`.
+    pub origin: String,
+    /// What it costs.
+    pub severity: Severity,
+    /// What is wrong: lowercase, the value in backticks.
+    pub message: String,
+    /// What to do about it, where that can be said.
+    pub hint: Option<String>,
+}
+
+impl Problem {
+    /// A defect that puts the rule, or the named part of it, out of force.
+    pub fn error(rule: impl Into<String>, origin: impl Into<String>, message: impl Into<String>) -> Problem {
+        Problem {
+            rule: rule.into(),
+            origin: origin.into(),
+            severity: Severity::Error,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// A defect that leaves the rule in force.
+    pub fn warning(rule: impl Into<String>, origin: impl Into<String>, message: impl Into<String>) -> Problem {
+        Problem { severity: Severity::Warning, ..Problem::error(rule, origin, message) }
+    }
+
+    /// The same with a remedy.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Problem {
+        Problem { hint: Some(hint.into()), ..self }
+    }
+}
+
+/// Three lines at most, in the manner of a compiler: what, where, and what to do.
+impl fmt::Display for Problem {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}\n  --> {}", self.severity, self.message, self.origin)?;
+        if !self.rule.is_empty() {
+            write!(out, "   {}", self.rule)?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(out, "\n  hint: {hint}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,124 @@
+//! An EventSource: which CloudEvents it is about.
+//!
+//! Start at [`EventSource::first_match`]. Nothing here knows what follows from a match.
+
+use serde_json::{Value, json};
+
+use super::spec::{self, EventSourceSpec, MatchCriteria};
+use super::{EventView, Pattern, Problem, digest};
+
+/// An EventSource, its expressions compiled.
+#[derive(Debug)]
+pub struct EventSource {
+    pub(super) name: String,
+    /// Checksum of what decides about events.
+    pub(super) digest: u64,
+    pub(super) criteria: Vec<Criterion>,
+}
+
+/// One entry of `messagingMatchCriteria`.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are patterns, and every event is held against them")]
+pub(super) enum Criterion {
+    /// In the order in which events are looked at: the NATS subject tells most events apart.
+    Patterns { subject: Pattern, source: Pattern, kind: Pattern, event_subject: Pattern },
+    /// One of its expressions does not parse, so it matches nothing. The reason.
+    Broken(String),
+}
+
+impl EventSource {
+    /// Reads the manifest of an EventSource.
+    ///
+    /// # Errors
+    /// When it cannot be in force at all. Smaller defects go to `problems`.
+    pub(super) fn read(
+        name: &str,
+        origin: &str,
+        manifest: &Value,
+        problems: &mut Vec<Problem>,
+    ) -> Result<EventSource, Problem> {
+        let rule = format!("EventSource/{name}");
+        let written = manifest.get("spec").unwrap_or(&Value::Null);
+        let written = if written.is_null() { &json!({}) } else { written };
+        let spec: EventSourceSpec = spec::read(written).map_err(|reason| Problem::error(&rule, origin, reason))?;
+        let mut unknown = spec::unknown_fields::<EventSourceSpec>("spec", written);
+        for (index, entry) in written["messagingMatchCriteria"].as_array().into_iter().flatten().enumerate() {
+            let path = format!("spec.messagingMatchCriteria[{index}]");
+            unknown.extend(spec::unknown_fields::<MatchCriteria>(&path, entry));
+        }
+        // A criterion without the field that was meant would match more events than its author wanted.
+        super::refuse_typos(&rule, origin, unknown, problems)?;
+
+        if !spec.resource_selectors.is_empty() || !spec.aggregated_selection.is_empty() {
+            problems.push(
+                Problem::warning(
+                    &rule,
+                    origin,
+                    "`spec.resourceSelectors` and `spec.aggregatedSelection` are about Kubernetes resources and have no effect",
+                )
+                .hint("only `spec.messagingMatchCriteria` is evaluated here; events of resources need Sveltos"),
+            );
+        } else if spec.messaging_match_criteria.is_empty() {
+            problems.push(
+                Problem::warning(&rule, origin, "no `spec.messagingMatchCriteria`, so no CloudEvent matches")
+                    .hint("an entry `{}` matches every CloudEvent"),
+            );
+        }
+        let criteria = spec.messaging_match_criteria.iter().enumerate();
+        let criteria = criteria.map(|(index, written)| {
+            Criterion::read(written).unwrap_or_else(|(field, reason)| {
+                let path = format!("spec.messagingMatchCriteria[{index}].{field}");
+                problems.push(
+                    Problem::error(&rule, origin, format!("`{path}` is no regular expression: {reason}"))
+                        .hint("this criterion matches nothing until it is one; the syntax is Go's (RE2)"),
+                );
+                Criterion::Broken(format!("`{field}` is no regular expression: {reason}"))
+            })
+        });
+        let criteria = criteria.collect();
+        let digest = digest(&json!(spec.messaging_match_criteria));
+        Ok(EventSource { name: name.to_owned(), digest, criteria })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The index of the first criterion that the event matches.
+    #[must_use]
+    pub fn first_match(&self, event: &EventView<'_>) -> Option<usize> {
+        self.criteria.iter().position(|criterion| criterion.matches(event))
+    }
+
+    /// Whether a criterion is broken, so that an event may fail to match by mistake.
+    #[must_use]
+    pub fn is_degraded(&self) -> bool {
+        self.criteria.iter().any(|criterion| matches!(criterion, Criterion::Broken(_)))
+    }
+}
+
+impl Criterion {
+    fn read(written: &MatchCriteria) -> Result<Criterion, (&'static str, String)> {
+        let pattern = |field, text: &str| Pattern::parse(text).map_err(|reason| (field, reason));
+        Ok(Criterion::Patterns {
+            subject: pattern("subject", &written.subject)?,
+            source: pattern("cloudEventSource", &written.cloud_event_source)?,
+            kind: pattern("cloudEventType", &written.cloud_event_type)?,
+            event_subject: pattern("cloudEventSubject", &written.cloud_event_subject)?,
+        })
+    }
+
+    fn matches(&self, event: &EventView<'_>) -> bool {
+        match self {
+            Criterion::Patterns { subject, source, kind, event_subject } => {
+                subject.matches(event.nats_subject)
+                    && source.matches(event.source)
+                    && kind.matches(event.kind)
+                    && event_subject.matches(event.subject)
+            }
+            Criterion::Broken(_) => false,
+        }
+    }
+}
