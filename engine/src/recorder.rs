@@ -22,13 +22,14 @@ use lifeline_store::{Disk, Log, Offset, Recovery};
 use parking_lot::RwLockReadGuard;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
-use tracing::{debug, error, info, warn};
+use tracing::{Span, debug, error, info, warn};
 
 use crate::clock::Clock;
 use crate::intake::{Intake, Message};
 use crate::reconcile::queue::Queue;
 use crate::replay;
-use crate::rules::{EventView, RuleSet};
+use crate::rules::{Current, EventView, OWN, RuleSet};
+use crate::trace::Traces;
 use crate::view::View;
 
 /// Messages in one group at most. The sync costs the same for one and for thousands; memory does not.
@@ -159,9 +160,11 @@ impl<D: Disk> Recorder<D> {
     /// When a record cannot be understood; a disk that fails is waited for.
     pub async fn run(
         mut self,
-        mut rules: watch::Receiver<Option<Arc<RuleSet>>>,
+        mut rules: watch::Receiver<Current>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), Error> {
+        // What is in force already counts as a change.
+        rules.mark_changed();
         loop {
             let mut group = Group::default();
             let checkpoint_due = self.checkpoint_due;
@@ -169,7 +172,7 @@ impl<D: Disk> Recorder<D> {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => break,
                 Ok(()) = rules.changed() => {
-                    let current = rules.borrow_and_update().clone();
+                    let current = rules.borrow_and_update().rules.clone();
                     if let Some(current) = current {
                         self.retry(&mut stop, |recorder| recorder.take_rules(&current)).await?;
                     }
@@ -268,9 +271,11 @@ impl<D: Disk> Recorder<D> {
         let view = self.view.clone();
         let mut staged = Staged::new(&view);
         let mut parsed = parsed.iter();
+        // Managed clusters have NATS servers of their own one day; the own one is the only one read so far.
+        let cluster = OWN;
         for intake in &group.intakes {
             match intake {
-                Intake::Opened { cluster, stream, epoch, created_unix_nanos, start_sequence, reason } => {
+                Intake::Opened { stream, epoch, created_unix_nanos, start_sequence, reason } => {
                     let fact = Fact::StreamOpened {
                         cluster,
                         stream,
@@ -282,11 +287,11 @@ impl<D: Disk> Recorder<D> {
                     staged.open(cluster, stream, *epoch, *start_sequence);
                     staged.facts.push(fact);
                 }
-                Intake::Gap { cluster, stream, epoch, from_sequence, to_sequence } => {
+                Intake::Gap { stream, epoch, from_sequence, to_sequence } => {
                     let (from_sequence, to_sequence, epoch) = (*from_sequence, *to_sequence, *epoch);
                     staged.facts.push(Fact::GapFound { cluster, stream, epoch, from_sequence, to_sequence });
                 }
-                Intake::Messages { cluster, stream, epoch, messages, .. } => {
+                Intake::Messages { stream, epoch, messages, .. } => {
                     for message in messages {
                         let event = parsed.next().expect("every message of the group was parsed");
                         if !staged.is_new(cluster, stream, *epoch, message.sequence) {
@@ -300,7 +305,7 @@ impl<D: Disk> Recorder<D> {
                             published_unix_nanos: message.published_unix_nanos,
                             subject: &message.subject,
                         };
-                        let fact = received(delivery, message, event, &mut staged, rules.as_deref(), now);
+                        let fact = received(delivery, message, event, &mut staged, rules.as_deref(), now, view.traces());
                         staged.facts.push(fact);
                     }
                 }
@@ -316,8 +321,10 @@ impl<D: Disk> Recorder<D> {
             staged.facts.push(fact);
         }
         // The read lock ends here: folding takes the write lock.
-        let Staged { facts, .. } = staged;
-        self.commit(now, &facts)
+        let Staged { facts, spans, .. } = staged;
+        let committed = self.commit(now, &facts);
+        drop(spans);
+        committed
     }
 
     /// Appends facts, syncs once, folds them, and hands the keys that need work to the queue.
@@ -401,12 +408,14 @@ struct Staged<'g> {
     latest: HashMap<(&'g str, &'g str), Offset>,
     /// Epoch and next sequence by cluster and stream.
     positions: BTreeMap<(&'g str, &'g str), (u32, u64)>,
+    /// Open until the group is durable and folded.
+    spans: Vec<Span>,
 }
 
 impl<'g> Staged<'g> {
     fn new<D: Disk>(view: &'g View<D>) -> Staged<'g> {
         let before = view.projection();
-        Staged { before, facts: Vec::new(), latest: HashMap::new(), positions: BTreeMap::new() }
+        Staged { before, facts: Vec::new(), latest: HashMap::new(), positions: BTreeMap::new(), spans: Vec::new() }
     }
 
     fn next_offset(&self) -> Offset {
@@ -449,6 +458,7 @@ fn received<'g>(
     staged: &mut Staged<'g>,
     rules: Option<&'g RuleSet>,
     now: u64,
+    traces: &Traces,
 ) -> Fact<'g> {
     let headers: Vec<(&str, &str)> = message.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
     let payload: &[u8] = &message.payload;
@@ -467,7 +477,10 @@ fn received<'g>(
                 payload,
             };
             let decisions = rules.map(|rules| rules.decide(&view, delivery.cluster, now)).unwrap_or_default();
-            crate::trace::event(event, &delivery, offset);
+            let span = traces.event(event, &delivery, offset);
+            if !span.is_disabled() {
+                staged.spans.push(span);
+            }
             Fact::EventReceived {
                 delivery,
                 source,
@@ -516,8 +529,11 @@ impl Group {
             let _ = outcome.done.send(end);
         }
         for intake in self.intakes {
-            if let Intake::Messages { acker, messages, .. } = intake {
-                acker.acknowledge(&messages).await;
+            if let Intake::Messages { acknowledge: Some(acknowledge), .. } = intake {
+                // A lost acknowledgement costs a redelivery, which is recorded once.
+                if let Err(error) = acknowledge.send().await {
+                    debug!("acknowledgement not sent: {}", chain(&error));
+                }
             }
         }
     }

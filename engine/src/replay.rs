@@ -13,7 +13,7 @@ use lifeline_projections::fold::{Ground, Projection};
 use lifeline_projections::lifecycle::{Desired, Lifecycle};
 use lifeline_store::{Disk, Offset, Reader};
 
-use crate::rules::{EventView, RuleSet};
+use crate::rules::{EventView, RuleSet, Standing};
 
 /// Redecisions in one record at most, so that no record outgrows what the log accepts.
 const REDECISIONS_MAX: usize = 10_000;
@@ -58,9 +58,10 @@ pub fn rule_changes(rules: &RuleSet, ground: &Ground) -> Vec<RuleChange> {
     let gone = ground.rules.keys().filter(|rule| !current.contains_key(*rule));
     let mut changes: Vec<RuleChange> =
         gone.map(|rule| RuleChange { rule: rule.clone(), digest: None, manifest: String::new() }).collect();
-    for (rule, (digest, manifest)) in current {
-        if ground.rules.get(&rule).is_none_or(|known| known.digest != digest) {
-            changes.push(RuleChange { rule, digest: Some(digest), manifest });
+    for (rule, document) in current {
+        if ground.rules.get(rule).is_none_or(|known| known.digest != document.digest) {
+            let (rule, manifest) = (rule.clone(), document.manifest.clone());
+            changes.push(RuleChange { rule, digest: Some(document.digest), manifest });
         }
     }
     changes
@@ -85,7 +86,8 @@ pub fn replay<D: Disk>(
     let known = &projection.ground().replayed;
     let mut facts = Vec::new();
     for (trigger, mark) in known {
-        if rules.trigger(trigger).is_none() {
+        // A trigger that is only broken, or hidden by what cannot be read, keeps what it made.
+        if matches!(rules.standing(trigger), Standing::Absent) {
             let withdrawn = if mark.leaves { Redesired::Left } else { Redesired::Absent { event: None } };
             let redecisions = lifecycles_of(projection, trigger)
                 .filter(|(_, lifecycle)| is_held(lifecycle))

@@ -10,12 +10,15 @@ use lifeline_store::{Disk, Offset, Reader};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 
+use crate::trace::Traces;
+
 /// The state of an engine as its readers see it.
 pub struct View<D: Disk> {
     projection: RwLock<Projection>,
     log: RwLock<Reader<D>>,
     folded: watch::Sender<Offset>,
     stalled: Mutex<Option<String>>,
+    traces: Traces,
 }
 
 impl<D: Disk> View<D> {
@@ -23,7 +26,7 @@ impl<D: Disk> View<D> {
     pub fn new(projection: Projection, log: Reader<D>) -> Arc<View<D>> {
         let folded = watch::Sender::new(projection.watermark());
         let (projection, log) = (RwLock::new(projection), RwLock::new(log));
-        Arc::new(View { projection, log, folded, stalled: Mutex::new(None) })
+        Arc::new(View { projection, log, folded, stalled: Mutex::new(None), traces: Traces::default() })
     }
 
     /// The projection, for reading. Hold it shortly: the recorder waits meanwhile.
@@ -51,6 +54,11 @@ impl<D: Disk> View<D> {
     /// A channel that tells the watermark of the projection whenever it grows.
     pub fn subscribe(&self) -> watch::Receiver<Offset> {
         self.folded.subscribe()
+    }
+
+    /// The traces of the newest events.
+    pub fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Projection) -> T) -> T {

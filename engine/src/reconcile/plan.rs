@@ -18,6 +18,8 @@ pub struct Wanted {
     pub digest: u64,
     /// Which template gave it, for messages.
     pub origin: String,
+    /// Whether an object that somebody else made may be taken over.
+    pub adopts: bool,
 }
 
 /// What to do, in order.
@@ -95,7 +97,7 @@ mod tests {
     }
 
     fn want(kind: &str, name: &str, digest: u64) -> Wanted {
-        Wanted { object: object(kind, name), manifest: Value::Null, digest, origin: String::new() }
+        Wanted { object: object(kind, name), manifest: Value::Null, digest, origin: String::new(), adopts: false }
     }
 
     /// Holds `applied` (with digest) and `intended`, wants `wanted`; compares the four lists by object name.

@@ -20,6 +20,8 @@ pub struct Rendered {
     pub manifest: Value,
     /// Which document and key of it gave the manifest, for messages.
     pub origin: String,
+    /// Whether an object that somebody else made may be taken over (`policyRefs[].force`).
+    pub force: bool,
 }
 
 /// The manifests that `event` asks for; `None` when the trigger is not in force.
@@ -44,13 +46,15 @@ pub fn render<D: Disk>(
         return Err(lost("it is no event".to_owned()));
     };
     let event_map = CloudEvent::to_map(&headers, payload).map_err(|error| lost(error.to_string()))?;
-    let manifests = rules
-        .manifests(trigger, event_map, &key.cluster, record.time_unix_nanos)
+    let rendered = trigger
+        .manifests(&event_map, &key.cluster, record.time_unix_nanos)
         .map_err(|error| Failure { message: chain(&error), retry: Retry::Never })?;
     let stamp = Stamp { key, event };
-    let marked = manifests.into_iter().map(|(origin, mut manifest)| {
+    let marked = rendered.into_iter().map(|one| {
+        let origin = format!("{}, key `{}`", one.from, one.key);
+        let mut manifest = one.manifest;
         stamp.mark(&mut manifest);
-        Rendered { manifest, origin }
+        Rendered { manifest, origin, force: one.force }
     });
     Ok(Some(marked.collect()))
 }

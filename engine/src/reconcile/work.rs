@@ -23,7 +23,8 @@ use crate::reconcile::failure::{Failure, Retry};
 use crate::reconcile::plan::{Wanted, plan};
 use crate::reconcile::queue::{Queue, Verdict};
 use crate::reconcile::render::{self, Rendered};
-use crate::rules::RuleSet;
+use crate::rules::Current;
+use crate::trace;
 use crate::view::View;
 
 /// The pause between looks at an object that is on its way out.
@@ -46,8 +47,8 @@ pub struct Reconciler<D: Disk> {
     pub view: Arc<View<D>>,
     /// What waits.
     pub queue: Arc<Queue>,
-    /// The rules in force; `None` until the first are known.
-    pub rules: watch::Receiver<Option<Arc<RuleSet>>>,
+    /// The rules in force.
+    pub rules: watch::Receiver<Current>,
     /// Where objects go.
     pub cluster: Arc<dyn Cluster>,
     /// Where outcomes go.
@@ -98,13 +99,14 @@ impl<D: Disk> Reconciler<D> {
         };
         self.counters.reconciliations.fetch_add(1, Ordering::Relaxed);
         let span = tracing::info_span!(
+            target: trace::TARGET,
             "reconcile",
-            trigger = &*task.key.trigger,
-            source = &*task.key.resource.source,
-            subject = &*task.key.resource.subject,
-            decided = task.lifecycle.decided.get(),
+            lifeline.trigger = &*task.key.trigger,
+            lifeline.source = &*task.key.resource.source,
+            lifeline.subject = &*task.key.resource.subject,
+            lifeline.decided = task.lifecycle.decided.get(),
         );
-        crate::trace::continue_from(&span, task.lifecycle.decided);
+        self.view.traces().continue_from(&span, task.lifecycle.decided);
         let verdict = async {
             let verdict = match task.lifecycle.desired {
                 Desired::Present { event } => self.present(&task, event).await,
@@ -120,7 +122,7 @@ impl<D: Disk> Reconciler<D> {
 
     /// Makes the objects exist as the event says, and those it no longer asks for go.
     async fn present(&self, task: &Task, event: Offset) -> Result<Verdict, Stopped> {
-        let rules = self.rules.borrow().clone();
+        let rules = self.rules.borrow().rules.clone();
         let Some(rules) = rules else { return Ok(Verdict::RetryAfter(Duration::from_millis(100))) };
         let rendered = match render::render(&self.view.log(), &rules, &task.key, event) {
             Ok(Some(rendered)) => rendered,
@@ -128,7 +130,8 @@ impl<D: Disk> Reconciler<D> {
             Ok(None) => return Ok(Verdict::RetryAfter(Duration::from_secs(1))),
             Err(failure) => return self.failed(task, Vec::new(), failure).await,
         };
-        let wanted = match self.resolve(rendered).await {
+        let adopts = rules.trigger(&task.key.trigger).is_some_and(|trigger| trigger.adopts());
+        let wanted = match self.resolve(rendered, adopts).await {
             Ok(wanted) => wanted,
             Err(failure) => return self.failed(task, Vec::new(), failure).await,
         };
@@ -142,10 +145,9 @@ impl<D: Disk> Reconciler<D> {
         let mut failures = self.conflicts(task, &wanted);
         let conflicting: Vec<ObjectKey> = failures.iter().map(|(object, _)| object.clone()).collect();
         let mut applied = plan.keep.clone();
-        let adopt = rules.trigger(&task.key.trigger).is_some_and(|trigger| trigger.adopts());
         for want in plan.apply.iter().filter(|want| !conflicting.contains(&want.object)) {
             let uid = task.lifecycle.holding(&want.object).and_then(|held| held.applied.as_ref()).map(|held| &held.uid);
-            match self.apply(task, want, uid.map(String::as_str), adopt).await {
+            match self.apply(task, want, uid.map(String::as_str)).await {
                 Ok(object) => applied.push(object),
                 Err(failure) => failures.push((want.object.clone(), failure)),
             }
@@ -172,9 +174,9 @@ impl<D: Disk> Reconciler<D> {
     }
 
     /// Names the objects of the rendered manifests.
-    async fn resolve(&self, rendered: Vec<Rendered>) -> Result<Vec<Wanted>, Failure> {
+    async fn resolve(&self, rendered: Vec<Rendered>, adopts: bool) -> Result<Vec<Wanted>, Failure> {
         let mut wanted: Vec<Wanted> = Vec::with_capacity(rendered.len());
-        for Rendered { manifest, origin } in rendered {
+        for Rendered { manifest, origin, force } in rendered {
             let object =
                 self.cluster.resolve(&manifest).await.map_err(|error| Failure::of_cluster(&origin, &error))?;
             if let Some(twin) = wanted.iter().find(|other| other.object == object) {
@@ -182,7 +184,7 @@ impl<D: Disk> Reconciler<D> {
                 return Err(Failure { message, retry: Retry::Never });
             }
             let digest = crate::digest::digest(&manifest);
-            wanted.push(Wanted { object, manifest, digest, origin });
+            wanted.push(Wanted { object, manifest, digest, origin, adopts: adopts || force });
         }
         Ok(wanted)
     }
@@ -213,7 +215,6 @@ impl<D: Disk> Reconciler<D> {
         task: &Task,
         want: &Wanted,
         known_uid: Option<&str>,
-        adopt: bool,
     ) -> Result<AppliedObject, Failure> {
         let of_cluster = |error: cluster::Error| Failure::of_cluster(&want.object.to_string(), &error);
         let applied = match known_uid {
@@ -236,7 +237,7 @@ impl<D: Disk> Reconciler<D> {
                     Some(live) if live.deleting => return Err(being_deleted(&want.object)),
                     Some(live) => match apply_set::owner(live, &task.key) {
                         Owner::Us => Some(live.uid.as_str()),
-                        Owner::Other { .. } | Owner::Stranger if adopt => Some(live.uid.as_str()),
+                        Owner::Other { .. } | Owner::Stranger if want.adopts => Some(live.uid.as_str()),
                         owner => return Err(not_ours(&want.object, &owner)),
                     },
                 };

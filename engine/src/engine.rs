@@ -1,0 +1,327 @@
+//! One engine: the parts, wired, on whatever ports are handed in.
+//!
+//! Start at [`Engine::open`], which brings the projection up to the end of the log, then [`Engine::start`]. A simulation
+//! drives the same [`Parts`] in one thread and simulated time.
+//!
+//! Never here: settings, signals, HTTP, and anything that a part decides for itself.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use lifeline_projections::fact::Fact;
+use lifeline_projections::fold::{Projection, StreamPosition};
+use lifeline_projections::lifecycle::Phase;
+use lifeline_projections::table::Table;
+use lifeline_store::{Disk, Offset, Reader};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+
+use crate::clock::Clock;
+use crate::cluster::Cluster;
+use crate::intake::epoch::content_hash;
+use crate::intake::jetstream::{JetStream, Stored};
+use crate::intake::subjects::Wanted;
+use crate::intake::{Intake, Known, reader, streams};
+use crate::reconcile::queue::Queue;
+use crate::reconcile::{Counters, Reconciler};
+use crate::recorder::{self, OpenLog, Recorder, chain};
+use crate::rules::{Current, OWN};
+use crate::status::{Status, StreamStatus};
+use crate::view::View;
+
+/// Batches that wait for the recorder, at most: with their size, the bound of what intake holds in memory.
+const INTAKE_BATCHES_MAX: usize = 8;
+
+/// Lifecycles reconciled at once.
+const CONCURRENCY: usize = 64;
+
+/// The ports and places of one engine.
+pub struct Ports<D: Disk> {
+    /// Opens the log; called again after the disk failed.
+    pub open_log: OpenLog<D>,
+    /// Folder of the projection; `None` rebuilds it in memory at every start.
+    pub table: Option<PathBuf>,
+    /// Where objects go.
+    pub cluster: Arc<dyn Cluster>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The rules in force.
+    pub rules: watch::Receiver<Current>,
+}
+
+/// What has to run for an engine to work. Dropping the futures at any point is as good as a crash.
+pub struct Parts<D: Disk> {
+    /// The one writer.
+    pub recorder: Recorder<D>,
+    /// The worker.
+    pub reconciler: Reconciler<D>,
+}
+
+/// An engine, and what may be asked of it.
+pub struct Engine<D: Disk> {
+    view: Arc<View<D>>,
+    queue: Arc<Queue>,
+    counters: Arc<Counters>,
+    rules: watch::Receiver<Current>,
+    intake: mpsc::Sender<Intake>,
+    stop: watch::Sender<bool>,
+    /// What each NATS server's intake says of itself, by server.
+    intakes: Mutex<BTreeMap<String, IntakeState>>,
+}
+
+/// What is known of the reading of one server.
+enum IntakeState {
+    /// Not connected; why.
+    Waiting(String),
+    /// Connected; it speaks for itself.
+    Running(watch::Receiver<streams::Status>),
+}
+
+/// How far opening has come, for whoever waits: records folded, and how many there are.
+pub type Progress<'a> = &'a mut dyn FnMut(Offset, Offset);
+
+impl<D: Disk> Engine<D> {
+    /// Opens the log and the projection and brings the projection up to the end of the log.
+    ///
+    /// # Errors
+    /// When the log cannot be opened or read. A projection that cannot be used is set aside and built anew.
+    pub fn open(ports: Ports<D>, progress: Progress<'_>) -> Result<(Engine<D>, Parts<D>), recorder::Error> {
+        let Ports { mut open_log, table, cluster, clock, rules } = ports;
+        let (log, recovery) = open_log()?;
+        recorder::report(&recovery);
+        let reader = log.reader();
+        let (table, mut projection) = match &table {
+            Some(path) => open_table(path, &reader)?,
+            None => (None, Projection::default()),
+        };
+        recorder::catch_up(&mut projection, &reader, progress)?;
+        let unsettled: Vec<_> = projection.unsettled().collect();
+        info!(records = reader.end().get(), resources = projection.len(), open = unsettled.len(), "log read");
+
+        let view = View::new(projection, reader);
+        let queue = Arc::new(Queue::default());
+        queue.push(unsettled);
+        let counters = Arc::new(Counters::default());
+        let (intake, messages) = mpsc::channel(INTAKE_BATCHES_MAX);
+        let (recorder, recording) =
+            Recorder::new(open_log, log, table, view.clone(), queue.clone(), clock, messages);
+        let reconciler = Reconciler {
+            view: view.clone(),
+            queue: queue.clone(),
+            rules: rules.clone(),
+            cluster,
+            recording,
+            counters: counters.clone(),
+            concurrency: CONCURRENCY,
+        };
+        let (stop, intakes) = (watch::Sender::new(false), Mutex::default());
+        let engine = Engine { view, queue, counters, rules, intake, stop, intakes };
+        Ok((engine, Parts { recorder, reconciler }))
+    }
+
+    /// The state, for reading.
+    pub fn view(&self) -> &Arc<View<D>> {
+        &self.view
+    }
+
+    /// What reconciliation did.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// Tells the parts to stop. They finish what they hold.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Becomes true when the engine is told to stop.
+    pub fn stopping(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
+    }
+
+    /// Starts the parts: the recorder on a thread of its own, for it blocks on its disk, reconciliation on the current
+    /// runtime. The receiver gets the recorder's end.
+    ///
+    /// # Panics
+    /// When the system gives no thread.
+    pub fn start(&self, parts: Parts<D>) -> tokio::sync::oneshot::Receiver<Result<(), recorder::Error>> {
+        let Parts { recorder, reconciler } = parts;
+        let (ended, end) = tokio::sync::oneshot::channel();
+        let (rules, stop) = (self.rules.clone(), self.stop.subscribe());
+        std::thread::Builder::new()
+            .name("recorder".into())
+            .spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+                let runtime = runtime.expect("a runtime with nothing but a timer needs no resource");
+                // Nobody listens any more when the process is on its way out.
+                let _ = ended.send(runtime.block_on(recorder.run(rules, stop)));
+            })
+            .expect("the system has room for one more thread");
+        tokio::spawn(reconciler.run(self.stop.subscribe()));
+        end
+    }
+
+    /// Says why a server is not read yet.
+    pub fn waits_for(&self, server: &str, why: String) {
+        self.intakes.lock().insert(server.to_owned(), IntakeState::Waiting(why));
+    }
+
+    /// Reads the wanted streams of one server into the recorder, until the engine stops.
+    ///
+    /// # Errors
+    /// When the log's own record of where a stream was left cannot be read.
+    pub async fn read(
+        &self,
+        server: &str,
+        jetstream: Arc<dyn JetStream>,
+        wanted: Wanted,
+        durable: String,
+        own_stream: String,
+    ) -> Result<(), recorder::Error> {
+        let plan = streams::Plan { wanted, durable, own_stream, known: self.known()? };
+        let (status, watched) = watch::channel(streams::Status::default());
+        self.intakes.lock().insert(server.to_owned(), IntakeState::Running(watched));
+        let mut stop = self.stop.subscribe();
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => {}
+            () = streams::run(jetstream, plan, self.intake.clone(), status) => {}
+        }
+        Ok(())
+    }
+
+    /// Where each stream of the own cluster was left, with what tells its last message from another.
+    fn known(&self) -> Result<BTreeMap<String, Known>, recorder::Error> {
+        let log = self.view.log();
+        let projection = self.view.projection();
+        let own = projection.ground().streams.iter().filter(|((cluster, _), _)| cluster == OWN);
+        own.map(|((_, stream), position)| Ok((stream.clone(), known(position, &log)?))).collect()
+    }
+
+    /// How the engine fares.
+    pub fn status(&self) -> Status {
+        let open = self.queue.open();
+        let projection = self.view.projection();
+        let folded = projection.watermark();
+        let oldest_open = open.iter().filter_map(|index| {
+            let (_, lifecycle) = projection.lifecycle(*index);
+            lifecycle.needs_work().then_some(lifecycle.decided)
+        });
+        let mut phases = BTreeMap::<Phase, u64>::new();
+        for (_, resource) in projection.resources() {
+            for lifecycle in &resource.lifecycles {
+                *phases.entry(lifecycle.phase()).or_default() += 1;
+            }
+        }
+        let current = self.rules.borrow();
+        let rules = current.rules.as_ref();
+        let mut status = Status {
+            recorded: self.view.log().end().get(),
+            folded: folded.get(),
+            reconciled: oldest_open.min().unwrap_or(folded).get(),
+            stalled: self.view.stalled(),
+            intake: None,
+            rules_missing: None,
+            triggers: rules.map_or(0, |rules| rules.triggers().count()),
+            problems: rules.map_or_else(Vec::new, |rules| rules.problems().iter().map(ToString::to_string).collect()),
+            warnings: current.troubles.iter().map(ToString::to_string).collect(),
+            streams: Vec::new(),
+            resources: projection.len(),
+            phases: phases.into_iter().map(|(phase, count)| (phase.as_str().to_owned(), count)).collect(),
+            open: open.len(),
+            reconciliations: self.counters.reconciliations.load(Ordering::Relaxed),
+            cluster_writes: self.counters.writes.load(Ordering::Relaxed),
+            failures: self.counters.failures.load(Ordering::Relaxed),
+        };
+        if rules.is_none() {
+            let why = current.troubles.first().map_or("they are being read".to_owned(), ToString::to_string);
+            status.rules_missing = Some(why);
+        }
+        for ((cluster, stream), position) in &projection.ground().streams {
+            status.streams.push(StreamStatus {
+                cluster: cluster.clone(),
+                stream: stream.clone(),
+                epoch: position.epoch,
+                next_sequence: position.next_sequence,
+                pending: None,
+                received: position.received,
+                rejected: position.rejected,
+                missing: position.missing,
+                redelivered: 0,
+            });
+        }
+        drop(projection);
+        self.add_intake(&mut status);
+        status
+    }
+
+    fn add_intake(&self, status: &mut Status) {
+        let intakes = self.intakes.lock();
+        let mut obstacles = Vec::new();
+        for state in intakes.values() {
+            match state {
+                IntakeState::Waiting(why) => obstacles.push(why.clone()),
+                IntakeState::Running(intake) => {
+                    let intake = intake.borrow();
+                    obstacles.extend(intake.obstacles());
+                    status.warnings.extend(intake.warnings.iter().cloned());
+                    for (stream, reading) in &intake.readers {
+                        let reading: reader::Status = reading.borrow().clone();
+                        status.warnings.extend(reading.warnings);
+                        if let Some(known) = status.streams.iter_mut().find(|known| known.stream == *stream) {
+                            known.pending = Some(reading.pending);
+                            known.redelivered = reading.redelivered;
+                        }
+                    }
+                }
+            }
+        }
+        if intakes.is_empty() {
+            obstacles.push("no NATS server is configured".to_owned());
+        }
+        status.intake = (!obstacles.is_empty()).then(|| obstacles.join("; "));
+    }
+}
+
+fn known<D: Disk>(position: &StreamPosition, log: &Reader<D>) -> Result<Known, recorder::Error> {
+    let mut last = None;
+    if let Some(tail) = position.tail {
+        if let Some(record) = log.read(tail.record)? {
+            let offset = record.offset;
+            let fact = Fact::decode(&record.payload).map_err(|source| recorder::Error::Fact { offset, source })?;
+            if let Fact::EventReceived { payload, .. } | Fact::EventRejected { payload, .. } = fact {
+                let (sequence, published_unix_nanos) = (tail.sequence, tail.published_unix_nanos);
+                last = Some(Stored { sequence, published_unix_nanos, content_hash: content_hash(payload) });
+            }
+        }
+    }
+    let StreamPosition { epoch, created_unix_nanos, next_sequence, .. } = *position;
+    Ok(Known { epoch, created_unix_nanos, next_sequence, last })
+}
+
+/// Opens the projection's table; what cannot be used, or knows of records that the log does not hold, is set aside.
+fn open_table<D: Disk>(
+    path: &Path,
+    log: &Reader<D>,
+) -> Result<(Option<Table>, Projection), recorder::Error> {
+    let opened = match Table::open(path) {
+        Ok((table, projection)) if projection.watermark() <= log.end() => Ok((table, projection)),
+        Ok((table, projection)) => {
+            drop(table);
+            Err(format!("it reflects offset {}, the log ends at {}", projection.watermark(), log.end()))
+        }
+        Err(error) => Err(chain(&error)),
+    };
+    let (table, projection) = match opened {
+        Ok(opened) => opened,
+        Err(reason) => {
+            let aside = Table::set_aside(path)?;
+            warn!("the projection is built anew from the log, the old one is kept in `{}`: {reason}", aside.display());
+            Table::open(path)?
+        }
+    };
+    Ok((Some(table), projection))
+}
