@@ -17,11 +17,11 @@ pub mod digest;
 pub mod template;
 pub mod rules;
 pub mod cluster;
-
+pub mod intake;
 pub mod trace;
 pub mod status;
 pub mod view;
 pub mod replay;
-
-
-
+pub mod recorder;
+pub mod reconcile;
+pub mod engine;

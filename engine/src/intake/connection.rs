@@ -1,0 +1,605 @@
+//! How to reach NATS and what to read there: Sveltos' connection JSON, a file holding it, or a plain URL.
+//!
+//! Start at [`Connection::parse`]. The JSON is the content of the key `sveltos-nats` of the Secret of that name.
+//! [`Server::connect`] makes one attempt and says what went wrong and what to do; [`Server::connect_patiently`] tries
+//! until it works and says so meanwhile.
+//!
+//! Never here: a password in a text. They are kept apart from URLs and print as `***`.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::rustls::pki_types::pem::PemObject;
+use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use async_nats::rustls::{self, ClientConfig, RootCertStore};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
+use tokio::sync::watch;
+
+use super::subjects::{self, Wanted, WantedStream};
+use super::{Error, one_line};
+
+/// Longest pause between two attempts to connect.
+const RETRY_MAX: Duration = Duration::from_secs(4);
+
+/// Everything the settings say about NATS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// One server (or cluster of servers), or two when `nats` and `jetstream` name different ones.
+    pub servers: Vec<Server>,
+    /// What was written but means nothing here.
+    pub warnings: Vec<String>,
+}
+
+/// A NATS server or cluster, how to get in, and what to read there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Comma-separated where there are several; without credentials.
+    pub url: String,
+    /// Where it was written, for messages: a file, a Secret, a flag.
+    pub origin: String,
+    /// The field its authorization stands in, for messages.
+    field: String,
+    authorization: Authorization,
+    /// What to read there.
+    pub wanted: Wanted,
+}
+
+/// The state of a connection; changes whenever it is lost or found, so that a reader can look anew.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Whether it stands.
+    pub up: bool,
+    /// Times it was made; grows with each reconnect.
+    pub connects: u64,
+    /// The last complaint of server or client, such as an authorization violation; empty when it stands.
+    pub trouble: String,
+}
+
+/// An attempt that failed, before the next one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// The server, without credentials.
+    pub url: String,
+    /// From 1.
+    pub number: u64,
+    /// Why, on one line.
+    pub reason: String,
+    /// What to do about it; empty when there is nothing to say.
+    pub hint: String,
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "waiting for NATS at {}, attempt {}: {}", self.url, self.number, self.reason)
+    }
+}
+
+/// A text that is never printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+struct Hidden(String);
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("***")
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Authorization {
+    user: Option<(String, Hidden)>,
+    token: Option<Hidden>,
+    /// Certificate and key, PEM.
+    client_certificate: Option<(String, Hidden)>,
+    /// PEM.
+    root_ca: Option<String>,
+}
+
+impl Connection {
+    /// Reads what a person gave: a URL (`nats://...`, `tls://...`), else the path of a file with the JSON.
+    ///
+    /// `subjects` go with a URL; with a file they are read in addition to those it names. With a URL and no subjects
+    /// every stream is read, those that appear later too.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is wrong: all mistakes at once.
+    pub fn from_argument(argument: &str, subjects: &[String]) -> Result<Connection, Error> {
+        if argument.contains("://") {
+            return Connection::from_url(argument, "--nats", subjects);
+        }
+        let text = std::fs::read_to_string(Path::new(argument))
+            .map_err(|cause| Error::Unreadable { path: argument.to_owned(), cause })?;
+        let mut connection = Connection::parse(&text, argument)?;
+        if !subjects.is_empty() {
+            let mut mistakes = Mistakes::default();
+            mistakes.subjects("--subjects", subjects);
+            mistakes.into_result("--subjects")?;
+            if let Some(server) = connection.servers.first_mut() {
+                server.wanted.subjects.extend(subjects.iter().cloned());
+            }
+        }
+        Ok(connection)
+    }
+
+    /// A plain URL, credentials and all.
+    ///
+    /// # Errors
+    /// When it is no URL of NATS, or a subject is none.
+    pub fn from_url(url: &str, origin: &str, subjects: &[String]) -> Result<Connection, Error> {
+        let mut mistakes = Mistakes::default();
+        let mut authorization = Authorization::default();
+        let url = mistakes.url(origin, url, &mut authorization);
+        mistakes.subjects("--subjects", subjects);
+        mistakes.into_result(origin)?;
+        let wanted = Wanted { subjects: subjects.to_vec(), streams: Vec::new() };
+        let server = Server {
+            url,
+            origin: origin.to_owned(),
+            field: "the URL's user and password".to_owned(),
+            authorization,
+            wanted,
+        };
+        Ok(Connection { servers: vec![server], warnings: Vec::new() })
+    }
+
+    /// The JSON of the Secret `sveltos-nats`. `origin` says where it came from, for messages.
+    ///
+    /// # Errors
+    /// All mistakes at once, each with its field.
+    pub fn parse(text: &str, origin: &str) -> Result<Connection, Error> {
+        let mut mistakes = Mistakes::default();
+        let root: Value = match serde_json::from_str(text) {
+            Ok(root) => root,
+            Err(error) => {
+                // serde_json's message holds position and expectation, never the content.
+                mistakes.add("the JSON", &format!("does not parse: {error}"));
+                mistakes.into_result(origin)?;
+                unreachable!("a mistake was added")
+            }
+        };
+        let mut servers: Vec<Server> = Vec::new();
+        if let Some(root) = mistakes.object("", &root, &["nats", "jetstream"]) {
+            for kind in ["nats", "jetstream"] {
+                if let Some(server) = root.get(kind).and_then(|part| mistakes.server(kind, part, origin)) {
+                    match servers.first_mut() {
+                        Some(first) if first.url == server.url && first.authorization == server.authorization => {
+                            first.wanted.subjects.extend(server.wanted.subjects);
+                            first.wanted.streams.extend(server.wanted.streams);
+                        }
+                        _ => servers.push(server),
+                    }
+                }
+            }
+            if !root.contains_key("nats") && !root.contains_key("jetstream") {
+                mistakes.add("nats", "is missing, and so is `jetstream`; one of them is needed");
+            }
+        }
+        let warnings = std::mem::take(&mut mistakes.warnings);
+        mistakes.into_result(origin)?;
+        Ok(Connection { servers, warnings })
+    }
+}
+
+/// Collects mistakes, so that all are told at once.
+#[derive(Default)]
+struct Mistakes {
+    mistakes: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl Mistakes {
+    fn add(&mut self, field: &str, complaint: &str) {
+        self.mistakes.push(if field.is_empty() { complaint.to_owned() } else { format!("`{field}` {complaint}") });
+    }
+
+    fn into_result(self, origin: &str) -> Result<(), Error> {
+        if self.mistakes.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Settings { origin: origin.to_owned(), mistakes: self.mistakes })
+    }
+
+    fn object<'a>(&mut self, field: &str, value: &'a Value, known: &[&str]) -> Option<&'a Map<String, Value>> {
+        let Value::Object(object) = value else {
+            self.add(field, "is not a JSON object");
+            return None;
+        };
+        let prefix = if field.is_empty() { String::new() } else { format!("{field}.") };
+        for name in object.keys().filter(|name| !known.contains(&name.as_str())) {
+            self.warnings.push(format!("unknown field `{prefix}{name}`, expected one of: {}", known.join(", ")));
+        }
+        Some(object)
+    }
+
+    fn text<'a>(&mut self, field: &str, value: Option<&'a Value>) -> Option<&'a str> {
+        match value? {
+            Value::String(text) if !text.is_empty() => Some(text),
+            Value::String(_) | Value::Null => None,
+            _ => {
+                self.add(field, "is not a string");
+                None
+            }
+        }
+    }
+
+    fn texts(&mut self, field: &str, value: Option<&Value>) -> Vec<String> {
+        match value {
+            None | Some(Value::Null) => Vec::new(),
+            Some(Value::Array(items)) => items
+                .iter()
+                .enumerate()
+                .filter_map(|(index, item)| match item {
+                    Value::String(text) => Some(text.clone()),
+                    _ => {
+                        self.add(&format!("{field}[{index}]"), "is not a string");
+                        None
+                    }
+                })
+                .collect(),
+            Some(_) => {
+                self.add(field, "is not a list of strings");
+                Vec::new()
+            }
+        }
+    }
+
+    fn subjects(&mut self, field: &str, subjects: &[String]) {
+        for (index, subject) in subjects.iter().enumerate() {
+            if let Some(complaint) = subjects::complaint(subject) {
+                self.add(&format!("{field}[{index}]"), &format!("is `{subject}`, {complaint}"));
+            }
+        }
+        if let Some((one, other)) = subjects::entangled(subjects) {
+            self.add(
+                field,
+                &format!("has `{one}` and `{other}`, which overlap in part; a consumer cannot filter by both"),
+            );
+        }
+    }
+
+    /// Checks and cleans a comma-separated list of URLs; credentials go into `authorization`.
+    fn url(&mut self, field: &str, url: &str, authorization: &mut Authorization) -> String {
+        let mut clean = Vec::new();
+        for one in url.split(',').map(str::trim) {
+            // The text may hold a password: it is not repeated in the complaint.
+            let Ok(address) = one.parse::<ServerAddr>() else {
+                self.add(field, "is not a URL of NATS, expected `nats://host:4222` or `tls://host:4222`");
+                continue;
+            };
+            if address.is_websocket() || address.host().is_empty() {
+                self.add(field, "is not a URL of NATS, expected `nats://host:4222` or `tls://host:4222`");
+                continue;
+            }
+            match (address.username(), address.password()) {
+                (Some(user), Some(password)) => {
+                    authorization.user.get_or_insert((decoded(user), Hidden(decoded(password))));
+                }
+                // As everywhere in NATS, a lone user is a token.
+                (Some(token), None) => {
+                    authorization.token.get_or_insert(Hidden(decoded(token)));
+                }
+                (None, _) => {}
+            }
+            let host = address.host();
+            let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+            clean.push(format!("{}://{host}:{}", address.scheme(), address.port()));
+        }
+        clean.join(",")
+    }
+
+    fn server(&mut self, kind: &str, part: &Value, origin: &str) -> Option<Server> {
+        let field = format!("{kind}.configuration");
+        let part = self.object(kind, part, &["configuration"])?;
+        let Some(configuration) = part.get("configuration") else {
+            self.add(&field, "is missing");
+            return None;
+        };
+        let known: &[&str] = match kind {
+            "nats" => &["url", "subjects", "authorization"],
+            _ => &["url", "streams", "subjects", "authorization"],
+        };
+        let configuration = self.object(&field, configuration, known)?;
+        let mut authorization = match configuration.get("authorization") {
+            None | Some(Value::Null) => Authorization::default(),
+            Some(value) => self.authorization(&format!("{field}.authorization"), value),
+        };
+        let url = match self.text(&format!("{field}.url"), configuration.get("url")) {
+            Some(url) => self.url(&format!("{field}.url"), url, &mut authorization),
+            None => {
+                self.add(&format!("{field}.url"), "is missing or empty, expected `nats://host:4222`");
+                String::new()
+            }
+        };
+        let names = self.texts(&format!("{field}.subjects"), configuration.get("subjects"));
+        let mut wanted = Wanted::default();
+        if kind == "nats" {
+            self.subjects(&format!("{field}.subjects"), &names);
+            wanted.subjects = names;
+            if wanted.subjects.is_empty() {
+                self.add(&format!("{field}.subjects"), "names no subject");
+            }
+        } else {
+            // The older form: each entry of `subjects` is the name of a stream.
+            wanted.streams = names.into_iter().map(|name| WantedStream { name, subjects: Vec::new() }).collect();
+            self.streams(&format!("{field}.streams"), configuration.get("streams"), &mut wanted.streams);
+            if wanted.streams.is_empty() {
+                self.add(&format!("{field}.streams"), "names no stream");
+            }
+        }
+        Some(Server { url, origin: origin.to_owned(), field: format!("{field}.authorization"), authorization, wanted })
+    }
+
+    fn streams(&mut self, field: &str, value: Option<&Value>, streams: &mut Vec<WantedStream>) {
+        let items = match value {
+            None | Some(Value::Null) => return,
+            Some(Value::Array(items)) => items,
+            Some(_) => return self.add(field, "is not a list"),
+        };
+        for (index, item) in items.iter().enumerate() {
+            let field = format!("{field}[{index}]");
+            let Some(item) = self.object(&field, item, &["name", "subjects"]) else { continue };
+            let subjects = self.texts(&format!("{field}.subjects"), item.get("subjects"));
+            self.subjects(&format!("{field}.subjects"), &subjects);
+            match self.text(&format!("{field}.name"), item.get("name")) {
+                Some(name) if name.contains(['.', '*', '>', ' ', '\t', '/', '\\']) => {
+                    self.add(&format!("{field}.name"), &format!("is `{name}`, which cannot name a stream"));
+                }
+                Some(name) => streams.push(WantedStream { name: name.to_owned(), subjects }),
+                None => self.add(&format!("{field}.name"), "is missing or empty"),
+            }
+        }
+    }
+
+    fn authorization(&mut self, field: &str, value: &Value) -> Authorization {
+        let mut authorization = Authorization::default();
+        let Some(object) = self.object(field, value, &["user", "token", "clientCert", "rootCA"]) else {
+            return authorization;
+        };
+        if let Some(user) = object.get("user").filter(|user| !user.is_null()) {
+            let field = format!("{field}.user");
+            if let Some(user) = self.object(&field, user, &["user", "password"]) {
+                let name = self.text(&format!("{field}.user"), user.get("user"));
+                let password = self.text(&format!("{field}.password"), user.get("password"));
+                match name {
+                    Some(name) => {
+                        authorization.user = Some((name.to_owned(), Hidden(password.unwrap_or_default().to_owned())));
+                    }
+                    None => self.add(&format!("{field}.user"), "is missing or empty"),
+                }
+            }
+        }
+        authorization.token =
+            self.text(&format!("{field}.token"), object.get("token")).map(|token| Hidden(token.to_owned()));
+        if let Some(pair) = object.get("clientCert").filter(|pair| !pair.is_null()) {
+            let field = format!("{field}.clientCert");
+            if let Some(pair) = self.object(&field, pair, &["certPem", "keyPem"]) {
+                let certificate = self.pem(&format!("{field}.certPem"), pair.get("certPem"), "CERTIFICATE");
+                let key = self.pem(&format!("{field}.keyPem"), pair.get("keyPem"), "PRIVATE KEY");
+                match (certificate, key) {
+                    (Some(certificate), Some(key)) => {
+                        if PrivateKeyDer::from_pem_slice(key.as_bytes()).is_err() {
+                            self.add(&format!("{field}.keyPem"), "holds no private key in PEM");
+                        }
+                        authorization.client_certificate = Some((certificate, Hidden(key)));
+                    }
+                    (None, Some(_)) => self.add(&format!("{field}.certPem"), "is missing, but `keyPem` is there"),
+                    (Some(_), None) => self.add(&format!("{field}.keyPem"), "is missing, but `certPem` is there"),
+                    (None, None) => {}
+                }
+            }
+        }
+        authorization.root_ca = self.pem(&format!("{field}.rootCA"), object.get("rootCA"), "CERTIFICATE");
+        authorization
+    }
+
+    /// PEM as it is, or in base64 (as Go writes bytes into JSON).
+    fn pem(&mut self, field: &str, value: Option<&Value>, what: &str) -> Option<String> {
+        let text = self.text(field, value)?;
+        let pem = if text.contains("-----BEGIN") {
+            text.to_owned()
+        } else {
+            let compact: String = text.split_whitespace().collect();
+            STANDARD.decode(compact).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default()
+        };
+        let parses = match what {
+            "CERTIFICATE" => CertificateDer::pem_slice_iter(pem.as_bytes()).next().is_some_and(|one| one.is_ok()),
+            _ => pem.contains("-----BEGIN"),
+        };
+        if !parses {
+            self.add(field, &format!("holds no {} in PEM, plain or in base64", what.to_lowercase()));
+            return None;
+        }
+        Some(pem)
+    }
+}
+
+impl Authorization {
+    fn who(&self) -> String {
+        match self {
+            Authorization { user: Some((user, _)), .. } => format!("the user `{user}`"),
+            Authorization { token: Some(_), .. } => "the token".to_owned(),
+            Authorization { client_certificate: Some(_), .. } => "the client certificate".to_owned(),
+            _ => "a connection without credentials".to_owned(),
+        }
+    }
+
+    fn tls(&self) -> Result<Option<ClientConfig>, Box<dyn std::error::Error + Send + Sync>> {
+        if self.client_certificate.is_none() && self.root_ca.is_none() {
+            return Ok(None);
+        }
+        let mut roots = RootCertStore::empty();
+        match &self.root_ca {
+            Some(pem) => {
+                for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+                    roots.add(certificate?)?;
+                }
+            }
+            None => {
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            }
+        }
+        let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots);
+        Ok(Some(match &self.client_certificate {
+            Some((certificate, key)) => {
+                let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+                builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key.0.as_bytes())?)?
+            }
+            None => builder.with_no_client_auth(),
+        }))
+    }
+}
+
+impl Server {
+    /// One attempt to connect. Once it stands, the connection comes back by itself; `Link` tells of it.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], [`Error::Unreachable`], [`Error::Dns`], [`Error::Tls`].
+    pub async fn connect(&self) -> Result<(Client, watch::Receiver<Link>), Error> {
+        let (sender, mut link) = watch::channel(Link::default());
+        let mut options = ConnectOptions::new()
+            .name("lifeline")
+            .connection_timeout(Duration::from_secs(5))
+            .retain_servers_order()
+            // A smaller buffer is pinned by each payload that is kept; a larger one saves reads. The maximum measured best.
+            .read_buffer_capacity(u16::MAX)
+            .reconnect_delay_callback(|attempts| pause(attempts as u64))
+            .event_callback(move |event| {
+                heed(&sender, &event);
+                std::future::ready(())
+            });
+        let auth = &self.authorization;
+        if let Some((user, password)) = &auth.user {
+            options = options.user_and_password(user.clone(), password.0.clone());
+        }
+        if let Some(token) = &auth.token {
+            options = options.token(token.0.clone());
+        }
+        let tls = |cause| Error::Tls { url: self.url.clone(), origin: self.origin.clone(), cause };
+        if let Some(config) = auth.tls().map_err(tls)? {
+            options = options.tls_client_config(config).require_tls(true);
+        }
+        let addresses: Vec<&str> = self.url.split(',').collect();
+        match options.connect(addresses).await {
+            Ok(client) => {
+                // The event of the first connect comes a moment later; unseen, it would look like a reconnect.
+                let _ = tokio::time::timeout(Duration::from_secs(1), link.wait_for(|link| link.up)).await;
+                Ok((client, link))
+            }
+            Err(cause) => Err(self.explain(cause)),
+        }
+    }
+
+    /// Connects, however long it takes. `report` hears of each attempt that failed.
+    pub async fn connect_patiently(&self, mut report: impl FnMut(&Attempt)) -> (Client, watch::Receiver<Link>) {
+        let mut number = 0;
+        loop {
+            match self.connect().await {
+                Ok(connected) => return connected,
+                Err(error) => {
+                    number += 1;
+                    let text = error.to_string();
+                    let hint = text.lines().find_map(|line| line.strip_prefix("hint: ")).unwrap_or_default();
+                    report(&Attempt { url: self.url.clone(), number, reason: reason(&error), hint: hint.to_owned() });
+                    tokio::time::sleep(pause(number + 5)).await;
+                }
+            }
+        }
+    }
+
+    fn explain(&self, cause: async_nats::ConnectError) -> Error {
+        let (url, origin) = (self.url.clone(), self.origin.clone());
+        match cause.kind() {
+            ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+                Error::Refused { url, who: self.authorization.who(), remedy: format!("`{}` in {origin}", self.field) }
+            }
+            ConnectErrorKind::Dns => Error::Dns { url, origin, cause },
+            ConnectErrorKind::Tls => Error::Tls { url, origin, cause: Box::new(cause) },
+            _ if speaks_of_tls(&cause) => Error::Tls { url, origin, cause: Box::new(cause) },
+            _ => Error::Unreachable { url, origin, cause },
+        }
+    }
+}
+
+/// The part of an error that says why, without what the reader of the status knows already.
+fn reason(error: &Error) -> String {
+    match error {
+        Error::Refused { who, .. } => format!("authorization violation for {who}"),
+        Error::Unreachable { cause, .. } | Error::Dns { cause, .. } => {
+            std::error::Error::source(cause).map_or_else(|| cause.to_string(), |root| root.to_string())
+        }
+        other => one_line(other),
+    }
+}
+
+/// A failed handshake comes as an input/output error with rustls' error inside.
+fn speaks_of_tls(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let mut current = Some(cause);
+    while let Some(error) = current {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if inner.is_some_and(|inner| inner.is::<rustls::Error>()) || error.is::<rustls::Error>() {
+            return true;
+        }
+        current = error.source();
+    }
+    false
+}
+
+fn heed(link: &watch::Sender<Link>, event: &Event) {
+    match event {
+        Event::Connected => link.send_modify(|link| {
+            *link = Link { up: true, connects: link.connects + 1, trouble: String::new() };
+        }),
+        Event::Disconnected | Event::Closed => link.send_modify(|link| {
+            link.up = false;
+            link.trouble = "disconnected".to_owned();
+        }),
+        Event::ServerError(error) => {
+            tracing::warn!(%error, "NATS server complains");
+            link.send_if_modified(|link| {
+                link.trouble = error.to_string();
+                !link.up
+            });
+        }
+        Event::ClientError(error) => {
+            tracing::debug!(%error, "NATS client complains");
+            link.send_if_modified(|link| {
+                link.trouble = error.to_string();
+                !link.up
+            });
+        }
+        Event::SlowConsumer(subscription) => {
+            tracing::warn!(subscription, "NATS client dropped messages; they will be delivered again");
+        }
+        Event::LameDuckMode => tracing::info!("NATS server is about to shut down"),
+        Event::Draining => {}
+    }
+}
+
+/// Pause before an attempt: at once at first, then doubling up to [`RETRY_MAX`].
+fn pause(attempts: u64) -> Duration {
+    match attempts {
+        0 | 1 => Duration::ZERO,
+        many => Duration::from_millis(2_u64.saturating_pow(u32::try_from(many).unwrap_or(u32::MAX))).min(RETRY_MAX),
+    }
+}
+
+/// Undoes percent-encoding; what is none stays as it is.
+fn decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let escaped = (bytes[at] == b'%')
+            .then(|| text.get(at + 1..at + 3).and_then(|digits| u8::from_str_radix(digits, 16).ok()))
+            .flatten();
+        out.push(escaped.unwrap_or(bytes[at]));
+        at += if escaped.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}

@@ -1,0 +1,310 @@
+//! Which stream is this, and where does reading go on? A pure decision over what the log's tail and the server say.
+//!
+//! A stream's name and sequence do not name a message for ever: streams are deleted and made anew, restored from backups,
+//! and lose their tail with their power. Name, epoch and sequence do. Start at [`judge`].
+//!
+//! Never here: asking the server. The facts are handed in.
+
+use super::jetstream::{Stored, StreamState};
+
+/// What the log knows of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// Its current epoch, from 1.
+    pub epoch: u32,
+    /// When the server said it was created as this epoch was opened, in nanoseconds since 1970.
+    pub created_unix_nanos: u64,
+    /// First sequence that is neither recorded nor known to be missing.
+    pub next_sequence: u64,
+    /// The last message recorded in this epoch.
+    pub last: Option<Stored>,
+}
+
+/// Where reading goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Never met before: epoch 1.
+    First {
+        /// First sequence to ask for.
+        from: u64,
+    },
+    /// The same stream, nothing missing.
+    Continue {
+        /// First sequence to ask for.
+        from: u64,
+    },
+    /// The same stream, but it let go of messages that were not read.
+    Gap {
+        /// First sequence missing.
+        from: u64,
+        /// First sequence still held, and the first to ask for.
+        to: u64,
+    },
+    /// Another stream under the same name.
+    NewEpoch {
+        /// Its epoch.
+        epoch: u32,
+        /// Why, for people.
+        reason: String,
+        /// Where to begin.
+        start: Start,
+    },
+}
+
+/// Where a new epoch begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// At the first message held.
+    First,
+    /// At the first message stored later than this: what is older was recorded in the former epoch.
+    After {
+        /// When the last recorded message was stored, in nanoseconds since 1970.
+        unix_nanos: u64,
+    },
+}
+
+/// Compares the log's tail with the stream as it is now.
+///
+/// `at_tail` is the message that the stream holds at the sequence of `known.last`, if it holds one there.
+///
+/// The content at the own tail decides before anything else: `created` may change across a restart of an older server, and
+/// stays the same when a backup is restored. Where the stream still remembers messages from before our tail (it is older
+/// than the tail), its prefix has been recorded already, and the clock that stamped both tells how far.
+#[must_use]
+pub fn judge(known: Option<&Known>, state: &StreamState, at_tail: Option<&Stored>) -> Verdict {
+    let first_held = state.first_sequence.max(1);
+    let Some(known) = known else { return Verdict::First { from: first_held } };
+    let new_epoch = |reason: String| Verdict::NewEpoch {
+        epoch: known.epoch + 1,
+        reason,
+        start: match known.last {
+            Some(last) if state.created_unix_nanos <= last.published_unix_nanos => {
+                Start::After { unix_nanos: last.published_unix_nanos }
+            }
+            _ => Start::First,
+        },
+    };
+    let same_created = known.created_unix_nanos == state.created_unix_nanos;
+
+    if let (Some(last), Some(held)) = (&known.last, at_tail) {
+        if held != last {
+            return new_epoch(format!("sequence {} now carries another message than the recorded one", last.sequence));
+        }
+    } else if state.last_sequence + 1 < known.next_sequence {
+        return new_epoch(format!(
+            "the stream ends at sequence {}, before the recorded {}",
+            state.last_sequence,
+            known.next_sequence - 1
+        ));
+    } else if !same_created {
+        return new_epoch("the stream was created anew".to_owned());
+    }
+    if first_held > known.next_sequence {
+        return Verdict::Gap { from: known.next_sequence, to: first_held };
+    }
+    Verdict::Continue { from: known.next_sequence }
+}
+
+/// 64-bit FNV-1a of a payload: stable across releases, so that a log can be compared with a stream years later.
+///
+/// It only has to tell a restored or recreated stream's message from the recorded one; nobody attacks it.
+#[must_use]
+pub fn content_hash(payload: &[u8]) -> u64 {
+    payload.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intake::jetstream::Retention;
+
+    const CREATED: u64 = 1_000;
+
+    fn stream(created: u64, first: u64, last: u64) -> StreamState {
+        StreamState {
+            name: "S".to_owned(),
+            created_unix_nanos: created,
+            first_sequence: first,
+            last_sequence: last,
+            messages: (last + 1).saturating_sub(first),
+            replicas: 1,
+            retention: Retention::Limits,
+            subjects: vec!["s".to_owned()],
+            on_disk: true,
+            erasable: true,
+        }
+    }
+
+    /// Sequence `n` is stored at time `10_000 + n` unless a case says otherwise.
+    fn message(sequence: u64) -> Stored {
+        Stored { sequence, published_unix_nanos: 10_000 + sequence, content_hash: sequence * 7 }
+    }
+
+    fn known(next: u64, last: Option<Stored>) -> Option<Known> {
+        Some(Known { epoch: 3, created_unix_nanos: CREATED, next_sequence: next, last })
+    }
+
+    #[track_caller]
+    fn check(hazard: &str, known: Option<Known>, state: StreamState, at_tail: Option<Stored>, expected: Verdict) {
+        assert_eq!(judge(known.as_ref(), &state, at_tail.as_ref()), expected, "{hazard}");
+    }
+
+    #[track_caller]
+    fn check_new(hazard: &str, known: Option<Known>, state: StreamState, at_tail: Option<Stored>, expected: Start) {
+        match judge(known.as_ref(), &state, at_tail.as_ref()) {
+            Verdict::NewEpoch { epoch: 4, reason, start } => {
+                assert!(!reason.is_empty(), "{hazard}");
+                assert_eq!(start, expected, "{hazard}");
+            }
+            other => panic!("{hazard}: expected a new epoch, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_same_stream_goes_on() {
+        check("never met, empty", None, stream(CREATED, 0, 0), None, Verdict::First { from: 1 });
+        check("never met, old messages gone", None, stream(CREATED, 500, 900), None, Verdict::First { from: 500 });
+        check(
+            "idle",
+            known(11, Some(message(10))),
+            stream(CREATED, 1, 10),
+            Some(message(10)),
+            Verdict::Continue { from: 11 },
+        );
+        check(
+            "published while away",
+            known(11, Some(message(10))),
+            stream(CREATED, 1, 99),
+            Some(message(10)),
+            Verdict::Continue { from: 11 },
+        );
+        check(
+            "created changed by an older server",
+            known(11, Some(message(10))),
+            stream(7_777, 1, 12),
+            Some(message(10)),
+            Verdict::Continue { from: 11 },
+        );
+        check(
+            "opened, nothing recorded yet",
+            known(1, None),
+            stream(CREATED, 1, 5),
+            None,
+            Verdict::Continue { from: 1 },
+        );
+        check(
+            "a work queue let go of what we acknowledged",
+            known(11, Some(message(10))),
+            stream(CREATED, 11, 10),
+            None,
+            Verdict::Continue { from: 11 },
+        );
+        check(
+            "purged after all was read: sequences go on",
+            known(11, Some(message(10))),
+            stream(CREATED, 11, 10),
+            None,
+            Verdict::Continue { from: 11 },
+        );
+        check(
+            "the recorded tail message was deleted alone",
+            known(11, Some(message(10))),
+            stream(CREATED, 1, 15),
+            None,
+            Verdict::Continue { from: 11 },
+        );
+        check(
+            "beyond a recorded gap",
+            known(50, Some(message(10))),
+            stream(CREATED, 50, 60),
+            None,
+            Verdict::Continue { from: 50 },
+        );
+    }
+
+    #[test]
+    fn messages_that_were_removed_unread_are_a_gap() {
+        check(
+            "max age removed what was not read",
+            known(11, Some(message(10))),
+            stream(CREATED, 41, 60),
+            None,
+            Verdict::Gap { from: 11, to: 41 },
+        );
+        check(
+            "purged with messages unread",
+            known(11, Some(message(10))),
+            stream(CREATED, 21, 20),
+            None,
+            Verdict::Gap { from: 11, to: 21 },
+        );
+        check(
+            "opened, then purged before the first record",
+            known(1, None),
+            stream(CREATED, 21, 20),
+            None,
+            Verdict::Gap { from: 1, to: 21 },
+        );
+    }
+
+    #[test]
+    fn another_stream_under_the_same_name_is_a_new_epoch() {
+        check_new(
+            "recreated, shorter than our tail: a start past the end would be accepted in silence",
+            known(11, Some(message(10))),
+            stream(20_000, 1, 4),
+            None,
+            Start::First,
+        );
+        check_new("recreated and empty", known(11, Some(message(10))), stream(20_000, 0, 0), None, Start::First);
+        check_new(
+            "recreated, longer than our tail",
+            known(11, Some(message(10))),
+            stream(20_000, 1, 40),
+            Some(Stored { published_unix_nanos: 20_010, ..message(10) }),
+            Start::First,
+        );
+        check_new(
+            "recreated, and its message at our tail is gone already",
+            known(11, Some(message(10))),
+            stream(20_000, 30, 40),
+            None,
+            Start::First,
+        );
+        check_new("recreated before anything was recorded", known(1, None), stream(20_000, 1, 40), None, Start::First);
+        check_new(
+            "the same payload at the same sequence, but stored at another time",
+            known(11, Some(message(10))),
+            stream(CREATED, 1, 40),
+            Some(Stored { published_unix_nanos: 30_000, ..message(10) }),
+            Start::After { unix_nanos: 10_010 },
+        );
+        check_new(
+            "restored from an older backup: sequences used before carry other messages",
+            known(11, Some(message(10))),
+            stream(CREATED, 1, 12),
+            Some(Stored { published_unix_nanos: 30_000, content_hash: 1, sequence: 10 }),
+            Start::After { unix_nanos: 10_010 },
+        );
+        check_new(
+            "power loss took the tail",
+            known(11, Some(message(10))),
+            stream(CREATED, 1, 8),
+            None,
+            Start::After { unix_nanos: 10_010 },
+        );
+        check_new(
+            "a mirror with its own creation time was promoted, behind us",
+            known(11, Some(message(10))),
+            stream(9_000, 1, 8),
+            None,
+            Start::After { unix_nanos: 10_010 },
+        );
+    }
+
+    #[test]
+    fn content_hash_is_stable() {
+        assert_eq!(content_hash(b""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(content_hash(b"a"), 0xaf63_dc4c_8601_ec8c);
+    }
+}

@@ -1,0 +1,148 @@
+//! The port: what intake asks of a JetStream, small enough to be simulated.
+//!
+//! [`JetStream`] answers questions about streams and opens consumers; [`Batches`] delivers; [`Acknowledge`] takes the
+//! recorder's word that a batch is durable. The real one is [`super::nats`].
+//!
+//! Never here: decisions. Which streams, from where, which epoch: [`super::subjects`] and [`super::epoch`].
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+
+use super::{Error, Subject};
+
+/// When a stream lets go of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retention {
+    /// When a limit (age, count, bytes) is passed.
+    Limits,
+    /// When every consumer has acknowledged it.
+    Interest,
+    /// When its one consumer has acknowledged it. Such streams take explicit acknowledgements only.
+    WorkQueue,
+}
+
+/// What the server says of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamState {
+    /// Its name.
+    pub name: String,
+    /// When it was created, in nanoseconds since 1970.
+    pub created_unix_nanos: u64,
+    /// Lowest sequence still held; one more than `last_sequence` when purged; 0 or 1 when nothing ever came.
+    pub first_sequence: u64,
+    /// Highest sequence ever given; 0 when nothing ever came.
+    pub last_sequence: u64,
+    /// Messages held.
+    pub messages: u64,
+    /// Copies that the cluster keeps.
+    pub replicas: usize,
+    /// When messages are let go.
+    pub retention: Retention,
+    /// Subjects it holds; none for a mirror.
+    pub subjects: Vec<String>,
+    /// Whether messages are kept on disk.
+    pub on_disk: bool,
+    /// Whether clients may delete or purge its messages.
+    pub erasable: bool,
+}
+
+/// A message as its stream holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// Its sequence.
+    pub sequence: u64,
+    /// When the server stored it, in nanoseconds since 1970.
+    pub published_unix_nanos: u64,
+    /// [`super::epoch::content_hash`] of its payload.
+    pub content_hash: u64,
+}
+
+/// What to consume, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consume {
+    /// The stream.
+    pub stream: String,
+    /// Name of the durable consumer.
+    pub durable: String,
+    /// Subjects to deliver; empty for all.
+    pub filters: Vec<String>,
+    /// First sequence that is not recorded. A WorkQueue stream delivers older ones too, so that they get acknowledged.
+    pub from_sequence: u64,
+    /// The stream's retention, which decides the acknowledgement policy.
+    pub retention: Retention,
+}
+
+/// A message as a consumer delivered it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Stream sequence.
+    pub sequence: u64,
+    /// When the server stored it, in nanoseconds since 1970.
+    pub published_unix_nanos: u64,
+    /// The subject it was published on.
+    pub subject: Subject,
+    /// Headers, sorted by name; the values of one name in their order.
+    pub headers: Vec<(String, String)>,
+    /// The payload. It may pin a larger buffer: copy what is kept.
+    pub payload: Bytes,
+}
+
+/// What was there to deliver, at most a few thousand messages.
+pub struct Batch {
+    /// In order of delivery.
+    pub messages: Vec<Message>,
+    /// Messages that the stream holds for this consumer beyond the last one.
+    pub pending: u64,
+    /// Acknowledges the whole batch, and with `ack all` everything delivered before it.
+    pub acknowledge: Box<dyn Acknowledge>,
+}
+
+/// How far a consumer is behind, in messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backlog {
+    /// Not yet delivered.
+    pub pending: u64,
+    /// Delivered, not yet acknowledged.
+    pub unacknowledged: u64,
+    /// Unacknowledged messages at which the server stops delivering.
+    pub unacknowledged_max: u64,
+}
+
+/// The questions and the one request that intake has for a JetStream.
+pub trait JetStream: Send + Sync {
+    /// All streams but those that JetStream uses itself (key-value, object store), by name.
+    fn streams(&self) -> BoxFuture<'_, Result<Vec<StreamState>, Error>>;
+
+    /// Creates the stream (limits retention, on disk), or adds the subjects to it.
+    fn hold<'a>(&'a self, stream: &'a str, subjects: &'a [String]) -> BoxFuture<'a, Result<StreamState, Error>>;
+
+    /// One stream; `None` when there is none of this name.
+    fn state<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Option<StreamState>, Error>>;
+
+    /// The first message held at `sequence` or after it.
+    fn stored_from<'a>(&'a self, stream: &'a str, sequence: u64) -> BoxFuture<'a, Result<Option<Stored>, Error>>;
+
+    /// Delivers from `from_sequence` on, whatever the consumer thought before. Drop the former [`Batches`] first.
+    fn consume(&self, consume: Consume) -> BoxFuture<'_, Result<Box<dyn Batches>, Error>>;
+}
+
+/// A consumer at work.
+pub trait Batches: Send {
+    /// Waits for at least one message and gives what is there. May be dropped while it waits without losing a message.
+    ///
+    /// # Errors
+    /// After an error the consumer is over; whatever was delivered before it has been given out.
+    fn next(&mut self) -> BoxFuture<'_, Result<Batch, Error>>;
+
+    /// Asks the server how far behind the consumer is; `None` when there is no such consumer any more.
+    fn backlog(&self) -> BoxFuture<'_, Result<Option<Backlog>, Error>>;
+}
+
+/// The acknowledgement of a batch. Call it in the order of the batches, after their fsync.
+pub trait Acknowledge: Send + Sync {
+    /// Sends the acknowledgement without waiting for the server. A lost one costs a redelivery, nothing else.
+    fn send(&self) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Sends it and waits until the server has it: for checkpoints and shutdown.
+    fn confirm(&self) -> BoxFuture<'_, Result<(), Error>>;
+}

@@ -1,0 +1,232 @@
+//! Intake: from a JetStream stream to the recorder, in order, each message once, nothing in silence.
+//!
+//! ```text
+//! Connection --connect--> Nats (a JetStream) --streams--> subjects::assign --one Reader per stream--> Intake --> recorder
+//!                                                                              ^                                |
+//!                                                           epoch::judge ------+          Acknowledge <-- fsync -+
+//! ```
+//! Start at [`Intake`] (what the recorder receives), then [`streams::run`] (which streams are read), then [`reader`] (one
+//! stream), then [`epoch`] (the decision on which all of it rests). [`jetstream`] is the port; [`nats`] and [`pull`] are
+//! the real one.
+//!
+//! Never here: what a message means. Payloads pass through unread. Nothing is acknowledged here either: the recorder
+//! does that, after its fsync.
+
+pub mod bench;
+pub mod connection;
+pub mod epoch;
+pub mod jetstream;
+pub mod nats;
+pub mod pull;
+pub mod reader;
+pub mod streams;
+pub mod subjects;
+
+pub use async_nats::Subject;
+pub use connection::Connection;
+pub use epoch::Known;
+pub use jetstream::{Acknowledge, Batch, JetStream, Message};
+
+/// What the recorder receives from one stream, in the order in which it shall be recorded.
+pub enum Intake {
+    /// A stream was met for the first time, or began anew under its old name: record `StreamOpened`.
+    Opened {
+        /// The stream.
+        stream: String,
+        /// Its epoch from here on.
+        epoch: u32,
+        /// When the server says it was created.
+        created_unix_nanos: u64,
+        /// First sequence that will be asked for.
+        start_sequence: u64,
+        /// Why a new epoch began; empty for the first.
+        reason: String,
+    },
+    /// Messages that the stream no longer holds were never recorded: record `GapFound`.
+    Gap {
+        /// The stream.
+        stream: String,
+        /// Its epoch.
+        epoch: u32,
+        /// First sequence missing.
+        from_sequence: u64,
+        /// First sequence after the gap.
+        to_sequence: u64,
+    },
+    /// Messages to record.
+    Messages {
+        /// The stream.
+        stream: String,
+        /// Its epoch.
+        epoch: u32,
+        /// Rising sequences, none of them recorded before. May be empty: then only the acknowledgement is wanted.
+        messages: Vec<Message>,
+        /// To be acknowledged once everything received up to here is durable. `None`: a later item covers it.
+        acknowledge: Option<Box<dyn Acknowledge>>,
+    },
+}
+
+/// What can go wrong between NATS and the recorder.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The connection settings are wrong; all mistakes at once.
+    #[error("{origin}: {}", list(.mistakes))]
+    Settings {
+        /// Where they were read.
+        origin: String,
+        /// Each with its field.
+        mistakes: Vec<String>,
+    },
+    /// The connection settings cannot be read.
+    #[error("connection settings `{path}` cannot be read")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The server does not let us in.
+    #[error("NATS at {url} refused {who}: authorization violation\nhint: check {remedy}")]
+    Refused {
+        /// Without password.
+        url: String,
+        /// Such as ``the user `admin` ``.
+        who: String,
+        /// Which setting to look at.
+        remedy: String,
+    },
+    /// Nothing answers there.
+    #[error("NATS at {url} cannot be reached\nhint: check that the server runs and that `url` in {origin} names it")]
+    Unreachable {
+        /// Without password.
+        url: String,
+        /// Where the address came from.
+        origin: String,
+        /// Why.
+        #[source]
+        cause: async_nats::ConnectError,
+    },
+    /// The server's name means nothing here.
+    #[error("host of {url} cannot be resolved\nhint: check `url` in {origin}, and the DNS of this machine or cluster")]
+    Dns {
+        /// Without password.
+        url: String,
+        /// Where the address came from.
+        origin: String,
+        /// Why.
+        #[source]
+        cause: async_nats::ConnectError,
+    },
+    /// The two sides do not trust each other.
+    #[error(
+        "TLS with NATS at {url} failed\nhint: check `authorization.rootCA` and `authorization.clientCert` in {origin}"
+    )]
+    Tls {
+        /// Without password.
+        url: String,
+        /// Where the certificates came from.
+        origin: String,
+        /// Why.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The server has no JetStream, so nothing on it is durable.
+    #[error(
+        "JetStream is not enabled at {url}\nhint: start nats-server with `-js`, or enable JetStream for the account"
+    )]
+    NoJetStream {
+        /// The server.
+        url: String,
+    },
+    /// JetStream refused a request.
+    #[error("JetStream refused `{operation}`")]
+    Api {
+        /// The request's subject, without its prefix.
+        operation: String,
+        /// What the server said.
+        #[source]
+        cause: async_nats::jetstream::Error,
+    },
+    /// A request got no answer, or not one that can be read.
+    #[error("JetStream did not answer `{operation}`")]
+    NoAnswer {
+        /// The request's subject, without its prefix.
+        operation: String,
+        /// Why.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The connection was lost and found again: everything has to be compared anew.
+    #[error("connection to NATS was interrupted")]
+    Interrupted,
+    /// Neither messages nor heartbeats came.
+    #[error("no message and no heartbeat from consumer `{consumer}` of stream `{stream}` for `{seconds}` s")]
+    Silent {
+        /// The stream.
+        stream: String,
+        /// The consumer.
+        consumer: String,
+        /// How long.
+        seconds: u64,
+    },
+    /// The server ended the consumer, or a pull in a way that calls for a new look.
+    #[error("consumer `{consumer}` of stream `{stream}` ended: {reason}")]
+    ConsumerEnded {
+        /// The stream.
+        stream: String,
+        /// The consumer.
+        consumer: String,
+        /// What the server said.
+        reason: String,
+    },
+    /// Deliveries are numbered without holes; one is missing, so acknowledging the next would lose it.
+    #[error(
+        "delivery `{expected}` of consumer `{consumer}` of stream `{stream}` is missing, got `{got}`\nhint: only one engine may read with this durable name"
+    )]
+    DeliveryMissing {
+        /// The stream.
+        stream: String,
+        /// The consumer.
+        consumer: String,
+        /// Number of the delivery that should have come.
+        expected: u64,
+        /// Number that came.
+        got: u64,
+    },
+    /// A message came whose reply subject is not an acknowledgement subject.
+    #[error("message on `{subject}` has the reply subject `{reply}`, expected `$JS.ACK...`")]
+    Foreign {
+        /// The message's subject.
+        subject: String,
+        /// Its reply.
+        reply: String,
+    },
+}
+
+fn list(mistakes: &[String]) -> String {
+    match mistakes {
+        [one] => one.clone(),
+        many => format!("{} mistakes\n  {}", many.len(), many.join("\n  ")),
+    }
+}
+
+/// An error and all its causes on one line, without hints: what fits into a status.
+#[must_use]
+pub fn one_line(error: &dyn std::error::Error) -> String {
+    let first_line = |text: String| text.lines().next().unwrap_or_default().to_owned();
+    let mut line = first_line(error.to_string());
+    let mut cause = error.source();
+    while let Some(current) = cause {
+        let text = first_line(current.to_string());
+        // async-nats repeats a cause inside its own text.
+        if !line.contains(&text) {
+            line = format!("{line}: {text}");
+        }
+        cause = current.source();
+    }
+    line
+}
+
+#[cfg(test)]
+mod live;

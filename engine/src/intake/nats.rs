@@ -1,0 +1,397 @@
+//! The real JetStream: requests of its API over one NATS connection.
+//!
+//! Start at [`Nats`]. Requests are sent as the API defines them (ADR-1, ADR-37 prefix and domain rules), so that every
+//! refusal comes out as one kind of error. Delivery is in [`super::pull`].
+//!
+//! Never here: a decision about epochs; and never a delete of a consumer whose stream would then let go of messages.
+
+use std::time::Duration;
+
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy};
+use async_nats::jetstream::response::Response;
+use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType};
+use async_nats::jetstream::{self, Context};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::connection::Link;
+use super::jetstream::{Batches, Consume, JetStream, Retention, Stored, StreamState};
+use super::pull::{BATCH_MESSAGES_MAX, Pull};
+use super::{Error, epoch};
+
+/// How long the server waits for an acknowledgement before it delivers again.
+const ACK_WAIT: Duration = Duration::from_secs(30);
+
+/// Unacknowledged deliveries at which the server pauses. Below one batch it would deadlock until [`ACK_WAIT`].
+const ACK_PENDING_MAX: i64 = 8 * BATCH_MESSAGES_MAX as i64;
+
+/// How long a request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A JetStream reached over one connection.
+#[derive(Clone)]
+pub struct Nats {
+    client: async_nats::Client,
+    context: Context,
+    prefix: String,
+    url: String,
+    link: watch::Receiver<Link>,
+    ack_wait: Duration,
+}
+
+impl Nats {
+    /// Wraps a connection. `domain` is the JetStream domain, for leaf nodes; `None` for the server's own.
+    #[must_use]
+    pub fn new(client: async_nats::Client, url: String, link: watch::Receiver<Link>, domain: Option<&str>) -> Nats {
+        let prefix = domain.map_or("$JS.API".to_owned(), |domain| format!("$JS.{domain}.API"));
+        let mut context = jetstream::with_prefix(client.clone(), &prefix);
+        context.set_timeout(REQUEST_TIMEOUT);
+        Nats { client, context, prefix, url, link, ack_wait: ACK_WAIT }
+    }
+
+    /// The same with another time after which the server delivers again what was not acknowledged.
+    #[must_use]
+    pub fn with_ack_wait(mut self, ack_wait: Duration) -> Nats {
+        self.ack_wait = ack_wait;
+        self
+    }
+
+    /// The connection.
+    #[must_use]
+    pub fn client(&self) -> &async_nats::Client {
+        &self.client
+    }
+
+    /// One request of the API; a refusal is an error.
+    pub(super) async fn request<T: DeserializeOwned>(
+        &self,
+        operation: String,
+        body: &(impl Serialize + Sync),
+    ) -> Result<T, Error> {
+        match self.context.request::<_, _, Response<T>>(operation.clone(), body).await {
+            Ok(Response::Ok(answer)) => Ok(answer),
+            Ok(Response::Err { error })
+                if matches!(
+                    error.error_code(),
+                    ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT
+                ) =>
+            {
+                Err(Error::NoJetStream { url: self.url.clone() })
+            }
+            Ok(Response::Err { error }) => Err(Error::Api { operation, cause: error }),
+            // Nobody listens to the account's own request: JetStream is off. Nobody listens to a consumer's: it is gone.
+            Err(error)
+                if error.kind() == jetstream::context::RequestErrorKind::NoResponders
+                    && operation.starts_with("STREAM.") =>
+            {
+                Err(Error::NoJetStream { url: self.url.clone() })
+            }
+            Err(error) => Err(Error::NoAnswer { operation, cause: Box::new(error) }),
+        }
+    }
+
+    pub(super) async fn consumer(&self, stream: &str, durable: &str) -> Result<Option<consumer::Info>, Error> {
+        optional(self.request(format!("CONSUMER.INFO.{stream}.{durable}"), &json!({})).await)
+    }
+
+    /// A consumer that will deliver from `from` on, and its delivery count so far.
+    async fn prepare(&self, consume: &Consume) -> Result<u64, Error> {
+        let Consume { stream, durable, from_sequence, retention, .. } = consume;
+        // A work queue keeps what is recorded but not acknowledged: it has to be delivered again to be acknowledged.
+        let from = if *retention == Retention::WorkQueue { 1 } else { *from_sequence };
+        let wanted = self.config(consume, DeliverPolicy::All);
+        let Some(info) = self.consumer(stream, durable).await? else {
+            return self.create(stream, consume, from).await;
+        };
+        if !agrees(&info.config, &wanted) && !self.update(stream, &info.config, &wanted).await? {
+            return self.recreate(consume, from).await;
+        }
+        let delivered = info.delivered.stream_sequence;
+        if delivered + 1 == from && info.ack_floor.stream_sequence == delivered && info.num_ack_pending == 0 {
+            return Ok(info.delivered.consumer_sequence);
+        }
+        match self.reset(stream, durable, from).await? {
+            Some(count) => Ok(count),
+            None => self.recreate(consume, from).await,
+        }
+    }
+
+    fn config(&self, consume: &Consume, deliver_policy: DeliverPolicy) -> consumer::pull::Config {
+        consumer::pull::Config {
+            durable_name: Some(consume.durable.clone()),
+            description: Some("Lifeline records these events; do not read with this consumer".to_owned()),
+            deliver_policy,
+            ack_policy: match consume.retention {
+                Retention::WorkQueue => AckPolicy::Explicit,
+                Retention::Limits | Retention::Interest => AckPolicy::All,
+            },
+            ack_wait: self.ack_wait,
+            max_deliver: -1,
+            max_ack_pending: ACK_PENDING_MAX,
+            max_waiting: 16,
+            filter_subject: match consume.filters.as_slice() {
+                [one] => one.clone(),
+                _ => String::new(),
+            },
+            filter_subjects: match consume.filters.as_slice() {
+                [_] => Vec::new(),
+                many => many.to_vec(),
+            },
+            ..consumer::pull::Config::default()
+        }
+    }
+
+    async fn put(&self, stream: &str, config: &consumer::pull::Config) -> Result<consumer::Info, Error> {
+        let durable = config.durable_name.as_deref().unwrap_or_default();
+        let body = json!({"stream_name": stream, "config": config});
+        self.request(format!("CONSUMER.DURABLE.CREATE.{stream}.{durable}"), &body).await
+    }
+
+    async fn create(&self, stream: &str, consume: &Consume, from: u64) -> Result<u64, Error> {
+        // `All` first, because a consumer made so may be reset to any sequence; the start is set by a reset where the
+        // server knows one (2.14).
+        let info = self.put(stream, &self.config(consume, DeliverPolicy::All)).await?;
+        if from <= 1 {
+            return Ok(info.delivered.consumer_sequence);
+        }
+        match self.reset(stream, &consume.durable, from).await? {
+            Some(count) => Ok(count),
+            None => {
+                self.delete(stream, &consume.durable).await?;
+                let start = DeliverPolicy::ByStartSequence { start_sequence: from };
+                Ok(self.put(stream, &self.config(consume, start)).await?.delivered.consumer_sequence)
+            }
+        }
+    }
+
+    /// Makes the consumer anew. On an interest stream another consumer holds the messages meanwhile.
+    async fn recreate(&self, consume: &Consume, from: u64) -> Result<u64, Error> {
+        let holder = match consume.retention {
+            Retention::Interest => {
+                let durable = format!("{}-holder", consume.durable);
+                let holder = Consume { durable: durable.clone(), ..consume.clone() };
+                let start = DeliverPolicy::ByStartSequence { start_sequence: from };
+                self.put(&consume.stream, &self.config(&holder, start)).await?;
+                Some(durable)
+            }
+            Retention::Limits | Retention::WorkQueue => None,
+        };
+        self.delete(&consume.stream, &consume.durable).await?;
+        let count = self.create(&consume.stream, consume, from).await?;
+        if let Some(holder) = holder {
+            self.delete(&consume.stream, &holder).await?;
+        }
+        Ok(count)
+    }
+
+    /// Lets the server apply a changed filter or limit; `false` when it refuses.
+    async fn update(
+        &self,
+        stream: &str,
+        current: &consumer::Config,
+        wanted: &consumer::pull::Config,
+    ) -> Result<bool, Error> {
+        let config = consumer::pull::Config { deliver_policy: current.deliver_policy, ..wanted.clone() };
+        match self.put(stream, &config).await {
+            Ok(_) => Ok(true),
+            Err(Error::Api { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Resets the consumer to deliver from `from` on; `None` when the server cannot (before 2.14) or may not.
+    async fn reset(&self, stream: &str, durable: &str, from: u64) -> Result<Option<u64>, Error> {
+        #[derive(Deserialize)]
+        struct Answer {
+            reset_seq: u64,
+            delivered: consumer::SequenceInfo,
+        }
+        let operation = format!("CONSUMER.RESET.{stream}.{durable}");
+        match self.request::<Answer>(operation, &json!({"seq": from})).await {
+            Ok(answer) if answer.reset_seq == from => Ok(Some(answer.delivered.consumer_sequence)),
+            Ok(_) | Err(Error::Api { .. }) => Ok(None),
+            Err(Error::NoAnswer { cause, .. }) if no_responders(cause.as_ref()) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn delete(&self, stream: &str, durable: &str) -> Result<(), Error> {
+        let deleted: Result<serde_json::Value, _> =
+            self.request(format!("CONSUMER.DELETE.{stream}.{durable}"), &json!({})).await;
+        optional(deleted).map(|_| ())
+    }
+}
+
+impl JetStream for Nats {
+    fn streams(&self) -> BoxFuture<'_, Result<Vec<StreamState>, Error>> {
+        #[derive(Deserialize)]
+        struct Page {
+            total: usize,
+            #[serde(default)]
+            streams: Option<Vec<stream::Info>>,
+        }
+        async move {
+            let mut all = Vec::new();
+            loop {
+                let page: Page = self.request("STREAM.LIST".to_owned(), &json!({"offset": all.len()})).await?;
+                let streams = page.streams.unwrap_or_default();
+                let last = streams.is_empty() || all.len() + streams.len() >= page.total;
+                all.extend(streams.iter().map(state_of));
+                if last {
+                    break;
+                }
+            }
+            all.retain(|stream| !internal(&stream.name));
+            all.sort_by(|one, other| one.name.cmp(&other.name));
+            Ok(all)
+        }
+        .boxed()
+    }
+
+    fn hold<'a>(&'a self, stream: &'a str, subjects: &'a [String]) -> BoxFuture<'a, Result<StreamState, Error>> {
+        async move {
+            let existing: Option<stream::Info> =
+                optional(self.request(format!("STREAM.INFO.{stream}"), &json!({})).await)?;
+            let info: stream::Info = match existing {
+                Some(info) => {
+                    let mut config = info.config;
+                    config.subjects.extend(subjects.iter().cloned());
+                    config.subjects.sort();
+                    config.subjects.dedup();
+                    self.request(format!("STREAM.UPDATE.{stream}"), &config).await?
+                }
+                None => {
+                    let config = stream::Config {
+                        name: stream.to_owned(),
+                        description: Some("made by Lifeline: no other stream held these subjects".to_owned()),
+                        subjects: subjects.to_vec(),
+                        retention: RetentionPolicy::Limits,
+                        storage: StorageType::File,
+                        max_messages: -1,
+                        max_bytes: -1,
+                        max_messages_per_subject: -1,
+                        num_replicas: 1,
+                        allow_direct: true,
+                        ..stream::Config::default()
+                    };
+                    self.request(format!("STREAM.CREATE.{stream}"), &config).await?
+                }
+            };
+            Ok(state_of(&info))
+        }
+        .boxed()
+    }
+
+    fn state<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Option<StreamState>, Error>> {
+        async move {
+            let info: Option<stream::Info> = optional(self.request(format!("STREAM.INFO.{stream}"), &json!({})).await)?;
+            Ok(info.as_ref().map(state_of))
+        }
+        .boxed()
+    }
+
+    fn stored_from<'a>(&'a self, stream: &'a str, sequence: u64) -> BoxFuture<'a, Result<Option<Stored>, Error>> {
+        #[derive(Deserialize)]
+        struct Answer {
+            message: stream::RawMessage,
+        }
+        async move {
+            let body = json!({"seq": sequence, "next_by_subj": ">"});
+            let answer: Option<Answer> = optional(self.request(format!("STREAM.MSG.GET.{stream}"), &body).await)?;
+            let Some(Answer { message }) = answer else { return Ok(None) };
+            let published = message.time.unix_timestamp_nanos();
+            let payload = STANDARD.decode(&message.payload).map_err(|cause| Error::NoAnswer {
+                operation: format!("STREAM.MSG.GET.{stream}"),
+                cause: Box::new(cause),
+            })?;
+            Ok(Some(Stored {
+                sequence: message.sequence,
+                published_unix_nanos: u64::try_from(published).unwrap_or(0),
+                content_hash: epoch::content_hash(&payload),
+            }))
+        }
+        .boxed()
+    }
+
+    fn consume(&self, consume: Consume) -> BoxFuture<'_, Result<Box<dyn Batches>, Error>> {
+        async move {
+            let mut link = self.link.clone();
+            // A connection lost from here on is an interruption of this consumer.
+            link.mark_unchanged();
+            let delivered = self.prepare(&consume).await?;
+            let pull = Pull::open(self.clone(), link, &self.prefix, consume, delivered).await?;
+            Ok(Box::new(pull) as Box<dyn Batches>)
+        }
+        .boxed()
+    }
+}
+
+/// What stands between the wanted consumer and the one that is there, apart from where it starts.
+fn agrees(current: &consumer::Config, wanted: &consumer::pull::Config) -> bool {
+    let filters = |one: &str, many: &[String]| {
+        let mut all: Vec<String> = many.to_vec();
+        all.extend((!one.is_empty()).then(|| one.to_owned()));
+        all.sort();
+        all
+    };
+    current.deliver_subject.is_none()
+        && current.ack_policy == wanted.ack_policy
+        && current.ack_wait == wanted.ack_wait
+        && current.max_ack_pending == wanted.max_ack_pending
+        && current.max_deliver == wanted.max_deliver
+        && filters(&current.filter_subject, &current.filter_subjects)
+            == filters(&wanted.filter_subject, &wanted.filter_subjects)
+}
+
+/// JetStream's own: key-value buckets, object stores, anything hidden.
+fn internal(stream: &str) -> bool {
+    stream.starts_with("KV_") || stream.starts_with("OBJ_") || stream.starts_with('$')
+}
+
+fn state_of(info: &stream::Info) -> StreamState {
+    StreamState {
+        name: info.config.name.clone(),
+        created_unix_nanos: u64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(0),
+        first_sequence: info.state.first_sequence,
+        last_sequence: info.state.last_sequence,
+        messages: info.state.messages,
+        replicas: info.config.num_replicas,
+        retention: match info.config.retention {
+            RetentionPolicy::Limits => Retention::Limits,
+            RetentionPolicy::Interest => Retention::Interest,
+            RetentionPolicy::WorkQueue => Retention::WorkQueue,
+        },
+        subjects: info.config.subjects.clone(),
+        on_disk: info.config.storage == StorageType::File,
+        erasable: !(info.config.deny_delete && info.config.deny_purge),
+    }
+}
+
+/// Turns "there is no such thing" into `None`.
+fn optional<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(Error::Api { cause, .. })
+            if matches!(
+                cause.error_code(),
+                ErrorCode::STREAM_NOT_FOUND | ErrorCode::CONSUMER_NOT_FOUND | ErrorCode::NO_MESSAGE_FOUND
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn no_responders(cause: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    cause
+        .downcast_ref::<jetstream::context::RequestError>()
+        .is_some_and(|error| error.kind() == jetstream::context::RequestErrorKind::NoResponders)
+}

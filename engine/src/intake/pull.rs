@@ -1,0 +1,418 @@
+//! Delivery: a pull consumer driven over a core subscription, with requests and bookkeeping of our own.
+//!
+//! The library's own `stream()` can stop asking for messages, clones a context per message and drops silently what its
+//! channel cannot hold. Here two pulls are outstanding, so that the pipe never runs dry; every delivery is counted, so
+//! that a hole is seen before it is acknowledged over; and heartbeats tell idle from dead.
+//!
+//! Start at [`Pull::next`]. Statuses of the server: ADR-37 and `consumer.go`.
+//!
+//! Never here: redelivery and epochs; any doubt ends the consumer with an error and [`super::reader`] looks anew.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_nats::{HeaderMap, StatusCode, Subject, Subscriber};
+use bytes::Bytes;
+use futures::future::{BoxFuture, poll_fn};
+use futures::{FutureExt, Stream};
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::Error;
+use super::connection::Link;
+use super::jetstream::{Acknowledge, Backlog, Batch, Batches, Consume, Message, Retention};
+use super::nats::Nats;
+
+/// Messages of one pull, and at most in one batch. Two pulls stay far below the 65,536 messages at which the client
+/// library starts to drop.
+pub const BATCH_MESSAGES_MAX: usize = 10_000;
+
+/// Bytes of one pull, unless a single message may be larger.
+const PULL_BYTES_MIN: usize = 32 << 20;
+
+/// How long a pull waits at the server.
+const EXPIRES: Duration = Duration::from_secs(30);
+
+/// How often the server says that it is alive when it has nothing to deliver.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// Silence after which the consumer is taken for dead: two heartbeats and a half.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// A pull consumer at work.
+pub struct Pull {
+    nats: Nats,
+    link: watch::Receiver<Link>,
+    consume: Consume,
+    subscriber: Subscriber,
+    inbox: String,
+    request_subject: String,
+    request: Bytes,
+    /// Number of the next delivery. Invariant: deliveries of a consumer are numbered without holes.
+    next_delivery: u64,
+    /// Messages asked for that have neither come nor been called off.
+    outstanding: usize,
+    /// Pulls made so far; names the next one's inbox.
+    pulls: u64,
+    /// When something last came.
+    heard: Instant,
+    /// Why the consumer is over, kept until what came before it has been given out.
+    end: Option<Error>,
+}
+
+impl Pull {
+    /// Subscribes; `delivered` is the number of the consumer's last delivery.
+    pub(super) async fn open(
+        nats: Nats,
+        link: watch::Receiver<Link>,
+        prefix: &str,
+        consume: Consume,
+        delivered: u64,
+    ) -> Result<Pull, Error> {
+        let inbox = nats.client().new_inbox();
+        let subscriber = nats
+            .client()
+            .subscribe(format!("{inbox}.*"))
+            .await
+            .map_err(|cause| Error::NoAnswer { operation: "subscribe".to_owned(), cause: Box::new(cause) })?;
+        let bytes_max = PULL_BYTES_MIN.max(2 * nats.client().max_payload());
+        let request = json!({
+            "batch": BATCH_MESSAGES_MAX,
+            "max_bytes": bytes_max,
+            "expires": nanos(EXPIRES),
+            "idle_heartbeat": nanos(HEARTBEAT),
+        });
+        Ok(Pull {
+            request_subject: format!("{prefix}.CONSUMER.MSG.NEXT.{}.{}", consume.stream, consume.durable),
+            request: request.to_string().into(),
+            nats,
+            link,
+            consume,
+            subscriber,
+            inbox,
+            next_delivery: delivered + 1,
+            outstanding: 0,
+            pulls: 0,
+            heard: Instant::now(),
+            end: None,
+        })
+    }
+
+    async fn next_batch(&mut self) -> Result<Batch, Error> {
+        let mut batch = Collected::default();
+        loop {
+            if let Some(end) = self.end.take() {
+                return Err(end);
+            }
+            // Whatever is lost with the connection is unknown; nothing that still lies here may hide that.
+            if self.link.has_changed().unwrap_or(true) {
+                return Err(Error::Interrupted);
+            }
+            self.top_up().await?;
+            // From here on there is no await once a message has been taken, so dropping this future loses none. The
+            // cooperative budget of tokio would cut batches to 128 messages.
+            tokio::task::unconstrained(poll_fn(|context| {
+                self.drain(context, &mut batch);
+                Poll::Ready(())
+            }))
+            .await;
+            if let Some(batch) = batch.finish(&self.nats, self.consume.retention) {
+                self.heard = Instant::now();
+                return Ok(batch);
+            }
+            if self.end.is_some() || self.outstanding <= BATCH_MESSAGES_MAX {
+                continue;
+            }
+            let silent_at = self.heard + SILENCE;
+            let link = &mut self.link;
+            let subscriber = &mut self.subscriber;
+            let first = tokio::select! {
+                biased;
+                _ = link.changed() => return Err(Error::Interrupted),
+                first = poll_fn(|context| Pin::new(&mut *subscriber).poll_next(context)) => first,
+                () = tokio::time::sleep_until(silent_at) => return Err(Error::Silent {
+                    stream: self.consume.stream.clone(),
+                    consumer: self.consume.durable.clone(),
+                    seconds: SILENCE.as_secs(),
+                }),
+            };
+            self.heard = Instant::now();
+            match first {
+                Some(message) => self.take(message, &mut batch),
+                None => return Err(Error::Interrupted),
+            }
+        }
+    }
+
+    /// Keeps two pulls at the server.
+    async fn top_up(&mut self) -> Result<(), Error> {
+        while self.outstanding <= BATCH_MESSAGES_MAX {
+            let reply = format!("{}.{}", self.inbox, self.pulls);
+            self.nats
+                .client()
+                .publish_with_reply(self.request_subject.clone(), reply, self.request.clone())
+                .await
+                .map_err(|cause| Error::NoAnswer { operation: "pull".to_owned(), cause: Box::new(cause) })?;
+            self.pulls += 1;
+            self.outstanding += BATCH_MESSAGES_MAX;
+        }
+        Ok(())
+    }
+
+    /// Takes what has arrived, without waiting.
+    fn drain(&mut self, context: &mut Context<'_>, batch: &mut Collected) {
+        while self.end.is_none() && batch.messages.len() < BATCH_MESSAGES_MAX {
+            match Pin::new(&mut self.subscriber).poll_next(context) {
+                Poll::Ready(Some(message)) => self.take(message, batch),
+                Poll::Ready(None) => self.end = Some(Error::Interrupted),
+                Poll::Pending => return,
+            }
+        }
+    }
+
+    fn take(&mut self, message: async_nats::Message, batch: &mut Collected) {
+        if let Some(status) = message.status {
+            return self.heed(status, &message);
+        }
+        let reply = message.reply.unwrap_or_else(|| Subject::from_static(""));
+        let Some(delivery) = DeliveryInfo::parse(&reply) else {
+            self.end = Some(Error::Foreign { subject: message.subject.to_string(), reply: reply.to_string() });
+            return;
+        };
+        if delivery.number != self.next_delivery {
+            self.end = Some(Error::DeliveryMissing {
+                stream: self.consume.stream.clone(),
+                consumer: self.consume.durable.clone(),
+                expected: self.next_delivery,
+                got: delivery.number,
+            });
+            return;
+        }
+        self.next_delivery += 1;
+        self.outstanding = self.outstanding.saturating_sub(1);
+        batch.pending = delivery.pending;
+        if batch.highest.as_ref().is_none_or(|(sequence, _)| *sequence <= delivery.sequence) {
+            batch.highest = Some((delivery.sequence, reply.clone()));
+        }
+        if self.consume.retention == Retention::WorkQueue {
+            batch.replies.push(reply.clone());
+        }
+        batch.last = Some(reply);
+        batch.messages.push(Message {
+            sequence: delivery.sequence,
+            published_unix_nanos: delivery.published_unix_nanos,
+            subject: message.subject,
+            headers: message.headers.as_ref().map(sorted).unwrap_or_default(),
+            payload: message.payload,
+        });
+    }
+
+    /// Heeds what the server says about a pull.
+    fn heed(&mut self, status: StatusCode, message: &async_nats::Message) {
+        let description = message.description.as_deref().unwrap_or_default();
+        match status {
+            StatusCode::IDLE_HEARTBEAT => {}
+            // A pull ended unfilled: it ran out of time, or of bytes. What it still wanted is no longer outstanding.
+            StatusCode::NOT_FOUND | StatusCode::TIMEOUT => self.call_off(message.headers.as_ref()),
+            StatusCode::REQUEST_TERMINATED
+                if description.starts_with("Message Size Exceeds") || description.starts_with("Batch Completed") =>
+            {
+                self.call_off(message.headers.as_ref());
+            }
+            StatusCode::NO_RESPONDERS => {
+                self.ended("nobody answers for it: the consumer, its stream or JetStream is gone")
+            }
+            _ => self.ended(&format!("{status} {description}")),
+        }
+    }
+
+    fn call_off(&mut self, headers: Option<&HeaderMap>) {
+        let unfilled = headers
+            .and_then(|headers| headers.get("Nats-Pending-Messages"))
+            .and_then(|value| value.as_str().parse::<usize>().ok())
+            .unwrap_or(BATCH_MESSAGES_MAX);
+        self.outstanding = self.outstanding.saturating_sub(unfilled);
+    }
+
+    fn ended(&mut self, reason: &str) {
+        self.end = Some(Error::ConsumerEnded {
+            stream: self.consume.stream.clone(),
+            consumer: self.consume.durable.clone(),
+            reason: reason.to_owned(),
+        });
+    }
+}
+
+impl Batches for Pull {
+    fn next(&mut self) -> BoxFuture<'_, Result<Batch, Error>> {
+        self.next_batch().boxed()
+    }
+
+    fn backlog(&self) -> BoxFuture<'_, Result<Option<Backlog>, Error>> {
+        async move {
+            let info = self.nats.consumer(&self.consume.stream, &self.consume.durable).await?;
+            Ok(info.map(|info| Backlog {
+                pending: info.num_pending,
+                unacknowledged: info.num_ack_pending as u64,
+                unacknowledged_max: u64::try_from(info.config.max_ack_pending).unwrap_or(u64::MAX),
+            }))
+        }
+        .boxed()
+    }
+}
+
+/// A batch in the making.
+#[derive(Default)]
+struct Collected {
+    messages: Vec<Message>,
+    pending: u64,
+    /// Reply of the highest stream sequence.
+    highest: Option<(u64, Subject)>,
+    /// Reply of the last delivery.
+    last: Option<Subject>,
+    /// All replies, where each message wants its own acknowledgement.
+    replies: Vec<Subject>,
+}
+
+impl Collected {
+    fn finish(&mut self, nats: &Nats, retention: Retention) -> Option<Batch> {
+        let last = self.last.take()?;
+        let collected = std::mem::take(self);
+        let replies = match (retention, collected.highest) {
+            (Retention::WorkQueue, _) => collected.replies,
+            // `ack all` covers what has both a lower stream sequence and a lower delivery number. They disagree when a
+            // redelivery closes the batch: the highest sequence first, so that the server heeds both.
+            (_, Some((_, highest))) if highest != last => vec![highest, last],
+            _ => vec![last],
+        };
+        Some(Batch {
+            messages: collected.messages,
+            pending: collected.pending,
+            acknowledge: Box::new(Replies { client: nats.client().clone(), replies }),
+        })
+    }
+}
+
+/// Acknowledges by the reply subjects of messages.
+struct Replies {
+    client: async_nats::Client,
+    replies: Vec<Subject>,
+}
+
+/// The body of an acknowledgement.
+const ACK: Bytes = Bytes::from_static(b"+ACK");
+
+impl Acknowledge for Replies {
+    fn send(&self) -> BoxFuture<'_, Result<(), Error>> {
+        async move {
+            for reply in &self.replies {
+                self.client.publish(reply.clone(), ACK).await.map_err(unanswered)?;
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn confirm(&self) -> BoxFuture<'_, Result<(), Error>> {
+        async move {
+            let Some((last, others)) = self.replies.split_last() else { return Ok(()) };
+            for reply in others {
+                self.client.publish(reply.clone(), ACK).await.map_err(unanswered)?;
+            }
+            // The server answers in order, so the last answer speaks for all.
+            self.client.request(last.clone(), ACK).await.map(drop).map_err(unanswered)
+        }
+        .boxed()
+    }
+}
+
+fn unanswered(cause: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::NoAnswer { operation: "acknowledge".to_owned(), cause: Box::new(cause) }
+}
+
+/// What a reply subject says of its message (ADR-15).
+///
+/// ```text
+/// $JS.ACK.<stream>.<consumer>.<delivered>.<stream sequence>.<delivery>.<time>.<pending>
+/// $JS.ACK.<domain>.<account>.<stream>.<consumer>.<delivered>.<stream sequence>.<delivery>.<time>.<pending>[.<more>]
+/// ```
+#[derive(Debug, PartialEq, Eq)]
+struct DeliveryInfo {
+    sequence: u64,
+    number: u64,
+    published_unix_nanos: u64,
+    pending: u64,
+}
+
+impl DeliveryInfo {
+    fn parse(reply: &str) -> Option<DeliveryInfo> {
+        let rest = reply.strip_prefix("$JS.ACK.")?;
+        let mut tokens = [""; 9];
+        let mut count = 0;
+        for token in rest.split('.').take(tokens.len()) {
+            tokens[count] = token;
+            count += 1;
+        }
+        let numbers = match count {
+            7 => &tokens[3..7],
+            9 => &tokens[5..9],
+            _ => return None,
+        };
+        Some(DeliveryInfo {
+            sequence: numbers[0].parse().ok()?,
+            number: numbers[1].parse().ok()?,
+            published_unix_nanos: numbers[2].parse().ok()?,
+            pending: numbers[3].parse().ok()?,
+        })
+    }
+}
+
+/// Headers in an order of their own: the library keeps them in a hash map.
+fn sorted(headers: &HeaderMap) -> Vec<(String, String)> {
+    let mut sorted: Vec<_> = headers
+        .iter()
+        .flat_map(|(name, values)| values.iter().map(move |value| (name.to_string(), value.as_str().to_owned())))
+        .collect();
+    sorted.sort_by(|one, other| one.0.cmp(&other.0));
+    sorted
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reply_subjects_of_both_layouts_are_read() {
+        #[track_caller]
+        fn check(reply: &str, expected: Option<(u64, u64, u64, u64)>) {
+            let got = DeliveryInfo::parse(reply)
+                .map(|info| (info.sequence, info.number, info.published_unix_nanos, info.pending));
+            assert_eq!(got, expected, "{reply}");
+        }
+        check("$JS.ACK.S.lifeline.1.42.7.1700000000000000000.3", Some((42, 7, 1_700_000_000_000_000_000, 3)));
+        check("$JS.ACK._.hash.S.lifeline.1.42.7.1700000000000000000.3", Some((42, 7, 1_700_000_000_000_000_000, 3)));
+        check("$JS.ACK.hub.hash.S.lifeline.2.42.7.17.3.random", Some((42, 7, 17, 3)));
+        check("$JS.ACK.hub.hash.S.lifeline.2.42.7.17.3.random.more", Some((42, 7, 17, 3)));
+        check("$JS.ACK.S.lifeline.1.42.7.17", None);
+        check("$JS.ACK.S.lifeline.1.42.seven.17.3", None);
+        check("_INBOX.abc", None);
+        check("", None);
+    }
+
+    #[test]
+    fn headers_come_in_one_order() {
+        let mut headers = HeaderMap::new();
+        headers.append("ce-type", "t");
+        headers.append("Content-Type", "b");
+        headers.append("Content-Type", "a");
+        headers.append("ce-id", "1");
+        let names: Vec<_> = sorted(&headers).into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(names, ["Content-Type=b", "Content-Type=a", "ce-id=1", "ce-type=t"]);
+    }
+}

@@ -1,0 +1,384 @@
+//! One stream, read in order for as long as the engine runs.
+//!
+//! Each session looks at the stream, lets [`epoch::judge`] decide, consumes, and hands over; anything doubtful ends the
+//! session, and the next one looks anew. Start at [`Reader::run`].
+//!
+//! Invariant: what is handed over has rising sequences within an epoch, and goes through one channel in order; so an
+//! acknowledgement that is sent after everything before it is durable never covers an unrecorded message.
+//!
+//! Never here: acknowledging, and reading the log. What the log knows is given once, as [`Known`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use super::epoch::{self, Known, Start, Verdict};
+use super::jetstream::{Backlog, Batch, Batches, Consume, JetStream, Message, Retention, Stored, StreamState};
+use super::subjects::Reading;
+use super::{Error, Intake, one_line};
+
+/// How often the stream's state is looked at, to tell idle from stalled.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Looks without progress, with messages waiting, after which the consumer is opened anew.
+const STALLED_LOOKS: u32 = 2;
+
+/// Longest pause between sessions that fail.
+const PAUSE_MAX: Duration = Duration::from_secs(4);
+
+/// What a reader is doing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// Looking at the stream, or not begun.
+    #[default]
+    Opening,
+    /// Delivering what comes.
+    Reading,
+    /// Something has to change first; the reader keeps trying.
+    Waiting {
+        /// What, on one line.
+        reason: String,
+    },
+}
+
+/// What an operator may ask of a reader; for `/readyz` and metrics.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The stream.
+    pub stream: String,
+    /// What it is doing.
+    pub phase: Phase,
+    /// The stream's epoch; 0 before it is known.
+    pub epoch: u32,
+    /// Last sequence handed over to the recorder.
+    pub handed_over_sequence: u64,
+    /// Last sequence the stream has given, as of the last look.
+    pub stream_last_sequence: u64,
+    /// Messages that wait for delivery, as of the last batch or look.
+    pub pending: u64,
+    /// Messages delivered and not acknowledged, as of the last look.
+    pub unacknowledged: u64,
+    /// Messages handed over since the start.
+    pub messages: u64,
+    /// Messages that came again and were left out.
+    pub redelivered: u64,
+    /// Sessions begun; more than one means that something was looked at anew.
+    pub sessions: u64,
+    /// Gaps and new epochs found since the start.
+    pub discontinuities: u64,
+    /// What an operator should know about the stream.
+    pub warnings: Vec<String>,
+}
+
+/// Reads one stream.
+pub struct Reader {
+    jetstream: Arc<dyn JetStream>,
+    reading: Reading,
+    durable: String,
+    known: Option<Known>,
+    sink: mpsc::Sender<Intake>,
+    status: watch::Sender<Status>,
+}
+
+/// How a session ended, when not by an error.
+enum Ended {
+    /// The recorder takes no more.
+    Closed,
+    /// The stream has to be looked at anew.
+    LookAnew(String),
+    /// There is no such stream.
+    Missing,
+}
+
+/// Why handing over stopped.
+enum Stop {
+    Closed,
+    LookAnew(String),
+}
+
+impl Reader {
+    /// `known` is what the log says of this stream, `durable` the name of the consumer.
+    #[must_use]
+    pub fn new(
+        jetstream: Arc<dyn JetStream>,
+        reading: Reading,
+        durable: String,
+        known: Option<Known>,
+        sink: mpsc::Sender<Intake>,
+    ) -> (Reader, watch::Receiver<Status>) {
+        let (status, watched) = watch::channel(Status { stream: reading.stream.clone(), ..Status::default() });
+        (Reader { jetstream, reading, durable, known, sink, status }, watched)
+    }
+
+    /// Reads until the receiver of `sink` is dropped. Dropping this future stops it at any point: what was not handed
+    /// over is delivered again.
+    pub async fn run(mut self) {
+        let mut failures = 0_u32;
+        loop {
+            let before = self.status.borrow().messages;
+            let session = self.session().await;
+            let reason = match session {
+                Ok(Ended::Closed) => return,
+                Ok(Ended::LookAnew(reason)) => reason,
+                Ok(Ended::Missing) => format!("stream `{}` does not exist", self.reading.stream),
+                Err(error) => one_line(&error),
+            };
+            failures = if self.status.borrow().messages > before { 1 } else { failures + 1 };
+            tracing::warn!(stream = self.reading.stream, reason, failures, "looking at the stream anew");
+            self.status.send_modify(|status| status.phase = Phase::Waiting { reason });
+            tokio::select! {
+                biased;
+                () = self.sink.closed() => return,
+                () = tokio::time::sleep(pause(failures)) => {}
+            }
+        }
+    }
+
+    async fn session(&mut self) -> Result<Ended, Error> {
+        let jetstream = Arc::clone(&self.jetstream);
+        let Some(state) = jetstream.state(&self.reading.stream).await? else { return Ok(Ended::Missing) };
+        let Some(known) = self.agree(&state).await? else { return Ok(Ended::Closed) };
+        let consume = Consume {
+            stream: self.reading.stream.clone(),
+            durable: self.durable.clone(),
+            filters: self.reading.filters.clone(),
+            from_sequence: known.next_sequence,
+            retention: state.retention,
+        };
+        let mut batches = jetstream.consume(consume).await?;
+        self.status.send_modify(|status| {
+            status.phase = Phase::Reading;
+            status.sessions += 1;
+            status.epoch = known.epoch;
+            status.stream_last_sequence = state.last_sequence;
+            status.warnings = warnings(&state);
+        });
+        // Holes in what the stream held before we came are its history, not our loss.
+        let gaps_from = state.last_sequence + 1;
+        self.read(batches.as_mut(), &state, known, gaps_from).await
+    }
+
+    /// Settles with the stream where reading goes on; `None` when the recorder takes no more.
+    async fn agree(&mut self, state: &StreamState) -> Result<Option<Known>, Error> {
+        let stream = self.reading.stream.clone();
+        let at_tail = match self.known.and_then(|known| known.last) {
+            Some(last) if last.sequence <= state.last_sequence => self
+                .jetstream
+                .stored_from(&stream, last.sequence)
+                .await?
+                .filter(|stored| stored.sequence == last.sequence),
+            _ => None,
+        };
+        let open = |epoch, next_sequence| Known {
+            epoch,
+            created_unix_nanos: state.created_unix_nanos,
+            next_sequence,
+            last: None,
+        };
+        let (known, item) = match epoch::judge(self.known.as_ref(), state, at_tail.as_ref()) {
+            Verdict::Continue { from } => {
+                let known = self.known.map_or_else(|| open(1, from), |known| Known { next_sequence: from, ..known });
+                self.known = Some(known);
+                return Ok(Some(known));
+            }
+            Verdict::First { from } => (open(1, from), opened(&stream, &open(1, from), String::new())),
+            Verdict::NewEpoch { epoch, reason, start } => {
+                let from = self.resolve(state, start).await?;
+                tracing::warn!(stream, epoch, from, reason, "the stream began anew");
+                (open(epoch, from), opened(&stream, &open(epoch, from), reason))
+            }
+            Verdict::Gap { from, to } => {
+                let known = self.known.map_or_else(|| open(1, to), |known| Known { next_sequence: to, ..known });
+                tracing::warn!(stream, from, to, "the stream let go of messages that were not recorded");
+                (known, Intake::Gap { stream, epoch: known.epoch, from_sequence: from, to_sequence: to })
+            }
+        };
+        let discontinuity = self.known.is_some();
+        if self.sink.send(item).await.is_err() {
+            return Ok(None);
+        }
+        self.known = Some(known);
+        self.status.send_modify(|status| status.discontinuities += u64::from(discontinuity));
+        Ok(Some(known))
+    }
+
+    /// The first sequence of a new epoch. Times of a stream rise with its sequences, so halving finds it.
+    async fn resolve(&self, state: &StreamState, start: Start) -> Result<u64, Error> {
+        let first = state.first_sequence.max(1);
+        let Start::After { unix_nanos } = start else { return Ok(first) };
+        let (mut low, mut high) = (first, state.last_sequence + 1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.jetstream.stored_from(&self.reading.stream, middle).await? {
+                Some(stored) if stored.published_unix_nanos <= unix_nanos => low = stored.sequence + 1,
+                _ => high = middle,
+            }
+        }
+        Ok(low)
+    }
+
+    async fn read(
+        &mut self,
+        batches: &mut dyn Batches,
+        opened: &StreamState,
+        mut known: Known,
+        gaps_from: u64,
+    ) -> Result<Ended, Error> {
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        look.tick().await;
+        let mut stalled = 0_u32;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.sink.closed() => return Ok(Ended::Closed),
+                batch = batches.next() => {
+                    stalled = 0;
+                    match self.hand_over(batch?, &mut known, gaps_from).await {
+                        Ok(()) => {}
+                        Err(Stop::Closed) => return Ok(Ended::Closed),
+                        Err(Stop::LookAnew(reason)) => return Ok(Ended::LookAnew(reason)),
+                    }
+                }
+                _ = look.tick() => {
+                    let Some(state) = self.jetstream.state(&self.reading.stream).await? else {
+                        return Ok(Ended::Missing);
+                    };
+                    if state.created_unix_nanos != opened.created_unix_nanos
+                        || state.last_sequence + 1 < known.next_sequence
+                    {
+                        return Ok(Ended::LookAnew("the stream is not the one that was opened".to_owned()));
+                    }
+                    let Some(backlog) = batches.backlog().await? else {
+                        return Ok(Ended::LookAnew(format!("consumer `{}` is gone", self.durable)));
+                    };
+                    stalled = if waits_for_us(&backlog) { stalled + 1 } else { 0 };
+                    self.status.send_modify(|status| {
+                        status.stream_last_sequence = state.last_sequence;
+                        status.pending = backlog.pending;
+                        status.unacknowledged = backlog.unacknowledged;
+                        status.warnings = warnings(&state);
+                    });
+                    if stalled >= STALLED_LOOKS {
+                        return Ok(Ended::LookAnew(format!("{} messages wait, none came", backlog.pending)));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn hand_over(&mut self, batch: Batch, known: &mut Known, gaps_from: u64) -> Result<(), Stop> {
+        let Batch { messages, pending, acknowledge } = batch;
+        let whole = self.reading.filters.is_empty();
+        let (mut redelivered, mut count) = (0, 0);
+        let mut fresh: Vec<Message> = Vec::with_capacity(messages.len());
+        let mut newest: Option<(u64, u64)> = None;
+        for message in messages {
+            if message.sequence < known.next_sequence {
+                // Redelivered messages are older than the tail; a younger one means that sequences began anew.
+                if known.last.is_some_and(|last| message.published_unix_nanos > last.published_unix_nanos)
+                    && newest.is_none()
+                {
+                    return Err(Stop::LookAnew(format!("sequence {} came again, younger", message.sequence)));
+                }
+                redelivered += 1;
+                continue;
+            }
+            if whole && message.sequence > known.next_sequence.max(gaps_from) {
+                let from_sequence = known.next_sequence.max(gaps_from);
+                self.messages(known, std::mem::take(&mut fresh), None, &mut count).await?;
+                let gap = Intake::Gap {
+                    stream: self.reading.stream.clone(),
+                    epoch: known.epoch,
+                    from_sequence,
+                    to_sequence: message.sequence,
+                };
+                tracing::warn!(
+                    stream = self.reading.stream,
+                    from_sequence,
+                    to = message.sequence,
+                    "messages are missing"
+                );
+                self.sink.send(gap).await.map_err(|_| Stop::Closed)?;
+                self.status.send_modify(|status| status.discontinuities += 1);
+            }
+            known.next_sequence = message.sequence + 1;
+            newest = Some((message.sequence, message.published_unix_nanos));
+            fresh.push(message);
+        }
+        self.messages(known, fresh, Some(acknowledge), &mut count).await?;
+        self.known = Some(*known);
+        self.status.send_modify(|status| {
+            status.handed_over_sequence = known.next_sequence - 1;
+            status.stream_last_sequence = status.stream_last_sequence.max(known.next_sequence - 1);
+            status.pending = pending;
+            status.redelivered += redelivered;
+            status.messages += count;
+        });
+        Ok(())
+    }
+
+    async fn messages(
+        &mut self,
+        known: &mut Known,
+        messages: Vec<Message>,
+        acknowledge: Option<Box<dyn super::Acknowledge>>,
+        count: &mut u64,
+    ) -> Result<(), Stop> {
+        if messages.is_empty() && acknowledge.is_none() {
+            return Ok(());
+        }
+        if let Some(last) = messages.last() {
+            known.last = Some(Stored {
+                sequence: last.sequence,
+                published_unix_nanos: last.published_unix_nanos,
+                content_hash: epoch::content_hash(&last.payload),
+            });
+        }
+        *count += messages.len() as u64;
+        let item = Intake::Messages { stream: self.reading.stream.clone(), epoch: known.epoch, messages, acknowledge };
+        self.sink.send(item).await.map_err(|_| Stop::Closed)
+    }
+}
+
+fn opened(stream: &str, known: &Known, reason: String) -> Intake {
+    Intake::Opened {
+        stream: stream.to_owned(),
+        epoch: known.epoch,
+        created_unix_nanos: known.created_unix_nanos,
+        start_sequence: known.next_sequence,
+        reason,
+    }
+}
+
+/// Whether the server should be delivering: messages wait, and it is not the recorder who is behind.
+fn waits_for_us(backlog: &Backlog) -> bool {
+    backlog.pending > 0 && backlog.unacknowledged < backlog.unacknowledged_max
+}
+
+/// What an operator should know about a stream's promises.
+fn warnings(state: &StreamState) -> Vec<String> {
+    let name = &state.name;
+    let mut warnings = Vec::new();
+    if state.replicas < 2 {
+        warnings.push(format!("stream `{name}` has a single replica: power loss can take messages it acknowledged"));
+    }
+    if !state.on_disk {
+        warnings.push(format!("stream `{name}` is kept in memory: a restart of the server empties it"));
+    }
+    if state.erasable {
+        warnings.push(format!("messages of stream `{name}` may be deleted or purged by clients"));
+    }
+    match state.retention {
+        Retention::Limits => {}
+        Retention::Interest | Retention::WorkQueue => warnings
+            .push(format!("stream `{name}` lets go of acknowledged messages: a lost log cannot be rebuilt from it")),
+    }
+    warnings
+}
+
+/// Pause before the next session: at once after a session that delivered, then longer.
+fn pause(failures: u32) -> Duration {
+    Duration::from_millis(25 << failures.min(8)).min(PAUSE_MAX)
+}
