@@ -102,7 +102,7 @@ fn warn(error: Error) {
     eprintln!("warning: {text}\nTests that need it will be skipped.");
 }
 
-/// The same selection of packages as the test run, or features would differ and libraries be built twice.
+/// The same selection of packages as the test run: a smaller one could ask for other features, and build twice.
 fn build() -> Result<(), String> {
     let status = cargo()
         .args(["build", "--release", "--workspace", "--bins"])
@@ -147,9 +147,17 @@ fn test(report: &mut Report, handed_on: &[OsString]) {
     }
 }
 
-/// The cargo that runs us.
+/// The cargo that runs us, without what it told us about our own package: ring's build script watches those variables,
+/// and with it all that uses TLS would be built again, and again the next time.
 fn cargo() -> Command {
-    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
 }
 
 /// Where this program was built is where `lifeline` is, whatever the target folder is called.

@@ -353,8 +353,7 @@ impl Layout {
 }
 
 async fn client(kubeconfig: &Path) -> Result<Client, kube::Error> {
-    let kubeconfig = Kubeconfig::read_from(kubeconfig).map_err(kube::config::KubeconfigError::from);
-    let config = match kubeconfig {
+    let config = match Kubeconfig::read_from(kubeconfig) {
         Ok(kubeconfig) => {
             Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await
         }
