@@ -88,7 +88,7 @@ impl NatsProgram {
             for (name, attempt) in WAYS {
                 match attempt(folder, log, progress) {
                     Ok(()) => return Ok(()),
-                    Err(error) => attempts.push(format!("{name}: {}", in_full(&error))),
+                    Err(error) => attempts.push(format!("{name}: {}", error.in_full())),
                 }
             }
             Err(Error::Unavailable {
@@ -185,17 +185,6 @@ fn is_recent_enough(version: &str) -> bool {
 fn major_minor(version: &str) -> Option<(u32, u32)> {
     let mut numbers = version.split('.').map(|number| number.parse().ok());
     Some((numbers.next()??, numbers.next()??))
-}
-
-/// An error with its causes, for a list of attempts.
-fn in_full(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

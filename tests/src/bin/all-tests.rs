@@ -66,40 +66,32 @@ fn main() -> ExitCode {
 /// A server that cannot be had stops nothing: the tests that need it are skipped, by name.
 fn prepare_servers() {
     let progress = Progress::on_stderr();
-    let outcome = Cache::from_environment().and_then(|cache| {
-        // Each for itself: one may be had where the other cannot.
-        let nats = NatsProgram::obtain(&cache, progress).map(|nats| {
-            progress.say(&format!(
-                "nats-server {}: {}",
-                nats.version,
-                nats.path.display()
-            ));
-        });
-        let control_plane = ControlPlanePrograms::obtain(&cache, progress).map(|programs| {
-            progress.say(&format!(
-                "Kubernetes control plane: {}",
-                programs.api_server().display()
-            ));
-        });
-        [nats, control_plane]
-            .into_iter()
-            .filter_map(Result::err)
-            .for_each(warn);
-        Ok(())
-    });
-    if let Err(error) = outcome {
-        warn(error);
+    let cache = match Cache::from_environment() {
+        Ok(cache) => cache,
+        Err(error) => return warn(error),
+    };
+    match NatsProgram::obtain(&cache, progress) {
+        Ok(nats) => progress.say(&format!(
+            "nats-server {}: {}",
+            nats.version,
+            nats.path.display()
+        )),
+        Err(error) => warn(error),
+    }
+    match ControlPlanePrograms::obtain(&cache, progress) {
+        Ok(programs) => progress.say(&format!(
+            "Kubernetes control plane: {}",
+            programs.api_server().display()
+        )),
+        Err(error) => warn(error),
     }
 }
 
 fn warn(error: Error) {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    eprintln!("warning: {text}\nTests that need it will be skipped.");
+    eprintln!(
+        "warning: {}\nTests that need it will be skipped.",
+        error.in_full()
+    );
 }
 
 /// The same selection of packages as the test run: a smaller one could ask for other features, and build twice.

@@ -57,29 +57,26 @@ impl ControlPlanePrograms {
                 assets.display()
             ));
         }
-        let etcd = match find(cache, ETCD) {
-            Some(folder) => folder,
-            None => cache.obtain(ETCD, progress, |folder, log| {
-                // Go would name the program after the last part of its path, which is only a version.
-                let mut go = build("etcd", "-s -w", &folder.join("etcd"));
-                go.arg("go.etcd.io/etcd/server/v3");
-                progress.run(
-                    "building etcd 3.7.3 (about half a minute, once)",
-                    Some("packages"),
-                    go,
-                    log,
-                )
-            })?,
-        };
-        let kubernetes = match find(cache, KUBERNETES) {
-            Some(folder) => folder,
-            None => cache.obtain(KUBERNETES, progress, |folder, log| {
-                let mut go = build("kubernetes", KUBERNETES_STAMP, folder);
-                go.args(["k8s.io/kubernetes/cmd/kube-apiserver", "k8s.io/kubernetes/cmd/kube-controller-manager"]);
-                let what = "building kube-apiserver and kube-controller-manager 1.37.2 (about 7 minutes, once)";
-                progress.run(what, Some("of about 2400 packages"), go, log)
-            })?,
-        };
+        let etcd = obtain(cache, ETCD, progress, |folder, log| {
+            // Go would name the program after the last part of its path, which is only a version.
+            let mut go = build("etcd", "-s -w", &folder.join("etcd"));
+            go.arg("go.etcd.io/etcd/server/v3");
+            progress.run(
+                "building etcd 3.7.3 (about half a minute, once)",
+                Some("packages"),
+                go,
+                log,
+            )
+        })?;
+        let kubernetes = obtain(cache, KUBERNETES, progress, |folder, log| {
+            let mut go = build("kubernetes", KUBERNETES_STAMP, folder);
+            go.args([
+                "k8s.io/kubernetes/cmd/kube-apiserver",
+                "k8s.io/kubernetes/cmd/kube-controller-manager",
+            ]);
+            let what = "building kube-apiserver and kube-controller-manager 1.37.2 (about 7 minutes, once)";
+            progress.run(what, Some("packages"), go, log)
+        })?;
         Ok(Self { kubernetes, etcd })
     }
 
@@ -110,6 +107,24 @@ fn find(cache: &Cache, item: Item) -> Option<PathBuf> {
         .into_iter()
         .find(|folder| is_whole(folder, item))
         .or_else(|| cache.find(item))
+}
+
+/// The folder that has all programs of an item, made with `make` where there is none.
+fn obtain(
+    cache: &Cache,
+    item: Item,
+    progress: Progress,
+    make: impl FnOnce(&Path, &Path) -> Result<(), Error>,
+) -> Result<PathBuf, Error> {
+    if let Some(folder) = find(cache, item) {
+        return Ok(folder);
+    }
+    cache.obtain(item, progress, make).map_err(|error| Error::Unavailable {
+        server: "Kubernetes control plane",
+        attempts: vec![format!("building {}: {}", item.name, error.in_full())],
+        remedy: "install Go 1.26 or later and try again; or set `KUBEBUILDER_ASSETS` to a folder with etcd, \
+                 kube-apiserver and kube-controller-manager",
+    })
 }
 
 /// The folder that Kubernetes' own tools for tests use.
