@@ -1,1 +1,3 @@
-//! stub
+//! The parts of the `lifeline` program that other programs use too.
+
+pub mod servers;

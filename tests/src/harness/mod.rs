@@ -1,0 +1,23 @@
+//! Real servers for tests: nats-server, a Kubernetes control plane, and the `lifeline` program itself.
+//!
+//! Start at [`stories`] and at `tests/tests/servers.rs`, which shows how a test is written. Every server is on
+//! loopback, in a temporary folder, and dies with the test process, however that ends.
+//!
+//! What it never does: fetch or build a server in the middle of a test. That is the runner's (`cargo all-tests`); a test
+//! whose servers are not there is reported as ignored, by name, with the reason.
+
+mod control_plane;
+mod control_plane_programs;
+mod failure;
+mod lifeline;
+mod scene;
+mod stories;
+mod waiting;
+
+pub use control_plane::{ControlPlane, User, Write};
+pub use control_plane_programs::ControlPlanePrograms;
+pub use failure::{Failure, Outcome};
+pub use lifeline::Lifeline;
+pub use scene::Scene;
+pub use stories::{Need, run, story};
+pub use waiting::eventually;

@@ -1,0 +1,161 @@
+//! What one test is given: a folder of its own, and the servers it asked for.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use lifeline_ops::servers::{Cache, NatsAccess, NatsOptions, NatsProgram, NatsServer, Progress};
+use std::sync::Arc;
+use tempfile::TempDir;
+
+use super::{ControlPlane, ControlPlanePrograms, Failure, Lifeline, Need};
+
+/// The control plane that the tests of one program share, once one of them needs it.
+static SHARED: Mutex<Option<Arc<ControlPlane>>> = Mutex::new(None);
+
+/// The stage of one test.
+#[derive(Debug)]
+pub struct Scene {
+    folder: TempDir,
+    control_plane: Option<Arc<ControlPlane>>,
+}
+
+impl Scene {
+    /// Sets the stage: a fresh folder and, when it is needed, the shared control plane.
+    pub(super) fn set(name: &str, needs: &[Need]) -> Result<Self, Failure> {
+        let folder = tempfile::Builder::new()
+            .prefix(&format!("lifeline-{name:.40}-"))
+            .tempdir()?;
+        let control_plane = if needs.contains(&Need::ControlPlane) {
+            Some(shared_control_plane()?)
+        } else {
+            None
+        };
+        Ok(Self {
+            folder,
+            control_plane,
+        })
+    }
+
+    /// The folder of this test. It is removed when the test passes, and kept when it fails.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts a nats-server of this test's own, open to everybody. `name` is that of its folder.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn nats(&self, name: &str) -> Result<NatsServer, Failure> {
+        self.nats_with(name, NatsAccess::Anybody, "")
+    }
+
+    /// Starts a nats-server of this test's own, with access control and further lines of configuration.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn nats_with(
+        &self,
+        name: &str,
+        access: NatsAccess,
+        configuration: &str,
+    ) -> Result<NatsServer, Failure> {
+        let program = nats_program().as_ref().map_err(String::as_str)?;
+        let folder = self.folder().join(name);
+        Ok(NatsServer::start(
+            program,
+            &NatsOptions {
+                folder,
+                access,
+                configuration: configuration.to_owned(),
+            },
+        )?)
+    }
+
+    /// The control plane that the tests of this program share. Use names of your own in it.
+    ///
+    /// # Panics
+    /// When the test did not say that it needs one.
+    #[must_use]
+    pub fn control_plane(&self) -> &ControlPlane {
+        self.control_plane
+            .as_deref()
+            .expect("a test that uses a control plane lists `Need::ControlPlane`")
+    }
+
+    /// Starts a control plane of this test's own: for tests that break it.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn fresh_control_plane(&self) -> Result<ControlPlane, Failure> {
+        Ok(ControlPlane::start(
+            control_plane_programs().as_ref().map_err(String::as_str)?,
+        )?)
+    }
+
+    /// Starts `lifeline run` with more arguments; `name` is that of its folder, whose `data` is its data folder.
+    ///
+    /// # Errors
+    /// When there is no `lifeline` program or it does not start.
+    pub fn lifeline(&self, name: &str, arguments: &[&str]) -> Result<Lifeline, Failure> {
+        Lifeline::run(&self.folder().join(name), arguments)
+    }
+
+    /// Keeps the folder, for whoever wants to know what went wrong.
+    pub(super) fn keep(self) -> PathBuf {
+        self.folder.keep()
+    }
+}
+
+/// Ends the shared control plane. What a process leaves in statics is never dropped, and its folder would stay.
+pub(super) fn strike() {
+    SHARED.lock().unwrap_or_else(PoisonError::into_inner).take();
+}
+
+/// Why a need cannot be met on this machine, or None when it can.
+pub(super) fn unmet(need: Need) -> Option<&'static str> {
+    match need {
+        Need::Nats => nats_program().as_ref().err().map(String::as_str),
+        Need::ControlPlane => control_plane_programs().as_ref().err().map(String::as_str),
+    }
+}
+
+fn shared_control_plane() -> Result<Arc<ControlPlane>, Failure> {
+    // Held while it starts, so that those who come meanwhile wait for it rather than start another.
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(control_plane) = &*shared {
+        return Ok(Arc::clone(control_plane));
+    }
+    let programs = control_plane_programs().as_ref().map_err(String::as_str)?;
+    let control_plane = Arc::new(ControlPlane::start(programs)?);
+    *shared = Some(Arc::clone(&control_plane));
+    Ok(control_plane)
+}
+
+fn nats_program() -> &'static Result<NatsProgram, String> {
+    static PROGRAM: OnceLock<Result<NatsProgram, String>> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let cache = Cache::from_environment().map_err(|error| error.to_string())?;
+        let found =
+            NatsProgram::find(&cache, Progress::on_stderr()).map_err(|error| error.to_string())?;
+        found.ok_or_else(|| "no nats-server here; `cargo all-tests` fetches one".to_owned())
+    })
+}
+
+fn control_plane_programs() -> &'static Result<ControlPlanePrograms, String> {
+    static PROGRAMS: OnceLock<Result<ControlPlanePrograms, String>> = OnceLock::new();
+    PROGRAMS.get_or_init(|| {
+        let cache = Cache::from_environment().map_err(|error| error.to_string())?;
+        let found = ControlPlanePrograms::find(&cache);
+        found.ok_or_else(|| {
+            "no Kubernetes control plane here; `cargo all-tests` builds one".to_owned()
+        })
+    })
+}
+
+/// Reads a file of a scene for a failure message; what cannot be read says so.
+pub(super) fn read_or_say(path: &Path) -> String {
+    fs::read_to_string(path)
+        .unwrap_or_else(|error| format!("(`{}` cannot be read: {error})", path.display()))
+}
