@@ -165,6 +165,7 @@ impl<D: Disk> Recorder<D> {
     ) -> Result<(), Error> {
         // What is in force already counts as a change.
         rules.mark_changed();
+        let mut stopping = stop.clone();
         loop {
             let mut group = Group::default();
             let checkpoint_due = self.checkpoint_due;
@@ -174,7 +175,7 @@ impl<D: Disk> Recorder<D> {
                 Ok(()) = rules.changed() => {
                     let current = rules.borrow_and_update().rules.clone();
                     if let Some(current) = current {
-                        self.retry(&mut stop, |recorder| recorder.take_rules(&current)).await?;
+                        self.retry(&mut stopping, |recorder| recorder.take_rules(&current)).await?;
                     }
                     continue;
                 }
@@ -192,7 +193,7 @@ impl<D: Disk> Recorder<D> {
                 let Ok(intake) = self.intake.try_recv() else { break };
                 group.push(intake);
             }
-            if !self.retry(&mut stop, |recorder| recorder.write(&group)).await? {
+            if !self.retry(&mut stopping, |recorder| recorder.write(&group)).await? {
                 break;
             }
             group.answer(self.view.projection().watermark()).await;

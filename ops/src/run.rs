@@ -1,0 +1,378 @@
+//! `lifeline run`: one engine on the real world, until it is told to stop.
+//!
+//! Start at [`run`]. This file chooses the ports (disk, NATS, cluster, clock) and watches over what may change while the
+//! engine runs: the connection settings, signals. What the engine does is the engine's.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lifeline_engine::clock::{Clock, SystemClock};
+use lifeline_engine::cluster::kube::KubeCluster;
+use lifeline_engine::cluster::local::LocalCluster;
+use lifeline_engine::cluster::{self, Cluster};
+use lifeline_engine::engine::{Engine, Ports};
+use lifeline_engine::intake::{self, Connection};
+use lifeline_engine::intake::connection::Server;
+use lifeline_engine::intake::nats::Nats;
+use lifeline_engine::recorder::{self, OpenLog, chain};
+use lifeline_engine::rules::{self, Clusters, Places};
+use lifeline_store::{Log, Options, OsDisk};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use crate::api;
+use crate::settings::{ClusterKind, Config};
+use crate::telemetry::Telemetry;
+
+/// The largest record: the largest payload that NATS can be configured for, and its envelope.
+const RECORD_BYTES_MAX: u32 = 65 << 20;
+
+/// Size of a segment of the log: room for the largest record, small enough to be read through quickly.
+const SEGMENT_BYTES_MAX: u64 = 128 << 20;
+
+/// How often the connection settings are compared with those in use.
+const SETTINGS_PERIOD: Duration = Duration::from_secs(2);
+
+/// How long the engine may take to finish what it holds.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where the connection settings lie in a cluster: namespace, name and key (Sveltos).
+const SECRET: (&str, &str, &str) = ("projectsveltos", "sveltos-nats", "sveltos-nats");
+
+/// Why an engine could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The data folder.
+    #[error("data folder `{path}` cannot be used\nhint: give one that can be written to with `--data DIR`")]
+    Data {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The engine.
+    #[error("the engine in `{path}` cannot go on")]
+    Engine {
+        /// The data folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: recorder::Error,
+    },
+    /// The log, before anything else.
+    #[error("the log in `{path}` cannot be opened")]
+    Log {
+        /// Its folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: lifeline_store::Error,
+    },
+    /// The cluster.
+    #[error("the cluster cannot be used")]
+    Cluster(#[from] cluster::Error),
+    /// The connection settings.
+    #[error(transparent)]
+    Connection(#[from] intake::Error),
+    /// The address to listen on.
+    #[error("cannot listen on `{address}`\nhint: give another address with `--listen ADDR`")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Runs an engine until SIGINT or SIGTERM.
+///
+/// # Errors
+/// When it cannot start, or cannot go on. A server that is away is waited for.
+///
+/// # Panics
+/// When the system gives no threads.
+pub fn run(config: Config) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.expect("the system has room for a few threads");
+    let ended = runtime.block_on(async {
+        let telemetry = Telemetry::start();
+        let ended = engine(config).await;
+        // Exporting what waits blocks, which a worker of the runtime must not.
+        let _ = tokio::task::spawn_blocking(move || drop(telemetry)).await;
+        ended
+    });
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
+}
+
+async fn engine(config: Config) -> Result<(), Error> {
+    let data = config.data.clone();
+    std::fs::create_dir_all(&data).map_err(|source| Error::Data { path: data.clone(), source })?;
+    let (cluster, kube) = connect_cluster(&config).await?;
+    info!("lifeline {} on {}, {}", env!("CARGO_PKG_VERSION"), data.display(), cluster.name());
+
+    let mut tasks = JoinSet::new();
+    // The sender lives as long as the engine: clusters come and go by it, one day.
+    let (_clusters, clusters) = watch::channel(Clusters::own(config.cluster_labels.clone()));
+    let from_cluster = if config.rules.is_empty() { kube.clone() } else { None };
+    let (rules, watching) = rules::watch(Places { paths: config.rules.clone(), client: from_cluster }, clusters);
+    tasks.spawn(watching);
+
+    let ports = Ports {
+        open_log: open_log(&data)?,
+        table: Some(data.join("projection")),
+        cluster,
+        clock: Arc::new(SystemClock),
+        rules: rules.clone(),
+    };
+    let opened = tokio::task::spawn_blocking(move || Engine::open(ports, &mut report_progress)).await;
+    let opened = opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+    let (engine, parts) = opened.map_err(|source| Error::Engine { path: data.clone(), source })?;
+    let engine = Arc::new(engine);
+
+    let listener = tokio::net::TcpListener::bind(config.listen).await;
+    let listener = listener.map_err(|source| Error::Listen { address: config.listen, source })?;
+    let status = {
+        let engine = engine.clone();
+        Arc::new(move || engine.status())
+    };
+    let router = api::router(api::ApiState { view: engine.view().clone(), status });
+    info!("listening on http://{}", listener.local_addr().unwrap_or(config.listen));
+    tasks.spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            error!("the HTTP API ended: {error}");
+        }
+    });
+
+    // A mistake in the settings that are there at the start ends the start; a later one keeps those in use.
+    let source = ConnectionSource::of(&config, kube.clone());
+    if let ConnectionSource::Argument { .. } = source {
+        source.load().await?;
+    }
+    tasks.spawn(follow_connection(engine.clone(), source, config.clone()));
+    if config.rules.is_empty() && config.cluster == ClusterKind::Local {
+        warn!("no rules are given: events are recorded, nothing is made of them\nhint: `--rules PATH`");
+    }
+    tasks.spawn(report_rules(rules, config.rules.is_empty().then_some(kube).flatten()));
+
+    let mut end = engine.start(parts);
+    let ended = tokio::select! {
+        ended = &mut end => ended,
+        signal = stop_signal() => {
+            info!("{signal}: stopping");
+            engine.stop();
+            match tokio::time::timeout(STOP_PATIENCE, &mut end).await {
+                Ok(ended) => ended,
+                Err(_) => {
+                    warn!("still busy after {} s; what is acknowledged is safe", STOP_PATIENCE.as_secs());
+                    return Ok(());
+                }
+            }
+        }
+    };
+    tasks.shutdown().await;
+    match ended {
+        Ok(ended) => ended.map_err(|source| Error::Engine { path: data, source }),
+        // The recorder's thread panicked; the panic has explained itself on stderr.
+        Err(_) => std::process::exit(101),
+    }
+}
+
+/// The cluster that objects go to, and the client to ask Kubernetes for rules and settings, where that is the cluster.
+async fn connect_cluster(config: &Config) -> Result<(Arc<dyn Cluster>, Option<kube::Client>), Error> {
+    match config.cluster {
+        ClusterKind::Local => {
+            let clock = || {
+                let nanos = i128::from(SystemClock.now_unix_nanos());
+                jiff::Timestamp::from_nanosecond(nanos).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+            };
+            let seed = SystemClock.now_unix_nanos();
+            Ok((Arc::new(LocalCluster::open(&config.data.join("cluster"), seed, Arc::new(clock))?), None))
+        }
+        ClusterKind::Kube => {
+            let cluster = KubeCluster::connect(config.kubeconfig.as_deref(), None).await?;
+            let client = cluster.client();
+            Ok((Arc::new(cluster), Some(client)))
+        }
+    }
+}
+
+/// Opens the log in the data folder. The first opening takes the lock, so that a second engine stops here.
+fn open_log(data: &Path) -> Result<OpenLog<OsDisk>, Error> {
+    let folder = data.join("log");
+    let options = Options {
+        segment_bytes_max: SEGMENT_BYTES_MAX,
+        payload_bytes_max: RECORD_BYTES_MAX,
+        ..Options::default()
+    };
+    // Opened here once, so that a mistake is told before anything runs.
+    let mut first = Some(
+        OsDisk::open(&folder)
+            .and_then(|disk| Log::open(disk, options.clone()))
+            .map_err(|source| Error::Log { path: folder.clone(), source })?,
+    );
+    Ok(Box::new(move || match first.take() {
+        Some(opened) => Ok(opened),
+        None => OsDisk::open(&folder).and_then(|disk| Log::open(disk, options.clone())),
+    }))
+}
+
+fn report_progress(at: lifeline_store::Offset, end: lifeline_store::Offset) {
+    if at.get() % (1 << 20) == 0 && at.get() > 0 {
+        info!("reading the log: offset {at} of {end}");
+    }
+}
+
+/// Says what is wrong with the rules whenever that changes, here and on the triggers themselves.
+async fn report_rules(mut rules: watch::Receiver<rules::Current>, kube: Option<kube::Client>) {
+    let mut reporter = kube.map(rules::Reporter::new);
+    let mut said = Vec::new();
+    loop {
+        let current = rules.borrow_and_update().clone();
+        let set = current.rules.as_deref();
+        let problems: Vec<String> = current
+            .troubles
+            .iter()
+            .chain(set.map(rules::RuleSet::problems).unwrap_or_default())
+            .map(ToString::to_string)
+            .collect();
+        for problem in problems.iter().filter(|problem| !said.contains(*problem)) {
+            warn!("{problem}");
+        }
+        if let Some(set) = set {
+            if said != problems || said.is_empty() {
+                let (triggers, sources) = (set.triggers().count(), set.sources().count());
+                info!("rules in force: {sources} EventSources, {triggers} EventTriggers, {} problems", problems.len());
+            }
+        }
+        said = problems;
+        if let (Some(reporter), Some(set)) = (&mut reporter, current.rules.clone()) {
+            reporter.report(&set).await;
+        }
+        if rules.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Where the connection settings come from.
+enum ConnectionSource {
+    /// A file or URL.
+    Argument { argument: String, subjects: Vec<String> },
+    /// The Secret.
+    Secret(kube::Client),
+}
+
+impl ConnectionSource {
+    fn of(config: &Config, kube: Option<kube::Client>) -> ConnectionSource {
+        match (&config.nats, kube) {
+            (None, Some(client)) => ConnectionSource::Secret(client),
+            (nats, _) => ConnectionSource::Argument {
+                argument: nats.clone().unwrap_or_default(),
+                subjects: config.subjects.clone(),
+            },
+        }
+    }
+
+    async fn load(&self) -> Result<Connection, intake::Error> {
+        match self {
+            ConnectionSource::Argument { argument, subjects } => Connection::from_argument(argument, subjects),
+            ConnectionSource::Secret(client) => {
+                let (namespace, name, key) = SECRET;
+                let origin = format!("Secret {namespace}/{name}");
+                let settings = |mistake: String| intake::Error::Settings {
+                    origin: origin.clone(),
+                    mistakes: vec![mistake],
+                };
+                let secrets: kube::Api<k8s_openapi::api::core::v1::Secret> =
+                    kube::Api::namespaced(client.clone(), namespace);
+                let secret = secrets.get_opt(name).await.map_err(|error| settings(chain(&error)))?;
+                let secret = secret.ok_or_else(|| {
+                    settings(
+                        "does not exist\nhint: `kubectl create secret generic -n projectsveltos sveltos-nats \
+                         --from-file=sveltos-nats=FILE`, or give `--nats`"
+                            .to_owned(),
+                    )
+                })?;
+                let value = secret.data.unwrap_or_default().remove(key);
+                let value = value.ok_or_else(|| settings(format!("has no key `{key}`")))?;
+                let text = String::from_utf8(value.0).map_err(|_| settings(format!("key `{key}` is not UTF-8")))?;
+                Connection::parse(&text, &origin)
+            }
+        }
+    }
+}
+
+/// Reads from the servers that the settings name, and from others when the settings change.
+async fn follow_connection(engine: Arc<Engine<OsDisk>>, source: ConnectionSource, config: Config) {
+    let mut in_use: Option<Connection> = None;
+    let mut readers = JoinSet::new();
+    let mut said = String::new();
+    loop {
+        match source.load().await {
+            Ok(connection) if in_use.as_ref() == Some(&connection) => said.clear(),
+            Ok(connection) => {
+                if in_use.is_some() {
+                    info!("connection settings changed: connecting anew");
+                }
+                readers.shutdown().await;
+                engine.forget_servers();
+                for warning in &connection.warnings {
+                    warn!("{warning}");
+                }
+                for server in connection.servers.clone() {
+                    readers.spawn(read_server(engine.clone(), server, config.clone()));
+                }
+                in_use = Some(connection);
+                said.clear();
+            }
+            Err(error) => {
+                let message = chain(&error);
+                if in_use.is_none() {
+                    engine.waits_for("connection", message.lines().next().unwrap_or_default().to_owned());
+                }
+                if said != message {
+                    let kept = if in_use.is_some() { "; those in use are kept" } else { "" };
+                    error!("connection settings cannot be used{kept}: {message}");
+                    said = message;
+                }
+            }
+        }
+        tokio::time::sleep(SETTINGS_PERIOD).await;
+    }
+}
+
+async fn read_server(engine: Arc<Engine<OsDisk>>, server: Server, config: Config) {
+    let mut said = String::new();
+    let url = server.url.clone();
+    engine.waits_for(&url, format!("connecting to {url}"));
+    let connected = server.connect_patiently(|attempt| {
+        engine.waits_for(&url, format!("waiting for {url}, attempt {}: {}", attempt.number, attempt.reason));
+        if said != attempt.reason {
+            error!("{}\n  hint: {}", attempt.reason, attempt.hint);
+            said.clone_from(&attempt.reason);
+        }
+    });
+    let (client, link) = connected.await;
+    info!("connected to {url}");
+    let nats = Arc::new(Nats::new(client, url.clone(), link, None));
+    let wanted = server.wanted.clone();
+    if let Err(error) = engine.read(&url, nats, wanted, config.consumer, config.stream).await {
+        error!("{url} is not read: {}", chain(&error));
+        engine.waits_for(&url, chain(&error));
+    }
+}
+
+async fn stop_signal() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be handled");
+    let mut interrupt = signal(SignalKind::interrupt()).expect("SIGINT can be handled");
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
+}

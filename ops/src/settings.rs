@@ -1,0 +1,248 @@
+//! Settings are what was typed, [`Config`] is what it means; the one becomes the other once, at start-up.
+//!
+//! A setting has one name in three places: a flag (`--nats`), an environment variable (`LIFELINE_NATS`) and a key of the
+//! TOML file that `--config` names (`nats = ...`). A flag outweighs the variable, the variable the file, the file the
+//! default. Start at [`Config::from_settings`], which reports every mistake at once.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+
+/// Where an engine listens, and where asking commands look for one, when nobody says otherwise.
+pub const LISTEN: &str = "127.0.0.1:7717";
+
+/// The NATS server of an engine that is told of none.
+const NATS: &str = "nats://127.0.0.1:4222";
+
+/// What was typed. `None` is "not said".
+#[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Folder for the log, the projection and the local cluster [default: ./lifeline-data]
+    #[arg(long, env = "LIFELINE_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+
+    /// NATS to read from: a URL, or a file with the connection JSON of Sveltos [default: nats://127.0.0.1:4222; with
+    /// `--cluster kube` the Secret projectsveltos/sveltos-nats]
+    #[arg(long, env = "LIFELINE_NATS", value_name = "FILE|URL")]
+    pub nats: Option<String>,
+
+    /// NATS subject to read when `--nats` is a URL; may be repeated [default: all streams there are]
+    #[arg(long = "subject", env = "LIFELINE_SUBJECTS", value_name = "SUBJECT", value_delimiter = ',')]
+    pub subjects: Vec<String>,
+
+    /// Name of the durable JetStream consumer [default: lifeline]
+    #[arg(long, env = "LIFELINE_CONSUMER", value_name = "NAME")]
+    pub consumer: Option<String>,
+
+    /// Name of the stream made for subjects that no stream holds [default: LIFELINE]
+    #[arg(long, env = "LIFELINE_STREAM", value_name = "NAME")]
+    pub stream: Option<String>,
+
+    /// File or folder of manifests with the rules; may be repeated [default: with `--cluster kube` the cluster's own
+    /// EventSources and EventTriggers]
+    #[arg(long, env = "LIFELINE_RULES", value_name = "PATH", value_delimiter = ',')]
+    pub rules: Vec<PathBuf>,
+
+    /// Where objects go: a local cluster in the data folder, or Kubernetes [default: local]
+    #[arg(long, env = "LIFELINE_CLUSTER", value_name = "KIND")]
+    pub cluster: Option<ClusterKind>,
+
+    /// Kubeconfig for `--cluster kube` [default: $KUBECONFIG, ~/.kube/config, or the pod's service account]
+    #[arg(long, env = "LIFELINE_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Label of the own cluster, for `sourceClusterSelector`; may be repeated [default: none, which matches every selector]
+    #[arg(long = "cluster-label", env = "LIFELINE_CLUSTER_LABELS", value_name = "KEY=VALUE", value_delimiter = ',')]
+    pub cluster_labels: Vec<String>,
+
+    /// Address of the HTTP API [default: 127.0.0.1:7717]
+    #[arg(long, env = "LIFELINE_LISTEN", value_name = "ADDR")]
+    pub listen: Option<String>,
+}
+
+/// Where objects go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClusterKind {
+    /// Objects in the data folder, under the rules of an API server.
+    Local,
+    /// A Kubernetes API server.
+    Kube,
+}
+
+/// What the settings mean.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The data folder.
+    pub data: PathBuf,
+    /// What to read from; `None` for the cluster's Secret.
+    pub nats: Option<String>,
+    /// Subjects to read where `nats` is a URL.
+    pub subjects: Vec<String>,
+    /// The durable consumer's name.
+    pub consumer: String,
+    /// The name of the stream that is made where none holds a subject.
+    pub stream: String,
+    /// Where rules lie; empty for the cluster's own, or for none with a local cluster.
+    pub rules: Vec<PathBuf>,
+    /// Where objects go.
+    pub cluster: ClusterKind,
+    /// The kubeconfig, when one is named.
+    pub kubeconfig: Option<PathBuf>,
+    /// Labels of the own cluster.
+    pub cluster_labels: BTreeMap<String, String>,
+    /// The address of the HTTP API.
+    pub listen: SocketAddr,
+}
+
+/// Settings that cannot be meant.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file that `--config` names.
+    #[error("settings in `{path}` cannot be read")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Its content.
+    #[error("settings in `{path}` are not understood: {reason}")]
+    Toml {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said, with the place.
+        reason: String,
+    },
+    /// Values; all mistakes at once.
+    #[error("{}", .0.join("\n"))]
+    Values(Vec<String>),
+}
+
+impl Settings {
+    /// Reads a settings file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or names a key that does not exist.
+    pub fn from_file(path: &Path) -> Result<Settings, Error> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
+        toml::from_str(&text)
+            .map_err(|error| Error::Toml { path: path.to_owned(), reason: error.to_string().trim().to_owned() })
+    }
+
+    /// These settings where they say something, `other` where they do not.
+    #[must_use]
+    pub fn or(self, other: Settings) -> Settings {
+        let either = |one: Vec<_>, two| if one.is_empty() { two } else { one };
+        Settings {
+            data: self.data.or(other.data),
+            nats: self.nats.or(other.nats),
+            subjects: either(self.subjects, other.subjects),
+            consumer: self.consumer.or(other.consumer),
+            stream: self.stream.or(other.stream),
+            rules: if self.rules.is_empty() { other.rules } else { self.rules },
+            cluster: self.cluster.or(other.cluster),
+            kubeconfig: self.kubeconfig.or(other.kubeconfig),
+            cluster_labels: either(self.cluster_labels, other.cluster_labels),
+            listen: self.listen.or(other.listen),
+        }
+    }
+}
+
+impl Config {
+    /// What the settings mean, with defaults for what they do not say.
+    ///
+    /// # Errors
+    /// All values that cannot be meant, at once.
+    pub fn from_settings(settings: Settings) -> Result<Config, Error> {
+        let mut mistakes = Vec::new();
+        let cluster = settings.cluster.unwrap_or(ClusterKind::Local);
+        let listen = settings.listen.unwrap_or_else(|| LISTEN.to_owned());
+        let listen_address = listen.parse::<SocketAddr>();
+        if listen_address.is_err() {
+            mistakes.push(format!("`listen` is `{listen}`, expected an address and a port such as `{LISTEN}`"));
+        }
+        let mut cluster_labels = BTreeMap::new();
+        for label in &settings.cluster_labels {
+            match label.split_once('=') {
+                Some((key, value)) if !key.is_empty() => {
+                    cluster_labels.insert(key.to_owned(), value.to_owned());
+                }
+                _ => mistakes.push(format!("`cluster_labels` has `{label}`, expected `KEY=VALUE`")),
+            }
+        }
+        if settings.kubeconfig.is_some() && cluster == ClusterKind::Local {
+            mistakes.push("`kubeconfig` is set, but `cluster` is `local`\nhint: say `--cluster kube`".to_owned());
+        }
+        let mut name = |setting: &str, value: Option<String>, default: &str| {
+            let value = value.unwrap_or_else(|| default.to_owned());
+            if value.is_empty() || value.contains([' ', '.', '*', '>', '/', '\\', '\t', '\r', '\n']) {
+                mistakes.push(format!("`{setting}` is `{value}`, expected a name without blanks and `.*>/\\`"));
+            }
+            value
+        };
+        let consumer = name("consumer", settings.consumer, "lifeline");
+        let stream = name("stream", settings.stream, "LIFELINE");
+        let nats = match (settings.nats, cluster) {
+            (Some(nats), _) => Some(nats),
+            (None, ClusterKind::Local) => Some(NATS.to_owned()),
+            (None, ClusterKind::Kube) => None,
+        };
+        match listen_address {
+            Ok(listen) if mistakes.is_empty() => Ok(Config {
+                data: settings.data.unwrap_or_else(|| PathBuf::from("lifeline-data")),
+                nats,
+                subjects: settings.subjects,
+                consumer,
+                stream,
+                rules: settings.rules,
+                cluster,
+                kubeconfig: settings.kubeconfig,
+                cluster_labels,
+                listen,
+            }),
+            _ => Err(Error::Values(mistakes)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_said_has_a_default() {
+        let config = Config::from_settings(Settings::default()).unwrap();
+        assert_eq!(config.nats.as_deref(), Some("nats://127.0.0.1:4222"));
+        assert_eq!((config.consumer.as_str(), config.stream.as_str()), ("lifeline", "LIFELINE"));
+        let kube = Settings { cluster: Some(ClusterKind::Kube), ..Settings::default() };
+        assert_eq!(Config::from_settings(kube).unwrap().nats, None);
+    }
+
+    #[test]
+    fn a_flag_outweighs_the_file() {
+        let file: Settings = toml::from_str("nats = 'nats://file'\nlisten = '127.0.0.1:1'").unwrap();
+        let typed = Settings { nats: Some("nats://flag".into()), ..Settings::default() };
+        let merged = typed.or(file);
+        assert_eq!((merged.nats.as_deref(), merged.listen.as_deref()), (Some("nats://flag"), Some("127.0.0.1:1")));
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once() {
+        let settings = Settings {
+            listen: Some("here".into()),
+            cluster_labels: vec!["env".into()],
+            consumer: Some("a b".into()),
+            ..Settings::default()
+        };
+        let Err(Error::Values(mistakes)) = Config::from_settings(settings) else { panic!("three mistakes") };
+        assert_eq!(mistakes.len(), 3, "{mistakes:?}");
+        assert!(toml::from_str::<Settings>("natz = 'x'").is_err());
+    }
+}

@@ -1,0 +1,98 @@
+//! What the process says of itself: log lines on stderr, spans by OTLP.
+//!
+//! Start at [`Telemetry::start`]. Lines go to stderr at the level of `LIFELINE_LOG` (default `info`), as text on a terminal
+//! and as JSON elsewhere where `LIFELINE_LOG_FORMAT=json` asks for it. Spans go to `OTEL_EXPORTER_OTLP_ENDPOINT` when that
+//! is set, in the standard variables' terms; nothing is sent anywhere otherwise.
+
+use std::io::IsTerminal;
+
+use lifeline_engine::trace::TARGET;
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_otlp::SpanExporter;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::{EnvFilter, FilterFn, Targets};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::Registry;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Names the level and targets of log lines, as `info,lifeline_engine=debug`.
+const LEVEL: &str = "LIFELINE_LOG";
+
+/// Asks for JSON lines.
+const FORMAT: &str = "LIFELINE_LOG_FORMAT";
+
+/// Where spans are exported to (OpenTelemetry, "OTLP Exporter Configuration").
+const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+
+/// Keeps exporting until it is dropped; then what waits is sent.
+#[derive(Debug, Default)]
+pub struct Telemetry {
+    spans: Option<SdkTracerProvider>,
+}
+
+impl Telemetry {
+    /// Sets up this process. Has to be called inside a tokio runtime, which carries the exporter.
+    ///
+    /// A value of an environment variable that cannot be used is said on stderr and ignored: telemetry never keeps an
+    /// engine from starting.
+    #[must_use]
+    pub fn start() -> Telemetry {
+        let spans = exporter();
+        let traced = spans.as_ref().map(|provider| {
+            let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("lifeline"));
+            layer.with_filter(Targets::new().with_target(TARGET, LevelFilter::INFO))
+        });
+        // Span fields do not belong on log lines: the lines name what they speak of themselves.
+        let lines = lines().with_filter(FilterFn::new(|metadata| !metadata.is_span())).with_filter(level());
+        tracing_subscriber::registry().with(lines).with(traced).init();
+        Telemetry { spans }
+    }
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        if let Some(spans) = self.spans.take() {
+            if let Err(error) = spans.shutdown() {
+                eprintln!("warning: the last spans were not exported: {error}");
+            }
+        }
+    }
+}
+
+fn level() -> EnvFilter {
+    let wanted = std::env::var(LEVEL).unwrap_or_default();
+    let wanted = if wanted.trim().is_empty() { "info,async_nats=warn,kube=warn".to_owned() } else { wanted };
+    EnvFilter::try_new(&wanted).unwrap_or_else(|error| {
+        eprintln!("warning: {LEVEL} is `{wanted}`: {error}\n  hint: write it like `info` or `info,lifeline_engine=debug`");
+        EnvFilter::new("info")
+    })
+}
+
+fn lines() -> Box<dyn Layer<Registry> + Send + Sync> {
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(colour);
+    match std::env::var(FORMAT).as_deref() {
+        Ok("json") => lines.json().with_target(true).boxed(),
+        _ => lines.boxed(),
+    }
+}
+
+fn exporter() -> Option<SdkTracerProvider> {
+    let wanted = ENDPOINTS.iter().any(|name| std::env::var(name).is_ok_and(|value| !value.is_empty()));
+    if !wanted {
+        return None;
+    }
+    match SpanExporter::builder().with_tonic().build() {
+        Ok(exporter) => {
+            let name = std::env::var("OTEL_SERVICE_NAME").unwrap_or_else(|_| "lifeline".to_owned());
+            let resource = Resource::builder().with_service_name(name).build();
+            Some(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+        }
+        Err(error) => {
+            eprintln!("warning: spans are not exported: {error}\n  hint: check OTEL_EXPORTER_OTLP_ENDPOINT");
+            None
+        }
+    }
+}
