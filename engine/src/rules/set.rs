@@ -108,7 +108,13 @@ impl RuleSet {
             }
         }
         let contents = read_contents(&triggers, &written, &mut problems);
-        let tie = Link { sources: &sources, broken_sources: &broken_sources, contents: &contents, clusters: &clusters };
+        let tie = Link {
+            sources: &sources,
+            broken_sources: &broken_sources,
+            contents: &contents,
+            clusters: &clusters,
+            is_complete,
+        };
         let (triggers, views) = link(triggers, &tie, &mut out_of_force, &mut problems);
 
         let documents = written.documents(contents.keys());
@@ -315,6 +321,7 @@ struct Link<'a> {
     broken_sources: &'a BTreeSet<String>,
     contents: &'a Arc<BTreeMap<Reference, Content>>,
     clusters: &'a Clusters,
+    is_complete: bool,
 }
 
 /// What a trigger listens to on one cluster.
@@ -366,6 +373,8 @@ impl Link<'_> {
                             .hint("nothing happens until it does; check `spec.eventSourceName`"),
                     );
                     heard.insert(cluster.full_name(), json!([cluster.to_value(), name, null]));
+                    // It may stand in what could not be read.
+                    trigger.is_degraded |= !self.is_complete;
                     continue;
                 }
                 Listens::Broken(name) => {
