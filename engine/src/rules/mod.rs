@@ -1,8 +1,8 @@
 //! Rules: which events matter, what they ask for, and which manifests they become.
 //!
 //! Start at [`RuleSet`]: immutable, built by a pure function from [`Manifests`], asked by [`RuleSet::decide`] for every event
-//! and by [`Trigger::manifests`] for every reconciliation. `directory` and `kubernetes` watch the two places that rules
-//! come from and hand over a new set when something changed; they alone know files, network and time.
+//! and by [`Trigger::manifests`] for every reconciliation. [`watch`] follows the two places that rules come
+//! from (`directory`, `kubernetes`) and hands over a new set when something changed; these alone know files, network and time.
 //!
 //! ```text
 //! directory --+                          EventView --decide--> Decision
@@ -15,7 +15,9 @@
 
 mod cluster;
 mod content;
+mod directory;
 mod go_syntax;
+mod kubernetes;
 mod manifest;
 mod matching;
 mod pattern;
@@ -26,10 +28,13 @@ mod source;
 pub mod spec;
 mod text;
 mod trigger;
+mod watch;
 
 pub use cluster::{Cluster, ClusterKind, Clusters, OWN};
 pub use content::{ContentKind, DIALECT, INSTANTIATE, Reference, SECRET_TYPE};
 pub use crate::digest::digest;
+pub use directory::{Directory, Polled};
+pub use kubernetes::Reporter;
 pub use manifest::{Manifest, Manifests};
 pub use matching::{EventView, Explanation, Mismatch};
 pub use pattern::Pattern;
@@ -38,6 +43,7 @@ pub use selector::{LabelSelector, Operator, Requirement};
 pub use set::{RuleDocument, RuleSet, Standing};
 pub use source::EventSource;
 pub use trigger::{ADOPT, Error, Rendered, Trigger};
+pub use watch::{Current, Places, watch};
 
 use crate::template::{self, Dialect};
 use spec::UnknownField;

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::content::{Content, ContentKind};
 use crate::digest::canonical;
 use super::text::Text;
+use super::trigger::missing_hint;
 use super::{
     Cluster, Clusters, EventSource, Manifest, Manifests, Problem, Reference, Trigger, digest, template_problem,
 };
@@ -107,7 +108,13 @@ impl RuleSet {
             }
         }
         let contents = read_contents(&triggers, &written, &mut problems);
-        let tie = Link { sources: &sources, broken_sources: &broken_sources, contents: &contents, clusters: &clusters };
+        let tie = Link {
+            sources: &sources,
+            broken_sources: &broken_sources,
+            contents: &contents,
+            clusters: &clusters,
+            is_complete,
+        };
         let (triggers, views) = link(triggers, &tie, &mut out_of_force, &mut problems);
 
         let documents = written.documents(contents.keys());
@@ -168,6 +175,19 @@ impl RuleSet {
     /// The triggers whose `sourceClusterSelector` was assumed to match, because the own cluster has no labels configured.
     pub fn assumed_selectors(&self) -> impl Iterator<Item = &Trigger> {
         self.triggers.iter().filter(|trigger| trigger.assumes_selector())
+    }
+
+    /// Whether nothing that can be asked of the two sets differs.
+    pub(super) fn says_the_same_as(&self, other: &RuleSet) -> bool {
+        let digests = |rules: &RuleSet| rules.triggers.iter().map(Trigger::digest).collect::<Vec<_>>();
+        let clusters = |rules: &RuleSet| {
+            rules.views.iter().map(|view| (view.cluster.clone(), view.value.clone())).collect::<Vec<_>>()
+        };
+        self.documents == other.documents
+            && self.problems == other.problems
+            && self.is_complete == other.is_complete
+            && digests(self) == digests(other)
+            && clusters(self) == clusters(other)
     }
 
     /// Every document that counts, by its name as a rule: `EventSource/name`, `EventTrigger/name`,
@@ -301,6 +321,7 @@ struct Link<'a> {
     broken_sources: &'a BTreeSet<String>,
     contents: &'a Arc<BTreeMap<Reference, Content>>,
     clusters: &'a Clusters,
+    is_complete: bool,
 }
 
 /// What a trigger listens to on one cluster.
@@ -352,6 +373,8 @@ impl Link<'_> {
                             .hint("nothing happens until it does; check `spec.eventSourceName`"),
                     );
                     heard.insert(cluster.full_name(), json!([cluster.to_value(), name, null]));
+                    // It may stand in what could not be read.
+                    trigger.is_degraded |= !self.is_complete;
                     continue;
                 }
                 Listens::Broken(name) => {
@@ -381,7 +404,7 @@ impl Link<'_> {
             let name = &policy.spec.name;
             let message =
                 format!("`spec.policyRefs[{index}]` names {} {namespace}{name}, which does not exist", policy.kind);
-            problems.push(Problem::error(&rule, &trigger.origin, message).hint("create it, or set `optional: true`"));
+            problems.push(Problem::error(&rule, &trigger.origin, message).hint(missing_hint(policy.kind)));
         }
         let contents: Map<String, Value> =
             trigger.candidates().map(|content| (content.reference.rule(), json!(content.digest))).collect();
@@ -447,7 +470,7 @@ fn document(manifest: &Manifest) -> RuleDocument {
 }
 
 /// A manifest as its author wrote it: without status and what the API server keeps about it.
-fn meaning(manifest: &Value) -> Value {
+pub(super) fn meaning(manifest: &Value) -> Value {
     let mut meaning = manifest.clone();
     if let Some(map) = meaning.as_object_mut() {
         map.remove("status");

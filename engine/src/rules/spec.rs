@@ -43,7 +43,6 @@ pub struct MatchCriteria {
 /// `EventTrigger.spec`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[expect(clippy::struct_excessive_bools, reason = "the fields of the custom resource")]
 pub struct EventTriggerSpec {
     /// Which clusters' events count; none or an empty one selects all.
     pub source_cluster_selector: Option<LabelSelector>,
@@ -138,7 +137,6 @@ impl Default for EventTriggerSpec {
 /// One entry of `policyRefs`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[expect(clippy::struct_excessive_bools, reason = "the fields of the custom resource")]
 pub struct PolicyRefSpec {
     /// `ConfigMap` or `Secret`; Flux sources are not read here.
     pub kind: String,

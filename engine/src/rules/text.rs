@@ -9,32 +9,21 @@ use crate::template::{self, Data, Dialect, Template};
 /// Text, or a template of it.
 #[derive(Debug, Clone)]
 pub(super) enum Text {
+    /// Without blanks around it.
     Literal(String),
-    Template {
-        /// What stands before the first action, and so at the start of whatever is rendered.
-        start: String,
-        /// What stands behind the last one.
-        end: String,
-        template: Template,
-    },
+    /// The template, and what can be said of its texts beforehand.
+    Template { shape: Shape, template: Template },
 }
 
 impl Text {
     /// Reads a field; `name` is what errors call it.
     pub(super) fn compile(dialect: Dialect, name: &str, written: &str) -> Result<Text, template::Error> {
-        let opens: &[&str] = match dialect {
-            Dialect::Go => &["{{"],
-            Dialect::Tera => &["{{", "{%", "{#"],
-        };
-        let Some(first) = opens.iter().filter_map(|open| written.find(open)).min() else {
-            return Ok(Text::Literal(written.trim().to_owned()));
-        };
-        let last = ["}}", "%}", "#}"].iter().filter_map(|close| written.rfind(close)).max().unwrap_or(first);
-        Ok(Text::Template {
-            start: written[..first].trim().to_owned(),
-            end: written.get(last + 2..).unwrap_or_default().trim().to_owned(),
-            template: Template::compile(dialect, name, written)?,
-        })
+        match Shape::of(written) {
+            Shape::Exactly(literal) => Ok(Text::Literal(literal)),
+            shape @ Shape::Between { .. } => {
+                Ok(Text::Template { shape, template: Template::compile(dialect, name, written)? })
+            }
+        }
     }
 
     /// The text, without blanks around it.
@@ -49,11 +38,34 @@ impl Text {
     pub(super) fn could_be(&self, text: &str) -> bool {
         match self {
             Text::Literal(literal) => literal == text,
-            Text::Template { start, end, .. } => {
-                text.len() >= start.len().max(end.len())
-                    && text.starts_with(start.as_str())
-                    && text.ends_with(end.as_str())
-            }
+            Text::Template { shape, .. } => shape.could_be(text),
+        }
+    }
+}
+
+/// What can be said of a field's text without rendering it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// It is no template.
+    Exactly(String),
+    /// What stands before the first action and behind the last one.
+    Between { start: String, end: String },
+}
+
+impl Shape {
+    pub(super) fn of(written: &str) -> Shape {
+        // The marks of both dialects: what one of them takes for text is then rendered for nothing, and correctly.
+        let first = ["{{", "{%", "{#"].iter().filter_map(|open| written.find(open)).min();
+        let last = ["}}", "%}", "#}"].iter().filter_map(|close| written.rfind(close)).max();
+        let Some(first) = first else { return Shape::Exactly(written.trim().to_owned()) };
+        let end = last.and_then(|last| written.get(last + 2..)).unwrap_or_default();
+        Shape::Between { start: written[..first].trim().to_owned(), end: end.trim().to_owned() }
+    }
+
+    pub(super) fn could_be(&self, text: &str) -> bool {
+        match self {
+            Shape::Exactly(literal) => literal == text,
+            Shape::Between { start, end } => text.starts_with(start.as_str()) && text.ends_with(end.as_str()),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use lifeline_projections::fact::Outcome;
 use serde_json::{Map, Value, json};
 
-use super::content::{Body, Content, ContentKind, Entry, Reference};
+use super::content::{Body, Content, ContentKind, Entry, Reference, SECRET_TYPE};
 use super::spec::{self, DeploymentType, EventTriggerSpec, PolicyRefSpec, StopMatchingBehavior, SyncMode};
 use super::text::Text;
 use super::{Cluster, Clusters, LabelSelector, Problem, template_problem};
@@ -257,7 +257,7 @@ impl Trigger {
         self.digest
     }
 
-    /// Whether its EventSource has a broken criterion. An event that no longer matches may do so by mistake, so
+    /// Whether its EventSource has a broken criterion, or may stand in a file that cannot be read. An event that no longer matches may do so by mistake, so
     /// nothing may be withdrawn for that reason until this is mended.
     #[must_use]
     pub fn is_degraded(&self) -> bool {
@@ -531,6 +531,15 @@ pub(super) fn cluster_value(clusters: &Clusters, full_name: &str) -> Value {
         },
         Cluster::to_value,
     )
+}
+
+/// What to do about content that is not there.
+pub(super) fn missing_hint(kind: ContentKind) -> String {
+    match kind {
+        ContentKind::ConfigMap => "create it, or set `optional: true`".into(),
+        // In a cluster, Secrets of any other type are not even looked at.
+        ContentKind::Secret => format!("create it with `type: {SECRET_TYPE}`, or set `optional: true`"),
+    }
 }
 
 fn add_metadata(manifest: &mut Value, field: &str, extra: &[(String, String)]) {

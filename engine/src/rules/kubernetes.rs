@@ -1,0 +1,380 @@
+//! Rules from a cluster: EventSources, EventTriggers, ConfigMaps and Secrets, followed by watching.
+//!
+//! Start at [`follow`]. Nothing is said before all four kinds were listed in full; what was said stays when the API server
+//! goes away or forgets a kind. Only Secrets of the one type that may be applied are ever asked for, and only content that a
+//! trigger could reference is handed on. [`Reporter`] writes back what became of each trigger.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use futures::{StreamExt, pin_mut};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Client};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::content::SECRET_TYPE;
+use super::set::meaning;
+use super::spec::{self, EventTriggerSpec};
+use super::text::Shape;
+use super::watch::Feed;
+use super::{Manifest, Manifests, Problem, RuleSet, Severity, Standing};
+
+const GROUP: &str = "lib.projectsveltos.io";
+const VERSION: &str = "v1beta1";
+/// The first wait after an error, and the longest.
+const PATIENCE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// The four kinds rules are made of, in the order in which they are handed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    EventSource,
+    EventTrigger,
+    ConfigMap,
+    Secret,
+}
+
+const KINDS: [Kind; 4] = [Kind::EventSource, Kind::EventTrigger, Kind::ConfigMap, Kind::Secret];
+
+impl Kind {
+    fn resource(self) -> ApiResource {
+        let (group, version, kind) = match self {
+            Kind::EventSource => (GROUP, VERSION, "EventSource"),
+            Kind::EventTrigger => (GROUP, VERSION, "EventTrigger"),
+            Kind::ConfigMap => ("", "v1", "ConfigMap"),
+            Kind::Secret => ("", "v1", "Secret"),
+        };
+        ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
+    }
+
+    fn config(self) -> watcher::Config {
+        match self {
+            Kind::Secret => watcher::Config::default().fields(&format!("type={SECRET_TYPE}")),
+            Kind::EventSource | Kind::EventTrigger | Kind::ConfigMap => watcher::Config::default(),
+        }
+    }
+}
+
+/// Objects of one kind as the cluster has them, by namespace and name.
+#[derive(Debug, Default)]
+struct Store {
+    /// `None` until the first list was complete.
+    objects: Option<BTreeMap<(String, String), Value>>,
+    /// A list under way; what was known before stands until it is complete.
+    listing: BTreeMap<(String, String), Value>,
+    /// Why the kind cannot be read at the moment.
+    trouble: Option<Problem>,
+}
+
+impl Store {
+    /// Takes an event of the watch; says whether what is known may have changed.
+    fn take(&mut self, resource: &ApiResource, event: Event<DynamicObject>) -> bool {
+        match event {
+            Event::Init => {
+                self.listing.clear();
+                return false;
+            }
+            Event::InitApply(object) => {
+                self.listing.insert(key(&object), manifest(resource, object));
+                return false;
+            }
+            Event::InitDone => self.objects = Some(std::mem::take(&mut self.listing)),
+            Event::Apply(object) => {
+                let (key, manifest) = (key(&object), manifest(resource, object));
+                self.objects.get_or_insert_default().insert(key, manifest);
+            }
+            Event::Delete(object) => {
+                self.objects.get_or_insert_default().remove(&key(&object));
+            }
+        }
+        self.trouble = None;
+        true
+    }
+}
+
+fn key(object: &DynamicObject) -> (String, String) {
+    (object.metadata.namespace.clone().unwrap_or_default(), object.metadata.name.clone().unwrap_or_default())
+}
+
+/// The object as its author wrote it. Items of a list come without the type they are of.
+fn manifest(resource: &ApiResource, object: DynamicObject) -> Value {
+    let mut manifest = meaning(&serde_json::to_value(object).unwrap_or_default());
+    if let Some(map) = manifest.as_object_mut() {
+        map.insert("apiVersion".into(), resource.api_version.clone().into());
+        map.insert("kind".into(), resource.kind.clone().into());
+    }
+    manifest
+}
+
+/// All kinds together say what the place says.
+fn say(stores: &[Store; 4]) -> Feed {
+    let troubles = stores.iter().filter_map(|store| store.trouble.clone()).collect();
+    let [Some(sources), Some(triggers), Some(config_maps), Some(secrets)] =
+        stores.each_ref().map(|store| store.objects.as_ref())
+    else {
+        return Feed { manifests: None, troubles };
+    };
+    let mentions = Mentions::of(triggers.values());
+    let named = |kind: &'static str| {
+        let mentions = &mentions;
+        move |((_, name), _): &(&(String, String), &Value)| mentions.could_be(kind, name)
+    };
+    let values = sources.values().chain(triggers.values());
+    let values = values.chain(config_maps.iter().filter(named("ConfigMap")).map(|(_, value)| value));
+    let values = values.chain(secrets.iter().filter(named("Secret")).map(|(_, value)| value));
+    let manifests = values.map(|value| Manifest { origin: "kubernetes".into(), value: value.clone() }).collect();
+    Feed { manifests: Some(Arc::new(Manifests { manifests, unreadable: Vec::new() })), troubles }
+}
+
+/// The names that triggers could reference: a busy cluster changes ConfigMaps all day that no trigger ever names.
+struct Mentions(Vec<(String, Shape)>);
+
+impl Mentions {
+    fn of<'a>(triggers: impl Iterator<Item = &'a Value>) -> Mentions {
+        let specs = triggers.filter_map(|trigger| spec::read::<EventTriggerSpec>(&trigger["spec"]).ok());
+        let policies = specs.flat_map(|spec| spec.policy_refs);
+        Mentions(policies.map(|policy| (policy.kind, Shape::of(&policy.name))).collect())
+    }
+
+    fn could_be(&self, kind: &str, name: &str) -> bool {
+        self.0.iter().any(|(mentioned, shape)| mentioned == kind && shape.could_be(name))
+    }
+}
+
+/// Watches for ever.
+pub(super) async fn follow(client: Client, feed: watch::Sender<Feed>) {
+    let stores = Mutex::new(<[Store; 4]>::default());
+    let publish = |stores: &[Store; 4]| {
+        feed.send_if_modified(|feed| {
+            let now = say(stores);
+            let is_new = *feed != now;
+            *feed = now;
+            is_new
+        });
+    };
+    let followers = KINDS.iter().enumerate().map(|(index, kind)| {
+        let (client, stores, publish) = (client.clone(), &stores, &publish);
+        async move {
+            let resource = kind.resource();
+            let events = watcher::watcher(Api::all_with(client, &resource), kind.config());
+            pin_mut!(events);
+            let mut patience = PATIENCE.0;
+            while let Some(event) = events.next().await {
+                match event {
+                    Ok(event) => {
+                        // `Init` only says that a list will be tried.
+                        if !matches!(event, Event::Init) {
+                            patience = PATIENCE.0;
+                        }
+                        let mut stores = stores.lock();
+                        if stores[index].take(&resource, event) {
+                            publish(&stores);
+                        }
+                    }
+                    Err(error) => {
+                        if let Some(trouble) = trouble(&resource, &error) {
+                            tracing::warn!(kind = resource.kind, problem = trouble.message, "rules cannot be watched");
+                            let mut stores = stores.lock();
+                            stores[index].trouble = Some(trouble);
+                            publish(&stores);
+                        }
+                        tokio::time::sleep(patience).await;
+                        patience = (patience * 2).min(PATIENCE.1);
+                    }
+                }
+            }
+        }
+    });
+    join_all(followers).await;
+}
+
+/// What an error of the watch means to an operator; `None` for what mends itself at once.
+fn trouble(resource: &ApiResource, error: &watcher::Error) -> Option<Problem> {
+    let kind = &resource.kind;
+    let problem = |message: String| Problem::error("", "kubernetes", message);
+    let code = match error {
+        // 410: the watch was too old and begins anew.
+        watcher::Error::WatchError(status) if status.code == 410 => return None,
+        watcher::Error::WatchError(status) => status.code,
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => status.code,
+        // A long watch was cut; the next one tells whether something is wrong.
+        watcher::Error::WatchFailed(_) => return None,
+        watcher::Error::InitialListFailed(_)
+        | watcher::Error::WatchStartFailed(_)
+        | watcher::Error::NoResourceVersion => 0,
+    };
+    let plural = &resource.plural;
+    let group = if resource.group.is_empty() { String::new() } else { format!(".{}", resource.group) };
+    Some(match code {
+        404 => problem(format!("the cluster does not know the kind `{kind}` of `{}`", resource.api_version))
+            .hint("lifeline crds | kubectl apply -f -"),
+        401 => problem(format!("the API server does not accept the credentials, reading `{plural}{group}`"))
+            .hint("check the kubeconfig or the service account"),
+        403 => problem(format!("reading `{plural}{group}` is forbidden"))
+            .hint(format!("allow `get`, `list` and `watch` of `{plural}{group}` in all namespaces")),
+        _ => problem(format!("`{plural}{group}` cannot be read: {error}"))
+            .hint("it is tried again; rules that were read before stay in force"),
+    })
+}
+
+/// Writes the condition `Ready` to the status of EventTriggers, each time what it says has changed.
+#[derive(Default)]
+pub struct Reporter {
+    /// What was written last, by trigger.
+    written: BTreeMap<String, Value>,
+}
+
+impl Reporter {
+    /// Writes what is new. One that cannot be written is tried again with the next report.
+    ///
+    /// # Errors
+    /// The first failure; the other triggers are written all the same.
+    pub async fn report(&mut self, client: &Client, rules: &RuleSet, now: jiff::Timestamp) -> Result<(), kube::Error> {
+        let api: Api<DynamicObject> = Api::all_with(client.clone(), &Kind::EventTrigger.resource());
+        let mut failed = None;
+        let in_cluster = rules.digests().iter().filter(|(_, document)| document.origin == "kubernetes");
+        let names: Vec<&str> = in_cluster.filter_map(|(rule, _)| rule.strip_prefix("EventTrigger/")).collect();
+        self.written.retain(|name, _| names.contains(&name.as_str()));
+        for name in names {
+            let condition = ready(rules, name);
+            if self.written.get(name) == Some(&condition) {
+                continue;
+            }
+            let mut timed = condition.clone();
+            timed["lastTransitionTime"] = format!("{now:.0}").into();
+            let patch = Patch::Merge(json!({"status": {"conditions": [timed]}}));
+            match api.patch_status(name, &PatchParams::default(), &patch).await {
+                Ok(_) => _ = self.written.insert(name.to_owned(), condition),
+                Err(error) => _ = failed.get_or_insert(error),
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+/// The condition `Ready` of a trigger, without its time.
+fn ready(rules: &RuleSet, name: &str) -> Value {
+    let rule = format!("EventTrigger/{name}");
+    let of_trigger = rules.problems_of(&rule);
+    // What it references is its business too; what its EventSource says is told there.
+    let of_contents = rules.trigger(name).into_iter().flat_map(|trigger| {
+        let referenced: Vec<String> = trigger.candidates().map(|content| content.reference.rule()).collect();
+        rules.problems().iter().filter(move |problem| referenced.contains(&problem.rule))
+    });
+    let problems: Vec<&Problem> = of_trigger.chain(of_contents).collect();
+    let has_errors = problems.iter().any(|problem| problem.severity == Severity::Error);
+    let (status, reason) = match rules.standing(name) {
+        Standing::InForce(_) if !has_errors => ("True", "InForce"),
+        Standing::InForce(_) => ("False", "Incomplete"),
+        Standing::OutOfForce | Standing::Absent => ("False", "OutOfForce"),
+    };
+    let lines = problems.iter().map(|problem| {
+        let hint = problem.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        format!("{}: {}{hint}", problem.severity, problem.message)
+    });
+    let message: Vec<String> = lines.collect();
+    json!({"type": "Ready", "status": status, "reason": reason, "message": message.join("\n")})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::Clusters;
+
+    fn object(kind: Kind, value: Value) -> DynamicObject {
+        let mut object: DynamicObject = serde_json::from_value(value).unwrap();
+        assert_eq!(object.types, None);
+        object.metadata.managed_fields = Some(Vec::new());
+        object.metadata.resource_version = Some(format!("{kind:?}"));
+        object
+    }
+
+    fn trigger(reference: &str) -> DynamicObject {
+        let policy = json!({"kind": "ConfigMap", "namespace": "default", "name": reference});
+        let spec = json!({"eventSourceName": "s", "policyRefs": [policy]});
+        object(Kind::EventTrigger, json!({"metadata": {"name": "t"}, "spec": spec, "status": {"x": 1}}))
+    }
+
+    fn config_map(name: &str) -> DynamicObject {
+        object(Kind::ConfigMap, json!({"metadata": {"name": name, "namespace": "default"}, "data": {}}))
+    }
+
+    fn said(stores: &[Store; 4]) -> Option<Vec<String>> {
+        let feed = say(stores);
+        feed.manifests.map(|all| {
+            let name = |manifest: &Manifest| {
+                let text = |pointer: &str| manifest.value.pointer(pointer).unwrap().as_str().unwrap().to_owned();
+                format!("{} {}/{}", text("/apiVersion"), text("/kind"), text("/metadata/name"))
+            };
+            all.manifests.iter().map(name).collect()
+        })
+    }
+
+    #[test]
+    fn nothing_is_said_before_every_kind_was_listed_and_a_new_list_replaces_the_old_at_once() {
+        let mut stores = <[Store; 4]>::default();
+        let resources = KINDS.map(Kind::resource);
+        for index in [0, 1, 3] {
+            stores[index].take(&resources[index], Event::Init);
+            stores[index].take(&resources[index], Event::InitDone);
+        }
+        stores[2].take(&resources[2], Event::Init);
+        stores[2].take(&resources[2], Event::InitApply(config_map("a")));
+        assert_eq!(said(&stores), None);
+        stores[2].take(&resources[2], Event::InitDone);
+        assert_eq!(said(&stores), Some(Vec::new()));
+
+        stores[1].take(&resources[1], Event::Apply(trigger("a")));
+        let both = vec!["lib.projectsveltos.io/v1beta1 EventTrigger/t".to_owned(), "v1 ConfigMap/a".to_owned()];
+        assert_eq!(said(&stores), Some(both.clone()));
+
+        // A list under way takes nothing away.
+        assert!(!stores[1].take(&resources[1], Event::Init));
+        assert_eq!(said(&stores), Some(both));
+        assert!(stores[1].take(&resources[1], Event::InitDone));
+        assert_eq!(said(&stores), Some(Vec::new()));
+    }
+
+    #[test]
+    fn only_what_a_trigger_could_reference_is_handed_on() {
+        let mut stores = <[Store; 4]>::default();
+        let resources = KINDS.map(Kind::resource);
+        for index in 0..4 {
+            stores[index].take(&resources[index], Event::InitDone);
+        }
+        stores[1].take(&resources[1], Event::Apply(trigger("user-{{ .CloudEvent.subject }}-ns")));
+        for name in ["user-a-ns", "user-b", "other"] {
+            stores[2].take(&resources[2], Event::Apply(config_map(name)));
+        }
+        let said_now = said(&stores).unwrap();
+        assert_eq!(said_now[1..], ["v1 ConfigMap/user-a-ns"]);
+        // What Kubernetes keeps about an object is no change of the rule.
+        let feed = say(&stores);
+        let mut again = config_map("user-a-ns");
+        again.metadata.resource_version = Some("2".into());
+        stores[2].take(&resources[2], Event::Apply(again));
+        assert!(say(&stores) == feed);
+    }
+
+    #[test]
+    fn condition_says_what_is_wrong_and_what_was_assumed() {
+        let manifest_of = |value: Value| Manifest { origin: "kubernetes".into(), value };
+        let source = json!({"apiVersion": "lib.projectsveltos.io/v1beta1", "kind": "EventSource", "metadata": {"name": "s"}, "spec": {"messagingMatchCriteria": [{}]}});
+        let mut trigger = manifest(&Kind::EventTrigger.resource(), trigger("missing"));
+        trigger["spec"]["sourceClusterSelector"] = json!({"matchLabels": {"env": "fv"}});
+        let manifests =
+            Manifests { manifests: vec![manifest_of(source), manifest_of(trigger)], unreadable: Vec::new() };
+        let rules = RuleSet::new(manifests, Clusters::default());
+        let condition = ready(&rules, "t");
+        assert_eq!((&condition["status"], &condition["reason"]), (&json!("False"), &json!("Incomplete")));
+        let message = condition["message"].as_str().unwrap();
+        assert!(message.contains("names ConfigMap default/missing, which does not exist"), "{message}");
+        assert!(message.contains("is assumed to match"), "{message}");
+    }
+}
