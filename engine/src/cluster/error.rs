@@ -13,13 +13,30 @@ pub enum Error {
         /// What the API server said about it.
         message: String,
     },
-    /// The identity in use may not do this (403), or is not accepted at all (401). Retry slowly: rights may be granted.
+    /// The identity in use may not do this. Retry slowly: rights may be granted.
     #[error(
         "the cluster forbids it: {message}\nhint: grant the identity Lifeline runs as this verb on this kind"
     )]
     Forbidden {
         /// What the API server said about it.
         message: String,
+    },
+    /// The credentials in use are not accepted. Retry slowly: they may be renewed.
+    #[error(
+        "the cluster does not accept the credentials: {message}\nhint: renew the token or certificate of the kubeconfig or service account"
+    )]
+    Unauthorized {
+        /// What the API server said about it.
+        message: String,
+    },
+    /// The cluster cannot even be asked: a kubeconfig that is missing or wrong. Only at start-up.
+    #[error("{message}")]
+    Misconfigured {
+        /// What is wrong, and the remedy.
+        message: String,
+        /// What the client library said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The cluster does not serve this kind. Retry slowly: a CustomResourceDefinition may come.
     #[error(
@@ -83,6 +100,8 @@ impl Error {
             | Error::Unavailable { .. } => true,
             Error::Invalid { .. }
             | Error::Forbidden { .. }
+            | Error::Unauthorized { .. }
+            | Error::Misconfigured { .. }
             | Error::UnknownKind { .. }
             | Error::Gone
             | Error::Replaced { .. } => false,
@@ -94,6 +113,8 @@ impl Error {
         match self {
             Error::Invalid { .. } => "Invalid",
             Error::Forbidden { .. } => "Forbidden",
+            Error::Unauthorized { .. } => "Unauthorized",
+            Error::Misconfigured { .. } => "Misconfigured",
             Error::UnknownKind { .. } => "UnknownKind",
             Error::NamespaceMissing { .. } => "NamespaceMissing",
             Error::NamespaceTerminating { .. } => "NamespaceTerminating",

@@ -8,6 +8,7 @@
 pub mod conformance;
 mod error;
 mod key;
+pub mod kube;
 pub mod local;
 
 pub use error::Error;

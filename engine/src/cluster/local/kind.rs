@@ -174,7 +174,7 @@ static BUILTIN: LazyLock<BTreeMap<Name, Builtin>> = LazyLock::new(|| {
 });
 
 /// Kinds that became stable after the release whose types are compiled in.
-const YOUNGER: [(Name, Builtin); 7] = [
+const YOUNGER: [(Name, Builtin); 11] = [
     younger(
         "admissionregistration.k8s.io",
         "MutatingAdmissionPolicy",
@@ -185,10 +185,14 @@ const YOUNGER: [(Name, Builtin); 7] = [
         "MutatingAdmissionPolicyBinding",
         false,
     ),
+    younger("certificates.k8s.io", "ClusterTrustBundle", false),
+    younger("certificates.k8s.io", "PodCertificateRequest", true),
     younger("resource.k8s.io", "DeviceClass", false),
+    younger("resource.k8s.io", "DeviceTaintRule", false),
     younger("resource.k8s.io", "ResourceClaim", true),
     younger("resource.k8s.io", "ResourceClaimTemplate", true),
     younger("resource.k8s.io", "ResourceSlice", false),
+    younger("storagemigration.k8s.io", "StorageVersionMigration", false),
     younger("storage.k8s.io", "VolumeAttributesClass", false),
 ];
 

@@ -6,9 +6,12 @@
 
 mod check;
 mod disk;
+mod field;
+mod immutable;
 mod kind;
 mod merge;
 mod name;
+mod pod;
 mod rule;
 mod schema;
 mod state;

@@ -4,7 +4,7 @@
 //! caller first makes durable, one by one and in this order, and then hands to [`State::commit`]. The time is an
 //! argument, uids come from a seed and the revision.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::check::{self, Fields};
 use super::kind::{self, Defined};
-use super::{merge, rule};
+use super::{immutable, merge};
 use crate::cluster::{Deletion, Error, LiveObject, ObjectKey, object_key};
 
 /// Namespaces that are there from the start.
@@ -21,6 +21,9 @@ pub(super) const FIRST_NAMESPACES: [&str; 4] =
 
 /// Namespaces that are never deleted.
 const IMMORTAL_NAMESPACES: [&str; 3] = ["default", "kube-public", "kube-system"];
+
+/// The group and kind of a CustomResourceDefinition.
+const DEFINITION: (&str, &str) = ("apiextensions.k8s.io", "CustomResourceDefinition");
 
 /// Where an object is kept: its key without the version, since one object is served in all versions of its kind.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,6 +123,15 @@ impl Record {
     fn is_namespace(&self) -> bool {
         self.key.group.is_empty() && self.key.kind == "Namespace"
     }
+
+    fn is_definition(&self) -> bool {
+        (self.key.group.as_str(), self.key.kind.as_str()) == DEFINITION
+    }
+
+    /// An object that takes others with it when it goes.
+    fn is_container(&self) -> bool {
+        self.is_namespace() || self.is_definition()
+    }
 }
 
 /// One step towards the next state.
@@ -139,6 +151,8 @@ pub(super) enum Manager {
 /// All objects of one local cluster.
 pub(super) struct State {
     objects: BTreeMap<Slot, Record>,
+    /// What each namespace holds.
+    in_namespace: BTreeMap<String, BTreeSet<Slot>>,
     /// Counts writes; grows for ever, also over deletions and restarts, so no uid is given twice.
     revision: u64,
     seed: u64,
@@ -146,15 +160,16 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new(seed: u64, revision: u64, records: Vec<Record>) -> State {
-        let objects = records
-            .into_iter()
-            .map(|record| (Slot::of(&record.key), record))
-            .collect();
-        State {
-            objects,
+        let mut state = State {
+            objects: BTreeMap::new(),
+            in_namespace: BTreeMap::new(),
             revision,
             seed,
+        };
+        for record in records {
+            state.commit(Change::Put(record));
         }
+        state
     }
 
     pub(super) fn revision(&self) -> u64 {
@@ -172,10 +187,26 @@ impl State {
     pub(super) fn commit(&mut self, change: Change) {
         match change {
             Change::Put(record) => {
-                self.objects.insert(Slot::of(&record.key), record);
+                let slot = Slot::of(&record.key);
+                if let Some(namespace) = &slot.namespace {
+                    self.in_namespace
+                        .entry(namespace.clone())
+                        .or_default()
+                        .insert(slot.clone());
+                }
+                self.objects.insert(slot, record);
             }
             Change::Remove(key) => {
-                self.objects.remove(&Slot::of(&key));
+                let slot = Slot::of(&key);
+                if let Some(namespace) = &slot.namespace
+                    && let Some(held) = self.in_namespace.get_mut(namespace)
+                {
+                    held.remove(&slot);
+                    if held.is_empty() {
+                        self.in_namespace.remove(namespace);
+                    }
+                }
+                self.objects.remove(&slot);
             }
         }
     }
@@ -192,13 +223,13 @@ impl State {
                 changes.push(Change::Put(self.made(&key, &manifest, Manager::Other, now)));
             }
         }
-        let leaving: Vec<ObjectKey> = self
+        let leaving: Vec<Record> = self
             .records()
-            .filter(|record| record.is_namespace() && record.is_deleting())
-            .map(|record| record.key.clone())
+            .filter(|record| record.is_container() && record.is_deleting())
+            .cloned()
             .collect();
-        for namespace in leaving {
-            changes.extend(self.empty_namespace(&namespace, now));
+        for container in leaving {
+            changes.extend(self.emptied(&container, now));
         }
         changes
     }
@@ -212,17 +243,11 @@ impl State {
                 key.kind
             )));
         }
-        key.namespace = match self.scope(&key)? {
+        key.namespace = match self.fields(&key)?.0 {
             false => None,
             true => Some(key.namespace.take().unwrap_or_else(|| "default".to_owned())),
         };
         Ok(key)
-    }
-
-    fn scope(&self, key: &ObjectKey) -> Result<bool, Error> {
-        match self.fields(key)? {
-            (namespaced, _) => Ok(namespaced),
-        }
     }
 
     /// Whether a kind is namespaced, and how its fields are checked.
@@ -241,11 +266,9 @@ impl State {
     }
 
     fn defined(&self, key: &ObjectKey) -> Option<Defined<'_>> {
-        let definitions = self.records().filter(|record| {
-            record.key.group == "apiextensions.k8s.io"
-                && record.key.kind == "CustomResourceDefinition"
-                && !record.is_deleting()
-        });
+        let definitions = self
+            .of_kind(DEFINITION.0, DEFINITION.1)
+            .filter(|record| !record.is_deleting());
         let mut kinds = definitions.filter_map(|record| {
             kind::defined_by(&record.object, &key.group, &key.version, &key.kind)
         });
@@ -286,7 +309,7 @@ impl State {
             Manager::Other => next.object = merge::apply(&record.object, None, &manifest),
         }
         let mut problems = Vec::new();
-        rule::immutable(key, &record.object, &next.object, &mut problems);
+        immutable::check(key, &record.object, &next.object, &mut problems);
         let added = next
             .finalizers()
             .iter()
@@ -304,7 +327,7 @@ impl State {
         if next == record {
             return Ok((Vec::new(), live));
         }
-        if record.is_deleting() && next.finalizers().is_empty() && !next.is_namespace() {
+        if record.is_deleting() && next.finalizers().is_empty() && !next.is_container() {
             let live = next.live();
             return Ok((self.removed(&next), live));
         }
@@ -313,8 +336,8 @@ impl State {
         }
         let live = next.live();
         let mut changes = vec![Change::Put(next.clone())];
-        if record.is_deleting() && next.is_namespace() {
-            changes.extend(self.last_of_namespace(&next, &[]));
+        if record.is_deleting() && next.is_container() {
+            changes.extend(self.last_of(&next, &[]));
         }
         Ok((changes, live))
     }
@@ -422,14 +445,13 @@ impl State {
 
     /// The changes by which an object leaves, as far as its finalizers and contents let it.
     fn leaving(&mut self, record: &Record, now: Timestamp) -> Vec<Change> {
-        if record.is_namespace() {
+        if record.is_container() {
             let mut changes = Vec::new();
             if !record.is_deleting() {
-                let mut marked = self.marked(record, now);
-                marked.object["status"]["phase"] = Value::from("Terminating");
-                changes.push(Change::Put(marked));
+                // First: a crash from here on is finished when the cluster is opened.
+                changes.push(Change::Put(self.marked(record, now)));
             }
-            changes.extend(self.empty_namespace(&record.key, now));
+            changes.extend(self.emptied(record, now));
             return changes;
         }
         if record.finalizers().is_empty() {
@@ -446,29 +468,37 @@ impl State {
         let mut marked = record.clone();
         marked.object["metadata"]["deletionTimestamp"] = Value::from(seconds(now));
         marked.object["metadata"]["deletionGracePeriodSeconds"] = Value::from(0);
+        if record.is_namespace() {
+            marked.object["status"]["phase"] = Value::from("Terminating");
+        }
         self.revise(&mut marked.object, &record.object);
         marked
     }
 
-    /// Removes an object, and its namespace where that only waited for it.
-    fn removed(&mut self, record: &Record) -> Vec<Change> {
-        let mut changes = vec![Change::Remove(record.key.clone())];
-        if let Some(namespace) = record
+    /// Removes an object, and what only waited for it to go: its namespace, its definition.
+    fn removed(&self, record: &Record) -> Vec<Change> {
+        let namespace = record
             .key
             .namespace
             .as_ref()
-            .and_then(|name| self.get(&namespace_key(name)))
-            && namespace.is_deleting()
-        {
-            changes
-                .extend(self.last_of_namespace(&namespace.clone(), std::slice::from_ref(record)));
-        }
-        changes
+            .and_then(|name| self.get(&namespace_key(name)));
+        let definition = self
+            .of_kind(DEFINITION.0, DEFINITION.1)
+            .find(|definition| defines(definition, record));
+        let waiting = namespace
+            .into_iter()
+            .chain(definition)
+            .filter(|container| container.is_deleting());
+        let last =
+            waiting.filter_map(|container| self.last_of(container, std::slice::from_ref(record)));
+        std::iter::once(Change::Remove(record.key.clone()))
+            .chain(last)
+            .collect()
     }
 
-    /// Deletes what a namespace holds, then the namespace itself where nothing is left.
-    fn empty_namespace(&mut self, namespace: &ObjectKey, now: Timestamp) -> Vec<Change> {
-        let contents: Vec<Record> = self.contents(&namespace.name).cloned().collect();
+    /// Deletes what a container holds, then the container itself where nothing is left.
+    fn emptied(&mut self, container: &Record, now: Timestamp) -> Vec<Change> {
+        let contents: Vec<Record> = self.contents(container).cloned().collect();
         let mut changes = Vec::new();
         let mut leaving = Vec::new();
         for record in contents {
@@ -479,24 +509,52 @@ impl State {
                 changes.push(Change::Put(self.marked(&record, now)));
             }
         }
-        if let Some(record) = self.get(namespace).cloned() {
-            changes.extend(self.last_of_namespace(&record, &leaving));
-        }
+        changes.extend(self.last_of(container, &leaving));
         changes
     }
 
-    /// Removes a terminating namespace once nothing but `leaving` is in it and no finalizer of its own holds it.
-    fn last_of_namespace(&self, namespace: &Record, leaving: &[Record]) -> Option<Change> {
-        let held = self
-            .contents(&namespace.key.name)
-            .any(|record| !leaving.iter().any(|left| left.key == record.key));
-        (!held && namespace.finalizers().is_empty()).then(|| Change::Remove(namespace.key.clone()))
+    /// Removes a terminating container once nothing but `leaving` is in it and no finalizer of its own holds it.
+    fn last_of(&self, container: &Record, leaving: &[Record]) -> Option<Change> {
+        let held = self.contents(container).count() > leaving.len();
+        (!held && container.finalizers().is_empty()).then(|| Change::Remove(container.key.clone()))
     }
 
-    fn contents(&self, namespace: &str) -> impl Iterator<Item = &Record> {
-        self.records()
-            .filter(move |record| record.key.namespace.as_deref() == Some(namespace))
+    /// What a namespace or a definition holds.
+    fn contents<'a>(&'a self, container: &'a Record) -> Box<dyn Iterator<Item = &'a Record> + 'a> {
+        if container.is_namespace() {
+            let held = self
+                .in_namespace
+                .get(&container.key.name)
+                .into_iter()
+                .flatten();
+            return Box::new(held.filter_map(|slot| self.objects.get(slot)));
+        }
+        let spec = &container.object["spec"];
+        let group = spec["group"].as_str().unwrap_or_default();
+        let kind = spec["names"]["kind"].as_str().unwrap_or_default();
+        Box::new(self.of_kind(group, kind))
     }
+
+    /// All objects of a kind.
+    fn of_kind(&self, group: &str, kind: &str) -> impl Iterator<Item = &Record> {
+        let (group, kind) = (group.to_owned(), kind.to_owned());
+        let first = Slot {
+            group: group.clone(),
+            kind: kind.clone(),
+            namespace: None,
+            name: String::new(),
+        };
+        let from_there = self.objects.range(first..);
+        let of_kind =
+            from_there.take_while(move |(slot, _)| slot.group == group && slot.kind == kind);
+        of_kind.map(|(_, record)| record)
+    }
+}
+
+/// Whether a definition is that of an object's kind.
+fn defines(definition: &Record, record: &Record) -> bool {
+    let spec = &definition.object["spec"];
+    spec["group"] == record.key.group.as_str() && spec["names"]["kind"] == record.key.kind.as_str()
 }
 
 fn namespace_key(name: &str) -> ObjectKey {

@@ -1,0 +1,551 @@
+//! The port spoken to a real API server.
+//!
+//! Start at [`KubeCluster::connect`]. Each call of the port is one request (an answer about another uid costs a second one,
+//! to see whose), under one deadline; nothing is retried and nothing is throttled here. What answers mean is in
+//! `answer`, which kinds there are in `served`. It watches nothing: rules have their own way to the cluster.
+
+mod answer;
+mod served;
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use http_body_util::BodyExt;
+use kube::client::Body;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use self::answer::Answer;
+use self::served::{Found, Served, ServedKinds};
+use super::{Cluster, Deletion, Error, FIELD_MANAGER, LiveObject, ObjectKey, SERVER_METADATA};
+
+/// How long one request may take, from asking to the last byte. An API server gives up after 60 s; one that is well answers
+/// in milliseconds.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A Kubernetes cluster.
+pub struct KubeCluster {
+    name: String,
+    client: Client,
+    request_timeout: Duration,
+    served: Mutex<ServedKinds>,
+    /// Held while the server is asked for kinds, so that many tasks ask once.
+    asking: tokio::sync::Mutex<()>,
+}
+
+impl KubeCluster {
+    /// Connects to the cluster of a kubeconfig, and asks it for its version: afterwards its address and the credentials
+    /// are known to be good.
+    ///
+    /// Without a path: `KUBECONFIG`, `~/.kube/config`, or the service account of the pod this runs in, in this order.
+    /// Without a context: the current one.
+    ///
+    /// # Errors
+    /// [`Error::Misconfigured`] where the kubeconfig is missing or wrong; [`Error::Unauthorized`] where its credentials are
+    /// not accepted; [`Error::Unavailable`] where the server cannot be reached.
+    pub async fn connect(
+        kubeconfig: Option<&Path>,
+        context: Option<&str>,
+    ) -> Result<KubeCluster, Error> {
+        let cluster = KubeCluster::load(kubeconfig, context).await?;
+        cluster.check().await?;
+        Ok(cluster)
+    }
+
+    /// Like [`KubeCluster::connect`], but does not contact the server yet.
+    ///
+    /// # Errors
+    /// [`Error::Misconfigured`].
+    pub async fn load(
+        kubeconfig: Option<&Path>,
+        context: Option<&str>,
+    ) -> Result<KubeCluster, Error> {
+        let options = KubeConfigOptions {
+            context: context.map(str::to_owned),
+            ..KubeConfigOptions::default()
+        };
+        let config = match kubeconfig {
+            Some(path) => {
+                let read = Kubeconfig::read_from(path).map_err(|error| {
+                    let message = format!(
+                        "cannot read the kubeconfig `{}`\nhint: give the path of a kubeconfig file with `--kubeconfig`",
+                        path.display()
+                    );
+                    misconfigured(message, error)
+                })?;
+                Config::from_custom_kubeconfig(read, &options).await.map_err(|error| {
+                    let message = format!(
+                        "the kubeconfig `{}` cannot be used\nhint: `kubectl config get-contexts` lists its contexts",
+                        path.display()
+                    );
+                    misconfigured(message, error)
+                })?
+            }
+            None if context.is_some() => Config::from_kubeconfig(&options)
+                .await
+                .map_err(no_cluster)?,
+            None => Config::infer().await.map_err(no_cluster)?,
+        };
+        KubeCluster::with(config)
+    }
+
+    fn with(mut config: Config) -> Result<KubeCluster, Error> {
+        // Retries are decided above the port, where the lifecycle may have moved on meanwhile.
+        config.default_retry = false;
+        config.connect_timeout = Some(REQUEST_TIMEOUT / 2);
+        let address = config.cluster_url.to_string();
+        let address = address.trim_end_matches('/');
+        let client = Client::try_from(config).map_err(|error| {
+            misconfigured(format!("cannot prepare a connection to `{address}`"), error)
+        })?;
+        Ok(KubeCluster {
+            name: format!("kubernetes at {address}"),
+            client,
+            request_timeout: REQUEST_TIMEOUT,
+            served: Mutex::new(ServedKinds::default()),
+            asking: tokio::sync::Mutex::new(()),
+        })
+    }
+
+    /// Gives every request this long from now on instead of 20 s.
+    pub fn with_request_timeout(mut self, timeout: Duration) -> KubeCluster {
+        self.request_timeout = timeout;
+        self
+    }
+
+    /// The client behind it, for what is not part of the port, such as watching rules.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Asks the server for its version (`v1.37.2`): can it be reached, and are the credentials accepted?
+    ///
+    /// # Errors
+    /// [`Error::Unauthorized`], [`Error::Unavailable`].
+    pub async fn check(&self) -> Result<String, Error> {
+        let answer = self.ask("GET", "/version", None).await?;
+        match answer.code {
+            200 => Ok(answer.body["gitVersion"]
+                .as_str()
+                .unwrap_or("of unknown version")
+                .to_owned()),
+            401 => Err(Error::Unauthorized {
+                message: format!("{} does not accept the credentials", self.name),
+            }),
+            // Some clusters hide the version from those without rights; they answered, which is what was asked.
+            403 => Ok("of hidden version".to_owned()),
+            code => Err(Error::Unavailable {
+                message: format!("{} answered {code} when asked for its version", self.name),
+                retry_after: answer.retry_after,
+                source: None,
+            }),
+        }
+    }
+
+    /// One request under one deadline: any answer is a success here.
+    async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<(&str, Vec<u8>)>,
+    ) -> Result<Answer, Error> {
+        let mut request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("accept", "application/json");
+        let mut bytes = Vec::new();
+        if let Some((content_type, content)) = body {
+            request = request.header("content-type", content_type);
+            bytes = content;
+        }
+        let request = request.body(Body::from(bytes)).map_err(|error| {
+            Error::invalid(format!("`{path}` is no path of an API server: {error}"))
+        })?;
+        let exchange = async {
+            let response = self
+                .client
+                .send(request)
+                .await
+                .map_err(|error| self.unreachable(error))?;
+            let (parts, body) = response.into_parts();
+            let bytes = body
+                .collect()
+                .await
+                .map_err(|error| self.unreachable(error))?
+                .to_bytes();
+            let retry_after = parts
+                .headers
+                .get("retry-after")
+                .and_then(|value| value.to_str().ok());
+            let body = serde_json::from_slice(&bytes)
+                .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+            Ok(Answer {
+                code: parts.status.as_u16(),
+                retry_after: retry_after
+                    .and_then(|text| text.parse().ok())
+                    .map(Duration::from_secs),
+                body,
+            })
+        };
+        match tokio::time::timeout(self.request_timeout, exchange).await {
+            Ok(outcome) => outcome,
+            Err(elapsed) => Err(Error::Unavailable {
+                message: format!(
+                    "{} did not answer within {} s",
+                    self.name,
+                    self.request_timeout.as_secs_f32()
+                ),
+                retry_after: None,
+                source: Some(Box::new(elapsed)),
+            }),
+        }
+    }
+
+    fn unreachable(&self, source: impl std::error::Error + Send + Sync + 'static) -> Error {
+        Error::Unavailable {
+            message: format!(
+                "{} cannot be reached\nhint: is it running, is the address right, and is the network open?",
+                self.name
+            ),
+            retry_after: None,
+            source: Some(Box::new(source)),
+        }
+    }
+
+    /// How the kind of a key is served; asks the server where it is not known.
+    async fn served(&self, key: &ObjectKey) -> Result<Served, Error> {
+        let unknown = || Error::UnknownKind {
+            api_version: key.api_version(),
+            kind: key.kind.clone(),
+        };
+        let known = |found| match found {
+            Found::Served(served) => Some(Ok(served)),
+            Found::Unserved => Some(Err(unknown())),
+            Found::Unknown => None,
+        };
+        if let Some(outcome) = known(self.served.lock().find(key, Instant::now())) {
+            return outcome;
+        }
+        let _asking = self.asking.lock().await;
+        // Another task may have asked while this one waited.
+        if let Some(outcome) = known(self.served.lock().find(key, Instant::now())) {
+            return outcome;
+        }
+        let answer = self.ask("GET", &group_path(key), None).await?;
+        let list = match answer.code {
+            200 if answer.body["resources"].is_array() => Some(&answer.body),
+            404 => None,
+            200 => {
+                return Err(Error::Unavailable {
+                    message: format!("{} listed no kinds of `{}`", self.name, key.api_version()),
+                    retry_after: None,
+                    source: None,
+                });
+            }
+            _ => return Err(answer::refusal(&answer, key)),
+        };
+        let mut served = self.served.lock();
+        let now = Instant::now();
+        served.learn(&key.group, &key.version, list, now);
+        known(served.find(key, now)).unwrap_or_else(|| Err(unknown()))
+    }
+
+    /// The path of an object.
+    async fn path(&self, key: &ObjectKey) -> Result<String, Error> {
+        let served = self.served(key).await?;
+        let mut path = group_path(key);
+        if let (true, Some(namespace)) = (served.namespaced, &key.namespace) {
+            path.push_str("/namespaces/");
+            path.push_str(&escaped(namespace));
+        }
+        Ok(format!(
+            "{path}/{}/{}",
+            escaped(&served.plural),
+            escaped(&key.name)
+        ))
+    }
+
+    /// An answer that is no success, as an error; forgets a kind that is no longer served.
+    fn refused(&self, answer: &Answer, key: &ObjectKey) -> Error {
+        if answer.is_unserved(key) {
+            self.served.lock().forget(key);
+        }
+        answer::refusal(answer, key)
+    }
+
+    async fn read(&self, key: &ObjectKey) -> Result<Option<LiveObject>, Error> {
+        let path = match self.path(key).await {
+            // The last object of a kind is gone before its definition is.
+            Err(Error::UnknownKind { .. }) => return Ok(None),
+            path => path?,
+        };
+        let answer = self.ask("GET", &path, None).await?;
+        if answer.is_missing(key) {
+            return Ok(None);
+        }
+        if !answer.is_success() {
+            return match self.refused(&answer, key) {
+                Error::UnknownKind { .. } | Error::NamespaceMissing { .. } | Error::Gone => {
+                    Ok(None)
+                }
+                error => Err(error),
+            };
+        }
+        answer::object(answer.body).map(Some)
+    }
+
+    async fn write(
+        &self,
+        key: &ObjectKey,
+        manifest: &Value,
+        uid: Option<&str>,
+    ) -> Result<LiveObject, Error> {
+        let path = self.path(key).await?;
+        let query = format!("fieldManager={FIELD_MANAGER}&force=true&fieldValidation=Strict");
+        let body = sent(key, manifest, uid).to_string().into_bytes();
+        let answer = self
+            .ask(
+                "PATCH",
+                &format!("{path}?{query}"),
+                Some(("application/apply-patch+yaml", body)),
+            )
+            .await?;
+        if answer.is_success() {
+            return answer::object(answer.body);
+        }
+        if let (Some(uid), true) = (uid, answer.is_other_uid() || answer.is_missing(key)) {
+            return Err(match self.read(key).await? {
+                None => Error::Gone,
+                Some(live) if live.uid != uid => Error::Replaced { uid: live.uid },
+                Some(_) => self.refused(&answer, key),
+            });
+        }
+        // An object in a namespace that is gone is gone itself.
+        match (uid, self.refused(&answer, key)) {
+            (Some(_), Error::NamespaceMissing { .. }) => Err(Error::Gone),
+            (_, error) => Err(error),
+        }
+    }
+
+    async fn erase(&self, key: &ObjectKey, uid: &str) -> Result<Deletion, Error> {
+        let path = match self.path(key).await {
+            Err(Error::UnknownKind { .. }) => return Ok(Deletion::Gone),
+            path => path?,
+        };
+        let options = json!({
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": {"uid": uid},
+            "propagationPolicy": "Background",
+        });
+        let answer = self
+            .ask(
+                "DELETE",
+                &path,
+                Some(("application/json", options.to_string().into_bytes())),
+            )
+            .await?;
+        if answer.is_success() {
+            // What is still being finished is given back as an object, what is gone as a Status.
+            return Ok(if answer.body["kind"] == "Status" {
+                Deletion::Gone
+            } else {
+                Deletion::Terminating
+            });
+        }
+        if answer.is_missing(key) {
+            return Ok(Deletion::Gone);
+        }
+        match self.refused(&answer, key) {
+            Error::UnknownKind { .. } | Error::NamespaceMissing { .. } | Error::Gone => {
+                Ok(Deletion::Gone)
+            }
+            // Another uid lives there, or a namespace is being emptied already: look which.
+            error @ Error::Conflict { .. } => match self.read(key).await? {
+                Some(live) if live.uid == uid && live.deleting => Ok(Deletion::Terminating),
+                Some(live) if live.uid == uid => Err(error),
+                _ => Ok(Deletion::Gone),
+            },
+            error => Err(error),
+        }
+    }
+}
+
+impl Cluster for KubeCluster {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn resolve<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<ObjectKey, Error>> {
+        Box::pin(async move {
+            let mut key = crate::cluster::object_key(manifest)?;
+            let served = self.served(&key).await?;
+            if !served.can_patch {
+                return Err(Error::invalid(format!(
+                    "a {} can be created, but not applied",
+                    key.kind
+                )));
+            }
+            key.namespace = match served.namespaced {
+                false => None,
+                true => Some(key.namespace.take().unwrap_or_else(|| "default".to_owned())),
+            };
+            Ok(key)
+        })
+    }
+
+    fn get<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {
+        Box::pin(self.read(key))
+    }
+
+    fn apply<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        manifest: &'a Value,
+        uid: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<LiveObject, Error>> {
+        Box::pin(self.write(key, manifest, uid))
+    }
+
+    fn delete<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        uid: &'a str,
+    ) -> BoxFuture<'a, Result<Deletion, Error>> {
+        Box::pin(self.erase(key, uid))
+    }
+}
+
+/// The manifest as it is sent: the key's namespace, the uid as precondition, and nothing that only the server writes.
+fn sent(key: &ObjectKey, manifest: &Value, uid: Option<&str>) -> Value {
+    let mut sent = manifest.clone();
+    if let Some(metadata) = sent.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.retain(|field, _| !SERVER_METADATA.contains(&field.as_str()));
+        match &key.namespace {
+            Some(namespace) => {
+                metadata.insert("namespace".to_owned(), Value::from(namespace.as_str()))
+            }
+            None => metadata.remove("namespace"),
+        };
+        if let Some(uid) = uid {
+            metadata.insert("uid".to_owned(), Value::from(uid));
+        }
+    }
+    sent
+}
+
+fn group_path(key: &ObjectKey) -> String {
+    match key.group.as_str() {
+        "" => format!("/api/{}", escaped(&key.version)),
+        group => format!("/apis/{}/{}", escaped(group), escaped(&key.version)),
+    }
+}
+
+/// A name as one segment of a path (RFC 3986): what is not unreserved is escaped, so no name can change the path or query.
+fn escaped(segment: &str) -> String {
+    let mut path = String::with_capacity(segment.len());
+    for byte in segment.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                path.push(char::from(byte))
+            }
+            other => path.push_str(&format!("%{other:02X}")),
+        }
+    }
+    path
+}
+
+fn misconfigured(message: String, source: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Misconfigured {
+        message,
+        source: Box::new(source),
+    }
+}
+
+fn no_cluster(source: impl std::error::Error + Send + Sync + 'static) -> Error {
+    let message = "no Kubernetes cluster is configured here\nhint: give a kubeconfig with `--kubeconfig` or `KUBECONFIG`, \
+                   or use `--cluster local`";
+    misconfigured(message.to_owned(), source)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::cluster::conformance::{self, manifest, verdict};
+    use crate::cluster::local::LocalCluster;
+
+    const WHY: &str =
+        "set LIFELINE_TEST_KUBECONFIG to the kubeconfig of a cluster that may be written to";
+
+    async fn real() -> KubeCluster {
+        let path = std::env::var_os("LIFELINE_TEST_KUBECONFIG")
+            .map(PathBuf::from)
+            .expect(WHY);
+        KubeCluster::connect(Some(&path), None).await.unwrap()
+    }
+
+    fn sleep(time: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(time))
+    }
+
+    fn fresh(name: &str) -> String {
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
+        format!("{name}-{}", now.as_millis() % 100_000_000)
+    }
+
+    #[tokio::test]
+    #[ignore = "needs LIFELINE_TEST_KUBECONFIG: a real API server"]
+    async fn the_real_api_server_conforms() {
+        conformance::run(&real().await, &fresh("conform"), sleep, |name| {
+            println!("{name}")
+        })
+        .await;
+    }
+
+    /// Every good manifest, spoiled in every way: the local cluster takes what the real one takes, and nothing else.
+    #[tokio::test]
+    #[ignore = "needs LIFELINE_TEST_KUBECONFIG: a real API server"]
+    async fn the_local_cluster_judges_like_the_real_api_server() {
+        let real = real().await;
+        let local = LocalCluster::in_memory(
+            1,
+            Arc::new(|| jiff::Timestamp::from_second(1_800_000_000).unwrap()),
+        );
+        let home = fresh("judge");
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": home}});
+        let key = real.resolve(&namespace).await.unwrap();
+        let made = real.apply(&key, &namespace, None).await.unwrap();
+        local.apply(&key, &namespace, None).await.unwrap();
+        let mut manifests = Vec::new();
+        for good in manifest::good(&home, &home) {
+            let kind = good["kind"].as_str().unwrap_or_default().to_owned();
+            if kind == "CustomResourceDefinition" {
+                continue;
+            }
+            for (what, mut spoiled) in manifest::spoiled(&good) {
+                spoiled["metadata"]["name"] = json!(format!("{home}-{}", manifests.len()));
+                manifests.push((format!("{kind} {what}"), spoiled));
+            }
+        }
+        let found = verdict::differences(&local, &real, &manifests).await;
+        for difference in &found {
+            println!(
+                "{}\n  local: {}\n  real: {}",
+                difference.what, difference.first, difference.second
+            );
+        }
+        real.delete(&key, &made.uid).await.unwrap();
+        println!("{} of {} manifests differ", found.len(), manifests.len());
+        assert!(found.is_empty());
+    }
+}
