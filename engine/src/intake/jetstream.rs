@@ -66,7 +66,8 @@ pub struct Consume {
     pub durable: String,
     /// Subjects to deliver; empty for all.
     pub filters: Vec<String>,
-    /// First sequence that is not recorded. A WorkQueue stream delivers older ones too, so that they get acknowledged.
+    /// First sequence that was not handed over. Streams that let go of acknowledged messages deliver older ones too, from
+    /// the last acknowledged one on: being handed over is not yet being durable.
     pub from_sequence: u64,
     /// The stream's retention, which decides the acknowledgement policy.
     pub retention: Retention,

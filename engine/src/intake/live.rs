@@ -273,6 +273,28 @@ impl World {
         self.eventually("messages recorded", |log| log.messages.len() >= count).await;
     }
 
+    /// Messages that a stream holds.
+    async fn held(&self, stream: &str) -> u64 {
+        self.jetstream.get_stream(stream).await.unwrap().cached_info().state.messages
+    }
+
+    async fn emptied(&self, stream: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.held(stream).await > 0 {
+            assert!(Instant::now() < deadline, "{} messages left", self.held(stream).await);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits for our consumer: an interest stream keeps nothing before.
+    async fn consumer_exists(&self, stream: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.jetstream.get_stream(stream).await.unwrap().consumer_info("lifeline").await.is_err() {
+            assert!(Instant::now() < deadline, "no consumer");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     fn others(&self) -> Vec<String> {
         self.log.lock().unwrap().others.clone()
     }
@@ -499,15 +521,7 @@ async fn a_work_queue_is_read_once_and_emptied() {
     world.run().await;
     world.recorded(40).await;
     assert_eq!(world.payloads(), numbers(0..40));
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let left = world.jetstream.get_stream("S").await.unwrap().cached_info().state.messages;
-        if left == 0 {
-            break;
-        }
-        assert!(Instant::now() < deadline, "{left} messages left");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    world.emptied("S").await;
     assert_eq!(world.others(), ["opened S 1 1"]);
 }
 
@@ -516,8 +530,7 @@ async fn an_interest_stream_keeps_what_we_have_not_recorded() {
     let Some(mut world) = World::new("an_interest_stream", &["s"]).await else { return };
     world.create("S", &["s"], Config { retention: RetentionPolicy::Interest, ..Config::default() }).await;
     world.run().await;
-    world.eventually("opened", |log| !log.others.is_empty()).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    world.consumer_exists("S").await;
     world.publish("s", 0..10).await;
     world.recorded(10).await;
     world.crash().await;
@@ -526,6 +539,58 @@ async fn an_interest_stream_keeps_what_we_have_not_recorded() {
     world.recorded(20).await;
     assert_eq!(world.payloads(), numbers(0..20));
     assert_eq!(world.others(), ["opened S 1 1"]);
+}
+
+#[tokio::test]
+async fn an_interest_stream_lets_go_only_of_what_was_acknowledged() {
+    let Some(mut world) = World::new("an_interest_stream_lets_go", &["s"]).await else { return };
+    world.create("S", &["s"], Config { retention: RetentionPolicy::Interest, ..Config::default() }).await;
+    world.acknowledging = false;
+    world.run().await;
+    world.consumer_exists("S").await;
+    world.publish("s", 0..10).await;
+    world.recorded(10).await;
+    // The reader looks anew in the middle, with ten messages handed over and none of them durable.
+    world.server.kill();
+    world.server.launch();
+    world.publish("s", 10..15).await;
+    world.recorded(15).await;
+    assert_eq!(world.held("S").await, 15);
+    world.crash().await;
+    world.acknowledging = true;
+    world.run().await;
+    world.publish("s", 15..20).await;
+    world.recorded(20).await;
+    world.emptied("S").await;
+    assert_eq!(world.payloads(), numbers(0..20));
+    assert_eq!(world.others(), ["opened S 1 1"]);
+}
+
+#[tokio::test]
+async fn a_message_deleted_unread_is_a_gap() {
+    let Some(mut world) = World::new("a_message_deleted_unread", &["s"]).await else { return };
+    world.create("S", &["s"], Config::default()).await;
+    world.run().await;
+    world.publish("s", 0..10).await;
+    world.recorded(10).await;
+    world.crash().await;
+    world.publish("s", 10..20).await;
+    world.jetstream.get_stream("S").await.unwrap().delete_message(15).await.unwrap();
+    world.run().await;
+    world.recorded(19).await;
+    assert_eq!(world.others(), ["opened S 1 1", "gap S 1 15 16"]);
+}
+
+#[tokio::test]
+async fn large_messages_fill_no_memory_and_stop_nothing() {
+    let Some(mut world) = World::new("large_messages", &["s"]).await else { return };
+    world.create("S", &["s"], Config::default()).await;
+    // More bytes than two pulls may take.
+    let payload = bytes::Bytes::from(vec![b'x'; 1_000_000]);
+    super::bench::publish_events(&world.client, "s", (0..100).map(|_| payload.clone())).await.unwrap();
+    world.run().await;
+    world.recorded(100).await;
+    assert_eq!(world.reader("S").sessions, 1, "{:?}", world.reader("S"));
 }
 
 #[tokio::test]

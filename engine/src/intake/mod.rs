@@ -157,6 +157,14 @@ pub enum Error {
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The connection is lost; the client is trying to get it back.
+    #[error("waiting for NATS at {url}: {trouble}")]
+    Disconnected {
+        /// The server.
+        url: String,
+        /// What the client last heard.
+        trouble: String,
+    },
     /// The connection was lost and found again: everything has to be compared anew.
     #[error("connection to NATS was interrupted")]
     Interrupted,

@@ -75,6 +75,10 @@ impl Nats {
         operation: String,
         body: &(impl Serialize + Sync),
     ) -> Result<T, Error> {
+        // The client would keep the request until it times out; the reason is known now.
+        if let Link { up: false, trouble, .. } = &*self.link.borrow() {
+            return Err(Error::Disconnected { url: self.url.clone(), trouble: trouble.clone() });
+        }
         match self.context.request::<_, _, Response<T>>(operation.clone(), body).await {
             Ok(Response::Ok(answer)) => Ok(answer),
             Ok(Response::Err { error })
@@ -104,11 +108,16 @@ impl Nats {
     /// A consumer that will deliver from `from` on, and its delivery count so far.
     async fn prepare(&self, consume: &Consume) -> Result<u64, Error> {
         let Consume { stream, durable, from_sequence, retention, .. } = consume;
-        // A work queue keeps what is recorded but not acknowledged: it has to be delivered again to be acknowledged.
-        let from = if *retention == Retention::WorkQueue { 1 } else { *from_sequence };
         let wanted = self.config(consume, DeliverPolicy::All);
         let Some(info) = self.consumer(stream, durable).await? else {
+            let from = if *retention == Retention::Limits { *from_sequence } else { 1 };
             return self.create(stream, consume, from).await;
+        };
+        // A consumer that begins at a sequence has acknowledged what lies before it, and these streams then let go of
+        // it; but what is handed over need not be durable yet. So what is not acknowledged is delivered again.
+        let from = match retention {
+            Retention::Limits => *from_sequence,
+            Retention::Interest | Retention::WorkQueue => (*from_sequence).min(info.ack_floor.stream_sequence + 1),
         };
         if !agrees(&info.config, &wanted) && !self.update(stream, &info.config, &wanted).await? {
             return self.recreate(consume, from).await;
@@ -135,7 +144,6 @@ impl Nats {
             ack_wait: self.ack_wait,
             max_deliver: -1,
             max_ack_pending: ACK_PENDING_MAX,
-            max_waiting: 16,
             filter_subject: match consume.filters.as_slice() {
                 [one] => one.clone(),
                 _ => String::new(),

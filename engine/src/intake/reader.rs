@@ -24,8 +24,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Looks without progress, with messages waiting, after which the consumer is opened anew.
 const STALLED_LOOKS: u32 = 2;
 
-/// Longest pause between sessions that fail.
-const PAUSE_MAX: Duration = Duration::from_secs(4);
+/// Longest pause between sessions that fail. Short: while the connection is down, a session costs nothing.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// What a reader is doing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,6 +77,10 @@ pub struct Reader {
     reading: Reading,
     durable: String,
     known: Option<Known>,
+    /// Holes below this sequence are the stream's history before we came; above it they are our loss.
+    gaps_from: u64,
+    /// A sequence that came again, younger than it may be, and made us look anew.
+    doubted_sequence: Option<u64>,
     sink: mpsc::Sender<Intake>,
     status: watch::Sender<Status>,
 }
@@ -108,7 +112,7 @@ impl Reader {
         sink: mpsc::Sender<Intake>,
     ) -> (Reader, watch::Receiver<Status>) {
         let (status, watched) = watch::channel(Status { stream: reading.stream.clone(), ..Status::default() });
-        (Reader { jetstream, reading, durable, known, sink, status }, watched)
+        (Reader { jetstream, reading, durable, known, gaps_from: 0, doubted_sequence: None, sink, status }, watched)
     }
 
     /// Reads until the receiver of `sink` is dropped. Dropping this future stops it at any point: what was not handed
@@ -154,9 +158,7 @@ impl Reader {
             status.stream_last_sequence = state.last_sequence;
             status.warnings = warnings(&state);
         });
-        // Holes in what the stream held before we came are its history, not our loss.
-        let gaps_from = state.last_sequence + 1;
-        self.read(batches.as_mut(), &state, known, gaps_from).await
+        self.read(batches.as_mut(), &state, known).await
     }
 
     /// Settles with the stream where reading goes on; `None` when the recorder takes no more.
@@ -195,6 +197,9 @@ impl Reader {
             }
         };
         let discontinuity = self.known.is_some();
+        if !matches!(item, Intake::Gap { .. }) {
+            self.gaps_from = state.last_sequence + 1;
+        }
         if self.sink.send(item).await.is_err() {
             return Ok(None);
         }
@@ -223,7 +228,6 @@ impl Reader {
         batches: &mut dyn Batches,
         opened: &StreamState,
         mut known: Known,
-        gaps_from: u64,
     ) -> Result<Ended, Error> {
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -233,14 +237,6 @@ impl Reader {
             tokio::select! {
                 biased;
                 () = self.sink.closed() => return Ok(Ended::Closed),
-                batch = batches.next() => {
-                    stalled = 0;
-                    match self.hand_over(batch?, &mut known, gaps_from).await {
-                        Ok(()) => {}
-                        Err(Stop::Closed) => return Ok(Ended::Closed),
-                        Err(Stop::LookAnew(reason)) => return Ok(Ended::LookAnew(reason)),
-                    }
-                }
                 _ = look.tick() => {
                     let Some(state) = self.jetstream.state(&self.reading.stream).await? else {
                         return Ok(Ended::Missing);
@@ -264,29 +260,39 @@ impl Reader {
                         return Ok(Ended::LookAnew(format!("{} messages wait, none came", backlog.pending)));
                     }
                 }
+                batch = batches.next() => {
+                    stalled = 0;
+                    match self.hand_over(batch?, &mut known).await {
+                        Ok(()) => {}
+                        Err(Stop::Closed) => return Ok(Ended::Closed),
+                        Err(Stop::LookAnew(reason)) => return Ok(Ended::LookAnew(reason)),
+                    }
+                }
             }
         }
     }
 
-    async fn hand_over(&mut self, batch: Batch, known: &mut Known, gaps_from: u64) -> Result<(), Stop> {
+    async fn hand_over(&mut self, batch: Batch, known: &mut Known) -> Result<(), Stop> {
         let Batch { messages, pending, acknowledge } = batch;
         let whole = self.reading.filters.is_empty();
         let (mut redelivered, mut count) = (0, 0);
         let mut fresh: Vec<Message> = Vec::with_capacity(messages.len());
-        let mut newest: Option<(u64, u64)> = None;
         for message in messages {
             if message.sequence < known.next_sequence {
-                // Redelivered messages are older than the tail; a younger one means that sequences began anew.
-                if known.last.is_some_and(|last| message.published_unix_nanos > last.published_unix_nanos)
-                    && newest.is_none()
+                // A redelivered message is older than the tail. A younger one means that sequences began anew; or that
+                // the server's clock was set back, and then a second look finds nothing either.
+                let younger = known.last.is_some_and(|last| message.published_unix_nanos > last.published_unix_nanos);
+                if younger
+                    && fresh.is_empty()
+                    && self.doubted_sequence.replace(message.sequence) != Some(message.sequence)
                 {
                     return Err(Stop::LookAnew(format!("sequence {} came again, younger", message.sequence)));
                 }
                 redelivered += 1;
                 continue;
             }
-            if whole && message.sequence > known.next_sequence.max(gaps_from) {
-                let from_sequence = known.next_sequence.max(gaps_from);
+            if whole && message.sequence > known.next_sequence.max(self.gaps_from) {
+                let from_sequence = known.next_sequence.max(self.gaps_from);
                 self.messages(known, std::mem::take(&mut fresh), None, &mut count).await?;
                 let gap = Intake::Gap {
                     stream: self.reading.stream.clone(),
@@ -304,7 +310,6 @@ impl Reader {
                 self.status.send_modify(|status| status.discontinuities += 1);
             }
             known.next_sequence = message.sequence + 1;
-            newest = Some((message.sequence, message.published_unix_nanos));
             fresh.push(message);
         }
         self.messages(known, fresh, Some(acknowledge), &mut count).await?;
@@ -337,6 +342,7 @@ impl Reader {
             });
         }
         *count += messages.len() as u64;
+        self.known = Some(*known);
         let item = Intake::Messages { stream: self.reading.stream.clone(), epoch: known.epoch, messages, acknowledge };
         self.sink.send(item).await.map_err(|_| Stop::Closed)
     }
