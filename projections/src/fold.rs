@@ -1,11 +1,14 @@
 //! The fold: facts in, state out.
 //!
 //! Start at [`Projection::fold`]. The state is a pure function of the records below its watermark: folded at once, one
-//! by one, or resumed from any checkpoint, the same records give the same state.
+//! by one, or resumed from any checkpoint, the same records give the same state. [`Projection::digest`] tells whether
+//! two are the same.
 //!
 //! Never here: files (see [`crate::table`]), rules, or anything that could fail. What was recorded has happened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use hashbrown::{Equivalent, HashMap};
@@ -91,16 +94,18 @@ pub struct LifecycleIndex {
     /// The resource.
     pub resource: ResourceIndex,
     /// The lifecycle's number, in the order in which they came up in this process.
-    pub slot: u16,
+    pub slot: u32,
 }
 
 #[derive(Debug)]
-pub(crate) struct Entry {
-    pub key: Arc<ResourceKey>,
-    pub resource: Resource,
+struct Entry {
+    key: Arc<ResourceKey>,
+    resource: Resource,
     /// (trigger, cluster) by slot, so that an index stays right while `lifecycles` keeps sorted.
     slots: Vec<(Box<str>, Box<str>)>,
-    pub dirty: bool,
+    /// The last record that the checkpoint held of it when it was read: records up to here are in the state already.
+    held: Option<Offset>,
+    dirty: bool,
 }
 
 /// A claim on an object: the lifecycle that intends or holds it, since which record.
@@ -131,11 +136,12 @@ pub struct Ground {
 #[derive(Debug, Default)]
 pub struct Projection {
     pub(crate) ground: Ground,
-    pub(crate) entries: Vec<Entry>,
+    entries: Vec<Entry>,
     by_key: HashMap<Arc<ResourceKey>, ResourceIndex>,
-    pub(crate) sorted: BTreeMap<Arc<ResourceKey>, ResourceIndex>,
+    sorted: BTreeMap<Arc<ResourceKey>, ResourceIndex>,
     claims: BTreeMap<(Box<str>, ObjectKey), Vec<Claim>>,
-    pub(crate) dirty: Vec<ResourceIndex>,
+    /// What changed since the last checkpoint.
+    dirty: Vec<ResourceIndex>,
 }
 
 /// A key to look up without owning it.
@@ -195,15 +201,29 @@ impl Projection {
     /// The index of a lifecycle, when there is one of that key.
     #[must_use]
     pub fn lifecycle_index(&self, key: &LifecycleKey) -> Option<LifecycleIndex> {
-        let KeyRef { source, subject } = KeyRef { source: &key.resource.source, subject: &key.resource.subject };
-        let resource = *self.by_key.get(&KeyRef { source, subject })?;
+        let resource = *self.by_key.get(&KeyRef { source: &key.resource.source, subject: &key.resource.subject })?;
         let slot = self.entries[resource as usize].slot(&key.trigger, &key.cluster)?;
         Some(LifecycleIndex { resource, slot })
     }
 
+    /// The latest record about a resource; where the next record about it has to point back to.
+    #[must_use]
+    pub fn last_record(&self, source: &str, subject: &str) -> Option<Offset> {
+        self.resource(source, subject).map(|resource| resource.last_record)
+    }
+
     /// All resources, sorted by key.
     pub fn resources(&self) -> impl Iterator<Item = (&ResourceKey, &Resource)> {
-        self.sorted.iter().map(|(key, index)| (&**key, &self.entries[*index as usize].resource))
+        self.resources_from(Bound::Unbounded)
+    }
+
+    /// The resources from a key on, sorted by key.
+    pub fn resources_from<'a>(
+        &'a self,
+        start: Bound<&ResourceKey>,
+    ) -> impl Iterator<Item = (&'a ResourceKey, &'a Resource)> + use<'a> {
+        let range = self.sorted.range::<ResourceKey, _>((start, Bound::Unbounded));
+        range.map(|(key, index)| (&**key, &self.entries[*index as usize].resource))
     }
 
     /// Every lifecycle whose cluster may differ from what is desired, sorted by key.
@@ -224,9 +244,41 @@ impl Projection {
         self.claims.get(&(cluster.into(), object.clone())).map_or(&[], Vec::as_slice)
     }
 
-    /// All claimed objects by cluster and name, each with its claims, the earliest first.
+    /// All claimed objects, sorted by cluster and name, each with its claims, the earliest first.
     pub fn objects(&self) -> impl Iterator<Item = (&str, &ObjectKey, &[Claim])> {
-        self.claims.iter().map(|((cluster, object), claims)| (&**cluster, object, claims.as_slice()))
+        self.objects_from(Bound::Unbounded)
+    }
+
+    /// The claimed objects from a cluster and name on, in the order of [`Projection::objects`].
+    pub fn objects_from(
+        &self,
+        start: Bound<(Box<str>, ObjectKey)>,
+    ) -> impl Iterator<Item = (&str, &ObjectKey, &[Claim])> {
+        let range = self.claims.range((start, Bound::Unbounded));
+        range.map(|((cluster, object), claims)| (&**cluster, object, claims.as_slice()))
+    }
+
+    /// A checksum of the whole state. Two projections that differ in anything but their numbering in memory differ here;
+    /// those of the same records agree, in any process and release of the same layout.
+    ///
+    /// # Panics
+    /// Never: everything in a projection can be encoded.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let mut digest = Digest::default();
+        digest.put(&self.ground);
+        for row in self.resources() {
+            digest.put(&row);
+        }
+        // Claims follow from the inventories. That they really do is part of what this checks.
+        for (cluster, object, claims) in self.objects() {
+            digest.put(&(cluster, object));
+            for claim in claims {
+                let (key, lifecycle) = self.lifecycle(claim.lifecycle);
+                digest.put(&(claim.since, &**key, &lifecycle.trigger, &lifecycle.cluster));
+            }
+        }
+        digest.0
     }
 
     /// Takes in the record at `offset`. Lifecycles that now need work are appended to `work`.
@@ -269,7 +321,7 @@ impl Projection {
             }
             Fact::GapFound { cluster, stream, from_sequence, to_sequence, .. } => {
                 let position = self.position(cluster, stream);
-                position.missing += to_sequence.saturating_sub(*from_sequence);
+                position.missing = position.missing.saturating_add(to_sequence.saturating_sub(*from_sequence));
                 position.next_sequence = position.next_sequence.max(*to_sequence);
             }
             Fact::RuleChanged { rule, digest, .. } => match digest {
@@ -373,22 +425,20 @@ impl Projection {
             lifecycle.evolve(offset, unix_nanos, happened);
             return whom;
         }
-        let before: Vec<(ObjectKey, Offset)> =
-            lifecycle.inventory.iter().map(|holding| (holding.object.clone(), holding.since)).collect();
+        let before = held(lifecycle);
         lifecycle.evolve(offset, unix_nanos, happened);
-        let after: Vec<(ObjectKey, Offset)> =
-            lifecycle.inventory.iter().map(|holding| (holding.object.clone(), holding.since)).collect();
-        for (object, since) in before.iter().filter(|held| !after.contains(held)) {
+        let after = held(lifecycle);
+        for (object, since) in before.difference(&after) {
             self.unclaim(cluster, object, Claim { since: *since, lifecycle: whom });
         }
-        for (object, since) in after.into_iter().filter(|held| !before.contains(held)) {
-            self.claim(cluster, object, Claim { since, lifecycle: whom });
+        for (object, since) in after.difference(&before) {
+            self.claim(cluster, object, Claim { since: *since, lifecycle: whom });
         }
         whom
     }
 
-    fn claim(&mut self, cluster: &str, object: ObjectKey, claim: Claim) {
-        let claims = self.claims.entry((cluster.into(), object)).or_default();
+    fn claim(&mut self, cluster: &str, object: &ObjectKey, claim: Claim) {
+        let claims = self.claims.entry((cluster.into(), object.clone())).or_default();
         let at = claims.partition_point(|other| *other < claim);
         claims.insert(at, claim);
     }
@@ -419,7 +469,7 @@ impl Projection {
     fn advance(&mut self, offset: Offset, delivery: &Delivery<'_>) -> &mut StreamPosition {
         let position = self.position(delivery.cluster, delivery.stream);
         position.epoch = delivery.epoch;
-        position.next_sequence = delivery.sequence + 1;
+        position.next_sequence = delivery.sequence.saturating_add(1);
         let (sequence, published_unix_nanos) = (delivery.sequence, delivery.published_unix_nanos);
         position.tail = Some(Tail { record: offset, sequence, published_unix_nanos });
         position
@@ -440,17 +490,19 @@ impl Projection {
             .iter()
             .map(|lifecycle| (lifecycle.trigger.clone(), lifecycle.cluster.clone()))
             .collect();
-        self.entries.push(Entry { key: key.clone(), resource, slots, dirty: false });
+        self.entries.push(Entry { key: key.clone(), resource, slots, held: None, dirty: false });
         self.by_key.insert(key.clone(), index);
         self.sorted.insert(key, index);
         index
     }
 
     /// Notes that a record speaks of the resource. False when the resource's state holds that record already.
+    ///
+    /// One record may speak of a resource more than once (a replay, about several clusters), so it is the checkpoint that
+    /// is compared with, not the last record folded.
     fn touch(&mut self, index: ResourceIndex, offset: Offset) -> bool {
         let entry = &mut self.entries[index as usize];
-        let known = entry.resource.events > 0 || !entry.resource.lifecycles.is_empty();
-        if known && offset <= entry.resource.last_record {
+        if entry.held.is_some_and(|held| offset <= held) {
             return false;
         }
         entry.resource.last_record = offset;
@@ -466,31 +518,78 @@ impl Projection {
         let mut projection = Projection { ground, ..Projection::default() };
         for (key, resource) in resources {
             let index = projection.insert(Arc::new(key), resource);
-            let entry = &projection.entries[index as usize];
-            let mut claims = Vec::new();
-            for (slot, lifecycle) in entry.resource.lifecycles.iter().enumerate() {
-                let slot = u16::try_from(slot).expect("a resource has fewer than 65,536 lifecycles");
+            let entry = &mut projection.entries[index as usize];
+            entry.held = Some(entry.resource.last_record);
+            let lifecycles = entry.resource.lifecycles.iter().zip(0..);
+            let claims = lifecycles.flat_map(|(lifecycle, slot)| {
                 let whom = LifecycleIndex { resource: index, slot };
-                for holding in &lifecycle.inventory {
-                    let claim = Claim { since: holding.since, lifecycle: whom };
-                    claims.push((lifecycle.cluster.clone(), holding.object.clone(), claim));
-                }
-            }
+                let claim =
+                    move |(object, since)| (lifecycle.cluster.clone(), object, Claim { since, lifecycle: whom });
+                held(lifecycle).into_iter().map(claim)
+            });
+            let claims: Vec<_> = claims.collect();
             for (cluster, object, claim) in claims {
-                projection.claim(&cluster, object, claim);
+                projection.claim(&cluster, &object, claim);
             }
         }
         projection
     }
+
+    /// The resources that changed since the last checkpoint.
+    pub(crate) fn changed(&self) -> impl Iterator<Item = (&ResourceKey, &Resource)> {
+        self.dirty.iter().map(|index| {
+            let entry = &self.entries[*index as usize];
+            (&*entry.key, &entry.resource)
+        })
+    }
+
+    /// Notes that a checkpoint holds everything.
+    pub(crate) fn saved(&mut self) {
+        for index in std::mem::take(&mut self.dirty) {
+            self.entries[index as usize].dirty = false;
+        }
+    }
 }
 
 impl Entry {
-    fn slot(&self, trigger: &str, cluster: &str) -> Option<u16> {
+    fn slot(&self, trigger: &str, cluster: &str) -> Option<u32> {
         let at = self.slots.iter().position(|(known, on)| **known == *trigger && **on == *cluster)?;
-        Some(u16::try_from(at).expect("a resource has fewer than 65,536 lifecycles"))
+        Some(u32::try_from(at).expect("fewer than 2^32 lifecycles fit in memory"))
     }
+}
+
+/// What a lifecycle claims, and since when.
+fn held(lifecycle: &Lifecycle) -> BTreeSet<(ObjectKey, Offset)> {
+    lifecycle.inventory.iter().map(|holding| (holding.object.clone(), holding.since)).collect()
 }
 
 fn find(lifecycles: &[Lifecycle], trigger: &str, cluster: &str) -> Result<usize, usize> {
     lifecycles.binary_search_by(|known| (&*known.trigger, &*known.cluster).cmp(&(trigger, cluster)))
+}
+
+/// FNV-1a over the canonical bytes of what is put in. It guards against mistakes, not against forgery.
+struct Digest(u64);
+
+impl Default for Digest {
+    fn default() -> Digest {
+        Digest(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Digest {
+    fn put(&mut self, value: &impl Serialize) {
+        bincode::serde::encode_into_std_write(value, self, bincode::config::standard())
+            .expect("state holds only what bincode can write, and a digest takes all of it");
+    }
+}
+
+impl io::Write for Digest {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = bytes.iter().fold(self.0, |digest, byte| (digest ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -6,7 +6,7 @@
 use lifeline_store::{Disk, Offset, Reader};
 use serde::{Deserialize, Serialize};
 
-use crate::fact::{self, Fact, LifecycleKey, Outcome, Redesired, ResourceKey};
+use crate::fact::{Fact, LifecycleKey, ObjectKey, Outcome, Redecision, Redesired, ResourceKey};
 use crate::reads::time;
 
 /// One line of a history.
@@ -14,10 +14,16 @@ use crate::reads::time;
 pub struct Entry {
     /// The record.
     pub offset: u64,
-    /// When it was recorded, RFC 3339.
-    pub time: String,
-    /// What kind of fact it is, such as `EventReceived`.
+    /// When it was recorded, RFC 3339; `null` for a record that cannot be read.
+    pub time: Option<String>,
+    /// What kind of fact it is, such as `EventReceived`; `Unreadable` for a record that cannot be read.
     pub fact: String,
+    /// CloudEvent source it speaks of; absent when it speaks of none, or of many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// CloudEvent subject it speaks of; absent like `source`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// The trigger it concerns; absent for an event, whose decisions name theirs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<String>,
@@ -72,82 +78,96 @@ pub struct DecisionEntry {
     pub action: String,
 }
 
-/// A history that cannot be read to its end.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The log refused a record.
-    #[error("record at offset `{offset}` cannot be read")]
-    Log {
-        /// The record.
-        offset: u64,
-        /// Why.
-        #[source]
-        source: lifeline_store::Error,
-    },
-    /// A record does not decode.
-    #[error("record at offset `{offset}` cannot be understood")]
-    Fact {
-        /// The record.
-        offset: u64,
-        /// Why.
-        #[source]
-        source: fact::Error,
-    },
-}
-
 /// The latest `limit` entries of a resource's history, oldest first, and the offset at which an earlier page ends.
 ///
 /// `from` is the resource's latest record, or the `next` of the page before. A record that retention has removed ends
-/// the history without an error: what was before it is no longer held.
-///
-/// # Errors
-/// When a record that the log still holds cannot be read.
+/// the history: what was before it is no longer held. One that cannot be read ends it too, as an entry that says so.
 pub fn history<D: Disk>(
     log: &Reader<D>,
     key: &ResourceKey,
     from: Offset,
     limit: usize,
-) -> Result<(Vec<Entry>, Option<Offset>), Error> {
+) -> (Vec<Entry>, Option<Offset>) {
     let mut entries = Vec::new();
     let mut at = Some(from);
     while let Some(offset) = at.filter(|offset| *offset >= log.start() && entries.len() < limit) {
-        let record = log.read(offset).map_err(|source| Error::Log { offset: offset.get(), source })?;
-        let Some(record) = record else { return Ok((reversed(entries), None)) };
-        let fact = Fact::decode(&record.payload).map_err(|source| Error::Fact { offset: offset.get(), source })?;
-        let (entry, previous) = about(&fact, key, offset, record.time_unix_nanos);
-        entries.push(entry);
-        at = previous;
+        let (entry, previous) = match log.read(offset) {
+            Ok(Some(record)) => said(&record.payload, Some(key), offset, record.time_unix_nanos),
+            Ok(None) => (None, None),
+            Err(error) => (Some(unreadable(offset, None, &error)), None),
+        };
+        entries.extend(entry);
+        // A chain only ever leads back; one that does not is not followed.
+        at = previous.filter(|previous| *previous < offset);
     }
-    Ok((reversed(entries), at.filter(|offset| *offset >= log.start())))
-}
-
-fn reversed(mut entries: Vec<Entry>) -> Vec<Entry> {
     entries.reverse();
-    entries
+    (entries, at.filter(|offset| *offset >= log.start()))
 }
 
-/// What a record says of a resource, and the record before it that speaks of the same one.
+/// The records from `from` on, each as one entry, at most `limit`; and the offset to go on from.
+///
+/// A record that cannot be read is an entry that says so; where several in a row are lost, it stands for all of them.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn records<D: Disk>(
+    log: &Reader<D>,
+    from: Offset,
+    limit: usize,
+) -> Result<(Vec<Entry>, Offset), lifeline_store::Error> {
+    let mut entries = Vec::new();
+    let mut scan = log.scan(from);
+    while entries.len() < limit {
+        let lost = match scan.next() {
+            Ok(None) => break,
+            Ok(Some(record)) => {
+                entries.extend(said(record.payload, None, record.offset, record.time_unix_nanos).0);
+                continue;
+            }
+            Err(error @ lifeline_store::Error::Damaged { .. }) => error,
+            Err(error) => return Err(error),
+        };
+        let lifeline_store::Error::Damaged { offsets, .. } = &lost else { unreachable!("the other errors returned") };
+        entries.push(unreadable(offsets.start, None, &lost));
+        scan.seek(offsets.end.max(offsets.start.next()));
+    }
+    Ok((entries, scan.position()))
+}
+
+fn said(payload: &[u8], key: Option<&ResourceKey>, offset: Offset, unix_nanos: u64) -> (Option<Entry>, Option<Offset>) {
+    match Fact::decode(payload) {
+        Ok(fact) => {
+            let (entry, previous) = about(&fact, key, offset, unix_nanos);
+            (Some(entry), previous)
+        }
+        Err(error) => (Some(unreadable(offset, Some(unix_nanos), &error)), None),
+    }
+}
+
+fn unreadable(offset: Offset, unix_nanos: Option<u64>, error: &dyn std::error::Error) -> Entry {
+    let mut reason = error.to_string();
+    if let Some(cause) = error.source() {
+        reason = format!("{reason}: {cause}");
+    }
+    let (summary, _) = reason.split_once('\n').unwrap_or((&reason, ""));
+    let summary = format!("cannot be read: {summary}");
+    Entry { time: unix_nanos.map(time), summary, error: Some(reason), ..Entry::empty(offset, "Unreadable") }
+}
+
+/// What a record says, of one resource where `key` names it, and the record before it that speaks of the same one.
 #[must_use]
-pub fn about(fact: &Fact<'_>, key: &ResourceKey, offset: Offset, unix_nanos: u64) -> (Entry, Option<Offset>) {
-    let mut entry = Entry {
-        offset: offset.get(),
-        time: time(unix_nanos),
-        fact: String::new(),
-        trigger: None,
-        summary: String::new(),
-        event: None,
-        acted_for: None,
-        objects: Vec::new(),
-        error: None,
+pub fn about(fact: &Fact<'_>, key: Option<&ResourceKey>, offset: Offset, unix_nanos: u64) -> (Entry, Option<Offset>) {
+    let entry = |name: &str| Entry { time: Some(time(unix_nanos)), ..Entry::empty(offset, name) };
+    let outcome = |name: &str, key: &LifecycleKey, acted_for: Offset, objects: Vec<String>| Entry {
+        source: Some(key.resource.source.to_string()),
+        subject: Some(key.resource.subject.to_string()),
+        trigger: Some(key.trigger.to_string()),
+        acted_for: Some(acted_for.get()),
+        objects,
+        ..entry(name)
     };
-    let outcome = |entry: &mut Entry, name: &str, key: &LifecycleKey, acted_for: &Offset, objects: Vec<String>| {
-        entry.fact = name.to_owned();
-        entry.trigger = Some(key.trigger.to_string());
-        entry.acted_for = Some(acted_for.get());
-        entry.objects = objects;
-    };
-    let previous = match fact {
-        Fact::EventReceived { delivery, kind, id, previous, decisions, .. } => {
+    match fact {
+        Fact::EventReceived { delivery, source, subject, kind, id, previous, decisions, .. } => {
             let decisions: Vec<DecisionEntry> = decisions
                 .iter()
                 .map(|decision| DecisionEntry {
@@ -162,15 +182,14 @@ pub fn about(fact: &Fact<'_>, key: &ResourceKey, offset: Offset, unix_nanos: u64
                     },
                 })
                 .collect();
-            entry.fact = "EventReceived".to_owned();
-            entry.summary = match decisions.as_slice() {
+            let summary = match decisions.as_slice() {
                 [] => format!("{kind}: no trigger speaks of it"),
                 some => {
                     let each = some.iter().map(|decision| format!("{} decided {}", decision.trigger, decision.action));
                     format!("{kind}: {}", each.collect::<Vec<_>>().join("; "))
                 }
             };
-            entry.event = Some(EventEntry {
+            let event = EventEntry {
                 id: (*id).to_owned(),
                 kind: (*kind).to_owned(),
                 nats_subject: delivery.subject.to_owned(),
@@ -179,73 +198,110 @@ pub fn about(fact: &Fact<'_>, key: &ResourceKey, offset: Offset, unix_nanos: u64
                 sequence: delivery.sequence,
                 published: time(delivery.published_unix_nanos),
                 decisions,
-            });
-            *previous
+            };
+            let (source, subject) = (Some((*source).to_owned()), Some((*subject).to_owned()));
+            (Entry { source, subject, summary, event: Some(event), ..entry("EventReceived") }, *previous)
         }
         Fact::TriggerReplayed { trigger, redecisions, .. } => {
-            let redecision = redecisions.iter().find(|redecision| redecision.resource == *key);
-            entry.fact = "TriggerReplayed".to_owned();
-            entry.trigger = Some(trigger.to_string());
-            entry.summary = match redecision.map(|redecision| redecision.desired) {
-                Some(Redesired::Present { event, .. }) => format!("rules changed: present, by the event at {event}"),
-                Some(Redesired::Absent { event: Some(event) }) => {
-                    format!("rules changed: absent, by the event at {event}")
-                }
-                Some(Redesired::Absent { event: None }) => "rules changed: withdrawn".to_owned(),
-                Some(Redesired::Left) => "trigger removed: its objects are left".to_owned(),
-                None => "rules changed: no difference".to_owned(),
+            let told = |redecision: &&Redecision| key.is_none_or(|key| redecision.resource == *key);
+            let told: Vec<&Redecision> = redecisions.iter().filter(told).collect();
+            let summary = match (key, told.as_slice()) {
+                (_, []) => "rules changed: no difference".to_owned(),
+                (None, some) => format!("rules changed: {} decided anew", count(some.len(), "lifecycle")),
+                (Some(_), some) => some.iter().map(|some| redecided(some)).collect::<Vec<_>>().join("; "),
             };
-            redecision.and_then(|redecision| redecision.previous)
+            let key = key.or_else(|| match told.as_slice() {
+                [one] => Some(&one.resource),
+                _ => None,
+            });
+            let entry = Entry {
+                source: key.map(|key| key.source.to_string()),
+                subject: key.map(|key| key.subject.to_string()),
+                trigger: Some(trigger.to_string()),
+                summary,
+                ..entry("TriggerReplayed")
+            };
+            (entry, told.first().and_then(|redecision| redecision.previous))
         }
         Fact::ApplyIntended { key, acted_for, previous, objects } => {
-            let objects: Vec<String> = objects.iter().map(crate::fact::ObjectKey::short).collect();
-            entry.summary = format!("about to apply {}", objects.join(", "));
-            outcome(&mut entry, "ApplyIntended", key, acted_for, objects);
-            *previous
+            let objects: Vec<String> = objects.iter().map(ObjectKey::short).collect();
+            let summary = format!("about to apply {}", objects.join(", "));
+            (Entry { summary, ..outcome("ApplyIntended", key, *acted_for, objects) }, *previous)
         }
         Fact::Applied { key, acted_for, previous, objects } => {
             let objects: Vec<String> = objects.iter().map(|applied| applied.object.short()).collect();
-            entry.summary = match objects.as_slice() {
+            let summary = match objects.as_slice() {
                 [] => "applied: the templates gave no object".to_owned(),
                 some => format!("applied {}", some.join(", ")),
             };
-            outcome(&mut entry, "Applied", key, acted_for, objects);
-            *previous
+            (Entry { summary, ..outcome("Applied", key, *acted_for, objects) }, *previous)
         }
         Fact::ApplyFailed { key, acted_for, previous, objects, error, attempt, .. } => {
             let reason = error.lines().next().unwrap_or_default();
-            entry.summary = format!("attempt {attempt} failed: {reason}");
-            entry.error = Some(error.clone());
+            let summary = format!("attempt {attempt} failed: {reason}");
             let objects = objects.iter().map(|applied| applied.object.short()).collect();
-            outcome(&mut entry, "ApplyFailed", key, acted_for, objects);
-            *previous
+            let entry = outcome("ApplyFailed", key, *acted_for, objects);
+            (Entry { summary, error: Some(error.clone()), ..entry }, *previous)
         }
         Fact::Deleted { key, acted_for, previous, objects } => {
-            let objects: Vec<String> = objects.iter().map(crate::fact::ObjectKey::short).collect();
-            entry.summary = format!("deleted {}", objects.join(", "));
-            outcome(&mut entry, "Deleted", key, acted_for, objects);
-            *previous
+            let objects: Vec<String> = objects.iter().map(ObjectKey::short).collect();
+            let summary = format!("deleted {}", objects.join(", "));
+            (Entry { summary, ..outcome("Deleted", key, *acted_for, objects) }, *previous)
         }
-        Fact::EventRejected { reason, .. } => {
-            entry.fact = "EventRejected".to_owned();
-            entry.summary = (*reason).to_owned();
-            None
+        Fact::EventRejected { delivery, reason, .. } => {
+            let (stream, sequence) = (delivery.stream, delivery.sequence);
+            let summary = format!("message {sequence} of stream {stream} is no CloudEvent: {reason}");
+            (Entry { summary, error: Some((*reason).to_owned()), ..entry("EventRejected") }, None)
         }
-        Fact::StreamOpened { stream, epoch, .. } => {
-            entry.fact = "StreamOpened".to_owned();
-            entry.summary = format!("stream {stream}, epoch {epoch}");
-            None
+        Fact::StreamOpened { stream, epoch, start_sequence, reason, .. } => {
+            let summary = match *reason {
+                "" => format!("reading stream {stream} from sequence {start_sequence}"),
+                reason => format!("stream {stream} began anew, epoch {epoch}: {reason}"),
+            };
+            (Entry { summary, ..entry("StreamOpened") }, None)
         }
         Fact::GapFound { stream, from_sequence, to_sequence, .. } => {
-            entry.fact = "GapFound".to_owned();
-            entry.summary = format!("stream {stream} no longer holds {from_sequence} to {}", to_sequence - 1);
-            None
+            let last = to_sequence.saturating_sub(1);
+            let summary = format!("stream {stream} no longer holds its messages {from_sequence} to {last}");
+            (Entry { summary, ..entry("GapFound") }, None)
         }
         Fact::RuleChanged { rule, digest, .. } => {
-            entry.fact = "RuleChanged".to_owned();
-            entry.summary = format!("{rule} {}", if digest.is_some() { "changed" } else { "removed" });
-            None
+            let summary = format!("{rule} {}", if digest.is_some() { "changed" } else { "removed" });
+            (Entry { summary, ..entry("RuleChanged") }, None)
         }
-    };
-    (entry, previous)
+    }
+}
+
+fn redecided(redecision: &Redecision) -> String {
+    let cluster = &redecision.cluster;
+    match redecision.desired {
+        Redesired::Present { event, .. } => format!("rules changed: present on {cluster}, by the event at {event}"),
+        Redesired::Absent { event: Some(event) } => {
+            format!("rules changed: absent on {cluster}, by the event at {event}")
+        }
+        Redesired::Absent { event: None } => format!("rules changed: withdrawn from {cluster}"),
+        Redesired::Left => format!("trigger removed: its objects on {cluster} are left"),
+    }
+}
+
+fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+impl Entry {
+    fn empty(offset: Offset, fact: &str) -> Entry {
+        Entry {
+            offset: offset.get(),
+            time: None,
+            fact: fact.to_owned(),
+            source: None,
+            subject: None,
+            trigger: None,
+            summary: String::new(),
+            event: None,
+            acted_for: None,
+            objects: Vec::new(),
+            error: None,
+        }
+    }
 }

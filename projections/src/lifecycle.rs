@@ -16,6 +16,8 @@
 //! Invariant: the inventory holds every object that may exist in the cluster because of this lifecycle. It grows before
 //! Kubernetes is touched (`ApplyIntended`) and shrinks only when an object is known to be gone (`Deleted`).
 
+use std::collections::BTreeSet;
+
 use lifeline_store::Offset;
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +42,7 @@ pub struct Lifecycle {
     pub settled: Option<Offset>,
     /// When it was, in nanoseconds since 1970; 0 for never.
     pub settled_unix_nanos: u64,
-    /// What may exist in the cluster because of this lifecycle, by object name.
+    /// What may exist in the cluster because of this lifecycle, sorted by object.
     pub inventory: Vec<Holding>,
     /// The last attempt's failure, when the decision is not carried out because of it.
     pub failure: Option<Failure>,
@@ -222,7 +224,8 @@ impl Lifecycle {
     /// The holding of an object, if it is in the inventory.
     #[must_use]
     pub fn holding(&self, object: &ObjectKey) -> Option<&Holding> {
-        self.inventory.iter().find(|holding| holding.object == *object)
+        let at = self.inventory.binary_search_by(|holding| holding.object.cmp(object)).ok()?;
+        Some(&self.inventory[at])
     }
 
     /// Takes in what happened at `offset`, recorded at `unix_nanos`.
@@ -234,7 +237,7 @@ impl Lifecycle {
             Happened::Created => {
                 let present = matches!(self.desired, Desired::Present { .. });
                 self.decide(offset, unix_nanos, Desired::Present { event: offset });
-                self.incarnation += u32::from(!present);
+                self.incarnation = self.incarnation.saturating_add(u32::from(!present));
             }
             Happened::Deleted => self.decide(offset, unix_nanos, Desired::Absent { event: Some(offset) }),
             Happened::Redecided(Redesired::Present { event, incarnation }) => {
@@ -268,6 +271,7 @@ impl Lifecycle {
                 }
             }
             Happened::Removed { acted_for, objects } => {
+                let objects: BTreeSet<&ObjectKey> = objects.iter().collect();
                 self.inventory.retain(|holding| !objects.contains(&holding.object));
                 if acted_for == self.decided
                     && matches!(self.desired, Desired::Absent { .. })
@@ -373,7 +377,12 @@ mod tests {
         check(&[Created, ApplyIntended(&one), applied_for(0), Deleted], Phase::Deleting, 1, &["one"]);
         check(&[Created, ApplyIntended(&one), applied_for(0), Deleted, failed(3)], Phase::Failing, 1, &["one"]);
         check(&[Created, ApplyIntended(&one), applied_for(0), Deleted, removed_for(3)], Phase::Gone, 1, &[]);
-        check(&[Created, ApplyIntended(&one), applied_for(0), Deleted, removed_for(3), Created], Phase::Pending, 2, &[]);
+        check(
+            &[Created, ApplyIntended(&one), applied_for(0), Deleted, removed_for(3), Created],
+            Phase::Pending,
+            2,
+            &[],
+        );
         check(&[Deleted], Phase::Gone, 0, &[]);
         check(&[Created, Deleted], Phase::Gone, 1, &[]);
     }

@@ -5,7 +5,11 @@
 //!
 //! A cursor is the key of the last row, so it stays right while rows come and go, and across restarts and rebuilds.
 
-use lifeline_store::Offset;
+use std::ops::Bound;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::fact::{ObjectKey, ResourceKey};
@@ -147,7 +151,9 @@ pub struct OwnedObjectRow {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Not a cursor that this API gave.
-    #[error("cursor `{cursor}` is not one that a list gave\nhint: use the `next` of the page before, or none to start over")]
+    #[error(
+        "cursor `{cursor}` is not one that a list gave\nhint: use the `next` of the page before, or none to start over"
+    )]
     Cursor {
         /// What was given.
         cursor: String,
@@ -160,13 +166,18 @@ pub enum Error {
     },
 }
 
-/// Resources, sorted by source and subject.
+/// Resources, sorted by source and subject: those that `filter` leaves of them by source and subject.
 ///
 /// # Errors
 /// When the cursor is none of ours.
 pub fn resources(projection: &Projection, filter: &Filter, page: &Page) -> Result<List<ResourceRow>, Error> {
-    let rows = select(projection, filter, page)?.filter(|(_, resource)| resource.events > 0);
-    let cursor = |row: &ResourceRow| Cursor(&row.source, &row.subject, "", "").encode();
+    let after: Option<ResourceCursor> = decode_cursor(RESOURCES, page)?;
+    let start = match &after {
+        Some((source, subject)) => Bound::Excluded(key(source, subject)),
+        None => Bound::Unbounded,
+    };
+    let rows = select(projection, filter, start).filter(|(_, resource)| resource.events > 0);
+    let cursor = |row: &ResourceRow| encode_cursor(RESOURCES, (&row.source, &row.subject));
     Ok(list(projection, page, rows.map(|(key, resource)| resource_row(key, resource)), cursor))
 }
 
@@ -176,64 +187,74 @@ pub fn resources(projection: &Projection, filter: &Filter, page: &Page) -> Resul
 /// When the cursor or the phase is none of ours.
 pub fn lifecycles(projection: &Projection, filter: &Filter, page: &Page) -> Result<List<LifecycleRow>, Error> {
     let phase = filter.phase.as_deref().map(parse_phase).transpose()?;
-    let after = page.after.as_deref().map(decode_cursor).transpose()?;
-    let wanted = |lifecycle: &Lifecycle| {
-        filter.trigger.as_deref().is_none_or(|trigger| *trigger == *lifecycle.trigger)
-            && filter.cluster.as_deref().is_none_or(|cluster| *cluster == *lifecycle.cluster)
-            && phase.is_none_or(|phase| phase == lifecycle.phase())
+    let after: Option<LifecycleCursor> = decode_cursor(LIFECYCLES, page)?;
+    // A page may end in the middle of a resource, which is therefore looked at again.
+    let start = match &after {
+        Some((source, subject, ..)) => Bound::Included(key(source, subject)),
+        None => Bound::Unbounded,
     };
-    let rows = select(projection, filter, page)?.flat_map(|(key, resource)| {
-        let after = after.as_ref().filter(|after| (&*after.0, &*after.1) == (&*key.source, &*key.subject)).cloned();
-        let later = move |lifecycle: &Lifecycle| {
-            after.as_ref().is_none_or(|after| (&*lifecycle.trigger, &*lifecycle.cluster) > (&*after.2, &*after.3))
-        };
-        let each = resource.lifecycles.iter().filter(move |lifecycle| later(lifecycle));
-        each.filter(|lifecycle| wanted(lifecycle)).map(move |lifecycle| lifecycle_row(key, resource, lifecycle))
+    let after = after.as_ref().map(|(source, subject, trigger, cluster)| {
+        (source.as_str(), subject.as_str(), trigger.as_str(), cluster.as_str())
     });
-    let cursor = |row: &LifecycleRow| Cursor(&row.source, &row.subject, &row.trigger, &row.cluster).encode();
+    let rows = select(projection, filter, start).flat_map(|(key, resource)| {
+        let wanted = move |lifecycle: &&Lifecycle| {
+            let place = (&*key.source, &*key.subject, &*lifecycle.trigger, &*lifecycle.cluster);
+            after.is_none_or(|after| place > after)
+                && filter.trigger.as_deref().is_none_or(|trigger| *trigger == *lifecycle.trigger)
+                && filter.cluster.as_deref().is_none_or(|cluster| *cluster == *lifecycle.cluster)
+                && phase.is_none_or(|phase| phase == lifecycle.phase())
+        };
+        resource.lifecycles.iter().filter(wanted).map(move |lifecycle| lifecycle_row(key, resource, lifecycle))
+    });
+    let cursor =
+        |row: &LifecycleRow| encode_cursor(LIFECYCLES, (&row.source, &row.subject, &row.trigger, &row.cluster));
     Ok(list(projection, page, rows, cursor))
 }
 
-/// Objects held in clusters, sorted by cluster and name.
+/// Objects held in clusters, sorted by cluster and object, each with the lifecycle that owns it.
 ///
 /// # Errors
-/// When the cursor is none of ours.
+/// When the cursor or the phase is none of ours.
 pub fn objects(projection: &Projection, filter: &Filter, page: &Page) -> Result<List<OwnedObjectRow>, Error> {
-    let after = page.after.as_deref().map(decode_cursor).transpose()?;
-    let rows = projection.objects().filter_map(|(cluster, object, claims)| {
-        let (key, lifecycle) = projection.lifecycle(claims.first()?.lifecycle);
-        let holding = lifecycle.holding(object)?;
-        let applied = holding.applied.as_ref();
-        Some(OwnedObjectRow {
-            object: object_row(object, applied.map(|applied| applied.uid.clone())),
-            cluster: cluster.to_owned(),
-            trigger: lifecycle.trigger.to_string(),
-            source: key.source.to_string(),
-            subject: key.subject.to_string(),
-            offset: applied.map_or(holding.since, |applied| applied.acted_for).get(),
-            time: applied.map(|applied| time(applied.unix_nanos)),
-        })
-    });
-    let place = |row: &OwnedObjectRow| {
-        let ObjectRow { group, version, kind, namespace, name, .. } = &row.object;
-        let place = (group, version, kind, namespace, name);
-        (row.cluster.clone(), serde_json::to_string(&place).expect("strings are JSON"))
+    let phase = filter.phase.as_deref().map(parse_phase).transpose()?;
+    let after: Option<ObjectCursor> = decode_cursor(OBJECTS, page)?;
+    let start = match after {
+        Some((cluster, object)) => Bound::Excluded((cluster.into(), object)),
+        None => Bound::Unbounded,
     };
-    let rows = rows
-        .filter(|row| filter.source.as_deref().is_none_or(|source| row.source.starts_with(source)))
-        .filter(|row| filter.subject.as_deref().is_none_or(|subject| row.subject == subject))
-        .filter(|row| filter.trigger.as_deref().is_none_or(|trigger| row.trigger == trigger))
-        .filter(|row| filter.cluster.as_deref().is_none_or(|cluster| row.cluster == cluster));
-    let mut rows: Vec<_> = rows.map(|row| (place(&row), row)).collect();
-    rows.sort_by(|(one, _), (other, _)| one.cmp(other));
-    let rows = rows.into_iter().filter(|((cluster, place), _)| {
-        after.as_ref().is_none_or(|after| (cluster.as_str(), place.as_str()) > (&*after.0, &*after.1))
+    let rows = projection.objects_from(start).filter_map(|(cluster, object, claims)| {
+        let (key, lifecycle) = projection.lifecycle(claims.first()?.lifecycle);
+        let wanted = filter.source.as_deref().is_none_or(|source| key.source.starts_with(source))
+            && filter.subject.as_deref().is_none_or(|subject| *key.subject == *subject)
+            && filter.trigger.as_deref().is_none_or(|trigger| *lifecycle.trigger == *trigger)
+            && filter.cluster.as_deref().is_none_or(|wanted| *cluster == *wanted)
+            && phase.is_none_or(|phase| lifecycle.phase() == phase);
+        wanted.then(|| owned_object_row(cluster, object, key, lifecycle))?
     });
     let cursor = |row: &OwnedObjectRow| {
-        let (cluster, place) = place(row);
-        Cursor(&cluster, &place, "", "").encode()
+        let ObjectRow { group, version, kind, namespace, name, uid: _ } = row.object.clone();
+        encode_cursor(OBJECTS, (&row.cluster, ObjectKey { group, version, kind, namespace, name }))
     };
-    Ok(list(projection, page, rows.map(|(_, row)| row), cursor))
+    Ok(list(projection, page, rows, cursor))
+}
+
+fn owned_object_row(
+    cluster: &str,
+    object: &ObjectKey,
+    key: &ResourceKey,
+    lifecycle: &Lifecycle,
+) -> Option<OwnedObjectRow> {
+    let holding = lifecycle.holding(object)?;
+    let applied = holding.applied.as_ref();
+    Some(OwnedObjectRow {
+        object: object_row(object, applied.map(|applied| applied.uid.clone())),
+        cluster: cluster.to_owned(),
+        trigger: lifecycle.trigger.to_string(),
+        source: key.source.to_string(),
+        subject: key.subject.to_string(),
+        offset: applied.map_or(holding.since, |applied| applied.acted_for).get(),
+        time: applied.map(|applied| time(applied.unix_nanos)),
+    })
 }
 
 /// The row of one resource.
@@ -295,19 +316,23 @@ pub fn time(unix_nanos: u64) -> String {
 fn select<'a>(
     projection: &'a Projection,
     filter: &'a Filter,
-    page: &Page,
-) -> Result<impl Iterator<Item = (&'a ResourceKey, &'a Resource)> + use<'a>, Error> {
-    let after = page.after.as_deref().map(decode_cursor).transpose()?;
+    start: Bound<ResourceKey>,
+) -> impl Iterator<Item = (&'a ResourceKey, &'a Resource)> + use<'a> {
     let prefix = filter.source.as_deref().unwrap_or_default();
-    // The rows of one cursor may not be all given: it names a lifecycle, so its resource is looked at again.
-    let (source, subject, inclusive) = match &after {
-        Some(after) => (after.0.as_str(), after.1.as_str(), !after.2.is_empty()),
-        None => (prefix, "", true),
+    let first = key(prefix, filter.subject.as_deref().unwrap_or_default());
+    // Nothing before the first key that the filter allows; nothing before the cursor.
+    let start = match start {
+        Bound::Included(key) | Bound::Excluded(key) if key < first => Bound::Included(first),
+        Bound::Unbounded => Bound::Included(first),
+        start => start,
     };
-    let start = ResourceKey { source: source.into(), subject: subject.into() };
-    let rows = projection.resources_from(start, inclusive);
+    let rows = projection.resources_from(start.as_ref());
     let rows = rows.take_while(move |(key, _)| key.source.starts_with(prefix));
-    Ok(rows.filter(|(key, _)| filter.subject.as_deref().is_none_or(|subject| *subject == *key.subject)))
+    rows.filter(|(key, _)| filter.subject.as_deref().is_none_or(|subject| *subject == *key.subject))
+}
+
+fn key(source: &str, subject: &str) -> ResourceKey {
+    ResourceKey { source: source.into(), subject: subject.into() }
 }
 
 fn list<T>(
@@ -319,11 +344,7 @@ fn list<T>(
     let limit = page.limit.unwrap_or(PAGE_ROWS).max(1);
     let items: Vec<T> = rows.by_ref().take(limit).collect();
     let next = if rows.next().is_some() { items.last().map(cursor) } else { None };
-    List { offset: offset(projection), items, next }
-}
-
-fn offset(projection: &Projection) -> u64 {
-    projection.watermark().get()
+    List { offset: projection.watermark().get(), items, next }
 }
 
 fn parse_phase(text: &str) -> Result<Phase, Error> {
@@ -331,36 +352,27 @@ fn parse_phase(text: &str) -> Result<Phase, Error> {
     found.ok_or_else(|| Error::Phase { phase: text.to_owned() })
 }
 
+/// Names of lists in cursors: one of another list is refused instead of misunderstood.
+const RESOURCES: &str = "resources";
+const LIFECYCLES: &str = "lifecycles";
+const OBJECTS: &str = "objects";
+
+/// Source and subject.
+type ResourceCursor = (String, String);
+/// Source, subject, trigger and cluster.
+type LifecycleCursor = (String, String, String, String);
+/// Cluster and object.
+type ObjectCursor = (String, ObjectKey);
+
 /// The key of the last row of a page, as opaque text.
-struct Cursor<'a>(&'a str, &'a str, &'a str, &'a str);
-
-impl Cursor<'_> {
-    fn encode(&self) -> String {
-        use base64::Engine;
-        let json = serde_json::to_vec(&(self.0, self.1, self.2, self.3)).expect("strings are JSON");
-        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(json)
-    }
+fn encode_cursor(list: &str, key: impl Serialize) -> String {
+    URL_SAFE_NO_PAD.encode(serde_json::to_vec(&(list, key)).expect("keys are JSON"))
 }
 
-fn decode_cursor(text: &str) -> Result<(String, String, String, String), Error> {
-    use base64::Engine;
-    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).ok();
-    let key = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    key.ok_or_else(|| Error::Cursor { cursor: text.to_owned() })
-}
-
-impl Projection {
-    /// Resources from a key on, sorted.
-    fn resources_from(&self, start: ResourceKey, inclusive: bool) -> impl Iterator<Item = (&ResourceKey, &Resource)> {
-        use std::ops::Bound;
-        let start = if inclusive { Bound::Included(start) } else { Bound::Excluded(start) };
-        let range = self.sorted.range::<ResourceKey, _>((start, Bound::Unbounded));
-        range.map(|(key, index)| (&**key, &self.entries[*index as usize].resource))
-    }
-
-    /// The latest record about a resource; where the next record about it has to point back to.
-    #[must_use]
-    pub fn last_record(&self, source: &str, subject: &str) -> Option<Offset> {
-        self.resource(source, subject).map(|resource| resource.last_record)
-    }
+fn decode_cursor<T: DeserializeOwned>(list: &str, page: &Page) -> Result<Option<T>, Error> {
+    let Some(cursor) = &page.after else { return Ok(None) };
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
+    let found: Option<(String, T)> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let key = found.filter(|(of, _)| of == list).map(|(_, key)| key);
+    key.map(Some).ok_or_else(|| Error::Cursor { cursor: cursor.clone() })
 }

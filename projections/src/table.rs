@@ -10,6 +10,7 @@
 //! watermark. Invariant: folding a record twice into a resource changes nothing (`Projection::fold` compares it with
 //! the resource's last record), so that reading on from the watermark ends in the same state all the same.
 
+use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -80,41 +81,49 @@ impl Table {
         })
     }
 
-    /// Moves a folder that cannot be used out of the way, keeping it for a look. The next open starts empty.
+    /// Opens the table; where it cannot be used, sets it aside and begins an empty one, which the log fills again.
+    /// Returns the reason with it, to be reported.
+    ///
+    /// Call it only under the lock of the log: another process on the same table would look like damage.
+    ///
+    /// # Errors
+    /// When the folder cannot be set aside, or the new one cannot be used either.
+    pub fn open_or_rebuild(path: &Path) -> Result<(Table, Projection, Option<Error>), Error> {
+        match Table::open(path) {
+            Ok((table, projection)) => Ok((table, projection, None)),
+            Err(damage) => {
+                Table::set_aside(path)?;
+                let (table, projection) = Table::open(path)?;
+                Ok((table, projection, Some(damage)))
+            }
+        }
+    }
+
+    /// Moves a folder that cannot be used out of the way, to `<folder>.damaged`, keeping it for a look in place of the
+    /// one before. The next open starts empty.
     ///
     /// # Errors
     /// When the folder cannot be renamed.
     pub fn set_aside(path: &Path) -> Result<PathBuf, Error> {
-        let mut aside = path.to_owned();
-        for number in 1.. {
-            aside.set_extension(format!("damaged-{number}"));
-            if !aside.exists() {
-                break;
-            }
-        }
-        std::fs::rename(path, &aside).map_err(|source| Error::SetAside { path: path.to_owned(), source })?;
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(".damaged");
+        let aside = PathBuf::from(aside);
+        let remove = |path: &Path| if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        let moved = if aside.exists() { remove(&aside) } else { Ok(()) }.and_then(|()| fs::rename(path, &aside));
+        moved.map_err(|source| Error::SetAside { path: path.to_owned(), source })?;
         Ok(aside)
     }
 
     /// Writes what changed since the last checkpoint, and the watermark last.
     ///
     /// # Errors
-    /// When sled refuses. Nothing is lost: the log has it all.
+    /// When sled refuses. Nothing is lost: the log has it all, and the next checkpoint writes what this one did not.
     pub fn checkpoint(&self, projection: &mut Projection) -> Result<(), Error> {
-        let mut batch = sled::Batch::default();
-        let mut rows = 0;
-        for index in std::mem::take(&mut projection.dirty) {
-            let entry = &mut projection.entries[index as usize];
-            entry.dirty = false;
-            batch.insert(resource_row(&entry.key), encode(&entry.resource));
-            rows += 1;
-            if rows == BATCH_ROWS {
-                self.apply(std::mem::take(&mut batch))?;
-                rows = 0;
-            }
+        for batch in batches(projection, BATCH_ROWS) {
+            self.apply(batch)?;
         }
-        batch.insert(GROUND, encode(&projection.ground));
-        self.apply(batch)
+        projection.saved();
+        Ok(())
     }
 
     /// Hands everything to the operating system, for a clean stop.
@@ -174,6 +183,25 @@ impl Table {
     fn sled(path: &Path, error: &sled::Error) -> Error {
         Error::Sled { path: path.to_owned(), reason: error.to_string() }
     }
+}
+
+/// A checkpoint in pieces, the ground in the last one.
+fn batches(projection: &Projection, rows_max: usize) -> impl Iterator<Item = sled::Batch> {
+    let mut rows = projection.changed().peekable();
+    let mut ground = Some(&projection.ground);
+    std::iter::from_fn(move || {
+        ground?;
+        let mut batch = sled::Batch::default();
+        for (key, resource) in rows.by_ref().take(rows_max) {
+            batch.insert(resource_row(key), encode(resource));
+        }
+        if rows.peek().is_none()
+            && let Some(ground) = ground.take()
+        {
+            batch.insert(GROUND, encode(ground));
+        }
+        Some(batch)
+    })
 }
 
 fn resource_row(key: &ResourceKey) -> Vec<u8> {
