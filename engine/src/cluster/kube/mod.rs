@@ -480,6 +480,7 @@ mod tests {
     use super::*;
     use crate::cluster::conformance::{self, manifest, verdict};
     use crate::cluster::local::LocalCluster;
+    use crate::cluster::shipped;
 
     const WHY: &str =
         "set LIFELINE_TEST_KUBECONFIG to the kubeconfig of a cluster that may be written to";
@@ -489,6 +490,12 @@ mod tests {
             .map(PathBuf::from)
             .expect(WHY);
         KubeCluster::connect(Some(&path), None).await.unwrap()
+    }
+
+    #[tokio::test]
+    #[ignore = "needs LIFELINE_TEST_KUBECONFIG: a real API server"]
+    async fn the_real_api_server_takes_the_definitions_and_the_rules_of_the_seed() {
+        shipped::check(&real().await, sleep).await;
     }
 
     fn sleep(time: Duration) -> BoxFuture<'static, ()> {
@@ -527,7 +534,10 @@ mod tests {
         let made = real.apply(&key, &namespace, None).await.unwrap();
         local.apply(&key, &namespace, None).await.unwrap();
         let mut manifests = Vec::new();
-        for good in manifest::good(&home, &home) {
+        for good in manifest::good(&home, &home)
+            .into_iter()
+            .chain(manifest::guarded(&home, &home))
+        {
             let kind = good["kind"].as_str().unwrap_or_default().to_owned();
             if kind == "CustomResourceDefinition" {
                 continue;

@@ -312,6 +312,15 @@ mod tests {
         assert_eq!(cluster.list(), []);
     }
 
+    #[test]
+    fn the_local_cluster_takes_the_definitions_and_the_rules_of_the_seed() {
+        let cluster = LocalCluster::in_memory(1, clock());
+        assert_eq!(
+            crate::cluster::shipped::check(&cluster, at_once).now_or_never(),
+            Some(())
+        );
+    }
+
     struct Scratch {
         path: std::path::PathBuf,
     }
