@@ -10,6 +10,8 @@ mod error;
 mod key;
 pub mod kube;
 pub mod local;
+#[cfg(test)]
+mod shipped;
 
 pub use error::Error;
 pub use key::{ObjectKey, object_key};

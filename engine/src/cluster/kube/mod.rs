@@ -480,6 +480,7 @@ mod tests {
     use super::*;
     use crate::cluster::conformance::{self, manifest, verdict};
     use crate::cluster::local::LocalCluster;
+    use crate::cluster::shipped;
 
     const WHY: &str =
         "set LIFELINE_TEST_KUBECONFIG to the kubeconfig of a cluster that may be written to";
@@ -489,6 +490,121 @@ mod tests {
             .map(PathBuf::from)
             .expect(WHY);
         KubeCluster::connect(Some(&path), None).await.unwrap()
+    }
+
+    #[tokio::test]
+    #[ignore = "needs LIFELINE_TEST_KUBECONFIG: a real API server"]
+    async fn the_real_api_server_takes_the_definitions_and_the_rules_of_the_seed() {
+        shipped::check(&real().await, sleep).await;
+    }
+
+    fn kubeconfig(name: &str, text: &str) -> PathBuf {
+        let path =
+            std::env::temp_dir().join(format!("lifeline-kubeconfig-{name}-{}", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn at(port: u16, token: &str) -> String {
+        let cluster = json!({"server": format!("http://127.0.0.1:{port}")});
+        json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "a", "cluster": cluster}],
+            "users": [{"name": "a", "user": {"token": token}}],
+            "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+            "current-context": "a",
+        })
+        .to_string()
+    }
+
+    async fn refusal(name: &str, text: Option<&str>, context: Option<&str>) -> Error {
+        let path = text.map_or_else(
+            || PathBuf::from("/nowhere/kubeconfig"),
+            |text| kubeconfig(name, text),
+        );
+        let error = KubeCluster::connect(Some(&path), context)
+            .await
+            .map(drop)
+            .unwrap_err();
+        let _ = std::fs::remove_file(&path);
+        error
+    }
+
+    #[tokio::test]
+    async fn a_wrong_kubeconfig_is_named_with_a_remedy() {
+        for (name, text, context) in [
+            ("missing", None, None),
+            ("garbage", Some("{{ no yaml"), None),
+            ("empty", Some(""), None),
+            ("context", Some(at(1, "x")).as_deref(), Some("other")),
+        ] {
+            let error = refusal(name, text, context).await;
+            assert_eq!(error.reason(), "Misconfigured", "{name}: {error}");
+            assert!(
+                error.to_string().contains("kubeconfig") && error.to_string().contains("hint:"),
+                "{name}: {error}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refused_connection_is_unavailable() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let error = refusal("refused", Some(&at(port, "x")), None).await;
+        assert!(
+            error.is_transient() && error.to_string().contains("cannot be reached"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_server_that_never_answers_is_unavailable_in_time() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let path = kubeconfig("silent", &at(listener.local_addr().unwrap().port(), "x"));
+        let cluster = KubeCluster::load(Some(&path), None).await.unwrap();
+        let _ = std::fs::remove_file(&path);
+        let cluster = cluster.with_request_timeout(Duration::from_millis(100));
+        let manifest = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}});
+        let error = cluster.resolve(&manifest).await.unwrap_err();
+        assert!(
+            error.is_transient() && error.to_string().contains("did not answer within 0.1 s"),
+            "{error}"
+        );
+        drop(listener);
+    }
+
+    #[tokio::test]
+    async fn what_the_server_says_of_the_credentials_and_its_load_is_understood() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        for (answer, reason, pause) in [
+            ("401 Unauthorized", "Unauthorized", None),
+            (
+                "429 Too Many Requests\r\nretry-after: 3",
+                "Unavailable",
+                Some(Duration::from_secs(3)),
+            ),
+            ("503 Service Unavailable", "Unavailable", None),
+        ] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let served = tokio::spawn(async move {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let _ = socket.read(&mut [0; 4096]).await.unwrap();
+                let text = format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\n\r\n");
+                socket.write_all(text.as_bytes()).await.unwrap();
+                let _ = socket.read(&mut [0; 4096]).await;
+            });
+            let error = refusal(reason, Some(&at(port, "x")), None).await;
+            assert_eq!(
+                (error.reason(), error.retry_after()),
+                (reason, pause),
+                "{answer}: {error}"
+            );
+            served.abort();
+        }
     }
 
     fn sleep(time: Duration) -> BoxFuture<'static, ()> {
@@ -527,7 +643,10 @@ mod tests {
         let made = real.apply(&key, &namespace, None).await.unwrap();
         local.apply(&key, &namespace, None).await.unwrap();
         let mut manifests = Vec::new();
-        for good in manifest::good(&home, &home) {
+        for good in manifest::good(&home, &home)
+            .into_iter()
+            .chain(manifest::guarded(&home, &home))
+        {
             let kind = good["kind"].as_str().unwrap_or_default().to_owned();
             if kind == "CustomResourceDefinition" {
                 continue;

@@ -30,21 +30,19 @@ pub(super) fn check(key: &ObjectKey, live: &Value, next: &Value, problems: &mut 
         }
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => same(&["/roleRef"]),
         ("apps", "Deployment" | "DaemonSet" | "ReplicaSet") => same(&["/spec/selector"]),
-        ("apps", "StatefulSet") => {
+        ("apps", "StatefulSet")
             // Everything but what a rolling update may touch.
-            if fixed_of_stateful_set(live) != fixed_of_stateful_set(next) {
+            if fixed_of_stateful_set(live) != fixed_of_stateful_set(next) => {
                 problems.push("`spec` of a StatefulSet can only change in replicas, template, update strategy and a few more".to_owned());
             }
-        }
         ("batch", "Job") => same(&["/spec/selector", "/spec/template", "/spec/completionMode"]),
-        ("", "Pod") => {
-            if fixed_of_pod(live) != fixed_of_pod(next) {
+        ("", "Pod")
+            if fixed_of_pod(live) != fixed_of_pod(next) => {
                 problems.push(
                     "`spec` of a Pod can only change in images, tolerations and a few more"
                         .to_owned(),
                 );
             }
-        }
         ("", "PersistentVolumeClaim") => same(&[
             "/spec/storageClassName",
             "/spec/accessModes",

@@ -5,6 +5,8 @@
 //! time, never draws a random number, and keeps no order but that of names.
 
 mod check;
+#[cfg(test)]
+mod crash;
 mod disk;
 mod field;
 mod immutable;
@@ -310,6 +312,111 @@ mod tests {
         let cluster = LocalCluster::open(&folder.path, 1, clock()).unwrap();
         conformance::run(&cluster, "folder", at_once, |name| println!("{name}")).await;
         assert_eq!(cluster.list(), []);
+    }
+
+    #[test]
+    fn the_local_cluster_takes_the_definitions_and_the_rules_of_the_seed() {
+        let cluster = LocalCluster::in_memory(1, clock());
+        assert_eq!(
+            crate::cluster::shipped::check(&cluster, at_once).now_or_never(),
+            Some(())
+        );
+    }
+
+    #[tokio::test]
+    async fn a_folder_opened_again_holds_what_was_applied() {
+        let folder = Scratch::new("again");
+        let long = "a".repeat(253);
+        let names = ["system:node:x", "Upper Case", ".hidden", &long];
+        let role = |name: &str| {
+            let metadata = serde_json::json!({"name": name});
+            serde_json::json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": metadata})
+        };
+        let before = {
+            let cluster = LocalCluster::open(&folder.path, 1, clock()).unwrap();
+            for name in names {
+                let key = cluster.resolve(&role(name)).await.unwrap();
+                cluster.apply(&key, &role(name), None).await.unwrap();
+            }
+            assert_eq!(cluster.writes(), 4);
+            cluster.list()
+        };
+        // What a crash may leave behind: a write that was never completed.
+        std::fs::write(folder.path.join("objects/core.json.partial"), b"{").unwrap();
+        let cluster = LocalCluster::open(&folder.path, 1, clock()).unwrap();
+        assert_eq!(cluster.list(), before);
+        for (key, live) in before {
+            assert_eq!(
+                cluster.delete(&key, &live.uid).await.unwrap(),
+                Deletion::Gone
+            );
+        }
+        assert_eq!(
+            LocalCluster::open(&folder.path, 1, clock()).unwrap().list(),
+            []
+        );
+    }
+
+    #[test]
+    fn a_damaged_or_unwritable_folder_is_named() {
+        let folder = Scratch::new("damaged");
+        LocalCluster::open(&folder.path, 1, clock()).unwrap();
+        let record = folder
+            .path
+            .join("objects/core/Namespace/_cluster/default.json");
+        std::fs::write(&record, b"{").unwrap();
+        let error = LocalCluster::open(&folder.path, 1, clock())
+            .map(drop)
+            .unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(
+            source.contains("objects/core/Namespace/_cluster/default.json"),
+            "{source}"
+        );
+        let error = LocalCluster::open(&record, 1, clock())
+            .map(drop)
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("hint:") && error.is_transient(),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_others_write_stays_until_lifeline_says_otherwise() {
+        let cluster = LocalCluster::in_memory(1, clock());
+        let config = |data: Value| {
+            let metadata = serde_json::json!({"name": "a"});
+            serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
+        };
+        let apply = |data: Value| {
+            let key = cluster
+                .resolve(&config(data.clone()))
+                .now_or_never()
+                .unwrap()
+                .unwrap();
+            cluster
+                .apply(&key, &config(data), None)
+                .now_or_never()
+                .unwrap()
+                .unwrap()
+                .manifest["data"]
+                .clone()
+        };
+        apply(serde_json::json!({"ours": "1"}));
+        cluster
+            .apply_as_other(&config(
+                serde_json::json!({"ours": "drifted", "theirs": "2"}),
+            ))
+            .unwrap();
+        assert_eq!(
+            apply(serde_json::json!({"ours": "1"})),
+            serde_json::json!({"ours": "1", "theirs": "2"})
+        );
+        assert_eq!(
+            apply(serde_json::json!({})),
+            serde_json::json!({"theirs": "2"})
+        );
     }
 
     struct Scratch {

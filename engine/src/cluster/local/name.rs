@@ -21,7 +21,7 @@ pub(super) enum NameRule {
 pub(super) fn rule_for(key: &ObjectKey) -> NameRule {
     match (key.group.as_str(), key.kind.as_str()) {
         ("", "Namespace") => NameRule::Label,
-        // Since Kubernetes 1.35 a Service may begin with a digit, but older servers refuse it.
+        // Kubernetes 1.37 lets a Service begin with a digit; older servers refuse it.
         ("", "Service") => NameRule::LabelFromLetter,
         ("rbac.authorization.k8s.io", _) => NameRule::PathSegment,
         _ => NameRule::Subdomain,

@@ -586,7 +586,7 @@ fn check_backend(backend: &Field<'_>, problems: &mut Problems) {
             service.at("port").at("name"),
         );
         let has_number = number.value.as_i64().is_some_and(|number| number != 0);
-        if has_number == !named.is_empty() {
+        if has_number != named.is_empty() {
             port.wrong("expected either `number` or `name`", problems);
         } else if has_number {
             number.port(problems);

@@ -54,7 +54,7 @@ impl Slot {
         let scope = self.namespace.as_deref().unwrap_or("_cluster");
         let parts: Vec<String> = [group, &self.kind, scope, &self.name]
             .into_iter()
-            .flat_map(|part| path_parts(part))
+            .flat_map(path_parts)
             .collect();
         format!("objects/{}.json", parts.join("/"))
     }
@@ -400,21 +400,20 @@ impl State {
         let mut object = manifest.clone();
         self.revision += 1;
         let has_spec = object.get("spec").is_some();
-        if let Some(fields) = object.as_object_mut() {
-            if let Some(metadata) = fields
+        if let Some(fields) = object.as_object_mut()
+            && let Some(metadata) = fields
                 .entry("metadata")
                 .or_insert_with(|| Value::Object(Map::new()))
                 .as_object_mut()
-            {
-                metadata.insert("uid".to_owned(), Value::from(uid(self.seed, self.revision)));
-                metadata.insert(
-                    "resourceVersion".to_owned(),
-                    Value::from(self.revision.to_string()),
-                );
-                metadata.insert("creationTimestamp".to_owned(), Value::from(seconds(now)));
-                if has_spec && key.kind != "Namespace" {
-                    metadata.insert("generation".to_owned(), Value::from(1));
-                }
+        {
+            metadata.insert("uid".to_owned(), Value::from(uid(self.seed, self.revision)));
+            metadata.insert(
+                "resourceVersion".to_owned(),
+                Value::from(self.revision.to_string()),
+            );
+            metadata.insert("creationTimestamp".to_owned(), Value::from(seconds(now)));
+            if has_spec && key.kind != "Namespace" {
+                metadata.insert("generation".to_owned(), Value::from(1));
             }
         }
         let mut record = Record {
