@@ -138,7 +138,7 @@ fn each_text(arguments: &[Value], write: impl Fn(&str) -> String) -> String {
 }
 
 /// A double-quoted string as Go's `%q` writes it, which YAML and JSON readers of `\u` understand as well.
-pub(super) fn quoted(text: &str) -> String {
+pub(in super::super) fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for c in text.chars() {
