@@ -369,7 +369,7 @@ fn parsed(layout: &str, text: &str) -> Option<Timestamp> {
             "January" | "Jan" => {
                 let named =
                     |name: &&str| text.starts_with(if part == "Jan" { &name[..3] } else { name });
-                let at = MONTHS.iter().position(|name| named(&name))?;
+                let at = MONTHS.iter().position(named)?;
                 month = i8::try_from(at).ok()? + 1;
                 text = text.get(if part == "Jan" { 3 } else { MONTHS[at].len() }..)?;
             }

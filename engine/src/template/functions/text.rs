@@ -68,9 +68,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
             expect_count(&a[1])?,
         )))
     }),
-    Function::at_least("quote", 0, |a| {
-        Ok(string(each_text(a, |text| quoted(text))))
-    }),
+    Function::at_least("quote", 0, |a| Ok(string(each_text(a, quoted)))),
     Function::at_least("squote", 0, |a| {
         Ok(string(each_text(a, |text| format!("'{text}'"))))
     }),
