@@ -99,12 +99,30 @@ pub(super) fn check(
     comments: &[Range<usize>],
 ) -> Result<(), (usize, Violation)> {
     let scalars = Scalars::new(pieces);
+    // Comments may come out of order where the parser had to look ahead.
+    let mut comments = comments.to_vec();
+    comments.sort_by_key(|comment| comment.start);
+    let in_order = pieces.is_sorted_by_key(|piece| piece.start);
     for (index, ink) in rendered.inked.iter().enumerate() {
         let verdict = match ink.manner {
-            _ if in_comment(rendered, ink, comments) => Ok(()),
+            _ if in_comment(rendered, ink, &comments) => Ok(()),
             Manner::Value => value(rendered, ink, &scalars),
             Manner::Quoted => quoted(rendered, ink, &scalars),
-            Manner::Structure => structure(rendered, ink, pieces, &scalars),
+            Manner::Structure => {
+                // Of what starts before the range, only the last piece can reach into it.
+                let first = if in_order {
+                    pieces.partition_point(|piece| piece.start < ink.range.start)
+                } else {
+                    0
+                };
+                structure(
+                    rendered,
+                    ink,
+                    &pieces[first.saturating_sub(1)..],
+                    in_order,
+                    &scalars,
+                )
+            }
         };
         verdict.map_err(|violation| (index, violation))?;
     }
@@ -155,9 +173,10 @@ fn block_begins(text: &str, content: usize) -> usize {
 }
 
 fn in_comment(rendered: &Rendered, ink: &Inked, comments: &[Range<usize>]) -> bool {
-    comments
-        .iter()
-        .any(|comment| comment.start < ink.range.start && ink.range.end <= comment.end)
+    let before = comments.partition_point(|comment| comment.start < ink.range.start);
+    before
+        .checked_sub(1)
+        .is_some_and(|last| ink.range.end <= comments[last].end)
         && !rendered.text[ink.range.clone()].contains(['\n', '\r'])
 }
 
@@ -256,6 +275,7 @@ fn structure(
     rendered: &Rendered,
     ink: &Inked,
     pieces: &[Piece],
+    in_order: bool,
     scalars: &Scalars<'_>,
 ) -> Result<(), Violation> {
     let range = &ink.range;
@@ -280,6 +300,9 @@ fn structure(
     for piece in pieces {
         let starts_inside = range.contains(&piece.start);
         if !starts_inside {
+            if in_order && piece.start >= range.end {
+                break;
+            }
             if piece.start < range.start {
                 let is_written_scalar =
                     matches!(piece.kind, PieceKind::Scalar { absent: false, .. });

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use granit_parser::{Event, Options, Parser, ScalarStyle, Tag};
+use granit_parser::{Event, Options, Parser, ScalarStyle, StructureStyle, Tag};
 use serde_json::{Map, Value};
 
 use super::confine::{self, Piece, PieceKind, Violation};
@@ -144,7 +144,14 @@ impl<'r> Builder<'r> {
             Event::Scalar(text, style, anchor, tag) => {
                 self.scalar(&text, style, anchor, tag.as_deref(), start, end)?
             }
-            Event::SequenceStart(_, anchor, tag) => {
+            Event::SequenceStart(style, anchor, tag) => {
+                // A list that is not indented below its key is said to begin at its first item; it begins at the dash.
+                let before = self.rendered.text[..start].trim_end_matches([' ', '\t']);
+                let start = if before.ends_with('-') {
+                    before.len() - 1
+                } else {
+                    start
+                };
                 refuse_tag(tag.as_deref(), "seq", start)?;
                 self.open(
                     start,

@@ -228,10 +228,20 @@ fn culprit(rendered: &Rendered) -> Option<&Inked> {
     if !reads(&|_| true) {
         return None;
     }
-    // Values up to some index suffice to break it; the last of them is the one that does.
-    let count = rendered.inked.len();
-    let first = (0..count).find(|last| !reads(&|index| index > *last))?;
-    rendered.inked.get(first)
+    // With the first `low` values as they are it reads, with the first `high` it does not: halve until they meet.
+    let (mut low, mut high) = (0, rendered.inked.len());
+    if reads(&|_| false) {
+        return None;
+    }
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if reads(&|index| index >= middle) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    rendered.inked.get(low)
 }
 
 /// Reads manifests that are no templates: several YAML documents, empty ones skipped, a key given twice refused.

@@ -322,6 +322,27 @@ fn structures_written_on_purpose_stay_in_their_node() {
     .unwrap();
     assert!(text[0]["data"]["a"].as_str().unwrap().contains("d: \"1\""));
 
+    for (body, expected) in [
+        (
+            "items:\n- {{ toJson .CloudEvent.data.list }}\n- {{ toJson .CloudEvent.data.labels }}\n",
+            json!([["x", {"y": "z"}], labels]),
+        ),
+        (
+            "items:\n  - {{ toJson .CloudEvent.data.list }}\n",
+            json!([["x", {"y": "z"}]]),
+        ),
+        (
+            "items: {{ toJson .CloudEvent.data.list }}\n",
+            json!(["x", {"y": "z"}]),
+        ),
+        (
+            "items: [{{ toJson .CloudEvent.data.list }}, 1]\n",
+            json!([["x", {"y": "z"}], 1]),
+        ),
+    ] {
+        let objects = manifests(body, &values).unwrap_or_else(|error| panic!("{body}: {error}"));
+        assert_eq!(objects[0]["items"], expected, "{body}");
+    }
     for body in [
         "{{ toYaml .CloudEvent.data.labels }}\n",
         "a: x\n{{ toYaml .CloudEvent.data.labels }}\n",
@@ -434,6 +455,13 @@ fn limits_are_errors_not_hangs() {
         "{{ range until 1000 }}{{ repeat 100000 \"x\" }}{{ end }}",
         "{{ repeat 1000000000 \"x\" }}",
         "{{ until 1000000000 }}",
+        "{{ $x := list 1 }}{{ range until 100000 }}{{ $x = list $x }}{{ end }}",
+        "{{ $x := dict }}{{ range until 100000 }}{{ $x = dict \"a\" $x }}{{ end }}",
+        "{{ $x := list 1 2 }}{{ range until 60 }}{{ $x = list $x $x }}{{ end }}{{ toJson $x }}",
+        "{{ $x := repeat 1000000 \"x\" }}{{ toJson (list $x $x $x $x $x $x $x $x $x) }}",
+        "{{ repeat 1000000 \"<\" | js | js | js | js }}",
+        "{{ wrapWith 1 (repeat 1000000 \"x\") (repeat 100000 \"y \") }}",
+        "{{ regexReplaceAll \".+\" (repeat 1000000 \"x\") (repeat 100 \"${0}\") }}",
         "{{ $x := \"ab\" }}{{ range until 60 }}{{ $x = print $x $x }}{{ end }}",
         "{{ $x := list 1 }}{{ range until 60 }}{{ $x = concat $x $x }}{{ end }}",
         "{{ printf \"%65000d%65000d%65000d\" 1 2 3 | repeat 1000 }}",
@@ -823,4 +851,23 @@ fn measure_a_small_manifest() {
             start.elapsed() / ROUNDS
         );
     }
+}
+
+#[test]
+fn many_values_are_judged_in_time() {
+    let events: Vec<Value> = (0..20_000)
+        .map(|n| json!({"subject": if n == 19_990 { "a: b".to_owned() } else { format!("s{n}") }}))
+        .collect();
+    let source =
+        "items:\n{{ range .CloudEvents }}- name: {{ .subject }} # {{ .subject }}\n{{ end }}";
+    let error = manifests(source, &json!({ "CloudEvents": events })).unwrap_err();
+    assert!(error.fault().message.contains("`a: b`"), "{error}");
+    let source = "items:\n{{ range .CloudEvents }}- {{ toJson . }}\n{{ end }}";
+    assert_eq!(
+        manifests(source, &json!({ "CloudEvents": events })).unwrap()[0]["items"]
+            .as_array()
+            .unwrap()
+            .len(),
+        20_000
+    );
 }

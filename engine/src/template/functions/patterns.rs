@@ -95,7 +95,9 @@ fn replace_all(arguments: &[Value]) -> Answer {
         text_of(&arguments[2]),
     );
     let found = regex.find_iter(&text).count() as u64;
-    spend(text.len() as u64 + found.saturating_mul((with.len() + text.len().min(1024)) as u64))?;
+    // Each `$` of the replacement can repeat what was found, all of which together is the text.
+    let repeats = with.matches('$').count() as u64 + 1;
+    spend(repeats.saturating_mul(text.len() as u64) + found.saturating_mul(with.len() as u64))?;
     Ok(string(regex.replace_all(&text, &*with).into_owned()))
 }
 
