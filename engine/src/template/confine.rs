@@ -352,7 +352,7 @@ fn structure(
                             .all(|c| matches!(c, ' ' | '\t' | ':'))
                 });
                 // Depth 1 holds the manifest's own keys: apiVersion, kind, metadata.
-                if skipped || piece.depth <= 1 {
+                if skipped || piece.depth == 0 || (piece.depth == 1 && !value_slot) {
                     return Err(Violation::Outdented);
                 }
                 depth = Some(piece.depth);

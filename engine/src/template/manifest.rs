@@ -147,11 +147,10 @@ impl<'r> Builder<'r> {
             Event::SequenceStart(style, anchor, tag) => {
                 // A list that is not indented below its key is said to begin at its first item; it begins at the dash.
                 let before = self.rendered.text[..start].trim_end_matches([' ', '\t']);
-                let start = if before.ends_with('-') {
-                    before.len() - 1
-                } else {
-                    start
-                };
+                let is_late = style == StructureStyle::Block
+                    && before.ends_with('-')
+                    && !self.rendered.text[start..].starts_with('-');
+                let start = if is_late { before.len() - 1 } else { start };
                 refuse_tag(tag.as_deref(), "seq", start)?;
                 self.open(
                     start,

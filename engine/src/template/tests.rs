@@ -343,6 +343,8 @@ fn structures_written_on_purpose_stay_in_their_node() {
         let objects = manifests(body, &values).unwrap_or_else(|error| panic!("{body}: {error}"));
         assert_eq!(objects[0]["items"], expected, "{body}");
     }
+    let whole = manifests("a: x\ndata:\n  {{- toYaml .CloudEvent.data.labels | nindent 2 }}\nb: {{ toYaml .CloudEvent.subject }}\n", &values).unwrap();
+    assert_eq!(whole, [json!({"a": "x", "data": labels, "b": "mgianluc"})]);
     for body in [
         "{{ toYaml .CloudEvent.data.labels }}\n",
         "a: x\n{{ toYaml .CloudEvent.data.labels }}\n",
