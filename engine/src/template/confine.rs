@@ -66,7 +66,9 @@ impl Violation {
         match self {
             Violation::Structure => "would change the structure of the manifest",
             Violation::Quotes => "holds a character that ends or escapes the quotes around it",
-            Violation::Folded => "holds a line break, which a plain or quoted scalar would lose",
+            Violation::Folded => {
+                "holds a line break, or blanks at one, which this scalar would lose"
+            }
             Violation::Empty => "is empty where the manifest needs something",
             Violation::Outdented => "goes on outside the node it was put in",
         }
@@ -97,12 +99,30 @@ pub(super) fn check(
     comments: &[Range<usize>],
 ) -> Result<(), (usize, Violation)> {
     let scalars = Scalars::new(pieces);
+    // Comments may come out of order where the parser had to look ahead.
+    let mut comments = comments.to_vec();
+    comments.sort_by_key(|comment| comment.start);
+    let in_order = pieces.is_sorted_by_key(|piece| piece.start);
     for (index, ink) in rendered.inked.iter().enumerate() {
         let verdict = match ink.manner {
-            _ if in_comment(rendered, ink, comments) => Ok(()),
+            _ if in_comment(rendered, ink, &comments) => Ok(()),
             Manner::Value => value(rendered, ink, &scalars),
             Manner::Quoted => quoted(rendered, ink, &scalars),
-            Manner::Structure => structure(rendered, ink, pieces, &scalars),
+            Manner::Structure => {
+                // Of what starts before the range, only the last piece can reach into it.
+                let first = if in_order {
+                    pieces.partition_point(|piece| piece.start < ink.range.start)
+                } else {
+                    0
+                };
+                structure(
+                    rendered,
+                    ink,
+                    &pieces[first.saturating_sub(1)..],
+                    in_order,
+                    &scalars,
+                )
+            }
         };
         verdict.map_err(|violation| (index, violation))?;
     }
@@ -153,9 +173,10 @@ fn block_begins(text: &str, content: usize) -> usize {
 }
 
 fn in_comment(rendered: &Rendered, ink: &Inked, comments: &[Range<usize>]) -> bool {
-    comments
-        .iter()
-        .any(|comment| comment.start < ink.range.start && ink.range.end <= comment.end)
+    let before = comments.partition_point(|comment| comment.start < ink.range.start);
+    before
+        .checked_sub(1)
+        .is_some_and(|last| ink.range.end <= comments[last].end)
         && !rendered.text[ink.range.clone()].contains(['\n', '\r'])
 }
 
@@ -165,7 +186,9 @@ fn value(rendered: &Rendered, ink: &Inked, scalars: &Scalars<'_>) -> Result<(), 
         return outside(rendered, ink);
     };
     match style {
-        ScalarStyle::Plain if text.contains(['\n', '\r']) => Err(Violation::Folded),
+        ScalarStyle::Plain if text.contains(['\n', '\r']) || loses_blanks(rendered, ink) => {
+            Err(Violation::Folded)
+        }
         ScalarStyle::Plain => Ok(()),
         ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => {
             if ink.range.start <= piece.start || ink.range.end >= piece.end {
@@ -186,6 +209,19 @@ fn value(rendered: &Rendered, ink: &Inked, scalars: &Scalars<'_>) -> Result<(), 
         }
         ScalarStyle::Literal | ScalarStyle::Folded => Ok(()),
     }
+}
+
+/// A plain scalar of several lines drops blanks where its lines begin and end.
+fn loses_blanks(rendered: &Rendered, ink: &Inked) -> bool {
+    const BLANK: [char; 2] = [' ', '\t'];
+    let text = &rendered.text[ink.range.clone()];
+    let line_begins = rendered.text[..ink.range.start]
+        .trim_end_matches(BLANK)
+        .ends_with('\n');
+    let line_ends = rendered.text[ink.range.end..]
+        .trim_start_matches(BLANK)
+        .starts_with(['\n', '\r']);
+    (line_begins && text.starts_with(BLANK)) || (line_ends && text.ends_with(BLANK))
 }
 
 /// Outside every scalar a value may only be nothing, where nothing is the value.
@@ -239,6 +275,7 @@ fn structure(
     rendered: &Rendered,
     ink: &Inked,
     pieces: &[Piece],
+    in_order: bool,
     scalars: &Scalars<'_>,
 ) -> Result<(), Violation> {
     let range = &ink.range;
@@ -263,6 +300,9 @@ fn structure(
     for piece in pieces {
         let starts_inside = range.contains(&piece.start);
         if !starts_inside {
+            if in_order && piece.start >= range.end {
+                break;
+            }
             if piece.start < range.start {
                 let is_written_scalar =
                     matches!(piece.kind, PieceKind::Scalar { absent: false, .. });
@@ -312,7 +352,7 @@ fn structure(
                             .all(|c| matches!(c, ' ' | '\t' | ':'))
                 });
                 // Depth 1 holds the manifest's own keys: apiVersion, kind, metadata.
-                if skipped || piece.depth <= 1 {
+                if skipped || piece.depth == 0 || (piece.depth == 1 && !value_slot) {
                     return Err(Violation::Outdented);
                 }
                 depth = Some(piece.depth);

@@ -4,6 +4,7 @@
 //! nothing else, except the time the event was recorded (`now`) and what is left of the rendering's allowance. What could
 //! answer differently at a replay is not here but in [`refused`].
 
+mod compare;
 mod dates;
 mod dicts;
 mod encodings;
@@ -22,6 +23,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use gotmpl::{TemplateError, Value, ValueFunc};
+
+pub(super) use dates::now_rfc3339;
+pub(super) use encodings::{base64_encode, sha256_hex};
+pub(super) use text::quoted;
+pub(super) use yaml::to_yaml;
 
 /// What a function gives, or why it cannot.
 type Answer = Result<Value, String>;
@@ -105,29 +111,21 @@ impl Function {
     }
 }
 
-/// Go's own functions; those with a body of ours are in `print`.
+/// Go's own functions; those with a body of ours are in `print` and `compare`.
 const BUILT_IN: &[Function] = &[
     Function::built_in("and", 1, None),
     Function::built_in("call", 1, None),
-    Function::built_in("eq", 2, None),
-    Function::built_in("ge", 2, Some(2)),
-    Function::built_in("gt", 2, Some(2)),
-    Function::built_in("html", 1, Some(1)),
     Function::built_in("index", 1, None),
-    Function::built_in("js", 1, Some(1)),
-    Function::built_in("le", 2, Some(2)),
     Function::built_in("len", 1, Some(1)),
-    Function::built_in("lt", 2, Some(2)),
-    Function::built_in("ne", 2, Some(2)),
     Function::built_in("not", 1, Some(1)),
     Function::built_in("or", 1, None),
     Function::built_in("slice", 1, Some(4)),
-    Function::built_in("urlquery", 1, Some(1)),
 ];
 
 static KNOWN: LazyLock<BTreeMap<&'static str, &'static Function>> = LazyLock::new(|| {
     [
         BUILT_IN,
+        compare::FUNCTIONS,
         dates::FUNCTIONS,
         dicts::FUNCTIONS,
         encodings::FUNCTIONS,
@@ -206,7 +204,7 @@ pub(super) fn instead_of(name: &str) -> Option<&'static str> {
 
 /// Starts the message of an error that means a limit was reached.
 pub(super) const LIMIT: &str = "\u{FDD0}limit: ";
-/// The most that one value, and the most that all values of a rendering together, may hold; in bytes, counting an element as 16.
+/// The most that one value, and the most that all values of a rendering together, may take.
 const VALUE_BYTES_MAX: u64 = 4 << 20;
 const ALLOWANCE_BYTES: u64 = 256 << 20;
 
@@ -245,6 +243,11 @@ fn spend(bytes: u64) -> Result<(), String> {
     Ok(())
 }
 
+/// As [`spend`], for work that is no new memory.
+fn spend_each(nodes: u64) -> Result<(), String> {
+    spend(nodes.min(VALUE_BYTES_MAX))
+}
+
 /// A function with its checks, as the engine calls it; `None` for the engine's own.
 pub(super) fn bind(name: &'static str) -> Option<(String, ValueFunc)> {
     let function = lookup(name)?;
@@ -257,7 +260,7 @@ pub(super) fn bind(name: &'static str) -> Option<(String, ValueFunc)> {
             )));
         }
         body(arguments)
-            .and_then(|value| spend(weight(&value)).map(|()| value))
+            .and_then(|value| admit(&value).map(|()| value))
             .map_err(|why| match why.starts_with(LIMIT) {
                 true => TemplateError::Exec(why),
                 false => TemplateError::Exec(format!("`{name}`: {why}")),
@@ -266,13 +269,57 @@ pub(super) fn bind(name: &'static str) -> Option<(String, ValueFunc)> {
     Some((name.to_owned(), Arc::new(bound)))
 }
 
-/// What one value itself takes; what it shares with others is not counted again.
-fn weight(value: &Value) -> u64 {
+/// The deepest that lists and dicts may nest; deeper ones could exhaust the stack where they are printed or dropped.
+const DEPTH_MAX: usize = 100;
+
+/// Whether a value that was made may live: its size with all it shares, since printing writes shared parts again.
+fn admit(value: &Value) -> Result<(), String> {
+    let mut walked = Walked::default();
+    walked.value(value, 0)?;
     match value {
-        Value::String(text) => text.len() as u64,
-        Value::List(items) => items.len() as u64 * 16,
-        Value::Map(map) => map.len() as u64 * 16,
-        _ => 1,
+        Value::List(_) | Value::Map(_) => spend_each(walked.nodes),
+        _ => spend(walked.bytes),
+    }
+}
+
+/// What the text of some values will take at most, or that it is too much.
+fn text_bytes(values: &[Value]) -> Result<u64, String> {
+    let mut walked = Walked::default();
+    for value in values {
+        walked.value(value, 0)?;
+    }
+    Ok(walked.bytes)
+}
+
+#[derive(Default)]
+struct Walked {
+    bytes: u64,
+    nodes: u64,
+}
+
+impl Walked {
+    fn value(&mut self, value: &Value, depth: usize) -> Result<(), String> {
+        self.nodes += 1;
+        self.bytes += match value {
+            Value::String(text) => text.len() as u64 + 1,
+            _ => 24,
+        };
+        if self.bytes > VALUE_BYTES_MAX + 32 {
+            return Err(format!("{LIMIT}a value grew too large"));
+        }
+        if depth > DEPTH_MAX {
+            return Err(format!("{LIMIT}lists and dicts nest too deep"));
+        }
+        match value {
+            Value::List(items) => items
+                .iter()
+                .try_for_each(|item| self.value(item, depth + 1)),
+            Value::Map(map) => map.iter().try_for_each(|(key, value)| {
+                self.bytes += key.len() as u64 + 2;
+                self.value(value, depth + 1)
+            }),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -336,5 +383,41 @@ fn described(value: &Value) -> String {
         Value::Map(_) => "a dict".to_owned(),
         Value::Function(_) => "a function".to_owned(),
         other => format!("`{other}`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::{Data, Dialect, Template};
+
+    /// `sprig.json` holds pairs of a template and what Go 1.26 with sprig 3.3.0 and sigs.k8s.io/yaml 1.6.0 rendered for this data.
+    #[test]
+    fn functions_answer_as_sprig_does() {
+        let values = json!({"s": "hello world", "u": "Ünï çødé", "n": 3, "f": 3.5, "list": ["c", "a", "b", "a"],
+            "map": {"b": 1, "a": {"x": "y"}}, "t": true, "e": "", "nums": [1, 2, 3], "multi": "l1\nl2",
+            "time": "2026-11-22T10:04:05Z"});
+        let cases: Vec<(String, String)> =
+            serde_json::from_str(include_str!("sprig.json")).unwrap();
+        let mut differing = Vec::new();
+        for (source, expected) in &cases {
+            let rendered = Template::compile(Dialect::Go, "case", source).and_then(|template| {
+                template.render_text(&Data {
+                    values: &values,
+                    recorded_at_unix_nanos: 0,
+                })
+            });
+            match rendered {
+                Ok(rendered) if rendered == *expected => {}
+                Ok(rendered) => differing.push(format!(
+                    "{source}\n  ours  {rendered:?}\n  sprig {expected:?}"
+                )),
+                Err(error) => {
+                    differing.push(format!("{source}\n  ours  {error}\n  sprig {expected:?}"))
+                }
+            }
+        }
+        assert!(differing.is_empty(), "{}", differing.join("\n"));
     }
 }

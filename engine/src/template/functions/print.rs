@@ -7,18 +7,28 @@ use std::sync::LazyLock;
 
 use gotmpl::Value;
 
-use super::{Answer, Function, expect_text, list, spend, string, weight};
+use super::{Answer, Function, expect_text, list, spend, string, text_bytes};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     Function::at_least("print", 0, print),
     Function::at_least("println", 0, println),
     Function::between("printf", 1, ARGUMENTS_MAX, printf),
+    Function::at_least("html", 1, |a| Ok(string(gotmpl::html_escape(&joined(a)?)))),
+    Function::at_least("js", 1, |a| Ok(string(gotmpl::js_escape(&joined(a)?)))),
+    Function::at_least("urlquery", 1, |a| {
+        Ok(string(gotmpl::url_encode(&joined(a)?)))
+    }),
 ];
 
 const ARGUMENTS_MAX: usize = 16;
 
 fn print(arguments: &[Value]) -> Answer {
-    spend(arguments.iter().map(weight).sum())?;
+    joined(arguments).map(string)
+}
+
+/// Go's `Sprint`: a space between two that are both no strings.
+fn joined(arguments: &[Value]) -> Result<String, String> {
+    spend(text_bytes(arguments)?)?;
     let mut printed = String::new();
     for (index, argument) in arguments.iter().enumerate() {
         let between_strings = |value: &Value| matches!(value, Value::String(_));
@@ -27,11 +37,11 @@ fn print(arguments: &[Value]) -> Answer {
         }
         printed.push_str(&super::text_of(argument));
     }
-    Ok(string(printed))
+    Ok(printed)
 }
 
 fn println(arguments: &[Value]) -> Answer {
-    spend(arguments.iter().map(weight).sum())?;
+    spend(text_bytes(arguments)?)?;
     let printed: Vec<_> = arguments.iter().map(super::text_of).collect();
     Ok(string(printed.join(" ") + "\n"))
 }
@@ -59,7 +69,7 @@ fn printf(arguments: &[Value]) -> Answer {
     } else {
         0
     };
-    let largest = arguments.iter().map(weight).max().unwrap_or(0);
+    let largest = text_bytes(arguments)?;
     spend(format.len() as u64 + verbs.saturating_mul(widest.max(largest)))?;
     let template = PRINTF
         .get(arguments.len())

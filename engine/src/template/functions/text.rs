@@ -68,9 +68,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
             expect_count(&a[1])?,
         )))
     }),
-    Function::at_least("quote", 0, |a| {
-        Ok(string(each_text(a, |text| quoted(text))))
-    }),
+    Function::at_least("quote", 0, |a| Ok(string(each_text(a, quoted)))),
     Function::at_least("squote", 0, |a| {
         Ok(string(each_text(a, |text| format!("'{text}'"))))
     }),
@@ -92,20 +90,10 @@ pub(super) const FUNCTIONS: &[Function] = &[
     }),
     Function::exactly("camelcase", 1, |a| Ok(string(pascal_case(&text_of(&a[0]))))),
     Function::exactly("wrap", 2, |a| {
-        Ok(string(wrapped(
-            &text_of(&a[1]),
-            expect_count(&a[0])?,
-            "\n",
-            false,
-        )))
+        wrapped(&text_of(&a[1]), expect_count(&a[0])?, "\n", false)
     }),
     Function::exactly("wrapWith", 3, |a| {
-        Ok(string(wrapped(
-            &text_of(&a[2]),
-            expect_count(&a[0])?,
-            &text_of(&a[1]),
-            true,
-        )))
+        wrapped(&text_of(&a[2]), expect_count(&a[0])?, &text_of(&a[1]), true)
     }),
     Function::exactly("split", 2, |a| {
         Ok(numbered(text_of(&a[1]).split(&*text_of(&a[0]))))
@@ -138,7 +126,7 @@ fn each_text(arguments: &[Value], write: impl Fn(&str) -> String) -> String {
 }
 
 /// A double-quoted string as Go's `%q` writes it, which YAML and JSON readers of `\u` understand as well.
-pub(super) fn quoted(text: &str) -> String {
+pub(in super::super) fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for c in text.chars() {
@@ -357,8 +345,15 @@ fn pascal_case(text: &str) -> String {
 }
 
 /// Breaks lines at spaces; a word longer than a line is broken only if `break_words`.
-fn wrapped(text: &str, width: i64, newline: &str, break_words: bool) -> String {
+fn wrapped(text: &str, width: i64, newline: &str, break_words: bool) -> Answer {
     let width = usize::try_from(width.max(1)).unwrap_or(1);
+    let breaks = text.matches(' ').count()
+        + if break_words {
+            text.len() / width + 1
+        } else {
+            0
+        };
+    spend(text.len() as u64 + (breaks as u64).saturating_mul(newline.len() as u64))?;
     let mut out = String::with_capacity(text.len());
     let mut column = 0;
     for word in text.split(' ') {
@@ -387,7 +382,7 @@ fn wrapped(text: &str, width: i64, newline: &str, break_words: bool) -> String {
         out.push_str(word);
         column += word.chars().count();
     }
-    out
+    Ok(string(out))
 }
 
 fn numbered<'p>(parts: impl Iterator<Item = &'p str>) -> Value {
