@@ -56,7 +56,7 @@ impl RuleSet {
                     trigger: trigger.name(),
                     event_source: source.name(),
                     criterion: u16::try_from(criterion).unwrap_or(u16::MAX),
-                    outcome: trigger.outcome(values, recorded_at_unix_nanos),
+                    outcome: trigger.action.outcome(event, values, recorded_at_unix_nanos),
                 });
             }
         }

@@ -13,6 +13,7 @@
 //! A defect is a [`Problem`] of one rule and puts nothing else out of force. What is out of force is not gone: see
 //! [`Standing`], by which a typo never withdraws what a trigger made.
 
+mod action;
 mod cluster;
 mod content;
 mod digest;
