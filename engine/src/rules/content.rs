@@ -8,7 +8,7 @@ use std::fmt;
 use base64::Engine;
 use serde_json::{Value, json};
 
-use super::{Problem, digest};
+use super::{Manifest, Problem, digest};
 use crate::template::{self, Dialect, Template};
 
 /// Its presence, not its value, makes the data keys templates.
@@ -91,7 +91,8 @@ pub(super) enum Body {
 
 impl Content {
     /// Reads the manifest of a ConfigMap or Secret that a trigger references.
-    pub(super) fn read(reference: Reference, origin: &str, manifest: &Value, problems: &mut Vec<Problem>) -> Content {
+    pub(super) fn read(reference: Reference, written: &Manifest, problems: &mut Vec<Problem>) -> Content {
+        let (origin, manifest) = (&written.origin, &written.value);
         let rule = reference.rule();
         let annotation = |name: &str| manifest["metadata"]["annotations"].get(name);
         let is_template = annotation(INSTANTIATE).is_some();
@@ -111,7 +112,17 @@ impl Content {
                     template::parse_manifests(&key, &text).map(Body::Manifests)
                 };
                 let body = body.unwrap_or_else(|error| {
-                    problems.push(super::template_problem(&rule, origin, &format!("key `{key}`"), &error));
+                    let fault = error.fault();
+                    let at = ["stringData", "data"]
+                        .iter()
+                        .find_map(|field| written.origin_in(field, &key, fault.line, fault.column));
+                    problems.push(match at {
+                        Some(at) => Problem {
+                            hint: fault.hint.clone(),
+                            ..Problem::error(&rule, at, format!("key `{key}`: {}", fault.message))
+                        },
+                        None => super::template_problem(&rule, origin, &format!("key `{key}`"), &error),
+                    });
                     Body::Broken(error)
                 });
                 Entry { key, body }

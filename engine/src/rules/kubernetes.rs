@@ -126,7 +126,7 @@ fn say(stores: &[Store; 4]) -> Feed {
     let values = sources.values().chain(triggers.values());
     let values = values.chain(config_maps.iter().filter(named("ConfigMap")).map(|(_, value)| value));
     let values = values.chain(secrets.iter().filter(named("Secret")).map(|(_, value)| value));
-    let manifests = values.map(|value| Manifest { origin: "kubernetes".into(), value: value.clone() }).collect();
+    let manifests = values.map(|value| Manifest::new("kubernetes", value.clone())).collect();
     Feed { manifests: Some(Arc::new(Manifests { manifests, unreadable: Vec::new() })), troubles }
 }
 
@@ -369,7 +369,7 @@ mod tests {
 
     #[test]
     fn condition_says_what_is_wrong_and_what_was_assumed() {
-        let manifest_of = |value: Value| Manifest { origin: "kubernetes".into(), value };
+        let manifest_of = |value: Value| Manifest::new("kubernetes", value);
         let source = json!({"apiVersion": "lib.projectsveltos.io/v1beta1", "kind": "EventSource", "metadata": {"name": "s"}, "spec": {"messagingMatchCriteria": [{}]}});
         let mut trigger = manifest(&Kind::EventTrigger.resource(), trigger("missing"));
         trigger["spec"]["sourceClusterSelector"] = json!({"matchLabels": {"env": "fv"}});

@@ -14,6 +14,7 @@
 //! [`Standing`], by which a typo never withdraws what a trigger made.
 
 mod action;
+mod blocks;
 mod cluster;
 mod content;
 mod digest;
@@ -32,6 +33,7 @@ mod text;
 mod trigger;
 mod watch;
 
+pub use blocks::Block;
 pub use cluster::{Cluster, ClusterKind, Clusters, OWN};
 pub use content::{ContentKind, DIALECT, INSTANTIATE, Reference, SECRET_TYPE};
 pub use digest::digest;

@@ -502,3 +502,15 @@ fn digest_changes_with_what_can_change_the_result_and_with_nothing_else() {
     let parts = [references(json!({})), template("kind: A")];
     assert_ne!(digest_in(&parts, Clusters::own([("a".to_owned(), "b".to_owned())].into())), base);
 }
+
+#[test]
+fn mistake_in_a_template_is_told_at_its_place_in_the_file() {
+    let broken = SEED[1].replace("{{ .CloudEvent.subject }}", "{{ .CloudEvent.subject | toYamll }}");
+    let rules = rules(&broken);
+    let line = broken.lines().position(|line| line.contains("toYamll")).unwrap();
+    let column = broken.lines().nth(line).unwrap().find("toYamll").unwrap();
+    let problem = &rules.problems()[0];
+    assert_eq!((problem.rule.as_str(), problem.severity), ("ConfigMap/default/namespace", Severity::Error));
+    assert_eq!(problem.origin, format!("rules.yaml:{}:{}", line + 1, column + 1), "{problem}");
+    assert!(problem.hint.as_ref().is_some_and(|hint| hint.contains("toYaml")), "{problem}");
+}
