@@ -66,7 +66,9 @@ impl Violation {
         match self {
             Violation::Structure => "would change the structure of the manifest",
             Violation::Quotes => "holds a character that ends or escapes the quotes around it",
-            Violation::Folded => "holds a line break, which a plain or quoted scalar would lose",
+            Violation::Folded => {
+                "holds a line break, or blanks at one, which this scalar would lose"
+            }
             Violation::Empty => "is empty where the manifest needs something",
             Violation::Outdented => "goes on outside the node it was put in",
         }
@@ -165,7 +167,9 @@ fn value(rendered: &Rendered, ink: &Inked, scalars: &Scalars<'_>) -> Result<(), 
         return outside(rendered, ink);
     };
     match style {
-        ScalarStyle::Plain if text.contains(['\n', '\r']) => Err(Violation::Folded),
+        ScalarStyle::Plain if text.contains(['\n', '\r']) || loses_blanks(rendered, ink) => {
+            Err(Violation::Folded)
+        }
         ScalarStyle::Plain => Ok(()),
         ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => {
             if ink.range.start <= piece.start || ink.range.end >= piece.end {
@@ -186,6 +190,19 @@ fn value(rendered: &Rendered, ink: &Inked, scalars: &Scalars<'_>) -> Result<(), 
         }
         ScalarStyle::Literal | ScalarStyle::Folded => Ok(()),
     }
+}
+
+/// A plain scalar of several lines drops blanks where its lines begin and end.
+fn loses_blanks(rendered: &Rendered, ink: &Inked) -> bool {
+    const BLANK: [char; 2] = [' ', '\t'];
+    let text = &rendered.text[ink.range.clone()];
+    let line_begins = rendered.text[..ink.range.start]
+        .trim_end_matches(BLANK)
+        .ends_with('\n');
+    let line_ends = rendered.text[ink.range.end..]
+        .trim_start_matches(BLANK)
+        .starts_with(['\n', '\r']);
+    (line_begins && text.starts_with(BLANK)) || (line_ends && text.ends_with(BLANK))
 }
 
 /// Outside every scalar a value may only be nothing, where nothing is the value.

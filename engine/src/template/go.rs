@@ -12,7 +12,7 @@ use gotmpl::{FuncMap, MissingKey, TemplateError, Value};
 use super::error::{Error, Fault, Place, nearest};
 use super::ink::{Ink, RENDERED_BYTES_MAX, Rendered, STEPS_MAX, Stopped};
 use super::tree::{self, Prepared};
-use super::{Data, functions, single_quotes};
+use super::{Data, blocks, functions, single_quotes};
 
 /// The most iterations of all `range` loops of one rendering together.
 const ITERATIONS_MAX: u64 = 200_000;
@@ -32,6 +32,13 @@ impl Program {
         let (body, defines) = Parser::new(&rewritten.source, "{{", "}}")
             .and_then(Parser::parse)
             .map_err(|error| syntax_error(name, source, &rewritten, error))?;
+        blocks::check(&rewritten.source).map_err(|(offset, message)| {
+            Error::Compile(Fault::new(
+                name,
+                Place::at(source, rewritten.original(offset)),
+                message,
+            ))
+        })?;
         let mut prepared = tree::prepare(name, source, &rewritten, body, defines)?;
         let functions: FuncMap = prepared
             .functions

@@ -9,7 +9,7 @@ use granit_parser::{Event, Options, Parser, ScalarStyle, Tag};
 use serde_json::{Map, Value};
 
 use super::confine::{self, Piece, PieceKind, Violation};
-use super::ink::Rendered;
+use super::ink::{Manner, Rendered};
 use super::scalar;
 
 /// The most nodes that aliases may multiply a text into.
@@ -111,6 +111,8 @@ struct Builder<'r> {
     spelled: Vec<(&'static str, String, String)>,
     pieces: Vec<Piece>,
     comments: Vec<std::ops::Range<usize>>,
+    /// Where the root of the current document starts.
+    root_starts: usize,
 }
 
 impl<'r> Builder<'r> {
@@ -125,6 +127,7 @@ impl<'r> Builder<'r> {
             spelled: Vec::new(),
             pieces: Vec::new(),
             comments: Vec::new(),
+            root_starts: 0,
         }
     }
 
@@ -277,14 +280,17 @@ impl<'r> Builder<'r> {
                 decorated,
             },
         );
-        let tainted = self.judged && self.is_tainted(start, end, absent, style);
+        let tainted = self
+            .judged
+            .then(|| self.taint(start, end, absent, style))
+            .flatten();
         let plain = style == ScalarStyle::Plain;
         let text = if absent { "" } else { text };
         if is_key {
             if absent {
                 return Err(Refusal::manifest(start, "a key is missing before `:`"));
             }
-            let key = if plain && text == "<<" && tag.is_none() && !tainted {
+            let key = if plain && text == "<<" && tag.is_none() && tainted.is_none() {
                 Key::Merge
             } else {
                 Key::Name(text.to_owned())
@@ -305,7 +311,10 @@ impl<'r> Builder<'r> {
             }
             return Ok(());
         }
-        let spelled = tainted && plain && tag.is_none();
+        // A null that `toYaml` wrote is a null; a value that spells null is a string.
+        let is_written_null =
+            tainted == Some(Manner::Structure) && scalar::resolve(text) == Some(Value::Null);
+        let spelled = tainted.is_some() && plain && tag.is_none() && !is_written_null;
         let value = if spelled && self.is_string_place() {
             Value::String(text.to_owned())
         } else {
@@ -355,7 +364,7 @@ impl<'r> Builder<'r> {
                 }
                 _ => {
                     return Err(Refusal::Manifest {
-                        offset,
+                        offset: self.root_starts,
                         message: "a manifest must be a mapping with `apiVersion` and `kind`"
                             .to_owned(),
                         hint: None,
@@ -366,17 +375,20 @@ impl<'r> Builder<'r> {
         Ok(())
     }
 
-    /// Whether an action wrote any of this scalar, or was empty where this one is absent.
-    fn is_tainted(&self, start: usize, end: usize, absent: bool, style: ScalarStyle) -> bool {
+    /// The manner in which an action wrote any of this scalar, or was empty where this one is absent.
+    fn taint(&self, start: usize, end: usize, absent: bool, style: ScalarStyle) -> Option<Manner> {
         let inked = &self.rendered.inked;
         if absent {
-            return confine::fills_absent(self.rendered, start).is_some();
+            return confine::fills_absent(self.rendered, start).map(|index| inked[index].manner);
         }
-        if !matches!(style, ScalarStyle::Plain) {
-            return false;
+        if style != ScalarStyle::Plain {
+            return None;
         }
         let from = inked.partition_point(|ink| ink.range.end < start);
-        inked.get(from).is_some_and(|ink| ink.range.start <= end)
+        inked
+            .get(from)
+            .filter(|ink| ink.range.start <= end)
+            .map(|ink| ink.manner)
     }
 
     fn awaits_key(&self) -> bool {
@@ -406,12 +418,15 @@ impl<'r> Builder<'r> {
                 .checked_sub(levels)
                 .and_then(|depth| self.key_at(depth))
         };
-        match (up(3), up(2), up(1)) {
-            (_, Some("metadata"), Some("name" | "namespace" | "generateName")) => true,
-            (Some("metadata"), Some("labels" | "annotations"), Some(_)) => true,
-            (_, Some("matchLabels" | "nodeSelector"), Some(_)) => true,
-            _ => false,
-        }
+        matches!(
+            (up(3), up(2), up(1)),
+            (
+                _,
+                Some("metadata"),
+                Some("name" | "namespace" | "generateName")
+            ) | (Some("metadata"), Some("labels" | "annotations"), Some(_))
+                | (_, Some("matchLabels" | "nodeSelector"), Some(_))
+        )
     }
 
     /// The root's `data` or `stringData` and the entry in it, if that is what is being filled.
@@ -457,6 +472,9 @@ impl<'r> Builder<'r> {
     }
 
     fn count(&mut self, nodes: usize, offset: usize) -> Result<(), Refusal> {
+        if self.stack.is_empty() {
+            self.root_starts = offset;
+        }
         self.nodes += nodes;
         if self.nodes > NODES_MAX {
             return Err(Refusal::manifest(

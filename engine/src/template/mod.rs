@@ -10,6 +10,7 @@
 //! source -----------------------------------------------------> Tera --+--> ink --> manifest + confine --> objects
 //! ```
 
+mod blocks;
 mod confine;
 mod error;
 mod functions;
@@ -141,9 +142,25 @@ impl Template {
                 if let Some(ink) = culprit(rendered) {
                     return self.confined(rendered, ink, confine::Violation::Structure);
                 }
-                let place = Place::at(&rendered.text, offset);
-                let message = format!("line {} of the rendered manifest: {message}", place.line);
-                let fault = Fault::new(&self.inner.name, Place::default(), message);
+                let rendered_place = Place::at(&rendered.text, offset);
+                // What no action wrote stands in the template as it does in the text.
+                let place = if rendered.text == self.inner.source {
+                    rendered_place
+                } else {
+                    Place::default()
+                };
+                let line = rendered
+                    .text
+                    .lines()
+                    .nth(rendered_place.line - 1)
+                    .unwrap_or("")
+                    .trim();
+                let line = shortened(line);
+                let message = format!(
+                    "line {} of the rendered manifest, `{line}`: {message}",
+                    rendered_place.line
+                );
+                let fault = Fault::new(&self.inner.name, place, message);
                 Error::Manifest(match hint {
                     Some(hint) => fault.hint(hint),
                     None => fault,
@@ -195,7 +212,7 @@ fn culprit(rendered: &Rendered) -> Option<&Inked> {
         let mut text = String::new();
         let mut copied = 0;
         for (index, ink) in rendered.inked.iter().enumerate() {
-            if ink.manner == Manner::Value && harmless(index) {
+            if ink.manner != Manner::Structure && harmless(index) {
                 text.push_str(&rendered.text[copied..ink.range.start]);
                 text.push('x');
                 copied = ink.range.end;

@@ -223,8 +223,11 @@ impl Walk<'_> {
                 self.fault(pipe.pos, "expressions nest too deep"),
             ));
         }
+        // Only `printf "%c"` has a use for Go's rune.
+        let calls_printf = |command: &CommandNode| matches!(command.args.first(), Some(Expr::Identifier(_, name)) if name == "printf");
+        let keeps_runes = pipe.commands.iter().any(calls_printf);
         for (index, command) in pipe.commands.iter_mut().enumerate() {
-            self.command(command, index > 0)?;
+            self.command(command, index > 0, keeps_runes)?;
         }
         self.expression_depth -= 1;
         for variable in &pipe.decl {
@@ -237,7 +240,12 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn command(&mut self, command: &mut CommandNode, piped: bool) -> Result<(), Error> {
+    fn command(
+        &mut self,
+        command: &mut CommandNode,
+        piped: bool,
+        keeps_runes: bool,
+    ) -> Result<(), Error> {
         let called = match command.args.first() {
             Some(Expr::Identifier(_, name)) => Some(name.to_string()),
             Some(Expr::Chain(_, inner, _)) => match inner.as_ref() {
@@ -260,7 +268,6 @@ impl Walk<'_> {
             }
         }
         let is_call = called.is_some();
-        let keeps_runes = called.as_deref() == Some("printf");
         for arg in command.args.iter_mut().skip(usize::from(is_call)) {
             if !keeps_runes {
                 self.rune_to_string(arg);
@@ -298,7 +305,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// `'x'` is a string here as `'xy'` is; only `printf "%c"` has a use for Go's rune.
+    /// `'x'` is a string here as `'xy'` is.
     fn rune_to_string(&self, arg: &mut Expr) {
         if let Expr::Number(pos, Number::Int(code)) = arg
             && self.rewritten.source.as_bytes().get(pos.offset) == Some(&b'\'')

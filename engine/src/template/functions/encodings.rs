@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use data_encoding::{BASE32, BASE64};
 use gotmpl::Value;
+use sha1::{Digest as _, Sha1};
+use sha2::{Sha256, Sha512};
 
 use super::super::go::from_json;
 use super::{Answer, Function, string, text_of};
@@ -22,7 +25,68 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::exactly("mustToPrettyJson", 1, pretty),
     Function::exactly("fromJson", 1, from_json_text),
     Function::exactly("mustFromJson", 1, from_json_text),
+    Function::exactly("toToml", 1, |a| {
+        toml::to_string(&json_of(&a[0])?)
+            .map(string)
+            .map_err(|error| error.to_string())
+    }),
+    Function::exactly("fromToml", 1, from_toml),
+    Function::exactly("b64enc", 1, |a| Ok(string(base64_encode(&text_of(&a[0]))))),
+    Function::exactly("b64dec", 1, |a| decoded(&BASE64, &text_of(&a[0]))),
+    Function::exactly("b32enc", 1, |a| {
+        Ok(string(BASE32.encode(text_of(&a[0]).as_bytes())))
+    }),
+    Function::exactly("b32dec", 1, |a| decoded(&BASE32, &text_of(&a[0]))),
+    Function::exactly("sha1sum", 1, |a| {
+        Ok(string(hex(&Sha1::digest(text_of(&a[0]).as_bytes()))))
+    }),
+    Function::exactly("sha256sum", 1, |a| Ok(string(sha256_hex(&text_of(&a[0]))))),
+    Function::exactly("sha512sum", 1, |a| {
+        Ok(string(hex(&Sha512::digest(text_of(&a[0]).as_bytes()))))
+    }),
+    Function::exactly("adler32sum", 1, |a| {
+        Ok(string(adler32(text_of(&a[0]).as_bytes()).to_string()))
+    }),
 ];
+
+fn from_toml(arguments: &[Value]) -> Answer {
+    let value: toml::Table =
+        toml::from_str(&text_of(&arguments[0])).map_err(|error| error.message().to_owned())?;
+    serde_json::to_value(value)
+        .map(|json| from_json(&json))
+        .map_err(|error| error.to_string())
+}
+
+pub(in super::super) fn base64_encode(text: &str) -> String {
+    BASE64.encode(text.as_bytes())
+}
+
+/// A template's text is UTF-8, so bytes that are not cannot be held.
+fn decoded(encoding: &data_encoding::Encoding, text: &str) -> Answer {
+    let bytes = encoding
+        .decode(text.as_bytes())
+        .map_err(|error| error.to_string())?;
+    String::from_utf8(bytes)
+        .map(string)
+        .map_err(|_| "the decoded bytes are no UTF-8 text".to_owned())
+}
+
+pub(in super::super) fn sha256_hex(text: &str) -> String {
+    hex(&Sha256::digest(text.as_bytes()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(bytes)
+}
+
+/// RFC 1950's checksum.
+fn adler32(bytes: &[u8]) -> u32 {
+    let (low, high) = bytes.iter().fold((1u32, 0u32), |(low, high), byte| {
+        let low = (low + u32::from(*byte)) % 65_521;
+        (low, (high + low) % 65_521)
+    });
+    high << 16 | low
+}
 
 fn pretty(arguments: &[Value]) -> Answer {
     serde_json::to_string_pretty(&json_of(&arguments[0])?)

@@ -4,6 +4,7 @@
 //! nothing else, except the time the event was recorded (`now`) and what is left of the rendering's allowance. What could
 //! answer differently at a replay is not here but in [`refused`].
 
+mod compare;
 mod dates;
 mod dicts;
 mod encodings;
@@ -22,6 +23,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use gotmpl::{TemplateError, Value, ValueFunc};
+
+pub(super) use dates::now_rfc3339;
+pub(super) use encodings::{base64_encode, sha256_hex};
+pub(super) use text::quoted;
+pub(super) use yaml::to_yaml;
 
 /// What a function gives, or why it cannot.
 type Answer = Result<Value, String>;
@@ -105,20 +111,14 @@ impl Function {
     }
 }
 
-/// Go's own functions; those with a body of ours are in `print`.
+/// Go's own functions; those with a body of ours are in `print` and `compare`.
 const BUILT_IN: &[Function] = &[
     Function::built_in("and", 1, None),
     Function::built_in("call", 1, None),
-    Function::built_in("eq", 2, None),
-    Function::built_in("ge", 2, Some(2)),
-    Function::built_in("gt", 2, Some(2)),
     Function::built_in("html", 1, Some(1)),
     Function::built_in("index", 1, None),
     Function::built_in("js", 1, Some(1)),
-    Function::built_in("le", 2, Some(2)),
     Function::built_in("len", 1, Some(1)),
-    Function::built_in("lt", 2, Some(2)),
-    Function::built_in("ne", 2, Some(2)),
     Function::built_in("not", 1, Some(1)),
     Function::built_in("or", 1, None),
     Function::built_in("slice", 1, Some(4)),
@@ -128,6 +128,7 @@ const BUILT_IN: &[Function] = &[
 static KNOWN: LazyLock<BTreeMap<&'static str, &'static Function>> = LazyLock::new(|| {
     [
         BUILT_IN,
+        compare::FUNCTIONS,
         dates::FUNCTIONS,
         dicts::FUNCTIONS,
         encodings::FUNCTIONS,
@@ -336,5 +337,41 @@ fn described(value: &Value) -> String {
         Value::Map(_) => "a dict".to_owned(),
         Value::Function(_) => "a function".to_owned(),
         other => format!("`{other}`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::{Data, Dialect, Template};
+
+    /// `sprig.json` holds pairs of a template and what Go 1.26 with sprig 3.3.0 and sigs.k8s.io/yaml 1.6.0 rendered for this data.
+    #[test]
+    fn functions_answer_as_sprig_does() {
+        let values = json!({"s": "hello world", "u": "Ünï çødé", "n": 3, "f": 3.5, "list": ["c", "a", "b", "a"],
+            "map": {"b": 1, "a": {"x": "y"}}, "t": true, "e": "", "nums": [1, 2, 3], "multi": "l1\nl2",
+            "time": "2026-11-22T10:04:05Z"});
+        let cases: Vec<(String, String)> =
+            serde_json::from_str(include_str!("sprig.json")).unwrap();
+        let mut differing = Vec::new();
+        for (source, expected) in &cases {
+            let rendered = Template::compile(Dialect::Go, "case", source).and_then(|template| {
+                template.render_text(&Data {
+                    values: &values,
+                    recorded_at_unix_nanos: 0,
+                })
+            });
+            match rendered {
+                Ok(rendered) if rendered == *expected => {}
+                Ok(rendered) => differing.push(format!(
+                    "{source}\n  ours  {rendered:?}\n  sprig {expected:?}"
+                )),
+                Err(error) => {
+                    differing.push(format!("{source}\n  ours  {error}\n  sprig {expected:?}"))
+                }
+            }
+        }
+        assert!(differing.is_empty(), "{}", differing.join("\n"));
     }
 }

@@ -68,9 +68,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
             expect_count(&a[1])?,
         )))
     }),
-    Function::at_least("quote", 0, |a| {
-        Ok(string(each_text(a, |text| quoted(text))))
-    }),
+    Function::at_least("quote", 0, |a| Ok(string(each_text(a, quoted)))),
     Function::at_least("squote", 0, |a| {
         Ok(string(each_text(a, |text| format!("'{text}'"))))
     }),
@@ -138,7 +136,7 @@ fn each_text(arguments: &[Value], write: impl Fn(&str) -> String) -> String {
 }
 
 /// A double-quoted string as Go's `%q` writes it, which YAML and JSON readers of `\u` understand as well.
-pub(super) fn quoted(text: &str) -> String {
+pub(in super::super) fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for c in text.chars() {

@@ -11,7 +11,7 @@ use super::text::quoted;
 use super::{Answer, Function, string, text_of};
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    Function::exactly("toYaml", 1, |a| Ok(string(to_yaml(&a[0])?))),
+    Function::exactly("toYaml", 1, |a| Ok(string(yaml_of(&a[0])?))),
     Function::exactly("fromYaml", 1, from_yaml),
 ];
 
@@ -19,7 +19,12 @@ fn from_yaml(arguments: &[Value]) -> Answer {
     manifest::read_value(&text_of(&arguments[0])).map(|value| from_json(&value))
 }
 
-fn to_yaml(value: &Value) -> Result<String, String> {
+/// JSON as `toYaml` writes it.
+pub(in super::super) fn to_yaml(value: &serde_json::Value) -> Result<String, String> {
+    yaml_of(&from_json(value))
+}
+
+fn yaml_of(value: &Value) -> Result<String, String> {
     let mut out = String::new();
     write(&mut out, value, 0, false)?;
     while out.ends_with('\n') {
@@ -82,23 +87,36 @@ fn pad(out: &mut String, indent: usize) {
     out.extend(std::iter::repeat_n(' ', indent));
 }
 
-/// A string as a scalar: plain where nothing can misread it, else in double quotes.
+/// A string as a scalar: plain where nothing can misread it, else in quotes.
 fn scalar_text(text: &str) -> String {
-    let reads_back = matches!(scalar::resolve(text), Some(serde_json::Value::String(_)));
+    let is_one_line = !text
+        .chars()
+        .any(|c| c.is_control() || matches!(c, '\u{85}' | '\u{2028}' | '\u{2029}' | '\u{FEFF}'));
+    // Dates are timestamps to other readers, and `<<` and `=` are not plain to all.
+    let date_like = text.starts_with(|c: char| c.is_ascii_digit()) && text.contains(['-', ':']);
+    let reads_back =
+        matches!(scalar::resolve(text), Some(serde_json::Value::String(_))) && !date_like;
+    if !reads_back || !is_one_line {
+        return quoted(text);
+    }
     let plain_start =
-        text.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '/' | '_' | '.'));
-    let plain_inside = text.chars().all(|c| {
-        c.is_alphanumeric()
-            || matches!(
-                c,
-                '/' | '_' | '.' | '-' | ' ' | '@' | '+' | '=' | '(' | ')' | ';' | '$'
-            )
+        text.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '/' | '_' | '.' | '(' | '$'));
+    let plain_inside = text.char_indices().all(|(at, c)| {
+        let followed_by_space = text[at + c.len_utf8()..]
+            .chars()
+            .next()
+            .is_none_or(|next| next == ' ');
+        match c {
+            ':' => !followed_by_space,
+            '#' => !text[..at].ends_with(' '),
+            // In a flow collection these would end the scalar.
+            '[' | ']' | '{' | '}' | ',' => false,
+            _ => true,
+        }
     });
-    // Dates and times are timestamps to other readers, `=` and `<<` are special to some.
-    let date_like = text.starts_with(|c: char| c.is_ascii_digit()) && text.contains('-');
-    if reads_back && plain_start && plain_inside && !text.ends_with(' ') && !date_like {
+    if plain_start && plain_inside && !text.ends_with(' ') {
         text.to_owned()
     } else {
-        quoted(text)
+        format!("'{}'", text.replace('\'', "''"))
     }
 }
