@@ -226,8 +226,8 @@ fn trouble(resource: &ApiResource, error: &watcher::Error) -> Option<Problem> {
 /// Writes the condition `Ready` to the status of EventTriggers, each time what it says has changed.
 #[derive(Default)]
 pub struct Reporter {
-    /// What was written last, by trigger.
-    written: BTreeMap<String, Value>,
+    /// What was written last and since when its status holds, by trigger.
+    written: BTreeMap<String, (Value, String)>,
 }
 
 impl Reporter {
@@ -243,14 +243,19 @@ impl Reporter {
         self.written.retain(|name, _| names.contains(&name.as_str()));
         for name in names {
             let condition = ready(rules, name);
-            if self.written.get(name) == Some(&condition) {
+            let before = self.written.get(name);
+            if before.is_some_and(|(written, _)| *written == condition) {
                 continue;
             }
+            let since = match before {
+                Some((written, since)) if written["status"] == condition["status"] => since.clone(),
+                Some(_) | None => format!("{now:.0}"),
+            };
             let mut timed = condition.clone();
-            timed["lastTransitionTime"] = format!("{now:.0}").into();
+            timed["lastTransitionTime"] = since.as_str().into();
             let patch = Patch::Merge(json!({"status": {"conditions": [timed]}}));
             match api.patch_status(name, &PatchParams::default(), &patch).await {
-                Ok(_) => _ = self.written.insert(name.to_owned(), condition),
+                Ok(_) => _ = self.written.insert(name.to_owned(), (condition, since)),
                 Err(error) => _ = failed.get_or_insert(error),
             }
         }

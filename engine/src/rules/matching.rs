@@ -82,6 +82,17 @@ impl RuleSet {
         explanations
     }
 
+    /// The EventSources that an event matches and that no trigger listens to on this cluster: none names them, or
+    /// its `sourceClusterSelector` does not select the cluster.
+    pub fn unheard<'a>(&'a self, event: &'a EventView<'_>, cluster: &str) -> impl Iterator<Item = &'a EventSource> {
+        let listened = self.view(cluster).map(|view| view.listened.as_slice()).unwrap_or_default();
+        let heard: Vec<usize> = listened.iter().map(|listened| listened.source).collect();
+        let sources = self.sources.iter().enumerate();
+        sources
+            .filter(move |(index, source)| !heard.contains(index) && source.first_match(event).is_some())
+            .map(|(_, source)| source)
+    }
+
     fn view(&self, cluster: &str) -> Option<&View> {
         self.views.iter().find(|view| view.cluster == cluster)
     }
