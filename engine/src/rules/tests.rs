@@ -339,7 +339,7 @@ fn names_of_references_are_templates_and_an_empty_namespace_is_the_cluster_s() {
     };
     let references =
         trigger(json!({"policyRefs": [{"kind": "ConfigMap", "name": "for-{{ .CloudEvent.subject }}"}], "tier": 7,
-        "extraLabels": {"team": "{{ .Cluster.metadata.name }}"}, "extraAnnotations": {"note": "plain"}}));
+        "extraLabels": {"team": "{{ .Cluster.metadata.name }}"}, "extraAnnotations": {"note": " plain\n"}}));
     let made = |more: &[String]| {
         let rules = rules(&format!("{SOUND}\n---\n{references}\n---\n{}", more.join("\n---\n")));
         rules.trigger("x").unwrap().manifests(&map(LOGIN), OWN, 1)
@@ -348,7 +348,7 @@ fn names_of_references_are_templates_and_an_empty_namespace_is_the_cluster_s() {
     assert_eq!((both[0].from.namespace.as_str(), both[0].tier), ("mgmt", 7));
     assert_eq!(
         both[0].manifest["metadata"],
-        json!({"name": "a", "labels": {"team": "mgmt"}, "annotations": {"note": "plain"}})
+        json!({"name": "a", "labels": {"team": "mgmt"}, "annotations": {"note": " plain\n"}})
     );
     assert_eq!(made(&[in_namespace("default", "d")]).unwrap()[0].from.namespace, "default");
     let missing = made(&[]).unwrap_err().to_string();

@@ -410,8 +410,8 @@ impl Trigger {
         extra: &[(String, Text)],
         data: &Data<'_>,
     ) -> Result<Vec<(String, String)>, Error> {
-        let entry = |(key, text): &(String, Text)| match text.render(data) {
-            Ok(value) => Ok((key.clone(), value.into_owned())),
+        let entry = |(key, text): &(String, Text)| match text.render_whole(data) {
+            Ok(value) => Ok((key.clone(), value)),
             Err(source) => {
                 Err(Error::Field { trigger: self.name.clone(), field: format!("spec.{field}.{key}"), source })
             }
@@ -467,7 +467,7 @@ impl Policy {
     fn could_name(&self, reference: &Reference, clusters: &Clusters) -> bool {
         let namespace = &reference.namespace;
         let is_namespace = match &self.namespace {
-            Text::Literal(literal) if literal.is_empty() => {
+            Text::Literal(literal) if literal.trim().is_empty() => {
                 namespace == "default" || clusters.iter().any(|cluster| cluster.namespace == *namespace)
             }
             text => text.could_be(namespace),
