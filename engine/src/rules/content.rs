@@ -5,10 +5,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use base64::Engine;
 use serde_json::{Value, json};
 
-use super::{Problem, digest};
+use super::{Manifest, Problem, digest};
 use crate::template::{self, Dialect, Template};
 
 /// Its presence, not its value, makes the data keys templates.
@@ -91,7 +90,8 @@ pub(super) enum Body {
 
 impl Content {
     /// Reads the manifest of a ConfigMap or Secret that a trigger references.
-    pub(super) fn read(reference: Reference, origin: &str, manifest: &Value, problems: &mut Vec<Problem>) -> Content {
+    pub(super) fn read(reference: Reference, written: &Manifest, problems: &mut Vec<Problem>) -> Content {
+        let (origin, manifest) = (&written.origin, &written.value);
         let rule = reference.rule();
         let annotation = |name: &str| manifest["metadata"]["annotations"].get(name);
         let is_template = annotation(INSTANTIATE).is_some();
@@ -111,7 +111,17 @@ impl Content {
                     template::parse_manifests(&key, &text).map(Body::Manifests)
                 };
                 let body = body.unwrap_or_else(|error| {
-                    problems.push(super::template_problem(&rule, origin, &format!("key `{key}`"), &error));
+                    let fault = error.fault();
+                    let at = ["stringData", "data"]
+                        .iter()
+                        .find_map(|field| written.origin_in(field, &key, fault.line, fault.column));
+                    problems.push(match at {
+                        Some(at) => Problem {
+                            hint: fault.hint.clone(),
+                            ..Problem::error(&rule, at, format!("key `{key}`: {}", fault.message))
+                        },
+                        None => super::template_problem(&rule, origin, &format!("key `{key}`"), &error),
+                    });
                     Body::Broken(error)
                 });
                 Entry { key, body }
@@ -181,7 +191,7 @@ fn texts(kind: ContentKind, manifest: &Value) -> Result<BTreeMap<String, String>
             let mut texts = BTreeMap::new();
             for (key, encoded) in entries("data")? {
                 let compact: String = encoded.split_ascii_whitespace().collect();
-                let bytes = base64::engine::general_purpose::STANDARD.decode(compact);
+                let bytes = data_encoding::BASE64.decode(compact.as_bytes());
                 // The content stays out of the message: it is a secret.
                 let text = bytes.ok().and_then(|bytes| String::from_utf8(bytes).ok());
                 texts.insert(

@@ -126,7 +126,7 @@ fn say(stores: &[Store; 4]) -> Feed {
     let values = sources.values().chain(triggers.values());
     let values = values.chain(config_maps.iter().filter(named("ConfigMap")).map(|(_, value)| value));
     let values = values.chain(secrets.iter().filter(named("Secret")).map(|(_, value)| value));
-    let manifests = values.map(|value| Manifest { origin: "kubernetes".into(), value: value.clone() }).collect();
+    let manifests = values.map(|value| Manifest::new("kubernetes", value.clone())).collect();
     Feed { manifests: Some(Arc::new(Manifests { manifests, unreadable: Vec::new() })), troubles }
 }
 
@@ -226,8 +226,8 @@ fn trouble(resource: &ApiResource, error: &watcher::Error) -> Option<Problem> {
 /// Writes the condition `Ready` to the status of EventTriggers, each time what it says has changed.
 #[derive(Default)]
 pub struct Reporter {
-    /// What was written last, by trigger.
-    written: BTreeMap<String, Value>,
+    /// What was written last and since when its status holds, by trigger.
+    written: BTreeMap<String, (Value, String)>,
 }
 
 impl Reporter {
@@ -243,14 +243,19 @@ impl Reporter {
         self.written.retain(|name, _| names.contains(&name.as_str()));
         for name in names {
             let condition = ready(rules, name);
-            if self.written.get(name) == Some(&condition) {
+            let before = self.written.get(name);
+            if before.is_some_and(|(written, _)| *written == condition) {
                 continue;
             }
+            let since = match before {
+                Some((written, since)) if written["status"] == condition["status"] => since.clone(),
+                Some(_) | None => format!("{now:.0}"),
+            };
             let mut timed = condition.clone();
-            timed["lastTransitionTime"] = format!("{now:.0}").into();
+            timed["lastTransitionTime"] = since.as_str().into();
             let patch = Patch::Merge(json!({"status": {"conditions": [timed]}}));
             match api.patch_status(name, &PatchParams::default(), &patch).await {
-                Ok(_) => _ = self.written.insert(name.to_owned(), condition),
+                Ok(_) => _ = self.written.insert(name.to_owned(), (condition, since)),
                 Err(error) => _ = failed.get_or_insert(error),
             }
         }
@@ -284,8 +289,13 @@ fn ready(rules: &RuleSet, name: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
-    use crate::rules::Clusters;
+    use crate::rules::{Clusters, Places};
 
     fn object(kind: Kind, value: Value) -> DynamicObject {
         let mut object: DynamicObject = serde_json::from_value(value).unwrap();
@@ -364,7 +374,7 @@ mod tests {
 
     #[test]
     fn condition_says_what_is_wrong_and_what_was_assumed() {
-        let manifest_of = |value: Value| Manifest { origin: "kubernetes".into(), value };
+        let manifest_of = |value: Value| Manifest::new("kubernetes", value);
         let source = json!({"apiVersion": "lib.projectsveltos.io/v1beta1", "kind": "EventSource", "metadata": {"name": "s"}, "spec": {"messagingMatchCriteria": [{}]}});
         let mut trigger = manifest(&Kind::EventTrigger.resource(), trigger("missing"));
         trigger["spec"]["sourceClusterSelector"] = json!({"matchLabels": {"env": "fv"}});
@@ -376,5 +386,86 @@ mod tests {
         let message = condition["message"].as_str().unwrap();
         assert!(message.contains("names ConfigMap default/missing, which does not exist"), "{message}");
         assert!(message.contains("is assumed to match"), "{message}");
+    }
+
+    /// A bare API server: lists, watches that stay silent, and no custom resources until it is told of them.
+    async fn api_server(knows_rules: Arc<AtomicBool>) -> Client {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                let knows_rules = Arc::clone(&knows_rules);
+                tokio::spawn(async move {
+                    let mut request = Vec::new();
+                    while socket.read_buf(&mut request).await.is_ok_and(|read| read > 0) {
+                        if !request.ends_with(b"\r\n\r\n") {
+                            continue;
+                        }
+                        let line = String::from_utf8(std::mem::take(&mut request)).unwrap();
+                        let answer = answer(line.lines().next().unwrap(), knows_rules.load(Ordering::Relaxed));
+                        socket.write_all(answer.as_bytes()).await.unwrap();
+                    }
+                });
+            }
+        });
+        Client::try_from(kube::Config::new(address.parse().unwrap())).unwrap()
+    }
+
+    fn answer(request: &str, knows_rules: bool) -> String {
+        let text = |status: &str, body: Value| {
+            let body = body.to_string();
+            let bytes = body.len();
+            format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {bytes}\r\n\r\n{body}")
+        };
+        let list = |kind: &str, items: Value| {
+            text("200 OK", json!({"kind": format!("{kind}List"), "metadata": {"resourceVersion": "5"}, "items": items}))
+        };
+        if request.contains("watch=") {
+            return "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".into();
+        }
+        if request.contains("/configmaps") {
+            return list("ConfigMap", json!([{"metadata": {"name": "a", "namespace": "default"}}]));
+        }
+        if request.contains("/secrets") {
+            assert!(request.contains("fieldSelector=type%3Daddons.projectsveltos.io%2Fcluster-profile"), "{request}");
+            return list("Secret", json!([]));
+        }
+        if !knows_rules {
+            let status = json!({"kind": "Status", "status": "Failure", "message": "not found", "reason": "NotFound", "code": 404});
+            return text("404 Not Found", status);
+        }
+        if request.contains("/eventsources") {
+            let spec = json!({"messagingMatchCriteria": [{}]});
+            return list("EventSource", json!([{"metadata": {"name": "s"}, "spec": spec}]));
+        }
+        let policies = json!([{"kind": "ConfigMap", "namespace": "default", "name": "a"}]);
+        let spec = json!({"eventSourceName": "s", "policyRefs": policies});
+        list("EventTrigger", json!([{"metadata": {"name": "t"}, "spec": spec}]))
+    }
+
+    #[tokio::test]
+    async fn rules_wait_for_the_custom_resources_and_say_so() {
+        let knows_rules = Arc::new(AtomicBool::new(false));
+        let client = api_server(Arc::clone(&knows_rules)).await;
+        let (_clusters, clusters) = watch::channel(Clusters::default());
+        let places = Places { paths: Vec::new(), client: Some(client) };
+        let (mut current, follower) = crate::rules::watch(places, clusters);
+        let follower = tokio::spawn(follower);
+
+        let waiting = current.wait_for(|current| current.troubles.len() == 2).await.unwrap().clone();
+        assert!(waiting.rules.is_none());
+        assert_eq!(
+            waiting.troubles[0].to_string(),
+            "error: the cluster does not know the kind `EventSource` of `lib.projectsveltos.io/v1beta1`\n  --> kubernetes\n  hint: lifeline crds | kubectl apply -f -"
+        );
+
+        knows_rules.store(true, Ordering::Relaxed);
+        let current = current.wait_for(|current| current.rules.is_some()).await.unwrap().clone();
+        assert_eq!(current.troubles, []);
+        let rules = current.rules.unwrap();
+        assert_eq!(rules.problems(), []);
+        let documents: Vec<&str> = rules.digests().keys().map(String::as_str).collect();
+        assert_eq!(documents, ["ConfigMap/default/a", "EventSource/s", "EventTrigger/t"]);
+        follower.abort();
     }
 }

@@ -3,9 +3,12 @@
 //! Start at [`Manifests::read`] for text. A document that is not YAML becomes a problem and hides none of its
 //! neighbours. Nothing here knows what a manifest means.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::Problem;
+use super::blocks::{Block, blocks};
 
 /// One manifest.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +17,27 @@ pub struct Manifest {
     pub origin: String,
     /// The manifest.
     pub value: Value,
+    /// Where its literal blocks lie, by field and key; none when it came from no file.
+    pub blocks: BTreeMap<(String, String), Block>,
+}
+
+impl Manifest {
+    /// A manifest that came from no text.
+    #[must_use]
+    pub fn new(origin: impl Into<String>, value: Value) -> Manifest {
+        Manifest { origin: origin.into(), value, blocks: BTreeMap::new() }
+    }
+
+    /// `file:line:column` of a place in one of its blocks, both from 1 and 0 where unknown; else its own origin.
+    pub(super) fn origin_in(&self, field: &str, key: &str, line: usize, column: usize) -> Option<String> {
+        let block = self.blocks.get(&(field.to_owned(), key.to_owned()))?;
+        let (file, _) = self.origin.rsplit_once(':')?;
+        match (line, column) {
+            (0, _) => None,
+            (line, 0) => Some(format!("{file}:{}", block.line + line - 1)),
+            (line, column) => Some(format!("{file}:{}:{}", block.line + line - 1, block.indent + column)),
+        }
+    }
 }
 
 /// Manifests in the order of their origins, and what could not be read as one.
@@ -33,7 +57,15 @@ impl Manifests {
         for document in documents(text) {
             let origin = format!("{file}:{}", document.line);
             match crate::template::parse_manifests(&origin, &document.text) {
-                Ok(values) => values.into_iter().for_each(|value| read.push(&origin, value)),
+                Ok(values) => {
+                    values.into_iter().for_each(|value| read.push(&origin, value));
+                    // A list has many `data`, so none can be told by its field and key.
+                    if let Some(only) = read.manifests.last_mut().filter(|last| last.origin == origin)
+                        && only.value.get("kind").is_some_and(|kind| kind == "ConfigMap" || kind == "Secret")
+                    {
+                        only.blocks = blocks(&document.text, document.line);
+                    }
+                }
                 Err(error) => {
                     let fault = error.fault();
                     let at = match (fault.line, fault.column) {
@@ -62,9 +94,9 @@ impl Manifests {
             Some(Value::Array(items)) if is_list => items.into_iter().for_each(|item| self.push(origin, item)),
             Some(items) => {
                 value["items"] = items;
-                self.manifests.push(Manifest { origin: origin.to_owned(), value });
+                self.manifests.push(Manifest::new(origin, value));
             }
-            None => self.manifests.push(Manifest { origin: origin.to_owned(), value }),
+            None => self.manifests.push(Manifest::new(origin, value)),
         }
     }
 }

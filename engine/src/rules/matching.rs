@@ -56,7 +56,7 @@ impl RuleSet {
                     trigger: trigger.name(),
                     event_source: source.name(),
                     criterion: u16::try_from(criterion).unwrap_or(u16::MAX),
-                    outcome: trigger.outcome(values, recorded_at_unix_nanos),
+                    outcome: trigger.action.outcome(event, values, recorded_at_unix_nanos),
                 });
             }
         }
@@ -80,6 +80,17 @@ impl RuleSet {
             .collect();
         explanations.sort_by_key(|explanation| explanation.mismatches.len());
         explanations
+    }
+
+    /// The EventSources that an event matches and that no trigger listens to on this cluster: none names them, or
+    /// its `sourceClusterSelector` does not select the cluster.
+    pub fn unheard<'a>(&'a self, event: &'a EventView<'_>, cluster: &str) -> impl Iterator<Item = &'a EventSource> {
+        let listened = self.view(cluster).map(|view| view.listened.as_slice()).unwrap_or_default();
+        let heard: Vec<usize> = listened.iter().map(|listened| listened.source).collect();
+        let sources = self.sources.iter().enumerate();
+        sources
+            .filter(move |(index, source)| !heard.contains(index) && source.first_match(event).is_some())
+            .map(|(_, source)| source)
     }
 
     fn view(&self, cluster: &str) -> Option<&View> {

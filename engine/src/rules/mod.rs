@@ -13,6 +13,8 @@
 //! A defect is a [`Problem`] of one rule and puts nothing else out of force. What is out of force is not gone: see
 //! [`Standing`], by which a typo never withdraws what a trigger made.
 
+mod action;
+mod blocks;
 mod cluster;
 mod content;
 mod directory;
@@ -30,6 +32,7 @@ mod text;
 mod trigger;
 mod watch;
 
+pub use blocks::Block;
 pub use cluster::{Cluster, ClusterKind, Clusters, OWN};
 pub use content::{ContentKind, DIALECT, INSTANTIATE, Reference, SECRET_TYPE};
 pub use crate::digest::digest;

@@ -49,7 +49,9 @@ impl Pattern {
     pub fn matches(&self, text: &str) -> bool {
         match &self.matcher {
             Matcher::All => true,
-            Matcher::Contains => text == self.written || text.contains(&self.written),
+            // Searching has a price of its own: texts as long as the pattern are only compared.
+            Matcher::Contains if text.len() <= self.written.len() => text == self.written,
+            Matcher::Contains => text.contains(&self.written),
             Matcher::Equals(whole) => text == whole,
             Matcher::Prefix(start) => text.starts_with(start),
             Matcher::Suffix(end) => text.ends_with(end),

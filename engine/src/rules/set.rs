@@ -309,7 +309,7 @@ fn read_contents(
     let referenced =
         referenced.filter(|(reference, _)| triggers.iter().any(|trigger| trigger.could_reference(reference)));
     let read = referenced.map(|(reference, manifest)| {
-        let content = Content::read(reference.clone(), &manifest.origin, &manifest.value, problems);
+        let content = Content::read(reference.clone(), manifest, problems);
         (reference.clone(), content)
     });
     Arc::new(read.collect())

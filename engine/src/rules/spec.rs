@@ -1,8 +1,8 @@
 //! The specs of the two custom resources as they are written: every field of `lib.projectsveltos.io/v1beta1` that Lifeline
 //! knows of, whether or not it acts on it.
 //!
-//! Start at [`EventTriggerSpec`]. What a field does is decided in [`super::trigger`] and [`super::source`]; here is only its
-//! shape, and the finding of fields that do not exist ([`unknown_fields`]).
+//! Start at [`EventTriggerSpec`]. What a field does is decided in `trigger` and `source`; here is only its shape, and the
+//! finding of fields that do not exist (`unknown_fields`).
 
 use std::collections::BTreeMap;
 

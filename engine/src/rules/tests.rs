@@ -339,7 +339,7 @@ fn names_of_references_are_templates_and_an_empty_namespace_is_the_cluster_s() {
     };
     let references =
         trigger(json!({"policyRefs": [{"kind": "ConfigMap", "name": "for-{{ .CloudEvent.subject }}"}], "tier": 7,
-        "extraLabels": {"team": "{{ .Cluster.metadata.name }}"}, "extraAnnotations": {"note": "plain"}}));
+        "extraLabels": {"team": "{{ .Cluster.metadata.name }}"}, "extraAnnotations": {"note": " plain\n"}}));
     let made = |more: &[String]| {
         let rules = rules(&format!("{SOUND}\n---\n{references}\n---\n{}", more.join("\n---\n")));
         rules.trigger("x").unwrap().manifests(&map(LOGIN), OWN, 1)
@@ -348,7 +348,7 @@ fn names_of_references_are_templates_and_an_empty_namespace_is_the_cluster_s() {
     assert_eq!((both[0].from.namespace.as_str(), both[0].tier), ("mgmt", 7));
     assert_eq!(
         both[0].manifest["metadata"],
-        json!({"name": "a", "labels": {"team": "mgmt"}, "annotations": {"note": "plain"}})
+        json!({"name": "a", "labels": {"team": "mgmt"}, "annotations": {"note": " plain\n"}})
     );
     assert_eq!(made(&[in_namespace("default", "d")]).unwrap()[0].from.namespace, "default");
     let missing = made(&[]).unwrap_err().to_string();
@@ -432,6 +432,8 @@ fn clusters_with_labels_are_selected_by_them() {
         |cluster: &str| rules.decide(&event, cluster, 1).iter().map(|decision| decision.trigger).collect::<Vec<_>>();
     assert_eq!(names("mgmt/mgmt"), ["sound"]);
     assert_eq!(names("projectsveltos/edge"), ["sound", "x"]);
+    let unheard = |cluster: &str| rules.unheard(&event, cluster).map(EventSource::name).collect::<Vec<_>>();
+    assert_eq!((unheard("mgmt/mgmt"), unheard("projectsveltos/edge")), (vec!["x"], vec![]));
     assert_eq!(names("projectsveltos/unknown"), [] as [&str; 0]);
 }
 
@@ -501,4 +503,41 @@ fn digest_changes_with_what_can_change_the_result_and_with_nothing_else() {
     }
     let parts = [references(json!({})), template("kind: A")];
     assert_ne!(digest_in(&parts, Clusters::own([("a".to_owned(), "b".to_owned())].into())), base);
+}
+
+#[test]
+fn mistake_in_a_template_is_told_at_its_place_in_the_file() {
+    let broken = SEED[1].replace("{{ .CloudEvent.subject }}", "{{ .CloudEvent.subject | toYamll }}");
+    let rules = rules(&broken);
+    let line = broken.lines().position(|line| line.contains("toYamll")).unwrap();
+    let column = broken.lines().nth(line).unwrap().find("toYamll").unwrap();
+    let problem = &rules.problems()[0];
+    assert_eq!((problem.rule.as_str(), problem.severity), ("ConfigMap/default/namespace", Severity::Error));
+    assert_eq!(problem.origin, format!("rules.yaml:{}:{}", line + 1, column + 1), "{problem}");
+    assert!(problem.hint.as_ref().is_some_and(|hint| hint.contains("toYaml")), "{problem}");
+}
+
+#[test]
+fn tera_is_chosen_by_annotation_for_content_and_for_the_trigger() {
+    let template = "kind: Namespace\napiVersion: v1\nmetadata:\n  name: {{ CloudEvent.subject }}\n";
+    let with_dialect = |manifest: String, dialect: &str| {
+        let mut manifest: Value = serde_json::from_str(&manifest).unwrap();
+        manifest["metadata"]["annotations"][DIALECT] = dialect.into();
+        manifest.to_string()
+    };
+    let spec = json!({"policyRefs": [{"kind": "ConfigMap", "namespace": "default", "name": "x"}],
+        "cloudEventAction": "{% if CloudEvent.type == 'auth.example.com.login' %}Delete{% else %}Create{% endif %}"});
+    let of = |dialect: &str| {
+        let content = with_dialect(config_map("x", json!({"a": template})), dialect);
+        rules(&format!("{SOUND}\n---\n{}\n---\n{content}", with_dialect(trigger(spec.clone()), dialect)))
+    };
+    let tera = of("tera");
+    assert_eq!(messages(&tera), [] as [String; 0]);
+    assert_eq!(outcomes(decide(&tera, "user-operation", LOGIN))[1], ("x".to_owned(), Outcome::Delete));
+    let made = tera.trigger("x").unwrap().manifests(&map(LOGIN), OWN, 1).unwrap();
+    assert_eq!(made[0].manifest["metadata"]["name"], "mgianluc");
+    assert_eq!(
+        messages(&of("jinja")),
+        ["error EventTrigger/x: annotation `lifeline.dev/dialect` is `jinja`, which is no dialect"]
+    );
 }

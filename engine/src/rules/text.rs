@@ -9,7 +9,7 @@ use crate::template::{self, Data, Dialect, Template};
 /// Text, or a template of it.
 #[derive(Debug, Clone)]
 pub(super) enum Text {
-    /// Without blanks around it.
+    /// As it was written.
     Literal(String),
     /// The template, and what can be said of its texts beforehand.
     Template { shape: Shape, template: Template },
@@ -19,25 +19,33 @@ impl Text {
     /// Reads a field; `name` is what errors call it.
     pub(super) fn compile(dialect: Dialect, name: &str, written: &str) -> Result<Text, template::Error> {
         match Shape::of(written) {
-            Shape::Exactly(literal) => Ok(Text::Literal(literal)),
+            Shape::Exactly(_) => Ok(Text::Literal(written.to_owned())),
             shape @ Shape::Between { .. } => {
                 Ok(Text::Template { shape, template: Template::compile(dialect, name, written)? })
             }
         }
     }
 
-    /// The text, without blanks around it.
+    /// The text of a name or an action: without blanks around it.
     pub(super) fn render(&self, data: &Data<'_>) -> Result<Cow<'_, str>, template::Error> {
         match self {
-            Text::Literal(text) => Ok(Cow::Borrowed(text)),
+            Text::Literal(text) => Ok(Cow::Borrowed(text.trim())),
             Text::Template { template, .. } => Ok(Cow::Owned(template.render_text(data)?.trim().to_owned())),
+        }
+    }
+
+    /// The text of a value, every blank of it.
+    pub(super) fn render_whole(&self, data: &Data<'_>) -> Result<String, template::Error> {
+        match self {
+            Text::Literal(text) => Ok(text.clone()),
+            Text::Template { template, .. } => template.render_text(data),
         }
     }
 
     /// Whether some event could make it give `text`. May say yes too often, never no.
     pub(super) fn could_be(&self, text: &str) -> bool {
         match self {
-            Text::Literal(literal) => literal == text,
+            Text::Literal(literal) => literal.trim() == text,
             Text::Template { shape, .. } => shape.could_be(text),
         }
     }

@@ -2,13 +2,13 @@
 //!
 //! Start at [`Trigger::manifests`]. What it decides is asked through [`super::RuleSet::decide`]. All of it is pure.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lifeline_projections::fact::Outcome;
 use serde_json::{Map, Value, json};
 
+use super::action::Action;
 use super::content::{Body, Content, ContentKind, Entry, Reference, SECRET_TYPE};
 use super::spec::{self, DeploymentType, EventTriggerSpec, PolicyRefSpec, StopMatchingBehavior, SyncMode};
 use super::text::Text;
@@ -26,7 +26,7 @@ pub struct Trigger {
     pub(super) spec: EventTriggerSpec,
     pub(super) selector: LabelSelector,
     pub(super) source: Text,
-    action: Action,
+    pub(super) action: Action,
     policies: Vec<Policy>,
     extra: Extra,
     adopts: bool,
@@ -36,13 +36,6 @@ pub struct Trigger {
     clusters: Arc<Clusters>,
     pub(super) digest: u64,
     pub(super) is_degraded: bool,
-}
-
-/// `cloudEventAction`.
-#[derive(Debug)]
-enum Action {
-    Always(Outcome<'static>),
-    Rendered(Text),
 }
 
 /// One entry of `policyRefs`.
@@ -161,7 +154,8 @@ impl Trigger {
                 .map_err(|error| template_problem(&rule, origin, &format!("`{field}`"), &error))
         };
         let source = text("spec.eventSourceName", &spec.event_source_name)?;
-        let action = Action::of(text("spec.cloudEventAction", &spec.cloud_event_action)?);
+        let action = text("spec.cloudEventAction", &spec.cloud_event_action)?;
+        let action = Action::new(dialect, &spec.cloud_event_action, action);
         if let Action::Always(Outcome::NoAction(given)) = &action {
             return Err(Problem::error(
                 &rule,
@@ -416,8 +410,8 @@ impl Trigger {
         extra: &[(String, Text)],
         data: &Data<'_>,
     ) -> Result<Vec<(String, String)>, Error> {
-        let entry = |(key, text): &(String, Text)| match text.render(data) {
-            Ok(value) => Ok((key.clone(), value.into_owned())),
+        let entry = |(key, text): &(String, Text)| match text.render_whole(data) {
+            Ok(value) => Ok((key.clone(), value)),
             Err(source) => {
                 Err(Error::Field { trigger: self.name.clone(), field: format!("spec.{field}.{key}"), source })
             }
@@ -428,26 +422,6 @@ impl Trigger {
     /// Whether its selector matches a cluster only because that one has no labels configured.
     pub(super) fn assumes_selector(&self) -> bool {
         !self.selector.is_empty() && self.clusters.iter().any(|cluster| cluster.labels.is_none())
-    }
-
-    /// What it makes of an event; `values` gives the data of templates and is asked only when there is one.
-    pub(super) fn outcome<'d>(
-        &self,
-        values: impl FnOnce() -> Result<&'d Value, Outcome<'static>>,
-        recorded_at_unix_nanos: u64,
-    ) -> Outcome<'static> {
-        let text = match &self.action {
-            Action::Always(outcome) => return outcome.clone(),
-            Action::Rendered(text) => text,
-        };
-        let values = match values() {
-            Ok(values) => values,
-            Err(outcome) => return outcome,
-        };
-        match text.render(&Data { values, recorded_at_unix_nanos }) {
-            Ok(text) => outcome_of(&text),
-            Err(error) => Outcome::Failed(Cow::Owned(error.to_string())),
-        }
     }
 
     /// Everything in the rule set that one of its references could name.
@@ -489,34 +463,16 @@ impl Trigger {
     }
 }
 
-impl Action {
-    fn of(text: Text) -> Action {
-        match text {
-            Text::Literal(literal) => Action::Always(outcome_of(&literal)),
-            Text::Template { .. } => Action::Rendered(text),
-        }
-    }
-}
-
 impl Policy {
     fn could_name(&self, reference: &Reference, clusters: &Clusters) -> bool {
         let namespace = &reference.namespace;
         let is_namespace = match &self.namespace {
-            Text::Literal(literal) if literal.is_empty() => {
+            Text::Literal(literal) if literal.trim().is_empty() => {
                 namespace == "default" || clusters.iter().any(|cluster| cluster.namespace == *namespace)
             }
             text => text.could_be(namespace),
         };
         self.kind == reference.kind && is_namespace && self.name.could_be(&reference.name)
-    }
-}
-
-/// `Create` and `Delete` exactly, blanks around them aside.
-fn outcome_of(text: &str) -> Outcome<'static> {
-    match text.trim() {
-        "Create" => Outcome::Create,
-        "Delete" => Outcome::Delete,
-        other => Outcome::NoAction(Cow::Owned(other.to_owned())),
     }
 }
 
