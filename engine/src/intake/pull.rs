@@ -29,6 +29,12 @@ use super::nats::Nats;
 /// library starts to drop.
 pub const BATCH_MESSAGES_MAX: usize = 10_000;
 
+/// Below this, a batch waits for [`PATIENCE`] when more messages are on their way.
+const BATCH_MESSAGES_SMALL: usize = 1_000;
+
+/// How long a small batch waits in a backlog.
+const PATIENCE: Duration = Duration::from_millis(1);
+
 /// Bytes of one pull, unless a single message may be larger.
 const PULL_BYTES_MIN: usize = 32 << 20;
 
@@ -58,6 +64,8 @@ pub struct Pull {
     pulls: u64,
     /// When something last came.
     heard: Instant,
+    /// What has been taken and not given out: it survives when the future that waits for more is dropped.
+    collected: Collected,
     /// Why the consumer is over, kept until what came before it has been given out.
     end: Option<Error>,
 }
@@ -96,54 +104,69 @@ impl Pull {
             outstanding: 0,
             pulls: 0,
             heard: Instant::now(),
+            collected: Collected::default(),
             end: None,
         })
     }
 
     async fn next_batch(&mut self) -> Result<Batch, Error> {
-        let mut batch = Collected::default();
         loop {
-            if let Some(end) = self.end.take() {
-                return Err(end);
+            if self.end.is_none() {
+                self.top_up().await?;
             }
-            // Whatever is lost with the connection is unknown; nothing that still lies here may hide that.
-            if self.link.has_changed().unwrap_or(true) {
-                return Err(Error::Interrupted);
+            self.collect().await;
+            // With a backlog, a moment's patience makes a batch of hundreds instead of dozens: fewer acknowledgements,
+            // fewer writes. Without one, the first message goes out at once.
+            if self.end.is_none() && self.collected.pending > 0 && self.collected.is_small() {
+                tokio::time::sleep(PATIENCE).await;
+                self.collect().await;
             }
-            self.top_up().await?;
-            // From here on there is no await once a message has been taken, so dropping this future loses none. The
-            // cooperative budget of tokio would cut batches to 128 messages.
-            tokio::task::unconstrained(poll_fn(|context| {
-                self.drain(context, &mut batch);
-                Poll::Ready(())
-            }))
-            .await;
-            if let Some(batch) = batch.finish(&self.nats, self.consume.retention) {
+            if let Some(batch) = self.collected.finish(&self.nats, self.consume.retention) {
                 self.heard = Instant::now();
                 return Ok(batch);
             }
-            if self.end.is_some() || self.outstanding <= BATCH_MESSAGES_MAX {
-                continue;
+            if let Some(end) = self.end.take() {
+                return Err(end);
             }
-            let silent_at = self.heard + SILENCE;
-            let link = &mut self.link;
-            let subscriber = &mut self.subscriber;
-            let first = tokio::select! {
-                biased;
-                _ = link.changed() => return Err(Error::Interrupted),
-                first = poll_fn(|context| Pin::new(&mut *subscriber).poll_next(context)) => first,
-                () = tokio::time::sleep_until(silent_at) => return Err(Error::Silent {
-                    stream: self.consume.stream.clone(),
-                    consumer: self.consume.durable.clone(),
-                    seconds: SILENCE.as_secs(),
-                }),
-            };
-            self.heard = Instant::now();
-            match first {
-                Some(message) => self.take(message, &mut batch),
-                None => return Err(Error::Interrupted),
+            // Whatever was lost with the connection is unknown; nothing that comes later may hide that.
+            if self.link.has_changed().unwrap_or(true) {
+                return Err(Error::Interrupted);
             }
+            // What was taken may have called off a pull.
+            self.top_up().await?;
+            self.wait().await?;
         }
+    }
+
+    /// Takes what has arrived. The cooperative budget of tokio would cut batches to 128 messages.
+    async fn collect(&mut self) {
+        tokio::task::unconstrained(poll_fn(|context| {
+            self.drain(context);
+            Poll::Ready(())
+        }))
+        .await;
+    }
+
+    /// Waits until a message is there, or something else happened.
+    async fn wait(&mut self) -> Result<(), Error> {
+        let silent_at = self.heard + SILENCE;
+        let (link, subscriber) = (&mut self.link, &mut self.subscriber);
+        let first = tokio::select! {
+            biased;
+            _ = link.changed() => return Err(Error::Interrupted),
+            first = poll_fn(|context| Pin::new(&mut *subscriber).poll_next(context)) => first,
+            () = tokio::time::sleep_until(silent_at) => return Err(Error::Silent {
+                stream: self.consume.stream.clone(),
+                consumer: self.consume.durable.clone(),
+                seconds: SILENCE.as_secs(),
+            }),
+        };
+        self.heard = Instant::now();
+        match first {
+            Some(message) => self.take(message),
+            None => return Err(Error::Interrupted),
+        }
+        Ok(())
     }
 
     /// Keeps two pulls at the server.
@@ -162,17 +185,17 @@ impl Pull {
     }
 
     /// Takes what has arrived, without waiting.
-    fn drain(&mut self, context: &mut Context<'_>, batch: &mut Collected) {
-        while self.end.is_none() && batch.messages.len() < BATCH_MESSAGES_MAX {
+    fn drain(&mut self, context: &mut Context<'_>) {
+        while self.end.is_none() && self.collected.messages.len() < BATCH_MESSAGES_MAX {
             match Pin::new(&mut self.subscriber).poll_next(context) {
-                Poll::Ready(Some(message)) => self.take(message, batch),
+                Poll::Ready(Some(message)) => self.take(message),
                 Poll::Ready(None) => self.end = Some(Error::Interrupted),
                 Poll::Pending => return,
             }
         }
     }
 
-    fn take(&mut self, message: async_nats::Message, batch: &mut Collected) {
+    fn take(&mut self, message: async_nats::Message) {
         if let Some(status) = message.status {
             return self.heed(status, &message);
         }
@@ -192,6 +215,7 @@ impl Pull {
         }
         self.next_delivery += 1;
         self.outstanding = self.outstanding.saturating_sub(1);
+        let batch = &mut self.collected;
         batch.pending = delivery.pending;
         if batch.highest.as_ref().is_none_or(|(sequence, _)| *sequence <= delivery.sequence) {
             batch.highest = Some((delivery.sequence, reply.clone()));
@@ -277,6 +301,10 @@ struct Collected {
 }
 
 impl Collected {
+    fn is_small(&self) -> bool {
+        self.messages.len() < BATCH_MESSAGES_SMALL
+    }
+
     fn finish(&mut self, nats: &Nats, retention: Retention) -> Option<Batch> {
         let last = self.last.take()?;
         let collected = std::mem::take(self);
