@@ -217,13 +217,16 @@ impl Pull {
         self.outstanding = self.outstanding.saturating_sub(1);
         let batch = &mut self.collected;
         batch.pending = delivery.pending;
-        if batch.highest.as_ref().is_none_or(|(sequence, _)| *sequence <= delivery.sequence) {
-            batch.highest = Some((delivery.sequence, reply.clone()));
-        }
         if self.consume.retention == Retention::WorkQueue {
-            batch.replies.push(reply.clone());
+            batch.replies.push(reply);
+        } else if delivery.sequence >= batch.highest_sequence {
+            batch.highest_sequence = delivery.sequence;
+            batch.highest = None;
+            batch.last = Some(reply);
+        } else {
+            let before = batch.last.replace(reply);
+            batch.highest = batch.highest.take().or(before);
         }
-        batch.last = Some(reply);
         batch.messages.push(Message {
             sequence: delivery.sequence,
             published_unix_nanos: delivery.published_unix_nanos,
@@ -292,10 +295,11 @@ impl Batches for Pull {
 struct Collected {
     messages: Vec<Message>,
     pending: u64,
-    /// Reply of the highest stream sequence.
-    highest: Option<(u64, Subject)>,
     /// Reply of the last delivery.
     last: Option<Subject>,
+    highest_sequence: u64,
+    /// Reply of the highest stream sequence, where that is not the last delivery.
+    highest: Option<Subject>,
     /// All replies, where each message wants its own acknowledgement.
     replies: Vec<Subject>,
 }
@@ -306,14 +310,15 @@ impl Collected {
     }
 
     fn finish(&mut self, nats: &Nats, retention: Retention) -> Option<Batch> {
-        let last = self.last.take()?;
+        if self.messages.is_empty() {
+            return None;
+        }
         let collected = std::mem::take(self);
-        let replies = match (retention, collected.highest) {
-            (Retention::WorkQueue, _) => collected.replies,
+        let replies = match retention {
+            Retention::WorkQueue => collected.replies,
             // `ack all` covers what has both a lower stream sequence and a lower delivery number. They disagree when a
             // redelivery closes the batch: the highest sequence first, so that the server heeds both.
-            (_, Some((_, highest))) if highest != last => vec![highest, last],
-            _ => vec![last],
+            Retention::Limits | Retention::Interest => collected.highest.into_iter().chain(collected.last).collect(),
         };
         Some(Batch {
             messages: collected.messages,
