@@ -171,6 +171,8 @@ struct World {
     wanted: Wanted,
     ack_wait: Duration,
     acknowledging: bool,
+    /// How long the recorder takes for its tenth item.
+    recorder_pause: Duration,
     running: Option<Running>,
 }
 
@@ -195,6 +197,7 @@ impl World {
             },
             ack_wait: Duration::from_secs(30),
             acknowledging: true,
+            recorder_pause: Duration::ZERO,
             running: None,
         })
     }
@@ -213,9 +216,14 @@ impl World {
             known: self.log.lock().unwrap().known.clone(),
         };
         let intake = tokio::spawn(streams::run(Arc::new(nats), plan, sink, status));
-        let (log, acknowledging) = (Arc::clone(&self.log), self.acknowledging);
+        let (log, acknowledging, pause) = (Arc::clone(&self.log), self.acknowledging, self.recorder_pause);
         let recorder = tokio::spawn(async move {
+            let mut count = 0;
             while let Some(item) = items.recv().await {
+                count += 1;
+                if count == 10 {
+                    tokio::time::sleep(pause).await;
+                }
                 log.lock().unwrap().record(&item);
                 if let Intake::Messages { acknowledge: Some(acknowledge), .. } = item
                     && acknowledging
@@ -622,6 +630,40 @@ async fn another_reader_of_our_consumer_takes_nothing_from_us() {
     world.run().await;
     world.recorded(20).await;
     assert_eq!(world.payloads(), numbers(0..20));
+}
+
+#[tokio::test]
+async fn deliveries_that_went_elsewhere_are_fetched_again_before_anything_later() {
+    let Some(mut world) = World::new("deliveries_that_went_elsewhere", &["s"]).await else { return };
+    world.create("S", &["s"], Config::default()).await;
+    world.run().await;
+    world.publish("s", 0..10).await;
+    world.recorded(10).await;
+    let consumer: PullConsumer = world.jetstream.get_consumer_from_stream("lifeline", "S").await.unwrap();
+    // The server serves waiting pulls in turn, so this one takes some of what comes next, and keeps it.
+    let thief = consumer.batch().max_messages(5).expires(Duration::from_secs(5)).messages().await.unwrap();
+    let stolen = tokio::spawn(futures::StreamExt::count(thief));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    world.publish("s", 10..60).await;
+    world.recorded(60).await;
+    assert_eq!(world.payloads(), numbers(0..60));
+    assert_eq!(world.others(), ["opened S 1 1"]);
+    assert_eq!(stolen.await.unwrap(), 5, "nothing was stolen, so nothing was tested");
+    assert!(world.reader("S").sessions > 1);
+}
+
+#[tokio::test]
+async fn a_recorder_that_pauses_longer_than_any_heartbeat_is_not_taken_for_a_dead_server() {
+    let Some(mut world) = World::new("a_recorder_that_pauses", &["s"]).await else { return };
+    world.create("S", &["s"], Config::default()).await;
+    world.ack_wait = Duration::from_secs(2);
+    let payload = bytes::Bytes::from_static(b"x");
+    super::bench::publish_events(&world.client, "s", (0..60_000).map(|_| payload.clone())).await.unwrap();
+    world.recorder_pause = Duration::from_secs(8);
+    world.run().await;
+    world.recorded(60_000).await;
+    assert_eq!(world.others(), ["opened S 1 1"]);
+    assert_eq!(world.reader("S").sessions, 1, "{:?}", world.reader("S"));
 }
 
 #[tokio::test]
