@@ -29,11 +29,11 @@ use super::nats::Nats;
 /// library starts to drop.
 pub const BATCH_MESSAGES_MAX: usize = 10_000;
 
-/// Below this, a batch waits for [`PATIENCE`] when more messages are on their way.
-const BATCH_MESSAGES_SMALL: usize = 1_000;
+/// A batch smaller than this waits for [`PATIENCE`] when as many more are waiting at the server.
+const BATCH_MESSAGES_SMALL: usize = 4_000;
 
 /// How long a small batch waits in a backlog.
-const PATIENCE: Duration = Duration::from_millis(1);
+const PATIENCE: Duration = Duration::from_millis(4);
 
 /// Bytes of one pull, unless a single message may be larger.
 const PULL_BYTES_MIN: usize = 32 << 20;
@@ -115,9 +115,10 @@ impl Pull {
                 self.top_up().await?;
             }
             self.collect().await;
-            // With a backlog, a moment's patience makes a batch of hundreds instead of dozens: fewer acknowledgements,
-            // fewer writes. Without one, the first message goes out at once.
-            if self.end.is_none() && self.collected.pending > 0 && self.collected.is_small() {
+            // With a backlog, a moment's patience makes a batch of thousands instead of dozens: fewer acknowledgements,
+            // fewer writes, fewer wake-ups of two busy cores (650 k/s instead of 580 k/s). Without one, the first message
+            // goes out at once.
+            if self.end.is_none() && self.collected.is_early() {
                 tokio::time::sleep(PATIENCE).await;
                 self.collect().await;
             }
@@ -305,8 +306,10 @@ struct Collected {
 }
 
 impl Collected {
-    fn is_small(&self) -> bool {
+    fn is_early(&self) -> bool {
         self.messages.len() < BATCH_MESSAGES_SMALL
+            && !self.messages.is_empty()
+            && self.pending >= BATCH_MESSAGES_SMALL as u64
     }
 
     fn finish(&mut self, nats: &Nats, retention: Retention) -> Option<Batch> {
