@@ -466,8 +466,6 @@ impl Server {
             .name("lifeline")
             .connection_timeout(Duration::from_secs(5))
             .retain_servers_order()
-            // A smaller buffer is pinned by each payload that is kept; a larger one saves reads. The maximum measured best.
-            .read_buffer_capacity(u16::MAX)
             .reconnect_delay_callback(|attempts| pause(attempts as u64))
             .event_callback(move |event| {
                 heed(&sender, &event);
@@ -602,4 +600,170 @@ fn decoded(text: &str) -> String {
         at += if escaped.is_some() { 3 } else { 1 };
     }
     String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first example of the Sveltos documentation.
+    const SEED: &str = r#"{
+      "nats": { "configuration": {
+        "url": "nats://nats.nats.svc.cluster.local:4222",
+        "subjects": ["test", "foo"],
+        "authorization": { "user": { "user": "admin", "password": "my-password" } }
+      } }
+    }"#;
+
+    fn user(name: &str, password: &str) -> Option<(String, Hidden)> {
+        Some((name.to_owned(), Hidden(password.to_owned())))
+    }
+
+    #[test]
+    fn the_seeds_secret_is_accepted_as_it_is() {
+        let connection = Connection::parse(SEED, "sveltos-nats").unwrap();
+        let [server] = connection.servers.as_slice() else { panic!("{connection:?}") };
+        assert_eq!(server.url, "nats://nats.nats.svc.cluster.local:4222");
+        assert_eq!(server.wanted.subjects, ["test", "foo"]);
+        assert_eq!(server.authorization.user, user("admin", "my-password"));
+        assert!(connection.warnings.is_empty());
+    }
+
+    #[test]
+    fn streams_are_named_in_the_new_and_the_older_form() {
+        #[track_caller]
+        fn check(configuration: &str, expected: &[(&str, &[&str])]) {
+            let text = format!(r#"{{"jetstream":{{"configuration":{{"url":"nats://n:4222",{configuration}}}}}}}"#);
+            let connection = Connection::parse(&text, "test").unwrap();
+            let streams: Vec<(&str, Vec<&str>)> = connection.servers[0]
+                .wanted
+                .streams
+                .iter()
+                .map(|stream| (stream.name.as_str(), stream.subjects.iter().map(String::as_str).collect()))
+                .collect();
+            let expected: Vec<(&str, Vec<&str>)> =
+                expected.iter().map(|(name, subjects)| (*name, subjects.to_vec())).collect();
+            assert_eq!(streams, expected);
+        }
+        check(r#""streams":[{"name":"A","subjects":["a.*"]},{"name":"B"}]"#, &[("A", &["a.*"]), ("B", &[])]);
+        check(r#""subjects":["OLD"]"#, &[("OLD", &[])]);
+    }
+
+    #[test]
+    fn nats_and_jetstream_on_one_server_are_one_connection() {
+        #[track_caller]
+        fn check(second_url: &str, servers: usize) {
+            let text = format!(
+                r#"{{"nats":{{"configuration":{{"url":"nats://n:4222","subjects":["a"]}}}},
+                    "jetstream":{{"configuration":{{"url":"{second_url}","streams":[{{"name":"S"}}]}}}}}}"#
+            );
+            assert_eq!(Connection::parse(&text, "test").unwrap().servers.len(), servers, "{second_url}");
+        }
+        check("nats://n:4222", 1);
+        check("nats://n", 1);
+        check("nats://m:4222", 2);
+    }
+
+    #[test]
+    fn credentials_leave_the_url() {
+        #[track_caller]
+        fn check(url: &str, clean: &str, name: Option<(String, Hidden)>, token: Option<&str>) {
+            let server = Connection::from_url(url, "test", &[]).unwrap().servers.remove(0);
+            assert_eq!(server.url, clean);
+            assert_eq!(server.authorization.user, name, "{url}");
+            assert_eq!(server.authorization.token, token.map(|token| Hidden(token.to_owned())), "{url}");
+        }
+        check("nats://me:s%40cret@n:4222", "nats://n:4222", user("me", "s@cret"), None);
+        check("nats://token@n", "nats://n:4222", None, Some("token"));
+        check("tls://[::1]:5,nats://b", "tls://[::1]:5,nats://b:4222", None, None);
+    }
+
+    #[test]
+    fn a_password_is_never_printed() {
+        let connection = Connection::parse(SEED, "sveltos-nats").unwrap();
+        assert!(!format!("{connection:?}").contains("my-password"));
+        let wrong = Connection::from_url("htp://me:my-password@n:x", "--nats", &[]).unwrap_err();
+        assert!(!format!("{wrong}{wrong:?}").contains("my-password"), "{wrong}");
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once_with_their_fields() {
+        #[track_caller]
+        fn check(text: &str, expected: &[&str]) {
+            let Err(Error::Settings { mistakes, .. }) = Connection::parse(text, "conf.json") else {
+                panic!("accepted: {text}");
+            };
+            assert_eq!(mistakes.len(), expected.len(), "{mistakes:#?}");
+            for (mistake, expected) in mistakes.iter().zip(expected) {
+                assert!(mistake.contains(expected), "`{mistake}` lacks `{expected}`");
+            }
+        }
+        check("{", &["does not parse"]);
+        check("[]", &["not a JSON object"]);
+        check("{}", &["`nats` is missing"]);
+        check(r#"{"nats":{}}"#, &["`nats.configuration` is missing"]);
+        check(
+            r#"{"nats":{"configuration":{"subjects":["a b", 3],"authorization":{"user":{"password":"p"},
+                "token":7,"clientCert":{"certPem":"no"},"rootCA":"%%"}}}}"#,
+            &[
+                "`nats.configuration.authorization.user.user` is missing",
+                "`nats.configuration.authorization.token` is not a string",
+                "`nats.configuration.authorization.clientCert.certPem` holds no certificate",
+                "`nats.configuration.authorization.rootCA` holds no certificate",
+                "`nats.configuration.url` is missing",
+                "`nats.configuration.subjects[1]` is not a string",
+                "`nats.configuration.subjects[0]` is `a b`, expected no spaces",
+            ],
+        );
+        check(
+            r#"{"jetstream":{"configuration":{"url":"http://n","streams":[{"name":"a.b"},{}]}}}"#,
+            &[
+                "`jetstream.configuration.url` is not a URL of NATS",
+                "`jetstream.configuration.streams[0].name` is `a.b`",
+                "`jetstream.configuration.streams[1].name` is missing",
+                "`jetstream.configuration.streams` names no stream",
+            ],
+        );
+        check(r#"{"nats":{"configuration":{"url":"nats://n","subjects":["a.*","*.b"]}}}"#, &["overlap in part"]);
+    }
+
+    #[test]
+    fn unknown_fields_are_warned_of() {
+        let text = r#"{"nats":{"configuration":{"url":"nats://n","subjects":["a"],"subject":"b"}},"kafka":{}}"#;
+        let warnings = Connection::parse(text, "test").unwrap().warnings;
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        assert!(warnings[0].contains("`kafka`") && warnings[1].contains("`nats.configuration.subject`"));
+    }
+
+    #[test]
+    fn percent_escapes_are_undone_once() {
+        assert_eq!(decoded("a%40b%2540%zz%"), "a@b%40%zz%");
+    }
+
+    #[tokio::test]
+    async fn a_missing_server_is_named_with_its_reason() {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let url = format!("nats://me:secret@127.0.0.1:{port}");
+        let server = Connection::from_url(&url, "--nats", &[]).unwrap().servers.remove(0);
+        let error = server.connect().await.unwrap_err();
+        assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+        let mut attempts = Vec::new();
+        let _ = tokio::time::timeout(
+            Duration::from_millis(500),
+            server.connect_patiently(|attempt| attempts.push(attempt.clone())),
+        )
+        .await;
+        assert!(attempts.len() >= 2, "{attempts:?}");
+        let text = attempts[1].to_string();
+        assert!(text.starts_with(&format!("waiting for NATS at nats://127.0.0.1:{port}, attempt 2: ")), "{text}");
+        assert!(text.to_lowercase().contains("connection refused"), "{text}");
+        assert!(!attempts[1].hint.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_name_that_means_nothing_is_a_matter_of_dns() {
+        let server = Connection::from_url("nats://no-such-host.invalid", "--nats", &[]).unwrap().servers.remove(0);
+        let error = server.connect().await.unwrap_err();
+        assert!(matches!(error, Error::Dns { .. }), "{error:?}");
+    }
 }

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::epoch::{Known, content_hash};
+use super::jetstream::JetStream;
 use super::jetstream::Stored;
 use super::nats::Nats;
 use super::streams::{self, Plan, Status};
@@ -50,24 +51,33 @@ struct Server {
     program: PathBuf,
     port: u16,
     folder: tempfile::TempDir,
+    scheme: &'static str,
+    jetstream: bool,
     extra: String,
     child: Option<Child>,
 }
 
 impl Server {
-    fn start(program: PathBuf, extra: &str) -> Server {
+    /// `kind` is `jetstream` or `plain`; `extra` is added to the configuration, `FOLDER` standing for the server's folder.
+    fn start(program: PathBuf, kind: &str, extra: &str) -> Server {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let folder = tempfile::tempdir().unwrap();
-        let mut server = Server { program, port, folder, extra: extra.to_owned(), child: None };
+        let extra = extra.replace("FOLDER", folder.path().to_str().unwrap());
+        let scheme = if extra.contains("tls") { "tls" } else { "nats" };
+        let mut server = Server { program, port, folder, scheme, jetstream: kind == "jetstream", extra, child: None };
         server.launch();
         server
     }
 
     fn launch(&mut self) {
         let configuration = format!(
-            "listen: \"127.0.0.1:{}\"\njetstream {{ store_dir: {:?} }}\n{}\n",
+            "listen: \"127.0.0.1:{}\"\n{}\n{}\n",
             self.port,
-            self.folder.path().join("store"),
+            if self.jetstream {
+                format!("jetstream {{ store_dir: {:?} }}", self.folder.path().join("store"))
+            } else {
+                String::new()
+            },
             self.extra
         );
         let file = self.folder.path().join("server.conf");
@@ -91,7 +101,7 @@ impl Server {
     }
 
     fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        format!("{}://127.0.0.1:{}", self.scheme, self.port)
     }
 }
 
@@ -161,6 +171,8 @@ struct World {
     wanted: Wanted,
     ack_wait: Duration,
     acknowledging: bool,
+    /// How long the recorder takes for its tenth item.
+    recorder_pause: Duration,
     running: Option<Running>,
 }
 
@@ -172,7 +184,7 @@ struct Running {
 
 impl World {
     async fn new(test: &str, subjects: &[&str]) -> Option<World> {
-        let server = Server::start(nats_server(test)?, "");
+        let server = Server::start(nats_server(test)?, "jetstream", "");
         let client = async_nats::ConnectOptions::new().connect(server.url()).await.unwrap();
         Some(World {
             jetstream: jetstream::new(client.clone()),
@@ -185,6 +197,7 @@ impl World {
             },
             ack_wait: Duration::from_secs(30),
             acknowledging: true,
+            recorder_pause: Duration::ZERO,
             running: None,
         })
     }
@@ -203,9 +216,14 @@ impl World {
             known: self.log.lock().unwrap().known.clone(),
         };
         let intake = tokio::spawn(streams::run(Arc::new(nats), plan, sink, status));
-        let (log, acknowledging) = (Arc::clone(&self.log), self.acknowledging);
+        let (log, acknowledging, pause) = (Arc::clone(&self.log), self.acknowledging, self.recorder_pause);
         let recorder = tokio::spawn(async move {
+            let mut count = 0;
             while let Some(item) = items.recv().await {
+                count += 1;
+                if count == 10 {
+                    tokio::time::sleep(pause).await;
+                }
                 log.lock().unwrap().record(&item);
                 if let Intake::Messages { acknowledge: Some(acknowledge), .. } = item
                     && acknowledging
@@ -615,6 +633,40 @@ async fn another_reader_of_our_consumer_takes_nothing_from_us() {
 }
 
 #[tokio::test]
+async fn deliveries_that_went_elsewhere_are_fetched_again_before_anything_later() {
+    let Some(mut world) = World::new("deliveries_that_went_elsewhere", &["s"]).await else { return };
+    world.create("S", &["s"], Config::default()).await;
+    world.run().await;
+    world.publish("s", 0..10).await;
+    world.recorded(10).await;
+    let consumer: PullConsumer = world.jetstream.get_consumer_from_stream("lifeline", "S").await.unwrap();
+    // The server serves waiting pulls in turn, so this one takes some of what comes next, and keeps it.
+    let thief = consumer.batch().max_messages(5).expires(Duration::from_secs(5)).messages().await.unwrap();
+    let stolen = tokio::spawn(futures::StreamExt::count(thief));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    world.publish("s", 10..60).await;
+    world.recorded(60).await;
+    assert_eq!(world.payloads(), numbers(0..60));
+    assert_eq!(world.others(), ["opened S 1 1"]);
+    assert_eq!(stolen.await.unwrap(), 5, "nothing was stolen, so nothing was tested");
+    assert!(world.reader("S").sessions > 1);
+}
+
+#[tokio::test]
+async fn a_recorder_that_pauses_longer_than_any_heartbeat_is_not_taken_for_a_dead_server() {
+    let Some(mut world) = World::new("a_recorder_that_pauses", &["s"]).await else { return };
+    world.create("S", &["s"], Config::default()).await;
+    world.ack_wait = Duration::from_secs(2);
+    let payload = bytes::Bytes::from_static(b"x");
+    super::bench::publish_events(&world.client, "s", (0..60_000).map(|_| payload.clone())).await.unwrap();
+    world.recorder_pause = Duration::from_secs(8);
+    world.run().await;
+    world.recorded(60_000).await;
+    assert_eq!(world.others(), ["opened S 1 1"]);
+    assert_eq!(world.reader("S").sessions, 1, "{:?}", world.reader("S"));
+}
+
+#[tokio::test]
 async fn a_filter_reads_its_subject_only_and_survives_a_change() {
     let Some(mut world) = World::new("a_filter_reads_its_subject_only", &["s.a"]).await else { return };
     world.create("S", &["s.*"], Config::default()).await;
@@ -658,6 +710,107 @@ async fn a_store_restored_from_an_older_copy_is_a_new_epoch_without_what_was_rec
     let others = world.others();
     assert_eq!(others[0], "opened S 1 1");
     assert_eq!(others[1..], ["opened S 2 11"], "the ten that the copy still held are not recorded again");
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_with_user_and_field() {
+    let Some(program) = nats_server("a_wrong_password") else { return };
+    let server = Server::start(program, "jetstream", "authorization { user: admin, password: right }");
+    let json = |password: &str| {
+        format!(
+            r#"{{"nats":{{"configuration":{{"url":"{}","subjects":["s"],
+               "authorization":{{"user":{{"user":"admin","password":"{password}"}}}}}}}}}}"#,
+            server.url()
+        )
+    };
+    let refused = Connection::parse(&json("wrong"), "conf.json").unwrap().servers[0].connect().await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        format!(
+            "NATS at {} refused the user `admin`: authorization violation\n\
+             hint: check `nats.configuration.authorization` in conf.json",
+            server.url()
+        )
+    );
+    Connection::parse(&json("right"), "conf.json").unwrap().servers[0].connect().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_token_lets_us_in() {
+    let Some(program) = nats_server("a_token_lets_us_in") else { return };
+    let server = Server::start(program, "jetstream", "authorization { token: right }");
+    let json = |token: &str| {
+        format!(
+            r#"{{"nats":{{"configuration":{{"url":"{}","subjects":["s"],"authorization":{{"token":"{token}"}}}}}}}}"#,
+            server.url()
+        )
+    };
+    let refused = Connection::parse(&json("wrong"), "conf.json").unwrap().servers[0].connect().await.unwrap_err();
+    assert!(refused.to_string().contains("refused the token"), "{refused}");
+    Connection::parse(&json("right"), "conf.json").unwrap().servers[0].connect().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_without_jetstream_is_told_apart() {
+    let Some(program) = nats_server("a_server_without_jetstream") else { return };
+    let server = Server::start(program, "plain", "");
+    let connection = Connection::from_url(&server.url(), "test", &[]).unwrap();
+    let (client, link) = connection.servers[0].connect().await.unwrap();
+    let error = Nats::new(client, server.url(), link, None).streams().await.unwrap_err();
+    assert!(matches!(error, super::Error::NoJetStream { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn certificates_work_both_ways_and_a_strange_one_is_a_matter_of_tls() {
+    let Some(program) = nats_server("certificates_work_both_ways") else { return };
+    let authority = Authority::new();
+    let (certificate, key) = authority.issue();
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in [("ca.pem", &authority.pem), ("cert.pem", &certificate), ("key.pem", &key)] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    let tls = "tls { cert_file: DIR/cert.pem, key_file: DIR/key.pem, ca_file: DIR/ca.pem, verify: true }"
+        .replace("DIR", folder.path().to_str().unwrap());
+    let server = Server::start(program, "jetstream", &tls);
+    let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &authority.pem);
+    let strange = Authority::new().pem;
+    for (root, fine) in [(&authority.pem, true), (&encoded, true), (&strange, false)] {
+        let json = serde_json::json!({"nats": {"configuration": {
+            "url": server.url(), "subjects": ["s"],
+            "authorization": {"rootCA": root, "clientCert": {"certPem": certificate, "keyPem": key}},
+        }}});
+        let outcome = Connection::parse(&json.to_string(), "conf.json").unwrap().servers[0].connect().await;
+        match outcome {
+            Ok(_) => assert!(fine),
+            Err(error) => {
+                assert!(!fine, "{}", super::one_line(&error));
+                assert!(matches!(error, super::Error::Tls { .. }), "{error:?}");
+            }
+        }
+    }
+}
+
+/// A certificate authority for one test.
+struct Authority {
+    pem: String,
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Authority {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let pem = parameters.self_signed(&key).unwrap().pem();
+        Authority { pem, issuer: rcgen::Issuer::new(parameters, key) }
+    }
+
+    /// A certificate for 127.0.0.1, good for server and client, and its key.
+    fn issue(&self) -> (String, String) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let parameters = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        (parameters.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
 }
 
 fn copy_folder(from: &std::path::Path, to: &std::path::Path) {

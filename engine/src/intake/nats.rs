@@ -221,11 +221,14 @@ impl Nats {
             reset_seq: u64,
             delivered: consumer::SequenceInfo,
         }
+        // An older server leaves the request unanswered until it times out.
+        if !self.client.is_server_compatible(2, 14, 0) {
+            return Ok(None);
+        }
         let operation = format!("CONSUMER.RESET.{stream}.{durable}");
         match self.request::<Answer>(operation, &json!({"seq": from})).await {
             Ok(answer) if answer.reset_seq == from => Ok(Some(answer.delivered.consumer_sequence)),
             Ok(_) | Err(Error::Api { .. }) => Ok(None),
-            Err(Error::NoAnswer { cause, .. }) if no_responders(cause.as_ref()) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -396,10 +399,4 @@ fn optional<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {
         }
         Err(error) => Err(error),
     }
-}
-
-fn no_responders(cause: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
-    cause
-        .downcast_ref::<jetstream::context::RequestError>()
-        .is_some_and(|error| error.kind() == jetstream::context::RequestErrorKind::NoResponders)
 }

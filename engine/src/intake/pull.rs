@@ -29,6 +29,12 @@ use super::nats::Nats;
 /// library starts to drop.
 pub const BATCH_MESSAGES_MAX: usize = 10_000;
 
+/// A batch smaller than this waits for [`PATIENCE`] when as many more are waiting at the server.
+const BATCH_MESSAGES_SMALL: usize = 4_000;
+
+/// How long a small batch waits in a backlog.
+const PATIENCE: Duration = Duration::from_millis(4);
+
 /// Bytes of one pull, unless a single message may be larger.
 const PULL_BYTES_MIN: usize = 32 << 20;
 
@@ -58,6 +64,8 @@ pub struct Pull {
     pulls: u64,
     /// When something last came.
     heard: Instant,
+    /// What has been taken and not given out: it survives when the future that waits for more is dropped.
+    collected: Collected,
     /// Why the consumer is over, kept until what came before it has been given out.
     end: Option<Error>,
 }
@@ -96,54 +104,70 @@ impl Pull {
             outstanding: 0,
             pulls: 0,
             heard: Instant::now(),
+            collected: Collected::default(),
             end: None,
         })
     }
 
     async fn next_batch(&mut self) -> Result<Batch, Error> {
-        let mut batch = Collected::default();
         loop {
-            if let Some(end) = self.end.take() {
-                return Err(end);
+            if self.end.is_none() {
+                self.top_up().await?;
             }
-            // Whatever is lost with the connection is unknown; nothing that still lies here may hide that.
-            if self.link.has_changed().unwrap_or(true) {
-                return Err(Error::Interrupted);
+            self.collect().await;
+            // With a backlog, a moment's patience makes a batch of thousands instead of dozens: fewer acknowledgements,
+            // fewer writes, fewer wake-ups of two busy cores (650 k/s instead of 580 k/s). Without one, the first message
+            // goes out at once.
+            if self.end.is_none() && self.collected.is_early() {
+                tokio::time::sleep(PATIENCE).await;
+                self.collect().await;
             }
-            self.top_up().await?;
-            // From here on there is no await once a message has been taken, so dropping this future loses none. The
-            // cooperative budget of tokio would cut batches to 128 messages.
-            tokio::task::unconstrained(poll_fn(|context| {
-                self.drain(context, &mut batch);
-                Poll::Ready(())
-            }))
-            .await;
-            if let Some(batch) = batch.finish(&self.nats, self.consume.retention) {
+            if let Some(batch) = self.collected.finish(&self.nats, self.consume.retention) {
                 self.heard = Instant::now();
                 return Ok(batch);
             }
-            if self.end.is_some() || self.outstanding <= BATCH_MESSAGES_MAX {
-                continue;
+            if let Some(end) = self.end.take() {
+                return Err(end);
             }
-            let silent_at = self.heard + SILENCE;
-            let link = &mut self.link;
-            let subscriber = &mut self.subscriber;
-            let first = tokio::select! {
-                biased;
-                _ = link.changed() => return Err(Error::Interrupted),
-                first = poll_fn(|context| Pin::new(&mut *subscriber).poll_next(context)) => first,
-                () = tokio::time::sleep_until(silent_at) => return Err(Error::Silent {
-                    stream: self.consume.stream.clone(),
-                    consumer: self.consume.durable.clone(),
-                    seconds: SILENCE.as_secs(),
-                }),
-            };
-            self.heard = Instant::now();
-            match first {
-                Some(message) => self.take(message, &mut batch),
-                None => return Err(Error::Interrupted),
+            // Whatever was lost with the connection is unknown; nothing that comes later may hide that.
+            if self.link.has_changed().unwrap_or(true) {
+                return Err(Error::Interrupted);
             }
+            // What was taken may have called off a pull.
+            self.top_up().await?;
+            self.wait().await?;
         }
+    }
+
+    /// Takes what has arrived. The cooperative budget of tokio would cut batches to 128 messages.
+    async fn collect(&mut self) {
+        tokio::task::unconstrained(poll_fn(|context| {
+            self.drain(context);
+            Poll::Ready(())
+        }))
+        .await;
+    }
+
+    /// Waits until a message is there, or something else happened.
+    async fn wait(&mut self) -> Result<(), Error> {
+        let silent_at = self.heard + SILENCE;
+        let (link, subscriber) = (&mut self.link, &mut self.subscriber);
+        let first = tokio::select! {
+            biased;
+            _ = link.changed() => return Err(Error::Interrupted),
+            first = poll_fn(|context| Pin::new(&mut *subscriber).poll_next(context)) => first,
+            () = tokio::time::sleep_until(silent_at) => return Err(Error::Silent {
+                stream: self.consume.stream.clone(),
+                consumer: self.consume.durable.clone(),
+                seconds: SILENCE.as_secs(),
+            }),
+        };
+        self.heard = Instant::now();
+        match first {
+            Some(message) => self.take(message),
+            None => return Err(Error::Interrupted),
+        }
+        Ok(())
     }
 
     /// Keeps two pulls at the server.
@@ -162,17 +186,17 @@ impl Pull {
     }
 
     /// Takes what has arrived, without waiting.
-    fn drain(&mut self, context: &mut Context<'_>, batch: &mut Collected) {
-        while self.end.is_none() && batch.messages.len() < BATCH_MESSAGES_MAX {
+    fn drain(&mut self, context: &mut Context<'_>) {
+        while self.end.is_none() && self.collected.messages.len() < BATCH_MESSAGES_MAX {
             match Pin::new(&mut self.subscriber).poll_next(context) {
-                Poll::Ready(Some(message)) => self.take(message, batch),
+                Poll::Ready(Some(message)) => self.take(message),
                 Poll::Ready(None) => self.end = Some(Error::Interrupted),
                 Poll::Pending => return,
             }
         }
     }
 
-    fn take(&mut self, message: async_nats::Message, batch: &mut Collected) {
+    fn take(&mut self, message: async_nats::Message) {
         if let Some(status) = message.status {
             return self.heed(status, &message);
         }
@@ -192,14 +216,18 @@ impl Pull {
         }
         self.next_delivery += 1;
         self.outstanding = self.outstanding.saturating_sub(1);
+        let batch = &mut self.collected;
         batch.pending = delivery.pending;
-        if batch.highest.as_ref().is_none_or(|(sequence, _)| *sequence <= delivery.sequence) {
-            batch.highest = Some((delivery.sequence, reply.clone()));
-        }
         if self.consume.retention == Retention::WorkQueue {
-            batch.replies.push(reply.clone());
+            batch.replies.push(reply);
+        } else if delivery.sequence >= batch.highest_sequence {
+            batch.highest_sequence = delivery.sequence;
+            batch.highest = None;
+            batch.last = Some(reply);
+        } else {
+            let before = batch.last.replace(reply);
+            batch.highest = batch.highest.take().or(before);
         }
-        batch.last = Some(reply);
         batch.messages.push(Message {
             sequence: delivery.sequence,
             published_unix_nanos: delivery.published_unix_nanos,
@@ -268,24 +296,32 @@ impl Batches for Pull {
 struct Collected {
     messages: Vec<Message>,
     pending: u64,
-    /// Reply of the highest stream sequence.
-    highest: Option<(u64, Subject)>,
     /// Reply of the last delivery.
     last: Option<Subject>,
+    highest_sequence: u64,
+    /// Reply of the highest stream sequence, where that is not the last delivery.
+    highest: Option<Subject>,
     /// All replies, where each message wants its own acknowledgement.
     replies: Vec<Subject>,
 }
 
 impl Collected {
+    fn is_early(&self) -> bool {
+        self.messages.len() < BATCH_MESSAGES_SMALL
+            && !self.messages.is_empty()
+            && self.pending >= BATCH_MESSAGES_SMALL as u64
+    }
+
     fn finish(&mut self, nats: &Nats, retention: Retention) -> Option<Batch> {
-        let last = self.last.take()?;
+        if self.messages.is_empty() {
+            return None;
+        }
         let collected = std::mem::take(self);
-        let replies = match (retention, collected.highest) {
-            (Retention::WorkQueue, _) => collected.replies,
+        let replies = match retention {
+            Retention::WorkQueue => collected.replies,
             // `ack all` covers what has both a lower stream sequence and a lower delivery number. They disagree when a
             // redelivery closes the batch: the highest sequence first, so that the server heeds both.
-            (_, Some((_, highest))) if highest != last => vec![highest, last],
-            _ => vec![last],
+            Retention::Limits | Retention::Interest => collected.highest.into_iter().chain(collected.last).collect(),
         };
         Some(Batch {
             messages: collected.messages,

@@ -276,7 +276,17 @@ impl Reader {
         let Batch { messages, pending, acknowledge } = batch;
         let whole = self.reading.filters.is_empty();
         let (mut redelivered, mut count) = (0, 0);
-        let mut fresh: Vec<Message> = Vec::with_capacity(messages.len());
+        let mut fresh: Vec<Message> = Vec::new();
+        // Nearly always nothing came again and nothing is missing: then the batch goes on as it is.
+        let (plain, messages) = if is_plain(&messages, known.next_sequence, whole) {
+            (messages, Vec::new())
+        } else {
+            (Vec::new(), messages)
+        };
+        if let Some(last) = plain.last() {
+            known.next_sequence = last.sequence + 1;
+            fresh = plain;
+        }
         for message in messages {
             if message.sequence < known.next_sequence {
                 // A redelivered message is older than the tail. A younger one means that sequences began anew; or that
@@ -346,6 +356,16 @@ impl Reader {
         let item = Intake::Messages { stream: self.reading.stream.clone(), epoch: known.epoch, messages, acknowledge };
         self.sink.send(item).await.map_err(|_| Stop::Closed)
     }
+}
+
+/// Whether a batch goes on exactly where the last one ended: rising, and without a hole where holes are losses.
+fn is_plain(messages: &[Message], next_sequence: u64, whole: bool) -> bool {
+    let mut expected = next_sequence;
+    messages.iter().all(|message| {
+        let fits = if whole { message.sequence == expected } else { message.sequence >= expected };
+        expected = message.sequence + 1;
+        fits
+    })
 }
 
 fn opened(stream: &str, known: &Known, reason: String) -> Intake {
