@@ -36,9 +36,11 @@ const METRICS: &[Metric] = &[
         vec![Sample { labels: vec![("version", env!("CARGO_PKG_VERSION"))], value: 1 }]
     }),
     gauge("lifeline_ready", "1 when /readyz says so, else 0.", |status| one(status.not_ready().is_empty().into())),
-    gauge("lifeline_recorded_offset", "First offset that is not recorded: how many records the log ever took.", |status| {
-        one(status.recorded)
-    }),
+    gauge(
+        "lifeline_recorded_offset",
+        "First offset that is not recorded: how many records the log ever took.",
+        |status| one(status.recorded),
+    ),
     gauge("lifeline_folded_offset", "First offset that is not folded into the state.", |status| one(status.folded)),
     gauge("lifeline_reconciled_offset", "First offset whose consequences are not all carried out.", |status| {
         one(status.reconciled)
@@ -46,9 +48,11 @@ const METRICS: &[Metric] = &[
     gauge("lifeline_fold_lag_records", "Records that are recorded and not folded.", |status| {
         one(status.recorded.saturating_sub(status.folded))
     }),
-    gauge("lifeline_reconcile_lag_records", "Records that are folded and whose consequences are not all carried out.", |status| {
-        one(status.folded.saturating_sub(status.reconciled))
-    }),
+    gauge(
+        "lifeline_reconcile_lag_records",
+        "Records that are folded and whose consequences are not all carried out.",
+        |status| one(status.folded.saturating_sub(status.reconciled)),
+    ),
     gauge("lifeline_recording_stalled", "1 while recording stands still, as for a full disk.", |status| {
         one(status.stalled.is_some().into())
     }),
@@ -72,9 +76,11 @@ const METRICS: &[Metric] = &[
     counter("lifeline_messages_missing_total", "Messages that were gone before they were read, ever.", |status| {
         by_stream(status, |stream| stream.missing)
     }),
-    counter("lifeline_messages_redelivered_total", "Messages delivered again and recorded once, since start.", |status| {
-        by_stream(status, |stream| stream.redelivered)
-    }),
+    counter(
+        "lifeline_messages_redelivered_total",
+        "Messages delivered again and recorded once, since start.",
+        |status| by_stream(status, |stream| stream.redelivered),
+    ),
     gauge("lifeline_triggers", "EventTriggers in force.", |status| one(status.triggers as u64)),
     gauge("lifeline_rule_problems", "Defects of rules.", |status| one(status.problems.len() as u64)),
     gauge("lifeline_warnings", "Things that should be looked at.", |status| one(status.warnings.len() as u64)),
@@ -89,10 +95,14 @@ const METRICS: &[Metric] = &[
         };
         Phase::ALL.into_iter().map(sample).collect()
     }),
-    gauge("lifeline_lifecycles_open", "Lifecycles that wait for reconciliation, run, or pause after a failure.", |status| {
-        one(status.open as u64)
+    gauge(
+        "lifeline_lifecycles_open",
+        "Lifecycles that wait for reconciliation, run, or pause after a failure.",
+        |status| one(status.open as u64),
+    ),
+    counter("lifeline_reconciliations_total", "Reconciliations begun, since start.", |status| {
+        one(status.reconciliations)
     }),
-    counter("lifeline_reconciliations_total", "Reconciliations begun, since start.", |status| one(status.reconciliations)),
     counter("lifeline_reconciliation_failures_total", "Reconciliations that failed, since start.", |status| {
         one(status.failures)
     }),
@@ -164,7 +174,8 @@ mod tests {
 
     #[test]
     fn label_values_are_escaped() {
-        let stream = StreamStatus { cluster: "a\"b\\c\nd".into(), stream: "S".into(), received: 7, ..Default::default() };
+        let stream =
+            StreamStatus { cluster: "a\"b\\c\nd".into(), stream: "S".into(), received: 7, ..Default::default() };
         let text = exposition(&Status { streams: vec![stream], ..Default::default() });
         let expected = r#"lifeline_events_received_total{cluster="a\"b\\c\nd",stream="S"} 7"#;
         assert!(text.lines().any(|line| line == expected), "{text}");

@@ -23,6 +23,8 @@ use lifeline_engine::status::Status;
 use lifeline_engine::view::View;
 use lifeline_store::Disk;
 
+pub(crate) use lists::TIME_HEADER;
+
 use crate::api::past::Past;
 use crate::api::problem::Problem;
 
@@ -83,9 +85,7 @@ async fn scrape<D: Disk>(State(shared): State<Shared<D>>) -> Response {
 }
 
 /// Does reading that may take long, away from the threads that serve everyone.
-async fn blocking<T: Send + 'static>(
-    read: impl FnOnce() -> Result<T, Problem> + Send + 'static,
-) -> Result<T, Problem> {
+async fn blocking<T: Send + 'static>(read: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
     match tokio::task::spawn_blocking(read).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {

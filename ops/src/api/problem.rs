@@ -125,9 +125,12 @@ impl From<as_of::Error> for Problem {
     fn from(error: as_of::Error) -> Problem {
         match error {
             as_of::Error::Moment { .. } | as_of::Error::Ahead { .. } => Problem::bad_parameter(&error.to_string()),
-            as_of::Error::Forgotten { .. } => {
-                Problem::new(StatusCode::GONE, "forgotten", "The log no longer reaches back that far", &error.to_string())
-            }
+            as_of::Error::Forgotten { .. } => Problem::new(
+                StatusCode::GONE,
+                "forgotten",
+                "The log no longer reaches back that far",
+                &error.to_string(),
+            ),
             as_of::Error::Log(_) | as_of::Error::Fact { .. } => Problem::log(&error),
         }
     }
