@@ -78,30 +78,72 @@ pub struct DecisionEntry {
     pub action: String,
 }
 
-/// The latest `limit` entries of a resource's history, oldest first, and the offset at which an earlier page ends.
+/// The latest `limit` entries of a resource's history below `before`, oldest first, and the `before` of the page that
+/// came earlier, when there is one.
 ///
-/// `from` is the resource's latest record, or the `next` of the page before. A record that retention has removed ends
-/// the history: what was before it is no longer held. One that cannot be read ends it too, as an entry that says so.
+/// `latest` is the resource's latest record. A record that retention has removed ends the history: what was before it is
+/// no longer held. One that cannot be read ends it too, as an entry that says so.
 pub fn history<D: Disk>(
     log: &Reader<D>,
     key: &ResourceKey,
-    from: Offset,
+    latest: Offset,
+    before: Option<Offset>,
     limit: usize,
 ) -> (Vec<Entry>, Option<Offset>) {
-    let mut entries = Vec::new();
-    let mut at = Some(from);
-    while let Some(offset) = at.filter(|offset| *offset >= log.start() && entries.len() < limit) {
-        let (entry, previous) = match log.read(offset) {
-            Ok(Some(record)) => said(&record.payload, Some(key), offset, record.time_unix_nanos),
-            Ok(None) => (None, None),
-            Err(error) => (Some(unreadable(offset, None, &error)), None),
-        };
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut at = match before.filter(|before| *before <= latest) {
+        Some(before) => link_below(log, key, latest, before),
+        None => Some(latest),
+    };
+    let held = |offset: &Offset| *offset >= log.start();
+    while let Some(offset) = at.filter(held).filter(|_| entries.len() < limit) {
+        let (entry, previous) = tell(log, key, offset);
         entries.extend(entry);
-        // A chain only ever leads back; one that does not is not followed.
-        at = previous.filter(|previous| *previous < offset);
+        at = previous;
     }
+    let more = at.filter(held).and_then(|_| entries.last().map(|entry| Offset::from(entry.offset)));
     entries.reverse();
-    (entries, at.filter(|offset| *offset >= log.start()))
+    (entries, more)
+}
+
+/// The latest record below `before` that speaks of the resource: one step when `before` is itself in the chain, as it is
+/// when it came with a page, else a walk from the latest.
+fn link_below<D: Disk>(log: &Reader<D>, key: &ResourceKey, latest: Offset, before: Offset) -> Option<Offset> {
+    if let Ok(Some(record)) = log.read(before)
+        && let Ok(fact) = Fact::decode(&record.payload)
+        && speaks_of(&fact, key)
+    {
+        return tell(log, key, before).1;
+    }
+    let mut at = Some(latest);
+    while let Some(offset) = at.filter(|offset| *offset >= before) {
+        at = tell(log, key, offset).1;
+    }
+    at
+}
+
+/// What one record says of a resource. A chain only ever leads back; one that does not is not followed.
+fn tell<D: Disk>(log: &Reader<D>, key: &ResourceKey, offset: Offset) -> (Option<Entry>, Option<Offset>) {
+    let (entry, previous) = match log.read(offset) {
+        Ok(Some(record)) => said(&record.payload, Some(key), offset, record.time_unix_nanos),
+        Ok(None) => (None, None),
+        Err(error) => (Some(unreadable(offset, None, &error)), None),
+    };
+    (entry, previous.filter(|previous| *previous < offset))
+}
+
+fn speaks_of(fact: &Fact<'_>, key: &ResourceKey) -> bool {
+    match fact {
+        Fact::EventReceived { source, subject, .. } => *key.source == **source && *key.subject == **subject,
+        Fact::TriggerReplayed { redecisions, .. } => redecisions.iter().any(|redecision| redecision.resource == *key),
+        Fact::ApplyIntended { key: of, .. }
+        | Fact::Applied { key: of, .. }
+        | Fact::ApplyFailed { key: of, .. }
+        | Fact::Deleted { key: of, .. } => of.resource == *key,
+        Fact::EventRejected { .. } | Fact::StreamOpened { .. } | Fact::GapFound { .. } | Fact::RuleChanged { .. } => {
+            false
+        }
+    }
 }
 
 /// The records from `from` on, each as one entry, at most `limit`; and the offset to go on from.

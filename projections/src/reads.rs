@@ -1,6 +1,6 @@
 //! What can be asked of a projection, and the shape of the answers.
 //!
-//! Start at [`resources`], [`lifecycles`] and [`objects`]: each takes a filter and a page and gives rows sorted by key,
+//! Start at [`lifecycles`]; [`resources`], [`objects`], [`conflicts`] and [`rules`] are like it: each takes a filter and a page and gives rows sorted by key,
 //! with the offset that the answer reflects. The shapes are public: scripts read them as JSON.
 //!
 //! A cursor is the key of the last row, so it stays right while rows come and go, and across restarts and rebuilds.
@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::fact::{ObjectKey, ResourceKey};
-use crate::fold::{Projection, Resource};
+use crate::fold::{Claim, Projection, Resource};
 use crate::lifecycle::{Desired, Lifecycle, Phase};
 
 /// Rows asked for when nobody says how many.
@@ -102,8 +102,10 @@ pub struct LifecycleRow {
     /// Attempts since the decision; absent when none failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
-    /// CloudEvent `type` of the resource's latest event.
+    /// CloudEvent `type` of the resource's latest event; empty when only rules ever spoke of it.
     pub last_event: String,
+    /// Offset of that event.
+    pub last_event_offset: u64,
     /// Offset of the decision.
     pub offset: u64,
     /// When that was recorded, RFC 3339.
@@ -147,6 +149,42 @@ pub struct OwnedObjectRow {
     pub time: Option<String>,
 }
 
+/// One object that more than one lifecycle claims.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConflictRow {
+    /// The object.
+    #[serde(flatten)]
+    pub object: ObjectRow,
+    /// The cluster it is on.
+    pub cluster: String,
+    /// Who claims it, the earliest first: that one owns it.
+    pub claims: Vec<ClaimRow>,
+}
+
+/// One claim on an object.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClaimRow {
+    /// EventTrigger.
+    pub trigger: String,
+    /// CloudEvent `source`.
+    pub source: String,
+    /// CloudEvent `subject`.
+    pub subject: String,
+    /// Offset of the record that first claimed it.
+    pub offset: u64,
+}
+
+/// One rule.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RuleRow {
+    /// Its full name, such as `EventTrigger/manage-namespace` or `ConfigMap/default/namespace`.
+    pub rule: String,
+    /// Checksum of its content, 16 hexadecimal digits.
+    pub digest: String,
+    /// Offset of the record that says what it is.
+    pub offset: u64,
+}
+
 /// A question that cannot be answered as it is put.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -166,17 +204,20 @@ pub enum Error {
     },
 }
 
-/// Resources, sorted by source and subject: those that `filter` leaves of them by source and subject.
+/// Resources, sorted by source and subject. A filter by trigger, cluster or phase wants those with such a lifecycle.
 ///
 /// # Errors
-/// When the cursor is none of ours.
+/// When the cursor or the phase is none of ours.
 pub fn resources(projection: &Projection, filter: &Filter, page: &Page) -> Result<List<ResourceRow>, Error> {
+    let lifecycle = LifecycleFilter::of(filter)?;
     let after: Option<ResourceCursor> = decode_cursor(RESOURCES, page)?;
     let start = match &after {
         Some((source, subject)) => Bound::Excluded(key(source, subject)),
         None => Bound::Unbounded,
     };
-    let rows = select(projection, filter, start).filter(|(_, resource)| resource.events > 0);
+    let rows = select(projection, filter, start).filter(|(_, resource)| {
+        resource.events > 0 && (lifecycle.wants_all() || resource.lifecycles.iter().any(|known| lifecycle.wants(known)))
+    });
     let cursor = |row: &ResourceRow| encode_cursor(RESOURCES, (&row.source, &row.subject));
     Ok(list(projection, page, rows.map(|(key, resource)| resource_row(key, resource)), cursor))
 }
@@ -186,7 +227,7 @@ pub fn resources(projection: &Projection, filter: &Filter, page: &Page) -> Resul
 /// # Errors
 /// When the cursor or the phase is none of ours.
 pub fn lifecycles(projection: &Projection, filter: &Filter, page: &Page) -> Result<List<LifecycleRow>, Error> {
-    let phase = filter.phase.as_deref().map(parse_phase).transpose()?;
+    let lifecycle = LifecycleFilter::of(filter)?;
     let after: Option<LifecycleCursor> = decode_cursor(LIFECYCLES, page)?;
     // A page may end in the middle of a resource, which is therefore looked at again.
     let start = match &after {
@@ -197,12 +238,9 @@ pub fn lifecycles(projection: &Projection, filter: &Filter, page: &Page) -> Resu
         (source.as_str(), subject.as_str(), trigger.as_str(), cluster.as_str())
     });
     let rows = select(projection, filter, start).flat_map(|(key, resource)| {
-        let wanted = move |lifecycle: &&Lifecycle| {
-            let place = (&*key.source, &*key.subject, &*lifecycle.trigger, &*lifecycle.cluster);
-            after.is_none_or(|after| place > after)
-                && filter.trigger.as_deref().is_none_or(|trigger| *trigger == *lifecycle.trigger)
-                && filter.cluster.as_deref().is_none_or(|cluster| *cluster == *lifecycle.cluster)
-                && phase.is_none_or(|phase| phase == lifecycle.phase())
+        let wanted = move |known: &&Lifecycle| {
+            let place = (&*key.source, &*key.subject, &*known.trigger, &*known.cluster);
+            after.is_none_or(|after| place > after) && lifecycle.wants(known)
         };
         resource.lifecycles.iter().filter(wanted).map(move |lifecycle| lifecycle_row(key, resource, lifecycle))
     });
@@ -216,7 +254,7 @@ pub fn lifecycles(projection: &Projection, filter: &Filter, page: &Page) -> Resu
 /// # Errors
 /// When the cursor or the phase is none of ours.
 pub fn objects(projection: &Projection, filter: &Filter, page: &Page) -> Result<List<OwnedObjectRow>, Error> {
-    let phase = filter.phase.as_deref().map(parse_phase).transpose()?;
+    let wanted = LifecycleFilter::of(filter)?;
     let after: Option<ObjectCursor> = decode_cursor(OBJECTS, page)?;
     let start = match after {
         Some((cluster, object)) => Bound::Excluded((cluster.into(), object)),
@@ -224,18 +262,63 @@ pub fn objects(projection: &Projection, filter: &Filter, page: &Page) -> Result<
     };
     let rows = projection.objects_from(start).filter_map(|(cluster, object, claims)| {
         let (key, lifecycle) = projection.lifecycle(claims.first()?.lifecycle);
-        let wanted = filter.source.as_deref().is_none_or(|source| key.source.starts_with(source))
+        let told = filter.source.as_deref().is_none_or(|source| key.source.starts_with(source))
             && filter.subject.as_deref().is_none_or(|subject| *key.subject == *subject)
-            && filter.trigger.as_deref().is_none_or(|trigger| *lifecycle.trigger == *trigger)
-            && filter.cluster.as_deref().is_none_or(|wanted| *cluster == *wanted)
-            && phase.is_none_or(|phase| lifecycle.phase() == phase);
-        wanted.then(|| owned_object_row(cluster, object, key, lifecycle))?
+            && wanted.wants(lifecycle);
+        told.then(|| owned_object_row(cluster, object, key, lifecycle))?
     });
-    let cursor = |row: &OwnedObjectRow| {
-        let ObjectRow { group, version, kind, namespace, name, uid: _ } = row.object.clone();
-        encode_cursor(OBJECTS, (&row.cluster, ObjectKey { group, version, kind, namespace, name }))
-    };
+    let cursor = |row: &OwnedObjectRow| encode_cursor(OBJECTS, (&row.cluster, object_key(&row.object)));
     Ok(list(projection, page, rows, cursor))
+}
+
+/// Objects that more than one lifecycle claims, sorted by cluster and object.
+///
+/// # Errors
+/// When the cursor is none of ours.
+pub fn conflicts(projection: &Projection, page: &Page) -> Result<List<ConflictRow>, Error> {
+    let after: Option<ObjectCursor> = decode_cursor(CONFLICTS, page)?;
+    let start = match after {
+        Some((cluster, object)) => Bound::Excluded((cluster.into(), object)),
+        None => Bound::Unbounded,
+    };
+    let rows =
+        projection.objects_from(start).filter(|(.., claims)| claims.len() > 1).map(|(cluster, object, claims)| {
+            let claim = |claim: &Claim| {
+                let (key, lifecycle) = projection.lifecycle(claim.lifecycle);
+                ClaimRow {
+                    trigger: lifecycle.trigger.to_string(),
+                    source: key.source.to_string(),
+                    subject: key.subject.to_string(),
+                    offset: claim.since.get(),
+                }
+            };
+            let owner = claims.first().map(|claim| projection.lifecycle(claim.lifecycle).1);
+            let applied = owner.and_then(|owner| owner.holding(object)?.applied.as_ref());
+            let object = object_row(object, applied.map(|applied| applied.uid.clone()));
+            ConflictRow { object, cluster: cluster.to_owned(), claims: claims.iter().map(claim).collect() }
+        });
+    let cursor = |row: &ConflictRow| encode_cursor(CONFLICTS, (&row.cluster, object_key(&row.object)));
+    Ok(list(projection, page, rows, cursor))
+}
+
+/// The rules in force, sorted by name.
+///
+/// # Errors
+/// When the cursor is none of ours.
+pub fn rules(projection: &Projection, page: &Page) -> Result<List<RuleRow>, Error> {
+    let after: Option<String> = decode_cursor(RULES, page)?;
+    let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let rows = projection.ground().rules.range((start, Bound::Unbounded)).map(|(rule, mark)| RuleRow {
+        rule: rule.clone(),
+        digest: format!("{:016x}", mark.digest),
+        offset: mark.record.get(),
+    });
+    Ok(list(projection, page, rows, |row: &RuleRow| encode_cursor(RULES, &row.rule)))
+}
+
+fn object_key(row: &ObjectRow) -> ObjectKey {
+    let ObjectRow { group, version, kind, namespace, name, uid: _ } = row.clone();
+    ObjectKey { group, version, kind, namespace, name }
 }
 
 fn owned_object_row(
@@ -294,6 +377,7 @@ pub fn lifecycle_row(key: &ResourceKey, resource: &Resource, lifecycle: &Lifecyc
         error: lifecycle.failure.as_ref().map(|failure| failure.error.clone()),
         attempt: lifecycle.failure.as_ref().map(|failure| failure.attempt),
         last_event: resource.last_event_kind.clone(),
+        last_event_offset: resource.last_event.get(),
         offset: lifecycle.decided.get(),
         time: time(lifecycle.decided_unix_nanos),
     }
@@ -311,6 +395,31 @@ pub fn object_row(object: &ObjectKey, uid: Option<String>) -> ObjectRow {
 pub fn time(unix_nanos: u64) -> String {
     let millis = i64::try_from(unix_nanos / 1_000_000).unwrap_or(i64::MAX);
     jiff::Timestamp::from_millisecond(millis).map_or_else(|_| "?".to_owned(), |time| format!("{time:.3}"))
+}
+
+/// The part of a filter that is about lifecycles.
+#[derive(Clone, Copy)]
+struct LifecycleFilter<'a> {
+    trigger: Option<&'a str>,
+    cluster: Option<&'a str>,
+    phase: Option<Phase>,
+}
+
+impl<'a> LifecycleFilter<'a> {
+    fn of(filter: &'a Filter) -> Result<LifecycleFilter<'a>, Error> {
+        let phase = filter.phase.as_deref().map(parse_phase).transpose()?;
+        Ok(LifecycleFilter { trigger: filter.trigger.as_deref(), cluster: filter.cluster.as_deref(), phase })
+    }
+
+    fn wants_all(&self) -> bool {
+        self.trigger.is_none() && self.cluster.is_none() && self.phase.is_none()
+    }
+
+    fn wants(&self, lifecycle: &Lifecycle) -> bool {
+        self.trigger.is_none_or(|trigger| *trigger == *lifecycle.trigger)
+            && self.cluster.is_none_or(|cluster| *cluster == *lifecycle.cluster)
+            && self.phase.is_none_or(|phase| phase == lifecycle.phase())
+    }
 }
 
 fn select<'a>(
@@ -356,6 +465,8 @@ fn parse_phase(text: &str) -> Result<Phase, Error> {
 const RESOURCES: &str = "resources";
 const LIFECYCLES: &str = "lifecycles";
 const OBJECTS: &str = "objects";
+const CONFLICTS: &str = "conflicts";
+const RULES: &str = "rules";
 
 /// Source and subject.
 type ResourceCursor = (String, String);

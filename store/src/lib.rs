@@ -27,6 +27,7 @@ mod disk;
 mod error;
 mod frame;
 mod index;
+mod inspect;
 mod log;
 mod mark;
 mod offset;

@@ -1,0 +1,191 @@
+//! The metrics: their names and what they mean, all in [`METRICS`], as Prometheus text (exposition format 0.0.4).
+//!
+//! Counters named `since start` begin at zero with the process; the others are folded from the log and never go back.
+
+use std::fmt::Write;
+
+use lifeline_engine::status::{Status, StreamStatus};
+use lifeline_projections::lifecycle::Phase;
+
+/// The media type of [`exposition`].
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// One metric.
+struct Metric {
+    name: &'static str,
+    kind: Kind,
+    help: &'static str,
+    read: fn(&Status) -> Vec<Sample<'_>>,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Counter,
+    Gauge,
+}
+
+/// One value, with its labels.
+struct Sample<'a> {
+    labels: Vec<(&'static str, &'a str)>,
+    value: u64,
+}
+
+/// Every metric there is.
+const METRICS: &[Metric] = &[
+    gauge("lifeline_build_info", "Always 1; the label tells the release.", |_| {
+        vec![Sample { labels: vec![("version", env!("CARGO_PKG_VERSION"))], value: 1 }]
+    }),
+    gauge("lifeline_ready", "1 when /readyz says so, else 0.", |status| one(status.not_ready().is_empty().into())),
+    gauge(
+        "lifeline_recorded_offset",
+        "First offset that is not recorded: how many records the log ever took.",
+        |status| one(status.recorded),
+    ),
+    gauge("lifeline_folded_offset", "First offset that is not folded into the state.", |status| one(status.folded)),
+    gauge("lifeline_reconciled_offset", "First offset whose consequences are not all carried out.", |status| {
+        one(status.reconciled)
+    }),
+    gauge("lifeline_fold_lag_records", "Records that are recorded and not folded.", |status| {
+        one(status.recorded.saturating_sub(status.folded))
+    }),
+    gauge(
+        "lifeline_reconcile_lag_records",
+        "Records that are folded and whose consequences are not all carried out.",
+        |status| one(status.folded.saturating_sub(status.reconciled)),
+    ),
+    gauge("lifeline_recording_stalled", "1 while recording stands still, as for a full disk.", |status| {
+        one(status.stalled.is_some().into())
+    }),
+    gauge("lifeline_intake_connected", "1 while NATS is being read.", |status| one(status.intake.is_none().into())),
+    gauge("lifeline_stream_pending_messages", "Messages that wait in the stream; missing while not known.", |status| {
+        let known = status.streams.iter().filter_map(|stream| Some((stream, stream.pending?)));
+        known.map(|(stream, value)| Sample { labels: stream_labels(stream), value }).collect()
+    }),
+    gauge("lifeline_stream_next_sequence", "First sequence of the stream that is not recorded.", |status| {
+        by_stream(status, |stream| stream.next_sequence)
+    }),
+    gauge("lifeline_stream_epoch", "How often the stream began anew, from 1.", |status| {
+        by_stream(status, |stream| stream.epoch.into())
+    }),
+    counter("lifeline_events_received_total", "CloudEvents recorded, ever.", |status| {
+        by_stream(status, |stream| stream.received)
+    }),
+    counter("lifeline_messages_rejected_total", "Messages recorded as no CloudEvent, ever.", |status| {
+        by_stream(status, |stream| stream.rejected)
+    }),
+    counter("lifeline_messages_missing_total", "Messages that were gone before they were read, ever.", |status| {
+        by_stream(status, |stream| stream.missing)
+    }),
+    counter(
+        "lifeline_messages_redelivered_total",
+        "Messages delivered again and recorded once, since start.",
+        |status| by_stream(status, |stream| stream.redelivered),
+    ),
+    gauge("lifeline_triggers", "EventTriggers in force.", |status| one(status.triggers as u64)),
+    gauge("lifeline_rule_problems", "Defects of rules.", |status| one(status.problems.len() as u64)),
+    gauge("lifeline_warnings", "Things that should be looked at.", |status| one(status.warnings.len() as u64)),
+    gauge("lifeline_resources", "Resources known: pairs of CloudEvent source and subject.", |status| {
+        one(status.resources as u64)
+    }),
+    gauge("lifeline_lifecycles", "Lifecycles by phase.", |status| {
+        let count = |phase: Phase| status.phases.iter().find(|(name, _)| name == phase.as_str());
+        let sample = |phase: Phase| Sample {
+            labels: vec![("phase", phase.as_str())],
+            value: count(phase).map_or(0, |(_, count)| *count),
+        };
+        Phase::ALL.into_iter().map(sample).collect()
+    }),
+    gauge(
+        "lifeline_lifecycles_open",
+        "Lifecycles that wait for reconciliation, run, or pause after a failure.",
+        |status| one(status.open as u64),
+    ),
+    counter("lifeline_reconciliations_total", "Reconciliations begun, since start.", |status| {
+        one(status.reconciliations)
+    }),
+    counter("lifeline_reconciliation_failures_total", "Reconciliations that failed, since start.", |status| {
+        one(status.failures)
+    }),
+    counter("lifeline_cluster_writes_total", "Calls that may have changed a cluster, since start.", |status| {
+        one(status.cluster_writes)
+    }),
+];
+
+const fn gauge(name: &'static str, help: &'static str, read: fn(&Status) -> Vec<Sample<'_>>) -> Metric {
+    Metric { name, kind: Kind::Gauge, help, read }
+}
+
+const fn counter(name: &'static str, help: &'static str, read: fn(&Status) -> Vec<Sample<'_>>) -> Metric {
+    Metric { name, kind: Kind::Counter, help, read }
+}
+
+fn one(value: u64) -> Vec<Sample<'static>> {
+    vec![Sample { labels: Vec::new(), value }]
+}
+
+fn by_stream(status: &Status, value: fn(&StreamStatus) -> u64) -> Vec<Sample<'_>> {
+    let sample = |stream| Sample { labels: stream_labels(stream), value: value(stream) };
+    status.streams.iter().map(sample).collect()
+}
+
+fn stream_labels(stream: &StreamStatus) -> Vec<(&'static str, &str)> {
+    vec![("cluster", &stream.cluster), ("stream", &stream.stream)]
+}
+
+/// All metrics as text.
+#[must_use]
+pub fn exposition(status: &Status) -> String {
+    let mut out = String::new();
+    for Metric { name, kind, help, read } in METRICS {
+        let kind = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+        };
+        // A String takes everything that is written to it.
+        let _ = writeln!(out, "# HELP {name} {}", help.replace('\\', "\\\\").replace('\n', "\\n"));
+        let _ = writeln!(out, "# TYPE {name} {kind}");
+        for Sample { labels, value } in read(status) {
+            let labels: Vec<String> =
+                labels.iter().map(|(label, value)| format!("{label}=\"{}\"", escape(value))).collect();
+            let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+            let _ = writeln!(out, "{name}{labels} {value}");
+        }
+    }
+    out
+}
+
+fn escape(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_named_by_convention_and_told_once() {
+        for (at, metric) in METRICS.iter().enumerate() {
+            let counter = matches!(metric.kind, Kind::Counter);
+            assert_eq!(metric.name.ends_with("_total"), counter, "{}", metric.name);
+            assert!(metric.name.starts_with("lifeline_") && metric.help.ends_with('.'), "{}", metric.name);
+            assert!(METRICS[..at].iter().all(|other| other.name != metric.name), "{} twice", metric.name);
+        }
+    }
+
+    #[test]
+    fn label_values_are_escaped() {
+        let stream =
+            StreamStatus { cluster: "a\"b\\c\nd".into(), stream: "S".into(), received: 7, ..Default::default() };
+        let text = exposition(&Status { streams: vec![stream], ..Default::default() });
+        let expected = r#"lifeline_events_received_total{cluster="a\"b\\c\nd",stream="S"} 7"#;
+        assert!(text.lines().any(|line| line == expected), "{text}");
+        assert!(!text.contains("lifeline_stream_pending_messages{"), "unknown is missing, not zero");
+    }
+
+    #[test]
+    fn phases_without_lifecycles_are_told_as_zero() {
+        let text = exposition(&Status { phases: vec![("Ready".into(), 3)], ..Default::default() });
+        assert!(text.contains("lifeline_lifecycles{phase=\"Ready\"} 3\n"));
+        assert!(text.contains("lifeline_lifecycles{phase=\"Failing\"} 0\n"));
+    }
+}

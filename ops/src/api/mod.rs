@@ -1,0 +1,99 @@
+//! The HTTP API: what may be asked of an engine, and what an operator's tools scrape.
+//!
+//! Start at [`router`]. Every list is `{"offset": N, "items": [...], "next": "cursor"}`; every error is a problem document
+//! (see [`problem`]); a parameter that is not known is refused rather than ignored. All reads, so nothing here changes
+//! anything.
+
+pub mod metrics;
+pub mod problem;
+
+mod lists;
+mod past;
+mod records;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use lifeline_engine::status::Status;
+use lifeline_engine::view::View;
+use lifeline_store::Disk;
+
+pub(crate) use lists::TIME_HEADER;
+
+use crate::api::past::Past;
+use crate::api::problem::Problem;
+
+/// What the API reads from.
+pub struct ApiState<D: Disk> {
+    /// The state of the engine.
+    pub view: Arc<View<D>>,
+    /// How the engine fares, now.
+    pub status: Arc<dyn Fn() -> Status + Send + Sync>,
+}
+
+/// What handlers share.
+struct Served<D: Disk> {
+    view: Arc<View<D>>,
+    status: Arc<dyn Fn() -> Status + Send + Sync>,
+    past: Past,
+}
+
+/// The shared part, cheap to clone.
+type Shared<D> = Arc<Served<D>>;
+
+/// All paths.
+pub fn router<D: Disk>(state: ApiState<D>) -> Router {
+    let shared = Arc::new(Served { view: state.view, status: state.status, past: Past::default() });
+    Router::new()
+        .route("/v1/resources", get(lists::resources::<D>))
+        .route("/v1/lifecycles", get(lists::lifecycles::<D>))
+        .route("/v1/objects", get(lists::objects::<D>))
+        .route("/v1/conflicts", get(lists::conflicts::<D>))
+        .route("/v1/rules", get(lists::rules::<D>))
+        .route("/v1/history", get(records::history::<D>))
+        .route("/v1/events", get(records::events::<D>))
+        .route("/v1/status", get(status::<D>))
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(ready::<D>))
+        .route("/metrics", get(scrape::<D>))
+        .fallback(async || Problem::no_such_path())
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .with_state(shared)
+}
+
+async fn status<D: Disk>(State(shared): State<Shared<D>>) -> Json<Status> {
+    Json((shared.status)())
+}
+
+async fn ready<D: Disk>(State(shared): State<Shared<D>>) -> Response {
+    let reasons = (shared.status)().not_ready();
+    if reasons.is_empty() {
+        return "ready\n".into_response();
+    }
+    // A reason may carry its hint on a second line; here a line is a reason.
+    let lines: String = reasons.iter().map(|reason| reason.replace('\n', " ") + "\n").collect();
+    (StatusCode::SERVICE_UNAVAILABLE, lines).into_response()
+}
+
+async fn scrape<D: Disk>(State(shared): State<Shared<D>>) -> Response {
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::exposition(&(shared.status)())).into_response()
+}
+
+/// Does reading that may take long, away from the threads that serve everyone.
+async fn blocking<T: Send + 'static>(read: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
+    match tokio::task::spawn_blocking(read).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(Problem::stopping()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! The HTTP API, asked as a client would ask it.

@@ -1,0 +1,322 @@
+//! Asking: a running engine over HTTP, or the folder of a stopped one.
+//!
+//! Start at [`Client::open`]. Both are asked the same questions and answer through the same router, so an answer does
+//! not depend on where it came from. A folder is only read: its log is folded in memory, and not a byte of it changes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper::{Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use lifeline_engine::view::View;
+use lifeline_projections::as_of::{self, Moment};
+use lifeline_projections::reads::List;
+use lifeline_store::{OsDisk, Reader};
+use serde::de::DeserializeOwned;
+use tower::ServiceExt;
+
+use super::stopped;
+use crate::api::problem::Problem;
+use crate::api::{ApiState, TIME_HEADER};
+use crate::data;
+
+/// Rows asked for at once.
+const PAGE_ROWS: usize = 1_000;
+
+/// Why a question got no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not an address that can be asked.
+    #[error("server `{server}` cannot be asked, expected `http://HOST:PORT`")]
+    Server {
+        /// What was given.
+        server: String,
+    },
+    /// Nobody is there.
+    #[error(
+        "no engine answers at `{server}`\nhint: start one with `lifeline run`, name its address with `--server`, or the folder of a stopped one with `--data`"
+    )]
+    Connect {
+        /// The address.
+        server: String,
+        /// What the network said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Somebody is there, and it went wrong.
+    #[error("asking `{server}` failed")]
+    Http {
+        /// The address.
+        server: String,
+        /// What happened.
+        #[source]
+        source: hyper::Error,
+    },
+    /// Somebody else is there, or another release.
+    #[error("`{server}` answered `{path}` in a way that is not understood\nhint: is it an engine, of this release?")]
+    Answer {
+        /// Who.
+        server: String,
+        /// The question.
+        path: String,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The engine says why not.
+    #[error("{}{}", .0.detail, .0.hint.as_deref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default())]
+    Problem(Problem),
+    /// There is no log.
+    #[error("there is no log in `{}`\nhint: name the folder that `lifeline run --data` was given", .data.display())]
+    NoLog {
+        /// The folder.
+        data: PathBuf,
+    },
+    /// An engine has it.
+    #[error("data folder `{}` is in use by a running engine\nhint: ask that engine with `--server`, or stop it first", .data.display())]
+    InUse {
+        /// The folder.
+        data: PathBuf,
+    },
+    /// The log cannot be opened.
+    #[error("the log in `{}` cannot be read", .data.display())]
+    Log {
+        /// The folder.
+        data: PathBuf,
+        /// Why.
+        #[source]
+        source: lifeline_store::Error,
+    },
+    /// The log cannot be folded.
+    #[error("the log in `{}` gives no state", .data.display())]
+    Fold {
+        /// The folder.
+        data: PathBuf,
+        /// Why.
+        #[source]
+        source: as_of::Error,
+    },
+    /// Standard output failed.
+    #[error("cannot write to standard output")]
+    Output(#[source] std::io::Error),
+    /// An answer cannot be written in the format asked for.
+    #[error("the answer cannot be written: {0}")]
+    Encode(String),
+    /// The machine has no resources left for the little that asking takes.
+    #[error("cannot start to ask")]
+    Runtime(#[source] std::io::Error),
+}
+
+/// Someone to ask.
+pub struct Client {
+    runtime: tokio::runtime::Runtime,
+    asked: Asked,
+}
+
+enum Asked {
+    /// `host:port`.
+    Server(String),
+    /// The state of a folder, and the folder.
+    Folder(Router, PathBuf),
+}
+
+/// A list over all its pages, with what its table says below.
+pub struct Listed<T> {
+    /// The rows, and the offset that the first page reflects.
+    pub list: List<T>,
+    /// When the last record that it reflects was written.
+    pub time: Option<String>,
+}
+
+impl Client {
+    /// The folder `data` where one is named, else the engine at `server`.
+    pub fn open(data: Option<&Path>, server: &str) -> Result<Client, Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
+        let asked = match data {
+            Some(data) => Asked::Folder(folder(data)?, data.to_owned()),
+            None => Asked::Server(authority(server)?),
+        };
+        Ok(Client { runtime, asked })
+    }
+
+    /// Whether an engine that runs is asked.
+    pub fn is_running(&self) -> bool {
+        matches!(self.asked, Asked::Server(_))
+    }
+
+    /// One answer.
+    pub fn get<T: DeserializeOwned>(&self, path: &str, query: &Query) -> Result<T, Error> {
+        Ok(self.ask(path, query)?.0)
+    }
+
+    /// A list, page by page, until it ends or has `limit` rows.
+    pub fn list<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &Query,
+        limit: Option<usize>,
+    ) -> Result<Listed<T>, Error> {
+        let mut all: Option<Listed<T>> = None;
+        loop {
+            let rows = all.as_ref().map_or(0, |all| all.list.items.len());
+            let page_rows = limit.map_or(PAGE_ROWS, |limit| limit.saturating_sub(rows).min(PAGE_ROWS));
+            let mut query = query.clone();
+            query.add("limit", page_rows);
+            query.maybe("after", all.as_ref().and_then(|all| all.list.next.as_ref()));
+            let (list, time): (List<T>, Option<String>) = self.ask(path, &query)?;
+            let all = match &mut all {
+                Some(all) => {
+                    all.list.items.extend(list.items);
+                    all.list.next = list.next;
+                    all
+                }
+                None => all.insert(Listed { list, time }),
+            };
+            if all.list.next.is_none() || limit.is_some_and(|limit| all.list.items.len() >= limit) {
+                break;
+            }
+        }
+        Ok(all.expect("the loop asks at least once"))
+    }
+
+    fn ask<T: DeserializeOwned>(&self, path: &str, query: &Query) -> Result<(T, Option<String>), Error> {
+        let path = format!("{path}{}", query.0);
+        let (status, time, body) = self.runtime.block_on(async {
+            match &self.asked {
+                Asked::Server(server) => over_http(server, &path).await,
+                Asked::Folder(router, _) => Ok(in_process(router.clone(), &path).await),
+            }
+        })?;
+        let server = match &self.asked {
+            Asked::Server(server) => server.clone(),
+            Asked::Folder(_, data) => data.display().to_string(),
+        };
+        let answer = |source| Error::Answer { server: server.clone(), path: path.clone(), source };
+        if status.is_success() {
+            return Ok((serde_json::from_slice(&body).map_err(answer)?, time));
+        }
+        Err(Error::Problem(serde_json::from_slice(&body).map_err(answer)?))
+    }
+}
+
+async fn over_http(server: &str, path: &str) -> Result<(StatusCode, Option<String>, Bytes), Error> {
+    let connect = |source| Error::Connect { server: server.to_owned(), source };
+    let http = |source| Error::Http { server: server.to_owned(), source };
+    let stream = tokio::net::TcpStream::connect(server).await.map_err(connect)?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
+    let request = Request::get(path).header(header::HOST, server).header(header::CONNECTION, "close");
+    let request = request.body(Empty::<Bytes>::new()).expect("the path is encoded and the address was checked");
+    // The connection does the work while the request waits for its answer.
+    let answer = async {
+        let response = sender.send_request(request).await?;
+        let (status, time) = (response.status(), time_of(response.headers()));
+        Ok((status, time, response.into_body().collect().await?.to_bytes()))
+    };
+    let (answer, _) = tokio::join!(answer, connection);
+    answer.map_err(http)
+}
+
+async fn in_process(router: Router, path: &str) -> (StatusCode, Option<String>, Bytes) {
+    let request = Request::get(path).body(Body::empty()).expect("the path is encoded");
+    let Ok(response) = router.oneshot(request).await;
+    let (status, time) = (response.status(), time_of(response.headers()));
+    let body = response.into_body().collect().await.map(|body| body.to_bytes());
+    (status, time, body.unwrap_or_default())
+}
+
+fn time_of(headers: &hyper::HeaderMap) -> Option<String> {
+    headers.get(&TIME_HEADER)?.to_str().ok().map(str::to_owned)
+}
+
+/// The state of a stopped engine, ready to be asked.
+fn folder(data: &Path) -> Result<Router, Error> {
+    let path = data::log(data);
+    if !path.is_dir() {
+        return Err(Error::NoLog { data: data.to_owned() });
+    }
+    let opened =
+        OsDisk::open_read_only(&path).and_then(|disk| Reader::inspect(disk, &lifeline_store::Options::default()));
+    let (log, _) = opened.map_err(|error| match error {
+        lifeline_store::Error::Locked { .. } => Error::InUse { data: data.to_owned() },
+        source => Error::Log { data: data.to_owned(), source },
+    })?;
+    let fold = |source| Error::Fold { data: data.to_owned(), source };
+    let projection = as_of::projection(&log, Moment::Offset(log.end())).map_err(fold)?;
+    let status = stopped::status(&projection, &log);
+    let status = Arc::new(move || status.clone());
+    Ok(crate::api::router(ApiState { view: View::new(projection, log), status }))
+}
+
+/// `host:port` of an `http://` address.
+fn authority(server: &str) -> Result<String, Error> {
+    let wrong = || Error::Server { server: server.to_owned() };
+    let bare = server.strip_prefix("http://").unwrap_or(server).trim_end_matches('/');
+    let parsed: hyper::http::uri::Authority = bare.parse().map_err(|_| wrong())?;
+    if bare.contains("://") || parsed.as_str().contains('@') {
+        return Err(wrong());
+    }
+    Ok(if parsed.port().is_some() { bare.to_owned() } else { format!("{bare}:80") })
+}
+
+/// The parameters of a question.
+#[derive(Debug, Clone, Default)]
+pub struct Query(String);
+
+impl Query {
+    /// Adds a parameter.
+    pub fn add(&mut self, name: &str, value: impl ToString) {
+        self.0.push(if self.0.is_empty() { '?' } else { '&' });
+        self.0.push_str(name);
+        self.0.push('=');
+        for byte in value.to_string().bytes() {
+            match byte {
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => self.0.push(char::from(byte)),
+                _ => self.0.push_str(&format!("%{byte:02X}")),
+            }
+        }
+    }
+
+    /// Forgets all parameters.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Adds a parameter that was given.
+    pub fn maybe(&mut self, name: &str, value: Option<&impl ToString>) {
+        if let Some(value) = value {
+            self.add(name, value.to_string());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_taken_with_and_without_their_scheme() {
+        let check = |server: &str, expected: Option<&str>| {
+            assert_eq!(authority(server).ok().as_deref(), expected, "{server}");
+        };
+        check("http://127.0.0.1:7717", Some("127.0.0.1:7717"));
+        check("http://engine/", Some("engine:80"));
+        check("[::1]:7717", Some("[::1]:7717"));
+        check("https://engine", None);
+        check("http://user@engine", None);
+        check("", None);
+        check("http://engine:1/path", None);
+    }
+
+    #[test]
+    fn parameters_are_encoded_byte_by_byte() {
+        let mut query = Query::default();
+        query.add("source", "https://a/b?c&d=é");
+        query.maybe("subject", None::<&String>);
+        query.add("limit", 5);
+        assert_eq!(query.0, "?source=https%3A%2F%2Fa%2Fb%3Fc%26d%3D%C3%A9&limit=5");
+    }
+}

@@ -1,0 +1,119 @@
+//! The command line: what may be typed, and who does it.
+//!
+//! Start at [`Cli`]; each family of commands has a file. Here is what was typed, as it was typed: what a setting means
+//! after environment, configuration file and defaults is decided elsewhere.
+//!
+//! Data goes to standard output and everything else to standard error; the exit code is 0 for yes, 1 for no or failed,
+//! 2 for wrong usage.
+
+mod addons;
+mod ask;
+mod client;
+mod failure;
+mod output;
+mod rows;
+mod stopped;
+mod table;
+mod work;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+pub use ask::{AskArgs, Get, HistoryArgs, Show};
+pub use failure::fail;
+pub use work::{BenchArgs, ClusterKind, DemoArgs, LISTEN_DEFAULT, RunArgs};
+
+/// Kubernetes resources that live exactly as long as your events say.
+///
+/// Lifeline records CloudEvents from NATS JetStream in a log, folds the log into the lifecycle of every resource they speak
+/// of, and keeps the objects in a cluster as the lifecycles say.
+#[derive(Debug, Parser)]
+#[command(name = "lifeline", version, after_help = EXAMPLES, disable_help_subcommand = true, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  lifeline demo                                   watch the whole story in a temporary folder
+  lifeline run --nats nats://127.0.0.1:4222 --subjects user-operation --rules rules/
+  lifeline get lifecycles --phase failing         what needs a look
+  lifeline history auth.example.com mgianluc      everything that happened to one resource
+  lifeline get objects --as-of 2026-11-22T12:00:00Z
+  lifeline status --data lifeline-data            ask the folder of a stopped engine";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the engine: record events, fold them, keep the cluster as they say.
+    Run(Box<RunArgs>),
+    /// Play a story that shows what Lifeline does, with servers of its own.
+    Demo(DemoArgs),
+    /// List what is known.
+    #[command(subcommand)]
+    Get(Get),
+    /// Tell everything that happened to one resource, oldest first.
+    History(HistoryArgs),
+    /// Show what is deployed, contested or not getting on.
+    #[command(subcommand)]
+    Show(Show),
+    /// Tell how the engine fares; exits with 1 when it is not ready.
+    Status(AskArgs),
+    /// Print the Kubernetes definitions of EventSource and EventTrigger, for `kubectl apply -f -`.
+    Crds,
+    /// Measure, and print the figures as one line of JSON.
+    Bench(BenchArgs),
+    /// Print a script that completes commands in a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+const CRDS: [&str; 2] = [include_str!("../../crds/eventsources.yaml"), include_str!("../../crds/eventtriggers.yaml")];
+
+/// Parses what was typed and does it.
+pub fn main_from(typed: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match Cli::try_parse_from(typed) {
+        Ok(cli) => run(cli),
+        Err(error) => {
+            // Help and version are answers, on standard output; the rest are mistakes, on standard error.
+            let _ = error.print();
+            ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+        }
+    }
+}
+
+/// Does what was typed.
+#[must_use]
+pub fn run(cli: Cli) -> ExitCode {
+    let done = match cli.command {
+        // These three start engines and servers: their work is not the command line's.
+        Command::Run(args) => return crate::run::run(*args),
+        Command::Demo(args) => return crate::demo::demo(args),
+        Command::Bench(args) => return crate::bench::bench(args),
+        Command::Get(get) => ask::get(get),
+        Command::History(args) => ask::history(args),
+        Command::Show(show) => ask::show(show),
+        Command::Status(args) => ask::status(args),
+        Command::Crds => output::data(&crds()).map(|()| ExitCode::SUCCESS),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "lifeline", &mut script);
+            output::data(&String::from_utf8_lossy(&script)).map(|()| ExitCode::SUCCESS)
+        }
+    };
+    done.unwrap_or_else(|error| fail(&error))
+}
+
+fn crds() -> String {
+    let documents = CRDS.map(|document| document.trim().trim_start_matches("---").trim_start().to_owned() + "\n");
+    documents.join("---\n")
+}
+
+#[cfg(test)]
+mod tests;
