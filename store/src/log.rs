@@ -57,30 +57,30 @@ impl<D: Disk> Log<D> {
             disk.remove(name).map_err(Error::io("remove", name))?;
         }
         let folder = disk.describe();
-        if !verdict.leftovers.is_empty() {
-            disk.sync_folder()
-                .map_err(Error::io("sync folder", &folder))?;
-        }
+        // Always: a name that is listed may be as unsynced as the bytes are.
+        disk.sync_folder()
+            .map_err(Error::io("sync folder", &folder))?;
         let end = verdict.recovery.end;
         let salt = verdict.salt;
         let mut sealed = verdict.segments;
+        let last = sealed.last().copied();
         let (tail, position) = match verdict.tail {
             Tail::Continue { position, index } => {
                 let base = sealed.pop().expect("a segment that goes on is in the list");
                 let name = segment::name(base);
                 let file = disk.open(&name).map_err(Error::io("open", &name))?;
-                let trusted = if verdict.mark.segment == base {
-                    verdict.mark.position
-                } else {
-                    0
-                };
-                harden(&file, &name, trusted, position)?;
+                harden(&file, &name, verdict.mark.position_in(base), position)?;
                 if verdict.recovery.torn_bytes > 0 {
                     erase(&file, &name, position, options.segment_bytes_max)?;
                 }
                 (Segment::open(base, salt, file, index, position), position)
             }
-            Tail::Closed => {
+            Tail::Closed { .. } | Tail::Missing => {
+                if let (Some(base), Tail::Closed { position }) = (last, &verdict.tail) {
+                    let name = segment::name(base);
+                    let file = disk.open(&name).map_err(Error::io("open", &name))?;
+                    harden(&file, &name, verdict.mark.position_in(base), *position)?;
+                }
                 let header = SegmentHeader {
                     base: end,
                     previous: verdict.checksum,
@@ -88,8 +88,7 @@ impl<D: Disk> Log<D> {
                     salt,
                 };
                 let file = begin_segment(&disk, &header, options.segment_bytes_max)?;
-                file.sync()
-                    .map_err(Error::io("sync", &segment::name(end)))?;
+
                 let index = Index::new(options.segment_bytes_max, options.index_bytes);
                 (
                     Segment::open(end, salt, file, index, HEADER_BYTES),
@@ -414,7 +413,9 @@ impl<D: Disk> Log<D> {
     }
 }
 
-/// Creates a segment that holds its header and nothing else. The header becomes durable with the first group.
+/// Creates a segment that holds its header and nothing else.
+///
+/// Invariant: frames are only written under a durable header, so frames without one are damage, not a crash.
 fn begin_segment<D: Disk>(disk: &D, header: &SegmentHeader, bytes: u64) -> Result<D::File, Error> {
     let name = segment::name(header.base);
     let file = disk
@@ -422,6 +423,7 @@ fn begin_segment<D: Disk>(disk: &D, header: &SegmentHeader, bytes: u64) -> Resul
         .map_err(Error::io("create", &name))?;
     file.write_at(&header.encode(), 0)
         .map_err(Error::io("write", &name))?;
+    file.sync().map_err(Error::io("sync", &name))?;
     let folder = disk.describe();
     disk.sync_folder()
         .map_err(Error::io("sync folder", &folder))?;
