@@ -268,13 +268,15 @@ fn read_segment<D: Disk>(
         holes: Vec::new(),
         torn_bytes: 0,
         read_to: HEADER_BYTES,
-        index: Index::new(options.segment_bytes_max.max(limit), options.index_bytes),
+        index: Index::new(options.segment_bytes_max.max(limit), options.block_bytes),
     };
     // Holes seen since the last whole group: damage if what follows proves it, a torn tail otherwise.
     let mut suspects: Vec<Damage> = Vec::new();
     let mut proven = marked;
     let mut expected = base;
     let mut chain = header.map(|header| header.previous);
+    // Index entries point to the beginnings of blocks.
+    let mut block = HEADER_BYTES;
     let mut cursor = Cursor::new(HEADER_BYTES);
     loop {
         let at = cursor.position();
@@ -299,14 +301,21 @@ fn read_segment<D: Disk>(
                     proven = proven.max(at.saturating_sub(u64::from(header.group_distance)));
                     expected = header.offset.next();
                     chain = (header.kind == Kind::Record).then_some(header.checksum);
-                    found.index.note(Entry {
-                        offset: header.offset,
-                        time_unix_nanos: header.time_unix_nanos,
-                        position: at,
-                    });
+                    if at == block {
+                        found.index.note(Entry {
+                            offset: header.offset,
+                            time_unix_nanos: header.time_unix_nanos,
+                            position: at,
+                        });
+                    }
+                    continue;
+                }
+                if header.kind == Kind::Check && header.offset == expected {
+                    block = cursor.position();
                     continue;
                 }
                 if header.kind == Kind::Commit && header.offset >= expected {
+                    block = cursor.position();
                     if header.offset > expected {
                         suspects.push(Damage {
                             file: name.clone(),
@@ -318,13 +327,13 @@ fn read_segment<D: Disk>(
                     let group = at.saturating_sub(u64::from(header.group_distance));
                     proven = proven.max(group);
                     expected = header.offset;
-                    chain = Some(header.checksum);
+                    chain = Some(header.previous);
                     // A group that has a hole is whole only if the hole is damage, which a later one must prove.
                     if suspects.iter().all(|hole| hole.bytes.start < proven) {
                         found.holes.append(&mut suspects);
                         found.end = header.offset;
                         found.position = cursor.position();
-                        found.checksum = header.checksum;
+                        found.checksum = header.previous;
                         found.time_unix_nanos = found.time_unix_nanos.max(header.time_unix_nanos);
                     }
                     continue;

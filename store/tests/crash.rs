@@ -31,7 +31,7 @@ impl Workload {
             payload_bytes_max,
             staged_bytes_max: 1 << (7 + random.below(6)),
             low_space_bytes: 0,
-            index_bytes: 1 << (6 + random.below(6)),
+            block_bytes: 1 << (6 + random.below(6)),
         };
         let steps = (0..6 + random.below(30))
             .map(|_| match random.below(20) {
