@@ -3,10 +3,15 @@
 //! A checksum may continue another one: `extend(extend(0, a), b)` is the checksum of `a` followed by `b`. The log's
 //! running checksum rests on that.
 
+use crc_fast::{CrcAlgorithm, Digest};
+
 /// The checksum of what `checksum` covers followed by `bytes`; `extend(0, bytes)` starts afresh.
 #[inline]
 pub(crate) fn extend(checksum: u32, bytes: &[u8]) -> u32 {
-    crc32c::crc32c_append(checksum, bytes)
+    // The crate keeps its state inverted, as the algorithm does inside.
+    let mut digest = Digest::new_with_init_state(CrcAlgorithm::Crc32Iscsi, u64::from(!checksum));
+    digest.update(bytes);
+    digest.finalize() as u32
 }
 
 #[cfg(test)]

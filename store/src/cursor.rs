@@ -7,11 +7,12 @@
 use std::io;
 use std::ops::Range;
 
+use crate::checksum;
 use crate::disk::File;
 use crate::frame::{ALIGNMENT, FRAME_BYTES, Header};
 
 /// Bytes read at once: large enough to hide the cost of the call, small enough to stay in the processor's cache.
-const READ_BYTES: usize = 256 << 10;
+const READ_BYTES: usize = 512 << 10;
 
 /// What stands at a position.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,10 @@ pub(crate) struct Cursor {
     filled: usize,
     position: u64,
     read_bytes: usize,
+    /// Frames before this position are known to be good: their block's checksum held, all at once.
+    verified: u64,
+    /// Whether a block begins at the position, as far as known.
+    block_begins: bool,
 }
 
 impl Cursor {
@@ -44,6 +49,8 @@ impl Cursor {
             filled: 0,
             position,
             read_bytes: READ_BYTES,
+            verified: 0,
+            block_begins: true,
         }
     }
 
@@ -60,12 +67,16 @@ impl Cursor {
     /// Goes to a position of the same file.
     pub(crate) fn seek(&mut self, position: u64) {
         self.position = position;
+        self.verified = 0;
+        self.block_begins = false;
     }
 
     /// Forgets what was read: the next step is in another file, or the file has changed.
     pub(crate) fn restart(&mut self, position: u64) {
         self.position = position;
         self.filled = 0;
+        self.verified = 0;
+        self.block_begins = true;
     }
 
     /// The bytes of a range that [`Step::Frame`] named.
@@ -80,13 +91,38 @@ impl Cursor {
     /// When the disk cannot read.
     #[inline]
     pub(crate) fn step<F: File>(&mut self, file: &F, seed: u32, limit: u64) -> io::Result<Step> {
+        if self.position >= self.verified && self.block_begins {
+            self.verify_block(file, seed, limit)?;
+        }
+        match self.step_verified() {
+            Some((header, payload)) => Ok(Step::Frame(header, payload)),
+            None => self.step_unverified(file, seed, limit),
+        }
+    }
+
+    /// The next frame of the block that has been verified already; `None` when there is none left. Needs no file.
+    #[inline]
+    pub(crate) fn step_verified(&mut self) -> Option<(Header, Range<usize>)> {
+        if self.position >= self.verified {
+            return None;
+        }
+        let at = (self.position - self.buffer_position) as usize;
+        let header = Header::decode(self.buffer.get(at..)?.first_chunk()?)?;
+        let payload = at + FRAME_BYTES..at + FRAME_BYTES + header.payload_bytes as usize;
+        self.position += header.frame_bytes();
+        self.block_begins = self.position >= self.verified;
+        Some((header, payload))
+    }
+
+    /// Reads one frame and verifies it by itself.
+    fn step_unverified<F: File>(&mut self, file: &F, seed: u32, limit: u64) -> io::Result<Step> {
         let Some(mut at) = self.need(file, FRAME_BYTES as u64, limit)? else {
             return Ok(Step::End);
         };
         let Some(header) = Header::parse(&self.buffer[at..self.filled], seed) else {
             return Ok(Step::Invalid("frame header does not match its checksum"));
         };
-        if at + header.frame_bytes() as usize > self.filled {
+        if at as u64 + header.frame_bytes() > self.filled as u64 {
             match self.need(file, header.frame_bytes(), limit)? {
                 Some(moved) => at = moved,
                 None => return Ok(Step::Invalid("frame is cut short")),
@@ -97,7 +133,57 @@ impl Cursor {
             return Ok(Step::Invalid("payload does not match its checksum"));
         }
         self.position += header.frame_bytes();
+        self.block_begins = header.kind.is_trailer();
         Ok(Step::Frame(header, payload))
+    }
+
+    /// Verifies the block that begins at the position with one pass over its bytes, which is much faster than a checksum
+    /// per frame. When that cannot be done (a block larger than the buffer, an unfinished or damaged one) nothing is
+    /// lost: its frames are verified one by one.
+    fn verify_block<F: File>(&mut self, file: &F, seed: u32, limit: u64) -> io::Result<()> {
+        self.block_begins = false;
+        let Some(begin) = self.need(file, FRAME_BYTES as u64, limit)? else {
+            return Ok(());
+        };
+        if self.block_in_buffer(begin, seed) {
+            return Ok(());
+        }
+        // The block's end may lie beyond the buffer: read on from its beginning, once.
+        let buffered_end = self.buffer_position + self.filled as u64;
+        if begin > 0 && buffered_end < limit {
+            self.fill(file, FRAME_BYTES as u64, limit)?;
+            self.block_in_buffer(0, seed);
+        }
+        Ok(())
+    }
+
+    /// Whether a whole, good block begins there in the buffer; then its frames count as verified.
+    fn block_in_buffer(&mut self, begin: usize, seed: u32) -> bool {
+        let buffer = &self.buffer[..self.filled];
+        let mut at = begin;
+        // Lengths are followed before they are verified, which is safe: a wrong one leads out of the buffer, or to a
+        // trailer whose checksum does not hold.
+        while let Some(bytes) = buffer
+            .get(at..)
+            .and_then(|rest| rest.first_chunk::<FRAME_BYTES>())
+        {
+            let Some(header) = Header::decode(bytes) else {
+                return false;
+            };
+            if header.kind.is_trailer() {
+                let good = Header::parse(bytes, seed).is_some()
+                    && checksum::extend(seed, &buffer[begin..at]) == header.checksum;
+                if good {
+                    self.verified = self.position + (at + FRAME_BYTES - begin) as u64;
+                }
+                return good;
+            }
+            if !header.kind.takes_offset() {
+                return false;
+            }
+            at += header.frame_bytes() as usize;
+        }
+        false
     }
 
     /// The next intact frame at or after the position, searching over what is not; the cursor moves behind it.
@@ -129,7 +215,7 @@ impl Cursor {
     /// # Errors
     /// When the disk cannot read.
     pub(crate) fn search<F: File>(&mut self, file: &F, seed: u32, limit: u64) -> io::Result<bool> {
-        self.position += ALIGNMENT as u64;
+        self.seek(self.position + ALIGNMENT as u64);
         while let Some(at) = self.need(file, FRAME_BYTES as u64, limit)? {
             let candidates = self.buffer[at..self.filled]
                 .windows(FRAME_BYTES)

@@ -8,8 +8,10 @@
 //! Start at [`OsDisk`] for the real one and at [`SimulatedDisk`] for the one that fails on purpose.
 
 mod os;
+mod simulated;
 
 pub use os::OsDisk;
+pub use simulated::{Fault, SimulatedDisk, SimulatedFile};
 
 use std::io;
 

@@ -34,6 +34,8 @@ pub(crate) enum Kind {
     Index,
     /// The last frame of a sealed segment; its group distance leads back to the index.
     Seal,
+    /// The end of a block within a group, so that a scan can verify many frames at once.
+    Check,
 }
 
 impl Kind {
@@ -45,6 +47,7 @@ impl Kind {
             Kind::Commit => 4,
             Kind::Index => 5,
             Kind::Seal => 6,
+            Kind::Check => 7,
         }
     }
 
@@ -56,11 +59,19 @@ impl Kind {
             4 => Kind::Commit,
             5 => Kind::Index,
             6 => Kind::Seal,
+            7 => Kind::Check,
             _ => return None,
         })
     }
 
+    /// Whether the frame ends a block: its checksum covers the block's bytes, and it has no payload.
+    #[inline]
+    pub(crate) const fn is_trailer(self) -> bool {
+        matches!(self, Kind::Commit | Kind::Check)
+    }
+
     /// Whether the frame takes up an offset.
+    #[inline]
     pub(crate) const fn takes_offset(self) -> bool {
         matches!(self, Kind::Record | Kind::Replaced | Kind::Lost)
     }
@@ -77,7 +88,7 @@ pub(crate) struct Header {
     pub(crate) time_unix_nanos: u64,
     /// The running checksum before this frame: the chain to its predecessor.
     pub(crate) previous: u32,
-    /// The running checksum after it: `previous` extended by the payload.
+    /// The running checksum after it: `previous` extended by the payload. In a trailer, the checksum of its block.
     pub(crate) checksum: u32,
     /// Bytes from the beginning of its group to this frame.
     pub(crate) group_distance: u32,
@@ -125,10 +136,17 @@ impl Header {
     pub(crate) fn parse(bytes: &[u8], seed: u32) -> Option<Header> {
         let bytes: &[u8; FRAME_BYTES] = bytes.get(..FRAME_BYTES)?.try_into().ok()?;
         // Before the checksum: most of what is not a frame fails here, which makes searching for one quick.
-        let kind = Kind::from_code(bytes[36])?;
+        Kind::from_code(bytes[36])?;
         if checksum::extend(seed, &bytes[4..]) != u32_at(bytes, 0) {
             return None;
         }
+        Header::decode(bytes)
+    }
+
+    /// Reads a header out of bytes that are known to be good; `None` for a kind there is not.
+    #[inline]
+    pub(crate) fn decode(bytes: &[u8; FRAME_BYTES]) -> Option<Header> {
+        let kind = Kind::from_code(bytes[36])?;
         Some(Header {
             kind,
             payload_bytes: u32_at(bytes, 4),
@@ -143,6 +161,9 @@ impl Header {
     /// Whether this payload is the one the header was written for.
     #[inline]
     pub(crate) fn matches(&self, payload: &[u8]) -> bool {
+        if self.kind.is_trailer() {
+            return payload.is_empty();
+        }
         payload.len() == self.payload_bytes as usize
             && checksum::extend(self.previous, payload) == self.checksum
     }

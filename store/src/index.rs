@@ -113,8 +113,7 @@ impl Index {
         let index = Header {
             kind: Kind::Index,
             payload_bytes: payload.len() as u32,
-            previous: last_commit.checksum,
-            checksum: checksum::extend(last_commit.checksum, &payload),
+            checksum: checksum::extend(last_commit.previous, &payload),
             group_distance: 0,
             ..*last_commit
         };
@@ -124,18 +123,11 @@ impl Index {
         let seal = Header {
             kind: Kind::Seal,
             payload_bytes: 0,
+            checksum: last_commit.previous,
             group_distance: bytes.len() as u32,
             ..*last_commit
         };
-        frame::push(
-            &mut bytes,
-            &Header {
-                previous: seal.checksum,
-                ..seal
-            },
-            &[],
-            seed,
-        );
+        frame::push(&mut bytes, &seal, &[], seed);
         bytes
     }
 

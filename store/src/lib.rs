@@ -21,27 +21,55 @@
 //! # Ok::<(), lifeline_store::Error>(())
 //! ```
 
-mod checksum;
-mod cursor;
-mod disk;
-mod error;
-mod frame;
-mod index;
-mod inspect;
-mod log;
-mod mark;
+// In dependency order; blank lines keep the formatter from sorting them.
 mod offset;
-mod options;
-mod reader;
-mod recovery;
-mod scan;
+
+mod error;
+
+mod random;
+
+mod checksum;
+
+mod disk;
+
+mod frame;
+
+mod cursor;
+
+mod index;
+
 mod segment;
 
-pub use disk::{Disk, File, OsDisk};
+mod options;
+
+mod mark;
+
+mod recovery;
+
+mod wake;
+
+mod reader;
+
+mod scan;
+
+mod follow;
+
+mod inspect;
+
+mod log;
+
+mod group_commit;
+
+pub mod bench;
+
+pub use disk::{Disk, Fault, File, OsDisk, SimulatedDisk, SimulatedFile};
 pub use error::Error;
-pub use log::Log;
+pub use follow::Past;
+pub use group_commit::{GroupCommit, Ticket};
+pub use log::{Log, Space};
 pub use offset::Offset;
 pub use options::Options;
+pub use random::Random;
 pub use reader::{Reader, Record};
 pub use recovery::{Damage, Recovery};
 pub use scan::{RecordRef, Scan};

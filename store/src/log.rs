@@ -15,6 +15,15 @@ use crate::recovery::{self, Recovery, Tail};
 use crate::segment::{self, HEADER_BYTES, Segment, SegmentHeader};
 use crate::{Error, Offset, Options, checksum};
 
+/// How much room there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that may still be written to the folder.
+    pub free_bytes: u64,
+    /// Whether that is below [`Options::low_space_bytes`], where [`Log::append`] refuses.
+    pub is_low: bool,
+}
+
 /// The single writer of a log.
 #[derive(Debug)]
 pub struct Log<D: Disk = OsDisk> {
@@ -27,6 +36,8 @@ pub struct Log<D: Disk = OsDisk> {
     buffer_position: u64,
     /// Where the group being staged begins.
     group_position: u64,
+    /// Where the block being staged begins. Invariant: never below `buffer_position`.
+    block_position: u64,
     /// Records staged since the last group ended.
     group_records: u64,
     end: Offset,
@@ -57,30 +68,30 @@ impl<D: Disk> Log<D> {
             disk.remove(name).map_err(Error::io("remove", name))?;
         }
         let folder = disk.describe();
-        if !verdict.leftovers.is_empty() {
-            disk.sync_folder()
-                .map_err(Error::io("sync folder", &folder))?;
-        }
+        // Always: a name that is listed may be as unsynced as the bytes are.
+        disk.sync_folder()
+            .map_err(Error::io("sync folder", &folder))?;
         let end = verdict.recovery.end;
         let salt = verdict.salt;
         let mut sealed = verdict.segments;
+        let last = sealed.last().copied();
         let (tail, position) = match verdict.tail {
             Tail::Continue { position, index } => {
                 let base = sealed.pop().expect("a segment that goes on is in the list");
                 let name = segment::name(base);
                 let file = disk.open(&name).map_err(Error::io("open", &name))?;
-                let trusted = if verdict.mark.segment == base {
-                    verdict.mark.position
-                } else {
-                    0
-                };
-                harden(&file, &name, trusted, position)?;
+                harden(&file, &name, verdict.mark.position_in(base), position)?;
                 if verdict.recovery.torn_bytes > 0 {
                     erase(&file, &name, position, options.segment_bytes_max)?;
                 }
                 (Segment::open(base, salt, file, index, position), position)
             }
-            Tail::Closed => {
+            Tail::Closed { .. } | Tail::Missing => {
+                if let (Some(base), Tail::Closed { position }) = (last, &verdict.tail) {
+                    let name = segment::name(base);
+                    let file = disk.open(&name).map_err(Error::io("open", &name))?;
+                    harden(&file, &name, verdict.mark.position_in(base), *position)?;
+                }
                 let header = SegmentHeader {
                     base: end,
                     previous: verdict.checksum,
@@ -88,9 +99,8 @@ impl<D: Disk> Log<D> {
                     salt,
                 };
                 let file = begin_segment(&disk, &header, options.segment_bytes_max)?;
-                file.sync()
-                    .map_err(Error::io("sync", &segment::name(end)))?;
-                let index = Index::new(options.segment_bytes_max, options.index_bytes);
+
+                let index = Index::new(options.segment_bytes_max, options.block_bytes);
                 (
                     Segment::open(end, salt, file, index, HEADER_BYTES),
                     HEADER_BYTES,
@@ -125,6 +135,7 @@ impl<D: Disk> Log<D> {
             buffer: Vec::with_capacity(options.staged_bytes_max.min(4 << 20)),
             buffer_position: position,
             group_position: position,
+            block_position: position,
             group_records: 0,
             end,
             time_unix_nanos: verdict.time_unix_nanos,
@@ -172,7 +183,7 @@ impl<D: Disk> Log<D> {
             });
         }
         let payload_bytes = payload.len() as u32;
-        if self.position() + frame::bytes(payload_bytes) + FRAME_BYTES as u64
+        if self.position() + frame::bytes(payload_bytes) + 2 * FRAME_BYTES as u64
             > self.options.segment_bytes_max
         {
             let rolled = self.begin_next_segment();
@@ -191,7 +202,9 @@ impl<D: Disk> Log<D> {
             group_distance: (position - self.group_position) as u32,
         };
         frame::push(&mut self.buffer, &header, payload, self.tail.seed);
-        if let Some(index) = self.tail.index_in_memory() {
+        if position == self.block_position
+            && let Some(index) = self.tail.index_in_memory()
+        {
             index.note(Entry {
                 offset,
                 time_unix_nanos,
@@ -202,9 +215,13 @@ impl<D: Disk> Log<D> {
         self.time_unix_nanos = time_unix_nanos;
         self.checksum = header.checksum;
         self.group_records += 1;
-        if self.buffer.len() >= self.options.staged_bytes_max {
-            let written = self.write_buffer();
-            self.guarded(written)?;
+        if self.position() - self.block_position >= self.options.block_bytes {
+            self.stage_trailer(Kind::Check);
+            // Only between blocks: a trailer covers bytes that are still in memory.
+            if self.buffer.len() >= self.options.staged_bytes_max {
+                let written = self.write_buffer();
+                self.guarded(written)?;
+            }
         }
         Ok(offset)
     }
@@ -265,8 +282,19 @@ impl<D: Disk> Log<D> {
         &self.options
     }
 
-    /// Whether free space is below the watermark, as far as known; [`Log::append`] looks again by itself.
-    pub fn is_low_on_space(&self) -> bool {
+    /// Looks at the free space, now.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the disk cannot tell.
+    pub fn space(&mut self) -> Result<Space, Error> {
+        self.refresh_free_bytes()?;
+        Ok(Space {
+            free_bytes: self.free_bytes,
+            is_low: self.is_low_on_space(),
+        })
+    }
+
+    fn is_low_on_space(&self) -> bool {
         self.free_bytes < self.options.low_space_bytes
     }
 
@@ -327,32 +355,34 @@ impl<D: Disk> Log<D> {
             .map_err(Error::io("sync", &self.tail.name))
     }
 
-    /// The trailer of the group being staged.
-    fn commit(&self) -> Header {
+    /// The trailer of the block being staged.
+    fn trailer(&self, kind: Kind) -> Header {
+        let block = &self.buffer[(self.block_position - self.buffer_position) as usize..];
         Header {
-            kind: Kind::Commit,
+            kind,
             payload_bytes: 0,
             offset: self.end,
             time_unix_nanos: self.time_unix_nanos,
             previous: self.checksum,
-            checksum: self.checksum,
+            checksum: checksum::extend(self.tail.seed, block),
             group_distance: (self.position() - self.group_position) as u32,
         }
     }
 
-    fn stage_commit(&mut self) {
-        let commit = self.commit();
-        frame::push(&mut self.buffer, &commit, &[], self.tail.seed);
-        self.group_records = 0;
+    fn stage_trailer(&mut self, kind: Kind) {
+        let trailer = self.trailer(kind);
+        frame::push(&mut self.buffer, &trailer, &[], self.tail.seed);
+        self.block_position = self.position();
     }
 
     fn sync_group(&mut self) -> Result<(), Error> {
         // A roll may have left nothing but its own, already synced, groups.
         if self.group_records > 0 {
-            self.stage_commit();
+            self.stage_trailer(Kind::Commit);
             self.write_buffer()?;
             self.sync_tail()?;
             self.group_position = self.buffer_position;
+            self.group_records = 0;
         }
         self.tail.publish(self.buffer_position);
         self.shared.publish(self.end);
@@ -377,11 +407,12 @@ impl<D: Disk> Log<D> {
     /// the next sync, as promised.
     fn begin_next_segment(&mut self) -> Result<(), Error> {
         if self.group_records > 0 {
-            self.stage_commit();
+            self.stage_trailer(Kind::Commit);
+            self.group_records = 0;
         }
         let readable = self.position();
         if let Some(index) = self.tail.index_in_memory() {
-            let closing = index.seal(&self.commit(), self.tail.seed);
+            let closing = index.seal(&self.trailer(Kind::Commit), self.tail.seed);
             self.buffer.extend_from_slice(&closing);
         }
         self.write_buffer()?;
@@ -398,7 +429,7 @@ impl<D: Disk> Log<D> {
             salt: self.shared.salt,
         };
         let file = begin_segment(&self.shared.disk, &header, self.options.segment_bytes_max)?;
-        let index = Index::new(self.options.segment_bytes_max, self.options.index_bytes);
+        let index = Index::new(self.options.segment_bytes_max, self.options.block_bytes);
         self.tail = Arc::new(Segment::open(
             self.end,
             self.shared.salt,
@@ -408,13 +439,16 @@ impl<D: Disk> Log<D> {
         ));
         self.buffer_position = HEADER_BYTES;
         self.group_position = HEADER_BYTES;
+        self.block_position = HEADER_BYTES;
         self.shared
             .change_table(|table| table.push(Arc::clone(&self.tail)));
         Ok(())
     }
 }
 
-/// Creates a segment that holds its header and nothing else. The header becomes durable with the first group.
+/// Creates a segment that holds its header and nothing else.
+///
+/// Invariant: frames are only written under a durable header, so frames without one are damage, not a crash.
 fn begin_segment<D: Disk>(disk: &D, header: &SegmentHeader, bytes: u64) -> Result<D::File, Error> {
     let name = segment::name(header.base);
     let file = disk
@@ -422,6 +456,7 @@ fn begin_segment<D: Disk>(disk: &D, header: &SegmentHeader, bytes: u64) -> Resul
         .map_err(Error::io("create", &name))?;
     file.write_at(&header.encode(), 0)
         .map_err(Error::io("write", &name))?;
+    file.sync().map_err(Error::io("sync", &name))?;
     let folder = disk.describe();
     disk.sync_folder()
         .map_err(Error::io("sync folder", &folder))?;

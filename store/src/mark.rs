@@ -76,6 +76,15 @@ impl Mark {
         }
     }
 
+    /// Where the synced bytes of a segment end, for all this mark knows.
+    pub(crate) fn position_in(&self, segment: Offset) -> u64 {
+        if self.segment == segment {
+            self.position
+        } else {
+            0
+        }
+    }
+
     /// The mark a folder holds; `None` when it holds no intact one.
     pub(crate) fn load<D: Disk>(disk: &D) -> Result<Option<Mark>, Error> {
         let file = match disk.open(NAME) {

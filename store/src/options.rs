@@ -18,9 +18,9 @@ pub struct Options {
     /// Free space in bytes below which [`crate::Log::append`] refuses, so that there is room left for the outcomes of
     /// what was already taken in. Zero means never. Default 256 MiB.
     pub low_space_bytes: u64,
-    /// Distance in bytes between entries of the sparse index: smaller makes random reads cheaper and the index larger.
-    /// Default 32 KiB.
-    pub index_bytes: u64,
+    /// Size in bytes of a block, the unit in which scans verify and the sparse index points: smaller makes random reads
+    /// cheaper and the index larger. Default 32 KiB, which fits the processor's nearest cache.
+    pub block_bytes: u64,
 }
 
 impl Default for Options {
@@ -30,7 +30,7 @@ impl Default for Options {
             payload_bytes_max: 16 << 20,
             staged_bytes_max: 4 << 20,
             low_space_bytes: 256 << 20,
-            index_bytes: 32 << 10,
+            block_bytes: 32 << 10,
         }
     }
 }
@@ -38,8 +38,8 @@ impl Default for Options {
 impl Options {
     /// Checks that the options can work together.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        // One record, the trailer that commits it, and the header: the least a segment must hold.
-        let least = HEADER_BYTES + frame::bytes(self.payload_bytes_max) + FRAME_BYTES as u64;
+        // The header, one record, and the two trailers that may follow it: the least a segment must hold.
+        let least = HEADER_BYTES + frame::bytes(self.payload_bytes_max) + 2 * FRAME_BYTES as u64;
         if self.segment_bytes_max < least || self.segment_bytes_max > u64::from(u32::MAX) {
             return Err(Error::Option {
                 option: "segment_bytes_max",
@@ -49,9 +49,9 @@ impl Options {
                 ),
             });
         }
-        if self.index_bytes == 0 {
+        if self.block_bytes == 0 {
             return Err(Error::Option {
-                option: "index_bytes",
+                option: "block_bytes",
                 value: 0,
                 expected: "at least `1`".to_owned(),
             });

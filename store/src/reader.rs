@@ -11,6 +11,7 @@ use crate::cursor::Cursor;
 use crate::disk::{Disk, File, OsDisk};
 use crate::scan::Scan;
 use crate::segment::{HEADER_BYTES, ParsedHeader, Segment, SegmentHeader};
+use crate::wake::Wake;
 use crate::{Error, Offset, VERSION};
 
 /// The segments of a log in ascending order; the last one is being written.
@@ -24,6 +25,8 @@ pub(crate) struct Shared<D: Disk> {
     // Held only to swap or to clone the pointer.
     table: RwLock<Table<D::File>>,
     durable: AtomicU64,
+    /// Who waits for the durable end to move.
+    pub(crate) wake: Wake,
 }
 
 impl<D: Disk> Shared<D> {
@@ -38,6 +41,7 @@ impl<D: Disk> Shared<D> {
             salt,
             table: RwLock::new(Arc::new(table)),
             durable: AtomicU64::new(durable.get()),
+            wake: Wake::default(),
         }
     }
 
@@ -58,6 +62,7 @@ impl<D: Disk> Shared<D> {
     /// Lets readers see records below `end`. The segment's readable bytes are published before.
     pub(crate) fn publish(&self, end: Offset) {
         self.durable.store(end.get(), Ordering::Release);
+        self.wake.all();
     }
 }
 

@@ -66,8 +66,10 @@ pub(crate) struct Verdict {
 pub(crate) enum Tail {
     /// Appending goes on in it, at this position; its index so far.
     Continue { position: u64, index: Index },
-    /// It is sealed, damaged or missing: appending goes on in a new one.
-    Closed,
+    /// It is sealed or damaged: appending goes on in a new one. What it holds up to `position` counts, seal included.
+    Closed { position: u64 },
+    /// There is none.
+    Missing,
 }
 
 /// Suffix of files being made; one found at open is a leftover of a crash.
@@ -146,7 +148,9 @@ pub(crate) fn examine<D: Disk>(disk: &D, options: &Options) -> Result<Verdict, E
         damage,
     };
     let tail = if closed {
-        Tail::Closed
+        Tail::Closed {
+            position: found.read_to,
+        }
     } else {
         Tail::Continue {
             position: found.position,
@@ -199,7 +203,7 @@ fn without_segments(mark: Option<Mark>, leftovers: Vec<String>, random: u64) -> 
         segments: Vec::new(),
         leftovers,
         mark,
-        tail: Tail::Closed,
+        tail: Tail::Missing,
         checksum,
         time_unix_nanos,
         salt,
@@ -218,6 +222,8 @@ struct Found {
     sealed: bool,
     holes: Vec<Damage>,
     torn_bytes: u64,
+    /// Where the last intact frame ends.
+    read_to: u64,
     index: Index,
 }
 
@@ -245,7 +251,7 @@ fn read_segment<D: Disk>(
         ParsedHeader::Invalid => None,
     };
     let seed = frame::seed(header.map_or(mark.salt, |header| header.salt), base);
-    // What the mark vouches for in this segment; zero when it speaks of another one.
+    // What the mark vouches for in this segment.
     let marked = if mark.segment == base {
         mark.position
     } else {
@@ -261,13 +267,16 @@ fn read_segment<D: Disk>(
         sealed: false,
         holes: Vec::new(),
         torn_bytes: 0,
-        index: Index::new(options.segment_bytes_max.max(limit), options.index_bytes),
+        read_to: HEADER_BYTES,
+        index: Index::new(options.segment_bytes_max.max(limit), options.block_bytes),
     };
     // Holes seen since the last whole group: damage if what follows proves it, a torn tail otherwise.
     let mut suspects: Vec<Damage> = Vec::new();
     let mut proven = marked;
     let mut expected = base;
     let mut chain = header.map(|header| header.previous);
+    // Index entries point to the beginnings of blocks.
+    let mut block = HEADER_BYTES;
     let mut cursor = Cursor::new(HEADER_BYTES);
     loop {
         let at = cursor.position();
@@ -275,6 +284,7 @@ fn read_segment<D: Disk>(
             Step::End => break,
             Step::Invalid(why) => why,
             Step::Frame(header, _) => {
+                found.read_to = cursor.position();
                 let follows = header.offset == expected
                     && chain.is_none_or(|chain| {
                         header.kind == Kind::Replaced || chain == header.previous
@@ -291,14 +301,21 @@ fn read_segment<D: Disk>(
                     proven = proven.max(at.saturating_sub(u64::from(header.group_distance)));
                     expected = header.offset.next();
                     chain = (header.kind == Kind::Record).then_some(header.checksum);
-                    found.index.note(Entry {
-                        offset: header.offset,
-                        time_unix_nanos: header.time_unix_nanos,
-                        position: at,
-                    });
+                    if at == block {
+                        found.index.note(Entry {
+                            offset: header.offset,
+                            time_unix_nanos: header.time_unix_nanos,
+                            position: at,
+                        });
+                    }
+                    continue;
+                }
+                if header.kind == Kind::Check && header.offset == expected {
+                    block = cursor.position();
                     continue;
                 }
                 if header.kind == Kind::Commit && header.offset >= expected {
+                    block = cursor.position();
                     if header.offset > expected {
                         suspects.push(Damage {
                             file: name.clone(),
@@ -310,13 +327,13 @@ fn read_segment<D: Disk>(
                     let group = at.saturating_sub(u64::from(header.group_distance));
                     proven = proven.max(group);
                     expected = header.offset;
-                    chain = Some(header.checksum);
+                    chain = Some(header.previous);
                     // A group that has a hole is whole only if the hole is damage, which a later one must prove.
                     if suspects.iter().all(|hole| hole.bytes.start < proven) {
                         found.holes.append(&mut suspects);
                         found.end = header.offset;
                         found.position = cursor.position();
-                        found.checksum = header.checksum;
+                        found.checksum = header.previous;
                         found.time_unix_nanos = found.time_unix_nanos.max(header.time_unix_nanos);
                     }
                     continue;

@@ -119,16 +119,20 @@ impl<D: Disk> Scan<D> {
                 self.place = None;
                 continue;
             }
-            let disk = &self.reader.shared.disk;
-            let segment = &place.segment;
-            let limit = segment.readable_bytes(disk)?;
             let before = self.cursor.position();
-            let step = self
-                .cursor
-                .step(segment.file(disk)?.as_ref(), segment.seed, limit)
-                .map_err(Error::io("read", &segment.name))?;
+            let step = match self.cursor.step_verified() {
+                Some((header, payload)) => Step::Frame(header, payload),
+                None => {
+                    let disk = &self.reader.shared.disk;
+                    let segment = &place.segment;
+                    let limit = segment.readable_bytes(disk)?;
+                    self.cursor
+                        .step(segment.file(disk)?.as_ref(), segment.seed, limit)
+                        .map_err(Error::io("read", &segment.name))?
+                }
+            };
             let why = match step {
-                Step::Frame(header, _) if header.kind == Kind::Commit => continue,
+                Step::Frame(header, _) if header.kind.is_trailer() => continue,
                 Step::Frame(header, payload) if header.kind.takes_offset() => {
                     if header.offset < self.next {
                         place.chain = Some(header.checksum);

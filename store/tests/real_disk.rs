@@ -14,7 +14,7 @@ fn small() -> Options {
         payload_bytes_max: 16 << 10,
         staged_bytes_max: 8 << 10,
         low_space_bytes: 0,
-        index_bytes: 2 << 10,
+        block_bytes: 2 << 10,
     }
 }
 
