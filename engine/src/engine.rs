@@ -169,6 +169,11 @@ impl<D: Disk> Engine<D> {
         self.intakes.lock().insert(server.to_owned(), IntakeState::Waiting(why));
     }
 
+    /// Forgets what was said of the servers so far: others follow.
+    pub fn forget_servers(&self) {
+        self.intakes.lock().clear();
+    }
+
     /// Reads the wanted streams of one server into the recorder, until the engine stops.
     ///
     /// # Errors

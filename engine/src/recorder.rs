@@ -321,8 +321,9 @@ impl<D: Disk> Recorder<D> {
             }
             staged.facts.push(fact);
         }
-        // The read lock ends here: folding takes the write lock.
-        let Staged { facts, spans, .. } = staged;
+        let Staged { before, facts, spans, .. } = staged;
+        // Folding takes the write lock.
+        drop(before);
         let committed = self.commit(now, &facts);
         drop(spans);
         committed

@@ -1,12 +1,22 @@
-//! The parts of the `lifeline` program that other programs use too.
-
-pub mod servers;
-//! The `lifeline` binary: settings, command line, HTTP, telemetry.
+//! The parts of the `lifeline` program.
 //!
-//! Start at [`cli`] (what may be typed) and [`api`] (what may be asked over HTTP).
+//! Start at [`cli`] (what may be typed), [`run`] (an engine on the real world) and [`api`] (what may be asked of it).
+
+// In dependency order; blank lines keep the formatter from sorting them.
+pub mod servers;
+
+pub mod settings;
+
+pub mod telemetry;
 
 pub mod data;
 
 pub mod api;
+
+pub mod run;
+
+pub mod demo;
+
+pub mod bench;
 
 pub mod cli;

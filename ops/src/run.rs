@@ -186,19 +186,21 @@ async fn engine(config: Config) -> Result<(), Error> {
 async fn connect_cluster(config: &Config) -> Result<(Arc<dyn Cluster>, Option<kube::Client>), Error> {
     match config.cluster {
         ClusterKind::Local => {
-            let clock = || {
-                let nanos = i128::from(SystemClock.now_unix_nanos());
-                jiff::Timestamp::from_nanosecond(nanos).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
-            };
             let seed = SystemClock.now_unix_nanos();
-            Ok((Arc::new(LocalCluster::open(&config.data.join("cluster"), seed, Arc::new(clock))?), None))
+            let cluster = LocalCluster::open(&config.data.join("cluster"), seed, Arc::new(now))?;
+            Ok((Arc::new(cluster), None))
         }
         ClusterKind::Kube => {
             let cluster = KubeCluster::connect(config.kubeconfig.as_deref(), None).await?;
-            let client = cluster.client();
+            let client = cluster.client().clone();
             Ok((Arc::new(cluster), Some(client)))
         }
     }
+}
+
+fn now() -> jiff::Timestamp {
+    let nanos = i128::from(SystemClock.now_unix_nanos());
+    jiff::Timestamp::from_nanosecond(nanos).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
 }
 
 /// Opens the log in the data folder. The first opening takes the lock, so that a second engine stops here.
@@ -229,7 +231,7 @@ fn report_progress(at: lifeline_store::Offset, end: lifeline_store::Offset) {
 
 /// Says what is wrong with the rules whenever that changes, here and on the triggers themselves.
 async fn report_rules(mut rules: watch::Receiver<rules::Current>, kube: Option<kube::Client>) {
-    let mut reporter = kube.map(rules::Reporter::new);
+    let mut reporter = rules::Reporter::default();
     let mut said = Vec::new();
     loop {
         let current = rules.borrow_and_update().clone();
@@ -250,8 +252,10 @@ async fn report_rules(mut rules: watch::Receiver<rules::Current>, kube: Option<k
             }
         }
         said = problems;
-        if let (Some(reporter), Some(set)) = (&mut reporter, current.rules.clone()) {
-            reporter.report(&set).await;
+        if let (Some(client), Some(set)) = (&kube, current.rules.clone()) {
+            if let Err(error) = reporter.report(client, &set, now()).await {
+                warn!("the status of EventTriggers is not written: {}", chain(&error));
+            }
         }
         if rules.changed().await.is_err() {
             return;

@@ -30,8 +30,8 @@ pub struct Settings {
     #[arg(long, env = "LIFELINE_NATS", value_name = "FILE|URL")]
     pub nats: Option<String>,
 
-    /// NATS subject to read when `--nats` is a URL; may be repeated [default: all streams there are]
-    #[arg(long = "subject", env = "LIFELINE_SUBJECTS", value_name = "SUBJECT", value_delimiter = ',')]
+    /// NATS subjects to read when `--nats` is a URL, comma-separated or repeated [default: all streams there are]
+    #[arg(long, alias = "subject", env = "LIFELINE_SUBJECTS", value_name = "SUBJECT", value_delimiter = ',')]
     pub subjects: Vec<String>,
 
     /// Name of the durable JetStream consumer [default: lifeline]

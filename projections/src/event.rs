@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 
+use data_encoding::BASE64;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -245,13 +246,8 @@ fn binary_data(kind: Option<&str>, payload: &[u8]) -> Result<(&'static str, Valu
     }
     Ok(match std::str::from_utf8(payload) {
         Ok(text) => ("data", Value::String(text.to_owned())),
-        Err(_) => ("data_base64", Value::String(base64(payload))),
+        Err(_) => ("data_base64", Value::String(BASE64.encode(payload))),
     })
-}
-
-fn base64(bytes: &[u8]) -> String {
-    use base64::Engine;
-    base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
 fn content_type<'a>(headers: &Headers<'a>) -> Option<&'a str> {

@@ -7,8 +7,7 @@
 
 use std::ops::Bound;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use data_encoding::BASE64URL_NOPAD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -477,12 +476,12 @@ type ObjectCursor = (String, ObjectKey);
 
 /// The key of the last row of a page, as opaque text.
 fn encode_cursor(list: &str, key: impl Serialize) -> String {
-    URL_SAFE_NO_PAD.encode(serde_json::to_vec(&(list, key)).expect("keys are JSON"))
+    BASE64URL_NOPAD.encode(&serde_json::to_vec(&(list, key)).expect("keys are JSON"))
 }
 
 fn decode_cursor<T: DeserializeOwned>(list: &str, page: &Page) -> Result<Option<T>, Error> {
     let Some(cursor) = &page.after else { return Ok(None) };
-    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
+    let bytes = BASE64URL_NOPAD.decode(cursor.as_bytes()).ok();
     let found: Option<(String, T)> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let key = found.filter(|(of, _)| of == list).map(|(_, key)| key);
     key.map(Some).ok_or_else(|| Error::Cursor { cursor: cursor.clone() })

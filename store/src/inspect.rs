@@ -27,7 +27,7 @@ impl<D: Disk> Reader<D> {
                 let file = disk.open(&name).map_err(Error::io("open", &name))?;
                 Some(Segment::open(base, salt, file, index, position))
             }
-            Tail::Closed => None,
+            Tail::Closed { .. } | Tail::Missing => None,
         };
         let sealed = sealed.into_iter().map(|base| Segment::sealed(base, salt));
         let table = sealed.chain(tail).map(Arc::new).collect();

@@ -15,8 +15,7 @@ use async_nats::rustls::pki_types::pem::PemObject;
 use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use async_nats::rustls::{self, ClientConfig, RootCertStore};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use data_encoding::BASE64;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
@@ -403,7 +402,7 @@ impl Mistakes {
             text.to_owned()
         } else {
             let compact: String = text.split_whitespace().collect();
-            STANDARD.decode(compact).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default()
+            BASE64.decode(compact.as_bytes()).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default()
         };
         let parses = match what {
             "CERTIFICATE" => CertificateDer::pem_slice_iter(pem.as_bytes()).next().is_some_and(|one| one.is_ok()),

@@ -772,7 +772,7 @@ async fn certificates_work_both_ways_and_a_strange_one_is_a_matter_of_tls() {
     let tls = "tls { cert_file: DIR/cert.pem, key_file: DIR/key.pem, ca_file: DIR/ca.pem, verify: true }"
         .replace("DIR", folder.path().to_str().unwrap());
     let server = Server::start(program, "jetstream", &tls);
-    let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &authority.pem);
+    let encoded = data_encoding::BASE64.encode(authority.pem.as_bytes());
     let strange = Authority::new().pem;
     for (root, fine) in [(&authority.pem, true), (&encoded, true), (&strange, false)] {
         let json = serde_json::json!({"nats": {"configuration": {

@@ -12,8 +12,7 @@ use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy};
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType};
 use async_nats::jetstream::{self, Context};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use data_encoding::BASE64;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
@@ -318,7 +317,7 @@ impl JetStream for Nats {
             let answer: Option<Answer> = optional(self.request(format!("STREAM.MSG.GET.{stream}"), &body).await)?;
             let Some(Answer { message }) = answer else { return Ok(None) };
             let published = message.time.unix_timestamp_nanos();
-            let payload = STANDARD.decode(&message.payload).map_err(|cause| Error::NoAnswer {
+            let payload = BASE64.decode(message.payload.as_bytes()).map_err(|cause| Error::NoAnswer {
                 operation: format!("STREAM.MSG.GET.{stream}"),
                 cause: Box::new(cause),
             })?;

@@ -63,7 +63,10 @@ impl Failure {
         use cluster::Error;
         let retry = match error {
             Error::Invalid { .. } => Retry::Never,
-            Error::Forbidden { .. } | Error::UnknownKind { .. } => Retry::Slowly,
+            Error::Forbidden { .. }
+            | Error::Unauthorized { .. }
+            | Error::Misconfigured { .. }
+            | Error::UnknownKind { .. } => Retry::Slowly,
             Error::NamespaceTerminating { .. } => Retry::WhenGone,
             Error::NamespaceMissing { .. } | Error::Conflict { .. } | Error::Gone | Error::Replaced { .. } => {
                 Retry::Soon(None)

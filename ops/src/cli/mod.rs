@@ -23,7 +23,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 pub use ask::{AskArgs, Get, HistoryArgs, Show};
 pub use failure::fail;
-pub use work::{BenchArgs, ClusterKind, DemoArgs, LISTEN_DEFAULT, RunArgs};
+pub use work::{BenchArgs, DemoArgs, RunArgs};
 
 /// Kubernetes resources that live exactly as long as your events say.
 ///
@@ -93,7 +93,7 @@ pub fn main_from(typed: impl IntoIterator<Item = OsString>) -> ExitCode {
 pub fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         // These three start engines and servers: their work is not the command line's.
-        Command::Run(args) => return crate::run::run(*args),
+        Command::Run(args) => return args.run(),
         Command::Demo(args) => return crate::demo::demo(args),
         Command::Bench(args) => return crate::bench::bench(args),
         Command::Get(get) => ask::get(get),
