@@ -8,7 +8,7 @@
 
 mod addons;
 mod ask;
-mod client;
+pub(crate) mod client;
 mod failure;
 mod output;
 mod rows;
