@@ -106,8 +106,7 @@ impl<D: Disk> Engine<D> {
         queue.push(unsettled);
         let counters = Arc::new(Counters::default());
         let (intake, messages) = mpsc::channel(INTAKE_BATCHES_MAX);
-        let (recorder, recording) =
-            Recorder::new(open_log, log, table, view.clone(), queue.clone(), clock, messages);
+        let (recorder, recording) = Recorder::new(open_log, log, table, view.clone(), queue.clone(), clock, messages);
         let reconciler = Reconciler {
             view: view.clone(),
             queue: queue.clone(),
@@ -308,10 +307,7 @@ fn known<D: Disk>(position: &StreamPosition, log: &Reader<D>) -> Result<Known, r
 }
 
 /// Opens the projection's table; what cannot be used, or knows of records that the log does not hold, is set aside.
-fn open_table<D: Disk>(
-    path: &Path,
-    log: &Reader<D>,
-) -> Result<(Option<Table>, Projection), recorder::Error> {
+fn open_table<D: Disk>(path: &Path, log: &Reader<D>) -> Result<(Option<Table>, Projection), recorder::Error> {
     let opened = match Table::open(path) {
         Ok((table, projection)) if projection.watermark() <= log.end() => Ok((table, projection)),
         Ok((table, projection)) => {

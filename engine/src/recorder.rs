@@ -306,7 +306,8 @@ impl<D: Disk> Recorder<D> {
                             published_unix_nanos: message.published_unix_nanos,
                             subject: &message.subject,
                         };
-                        let fact = received(delivery, message, event, &mut staged, rules.as_deref(), now, view.traces());
+                        let fact =
+                            received(delivery, message, event, &mut staged, rules.as_deref(), now, view.traces());
                         staged.facts.push(fact);
                     }
                 }
@@ -496,7 +497,11 @@ fn received<'g>(
             }
         }
         Err(reason) => {
-            warn!(stream = delivery.stream, sequence = delivery.sequence, "no CloudEvent, recorded as rejected: {reason}");
+            warn!(
+                stream = delivery.stream,
+                sequence = delivery.sequence,
+                "no CloudEvent, recorded as rejected: {reason}"
+            );
             Fact::EventRejected { delivery, reason, headers, payload }
         }
     }

@@ -78,11 +78,7 @@ struct Verdict {
 ///
 /// # Errors
 /// When the log cannot be read.
-pub fn replay<D: Disk>(
-    rules: &RuleSet,
-    projection: &Projection,
-    log: &Reader<D>,
-) -> Result<Vec<Fact<'static>>, Error> {
+pub fn replay<D: Disk>(rules: &RuleSet, projection: &Projection, log: &Reader<D>) -> Result<Vec<Fact<'static>>, Error> {
     let known = &projection.ground().replayed;
     let mut facts = Vec::new();
     for (trigger, mark) in known {
@@ -160,16 +156,11 @@ fn differences(
     }
     for ((cluster, resource), verdict) in verdicts {
         let known = projection.resource(&resource.source, &resource.subject);
-        let known = known.and_then(|known| {
-            known.lifecycles.iter().find(|one| *one.trigger == *trigger && *one.cluster == *cluster)
-        });
+        let known = known
+            .and_then(|known| known.lifecycles.iter().find(|one| *one.trigger == *trigger && *one.cluster == *cluster));
         let desired = match verdict.desired {
-            Some(Desired::Present { event }) => {
-                Some(Redesired::Present { event, incarnation: verdict.incarnation })
-            }
-            Some(Desired::Absent { event }) => {
-                known.is_some_and(is_held).then_some(Redesired::Absent { event })
-            }
+            Some(Desired::Present { event }) => Some(Redesired::Present { event, incarnation: verdict.incarnation }),
+            Some(Desired::Absent { event }) => known.is_some_and(is_held).then_some(Redesired::Absent { event }),
             Some(Desired::Left) | None => None,
         };
         if let Some(desired) = desired {

@@ -12,9 +12,9 @@ use lifeline_engine::cluster::kube::KubeCluster;
 use lifeline_engine::cluster::local::LocalCluster;
 use lifeline_engine::cluster::{self, Cluster};
 use lifeline_engine::engine::{Engine, Ports};
-use lifeline_engine::intake::{self, Connection};
 use lifeline_engine::intake::connection::Server;
 use lifeline_engine::intake::nats::Nats;
+use lifeline_engine::intake::{self, Connection};
 use lifeline_engine::recorder::{self, OpenLog, chain};
 use lifeline_engine::rules::{self, Clusters, Places};
 use lifeline_store::{Log, Options, OsDisk};
@@ -206,11 +206,8 @@ fn now() -> jiff::Timestamp {
 /// Opens the log in the data folder. The first opening takes the lock, so that a second engine stops here.
 fn open_log(data: &Path) -> Result<OpenLog<OsDisk>, Error> {
     let folder = data.join("log");
-    let options = Options {
-        segment_bytes_max: SEGMENT_BYTES_MAX,
-        payload_bytes_max: RECORD_BYTES_MAX,
-        ..Options::default()
-    };
+    let options =
+        Options { segment_bytes_max: SEGMENT_BYTES_MAX, payload_bytes_max: RECORD_BYTES_MAX, ..Options::default() };
     // Opened here once, so that a mistake is told before anything runs.
     let mut first = Some(
         OsDisk::open(&folder)
@@ -288,10 +285,8 @@ impl ConnectionSource {
             ConnectionSource::Secret(client) => {
                 let (namespace, name, key) = SECRET;
                 let origin = format!("Secret {namespace}/{name}");
-                let settings = |mistake: String| intake::Error::Settings {
-                    origin: origin.clone(),
-                    mistakes: vec![mistake],
-                };
+                let settings =
+                    |mistake: String| intake::Error::Settings { origin: origin.clone(), mistakes: vec![mistake] };
                 let secrets: kube::Api<k8s_openapi::api::core::v1::Secret> =
                     kube::Api::namespaced(client.clone(), namespace);
                 let secret = secrets.get_opt(name).await.map_err(|error| settings(chain(&error)))?;

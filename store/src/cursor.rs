@@ -163,10 +163,7 @@ impl Cursor {
         let mut at = begin;
         // Lengths are followed before they are verified, which is safe: a wrong one leads out of the buffer, or to a
         // trailer whose checksum does not hold.
-        while let Some(bytes) = buffer
-            .get(at..)
-            .and_then(|rest| rest.first_chunk::<FRAME_BYTES>())
-        {
+        while let Some(bytes) = buffer.get(at..).and_then(|rest| rest.first_chunk::<FRAME_BYTES>()) {
             let Some(header) = Header::decode(bytes) else {
                 return false;
             };
@@ -217,9 +214,7 @@ impl Cursor {
     pub(crate) fn search<F: File>(&mut self, file: &F, seed: u32, limit: u64) -> io::Result<bool> {
         self.seek(self.position + ALIGNMENT as u64);
         while let Some(at) = self.need(file, FRAME_BYTES as u64, limit)? {
-            let candidates = self.buffer[at..self.filled]
-                .windows(FRAME_BYTES)
-                .step_by(ALIGNMENT);
+            let candidates = self.buffer[at..self.filled].windows(FRAME_BYTES).step_by(ALIGNMENT);
             let mut looked_at = 0;
             for window in candidates {
                 if Header::parse(window, seed).is_some() {
@@ -259,10 +254,6 @@ impl Cursor {
         self.buffer_position = self.position;
         self.filled = 0;
         self.filled = file.read_at(&mut self.buffer[..wanted], self.position)?;
-        Ok(if (self.filled as u64) < bytes {
-            None
-        } else {
-            Some(0)
-        })
+        Ok(if (self.filled as u64) < bytes { None } else { Some(0) })
     }
 }

@@ -73,10 +73,7 @@ pub trait Disk: std::fmt::Debug + Send + Sync + 'static {
 }
 
 /// An open file; its reads and writes name their position and may come from several threads.
-#[expect(
-    clippy::len_without_is_empty,
-    reason = "a length in bytes that may fail is not a collection's length"
-)]
+#[expect(clippy::len_without_is_empty, reason = "a length in bytes that may fail is not a collection's length")]
 pub trait File: std::fmt::Debug + Send + Sync + 'static {
     /// Reads at `position` until the buffer is full or the file ends; returns how many bytes it read.
     ///

@@ -80,23 +80,16 @@ pub(crate) fn examine<D: Disk>(disk: &D, options: &Options) -> Result<Verdict, E
     let folder = disk.describe();
     let names = disk.list().map_err(Error::io("list folder", &folder))?;
     let found_mark = Mark::load(disk)?;
-    let mut segments: Vec<Offset> = names
-        .iter()
-        .filter_map(|name| segment::base_of(name))
-        .collect();
+    let mut segments: Vec<Offset> = names.iter().filter_map(|name| segment::base_of(name)).collect();
     segments.sort_unstable();
-    let mut leftovers: Vec<String> = names
-        .into_iter()
-        .filter(|name| name.ends_with(UNFINISHED))
-        .collect();
+    let mut leftovers: Vec<String> = names.into_iter().filter(|name| name.ends_with(UNFINISHED)).collect();
     let mark = found_mark.unwrap_or_default();
 
     // A crash between creating a segment and its first group leaves a file without records, perhaps without a header.
     let mut last = None;
     while let Some(&base) = segments.last() {
         let found = read_segment(disk, base, &mark, options)?;
-        if found.header.is_none() && found.end == base && found.holes.is_empty() && mark.end <= base
-        {
+        if found.header.is_none() && found.end == base && found.holes.is_empty() && mark.end <= base {
             leftovers.push(segment::name(base));
             segments.pop();
             continue;
@@ -107,12 +100,7 @@ pub(crate) fn examine<D: Disk>(disk: &D, options: &Options) -> Result<Verdict, E
     let Some((base, found)) = last else {
         return Ok(without_segments(found_mark, leftovers, disk.random()));
     };
-    let header = found.header.unwrap_or(SegmentHeader {
-        base,
-        previous: 0,
-        time_unix_nanos: 0,
-        salt: mark.salt,
-    });
+    let header = found.header.unwrap_or(SegmentHeader { base, previous: 0, time_unix_nanos: 0, salt: mark.salt });
     let name = segment::name(base);
 
     let mut damage: Vec<Damage> = found.holes;
@@ -148,19 +136,11 @@ pub(crate) fn examine<D: Disk>(disk: &D, options: &Options) -> Result<Verdict, E
         damage,
     };
     let tail = if closed {
-        Tail::Closed {
-            position: found.read_to,
-        }
+        Tail::Closed { position: found.read_to }
     } else {
-        Tail::Continue {
-            position: found.position,
-            index: found.index,
-        }
+        Tail::Continue { position: found.position, index: found.index }
     };
-    let time_unix_nanos = found
-        .time_unix_nanos
-        .max(mark.time_unix_nanos)
-        .max(header.time_unix_nanos);
+    let time_unix_nanos = found.time_unix_nanos.max(mark.time_unix_nanos).max(header.time_unix_nanos);
     Ok(Verdict {
         recovery,
         segments,
@@ -175,15 +155,8 @@ pub(crate) fn examine<D: Disk>(disk: &D, options: &Options) -> Result<Verdict, E
 
 /// A folder without a segment: new, or emptied by someone.
 fn without_segments(mark: Option<Mark>, leftovers: Vec<String>, random: u64) -> Verdict {
-    let mark = mark.unwrap_or(Mark {
-        salt: random,
-        ..Mark::default()
-    });
-    let mut recovery = Recovery {
-        start: mark.end,
-        end: mark.end,
-        ..Recovery::default()
-    };
+    let mark = mark.unwrap_or(Mark { salt: random, ..Mark::default() });
+    let mut recovery = Recovery { start: mark.end, end: mark.end, ..Recovery::default() };
     if mark.end > Offset::ZERO {
         recovery.damage.push(Damage {
             file: segment::name(mark.segment),
@@ -192,22 +165,8 @@ fn without_segments(mark: Option<Mark>, leftovers: Vec<String>, random: u64) -> 
             why: "segment file is missing",
         });
     }
-    let Mark {
-        checksum,
-        time_unix_nanos,
-        salt,
-        ..
-    } = mark;
-    Verdict {
-        recovery,
-        segments: Vec::new(),
-        leftovers,
-        mark,
-        tail: Tail::Missing,
-        checksum,
-        time_unix_nanos,
-        salt,
-    }
+    let Mark { checksum, time_unix_nanos, salt, .. } = mark;
+    Verdict { recovery, segments: Vec::new(), leftovers, mark, tail: Tail::Missing, checksum, time_unix_nanos, salt }
 }
 
 /// The last segment as it reads back.
@@ -227,12 +186,7 @@ struct Found {
     index: Index,
 }
 
-fn read_segment<D: Disk>(
-    disk: &D,
-    base: Offset,
-    mark: &Mark,
-    options: &Options,
-) -> Result<Found, Error> {
+fn read_segment<D: Disk>(disk: &D, base: Offset, mark: &Mark, options: &Options) -> Result<Found, Error> {
     let name = segment::name(base);
     let failed = |source| Error::io("read", &name)(source);
     let file = disk.open(&name).map_err(Error::io("open", &name))?;
@@ -242,21 +196,13 @@ fn read_segment<D: Disk>(
     let header = match SegmentHeader::parse(&bytes) {
         ParsedHeader::Known(header) => Some(header).filter(|header| header.base == base),
         ParsedHeader::UnknownVersion(found) => {
-            return Err(Error::Version {
-                file: name,
-                found,
-                expected: VERSION,
-            });
+            return Err(Error::Version { file: name, found, expected: VERSION });
         }
         ParsedHeader::Invalid => None,
     };
     let seed = frame::seed(header.map_or(mark.salt, |header| header.salt), base);
     // What the mark vouches for in this segment.
-    let marked = if mark.segment == base {
-        mark.position
-    } else {
-        0
-    };
+    let marked = if mark.segment == base { mark.position } else { 0 };
 
     let mut found = Found {
         header,
@@ -286,9 +232,7 @@ fn read_segment<D: Disk>(
             Step::Frame(header, _) => {
                 found.read_to = cursor.position();
                 let follows = header.offset == expected
-                    && chain.is_none_or(|chain| {
-                        header.kind == Kind::Replaced || chain == header.previous
-                    });
+                    && chain.is_none_or(|chain| header.kind == Kind::Replaced || chain == header.previous);
                 if header.kind.takes_offset() && (follows || header.offset > expected) {
                     if !follows {
                         suspects.push(Damage {
@@ -354,18 +298,11 @@ fn read_segment<D: Disk>(
             break;
         }
         chain = None;
-        suspects.push(Damage {
-            file: name.clone(),
-            offsets: expected..expected,
-            bytes: at..cursor.position(),
-            why,
-        });
+        suspects.push(Damage { file: name.clone(), offsets: expected..expected, bytes: at..cursor.position(), why });
     }
     found.index.truncate(found.end);
     if !found.sealed {
-        found.torn_bytes = last_nonzero(&file, found.position, limit)
-            .map_err(failed)?
-            .saturating_sub(found.position);
+        found.torn_bytes = last_nonzero(&file, found.position, limit).map_err(failed)?.saturating_sub(found.position);
     }
     Ok(found)
 }

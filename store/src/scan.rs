@@ -28,11 +28,7 @@ pub struct RecordRef<'scan> {
 impl RecordRef<'_> {
     /// The same record with a payload of its own.
     pub fn to_owned(&self) -> Record {
-        Record {
-            offset: self.offset,
-            time_unix_nanos: self.time_unix_nanos,
-            payload: self.payload.to_vec(),
-        }
+        Record { offset: self.offset, time_unix_nanos: self.time_unix_nanos, payload: self.payload.to_vec() }
     }
 }
 
@@ -60,13 +56,7 @@ pub struct Scan<D: Disk = OsDisk> {
 impl<D: Disk> Scan<D> {
     pub(crate) fn new(reader: Reader<D>, from: Offset) -> Scan<D> {
         let next = from.max(reader.start());
-        Scan {
-            reader,
-            next,
-            durable: Offset::ZERO,
-            place: None,
-            cursor: Cursor::new(0),
-        }
+        Scan { reader, next, durable: Offset::ZERO, place: None, cursor: Cursor::new(0) }
     }
 
     pub(crate) fn read_bytes(&mut self, bytes: usize) {
@@ -89,10 +79,7 @@ impl<D: Disk> Scan<D> {
     /// # Errors
     /// [`Error::Damaged`] with the offsets that are missing (again at every call, until [`Scan::seek`]); [`Error::Io`]
     /// when the disk refuses.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "an iterator cannot lend its buffer"
-    )]
+    #[expect(clippy::should_implement_trait, reason = "an iterator cannot lend its buffer")]
     pub fn next(&mut self) -> Result<Option<RecordRef<'_>>, Error> {
         Ok(self.advance()?.map(|(header, payload)| RecordRef {
             offset: header.offset,
@@ -138,8 +125,8 @@ impl<D: Disk> Scan<D> {
                         place.chain = Some(header.checksum);
                         continue;
                     }
-                    let follows = header.kind != Kind::Record
-                        || place.chain.is_none_or(|chain| chain == header.previous);
+                    let follows =
+                        header.kind != Kind::Record || place.chain.is_none_or(|chain| chain == header.previous);
                     if header.offset == self.next && follows && header.kind != Kind::Lost {
                         // What follows a replaced record remembers the lost one.
                         place.chain = (header.kind == Kind::Record).then_some(header.checksum);
@@ -197,25 +184,17 @@ impl<D: Disk> Scan<D> {
             HEADER_BYTES
         } else {
             let index = segment.index(&shared.disk, end.unwrap_or(self.durable))?;
-            index
-                .at_or_before(self.next)
-                .map_or(HEADER_BYTES, |entry| entry.position)
+            index.at_or_before(self.next).map_or(HEADER_BYTES, |entry| entry.position)
         };
         self.cursor.restart(position);
-        self.place = Some(Place {
-            segment: Arc::clone(segment),
-            end,
-            chain: None,
-        });
+        self.place = Some(Place { segment: Arc::clone(segment), end, chain: None });
         Ok(true)
     }
 
     /// The error for records missing from the next one on: looks for the first good one after them.
     fn damage(&mut self, why: &'static str) -> Result<Error, Error> {
         self.refresh_end();
-        let Some(place) = &self.place else {
-            unreachable!("damage is found in a segment")
-        };
+        let Some(place) = &self.place else { unreachable!("damage is found in a segment") };
         let segment = &place.segment;
         let disk = &self.reader.shared.disk;
         let file = segment.file(disk)?;
@@ -223,19 +202,14 @@ impl<D: Disk> Scan<D> {
         let segment_end = place.end.unwrap_or(self.durable).min(self.durable);
         let mut cursor = Cursor::new(self.cursor.position());
         let mut end = segment_end;
-        while let Some((header, _)) = cursor
-            .next_intact(file.as_ref(), segment.seed, limit)
-            .map_err(Error::io("read", &segment.name))?
+        while let Some((header, _)) =
+            cursor.next_intact(file.as_ref(), segment.seed, limit).map_err(Error::io("read", &segment.name))?
         {
             if matches!(header.kind, Kind::Record | Kind::Replaced) && header.offset > self.next {
                 end = end.min(header.offset);
                 break;
             }
         }
-        Ok(Error::Damaged {
-            offsets: self.next..end,
-            file: segment.name.clone(),
-            why,
-        })
+        Ok(Error::Damaged { offsets: self.next..end, file: segment.name.clone(), why })
     }
 }

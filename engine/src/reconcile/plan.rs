@@ -58,11 +58,8 @@ pub fn plan<'a>(lifecycle: &'a Lifecycle, wanted: &'a [Wanted]) -> Plan<'a> {
         }
     }
     plan.apply.sort_by_key(|want| (rank(&want.object), want.object.clone()));
-    plan.remove = lifecycle
-        .inventory
-        .iter()
-        .filter(|holding| wanted.iter().all(|want| want.object != holding.object))
-        .collect();
+    plan.remove =
+        lifecycle.inventory.iter().filter(|holding| wanted.iter().all(|want| want.object != holding.object)).collect();
     plan.remove.sort_by_key(|holding| std::cmp::Reverse((rank(&holding.object), holding.object.clone())));
     plan
 }
@@ -87,13 +84,7 @@ mod tests {
     use super::*;
 
     fn object(kind: &str, name: &str) -> ObjectKey {
-        ObjectKey {
-            group: String::new(),
-            version: "v1".into(),
-            kind: kind.into(),
-            namespace: None,
-            name: name.into(),
-        }
+        ObjectKey { group: String::new(), version: "v1".into(), kind: kind.into(), namespace: None, name: name.into() }
     }
 
     fn want(kind: &str, name: &str, digest: u64) -> Wanted {

@@ -17,12 +17,12 @@ use tokio::sync::watch;
 use tracing::{Instrument, debug, info, warn};
 
 use crate::cluster::{self, Cluster, Deletion};
-use crate::recorder::{Recording, Stopped};
 use crate::reconcile::apply_set::{self, Owner};
 use crate::reconcile::failure::{Failure, Retry};
 use crate::reconcile::plan::{Wanted, plan};
 use crate::reconcile::queue::{Queue, Verdict};
 use crate::reconcile::render::{self, Rendered};
+use crate::recorder::{Recording, Stopped};
 use crate::rules::Current;
 use crate::trace;
 use crate::view::View;
@@ -177,8 +177,7 @@ impl<D: Disk> Reconciler<D> {
     async fn resolve(&self, rendered: Vec<Rendered>, adopts: bool) -> Result<Vec<Wanted>, Failure> {
         let mut wanted: Vec<Wanted> = Vec::with_capacity(rendered.len());
         for Rendered { manifest, origin, force } in rendered {
-            let object =
-                self.cluster.resolve(&manifest).await.map_err(|error| Failure::of_cluster(&origin, &error))?;
+            let object = self.cluster.resolve(&manifest).await.map_err(|error| Failure::of_cluster(&origin, &error))?;
             if let Some(twin) = wanted.iter().find(|other| other.object == object) {
                 let message = format!("{origin}: gives {object}, which {} gives already", twin.origin);
                 return Err(Failure { message, retry: Retry::Never });
@@ -210,12 +209,7 @@ impl<D: Disk> Reconciler<D> {
     }
 
     /// Applies one object, once it is certain that it is ours to change.
-    async fn apply(
-        &self,
-        task: &Task,
-        want: &Wanted,
-        known_uid: Option<&str>,
-    ) -> Result<AppliedObject, Failure> {
+    async fn apply(&self, task: &Task, want: &Wanted, known_uid: Option<&str>) -> Result<AppliedObject, Failure> {
         let of_cluster = |error: cluster::Error| Failure::of_cluster(&want.object.to_string(), &error);
         let applied = match known_uid {
             Some(uid) => {
@@ -301,12 +295,7 @@ impl<D: Disk> Reconciler<D> {
 
     /// Records a failure and says when to try again. A failure like the one before is recorded at the attempts 1, 2, 4,
     /// 8 and so on: a long outage must not fill the log.
-    async fn failed(
-        &self,
-        task: &Task,
-        applied: Vec<AppliedObject>,
-        failure: Failure,
-    ) -> Result<Verdict, Stopped> {
+    async fn failed(&self, task: &Task, applied: Vec<AppliedObject>, failure: Failure) -> Result<Verdict, Stopped> {
         self.counters.failures.fetch_add(1, Ordering::Relaxed);
         let index = self.view.projection().lifecycle_index(&task.key);
         let attempt = index.map_or(1, |index| self.queue.count_attempt(index, task.lifecycle.decided));

@@ -138,7 +138,8 @@ async fn durable_intake(
         }
         // Folded is not yet acknowledged: the server has the last word.
         loop {
-            let consumer: async_nats::jetstream::consumer::PullConsumer = stream.get_consumer(durable).await.map_err(|error| error.to_string())?;
+            let consumer: async_nats::jetstream::consumer::PullConsumer =
+                stream.get_consumer(durable).await.map_err(|error| error.to_string())?;
             if consumer.cached_info().ack_floor.stream_sequence >= events {
                 return Ok::<Duration, Box<dyn Error>>(started.elapsed());
             }

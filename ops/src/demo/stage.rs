@@ -97,7 +97,8 @@ impl Stage {
 
     /// One line about what runs.
     pub(super) fn describe(&self) -> String {
-        let cluster = if self.kube { "cluster of the current kubeconfig" } else { "cluster local (no kubeconfig needed)" };
+        let cluster =
+            if self.kube { "cluster of the current kubeconfig" } else { "cluster local (no kubeconfig needed)" };
         let (version, address) = (&self.nats_version, self.nats.address());
         format!("nats-server {version} on {address} · {cluster} · everything else in a temporary folder")
     }
@@ -113,7 +114,9 @@ impl Stage {
         command.args(["--listen", &format!("127.0.0.1:{}", self.port)]);
         command.args(["--cluster", if self.kube { "kube" } else { "local" }]);
         // The story is the same whatever the reader has set for engines of his own.
-        for name in ["LIFELINE_CONFIG", "LIFELINE_SUBJECTS", "LIFELINE_CLUSTER_LABELS", "LIFELINE_CONSUMER", "LIFELINE_STREAM"] {
+        for name in
+            ["LIFELINE_CONFIG", "LIFELINE_SUBJECTS", "LIFELINE_CLUSTER_LABELS", "LIFELINE_CONSUMER", "LIFELINE_STREAM"]
+        {
             command.env_remove(name);
         }
         let mut engine = Process::start("lifeline", command, &path("engine.log"))?;
@@ -151,7 +154,8 @@ impl Stage {
         let started = Instant::now();
         loop {
             let entries = self.history()?;
-            let event = entries.iter().find(|entry| entry.event.as_ref().is_some_and(|event| event.sequence == sequence));
+            let event =
+                entries.iter().find(|entry| entry.event.as_ref().is_some_and(|event| event.sequence == sequence));
             let outcome = event.and_then(|event| {
                 entries.iter().find(|entry| entry.fact == fact && entry.acted_for == Some(event.offset))
             });
