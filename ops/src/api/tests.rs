@@ -14,7 +14,7 @@ use tower::ServiceExt;
 use super::*;
 
 /// 2026-11-22T14:00:00Z in nanoseconds; a record is written each second from then on.
-const START_UNIX_NANOS: u64 = 1_795_356_000_000_000_000;
+pub(crate) const START_UNIX_NANOS: u64 = 1_795_356_000_000_000_000;
 
 const SOURCE: &str = "auth.example.com";
 
@@ -56,7 +56,7 @@ fn namespace(name: &str) -> ObjectKey {
 }
 
 /// Two users log in; the Namespace of the first is made, that of the second fails.
-fn story() -> Vec<Fact<'static>> {
+pub(crate) fn story() -> Vec<Fact<'static>> {
     let (acted_for, previous) = (Offset::from(1), Some(Offset::from(1)));
     let object = AppliedObject { object: namespace("mgianluc"), uid: "8f3c0f1e".into(), digest: 1 };
     vec![

@@ -68,7 +68,7 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// The engine says why not.
-    #[error("{}{}", .0.detail, .0.hint.as_deref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default())]
+    #[error("{}{}", .0.0.detail, .0.0.hint.as_deref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default())]
     Problem(Problem),
     /// There is no log.
     #[error("there is no log in `{}`\nhint: name the folder that `lifeline run --data` was given", .data.display())]
