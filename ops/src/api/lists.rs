@@ -118,9 +118,13 @@ async fn answer<D: Disk, T: Serialize + Send + 'static>(
     {
         return Err(Problem::not_reached(offset, shared.view.projection().watermark()));
     }
-    let (list, unix_nanos) = blocking(move || match as_of {
-        Some(moment) => {
-            let past = shared.past.at(&shared.view.log(), moment)?;
+    let past = match as_of {
+        Some(moment) => Some((moment, shared.past.turn().await)),
+        None => None,
+    };
+    let (list, unix_nanos) = blocking(move || match past {
+        Some((moment, turn)) => {
+            let past = turn.at(&shared.view.log(), moment)?;
             Ok((read(&past, &page)?, past.ground().folded_unix_nanos))
         }
         None => read_in_turns(&shared.view, page, read),
