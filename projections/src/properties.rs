@@ -314,3 +314,37 @@ fn a_replay_decides_one_resource_on_each_of_its_clusters() {
         projection.resource("s", "x").expect("decided").lifecycles.iter().map(|lifecycle| lifecycle.phase()).collect();
     assert_eq!(phases, [Phase::Pending, Phase::Pending]);
 }
+
+#[test]
+fn a_history_ends_where_it_cannot_be_followed_and_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = Options { low_space_bytes: 0, ..Options::default() };
+    let (mut log, _) = Log::open(OsDisk::open(folder.path()).expect("a folder"), options).expect("a log");
+    let key = ResourceKey { source: "s".into(), subject: "x".into() };
+    let deleted = |previous: Option<u64>| {
+        let key = crate::fact::LifecycleKey { trigger: "t".into(), cluster: "c".into(), resource: key.clone() };
+        let previous = previous.map(Offset::from);
+        let mut bytes = Vec::new();
+        Fact::Deleted { key, acted_for: Offset::from(0), previous, objects: vec![] }.encode(&mut bytes);
+        bytes
+    };
+    // By offset: no fact, one that follows it, one of another release, one that points ahead, one that points at itself.
+    let records = [b"garbage".to_vec(), deleted(Some(0)), vec![9, 9], deleted(Some(u64::MAX)), deleted(Some(4))];
+    for record in &records {
+        log.append(1, record).expect("room");
+    }
+    log.sync().expect("a disk");
+    let check = |latest: u64, expected: &[(u64, &str)]| {
+        let (entries, next) = history::history(&log.reader(), &key, Offset::from(latest), None, 10);
+        let told: Vec<(u64, &str)> = entries.iter().map(|entry| (entry.offset, entry.fact.as_str())).collect();
+        assert_eq!((told.as_slice(), next), (expected, None), "from {latest}");
+    };
+    check(1, &[(0, "Unreadable"), (1, "Deleted")]);
+    check(2, &[(2, "Unreadable")]);
+    check(3, &[(3, "Deleted")]);
+    check(4, &[(4, "Deleted")]);
+    check(9, &[]);
+    let (entries, end) = history::records(&log.reader(), Offset::ZERO, 10).expect("a disk");
+    let facts: Vec<&str> = entries.iter().map(|entry| entry.fact.as_str()).collect();
+    assert_eq!((facts.as_slice(), end.get()), (&["Unreadable", "Deleted", "Unreadable", "Deleted", "Deleted"][..], 5));
+}
