@@ -196,7 +196,8 @@ impl<D: Disk> Recorder<D> {
             if !self.retry(&mut stopping, |recorder| recorder.write(&group)).await? {
                 break;
             }
-            group.answer(self.view.projection().watermark()).await;
+            let end = self.view.projection().watermark();
+            group.answer(end).await;
         }
         self.checkpoint()?;
         if let Some(table) = &self.table {
@@ -564,7 +565,7 @@ pub fn catch_up<D: Disk>(
         let fact = Fact::decode(record.payload).map_err(|source| Error::Fact { offset, source })?;
         projection.fold(offset, record.time_unix_nanos, &fact, &mut changed);
         work.extend(changed.drain(..));
-        if offset.get() % 65_536 == 0 {
+        if offset.get().is_multiple_of(65_536) {
             progress(offset, end);
         }
     }

@@ -195,7 +195,7 @@ impl Config {
         };
         match listen_address {
             Ok(listen) if mistakes.is_empty() => Ok(Config {
-                data: settings.data.unwrap_or_else(|| PathBuf::from("lifeline-data")),
+                data: settings.data.unwrap_or_else(|| PathBuf::from(crate::data::DEFAULT)),
                 nats,
                 subjects: settings.subjects,
                 consumer,

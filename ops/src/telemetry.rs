@@ -53,10 +53,10 @@ impl Telemetry {
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
-        if let Some(spans) = self.spans.take() {
-            if let Err(error) = spans.shutdown() {
-                eprintln!("warning: the last spans were not exported: {error}");
-            }
+        if let Some(spans) = self.spans.take()
+            && let Err(error) = spans.shutdown()
+        {
+            eprintln!("warning: the last spans were not exported: {error}");
         }
     }
 }

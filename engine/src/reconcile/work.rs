@@ -153,10 +153,10 @@ impl<D: Disk> Reconciler<D> {
             }
         }
         // What is no longer wanted goes only once all that is wanted stands.
-        if failures.is_empty() {
-            if let Some(verdict) = self.remove(task, &plan.remove).await? {
-                return Ok(verdict);
-            }
+        if failures.is_empty()
+            && let Some(verdict) = self.remove(task, &plan.remove).await?
+        {
+            return Ok(verdict);
         }
         if let Some(failure) = Failure::join(failures.into_iter().map(|(_, failure)| failure).collect()) {
             return self.failed(task, applied, failure).await;

@@ -206,7 +206,7 @@ impl Stage {
         match self.client()?.get::<List<Entry>>("/v1/history", &query) {
             Ok(list) => Ok(list.items),
             // Not known yet: the event is on its way.
-            Err(client::Error::Problem(problem)) if problem.status == 404 => Ok(Vec::new()),
+            Err(client::Error::Problem(problem)) if problem.0.status == 404 => Ok(Vec::new()),
             Err(error) => Err(error.into()),
         }
     }

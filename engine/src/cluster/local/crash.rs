@@ -154,7 +154,7 @@ fn the_cluster_survives_a_crash_at_every_write() {
 }
 
 fn object_key(kind: &str, name: &str) -> ObjectKey {
-    ObjectKey::of(&object(kind, None, name, json!([]))).unwrap()
+    crate::cluster::object_key(&object(kind, None, name, json!([]))).unwrap()
 }
 
 #[test]
