@@ -35,6 +35,9 @@ use crate::view::View;
 /// Messages in one group at most. The sync costs the same for one and for thousands; memory does not.
 const GROUP_MESSAGES_MAX: usize = 20_000;
 
+/// Payload bytes in one group at most, give or take the last batch: it bounds the memory of a group of large events.
+const GROUP_BYTES_MAX: usize = 64 << 20;
+
 /// Changed records between two checkpoints of the projection, at most.
 const CHECKPOINT_RECORDS: u64 = 1_000_000;
 
@@ -118,6 +121,7 @@ struct Group {
     intakes: Vec<Intake>,
     outcomes: Vec<Outcome>,
     messages: usize,
+    bytes: usize,
 }
 
 impl<D: Disk> Recorder<D> {
@@ -189,7 +193,7 @@ impl<D: Disk> Recorder<D> {
             while let Ok(outcome) = self.outcomes.try_recv() {
                 group.outcomes.push(outcome);
             }
-            while self.rules.is_some() && group.messages < GROUP_MESSAGES_MAX {
+            while self.rules.is_some() && group.messages < GROUP_MESSAGES_MAX && group.bytes < GROUP_BYTES_MAX {
                 let Ok(intake) = self.intake.try_recv() else { break };
                 group.push(intake);
             }
@@ -512,6 +516,7 @@ impl Group {
     fn push(&mut self, intake: Intake) {
         if let Intake::Messages { messages, .. } = &intake {
             self.messages += messages.len();
+            self.bytes += messages.iter().map(|message| message.payload.len()).sum::<usize>();
         }
         self.intakes.push(intake);
     }

@@ -13,7 +13,7 @@ use lifeline_projections::fold::{Ground, Projection};
 use lifeline_projections::lifecycle::{Desired, Lifecycle};
 use lifeline_store::{Disk, Offset, Reader};
 
-use crate::rules::{EventView, RuleSet, Standing};
+use crate::rules::{EventView, RuleSet, Standing, Trigger};
 
 /// Redecisions in one record at most, so that no record outgrows what the log accepts.
 const REDECISIONS_MAX: usize = 10_000;
@@ -103,7 +103,7 @@ pub fn replay<D: Disk>(rules: &RuleSet, projection: &Projection, log: &Reader<D>
     decide_again(rules, log, &mut changed)?;
     for (name, verdicts) in changed {
         let trigger = rules.trigger(name).expect("the name was taken from the rules");
-        let redecisions = differences(projection, name, verdicts);
+        let redecisions = differences(projection, trigger, verdicts);
         push_facts(&mut facts, name, Some(trigger.digest()), trigger.leaves_policies(), redecisions);
     }
     Ok(facts)
@@ -141,16 +141,18 @@ fn decide_again<D: Disk>(
 }
 
 /// Where the verdicts differ from the lifecycles as they are. A lifecycle that stays present is decided again as well:
-/// its templates may give something else now.
+/// its templates may give something else now. A trigger of which a part is broken withdraws nothing: what no longer
+/// matches may match again once it is mended.
 fn differences(
     projection: &Projection,
-    trigger: &str,
+    trigger: &Trigger,
     verdicts: BTreeMap<(Box<str>, ResourceKey), Verdict>,
 ) -> Vec<Redecision> {
+    let (is_degraded, trigger) = (trigger.is_degraded(), trigger.name());
     let mut redecisions = Vec::new();
     for (resource, lifecycle) in lifecycles_of(projection, trigger) {
         let spoken_of = verdicts.contains_key(&(lifecycle.cluster.clone(), resource.clone()));
-        if !spoken_of && is_held(lifecycle) {
+        if !spoken_of && !is_degraded && is_held(lifecycle) {
             redecisions.push(redecision(resource, &lifecycle.cluster, Redesired::Absent { event: None }));
         }
     }

@@ -23,7 +23,8 @@ use crate::reconcile::plan::{Wanted, plan};
 use crate::reconcile::queue::{Queue, Verdict};
 use crate::reconcile::render::{self, Rendered};
 use crate::recorder::{Recording, Stopped};
-use crate::rules::Current;
+use crate::rules::spec::SyncMode;
+use crate::rules::{Current, Trigger};
 use crate::trace;
 use crate::view::View;
 
@@ -130,12 +131,18 @@ impl<D: Disk> Reconciler<D> {
             Ok(None) => return Ok(Verdict::RetryAfter(Duration::from_secs(1))),
             Err(failure) => return self.failed(task, Vec::new(), failure).await,
         };
-        let adopts = rules.trigger(&task.key.trigger).is_some_and(|trigger| trigger.adopts());
+        let trigger = rules.trigger(&task.key.trigger);
+        if trigger.is_some_and(|trigger| trigger.sync_mode() == SyncMode::DryRun) {
+            info!(objects = rendered.len(), "dry run of {}: nothing is applied", task.key.trigger);
+            return Ok(Verdict::Park);
+        }
+        let adopts = trigger.is_some_and(Trigger::adopts);
+        let once = trigger.is_some_and(|trigger| trigger.sync_mode() == SyncMode::OneTime);
         let wanted = match self.resolve(rendered, adopts).await {
             Ok(wanted) => wanted,
             Err(failure) => return self.failed(task, Vec::new(), failure).await,
         };
-        let plan = plan(&task.lifecycle, &wanted);
+        let plan = plan(&task.lifecycle, &wanted, once);
         if !plan.intend.is_empty() {
             let (key, acted_for) = (task.key.clone(), task.lifecycle.decided);
             let objects = plan.intend.clone();
@@ -169,7 +176,7 @@ impl<D: Disk> Reconciler<D> {
 
     /// Makes everything in the inventory go.
     async fn absent(&self, task: &Task) -> Result<Verdict, Stopped> {
-        let plan = plan(&task.lifecycle, &[]);
+        let plan = plan(&task.lifecycle, &[], false);
         Ok(self.remove(task, &plan.remove).await?.unwrap_or(Verdict::Done))
     }
 
