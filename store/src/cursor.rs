@@ -38,6 +38,8 @@ pub(crate) struct Cursor {
     verified: u64,
     /// Whether a block begins at the position, as far as known.
     block_begins: bool,
+    /// Whether a search has ever led to a good frame: there is something damaged before it.
+    passed_damage: bool,
 }
 
 impl Cursor {
@@ -51,12 +53,18 @@ impl Cursor {
             read_bytes: READ_BYTES,
             verified: 0,
             block_begins: true,
+            passed_damage: false,
         }
     }
 
     /// Chooses how much is read at once.
     pub(crate) fn set_read_bytes(&mut self, bytes: usize) {
         self.read_bytes = bytes;
+    }
+
+    /// Whether anything between good frames was damaged.
+    pub(crate) fn passed_damage(&self) -> bool {
+        self.passed_damage
     }
 
     /// Where the next frame is looked for.
@@ -224,6 +232,7 @@ impl Cursor {
             for window in candidates {
                 if Header::parse(window, seed).is_some() {
                     self.position += looked_at;
+                    self.passed_damage = true;
                     return Ok(true);
                 }
                 looked_at += ALIGNMENT as u64;

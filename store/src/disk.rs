@@ -96,6 +96,14 @@ pub trait File: std::fmt::Debug + Send + Sync + 'static {
     /// When the disk cannot promise it. A later success says nothing about what this call was asked to make durable.
     fn sync(&self) -> io::Result<()>;
 
+    /// Has the next reads come from the drive, where the system allows it: memory does not rot, drives do.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    fn forget_cached(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// The length in bytes.
     ///
     /// # Errors

@@ -58,6 +58,12 @@ mod log;
 
 mod group_commit;
 
+mod retention;
+
+mod scrub;
+
+mod repair;
+
 pub mod bench;
 
 pub use disk::{Disk, Fault, File, OsDisk, SimulatedDisk, SimulatedFile};
@@ -70,5 +76,8 @@ pub use options::Options;
 pub use random::Random;
 pub use reader::{Reader, Record};
 pub use recovery::{Damage, Recovery};
+pub use repair::{Repaired, Replacement};
+pub use retention::{Policy, SealedSegment};
 pub use scan::{RecordRef, Scan};
+pub use scrub::{Pace, Progress, Scrub};
 pub use segment::VERSION;

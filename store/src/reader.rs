@@ -9,10 +9,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::cursor::Cursor;
 use crate::disk::{Disk, File, OsDisk};
+use crate::recovery::{self, Recovery, Tail};
 use crate::scan::Scan;
-use crate::segment::{HEADER_BYTES, ParsedHeader, Segment, SegmentHeader};
+use crate::segment::{self, HEADER_BYTES, ParsedHeader, Segment, SegmentHeader};
 use crate::wake::Wake;
-use crate::{Error, Offset, VERSION};
+use crate::{Error, Offset, Options, VERSION};
 
 /// The segments of a log in ascending order; the last one is being written.
 pub(crate) type Table<F> = Arc<Vec<Arc<Segment<F>>>>;
@@ -95,6 +96,39 @@ impl<D: Disk> Clone for Reader<D> {
 const LOOKUP_BYTES: usize = 16 << 10;
 
 impl<D: Disk> Reader<D> {
+    /// Opens a log to look at it, without a writer and without changing a byte: a torn tail is left out, not cut off.
+    ///
+    /// # Errors
+    /// [`Error::Version`] for another format, [`Error::Option`], [`Error::Io`].
+    pub fn open(disk: D, options: &Options) -> Result<(Reader<D>, Recovery), Error> {
+        options.check()?;
+        let verdict = recovery::examine(&disk, options)?;
+        let salt = verdict.salt;
+        let mut bases = verdict.segments;
+        let last = match verdict.tail {
+            Tail::Continue { position, index } => {
+                let base = bases.pop().expect("a segment that goes on is in the list");
+                let name = segment::name(base);
+                let file = disk.open(&name).map_err(Error::io("open", &name))?;
+                Some(Segment::open(base, salt, file, index, position))
+            }
+            Tail::Closed { .. } | Tail::Missing => None,
+        };
+        let table = bases
+            .into_iter()
+            .map(|base| Segment::sealed(base, salt))
+            .chain(last)
+            .map(Arc::new)
+            .collect();
+        let shared = Shared::new(disk, salt, table, verdict.recovery.end);
+        Ok((
+            Reader {
+                shared: Arc::new(shared),
+            },
+            verdict.recovery,
+        ))
+    }
+
     /// The first offset still held; equal to [`Reader::end`] when the log is empty.
     pub fn start(&self) -> Offset {
         self.shared

@@ -104,7 +104,7 @@ pub(crate) fn examine<D: Disk>(disk: &D, options: &Options) -> Result<Verdict, E
         last = Some((base, found));
         break;
     }
-    let Some((base, found)) = last else {
+    let Some((base, mut found)) = last else {
         return Ok(without_segments(found_mark, leftovers, disk.random()));
     };
     let header = found.header.unwrap_or(SegmentHeader {
@@ -115,7 +115,7 @@ pub(crate) fn examine<D: Disk>(disk: &D, options: &Options) -> Result<Verdict, E
     });
     let name = segment::name(base);
 
-    let mut damage: Vec<Damage> = found.holes;
+    let mut damage: Vec<Damage> = std::mem::take(&mut found.holes);
     if found.header.is_none() {
         damage.insert(
             0,
@@ -129,7 +129,10 @@ pub(crate) fn examine<D: Disk>(disk: &D, options: &Options) -> Result<Verdict, E
     }
     let mut end = found.end;
     if mark.end > end {
-        let bytes = found.position..mark.position.max(found.position);
+        // Say it once, with what was found there.
+        let at_end = damage.pop_if(|hole| hole.offsets == (end..end));
+        let begin = at_end.map_or(found.position, |hole| hole.bytes.start);
+        let bytes = begin..mark.position_in(base).max(begin);
         damage.push(Damage {
             file: name,
             offsets: end..mark.end,
@@ -137,6 +140,8 @@ pub(crate) fn examine<D: Disk>(disk: &D, options: &Options) -> Result<Verdict, E
             why: "acknowledged records are missing at the end",
         });
         end = mark.end;
+        // Known even where the records are not, so that a replacement can be proven.
+        found.checksum = mark.checksum;
     }
     let closed = found.sealed || !damage.is_empty();
     let torn_bytes = if closed { 0 } else { found.torn_bytes };
@@ -275,6 +280,7 @@ fn read_segment<D: Disk>(
     let mut proven = marked;
     let mut expected = base;
     let mut chain = header.map(|header| header.previous);
+    let mut running = found.checksum;
     // Index entries point to the beginnings of blocks.
     let mut block = HEADER_BYTES;
     let mut cursor = Cursor::new(HEADER_BYTES);
@@ -300,6 +306,7 @@ fn read_segment<D: Disk>(
                     }
                     proven = proven.max(at.saturating_sub(u64::from(header.group_distance)));
                     expected = header.offset.next();
+                    running = header.checksum;
                     chain = (header.kind == Kind::Record).then_some(header.checksum);
                     if at == block {
                         found.index.note(Entry {
@@ -351,6 +358,14 @@ fn read_segment<D: Disk>(
         // Zeros, or whatever: look for anything that was written after it.
         cursor.seek(at);
         if !cursor.search(&file, seed, limit).map_err(failed)? {
+            if at < marked {
+                suspects.push(Damage {
+                    file: name.clone(),
+                    offsets: expected..expected,
+                    bytes: at..marked,
+                    why,
+                });
+            }
             break;
         }
         chain = None;
@@ -360,6 +375,16 @@ fn read_segment<D: Disk>(
             bytes: at..cursor.position(),
             why,
         });
+    }
+    if mark.end > found.end && marked > found.position {
+        // The trailer of a group that the mark vouches for is damaged: its records still count, those that are there.
+        found.holes.extend(
+            suspects
+                .into_iter()
+                .filter(|hole| hole.bytes.start < marked),
+        );
+        found.end = expected.min(mark.end);
+        found.checksum = running;
     }
     found.index.truncate(found.end);
     if !found.sealed {

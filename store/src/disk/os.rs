@@ -211,6 +211,10 @@ impl File for fs::File {
         self.sync_data()
     }
 
+    fn forget_cached(&self) -> io::Result<()> {
+        rustix::fs::fadvise(self, 0, None, rustix::fs::Advice::DontNeed).map_err(io::Error::from)
+    }
+
     fn len(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
     }
