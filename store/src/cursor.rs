@@ -111,15 +111,30 @@ impl Cursor {
     /// The next frame of the block that has been verified already; `None` when there is none left. Needs no file.
     #[inline]
     pub(crate) fn step_verified(&mut self) -> Option<(Header, Range<usize>)> {
+        let (header, payload) = self.peek_verified()?;
+        self.take_verified(&header);
+        Some((header, payload))
+    }
+
+    /// The same, without moving behind it.
+    #[inline]
+    pub(crate) fn peek_verified(&self) -> Option<(Header, Range<usize>)> {
         if self.position >= self.verified {
             return None;
         }
         let at = (self.position - self.buffer_position) as usize;
         let header = Header::decode(self.buffer.get(at..)?.first_chunk()?)?;
-        let payload = at + FRAME_BYTES..at + FRAME_BYTES + header.payload_bytes as usize;
+        Some((
+            header,
+            at + FRAME_BYTES..at + FRAME_BYTES + header.payload_bytes as usize,
+        ))
+    }
+
+    /// Moves behind the frame that [`Cursor::peek_verified`] returned.
+    #[inline]
+    pub(crate) fn take_verified(&mut self, header: &Header) {
         self.position += header.frame_bytes();
         self.block_begins = self.position >= self.verified;
-        Some((header, payload))
     }
 
     /// Reads one frame and verifies it by itself.

@@ -134,7 +134,7 @@ impl<D: Disk> Reader<D> {
         self.shared
             .table()
             .first()
-            .map_or(Offset::ZERO, |segment| segment.base)
+            .map_or_else(|| self.end(), |segment| segment.base)
     }
 
     /// The first offset that cannot be read yet: everything below it is synced.

@@ -384,6 +384,17 @@ fn read_segment<D: Disk>(
                 .filter(|hole| hole.bytes.start < marked),
         );
         found.end = expected.min(mark.end);
+        if found.holes.is_empty() {
+            // Cut off rather than changed. Whatever the reason, a segment that lacks a trailer is not gone on with.
+            let why = "file ends before its acknowledged records do";
+            let bytes = found.read_to..marked.max(found.read_to);
+            found.holes.push(Damage {
+                file: name.clone(),
+                offsets: found.end..found.end,
+                bytes,
+                why,
+            });
+        }
         found.checksum = running;
     }
     found.index.truncate(found.end);
