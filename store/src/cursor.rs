@@ -8,7 +8,7 @@ use std::io;
 use std::ops::Range;
 
 use crate::checksum;
-use crate::disk::File;
+use crate::disk::{File, read_salvaging};
 use crate::frame::{ALIGNMENT, FRAME_BYTES, Header};
 
 /// Bytes read at once: large enough to hide the cost of the call, small enough to stay in the processor's cache.
@@ -40,6 +40,8 @@ pub(crate) struct Cursor {
     block_begins: bool,
     /// Whether a search has ever led to a good frame: there is something damaged before it.
     passed_damage: bool,
+    /// Whether the medium refused to give some of the bytes read.
+    met_unreadable: bool,
 }
 
 impl Cursor {
@@ -54,6 +56,7 @@ impl Cursor {
             verified: 0,
             block_begins: true,
             passed_damage: false,
+            met_unreadable: false,
         }
     }
 
@@ -65,6 +68,11 @@ impl Cursor {
     /// Whether anything between good frames was damaged.
     pub(crate) fn passed_damage(&self) -> bool {
         self.passed_damage
+    }
+
+    /// Whether the medium refused some of what was read.
+    pub(crate) fn met_unreadable(&self) -> bool {
+        self.met_unreadable
     }
 
     /// Where the next frame is looked for.
@@ -282,7 +290,9 @@ impl Cursor {
         }
         self.buffer_position = self.position;
         self.filled = 0;
-        self.filled = file.read_at(&mut self.buffer[..wanted], self.position)?;
+        let (filled, readable) = read_salvaging(file, &mut self.buffer[..wanted], self.position)?;
+        self.filled = filled;
+        self.met_unreadable |= !readable;
         Ok(if (self.filled as u64) < bytes {
             None
         } else {

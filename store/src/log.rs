@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::disk::{Disk, File, OsDisk};
+use crate::disk::{Disk, File, OsDisk, PAGE_BYTES, read_salvaging};
 use crate::frame::{self, FRAME_BYTES, Header, Kind};
 use crate::index::{Entry, Index};
 use crate::mark::{Mark, MarkFile};
@@ -485,16 +485,22 @@ fn begin_segment<D: Disk>(disk: &D, header: &SegmentHeader, bytes: u64) -> Resul
 fn harden<F: File>(file: &F, name: &str, from: u64, to: u64) -> Result<(), Error> {
     let mut buffer = vec![0; 1 << 20];
     let mut position = from;
+    let mut step = buffer.len() as u64;
     while position < to {
-        let wanted = buffer.len().min((to - position) as usize);
-        let read = file
-            .read_at(&mut buffer[..wanted], position)
+        let wanted = step.min(to - position) as usize;
+        let (read, readable) = read_salvaging(file, &mut buffer[..wanted], position)
             .map_err(Error::io("read", name))?;
         if read == 0 {
             break;
         }
-        file.write_at(&buffer[..read], position)
-            .map_err(Error::io("write", name))?;
+        if readable {
+            file.write_at(&buffer[..read], position)
+                .map_err(Error::io("write", name))?;
+        } else if step > PAGE_BYTES {
+            // Once more in small pieces: what cannot be read stays as it is, for whoever can make more of it.
+            step = PAGE_BYTES;
+            continue;
+        }
         position += read as u64;
     }
     file.sync().map_err(Error::io("sync", name))

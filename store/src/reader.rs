@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::cursor::Cursor;
-use crate::disk::{Disk, File, OsDisk};
+use crate::disk::{Disk, OsDisk, read_salvaging};
 use crate::recovery::{self, Recovery, Tail};
 use crate::scan::Scan;
 use crate::segment::{self, HEADER_BYTES, ParsedHeader, Segment, SegmentHeader};
@@ -211,8 +211,7 @@ impl<D: Disk> Reader<D> {
     fn time_before(&self, segment: &Segment<D::File>) -> Result<u64, Error> {
         let mut bytes = [0; 64];
         let file = segment.file(&self.shared.disk)?;
-        file.read_at(&mut bytes, 0)
-            .map_err(Error::io("read", &segment.name))?;
+        read_salvaging(file.as_ref(), &mut bytes, 0).map_err(Error::io("read", &segment.name))?;
         match SegmentHeader::parse(&bytes) {
             ParsedHeader::Known(header) => Ok(header.time_unix_nanos),
             ParsedHeader::UnknownVersion(found) => Err(Error::Version {

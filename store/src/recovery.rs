@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use crate::cursor::{Cursor, Step};
-use crate::disk::{Disk, File};
+use crate::disk::{Disk, File, read_salvaging};
 use crate::frame::{self, Kind};
 use crate::index::{Entry, Index};
 use crate::mark::Mark;
@@ -243,7 +243,7 @@ fn read_segment<D: Disk>(
     let file = disk.open(&name).map_err(Error::io("open", &name))?;
     let limit = file.len().map_err(failed)?;
     let mut bytes = [0; 64];
-    file.read_at(&mut bytes, 0).map_err(failed)?;
+    read_salvaging(&file, &mut bytes, 0).map_err(failed)?;
     let header = match SegmentHeader::parse(&bytes) {
         ParsedHeader::Known(header) => Some(header).filter(|header| header.base == base),
         ParsedHeader::UnknownVersion(found) => {
@@ -397,6 +397,17 @@ fn read_segment<D: Disk>(
         }
         found.checksum = running;
     }
+    if cursor.met_unreadable() && found.holes.is_empty() && !found.sealed {
+        // Nothing is cut off that could not even be looked at.
+        let bytes = found.position..limit;
+        let why = "medium cannot be read";
+        found.holes.push(Damage {
+            file: name.clone(),
+            offsets: found.end..found.end,
+            bytes,
+            why,
+        });
+    }
     found.index.truncate(found.end);
     if !found.sealed {
         found.torn_bytes = last_nonzero(&file, found.position, limit)
@@ -412,7 +423,7 @@ fn last_nonzero<F: File>(file: &F, from: u64, limit: u64) -> std::io::Result<u64
     let (mut position, mut last) = (from, from);
     while position < limit {
         let wanted = buffer.len().min((limit - position) as usize);
-        let read = file.read_at(&mut buffer[..wanted], position)?;
+        let (read, _) = read_salvaging(file, &mut buffer[..wanted], position)?;
         if read == 0 {
             break;
         }

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::cursor::Cursor;
-use crate::disk::{Disk, File};
+use crate::disk::{Disk, File, read_salvaging};
 use crate::frame::{self, FRAME_BYTES, Header, Kind};
 use crate::index::{Entry, Index};
 use crate::log::Log;
@@ -119,8 +119,7 @@ impl<D: Disk> Log<D> {
     fn header_of(&self, segment: &Segment<D::File>) -> Result<Option<SegmentHeader>, Error> {
         let mut bytes = [0; 64];
         let file = segment.file(&self.shared.disk)?;
-        file.read_at(&mut bytes, 0)
-            .map_err(Error::io("read", &segment.name))?;
+        read_salvaging(file.as_ref(), &mut bytes, 0).map_err(Error::io("read", &segment.name))?;
         Ok(match SegmentHeader::parse(&bytes) {
             ParsedHeader::Known(header) if header.base == segment.base => Some(header),
             _ => None,
@@ -252,9 +251,7 @@ impl<D: Disk> Log<D> {
             .expect("some number is free");
         let damaged = disk.open(name).map_err(Error::io("open", name))?;
         let mut old = vec![0; damaged.len().map_err(Error::io("read length of", name))? as usize];
-        damaged
-            .read_at(&mut old, 0)
-            .map_err(Error::io("read", name))?;
+        read_salvaging(&damaged, &mut old, 0).map_err(Error::io("read", name))?;
         let unfinished = format!("{name}{}", recovery::UNFINISHED);
         for (target, contents) in [(&copy, old.as_slice()), (&unfinished, bytes)] {
             let file = disk

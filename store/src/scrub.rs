@@ -5,7 +5,7 @@
 //! is not damage: it is made again from the records when it is wanted.
 //! It reports and goes on; repairing is `repair`'s.
 
-use crate::disk::{Disk, File, OsDisk};
+use crate::disk::{Disk, File, OsDisk, read_salvaging};
 use crate::reader::Reader;
 use crate::recovery::Damage;
 use crate::scan::Scan;
@@ -184,8 +184,7 @@ impl<D: Disk> Scrub<D> {
         file.forget_cached()
             .map_err(Error::io("drop cached pages of", &segment.name))?;
         let mut bytes = [0; 64];
-        file.read_at(&mut bytes, 0)
-            .map_err(Error::io("read", &segment.name))?;
+        read_salvaging(file.as_ref(), &mut bytes, 0).map_err(Error::io("read", &segment.name))?;
         match SegmentHeader::parse(&bytes) {
             ParsedHeader::Known(header) if header.base == segment.base => Ok(()),
             ParsedHeader::UnknownVersion(found) => Err(Error::Version {

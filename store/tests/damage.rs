@@ -531,3 +531,38 @@ fn flipped_bit_in_the_last_group_is_damage_and_never_a_torn_tail() {
         }
     }
 }
+
+#[test]
+fn unreadable_sectors_cost_the_records_in_them_and_no_others() {
+    let mut hit = 0;
+    for seed in 100..300 {
+        let disk = filled(seed, 120);
+        let mut random = Random::new(seed);
+        let files = disk.files();
+        let (name, bytes) = &files[random.below(files.len() as u64) as usize];
+        let sector = random.below(bytes.div_ceil(512)) * 512;
+        disk.make_unreadable(name, sector..sector + 512);
+        let (reader, _) =
+            Reader::open(disk.clone(), &options()).expect("a log that can be inspected");
+        assert_eq!(reader.end(), Offset::new(120), "seed {seed}");
+        let (mut log, _) = open(&disk);
+        assert_eq!(log.end(), Offset::new(120), "seed {seed}");
+        let damaged = damaged_records(&log.reader(), seed, 120);
+        hit += u32::from(!damaged.is_empty());
+        assert!(damaged.len() < 60, "seed {seed}: {damaged:?}");
+        let repaired = log
+            .repair(Offset::ZERO..log.end(), &mut replace_all(seed))
+            .expect("a repair");
+        assert_eq!(
+            repaired.proven.len() + repaired.replaced.len(),
+            damaged.len(),
+            "seed {seed}"
+        );
+        assert_eq!(
+            damaged_records(&log.reader(), seed, 120),
+            BTreeSet::new(),
+            "seed {seed}"
+        );
+    }
+    assert!(hit > 50, "{hit} of 200");
+}
