@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use crate::cursor::{Cursor, Step};
-use crate::disk::{Disk, File};
+use crate::disk::{Disk, File, read_salvaging};
 use crate::frame::{self, Kind};
 use crate::index::{Entry, Index};
 use crate::mark::Mark;
@@ -80,16 +80,23 @@ pub(crate) fn examine<D: Disk>(disk: &D, options: &Options) -> Result<Verdict, E
     let folder = disk.describe();
     let names = disk.list().map_err(Error::io("list folder", &folder))?;
     let found_mark = Mark::load(disk)?;
-    let mut segments: Vec<Offset> = names.iter().filter_map(|name| segment::base_of(name)).collect();
+    let mut segments: Vec<Offset> = names
+        .iter()
+        .filter_map(|name| segment::base_of(name))
+        .collect();
     segments.sort_unstable();
-    let mut leftovers: Vec<String> = names.into_iter().filter(|name| name.ends_with(UNFINISHED)).collect();
+    let mut leftovers: Vec<String> = names
+        .into_iter()
+        .filter(|name| name.ends_with(UNFINISHED))
+        .collect();
     let mark = found_mark.unwrap_or_default();
 
     // A crash between creating a segment and its first group leaves a file without records, perhaps without a header.
     let mut last = None;
     while let Some(&base) = segments.last() {
         let found = read_segment(disk, base, &mark, options)?;
-        if found.header.is_none() && found.end == base && found.holes.is_empty() && mark.end <= base {
+        if found.header.is_none() && found.end == base && found.holes.is_empty() && mark.end <= base
+        {
             leftovers.push(segment::name(base));
             segments.pop();
             continue;
@@ -97,13 +104,18 @@ pub(crate) fn examine<D: Disk>(disk: &D, options: &Options) -> Result<Verdict, E
         last = Some((base, found));
         break;
     }
-    let Some((base, found)) = last else {
+    let Some((base, mut found)) = last else {
         return Ok(without_segments(found_mark, leftovers, disk.random()));
     };
-    let header = found.header.unwrap_or(SegmentHeader { base, previous: 0, time_unix_nanos: 0, salt: mark.salt });
+    let header = found.header.unwrap_or(SegmentHeader {
+        base,
+        previous: 0,
+        time_unix_nanos: 0,
+        salt: mark.salt,
+    });
     let name = segment::name(base);
 
-    let mut damage: Vec<Damage> = found.holes;
+    let mut damage: Vec<Damage> = std::mem::take(&mut found.holes);
     if found.header.is_none() {
         damage.insert(
             0,
@@ -117,7 +129,10 @@ pub(crate) fn examine<D: Disk>(disk: &D, options: &Options) -> Result<Verdict, E
     }
     let mut end = found.end;
     if mark.end > end {
-        let bytes = found.position..mark.position.max(found.position);
+        // Say it once, with what was found there.
+        let at_end = damage.pop_if(|hole| hole.offsets == (end..end));
+        let begin = at_end.map_or(found.position, |hole| hole.bytes.start);
+        let bytes = begin..mark.position_in(base).max(begin);
         damage.push(Damage {
             file: name,
             offsets: end..mark.end,
@@ -125,6 +140,8 @@ pub(crate) fn examine<D: Disk>(disk: &D, options: &Options) -> Result<Verdict, E
             why: "acknowledged records are missing at the end",
         });
         end = mark.end;
+        // Known even where the records are not, so that a replacement can be proven.
+        found.checksum = mark.checksum;
     }
     let closed = found.sealed || !damage.is_empty();
     let torn_bytes = if closed { 0 } else { found.torn_bytes };
@@ -136,11 +153,19 @@ pub(crate) fn examine<D: Disk>(disk: &D, options: &Options) -> Result<Verdict, E
         damage,
     };
     let tail = if closed {
-        Tail::Closed { position: found.read_to }
+        Tail::Closed {
+            position: found.read_to,
+        }
     } else {
-        Tail::Continue { position: found.position, index: found.index }
+        Tail::Continue {
+            position: found.position,
+            index: found.index,
+        }
     };
-    let time_unix_nanos = found.time_unix_nanos.max(mark.time_unix_nanos).max(header.time_unix_nanos);
+    let time_unix_nanos = found
+        .time_unix_nanos
+        .max(mark.time_unix_nanos)
+        .max(header.time_unix_nanos);
     Ok(Verdict {
         recovery,
         segments,
@@ -155,8 +180,15 @@ pub(crate) fn examine<D: Disk>(disk: &D, options: &Options) -> Result<Verdict, E
 
 /// A folder without a segment: new, or emptied by someone.
 fn without_segments(mark: Option<Mark>, leftovers: Vec<String>, random: u64) -> Verdict {
-    let mark = mark.unwrap_or(Mark { salt: random, ..Mark::default() });
-    let mut recovery = Recovery { start: mark.end, end: mark.end, ..Recovery::default() };
+    let mark = mark.unwrap_or(Mark {
+        salt: random,
+        ..Mark::default()
+    });
+    let mut recovery = Recovery {
+        start: mark.end,
+        end: mark.end,
+        ..Recovery::default()
+    };
     if mark.end > Offset::ZERO {
         recovery.damage.push(Damage {
             file: segment::name(mark.segment),
@@ -165,8 +197,22 @@ fn without_segments(mark: Option<Mark>, leftovers: Vec<String>, random: u64) -> 
             why: "segment file is missing",
         });
     }
-    let Mark { checksum, time_unix_nanos, salt, .. } = mark;
-    Verdict { recovery, segments: Vec::new(), leftovers, mark, tail: Tail::Missing, checksum, time_unix_nanos, salt }
+    let Mark {
+        checksum,
+        time_unix_nanos,
+        salt,
+        ..
+    } = mark;
+    Verdict {
+        recovery,
+        segments: Vec::new(),
+        leftovers,
+        mark,
+        tail: Tail::Missing,
+        checksum,
+        time_unix_nanos,
+        salt,
+    }
 }
 
 /// The last segment as it reads back.
@@ -186,23 +232,36 @@ struct Found {
     index: Index,
 }
 
-fn read_segment<D: Disk>(disk: &D, base: Offset, mark: &Mark, options: &Options) -> Result<Found, Error> {
+fn read_segment<D: Disk>(
+    disk: &D,
+    base: Offset,
+    mark: &Mark,
+    options: &Options,
+) -> Result<Found, Error> {
     let name = segment::name(base);
     let failed = |source| Error::io("read", &name)(source);
     let file = disk.open(&name).map_err(Error::io("open", &name))?;
     let limit = file.len().map_err(failed)?;
     let mut bytes = [0; 64];
-    file.read_at(&mut bytes, 0).map_err(failed)?;
+    read_salvaging(&file, &mut bytes, 0).map_err(failed)?;
     let header = match SegmentHeader::parse(&bytes) {
         ParsedHeader::Known(header) => Some(header).filter(|header| header.base == base),
         ParsedHeader::UnknownVersion(found) => {
-            return Err(Error::Version { file: name, found, expected: VERSION });
+            return Err(Error::Version {
+                file: name,
+                found,
+                expected: VERSION,
+            });
         }
         ParsedHeader::Invalid => None,
     };
     let seed = frame::seed(header.map_or(mark.salt, |header| header.salt), base);
     // What the mark vouches for in this segment.
-    let marked = if mark.segment == base { mark.position } else { 0 };
+    let marked = if mark.segment == base {
+        mark.position
+    } else {
+        0
+    };
 
     let mut found = Found {
         header,
@@ -221,6 +280,7 @@ fn read_segment<D: Disk>(disk: &D, base: Offset, mark: &Mark, options: &Options)
     let mut proven = marked;
     let mut expected = base;
     let mut chain = header.map(|header| header.previous);
+    let mut running = found.checksum;
     // Index entries point to the beginnings of blocks.
     let mut block = HEADER_BYTES;
     let mut cursor = Cursor::new(HEADER_BYTES);
@@ -232,7 +292,9 @@ fn read_segment<D: Disk>(disk: &D, base: Offset, mark: &Mark, options: &Options)
             Step::Frame(header, _) => {
                 found.read_to = cursor.position();
                 let follows = header.offset == expected
-                    && chain.is_none_or(|chain| header.kind == Kind::Replaced || chain == header.previous);
+                    && chain.is_none_or(|chain| {
+                        header.kind == Kind::Replaced || chain == header.previous
+                    });
                 if header.kind.takes_offset() && (follows || header.offset > expected) {
                     if !follows {
                         suspects.push(Damage {
@@ -244,6 +306,7 @@ fn read_segment<D: Disk>(disk: &D, base: Offset, mark: &Mark, options: &Options)
                     }
                     proven = proven.max(at.saturating_sub(u64::from(header.group_distance)));
                     expected = header.offset.next();
+                    running = header.checksum;
                     chain = (header.kind == Kind::Record).then_some(header.checksum);
                     if at == block {
                         found.index.note(Entry {
@@ -295,14 +358,61 @@ fn read_segment<D: Disk>(disk: &D, base: Offset, mark: &Mark, options: &Options)
         // Zeros, or whatever: look for anything that was written after it.
         cursor.seek(at);
         if !cursor.search(&file, seed, limit).map_err(failed)? {
+            if at < marked {
+                suspects.push(Damage {
+                    file: name.clone(),
+                    offsets: expected..expected,
+                    bytes: at..marked,
+                    why,
+                });
+            }
             break;
         }
         chain = None;
-        suspects.push(Damage { file: name.clone(), offsets: expected..expected, bytes: at..cursor.position(), why });
+        suspects.push(Damage {
+            file: name.clone(),
+            offsets: expected..expected,
+            bytes: at..cursor.position(),
+            why,
+        });
+    }
+    if mark.end > found.end && marked > found.position {
+        // The trailer of a group that the mark vouches for is damaged: its records still count, those that are there.
+        found.holes.extend(
+            suspects
+                .into_iter()
+                .filter(|hole| hole.bytes.start < marked),
+        );
+        found.end = expected.min(mark.end);
+        if found.holes.is_empty() {
+            // Cut off rather than changed. Whatever the reason, a segment that lacks a trailer is not gone on with.
+            let why = "file ends before its acknowledged records do";
+            let bytes = found.read_to..marked.max(found.read_to);
+            found.holes.push(Damage {
+                file: name.clone(),
+                offsets: found.end..found.end,
+                bytes,
+                why,
+            });
+        }
+        found.checksum = running;
+    }
+    if cursor.met_unreadable() && found.holes.is_empty() && !found.sealed {
+        // Nothing is cut off that could not even be looked at.
+        let bytes = found.position..limit;
+        let why = "medium cannot be read";
+        found.holes.push(Damage {
+            file: name.clone(),
+            offsets: found.end..found.end,
+            bytes,
+            why,
+        });
     }
     found.index.truncate(found.end);
     if !found.sealed {
-        found.torn_bytes = last_nonzero(&file, found.position, limit).map_err(failed)?.saturating_sub(found.position);
+        found.torn_bytes = last_nonzero(&file, found.position, limit)
+            .map_err(failed)?
+            .saturating_sub(found.position);
     }
     Ok(found)
 }
@@ -313,7 +423,7 @@ fn last_nonzero<F: File>(file: &F, from: u64, limit: u64) -> std::io::Result<u64
     let (mut position, mut last) = (from, from);
     while position < limit {
         let wanted = buffer.len().min((limit - position) as usize);
-        let read = file.read_at(&mut buffer[..wanted], position)?;
+        let (read, _) = read_salvaging(file, &mut buffer[..wanted], position)?;
         if read == 0 {
             break;
         }

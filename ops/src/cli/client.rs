@@ -244,7 +244,7 @@ fn folder(data: &Path) -> Result<Router, Error> {
         return Err(Error::NoLog { data: data.to_owned() });
     }
     let opened =
-        OsDisk::open_read_only(&path).and_then(|disk| Reader::inspect(disk, &lifeline_store::Options::default()));
+        OsDisk::open_read_only(&path).and_then(|disk| Reader::open(disk, &lifeline_store::Options::default()));
     let (log, _) = opened.map_err(|error| match error {
         lifeline_store::Error::Locked { .. } => Error::InUse { data: data.to_owned() },
         source => Error::Log { data: data.to_owned(), source },

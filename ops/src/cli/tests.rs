@@ -88,7 +88,7 @@ fn open(data: &Path) -> Log {
 /// Serves the story on a port of its own, in a thread that ends with the test process.
 fn running(data: &Path) -> String {
     let disk = OsDisk::open_read_only(&data::log(data)).expect("a folder");
-    let (log, _) = Reader::inspect(disk, &Options::default()).expect("a log");
+    let (log, _) = Reader::open(disk, &Options::default()).expect("a log");
     let projection = as_of::projection(&log, Moment::Offset(log.end())).expect("a whole log");
     let status = stopped::status(&projection, &log);
     let router =

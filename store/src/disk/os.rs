@@ -32,10 +32,18 @@ impl OsDisk {
     /// # Errors
     /// [`Error::Locked`] when another process has it open; [`Error::Io`] when it cannot be created, read or locked.
     pub fn open(folder: &Path) -> Result<OsDisk, Error> {
-        let failed = |doing, source| Error::Io { doing, file: folder.display().to_string(), source };
+        let failed = |doing, source| Error::Io {
+            doing,
+            file: folder.display().to_string(),
+            source,
+        };
+        let is_new = !folder.is_dir();
         fs::create_dir_all(folder).map_err(|source| failed("create folder", source))?;
-        if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            // The folder's own name must survive a power cut as well.
+        if let Some(parent) = folder
+            .parent()
+            .filter(|parent| is_new && !parent.as_os_str().is_empty())
+        {
+            // A new folder's own name must survive a power cut as well.
             fs::File::open(parent)
                 .and_then(|handle| handle.sync_all())
                 .map_err(|source| failed("sync parent of folder", source))?;
@@ -46,7 +54,12 @@ impl OsDisk {
             .write(true)
             .open(folder.join(LOCK))
             .map_err(|source| failed("create lock file in", source))?;
-        OsDisk::locked(folder, Some(lock), FlockOperation::NonBlockingLockExclusive, false)
+        OsDisk::locked(
+            folder,
+            Some(lock),
+            FlockOperation::NonBlockingLockExclusive,
+            false,
+        )
     }
 
     /// Opens an existing folder to inspect it, sharing its lock with other inspectors; writes nothing, not even a lock
@@ -59,25 +72,45 @@ impl OsDisk {
             Ok(lock) => Some(lock),
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => None,
             Err(source) => {
-                return Err(Error::Io { doing: "open lock file in", file: folder.display().to_string(), source });
+                return Err(Error::Io {
+                    doing: "open lock file in",
+                    file: folder.display().to_string(),
+                    source,
+                });
             }
         };
         OsDisk::locked(folder, lock, FlockOperation::NonBlockingLockShared, true)
     }
 
-    fn locked(folder: &Path, lock: Option<fs::File>, how: FlockOperation, read_only: bool) -> Result<OsDisk, Error> {
-        let failed = |doing, source| Error::Io { doing, file: folder.display().to_string(), source };
+    fn locked(
+        folder: &Path,
+        lock: Option<fs::File>,
+        how: FlockOperation,
+        read_only: bool,
+    ) -> Result<OsDisk, Error> {
+        let failed = |doing, source| Error::Io {
+            doing,
+            file: folder.display().to_string(),
+            source,
+        };
         if let Some(lock) = &lock {
             match flock(lock, how) {
                 Ok(()) => {}
                 Err(rustix::io::Errno::WOULDBLOCK) => {
-                    return Err(Error::Locked { folder: folder.display().to_string() });
+                    return Err(Error::Locked {
+                        folder: folder.display().to_string(),
+                    });
                 }
                 Err(source) => return Err(failed("lock folder", source.into())),
             }
         }
         let handle = fs::File::open(folder).map_err(|source| failed("open folder", source))?;
-        Ok(OsDisk { folder: folder.to_owned(), handle, read_only, _lock: lock })
+        Ok(OsDisk {
+            folder: folder.to_owned(),
+            handle,
+            read_only,
+            _lock: lock,
+        })
     }
 }
 
@@ -96,12 +129,19 @@ impl Disk for OsDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<fs::File> {
-        fs::File::options().read(true).write(!self.read_only).open(self.folder.join(name))
+        fs::File::options()
+            .read(true)
+            .write(!self.read_only)
+            .open(self.folder.join(name))
     }
 
     fn create(&self, name: &str, bytes: u64) -> io::Result<fs::File> {
-        let file =
-            fs::File::options().read(true).write(true).create(true).truncate(true).open(self.folder.join(name))?;
+        let file = fs::File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(self.folder.join(name))?;
         reserve(&file, bytes)?;
         Ok(file)
     }
@@ -172,11 +212,19 @@ impl File for fs::File {
         self.sync_data()
     }
 
+    fn forget_cached(&self) -> io::Result<()> {
+        rustix::fs::fadvise(self, 0, None, rustix::fs::Advice::DontNeed).map_err(io::Error::from)
+    }
+
     fn len(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
-        if bytes > File::len(self)? { reserve(self, bytes) } else { fs::File::set_len(self, bytes) }
+        if bytes > File::len(self)? {
+            reserve(self, bytes)
+        } else {
+            fs::File::set_len(self, bytes)
+        }
     }
 }
