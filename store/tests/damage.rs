@@ -110,7 +110,7 @@ fn replace_all(seed: u64) -> impl FnMut(Offset) -> Option<Replacement> {
 fn any_flipped_bits_are_named_never_served_and_repaired() {
     const RECORDS: u64 = 120;
     let (mut with_damage, mut proven) = (0, 0);
-    for seed in 0..1_000 {
+    for seed in 0..400 {
         let disk = filled(seed, RECORDS);
         let mut random = Random::new(seed + 1_000_000);
         let files = disk.files();
@@ -178,7 +178,7 @@ fn any_flipped_bits_are_named_never_served_and_repaired() {
             "seed {seed}"
         );
     }
-    println!("{with_damage} of 1,000 logs had damaged records; {proven} replacements were proven");
+    println!("{with_damage} of 400 logs had damaged records; {proven} replacements were proven");
     assert!(with_damage > 100 && proven > 100);
 }
 
