@@ -287,16 +287,21 @@ impl<D: Disk> Reconciler<D> {
     }
 
     async fn delete(&self, task: &Task, holding: &Holding) -> Result<Deletion, cluster::Error> {
-        let uid = match &holding.applied {
-            Some(applied) => applied.uid.clone(),
-            // Intended, and then the process died, or the apply failed: it may have been made all the same.
-            None => match self.cluster.get(&holding.object).await? {
-                Some(live) if apply_set::owner(&live, &task.key) == Owner::Us => live.uid,
-                Some(_) | None => return Ok(Deletion::Gone),
-            },
-        };
-        self.counters.writes.fetch_add(1, Ordering::Relaxed);
-        self.cluster.delete(&holding.object, &uid).await
+        if let Some(applied) = &holding.applied {
+            self.counters.writes.fetch_add(1, Ordering::Relaxed);
+            if self.cluster.delete(&holding.object, &applied.uid).await? == Deletion::Terminating {
+                return Ok(Deletion::Terminating);
+            }
+        }
+        // An apply whose answer never came (lost, or the process died) may have made it, or made it anew under a uid that
+        // nobody knows: only the cluster can tell.
+        match self.cluster.get(&holding.object).await? {
+            Some(live) if apply_set::owner(&live, &task.key) == Owner::Us => {
+                self.counters.writes.fetch_add(1, Ordering::Relaxed);
+                self.cluster.delete(&holding.object, &live.uid).await
+            }
+            Some(_) | None => Ok(Deletion::Gone),
+        }
     }
 
     /// Records a failure and says when to try again. A failure like the one before is recorded at the attempts 1, 2, 4,
