@@ -3,6 +3,7 @@
 //! Start at [`Reconciler::run`]; `present` and `absent` are the two jobs there are. All effects of reconciliation are in
 //! this file: the cluster is called and outcomes are recorded here, decided in `plan`, `apply_set` and `failure`.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -151,14 +152,27 @@ impl<D: Disk> Reconciler<D> {
         // Only now, for two lifecycles may have claimed one object at the same moment: the log says who was first.
         let mut failures = self.conflicts(task, &wanted);
         let conflicting: Vec<ObjectKey> = failures.iter().map(|(object, _)| object.clone()).collect();
-        let mut applied = plan.keep.clone();
-        for want in plan.apply.iter().filter(|want| !conflicting.contains(&want.object)) {
+        let (mut applied, mut keep) = (Vec::new(), plan.keep.clone());
+        // Namespaces come first, so what one of them took with it joins the end while the list is gone through.
+        let mut apply: VecDeque<&Wanted> = plan.apply.iter().copied().collect();
+        while let Some(want) = apply.pop_front() {
+            if conflicting.contains(&want.object) {
+                continue;
+            }
             let uid = task.lifecycle.holding(&want.object).and_then(|held| held.applied.as_ref()).map(|held| &held.uid);
             match self.apply(task, want, uid.map(String::as_str)).await {
-                Ok(object) => applied.push(object),
+                Ok(object) => {
+                    if uid != Some(&object.uid) {
+                        let lost = keep.extract_if(.., |kept| kept.object.is_in(&object.object));
+                        let lost: Vec<ObjectKey> = lost.map(|kept| kept.object).collect();
+                        apply.extend(wanted.iter().filter(|want| lost.contains(&want.object)));
+                    }
+                    applied.push(object);
+                }
                 Err(failure) => failures.push((want.object.clone(), failure)),
             }
         }
+        applied.append(&mut keep);
         // What is no longer wanted goes only once all that is wanted stands.
         if failures.is_empty()
             && let Some(verdict) = self.remove(task, &plan.remove).await?
