@@ -21,6 +21,7 @@ pub mod reconcile;
 pub mod recorder;
 pub mod replay;
 pub mod rules;
+pub mod scrub;
 pub mod status;
 pub mod template;
 pub mod trace;
