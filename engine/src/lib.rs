@@ -19,6 +19,7 @@ pub mod engine;
 pub mod intake;
 pub mod reconcile;
 pub mod recorder;
+pub mod refetch;
 pub mod replay;
 pub mod rules;
 pub mod scrub;
