@@ -58,8 +58,7 @@ fn log(disk: &SimulatedDisk) -> Log<SimulatedDisk> {
         projection.fold(offset, time, fact, &mut Vec::new());
     };
     let (cluster, stream, epoch) = ("mgmt/mgmt", "USERS", 1);
-    let opened =
-        Fact::StreamOpened { cluster, stream, epoch, created_unix_nanos: 1, start_sequence: 1, reason: "" };
+    let opened = Fact::StreamOpened { cluster, stream, epoch, created_unix_nanos: 1, start_sequence: 1, reason: "" };
     put(&opened, &mut projection);
     for sequence in [1, 2, 3, 4, 5, 6, 7, 8] {
         if sequence == 6 {
@@ -67,8 +66,7 @@ fn log(disk: &SimulatedDisk) -> Log<SimulatedDisk> {
             let previous = projection.last_record("auth", "bob");
             let key = LifecycleKey { trigger: "manage".into(), cluster: cluster.into(), resource };
             let (acted_for, objects, error) = (Offset::from(5), Vec::new(), "refused".to_owned());
-            let refused =
-                Fact::ApplyFailed { key, acted_for, previous, objects, error, attempt: 1, transient: true };
+            let refused = Fact::ApplyFailed { key, acted_for, previous, objects, error, attempt: 1, transient: true };
             put(&refused, &mut projection);
             continue;
         }
@@ -155,6 +153,32 @@ fn holes_are_filled_with_what_their_neighbours_say() {
     check(&["message-2", "message-3"], &let_go, &[], &["2: gap 2 to 3", "3: nothing"]);
     // Read in part, a message that is gone may never have been wanted.
     check(&["message-3"], &let_go, wanted, &["3: nothing"]);
+}
+
+#[test]
+fn the_end_of_a_stream_is_told_by_the_checkpoint_or_read_again_by_the_engine() {
+    let all = Stream((1..=8).map(|sequence| (sequence, message(sequence))).collect());
+    let damaged = || {
+        let disk = SimulatedDisk::new(3);
+        let log = log(&disk);
+        let mut checkpoint = Projection::default();
+        lifeline_engine::recorder::catch_up(&mut checkpoint, &log.reader(), |_, _| {}).expect("a sound log");
+        let name = disk.files().into_iter().map(|(name, _)| name).find(|name| name.ends_with(".segment")).expect("one");
+        let contents = disk.contents(&name).expect("a file");
+        let at = contents.windows(9).position(|window| window == b"message-8").expect("the last event");
+        disk.flip_bit(&name, at as u64 * 8);
+        (log, checkpoint)
+    };
+    let (log, checkpoint) = damaged();
+    let known = Known { checkpoint: Some(&checkpoint), ..Known::default() };
+    let refetched = refetch(&log.reader(), &known, &all).now_or_never().expect("nothing to wait for").expect("a log");
+    assert_eq!(refetched.holes[0].found, [Found::Message { stream: "USERS".to_owned(), sequence: 8 }]);
+
+    let (log, _) = damaged();
+    let refetched = refetch(&log.reader(), &Known::default(), &all).now_or_never().expect("no wait").expect("a log");
+    assert!(matches!(refetched.holes[0].found[..], [Found::Nothing { .. }]));
+    let expected = "stream USERS is not met behind it: the engine reads on from sequence 8 by itself";
+    assert_eq!(refetched.holes[0].remarks, [expected]);
 }
 
 #[test]

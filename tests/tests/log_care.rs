@@ -60,8 +60,9 @@ async fn recorded(scene: &Scene, url: &str) -> Result<Lifeline, Failure> {
     lifeline.wait_until_ready()?;
     let client = async_nats::connect(url).await?;
     for user in ["ann", "bob", "eve", "mia"] {
-        let event =
-            format!(r#"{{"specversion":"1.0","type":"login","source":"auth","id":"1","subject":"{user}","data":{{}}}}"#);
+        let event = format!(
+            r#"{{"specversion":"1.0","type":"login","source":"auth","id":"1","subject":"{user}","data":{{}}}}"#
+        );
         client.publish("users", event.into()).await?;
     }
     let mut headers = HeaderMap::new();
