@@ -3,6 +3,7 @@
 //! Start at [`Reconciler::run`]; `present` and `absent` are the two jobs there are. All effects of reconciliation are in
 //! this file: the cluster is called and outcomes are recorded here, decided in `plan`, `apply_set` and `failure`.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -151,14 +152,27 @@ impl<D: Disk> Reconciler<D> {
         // Only now, for two lifecycles may have claimed one object at the same moment: the log says who was first.
         let mut failures = self.conflicts(task, &wanted);
         let conflicting: Vec<ObjectKey> = failures.iter().map(|(object, _)| object.clone()).collect();
-        let mut applied = plan.keep.clone();
-        for want in plan.apply.iter().filter(|want| !conflicting.contains(&want.object)) {
+        let (mut applied, mut keep) = (Vec::new(), plan.keep.clone());
+        // Namespaces come first, so what one of them took with it joins the end while the list is gone through.
+        let mut apply: VecDeque<&Wanted> = plan.apply.iter().copied().collect();
+        while let Some(want) = apply.pop_front() {
+            if conflicting.contains(&want.object) {
+                continue;
+            }
             let uid = task.lifecycle.holding(&want.object).and_then(|held| held.applied.as_ref()).map(|held| &held.uid);
             match self.apply(task, want, uid.map(String::as_str)).await {
-                Ok(object) => applied.push(object),
+                Ok(object) => {
+                    if uid != Some(&object.uid) {
+                        let lost = keep.extract_if(.., |kept| kept.object.is_in(&object.object));
+                        let lost: Vec<ObjectKey> = lost.map(|kept| kept.object).collect();
+                        apply.extend(wanted.iter().filter(|want| lost.contains(&want.object)));
+                    }
+                    applied.push(object);
+                }
                 Err(failure) => failures.push((want.object.clone(), failure)),
             }
         }
+        applied.append(&mut keep);
         // What is no longer wanted goes only once all that is wanted stands.
         if failures.is_empty()
             && let Some(verdict) = self.remove(task, &plan.remove).await?
@@ -288,16 +302,21 @@ impl<D: Disk> Reconciler<D> {
     }
 
     async fn delete(&self, task: &Task, holding: &Holding) -> Result<Deletion, cluster::Error> {
-        let uid = match &holding.applied {
-            Some(applied) => applied.uid.clone(),
-            // Intended, and then the process died, or the apply failed: it may have been made all the same.
-            None => match self.cluster.get(&holding.object).await? {
-                Some(live) if apply_set::owner(&live, &task.key) == Owner::Us => live.uid,
-                Some(_) | None => return Ok(Deletion::Gone),
-            },
-        };
-        self.counters.writes.fetch_add(1, Ordering::Relaxed);
-        self.cluster.delete(&holding.object, &uid).await
+        if let Some(applied) = &holding.applied {
+            self.counters.writes.fetch_add(1, Ordering::Relaxed);
+            if self.cluster.delete(&holding.object, &applied.uid).await? == Deletion::Terminating {
+                return Ok(Deletion::Terminating);
+            }
+        }
+        // An apply whose answer never came (lost, or the process died) may have made it, or made it anew under a uid that
+        // nobody knows: only the cluster can tell.
+        match self.cluster.get(&holding.object).await? {
+            Some(live) if apply_set::owner(&live, &task.key) == Owner::Us => {
+                self.counters.writes.fetch_add(1, Ordering::Relaxed);
+                self.cluster.delete(&holding.object, &live.uid).await
+            }
+            Some(_) | None => Ok(Deletion::Gone),
+        }
     }
 
     /// Records a failure and says when to try again. A failure like the one before is recorded at the attempts 1, 2, 4,
