@@ -287,16 +287,21 @@ impl<D: Disk> Reconciler<D> {
     }
 
     async fn delete(&self, task: &Task, holding: &Holding) -> Result<Deletion, cluster::Error> {
-        let uid = match &holding.applied {
-            Some(applied) => applied.uid.clone(),
+        let Some(live) = self.cluster.get(&holding.object).await? else { return Ok(Deletion::Gone) };
+        let ours = match &holding.applied {
+            Some(applied) => applied.uid == live.uid,
             // Intended, and then the process died, or the apply failed: it may have been made all the same.
-            None => match self.cluster.get(&holding.object).await? {
-                Some(live) if apply_set::owner(&live, &task.key) == Owner::Us => live.uid,
-                Some(_) | None => return Ok(Deletion::Gone),
-            },
+            None => apply_set::owner(&live, &task.key) == Owner::Us,
         };
+        if !ours {
+            return Ok(Deletion::Gone);
+        }
+        // Asked for already: a namespace takes its seconds, and looking does not write.
+        if live.deleting {
+            return Ok(Deletion::Terminating);
+        }
         self.counters.writes.fetch_add(1, Ordering::Relaxed);
-        self.cluster.delete(&holding.object, &uid).await
+        self.cluster.delete(&holding.object, &live.uid).await
     }
 
     /// Records a failure and says when to try again. A failure like the one before is recorded at the attempts 1, 2, 4,
