@@ -209,7 +209,8 @@ data:
 
     // And each goes alone.
     stage.publish(Event::of(SOURCE, "a/b", "auth.example.com.logout")).await?;
-    stage.phase("a/b", "Gone").await?;
+    stage.lifeline.has_recorded(resources.len() as u64 + 1).await?;
+    stage.lifeline.has_settled().await?;
     let rows = stage.lifeline.ask(&["get", "objects", "--trigger", "shape"])?;
     assert_eq!(rows["items"].as_array().map(Vec::len), Some(resources.len() - 1));
     Ok(())
@@ -373,43 +374,76 @@ async fn somebody_elses(scene: &Scene) -> Outcome {
 }
 
 async fn injection(scene: &Scene) -> Outcome {
-    // Unquoted, as people write it.
-    let template = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: injection-{{ .CloudEvent.id }}\n  namespace: default\ndata:\n  subject: {{ .CloudEvent.subject }}\n  quoted: \"{{ .CloudEvent.subject }}\"\n";
-    let rules = Rules { name: "injection", action: LOGIN_LOGOUT, behaviour: "WithdrawPolicies", template };
-    let named = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .CloudEvent.subject }}\n  namespace: default\n";
-    let named = Rules { name: "injection-named", action: LOGIN_LOGOUT, behaviour: "WithdrawPolicies", template: named };
-    let stage = Stage::set(scene, &[rules.text(), named.text()].join("\n---\n")).await?;
+    // As people write it: bare, in quotes by hand, and as they should.
+    let shapes = [
+        ("injection-bare", "{{ .CloudEvent.data.value }}"),
+        ("injection-by-hand", "\"{{ .CloudEvent.data.value }}\""),
+        ("injection-quoted", "{{ .CloudEvent.data.value | quote }}"),
+    ];
+    let rules = shapes.map(|(name, value)| {
+        let template = format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}-{{{{ .CloudEvent.subject }}}}\n  namespace: default\ndata:\n  value: {value}\n"
+        );
+        Rules { name, action: LOGIN_LOGOUT, behaviour: "WithdrawPolicies", template: &template }.text()
+    });
+    let stage = Stage::set(scene, &rules.join("\n---\n")).await?;
+
+    // An attribute that CloudEvents does not allow never gets as far as a template.
+    stage.publish(Event::user("login", "x\nkind: ClusterRole")).await?;
     let hostile = [
         "x\nkind: ClusterRole",
         "x\n  injected: \"yes\"",
         "x\n---\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata:\n  name: injected\nrules: []\n",
         "\"\n  injected: \"yes",
+        "\"\nkind: ClusterRole #",
         "{a: b}",
         "&anchor *alias !tag",
+        "*alias",
         "| \n  block",
         "{{ .CloudEvent.source }}",
         "# a comment",
         "- item",
+        "<<: {injected: yes}",
+        "'",
+        "\\",
+        "\u{2028}injected: yes",
+        "\u{85}injected: yes",
     ];
-    for (number, subject) in hostile.iter().enumerate() {
-        let event = Event::of(SOURCE, subject, "t").with("id", &number.to_string());
+    for (number, value) in hostile.iter().enumerate() {
+        let event = Event::user("login", &number.to_string()).data(json!({ "value": value }));
         stage.publish(event).await?;
     }
-    for (number, subject) in hostile.iter().enumerate() {
-        stage.has(&format!("injection-{number}"), &[("subject", subject), ("quoted", subject)]).await?;
-        // As a name none of them will do, and the refusal says so.
-        eventually("the name to be refused", SOON, async || {
-            let rows = stage.lifeline.ask(&["get", "lifecycles", "--trigger", "injection-named", "--subject", subject]);
-            let row = rows.map_err(|failure| failure.to_string())?["items"][0].clone();
+    stage.lifeline.has_recorded(hostile.len() as u64).await?;
+    let (mut literal, mut refused) = (0, 0);
+    for (number, value) in hostile.iter().enumerate() {
+        for (name, _) in shapes {
+            let object = format!("{name}-{number}");
+            let subject = number.to_string();
+            let query = ["get", "lifecycles", "--trigger", name, "--subject", &subject];
+            let row = eventually(&object, SOON, async || {
+                let rows = stage.lifeline.ask(&query).map_err(|failure| failure.to_string())?;
+                let row = rows["items"][0].clone();
+                if row["phase"] == "Ready" || row["phase"] == "Failing" { Ok(row) } else { Err(row.to_string()) }
+            })
+            .await?;
             match row["error"].as_str() {
-                Some(error) if row["phase"] == "Failing" && error.contains("name") => Ok(()),
-                _ => Err(row.to_string()),
+                // The value, to the letter, and nothing beside it.
+                None => stage.has(&object, &[("value", value)]).await.map(|_| literal += 1)?,
+                Some(error) => {
+                    assert!(name != "injection-quoted", "`{value}` was refused though it was quoted: {error}");
+                    assert!(error.contains("would change the structure") && error.contains("hint:"), "{error}");
+                    assert!(stage.config_maps.get_opt(&object).await?.is_none());
+                    refused += 1;
+                }
             }
-        })
-        .await?;
+        }
     }
+    println!("identity: {} hostile values in 3 templates: {literal} literal, {refused} refused, 0 injected", hostile.len());
+    assert!(literal >= hostile.len());
+    let rejected = stage.lifeline.ask(&["get", "events"])?.to_string();
+    assert!(rejected.contains("expected no control characters"), "{rejected}");
     let roles: Api<ClusterRole> = Api::all(stage.config_maps.clone().into_client());
-    for name in ["x", "injected"] {
+    for name in ["x", "injected", "injection-bare-0", "injection-by-hand-0"] {
         assert!(roles.get_opt(name).await?.is_none(), "ClusterRole `{name}` was made");
     }
     Ok(())
