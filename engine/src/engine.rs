@@ -94,7 +94,10 @@ impl<D: Disk> Engine<D> {
         recorder::report(&recovery);
         let reader = log.reader();
         let (table, mut projection) = match &table {
-            Some(path) => open_table(path, &reader)?,
+            Some(path) => {
+                let (table, projection) = open_table(path, &reader)?;
+                (Some(table), projection)
+            }
             None => (None, Projection::default()),
         };
         recorder::catch_up(&mut projection, &reader, progress)?;
@@ -106,8 +109,7 @@ impl<D: Disk> Engine<D> {
         queue.push(unsettled);
         let counters = Arc::new(Counters::default());
         let (intake, messages) = mpsc::channel(INTAKE_BATCHES_MAX);
-        let (recorder, recording) =
-            Recorder::new(open_log, log, table, view.clone(), queue.clone(), clock, messages);
+        let (recorder, recording) = Recorder::new(open_log, log, table, view.clone(), queue.clone(), clock, messages);
         let reconciler = Reconciler {
             view: view.clone(),
             queue: queue.clone(),
@@ -293,14 +295,14 @@ impl<D: Disk> Engine<D> {
 
 fn known<D: Disk>(position: &StreamPosition, log: &Reader<D>) -> Result<Known, recorder::Error> {
     let mut last = None;
-    if let Some(tail) = position.tail {
-        if let Some(record) = log.read(tail.record)? {
-            let offset = record.offset;
-            let fact = Fact::decode(&record.payload).map_err(|source| recorder::Error::Fact { offset, source })?;
-            if let Fact::EventReceived { payload, .. } | Fact::EventRejected { payload, .. } = fact {
-                let (sequence, published_unix_nanos) = (tail.sequence, tail.published_unix_nanos);
-                last = Some(Stored { sequence, published_unix_nanos, content_hash: content_hash(payload) });
-            }
+    if let Some(tail) = position.tail
+        && let Some(record) = log.read(tail.record)?
+    {
+        let offset = record.offset;
+        let fact = Fact::decode(&record.payload).map_err(|source| recorder::Error::Fact { offset, source })?;
+        if let Fact::EventReceived { payload, .. } | Fact::EventRejected { payload, .. } = fact {
+            let (sequence, published_unix_nanos) = (tail.sequence, tail.published_unix_nanos);
+            last = Some(Stored { sequence, published_unix_nanos, content_hash: content_hash(payload) });
         }
     }
     let StreamPosition { epoch, created_unix_nanos, next_sequence, .. } = *position;
@@ -308,25 +310,17 @@ fn known<D: Disk>(position: &StreamPosition, log: &Reader<D>) -> Result<Known, r
 }
 
 /// Opens the projection's table; what cannot be used, or knows of records that the log does not hold, is set aside.
-fn open_table<D: Disk>(
-    path: &Path,
-    log: &Reader<D>,
-) -> Result<(Option<Table>, Projection), recorder::Error> {
-    let opened = match Table::open(path) {
-        Ok((table, projection)) if projection.watermark() <= log.end() => Ok((table, projection)),
-        Ok((table, projection)) => {
-            drop(table);
-            Err(format!("it reflects offset {}, the log ends at {}", projection.watermark(), log.end()))
-        }
-        Err(error) => Err(chain(&error)),
-    };
-    let (table, projection) = match opened {
-        Ok(opened) => opened,
-        Err(reason) => {
-            let aside = Table::set_aside(path)?;
-            warn!("the projection is built anew from the log, the old one is kept in `{}`: {reason}", aside.display());
-            Table::open(path)?
-        }
-    };
-    Ok((Some(table), projection))
+fn open_table<D: Disk>(path: &Path, log: &Reader<D>) -> Result<(Table, Projection), recorder::Error> {
+    let (table, projection, damage) = Table::open_or_rebuild(path)?;
+    if let Some(damage) = damage {
+        warn!("the projection is built anew from the log, the old one is set aside: {}", chain(&damage));
+    }
+    let (known, end) = (projection.watermark(), log.end());
+    if known <= end {
+        return Ok((table, projection));
+    }
+    warn!("the projection is built anew from the log: it reflects offset {known}, the log ends at {end}");
+    drop((table, projection));
+    Table::set_aside(path)?;
+    Ok(Table::open(path)?)
 }

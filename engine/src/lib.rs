@@ -13,15 +13,15 @@
 //! Never here: settings, the command line, HTTP.
 
 pub mod clock;
-pub mod digest;
-pub mod template;
-pub mod rules;
 pub mod cluster;
-pub mod intake;
-pub mod trace;
-pub mod status;
-pub mod view;
-pub mod replay;
-pub mod recorder;
-pub mod reconcile;
+pub mod digest;
 pub mod engine;
+pub mod intake;
+pub mod reconcile;
+pub mod recorder;
+pub mod replay;
+pub mod rules;
+pub mod status;
+pub mod template;
+pub mod trace;
+pub mod view;

@@ -35,6 +35,9 @@ use crate::view::View;
 /// Messages in one group at most. The sync costs the same for one and for thousands; memory does not.
 const GROUP_MESSAGES_MAX: usize = 20_000;
 
+/// Payload bytes in one group at most, give or take the last batch: it bounds the memory of a group of large events.
+const GROUP_BYTES_MAX: usize = 64 << 20;
+
 /// Changed records between two checkpoints of the projection, at most.
 const CHECKPOINT_RECORDS: u64 = 1_000_000;
 
@@ -118,6 +121,7 @@ struct Group {
     intakes: Vec<Intake>,
     outcomes: Vec<Outcome>,
     messages: usize,
+    bytes: usize,
 }
 
 impl<D: Disk> Recorder<D> {
@@ -189,14 +193,15 @@ impl<D: Disk> Recorder<D> {
             while let Ok(outcome) = self.outcomes.try_recv() {
                 group.outcomes.push(outcome);
             }
-            while self.rules.is_some() && group.messages < GROUP_MESSAGES_MAX {
+            while self.rules.is_some() && group.messages < GROUP_MESSAGES_MAX && group.bytes < GROUP_BYTES_MAX {
                 let Ok(intake) = self.intake.try_recv() else { break };
                 group.push(intake);
             }
             if !self.retry(&mut stopping, |recorder| recorder.write(&group)).await? {
                 break;
             }
-            group.answer(self.view.projection().watermark()).await;
+            let end = self.view.projection().watermark();
+            group.answer(end).await;
         }
         self.checkpoint()?;
         if let Some(table) = &self.table {
@@ -306,7 +311,8 @@ impl<D: Disk> Recorder<D> {
                             published_unix_nanos: message.published_unix_nanos,
                             subject: &message.subject,
                         };
-                        let fact = received(delivery, message, event, &mut staged, rules.as_deref(), now, view.traces());
+                        let fact =
+                            received(delivery, message, event, &mut staged, rules.as_deref(), now, view.traces());
                         staged.facts.push(fact);
                     }
                 }
@@ -496,7 +502,11 @@ fn received<'g>(
             }
         }
         Err(reason) => {
-            warn!(stream = delivery.stream, sequence = delivery.sequence, "no CloudEvent, recorded as rejected: {reason}");
+            warn!(
+                stream = delivery.stream,
+                sequence = delivery.sequence,
+                "no CloudEvent, recorded as rejected: {reason}"
+            );
             Fact::EventRejected { delivery, reason, headers, payload }
         }
     }
@@ -506,6 +516,7 @@ impl Group {
     fn push(&mut self, intake: Intake) {
         if let Intake::Messages { messages, .. } = &intake {
             self.messages += messages.len();
+            self.bytes += messages.iter().map(|message| message.payload.len()).sum::<usize>();
         }
         self.intakes.push(intake);
     }
@@ -559,7 +570,7 @@ pub fn catch_up<D: Disk>(
         let fact = Fact::decode(record.payload).map_err(|source| Error::Fact { offset, source })?;
         projection.fold(offset, record.time_unix_nanos, &fact, &mut changed);
         work.extend(changed.drain(..));
-        if offset.get() % 65_536 == 0 {
+        if offset.get().is_multiple_of(65_536) {
             progress(offset, end);
         }
     }

@@ -13,7 +13,7 @@ use lifeline_projections::fold::{Ground, Projection};
 use lifeline_projections::lifecycle::{Desired, Lifecycle};
 use lifeline_store::{Disk, Offset, Reader};
 
-use crate::rules::{EventView, RuleSet, Standing};
+use crate::rules::{EventView, RuleSet, Standing, Trigger};
 
 /// Redecisions in one record at most, so that no record outgrows what the log accepts.
 const REDECISIONS_MAX: usize = 10_000;
@@ -78,11 +78,7 @@ struct Verdict {
 ///
 /// # Errors
 /// When the log cannot be read.
-pub fn replay<D: Disk>(
-    rules: &RuleSet,
-    projection: &Projection,
-    log: &Reader<D>,
-) -> Result<Vec<Fact<'static>>, Error> {
+pub fn replay<D: Disk>(rules: &RuleSet, projection: &Projection, log: &Reader<D>) -> Result<Vec<Fact<'static>>, Error> {
     let known = &projection.ground().replayed;
     let mut facts = Vec::new();
     for (trigger, mark) in known {
@@ -107,7 +103,7 @@ pub fn replay<D: Disk>(
     decide_again(rules, log, &mut changed)?;
     for (name, verdicts) in changed {
         let trigger = rules.trigger(name).expect("the name was taken from the rules");
-        let redecisions = differences(projection, name, verdicts);
+        let redecisions = differences(projection, trigger, verdicts);
         push_facts(&mut facts, name, Some(trigger.digest()), trigger.leaves_policies(), redecisions);
     }
     Ok(facts)
@@ -145,31 +141,28 @@ fn decide_again<D: Disk>(
 }
 
 /// Where the verdicts differ from the lifecycles as they are. A lifecycle that stays present is decided again as well:
-/// its templates may give something else now.
+/// its templates may give something else now. A trigger of which a part is broken withdraws nothing: what no longer
+/// matches may match again once it is mended.
 fn differences(
     projection: &Projection,
-    trigger: &str,
+    trigger: &Trigger,
     verdicts: BTreeMap<(Box<str>, ResourceKey), Verdict>,
 ) -> Vec<Redecision> {
+    let (is_degraded, trigger) = (trigger.is_degraded(), trigger.name());
     let mut redecisions = Vec::new();
     for (resource, lifecycle) in lifecycles_of(projection, trigger) {
         let spoken_of = verdicts.contains_key(&(lifecycle.cluster.clone(), resource.clone()));
-        if !spoken_of && is_held(lifecycle) {
+        if !spoken_of && !is_degraded && is_held(lifecycle) {
             redecisions.push(redecision(resource, &lifecycle.cluster, Redesired::Absent { event: None }));
         }
     }
     for ((cluster, resource), verdict) in verdicts {
         let known = projection.resource(&resource.source, &resource.subject);
-        let known = known.and_then(|known| {
-            known.lifecycles.iter().find(|one| *one.trigger == *trigger && *one.cluster == *cluster)
-        });
+        let known = known
+            .and_then(|known| known.lifecycles.iter().find(|one| *one.trigger == *trigger && *one.cluster == *cluster));
         let desired = match verdict.desired {
-            Some(Desired::Present { event }) => {
-                Some(Redesired::Present { event, incarnation: verdict.incarnation })
-            }
-            Some(Desired::Absent { event }) => {
-                known.is_some_and(is_held).then_some(Redesired::Absent { event })
-            }
+            Some(Desired::Present { event }) => Some(Redesired::Present { event, incarnation: verdict.incarnation }),
+            Some(Desired::Absent { event }) => known.is_some_and(is_held).then_some(Redesired::Absent { event }),
             Some(Desired::Left) | None => None,
         };
         if let Some(desired) = desired {

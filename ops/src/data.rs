@@ -18,3 +18,9 @@ pub fn log(data: &Path) -> PathBuf {
 pub fn projection(data: &Path) -> PathBuf {
     data.join("projection")
 }
+
+/// The folder of the local cluster. It is the cluster: deleting it deletes its objects.
+#[must_use]
+pub fn cluster(data: &Path) -> PathBuf {
+    data.join("cluster")
+}

@@ -12,9 +12,9 @@ use lifeline_engine::cluster::kube::KubeCluster;
 use lifeline_engine::cluster::local::LocalCluster;
 use lifeline_engine::cluster::{self, Cluster};
 use lifeline_engine::engine::{Engine, Ports};
-use lifeline_engine::intake::{self, Connection};
 use lifeline_engine::intake::connection::Server;
 use lifeline_engine::intake::nats::Nats;
+use lifeline_engine::intake::{self, Connection};
 use lifeline_engine::recorder::{self, OpenLog, chain};
 use lifeline_engine::rules::{self, Clusters, Places};
 use lifeline_store::{Log, Options, OsDisk};
@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::api;
+use crate::data as folders;
 use crate::settings::{ClusterKind, Config};
 use crate::telemetry::Telemetry;
 
@@ -124,7 +125,7 @@ async fn engine(config: Config) -> Result<(), Error> {
 
     let ports = Ports {
         open_log: open_log(&data)?,
-        table: Some(data.join("projection")),
+        table: Some(folders::projection(&data)),
         cluster,
         clock: Arc::new(SystemClock),
         rules: rules.clone(),
@@ -187,7 +188,7 @@ async fn connect_cluster(config: &Config) -> Result<(Arc<dyn Cluster>, Option<ku
     match config.cluster {
         ClusterKind::Local => {
             let seed = SystemClock.now_unix_nanos();
-            let cluster = LocalCluster::open(&config.data.join("cluster"), seed, Arc::new(now))?;
+            let cluster = LocalCluster::open(&folders::cluster(&config.data), seed, Arc::new(now))?;
             Ok((Arc::new(cluster), None))
         }
         ClusterKind::Kube => {
@@ -205,12 +206,9 @@ fn now() -> jiff::Timestamp {
 
 /// Opens the log in the data folder. The first opening takes the lock, so that a second engine stops here.
 fn open_log(data: &Path) -> Result<OpenLog<OsDisk>, Error> {
-    let folder = data.join("log");
-    let options = Options {
-        segment_bytes_max: SEGMENT_BYTES_MAX,
-        payload_bytes_max: RECORD_BYTES_MAX,
-        ..Options::default()
-    };
+    let folder = folders::log(data);
+    let options =
+        Options { segment_bytes_max: SEGMENT_BYTES_MAX, payload_bytes_max: RECORD_BYTES_MAX, ..Options::default() };
     // Opened here once, so that a mistake is told before anything runs.
     let mut first = Some(
         OsDisk::open(&folder)
@@ -224,7 +222,7 @@ fn open_log(data: &Path) -> Result<OpenLog<OsDisk>, Error> {
 }
 
 fn report_progress(at: lifeline_store::Offset, end: lifeline_store::Offset) {
-    if at.get() % (1 << 20) == 0 && at.get() > 0 {
+    if at.get().is_multiple_of(1 << 20) {
         info!("reading the log: offset {at} of {end}");
     }
 }
@@ -246,16 +244,14 @@ async fn report_rules(mut rules: watch::Receiver<rules::Current>, kube: Option<k
             warn!("{problem}");
         }
         if let Some(set) = set {
-            if said != problems || said.is_empty() {
-                let (triggers, sources) = (set.triggers().count(), set.sources().count());
-                info!("rules in force: {sources} EventSources, {triggers} EventTriggers, {} problems", problems.len());
-            }
+            let (triggers, sources) = (set.triggers().count(), set.sources().count());
+            info!("rules in force: {sources} EventSources, {triggers} EventTriggers, {} problems", problems.len());
         }
         said = problems;
-        if let (Some(client), Some(set)) = (&kube, current.rules.clone()) {
-            if let Err(error) = reporter.report(client, &set, now()).await {
-                warn!("the status of EventTriggers is not written: {}", chain(&error));
-            }
+        if let (Some(client), Some(set)) = (&kube, current.rules.clone())
+            && let Err(error) = reporter.report(client, &set, now()).await
+        {
+            warn!("the status of EventTriggers is not written: {}", chain(&error));
         }
         if rules.changed().await.is_err() {
             return;
@@ -288,10 +284,8 @@ impl ConnectionSource {
             ConnectionSource::Secret(client) => {
                 let (namespace, name, key) = SECRET;
                 let origin = format!("Secret {namespace}/{name}");
-                let settings = |mistake: String| intake::Error::Settings {
-                    origin: origin.clone(),
-                    mistakes: vec![mistake],
-                };
+                let settings =
+                    |mistake: String| intake::Error::Settings { origin: origin.clone(), mistakes: vec![mistake] };
                 let secrets: kube::Api<k8s_openapi::api::core::v1::Secret> =
                     kube::Api::namespaced(client.clone(), namespace);
                 let secret = secrets.get_opt(name).await.map_err(|error| settings(chain(&error)))?;

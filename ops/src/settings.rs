@@ -130,8 +130,7 @@ impl Settings {
     /// # Errors
     /// When it cannot be read, or names a key that does not exist.
     pub fn from_file(path: &Path) -> Result<Settings, Error> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
         toml::from_str(&text)
             .map_err(|error| Error::Toml { path: path.to_owned(), reason: error.to_string().trim().to_owned() })
     }
@@ -196,7 +195,7 @@ impl Config {
         };
         match listen_address {
             Ok(listen) if mistakes.is_empty() => Ok(Config {
-                data: settings.data.unwrap_or_else(|| PathBuf::from("lifeline-data")),
+                data: settings.data.unwrap_or_else(|| PathBuf::from(crate::data::DEFAULT)),
                 nats,
                 subjects: settings.subjects,
                 consumer,

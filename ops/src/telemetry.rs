@@ -56,10 +56,10 @@ impl Telemetry {
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
-        if let Some(spans) = self.spans.take() {
-            if let Err(error) = spans.shutdown() {
-                eprintln!("warning: the last spans were not exported: {error}");
-            }
+        if let Some(spans) = self.spans.take()
+            && let Err(error) = spans.shutdown()
+        {
+            eprintln!("warning: the last spans were not exported: {error}");
         }
     }
 }
@@ -68,7 +68,9 @@ fn level() -> EnvFilter {
     let wanted = std::env::var(LEVEL).unwrap_or_default();
     let wanted = if wanted.trim().is_empty() { DEFAULT_LEVEL.to_owned() } else { wanted };
     EnvFilter::try_new(&wanted).unwrap_or_else(|error| {
-        eprintln!("warning: {LEVEL} is `{wanted}`: {error}\n  hint: write it like `info` or `info,lifeline_engine=debug`");
+        eprintln!(
+            "warning: {LEVEL} is `{wanted}`: {error}\n  hint: write it like `info` or `info,lifeline_engine=debug`"
+        );
         EnvFilter::new("info")
     })
 }

@@ -252,7 +252,7 @@ pub fn about(fact: &Fact<'_>, key: Option<&ResourceKey>, offset: Offset, unix_na
                 (None, some) => format!("rules changed: {} decided anew", count(some.len(), "lifecycle")),
                 (Some(_), some) => some.iter().map(|some| redecided(some)).collect::<Vec<_>>().join("; "),
             };
-            let key = key.or_else(|| match told.as_slice() {
+            let key = key.or(match told.as_slice() {
                 [one] => Some(&one.resource),
                 _ => None,
             });

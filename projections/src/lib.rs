@@ -20,3 +20,9 @@ pub mod reads;
 pub mod history;
 
 pub mod as_of;
+
+#[cfg(test)]
+mod arbitrary;
+
+#[cfg(test)]
+mod properties;

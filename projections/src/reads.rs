@@ -41,6 +41,9 @@ pub struct Page {
     pub limit: Option<usize>,
     /// The cursor of the page before.
     pub after: Option<String>,
+    /// How many candidates are looked at, at most; `None` for all. Whoever holds a lock meanwhile sets it: a page then
+    /// ends early, with a cursor, when a filter leaves little.
+    pub looks: Option<usize>,
 }
 
 /// A page of rows.
@@ -214,11 +217,13 @@ pub fn resources(projection: &Projection, filter: &Filter, page: &Page) -> Resul
         Some((source, subject)) => Bound::Excluded(key(source, subject)),
         None => Bound::Unbounded,
     };
-    let rows = select(projection, filter, start).filter(|(_, resource)| {
-        resource.events > 0 && (lifecycle.wants_all() || resource.lifecycles.iter().any(|known| lifecycle.wants(known)))
+    let rows = select(projection, filter, start).map(|(key, resource, selected)| {
+        let wanted = selected
+            && resource.events > 0
+            && (lifecycle.wants_all() || resource.lifecycles.iter().any(|known| lifecycle.wants(known)));
+        ((&key.source, &key.subject), wanted.then(|| resource_row(key, resource)))
     });
-    let cursor = |row: &ResourceRow| encode_cursor(RESOURCES, (&row.source, &row.subject));
-    Ok(list(projection, page, rows.map(|(key, resource)| resource_row(key, resource)), cursor))
+    Ok(list(RESOURCES, projection, page, rows))
 }
 
 /// Lifecycles, sorted by source, subject, trigger and cluster.
@@ -236,16 +241,16 @@ pub fn lifecycles(projection: &Projection, filter: &Filter, page: &Page) -> Resu
     let after = after.as_ref().map(|(source, subject, trigger, cluster)| {
         (source.as_str(), subject.as_str(), trigger.as_str(), cluster.as_str())
     });
-    let rows = select(projection, filter, start).flat_map(|(key, resource)| {
-        let wanted = move |known: &&Lifecycle| {
+    let rows = select(projection, filter, start).flat_map(|(key, resource, selected)| {
+        // A resource without lifecycles is one candidate: looking at it is not free.
+        let none = resource.lifecycles.is_empty().then_some(((&*key.source, &*key.subject, "", ""), None));
+        let each = resource.lifecycles.iter().map(move |known| {
             let place = (&*key.source, &*key.subject, &*known.trigger, &*known.cluster);
-            after.is_none_or(|after| place > after) && lifecycle.wants(known)
-        };
-        resource.lifecycles.iter().filter(wanted).map(move |lifecycle| lifecycle_row(key, resource, lifecycle))
+            (place, (selected && lifecycle.wants(known)).then(|| lifecycle_row(key, resource, known)))
+        });
+        each.chain(none).filter(move |(place, _)| after.is_none_or(|after| *place > after))
     });
-    let cursor =
-        |row: &LifecycleRow| encode_cursor(LIFECYCLES, (&row.source, &row.subject, &row.trigger, &row.cluster));
-    Ok(list(projection, page, rows, cursor))
+    Ok(list(LIFECYCLES, projection, page, rows))
 }
 
 /// Objects held in clusters, sorted by cluster and object, each with the lifecycle that owns it.
@@ -259,15 +264,17 @@ pub fn objects(projection: &Projection, filter: &Filter, page: &Page) -> Result<
         Some((cluster, object)) => Bound::Excluded((cluster.into(), object)),
         None => Bound::Unbounded,
     };
-    let rows = projection.objects_from(start).filter_map(|(cluster, object, claims)| {
-        let (key, lifecycle) = projection.lifecycle(claims.first()?.lifecycle);
-        let told = filter.source.as_deref().is_none_or(|source| key.source.starts_with(source))
-            && filter.subject.as_deref().is_none_or(|subject| *key.subject == *subject)
-            && wanted.wants(lifecycle);
-        told.then(|| owned_object_row(cluster, object, key, lifecycle))?
+    let rows = projection.objects_from(start).map(|(cluster, object, claims)| {
+        let row = claims.first().and_then(|claim| {
+            let (key, lifecycle) = projection.lifecycle(claim.lifecycle);
+            let told = filter.source.as_deref().is_none_or(|source| key.source.starts_with(source))
+                && filter.subject.as_deref().is_none_or(|subject| *key.subject == *subject)
+                && wanted.wants(lifecycle);
+            told.then(|| owned_object_row(cluster, object, key, lifecycle))?
+        });
+        ((cluster, object), row)
     });
-    let cursor = |row: &OwnedObjectRow| encode_cursor(OBJECTS, (&row.cluster, object_key(&row.object)));
-    Ok(list(projection, page, rows, cursor))
+    Ok(list(OBJECTS, projection, page, rows))
 }
 
 /// Objects that more than one lifecycle claims, sorted by cluster and object.
@@ -280,24 +287,10 @@ pub fn conflicts(projection: &Projection, page: &Page) -> Result<List<ConflictRo
         Some((cluster, object)) => Bound::Excluded((cluster.into(), object)),
         None => Bound::Unbounded,
     };
-    let rows =
-        projection.objects_from(start).filter(|(.., claims)| claims.len() > 1).map(|(cluster, object, claims)| {
-            let claim = |claim: &Claim| {
-                let (key, lifecycle) = projection.lifecycle(claim.lifecycle);
-                ClaimRow {
-                    trigger: lifecycle.trigger.to_string(),
-                    source: key.source.to_string(),
-                    subject: key.subject.to_string(),
-                    offset: claim.since.get(),
-                }
-            };
-            let owner = claims.first().map(|claim| projection.lifecycle(claim.lifecycle).1);
-            let applied = owner.and_then(|owner| owner.holding(object)?.applied.as_ref());
-            let object = object_row(object, applied.map(|applied| applied.uid.clone()));
-            ConflictRow { object, cluster: cluster.to_owned(), claims: claims.iter().map(claim).collect() }
-        });
-    let cursor = |row: &ConflictRow| encode_cursor(CONFLICTS, (&row.cluster, object_key(&row.object)));
-    Ok(list(projection, page, rows, cursor))
+    let rows = projection.objects_from(start).map(|(cluster, object, claims)| {
+        ((cluster, object), (claims.len() > 1).then(|| conflict_row(projection, cluster, object, claims)))
+    });
+    Ok(list(CONFLICTS, projection, page, rows))
 }
 
 /// The rules in force, sorted by name.
@@ -307,17 +300,27 @@ pub fn conflicts(projection: &Projection, page: &Page) -> Result<List<ConflictRo
 pub fn rules(projection: &Projection, page: &Page) -> Result<List<RuleRow>, Error> {
     let after: Option<String> = decode_cursor(RULES, page)?;
     let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-    let rows = projection.ground().rules.range((start, Bound::Unbounded)).map(|(rule, mark)| RuleRow {
-        rule: rule.clone(),
-        digest: format!("{:016x}", mark.digest),
-        offset: mark.record.get(),
+    let rows = projection.ground().rules.range((start, Bound::Unbounded)).map(|(rule, mark)| {
+        let (digest, offset) = (format!("{:016x}", mark.digest), mark.record.get());
+        (rule, Some(RuleRow { rule: rule.clone(), digest, offset }))
     });
-    Ok(list(projection, page, rows, |row: &RuleRow| encode_cursor(RULES, &row.rule)))
+    Ok(list(RULES, projection, page, rows))
 }
 
-fn object_key(row: &ObjectRow) -> ObjectKey {
-    let ObjectRow { group, version, kind, namespace, name, uid: _ } = row.clone();
-    ObjectKey { group, version, kind, namespace, name }
+fn conflict_row(projection: &Projection, cluster: &str, object: &ObjectKey, claims: &[Claim]) -> ConflictRow {
+    let claim = |claim: &Claim| {
+        let (key, lifecycle) = projection.lifecycle(claim.lifecycle);
+        ClaimRow {
+            trigger: lifecycle.trigger.to_string(),
+            source: key.source.to_string(),
+            subject: key.subject.to_string(),
+            offset: claim.since.get(),
+        }
+    };
+    let owner = claims.first().map(|claim| projection.lifecycle(claim.lifecycle).1);
+    let applied = owner.and_then(|owner| owner.holding(object)?.applied.as_ref());
+    let object = object_row(object, applied.map(|applied| applied.uid.clone()));
+    ConflictRow { object, cluster: cluster.to_owned(), claims: claims.iter().map(claim).collect() }
 }
 
 fn owned_object_row(
@@ -421,11 +424,12 @@ impl<'a> LifecycleFilter<'a> {
     }
 }
 
+/// Candidates, and whether the filter's source and subject leave them.
 fn select<'a>(
     projection: &'a Projection,
     filter: &'a Filter,
     start: Bound<ResourceKey>,
-) -> impl Iterator<Item = (&'a ResourceKey, &'a Resource)> + use<'a> {
+) -> impl Iterator<Item = (&'a ResourceKey, &'a Resource, bool)> + use<'a> {
     let prefix = filter.source.as_deref().unwrap_or_default();
     let first = key(prefix, filter.subject.as_deref().unwrap_or_default());
     // Nothing before the first key that the filter allows; nothing before the cursor.
@@ -436,22 +440,35 @@ fn select<'a>(
     };
     let rows = projection.resources_from(start.as_ref());
     let rows = rows.take_while(move |(key, _)| key.source.starts_with(prefix));
-    rows.filter(|(key, _)| filter.subject.as_deref().is_none_or(|subject| *subject == *key.subject))
+    rows.map(|(key, resource)| {
+        (key, resource, filter.subject.as_deref().is_none_or(|subject| *subject == *key.subject))
+    })
 }
 
 fn key(source: &str, subject: &str) -> ResourceKey {
     ResourceKey { source: source.into(), subject: subject.into() }
 }
 
-fn list<T>(
+/// A page of candidates: each with its place in the list, and a row where it is wanted.
+fn list<K: Serialize, T>(
+    name: &str,
     projection: &Projection,
     page: &Page,
-    mut rows: impl Iterator<Item = T>,
-    cursor: impl Fn(&T) -> String,
+    candidates: impl Iterator<Item = (K, Option<T>)>,
 ) -> List<T> {
     let limit = page.limit.unwrap_or(PAGE_ROWS).max(1);
-    let items: Vec<T> = rows.by_ref().take(limit).collect();
-    let next = if rows.next().is_some() { items.last().map(cursor) } else { None };
+    let mut looks = page.looks.unwrap_or(usize::MAX).max(1);
+    let (mut items, mut last, mut more) = (Vec::new(), None, false);
+    for (place, row) in candidates {
+        if looks == 0 || (row.is_some() && items.len() == limit) {
+            more = true;
+            break;
+        }
+        looks -= 1;
+        items.extend(row);
+        last = Some(place);
+    }
+    let next = last.filter(|_| more).map(|place| encode_cursor(name, place));
     List { offset: projection.watermark().get(), items, next }
 }
 

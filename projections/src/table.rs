@@ -13,6 +13,7 @@
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::fact::ResourceKey;
 use crate::fold::{Ground, Projection, Resource};
@@ -22,6 +23,10 @@ const VERSION: u8 = 1;
 
 /// Rows in one sled batch: 2,000 and more make its memory grow, fewer amplify its writes.
 const BATCH_ROWS: usize = 1_000;
+
+/// How often, and with which pause, a table in use is tried again: sled lets go of its lock a little after it was closed.
+const OPEN_ATTEMPTS: usize = 100;
+const OPEN_PAUSE: Duration = Duration::from_millis(10);
 
 const GROUND: &[u8] = b"g";
 const RESOURCE: u8 = b'r';
@@ -36,6 +41,12 @@ pub enum Error {
         path: PathBuf,
         /// What sled said.
         reason: String,
+    },
+    /// Somebody has it open. Not a reason to set it aside.
+    #[error("projection in `{path}` is in use\nhint: stop the other engine on this folder")]
+    InUse {
+        /// The folder.
+        path: PathBuf,
     },
     /// A value of another layout, or damaged.
     #[error("projection in `{path}` does not decode at key `{key}`")]
@@ -67,8 +78,19 @@ impl Table {
     /// Opens or creates the table and reads the projection it holds, as of its last checkpoint.
     ///
     /// # Errors
-    /// When sled refuses the folder, panics over it (as it does over damage), or holds what cannot be read.
+    /// [`Error::InUse`]; else when sled refuses the folder, panics over it (as it does over damage), or it holds what
+    /// cannot be read.
     pub fn open(path: &Path) -> Result<(Table, Projection), Error> {
+        for _ in 1..OPEN_ATTEMPTS {
+            match Self::open_once(path) {
+                Err(Error::InUse { .. }) => std::thread::sleep(OPEN_PAUSE),
+                opened => return opened,
+            }
+        }
+        Self::open_once(path)
+    }
+
+    fn open_once(path: &Path) -> Result<(Table, Projection), Error> {
         let open = || {
             let config = sled::Config::new().path(path).mode(sled::Mode::HighThroughput).flush_every_ms(None);
             let db = config.open().map_err(|error| Self::sled(path, &error))?;
@@ -84,13 +106,12 @@ impl Table {
     /// Opens the table; where it cannot be used, sets it aside and begins an empty one, which the log fills again.
     /// Returns the reason with it, to be reported.
     ///
-    /// Call it only under the lock of the log: another process on the same table would look like damage.
-    ///
     /// # Errors
-    /// When the folder cannot be set aside, or the new one cannot be used either.
+    /// [`Error::InUse`]; else when the folder cannot be set aside, or the new one cannot be used either.
     pub fn open_or_rebuild(path: &Path) -> Result<(Table, Projection, Option<Error>), Error> {
         match Table::open(path) {
             Ok((table, projection)) => Ok((table, projection, None)),
+            Err(in_use @ Error::InUse { .. }) => Err(in_use),
             Err(damage) => {
                 Table::set_aside(path)?;
                 let (table, projection) = Table::open(path)?;
@@ -181,7 +202,9 @@ impl Table {
     }
 
     fn sled(path: &Path, error: &sled::Error) -> Error {
-        Error::Sled { path: path.to_owned(), reason: error.to_string() }
+        let (path, reason) = (path.to_owned(), error.to_string());
+        // sled wraps the refusal of its lock in an error of no particular kind.
+        if reason.contains("could not acquire lock") { Error::InUse { path } } else { Error::Sled { path, reason } }
     }
 }
 
@@ -219,4 +242,159 @@ fn encode<T: serde::Serialize>(value: &T) -> Vec<u8> {
     bincode::serde::encode_into_std_write(value, &mut out, bincode::config::standard())
         .expect("a Vec takes everything that bincode can write");
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::arbitrary::facts;
+    use crate::properties::fold;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_crash_in_the_middle_of_a_checkpoint_loses_nothing(
+            facts in facts(80),
+            saved in 0..80_usize,
+            reached in 0..80_usize,
+            written in 0..12_usize,
+        ) {
+            let (saved, reached) = (saved.min(reached).min(facts.len()), reached.max(saved).min(facts.len()));
+            let mut at_once = Projection::default();
+            fold(&mut at_once, &facts);
+
+            let folder = tempfile::tempdir().expect("a folder");
+            let (table, mut projection) = Table::open(folder.path()).expect("its own folder");
+            fold(&mut projection, &facts[..saved]);
+            table.checkpoint(&mut projection).expect("room");
+            fold(&mut projection, &facts[saved..reached]);
+            for batch in batches(&projection, 1).take(written) {
+                table.apply(batch).expect("room");
+            }
+            drop(table);
+
+            let (_table, mut projection) = Table::open(folder.path()).expect("its own folder");
+            let start = usize::try_from(projection.watermark().get()).expect("short");
+            prop_assert!(start == saved || start == reached);
+            fold(&mut projection, &facts[start..]);
+            prop_assert_eq!(projection.digest(), at_once.digest());
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_is_cut_in_batches_and_the_ground_comes_last() {
+        let mut projection = Projection::default();
+        assert_eq!(batches(&projection, 10).count(), 1, "an empty one is its ground");
+        for number in 0..25 {
+            let source = format!("source-{number}");
+            let delivery = crate::fact::Delivery {
+                cluster: "mgmt/mgmt",
+                stream: "S",
+                epoch: 1,
+                sequence: number,
+                published_unix_nanos: 0,
+                subject: "user",
+            };
+            let fact = crate::fact::Fact::EventReceived {
+                delivery,
+                source: &source,
+                subject: "",
+                kind: "t",
+                id: "1",
+                previous: None,
+                decisions: vec![],
+                headers: vec![],
+                payload: b"",
+            };
+            fold(&mut projection, &[fact]);
+        }
+        assert_eq!(batches(&projection, 10).count(), 3);
+        assert_eq!(batches(&projection, 25).count(), 1);
+        projection.saved();
+        assert_eq!(batches(&projection, 10).count(), 1);
+    }
+
+    #[test]
+    fn a_table_in_use_is_not_taken_for_a_damaged_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let _held = Table::open(folder.path()).expect("its own folder");
+        let refused = Table::open_or_rebuild(folder.path());
+        assert!(matches!(refused, Err(Error::InUse { .. })), "{:?}", refused.err());
+    }
+
+    #[test]
+    fn a_damaged_folder_is_set_aside_and_begun_anew() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let path = parent.path().join("projection");
+        let check = |damage: &dyn Fn()| {
+            let (table, mut projection) = Table::open(&path).expect("its own folder");
+            fold(&mut projection, &[crate::fact::Fact::RuleChanged { rule: "r", digest: Some(1), manifest: "{}" }]);
+            table.checkpoint(&mut projection).expect("room");
+            drop(table);
+            damage();
+            let (table, projection, damage) = Table::open_or_rebuild(&path).expect("a new one");
+            assert!(damage.is_some());
+            assert_eq!(projection.watermark().get(), 0);
+            assert!(parent.path().join("projection.damaged").exists());
+            drop(table);
+        };
+        check(&|| {
+            let (Table { db, .. }, _) = Table::open(&path).expect("its own folder");
+            db.insert(GROUND, &[VERSION, 0xff, 0xff][..]).expect("room");
+        });
+        check(&|| {
+            let (Table { db, .. }, _) = Table::open(&path).expect("its own folder");
+            db.insert(GROUND, &[VERSION + 1][..]).expect("room");
+        });
+        check(&|| {
+            let (Table { db, .. }, _) = Table::open(&path).expect("its own folder");
+            db.insert(b"r\0\0\xff\xffshort", encode(&Resource::default())).expect("room");
+        });
+        check(&|| {
+            fs::remove_dir_all(&path).expect("a folder");
+            fs::write(&path, b"no folder at all").expect("room");
+        });
+    }
+
+    #[test]
+    fn rows_are_laid_out_as_the_golden_file_says() {
+        let key = ResourceKey { source: "https://a/b".into(), subject: "é".into() };
+        let mut lifecycle = crate::lifecycle::Lifecycle::new("manage-namespace", "mgmt/mgmt");
+        let object = crate::fact::ObjectKey {
+            group: String::new(),
+            version: "v1".into(),
+            kind: "Namespace".into(),
+            namespace: None,
+            name: "x".into(),
+        };
+        let applied = [crate::fact::AppliedObject { object, uid: "uid".into(), digest: 300 }];
+        let (one, two) = (lifeline_store::Offset::from(1), lifeline_store::Offset::from(2));
+        lifecycle.evolve(one, 1_000, crate::lifecycle::Happened::Created);
+        lifecycle.evolve(two, 2_000, crate::lifecycle::Happened::Applied { acted_for: one, objects: &applied });
+        let resource = Resource {
+            events: 1,
+            first_event: one,
+            last_event: one,
+            last_event_unix_nanos: 1_000,
+            last_event_kind: "login".into(),
+            last_record: two,
+            lifecycles: vec![lifecycle],
+        };
+        let mut ground =
+            Ground { watermark: lifeline_store::Offset::from(3), folded_unix_nanos: 2_000, ..Ground::default() };
+        ground.streams.insert(("mgmt/mgmt".into(), "S".into()), crate::fold::StreamPosition::default());
+        let mark = crate::fold::RuleMark { digest: 7, record: one };
+        ground.rules.insert("EventTrigger/t".into(), mark);
+        ground.replayed.insert("t".into(), crate::fold::ReplayMark { digest: 7, leaves: true });
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let lines = [
+            format!("resource key   {}", hex(&resource_row(&key))),
+            format!("resource value {}", hex(&encode(&resource))),
+            format!("ground value   {}", hex(&encode(&ground))),
+        ];
+        assert_eq!(lines.join("\n") + "\n", include_str!("../tests/golden/table.txt"));
+    }
 }

@@ -8,7 +8,7 @@ use std::io;
 use std::ops::Range;
 
 use crate::checksum;
-use crate::disk::File;
+use crate::disk::{File, read_salvaging};
 use crate::frame::{ALIGNMENT, FRAME_BYTES, Header};
 
 /// Bytes read at once: large enough to hide the cost of the call, small enough to stay in the processor's cache.
@@ -38,6 +38,10 @@ pub(crate) struct Cursor {
     verified: u64,
     /// Whether a block begins at the position, as far as known.
     block_begins: bool,
+    /// Whether a search has ever led to a good frame: there is something damaged before it.
+    passed_damage: bool,
+    /// Whether the medium refused to give some of the bytes read.
+    met_unreadable: bool,
 }
 
 impl Cursor {
@@ -51,12 +55,24 @@ impl Cursor {
             read_bytes: READ_BYTES,
             verified: 0,
             block_begins: true,
+            passed_damage: false,
+            met_unreadable: false,
         }
     }
 
     /// Chooses how much is read at once.
     pub(crate) fn set_read_bytes(&mut self, bytes: usize) {
         self.read_bytes = bytes;
+    }
+
+    /// Whether anything between good frames was damaged.
+    pub(crate) fn passed_damage(&self) -> bool {
+        self.passed_damage
+    }
+
+    /// Whether the medium refused some of what was read.
+    pub(crate) fn met_unreadable(&self) -> bool {
+        self.met_unreadable
     }
 
     /// Where the next frame is looked for.
@@ -103,15 +119,30 @@ impl Cursor {
     /// The next frame of the block that has been verified already; `None` when there is none left. Needs no file.
     #[inline]
     pub(crate) fn step_verified(&mut self) -> Option<(Header, Range<usize>)> {
+        let (header, payload) = self.peek_verified()?;
+        self.take_verified(&header);
+        Some((header, payload))
+    }
+
+    /// The same, without moving behind it.
+    #[inline]
+    pub(crate) fn peek_verified(&self) -> Option<(Header, Range<usize>)> {
         if self.position >= self.verified {
             return None;
         }
         let at = (self.position - self.buffer_position) as usize;
         let header = Header::decode(self.buffer.get(at..)?.first_chunk()?)?;
-        let payload = at + FRAME_BYTES..at + FRAME_BYTES + header.payload_bytes as usize;
+        Some((
+            header,
+            at + FRAME_BYTES..at + FRAME_BYTES + header.payload_bytes as usize,
+        ))
+    }
+
+    /// Moves behind the frame that [`Cursor::peek_verified`] returned.
+    #[inline]
+    pub(crate) fn take_verified(&mut self, header: &Header) {
         self.position += header.frame_bytes();
         self.block_begins = self.position >= self.verified;
-        Some((header, payload))
     }
 
     /// Reads one frame and verifies it by itself.
@@ -224,6 +255,7 @@ impl Cursor {
             for window in candidates {
                 if Header::parse(window, seed).is_some() {
                     self.position += looked_at;
+                    self.passed_damage = true;
                     return Ok(true);
                 }
                 looked_at += ALIGNMENT as u64;
@@ -258,7 +290,9 @@ impl Cursor {
         }
         self.buffer_position = self.position;
         self.filled = 0;
-        self.filled = file.read_at(&mut self.buffer[..wanted], self.position)?;
+        let (filled, readable) = read_salvaging(file, &mut self.buffer[..wanted], self.position)?;
+        self.filled = filled;
+        self.met_unreadable |= !readable;
         Ok(if (self.filled as u64) < bytes {
             None
         } else {

@@ -96,6 +96,14 @@ pub trait File: std::fmt::Debug + Send + Sync + 'static {
     /// When the disk cannot promise it. A later success says nothing about what this call was asked to make durable.
     fn sync(&self) -> io::Result<()>;
 
+    /// Has the next reads come from the drive, where the system allows it: memory does not rot, drives do.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    fn forget_cached(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// The length in bytes.
     ///
     /// # Errors
@@ -107,4 +115,39 @@ pub trait File: std::fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// `StorageFull` when there is no room.
     fn set_len(&self, bytes: u64) -> io::Result<()>;
+}
+
+/// What a drive that finds a medium error refuses at the least.
+pub(crate) const PAGE_BYTES: u64 = 4096;
+
+/// Linux' EIO, for which the standard library has no kind.
+const INPUT_OUTPUT_ERROR: i32 = 5;
+
+/// Reads like [`File::read_at`], with zeros where the medium cannot be read: no checksum holds over those, so what they held
+/// is found to be damaged by its exact offsets, and what surrounds them is still served. Returns how many bytes were read, and
+/// whether all of them were readable.
+pub(crate) fn read_salvaging<F: File>(
+    file: &F,
+    buffer: &mut [u8],
+    position: u64,
+) -> io::Result<(usize, bool)> {
+    let unreadable = |cause: &io::Error| cause.raw_os_error() == Some(INPUT_OUTPUT_ERROR);
+    match file.read_at(buffer, position) {
+        Ok(read) => return Ok((read, true)),
+        Err(cause) if unreadable(&cause) => {}
+        Err(cause) => return Err(cause),
+    }
+    let end = file.len()?.min(position + buffer.len() as u64);
+    let mut at = position;
+    while at < end {
+        let page_end = end.min((at / PAGE_BYTES + 1) * PAGE_BYTES);
+        let page = &mut buffer[(at - position) as usize..(page_end - position) as usize];
+        match file.read_at(page, at) {
+            Ok(_) => {}
+            Err(cause) if unreadable(&cause) => page.fill(0),
+            Err(cause) => return Err(cause),
+        }
+        at = page_end;
+    }
+    Ok((end.saturating_sub(position) as usize, false))
 }

@@ -84,6 +84,8 @@ pub enum Error {
     Damaged {
         /// Which records: from the first lost one to the first good one after it.
         offsets: Range<Offset>,
+        /// Which bytes of the file.
+        bytes: Range<u64>,
         /// The segment file.
         file: String,
         /// What gave it away.

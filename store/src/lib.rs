@@ -54,11 +54,15 @@ mod scan;
 
 mod follow;
 
-mod inspect;
-
 mod log;
 
 mod group_commit;
+
+mod retention;
+
+mod scrub;
+
+mod repair;
 
 pub mod bench;
 
@@ -72,5 +76,8 @@ pub use options::Options;
 pub use random::Random;
 pub use reader::{Reader, Record};
 pub use recovery::{Damage, Recovery};
+pub use repair::{Repaired, Replacement};
+pub use retention::{Policy, SealedSegment};
 pub use scan::{RecordRef, Scan};
+pub use scrub::{Pace, Progress, Scrub};
 pub use segment::VERSION;

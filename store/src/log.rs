@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::disk::{Disk, File, OsDisk};
+use crate::disk::{Disk, File, OsDisk, PAGE_BYTES, read_salvaging};
 use crate::frame::{self, FRAME_BYTES, Header, Kind};
 use crate::index::{Entry, Index};
 use crate::mark::{Mark, MarkFile};
@@ -27,7 +27,7 @@ pub struct Space {
 /// The single writer of a log.
 #[derive(Debug)]
 pub struct Log<D: Disk = OsDisk> {
-    shared: Arc<Shared<D>>,
+    pub(crate) shared: Arc<Shared<D>>,
     options: Options,
     tail: Arc<Segment<D::File>>,
     mark: MarkFile<D::File>,
@@ -303,12 +303,27 @@ impl<D: Disk> Log<D> {
         self.poisoned.as_deref()
     }
 
+    /// Offset of the first record of the segment being written.
+    pub(crate) fn tail_base(&self) -> Offset {
+        self.tail.base
+    }
+
+    /// Seals the segment being written, unless it holds nothing, and begins the next one.
+    pub(crate) fn seal_tail(&mut self) -> Result<(), Error> {
+        self.check_usable()?;
+        if self.end > self.tail.base {
+            let sealed = self.begin_next_segment();
+            self.guarded(sealed)?;
+        }
+        Ok(())
+    }
+
     /// Where in the tail the next frame goes.
     fn position(&self) -> u64 {
         self.buffer_position + self.buffer.len() as u64
     }
 
-    fn check_usable(&self) -> Result<(), Error> {
+    pub(crate) fn check_usable(&self) -> Result<(), Error> {
         match &self.poisoned {
             Some(cause) => Err(Error::Poisoned {
                 cause: cause.clone(),
@@ -318,7 +333,7 @@ impl<D: Disk> Log<D> {
     }
 
     /// Any failure to write is final: a kernel that failed a sync forgets the data, and a retry would "succeed".
-    fn guarded<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
+    pub(crate) fn guarded<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
         result.inspect_err(|error| {
             let cause = match error {
                 Error::Io { source, .. } => format!("{error}: {source}"),
@@ -442,7 +457,9 @@ impl<D: Disk> Log<D> {
         self.block_position = HEADER_BYTES;
         self.shared
             .change_table(|table| table.push(Arc::clone(&self.tail)));
-        Ok(())
+        // Durable once per segment, so that after a power cut the mark lags by one segment at most.
+        self.write_mark()?;
+        self.mark.sync()
     }
 }
 
@@ -468,16 +485,22 @@ fn begin_segment<D: Disk>(disk: &D, header: &SegmentHeader, bytes: u64) -> Resul
 fn harden<F: File>(file: &F, name: &str, from: u64, to: u64) -> Result<(), Error> {
     let mut buffer = vec![0; 1 << 20];
     let mut position = from;
+    let mut step = buffer.len() as u64;
     while position < to {
-        let wanted = buffer.len().min((to - position) as usize);
-        let read = file
-            .read_at(&mut buffer[..wanted], position)
+        let wanted = step.min(to - position) as usize;
+        let (read, readable) = read_salvaging(file, &mut buffer[..wanted], position)
             .map_err(Error::io("read", name))?;
         if read == 0 {
             break;
         }
-        file.write_at(&buffer[..read], position)
-            .map_err(Error::io("write", name))?;
+        if readable {
+            file.write_at(&buffer[..read], position)
+                .map_err(Error::io("write", name))?;
+        } else if step > PAGE_BYTES {
+            // Once more in small pieces: what cannot be read stays as it is, for whoever can make more of it.
+            step = PAGE_BYTES;
+            continue;
+        }
         position += read as u64;
     }
     file.sync().map_err(Error::io("sync", name))

@@ -7,7 +7,7 @@
 
 use std::io;
 
-use crate::disk::{Disk, File};
+use crate::disk::{Disk, File, read_salvaging};
 use crate::{Error, Offset, checksum, frame};
 
 const NAME: &str = "MARK";
@@ -95,11 +95,9 @@ impl Mark {
         let mut found: Option<Mark> = None;
         for slot in 0..2 {
             let mut bytes = [0; SLOT_BYTES];
-            if file
-                .read_at(&mut bytes, slot * SLOT_DISTANCE)
-                .map_err(Error::io("read", NAME))?
-                < SLOT_BYTES
-            {
+            let (read, _) = read_salvaging(&file, &mut bytes, slot * SLOT_DISTANCE)
+                .map_err(Error::io("read", NAME))?;
+            if read < SLOT_BYTES {
                 continue;
             }
             let mark = Mark::parse(&bytes).map_err(|found| Error::Version {

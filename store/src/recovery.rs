@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use crate::cursor::{Cursor, Step};
-use crate::disk::{Disk, File};
+use crate::disk::{Disk, File, read_salvaging};
 use crate::frame::{self, Kind};
 use crate::index::{Entry, Index};
 use crate::mark::Mark;
@@ -104,7 +104,7 @@ pub(crate) fn examine<D: Disk>(disk: &D, options: &Options) -> Result<Verdict, E
         last = Some((base, found));
         break;
     }
-    let Some((base, found)) = last else {
+    let Some((base, mut found)) = last else {
         return Ok(without_segments(found_mark, leftovers, disk.random()));
     };
     let header = found.header.unwrap_or(SegmentHeader {
@@ -115,7 +115,7 @@ pub(crate) fn examine<D: Disk>(disk: &D, options: &Options) -> Result<Verdict, E
     });
     let name = segment::name(base);
 
-    let mut damage: Vec<Damage> = found.holes;
+    let mut damage: Vec<Damage> = std::mem::take(&mut found.holes);
     if found.header.is_none() {
         damage.insert(
             0,
@@ -129,7 +129,10 @@ pub(crate) fn examine<D: Disk>(disk: &D, options: &Options) -> Result<Verdict, E
     }
     let mut end = found.end;
     if mark.end > end {
-        let bytes = found.position..mark.position.max(found.position);
+        // Say it once, with what was found there.
+        let at_end = damage.pop_if(|hole| hole.offsets == (end..end));
+        let begin = at_end.map_or(found.position, |hole| hole.bytes.start);
+        let bytes = begin..mark.position_in(base).max(begin);
         damage.push(Damage {
             file: name,
             offsets: end..mark.end,
@@ -137,6 +140,8 @@ pub(crate) fn examine<D: Disk>(disk: &D, options: &Options) -> Result<Verdict, E
             why: "acknowledged records are missing at the end",
         });
         end = mark.end;
+        // Known even where the records are not, so that a replacement can be proven.
+        found.checksum = mark.checksum;
     }
     let closed = found.sealed || !damage.is_empty();
     let torn_bytes = if closed { 0 } else { found.torn_bytes };
@@ -238,7 +243,7 @@ fn read_segment<D: Disk>(
     let file = disk.open(&name).map_err(Error::io("open", &name))?;
     let limit = file.len().map_err(failed)?;
     let mut bytes = [0; 64];
-    file.read_at(&mut bytes, 0).map_err(failed)?;
+    read_salvaging(&file, &mut bytes, 0).map_err(failed)?;
     let header = match SegmentHeader::parse(&bytes) {
         ParsedHeader::Known(header) => Some(header).filter(|header| header.base == base),
         ParsedHeader::UnknownVersion(found) => {
@@ -275,6 +280,7 @@ fn read_segment<D: Disk>(
     let mut proven = marked;
     let mut expected = base;
     let mut chain = header.map(|header| header.previous);
+    let mut running = found.checksum;
     // Index entries point to the beginnings of blocks.
     let mut block = HEADER_BYTES;
     let mut cursor = Cursor::new(HEADER_BYTES);
@@ -300,6 +306,7 @@ fn read_segment<D: Disk>(
                     }
                     proven = proven.max(at.saturating_sub(u64::from(header.group_distance)));
                     expected = header.offset.next();
+                    running = header.checksum;
                     chain = (header.kind == Kind::Record).then_some(header.checksum);
                     if at == block {
                         found.index.note(Entry {
@@ -351,6 +358,14 @@ fn read_segment<D: Disk>(
         // Zeros, or whatever: look for anything that was written after it.
         cursor.seek(at);
         if !cursor.search(&file, seed, limit).map_err(failed)? {
+            if at < marked {
+                suspects.push(Damage {
+                    file: name.clone(),
+                    offsets: expected..expected,
+                    bytes: at..marked,
+                    why,
+                });
+            }
             break;
         }
         chain = None;
@@ -358,6 +373,38 @@ fn read_segment<D: Disk>(
             file: name.clone(),
             offsets: expected..expected,
             bytes: at..cursor.position(),
+            why,
+        });
+    }
+    if mark.end > found.end && marked > found.position {
+        // The trailer of a group that the mark vouches for is damaged: its records still count, those that are there.
+        found.holes.extend(
+            suspects
+                .into_iter()
+                .filter(|hole| hole.bytes.start < marked),
+        );
+        found.end = expected.min(mark.end);
+        if found.holes.is_empty() {
+            // Cut off rather than changed. Whatever the reason, a segment that lacks a trailer is not gone on with.
+            let why = "file ends before its acknowledged records do";
+            let bytes = found.read_to..marked.max(found.read_to);
+            found.holes.push(Damage {
+                file: name.clone(),
+                offsets: found.end..found.end,
+                bytes,
+                why,
+            });
+        }
+        found.checksum = running;
+    }
+    if cursor.met_unreadable() && found.holes.is_empty() && !found.sealed {
+        // Nothing is cut off that could not even be looked at.
+        let bytes = found.position..limit;
+        let why = "medium cannot be read";
+        found.holes.push(Damage {
+            file: name.clone(),
+            offsets: found.end..found.end,
+            bytes,
             why,
         });
     }
@@ -376,7 +423,7 @@ fn last_nonzero<F: File>(file: &F, from: u64, limit: u64) -> std::io::Result<u64
     let (mut position, mut last) = (from, from);
     while position < limit {
         let wanted = buffer.len().min((limit - position) as usize);
-        let read = file.read_at(&mut buffer[..wanted], position)?;
+        let (read, _) = read_salvaging(file, &mut buffer[..wanted], position)?;
         if read == 0 {
             break;
         }

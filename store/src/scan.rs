@@ -11,6 +11,7 @@ use crate::cursor::{Cursor, Step};
 use crate::disk::{Disk, OsDisk};
 use crate::frame::{Header, Kind};
 use crate::reader::{Reader, Record};
+use crate::recovery::Damage;
 use crate::segment::{HEADER_BYTES, Segment};
 use crate::{Error, Offset};
 
@@ -44,6 +45,10 @@ struct Place<F> {
     end: Option<Offset>,
     /// The running checksum, where the predecessor was seen.
     chain: Option<u32>,
+    /// Whether the record that was asked for is still ahead.
+    approaching: bool,
+    /// Damage met since the last good record.
+    skipped: Option<(u64, &'static str)>,
 }
 
 /// A run of records, in order.
@@ -55,6 +60,8 @@ pub struct Scan<D: Disk = OsDisk> {
     durable: Offset,
     place: Option<Place<D::File>>,
     cursor: Cursor,
+    /// Damage that cost no record: a trailer's.
+    harmless: Vec<Damage>,
 }
 
 impl<D: Disk> Scan<D> {
@@ -66,11 +73,17 @@ impl<D: Disk> Scan<D> {
             durable: Offset::ZERO,
             place: None,
             cursor: Cursor::new(0),
+            harmless: Vec::new(),
         }
     }
 
     pub(crate) fn read_bytes(&mut self, bytes: usize) {
         self.cursor.set_read_bytes(bytes);
+    }
+
+    /// Damage met so far that cost no record.
+    pub(crate) fn take_harmless(&mut self) -> Vec<Damage> {
+        std::mem::take(&mut self.harmless)
     }
 
     /// The offset of the record that the next call will return.
@@ -93,12 +106,45 @@ impl<D: Disk> Scan<D> {
         clippy::should_implement_trait,
         reason = "an iterator cannot lend its buffer"
     )]
+    #[inline]
     pub fn next(&mut self) -> Result<Option<RecordRef<'_>>, Error> {
+        if let Some((time_unix_nanos, payload)) = self.plain_next() {
+            let offset = self.next;
+            self.next = offset.next();
+            return Ok(Some(RecordRef {
+                offset,
+                time_unix_nanos,
+                payload: self.cursor.payload(payload),
+            }));
+        }
         Ok(self.advance()?.map(|(header, payload)| RecordRef {
             offset: header.offset,
             time_unix_nanos: header.time_unix_nanos,
             payload: self.cursor.payload(payload),
         }))
+    }
+
+    /// The next record in the plainest of cases, which is nearly every one: it stands in a verified block, right behind
+    /// its predecessor. Everything else is left to [`Scan::advance`].
+    #[inline]
+    fn plain_next(&mut self) -> Option<(u64, Range<usize>)> {
+        let place = self.place.as_mut()?;
+        if self.next >= self.durable
+            || place.end.is_some_and(|end| self.next >= end)
+            || place.skipped.is_some()
+        {
+            return None;
+        }
+        let (header, payload) = self.cursor.peek_verified()?;
+        if header.kind != Kind::Record
+            || header.offset != self.next
+            || place.chain != Some(header.previous)
+        {
+            return None;
+        }
+        self.cursor.take_verified(&header);
+        place.chain = Some(header.checksum);
+        Some((header.time_unix_nanos, payload))
     }
 
     fn advance(&mut self) -> Result<Option<(Header, Range<usize>)>, Error> {
@@ -135,12 +181,25 @@ impl<D: Disk> Scan<D> {
                 Step::Frame(header, _) if header.kind.is_trailer() => continue,
                 Step::Frame(header, payload) if header.kind.takes_offset() => {
                     if header.offset < self.next {
-                        place.chain = Some(header.checksum);
+                        place.chain = (header.kind == Kind::Record).then_some(header.checksum);
+                        place.skipped = None;
                         continue;
                     }
                     let follows = header.kind != Kind::Record
                         || place.chain.is_none_or(|chain| chain == header.previous);
                     if header.offset == self.next && follows && header.kind != Kind::Lost {
+                        if let Some((at, why)) = place.skipped.take()
+                            && !place.approaching
+                        {
+                            let file = place.segment.name.clone();
+                            self.harmless.push(Damage {
+                                file,
+                                offsets: self.next..self.next,
+                                bytes: at..before,
+                                why,
+                            });
+                        }
+                        place.approaching = false;
                         // What follows a replaced record remembers the lost one.
                         place.chain = (header.kind == Kind::Record).then_some(header.checksum);
                         self.next = self.next.next();
@@ -161,9 +220,30 @@ impl<D: Disk> Scan<D> {
                     }
                     "segment ends too early"
                 }
-                Step::Invalid(why) => why,
+                Step::Invalid(why) => {
+                    // Whether a record is lost, and which, the next intact frame tells.
+                    place.skipped = place.skipped.or(Some((before, why)));
+                    if place.approaching {
+                        place.chain = None;
+                    }
+                    let disk = &self.reader.shared.disk;
+                    let segment = &place.segment;
+                    let limit = segment.readable_bytes(disk)?;
+                    self.cursor.seek(before);
+                    if self
+                        .cursor
+                        .search(segment.file(disk)?.as_ref(), segment.seed, limit)
+                        .map_err(Error::io("read", &segment.name))?
+                    {
+                        continue;
+                    }
+                    why
+                }
             };
-            self.cursor.seek(before);
+            // When it was skipped over on the way here, that is where it was.
+            let skipped = self.place.as_ref().and_then(|place| place.skipped);
+            let (at, why) = skipped.unwrap_or((before, why));
+            self.cursor.seek(at);
             return Err(self.damage(why)?);
         }
     }
@@ -206,6 +286,8 @@ impl<D: Disk> Scan<D> {
             segment: Arc::clone(segment),
             end,
             chain: None,
+            approaching: segment.base != self.next,
+            skipped: None,
         });
         Ok(true)
     }
@@ -222,18 +304,22 @@ impl<D: Disk> Scan<D> {
         let limit = segment.readable_bytes(disk)?;
         let segment_end = place.end.unwrap_or(self.durable).min(self.durable);
         let mut cursor = Cursor::new(self.cursor.position());
+        let begin = self.cursor.position();
         let mut end = segment_end;
+        let mut bytes_end = limit;
         while let Some((header, _)) = cursor
             .next_intact(file.as_ref(), segment.seed, limit)
             .map_err(Error::io("read", &segment.name))?
         {
             if matches!(header.kind, Kind::Record | Kind::Replaced) && header.offset > self.next {
                 end = end.min(header.offset);
+                bytes_end = cursor.position() - header.frame_bytes();
                 break;
             }
         }
         Ok(Error::Damaged {
             offsets: self.next..end,
+            bytes: begin..bytes_end.max(begin),
             file: segment.name.clone(),
             why,
         })

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 
 use folder::Folder;
-use lifeline_store::{Error, Log, Offset, Options, OsDisk, Reader, Recovery};
+use lifeline_store::{Error, Log, Offset, Options, OsDisk, Recovery};
 
 fn small() -> Options {
     Options {
@@ -230,37 +230,4 @@ fn payload_above_the_limit_is_refused_and_four_mebibytes_are_not() {
             .payload,
         large
     );
-}
-
-#[test]
-fn a_stopped_log_is_inspected_without_a_byte_written() {
-    let folder = Folder::new("inspected");
-    let (mut log, _) = Log::open(OsDisk::open(folder.path()).unwrap(), Options::default()).unwrap();
-    for number in 0..100_u64 {
-        log.append(number, format!("record {number}").as_bytes()).unwrap();
-    }
-    log.sync().unwrap();
-    let refused = OsDisk::open_read_only(folder.path()).unwrap_err();
-    assert!(matches!(refused, Error::Locked { .. }), "{refused}");
-    drop(log);
-
-    let before = bytes_of(folder.path());
-    let disk = OsDisk::open_read_only(folder.path()).unwrap();
-    let (reader, recovery) = Reader::inspect(disk, &Options::default()).unwrap();
-    assert_eq!((recovery.end.get(), reader.end().get()), (100, 100));
-    assert_eq!(reader.read(Offset::from(99)).unwrap().unwrap().payload, b"record 99");
-    let mut scan = reader.scan(Offset::ZERO);
-    let mut read = 0;
-    while scan.next().unwrap().is_some() {
-        read += 1;
-    }
-    assert_eq!(read, 100);
-    drop(scan);
-    drop(reader);
-    assert_eq!(bytes_of(folder.path()), before);
-}
-
-fn bytes_of(folder: &std::path::Path) -> std::collections::BTreeMap<std::path::PathBuf, Vec<u8>> {
-    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    files.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
 }

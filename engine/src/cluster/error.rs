@@ -14,9 +14,7 @@ pub enum Error {
         message: String,
     },
     /// The identity in use may not do this. Retry slowly: rights may be granted.
-    #[error(
-        "the cluster forbids it: {message}\nhint: grant the identity Lifeline runs as this verb on this kind"
-    )]
+    #[error("the cluster forbids it: {message}\nhint: grant the identity Lifeline runs as this verb on this kind")]
     Forbidden {
         /// What the API server said about it.
         message: String,
@@ -49,9 +47,7 @@ pub enum Error {
         kind: String,
     },
     /// The namespace of the object does not exist. Retry: something else may be about to make it.
-    #[error(
-        "the namespace `{namespace}` does not exist\nhint: let the rule (or an earlier one) create it"
-    )]
+    #[error("the namespace `{namespace}` does not exist\nhint: let the rule (or an earlier one) create it")]
     NamespaceMissing {
         /// The missing namespace.
         namespace: String,
@@ -134,8 +130,6 @@ impl Error {
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Error {
-        Error::Invalid {
-            message: message.into(),
-        }
+        Error::Invalid { message: message.into() }
     }
 }

@@ -13,20 +13,13 @@ use super::Error;
 /// [`Error::Invalid`] where `apiVersion`, `kind` or `metadata.name` is missing, or a name could not stand in a URL path.
 pub fn object_key(manifest: &Value) -> Result<ObjectKey, Error> {
     if !manifest.is_object() {
-        return Err(Error::invalid(format!(
-            "the manifest is {}, expected a mapping",
-            shape(manifest)
-        )));
+        return Err(Error::invalid(format!("the manifest is {}, expected a mapping", shape(manifest))));
     }
-    let api_version = text(manifest, "/apiVersion", "apiVersion")?.ok_or_else(|| {
-        Error::invalid("`apiVersion` is missing\nhint: for a core kind write `apiVersion: v1`")
-    })?;
-    let kind =
-        text(manifest, "/kind", "kind")?.ok_or_else(|| Error::invalid("`kind` is missing"))?;
+    let api_version = text(manifest, "/apiVersion", "apiVersion")?
+        .ok_or_else(|| Error::invalid("`apiVersion` is missing\nhint: for a core kind write `apiVersion: v1`"))?;
+    let kind = text(manifest, "/kind", "kind")?.ok_or_else(|| Error::invalid("`kind` is missing"))?;
     let (group, version) = match api_version.split_once('/') {
-        Some((group, version))
-            if !group.is_empty() && !version.is_empty() && !version.contains('/') =>
-        {
+        Some((group, version)) if !group.is_empty() && !version.is_empty() && !version.contains('/') => {
             (group, version)
         }
         None => ("", api_version),
@@ -36,20 +29,12 @@ pub fn object_key(manifest: &Value) -> Result<ObjectKey, Error> {
             )));
         }
     };
-    if manifest
-        .get("metadata")
-        .is_some_and(|metadata| !metadata.is_object() && !metadata.is_null())
-    {
-        return Err(Error::invalid(format!(
-            "`metadata` is {}, expected a mapping",
-            shape(&manifest["metadata"])
-        )));
+    if manifest.get("metadata").is_some_and(|metadata| !metadata.is_object() && !metadata.is_null()) {
+        return Err(Error::invalid(format!("`metadata` is {}, expected a mapping", shape(&manifest["metadata"]))));
     }
     let name = text(manifest, "/metadata/name", "metadata.name")?.ok_or_else(|| {
         let hint = match manifest.pointer("/metadata/generateName") {
-            Some(_) => {
-                "\nhint: `generateName` cannot be applied twice to one object: give a name"
-            }
+            Some(_) => "\nhint: `generateName` cannot be applied twice to one object: give a name",
             None => "",
         };
         Error::invalid(format!("`metadata.name` of the {kind} is missing{hint}"))
@@ -63,10 +48,7 @@ pub fn object_key(manifest: &Value) -> Result<ObjectKey, Error> {
         ("metadata.namespace", namespace),
     ] {
         if let Some(problem) = part.and_then(path_problem) {
-            return Err(Error::invalid(format!(
-                "`{field}` is `{}`, which {problem}",
-                part.unwrap_or_default()
-            )));
+            return Err(Error::invalid(format!("`{field}` is `{}`, which {problem}", part.unwrap_or_default())));
         }
     }
     Ok(ObjectKey {
@@ -133,60 +115,28 @@ mod tests {
     #[test]
     fn a_manifest_names_its_object_or_says_what_is_missing() {
         check(&[
-            (
-                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}}),
-                Ok("Namespace/a"),
-            ),
+            (json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}}), Ok("Namespace/a")),
             (
                 json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "shop"}}),
                 Ok("apps Deployment/shop/web"),
             ),
-            (
-                json!({"kind": "Namespace", "metadata": {"name": "a"}}),
-                Err("`apiVersion` is missing"),
-            ),
-            (
-                json!({"apiVersion": "v1", "metadata": {"name": "a"}}),
-                Err("`kind` is missing"),
-            ),
-            (
-                json!({"apiVersion": "v1", "kind": "Namespace"}),
-                Err("`metadata.name` of the Namespace is missing"),
-            ),
-            (
-                json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "a-"}}),
-                Err("generateName"),
-            ),
-            (
-                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": 7}}),
-                Err("a number (`7`)"),
-            ),
-            (
-                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "../x"}}),
-                Err("contains `/`"),
-            ),
-            (
-                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": ".."}}),
-                Err("names a folder"),
-            ),
-            (
-                json!({"apiVersion": "a/b/c", "kind": "X", "metadata": {"name": "a"}}),
-                Err("expected `GROUP/VERSION`"),
-            ),
-            (
-                json!({"apiVersion": "v1", "kind": "X", "metadata": []}),
-                Err("a list, expected a mapping"),
-            ),
+            (json!({"kind": "Namespace", "metadata": {"name": "a"}}), Err("`apiVersion` is missing")),
+            (json!({"apiVersion": "v1", "metadata": {"name": "a"}}), Err("`kind` is missing")),
+            (json!({"apiVersion": "v1", "kind": "Namespace"}), Err("`metadata.name` of the Namespace is missing")),
+            (json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "a-"}}), Err("generateName")),
+            (json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": 7}}), Err("a number (`7`)")),
+            (json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "../x"}}), Err("contains `/`")),
+            (json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": ".."}}), Err("names a folder")),
+            (json!({"apiVersion": "a/b/c", "kind": "X", "metadata": {"name": "a"}}), Err("expected `GROUP/VERSION`")),
+            (json!({"apiVersion": "v1", "kind": "X", "metadata": []}), Err("a list, expected a mapping")),
             (json!([]), Err("the manifest is a list")),
         ]);
     }
 
     #[test]
     fn keys_sort_and_read_back_as_written() {
-        let key = object_key(
-            &json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "w"}}),
-        )
-        .unwrap();
+        let key =
+            object_key(&json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "w"}})).unwrap();
         let text = serde_json::to_string(&key).unwrap();
         assert_eq!(serde_json::from_str::<ObjectKey>(&text).unwrap(), key);
         assert_eq!(key.api_version(), "apps/v1");

@@ -96,9 +96,5 @@ pub trait Cluster: Send + Sync + 'static {
     ///
     /// # Errors
     /// Those of the cluster, never that the object is missing.
-    fn delete<'a>(
-        &'a self,
-        key: &'a ObjectKey,
-        uid: &'a str,
-    ) -> BoxFuture<'a, Result<Deletion, Error>>;
+    fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>>;
 }

@@ -9,10 +9,8 @@ use serde_json::{Value, json};
 use super::conformance::{Pause, manifest};
 use super::{Cluster, Deletion, Error, LiveObject, ObjectKey};
 
-const DEFINITIONS: [&str; 2] = [
-    include_str!("../../../ops/crds/eventsources.yaml"),
-    include_str!("../../../ops/crds/eventtriggers.yaml"),
-];
+const DEFINITIONS: [&str; 2] =
+    [include_str!("../../../ops/crds/eventsources.yaml"), include_str!("../../../ops/crds/eventtriggers.yaml")];
 
 /// The rules of the seed, its last and fullest example, and one with every field Sveltos documents.
 const RULES: [&str; 4] = [
@@ -123,11 +121,7 @@ pub(super) async fn check(cluster: &dyn Cluster, pause: Pause) {
     for text in RULES {
         let rule = parsed(text);
         let (key, live) = apply(cluster, &rule, pause).await.unwrap();
-        assert_eq!(
-            manifest::missing_in(&rule, &live.manifest),
-            Vec::<String>::new(),
-            "{key}"
-        );
+        assert_eq!(manifest::missing_in(&rule, &live.manifest), Vec::<String>::new(), "{key}");
         let again = cluster.apply(&key, &rule, Some(&live.uid)).await.unwrap();
         assert_eq!(again, live, "{key} changes with every apply");
         made.push((key, live));
@@ -141,10 +135,7 @@ pub(super) async fn check(cluster: &dyn Cluster, pause: Pause) {
     });
     assert_eq!(manifest::missing_in(&defaults, spec), Vec::<String>::new());
     assert_eq!(
-        (
-            &spec["policyRefs"][0]["deploymentType"],
-            &spec["policyRefs"][0]["optional"]
-        ),
+        (&spec["policyRefs"][0]["deploymentType"], &spec["policyRefs"][0]["optional"]),
         (&json!("Remote"), &json!(false))
     );
     for (field, wrong) in [
@@ -161,9 +152,7 @@ pub(super) async fn check(cluster: &dyn Cluster, pause: Pause) {
     ] {
         let mut bad = manifest::with(&plain, field, wrong);
         bad["metadata"]["name"] = json!("bad");
-        let error = apply(cluster, &bad, pause)
-            .await
-            .expect_err(&format!("{field} of {bad} was taken"));
+        let error = apply(cluster, &bad, pause).await.expect_err(&format!("{field} of {bad} was taken"));
         assert_eq!(error.reason(), "Invalid", "{field}: {error}");
     }
     for (key, live) in made.into_iter().rev() {
@@ -178,17 +167,10 @@ fn parsed(text: &str) -> Value {
 }
 
 /// Applies, waiting for a kind that was just defined.
-async fn apply(
-    cluster: &dyn Cluster,
-    manifest: &Value,
-    pause: Pause,
-) -> Result<(ObjectKey, LiveObject), Error> {
+async fn apply(cluster: &dyn Cluster, manifest: &Value, pause: Pause) -> Result<(ObjectKey, LiveObject), Error> {
     for _ in 0..100 {
         let applied = match cluster.resolve(manifest).await {
-            Ok(key) => cluster
-                .apply(&key, manifest, None)
-                .await
-                .map(|live| (key, live)),
+            Ok(key) => cluster.apply(&key, manifest, None).await.map(|live| (key, live)),
             Err(error) => Err(error),
         };
         match applied {

@@ -26,24 +26,10 @@ use super::{Connection, Intake};
 /// Longest time a test waits for anything.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// Where nats-server is, or a line saying that `test` did not run.
-fn nats_server(test: &str) -> Option<PathBuf> {
-    let named = std::env::var_os("LIFELINE_NATS_SERVER").map(PathBuf::from);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let in_path = std::env::split_paths(&path).map(|folder| folder.join("nats-server"));
-    let cached = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/lifeline"));
-    let cached = cached.into_iter().flat_map(|cache| {
-        let versions = std::fs::read_dir(&cache).into_iter().flatten().flatten().map(|entry| entry.path());
-        let mut folders: Vec<_> = versions.collect();
-        folders.sort();
-        folders.insert(0, cache);
-        folders.into_iter().flat_map(|folder| [folder.join("nats-server"), folder.join("bin/nats-server")])
-    });
-    let found = named.into_iter().chain(in_path).chain(cached).find(|candidate| candidate.is_file());
-    if found.is_none() {
-        eprintln!("SKIPPED {test}: no nats-server in LIFELINE_NATS_SERVER, PATH or ~/.cache/lifeline");
-    }
-    found
+/// The nats-server that whoever runs these tests named. They are ignored without it, by name.
+fn nats_server() -> PathBuf {
+    let named = std::env::var_os("LIFELINE_NATS_SERVER").expect("LIFELINE_NATS_SERVER names a nats-server");
+    PathBuf::from(named)
 }
 
 /// A server of our own on loopback.
@@ -183,10 +169,10 @@ struct Running {
 }
 
 impl World {
-    async fn new(test: &str, subjects: &[&str]) -> Option<World> {
-        let server = Server::start(nats_server(test)?, "jetstream", "");
+    async fn new(subjects: &[&str]) -> World {
+        let server = Server::start(nats_server(), "jetstream", "");
         let client = async_nats::ConnectOptions::new().connect(server.url()).await.unwrap();
-        Some(World {
+        World {
             jetstream: jetstream::new(client.clone()),
             client,
             server,
@@ -199,7 +185,7 @@ impl World {
             acknowledging: true,
             recorder_pause: Duration::ZERO,
             running: None,
-        })
+        }
     }
 
     /// Starts intake on a connection of its own.
@@ -335,8 +321,9 @@ fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
 }
 
 #[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn subjects_that_no_stream_holds_get_one_and_become_durable() {
-    let Some(mut world) = World::new("subjects_that_no_stream_holds_get_one", &["test", "foo"]).await else { return };
+    let mut world = World::new(&["test", "foo"]).await;
     world.run().await;
     world.eventually("opened", |log| !log.others.is_empty()).await;
     world.publish("test", 0..3).await;
@@ -348,8 +335,9 @@ async fn subjects_that_no_stream_holds_get_one_and_become_durable() {
 }
 
 #[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn what_was_published_while_away_is_recorded_once_and_in_order() {
-    let Some(mut world) = World::new("what_was_published_while_away", &["s"]).await else { return };
+    let mut world = World::new(&["s"]).await;
     world.create("S", &["s"], Config::default()).await;
     world.publish("s", 0..50).await;
     world.run().await;
@@ -363,8 +351,9 @@ async fn what_was_published_while_away_is_recorded_once_and_in_order() {
 }
 
 #[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn a_crash_between_record_and_acknowledgement_records_nothing_twice() {
-    let Some(mut world) = World::new("a_crash_between_record_and_acknowledgement", &["s"]).await else { return };
+    let mut world = World::new(&["s"]).await;
     world.create("S", &["s"], Config::default()).await;
     world.publish("s", 0..50).await;
     world.acknowledging = false;
@@ -379,8 +368,9 @@ async fn a_crash_between_record_and_acknowledgement_records_nothing_twice() {
 }
 
 #[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn redelivery_after_ack_wait_is_recorded_once() {
-    let Some(mut world) = World::new("redelivery_after_ack_wait", &["s"]).await else { return };
+    let mut world = World::new(&["s"]).await;
     world.create("S", &["s"], Config::default()).await;
     world.ack_wait = Duration::from_millis(500);
     world.acknowledging = false;
@@ -395,8 +385,9 @@ async fn redelivery_after_ack_wait_is_recorded_once() {
 }
 
 #[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn a_killed_server_that_comes_back_loses_and_repeats_nothing() {
-    let Some(mut world) = World::new("a_killed_server_that_comes_back", &["s"]).await else { return };
+    let mut world = World::new(&["s"]).await;
     world.create("S", &["s"], Config::default()).await;
     world.run().await;
     world.publish("s", 0..30).await;
@@ -411,8 +402,9 @@ async fn a_killed_server_that_comes_back_loses_and_repeats_nothing() {
 }
 
 #[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn a_deleted_and_recreated_stream_is_a_new_epoch_with_all_its_messages() {
-    let Some(mut world) = World::new("a_deleted_and_recreated_stream", &["s"]).await else { return };
+    let mut world = World::new(&["s"]).await;
     world.create("S", &["s"], Config::default()).await;
     world.run().await;
     world.publish("s", 0..30).await;
@@ -426,8 +418,9 @@ async fn a_deleted_and_recreated_stream_is_a_new_epoch_with_all_its_messages() {
 }
 
 #[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn a_stream_recreated_while_away_is_a_new_epoch_whatever_its_length() {
-    let Some(mut world) = World::new("a_stream_recreated_while_away", &["s"]).await else { return };
+    let mut world = World::new(&["s"]).await;
     for (round, again) in [(0, 5), (1, 10), (2, 40)] {
         let base = round * 1_000;
         let _ = world.jetstream.delete_stream("S").await;
@@ -450,8 +443,9 @@ async fn a_stream_recreated_while_away_is_a_new_epoch_whatever_its_length() {
 }
 
 #[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn a_deleted_stream_of_ours_is_made_again() {
-    let Some(mut world) = World::new("a_deleted_stream_of_ours", &["s"]).await else { return };
+    let mut world = World::new(&["s"]).await;
     world.run().await;
     world.eventually("opened", |log| !log.others.is_empty()).await;
     world.publish("s", 0..5).await;
@@ -464,8 +458,9 @@ async fn a_deleted_stream_of_ours_is_made_again() {
 }
 
 #[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn a_deleted_consumer_is_made_again_where_the_log_ends() {
-    let Some(mut world) = World::new("a_deleted_consumer", &["s"]).await else { return };
+    let mut world = World::new(&["s"]).await;
     world.create("S", &["s"], Config::default()).await;
     world.run().await;
     world.publish("s", 0..30).await;
@@ -478,8 +473,9 @@ async fn a_deleted_consumer_is_made_again_where_the_log_ends() {
 }
 
 #[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn a_purge_of_unread_messages_is_a_gap() {
-    let Some(mut world) = World::new("a_purge_of_unread_messages", &["s"]).await else { return };
+    let mut world = World::new(&["s"]).await;
     world.create("S", &["s"], Config::default()).await;
     world.run().await;
     world.publish("s", 0..10).await;
@@ -495,8 +491,9 @@ async fn a_purge_of_unread_messages_is_a_gap() {
 }
 
 #[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn a_purge_while_reading_is_no_gap_when_all_was_read() {
-    let Some(mut world) = World::new("a_purge_while_reading", &["s"]).await else { return };
+    let mut world = World::new(&["s"]).await;
     world.create("S", &["s"], Config::default()).await;
     world.run().await;
     world.publish("s", 0..10).await;
@@ -509,8 +506,9 @@ async fn a_purge_while_reading_is_no_gap_when_all_was_read() {
 }
 
 #[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn messages_that_aged_out_while_away_are_a_gap() {
-    let Some(mut world) = World::new("messages_that_aged_out_while_away", &["s"]).await else { return };
+    let mut world = World::new(&["s"]).await;
     world.create("S", &["s"], Config { max_age: Duration::from_secs(1), ..Config::default() }).await;
     world.run().await;
     world.publish("s", 0..10).await;
@@ -525,8 +523,9 @@ async fn messages_that_aged_out_while_away_are_a_gap() {
 }
 
 #[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn a_work_queue_is_read_once_and_emptied() {
-    let Some(mut world) = World::new("a_work_queue", &["s"]).await else { return };
+    let mut world = World::new(&["s"]).await;
     world.create("S", &["s"], Config { retention: RetentionPolicy::WorkQueue, ..Config::default() }).await;
     world.publish("s", 0..30).await;
     // Recorded, not acknowledged: the messages stay in the queue and have to be acknowledged after the restart.
@@ -544,8 +543,9 @@ async fn a_work_queue_is_read_once_and_emptied() {
 }
 
 #[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn an_interest_stream_keeps_what_we_have_not_recorded() {
-    let Some(mut world) = World::new("an_interest_stream", &["s"]).await else { return };
+    let mut world = World::new(&["s"]).await;
     world.create("S", &["s"], Config { retention: RetentionPolicy::Interest, ..Config::default() }).await;
     world.run().await;
     world.consumer_exists("S").await;
@@ -560,8 +560,9 @@ async fn an_interest_stream_keeps_what_we_have_not_recorded() {
 }
 
 #[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn an_interest_stream_lets_go_only_of_what_was_acknowledged() {
-    let Some(mut world) = World::new("an_interest_stream_lets_go", &["s"]).await else { return };
+    let mut world = World::new(&["s"]).await;
     world.create("S", &["s"], Config { retention: RetentionPolicy::Interest, ..Config::default() }).await;
     world.acknowledging = false;
     world.run().await;
@@ -585,8 +586,9 @@ async fn an_interest_stream_lets_go_only_of_what_was_acknowledged() {
 }
 
 #[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn a_message_deleted_unread_is_a_gap() {
-    let Some(mut world) = World::new("a_message_deleted_unread", &["s"]).await else { return };
+    let mut world = World::new(&["s"]).await;
     world.create("S", &["s"], Config::default()).await;
     world.run().await;
     world.publish("s", 0..10).await;
@@ -600,8 +602,9 @@ async fn a_message_deleted_unread_is_a_gap() {
 }
 
 #[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn large_messages_fill_no_memory_and_stop_nothing() {
-    let Some(mut world) = World::new("large_messages", &["s"]).await else { return };
+    let mut world = World::new(&["s"]).await;
     world.create("S", &["s"], Config::default()).await;
     // More bytes than two pulls may take.
     let payload = bytes::Bytes::from(vec![b'x'; 1_000_000]);
@@ -612,8 +615,9 @@ async fn large_messages_fill_no_memory_and_stop_nothing() {
 }
 
 #[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn another_reader_of_our_consumer_takes_nothing_from_us() {
-    let Some(mut world) = World::new("another_reader_of_our_consumer", &["s"]).await else { return };
+    let mut world = World::new(&["s"]).await;
     world.create("S", &["s"], Config::default()).await;
     world.run().await;
     world.publish("s", 0..10).await;
@@ -633,8 +637,9 @@ async fn another_reader_of_our_consumer_takes_nothing_from_us() {
 }
 
 #[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn deliveries_that_went_elsewhere_are_fetched_again_before_anything_later() {
-    let Some(mut world) = World::new("deliveries_that_went_elsewhere", &["s"]).await else { return };
+    let mut world = World::new(&["s"]).await;
     world.create("S", &["s"], Config::default()).await;
     world.run().await;
     world.publish("s", 0..10).await;
@@ -653,8 +658,9 @@ async fn deliveries_that_went_elsewhere_are_fetched_again_before_anything_later(
 }
 
 #[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn a_recorder_that_pauses_longer_than_any_heartbeat_is_not_taken_for_a_dead_server() {
-    let Some(mut world) = World::new("a_recorder_that_pauses", &["s"]).await else { return };
+    let mut world = World::new(&["s"]).await;
     world.create("S", &["s"], Config::default()).await;
     world.ack_wait = Duration::from_secs(2);
     let payload = bytes::Bytes::from_static(b"x");
@@ -667,8 +673,9 @@ async fn a_recorder_that_pauses_longer_than_any_heartbeat_is_not_taken_for_a_dea
 }
 
 #[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn a_filter_reads_its_subject_only_and_survives_a_change() {
-    let Some(mut world) = World::new("a_filter_reads_its_subject_only", &["s.a"]).await else { return };
+    let mut world = World::new(&["s.a"]).await;
     world.create("S", &["s.*"], Config::default()).await;
     world.publish("s.a", 0..5).await;
     world.publish("s.b", 100..105).await;
@@ -686,8 +693,9 @@ async fn a_filter_reads_its_subject_only_and_survives_a_change() {
 }
 
 #[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn a_store_restored_from_an_older_copy_is_a_new_epoch_without_what_was_recorded() {
-    let Some(mut world) = World::new("a_store_restored_from_an_older_copy", &["s"]).await else { return };
+    let mut world = World::new(&["s"]).await;
     world.create("S", &["s"], Config::default()).await;
     world.run().await;
     world.publish("s", 0..10).await;
@@ -713,8 +721,9 @@ async fn a_store_restored_from_an_older_copy_is_a_new_epoch_without_what_was_rec
 }
 
 #[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn a_wrong_password_is_told_with_user_and_field() {
-    let Some(program) = nats_server("a_wrong_password") else { return };
+    let program = nats_server();
     let server = Server::start(program, "jetstream", "authorization { user: admin, password: right }");
     let json = |password: &str| {
         format!(
@@ -736,8 +745,9 @@ async fn a_wrong_password_is_told_with_user_and_field() {
 }
 
 #[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn a_token_lets_us_in() {
-    let Some(program) = nats_server("a_token_lets_us_in") else { return };
+    let program = nats_server();
     let server = Server::start(program, "jetstream", "authorization { token: right }");
     let json = |token: &str| {
         format!(
@@ -751,8 +761,9 @@ async fn a_token_lets_us_in() {
 }
 
 #[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn a_server_without_jetstream_is_told_apart() {
-    let Some(program) = nats_server("a_server_without_jetstream") else { return };
+    let program = nats_server();
     let server = Server::start(program, "plain", "");
     let connection = Connection::from_url(&server.url(), "test", &[]).unwrap();
     let (client, link) = connection.servers[0].connect().await.unwrap();
@@ -761,8 +772,9 @@ async fn a_server_without_jetstream_is_told_apart() {
 }
 
 #[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn certificates_work_both_ways_and_a_strange_one_is_a_matter_of_tls() {
-    let Some(program) = nats_server("certificates_work_both_ways") else { return };
+    let program = nats_server();
     let authority = Authority::new();
     let (certificate, key) = authority.issue();
     let folder = tempfile::tempdir().unwrap();
@@ -827,8 +839,9 @@ fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
 }
 
 #[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn an_event_arrives_within_milliseconds_when_idle() {
-    let Some(mut world) = World::new("an_event_arrives_within_milliseconds", &["s"]).await else { return };
+    let mut world = World::new(&["s"]).await;
     world.create("S", &["s"], Config::default()).await;
     world.run().await;
     world.publish("s", 0..1).await;

@@ -38,9 +38,9 @@ pub struct Plan<'a> {
 /// Compares what is wanted with what is held.
 ///
 /// An object whose manifest has the checksum it was last applied with is kept without a call: replaying history costs
-/// the API server nothing.
+/// the API server nothing. With `once` (`syncMode: OneTime`) what was applied is kept whatever it would be now.
 #[must_use]
-pub fn plan<'a>(lifecycle: &'a Lifecycle, wanted: &'a [Wanted]) -> Plan<'a> {
+pub fn plan<'a>(lifecycle: &'a Lifecycle, wanted: &'a [Wanted], once: bool) -> Plan<'a> {
     let mut plan = Plan { intend: Vec::new(), apply: Vec::new(), keep: Vec::new(), remove: Vec::new() };
     for want in wanted {
         let held = lifecycle.holding(&want.object);
@@ -50,7 +50,7 @@ pub fn plan<'a>(lifecycle: &'a Lifecycle, wanted: &'a [Wanted]) -> Plan<'a> {
                 plan.apply.push(want);
             }
             Some(None) => plan.apply.push(want),
-            Some(Some(applied)) if applied.digest == want.digest => {
+            Some(Some(applied)) if once || applied.digest == want.digest => {
                 let (object, uid, digest) = (want.object.clone(), applied.uid.clone(), applied.digest);
                 plan.keep.push(AppliedObject { object, uid, digest });
             }
@@ -58,11 +58,8 @@ pub fn plan<'a>(lifecycle: &'a Lifecycle, wanted: &'a [Wanted]) -> Plan<'a> {
         }
     }
     plan.apply.sort_by_key(|want| (rank(&want.object), want.object.clone()));
-    plan.remove = lifecycle
-        .inventory
-        .iter()
-        .filter(|holding| wanted.iter().all(|want| want.object != holding.object))
-        .collect();
+    plan.remove =
+        lifecycle.inventory.iter().filter(|holding| wanted.iter().all(|want| want.object != holding.object)).collect();
     plan.remove.sort_by_key(|holding| std::cmp::Reverse((rank(&holding.object), holding.object.clone())));
     plan
 }
@@ -87,13 +84,7 @@ mod tests {
     use super::*;
 
     fn object(kind: &str, name: &str) -> ObjectKey {
-        ObjectKey {
-            group: String::new(),
-            version: "v1".into(),
-            kind: kind.into(),
-            namespace: None,
-            name: name.into(),
-        }
+        ObjectKey { group: String::new(), version: "v1".into(), kind: kind.into(), namespace: None, name: name.into() }
     }
 
     fn want(kind: &str, name: &str, digest: u64) -> Wanted {
@@ -102,6 +93,16 @@ mod tests {
 
     /// Holds `applied` (with digest) and `intended`, wants `wanted`; compares the four lists by object name.
     fn check(applied: &[(&str, &str, u64)], intended: &[(&str, &str)], wanted: &[Wanted], expected: [&[&str]; 4]) {
+        check_mode(false, applied, intended, wanted, expected);
+    }
+
+    fn check_mode(
+        once: bool,
+        applied: &[(&str, &str, u64)],
+        intended: &[(&str, &str)],
+        wanted: &[Wanted],
+        expected: [&[&str]; 4],
+    ) {
         let mut lifecycle = Lifecycle::new("t", "c");
         let claims: Vec<ObjectKey> = intended.iter().map(|(kind, name)| object(kind, name)).collect();
         lifecycle.evolve(Offset::from(0), 0, Happened::Created);
@@ -115,7 +116,7 @@ mod tests {
             })
             .collect();
         lifecycle.evolve(Offset::from(2), 0, Happened::Applied { acted_for: Offset::from(0), objects: &done });
-        let plan = plan(&lifecycle, wanted);
+        let plan = plan(&lifecycle, wanted, once);
         let intend: Vec<&str> = plan.intend.iter().map(|object| object.name.as_str()).collect();
         let apply: Vec<&str> = plan.apply.iter().map(|want| want.object.name.as_str()).collect();
         let keep: Vec<&str> = plan.keep.iter().map(|kept| kept.object.name.as_str()).collect();
@@ -131,6 +132,12 @@ mod tests {
         check(&[("Namespace", "a", 1)], &[], &[want("Namespace", "a", 1)], [&[], &[], &["a"], &[]]);
         check(&[("Namespace", "a", 1)], &[], &[want("Namespace", "a", 2)], [&[], &["a"], &[], &[]]);
         check(&[("Namespace", "a", 1)], &[("Namespace", "b")], &[], [&[], &[], &[], &["b", "a"]]);
+    }
+
+    #[test]
+    fn what_is_applied_once_is_left_as_it_is() {
+        let wanted = [want("Namespace", "a", 2), want("Pod", "b", 1)];
+        check_mode(true, &[("Namespace", "a", 1)], &[], &wanted, [&["b"], &["b"], &["a"], &[]]);
     }
 
     #[test]

@@ -17,13 +17,14 @@ use tokio::sync::watch;
 use tracing::{Instrument, debug, info, warn};
 
 use crate::cluster::{self, Cluster, Deletion};
-use crate::recorder::{Recording, Stopped};
 use crate::reconcile::apply_set::{self, Owner};
 use crate::reconcile::failure::{Failure, Retry};
 use crate::reconcile::plan::{Wanted, plan};
 use crate::reconcile::queue::{Queue, Verdict};
 use crate::reconcile::render::{self, Rendered};
-use crate::rules::Current;
+use crate::recorder::{Recording, Stopped};
+use crate::rules::spec::SyncMode;
+use crate::rules::{Current, Trigger};
 use crate::trace;
 use crate::view::View;
 
@@ -130,12 +131,18 @@ impl<D: Disk> Reconciler<D> {
             Ok(None) => return Ok(Verdict::RetryAfter(Duration::from_secs(1))),
             Err(failure) => return self.failed(task, Vec::new(), failure).await,
         };
-        let adopts = rules.trigger(&task.key.trigger).is_some_and(|trigger| trigger.adopts());
+        let trigger = rules.trigger(&task.key.trigger);
+        if trigger.is_some_and(|trigger| trigger.sync_mode() == SyncMode::DryRun) {
+            info!(objects = rendered.len(), "dry run of {}: nothing is applied", task.key.trigger);
+            return Ok(Verdict::Park);
+        }
+        let adopts = trigger.is_some_and(Trigger::adopts);
+        let once = trigger.is_some_and(|trigger| trigger.sync_mode() == SyncMode::OneTime);
         let wanted = match self.resolve(rendered, adopts).await {
             Ok(wanted) => wanted,
             Err(failure) => return self.failed(task, Vec::new(), failure).await,
         };
-        let plan = plan(&task.lifecycle, &wanted);
+        let plan = plan(&task.lifecycle, &wanted, once);
         if !plan.intend.is_empty() {
             let (key, acted_for) = (task.key.clone(), task.lifecycle.decided);
             let objects = plan.intend.clone();
@@ -153,10 +160,10 @@ impl<D: Disk> Reconciler<D> {
             }
         }
         // What is no longer wanted goes only once all that is wanted stands.
-        if failures.is_empty() {
-            if let Some(verdict) = self.remove(task, &plan.remove).await? {
-                return Ok(verdict);
-            }
+        if failures.is_empty()
+            && let Some(verdict) = self.remove(task, &plan.remove).await?
+        {
+            return Ok(verdict);
         }
         if let Some(failure) = Failure::join(failures.into_iter().map(|(_, failure)| failure).collect()) {
             return self.failed(task, applied, failure).await;
@@ -169,7 +176,7 @@ impl<D: Disk> Reconciler<D> {
 
     /// Makes everything in the inventory go.
     async fn absent(&self, task: &Task) -> Result<Verdict, Stopped> {
-        let plan = plan(&task.lifecycle, &[]);
+        let plan = plan(&task.lifecycle, &[], false);
         Ok(self.remove(task, &plan.remove).await?.unwrap_or(Verdict::Done))
     }
 
@@ -177,8 +184,7 @@ impl<D: Disk> Reconciler<D> {
     async fn resolve(&self, rendered: Vec<Rendered>, adopts: bool) -> Result<Vec<Wanted>, Failure> {
         let mut wanted: Vec<Wanted> = Vec::with_capacity(rendered.len());
         for Rendered { manifest, origin, force } in rendered {
-            let object =
-                self.cluster.resolve(&manifest).await.map_err(|error| Failure::of_cluster(&origin, &error))?;
+            let object = self.cluster.resolve(&manifest).await.map_err(|error| Failure::of_cluster(&origin, &error))?;
             if let Some(twin) = wanted.iter().find(|other| other.object == object) {
                 let message = format!("{origin}: gives {object}, which {} gives already", twin.origin);
                 return Err(Failure { message, retry: Retry::Never });
@@ -210,12 +216,7 @@ impl<D: Disk> Reconciler<D> {
     }
 
     /// Applies one object, once it is certain that it is ours to change.
-    async fn apply(
-        &self,
-        task: &Task,
-        want: &Wanted,
-        known_uid: Option<&str>,
-    ) -> Result<AppliedObject, Failure> {
+    async fn apply(&self, task: &Task, want: &Wanted, known_uid: Option<&str>) -> Result<AppliedObject, Failure> {
         let of_cluster = |error: cluster::Error| Failure::of_cluster(&want.object.to_string(), &error);
         let applied = match known_uid {
             Some(uid) => {
@@ -306,12 +307,7 @@ impl<D: Disk> Reconciler<D> {
 
     /// Records a failure and says when to try again. A failure like the one before is recorded at the attempts 1, 2, 4,
     /// 8 and so on: a long outage must not fill the log.
-    async fn failed(
-        &self,
-        task: &Task,
-        applied: Vec<AppliedObject>,
-        failure: Failure,
-    ) -> Result<Verdict, Stopped> {
+    async fn failed(&self, task: &Task, applied: Vec<AppliedObject>, failure: Failure) -> Result<Verdict, Stopped> {
         self.counters.failures.fetch_add(1, Ordering::Relaxed);
         let index = self.view.projection().lifecycle_index(&task.key);
         let attempt = index.map_or(1, |index| self.queue.count_attempt(index, task.lifecycle.decided));

@@ -32,10 +32,10 @@ mod text;
 mod trigger;
 mod watch;
 
+pub use crate::digest::digest;
 pub use blocks::Block;
 pub use cluster::{Cluster, ClusterKind, Clusters, OWN};
 pub use content::{ContentKind, DIALECT, INSTANTIATE, Reference, SECRET_TYPE};
-pub use crate::digest::digest;
 pub use directory::{Directory, Polled};
 pub use kubernetes::Reporter;
 pub use manifest::{Manifest, Manifests};

@@ -10,12 +10,13 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::content::{Content, ContentKind};
-use crate::digest::canonical;
 use super::text::Text;
 use super::trigger::missing_hint;
 use super::{
     Cluster, Clusters, EventSource, Manifest, Manifests, Problem, Reference, Trigger, digest, template_problem,
 };
+use crate::digest::canonical;
+use super::spec::SyncMode;
 use crate::template::Data;
 
 /// Immutable: a change of any rule is a new set.
@@ -405,6 +406,15 @@ impl Link<'_> {
             let message =
                 format!("`spec.policyRefs[{index}]` names {} {namespace}{name}, which does not exist", policy.kind);
             problems.push(Problem::error(&rule, &trigger.origin, message).hint(missing_hint(policy.kind)));
+        }
+        if trigger.uses_event_list() {
+            let message = "templates over `.CloudEvents` give nothing: one instance a resource is made, no list";
+            let hint = "use `.CloudEvent`, the event of that resource";
+            problems.push(Problem::warning(&rule, &trigger.origin, message).hint(hint));
+        }
+        if trigger.sync_mode() == SyncMode::DryRun {
+            let message = "`spec.syncMode` is `DryRun`: events are decided, nothing is applied";
+            problems.push(Problem::warning(&rule, &trigger.origin, message));
         }
         let contents: Map<String, Value> =
             trigger.candidates().map(|content| (content.reference.rule(), json!(content.digest))).collect();

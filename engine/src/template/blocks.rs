@@ -9,34 +9,22 @@ pub(super) fn check(source: &str) -> Result<(), (usize, String)> {
     let mut at = 0;
     while let Some(found) = source[at..].find("{{") {
         let begin = at + found + 2;
-        let trimmed = source[begin..]
-            .strip_prefix("- ")
-            .unwrap_or(&source[begin..])
-            .trim_start();
+        let trimmed = source[begin..].strip_prefix("- ").unwrap_or(&source[begin..]).trim_start();
         let word_at = source.len() - trimmed.len();
         if trimmed.starts_with("/*") {
-            at = trimmed
-                .find("*/")
-                .map_or(source.len(), |end| word_at + end + 2);
+            at = trimmed.find("*/").map_or(source.len(), |end| word_at + end + 2);
             continue;
         }
-        let word_end = trimmed
-            .find(|c: char| !c.is_alphanumeric() && c != '_')
-            .unwrap_or(trimmed.len());
+        let word_end = trimmed.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(trimmed.len());
         match &trimmed[..word_end] {
-            word @ ("if" | "with" | "range" | "define" | "block") => {
-                open.push((word, word_at, false))
-            }
+            word @ ("if" | "with" | "range" | "define" | "block") => open.push((word, word_at, false)),
             "else" => match open.last_mut() {
                 Some(("if" | "with" | "range", _, has_else)) if !*has_else => {
                     let goes_on = trimmed[word_end..].trim_start();
                     *has_else = !(goes_on.starts_with("if") || goes_on.starts_with("with"));
                 }
                 _ => {
-                    return Err((
-                        word_at,
-                        "`else` belongs to no `if`, `with` or `range`".to_owned(),
-                    ));
+                    return Err((word_at, "`else` belongs to no `if`, `with` or `range`".to_owned()));
                 }
             },
             "end" if open.pop().is_none() => {
@@ -47,10 +35,7 @@ pub(super) fn check(source: &str) -> Result<(), (usize, String)> {
         at = action_end(source, word_at);
     }
     match open.first() {
-        Some((word, at, _)) => Err((
-            *at,
-            format!("`{word}` is not closed: `{{{{ end }}}}` is missing"),
-        )),
+        Some((word, at, _)) => Err((*at, format!("`{word}` is not closed: `{{{{ end }}}}` is missing"))),
         None => Ok(()),
     }
 }
@@ -69,11 +54,7 @@ fn action_end(source: &str, from: usize) -> usize {
                 }
                 at += 1;
             }
-            b'`' => {
-                at = source[at + 1..]
-                    .find('`')
-                    .map_or(bytes.len(), |end| at + end + 2)
-            }
+            b'`' => at = source[at + 1..].find('`').map_or(bytes.len(), |end| at + end + 2),
             _ => at += 1,
         }
     }

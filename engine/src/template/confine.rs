@@ -66,9 +66,7 @@ impl Violation {
         match self {
             Violation::Structure => "would change the structure of the manifest",
             Violation::Quotes => "holds a character that ends or escapes the quotes around it",
-            Violation::Folded => {
-                "holds a line break, or blanks at one, which this scalar would lose"
-            }
+            Violation::Folded => "holds a line break, or blanks at one, which this scalar would lose",
             Violation::Empty => "is empty where the manifest needs something",
             Violation::Outdented => "goes on outside the node it was put in",
         }
@@ -79,12 +77,10 @@ impl Violation {
             Violation::Structure | Violation::Folded | Violation::Empty => {
                 format!("quote it: {{{{ {action} | quote }}}}")
             }
-            Violation::Quotes => format!(
-                "write no quotes around it and let the template quote it: {{{{ {action} | quote }}}}"
-            ),
-            Violation::Outdented => {
-                "indent it below its key: `| nindent N` with N deeper than the key".to_owned()
+            Violation::Quotes => {
+                format!("write no quotes around it and let the template quote it: {{{{ {action} | quote }}}}")
             }
+            Violation::Outdented => "indent it below its key: `| nindent N` with N deeper than the key".to_owned(),
         }
     }
 }
@@ -110,18 +106,8 @@ pub(super) fn check(
             Manner::Quoted => quoted(rendered, ink, &scalars),
             Manner::Structure => {
                 // Of what starts before the range, only the last piece can reach into it.
-                let first = if in_order {
-                    pieces.partition_point(|piece| piece.start < ink.range.start)
-                } else {
-                    0
-                };
-                structure(
-                    rendered,
-                    ink,
-                    &pieces[first.saturating_sub(1)..],
-                    in_order,
-                    &scalars,
-                )
+                let first = if in_order { pieces.partition_point(|piece| piece.start < ink.range.start) } else { 0 };
+                structure(rendered, ink, &pieces[first.saturating_sub(1)..], in_order, &scalars)
             }
         };
         verdict.map_err(|violation| (index, violation))?;
@@ -136,19 +122,15 @@ struct Scalars<'p> {
 
 impl<'p> Scalars<'p> {
     fn new(pieces: &'p [Piece]) -> Scalars<'p> {
-        let mut sorted: Vec<&Piece> = pieces
-            .iter()
-            .filter(|piece| matches!(piece.kind, PieceKind::Scalar { absent: false, .. }))
-            .collect();
+        let mut sorted: Vec<&Piece> =
+            pieces.iter().filter(|piece| matches!(piece.kind, PieceKind::Scalar { absent: false, .. })).collect();
         sorted.sort_by_key(|piece| piece.start);
         Scalars { sorted }
     }
 
     /// The scalar that could hold a range: the last one that starts at or before it, or the block scalar it leads into.
     fn around(&self, text: &str, range: &Range<usize>) -> Option<(&'p Piece, ScalarStyle)> {
-        let after = self
-            .sorted
-            .partition_point(|piece| piece.start <= range.start);
+        let after = self.sorted.partition_point(|piece| piece.start <= range.start);
         let style = |piece: &'p Piece| match piece.kind {
             PieceKind::Scalar { style, .. } => Some((piece, style)),
             _ => None,
@@ -174,9 +156,7 @@ fn block_begins(text: &str, content: usize) -> usize {
 
 fn in_comment(rendered: &Rendered, ink: &Inked, comments: &[Range<usize>]) -> bool {
     let before = comments.partition_point(|comment| comment.start < ink.range.start);
-    before
-        .checked_sub(1)
-        .is_some_and(|last| ink.range.end <= comments[last].end)
+    before.checked_sub(1).is_some_and(|last| ink.range.end <= comments[last].end)
         && !rendered.text[ink.range.clone()].contains(['\n', '\r'])
 }
 
@@ -186,19 +166,13 @@ fn value(rendered: &Rendered, ink: &Inked, scalars: &Scalars<'_>) -> Result<(), 
         return outside(rendered, ink);
     };
     match style {
-        ScalarStyle::Plain if text.contains(['\n', '\r']) || loses_blanks(rendered, ink) => {
-            Err(Violation::Folded)
-        }
+        ScalarStyle::Plain if text.contains(['\n', '\r']) || loses_blanks(rendered, ink) => Err(Violation::Folded),
         ScalarStyle::Plain => Ok(()),
         ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => {
             if ink.range.start <= piece.start || ink.range.end >= piece.end {
                 return outside(rendered, ink);
             }
-            let ends = if style == ScalarStyle::SingleQuoted {
-                &['\''][..]
-            } else {
-                &['"', '\\'][..]
-            };
+            let ends = if style == ScalarStyle::SingleQuoted { &['\''][..] } else { &['"', '\\'][..] };
             if text.contains(ends) {
                 Err(Violation::Quotes)
             } else if text.contains(['\n', '\r']) {
@@ -215,12 +189,8 @@ fn value(rendered: &Rendered, ink: &Inked, scalars: &Scalars<'_>) -> Result<(), 
 fn loses_blanks(rendered: &Rendered, ink: &Inked) -> bool {
     const BLANK: [char; 2] = [' ', '\t'];
     let text = &rendered.text[ink.range.clone()];
-    let line_begins = rendered.text[..ink.range.start]
-        .trim_end_matches(BLANK)
-        .ends_with('\n');
-    let line_ends = rendered.text[ink.range.end..]
-        .trim_start_matches(BLANK)
-        .starts_with(['\n', '\r']);
+    let line_begins = rendered.text[..ink.range.start].trim_end_matches(BLANK).ends_with('\n');
+    let line_ends = rendered.text[ink.range.end..].trim_start_matches(BLANK).starts_with(['\n', '\r']);
     (line_begins && text.starts_with(BLANK)) || (line_ends && text.ends_with(BLANK))
 }
 
@@ -233,27 +203,15 @@ fn outside(rendered: &Rendered, ink: &Inked) -> Result<(), Violation> {
     let at = ink.range.start;
     let line_start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
     let before = &text[line_start..at];
-    let after = text[at..]
-        .lines()
-        .next()
-        .unwrap_or("")
-        .trim_start_matches([' ', '\t']);
-    let follows_indicator =
-        before.ends_with([' ', '\t']) && before.trim_end_matches([' ', '\t']).ends_with([':', '-']);
-    let nothing_follows =
-        after.is_empty() || after.starts_with([',', ']', '}']) || after.starts_with('#');
-    if follows_indicator && nothing_follows {
-        Ok(())
-    } else {
-        Err(Violation::Empty)
-    }
+    let after = text[at..].lines().next().unwrap_or("").trim_start_matches([' ', '\t']);
+    let follows_indicator = before.ends_with([' ', '\t']) && before.trim_end_matches([' ', '\t']).ends_with([':', '-']);
+    let nothing_follows = after.is_empty() || after.starts_with([',', ']', '}']) || after.starts_with('#');
+    if follows_indicator && nothing_follows { Ok(()) } else { Err(Violation::Empty) }
 }
 
 /// The range of an action that was empty where an absent scalar is, if there is one.
 pub(super) fn fills_absent(rendered: &Rendered, absent: usize) -> Option<usize> {
-    let from = rendered
-        .inked
-        .partition_point(|ink| ink.range.start < absent);
+    let from = rendered.inked.partition_point(|ink| ink.range.start < absent);
     let ink = rendered.inked.get(from)?;
     let between = rendered.text.get(absent..ink.range.start)?;
     (ink.range.is_empty() && between.chars().all(|c| matches!(c, ' ' | '\t' | ':'))).then_some(from)
@@ -288,9 +246,7 @@ fn structure(
         return match style {
             ScalarStyle::Literal | ScalarStyle::Folded => Ok(()),
             ScalarStyle::Plain if piece.start >= range.start => Ok(()),
-            ScalarStyle::Plain | ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => {
-                value(rendered, ink, scalars)
-            }
+            ScalarStyle::Plain | ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => value(rendered, ink, scalars),
         };
     }
     let mut depth: Option<usize> = None;
@@ -304,8 +260,7 @@ fn structure(
                 break;
             }
             if piece.start < range.start {
-                let is_written_scalar =
-                    matches!(piece.kind, PieceKind::Scalar { absent: false, .. });
+                let is_written_scalar = matches!(piece.kind, PieceKind::Scalar { absent: false, .. });
                 if is_written_scalar && piece.end > range.start {
                     return Err(Violation::Structure);
                 }
@@ -316,23 +271,15 @@ fn structure(
         let (value_slot, decorated) = match piece.kind {
             PieceKind::Document => {
                 // The implicit start of the first document stands where its first node does.
-                if piece.start == piece.end || !rendered.text[piece.start..].starts_with(['-', '.'])
-                {
+                if piece.start == piece.end || !rendered.text[piece.start..].starts_with(['-', '.']) {
                     continue;
                 } else {
                     return Err(Violation::Outdented);
                 }
             }
             PieceKind::Alias => return Err(Violation::Structure),
-            PieceKind::Open {
-                value_slot,
-                decorated,
-            } => (value_slot, decorated),
-            PieceKind::Scalar {
-                value_slot,
-                decorated,
-                ..
-            } => (value_slot, decorated),
+            PieceKind::Open { value_slot, decorated } => (value_slot, decorated),
+            PieceKind::Scalar { value_slot, decorated, .. } => (value_slot, decorated),
             PieceKind::Close => match depth {
                 // How deep the structure begins is the author's indentation; from there on it is data.
                 None => continue,
@@ -347,9 +294,7 @@ fn structure(
             None => {
                 let skipped = before.is_some_and(|last| {
                     matches!(last.kind, PieceKind::Scalar { absent: true, .. })
-                        && rendered.text[last.start..range.start]
-                            .chars()
-                            .all(|c| matches!(c, ' ' | '\t' | ':'))
+                        && rendered.text[last.start..range.start].chars().all(|c| matches!(c, ' ' | '\t' | ':'))
                 });
                 // Depth 1 holds the manifest's own keys: apiVersion, kind, metadata.
                 if skipped || piece.depth == 0 || (piece.depth == 1 && !value_slot) {

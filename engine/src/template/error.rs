@@ -107,21 +107,14 @@ impl Place {
         }
         let before = &source[..end];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Place {
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-        }
+        Place { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
     }
 }
 
 /// A value as it may appear in a message: one line, not long.
 pub(super) fn shortened(value: &str) -> String {
     const SHOWN_CHARS_MAX: usize = 60;
-    let mut shown: String = value
-        .chars()
-        .take(SHOWN_CHARS_MAX)
-        .flat_map(char::escape_debug)
-        .collect();
+    let mut shown: String = value.chars().take(SHOWN_CHARS_MAX).flat_map(char::escape_debug).collect();
     if value.chars().nth(SHOWN_CHARS_MAX).is_some() {
         shown.push('…');
     }

@@ -33,18 +33,10 @@ impl Program {
             .and_then(Parser::parse)
             .map_err(|error| syntax_error(name, source, &rewritten, error))?;
         blocks::check(&rewritten.source).map_err(|(offset, message)| {
-            Error::Compile(Fault::new(
-                name,
-                Place::at(source, rewritten.original(offset)),
-                message,
-            ))
+            Error::Compile(Fault::new(name, Place::at(source, rewritten.original(offset)), message))
         })?;
         let mut prepared = tree::prepare(name, source, &rewritten, body, defines)?;
-        let functions: FuncMap = prepared
-            .functions
-            .iter()
-            .filter_map(|name| functions::bind(name))
-            .collect();
+        let functions: FuncMap = prepared.functions.iter().filter_map(|name| functions::bind(name)).collect();
         let mut template = gotmpl::Template::new(name)
             .missing_key(MissingKey::Error)
             .max_range_iters(ITERATIONS_MAX)
@@ -54,11 +46,7 @@ impl Program {
             template = template.add_parse_tree(&define.name, define.body);
         }
         prepared.body.nodes = Vec::new();
-        Ok(Program {
-            template,
-            prepared,
-            text_bytes: source.len(),
-        })
+        Ok(Program { template, prepared, text_bytes: source.len() })
     }
 
     pub fn uses_event_list(&self) -> bool {
@@ -84,80 +72,46 @@ impl Program {
         };
         let text = source[nib.offset..].split("}}").next().unwrap_or("").trim();
         let text = text.strip_suffix('-').unwrap_or(text).trim();
-        (
-            Place::at(source, nib.offset),
-            text.split_whitespace().collect::<Vec<_>>().join(" "),
-        )
+        (Place::at(source, nib.offset), text.split_whitespace().collect::<Vec<_>>().join(" "))
     }
 
-    fn failed(
-        &self,
-        name: &str,
-        source: &str,
-        data: &Data<'_>,
-        ink: &Ink<'_>,
-        error: TemplateError,
-    ) -> Error {
+    fn failed(&self, name: &str, source: &str, data: &Data<'_>, ink: &Ink<'_>, error: TemplateError) -> Error {
         let (offset, words) = match ink.current() {
-            Some((index, nib)) => (
-                Some(nib.offset),
-                self.prepared.actions[index as usize].words.as_slice(),
-            ),
+            Some((index, nib)) => (Some(nib.offset), self.prepared.actions[index as usize].words.as_slice()),
             None => (None, &[][..]),
         };
-        let place = offset
-            .map(|offset| Place::at(source, offset))
-            .unwrap_or_default();
+        let place = offset.map(|offset| Place::at(source, offset)).unwrap_or_default();
         let place_of = |word: &str| {
-            words
-                .iter()
-                .find(|(known, _)| known == word)
-                .map_or(place, |(_, offset)| Place::at(source, *offset))
+            words.iter().find(|(known, _)| known == word).map_or(place, |(_, offset)| Place::at(source, *offset))
         };
         match error {
             TemplateError::Write => match ink.stopped() {
-                Some(Stopped::TooManySteps) => Error::Limit(Fault::new(
-                    name,
-                    place,
-                    format!("more than {STEPS_MAX} steps"),
-                )),
+                Some(Stopped::TooManySteps) => {
+                    Error::Limit(Fault::new(name, place, format!("more than {STEPS_MAX} steps")))
+                }
                 Some(Stopped::NoValue) => Error::Render(
-                    Fault::new(
-                        name,
-                        place,
-                        "there is no value here: it is null or not in its map",
-                    )
-                    .hint("say what it is then: `| default \"...\"`"),
+                    Fault::new(name, place, "there is no value here: it is null or not in its map")
+                        .hint("say what it is then: `| default \"...\"`"),
                 ),
-                Some(Stopped::TooLong) | None => Error::Limit(Fault::new(
-                    name,
-                    place,
-                    format!("more than {RENDERED_BYTES_MAX} bytes were rendered"),
-                )),
+                Some(Stopped::TooLong) | None => {
+                    Error::Limit(Fault::new(name, place, format!("more than {RENDERED_BYTES_MAX} bytes were rendered")))
+                }
             },
-            TemplateError::RecursionLimit => {
-                Error::Limit(Fault::new(name, place, "templates nest too deep"))
+            TemplateError::RecursionLimit => Error::Limit(Fault::new(name, place, "templates nest too deep")),
+            TemplateError::RangeIterLimit => {
+                Error::Limit(Fault::new(name, place, format!("more than {ITERATIONS_MAX} iterations of `range`")))
             }
-            TemplateError::RangeIterLimit => Error::Limit(Fault::new(
-                name,
-                place,
-                format!("more than {ITERATIONS_MAX} iterations of `range`"),
-            )),
             TemplateError::MissingKey { key } => {
                 let fault = Fault::new(name, place_of(&key), format!("no key `{key}`"));
                 Error::Render(match near_key(data.values, words, &key) {
                     Some(meant) => fault.hint(format!("did you mean `{meant}`?")),
-                    None => fault.hint(format!(
-                        "if it may be absent: `{{{{ if hasKey ... \"{key}\" }}}}` or `dig`"
-                    )),
+                    None => fault.hint(format!("if it may be absent: `{{{{ if hasKey ... \"{key}\" }}}}` or `dig`")),
                 })
             }
             TemplateError::Exec(message) => match message.strip_prefix(functions::LIMIT) {
                 Some(message) => Error::Limit(Fault::new(name, place, message)),
                 None => {
-                    let function = message
-                        .strip_prefix('`')
-                        .and_then(|rest| rest.split('`').next());
+                    let function = message.strip_prefix('`').and_then(|rest| rest.split('`').next());
                     let place = function.map_or(place, place_of);
                     Error::Render(Fault::new(name, place, message))
                 }
@@ -168,41 +122,18 @@ impl Program {
 }
 
 /// The key of the data that a missing one was probably meant to be, where the chain starts at the root.
-fn near_key<'d>(
-    values: &'d serde_json::Value,
-    words: &[(String, usize)],
-    key: &str,
-) -> Option<&'d str> {
+fn near_key<'d>(values: &'d serde_json::Value, words: &[(String, usize)], key: &str) -> Option<&'d str> {
     let at = words.iter().position(|(word, _)| word == key)?;
-    let start = words[..at]
-        .iter()
-        .rposition(|(word, _)| values.get(word).is_some())
-        .unwrap_or(at);
-    let holder = words[start..at]
-        .iter()
-        .try_fold(values, |value, (word, _)| value.get(word))?;
+    let start = words[..at].iter().rposition(|(word, _)| values.get(word).is_some()).unwrap_or(at);
+    let holder = words[start..at].iter().try_fold(values, |value, (word, _)| value.get(word))?;
     nearest(key, holder.as_object()?.keys().map(String::as_str))
 }
 
-fn syntax_error(
-    name: &str,
-    source: &str,
-    rewritten: &single_quotes::Rewritten<'_>,
-    error: TemplateError,
-) -> Error {
+fn syntax_error(name: &str, source: &str, rewritten: &single_quotes::Rewritten<'_>, error: TemplateError) -> Error {
     let (place, message) = match error {
-        TemplateError::Parse {
-            line, col, message, ..
-        }
-        | TemplateError::Lex {
-            line, col, message, ..
-        } => {
-            let line_start: usize = rewritten
-                .source
-                .split_inclusive('\n')
-                .take(line.saturating_sub(1))
-                .map(str::len)
-                .sum();
+        TemplateError::Parse { line, col, message, .. } | TemplateError::Lex { line, col, message, .. } => {
+            let line_start: usize =
+                rewritten.source.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
             let in_line: usize = rewritten.source[line_start.min(rewritten.source.len())..]
                 .chars()
                 .take(col.saturating_sub(1))
@@ -231,10 +162,8 @@ pub(super) fn from_json(value: &serde_json::Value) -> Value {
         },
         serde_json::Value::String(text) => Value::String(Arc::from(text.as_str())),
         serde_json::Value::Array(items) => Value::List(items.iter().map(from_json).collect()),
-        serde_json::Value::Object(map) => Value::Map(Arc::new(
-            map.iter()
-                .map(|(key, value)| (Arc::from(key.as_str()), from_json(value)))
-                .collect(),
-        )),
+        serde_json::Value::Object(map) => {
+            Value::Map(Arc::new(map.iter().map(|(key, value)| (Arc::from(key.as_str()), from_json(value))).collect()))
+        }
     }
 }

@@ -80,25 +80,13 @@ pub(super) enum Stopped {
 
 impl<'n> Ink<'n> {
     pub fn new(nibs: &'n [Nib], close: &'n Arc<str>, capacity: usize) -> Ink<'n> {
-        let rendered = Rendered {
-            text: String::with_capacity(capacity),
-            inked: Vec::new(),
-        };
-        Ink {
-            rendered,
-            nibs,
-            close,
-            open: None,
-            current: None,
-            steps_left: STEPS_MAX,
-            stopped: None,
-        }
+        let rendered = Rendered { text: String::with_capacity(capacity), inked: Vec::new() };
+        Ink { rendered, nibs, close, open: None, current: None, steps_left: STEPS_MAX, stopped: None }
     }
 
     /// The action that was running last.
     pub fn current(&self) -> Option<(u32, &'n Nib)> {
-        self.current
-            .map(|index| (index, &self.nibs[index as usize]))
+        self.current.map(|index| (index, &self.nibs[index as usize]))
     }
 
     /// Why writing stopped, if it did.
@@ -144,11 +132,7 @@ impl fmt::Write for Ink<'_> {
                     if &self.rendered.text[range.clone()] == "<no value>" {
                         return self.stop(Stopped::NoValue);
                     }
-                    self.rendered.inked.push(Inked {
-                        range,
-                        manner,
-                        action,
-                    });
+                    self.rendered.inked.push(Inked { range, manner, action });
                 }
                 return Ok(());
             }

@@ -19,22 +19,14 @@ const NODES_MAX: usize = 200_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// It is not YAML, or not YAML that makes objects.
-    Manifest {
-        offset: usize,
-        message: String,
-        hint: Option<String>,
-    },
+    Manifest { offset: usize, message: String, hint: Option<String> },
     /// A range that data filled left its place; the index says which.
     Violation { inked: usize, violation: Violation },
 }
 
 impl Refusal {
     fn manifest(offset: usize, message: impl Into<String>) -> Refusal {
-        Refusal::Manifest {
-            offset,
-            message: message.into(),
-            hint: None,
-        }
+        Refusal::Manifest { offset, message: message.into(), hint: None }
     }
 }
 
@@ -66,10 +58,7 @@ pub(super) fn read(rendered: &Rendered) -> Result<Vec<Value>, Refusal> {
 
 /// The one value of a text, of any type; for `fromYaml`.
 pub(super) fn read_value(text: &str) -> Result<Value, String> {
-    let rendered = Rendered {
-        text: format!("value:\n  {}\n", text.replace('\n', "\n  ")),
-        inked: Vec::new(),
-    };
+    let rendered = Rendered { text: format!("value:\n  {}\n", text.replace('\n', "\n  ")), inked: Vec::new() };
     let objects = read(&rendered).map_err(|refusal| match refusal {
         Refusal::Manifest { message, .. } => message,
         Refusal::Violation { violation, .. } => violation.message().to_owned(),
@@ -83,16 +72,8 @@ pub(super) fn read_value(text: &str) -> Result<Value, String> {
 
 /// A collection that is still open.
 enum Open {
-    Mapping {
-        map: Map<String, Value>,
-        key: Option<Key>,
-        merged: Vec<Value>,
-        anchor: usize,
-    },
-    Sequence {
-        items: Vec<Value>,
-        anchor: usize,
-    },
+    Mapping { map: Map<String, Value>, key: Option<Key>, merged: Vec<Value>, anchor: usize },
+    Sequence { items: Vec<Value>, anchor: usize },
 }
 
 enum Key {
@@ -141,9 +122,7 @@ impl<'r> Builder<'r> {
             }
             Event::Comment(..) => self.comments.push(start..end),
             Event::Anchor(..) => {}
-            Event::Scalar(text, style, anchor, tag) => {
-                self.scalar(&text, style, anchor, tag.as_deref(), start, end)?
-            }
+            Event::Scalar(text, style, anchor, tag) => self.scalar(&text, style, anchor, tag.as_deref(), start, end)?,
             Event::SequenceStart(style, anchor, tag) => {
                 // A list that is not indented below its key is said to begin at its first item; it begins at the dash.
                 let before = self.rendered.text[..start].trim_end_matches([' ', '\t']);
@@ -152,59 +131,32 @@ impl<'r> Builder<'r> {
                     && !self.rendered.text[start..].starts_with('-');
                 let start = if is_late { before.len() - 1 } else { start };
                 refuse_tag(tag.as_deref(), "seq", start)?;
-                self.open(
-                    start,
-                    end,
-                    anchor,
-                    tag.is_some(),
-                    Open::Sequence {
-                        items: Vec::new(),
-                        anchor,
-                    },
-                )?;
+                self.open(start, end, anchor, tag.is_some(), Open::Sequence { items: Vec::new(), anchor })?;
             }
             Event::MappingStart(_, anchor, tag) => {
                 refuse_tag(tag.as_deref(), "map", start)?;
-                let mapping = Open::Mapping {
-                    map: Map::new(),
-                    key: None,
-                    merged: Vec::new(),
-                    anchor,
-                };
+                let mapping = Open::Mapping { map: Map::new(), key: None, merged: Vec::new(), anchor };
                 self.open(start, end, anchor, tag.is_some(), mapping)?;
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 self.piece(start, end, PieceKind::Close);
                 match self.stack.pop() {
-                    Some(Open::Sequence { items, anchor }) => {
-                        self.place(Value::Array(items), anchor, start)?
-                    }
-                    Some(Open::Mapping {
-                        mut map,
-                        merged,
-                        anchor,
-                        ..
-                    }) => {
+                    Some(Open::Sequence { items, anchor }) => self.place(Value::Array(items), anchor, start)?,
+                    Some(Open::Mapping { mut map, merged, anchor, .. }) => {
                         for value in merged {
                             merge(&mut map, value, start)?;
                         }
                         self.place(Value::Object(map), anchor, start)?;
                     }
                     None => {
-                        return Err(Refusal::manifest(
-                            start,
-                            "a collection ends that never began",
-                        ));
+                        return Err(Refusal::manifest(start, "a collection ends that never began"));
                     }
                 }
             }
             Event::Alias(anchor) => {
                 self.piece(start, end, PieceKind::Alias);
                 let Some(value) = self.anchors.get(&anchor).cloned() else {
-                    return Err(Refusal::manifest(
-                        start,
-                        "an alias stands inside the node it refers to",
-                    ));
+                    return Err(Refusal::manifest(start, "an alias stands inside the node it refers to"));
                 };
                 self.count(nodes_in(&value), start)?;
                 if self.awaits_key() {
@@ -213,46 +165,23 @@ impl<'r> Builder<'r> {
                 self.place(value, 0, start)?;
             }
             Event::UnresolvedAlias(name) => {
-                return Err(Refusal::manifest(
-                    start,
-                    format!("alias `*{name}` has no anchor"),
-                ));
+                return Err(Refusal::manifest(start, format!("alias `*{name}` has no anchor")));
             }
             // A newer parser may see what this one does not; skipping it could lose a node.
             _ => {
-                return Err(Refusal::manifest(
-                    start,
-                    "this part of YAML is not supported",
-                ));
+                return Err(Refusal::manifest(start, "this part of YAML is not supported"));
             }
         }
         Ok(())
     }
 
-    fn open(
-        &mut self,
-        start: usize,
-        end: usize,
-        anchor: usize,
-        tagged: bool,
-        open: Open,
-    ) -> Result<(), Refusal> {
+    fn open(&mut self, start: usize, end: usize, anchor: usize, tagged: bool, open: Open) -> Result<(), Refusal> {
         if self.awaits_key() {
-            return Err(Refusal::manifest(
-                start,
-                "a key must be a string, not a collection",
-            ));
+            return Err(Refusal::manifest(start, "a key must be a string, not a collection"));
         }
         self.count(1, start)?;
         let value_slot = self.awaits_value();
-        self.piece(
-            start,
-            end,
-            PieceKind::Open {
-                value_slot,
-                decorated: anchor != 0 || tagged,
-            },
-        );
+        self.piece(start, end, PieceKind::Open { value_slot, decorated: anchor != 0 || tagged });
         self.stack.push(open);
         Ok(())
     }
@@ -271,25 +200,12 @@ impl<'r> Builder<'r> {
         let is_key = self.awaits_key();
         let value_slot = self.awaits_value();
         let decorated = anchor != 0 || tag.is_some();
-        let is_blank_block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded)
-            && text.trim_matches('\n').is_empty();
+        let is_blank_block =
+            matches!(style, ScalarStyle::Literal | ScalarStyle::Folded) && text.trim_matches('\n').is_empty();
         // The parser's span of a block scalar without content may begin at its header.
         let content = if is_blank_block { end } else { start };
-        self.piece(
-            content,
-            end,
-            PieceKind::Scalar {
-                style,
-                is_key,
-                value_slot,
-                absent,
-                decorated,
-            },
-        );
-        let tainted = self
-            .judged
-            .then(|| self.taint(start, end, absent, style))
-            .flatten();
+        self.piece(content, end, PieceKind::Scalar { style, is_key, value_slot, absent, decorated });
+        let tainted = self.judged.then(|| self.taint(start, end, absent, style)).flatten();
         let plain = style == ScalarStyle::Plain;
         let text = if absent { "" } else { text };
         if is_key {
@@ -301,25 +217,18 @@ impl<'r> Builder<'r> {
             } else {
                 Key::Name(text.to_owned())
             };
-            if let Some(Open::Mapping {
-                map, key: pending, ..
-            }) = self.stack.last_mut()
-            {
+            if let Some(Open::Mapping { map, key: pending, .. }) = self.stack.last_mut() {
                 if let Key::Name(name) = &key
                     && map.contains_key(name)
                 {
-                    return Err(Refusal::manifest(
-                        start,
-                        format!("key `{name}` is given twice"),
-                    ));
+                    return Err(Refusal::manifest(start, format!("key `{name}` is given twice")));
                 }
                 *pending = Some(key);
             }
             return Ok(());
         }
         // A null that `toYaml` wrote is a null; a value that spells null is a string.
-        let is_written_null =
-            tainted == Some(Manner::Structure) && scalar::resolve(text) == Some(Value::Null);
+        let is_written_null = tainted == Some(Manner::Structure) && scalar::resolve(text) == Some(Value::Null);
         let spelled = tainted.is_some() && plain && tag.is_none() && !is_written_null;
         let value = if spelled && self.is_string_place() {
             Value::String(text.to_owned())
@@ -328,9 +237,8 @@ impl<'r> Builder<'r> {
                 self.spelled.push((field, name, text.to_owned()));
             }
             match tag {
-                None if plain => scalar::resolve(text).ok_or_else(|| {
-                    Refusal::manifest(start, format!("JSON has no number `{text}`"))
-                })?,
+                None if plain => scalar::resolve(text)
+                    .ok_or_else(|| Refusal::manifest(start, format!("JSON has no number `{text}`")))?,
                 None => Value::String(text.to_owned()),
                 Some(tag) => tagged(tag, text, start)?,
             }
@@ -345,9 +253,7 @@ impl<'r> Builder<'r> {
         }
         match self.stack.last_mut() {
             Some(Open::Sequence { items, .. }) => items.push(value),
-            Some(Open::Mapping {
-                map, key, merged, ..
-            }) => match key.take() {
+            Some(Open::Mapping { map, key, merged, .. }) => match key.take() {
                 Some(Key::Name(name)) => {
                     map.insert(name, value);
                 }
@@ -356,10 +262,7 @@ impl<'r> Builder<'r> {
                     value => merged.push(value),
                 },
                 None => {
-                    return Err(Refusal::manifest(
-                        offset,
-                        "a value stands where a key should",
-                    ));
+                    return Err(Refusal::manifest(offset, "a value stands where a key should"));
                 }
             },
             None => match value {
@@ -371,8 +274,7 @@ impl<'r> Builder<'r> {
                 _ => {
                     return Err(Refusal::Manifest {
                         offset: self.root_starts,
-                        message: "a manifest must be a mapping with `apiVersion` and `kind`"
-                            .to_owned(),
+                        message: "a manifest must be a mapping with `apiVersion` and `kind`".to_owned(),
                         hint: None,
                     });
                 }
@@ -391,10 +293,7 @@ impl<'r> Builder<'r> {
             return None;
         }
         let from = inked.partition_point(|ink| ink.range.end < start);
-        inked
-            .get(from)
-            .filter(|ink| ink.range.start <= end)
-            .map(|ink| ink.manner)
+        inked.get(from).filter(|ink| ink.range.start <= end).map(|ink| ink.manner)
     }
 
     fn awaits_key(&self) -> bool {
@@ -408,10 +307,7 @@ impl<'r> Builder<'r> {
     /// The key under which the collection at `depth` is filling a value.
     fn key_at(&self, depth: usize) -> Option<&str> {
         match self.stack.get(depth)? {
-            Open::Mapping {
-                key: Some(Key::Name(name)),
-                ..
-            } => Some(name),
+            Open::Mapping { key: Some(Key::Name(name)), .. } => Some(name),
             Open::Mapping { .. } | Open::Sequence { .. } => None,
         }
     }
@@ -419,18 +315,11 @@ impl<'r> Builder<'r> {
     /// Whether Kubernetes takes nothing but a string here, whatever the object.
     fn is_string_place(&self) -> bool {
         let depth = self.stack.len();
-        let up = |levels: usize| {
-            depth
-                .checked_sub(levels)
-                .and_then(|depth| self.key_at(depth))
-        };
+        let up = |levels: usize| depth.checked_sub(levels).and_then(|depth| self.key_at(depth));
         matches!(
             (up(3), up(2), up(1)),
-            (
-                _,
-                Some("metadata"),
-                Some("name" | "namespace" | "generateName")
-            ) | (Some("metadata"), Some("labels" | "annotations"), Some(_))
+            (_, Some("metadata"), Some("name" | "namespace" | "generateName"))
+                | (Some("metadata"), Some("labels" | "annotations"), Some(_))
                 | (_, Some("matchLabels" | "nodeSelector"), Some(_))
         )
     }
@@ -442,17 +331,12 @@ impl<'r> Builder<'r> {
             "stringData" => "stringData",
             _ => return None,
         };
-        (self.stack.len() == 2)
-            .then(|| self.key_at(1).map(|name| (field, name.to_owned())))
-            .flatten()
+        (self.stack.len() == 2).then(|| self.key_at(1).map(|name| (field, name.to_owned()))).flatten()
     }
 
     fn spell_data(&mut self, object: &mut Map<String, Value>) {
         let spelled = std::mem::take(&mut self.spelled);
-        let holds_strings = matches!(
-            object.get("kind").and_then(Value::as_str),
-            Some("ConfigMap" | "Secret")
-        );
+        let holds_strings = matches!(object.get("kind").and_then(Value::as_str), Some("ConfigMap" | "Secret"));
         if !holds_strings {
             return;
         }
@@ -466,14 +350,8 @@ impl<'r> Builder<'r> {
     fn piece(&mut self, start: usize, end: usize, kind: PieceKind) {
         if self.judged {
             // A close belongs to the depth of the collection it ends.
-            let depth =
-                self.stack.len() - usize::from(kind == PieceKind::Close && !self.stack.is_empty());
-            self.pieces.push(Piece {
-                start,
-                end,
-                depth,
-                kind,
-            });
+            let depth = self.stack.len() - usize::from(kind == PieceKind::Close && !self.stack.is_empty());
+            self.pieces.push(Piece { start, end, depth, kind });
         }
     }
 
@@ -514,10 +392,7 @@ fn merge(map: &mut Map<String, Value>, from: Value, offset: usize) -> Result<(),
 fn refuse_tag(tag: Option<&Tag>, allowed: &str, offset: usize) -> Result<(), Refusal> {
     match tag {
         Some(tag) if tag.core_suffix() != Some(allowed) && tag.core_suffix().is_some() => {
-            Err(Refusal::manifest(
-                offset,
-                format!("tag `{}` is not for this node", tag.original()),
-            ))
+            Err(Refusal::manifest(offset, format!("tag `{}` is not for this node", tag.original())))
         }
         _ => Ok(()),
     }
@@ -534,10 +409,5 @@ fn tagged(tag: &Tag, text: &str, offset: usize) -> Result<Value, Refusal> {
         Some("null") => resolved().filter(Value::is_null),
         Some(_) => None,
     };
-    value.ok_or_else(|| {
-        Refusal::manifest(
-            offset,
-            format!("tag `{}` does not fit `{text}`", tag.original()),
-        )
-    })
+    value.ok_or_else(|| Refusal::manifest(offset, format!("tag `{}` does not fit `{text}`", tag.original())))
 }

@@ -76,13 +76,7 @@ impl Template {
             Dialect::Go => Engine::Go(go::Program::compile(name, source)?),
             Dialect::Tera => Engine::Tera(tera::Program::compile(name, source)?),
         };
-        Ok(Template {
-            inner: Arc::new(Compiled {
-                name: name.to_owned(),
-                source: source.to_owned(),
-                engine,
-            }),
-        })
+        Ok(Template { inner: Arc::new(Compiled { name: name.to_owned(), source: source.to_owned(), engine }) })
     }
 
     /// The name it was compiled under.
@@ -117,11 +111,7 @@ impl Template {
     }
 
     fn render(&self, data: &Data<'_>) -> Result<Rendered, Error> {
-        let Compiled {
-            name,
-            source,
-            engine,
-        } = &*self.inner;
+        let Compiled { name, source, engine } = &*self.inner;
         match engine {
             Engine::Go(program) => program.render(name, source, data),
             Engine::Tera(program) => program.render(name, data),
@@ -131,35 +121,17 @@ impl Template {
     /// Says which action of the template is to blame for a refused text.
     fn explain(&self, rendered: &Rendered, refusal: Refusal) -> Error {
         match refusal {
-            Refusal::Violation { inked, violation } => {
-                self.confined(rendered, &rendered.inked[inked], violation)
-            }
-            Refusal::Manifest {
-                offset,
-                message,
-                hint,
-            } => {
+            Refusal::Violation { inked, violation } => self.confined(rendered, &rendered.inked[inked], violation),
+            Refusal::Manifest { offset, message, hint } => {
                 if let Some(ink) = culprit(rendered) {
                     return self.confined(rendered, ink, confine::Violation::Structure);
                 }
                 let rendered_place = Place::at(&rendered.text, offset);
                 // What no action wrote stands in the template as it does in the text.
-                let place = if rendered.text == self.inner.source {
-                    rendered_place
-                } else {
-                    Place::default()
-                };
-                let line = rendered
-                    .text
-                    .lines()
-                    .nth(rendered_place.line - 1)
-                    .unwrap_or("")
-                    .trim();
+                let place = if rendered.text == self.inner.source { rendered_place } else { Place::default() };
+                let line = rendered.text.lines().nth(rendered_place.line - 1).unwrap_or("").trim();
                 let line = shortened(line);
-                let message = format!(
-                    "line {} of the rendered manifest, `{line}`: {message}",
-                    rendered_place.line
-                );
+                let message = format!("line {} of the rendered manifest, `{line}`: {message}", rendered_place.line);
                 let fault = Fault::new(&self.inner.name, place, message);
                 Error::Manifest(match hint {
                     Some(hint) => fault.hint(hint),
@@ -170,11 +142,7 @@ impl Template {
     }
 
     fn confined(&self, rendered: &Rendered, ink: &Inked, violation: confine::Violation) -> Error {
-        let Compiled {
-            name,
-            source,
-            engine,
-        } = &*self.inner;
+        let Compiled { name, source, engine } = &*self.inner;
         let value = shortened(&rendered.text[ink.range.clone()]);
         let (place, action) = match engine {
             Engine::Go(program) => program.action(source, ink.action),
@@ -184,25 +152,16 @@ impl Template {
             (true, true) => format!("a value {}", violation.message()),
             (true, false) => format!("value `{value}` {}", violation.message()),
             (false, true) => format!("what `{{{{ {action} }}}}` gives {}", violation.message()),
-            (false, false) => format!(
-                "value `{value}` of `{{{{ {action} }}}}` {}",
-                violation.message()
-            ),
+            (false, false) => format!("value `{value}` of `{{{{ {action} }}}}` {}", violation.message()),
         };
-        let shown = if action.is_empty() {
-            "...".to_owned()
-        } else {
-            action
-        };
+        let shown = if action.is_empty() { "...".to_owned() } else { action };
         Error::Confined(Fault::new(name, place, message).hint(violation.hint(&shown)))
     }
 }
 
 impl std::fmt::Debug for Template {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Template")
-            .field("name", &self.inner.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Template").field("name", &self.inner.name).finish_non_exhaustive()
     }
 }
 
@@ -219,11 +178,7 @@ fn culprit(rendered: &Rendered) -> Option<&Inked> {
             }
         }
         text.push_str(&rendered.text[copied..]);
-        manifest::read(&Rendered {
-            text,
-            inked: Vec::new(),
-        })
-        .is_ok()
+        manifest::read(&Rendered { text, inked: Vec::new() }).is_ok()
     };
     if !reads(&|_| true) {
         return None;
@@ -249,17 +204,10 @@ fn culprit(rendered: &Rendered) -> Option<&Inked> {
 /// # Errors
 /// [`Error::Manifest`] with line and column.
 pub fn parse_manifests(name: &str, source: &str) -> Result<Vec<serde_json::Value>, Error> {
-    let rendered = Rendered {
-        text: source.to_owned(),
-        inked: Vec::new(),
-    };
+    let rendered = Rendered { text: source.to_owned(), inked: Vec::new() };
     manifest::read(&rendered).map_err(|refusal| {
         let (offset, message, hint) = match refusal {
-            Refusal::Manifest {
-                offset,
-                message,
-                hint,
-            } => (offset, message, hint),
+            Refusal::Manifest { offset, message, hint } => (offset, message, hint),
             Refusal::Violation { violation, .. } => (0, violation.message().to_owned(), None),
         };
         let fault = Fault::new(name, Place::at(source, offset), message);

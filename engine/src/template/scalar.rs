@@ -9,31 +9,22 @@ use serde_json::{Number, Value};
 
 /// The value of a plain scalar; `None` if JSON has no such number.
 pub(super) fn resolve(text: &str) -> Option<Value> {
-    let value =
-        match text {
-            "" | "~" | "null" | "Null" | "NULL" => Value::Null,
-            "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "true" | "True" | "TRUE" => {
-                Value::Bool(true)
-            }
-            "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "false" | "False"
-            | "FALSE" => Value::Bool(false),
-            ".nan" | ".NaN" | ".NAN" => return None,
-            ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" | "-.inf" | "-.Inf"
-            | "-.INF" => return None,
-            _ if text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.')) => {
-                number(text).map_or_else(|| Value::String(text.to_owned()), Value::Number)
-            }
-            _ => Value::String(text.to_owned()),
-        };
+    let value = match text {
+        "" | "~" | "null" | "Null" | "NULL" => Value::Null,
+        "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "true" | "True" | "TRUE" => Value::Bool(true),
+        "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "false" | "False" | "FALSE" => Value::Bool(false),
+        ".nan" | ".NaN" | ".NAN" => return None,
+        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" | "-.inf" | "-.Inf" | "-.INF" => return None,
+        _ if text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.')) => {
+            number(text).map_or_else(|| Value::String(text.to_owned()), Value::Number)
+        }
+        _ => Value::String(text.to_owned()),
+    };
     Some(value)
 }
 
 fn number(text: &str) -> Option<Number> {
-    let plain: std::borrow::Cow<'_, str> = if text.contains('_') {
-        text.replace('_', "").into()
-    } else {
-        text.into()
-    };
+    let plain: std::borrow::Cow<'_, str> = if text.contains('_') { text.replace('_', "").into() } else { text.into() };
     integer(&plain).or_else(|| float(&plain))
 }
 
@@ -54,27 +45,18 @@ fn integer(text: &str) -> Option<Number> {
         return None;
     }
     let magnitude = u64::from_str_radix(digits, radix).ok()?;
-    if negative {
-        0i64.checked_sub_unsigned(magnitude).map(Number::from)
-    } else {
-        Some(Number::from(magnitude))
-    }
+    if negative { 0i64.checked_sub_unsigned(magnitude).map(Number::from) } else { Some(Number::from(magnitude)) }
 }
 
 fn float(text: &str) -> Option<Number> {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (
-            mantissa,
-            Some(exponent.strip_prefix(['-', '+']).unwrap_or(exponent)),
-        ),
+        Some((mantissa, exponent)) => (mantissa, Some(exponent.strip_prefix(['-', '+']).unwrap_or(exponent))),
         None => (unsigned, None),
     };
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     let well_formed = match mantissa.split_once('.') {
-        Some((whole, fraction)) => {
-            digits(whole) && digits(fraction) && !(whole.is_empty() && fraction.is_empty())
-        }
+        Some((whole, fraction)) => digits(whole) && digits(fraction) && !(whole.is_empty() && fraction.is_empty()),
         None => !mantissa.is_empty() && digits(mantissa),
     };
     if !well_formed || exponent.is_some_and(|exponent| exponent.is_empty() || !digits(exponent)) {

@@ -18,12 +18,7 @@ pub(super) struct Rewritten<'s> {
 impl Rewritten<'_> {
     /// The offset in the source as it was typed.
     pub fn original(&self, offset: usize) -> usize {
-        let added = self
-            .shifts
-            .iter()
-            .rev()
-            .find(|(at, _)| *at <= offset)
-            .map_or(0, |(_, added)| *added);
+        let added = self.shifts.iter().rev().find(|(at, _)| *at <= offset).map_or(0, |(_, added)| *added);
         offset - added
     }
 }
@@ -37,10 +32,7 @@ pub(super) fn rewrite(source: &str) -> Rewritten<'_> {
     let mut rest = 0;
     while let Some(open) = source[rest..].find("{{") {
         let mut at = rest + open + 2;
-        let body = source[at..]
-            .strip_prefix("- ")
-            .unwrap_or(&source[at..])
-            .trim_start();
+        let body = source[at..].strip_prefix("- ").unwrap_or(&source[at..]).trim_start();
         if body.starts_with("/*") {
             match source[at..].find("*/") {
                 Some(end) => rest = at + end + 2,
@@ -52,11 +44,7 @@ pub(super) fn rewrite(source: &str) -> Rewritten<'_> {
         while at < bytes.len() && !source[at..].starts_with("}}") {
             match bytes[at] {
                 b'"' => at = end_of_quoted(bytes, at, b'"'),
-                b'`' => {
-                    at = source[at + 1..]
-                        .find('`')
-                        .map_or(bytes.len(), |end| at + 1 + end + 1)
-                }
+                b'`' => at = source[at + 1..].find('`').map_or(bytes.len(), |end| at + 1 + end + 1),
                 b'\'' => {
                     let end = end_of_quoted(bytes, at, b'\'');
                     if end <= bytes.len() && end > at + 1 && bytes[end - 1] == b'\'' {
@@ -84,16 +72,10 @@ pub(super) fn rewrite(source: &str) -> Rewritten<'_> {
         rest = at.min(source.len());
     }
     if copied == 0 {
-        return Rewritten {
-            source: Cow::Borrowed(source),
-            shifts,
-        };
+        return Rewritten { source: Cow::Borrowed(source), shifts };
     }
     out.push_str(&source[copied..]);
-    Rewritten {
-        source: Cow::Owned(out),
-        shifts,
-    }
+    Rewritten { source: Cow::Owned(out), shifts }
 }
 
 /// The offset after the closing quote, or after the last byte of the line if there is none.
@@ -114,9 +96,7 @@ fn end_of_quoted(bytes: &[u8], open: usize, quote: u8) -> usize {
 fn is_rune(content: &str) -> bool {
     let mut chars = content.chars();
     match (chars.next(), chars.next()) {
-        (Some('\\'), Some('x' | 'u' | 'U' | '0'..='7')) => {
-            chars.clone().all(|c| c.is_ascii_hexdigit())
-        }
+        (Some('\\'), Some('x' | 'u' | 'U' | '0'..='7')) => chars.clone().all(|c| c.is_ascii_hexdigit()),
         (Some('\\'), Some(_)) => chars.next().is_none(),
         (Some(_), None) => true,
         _ => false,

@@ -40,34 +40,21 @@ static BARE: LazyLock<Tera> = LazyLock::new(|| {
     let mut tera = Tera::new();
     tera.autoescape_on([""]);
     tera.set_escape_fn(mark);
-    tera.register_filter(
-        "safe",
-        |_: &Value, _: Kwargs, _: &State| -> TeraResult<Value> {
-            Err(::tera::Error::message(
-                "filter `safe` is refused: what comes from data stays data",
-            ))
-        },
-    );
+    tera.register_filter("safe", |_: &Value, _: Kwargs, _: &State| -> TeraResult<Value> {
+        Err(::tera::Error::message("filter `safe` is refused: what comes from data stays data"))
+    });
     tera.register_filter("to_json", |value: Value, _: Kwargs, _: &State| {
-        serde_json::to_string(&value)
-            .map(|text| marked(STRUCTURE, &text))
-            .map_err(::tera::Error::message)
+        serde_json::to_string(&value).map(|text| marked(STRUCTURE, &text)).map_err(::tera::Error::message)
     });
     tera.register_filter("to_yaml", |value: Value, _: Kwargs, _: &State| {
         let json = serde_json::to_value(&value).map_err(::tera::Error::message)?;
-        functions::to_yaml(&json)
-            .map(|text| marked(STRUCTURE, &text))
-            .map_err(::tera::Error::message)
+        functions::to_yaml(&json).map(|text| marked(STRUCTURE, &text)).map_err(::tera::Error::message)
     });
     tera.register_filter("quote", |value: Value, _: Kwargs, _: &State| {
         marked(QUOTED, &functions::quoted(&value.to_string()))
     });
-    tera.register_filter("b64encode", |value: &str, _: Kwargs, _: &State| {
-        functions::base64_encode(value)
-    });
-    tera.register_filter("sha256", |value: &str, _: Kwargs, _: &State| {
-        functions::sha256_hex(value)
-    });
+    tera.register_filter("b64encode", |value: &str, _: Kwargs, _: &State| functions::base64_encode(value));
+    tera.register_filter("sha256", |value: &str, _: Kwargs, _: &State| functions::sha256_hex(value));
     tera.register_function("now", |_: Kwargs, _: &State| functions::now_rfc3339());
     tera.register_function("range", range);
     tera
@@ -83,25 +70,17 @@ impl Program {
             )));
         }
         if let Some(at) = filter_use(source, "safe") {
-            let fault = Fault::new(
-                name,
-                Place::at(source, at),
-                "filter `safe` is refused: what comes from data stays data",
-            );
-            return Err(Error::Refused(fault.hint(
-                "for a structure: `| to_yaml` or `| to_json`; for a string: `| quote`",
-            )));
+            let fault =
+                Fault::new(name, Place::at(source, at), "filter `safe` is refused: what comes from data stays data");
+            return Err(Error::Refused(
+                fault.hint("for a structure: `| to_yaml` or `| to_json`; for a string: `| quote`"),
+            ));
         }
         let mut tera = BARE.clone();
-        tera.add_raw_template(TEMPLATE, source)
-            .map_err(|error| Error::Compile(fault(name, &error)))?;
-        let uses_event_list = tera
-            .get_template_variables(TEMPLATE)
-            .is_ok_and(|variables| variables.contains("CloudEvents"));
-        Ok(Program {
-            tera,
-            uses_event_list,
-        })
+        tera.add_raw_template(TEMPLATE, source).map_err(|error| Error::Compile(fault(name, &error)))?;
+        let uses_event_list =
+            tera.get_template_variables(TEMPLATE).is_ok_and(|variables| variables.contains("CloudEvents"));
+        Ok(Program { tera, uses_event_list })
     }
 
     pub fn uses_event_list(&self) -> bool {
@@ -117,33 +96,20 @@ impl Program {
         for (key, value) in data.values.as_object().into_iter().flatten() {
             context.insert(key.clone(), value);
         }
-        let mut page = Page {
-            bytes: Vec::new(),
-            writes_left: STEPS_MAX,
-        };
-        let outcome = functions::rendering(data.recorded_at_unix_nanos, || {
-            self.tera.render_to(TEMPLATE, &context, &mut page)
-        });
+        let mut page = Page { bytes: Vec::new(), writes_left: STEPS_MAX };
+        let outcome =
+            functions::rendering(data.recorded_at_unix_nanos, || self.tera.render_to(TEMPLATE, &context, &mut page));
         match outcome {
             Ok(()) => {}
             Err(error) if matches!(error.kind(), ErrorKind::Io(io::ErrorKind::FileTooLarge)) => {
-                let message = format!(
-                    "more than {RENDERED_BYTES_MAX} bytes or {STEPS_MAX} pieces were rendered"
-                );
+                let message = format!("more than {RENDERED_BYTES_MAX} bytes or {STEPS_MAX} pieces were rendered");
                 return Err(Error::Limit(Fault::new(name, Place::default(), message)));
             }
             Err(error) => return Err(Error::Render(fault(name, &error))),
         }
-        String::from_utf8(page.bytes)
-            .ok()
-            .and_then(|text| unmark(&text))
-            .ok_or_else(|| {
-                Error::Render(Fault::new(
-                    name,
-                    Place::default(),
-                    "a filter cut a structure that data filled into pieces",
-                ))
-            })
+        String::from_utf8(page.bytes).ok().and_then(|text| unmark(&text)).ok_or_else(|| {
+            Error::Render(Fault::new(name, Place::default(), "a filter cut a structure that data filled into pieces"))
+        })
     }
 }
 
@@ -163,22 +129,15 @@ fn holds_mark(value: &serde_json::Value) -> bool {
     match value {
         serde_json::Value::String(text) => text.contains(is_mark),
         serde_json::Value::Array(items) => items.iter().any(holds_mark),
-        serde_json::Value::Object(map) => map
-            .iter()
-            .any(|(key, value)| key.contains(is_mark) || holds_mark(value)),
-        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {
-            false
-        }
+        serde_json::Value::Object(map) => map.iter().any(|(key, value)| key.contains(is_mark) || holds_mark(value)),
+        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => false,
     }
 }
 
 /// Takes the marks out and notes what was between them. Marks may nest (a captured block that is printed again): then the
 /// outermost counts, as a value. `None` if they do not pair.
 fn unmark(text: &str) -> Option<Rendered> {
-    let mut rendered = Rendered {
-        text: String::with_capacity(text.len()),
-        inked: Vec::new(),
-    };
+    let mut rendered = Rendered { text: String::with_capacity(text.len()), inked: Vec::new() };
     let mut depth = 0usize;
     let mut outermost = (0, Manner::Value);
     let mut rest = text;
@@ -191,11 +150,7 @@ fn unmark(text: &str) -> Option<Rendered> {
                 depth = depth.checked_sub(1)?;
                 if depth == 0 {
                     let action = u32::try_from(rendered.inked.len()).ok()?;
-                    rendered.inked.push(Inked {
-                        range: outermost.0..rendered.text.len(),
-                        manner: outermost.1,
-                        action,
-                    });
+                    rendered.inked.push(Inked { range: outermost.0..rendered.text.len(), manner: outermost.1, action });
                 }
                 continue;
             }
@@ -203,11 +158,7 @@ fn unmark(text: &str) -> Option<Rendered> {
             QUOTED => Manner::Quoted,
             _ => Manner::Value,
         };
-        outermost = if depth == 0 {
-            (rendered.text.len(), manner)
-        } else {
-            (outermost.0, Manner::Value)
-        };
+        outermost = if depth == 0 { (rendered.text.len(), manner) } else { (outermost.0, Manner::Value) };
         depth += 1;
     }
     rendered.text.push_str(rest);
@@ -245,9 +196,7 @@ fn range(arguments: Kwargs, _: &State) -> TeraResult<Vec<i64>> {
         return Err(::tera::Error::message("`step_by` must be above 0"));
     };
     if end.saturating_sub(start) > RANGE_MAX {
-        return Err(::tera::Error::message(format!(
-            "`range` gives at most {RANGE_MAX} numbers"
-        )));
+        return Err(::tera::Error::message(format!("`range` gives at most {RANGE_MAX} numbers")));
     }
     Ok((start..end).step_by(step).collect())
 }
@@ -256,20 +205,12 @@ fn fault(name: &str, error: &::tera::Error) -> Box<Fault> {
     let (place, message) = match error.kind() {
         ErrorKind::SyntaxError(report) | ErrorKind::RenderingError(report) => {
             let span = report.span();
-            (
-                Place {
-                    line: span.start_line,
-                    column: span.start_col + 1,
-                },
-                report.message().to_owned(),
-            )
+            (Place { line: span.start_line, column: span.start_col + 1 }, report.message().to_owned())
         }
         kind => (Place::default(), kind.to_string()),
     };
     let (sentence, available) = match message.split_once(" Available ") {
-        Some((sentence, available)) => {
-            (sentence, available.split_once(": ").map(|(_, names)| names))
-        }
+        Some((sentence, available)) => (sentence, available.split_once(": ").map(|(_, names)| names)),
         None => (message.as_str(), None),
     };
     let mut lowered = sentence.trim_end_matches('.').to_owned();
@@ -293,9 +234,8 @@ fn filter_use(source: &str, filter: &str) -> Option<usize> {
         let at = source.len() - rest.len();
         let inside = source[..after].rfind("{{").max(source[..after].rfind("{%"))
             > source[..after].rfind("}}").max(source[..after].rfind("%}"));
-        let ends = rest
-            .strip_prefix(filter)
-            .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'));
+        let ends =
+            rest.strip_prefix(filter).is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'));
         if inside && ends {
             return Some(at);
         }

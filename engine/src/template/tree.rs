@@ -8,8 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gotmpl::parse::{
-    ActionNode, BranchNode, CommandNode, DefineNode, Expr, ListNode, Node, Number, PipeNode, Pos,
-    TextNode,
+    ActionNode, BranchNode, CommandNode, DefineNode, Expr, ListNode, Node, Number, PipeNode, Pos, TextNode,
 };
 
 use super::error::{Error, Fault, Place, nearest};
@@ -66,10 +65,7 @@ pub(super) fn prepare(
         range_depth: 0,
         expression_depth: 0,
         prepared: Prepared {
-            body: ListNode {
-                pos: body.pos,
-                nodes: Vec::new(),
-            },
+            body: ListNode { pos: body.pos, nodes: Vec::new() },
             defines: Vec::new(),
             nibs: Vec::new(),
             actions: Vec::new(),
@@ -130,8 +126,7 @@ impl Walk<'_> {
                         self.pipe(pipe)?;
                     }
                     if !self.templates.contains(call.name.as_str()) {
-                        let fault =
-                            self.fault(call.pos, format!("unknown template `{}`", call.name));
+                        let fault = self.fault(call.pos, format!("unknown template `{}`", call.name));
                         let meant = nearest(&call.name, self.templates.iter().map(String::as_str));
                         return Err(Error::Compile(match meant {
                             Some(meant) => fault.hint(format!("did you mean `{meant}`?")),
@@ -143,24 +138,15 @@ impl Walk<'_> {
                 }
                 Node::Break(pos) | Node::Continue(pos) => {
                     if self.range_depth == 0 {
-                        let word = if matches!(node, Node::Break(_)) {
-                            "break"
-                        } else {
-                            "continue"
-                        };
-                        return Err(Error::Compile(
-                            self.fault(pos, format!("`{word}` outside of `range`")),
-                        ));
+                        let word = if matches!(node, Node::Break(_)) { "break" } else { "continue" };
+                        return Err(Error::Compile(self.fault(pos, format!("`{word}` outside of `range`"))));
                     }
                     nodes.push(node);
                 }
             }
         }
         self.variables.truncate(in_scope);
-        Ok(ListNode {
-            pos: list.pos,
-            nodes,
-        })
+        Ok(ListNode { pos: list.pos, nodes })
     }
 
     fn action(&mut self, mut action: ActionNode, nodes: &mut Vec<Node>) -> Result<(), Error> {
@@ -174,20 +160,12 @@ impl Walk<'_> {
         let pos = action.pos;
         nodes.push(Node::Action(action));
         if opens.is_some() {
-            nodes.push(Node::Text(TextNode {
-                pos,
-                text: Arc::clone(&self.prepared.close),
-            }));
+            nodes.push(Node::Text(TextNode { pos, text: Arc::clone(&self.prepared.close) }));
         }
         Ok(())
     }
 
-    fn branch(
-        &mut self,
-        mut branch: BranchNode,
-        is_range: bool,
-        nodes: &mut Vec<Node>,
-    ) -> Result<BranchNode, Error> {
+    fn branch(&mut self, mut branch: BranchNode, is_range: bool, nodes: &mut Vec<Node>) -> Result<BranchNode, Error> {
         let in_scope = self.variables.len();
         self.pipe(&mut branch.pipe)?;
         self.nib(branch.pos, None, nodes);
@@ -204,27 +182,19 @@ impl Walk<'_> {
     /// Adds the marking node of what was just walked.
     fn nib(&mut self, pos: Pos, opens: Option<Manner>, nodes: &mut Vec<Node>) {
         let node = nib_text(self.prepared.nibs.len());
-        nodes.push(Node::Text(TextNode {
-            pos,
-            text: Arc::clone(&node),
-        }));
-        self.prepared.nibs.push(Nib {
-            node,
-            opens,
-            offset: self.rewritten.original(pos.offset),
-        });
+        nodes.push(Node::Text(TextNode { pos, text: Arc::clone(&node) }));
+        self.prepared.nibs.push(Nib { node, opens, offset: self.rewritten.original(pos.offset) });
         self.prepared.actions.push(std::mem::take(&mut self.action));
     }
 
     fn pipe(&mut self, pipe: &mut PipeNode) -> Result<(), Error> {
         self.expression_depth += 1;
         if self.expression_depth > EXPRESSION_DEPTH_MAX {
-            return Err(Error::Compile(
-                self.fault(pipe.pos, "expressions nest too deep"),
-            ));
+            return Err(Error::Compile(self.fault(pipe.pos, "expressions nest too deep")));
         }
         // Only `printf "%c"` has a use for Go's rune.
-        let calls_printf = |command: &CommandNode| matches!(command.args.first(), Some(Expr::Identifier(_, name)) if name == "printf");
+        let calls_printf =
+            |command: &CommandNode| matches!(command.args.first(), Some(Expr::Identifier(_, name)) if name == "printf");
         let keeps_runes = pipe.commands.iter().any(calls_printf);
         for (index, command) in pipe.commands.iter_mut().enumerate() {
             self.command(command, index > 0, keeps_runes)?;
@@ -240,12 +210,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn command(
-        &mut self,
-        command: &mut CommandNode,
-        piped: bool,
-        keeps_runes: bool,
-    ) -> Result<(), Error> {
+    fn command(&mut self, command: &mut CommandNode, piped: bool, keeps_runes: bool) -> Result<(), Error> {
         let called = match command.args.first() {
             Some(Expr::Identifier(_, name)) => Some(name.to_string()),
             Some(Expr::Chain(_, inner, _)) => match inner.as_ref() {
@@ -257,12 +222,9 @@ impl Walk<'_> {
         if let Some(function) = &called {
             let arguments = command.args.len() - 1 + usize::from(piped);
             self.call(command.pos, function, arguments)?;
-            let names_event_list =
-                |arg: &Expr| matches!(arg, Expr::String(_, text) if &**text == "CloudEvents");
-            if matches!(
-                function.as_str(),
-                "index" | "get" | "hasKey" | "dig" | "pluck" | "pick"
-            ) && command.args.iter().any(names_event_list)
+            let names_event_list = |arg: &Expr| matches!(arg, Expr::String(_, text) if &**text == "CloudEvents");
+            if matches!(function.as_str(), "index" | "get" | "hasKey" | "dig" | "pluck" | "pick")
+                && command.args.iter().any(names_event_list)
             {
                 self.prepared.uses_event_list = true;
             }
@@ -287,20 +249,16 @@ impl Walk<'_> {
         }
         let Some(known) = functions::lookup(function) else {
             let fault = self.fault(pos, format!("unknown function `{function}`"));
-            return Err(Error::Compile(
-                match nearest(function, functions::names()) {
-                    Some(meant) => fault.hint(format!("did you mean `{meant}`?")),
-                    None => fault,
-                },
-            ));
+            return Err(Error::Compile(match nearest(function, functions::names()) {
+                Some(meant) => fault.hint(format!("did you mean `{meant}`?")),
+                None => fault,
+            }));
         };
         if let Some(wanted) = known.arity_mismatch(arguments) {
             let message = format!("function `{function}` takes {wanted}, not {arguments}");
             return Err(Error::Compile(self.fault(pos, message)));
         }
-        self.action
-            .words
-            .push((function.to_owned(), self.rewritten.original(pos.offset)));
+        self.action.words.push((function.to_owned(), self.rewritten.original(pos.offset)));
         self.prepared.functions.insert(known.name);
         Ok(())
     }
@@ -317,20 +275,16 @@ impl Walk<'_> {
 
     fn expression(&mut self, expression: &mut Expr) -> Result<(), Error> {
         match expression {
-            Expr::Dot(_) | Expr::String(..) | Expr::Number(..) | Expr::Bool(..) | Expr::Nil(_) => {
-                Ok(())
-            }
+            Expr::Dot(_) | Expr::String(..) | Expr::Number(..) | Expr::Bool(..) | Expr::Nil(_) => Ok(()),
             Expr::Field(pos, fields) => {
                 self.fields(*pos, fields.iter().map(|field| field.as_str()));
-                self.prepared.uses_event_list |=
-                    fields.first().is_some_and(|field| field == "CloudEvents");
+                self.prepared.uses_event_list |= fields.first().is_some_and(|field| field == "CloudEvents");
                 Ok(())
             }
             Expr::Variable(pos, variable, fields) => {
                 self.variable(*pos, variable)?;
                 self.fields(*pos, fields.iter().map(|field| field.as_str()));
-                self.prepared.uses_event_list |=
-                    fields.first().is_some_and(|field| field == "CloudEvents");
+                self.prepared.uses_event_list |= fields.first().is_some_and(|field| field == "CloudEvents");
                 Ok(())
             }
             Expr::Identifier(pos, function) => self.call(*pos, function, 0),
@@ -347,15 +301,9 @@ impl Walk<'_> {
     fn fields<'f>(&mut self, pos: Pos, fields: impl Iterator<Item = &'f str>) {
         let mut at = pos.offset;
         for field in fields {
-            let found = self
-                .rewritten
-                .source
-                .get(at..)
-                .and_then(|rest| rest.find(field));
+            let found = self.rewritten.source.get(at..).and_then(|rest| rest.find(field));
             let offset = at + found.unwrap_or(0);
-            self.action
-                .words
-                .push((field.to_owned(), self.rewritten.original(offset)));
+            self.action.words.push((field.to_owned(), self.rewritten.original(offset)));
             at = offset + field.len() * usize::from(found.is_some());
         }
     }
@@ -366,13 +314,7 @@ impl Walk<'_> {
         }
         let fault = self.fault(pos, format!("unknown variable `{variable}`"));
         Err(Error::Compile(
-            match nearest(
-                variable,
-                self.variables
-                    .iter()
-                    .map(String::as_str)
-                    .filter(|name| *name != "$"),
-            ) {
+            match nearest(variable, self.variables.iter().map(String::as_str).filter(|name| *name != "$")) {
                 Some(meant) => fault.hint(format!("did you mean `{meant}`?")),
                 None => fault,
             },
@@ -380,30 +322,19 @@ impl Walk<'_> {
     }
 
     fn fault(&self, pos: Pos, message: impl Into<String>) -> Box<Fault> {
-        Fault::new(
-            self.name,
-            Place::at(self.source, self.rewritten.original(pos.offset)),
-            message,
-        )
+        Fault::new(self.name, Place::at(self.source, self.rewritten.original(pos.offset)), message)
     }
 }
 
 /// Whether anything but literals and functions of literals goes into a pipeline. What does not is the author's own text.
 fn pipe_uses_data(pipe: &PipeNode) -> bool {
-    pipe.commands
-        .iter()
-        .flat_map(|command| &command.args)
-        .any(expression_uses_data)
+    pipe.commands.iter().flat_map(|command| &command.args).any(expression_uses_data)
 }
 
 fn expression_uses_data(expression: &Expr) -> bool {
     match expression {
         Expr::Dot(_) | Expr::Field(..) | Expr::Variable(..) => true,
-        Expr::String(..)
-        | Expr::Number(..)
-        | Expr::Bool(..)
-        | Expr::Nil(_)
-        | Expr::Identifier(..) => false,
+        Expr::String(..) | Expr::Number(..) | Expr::Bool(..) | Expr::Nil(_) | Expr::Identifier(..) => false,
         Expr::Pipe(_, pipe) => pipe_uses_data(pipe),
         Expr::Chain(_, inner, _) => expression_uses_data(inner),
     }
@@ -416,15 +347,12 @@ fn manner(pipe: &PipeNode) -> Manner {
     };
     match last.args.as_slice() {
         [Expr::Identifier(_, function), args @ ..] => match function.as_str() {
-            "toYaml" | "toJson" | "toPrettyJson" | "toRawJson" | "mustToJson"
-            | "mustToPrettyJson" | "mustToRawJson" => Manner::Structure,
+            "toYaml" | "toJson" | "toPrettyJson" | "toRawJson" | "mustToJson" | "mustToPrettyJson"
+            | "mustToRawJson" => Manner::Structure,
             "quote" | "squote" => Manner::Quoted,
             // Layout keeps what it lays out.
             "indent" | "nindent" | "trim" => match (before, args.last()) {
-                ([.., _], _) => manner(&PipeNode {
-                    commands: before.to_vec(),
-                    ..pipe.clone()
-                }),
+                ([.., _], _) => manner(&PipeNode { commands: before.to_vec(), ..pipe.clone() }),
                 ([], Some(Expr::Pipe(_, inner))) => manner(inner),
                 _ => Manner::Value,
             },
@@ -441,12 +369,7 @@ fn set_in_place(action: &mut ActionNode) -> Option<ActionNode> {
     let [CommandNode { args, .. }] = action.pipe.commands.as_slice() else {
         return None;
     };
-    let [
-        Expr::Identifier(_, function),
-        Expr::Variable(pos, variable, fields),
-        ..,
-    ] = args.as_slice()
-    else {
+    let [Expr::Identifier(_, function), Expr::Variable(pos, variable, fields), ..] = args.as_slice() else {
         return None;
     };
     if !matches!(function.as_str(), "set" | "unset") || !fields.is_empty() || variable == "$" {
@@ -456,9 +379,6 @@ fn set_in_place(action: &mut ActionNode) -> Option<ActionNode> {
     let mut assignment = action.clone();
     assignment.pipe.decl = vec![variable.clone()];
     assignment.pipe.is_assign = true;
-    action.pipe.commands = vec![CommandNode {
-        pos,
-        args: vec![Expr::Variable(pos, variable, Vec::new())],
-    }];
+    action.pipe.commands = vec![CommandNode { pos, args: vec![Expr::Variable(pos, variable, Vec::new())] }];
     Some(assignment)
 }

@@ -7,6 +7,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
+use lifeline_engine::view::View;
 use lifeline_projections::as_of::Moment;
 use lifeline_projections::fold::Projection;
 use lifeline_projections::reads::{self, Filter, List, Page};
@@ -18,6 +19,9 @@ use super::{Shared, blocking};
 
 /// Rows in one page, at most.
 pub(super) const LIMIT_MAX: usize = 10_000;
+
+/// Candidates looked at in one turn: a few milliseconds of them.
+const LOOKS_MAX: usize = 10_000;
 
 /// How long an answer waits for the offset it was asked to reflect.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -106,7 +110,7 @@ async fn filtered<D: Disk, T: Serialize + Send + 'static>(
 async fn answer<D: Disk, T: Serialize + Send + 'static>(
     shared: Shared<D>,
     when: When,
-    read: impl FnOnce(&Projection, &Page) -> Result<List<T>, reads::Error> + Send + 'static,
+    read: impl Fn(&Projection, &Page) -> Result<List<T>, reads::Error> + Send + 'static,
 ) -> Result<Response, Problem> {
     let When { page, at_least, as_of } = when;
     if let Some(offset) = at_least
@@ -114,12 +118,16 @@ async fn answer<D: Disk, T: Serialize + Send + 'static>(
     {
         return Err(Problem::not_reached(offset, shared.view.projection().watermark()));
     }
-    let (list, unix_nanos) = blocking(move || {
-        let told = |projection: &Projection| Ok((read(projection, &page)?, projection.ground().folded_unix_nanos));
-        match as_of {
-            Some(moment) => told(&*shared.past.at(&shared.view.log(), moment)?),
-            None => told(&shared.view.projection()),
+    let past = match as_of {
+        Some(moment) => Some((moment, shared.past.turn().await)),
+        None => None,
+    };
+    let (list, unix_nanos) = blocking(move || match past {
+        Some((moment, turn)) => {
+            let past = turn.at(&shared.view.log(), moment)?;
+            Ok((read(&past, &page)?, past.ground().folded_unix_nanos))
         }
+        None => read_in_turns(&shared.view, page, read),
     })
     .await?;
     let mut response = Json(list).into_response();
@@ -132,12 +140,40 @@ async fn answer<D: Disk, T: Serialize + Send + 'static>(
     Ok(response)
 }
 
+/// Reads a page of the present state, letting go of it in between: the recorder waits while it is held.
+fn read_in_turns<D: Disk, T>(
+    view: &View<D>,
+    mut page: Page,
+    read: impl Fn(&Projection, &Page) -> Result<List<T>, reads::Error>,
+) -> Result<(List<T>, u64), Problem> {
+    page.looks = Some(LOOKS_MAX);
+    let limit = page.limit.unwrap_or(reads::PAGE_ROWS);
+    let turn = |page: &Page| {
+        let projection = view.projection();
+        Ok::<_, Problem>((read(&projection, page)?, projection.ground().folded_unix_nanos))
+    };
+    // What the first turn saw is what every row reflects at least.
+    let (mut list, unix_nanos) = turn(&page)?;
+    while list.next.is_some() && list.items.len() < limit {
+        page.limit = Some(limit - list.items.len());
+        page.after = list.next.take();
+        let (more, _) = turn(&page)?;
+        list.items.extend(more.items);
+        list.next = more.next;
+    }
+    Ok((list, unix_nanos))
+}
+
 impl Paged {
     fn when(self) -> Result<When, Problem> {
         let Paged { limit, after, at_least, as_of } = self;
         let as_of = as_of.map(|text| text.parse::<Moment>()).transpose();
         let as_of = as_of.map_err(|error| Problem::bad_parameter(&format!("as_of: {error}")))?;
-        Ok(When { page: Page { limit: checked_limit(limit)?, after }, at_least: at_least.map(Offset::from), as_of })
+        Ok(When {
+            page: Page { limit: checked_limit(limit)?, after, looks: None },
+            at_least: at_least.map(Offset::from),
+            as_of,
+        })
     }
 }
 

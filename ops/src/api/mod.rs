@@ -96,4 +96,4 @@ async fn blocking<T: Send + 'static>(read: impl FnOnce() -> Result<T, Problem> +
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,33 +1,45 @@
 //! Earlier states, for questions "as of".
 //!
-//! Telling one means folding the log from its beginning, so they are told one at a time, and the last one is kept: the
-//! next page of the same list costs nothing.
+//! Telling one means folding the log from its beginning, so they are told one at a time (whoever comes next waits without
+//! holding a thread), and the last one is kept: the next page of the same list costs nothing.
 
 use std::sync::Arc;
 
 use lifeline_projections::as_of::{self, Moment};
 use lifeline_projections::fold::Projection;
 use lifeline_store::{Disk, Offset, Reader};
-use parking_lot::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
-/// The state told last.
+/// The state told last, and where it ends.
+type Last = Option<(Offset, Arc<Projection>)>;
+
+/// Where one waits for an earlier state.
 #[derive(Default)]
 pub(super) struct Past {
-    last: Mutex<Option<(Offset, Arc<Projection>)>>,
+    last: Arc<Mutex<Last>>,
 }
 
+/// The turn of one question.
+pub(super) struct Turn(OwnedMutexGuard<Last>);
+
 impl Past {
+    /// Waits for its turn.
+    pub(super) async fn turn(&self) -> Turn {
+        Turn(self.last.clone().lock_owned().await)
+    }
+}
+
+impl Turn {
     /// The state at a moment. Blocks for as long as it takes to read the log up to there.
-    pub(super) fn at<D: Disk>(&self, log: &Reader<D>, moment: Moment) -> Result<Arc<Projection>, as_of::Error> {
+    pub(super) fn at<D: Disk>(mut self, log: &Reader<D>, moment: Moment) -> Result<Arc<Projection>, as_of::Error> {
         let end = moment.end(log)?;
-        let mut last = self.last.lock();
-        if let Some((_, projection)) = last.as_ref().filter(|(offset, _)| *offset == end) {
+        if let Some((_, projection)) = self.0.as_ref().filter(|(offset, _)| *offset == end) {
             return Ok(projection.clone());
         }
         // Dropped first: two earlier states at once would double the memory.
-        *last = None;
+        *self.0 = None;
         let projection = Arc::new(as_of::projection(log, Moment::Offset(end))?);
-        *last = Some((end, projection.clone()));
+        *self.0 = Some((end, projection.clone()));
         Ok(projection)
     }
 }

@@ -11,9 +11,14 @@ use lifeline_projections::{as_of, reads};
 use lifeline_store::Offset;
 use serde::{Deserialize, Serialize};
 
+/// A problem, to be answered with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Problem(pub Box<Document>);
+
 /// A problem document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
+pub struct Document {
     /// `urn:lifeline:problem:` and the code.
     #[serde(rename = "type")]
     pub kind: String,
@@ -36,14 +41,14 @@ impl Problem {
             Some((detail, hint)) => (detail, Some(hint.to_owned())),
             None => (text, None),
         };
-        Problem {
+        Problem(Box::new(Document {
             kind: format!("urn:lifeline:problem:{code}"),
             title: title.to_owned(),
             status: status.as_u16(),
             code: code.to_owned(),
             detail: detail.to_owned(),
             hint,
-        }
+        }))
     }
 
     /// A parameter that is unknown, missing or malformed.
@@ -101,7 +106,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         (status, [(header::CONTENT_TYPE, "application/problem+json")], Json(self)).into_response()
     }
 }

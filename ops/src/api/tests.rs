@@ -1,1 +1,303 @@
-//! The HTTP API, asked as a client would ask it.
+//! The HTTP API, asked as a client would ask it: a real log in a temporary folder, and the projection folded from it.
+
+use axum::body::Body;
+use axum::http::Request;
+use http_body_util::BodyExt;
+use lifeline_projections::as_of::{self, Moment};
+use lifeline_projections::fact::{
+    AppliedObject, Decision, Delivery, Fact, LifecycleKey, ObjectKey, Outcome, ResourceKey,
+};
+use lifeline_store::{Log, Offset, Options, OsDisk};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::*;
+
+/// 2026-11-22T14:00:00Z in nanoseconds; a record is written each second from then on.
+pub(crate) const START_UNIX_NANOS: u64 = 1_795_356_000_000_000_000;
+
+const SOURCE: &str = "auth.example.com";
+
+fn event(
+    subject: &'static str,
+    kind: &'static str,
+    outcome: Outcome<'static>,
+    sequence: u64,
+    previous: Option<u64>,
+) -> Fact<'static> {
+    let (cluster, stream) = ("mgmt/mgmt", "USERS");
+    let published_unix_nanos = START_UNIX_NANOS;
+    Fact::EventReceived {
+        delivery: Delivery { cluster, stream, epoch: 1, sequence, published_unix_nanos, subject: "user-operation" },
+        source: SOURCE,
+        subject,
+        kind,
+        id: "10001",
+        previous: previous.map(Offset::from),
+        decisions: vec![Decision {
+            trigger: "manage-namespace",
+            event_source: "user-operation",
+            criterion: 0,
+            outcome,
+        }],
+        headers: vec![],
+        payload: b"{}",
+    }
+}
+
+fn key(subject: &str) -> LifecycleKey {
+    let resource = ResourceKey { source: SOURCE.into(), subject: subject.into() };
+    LifecycleKey { trigger: "manage-namespace".into(), cluster: "mgmt/mgmt".into(), resource }
+}
+
+fn namespace(name: &str) -> ObjectKey {
+    let (group, version, kind) = (String::new(), "v1".to_owned(), "Namespace".to_owned());
+    ObjectKey { group, version, kind, namespace: None, name: name.to_owned() }
+}
+
+/// Two users log in; the Namespace of the first is made, that of the second fails.
+pub(crate) fn story() -> Vec<Fact<'static>> {
+    let (acted_for, previous) = (Offset::from(1), Some(Offset::from(1)));
+    let object = AppliedObject { object: namespace("mgianluc"), uid: "8f3c0f1e".into(), digest: 1 };
+    vec![
+        Fact::RuleChanged { rule: "EventTrigger/manage-namespace", digest: Some(7), manifest: "{}" },
+        event("mgianluc", "auth.example.com.login", Outcome::Create, 1, None),
+        Fact::ApplyIntended { key: key("mgianluc"), acted_for, previous, objects: vec![namespace("mgianluc")] },
+        Fact::Applied { key: key("mgianluc"), acted_for, previous: Some(Offset::from(2)), objects: vec![object] },
+        event("zoe", "auth.example.com.login", Outcome::Create, 2, None),
+        Fact::ApplyFailed {
+            key: key("zoe"),
+            acted_for: Offset::from(4),
+            previous: Some(Offset::from(4)),
+            objects: vec![],
+            error: "namespace `zoe` is terminating\nhint: it goes by itself".into(),
+            attempt: 3,
+            transient: true,
+        },
+    ]
+}
+
+/// An engine that holds the story, and its folder.
+struct Engine {
+    router: Router,
+    _folder: tempfile::TempDir,
+}
+
+impl Engine {
+    fn new(status: Status) -> Engine {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let options = Options { low_space_bytes: 0, ..Options::default() };
+        let (mut log, _) = Log::open(OsDisk::open(folder.path()).expect("a folder"), options).expect("a log");
+        for (fact, second) in story().iter().zip(0..) {
+            let mut bytes = Vec::new();
+            fact.encode(&mut bytes);
+            log.append(START_UNIX_NANOS + second * 1_000_000_000, &bytes).expect("room");
+        }
+        log.sync().expect("a disk");
+        let reader = log.reader();
+        let projection = as_of::projection(&reader, Moment::Offset(reader.end())).expect("a whole log");
+        let status = Arc::new(move || status.clone());
+        let router = router(ApiState { view: View::new(projection, reader), status });
+        Engine { router, _folder: folder }
+    }
+
+    async fn ask(&self, method: &str, path: &str) -> (u16, String, String) {
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).expect("a path");
+        let response = self.router.clone().oneshot(request).await.expect("infallible");
+        let status = response.status().as_u16();
+        let kind = response.headers().get(header::CONTENT_TYPE).map(|kind| kind.to_str().expect("text").to_owned());
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        (status, kind.unwrap_or_default(), String::from_utf8(body.to_vec()).expect("text"))
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let (status, kind, body) = self.ask("GET", path).await;
+        assert_eq!((status, kind.as_str()), (200, "application/json"), "{path}: {body}");
+        serde_json::from_str(&body).expect("JSON")
+    }
+
+    async fn refused(&self, path: &str, status: u16, code: &str, words: &str) {
+        let (got, kind, body) = self.ask("GET", path).await;
+        assert_eq!((got, kind.as_str()), (status, "application/problem+json"), "{path}: {body}");
+        let problem: Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!((&problem["code"], &problem["status"]), (&json!(code), &json!(status)), "{path}");
+        assert_eq!(problem["type"], json!(format!("urn:lifeline:problem:{code}")));
+        let detail = problem["detail"].as_str().expect("a detail");
+        assert!(detail.contains(words), "{path}: `{detail}` does not say `{words}`");
+    }
+}
+
+#[tokio::test]
+async fn lists_have_an_offset_items_and_a_cursor() {
+    let engine = Engine::new(Status::default());
+    let first = engine.get("/v1/lifecycles?limit=1").await;
+    assert_eq!(
+        first["items"],
+        json!([{
+            "source": SOURCE, "subject": "mgianluc", "trigger": "manage-namespace", "cluster": "mgmt/mgmt",
+            "desired": "present", "phase": "Ready", "incarnation": 1,
+            "objects": [{
+                "group": "", "version": "v1", "kind": "Namespace", "namespace": null, "name": "mgianluc", "uid": "8f3c0f1e",
+            }],
+            "last_event": "auth.example.com.login", "last_event_offset": 1, "offset": 1, "time": "2026-11-22T14:00:01.000Z",
+        }])
+    );
+    assert_eq!(first["offset"], 6);
+    let next = first["next"].as_str().expect("there is more");
+    let second = engine.get(&format!("/v1/lifecycles?limit=1&after={next}")).await;
+    let items = second["items"].as_array().expect("items");
+    assert_eq!((items.len(), &items[0]["subject"], &items[0]["phase"]), (1, &json!("zoe"), &json!("Failing")));
+    let fields: Vec<&String> = second.as_object().expect("an object").keys().collect();
+    assert_eq!(fields, ["items", "offset"], "the last page has no cursor, and nothing has more fields");
+}
+
+#[tokio::test]
+async fn every_list_can_be_filtered() {
+    let engine = Engine::new(Status::default());
+    let check = async |path: &str, expected: &[&str], field: &str| {
+        let list = engine.get(path).await;
+        let found: Vec<&str> =
+            list["items"].as_array().expect("items").iter().map(|row| row[field].as_str().expect("text")).collect();
+        assert_eq!(found, expected, "{path}");
+    };
+    check("/v1/resources", &["mgianluc", "zoe"], "subject").await;
+    check("/v1/resources?phase=failing", &["zoe"], "subject").await;
+    check("/v1/resources?source=auth.&subject=mgianluc", &["mgianluc"], "subject").await;
+    check("/v1/resources?source=other", &[], "subject").await;
+    check("/v1/lifecycles?phase=READY&trigger=manage-namespace&cluster=mgmt/mgmt", &["mgianluc"], "subject").await;
+    check("/v1/lifecycles?trigger=other", &[], "subject").await;
+    check("/v1/objects", &["mgianluc"], "name").await;
+    check("/v1/objects?subject=zoe", &[], "name").await;
+    check("/v1/conflicts", &[], "name").await;
+    check("/v1/rules", &["EventTrigger/manage-namespace"], "rule").await;
+}
+
+#[tokio::test]
+async fn an_earlier_state_is_told_by_offset_and_by_time() {
+    let engine = Engine::new(Status::default());
+    let check = async |as_of: &str, offset: u64, phases: &[&str]| {
+        let list = engine.get(&format!("/v1/lifecycles?as_of={as_of}")).await;
+        let found: Vec<&str> =
+            list["items"].as_array().expect("items").iter().map(|row| row["phase"].as_str().expect("text")).collect();
+        assert_eq!((list["offset"].as_u64(), found.as_slice()), (Some(offset), phases), "{as_of}");
+    };
+    check("0", 0, &[]).await;
+    check("3", 3, &["Pending"]).await;
+    check("4", 4, &["Ready"]).await;
+    check("6", 6, &["Ready", "Failing"]).await;
+    check("2026-11-22T14:00:01Z", 2, &["Pending"]).await;
+    check("2026-11-22T15:00:03.5%2B01:00", 4, &["Ready"]).await;
+    check("2030-01-01T00:00:00Z", 6, &["Ready", "Failing"]).await;
+    check("1999-01-01T00:00:00Z", 0, &[]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_offset_is_waited_for_and_then_refused() {
+    let engine = Engine::new(Status::default());
+    assert_eq!(engine.get("/v1/resources?at_least=6").await["offset"], 6);
+    engine.refused("/v1/resources?at_least=7", 504, "not-reached", "offset `7` is not reached yet").await;
+}
+
+#[tokio::test]
+async fn a_history_is_told_oldest_first_in_pages() {
+    let engine = Engine::new(Status::default());
+    let path = format!("/v1/history?source={SOURCE}&subject=mgianluc");
+    let whole = engine.get(&path).await;
+    let told: Vec<(u64, &str)> = whole["items"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .map(|entry| (entry["offset"].as_u64().expect("a number"), entry["summary"].as_str().expect("text")))
+        .collect();
+    let expected = [
+        (1, "auth.example.com.login: manage-namespace decided Create"),
+        (2, "about to apply Namespace/mgianluc"),
+        (3, "applied Namespace/mgianluc"),
+    ];
+    assert_eq!(told, expected);
+    let latest = engine.get(&format!("{path}&limit=2")).await;
+    assert_eq!(latest["next"], "2");
+    let earlier = engine.get(&format!("{path}&limit=2&before=2")).await;
+    assert_eq!((&earlier["items"][0]["offset"], &earlier["next"]), (&json!(1), &Value::Null));
+    engine.refused("/v1/history?source=auth.example.com&subject=nobody", 404, "unknown-resource", "`nobody`").await;
+    engine.refused("/v1/history?subject=mgianluc", 400, "bad-parameter", "source").await;
+}
+
+#[tokio::test]
+async fn records_are_told_in_order_from_any_offset() {
+    let engine = Engine::new(Status::default());
+    let all = engine.get("/v1/events").await;
+    let facts: Vec<&str> =
+        all["items"].as_array().expect("items").iter().map(|entry| entry["fact"].as_str().expect("text")).collect();
+    let expected = ["RuleChanged", "EventReceived", "ApplyIntended", "Applied", "EventReceived", "ApplyFailed"];
+    assert_eq!(facts, expected);
+    let page = engine.get("/v1/events?after=1&limit=2").await;
+    assert_eq!((&page["items"][0]["offset"], &page["next"]), (&json!(2), &json!("3")));
+    let last = engine.get("/v1/events?after=3").await;
+    assert_eq!((last["items"].as_array().map(Vec::len), &last["next"]), (Some(2), &Value::Null));
+    for end in ["5", "6", "18446744073709551615"] {
+        assert_eq!(engine.get(&format!("/v1/events?after={end}")).await["items"], json!([]), "{end}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_gets_wrong_is_its_own_problem_and_named() {
+    let engine = Engine::new(Status::default());
+    let bad = "bad-parameter";
+    engine.refused("/v1/lifecycles?phse=ready", 400, bad, "unknown field `phse`").await;
+    engine.refused("/v1/conflicts?phase=ready", 400, bad, "unknown field `phase`").await;
+    engine.refused("/v1/lifecycles?phase=sleepy", 400, bad, "phase `sleepy` does not exist").await;
+    engine.refused("/v1/lifecycles?phase=ready&phase=gone", 400, bad, "duplicate field `phase`").await;
+    engine.refused("/v1/lifecycles?limit=0", 400, bad, "limit: `0` is not from `1` to `10000`").await;
+    engine.refused("/v1/lifecycles?limit=many", 400, bad, "limit: invalid digit").await;
+    engine.refused("/v1/lifecycles?at_least=-1", 400, bad, "at_least: invalid digit").await;
+    engine.refused("/v1/lifecycles?after=AAAA", 400, bad, "cursor `AAAA`").await;
+    engine.refused("/v1/lifecycles?after=%FF", 400, bad, "cursor").await;
+    engine
+        .refused("/v1/lifecycles?as_of=noon", 400, bad, "as_of: `noon` is neither an offset nor an RFC 3339 time")
+        .await;
+    engine.refused("/v1/lifecycles?as_of=7", 400, bad, "offset `7` is not reached yet").await;
+    engine.refused("/v1/events?limit=10001", 400, bad, "limit").await;
+    engine.refused("/v2/lifecycles", 404, "no-such-path", "nothing at this path").await;
+    let of_another_list = engine.get("/v1/lifecycles?limit=1").await["next"].as_str().expect("more").to_owned();
+    engine.refused(&format!("/v1/resources?after={of_another_list}"), 400, bad, "cursor").await;
+    let (status, kind, _) = engine.ask("POST", "/v1/lifecycles").await;
+    assert_eq!((status, kind.as_str()), (405, "application/problem+json"));
+}
+
+#[tokio::test]
+async fn readiness_says_why_not_one_reason_a_line() {
+    let ready = Engine::new(Status::default());
+    assert_eq!(ready.ask("GET", "/readyz").await.0, 200);
+    assert_eq!(ready.ask("GET", "/readyz").await.2, "ready\n");
+    let status = Status {
+        stalled: Some("disk is full\nhint: free space".into()),
+        rules_missing: Some("folder is empty".into()),
+        ..Status::default()
+    };
+    let not_ready = Engine::new(status);
+    let (status, _, body) = not_ready.ask("GET", "/readyz").await;
+    let expected = "recording stands still: disk is full hint: free space\nno rules yet: folder is empty\n";
+    assert_eq!((status, body.as_str()), (503, expected));
+    assert_eq!(not_ready.ask("GET", "/livez").await.0, 200, "an engine that waits is alive");
+}
+
+#[tokio::test]
+async fn metrics_and_status_tell_the_same() {
+    let status = Status { recorded: 6, folded: 6, reconciled: 4, cluster_writes: 2, ..Status::default() };
+    let engine = Engine::new(status.clone());
+    let (code, kind, text) = engine.ask("GET", "/metrics").await;
+    assert_eq!((code, kind.as_str()), (200, metrics::CONTENT_TYPE));
+    for line in [
+        "lifeline_recorded_offset 6",
+        "lifeline_folded_offset 6",
+        "lifeline_reconciled_offset 4",
+        "lifeline_reconcile_lag_records 2",
+        "lifeline_cluster_writes_total 2",
+        "# TYPE lifeline_cluster_writes_total counter",
+    ] {
+        assert!(text.lines().any(|known| known == line), "{line} is missing:\n{text}");
+    }
+    let told: Status = serde_json::from_value(engine.get("/v1/status").await).expect("a status");
+    assert_eq!(told, status);
+}

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -26,6 +27,9 @@ use crate::data;
 
 /// Rows asked for at once.
 const PAGE_ROWS: usize = 1_000;
+
+/// How long a connection may take. An answer may take longer: an earlier state is folded from the whole log.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why a question got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +72,7 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// The engine says why not.
-    #[error("{}{}", .0.detail, .0.hint.as_deref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default())]
+    #[error("{}{}", .0.0.detail, .0.0.hint.as_deref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default())]
     Problem(Problem),
     /// There is no log.
     #[error("there is no log in `{}`\nhint: name the folder that `lifeline run --data` was given", .data.display())]
@@ -206,7 +210,8 @@ impl Client {
 async fn over_http(server: &str, path: &str) -> Result<(StatusCode, Option<String>, Bytes), Error> {
     let connect = |source| Error::Connect { server: server.to_owned(), source };
     let http = |source| Error::Http { server: server.to_owned(), source };
-    let stream = tokio::net::TcpStream::connect(server).await.map_err(connect)?;
+    let stream = tokio::time::timeout(PATIENCE, tokio::net::TcpStream::connect(server)).await;
+    let stream = stream.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())).map_err(connect)?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
     let request = Request::get(path).header(header::HOST, server).header(header::CONNECTION, "close");
     let request = request.body(Empty::<Bytes>::new()).expect("the path is encoded and the address was checked");
@@ -239,7 +244,7 @@ fn folder(data: &Path) -> Result<Router, Error> {
         return Err(Error::NoLog { data: data.to_owned() });
     }
     let opened =
-        OsDisk::open_read_only(&path).and_then(|disk| Reader::inspect(disk, &lifeline_store::Options::default()));
+        OsDisk::open_read_only(&path).and_then(|disk| Reader::open(disk, &lifeline_store::Options::default()));
     let (log, _) = opened.map_err(|error| match error {
         lifeline_store::Error::Locked { .. } => Error::InUse { data: data.to_owned() },
         source => Error::Log { data: data.to_owned(), source },

@@ -8,7 +8,7 @@
 
 mod addons;
 mod ask;
-mod client;
+pub(crate) mod client;
 mod failure;
 mod output;
 mod rows;
@@ -23,7 +23,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 pub use ask::{AskArgs, Get, HistoryArgs, Show};
 pub use failure::fail;
-pub use work::{BenchArgs, DemoArgs, RunArgs};
+pub use work::{BenchArgs, BenchName, DemoArgs, RunArgs};
 
 /// Kubernetes resources that live exactly as long as your events say.
 ///

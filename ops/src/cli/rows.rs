@@ -212,7 +212,8 @@ pub fn status(status: &Status) -> String {
     let _ = writeln!(out, "reconciled  {reconciled}{}", lag(*folded, *reconciled));
     let phases: Vec<String> = status.phases.iter().map(|(phase, count)| format!("{count} {phase}")).collect();
     let phases = if phases.is_empty() { "none".to_owned() } else { phases.join(", ") };
-    let _ = writeln!(out, "resources   {}, under {} triggers", status.resources, status.triggers);
+    let triggers = if status.triggers == 1 { "trigger" } else { "triggers" };
+    let _ = writeln!(out, "resources   {}, under {} {triggers}", status.resources, status.triggers);
     let _ = writeln!(out, "lifecycles  {phases}; {} open", status.open);
     let _ = writeln!(
         out,
@@ -378,7 +379,7 @@ not ready
 recorded    57
 folded      57
 reconciled  41   16 behind
-resources   10, under 1 triggers
+resources   10, under 1 trigger
 lifecycles  1 Failing, 9 Ready; 1 open
 since start 0 reconciliations, 0 failed, 0 cluster writes
 ";

@@ -1,8 +1,224 @@
-//! The command line, checked as a whole.
+//! The command line: what may be typed, and that a stopped engine's folder answers as a running engine does.
 
+use std::path::Path;
+use std::sync::Arc;
+
+use lifeline_engine::status::Status;
+use lifeline_engine::view::View;
+use lifeline_projections::as_of::{self, Moment};
+use lifeline_projections::history::Entry;
+use lifeline_projections::reads::{LifecycleRow, List, OwnedObjectRow, ResourceRow, RuleRow};
+use lifeline_store::{Log, Options, OsDisk, Reader};
+
+use super::client::{Client, Error, Listed, Query};
 use super::*;
+use crate::api::ApiState;
+use crate::api::tests::{START_UNIX_NANOS, story};
+use crate::data;
 
 #[test]
 fn the_definitions_hold_together() {
     Cli::command().debug_assert();
+}
+
+#[test]
+fn what_is_typed_is_understood_or_refused() {
+    let check = |typed: &str, understood: bool| {
+        let parsed = Cli::try_parse_from(typed.split_whitespace());
+        assert_eq!(parsed.is_ok(), understood, "{typed}");
+    };
+    check("lifeline run --rules a --rules b,c --subjects x,y --cluster-label env=prod --cluster-label team=", true);
+    check("lifeline run --cluster kube --kubeconfig k --listen 0.0.0.0:80 --config c.toml", true);
+    check("lifeline run --cluster moon", false);
+    check("lifeline run --listen 7717", false);
+    check("lifeline run --cluster-label prod", false);
+    check("lifeline demo --kube --fast", true);
+    check("lifeline get lifecycles --phase failing -o wide --at-least 5", true);
+    check("lifeline get events --phase failing", false);
+    check("lifeline get pods", false);
+    check("lifeline get objects --limit 0", false);
+    check("lifeline history auth.example.com mgianluc --before 5", true);
+    check("lifeline history auth.example.com", true);
+    check("lifeline history", false);
+    check("lifeline show addons --namespace default --cluster x --profile EventTrigger/y --resources", true);
+    check("lifeline show stuck --longer-than 5 -o json", true);
+    check("lifeline bench intake", true);
+    check("lifeline completions zsh", true);
+    check("lifeline", false);
+}
+
+#[test]
+fn every_setting_of_run_has_an_environment_variable_of_its_name() {
+    let mut command = Cli::command();
+    let run = command.find_subcommand_mut("run").expect("run");
+    for setting in run.get_arguments().filter(|setting| !["help", "version"].contains(&setting.get_id().as_str())) {
+        let name = setting.get_id().as_str().to_uppercase();
+        let variable = setting.get_env().map(|variable| variable.to_string_lossy().into_owned());
+        assert_eq!(variable, Some(format!("LIFELINE_{name}")));
+    }
+}
+
+#[test]
+fn both_definitions_come_as_one_stream_of_documents() {
+    let text = crds();
+    let kinds = ["eventsources.lib.projectsveltos.io", "eventtriggers.lib.projectsveltos.io"];
+    let documents: Vec<&str> = text.split("---\n").collect();
+    assert_eq!(documents.len(), kinds.len());
+    for (document, name) in documents.iter().zip(kinds) {
+        assert!(document.contains(&format!("name: {name}\n")), "{name}");
+    }
+}
+
+/// A data folder that holds the story, as an engine that was killed left it.
+fn stopped(data: &Path) {
+    let mut log = open(data);
+    for (fact, second) in story().iter().zip(0..) {
+        let mut bytes = Vec::new();
+        fact.encode(&mut bytes);
+        log.append(START_UNIX_NANOS + second * 1_000_000_000, &bytes).expect("room");
+    }
+    log.sync().expect("a disk");
+}
+
+fn open(data: &Path) -> Log {
+    let options = Options { low_space_bytes: 0, ..Options::default() };
+    Log::open(OsDisk::open(&data::log(data)).expect("a folder"), options).expect("a log").0
+}
+
+/// Serves the story on a port of its own, in a thread that ends with the test process.
+fn running(data: &Path) -> String {
+    let disk = OsDisk::open_read_only(&data::log(data)).expect("a folder");
+    let (log, _) = Reader::open(disk, &Options::default()).expect("a log");
+    let projection = as_of::projection(&log, Moment::Offset(log.end())).expect("a whole log");
+    let status = stopped::status(&projection, &log);
+    let router =
+        crate::api::router(ApiState { view: View::new(projection, log), status: Arc::new(move || status.clone()) });
+    let (sender, address) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            sender.send(listener.local_addr().expect("an address")).expect("the test waits");
+            axum::serve(listener, router).await.expect("a listener");
+        });
+    });
+    format!("http://{}", address.recv().expect("an address"))
+}
+
+#[test]
+fn a_folder_answers_as_a_running_engine_does() {
+    let data = tempfile::tempdir().expect("a folder");
+    stopped(data.path());
+    let folder = Client::open(Some(data.path()), "").expect("a folder");
+    let server = Client::open(None, &running(data.path())).expect("an address");
+    assert!(server.is_running() && !folder.is_running());
+
+    let all = Query::default();
+    let check_list = |path: &str, rows: usize| {
+        let of = |client: &Client| -> Listed<serde_json::Value> { client.list(path, &all, None).expect(path) };
+        let (one, other) = (of(&folder), of(&server));
+        assert_eq!((&one.list, &one.time), (&other.list, &other.time), "{path}");
+        assert_eq!((one.list.items.len(), one.list.offset), (rows, 6), "{path}");
+        assert_eq!(one.time.as_deref(), Some("2026-11-22T14:00:05.000Z"), "{path}");
+        assert_eq!(of(&folder).list.next, None);
+    };
+    check_list("/v1/resources", 2);
+    check_list("/v1/lifecycles", 2);
+    check_list("/v1/objects", 1);
+    check_list("/v1/rules", 1);
+    let limited: Listed<LifecycleRow> = server.list("/v1/lifecycles", &all, Some(1)).expect("a list");
+    assert_eq!((limited.list.items.len(), limited.list.next.is_some()), (1, true));
+
+    let status: Status = folder.get("/v1/status", &all).expect("a status");
+    assert_eq!(status, server.get("/v1/status", &all).expect("a status"));
+    assert_eq!((status.recorded, status.folded, status.reconciled, status.open), (6, 6, 4, 1));
+
+    let mut wrong = Query::default();
+    wrong.add("phase", "sleepy");
+    for client in [&folder, &server] {
+        let refused = client.get::<List<LifecycleRow>>("/v1/lifecycles", &wrong).expect_err("no such phase");
+        assert_eq!(
+            refused.to_string(),
+            "phase `sleepy` does not exist\nhint: one of Failing, Pending, Deleting, Ready, Left, Gone"
+        );
+    }
+}
+
+#[test]
+fn the_story_is_shown_in_tables() {
+    let data = tempfile::tempdir().expect("a folder");
+    stopped(data.path());
+    let client = Client::open(Some(data.path()), "").expect("a folder");
+    let (all, now) = (Query::default(), "2026-11-22T14:12:06Z".parse().expect("a time"));
+
+    let lifecycles: List<LifecycleRow> = client.get("/v1/lifecycles", &all).expect("a list");
+    let expected = "\
+SOURCE            SUBJECT   TRIGGER           CLUSTER    DESIRED  PHASE    OBJECTS  INC  LAST EVENT        AGE
+auth.example.com  zoe       manage-namespace  mgmt/mgmt  present  Failing  0        1    login @ offset 4  12m
+  zoe: namespace `zoe` is terminating (attempt 3)
+  hint: it goes by itself
+auth.example.com  mgianluc  manage-namespace  mgmt/mgmt  present  Ready    1        1    login @ offset 1  12m
+";
+    assert_eq!(rows::lifecycles(&lifecycles.items, now, false).render(None), expected);
+
+    let resources: List<ResourceRow> = client.get("/v1/resources", &all).expect("a list");
+    let expected = "\
+SOURCE            SUBJECT   EVENTS  LIFECYCLES  OBJECTS  LAST EVENT        AGE
+auth.example.com  mgianluc  1       1           1        login @ offset 1  12m
+auth.example.com  zoe       1       1           0        login @ offset 4  12m
+";
+    assert_eq!(rows::resources(&resources.items, now, false).render(None), expected);
+
+    let objects: List<OwnedObjectRow> = client.get("/v1/objects", &all).expect("a list");
+    let expected = "\
+CLUSTER    OBJECT              TRIGGER           SOURCE            SUBJECT   OFFSET  AGE  UID
+mgmt/mgmt  Namespace/mgianluc  manage-namespace  auth.example.com  mgianluc  1       12m  8f3c0f1e
+";
+    assert_eq!(rows::objects(&objects.items, now, true).render(None), expected);
+
+    let rules: List<RuleRow> = client.get("/v1/rules", &all).expect("a list");
+    let expected = "\
+RULE                           SINCE OFFSET  DIGEST
+EventTrigger/manage-namespace  0             0000000000000007
+";
+    assert_eq!(rows::rules(&rules.items).render(None), expected);
+
+    let mut of_zoe = Query::default();
+    of_zoe.add("source", "auth.example.com");
+    of_zoe.add("subject", "zoe");
+    let history: List<Entry> = client.get("/v1/history", &of_zoe).expect("a history");
+    let expected = "\
+OFFSET  TIME                      WHAT HAPPENED
+4       2026-11-22 14:00:04.000Z  auth.example.com.login: manage-namespace decided Create
+5       2026-11-22 14:00:05.000Z  manage-namespace: attempt 3 failed: namespace `zoe` is terminating
+  hint: it goes by itself
+";
+    assert_eq!(rows::history(&history.items, false).render(None), expected);
+
+    let events: List<Entry> = client.get("/v1/events", &all).expect("records");
+    let shown = rows::records(&events.items, true).render(None);
+    let first = "0       2026-11-22 14:00:00.000Z  -                 -         EventTrigger/manage-namespace changed";
+    assert!(shown.lines().any(|line| line.trim_end() == first), "{shown}");
+    assert!(shown.contains("user-operation, stream USERS sequence 1, id 10001\n"), "{shown}");
+}
+
+#[test]
+fn a_folder_that_cannot_answer_says_what_to_do() {
+    let data = tempfile::tempdir().expect("a folder");
+    let refused = || Client::open(Some(data.path()), "").err().expect("no answer");
+    assert!(matches!(refused(), Error::NoLog { .. }));
+    let log = open(data.path());
+    let text = refused().to_string();
+    let expected = "is in use by a running engine\nhint: ask that engine with `--server`, or stop it first";
+    assert!(text.ends_with(expected), "{text}");
+    drop(log);
+    assert!(Client::open(Some(data.path()), "").is_ok(), "an empty log is a log");
+}
+
+#[test]
+fn an_engine_that_is_not_there_is_named() {
+    // Port 1 belongs to nobody.
+    let client = Client::open(None, "http://127.0.0.1:1").expect("an address");
+    let error = client.get::<Status>("/v1/status", &Query::default()).expect_err("nobody");
+    assert!(error.to_string().starts_with("no engine answers at `127.0.0.1:1`\nhint: start one with `lifeline run`"));
 }

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::fail;
 use crate::settings::{Config, Settings};
@@ -54,6 +54,19 @@ pub struct DemoArgs {
 /// What `lifeline bench` was given.
 #[derive(Debug, Clone, Args)]
 pub struct BenchArgs {
-    /// Which one: `intake` measures durable events a second against the raw rate of the client library.
-    pub name: String,
+    /// What to measure
+    pub name: BenchName,
+    /// Events of a round [default: the benchmark's own]
+    #[arg(long, value_name = "N")]
+    pub events: Option<u64>,
+    /// Rounds, of which the median is taken [default: 5]
+    #[arg(long, value_name = "N")]
+    pub rounds: Option<usize>,
+}
+
+/// The benchmarks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BenchName {
+    /// Durable events a second, against the raw rate of the client library on the same stream.
+    Intake,
 }

@@ -32,21 +32,15 @@ impl Cache {
     /// # Errors
     /// When none of the three is set.
     pub fn from_environment() -> Result<Self, Error> {
-        place(
-            env::var_os("LIFELINE_CACHE"),
-            env::var_os("XDG_CACHE_HOME"),
-            env::var_os("HOME"),
-        )
-        .map(|folder| Self { folder })
-        .ok_or(Error::NoCacheFolder)
+        place(env::var_os("LIFELINE_CACHE"), env::var_os("XDG_CACHE_HOME"), env::var_os("HOME"))
+            .map(|folder| Self { folder })
+            .ok_or(Error::NoCacheFolder)
     }
 
     /// A cache in a folder of the caller's choice.
     #[must_use]
     pub fn at(folder: impl Into<PathBuf>) -> Self {
-        Self {
-            folder: folder.into(),
-        }
+        Self { folder: folder.into() }
     }
 
     /// The folder itself. It need not exist yet.
@@ -59,10 +53,7 @@ impl Cache {
     #[must_use]
     pub fn find(&self, item: Item) -> Option<PathBuf> {
         let folder = self.folder.join(item.name);
-        item.programs
-            .iter()
-            .all(|program| is_program(&folder.join(program)))
-            .then_some(folder)
+        item.programs.iter().all(|program| is_program(&folder.join(program))).then_some(folder)
     }
 
     /// The folder of an item, made by `make` when it is not there: `make` is given an empty folder to put the programs
@@ -111,16 +102,11 @@ impl Cache {
         let file = File::create(&path).map_err(Error::file("create", &path))?;
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => progress.say(&format!(
-                "another run is making {}: waiting for it",
-                item.name
-            )),
+            Err(TryLockError::WouldBlock) => {
+                progress.say(&format!("another run is making {}: waiting for it", item.name))
+            }
             Err(TryLockError::Error(source)) => {
-                return Err(Error::File {
-                    action: "lock",
-                    path,
-                    source,
-                });
+                return Err(Error::File { action: "lock", path, source });
             }
         }
         file.lock().map_err(Error::file("lock", path))?;
@@ -129,13 +115,8 @@ impl Cache {
 }
 
 /// Where the cache lies. A relative or empty value counts as unset, as the XDG base directory specification asks.
-fn place(
-    own: Option<OsString>,
-    cache_home: Option<OsString>,
-    home: Option<OsString>,
-) -> Option<PathBuf> {
-    let absolute =
-        |value: Option<OsString>| value.map(PathBuf::from).filter(|path| path.is_absolute());
+fn place(own: Option<OsString>, cache_home: Option<OsString>, home: Option<OsString>) -> Option<PathBuf> {
+    let absolute = |value: Option<OsString>| value.map(PathBuf::from).filter(|path| path.is_absolute());
     absolute(own)
         .or_else(|| absolute(cache_home).map(|folder| folder.join("lifeline")))
         .or_else(|| absolute(home).map(|folder| folder.join(".cache/lifeline")))
@@ -147,10 +128,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    const ITEM: Item = Item {
-        name: "server-1.0",
-        programs: &["server"],
-    };
+    const ITEM: Item = Item { name: "server-1.0", programs: &["server"] };
 
     fn make_program(path: &Path) {
         fs::write(path, "#!/bin/sh\n").unwrap();
@@ -159,32 +137,14 @@ mod tests {
 
     #[test]
     fn the_cache_lies_where_the_most_specific_setting_says() {
-        fn check(
-            own: Option<&str>,
-            cache_home: Option<&str>,
-            home: Option<&str>,
-            expected: Option<&str>,
-        ) {
-            let found = place(
-                own.map(Into::into),
-                cache_home.map(Into::into),
-                home.map(Into::into),
-            );
-            assert_eq!(
-                found,
-                expected.map(PathBuf::from),
-                "{own:?} {cache_home:?} {home:?}"
-            );
+        fn check(own: Option<&str>, cache_home: Option<&str>, home: Option<&str>, expected: Option<&str>) {
+            let found = place(own.map(Into::into), cache_home.map(Into::into), home.map(Into::into));
+            assert_eq!(found, expected.map(PathBuf::from), "{own:?} {cache_home:?} {home:?}");
         }
         check(Some("/own"), Some("/xdg"), Some("/home"), Some("/own"));
         check(None, Some("/xdg"), Some("/home"), Some("/xdg/lifeline"));
         check(None, None, Some("/home"), Some("/home/.cache/lifeline"));
-        check(
-            Some(""),
-            Some("relative"),
-            Some("/home"),
-            Some("/home/.cache/lifeline"),
-        );
+        check(Some(""), Some("relative"), Some("/home"), Some("/home/.cache/lifeline"));
         check(None, None, None, None);
     }
 
@@ -221,11 +181,7 @@ mod tests {
         assert_eq!(cache.find(ITEM), None);
 
         let made = cache.obtain(ITEM, Progress::silent(), |folder, _| {
-            assert_eq!(
-                fs::read_dir(folder).unwrap().count(),
-                0,
-                "what the interrupted build left is gone"
-            );
+            assert_eq!(fs::read_dir(folder).unwrap().count(), 0, "what the interrupted build left is gone");
             make_program(&folder.join("server"));
             Ok(())
         });

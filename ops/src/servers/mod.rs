@@ -28,15 +28,12 @@ use std::path::{Path, PathBuf};
 #[must_use]
 pub fn program_on_path(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
-    env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|program| is_program(program))
+    env::split_paths(&path).map(|folder| folder.join(name)).find(|program| is_program(program))
 }
 
 /// Whether `path` is a file that may be executed.
 #[must_use]
 pub fn is_program(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    path.metadata()
-        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }

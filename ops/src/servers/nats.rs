@@ -63,10 +63,7 @@ impl NatsServer {
     pub fn start(program: &NatsProgram, options: &NatsOptions) -> Result<Self, Error> {
         fs::create_dir_all(&options.folder).map_err(Error::file("create", &options.folder))?;
         // The server writes the folder into file names of its own: it must mean the same from anywhere.
-        let folder = options
-            .folder
-            .canonicalize()
-            .map_err(Error::file("find", &options.folder))?;
+        let folder = options.folder.canonicalize().map_err(Error::file("find", &options.folder))?;
         let configuration = folder.join("nats-server.conf");
         // In a file that only we may read, for what stands on a command line anybody can see.
         fs::OpenOptions::new()
@@ -77,12 +74,7 @@ impl NatsServer {
             .open(&configuration)
             .and_then(|mut file| file.write_all(configuration_text(&folder, options).as_bytes()))
             .map_err(Error::file("write", &configuration))?;
-        let mut server = Self {
-            program: program.path.clone(),
-            folder,
-            port: 0,
-            process: None,
-        };
+        let mut server = Self { program: program.path.clone(), folder, port: 0, process: None };
         server.restart()?;
         Ok(server)
     }
@@ -138,19 +130,10 @@ impl NatsServer {
     pub fn restart(&mut self) -> Result<(), Error> {
         self.kill();
         let mut command = Command::new(&self.program);
-        command
-            .arg("--config")
-            .arg(self.folder.join("nats-server.conf"));
+        command.arg("--config").arg(self.folder.join("nats-server.conf"));
         // Port -1 lets the server choose: no port is looked for that somebody else could take before it listens.
-        let port = if self.port == 0 {
-            "-1".to_owned()
-        } else {
-            self.port.to_string()
-        };
-        command
-            .args(["--addr", "127.0.0.1", "--port", &port])
-            .arg("--ports_file_dir")
-            .arg(&self.folder);
+        let port = if self.port == 0 { "-1".to_owned() } else { self.port.to_string() };
+        command.args(["--addr", "127.0.0.1", "--port", &port]).arg("--ports_file_dir").arg(&self.folder);
         let mut process = Process::start("nats-server", command, &self.log())?;
         let ports_file = self.ports_file(process.id());
         // The server writes this file once it takes connections.
@@ -162,11 +145,7 @@ impl NatsServer {
     }
 
     fn ports_file(&self, pid: u32) -> PathBuf {
-        let name = self
-            .program
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy();
+        let name = self.program.file_name().unwrap_or_default().to_string_lossy();
         self.folder.join(format!("{name}_{pid}.ports"))
     }
 }
@@ -177,15 +156,10 @@ fn port_in(ports_file: &Path) -> Result<u16, String> {
     struct Ports {
         nats: Vec<String>,
     }
-    let text = fs::read_to_string(ports_file)
-        .map_err(|_| "it has not said yet which port it has".to_owned())?;
+    let text = fs::read_to_string(ports_file).map_err(|_| "it has not said yet which port it has".to_owned())?;
     // Half written is as good as not there yet.
     let ports: Ports = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-    let port = ports
-        .nats
-        .first()
-        .and_then(|url| url.rsplit(':').next())
-        .and_then(|port| port.parse().ok());
+    let port = ports.nats.first().and_then(|url| url.rsplit(':').next()).and_then(|port| port.parse().ok());
     port.ok_or_else(|| format!("it named no port in `{text}`"))
 }
 
@@ -194,18 +168,11 @@ fn configuration_text(folder: &Path, options: &NatsOptions) -> String {
     let access = match &options.access {
         NatsAccess::Anybody => String::new(),
         NatsAccess::User { user, password } => {
-            format!(
-                "authorization {{ user: {}, password: {} }}\n",
-                quoted(user),
-                quoted(password)
-            )
+            format!("authorization {{ user: {}, password: {} }}\n", quoted(user), quoted(password))
         }
         NatsAccess::Token(token) => format!("authorization {{ token: {} }}\n", quoted(token)),
     };
-    format!(
-        "jetstream {{ store_dir: {store} }}\n{access}{}\n",
-        options.configuration
-    )
+    format!("jetstream {{ store_dir: {store} }}\n{access}{}\n", options.configuration)
 }
 
 /// A string as nats-server's configuration writes it.
@@ -232,22 +199,13 @@ mod tests {
     #[test]
     fn the_configuration_holds_any_password() {
         fn check(access: NatsAccess, expected: &str) {
-            let options = NatsOptions {
-                access,
-                configuration: "max_payload: 2MB".to_owned(),
-                ..NatsOptions::default()
-            };
+            let options =
+                NatsOptions { access, configuration: "max_payload: 2MB".to_owned(), ..NatsOptions::default() };
             assert_eq!(configuration_text(Path::new("/store"), &options), expected);
         }
+        check(NatsAccess::Anybody, "jetstream { store_dir: \"/store\" }\nmax_payload: 2MB\n");
         check(
-            NatsAccess::Anybody,
-            "jetstream { store_dir: \"/store\" }\nmax_payload: 2MB\n",
-        );
-        check(
-            NatsAccess::User {
-                user: "ad\"min".to_owned(),
-                password: "a\\b\n".to_owned(),
-            },
+            NatsAccess::User { user: "ad\"min".to_owned(), password: "a\\b\n".to_owned() },
             "jetstream { store_dir: \"/store\" }\n\
              authorization { user: \"ad\\\"min\", password: \"a\\\\b\\n\" }\nmax_payload: 2MB\n",
         );

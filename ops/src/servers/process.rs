@@ -41,38 +41,21 @@ impl Process {
     /// # Errors
     /// When the log cannot be written or the program cannot be started.
     pub fn start(name: &str, mut command: Command, log: &Path) -> Result<Self, Error> {
-        let output = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(log)
-            .map_err(Error::file("open", log))?;
+        let output = OpenOptions::new().create(true).append(true).open(log).map_err(Error::file("open", log))?;
         let errors = output.try_clone().map_err(Error::file("open", log))?;
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(output)
-            .stderr(errors)
-            .process_group(0)
-            .spawn()
-            .map_err(|source| Error::Spawn {
-                program: command.get_program().to_string_lossy().into_owned(),
-                source,
+        let mut child =
+            command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0).spawn().map_err(|source| {
+                Error::Spawn { program: command.get_program().to_string_lossy().into_owned(), source }
             })?;
         match guard(child.id()) {
-            Ok(guard) => Ok(Self {
-                name: name.to_owned(),
-                log: log.to_owned(),
-                child,
-                guard: Some(guard),
-                status: None,
-            }),
+            Ok(guard) => {
+                Ok(Self { name: name.to_owned(), log: log.to_owned(), child, guard: Some(guard), status: None })
+            }
             Err(source) => {
                 // Unguarded is not an option: it could be left behind.
                 let _ = child.kill();
                 let _ = child.wait();
-                Err(Error::Spawn {
-                    program: "sh".to_owned(),
-                    source,
-                })
+                Err(Error::Spawn { program: "sh".to_owned(), source })
             }
         }
     }
@@ -104,11 +87,7 @@ impl Process {
     ///
     /// # Errors
     /// When the server ends first or the time is over; the error holds the last lines of its log, and what `probe` saw.
-    pub fn ready<T>(
-        &mut self,
-        within: Duration,
-        mut probe: impl FnMut() -> Result<T, String>,
-    ) -> Result<T, Error> {
+    pub fn ready<T>(&mut self, within: Duration, mut probe: impl FnMut() -> Result<T, String>) -> Result<T, Error> {
         let started = Instant::now();
         loop {
             let observed = match probe() {
@@ -117,22 +96,11 @@ impl Process {
             };
             if let Some(status) = self.ended() {
                 let (server, log) = (self.name.clone(), self.log.clone());
-                return Err(Error::Ended {
-                    server,
-                    status,
-                    last_lines: last_lines(&log),
-                    log,
-                });
+                return Err(Error::Ended { server, status, last_lines: last_lines(&log), log });
             }
             if started.elapsed() >= within {
                 let (server, log) = (self.name.clone(), self.log.clone());
-                return Err(Error::NotReady {
-                    server,
-                    within,
-                    observed,
-                    last_lines: last_lines(&log),
-                    log,
-                });
+                return Err(Error::NotReady { server, within, observed, last_lines: last_lines(&log), log });
             }
             thread::sleep(POLL);
         }
@@ -200,12 +168,7 @@ impl Drop for Process {
 /// Waits until our end of its standard input is gone, then kills `pid`.
 fn guard(pid: u32) -> io::Result<Child> {
     Command::new("sh")
-        .args([
-            "-c",
-            r#"read -r _; kill -KILL "$1""#,
-            "lifeline-guard",
-            &pid.to_string(),
-        ])
+        .args(["-c", r#"read -r _; kill -KILL "$1""#, "lifeline-guard", &pid.to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -228,11 +191,7 @@ pub(super) fn last_lines(log: &Path) -> String {
         Ok(text) => {
             let lines: Vec<&str> = text.trim_end().lines().collect();
             let first = lines.len().saturating_sub(LAST_LINES_COUNT);
-            lines[first..]
-                .iter()
-                .map(|line| format!("  {line}"))
-                .collect::<Vec<_>>()
-                .join("\n")
+            lines[first..].iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
         }
         Err(error) => format!("  (cannot be read: {error})"),
     }
@@ -243,9 +202,7 @@ pub(super) fn last_lines(log: &Path) -> String {
 /// # Errors
 /// When the system has none.
 pub fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port())
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 #[cfg(test)]
@@ -268,54 +225,26 @@ mod tests {
     #[test]
     fn a_server_that_ends_while_starting_shows_why() {
         let folder = tempfile::tempdir().unwrap();
-        let mut process = Process::start(
-            "the server",
-            shell("echo port taken; exit 1"),
-            &folder.path().join("log"),
-        )
-        .unwrap();
-        let error = process
-            .ready(Duration::from_secs(10), || {
-                Err::<(), _>("nothing".to_owned())
-            })
-            .unwrap_err();
+        let mut process =
+            Process::start("the server", shell("echo port taken; exit 1"), &folder.path().join("log")).unwrap();
+        let error = process.ready(Duration::from_secs(10), || Err::<(), _>("nothing".to_owned())).unwrap_err();
         let text = error.to_string();
-        assert!(
-            matches!(error, Error::Ended { .. }) && text.contains("port taken"),
-            "{text}"
-        );
+        assert!(matches!(error, Error::Ended { .. }) && text.contains("port taken"), "{text}");
     }
 
     #[test]
     fn a_server_that_never_gets_ready_shows_what_was_seen() {
         let folder = tempfile::tempdir().unwrap();
-        let mut process = Process::start(
-            "the server",
-            shell("exec sleep 60"),
-            &folder.path().join("log"),
-        )
-        .unwrap();
-        let error = process
-            .ready(Duration::from_millis(20), || {
-                Err::<(), _>("refused".to_owned())
-            })
-            .unwrap_err();
+        let mut process = Process::start("the server", shell("exec sleep 60"), &folder.path().join("log")).unwrap();
+        let error = process.ready(Duration::from_millis(20), || Err::<(), _>("refused".to_owned())).unwrap_err();
         let text = error.to_string();
-        assert!(
-            matches!(error, Error::NotReady { .. }) && text.contains("refused"),
-            "{text}"
-        );
+        assert!(matches!(error, Error::NotReady { .. }) && text.contains("refused"), "{text}");
     }
 
     #[test]
     fn a_dropped_server_is_gone() {
         let folder = tempfile::tempdir().unwrap();
-        let process = Process::start(
-            "the server",
-            shell("exec sleep 60"),
-            &folder.path().join("log"),
-        )
-        .unwrap();
+        let process = Process::start("the server", shell("exec sleep 60"), &folder.path().join("log")).unwrap();
         let pid = process.id().to_string();
         assert!(is_alive(&pid));
         drop(process);
@@ -336,30 +265,20 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         let mut parent = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "servers::process::tests::a_server_dies_with_a_killed_parent",
-                "--nocapture",
-            ])
+            .args(["--exact", "servers::process::tests::a_server_dies_with_a_killed_parent", "--nocapture"])
             .env(CHILD, folder.path())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let output = io::BufReader::new(parent.stdout.take().unwrap());
-        let server = output
-            .lines()
-            .find_map(|line| line.unwrap().strip_prefix("server=").map(str::to_owned))
-            .unwrap();
+        let server = output.lines().find_map(|line| line.unwrap().strip_prefix("server=").map(str::to_owned)).unwrap();
         assert!(is_alive(&server));
 
         parent.kill().unwrap();
         parent.wait().unwrap();
         let killed = Instant::now();
         while is_alive(&server) {
-            assert!(
-                killed.elapsed() < Duration::from_secs(10),
-                "server {server} outlived its parent"
-            );
+            assert!(killed.elapsed() < Duration::from_secs(10), "server {server} outlived its parent");
             thread::sleep(POLL);
         }
     }

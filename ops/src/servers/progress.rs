@@ -32,11 +32,7 @@ impl Progress {
     /// As standard error allows.
     #[must_use]
     pub fn on_stderr() -> Self {
-        if io::stderr().is_terminal() {
-            Self::Terminal
-        } else {
-            Self::Lines
-        }
+        if io::stderr().is_terminal() { Self::Terminal } else { Self::Lines }
     }
 
     /// For tests and for callers that show progress by themselves.
@@ -59,24 +55,12 @@ impl Progress {
     ///
     /// # Errors
     /// When the program cannot be started or fails; the error holds its last lines.
-    pub fn run(
-        self,
-        what: &str,
-        unit: Option<&str>,
-        mut command: Command,
-        log: &Path,
-    ) -> Result<(), Error> {
+    pub fn run(self, what: &str, unit: Option<&str>, mut command: Command, log: &Path) -> Result<(), Error> {
         let output = File::create(log).map_err(Error::file("create", log))?;
         let errors = output.try_clone().map_err(Error::file("open", log))?;
-        let spawned = command
-            .stdin(Stdio::null())
-            .stdout(output)
-            .stderr(errors)
-            .spawn();
-        let mut child = spawned.map_err(|source| Error::Spawn {
-            program: command.get_program().to_string_lossy().into_owned(),
-            source,
-        })?;
+        let spawned = command.stdin(Stdio::null()).stdout(output).stderr(errors).spawn();
+        let mut child = spawned
+            .map_err(|source| Error::Spawn { program: command.get_program().to_string_lossy().into_owned(), source })?;
         let mut step = Step::start(self, what);
         let mut lines = LineCount::of(log);
         let status = loop {
@@ -84,17 +68,10 @@ impl Progress {
                 Ok(Some(status)) => break status,
                 Ok(None) => thread::sleep(FRAME),
                 Err(source) => {
-                    return Err(Error::Spawn {
-                        program: what.to_owned(),
-                        source,
-                    });
+                    return Err(Error::Spawn { program: what.to_owned(), source });
                 }
             }
-            step.show(
-                &unit
-                    .map(|unit| format!("{} {unit}", lines.now()))
-                    .unwrap_or_default(),
-            );
+            step.show(&unit.map(|unit| format!("{} {unit}", lines.now())).unwrap_or_default());
         };
         if status.success() {
             step.done();
@@ -129,30 +106,17 @@ impl Step {
             eprintln!("{what} ...");
         }
         let now = Instant::now();
-        Self {
-            progress,
-            what: what.to_owned(),
-            started: now,
-            shown: now,
-            frame: 0,
-        }
+        Self { progress, what: what.to_owned(), started: now, shown: now, frame: 0 }
     }
 
     /// Shows how long it takes already, and a detail if there is one. To be called often: it decides what is worth it.
     pub fn show(&mut self, detail: &str) {
         let elapsed = in_words(self.started.elapsed());
-        let detail = if detail.is_empty() {
-            String::new()
-        } else {
-            format!(" ({detail})")
-        };
+        let detail = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
         match self.progress {
             Progress::Terminal => {
                 self.frame = (self.frame + 1) % FRAMES.len();
-                eprint!(
-                    "\r\x1b[2K{} {} {elapsed}{detail}",
-                    FRAMES[self.frame], self.what
-                );
+                eprint!("\r\x1b[2K{} {} {elapsed}{detail}", FRAMES[self.frame], self.what);
                 // A progress line that cannot be shown is no reason to stop the work.
                 let _ = io::stderr().flush();
             }
@@ -203,10 +167,7 @@ struct LineCount {
 
 impl LineCount {
     fn of(path: &Path) -> Self {
-        Self {
-            file: File::open(path).ok(),
-            lines: 0,
-        }
+        Self { file: File::open(path).ok(), lines: 0 }
     }
 
     fn now(&mut self) -> usize {
@@ -240,13 +201,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", "echo the cause >&2; exit 3"]);
-        let error = Progress::silent()
-            .run("making it", None, command, &folder.path().join("log"))
-            .unwrap_err();
+        let error = Progress::silent().run("making it", None, command, &folder.path().join("log")).unwrap_err();
         let text = error.to_string();
-        assert!(
-            text.contains("making it failed") && text.contains("the cause"),
-            "{text}"
-        );
+        assert!(text.contains("making it failed") && text.contains("the cause"), "{text}");
     }
 }

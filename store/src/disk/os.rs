@@ -37,12 +37,13 @@ impl OsDisk {
             file: folder.display().to_string(),
             source,
         };
+        let is_new = !folder.is_dir();
         fs::create_dir_all(folder).map_err(|source| failed("create folder", source))?;
         if let Some(parent) = folder
             .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
+            .filter(|parent| is_new && !parent.as_os_str().is_empty())
         {
-            // The folder's own name must survive a power cut as well.
+            // A new folder's own name must survive a power cut as well.
             fs::File::open(parent)
                 .and_then(|handle| handle.sync_all())
                 .map_err(|source| failed("sync parent of folder", source))?;
@@ -209,6 +210,10 @@ impl File for fs::File {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn forget_cached(&self) -> io::Result<()> {
+        rustix::fs::fadvise(self, 0, None, rustix::fs::Advice::DontNeed).map_err(io::Error::from)
     }
 
     fn len(&self) -> io::Result<u64> {

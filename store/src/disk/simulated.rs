@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Disk, File};
@@ -67,6 +68,8 @@ struct Inode {
     seen: Vec<u8>,
     durable: Vec<u8>,
     pending: Vec<Change>,
+    /// Where the medium refuses to be read.
+    unreadable: Vec<Range<u64>>,
 }
 
 #[derive(Debug)]
@@ -305,10 +308,19 @@ impl SimulatedDisk {
         world.inodes.push(Inode {
             seen: contents.to_vec(),
             durable: contents.to_vec(),
-            pending: Vec::new(),
+            ..Inode::default()
         });
         world.names.insert(name.to_owned(), inode);
         world.names_durable.insert(name.to_owned(), inode);
+    }
+
+    /// Makes a run of bytes unreadable: reads that touch it fail as those of a bad sector do, until it is written again.
+    pub fn make_unreadable(&self, name: &str, bytes: Range<u64>) {
+        let mut world = self.world();
+        let Some(&inode) = world.names.get(name) else {
+            return;
+        };
+        world.inodes[inode].unreadable.push(bytes);
     }
 
     /// Flips one bit of a file for good; the number counts from its first byte's lowest bit, and wraps at its end.
@@ -354,8 +366,8 @@ impl Disk for SimulatedDisk {
         let zeros = vec![0; bytes as usize];
         world.inodes.push(Inode {
             seen: zeros,
-            durable: Vec::new(),
             pending: vec![Change::Length(bytes)],
+            ..Inode::default()
         });
         world.rename(Rename {
             from: None,
@@ -437,6 +449,15 @@ impl File for SimulatedFile {
             return Err(power_is_off());
         }
         let bytes = &world.inodes[self.inode].seen;
+        let end = position + buffer.len() as u64;
+        if world.inodes[self.inode]
+            .unreadable
+            .iter()
+            .any(|bad| bad.start < end && position < bad.end)
+        {
+            // EIO, as Linux numbers it.
+            return Err(io::Error::from_raw_os_error(5));
+        }
         let from = bytes.len().min(position as usize);
         let read = buffer.len().min(bytes.len() - from);
         buffer[..read].copy_from_slice(&bytes[from..from + read]);
@@ -457,6 +478,10 @@ impl File for SimulatedFile {
             }
         };
         let inode = &mut world.inodes[self.inode];
+        let end = position + written.len() as u64;
+        inode
+            .unreadable
+            .retain(|bad| bad.end <= position || end <= bad.start);
         overwrite(&mut inode.seen, position, written);
         inode.pending.push(Change::Write {
             position,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use lifeline_ops::servers::{Cache, Error, NatsProgram, Progress};
-use lifeline_tests::harness::ControlPlanePrograms;
+use lifeline_tests::harness::{ControlPlane, ControlPlanePrograms, User};
 use lifeline_tests::report::Report;
 
 const USAGE: &str = "\
@@ -37,68 +37,86 @@ fn main() -> ExitCode {
                 return ExitCode::SUCCESS;
             }
             _ => {
-                eprintln!(
-                    "error: unexpected argument `{}`\n\n{USAGE}",
-                    argument.to_string_lossy()
-                );
+                eprintln!("error: unexpected argument `{}`\n\n{USAGE}", argument.to_string_lossy());
                 return ExitCode::from(2);
             }
         }
     }
 
-    prepare_servers();
+    let servers = Servers::prepare();
     let mut report = Report::default();
     match build() {
-        Ok(()) => test(&mut report, &handed_on),
+        Ok(()) => test(&mut report, &servers, &handed_on),
         Err(failure) => report.fail(failure),
     }
     if no_skips {
         report.forbid_skips();
     }
     println!("\n{}", report.summary());
-    if report.has_failed() {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    }
+    if report.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// A server that cannot be had stops nothing: the tests that need it are skipped, by name.
-fn prepare_servers() {
-    let progress = Progress::on_stderr();
-    let cache = match Cache::from_environment() {
-        Ok(cache) => cache,
-        Err(error) => return warn(error),
-    };
-    match NatsProgram::obtain(&cache, progress) {
-        Ok(nats) => progress.say(&format!(
-            "nats-server {}: {}",
-            nats.version,
-            nats.path.display()
-        )),
-        Err(error) => warn(error),
+/// The servers that could be had. One that cannot stops nothing: the tests that need it are skipped, by name.
+#[derive(Default)]
+struct Servers {
+    nats: Option<PathBuf>,
+    /// For the tests of other crates, which know no harness; the stories start their own.
+    control_plane: Option<ControlPlane>,
+}
+
+impl Servers {
+    fn prepare() -> Servers {
+        let progress = Progress::on_stderr();
+        let mut servers = Servers::default();
+        let cache = match Cache::from_environment() {
+            Ok(cache) => cache,
+            Err(error) => {
+                warn(error);
+                return servers;
+            }
+        };
+        match NatsProgram::obtain(&cache, progress) {
+            Ok(nats) => {
+                progress.say(&format!("nats-server {}: {}", nats.version, nats.path.display()));
+                servers.nats = Some(nats.path);
+            }
+            Err(error) => warn(error),
+        }
+        match ControlPlanePrograms::obtain(&cache, progress) {
+            Ok(programs) => {
+                progress.say(&format!("Kubernetes control plane: {}", programs.api_server().display()));
+                match ControlPlane::start(&programs) {
+                    Ok(control_plane) => servers.control_plane = Some(control_plane),
+                    Err(error) => warn(error),
+                }
+            }
+            Err(error) => warn(error),
+        }
+        servers
     }
-    match ControlPlanePrograms::obtain(&cache, progress) {
-        Ok(programs) => progress.say(&format!(
-            "Kubernetes control plane: {}",
-            programs.api_server().display()
-        )),
-        Err(error) => warn(error),
+
+    /// Tells test programs where the servers are. Tests that are ignored for want of one run once all are there.
+    fn tell(&self, command: &mut Command) {
+        if let Some(nats) = &self.nats {
+            command.env("LIFELINE_NATS_SERVER", nats);
+        }
+        if let Some(control_plane) = &self.control_plane {
+            command.env("LIFELINE_TEST_KUBECONFIG", control_plane.kubeconfig(User::Admin));
+        }
+    }
+
+    fn are_complete(&self) -> bool {
+        self.nats.is_some() && self.control_plane.is_some()
     }
 }
 
 fn warn(error: Error) {
-    eprintln!(
-        "warning: {}\nTests that need it will be skipped.",
-        error.in_full()
-    );
+    eprintln!("warning: {}\nTests that need it will be skipped.", error.in_full());
 }
 
 /// The same selection of packages as the test run: a smaller one could ask for other features, and build twice.
 fn build() -> Result<(), String> {
-    let status = cargo()
-        .args(["build", "--release", "--workspace", "--bins"])
-        .status();
+    let status = cargo().args(["build", "--release", "--workspace", "--bins"]).status();
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("the build ({status})")),
@@ -106,11 +124,13 @@ fn build() -> Result<(), String> {
     }
 }
 
-fn test(report: &mut Report, handed_on: &[OsString]) {
+fn test(report: &mut Report, servers: &Servers, handed_on: &[OsString]) {
     let mut command = cargo();
-    command
-        .args(["test", "--release", "--workspace", "--no-fail-fast", "--"])
-        .args(handed_on);
+    command.args(["test", "--release", "--workspace", "--no-fail-fast", "--"]).args(handed_on);
+    if servers.are_complete() {
+        command.arg("--include-ignored");
+    }
+    servers.tell(&mut command);
     if let Some(folder) = programs_folder() {
         command.env("LIFELINE_BIN", folder.join("lifeline"));
     }
@@ -118,10 +138,7 @@ fn test(report: &mut Report, handed_on: &[OsString]) {
         Ok(child) => child,
         Err(error) => return report.fail(format!("cargo cannot be started: {error}")),
     };
-    let output = child
-        .stdout
-        .take()
-        .expect("standard output was asked for as a pipe");
+    let output = child.stdout.take().expect("standard output was asked for as a pipe");
     let mut output = BufReader::new(output);
     let mut line = Vec::new();
     // Bytes, for a test may print what is no text.
@@ -154,9 +171,5 @@ fn cargo() -> Command {
 
 /// Where this program was built is where `lifeline` is, whatever the target folder is called.
 fn programs_folder() -> Option<PathBuf> {
-    env::current_exe()
-        .ok()
-        .as_deref()
-        .and_then(Path::parent)
-        .map(Path::to_owned)
+    env::current_exe().ok().as_deref().and_then(Path::parent).map(Path::to_owned)
 }

@@ -27,8 +27,8 @@ const ATTEMPTS_MAX: usize = 3;
 
 /// What the head of an uncompressed P-256 public key looks like in DER (RFC 5480, section 2).
 const P256_PUBLIC_KEY_HEAD: [u8; 26] = [
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
-    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
+    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
 /// Writes leave a line, reads do not.
@@ -134,13 +134,7 @@ impl ControlPlane {
         etcd.ready(READY_WITHIN, || connect(layout.etcd_port))?;
         let api_server = layout.start_api_server()?;
         let controller_manager = layout.start_controller_manager()?;
-        Ok(Self {
-            controller_manager,
-            api_server,
-            _etcd: etcd,
-            layout,
-            _folder: folder,
-        })
+        Ok(Self { controller_manager, api_server, _etcd: etcd, layout, _folder: folder })
     }
 
     /// The kubeconfig file of a user.
@@ -198,15 +192,9 @@ struct Layout {
 impl Layout {
     fn new(folder: &Path, programs: &ControlPlanePrograms) -> Result<Self, Error> {
         let port = || free_port().map_err(Error::file("find a free port on", "127.0.0.1"));
-        let layout = Self {
-            folder: folder.to_owned(),
-            programs: programs.clone(),
-            etcd_port: port()?,
-            api_port: port()?,
-        };
-        layout
-            .write_settings()
-            .map_err(Error::file("write into", folder))?;
+        let layout =
+            Self { folder: folder.to_owned(), programs: programs.clone(), etcd_port: port()?, api_port: port()? };
+        layout.write_settings().map_err(Error::file("write into", folder))?;
         Ok(layout)
     }
 
@@ -220,19 +208,11 @@ impl Layout {
 
     fn write_settings(&self) -> io::Result<()> {
         let random = SystemRandom::new();
-        let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random)
-            .map_err(no_key)?;
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, key.as_ref(), &random)
-            .map_err(no_key)?;
+        let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).map_err(no_key)?;
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, key.as_ref(), &random).map_err(no_key)?;
         let public = [&P256_PUBLIC_KEY_HEAD, pair.public_key().as_ref()].concat();
-        fs::write(
-            self.file("service-account.key"),
-            pem::encode(&Pem::new("PRIVATE KEY", key.as_ref())),
-        )?;
-        fs::write(
-            self.file("service-account.pub"),
-            pem::encode(&Pem::new("PUBLIC KEY", public)),
-        )?;
+        fs::write(self.file("service-account.key"), pem::encode(&Pem::new("PRIVATE KEY", key.as_ref())))?;
+        fs::write(self.file("service-account.pub"), pem::encode(&Pem::new("PUBLIC KEY", public)))?;
         fs::write(self.file("audit-policy.yaml"), AUDIT_POLICY)?;
 
         let mut tokens = String::new();
@@ -264,12 +244,7 @@ impl Layout {
         let url = format!("http://127.0.0.1:{}", self.etcd_port);
         let mut etcd = Command::new(self.programs.etcd());
         etcd.arg("--data-dir").arg(self.file("etcd"));
-        etcd.args([
-            "--listen-client-urls",
-            &url,
-            "--advertise-client-urls",
-            &url,
-        ]);
+        etcd.args(["--listen-client-urls", &url, "--advertise-client-urls", &url]);
         // No peer ever comes: any port will do.
         etcd.args(["--listen-peer-urls", "http://127.0.0.1:0"]);
         // Nothing here has to survive a power failure.
@@ -288,10 +263,7 @@ impl Layout {
         file("service-account-signing-key-file", "service-account.key");
         file("audit-policy-file", "audit-policy.yaml");
         file("audit-log-path", "audit.log");
-        server.arg(format!(
-            "--etcd-servers=http://127.0.0.1:{}",
-            self.etcd_port
-        ));
+        server.arg(format!("--etcd-servers=http://127.0.0.1:{}", self.etcd_port));
         server.arg(format!("--secure-port={}", self.api_port));
         server.args([
             "--bind-address=127.0.0.1",
@@ -308,27 +280,15 @@ impl Layout {
     }
 
     fn start_api_server(&self) -> Result<Process, Error> {
-        let mut server = Process::start(
-            "kube-apiserver",
-            self.api_server(),
-            &self.file("kube-apiserver.log"),
-        )?;
+        let mut server = Process::start("kube-apiserver", self.api_server(), &self.file("kube-apiserver.log"))?;
         let kubeconfig = self.kubeconfig(User::Admin);
         server.ready(READY_WITHIN, || {
             connect(self.api_port)?;
             on_own_runtime(async {
-                let client = client(&kubeconfig)
-                    .await
-                    .map_err(|error| error.to_string())?;
-                let request = http::Request::get("/readyz")
-                    .body(Vec::new())
-                    .map_err(|error| error.to_string())?;
+                let client = client(&kubeconfig).await.map_err(|error| error.to_string())?;
+                let request = http::Request::get("/readyz").body(Vec::new()).map_err(|error| error.to_string())?;
                 // Several lines on what is not ready yet: the failing ones are what matters.
-                client
-                    .request_text(request)
-                    .await
-                    .map(|_| ())
-                    .map_err(|error| error.to_string())
+                client.request_text(request).await.map(|_| ()).map_err(|error| error.to_string())
             })
         })?;
         Ok(server)
@@ -336,27 +296,19 @@ impl Layout {
 
     fn start_controller_manager(&self) -> Result<Process, Error> {
         let mut manager = Command::new(self.programs.controller_manager());
-        manager
-            .arg("--kubeconfig")
-            .arg(self.kubeconfig(User::Admin));
+        manager.arg("--kubeconfig").arg(self.kubeconfig(User::Admin));
         manager.args([
             "--controllers=namespace-controller,garbage-collector-controller",
             "--leader-elect=false",
             "--secure-port=0",
         ]);
-        Process::start(
-            "kube-controller-manager",
-            manager,
-            &self.file("kube-controller-manager.log"),
-        )
+        Process::start("kube-controller-manager", manager, &self.file("kube-controller-manager.log"))
     }
 }
 
 async fn client(kubeconfig: &Path) -> Result<Client, kube::Error> {
     let config = match Kubeconfig::read_from(kubeconfig) {
-        Ok(kubeconfig) => {
-            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await
-        }
+        Ok(kubeconfig) => Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await,
         Err(error) => Err(error),
     };
     Client::try_from(config.map_err(kube::Error::InferKubeconfig)?)
@@ -371,19 +323,13 @@ fn connect(port: u16) -> Result<(), String> {
 }
 
 /// Runs a short future to its end, also where the calling thread already drives a runtime.
-fn on_own_runtime<T: Send>(
-    future: impl Future<Output = Result<T, String>> + Send,
-) -> Result<T, String> {
+fn on_own_runtime<T: Send>(future: impl Future<Output = Result<T, String>> + Send) -> Result<T, String> {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.map_err(|error| error.to_string())?.block_on(future)
         });
-        thread
-            .join()
-            .unwrap_or_else(|_| Err("the probe panicked".to_owned()))
+        thread.join().unwrap_or_else(|_| Err("the probe panicked".to_owned()))
     })
 }
 
@@ -408,18 +354,8 @@ fn write_in(line: &str) -> serde_json::Result<Write> {
     }
     let event: Event = serde_json::from_str(line)?;
     let reference = event.object_ref.unwrap_or_default();
-    let text = |name: &str| {
-        reference
-            .get(name)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let code = event
-        .response_status
-        .as_ref()
-        .and_then(|status| status.get("code"))
-        .and_then(Value::as_u64);
+    let text = |name: &str| reference.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let code = event.response_status.as_ref().and_then(|status| status.get("code")).and_then(Value::as_u64);
     Ok(Write {
         verb: event.verb,
         resource: text("resource"),
@@ -427,8 +363,6 @@ fn write_in(line: &str) -> serde_json::Result<Write> {
         namespace: text("namespace"),
         name: text("name"),
         user: event.user.username,
-        status: code
-            .and_then(|code| u16::try_from(code).ok())
-            .unwrap_or_default(),
+        status: code.and_then(|code| u16::try_from(code).ok()).unwrap_or_default(),
     })
 }

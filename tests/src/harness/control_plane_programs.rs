@@ -9,14 +9,8 @@ use std::process::Command;
 
 use lifeline_ops::servers::{Cache, Error, Item, Progress, is_program};
 
-const KUBERNETES: Item = Item {
-    name: "kubernetes-1.37.2",
-    programs: &["kube-apiserver", "kube-controller-manager"],
-};
-const ETCD: Item = Item {
-    name: "etcd-3.7.3",
-    programs: &["etcd"],
-};
+const KUBERNETES: Item = Item { name: "kubernetes-1.37.2", programs: &["kube-apiserver", "kube-controller-manager"] };
+const ETCD: Item = Item { name: "etcd-3.7.3", programs: &["etcd"] };
 
 /// What Kubernetes' own build stamps: without it the server calls itself v0.0.0, and clients believe it.
 const KUBERNETES_STAMP: &str = "-s -w \
@@ -37,10 +31,7 @@ impl ControlPlanePrograms {
     /// The programs that are here already: in `KUBEBUILDER_ASSETS`, on the `PATH`, or in the cache.
     #[must_use]
     pub fn find(cache: &Cache) -> Option<Self> {
-        Some(Self {
-            kubernetes: find(cache, KUBERNETES)?,
-            etcd: find(cache, ETCD)?,
-        })
+        Some(Self { kubernetes: find(cache, KUBERNETES)?, etcd: find(cache, ETCD)? })
     }
 
     /// The programs that are here already, else built into the cache: about 8 minutes on two cores, once.
@@ -61,19 +52,11 @@ impl ControlPlanePrograms {
             // Go would name the program after the last part of its path, which is only a version.
             let mut go = build("etcd", "-s -w", &folder.join("etcd"));
             go.arg("go.etcd.io/etcd/server/v3");
-            progress.run(
-                "building etcd 3.7.3 (about 30 s, once)",
-                Some("packages"),
-                go,
-                log,
-            )
+            progress.run("building etcd 3.7.3 (about 30 s, once)", Some("packages"), go, log)
         })?;
         let kubernetes = obtain(cache, KUBERNETES, progress, |folder, log| {
             let mut go = build("kubernetes", KUBERNETES_STAMP, folder);
-            go.args([
-                "k8s.io/kubernetes/cmd/kube-apiserver",
-                "k8s.io/kubernetes/cmd/kube-controller-manager",
-            ]);
+            go.args(["k8s.io/kubernetes/cmd/kube-apiserver", "k8s.io/kubernetes/cmd/kube-controller-manager"]);
             let what = "building Kubernetes 1.37.2 (about 7 min, once)";
             progress.run(what, Some("packages"), go, log)
         })?;
@@ -103,10 +86,7 @@ impl ControlPlanePrograms {
 fn find(cache: &Cache, item: Item) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = assets().into_iter().chain(env::split_paths(&path));
-    folders
-        .into_iter()
-        .find(|folder| is_whole(folder, item))
-        .or_else(|| cache.find(item))
+    folders.into_iter().find(|folder| is_whole(folder, item)).or_else(|| cache.find(item))
 }
 
 /// The folder that has all programs of an item, made with `make` where there is none.
@@ -129,37 +109,21 @@ fn obtain(
 
 /// The folder that Kubernetes' own tools for tests use.
 fn assets() -> Option<PathBuf> {
-    env::var_os("KUBEBUILDER_ASSETS")
-        .filter(|value| !value.is_empty())
-        .map(PathBuf::from)
+    env::var_os("KUBEBUILDER_ASSETS").filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 fn is_whole(folder: &Path, item: Item) -> bool {
-    item.programs
-        .iter()
-        .all(|program| is_program(&folder.join(program)))
+    item.programs.iter().all(|program| is_program(&folder.join(program)))
 }
 
 /// `go build` in one of our pinned modules.
 fn build(module: &str, linker_flags: &str, output: &Path) -> Command {
     let mut go = Command::new("go");
-    go.current_dir(
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("control-plane")
-            .join(module),
-    )
-    // Without cgo no C compiler is needed.
-    .env("CGO_ENABLED", "0")
-    // `readonly`: what go.mod and go.sum do not say is refused. `-v` prints each package, which is the progress.
-    .args([
-        "build",
-        "-v",
-        "-mod=readonly",
-        "-trimpath",
-        "-ldflags",
-        linker_flags,
-        "-o",
-    ])
-    .arg(output);
+    go.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("control-plane").join(module))
+        // Without cgo no C compiler is needed.
+        .env("CGO_ENABLED", "0")
+        // `readonly`: what go.mod and go.sum do not say is refused. `-v` prints each package, which is the progress.
+        .args(["build", "-v", "-mod=readonly", "-trimpath", "-ldflags", linker_flags, "-o"])
+        .arg(output);
     go
 }

@@ -42,10 +42,7 @@ impl Lifeline {
             // target/PROFILE/deps/TEST -> target/PROFILE/lifeline
             None => {
                 let test = env::current_exe()?;
-                test.parent()
-                    .and_then(Path::parent)
-                    .unwrap_or(Path::new("."))
-                    .join("lifeline")
+                test.parent().and_then(Path::parent).unwrap_or(Path::new(".")).join("lifeline")
             }
         };
         if is_program(&program) {
@@ -68,10 +65,7 @@ impl Lifeline {
         let mut lifeline = Self {
             program: Self::program()?,
             folder: folder.to_owned(),
-            arguments: arguments
-                .iter()
-                .map(|argument| (*argument).to_owned())
-                .collect(),
+            arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
             port: free_port()?,
             process: None,
         };
@@ -86,12 +80,7 @@ impl Lifeline {
     pub fn restart(&mut self) -> Result<(), Failure> {
         self.kill();
         let mut command = command(&self.program);
-        command
-            .arg("run")
-            .arg("--data")
-            .arg(self.data())
-            .args(["--listen", &self.address()])
-            .args(&self.arguments);
+        command.arg("run").arg("--data").arg(self.data()).args(["--listen", &self.address()]).args(&self.arguments);
         self.process = Some(Process::start("lifeline", command, &self.log())?);
         Ok(())
     }
@@ -125,9 +114,7 @@ impl Lifeline {
 
     /// Lets it end in good order (SIGTERM); the exit code, or None when it had to be killed.
     pub fn stop(&mut self) -> Option<i32> {
-        self.process
-            .take()
-            .and_then(|mut process| process.stop(STOP_PATIENCE).code())
+        self.process.take().and_then(|mut process| process.stop(STOP_PATIENCE).code())
     }
 
     /// Waits until `/readyz` says yes. Blocks the calling thread.
@@ -136,10 +123,7 @@ impl Lifeline {
     /// When it ends first or does not get ready; the failure holds the last lines of its log.
     pub fn wait_until_ready(&mut self) -> Result<(), Failure> {
         let address = self.address();
-        let process = self
-            .process
-            .as_mut()
-            .ok_or("lifeline was killed and not restarted")?;
+        let process = self.process.as_mut().ok_or("lifeline was killed and not restarted")?;
         process.ready(READY_WITHIN, || match get(&address, "/readyz") {
             Ok((200, _)) => Ok(()),
             Ok((status, body)) => Err(format!("/readyz says {status} {body}")),
@@ -154,10 +138,7 @@ impl Lifeline {
     /// When it still runs after `within`.
     pub fn wait_until_ended(&mut self, within: Duration) -> Result<(Option<i32>, String), Failure> {
         let log = self.log();
-        let process = self
-            .process
-            .as_mut()
-            .ok_or("lifeline was killed and not restarted")?;
+        let process = self.process.as_mut().ok_or("lifeline was killed and not restarted")?;
         match process.ready(within, || Err::<(), _>("it still runs".to_owned())) {
             Err(Error::Ended { status, .. }) => Ok((status.code(), read_or_say(&log))),
             Err(error) => Err(error.into()),
@@ -240,13 +221,10 @@ impl Lifeline {
     /// # Errors
     /// When the command fails or prints no JSON.
     pub fn ask(&self, arguments: &[&str]) -> Result<Value, Failure> {
-        let output = command(&self.program)
-            .args(arguments)
-            .args(["--server", &self.url(), "--output", "json"])
-            .output()?;
+        let output =
+            command(&self.program).args(arguments).args(["--server", &self.url(), "--output", "json"]).output()?;
         let stdout = succeeded(arguments, &output)?;
-        serde_json::from_str(&stdout)
-            .map_err(|error| format!("`{stdout}` is no JSON: {error}").into())
+        serde_json::from_str(&stdout).map_err(|error| format!("`{stdout}` is no JSON: {error}").into())
     }
 }
 
@@ -269,12 +247,7 @@ fn succeeded(arguments: &[&str], output: &Output) -> Result<String, Failure> {
         return Ok(stdout);
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
-    Err(format!(
-        "`lifeline {}` failed ({}):\n{stdout}{stderr}",
-        arguments.join(" "),
-        output.status
-    )
-    .into())
+    Err(format!("`lifeline {}` failed ({}):\n{stdout}{stderr}", arguments.join(" "), output.status).into())
 }
 
 /// A GET in its plainest form. HTTP/1.0 asks for the connection to be closed, so the answer ends where the bytes end.
@@ -285,10 +258,7 @@ fn get(address: &str, path: &str) -> std::io::Result<(u16, String)> {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer);
-    let status = answer
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok());
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     match status {
         Some(status) => Ok((status, body.to_owned())),

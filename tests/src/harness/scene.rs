@@ -23,18 +23,9 @@ pub struct Scene {
 impl Scene {
     /// Sets the stage: a fresh folder and, when it is needed, the shared control plane.
     pub(super) fn set(name: &str, needs: &[Need]) -> Result<Self, Failure> {
-        let folder = tempfile::Builder::new()
-            .prefix(&format!("lifeline-{name:.40}-"))
-            .tempdir()?;
-        let control_plane = if needs.contains(&Need::ControlPlane) {
-            Some(shared_control_plane()?)
-        } else {
-            None
-        };
-        Ok(Self {
-            folder,
-            control_plane,
-        })
+        let folder = tempfile::Builder::new().prefix(&format!("lifeline-{name:.40}-")).tempdir()?;
+        let control_plane = if needs.contains(&Need::ControlPlane) { Some(shared_control_plane()?) } else { None };
+        Ok(Self { folder, control_plane })
     }
 
     /// The folder of this test. It is removed when the test passes, and kept when it fails.
@@ -68,22 +59,10 @@ impl Scene {
     ///
     /// # Errors
     /// When it does not start.
-    pub fn nats_with(
-        &self,
-        name: &str,
-        access: NatsAccess,
-        configuration: &str,
-    ) -> Result<NatsServer, Failure> {
+    pub fn nats_with(&self, name: &str, access: NatsAccess, configuration: &str) -> Result<NatsServer, Failure> {
         let program = nats_program().as_ref().map_err(String::as_str)?;
         let folder = self.folder().join(name);
-        Ok(NatsServer::start(
-            program,
-            &NatsOptions {
-                folder,
-                access,
-                configuration: configuration.to_owned(),
-            },
-        )?)
+        Ok(NatsServer::start(program, &NatsOptions { folder, access, configuration: configuration.to_owned() })?)
     }
 
     /// The control plane that the tests of this program share. Use names of your own in it.
@@ -92,9 +71,7 @@ impl Scene {
     /// When the test did not say that it needs one.
     #[must_use]
     pub fn control_plane(&self) -> &ControlPlane {
-        self.control_plane
-            .as_deref()
-            .expect("a test that uses a control plane lists `Need::ControlPlane`")
+        self.control_plane.as_deref().expect("a test that uses a control plane lists `Need::ControlPlane`")
     }
 
     /// Starts a control plane of this test's own: for tests that break it.
@@ -102,9 +79,7 @@ impl Scene {
     /// # Errors
     /// When it does not start.
     pub fn fresh_control_plane(&self) -> Result<ControlPlane, Failure> {
-        Ok(ControlPlane::start(
-            control_plane_programs().as_ref().map_err(String::as_str)?,
-        )?)
+        Ok(ControlPlane::start(control_plane_programs().as_ref().map_err(String::as_str)?)?)
     }
 
     /// Starts `lifeline run` with more arguments; `name` is that of its folder, whose `data` is its data folder.
@@ -209,8 +184,7 @@ fn nats_program() -> &'static Result<NatsProgram, String> {
     static PROGRAM: OnceLock<Result<NatsProgram, String>> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let cache = Cache::from_environment().map_err(|error| error.to_string())?;
-        let found =
-            NatsProgram::find(&cache, Progress::on_stderr()).map_err(|error| error.to_string())?;
+        let found = NatsProgram::find(&cache, Progress::on_stderr()).map_err(|error| error.to_string())?;
         found.ok_or_else(|| "no nats-server here; `cargo all-tests` fetches one".to_owned())
     })
 }
@@ -220,14 +194,11 @@ fn control_plane_programs() -> &'static Result<ControlPlanePrograms, String> {
     PROGRAMS.get_or_init(|| {
         let cache = Cache::from_environment().map_err(|error| error.to_string())?;
         let found = ControlPlanePrograms::find(&cache);
-        found.ok_or_else(|| {
-            "no Kubernetes control plane here; `cargo all-tests` builds one".to_owned()
-        })
+        found.ok_or_else(|| "no Kubernetes control plane here; `cargo all-tests` builds one".to_owned())
     })
 }
 
 /// Reads a file of a scene for a failure message; what cannot be read says so.
 pub(super) fn read_or_say(path: &Path) -> String {
-    fs::read_to_string(path)
-        .unwrap_or_else(|error| format!("(`{}` cannot be read: {error})", path.display()))
+    fs::read_to_string(path).unwrap_or_else(|error| format!("(`{}` cannot be read: {error})", path.display()))
 }

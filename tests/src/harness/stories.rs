@@ -27,27 +27,19 @@ pub enum Need {
 
 /// A test: its name (a sentence), what it needs, and its body, which runs on a runtime of its own.
 #[must_use]
-pub fn story(
-    name: &str,
-    needs: &'static [Need],
-    body: impl AsyncFnOnce(&Scene) -> Outcome + Send + 'static,
-) -> Trial {
+pub fn story(name: &str, needs: &'static [Need], body: impl AsyncFnOnce(&Scene) -> Outcome + Send + 'static) -> Trial {
     let owned_name = name.to_owned();
     Trial::ignorable_test(name, move || {
         if let Some(reason) = needs.iter().find_map(|need| unmet(*need)) {
             return Ok(Completion::ignored_with(one_line(reason)));
         }
-        let scene =
-            Scene::set(&owned_name, needs).map_err(|failure| Failed::from(failure.to_string()))?;
+        let scene = Scene::set(&owned_name, needs).map_err(|failure| Failed::from(failure.to_string()))?;
         // A failed assertion is a failure like any other: it too has to say where its files are.
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| play(&scene, body)))
             .unwrap_or_else(|panic| Err(panic_text(panic.as_ref()).into()));
         outcome.map(|()| Completion::Completed).map_err(|failure| {
             let folder = scene.keep();
-            Failed::from(format!(
-                "{failure}\nits files are in `{}`",
-                folder.display()
-            ))
+            Failed::from(format!("{failure}\nits files are in `{}`", folder.display()))
         })
     })
 }
@@ -61,10 +53,7 @@ pub fn run(stories: Vec<Trial>) -> ExitCode {
 }
 
 fn play(scene: &Scene, body: impl AsyncFnOnce(&Scene) -> Outcome) -> Outcome {
-    let runtime = runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
+    let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let outcome = runtime.block_on(async {
         match tokio::time::timeout(STORY_WITHIN, body(scene)).await {
             Ok(outcome) => outcome,
@@ -77,10 +66,7 @@ fn play(scene: &Scene, body: impl AsyncFnOnce(&Scene) -> Outcome) -> Outcome {
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied());
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     format!("panicked: {}", text.unwrap_or("without a message"))
 }
 

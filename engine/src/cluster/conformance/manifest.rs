@@ -16,11 +16,7 @@ pub fn with(manifest: &Value, pointer: &str, value: Value) -> Value {
             fields.insert(field.to_owned(), value);
         }
         Some(Value::Array(items)) => {
-            if let Some(item) = field
-                .parse::<usize>()
-                .ok()
-                .and_then(|index| items.get_mut(index))
-            {
+            if let Some(item) = field.parse::<usize>().ok().and_then(|index| items.get_mut(index)) {
                 *item = value;
             }
         }
@@ -40,16 +36,8 @@ pub fn missing_in(applied: &Value, live: &Value) -> Vec<String> {
 fn collect_missing(path: &str, applied: &Value, live: &Value, missing: &mut Vec<String>) {
     match (applied, live) {
         (Value::Object(applied), Value::Object(live)) => {
-            for (field, value) in applied
-                .iter()
-                .filter(|(field, value)| !value.is_null() && *field != "stringData")
-            {
-                collect_missing(
-                    &format!("{path}/{field}"),
-                    value,
-                    live.get(field).unwrap_or(&Value::Null),
-                    missing,
-                );
+            for (field, value) in applied.iter().filter(|(field, value)| !value.is_null() && *field != "stringData") {
+                collect_missing(&format!("{path}/{field}"), value, live.get(field).unwrap_or(&Value::Null), missing);
             }
         }
         (Value::Array(applied), Value::Array(live)) if applied.len() == live.len() => {
@@ -140,24 +128,19 @@ pub fn thing_definition(group: &str) -> Value {
 /// Good manifests: what rules of real users make.
 pub fn good(name: &str, namespace: &str) -> Vec<Value> {
     let named = |api_version: &str, kind: &str, rest: Value| -> Value {
-        let mut manifest = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": namespace}});
+        let mut manifest =
+            json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": namespace}});
         if let (Some(manifest), Value::Object(rest)) = (manifest.as_object_mut(), rest) {
             manifest.extend(rest);
         }
         manifest
     };
     let global = |api_version: &str, kind: &str, rest: Value| {
-        with(
-            &named(api_version, kind, rest),
-            "/metadata/namespace",
-            Value::Null,
-        )
+        with(&named(api_version, kind, rest), "/metadata/namespace", Value::Null)
     };
     let web = json!({"matchLabels": {"app": "web"}});
-    let template =
-        |restart: &str| json!({"metadata": {"labels": {"app": "web"}}, "spec": pod_spec(restart)});
-    let rules =
-        json!([{"apiGroups": [""], "resources": ["pods", "pods/log"], "verbs": ["get", "list"]}]);
+    let template = |restart: &str| json!({"metadata": {"labels": {"app": "web"}}, "spec": pod_spec(restart)});
+    let rules = json!([{"apiGroups": [""], "resources": ["pods", "pods/log"], "verbs": ["get", "list"]}]);
     let rbac = "rbac.authorization.k8s.io/v1";
     let subjects = json!([{"kind": "ServiceAccount", "name": "a", "namespace": namespace}, {"kind": "Group", "name": "team:a", "apiGroup": "rbac.authorization.k8s.io"}]);
     vec![
@@ -167,32 +150,16 @@ pub fn good(name: &str, namespace: &str) -> Vec<Value> {
             "ConfigMap",
             json!({"data": {"a.yaml": "x: 1\n", "B_c": ""}, "binaryData": {"bytes": "AAEC"}, "immutable": false}),
         ),
-        named(
-            "v1",
-            "Secret",
-            json!({"type": "Opaque", "data": {"a": "YQ=="}}),
-        ),
+        named("v1", "Secret", json!({"type": "Opaque", "data": {"a": "YQ=="}})),
         named("v1", "Secret", json!({"stringData": {"a": "plain"}})),
-        named(
-            "v1",
-            "Secret",
-            json!({"type": "addons.projectsveltos.io/cluster-profile", "data": {"a": "YQ=="}}),
-        ),
+        named("v1", "Secret", json!({"type": "addons.projectsveltos.io/cluster-profile", "data": {"a": "YQ=="}})),
         named(
             "v1",
             "Service",
             json!({"spec": {"selector": {"app": "web"}, "ports": [{"name": "http", "port": 80, "targetPort": "http"}, {"name": "more", "port": 81, "targetPort": 8081}]}}),
         ),
-        named(
-            "v1",
-            "Service",
-            json!({"spec": {"type": "ExternalName", "externalName": "example.com"}}),
-        ),
-        named(
-            "v1",
-            "Service",
-            json!({"spec": {"clusterIP": "None", "selector": {"app": "web"}}}),
-        ),
+        named("v1", "Service", json!({"spec": {"type": "ExternalName", "externalName": "example.com"}})),
+        named("v1", "Service", json!({"spec": {"clusterIP": "None", "selector": {"app": "web"}}})),
         named(
             "v1",
             "ServiceAccount",
@@ -204,11 +171,7 @@ pub fn good(name: &str, namespace: &str) -> Vec<Value> {
             "StatefulSet",
             json!({"spec": {"serviceName": "web", "replicas": 1, "selector": web, "template": template("Always"), "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}]}}),
         ),
-        named(
-            "apps/v1",
-            "DaemonSet",
-            json!({"spec": {"selector": web, "template": template("Always")}}),
-        ),
+        named("apps/v1", "DaemonSet", json!({"spec": {"selector": web, "template": template("Always")}})),
         named(
             "apps/v1",
             "ReplicaSet",
@@ -257,36 +220,20 @@ pub fn good(name: &str, namespace: &str) -> Vec<Value> {
             "LimitRange",
             json!({"spec": {"limits": [{"type": "PersistentVolumeClaim", "max": {"storage": "100Ti"}}]}}),
         ),
-        named(
-            "policy/v1",
-            "PodDisruptionBudget",
-            json!({"spec": {"minAvailable": "50%", "selector": web}}),
-        ),
+        named("policy/v1", "PodDisruptionBudget", json!({"spec": {"minAvailable": "50%", "selector": web}})),
         named(
             "autoscaling/v2",
             "HorizontalPodAutoscaler",
             json!({"spec": {"minReplicas": 1, "maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}, "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}]}}),
         ),
-        named(
-            "coordination.k8s.io/v1",
-            "Lease",
-            json!({"spec": {"holderIdentity": "a", "leaseDurationSeconds": 15}}),
-        ),
-        global(
-            "scheduling.k8s.io/v1",
-            "PriorityClass",
-            json!({"value": 1000, "description": "for tests"}),
-        ),
+        named("coordination.k8s.io/v1", "Lease", json!({"spec": {"holderIdentity": "a", "leaseDurationSeconds": 15}})),
+        global("scheduling.k8s.io/v1", "PriorityClass", json!({"value": 1000, "description": "for tests"})),
         global(
             "storage.k8s.io/v1",
             "StorageClass",
             json!({"provisioner": "example.com/disk", "parameters": {"type": "ssd"}, "reclaimPolicy": "Delete"}),
         ),
-        global(
-            "networking.k8s.io/v1",
-            "IngressClass",
-            json!({"spec": {"controller": "example.com/ingress"}}),
-        ),
+        global("networking.k8s.io/v1", "IngressClass", json!({"spec": {"controller": "example.com/ingress"}})),
         thing_definition(&format!("{name}.example.com")),
     ]
 }
@@ -309,58 +256,28 @@ pub fn guarded(name: &str, namespace: &str) -> Vec<Value> {
 /// Objects, and changes of them that are refused while the object lives.
 pub fn immutable(name: &str, namespace: &str) -> Vec<(Value, &'static str, Value)> {
     let of = |kind: &str| -> Value {
-        let found = good(name, namespace)
-            .into_iter()
-            .find(|manifest| manifest["kind"] == kind);
+        let found = good(name, namespace).into_iter().find(|manifest| manifest["kind"] == kind);
         found.unwrap_or_else(|| panic!("no good manifest of a {kind}"))
     };
     let other_labels = json!({"matchLabels": {"app": "other"}});
     vec![
         (of("Secret"), "/type", json!("example.com/other")),
-        (
-            with(&of("Secret"), "/immutable", json!(true)),
-            "/data",
-            json!({"a": "Yg=="}),
-        ),
-        (
-            with(&of("ConfigMap"), "/immutable", json!(true)),
-            "/data",
-            json!({"a": "2"}),
-        ),
-        (
-            with(&of("ConfigMap"), "/immutable", json!(true)),
-            "/immutable",
-            json!(false),
-        ),
+        (with(&of("Secret"), "/immutable", json!(true)), "/data", json!({"a": "Yg=="})),
+        (with(&of("ConfigMap"), "/immutable", json!(true)), "/data", json!({"a": "2"})),
+        (with(&of("ConfigMap"), "/immutable", json!(true)), "/immutable", json!(false)),
         (of("RoleBinding"), "/roleRef/name", json!("b")),
         (of("ClusterRoleBinding"), "/roleRef/name", json!("b")),
         (
-            with(
-                &of("Deployment"),
-                "/spec/template/metadata/labels",
-                json!({"app": "web", "other": "x"}),
-            ),
+            with(&of("Deployment"), "/spec/template/metadata/labels", json!({"app": "web", "other": "x"})),
             "/spec/selector",
             json!({"matchLabels": {"other": "x"}}),
         ),
         (of("StatefulSet"), "/spec/serviceName", json!("other")),
-        (
-            of("Job"),
-            "/spec/template/spec/containers/0/image",
-            json!("other"),
-        ),
+        (of("Job"), "/spec/template/spec/containers/0/image", json!("other")),
         (of("Pod"), "/spec/containers/0/args", json!(["other"])),
         (of("PriorityClass"), "/value", json!(7)),
-        (
-            of("StorageClass"),
-            "/provisioner",
-            json!("example.com/other"),
-        ),
-        (
-            of("IngressClass"),
-            "/spec/controller",
-            json!("example.com/other"),
-        ),
+        (of("StorageClass"), "/provisioner", json!("example.com/other")),
+        (of("IngressClass"), "/spec/controller", json!("example.com/other")),
         (of("Deployment"), "/spec/selector", other_labels),
     ]
 }
@@ -368,9 +285,7 @@ pub fn immutable(name: &str, namespace: &str) -> Vec<(Value, &'static str, Value
 /// Bad manifests: what rules of real users get wrong, beyond what [`spoiled`] finds.
 pub fn bad(name: &str, namespace: &str) -> Vec<Value> {
     let of = |kind: &str| -> Value {
-        let mut manifests = good(name, namespace)
-            .into_iter()
-            .chain(guarded(name, namespace));
+        let mut manifests = good(name, namespace).into_iter().chain(guarded(name, namespace));
         let found = manifests.find(|manifest| manifest["kind"] == kind);
         found.unwrap_or_else(|| panic!("no good manifest of a {kind}"))
     };
@@ -384,117 +299,41 @@ pub fn bad(name: &str, namespace: &str) -> Vec<Value> {
         with(&of("ConfigMap"), "/data/huge", json!("x".repeat(3_500_000))),
         with(&of("ConfigMap"), "/metadata/name", json!("Upper")),
         with(&of("ConfigMap"), "/metadata/name", json!("a".repeat(254))),
-        with(
-            &of("ConfigMap"),
-            "/metadata/finalizers",
-            json!(["nodomain"]),
-        ),
-        with(
-            &of("ConfigMap"),
-            "/metadata/ownerReferences",
-            json!([{"name": "a"}]),
-        ),
+        with(&of("ConfigMap"), "/metadata/finalizers", json!(["nodomain"])),
+        with(&of("ConfigMap"), "/metadata/ownerReferences", json!([{"name": "a"}])),
         with(&of("Secret"), "/data/a", json!("not base64!")),
         with(&of("Secret"), "/type", json!("kubernetes.io/tls")),
-        with(
-            &of("Secret"),
-            "/type",
-            json!("kubernetes.io/dockerconfigjson"),
-        ),
+        with(&of("Secret"), "/type", json!("kubernetes.io/dockerconfigjson")),
         with(&of("Service"), "/metadata/name", json!("with.dots")),
         with(&of("Service"), "/spec/ports", json!([])),
-        with(
-            &of("Service"),
-            "/spec/ports",
-            json!([{"port": 80}, {"port": 81}]),
-        ),
+        with(&of("Service"), "/spec/ports", json!([{"port": 80}, {"port": 81}])),
         with(&of("Service"), "/spec/ports", json!([{"port": 0}])),
         with(&of("Service"), "/spec/ports", json!([{"port": 70000}])),
         with(&of("Service"), "/spec/type", json!("Bogus")),
-        with(
-            &of("Deployment"),
-            "/spec/selector",
-            json!({"matchLabels": {"app": "other"}}),
-        ),
+        with(&of("Deployment"), "/spec/selector", json!({"matchLabels": {"app": "other"}})),
         with(&of("Deployment"), "/spec/selector", json!({})),
         with(&of("Deployment"), "/spec/replicas", json!(-1)),
         with(&of("Deployment"), "/spec/replicas", json!("2")),
-        with(
-            &of("Deployment"),
-            &format!("{container}/name"),
-            json!("Not_a_label"),
-        ),
+        with(&of("Deployment"), &format!("{container}/name"), json!("Not_a_label")),
         with(&of("Deployment"), &format!("{container}/image"), json!("")),
-        with(
-            &of("Deployment"),
-            &format!("{container}/imagePullPolicy"),
-            json!("Sometimes"),
-        ),
-        with(
-            &of("Deployment"),
-            &format!("{container}/volumeMounts/0/name"),
-            json!("unknown"),
-        ),
-        with(
-            &of("Deployment"),
-            &format!("{container}/resources/limits/memory"),
-            json!("lots"),
-        ),
-        with(
-            &of("Deployment"),
-            &format!("{container}/ports/0/containerPort"),
-            json!(0),
-        ),
-        with(
-            &of("Deployment"),
-            "/spec/template/spec/restartPolicy",
-            json!("Never"),
-        ),
-        with(
-            &of("Job"),
-            "/spec/template/spec/restartPolicy",
-            json!("Always"),
-        ),
+        with(&of("Deployment"), &format!("{container}/imagePullPolicy"), json!("Sometimes")),
+        with(&of("Deployment"), &format!("{container}/volumeMounts/0/name"), json!("unknown")),
+        with(&of("Deployment"), &format!("{container}/resources/limits/memory"), json!("lots")),
+        with(&of("Deployment"), &format!("{container}/ports/0/containerPort"), json!(0)),
+        with(&of("Deployment"), "/spec/template/spec/restartPolicy", json!("Never")),
+        with(&of("Job"), "/spec/template/spec/restartPolicy", json!("Always")),
         with(&of("CronJob"), "/spec/schedule", json!("often")),
         with(&of("RoleBinding"), "/roleRef/kind", json!("Bogus")),
         with(&of("RoleBinding"), "/subjects/0/kind", json!("Bogus")),
         with(&of("ClusterRole"), "/rules/0/verbs", json!([])),
-        with(
-            &of("Ingress"),
-            "/spec/rules/0/http/paths/0/path",
-            json!("no-slash"),
-        ),
-        with(
-            &of("NetworkPolicy"),
-            "/spec/policyTypes",
-            json!(["Sideways"]),
-        ),
-        with(
-            &of("PersistentVolumeClaim"),
-            "/spec/accessModes",
-            json!(["Bogus"]),
-        ),
-        with(
-            &of("CustomResourceDefinition"),
-            "/metadata/name",
-            json!("other.example.com"),
-        ),
-        with(
-            &of("CustomResourceDefinition"),
-            "/spec/scope",
-            json!("Everywhere"),
-        ),
+        with(&of("Ingress"), "/spec/rules/0/http/paths/0/path", json!("no-slash")),
+        with(&of("NetworkPolicy"), "/spec/policyTypes", json!(["Sideways"])),
+        with(&of("PersistentVolumeClaim"), "/spec/accessModes", json!(["Bogus"])),
+        with(&of("CustomResourceDefinition"), "/metadata/name", json!("other.example.com")),
+        with(&of("CustomResourceDefinition"), "/spec/scope", json!("Everywhere")),
         with(&of("CustomResourceDefinition"), "/spec/versions", json!([])),
-        with(
-            &of("CustomResourceDefinition"),
-            "/spec/versions/0/schema",
-            Value::Null,
-        ),
-        with(
-            &of("CustomResourceDefinition"),
-            "/spec/versions/0/storage",
-            json!(false),
-        ),
+        with(&of("CustomResourceDefinition"), "/spec/versions/0/schema", Value::Null),
+        with(&of("CustomResourceDefinition"), "/spec/versions/0/storage", json!(false)),
     ]
 }
 
@@ -506,21 +345,14 @@ pub fn spoiled(manifest: &Value) -> Vec<(String, Value)> {
     let mut spoiled = Vec::new();
     for place in places {
         let value = manifest.pointer(&place).cloned().unwrap_or_default();
-        let mut add =
-            |what: &str, changed: Value| spoiled.push((format!("{place} {what}"), changed));
+        let mut add = |what: &str, changed: Value| spoiled.push((format!("{place} {what}"), changed));
         if value.is_object() {
-            add(
-                "with an unknown field",
-                with(manifest, &format!("{place}/bogusField"), json!({"a": 1})),
-            );
+            add("with an unknown field", with(manifest, &format!("{place}/bogusField"), json!({"a": 1})));
         }
         if place.is_empty() {
             continue;
         }
-        let in_list = place
-            .rsplit('/')
-            .next()
-            .is_some_and(|part| part.parse::<usize>().is_ok());
+        let in_list = place.rsplit('/').next().is_some_and(|part| part.parse::<usize>().is_ok());
         if !in_list {
             add("removed", with(manifest, &place, Value::Null));
         }
@@ -550,11 +382,7 @@ fn collect_places(place: &str, value: &Value, places: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
             for (field, value) in fields {
-                collect_places(
-                    &format!("{place}/{}", field.replace('~', "~0").replace('/', "~1")),
-                    value,
-                    places,
-                );
+                collect_places(&format!("{place}/{}", field.replace('~', "~0").replace('/', "~1")), value, places);
             }
         }
         Value::Array(items) => {

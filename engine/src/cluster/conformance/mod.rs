@@ -80,31 +80,19 @@ cases![
 /// After the last case, where any failed; the message names them.
 pub async fn run(cluster: &dyn Cluster, prefix: &str, pause: Pause, mut told: impl FnMut(&str)) {
     let home = format!("{prefix}-home");
-    let scene = Scene {
-        cluster,
-        prefix,
-        home: &home,
-        pause,
-    };
+    let scene = Scene { cluster, prefix, home: &home, pause };
     let (key, live) = scene.applied(&named_namespace(&home)).await;
     let mut failed = Vec::new();
     for (number, case) in CASES.iter().enumerate() {
         told(case.name);
         let prefix = format!("{prefix}-{number}");
-        let told = (case.run)(Scene {
-            prefix: &prefix,
-            ..scene
-        });
+        let told = (case.run)(Scene { prefix: &prefix, ..scene });
         if AssertUnwindSafe(told).catch_unwind().await.is_err() {
             failed.push(case.name);
         }
     }
     scene.deleted(&key, &live.uid).await;
-    assert!(
-        failed.is_empty(),
-        "{} does not hold to: {failed:#?}",
-        cluster.name()
-    );
+    assert!(failed.is_empty(), "{} does not hold to: {failed:#?}", cluster.name());
 }
 
 fn named_namespace(name: &str) -> Value {
@@ -132,23 +120,15 @@ impl Scene<'_> {
     }
 
     async fn applied(&self, manifest: &Value) -> (ObjectKey, LiveObject) {
-        self.apply(manifest)
-            .await
-            .unwrap_or_else(|error| panic!("applying {manifest} gave {error:?}"))
+        self.apply(manifest).await.unwrap_or_else(|error| panic!("applying {manifest} gave {error:?}"))
     }
 
     async fn seen(&self, key: &ObjectKey) -> Option<LiveObject> {
-        self.cluster
-            .get(key)
-            .await
-            .unwrap_or_else(|error| panic!("getting {key} gave {error:?}"))
+        self.cluster.get(key).await.unwrap_or_else(|error| panic!("getting {key} gave {error:?}"))
     }
 
     async fn delete(&self, key: &ObjectKey, uid: &str) -> Deletion {
-        self.cluster
-            .delete(key, uid)
-            .await
-            .unwrap_or_else(|error| panic!("deleting {key} gave {error:?}"))
+        self.cluster.delete(key, uid).await.unwrap_or_else(|error| panic!("deleting {key} gave {error:?}"))
     }
 
     async fn deleted(&self, key: &ObjectKey, uid: &str) {
@@ -199,38 +179,19 @@ async fn lives(scene: Scene<'_>) {
     assert!(!live.uid.is_empty() && !live.deleting, "{live:?}");
     assert_eq!(live.manifest["metadata"]["name"], key.name.as_str());
     assert!(live.manifest["metadata"].get("managedFields").is_none());
-    assert_eq!(
-        scene.seen(&key).await.expect("it was just applied").uid,
-        live.uid
-    );
+    assert_eq!(scene.seen(&key).await.expect("it was just applied").uid, live.uid);
     scene.deleted(&key, &live.uid).await;
     assert_eq!(scene.seen(&key).await, None);
-    assert_eq!(
-        scene.delete(&key, &live.uid).await,
-        Deletion::Gone,
-        "deleting again is fine"
-    );
+    assert_eq!(scene.delete(&key, &live.uid).await, Deletion::Gone, "deleting again is fine");
 }
 
 async fn applies_twice(scene: Scene<'_>) {
     let manifest = scene.config("a", json!({"a": "1"}));
     let (key, first) = scene.applied(&manifest).await;
     let (_, second) = scene.applied(&manifest).await;
-    assert_eq!(
-        (&first.uid, version(&first)),
-        (&second.uid, version(&second)),
-        "nothing changed"
-    );
-    let under_uid = scene
-        .cluster
-        .apply(&key, &manifest, Some(&first.uid))
-        .await
-        .unwrap();
-    assert_eq!(
-        version(&first),
-        version(&under_uid),
-        "nothing changed under the uid either"
-    );
+    assert_eq!((&first.uid, version(&first)), (&second.uid, version(&second)), "nothing changed");
+    let under_uid = scene.cluster.apply(&key, &manifest, Some(&first.uid)).await.unwrap();
+    assert_eq!(version(&first), version(&under_uid), "nothing changed under the uid either");
     scene.deleted(&key, &first.uid).await;
 }
 
@@ -255,11 +216,7 @@ async fn drops_fields(scene: Scene<'_>) {
 async fn keeps_uid(scene: Scene<'_>) {
     let (key, first) = scene.applied(&scene.config("a", json!({"a": "1"}))).await;
     let changed = scene.config("a", json!({"a": "2"}));
-    let second = scene
-        .cluster
-        .apply(&key, &changed, Some(&first.uid))
-        .await
-        .unwrap();
+    let second = scene.cluster.apply(&key, &changed, Some(&first.uid)).await.unwrap();
     assert_eq!(first.uid, second.uid);
     assert_ne!(version(&first), version(&second));
     scene.deleted(&key, &first.uid).await;
@@ -276,10 +233,7 @@ async fn ignores_server_metadata(scene: Scene<'_>) {
     copied["metadata"]["uid"] = json!("00000000-0000-4000-8000-000000000000");
     copied["metadata"]["managedFields"] = json!([]);
     let (_, second) = scene.applied(&copied).await;
-    assert_eq!(
-        (&first.uid, version(&first)),
-        (&second.uid, version(&second))
-    );
+    assert_eq!((&first.uid, version(&first)), (&second.uid, version(&second)));
     scene.deleted(&key, &first.uid).await;
 }
 
@@ -287,21 +241,13 @@ async fn never_recreates(scene: Scene<'_>) {
     let manifest = scene.config("a", json!({"a": "1"}));
     let (key, live) = scene.applied(&manifest).await;
     scene.deleted(&key, &live.uid).await;
-    let error = scene
-        .cluster
-        .apply(&key, &manifest, Some(&live.uid))
-        .await
-        .unwrap_err();
+    let error = scene.cluster.apply(&key, &manifest, Some(&live.uid)).await.unwrap_err();
     assert_eq!(error.reason(), "Gone", "{error}");
     assert_eq!(scene.seen(&key).await, None);
     let mut elsewhere = manifest.clone();
     elsewhere["metadata"]["namespace"] = json!(scene.named("nowhere"));
     let key = scene.cluster.resolve(&elsewhere).await.unwrap();
-    let error = scene
-        .cluster
-        .apply(&key, &elsewhere, Some(&live.uid))
-        .await
-        .unwrap_err();
+    let error = scene.cluster.apply(&key, &elsewhere, Some(&live.uid)).await.unwrap_err();
     assert_eq!(error.reason(), "Gone", "its namespace is gone too: {error}");
     assert_eq!(scene.seen(&key).await, None);
     assert_eq!(scene.delete(&key, &live.uid).await, Deletion::Gone);
@@ -317,10 +263,7 @@ async fn spares_another(scene: Scene<'_>) {
         Err(Error::Replaced { uid }) => assert_eq!(uid, second.uid),
         other => panic!("expected that it was replaced, got {other:?}"),
     }
-    assert_eq!(
-        scene.seen(&key).await.unwrap().manifest["data"],
-        json!({"a": "1"})
-    );
+    assert_eq!(scene.seen(&key).await.unwrap().manifest["data"], json!({"a": "1"}));
     scene.deleted(&key, &second.uid).await;
 }
 
@@ -341,23 +284,10 @@ async fn honours_finalizers(scene: Scene<'_>) {
     manifest["metadata"]["finalizers"] = json!(["example.com/guard"]);
     let (key, live) = scene.applied(&manifest).await;
     assert_eq!(scene.delete(&key, &live.uid).await, Deletion::Terminating);
-    assert_eq!(
-        scene.delete(&key, &live.uid).await,
-        Deletion::Terminating,
-        "asked again"
-    );
-    assert!(
-        scene
-            .seen(&key)
-            .await
-            .expect("held by its finalizer")
-            .deleting
-    );
+    assert_eq!(scene.delete(&key, &live.uid).await, Deletion::Terminating, "asked again");
+    assert!(scene.seen(&key).await.expect("held by its finalizer").deleting);
     let (_, again) = scene.applied(&manifest).await;
-    assert!(
-        again.deleting && again.uid == live.uid,
-        "an apply does not bring it back: {again:?}"
-    );
+    assert!(again.deleting && again.uid == live.uid, "an apply does not bring it back: {again:?}");
     manifest["metadata"]["finalizers"] = json!([]);
     let (_, released) = scene.applied(&manifest).await;
     assert_eq!(released.uid, live.uid);
@@ -371,11 +301,7 @@ async fn refuses_late_finalizers(scene: Scene<'_>) {
     let (key, live) = scene.applied(&manifest).await;
     assert_eq!(scene.delete(&key, &live.uid).await, Deletion::Terminating);
     manifest["metadata"]["finalizers"] = json!(["example.com/guard", "example.com/late"]);
-    let error = scene
-        .cluster
-        .apply(&key, &manifest, None)
-        .await
-        .unwrap_err();
+    let error = scene.cluster.apply(&key, &manifest, None).await.unwrap_err();
     assert_eq!(error.reason(), "Invalid", "{error}");
     manifest["metadata"]["finalizers"] = json!([]);
     scene.applied(&manifest).await;
@@ -409,20 +335,10 @@ async fn refuses_terminating_namespace(scene: Scene<'_>) {
     held["metadata"]["namespace"] = json!(namespace.name);
     held["metadata"]["finalizers"] = json!(["example.com/guard"]);
     scene.applied(&held).await;
-    assert_eq!(
-        scene.delete(&namespace, &live.uid).await,
-        Deletion::Terminating
-    );
-    assert_eq!(
-        scene.delete(&namespace, &live.uid).await,
-        Deletion::Terminating,
-        "asked again"
-    );
+    assert_eq!(scene.delete(&namespace, &live.uid).await, Deletion::Terminating);
+    assert_eq!(scene.delete(&namespace, &live.uid).await, Deletion::Terminating, "asked again");
     let terminating = scene.seen(&namespace).await.expect("held by what it holds");
-    assert!(
-        terminating.deleting && terminating.uid == live.uid,
-        "{terminating:?}"
-    );
+    assert!(terminating.deleting && terminating.uid == live.uid, "{terminating:?}");
     let (_, again) = scene.applied(&scene.namespace("a")).await;
     assert!(again.deleting, "an apply does not bring it back");
     let mut late = scene.config("late", json!({}));
@@ -443,10 +359,7 @@ async fn refuses_terminating_namespace(scene: Scene<'_>) {
 async fn first_namespaces(scene: Scene<'_>) {
     for name in ["default", "kube-system", "kube-public"] {
         let key = scene.cluster.resolve(&named_namespace(name)).await.unwrap();
-        let live = scene
-            .seen(&key)
-            .await
-            .unwrap_or_else(|| panic!("the namespace `{name}` is missing"));
+        let live = scene.seen(&key).await.unwrap_or_else(|| panic!("the namespace `{name}` is missing"));
         let error = scene.cluster.delete(&key, &live.uid).await.unwrap_err();
         assert_eq!(error.reason(), "Forbidden", "{error}");
     }
@@ -456,39 +369,17 @@ async fn scopes(scene: Scene<'_>) {
     let resolve = async |api_version: &str, kind: &str, namespace: Value| {
         let metadata = json!({"name": "a", "namespace": namespace});
         let manifest = json!({"apiVersion": api_version, "kind": kind, "metadata": metadata});
-        scene
-            .cluster
-            .resolve(&manifest)
-            .await
-            .map(|key| key.namespace)
+        scene.cluster.resolve(&manifest).await.map(|key| key.namespace)
     };
     assert_eq!(resolve("v1", "Namespace", json!("x")).await.unwrap(), None);
-    assert_eq!(
-        resolve("v1", "ConfigMap", json!("x")).await.unwrap(),
-        Some("x".to_owned())
-    );
-    assert_eq!(
-        resolve("v1", "ConfigMap", json!(null)).await.unwrap(),
-        Some("default".to_owned())
-    );
-    assert_eq!(
-        resolve("v1", "ConfigMap", json!("")).await.unwrap(),
-        Some("default".to_owned())
-    );
-    assert_eq!(
-        resolve("rbac.authorization.k8s.io/v1", "ClusterRole", json!("x"))
-            .await
-            .unwrap(),
-        None
-    );
+    assert_eq!(resolve("v1", "ConfigMap", json!("x")).await.unwrap(), Some("x".to_owned()));
+    assert_eq!(resolve("v1", "ConfigMap", json!(null)).await.unwrap(), Some("default".to_owned()));
+    assert_eq!(resolve("v1", "ConfigMap", json!("")).await.unwrap(), Some("default".to_owned()));
+    assert_eq!(resolve("rbac.authorization.k8s.io/v1", "ClusterRole", json!("x")).await.unwrap(), None);
     let mut manifest = scene.namespace("a");
     manifest["metadata"]["namespace"] = json!(scene.home);
     let (key, live) = scene.applied(&manifest).await;
-    assert_eq!(
-        live.manifest["metadata"].get("namespace"),
-        None,
-        "cleared where the kind has none"
-    );
+    assert_eq!(live.manifest["metadata"].get("namespace"), None, "cleared where the kind has none");
     scene.deleted(&key, &live.uid).await;
 }
 
@@ -509,24 +400,13 @@ async fn unknown_kind(scene: Scene<'_>) {
         assert_eq!(scene.seen(&key).await, None);
         assert_eq!(scene.delete(&key, "x").await, Deletion::Gone);
     }
-    let question = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "metadata": {"name": "a"}});
+    let question =
+        json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "metadata": {"name": "a"}});
     scene.refused(&question, "Invalid").await;
 }
 
 async fn refuses_paths(scene: Scene<'_>) {
-    for name in [
-        "..",
-        ".",
-        "a/b",
-        "a%2fb",
-        "a?b",
-        "a#b",
-        "a b",
-        "A",
-        "ä",
-        "a\n",
-        &"a".repeat(64),
-    ] {
+    for name in ["..", ".", "a/b", "a%2fb", "a?b", "a#b", "a b", "A", "ä", "a\n", &"a".repeat(64)] {
         let mut manifest = scene.namespace("a");
         manifest["metadata"]["name"] = json!(name);
         scene.refused(&manifest, "Invalid").await;
@@ -555,16 +435,8 @@ async fn definitions(scene: Scene<'_>) {
     }
     let (key, live) = applied.unwrap();
     assert_eq!(key.namespace.as_deref(), Some(scene.home));
-    assert_eq!(
-        live.manifest["spec"],
-        json!({"size": 3, "tags": ["x"], "color": "red"}),
-        "with the default"
-    );
-    assert_eq!(
-        live.manifest.get("status"),
-        None,
-        "a status that is a subresource is not applied"
-    );
+    assert_eq!(live.manifest["spec"], json!({"size": 3, "tags": ["x"], "color": "red"}), "with the default");
+    assert_eq!(live.manifest.get("status"), None, "a status that is a subresource is not applied");
     let (_, again) = scene.applied(&thing).await;
     assert_eq!(version(&live), version(&again));
     for (change, value) in [
@@ -580,25 +452,17 @@ async fn definitions(scene: Scene<'_>) {
         ("/spec/name", json!("Not lower")),
         ("/metadata/bogus", json!(1)),
     ] {
-        scene
-            .refused(&manifest::with(&thing, change, value), "Invalid")
-            .await;
+        scene.refused(&manifest::with(&thing, change, value), "Invalid").await;
     }
-    for (change, value) in [
-        ("/spec/free", json!({"any": [1, {"b": null}]})),
-        ("/spec/port", json!("http")),
-        ("/spec/port", json!(80)),
-    ] {
+    for (change, value) in
+        [("/spec/free", json!({"any": [1, {"b": null}]})), ("/spec/port", json!("http")), ("/spec/port", json!(80))]
+    {
         scene.applied(&manifest::with(&thing, change, value)).await;
     }
     scene.deleted(&key, &live.uid).await;
     let (key, live) = scene.applied(&thing).await;
     scene.deleted(&definition, &defined.uid).await;
-    assert_eq!(
-        scene.seen(&key).await,
-        None,
-        "a definition takes its objects with it"
-    );
+    assert_eq!(scene.seen(&key).await, None, "a definition takes its objects with it");
     assert_eq!(scene.delete(&key, &live.uid).await, Deletion::Gone);
 }
 
@@ -607,10 +471,7 @@ async fn labels(scene: Scene<'_>) {
     manifest["metadata"]["labels"] = json!({"organization": "Acme", "empty": ""});
     let (key, live) = scene.applied(&manifest).await;
     let labels = &live.manifest["metadata"]["labels"];
-    assert_eq!(
-        (&labels["organization"], &labels["empty"]),
-        (&json!("Acme"), &json!(""))
-    );
+    assert_eq!((&labels["organization"], &labels["empty"]), (&json!("Acme"), &json!("")));
     assert_eq!(labels["kubernetes.io/metadata.name"], key.name.as_str());
     for (labels, annotations) in [
         (json!({"a": "has space"}), json!({})),
@@ -636,31 +497,15 @@ async fn lists(scene: Scene<'_>) {
     let mut manifest = manifest::deployment(&scene.named("web"), scene.home);
     let (key, live) = scene.applied(&manifest).await;
     let containers = "/spec/template/spec/containers";
-    manifest = manifest::with(
-        &manifest,
-        containers,
-        json!([{"name": "b", "image": "b"}, {"name": "web", "image": "c"}]),
-    );
+    manifest =
+        manifest::with(&manifest, containers, json!([{"name": "b", "image": "b"}, {"name": "web", "image": "c"}]));
     let (_, changed) = scene.applied(&manifest).await;
     let names = |live: &LiveObject| -> Vec<Value> {
-        let containers = live
-            .manifest
-            .pointer(containers)
-            .and_then(Value::as_array)
-            .cloned()
-            .unwrap_or_default();
-        containers
-            .iter()
-            .map(|container| json!([container["name"], container["image"]]))
-            .collect()
+        let containers = live.manifest.pointer(containers).and_then(Value::as_array).cloned().unwrap_or_default();
+        containers.iter().map(|container| json!([container["name"], container["image"]])).collect()
     };
     assert_eq!(names(&changed), [json!(["b", "b"]), json!(["web", "c"])]);
-    assert_eq!(
-        changed.manifest["metadata"]["generation"],
-        json!(2),
-        "of {}",
-        live.manifest["metadata"]["generation"]
-    );
+    assert_eq!(changed.manifest["metadata"]["generation"], json!(2), "of {}", live.manifest["metadata"]["generation"]);
     scene.deleted(&key, &live.uid).await;
 }
 
@@ -679,32 +524,20 @@ async fn immutable_fields(scene: Scene<'_>) {
 }
 
 async fn at_once(scene: Scene<'_>) {
-    let manifests: Vec<Value> = (0..64)
-        .map(|number| scene.config(&number.to_string(), json!({"a": "1"})))
-        .collect();
+    let manifests: Vec<Value> = (0..64).map(|number| scene.config(&number.to_string(), json!({"a": "1"}))).collect();
     let applied = join_all(manifests.iter().map(|manifest| scene.applied(manifest))).await;
     let mut uids: Vec<&str> = applied.iter().map(|(_, live)| live.uid.as_str()).collect();
     uids.sort();
     uids.dedup();
     assert_eq!(uids.len(), 64, "each has its own uid");
-    join_all(
-        applied
-            .iter()
-            .map(|(key, live)| scene.deleted(key, &live.uid)),
-    )
-    .await;
+    join_all(applied.iter().map(|(key, live)| scene.deleted(key, &live.uid))).await;
 }
 
 async fn good_manifests(scene: Scene<'_>) {
     for good in manifest::good(&scene.named("a"), scene.home) {
         let (key, live) = scene.applied(&good).await;
         let missing = manifest::missing_in(&good, &live.manifest);
-        assert_eq!(
-            missing,
-            Vec::<String>::new(),
-            "{key} lost fields: {}",
-            live.manifest
-        );
+        assert_eq!(missing, Vec::<String>::new(), "{key} lost fields: {}", live.manifest);
         scene.settled(&good, &live).await;
         scene.deleted(&key, &live.uid).await;
     }

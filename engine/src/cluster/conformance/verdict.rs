@@ -19,24 +19,14 @@ pub struct Difference {
 }
 
 /// Asks both clusters about each manifest; the names must be free in both.
-pub async fn differences(
-    first: &dyn Cluster,
-    second: &dyn Cluster,
-    manifests: &[(String, Value)],
-) -> Vec<Difference> {
+pub async fn differences(first: &dyn Cluster, second: &dyn Cluster, manifests: &[(String, Value)]) -> Vec<Difference> {
     let mut found = Vec::new();
     for chunk in manifests.chunks(32) {
         let asked = chunk.iter().map(async |(what, manifest)| {
-            let (first, second) = (
-                verdict(first, manifest).await,
-                verdict(second, manifest).await,
-            );
-            let reason = |verdict: &Result<(), Error>| {
-                verdict.as_ref().map_or_else(Error::reason, |()| "taken")
-            };
-            let text = |verdict: Result<(), Error>| {
-                verdict.map_or_else(|error| error.to_string(), |()| "taken".to_owned())
-            };
+            let (first, second) = (verdict(first, manifest).await, verdict(second, manifest).await);
+            let reason = |verdict: &Result<(), Error>| verdict.as_ref().map_or_else(Error::reason, |()| "taken");
+            let text =
+                |verdict: Result<(), Error>| verdict.map_or_else(|error| error.to_string(), |()| "taken".to_owned());
             (reason(&first) != reason(&second)).then(|| Difference {
                 what: what.clone(),
                 first: text(first),

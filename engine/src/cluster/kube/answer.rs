@@ -48,9 +48,7 @@ impl Answer {
 
     fn missing_namespace<'a>(&self, key: &'a ObjectKey) -> Option<&'a str> {
         let namespace = key.namespace.as_deref()?;
-        (self.code == 404
-            && self.detail("kind") == "namespaces"
-            && self.detail("name") == namespace)
+        (self.code == 404 && self.detail("kind") == "namespaces" && self.detail("name") == namespace)
             .then_some(namespace)
     }
 
@@ -67,10 +65,7 @@ impl Answer {
     }
 
     fn causes(&self) -> impl Iterator<Item = &Value> {
-        self.body["details"]["causes"]
-            .as_array()
-            .into_iter()
-            .flatten()
+        self.body["details"]["causes"].as_array().into_iter().flatten()
     }
 
     fn message(&self) -> String {
@@ -100,46 +95,25 @@ pub(super) fn refusal(answer: &Answer, key: &ObjectKey) -> Error {
     let unavailable = |message| Error::Unavailable {
         message,
         retry_after: answer.retry_after.or_else(|| {
-            answer
-                .body
-                .pointer("/details/retryAfterSeconds")
-                .and_then(Value::as_u64)
-                .map(Duration::from_secs)
+            answer.body.pointer("/details/retryAfterSeconds").and_then(Value::as_u64).map(Duration::from_secs)
         }),
         source: None,
     };
     if let Some(namespace) = answer.missing_namespace(key) {
-        return Error::NamespaceMissing {
-            namespace: namespace.to_owned(),
-        };
+        return Error::NamespaceMissing { namespace: namespace.to_owned() };
     }
     match answer.code {
         401 => Error::Unauthorized { message },
-        403 => match (
-            &key.namespace,
-            answer
-                .causes()
-                .any(|cause| cause["reason"] == "NamespaceTerminating"),
-        ) {
-            (Some(namespace), true) => Error::NamespaceTerminating {
-                namespace: namespace.clone(),
-            },
+        403 => match (&key.namespace, answer.causes().any(|cause| cause["reason"] == "NamespaceTerminating")) {
+            (Some(namespace), true) => Error::NamespaceTerminating { namespace: namespace.clone() },
             _ => Error::Forbidden { message },
         },
-        404 if answer.is_unserved(key) => Error::UnknownKind {
-            api_version: key.api_version(),
-            kind: key.kind.clone(),
-        },
+        404 if answer.is_unserved(key) => Error::UnknownKind { api_version: key.api_version(), kind: key.kind.clone() },
         404 => Error::Gone,
         409 => Error::Conflict { message },
         413 => Error::Invalid { message },
         408 | 429 => unavailable(message),
-        500 if MISFITS
-            .iter()
-            .any(|beginning| message.starts_with(beginning)) =>
-        {
-            Error::Invalid { message }
-        }
+        500 if MISFITS.iter().any(|beginning| message.starts_with(beginning)) => Error::Invalid { message },
         // What is no Status was not written by an API server, but by something on the way to it.
         400..500 if answer.is_status() => Error::Invalid { message },
         code => unavailable(format!("it answered {code}: {message}")),
@@ -152,11 +126,7 @@ pub(super) fn object(mut body: Value) -> Result<LiveObject, Error> {
         // Bookkeeping of the server, often larger than the object.
         metadata.remove("managedFields");
     }
-    let uid = body
-        .pointer("/metadata/uid")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned();
+    let uid = body.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default().to_owned();
     if uid.is_empty() {
         return Err(Error::Unavailable {
             message: "it answered with something that is no object (no `metadata.uid`)".to_owned(),
@@ -164,14 +134,8 @@ pub(super) fn object(mut body: Value) -> Result<LiveObject, Error> {
             source: None,
         });
     }
-    let deleting = body
-        .pointer("/metadata/deletionTimestamp")
-        .is_some_and(|time| !time.is_null());
-    Ok(LiveObject {
-        uid,
-        deleting,
-        manifest: body,
-    })
+    let deleting = body.pointer("/metadata/deletionTimestamp").is_some_and(|time| !time.is_null());
+    Ok(LiveObject { uid, deleting, manifest: body })
 }
 
 #[cfg(test)]
@@ -186,11 +150,7 @@ mod tests {
 
     fn check(cases: &[(u16, Value, &str)]) {
         for (code, body, reason) in cases {
-            let answer = Answer {
-                code: *code,
-                retry_after: None,
-                body: body.clone(),
-            };
+            let answer = Answer { code: *code, retry_after: None, body: body.clone() };
             assert_eq!(refusal(&answer, &key()).reason(), *reason, "{code} {body}");
         }
     }
@@ -203,78 +163,22 @@ mod tests {
     fn every_answer_of_an_api_server_has_its_meaning() {
         let terminating = json!({"name": "a", "kind": "configmaps", "causes": [{"reason": "NamespaceTerminating", "field": "metadata.namespace"}]});
         check(&[
-            (
-                401,
-                status("Unauthorized", "Unauthorized", json!(null)),
-                "Unauthorized",
-            ),
-            (
-                403,
-                status(
-                    "Forbidden",
-                    "configmaps \"a\" is forbidden",
-                    json!({"name": "a"}),
-                ),
-                "Forbidden",
-            ),
-            (
-                403,
-                status("Forbidden", "because it is being terminated", terminating),
-                "NamespaceTerminating",
-            ),
+            (401, status("Unauthorized", "Unauthorized", json!(null)), "Unauthorized"),
+            (403, status("Forbidden", "configmaps \"a\" is forbidden", json!({"name": "a"})), "Forbidden"),
+            (403, status("Forbidden", "because it is being terminated", terminating), "NamespaceTerminating"),
             (
                 404,
-                status(
-                    "NotFound",
-                    "namespaces \"n\" not found",
-                    json!({"name": "n", "kind": "namespaces"}),
-                ),
+                status("NotFound", "namespaces \"n\" not found", json!({"name": "n", "kind": "namespaces"})),
                 "NamespaceMissing",
             ),
-            (
-                404,
-                status(
-                    "NotFound",
-                    "configmaps \"a\" not found",
-                    json!({"name": "a", "kind": "configmaps"}),
-                ),
-                "Gone",
-            ),
-            (
-                404,
-                status(
-                    "NotFound",
-                    "the server could not find the requested resource",
-                    json!({}),
-                ),
-                "UnknownKind",
-            ),
+            (404, status("NotFound", "configmaps \"a\" not found", json!({"name": "a", "kind": "configmaps"})), "Gone"),
+            (404, status("NotFound", "the server could not find the requested resource", json!({})), "UnknownKind"),
             (404, json!("404 page not found\n"), "UnknownKind"),
-            (
-                409,
-                status("Conflict", "Operation cannot be fulfilled", json!({})),
-                "Conflict",
-            ),
-            (
-                422,
-                status("Invalid", "ConfigMap \"a\" is invalid", json!({})),
-                "Invalid",
-            ),
-            (
-                400,
-                status("BadRequest", "strict decoding error", json!({})),
-                "Invalid",
-            ),
-            (
-                405,
-                status("MethodNotAllowed", "not allowed", json!({})),
-                "Invalid",
-            ),
-            (
-                413,
-                status("RequestEntityTooLarge", "limit is 3145728", json!({})),
-                "Invalid",
-            ),
+            (409, status("Conflict", "Operation cannot be fulfilled", json!({})), "Conflict"),
+            (422, status("Invalid", "ConfigMap \"a\" is invalid", json!({})), "Invalid"),
+            (400, status("BadRequest", "strict decoding error", json!({})), "Invalid"),
+            (405, status("MethodNotAllowed", "not allowed", json!({})), "Invalid"),
+            (413, status("RequestEntityTooLarge", "limit is 3145728", json!({})), "Invalid"),
             (
                 500,
                 status(
@@ -286,33 +190,13 @@ mod tests {
             ),
             (
                 500,
-                status(
-                    "",
-                    "failed to convert new object (/s; /v1, Kind=Secret) to proper version",
-                    json!(null),
-                ),
+                status("", "failed to convert new object (/s; /v1, Kind=Secret) to proper version", json!(null)),
                 "Invalid",
             ),
-            (
-                500,
-                status(
-                    "InternalError",
-                    "Internal error occurred: failed calling webhook",
-                    json!({}),
-                ),
-                "Unavailable",
-            ),
+            (500, status("InternalError", "Internal error occurred: failed calling webhook", json!({})), "Unavailable"),
             (429, json!("Too many requests"), "Unavailable"),
-            (
-                503,
-                status("ServiceUnavailable", "etcd is down", json!({})),
-                "Unavailable",
-            ),
-            (
-                504,
-                status("Timeout", "request timed out", json!({})),
-                "Unavailable",
-            ),
+            (503, status("ServiceUnavailable", "etcd is down", json!({})), "Unavailable"),
+            (504, status("Timeout", "request timed out", json!({})), "Unavailable"),
             (302, json!(""), "Unavailable"),
             (400, json!("<html>Bad gateway page</html>"), "Unavailable"),
         ]);
@@ -320,24 +204,11 @@ mod tests {
 
     #[test]
     fn the_pause_a_server_asks_for_is_carried() {
-        let mut answer = Answer {
-            code: 429,
-            retry_after: Some(Duration::from_secs(3)),
-            body: json!("Too many requests"),
-        };
-        assert_eq!(
-            refusal(&answer, &key()).retry_after(),
-            Some(Duration::from_secs(3))
-        );
+        let mut answer =
+            Answer { code: 429, retry_after: Some(Duration::from_secs(3)), body: json!("Too many requests") };
+        assert_eq!(refusal(&answer, &key()).retry_after(), Some(Duration::from_secs(3)));
         answer.retry_after = None;
-        answer.body = status(
-            "TooManyRequests",
-            "slow down",
-            json!({"retryAfterSeconds": 7}),
-        );
-        assert_eq!(
-            refusal(&answer, &key()).retry_after(),
-            Some(Duration::from_secs(7))
-        );
+        answer.body = status("TooManyRequests", "slow down", json!({"retryAfterSeconds": 7}));
+        assert_eq!(refusal(&answer, &key()).retry_after(), Some(Duration::from_secs(7)));
     }
 }

@@ -47,10 +47,7 @@ impl KubeCluster {
     /// # Errors
     /// [`Error::Misconfigured`] where the kubeconfig is missing or wrong; [`Error::Unauthorized`] where its credentials are
     /// not accepted; [`Error::Unavailable`] where the server cannot be reached.
-    pub async fn connect(
-        kubeconfig: Option<&Path>,
-        context: Option<&str>,
-    ) -> Result<KubeCluster, Error> {
+    pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<KubeCluster, Error> {
         let cluster = KubeCluster::load(kubeconfig, context).await?;
         cluster.check().await?;
         Ok(cluster)
@@ -60,14 +57,8 @@ impl KubeCluster {
     ///
     /// # Errors
     /// [`Error::Misconfigured`].
-    pub async fn load(
-        kubeconfig: Option<&Path>,
-        context: Option<&str>,
-    ) -> Result<KubeCluster, Error> {
-        let options = KubeConfigOptions {
-            context: context.map(str::to_owned),
-            ..KubeConfigOptions::default()
-        };
+    pub async fn load(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<KubeCluster, Error> {
+        let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
         let config = match kubeconfig {
             Some(path) => {
                 let read = Kubeconfig::read_from(path).map_err(|error| {
@@ -85,9 +76,7 @@ impl KubeCluster {
                     misconfigured(message, error)
                 })?
             }
-            None if context.is_some() => Config::from_kubeconfig(&options)
-                .await
-                .map_err(no_cluster)?,
+            None if context.is_some() => Config::from_kubeconfig(&options).await.map_err(no_cluster)?,
             None => Config::infer().await.map_err(no_cluster)?,
         };
         KubeCluster::with(config)
@@ -99,9 +88,8 @@ impl KubeCluster {
         config.connect_timeout = Some(REQUEST_TIMEOUT / 2);
         let address = config.cluster_url.to_string();
         let address = address.trim_end_matches('/');
-        let client = Client::try_from(config).map_err(|error| {
-            misconfigured(format!("cannot prepare a connection to `{address}`"), error)
-        })?;
+        let client = Client::try_from(config)
+            .map_err(|error| misconfigured(format!("cannot prepare a connection to `{address}`"), error))?;
         Ok(KubeCluster {
             name: format!("kubernetes at {address}"),
             client,
@@ -129,13 +117,8 @@ impl KubeCluster {
     pub async fn check(&self) -> Result<String, Error> {
         let answer = self.ask("GET", "/version", None).await?;
         match answer.code {
-            200 => Ok(answer.body["gitVersion"]
-                .as_str()
-                .unwrap_or("of unknown version")
-                .to_owned()),
-            401 => Err(Error::Unauthorized {
-                message: format!("{} does not accept the credentials", self.name),
-            }),
+            200 => Ok(answer.body["gitVersion"].as_str().unwrap_or("of unknown version").to_owned()),
+            401 => Err(Error::Unauthorized { message: format!("{} does not accept the credentials", self.name) }),
             // Some clusters hide the version from those without rights; they answered, which is what was asked.
             403 => Ok("of hidden version".to_owned()),
             code => Err(Error::Unavailable {
@@ -147,58 +130,33 @@ impl KubeCluster {
     }
 
     /// One request under one deadline: any answer is a success here.
-    async fn ask(
-        &self,
-        method: &str,
-        path: &str,
-        body: Option<(&str, Vec<u8>)>,
-    ) -> Result<Answer, Error> {
-        let mut request = http::Request::builder()
-            .method(method)
-            .uri(path)
-            .header("accept", "application/json");
+    async fn ask(&self, method: &str, path: &str, body: Option<(&str, Vec<u8>)>) -> Result<Answer, Error> {
+        let mut request = http::Request::builder().method(method).uri(path).header("accept", "application/json");
         let mut bytes = Vec::new();
         if let Some((content_type, content)) = body {
             request = request.header("content-type", content_type);
             bytes = content;
         }
-        let request = request.body(Body::from(bytes)).map_err(|error| {
-            Error::invalid(format!("`{path}` is no path of an API server: {error}"))
-        })?;
+        let request = request
+            .body(Body::from(bytes))
+            .map_err(|error| Error::invalid(format!("`{path}` is no path of an API server: {error}")))?;
         let exchange = async {
-            let response = self
-                .client
-                .send(request)
-                .await
-                .map_err(|error| self.unreachable(error))?;
+            let response = self.client.send(request).await.map_err(|error| self.unreachable(error))?;
             let (parts, body) = response.into_parts();
-            let bytes = body
-                .collect()
-                .await
-                .map_err(|error| self.unreachable(error))?
-                .to_bytes();
-            let retry_after = parts
-                .headers
-                .get("retry-after")
-                .and_then(|value| value.to_str().ok());
+            let bytes = body.collect().await.map_err(|error| self.unreachable(error))?.to_bytes();
+            let retry_after = parts.headers.get("retry-after").and_then(|value| value.to_str().ok());
             let body = serde_json::from_slice(&bytes)
                 .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
             Ok(Answer {
                 code: parts.status.as_u16(),
-                retry_after: retry_after
-                    .and_then(|text| text.parse().ok())
-                    .map(Duration::from_secs),
+                retry_after: retry_after.and_then(|text| text.parse().ok()).map(Duration::from_secs),
                 body,
             })
         };
         match tokio::time::timeout(self.request_timeout, exchange).await {
             Ok(outcome) => outcome,
             Err(elapsed) => Err(Error::Unavailable {
-                message: format!(
-                    "{} did not answer within {} s",
-                    self.name,
-                    self.request_timeout.as_secs_f32()
-                ),
+                message: format!("{} did not answer within {} s", self.name, self.request_timeout.as_secs_f32()),
                 retry_after: None,
                 source: Some(Box::new(elapsed)),
             }),
@@ -218,10 +176,7 @@ impl KubeCluster {
 
     /// How the kind of a key is served; asks the server where it is not known.
     async fn served(&self, key: &ObjectKey) -> Result<Served, Error> {
-        let unknown = || Error::UnknownKind {
-            api_version: key.api_version(),
-            kind: key.kind.clone(),
-        };
+        let unknown = || Error::UnknownKind { api_version: key.api_version(), kind: key.kind.clone() };
         let known = |found| match found {
             Found::Served(served) => Some(Ok(served)),
             Found::Unserved => Some(Err(unknown())),
@@ -262,11 +217,7 @@ impl KubeCluster {
             path.push_str("/namespaces/");
             path.push_str(&escaped(namespace));
         }
-        Ok(format!(
-            "{path}/{}/{}",
-            escaped(&served.plural),
-            escaped(&key.name)
-        ))
+        Ok(format!("{path}/{}/{}", escaped(&served.plural), escaped(&key.name)))
     }
 
     /// An answer that is no success, as an error; forgets a kind that is no longer served.
@@ -289,31 +240,19 @@ impl KubeCluster {
         }
         if !answer.is_success() {
             return match self.refused(&answer, key) {
-                Error::UnknownKind { .. } | Error::NamespaceMissing { .. } | Error::Gone => {
-                    Ok(None)
-                }
+                Error::UnknownKind { .. } | Error::NamespaceMissing { .. } | Error::Gone => Ok(None),
                 error => Err(error),
             };
         }
         answer::object(answer.body).map(Some)
     }
 
-    async fn write(
-        &self,
-        key: &ObjectKey,
-        manifest: &Value,
-        uid: Option<&str>,
-    ) -> Result<LiveObject, Error> {
+    async fn write(&self, key: &ObjectKey, manifest: &Value, uid: Option<&str>) -> Result<LiveObject, Error> {
         let path = self.path(key).await?;
         let query = format!("fieldManager={FIELD_MANAGER}&force=true&fieldValidation=Strict");
         let body = sent(key, manifest, uid).to_string().into_bytes();
-        let answer = self
-            .ask(
-                "PATCH",
-                &format!("{path}?{query}"),
-                Some(("application/apply-patch+yaml", body)),
-            )
-            .await?;
+        let answer =
+            self.ask("PATCH", &format!("{path}?{query}"), Some(("application/apply-patch+yaml", body))).await?;
         if answer.is_success() {
             return answer::object(answer.body);
         }
@@ -342,28 +281,16 @@ impl KubeCluster {
             "preconditions": {"uid": uid},
             "propagationPolicy": "Background",
         });
-        let answer = self
-            .ask(
-                "DELETE",
-                &path,
-                Some(("application/json", options.to_string().into_bytes())),
-            )
-            .await?;
+        let answer = self.ask("DELETE", &path, Some(("application/json", options.to_string().into_bytes()))).await?;
         if answer.is_success() {
             // What is still being finished is given back as an object, what is gone as a Status.
-            return Ok(if answer.body["kind"] == "Status" {
-                Deletion::Gone
-            } else {
-                Deletion::Terminating
-            });
+            return Ok(if answer.body["kind"] == "Status" { Deletion::Gone } else { Deletion::Terminating });
         }
         if answer.is_missing(key) {
             return Ok(Deletion::Gone);
         }
         match self.refused(&answer, key) {
-            Error::UnknownKind { .. } | Error::NamespaceMissing { .. } | Error::Gone => {
-                Ok(Deletion::Gone)
-            }
+            Error::UnknownKind { .. } | Error::NamespaceMissing { .. } | Error::Gone => Ok(Deletion::Gone),
             // Another uid lives there, or a namespace is being emptied already: look which.
             error @ Error::Conflict { .. } => match self.read(key).await? {
                 Some(live) if live.uid == uid && live.deleting => Ok(Deletion::Terminating),
@@ -385,10 +312,7 @@ impl Cluster for KubeCluster {
             let mut key = crate::cluster::object_key(manifest)?;
             let served = self.served(&key).await?;
             if !served.can_patch {
-                return Err(Error::invalid(format!(
-                    "a {} can be created, but not applied",
-                    key.kind
-                )));
+                return Err(Error::invalid(format!("a {} can be created, but not applied", key.kind)));
             }
             key.namespace = match served.namespaced {
                 false => None,
@@ -411,11 +335,7 @@ impl Cluster for KubeCluster {
         Box::pin(self.write(key, manifest, uid))
     }
 
-    fn delete<'a>(
-        &'a self,
-        key: &'a ObjectKey,
-        uid: &'a str,
-    ) -> BoxFuture<'a, Result<Deletion, Error>> {
+    fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>> {
         Box::pin(self.erase(key, uid))
     }
 }
@@ -426,9 +346,7 @@ fn sent(key: &ObjectKey, manifest: &Value, uid: Option<&str>) -> Value {
     if let Some(metadata) = sent.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.retain(|field, _| !SERVER_METADATA.contains(&field.as_str()));
         match &key.namespace {
-            Some(namespace) => {
-                metadata.insert("namespace".to_owned(), Value::from(namespace.as_str()))
-            }
+            Some(namespace) => metadata.insert("namespace".to_owned(), Value::from(namespace.as_str())),
             None => metadata.remove("namespace"),
         };
         if let Some(uid) = uid {
@@ -450,9 +368,7 @@ fn escaped(segment: &str) -> String {
     let mut path = String::with_capacity(segment.len());
     for byte in segment.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                path.push(char::from(byte))
-            }
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => path.push(char::from(byte)),
             other => path.push_str(&format!("%{other:02X}")),
         }
     }
@@ -460,10 +376,7 @@ fn escaped(segment: &str) -> String {
 }
 
 fn misconfigured(message: String, source: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::Misconfigured {
-        message,
-        source: Box::new(source),
-    }
+    Error::Misconfigured { message, source: Box::new(source) }
 }
 
 fn no_cluster(source: impl std::error::Error + Send + Sync + 'static) -> Error {
@@ -482,13 +395,10 @@ mod tests {
     use crate::cluster::local::LocalCluster;
     use crate::cluster::shipped;
 
-    const WHY: &str =
-        "set LIFELINE_TEST_KUBECONFIG to the kubeconfig of a cluster that may be written to";
+    const WHY: &str = "set LIFELINE_TEST_KUBECONFIG to the kubeconfig of a cluster that may be written to";
 
     async fn real() -> KubeCluster {
-        let path = std::env::var_os("LIFELINE_TEST_KUBECONFIG")
-            .map(PathBuf::from)
-            .expect(WHY);
+        let path = std::env::var_os("LIFELINE_TEST_KUBECONFIG").map(PathBuf::from).expect(WHY);
         KubeCluster::connect(Some(&path), None).await.unwrap()
     }
 
@@ -499,8 +409,7 @@ mod tests {
     }
 
     fn kubeconfig(name: &str, text: &str) -> PathBuf {
-        let path =
-            std::env::temp_dir().join(format!("lifeline-kubeconfig-{name}-{}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("lifeline-kubeconfig-{name}-{}", std::process::id()));
         std::fs::write(&path, text).unwrap();
         path
     }
@@ -519,14 +428,8 @@ mod tests {
     }
 
     async fn refusal(name: &str, text: Option<&str>, context: Option<&str>) -> Error {
-        let path = text.map_or_else(
-            || PathBuf::from("/nowhere/kubeconfig"),
-            |text| kubeconfig(name, text),
-        );
-        let error = KubeCluster::connect(Some(&path), context)
-            .await
-            .map(drop)
-            .unwrap_err();
+        let path = text.map_or_else(|| PathBuf::from("/nowhere/kubeconfig"), |text| kubeconfig(name, text));
+        let error = KubeCluster::connect(Some(&path), context).await.map(drop).unwrap_err();
         let _ = std::fs::remove_file(&path);
         error
     }
@@ -541,10 +444,7 @@ mod tests {
         ] {
             let error = refusal(name, text, context).await;
             assert_eq!(error.reason(), "Misconfigured", "{name}: {error}");
-            assert!(
-                error.to_string().contains("kubeconfig") && error.to_string().contains("hint:"),
-                "{name}: {error}"
-            );
+            assert!(error.to_string().contains("kubeconfig") && error.to_string().contains("hint:"), "{name}: {error}");
         }
     }
 
@@ -554,10 +454,7 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         drop(listener);
         let error = refusal("refused", Some(&at(port, "x")), None).await;
-        assert!(
-            error.is_transient() && error.to_string().contains("cannot be reached"),
-            "{error}"
-        );
+        assert!(error.is_transient() && error.to_string().contains("cannot be reached"), "{error}");
     }
 
     #[tokio::test]
@@ -569,10 +466,7 @@ mod tests {
         let cluster = cluster.with_request_timeout(Duration::from_millis(100));
         let manifest = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}});
         let error = cluster.resolve(&manifest).await.unwrap_err();
-        assert!(
-            error.is_transient() && error.to_string().contains("did not answer within 0.1 s"),
-            "{error}"
-        );
+        assert!(error.is_transient() && error.to_string().contains("did not answer within 0.1 s"), "{error}");
         drop(listener);
     }
 
@@ -581,11 +475,7 @@ mod tests {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         for (answer, reason, pause) in [
             ("401 Unauthorized", "Unauthorized", None),
-            (
-                "429 Too Many Requests\r\nretry-after: 3",
-                "Unavailable",
-                Some(Duration::from_secs(3)),
-            ),
+            ("429 Too Many Requests\r\nretry-after: 3", "Unavailable", Some(Duration::from_secs(3))),
             ("503 Service Unavailable", "Unavailable", None),
         ] {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -598,11 +488,7 @@ mod tests {
                 let _ = socket.read(&mut [0; 4096]).await;
             });
             let error = refusal(reason, Some(&at(port, "x")), None).await;
-            assert_eq!(
-                (error.reason(), error.retry_after()),
-                (reason, pause),
-                "{answer}: {error}"
-            );
+            assert_eq!((error.reason(), error.retry_after()), (reason, pause), "{answer}: {error}");
             served.abort();
         }
     }
@@ -612,19 +498,14 @@ mod tests {
     }
 
     fn fresh(name: &str) -> String {
-        let now = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         format!("{name}-{}", now.as_millis() % 100_000_000)
     }
 
     #[tokio::test]
     #[ignore = "needs LIFELINE_TEST_KUBECONFIG: a real API server"]
     async fn the_real_api_server_conforms() {
-        conformance::run(&real().await, &fresh("conform"), sleep, |name| {
-            println!("{name}")
-        })
-        .await;
+        conformance::run(&real().await, &fresh("conform"), sleep, |name| println!("{name}")).await;
     }
 
     /// Every good manifest, spoiled in every way: the local cluster takes what the real one takes, and nothing else.
@@ -632,21 +513,14 @@ mod tests {
     #[ignore = "needs LIFELINE_TEST_KUBECONFIG: a real API server"]
     async fn the_local_cluster_judges_like_the_real_api_server() {
         let real = real().await;
-        let local = LocalCluster::in_memory(
-            1,
-            Arc::new(|| jiff::Timestamp::from_second(1_800_000_000).unwrap()),
-        );
+        let local = LocalCluster::in_memory(1, Arc::new(|| jiff::Timestamp::from_second(1_800_000_000).unwrap()));
         let home = fresh("judge");
-        let namespace =
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": home}});
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": home}});
         let key = real.resolve(&namespace).await.unwrap();
         let made = real.apply(&key, &namespace, None).await.unwrap();
         local.apply(&key, &namespace, None).await.unwrap();
         let mut manifests = Vec::new();
-        for good in manifest::good(&home, &home)
-            .into_iter()
-            .chain(manifest::guarded(&home, &home))
-        {
+        for good in manifest::good(&home, &home).into_iter().chain(manifest::guarded(&home, &home)) {
             let kind = good["kind"].as_str().unwrap_or_default().to_owned();
             if kind == "CustomResourceDefinition" {
                 continue;
@@ -658,10 +532,7 @@ mod tests {
         }
         let found = verdict::differences(&local, &real, &manifests).await;
         for difference in &found {
-            println!(
-                "{}\n  local: {}\n  real: {}",
-                difference.what, difference.first, difference.second
-            );
+            println!("{}\n  local: {}\n  real: {}", difference.what, difference.first, difference.second);
         }
         real.delete(&key, &made.uid).await.unwrap();
         println!("{} of {} manifests differ", found.len(), manifests.len());

@@ -64,10 +64,7 @@ impl ServedKinds {
 
     /// Remembers an APIResourceList (or, for a version that is not served, nothing).
     pub(super) fn learn(&mut self, group: &str, version: &str, list: Option<&Value>, now: Instant) {
-        let resources = list
-            .and_then(|list| list["resources"].as_array())
-            .into_iter()
-            .flatten();
+        let resources = list.and_then(|list| list["resources"].as_array()).into_iter().flatten();
         let kinds = resources.filter_map(|resource| {
             let plural = resource["name"].as_str()?;
             // `pods/status` and its like are parts of an object, not kinds.
@@ -80,13 +77,7 @@ impl ServedKinds {
             };
             Some((resource["kind"].as_str()?.to_owned(), served))
         });
-        self.asked.insert(
-            (group.to_owned(), version.to_owned()),
-            Group {
-                kinds: kinds.collect(),
-                at: now,
-            },
-        );
+        self.asked.insert((group.to_owned(), version.to_owned()), Group { kinds: kinds.collect(), at: now });
     }
 
     /// Forgets a kind the server no longer knows by the path remembered.
@@ -102,10 +93,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_unknown_kind_is_asked_for_again_but_not_at_once() {
-        let key = crate::cluster::object_key(
-            &json!({"apiVersion": "e.com/v1", "kind": "Thing", "metadata": {"name": "a"}}),
-        )
-        .unwrap();
+        let key =
+            crate::cluster::object_key(&json!({"apiVersion": "e.com/v1", "kind": "Thing", "metadata": {"name": "a"}}))
+                .unwrap();
         let mut kinds = ServedKinds::default();
         assert_eq!(kinds.find(&key, Instant::now()), Found::Unknown);
         kinds.learn("e.com", "v1", None, Instant::now());
@@ -117,11 +107,7 @@ mod tests {
             {"name": "things", "kind": "Thing", "namespaced": false, "verbs": ["get", "patch"]},
         ]});
         kinds.learn("e.com", "v1", Some(&list), Instant::now());
-        let served = Served {
-            plural: "things".into(),
-            namespaced: false,
-            can_patch: true,
-        };
+        let served = Served { plural: "things".into(), namespaced: false, can_patch: true };
         assert_eq!(kinds.find(&key, Instant::now()), Found::Served(served));
         kinds.forget(&key);
         assert_eq!(kinds.find(&key, Instant::now()), Found::Unknown);

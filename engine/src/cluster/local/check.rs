@@ -28,18 +28,12 @@ pub(super) enum Fields<'a> {
 }
 
 /// Checks a manifest and brings it into the form that is kept: no nulls, no fields that only the server writes.
-pub(super) fn manifest(
-    key: &ObjectKey,
-    manifest: &Value,
-    fields: Fields<'_>,
-) -> Result<Value, Error> {
+pub(super) fn manifest(key: &ObjectKey, manifest: &Value, fields: Fields<'_>) -> Result<Value, Error> {
     let mut kept = without_nulls(manifest.clone());
     if let Some(metadata) = kept.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.retain(|field, _| !SERVER_METADATA.contains(&field.as_str()));
         match &key.namespace {
-            Some(namespace) => {
-                metadata.insert("namespace".to_owned(), Value::from(namespace.as_str()))
-            }
+            Some(namespace) => metadata.insert("namespace".to_owned(), Value::from(namespace.as_str())),
             None => metadata.remove("namespace"),
         };
     }
@@ -68,15 +62,9 @@ pub(super) fn manifest(
     }
     let bytes = kept.to_string().len();
     if bytes > OBJECT_BYTES_MAX {
-        problems.push(format!(
-            "the object has {bytes} bytes, at most {OBJECT_BYTES_MAX} are allowed"
-        ));
+        problems.push(format!("the object has {bytes} bytes, at most {OBJECT_BYTES_MAX} are allowed"));
     }
-    if problems.is_empty() {
-        Ok(kept)
-    } else {
-        Err(Error::invalid(format!("{key}: {}", problems.join("; "))))
-    }
+    if problems.is_empty() { Ok(kept) } else { Err(Error::invalid(format!("{key}: {}", problems.join("; ")))) }
 }
 
 fn remove(manifest: &mut Value, field: &str) {
@@ -107,53 +95,25 @@ fn metadata_problems(key: &ObjectKey, metadata: &Value) -> Vec<String> {
             problems.push(format!("`{field}` is `{value}`: {problem}"));
         }
     };
-    wrong(
-        "metadata.name",
-        &key.name,
-        name::name_problem(name::rule_for(key), &key.name),
-    );
+    wrong("metadata.name", &key.name, name::name_problem(name::rule_for(key), &key.name));
     if let Some(namespace) = &key.namespace {
-        wrong(
-            "metadata.namespace",
-            namespace,
-            name::label_problem(namespace),
-        );
+        wrong("metadata.namespace", namespace, name::label_problem(namespace));
     }
     for (label, value) in strings(metadata, "labels") {
-        wrong(
-            "metadata.labels",
-            label,
-            name::qualified_name_problem(label),
-        );
-        wrong(
-            &format!("metadata.labels[{label}]"),
-            value,
-            name::label_value_problem(value),
-        );
+        wrong("metadata.labels", label, name::qualified_name_problem(label));
+        wrong(&format!("metadata.labels[{label}]"), value, name::label_value_problem(value));
     }
     for (annotation, _) in strings(metadata, "annotations") {
         // Upper case is allowed in an annotation's prefix, unlike in a label's.
-        wrong(
-            "metadata.annotations",
-            annotation,
-            name::qualified_name_problem(&annotation.to_lowercase()),
-        );
+        wrong("metadata.annotations", annotation, name::qualified_name_problem(&annotation.to_lowercase()));
     }
-    for finalizer in metadata["finalizers"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-    {
+    for finalizer in metadata["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         let problem = name::qualified_name_problem(finalizer).or_else(|| {
-            (!finalizer.contains('/'))
-                .then(|| "expected a prefix and a name, such as `example.com/guard`".to_owned())
+            (!finalizer.contains('/')).then(|| "expected a prefix and a name, such as `example.com/guard`".to_owned())
         });
         wrong("metadata.finalizers", finalizer, problem);
     }
-    let annotation_bytes: usize = strings(metadata, "annotations")
-        .map(|(key, value)| key.len() + value.len())
-        .sum();
+    let annotation_bytes: usize = strings(metadata, "annotations").map(|(key, value)| key.len() + value.len()).sum();
     if annotation_bytes > ANNOTATION_BYTES_MAX {
         problems.push(format!(
             "`metadata.annotations` has {annotation_bytes} bytes, at most {ANNOTATION_BYTES_MAX} are allowed"
@@ -162,10 +122,7 @@ fn metadata_problems(key: &ObjectKey, metadata: &Value) -> Vec<String> {
     for field in ["labels", "annotations"] {
         match metadata.get(field) {
             Some(Value::Object(entries)) => problems.extend(not_strings(field, entries)),
-            Some(other) => problems.push(format!(
-                "`metadata.{field}` is {}, expected a mapping",
-                shape(other)
-            )),
+            Some(other) => problems.push(format!("`metadata.{field}` is {}, expected a mapping", shape(other))),
             None => {}
         }
     }
@@ -174,22 +131,12 @@ fn metadata_problems(key: &ObjectKey, metadata: &Value) -> Vec<String> {
 
 fn strings<'a>(metadata: &'a Value, field: &str) -> impl Iterator<Item = (&'a str, &'a str)> {
     let entries = metadata.get(field).and_then(Value::as_object);
-    entries
-        .into_iter()
-        .flatten()
-        .filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)))
+    entries.into_iter().flatten().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)))
 }
 
 fn not_strings(field: &str, entries: &Map<String, Value>) -> Vec<String> {
     let wrong = entries.iter().filter(|(_, value)| !value.is_string());
-    wrong
-        .map(|(key, value)| {
-            format!(
-                "`metadata.{field}[{key}]` is {}, expected a string",
-                shape(value)
-            )
-        })
-        .collect()
+    wrong.map(|(key, value)| format!("`metadata.{field}[{key}]` is {}, expected a string", shape(value))).collect()
 }
 
 /// Fields that the type did not take over. It also drops what is empty, which says nothing.
@@ -197,11 +144,7 @@ fn unknown_fields(path: &str, given: &Value, typed: &Value, problems: &mut Vec<S
     match (given, typed) {
         (Value::Object(given), Value::Object(typed)) => {
             for (field, value) in given {
-                let path = if path.is_empty() {
-                    field.clone()
-                } else {
-                    format!("{path}.{field}")
-                };
+                let path = if path.is_empty() { field.clone() } else { format!("{path}.{field}") };
                 match typed.get(field) {
                     Some(typed) => unknown_fields(&path, value, typed, problems),
                     None if is_empty(value) => {}

@@ -41,12 +41,7 @@ impl Mortal {
 
 impl Disk for Mortal {
     fn load(&mut self) -> io::Result<Vec<(String, Vec<u8>)>> {
-        Ok(self
-            .records
-            .lock()
-            .iter()
-            .map(|(path, bytes)| (path.clone(), bytes.clone()))
-            .collect())
+        Ok(self.records.lock().iter().map(|(path, bytes)| (path.clone(), bytes.clone())).collect())
     }
 
     fn put(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {
@@ -59,19 +54,13 @@ impl Disk for Mortal {
 }
 
 fn opened(records: &Records, writes_left: usize, last_is_done: bool) -> io::Result<LocalCluster> {
-    let disk = Mortal {
-        records: Arc::clone(records),
-        writes_left,
-        last_is_done,
-    };
+    let disk = Mortal { records: Arc::clone(records), writes_left, last_is_done };
     let clock: Clock = Arc::new(|| Timestamp::from_second(1_800_000_000).unwrap());
     LocalCluster::with("mortal".to_owned(), Box::new(disk), false, 7, clock)
 }
 
 fn now<T>(outcome: impl Future<Output = T>) -> T {
-    outcome
-        .now_or_never()
-        .expect("a cluster in memory never waits")
+    outcome.now_or_never().expect("a cluster in memory never waits")
 }
 
 fn object(kind: &str, namespace: Option<&str>, name: &str, finalizers: Value) -> Value {
@@ -118,9 +107,7 @@ fn play(cluster: &LocalCluster, answered: &mut Answered) -> Result<(), Error> {
     assert_eq!(deletion, Deletion::Terminating, "an object in it is held");
     apply(cluster, &object("ConfigMap", Some("a"), "held", none))?;
     if now(cluster.delete(&made[0].0, &made[0].1))? == Deletion::Gone {
-        answered
-            .absent
-            .extend(made[..4].iter().map(|(key, _)| key.clone()));
+        answered.absent.extend(made[..4].iter().map(|(key, _)| key.clone()));
     }
     Ok(())
 }
@@ -140,65 +127,41 @@ fn the_cluster_survives_a_crash_at_every_write() {
             let live: BTreeMap<ObjectKey, LiveObject> = cluster.list().into_iter().collect();
             let crash = format!("after {writes} writes, the last done: {last_is_done}");
             for (key, uid) in &answered.present {
-                assert_eq!(
-                    live.get(key).map(|live| &live.uid),
-                    Some(uid),
-                    "{key} {crash}"
-                );
+                assert_eq!(live.get(key).map(|live| &live.uid), Some(uid), "{key} {crash}");
             }
             for key in &answered.absent {
                 assert!(!live.contains_key(key), "{key} {crash}");
             }
             for (key, object) in &live {
-                let namespace = key
-                    .namespace
-                    .as_ref()
-                    .map(|name| object_key("Namespace", name));
+                let namespace = key.namespace.as_ref().map(|name| object_key("Namespace", name));
                 assert!(
                     namespace.is_none_or(|namespace| live.contains_key(&namespace)),
                     "{key} without its namespace {crash}"
                 );
-                let held = object.manifest["metadata"]["finalizers"]
-                    .as_array()
-                    .is_some_and(|held| !held.is_empty());
-                let holds = live
-                    .keys()
-                    .any(|inner| inner.namespace.as_ref() == Some(&key.name));
-                assert!(
-                    !object.deleting || held || holds,
-                    "{key} was left half deleted {crash}"
-                );
+                let held = object.manifest["metadata"]["finalizers"].as_array().is_some_and(|held| !held.is_empty());
+                let holds = live.keys().any(|inner| inner.namespace.as_ref() == Some(&key.name));
+                assert!(!object.deleting || held || holds, "{key} was left half deleted {crash}");
             }
             let (_, new) = apply(&cluster, &object("Namespace", None, "new", json!([]))).unwrap();
-            assert!(
-                !answered.uids.contains(&new.uid),
-                "a uid was given twice {crash}"
-            );
+            assert!(!answered.uids.contains(&new.uid), "a uid was given twice {crash}");
             if !died {
                 break;
             }
             crashes += 1;
         }
     }
-    assert!(
-        crashes > 20,
-        "only {crashes} crashes: the story is too short"
-    );
+    assert!(crashes > 20, "only {crashes} crashes: the story is too short");
 }
 
 fn object_key(kind: &str, name: &str) -> ObjectKey {
-    ObjectKey::of(&object(kind, None, name, json!([]))).unwrap()
+    crate::cluster::object_key(&object(kind, None, name, json!([]))).unwrap()
 }
 
 #[test]
 fn the_same_seed_and_requests_give_the_same_bytes() {
     let written = || {
         let records = Records::default();
-        play(
-            &opened(&records, usize::MAX, false).unwrap(),
-            &mut Answered::default(),
-        )
-        .unwrap();
+        play(&opened(&records, usize::MAX, false).unwrap(), &mut Answered::default()).unwrap();
         records.lock().clone()
     };
     assert_eq!(written(), written());

@@ -26,11 +26,7 @@ pub(super) struct Memory {
 
 impl Disk for Memory {
     fn load(&mut self) -> io::Result<Vec<(String, Vec<u8>)>> {
-        Ok(self
-            .records
-            .iter()
-            .map(|(path, bytes)| (path.clone(), bytes.clone()))
-            .collect())
+        Ok(self.records.iter().map(|(path, bytes)| (path.clone(), bytes.clone())).collect())
     }
 
     fn put(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {
@@ -56,9 +52,7 @@ impl Folder {
     /// Opens the folder, making it where it is missing.
     pub(super) fn open(root: &Path) -> io::Result<Folder> {
         make_durable_folder(root)?;
-        Ok(Folder {
-            root: root.to_owned(),
-        })
+        Ok(Folder { root: root.to_owned() })
     }
 
     fn collect(&self, folder: &Path, found: &mut Vec<(String, Vec<u8>)>) -> io::Result<()> {
@@ -125,11 +119,7 @@ fn make_durable_folder(folder: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    sync_folder(if above.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        above
-    })
+    sync_folder(if above.as_os_str().is_empty() { Path::new(".") } else { above })
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {

@@ -23,45 +23,24 @@ const NOTHING: &Value = &Value::Null;
 
 impl<'a> Field<'a> {
     pub(super) fn root(value: &'a Value) -> Field<'a> {
-        Field {
-            value,
-            path: String::new(),
-        }
+        Field { value, path: String::new() }
     }
 
     pub(super) fn at(&self, name: &str) -> Field<'a> {
-        let path = if self.path.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{}.{name}", self.path)
-        };
-        Field {
-            value: self.value.get(name).unwrap_or(NOTHING),
-            path,
-        }
+        let path = if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
+        Field { value: self.value.get(name).unwrap_or(NOTHING), path }
     }
 
     pub(super) fn items(&self) -> impl Iterator<Item = Field<'a>> + use<'a> {
         let items = self.value.as_array().map(Vec::as_slice).unwrap_or_default();
         let path = self.path.clone();
-        items.iter().enumerate().map(move |(index, value)| Field {
-            value,
-            path: format!("{path}[{index}]"),
-        })
+        items.iter().enumerate().map(move |(index, value)| Field { value, path: format!("{path}[{index}]") })
     }
 
     pub(super) fn entries(&self) -> impl Iterator<Item = (&'a str, Field<'a>)> + use<'a> {
         let entries = self.value.as_object().into_iter().flatten();
         let path = self.path.clone();
-        entries.map(move |(key, value)| {
-            (
-                key.as_str(),
-                Field {
-                    value,
-                    path: format!("{path}[{key}]"),
-                },
-            )
-        })
+        entries.map(move |(key, value)| (key.as_str(), Field { value, path: format!("{path}[{key}]") }))
     }
 
     pub(super) fn text(&self) -> &'a str {
@@ -101,11 +80,7 @@ impl<'a> Field<'a> {
     }
 
     /// A required text under a rule.
-    pub(super) fn required_as(
-        &self,
-        rule: impl Fn(&str) -> Option<String>,
-        problems: &mut Problems,
-    ) {
+    pub(super) fn required_as(&self, rule: impl Fn(&str) -> Option<String>, problems: &mut Problems) {
         if self.required(problems) {
             self.named(rule, problems);
         }
@@ -189,9 +164,7 @@ impl<'a> Field<'a> {
     /// Keys and values of a label map.
     pub(super) fn labels(&self, problems: &mut Problems) {
         for (key, value) in self.entries() {
-            if let Some(why) = name::qualified_name_problem(key)
-                .or_else(|| name::label_value_problem(value.text()))
-            {
+            if let Some(why) = name::qualified_name_problem(key).or_else(|| name::label_value_problem(value.text())) {
                 value.wrong(&why, problems);
             }
         }
@@ -201,9 +174,7 @@ impl<'a> Field<'a> {
     pub(super) fn selector(&self, problems: &mut Problems) {
         self.at("matchLabels").labels(problems);
         for expression in self.at("matchExpressions").items() {
-            expression
-                .at("key")
-                .required_as(name::qualified_name_problem, problems);
+            expression.at("key").required_as(name::qualified_name_problem, problems);
             let operator = expression.at("operator");
             operator.required_one_of(&["In", "NotIn", "Exists", "DoesNotExist"], problems);
             let values = expression.at("values");
@@ -211,9 +182,7 @@ impl<'a> Field<'a> {
                 "In" | "NotIn" => {
                     values.required(problems);
                 }
-                "Exists" | "DoesNotExist" if !values.is_empty() => {
-                    values.wrong("it may not be given", problems)
-                }
+                "Exists" | "DoesNotExist" if !values.is_empty() => values.wrong("it may not be given", problems),
                 _ => {}
             }
         }
@@ -233,18 +202,14 @@ impl<'a> Field<'a> {
 
 /// What is wrong with the name of a port (an IANA service name).
 pub(super) fn port_name_problem(text: &str) -> Option<String> {
-    let allowed = text
-        .bytes()
-        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    let allowed = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
     let good = allowed
         && text.len() <= 15
         && text.bytes().any(|byte| byte.is_ascii_lowercase())
         && !text.starts_with('-')
         && !text.ends_with('-')
         && !text.contains("--");
-    (!good).then(|| {
-        "expected at most 15 of lowercase letters, digits and single `-`, with a letter".to_owned()
-    })
+    (!good).then(|| "expected at most 15 of lowercase letters, digits and single `-`, with a letter".to_owned())
 }
 
 /// The size of a Kubernetes quantity: a decimal with an SI or binary suffix, or an exponent.
@@ -254,9 +219,7 @@ pub(super) fn quantity(value: &Value) -> Option<f64> {
         Value::Number(number) => return number.as_f64(),
         _ => return None,
     };
-    let end = text
-        .find(|part: char| !(part.is_ascii_digit() || "+-.".contains(part)))
-        .unwrap_or(text.len());
+    let end = text.find(|part: char| !(part.is_ascii_digit() || "+-.".contains(part))).unwrap_or(text.len());
     let (digits, suffix) = text.split_at(end);
     let number: f64 = digits.parse().ok()?;
     let factor = match suffix {

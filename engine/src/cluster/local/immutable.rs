@@ -9,14 +9,8 @@ use crate::cluster::ObjectKey;
 /// Adds the fields that differ although they may never change.
 pub(super) fn check(key: &ObjectKey, live: &Value, next: &Value, problems: &mut Vec<String>) {
     let mut same = |pointers: &[&str]| {
-        for pointer in pointers
-            .iter()
-            .filter(|pointer| live.pointer(pointer) != next.pointer(pointer))
-        {
-            problems.push(format!(
-                "`{}` can never change",
-                pointer[1..].replace('/', ".")
-            ));
+        for pointer in pointers.iter().filter(|pointer| live.pointer(pointer) != next.pointer(pointer)) {
+            problems.push(format!("`{}` can never change", pointer[1..].replace('/', ".")));
         }
     };
     match (key.group.as_str(), key.kind.as_str()) {
@@ -84,21 +78,9 @@ fn fixed_of_stateful_set(object: &Value) -> Map<String, Value> {
 }
 
 fn fixed_of_pod(object: &Value) -> Map<String, Value> {
-    let mut spec = spec_without(
-        object,
-        &[
-            "activeDeadlineSeconds",
-            "terminationGracePeriodSeconds",
-            "tolerations",
-        ],
-    );
+    let mut spec = spec_without(object, &["activeDeadlineSeconds", "terminationGracePeriodSeconds", "tolerations"]);
     for containers in ["containers", "initContainers"] {
-        for container in spec
-            .get_mut(containers)
-            .and_then(Value::as_array_mut)
-            .into_iter()
-            .flatten()
-        {
+        for container in spec.get_mut(containers).and_then(Value::as_array_mut).into_iter().flatten() {
             if let Some(container) = container.as_object_mut() {
                 container.remove("image");
             }

@@ -6,12 +6,11 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use k8s_openapi::api::{
-    admissionregistration::v1 as admissionregistration, apps::v1 as apps,
-    autoscaling::v1 as autoscaling_v1, autoscaling::v2 as autoscaling, batch::v1 as batch,
-    certificates::v1 as certificates, coordination::v1 as coordination, core::v1 as core,
-    discovery::v1 as discovery, events::v1 as events, flowcontrol::v1 as flowcontrol,
-    networking::v1 as networking, node::v1 as node, policy::v1 as policy, rbac::v1 as rbac,
-    scheduling::v1 as scheduling, storage::v1 as storage,
+    admissionregistration::v1 as admissionregistration, apps::v1 as apps, autoscaling::v1 as autoscaling_v1,
+    autoscaling::v2 as autoscaling, batch::v1 as batch, certificates::v1 as certificates,
+    coordination::v1 as coordination, core::v1 as core, discovery::v1 as discovery, events::v1 as events,
+    flowcontrol::v1 as flowcontrol, networking::v1 as networking, node::v1 as node, policy::v1 as policy,
+    rbac::v1 as rbac, scheduling::v1 as scheduling, storage::v1 as storage,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiextensions;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1 as apiregistration;
@@ -55,19 +54,16 @@ pub(super) struct Defined<'a> {
 }
 
 /// Reads a CustomResourceDefinition: does it serve this kind, and how?
-pub(super) fn defined_by<'a>(
-    definition: &'a Value,
-    group: &str,
-    version: &str,
-    kind: &str,
-) -> Option<Defined<'a>> {
+pub(super) fn defined_by<'a>(definition: &'a Value, group: &str, version: &str, kind: &str) -> Option<Defined<'a>> {
     let spec = definition.get("spec")?;
     if spec.get("group")?.as_str()? != group || spec.pointer("/names/kind")?.as_str()? != kind {
         return None;
     }
-    let served = spec.get("versions")?.as_array()?.iter().find(|served| {
-        served["name"].as_str() == Some(version) && served["served"].as_bool() == Some(true)
-    })?;
+    let served = spec
+        .get("versions")?
+        .as_array()?
+        .iter()
+        .find(|served| served["name"].as_str() == Some(version) && served["served"].as_bool() == Some(true))?;
     Some(Defined {
         namespaced: spec.get("scope")?.as_str()? == "Namespaced",
         schema: served.pointer("/schema/openAPIV3Schema"),
@@ -101,13 +97,7 @@ where
         })?;
         serde_json::to_value(&typed).map_err(|error| error.to_string())
     };
-    (
-        (K::GROUP, K::VERSION, K::KIND),
-        Builtin {
-            namespaced: K::Scope::NAMESPACED,
-            check: Some(check),
-        },
-    )
+    ((K::GROUP, K::VERSION, K::KIND), Builtin { namespaced: K::Scope::NAMESPACED, check: Some(check) })
 }
 
 macro_rules! builtin_kinds {
@@ -175,16 +165,8 @@ static BUILTIN: LazyLock<BTreeMap<Name, Builtin>> = LazyLock::new(|| {
 
 /// Kinds that became stable after the release whose types are compiled in.
 const YOUNGER: [(Name, Builtin); 11] = [
-    younger(
-        "admissionregistration.k8s.io",
-        "MutatingAdmissionPolicy",
-        false,
-    ),
-    younger(
-        "admissionregistration.k8s.io",
-        "MutatingAdmissionPolicyBinding",
-        false,
-    ),
+    younger("admissionregistration.k8s.io", "MutatingAdmissionPolicy", false),
+    younger("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding", false),
     younger("certificates.k8s.io", "ClusterTrustBundle", false),
     younger("certificates.k8s.io", "PodCertificateRequest", true),
     younger("resource.k8s.io", "DeviceClass", false),
@@ -197,11 +179,5 @@ const YOUNGER: [(Name, Builtin); 11] = [
 ];
 
 const fn younger(group: &'static str, kind: &'static str, namespaced: bool) -> (Name, Builtin) {
-    (
-        (group, "v1", kind),
-        Builtin {
-            namespaced,
-            check: None,
-        },
-    )
+    ((group, "v1", kind), Builtin { namespaced, check: None })
 }

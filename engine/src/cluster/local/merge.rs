@@ -16,15 +16,9 @@ const KEYED_LISTS: &[(&str, &[&[&str]])] = &[
     ("imagePullSecrets", &[&["name"]]),
     ("initContainers", &[&["name"]]),
     ("ownerReferences", &[&["uid"]]),
-    (
-        "ports",
-        &[&["containerPort", "protocol"], &["port", "protocol"]],
-    ),
+    ("ports", &[&["containerPort", "protocol"], &["port", "protocol"]]),
     ("secrets", &[&["name"]]),
-    (
-        "topologySpreadConstraints",
-        &[&["topologyKey", "whenUnsatisfiable"]],
-    ),
+    ("topologySpreadConstraints", &[&["topologyKey", "whenUnsatisfiable"]]),
     ("volumeDevices", &[&["devicePath"]]),
     ("volumeMounts", &[&["mountPath"]]),
     ("volumes", &[&["name"]]),
@@ -39,9 +33,7 @@ pub(super) fn apply(live: &Value, before: Option<&Value>, next: &Value) -> Value
 fn merge(field: &str, live: &Value, before: &Value, next: &Value) -> Value {
     match (live, next) {
         (Value::Object(live), Value::Object(next)) => Value::Object(merge_maps(live, before, next)),
-        (Value::Array(live), Value::Array(next)) if field == "finalizers" => {
-            merge_set(live, before, next)
-        }
+        (Value::Array(live), Value::Array(next)) if field == "finalizers" => merge_set(live, before, next),
         (Value::Array(live), Value::Array(next)) => match keys_for(field, next) {
             Some(keys) => merge_keyed(keys, live, before, next),
             None => Value::Array(next.clone()),
@@ -50,11 +42,7 @@ fn merge(field: &str, live: &Value, before: &Value, next: &Value) -> Value {
     }
 }
 
-fn merge_maps(
-    live: &Map<String, Value>,
-    before: &Value,
-    next: &Map<String, Value>,
-) -> Map<String, Value> {
+fn merge_maps(live: &Map<String, Value>, before: &Value, next: &Map<String, Value>) -> Map<String, Value> {
     let mut merged = Map::new();
     for (field, value) in live {
         let owned = before.get(field).unwrap_or(&Value::Null);
@@ -83,9 +71,7 @@ fn without(field: &str, value: &Value, owned: &Value) -> Option<Value> {
         (_, Value::Null) => Some(value.clone()),
         (Value::Object(_), Value::Object(owned_map)) if !owned_map.is_empty() => {
             let left = merge(field, value, owned, &Value::Object(Map::new()));
-            left.as_object()
-                .is_some_and(|left| !left.is_empty())
-                .then_some(left)
+            left.as_object().is_some_and(|left| !left.is_empty()).then_some(left)
         }
         (Value::Array(items), Value::Array(owned_items))
             if field == "finalizers" || keys_for(field, owned_items).is_some() =>
@@ -94,9 +80,7 @@ fn without(field: &str, value: &Value, owned: &Value) -> Option<Value> {
                 Some(keys) => merge_keyed(keys, items, owned, &[]),
                 None => merge_set(items, owned, &[]),
             };
-            left.as_array()
-                .is_some_and(|left| !left.is_empty())
-                .then_some(left)
+            left.as_array().is_some_and(|left| !left.is_empty()).then_some(left)
         }
         _ => None,
     }
@@ -104,22 +88,14 @@ fn without(field: &str, value: &Value, owned: &Value) -> Option<Value> {
 
 fn merge_set(live: &[Value], before: &Value, next: &[Value]) -> Value {
     let owned = before.as_array().map(Vec::as_slice).unwrap_or_default();
-    let kept = live
-        .iter()
-        .filter(|item| next.contains(item) || !owned.contains(item));
+    let kept = live.iter().filter(|item| next.contains(item) || !owned.contains(item));
     let new = next.iter().filter(|item| !live.contains(item));
     Value::Array(kept.chain(new).cloned().collect())
 }
 
 fn merge_keyed(keys: &[&str], live: &[Value], before: &Value, next: &[Value]) -> Value {
-    let identity =
-        |item: &Value| -> Vec<Value> { keys.iter().map(|key| key_of(item, key)).collect() };
-    let find = |items: &[Value], wanted: &Value| {
-        items
-            .iter()
-            .find(|item| identity(item) == identity(wanted))
-            .cloned()
-    };
+    let identity = |item: &Value| -> Vec<Value> { keys.iter().map(|key| key_of(item, key)).collect() };
+    let find = |items: &[Value], wanted: &Value| items.iter().find(|item| identity(item) == identity(wanted)).cloned();
     let owned = before.as_array().map(Vec::as_slice).unwrap_or_default();
     let mut merged: Vec<Value> = Vec::new();
     // The order of the manifest counts, then what others added.
@@ -140,11 +116,10 @@ fn merge_keyed(keys: &[&str], live: &[Value], before: &Value, next: &[Value]) ->
 
 fn keys_for(field: &str, items: &[Value]) -> Option<&'static [&'static str]> {
     let (_, choices) = KEYED_LISTS.iter().find(|(name, _)| *name == field)?;
-    choices.iter().copied().find(|keys| {
-        items
-            .iter()
-            .all(|item| item.is_object() && keys.iter().all(|key| !key_of(item, key).is_null()))
-    })
+    choices
+        .iter()
+        .copied()
+        .find(|keys| items.iter().all(|item| item.is_object() && keys.iter().all(|key| !key_of(item, key).is_null())))
 }
 
 /// A key of a list item; a port without a protocol is TCP, as the server's defaults say.
@@ -164,57 +139,20 @@ mod tests {
     fn check(cases: &[(Value, Value, Value, Value)]) {
         for (live, before, next, expected) in cases {
             let after = apply(live, Some(before), next);
-            assert_eq!(
-                &after, expected,
-                "live {live}, before {before}, next {next}"
-            );
-            assert_eq!(
-                apply(&after, Some(next), next),
-                after,
-                "the same apply twice changed {after}"
-            );
+            assert_eq!(&after, expected, "live {live}, before {before}, next {next}");
+            assert_eq!(apply(&after, Some(next), next), after, "the same apply twice changed {after}");
         }
     }
 
     #[test]
     fn what_is_no_longer_given_goes_and_what_others_gave_stays() {
         check(&[
-            (
-                json!({"a": 1, "b": 2}),
-                json!({"a": 1, "b": 2}),
-                json!({"a": 3}),
-                json!({"a": 3}),
-            ),
-            (
-                json!({"a": 1, "other": 2}),
-                json!({"a": 1}),
-                json!({"a": 1}),
-                json!({"a": 1, "other": 2}),
-            ),
-            (
-                json!({"m": {"a": 1, "other": 2}}),
-                json!({"m": {"a": 1}}),
-                json!({}),
-                json!({"m": {"other": 2}}),
-            ),
-            (
-                json!({"m": {"a": 1}}),
-                json!({"m": {"a": 1}}),
-                json!({}),
-                json!({}),
-            ),
-            (
-                json!({"a": 1}),
-                json!(null),
-                json!({"b": 2}),
-                json!({"a": 1, "b": 2}),
-            ),
-            (
-                json!({"list": [1, 2]}),
-                json!({"list": [1, 2]}),
-                json!({"list": [3]}),
-                json!({"list": [3]}),
-            ),
+            (json!({"a": 1, "b": 2}), json!({"a": 1, "b": 2}), json!({"a": 3}), json!({"a": 3})),
+            (json!({"a": 1, "other": 2}), json!({"a": 1}), json!({"a": 1}), json!({"a": 1, "other": 2})),
+            (json!({"m": {"a": 1, "other": 2}}), json!({"m": {"a": 1}}), json!({}), json!({"m": {"other": 2}})),
+            (json!({"m": {"a": 1}}), json!({"m": {"a": 1}}), json!({}), json!({})),
+            (json!({"a": 1}), json!(null), json!({"b": 2}), json!({"a": 1, "b": 2})),
+            (json!({"list": [1, 2]}), json!({"list": [1, 2]}), json!({"list": [3]}), json!({"list": [3]})),
         ]);
     }
 
@@ -233,18 +171,8 @@ mod tests {
                 json!({"ports": [{"port": 80}, {"port": 80, "protocol": "UDP"}]}),
                 json!({"ports": [{"port": 80, "protocol": "TCP", "targetPort": 1}, {"port": 80, "protocol": "UDP"}]}),
             ),
-            (
-                json!({"finalizers": ["a", "b"]}),
-                json!({"finalizers": ["a"]}),
-                json!({}),
-                json!({"finalizers": ["b"]}),
-            ),
-            (
-                json!({"finalizers": ["b"]}),
-                json!({}),
-                json!({"finalizers": ["a"]}),
-                json!({"finalizers": ["b", "a"]}),
-            ),
+            (json!({"finalizers": ["a", "b"]}), json!({"finalizers": ["a"]}), json!({}), json!({"finalizers": ["b"]})),
+            (json!({"finalizers": ["b"]}), json!({}), json!({"finalizers": ["a"]}), json!({"finalizers": ["b", "a"]})),
         ]);
     }
 }

@@ -65,13 +65,8 @@ struct Kept {
 impl LocalCluster {
     /// A cluster that ends with the process. Its uids follow from `seed` and the order of requests alone.
     pub fn in_memory(seed: u64, clock: Clock) -> LocalCluster {
-        let opened = LocalCluster::with(
-            "local cluster in memory".to_owned(),
-            Box::new(Memory::default()),
-            false,
-            seed,
-            clock,
-        );
+        let opened =
+            LocalCluster::with("local cluster in memory".to_owned(), Box::new(Memory::default()), false, seed, clock);
         opened.expect("memory never fails")
     }
 
@@ -86,32 +81,19 @@ impl LocalCluster {
                 "cannot open the local cluster in `{}`\nhint: check that the folder is writable and its disk not full",
                 folder.display()
             );
-            Error::Unavailable {
-                message,
-                retry_after: None,
-                source: Some(Box::new(source)),
-            }
+            Error::Unavailable { message, retry_after: None, source: Some(Box::new(source)) }
         };
         let disk = Folder::open(folder).map_err(failed)?;
         let name = format!("local cluster in {}", folder.display());
         LocalCluster::with(name, Box::new(disk), true, seed, clock).map_err(failed)
     }
 
-    fn with(
-        name: String,
-        mut disk: Box<dyn Disk>,
-        on_disk: bool,
-        seed: u64,
-        clock: Clock,
-    ) -> io::Result<LocalCluster> {
+    fn with(name: String, mut disk: Box<dyn Disk>, on_disk: bool, seed: u64, clock: Clock) -> io::Result<LocalCluster> {
         let mut records = Vec::new();
         let mut reserved = 0;
         for (path, bytes) in disk.load()? {
             let damaged = |source: serde_json::Error| {
-                io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    format!("the record `{path}` is damaged: {source}"),
-                )
+                io::Error::new(io::ErrorKind::InvalidData, format!("the record `{path}` is damaged: {source}"))
             };
             if path == REVISION {
                 reserved = serde_json::from_slice(&bytes).map_err(damaged)?;
@@ -119,23 +101,11 @@ impl LocalCluster {
                 records.push(serde_json::from_slice::<Record>(&bytes).map_err(damaged)?);
             }
         }
-        let mut kept = Kept {
-            state: State::new(seed, reserved, records),
-            disk,
-            reserved,
-        };
+        let mut kept = Kept { state: State::new(seed, reserved, records), disk, reserved };
         let changes = kept.state.settle(clock());
         kept.perform(changes)?;
-        let inner = Inner {
-            clock,
-            writes: AtomicU64::new(0),
-            kept: Mutex::new(kept),
-        };
-        Ok(LocalCluster {
-            name,
-            on_disk,
-            inner: Arc::new(inner),
-        })
+        let inner = Inner { clock, writes: AtomicU64::new(0), kept: Mutex::new(kept) };
+        Ok(LocalCluster { name, on_disk, inner: Arc::new(inner) })
     }
 
     /// All objects but the namespaces every cluster begins with, sorted by group, kind, namespace and name.
@@ -146,9 +116,7 @@ impl LocalCluster {
                 || record.key.kind != "Namespace"
                 || !state::FIRST_NAMESPACES.contains(&record.key.name.as_str())
         });
-        shown
-            .map(|record| (record.key.clone(), record.live()))
-            .collect()
+        shown.map(|record| (record.key.clone(), record.live())).collect()
     }
 
     /// Requests so far that changed something: applies that were no-ops and deletions of what was gone do not count.
@@ -197,9 +165,7 @@ impl Inner {
         manager: Manager,
     ) -> Result<LiveObject, Error> {
         let mut kept = self.kept.lock();
-        let (changes, live) = kept
-            .state
-            .apply(key, manifest, uid, manager, (self.clock)())?;
+        let (changes, live) = kept.state.apply(key, manifest, uid, manager, (self.clock)())?;
         self.perform(&mut kept, changes)?;
         Ok(live)
     }
@@ -217,8 +183,9 @@ impl Inner {
         }
         self.writes.fetch_add(1, Ordering::Relaxed);
         kept.perform(changes).map_err(|source| Error::Unavailable {
-            message: "cannot write to the folder of the local cluster\nhint: check its permissions and the space on its disk"
-                .to_owned(),
+            message:
+                "cannot write to the folder of the local cluster\nhint: check its permissions and the space on its disk"
+                    .to_owned(),
             retry_after: None,
             source: Some(Box::new(source)),
         })
@@ -236,10 +203,9 @@ impl Kept {
         }
         for change in changes {
             match &change {
-                Change::Put(record) => self.disk.put(
-                    &Slot::of(&record.key).path(),
-                    &serde_json::to_vec_pretty(record)?,
-                )?,
+                Change::Put(record) => {
+                    self.disk.put(&Slot::of(&record.key).path(), &serde_json::to_vec_pretty(record)?)?
+                }
                 Change::Remove(key) => self.disk.remove(&Slot::of(key).path())?,
             }
             self.state.commit(change);
@@ -271,11 +237,7 @@ impl Cluster for LocalCluster {
         self.run(move |inner| inner.apply(&key, &manifest, uid.as_deref(), Manager::Lifeline))
     }
 
-    fn delete<'a>(
-        &'a self,
-        key: &'a ObjectKey,
-        uid: &'a str,
-    ) -> BoxFuture<'a, Result<Deletion, Error>> {
+    fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>> {
         let (key, uid) = (key.clone(), uid.to_owned());
         self.run(move |inner| inner.delete(&key, &uid))
     }
@@ -300,8 +262,7 @@ mod tests {
     fn the_cluster_in_memory_conforms() {
         let cluster = LocalCluster::in_memory(1, clock());
         // Without a runtime, and without ever waiting: that is how the simulator uses it.
-        let told =
-            conformance::run(&cluster, "memory", at_once, |name| println!("{name}")).now_or_never();
+        let told = conformance::run(&cluster, "memory", at_once, |name| println!("{name}")).now_or_never();
         assert_eq!(told, Some(()));
         assert_eq!(cluster.list(), []);
     }
@@ -317,10 +278,7 @@ mod tests {
     #[test]
     fn the_local_cluster_takes_the_definitions_and_the_rules_of_the_seed() {
         let cluster = LocalCluster::in_memory(1, clock());
-        assert_eq!(
-            crate::cluster::shipped::check(&cluster, at_once).now_or_never(),
-            Some(())
-        );
+        assert_eq!(crate::cluster::shipped::check(&cluster, at_once).now_or_never(), Some(()));
     }
 
     #[tokio::test]
@@ -346,40 +304,22 @@ mod tests {
         let cluster = LocalCluster::open(&folder.path, 1, clock()).unwrap();
         assert_eq!(cluster.list(), before);
         for (key, live) in before {
-            assert_eq!(
-                cluster.delete(&key, &live.uid).await.unwrap(),
-                Deletion::Gone
-            );
+            assert_eq!(cluster.delete(&key, &live.uid).await.unwrap(), Deletion::Gone);
         }
-        assert_eq!(
-            LocalCluster::open(&folder.path, 1, clock()).unwrap().list(),
-            []
-        );
+        assert_eq!(LocalCluster::open(&folder.path, 1, clock()).unwrap().list(), []);
     }
 
     #[test]
     fn a_damaged_or_unwritable_folder_is_named() {
         let folder = Scratch::new("damaged");
         LocalCluster::open(&folder.path, 1, clock()).unwrap();
-        let record = folder
-            .path
-            .join("objects/core/Namespace/_cluster/default.json");
+        let record = folder.path.join("objects/core/Namespace/_cluster/default.json");
         std::fs::write(&record, b"{").unwrap();
-        let error = LocalCluster::open(&folder.path, 1, clock())
-            .map(drop)
-            .unwrap_err();
+        let error = LocalCluster::open(&folder.path, 1, clock()).map(drop).unwrap_err();
         let source = std::error::Error::source(&error).unwrap().to_string();
-        assert!(
-            source.contains("objects/core/Namespace/_cluster/default.json"),
-            "{source}"
-        );
-        let error = LocalCluster::open(&record, 1, clock())
-            .map(drop)
-            .unwrap_err();
-        assert!(
-            error.to_string().contains("hint:") && error.is_transient(),
-            "{error}"
-        );
+        assert!(source.contains("objects/core/Namespace/_cluster/default.json"), "{source}");
+        let error = LocalCluster::open(&record, 1, clock()).map(drop).unwrap_err();
+        assert!(error.to_string().contains("hint:") && error.is_transient(), "{error}");
     }
 
     #[test]
@@ -390,33 +330,13 @@ mod tests {
             serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
         };
         let apply = |data: Value| {
-            let key = cluster
-                .resolve(&config(data.clone()))
-                .now_or_never()
-                .unwrap()
-                .unwrap();
-            cluster
-                .apply(&key, &config(data), None)
-                .now_or_never()
-                .unwrap()
-                .unwrap()
-                .manifest["data"]
-                .clone()
+            let key = cluster.resolve(&config(data.clone())).now_or_never().unwrap().unwrap();
+            cluster.apply(&key, &config(data), None).now_or_never().unwrap().unwrap().manifest["data"].clone()
         };
         apply(serde_json::json!({"ours": "1"}));
-        cluster
-            .apply_as_other(&config(
-                serde_json::json!({"ours": "drifted", "theirs": "2"}),
-            ))
-            .unwrap();
-        assert_eq!(
-            apply(serde_json::json!({"ours": "1"})),
-            serde_json::json!({"ours": "1", "theirs": "2"})
-        );
-        assert_eq!(
-            apply(serde_json::json!({})),
-            serde_json::json!({"theirs": "2"})
-        );
+        cluster.apply_as_other(&config(serde_json::json!({"ours": "drifted", "theirs": "2"}))).unwrap();
+        assert_eq!(apply(serde_json::json!({"ours": "1"})), serde_json::json!({"ours": "1", "theirs": "2"}));
+        assert_eq!(apply(serde_json::json!({})), serde_json::json!({"theirs": "2"}));
     }
 
     struct Scratch {
@@ -425,8 +345,7 @@ mod tests {
 
     impl Scratch {
         fn new(name: &str) -> Scratch {
-            let path =
-                std::env::temp_dir().join(format!("lifeline-local-{name}-{}", std::process::id()));
+            let path = std::env::temp_dir().join(format!("lifeline-local-{name}-{}", std::process::id()));
             let _ = std::fs::remove_dir_all(&path);
             Scratch { path }
         }

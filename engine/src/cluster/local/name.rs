@@ -44,10 +44,7 @@ pub(super) fn name_problem(rule: NameRule, name: &str) -> Option<String> {
 /// What is wrong with a DNS-1123 label.
 pub(super) fn label_problem(text: &str) -> Option<String> {
     if text.len() > 63 {
-        return Some(format!(
-            "it has {} bytes, at most 63 are allowed",
-            text.len()
-        ));
+        return Some(format!("it has {} bytes, at most 63 are allowed", text.len()));
     }
     (!is_label(text)).then(|| {
         "it may only hold lowercase letters, digits and `-`, and must begin and end with a letter or digit".to_owned()
@@ -57,10 +54,7 @@ pub(super) fn label_problem(text: &str) -> Option<String> {
 /// What is wrong with a DNS-1123 subdomain.
 pub(super) fn subdomain_problem(text: &str) -> Option<String> {
     if text.len() > 253 {
-        return Some(format!(
-            "it has {} bytes, at most 253 are allowed",
-            text.len()
-        ));
+        return Some(format!("it has {} bytes, at most 253 are allowed", text.len()));
     }
     (!text.split('.').all(is_label)).then(|| {
         "it may only hold lowercase letters, digits, `-` and `.`, and each part between dots must begin and end with a letter or digit"
@@ -86,10 +80,7 @@ pub(super) fn qualified_name_problem(text: &str) -> Option<String> {
         return Some("the name is empty".to_owned());
     }
     if name.len() > 63 {
-        return Some(format!(
-            "the name has {} bytes, at most 63 are allowed",
-            name.len()
-        ));
+        return Some(format!("the name has {} bytes, at most 63 are allowed", name.len()));
     }
     (!is_word(name)).then(|| WORD.to_owned())
 }
@@ -97,10 +88,7 @@ pub(super) fn qualified_name_problem(text: &str) -> Option<String> {
 /// What is wrong with a label's value; the empty one is fine.
 pub(super) fn label_value_problem(text: &str) -> Option<String> {
     if text.len() > 63 {
-        return Some(format!(
-            "it has {} bytes, at most 63 are allowed",
-            text.len()
-        ));
+        return Some(format!("it has {} bytes, at most 63 are allowed", text.len()));
     }
     (!text.is_empty() && !is_word(text)).then(|| WORD.to_owned())
 }
@@ -108,16 +96,9 @@ pub(super) fn label_value_problem(text: &str) -> Option<String> {
 /// What is wrong with a key of a ConfigMap's or Secret's data.
 pub(super) fn data_key_problem(text: &str) -> Option<String> {
     if text.len() > 253 {
-        return Some(format!(
-            "it has {} bytes, at most 253 are allowed",
-            text.len()
-        ));
+        return Some(format!("it has {} bytes, at most 253 are allowed", text.len()));
     }
-    if text.is_empty()
-        || !text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-    {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
         return Some("it may only hold letters, digits, `-`, `_` and `.`".to_owned());
     }
     (text == "." || text.starts_with("..")).then(|| "it must not name a folder".to_owned())
@@ -135,9 +116,7 @@ fn is_word(text: &str) -> bool {
     let ends = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
     ends(bytes.first())
         && ends(bytes.last())
-        && bytes
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
 }
 
 #[cfg(test)]
@@ -166,48 +145,18 @@ mod tests {
             &["a", "a.b", "0.a-b.c", &long(253)],
             &["", ".", "a.", ".a", "a..b", "a.-b", "A.b", &long(254)],
         );
-        check(
-            |name| name_problem(NameRule::LabelFromLetter, name),
-            &["web"],
-            &["0web", "Web", ""],
-        );
-        check(
-            |name| name_problem(NameRule::PathSegment, name),
-            &["system:node", "Any Thing"],
-            &[],
-        );
+        check(|name| name_problem(NameRule::LabelFromLetter, name), &["web"], &["0web", "Web", ""]);
+        check(|name| name_problem(NameRule::PathSegment, name), &["system:node", "Any Thing"], &[]);
     }
 
     #[test]
     fn labels_and_data_keys_follow_their_rules() {
         check(
             qualified_name_problem,
-            &[
-                "a",
-                "A_b.c-d",
-                "example.com/Name",
-                "kubernetes.io/metadata.name",
-            ],
-            &[
-                "",
-                "/a",
-                "a/",
-                "a/b/c",
-                "Ex.com/a",
-                "-a",
-                "a b",
-                &"a".repeat(64),
-            ],
+            &["a", "A_b.c-d", "example.com/Name", "kubernetes.io/metadata.name"],
+            &["", "/a", "a/", "a/b/c", "Ex.com/a", "-a", "a b", &"a".repeat(64)],
         );
-        check(
-            label_value_problem,
-            &["", "a", "A_b.c-1"],
-            &["-a", "a/b", "a b", "a.", &"a".repeat(64)],
-        );
-        check(
-            data_key_problem,
-            &["a", "a_B.c", ".hidden"],
-            &["", ".", "..", "..a", "a/b", "a b"],
-        );
+        check(label_value_problem, &["", "a", "A_b.c-1"], &["-a", "a/b", "a b", "a.", &"a".repeat(64)]);
+        check(data_key_problem, &["a", "a_B.c", ".hidden"], &["", ".", "..", "..a", "a/b", "a b"]);
     }
 }

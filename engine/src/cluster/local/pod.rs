@@ -19,10 +19,7 @@ pub(super) fn check(spec: &Field<'_>, restart: &[&str], claims: &[&str], problem
     }
     let containers = spec.at("containers");
     containers.required(problems);
-    let all: Vec<Field<'_>> = containers
-        .items()
-        .chain(spec.at("initContainers").items())
-        .collect();
+    let all: Vec<Field<'_>> = containers.items().chain(spec.at("initContainers").items()).collect();
     let mut names: Vec<&str> = Vec::new();
     for container in &all {
         check_container(container, &mountable, problems);
@@ -36,41 +33,27 @@ pub(super) fn check(spec: &Field<'_>, restart: &[&str], claims: &[&str], problem
     policy.one_of(RESTART_POLICIES, problems);
     // A missing policy means Always, which not every owner takes.
     if RESTART_POLICIES.contains(&policy.text()) || policy.is_empty() {
-        let meant = if policy.is_empty() {
-            "Always"
-        } else {
-            policy.text()
-        };
+        let meant = if policy.is_empty() { "Always" } else { policy.text() };
         if !restart.contains(&meant) {
             policy.wrong(&format!("expected {} here", restart.join(" or ")), problems);
         }
     }
-    spec.at("dnsPolicy").one_of(
-        &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"],
-        problems,
-    );
-    spec.at("terminationGracePeriodSeconds")
-        .at_least(0, problems);
+    spec.at("dnsPolicy").one_of(&["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"], problems);
+    spec.at("terminationGracePeriodSeconds").at_least(0, problems);
     spec.at("activeDeadlineSeconds").at_least(1, problems);
     spec.at("nodeSelector").labels(problems);
     spec.at("hostname").named(name::label_problem, problems);
-    spec.at("serviceAccountName")
-        .named(name::subdomain_problem, problems);
-    spec.at("priorityClassName")
-        .named(name::subdomain_problem, problems);
+    spec.at("serviceAccountName").named(name::subdomain_problem, problems);
+    spec.at("priorityClassName").named(name::subdomain_problem, problems);
 }
 
 fn check_container(container: &Field<'_>, mountable: &[&str], problems: &mut Problems) {
-    container
-        .at("name")
-        .required_as(name::label_problem, problems);
+    container.at("name").required_as(name::label_problem, problems);
     let image = container.at("image");
     if image.required(problems) && image.text().trim() != image.text() {
         image.wrong("it begins or ends with a space", problems);
     }
-    container
-        .at("imagePullPolicy")
-        .one_of(&["Always", "IfNotPresent", "Never"], problems);
+    container.at("imagePullPolicy").one_of(&["Always", "IfNotPresent", "Never"], problems);
     for variable in container.at("env").items() {
         check_variable(&variable, problems);
     }
@@ -78,9 +61,7 @@ fn check_container(container: &Field<'_>, mountable: &[&str], problems: &mut Pro
         if exactly_one(&from, &["configMapRef", "secretRef"], problems) {
             for source in ["configMapRef", "secretRef"].map(|source| from.at(source)) {
                 if source.is_given() {
-                    source
-                        .at("name")
-                        .required_as(name::subdomain_problem, problems);
+                    source.at("name").required_as(name::subdomain_problem, problems);
                 }
             }
         }
@@ -88,8 +69,7 @@ fn check_container(container: &Field<'_>, mountable: &[&str], problems: &mut Pro
     for port in container.at("ports").items() {
         port.at("containerPort").port(problems);
         port.at("name").named(port_name_problem, problems);
-        port.at("protocol")
-            .one_of(&["TCP", "UDP", "SCTP"], problems);
+        port.at("protocol").one_of(&["TCP", "UDP", "SCTP"], problems);
         let host_port = port.at("hostPort");
         if host_port.value.as_i64().is_some_and(|number| number != 0) {
             host_port.port(problems);
@@ -103,18 +83,12 @@ fn check_container(container: &Field<'_>, mountable: &[&str], problems: &mut Pro
         mount.at("mountPath").required(problems);
     }
     container.at("volumeMounts").unique("mountPath", problems);
-    for probe in
-        ["livenessProbe", "readinessProbe", "startupProbe"].map(|probe| container.at(probe))
-    {
+    for probe in ["livenessProbe", "readinessProbe", "startupProbe"].map(|probe| container.at(probe)) {
         if probe.is_given() {
             check_handler(&probe, &["exec", "httpGet", "tcpSocket", "grpc"], problems);
-            for number in [
-                "initialDelaySeconds",
-                "periodSeconds",
-                "timeoutSeconds",
-                "successThreshold",
-                "failureThreshold",
-            ] {
+            for number in
+                ["initialDelaySeconds", "periodSeconds", "timeoutSeconds", "successThreshold", "failureThreshold"]
+            {
                 probe.at(number).at_least(0, problems);
             }
         }
@@ -127,26 +101,15 @@ fn check_container(container: &Field<'_>, mountable: &[&str], problems: &mut Pro
     let resources = container.at("resources");
     let limits = resources.at("limits").quantities(problems);
     for (resource, size) in resources.at("requests").quantities(problems) {
-        if limits
-            .iter()
-            .any(|(limited, limit)| *limited == resource && size > *limit)
-        {
-            resources
-                .at("requests")
-                .at(resource)
-                .wrong("it is more than the limit", problems);
+        if limits.iter().any(|(limited, limit)| *limited == resource && size > *limit) {
+            resources.at("requests").at(resource).wrong("it is more than the limit", problems);
         }
     }
 }
 
 fn check_variable(variable: &Field<'_>, problems: &mut Problems) {
     let name = variable.at("name");
-    if name.required(problems)
-        && !name
-            .text()
-            .bytes()
-            .all(|byte| (b' '..=b'~').contains(&byte) && byte != b'=')
-    {
+    if name.required(problems) && !name.text().bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'=') {
         name.wrong("it may only hold printable ASCII without `=`", problems);
     }
     let from = variable.at("valueFrom");
@@ -156,36 +119,21 @@ fn check_variable(variable: &Field<'_>, problems: &mut Problems) {
     if !variable.at("value").is_empty() {
         from.wrong("it may not stand beside `value`", problems);
     }
-    if !exactly_one(
-        &from,
-        &[
-            "fieldRef",
-            "resourceFieldRef",
-            "configMapKeyRef",
-            "secretKeyRef",
-            "fileKeyRef",
-        ],
-        problems,
-    ) {
+    if !exactly_one(&from, &["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef"], problems)
+    {
         return;
     }
     for source in ["configMapKeyRef", "secretKeyRef"].map(|source| from.at(source)) {
         if source.is_given() {
-            source
-                .at("key")
-                .required_as(name::data_key_problem, problems);
-            source
-                .at("name")
-                .required_as(name::subdomain_problem, problems);
+            source.at("key").required_as(name::data_key_problem, problems);
+            source.at("name").required_as(name::subdomain_problem, problems);
         }
     }
     if from.at("fieldRef").is_given() {
         from.at("fieldRef").at("fieldPath").required(problems);
     }
     if from.at("resourceFieldRef").is_given() {
-        from.at("resourceFieldRef")
-            .at("resource")
-            .required(problems);
+        from.at("resourceFieldRef").at("resource").required(problems);
     }
 }
 
@@ -208,11 +156,7 @@ fn check_handler(handler: &Field<'_>, kinds: &[&str], problems: &mut Problems) {
 
 fn check_volume(volume: &Field<'_>, problems: &mut Problems) {
     volume.at("name").required_as(name::label_problem, problems);
-    let sources: Vec<&str> = volume
-        .entries()
-        .map(|(field, _)| field)
-        .filter(|field| *field != "name")
-        .collect();
+    let sources: Vec<&str> = volume.entries().map(|(field, _)| field).filter(|field| *field != "name").collect();
     if sources.len() > 1 {
         volume.wrong("it may have one source only", problems);
     }
@@ -227,10 +171,7 @@ fn check_volume(volume: &Field<'_>, problems: &mut Problems) {
         }
     }
     if volume.at("persistentVolumeClaim").is_given() {
-        volume
-            .at("persistentVolumeClaim")
-            .at("claimName")
-            .required(problems);
+        volume.at("persistentVolumeClaim").at("claimName").required(problems);
     }
     if volume.at("hostPath").is_given() {
         volume.at("hostPath").at("path").required(problems);
@@ -245,15 +186,9 @@ fn inside_problem(path: &str) -> Option<String> {
 
 /// True where exactly one of the fields is given; else says so.
 fn exactly_one(field: &Field<'_>, names: &[&str], problems: &mut Problems) -> bool {
-    let given = names
-        .iter()
-        .filter(|name| field.at(name).is_given())
-        .count();
+    let given = names.iter().filter(|name| field.at(name).is_given()).count();
     if given != 1 {
-        field.wrong(
-            &format!("expected exactly one of {}", names.join(", ")),
-            problems,
-        );
+        field.wrong(&format!("expected exactly one of {}", names.join(", ")), problems);
     }
     given == 1
 }

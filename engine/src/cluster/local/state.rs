@@ -16,8 +16,7 @@ use super::{immutable, merge};
 use crate::cluster::{Deletion, Error, LiveObject, ObjectKey, object_key};
 
 /// Namespaces that are there from the start.
-pub(super) const FIRST_NAMESPACES: [&str; 4] =
-    ["default", "kube-node-lease", "kube-public", "kube-system"];
+pub(super) const FIRST_NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
 /// Namespaces that are never deleted.
 const IMMORTAL_NAMESPACES: [&str; 3] = ["default", "kube-public", "kube-system"];
@@ -46,16 +45,9 @@ impl Slot {
 
     /// The path of the record: readable where names are plain, unambiguous and short enough for any file system always.
     pub(super) fn path(&self) -> String {
-        let group = if self.group.is_empty() {
-            "core"
-        } else {
-            &self.group
-        };
+        let group = if self.group.is_empty() { "core" } else { &self.group };
         let scope = self.namespace.as_deref().unwrap_or("_cluster");
-        let parts: Vec<String> = [group, &self.kind, scope, &self.name]
-            .into_iter()
-            .flat_map(path_parts)
-            .collect();
+        let parts: Vec<String> = [group, &self.kind, scope, &self.name].into_iter().flat_map(path_parts).collect();
         format!("objects/{}.json", parts.join("/"))
     }
 }
@@ -97,12 +89,7 @@ pub(super) struct Record {
 impl Record {
     pub(super) fn live(&self) -> LiveObject {
         LiveObject {
-            uid: self
-                .object
-                .pointer("/metadata/uid")
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned(),
+            uid: self.object.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default().to_owned(),
             deleting: self.is_deleting(),
             manifest: self.object.clone(),
         }
@@ -113,10 +100,7 @@ impl Record {
     }
 
     fn finalizers(&self) -> &[Value] {
-        let finalizers = self
-            .object
-            .pointer("/metadata/finalizers")
-            .and_then(Value::as_array);
+        let finalizers = self.object.pointer("/metadata/finalizers").and_then(Value::as_array);
         finalizers.map(Vec::as_slice).unwrap_or_default()
     }
 
@@ -160,12 +144,7 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new(seed: u64, revision: u64, records: Vec<Record>) -> State {
-        let mut state = State {
-            objects: BTreeMap::new(),
-            in_namespace: BTreeMap::new(),
-            revision,
-            seed,
-        };
+        let mut state = State { objects: BTreeMap::new(), in_namespace: BTreeMap::new(), revision, seed };
         for record in records {
             state.commit(Change::Put(record));
         }
@@ -189,10 +168,7 @@ impl State {
             Change::Put(record) => {
                 let slot = Slot::of(&record.key);
                 if let Some(namespace) = &slot.namespace {
-                    self.in_namespace
-                        .entry(namespace.clone())
-                        .or_default()
-                        .insert(slot.clone());
+                    self.in_namespace.entry(namespace.clone()).or_default().insert(slot.clone());
                 }
                 self.objects.insert(slot, record);
             }
@@ -215,19 +191,15 @@ impl State {
     pub(super) fn settle(&mut self, now: Timestamp) -> Vec<Change> {
         let mut changes = Vec::new();
         for name in FIRST_NAMESPACES {
-            let manifest =
-                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+            let manifest = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
             if let Ok(key) = object_key(&manifest)
                 && self.get(&key).is_none()
             {
                 changes.push(Change::Put(self.made(&key, &manifest, Manager::Other, now)));
             }
         }
-        let leaving: Vec<Record> = self
-            .records()
-            .filter(|record| record.is_container() && record.is_deleting())
-            .cloned()
-            .collect();
+        let leaving: Vec<Record> =
+            self.records().filter(|record| record.is_container() && record.is_deleting()).cloned().collect();
         for container in leaving {
             changes.extend(self.emptied(&container, now));
         }
@@ -238,10 +210,7 @@ impl State {
     pub(super) fn resolve(&self, manifest: &Value) -> Result<ObjectKey, Error> {
         let mut key = object_key(manifest)?;
         if kind::is_a_question(&key.group, &key.kind) {
-            return Err(Error::invalid(format!(
-                "a {} can be created, but not applied",
-                key.kind
-            )));
+            return Err(Error::invalid(format!("a {} can be created, but not applied", key.kind)));
         }
         key.namespace = match self.fields(&key)?.0 {
             false => None,
@@ -258,20 +227,14 @@ impl State {
         }
         match self.defined(key) {
             Some(defined) => Ok((defined.namespaced, Fields::Defined(defined))),
-            None => Err(Error::UnknownKind {
-                api_version: key.api_version(),
-                kind: key.kind.clone(),
-            }),
+            None => Err(Error::UnknownKind { api_version: key.api_version(), kind: key.kind.clone() }),
         }
     }
 
     fn defined(&self, key: &ObjectKey) -> Option<Defined<'_>> {
-        let definitions = self
-            .of_kind(DEFINITION.0, DEFINITION.1)
-            .filter(|record| !record.is_deleting());
-        let mut kinds = definitions.filter_map(|record| {
-            kind::defined_by(&record.object, &key.group, &key.version, &key.kind)
-        });
+        let definitions = self.of_kind(DEFINITION.0, DEFINITION.1).filter(|record| !record.is_deleting());
+        let mut kinds =
+            definitions.filter_map(|record| kind::defined_by(&record.object, &key.group, &key.version, &key.kind));
         kinds.next()
     }
 
@@ -310,16 +273,9 @@ impl State {
         }
         let mut problems = Vec::new();
         immutable::check(key, &record.object, &next.object, &mut problems);
-        let added = next
-            .finalizers()
-            .iter()
-            .filter(|finalizer| !record.finalizers().contains(finalizer))
-            .count();
+        let added = next.finalizers().iter().filter(|finalizer| !record.finalizers().contains(finalizer)).count();
         if record.is_deleting() && added > 0 {
-            problems.push(
-                "`metadata.finalizers`: none can be added while the object is being deleted"
-                    .to_owned(),
-            );
+            problems.push("`metadata.finalizers`: none can be added while the object is being deleted".to_owned());
         }
         if !problems.is_empty() {
             return Err(Error::invalid(format!("{key}: {}", problems.join("; "))));
@@ -356,22 +312,12 @@ impl State {
             return Ok((Vec::new(), Deletion::Gone));
         }
         if record.is_namespace() && IMMORTAL_NAMESPACES.contains(&key.name.as_str()) {
-            return Err(Error::Forbidden {
-                message: format!("the namespace `{}` may not be deleted", key.name),
-            });
+            return Err(Error::Forbidden { message: format!("the namespace `{}` may not be deleted", key.name) });
         }
         let changes = self.leaving(&record, now);
-        let gone = changes.last().is_some_and(
-            |change| matches!(change, Change::Remove(removed) if removed == &record.key),
-        );
-        Ok((
-            changes,
-            if gone {
-                Deletion::Gone
-            } else {
-                Deletion::Terminating
-            },
-        ))
+        let gone =
+            changes.last().is_some_and(|change| matches!(change, Change::Remove(removed) if removed == &record.key));
+        Ok((changes, if gone { Deletion::Gone } else { Deletion::Terminating }))
     }
 
     fn check_namespace(&self, key: &ObjectKey) -> Result<(), Error> {
@@ -379,51 +325,32 @@ impl State {
             return Ok(());
         };
         match self.get(&namespace_key(namespace)) {
-            None => Err(Error::NamespaceMissing {
-                namespace: namespace.clone(),
-            }),
-            Some(record) if record.is_deleting() => Err(Error::NamespaceTerminating {
-                namespace: namespace.clone(),
-            }),
+            None => Err(Error::NamespaceMissing { namespace: namespace.clone() }),
+            Some(record) if record.is_deleting() => Err(Error::NamespaceTerminating { namespace: namespace.clone() }),
             Some(_) => Ok(()),
         }
     }
 
     /// A new object, with what the server adds.
-    fn made(
-        &mut self,
-        key: &ObjectKey,
-        manifest: &Value,
-        manager: Manager,
-        now: Timestamp,
-    ) -> Record {
+    fn made(&mut self, key: &ObjectKey, manifest: &Value, manager: Manager, now: Timestamp) -> Record {
         let mut object = manifest.clone();
         self.revision += 1;
         let has_spec = object.get("spec").is_some();
         if let Some(fields) = object.as_object_mut()
-            && let Some(metadata) = fields
-                .entry("metadata")
-                .or_insert_with(|| Value::Object(Map::new()))
-                .as_object_mut()
+            && let Some(metadata) =
+                fields.entry("metadata").or_insert_with(|| Value::Object(Map::new())).as_object_mut()
         {
             metadata.insert("uid".to_owned(), Value::from(uid(self.seed, self.revision)));
-            metadata.insert(
-                "resourceVersion".to_owned(),
-                Value::from(self.revision.to_string()),
-            );
+            metadata.insert("resourceVersion".to_owned(), Value::from(self.revision.to_string()));
             metadata.insert("creationTimestamp".to_owned(), Value::from(seconds(now)));
             if has_spec && key.kind != "Namespace" {
                 metadata.insert("generation".to_owned(), Value::from(1));
             }
         }
-        let mut record = Record {
-            key: key.clone(),
-            applied: (manager == Manager::Lifeline).then(|| manifest.clone()),
-            object,
-        };
+        let mut record =
+            Record { key: key.clone(), applied: (manager == Manager::Lifeline).then(|| manifest.clone()), object };
         if record.is_namespace() {
-            record.object["metadata"]["labels"]["kubernetes.io/metadata.name"] =
-                Value::from(key.name.as_str());
+            record.object["metadata"]["labels"]["kubernetes.io/metadata.name"] = Value::from(key.name.as_str());
             record.object["spec"]["finalizers"] = json!(["kubernetes"]);
             record.object["status"] = json!({"phase": "Active"});
         }
@@ -434,9 +361,7 @@ impl State {
         self.revision += 1;
         object["metadata"]["resourceVersion"] = Value::from(self.revision.to_string());
         if object.get("spec") != before.get("spec")
-            && let Some(generation) = object
-                .pointer("/metadata/generation")
-                .and_then(Value::as_u64)
+            && let Some(generation) = object.pointer("/metadata/generation").and_then(Value::as_u64)
         {
             object["metadata"]["generation"] = Value::from(generation + 1);
         }
@@ -456,11 +381,7 @@ impl State {
         if record.finalizers().is_empty() {
             return self.removed(record);
         }
-        if record.is_deleting() {
-            Vec::new()
-        } else {
-            vec![Change::Put(self.marked(record, now))]
-        }
+        if record.is_deleting() { Vec::new() } else { vec![Change::Put(self.marked(record, now))] }
     }
 
     fn marked(&mut self, record: &Record, now: Timestamp) -> Record {
@@ -476,23 +397,11 @@ impl State {
 
     /// Removes an object, and what only waited for it to go: its namespace, its definition.
     fn removed(&self, record: &Record) -> Vec<Change> {
-        let namespace = record
-            .key
-            .namespace
-            .as_ref()
-            .and_then(|name| self.get(&namespace_key(name)));
-        let definition = self
-            .of_kind(DEFINITION.0, DEFINITION.1)
-            .find(|definition| defines(definition, record));
-        let waiting = namespace
-            .into_iter()
-            .chain(definition)
-            .filter(|container| container.is_deleting());
-        let last =
-            waiting.filter_map(|container| self.last_of(container, std::slice::from_ref(record)));
-        std::iter::once(Change::Remove(record.key.clone()))
-            .chain(last)
-            .collect()
+        let namespace = record.key.namespace.as_ref().and_then(|name| self.get(&namespace_key(name)));
+        let definition = self.of_kind(DEFINITION.0, DEFINITION.1).find(|definition| defines(definition, record));
+        let waiting = namespace.into_iter().chain(definition).filter(|container| container.is_deleting());
+        let last = waiting.filter_map(|container| self.last_of(container, std::slice::from_ref(record)));
+        std::iter::once(Change::Remove(record.key.clone())).chain(last).collect()
     }
 
     /// Deletes what a container holds, then the container itself where nothing is left.
@@ -521,11 +430,7 @@ impl State {
     /// What a namespace or a definition holds.
     fn contents<'a>(&'a self, container: &'a Record) -> Box<dyn Iterator<Item = &'a Record> + 'a> {
         if container.is_namespace() {
-            let held = self
-                .in_namespace
-                .get(&container.key.name)
-                .into_iter()
-                .flatten();
+            let held = self.in_namespace.get(&container.key.name).into_iter().flatten();
             return Box::new(held.filter_map(|slot| self.objects.get(slot)));
         }
         let spec = &container.object["spec"];
@@ -537,15 +442,9 @@ impl State {
     /// All objects of a kind.
     fn of_kind(&self, group: &str, kind: &str) -> impl Iterator<Item = &Record> {
         let (group, kind) = (group.to_owned(), kind.to_owned());
-        let first = Slot {
-            group: group.clone(),
-            kind: kind.clone(),
-            namespace: None,
-            name: String::new(),
-        };
+        let first = Slot { group: group.clone(), kind: kind.clone(), namespace: None, name: String::new() };
         let from_there = self.objects.range(first..);
-        let of_kind =
-            from_there.take_while(move |(slot, _)| slot.group == group && slot.kind == kind);
+        let of_kind = from_there.take_while(move |(slot, _)| slot.group == group && slot.kind == kind);
         of_kind.map(|(_, record)| record)
     }
 }

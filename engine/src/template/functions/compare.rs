@@ -26,11 +26,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
 ];
 
 fn incompatible(left: &Value, right: &Value) -> String {
-    format!(
-        "cannot compare {} with {}",
-        described(left),
-        described(right)
-    )
+    format!("cannot compare {} with {}", described(left), described(right))
 }
 
 /// `Some(None)` if one of two numbers is NaN; `None` if they are not both numbers.

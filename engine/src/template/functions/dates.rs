@@ -12,30 +12,20 @@ use super::{Answer, Function, expect_text, now_unix_nanos, string, text_of};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     Function::exactly("now", 0, |_| Ok(shown(recorded_at()?))),
-    Function::exactly("date", 2, |a| {
-        Ok(string(formatted(&text_of(&a[0]), time_of(&a[1])?)))
-    }),
+    Function::exactly("date", 2, |a| Ok(string(formatted(&text_of(&a[0]), time_of(&a[1])?)))),
     Function::exactly("dateInZone", 3, date_in_zone),
     Function::exactly("date_in_zone", 3, date_in_zone),
     Function::exactly("dateModify", 2, date_modify),
     Function::exactly("date_modify", 2, date_modify),
     Function::exactly("mustDateModify", 2, date_modify),
     Function::exactly("must_date_modify", 2, date_modify),
-    Function::exactly("htmlDate", 1, |a| {
-        Ok(string(formatted("2006-01-02", time_of(&a[0])?)))
-    }),
-    Function::exactly("htmlDateInZone", 2, |a| {
-        date_in_zone(&[string("2006-01-02"), a[0].clone(), a[1].clone()])
-    }),
-    Function::exactly("unixEpoch", 1, |a| {
-        Ok(string(time_of(&a[0])?.as_second().to_string()))
-    }),
+    Function::exactly("htmlDate", 1, |a| Ok(string(formatted("2006-01-02", time_of(&a[0])?)))),
+    Function::exactly("htmlDateInZone", 2, |a| date_in_zone(&[string("2006-01-02"), a[0].clone(), a[1].clone()])),
+    Function::exactly("unixEpoch", 1, |a| Ok(string(time_of(&a[0])?.as_second().to_string()))),
     Function::exactly("toDate", 2, to_date),
     Function::exactly("mustToDate", 2, to_date),
     Function::exactly("ago", 1, ago),
-    Function::exactly("duration", 1, |a| {
-        Ok(string(go_duration(seconds_of(&a[0])?)))
-    }),
+    Function::exactly("duration", 1, |a| Ok(string(go_duration(seconds_of(&a[0])?)))),
     Function::exactly("durationRound", 1, duration_round),
 ];
 
@@ -45,9 +35,7 @@ fn recorded_at() -> Result<Timestamp, String> {
 
 /// The time the event was recorded, as RFC 3339.
 pub(in super::super) fn now_rfc3339() -> String {
-    recorded_at()
-        .map(|time| time.to_string())
-        .unwrap_or_default()
+    recorded_at().map(|time| time.to_string()).unwrap_or_default()
 }
 
 fn shown(time: Timestamp) -> Value {
@@ -64,9 +52,7 @@ fn time_of(value: &Value) -> Result<Timestamp, String> {
                 let civil = text.strip_suffix(" +0000 UTC")?.replacen(' ', "T", 1);
                 format!("{civil}Z").parse::<Timestamp>().ok()
             };
-            rfc3339
-                .or_else(shown)
-                .ok_or_else(|| format!("`{text}` is no time; wanted is RFC 3339"))
+            rfc3339.or_else(shown).ok_or_else(|| format!("`{text}` is no time; wanted is RFC 3339"))
         }
         other => Err(format!("wants a time, not {}", super::described(other))),
     }
@@ -74,37 +60,27 @@ fn time_of(value: &Value) -> Result<Timestamp, String> {
 
 fn date_in_zone(arguments: &[Value]) -> Answer {
     match &*text_of(&arguments[2]) {
-        "UTC" | "Local" | "" | "GMT" | "Etc/UTC" => Ok(string(formatted(
-            &text_of(&arguments[0]),
-            time_of(&arguments[1])?,
-        ))),
-        zone => Err(format!(
-            "zone `{zone}` is not known: zones change with the machine, so all times are UTC"
-        )),
+        "UTC" | "Local" | "" | "GMT" | "Etc/UTC" => {
+            Ok(string(formatted(&text_of(&arguments[0]), time_of(&arguments[1])?)))
+        }
+        zone => Err(format!("zone `{zone}` is not known: zones change with the machine, so all times are UTC")),
     }
 }
 
 fn date_modify(arguments: &[Value]) -> Answer {
     let duration = parse_duration(expect_text(&arguments[0])?)?;
-    time_of(&arguments[1])?
-        .checked_add(duration)
-        .map(shown)
-        .map_err(|error| error.to_string())
+    time_of(&arguments[1])?.checked_add(duration).map(shown).map_err(|error| error.to_string())
 }
 
 fn ago(arguments: &[Value]) -> Answer {
-    Ok(string(go_duration(
-        recorded_at()?.as_second() - time_of(&arguments[0])?.as_second(),
-    )))
+    Ok(string(go_duration(recorded_at()?.as_second() - time_of(&arguments[0])?.as_second())))
 }
 
 fn seconds_of(value: &Value) -> Result<i64, String> {
     match value {
         Value::Int(seconds) => Ok(*seconds),
         Value::Float(seconds) => Ok(*seconds as i64),
-        Value::String(text) => text
-            .parse()
-            .map_err(|_| format!("`{text}` is no number of seconds")),
+        Value::String(text) => text.parse().map_err(|_| format!("`{text}` is no number of seconds")),
         other => Err(format!("wants seconds, not {}", super::described(other))),
     }
 }
@@ -133,14 +109,10 @@ fn parse_duration(text: &str) -> Result<SignedDuration, String> {
         return Err(wrong());
     }
     while !rest.is_empty() && rest != "0" {
-        let digits = rest
-            .find(|c: char| !(c.is_ascii_digit() || c == '.'))
-            .ok_or_else(wrong)?;
+        let digits = rest.find(|c: char| !(c.is_ascii_digit() || c == '.')).ok_or_else(wrong)?;
         let amount: f64 = rest[..digits].parse().map_err(|_| wrong())?;
         rest = &rest[digits..];
-        let unit_end = rest
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(rest.len());
+        let unit_end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
         nanos += amount
             * match &rest[..unit_end] {
                 "h" => 3.6e12,
@@ -156,11 +128,7 @@ fn parse_duration(text: &str) -> Result<SignedDuration, String> {
     if nanos > i64::MAX as f64 {
         return Err(wrong());
     }
-    Ok(SignedDuration::from_nanos(if negative {
-        -(nanos as i64)
-    } else {
-        nanos as i64
-    }))
+    Ok(SignedDuration::from_nanos(if negative { -(nanos as i64) } else { nanos as i64 }))
 }
 
 fn duration_round(arguments: &[Value]) -> Answer {
@@ -169,19 +137,11 @@ fn duration_round(arguments: &[Value]) -> Answer {
         Value::Int(nanos) => nanos / 1_000_000_000,
         other => return Err(format!("wants a duration, not {}", super::described(other))),
     };
-    const UNITS: [(i64, &str); 6] = [
-        (31_536_000, "y"),
-        (2_592_000, "mo"),
-        (86_400, "d"),
-        (3600, "h"),
-        (60, "m"),
-        (1, "s"),
-    ];
+    const UNITS: [(i64, &str); 6] =
+        [(31_536_000, "y"), (2_592_000, "mo"), (86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
     let size = seconds.abs();
-    let rounded = UNITS
-        .into_iter()
-        .find(|(unit, _)| size >= *unit)
-        .map(|(unit, name)| format!("{}{name}", size / unit));
+    let rounded =
+        UNITS.into_iter().find(|(unit, _)| size >= *unit).map(|(unit, name)| format!("{}{name}", size / unit));
     Ok(string(rounded.unwrap_or_else(|| "0s".to_owned())))
 }
 
@@ -299,16 +259,8 @@ fn part_of(part: &str, time: DateTime) -> String {
         fraction => {
             let digits = format!("{:09}", time.subsec_nanosecond());
             let kept = &digits[..fraction.len() - 1];
-            let kept = if fraction.contains('9') {
-                kept.trim_end_matches('0')
-            } else {
-                kept
-            };
-            if kept.is_empty() {
-                String::new()
-            } else {
-                format!(".{kept}")
-            }
+            let kept = if fraction.contains('9') { kept.trim_end_matches('0') } else { kept };
+            if kept.is_empty() { String::new() } else { format!(".{kept}") }
         }
     }
 }
@@ -316,9 +268,7 @@ fn part_of(part: &str, time: DateTime) -> String {
 /// `toDate "2006-01-02" "2026-11-22"`.
 fn to_date(arguments: &[Value]) -> Answer {
     let (layout, text) = (text_of(&arguments[0]), text_of(&arguments[1]));
-    parsed(&layout, &text)
-        .map(shown)
-        .ok_or_else(|| format!("`{text}` does not read as `{layout}`"))
+    parsed(&layout, &text).map(shown).ok_or_else(|| format!("`{text}` does not read as `{layout}`"))
 }
 
 fn parsed(layout: &str, text: &str) -> Option<Timestamp> {
@@ -334,11 +284,7 @@ fn parsed(layout: &str, text: &str) -> Option<Timestamp> {
         };
         layout = &layout[part.len()..];
         let mut take = |min: usize, max: usize| -> Option<i64> {
-            let digits = text
-                .bytes()
-                .take(max)
-                .take_while(u8::is_ascii_digit)
-                .count();
+            let digits = text.bytes().take(max).take_while(u8::is_ascii_digit).count();
             let number = text.get(..digits).filter(|_| digits >= min)?.parse().ok();
             text = &text[digits..];
             number
@@ -367,17 +313,12 @@ fn parsed(layout: &str, text: &str) -> Option<Timestamp> {
                 text = text.get(2..)?;
             }
             "January" | "Jan" => {
-                let named =
-                    |name: &&str| text.starts_with(if part == "Jan" { &name[..3] } else { name });
+                let named = |name: &&str| text.starts_with(if part == "Jan" { &name[..3] } else { name });
                 let at = MONTHS.iter().position(named)?;
                 month = i8::try_from(at).ok()? + 1;
                 text = text.get(if part == "Jan" { 3 } else { MONTHS[at].len() }..)?;
             }
-            "MST" => {
-                text = text
-                    .strip_prefix("UTC")
-                    .or_else(|| text.strip_prefix("GMT"))?
-            }
+            "MST" => text = text.strip_prefix("UTC").or_else(|| text.strip_prefix("GMT"))?,
             "Z07:00" | "Z0700" | "-07:00" | "-0700" | "-07" => {
                 if part.starts_with('Z')
                     && let Some(rest) = text.strip_prefix('Z')
@@ -392,11 +333,7 @@ fn parsed(layout: &str, text: &str) -> Option<Timestamp> {
                 };
                 let colon = usize::from(part.contains(':'));
                 let hours: i64 = text.get(1..3)?.parse().ok()?;
-                let minutes: i64 = if part == "-07" {
-                    0
-                } else {
-                    text.get(3 + colon..5 + colon)?.parse().ok()?
-                };
+                let minutes: i64 = if part == "-07" { 0 } else { text.get(3 + colon..5 + colon)?.parse().ok()? };
                 text = text.get(if part == "-07" { 3 } else { 5 + colon }..)?;
                 offset_seconds = sign * (hours * 3600 + minutes * 60);
             }
@@ -417,15 +354,6 @@ fn parsed(layout: &str, text: &str) -> Option<Timestamp> {
     }
     let date = Date::new(year, month, day).ok()?;
     let time = Time::new(hour, minute, second, nanos).ok()?;
-    let stamp = DateTime::from_parts(date, time)
-        .to_zoned(TimeZone::UTC)
-        .ok()?
-        .timestamp();
-    text.is_empty()
-        .then(|| {
-            stamp
-                .checked_sub(SignedDuration::from_secs(offset_seconds))
-                .ok()
-        })
-        .flatten()
+    let stamp = DateTime::from_parts(date, time).to_zoned(TimeZone::UTC).ok()?.timestamp();
+    text.is_empty().then(|| stamp.checked_sub(SignedDuration::from_secs(offset_seconds)).ok()).flatten()
 }

@@ -10,23 +10,14 @@ use super::{Answer, Function, expect_map, list, map, string, text_of};
 pub(super) const FUNCTIONS: &[Function] = &[
     Function::at_least("dict", 0, dict),
     Function::exactly("get", 2, |a| {
-        Ok(expect_map(&a[0])?
-            .get(&*text_of(&a[1]))
-            .cloned()
-            .unwrap_or_else(|| string("")))
+        Ok(expect_map(&a[0])?.get(&*text_of(&a[1])).cloned().unwrap_or_else(|| string("")))
     }),
     Function::exactly("set", 3, set),
     Function::exactly("unset", 2, unset),
-    Function::exactly("hasKey", 2, |a| {
-        Ok(Value::Bool(
-            expect_map(&a[0])?.contains_key(&*text_of(&a[1])),
-        ))
-    }),
+    Function::exactly("hasKey", 2, |a| Ok(Value::Bool(expect_map(&a[0])?.contains_key(&*text_of(&a[1]))))),
     Function::at_least("pluck", 1, pluck),
     Function::at_least("keys", 0, keys),
-    Function::exactly("values", 1, |a| {
-        Ok(list(expect_map(&a[0])?.values().cloned()))
-    }),
+    Function::exactly("values", 1, |a| Ok(list(expect_map(&a[0])?.values().cloned()))),
     Function::at_least("pick", 1, |a| kept(a, true)),
     Function::at_least("omit", 1, |a| kept(a, false)),
     Function::at_least("merge", 1, |a| merged(a, false)),
@@ -37,12 +28,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
 ];
 
 fn dict(arguments: &[Value]) -> Answer {
-    Ok(map(arguments.chunks(2).map(|pair| {
-        (
-            text_of(&pair[0]),
-            pair.get(1).cloned().unwrap_or_else(|| string("")),
-        )
-    })))
+    Ok(map(arguments.chunks(2).map(|pair| (text_of(&pair[0]), pair.get(1).cloned().unwrap_or_else(|| string(""))))))
 }
 
 fn set(arguments: &[Value]) -> Answer {
@@ -93,16 +79,10 @@ fn merged(arguments: &[Value], overwrite: bool) -> Answer {
 }
 
 /// Sprig's mergo: an empty value counts as absent; dicts merge all the way down.
-fn merge_into(
-    target: &mut BTreeMap<Arc<str>, Value>,
-    source: &BTreeMap<Arc<str>, Value>,
-    overwrite: bool,
-) {
+fn merge_into(target: &mut BTreeMap<Arc<str>, Value>, source: &BTreeMap<Arc<str>, Value>, overwrite: bool) {
     for (key, value) in source {
         match (target.get_mut(key), value) {
-            (Some(Value::Map(inner)), Value::Map(from)) => {
-                merge_into(Arc::make_mut(inner), from, overwrite)
-            }
+            (Some(Value::Map(inner)), Value::Map(from)) => merge_into(Arc::make_mut(inner), from, overwrite),
             (Some(present), value) if present.is_truthy() && !(overwrite && value.is_truthy()) => {}
             (Some(present), value) => *present = value.clone(),
             (None, value) => {

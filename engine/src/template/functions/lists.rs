@@ -22,67 +22,33 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::exactly("prepend", 2, prepend),
     Function::exactly("mustPrepend", 2, prepend),
     Function::at_least("concat", 0, concat),
-    Function::exactly("reverse", 1, |a| {
-        Ok(list(expect_list(&a[0])?.iter().rev().cloned()))
-    }),
-    Function::exactly("mustReverse", 1, |a| {
-        Ok(list(expect_list(&a[0])?.iter().rev().cloned()))
-    }),
+    Function::exactly("reverse", 1, |a| Ok(list(expect_list(&a[0])?.iter().rev().cloned()))),
+    Function::exactly("mustReverse", 1, |a| Ok(list(expect_list(&a[0])?.iter().rev().cloned()))),
     Function::exactly("uniq", 1, uniq),
     Function::exactly("mustUniq", 1, uniq),
     Function::at_least("without", 1, without),
     Function::at_least("mustWithout", 1, without),
     Function::exactly("has", 2, has),
     Function::exactly("mustHas", 2, has),
-    Function::exactly("compact", 1, |a| {
-        Ok(list(
-            expect_list(&a[0])?
-                .iter()
-                .filter(|item| item.is_truthy())
-                .cloned(),
-        ))
-    }),
+    Function::exactly("compact", 1, |a| Ok(list(expect_list(&a[0])?.iter().filter(|item| item.is_truthy()).cloned()))),
     Function::exactly("mustCompact", 1, |a| {
-        Ok(list(
-            expect_list(&a[0])?
-                .iter()
-                .filter(|item| item.is_truthy())
-                .cloned(),
-        ))
+        Ok(list(expect_list(&a[0])?.iter().filter(|item| item.is_truthy()).cloned()))
     }),
     Function::exactly("chunk", 2, chunk),
     Function::exactly("mustChunk", 2, chunk),
     Function::between("mustSlice", 1, 3, slice),
     Function::exactly("sortAlpha", 1, sort_alpha),
-    Function::exactly("until", 1, |a| {
-        counted(
-            0,
-            expect_count(&a[0])?,
-            if expect_count(&a[0])? < 0 { -1 } else { 1 },
-        )
-    }),
-    Function::exactly("untilStep", 3, |a| {
-        counted(
-            expect_count(&a[0])?,
-            expect_count(&a[1])?,
-            expect_count(&a[2])?,
-        )
-    }),
+    Function::exactly("until", 1, |a| counted(0, expect_count(&a[0])?, if expect_count(&a[0])? < 0 { -1 } else { 1 })),
+    Function::exactly("untilStep", 3, |a| counted(expect_count(&a[0])?, expect_count(&a[1])?, expect_count(&a[2])?)),
     Function::between("seq", 0, 3, seq),
 ];
 
 fn first(arguments: &[Value]) -> Answer {
-    Ok(expect_list(&arguments[0])?
-        .first()
-        .cloned()
-        .unwrap_or(Value::Nil))
+    Ok(expect_list(&arguments[0])?.first().cloned().unwrap_or(Value::Nil))
 }
 
 fn last(arguments: &[Value]) -> Answer {
-    Ok(expect_list(&arguments[0])?
-        .last()
-        .cloned()
-        .unwrap_or(Value::Nil))
+    Ok(expect_list(&arguments[0])?.last().cloned().unwrap_or(Value::Nil))
 }
 
 fn rest(arguments: &[Value]) -> Answer {
@@ -95,21 +61,11 @@ fn initial(arguments: &[Value]) -> Answer {
 }
 
 fn append(arguments: &[Value]) -> Answer {
-    Ok(list(
-        expect_list(&arguments[0])?
-            .iter()
-            .chain([&arguments[1]])
-            .cloned(),
-    ))
+    Ok(list(expect_list(&arguments[0])?.iter().chain([&arguments[1]]).cloned()))
 }
 
 fn prepend(arguments: &[Value]) -> Answer {
-    Ok(list(
-        [&arguments[1]]
-            .into_iter()
-            .chain(expect_list(&arguments[0])?.iter())
-            .cloned(),
-    ))
+    Ok(list([&arguments[1]].into_iter().chain(expect_list(&arguments[0])?.iter()).cloned()))
 }
 
 fn concat(arguments: &[Value]) -> Answer {
@@ -134,12 +90,7 @@ fn uniq(arguments: &[Value]) -> Answer {
 
 fn without(arguments: &[Value]) -> Answer {
     let unwanted = &arguments[1..];
-    Ok(list(
-        expect_list(&arguments[0])?
-            .iter()
-            .filter(|item| !unwanted.contains(item))
-            .cloned(),
-    ))
+    Ok(list(expect_list(&arguments[0])?.iter().filter(|item| !unwanted.contains(item)).cloned()))
 }
 
 fn has(arguments: &[Value]) -> Answer {
@@ -150,22 +101,14 @@ fn has(arguments: &[Value]) -> Answer {
 }
 
 fn chunk(arguments: &[Value]) -> Answer {
-    let size = usize::try_from(expect_count(&arguments[0])?)
-        .ok()
-        .filter(|size| *size > 0)
-        .ok_or("wants a size above 0")?;
-    Ok(list(
-        expect_list(&arguments[1])?
-            .chunks(size)
-            .map(|chunk| list(chunk.iter().cloned())),
-    ))
+    let size =
+        usize::try_from(expect_count(&arguments[0])?).ok().filter(|size| *size > 0).ok_or("wants a size above 0")?;
+    Ok(list(expect_list(&arguments[1])?.chunks(size).map(|chunk| list(chunk.iter().cloned()))))
 }
 
 fn slice(arguments: &[Value]) -> Answer {
     let bound = |index: usize| arguments.get(index).map(expect_count).transpose();
-    arguments[0]
-        .slice(bound(1)?, bound(2)?)
-        .map_err(|error| error.to_string())
+    arguments[0].slice(bound(1)?, bound(2)?).map_err(|error| error.to_string())
 }
 
 fn sort_alpha(arguments: &[Value]) -> Answer {
@@ -183,17 +126,12 @@ fn counted(start: i64, stop: i64, step: i64) -> Answer {
     }
     let count = start.abs_diff(stop).div_ceil(step.unsigned_abs());
     spend(count.saturating_mul(16))?;
-    Ok(list((0..count as i64).map(|index| {
-        Value::Int(start.wrapping_add(index.wrapping_mul(step)))
-    })))
+    Ok(list((0..count as i64).map(|index| Value::Int(start.wrapping_add(index.wrapping_mul(step))))))
 }
 
 /// Numbers from first to last, both included, as the shell's `seq` prints them.
 fn seq(arguments: &[Value]) -> Answer {
-    let numbers = arguments
-        .iter()
-        .map(expect_count)
-        .collect::<Result<Vec<i64>, String>>()?;
+    let numbers = arguments.iter().map(expect_count).collect::<Result<Vec<i64>, String>>()?;
     let (start, step, end) = match numbers[..] {
         [end] => (1, if end < 1 { -1 } else { 1 }, end),
         [start, end] => (start, if end < start { -1 } else { 1 }, end),
@@ -203,9 +141,7 @@ fn seq(arguments: &[Value]) -> Answer {
     if step == 0 || (step > 0) != (end >= start) && end != start {
         return Ok(string(""));
     }
-    let beyond = end
-        .checked_add(step.signum())
-        .ok_or("the numbers are too large")?;
+    let beyond = end.checked_add(step.signum()).ok_or("the numbers are too large")?;
     let Value::List(items) = counted(start, beyond, step)? else {
         return Ok(string(""));
     };

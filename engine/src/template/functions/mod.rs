@@ -44,68 +44,33 @@ pub(super) struct Function {
 }
 
 impl Function {
-    const fn exactly(
-        name: &'static str,
-        arguments: usize,
-        body: fn(&[Value]) -> Answer,
-    ) -> Function {
-        Function {
-            name,
-            arguments_min: arguments,
-            arguments_max: Some(arguments),
-            body: Some(body),
-        }
+    const fn exactly(name: &'static str, arguments: usize, body: fn(&[Value]) -> Answer) -> Function {
+        Function { name, arguments_min: arguments, arguments_max: Some(arguments), body: Some(body) }
     }
 
-    const fn between(
-        name: &'static str,
-        min: usize,
-        max: usize,
-        body: fn(&[Value]) -> Answer,
-    ) -> Function {
-        Function {
-            name,
-            arguments_min: min,
-            arguments_max: Some(max),
-            body: Some(body),
-        }
+    const fn between(name: &'static str, min: usize, max: usize, body: fn(&[Value]) -> Answer) -> Function {
+        Function { name, arguments_min: min, arguments_max: Some(max), body: Some(body) }
     }
 
     const fn at_least(name: &'static str, min: usize, body: fn(&[Value]) -> Answer) -> Function {
-        Function {
-            name,
-            arguments_min: min,
-            arguments_max: None,
-            body: Some(body),
-        }
+        Function { name, arguments_min: min, arguments_max: None, body: Some(body) }
     }
 
     const fn built_in(name: &'static str, min: usize, max: Option<usize>) -> Function {
-        Function {
-            name,
-            arguments_min: min,
-            arguments_max: max,
-            body: None,
-        }
+        Function { name, arguments_min: min, arguments_max: max, body: None }
     }
 
     /// What it wants, if it does not want this many.
     pub fn arity_mismatch(&self, arguments: usize) -> Option<String> {
         let plural = |count: usize| {
-            if count == 1 {
-                "1 argument".to_owned()
-            } else {
-                format!("{count} arguments")
-            }
+            if count == 1 { "1 argument".to_owned() } else { format!("{count} arguments") }
         };
         match self.arguments_max {
             Some(max) if max == self.arguments_min && arguments != max => Some(plural(max)),
             Some(max) if arguments > max || arguments < self.arguments_min => {
                 Some(format!("{} to {}", self.arguments_min, plural(max)))
             }
-            None if arguments < self.arguments_min => {
-                Some(format!("at least {}", plural(self.arguments_min)))
-            }
+            None if arguments < self.arguments_min => Some(format!("at least {}", plural(self.arguments_min))),
             _ => None,
         }
     }
@@ -158,8 +123,9 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 /// Why Lifeline does not have a function that Sveltos has; `None` if Sveltos does not have it either.
 pub(super) fn refused(name: &str) -> Option<&'static str> {
     let why = match name {
-        "randAlphaNum" | "randAlpha" | "randAscii" | "randNumeric" | "randBytes" | "randInt"
-        | "uuidv4" | "shuffle" => "its result is random, so a replay would apply something else",
+        "randAlphaNum" | "randAlpha" | "randAscii" | "randNumeric" | "randBytes" | "randInt" | "uuidv4" | "shuffle" => {
+            "its result is random, so a replay would apply something else"
+        }
         "genPrivateKey"
         | "genCA"
         | "genCAWithKey"
@@ -172,13 +138,10 @@ pub(super) fn refused(name: &str) -> Option<&'static str> {
         | "bcrypt"
         | "htpasswd"
         | "encryptAES"
-        | "decryptAES" => {
-            "it makes or opens secrets, which a template must not, and most of it is random"
-        }
+        | "decryptAES" => "it makes or opens secrets, which a template must not, and most of it is random",
         "env" | "expandenv" => "it reads the environment of the process that renders",
         "getHostByName" => "it asks the network, so a replay would apply something else",
-        "getResource" | "copy" | "getField" | "setField" | "removeField" | "chainSetField"
-        | "chainRemoveField" => {
+        "getResource" | "copy" | "getField" | "setField" | "removeField" | "chainSetField" | "chainRemoveField" => {
             "it reads objects of the cluster as they are now, so a replay would apply something else"
         }
         "include" | "tpl" | "lookup" => "it belongs to Helm, not to Sveltos",
@@ -195,9 +158,7 @@ pub(super) fn instead_of(name: &str) -> Option<&'static str> {
             Some("derive it from the event: `.CloudEvent.id | sha256sum | trunc 8`")
         }
         "getResource" | "getField" => Some("put what the template needs into the event's data"),
-        "include" => {
-            Some("`{{ template \"name\" . }}` does the same where its output needs no function")
-        }
+        "include" => Some("`{{ template \"name\" . }}` does the same where its output needs no function"),
         _ => None,
     }
 }
@@ -221,10 +182,7 @@ struct Rendering {
 
 /// Runs a rendering in which `now` is the given time.
 pub(super) fn rendering<T>(now_unix_nanos: u64, render: impl FnOnce() -> T) -> T {
-    RENDERING.set(Rendering {
-        now_unix_nanos,
-        allowance_bytes: ALLOWANCE_BYTES,
-    });
+    RENDERING.set(Rendering { now_unix_nanos, allowance_bytes: ALLOWANCE_BYTES });
     render()
 }
 
@@ -254,17 +212,12 @@ pub(super) fn bind(name: &'static str) -> Option<(String, ValueFunc)> {
     let body = function.body?;
     let bound = move |arguments: &[Value]| {
         if let Some(wanted) = function.arity_mismatch(arguments.len()) {
-            return Err(TemplateError::Exec(format!(
-                "`{name}` takes {wanted}, not {}",
-                arguments.len()
-            )));
+            return Err(TemplateError::Exec(format!("`{name}` takes {wanted}, not {}", arguments.len())));
         }
-        body(arguments)
-            .and_then(|value| admit(&value).map(|()| value))
-            .map_err(|why| match why.starts_with(LIMIT) {
-                true => TemplateError::Exec(why),
-                false => TemplateError::Exec(format!("`{name}`: {why}")),
-            })
+        body(arguments).and_then(|value| admit(&value).map(|()| value)).map_err(|why| match why.starts_with(LIMIT) {
+            true => TemplateError::Exec(why),
+            false => TemplateError::Exec(format!("`{name}`: {why}")),
+        })
     };
     Some((name.to_owned(), Arc::new(bound)))
 }
@@ -311,9 +264,7 @@ impl Walked {
             return Err(format!("{LIMIT}lists and dicts nest too deep"));
         }
         match value {
-            Value::List(items) => items
-                .iter()
-                .try_for_each(|item| self.value(item, depth + 1)),
+            Value::List(items) => items.iter().try_for_each(|item| self.value(item, depth + 1)),
             Value::Map(map) => map.iter().try_for_each(|(key, value)| {
                 self.bytes += key.len() as u64 + 2;
                 self.value(value, depth + 1)
@@ -398,24 +349,15 @@ mod tests {
         let values = json!({"s": "hello world", "u": "Ünï çødé", "n": 3, "f": 3.5, "list": ["c", "a", "b", "a"],
             "map": {"b": 1, "a": {"x": "y"}}, "t": true, "e": "", "nums": [1, 2, 3], "multi": "l1\nl2",
             "time": "2026-11-22T10:04:05Z"});
-        let cases: Vec<(String, String)> =
-            serde_json::from_str(include_str!("sprig.json")).unwrap();
+        let cases: Vec<(String, String)> = serde_json::from_str(include_str!("sprig.json")).unwrap();
         let mut differing = Vec::new();
         for (source, expected) in &cases {
-            let rendered = Template::compile(Dialect::Go, "case", source).and_then(|template| {
-                template.render_text(&Data {
-                    values: &values,
-                    recorded_at_unix_nanos: 0,
-                })
-            });
+            let rendered = Template::compile(Dialect::Go, "case", source)
+                .and_then(|template| template.render_text(&Data { values: &values, recorded_at_unix_nanos: 0 }));
             match rendered {
                 Ok(rendered) if rendered == *expected => {}
-                Ok(rendered) => differing.push(format!(
-                    "{source}\n  ours  {rendered:?}\n  sprig {expected:?}"
-                )),
-                Err(error) => {
-                    differing.push(format!("{source}\n  ours  {error}\n  sprig {expected:?}"))
-                }
+                Ok(rendered) => differing.push(format!("{source}\n  ours  {rendered:?}\n  sprig {expected:?}")),
+                Err(error) => differing.push(format!("{source}\n  ours  {error}\n  sprig {expected:?}")),
             }
         }
         assert!(differing.is_empty(), "{}", differing.join("\n"));

@@ -8,61 +8,26 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::exactly("int", 1, |a| Ok(Value::Int(integer(&a[0])))),
     Function::exactly("int64", 1, |a| Ok(Value::Int(integer(&a[0])))),
     Function::exactly("float64", 1, |a| Ok(Value::Float(float(&a[0])))),
-    Function::exactly("atoi", 1, |a| {
-        Ok(Value::Int(text_of(&a[0]).parse().unwrap_or(0)))
-    }),
-    Function::exactly("toDecimal", 1, |a| {
-        Ok(Value::Int(
-            i64::from_str_radix(&text_of(&a[0]), 8).unwrap_or(0),
-        ))
-    }),
-    Function::at_least("add", 0, |a| {
-        Ok(Value::Int(a.iter().map(integer).fold(0, i64::wrapping_add)))
-    }),
-    Function::exactly("add1", 1, |a| {
-        Ok(Value::Int(integer(&a[0]).wrapping_add(1)))
-    }),
-    Function::exactly("sub", 2, |a| {
-        Ok(Value::Int(integer(&a[0]).wrapping_sub(integer(&a[1]))))
-    }),
-    Function::at_least("mul", 1, |a| {
-        Ok(Value::Int(a.iter().map(integer).fold(1, i64::wrapping_mul)))
-    }),
+    Function::exactly("atoi", 1, |a| Ok(Value::Int(text_of(&a[0]).parse().unwrap_or(0)))),
+    Function::exactly("toDecimal", 1, |a| Ok(Value::Int(i64::from_str_radix(&text_of(&a[0]), 8).unwrap_or(0)))),
+    Function::at_least("add", 0, |a| Ok(Value::Int(a.iter().map(integer).fold(0, i64::wrapping_add)))),
+    Function::exactly("add1", 1, |a| Ok(Value::Int(integer(&a[0]).wrapping_add(1)))),
+    Function::exactly("sub", 2, |a| Ok(Value::Int(integer(&a[0]).wrapping_sub(integer(&a[1]))))),
+    Function::at_least("mul", 1, |a| Ok(Value::Int(a.iter().map(integer).fold(1, i64::wrapping_mul)))),
     Function::exactly("div", 2, |a| divided(a, i64::wrapping_div)),
     Function::exactly("mod", 2, |a| divided(a, i64::wrapping_rem)),
-    Function::at_least("max", 1, |a| {
-        Ok(Value::Int(a.iter().map(integer).max().unwrap_or(0)))
-    }),
-    Function::at_least("biggest", 1, |a| {
-        Ok(Value::Int(a.iter().map(integer).max().unwrap_or(0)))
-    }),
-    Function::at_least("min", 1, |a| {
-        Ok(Value::Int(a.iter().map(integer).min().unwrap_or(0)))
-    }),
+    Function::at_least("max", 1, |a| Ok(Value::Int(a.iter().map(integer).max().unwrap_or(0)))),
+    Function::at_least("biggest", 1, |a| Ok(Value::Int(a.iter().map(integer).max().unwrap_or(0)))),
+    Function::at_least("min", 1, |a| Ok(Value::Int(a.iter().map(integer).min().unwrap_or(0)))),
     Function::at_least("addf", 0, |a| Ok(Value::Float(a.iter().map(float).sum()))),
     Function::exactly("add1f", 1, |a| Ok(Value::Float(float(&a[0]) + 1.0))),
     Function::at_least("subf", 1, |a| {
-        Ok(Value::Float(
-            a[1..]
-                .iter()
-                .map(float)
-                .fold(float(&a[0]), |left, right| left - right),
-        ))
+        Ok(Value::Float(a[1..].iter().map(float).fold(float(&a[0]), |left, right| left - right)))
     }),
-    Function::at_least("mulf", 1, |a| {
-        Ok(Value::Float(a.iter().map(float).product()))
-    }),
+    Function::at_least("mulf", 1, |a| Ok(Value::Float(a.iter().map(float).product()))),
     Function::at_least("divf", 1, divided_float),
-    Function::at_least("maxf", 1, |a| {
-        Ok(Value::Float(
-            a.iter().map(float).fold(f64::NEG_INFINITY, f64::max),
-        ))
-    }),
-    Function::at_least("minf", 1, |a| {
-        Ok(Value::Float(
-            a.iter().map(float).fold(f64::INFINITY, f64::min),
-        ))
-    }),
+    Function::at_least("maxf", 1, |a| Ok(Value::Float(a.iter().map(float).fold(f64::NEG_INFINITY, f64::max)))),
+    Function::at_least("minf", 1, |a| Ok(Value::Float(a.iter().map(float).fold(f64::INFINITY, f64::min)))),
     Function::exactly("floor", 1, |a| Ok(Value::Float(float(&a[0]).floor()))),
     Function::exactly("ceil", 1, |a| Ok(Value::Float(float(&a[0]).ceil()))),
     Function::between("round", 2, 3, round),
@@ -131,10 +96,6 @@ fn round(arguments: &[Value]) -> Answer {
     let up_from = arguments.get(2).map_or(0.5, float);
     let scale = 10f64.powi(places as i32);
     let scaled = float(&arguments[0]) * scale;
-    let rounded = if scaled.fract() >= up_from {
-        scaled.ceil()
-    } else {
-        scaled.floor()
-    };
+    let rounded = if scaled.fract() >= up_from { scaled.ceil() } else { scaled.floor() };
     Ok(Value::Float(rounded / scale))
 }

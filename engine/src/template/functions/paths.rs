@@ -9,16 +9,12 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::exactly("dir", 1, |a| Ok(string(dir(&text_of(&a[0]))))),
     Function::exactly("clean", 1, |a| Ok(string(clean(&text_of(&a[0]))))),
     Function::exactly("ext", 1, |a| Ok(string(ext(&text_of(&a[0]))))),
-    Function::exactly("isAbs", 1, |a| {
-        Ok(Value::Bool(text_of(&a[0]).starts_with('/')))
-    }),
+    Function::exactly("isAbs", 1, |a| Ok(Value::Bool(text_of(&a[0]).starts_with('/')))),
     Function::exactly("osBase", 1, |a| Ok(string(base(&text_of(&a[0]))))),
     Function::exactly("osDir", 1, |a| Ok(string(dir(&text_of(&a[0]))))),
     Function::exactly("osClean", 1, |a| Ok(string(clean(&text_of(&a[0]))))),
     Function::exactly("osExt", 1, |a| Ok(string(ext(&text_of(&a[0]))))),
-    Function::exactly("osIsAbs", 1, |a| {
-        Ok(Value::Bool(text_of(&a[0]).starts_with('/')))
-    }),
+    Function::exactly("osIsAbs", 1, |a| Ok(Value::Bool(text_of(&a[0]).starts_with('/')))),
     Function::exactly("urlParse", 1, |a| Ok(url_parse(&text_of(&a[0])))),
     Function::exactly("urlJoin", 1, url_join),
 ];
@@ -66,14 +62,9 @@ fn url_parse(url: &str) -> Value {
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let is_scheme = |scheme: &str| {
         scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-            && scheme
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
+            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
     };
-    let (scheme, rest) = rest
-        .split_once(':')
-        .filter(|(scheme, _)| is_scheme(scheme))
-        .unwrap_or(("", rest));
+    let (scheme, rest) = rest.split_once(':').filter(|(scheme, _)| is_scheme(scheme)).unwrap_or(("", rest));
     let (authority, path, opaque) = match rest.strip_prefix("//") {
         Some(rest) => {
             let slash = rest.find('/').unwrap_or(rest.len());
@@ -97,9 +88,7 @@ fn url_parse(url: &str) -> Value {
         ("fragment", fragment),
         ("userinfo", userinfo),
     ];
-    map(parts
-        .into_iter()
-        .map(|(name, part)| (name.into(), string(part))))
+    map(parts.into_iter().map(|(name, part)| (name.into(), string(part))))
 }
 
 fn url_join(arguments: &[Value]) -> Answer {

@@ -22,9 +22,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::exactly("mustRegexReplaceAllLiteral", 3, replace_all_literal),
     Function::exactly("regexSplit", 3, split),
     Function::exactly("mustRegexSplit", 3, split),
-    Function::exactly("regexQuoteMeta", 1, |a| {
-        Ok(string(quote_meta(&text_of(&a[0]))))
-    }),
+    Function::exactly("regexQuoteMeta", 1, |a| Ok(string(quote_meta(&text_of(&a[0]))))),
 ];
 
 const COMPILED_BYTES_MAX: usize = 1 << 20;
@@ -41,15 +39,9 @@ fn compiled(pattern: &Value) -> Result<Regex, String> {
         if let Some(regex) = kept.get(&*pattern) {
             return Ok(regex.clone());
         }
-        let regex = RegexBuilder::new(&pattern)
-            .size_limit(COMPILED_BYTES_MAX)
-            .build()
-            .map_err(|error| {
-                format!(
-                    "`{}` is no regular expression: {error}",
-                    super::super::error::shortened(&pattern)
-                )
-            })?;
+        let regex = RegexBuilder::new(&pattern).size_limit(COMPILED_BYTES_MAX).build().map_err(|error| {
+            format!("`{}` is no regular expression: {error}", super::super::error::shortened(&pattern))
+        })?;
         if kept.len() >= KEPT_MAX {
             kept.clear();
         }
@@ -59,18 +51,12 @@ fn compiled(pattern: &Value) -> Result<Regex, String> {
 }
 
 fn matches(arguments: &[Value]) -> Answer {
-    Ok(Value::Bool(
-        compiled(&arguments[0])?.is_match(&text_of(&arguments[1])),
-    ))
+    Ok(Value::Bool(compiled(&arguments[0])?.is_match(&text_of(&arguments[1]))))
 }
 
 fn find(arguments: &[Value]) -> Answer {
     let text = text_of(&arguments[1]);
-    Ok(string(
-        compiled(&arguments[0])?
-            .find(&text)
-            .map_or("", |found| found.as_str()),
-    ))
+    Ok(string(compiled(&arguments[0])?.find(&text).map_or("", |found| found.as_str())))
 }
 
 /// A count below zero means all.
@@ -80,20 +66,11 @@ fn limit(count: &Value) -> Result<usize, String> {
 
 fn find_all(arguments: &[Value]) -> Answer {
     let text = text_of(&arguments[1]);
-    Ok(list(
-        compiled(&arguments[0])?
-            .find_iter(&text)
-            .take(limit(&arguments[2])?)
-            .map(|found| string(found.as_str())),
-    ))
+    Ok(list(compiled(&arguments[0])?.find_iter(&text).take(limit(&arguments[2])?).map(|found| string(found.as_str()))))
 }
 
 fn replace_all(arguments: &[Value]) -> Answer {
-    let (regex, text, with) = (
-        compiled(&arguments[0])?,
-        text_of(&arguments[1]),
-        text_of(&arguments[2]),
-    );
+    let (regex, text, with) = (compiled(&arguments[0])?, text_of(&arguments[1]), text_of(&arguments[2]));
     let found = regex.find_iter(&text).count() as u64;
     // Each `$` of the replacement can repeat what was found, all of which together is the text.
     let repeats = with.matches('$').count() as u64 + 1;
@@ -102,18 +79,10 @@ fn replace_all(arguments: &[Value]) -> Answer {
 }
 
 fn replace_all_literal(arguments: &[Value]) -> Answer {
-    let (regex, text, with) = (
-        compiled(&arguments[0])?,
-        text_of(&arguments[1]),
-        text_of(&arguments[2]),
-    );
+    let (regex, text, with) = (compiled(&arguments[0])?, text_of(&arguments[1]), text_of(&arguments[2]));
     let found = regex.find_iter(&text).count() as u64;
     spend(text.len() as u64 + found.saturating_mul(with.len() as u64))?;
-    Ok(string(
-        regex
-            .replace_all(&text, regex::NoExpand(&with))
-            .into_owned(),
-    ))
+    Ok(string(regex.replace_all(&text, regex::NoExpand(&with)).into_owned()))
 }
 
 fn split(arguments: &[Value]) -> Answer {

@@ -15,9 +15,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::between("printf", 1, ARGUMENTS_MAX, printf),
     Function::at_least("html", 1, |a| Ok(string(gotmpl::html_escape(&joined(a)?)))),
     Function::at_least("js", 1, |a| Ok(string(gotmpl::js_escape(&joined(a)?)))),
-    Function::at_least("urlquery", 1, |a| {
-        Ok(string(gotmpl::url_encode(&joined(a)?)))
-    }),
+    Function::at_least("urlquery", 1, |a| Ok(string(gotmpl::url_encode(&joined(a)?)))),
 ];
 
 const ARGUMENTS_MAX: usize = 16;
@@ -50,12 +48,8 @@ fn println(arguments: &[Value]) -> Answer {
 static PRINTF: LazyLock<Vec<Option<gotmpl::Template>>> = LazyLock::new(|| {
     (0..=ARGUMENTS_MAX)
         .map(|count| {
-            let arguments: String = (0..count)
-                .map(|index| format!(" (index . {index})"))
-                .collect();
-            gotmpl::Template::new("printf")
-                .parse(&format!("{{{{ printf{arguments} }}}}"))
-                .ok()
+            let arguments: String = (0..count).map(|index| format!(" (index . {index})")).collect();
+            gotmpl::Template::new("printf").parse(&format!("{{{{ printf{arguments} }}}}")).ok()
         })
         .collect()
 });
@@ -64,20 +58,11 @@ fn printf(arguments: &[Value]) -> Answer {
     let format = expect_text(&arguments[0])?;
     let verbs = format.matches('%').count() as u64;
     // A width is at most 65535 characters, and an argument may be printed by several verbs.
-    let widest = if format.contains(|c: char| c.is_ascii_digit() || c == '*') {
-        65_535
-    } else {
-        0
-    };
+    let widest = if format.contains(|c: char| c.is_ascii_digit() || c == '*') { 65_535 } else { 0 };
     let largest = text_bytes(arguments)?;
     spend(format.len() as u64 + verbs.saturating_mul(widest.max(largest)))?;
-    let template = PRINTF
-        .get(arguments.len())
-        .and_then(Option::as_ref)
-        .ok_or("too many arguments")?;
+    let template = PRINTF.get(arguments.len()).and_then(Option::as_ref).ok_or("too many arguments")?;
     let mut printed = String::new();
-    template
-        .execute_fmt(&mut printed, &list(arguments.iter().cloned()))
-        .map_err(|error| error.to_string())?;
+    template.execute_fmt(&mut printed, &list(arguments.iter().cloned())).map_err(|error| error.to_string())?;
     Ok(string(printed))
 }

@@ -6,10 +6,8 @@ use gotmpl::Value;
 
 use super::{Answer, Function, map, string, text_of};
 
-pub(super) const FUNCTIONS: &[Function] = &[
-    Function::exactly("semver", 1, semver),
-    Function::exactly("semverCompare", 2, semver_compare),
-];
+pub(super) const FUNCTIONS: &[Function] =
+    &[Function::exactly("semver", 1, semver), Function::exactly("semverCompare", 2, semver_compare)];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Version {
@@ -28,46 +26,34 @@ impl Version {
         let mut numbers = [0; 3];
         let mut written = 0;
         for part in text.split('.') {
-            *numbers.get_mut(written)? = part
-                .parse()
-                .ok()
-                .filter(|_| part.bytes().all(|byte| byte.is_ascii_digit()))?;
+            *numbers.get_mut(written)? =
+                part.parse().ok().filter(|_| part.bytes().all(|byte| byte.is_ascii_digit()))?;
             written += 1;
         }
-        Some(Version {
-            numbers,
-            prerelease: prerelease.to_owned(),
-            metadata: metadata.to_owned(),
-            written,
-        })
+        Some(Version { numbers, prerelease: prerelease.to_owned(), metadata: metadata.to_owned(), written })
     }
 
     fn precedence(&self, other: &Version) -> Ordering {
-        self.numbers.cmp(&other.numbers).then_with(|| {
-            match (self.prerelease.is_empty(), other.prerelease.is_empty()) {
-                (true, true) => Ordering::Equal,
-                (true, false) => Ordering::Greater,
-                (false, true) => Ordering::Less,
-                (false, false) => {
-                    let (mut left, mut right) =
-                        (self.prerelease.split('.'), other.prerelease.split('.'));
-                    loop {
-                        let order = match (left.next(), right.next()) {
-                            (None, None) => return Ordering::Equal,
-                            (None, Some(_)) => Ordering::Less,
-                            (Some(_), None) => Ordering::Greater,
-                            (Some(left), Some(right)) => {
-                                match (left.parse::<u64>(), right.parse::<u64>()) {
-                                    (Ok(left), Ok(right)) => left.cmp(&right),
-                                    (Ok(_), Err(_)) => Ordering::Less,
-                                    (Err(_), Ok(_)) => Ordering::Greater,
-                                    (Err(_), Err(_)) => left.cmp(right),
-                                }
-                            }
-                        };
-                        if order != Ordering::Equal {
-                            return order;
-                        }
+        self.numbers.cmp(&other.numbers).then_with(|| match (self.prerelease.is_empty(), other.prerelease.is_empty()) {
+            (true, true) => Ordering::Equal,
+            (true, false) => Ordering::Greater,
+            (false, true) => Ordering::Less,
+            (false, false) => {
+                let (mut left, mut right) = (self.prerelease.split('.'), other.prerelease.split('.'));
+                loop {
+                    let order = match (left.next(), right.next()) {
+                        (None, None) => return Ordering::Equal,
+                        (None, Some(_)) => Ordering::Less,
+                        (Some(_), None) => Ordering::Greater,
+                        (Some(left), Some(right)) => match (left.parse::<u64>(), right.parse::<u64>()) {
+                            (Ok(left), Ok(right)) => left.cmp(&right),
+                            (Ok(_), Err(_)) => Ordering::Less,
+                            (Err(_), Ok(_)) => Ordering::Greater,
+                            (Err(_), Err(_)) => left.cmp(right),
+                        },
+                    };
+                    if order != Ordering::Equal {
+                        return order;
                     }
                 }
             }
@@ -77,8 +63,7 @@ impl Version {
 
 fn semver(arguments: &[Value]) -> Answer {
     let text = text_of(&arguments[0]);
-    let version =
-        Version::parse(&text).ok_or_else(|| format!("`{text}` is no semantic version"))?;
+    let version = Version::parse(&text).ok_or_else(|| format!("`{text}` is no semantic version"))?;
     let number = |at: usize| Value::Int(version.numbers[at] as i64);
     Ok(map([
         ("Major".into(), number(0)),
@@ -92,12 +77,11 @@ fn semver(arguments: &[Value]) -> Answer {
 
 fn semver_compare(arguments: &[Value]) -> Answer {
     let (constraint, text) = (text_of(&arguments[0]), text_of(&arguments[1]));
-    let version =
-        Version::parse(&text).ok_or_else(|| format!("`{text}` is no semantic version"))?;
+    let version = Version::parse(&text).ok_or_else(|| format!("`{text}` is no semantic version"))?;
     let mut satisfied = false;
     for alternative in constraint.split("||") {
-        satisfied |= all_hold(alternative, &version)
-            .ok_or_else(|| format!("`{constraint}` is no version constraint"))?;
+        satisfied |=
+            all_hold(alternative, &version).ok_or_else(|| format!("`{constraint}` is no version constraint"))?;
     }
     Ok(Value::Bool(satisfied))
 }
@@ -107,18 +91,14 @@ fn all_hold(alternative: &str, version: &Version) -> Option<bool> {
     if let Some((low, high)) = alternative.split_once(" - ") {
         return Some(holds(">=", low.trim(), version)? && holds("<=", high.trim(), version)?);
     }
-    const OPERATORS: [&str; 12] = [
-        ">=", "=>", "<=", "=<", "!=", "~>", "=", ">", "<", "~", "^", "",
-    ];
+    const OPERATORS: [&str; 12] = [">=", "=>", "<=", "=<", "!=", "~>", "=", ">", "<", "~", "^", ""];
     let mut rest = alternative.trim_matches([' ', ',']);
     let mut all = true;
     if rest.is_empty() {
         return None;
     }
     while !rest.is_empty() {
-        let operator = OPERATORS
-            .into_iter()
-            .find(|operator| rest.starts_with(operator))?;
+        let operator = OPERATORS.into_iter().find(|operator| rest.starts_with(operator))?;
         let after = rest[operator.len()..].trim_start();
         let end = after.find([' ', ',']).unwrap_or(after.len());
         all &= holds(operator, &after[..end], version)?;
@@ -133,12 +113,7 @@ fn holds(operator: &str, wanted: &str, version: &Version) -> Option<bool> {
     let exact: Vec<&str> = bare.split('.').take_while(|part| !is_wild(part)).collect();
     let had_wildcard = bare.split('.').any(is_wild);
     let wanted = match exact.is_empty() {
-        true => Version {
-            numbers: [0; 3],
-            prerelease: String::new(),
-            metadata: String::new(),
-            written: 0,
-        },
+        true => Version { numbers: [0; 3], prerelease: String::new(), metadata: String::new(), written: 0 },
         false => Version::parse(&exact.join("."))?,
     };
     // A prerelease satisfies only a constraint that names one.
@@ -164,11 +139,8 @@ fn holds(operator: &str, wanted: &str, version: &Version) -> Option<bool> {
             order != Ordering::Less && version.numbers[..fixed] == wanted.numbers[..fixed]
         }
         "^" => {
-            let first_set = wanted
-                .numbers
-                .iter()
-                .position(|number| *number > 0)
-                .unwrap_or(wanted.written.saturating_sub(1));
+            let first_set =
+                wanted.numbers.iter().position(|number| *number > 0).unwrap_or(wanted.written.saturating_sub(1));
             let fixed = (first_set + 1).min(wanted.written);
             order != Ordering::Less && version.numbers[..fixed] == wanted.numbers[..fixed]
         }

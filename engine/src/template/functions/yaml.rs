@@ -10,10 +10,8 @@ use super::super::{manifest, scalar};
 use super::text::quoted;
 use super::{Answer, Function, string, text_of};
 
-pub(super) const FUNCTIONS: &[Function] = &[
-    Function::exactly("toYaml", 1, |a| Ok(string(yaml_of(&a[0])?))),
-    Function::exactly("fromYaml", 1, from_yaml),
-];
+pub(super) const FUNCTIONS: &[Function] =
+    &[Function::exactly("toYaml", 1, |a| Ok(string(yaml_of(&a[0])?))), Function::exactly("fromYaml", 1, from_yaml)];
 
 fn from_yaml(arguments: &[Value]) -> Answer {
     manifest::read_value(&text_of(&arguments[0])).map(|value| from_json(&value))
@@ -89,23 +87,17 @@ fn pad(out: &mut String, indent: usize) {
 
 /// A string as a scalar: plain where nothing can misread it, else in quotes.
 fn scalar_text(text: &str) -> String {
-    let is_one_line = !text
-        .chars()
-        .any(|c| c.is_control() || matches!(c, '\u{85}' | '\u{2028}' | '\u{2029}' | '\u{FEFF}'));
+    let is_one_line =
+        !text.chars().any(|c| c.is_control() || matches!(c, '\u{85}' | '\u{2028}' | '\u{2029}' | '\u{FEFF}'));
     // Dates are timestamps to other readers, and `<<` and `=` are not plain to all.
     let date_like = text.starts_with(|c: char| c.is_ascii_digit()) && text.contains(['-', ':']);
-    let reads_back =
-        matches!(scalar::resolve(text), Some(serde_json::Value::String(_))) && !date_like;
+    let reads_back = matches!(scalar::resolve(text), Some(serde_json::Value::String(_))) && !date_like;
     if !reads_back || !is_one_line {
         return quoted(text);
     }
-    let plain_start =
-        text.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '/' | '_' | '.' | '(' | '$'));
+    let plain_start = text.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '/' | '_' | '.' | '(' | '$'));
     let plain_inside = text.char_indices().all(|(at, c)| {
-        let followed_by_space = text[at + c.len_utf8()..]
-            .chars()
-            .next()
-            .is_none_or(|next| next == ' ');
+        let followed_by_space = text[at + c.len_utf8()..].chars().next().is_none_or(|next| next == ' ');
         match c {
             ':' => !followed_by_space,
             '#' => !text[..at].ends_with(' '),

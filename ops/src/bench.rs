@@ -1,4 +1,0 @@
-//! provisional
-use std::process::ExitCode;
-/// provisional
-pub fn bench(_args: crate::cli::BenchArgs) -> ExitCode { ExitCode::FAILURE }

@@ -1,0 +1,168 @@
+//! Facts as no engine would write them: any order, any outcome, names that collide, numbers at their limits.
+//!
+//! For tests only. The pools are small so that what is made up meets itself often.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use lifeline_store::Offset;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use crate::fact::{
+    AppliedObject, Decision, Delivery, Fact, LifecycleKey, ObjectKey, Outcome, Redecision, Redesired, ResourceKey,
+};
+
+/// Longer than any label, index or buffer would like.
+static LONG: LazyLock<String> = LazyLock::new(|| "long/".repeat(20_000));
+
+const TRIGGERS: &[&str] = &["one", "two", ""];
+const CLUSTERS: &[&str] = &["mgmt/mgmt", "fleet/a"];
+
+fn name() -> impl Strategy<Value = &'static str> {
+    prop_oneof![
+        8 => select(&["a", "a/b", "a-b", "https://é/\u{0}", ""][..]),
+        1 => Just(LONG.as_str()),
+    ]
+}
+
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![8 => 0..40_u64, 1 => Just(u64::MAX)]
+}
+
+fn offset() -> impl Strategy<Value = Offset> {
+    number().prop_map(Offset::from)
+}
+
+fn resource() -> impl Strategy<Value = ResourceKey> {
+    (name(), name()).prop_map(|(source, subject)| ResourceKey { source: source.into(), subject: subject.into() })
+}
+
+fn lifecycle_key() -> impl Strategy<Value = LifecycleKey> {
+    (select(TRIGGERS), select(CLUSTERS), resource()).prop_map(|(trigger, cluster, resource)| LifecycleKey {
+        trigger: trigger.into(),
+        cluster: cluster.into(),
+        resource,
+    })
+}
+
+fn object() -> impl Strategy<Value = ObjectKey> {
+    (select(&["", "apps"][..]), select(&["x", "y", "z"][..]), option::of(Just("n".to_owned()))).prop_map(
+        |(group, name, namespace)| ObjectKey {
+            group: group.into(),
+            version: "v1".into(),
+            kind: "Kind".into(),
+            namespace,
+            name: name.into(),
+        },
+    )
+}
+
+fn applied() -> impl Strategy<Value = AppliedObject> {
+    (object(), any::<u64>()).prop_map(|(object, digest)| AppliedObject { object, uid: format!("{digest:x}"), digest })
+}
+
+fn delivery() -> impl Strategy<Value = Delivery<'static>> {
+    (select(CLUSTERS), 0..3_u32, number(), any::<u64>()).prop_map(|(cluster, epoch, sequence, published_unix_nanos)| {
+        Delivery { cluster, stream: "S", epoch, sequence, published_unix_nanos, subject: "user" }
+    })
+}
+
+fn decision() -> impl Strategy<Value = Decision<'static>> {
+    let outcome = prop_oneof![
+        4 => Just(Outcome::Create),
+        4 => Just(Outcome::Delete),
+        1 => Just(Outcome::NoAction(Cow::Borrowed("Creat"))),
+        1 => Just(Outcome::Failed(Cow::Borrowed("no such key"))),
+    ];
+    (select(TRIGGERS), any::<u16>(), outcome).prop_map(|(trigger, criterion, outcome)| Decision {
+        trigger,
+        event_source: "source",
+        criterion,
+        outcome,
+    })
+}
+
+fn redecision() -> impl Strategy<Value = Redecision> {
+    let incarnation = prop_oneof![0..3_u32, Just(u32::MAX)];
+    let desired = prop_oneof![
+        (offset(), incarnation).prop_map(|(event, incarnation)| Redesired::Present { event, incarnation }),
+        option::of(offset()).prop_map(|event| Redesired::Absent { event }),
+        Just(Redesired::Left),
+    ];
+    (select(CLUSTERS), resource(), desired).prop_map(|(cluster, resource, desired)| Redecision {
+        cluster: cluster.into(),
+        resource,
+        desired,
+        previous: None,
+    })
+}
+
+/// Any fact.
+pub(crate) fn fact() -> impl Strategy<Value = Fact<'static>> {
+    let event =
+        (delivery(), name(), name(), vec(decision(), 0..4)).prop_map(|(delivery, source, subject, decisions)| {
+            let payload: &[u8] = b"{}";
+            let (kind, id) = ("com.example.login", "1");
+            let headers = vec![("ce-id", "1")];
+            Fact::EventReceived { delivery, source, subject, kind, id, previous: None, decisions, headers, payload }
+        });
+    let rejected = delivery().prop_map(|delivery| {
+        let payload: &[u8] = &[0xff];
+        Fact::EventRejected { delivery, reason: "no CloudEvent", headers: vec![], payload }
+    });
+    let opened = (select(CLUSTERS), 0..3_u32, number()).prop_map(|(cluster, epoch, start_sequence)| {
+        Fact::StreamOpened { cluster, stream: "S", epoch, created_unix_nanos: 5, start_sequence, reason: "" }
+    });
+    let gap = (select(CLUSTERS), number(), number()).prop_map(|(cluster, from_sequence, to_sequence)| Fact::GapFound {
+        cluster,
+        stream: "S",
+        epoch: 1,
+        from_sequence,
+        to_sequence,
+    });
+    let rule = (select(TRIGGERS), option::of(any::<u64>())).prop_map(|(rule, digest)| Fact::RuleChanged {
+        rule,
+        digest,
+        manifest: "{}",
+    });
+    let replayed = (select(TRIGGERS), option::of(any::<u64>()), any::<(bool, bool)>(), vec(redecision(), 0..5));
+    let replayed = replayed.prop_map(|(trigger, digest, (leaves, complete), redecisions)| Fact::TriggerReplayed {
+        trigger: trigger.into(),
+        digest,
+        leaves,
+        complete,
+        redecisions,
+    });
+    let intended = (lifecycle_key(), offset(), vec(object(), 0..4))
+        .prop_map(|(key, acted_for, objects)| Fact::ApplyIntended { key, acted_for, previous: None, objects });
+    let done = (lifecycle_key(), offset(), vec(applied(), 0..4)).prop_map(|(key, acted_for, objects)| Fact::Applied {
+        key,
+        acted_for,
+        previous: None,
+        objects,
+    });
+    let failed = (lifecycle_key(), offset(), vec(applied(), 0..3), any::<(u32, bool)>());
+    let failed = failed.prop_map(|(key, acted_for, objects, (attempt, transient))| Fact::ApplyFailed {
+        key,
+        acted_for,
+        previous: None,
+        objects,
+        error: "no\nhint: yes".into(),
+        attempt,
+        transient,
+    });
+    let deleted = (lifecycle_key(), offset(), vec(object(), 0..4))
+        .prop_map(|(key, acted_for, objects)| Fact::Deleted { key, acted_for, previous: None, objects });
+    prop_oneof![
+        6 => event, 1 => rejected, 1 => opened, 1 => gap, 1 => rule,
+        3 => replayed, 3 => intended, 3 => done, 2 => failed, 3 => deleted,
+    ]
+}
+
+/// A log of them.
+pub(crate) fn facts(count_max: usize) -> impl Strategy<Value = Vec<Fact<'static>>> {
+    vec(fact(), 0..count_max)
+}

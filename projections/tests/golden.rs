@@ -1,0 +1,143 @@
+//! The bytes of every fact, as they lie in logs that exist. A change here is a new version of the format, not a fix.
+
+use std::fmt::Write;
+
+use lifeline_projections::fact::{
+    AppliedObject, Decision, Delivery, Fact, LifecycleKey, ObjectKey, Outcome, Redecision, Redesired, ResourceKey,
+};
+use lifeline_store::Offset;
+
+fn object() -> ObjectKey {
+    ObjectKey {
+        group: "rbac.authorization.k8s.io".into(),
+        version: "v1".into(),
+        kind: "Role".into(),
+        namespace: Some("ns".into()),
+        name: "reader".into(),
+    }
+}
+
+fn facts() -> Vec<(&'static str, Fact<'static>)> {
+    let resource = || ResourceKey { source: "https://auth.example.com".into(), subject: "mgianluc".into() };
+    let key = || LifecycleKey { trigger: "manage".into(), cluster: "mgmt/mgmt".into(), resource: resource() };
+    let (three, five) = (Offset::from(3), Offset::from(300));
+    let delivery = Delivery {
+        cluster: "mgmt/mgmt",
+        stream: "USERS",
+        epoch: 1,
+        sequence: 912,
+        published_unix_nanos: 1_770_000_000_000_000_000,
+        subject: "user-operation",
+    };
+    let decided = |outcome| Decision { trigger: "manage", event_source: "users", criterion: 1, outcome };
+    let applied = AppliedObject { object: object(), uid: "8f3c0f1e".into(), digest: u64::MAX };
+    let redecided =
+        |desired| Redecision { cluster: "mgmt/mgmt".into(), resource: resource(), desired, previous: Some(three) };
+    vec![
+        (
+            "EventReceived",
+            Fact::EventReceived {
+                delivery,
+                source: "https://auth.example.com",
+                subject: "mgianluc",
+                kind: "login",
+                id: "10001",
+                previous: Some(three),
+                decisions: vec![
+                    decided(Outcome::Create),
+                    decided(Outcome::Delete),
+                    decided(Outcome::NoAction("Creat".into())),
+                    decided(Outcome::Failed("no such key".into())),
+                ],
+                headers: vec![("ce-id", "10001")],
+                payload: b"{\"id\":\"10001\"}\xff",
+            },
+        ),
+        (
+            "EventRejected",
+            Fact::EventRejected { delivery, reason: "no", headers: vec![("a", "b")], payload: b"\x00\xff" },
+        ),
+        (
+            "StreamOpened",
+            Fact::StreamOpened {
+                cluster: "mgmt/mgmt",
+                stream: "USERS",
+                epoch: 2,
+                created_unix_nanos: 1,
+                start_sequence: 1,
+                reason: "created anew",
+            },
+        ),
+        (
+            "GapFound",
+            Fact::GapFound { cluster: "mgmt/mgmt", stream: "USERS", epoch: 1, from_sequence: 5, to_sequence: 70_000 },
+        ),
+        ("RuleChanged", Fact::RuleChanged { rule: "EventTrigger/manage", digest: Some(7), manifest: "{}" }),
+        ("RuleChanged, gone", Fact::RuleChanged { rule: "EventTrigger/manage", digest: None, manifest: "" }),
+        (
+            "TriggerReplayed",
+            Fact::TriggerReplayed {
+                trigger: "manage".into(),
+                digest: Some(7),
+                leaves: true,
+                complete: false,
+                redecisions: vec![
+                    redecided(Redesired::Present { event: three, incarnation: 2 }),
+                    redecided(Redesired::Absent { event: Some(five) }),
+                    redecided(Redesired::Absent { event: None }),
+                    redecided(Redesired::Left),
+                ],
+            },
+        ),
+        (
+            "ApplyIntended",
+            Fact::ApplyIntended { key: key(), acted_for: three, previous: None, objects: vec![object()] },
+        ),
+        (
+            "Applied",
+            Fact::Applied { key: key(), acted_for: three, previous: Some(five), objects: vec![applied.clone()] },
+        ),
+        (
+            "ApplyFailed",
+            Fact::ApplyFailed {
+                key: key(),
+                acted_for: three,
+                previous: Some(five),
+                objects: vec![applied],
+                error: "refused\nhint: ask".into(),
+                attempt: 3,
+                transient: true,
+            },
+        ),
+        ("Deleted", Fact::Deleted { key: key(), acted_for: five, previous: Some(five), objects: vec![object()] }),
+    ]
+}
+
+#[test]
+fn facts_are_laid_out_as_the_golden_file_says() {
+    let mut told = String::new();
+    for (name, fact) in facts() {
+        let mut bytes = Vec::new();
+        fact.encode(&mut bytes);
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        writeln!(told, "{name}: {hex}").expect("a String takes all");
+    }
+    assert_eq!(told, include_str!("golden/facts.txt"));
+}
+
+#[test]
+fn facts_are_read_from_the_bytes_in_the_golden_file() {
+    let golden = include_str!("golden/facts.txt");
+    for ((name, fact), line) in facts().into_iter().zip(golden.lines()) {
+        let (_, hex) = line.split_once(": ").expect("a name and bytes");
+        let bytes: Vec<u8> =
+            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("two digits")).collect();
+        assert_eq!(Fact::decode(&bytes).expect(name), fact, "{name}");
+        let mut other_version = bytes.clone();
+        other_version[0] = 2;
+        let refused = Fact::decode(&other_version).expect_err("another version").to_string();
+        assert!(refused.starts_with("record has version `2`"), "{refused}");
+        let trailing = [bytes, vec![0]].concat();
+        assert!(Fact::decode(&trailing).is_err(), "{name} with a byte behind it");
+    }
+}
