@@ -10,10 +10,11 @@
 //! A disk that fails or fills up stops recording, not the engine: the group is kept, nothing of it is acknowledged, the
 //! log is opened again and its end read back, and the group is written when the disk takes it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hashbrown::HashMap;
 use lifeline_projections::event::CloudEvent;
 use lifeline_projections::fact::{Delivery, Fact};
 use lifeline_projections::fold::{LifecycleIndex, Projection};
