@@ -305,8 +305,8 @@ fn known<D: Disk>(position: &StreamPosition, log: &Reader<D>) -> Result<Known, r
             last = Some(Stored { sequence, published_unix_nanos, content_hash: content_hash(payload) });
         }
     }
-    let StreamPosition { epoch, created_unix_nanos, next_sequence, .. } = *position;
-    Ok(Known { epoch, created_unix_nanos, next_sequence, last })
+    let StreamPosition { epoch, created_unix_nanos, next_sequence, recorded_until_unix_nanos, .. } = *position;
+    Ok(Known { epoch, created_unix_nanos, next_sequence, last, recorded_until_unix_nanos })
 }
 
 /// Opens the projection's table; what cannot be used, or knows of records that the log does not hold, is set aside.

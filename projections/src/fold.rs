@@ -48,6 +48,8 @@ pub struct StreamPosition {
     pub next_sequence: u64,
     /// The record of the last message, with the time the server stored it; `None` before the first of the epoch.
     pub tail: Option<Tail>,
+    /// When the server stored the newest message recorded, over all epochs, in nanoseconds since 1970; 0 before the first.
+    pub recorded_until_unix_nanos: u64,
     /// Events recorded, over all epochs.
     pub received: u64,
     /// Messages recorded as rejected, over all epochs.
@@ -472,6 +474,7 @@ impl Projection {
         position.next_sequence = delivery.sequence.saturating_add(1);
         let (sequence, published_unix_nanos) = (delivery.sequence, delivery.published_unix_nanos);
         position.tail = Some(Tail { record: offset, sequence, published_unix_nanos });
+        position.recorded_until_unix_nanos = position.recorded_until_unix_nanos.max(published_unix_nanos);
         position
     }
 
