@@ -10,10 +10,11 @@
 //! A disk that fails or fills up stops recording, not the engine: the group is kept, nothing of it is acknowledged, the
 //! log is opened again and its end read back, and the group is written when the disk takes it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hashbrown::HashMap;
 use lifeline_projections::event::CloudEvent;
 use lifeline_projections::fact::{Delivery, Fact};
 use lifeline_projections::fold::{LifecycleIndex, Projection};
@@ -282,6 +283,9 @@ impl<D: Disk> Recorder<D> {
         for intake in &group.intakes {
             match intake {
                 Intake::Opened { stream, epoch, created_unix_nanos, start_sequence, reason } => {
+                    if !staged.open(cluster, stream, *epoch, *start_sequence) {
+                        continue;
+                    }
                     let fact = Fact::StreamOpened {
                         cluster,
                         stream,
@@ -290,11 +294,13 @@ impl<D: Disk> Recorder<D> {
                         start_sequence: *start_sequence,
                         reason,
                     };
-                    staged.open(cluster, stream, *epoch, *start_sequence);
                     staged.facts.push(fact);
                 }
                 Intake::Gap { stream, epoch, from_sequence, to_sequence } => {
                     let (from_sequence, to_sequence, epoch) = (*from_sequence, *to_sequence, *epoch);
+                    if !staged.skip(cluster, stream, epoch, to_sequence) {
+                        continue;
+                    }
                     staged.facts.push(Fact::GapFound { cluster, stream, epoch, from_sequence, to_sequence });
                 }
                 Intake::Messages { stream, epoch, messages, .. } => {
@@ -430,16 +436,41 @@ impl<'g> Staged<'g> {
         Offset::from(self.before.watermark().get() + self.facts.len() as u64)
     }
 
-    fn open(&mut self, cluster: &'g str, stream: &'g str, epoch: u32, start_sequence: u64) {
-        self.positions.insert((cluster, stream), (epoch, start_sequence));
+    /// Epoch and next sequence of a stream as far as it is recorded or staged; epoch 0 for one never met.
+    fn position(&mut self, cluster: &'g str, stream: &'g str) -> &mut (u32, u64) {
+        self.positions.entry((cluster, stream)).or_insert_with(|| {
+            let known = self.before.ground().streams.get(&(cluster.to_owned(), stream.to_owned()));
+            known.map_or((0, 0), |known| (known.epoch, known.next_sequence))
+        })
+    }
+
+    /// Whether an epoch is not in the log yet. It may be, like everything of a group that is written again after a sync
+    /// that failed and yet reached the disk.
+    fn open(&mut self, cluster: &'g str, stream: &'g str, epoch: u32, start_sequence: u64) -> bool {
+        let position = self.position(cluster, stream);
+        let is_new = epoch > position.0;
+        if is_new {
+            *position = (epoch, start_sequence);
+        }
+        is_new
+    }
+
+    /// Whether a gap up to `to_sequence` is not in the log yet.
+    fn skip(&mut self, cluster: &'g str, stream: &'g str, epoch: u32, to_sequence: u64) -> bool {
+        let position = self.position(cluster, stream);
+        if epoch != position.0 || to_sequence <= position.1 {
+            return false;
+        }
+        position.1 = to_sequence;
+        true
     }
 
     /// Whether a message is not in the log yet. What is new is taken as recorded from here on.
     fn is_new(&mut self, cluster: &'g str, stream: &'g str, epoch: u32, sequence: u64) -> bool {
-        let position = self.positions.entry((cluster, stream)).or_insert_with(|| {
-            let known = self.before.ground().streams.get(&(cluster.to_owned(), stream.to_owned()));
-            known.map_or((epoch, 0), |known| (known.epoch, known.next_sequence))
-        });
+        let position = self.position(cluster, stream);
+        if position.0 == 0 {
+            position.0 = epoch;
+        }
         // A message of an epoch that has ended: its sequence says nothing in the new one. The reader that sent it is
         // gone or about to be.
         if epoch != position.0 || sequence < position.1 {

@@ -58,6 +58,12 @@ impl ObjectKey {
         if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
     }
 
+    /// Whether `other` is the namespace it stands in: it goes when that goes.
+    #[must_use]
+    pub fn is_in(&self, other: &ObjectKey) -> bool {
+        other.group.is_empty() && other.kind == "Namespace" && self.namespace.as_ref() == Some(&other.name)
+    }
+
     /// `Kind/name`, or `Kind/namespace/name`: what a person calls it.
     #[must_use]
     pub fn short(&self) -> String {

@@ -304,6 +304,14 @@ impl Lifecycle {
         if self.desired == Desired::Left {
             return;
         }
+        // A namespace made anew is empty: what is known of the objects that stood in the old one is no longer so.
+        for renewed in objects {
+            let known = self.holding(&renewed.object).and_then(|held| held.applied.as_ref());
+            if known.is_none_or(|known| known.uid != renewed.uid) {
+                let lost = self.inventory.iter_mut().filter(|held| held.object.is_in(&renewed.object));
+                lost.for_each(|held| held.applied = None);
+            }
+        }
         for AppliedObject { object, uid, digest } in objects {
             let applied = Applied { uid: uid.clone(), digest: *digest, acted_for, unix_nanos };
             self.hold(object, offset).applied = Some(applied);
@@ -397,6 +405,29 @@ mod tests {
         check(&[Created, ApplyIntended(&one), Created, late], Phase::Pending, 1, &["one"]);
         let removed = Removed { acted_for: Offset::from(2), objects: &one };
         check(&[Created, ApplyIntended(&one), Deleted, Created, removed], Phase::Pending, 2, &[]);
+    }
+
+    #[test]
+    fn what_stood_in_a_namespace_goes_with_it() {
+        use Happened::{Applied, ApplyFailed, Created};
+        let pod = ObjectKey { kind: "Pod".into(), namespace: Some("one".into()), ..namespace("pod") };
+        let of = |object: &ObjectKey, uid: &str| AppliedObject { object: object.clone(), uid: uid.into(), digest: 7 };
+        let done = [of(&namespace("one"), "first"), of(&pod, "pod")];
+        let same = [of(&namespace("one"), "first")];
+        let anew = [of(&namespace("one"), "second")];
+        let failed =
+            |objects| ApplyFailed { acted_for: Offset::from(2), objects, error: "no", attempt: 1, transient: true };
+        let knows_pod_after = |outcome| {
+            let mut lifecycle = Lifecycle::new("trigger", "mgmt/mgmt");
+            let story = [Created, Applied { acted_for: Offset::from(0), objects: &done }, Created, outcome];
+            for (happened, offset) in story.into_iter().zip(0..) {
+                lifecycle.evolve(Offset::from(offset), 1_000, happened);
+            }
+            lifecycle.holding(&pod).expect("it was claimed").applied.is_some()
+        };
+        assert!(knows_pod_after(failed(&same)));
+        assert!(!knows_pod_after(failed(&anew)));
+        assert!(knows_pod_after(Applied { acted_for: Offset::from(2), objects: &done }));
     }
 
     #[test]

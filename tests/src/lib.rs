@@ -1,6 +1,8 @@
-//! What the tests of Lifeline stand on: real servers, and the runner that prepares them and sums up.
+//! What the tests of Lifeline stand on: real servers, a simulated world, and the runner that prepares and sums up.
 //!
-//! Start at [`harness`]. The end-to-end tests themselves are in `tests/tests/`.
+//! Start at [`harness`] for tests with real servers and at [`simulated`] for those without. The end-to-end tests
+//! themselves are in `tests/tests/`.
 
 pub mod harness;
 pub mod report;
+pub mod simulated;

@@ -3,6 +3,7 @@
 //! Start at [`Reconciler::run`]; `present` and `absent` are the two jobs there are. All effects of reconciliation are in
 //! this file: the cluster is called and outcomes are recorded here, decided in `plan`, `apply_set` and `failure`.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -118,6 +119,14 @@ impl<D: Disk> Reconciler<D> {
             verdict.unwrap_or(Verdict::Park)
         };
         let verdict = verdict.instrument(span).await;
+        {
+            // A decision that came meanwhile asked for no work when there was nothing to undo yet. There may be now.
+            let projection = self.view.projection();
+            let (_, lifecycle) = projection.lifecycle(index);
+            if lifecycle.decided != task.lifecycle.decided && lifecycle.needs_work() {
+                self.queue.push([index]);
+            }
+        }
         self.queue.finish(index, verdict);
     }
 
@@ -151,14 +160,27 @@ impl<D: Disk> Reconciler<D> {
         // Only now, for two lifecycles may have claimed one object at the same moment: the log says who was first.
         let mut failures = self.conflicts(task, &wanted);
         let conflicting: Vec<ObjectKey> = failures.iter().map(|(object, _)| object.clone()).collect();
-        let mut applied = plan.keep.clone();
-        for want in plan.apply.iter().filter(|want| !conflicting.contains(&want.object)) {
+        let (mut applied, mut keep) = (Vec::new(), plan.keep.clone());
+        // Namespaces come first, so what one of them took with it joins the end while the list is gone through.
+        let mut apply: VecDeque<&Wanted> = plan.apply.iter().copied().collect();
+        while let Some(want) = apply.pop_front() {
+            if conflicting.contains(&want.object) {
+                continue;
+            }
             let uid = task.lifecycle.holding(&want.object).and_then(|held| held.applied.as_ref()).map(|held| &held.uid);
             match self.apply(task, want, uid.map(String::as_str)).await {
-                Ok(object) => applied.push(object),
+                Ok(object) => {
+                    if uid != Some(&object.uid) {
+                        let lost = keep.extract_if(.., |kept| kept.object.is_in(&object.object));
+                        let lost: Vec<ObjectKey> = lost.map(|kept| kept.object).collect();
+                        apply.extend(wanted.iter().filter(|want| lost.contains(&want.object)));
+                    }
+                    applied.push(object);
+                }
                 Err(failure) => failures.push((want.object.clone(), failure)),
             }
         }
+        applied.append(&mut keep);
         // What is no longer wanted goes only once all that is wanted stands.
         if failures.is_empty()
             && let Some(verdict) = self.remove(task, &plan.remove).await?
@@ -289,12 +311,10 @@ impl<D: Disk> Reconciler<D> {
 
     async fn delete(&self, task: &Task, holding: &Holding) -> Result<Deletion, cluster::Error> {
         let Some(live) = self.cluster.get(&holding.object).await? else { return Ok(Deletion::Gone) };
-        let ours = match &holding.applied {
-            Some(applied) => applied.uid == live.uid,
-            // Intended, and then the process died, or the apply failed: it may have been made all the same.
-            None => apply_set::owner(&live, &task.key) == Owner::Us,
-        };
-        if !ours {
+        // By its uid, or by its marks: an apply whose answer never came (lost, or the process died) may have made it, or
+        // made it anew under a uid that nobody recorded.
+        let known = holding.applied.as_ref().is_some_and(|applied| applied.uid == live.uid);
+        if !known && apply_set::owner(&live, &task.key) != Owner::Us {
             return Ok(Deletion::Gone);
         }
         // Asked for already: a namespace takes its seconds, and looking does not write.

@@ -1,0 +1,204 @@
+//! One life of the engine, from its start to its stop or its crash, on the ports of a simulated world.
+//!
+//! Start at [`World`], which outlives every [`Process`]. All parts run as tasks of the one simulated thread; dropping them
+//! at whatever they wait for is the crash.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lifeline_engine::clock::SimulatedClock;
+use lifeline_engine::engine::{Engine, Parts, Ports};
+use lifeline_engine::intake::subjects::Wanted;
+use lifeline_engine::recorder::{self, chain};
+use lifeline_engine::rules::Current;
+use lifeline_projections::fact::Fact;
+use lifeline_store::{Log, Options, Record, SimulatedDisk};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::chance::Chance;
+use super::cluster::FaultyCluster;
+use super::jetstream::SimulatedJetStream;
+use super::server::Server;
+
+/// The NATS subject of all events.
+pub const SUBJECT: &str = "user-operation";
+
+/// Noon of a day in 2026.
+const START_UNIX_NANOS: u64 = 1_780_000_000_000_000_000;
+
+/// How long a stopping engine may take before it is killed.
+const STOP_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What outlives a process.
+pub struct World {
+    /// The NATS server.
+    pub server: Arc<Server>,
+    /// The cluster.
+    pub cluster: Arc<FaultyCluster>,
+    /// The disk of the log.
+    pub disk: SimulatedDisk,
+    /// The time.
+    pub clock: SimulatedClock,
+    /// The rules in force.
+    pub rules: watch::Sender<Current>,
+}
+
+/// A running engine.
+pub struct Process {
+    /// What may be asked of it.
+    pub engine: Arc<Engine<SimulatedDisk>>,
+    tasks: JoinSet<Result<(), recorder::Error>>,
+}
+
+impl World {
+    /// The world of a seed; has to be made inside its runtime. No rules are in force yet.
+    #[must_use]
+    pub fn new(seed: u64) -> World {
+        let disk = SimulatedDisk::new(seed);
+        let clock = SimulatedClock::starting_at(START_UNIX_NANOS);
+        let (cut_disk, cuts) = (disk.clone(), Chance::new(seed, 1));
+        let witness = move |acknowledged: &[bytes::Bytes]| {
+            let copy = cut_disk.copy(cuts.below(u64::MAX));
+            copy.cut_power();
+            let records = match read_log(&copy) {
+                Ok(records) => records,
+                Err(error) => return Some(format!("acknowledged, but the log cannot be read: {}", chain(&error))),
+            };
+            let recorded: Vec<&[u8]> = records.iter().filter_map(payload).collect();
+            let lost = acknowledged.iter().find(|payload| !recorded.contains(&payload.as_ref()))?;
+            Some(format!("acknowledged before it was durable: {}", String::from_utf8_lossy(lost)))
+        };
+        let server = Server::new(Chance::new(seed, 2), clock, Box::new(witness));
+        let cluster = Arc::new(FaultyCluster::new(seed, Chance::new(seed, 3), clock));
+        World { server, cluster, disk, clock, rules: watch::Sender::new(Current::default()) }
+    }
+
+    /// Starts an engine.
+    ///
+    /// # Errors
+    /// When the log cannot be opened.
+    pub fn start(&self) -> Result<Process, recorder::Error> {
+        let disk = self.disk.clone();
+        let ports = Ports {
+            open_log: Box::new(move || Log::open(disk.clone(), options())),
+            table: None,
+            cluster: self.cluster.clone(),
+            clock: Arc::new(self.clock),
+            rules: self.rules.subscribe(),
+        };
+        let (engine, Parts { recorder, reconciler }) = Engine::open(ports, &mut |_, _| {})?;
+        let engine = Arc::new(engine);
+        let mut tasks = JoinSet::new();
+        // In earnest it has a thread of its own and never leaves it, so it need not be `Send`.
+        tasks.spawn_local(recorder.run(self.rules.subscribe(), engine.stopping()));
+        let stopping = engine.stopping();
+        tasks.spawn(async move {
+            reconciler.run(stopping).await;
+            Ok(())
+        });
+        let jetstream = Arc::new(SimulatedJetStream { server: self.server.clone() });
+        let wanted = Wanted { subjects: vec![SUBJECT.to_owned()], streams: Vec::new() };
+        let reading = engine.clone();
+        tasks.spawn(async move {
+            reading.read("simulated", jetstream, wanted, "lifeline".to_owned(), "LIFELINE".to_owned()).await
+        });
+        Ok(Process { engine, tasks })
+    }
+}
+
+impl Process {
+    /// Ends it where it stands.
+    ///
+    /// # Errors
+    /// What a part had to say that ended before it was told to, the disk's refusals apart.
+    pub async fn kill(mut self) -> Result<(), String> {
+        self.tasks.abort_all();
+        while let Some(ended) = self.tasks.join_next().await {
+            match ended {
+                Ok(Ok(()) | Err(recorder::Error::Log(_))) => {}
+                Ok(Err(error)) => return Err(chain(&error)),
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                // It was told to end, and did.
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets it finish what it holds, then ends it.
+    ///
+    /// # Errors
+    /// As [`Process::kill`].
+    pub async fn stop(mut self) -> Result<(), String> {
+        self.engine.stop();
+        let mut said = Ok(());
+        let all_ended = async {
+            while let Some(ended) = self.tasks.join_next().await {
+                match ended {
+                    Ok(Ok(()) | Err(recorder::Error::Log(_))) => {}
+                    Ok(Err(error)) => said = Err(chain(&error)),
+                    Err(error) => std::panic::resume_unwind(error.into_panic()),
+                }
+            }
+        };
+        // A disk that is off keeps it from ending.
+        let _ = tokio::time::timeout(STOP_PATIENCE, all_ended).await;
+        self.kill().await.and(said)
+    }
+}
+
+/// Everything that a log on this disk holds.
+///
+/// # Errors
+/// When it cannot be read, or was damaged.
+pub fn read_log(disk: &SimulatedDisk) -> Result<Vec<Record>, lifeline_store::Error> {
+    let (log, _) = Log::open(disk.clone(), options())?;
+    let reader = log.reader();
+    let mut scan = reader.scan(reader.start());
+    let mut records = Vec::new();
+    while let Some(record) = scan.next()? {
+        let (offset, time_unix_nanos, payload) = (record.offset, record.time_unix_nanos, record.payload.to_vec());
+        records.push(Record { offset, time_unix_nanos, payload });
+    }
+    Ok(records)
+}
+
+/// The message that a record holds, if it holds one.
+#[must_use]
+pub fn payload(record: &Record) -> Option<&[u8]> {
+    match Fact::decode(&record.payload) {
+        Ok(Fact::EventReceived { payload, .. } | Fact::EventRejected { payload, .. }) => Some(payload),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+/// Small segments and blocks, so that a short story fills many.
+#[must_use]
+pub fn options() -> Options {
+    Options {
+        segment_bytes_max: 32 << 10,
+        payload_bytes_max: 12 << 10,
+        staged_bytes_max: 2 << 10,
+        low_space_bytes: 0,
+        block_bytes: 1 << 10,
+    }
+}
+
+/// A record as a person reads it.
+#[must_use]
+pub fn describe(record: &Record) -> String {
+    let fact = match Fact::decode(&record.payload) {
+        Ok(Fact::EventReceived { delivery, payload, decisions, .. }) => {
+            let decided: Vec<String> =
+                decisions.iter().map(|decision| format!("{} {:?}", decision.trigger, decision.outcome)).collect();
+            let (epoch, sequence) = (delivery.epoch, delivery.sequence);
+            format!("received {epoch}/{sequence} {} {}", String::from_utf8_lossy(payload), decided.join(", "))
+        }
+        Ok(Fact::RuleChanged { rule, digest, .. }) => format!("rule {rule} {digest:?}"),
+        Ok(fact) => format!("{fact:?}"),
+        Err(error) => error.to_string(),
+    };
+    let millis = record.time_unix_nanos.saturating_sub(START_UNIX_NANOS) / 1_000_000;
+    format!("{:>8.3} s  {:>4}  {fact}", Duration::from_millis(millis).as_secs_f64(), record.offset.get())
+}

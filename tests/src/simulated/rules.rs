@@ -1,0 +1,208 @@
+//! The rules of a simulated world, and a second, much simpler opinion on what they ask for.
+//!
+//! Start at [`Version`]: the rules as manifests for the engine, and as [`Version::wanted`] for whoever judges it. The two
+//! share nothing but the idea, so that a mistake in one shows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use lifeline_engine::rules::{Clusters, Current, Manifests, RuleSet};
+use serde_json::Value;
+
+const SOURCE: &str = r#"
+apiVersion: lib.projectsveltos.io/v1beta1
+kind: EventSource
+metadata:
+  name: user-operation
+spec:
+  messagingMatchCriteria:
+  - subject: "user-operation"
+"#;
+
+const MANAGE: &str = r#"
+---
+apiVersion: lib.projectsveltos.io/v1beta1
+kind: EventTrigger
+metadata:
+  name: manage
+spec:
+  sourceClusterSelector: {}
+  eventSourceName: user-operation
+  oneForEvent: true
+  cloudEventAction: '{{if eq .CloudEvent.type "login"}}Create{{else if DELETES}}Delete{{else}}Nothing{{end}}'
+  policyRefs:
+  - name: namespace
+    namespace: default
+    kind: ConfigMap
+---
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: namespace
+  namespace: default
+  annotations:
+    projectsveltos.io/instantiate: ok
+data:
+  namespace.yaml: |
+    kind: Namespace
+    apiVersion: v1
+    metadata:
+      name: {{ .CloudEvent.subject }}
+"#;
+
+const PROFILE: &str = r#"
+  profile.yaml: |
+    kind: ConfigMap
+    apiVersion: v1
+    metadata:
+      name: profile
+      namespace: {{ .CloudEvent.subject }}
+    data:
+      login: REVISION{{ .CloudEvent.id }}
+"#;
+
+const AUDIT: &str = r#"
+---
+apiVersion: lib.projectsveltos.io/v1beta1
+kind: EventTrigger
+metadata:
+  name: audit
+spec:
+  sourceClusterSelector: {}
+  eventSourceName: user-operation
+  oneForEvent: true
+  cloudEventAction: '{{if eq .CloudEvent.type "login"}}Create{{else}}Nothing{{end}}'
+  policyRefs:
+  - name: audit
+    namespace: default
+    kind: ConfigMap
+---
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: audit
+  namespace: default
+  annotations:
+    projectsveltos.io/instantiate: ok
+data:
+  audit.yaml: |
+    kind: ConfigMap
+    apiVersion: v1
+    metadata:
+      name: audit-{{ .CloudEvent.source }}-{{ .CloudEvent.subject }}
+      namespace: default
+    data:
+      login: {{ .CloudEvent.id }}
+"#;
+
+/// The rules in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// A login makes a namespace with a profile in it, a logout removes both.
+    First,
+    /// The profile says something else.
+    Revised,
+    /// There is no profile any more.
+    Fewer,
+    /// A second trigger keeps a note of every login, for ever.
+    Audited,
+    /// A suspension removes everything too.
+    Stricter,
+    /// The trigger is gone.
+    Withdrawn,
+}
+
+/// An event as far as rules are concerned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// CloudEvent `source`.
+    pub source: String,
+    /// CloudEvent `subject`.
+    pub subject: String,
+    /// CloudEvent `type`.
+    pub kind: String,
+    /// CloudEvent `id`.
+    pub id: String,
+}
+
+impl Version {
+    /// What the rules may change to.
+    pub const LATER: [Version; 5] =
+        [Version::Revised, Version::Fewer, Version::Audited, Version::Stricter, Version::Withdrawn];
+
+    /// The rules as the engine gets them.
+    ///
+    /// # Panics
+    /// When they are not in order.
+    #[must_use]
+    pub fn rules(self) -> Current {
+        let deletes = match self {
+            Version::Stricter => r#"or (eq .CloudEvent.type "logout") (eq .CloudEvent.type "suspend")"#,
+            Version::First | Version::Revised | Version::Fewer | Version::Audited | Version::Withdrawn => {
+                r#"eq .CloudEvent.type "logout""#
+            }
+        };
+        let mut text = SOURCE.to_owned();
+        if self != Version::Withdrawn {
+            text += &MANAGE.replace("DELETES", deletes);
+            if self != Version::Fewer {
+                text = text.trim_end().to_owned() + &PROFILE.replace("REVISION", self.revision());
+            }
+        }
+        if self == Version::Audited {
+            text += AUDIT;
+        }
+        let rules = RuleSet::new(Manifests::read("rules.yaml", &text), Clusters::default());
+        let problems: Vec<String> = rules.problems().iter().map(ToString::to_string).collect();
+        assert!(problems.is_empty(), "{self:?}: {problems:?}");
+        Current { rules: Some(Arc::new(rules)), troubles: Vec::new() }
+    }
+
+    /// What the events ask for, under these rules: the value that each object should have. Where resources share an
+    /// object, each of their values is right.
+    #[must_use]
+    pub fn wanted<'a>(self, events: impl Iterator<Item = &'a Event>) -> BTreeMap<String, BTreeSet<String>> {
+        let mut present: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+        let mut noted: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+        for event in events {
+            let resource = (event.source.as_str(), event.subject.as_str());
+            match event.kind.as_str() {
+                "login" => {
+                    present.insert(resource, &event.id);
+                    noted.insert(resource, &event.id);
+                }
+                "logout" => {
+                    present.remove(&resource);
+                }
+                "suspend" if self == Version::Stricter => {
+                    present.remove(&resource);
+                }
+                _ => {}
+            }
+        }
+        let mut wanted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let mut want = |object: String, value: String| {
+            wanted.entry(object).or_default().insert(value);
+        };
+        // No namespace has such a name: the cluster refuses it, whatever the events ask for.
+        for ((_, subject), id) in present.into_iter().filter(|((_, subject), _)| !subject.contains('/')) {
+            if self != Version::Withdrawn {
+                want(format!("Namespace/{subject}"), Value::Null.to_string());
+            }
+            if !matches!(self, Version::Withdrawn | Version::Fewer) {
+                let login = Value::from(format!("{}{id}", self.revision()));
+                want(format!("ConfigMap/{subject}/profile"), login.to_string());
+            }
+        }
+        if self == Version::Audited {
+            for ((source, subject), id) in noted.into_iter().filter(|((_, subject), _)| !subject.contains('/')) {
+                want(format!("ConfigMap/default/audit-{source}-{subject}"), Value::from(id).to_string());
+            }
+        }
+        wanted
+    }
+
+    fn revision(self) -> &'static str {
+        if self == Version::Revised { "second-" } else { "" }
+    }
+}

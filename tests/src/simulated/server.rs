@@ -1,0 +1,401 @@
+//! A NATS server in memory, as unkind as a real one may be: slow, away, deaf, forgetful of acknowledgements.
+//!
+//! Start at [`Server`]. Whoever plays the world publishes, purges and makes streams anew; the engine reads it through
+//! [`super::jetstream`]. It remembers every message that was ever published and what became of it, and asks a witness
+//! about everything that is acknowledged.
+//!
+//! Never here: what a message means.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use lifeline_engine::clock::{Clock, SimulatedClock};
+use lifeline_engine::intake::epoch::content_hash;
+use lifeline_engine::intake::jetstream::{Backlog, Consume, Message, Retention, Stored, StreamState};
+use lifeline_engine::intake::{Error, Subject};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
+use super::chance::Chance;
+
+/// Messages in one batch at most; small, so that one story has many.
+const BATCH_MESSAGES_MAX: u64 = 7;
+
+/// Unacknowledged messages at which delivery pauses.
+const UNACKNOWLEDGED_MAX: usize = 40;
+
+/// Asked about the payloads that an acknowledgement covers: what is wrong with it, if anything.
+pub type Witness = Box<dyn Fn(&[Bytes]) -> Option<String> + Send + Sync>;
+
+/// A consumer as its reader holds it.
+#[derive(Debug, Clone)]
+pub(super) struct Lease {
+    pub consume: Consume,
+    number: u64,
+    connection: u64,
+    created_unix_nanos: u64,
+}
+
+/// What a consumer gets at a moment.
+pub(super) enum Delivered {
+    Messages { messages: Vec<Message>, pending: u64, covered: Vec<u64> },
+    Nothing { again_at: Option<Instant> },
+}
+
+/// A message that was published, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// When its stream was created: names the stream among those of its name.
+    pub created_unix_nanos: u64,
+    /// Its sequence.
+    pub sequence: u64,
+    /// Its payload. Payloads in a world are unique, so this is its identity.
+    pub payload: Bytes,
+    /// Where it is.
+    pub fate: Fate,
+    delivered: bool,
+}
+
+/// Where a published message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// In its stream.
+    Held,
+    /// Its stream let go of it once it was acknowledged.
+    Acknowledged,
+    /// Purged, or its whole stream was deleted.
+    Removed,
+}
+
+/// A server with its streams.
+pub struct Server {
+    state: Mutex<State>,
+    changed: Notify,
+    clock: SimulatedClock,
+    chance: Chance,
+    is_calm: AtomicBool,
+    ack_wait: Duration,
+    witness: Witness,
+}
+
+#[derive(Default)]
+struct State {
+    streams: BTreeMap<String, Stream>,
+    /// By creation of the stream and sequence, which is the order of publishing.
+    published: BTreeMap<(u64, u64), Published>,
+    last_stamp_unix_nanos: u64,
+    away_until: Option<Instant>,
+    connections: u64,
+    consumers: u64,
+    violations: Vec<String>,
+}
+
+struct Stream {
+    created_unix_nanos: u64,
+    subjects: Vec<String>,
+    retention: Retention,
+    last_sequence: u64,
+    held: BTreeMap<u64, Message>,
+    consumers: BTreeMap<String, Consumer>,
+}
+
+struct Consumer {
+    number: u64,
+    cursor: u64,
+    /// Since when, by sequence.
+    unacknowledged: BTreeMap<u64, Instant>,
+    /// It delivers nothing more, and nobody is told.
+    is_deaf: bool,
+}
+
+impl Server {
+    /// An empty server.
+    #[must_use]
+    pub fn new(chance: Chance, clock: SimulatedClock, witness: Witness) -> Arc<Server> {
+        let ack_wait = Duration::from_millis(200 + chance.below(10_000));
+        let (state, changed, is_calm) = (Mutex::default(), Notify::new(), AtomicBool::new(false));
+        Arc::new(Server { state, changed, clock, chance, is_calm, ack_wait, witness })
+    }
+
+    /// Makes a stream, in place of the one of that name: as an operator who deletes it and makes it anew.
+    pub fn make_stream(&self, name: &str, subject: &str, retention: Retention) -> StreamState {
+        let mut state = self.state.lock();
+        let created_unix_nanos = state.stamp(&self.clock);
+        if let Some(old) = state.streams.remove(name) {
+            for sequence in old.held.into_keys() {
+                state.let_go(old.created_unix_nanos, sequence, Fate::Removed);
+            }
+        }
+        let stream = Stream {
+            created_unix_nanos,
+            subjects: vec![subject.to_owned()],
+            retention,
+            last_sequence: 0,
+            held: BTreeMap::new(),
+            consumers: BTreeMap::new(),
+        };
+        let made = stream.state(name);
+        state.streams.insert(name.to_owned(), stream);
+        drop(state);
+        self.changed.notify_waiters();
+        made
+    }
+
+    /// Publishes to a stream.
+    ///
+    /// # Panics
+    /// When there is no such stream.
+    pub fn publish(&self, stream: &str, subject: &'static str, payload: Bytes) {
+        let mut state = self.state.lock();
+        let published_unix_nanos = state.stamp(&self.clock);
+        let stream = state.streams.get_mut(stream).expect("the stream was made before");
+        stream.last_sequence += 1;
+        let (sequence, created_unix_nanos) = (stream.last_sequence, stream.created_unix_nanos);
+        let subject = Subject::from_static(subject);
+        let message =
+            Message { sequence, published_unix_nanos, subject, headers: Vec::new(), payload: payload.clone() };
+        stream.held.insert(sequence, message);
+        let published =
+            Published { created_unix_nanos, sequence, payload, fate: Fate::Held, delivered: false };
+        state.published.insert((created_unix_nanos, sequence), published);
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Removes the oldest messages of a stream, a random number of them.
+    pub fn purge(&self, stream: &str) {
+        let mut state = self.state.lock();
+        let Some(stream) = state.streams.get_mut(stream) else { return };
+        let count = self.chance.below(stream.held.len() as u64 + 1);
+        let created = stream.created_unix_nanos;
+        let gone: Vec<u64> = (0..count).filter_map(|_| stream.held.pop_first()).map(|(sequence, _)| sequence).collect();
+        for sequence in gone {
+            state.let_go(created, sequence, Fate::Removed);
+        }
+    }
+
+    /// Cuts every connection; nobody gets through for a while.
+    pub fn go_away(&self, pause: Duration) {
+        let mut state = self.state.lock();
+        state.connections += 1;
+        state.away_until = Some(Instant::now() + pause);
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Makes every consumer stop delivering, without a word.
+    pub fn go_deaf(&self) {
+        for stream in self.state.lock().streams.values_mut() {
+            stream.consumers.values_mut().for_each(|consumer| consumer.is_deaf = true);
+        }
+    }
+
+    /// No more trouble from here on.
+    pub fn calm_down(&self) {
+        self.is_calm.store(true, Ordering::Relaxed);
+        self.state.lock().away_until = None;
+    }
+
+    /// Every message ever published, in order.
+    #[must_use]
+    pub fn published(&self) -> Vec<Published> {
+        self.state.lock().published.values().cloned().collect()
+    }
+
+    /// What the witness had to say.
+    #[must_use]
+    pub fn violations(&self) -> Vec<String> {
+        self.state.lock().violations.clone()
+    }
+
+    pub(super) fn streams(&self) -> Vec<StreamState> {
+        self.state.lock().streams.iter().map(|(name, stream)| stream.state(name)).collect()
+    }
+
+    pub(super) fn stored_from(&self, stream: &str, sequence: u64) -> Option<Stored> {
+        let state = self.state.lock();
+        let (sequence, message) = state.streams.get(stream)?.held.range(sequence..).next()?;
+        let content_hash = content_hash(&message.payload);
+        Some(Stored { sequence: *sequence, published_unix_nanos: message.published_unix_nanos, content_hash })
+    }
+
+    /// Opens a consumer in place of the one of that name.
+    pub(super) fn consume(&self, consume: &Consume) -> Result<Lease, Error> {
+        let mut state = self.state.lock();
+        state.consumers += 1;
+        let (number, connection) = (state.consumers, state.connections);
+        let Some(stream) = state.streams.get_mut(&consume.stream) else {
+            return Err(ended(consume, "no such stream"));
+        };
+        let cursor = match stream.retention {
+            Retention::Limits => consume.from_sequence,
+            Retention::Interest | Retention::WorkQueue => consume.from_sequence.min(stream.first_sequence()),
+        };
+        let consumer = Consumer { number, cursor, unacknowledged: BTreeMap::new(), is_deaf: false };
+        let created_unix_nanos = stream.created_unix_nanos;
+        stream.consumers.insert(consume.durable.clone(), consumer);
+        Ok(Lease { consume: consume.clone(), number, connection, created_unix_nanos })
+    }
+
+    /// Gives out what there is for a consumer: first what was not acknowledged in time, then what is new.
+    pub(super) fn deliver(&self, lease: &Lease) -> Result<Delivered, Error> {
+        let mut state = self.state.lock();
+        if state.connections != lease.connection {
+            return Err(Error::Interrupted);
+        }
+        let State { streams, published, .. } = &mut *state;
+        let stream = streams.get_mut(&lease.consume.stream);
+        let leased = stream.and_then(|stream| stream.leased(lease));
+        let (held, consumer) = leased.ok_or_else(|| ended(&lease.consume, "it is gone"))?;
+        if consumer.is_deaf {
+            return Ok(Delivered::Nothing { again_at: None });
+        }
+        let now = Instant::now();
+        let late = consumer.unacknowledged.iter().filter(|(_, since)| **since + self.ack_wait <= now);
+        let late = late.map(|(sequence, _)| *sequence).filter(|sequence| held.contains_key(sequence));
+        let mut sequences: Vec<u64> = late.collect();
+        if consumer.unacknowledged.len() < UNACKNOWLEDGED_MAX {
+            let room = 1 + self.chance.below(BATCH_MESSAGES_MAX);
+            let fresh = held.range(consumer.cursor..).map(|(sequence, _)| *sequence);
+            sequences.extend(fresh.take(usize::try_from(room).expect("a batch is small")));
+        }
+        let Some(last) = sequences.last() else {
+            let held_ones = consumer.unacknowledged.iter().filter(|(sequence, _)| held.contains_key(sequence));
+            let again_at = held_ones.map(|(_, since)| *since + self.ack_wait).min();
+            return Ok(Delivered::Nothing { again_at });
+        };
+        consumer.cursor = consumer.cursor.max(last + 1);
+        let messages: Vec<Message> = sequences.iter().map(|sequence| held[sequence].clone()).collect();
+        consumer.unacknowledged.extend(sequences.iter().map(|sequence| (*sequence, now)));
+        let pending = held.range(consumer.cursor..).count() as u64;
+        for sequence in &sequences {
+            let published = published.get_mut(&(lease.created_unix_nanos, *sequence));
+            published.expect("only what was published is held").delivered = true;
+        }
+        Ok(Delivered::Messages { messages, pending, covered: sequences })
+    }
+
+    pub(super) fn backlog(&self, lease: &Lease) -> Option<Backlog> {
+        let mut state = self.state.lock();
+        let (held, consumer) = state.streams.get_mut(&lease.consume.stream)?.leased(lease)?;
+        Some(Backlog {
+            pending: held.range(consumer.cursor..).count() as u64,
+            unacknowledged: consumer.unacknowledged.len() as u64,
+            unacknowledged_max: UNACKNOWLEDGED_MAX as u64,
+        })
+    }
+
+    /// Takes an acknowledgement. Whether or not it arrives, what it covers must be safe by now.
+    pub(super) fn acknowledge(&self, lease: &Lease, covered: &[u64], arrives: bool) {
+        let mut state = self.state.lock();
+        let created = lease.created_unix_nanos;
+        // What the stream let go of before it could be recorded is a gap, which the verdict looks for. On a work queue each
+        // message is acknowledged by itself; elsewhere the highest speaks for all below it.
+        let each = lease.consume.retention == Retention::WorkQueue;
+        let last = covered.iter().max().copied().unwrap_or(0);
+        let is_covered = |sequence: u64| if each { covered.contains(&sequence) } else { sequence <= last };
+        let within = state.published.range((created, 0)..=(created, last));
+        let claimed = within.filter(|((_, sequence), published)| {
+            published.delivered && published.fate != Fate::Removed && is_covered(*sequence)
+        });
+        let payloads: Vec<Bytes> = claimed.map(|(_, published)| published.payload.clone()).collect();
+        state.violations.extend((self.witness)(&payloads));
+        // A stream made anew has never heard of it.
+        let stream = state.streams.get_mut(&lease.consume.stream).filter(|stream| stream.created_unix_nanos == created);
+        let Some(stream) = stream.filter(|_| arrives) else { return };
+        if let Some(consumer) = stream.consumers.get_mut(&lease.consume.durable) {
+            consumer.unacknowledged.retain(|sequence, _| !is_covered(*sequence));
+        }
+        if stream.retention == Retention::WorkQueue {
+            let gone: Vec<u64> =
+                covered.iter().copied().filter(|sequence| stream.held.remove(sequence).is_some()).collect();
+            for sequence in gone {
+                state.let_go(created, sequence, Fate::Acknowledged);
+            }
+        }
+    }
+
+    /// Waits until something was published or broke.
+    pub(super) fn changed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// Some time on the way, for a message.
+    pub(super) fn latency(&self) -> Duration {
+        self.chance.millis_below(30)
+    }
+
+    pub(super) fn is_unkind(&self, one_in: u64) -> bool {
+        !self.is_calm.load(Ordering::Relaxed) && self.chance.one_in(one_in)
+    }
+
+    pub(super) fn away(&self) -> Result<(), Error> {
+        match self.state.lock().away_until {
+            Some(until) if Instant::now() < until => {
+                Err(Error::Disconnected { url: "simulated".to_owned(), trouble: "the line is cut".to_owned() })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The way to the server: takes a while, and may lead nowhere.
+    pub(super) async fn way(&self, operation: &str) -> Result<(), Error> {
+        sleep(self.chance.millis_below(20)).await;
+        self.away()?;
+        if self.is_unkind(25) {
+            sleep(self.chance.millis_below(5_000)).await;
+            return Err(Error::NoAnswer { operation: operation.to_owned(), cause: "no answer in time".into() });
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// The server's time, never the same twice.
+    fn stamp(&mut self, clock: &SimulatedClock) -> u64 {
+        self.last_stamp_unix_nanos = clock.now_unix_nanos().max(self.last_stamp_unix_nanos + 1);
+        self.last_stamp_unix_nanos
+    }
+
+    fn let_go(&mut self, created_unix_nanos: u64, sequence: u64, fate: Fate) {
+        let published = self.published.get_mut(&(created_unix_nanos, sequence));
+        published.expect("only what was published is held").fate = fate;
+    }
+}
+
+impl Stream {
+    /// What is held, and the consumer of a lease unless another took its place.
+    fn leased(&mut self, lease: &Lease) -> Option<(&BTreeMap<u64, Message>, &mut Consumer)> {
+        let Stream { held, consumers, .. } = self;
+        let consumer = consumers.get_mut(&lease.consume.durable)?;
+        (consumer.number == lease.number).then_some((held, consumer))
+    }
+
+    fn state(&self, name: &str) -> StreamState {
+        StreamState {
+            name: name.to_owned(),
+            created_unix_nanos: self.created_unix_nanos,
+            first_sequence: self.first_sequence(),
+            last_sequence: self.last_sequence,
+            messages: self.held.len() as u64,
+            replicas: 1,
+            retention: self.retention,
+            subjects: self.subjects.clone(),
+            on_disk: true,
+            erasable: true,
+        }
+    }
+
+    fn first_sequence(&self) -> u64 {
+        self.held.first_key_value().map_or(self.last_sequence + 1, |(first, _)| *first)
+    }
+}
+
+fn ended(consume: &Consume, reason: &str) -> Error {
+    let (consumer, stream) = (consume.durable.clone(), consume.stream.clone());
+    Error::ConsumerEnded { stream, consumer, reason: reason.to_owned() }
+}
