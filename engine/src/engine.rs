@@ -12,7 +12,6 @@ use std::sync::atomic::Ordering;
 
 use lifeline_projections::fact::Fact;
 use lifeline_projections::fold::{Projection, StreamPosition};
-use lifeline_projections::lifecycle::Phase;
 use lifeline_projections::table::Table;
 use lifeline_store::{Disk, Offset, Reader};
 use parking_lot::Mutex;
@@ -217,12 +216,6 @@ impl<D: Disk> Engine<D> {
             let (_, lifecycle) = projection.lifecycle(*index);
             lifecycle.needs_work().then_some(lifecycle.decided)
         });
-        let mut phases = BTreeMap::<Phase, u64>::new();
-        for (_, resource) in projection.resources() {
-            for lifecycle in &resource.lifecycles {
-                *phases.entry(lifecycle.phase()).or_default() += 1;
-            }
-        }
         let current = self.rules.borrow();
         let rules = current.rules.as_ref();
         let mut status = Status {
@@ -237,7 +230,7 @@ impl<D: Disk> Engine<D> {
             warnings: current.troubles.iter().map(ToString::to_string).collect(),
             streams: Vec::new(),
             resources: projection.len(),
-            phases: phases.into_iter().map(|(phase, count)| (phase.as_str().to_owned(), count)).collect(),
+            phases: projection.phases().map(|(phase, count)| (phase.as_str().to_owned(), count)).collect(),
             open: open.len(),
             reconciliations: self.counters.reconciliations.load(Ordering::Relaxed),
             cluster_writes: self.counters.writes.load(Ordering::Relaxed),
