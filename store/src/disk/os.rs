@@ -80,12 +80,7 @@ impl OsDisk {
             }
         }
         let handle = fs::File::open(folder).map_err(|source| failed("open folder", source))?;
-        Ok(OsDisk {
-            folder: folder.to_owned(),
-            handle: Arc::new(handle),
-            read_only,
-            _lock: lock.map(Arc::new),
-        })
+        Ok(OsDisk { folder: folder.to_owned(), handle: Arc::new(handle), read_only, _lock: lock.map(Arc::new) })
     }
 }
 
