@@ -12,7 +12,6 @@ use std::sync::atomic::Ordering;
 
 use lifeline_projections::fact::Fact;
 use lifeline_projections::fold::{Projection, StreamPosition};
-use lifeline_projections::lifecycle::Phase;
 use lifeline_projections::table::Table;
 use lifeline_store::{Disk, Offset, Reader};
 use parking_lot::Mutex;
@@ -231,12 +230,6 @@ impl<D: Disk> Engine<D> {
             let (_, lifecycle) = projection.lifecycle(*index);
             lifecycle.needs_work().then_some(lifecycle.decided)
         });
-        let mut phases = BTreeMap::<Phase, u64>::new();
-        for (_, resource) in projection.resources() {
-            for lifecycle in &resource.lifecycles {
-                *phases.entry(lifecycle.phase()).or_default() += 1;
-            }
-        }
         let current = self.rules.borrow();
         let rules = current.rules.as_ref();
         let mut status = Status {
@@ -251,7 +244,7 @@ impl<D: Disk> Engine<D> {
             warnings: current.troubles.iter().map(ToString::to_string).collect(),
             streams: Vec::new(),
             resources: projection.len(),
-            phases: phases.into_iter().map(|(phase, count)| (phase.as_str().to_owned(), count)).collect(),
+            phases: projection.phases().map(|(phase, count)| (phase.as_str().to_owned(), count)).collect(),
             open: open.len(),
             reconciliations: self.counters.reconciliations.load(Ordering::Relaxed),
             cluster_writes: self.counters.writes.load(Ordering::Relaxed),
@@ -323,8 +316,8 @@ fn known<D: Disk>(position: &StreamPosition, log: &Reader<D>) -> Result<Known, r
             last = Some(Stored { sequence, published_unix_nanos, content_hash: content_hash(payload) });
         }
     }
-    let StreamPosition { epoch, created_unix_nanos, next_sequence, .. } = *position;
-    Ok(Known { epoch, created_unix_nanos, next_sequence, last })
+    let StreamPosition { epoch, created_unix_nanos, next_sequence, recorded_until_unix_nanos, .. } = *position;
+    Ok(Known { epoch, created_unix_nanos, next_sequence, last, recorded_until_unix_nanos })
 }
 
 /// Opens the projection's table; what cannot be used, or knows of records that the log does not hold, is set aside.

@@ -345,7 +345,7 @@ async fn read_server(engine: Arc<Engine<OsDisk>>, server: Server, config: Config
     let connected = server.connect_patiently(|attempt| {
         engine.waits_for(&url, format!("waiting for {url}, attempt {}: {}", attempt.number, attempt.reason));
         if said != attempt.reason {
-            error!("{}\n  hint: {}", attempt.reason, attempt.hint);
+            error!("waiting for NATS at {url}: {}\n  hint: {}", attempt.reason, attempt.hint);
             said.clone_from(&attempt.reason);
         }
     });

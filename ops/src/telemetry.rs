@@ -20,6 +20,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// Names the level and targets of log lines, as `info,lifeline_engine=debug`.
 const LEVEL: &str = "LIFELINE_LOG";
 
+/// The client libraries' lines for a request or a connection that failed do not name the server; ours do.
+const DEFAULT_LEVEL: &str = "info,async_nats=warn,async_nats::connector=off,kube=warn,kube_client::client=off";
+
 /// Asks for JSON lines.
 const FORMAT: &str = "LIFELINE_LOG_FORMAT";
 
@@ -63,7 +66,7 @@ impl Drop for Telemetry {
 
 fn level() -> EnvFilter {
     let wanted = std::env::var(LEVEL).unwrap_or_default();
-    let wanted = if wanted.trim().is_empty() { "info,async_nats=warn,kube=warn".to_owned() } else { wanted };
+    let wanted = if wanted.trim().is_empty() { DEFAULT_LEVEL.to_owned() } else { wanted };
     EnvFilter::try_new(&wanted).unwrap_or_else(|error| {
         eprintln!(
             "warning: {LEVEL} is `{wanted}`: {error}\n  hint: write it like `info` or `info,lifeline_engine=debug`"

@@ -415,17 +415,11 @@ mod tests {
         let done = [of(&namespace("one"), "first"), of(&pod, "pod")];
         let same = [of(&namespace("one"), "first")];
         let anew = [of(&namespace("one"), "second")];
-        let failed = |objects| ApplyFailed {
-            acted_for: Offset::from(2),
-            objects,
-            error: "no",
-            attempt: 1,
-            transient: true,
-        };
+        let failed =
+            |objects| ApplyFailed { acted_for: Offset::from(2), objects, error: "no", attempt: 1, transient: true };
         let knows_pod_after = |outcome| {
             let mut lifecycle = Lifecycle::new("trigger", "mgmt/mgmt");
-            let story =
-                [Created, Applied { acted_for: Offset::from(0), objects: &done }, Created, outcome];
+            let story = [Created, Applied { acted_for: Offset::from(0), objects: &done }, Created, outcome];
             for (happened, offset) in story.into_iter().zip(0..) {
                 lifecycle.evolve(Offset::from(offset), 1_000, happened);
             }

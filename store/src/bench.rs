@@ -80,11 +80,7 @@ pub struct Figures {
 ///
 /// # Errors
 /// [`Error::Io`] when the disk refuses, and whatever the log says.
-pub fn run(
-    folder: &Path,
-    settings: &Settings,
-    progress: &mut dyn FnMut(&str),
-) -> Result<Figures, Error> {
+pub fn run(folder: &Path, settings: &Settings, progress: &mut dyn FnMut(&str)) -> Result<Figures, Error> {
     let folder = folder.join("lifeline-bench-log");
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).map_err(failed("create", &folder))?;
@@ -99,18 +95,11 @@ pub fn run(
 }
 
 fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-    move |source| Error::Io {
-        doing,
-        file: path.display().to_string(),
-        source,
-    }
+    move |source| Error::Io { doing, file: path.display().to_string(), source }
 }
 
 fn options() -> Options {
-    Options {
-        low_space_bytes: 0,
-        ..Options::default()
-    }
+    Options { low_space_bytes: 0, ..Options::default() }
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -119,21 +108,11 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn percentile(sorted: &[Duration], percent: usize) -> Duration {
-    sorted
-        .get(sorted.len() * percent / 100)
-        .or(sorted.last())
-        .copied()
-        .unwrap_or_default()
+    sorted.get(sorted.len() * percent / 100).or(sorted.last()).copied().unwrap_or_default()
 }
 
 fn new_file(path: &Path) -> Result<fs::File, Error> {
-    fs::File::options()
-        .create(true)
-        .truncate(true)
-        .read(true)
-        .write(true)
-        .open(path)
-        .map_err(failed("create", path))
+    fs::File::options().create(true).truncate(true).read(true).write(true).open(path).map_err(failed("create", path))
 }
 
 fn measure_append_and_scan(
@@ -142,23 +121,17 @@ fn measure_append_and_scan(
     figures: &mut Figures,
     progress: &mut dyn FnMut(&str),
 ) -> Result<(), Error> {
-    let payload: Vec<u8> = (0..settings.payload_bytes)
-        .map(|index| (index * 7) as u8)
-        .collect();
+    let payload: Vec<u8> = (0..settings.payload_bytes).map(|index| (index * 7) as u8).collect();
     let batch = payload.repeat(settings.batch_records);
     let bytes = (batch.len() * settings.batches) as f64;
     let mut rates: [Vec<f64>; 6] = Default::default();
     for round in 1..=settings.rounds {
-        progress(&format!(
-            "append and scan, round {round} of {}",
-            settings.rounds
-        ));
+        progress(&format!("append and scan, round {round} of {}", settings.rounds));
         let plain_path = folder.join("plain");
         let file = new_file(&plain_path)?;
         let start = Instant::now();
         for index in 0..settings.batches {
-            file.write_all_at(&batch, (index * batch.len()) as u64)
-                .map_err(failed("write", &plain_path))?;
+            file.write_all_at(&batch, (index * batch.len()) as u64).map_err(failed("write", &plain_path))?;
             file.sync_data().map_err(failed("sync", &plain_path))?;
         }
         let plain_write = bytes / start.elapsed().as_secs_f64();
@@ -204,22 +177,14 @@ fn scan_against_read(log: &Log, folder: &Path) -> Result<(f64, Duration, Duratio
     let mut segments: Vec<_> = fs::read_dir(folder)
         .map_err(failed("list", folder))?
         .filter_map(|entry| {
-            Some(entry.ok()?.path()).filter(|path| {
-                path.extension()
-                    .is_some_and(|extension| extension == "segment")
-            })
+            Some(entry.ok()?.path()).filter(|path| path.extension().is_some_and(|extension| extension == "segment"))
         })
         .collect();
     segments.sort();
     // The last segment's reserved end holds nothing to scan.
     segments.pop();
     let end = segments.len();
-    let last = log
-        .reader()
-        .shared
-        .table()
-        .get(end)
-        .map_or(Offset::ZERO, |segment| segment.base);
+    let last = log.reader().shared.table().get(end).map_or(Offset::ZERO, |segment| segment.base);
     let (mut scan_best, mut read_best, mut bytes) = (Duration::MAX, Duration::MAX, 0);
     let mut buffer = vec![0; 256 << 10];
     for _ in 0..3 {
@@ -229,9 +194,7 @@ fn scan_against_read(log: &Log, folder: &Path) -> Result<(f64, Duration, Duratio
             let file = fs::File::open(path).map_err(failed("open", path))?;
             let mut position = 0;
             loop {
-                let read = file
-                    .read_at(&mut buffer, position)
-                    .map_err(failed("read", path))?;
+                let read = file.read_at(&mut buffer, position).map_err(failed("read", path))?;
                 if read == 0 {
                     break;
                 }
@@ -269,8 +232,7 @@ fn measure_single_appends(
     let (mut single, mut plain) = (Vec::new(), Vec::new());
     for index in 0..settings.single_appends {
         let start = Instant::now();
-        file.write_all_at(&page, (index * page.len()) as u64)
-            .map_err(failed("write", &plain_path))?;
+        file.write_all_at(&page, (index * page.len()) as u64).map_err(failed("write", &plain_path))?;
         file.sync_data().map_err(failed("sync", &plain_path))?;
         plain.push(start.elapsed());
         let start = Instant::now();
@@ -284,8 +246,7 @@ fn measure_single_appends(
     figures.single_append_p99 = percentile(&single, 99);
     figures.plain_sync_p50 = percentile(&plain, 50);
     figures.plain_sync_p99 = percentile(&plain, 99);
-    figures.single_append_p99_ratio =
-        figures.single_append_p99.as_secs_f64() / figures.plain_sync_p99.as_secs_f64();
+    figures.single_append_p99_ratio = figures.single_append_p99.as_secs_f64() / figures.plain_sync_p99.as_secs_f64();
     Ok(())
 }
 

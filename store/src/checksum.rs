@@ -28,16 +28,10 @@ mod tests {
 
     #[test]
     fn checksum_of_parts_continues_to_the_checksum_of_the_whole() {
-        let bytes: Vec<u8> = (0..5000_u32)
-            .map(|index| (index * 31 % 251) as u8)
-            .collect();
+        let bytes: Vec<u8> = (0..5000_u32).map(|index| (index * 31 % 251) as u8).collect();
         for cut in [0, 1, 7, 8, 512, 4999, 5000] {
             let (head, tail) = bytes.split_at(cut);
-            assert_eq!(
-                extend(extend(0, head), tail),
-                extend(0, &bytes),
-                "cut at {cut}"
-            );
+            assert_eq!(extend(extend(0, head), tail), extend(0, &bytes), "cut at {cut}");
         }
     }
 }

@@ -132,10 +132,7 @@ impl Cursor {
         }
         let at = (self.position - self.buffer_position) as usize;
         let header = Header::decode(self.buffer.get(at..)?.first_chunk()?)?;
-        Some((
-            header,
-            at + FRAME_BYTES..at + FRAME_BYTES + header.payload_bytes as usize,
-        ))
+        Some((header, at + FRAME_BYTES..at + FRAME_BYTES + header.payload_bytes as usize))
     }
 
     /// Moves behind the frame that [`Cursor::peek_verified`] returned.
@@ -194,10 +191,7 @@ impl Cursor {
         let mut at = begin;
         // Lengths are followed before they are verified, which is safe: a wrong one leads out of the buffer, or to a
         // trailer whose checksum does not hold.
-        while let Some(bytes) = buffer
-            .get(at..)
-            .and_then(|rest| rest.first_chunk::<FRAME_BYTES>())
-        {
+        while let Some(bytes) = buffer.get(at..).and_then(|rest| rest.first_chunk::<FRAME_BYTES>()) {
             let Some(header) = Header::decode(bytes) else {
                 return false;
             };
@@ -248,9 +242,7 @@ impl Cursor {
     pub(crate) fn search<F: File>(&mut self, file: &F, seed: u32, limit: u64) -> io::Result<bool> {
         self.seek(self.position + ALIGNMENT as u64);
         while let Some(at) = self.need(file, FRAME_BYTES as u64, limit)? {
-            let candidates = self.buffer[at..self.filled]
-                .windows(FRAME_BYTES)
-                .step_by(ALIGNMENT);
+            let candidates = self.buffer[at..self.filled].windows(FRAME_BYTES).step_by(ALIGNMENT);
             let mut looked_at = 0;
             for window in candidates {
                 if Header::parse(window, seed).is_some() {
@@ -293,10 +285,6 @@ impl Cursor {
         let (filled, readable) = read_salvaging(file, &mut self.buffer[..wanted], self.position)?;
         self.filled = filled;
         self.met_unreadable |= !readable;
-        Ok(if (self.filled as u64) < bytes {
-            None
-        } else {
-            Some(0)
-        })
+        Ok(if (self.filled as u64) < bytes { None } else { Some(0) })
     }
 }

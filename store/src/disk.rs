@@ -73,10 +73,7 @@ pub trait Disk: std::fmt::Debug + Send + Sync + 'static {
 }
 
 /// An open file; its reads and writes name their position and may come from several threads.
-#[expect(
-    clippy::len_without_is_empty,
-    reason = "a length in bytes that may fail is not a collection's length"
-)]
+#[expect(clippy::len_without_is_empty, reason = "a length in bytes that may fail is not a collection's length")]
 pub trait File: std::fmt::Debug + Send + Sync + 'static {
     /// Reads at `position` until the buffer is full or the file ends; returns how many bytes it read.
     ///
@@ -126,11 +123,7 @@ const INPUT_OUTPUT_ERROR: i32 = 5;
 /// Reads like [`File::read_at`], with zeros where the medium cannot be read: no checksum holds over those, so what they held
 /// is found to be damaged by its exact offsets, and what surrounds them is still served. Returns how many bytes were read, and
 /// whether all of them were readable.
-pub(crate) fn read_salvaging<F: File>(
-    file: &F,
-    buffer: &mut [u8],
-    position: u64,
-) -> io::Result<(usize, bool)> {
+pub(crate) fn read_salvaging<F: File>(file: &F, buffer: &mut [u8], position: u64) -> io::Result<(usize, bool)> {
     let unreadable = |cause: &io::Error| cause.raw_os_error() == Some(INPUT_OUTPUT_ERROR);
     match file.read_at(buffer, position) {
         Ok(read) => return Ok((read, true)),

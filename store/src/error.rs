@@ -9,7 +9,7 @@ use crate::Offset;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The disk refused. On an open log this poisons it, see [`Error::Poisoned`].
-    #[error("cannot {doing} `{file}`")]
+    #[error("cannot {doing} `{file}`\nhint: check that it is there and may be written, and that its disk is not full")]
     Io {
         /// What was being done, a verb phrase.
         doing: &'static str,
@@ -56,9 +56,7 @@ pub enum Error {
     },
 
     /// A payload is larger than the log accepts.
-    #[error(
-        "payload of `{payload_bytes}` bytes is larger than the `{payload_bytes_max}` a record may have"
-    )]
+    #[error("payload of `{payload_bytes}` bytes is larger than the `{payload_bytes_max}` a record may have")]
     TooLarge {
         /// Its size in bytes.
         payload_bytes: usize,
@@ -108,10 +106,6 @@ impl Error {
     /// Wraps a disk's refusal with what was being done to which file.
     pub(crate) fn io(doing: &'static str, file: &str) -> impl FnOnce(io::Error) -> Error {
         // The name is copied only when there is an error: this stands in the innermost loops.
-        move |source| Error::Io {
-            doing,
-            file: file.to_owned(),
-            source,
-        }
+        move |source| Error::Io { doing, file: file.to_owned(), source }
     }
 }

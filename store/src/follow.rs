@@ -28,10 +28,7 @@ impl<D: Disk> Reader<D> {
 
     /// Completes when the record at `offset` can be read. It waits for ever when the log is never written to again.
     pub fn past(&self, offset: Offset) -> Past<D> {
-        Past {
-            reader: self.clone(),
-            offset,
-        }
+        Past { reader: self.clone(), offset }
     }
 }
 
@@ -40,11 +37,7 @@ impl<D: Disk> Future for Past<D> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Offset> {
         let reader = &self.reader;
-        if reader
-            .shared
-            .wake
-            .register(context.waker(), || reader.end() > self.offset)
-        {
+        if reader.shared.wake.register(context.waker(), || reader.end() > self.offset) {
             Poll::Ready(reader.end())
         } else {
             Poll::Pending

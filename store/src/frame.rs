@@ -99,10 +99,7 @@ pub(crate) struct Header {
 /// The base keeps the stale bytes of a recycled file from parsing. The salt, a random number of this log, keeps a payload
 /// from carrying bytes that would pass for frames where a search for the next good frame looks.
 pub(crate) fn seed(salt: u64, base: Offset) -> u32 {
-    checksum::extend(
-        checksum::extend(0, &salt.to_le_bytes()),
-        &base.get().to_le_bytes(),
-    )
+    checksum::extend(checksum::extend(0, &salt.to_le_bytes()), &base.get().to_le_bytes())
 }
 
 /// The size of a whole frame, padding included.
@@ -164,17 +161,13 @@ impl Header {
         if self.kind.is_trailer() {
             return payload.is_empty();
         }
-        payload.len() == self.payload_bytes as usize
-            && checksum::extend(self.previous, payload) == self.checksum
+        payload.len() == self.payload_bytes as usize && checksum::extend(self.previous, payload) == self.checksum
     }
 }
 
 /// Appends a whole frame to `buffer`, padded.
 pub(crate) fn push(buffer: &mut Vec<u8>, header: &Header, payload: &[u8], seed: u32) {
-    debug_assert!(
-        header.matches(payload),
-        "a frame is written with its own payload"
-    );
+    debug_assert!(header.matches(payload), "a frame is written with its own payload");
     buffer.extend_from_slice(&header.encode(seed));
     buffer.extend_from_slice(payload);
     let padding = payload.len().next_multiple_of(ALIGNMENT) - payload.len();

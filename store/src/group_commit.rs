@@ -114,8 +114,7 @@ impl<D: Disk> GroupCommit<D> {
         });
         let reader = log.reader();
         let options = log.options();
-        let (payload_bytes_max, low_space_bytes) =
-            (options.payload_bytes_max, options.low_space_bytes);
+        let (payload_bytes_max, low_space_bytes) = (options.payload_bytes_max, options.low_space_bytes);
         let thread = thread::Builder::new()
             .name("lifeline-log".to_owned())
             .spawn({
@@ -123,13 +122,7 @@ impl<D: Disk> GroupCommit<D> {
                 move || write_groups(log, &door)
             })
             .expect("the operating system starts a thread");
-        GroupCommit {
-            door,
-            reader,
-            payload_bytes_max,
-            low_space_bytes,
-            thread: Some(thread),
-        }
+        GroupCommit { door, reader, payload_bytes_max, low_space_bytes, thread: Some(thread) }
     }
 
     /// Hands in a record, waiting while the queue is full.
@@ -139,11 +132,7 @@ impl<D: Disk> GroupCommit<D> {
     pub fn append(&self, time_unix_nanos: u64, payload: &[u8]) -> Result<Ticket, Error> {
         let mut queue = self.door.queue();
         while queue.is_full(payload.len(), self.door.queued_bytes_max) && queue.stopped.is_none() {
-            queue = self
-                .door
-                .room
-                .wait(queue)
-                .unwrap_or_else(PoisonError::into_inner);
+            queue = self.door.room.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
         self.put(queue, time_unix_nanos, payload)
     }
@@ -152,11 +141,7 @@ impl<D: Disk> GroupCommit<D> {
     ///
     /// # Errors
     /// As [`GroupCommit::append`].
-    pub fn try_append(
-        &self,
-        time_unix_nanos: u64,
-        payload: &[u8],
-    ) -> Result<Option<Ticket>, Error> {
+    pub fn try_append(&self, time_unix_nanos: u64, payload: &[u8]) -> Result<Option<Ticket>, Error> {
         let queue = self.door.queue();
         if queue.is_full(payload.len(), self.door.queued_bytes_max) && queue.stopped.is_none() {
             return Ok(None);
@@ -164,44 +149,25 @@ impl<D: Disk> GroupCommit<D> {
         self.put(queue, time_unix_nanos, payload).map(Some)
     }
 
-    fn put(
-        &self,
-        mut queue: MutexGuard<'_, Queue>,
-        time_unix_nanos: u64,
-        payload: &[u8],
-    ) -> Result<Ticket, Error> {
+    fn put(&self, mut queue: MutexGuard<'_, Queue>, time_unix_nanos: u64, payload: &[u8]) -> Result<Ticket, Error> {
         if let Some(cause) = &queue.stopped {
-            return Err(Error::Poisoned {
-                cause: cause.clone(),
-            });
+            return Err(Error::Poisoned { cause: cause.clone() });
         }
         if payload.len() > self.payload_bytes_max as usize {
-            return Err(Error::TooLarge {
-                payload_bytes: payload.len(),
-                payload_bytes_max: self.payload_bytes_max,
-            });
+            return Err(Error::TooLarge { payload_bytes: payload.len(), payload_bytes_max: self.payload_bytes_max });
         }
         if let Some(free_bytes) = queue.low_on_space {
             // Has the thread look again: whoever comes next may find room.
             self.door.work.notify_one();
-            return Err(Error::LowSpace {
-                free_bytes,
-                low_space_bytes: self.low_space_bytes,
-            });
+            return Err(Error::LowSpace { free_bytes, low_space_bytes: self.low_space_bytes });
         }
         let offset = queue.next;
         queue.next = offset.next();
         queue.queued_bytes += payload.len();
         queue.gathering.bytes.extend_from_slice(payload);
-        queue
-            .gathering
-            .records
-            .push_back((time_unix_nanos, payload.len()));
+        queue.gathering.records.push_back((time_unix_nanos, payload.len()));
         self.door.work.notify_one();
-        Ok(Ticket {
-            door: Arc::clone(&self.door),
-            offset,
-        })
+        Ok(Ticket { door: Arc::clone(&self.door), offset })
     }
 
     /// A reader of what is synced.
@@ -216,14 +182,9 @@ impl<D: Disk> GroupCommit<D> {
 
     /// Makes what was handed in durable, ends the thread and gives the log back.
     pub fn finish(mut self) -> Log<D> {
-        let thread = self
-            .thread
-            .take()
-            .expect("the thread runs until the door is closed");
+        let thread = self.thread.take().expect("the thread runs until the door is closed");
         self.close_door();
-        thread
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
     fn close_door(&self) {
@@ -254,20 +215,14 @@ fn write_groups<D: Disk>(mut log: Log<D>, door: &Door) -> Log<D> {
     loop {
         let mut queue = door.queue();
         while queue.gathering.records.is_empty() && !queue.closing && queue.low_on_space.is_none() {
-            queue = door
-                .work
-                .wait(queue)
-                .unwrap_or_else(PoisonError::into_inner);
+            queue = door.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
         if queue.gathering.records.is_empty() {
             if queue.closing {
                 return log;
             }
             // Low on space: woken by someone who was refused.
-            queue = door
-                .work
-                .wait(queue)
-                .unwrap_or_else(PoisonError::into_inner);
+            queue = door.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
         std::mem::swap(&mut batch, &mut queue.gathering);
         drop(queue);
@@ -281,16 +236,12 @@ fn write_groups<D: Disk>(mut log: Log<D>, door: &Door) -> Log<D> {
         match written {
             Ok(low_on_space) => queue.low_on_space = low_on_space,
             Err(error) => {
-                queue.stopped = Some(
-                    log.poisoned_by()
-                        .map_or_else(|| error.to_string(), str::to_owned),
-                );
+                queue.stopped = Some(log.poisoned_by().map_or_else(|| error.to_string(), str::to_owned));
             }
         }
         let stopped = queue.stopped.is_some();
         drop(queue);
-        door.durable
-            .store(log.durable_end().get(), Ordering::Release);
+        door.durable.store(log.durable_end().get(), Ordering::Release);
         door.groups.fetch_add(1, Ordering::Relaxed);
         door.room.notify_all();
         door.done.all();
@@ -324,9 +275,7 @@ impl Ticket {
     /// # Errors
     /// [`Error::Poisoned`] when the log stopped first; whether the record survived, only a reopened log can tell.
     pub fn wait(self) -> Result<Offset, Error> {
-        self.door
-            .done
-            .wait(None, || self.door.is_settled(self.offset));
+        self.door.done.wait(None, || self.door.is_settled(self.offset));
         self.door.outcome(self.offset)
     }
 }
@@ -335,11 +284,7 @@ impl Future for Ticket {
     type Output = Result<Offset, Error>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if self
-            .door
-            .done
-            .register(context.waker(), || self.door.is_settled(self.offset))
-        {
+        if self.door.done.register(context.waker(), || self.door.is_settled(self.offset)) {
             Poll::Ready(self.door.outcome(self.offset))
         } else {
             Poll::Pending

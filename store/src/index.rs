@@ -40,20 +40,12 @@ impl Index {
     pub(crate) fn new(segment_bytes_max: u64, every_bytes: u64) -> Index {
         // Entries are at least `every_bytes` apart, and the first stands at the segment's beginning.
         let slots = segment_bytes_max / every_bytes + 1;
-        Index {
-            slots: (0..slots).map(|_| OnceLock::new()).collect(),
-            count: AtomicUsize::new(0),
-            every_bytes,
-        }
+        Index { slots: (0..slots).map(|_| OnceLock::new()).collect(), count: AtomicUsize::new(0), every_bytes }
     }
 
     fn from_entries(entries: Vec<Entry>) -> Index {
         let count = AtomicUsize::new(entries.len());
-        Index {
-            slots: entries.into_iter().map(OnceLock::from).collect(),
-            count,
-            every_bytes: u64::MAX,
-        }
+        Index { slots: entries.into_iter().map(OnceLock::from).collect(), count, every_bytes: u64::MAX }
     }
 
     /// Takes note of a record's frame; keeps it when the last entry is far enough away. Only the writer calls this.
@@ -76,11 +68,7 @@ impl Index {
                 slot.take();
             }
         }
-        *self.count.get_mut() = self
-            .slots
-            .iter()
-            .take_while(|slot| slot.get().is_some())
-            .count();
+        *self.count.get_mut() = self.slots.iter().take_while(|slot| slot.get().is_some()).count();
     }
 
     /// The last entry at or before an offset.
@@ -96,9 +84,7 @@ impl Index {
     fn last_where(&self, holds: impl Fn(&Entry) -> bool) -> Option<Entry> {
         let set = &self.slots[..self.count.load(Ordering::Acquire)];
         let after = set.partition_point(|slot| slot.get().is_some_and(&holds));
-        after
-            .checked_sub(1)
-            .and_then(|last| set[last].get().copied())
+        after.checked_sub(1).and_then(|last| set[last].get().copied())
     }
 
     /// The frames that close a segment: the index and the seal. `header` is the trailer of the last group.
@@ -161,14 +147,11 @@ impl Index {
         if header.kind != Kind::Index {
             return Ok(None);
         }
-        let entries = cursor
-            .payload(payload)
-            .chunks_exact(ENTRY_BYTES)
-            .map(|entry| Entry {
-                offset: Offset::new(frame::u64_at(entry, 0)),
-                time_unix_nanos: frame::u64_at(entry, 8),
-                position: frame::u64_at(entry, 16),
-            });
+        let entries = cursor.payload(payload).chunks_exact(ENTRY_BYTES).map(|entry| Entry {
+            offset: Offset::new(frame::u64_at(entry, 0)),
+            time_unix_nanos: frame::u64_at(entry, 8),
+            position: frame::u64_at(entry, 16),
+        });
         Ok(Some(Index::from_entries(entries.collect())))
     }
 
@@ -181,11 +164,7 @@ impl Index {
                     break;
                 }
                 let position = cursor.position() - header.frame_bytes();
-                index.note(Entry {
-                    offset: header.offset,
-                    time_unix_nanos: header.time_unix_nanos,
-                    position,
-                });
+                index.note(Entry { offset: header.offset, time_unix_nanos: header.time_unix_nanos, position });
             }
         }
         Ok(index)

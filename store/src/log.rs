@@ -59,9 +59,7 @@ impl<D: Disk> Log<D> {
     pub fn open(disk: D, options: Options) -> Result<(Log<D>, Recovery), Error> {
         options.check()?;
         if disk.is_read_only() {
-            return Err(Error::ReadOnly {
-                folder: disk.describe(),
-            });
+            return Err(Error::ReadOnly { folder: disk.describe() });
         }
         let verdict = recovery::examine(&disk, &options)?;
         for name in &verdict.leftovers {
@@ -69,8 +67,7 @@ impl<D: Disk> Log<D> {
         }
         let folder = disk.describe();
         // Always: a name that is listed may be as unsynced as the bytes are.
-        disk.sync_folder()
-            .map_err(Error::io("sync folder", &folder))?;
+        disk.sync_folder().map_err(Error::io("sync folder", &folder))?;
         let end = verdict.recovery.end;
         let salt = verdict.salt;
         let mut sealed = verdict.segments;
@@ -101,10 +98,7 @@ impl<D: Disk> Log<D> {
                 let file = begin_segment(&disk, &header, options.segment_bytes_max)?;
 
                 let index = Index::new(options.segment_bytes_max, options.block_bytes);
-                (
-                    Segment::open(end, salt, file, index, HEADER_BYTES),
-                    HEADER_BYTES,
-                )
+                (Segment::open(end, salt, file, index, HEADER_BYTES), HEADER_BYTES)
             }
         };
         let mut mark = MarkFile::open(&disk, verdict.mark)?;
@@ -119,15 +113,10 @@ impl<D: Disk> Log<D> {
             ..Mark::default()
         })?;
         mark.sync()?;
-        let free_bytes = disk
-            .free_bytes()
-            .map_err(Error::io("read free space of", &folder))?;
+        let free_bytes = disk.free_bytes().map_err(Error::io("read free space of", &folder))?;
         let tail = Arc::new(tail);
-        let table = sealed
-            .into_iter()
-            .map(|base| Arc::new(Segment::sealed(base, salt)))
-            .chain([Arc::clone(&tail)])
-            .collect();
+        let table =
+            sealed.into_iter().map(|base| Arc::new(Segment::sealed(base, salt))).chain([Arc::clone(&tail)]).collect();
         let log = Log {
             shared: Arc::new(Shared::new(disk, salt, table, end)),
             tail,
@@ -170,11 +159,7 @@ impl<D: Disk> Log<D> {
     ///
     /// # Errors
     /// As [`Log::append`], without [`Error::LowSpace`].
-    pub fn append_reserved(
-        &mut self,
-        time_unix_nanos: u64,
-        payload: &[u8],
-    ) -> Result<Offset, Error> {
+    pub fn append_reserved(&mut self, time_unix_nanos: u64, payload: &[u8]) -> Result<Offset, Error> {
         self.check_usable()?;
         if payload.len() > self.options.payload_bytes_max as usize {
             return Err(Error::TooLarge {
@@ -183,9 +168,7 @@ impl<D: Disk> Log<D> {
             });
         }
         let payload_bytes = payload.len() as u32;
-        if self.position() + frame::bytes(payload_bytes) + 2 * FRAME_BYTES as u64
-            > self.options.segment_bytes_max
-        {
+        if self.position() + frame::bytes(payload_bytes) + 2 * FRAME_BYTES as u64 > self.options.segment_bytes_max {
             let rolled = self.begin_next_segment();
             self.guarded(rolled)?;
         }
@@ -205,11 +188,7 @@ impl<D: Disk> Log<D> {
         if position == self.block_position
             && let Some(index) = self.tail.index_in_memory()
         {
-            index.note(Entry {
-                offset,
-                time_unix_nanos,
-                position,
-            });
+            index.note(Entry { offset, time_unix_nanos, position });
         }
         self.end = offset.next();
         self.time_unix_nanos = time_unix_nanos;
@@ -248,10 +227,7 @@ impl<D: Disk> Log<D> {
     pub fn close(mut self) -> Result<(), Error> {
         self.sync()?;
         let mark = self.mark.last();
-        self.mark.write(Mark {
-            clean: true,
-            ..mark
-        })?;
+        self.mark.write(Mark { clean: true, ..mark })?;
         self.mark.sync()
     }
 
@@ -272,9 +248,7 @@ impl<D: Disk> Log<D> {
 
     /// A reader of what is synced; it stays usable when this log is poisoned or dropped.
     pub fn reader(&self) -> Reader<D> {
-        Reader {
-            shared: Arc::clone(&self.shared),
-        }
+        Reader { shared: Arc::clone(&self.shared) }
     }
 
     /// The options it was opened with.
@@ -288,10 +262,7 @@ impl<D: Disk> Log<D> {
     /// [`Error::Io`] when the disk cannot tell.
     pub fn space(&mut self) -> Result<Space, Error> {
         self.refresh_free_bytes()?;
-        Ok(Space {
-            free_bytes: self.free_bytes,
-            is_low: self.is_low_on_space(),
-        })
+        Ok(Space { free_bytes: self.free_bytes, is_low: self.is_low_on_space() })
     }
 
     fn is_low_on_space(&self) -> bool {
@@ -325,9 +296,7 @@ impl<D: Disk> Log<D> {
 
     pub(crate) fn check_usable(&self) -> Result<(), Error> {
         match &self.poisoned {
-            Some(cause) => Err(Error::Poisoned {
-                cause: cause.clone(),
-            }),
+            Some(cause) => Err(Error::Poisoned { cause: cause.clone() }),
             None => Ok(()),
         }
     }
@@ -336,7 +305,8 @@ impl<D: Disk> Log<D> {
     pub(crate) fn guarded<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
         result.inspect_err(|error| {
             let cause = match error {
-                Error::Io { source, .. } => format!("{error}: {source}"),
+                // Without its hint: the one of `Poisoned` follows.
+                Error::Io { doing, file, source } => format!("cannot {doing} `{file}`: {source}"),
                 other => other.to_string(),
             };
             tracing::error!(cause, "log is stopped");
@@ -346,28 +316,20 @@ impl<D: Disk> Log<D> {
 
     fn refresh_free_bytes(&mut self) -> Result<(), Error> {
         let folder = self.shared.disk.describe();
-        self.free_bytes = self
-            .shared
-            .disk
-            .free_bytes()
-            .map_err(Error::io("read free space of", &folder))?;
+        self.free_bytes = self.shared.disk.free_bytes().map_err(Error::io("read free space of", &folder))?;
         Ok(())
     }
 
     fn write_buffer(&mut self) -> Result<(), Error> {
         let file = self.tail.file(&self.shared.disk)?;
-        file.write_at(&self.buffer, self.buffer_position)
-            .map_err(Error::io("write", &self.tail.name))?;
+        file.write_at(&self.buffer, self.buffer_position).map_err(Error::io("write", &self.tail.name))?;
         self.buffer_position += self.buffer.len() as u64;
         self.buffer.clear();
         Ok(())
     }
 
     fn sync_tail(&self) -> Result<(), Error> {
-        self.tail
-            .file(&self.shared.disk)?
-            .sync()
-            .map_err(Error::io("sync", &self.tail.name))
+        self.tail.file(&self.shared.disk)?.sync().map_err(Error::io("sync", &self.tail.name))
     }
 
     /// The trailer of the block being staged.
@@ -432,8 +394,7 @@ impl<D: Disk> Log<D> {
         }
         self.write_buffer()?;
         let file = self.tail.file(&self.shared.disk)?;
-        file.set_len(self.buffer_position)
-            .map_err(Error::io("cut", &self.tail.name))?;
+        file.set_len(self.buffer_position).map_err(Error::io("cut", &self.tail.name))?;
         self.sync_tail()?;
         self.tail.publish(readable);
 
@@ -445,18 +406,11 @@ impl<D: Disk> Log<D> {
         };
         let file = begin_segment(&self.shared.disk, &header, self.options.segment_bytes_max)?;
         let index = Index::new(self.options.segment_bytes_max, self.options.block_bytes);
-        self.tail = Arc::new(Segment::open(
-            self.end,
-            self.shared.salt,
-            file,
-            index,
-            HEADER_BYTES,
-        ));
+        self.tail = Arc::new(Segment::open(self.end, self.shared.salt, file, index, HEADER_BYTES));
         self.buffer_position = HEADER_BYTES;
         self.group_position = HEADER_BYTES;
         self.block_position = HEADER_BYTES;
-        self.shared
-            .change_table(|table| table.push(Arc::clone(&self.tail)));
+        self.shared.change_table(|table| table.push(Arc::clone(&self.tail)));
         // Durable once per segment, so that after a power cut the mark lags by one segment at most.
         self.write_mark()?;
         self.mark.sync()
@@ -468,15 +422,11 @@ impl<D: Disk> Log<D> {
 /// Invariant: frames are only written under a durable header, so frames without one are damage, not a crash.
 fn begin_segment<D: Disk>(disk: &D, header: &SegmentHeader, bytes: u64) -> Result<D::File, Error> {
     let name = segment::name(header.base);
-    let file = disk
-        .create(&name, bytes)
-        .map_err(Error::io("create", &name))?;
-    file.write_at(&header.encode(), 0)
-        .map_err(Error::io("write", &name))?;
+    let file = disk.create(&name, bytes).map_err(Error::io("create", &name))?;
+    file.write_at(&header.encode(), 0).map_err(Error::io("write", &name))?;
     file.sync().map_err(Error::io("sync", &name))?;
     let folder = disk.describe();
-    disk.sync_folder()
-        .map_err(Error::io("sync folder", &folder))?;
+    disk.sync_folder().map_err(Error::io("sync folder", &folder))?;
     Ok(file)
 }
 
@@ -488,14 +438,13 @@ fn harden<F: File>(file: &F, name: &str, from: u64, to: u64) -> Result<(), Error
     let mut step = buffer.len() as u64;
     while position < to {
         let wanted = step.min(to - position) as usize;
-        let (read, readable) = read_salvaging(file, &mut buffer[..wanted], position)
-            .map_err(Error::io("read", name))?;
+        let (read, readable) =
+            read_salvaging(file, &mut buffer[..wanted], position).map_err(Error::io("read", name))?;
         if read == 0 {
             break;
         }
         if readable {
-            file.write_at(&buffer[..read], position)
-                .map_err(Error::io("write", name))?;
+            file.write_at(&buffer[..read], position).map_err(Error::io("write", name))?;
         } else if step > PAGE_BYTES {
             // Once more in small pieces: what cannot be read stays as it is, for whoever can make more of it.
             step = PAGE_BYTES;
@@ -510,7 +459,6 @@ fn harden<F: File>(file: &F, name: &str, from: u64, to: u64) -> Result<(), Error
 fn erase<F: File>(file: &F, name: &str, position: u64, bytes: u64) -> Result<(), Error> {
     file.set_len(position).map_err(Error::io("cut", name))?;
     file.sync().map_err(Error::io("sync", name))?;
-    file.set_len(bytes.max(position))
-        .map_err(Error::io("extend", name))?;
+    file.set_len(bytes.max(position)).map_err(Error::io("extend", name))?;
     file.sync().map_err(Error::io("sync", name))
 }

@@ -56,8 +56,7 @@ impl Mark {
     }
 
     fn parse(bytes: &[u8; SLOT_BYTES]) -> Result<Option<Mark>, u32> {
-        if bytes[..8] != MAGIC
-            || checksum::extend(0, &bytes[..SLOT_BYTES - 4]) != frame::u32_at(bytes, SLOT_BYTES - 4)
+        if bytes[..8] != MAGIC || checksum::extend(0, &bytes[..SLOT_BYTES - 4]) != frame::u32_at(bytes, SLOT_BYTES - 4)
         {
             return Ok(None);
         }
@@ -78,11 +77,7 @@ impl Mark {
 
     /// Where the synced bytes of a segment end, for all this mark knows.
     pub(crate) fn position_in(&self, segment: Offset) -> u64 {
-        if self.segment == segment {
-            self.position
-        } else {
-            0
-        }
+        if self.segment == segment { self.position } else { 0 }
     }
 
     /// The mark a folder holds; `None` when it holds no intact one.
@@ -95,8 +90,7 @@ impl Mark {
         let mut found: Option<Mark> = None;
         for slot in 0..2 {
             let mut bytes = [0; SLOT_BYTES];
-            let (read, _) = read_salvaging(&file, &mut bytes, slot * SLOT_DISTANCE)
-                .map_err(Error::io("read", NAME))?;
+            let (read, _) = read_salvaging(&file, &mut bytes, slot * SLOT_DISTANCE).map_err(Error::io("read", NAME))?;
             if read < SLOT_BYTES {
                 continue;
             }
@@ -128,11 +122,8 @@ impl<F: File> MarkFile<F> {
         let file = match disk.open(NAME) {
             Ok(file) => file,
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
-                let file = disk
-                    .create(NAME, 2 * SLOT_DISTANCE)
-                    .map_err(Error::io("create", NAME))?;
-                disk.sync_folder()
-                    .map_err(Error::io("sync folder of", NAME))?;
+                let file = disk.create(NAME, 2 * SLOT_DISTANCE).map_err(Error::io("create", NAME))?;
+                disk.sync_folder().map_err(Error::io("sync folder of", NAME))?;
                 file
             }
             Err(source) => return Err(Error::io("open", NAME)(source)),
@@ -142,13 +133,8 @@ impl<F: File> MarkFile<F> {
 
     /// Writes the next mark over the older of the two slots; not durable by itself.
     pub(crate) fn write(&mut self, mark: Mark) -> Result<(), Error> {
-        let mark = Mark {
-            sequence: self.last.sequence + 1,
-            ..mark
-        };
-        self.file
-            .write_at(&mark.encode(), (mark.sequence % 2) * SLOT_DISTANCE)
-            .map_err(Error::io("write", NAME))?;
+        let mark = Mark { sequence: self.last.sequence + 1, ..mark };
+        self.file.write_at(&mark.encode(), (mark.sequence % 2) * SLOT_DISTANCE).map_err(Error::io("write", NAME))?;
         self.last = mark;
         Ok(())
     }

@@ -31,11 +31,7 @@ impl Offset {
     /// # Panics
     /// At `u64::MAX`, which a log that grows by a million records a second reaches after 584,000 years.
     pub const fn next(self) -> Offset {
-        Offset(
-            self.0
-                .checked_add(1)
-                .expect("an offset stays below `u64::MAX`"),
-        )
+        Offset(self.0.checked_add(1).expect("an offset stays below `u64::MAX`"))
     }
 }
 

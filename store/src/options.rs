@@ -44,17 +44,11 @@ impl Options {
             return Err(Error::Option {
                 option: "segment_bytes_max",
                 value: self.segment_bytes_max,
-                expected: format!(
-                    "at least `{least}`, room for one largest payload, and below 4 GiB"
-                ),
+                expected: format!("at least `{least}`, room for one largest payload, and below 4 GiB"),
             });
         }
         if self.block_bytes == 0 {
-            return Err(Error::Option {
-                option: "block_bytes",
-                value: 0,
-                expected: "at least `1`".to_owned(),
-            });
+            return Err(Error::Option { option: "block_bytes", value: 0, expected: "at least `1`".to_owned() });
         }
         Ok(())
     }

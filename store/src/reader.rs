@@ -31,12 +31,7 @@ pub(crate) struct Shared<D: Disk> {
 }
 
 impl<D: Disk> Shared<D> {
-    pub(crate) fn new(
-        disk: D,
-        salt: u64,
-        table: Vec<Arc<Segment<D::File>>>,
-        durable: Offset,
-    ) -> Shared<D> {
+    pub(crate) fn new(disk: D, salt: u64, table: Vec<Arc<Segment<D::File>>>, durable: Offset) -> Shared<D> {
         Shared {
             disk,
             salt,
@@ -86,9 +81,7 @@ pub struct Reader<D: Disk = OsDisk> {
 
 impl<D: Disk> Clone for Reader<D> {
     fn clone(&self) -> Reader<D> {
-        Reader {
-            shared: Arc::clone(&self.shared),
-        }
+        Reader { shared: Arc::clone(&self.shared) }
     }
 }
 
@@ -114,27 +107,14 @@ impl<D: Disk> Reader<D> {
             }
             Tail::Closed { .. } | Tail::Missing => None,
         };
-        let table = bases
-            .into_iter()
-            .map(|base| Segment::sealed(base, salt))
-            .chain(last)
-            .map(Arc::new)
-            .collect();
+        let table = bases.into_iter().map(|base| Segment::sealed(base, salt)).chain(last).map(Arc::new).collect();
         let shared = Shared::new(disk, salt, table, verdict.recovery.end);
-        Ok((
-            Reader {
-                shared: Arc::new(shared),
-            },
-            verdict.recovery,
-        ))
+        Ok((Reader { shared: Arc::new(shared) }, verdict.recovery))
     }
 
     /// The first offset still held; equal to [`Reader::end`] when the log is empty.
     pub fn start(&self) -> Offset {
-        self.shared
-            .table()
-            .first()
-            .map_or_else(|| self.end(), |segment| segment.base)
+        self.shared.table().first().map_or_else(|| self.end(), |segment| segment.base)
     }
 
     /// The first offset that cannot be read yet: everything below it is synced.
@@ -152,10 +132,7 @@ impl<D: Disk> Reader<D> {
         }
         let mut scan = self.scan(offset);
         scan.read_bytes(LOOKUP_BYTES);
-        Ok(scan
-            .next()?
-            .filter(|record| record.offset == offset)
-            .map(|record| record.to_owned()))
+        Ok(scan.next()?.filter(|record| record.offset == offset).map(|record| record.to_owned()))
     }
 
     /// Reads records in order from `from` on, or from the first one still held when that is later.
@@ -185,15 +162,12 @@ impl<D: Disk> Reader<D> {
         };
         let segment_end = table.get(low + 1).map_or(end, |next| next.base);
         let index = segment.index(&self.shared.disk, segment_end)?;
-        let position = index
-            .before_time(time_unix_nanos, end)
-            .map_or(HEADER_BYTES, |entry| entry.position);
+        let position = index.before_time(time_unix_nanos, end).map_or(HEADER_BYTES, |entry| entry.position);
         let file = segment.file(&self.shared.disk)?;
         let limit = segment.readable_bytes(&self.shared.disk)?;
         let mut cursor = Cursor::new(position);
-        while let Some((header, _)) = cursor
-            .next_intact(file.as_ref(), segment.seed, limit)
-            .map_err(Error::io("read", &segment.name))?
+        while let Some((header, _)) =
+            cursor.next_intact(file.as_ref(), segment.seed, limit).map_err(Error::io("read", &segment.name))?
         {
             if header.kind.takes_offset() {
                 if header.offset >= segment_end {
@@ -214,11 +188,9 @@ impl<D: Disk> Reader<D> {
         read_salvaging(file.as_ref(), &mut bytes, 0).map_err(Error::io("read", &segment.name))?;
         match SegmentHeader::parse(&bytes) {
             ParsedHeader::Known(header) => Ok(header.time_unix_nanos),
-            ParsedHeader::UnknownVersion(found) => Err(Error::Version {
-                file: segment.name.clone(),
-                found,
-                expected: VERSION,
-            }),
+            ParsedHeader::UnknownVersion(found) => {
+                Err(Error::Version { file: segment.name.clone(), found, expected: VERSION })
+            }
             // A damaged header costs a longer search, not the answer: nothing is skipped on its account.
             ParsedHeader::Invalid => Ok(u64::MAX),
         }

@@ -80,23 +80,16 @@ pub(crate) fn examine<D: Disk>(disk: &D, options: &Options) -> Result<Verdict, E
     let folder = disk.describe();
     let names = disk.list().map_err(Error::io("list folder", &folder))?;
     let found_mark = Mark::load(disk)?;
-    let mut segments: Vec<Offset> = names
-        .iter()
-        .filter_map(|name| segment::base_of(name))
-        .collect();
+    let mut segments: Vec<Offset> = names.iter().filter_map(|name| segment::base_of(name)).collect();
     segments.sort_unstable();
-    let mut leftovers: Vec<String> = names
-        .into_iter()
-        .filter(|name| name.ends_with(UNFINISHED))
-        .collect();
+    let mut leftovers: Vec<String> = names.into_iter().filter(|name| name.ends_with(UNFINISHED)).collect();
     let mark = found_mark.unwrap_or_default();
 
     // A crash between creating a segment and its first group leaves a file without records, perhaps without a header.
     let mut last = None;
     while let Some(&base) = segments.last() {
         let found = read_segment(disk, base, &mark, options)?;
-        if found.header.is_none() && found.end == base && found.holes.is_empty() && mark.end <= base
-        {
+        if found.header.is_none() && found.end == base && found.holes.is_empty() && mark.end <= base {
             leftovers.push(segment::name(base));
             segments.pop();
             continue;
@@ -107,12 +100,7 @@ pub(crate) fn examine<D: Disk>(disk: &D, options: &Options) -> Result<Verdict, E
     let Some((base, mut found)) = last else {
         return Ok(without_segments(found_mark, leftovers, disk.random()));
     };
-    let header = found.header.unwrap_or(SegmentHeader {
-        base,
-        previous: 0,
-        time_unix_nanos: 0,
-        salt: mark.salt,
-    });
+    let header = found.header.unwrap_or(SegmentHeader { base, previous: 0, time_unix_nanos: 0, salt: mark.salt });
     let name = segment::name(base);
 
     let mut damage: Vec<Damage> = std::mem::take(&mut found.holes);
@@ -153,19 +141,11 @@ pub(crate) fn examine<D: Disk>(disk: &D, options: &Options) -> Result<Verdict, E
         damage,
     };
     let tail = if closed {
-        Tail::Closed {
-            position: found.read_to,
-        }
+        Tail::Closed { position: found.read_to }
     } else {
-        Tail::Continue {
-            position: found.position,
-            index: found.index,
-        }
+        Tail::Continue { position: found.position, index: found.index }
     };
-    let time_unix_nanos = found
-        .time_unix_nanos
-        .max(mark.time_unix_nanos)
-        .max(header.time_unix_nanos);
+    let time_unix_nanos = found.time_unix_nanos.max(mark.time_unix_nanos).max(header.time_unix_nanos);
     Ok(Verdict {
         recovery,
         segments,
@@ -180,15 +160,8 @@ pub(crate) fn examine<D: Disk>(disk: &D, options: &Options) -> Result<Verdict, E
 
 /// A folder without a segment: new, or emptied by someone.
 fn without_segments(mark: Option<Mark>, leftovers: Vec<String>, random: u64) -> Verdict {
-    let mark = mark.unwrap_or(Mark {
-        salt: random,
-        ..Mark::default()
-    });
-    let mut recovery = Recovery {
-        start: mark.end,
-        end: mark.end,
-        ..Recovery::default()
-    };
+    let mark = mark.unwrap_or(Mark { salt: random, ..Mark::default() });
+    let mut recovery = Recovery { start: mark.end, end: mark.end, ..Recovery::default() };
     if mark.end > Offset::ZERO {
         recovery.damage.push(Damage {
             file: segment::name(mark.segment),
@@ -197,22 +170,8 @@ fn without_segments(mark: Option<Mark>, leftovers: Vec<String>, random: u64) -> 
             why: "segment file is missing",
         });
     }
-    let Mark {
-        checksum,
-        time_unix_nanos,
-        salt,
-        ..
-    } = mark;
-    Verdict {
-        recovery,
-        segments: Vec::new(),
-        leftovers,
-        mark,
-        tail: Tail::Missing,
-        checksum,
-        time_unix_nanos,
-        salt,
-    }
+    let Mark { checksum, time_unix_nanos, salt, .. } = mark;
+    Verdict { recovery, segments: Vec::new(), leftovers, mark, tail: Tail::Missing, checksum, time_unix_nanos, salt }
 }
 
 /// The last segment as it reads back.
@@ -232,12 +191,7 @@ struct Found {
     index: Index,
 }
 
-fn read_segment<D: Disk>(
-    disk: &D,
-    base: Offset,
-    mark: &Mark,
-    options: &Options,
-) -> Result<Found, Error> {
+fn read_segment<D: Disk>(disk: &D, base: Offset, mark: &Mark, options: &Options) -> Result<Found, Error> {
     let name = segment::name(base);
     let failed = |source| Error::io("read", &name)(source);
     let file = disk.open(&name).map_err(Error::io("open", &name))?;
@@ -247,21 +201,13 @@ fn read_segment<D: Disk>(
     let header = match SegmentHeader::parse(&bytes) {
         ParsedHeader::Known(header) => Some(header).filter(|header| header.base == base),
         ParsedHeader::UnknownVersion(found) => {
-            return Err(Error::Version {
-                file: name,
-                found,
-                expected: VERSION,
-            });
+            return Err(Error::Version { file: name, found, expected: VERSION });
         }
         ParsedHeader::Invalid => None,
     };
     let seed = frame::seed(header.map_or(mark.salt, |header| header.salt), base);
     // What the mark vouches for in this segment.
-    let marked = if mark.segment == base {
-        mark.position
-    } else {
-        0
-    };
+    let marked = if mark.segment == base { mark.position } else { 0 };
 
     let mut found = Found {
         header,
@@ -292,9 +238,7 @@ fn read_segment<D: Disk>(
             Step::Frame(header, _) => {
                 found.read_to = cursor.position();
                 let follows = header.offset == expected
-                    && chain.is_none_or(|chain| {
-                        header.kind == Kind::Replaced || chain == header.previous
-                    });
+                    && chain.is_none_or(|chain| header.kind == Kind::Replaced || chain == header.previous);
                 if header.kind.takes_offset() && (follows || header.offset > expected) {
                     if !follows {
                         suspects.push(Damage {
@@ -359,41 +303,22 @@ fn read_segment<D: Disk>(
         cursor.seek(at);
         if !cursor.search(&file, seed, limit).map_err(failed)? {
             if at < marked {
-                suspects.push(Damage {
-                    file: name.clone(),
-                    offsets: expected..expected,
-                    bytes: at..marked,
-                    why,
-                });
+                suspects.push(Damage { file: name.clone(), offsets: expected..expected, bytes: at..marked, why });
             }
             break;
         }
         chain = None;
-        suspects.push(Damage {
-            file: name.clone(),
-            offsets: expected..expected,
-            bytes: at..cursor.position(),
-            why,
-        });
+        suspects.push(Damage { file: name.clone(), offsets: expected..expected, bytes: at..cursor.position(), why });
     }
     if mark.end > found.end && marked > found.position {
         // The trailer of a group that the mark vouches for is damaged: its records still count, those that are there.
-        found.holes.extend(
-            suspects
-                .into_iter()
-                .filter(|hole| hole.bytes.start < marked),
-        );
+        found.holes.extend(suspects.into_iter().filter(|hole| hole.bytes.start < marked));
         found.end = expected.min(mark.end);
         if found.holes.is_empty() {
             // Cut off rather than changed. Whatever the reason, a segment that lacks a trailer is not gone on with.
             let why = "file ends before its acknowledged records do";
             let bytes = found.read_to..marked.max(found.read_to);
-            found.holes.push(Damage {
-                file: name.clone(),
-                offsets: found.end..found.end,
-                bytes,
-                why,
-            });
+            found.holes.push(Damage { file: name.clone(), offsets: found.end..found.end, bytes, why });
         }
         found.checksum = running;
     }
@@ -401,18 +326,11 @@ fn read_segment<D: Disk>(
         // Nothing is cut off that could not even be looked at.
         let bytes = found.position..limit;
         let why = "medium cannot be read";
-        found.holes.push(Damage {
-            file: name.clone(),
-            offsets: found.end..found.end,
-            bytes,
-            why,
-        });
+        found.holes.push(Damage { file: name.clone(), offsets: found.end..found.end, bytes, why });
     }
     found.index.truncate(found.end);
     if !found.sealed {
-        found.torn_bytes = last_nonzero(&file, found.position, limit)
-            .map_err(failed)?
-            .saturating_sub(found.position);
+        found.torn_bytes = last_nonzero(&file, found.position, limit).map_err(failed)?.saturating_sub(found.position);
     }
     Ok(found)
 }

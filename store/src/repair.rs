@@ -86,24 +86,14 @@ impl<D: Disk> Log<D> {
         if !header_damaged && !passed_damage && good.len() == expected {
             return Ok(());
         }
-        let first = good
-            .first()
-            .filter(|piece| piece.header.offset == segment.base)
-            .map(|piece| piece.header);
+        let first = good.first().filter(|piece| piece.header.offset == segment.base).map(|piece| piece.header);
         let header = header.get_or_insert(SegmentHeader {
             base: segment.base,
             previous: first.map_or(0, |first| first.previous),
             time_unix_nanos: first.map_or(0, |first| first.time_unix_nanos),
             salt: self.shared.salt,
         });
-        let pieces = self.fill_holes(
-            header,
-            good,
-            segment.base..next.base,
-            previous_after,
-            replacement,
-            repaired,
-        )?;
+        let pieces = self.fill_holes(header, good, segment.base..next.base, previous_after, replacement, repaired)?;
         let bytes = encode_segment(header, &pieces, segment.seed, self.options().block_bytes);
         let written = self.replace_file(&segment.name, &bytes);
         repaired.kept_files.push(self.guarded(written)?);
@@ -127,31 +117,19 @@ impl<D: Disk> Log<D> {
     }
 
     /// Every record of a segment that reads back, in order, and whether anything between them does not.
-    fn good_records(
-        &self,
-        segment: &Segment<D::File>,
-        end: Offset,
-    ) -> Result<(Vec<Piece>, bool), Error> {
+    fn good_records(&self, segment: &Segment<D::File>, end: Offset) -> Result<(Vec<Piece>, bool), Error> {
         let file = segment.file(&self.shared.disk)?;
         let failed = |source| Error::io("read", &segment.name)(source);
         let limit = file.len().map_err(failed)?;
         let mut cursor = Cursor::new(HEADER_BYTES);
         let mut expected = segment.base;
         let mut good = Vec::new();
-        while let Some((header, payload)) = cursor
-            .next_intact(file.as_ref(), segment.seed, limit)
-            .map_err(failed)?
-        {
+        while let Some((header, payload)) = cursor.next_intact(file.as_ref(), segment.seed, limit).map_err(failed)? {
             // A frame that was lost before is asked for again.
-            if matches!(header.kind, Kind::Record | Kind::Replaced)
-                && header.offset >= expected
-                && header.offset < end
+            if matches!(header.kind, Kind::Record | Kind::Replaced) && header.offset >= expected && header.offset < end
             {
                 expected = header.offset.next();
-                good.push(Piece {
-                    header,
-                    payload: cursor.payload(payload).to_vec(),
-                });
+                good.push(Piece { header, payload: cursor.payload(payload).to_vec() });
             }
         }
         Ok((good, cursor.passed_damage()))
@@ -177,11 +155,9 @@ impl<D: Disk> Log<D> {
             }
             let hole_end = good.peek().map_or(offsets.end, |piece| piece.header.offset);
             let successor = good.peek().map(|piece| &piece.header);
-            let before = pieces
-                .last()
-                .map_or((header.previous, header.time_unix_nanos), |piece| {
-                    (piece.header.checksum, piece.header.time_unix_nanos)
-                });
+            let before = pieces.last().map_or((header.previous, header.time_unix_nanos), |piece| {
+                (piece.header.checksum, piece.header.time_unix_nanos)
+            });
             let time_max = successor.map_or(u64::MAX, |header| header.time_unix_nanos);
             let remembered = match successor {
                 Some(header) => (header.kind == Kind::Record).then_some(header.previous),
@@ -191,24 +167,12 @@ impl<D: Disk> Log<D> {
             let first = pieces.len();
             while next < hole_end {
                 let found = replacement(next);
-                let kind = if found.is_some() {
-                    Kind::Replaced
-                } else {
-                    Kind::Lost
-                };
-                let Replacement {
-                    time_unix_nanos,
-                    payload,
-                } = found.unwrap_or(Replacement {
-                    time_unix_nanos: time,
-                    payload: Vec::new(),
-                });
+                let kind = if found.is_some() { Kind::Replaced } else { Kind::Lost };
+                let Replacement { time_unix_nanos, payload } =
+                    found.unwrap_or(Replacement { time_unix_nanos: time, payload: Vec::new() });
                 let payload_bytes_max = self.options().payload_bytes_max;
                 if payload.len() > payload_bytes_max as usize {
-                    return Err(Error::TooLarge {
-                        payload_bytes: payload.len(),
-                        payload_bytes_max,
-                    });
+                    return Err(Error::TooLarge { payload_bytes: payload.len(), payload_bytes_max });
                 }
                 time = time_unix_nanos.min(time_max).max(time);
                 let header = Header {
@@ -225,8 +189,7 @@ impl<D: Disk> Log<D> {
                 next = next.next();
             }
             let hole = &mut pieces[first..];
-            let proven = remembered == Some(chain)
-                && hole.iter().all(|piece| piece.header.kind == Kind::Replaced);
+            let proven = remembered == Some(chain) && hole.iter().all(|piece| piece.header.kind == Kind::Replaced);
             for piece in hole {
                 match piece.header.kind {
                     Kind::Lost => repaired.lost.push(piece.header.offset),
@@ -254,31 +217,20 @@ impl<D: Disk> Log<D> {
         read_salvaging(&damaged, &mut old, 0).map_err(Error::io("read", name))?;
         let unfinished = format!("{name}{}", recovery::UNFINISHED);
         for (target, contents) in [(&copy, old.as_slice()), (&unfinished, bytes)] {
-            let file = disk
-                .create(target, 0)
-                .map_err(Error::io("create", target))?;
-            file.write_at(contents, 0)
-                .map_err(Error::io("write", target))?;
+            let file = disk.create(target, 0).map_err(Error::io("create", target))?;
+            file.write_at(contents, 0).map_err(Error::io("write", target))?;
             file.sync().map_err(Error::io("sync", target))?;
         }
         // The copy's name is durable before the original is gone.
-        disk.sync_folder()
-            .map_err(Error::io("sync folder of", name))?;
-        disk.rename(&unfinished, name)
-            .map_err(Error::io("rename", &unfinished))?;
-        disk.sync_folder()
-            .map_err(Error::io("sync folder of", name))?;
+        disk.sync_folder().map_err(Error::io("sync folder of", name))?;
+        disk.rename(&unfinished, name).map_err(Error::io("rename", &unfinished))?;
+        disk.sync_folder().map_err(Error::io("sync folder of", name))?;
         Ok(copy)
     }
 }
 
 /// A whole sealed segment, as one group.
-fn encode_segment(
-    header: &SegmentHeader,
-    pieces: &[Piece],
-    seed: u32,
-    block_bytes: u64,
-) -> Vec<u8> {
+fn encode_segment(header: &SegmentHeader, pieces: &[Piece], seed: u32, block_bytes: u64) -> Vec<u8> {
     let mut bytes = header.encode();
     let body: u64 = pieces.iter().map(|piece| piece.header.frame_bytes()).sum();
     let index = Index::new(HEADER_BYTES + body, block_bytes.min(32 << 10));
@@ -295,21 +247,10 @@ fn encode_segment(
     for piece in pieces {
         let position = bytes.len() as u64;
         if position == block as u64 {
-            let Header {
-                offset,
-                time_unix_nanos,
-                ..
-            } = piece.header;
-            index.note(Entry {
-                offset,
-                time_unix_nanos,
-                position,
-            });
+            let Header { offset, time_unix_nanos, .. } = piece.header;
+            index.note(Entry { offset, time_unix_nanos, position });
         }
-        let header = Header {
-            group_distance: (position - HEADER_BYTES) as u32,
-            ..piece.header
-        };
+        let header = Header { group_distance: (position - HEADER_BYTES) as u32, ..piece.header };
         frame::push(&mut bytes, &header, &piece.payload, seed);
         if (bytes.len() - block) as u64 >= block_bytes {
             let check = trailer(&bytes, block, Kind::Check, &piece.header);

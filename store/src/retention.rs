@@ -40,9 +40,7 @@ impl Policy {
         let mut bytes: u64 = sealed.iter().map(|segment| segment.bytes).sum();
         let mut keep_from = sealed.first().map_or(Offset::ZERO, |segment| segment.start);
         for segment in sealed {
-            if segment.end > may_go_below
-                || bytes.saturating_sub(segment.bytes) < self.sealed_bytes_kept
-            {
+            if segment.end > may_go_below || bytes.saturating_sub(segment.bytes) < self.sealed_bytes_kept {
                 break;
             }
             bytes -= segment.bytes;
@@ -63,15 +61,8 @@ impl<D: Disk> Reader<D> {
         pairs
             .map(|(segment, next)| {
                 let file = segment.file(&self.shared.disk)?;
-                let bytes = file
-                    .len()
-                    .map_err(Error::io("read length of", &segment.name))?;
-                Ok(SealedSegment {
-                    start: segment.base,
-                    end: next.base,
-                    file: segment.name.clone(),
-                    bytes,
-                })
+                let bytes = file.len().map_err(Error::io("read length of", &segment.name))?;
+                Ok(SealedSegment { start: segment.base, end: next.base, file: segment.name.clone(), bytes })
             })
             .collect()
     }
@@ -80,24 +71,15 @@ impl<D: Disk> Reader<D> {
     ///
     /// # Errors
     /// [`Error::Io`] with `NotFound` when there is no sealed segment that starts there, or when the disk refuses.
-    pub fn read_sealed(
-        &self,
-        start: Offset,
-        buffer: &mut [u8],
-        position: u64,
-    ) -> Result<usize, Error> {
+    pub fn read_sealed(&self, start: Offset, buffer: &mut [u8], position: u64) -> Result<usize, Error> {
         let table = self.shared.table();
         let sealed = &table[..table.len().saturating_sub(1)];
         let Ok(at) = sealed.binary_search_by_key(&start, |segment| segment.base) else {
             let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
-            return Err(Error::io(
-                "find sealed segment",
-                &crate::segment::name(start),
-            )(missing));
+            return Err(Error::io("find sealed segment", &crate::segment::name(start))(missing));
         };
         let file = sealed[at].file(&self.shared.disk)?;
-        file.read_at(buffer, position)
-            .map_err(Error::io("read", &sealed[at].name))
+        file.read_at(buffer, position).map_err(Error::io("read", &sealed[at].name))
     }
 }
 
@@ -129,8 +111,7 @@ impl<D: Disk> Log<D> {
         self.shared.change_table(|table| _ = table.remove(0));
         disk.remove(name).map_err(Error::io("remove", name))?;
         // One by one: a power cut may undo removals that were not synced, in any order.
-        disk.sync_folder()
-            .map_err(Error::io("sync folder of", name))
+        disk.sync_folder().map_err(Error::io("sync folder of", name))
     }
 }
 
@@ -139,30 +120,17 @@ mod tests {
     use super::*;
 
     fn segment(start: u64, end: u64, bytes: u64) -> SealedSegment {
-        SealedSegment {
-            start: start.into(),
-            end: end.into(),
-            file: crate::segment::name(start.into()),
-            bytes,
-        }
+        SealedSegment { start: start.into(), end: end.into(), file: crate::segment::name(start.into()), bytes }
     }
 
     #[test]
     fn only_what_is_archived_and_unneeded_and_beyond_the_kept_size_goes() {
-        let sealed = [
-            segment(10, 20, 100),
-            segment(20, 30, 100),
-            segment(30, 40, 100),
-        ];
-        let check =
-            |needed_from: u64, archived_below: u64, sealed_bytes_kept: u64, expected: u64| {
-                let policy = Policy {
-                    needed_from: needed_from.into(),
-                    archived_below: archived_below.into(),
-                    sealed_bytes_kept,
-                };
-                assert_eq!(policy.keep_from(&sealed).get(), expected, "{policy:?}");
-            };
+        let sealed = [segment(10, 20, 100), segment(20, 30, 100), segment(30, 40, 100)];
+        let check = |needed_from: u64, archived_below: u64, sealed_bytes_kept: u64, expected: u64| {
+            let policy =
+                Policy { needed_from: needed_from.into(), archived_below: archived_below.into(), sealed_bytes_kept };
+            assert_eq!(policy.keep_from(&sealed).get(), expected, "{policy:?}");
+        };
         check(100, 100, 0, 40);
         check(25, 100, 0, 20);
         check(100, 30, 0, 30);
@@ -171,12 +139,7 @@ mod tests {
         check(100, 100, 101, 20);
         check(100, 100, 1000, 10);
         assert_eq!(
-            Policy {
-                needed_from: 9.into(),
-                archived_below: 9.into(),
-                sealed_bytes_kept: 0
-            }
-            .keep_from(&[]),
+            Policy { needed_from: 9.into(), archived_below: 9.into(), sealed_bytes_kept: 0 }.keep_from(&[]),
             Offset::ZERO
         );
     }

@@ -29,11 +29,7 @@ pub struct RecordRef<'scan> {
 impl RecordRef<'_> {
     /// The same record with a payload of its own.
     pub fn to_owned(&self) -> Record {
-        Record {
-            offset: self.offset,
-            time_unix_nanos: self.time_unix_nanos,
-            payload: self.payload.to_vec(),
-        }
+        Record { offset: self.offset, time_unix_nanos: self.time_unix_nanos, payload: self.payload.to_vec() }
     }
 }
 
@@ -67,14 +63,7 @@ pub struct Scan<D: Disk = OsDisk> {
 impl<D: Disk> Scan<D> {
     pub(crate) fn new(reader: Reader<D>, from: Offset) -> Scan<D> {
         let next = from.max(reader.start());
-        Scan {
-            reader,
-            next,
-            durable: Offset::ZERO,
-            place: None,
-            cursor: Cursor::new(0),
-            harmless: Vec::new(),
-        }
+        Scan { reader, next, durable: Offset::ZERO, place: None, cursor: Cursor::new(0), harmless: Vec::new() }
     }
 
     pub(crate) fn read_bytes(&mut self, bytes: usize) {
@@ -102,20 +91,13 @@ impl<D: Disk> Scan<D> {
     /// # Errors
     /// [`Error::Damaged`] with the offsets that are missing (again at every call, until [`Scan::seek`]); [`Error::Io`]
     /// when the disk refuses.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "an iterator cannot lend its buffer"
-    )]
+    #[expect(clippy::should_implement_trait, reason = "an iterator cannot lend its buffer")]
     #[inline]
     pub fn next(&mut self) -> Result<Option<RecordRef<'_>>, Error> {
         if let Some((time_unix_nanos, payload)) = self.plain_next() {
             let offset = self.next;
             self.next = offset.next();
-            return Ok(Some(RecordRef {
-                offset,
-                time_unix_nanos,
-                payload: self.cursor.payload(payload),
-            }));
+            return Ok(Some(RecordRef { offset, time_unix_nanos, payload: self.cursor.payload(payload) }));
         }
         Ok(self.advance()?.map(|(header, payload)| RecordRef {
             offset: header.offset,
@@ -129,17 +111,11 @@ impl<D: Disk> Scan<D> {
     #[inline]
     fn plain_next(&mut self) -> Option<(u64, Range<usize>)> {
         let place = self.place.as_mut()?;
-        if self.next >= self.durable
-            || place.end.is_some_and(|end| self.next >= end)
-            || place.skipped.is_some()
-        {
+        if self.next >= self.durable || place.end.is_some_and(|end| self.next >= end) || place.skipped.is_some() {
             return None;
         }
         let (header, payload) = self.cursor.peek_verified()?;
-        if header.kind != Kind::Record
-            || header.offset != self.next
-            || place.chain != Some(header.previous)
-        {
+        if header.kind != Kind::Record || header.offset != self.next || place.chain != Some(header.previous) {
             return None;
         }
         self.cursor.take_verified(&header);
@@ -185,19 +161,14 @@ impl<D: Disk> Scan<D> {
                         place.skipped = None;
                         continue;
                     }
-                    let follows = header.kind != Kind::Record
-                        || place.chain.is_none_or(|chain| chain == header.previous);
+                    let follows =
+                        header.kind != Kind::Record || place.chain.is_none_or(|chain| chain == header.previous);
                     if header.offset == self.next && follows && header.kind != Kind::Lost {
                         if let Some((at, why)) = place.skipped.take()
                             && !place.approaching
                         {
                             let file = place.segment.name.clone();
-                            self.harmless.push(Damage {
-                                file,
-                                offsets: self.next..self.next,
-                                bytes: at..before,
-                                why,
-                            });
+                            self.harmless.push(Damage { file, offsets: self.next..self.next, bytes: at..before, why });
                         }
                         place.approaching = false;
                         // What follows a replaced record remembers the lost one.
@@ -277,9 +248,7 @@ impl<D: Disk> Scan<D> {
             HEADER_BYTES
         } else {
             let index = segment.index(&shared.disk, end.unwrap_or(self.durable))?;
-            index
-                .at_or_before(self.next)
-                .map_or(HEADER_BYTES, |entry| entry.position)
+            index.at_or_before(self.next).map_or(HEADER_BYTES, |entry| entry.position)
         };
         self.cursor.restart(position);
         self.place = Some(Place {
@@ -295,9 +264,7 @@ impl<D: Disk> Scan<D> {
     /// The error for records missing from the next one on: looks for the first good one after them.
     fn damage(&mut self, why: &'static str) -> Result<Error, Error> {
         self.refresh_end();
-        let Some(place) = &self.place else {
-            unreachable!("damage is found in a segment")
-        };
+        let Some(place) = &self.place else { unreachable!("damage is found in a segment") };
         let segment = &place.segment;
         let disk = &self.reader.shared.disk;
         let file = segment.file(disk)?;
@@ -307,9 +274,8 @@ impl<D: Disk> Scan<D> {
         let begin = self.cursor.position();
         let mut end = segment_end;
         let mut bytes_end = limit;
-        while let Some((header, _)) = cursor
-            .next_intact(file.as_ref(), segment.seed, limit)
-            .map_err(Error::io("read", &segment.name))?
+        while let Some((header, _)) =
+            cursor.next_intact(file.as_ref(), segment.seed, limit).map_err(Error::io("read", &segment.name))?
         {
             if matches!(header.kind, Kind::Record | Kind::Replaced) && header.offset > self.next {
                 end = end.min(header.offset);

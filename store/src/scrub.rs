@@ -55,17 +55,12 @@ pub struct Pace {
 impl Pace {
     /// A rate, beginning now.
     pub const fn new(bytes_per_second: u64, now_unix_nanos: u64) -> Pace {
-        Pace {
-            bytes_per_second,
-            last_unix_nanos: now_unix_nanos,
-        }
+        Pace { bytes_per_second, last_unix_nanos: now_unix_nanos }
     }
 
     /// The bytes that have become due since the last call, at most one second's worth: after a pause it does not rush.
     pub fn due_bytes(&mut self, now_unix_nanos: u64) -> u64 {
-        let nanos = now_unix_nanos
-            .saturating_sub(self.last_unix_nanos)
-            .min(1_000_000_000);
+        let nanos = now_unix_nanos.saturating_sub(self.last_unix_nanos).min(1_000_000_000);
         self.last_unix_nanos = now_unix_nanos;
         (u128::from(self.bytes_per_second) * u128::from(nanos) / 1_000_000_000) as u64
     }
@@ -79,11 +74,7 @@ impl<D: Disk> Reader<D> {
             reader: self.clone(),
             scan: self.scan(start),
             next_segment: Some(start),
-            progress: Progress {
-                position: start,
-                end: self.end(),
-                ..Progress::default()
-            },
+            progress: Progress { position: start, end: self.end(), ..Progress::default() },
             damage: Vec::new(),
         }
     }
@@ -109,10 +100,7 @@ impl<D: Disk> Scrub<D> {
     pub fn step(&mut self, bytes_max: u64) -> Result<&Progress, Error> {
         let stop = self.progress.bytes.saturating_add(bytes_max.max(1));
         while !self.progress.is_done() && self.progress.bytes < stop {
-            if self
-                .next_segment
-                .is_some_and(|base| base <= self.progress.position)
-            {
+            if self.next_segment.is_some_and(|base| base <= self.progress.position) {
                 self.check_header()?;
             }
             match self.scan.next() {
@@ -121,28 +109,12 @@ impl<D: Disk> Scrub<D> {
                     self.progress.bytes += crate::frame::bytes(record.payload.len() as u32);
                 }
                 Ok(None) => break,
-                Err(Error::Damaged {
-                    offsets,
-                    bytes,
-                    file,
-                    why,
-                }) => {
-                    tracing::warn!(
-                        file,
-                        first = offsets.start.get(),
-                        end = offsets.end.get(),
-                        why,
-                        "damaged records"
-                    );
+                Err(Error::Damaged { offsets, bytes, file, why }) => {
+                    tracing::warn!(file, first = offsets.start.get(), end = offsets.end.get(), why, "damaged records");
                     self.progress.damaged_records += offsets.end.get() - offsets.start.get();
                     self.progress.bytes += bytes.end - bytes.start;
                     self.scan.seek(offsets.end);
-                    self.damage.push(Damage {
-                        file,
-                        offsets,
-                        bytes,
-                        why,
-                    });
+                    self.damage.push(Damage { file, offsets, bytes, why });
                 }
                 Err(error) => return Err(error),
             }
@@ -181,17 +153,14 @@ impl<D: Disk> Scrub<D> {
             return Ok(());
         };
         let file = segment.file(&shared.disk)?;
-        file.forget_cached()
-            .map_err(Error::io("drop cached pages of", &segment.name))?;
+        file.forget_cached().map_err(Error::io("drop cached pages of", &segment.name))?;
         let mut bytes = [0; 64];
         read_salvaging(file.as_ref(), &mut bytes, 0).map_err(Error::io("read", &segment.name))?;
         match SegmentHeader::parse(&bytes) {
             ParsedHeader::Known(header) if header.base == segment.base => Ok(()),
-            ParsedHeader::UnknownVersion(found) => Err(Error::Version {
-                file: segment.name.clone(),
-                found,
-                expected: VERSION,
-            }),
+            ParsedHeader::UnknownVersion(found) => {
+                Err(Error::Version { file: segment.name.clone(), found, expected: VERSION })
+            }
             ParsedHeader::Known(_) | ParsedHeader::Invalid => {
                 self.damage.push(Damage {
                     file: segment.name.clone(),

@@ -80,8 +80,7 @@ impl SegmentHeader {
         let Some(bytes) = bytes.get(..USED_BYTES) else {
             return ParsedHeader::Invalid;
         };
-        if bytes[..8] != MAGIC
-            || checksum::extend(0, &bytes[..USED_BYTES - 4]) != frame::u32_at(bytes, USED_BYTES - 4)
+        if bytes[..8] != MAGIC || checksum::extend(0, &bytes[..USED_BYTES - 4]) != frame::u32_at(bytes, USED_BYTES - 4)
         {
             return ParsedHeader::Invalid;
         }
@@ -128,13 +127,7 @@ impl<F: File> Segment<F> {
     }
 
     /// The segment being written, readable up to `position`.
-    pub(crate) fn open(
-        base: Offset,
-        salt: u64,
-        file: F,
-        index: Index,
-        position: u64,
-    ) -> Segment<F> {
+    pub(crate) fn open(base: Offset, salt: u64, file: F, index: Index, position: u64) -> Segment<F> {
         Segment {
             base,
             seed: frame::seed(salt, base),
@@ -150,9 +143,7 @@ impl<F: File> Segment<F> {
         if let Some(file) = self.file.get() {
             return Ok(file);
         }
-        let file = disk
-            .open(&self.name)
-            .map_err(Error::io("open", &self.name))?;
+        let file = disk.open(&self.name).map_err(Error::io("open", &self.name))?;
         // Two readers may both have opened it; either handle will do.
         Ok(self.file.get_or_init(|| Arc::new(file)))
     }
@@ -163,8 +154,7 @@ impl<F: File> Segment<F> {
             return Ok(index);
         }
         let file = self.file(disk)?;
-        let index = Index::load(file.as_ref(), self.seed, end)
-            .map_err(Error::io("read index of", &self.name))?;
+        let index = Index::load(file.as_ref(), self.seed, end).map_err(Error::io("read index of", &self.name))?;
         Ok(self.index.get_or_init(|| index))
     }
 
@@ -177,10 +167,7 @@ impl<F: File> Segment<F> {
     pub(crate) fn readable_bytes<D: Disk<File = F>>(&self, disk: &D) -> Result<u64, Error> {
         match self.readable.load(Ordering::Acquire) {
             WHOLE => {
-                let bytes = self
-                    .file(disk)?
-                    .len()
-                    .map_err(Error::io("read length of", &self.name))?;
+                let bytes = self.file(disk)?.len().map_err(Error::io("read length of", &self.name))?;
                 self.readable.store(bytes, Ordering::Release);
                 Ok(bytes)
             }
@@ -217,25 +204,13 @@ mod tests {
 
     #[test]
     fn header_reads_back_and_an_unknown_version_is_told_from_damage() {
-        let header = SegmentHeader {
-            base: Offset::new(9),
-            previous: 5,
-            time_unix_nanos: 77,
-            salt: 3,
-        };
+        let header = SegmentHeader { base: Offset::new(9), previous: 5, time_unix_nanos: 77, salt: 3 };
         let mut bytes = header.encode();
         assert_eq!(SegmentHeader::parse(&bytes), ParsedHeader::Known(header));
         bytes[8] = 2;
-        assert_eq!(
-            SegmentHeader::parse(&bytes),
-            ParsedHeader::Invalid,
-            "a flipped version is damage"
-        );
+        assert_eq!(SegmentHeader::parse(&bytes), ParsedHeader::Invalid, "a flipped version is damage");
         let check = checksum::extend(0, &bytes[..60]).to_le_bytes();
         bytes[60..64].copy_from_slice(&check);
-        assert_eq!(
-            SegmentHeader::parse(&bytes),
-            ParsedHeader::UnknownVersion(2)
-        );
+        assert_eq!(SegmentHeader::parse(&bytes), ParsedHeader::UnknownVersion(2));
     }
 }

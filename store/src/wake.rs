@@ -34,18 +34,12 @@ impl Wake {
         // Looked at under the lock: who makes it true afterwards has to take the lock before it notifies.
         while !holds() {
             wakers = match deadline {
-                None => self
-                    .changed
-                    .wait(wakers)
-                    .unwrap_or_else(PoisonError::into_inner),
+                None => self.changed.wait(wakers).unwrap_or_else(PoisonError::into_inner),
                 Some(deadline) => {
                     let Some(left) = deadline.checked_duration_since(Instant::now()) else {
                         return false;
                     };
-                    self.changed
-                        .wait_timeout(wakers, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
+                    self.changed.wait_timeout(wakers, left).unwrap_or_else(PoisonError::into_inner).0
                 }
             };
         }

@@ -19,22 +19,9 @@ fn small_bench_gives_every_figure() {
     let mut steps = 0;
     let figures = run(folder.path(), &settings, &mut |_| steps += 1).expect("a run");
     assert!(steps > 3);
-    for ratio in [
-        figures.append_ratio,
-        figures.scan_ratio,
-        figures.single_append_p99_ratio,
-    ] {
+    for ratio in [figures.append_ratio, figures.scan_ratio, figures.single_append_p99_ratio] {
         assert!(ratio.is_finite() && ratio > 0.0, "{figures:?}");
     }
-    assert!(
-        figures.open_bytes >= 5_000_000 && !figures.open_after_kill.is_zero(),
-        "{figures:?}"
-    );
-    assert_eq!(
-        std::fs::read_dir(folder.path())
-            .expect("the folder")
-            .count(),
-        0,
-        "it cleans up"
-    );
+    assert!(figures.open_bytes >= 5_000_000 && !figures.open_after_kill.is_zero(), "{figures:?}");
+    assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 0, "it cleans up");
 }

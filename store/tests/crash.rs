@@ -44,9 +44,7 @@ impl Workload {
                 // Some seeds only: those that found something keep their workloads.
                 2 if seed > 30 && seed.is_multiple_of(2) => Step::Drop,
                 2..=7 => Step::Sync,
-                _ => Step::Append {
-                    bytes: random.below(u64::from(payload_bytes_max) + 1) as usize,
-                },
+                _ => Step::Append { bytes: random.below(u64::from(payload_bytes_max) + 1) as usize },
             })
             .collect();
         Workload { options, steps }
@@ -68,10 +66,7 @@ impl Model {
     fn next(&mut self, bytes: usize) -> (u64, Vec<u8>) {
         self.attempt += 1;
         let mut random = Random::new(self.attempt);
-        let payload = (0..bytes.div_ceil(8))
-            .flat_map(|_| random.next().to_le_bytes())
-            .take(bytes)
-            .collect();
+        let payload = (0..bytes.div_ceil(8)).flat_map(|_| random.next().to_le_bytes()).take(bytes).collect();
         (self.attempt * 10, payload)
     }
 }
@@ -123,16 +118,8 @@ fn run(
 /// After a reopen: what is in the log is what counts, and it must be right.
 fn settle(log: &Log<SimulatedDisk>, model: &mut Model) {
     let end = log.end().get() as usize;
-    assert!(
-        end >= model.acknowledged,
-        "{} records were acknowledged, {end} are there",
-        model.acknowledged
-    );
-    assert!(
-        end <= model.appended.len(),
-        "{} records were appended, {end} are there",
-        model.appended.len()
-    );
+    assert!(end >= model.acknowledged, "{} records were acknowledged, {end} are there", model.acknowledged);
+    assert!(end <= model.appended.len(), "{} records were appended, {end} are there", model.appended.len());
     model.appended.truncate(end);
     model.acknowledged = end;
     check(log, model);
@@ -141,54 +128,26 @@ fn settle(log: &Log<SimulatedDisk>, model: &mut Model) {
 fn check(log: &Log<SimulatedDisk>, model: &Model) {
     let reader = log.reader();
     let mut scan = reader.scan(Offset::ZERO);
-    assert!(
-        reader.start().get() <= model.droppable,
-        "segments were dropped that nobody let go"
-    );
+    assert!(reader.start().get() <= model.droppable, "segments were dropped that nobody let go");
     let start = reader.start().get() as usize;
-    for (offset, (time, payload)) in model.appended[..model.acknowledged]
-        .iter()
-        .enumerate()
-        .skip(start)
-    {
-        let record = scan
-            .next()
-            .unwrap_or_else(|error| panic!("{error}"))
-            .unwrap_or_else(|| panic!("no record {offset}"));
-        assert_eq!(
-            (record.offset.get() as usize, record.time_unix_nanos),
-            (offset, *time)
-        );
+    for (offset, (time, payload)) in model.appended[..model.acknowledged].iter().enumerate().skip(start) {
+        let record =
+            scan.next().unwrap_or_else(|error| panic!("{error}")).unwrap_or_else(|| panic!("no record {offset}"));
+        assert_eq!((record.offset.get() as usize, record.time_unix_nanos), (offset, *time));
         assert!(record.payload == payload, "payload of record {offset}");
     }
     assert!(scan.next().expect("a readable log").is_none());
     if let Some(last) = model.acknowledged.checked_sub(1) {
         for offset in [last, (last / 2).max(start).min(last)] {
-            let record = reader
-                .read(Offset::new(offset as u64))
-                .expect("a readable log")
-                .expect("a record");
-            assert!(
-                record.payload == model.appended[offset].1,
-                "random read of {offset}"
-            );
-            assert_eq!(
-                reader
-                    .offset_at(record.time_unix_nanos)
-                    .expect("a readable log"),
-                record.offset
-            );
+            let record = reader.read(Offset::new(offset as u64)).expect("a readable log").expect("a record");
+            assert!(record.payload == model.appended[offset].1, "random read of {offset}");
+            assert_eq!(reader.offset_at(record.time_unix_nanos).expect("a readable log"), record.offset);
         }
     }
 }
 
 /// Opens after a crash, checks, appends a little, and opens again, with another crash on the way now and then.
-fn reopen_and_go_on(
-    disk: &SimulatedDisk,
-    workload: &Workload,
-    model: &mut Model,
-    random: &mut Random,
-) -> u64 {
+fn reopen_and_go_on(disk: &SimulatedDisk, workload: &Workload, model: &mut Model, random: &mut Random) -> u64 {
     let mut crashes = 0;
     if random.below(4) == 0 {
         // Recovery itself is interrupted.
@@ -203,10 +162,7 @@ fn reopen_and_go_on(
     }
     let (mut log, recovery) =
         Log::open(disk.clone(), workload.options.clone()).unwrap_or_else(|error| panic!("{error}"));
-    assert!(
-        recovery.damage.is_empty(),
-        "a crash was taken for damage: {recovery:?}"
-    );
+    assert!(recovery.damage.is_empty(), "a crash was taken for damage: {recovery:?}");
     settle(&log, model);
     for bytes in [0, 17, workload.options.payload_bytes_max as usize] {
         let (time, payload) = model.next(bytes);
@@ -218,12 +174,8 @@ fn reopen_and_go_on(
     check(&log, model);
     drop(log);
     disk.cut_power();
-    let (log, recovery) =
-        Log::open(disk.clone(), workload.options.clone()).unwrap_or_else(|error| panic!("{error}"));
-    assert!(
-        recovery.damage.is_empty(),
-        "a crash was taken for damage: {recovery:?}"
-    );
+    let (log, recovery) = Log::open(disk.clone(), workload.options.clone()).unwrap_or_else(|error| panic!("{error}"));
+    assert!(recovery.damage.is_empty(), "a crash was taken for damage: {recovery:?}");
     assert_eq!(log.end().get() as usize, model.acknowledged);
     settle(&log, model);
     crashes + 1
@@ -265,20 +217,14 @@ fn operations(seed: u64) -> u64 {
     let workload = Workload::new(seed);
     let disk = SimulatedDisk::new(seed);
     let mut model = Model::default();
-    let mut log = Some(
-        Log::open(disk.clone(), workload.options.clone())
-            .expect("a new log")
-            .0,
-    );
+    let mut log = Some(Log::open(disk.clone(), workload.options.clone()).expect("a new log").0);
     run(&mut log, &disk, &workload, &mut model).expect("a run without faults");
     disk.operations()
 }
 
 fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| {
-        text.parse()
-            .unwrap_or_else(|_| panic!("{name} is `{text}`, expected a number"))
-    })
+    std::env::var(name)
+        .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is `{text}`, expected a number")))
 }
 
 #[test]
@@ -296,11 +242,9 @@ fn no_acknowledged_record_is_lost_in_any_crash() {
                     while crashes < wanted.div_ceil(threads) {
                         for operation in 1..=operations(seed) {
                             for fault in [Fault::PowerCut, Fault::Failure, Fault::Full] {
-                                let survived =
-                                    std::panic::catch_unwind(|| fault_at(seed, operation, fault));
-                                crashes += survived.unwrap_or_else(|_| {
-                                    panic!("seed {seed}, operation {operation}, {fault:?}")
-                                });
+                                let survived = std::panic::catch_unwind(|| fault_at(seed, operation, fault));
+                                crashes += survived
+                                    .unwrap_or_else(|_| panic!("seed {seed}, operation {operation}, {fault:?}"));
                             }
                         }
                         seeds += 1;

@@ -28,10 +28,7 @@ fn record(offset: u64) -> (u64, Vec<u8>) {
     let mut random = Random::new(offset);
     let text = format!("record {offset} ");
     let bytes = text.len() * random.below(16) as usize;
-    (
-        1_700_000_000_000_000_000 + offset * 1_000,
-        text.bytes().cycle().take(bytes).collect(),
-    )
+    (1_700_000_000_000_000_000 + offset * 1_000, text.bytes().cycle().take(bytes).collect())
 }
 
 fn written() -> SimulatedDisk {
@@ -53,10 +50,7 @@ fn check_records(reader: &Reader<SimulatedDisk>) {
     for offset in 0..RECORDS {
         let found = scan.next().expect("a readable log").expect("a record");
         assert_eq!(
-            (
-                found.offset,
-                (found.time_unix_nanos, found.payload.to_vec())
-            ),
+            (found.offset, (found.time_unix_nanos, found.payload.to_vec())),
             (Offset::new(offset), record(offset))
         );
     }
@@ -75,35 +69,15 @@ fn files_are_byte_for_byte_the_committed_ones() {
     }
     let mut committed: Vec<String> = fs::read_dir(&folder)
         .expect("the golden folder")
-        .map(|entry| {
-            entry
-                .expect("an entry")
-                .file_name()
-                .into_string()
-                .expect("a name")
-        })
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
         .collect();
     committed.sort();
-    assert_eq!(
-        disk.files()
-            .into_iter()
-            .map(|(name, _)| name)
-            .collect::<Vec<_>>(),
-        committed
-    );
+    assert_eq!(disk.files().into_iter().map(|(name, _)| name).collect::<Vec<_>>(), committed);
     for name in committed {
         let golden = fs::read(folder.join(&name)).expect("a golden file");
         let now = disk.contents(&name).expect("a file");
-        let differs = golden
-            .iter()
-            .zip(&now)
-            .position(|(golden, now)| golden != now);
-        assert!(
-            golden == now,
-            "`{name}` has changed: {} and {} bytes, first at {differs:?}",
-            golden.len(),
-            now.len()
-        );
+        let differs = golden.iter().zip(&now).position(|(golden, now)| golden != now);
+        assert!(golden == now, "`{name}` has changed: {} and {} bytes, first at {differs:?}", golden.len(), now.len());
     }
 }
 
@@ -112,17 +86,11 @@ fn committed_files_open_and_read_back() {
     let disk = SimulatedDisk::new(0);
     for entry in fs::read_dir(folder()).expect("the golden folder") {
         let path = entry.expect("an entry").path();
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .expect("a name");
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
         disk.put(name, &fs::read(&path).expect("a golden file"));
     }
     let (reader, recovery) = Reader::open(disk.clone(), &options()).expect("a log");
-    assert!(
-        recovery.clean_stop && recovery.damage.is_empty(),
-        "{recovery:?}"
-    );
+    assert!(recovery.clean_stop && recovery.damage.is_empty(), "{recovery:?}");
     check_records(&reader);
     assert_eq!(reader.verify(&mut |_| {}).expect("a readable log"), []);
     let (log, _) = Log::open(disk, options()).expect("a log");

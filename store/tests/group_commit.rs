@@ -11,12 +11,7 @@ use std::time::Duration;
 use lifeline_store::{Disk, Error, Fault, GroupCommit, Log, Offset, Options, SimulatedDisk};
 
 fn options() -> Options {
-    Options {
-        segment_bytes_max: 64 << 10,
-        payload_bytes_max: 4 << 10,
-        low_space_bytes: 0,
-        ..Options::default()
-    }
+    Options { segment_bytes_max: 64 << 10, payload_bytes_max: 4 << 10, low_space_bytes: 0, ..Options::default() }
 }
 
 fn open(disk: &SimulatedDisk) -> Log<SimulatedDisk> {
@@ -37,11 +32,7 @@ fn each_caller_learns_the_offset_its_record_is_durable_at() {
                     let promised = ticket.offset();
                     let offset = ticket.wait().expect("a durable record");
                     assert_eq!(offset, promised);
-                    let record = door
-                        .reader()
-                        .read(offset)
-                        .expect("readable")
-                        .expect("a record");
+                    let record = door.reader().read(offset).expect("readable").expect("a record");
                     assert_eq!(record.payload, payload);
                 }
             });
@@ -58,9 +49,7 @@ fn each_caller_learns_the_offset_its_record_is_durable_at() {
 fn callers_share_syncs() {
     let disk = SimulatedDisk::new(2);
     let door = GroupCommit::start(open(&disk), 1 << 20);
-    let tickets: Vec<_> = (0..5_000)
-        .map(|time| door.append(time, b"x").expect("an append"))
-        .collect();
+    let tickets: Vec<_> = (0..5_000).map(|time| door.append(time, b"x").expect("an append")).collect();
     for ticket in tickets {
         ticket.wait().expect("a durable record");
     }
@@ -81,10 +70,7 @@ fn full_queue_is_said_and_one_large_record_is_still_let_in() {
     }
     large.wait().expect("a durable record");
     assert!(refused > 0);
-    assert!(matches!(
-        door.append(0, &[0; 4097]),
-        Err(Error::TooLarge { .. })
-    ));
+    assert!(matches!(door.append(0, &[0; 4097]), Err(Error::TooLarge { .. })));
 }
 
 #[test]
@@ -93,9 +79,7 @@ fn failed_sync_is_told_to_everyone_who_waits_and_to_everyone_who_comes() {
     let log = open(&disk);
     disk.fail_at(disk.operations() + 2, Fault::Failure);
     let door = GroupCommit::start(log, 1 << 20);
-    let tickets: Vec<_> = (0..10)
-        .filter_map(|time| door.append(time, b"x").ok())
-        .collect();
+    let tickets: Vec<_> = (0..10).filter_map(|time| door.append(time, b"x").ok()).collect();
     for ticket in tickets {
         let error = ticket.wait().expect_err("nothing was synced");
         assert!(error.to_string().contains("cannot sync"), "{error}");
@@ -108,10 +92,7 @@ fn failed_sync_is_told_to_everyone_who_waits_and_to_everyone_who_comes() {
 fn intake_stops_at_the_watermark_and_resumes_by_itself() {
     let disk = SimulatedDisk::new(5);
     disk.set_capacity_bytes(200 << 10);
-    let low = Options {
-        low_space_bytes: 64 << 10,
-        ..options()
-    };
+    let low = Options { low_space_bytes: 64 << 10, ..options() };
     let (mut log, _) = Log::open(disk.clone(), low).expect("the log");
     let error = loop {
         match log.append(0, &[0; 4000]) {
@@ -120,19 +101,12 @@ fn intake_stops_at_the_watermark_and_resumes_by_itself() {
         };
     };
     assert!(matches!(error, Error::LowSpace { .. }), "{error}");
-    assert!(
-        disk.free_bytes().expect("a figure") > 0,
-        "it stopped before the disk was full"
-    );
-    log.append_reserved(0, b"an outcome")
-        .expect("what was begun may be finished");
+    assert!(disk.free_bytes().expect("a figure") > 0, "it stopped before the disk was full");
+    log.append_reserved(0, b"an outcome").expect("what was begun may be finished");
     let end = log.sync().expect("a sync");
 
     let door = GroupCommit::start(log, 1 << 20);
-    let _ = door
-        .append(0, b"x")
-        .expect("the door learns of it with the first group")
-        .wait();
+    let _ = door.append(0, b"x").expect("the door learns of it with the first group").wait();
     assert!(matches!(door.append(0, b"x"), Err(Error::LowSpace { .. })));
     disk.set_capacity_bytes(10 << 20);
     let ticket = loop {
@@ -142,10 +116,7 @@ fn intake_stops_at_the_watermark_and_resumes_by_itself() {
             Err(error) => panic!("{error}"),
         }
     };
-    assert_eq!(
-        ticket.wait().expect("a durable record"),
-        Offset::new(end.get() + 1)
-    );
+    assert_eq!(ticket.wait().expect("a durable record"), Offset::new(end.get() + 1));
 }
 
 struct Flag(AtomicBool);
@@ -168,16 +139,10 @@ fn followers_are_woken_by_the_sync_and_not_before() {
     assert!(past.as_mut().poll(&mut context).is_pending());
     log.append(1, b"x").expect("an append");
     assert!(!flag.0.load(Ordering::SeqCst) && past.as_mut().poll(&mut context).is_pending());
-    assert_eq!(
-        reader.wait_past(Offset::ZERO, Duration::from_millis(1)),
-        Offset::ZERO
-    );
+    assert_eq!(reader.wait_past(Offset::ZERO, Duration::from_millis(1)), Offset::ZERO);
     log.sync().expect("a sync");
     assert!(flag.0.load(Ordering::SeqCst));
-    assert_eq!(
-        past.as_mut().poll(&mut context),
-        Poll::Ready(Offset::new(1))
-    );
+    assert_eq!(past.as_mut().poll(&mut context), Poll::Ready(Offset::new(1)));
 
     let follower = thread::spawn({
         let reader = log.reader();
@@ -186,9 +151,7 @@ fn followers_are_woken_by_the_sync_and_not_before() {
             let mut seen = Vec::new();
             while seen.len() < 1000 {
                 match scan.next().expect("a readable log") {
-                    Some(record) => seen.push(u64::from_le_bytes(
-                        record.payload.try_into().expect("a number"),
-                    )),
+                    Some(record) => seen.push(u64::from_le_bytes(record.payload.try_into().expect("a number"))),
                     None => _ = reader.wait_past(scan.position(), Duration::from_secs(60)),
                 }
             }
@@ -196,15 +159,11 @@ fn followers_are_woken_by_the_sync_and_not_before() {
         }
     });
     for number in 0..1000_u64 {
-        log.append(number, &number.to_le_bytes())
-            .expect("an append");
+        log.append(number, &number.to_le_bytes()).expect("an append");
         if number % 7 == 0 {
             log.sync().expect("a sync");
         }
     }
     log.sync().expect("a sync");
-    assert_eq!(
-        follower.join().expect("a follower"),
-        (0..1000).collect::<Vec<_>>()
-    );
+    assert_eq!(follower.join().expect("a follower"), (0..1000).collect::<Vec<_>>());
 }

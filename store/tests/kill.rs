@@ -24,15 +24,12 @@ fn options() -> Options {
 
 fn payload(offset: u64) -> Vec<u8> {
     let mut random = Random::new(offset);
-    (0..random.below(3000))
-        .map(|_| random.next() as u8)
-        .collect()
+    (0..random.below(3000)).map(|_| random.next() as u8).collect()
 }
 
 /// The child: appends until it is killed, and says each durable end after the sync.
 fn append_for_ever(folder: &Path) -> ! {
-    let (mut log, _) =
-        Log::open(OsDisk::open(folder).expect("the folder"), options()).expect("the log");
+    let (mut log, _) = Log::open(OsDisk::open(folder).expect("the folder"), options()).expect("the log");
     let mut stdout = std::io::stdout();
     for round in 0_u64.. {
         for _ in 0..round % 50 {
@@ -40,9 +37,7 @@ fn append_for_ever(folder: &Path) -> ! {
             log.append(offset, &payload(offset)).expect("an append");
         }
         let end = log.sync().expect("a sync");
-        writeln!(stdout, "durable {end}")
-            .and_then(|()| stdout.flush())
-            .expect("a listening parent");
+        writeln!(stdout, "durable {end}").and_then(|()| stdout.flush()).expect("a listening parent");
     }
     unreachable!("the rounds do not end")
 }
@@ -56,11 +51,7 @@ fn killed_process_leaves_every_record_it_called_durable() {
     let mut random = Random::new(7);
     for round in 0..12 {
         let mut child = Command::new(std::env::current_exe().expect("this program"))
-            .args([
-                "--exact",
-                "killed_process_leaves_every_record_it_called_durable",
-                "--nocapture",
-            ])
+            .args(["--exact", "killed_process_leaves_every_record_it_called_durable", "--nocapture"])
             .env(FOLDER, folder.path())
             .stdout(Stdio::piped())
             .spawn()
@@ -71,10 +62,7 @@ fn killed_process_leaves_every_record_it_called_durable() {
         let mut durable = 0;
         for line in lines {
             let Ok(line) = line else { break };
-            if let Some(end) = line
-                .strip_prefix("durable ")
-                .and_then(|end| end.parse().ok())
-            {
+            if let Some(end) = line.strip_prefix("durable ").and_then(|end| end.parse().ok()) {
                 durable = end;
                 if first.get_or_insert_with(Instant::now).elapsed() > killed_after {
                     child.kill().expect("a kill");
@@ -82,15 +70,9 @@ fn killed_process_leaves_every_record_it_called_durable() {
             }
         }
         child.wait().expect("an end");
-        let (log, recovery) =
-            Log::open(OsDisk::open(folder.path()).expect("the folder"), options())
-                .expect("the log");
+        let (log, recovery) = Log::open(OsDisk::open(folder.path()).expect("the folder"), options()).expect("the log");
         assert!(recovery.damage.is_empty(), "round {round}: {recovery:?}");
-        assert!(
-            log.end().get() >= durable,
-            "round {round}: {durable} were durable, {} are there",
-            log.end()
-        );
+        assert!(log.end().get() >= durable, "round {round}: {durable} were durable, {} are there", log.end());
         let mut scan = log.reader().scan(Offset::ZERO);
         for offset in 0..log.end().get() {
             let record = scan.next().expect("a readable log").expect("a record");

@@ -30,35 +30,20 @@ proptest! {
 
 #[test]
 fn fuzz_target_survives_a_seeded_corpus() {
-    let count = std::env::var("LIFELINE_EDITS").map_or(1_000, |text| {
-        text.parse().expect("`LIFELINE_EDITS` is a number")
-    });
+    let count =
+        std::env::var("LIFELINE_EDITS").map_or(1_000, |text| text.parse().expect("`LIFELINE_EDITS` is a number"));
     for seed in 0..count {
         let mut random = Random::new(seed);
-        let bytes: Vec<u8> = (0..8 * (1 + random.below(10)))
-            .map(|_| random.next() as u8)
-            .collect();
+        let bytes: Vec<u8> = (0..8 * (1 + random.below(10))).map(|_| random.next() as u8).collect();
         let survived = std::panic::catch_unwind(|| check(&Edit::from_bytes(&bytes)));
-        assert!(
-            survived.is_ok(),
-            "seed {seed}: {:?}",
-            Edit::from_bytes(&bytes)
-        );
+        assert!(survived.is_ok(), "seed {seed}: {:?}", Edit::from_bytes(&bytes));
     }
 }
 
 #[test]
 fn edits_that_found_something_stay_survived() {
     // A file that ended inside the last trailer: the record before it was cut off as a torn tail.
-    check(&[Edit::Cut {
-        file: 3,
-        bytes: 4435,
-    }]);
+    check(&[Edit::Cut { file: 3, bytes: 4435 }]);
     // Every segment gone: a reader has nothing, and says so.
-    check(&[
-        Edit::Remove { file: 0 },
-        Edit::Remove { file: 0 },
-        Edit::Remove { file: 0 },
-        Edit::Remove { file: 0 },
-    ]);
+    check(&[Edit::Remove { file: 0 }, Edit::Remove { file: 0 }, Edit::Remove { file: 0 }, Edit::Remove { file: 0 }]);
 }

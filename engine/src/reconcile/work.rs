@@ -119,6 +119,14 @@ impl<D: Disk> Reconciler<D> {
             verdict.unwrap_or(Verdict::Park)
         };
         let verdict = verdict.instrument(span).await;
+        {
+            // A decision that came meanwhile asked for no work when there was nothing to undo yet. There may be now.
+            let projection = self.view.projection();
+            let (_, lifecycle) = projection.lifecycle(index);
+            if lifecycle.decided != task.lifecycle.decided && lifecycle.needs_work() {
+                self.queue.push([index]);
+            }
+        }
         self.queue.finish(index, verdict);
     }
 
@@ -302,21 +310,19 @@ impl<D: Disk> Reconciler<D> {
     }
 
     async fn delete(&self, task: &Task, holding: &Holding) -> Result<Deletion, cluster::Error> {
-        if let Some(applied) = &holding.applied {
-            self.counters.writes.fetch_add(1, Ordering::Relaxed);
-            if self.cluster.delete(&holding.object, &applied.uid).await? == Deletion::Terminating {
-                return Ok(Deletion::Terminating);
-            }
+        let Some(live) = self.cluster.get(&holding.object).await? else { return Ok(Deletion::Gone) };
+        // By its uid, or by its marks: an apply whose answer never came (lost, or the process died) may have made it, or
+        // made it anew under a uid that nobody recorded.
+        let known = holding.applied.as_ref().is_some_and(|applied| applied.uid == live.uid);
+        if !known && apply_set::owner(&live, &task.key) != Owner::Us {
+            return Ok(Deletion::Gone);
         }
-        // An apply whose answer never came (lost, or the process died) may have made it, or made it anew under a uid that
-        // nobody knows: only the cluster can tell.
-        match self.cluster.get(&holding.object).await? {
-            Some(live) if apply_set::owner(&live, &task.key) == Owner::Us => {
-                self.counters.writes.fetch_add(1, Ordering::Relaxed);
-                self.cluster.delete(&holding.object, &live.uid).await
-            }
-            Some(_) | None => Ok(Deletion::Gone),
+        // Asked for already: a namespace takes its seconds, and looking does not write.
+        if live.deleting {
+            return Ok(Deletion::Terminating);
         }
+        self.counters.writes.fetch_add(1, Ordering::Relaxed);
+        self.cluster.delete(&holding.object, &live.uid).await
     }
 
     /// Records a failure and says when to try again. A failure like the one before is recorded at the attempts 1, 2, 4,

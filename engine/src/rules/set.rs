@@ -10,13 +10,13 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::content::{Content, ContentKind};
+use super::spec::SyncMode;
 use super::text::Text;
 use super::trigger::missing_hint;
 use super::{
     Cluster, Clusters, EventSource, Manifest, Manifests, Problem, Reference, Trigger, digest, template_problem,
 };
 use crate::digest::canonical;
-use super::spec::SyncMode;
 use crate::template::Data;
 
 /// Immutable: a change of any rule is a new set.

@@ -34,17 +34,10 @@ impl OsDisk {
     /// # Errors
     /// [`Error::Locked`] when another process has it open; [`Error::Io`] when it cannot be created, read or locked.
     pub fn open(folder: &Path) -> Result<OsDisk, Error> {
-        let failed = |doing, source| Error::Io {
-            doing,
-            file: folder.display().to_string(),
-            source,
-        };
+        let failed = |doing, source| Error::Io { doing, file: folder.display().to_string(), source };
         let is_new = !folder.is_dir();
         fs::create_dir_all(folder).map_err(|source| failed("create folder", source))?;
-        if let Some(parent) = folder
-            .parent()
-            .filter(|parent| is_new && !parent.as_os_str().is_empty())
-        {
+        if let Some(parent) = folder.parent().filter(|parent| is_new && !parent.as_os_str().is_empty()) {
             // A new folder's own name must survive a power cut as well.
             fs::File::open(parent)
                 .and_then(|handle| handle.sync_all())
@@ -56,12 +49,7 @@ impl OsDisk {
             .write(true)
             .open(folder.join(LOCK))
             .map_err(|source| failed("create lock file in", source))?;
-        OsDisk::locked(
-            folder,
-            Some(lock),
-            FlockOperation::NonBlockingLockExclusive,
-            false,
-        )
+        OsDisk::locked(folder, Some(lock), FlockOperation::NonBlockingLockExclusive, false)
     }
 
     /// Opens an existing folder to inspect it, sharing its lock with other inspectors; writes nothing, not even a lock
@@ -74,45 +62,25 @@ impl OsDisk {
             Ok(lock) => Some(lock),
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => None,
             Err(source) => {
-                return Err(Error::Io {
-                    doing: "open lock file in",
-                    file: folder.display().to_string(),
-                    source,
-                });
+                return Err(Error::Io { doing: "open lock file in", file: folder.display().to_string(), source });
             }
         };
         OsDisk::locked(folder, lock, FlockOperation::NonBlockingLockShared, true)
     }
 
-    fn locked(
-        folder: &Path,
-        lock: Option<fs::File>,
-        how: FlockOperation,
-        read_only: bool,
-    ) -> Result<OsDisk, Error> {
-        let failed = |doing, source| Error::Io {
-            doing,
-            file: folder.display().to_string(),
-            source,
-        };
+    fn locked(folder: &Path, lock: Option<fs::File>, how: FlockOperation, read_only: bool) -> Result<OsDisk, Error> {
+        let failed = |doing, source| Error::Io { doing, file: folder.display().to_string(), source };
         if let Some(lock) = &lock {
             match flock(lock, how) {
                 Ok(()) => {}
                 Err(rustix::io::Errno::WOULDBLOCK) => {
-                    return Err(Error::Locked {
-                        folder: folder.display().to_string(),
-                    });
+                    return Err(Error::Locked { folder: folder.display().to_string() });
                 }
                 Err(source) => return Err(failed("lock folder", source.into())),
             }
         }
         let handle = fs::File::open(folder).map_err(|source| failed("open folder", source))?;
-        Ok(OsDisk {
-            folder: folder.to_owned(),
-            handle: Arc::new(handle),
-            read_only,
-            _lock: lock.map(Arc::new),
-        })
+        Ok(OsDisk { folder: folder.to_owned(), handle: Arc::new(handle), read_only, _lock: lock.map(Arc::new) })
     }
 }
 
@@ -131,19 +99,12 @@ impl Disk for OsDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<fs::File> {
-        fs::File::options()
-            .read(true)
-            .write(!self.read_only)
-            .open(self.folder.join(name))
+        fs::File::options().read(true).write(!self.read_only).open(self.folder.join(name))
     }
 
     fn create(&self, name: &str, bytes: u64) -> io::Result<fs::File> {
-        let file = fs::File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(self.folder.join(name))?;
+        let file =
+            fs::File::options().read(true).write(true).create(true).truncate(true).open(self.folder.join(name))?;
         reserve(&file, bytes)?;
         Ok(file)
     }
@@ -223,10 +184,6 @@ impl File for fs::File {
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
-        if bytes > File::len(self)? {
-            reserve(self, bytes)
-        } else {
-            fs::File::set_len(self, bytes)
-        }
+        if bytes > File::len(self)? { reserve(self, bytes) } else { fs::File::set_len(self, bytes) }
     }
 }

@@ -109,13 +109,9 @@ impl Inode {
         for change in std::mem::take(&mut self.pending) {
             match change {
                 _ if fate == 0 => {}
-                Change::Length(bytes) if fate == 1 || random.below(2) == 0 => {
-                    self.durable.resize(bytes as usize, 0)
-                }
+                Change::Length(bytes) if fate == 1 || random.below(2) == 0 => self.durable.resize(bytes as usize, 0),
                 Change::Length(_) => {}
-                Change::Write { position, bytes } if fate == 1 => {
-                    overwrite(&mut self.durable, position, &bytes)
-                }
+                Change::Write { position, bytes } if fate == 1 => overwrite(&mut self.durable, position, &bytes),
                 Change::Write { position, bytes } => self.persist_part(position, &bytes, random),
             }
         }
@@ -132,8 +128,7 @@ impl Inode {
                 let mut at = 0;
                 while at < bytes.len() {
                     // Sectors lie on multiples of their size in the file, not in the write.
-                    let sector_end =
-                        (position as usize + at) / SECTOR_BYTES * SECTOR_BYTES + SECTOR_BYTES;
+                    let sector_end = (position as usize + at) / SECTOR_BYTES * SECTOR_BYTES + SECTOR_BYTES;
                     let end = bytes.len().min(sector_end - position as usize);
                     if random.below(2) == 0 {
                         overwrite(&mut self.durable, position + at as u64, &bytes[at..end]);
@@ -150,10 +145,7 @@ fn power_is_off() -> io::Error {
 }
 
 fn not_found(name: &str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::NotFound,
-        format!("no simulated file `{name}`"),
-    )
+    io::Error::new(io::ErrorKind::NotFound, format!("no simulated file `{name}`"))
 }
 
 impl World {
@@ -171,10 +163,7 @@ impl World {
     }
 
     fn used_bytes(&self) -> u64 {
-        self.names
-            .values()
-            .map(|&inode| self.inodes[inode].seen.len() as u64)
-            .sum()
+        self.names.values().map(|&inode| self.inodes[inode].seen.len() as u64).sum()
     }
 
     fn check_room(&self, more_bytes: u64) -> io::Result<()> {
@@ -193,11 +182,7 @@ impl World {
         }
         apply_rename(&mut self.names, &rename);
         self.names_pending.push(rename);
-        if fault.is_some() {
-            Err(power_is_off())
-        } else {
-            Ok(())
-        }
+        if fault.is_some() { Err(power_is_off()) } else { Ok(()) }
     }
 }
 
@@ -242,22 +227,12 @@ impl SimulatedDisk {
     /// Cuts the power and starts again: of what was not synced any part may survive. Open files are dead.
     pub fn cut_power(&self) {
         let mut world = self.world();
-        let World {
-            random,
-            inodes,
-            names_pending,
-            names_durable,
-            ..
-        } = &mut *world;
+        let World { random, inodes, names_pending, names_durable, .. } = &mut *world;
         let fate = random.below(3);
         for rename in std::mem::take(names_pending) {
             if fate == 1 || (fate == 2 && random.below(2) == 0) {
                 // A file that lost its first name in the cut has none to change.
-                if rename
-                    .from
-                    .as_ref()
-                    .is_none_or(|from| names_durable.contains_key(from))
-                {
+                if rename.from.as_ref().is_none_or(|from| names_durable.contains_key(from)) {
                     apply_rename(names_durable, &rename);
                 }
             }
@@ -274,14 +249,8 @@ impl SimulatedDisk {
     /// A disk of its own that holds the same, synced and unsynced, with no fault planned and chance from another seed: what
     /// would be left if the power went now is seen on it, while this one goes on.
     pub fn copy(&self, seed: u64) -> SimulatedDisk {
-        let world = World {
-            random: Random::new(seed),
-            faults: BTreeMap::new(),
-            ..self.world().clone()
-        };
-        SimulatedDisk {
-            world: Arc::new(Mutex::new(world)),
-        }
+        let world = World { random: Random::new(seed), faults: BTreeMap::new(), ..self.world().clone() };
+        SimulatedDisk { world: Arc::new(Mutex::new(world)) }
     }
 
     /// Whether the power is on; off from a [`Fault::PowerCut`] to the next [`SimulatedDisk::cut_power`].
@@ -303,31 +272,20 @@ impl SimulatedDisk {
     /// The files and their lengths, by name.
     pub fn files(&self) -> Vec<(String, u64)> {
         let world = self.world();
-        world
-            .names
-            .iter()
-            .map(|(name, &inode)| (name.clone(), world.inodes[inode].seen.len() as u64))
-            .collect()
+        world.names.iter().map(|(name, &inode)| (name.clone(), world.inodes[inode].seen.len() as u64)).collect()
     }
 
     /// What a file holds; `None` when there is none of that name.
     pub fn contents(&self, name: &str) -> Option<Vec<u8>> {
         let world = self.world();
-        world
-            .names
-            .get(name)
-            .map(|&inode| world.inodes[inode].seen.clone())
+        world.names.get(name).map(|&inode| world.inodes[inode].seen.clone())
     }
 
     /// Puts a file in place, durable, as another program would.
     pub fn put(&self, name: &str, contents: &[u8]) {
         let mut world = self.world();
         let inode = world.inodes.len();
-        world.inodes.push(Inode {
-            seen: contents.to_vec(),
-            durable: contents.to_vec(),
-            ..Inode::default()
-        });
+        world.inodes.push(Inode { seen: contents.to_vec(), durable: contents.to_vec(), ..Inode::default() });
         world.names.insert(name.to_owned(), inode);
         world.names_durable.insert(name.to_owned(), inode);
     }
@@ -370,11 +328,7 @@ impl Disk for SimulatedDisk {
             return Err(power_is_off());
         }
         let inode = *world.names.get(name).ok_or_else(|| not_found(name))?;
-        Ok(SimulatedFile {
-            world: Arc::clone(&self.world),
-            inode,
-            boot: world.boot,
-        })
+        Ok(SimulatedFile { world: Arc::clone(&self.world), inode, boot: world.boot })
     }
 
     fn create(&self, name: &str, bytes: u64) -> io::Result<SimulatedFile> {
@@ -382,29 +336,15 @@ impl Disk for SimulatedDisk {
         world.check_room(bytes)?;
         let inode = world.inodes.len();
         let zeros = vec![0; bytes as usize];
-        world.inodes.push(Inode {
-            seen: zeros,
-            pending: vec![Change::Length(bytes)],
-            ..Inode::default()
-        });
-        world.rename(Rename {
-            from: None,
-            to: Some((name.to_owned(), inode)),
-        })?;
-        Ok(SimulatedFile {
-            world: Arc::clone(&self.world),
-            inode,
-            boot: world.boot,
-        })
+        world.inodes.push(Inode { seen: zeros, pending: vec![Change::Length(bytes)], ..Inode::default() });
+        world.rename(Rename { from: None, to: Some((name.to_owned(), inode)) })?;
+        Ok(SimulatedFile { world: Arc::clone(&self.world), inode, boot: world.boot })
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut world = self.world();
         let inode = *world.names.get(from).ok_or_else(|| not_found(from))?;
-        world.rename(Rename {
-            from: Some(from.to_owned()),
-            to: Some((to.to_owned(), inode)),
-        })
+        world.rename(Rename { from: Some(from.to_owned()), to: Some((to.to_owned(), inode)) })
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -412,10 +352,7 @@ impl Disk for SimulatedDisk {
         if !world.names.contains_key(name) {
             return Err(not_found(name));
         }
-        world.rename(Rename {
-            from: Some(name.to_owned()),
-            to: None,
-        })
+        world.rename(Rename { from: Some(name.to_owned()), to: None })
     }
 
     fn sync_folder(&self) -> io::Result<()> {
@@ -468,11 +405,7 @@ impl File for SimulatedFile {
         }
         let bytes = &world.inodes[self.inode].seen;
         let end = position + buffer.len() as u64;
-        if world.inodes[self.inode]
-            .unreadable
-            .iter()
-            .any(|bad| bad.start < end && position < bad.end)
-        {
+        if world.inodes[self.inode].unreadable.iter().any(|bad| bad.start < end && position < bad.end) {
             // EIO, as Linux numbers it.
             return Err(io::Error::from_raw_os_error(5));
         }
@@ -484,27 +417,19 @@ impl File for SimulatedFile {
 
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
         let mut world = self.world()?;
-        let growth = (position + bytes.len() as u64)
-            .saturating_sub(world.inodes[self.inode].seen.len() as u64);
+        let growth = (position + bytes.len() as u64).saturating_sub(world.inodes[self.inode].seen.len() as u64);
         world.check_room(growth)?;
         let fault = world.operation()?;
         let written = match fault {
             // A write in flight when the power goes may still arrive, in any part: the cut decides.
             None | Some(Fault::PowerCut) => bytes,
-            Some(Fault::Failure | Fault::Full) => {
-                &bytes[..world.random.below(bytes.len() as u64 + 1) as usize]
-            }
+            Some(Fault::Failure | Fault::Full) => &bytes[..world.random.below(bytes.len() as u64 + 1) as usize],
         };
         let inode = &mut world.inodes[self.inode];
         let end = position + written.len() as u64;
-        inode
-            .unreadable
-            .retain(|bad| bad.end <= position || end <= bad.start);
+        inode.unreadable.retain(|bad| bad.end <= position || end <= bad.start);
         overwrite(&mut inode.seen, position, written);
-        inode.pending.push(Change::Write {
-            position,
-            bytes: written.to_vec(),
-        });
+        inode.pending.push(Change::Write { position, bytes: written.to_vec() });
         match fault {
             None => Ok(()),
             Some(Fault::PowerCut) => Err(power_is_off()),
@@ -522,9 +447,7 @@ impl File for SimulatedFile {
             None => {
                 for change in std::mem::take(&mut inode.pending) {
                     match change {
-                        Change::Write { position, bytes } => {
-                            overwrite(&mut inode.durable, position, &bytes)
-                        }
+                        Change::Write { position, bytes } => overwrite(&mut inode.durable, position, &bytes),
                         Change::Length(bytes) => inode.durable.resize(bytes as usize, 0),
                     }
                 }
@@ -556,11 +479,7 @@ impl File for SimulatedFile {
         let inode = &mut world.inodes[self.inode];
         inode.seen.resize(bytes as usize, 0);
         inode.pending.push(Change::Length(bytes));
-        if fault.is_some() {
-            Err(power_is_off())
-        } else {
-            Ok(())
-        }
+        if fault.is_some() { Err(power_is_off()) } else { Ok(()) }
     }
 }
 
@@ -581,10 +500,7 @@ mod tests {
             assert!(file.len().is_err(), "a handle outlived its process");
             let contents = disk.contents("a").expect("a file");
             assert_eq!(contents[100..1600], [7; 1500], "seed {seed}");
-            assert!(
-                contents[1600..].iter().all(|byte| [0, 9].contains(byte)),
-                "seed {seed}"
-            );
+            assert!(contents[1600..].iter().all(|byte| [0, 9].contains(byte)), "seed {seed}");
         }
     }
 
@@ -594,27 +510,15 @@ mod tests {
         for seed in 0..300 {
             let disk = SimulatedDisk::new(seed);
             disk.put("a", &[0; 4000]);
-            disk.open("a")
-                .expect("a file")
-                .write_at(&[1; 4000], 0)
-                .expect("a write");
+            disk.open("a").expect("a file").write_at(&[1; 4000], 0).expect("a write");
             disk.cut_power();
-            match disk
-                .contents("a")
-                .expect("a file")
-                .iter()
-                .filter(|&&byte| byte == 1)
-                .count()
-            {
+            match disk.contents("a").expect("a file").iter().filter(|&&byte| byte == 1).count() {
                 4000 => whole += 1,
                 0 => none += 1,
                 _ => part += 1,
             }
         }
-        assert!(
-            whole > 20 && part > 20 && none > 20,
-            "{whole} whole, {part} in part, {none} not at all"
-        );
+        assert!(whole > 20 && part > 20 && none > 20, "{whole} whole, {part} in part, {none} not at all");
     }
 
     #[test]

@@ -14,12 +14,7 @@ pub enum Edit {
     /// A run of zeros.
     Zero { file: u8, at: u16, bytes: u16 },
     /// A run of the file's own bytes, elsewhere: stale sectors, misdirected writes.
-    Copy {
-        file: u8,
-        from: u16,
-        to: u16,
-        bytes: u16,
-    },
+    Copy { file: u8, from: u16, to: u16, bytes: u16 },
     /// The file ends early.
     Cut { file: u8, bytes: u16 },
     /// The file is gone.
@@ -34,26 +29,10 @@ impl Edit {
             let number = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
             let file = bytes[1];
             match bytes[0] % 5 {
-                0 => Edit::Flip {
-                    file,
-                    at: number(2),
-                    mask: bytes[4],
-                },
-                1 => Edit::Zero {
-                    file,
-                    at: number(2),
-                    bytes: number(4) % 1024,
-                },
-                2 => Edit::Copy {
-                    file,
-                    from: number(2),
-                    to: number(4),
-                    bytes: number(6) % 2048,
-                },
-                3 => Edit::Cut {
-                    file,
-                    bytes: number(2),
-                },
+                0 => Edit::Flip { file, at: number(2), mask: bytes[4] },
+                1 => Edit::Zero { file, at: number(2), bytes: number(4) % 1024 },
+                2 => Edit::Copy { file, from: number(2), to: number(4), bytes: number(6) % 2048 },
+                3 => Edit::Cut { file, bytes: number(2) },
                 _ => Edit::Remove { file },
             }
         };
@@ -89,9 +68,7 @@ impl Edit {
                 let range = range(at, bytes);
                 contents[range].fill(0);
             }
-            Edit::Copy {
-                from, to, bytes, ..
-            } => {
+            Edit::Copy { from, to, bytes, .. } => {
                 let from = range(from, bytes);
                 let to = range(to, from.len() as u16);
                 let copied = contents[from].to_vec();
@@ -121,9 +98,7 @@ fn options() -> Options {
 
 fn payload(offset: u64) -> Vec<u8> {
     let mut random = Random::new(offset);
-    (0..random.below(300))
-        .map(|_| random.next() as u8)
-        .collect()
+    (0..random.below(300)).map(|_| random.next() as u8).collect()
 }
 
 fn written() -> SimulatedDisk {
@@ -160,10 +135,7 @@ fn check_served(reader: &Reader<SimulatedDisk>) -> u64 {
                 expected = expected.next();
             }
             Err(Error::Damaged { offsets, .. }) => {
-                assert!(
-                    offsets.start == expected && offsets.end > expected,
-                    "{offsets:?} at {expected}"
-                );
+                assert!(offsets.start == expected && offsets.end > expected, "{offsets:?} at {expected}");
                 expected = offsets.end;
                 scan.seek(offsets.end);
             }
@@ -171,11 +143,7 @@ fn check_served(reader: &Reader<SimulatedDisk>) -> u64 {
             Err(error) => panic!("{error}"),
         }
     }
-    assert_eq!(
-        expected,
-        reader.end().max(reader.start()),
-        "records vanished without a word"
-    );
+    assert_eq!(expected, reader.end().max(reader.start()), "records vanished without a word");
     good
 }
 
@@ -190,11 +158,7 @@ pub fn check(edits: &[Edit]) {
         return;
     };
     if !edited.iter().any(|name| name == "MARK") {
-        assert_eq!(
-            log.end().get(),
-            RECORDS,
-            "acknowledged offsets were forgotten: {recovery:?}"
-        );
+        assert_eq!(log.end().get(), RECORDS, "acknowledged offsets were forgotten: {recovery:?}");
     }
     let good = check_served(&log.reader());
     let end = log.append(RECORDS, b"goes on").expect("an append");
@@ -204,19 +168,10 @@ pub fn check(edits: &[Edit]) {
     if end.get() >= RECORDS {
         assert_eq!(check_served(&log.reader()), good + 1);
     }
-    log.reader()
-        .verify(&mut |_| {})
-        .expect("a log that can be read through");
+    log.reader().verify(&mut |_| {}).expect("a log that can be read through");
     drop(log);
     disk.cut_power();
     let (log, _) = Log::open(disk, options()).expect("what was opened once opens again");
     assert_eq!(log.end(), end.next());
-    assert_eq!(
-        log.reader()
-            .read(end)
-            .expect("readable")
-            .expect("a record")
-            .payload,
-        b"goes on"
-    );
+    assert_eq!(log.reader().read(end).expect("readable").expect("a record").payload, b"goes on");
 }

@@ -8,8 +8,7 @@ pub struct Folder(PathBuf);
 impl Folder {
     /// An empty folder for the test of that name.
     pub fn new(name: &str) -> Folder {
-        let path =
-            std::env::temp_dir().join(format!("lifeline-store-{}-{name}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("lifeline-store-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).expect("a temporary folder");
         Folder(path)

@@ -12,9 +12,12 @@ use lifeline_ops::servers::{Error, Process, free_port, is_program};
 use serde_json::Value;
 
 use super::Failure;
+use super::eventually;
 use super::scene::read_or_say;
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
+/// Outages end, backlogs are worked off, namespaces go: all within this.
+const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(60);
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
@@ -152,6 +155,65 @@ impl Lifeline {
             (200, body) => Ok(body),
             (status, body) => Err(format!("GET {path} gave {status}: {body}").into()),
         }
+    }
+
+    /// What it says of itself: `/v1/status`.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn status(&self) -> Result<Value, Failure> {
+        Ok(serde_json::from_str(&self.get("/v1/status")?)?)
+    }
+
+    /// Waits until so many events are recorded, no more and no fewer, over all streams.
+    ///
+    /// # Errors
+    /// When it takes too long.
+    pub async fn has_recorded(&self, events: u64) -> Result<(), Failure> {
+        eventually(&format!("{events} recorded events"), CAUGHT_UP_WITHIN, async || {
+            let status = self.status().map_err(|failure| failure.to_string())?;
+            let streams = status["streams"].as_array().cloned().unwrap_or_default();
+            let received: u64 = streams.iter().filter_map(|stream| stream["received"].as_u64()).sum();
+            if received == events { Ok(()) } else { Err(format!("{received} are")) }
+        })
+        .await
+    }
+
+    /// Waits until everything recorded is carried out.
+    ///
+    /// # Errors
+    /// When it takes too long.
+    pub async fn has_settled(&self) -> Result<(), Failure> {
+        eventually("everything recorded to be carried out", CAUGHT_UP_WITHIN, async || {
+            let status = self.status().map_err(|failure| failure.to_string())?;
+            let [open, reconciled, recorded] = ["open", "reconciled", "recorded"].map(|field| &status[field]);
+            if *open == 0 && reconciled == recorded {
+                return Ok(());
+            }
+            Err(format!("{open} open, reconciled {reconciled} of {recorded}"))
+        })
+        .await
+    }
+
+    /// Waits until its log (what it printed) holds a text, and gives all of it.
+    ///
+    /// # Errors
+    /// When it takes too long; the failure holds what it printed instead.
+    pub async fn has_said(&self, text: &str) -> Result<String, Failure> {
+        eventually(&format!("`{text}` in the log"), CAUGHT_UP_WITHIN, async || {
+            let said = read_or_say(&self.log());
+            if said.contains(text) { Ok(said) } else { Err(said) }
+        })
+        .await
+    }
+
+    /// Runs the program with arguments of one's own, to its end; what it printed to standard output.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn command(arguments: &[&str]) -> Result<String, Failure> {
+        let output = command(&Self::program()?).args(arguments).output()?;
+        succeeded(arguments, &output)
     }
 
     /// What it answers to an asking command, as JSON: `ask(&["get", "lifecycles"])`.

@@ -8,16 +8,22 @@
 
 mod control_plane;
 mod control_plane_programs;
+mod events;
 mod failure;
+mod kubernetes;
 mod lifeline;
+mod mount;
 mod scene;
 mod stories;
 mod waiting;
 
 pub use control_plane::{ControlPlane, User, Write};
 pub use control_plane_programs::ControlPlanePrograms;
+pub use events::{Event, Producer};
 pub use failure::{Failure, Outcome};
+pub use kubernetes::{Diary, Entry, Happened, Kubernetes};
 pub use lifeline::Lifeline;
+pub use mount::Mount;
 pub use scene::Scene;
 pub use stories::{Need, run, story};
 pub use waiting::eventually;

@@ -8,7 +8,7 @@ use lifeline_ops::servers::{Cache, NatsAccess, NatsOptions, NatsProgram, NatsSer
 use std::sync::Arc;
 use tempfile::TempDir;
 
-use super::{ControlPlane, ControlPlanePrograms, Failure, Lifeline, Need};
+use super::{ControlPlane, ControlPlanePrograms, Failure, Lifeline, Mount, Need, User};
 
 /// The control plane that the tests of one program share, once one of them needs it.
 static SHARED: Mutex<Option<Arc<ControlPlane>>> = Mutex::new(None);
@@ -32,6 +32,19 @@ impl Scene {
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Writes a file into the folder of this test, and the folders on the way to it; its path.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, name: &str, text: &str) -> Result<PathBuf, Failure> {
+        let path = self.folder().join(name);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::write(&path, text)?;
+        Ok(path)
     }
 
     /// Starts a nats-server of this test's own, open to everybody. `name` is that of its folder.
@@ -77,6 +90,48 @@ impl Scene {
         Lifeline::run(&self.folder().join(name), arguments)
     }
 
+    /// Starts a `lifeline run` that reads a NATS subject and acts on a control plane, by rules of a folder of its own:
+    /// `NAME/rules/rules.yaml`.
+    ///
+    /// # Errors
+    /// When there is no `lifeline` program or it does not start.
+    pub fn engine(
+        &self,
+        name: &str,
+        control_plane: &ControlPlane,
+        nats: &NatsServer,
+        subject: &str,
+        rules: &str,
+    ) -> Result<Lifeline, Failure> {
+        let kubeconfig = control_plane.kubeconfig(User::Admin);
+        let kubeconfig = kubeconfig.to_string_lossy();
+        let cluster = ["--cluster", "kube", "--kubeconfig", &kubeconfig];
+        self.engine_on(name, &cluster, nats, subject, rules)
+    }
+
+    /// The same with the local cluster in its data folder.
+    ///
+    /// # Errors
+    /// When there is no `lifeline` program or it does not start.
+    pub fn local_engine(&self, name: &str, nats: &NatsServer, subject: &str, rules: &str) -> Result<Lifeline, Failure> {
+        self.engine_on(name, &["--cluster", "local"], nats, subject, rules)
+    }
+
+    fn engine_on(
+        &self,
+        name: &str,
+        cluster: &[&str],
+        nats: &NatsServer,
+        subject: &str,
+        rules: &str,
+    ) -> Result<Lifeline, Failure> {
+        let rules = self.write(&format!("{name}/rules/rules.yaml"), rules)?;
+        let rules = rules.parent().unwrap_or(&rules).to_string_lossy();
+        let url = nats.url();
+        let rest = ["--nats", &url, "--subjects", subject, "--rules", &rules];
+        self.lifeline(name, &[cluster, &rest].concat())
+    }
+
     /// Keeps the folder, for whoever wants to know what went wrong.
     pub(super) fn keep(self) -> PathBuf {
         self.folder.keep()
@@ -93,6 +148,7 @@ pub(super) fn unmet(need: Need) -> Option<&'static str> {
     match need {
         Need::Nats => nats_program().as_ref().err().map(String::as_str),
         Need::ControlPlane => control_plane_programs().as_ref().err().map(String::as_str),
+        Need::Mounts => mounts().as_ref().err().map(String::as_str),
     }
 }
 
@@ -106,6 +162,16 @@ fn shared_control_plane() -> Result<Arc<ControlPlane>, Failure> {
     let control_plane = Arc::new(ControlPlane::start(programs)?);
     *shared = Some(Arc::clone(&control_plane));
     Ok(control_plane)
+}
+
+fn mounts() -> &'static Result<(), String> {
+    static MOUNTS: OnceLock<Result<(), String>> = OnceLock::new();
+    MOUNTS.get_or_init(|| {
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        Mount::new(folder.path(), "size=1m")
+            .map(drop)
+            .map_err(|failure| format!("no file system can be mounted here ({failure}); run the tests as root"))
+    })
 }
 
 fn nats_program() -> &'static Result<NatsProgram, String> {

@@ -21,6 +21,8 @@ pub enum Need {
     Nats,
     /// A Kubernetes API server with its controllers.
     ControlPlane,
+    /// The right to mount file systems: for disks that are full, or that take no writes.
+    Mounts,
 }
 
 /// A test: its name (a sentence), what it needs, and its body, which runs on a runtime of its own.

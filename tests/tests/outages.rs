@@ -1,0 +1,227 @@
+//! What breaks around the engine, and what it makes of it: nothing is lost, and it goes on by itself.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use lifeline_tests::harness::Need::{ControlPlane, Nats};
+use lifeline_tests::harness::{Event, Kubernetes, Outcome, Producer, Scene, eventually, run, story};
+use serde_json::json;
+
+const EVENTS: u64 = 10_000;
+const USERS: u64 = 100;
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// A Namespace per user, whose label tells which event it was made for.
+const RULES: &str = r#"
+apiVersion: lib.projectsveltos.io/v1beta1
+kind: EventSource
+metadata: {name: visits}
+spec:
+  messagingMatchCriteria:
+  - subject: visits
+---
+apiVersion: lib.projectsveltos.io/v1beta1
+kind: EventTrigger
+metadata: {name: visits}
+spec:
+  eventSourceName: visits
+  oneForEvent: true
+  cloudEventAction: '{{ if eq .CloudEvent.type "auth.example.com.logout" }}Delete{{ else }}Create{{ end }}'
+  policyRefs:
+  - {kind: ConfigMap, namespace: default, name: visits}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: visits
+  namespace: default
+  annotations: {projectsveltos.io/instantiate: ok}
+data:
+  namespace.yaml: |
+    apiVersion: v1
+    kind: Namespace
+    metadata:
+      name: {{ .CloudEvent.subject }}
+      labels:
+        visit: "{{ .CloudEvent.id }}"
+"#;
+
+fn main() -> ExitCode {
+    run(vec![
+        story("a_backlog_of_10000_events_about_100_users_costs_100_writes", &[Nats, ControlPlane], backlog),
+        story("a_killed_nats_server_is_read_on_when_it_is_back", &[Nats, ControlPlane], killed_nats),
+        story("a_killed_api_server_gets_what_it_missed_when_it_is_back", &[Nats, ControlPlane], killed_api_server),
+        story("an_engine_that_starts_without_nats_waits_for_it", &[Nats, ControlPlane], nats_away),
+        story("a_stream_that_is_made_after_the_engine_started_is_read", &[Nats, ControlPlane], stream_to_come),
+    ])
+}
+
+async fn backlog(scene: &Scene) -> Outcome {
+    let control_plane = scene.control_plane();
+    let nats = scene.nats("nats")?;
+    let kubernetes = Kubernetes::of(control_plane).await?;
+    let producer = Producer::connect(&nats, "visits").await?;
+    let mut stream = producer.make_stream("VISITS").await?;
+    // Everybody comes and goes all the time; at last all are there.
+    let name = |user: u64| format!("backlog-{user:02}");
+    let events = (0..EVENTS).map(|event| {
+        let round = event / USERS;
+        let kind = if round % 3 == 1 { "logout" } else { "login" };
+        Event::user(kind, &name(event % USERS)).with("id", &round.to_string())
+    });
+    producer.publish_all(events).await?;
+    assert_eq!(stream.info().await?.state.messages, EVENTS);
+
+    let started = Instant::now();
+    let mut lifeline = scene.engine("engine", control_plane, &nats, "visits", RULES)?;
+    lifeline.wait_until_ready()?;
+    lifeline.has_recorded(EVENTS).await?;
+    let recorded = started.elapsed();
+    lifeline.has_settled().await?;
+    let settled = started.elapsed();
+
+    let last = (EVENTS / USERS - 1).to_string();
+    for user in 0..USERS {
+        let namespace = kubernetes.namespace(&name(user)).await?;
+        let namespace = namespace.ok_or_else(|| format!("`{}` is missing", name(user)))?;
+        assert_eq!(namespace.metadata.labels.unwrap_or_default()["visit"], last, "{}", name(user));
+    }
+    let mut writes = BTreeMap::<String, u64>::new();
+    for write in control_plane.writes()? {
+        // Not what the controllers of the control plane do to a namespace.
+        if write.user == "admin" && write.name.starts_with("backlog-") {
+            *writes.entry(format!("{} {}", write.verb, write.resource)).or_default() += 1;
+        }
+    }
+    let total: u64 = writes.values().sum();
+    let status = lifeline.status()?;
+    println!(
+        "backlog: {EVENTS} events about {USERS} users: all recorded {:.1} s after the start, settled after {:.1} s; {total} API writes {writes:?}, {} reconciliations",
+        recorded.as_secs_f64(),
+        settled.as_secs_f64(),
+        status["reconciliations"],
+    );
+    assert!((USERS..=2 * USERS).contains(&total), "{writes:?}");
+    let reconciliations = status["reconciliations"].as_u64().unwrap_or_default();
+    assert!((USERS..=2 * USERS).contains(&reconciliations), "{reconciliations} reconciliations");
+    assert_eq!(status["failures"], 0);
+    Ok(())
+}
+
+async fn killed_nats(scene: &Scene) -> Outcome {
+    let control_plane = scene.control_plane();
+    let mut nats = scene.nats("nats")?;
+    let kubernetes = Kubernetes::of(control_plane).await?;
+    let mut lifeline = scene.engine("engine", control_plane, &nats, "visits", RULES)?;
+    lifeline.wait_until_ready()?;
+    let producer = Producer::connect(&nats, "visits").await?;
+    let before = kubernetes_after(&kubernetes, &producer, "killed-nats-before").await?;
+
+    for outage in 0..3 {
+        nats.kill();
+        eventually("the engine to say that it is not ready", SOON, async || match lifeline.get("/readyz") {
+            Ok(_) => Err("it says that it is".to_owned()),
+            Err(failure) if failure.to_string().contains("NATS") => Ok(()),
+            Err(failure) => Err(failure.to_string()),
+        })
+        .await?;
+        nats.restart()?;
+        kubernetes_after(&kubernetes, &producer, &format!("killed-nats-{outage}")).await?;
+        lifeline.wait_until_ready()?;
+    }
+    lifeline.has_recorded(4).await?;
+    let after = kubernetes.has_namespace("killed-nats-before").await?;
+    assert_eq!(after.metadata.uid, Some(before));
+    let status = lifeline.status()?;
+    assert_eq!((&status["streams"][0]["epoch"], &status["streams"][0]["missing"]), (&json!(1), &json!(0)), "{status}");
+    Ok(())
+}
+
+/// Publishes a login and waits for its Namespace; the uid.
+async fn kubernetes_after(
+    kubernetes: &Kubernetes,
+    producer: &Producer,
+    name: &str,
+) -> Result<String, lifeline_tests::harness::Failure> {
+    producer.publish(Event::user("login", name)).await?;
+    Ok(kubernetes.has_namespace(name).await?.metadata.uid.unwrap_or_default())
+}
+
+async fn killed_api_server(scene: &Scene) -> Outcome {
+    let mut control_plane = scene.fresh_control_plane()?;
+    let nats = scene.nats("nats")?;
+    let kubernetes = Kubernetes::of(&control_plane).await?;
+    let mut lifeline = scene.engine("engine", &control_plane, &nats, "visits", RULES)?;
+    lifeline.wait_until_ready()?;
+    let producer = Producer::connect(&nats, "visits").await?;
+    let uid = kubernetes_after(&kubernetes, &producer, "kept").await?;
+    kubernetes_after(&kubernetes, &producer, "leaving").await?;
+
+    control_plane.kill_api_server();
+    producer.publish(Event::user("login", "arriving")).await?;
+    producer.publish(Event::user("logout", "leaving")).await?;
+    producer.publish(Event::user("login", "kept")).await?;
+    // Recording does not wait for anybody.
+    lifeline.has_recorded(5).await?;
+    eventually("the failure to be told", SOON, async || {
+        let rows = lifeline.ask(&["get", "lifecycles", "--phase", "failing"]).map_err(|failure| failure.to_string())?;
+        let told = rows["items"].as_array().is_some_and(|rows| rows.iter().any(|row| row["subject"] == "arriving"));
+        if told { Ok(()) } else { Err(rows.to_string()) }
+    })
+    .await?;
+    control_plane.restart_api_server()?;
+    let restarted = Instant::now();
+    kubernetes.has_namespace("arriving").await?;
+    println!("outages: caught up {:.1} s after the API server was back", restarted.elapsed().as_secs_f64());
+    kubernetes.lost_namespace("leaving").await?;
+    assert_eq!(kubernetes.has_namespace("kept").await?.metadata.uid, Some(uid));
+    lifeline.has_settled().await
+}
+
+async fn nats_away(scene: &Scene) -> Outcome {
+    let control_plane = scene.control_plane();
+    let mut nats = scene.nats("nats")?;
+    let kubernetes = Kubernetes::of(control_plane).await?;
+    nats.kill();
+    let mut lifeline = scene.engine("engine", control_plane, &nats, "visits", RULES)?;
+    let address = nats.address();
+    let said = lifeline.has_said(&format!("waiting for NATS at nats://{address}")).await?;
+    assert!(said.contains("hint: check that the server runs"), "no remedy in:\n{said}");
+    eventually("the engine to say whom it waits for", SOON, async || match lifeline.get("/readyz") {
+        Err(failure) if failure.to_string().contains(&address) => Ok(()),
+        Err(failure) => Err(failure.to_string()),
+        Ok(_) => Err("it says that it is ready".to_owned()),
+    })
+    .await?;
+    nats.restart()?;
+    lifeline.wait_until_ready()?;
+    let producer = Producer::connect(&nats, "visits").await?;
+    kubernetes_after(&kubernetes, &producer, "nats-away").await?;
+    Ok(())
+}
+
+async fn stream_to_come(scene: &Scene) -> Outcome {
+    let control_plane = scene.control_plane();
+    let nats = scene.nats("nats")?;
+    let kubernetes = Kubernetes::of(control_plane).await?;
+    // The form of the connection settings that names streams and says nothing of how to make them.
+    let connection = json!({"jetstream": {"configuration": {"url": nats.url(), "streams": [{"name": "VISITS"}]}}});
+    let connection = scene.write("connection.json", &connection.to_string())?;
+    let rules = scene.write("rules/rules.yaml", RULES)?;
+    let kubeconfig = control_plane.kubeconfig(lifeline_tests::harness::User::Admin);
+    let [connection, rules, kubeconfig] = [&connection, &rules, &kubeconfig].map(|path| path.to_string_lossy());
+    let arguments = ["--cluster", "kube", "--kubeconfig", &kubeconfig, "--nats", &connection, "--rules", &rules];
+    let mut lifeline = scene.lifeline("engine", &arguments)?;
+    eventually("the engine to say which stream it waits for", SOON, async || match lifeline.status() {
+        Ok(status) if status.to_string().contains("`VISITS` does not exist") => Ok(()),
+        Ok(status) => Err(status.to_string()),
+        Err(failure) => Err(failure.to_string()),
+    })
+    .await?;
+    let producer = Producer::connect(&nats, "visits").await?;
+    producer.make_stream("VISITS").await?;
+    kubernetes_after(&kubernetes, &producer, "stream-to-come").await?;
+    lifeline.wait_until_ready()
+}
