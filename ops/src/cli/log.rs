@@ -157,7 +157,7 @@ fn verdict(report: &verify::Report) -> String {
     };
     let records = report.end - report.start;
     if report.damage.is_empty() {
-        line(format!("log     sound: {records} records, offsets {} to {}", report.start, report.end));
+        line(format!("log     sound: {records} records, from offset {} on, below {}", report.start, report.end));
     } else {
         let lost: u64 = report.damage.iter().map(|place| place.end - place.first).sum();
         line(format!("log     damaged: {lost} of {records} records do not read back"));
@@ -251,7 +251,10 @@ fn summary(info: &Info) -> String {
         0 => String::new(),
         _ => "; damaged, see `lifeline verify`".to_owned(),
     };
-    format!("offsets {} to {}, {} bytes; the engine {stopped}{torn}{damaged}", info.start, info.end, info.bytes)
+    format!(
+        "offsets from {} on, below {}; {} bytes; the engine {stopped}{torn}{damaged}",
+        info.start, info.end, info.bytes
+    )
 }
 
 fn time(nanos: u64) -> String {
