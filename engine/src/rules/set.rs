@@ -115,7 +115,6 @@ impl RuleSet {
             broken_sources: &broken_sources,
             contents: &contents,
             clusters: &clusters,
-            is_complete,
         };
         let (triggers, views) = link(triggers, &tie, &mut out_of_force, &mut problems);
 
@@ -334,7 +333,6 @@ struct Link<'a> {
     broken_sources: &'a BTreeSet<String>,
     contents: &'a Arc<BTreeMap<Reference, Content>>,
     clusters: &'a Clusters,
-    is_complete: bool,
 }
 
 /// What a trigger listens to on one cluster.
