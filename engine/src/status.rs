@@ -11,7 +11,7 @@ pub struct Status {
     pub folded: u64,
     /// First offset whose consequences are not all carried out.
     pub reconciled: u64,
-    /// Why recording stands still; absent while it does not.
+    /// Why recording stands still, or that of messages alone (a disk that is nearly full); absent while it does not.
     pub stalled: Option<String>,
     /// Why NATS is not being read; absent while it is.
     pub intake: Option<String>,

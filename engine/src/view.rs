@@ -39,7 +39,7 @@ impl<D: Disk> View<D> {
         self.log.read().clone()
     }
 
-    /// Why recording stands still; `None` while it does not.
+    /// Why recording stands still, or that of messages alone; `None` while it does not.
     pub fn stalled(&self) -> Option<String> {
         self.stalled.lock().clone()
     }

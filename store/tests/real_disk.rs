@@ -162,3 +162,23 @@ fn payload_above_the_limit_is_refused_and_four_mebibytes_are_not() {
     assert_eq!(log.sync().expect("a sync"), Offset::new(20));
     assert_eq!(log.reader().read(Offset::new(19)).expect("readable").expect("a record").payload, large);
 }
+
+#[test]
+fn a_log_is_opened_again_on_its_disk_while_readers_of_the_former_one_are_held() {
+    let folder = Folder::new("reopened");
+    let disk = OsDisk::open(folder.path()).expect("the folder");
+    let (mut log, _) = Log::open(disk.clone(), small()).expect("the log");
+    append(&mut log, 5);
+    log.sync().expect("a sync");
+    let reader = log.reader();
+    drop(log);
+    assert!(
+        matches!(OsDisk::open(folder.path()), Err(Error::Locked { .. })),
+        "the reader keeps the folder locked for others"
+    );
+    let (mut log, _) = Log::open(disk, small()).expect("the log");
+    append(&mut log, 5);
+    log.sync().expect("a sync");
+    check_all(&log, 10);
+    assert_eq!(reader.end(), Offset::new(5), "it reads what it knew");
+}

@@ -26,13 +26,16 @@ const OPEN_BYTES_FULL: u64 = 10_000_000_000;
 /// Batches of a round without `--full`.
 const BATCHES: usize = 200;
 
+/// Fewer batches would fill no segment, and there would be nothing to scan.
+const BATCHES_MIN: usize = 160;
+
 /// Runs the benchmark; its figures as JSON.
 pub(super) fn run(args: &BenchArgs) -> Result<serde_json::Value, Box<dyn Error>> {
     let default = Settings::default();
     let batches = if args.full { default.batches } else { BATCHES };
     let events = args.events.map(|events| usize::try_from(events).unwrap_or(usize::MAX));
     let settings = Settings {
-        batches: events.map_or(batches, |events| events.div_ceil(default.batch_records).max(1)),
+        batches: events.map_or(batches, |events| events.div_ceil(default.batch_records).max(BATCHES_MIN)),
         rounds: args.rounds.unwrap_or(default.rounds).max(1),
         open_bytes: if args.full { OPEN_BYTES_FULL } else { OPEN_BYTES },
         ..default

@@ -220,6 +220,21 @@ pub fn status(status: &Status) -> String {
         "since start {} reconciliations, {} failed, {} cluster writes",
         status.reconciliations, status.failures, status.cluster_writes
     );
+    if let Some(scrub) = &status.scrub {
+        let damaged = match scrub.damaged_records {
+            0 => "no damage".to_owned(),
+            damaged => format!("{damaged} damaged records"),
+        };
+        let pass = match (scrub.running, scrub.passes) {
+            (true, _) => format!("reading offset {} of {}", scrub.position, scrub.end),
+            (false, 0) => "not begun".to_owned(),
+            (false, passes) => format!("{passes} passes"),
+        };
+        let _ = writeln!(out, "log scrub   {pass}, {damaged}");
+        if let Some(trouble) = &scrub.trouble {
+            let _ = writeln!(out, "  {}", trouble.replace('\n', "\n  "));
+        }
+    }
     if !status.streams.is_empty() {
         let mut table =
             Table::new(&["STREAM", "CLUSTER", "EPOCH", "NEXT", "PENDING", "RECEIVED", "REJECTED", "MISSING"]);

@@ -56,7 +56,7 @@ pub struct DemoArgs {
 pub struct BenchArgs {
     /// What to measure
     pub name: BenchName,
-    /// Events, or records, of a round [default: the benchmark's own]
+    /// Events of a round, or records for `log`, which needs 160000 of them [default: the benchmark's own]
     #[arg(long, value_name = "N")]
     pub events: Option<u64>,
     /// Rounds, of which the median is taken [default: 5]
