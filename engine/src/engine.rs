@@ -12,7 +12,6 @@ use std::sync::atomic::Ordering;
 
 use lifeline_projections::fact::Fact;
 use lifeline_projections::fold::{Projection, StreamPosition};
-use lifeline_projections::lifecycle::Phase;
 use lifeline_projections::table::Table;
 use lifeline_store::{Disk, Offset, Reader};
 use parking_lot::Mutex;
@@ -29,7 +28,8 @@ use crate::reconcile::queue::Queue;
 use crate::reconcile::{Counters, Reconciler};
 use crate::recorder::{self, OpenLog, Recorder, chain};
 use crate::rules::{Current, OWN};
-use crate::status::{Status, StreamStatus};
+use crate::scrub;
+use crate::status::{ScrubStatus, Status, StreamStatus};
 use crate::view::View;
 
 /// Batches that wait for the recorder, at most: with their size, the bound of what intake holds in memory.
@@ -70,6 +70,8 @@ pub struct Engine<D: Disk> {
     stop: watch::Sender<bool>,
     /// What each NATS server's intake says of itself, by server.
     intakes: Mutex<BTreeMap<String, IntakeState>>,
+    /// What the scrub says of itself; `None` while none runs.
+    scrub: Mutex<Option<ScrubStatus>>,
 }
 
 /// What is known of the reading of one server.
@@ -119,8 +121,8 @@ impl<D: Disk> Engine<D> {
             counters: counters.clone(),
             concurrency: CONCURRENCY,
         };
-        let (stop, intakes) = (watch::Sender::new(false), Mutex::default());
-        let engine = Engine { view, queue, counters, rules, intake, stop, intakes };
+        let (stop, intakes, scrub) = (watch::Sender::new(false), Mutex::default(), Mutex::default());
+        let engine = Engine { view, queue, counters, rules, intake, stop, intakes, scrub };
         Ok((engine, Parts { recorder, reconciler }))
     }
 
@@ -200,6 +202,17 @@ impl<D: Disk> Engine<D> {
         Ok(())
     }
 
+    /// Reads the log again and again, slowly, until the engine stops. Not one of the [`Parts`]: it needs a runtime with
+    /// threads to block on, which a simulation has not.
+    pub async fn scrub(&self, settings: scrub::Settings, clock: Arc<dyn Clock>) {
+        let mut stop = self.stop.subscribe();
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => {}
+            () = scrub::run(&self.view, settings, clock, &self.scrub) => {}
+        }
+    }
+
     /// Where each stream of the own cluster was left, with what tells its last message from another.
     fn known(&self) -> Result<BTreeMap<String, Known>, recorder::Error> {
         let log = self.view.log();
@@ -217,12 +230,6 @@ impl<D: Disk> Engine<D> {
             let (_, lifecycle) = projection.lifecycle(*index);
             lifecycle.needs_work().then_some(lifecycle.decided)
         });
-        let mut phases = BTreeMap::<Phase, u64>::new();
-        for (_, resource) in projection.resources() {
-            for lifecycle in &resource.lifecycles {
-                *phases.entry(lifecycle.phase()).or_default() += 1;
-            }
-        }
         let current = self.rules.borrow();
         let rules = current.rules.as_ref();
         let mut status = Status {
@@ -237,12 +244,16 @@ impl<D: Disk> Engine<D> {
             warnings: current.troubles.iter().map(ToString::to_string).collect(),
             streams: Vec::new(),
             resources: projection.len(),
-            phases: phases.into_iter().map(|(phase, count)| (phase.as_str().to_owned(), count)).collect(),
+            phases: projection.phases().map(|(phase, count)| (phase.as_str().to_owned(), count)).collect(),
             open: open.len(),
             reconciliations: self.counters.reconciliations.load(Ordering::Relaxed),
             cluster_writes: self.counters.writes.load(Ordering::Relaxed),
             failures: self.counters.failures.load(Ordering::Relaxed),
+            scrub: self.scrub.lock().clone(),
         };
+        if let Some(scrub) = &status.scrub {
+            status.warnings.extend(scrub.damage.iter().map(|place| format!("the log is damaged: {place}")));
+        }
         if rules.is_none() {
             let why = current.troubles.first().map_or("they are being read".to_owned(), ToString::to_string);
             status.rules_missing = Some(why);
@@ -305,8 +316,8 @@ fn known<D: Disk>(position: &StreamPosition, log: &Reader<D>) -> Result<Known, r
             last = Some(Stored { sequence, published_unix_nanos, content_hash: content_hash(payload) });
         }
     }
-    let StreamPosition { epoch, created_unix_nanos, next_sequence, .. } = *position;
-    Ok(Known { epoch, created_unix_nanos, next_sequence, last })
+    let StreamPosition { epoch, created_unix_nanos, next_sequence, recorded_until_unix_nanos, .. } = *position;
+    Ok(Known { epoch, created_unix_nanos, next_sequence, last, recorded_until_unix_nanos })
 }
 
 /// Opens the projection's table; what cannot be used, or knows of records that the log does not hold, is set aside.

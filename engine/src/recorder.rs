@@ -7,10 +7,12 @@
 //! The recorder blocks on its disk and on nothing else, so in earnest it runs on a thread of its own; a simulation runs
 //! it beside everything else in one thread.
 //!
-//! A disk that fails or fills up stops recording, not the engine: the group is kept, nothing of it is acknowledged, the
-//! log is opened again and its end read back, and the group is written when the disk takes it.
+//! A disk that fails stops recording, not the engine: the group is kept, nothing of it is acknowledged, the log is opened
+//! again and its end read back, and the group is written when the disk takes it. A disk that is nearly full stops intake
+//! only: messages wait, in order and unacknowledged, while outcomes and rules use the room that is kept for them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,7 +47,7 @@ const CHECKPOINT_RECORDS: u64 = 1_000_000;
 /// Time between two checkpoints of the projection, at most, while records come.
 const CHECKPOINT_PERIOD: Duration = Duration::from_secs(5);
 
-/// The pause before a failed group is tried again.
+/// The pause before a failed group is tried again, and before the disk is asked again whether there is room.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// The engine is stopping: nothing is recorded any more.
@@ -56,6 +58,23 @@ pub struct Stopped;
 /// Why recording could not begin or had to end.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// Records that the state does not hold yet were acknowledged once, and do not read back.
+    #[error(
+        "records `{}` to `{}` are damaged in `{file}`, bytes `{}` to `{}` ({why}); the state reaches offset `{folded}` and cannot go on without them\nhint: `lifeline verify --data DIR` lists all damage and what it means; `lifeline log repair --from-stream --data DIR` brings back what the stream still holds",
+        offsets.start, offsets.end.get().saturating_sub(1), bytes.start, bytes.end
+    )]
+    Damaged {
+        /// Which records: from the first lost one to the first good one after it.
+        offsets: Range<Offset>,
+        /// Which bytes of the file.
+        bytes: Range<u64>,
+        /// The segment file.
+        file: String,
+        /// What gave it away.
+        why: &'static str,
+        /// First offset that is not folded.
+        folded: Offset,
+    },
     /// The log.
     #[error("the log cannot be used")]
     Log(#[from] lifeline_store::Error),
@@ -113,6 +132,10 @@ pub struct Recorder<D: Disk> {
     intake: mpsc::Receiver<Intake>,
     checkpointed: Offset,
     checkpoint_due: Option<Instant>,
+    /// Messages that wait for room on the disk; no others are received meanwhile.
+    held: Group,
+    /// Why they wait.
+    held_because: Option<String>,
     encoded: Vec<u8>,
 }
 
@@ -152,6 +175,8 @@ impl<D: Disk> Recorder<D> {
             intake,
             checkpointed,
             checkpoint_due: None,
+            held: Group::default(),
+            held_because: None,
             encoded: Vec::new(),
         };
         (recorder, Recording { outcomes: sender })
@@ -174,6 +199,7 @@ impl<D: Disk> Recorder<D> {
         loop {
             let mut group = Group::default();
             let checkpoint_due = self.checkpoint_due;
+            let look_again = self.held_because.is_some().then(|| Instant::now() + RETRY_PAUSE);
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => break,
@@ -185,7 +211,8 @@ impl<D: Disk> Recorder<D> {
                     continue;
                 }
                 Some(outcome) = self.outcomes.recv() => group.outcomes.push(outcome),
-                Some(intake) = self.intake.recv(), if self.rules.is_some() => group.push(intake),
+                Some(intake) = self.intake.recv(), if self.rules.is_some() && self.held.is_empty() => group.push(intake),
+                () = until(look_again) => {}
                 () = until(checkpoint_due) => {
                     self.checkpoint()?;
                     continue;
@@ -194,9 +221,18 @@ impl<D: Disk> Recorder<D> {
             while let Ok(outcome) = self.outcomes.try_recv() {
                 group.outcomes.push(outcome);
             }
-            while self.rules.is_some() && group.messages < GROUP_MESSAGES_MAX && group.bytes < GROUP_BYTES_MAX {
-                let Ok(intake) = self.intake.try_recv() else { break };
-                group.push(intake);
+            if self.held.is_empty() {
+                while self.rules.is_some() && group.messages < GROUP_MESSAGES_MAX && group.bytes < GROUP_BYTES_MAX {
+                    let Ok(intake) = self.intake.try_recv() else { break };
+                    group.push(intake);
+                }
+            } else {
+                let outcomes = std::mem::take(&mut group.outcomes);
+                group = Group { outcomes, ..std::mem::take(&mut self.held) };
+            }
+            let group = self.hold_back(group);
+            if group.is_empty() {
+                continue;
             }
             if !self.retry(&mut stopping, |recorder| recorder.write(&group)).await? {
                 break;
@@ -227,13 +263,14 @@ impl<D: Disk> Recorder<D> {
             };
             match done {
                 Ok(()) => {
-                    if self.view.stalled().is_some() {
+                    // Messages may wait for room while outcomes are recorded.
+                    if self.held_because.is_none() && self.view.stalled().is_some() {
                         info!("recording goes on");
-                        self.view.set_stalled(None);
                     }
+                    self.view.set_stalled(self.held_because.clone());
                     return Ok(true);
                 }
-                Err(Error::Log(cause)) => {
+                Err(cause @ (Error::Log(_) | Error::Damaged { .. })) => {
                     let poisoned = self.log.as_ref().is_none_or(|log| log.poisoned_by().is_some());
                     if poisoned {
                         self.log = None;
@@ -254,6 +291,37 @@ impl<D: Disk> Recorder<D> {
         }
     }
 
+    /// Keeps a group's messages back while the disk is nearly full, and gives what may be recorded all the same.
+    ///
+    /// The room is asked for before anything is appended: a group is recorded as a whole or not at all.
+    fn hold_back(&mut self, mut group: Group) -> Group {
+        let lacking = if group.intakes.is_empty() { None } else { self.lacking_room() };
+        match &lacking {
+            Some(reason) => {
+                if self.held_because.is_none() {
+                    warn!("messages wait unacknowledged, outcomes are still recorded: {reason}");
+                }
+                self.view.set_stalled(lacking.clone());
+                let outcomes = std::mem::take(&mut group.outcomes);
+                self.held = group;
+                group = Group { outcomes, ..Group::default() };
+            }
+            None if self.held_because.is_some() => info!("there is room again, messages are recorded"),
+            None => {}
+        }
+        self.held_because = lacking;
+        group
+    }
+
+    /// Why the disk has no room for messages; a disk that fails shows when it is written to.
+    fn lacking_room(&mut self) -> Option<String> {
+        let log = self.log.as_mut()?;
+        let space = log.space().ok()?;
+        let low_space_bytes = log.options().low_space_bytes;
+        let lacking = lifeline_store::Error::LowSpace { free_bytes: space.free_bytes, low_space_bytes };
+        space.is_low.then(|| lacking.to_string())
+    }
+
     /// Opens a log that failed, and folds what did reach the disk before it did.
     fn reopen(&mut self) -> Result<(), Error> {
         if self.log.is_some() {
@@ -262,10 +330,11 @@ impl<D: Disk> Recorder<D> {
         let (log, recovery) = (self.open_log)()?;
         report(&recovery);
         let reader = log.reader();
-        self.log = Some(log);
         self.view.reopened(reader.clone());
         let work = self.view.change(|projection| catch_up(projection, &reader, |_, _| {}))?;
         self.queue.push(work);
+        // Only now: with records that are not folded, the next group would be given offsets that are taken.
+        self.log = Some(log);
         Ok(())
     }
 
@@ -348,7 +417,8 @@ impl<D: Disk> Recorder<D> {
         for fact in facts {
             self.encoded.clear();
             fact.encode(&mut self.encoded);
-            log.append(now, &self.encoded)?;
+            // Room was asked for before messages were let in; outcomes and rules may use what is kept for them.
+            log.append_reserved(now, &self.encoded)?;
         }
         log.sync()?;
         let mut work = self.view.change(|projection| {
@@ -544,6 +614,10 @@ fn received<'g>(
 }
 
 impl Group {
+    fn is_empty(&self) -> bool {
+        self.intakes.is_empty() && self.outcomes.is_empty()
+    }
+
     fn push(&mut self, intake: Intake) {
         if let Intake::Messages { messages, .. } = &intake {
             self.messages += messages.len();
@@ -596,7 +670,16 @@ pub fn catch_up<D: Disk>(
     let mut changed = Vec::new();
     let end = log.end();
     let mut scan = log.scan(projection.watermark());
-    while let Some(record) = scan.next()? {
+    loop {
+        let record = match scan.next() {
+            Ok(Some(record)) => record,
+            Ok(None) => break,
+            Err(lifeline_store::Error::Damaged { offsets, bytes, file, why }) => {
+                let folded = projection.watermark();
+                return Err(Error::Damaged { offsets, bytes, file, why, folded });
+            }
+            Err(error) => return Err(error.into()),
+        };
         let offset = record.offset;
         let fact = Fact::decode(record.payload).map_err(|source| Error::Fact { offset, source })?;
         projection.fold(offset, record.time_unix_nanos, &fact, &mut changed);

@@ -37,6 +37,32 @@ pub struct Status {
     pub cluster_writes: u64,
     /// Reconciliations since the start that failed.
     pub failures: u64,
+    /// How the scrub of the log gets on; absent while it is off.
+    #[serde(default)]
+    pub scrub: Option<ScrubStatus>,
+}
+
+/// How far the log has been read again to find damage. Counts begin with the process.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ScrubStatus {
+    /// Passes over the whole log that came to its end.
+    pub passes: u64,
+    /// Whether a pass is under way; otherwise the next one is waited for.
+    pub running: bool,
+    /// The pass under way, or the last one: the next offset to be read.
+    pub position: u64,
+    /// Where that pass ends: the end of the log when it began.
+    pub end: u64,
+    /// Bytes read, over all passes.
+    pub bytes: u64,
+    /// When the last pass came to its end, in nanoseconds since 1970; absent before the first did.
+    pub completed_unix_nanos: Option<u64>,
+    /// Records found damaged, by the last complete pass or by the one under way, whichever found more.
+    pub damaged_records: u64,
+    /// Where, one line for each place.
+    pub damage: Vec<String>,
+    /// Why the last pass could not go on; absent when it could.
+    pub trouble: Option<String>,
 }
 
 /// How far one stream is read.

@@ -19,4 +19,6 @@ pub mod demo;
 
 pub mod bench;
 
+pub mod care;
+
 pub mod cli;

@@ -17,7 +17,8 @@ use lifeline_engine::intake::nats::Nats;
 use lifeline_engine::intake::{self, Connection};
 use lifeline_engine::recorder::{self, OpenLog, chain};
 use lifeline_engine::rules::{self, Clusters, Places};
-use lifeline_store::{Log, Options, OsDisk};
+use lifeline_engine::scrub;
+use lifeline_store::{Log, OsDisk};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
@@ -26,12 +27,6 @@ use crate::api;
 use crate::data as folders;
 use crate::settings::{ClusterKind, Config};
 use crate::telemetry::Telemetry;
-
-/// The largest record: the largest payload that NATS can be configured for, and its envelope.
-const RECORD_BYTES_MAX: u32 = 65 << 20;
-
-/// Size of a segment of the log: room for the largest record, small enough to be read through quickly.
-const SEGMENT_BYTES_MAX: u64 = 128 << 20;
 
 /// How often the connection settings are compared with those in use.
 const SETTINGS_PERIOD: Duration = Duration::from_secs(2);
@@ -159,6 +154,10 @@ async fn engine(config: Config) -> Result<(), Error> {
         warn!("no rules are given: events are recorded, nothing is made of them\nhint: `--rules PATH`");
     }
     tasks.spawn(report_rules(rules, config.rules.is_empty().then_some(kube).flatten()));
+    if config.scrub_rate > 0 {
+        let (engine, settings) = (engine.clone(), scrub::Settings::daily(config.scrub_rate));
+        tasks.spawn(async move { engine.scrub(settings, Arc::new(SystemClock)).await });
+    }
 
     let mut end = engine.start(parts);
     let ended = tokio::select! {
@@ -207,18 +206,13 @@ fn now() -> jiff::Timestamp {
 /// Opens the log in the data folder. The first opening takes the lock, so that a second engine stops here.
 fn open_log(data: &Path) -> Result<OpenLog<OsDisk>, Error> {
     let folder = folders::log(data);
-    let options =
-        Options { segment_bytes_max: SEGMENT_BYTES_MAX, payload_bytes_max: RECORD_BYTES_MAX, ..Options::default() };
+    let options = folders::log_options();
+    let failed = |source| Error::Log { path: folder.clone(), source };
+    let disk = OsDisk::open(&folder).map_err(failed)?;
     // Opened here once, so that a mistake is told before anything runs.
-    let mut first = Some(
-        OsDisk::open(&folder)
-            .and_then(|disk| Log::open(disk, options.clone()))
-            .map_err(|source| Error::Log { path: folder.clone(), source })?,
-    );
-    Ok(Box::new(move || match first.take() {
-        Some(opened) => Ok(opened),
-        None => OsDisk::open(&folder).and_then(|disk| Log::open(disk, options.clone())),
-    }))
+    let mut first = Some(Log::open(disk.clone(), options.clone()).map_err(failed)?);
+    // Later ones share the disk, and with it the lock, which readers of the failed log still hold.
+    Ok(Box::new(move || first.take().map_or_else(|| Log::open(disk.clone(), options.clone()), Ok)))
 }
 
 fn report_progress(at: lifeline_store::Offset, end: lifeline_store::Offset) {

@@ -26,8 +26,8 @@ use self::export::Telling;
 /// Names the level and targets of log lines, as `info,lifeline_engine=debug`.
 const LEVEL: &str = "LIFELINE_LOG";
 
-/// The client library's line for a request that failed names neither the request nor the server; ours do.
-const DEFAULT_LEVEL: &str = "info,async_nats=warn,kube=warn,kube_client::client=off";
+/// The client libraries' lines for a request or a connection that failed do not name the server; ours do.
+const DEFAULT_LEVEL: &str = "info,async_nats=warn,async_nats::connector=off,kube=warn,kube_client::client=off";
 
 /// Asks for JSON lines.
 const FORMAT: &str = "LIFELINE_LOG_FORMAT";

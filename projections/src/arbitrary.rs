@@ -159,6 +159,7 @@ pub(crate) fn fact() -> impl Strategy<Value = Fact<'static>> {
     prop_oneof![
         6 => event, 1 => rejected, 1 => opened, 1 => gap, 1 => rule,
         3 => replayed, 3 => intended, 3 => done, 2 => failed, 3 => deleted,
+        1 => Just(Fact::RecordLost { reason: "gone" }),
     ]
 }
 

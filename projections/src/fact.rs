@@ -308,6 +308,11 @@ pub enum Fact<'a> {
         /// Which.
         objects: Vec<ObjectKey>,
     },
+    /// What stood at this offset was damaged on disk, and a repair found it nowhere else.
+    RecordLost {
+        /// What is known of it, in a sentence.
+        reason: &'a str,
+    },
 }
 
 /// A payload that cannot be read as a fact.
@@ -356,7 +361,8 @@ impl<'a> Fact<'a> {
             | Fact::StreamOpened { .. }
             | Fact::GapFound { .. }
             | Fact::RuleChanged { .. }
-            | Fact::TriggerReplayed { .. } => None,
+            | Fact::TriggerReplayed { .. }
+            | Fact::RecordLost { .. } => None,
         }
     }
 
@@ -378,7 +384,8 @@ impl<'a> Fact<'a> {
             | Fact::EventRejected { .. }
             | Fact::StreamOpened { .. }
             | Fact::GapFound { .. }
-            | Fact::RuleChanged { .. } => {}
+            | Fact::RuleChanged { .. }
+            | Fact::RecordLost { .. } => {}
         }
     }
 

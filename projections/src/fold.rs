@@ -16,7 +16,7 @@ use lifeline_store::Offset;
 use serde::{Deserialize, Serialize};
 
 use crate::fact::{Decision, Delivery, Fact, LifecycleKey, ObjectKey, Outcome, ResourceKey};
-use crate::lifecycle::{Happened, Lifecycle};
+use crate::lifecycle::{Happened, Lifecycle, Phase};
 
 /// Everything known of one (source, subject).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +48,8 @@ pub struct StreamPosition {
     pub next_sequence: u64,
     /// The record of the last message, with the time the server stored it; `None` before the first of the epoch.
     pub tail: Option<Tail>,
+    /// When the server stored the newest message recorded, over all epochs, in nanoseconds since 1970; 0 before the first.
+    pub recorded_until_unix_nanos: u64,
     /// Events recorded, over all epochs.
     pub received: u64,
     /// Messages recorded as rejected, over all epochs.
@@ -140,8 +142,23 @@ pub struct Projection {
     by_key: HashMap<Arc<ResourceKey>, ResourceIndex>,
     sorted: BTreeMap<Arc<ResourceKey>, ResourceIndex>,
     claims: BTreeMap<(Box<str>, ObjectKey), Vec<Claim>>,
+    phases: Phases,
     /// What changed since the last checkpoint.
     dirty: Vec<ResourceIndex>,
+}
+
+/// How many lifecycles stand in each phase, in the order of [`Phase::ALL`]. Counted along, for it is asked every few
+/// seconds and there may be millions.
+#[derive(Debug, Default)]
+struct Phases([u64; Phase::ALL.len()]);
+
+impl Phases {
+    fn moved(&mut self, from: Option<Phase>, to: Phase) {
+        if let Some(from) = from {
+            self.0[from as usize] -= 1;
+        }
+        self.0[to as usize] += 1;
+    }
 }
 
 /// A key to look up without owning it.
@@ -168,6 +185,11 @@ impl Projection {
     #[must_use]
     pub fn ground(&self) -> &Ground {
         &self.ground
+    }
+
+    /// How many lifecycles stand in each phase, in order of urgency; phases without any are left out.
+    pub fn phases(&self) -> impl Iterator<Item = (Phase, u64)> {
+        Phase::ALL.into_iter().zip(self.phases.0).filter(|(_, count)| *count > 0)
     }
 
     /// How many resources there are.
@@ -363,6 +385,9 @@ impl Projection {
                 let happened = Happened::ApplyFailed { acted_for, objects, error, attempt, transient };
                 self.outcome(key, offset, unix_nanos, happened);
             }
+            // It keeps its offset. What it said is told again where it can be: outcomes by reconciliation, rules by the
+            // next comparison with those in force.
+            Fact::RecordLost { .. } => {}
             Fact::Deleted { key, acted_for, objects, .. } => {
                 self.outcome(key, offset, unix_nanos, Happened::Removed { acted_for: *acted_for, objects });
             }
@@ -411,7 +436,8 @@ impl Projection {
         happened: Happened<'_>,
     ) -> LifecycleIndex {
         let entry = &mut self.entries[index as usize];
-        let at = find(&entry.resource.lifecycles, trigger, cluster).unwrap_or_else(|at| {
+        let found = find(&entry.resource.lifecycles, trigger, cluster);
+        let at = found.unwrap_or_else(|at| {
             entry.resource.lifecycles.insert(at, Lifecycle::new(trigger, cluster));
             entry.slots.push((trigger.into(), cluster.into()));
             at
@@ -419,15 +445,18 @@ impl Projection {
         let slot = entry.slot(trigger, cluster).expect("a slot was made with the lifecycle");
         let lifecycle = &mut entry.resource.lifecycles[at];
         let whom = LifecycleIndex { resource: index, slot };
+        let phase = found.is_ok().then(|| lifecycle.phase());
         // Only outcomes and a trigger that lets go change an inventory; a decision, the common case, never does.
         let decision_only = matches!(happened, Happened::Created | Happened::Deleted);
         if decision_only {
             lifecycle.evolve(offset, unix_nanos, happened);
+            self.phases.moved(phase, lifecycle.phase());
             return whom;
         }
         let before = held(lifecycle);
         lifecycle.evolve(offset, unix_nanos, happened);
         let after = held(lifecycle);
+        self.phases.moved(phase, lifecycle.phase());
         for (object, since) in before.difference(&after) {
             self.unclaim(cluster, object, Claim { since: *since, lifecycle: whom });
         }
@@ -472,6 +501,7 @@ impl Projection {
         position.next_sequence = delivery.sequence.saturating_add(1);
         let (sequence, published_unix_nanos) = (delivery.sequence, delivery.published_unix_nanos);
         position.tail = Some(Tail { record: offset, sequence, published_unix_nanos });
+        position.recorded_until_unix_nanos = position.recorded_until_unix_nanos.max(published_unix_nanos);
         position
     }
 
@@ -520,6 +550,9 @@ impl Projection {
             let index = projection.insert(Arc::new(key), resource);
             let entry = &mut projection.entries[index as usize];
             entry.held = Some(entry.resource.last_record);
+            for lifecycle in &entry.resource.lifecycles {
+                projection.phases.moved(None, lifecycle.phase());
+            }
             let lifecycles = entry.resource.lifecycles.iter().zip(0..);
             let claims = lifecycles.flat_map(|(lifecycle, slot)| {
                 let whom = LifecycleIndex { resource: index, slot };

@@ -140,9 +140,11 @@ fn speaks_of(fact: &Fact<'_>, key: &ResourceKey) -> bool {
         | Fact::Applied { key: of, .. }
         | Fact::ApplyFailed { key: of, .. }
         | Fact::Deleted { key: of, .. } => of.resource == *key,
-        Fact::EventRejected { .. } | Fact::StreamOpened { .. } | Fact::GapFound { .. } | Fact::RuleChanged { .. } => {
-            false
-        }
+        Fact::EventRejected { .. }
+        | Fact::StreamOpened { .. }
+        | Fact::GapFound { .. }
+        | Fact::RuleChanged { .. }
+        | Fact::RecordLost { .. } => false,
     }
 }
 
@@ -310,6 +312,10 @@ pub fn about(fact: &Fact<'_>, key: Option<&ResourceKey>, offset: Offset, unix_na
         Fact::RuleChanged { rule, digest, .. } => {
             let summary = format!("{rule} {}", if digest.is_some() { "changed" } else { "removed" });
             (Entry { summary, ..entry("RuleChanged") }, None)
+        }
+        Fact::RecordLost { reason } => {
+            let summary = format!("a damaged record is lost for good: {reason}");
+            (Entry { summary, error: Some((*reason).to_owned()), ..entry("RecordLost") }, None)
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::as_of::{self, Moment};
 use crate::fact::{Fact, ResourceKey};
 use crate::fold::Projection;
 use crate::history;
+use crate::lifecycle::Phase;
 use crate::reads::{self, Filter, List, Page};
 use crate::table::Table;
 
@@ -95,6 +96,19 @@ proptest! {
             *version = crate::fact::VERSION;
         }
         let _ = Fact::decode(&bytes);
+    }
+
+    #[test]
+    fn phases_are_counted_as_the_lifecycles_stand(facts in facts(60)) {
+        let mut projection = Projection::default();
+        fold(&mut projection, &facts);
+        let standing = projection.resources().flat_map(|(_, resource)| &resource.lifecycles);
+        let mut counts = [0; Phase::ALL.len()];
+        for lifecycle in standing {
+            counts[lifecycle.phase() as usize] += 1;
+        }
+        let counted = Phase::ALL.into_iter().zip(counts).filter(|(_, count)| *count > 0);
+        prop_assert_eq!(projection.phases().collect::<Vec<_>>(), counted.collect::<Vec<_>>());
     }
 
     #[test]
@@ -297,7 +311,6 @@ proptest! {
 #[test]
 fn a_replay_decides_one_resource_on_each_of_its_clusters() {
     use crate::fact::{Redecision, Redesired};
-    use crate::lifecycle::Phase;
     let on = |cluster: &str| Redecision {
         cluster: cluster.into(),
         resource: ResourceKey { source: "s".into(), subject: "x".into() },

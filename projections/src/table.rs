@@ -19,7 +19,7 @@ use crate::fact::ResourceKey;
 use crate::fold::{Ground, Projection, Resource};
 
 /// The layout of keys and values. Another number in the file means: set aside, rebuild.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Rows in one sled batch: 2,000 and more make its memory grow, fewer amplify its writes.
 const BATCH_ROWS: usize = 1_000;

@@ -9,7 +9,7 @@ use crate::Offset;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The disk refused. On an open log this poisons it, see [`Error::Poisoned`].
-    #[error("cannot {doing} `{file}`")]
+    #[error("cannot {doing} `{file}`\nhint: check that it is there and may be written, and that its disk is not full")]
     Io {
         /// What was being done, a verb phrase.
         doing: &'static str,

@@ -305,7 +305,8 @@ impl<D: Disk> Log<D> {
     pub(crate) fn guarded<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
         result.inspect_err(|error| {
             let cause = match error {
-                Error::Io { source, .. } => format!("{error}: {source}"),
+                // Without its hint: the one of `Poisoned` follows.
+                Error::Io { doing, file, source } => format!("cannot {doing} `{file}`: {source}"),
                 other => other.to_string(),
             };
             tracing::error!(cause, "log is stopped");

@@ -32,7 +32,10 @@ async fn conforms(scene: &Scene) -> Outcome {
     let cluster = KubeCluster::connect(Some(&kubeconfig), None).await?;
     let mut cases = 0;
     conformance::run(&cluster, "conformance", |pause| tokio::time::sleep(pause).boxed(), |_| cases += 1).await;
-    println!("conformance: {cases} cases hold on {}", scene.control_plane().client(User::Admin).await?.apiserver_version().await?.git_version);
+    println!(
+        "conformance: {cases} cases hold on {}",
+        scene.control_plane().client(User::Admin).await?.apiserver_version().await?.git_version
+    );
     Ok(())
 }
 

@@ -5,9 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use lifeline_tests::harness::Need::{ControlPlane, Nats};
-use lifeline_tests::harness::{
-    Event, Kubernetes, Outcome, Producer, Scene, eventually, run, story,
-};
+use lifeline_tests::harness::{Event, Kubernetes, Outcome, Producer, Scene, eventually, run, story};
 use serde_json::json;
 
 const EVENTS: u64 = 10_000;
@@ -214,8 +212,7 @@ async fn stream_to_come(scene: &Scene) -> Outcome {
     let rules = scene.write("rules/rules.yaml", RULES)?;
     let kubeconfig = control_plane.kubeconfig(lifeline_tests::harness::User::Admin);
     let [connection, rules, kubeconfig] = [&connection, &rules, &kubeconfig].map(|path| path.to_string_lossy());
-    let arguments =
-        ["--cluster", "kube", "--kubeconfig", &kubeconfig, "--nats", &connection, "--rules", &rules];
+    let arguments = ["--cluster", "kube", "--kubeconfig", &kubeconfig, "--nats", &connection, "--rules", &rules];
     let mut lifeline = scene.lifeline("engine", &arguments)?;
     eventually("the engine to say which stream it waits for", SOON, async || match lifeline.status() {
         Ok(status) if status.to_string().contains("`VISITS` does not exist") => Ok(()),

@@ -9,8 +9,8 @@ use k8s_openapi::api::core::v1::Namespace;
 use lifeline_ops::servers::{NatsAccess, NatsServer};
 use lifeline_tests::harness::Need::{ControlPlane as ApiServer, Nats};
 use lifeline_tests::harness::{
-    ControlPlane, Event, Failure, Happened, Kubernetes, Lifeline, Outcome, Producer, Scene, User,
-    eventually, run, story,
+    ControlPlane, Event, Failure, Happened, Kubernetes, Lifeline, Outcome, Producer, Scene, User, eventually, run,
+    story,
 };
 use serde_json::{Value, json};
 
@@ -25,31 +25,20 @@ const DEATHS: u32 = 12;
 
 fn main() -> ExitCode {
     run(vec![
-        story(
-            "the_seeds_first_example_makes_a_namespace_at_login",
-            &[Nats, ApiServer],
-            first_example,
-        ),
+        story("the_seeds_first_example_makes_a_namespace_at_login", &[Nats, ApiServer], first_example),
         story(
             "the_seeds_second_example_makes_a_namespace_at_login_and_removes_it_at_logout",
             &[Nats, ApiServer],
             second_example,
         ),
+        story("the_seeds_whole_story_from_secret_to_logout_and_back", &[Nats, ApiServer], whole_story),
+        story("a_namespace_survives_redelivery_and_every_death_of_the_engine", &[Nats, ApiServer], deaths),
         story(
-            "the_seeds_whole_story_from_secret_to_logout_and_back",
+            "rules_and_settings_in_the_cluster_may_come_and_go_while_the_engine_runs",
             &[Nats, ApiServer],
-            whole_story,
+            coming_and_going,
         ),
-        story(
-            "a_namespace_survives_redelivery_and_every_death_of_the_engine",
-            &[Nats, ApiServer],
-            deaths,
-        ),
-        story(
-            "the_story_is_the_same_with_rules_from_a_folder",
-            &[Nats, ApiServer],
-            rules_from_a_folder,
-        ),
+        story("the_story_is_the_same_with_rules_from_a_folder", &[Nats, ApiServer], rules_from_a_folder),
     ])
 }
 
@@ -66,37 +55,27 @@ struct Stage {
 impl Stage {
     async fn set(scene: &Scene, rules: &str, subject: &str) -> Result<Self, Failure> {
         let (user, password) = ("admin".to_owned(), "my-password".to_owned());
-        let access = NatsAccess::User {
-            user: user.clone(),
-            password: password.clone(),
-        };
+        let access = NatsAccess::User { user: user.clone(), password: password.clone() };
         let nats = scene.nats_with("nats", access, "")?;
         // Rules are the cluster's, so each story has a cluster of its own.
         let control_plane = scene.fresh_control_plane()?;
         let kubernetes = Kubernetes::of(&control_plane).await?;
         kubernetes.apply(&Lifeline::command(&["crds"])?).await?;
         kubernetes
-            .apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "projectsveltos"}}).to_string())
+            .apply(
+                &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "projectsveltos"}}).to_string(),
+            )
             .await?;
-        kubernetes
-            .apply(&connection_secret(&nats.url(), subject).to_string())
-            .await?;
+        kubernetes.apply(&connection_secret(&nats.url(), subject).to_string()).await?;
         kubernetes.apply(rules).await?;
 
         let kubeconfig = control_plane.kubeconfig(User::Admin);
         let kubeconfig = kubeconfig.to_string_lossy();
-        let mut lifeline =
-            scene.lifeline("engine", &["--cluster", "kube", "--kubeconfig", &kubeconfig])?;
+        let mut lifeline = scene.lifeline("engine", &["--cluster", "kube", "--kubeconfig", &kubeconfig])?;
         lifeline.wait_until_ready()?;
         let options = async_nats::ConnectOptions::with_user_and_password(user, password);
         let producer = Producer::on(options.connect(nats.url()).await?, subject);
-        Ok(Self {
-            lifeline,
-            producer,
-            kubernetes,
-            control_plane,
-            _nats: nats,
-        })
+        Ok(Self { lifeline, producer, kubernetes, control_plane, _nats: nats })
     }
 }
 
@@ -118,17 +97,10 @@ fn connection_secret(url: &str, subject: &str) -> Value {
 async fn first_example(scene: &Scene) -> Outcome {
     let stage = Stage::set(scene, USER_LOGIN, "user-login").await?;
     let login = |subject: &str, source: &str| {
-        Event::of(source, subject, "auth.example.com.login")
-            .data(json!({"organization": "engineering"}))
+        Event::of(source, subject, "auth.example.com.login").data(json!({"organization": "engineering"}))
     };
-    stage
-        .producer
-        .publish(login("other", "auth.example.com/else"))
-        .await?;
-    stage
-        .producer
-        .publish(login("mgianluc", "auth.example.com/user-login"))
-        .await?;
+    stage.producer.publish(login("other", "auth.example.com/else")).await?;
+    stage.producer.publish(login("mgianluc", "auth.example.com/user-login")).await?;
     let namespace = stage.kubernetes.has_namespace("mgianluc").await?;
     assert_eq!(labels(&namespace)["organization"], "engineering");
     assert!(
@@ -140,48 +112,28 @@ async fn first_example(scene: &Scene) -> Outcome {
 
 async fn second_example(scene: &Scene) -> Outcome {
     let stage = Stage::set(scene, LOGIN_AND_LOGOUT, "user-operation").await?;
-    stage
-        .producer
-        .publish(Event::user("login", "mgianluc"))
-        .await?;
+    stage.producer.publish(Event::user("login", "mgianluc")).await?;
     stage.kubernetes.has_namespace("mgianluc").await?;
-    stage
-        .producer
-        .publish(Event::user("logout", "mgianluc"))
-        .await?;
+    stage.producer.publish(Event::user("logout", "mgianluc")).await?;
     stage.kubernetes.lost_namespace("mgianluc").await
 }
 
 async fn whole_story(scene: &Scene) -> Outcome {
-    let Stage {
-        mut lifeline,
-        producer,
-        kubernetes,
-        control_plane,
-        _nats,
-    } = Stage::set(scene, END_TO_END, "user-operation").await?;
+    let Stage { mut lifeline, producer, kubernetes, control_plane, _nats } =
+        Stage::set(scene, END_TO_END, "user-operation").await?;
 
     // Login: the namespace is there, and says where it comes from.
     producer.publish(Event::user("login", "mgianluc")).await?;
     let namespace = kubernetes.has_namespace("mgianluc").await?;
     let uid = uid(&namespace);
     let annotations = namespace.metadata.annotations.clone().unwrap_or_default();
-    assert_eq!(
-        labels(&namespace)["app.kubernetes.io/managed-by"],
-        "lifeline"
-    );
-    assert_eq!(
-        labels(&namespace)["lifeline.dev/trigger"],
-        "manage-namespace"
-    );
+    assert_eq!(labels(&namespace)["app.kubernetes.io/managed-by"], "lifeline");
+    assert_eq!(labels(&namespace)["lifeline.dev/trigger"], "manage-namespace");
     assert_eq!(annotations["lifeline.dev/source"], "auth.example.com");
     assert_eq!(annotations["lifeline.dev/subject"], "mgianluc");
     let login_offset: u64 = annotations["lifeline.dev/offset"].parse()?;
     let entries = history(&lifeline, "mgianluc")?;
-    assert_eq!(
-        entries[0]["offset"], login_offset,
-        "the annotation names the event: {entries:#?}"
-    );
+    assert_eq!(entries[0]["offset"], login_offset, "the annotation names the event: {entries:#?}");
 
     // The producer says it again: nothing is made anew.
     producer.publish(Event::user("login", "mgianluc")).await?;
@@ -197,12 +149,10 @@ async fn whole_story(scene: &Scene) -> Outcome {
     // Logout: the namespace is gone.
     producer.publish(Event::user("logout", "mgianluc")).await?;
     kubernetes.lost_namespace("mgianluc").await?;
-    eventually("the lifecycle to be gone", SOON, async || {
-        match lifecycle(&lifeline, "mgianluc") {
-            Ok(row) if row["phase"] == "Gone" => Ok(()),
-            Ok(row) => Err(row.to_string()),
-            Err(failure) => Err(failure.to_string()),
-        }
+    eventually("the lifecycle to be gone", SOON, async || match lifecycle(&lifeline, "mgianluc") {
+        Ok(row) if row["phase"] == "Gone" => Ok(()),
+        Ok(row) => Err(row.to_string()),
+        Err(failure) => Err(failure.to_string()),
     })
     .await?;
 
@@ -216,18 +166,11 @@ async fn whole_story(scene: &Scene) -> Outcome {
         let event = event.ok_or_else(|| format!("no `{kind}` in {entries:#?}"))?;
         let decision = &event["event"]["decisions"][0];
         assert_eq!(decision["trigger"], "manage-namespace");
-        let action = if kind.ends_with("logout") {
-            "Delete"
-        } else {
-            "Create"
-        };
+        let action = if kind.ends_with("logout") { "Delete" } else { "Create" };
         assert_eq!(decision["action"], action);
         assert!(event["offset"].is_u64() && event["time"].is_string());
     }
-    let offsets: Vec<_> = entries
-        .iter()
-        .map(|entry| entry["offset"].as_u64())
-        .collect();
+    let offsets: Vec<_> = entries.iter().map(|entry| entry["offset"].as_u64()).collect();
     assert!(offsets.is_sorted(), "{offsets:?}");
     // The folder of a stopped engine tells the same.
     assert_eq!(lifeline.stop(), Some(0));
@@ -251,23 +194,17 @@ async fn whole_story(scene: &Scene) -> Outcome {
     let second = self::uid(&kubernetes.has_namespace("mgianluc").await?);
     assert_ne!(second, uid);
     producer.publish(Event::user("logout", "mgianluc")).await?;
-    eventually("the namespace to begin to go", SOON, async || {
-        match kubernetes.namespace("mgianluc").await {
-            Ok(Some(namespace)) if namespace.metadata.deletion_timestamp.is_none() => {
-                Err("still there")
-            }
-            Ok(_) => Ok(()),
-            Err(_) => Err("no answer"),
-        }
+    eventually("the namespace to begin to go", SOON, async || match kubernetes.namespace("mgianluc").await {
+        Ok(Some(namespace)) if namespace.metadata.deletion_timestamp.is_none() => Err("still there"),
+        Ok(_) => Ok(()),
+        Err(_) => Err("no answer"),
     })
     .await?;
     producer.publish(Event::user("login", "mgianluc")).await?;
-    let third = eventually("the third namespace", SOON, async || {
-        match kubernetes.namespace("mgianluc").await {
-            Ok(Some(namespace)) if self::uid(&namespace) != second => Ok(namespace),
-            Ok(other) => Err(format!("{:?}", other.map(|namespace| namespace.status))),
-            Err(failure) => Err(failure.to_string()),
-        }
+    let third = eventually("the third namespace", SOON, async || match kubernetes.namespace("mgianluc").await {
+        Ok(Some(namespace)) if self::uid(&namespace) != second => Ok(namespace),
+        Ok(other) => Err(format!("{:?}", other.map(|namespace| namespace.status))),
+        Err(failure) => Err(failure.to_string()),
     })
     .await?;
     assert!(third.metadata.deletion_timestamp.is_none());
@@ -281,19 +218,13 @@ async fn whole_story(scene: &Scene) -> Outcome {
 
 async fn deaths(scene: &Scene) -> Outcome {
     let seed = std::env::var("LIFELINE_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed: u64 = seed.unwrap_or_else(|| {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as u64)
-    });
+    let seed: u64 =
+        seed.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as u64));
     println!("deaths: seed {seed} (LIFELINE_SEED={seed} plays the same pauses again)");
     let mut dice = Dice(seed);
 
-    let Stage {
-        mut lifeline,
-        producer,
-        kubernetes,
-        control_plane,
-        _nats,
-    } = Stage::set(scene, END_TO_END, "user-operation").await?;
+    let Stage { mut lifeline, producer, kubernetes, control_plane, _nats } =
+        Stage::set(scene, END_TO_END, "user-operation").await?;
     let diary = kubernetes.watch_namespaces("user-").await?;
     let name = "user-zoe";
     let mut published = 0;
@@ -347,14 +278,61 @@ async fn deaths(scene: &Scene) -> Outcome {
 /// Makes the stream deliver everything again, as it would when every acknowledgement had been lost.
 async fn redeliver(producer: &Producer) -> Outcome {
     let request = json!({"seq": 1});
-    let answer: Value = producer
-        .jetstream()
-        .request("CONSUMER.RESET.LIFELINE.lifeline", &request)
-        .await?;
+    let answer: Value = producer.jetstream().request("CONSUMER.RESET.LIFELINE.lifeline", &request).await?;
     match answer.get("error") {
         None => Ok(()),
         Some(error) => Err(error.to_string().into()),
     }
+}
+
+async fn coming_and_going(scene: &Scene) -> Outcome {
+    let nats = scene.nats("nats")?;
+    let control_plane = scene.fresh_control_plane()?;
+    let kubernetes = Kubernetes::of(&control_plane).await?;
+    let kubeconfig = control_plane.kubeconfig(User::Admin);
+    let arguments = ["--cluster", "kube", "--kubeconfig", &kubeconfig.to_string_lossy()];
+    // Nothing is there yet: no definitions, no rules, no Secret, not even its namespace.
+    let mut lifeline = scene.lifeline("engine", &arguments)?;
+    lifeline.has_said("Secret projectsveltos/sveltos-nats").await?;
+    let producer = Producer::connect(&nats, "user-operation").await?;
+    producer.make_stream("USERS").await?;
+    producer.publish(Event::user("login", "early")).await?;
+
+    let open = json!({"nats": {"configuration": {"url": nats.url(), "subjects": ["user-operation"]}}});
+    let secret = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"namespace": "projectsveltos", "name": "sveltos-nats"},
+        "stringData": {"sveltos-nats": open.to_string()},
+    });
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "projectsveltos"}});
+    for text in [namespace.to_string(), secret.to_string(), Lifeline::command(&["crds"])?, END_TO_END.to_owned()] {
+        kubernetes.apply(&text).await?;
+        // Whatever the order and the time between them.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    let first = uid(&kubernetes.has_namespace("early").await?);
+    lifeline.wait_until_ready()?;
+
+    let trigger = END_TO_END.split("\n---\n").nth(1).ok_or("no trigger in the seed's example")?;
+    kubernetes.delete(&serde_saphyr::from_str(trigger)?).await?;
+    kubernetes.lost_namespace("early").await?;
+    producer.publish(Event::user("login", "meanwhile")).await?;
+    lifeline.has_recorded(2).await?;
+    assert!(kubernetes.namespace("meanwhile").await?.is_none());
+    kubernetes.apply(trigger).await?;
+    assert_ne!(uid(&kubernetes.has_namespace("early").await?), first);
+    kubernetes.has_namespace("meanwhile").await?;
+
+    // Another subject in the Secret is read as well, without a restart.
+    let mut both = secret;
+    let open =
+        json!({"nats": {"configuration": {"url": nats.url(), "subjects": ["user-operation", "user-operation-2"]}}});
+    both["stringData"]["sveltos-nats"] = open.to_string().into();
+    kubernetes.apply(&both.to_string()).await?;
+    producer.publish_to("user-operation-2", Event::user("login", "second")).await?;
+    kubernetes.has_namespace("second").await?;
+    lifeline.has_settled().await
 }
 
 async fn rules_from_a_folder(scene: &Scene) -> Outcome {

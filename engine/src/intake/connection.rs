@@ -155,7 +155,7 @@ impl Connection {
             Ok(root) => root,
             Err(error) => {
                 // serde_json's message holds position and expectation, never the content.
-                mistakes.add("the JSON", &format!("does not parse: {error}"));
+                mistakes.add("", &format!("JSON does not parse: {error}"));
                 mistakes.into_result(origin)?;
                 unreachable!("a mistake was added")
             }

@@ -18,6 +18,8 @@ pub struct Known {
     pub next_sequence: u64,
     /// The last message recorded in this epoch.
     pub last: Option<Stored>,
+    /// When the newest message recorded in any epoch was stored, in nanoseconds since 1970; 0 before the first.
+    pub recorded_until_unix_nanos: u64,
 }
 
 /// Where reading goes on.
@@ -77,11 +79,11 @@ pub fn judge(known: Option<&Known>, state: &StreamState, at_tail: Option<&Stored
     let new_epoch = |reason: String| Verdict::NewEpoch {
         epoch: known.epoch + 1,
         reason,
-        start: match known.last {
-            Some(last) if state.created_unix_nanos <= last.published_unix_nanos => {
-                Start::After { unix_nanos: last.published_unix_nanos }
-            }
-            _ => Start::First,
+        // Not from `last`: an epoch that ended before it had a message must not make us forget the one before.
+        start: if state.created_unix_nanos <= known.recorded_until_unix_nanos {
+            Start::After { unix_nanos: known.recorded_until_unix_nanos }
+        } else {
+            Start::First
         },
     };
     let same_created = known.created_unix_nanos == state.created_unix_nanos;
@@ -141,7 +143,16 @@ mod tests {
     }
 
     fn known(next: u64, last: Option<Stored>) -> Option<Known> {
-        Some(Known { epoch: 3, created_unix_nanos: CREATED, next_sequence: next, last })
+        let recorded_until_unix_nanos = last.map_or(0, |last| last.published_unix_nanos);
+        Some(Known { epoch: 3, created_unix_nanos: CREATED, next_sequence: next, last, recorded_until_unix_nanos })
+    }
+
+    #[test]
+    fn an_epoch_that_ended_before_its_first_message_does_not_hide_what_was_recorded_before() {
+        let restored = known(8, None).map(|known| Known { recorded_until_unix_nanos: 10_009, ..known });
+        let expected = Start::After { unix_nanos: 10_009 };
+        check_new("restored twice, nothing read in between", restored, stream(CREATED, 1, 5), None, expected);
+        check_new("then made anew", restored, stream(10_010, 1, 5), None, Start::First);
     }
 
     #[track_caller]

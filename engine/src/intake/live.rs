@@ -113,7 +113,10 @@ impl Log {
         match item {
             Intake::Opened { stream, epoch, created_unix_nanos, start_sequence, .. } => {
                 self.others.push(format!("opened {stream} {epoch} {start_sequence}"));
+                let recorded_until_unix_nanos =
+                    self.known.get(stream).map_or(0, |known| known.recorded_until_unix_nanos);
                 let known = Known {
+                    recorded_until_unix_nanos,
                     epoch: *epoch,
                     created_unix_nanos: *created_unix_nanos,
                     next_sequence: *start_sequence,
@@ -131,6 +134,7 @@ impl Log {
                 for message in messages {
                     assert!(message.sequence >= known.next_sequence, "sequence {} twice", message.sequence);
                     known.next_sequence = message.sequence + 1;
+                    known.recorded_until_unix_nanos = known.recorded_until_unix_nanos.max(message.published_unix_nanos);
                     known.last = Some(Stored {
                         sequence: message.sequence,
                         published_unix_nanos: message.published_unix_nanos,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy};
+use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType};
 use async_nats::jetstream::{self, Context};
@@ -21,9 +22,10 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::connection::Link;
-use super::jetstream::{Batches, Consume, JetStream, Retention, Stored, StreamState};
-use super::pull::{BATCH_MESSAGES_MAX, Pull};
+use super::jetstream::{Batches, Consume, JetStream, Message, Retention, Stored, StreamState};
+use super::pull::{self, BATCH_MESSAGES_MAX, Pull};
 use super::{Error, epoch};
+use crate::refetch::Source;
 
 /// How long the server waits for an acknowledgement before it delivers again.
 const ACK_WAIT: Duration = Duration::from_secs(30);
@@ -236,6 +238,29 @@ impl Nats {
         let deleted: Result<serde_json::Value, _> =
             self.request(format!("CONSUMER.DELETE.{stream}.{durable}"), &json!({})).await;
         optional(deleted).map(|_| ())
+    }
+}
+
+impl Source for Nats {
+    fn message<'a>(&'a self, stream: &'a str, sequence: u64) -> BoxFuture<'a, Result<Option<Message>, Error>> {
+        #[derive(Deserialize)]
+        struct Answer {
+            message: stream::RawMessage,
+        }
+        async move {
+            let operation = format!("STREAM.MSG.GET.{stream}");
+            let answer: Option<Answer> = optional(self.request(operation.clone(), &json!({"seq": sequence})).await)?;
+            let Some(Answer { message }) = answer else { return Ok(None) };
+            let message = StreamMessage::try_from(message).map_err(|cause| Error::NoAnswer { operation, cause })?;
+            Ok(Some(Message {
+                sequence: message.sequence,
+                published_unix_nanos: u64::try_from(message.time.unix_timestamp_nanos()).unwrap_or(0),
+                subject: message.subject,
+                headers: pull::sorted(&message.headers),
+                payload: message.payload,
+            }))
+        }
+        .boxed()
     }
 }
 

@@ -151,6 +151,12 @@ impl Reader {
             retention: state.retention,
         };
         let mut batches = jetstream.consume(consume).await?;
+        // Made anew between the look and the consumer, it would be read from the wrong place and pass for the old one.
+        match jetstream.state(&self.reading.stream).await? {
+            Some(now) if now.created_unix_nanos == state.created_unix_nanos => {}
+            Some(_) => return Ok(Ended::LookAnew("the stream was made anew while it was opened".to_owned())),
+            None => return Ok(Ended::Missing),
+        }
         self.status.send_modify(|status| {
             status.phase = Phase::Reading;
             status.sessions += 1;
@@ -177,6 +183,7 @@ impl Reader {
             created_unix_nanos: state.created_unix_nanos,
             next_sequence,
             last: None,
+            recorded_until_unix_nanos: self.known.map_or(0, |known| known.recorded_until_unix_nanos),
         };
         let (known, item) = match epoch::judge(self.known.as_ref(), state, at_tail.as_ref()) {
             Verdict::Continue { from } => {
@@ -345,6 +352,7 @@ impl Reader {
             return Ok(());
         }
         if let Some(last) = messages.last() {
+            known.recorded_until_unix_nanos = known.recorded_until_unix_nanos.max(last.published_unix_nanos);
             known.last = Some(Stored {
                 sequence: last.sequence,
                 published_unix_nanos: last.published_unix_nanos,

@@ -119,6 +119,14 @@ impl<D: Disk> Reconciler<D> {
             verdict.unwrap_or(Verdict::Park)
         };
         let verdict = verdict.instrument(span).await;
+        {
+            // A decision that came meanwhile asked for no work when there was nothing to undo yet. There may be now.
+            let projection = self.view.projection();
+            let (_, lifecycle) = projection.lifecycle(index);
+            if lifecycle.decided != task.lifecycle.decided && lifecycle.needs_work() {
+                self.queue.push([index]);
+            }
+        }
         self.queue.finish(index, verdict);
     }
 

@@ -66,13 +66,13 @@ impl EventSource {
         }
         let criteria = spec.messaging_match_criteria.iter().enumerate();
         let criteria = criteria.map(|(index, written)| {
-            Criterion::read(written).unwrap_or_else(|(field, reason)| {
+            Criterion::read(written).unwrap_or_else(|Unreadable { field, text, reason }| {
                 let path = format!("spec.messagingMatchCriteria[{index}].{field}");
                 problems.push(
-                    Problem::error(&rule, origin, format!("`{path}` is no regular expression: {reason}"))
+                    Problem::error(&rule, origin, format!("`{path}` is `{text}`, no regular expression: {reason}"))
                         .hint("this criterion matches nothing until it is one; the syntax is Go's (RE2)"),
                 );
-                Criterion::Broken(format!("`{field}` is no regular expression: {reason}"))
+                Criterion::Broken(format!("`{field}` is `{text}`, no regular expression: {reason}"))
             })
         });
         let criteria = criteria.collect();
@@ -99,9 +99,18 @@ impl EventSource {
     }
 }
 
+/// An expression that does not parse.
+struct Unreadable {
+    field: &'static str,
+    text: String,
+    reason: String,
+}
+
 impl Criterion {
-    fn read(written: &MatchCriteria) -> Result<Criterion, (&'static str, String)> {
-        let pattern = |field, text: &str| Pattern::parse(text).map_err(|reason| (field, reason));
+    fn read(written: &MatchCriteria) -> Result<Criterion, Unreadable> {
+        let pattern = |field, text: &str| {
+            Pattern::parse(text).map_err(|reason| Unreadable { field, text: text.to_owned(), reason })
+        };
         Ok(Criterion::Patterns {
             subject: pattern("subject", &written.subject)?,
             source: pattern("cloudEventSource", &written.cloud_event_source)?,

@@ -288,7 +288,9 @@ fn small_defects_leave_a_trigger_in_force_and_are_told() {
     check(
         &[source, listens],
         Nothing,
-        &["error EventSource/x: `spec.messagingMatchCriteria[0].subject` is no regular expression: unclosed group"],
+        &[
+            "error EventSource/x: `spec.messagingMatchCriteria[0].subject` is `(`, no regular expression: unclosed group",
+        ],
     );
     check(&[manifest("EventSource", json!({}))], Absent, &["warning EventSource/x: no `spec.messagingMatchCriteria`"]);
 }

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use lifeline_engine::status::{Status, StreamStatus};
+use lifeline_engine::status::{ScrubStatus, Status, StreamStatus};
 use lifeline_projections::lifecycle::Phase;
 
 /// The media type of [`exposition`].
@@ -109,6 +109,35 @@ const METRICS: &[Metric] = &[
     counter("lifeline_cluster_writes_total", "Calls that may have changed a cluster, since start.", |status| {
         one(status.cluster_writes)
     }),
+    counter(
+        "lifeline_scrub_passes_total",
+        "Times the whole log was read again to find damage, since start.",
+        |status| scrub(status, |scrub| scrub.passes),
+    ),
+    counter("lifeline_scrub_bytes_total", "Bytes of the log read again to find damage, since start.", |status| {
+        scrub(status, |scrub| scrub.bytes)
+    }),
+    gauge("lifeline_scrub_position_offset", "Next offset of the pass under way, or of the last one.", |status| {
+        scrub(status, |scrub| scrub.position)
+    }),
+    gauge("lifeline_scrub_end_offset", "Offset at which that pass ends.", |status| scrub(status, |scrub| scrub.end)),
+    gauge(
+        "lifeline_scrub_damaged_records",
+        "Records of the log found damaged; anything but 0 needs a person.",
+        |status| scrub(status, |scrub| scrub.damaged_records),
+    ),
+    gauge(
+        "lifeline_scrub_damaged_places",
+        "Places of the log found damaged, those without a record included.",
+        |status| scrub(status, |scrub| scrub.damage.len() as u64),
+    ),
+    gauge("lifeline_scrub_failing", "1 while the last pass could not read the log to its end.", |status| {
+        scrub(status, |scrub| scrub.trouble.is_some().into())
+    }),
+    gauge("lifeline_scrub_completed_seconds", "When the last pass came to its end, in seconds since 1970.", |status| {
+        let completed = status.scrub.as_ref().and_then(|scrub| scrub.completed_unix_nanos);
+        completed.map_or_else(Vec::new, |nanos| one(nanos / 1_000_000_000))
+    }),
 ];
 
 const fn gauge(name: &'static str, help: &'static str, read: fn(&Status) -> Vec<Sample<'_>>) -> Metric {
@@ -121,6 +150,11 @@ const fn counter(name: &'static str, help: &'static str, read: fn(&Status) -> Ve
 
 fn one(value: u64) -> Vec<Sample<'static>> {
     vec![Sample { labels: Vec::new(), value }]
+}
+
+/// Nothing at all while the scrub is off.
+fn scrub(status: &Status, value: fn(&ScrubStatus) -> u64) -> Vec<Sample<'_>> {
+    status.scrub.as_ref().map_or_else(Vec::new, |scrub| one(value(scrub)))
 }
 
 fn by_stream(status: &Status, value: fn(&StreamStatus) -> u64) -> Vec<Sample<'_>> {

@@ -4,6 +4,7 @@
 //! to standard error, the figures as one line of JSON to standard output, last.
 
 mod intake;
+mod log;
 
 use std::process::ExitCode;
 
@@ -14,6 +15,7 @@ use crate::cli::{BenchArgs, BenchName, fail};
 pub fn bench(args: BenchArgs) -> ExitCode {
     let figures = match args.name {
         BenchName::Intake => intake::run(&args),
+        BenchName::Log => log::run(&args),
     };
     match figures {
         Ok(figures) => {

@@ -243,7 +243,7 @@ fn folder(data: &Path) -> Result<Router, Error> {
     if !path.is_dir() {
         return Err(Error::NoLog { data: data.to_owned() });
     }
-    let opened = OsDisk::open_read_only(&path).and_then(|disk| Reader::open(disk, &lifeline_store::Options::default()));
+    let opened = OsDisk::open_read_only(&path).and_then(|disk| Reader::open(disk, &data::log_options()));
     let (log, _) = opened.map_err(|error| match error {
         lifeline_store::Error::Locked { .. } => Error::InUse { data: data.to_owned() },
         source => Error::Log { data: data.to_owned(), source },

@@ -10,9 +10,9 @@ pub fn fail(error: &dyn Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// `error: what: cause: cause`, then `  hint: ...` for each hint on the way.
+/// `error: what: cause: cause`, then what else each has to say (a list of mistakes), then `  hint: ...` for each hint.
 fn said(error: &dyn Error) -> String {
-    let (mut causes, mut hints) = (Vec::<String>::new(), Vec::<String>::new());
+    let (mut causes, mut details, mut hints) = (Vec::<String>::new(), Vec::<String>::new(), Vec::<String>::new());
     let mut next = Some(error);
     while let Some(error) = next {
         let text = error.to_string();
@@ -23,14 +23,20 @@ fn said(error: &dyn Error) -> String {
             causes.push(cause);
         }
         for line in lines {
-            let hint = line.strip_prefix("hint: ").unwrap_or(line).to_owned();
-            if !hints.contains(&hint) {
-                hints.push(hint);
+            let (kind, text) = match line.trim_start().strip_prefix("hint: ") {
+                Some(hint) => (&mut hints, hint),
+                None => (&mut details, line.trim_start()),
+            };
+            if !kind.iter().any(|said| said == text) {
+                kind.push(text.to_owned());
             }
         }
         next = error.source();
     }
     let mut out = format!("error: {}\n", causes.join(": "));
+    for detail in details {
+        let _ = writeln!(out, "  {detail}");
+    }
     for hint in hints {
         let _ = writeln!(out, "  hint: {hint}");
     }
@@ -51,5 +57,12 @@ mod tests {
     fn causes_stand_in_one_line_and_hints_below() {
         let error = Outer::Ask(std::io::Error::other("connection refused"));
         assert_eq!(said(&error), "error: cannot ask `x`: connection refused\n  hint: start it\n");
+    }
+
+    #[test]
+    fn mistakes_of_a_list_are_no_hints() {
+        let error = std::io::Error::other("conf.json: 2 mistakes\n  `a` is missing\n  `b` is no number\nhint: mend it");
+        let expected = "error: conf.json: 2 mistakes\n  `a` is missing\n  `b` is no number\n  hint: mend it\n";
+        assert_eq!(said(&error), expected);
     }
 }

@@ -10,6 +10,7 @@ mod addons;
 mod ask;
 pub(crate) mod client;
 mod failure;
+mod log;
 mod output;
 mod rows;
 mod stopped;
@@ -23,6 +24,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 pub use ask::{AskArgs, Get, HistoryArgs, Show};
 pub use failure::fail;
+pub use log::{LogCommand, VerifyArgs};
 pub use work::{BenchArgs, BenchName, DemoArgs, RunArgs};
 
 /// Kubernetes resources that live exactly as long as your events say.
@@ -63,6 +65,11 @@ pub enum Command {
     Show(Show),
     /// Tell how the engine fares; exits with 1 when it is not ready.
     Status(AskArgs),
+    /// Read the whole log of a stopped engine, check every record and the state; exits with 1 when it is not sound.
+    Verify(VerifyArgs),
+    /// Look after the log of a stopped engine.
+    #[command(subcommand)]
+    Log(LogCommand),
     /// Print the Kubernetes definitions of EventSource and EventTrigger, for `kubectl apply -f -`.
     Crds,
     /// Measure, and print the figures as one line of JSON.
@@ -92,10 +99,12 @@ pub fn main_from(typed: impl IntoIterator<Item = OsString>) -> ExitCode {
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
-        // These three start engines and servers: their work is not the command line's.
+        // These do work of their own, which is not the command line's.
         Command::Run(args) => return args.run(),
         Command::Demo(args) => return crate::demo::demo(args),
         Command::Bench(args) => return crate::bench::bench(args),
+        Command::Verify(args) => return log::verify(&args),
+        Command::Log(command) => return log::log(command),
         Command::Get(get) => ask::get(get),
         Command::History(args) => ask::history(args),
         Command::Show(show) => ask::show(show),

@@ -2,14 +2,11 @@
 
 use lifeline_engine::status::{Status, StreamStatus};
 use lifeline_projections::fold::{Projection, StreamPosition};
-use lifeline_projections::lifecycle::Phase;
 use lifeline_store::{Disk, Reader};
 
 /// The status that a folder tells.
 pub fn status<D: Disk>(projection: &Projection, log: &Reader<D>) -> Status {
-    let lifecycles = || projection.resources().flat_map(|(_, resource)| &resource.lifecycles);
-    let count = |phase: Phase| lifecycles().filter(|lifecycle| lifecycle.phase() == phase).count() as u64;
-    let phases = Phase::ALL.map(|phase| (phase.as_str().to_owned(), count(phase)));
+    let phases = projection.phases().map(|(phase, count)| (phase.as_str().to_owned(), count));
     let open: Vec<u64> = projection.unsettled().map(|index| projection.lifecycle(index).1.decided.get()).collect();
     let stream = |((cluster, stream), position): (&(String, String), &StreamPosition)| StreamStatus {
         cluster: cluster.clone(),
@@ -30,7 +27,7 @@ pub fn status<D: Disk>(projection: &Projection, log: &Reader<D>) -> Status {
         triggers: ground.rules.keys().filter(|rule| rule.starts_with("EventTrigger/")).count(),
         streams: ground.streams.iter().map(stream).collect(),
         resources: projection.len(),
-        phases: phases.into_iter().filter(|(_, count)| *count > 0).collect(),
+        phases: phases.collect(),
         open: open.len(),
         ..Status::default()
     }

@@ -43,6 +43,14 @@ fn what_is_typed_is_understood_or_refused() {
     check("lifeline show addons --namespace default --cluster x --profile EventTrigger/y --resources", true);
     check("lifeline show stuck --longer-than 5 -o json", true);
     check("lifeline bench intake", true);
+    check("lifeline bench log --full --rounds 3 --data /tmp", true);
+    check("lifeline verify --data d -o json", true);
+    check("lifeline log info --data d", true);
+    check("lifeline log repair --from-stream --data d --nats nats://n:4222 --subjects a,b", true);
+    check("lifeline log repair --data d", false);
+    check("lifeline log", false);
+    check("lifeline run --scrub-rate 0", true);
+    check("lifeline run --scrub-rate fast", false);
     check("lifeline completions zsh", true);
     check("lifeline", false);
 }

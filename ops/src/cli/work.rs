@@ -56,12 +56,18 @@ pub struct DemoArgs {
 pub struct BenchArgs {
     /// What to measure
     pub name: BenchName,
-    /// Events of a round [default: the benchmark's own]
+    /// Events, or records, of a round [default: the benchmark's own]
     #[arg(long, value_name = "N")]
     pub events: Option<u64>,
     /// Rounds, of which the median is taken [default: 5]
     #[arg(long, value_name = "N")]
     pub rounds: Option<usize>,
+    /// `log` only: measure opening on a log of 10 GB instead of 1 GB
+    #[arg(long)]
+    pub full: bool,
+    /// `log` only: a folder on the disk to measure [default: the current one]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
 }
 
 /// The benchmarks.
@@ -69,4 +75,6 @@ pub struct BenchArgs {
 pub enum BenchName {
     /// Durable events a second, against the raw rate of the client library on the same stream.
     Intake,
+    /// The log's appends, scans and opens, against plain writes, reads and syncs on the same disk.
+    Log,
 }

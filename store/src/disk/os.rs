@@ -8,6 +8,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock, statvfs};
 
@@ -16,14 +17,15 @@ use crate::Error;
 
 const LOCK: &str = "LOCK";
 
-/// A folder of the operating system, locked until it is dropped.
-#[derive(Debug)]
+/// A folder of the operating system, locked until it and all its clones are dropped. A log that failed is opened again on a
+/// clone: readers of the failed one still hold the lock, which the system would not give to the same process twice.
+#[derive(Clone, Debug)]
 pub struct OsDisk {
     folder: PathBuf,
     // Open for as long as the disk is: a folder is synced through a handle on it.
-    handle: fs::File,
+    handle: Arc<fs::File>,
     read_only: bool,
-    _lock: Option<fs::File>,
+    _lock: Option<Arc<fs::File>>,
 }
 
 impl OsDisk {
@@ -78,7 +80,7 @@ impl OsDisk {
             }
         }
         let handle = fs::File::open(folder).map_err(|source| failed("open folder", source))?;
-        Ok(OsDisk { folder: folder.to_owned(), handle, read_only, _lock: lock })
+        Ok(OsDisk { folder: folder.to_owned(), handle: Arc::new(handle), read_only, _lock: lock.map(Arc::new) })
     }
 }
 

@@ -82,10 +82,7 @@ impl Producer {
     /// Uses a connection.
     #[must_use]
     pub fn on(client: async_nats::Client, subject: &str) -> Self {
-        Self {
-            jetstream: jetstream::new(client),
-            subject: subject.to_owned(),
-        }
+        Self { jetstream: jetstream::new(client), subject: subject.to_owned() }
     }
 
     /// The server's JetStream.
@@ -99,11 +96,8 @@ impl Producer {
     /// # Errors
     /// When the server refuses.
     pub async fn make_stream(&self, name: &str) -> Result<stream::Stream, Failure> {
-        let config = stream::Config {
-            name: name.to_owned(),
-            subjects: vec![self.subject.clone()],
-            ..Default::default()
-        };
+        let config =
+            stream::Config { name: name.to_owned(), subjects: vec![self.subject.clone()], ..Default::default() };
         Ok(self.jetstream.create_stream(config).await?)
     }
 
@@ -119,27 +113,16 @@ impl Producer {
     ///
     /// # Errors
     /// When no stream stores it.
-    pub async fn publish_to(
-        &self,
-        subject: &str,
-        payload: impl Into<Bytes>,
-    ) -> Result<u64, Failure> {
+    pub async fn publish_to(&self, subject: &str, payload: impl Into<Bytes>) -> Result<u64, Failure> {
         let payload = payload.into();
         let mut last = Failure::from("nothing was tried");
         let deadline = tokio::time::Instant::now() + STORED_WITHIN;
         while tokio::time::Instant::now() < deadline {
-            match self
-                .jetstream
-                .publish(subject.to_owned(), payload.clone())
-                .await
-            {
+            match self.jetstream.publish(subject.to_owned(), payload.clone()).await {
                 Ok(stored) => match stored.await {
                     Ok(stored) => return Ok(stored.sequence),
                     // No stream holds the subject (yet): nothing was stored, so nothing is published twice.
-                    Err(error)
-                        if error.kind()
-                            == jetstream::context::PublishErrorKind::StreamNotFound =>
-                    {
+                    Err(error) if error.kind() == jetstream::context::PublishErrorKind::StreamNotFound => {
                         last = error.into();
                     }
                     Err(error) => return Err(error.into()),

@@ -33,9 +33,7 @@ impl Kubernetes {
     /// # Errors
     /// When the kubeconfig is not accepted.
     pub async fn of(control_plane: &ControlPlane) -> Result<Self, Failure> {
-        Ok(Self {
-            client: control_plane.client(User::Admin).await?,
-        })
+        Ok(Self { client: control_plane.client(User::Admin).await? })
     }
 
     /// The client, for what is not here.
@@ -97,13 +95,11 @@ impl Kubernetes {
     /// # Errors
     /// When it does not come.
     pub async fn has_namespace(&self, name: &str) -> Result<Namespace, Failure> {
-        eventually(&format!("Namespace/{name}"), SETTLED_WITHIN, async || {
-            match self.namespaces().get_opt(name).await {
-                Ok(Some(namespace)) if namespace.metadata.deletion_timestamp.is_none() => Ok(namespace),
-                Ok(Some(_)) => Err("it is being deleted".to_owned()),
-                Ok(None) => Err("it is not there".to_owned()),
-                Err(error) => Err(error.to_string()),
-            }
+        eventually(&format!("Namespace/{name}"), SETTLED_WITHIN, async || match self.namespaces().get_opt(name).await {
+            Ok(Some(namespace)) if namespace.metadata.deletion_timestamp.is_none() => Ok(namespace),
+            Ok(Some(_)) => Err("it is being deleted".to_owned()),
+            Ok(None) => Err("it is not there".to_owned()),
+            Err(error) => Err(error.to_string()),
         })
         .await
     }

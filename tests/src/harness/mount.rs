@@ -1,4 +1,6 @@
 //! A small file system of a test's own: what a full disk is, or one that takes no writes.
+//!
+//! It lies in the folder of the test. A test program that is itself killed leaves it mounted there, in memory.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -113,13 +113,7 @@ impl Scene {
     ///
     /// # Errors
     /// When there is no `lifeline` program or it does not start.
-    pub fn local_engine(
-        &self,
-        name: &str,
-        nats: &NatsServer,
-        subject: &str,
-        rules: &str,
-    ) -> Result<Lifeline, Failure> {
+    pub fn local_engine(&self, name: &str, nats: &NatsServer, subject: &str, rules: &str) -> Result<Lifeline, Failure> {
         self.engine_on(name, &["--cluster", "local"], nats, subject, rules)
     }
 
@@ -174,9 +168,9 @@ fn mounts() -> &'static Result<(), String> {
     static MOUNTS: OnceLock<Result<(), String>> = OnceLock::new();
     MOUNTS.get_or_init(|| {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        Mount::new(folder.path(), "size=1m").map(drop).map_err(|failure| {
-            format!("no file system can be mounted here ({failure}); run the tests as root")
-        })
+        Mount::new(folder.path(), "size=1m")
+            .map(drop)
+            .map_err(|failure| format!("no file system can be mounted here ({failure}); run the tests as root"))
     })
 }
 

@@ -16,17 +16,20 @@ pub async fn eventually<T, E: std::fmt::Display>(
     mut probe: impl AsyncFnMut() -> Result<T, E>,
 ) -> Result<T, Failure> {
     let started = Instant::now();
+    let mut last = None;
     loop {
         // A probe may hang (a frozen server): the deadline holds for it too.
         let left = within.saturating_sub(started.elapsed());
         let observed = match tokio::time::timeout(left, probe()).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(observed)) => observed.to_string(),
-            Err(_) => "no answer at all".to_owned(),
+            // Cut off by the deadline: what was seen before says more.
+            Err(_) => last.take().unwrap_or_else(|| "no answer at all".to_owned()),
         };
         if started.elapsed() >= within {
             return Err(format!("waited {within:?} for {what}; last seen: {observed}").into());
         }
+        last = Some(observed);
         tokio::time::sleep(POLL).await;
     }
 }

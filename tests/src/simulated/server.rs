@@ -37,6 +37,7 @@ pub(super) struct Lease {
     pub consume: Consume,
     number: u64,
     connection: u64,
+    restart: u64,
     created_unix_nanos: u64,
 }
 
@@ -53,6 +54,8 @@ pub struct Published {
     pub created_unix_nanos: u64,
     /// Its sequence.
     pub sequence: u64,
+    /// When it was published.
+    pub published_unix_nanos: u64,
     /// Its payload. Payloads in a world are unique, so this is its identity.
     pub payload: Bytes,
     /// Where it is.
@@ -69,6 +72,8 @@ pub enum Fate {
     Acknowledged,
     /// Purged, or its whole stream was deleted.
     Removed,
+    /// The server lost it: nobody who had not read it by then can know.
+    Lost,
 }
 
 /// A server with its streams.
@@ -85,11 +90,12 @@ pub struct Server {
 #[derive(Default)]
 struct State {
     streams: BTreeMap<String, Stream>,
-    /// By creation of the stream and sequence, which is the order of publishing.
-    published: BTreeMap<(u64, u64), Published>,
+    /// By the time it was published, which no two share.
+    published: BTreeMap<u64, Published>,
     last_stamp_unix_nanos: u64,
     away_until: Option<Instant>,
     connections: u64,
+    restarts: u64,
     consumers: u64,
     violations: Vec<String>,
 }
@@ -126,8 +132,8 @@ impl Server {
         let mut state = self.state.lock();
         let created_unix_nanos = state.stamp(&self.clock);
         if let Some(old) = state.streams.remove(name) {
-            for sequence in old.held.into_keys() {
-                state.let_go(old.created_unix_nanos, sequence, Fate::Removed);
+            for message in old.held.values() {
+                state.let_go(message, Fate::Removed);
             }
         }
         let stream = Stream {
@@ -159,9 +165,15 @@ impl Server {
         let message =
             Message { sequence, published_unix_nanos, subject, headers: Vec::new(), payload: payload.clone() };
         stream.held.insert(sequence, message);
-        let published =
-            Published { created_unix_nanos, sequence, payload, fate: Fate::Held, delivered: false };
-        state.published.insert((created_unix_nanos, sequence), published);
+        let published = Published {
+            created_unix_nanos,
+            sequence,
+            published_unix_nanos,
+            payload,
+            fate: Fate::Held,
+            delivered: false,
+        };
+        state.published.insert(published_unix_nanos, published);
         drop(state);
         self.changed.notify_waiters();
     }
@@ -171,11 +183,27 @@ impl Server {
         let mut state = self.state.lock();
         let Some(stream) = state.streams.get_mut(stream) else { return };
         let count = self.chance.below(stream.held.len() as u64 + 1);
-        let created = stream.created_unix_nanos;
-        let gone: Vec<u64> = (0..count).filter_map(|_| stream.held.pop_first()).map(|(sequence, _)| sequence).collect();
-        for sequence in gone {
-            state.let_go(created, sequence, Fate::Removed);
+        let gone: Vec<Message> =
+            (0..count).filter_map(|_| stream.held.pop_first()).map(|(_, message)| message).collect();
+        for message in gone {
+            state.let_go(&message, Fate::Removed);
         }
+    }
+
+    /// Restarts the server, which has lost the newest messages of a stream: it gives their sequences to others.
+    pub fn lose_tail(&self, stream: &str) {
+        let mut state = self.state.lock();
+        let Some(stream) = state.streams.get_mut(stream) else { return };
+        let count = self.chance.below(stream.last_sequence.min(5) + 1);
+        stream.last_sequence -= count;
+        let gone = stream.held.split_off(&(stream.last_sequence + 1));
+        for message in gone.values() {
+            state.let_go(message, Fate::Lost);
+        }
+        state.connections += 1;
+        state.restarts += 1;
+        drop(state);
+        self.changed.notify_waiters();
     }
 
     /// Cuts every connection; nobody gets through for a while.
@@ -227,7 +255,7 @@ impl Server {
     pub(super) fn consume(&self, consume: &Consume) -> Result<Lease, Error> {
         let mut state = self.state.lock();
         state.consumers += 1;
-        let (number, connection) = (state.consumers, state.connections);
+        let (number, connection, restart) = (state.consumers, state.connections, state.restarts);
         let Some(stream) = state.streams.get_mut(&consume.stream) else {
             return Err(ended(consume, "no such stream"));
         };
@@ -238,7 +266,7 @@ impl Server {
         let consumer = Consumer { number, cursor, unacknowledged: BTreeMap::new(), is_deaf: false };
         let created_unix_nanos = stream.created_unix_nanos;
         stream.consumers.insert(consume.durable.clone(), consumer);
-        Ok(Lease { consume: consume.clone(), number, connection, created_unix_nanos })
+        Ok(Lease { consume: consume.clone(), number, connection, restart, created_unix_nanos })
     }
 
     /// Gives out what there is for a consumer: first what was not acknowledged in time, then what is new.
@@ -272,8 +300,8 @@ impl Server {
         let messages: Vec<Message> = sequences.iter().map(|sequence| held[sequence].clone()).collect();
         consumer.unacknowledged.extend(sequences.iter().map(|sequence| (*sequence, now)));
         let pending = held.range(consumer.cursor..).count() as u64;
-        for sequence in &sequences {
-            let published = published.get_mut(&(lease.created_unix_nanos, *sequence));
+        for message in &messages {
+            let published = published.get_mut(&message.published_unix_nanos);
             published.expect("only what was published is held").delivered = true;
         }
         Ok(Delivered::Messages { messages, pending, covered: sequences })
@@ -293,16 +321,22 @@ impl Server {
     pub(super) fn acknowledge(&self, lease: &Lease, covered: &[u64], arrives: bool) {
         let mut state = self.state.lock();
         let created = lease.created_unix_nanos;
+        // What was on the line when the server died speaks of sequences that may mean other messages now.
+        if lease.restart != state.restarts {
+            return;
+        }
         // What the stream let go of before it could be recorded is a gap, which the verdict looks for. On a work queue each
         // message is acknowledged by itself; elsewhere the highest speaks for all below it.
         let each = lease.consume.retention == Retention::WorkQueue;
         let last = covered.iter().max().copied().unwrap_or(0);
         let is_covered = |sequence: u64| if each { covered.contains(&sequence) } else { sequence <= last };
-        let within = state.published.range((created, 0)..=(created, last));
-        let claimed = within.filter(|((_, sequence), published)| {
-            published.delivered && published.fate != Fate::Removed && is_covered(*sequence)
+        let claimed = state.published.values().filter(|published| {
+            published.created_unix_nanos == created
+                && published.delivered
+                && matches!(published.fate, Fate::Held | Fate::Acknowledged)
+                && is_covered(published.sequence)
         });
-        let payloads: Vec<Bytes> = claimed.map(|(_, published)| published.payload.clone()).collect();
+        let payloads: Vec<Bytes> = claimed.map(|published| published.payload.clone()).collect();
         state.violations.extend((self.witness)(&payloads));
         // A stream made anew has never heard of it.
         let stream = state.streams.get_mut(&lease.consume.stream).filter(|stream| stream.created_unix_nanos == created);
@@ -311,10 +345,9 @@ impl Server {
             consumer.unacknowledged.retain(|sequence, _| !is_covered(*sequence));
         }
         if stream.retention == Retention::WorkQueue {
-            let gone: Vec<u64> =
-                covered.iter().copied().filter(|sequence| stream.held.remove(sequence).is_some()).collect();
-            for sequence in gone {
-                state.let_go(created, sequence, Fate::Acknowledged);
+            let gone: Vec<Message> = covered.iter().filter_map(|sequence| stream.held.remove(sequence)).collect();
+            for message in gone {
+                state.let_go(&message, Fate::Acknowledged);
             }
         }
     }
@@ -361,8 +394,8 @@ impl State {
         self.last_stamp_unix_nanos
     }
 
-    fn let_go(&mut self, created_unix_nanos: u64, sequence: u64, fate: Fate) {
-        let published = self.published.get_mut(&(created_unix_nanos, sequence));
+    fn let_go(&mut self, message: &Message, fate: Fate) {
+        let published = self.published.get_mut(&message.published_unix_nanos);
         published.expect("only what was published is held").fate = fate;
     }
 }

@@ -137,7 +137,11 @@ impl Director {
                 self.note("the stream is deleted and made anew");
                 self.world.server.make_stream(STREAM, SUBJECT, retention);
             }
-            95..97 => {
+            95..96 => {
+                self.note("the server restarts without the end of the stream");
+                self.world.server.lose_tail(STREAM);
+            }
+            96..97 => {
                 self.note("the consumer goes deaf");
                 self.world.server.go_deaf();
             }
@@ -157,8 +161,7 @@ impl Director {
         } else {
             let (source, subject) = *self.chance.pick(&RESOURCES);
             let (kind, id) = (*self.chance.pick(&KINDS), format!("e{number}"));
-            let event =
-                json!({"specversion": "1.0", "type": kind, "source": source, "subject": subject, "id": id});
+            let event = json!({"specversion": "1.0", "type": kind, "source": source, "subject": subject, "id": id});
             let (source, subject, kind) = (source.to_owned(), subject.to_owned(), kind.to_owned());
             (Bytes::from(event.to_string()), Some(Event { source, subject, kind, id }))
         };

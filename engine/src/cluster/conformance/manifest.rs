@@ -150,6 +150,12 @@ pub fn good(name: &str, namespace: &str) -> Vec<Value> {
             "ConfigMap",
             json!({"data": {"a.yaml": "x: 1\n", "B_c": ""}, "binaryData": {"bytes": "AAEC"}, "immutable": false}),
         ),
+        // Text that some parsers of YAML fold or refuse, on its way through one.
+        named(
+            "v1",
+            "ConfigMap",
+            json!({"data": {"text": "\u{85}\u{2028}\u{2029}\u{7f}\u{9f}\u{feff}\u{fffe}\u{ffff}😀\t\r\n \"'\\ {{ }} # : -"}}),
+        ),
         named("v1", "Secret", json!({"type": "Opaque", "data": {"a": "YQ=="}})),
         named("v1", "Secret", json!({"stringData": {"a": "plain"}})),
         named("v1", "Secret", json!({"type": "addons.projectsveltos.io/cluster-profile", "data": {"a": "YQ=="}})),

@@ -250,7 +250,7 @@ impl KubeCluster {
     async fn write(&self, key: &ObjectKey, manifest: &Value, uid: Option<&str>) -> Result<LiveObject, Error> {
         let path = self.path(key).await?;
         let query = format!("fieldManager={FIELD_MANAGER}&force=true&fieldValidation=Strict");
-        let body = sent(key, manifest, uid).to_string().into_bytes();
+        let body = as_yaml(&sent(key, manifest, uid)).into_bytes();
         let answer =
             self.ask("PATCH", &format!("{path}?{query}"), Some(("application/apply-patch+yaml", body))).await?;
         if answer.is_success() {
@@ -356,6 +356,22 @@ fn sent(key: &ObjectKey, manifest: &Value, uid: Option<&str>) -> Value {
     sent
 }
 
+/// JSON that a parser of YAML 1.1 reads as JSON. The API server takes an apply for YAML, and there these characters are
+/// line breaks, folded into blanks, or may not appear at all, not even in quotes.
+fn as_yaml(manifest: &Value) -> String {
+    let json = manifest.to_string();
+    let mut yaml = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
+                yaml.push_str(&format!("\\u{:04x}", u32::from(character)));
+            }
+            other => yaml.push(other),
+        }
+    }
+    yaml
+}
+
 fn group_path(key: &ObjectKey) -> String {
     match key.group.as_str() {
         "" => format!("/api/{}", escaped(&key.version)),
@@ -406,6 +422,21 @@ mod tests {
     #[ignore = "needs LIFELINE_TEST_KUBECONFIG: a real API server"]
     async fn the_real_api_server_takes_the_definitions_and_the_rules_of_the_seed() {
         shipped::check(&real().await, sleep).await;
+    }
+
+    #[test]
+    fn what_yaml_would_read_otherwise_is_escaped() {
+        let check = |text: &str, expected: &str| {
+            let yaml = as_yaml(&json!({ "value": text }));
+            assert_eq!(yaml, format!("{{\"value\":\"{expected}\"}}"));
+            assert_eq!(serde_json::from_str::<Value>(&yaml).unwrap()["value"], text, "it is the same JSON");
+        };
+        check("plain", "plain");
+        check("ümläut ☃ 😀", "ümläut ☃ 😀");
+        check("a\nb\t\"c\"", "a\\nb\\t\\\"c\\\"");
+        check("next\u{85}line", "next\\u0085line");
+        check("\u{2028}\u{2029}", "\\u2028\\u2029");
+        check("\u{7f}\u{9f}\u{feff}\u{ffff}", "\\u007f\\u009f\\ufeff\\uffff");
     }
 
     fn kubeconfig(name: &str, text: &str) -> PathBuf {

@@ -1,0 +1,417 @@
+//! What stood in the holes of a damaged log, as far as the streams still hold it.
+//!
+//! Start at [`refetch`]. A damaged record does not say what it was; its neighbours do: the stream sequences recorded before
+//! and behind a hole tell which messages must have stood in it. Each is fetched by its sequence and made into a fact again, by
+//! the rules that the log says were in force. Whether that fact is byte for byte the lost one is proven later, by the running
+//! checksum that the record behind the hole remembers ([`Log::repair`](lifeline_store::Log::repair)).
+//!
+//! ```text
+//! offset    40        41   42   43        44
+//!           event 17  ---hole---          event 19         -> message 18 stood in the hole; two records held no message
+//! ```
+//! What no stream holds (outcomes, rules) becomes `RecordLost`, which keeps the offset: outcomes are observed again by
+//! reconciliation, rules recorded again at the next start. Messages that are gone from the stream become `GapFound`.
+//!
+//! Never here: writing. And never a guess that looks like knowledge: a message whose time does not lie between those of its
+//! neighbours is another one under the same number, and is not taken.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use futures::future::BoxFuture;
+use lifeline_projections::event::CloudEvent;
+use lifeline_projections::fact::{Delivery, Fact};
+use lifeline_projections::fold::{Projection, StreamPosition};
+use lifeline_store::{Disk, Offset, Reader, Replacement};
+use serde_json::Value;
+
+use crate::intake::{self, Message, subjects};
+use crate::rules::{Clusters, EventView, Manifests, OWN, RuleSet};
+
+/// Records behind a hole that are looked through for the next message of each stream.
+const AHEAD_RECORDS_MAX: u64 = 1_000_000;
+
+/// How much later than its record a message may claim to be stored: the clocks of two machines.
+const CLOCK_SKEW_NANOS: u64 = 60_000_000_000;
+
+/// Where messages are fetched.
+pub trait Source: Send + Sync {
+    /// The message of a sequence; `None` when the stream, or the message, is gone.
+    fn message<'a>(&'a self, stream: &'a str, sequence: u64) -> BoxFuture<'a, Result<Option<Message>, intake::Error>>;
+}
+
+/// Why the holes cannot be looked into.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The log refused.
+    #[error("the log cannot be read")]
+    Log(#[from] lifeline_store::Error),
+    /// A record does not decode.
+    #[error("record at offset `{offset}` cannot be understood")]
+    Fact {
+        /// The record.
+        offset: Offset,
+        /// Why.
+        #[source]
+        source: lifeline_projections::fact::Error,
+    },
+    /// The server refused.
+    #[error("messages cannot be fetched")]
+    Fetch(#[from] intake::Error),
+}
+
+/// What is known beside the log.
+#[derive(Default)]
+pub struct Known<'a> {
+    /// The own cluster's labels, by which triggers were selected.
+    pub clusters: Clusters,
+    /// The subjects that are read of each stream; streams that are missing, or have none, are read whole.
+    pub filters: BTreeMap<String, Vec<String>>,
+    /// The state at the last checkpoint. It remembers how far a stream was recorded when no later record does.
+    pub checkpoint: Option<&'a Projection>,
+}
+
+/// What shall stand at one offset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// A message, fetched again.
+    Message {
+        /// Its stream.
+        stream: String,
+        /// Its sequence.
+        sequence: u64,
+    },
+    /// Messages stood here or near, and the stream no longer holds them.
+    Gap {
+        /// The stream.
+        stream: String,
+        /// Their sequences.
+        sequences: Range<u64>,
+    },
+    /// Something that no stream holds.
+    Nothing {
+        /// What is known of it.
+        reason: String,
+    },
+}
+
+/// One hole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hole {
+    /// The segment file.
+    pub file: String,
+    /// Its records.
+    pub offsets: Range<Offset>,
+    /// What shall stand there, offset by offset.
+    pub found: Vec<Found>,
+    /// What a person should know beside it.
+    pub remarks: Vec<String>,
+}
+
+/// What [`refetch`] found.
+#[derive(Debug, Default)]
+pub struct Refetched {
+    /// The holes, in order.
+    pub holes: Vec<Hole>,
+    /// A fact for each record of them.
+    pub replacements: BTreeMap<Offset, Replacement>,
+}
+
+/// A piece of a stream that stood in a hole.
+enum Piece {
+    Message { stream: String, epoch: u32, message: Message },
+    Gap { stream: String, epoch: u32, sequences: Range<u64> },
+}
+
+/// How far a stream is recorded when it is next met behind a hole.
+struct Bound {
+    epoch: u32,
+    sequence: u64,
+    /// No message of the hole was stored later.
+    published_max: u64,
+}
+
+/// Reads the log, and looks for what stood in each of its holes.
+///
+/// # Errors
+/// When the log cannot be read for another reason than damage, or the server does not answer.
+pub async fn refetch<D: Disk>(log: &Reader<D>, known: &Known<'_>, source: &dyn Source) -> Result<Refetched, Error> {
+    let mut refetched = Refetched::default();
+    let mut walk = Walk::default();
+    let mut scan = log.scan(log.start());
+    loop {
+        match scan.next() {
+            Ok(None) => break,
+            Ok(Some(record)) => {
+                let offset = record.offset;
+                let fact = Fact::decode(record.payload).map_err(|source| Error::Fact { offset, source })?;
+                walk.fold(offset, record.time_unix_nanos, &fact);
+            }
+            Err(lifeline_store::Error::Damaged { offsets, file, .. }) => {
+                let mut hole = Hole { file, offsets: offsets.clone(), found: Vec::new(), remarks: Vec::new() };
+                let behind = look_behind(log, offsets.end, walk.streams())?;
+                let pieces = pieces(&walk.projection, &behind, known, &mut hole, source).await?;
+                let rules = walk.rules_in_force(&known.clusters);
+                let mut pieces = pieces.into_iter();
+                for offset in (offsets.start.get()..offsets.end.get()).map(Offset::from) {
+                    hole.found.push(walk.put(offset, pieces.next(), &rules));
+                }
+                refetched.holes.push(hole);
+                scan.seek(offsets.end);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    refetched.replacements = walk.replacements;
+    Ok(refetched)
+}
+
+/// The way through the log: what held where it stands.
+#[derive(Default)]
+struct Walk {
+    projection: Projection,
+    /// Manifests by rule.
+    rules: BTreeMap<String, Value>,
+    time_unix_nanos: u64,
+    replacements: BTreeMap<Offset, Replacement>,
+}
+
+impl Walk {
+    fn fold(&mut self, offset: Offset, time_unix_nanos: u64, fact: &Fact<'_>) {
+        self.time_unix_nanos = time_unix_nanos.max(self.time_unix_nanos);
+        if let Fact::RuleChanged { rule, digest, manifest } = fact {
+            match (digest, serde_json::from_str(manifest)) {
+                (Some(_), Ok(manifest)) => _ = self.rules.insert((*rule).to_owned(), manifest),
+                // A Secret's content is not in the log: a decision that needs it is made differently, and is not proven.
+                _ => _ = self.rules.remove(*rule),
+            }
+        }
+        self.projection.fold(offset, time_unix_nanos, fact, &mut Vec::new());
+    }
+
+    /// The streams of the own cluster met so far.
+    fn streams(&self) -> impl Iterator<Item = (&str, &StreamPosition)> {
+        streams(&self.projection)
+    }
+
+    fn rules_in_force(&self, clusters: &Clusters) -> RuleSet {
+        let mut manifests = Manifests::default();
+        for (rule, manifest) in &self.rules {
+            manifests.push(rule, manifest.clone());
+        }
+        RuleSet::new(manifests, clusters.clone())
+    }
+
+    /// Makes the fact that shall stand at an offset, and folds it.
+    fn put(&mut self, offset: Offset, piece: Option<Piece>, rules: &RuleSet) -> Found {
+        match piece {
+            Some(Piece::Message { stream, epoch, message }) => {
+                self.put_message(offset, &stream, epoch, &message, rules);
+                Found::Message { stream, sequence: message.sequence }
+            }
+            Some(Piece::Gap { stream, epoch, sequences }) => {
+                let (from_sequence, to_sequence) = (sequences.start, sequences.end);
+                let fact = Fact::GapFound { cluster: OWN, stream: &stream, epoch, from_sequence, to_sequence };
+                self.put_fact(offset, self.time_unix_nanos, &fact);
+                Found::Gap { stream, sequences }
+            }
+            None => {
+                let reason = "no stream holds it: an outcome or a rule".to_owned();
+                self.put_fact(offset, self.time_unix_nanos, &Fact::RecordLost { reason: &reason });
+                Found::Nothing { reason }
+            }
+        }
+    }
+
+    /// The fact that the recorder made of a message, byte for byte where the rules were the same.
+    fn put_message(&mut self, offset: Offset, stream: &str, epoch: u32, message: &Message, rules: &RuleSet) {
+        let headers: Vec<(&str, &str)> = message.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let payload: &[u8] = &message.payload;
+        let Message { sequence, published_unix_nanos, subject, .. } = message;
+        let (sequence, published_unix_nanos) = (*sequence, *published_unix_nanos);
+        let delivery = Delivery { cluster: OWN, stream, epoch, sequence, published_unix_nanos, subject };
+        // When it was recorded is lost with it; when it was stored is the nearest that is known.
+        let time = published_unix_nanos.max(self.time_unix_nanos);
+        match CloudEvent::parse(&headers, payload) {
+            Ok(event) => {
+                let (source, subject, kind, id) = (&*event.source, &*event.subject, &*event.kind, &*event.id);
+                let previous = self.projection.last_record(source, subject);
+                let view =
+                    EventView { nats_subject: delivery.subject, source, kind, subject, headers: &headers, payload };
+                let decisions = rules.decide(&view, OWN, time);
+                let fact =
+                    Fact::EventReceived { delivery, source, subject, kind, id, previous, decisions, headers, payload };
+                self.put_fact(offset, time, &fact);
+            }
+            Err(reason) => {
+                let reason = reason.to_string();
+                self.put_fact(offset, time, &Fact::EventRejected { delivery, reason: &reason, headers, payload });
+            }
+        }
+    }
+
+    fn put_fact(&mut self, offset: Offset, time_unix_nanos: u64, fact: &Fact<'_>) {
+        let mut payload = Vec::new();
+        fact.encode(&mut payload);
+        self.fold(offset, time_unix_nanos, fact);
+        self.replacements.insert(offset, Replacement { time_unix_nanos, payload });
+    }
+}
+
+fn streams(projection: &Projection) -> impl Iterator<Item = (&str, &StreamPosition)> {
+    let own = projection.ground().streams.iter().filter(|((cluster, _), _)| cluster == OWN);
+    own.map(|((_, stream), position)| (stream.as_str(), position))
+}
+
+/// Where each stream is next met behind a hole, and whether another hole lies before all of them are.
+struct Behind {
+    bounds: BTreeMap<String, Bound>,
+    holed: bool,
+}
+
+fn look_behind<'a, D: Disk>(
+    log: &Reader<D>,
+    from: Offset,
+    streams: impl Iterator<Item = (&'a str, &'a StreamPosition)>,
+) -> Result<Behind, Error> {
+    let mut missing: Vec<String> = streams.map(|(stream, _)| stream.to_owned()).collect();
+    let mut behind = Behind { bounds: BTreeMap::new(), holed: false };
+    let mut scan = log.scan(from);
+    while !missing.is_empty() && scan.position().get() - from.get() < AHEAD_RECORDS_MAX {
+        let record = match scan.next() {
+            Ok(Some(record)) => record,
+            Ok(None) => break,
+            Err(lifeline_store::Error::Damaged { offsets, .. }) => {
+                behind.holed = true;
+                scan.seek(offsets.end);
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let (offset, recorded) = (record.offset, record.time_unix_nanos.saturating_add(CLOCK_SKEW_NANOS));
+        let fact = Fact::decode(record.payload).map_err(|source| Error::Fact { offset, source })?;
+        let (cluster, stream, epoch, sequence, published_max) = match fact {
+            Fact::EventReceived { delivery, .. } | Fact::EventRejected { delivery, .. } => {
+                let Delivery { cluster, stream, epoch, sequence, published_unix_nanos, .. } = delivery;
+                (cluster, stream, epoch, sequence, published_unix_nanos)
+            }
+            Fact::GapFound { cluster, stream, epoch, from_sequence, .. } => {
+                (cluster, stream, epoch, from_sequence, recorded)
+            }
+            Fact::StreamOpened { cluster, stream, epoch, start_sequence, .. } => {
+                (cluster, stream, epoch, start_sequence, recorded)
+            }
+            Fact::RuleChanged { .. }
+            | Fact::TriggerReplayed { .. }
+            | Fact::ApplyIntended { .. }
+            | Fact::Applied { .. }
+            | Fact::ApplyFailed { .. }
+            | Fact::Deleted { .. }
+            | Fact::RecordLost { .. } => continue,
+        };
+        if cluster == OWN && missing.iter().any(|known| known == stream) {
+            missing.retain(|known| known != stream);
+            behind.bounds.insert(stream.to_owned(), Bound { epoch, sequence, published_max });
+        }
+    }
+    Ok(behind)
+}
+
+/// What stood in a hole, in the order of the streams, oldest first where there are several.
+async fn pieces(
+    before: &Projection,
+    behind: &Behind,
+    known: &Known<'_>,
+    hole: &mut Hole,
+    source: &dyn Source,
+) -> Result<Vec<Piece>, Error> {
+    let room = hole.offsets.end.get() - hole.offsets.start.get();
+    let mut pieces: Vec<(u64, Piece)> = Vec::new();
+    for (stream, position) in streams(before) {
+        let remembered = known.checkpoint.filter(|state| state.watermark() > hole.offsets.start).and_then(|state| {
+            let (_, position) = streams(state).find(|(name, _)| *name == stream)?;
+            let published_max = position.tail.map_or(u64::MAX, |tail| tail.published_unix_nanos);
+            Some(Bound { epoch: position.epoch, sequence: position.next_sequence, published_max })
+        });
+        let Some(bound) = behind.bounds.get(stream).or(remembered.as_ref()) else {
+            let next = position.next_sequence;
+            hole.remarks.push(format!(
+                "stream {stream} is not met behind it: the engine reads on from sequence {next} by itself"
+            ));
+            continue;
+        };
+        if bound.epoch != position.epoch {
+            hole.remarks.push(format!(
+                "stream {stream} began anew in it or behind it: messages of its epoch {} from sequence {} on may be lost",
+                position.epoch, position.next_sequence
+            ));
+            continue;
+        }
+        let published_min = position.tail.map_or(0, |tail| tail.published_unix_nanos);
+        let filters = known.filters.get(stream).map_or(&[][..], Vec::as_slice);
+        let mut gone: Option<Range<u64>> = None;
+        for sequence in position.next_sequence..bound.sequence {
+            // More than the hole has room for cannot have stood in it.
+            if pieces.len() as u64 > room {
+                break;
+            }
+            let message = source.message(stream, sequence).await?;
+            let is_the_same =
+                |message: &Message| (published_min..=bound.published_max).contains(&message.published_unix_nanos);
+            match message {
+                Some(message) if is_the_same(&message) => {
+                    if filters.is_empty() || filters.iter().any(|filter| subjects::includes(filter, &message.subject)) {
+                        flush(&mut gone, stream, position, filters, &mut pieces, hole);
+                        let epoch = position.epoch;
+                        let piece = Piece::Message { stream: stream.to_owned(), epoch, message };
+                        pieces.push((published(&piece), piece));
+                    }
+                }
+                Some(_) | None => gone = Some(gone.map_or(sequence, |gone| gone.start)..sequence + 1),
+            }
+        }
+        flush(&mut gone, stream, position, filters, &mut pieces, hole);
+    }
+    // Stable: within a stream the order stays, whatever its clock said.
+    if streams(before).count() > 1 {
+        pieces.sort_by_key(|(published, _)| *published);
+    }
+    if pieces.len() as u64 > room && !behind.holed {
+        hole.remarks.push(format!(
+            "more messages lie between its neighbours than the {room} records it had: what was read of the stream was another \
+             choice then, and which of them stood here is not known"
+        ));
+        return Ok(Vec::new());
+    }
+    Ok(pieces.into_iter().map(|(_, piece)| piece).collect())
+}
+
+/// Ends a run of messages that are gone. Where a stream is read in part, they may never have been wanted.
+fn flush(
+    gone: &mut Option<Range<u64>>,
+    stream: &str,
+    position: &StreamPosition,
+    filters: &[String],
+    pieces: &mut Vec<(u64, Piece)>,
+    hole: &mut Hole,
+) {
+    let Some(sequences) = gone.take() else { return };
+    if filters.is_empty() {
+        let piece = Piece::Gap { stream: stream.to_owned(), epoch: position.epoch, sequences };
+        let time = pieces.last().map_or(0, |(time, _)| *time);
+        pieces.push((time, piece));
+    } else {
+        hole.remarks.push(format!(
+            "stream {stream} no longer holds its messages {} to {}: those that were read stood here and are lost for good",
+            sequences.start,
+            sequences.end - 1
+        ));
+    }
+}
+
+fn published(piece: &Piece) -> u64 {
+    match piece {
+        Piece::Message { message, .. } => message.published_unix_nanos,
+        Piece::Gap { .. } => 0,
+    }
+}

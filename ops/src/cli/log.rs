@@ -1,0 +1,299 @@
+//! The commands that look after a log: `verify`, `log info` and `log repair`.
+//!
+//! What may be typed stands first, then how findings are printed. The work is done in [`crate::care`].
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+
+use super::output::{self, Format};
+use super::table::Table;
+use super::{client, fail};
+use crate::care::info::{Info, info};
+use crate::care::repair::{self, From, Outcome, repair};
+use crate::care::verify::{self, State};
+use crate::care::{self, Place};
+use crate::data;
+
+/// The folder, and how to print what was found there.
+#[derive(Debug, Clone, Args)]
+pub struct FolderArgs {
+    /// The data folder of a stopped engine
+    #[arg(long, value_name = "DIR", env = "LIFELINE_DATA", default_value = data::DEFAULT)]
+    pub data: PathBuf,
+    /// How to print the findings
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// What `lifeline verify` was given.
+#[derive(Debug, Clone, Args)]
+pub struct VerifyArgs {
+    /// Where.
+    #[command(flatten)]
+    pub folder: FolderArgs,
+}
+
+/// `lifeline log`.
+#[derive(Debug, Subcommand)]
+pub enum LogCommand {
+    /// Tell what the log consists of: segments, offsets, times, bytes.
+    Info(FolderArgs),
+    /// Put records that are damaged back in their place, as far as JetStream still holds them.
+    Repair(RepairArgs),
+}
+
+/// What `lifeline log repair` was given.
+#[derive(Debug, Clone, Args)]
+pub struct RepairArgs {
+    /// Where.
+    #[command(flatten)]
+    pub folder: FolderArgs,
+    /// Fetch by stream sequence what the streams still hold; what they do not is recorded as lost
+    #[arg(long, required = true)]
+    pub from_stream: bool,
+    /// NATS that the log was recorded from: a URL, or a file with the connection JSON of Sveltos
+    #[arg(long, env = "LIFELINE_NATS", value_name = "FILE|URL", default_value = "nats://127.0.0.1:4222")]
+    pub nats: String,
+    /// NATS subjects that the engine reads, as it was given them [default: all streams there are]
+    #[arg(long, alias = "subject", env = "LIFELINE_SUBJECTS", value_name = "SUBJECT", value_delimiter = ',')]
+    pub subjects: Vec<String>,
+    /// Label of the own cluster, as the engine was given it; may be repeated
+    #[arg(long = "cluster-label", env = "LIFELINE_CLUSTER_LABELS", value_name = "KEY=VALUE", value_delimiter = ',',
+          value_parser = label)]
+    pub cluster_labels: Vec<(String, String)>,
+    /// Go on although a stream that the log was recorded from exists nowhere any more
+    #[arg(long)]
+    pub accept_loss: bool,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
+    pair.map(|(key, value)| (key.to_owned(), value.to_owned())).ok_or_else(|| "expected `KEY=VALUE`".to_owned())
+}
+
+/// Why findings could not be printed, or there are none.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Care(#[from] care::Error),
+    #[error(transparent)]
+    Output(#[from] client::Error),
+}
+
+/// Verifies, and prints what was found.
+#[must_use]
+pub fn verify(args: &VerifyArgs) -> ExitCode {
+    let FolderArgs { data, output } = &args.folder;
+    ended(verify::verify(data, &mut output::remark).map_err(Error::from).and_then(|report| {
+        if !output::structured(&report, *output)? {
+            if !report.damage.is_empty() {
+                output::table(&places(&report.damage), *output)?;
+            }
+            output::data(&verdict(&report))?;
+        }
+        Ok(report.sound)
+    }))
+}
+
+/// Does what was typed behind `log`.
+#[must_use]
+pub fn log(command: LogCommand) -> ExitCode {
+    ended(match command {
+        LogCommand::Info(args) => show_info(&args),
+        LogCommand::Repair(args) => show_repair(args),
+    })
+}
+
+fn ended(said: Result<bool, Error>) -> ExitCode {
+    match said {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => fail(&error),
+    }
+}
+
+fn show_info(args: &FolderArgs) -> Result<bool, Error> {
+    let info = info(&args.data)?;
+    if !output::structured(&info, args.output)? {
+        output::table(&segments(&info), args.output)?;
+        output::remark(&summary(&info));
+    }
+    Ok(info.damage.is_empty())
+}
+
+fn show_repair(args: RepairArgs) -> Result<bool, Error> {
+    let FolderArgs { data, output } = args.folder;
+    let cluster_labels: BTreeMap<String, String> = args.cluster_labels.into_iter().collect();
+    let from = From { nats: args.nats, subjects: args.subjects, cluster_labels, accept_loss: args.accept_loss };
+    let report = repair(&data, &from, &mut output::remark)?;
+    if !output::structured(&report, output)? {
+        if !report.records.is_empty() {
+            output::table(&repaired(&report), output)?;
+        }
+        output::data(&closing(&report))?;
+    }
+    Ok(report.complete)
+}
+
+fn places(damage: &[Place]) -> Table {
+    let mut table = Table::new(&["RECORDS", "FILE", "BYTES", "WHY"]);
+    for place in damage {
+        let bytes = format!("{} to {}", place.from_byte, place.to_byte);
+        table.push(vec![place.records(), place.file.clone(), bytes, place.why.clone()]);
+    }
+    table
+}
+
+/// What a verification comes to, and what to do about it.
+fn verdict(report: &verify::Report) -> String {
+    let mut out = String::new();
+    let mut line = |text: String| {
+        out.push_str(&text);
+        out.push('\n');
+    };
+    let records = report.end - report.start;
+    if report.damage.is_empty() {
+        line(format!("log     sound: {records} records, offsets {} to {}", report.start, report.end));
+    } else {
+        let lost: u64 = report.damage.iter().map(|place| place.end - place.first).sum();
+        line(format!("log     damaged: {lost} of {records} records do not read back"));
+    }
+    if report.torn_bytes > 0 {
+        line(format!(
+            "        {} bytes of an unfinished group at its end were never acknowledged: no damage, the next start cuts them off",
+            report.torn_bytes
+        ));
+    }
+    if !report.lost.is_empty() {
+        let (count, first) = (report.lost.len(), report.lost[0]);
+        line(format!("        {count} records were lost before an earlier repair, the first at offset {first}"));
+    }
+    match &report.state {
+        State::Same { checkpoint, digest } => {
+            line(format!("state   sound: the checkpoint at {checkpoint} and the whole log give the same, {digest}"));
+        }
+        State::NoCheckpoint { digest } => line(format!("state   no checkpoint yet; the log gives {digest}")),
+        State::Unusable { reason } => {
+            line(format!(
+                "state   the checkpoint cannot be used ({reason}); the next start makes it anew from the log"
+            ));
+        }
+        State::NotFolded { checkpoint, reason } => {
+            let held =
+                checkpoint.map_or("there is no checkpoint".to_owned(), |at| format!("the checkpoint is at {at}"));
+            line(format!("state   not compared: {reason}; {held}"));
+        }
+        State::Differs { checkpoint, checkpoint_digest, digest } => {
+            line(format!(
+                "state   differs: the checkpoint at {checkpoint} leads to {checkpoint_digest}, the whole log to {digest}"
+            ));
+            if report.sound {
+                line("        as it must: it still knows what the lost records said; keep it".to_owned());
+            } else {
+                line(
+                    "  hint: move the folder `projection` aside; the next start makes it anew from the log".to_owned(),
+                );
+            }
+        }
+    }
+    match &report.refuses {
+        Some(reason) => {
+            line(format!("start   refused: {}", reason.lines().next().unwrap_or_default()));
+        }
+        None if report.damage.is_empty() => {}
+        None => line("start   possible: the checkpoint holds what the damaged records said".to_owned()),
+    }
+    if !report.damage.is_empty() {
+        line(
+            "  hint: `lifeline log repair --from-stream --data DIR --nats ...` brings back what the stream still holds"
+                .to_owned(),
+        );
+    }
+    out
+}
+
+fn segments(info: &Info) -> Table {
+    let mut table = Table::new(&["FILE", "FIRST", "LAST", "RECORDS", "BYTES", "FROM", "TO", "STATE"]);
+    for segment in &info.segments {
+        let time = |nanos: Option<u64>| nanos.map_or("-".to_owned(), time);
+        let last = if segment.end > segment.start { (segment.end - 1).to_string() } else { "-".to_owned() };
+        let damaged = info.damage.iter().any(|place| place.file == segment.file);
+        let state = match (damaged, segment.sealed) {
+            (true, _) => "damaged",
+            (false, true) => "sealed",
+            (false, false) => "written to",
+        };
+        table.push(vec![
+            segment.file.clone(),
+            segment.start.to_string(),
+            last,
+            (segment.end - segment.start).to_string(),
+            segment.bytes.to_string(),
+            time(segment.first_unix_nanos),
+            time(segment.last_unix_nanos),
+            state.to_owned(),
+        ]);
+    }
+    table
+}
+
+fn summary(info: &Info) -> String {
+    let stopped = if info.clean_stop { "stopped in good order" } else { "was killed" };
+    let torn = match info.torn_bytes {
+        0 => String::new(),
+        bytes => format!("; {bytes} bytes of an unfinished group at its end, which the next start cuts off"),
+    };
+    let damaged = match info.damage.len() {
+        0 => String::new(),
+        _ => "; damaged, see `lifeline verify`".to_owned(),
+    };
+    format!("offsets {} to {}, {} bytes; the engine {stopped}{torn}{damaged}", info.start, info.end, info.bytes)
+}
+
+fn time(nanos: u64) -> String {
+    let time = Timestamp::from_nanosecond(i128::from(nanos)).unwrap_or_default();
+    time.strftime("%Y-%m-%d %H:%M:%S%.3fZ").to_string()
+}
+
+fn repaired(report: &repair::Report) -> Table {
+    let mut table = Table::new(&["OFFSET", "OUTCOME", "WHAT STANDS THERE NOW"]);
+    for record in &report.records {
+        let outcome = match record.outcome {
+            Outcome::Proven => "proven",
+            Outcome::Replaced => "replaced",
+            Outcome::Gap => "gap",
+            Outcome::Lost => "lost",
+        };
+        table.push(vec![record.offset.to_string(), outcome.to_owned(), record.what.clone()]);
+    }
+    table
+}
+
+fn closing(report: &repair::Report) -> String {
+    if report.damage.is_empty() {
+        return "nothing to repair: every record reads back\n".to_owned();
+    }
+    let count = |outcome: Outcome| report.records.iter().filter(|record| record.outcome == outcome).count();
+    let mut out = format!(
+        "{} damaged records: {} proven, {} replaced, {} gaps, {} lost for good\n",
+        report.records.len(),
+        count(Outcome::Proven),
+        count(Outcome::Replaced),
+        count(Outcome::Gap),
+        count(Outcome::Lost)
+    );
+    for remark in &report.remarks {
+        out.push_str(&format!("note: {remark}\n"));
+    }
+    for file in &report.kept_files {
+        out.push_str(&format!("kept: {file}\n"));
+    }
+    for place in &report.remaining {
+        out.push_str(&format!("still damaged: records {} in {} ({})\n", place.records(), place.file, place.why));
+    }
+    out
+}
