@@ -110,12 +110,7 @@ impl RuleSet {
             }
         }
         let contents = read_contents(&triggers, &written, &mut problems);
-        let tie = Link {
-            sources: &sources,
-            broken_sources: &broken_sources,
-            contents: &contents,
-            clusters: &clusters,
-        };
+        let tie = Link { sources: &sources, broken_sources: &broken_sources, contents: &contents, clusters: &clusters };
         let (triggers, views) = link(triggers, &tie, &mut out_of_force, &mut problems);
 
         let documents = written.documents(contents.keys());
