@@ -68,6 +68,8 @@ pub struct Engine<D: Disk> {
     rules: watch::Receiver<Current>,
     intake: mpsc::Sender<Intake>,
     stop: watch::Sender<bool>,
+    /// What was found damaged when the log was opened.
+    damage: Vec<String>,
     /// What each NATS server's intake says of itself, by server.
     intakes: Mutex<BTreeMap<String, IntakeState>>,
     /// What the scrub says of itself; `None` while none runs.
@@ -94,6 +96,7 @@ impl<D: Disk> Engine<D> {
         let Ports { mut open_log, table, cluster, clock, rules } = ports;
         let (log, recovery) = open_log()?;
         recorder::report(&recovery);
+        let damage = recorder::damage(&recovery);
         let reader = log.reader();
         let (table, mut projection) = match &table {
             Some(path) => {
@@ -122,7 +125,7 @@ impl<D: Disk> Engine<D> {
             concurrency: CONCURRENCY,
         };
         let (stop, intakes, scrub) = (watch::Sender::new(false), Mutex::default(), Mutex::default());
-        let engine = Engine { view, queue, counters, rules, intake, stop, intakes, scrub };
+        let engine = Engine { view, queue, counters, rules, intake, stop, damage, intakes, scrub };
         Ok((engine, Parts { recorder, reconciler }))
     }
 
@@ -272,6 +275,8 @@ impl<D: Disk> Engine<D> {
             });
         }
         drop(projection);
+        let damage = self.damage.iter().map(|damage| format!("the log was damaged at the start: {damage}"));
+        status.warnings.extend(damage);
         self.add_intake(&mut status);
         status
     }

@@ -271,10 +271,8 @@ impl<D: Disk> Recorder<D> {
                     return Ok(true);
                 }
                 Err(cause @ (Error::Log(_) | Error::Damaged { .. })) => {
-                    let poisoned = self.log.as_ref().is_none_or(|log| log.poisoned_by().is_some());
-                    if poisoned {
-                        self.log = None;
-                    }
+                    // Whatever was staged is on no disk for certain: only an opened log tells what is.
+                    self.log = None;
                     let message = chain(&cause);
                     if self.view.stalled().as_ref() != Some(&message) {
                         error!("recording stands still, nothing is acknowledged meanwhile: {message}");
@@ -691,12 +689,20 @@ pub fn catch_up<D: Disk>(
     Ok(work.into_iter().collect())
 }
 
+/// The damage that was found when a log was opened, one sentence each.
+#[must_use]
+pub fn damage(recovery: &Recovery) -> Vec<String> {
+    let say = |damage: &lifeline_store::Damage| {
+        let (from, to, file) = (damage.offsets.start, damage.offsets.end, &damage.file);
+        format!("records `{from}` up to, not including, `{to}` in `{file}` cannot be read ({})", damage.why)
+    };
+    recovery.damage.iter().map(say).collect()
+}
+
 /// Says what was found when a log was opened, where it is not simply in order.
 pub fn report(recovery: &Recovery) {
-    if !recovery.damage.is_empty() {
-        for damage in &recovery.damage {
-            error!("the log is damaged: {damage:?}\nhint: `lifeline verify` tells what is lost");
-        }
+    for damage in damage(recovery) {
+        error!("the log is damaged: {damage}\nhint: `lifeline verify` tells what is lost");
     }
     debug!("log opened: {recovery:?}");
 }

@@ -1,4 +1,4 @@
-//! Spans along the path of an event: recorded, reconciled, applied, in the trace that its producer began.
+//! Spans along the path of an event: recorded, reconciled, applied or deleted, in the trace that its producer began.
 //!
 //! The parent of an event's span is its `traceparent` (CloudEvents distributed tracing extension, W3C Trace Context). The
 //! spans that follow from the event find their parent by its offset in [`Traces`], which keeps the newest few thousand:
@@ -10,13 +10,16 @@
 use std::collections::BTreeMap;
 
 use lifeline_projections::event::CloudEvent;
-use lifeline_projections::fact::Delivery;
+use lifeline_projections::fact::{Delivery, ObjectKey};
 use lifeline_store::Offset;
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
 use parking_lot::Mutex;
-use tracing::Span;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+use crate::cluster;
 
 /// The target of all spans that are exported.
 pub const TARGET: &str = "lifeline::trace";
@@ -69,6 +72,39 @@ impl Traces {
             let _ = span.set_parent(Context::new().with_remote_span_context(parent.clone()));
         }
     }
+}
+
+/// Makes one call that changes a cluster in a span of its own, which `verb` names and which tells how it ended: in the
+/// words of `outcome`, or `failed` and why.
+pub async fn write<T>(
+    verb: &'static str,
+    object: &ObjectKey,
+    call: impl Future<Output = Result<T, cluster::Error>>,
+    outcome: impl FnOnce(&T) -> &'static str,
+) -> Result<T, cluster::Error> {
+    let span = tracing::info_span!(
+        target: TARGET,
+        "write",
+        otel.name = verb,
+        otel.kind = "client",
+        otel.status_code = Empty,
+        otel.status_description = Empty,
+        lifeline.verb = verb,
+        lifeline.object = %object,
+        lifeline.outcome = Empty,
+    );
+    let result = call.instrument(span.clone()).await;
+    match &result {
+        Ok(done) => {
+            span.record("lifeline.outcome", outcome(done));
+        }
+        Err(error) => {
+            span.record("lifeline.outcome", "failed");
+            span.record("otel.status_code", "ERROR");
+            span.record("otel.status_description", tracing::field::display(error));
+        }
+    }
+    result
 }
 
 /// Reads a `traceparent` of version 00 (W3C Trace Context 3.2); what does not parse is no parent.

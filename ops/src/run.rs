@@ -150,9 +150,6 @@ async fn engine(config: Config) -> Result<(), Error> {
         source.load().await?;
     }
     tasks.spawn(follow_connection(engine.clone(), source, config.clone()));
-    if config.rules.is_empty() && config.cluster == ClusterKind::Local {
-        warn!("no rules are given: events are recorded, nothing is made of them\nhint: `--rules PATH`");
-    }
     tasks.spawn(report_rules(rules, config.rules.is_empty().then_some(kube).flatten()));
     if config.scrub_rate > 0 {
         let (engine, settings) = (engine.clone(), scrub::Settings::daily(config.scrub_rate));
@@ -191,7 +188,11 @@ async fn connect_cluster(config: &Config) -> Result<(Arc<dyn Cluster>, Option<ku
             Ok((Arc::new(cluster), None))
         }
         ClusterKind::Kube => {
-            let cluster = KubeCluster::connect(config.kubeconfig.as_deref(), None).await?;
+            // A server that is away is waited for: events are recorded meanwhile.
+            let cluster = KubeCluster::load(config.kubeconfig.as_deref(), None).await?;
+            if let Err(error) = cluster.check().await {
+                warn!("the cluster does not answer yet: {}", chain(&error));
+            }
             let client = cluster.client().clone();
             Ok((Arc::new(cluster), Some(client)))
         }
@@ -352,10 +353,13 @@ async fn read_server(engine: Arc<Engine<OsDisk>>, server: Server, config: Config
     let (client, link) = connected.await;
     info!("connected to {url}");
     let nats = Arc::new(Nats::new(client, url.clone(), link, None));
-    let wanted = server.wanted.clone();
-    if let Err(error) = engine.read(&url, nats, wanted, config.consumer, config.stream).await {
+    // Ends well only when the engine stops. What keeps it from beginning is the own disk, which may come back.
+    while let Err(error) =
+        engine.read(&url, nats.clone(), server.wanted.clone(), config.consumer.clone(), config.stream.clone()).await
+    {
         error!("{url} is not read: {}", chain(&error));
         engine.waits_for(&url, chain(&error));
+        tokio::time::sleep(SETTINGS_PERIOD).await;
     }
 }
 

@@ -2,9 +2,13 @@
 //!
 //! Start at [`Telemetry::start`]. Lines go to stderr at the level of `LIFELINE_LOG` (default `info`), as text on a terminal
 //! and as JSON elsewhere where `LIFELINE_LOG_FORMAT=json` asks for it. Spans go to `OTEL_EXPORTER_OTLP_ENDPOINT` when that
-//! is set, in the standard variables' terms; nothing is sent anywhere otherwise.
+//! is set, in the standard variables' terms; nothing is sent anywhere otherwise. A collector that is not there costs spans
+//! and nothing else: no wait at the start, none at work, and [`STOP_PATIENCE`] at the end.
+
+mod export;
 
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use lifeline_engine::trace::TARGET;
 use opentelemetry::trace::TracerProvider;
@@ -12,10 +16,12 @@ use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::{EnvFilter, FilterFn, Targets};
+use tracing_subscriber::filter::{EnvFilter, FilterExt, FilterFn, Targets};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use self::export::Telling;
 
 /// Names the level and targets of log lines, as `info,lifeline_engine=debug`.
 const LEVEL: &str = "LIFELINE_LOG";
@@ -28,6 +34,9 @@ const FORMAT: &str = "LIFELINE_LOG_FORMAT";
 
 /// Where spans are exported to (OpenTelemetry, "OTLP Exporter Configuration").
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+
+/// Time for the last spans to be sent. A collector that is there takes milliseconds.
+const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Keeps exporting until it is dropped; then what waits is sent.
 #[derive(Debug, Default)]
@@ -43,21 +52,28 @@ impl Telemetry {
     #[must_use]
     pub fn start() -> Telemetry {
         let spans = exporter();
-        let traced = spans.as_ref().map(|provider| {
-            let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("lifeline"));
-            layer.with_filter(Targets::new().with_target(TARGET, LevelFilter::INFO))
-        });
-        // Span fields do not belong on log lines: the lines name what they speak of themselves.
-        let lines = lines().with_filter(FilterFn::new(|metadata| !metadata.is_span())).with_filter(level());
-        tracing_subscriber::registry().with(lines).with(traced).init();
+        subscriber(spans.as_ref()).init();
         Telemetry { spans }
     }
+}
+
+/// A list of layers with one filter each, no nested filter and no layer that may be missing: only so does the registry know
+/// that nobody wants a span, which costs a comparison then. Otherwise it is made, for nobody.
+fn subscriber(spans: Option<&SdkTracerProvider>) -> impl tracing::Subscriber + Send + Sync + use<> {
+    // Span fields do not belong on log lines: the lines name what they speak of themselves.
+    let events = FilterFn::new(|metadata| !metadata.is_span());
+    let mut layers = vec![lines().with_filter(level().and(events)).boxed()];
+    if let Some(provider) = spans {
+        let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("lifeline"));
+        layers.push(layer.with_filter(Targets::new().with_target(TARGET, LevelFilter::INFO)).boxed());
+    }
+    tracing_subscriber::registry().with(layers)
 }
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
         if let Some(spans) = self.spans.take()
-            && let Err(error) = spans.shutdown()
+            && let Err(error) = spans.shutdown_with_timeout(STOP_PATIENCE)
         {
             eprintln!("warning: the last spans were not exported: {error}");
         }
@@ -93,11 +109,29 @@ fn exporter() -> Option<SdkTracerProvider> {
         Ok(exporter) => {
             let name = std::env::var("OTEL_SERVICE_NAME").unwrap_or_else(|_| "lifeline".to_owned());
             let resource = Resource::builder().with_service_name(name).build();
+            let exporter = Telling::new(exporter);
             Some(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
         }
         Err(error) => {
             eprintln!("warning: spans are not exported: {error}\n  hint: check OTEL_EXPORTER_OTLP_ENDPOINT");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::subscriber::with_default;
+
+    use super::*;
+
+    fn is_made(spans: Option<&SdkTracerProvider>) -> bool {
+        with_default(subscriber(spans), || !tracing::info_span!(target: TARGET, "record").is_disabled())
+    }
+
+    #[test]
+    fn spans_are_made_only_where_they_are_exported() {
+        assert!(!is_made(None));
+        assert!(is_made(Some(&SdkTracerProvider::builder().build())));
     }
 }

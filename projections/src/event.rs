@@ -141,7 +141,14 @@ impl<'a> CloudEvent<'a> {
                 refuse_other_formats(headers)?;
                 Self::parse_structured(payload)
             }
-            Mode::Binary => Self::parse_binary(headers),
+            Mode::Binary => {
+                let event = Self::parse_binary(headers)?;
+                // Said to be JSON and none: no template could ever read it, so it is refused here and not at every attempt.
+                if !payload.is_empty() && content_type(headers).is_some_and(is_json) {
+                    serde_json::from_slice::<Value>(payload).map_err(not_json)?;
+                }
+                Ok(event)
+            }
         }
     }
 
@@ -151,6 +158,11 @@ impl<'a> CloudEvent<'a> {
         let plain = |text: Option<Text<'a>>| text.map(|text| text.0);
         if event.data.is_some() && event.data_base64.is_some() {
             return Err(invalid("data_base64", "", "no `data` beside it"));
+        }
+        if let Some(data) = &event.data_base64
+            && BASE64.decode(data.0.as_bytes()).is_err()
+        {
+            return Err(invalid("data_base64", &data.0, "base64 (RFC 4648, section 4)"));
         }
         let id = required("id", plain(event.id))?;
         let source = required("source", plain(event.source))?;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_nats::rustls::pki_types::pem::PemObject;
 use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use async_nats::rustls::{self, ClientConfig, RootCertStore};
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
+use async_nats::{Client, ClientError, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
 use data_encoding::BASE64;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
@@ -566,7 +566,7 @@ fn heed(link: &watch::Sender<Link>, event: &Event) {
         Event::ClientError(error) => {
             tracing::debug!(%error, "NATS client complains");
             link.send_if_modified(|link| {
-                link.trouble = error.to_string();
+                link.trouble = complaint(error);
                 !link.up
             });
         }
@@ -575,6 +575,17 @@ fn heed(link: &watch::Sender<Link>, event: &Event) {
         }
         Event::LameDuckMode => tracing::info!("NATS server is about to shut down"),
         Event::Draining => {}
+    }
+}
+
+/// What the client says while it tries to connect again. It keeps the cause of an input/output error to itself.
+fn complaint(error: &ClientError) -> String {
+    match error {
+        ClientError::Other(text) if *text == ConnectErrorKind::Io.to_string() => {
+            "the connection was lost and the server cannot be reached".to_owned()
+        }
+        ClientError::Other(text) => text.clone(),
+        ClientError::MaxReconnects | ClientError::ServerNotInPool => error.to_string(),
     }
 }
 

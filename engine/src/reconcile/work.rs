@@ -17,7 +17,7 @@ use lifeline_store::{Disk, Offset};
 use tokio::sync::watch;
 use tracing::{Instrument, debug, info, warn};
 
-use crate::cluster::{self, Cluster, Deletion};
+use crate::cluster::{self, Cluster, Deletion, LiveObject};
 use crate::reconcile::apply_set::{self, Owner};
 use crate::reconcile::failure::{Failure, Retry};
 use crate::reconcile::plan::{Wanted, plan};
@@ -242,8 +242,7 @@ impl<D: Disk> Reconciler<D> {
         let of_cluster = |error: cluster::Error| Failure::of_cluster(&want.object.to_string(), &error);
         let applied = match known_uid {
             Some(uid) => {
-                self.counters.writes.fetch_add(1, Ordering::Relaxed);
-                match self.cluster.apply(&want.object, &want.manifest, Some(uid)).await {
+                match self.write(want, Some(uid)).await {
                     // Somebody deleted it or put another in its place: look again, as if it were new.
                     Err(cluster::Error::Gone | cluster::Error::Replaced { .. }) => None,
                     other => Some(other.map_err(of_cluster)?),
@@ -264,8 +263,7 @@ impl<D: Disk> Reconciler<D> {
                         owner => return Err(not_ours(&want.object, &owner)),
                     },
                 };
-                self.counters.writes.fetch_add(1, Ordering::Relaxed);
-                self.cluster.apply(&want.object, &want.manifest, uid).await.map_err(of_cluster)?
+                self.write(want, uid).await.map_err(of_cluster)?
             }
         };
         if live.deleting {
@@ -273,6 +271,13 @@ impl<D: Disk> Reconciler<D> {
         }
         debug!(object = %want.object, uid = live.uid, "object applied");
         Ok(AppliedObject { object: want.object.clone(), uid: live.uid, digest: want.digest })
+    }
+
+    /// The one call that applies.
+    async fn write(&self, want: &Wanted, uid: Option<&str>) -> Result<LiveObject, cluster::Error> {
+        self.counters.writes.fetch_add(1, Ordering::Relaxed);
+        let call = self.cluster.apply(&want.object, &want.manifest, uid);
+        trace::write("apply", &want.object, call, |live| if live.deleting { "terminating" } else { "applied" }).await
     }
 
     /// Removes holdings and records those that are gone. `None` when all are.
@@ -322,7 +327,12 @@ impl<D: Disk> Reconciler<D> {
             return Ok(Deletion::Terminating);
         }
         self.counters.writes.fetch_add(1, Ordering::Relaxed);
-        self.cluster.delete(&holding.object, &live.uid).await
+        let call = self.cluster.delete(&holding.object, &live.uid);
+        let outcome = |deletion: &Deletion| match deletion {
+            Deletion::Gone => "gone",
+            Deletion::Terminating => "terminating",
+        };
+        trace::write("delete", &holding.object, call, outcome).await
     }
 
     /// Records a failure and says when to try again. A failure like the one before is recorded at the attempts 1, 2, 4,

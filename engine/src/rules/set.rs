@@ -82,9 +82,10 @@ impl RuleSet {
     #[must_use]
     pub fn new(manifests: Manifests, clusters: Clusters) -> RuleSet {
         let clusters = Arc::new(clusters);
-        let is_complete = manifests.unreadable.is_empty();
+        let is_read = manifests.unreadable.is_empty();
         let mut problems = manifests.unreadable;
         let written = sort(manifests.manifests, &mut problems);
+        let is_complete = is_read && !written.hides_rules;
         let mut out_of_force = written.refused_triggers.clone();
         let mut broken_sources = written.refused_sources.clone();
 
@@ -109,13 +110,7 @@ impl RuleSet {
             }
         }
         let contents = read_contents(&triggers, &written, &mut problems);
-        let tie = Link {
-            sources: &sources,
-            broken_sources: &broken_sources,
-            contents: &contents,
-            clusters: &clusters,
-            is_complete,
-        };
+        let tie = Link { sources: &sources, broken_sources: &broken_sources, contents: &contents, clusters: &clusters };
         let (triggers, views) = link(triggers, &tie, &mut out_of_force, &mut problems);
 
         let documents = written.documents(contents.keys());
@@ -209,6 +204,8 @@ struct Written {
     /// Written for an API version that is not read.
     refused_sources: BTreeSet<String>,
     refused_triggers: BTreeSet<String>,
+    /// A kind of the rules' own API group that does not exist: a misspelt rule, most likely.
+    hides_rules: bool,
 }
 
 /// What a manifest is to rules, by its group and kind.
@@ -241,6 +238,15 @@ fn sort(manifests: Vec<Manifest>, problems: &mut Vec<Problem>) -> Written {
         let origin = &manifest.origin;
         let Some(rule_kind) = RuleKind::of(group, &kind) else {
             let message = format!("`{kind}` of `{api_version}` is no rule and has no effect");
+            if group == "lib.projectsveltos.io" {
+                written.hides_rules = true;
+                let nearest = ["EventSource", "EventTrigger"]
+                    .into_iter()
+                    .max_by(|one, other| strsim::jaro(one, &kind).total_cmp(&strsim::jaro(other, &kind)));
+                let hint = format!("did you mean `{}`? nothing is withdrawn meanwhile", nearest.unwrap_or_default());
+                problems.push(Problem::error(format!("{kind}/{name}"), origin, message).hint(hint));
+                continue;
+            }
             problems.push(
                 Problem::warning(format!("{kind}/{name}"), origin, message)
                     .hint("rules are EventSource, EventTrigger, and the ConfigMaps and Secrets they reference"),
@@ -322,7 +328,6 @@ struct Link<'a> {
     broken_sources: &'a BTreeSet<String>,
     contents: &'a Arc<BTreeMap<Reference, Content>>,
     clusters: &'a Clusters,
-    is_complete: bool,
 }
 
 /// What a trigger listens to on one cluster.
@@ -374,8 +379,9 @@ impl Link<'_> {
                             .hint("nothing happens until it does; check `spec.eventSourceName`"),
                     );
                     heard.insert(cluster.full_name(), json!([cluster.to_value(), name, null]));
-                    // It may stand in what could not be read.
-                    trigger.is_degraded |= !self.is_complete;
+                    // A slip of the pen, or what could not be read: what was made stays until the source is there again,
+                    // or the trigger goes.
+                    trigger.is_degraded = true;
                     continue;
                 }
                 Listens::Broken(name) => {

@@ -89,6 +89,14 @@ async fn combine(
                 (None, Some(_)) => {}
             }
         }
+        // Nowhere to read rules from is not the same as rules that are gone.
+        if feeds.is_empty()
+            && let Some(none) = &mut manifests
+        {
+            let message = "no rules are given: events are recorded, nothing new is made of them";
+            none.unreadable
+                .push(Problem::warning("", "settings", message).hint("`--rules PATH`; nothing is withdrawn"));
+        }
         let clusters_now = clusters.borrow_and_update().clone();
         let rules = manifests.map(|manifests| RuleSet::new(manifests, clusters_now));
         let was_waiting = current.borrow().rules.is_none();

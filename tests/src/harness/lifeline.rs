@@ -27,6 +27,7 @@ pub struct Lifeline {
     program: PathBuf,
     folder: PathBuf,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     port: u16,
     process: Option<Process>,
 }
@@ -61,11 +62,20 @@ impl Lifeline {
     /// # Errors
     /// When there is no such program, or it cannot be started.
     pub fn run(folder: &Path, arguments: &[&str]) -> Result<Self, Failure> {
+        Self::run_in(folder, arguments, &[])
+    }
+
+    /// The same with variables in its environment.
+    ///
+    /// # Errors
+    /// When there is no such program, or it cannot be started.
+    pub fn run_in(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Self, Failure> {
         fs::create_dir_all(folder)?;
         let mut lifeline = Self {
             program: Self::program()?,
             folder: folder.to_owned(),
             arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
+            environment: environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             port: free_port()?,
             process: None,
         };
@@ -81,6 +91,7 @@ impl Lifeline {
         self.kill();
         let mut command = command(&self.program);
         command.arg("run").arg("--data").arg(self.data()).args(["--listen", &self.address()]).args(&self.arguments);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.process = Some(Process::start("lifeline", command, &self.log())?);
         Ok(())
     }

@@ -6,9 +6,11 @@
 //! What it never does: fetch or build a server in the middle of a test. That is the runner's (`cargo all-tests`); a test
 //! whose servers are not there is reported as ignored, by name, with the reason.
 
+mod collector;
 mod control_plane;
 mod control_plane_programs;
 mod events;
+pub mod exposition;
 mod failure;
 mod kubernetes;
 mod lifeline;
@@ -17,6 +19,7 @@ mod scene;
 mod stories;
 mod waiting;
 
+pub use collector::{Collector, Traced};
 pub use control_plane::{ControlPlane, User, Write};
 pub use control_plane_programs::ControlPlanePrograms;
 pub use events::{Event, Producer};
