@@ -446,7 +446,7 @@ async fn injection(scene: &Scene) -> Outcome {
         hostile.len()
     );
     assert!(literal >= hostile.len());
-    let rejected = stage.lifeline.ask(&["get", "events"])?.to_string();
+    let rejected = stage.lifeline.ask(&["get", "events", "--limit", "1000"])?.to_string();
     assert!(rejected.contains("expected no control characters"), "{rejected}");
     let roles: Api<ClusterRole> = Api::all(stage.config_maps.clone().into_client());
     for name in ["x", "injected", "injection-bare-0", "injection-by-hand-0"] {
