@@ -399,7 +399,7 @@ async fn full(scene: &Scene) -> Outcome {
     let ready = lifeline.get("/readyz").map_err(|failure| failure.to_string()).expect_err("it is not ready");
     println!("mistakes: full: {}", ready.trim_end());
     tells(&ready, &["recording stands still", "free space", "hint:"]);
-    tells(&lifeline.has_said("recording stands still").await?, &["hint: free space"]);
+    tells(&lifeline.has_said("messages wait unacknowledged").await?, &["hint: free space"]);
     producer.publish(Event::user("logout", "before")).await?;
     published += 1;
 
