@@ -76,12 +76,15 @@ pub struct Holding {
     pub applied: Option<Applied>,
 }
 
+/// The checksum of no manifest: what is held like this is applied anew, never kept.
+pub const DIGEST_UNKNOWN: u64 = 0;
+
 /// The result of an apply.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
     /// `metadata.uid`.
     pub uid: String,
-    /// Checksum of the manifest as sent.
+    /// Checksum of the manifest as sent; [`DIGEST_UNKNOWN`] once the object was to go, so that nobody takes it for there.
     pub digest: u64,
     /// The decision it was applied for.
     pub acted_for: Offset,
@@ -289,8 +292,15 @@ impl Lifecycle {
         self.decided = offset;
         self.decided_unix_nanos = unix_nanos;
         self.failure = None;
-        if matches!(desired, Desired::Absent { .. }) && self.inventory.is_empty() {
+        if !matches!(desired, Desired::Absent { .. }) {
+            return;
+        }
+        if self.inventory.is_empty() {
             self.settle(unix_nanos);
+        }
+        // From here on it may be deleted at any moment, long before that is recorded.
+        for applied in self.inventory.iter_mut().filter_map(|holding| holding.applied.as_mut()) {
+            applied.digest = DIGEST_UNKNOWN;
         }
     }
 
@@ -428,6 +438,27 @@ mod tests {
         assert!(knows_pod_after(failed(&same)));
         assert!(!knows_pod_after(failed(&anew)));
         assert!(knows_pod_after(Applied { acted_for: Offset::from(2), objects: &done }));
+    }
+
+    #[test]
+    fn what_was_to_go_is_never_taken_for_there() {
+        let (one, done) = ([namespace("one")], [applied("one")]);
+        let mut lifecycle = Lifecycle::new("trigger", "mgmt/mgmt");
+        let acted_for = Offset::from(0);
+        let created = Happened::Redecided(Redesired::Present { event: Offset::from(0), incarnation: 1 });
+        let withdrawn = Happened::Redecided(Redesired::Absent { event: None });
+        let story = [
+            Happened::Created,
+            Happened::ApplyIntended(&one),
+            Happened::Applied { acted_for, objects: &done },
+            withdrawn,
+            created,
+        ];
+        for (offset, happened) in story.into_iter().enumerate() {
+            lifecycle.evolve(Offset::from(offset as u64), 0, happened);
+        }
+        let held = lifecycle.inventory[0].applied.as_ref().expect("its deletion is not recorded");
+        assert_eq!((held.uid.as_str(), held.digest), ("uid-one", DIGEST_UNKNOWN));
     }
 
     #[test]
