@@ -323,7 +323,9 @@ impl Lifecycle {
             }
         }
         for AppliedObject { object, uid, digest } in objects {
-            let applied = Applied { uid: uid.clone(), digest: *digest, acted_for, unix_nanos };
+            let is_to_go = matches!(self.desired, Desired::Absent { .. });
+            let digest = if is_to_go { DIGEST_UNKNOWN } else { *digest };
+            let applied = Applied { uid: uid.clone(), digest, acted_for, unix_nanos };
             self.hold(object, offset).applied = Some(applied);
         }
     }

@@ -4,7 +4,7 @@
 //! It knows neither the cluster nor the time.
 
 use lifeline_projections::fact::{AppliedObject, ObjectKey};
-use lifeline_projections::lifecycle::{Holding, Lifecycle};
+use lifeline_projections::lifecycle::{DIGEST_UNKNOWN, Holding, Lifecycle};
 use serde_json::Value;
 
 /// An object that shall exist.
@@ -50,7 +50,7 @@ pub fn plan<'a>(lifecycle: &'a Lifecycle, wanted: &'a [Wanted], once: bool) -> P
                 plan.apply.push(want);
             }
             Some(None) => plan.apply.push(want),
-            Some(Some(applied)) if once || applied.digest == want.digest => {
+            Some(Some(applied)) if applied.digest == want.digest || (once && applied.digest != DIGEST_UNKNOWN) => {
                 let (object, uid, digest) = (want.object.clone(), applied.uid.clone(), applied.digest);
                 plan.keep.push(AppliedObject { object, uid, digest });
             }
