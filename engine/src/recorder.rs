@@ -472,9 +472,14 @@ impl<D: Disk> Recorder<D> {
     fn checkpoint(&mut self) -> Result<(), Error> {
         self.checkpoint_due = None;
         if let Some(table) = &self.table {
-            // The projection can be made again from the log: losing a checkpoint costs time at the next start, no more.
-            if let Err(error) = self.view.change(|projection| table.checkpoint(projection)) {
-                warn!("the projection was not saved, the next start folds more of the log: {}", chain(&error));
+            // Read-locked only: nobody else writes, and whoever asks need not wait for a disk.
+            let written = table.checkpoint(&self.view.projection());
+            match written {
+                Ok(()) => self.view.change(Projection::saved),
+                // The projection can be made again from the log: losing a checkpoint costs time at the next start, no more.
+                Err(error) => {
+                    warn!("the projection was not saved, the next start folds more of the log: {}", chain(&error));
+                }
             }
         }
         self.checkpointed = self.view.projection().watermark();

@@ -136,7 +136,7 @@ impl From<as_of::Error> for Problem {
                 "The log no longer reaches back that far",
                 &error.to_string(),
             ),
-            as_of::Error::Log(_) | as_of::Error::Fact { .. } => Problem::log(&error),
+            as_of::Error::Log(_) | as_of::Error::Fact { .. } | as_of::Error::Astray { .. } => Problem::log(&error),
         }
     }
 }
