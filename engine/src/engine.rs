@@ -231,9 +231,10 @@ impl<D: Disk> Engine<D> {
 
     /// How the engine fares.
     pub fn status(&self) -> Status {
+        // In this order: what follows from records below `folded` is in the queue, or done.
+        let folded = self.view.folded();
         let open = self.queue.open();
         let projection = self.view.projection();
-        let folded = projection.watermark();
         let oldest_open = open.iter().filter_map(|index| {
             let (_, lifecycle) = projection.lifecycle(*index);
             lifecycle.needs_work().then_some(lifecycle.decided)
