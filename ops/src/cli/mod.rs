@@ -9,12 +9,19 @@
 mod addons;
 mod ask;
 pub(crate) mod client;
+mod difference;
 mod failure;
 mod log;
+mod moment;
 mod output;
+mod patience;
 mod rows;
+mod show;
+mod sse;
 mod stopped;
+mod style;
 mod table;
+mod watch;
 mod work;
 
 use std::ffi::OsString;
@@ -22,9 +29,12 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-pub use ask::{AskArgs, Get, HistoryArgs, Show};
+pub use ask::{AskArgs, Get, HistoryArgs};
+pub use difference::DiffArgs;
 pub use failure::fail;
 pub use log::{LogCommand, VerifyArgs};
+pub use show::Show;
+pub use style::Color;
 pub use work::{BenchArgs, BenchName, DemoArgs, RunArgs};
 
 /// Kubernetes resources that live exactly as long as your events say.
@@ -37,6 +47,9 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// When to use colour.
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t, help_heading = "Output")]
+    pub color: Color,
 }
 
 const EXAMPLES: &str = "\
@@ -63,6 +76,8 @@ pub enum Command {
     /// Show what is deployed, contested or not getting on.
     #[command(subcommand)]
     Show(Show),
+    /// Tell what became different between two moments, like a plan that was carried out.
+    Diff(Box<DiffArgs>),
     /// Tell how the engine fares; exits with 1 when it is not ready.
     Status(AskArgs),
     /// Read the whole log of a stopped engine, check every record and the state; exits with 1 when it is not sound.
@@ -85,6 +100,9 @@ const CRDS: [&str; 2] = [include_str!("../../crds/eventsources.yaml"), include_s
 
 /// Parses what was typed and does it.
 pub fn main_from(typed: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let typed: Vec<OsString> = typed.into_iter().collect();
+    // Before anything is parsed: help and mistakes have colours as well.
+    Color::typed(&typed).choose();
     match Cli::try_parse_from(typed) {
         Ok(cli) => run(cli),
         Err(error) => {
@@ -107,7 +125,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Log(command) => return log::log(command),
         Command::Get(get) => ask::get(get),
         Command::History(args) => ask::history(args),
-        Command::Show(show) => ask::show(show),
+        Command::Show(show) => show::show(show),
+        Command::Diff(args) => difference::diff(&args),
         Command::Status(args) => ask::status(args),
         Command::Crds => output::data(&crds()).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => {

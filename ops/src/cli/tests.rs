@@ -48,6 +48,23 @@ fn what_is_typed_is_understood_or_refused() {
     check("lifeline history", false);
     check("lifeline show addons --namespace default --cluster x --profile EventTrigger/y --resources", true);
     check("lifeline show stuck --longer-than 5 -o json", true);
+    check("lifeline get lifecycles --watch --phase failing -o json", true);
+    check("lifeline get resources -w --color never", true);
+    check("lifeline get lifecycles --watch --data d", false);
+    check("lifeline get lifecycles --watch --as-of 5", false);
+    check("lifeline get lifecycles --watch --limit 5", false);
+    check("lifeline get objects --watch", false);
+    check("lifeline get lifecycles --phase READY", true);
+    check("lifeline get lifecycles --phase sleepy", false);
+    check("lifeline get lifecycles --as-of 2020-01-01T00:00:00Z", true);
+    check("lifeline get lifecycles --as-of 9999-01-01T00:00:00Z", false);
+    check("lifeline get lifecycles --as-of noon", false);
+    check("lifeline get lifecycles --as-of 10m", true);
+    check("lifeline diff 5", true);
+    check("lifeline diff 10m 57 --trigger x -o yaml", true);
+    check("lifeline diff", false);
+    check("lifeline --color always status", true);
+    check("lifeline status --color pink", false);
     check("lifeline bench intake", true);
     check("lifeline bench log --full --rounds 3 --data /tmp", true);
     check("lifeline verify --data d -o json", true);
@@ -168,32 +185,32 @@ fn the_story_is_shown_in_tables() {
     let lifecycles: List<LifecycleRow> = client.get("/v1/lifecycles", &all).expect("a list");
     let expected = "\
 SOURCE            SUBJECT   TRIGGER           CLUSTER    DESIRED  PHASE    OBJECTS  INC  LAST EVENT        AGE
-auth.example.com  zoe       manage-namespace  mgmt/mgmt  present  Failing  0        1    login @ offset 4  12m
+auth.example.com  zoe       manage-namespace  mgmt/mgmt  present  Failing        0    1  login @ offset 4  12m
   zoe: namespace `zoe` is terminating (attempt 3)
   hint: it goes by itself
-auth.example.com  mgianluc  manage-namespace  mgmt/mgmt  present  Ready    1        1    login @ offset 1  12m
+auth.example.com  mgianluc  manage-namespace  mgmt/mgmt  present  Ready          1    1  login @ offset 1  12m
 ";
     assert_eq!(rows::lifecycles(&lifecycles.items, now, false).render(None), expected);
 
     let resources: List<ResourceRow> = client.get("/v1/resources", &all).expect("a list");
     let expected = "\
 SOURCE            SUBJECT   EVENTS  LIFECYCLES  OBJECTS  LAST EVENT        AGE
-auth.example.com  mgianluc  1       1           1        login @ offset 1  12m
-auth.example.com  zoe       1       1           0        login @ offset 4  12m
+auth.example.com  mgianluc       1           1        1  login @ offset 1  12m
+auth.example.com  zoe            1           1        0  login @ offset 4  12m
 ";
     assert_eq!(rows::resources(&resources.items, now, false).render(None), expected);
 
     let objects: List<OwnedObjectRow> = client.get("/v1/objects", &all).expect("a list");
     let expected = "\
 CLUSTER    OBJECT              TRIGGER           SOURCE            SUBJECT   OFFSET  AGE  UID
-mgmt/mgmt  Namespace/mgianluc  manage-namespace  auth.example.com  mgianluc  1       12m  8f3c0f1e
+mgmt/mgmt  Namespace/mgianluc  manage-namespace  auth.example.com  mgianluc       1  12m  8f3c0f1e
 ";
     assert_eq!(rows::objects(&objects.items, now, true).render(None), expected);
 
     let rules: List<RuleRow> = client.get("/v1/rules", &all).expect("a list");
     let expected = "\
 RULE                           SINCE OFFSET  DIGEST
-EventTrigger/manage-namespace  0             0000000000000007
+EventTrigger/manage-namespace             0  0000000000000007
 ";
     assert_eq!(rows::rules(&rules.items).render(None), expected);
 
@@ -203,15 +220,15 @@ EventTrigger/manage-namespace  0             0000000000000007
     let history: List<Entry> = client.get("/v1/history", &of_zoe).expect("a history");
     let expected = "\
 OFFSET  TIME                      WHAT HAPPENED
-4       2026-11-22 14:00:04.000Z  auth.example.com.login: manage-namespace decided Create
-5       2026-11-22 14:00:05.000Z  manage-namespace: attempt 3 failed: namespace `zoe` is terminating
+     4  2026-11-22 14:00:04.000Z  auth.example.com.login: manage-namespace decided Create
+     5  2026-11-22 14:00:05.000Z  manage-namespace: attempt 3 failed: namespace `zoe` is terminating
   hint: it goes by itself
 ";
     assert_eq!(rows::history(&history.items, false).render(None), expected);
 
     let events: List<Entry> = client.get("/v1/events", &all).expect("records");
     let shown = rows::records(&events.items, true).render(None);
-    let first = "0       2026-11-22 14:00:00.000Z  -                 -         EventTrigger/manage-namespace changed";
+    let first = "     0  2026-11-22 14:00:00.000Z  -                 -         EventTrigger/manage-namespace changed";
     assert!(shown.lines().any(|line| line.trim_end() == first), "{shown}");
     assert!(shown.contains("user-operation, stream USERS sequence 1, id 10001\n"), "{shown}");
 }

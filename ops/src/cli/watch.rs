@@ -1,0 +1,354 @@
+//! `--watch`: a list that goes on, row by row, for as long as somebody looks.
+//!
+//! Start at [`watch`]. [`Watch`] decides what a message means and knows no network. A connection that ends is made again
+//! where it ended, by the id of the last message, so that no change is missed; where the engine no longer knows that place,
+//! the list begins anew, and both are said on standard error.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::header;
+use hyper::header::HeaderName;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::client::{self, Client, Error, Query};
+use super::output::{self, Format};
+use super::patience::Patience;
+use super::sse::{Message, Parser};
+use super::style::Paint;
+use super::table::{Fit, Table};
+
+/// How long nothing at all may arrive: an engine sends a sign of life far more often.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// The pause before the first attempt to connect again; it doubles.
+const PAUSE_MIN: Duration = Duration::from_millis(250);
+
+/// The longest pause between attempts.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// Prints a list, then its rows as they change, until Ctrl-C.
+pub fn watch<T: DeserializeOwned + Serialize>(
+    client: &Client,
+    noun: &str,
+    query: &Query,
+    none: &str,
+    format: Format,
+    table: impl Fn(&[T], bool) -> Table,
+) -> Result<ExitCode, Error> {
+    let server = client.server()?.to_owned();
+    let mut query = query.clone();
+    query.add("noun", noun);
+    let path = format!("/v1/watch{query}");
+    let mut printer = Printer { format, none, table, rows: Vec::new(), fit: None };
+    match client.until_interrupted(follow(&server, &path, &mut printer))? {
+        None => Ok(ExitCode::SUCCESS),
+        Some(ended) => ended.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// Follows the engine's messages; ends when nobody reads what is printed any more.
+async fn follow<T: DeserializeOwned + Serialize, F: Fn(&[T], bool) -> Table>(
+    server: &str,
+    path: &str,
+    printer: &mut Printer<'_, T, F>,
+) -> Result<(), Error> {
+    let mut watch = Watch::default();
+    let mut patience = Patience::on_terminal();
+    let (mut known, mut pause) = (false, PAUSE_MIN);
+    loop {
+        let lost = match connect(server, path, &watch.id).await {
+            Ok(mut response) => {
+                drop(patience.take());
+                if known {
+                    output::remark(&format!("watching `{server}` again"));
+                }
+                (known, pause) = (true, PAUSE_MIN);
+                let mut parser = Parser::default();
+                let lost = loop {
+                    let bytes = match tokio::time::timeout(SILENCE_MAX, response.body_mut().frame()).await {
+                        Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+                        Ok(Some(Err(error))) => break error.to_string(),
+                        Ok(None) => break "it ended the connection".to_owned(),
+                        Err(_) => break format!("nothing came for {} s", SILENCE_MAX.as_secs()),
+                    };
+                    for message in parser.push(&bytes) {
+                        let step = watch.take(message).map_err(|source| Error::Answer {
+                            server: server.to_owned(),
+                            path: path.to_owned(),
+                            source,
+                        })?;
+                        if !printer.print(step)? {
+                            return Ok(());
+                        }
+                    }
+                };
+                pause = parser.retry().unwrap_or(pause).clamp(PAUSE_MIN, PAUSE_MAX);
+                if !watch.listed {
+                    watch = Watch::default();
+                    printer.forget();
+                }
+                lost
+            }
+            Err(Error::Problem(problem)) if patience.as_mut().is_some_and(|patience| patience.lasts(&problem)) => {
+                tokio::time::sleep(PAUSE_MIN).await;
+                continue;
+            }
+            // The place is no longer known: the list begins anew.
+            Err(Error::Problem(problem)) if known && !watch.id.is_empty() && problem.0.code == "expired" => {
+                printer.print(watch.start_over())?;
+                continue;
+            }
+            // An engine that was there and is not is waited for; one that never was is a mistake.
+            Err(error @ (Error::Connect { .. } | Error::Http { .. })) if known => cause(&error),
+            Err(Error::Problem(problem)) if known && problem.0.status >= 500 => problem.0.detail.clone(),
+            Err(error) => return Err(error),
+        };
+        output::remark(&format!("`{server}` is lost: {lost}; trying again in {} ms", pause.as_millis()));
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+fn cause(error: &dyn std::error::Error) -> String {
+    error.source().unwrap_or(error).to_string()
+}
+
+async fn connect(server: &str, path: &str, id: &str) -> Result<hyper::Response<hyper::body::Incoming>, Error> {
+    let mut headers = vec![(header::ACCEPT, "text/event-stream")];
+    headers.extend((!id.is_empty()).then(|| (LAST_EVENT_ID.clone(), id)));
+    let response = client::send(server, path, &headers).await?;
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
+    if response.status().is_success() {
+        if !kind.starts_with("text/event-stream") {
+            return Err(Error::NoEvents { server: server.to_owned(), kind: kind.to_owned() });
+        }
+        return Ok(response);
+    }
+    let body = client::body(server, response).await?;
+    let answer = |source| Error::Answer { server: server.to_owned(), path: path.to_owned(), source };
+    Err(Error::Problem(serde_json::from_slice(&body).map_err(answer)?))
+}
+
+/// What `item` and `removed` carry.
+#[derive(Deserialize)]
+struct Carried<T> {
+    offset: u64,
+    item: T,
+}
+
+/// What `bookmark` carries.
+#[derive(Deserialize)]
+struct Bookmark {
+    offset: u64,
+}
+
+/// What a message comes to.
+#[derive(Debug, PartialEq)]
+enum Step<T> {
+    /// Nothing yet.
+    Nothing,
+    /// A row of the list that is being told.
+    Row { offset: u64, item: T },
+    /// The list was told.
+    Listed { offset: u64 },
+    /// A row changed, or is new.
+    Changed { offset: u64, item: T },
+    /// A row is no longer in the list.
+    Removed { offset: u64, item: T },
+    /// The list will be told anew.
+    StartOver,
+}
+
+/// Where a watch stands.
+#[derive(Debug, Default)]
+struct Watch {
+    /// The id of the last message: where to go on. Empty while the list is not told to its end.
+    id: String,
+    /// Whether the list was told to its end.
+    listed: bool,
+}
+
+impl Watch {
+    fn take<T: DeserializeOwned>(&mut self, message: Message) -> Result<Step<T>, serde_json::Error> {
+        let step = match message.event.as_str() {
+            "item" => {
+                let Carried { offset, item } = serde_json::from_str(&message.data)?;
+                if self.listed { Step::Changed { offset, item } } else { Step::Row { offset, item } }
+            }
+            "removed" => {
+                let Carried { offset, item } = serde_json::from_str(&message.data)?;
+                Step::Removed { offset, item }
+            }
+            "bookmark" if !std::mem::replace(&mut self.listed, true) => {
+                let Bookmark { offset } = serde_json::from_str(&message.data)?;
+                Step::Listed { offset }
+            }
+            "expired" => return Ok(self.start_over()),
+            // A later bookmark only moves the place to go on from. What is not known is of a later release.
+            _ => Step::Nothing,
+        };
+        if self.listed {
+            self.id = message.id;
+        }
+        Ok(step)
+    }
+
+    /// Forgets where it stood.
+    fn start_over<T>(&mut self) -> Step<T> {
+        *self = Watch::default();
+        Step::StartOver
+    }
+}
+
+/// What was printed decides how the next rows are.
+struct Printer<'a, T, F> {
+    format: Format,
+    /// What to say when the list is empty.
+    none: &'a str,
+    table: F,
+    /// The rows of a list that is being told.
+    rows: Vec<T>,
+    /// The heads that were printed.
+    fit: Option<Fit>,
+}
+
+/// A line of `-o json`.
+#[derive(Serialize)]
+struct Line<'a, T> {
+    event: &'static str,
+    offset: u64,
+    item: &'a T,
+}
+
+impl<T: Serialize, F: Fn(&[T], bool) -> Table> Printer<'_, T, F> {
+    /// Does a step; false when nobody reads any more.
+    fn print(&mut self, step: Step<T>) -> Result<bool, Error> {
+        match step {
+            Step::Nothing => Ok(true),
+            Step::StartOver => {
+                self.forget();
+                output::remark("the engine no longer holds what happened since; here is the list anew");
+                Ok(true)
+            }
+            Step::Row { offset, item } | Step::Changed { offset, item } if self.format.is_structured() => {
+                self.line("item", offset, &item)
+            }
+            Step::Removed { offset, item } if self.format.is_structured() => self.line("removed", offset, &item),
+            Step::Row { item, .. } => {
+                self.rows.push(item);
+                Ok(true)
+            }
+            Step::Listed { offset } => {
+                let rows = std::mem::take(&mut self.rows);
+                let goes_on = rows.is_empty() || self.table(&rows, None)?;
+                if rows.is_empty() && !self.format.is_structured() {
+                    output::remark(self.none);
+                }
+                output::remark(&format!("as of offset {offset}; changes follow, Ctrl-C ends"));
+                Ok(goes_on)
+            }
+            Step::Changed { item, .. } => self.table(&[item], None),
+            Step::Removed { offset, item } => {
+                self.table(&[item], Some(format!("no longer in this list, offset {offset}")))
+            }
+        }
+    }
+
+    /// A list that was not told to its end will be told anew.
+    fn forget(&mut self) {
+        self.rows.clear();
+        self.fit = None;
+    }
+
+    fn line(&self, event: &'static str, offset: u64, item: &T) -> Result<bool, Error> {
+        output::flow(&output::one_of_many(&Line { event, offset, item }, self.format)?)
+    }
+
+    fn table(&mut self, rows: &[T], remark: Option<String>) -> Result<bool, Error> {
+        let (text, left_out) = self.drawn(rows, remark, output::width(self.format), Paint::stdout());
+        let goes_on = output::flow(&text)?;
+        output::left_out(&left_out);
+        Ok(goes_on)
+    }
+
+    /// The rows, under heads where there are none yet.
+    fn drawn(
+        &mut self,
+        rows: &[T],
+        remark: Option<String>,
+        width: Option<usize>,
+        paint: Paint,
+    ) -> (String, Vec<&'static str>) {
+        let mut table = (self.table)(rows, self.format == Format::Wide);
+        if remark.is_some() {
+            table.remark(remark);
+        }
+        match &self.fit {
+            Some(fit) => (table.draw_rows(fit, paint), Vec::new()),
+            None => {
+                let fit = table.fit_to_grow(width);
+                let drawn = (table.draw(&fit, paint), table.left_out(&fit));
+                self.fit = Some(fit);
+                drawn
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::table::Column;
+    use super::*;
+
+    fn message(event: &str, data: &str, id: &str) -> Message {
+        Message { event: event.into(), data: data.into(), id: id.into() }
+    }
+
+    #[test]
+    fn a_list_is_told_and_then_its_changes() {
+        let mut watch = Watch::default();
+        let mut check = |event: &str, data: &str, id: &str, expected: Step<String>, resumes_at: &str| {
+            let step: Step<String> = watch.take(message(event, data, id)).expect("JSON");
+            assert_eq!((step, watch.id.as_str()), (expected, resumes_at), "{event} {data}");
+        };
+        let item = |offset, item: &str| (offset, item.to_owned());
+        let row = |(offset, item)| Step::Row { offset, item };
+        let changed = |(offset, item)| Step::Changed { offset, item };
+        check("item", r#"{"offset":5,"item":"a"}"#, "x", row(item(5, "a")), "");
+        check("item", r#"{"offset":5,"item":"b"}"#, "", row(item(5, "b")), "");
+        check("bookmark", r#"{"offset":5}"#, "5", Step::Listed { offset: 5 }, "5");
+        check("item", r#"{"offset":6,"item":"a"}"#, "6", changed(item(6, "a")), "6");
+        check("bookmark", r#"{"offset":9}"#, "9", Step::Nothing, "9");
+        check("removed", r#"{"offset":10,"item":"b"}"#, "10", Step::Removed { offset: 10, item: "b".into() }, "10");
+        check("of-a-later-release", "?", "11", Step::Nothing, "11");
+        check("expired", "{}", "11", Step::StartOver, "");
+        check("item", r#"{"offset":12,"item":"a"}"#, "", row(item(12, "a")), "");
+        assert!(
+            watch.take::<String>(message("item", "{}", "13")).is_err(),
+            "what is not understood is not passed over"
+        );
+    }
+
+    #[test]
+    fn rows_that_change_stand_under_the_heads_of_the_list() {
+        let table = |rows: &[&str], _: bool| {
+            let mut table = Table::new(&[Column::name("SUBJECT").likely(10), Column::word("PHASE")]);
+            for row in rows {
+                table.push(vec![(*row).into(), "Ready".into()]);
+            }
+            table
+        };
+        let mut printer = Printer { format: Format::Table, none: "", table, rows: Vec::new(), fit: None };
+        let first = printer.drawn(&["a", "b"], None, Some(40), Paint::Off);
+        assert_eq!(first.0, "SUBJECT     PHASE\na           Ready\nb           Ready\n");
+        let more = printer.drawn(&["somebody-else"], Some("no longer in this list".into()), Some(40), Paint::Off);
+        assert_eq!(more.0, "someb…else  Ready\n  no longer in this list\n");
+        printer.forget();
+        assert!(printer.drawn(&["a"], None, None, Paint::Off).0.starts_with("SUBJECT"));
+    }
+}
