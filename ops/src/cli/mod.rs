@@ -58,7 +58,9 @@ Examples:
   lifeline run --nats nats://127.0.0.1:4222 --subjects user-operation --rules rules/
   lifeline get lifecycles --phase failing         what needs a look
   lifeline history auth.example.com mgianluc      everything that happened to one resource
-  lifeline get objects --as-of 2026-11-22T12:00:00Z
+  lifeline why object Namespace mgianluc          the event and the rule behind an object
+  lifeline get objects --as-of 2h                 what there was two hours ago
+  lifeline diff 10m                               what the last ten minutes changed
   lifeline status --data lifeline-data            ask the folder of a stopped engine";
 
 /// The commands.
@@ -90,6 +92,11 @@ pub enum Command {
     /// Measure, and print the figures as one line of JSON.
     Bench(BenchArgs),
     /// Print a script that completes commands in a shell.
+    ///
+    /// bash: lifeline completions bash > ~/.local/share/bash-completion/completions/lifeline;
+    /// zsh: lifeline completions zsh > a file `_lifeline` in a folder of $fpath;
+    /// fish: lifeline completions fish > ~/.config/fish/completions/lifeline.fish
+    #[command(verbatim_doc_comment)]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
@@ -129,13 +136,15 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Diff(args) => difference::diff(&args),
         Command::Status(args) => ask::status(args),
         Command::Crds => output::data(&crds()).map(|()| ExitCode::SUCCESS),
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "lifeline", &mut script);
-            output::data(&String::from_utf8_lossy(&script)).map(|()| ExitCode::SUCCESS)
-        }
+        Command::Completions { shell } => output::data(&completions(shell)).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| fail(&error))
+}
+
+fn completions(shell: clap_complete::Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "lifeline", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
 }
 
 fn crds() -> String {

@@ -52,15 +52,22 @@ pub fn remark(text: &str) {
 
 /// Writes `value` as JSON or YAML; false when a table was asked for.
 pub fn structured<T: Serialize>(value: &T, format: Format) -> Result<bool, Error> {
+    match encoded(value, format)? {
+        Some(text) => data(&text).map(|()| true),
+        None => Ok(false),
+    }
+}
+
+/// `value` as JSON or YAML; `None` when a table was asked for.
+pub fn encoded<T: Serialize>(value: &T, format: Format) -> Result<Option<String>, Error> {
     match format {
-        Format::Table | Format::Wide => return Ok(false),
+        Format::Table | Format::Wide => Ok(None),
         Format::Json => {
             let text = serde_json::to_string_pretty(value).map_err(|error| Error::Encode(error.to_string()))?;
-            data(&(text + "\n"))?;
+            Ok(Some(text + "\n"))
         }
-        Format::Yaml => data(&yaml(value)?)?,
+        Format::Yaml => yaml(value).map(Some),
     }
-    Ok(true)
 }
 
 /// One of many values: JSON in a line of its own, or a YAML document of its own.

@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 use lifeline_engine::status::Status;
-use lifeline_projections::history::Entry;
+use lifeline_projections::history::{Entry, EventEntry};
 use lifeline_projections::lifecycle::Phase;
 use lifeline_projections::reads::{ConflictRow, LifecycleRow, ObjectRow, OwnedObjectRow, ResourceRow, RuleRow};
 
@@ -90,7 +90,7 @@ pub fn lifecycles(rows: &[LifecycleRow], now: Timestamp, wide: bool) -> Table {
 pub fn objects(rows: &[OwnedObjectRow], now: Timestamp, wide: bool) -> Table {
     let mut columns = vec![
         Column::word("CLUSTER").rank(4),
-        Column::name("OBJECT"),
+        Column::name("OBJECT").comfort(24),
         Column::name("TRIGGER").rank(2),
         Column::name("SOURCE").rank(3),
         Column::name("SUBJECT").rank(1),
@@ -132,7 +132,7 @@ pub fn rules(rows: &[RuleRow]) -> Table {
 pub fn conflicts(rows: &[ConflictRow]) -> Table {
     let mut table = Table::new(&[
         Column::word("CLUSTER").rank(2),
-        Column::name("OBJECT"),
+        Column::name("OBJECT").comfort(24),
         Column::name("OWNER"),
         Column::number("SINCE OFFSET").rank(1),
     ]);
@@ -153,10 +153,11 @@ pub fn conflicts(rows: &[ConflictRow]) -> Table {
 pub fn records(entries: &[Entry], wide: bool) -> Table {
     let mut columns = vec![
         Column::number("OFFSET"),
-        Column::word("TIME").rank(1),
+        Column::word("TIME").rank(2),
         Column::name("SOURCE").rank(3),
-        Column::name("SUBJECT").rank(2),
-        Column::text("WHAT HAPPENED"),
+        Column::name("SUBJECT").rank(1),
+        Column::name("TRIGGER").rank(4),
+        Column::text("WHAT HAPPENED").comfort(30),
     ];
     columns.extend(wide.then_some(Column::text("FROM")));
     let mut table = Table::new(&columns);
@@ -166,7 +167,8 @@ pub fn records(entries: &[Entry], wide: bool) -> Table {
             moment(entry).into(),
             entry.source.as_deref().unwrap_or("-").into(),
             entry.subject.as_deref().map_or_else(|| "-".into(), subject),
-            happened(entry),
+            entry.trigger.as_deref().unwrap_or("-").into(),
+            happened(entry, entry.summary.as_str()),
         ];
         cells.extend(wide.then(|| from(entry).into()));
         table.push(cells);
@@ -180,7 +182,7 @@ pub fn history(entries: &[Entry], wide: bool) -> Table {
     columns.extend(wide.then_some(Column::text("FROM")));
     let mut table = Table::new(&columns);
     for entry in entries {
-        let mut cells = vec![entry.offset.into(), moment(entry).into(), happened(entry)];
+        let mut cells = vec![entry.offset.into(), moment(entry).into(), happened(entry, &sentence(entry))];
         cells.extend(wide.then(|| from(entry).into()));
         let hint = entry.error.as_deref().and_then(|error| error.split_once('\n')).map(|(_, hint)| hint.to_owned());
         table.push(cells).remark = hint;
@@ -189,9 +191,8 @@ pub fn history(entries: &[Entry], wide: bool) -> Table {
 }
 
 /// What a record says; what went wrong stands out.
-fn happened(entry: &Entry) -> Cell {
-    let tone = if entry.error.is_some() { Tone::Bad } else { Tone::Plain };
-    Cell::toned(&sentence(entry), tone)
+fn happened(entry: &Entry, words: &str) -> Cell {
+    Cell::toned(words, if entry.error.is_some() { Tone::Bad } else { Tone::Plain })
 }
 
 /// What a record says, with the trigger it is about where the sentence does not name it.
@@ -202,17 +203,21 @@ fn sentence(entry: &Entry) -> String {
     }
 }
 
-/// Where an event came from.
+/// Where an event came from, and its id; for an outcome, what it acted for.
 fn from(entry: &Entry) -> String {
-    let place = entry.event.as_ref().map(|event| {
-        let epoch = if event.epoch > 1 { format!(" epoch {}", event.epoch) } else { String::new() };
-        format!("{}, stream {}{epoch} sequence {}, id {}", event.nats_subject, event.stream, event.sequence, event.id)
-    });
+    let place = entry.event.as_ref().map(|event| format!("{}, id {}", place(event), event.id));
     let acted_for = entry.acted_for.map(|offset| format!("for the decision at {offset}"));
     place.or(acted_for).unwrap_or_default()
 }
 
-fn moment(entry: &Entry) -> String {
+/// Where an event came from.
+pub fn place(event: &EventEntry) -> String {
+    let epoch = if event.epoch > 1 { format!(" epoch {}", event.epoch) } else { String::new() };
+    format!("{}, stream {}{epoch} sequence {}", event.nats_subject, event.stream, event.sequence)
+}
+
+/// When a record was written.
+pub fn moment(entry: &Entry) -> String {
     entry.time.as_deref().map_or_else(|| "?".to_owned(), spaced)
 }
 

@@ -8,8 +8,8 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::style::{Paint, Tone};
 
-/// The least that a column which may be cut is cut to while others can be left out instead, in terminal cells.
-const COMFORT: usize = 13;
+/// The least that a name is cut to while other columns can be left out instead, in terminal cells.
+const NAME_COMFORT: usize = 16;
 
 /// The same for text.
 const TEXT_COMFORT: usize = 20;
@@ -50,15 +50,19 @@ pub struct Column {
     rank: u8,
     /// How wide it is made where rows are to follow that are not known yet.
     likely: usize,
+    /// How narrow it is made, at most, while others can be left out instead.
+    comfort: usize,
 }
 
 impl Column {
     const fn new(head: &'static str, give: Give) -> Column {
-        let likely = match give {
-            Give::Never | Give::Number => 4,
-            Give::Middle | Give::End | Give::Wrap => 20,
+        let (likely, comfort) = match give {
+            Give::Never | Give::Number => (4, usize::MAX),
+            Give::Middle => (20, NAME_COMFORT),
+            Give::End => (20, TEXT_COMFORT),
+            Give::Wrap => (20, SENTENCE_COMFORT),
         };
-        Column { head, give, rank: 0, likely }
+        Column { head, give, rank: 0, likely, comfort }
     }
 
     /// Short words: never cut.
@@ -96,15 +100,9 @@ impl Column {
         Column { likely, ..self }
     }
 
-    /// How narrow it is made before other columns are left out.
-    fn comfort(self, natural: usize) -> usize {
-        let head = self.head.width();
-        match self.give {
-            Give::Never | Give::Number => natural,
-            Give::Middle => natural.min(COMFORT.max(head)),
-            Give::End => natural.min(TEXT_COMFORT),
-            Give::Wrap => natural.min(SENTENCE_COMFORT),
-        }
+    /// Never narrower than this while others can be left out instead.
+    pub const fn comfort(self, comfort: usize) -> Column {
+        Column { comfort, ..self }
     }
 
     fn can_give(self) -> bool {
@@ -201,7 +199,7 @@ impl Table {
         let mut shown: Vec<(usize, usize)> = self.natural().into_iter().enumerate().collect();
         let Some(room) = width else { return Fit { shown, width } };
         let comfort = |shown: &[(usize, usize)]| {
-            let cells = shown.iter().map(|(column, natural)| self.columns[*column].comfort(*natural));
+            let cells = shown.iter().map(|(column, natural)| self.columns[*column].comfort.min(*natural));
             cells.sum::<usize>() + gaps(shown.len())
         };
         while comfort(&shown) > room {
@@ -210,10 +208,8 @@ impl Table {
             let Some((place, _)) = least.max_by_key(rank) else { break };
             shown.remove(place);
         }
-        let floors = [Column::comfort, |_: Column, natural: usize| natural.min(COLUMN_MIN)];
-        for floor in floors {
-            self.narrow(&mut shown, room, floor);
-        }
+        self.narrow(&mut shown, room, |column| column.comfort);
+        self.narrow(&mut shown, room, |_| COLUMN_MIN);
         Fit { shown, width }
     }
 
@@ -233,8 +229,8 @@ impl Table {
     }
 
     /// Takes cells from the widest columns until there is room, or none is above its floor.
-    fn narrow(&self, shown: &mut [(usize, usize)], room: usize, floor: impl Fn(Column, usize) -> usize) {
-        let floors: Vec<usize> = shown.iter().map(|(column, width)| floor(self.columns[*column], *width)).collect();
+    fn narrow(&self, shown: &mut [(usize, usize)], room: usize, floor: impl Fn(Column) -> usize) {
+        let floors: Vec<usize> = shown.iter().map(|(column, _)| floor(self.columns[*column])).collect();
         let mut over = (shown.iter().map(|(_, width)| width).sum::<usize>() + gaps(shown.len())).saturating_sub(room);
         while over > 0 {
             let may = shown
@@ -297,7 +293,7 @@ impl Table {
                 Give::Wrap if cut && place == last && cell.text.width() > *width => {
                     let mut lines = wrap(&cell.text, *width, LINES_MAX).into_iter();
                     let first = lines.next().unwrap_or_default();
-                    below.extend(lines);
+                    below.extend(lines.map(|line| paint.tone(cell.tone, &line)));
                     first
                 }
                 Give::Middle if cut => cut_middle(&cell.text, *width),
@@ -323,7 +319,7 @@ impl Table {
         for remark in row.remark.iter().flat_map(|remark| remark.lines()) {
             let remark = printable(remark);
             let lines = match fit.width {
-                Some(width) => wrap(&remark, width.saturating_sub(4).max(COMFORT), REMARK_LINES_MAX),
+                Some(width) => wrap(&remark, width.saturating_sub(4).max(TEXT_COMFORT), REMARK_LINES_MAX),
                 None => vec![remark],
             };
             for (number, text) in lines.iter().enumerate() {
@@ -517,10 +513,10 @@ https://a…erations  mgianluc  mgmt/mgmt        1  Ready
 ";
         check(55, &[], narrow);
         let less = "\
-SOURCE          SUBJECT   OBJECTS  PHASE
-https:/…ations  mgianluc        1  Ready
+SOURCE            SUBJECT   OBJECTS  PHASE
+https://…rations  mgianluc        1  Ready
 ";
-        check(40, &["CLUSTER"], less);
+        check(42, &["CLUSTER"], less);
         check(30, &["SOURCE", "CLUSTER"], "SUBJECT   OBJECTS  PHASE\nmgianluc        1  Ready\n");
         check(20, &["SOURCE", "CLUSTER", "OBJECTS"], "SUBJECT   PHASE\nmgianluc  Ready\n");
         check(13, &["SOURCE", "CLUSTER", "OBJECTS"], "SUB…CT  PHASE\nmgi…uc  Ready\n");

@@ -228,7 +228,7 @@ OFFSET  TIME                      WHAT HAPPENED
 
     let events: List<Entry> = client.get("/v1/events", &all).expect("records");
     let shown = rows::records(&events.items, true).render(None);
-    let first = "     0  2026-11-22 14:00:00.000Z  -                 -         EventTrigger/manage-namespace changed";
+    let first = "     0  2026-11-22 14:00:00.000Z  -                 -         -                 EventTrigger/manage-namespace changed";
     assert!(shown.lines().any(|line| line.trim_end() == first), "{shown}");
     assert!(shown.contains("user-operation, stream USERS sequence 1, id 10001\n"), "{shown}");
 }
@@ -252,4 +252,68 @@ fn an_engine_that_is_not_there_is_named() {
     let client = Client::open(None, "http://127.0.0.1:1").expect("an address");
     let error = client.get::<Status>("/v1/status", &Query::default()).expect_err("nobody");
     assert!(error.to_string().starts_with("no engine answers at `127.0.0.1:1`\nhint: start one with `lifeline run`"));
+}
+
+#[test]
+fn completions_know_every_command_and_what_may_follow() {
+    for shell in [clap_complete::Shell::Bash, clap_complete::Shell::Zsh, clap_complete::Shell::Fish] {
+        let script = completions(shell);
+        for command in Cli::command().get_subcommands() {
+            assert!(script.contains(command.get_name()), "{shell}: {}", command.get_name());
+        }
+        for word in ["lifecycles", "conflicts", "--as-of", "failing", "yaml", "--color"] {
+            assert!(script.contains(word.trim_start_matches("--")), "{shell}: {word}");
+        }
+    }
+}
+
+/// Everything that the asking commands print of the story, in every format. What scripts read does not change by accident.
+#[test]
+fn answers_are_printed_as_the_golden_file_says() {
+    let data = tempfile::tempdir().expect("a folder");
+    stopped(data.path());
+    let client = Client::open(Some(data.path()), "").expect("a folder");
+    let now = "2026-11-22T14:12:06Z".parse().expect("a time");
+    let mut told = String::new();
+    fn add<T: serde::Serialize + serde::de::DeserializeOwned>(
+        told: &mut String,
+        client: &Client,
+        path: &str,
+        pairs: &[(&str, &str)],
+        table: &dyn Fn(&[T], bool) -> table::Table,
+    ) {
+        let mut query = Query::default();
+        for (name, value) in pairs {
+            query.add(name, value);
+        }
+        let list: List<T> = client.get(path, &query).expect(path);
+        for width in [60, 80, 120] {
+            told.push_str(&format!("== {path} in {width} cells\n{}", table(&list.items, false).render(Some(width))));
+        }
+        told.push_str(&format!("== {path} -o wide\n{}", table(&list.items, true).render(None)));
+        for (name, format) in [("json", output::Format::Json), ("yaml", output::Format::Yaml)] {
+            let text = output::encoded(&list, format).expect("text").expect("not a table");
+            told.push_str(&format!("== {path} -o {name}\n{text}"));
+        }
+    }
+    add(&mut told, &client, "/v1/resources", &[], &|list: &[ResourceRow], wide| rows::resources(list, now, wide));
+    add(&mut told, &client, "/v1/lifecycles", &[], &|list: &[LifecycleRow], wide| rows::lifecycles(list, now, wide));
+    add(&mut told, &client, "/v1/lifecycles", &[("limit", "1")], &|list: &[LifecycleRow], wide| {
+        rows::lifecycles(list, now, wide)
+    });
+    add(&mut told, &client, "/v1/objects", &[], &|list: &[OwnedObjectRow], wide| rows::objects(list, now, wide));
+    add(&mut told, &client, "/v1/rules", &[], &|list: &[RuleRow], _| rows::rules(list));
+    add(&mut told, &client, "/v1/events", &[("limit", "3")], &|list: &[Entry], wide| rows::records(list, wide));
+    let of_zoe = [("source", "auth.example.com"), ("subject", "zoe")];
+    add(&mut told, &client, "/v1/history", &of_zoe, &|list: &[Entry], wide| rows::history(list, wide));
+
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/cli/golden.txt");
+    if std::env::var_os("LIFELINE_WRITE_GENERATED").is_some() {
+        std::fs::write(path, &told).expect("a file");
+    }
+    let golden = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        told == golden,
+        "ops/src/cli/golden.txt is not what is printed\nhint: run this test once with LIFELINE_WRITE_GENERATED=1, and look at the difference"
+    );
 }

@@ -44,7 +44,7 @@ pub fn watch<T: DeserializeOwned + Serialize>(
     let mut query = query.clone();
     query.add("noun", noun);
     let path = format!("/v1/watch{query}");
-    let mut printer = Printer { format, none, table, rows: Vec::new(), fit: None };
+    let mut printer = Printer { format, none, table, write: output::flow, rows: Vec::new(), fit: None };
     match client.until_interrupted(follow(&server, &path, &mut printer))? {
         None => Ok(ExitCode::SUCCESS),
         Some(ended) => ended.map(|()| ExitCode::SUCCESS),
@@ -52,11 +52,12 @@ pub fn watch<T: DeserializeOwned + Serialize>(
 }
 
 /// Follows the engine's messages; ends when nobody reads what is printed any more.
-async fn follow<T: DeserializeOwned + Serialize, F: Fn(&[T], bool) -> Table>(
-    server: &str,
-    path: &str,
-    printer: &mut Printer<'_, T, F>,
-) -> Result<(), Error> {
+async fn follow<T, F, W>(server: &str, path: &str, printer: &mut Printer<'_, T, F, W>) -> Result<(), Error>
+where
+    T: DeserializeOwned + Serialize,
+    F: Fn(&[T], bool) -> Table,
+    W: FnMut(&str) -> Result<bool, Error>,
+{
     let mut watch = Watch::default();
     let mut patience = Patience::on_terminal();
     let (mut known, mut pause) = (false, PAUSE_MIN);
@@ -206,11 +207,13 @@ impl Watch {
 }
 
 /// What was printed decides how the next rows are.
-struct Printer<'a, T, F> {
+struct Printer<'a, T, F, W> {
     format: Format,
     /// What to say when the list is empty.
     none: &'a str,
     table: F,
+    /// Where it goes; false when nobody reads any more.
+    write: W,
     /// The rows of a list that is being told.
     rows: Vec<T>,
     /// The heads that were printed.
@@ -225,7 +228,12 @@ struct Line<'a, T> {
     item: &'a T,
 }
 
-impl<T: Serialize, F: Fn(&[T], bool) -> Table> Printer<'_, T, F> {
+impl<T, F, W> Printer<'_, T, F, W>
+where
+    T: Serialize,
+    F: Fn(&[T], bool) -> Table,
+    W: FnMut(&str) -> Result<bool, Error>,
+{
     /// Does a step; false when nobody reads any more.
     fn print(&mut self, step: Step<T>) -> Result<bool, Error> {
         match step {
@@ -265,13 +273,13 @@ impl<T: Serialize, F: Fn(&[T], bool) -> Table> Printer<'_, T, F> {
         self.fit = None;
     }
 
-    fn line(&self, event: &'static str, offset: u64, item: &T) -> Result<bool, Error> {
-        output::flow(&output::one_of_many(&Line { event, offset, item }, self.format)?)
+    fn line(&mut self, event: &'static str, offset: u64, item: &T) -> Result<bool, Error> {
+        (self.write)(&output::one_of_many(&Line { event, offset, item }, self.format)?)
     }
 
     fn table(&mut self, rows: &[T], remark: Option<String>) -> Result<bool, Error> {
         let (text, left_out) = self.drawn(rows, remark, output::width(self.format), Paint::stdout());
-        let goes_on = output::flow(&text)?;
+        let goes_on = (self.write)(&text)?;
         output::left_out(&left_out);
         Ok(goes_on)
     }
@@ -343,12 +351,93 @@ mod tests {
             }
             table
         };
-        let mut printer = Printer { format: Format::Table, none: "", table, rows: Vec::new(), fit: None };
+        let mut printer =
+            Printer { format: Format::Table, none: "", table, write: |_: &str| Ok(true), rows: Vec::new(), fit: None };
         let first = printer.drawn(&["a", "b"], None, Some(40), Paint::Off);
         assert_eq!(first.0, "SUBJECT     PHASE\na           Ready\nb           Ready\n");
         let more = printer.drawn(&["somebody-else"], Some("no longer in this list".into()), Some(40), Paint::Off);
         assert_eq!(more.0, "someb…else  Ready\n  no longer in this list\n");
         printer.forget();
         assert!(printer.drawn(&["a"], None, None, Paint::Off).0.starts_with("SUBJECT"));
+    }
+
+    /// Answers each connection in turn with what stands there; gives what was asked each time.
+    fn server(answers: Vec<String>) -> (String, std::thread::JoinHandle<Vec<String>>) {
+        use std::io::{Read, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let asked = std::thread::spawn(move || {
+            let mut asked = Vec::new();
+            for answer in answers {
+                let (mut stream, _) = listener.accept().expect("a connection");
+                let mut request = Vec::new();
+                let mut piece = [0; 1024];
+                while !request.ends_with(b"\r\n\r\n") {
+                    let bytes = stream.read(&mut piece).expect("a request");
+                    request.extend_from_slice(&piece[..bytes]);
+                }
+                asked.push(String::from_utf8_lossy(&request).to_lowercase());
+                stream.write_all(answer.as_bytes()).expect("a reader");
+            }
+            asked
+        });
+        (address, asked)
+    }
+
+    fn events(body: &str) -> String {
+        format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n{body}")
+    }
+
+    fn refusal(status: u16, code: &str) -> String {
+        let body =
+            format!(r#"{{"type":"-","title":"-","status":{status},"code":"{code}","detail":"the engine is {code}"}}"#);
+        let kind = "application/problem+json";
+        format!("HTTP/1.1 {status} -\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ends_is_made_again_where_it_ended() {
+        let item =
+            |id: u64, item: &str| format!("event: item\nid: {id}\ndata: {{\"offset\":{id},\"item\":\"{item}\"}}\n\n");
+        let bookmark = |id: u64| format!("event: bookmark\nid: {id}\ndata: {{\"offset\":{id}}}\n\n");
+        let cut_off = "event: item\nid: 9\ndata: {\"offset\":9,";
+        let (address, asked) = server(vec![
+            events(&(item(5, "a") + &bookmark(5) + &item(6, "b") + cut_off)),
+            refusal(503, "stopping"),
+            events(&item(7, "c")),
+            refusal(410, "expired"),
+            events(&(item(8, "again") + &bookmark(8) + &item(9, "last"))),
+        ]);
+        let mut told = Vec::new();
+        let write = |line: &str| {
+            told.push(line.to_owned());
+            Ok(!line.contains("last"))
+        };
+        let table = |_: &[String], _: bool| Table::default();
+        let mut printer = Printer { format: Format::Json, none: "", table, write, rows: Vec::new(), fit: None };
+        follow(&address, "/v1/watch?noun=resources", &mut printer).await.expect("a watch");
+        let line =
+            |offset: u64, item: &str| format!("{{\"event\":\"item\",\"offset\":{offset},\"item\":\"{item}\"}}\n");
+        assert_eq!(told, [line(5, "a"), line(6, "b"), line(7, "c"), line(8, "again"), line(9, "last")]);
+        let asked = asked.join().expect("the server");
+        let resumed: Vec<bool> = asked.iter().map(|request| request.contains("last-event-id: ")).collect();
+        assert_eq!(resumed, [false, true, true, true, false]);
+        assert!(asked[1].contains("last-event-id: 6\r\n") && asked[3].contains("last-event-id: 7\r\n"), "{asked:?}");
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_never_was_there_is_a_mistake() {
+        let table = |_: &[String], _: bool| Table::default();
+        let write = |_: &str| Ok(true);
+        let mut printer = Printer { format: Format::Json, none: "", table, write, rows: Vec::new(), fit: None };
+        let nobody = follow("127.0.0.1:1", "/v1/watch", &mut printer).await;
+        assert!(matches!(nobody, Err(Error::Connect { .. })), "{nobody:?}");
+        let (address, _) = server(vec![refusal(400, "bad-parameter")]);
+        let refused = follow(&address, "/v1/watch", &mut printer).await;
+        assert!(matches!(refused, Err(Error::Problem(_))), "{refused:?}");
+        let (address, _) =
+            server(vec!["HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\n\r\nhi".to_owned()]);
+        let other = follow(&address, "/v1/watch", &mut printer).await;
+        assert!(matches!(other, Err(Error::NoEvents { .. })), "{other:?}");
     }
 }
