@@ -33,6 +33,15 @@ pub struct AskArgs {
         help_heading = "Asking"
     )]
     pub server: String,
+    /// File with the bearer token to show to an engine that wants to know who asks.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "LIFELINE_TOKEN_FILE",
+        value_hint = ValueHint::FilePath,
+        help_heading = "Asking"
+    )]
+    pub token_file: Option<PathBuf>,
     /// Ask the data folder of a stopped engine instead; nothing in it is changed.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Asking")]
     pub data: Option<PathBuf>,
@@ -173,7 +182,11 @@ pub fn rows_at_most(text: &str) -> Result<usize, String> {
 impl AskArgs {
     /// Whom to ask.
     pub fn client(&self) -> Result<Client, Error> {
-        Ok(Client::open(self.data.as_deref(), &self.server)?.patient())
+        let client = Client::open(self.data.as_deref(), &self.server)?.patient();
+        match &self.token_file {
+            Some(path) => client.with_token(path),
+            None => Ok(client),
+        }
     }
 }
 

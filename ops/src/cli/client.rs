@@ -12,7 +12,7 @@ use axum::Router;
 use axum::body::Body;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::HeaderName;
+use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use lifeline_engine::view::View;
@@ -73,6 +73,15 @@ pub enum Error {
         /// What is wrong with it.
         #[source]
         source: serde_json::Error,
+    },
+    /// The file with the token cannot be used.
+    #[error("token file `{}` cannot be used", .path.display())]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
     },
     /// Only what happens can be watched, and nothing happens in the folder of a stopped engine.
     #[error("data folder `{}` cannot be watched\nhint: nothing changes there; ask a running engine with `--server`", .data.display())]
@@ -140,10 +149,33 @@ pub struct Client {
 }
 
 enum Asked {
-    /// `host:port`.
-    Server(String),
+    /// An engine.
+    Server(Server),
     /// The state of a folder, and the folder.
     Folder(Router, PathBuf),
+}
+
+/// An engine to ask, and what to show it.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// `host:port`.
+    address: String,
+    /// The header that says who asks; absent where nobody wants to know.
+    authorization: Option<HeaderValue>,
+}
+
+impl std::fmt::Display for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.address)
+    }
+}
+
+#[cfg(test)]
+impl Server {
+    /// One at `host:port` that asks nobody who they are.
+    pub fn at(address: &str) -> Server {
+        Server { address: address.to_owned(), authorization: None }
+    }
 }
 
 /// A list over all its pages, with what its table says below.
@@ -160,7 +192,7 @@ impl Client {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
         let asked = match data {
             Some(data) => Asked::Folder(folder(data)?, data.to_owned()),
-            None => Asked::Server(authority(server)?),
+            None => Asked::Server(Server { address: authority(server)?, authorization: None }),
         };
         Ok(Client { runtime, asked, patient: false })
     }
@@ -171,11 +203,28 @@ impl Client {
         Client { patient: true, ..self }
     }
 
-    /// The address of the engine.
+    /// The same, showing the bearer token in a file. A folder is read by whoever may.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or holds no token.
+    pub fn with_token(mut self, path: &Path) -> Result<Client, Error> {
+        let wrong = |source| Error::Token { path: path.to_owned(), source };
+        let token = std::fs::read_to_string(path).map_err(wrong)?;
+        let token = token.trim();
+        let header = (!token.is_empty()).then(|| HeaderValue::try_from(format!("Bearer {token}")).ok()).flatten();
+        let mut header = header.ok_or_else(|| wrong(std::io::Error::other("it holds no token")))?;
+        header.set_sensitive(true);
+        if let Asked::Server(server) = &mut self.asked {
+            server.authorization = Some(header);
+        }
+        Ok(self)
+    }
+
+    /// The engine.
     ///
     /// # Errors
     /// When a folder is asked.
-    pub fn server(&self) -> Result<&str, Error> {
+    pub fn server(&self) -> Result<&Server, Error> {
         match &self.asked {
             Asked::Server(server) => Ok(server),
             Asked::Folder(_, data) => Err(Error::Still { data: data.clone() }),
@@ -259,7 +308,7 @@ impl Client {
             }
         })?;
         let server = match &self.asked {
-            Asked::Server(server) => server.clone(),
+            Asked::Server(server) => server.to_string(),
             Asked::Folder(_, data) => data.display().to_string(),
         };
         let answer = |source| Error::Answer { server: server.clone(), path: path.to_owned(), source };
@@ -270,7 +319,7 @@ impl Client {
     }
 }
 
-async fn over_http(server: &str, path: &str) -> Result<(StatusCode, Option<String>, Bytes), Error> {
+async fn over_http(server: &Server, path: &str) -> Result<(StatusCode, Option<String>, Bytes), Error> {
     let response = send(server, path, &[]).await?;
     let (status, time) = (response.status(), time_of(response.headers()));
     Ok((status, time, body(server, response).await?))
@@ -278,16 +327,19 @@ async fn over_http(server: &str, path: &str) -> Result<(StatusCode, Option<Strin
 
 /// Asks over a connection of its own; the answer has begun to arrive.
 pub(super) async fn send(
-    server: &str,
+    server: &Server,
     path: &str,
     headers: &[(HeaderName, &str)],
 ) -> Result<Response<Incoming>, Error> {
-    let connect = |source| Error::Connect { server: server.to_owned(), source };
-    let http = |source| Error::Http { server: server.to_owned(), source };
-    let stream = tokio::time::timeout(PATIENCE, tokio::net::TcpStream::connect(server)).await;
+    let connect = |source| Error::Connect { server: server.to_string(), source };
+    let http = |source| Error::Http { server: server.to_string(), source };
+    let stream = tokio::time::timeout(PATIENCE, tokio::net::TcpStream::connect(&server.address)).await;
     let stream = stream.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())).map_err(connect)?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
-    let mut request = Request::get(path).header(header::HOST, server).header(header::CONNECTION, "close");
+    let mut request = Request::get(path).header(header::HOST, &server.address).header(header::CONNECTION, "close");
+    if let Some(authorization) = &server.authorization {
+        request = request.header(header::AUTHORIZATION, authorization);
+    }
     for (name, value) in headers {
         request = request.header(name, *value);
     }
@@ -298,9 +350,9 @@ pub(super) async fn send(
 }
 
 /// The whole body of an answer.
-pub(super) async fn body(server: &str, response: Response<Incoming>) -> Result<Bytes, Error> {
+pub(super) async fn body(server: &Server, response: Response<Incoming>) -> Result<Bytes, Error> {
     let collected = response.into_body().collect().await;
-    Ok(collected.map_err(|source| Error::Http { server: server.to_owned(), source })?.to_bytes())
+    Ok(collected.map_err(|source| Error::Http { server: server.to_string(), source })?.to_bytes())
 }
 
 async fn in_process(router: Router, path: &str) -> (StatusCode, Option<String>, Bytes) {
@@ -406,5 +458,30 @@ mod tests {
         query.maybe("subject", None::<&String>);
         query.add("limit", 5);
         assert_eq!(query.0, "?source=https%3A%2F%2Fa%2Fb%3Fc%26d%3D%C3%A9&limit=5");
+    }
+
+    #[test]
+    fn a_token_is_read_from_its_file_or_the_file_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let check = |content: Option<&str>, expected: Option<&str>| {
+            let path = folder.path().join("token");
+            match content {
+                Some(content) => std::fs::write(&path, content).expect("a file"),
+                None => drop(std::fs::remove_file(&path)),
+            }
+            let client = Client::open(None, "http://127.0.0.1:1").expect("an address").with_token(&path);
+            let shown = client.as_ref().ok().map(|client| {
+                let header = client.server().expect("an engine").authorization.clone().expect("a token");
+                header.to_str().expect("text").to_owned()
+            });
+            assert_eq!(shown.as_deref(), expected, "{content:?}");
+            if let Err(error) = client {
+                assert!(error.to_string().contains("/token` cannot be used"), "{error}");
+            }
+        };
+        check(Some("s3cret\n"), Some("Bearer s3cret"));
+        check(Some("\n"), None);
+        check(Some("two\nlines"), None);
+        check(None, None);
     }
 }

@@ -4,6 +4,8 @@
 //! where it ended, by the id of the last message, so that no change is missed; where the engine no longer knows that place,
 //! the list begins anew, and both are said on standard error.
 
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,12 +15,13 @@ use hyper::header::HeaderName;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::client::{self, Client, Error, Query};
+use super::client::{self, Client, Error, Query, Server};
 use super::output::{self, Format};
 use super::patience::Patience;
 use super::sse::{Message, Parser};
 use super::style::Paint;
 use super::table::{Fit, Table};
+use crate::api::problem::Problem;
 
 /// How long nothing at all may arrive: an engine sends a sign of life far more often.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -40,19 +43,19 @@ pub fn watch<T: DeserializeOwned + Serialize>(
     format: Format,
     table: impl Fn(&[T], bool) -> Table,
 ) -> Result<ExitCode, Error> {
-    let server = client.server()?.to_owned();
+    let server = client.server()?;
     let mut query = query.clone();
     query.add("noun", noun);
     let path = format!("/v1/watch{query}");
-    let mut printer = Printer { format, none, table, write: output::flow, rows: Vec::new(), fit: None };
-    match client.until_interrupted(follow(&server, &path, &mut printer))? {
+    let mut printer = Printer::new(format, none, table, output::flow);
+    match client.until_interrupted(follow(server, &path, &mut printer))? {
         None => Ok(ExitCode::SUCCESS),
         Some(ended) => ended.map(|()| ExitCode::SUCCESS),
     }
 }
 
 /// Follows the engine's messages; ends when nobody reads what is printed any more.
-async fn follow<T, F, W>(server: &str, path: &str, printer: &mut Printer<'_, T, F, W>) -> Result<(), Error>
+async fn follow<T, F, W>(server: &Server, path: &str, printer: &mut Printer<'_, T, F, W>) -> Result<(), Error>
 where
     T: DeserializeOwned + Serialize,
     F: Fn(&[T], bool) -> Table,
@@ -79,7 +82,7 @@ where
                     };
                     for message in parser.push(&bytes) {
                         let step = watch.take(message).map_err(|source| Error::Answer {
-                            server: server.to_owned(),
+                            server: server.to_string(),
                             path: path.to_owned(),
                             source,
                         })?;
@@ -101,7 +104,7 @@ where
             }
             // The place is no longer known: the list begins anew.
             Err(Error::Problem(problem)) if known && !watch.id.is_empty() && problem.0.code == "expired" => {
-                printer.print(watch.start_over())?;
+                printer.print(watch.start_over(&problem))?;
                 continue;
             }
             // An engine that was there and is not is waited for; one that never was is a mistake.
@@ -119,19 +122,19 @@ fn cause(error: &dyn std::error::Error) -> String {
     error.source().unwrap_or(error).to_string()
 }
 
-async fn connect(server: &str, path: &str, id: &str) -> Result<hyper::Response<hyper::body::Incoming>, Error> {
+async fn connect(server: &Server, path: &str, id: &str) -> Result<hyper::Response<hyper::body::Incoming>, Error> {
     let mut headers = vec![(header::ACCEPT, "text/event-stream")];
     headers.extend((!id.is_empty()).then(|| (LAST_EVENT_ID.clone(), id)));
     let response = client::send(server, path, &headers).await?;
     let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
     if response.status().is_success() {
         if !kind.starts_with("text/event-stream") {
-            return Err(Error::NoEvents { server: server.to_owned(), kind: kind.to_owned() });
+            return Err(Error::NoEvents { server: server.to_string(), kind: kind.to_owned() });
         }
         return Ok(response);
     }
     let body = client::body(server, response).await?;
-    let answer = |source| Error::Answer { server: server.to_owned(), path: path.to_owned(), source };
+    let answer = |source| Error::Answer { server: server.to_string(), path: path.to_owned(), source };
     Err(Error::Problem(serde_json::from_slice(&body).map_err(answer)?))
 }
 
@@ -161,8 +164,8 @@ enum Step<T> {
     Changed { offset: u64, item: T },
     /// A row is no longer in the list.
     Removed { offset: u64, item: T },
-    /// The list will be told anew.
-    StartOver,
+    /// The list will be told anew, for this reason.
+    StartOver { why: String },
 }
 
 /// Where a watch stands.
@@ -189,7 +192,10 @@ impl Watch {
                 let Bookmark { offset } = serde_json::from_str(&message.data)?;
                 Step::Listed { offset }
             }
-            "expired" => return Ok(self.start_over()),
+            "expired" => {
+                let problem: Problem = serde_json::from_str(&message.data)?;
+                return Ok(self.start_over(&problem));
+            }
             // A later bookmark only moves the place to go on from. What is not known is of a later release.
             _ => Step::Nothing,
         };
@@ -200,9 +206,39 @@ impl Watch {
     }
 
     /// Forgets where it stood.
-    fn start_over<T>(&mut self) -> Step<T> {
+    fn start_over<T>(&mut self, problem: &Problem) -> Step<T> {
         *self = Watch::default();
-        Step::StartOver
+        Step::StartOver { why: problem.0.detail.clone() }
+    }
+}
+
+/// The rows that were told, as checksums of their keys and of what they said: an engine tells what changed, not to whom it
+/// told what.
+#[derive(Default)]
+struct Known(HashMap<u64, u64>);
+
+impl Known {
+    /// Whether this is news.
+    fn is_news<T: Serialize>(&mut self, item: &T) -> Result<bool, Error> {
+        let (key, said) = Known::checksums(item)?;
+        Ok(self.0.insert(key, said) != Some(said))
+    }
+
+    /// Whether this was known, and is not any more.
+    fn forget<T: Serialize>(&mut self, item: &T) -> Result<bool, Error> {
+        Ok(self.0.remove(&Known::checksums(item)?.0).is_some())
+    }
+
+    fn checksums<T: Serialize>(item: &T) -> Result<(u64, u64), Error> {
+        let row = serde_json::to_value(item).map_err(|error| Error::Encode(error.to_string()))?;
+        let of = |text: &dyn Fn(&mut DefaultHasher)| {
+            let mut hasher = DefaultHasher::new();
+            text(&mut hasher);
+            hasher.finish()
+        };
+        let key =
+            ["source", "subject", "trigger", "cluster"].map(|field| row.get(field).and_then(|text| text.as_str()));
+        Ok((of(&|hasher| key.hash(hasher)), of(&|hasher| row.to_string().hash(hasher))))
     }
 }
 
@@ -214,6 +250,8 @@ struct Printer<'a, T, F, W> {
     table: F,
     /// Where it goes; false when nobody reads any more.
     write: W,
+    /// What was told.
+    known: Known,
     /// The rows of a list that is being told.
     rows: Vec<T>,
     /// The heads that were printed.
@@ -234,13 +272,23 @@ where
     F: Fn(&[T], bool) -> Table,
     W: FnMut(&str) -> Result<bool, Error>,
 {
+    fn new(format: Format, none: &str, table: F, write: W) -> Printer<'_, T, F, W> {
+        Printer { format, none, table, write, known: Known::default(), rows: Vec::new(), fit: None }
+    }
+
     /// Does a step; false when nobody reads any more.
     fn print(&mut self, step: Step<T>) -> Result<bool, Error> {
+        let is_news = match &step {
+            Step::Row { item, .. } | Step::Changed { item, .. } => self.known.is_news(item)?,
+            Step::Removed { item, .. } => self.known.forget(item)?,
+            Step::Nothing | Step::Listed { .. } | Step::StartOver { .. } => true,
+        };
         match step {
+            _ if !is_news => Ok(true),
             Step::Nothing => Ok(true),
-            Step::StartOver => {
+            Step::StartOver { why } => {
                 self.forget();
-                output::remark("the engine no longer holds what happened since; here is the list anew");
+                output::remark(&format!("{why}; here is the list anew"));
                 Ok(true)
             }
             Step::Row { offset, item } | Step::Changed { offset, item } if self.format.is_structured() => {
@@ -269,6 +317,7 @@ where
 
     /// A list that was not told to its end will be told anew.
     fn forget(&mut self) {
+        self.known = Known::default();
         self.rows.clear();
         self.fit = None;
     }
@@ -334,7 +383,8 @@ mod tests {
         check("bookmark", r#"{"offset":9}"#, "9", Step::Nothing, "9");
         check("removed", r#"{"offset":10,"item":"b"}"#, "10", Step::Removed { offset: 10, item: "b".into() }, "10");
         check("of-a-later-release", "?", "11", Step::Nothing, "11");
-        check("expired", "{}", "11", Step::StartOver, "");
+        let problem = r#"{"type":"-","title":"-","status":410,"code":"expired","detail":"too long ago"}"#;
+        check("expired", problem, "11", Step::StartOver { why: "too long ago".into() }, "");
         check("item", r#"{"offset":12,"item":"a"}"#, "", row(item(12, "a")), "");
         assert!(
             watch.take::<String>(message("item", "{}", "13")).is_err(),
@@ -351,8 +401,7 @@ mod tests {
             }
             table
         };
-        let mut printer =
-            Printer { format: Format::Table, none: "", table, write: |_: &str| Ok(true), rows: Vec::new(), fit: None };
+        let mut printer = Printer::new(Format::Table, "", table, |_: &str| Ok(true));
         let first = printer.drawn(&["a", "b"], None, Some(40), Paint::Off);
         assert_eq!(first.0, "SUBJECT     PHASE\na           Ready\nb           Ready\n");
         let more = printer.drawn(&["somebody-else"], Some("no longer in this list".into()), Some(40), Paint::Off);
@@ -397,28 +446,40 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_that_ends_is_made_again_where_it_ended() {
-        let item =
-            |id: u64, item: &str| format!("event: item\nid: {id}\ndata: {{\"offset\":{id},\"item\":\"{item}\"}}\n\n");
+        let row = |subject: &str, phase: &str| format!(r#"{{"phase":"{phase}","subject":"{subject}"}}"#);
+        let event = |event: &str, id: u64, row: String| {
+            format!("event: {event}\nid: {id}\ndata: {{\"offset\":{id},\"item\":{row}}}\n\n")
+        };
         let bookmark = |id: u64| format!("event: bookmark\nid: {id}\ndata: {{\"offset\":{id}}}\n\n");
         let cut_off = "event: item\nid: 9\ndata: {\"offset\":9,";
+        let item = |id: u64, subject: &str, phase: &str| event("item", id, row(subject, phase));
+        let removed = |id: u64, subject: &str| event("removed", id, row(subject, "Gone"));
         let (address, asked) = server(vec![
-            events(&(item(5, "a") + &bookmark(5) + &item(6, "b") + cut_off)),
+            events(&(item(5, "a", "Pending") + &bookmark(5) + &item(6, "a", "Ready") + cut_off)),
             refusal(503, "stopping"),
-            events(&item(7, "c")),
+            events(&(item(6, "a", "Ready") + &removed(6, "never-listed") + &removed(7, "a") + &removed(7, "a"))),
             refusal(410, "expired"),
-            events(&(item(8, "again") + &bookmark(8) + &item(9, "last"))),
+            events(&(item(8, "b", "Ready") + &bookmark(8) + &item(9, "last", "Ready"))),
         ]);
         let mut told = Vec::new();
         let write = |line: &str| {
             told.push(line.to_owned());
             Ok(!line.contains("last"))
         };
-        let table = |_: &[String], _: bool| Table::default();
-        let mut printer = Printer { format: Format::Json, none: "", table, write, rows: Vec::new(), fit: None };
-        follow(&address, "/v1/watch?noun=resources", &mut printer).await.expect("a watch");
-        let line =
-            |offset: u64, item: &str| format!("{{\"event\":\"item\",\"offset\":{offset},\"item\":\"{item}\"}}\n");
-        assert_eq!(told, [line(5, "a"), line(6, "b"), line(7, "c"), line(8, "again"), line(9, "last")]);
+        let table = |_: &[serde_json::Value], _: bool| Table::default();
+        let mut printer = Printer::new(Format::Json, "", table, write);
+        follow(&Server::at(&address), "/v1/watch?noun=resources", &mut printer).await.expect("a watch");
+        let line = |event: &str, offset: u64, row: String| {
+            format!("{{\"event\":\"{event}\",\"offset\":{offset},\"item\":{row}}}\n")
+        };
+        let expected = [
+            line("item", 5, row("a", "Pending")),
+            line("item", 6, row("a", "Ready")),
+            line("removed", 7, row("a", "Gone")),
+            line("item", 8, row("b", "Ready")),
+            line("item", 9, row("last", "Ready")),
+        ];
+        assert_eq!(told, expected, "what is known already is not told twice, and what was never told does not go");
         let asked = asked.join().expect("the server");
         let resumed: Vec<bool> = asked.iter().map(|request| request.contains("last-event-id: ")).collect();
         assert_eq!(resumed, [false, true, true, true, false]);
@@ -429,15 +490,15 @@ mod tests {
     async fn an_engine_that_never_was_there_is_a_mistake() {
         let table = |_: &[String], _: bool| Table::default();
         let write = |_: &str| Ok(true);
-        let mut printer = Printer { format: Format::Json, none: "", table, write, rows: Vec::new(), fit: None };
-        let nobody = follow("127.0.0.1:1", "/v1/watch", &mut printer).await;
+        let mut printer = Printer::new(Format::Json, "", table, write);
+        let nobody = follow(&Server::at("127.0.0.1:1"), "/v1/watch", &mut printer).await;
         assert!(matches!(nobody, Err(Error::Connect { .. })), "{nobody:?}");
         let (address, _) = server(vec![refusal(400, "bad-parameter")]);
-        let refused = follow(&address, "/v1/watch", &mut printer).await;
+        let refused = follow(&Server::at(&address), "/v1/watch", &mut printer).await;
         assert!(matches!(refused, Err(Error::Problem(_))), "{refused:?}");
         let (address, _) =
             server(vec!["HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\n\r\nhi".to_owned()]);
-        let other = follow(&address, "/v1/watch", &mut printer).await;
+        let other = follow(&Server::at(&address), "/v1/watch", &mut printer).await;
         assert!(matches!(other, Err(Error::NoEvents { .. })), "{other:?}");
     }
 }
