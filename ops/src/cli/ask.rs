@@ -45,8 +45,16 @@ pub struct AskArgs {
     /// Ask the data folder of a stopped engine instead; nothing in it is changed.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Asking")]
     pub data: Option<PathBuf>,
-    /// How to print the answer.
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t, help_heading = "Asking")]
+    /// How to print: table (what the terminal has room for), wide (all of it), json or yaml.
+    #[arg(
+        short,
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        help_heading = "Asking"
+    )]
     pub output: Format,
 }
 
@@ -62,6 +70,17 @@ pub struct WhenArgs {
     /// Rows at most [default: all].
     #[arg(long, value_name = "N", value_parser = rows_at_most, help_heading = "Asking")]
     pub limit: Option<usize>,
+}
+
+/// How old rows are to be.
+#[derive(Debug, Clone, Args)]
+pub struct AgeArgs {
+    /// What shows as AGE is this long at least, such as 10m.
+    #[arg(long, value_name = "AGE", value_parser = moment::seconds)]
+    pub age_min: Option<u64>,
+    /// What shows as AGE is this long at most, such as 10m.
+    #[arg(long, value_name = "AGE", value_parser = moment::seconds)]
+    pub age_max: Option<u64>,
 }
 
 /// Which rows are wanted.
@@ -84,12 +103,19 @@ pub struct FilterArgs {
     pub phase: Option<String>,
 }
 
+const LIFECYCLES_EXAMPLES: &str = "\
+Examples:
+  lifeline get lifecycles --phase failing      what needs a look
+  lifeline get lifecycles --watch              and what happens from now on
+  lifeline get lifecycles --as-of 2h -o wide   how things were two hours ago";
+
 /// `lifeline get`.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Get {
     /// What events speak of: one row for each CloudEvent source and subject.
     Resources(WatchArgs),
     /// What each trigger makes of each resource; failing ones first, with the reason.
+    #[command(after_help = LIFECYCLES_EXAMPLES)]
     Lifecycles(WatchArgs),
     /// What exists in clusters because of it.
     Objects(ListArgs),
@@ -105,6 +131,9 @@ pub struct ListArgs {
     /// Which rows.
     #[command(flatten)]
     pub filter: FilterArgs,
+    /// How old.
+    #[command(flatten)]
+    pub age: AgeArgs,
     /// Which state.
     #[command(flatten)]
     pub when: WhenArgs,
@@ -117,7 +146,7 @@ pub struct ListArgs {
 #[derive(Debug, Clone, Args)]
 pub struct WatchArgs {
     /// Go on: print each row anew when it changes, until Ctrl-C.
-    #[arg(long, short, conflicts_with_all = ["data", "as_of", "at_least", "limit"])]
+    #[arg(long, short, conflicts_with_all = ["data", "as_of", "at_least", "limit", "age_min", "age_max"])]
     pub watch: bool,
     /// Which list.
     #[command(flatten)]
@@ -149,8 +178,14 @@ pub struct EventsArgs {
     pub ask: AskArgs,
 }
 
+const HISTORY_EXAMPLES: &str = "\
+Examples:
+  lifeline history auth.example.com mgianluc
+  lifeline history auth.example.com mgianluc --before 41 -o wide";
+
 /// `lifeline history`.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = HISTORY_EXAMPLES)]
 pub struct HistoryArgs {
     /// The CloudEvent source.
     pub source: String,
@@ -213,14 +248,14 @@ impl FilterArgs {
         }
     }
 
-    /// What to say when there is no row.
-    pub fn no(&self, noun: &str) -> String {
+    /// What to say when there is no row, for these and other reasons.
+    fn no(&self, noun: &str, others: impl IntoIterator<Item = String>) -> String {
         let given = self.given().into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
         let words = given.map(|(name, value)| match name {
             "source" => format!("a source that begins with `{value}`"),
             name => format!("{name} `{value}`"),
         });
-        match words.collect::<Vec<_>>().as_slice() {
+        match words.chain(others).collect::<Vec<_>>().as_slice() {
             [] => format!("no {noun}"),
             some => format!("no {noun} match {}", some.join(", ")),
         }
@@ -231,7 +266,17 @@ impl ListArgs {
     fn query(&self) -> Query {
         let mut query = self.when.query();
         self.filter.add_to(&mut query);
+        query.maybe("age_min", self.age.age_min.as_ref());
+        query.maybe("age_max", self.age.age_max.as_ref());
         query
+    }
+
+    /// What to say when there is no row.
+    fn no(&self, noun: &str) -> String {
+        let AgeArgs { age_min, age_max } = self.age;
+        let least = age_min.map(|seconds| format!("an age of {seconds} s at least"));
+        let most = age_max.map(|seconds| format!("an age of {seconds} s at most"));
+        self.filter.no(noun, least.into_iter().chain(most))
     }
 
     /// Asks for the list and prints it.
@@ -240,7 +285,7 @@ impl ListArgs {
         noun: &str,
         table: impl Fn(&[T], bool) -> Table,
     ) -> Result<ExitCode, Error> {
-        list(&self.ask, &self.when, noun, &self.query(), &self.filter.no(noun), table)
+        list(&self.ask, &self.when, noun, &self.query(), &self.no(noun), table)
     }
 }
 
@@ -254,7 +299,7 @@ impl WatchArgs {
         if !self.watch {
             return self.list.list(noun, table);
         }
-        let none = self.list.filter.no(noun);
+        let none = self.list.no(noun);
         watch::watch(&self.list.ask.client()?, noun, &self.list.query(), &none, self.list.ask.output, table)
     }
 }
@@ -315,7 +360,8 @@ fn close<T>(client: &Client, listed: &Listed<T>, earlier: bool) {
 
 fn events(args: &EventsArgs) -> Result<ExitCode, Error> {
     let client = args.ask.client()?;
-    let after = match args.after {
+    let after_typed = args.after;
+    let after = match after_typed {
         Some(after) => Some(after),
         None => {
             let status: Status = client.get("/v1/status", &Query::default())?;
@@ -346,7 +392,8 @@ fn events(args: &EventsArgs) -> Result<ExitCode, Error> {
     let list = list.expect("the loop asks at least once");
     if !output::structured(&list, args.ask.output)? {
         if list.items.is_empty() {
-            output::remark("no records");
+            let behind = after_typed.map(|after| format!(" behind offset {after}")).unwrap_or_default();
+            output::remark(&format!("no records{behind}: the log ends at {}", list.offset));
         } else {
             output::table(&rows::records(&list.items, args.ask.output == Format::Wide), args.ask.output)?;
         }
@@ -367,7 +414,11 @@ pub fn history(args: HistoryArgs) -> Result<ExitCode, Error> {
     let list: List<Entry> = client.get("/v1/history", &query)?;
     if !output::structured(&list, args.ask.output)? {
         let wide = args.ask.output == Format::Wide;
-        output::table(&rows::history(&list.items, wide), args.ask.output)?;
+        if list.items.is_empty() {
+            output::remark("nothing that happened before is held");
+        } else {
+            output::table(&rows::history(&list.items, wide), args.ask.output)?;
+        }
         if let Some(before) = &list.next {
             output::remark(&format!("more happened before: --before {before}"));
         }
@@ -400,7 +451,7 @@ mod tests {
             let text = |text: Option<&str>| text.map(str::to_owned);
             let filter =
                 FilterArgs { source: text(source), subject: None, trigger: None, cluster: None, phase: text(phase) };
-            assert_eq!(filter.no("lifecycles"), expected);
+            assert_eq!(filter.no("lifecycles", None), expected);
         };
         check(None, None, "no lifecycles");
         check(None, Some("failing"), "no lifecycles match phase `failing`");

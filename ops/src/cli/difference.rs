@@ -18,6 +18,9 @@ use super::style::{Paint, Tone};
 use super::table::{printable, wrap};
 use super::{moment, rows};
 
+/// Lines that one lifecycle takes on a terminal, at most.
+const LINES_MAX: usize = 12;
+
 /// `lifeline diff`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
@@ -41,9 +44,9 @@ pub struct DiffArgs {
 
 const EXAMPLES: &str = "\
 Examples:
-  lifeline diff 10m                                       what the last ten minutes changed
-  lifeline diff 2026-11-22T12:00:00Z 2026-11-22T13:00:00Z
-  lifeline diff 41 57 --trigger manage-namespace -o json";
+  lifeline diff 10m                    what the last ten minutes changed
+  lifeline diff 2h 1h --phase failing
+  lifeline diff 41 57 -o json";
 
 /// A lifecycle that differs. A lifecycle that is not known at a moment is `null` there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -136,7 +139,7 @@ fn line(out: &mut String, row: &DifferenceRow, sign: Sign, width: Option<usize>,
     let what = changes(row.before.as_ref(), row.after.as_ref()).join(", ");
     let text = printable(&format!("{who}  {what}"));
     let lines = match width {
-        Some(width) => wrap(&text, width.saturating_sub(6).max(20), usize::MAX),
+        Some(width) => wrap(&text, width.saturating_sub(6).max(20), LINES_MAX),
         None => vec![text],
     };
     let (mark, tone) = sign.shown();

@@ -25,8 +25,8 @@ pub struct FolderArgs {
     /// The data folder of a stopped engine
     #[arg(long, value_name = "DIR", env = "LIFELINE_DATA", default_value = data::DEFAULT, value_hint = ValueHint::DirPath)]
     pub data: PathBuf,
-    /// How to print the findings
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
+    /// How to print: table (what the terminal has room for), wide (all of it), json or yaml
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
     pub output: Format,
 }
 

@@ -1,6 +1,6 @@
 //! Moments as they are typed: an offset, a time, or how long ago.
 //!
-//! Start at [`typed`]. The present is an argument; what is in the future is refused, for nobody can tell it.
+//! Start at [`typed`]; [`seconds`] reads an age. The present is an argument; what is in the future is refused, for nobody can tell it.
 
 use jiff::{Span, Timestamp, ToSpan};
 use lifeline_projections::as_of::Moment;
@@ -35,7 +35,18 @@ pub fn typed(text: &str, now: Timestamp) -> Result<String, String> {
     }
 }
 
-/// The same for clap, now.
+/// How many seconds an age has: `90`, `90s`, `10m`, `2h 30m`.
+pub fn seconds(text: &str) -> Result<u64, String> {
+    let wrong = || "expected seconds, or an age such as 10m or `2h 30m`".to_owned();
+    if let Ok(seconds) = text.parse() {
+        return Ok(seconds);
+    }
+    let span: Span = text.parse().map_err(|_| wrong())?;
+    let duration = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
+    u64::try_from(duration.as_secs()).map_err(|_| wrong())
+}
+
+/// [`typed`] for clap, now.
 pub fn parse(text: &str) -> Result<String, String> {
     typed(text, Timestamp::now())
 }
@@ -65,5 +76,17 @@ mod tests {
         check("noon", Err("expected an offset, a time"));
         check("", Err("expected an offset, a time"));
         check("2 months", Err("expected an offset, a time"));
+    }
+
+    #[test]
+    fn ages_are_seconds_or_spans() {
+        let check = |text: &str, expected: Option<u64>| assert_eq!(seconds(text).ok(), expected, "{text}");
+        check("90", Some(90));
+        check("10m", Some(600));
+        check("2h 30m", Some(9_000));
+        check("1d", Some(86_400));
+        check("-5m", None);
+        check("soon", None);
+        check("1 month", None);
     }
 }

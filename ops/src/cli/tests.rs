@@ -60,6 +60,9 @@ fn what_is_typed_is_understood_or_refused() {
     check("lifeline get lifecycles --as-of 9999-01-01T00:00:00Z", false);
     check("lifeline get lifecycles --as-of noon", false);
     check("lifeline get lifecycles --as-of 10m", true);
+    check("lifeline get lifecycles --age-min 10m --age-max 7200", true);
+    check("lifeline get lifecycles --age-min old", false);
+    check("lifeline get lifecycles --age-min 10m --watch", false);
     check("lifeline diff 5", true);
     check("lifeline diff 10m 57 --trigger x -o yaml", true);
     check("lifeline diff", false);
@@ -316,4 +319,22 @@ fn answers_are_printed_as_the_golden_file_says() {
         told == golden,
         "ops/src/cli/golden.txt is not what is printed\nhint: run this test once with LIFELINE_WRITE_GENERATED=1, and look at the difference"
     );
+}
+
+#[test]
+fn help_fits_the_terminals_that_people_have() {
+    fn check(command: &mut clap::Command, path: &str) {
+        let path = format!("{path} {}", command.get_name());
+        let help = command.clone().term_width(80).render_help().to_string();
+        for line in help.lines() {
+            assert!(unicode_width::UnicodeWidthStr::width(line) <= 80, "{path}: {line}");
+        }
+        assert!(command.get_about().is_some(), "{path} says what it is");
+        for command in command.get_subcommands_mut() {
+            check(command, &path);
+        }
+    }
+    let mut command = Cli::command();
+    command.build();
+    check(&mut command, "");
 }
