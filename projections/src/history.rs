@@ -139,7 +139,8 @@ fn speaks_of(fact: &Fact<'_>, key: &ResourceKey) -> bool {
         Fact::ApplyIntended { key: of, .. }
         | Fact::Applied { key: of, .. }
         | Fact::ApplyFailed { key: of, .. }
-        | Fact::Deleted { key: of, .. } => of.resource == *key,
+        | Fact::Deleted { key: of, .. }
+        | Fact::Released { key: of, .. } => of.resource == *key,
         Fact::EventRejected { .. }
         | Fact::StreamOpened { .. }
         | Fact::GapFound { .. }
@@ -291,6 +292,11 @@ pub fn about(fact: &Fact<'_>, key: Option<&ResourceKey>, offset: Offset, unix_na
             let objects: Vec<String> = objects.iter().map(ObjectKey::short).collect();
             let summary = format!("deleted {}", objects.join(", "));
             (Entry { summary, ..outcome("Deleted", key, *acted_for, objects) }, *previous)
+        }
+        Fact::Released { key, acted_for, previous, objects } => {
+            let objects: Vec<String> = objects.iter().map(ObjectKey::short).collect();
+            let summary = format!("let go of {}, which it does not own", objects.join(", "));
+            (Entry { summary, ..outcome("Released", key, *acted_for, objects) }, *previous)
         }
         Fact::EventRejected { delivery, reason, .. } => {
             let (stream, sequence) = (delivery.stream, delivery.sequence);
