@@ -3,8 +3,10 @@
 //! For tests only. proptest prints the seed of a failure and keeps it in `proptest-regressions/`.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use lifeline_store::{Log, Offset, Options, OsDisk, Reader};
+use proptest::option;
 use proptest::prelude::*;
 
 use crate::arbitrary::facts;
@@ -14,6 +16,7 @@ use crate::fold::Projection;
 use crate::history;
 use crate::lifecycle::Phase;
 use crate::reads::{self, Filter, List, Page};
+use crate::stuck::stuck;
 use crate::table::Table;
 
 /// Time of the record at an offset.
@@ -185,6 +188,39 @@ proptest! {
     }
 
     #[test]
+    fn ages_and_patience_choose_among_all_rows(facts in facts(80), min in 0..60_u64, more in 0..30_u64, now in option::of(0..200_u64)) {
+        let mut projection = Projection::default();
+        fold(&mut projection, &facts);
+        let all = Page { limit: Some(usize::MAX), ..Page::default() };
+        let now_unix_nanos = now.map(time_of);
+        let now = now_unix_nanos.unwrap_or(projection.ground().folded_unix_nanos);
+        // Written at whole seconds, so no age is between two.
+        let age = |unix_nanos: u64| now.saturating_sub(unix_nanos) / 1_000_000_000;
+        let filter = Filter { age_min: Some(min), age_max: Some(min + more), now_unix_nanos, ..Filter::default() };
+        let wanted = |unix_nanos: u64| (min..=min + more).contains(&age(unix_nanos));
+        let resources = projection.resources().filter(|(_, some)| some.events > 0 && wanted(some.last_event_unix_nanos));
+        let told = reads::resources(&projection, &filter, &all).expect("no cursor").items;
+        prop_assert_eq!(told, resources.map(|(key, some)| reads::resource_row(key, some)).collect::<Vec<_>>());
+        let every: Vec<_> = projection
+            .resources()
+            .flat_map(|(key, some)| some.lifecycles.iter().map(move |lifecycle| (lifecycle, reads::lifecycle_row(key, some, lifecycle))))
+            .collect();
+        let told = reads::lifecycles(&projection, &filter, &all).expect("no cursor").items;
+        let expected = every.iter().filter(|(lifecycle, _)| wanted(lifecycle.decided_unix_nanos));
+        prop_assert_eq!(told, expected.map(|(_, row)| row.clone()).collect::<Vec<_>>());
+
+        let told = stuck(&projection, now_unix_nanos, Duration::from_secs(min), &all).expect("no cursor").items;
+        let mut expected: Vec<_> = every
+            .iter()
+            .filter(|(some, _)| some.needs_work())
+            .filter(|(some, _)| some.phase() == Phase::Failing || age(some.decided_unix_nanos) > min)
+            .collect();
+        // Stable: what was decided at once stays sorted by key.
+        expected.sort_by_key(|(some, _)| (some.phase() != Phase::Failing, some.decided));
+        prop_assert_eq!(told, expected.into_iter().map(|(_, row)| row.clone()).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn every_list_gives_the_same_rows_in_pages_as_at_once(facts in facts(80), limit in 1..5_usize) {
         let mut projection = Projection::default();
         fold(&mut projection, &facts);
@@ -195,6 +231,8 @@ proptest! {
             Filter { source: Some("a".into()), subject: Some("a/b".into()), ..Filter::default() },
             Filter { trigger: Some("two".into()), phase: Some("PENDING".into()), ..Filter::default() },
             Filter { cluster: Some("fleet/a".into()), ..Filter::default() },
+            Filter { age_min: Some(10), age_max: Some(30), ..Filter::default() },
+            Filter { age_max: Some(30), trigger: Some("one".into()), ..Filter::default() },
         ];
         for filter in filters {
             let at_once = reads::resources(&projection, &filter, &all).expect("no cursor").items;
@@ -213,6 +251,10 @@ proptest! {
                 reads::lifecycles(&projection, &filter, &page).expect("its own cursor")
             });
             prop_assert_eq!(at_once, paged);
+        }
+        for seconds in [0, 20] {
+            let stuck = |page: &Page| stuck(&projection, None, Duration::from_secs(seconds), page).expect("its own cursor");
+            prop_assert_eq!(stuck(&all).items, pages(limit, stuck));
         }
         let at_once = reads::conflicts(&projection, &all).expect("no cursor").items;
         prop_assert_eq!(at_once, pages(limit, |page| reads::conflicts(&projection, page).expect("its own cursor")));

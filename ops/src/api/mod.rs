@@ -10,6 +10,7 @@ pub mod problem;
 mod lists;
 mod past;
 mod records;
+mod stuck;
 
 use std::sync::Arc;
 
@@ -55,6 +56,7 @@ pub fn router<D: Disk>(state: ApiState<D>) -> Router {
         .route("/v1/objects", get(lists::objects::<D>))
         .route("/v1/conflicts", get(lists::conflicts::<D>))
         .route("/v1/rules", get(lists::rules::<D>))
+        .route("/v1/stuck", get(stuck::stuck::<D>))
         .route("/v1/history", get(records::history::<D>))
         .route("/v1/events", get(records::events::<D>))
         .route("/v1/status", get(status::<D>))

@@ -121,7 +121,12 @@ impl From<QueryRejection> for Problem {
 impl From<reads::Error> for Problem {
     fn from(error: reads::Error) -> Problem {
         match error {
-            reads::Error::Cursor { .. } | reads::Error::Phase { .. } => Problem::bad_parameter(&error.to_string()),
+            reads::Error::Cursor { .. } | reads::Error::Phase { .. } | reads::Error::Ages { .. } => {
+                Problem::bad_parameter(&error.to_string())
+            }
+            reads::Error::Expired { .. } => {
+                Problem::new(StatusCode::GONE, "expired", "The cursor has expired", &error.to_string())
+            }
         }
     }
 }
