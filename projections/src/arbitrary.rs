@@ -49,7 +49,7 @@ fn lifecycle_key() -> impl Strategy<Value = LifecycleKey> {
 }
 
 fn object() -> impl Strategy<Value = ObjectKey> {
-    (select(&["", "apps"][..]), select(&["x", "y", "z"][..]), option::of(Just("n".to_owned()))).prop_map(
+    (select(&["", "apps"][..]), select(&["x", "y", "a"][..]), option::of(Just("n".to_owned()))).prop_map(
         |(group, name, namespace)| ObjectKey {
             group: group.into(),
             version: "v1".into(),

@@ -2,7 +2,7 @@
 //!
 //! For tests only. proptest prints the seed of a failure and keeps it in `proptest-regressions/`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lifeline_store::{Log, Offset, Options, OsDisk, Reader};
@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use crate::arbitrary::facts;
 use crate::as_of::{self, Moment};
 use crate::fact::{Fact, ResourceKey};
-use crate::fold::Projection;
+use crate::fold::{Projection, Resource};
 use crate::history;
 use crate::lifecycle::Phase;
 use crate::reads::{self, Filter, List, Page};
@@ -38,7 +38,7 @@ pub(crate) fn fold(projection: &mut Projection, facts: &[Fact<'_>]) {
 }
 
 /// The facts, each linked to the one before it about the same resource, as the recorder writes them.
-fn linked(facts: &[Fact<'static>]) -> Vec<Fact<'static>> {
+pub(crate) fn linked(facts: &[Fact<'static>]) -> Vec<Fact<'static>> {
     let mut projection = Projection::default();
     let mut all = Vec::new();
     for fact in facts {
@@ -53,7 +53,7 @@ fn linked(facts: &[Fact<'static>]) -> Vec<Fact<'static>> {
     all
 }
 
-fn log_of(folder: &std::path::Path, facts: &[Fact<'_>]) -> Reader {
+pub(crate) fn log_of(folder: &std::path::Path, facts: &[Fact<'_>]) -> Reader {
     let options = Options { low_space_bytes: 0, ..Options::default() };
     let (mut log, _) = Log::open(OsDisk::open(folder).expect("a folder"), options).expect("a log");
     for (fact, offset) in facts.iter().zip(0..) {
@@ -331,7 +331,7 @@ proptest! {
                 facts.iter().zip(0..).filter(|(fact, _)| speaks_of(fact, key)).map(|(_, offset)| offset).collect();
             let (mut told, mut before) = (Vec::new(), None);
             loop {
-                let (entries, next) = history::history(&log, key, resource.last_record, before, limit);
+                let (entries, next) = history::history(&log, key, resource.last_record, before, limit, None).expect("it is held");
                 prop_assert!(entries.len() <= limit);
                 told.splice(0..0, entries.iter().map(|entry| entry.offset));
                 before = next;
@@ -342,10 +342,57 @@ proptest! {
             prop_assert_eq!(&told, &expected);
             // A `before` that no page gave is taken as well.
             let cut = facts.len() as u64 / 2;
-            let (entries, _) = history::history(&log, key, resource.last_record, Some(Offset::from(cut)), usize::MAX);
+            let (entries, _) = history::history(&log, key, resource.last_record, Some(Offset::from(cut)), usize::MAX, None).expect("it is held");
             let told: Vec<u64> = entries.iter().map(|entry| entry.offset).collect();
             let expected: Vec<u64> = expected.into_iter().filter(|offset| *offset < cut).collect();
             prop_assert_eq!(told, expected);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_history_tells_the_incarnation_that_each_record_belongs_to(facts in facts(60)) {
+        let facts = linked(&facts);
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = log_of(folder.path(), &facts);
+        // Forwards and naively: what the lifecycle counted right behind each record.
+        let mut projection = Projection::default();
+        let mut counted = Vec::new();
+        for fact in &facts {
+            fold(&mut projection, std::slice::from_ref(fact));
+            let of = |(key, resource): (&ResourceKey, &Resource)| {
+                let each = resource.lifecycles.iter();
+                each.map(|one| ((key.clone(), one.trigger.to_string(), one.cluster.to_string()), one.incarnation)).collect::<Vec<_>>()
+            };
+            counted.push(projection.resources().flat_map(of).collect::<BTreeMap<_, _>>());
+        }
+        let behind = |key: &ResourceKey, trigger: &str, cluster: Option<&str>, offset: u64| {
+            let place = (key.clone(), trigger.to_owned(), cluster.expect("it concerns one").to_owned());
+            counted[usize::try_from(offset).expect("short")].get(&place).copied()
+        };
+        for (key, resource) in projection.resources() {
+            let (entries, _) =
+                history::history(&log, key, resource.last_record, None, usize::MAX, Some(resource)).expect("it is held");
+            let is_replayed = entries.iter().any(|entry| entry.fact == "TriggerReplayed");
+            for entry in &entries {
+                let cluster = entry.cluster.as_deref();
+                let of_event = entry.event.iter().flat_map(|event| &event.decisions);
+                // One event may decide several times about one lifecycle here; what it counted in between shows nowhere.
+                let last: BTreeMap<_, _> = of_event.filter(|one| one.incarnation.is_some() || matches!(&*one.action, "Create" | "Delete")).map(|one| (&one.trigger, one.incarnation)).collect();
+                for (trigger, incarnation) in last {
+                    let expected = behind(key, trigger, cluster, entry.offset).filter(|count| *count > 0);
+                    let is_right = incarnation == expected || (is_replayed && incarnation.is_none());
+                    prop_assert!(is_right, "{:?} is told of {}, {:?} expected", incarnation, entry.offset, expected);
+                }
+                if let Some(incarnation) = entry.incarnation {
+                    let trigger = entry.trigger.as_deref().expect("it concerns one");
+                    let offset = entry.acted_for.unwrap_or(entry.offset);
+                    prop_assert_eq!(behind(key, trigger, cluster, offset), Some(incarnation), "told of {}", entry.offset);
+                }
+            }
         }
     }
 }
@@ -390,7 +437,8 @@ fn a_history_ends_where_it_cannot_be_followed_and_says_so() {
     }
     log.sync().expect("a disk");
     let check = |latest: u64, expected: &[(u64, &str)]| {
-        let (entries, next) = history::history(&log.reader(), &key, Offset::from(latest), None, 10);
+        let (entries, next) =
+            history::history(&log.reader(), &key, Offset::from(latest), None, 10, None).expect("it is held");
         let told: Vec<(u64, &str)> = entries.iter().map(|entry| (entry.offset, entry.fact.as_str())).collect();
         assert_eq!((told.as_slice(), next), (expected, None), "from {latest}");
     };

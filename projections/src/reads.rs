@@ -529,7 +529,7 @@ fn list<K: Serialize, T>(
     List { offset: projection.watermark().get(), items, next }
 }
 
-fn parse_phase(text: &str) -> Result<Phase, Error> {
+pub(crate) fn parse_phase(text: &str) -> Result<Phase, Error> {
     let found = Phase::ALL.into_iter().find(|phase| phase.as_str().eq_ignore_ascii_case(text));
     found.ok_or_else(|| Error::Phase { phase: text.to_owned() })
 }

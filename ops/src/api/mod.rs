@@ -11,6 +11,7 @@ mod lists;
 mod past;
 mod records;
 mod stuck;
+mod why;
 
 use std::sync::Arc;
 
@@ -57,6 +58,8 @@ pub fn router<D: Disk>(state: ApiState<D>) -> Router {
         .route("/v1/conflicts", get(lists::conflicts::<D>))
         .route("/v1/rules", get(lists::rules::<D>))
         .route("/v1/stuck", get(stuck::stuck::<D>))
+        .route("/v1/why/object", get(why::object::<D>))
+        .route("/v1/why/event", get(why::event::<D>))
         .route("/v1/history", get(records::history::<D>))
         .route("/v1/events", get(records::events::<D>))
         .route("/v1/status", get(status::<D>))

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use lifeline_projections::{as_of, reads};
+use lifeline_projections::{as_of, reads, why};
 use lifeline_store::Offset;
 use serde::{Deserialize, Serialize};
 
@@ -127,6 +127,21 @@ impl From<reads::Error> for Problem {
             reads::Error::Expired { .. } => {
                 Problem::new(StatusCode::GONE, "expired", "The cursor has expired", &error.to_string())
             }
+        }
+    }
+}
+
+impl From<why::event::Error> for Problem {
+    fn from(error: why::event::Error) -> Problem {
+        match error {
+            why::event::Error::Ahead { .. } => Problem::bad_parameter(&error.to_string()),
+            why::event::Error::Forgotten { .. } => Problem::new(
+                StatusCode::GONE,
+                "forgotten",
+                "The log no longer reaches back that far",
+                &error.to_string(),
+            ),
+            why::event::Error::Log(_) => Problem::log(&error),
         }
     }
 }
