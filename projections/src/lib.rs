@@ -29,6 +29,8 @@ pub mod why;
 
 pub mod as_of;
 
+pub mod difference;
+
 #[cfg(test)]
 mod arbitrary;
 

@@ -3,14 +3,17 @@
 //! For tests only. proptest prints the seed of a failure and keeps it in `proptest-regressions/`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::time::Duration;
 
 use lifeline_store::{Log, Offset, Options, OsDisk, Reader};
 use proptest::option;
 use proptest::prelude::*;
+use proptest::sample::select;
 
 use crate::arbitrary::facts;
 use crate::as_of::{self, Moment};
+use crate::difference::{self, Difference};
 use crate::fact::{Fact, ResourceKey};
 use crate::fold::{Projection, Resource};
 use crate::history;
@@ -312,6 +315,65 @@ proptest! {
         }
         let ahead = as_of::projection(&log, Moment::Offset(Offset::from(facts.len() as u64 + 1)));
         prop_assert!(matches!(ahead, Err(as_of::Error::Ahead { .. })), "the log ends earlier");
+    }
+
+    #[test]
+    fn a_difference_leads_from_the_earlier_state_to_the_later_one(
+        facts in facts(60),
+        moments in (0..60_u64, 0..60_u64),
+        limit in 1..5_usize,
+        source in option::of(select(&["a", ""][..])),
+    ) {
+        let facts = linked(&facts);
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = log_of(folder.path(), &facts);
+        let mut projection = Projection::default();
+        fold(&mut projection, &facts);
+        let ends = facts.len() as u64;
+        let (from, to) = (moments.0.min(moments.1).min(ends), moments.0.max(moments.1).min(ends));
+        let filter = Filter { source: source.map(str::to_owned), ..Filter::default() };
+        let all = Page { limit: Some(usize::MAX), ..Page::default() };
+        let rows_at = |moment: u64| -> BTreeMap<_, _> {
+            let then = as_of::projection(&log, Moment::Offset(Offset::from(moment))).expect("a whole log");
+            let rows = reads::lifecycles(&then, &filter, &all).expect("no cursor").items.into_iter();
+            rows.map(|row| ((row.source.clone(), row.subject.clone(), row.trigger.clone(), row.cluster.clone()), row)).collect()
+        };
+        let state_at = |key: &ResourceKey, moment| {
+            let latest = projection.last_record(&key.source, &key.subject).expect("it was spoken of");
+            difference::state_at(&log, key, latest, moment)
+        };
+        let told = |page: &Page| {
+            let moments = (Offset::from(from), Offset::from(to));
+            let spoken_of = |from, start: Bound<&ResourceKey>, wanted: &dyn Fn(&ResourceKey) -> bool| {
+                difference::spoken_of(&projection, from, start, wanted)
+            };
+            difference::difference(&log, moments, &filter, page, spoken_of, state_at).expect("a whole log")
+        };
+        let paged = pages(limit, |page| {
+            let Difference { offset, from: of, items, next } = told(page);
+            assert_eq!((of, offset), (from, to));
+            List { offset, items, next }
+        });
+        prop_assert_eq!(&paged, &told(&all).items);
+        if from == to {
+            prop_assert!(paged.is_empty());
+        }
+        let mut state = rows_at(from);
+        for row in paged {
+            let key = (row.source, row.subject, row.trigger, row.cluster);
+            prop_assert!(row.before != row.after);
+            prop_assert_eq!(state.get(&key), row.before.as_ref());
+            match row.after {
+                Some(after) => _ = state.insert(key, after),
+                None => _ = state.remove(&key),
+            }
+        }
+        prop_assert_eq!(state, rows_at(to));
+        // Whom the log between the moments speaks of is among those that were spoken of since.
+        let (since, _) = difference::spoken_of(&projection, Offset::from(from), Bound::Unbounded, &|_| true);
+        for row in told(&all).items {
+            prop_assert!(since.iter().any(|key| *key.source == *row.source && *key.subject == *row.subject));
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use lifeline_projections::{as_of, reads, why};
+use lifeline_projections::{as_of, difference, reads, why};
 use lifeline_store::Offset;
 use serde::{Deserialize, Serialize};
 
@@ -142,6 +142,17 @@ impl From<why::event::Error> for Problem {
                 &error.to_string(),
             ),
             why::event::Error::Log(_) => Problem::log(&error),
+        }
+    }
+}
+
+impl From<difference::Error<as_of::Error>> for Problem {
+    fn from(error: difference::Error<as_of::Error>) -> Problem {
+        match error {
+            difference::Error::Question(error) => error.into(),
+            difference::Error::Backwards { .. } => Problem::bad_parameter(&error.to_string()),
+            difference::Error::Log(_) => Problem::log(&error),
+            difference::Error::State { source, .. } => source.into(),
         }
     }
 }

@@ -292,6 +292,7 @@ async fn what_retention_has_removed_is_said_and_its_cursors_expire() {
         (&json!("Forgotten"), Some(1))
     );
     engine.refused(&format!("/v1/why/event?offset={}", start - 1), 410, "forgotten", "no longer holds").await;
+    engine.refused("/v1/difference?from=190&source=auth", 410, "forgotten", "no longer holds").await;
 }
 
 #[tokio::test]
