@@ -13,10 +13,13 @@ use crate::history::Entry;
 
 /// The lifecycles of one resource as they were behind the record that is passed next.
 pub(crate) struct Incarnations {
-    lives: HashMap<(Box<str>, Box<str>), Life>,
+    lives: HashMap<Place, Life>,
     /// Entries whose decision was not met yet, by what they acted for.
-    waiting: Vec<(Offset, (Box<str>, Box<str>), usize)>,
+    waiting: Vec<(Offset, Place, usize)>,
 }
+
+/// Trigger and cluster.
+type Place = (Box<str>, Box<str>);
 
 struct Life {
     /// `None` from where it cannot be known.

@@ -219,12 +219,10 @@ impl Search {
     pub fn look(&mut self, projection: &Projection, looks: usize) -> bool {
         let position = self.position.take();
         let start = position.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-        let mut looked = 0;
-        for (key, resource) in projection.resources_from(start) {
+        for (looked, (key, resource)) in projection.resources_from(start).enumerate() {
             if looked == looks {
                 return true;
             }
-            looked += 1;
             self.look_at(key, resource);
             if self.hits.len() >= HITS_MAX {
                 self.more = true;
