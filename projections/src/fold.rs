@@ -388,7 +388,7 @@ impl Projection {
             // It keeps its offset. What it said is told again where it can be: outcomes by reconciliation, rules by the
             // next comparison with those in force.
             Fact::RecordLost { .. } => {}
-            Fact::Deleted { key, acted_for, objects, .. } => {
+            Fact::Deleted { key, acted_for, objects, .. } | Fact::Released { key, acted_for, objects, .. } => {
                 self.outcome(key, offset, unix_nanos, Happened::Removed { acted_for: *acted_for, objects });
             }
         }

@@ -16,7 +16,7 @@ use crate::fold::{Claim, Projection, Resource};
 use crate::lifecycle::{Desired, Lifecycle, Phase};
 
 /// Rows asked for when nobody says how many.
-pub const PAGE_ROWS: usize = 500;
+pub const PAGE_ROWS: usize = 100;
 
 /// Which rows are wanted. An empty filter wants them all.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -32,6 +32,13 @@ pub struct Filter {
     pub cluster: Option<String>,
     /// The phase is this, in any case.
     pub phase: Option<String>,
+    /// It is at least this old, in seconds: a resource by its latest event, a lifecycle (and what it owns) by its decision.
+    pub age_min: Option<u64>,
+    /// It is at most this old, in seconds.
+    pub age_max: Option<u64>,
+    /// The moment ages are counted to, in nanoseconds since 1970; `None` for the time of the last record in the state.
+    #[serde(skip)]
+    pub now_unix_nanos: Option<u64>,
 }
 
 /// Which part of the rows is wanted.
@@ -204,14 +211,34 @@ pub enum Error {
         /// What was given.
         phase: String,
     },
+    /// Nothing can be as old as this and as young as that.
+    #[error("ages from `{min}` to `{max}` seconds are none\nhint: `age_min` is the smaller one")]
+    Ages {
+        /// `age_min`.
+        min: u64,
+        /// `age_max`.
+        max: u64,
+    },
+    /// A cursor into what the log has let go of since.
+    #[error(
+        "cursor `{cursor}` has expired: the log holds what is recorded from offset `{start}` on\nhint: start over without a cursor"
+    )]
+    Expired {
+        /// What was given.
+        cursor: u64,
+        /// The first offset still held.
+        start: u64,
+    },
 }
 
 /// Resources, sorted by source and subject. A filter by trigger, cluster or phase wants those with such a lifecycle.
 ///
 /// # Errors
-/// When the cursor or the phase is none of ours.
+/// When the cursor or the phase is none of ours, or no age can be what is asked for.
 pub fn resources(projection: &Projection, filter: &Filter, page: &Page) -> Result<List<ResourceRow>, Error> {
-    let lifecycle = LifecycleFilter::of(filter)?;
+    let ages = Ages::of(filter, projection)?;
+    // A resource has an age of its own.
+    let lifecycle = LifecycleFilter { ages: Ages::ANY, ..LifecycleFilter::of(filter, projection)? };
     let after: Option<ResourceCursor> = decode_cursor(RESOURCES, page)?;
     let start = match &after {
         Some((source, subject)) => Bound::Excluded(key(source, subject)),
@@ -220,6 +247,7 @@ pub fn resources(projection: &Projection, filter: &Filter, page: &Page) -> Resul
     let rows = select(projection, filter, start).map(|(key, resource, selected)| {
         let wanted = selected
             && resource.events > 0
+            && ages.want(resource.last_event_unix_nanos)
             && (lifecycle.wants_all() || resource.lifecycles.iter().any(|known| lifecycle.wants(known)));
         ((&key.source, &key.subject), wanted.then(|| resource_row(key, resource)))
     });
@@ -229,9 +257,9 @@ pub fn resources(projection: &Projection, filter: &Filter, page: &Page) -> Resul
 /// Lifecycles, sorted by source, subject, trigger and cluster.
 ///
 /// # Errors
-/// When the cursor or the phase is none of ours.
+/// As [`resources`].
 pub fn lifecycles(projection: &Projection, filter: &Filter, page: &Page) -> Result<List<LifecycleRow>, Error> {
-    let lifecycle = LifecycleFilter::of(filter)?;
+    let lifecycle = LifecycleFilter::of(filter, projection)?;
     let after: Option<LifecycleCursor> = decode_cursor(LIFECYCLES, page)?;
     // A page may end in the middle of a resource, which is therefore looked at again.
     let start = match &after {
@@ -256,9 +284,9 @@ pub fn lifecycles(projection: &Projection, filter: &Filter, page: &Page) -> Resu
 /// Objects held in clusters, sorted by cluster and object, each with the lifecycle that owns it.
 ///
 /// # Errors
-/// When the cursor or the phase is none of ours.
+/// As [`resources`].
 pub fn objects(projection: &Projection, filter: &Filter, page: &Page) -> Result<List<OwnedObjectRow>, Error> {
-    let wanted = LifecycleFilter::of(filter)?;
+    let wanted = LifecycleFilter::of(filter, projection)?;
     let after: Option<ObjectCursor> = decode_cursor(OBJECTS, page)?;
     let start = match after {
         Some((cluster, object)) => Bound::Excluded((cluster.into(), object)),
@@ -405,12 +433,14 @@ struct LifecycleFilter<'a> {
     trigger: Option<&'a str>,
     cluster: Option<&'a str>,
     phase: Option<Phase>,
+    ages: Ages,
 }
 
 impl<'a> LifecycleFilter<'a> {
-    fn of(filter: &'a Filter) -> Result<LifecycleFilter<'a>, Error> {
+    fn of(filter: &'a Filter, projection: &Projection) -> Result<LifecycleFilter<'a>, Error> {
         let phase = filter.phase.as_deref().map(parse_phase).transpose()?;
-        Ok(LifecycleFilter { trigger: filter.trigger.as_deref(), cluster: filter.cluster.as_deref(), phase })
+        let ages = Ages::of(filter, projection)?;
+        Ok(LifecycleFilter { trigger: filter.trigger.as_deref(), cluster: filter.cluster.as_deref(), phase, ages })
     }
 
     fn wants_all(&self) -> bool {
@@ -421,6 +451,33 @@ impl<'a> LifecycleFilter<'a> {
         self.trigger.is_none_or(|trigger| *trigger == *lifecycle.trigger)
             && self.cluster.is_none_or(|cluster| *cluster == *lifecycle.cluster)
             && self.phase.is_none_or(|phase| phase == lifecycle.phase())
+            && self.ages.want(lifecycle.decided_unix_nanos)
+    }
+}
+
+/// The ages that are wanted, in nanoseconds, and to when they are counted.
+#[derive(Clone, Copy)]
+struct Ages {
+    min_nanos: u64,
+    max_nanos: u64,
+    now_unix_nanos: u64,
+}
+
+impl Ages {
+    const ANY: Ages = Ages { min_nanos: 0, max_nanos: u64::MAX, now_unix_nanos: 0 };
+
+    fn of(filter: &Filter, projection: &Projection) -> Result<Ages, Error> {
+        let (min, max) = (filter.age_min.unwrap_or_default(), filter.age_max.unwrap_or(u64::MAX));
+        if min > max {
+            return Err(Error::Ages { min, max });
+        }
+        let [min_nanos, max_nanos] = [min, max].map(|seconds| seconds.saturating_mul(NANOS_PER_SECOND));
+        let now_unix_nanos = filter.now_unix_nanos.unwrap_or(projection.ground().folded_unix_nanos);
+        Ok(Ages { min_nanos, max_nanos, now_unix_nanos })
+    }
+
+    fn want(self, unix_nanos: u64) -> bool {
+        (self.min_nanos..=self.max_nanos).contains(&self.now_unix_nanos.saturating_sub(unix_nanos))
     }
 }
 
@@ -472,10 +529,13 @@ fn list<K: Serialize, T>(
     List { offset: projection.watermark().get(), items, next }
 }
 
-fn parse_phase(text: &str) -> Result<Phase, Error> {
+pub(crate) fn parse_phase(text: &str) -> Result<Phase, Error> {
     let found = Phase::ALL.into_iter().find(|phase| phase.as_str().eq_ignore_ascii_case(text));
     found.ok_or_else(|| Error::Phase { phase: text.to_owned() })
 }
+
+/// Nanoseconds in a second.
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 /// Names of lists in cursors: one of another list is refused instead of misunderstood.
 const RESOURCES: &str = "resources";
@@ -492,11 +552,11 @@ type LifecycleCursor = (String, String, String, String);
 type ObjectCursor = (String, ObjectKey);
 
 /// The key of the last row of a page, as opaque text.
-fn encode_cursor(list: &str, key: impl Serialize) -> String {
+pub(crate) fn encode_cursor(list: &str, key: impl Serialize) -> String {
     BASE64URL_NOPAD.encode(&serde_json::to_vec(&(list, key)).expect("keys are JSON"))
 }
 
-fn decode_cursor<T: DeserializeOwned>(list: &str, page: &Page) -> Result<Option<T>, Error> {
+pub(crate) fn decode_cursor<T: DeserializeOwned>(list: &str, page: &Page) -> Result<Option<T>, Error> {
     let Some(cursor) = &page.after else { return Ok(None) };
     let bytes = BASE64URL_NOPAD.decode(cursor.as_bytes()).ok();
     let found: Option<(String, T)> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());

@@ -7,6 +7,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
+use lifeline_engine::clock::{Clock, SystemClock};
 use lifeline_engine::view::View;
 use lifeline_projections::as_of::Moment;
 use lifeline_projections::fold::Projection;
@@ -38,6 +39,8 @@ pub(super) struct Filtered {
     trigger: Option<String>,
     cluster: Option<String>,
     phase: Option<String>,
+    age_min: Option<u64>,
+    age_max: Option<u64>,
     limit: Option<usize>,
     after: Option<String>,
     at_least: Option<u64>,
@@ -48,14 +51,14 @@ pub(super) struct Filtered {
 #[derive(Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Paged {
-    limit: Option<usize>,
-    after: Option<String>,
-    at_least: Option<u64>,
-    as_of: Option<String>,
+    pub limit: Option<usize>,
+    pub after: Option<String>,
+    pub at_least: Option<u64>,
+    pub as_of: Option<String>,
 }
 
 /// Which state is asked, and which part of the list.
-struct When {
+pub(super) struct When {
     page: Page,
     at_least: Option<Offset>,
     as_of: Option<Moment>,
@@ -101,13 +104,19 @@ async fn filtered<D: Disk, T: Serialize + Send + 'static>(
     query: Filtered,
     read: fn(&Projection, &Filter, &Page) -> Result<List<T>, reads::Error>,
 ) -> Result<Response, Problem> {
-    let Filtered { source, subject, trigger, cluster, phase, limit, after, at_least, as_of } = query;
-    let filter = Filter { source, subject, trigger, cluster, phase };
+    let Filtered { source, subject, trigger, cluster, phase, age_min, age_max, limit, after, at_least, as_of } = query;
+    let now_unix_nanos = now_of(as_of.is_some());
+    let filter = Filter { source, subject, trigger, cluster, phase, age_min, age_max, now_unix_nanos };
     let when = Paged { limit, after, at_least, as_of }.when()?;
     answer(shared, when, move |projection, page| read(projection, &filter, page)).await
 }
 
-async fn answer<D: Disk, T: Serialize + Send + 'static>(
+/// To when ages are counted: to now, or in an earlier state to its own time, which it knows itself.
+pub(super) fn now_of(is_past: bool) -> Option<u64> {
+    (!is_past).then(|| SystemClock.now_unix_nanos())
+}
+
+pub(super) async fn answer<D: Disk, T: Serialize + Send + 'static>(
     shared: Shared<D>,
     when: When,
     read: impl Fn(&Projection, &Page) -> Result<List<T>, reads::Error> + Send + 'static,
@@ -165,7 +174,7 @@ fn read_in_turns<D: Disk, T>(
 }
 
 impl Paged {
-    fn when(self) -> Result<When, Problem> {
+    pub(super) fn when(self) -> Result<When, Problem> {
         let Paged { limit, after, at_least, as_of } = self;
         let as_of = as_of.map(|text| text.parse::<Moment>()).transpose();
         let as_of = as_of.map_err(|error| Problem::bad_parameter(&format!("as_of: {error}")))?;
