@@ -307,6 +307,7 @@ fn look_behind<'a, D: Disk>(
             | Fact::Applied { .. }
             | Fact::ApplyFailed { .. }
             | Fact::Deleted { .. }
+            | Fact::Released { .. }
             | Fact::RecordLost { .. } => continue,
         };
         if cluster == OWN && missing.iter().any(|known| known == stream) {

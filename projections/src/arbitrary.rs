@@ -49,7 +49,7 @@ fn lifecycle_key() -> impl Strategy<Value = LifecycleKey> {
 }
 
 fn object() -> impl Strategy<Value = ObjectKey> {
-    (select(&["", "apps"][..]), select(&["x", "y", "z"][..]), option::of(Just("n".to_owned()))).prop_map(
+    (select(&["", "apps"][..]), select(&["x", "y", "a"][..]), option::of(Just("n".to_owned()))).prop_map(
         |(group, name, namespace)| ObjectKey {
             group: group.into(),
             version: "v1".into(),
@@ -156,10 +156,12 @@ pub(crate) fn fact() -> impl Strategy<Value = Fact<'static>> {
     });
     let deleted = (lifecycle_key(), offset(), vec(object(), 0..4))
         .prop_map(|(key, acted_for, objects)| Fact::Deleted { key, acted_for, previous: None, objects });
+    let released = (lifecycle_key(), offset(), vec(object(), 0..4))
+        .prop_map(|(key, acted_for, objects)| Fact::Released { key, acted_for, previous: None, objects });
     prop_oneof![
         6 => event, 1 => rejected, 1 => opened, 1 => gap, 1 => rule,
         3 => replayed, 3 => intended, 3 => done, 2 => failed, 3 => deleted,
-        1 => Just(Fact::RecordLost { reason: "gone" }),
+        1 => released, 1 => Just(Fact::RecordLost { reason: "gone" }),
     ]
 }
 

@@ -12,9 +12,9 @@ use std::ops::Bound;
 
 use lifeline_store::{Disk, Offset, Reader};
 
+use crate::chain;
 use crate::fact::{self, Fact, ResourceKey};
 use crate::fold::{Candidate, Projection, Resource, RuleMark, Sieve, Trail, change_rule};
-use crate::history;
 use crate::landmarks::{Landmark, Landmarks};
 
 /// A point in the log that a question can be about.
@@ -131,7 +131,7 @@ pub fn resource<D: Disk>(
     while let Some(offset) = at.filter(|offset| Some(*offset) != base_offset) {
         let record = log.read(offset)?.ok_or_else(|| Error::Forgotten { start: log.start() })?;
         let fact = Fact::decode(&record.payload).map_err(|source| Error::Fact { offset, source })?;
-        let previous = history::previous(&fact, &trail.key);
+        let previous = chain::previous(&fact, &trail.key);
         let previous = previous.ok_or_else(|| Error::Astray { offset, key: Box::new(trail.key.clone()) })?;
         at = previous.filter(|previous| *previous < offset);
         if offset < end {
@@ -153,6 +153,7 @@ pub fn resource<D: Disk>(
 #[derive(Debug)]
 pub struct Piece {
     moment: Offset,
+    unix_nanos: u64,
     resources: Vec<(ResourceKey, Option<Resource>)>,
 }
 
@@ -173,13 +174,20 @@ impl Piece {
             let resource = if at < count { resource(log, landmarks, trail, moment)? } else { None };
             Ok((trail.key.clone(), resource))
         });
-        Ok(Piece { moment, resources: told.collect::<Result<_, Error>>()? })
+        let resources = told.collect::<Result<_, Error>>()?;
+        Ok(Piece { moment, unix_nanos: time(log, moment)?, resources })
     }
 
     /// The first offset that it does not reflect.
     #[must_use]
     pub fn moment(&self) -> Offset {
         self.moment
+    }
+
+    /// When the last record that it reflects was written, in nanoseconds since 1970; 0 when there is none.
+    #[must_use]
+    pub fn unix_nanos(&self) -> u64 {
+        self.unix_nanos
     }
 
     /// The resources from a key on, those that the sieve does not leave without their state.

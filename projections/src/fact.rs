@@ -313,6 +313,17 @@ pub enum Fact<'a> {
         /// What is known of it, in a sentence.
         reason: &'a str,
     },
+    /// The lifecycle lets go of objects it claimed and never owned: they are somebody else's and stay as they are.
+    Released {
+        /// The lifecycle.
+        key: LifecycleKey,
+        /// The decision acted for.
+        acted_for: Offset,
+        /// The record before this one about the same resource.
+        previous: Option<Offset>,
+        /// Which.
+        objects: Vec<ObjectKey>,
+    },
 }
 
 /// A payload that cannot be read as a fact.
@@ -355,7 +366,8 @@ impl<'a> Fact<'a> {
             Fact::ApplyIntended { key, .. }
             | Fact::Applied { key, .. }
             | Fact::ApplyFailed { key, .. }
-            | Fact::Deleted { key, .. } => Some(key),
+            | Fact::Deleted { key, .. }
+            | Fact::Released { key, .. } => Some(key),
             Fact::EventReceived { .. }
             | Fact::EventRejected { .. }
             | Fact::StreamOpened { .. }
@@ -373,7 +385,8 @@ impl<'a> Fact<'a> {
             Fact::ApplyIntended { key, previous, .. }
             | Fact::Applied { key, previous, .. }
             | Fact::ApplyFailed { key, previous, .. }
-            | Fact::Deleted { key, previous, .. } => *previous = last_record(&key.resource),
+            | Fact::Deleted { key, previous, .. }
+            | Fact::Released { key, previous, .. } => *previous = last_record(&key.resource),
             Fact::TriggerReplayed { redecisions, .. } => {
                 for redecision in redecisions {
                     redecision.previous = last_record(&redecision.resource);

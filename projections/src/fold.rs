@@ -517,8 +517,12 @@ impl Projection {
             // It keeps its offset. What it said is told again where it can be: outcomes by reconciliation, rules by the
             // next comparison with those in force.
             Fact::RecordLost { .. } => {}
-            Fact::ApplyIntended { .. } | Fact::Applied { .. } | Fact::ApplyFailed { .. } | Fact::Deleted { .. } => {
-                let (key, happened) = outcome(fact).expect("these four are outcomes");
+            Fact::ApplyIntended { .. }
+            | Fact::Applied { .. }
+            | Fact::ApplyFailed { .. }
+            | Fact::Deleted { .. }
+            | Fact::Released { .. } => {
+                let (key, happened) = outcome(fact).expect("these five are outcomes");
                 let index = self.index_of(&key.resource.source, &key.resource.subject);
                 if self.touch(index, offset) {
                     // An outcome asks for no work: whoever recorded it knows what is left to do.
@@ -864,7 +868,9 @@ fn outcome<'f>(fact: &'f Fact<'_>) -> Option<(&'f LifecycleKey, Happened<'f>)> {
             let (acted_for, attempt, transient) = (*acted_for, *attempt, *transient);
             (key, Happened::ApplyFailed { acted_for, objects, error, attempt, transient })
         }
-        Fact::Deleted { key, acted_for, objects, .. } => (key, Happened::Removed { acted_for: *acted_for, objects }),
+        Fact::Deleted { key, acted_for, objects, .. } | Fact::Released { key, acted_for, objects, .. } => {
+            (key, Happened::Removed { acted_for: *acted_for, objects })
+        }
         Fact::EventReceived { .. }
         | Fact::EventRejected { .. }
         | Fact::StreamOpened { .. }

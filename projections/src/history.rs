@@ -1,13 +1,17 @@
 //! The history of one resource: every record that speaks of it, oldest first, each said in one line.
 //!
 //! Start at [`history`]. It follows the chain of `previous` offsets from the latest record backwards, so it costs one
-//! read for each entry given and needs no index. [`about`] says what one record says.
+//! read for each entry given, however many records the resource has, and needs no index. [`about`] says what one record
+//! says.
 
-use lifeline_store::{Disk, Offset, Reader};
+use lifeline_store::{Disk, Offset, Reader, Record};
 use serde::{Deserialize, Serialize};
 
+use crate::chain;
 use crate::fact::{Fact, LifecycleKey, ObjectKey, Outcome, Redecision, Redesired, ResourceKey};
-use crate::reads::time;
+use crate::fold::Resource;
+use crate::incarnation::Incarnations;
+use crate::reads::{self, time};
 
 /// One line of a history.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,9 +28,16 @@ pub struct Entry {
     /// CloudEvent subject it speaks of; absent like `source`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
+    /// The cluster it concerns; absent when it speaks of none, or of many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
     /// The trigger it concerns; absent for an event, whose decisions name theirs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<String>,
+    /// The incarnation of the lifecycle it belongs to, from 1; absent where it is not known, and for an event, whose
+    /// decisions name theirs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<u32>,
     /// The sentence.
     pub summary: String,
     /// The event, when the record is one.
@@ -76,34 +87,56 @@ pub struct DecisionEntry {
     pub criterion: u16,
     /// `Create`, `Delete`, or why it is neither.
     pub action: String,
+    /// The incarnation of the lifecycle that it made or ended, from 1; absent where it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<u32>,
 }
 
 /// The latest `limit` entries of a resource's history below `before`, oldest first, and the `before` of the page that
 /// came earlier, when there is one.
 ///
-/// `latest` is the resource's latest record. A record that retention has removed ends the history: what was before it is
-/// no longer held. One that cannot be read ends it too, as an entry that says so.
+/// `latest` is the resource's latest record; `state` is what the resource was behind the newest entry of the page (without
+/// `before`: what it is), from which incarnations are told, and may be missing. Where retention has removed what came
+/// before, the history begins with an entry that says so; a record that cannot be read ends it too, as such an entry.
+///
+/// # Errors
+/// [`reads::Error::Expired`] when the log no longer holds the record that `before` names.
 pub fn history<D: Disk>(
     log: &Reader<D>,
     key: &ResourceKey,
     latest: Offset,
     before: Option<Offset>,
     limit: usize,
-) -> (Vec<Entry>, Option<Offset>) {
+    state: Option<&Resource>,
+) -> Result<(Vec<Entry>, Option<Offset>), reads::Error> {
+    let start = log.start();
+    if let Some(before) = before.filter(|before| *before < start) {
+        return Err(reads::Error::Expired { cursor: before.get(), start: start.get() });
+    }
     let mut entries: Vec<Entry> = Vec::new();
+    let mut incarnations = Incarnations::of(state);
     let mut at = match before.filter(|before| *before <= latest) {
         Some(before) => link_below(log, key, latest, before),
         None => Some(latest),
     };
-    let held = |offset: &Offset| *offset >= log.start();
-    while let Some(offset) = at.filter(held).filter(|_| entries.len() < limit) {
-        let (entry, previous) = tell(log, key, offset);
-        entries.extend(entry);
-        at = previous;
+    while let Some(offset) = at.filter(|_| entries.len() < limit) {
+        if offset < start {
+            entries.push(forgotten(offset, start));
+            at = None;
+            break;
+        }
+        let step = step(log, key, offset);
+        entries.extend(step.entry);
+        if let Some(record) = &step.record
+            && let Ok(fact) = Fact::decode(&record.payload)
+        {
+            incarnations.pass(key, offset, &fact, &mut entries);
+        }
+        at = step.previous;
     }
-    let more = at.filter(held).and_then(|_| entries.last().map(|entry| Offset::from(entry.offset)));
+    let more = at.and_then(|_| entries.last().map(|entry| Offset::from(entry.offset)));
     entries.reverse();
-    (entries, more)
+    Ok((entries, more))
 }
 
 /// The latest record below `before` that speaks of the resource: one step when `before` is itself in the chain, as it is
@@ -111,41 +144,41 @@ pub fn history<D: Disk>(
 fn link_below<D: Disk>(log: &Reader<D>, key: &ResourceKey, latest: Offset, before: Offset) -> Option<Offset> {
     if let Ok(Some(record)) = log.read(before)
         && let Ok(fact) = Fact::decode(&record.payload)
-        && speaks_of(&fact, key)
+        && let Some(previous) = chain::previous(&fact, key)
     {
-        return tell(log, key, before).1;
+        return previous.filter(|previous| *previous < before);
     }
     let mut at = Some(latest);
     while let Some(offset) = at.filter(|offset| *offset >= before) {
-        at = tell(log, key, offset).1;
+        at = step(log, key, offset).previous;
     }
     at
 }
 
-/// What one record says of a resource. A chain only ever leads back; one that does not is not followed.
-fn tell<D: Disk>(log: &Reader<D>, key: &ResourceKey, offset: Offset) -> (Option<Entry>, Option<Offset>) {
-    let (entry, previous) = match log.read(offset) {
-        Ok(Some(record)) => said(&record.payload, Some(key), offset, record.time_unix_nanos),
-        Ok(None) => (None, None),
-        Err(error) => (Some(unreadable(offset, None, &error)), None),
-    };
-    (entry, previous.filter(|previous| *previous < offset))
+/// One record of a chain.
+struct Step {
+    entry: Option<Entry>,
+    record: Option<Record>,
+    previous: Option<Offset>,
 }
 
-fn speaks_of(fact: &Fact<'_>, key: &ResourceKey) -> bool {
-    match fact {
-        Fact::EventReceived { source, subject, .. } => *key.source == **source && *key.subject == **subject,
-        Fact::TriggerReplayed { redecisions, .. } => redecisions.iter().any(|redecision| redecision.resource == *key),
-        Fact::ApplyIntended { key: of, .. }
-        | Fact::Applied { key: of, .. }
-        | Fact::ApplyFailed { key: of, .. }
-        | Fact::Deleted { key: of, .. } => of.resource == *key,
-        Fact::EventRejected { .. }
-        | Fact::StreamOpened { .. }
-        | Fact::GapFound { .. }
-        | Fact::RuleChanged { .. }
-        | Fact::RecordLost { .. } => false,
+/// What one record says of a resource. A chain only ever leads back; one that does not is not followed.
+fn step<D: Disk>(log: &Reader<D>, key: &ResourceKey, offset: Offset) -> Step {
+    match log.read(offset) {
+        Ok(Some(record)) => {
+            let (entry, previous) = said(&record.payload, Some(key), offset, record.time_unix_nanos);
+            let previous = previous.filter(|previous| *previous < offset);
+            Step { entry: Some(entry), record: Some(record), previous }
+        }
+        Ok(None) => Step { entry: None, record: None, previous: None },
+        Err(error) => Step { entry: Some(unreadable(offset, None, &error)), record: None, previous: None },
     }
+}
+
+/// What retention has removed.
+fn forgotten(offset: Offset, start: Offset) -> Entry {
+    let summary = format!("what came before is no longer held: the log begins at offset {start}");
+    Entry { summary, ..Entry::empty(offset, "Forgotten") }
 }
 
 /// The records from `from` on, each as one entry, at most `limit`; and the offset to go on from.
@@ -165,7 +198,7 @@ pub fn records<D: Disk>(
         let lost = match scan.next() {
             Ok(None) => break,
             Ok(Some(record)) => {
-                entries.extend(said(record.payload, None, record.offset, record.time_unix_nanos).0);
+                entries.push(said(record.payload, None, record.offset, record.time_unix_nanos).0);
                 continue;
             }
             Err(error @ lifeline_store::Error::Damaged { .. }) => error,
@@ -178,13 +211,15 @@ pub fn records<D: Disk>(
     Ok((entries, scan.position()))
 }
 
-fn said(payload: &[u8], key: Option<&ResourceKey>, offset: Offset, unix_nanos: u64) -> (Option<Entry>, Option<Offset>) {
+pub(crate) fn said(
+    payload: &[u8],
+    key: Option<&ResourceKey>,
+    offset: Offset,
+    unix_nanos: u64,
+) -> (Entry, Option<Offset>) {
     match Fact::decode(payload) {
-        Ok(fact) => {
-            let (entry, previous) = about(&fact, key, offset, unix_nanos);
-            (Some(entry), previous)
-        }
-        Err(error) => (Some(unreadable(offset, Some(unix_nanos), &error)), None),
+        Ok(fact) => about(&fact, key, offset, unix_nanos),
+        Err(error) => (unreadable(offset, Some(unix_nanos), &error), None),
     }
 }
 
@@ -198,28 +233,6 @@ fn unreadable(offset: Offset, unix_nanos: Option<u64>, error: &dyn std::error::E
     Entry { time: unix_nanos.map(time), summary, error: Some(reason), ..Entry::empty(offset, "Unreadable") }
 }
 
-/// The record before this one about the same resource; `None` when this one does not speak of it at all.
-pub(crate) fn previous(fact: &Fact<'_>, key: &ResourceKey) -> Option<Option<Offset>> {
-    if !speaks_of(fact, key) {
-        return None;
-    }
-    Some(match fact {
-        Fact::TriggerReplayed { redecisions, .. } => {
-            redecisions.iter().find(|redecision| redecision.resource == *key).and_then(|found| found.previous)
-        }
-        Fact::EventReceived { previous, .. }
-        | Fact::ApplyIntended { previous, .. }
-        | Fact::Applied { previous, .. }
-        | Fact::ApplyFailed { previous, .. }
-        | Fact::Deleted { previous, .. } => *previous,
-        Fact::EventRejected { .. }
-        | Fact::StreamOpened { .. }
-        | Fact::GapFound { .. }
-        | Fact::RuleChanged { .. }
-        | Fact::RecordLost { .. } => None,
-    })
-}
-
 /// What a record says, of one resource where `key` names it, and the record before it that speaks of the same one.
 #[must_use]
 pub fn about(fact: &Fact<'_>, key: Option<&ResourceKey>, offset: Offset, unix_nanos: u64) -> (Entry, Option<Offset>) {
@@ -227,6 +240,7 @@ pub fn about(fact: &Fact<'_>, key: Option<&ResourceKey>, offset: Offset, unix_na
     let outcome = |name: &str, key: &LifecycleKey, acted_for: Offset, objects: Vec<String>| Entry {
         source: Some(key.resource.source.to_string()),
         subject: Some(key.resource.subject.to_string()),
+        cluster: Some(key.cluster.to_string()),
         trigger: Some(key.trigger.to_string()),
         acted_for: Some(acted_for.get()),
         objects,
@@ -240,12 +254,8 @@ pub fn about(fact: &Fact<'_>, key: Option<&ResourceKey>, offset: Offset, unix_na
                     trigger: decision.trigger.to_owned(),
                     event_source: decision.event_source.to_owned(),
                     criterion: decision.criterion.saturating_add(1),
-                    action: match &decision.outcome {
-                        Outcome::Create => "Create".to_owned(),
-                        Outcome::Delete => "Delete".to_owned(),
-                        Outcome::NoAction(text) => format!("no action: cloudEventAction gave `{text}`"),
-                        Outcome::Failed(reason) => format!("no action: {reason}"),
-                    },
+                    action: action(&decision.outcome),
+                    incarnation: None,
                 })
                 .collect();
             let summary = match decisions.as_slice() {
@@ -266,7 +276,8 @@ pub fn about(fact: &Fact<'_>, key: Option<&ResourceKey>, offset: Offset, unix_na
                 decisions,
             };
             let (source, subject) = (Some((*source).to_owned()), Some((*subject).to_owned()));
-            (Entry { source, subject, summary, event: Some(event), ..entry("EventReceived") }, *previous)
+            let cluster = Some(delivery.cluster.to_owned());
+            (Entry { source, subject, cluster, summary, event: Some(event), ..entry("EventReceived") }, *previous)
         }
         Fact::TriggerReplayed { trigger, redecisions, .. } => {
             let told = |redecision: &&Redecision| key.is_none_or(|key| redecision.resource == *key);
@@ -280,7 +291,12 @@ pub fn about(fact: &Fact<'_>, key: Option<&ResourceKey>, offset: Offset, unix_na
                 [one] => Some(&one.resource),
                 _ => None,
             });
+            let cluster = match told.as_slice() {
+                [one] => Some(one.cluster.to_string()),
+                _ => None,
+            };
             let entry = Entry {
+                cluster,
                 source: key.map(|key| key.source.to_string()),
                 subject: key.map(|key| key.subject.to_string()),
                 trigger: Some(trigger.to_string()),
@@ -314,6 +330,11 @@ pub fn about(fact: &Fact<'_>, key: Option<&ResourceKey>, offset: Offset, unix_na
             let summary = format!("deleted {}", objects.join(", "));
             (Entry { summary, ..outcome("Deleted", key, *acted_for, objects) }, *previous)
         }
+        Fact::Released { key, acted_for, previous, objects } => {
+            let objects: Vec<String> = objects.iter().map(ObjectKey::short).collect();
+            let summary = format!("let go of {}, which it does not own", objects.join(", "));
+            (Entry { summary, ..outcome("Released", key, *acted_for, objects) }, *previous)
+        }
         Fact::EventRejected { delivery, reason, .. } => {
             let (stream, sequence) = (delivery.stream, delivery.sequence);
             let summary = format!("message {sequence} of stream {stream} is no CloudEvent: {reason}");
@@ -342,6 +363,16 @@ pub fn about(fact: &Fact<'_>, key: Option<&ResourceKey>, offset: Offset, unix_na
     }
 }
 
+/// What a trigger made of an event, in words.
+pub(crate) fn action(outcome: &Outcome<'_>) -> String {
+    match outcome {
+        Outcome::Create => "Create".to_owned(),
+        Outcome::Delete => "Delete".to_owned(),
+        Outcome::NoAction(text) => format!("no action: cloudEventAction gave `{text}`"),
+        Outcome::Failed(reason) => format!("no action: {reason}"),
+    }
+}
+
 fn redecided(redecision: &Redecision) -> String {
     let cluster = &redecision.cluster;
     match redecision.desired {
@@ -366,7 +397,9 @@ impl Entry {
             fact: fact.to_owned(),
             source: None,
             subject: None,
+            cluster: None,
             trigger: None,
+            incarnation: None,
             summary: String::new(),
             event: None,
             acted_for: None,

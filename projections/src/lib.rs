@@ -1,8 +1,8 @@
 //! What the records of the log mean.
 //!
 //! Start at [`fact`] (what a record says), then [`lifecycle`] (what may follow what), then [`fold`] (how facts become
-//! state). [`table`] is the one file that names sled; [`reads`] and [`history`] answer questions,
-//! [`as_of`] about an earlier state.
+//! state). [`table`] is the one file that names sled; [`reads`], [`stuck`], [`history`] and [`why`]
+//! answer questions, [`as_of`] about an earlier state.
 //!
 //! This crate has no clock, no randomness and no network: times and offsets come with the facts, and the same facts
 //! give the same state, byte for byte.
@@ -24,9 +24,19 @@ pub mod table;
 
 pub mod reads;
 
+pub mod stuck;
+
+mod chain;
+
+mod incarnation;
+
 pub mod history;
 
+pub mod why;
+
 pub mod as_of;
+
+pub mod difference;
 
 #[cfg(test)]
 mod arbitrary;

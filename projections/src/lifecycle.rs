@@ -14,7 +14,8 @@
 //! asks for the time or touches a cluster.
 //!
 //! Invariant: the inventory holds every object that may exist in the cluster because of this lifecycle. It grows before
-//! Kubernetes is touched (`ApplyIntended`) and shrinks only when an object is known to be gone (`Deleted`).
+//! Kubernetes is touched (`ApplyIntended`) and shrinks only when an object is known to be gone (`Deleted`) or to be
+//! somebody else's (`Released`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -199,7 +200,7 @@ pub enum Happened<'a> {
         /// Whether time alone may heal it.
         transient: bool,
     },
-    /// These objects were gone.
+    /// These objects were gone, or turned out to be somebody else's: the claim on them goes.
     Removed {
         /// The decision.
         acted_for: Offset,

@@ -4,17 +4,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::time::Duration;
 
 use lifeline_store::{Log, Offset, Options, OsDisk, Reader};
+use proptest::option;
 use proptest::prelude::*;
+use proptest::sample::select;
 
 use crate::arbitrary::facts;
 use crate::as_of::{self, Moment};
+use crate::difference::{self, Difference};
 use crate::fact::{Fact, ResourceKey};
 use crate::fold::{Projection, Resource, Sieve};
 use crate::history;
-use crate::lifecycle::Phase;
+use crate::lifecycle::{Lifecycle, Phase};
 use crate::reads::{self, Filter, List, Page};
+use crate::stuck::stuck;
 use crate::table::Table;
 
 /// Time of the record at an offset.
@@ -36,7 +41,7 @@ pub(crate) fn fold(projection: &mut Projection, facts: &[Fact<'_>]) {
 }
 
 /// The facts, each linked to the one before it about the same resource, as the recorder writes them.
-fn linked(facts: &[Fact<'static>]) -> Vec<Fact<'static>> {
+pub(crate) fn linked(facts: &[Fact<'static>]) -> Vec<Fact<'static>> {
     let mut projection = Projection::default();
     let mut all = Vec::new();
     for fact in facts {
@@ -51,7 +56,7 @@ fn linked(facts: &[Fact<'static>]) -> Vec<Fact<'static>> {
     all
 }
 
-fn log_of(folder: &std::path::Path, facts: &[Fact<'_>]) -> Reader {
+pub(crate) fn log_of(folder: &std::path::Path, facts: &[Fact<'_>]) -> Reader {
     let options = Options { low_space_bytes: 0, ..Options::default() };
     let (mut log, _) = Log::open(OsDisk::open(folder).expect("a folder"), options).expect("a log");
     for (fact, offset) in facts.iter().zip(0..) {
@@ -196,6 +201,42 @@ proptest! {
     }
 
     #[test]
+    fn ages_and_patience_choose_among_all_rows(facts in facts(80), min in 0..60_u64, more in 0..30_u64, now in option::of(0..200_u64)) {
+        let mut projection = Projection::default();
+        fold(&mut projection, &facts);
+        let all = Page { limit: Some(usize::MAX), ..Page::default() };
+        let now_unix_nanos = now.map(time_of);
+        let now = now_unix_nanos.unwrap_or(projection.ground().folded_unix_nanos);
+        // Written at whole seconds, so no age is between two.
+        let age = |unix_nanos: u64| now.saturating_sub(unix_nanos) / 1_000_000_000;
+        let filter = Filter { age_min: Some(min), age_max: Some(min + more), now_unix_nanos, ..Filter::default() };
+        let wanted = |unix_nanos: u64| (min..=min + more).contains(&age(unix_nanos));
+        let resources = projection.resources().filter(|(_, some)| some.events > 0 && wanted(some.last_event_unix_nanos));
+        let told = reads::resources(&projection, &filter, &all).expect("no cursor").items;
+        prop_assert_eq!(told, resources.map(|(key, some)| reads::resource_row(&key, &some)).collect::<Vec<_>>());
+        let every: Vec<_> = projection
+            .resources()
+            .flat_map(|(key, some)| {
+                let row = |one: &Lifecycle| (one.clone(), reads::lifecycle_row(&key, &some, one));
+                some.lifecycles.iter().map(row).collect::<Vec<_>>()
+            })
+            .collect();
+        let told = reads::lifecycles(&projection, &filter, &all).expect("no cursor").items;
+        let expected = every.iter().filter(|(lifecycle, _)| wanted(lifecycle.decided_unix_nanos));
+        prop_assert_eq!(told, expected.map(|(_, row)| row.clone()).collect::<Vec<_>>());
+
+        let told = stuck(&projection, now_unix_nanos, Duration::from_secs(min), &all).expect("no cursor").items;
+        let mut expected: Vec<_> = every
+            .iter()
+            .filter(|(some, _)| some.needs_work())
+            .filter(|(some, _)| some.phase() == Phase::Failing || age(some.decided_unix_nanos) > min)
+            .collect();
+        // Stable: what was decided at once stays sorted by key.
+        expected.sort_by_key(|(some, _)| (some.phase() != Phase::Failing, some.decided));
+        prop_assert_eq!(told, expected.into_iter().map(|(_, row)| row.clone()).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn every_list_gives_the_same_rows_in_pages_as_at_once(facts in facts(80), limit in 1..5_usize) {
         let mut projection = Projection::default();
         fold(&mut projection, &facts);
@@ -206,6 +247,8 @@ proptest! {
             Filter { source: Some("a".into()), subject: Some("a/b".into()), ..Filter::default() },
             Filter { trigger: Some("two".into()), phase: Some("PENDING".into()), ..Filter::default() },
             Filter { cluster: Some("fleet/a".into()), ..Filter::default() },
+            Filter { age_min: Some(10), age_max: Some(30), ..Filter::default() },
+            Filter { age_max: Some(30), trigger: Some("one".into()), ..Filter::default() },
         ];
         for filter in filters {
             let at_once = reads::resources(&projection, &filter, &all).expect("no cursor").items;
@@ -224,6 +267,10 @@ proptest! {
                 reads::lifecycles(&projection, &filter, &page).expect("its own cursor")
             });
             prop_assert_eq!(at_once, paged);
+        }
+        for seconds in [0, 20] {
+            let stuck = |page: &Page| stuck(&projection, None, Duration::from_secs(seconds), page).expect("its own cursor");
+            prop_assert_eq!(stuck(&all).items, pages(limit, stuck));
         }
         let at_once = reads::conflicts(&projection, &all).expect("no cursor").items;
         prop_assert_eq!(at_once, pages(limit, |page| reads::conflicts(&projection, page).expect("its own cursor")));
@@ -326,6 +373,65 @@ proptest! {
     }
 
     #[test]
+    fn a_difference_leads_from_the_earlier_state_to_the_later_one(
+        facts in facts(60),
+        moments in (0..60_u64, 0..60_u64),
+        limit in 1..5_usize,
+        source in option::of(select(&["a", ""][..])),
+    ) {
+        let facts = linked(&facts);
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = log_of(folder.path(), &facts);
+        let mut projection = Projection::default();
+        fold(&mut projection, &facts);
+        let ends = facts.len() as u64;
+        let (from, to) = (moments.0.min(moments.1).min(ends), moments.0.max(moments.1).min(ends));
+        let filter = Filter { source: source.map(str::to_owned), ..Filter::default() };
+        let all = Page { limit: Some(usize::MAX), ..Page::default() };
+        let rows_at = |moment: u64| -> BTreeMap<_, _> {
+            let then = as_of::projection(&log, Moment::Offset(Offset::from(moment))).expect("a whole log");
+            let rows = reads::lifecycles(&then, &filter, &all).expect("no cursor").items.into_iter();
+            rows.map(|row| ((row.source.clone(), row.subject.clone(), row.trigger.clone(), row.cluster.clone()), row)).collect()
+        };
+        let state_at = |key: &ResourceKey, moment| {
+            let trail = projection.trail(&key.source, &key.subject, moment).expect("it was spoken of");
+            as_of::resource(&log, projection.landmarks(), &trail, moment)
+        };
+        let told = |page: &Page| {
+            let moments = (Offset::from(from), Offset::from(to));
+            let spoken_of = |from, start: Bound<&ResourceKey>, wanted: &dyn Fn(&ResourceKey) -> bool| {
+                difference::spoken_of(&projection, from, start, wanted)
+            };
+            difference::difference(&log, moments, &filter, page, spoken_of, state_at).expect("a whole log")
+        };
+        let paged = pages(limit, |page| {
+            let Difference { offset, from: of, items, next } = told(page);
+            assert_eq!((of, offset), (from, to));
+            List { offset, items, next }
+        });
+        prop_assert_eq!(&paged, &told(&all).items);
+        if from == to {
+            prop_assert!(paged.is_empty());
+        }
+        let mut state = rows_at(from);
+        for row in paged {
+            let key = (row.source, row.subject, row.trigger, row.cluster);
+            prop_assert!(row.before != row.after);
+            prop_assert_eq!(state.get(&key), row.before.as_ref());
+            match row.after {
+                Some(after) => _ = state.insert(key, after),
+                None => _ = state.remove(&key),
+            }
+        }
+        prop_assert_eq!(state, rows_at(to));
+        // Whom the log between the moments speaks of is among those that were spoken of since.
+        let (since, _) = difference::spoken_of(&projection, Offset::from(from), Bound::Unbounded, &|_| true);
+        for row in told(&all).items {
+            prop_assert!(since.iter().any(|key| *key.source == *row.source && *key.subject == *row.subject));
+        }
+    }
+
+    #[test]
     fn a_history_holds_every_record_of_its_resource_in_pages_of_any_size(facts in facts(60), limit in 1..5_usize) {
         let facts = linked(&facts);
         let folder = tempfile::tempdir().expect("a folder");
@@ -342,7 +448,8 @@ proptest! {
                 facts.iter().zip(0..).filter(|(fact, _)| speaks_of(fact, &key)).map(|(_, offset)| offset).collect();
             let (mut told, mut before) = (Vec::new(), None);
             loop {
-                let (entries, next) = history::history(&log, &key, resource.last_record, before, limit);
+                let told_here = history::history(&log, &key, resource.last_record, before, limit, None);
+                let (entries, next) = told_here.expect("it is held");
                 prop_assert!(entries.len() <= limit);
                 told.splice(0..0, entries.iter().map(|entry| entry.offset));
                 before = next;
@@ -353,10 +460,59 @@ proptest! {
             prop_assert_eq!(&told, &expected);
             // A `before` that no page gave is taken as well.
             let cut = facts.len() as u64 / 2;
-            let (entries, _) = history::history(&log, &key, resource.last_record, Some(Offset::from(cut)), usize::MAX);
+            let before = Some(Offset::from(cut));
+            let told = history::history(&log, &key, resource.last_record, before, usize::MAX, None);
+            let (entries, _) = told.expect("it is held");
             let told: Vec<u64> = entries.iter().map(|entry| entry.offset).collect();
             let expected: Vec<u64> = expected.into_iter().filter(|offset| *offset < cut).collect();
             prop_assert_eq!(told, expected);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_history_tells_the_incarnation_that_each_record_belongs_to(facts in facts(60)) {
+        let facts = linked(&facts);
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = log_of(folder.path(), &facts);
+        // Forwards and naively: what the lifecycle counted right behind each record.
+        let mut projection = Projection::default();
+        let mut counted = Vec::new();
+        for fact in &facts {
+            fold(&mut projection, std::slice::from_ref(fact));
+            let of = |(key, resource): (ResourceKey, Resource)| {
+                let each = resource.lifecycles.iter();
+                each.map(|one| ((key.clone(), one.trigger.to_string(), one.cluster.to_string()), one.incarnation)).collect::<Vec<_>>()
+            };
+            counted.push(projection.resources().flat_map(of).collect::<BTreeMap<_, _>>());
+        }
+        let behind = |key: &ResourceKey, trigger: &str, cluster: Option<&str>, offset: u64| {
+            let place = (key.clone(), trigger.to_owned(), cluster.expect("it concerns one").to_owned());
+            counted[usize::try_from(offset).expect("short")].get(&place).copied()
+        };
+        for (key, resource) in projection.resources() {
+            let (entries, _) =
+                history::history(&log, &key, resource.last_record, None, usize::MAX, Some(&resource)).expect("it is held");
+            let is_replayed = entries.iter().any(|entry| entry.fact == "TriggerReplayed");
+            for entry in &entries {
+                let cluster = entry.cluster.as_deref();
+                let of_event = entry.event.iter().flat_map(|event| &event.decisions);
+                // One event may decide several times about one lifecycle here; what it counted in between shows nowhere.
+                let last: BTreeMap<_, _> = of_event.filter(|one| one.incarnation.is_some() || matches!(&*one.action, "Create" | "Delete")).map(|one| (&one.trigger, one.incarnation)).collect();
+                for (trigger, incarnation) in last {
+                    let expected = behind(&key, trigger, cluster, entry.offset).filter(|count| *count > 0);
+                    let is_right = incarnation == expected || (is_replayed && incarnation.is_none());
+                    prop_assert!(is_right, "{:?} is told of {}, {:?} expected", incarnation, entry.offset, expected);
+                }
+                if let Some(incarnation) = entry.incarnation {
+                    let trigger = entry.trigger.as_deref().expect("it concerns one");
+                    let offset = entry.acted_for.unwrap_or(entry.offset);
+                    prop_assert_eq!(behind(&key, trigger, cluster, offset), Some(incarnation), "told of {}", entry.offset);
+                }
+            }
         }
     }
 }
@@ -401,7 +557,8 @@ fn a_history_ends_where_it_cannot_be_followed_and_says_so() {
     }
     log.sync().expect("a disk");
     let check = |latest: u64, expected: &[(u64, &str)]| {
-        let (entries, next) = history::history(&log.reader(), &key, Offset::from(latest), None, 10);
+        let (entries, next) =
+            history::history(&log.reader(), &key, Offset::from(latest), None, 10, None).expect("it is held");
         let told: Vec<(u64, &str)> = entries.iter().map(|entry| (entry.offset, entry.fact.as_str())).collect();
         assert_eq!((told.as_slice(), next), (expected, None), "from {latest}");
     };

@@ -19,7 +19,7 @@ use crate::fold::{Candidate, Claim, Projection, Resource, RuleMark, Sieve};
 use crate::lifecycle::{Desired, Holding, Lifecycle, Phase};
 
 /// Rows asked for when nobody says how many.
-pub const PAGE_ROWS: usize = 500;
+pub const PAGE_ROWS: usize = 100;
 
 /// Which rows are wanted. An empty filter wants them all.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -35,6 +35,13 @@ pub struct Filter {
     pub cluster: Option<String>,
     /// The phase is this, in any case.
     pub phase: Option<String>,
+    /// It is at least this old, in seconds: a resource by its latest event, a lifecycle (and what it owns) by its decision.
+    pub age_min: Option<u64>,
+    /// It is at most this old, in seconds.
+    pub age_max: Option<u64>,
+    /// The moment ages are counted to, in nanoseconds since 1970; `None` for the time of the last record in the state.
+    #[serde(skip)]
+    pub now_unix_nanos: Option<u64>,
 }
 
 /// Which part of the rows is wanted.
@@ -207,12 +214,33 @@ pub enum Error {
         /// What was given.
         phase: String,
     },
+    /// Nothing can be as old as this and as young as that.
+    #[error("ages from `{min}` to `{max}` seconds are none\nhint: `age_min` is the smaller one")]
+    Ages {
+        /// `age_min`.
+        min: u64,
+        /// `age_max`.
+        max: u64,
+    },
+    /// A cursor into what the log has let go of since.
+    #[error(
+        "cursor `{cursor}` has expired: the log holds what is recorded from offset `{start}` on\nhint: start over without a cursor"
+    )]
+    Expired {
+        /// What was given.
+        cursor: u64,
+        /// The first offset still held.
+        start: u64,
+    },
 }
 
 /// A state to read from: the present one, or a piece of an earlier one.
 pub trait State {
     /// It reflects every record below this offset.
     fn offset(&self) -> Offset;
+
+    /// When the last of them was written, in nanoseconds since 1970; 0 when there is none.
+    fn unix_nanos(&self) -> u64;
 
     /// The resources of the sieve's sources and subject from a key on, sorted by key, with their state where the rest of the
     /// sieve leaves them.
@@ -228,6 +256,10 @@ impl State for Projection {
         self.watermark()
     }
 
+    fn unix_nanos(&self) -> u64 {
+        self.ground().folded_unix_nanos
+    }
+
     fn candidates_from<'a>(
         &'a self,
         start: Bound<(&'a str, &'a str)>,
@@ -240,6 +272,10 @@ impl State for Projection {
 impl State for Piece {
     fn offset(&self) -> Offset {
         self.moment()
+    }
+
+    fn unix_nanos(&self) -> u64 {
+        Piece::unix_nanos(self)
     }
 
     fn candidates_from<'a>(
@@ -298,13 +334,13 @@ impl Filter {
 /// Resources, sorted by source and subject. A filter by trigger, cluster or phase wants those with such a lifecycle.
 ///
 /// # Errors
-/// When the cursor or the phase is none of ours.
+/// When the cursor or the phase is none of ours, or no age can be what is asked for.
 pub fn resources(state: &impl State, filter: &Filter, page: &Page) -> Result<List<ResourceRow>, Error> {
-    let sieve = filter.sieve()?;
+    let (sieve, ages) = (filter.sieve()?, Ages::of(filter, state)?);
     let start = Noun::Resources.start(page)?;
     let rows = state.candidates_from(borrowed(start.as_ref()), sieve).map(|Candidate { source, subject, resource }| {
         // One that only rules ever spoke of has no event to be listed for.
-        let wanted = resource.filter(|resource| resource.events > 0);
+        let wanted = resource.filter(|resource| resource.events > 0 && ages.want(resource.last_event_unix_nanos));
         ((source, subject), wanted.map(|resource| resource_row(&key(source, subject), &resource)))
     });
     Ok(list(RESOURCES, state.offset(), page, rows))
@@ -313,9 +349,9 @@ pub fn resources(state: &impl State, filter: &Filter, page: &Page) -> Result<Lis
 /// Lifecycles, sorted by source, subject, trigger and cluster.
 ///
 /// # Errors
-/// When the cursor or the phase is none of ours.
+/// As [`resources`].
 pub fn lifecycles(state: &impl State, filter: &Filter, page: &Page) -> Result<List<LifecycleRow>, Error> {
-    let sieve = filter.sieve()?;
+    let (sieve, ages) = (filter.sieve()?, Ages::of(filter, state)?);
     let after: Option<LifecycleCursor> = decode_cursor(LIFECYCLES, page)?;
     // A page may end in the middle of a resource, which is therefore looked at again.
     let start = Noun::Lifecycles.start(page)?;
@@ -328,7 +364,7 @@ pub fn lifecycles(state: &impl State, filter: &Filter, page: &Page) -> Result<Li
         };
         let mut rows = Vec::with_capacity(resource.lifecycles.len().max(1));
         for known in &resource.lifecycles {
-            let wanted = wants(&sieve, known);
+            let wanted = wants(&sieve, known) && ages.want(known.decided_unix_nanos);
             let row = wanted.then(|| lifecycle_row(&key(source, subject), &resource, known));
             rows.push((place(&known.trigger, &known.cluster), row));
         }
@@ -347,9 +383,9 @@ pub fn lifecycles(state: &impl State, filter: &Filter, page: &Page) -> Result<Li
 /// An object that a lifecycle merely waits for, because another one has it, is the other's: see [`conflicts`].
 ///
 /// # Errors
-/// When the cursor or the phase is none of ours.
+/// As [`resources`].
 pub fn objects(state: &impl State, filter: &Filter, page: &Page) -> Result<List<OwnedObjectRow>, Error> {
-    let sieve = filter.sieve()?;
+    let (sieve, ages) = (filter.sieve()?, Ages::of(filter, state)?);
     let after: Option<ObjectCursor> = decode_cursor(OBJECTS, page)?;
     let start = Noun::Objects.start(page)?;
     let rows = state.candidates_from(borrowed(start.as_ref()), sieve).flat_map(|candidate| {
@@ -360,7 +396,8 @@ pub fn objects(state: &impl State, filter: &Filter, page: &Page) -> Result<List<
         };
         let mut rows = Vec::new();
         for lifecycle in resource.iter().flat_map(|resource| &resource.lifecycles) {
-            for holding in lifecycle.inventory.iter().filter(|_| wants(&sieve, lifecycle)) {
+            let wanted = wants(&sieve, lifecycle) && ages.want(lifecycle.decided_unix_nanos);
+            for holding in lifecycle.inventory.iter().filter(|_| wanted) {
                 let is_there = holding.applied.is_some() || lifecycle.failure.is_none();
                 let row = is_there.then(|| owned_object_row(&key(source, subject), lifecycle, holding));
                 rows.push((place(lifecycle, Some(&holding.object)), row));
@@ -491,6 +528,30 @@ pub fn time(unix_nanos: u64) -> String {
     jiff::Timestamp::from_millisecond(millis).map_or_else(|_| "?".to_owned(), |time| format!("{time:.3}"))
 }
 
+/// The ages that are wanted, in nanoseconds, and to when they are counted.
+#[derive(Clone, Copy)]
+struct Ages {
+    min_nanos: u64,
+    max_nanos: u64,
+    now_unix_nanos: u64,
+}
+
+impl Ages {
+    fn of(filter: &Filter, state: &impl State) -> Result<Ages, Error> {
+        let (min, max) = (filter.age_min.unwrap_or_default(), filter.age_max.unwrap_or(u64::MAX));
+        if min > max {
+            return Err(Error::Ages { min, max });
+        }
+        let [min_nanos, max_nanos] = [min, max].map(|seconds| seconds.saturating_mul(NANOS_PER_SECOND));
+        let now_unix_nanos = filter.now_unix_nanos.unwrap_or_else(|| state.unix_nanos());
+        Ok(Ages { min_nanos, max_nanos, now_unix_nanos })
+    }
+
+    fn want(self, unix_nanos: u64) -> bool {
+        (self.min_nanos..=self.max_nanos).contains(&self.now_unix_nanos.saturating_sub(unix_nanos))
+    }
+}
+
 fn wants(sieve: &Sieve<'_>, lifecycle: &Lifecycle) -> bool {
     sieve.wants(&lifecycle.trigger, &lifecycle.cluster, lifecycle.phase())
 }
@@ -526,10 +587,13 @@ fn list<K: Serialize, T>(
     List { offset: offset.get(), items, next }
 }
 
-fn parse_phase(text: &str) -> Result<Phase, Error> {
+pub(crate) fn parse_phase(text: &str) -> Result<Phase, Error> {
     let found = Phase::ALL.into_iter().find(|phase| phase.as_str().eq_ignore_ascii_case(text));
     found.ok_or_else(|| Error::Phase { phase: text.to_owned() })
 }
+
+/// Nanoseconds in a second.
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 /// Names of lists in cursors: one of another list is refused instead of misunderstood.
 const RESOURCES: &str = "resources";
@@ -548,11 +612,11 @@ type ObjectCursor = (String, String, String, String, Option<ObjectKey>);
 type ConflictCursor = (String, ObjectKey);
 
 /// The key of the last row of a page, as opaque text.
-fn encode_cursor(list: &str, key: impl Serialize) -> String {
+pub(crate) fn encode_cursor(list: &str, key: impl Serialize) -> String {
     BASE64URL_NOPAD.encode(&serde_json::to_vec(&(list, key)).expect("keys are JSON"))
 }
 
-fn decode_cursor<T: DeserializeOwned>(list: &str, page: &Page) -> Result<Option<T>, Error> {
+pub(crate) fn decode_cursor<T: DeserializeOwned>(list: &str, page: &Page) -> Result<Option<T>, Error> {
     let Some(cursor) = &page.after else { return Ok(None) };
     let bytes = BASE64URL_NOPAD.decode(cursor.as_bytes()).ok();
     let found: Option<(String, T)> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());

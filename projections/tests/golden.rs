@@ -111,6 +111,7 @@ fn facts() -> Vec<(&'static str, Fact<'static>)> {
         ),
         ("Deleted", Fact::Deleted { key: key(), acted_for: five, previous: Some(five), objects: vec![object()] }),
         ("RecordLost", Fact::RecordLost { reason: "gone" }),
+        ("Released", Fact::Released { key: key(), acted_for: five, previous: Some(five), objects: vec![object()] }),
     ]
 }
 

@@ -1,11 +1,14 @@
 //! What has to be done to a cluster so that one lifecycle is as desired.
 //!
-//! Start at [`plan`]. Pure and total: the lifecycle's inventory and the wanted manifests in, a list of intentions out.
-//! It knows neither the cluster nor the time.
+//! Start at [`plan`]: the lifecycle's inventory and the wanted manifests in, a list of intentions out; [`removal`] says
+//! what to do about one object that is to go. Pure and total: neither asks the cluster or the time.
 
-use lifeline_projections::fact::{AppliedObject, ObjectKey};
+use lifeline_projections::fact::{AppliedObject, LifecycleKey, ObjectKey};
 use lifeline_projections::lifecycle::{DIGEST_UNKNOWN, Holding, Lifecycle};
 use serde_json::Value;
+
+use crate::cluster::LiveObject;
+use crate::reconcile::apply_set::{self, Owner};
 
 /// An object that shall exist.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,6 +67,38 @@ pub fn plan<'a>(lifecycle: &'a Lifecycle, wanted: &'a [Wanted], once: bool) -> P
     plan
 }
 
+/// What to do about an object that is held and no longer wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal<'a> {
+    /// Nothing: it is no more.
+    Gone,
+    /// Nothing: it is somebody else's, and no apply of this lifecycle ever reached it. Only the claim goes.
+    Release,
+    /// Nothing but look again: it is on its way out.
+    Wait,
+    /// Delete it.
+    Delete {
+        /// The identity it lives under.
+        uid: &'a str,
+    },
+}
+
+/// Decides by what was found in the object's place.
+///
+/// An object is ours by its uid, or by its marks: an apply whose answer never came (lost, or the process died) may have
+/// made it, or made it anew under a uid that nobody recorded.
+#[must_use]
+pub fn removal<'a>(holding: &Holding, live: Option<&'a LiveObject>, key: &LifecycleKey) -> Removal<'a> {
+    let Some(live) = live else { return Removal::Gone };
+    let is_known = holding.applied.as_ref().is_some_and(|applied| applied.uid == live.uid);
+    if !is_known && apply_set::owner(live, key) != Owner::Us {
+        // What stands there stays. Ours, where there was one, went before it.
+        return if holding.applied.is_some() { Removal::Gone } else { Removal::Release };
+    }
+    // Asked for already: a namespace takes its seconds, and looking does not write.
+    if live.deleting { Removal::Wait } else { Removal::Delete { uid: &live.uid } }
+}
+
 /// What other objects stand on comes first: namespaces, then definitions, then identities and configuration.
 fn rank(object: &ObjectKey) -> u8 {
     match object.kind.as_str() {
@@ -78,10 +113,13 @@ fn rank(object: &ObjectKey) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use lifeline_projections::lifecycle::Happened;
+    use lifeline_projections::fact::ResourceKey;
+    use lifeline_projections::lifecycle::{Applied, Happened};
     use lifeline_store::Offset;
+    use serde_json::json;
 
     use super::*;
+    use crate::reconcile::apply_set::Stamp;
 
     fn object(kind: &str, name: &str) -> ObjectKey {
         ObjectKey { group: String::new(), version: "v1".into(), kind: kind.into(), namespace: None, name: name.into() }
@@ -138,6 +176,49 @@ mod tests {
     fn what_is_applied_once_is_left_as_it_is() {
         let wanted = [want("Namespace", "a", 2), want("Pod", "b", 1)];
         check_mode(true, &[("Namespace", "a", 1)], &[], &wanted, [&["b"], &["b"], &["a"], &[]]);
+    }
+
+    #[test]
+    fn only_what_is_ours_is_deleted_and_what_never_was_is_let_go() {
+        let key = |subject: &str| {
+            let resource = ResourceKey { source: "auth".into(), subject: subject.into() };
+            LifecycleKey { trigger: "t".into(), cluster: "mgmt/mgmt".into(), resource }
+        };
+        // Found under the uid `live`: made by nobody we know, by this lifecycle, or by that of another subject.
+        let (stranger, ours, others) = (None, Some("zoe"), Some("ann"));
+        let check = |applied: Option<&str>, found: Option<(Option<&str>, bool)>, expected: Removal<'_>| {
+            let applied = applied.map(|uid| {
+                let (digest, acted_for) = (DIGEST_UNKNOWN, Offset::ZERO);
+                Applied { uid: uid.into(), digest, acted_for, unix_nanos: 0 }
+            });
+            let holding = Holding { object: object("Namespace", "a"), since: Offset::ZERO, applied };
+            let live = found.map(|(made_by, deleting)| {
+                let mut manifest = json!({"metadata": {"name": "a"}});
+                if let Some(subject) = made_by {
+                    Stamp { key: &key(subject), event: Offset::ZERO }.mark(&mut manifest);
+                }
+                LiveObject { uid: "live".into(), deleting, manifest }
+            });
+            assert_eq!(
+                removal(&holding, live.as_ref(), &key("zoe")),
+                expected,
+                "{applied:?}, {found:?}",
+                applied = holding.applied
+            );
+        };
+        let delete = Removal::Delete { uid: "live" };
+        check(None, None, Removal::Gone);
+        check(Some("live"), None, Removal::Gone);
+        check(None, Some((stranger, false)), Removal::Release);
+        check(None, Some((others, false)), Removal::Release);
+        check(None, Some((others, true)), Removal::Release);
+        check(None, Some((ours, false)), delete);
+        check(Some("before"), Some((stranger, false)), Removal::Gone);
+        check(Some("before"), Some((others, false)), Removal::Gone);
+        check(Some("before"), Some((ours, false)), delete);
+        check(Some("live"), Some((stranger, false)), delete);
+        check(Some("live"), Some((ours, true)), Removal::Wait);
+        check(None, Some((ours, true)), Removal::Wait);
     }
 
     #[test]

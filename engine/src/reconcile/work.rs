@@ -20,7 +20,7 @@ use tracing::{Instrument, debug, info, warn};
 use crate::cluster::{self, Cluster, Deletion, LiveObject};
 use crate::reconcile::apply_set::{self, Owner};
 use crate::reconcile::failure::{Failure, Retry};
-use crate::reconcile::plan::{Wanted, plan};
+use crate::reconcile::plan::{Removal, Wanted, plan, removal};
 use crate::reconcile::queue::{Queue, Verdict};
 use crate::reconcile::render::{self, Rendered};
 use crate::recorder::{Recording, Stopped};
@@ -65,6 +65,17 @@ pub struct Reconciler<D: Disk> {
 struct Task {
     key: LifecycleKey,
     lifecycle: Lifecycle,
+}
+
+/// What became of an object that is no longer wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Removed {
+    /// It is no more.
+    Gone,
+    /// It is on its way out.
+    Terminating,
+    /// It is somebody else's and was never this lifecycle's: only the claim goes.
+    Released,
 }
 
 impl<D: Disk> Reconciler<D> {
@@ -280,24 +291,31 @@ impl<D: Disk> Reconciler<D> {
         trace::write("apply", &want.object, call, |live| if live.deleting { "terminating" } else { "applied" }).await
     }
 
-    /// Removes holdings and records those that are gone. `None` when all are.
+    /// Removes holdings, and records those that are gone and those that are let go. `None` when that is all of them.
     async fn remove(&self, task: &Task, holdings: &[&Holding]) -> Result<Option<Verdict>, Stopped> {
-        let mut gone = Vec::new();
+        let (mut gone, mut released) = (Vec::new(), Vec::new());
         let mut failures = Vec::new();
         let mut terminating = false;
         for holding in holdings {
             match self.delete(task, holding).await {
-                Ok(Deletion::Gone) => gone.push(holding.object.clone()),
-                Ok(Deletion::Terminating) => terminating = true,
+                Ok(Removed::Gone) => gone.push(holding.object.clone()),
+                Ok(Removed::Released) => released.push(holding.object.clone()),
+                Ok(Removed::Terminating) => terminating = true,
                 Err(error) => failures.push(Failure::of_cluster(&holding.object.to_string(), &error)),
             }
         }
+        let acted_for = task.lifecycle.decided;
         if !gone.is_empty() {
             info!(objects = %names(&gone), "gone");
-            let (key, acted_for) = (task.key.clone(), task.lifecycle.decided);
-            let objects = gone.clone();
+            let (key, objects) = (task.key.clone(), gone.clone());
             self.recording.record(Fact::Deleted { key, acted_for, previous: None, objects }).await?;
             self.wake_next_claimants(task, &gone);
+        }
+        if !released.is_empty() {
+            info!(objects = %names(&released), "let go, for they are not ours");
+            let (key, objects) = (task.key.clone(), released.clone());
+            self.recording.record(Fact::Released { key, acted_for, previous: None, objects }).await?;
+            self.wake_next_claimants(task, &released);
         }
         if let Some(failure) = Failure::join(failures) {
             return self.failed(task, Vec::new(), failure).await.map(Some);
@@ -314,25 +332,24 @@ impl<D: Disk> Reconciler<D> {
         self.queue.push(next);
     }
 
-    async fn delete(&self, task: &Task, holding: &Holding) -> Result<Deletion, cluster::Error> {
-        let Some(live) = self.cluster.get(&holding.object).await? else { return Ok(Deletion::Gone) };
-        // By its uid, or by its marks: an apply whose answer never came (lost, or the process died) may have made it, or
-        // made it anew under a uid that nobody recorded.
-        let known = holding.applied.as_ref().is_some_and(|applied| applied.uid == live.uid);
-        if !known && apply_set::owner(&live, &task.key) != Owner::Us {
-            return Ok(Deletion::Gone);
-        }
-        // Asked for already: a namespace takes its seconds, and looking does not write.
-        if live.deleting {
-            return Ok(Deletion::Terminating);
-        }
+    async fn delete(&self, task: &Task, holding: &Holding) -> Result<Removed, cluster::Error> {
+        let live = self.cluster.get(&holding.object).await?;
+        let uid = match removal(holding, live.as_ref(), &task.key) {
+            Removal::Gone => return Ok(Removed::Gone),
+            Removal::Release => return Ok(Removed::Released),
+            Removal::Wait => return Ok(Removed::Terminating),
+            Removal::Delete { uid } => uid,
+        };
         self.counters.writes.fetch_add(1, Ordering::Relaxed);
-        let call = self.cluster.delete(&holding.object, &live.uid);
+        let call = self.cluster.delete(&holding.object, uid);
         let outcome = |deletion: &Deletion| match deletion {
             Deletion::Gone => "gone",
             Deletion::Terminating => "terminating",
         };
-        trace::write("delete", &holding.object, call, outcome).await
+        Ok(match trace::write("delete", &holding.object, call, outcome).await? {
+            Deletion::Gone => Removed::Gone,
+            Deletion::Terminating => Removed::Terminating,
+        })
     }
 
     /// Records a failure and says when to try again. A failure like the one before is recorded at the attempts 1, 2, 4,

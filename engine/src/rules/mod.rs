@@ -24,12 +24,14 @@ mod manifest;
 mod matching;
 mod pattern;
 mod problem;
+mod recorded;
 mod selector;
 mod set;
 mod source;
 pub mod spec;
 mod text;
 mod trigger;
+mod unmatched;
 mod watch;
 
 pub use crate::digest::digest;
@@ -42,10 +44,12 @@ pub use manifest::{Manifest, Manifests};
 pub use matching::{EventView, Explanation, Mismatch};
 pub use pattern::Pattern;
 pub use problem::{Problem, Severity};
+pub use recorded::recorded;
 pub use selector::{LabelSelector, Operator, Requirement};
 pub use set::{RuleDocument, RuleSet, Standing};
 pub use source::EventSource;
 pub use trigger::{ADOPT, Error, Rendered, Trigger};
+pub use unmatched::unmatched;
 pub use watch::{Current, Places, watch};
 
 use crate::template::{self, Dialect};

@@ -8,6 +8,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
+use lifeline_engine::clock::{Clock, SystemClock};
 use lifeline_projections::as_of::{self, Moment, Piece};
 use lifeline_projections::fold::Projection;
 use lifeline_projections::reads::{self, Filter, LifecycleRow, List, Noun, OwnedObjectRow, Page, ResourceRow};
@@ -41,6 +42,8 @@ pub(super) struct Filtered {
     trigger: Option<String>,
     cluster: Option<String>,
     phase: Option<String>,
+    age_min: Option<u64>,
+    age_max: Option<u64>,
     limit: Option<usize>,
     after: Option<String>,
     at_least: Option<u64>,
@@ -51,14 +54,14 @@ pub(super) struct Filtered {
 #[derive(Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Paged {
-    limit: Option<usize>,
-    after: Option<String>,
-    at_least: Option<u64>,
-    as_of: Option<String>,
+    pub limit: Option<usize>,
+    pub after: Option<String>,
+    pub at_least: Option<u64>,
+    pub as_of: Option<String>,
 }
 
 /// Which state is asked, and which part of the list.
-struct When {
+pub(super) struct When {
     page: Page,
     at_least: Option<Offset>,
     as_of: Option<Moment>,
@@ -89,14 +92,23 @@ pub(super) async fn conflicts<D: Disk>(
     State(shared): State<Shared<D>>,
     query: Result<Query<Paged>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let When { page, at_least, as_of } = query?.0.when()?;
+    answer(shared, query?.0.when()?, reads::conflicts).await
+}
+
+/// An answer from the whole of a state.
+pub(super) async fn answer<D: Disk, T: Serialize + Send + 'static>(
+    shared: Shared<D>,
+    when: When,
+    read: impl Fn(&Projection, &Page) -> Result<List<T>, reads::Error> + Send + 'static,
+) -> Result<Response, Problem> {
+    let When { page, at_least, as_of } = when;
     reach(&shared, at_least).await?;
-    let Some(moment) = as_of else { return present(shared, page, reads::conflicts).await };
-    // Who claimed what is spread over all resources: this one question is told from the whole state.
+    let Some(moment) = as_of else { return present(shared, page, read).await };
+    // Who claimed what, and what waited, is spread over all resources: such an earlier state is told as a whole.
     let turn = shared.past.turn().await;
     let (list, unix_nanos) = blocking(move || {
         let past = turn.at(&shared.view.log(), moment)?;
-        Ok((reads::conflicts(&past, &page)?, past.ground().folded_unix_nanos))
+        Ok((read(&past, &page)?, past.ground().folded_unix_nanos))
     })
     .await?;
     Ok(respond(list, unix_nanos))
@@ -151,8 +163,9 @@ async fn filtered<D: Disk, T: Serialize + Send + 'static>(
     query: Filtered,
     reading: Reading<T>,
 ) -> Result<Response, Problem> {
-    let Filtered { source, subject, trigger, cluster, phase, limit, after, at_least, as_of } = query;
-    let filter = Filter { source, subject, trigger, cluster, phase };
+    let Filtered { source, subject, trigger, cluster, phase, age_min, age_max, limit, after, at_least, as_of } = query;
+    let now_unix_nanos = now_of(as_of.is_some());
+    let filter = Filter { source, subject, trigger, cluster, phase, age_min, age_max, now_unix_nanos };
     let When { page, at_least, as_of } = Paged { limit, after, at_least, as_of }.when()?;
     reach(&shared, at_least).await?;
     let Some(moment) = as_of else {
@@ -180,6 +193,11 @@ async fn filtered<D: Disk, T: Serialize + Send + 'static>(
     })
     .await?;
     Ok(respond(list, unix_nanos))
+}
+
+/// To when ages are counted: to now, or in an earlier state to its own time, which it knows itself.
+pub(super) fn now_of(is_past: bool) -> Option<u64> {
+    (!is_past).then(|| SystemClock.now_unix_nanos())
 }
 
 /// Waits for the state to reach an offset, a while.
@@ -246,7 +264,7 @@ fn in_turns<T>(
 }
 
 impl Paged {
-    fn when(self) -> Result<When, Problem> {
+    pub(super) fn when(self) -> Result<When, Problem> {
         let Paged { limit, after, at_least, as_of } = self;
         let as_of = as_of.map(|text| text.parse::<Moment>()).transpose();
         let as_of = as_of.map_err(|error| Problem::bad_parameter(&format!("as_of: {error}")))?;

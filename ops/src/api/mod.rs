@@ -7,9 +7,12 @@
 pub mod metrics;
 pub mod problem;
 
+mod difference;
 mod lists;
 mod past;
 mod records;
+mod stuck;
+mod why;
 
 use std::sync::Arc;
 
@@ -55,6 +58,10 @@ pub fn router<D: Disk>(state: ApiState<D>) -> Router {
         .route("/v1/objects", get(lists::objects::<D>))
         .route("/v1/conflicts", get(lists::conflicts::<D>))
         .route("/v1/rules", get(lists::rules::<D>))
+        .route("/v1/stuck", get(stuck::stuck::<D>))
+        .route("/v1/difference", get(difference::difference::<D>))
+        .route("/v1/why/object", get(why::object::<D>))
+        .route("/v1/why/event", get(why::event::<D>))
         .route("/v1/history", get(records::history::<D>))
         .route("/v1/events", get(records::events::<D>))
         .route("/v1/status", get(status::<D>))

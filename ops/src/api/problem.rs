@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use lifeline_projections::{as_of, reads};
+use lifeline_projections::{as_of, difference, reads, why};
 use lifeline_store::Offset;
 use serde::{Deserialize, Serialize};
 
@@ -121,7 +121,38 @@ impl From<QueryRejection> for Problem {
 impl From<reads::Error> for Problem {
     fn from(error: reads::Error) -> Problem {
         match error {
-            reads::Error::Cursor { .. } | reads::Error::Phase { .. } => Problem::bad_parameter(&error.to_string()),
+            reads::Error::Cursor { .. } | reads::Error::Phase { .. } | reads::Error::Ages { .. } => {
+                Problem::bad_parameter(&error.to_string())
+            }
+            reads::Error::Expired { .. } => {
+                Problem::new(StatusCode::GONE, "expired", "The cursor has expired", &error.to_string())
+            }
+        }
+    }
+}
+
+impl From<why::event::Error> for Problem {
+    fn from(error: why::event::Error) -> Problem {
+        match error {
+            why::event::Error::Ahead { .. } => Problem::bad_parameter(&error.to_string()),
+            why::event::Error::Forgotten { .. } => Problem::new(
+                StatusCode::GONE,
+                "forgotten",
+                "The log no longer reaches back that far",
+                &error.to_string(),
+            ),
+            why::event::Error::Log(_) => Problem::log(&error),
+        }
+    }
+}
+
+impl From<difference::Error<as_of::Error>> for Problem {
+    fn from(error: difference::Error<as_of::Error>) -> Problem {
+        match error {
+            difference::Error::Question(error) => error.into(),
+            difference::Error::Backwards { .. } => Problem::bad_parameter(&error.to_string()),
+            difference::Error::Log(_) => Problem::log(&error),
+            difference::Error::State { source, .. } => source.into(),
         }
     }
 }

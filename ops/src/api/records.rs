@@ -5,7 +5,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use lifeline_projections::fact::ResourceKey;
 use lifeline_projections::history::{self, Entry};
-use lifeline_projections::reads::{List, PAGE_ROWS};
+use lifeline_projections::reads::{self, List, PAGE_ROWS};
 use lifeline_store::{Disk, Offset};
 use serde::Deserialize;
 
@@ -30,15 +30,18 @@ pub(super) async fn history<D: Disk>(
 ) -> Result<Json<List<Entry>>, Problem> {
     let HistoryQuery { source, subject, limit, before } = query?.0;
     let limit = checked_limit(limit)?.unwrap_or(PAGE_ROWS);
-    let (offset, latest) = {
+    let (offset, resource) = {
         let projection = shared.view.projection();
-        (projection.watermark().get(), projection.last_record(&source, &subject))
+        (projection.watermark().get(), projection.resource(&source, &subject).cloned())
     };
-    let latest = latest.ok_or_else(|| Problem::unknown_resource(&source, &subject))?;
+    let resource = resource.ok_or_else(|| Problem::unknown_resource(&source, &subject))?;
     blocking(move || {
         let key = ResourceKey { source: source.into(), subject: subject.into() };
         let before = before.map(Offset::from);
-        let (items, next) = history::history(&shared.view.log(), &key, latest, before, limit);
+        // An earlier page would have to be told what the resource was then.
+        let state = before.is_none().then_some(&resource);
+        let log = shared.view.log();
+        let (items, next) = history::history(&log, &key, resource.last_record, before, limit, state)?;
         Ok(Json(List { offset, items, next: next.map(|next| next.to_string()) }))
     })
     .await
@@ -62,6 +65,10 @@ pub(super) async fn events<D: Disk>(
         let log = shared.view.log();
         let end = log.end();
         let from = after.map_or(Offset::ZERO, |after| Offset::from(after.saturating_add(1)).min(end));
+        let start = log.start();
+        if let Some(cursor) = after.filter(|_| from < start) {
+            return Err(reads::Error::Expired { cursor, start: start.get() }.into());
+        }
         let (items, position) = history::records(&log, from, limit).map_err(|error| Problem::log(&error))?;
         let next = (position < end).then(|| position.get().saturating_sub(1).to_string());
         Ok(Json(List { offset: end.get(), items, next }))

@@ -16,9 +16,9 @@ use super::*;
 /// 2026-11-22T14:00:00Z in nanoseconds; a record is written each second from then on.
 pub(crate) const START_UNIX_NANOS: u64 = 1_795_356_000_000_000_000;
 
-const SOURCE: &str = "auth.example.com";
+pub(super) const SOURCE: &str = "auth.example.com";
 
-fn event(
+pub(super) fn event(
     subject: &'static str,
     kind: &'static str,
     outcome: Outcome<'static>,
@@ -45,12 +45,12 @@ fn event(
     }
 }
 
-fn key(subject: &str) -> LifecycleKey {
+pub(super) fn key(subject: &str) -> LifecycleKey {
     let resource = ResourceKey { source: SOURCE.into(), subject: subject.into() };
     LifecycleKey { trigger: "manage-namespace".into(), cluster: "mgmt/mgmt".into(), resource }
 }
 
-fn namespace(name: &str) -> ObjectKey {
+pub(super) fn namespace(name: &str) -> ObjectKey {
     let (group, version, kind) = (String::new(), "v1".to_owned(), "Namespace".to_owned());
     ObjectKey { group, version, kind, namespace: None, name: name.to_owned() }
 }
@@ -77,18 +77,28 @@ pub(crate) fn story() -> Vec<Fact<'static>> {
     ]
 }
 
-/// An engine that holds the story, and its folder.
-struct Engine {
+/// An engine that holds a story, and its folder.
+pub(super) struct Engine {
     router: Router,
     _folder: tempfile::TempDir,
 }
 
 impl Engine {
     fn new(status: Status) -> Engine {
+        Engine::of(&story(), status)
+    }
+
+    pub(super) fn of(story: &[Fact<'_>], status: Status) -> Engine {
+        Engine::keeping(Offset::ZERO, story, status)
+    }
+
+    /// One whose log keeps about what was recorded from `kept` on.
+    fn keeping(kept: Offset, story: &[Fact<'_>], status: Status) -> Engine {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let options = Options { low_space_bytes: 0, ..Options::default() };
+        let small = Options { segment_bytes_max: 8 << 10, payload_bytes_max: 2 << 10, ..Options::default() };
+        let options = Options { low_space_bytes: 0, ..small };
         let (mut log, _) = Log::open(OsDisk::open(folder.path()).expect("a folder"), options).expect("a log");
-        for (fact, second) in story().iter().zip(0..) {
+        for (fact, second) in story.iter().zip(0..) {
             let mut bytes = Vec::new();
             fact.encode(&mut bytes);
             log.append(START_UNIX_NANOS + second * 1_000_000_000, &bytes).expect("room");
@@ -96,6 +106,7 @@ impl Engine {
         log.sync().expect("a disk");
         let reader = log.reader();
         let projection = as_of::projection(&reader, Moment::Offset(reader.end())).expect("a whole log");
+        log.drop_before(kept).expect("a disk");
         let status = Arc::new(move || status.clone());
         let router = router(ApiState { view: View::new(projection, reader), status });
         Engine { router, _folder: folder }
@@ -110,13 +121,13 @@ impl Engine {
         (status, kind.unwrap_or_default(), String::from_utf8(body.to_vec()).expect("text"))
     }
 
-    async fn get(&self, path: &str) -> Value {
+    pub(super) async fn get(&self, path: &str) -> Value {
         let (status, kind, body) = self.ask("GET", path).await;
         assert_eq!((status, kind.as_str()), (200, "application/json"), "{path}: {body}");
         serde_json::from_str(&body).expect("JSON")
     }
 
-    async fn refused(&self, path: &str, status: u16, code: &str, words: &str) {
+    pub(super) async fn refused(&self, path: &str, status: u16, code: &str, words: &str) {
         let (got, kind, body) = self.ask("GET", path).await;
         assert_eq!((got, kind.as_str()), (status, "application/problem+json"), "{path}: {body}");
         let problem: Value = serde_json::from_str(&body).expect("JSON");
@@ -169,6 +180,18 @@ async fn every_list_can_be_filtered() {
     check("/v1/objects", &["mgianluc"], "name").await;
     check("/v1/objects?subject=zoe", &[], "name").await;
     check("/v1/conflicts", &[], "name").await;
+    // Ages are counted to the time of the state, which is five seconds after the first record.
+    check("/v1/lifecycles?as_of=6&age_min=4", &["mgianluc"], "subject").await;
+    check("/v1/lifecycles?as_of=6&age_max=1", &["zoe"], "subject").await;
+    check("/v1/resources?as_of=6&age_min=1&age_max=3", &["zoe"], "subject").await;
+    check("/v1/objects?as_of=6&age_max=3", &[], "name").await;
+    check("/v1/objects?as_of=6&age_min=4", &["mgianluc"], "name").await;
+    // To now, when nobody says otherwise: the story is not this young.
+    check("/v1/lifecycles?age_min=0", &["mgianluc", "zoe"], "subject").await;
+    check("/v1/stuck", &["zoe"], "subject").await;
+    check("/v1/stuck?as_of=3&longer_than=0", &["mgianluc"], "subject").await;
+    check("/v1/stuck?as_of=3&longer_than=1", &[], "subject").await;
+    check("/v1/stuck?as_of=5&longer_than=0", &[], "subject").await;
     check("/v1/rules", &["EventTrigger/manage-namespace"], "rule").await;
 }
 
@@ -241,6 +264,38 @@ async fn records_are_told_in_order_from_any_offset() {
 }
 
 #[tokio::test]
+async fn what_retention_has_removed_is_said_and_its_cursors_expire() {
+    let mut facts = story();
+    facts.extend((0..200).map(|number| {
+        let note = Outcome::NoAction("a note that fills a segment".into());
+        event("zoe", "auth.example.com.note", note, 3 + number, Some(if number == 0 { 5 } else { 5 + number }))
+    }));
+    let engine = Engine::keeping(Offset::from(180), &facts, Status::default());
+    let held = engine.get("/v1/events?limit=1").await;
+    let start = held["items"][0]["offset"].as_u64().expect("a number");
+    assert!((1..=180).contains(&start), "{start}");
+    let words = format!("the log holds what is recorded from offset `{start}` on");
+    engine.refused(&format!("/v1/events?after={}", start - 2), 410, "expired", &words).await;
+    assert_eq!(engine.get(&format!("/v1/events?limit=1&after={}", start - 1)).await["items"], held["items"]);
+
+    let path = format!("/v1/history?source={SOURCE}&subject=zoe");
+    let whole = engine.get(&format!("{path}&limit=1000")).await;
+    let first = &whole["items"][0];
+    let said = format!("what came before is no longer held: the log begins at offset {start}");
+    assert_eq!((&first["fact"], &first["summary"]), (&json!("Forgotten"), &json!(said)));
+    assert_eq!((&first["offset"], whole.get("next")), (&json!(start - 1), None));
+    assert_eq!(whole["items"][1]["offset"], start);
+    engine.refused(&format!("{path}&before={}", start - 1), 410, "expired", &words).await;
+    let nothing = engine.get(&format!("{path}&before={start}")).await;
+    assert_eq!(
+        (&nothing["items"][0]["fact"], nothing["items"].as_array().map(Vec::len)),
+        (&json!("Forgotten"), Some(1))
+    );
+    engine.refused(&format!("/v1/why/event?offset={}", start - 1), 410, "forgotten", "no longer holds").await;
+    engine.refused("/v1/difference?from=190&source=auth", 410, "forgotten", "no longer holds").await;
+}
+
+#[tokio::test]
 async fn what_a_client_gets_wrong_is_its_own_problem_and_named() {
     let engine = Engine::new(Status::default());
     let bad = "bad-parameter";
@@ -257,6 +312,8 @@ async fn what_a_client_gets_wrong_is_its_own_problem_and_named() {
         .refused("/v1/lifecycles?as_of=noon", 400, bad, "as_of: `noon` is neither an offset nor an RFC 3339 time")
         .await;
     engine.refused("/v1/lifecycles?as_of=7", 400, bad, "offset `7` is not reached yet").await;
+    engine.refused("/v1/lifecycles?age_min=9&age_max=8", 400, bad, "ages from `9` to `8`").await;
+    engine.refused("/v1/stuck?longer_than=soon", 400, bad, "longer_than: invalid digit").await;
     engine.refused("/v1/events?limit=10001", 400, bad, "limit").await;
     engine.refused("/v2/lifecycles", 404, "no-such-path", "nothing at this path").await;
     let of_another_list = engine.get("/v1/lifecycles?limit=1").await["next"].as_str().expect("more").to_owned();

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use lifeline_projections::reads::OwnedObjectRow;
 
-use super::table::Table;
+use super::table::{Cell, Column, Table};
 
 /// Which rows are wanted, in the words of `sveltosctl`.
 pub struct Filter<'a> {
@@ -33,22 +33,23 @@ impl Filter<'_> {
 /// The table. `wide` adds the column that newer releases of `sveltosctl` print.
 pub fn table(rows: &[OwnedObjectRow], zone: &TimeZone, wide: bool) -> Table {
     let heads = ["CLUSTER", "RESOURCE TYPE", "NAMESPACE", "NAME", "VERSION", "TIME"];
-    let mut heads = heads.to_vec();
+    let mut heads: Vec<&'static str> = heads.to_vec();
     heads.extend(wide.then_some("DEPLOYMENT TYPE"));
     heads.push("PROFILES");
-    let mut table = Table::new(&heads);
+    let columns: Vec<Column> = heads.into_iter().map(Column::word).collect();
+    let mut table = Table::new(&columns);
     for row in rows {
         let object = &row.object;
-        let mut cells = vec![
-            row.cluster.clone(),
-            format!("{}:{}", object.group, object.kind),
-            object.namespace.clone().unwrap_or_default(),
-            object.name.clone(),
-            "N/A".to_owned(),
-            row.time.as_deref().map(|time| local(time, zone)).unwrap_or_default(),
+        let mut cells: Vec<Cell> = vec![
+            row.cluster.as_str().into(),
+            format!("{}:{}", object.group, object.kind).into(),
+            object.namespace.as_deref().unwrap_or_default().into(),
+            object.name.as_str().into(),
+            "N/A".into(),
+            row.time.as_deref().map(|time| local(time, zone)).unwrap_or_default().into(),
         ];
-        cells.extend(wide.then(|| "Managed cluster".to_owned()));
-        cells.push(profile(row));
+        cells.extend(wide.then(|| "Managed cluster".into()));
+        cells.push(profile(row).into());
         table.push(cells);
     }
     table

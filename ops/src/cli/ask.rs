@@ -1,23 +1,24 @@
-//! The commands that ask: `get`, `history`, `show` and `status`.
+//! The commands that ask for lists: `get`, `history` and `status`; and what may be typed for every command that asks.
 //!
 //! What may be typed stands first, then what is done with it. How rows look is said in [`super::rows`].
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand, ValueHint};
 use jiff::Timestamp;
 use lifeline_engine::status::Status;
 use lifeline_projections::history::Entry;
-use lifeline_projections::reads::{ConflictRow, LifecycleRow, List, OwnedObjectRow, ResourceRow, RuleRow};
+use lifeline_projections::reads::{LifecycleRow, List, OwnedObjectRow, ResourceRow, RuleRow};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::addons;
 use super::client::{Client, Error, Listed, Query};
 use super::output::{self, Format};
-use super::rows;
+use super::style::Paint;
 use super::table::Table;
+use super::{moment, rows, watch};
 
 /// Whom to ask, and how to print the answer.
 #[derive(Debug, Clone, Args)]
@@ -28,14 +29,32 @@ pub struct AskArgs {
         value_name = "URL",
         env = "LIFELINE_SERVER",
         default_value = "http://127.0.0.1:7717",
+        value_hint = ValueHint::Url,
         help_heading = "Asking"
     )]
     pub server: String,
+    /// File with the bearer token to show to an engine that wants to know who asks.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "LIFELINE_TOKEN_FILE",
+        value_hint = ValueHint::FilePath,
+        help_heading = "Asking"
+    )]
+    pub token_file: Option<PathBuf>,
     /// Ask the data folder of a stopped engine instead; nothing in it is changed.
-    #[arg(long, value_name = "DIR", help_heading = "Asking")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Asking")]
     pub data: Option<PathBuf>,
-    /// How to print the answer.
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t, help_heading = "Asking")]
+    /// How to print: table (what the terminal has room for), wide (all of it), json or yaml.
+    #[arg(
+        short,
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        help_heading = "Asking"
+    )]
     pub output: Format,
 }
 
@@ -45,12 +64,23 @@ pub struct WhenArgs {
     /// Wait (up to 3 seconds) until the answer reflects every record below this offset.
     #[arg(long, value_name = "OFFSET", help_heading = "Asking")]
     pub at_least: Option<u64>,
-    /// Tell what was, by the records below an offset, or up to a time such as 2026-11-22T14:12:03Z.
-    #[arg(long, value_name = "OFFSET|TIME", help_heading = "Asking")]
+    /// Tell what was: below an offset, at a time such as 2026-11-22T14:12:03Z, or some time ago, such as 10m.
+    #[arg(long, value_name = "OFFSET|TIME", value_parser = moment::parse, help_heading = "Asking")]
     pub as_of: Option<String>,
     /// Rows at most [default: all].
     #[arg(long, value_name = "N", value_parser = rows_at_most, help_heading = "Asking")]
     pub limit: Option<usize>,
+}
+
+/// How old rows are to be.
+#[derive(Debug, Clone, Args)]
+pub struct AgeArgs {
+    /// What shows as AGE is this long at least, such as 10m.
+    #[arg(long, value_name = "AGE", value_parser = moment::seconds)]
+    pub age_min: Option<u64>,
+    /// What shows as AGE is this long at most, such as 10m.
+    #[arg(long, value_name = "AGE", value_parser = moment::seconds)]
+    pub age_max: Option<u64>,
 }
 
 /// Which rows are wanted.
@@ -68,18 +98,25 @@ pub struct FilterArgs {
     /// The cluster is this, as NAMESPACE/NAME; the own one is mgmt/mgmt.
     #[arg(long)]
     pub cluster: Option<String>,
-    /// The phase is this: failing, pending, deleting, ready, left or gone.
-    #[arg(long)]
+    /// The phase is this.
+    #[arg(long, ignore_case = true, value_parser = phases())]
     pub phase: Option<String>,
 }
+
+const LIFECYCLES_EXAMPLES: &str = "\
+Examples:
+  lifeline get lifecycles --phase failing      what needs a look
+  lifeline get lifecycles --watch              and what happens from now on
+  lifeline get lifecycles --as-of 2h -o wide   how things were two hours ago";
 
 /// `lifeline get`.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Get {
     /// What events speak of: one row for each CloudEvent source and subject.
-    Resources(ListArgs),
+    Resources(WatchArgs),
     /// What each trigger makes of each resource; failing ones first, with the reason.
-    Lifecycles(ListArgs),
+    #[command(after_help = LIFECYCLES_EXAMPLES)]
+    Lifecycles(WatchArgs),
     /// What exists in clusters because of it.
     Objects(ListArgs),
     /// The records of the log: events, rejected messages, outcomes.
@@ -94,12 +131,26 @@ pub struct ListArgs {
     /// Which rows.
     #[command(flatten)]
     pub filter: FilterArgs,
+    /// How old.
+    #[command(flatten)]
+    pub age: AgeArgs,
     /// Which state.
     #[command(flatten)]
     pub when: WhenArgs,
     /// Whom.
     #[command(flatten)]
     pub ask: AskArgs,
+}
+
+/// A filtered list that can be watched.
+#[derive(Debug, Clone, Args)]
+pub struct WatchArgs {
+    /// Go on: print each row anew when it changes, until Ctrl-C.
+    #[arg(long, short, conflicts_with_all = ["data", "as_of", "at_least", "limit", "age_min", "age_max"])]
+    pub watch: bool,
+    /// Which list.
+    #[command(flatten)]
+    pub list: ListArgs,
 }
 
 /// A list without filters.
@@ -127,8 +178,14 @@ pub struct EventsArgs {
     pub ask: AskArgs,
 }
 
+const HISTORY_EXAMPLES: &str = "\
+Examples:
+  lifeline history auth.example.com mgianluc
+  lifeline history auth.example.com mgianluc --before 41 -o wide";
+
 /// `lifeline history`.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = HISTORY_EXAMPLES)]
 pub struct HistoryArgs {
     /// The CloudEvent source.
     pub source: String,
@@ -146,63 +203,31 @@ pub struct HistoryArgs {
     pub ask: AskArgs,
 }
 
-/// `lifeline show`.
-#[derive(Debug, Clone, Subcommand)]
-pub enum Show {
-    /// What is deployed where, in the table that `sveltosctl show addons` prints.
-    Addons(AddonsArgs),
-    /// Objects that more than one lifecycle claims; the first one owns it.
-    Conflicts(RulesArgs),
-    /// Lifecycles that do not get on: failing, or not carried out for a while.
-    Stuck(StuckArgs),
+/// The phases, as they are typed.
+const PHASES: [&str; 6] = ["failing", "pending", "deleting", "ready", "left", "gone"];
+
+fn phases() -> impl TypedValueParser<Value = String> {
+    PossibleValuesParser::new(PHASES)
 }
 
-/// `lifeline show addons`.
-#[derive(Debug, Clone, Args)]
-pub struct AddonsArgs {
-    /// Only clusters in this namespace.
-    #[arg(long)]
-    pub namespace: Option<String>,
-    /// Only clusters of this name.
-    #[arg(long)]
-    pub cluster: Option<String>,
-    /// Only what this deployed, as KIND/NAME.
-    #[arg(long, value_name = "KIND/NAME")]
-    pub profile: Option<String>,
-    /// Show Kubernetes resources; they are shown without it as well, there is nothing else.
-    #[arg(long)]
-    pub resources: bool,
-    /// Which state.
-    #[command(flatten)]
-    pub when: WhenArgs,
-    /// Whom.
-    #[command(flatten)]
-    pub ask: AskArgs,
-}
-
-/// `lifeline show stuck`.
-#[derive(Debug, Clone, Args)]
-pub struct StuckArgs {
-    /// How many seconds a decision may wait to be carried out.
-    #[arg(long, value_name = "SECONDS", default_value = "30")]
-    pub longer_than: u64,
-    /// Whom.
-    #[command(flatten)]
-    pub ask: AskArgs,
-}
-
-fn rows_at_most(text: &str) -> Result<usize, String> {
+pub fn rows_at_most(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|rows| *rows > 0).ok_or_else(|| "expected a number from 1".to_owned())
 }
 
 impl AskArgs {
-    fn client(&self) -> Result<Client, Error> {
-        Client::open(self.data.as_deref(), &self.server)
+    /// Whom to ask.
+    pub fn client(&self) -> Result<Client, Error> {
+        let client = Client::open(self.data.as_deref(), &self.server)?.patient();
+        match &self.token_file {
+            Some(path) => client.with_token(path),
+            None => Ok(client),
+        }
     }
 }
 
 impl WhenArgs {
-    fn query(&self) -> Query {
+    /// The parameters that name the state.
+    pub fn query(&self) -> Query {
         let mut query = Query::default();
         query.maybe("at_least", self.at_least.as_ref());
         query.maybe("as_of", self.as_of.as_ref());
@@ -210,54 +235,99 @@ impl WhenArgs {
     }
 }
 
+impl FilterArgs {
+    fn given(&self) -> [(&'static str, &Option<String>); 5] {
+        let FilterArgs { source, subject, trigger, cluster, phase } = self;
+        [("source", source), ("subject", subject), ("trigger", trigger), ("cluster", cluster), ("phase", phase)]
+    }
+
+    /// Adds the parameters that were given.
+    pub fn add_to(&self, query: &mut Query) {
+        for (name, value) in self.given() {
+            query.maybe(name, value.as_ref());
+        }
+    }
+
+    /// What to say when there is no row, for these and other reasons.
+    fn no(&self, noun: &str, others: impl IntoIterator<Item = String>) -> String {
+        let given = self.given().into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
+        let words = given.map(|(name, value)| match name {
+            "source" => format!("a source that begins with `{value}`"),
+            name => format!("{name} `{value}`"),
+        });
+        match words.chain(others).collect::<Vec<_>>().as_slice() {
+            [] => format!("no {noun}"),
+            some => format!("no {noun} match {}", some.join(", ")),
+        }
+    }
+}
+
 impl ListArgs {
     fn query(&self) -> Query {
         let mut query = self.when.query();
-        let FilterArgs { source, subject, trigger, cluster, phase } = &self.filter;
-        let pairs =
-            [("source", source), ("subject", subject), ("trigger", trigger), ("cluster", cluster), ("phase", phase)];
-        for (name, value) in pairs {
-            query.maybe(name, value.as_ref());
-        }
+        self.filter.add_to(&mut query);
+        query.maybe("age_min", self.age.age_min.as_ref());
+        query.maybe("age_max", self.age.age_max.as_ref());
         query
+    }
+
+    /// What to say when there is no row.
+    fn no(&self, noun: &str) -> String {
+        let AgeArgs { age_min, age_max } = self.age;
+        let least = age_min.map(|seconds| format!("an age of {seconds} s at least"));
+        let most = age_max.map(|seconds| format!("an age of {seconds} s at most"));
+        self.filter.no(noun, least.into_iter().chain(most))
+    }
+
+    /// Asks for the list and prints it.
+    fn list<T: DeserializeOwned + Serialize>(
+        &self,
+        noun: &str,
+        table: impl Fn(&[T], bool) -> Table,
+    ) -> Result<ExitCode, Error> {
+        list(&self.ask, &self.when, noun, &self.query(), &self.no(noun), table)
+    }
+}
+
+impl WatchArgs {
+    /// Asks for the list once, or for as long as somebody wants to see it.
+    fn list<T: DeserializeOwned + Serialize>(
+        &self,
+        noun: &str,
+        table: impl Fn(&[T], bool) -> Table,
+    ) -> Result<ExitCode, Error> {
+        if !self.watch {
+            return self.list.list(noun, table);
+        }
+        let none = self.list.no(noun);
+        watch::watch(&self.list.ask.client()?, noun, &self.list.query(), &none, self.list.ask.output, table)
     }
 }
 
 pub fn get(get: Get) -> Result<ExitCode, Error> {
-    let now = Timestamp::now();
+    // Asked for anew with each table: one that is watched stays for days.
+    let now = Timestamp::now;
     match get {
-        Get::Resources(args) => {
-            let query = args.query();
-            list(&args.ask, &args.when, "resources", &query, |rows: &[ResourceRow], wide| {
-                rows::resources(rows, now, wide)
-            })
-        }
+        Get::Resources(args) => args.list("resources", |rows: &[ResourceRow], wide| rows::resources(rows, now(), wide)),
         Get::Lifecycles(args) => {
-            let query = args.query();
-            list(&args.ask, &args.when, "lifecycles", &query, |rows: &[LifecycleRow], wide| {
-                rows::lifecycles(rows, now, wide)
-            })
+            args.list("lifecycles", |rows: &[LifecycleRow], wide| rows::lifecycles(rows, now(), wide))
         }
-        Get::Objects(args) => {
-            let query = args.query();
-            list(&args.ask, &args.when, "objects", &query, |rows: &[OwnedObjectRow], wide| {
-                rows::objects(rows, now, wide)
-            })
-        }
+        Get::Objects(args) => args.list("objects", |rows: &[OwnedObjectRow], wide| rows::objects(rows, now(), wide)),
         Get::Rules(args) => {
             let query = args.when.query();
-            list(&args.ask, &args.when, "rules", &query, |rows: &[RuleRow], _| rows::rules(rows))
+            list(&args.ask, &args.when, "rules", &query, "no rules", |rows: &[RuleRow], _| rows::rules(rows))
         }
         Get::Events(args) => events(&args),
     }
 }
 
-/// Asks for a list and prints it.
-fn list<T: DeserializeOwned + Serialize>(
+/// Asks for a list and prints it, or what to say when it is empty.
+pub fn list<T: DeserializeOwned + Serialize>(
     ask: &AskArgs,
     when: &WhenArgs,
     noun: &str,
     query: &Query,
+    none: &str,
     table: impl Fn(&[T], bool) -> Table,
 ) -> Result<ExitCode, Error> {
     let client = ask.client()?;
@@ -266,7 +336,7 @@ fn list<T: DeserializeOwned + Serialize>(
         return Ok(ExitCode::SUCCESS);
     }
     if listed.list.items.is_empty() {
-        output::remark(&format!("no {noun}"));
+        output::remark(none);
     } else {
         output::table(&table(&listed.list.items, ask.output == Format::Wide), ask.output)?;
     }
@@ -290,7 +360,8 @@ fn close<T>(client: &Client, listed: &Listed<T>, earlier: bool) {
 
 fn events(args: &EventsArgs) -> Result<ExitCode, Error> {
     let client = args.ask.client()?;
-    let after = match args.after {
+    let after_typed = args.after;
+    let after = match after_typed {
         Some(after) => Some(after),
         None => {
             let status: Status = client.get("/v1/status", &Query::default())?;
@@ -321,7 +392,8 @@ fn events(args: &EventsArgs) -> Result<ExitCode, Error> {
     let list = list.expect("the loop asks at least once");
     if !output::structured(&list, args.ask.output)? {
         if list.items.is_empty() {
-            output::remark("no records");
+            let behind = after_typed.map(|after| format!(" behind offset {after}")).unwrap_or_default();
+            output::remark(&format!("no records{behind}: the log ends at {}", list.offset));
         } else {
             output::table(&rows::records(&list.items, args.ask.output == Format::Wide), args.ask.output)?;
         }
@@ -342,7 +414,11 @@ pub fn history(args: HistoryArgs) -> Result<ExitCode, Error> {
     let list: List<Entry> = client.get("/v1/history", &query)?;
     if !output::structured(&list, args.ask.output)? {
         let wide = args.ask.output == Format::Wide;
-        output::table(&rows::history(&list.items, wide), args.ask.output)?;
+        if list.items.is_empty() {
+            output::remark("nothing that happened before is held");
+        } else {
+            output::table(&rows::history(&list.items, wide), args.ask.output)?;
+        }
         if let Some(before) = &list.next {
             output::remark(&format!("more happened before: --before {before}"));
         }
@@ -350,66 +426,35 @@ pub fn history(args: HistoryArgs) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub fn show(show: Show) -> Result<ExitCode, Error> {
-    match show {
-        Show::Addons(args) => show_addons(&args),
-        Show::Conflicts(args) => {
-            let query = args.when.query();
-            list(&args.ask, &args.when, "conflicts", &query, |rows: &[ConflictRow], _| rows::conflicts(rows))
-        }
-        Show::Stuck(args) => show_stuck(&args),
-    }
-}
-
-fn show_addons(args: &AddonsArgs) -> Result<ExitCode, Error> {
-    let client = args.ask.client()?;
-    let listed: Listed<OwnedObjectRow> = client.list("/v1/objects", &args.when.query(), None)?;
-    let filter = addons::Filter {
-        namespace: args.namespace.as_deref(),
-        cluster: args.cluster.as_deref(),
-        profile: args.profile.as_deref(),
-    };
-    let mut list = listed.list;
-    list.items.retain(|row| filter.wants(row));
-    list.items.truncate(args.when.limit.unwrap_or(usize::MAX));
-    if !output::structured(&list, args.ask.output)? {
-        let zone = jiff::tz::TimeZone::system();
-        output::data(&addons::table(&list.items, &zone, args.ask.output == Format::Wide).render_framed())?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn show_stuck(args: &StuckArgs) -> Result<ExitCode, Error> {
-    let client = args.ask.client()?;
-    let now = Timestamp::now();
-    let mut stuck: Option<Listed<LifecycleRow>> = None;
-    for phase in ["Failing", "Pending", "Deleting"] {
-        let mut query = Query::default();
-        query.add("phase", phase);
-        let found: Listed<LifecycleRow> = client.list("/v1/lifecycles", &query, None)?;
-        match &mut stuck {
-            Some(stuck) => stuck.list.items.extend(found.list.items),
-            None => stuck = Some(found),
-        }
-    }
-    let mut stuck = stuck.expect("three phases were asked for");
-    let patience = i64::try_from(args.longer_than).unwrap_or(i64::MAX);
-    stuck.list.items.retain(|row| row.phase == "Failing" || rows::seconds_since(&row.time, now) >= patience);
-    if !output::structured(&stuck.list, args.ask.output)? {
-        if stuck.list.items.is_empty() {
-            output::remark("nothing is stuck");
-        } else {
-            output::table(&rows::lifecycles(&stuck.list.items, now, args.ask.output == Format::Wide), args.ask.output)?;
-        }
-        close(&client, &stuck, false);
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
 pub fn status(args: AskArgs) -> Result<ExitCode, Error> {
     let status: Status = args.client()?.get("/v1/status", &Query::default())?;
     if !output::structured(&status, args.output)? {
-        output::data(&rows::status(&status))?;
+        output::data(&rows::status(&status, output::width(args.output), Paint::stdout()))?;
     }
     Ok(if status.not_ready().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[cfg(test)]
+mod tests {
+    use lifeline_projections::lifecycle::Phase;
+
+    use super::*;
+
+    #[test]
+    fn every_phase_there_is_can_be_typed() {
+        assert_eq!(PHASES.map(str::to_owned), Phase::ALL.map(|phase| phase.as_str().to_lowercase()));
+    }
+
+    #[test]
+    fn an_empty_list_names_what_was_asked_for() {
+        let check = |source: Option<&str>, phase: Option<&str>, expected: &str| {
+            let text = |text: Option<&str>| text.map(str::to_owned);
+            let filter =
+                FilterArgs { source: text(source), subject: None, trigger: None, cluster: None, phase: text(phase) };
+            assert_eq!(filter.no("lifecycles", None), expected);
+        };
+        check(None, None, "no lifecycles");
+        check(None, Some("failing"), "no lifecycles match phase `failing`");
+        check(Some("auth"), Some("gone"), "no lifecycles match a source that begins with `auth`, phase `gone`");
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! Start at [`Client::open`]. Both are asked the same questions and answer through the same router, so an answer does
 //! not depend on where it came from. A folder is only read: its log is folded in memory, and not a byte of it changes.
+//! An engine that is still making its state anew is waited for, where somebody watches.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,8 +11,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use http_body_util::{BodyExt, Empty};
-use hyper::body::Bytes;
-use hyper::{Request, StatusCode, header};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use lifeline_engine::view::View;
 use lifeline_projections::as_of::{self, Moment};
@@ -20,6 +22,7 @@ use lifeline_store::{OsDisk, Reader};
 use serde::de::DeserializeOwned;
 use tower::ServiceExt;
 
+use super::patience::Patience;
 use super::stopped;
 use crate::api::problem::Problem;
 use crate::api::{ApiState, TIME_HEADER};
@@ -71,6 +74,29 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// The file with the token cannot be used.
+    #[error("token file `{}` cannot be used", .path.display())]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Only what happens can be watched, and nothing happens in the folder of a stopped engine.
+    #[error("data folder `{}` cannot be watched\nhint: nothing changes there; ask a running engine with `--server`", .data.display())]
+    Still {
+        /// The folder.
+        data: PathBuf,
+    },
+    /// Somebody answers, but not with what happens.
+    #[error("`{server}` cannot be watched: it answers with `{kind}`\nhint: is it an engine, of this release?")]
+    NoEvents {
+        /// Who.
+        server: String,
+        /// The content type.
+        kind: String,
+    },
     /// The engine says why not.
     #[error("{}{}", .0.0.detail, .0.0.hint.as_deref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default())]
     Problem(Problem),
@@ -119,13 +145,37 @@ pub enum Error {
 pub struct Client {
     runtime: tokio::runtime::Runtime,
     asked: Asked,
+    patient: bool,
 }
 
 enum Asked {
-    /// `host:port`.
-    Server(String),
+    /// An engine.
+    Server(Server),
     /// The state of a folder, and the folder.
     Folder(Router, PathBuf),
+}
+
+/// An engine to ask, and what to show it.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// `host:port`.
+    address: String,
+    /// The header that says who asks; absent where nobody wants to know.
+    authorization: Option<HeaderValue>,
+}
+
+impl std::fmt::Display for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.address)
+    }
+}
+
+#[cfg(test)]
+impl Server {
+    /// One at `host:port` that asks nobody who they are.
+    pub fn at(address: &str) -> Server {
+        Server { address: address.to_owned(), authorization: None }
+    }
 }
 
 /// A list over all its pages, with what its table says below.
@@ -142,9 +192,57 @@ impl Client {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
         let asked = match data {
             Some(data) => Asked::Folder(folder(data)?, data.to_owned()),
-            None => Asked::Server(authority(server)?),
+            None => Asked::Server(Server { address: authority(server)?, authorization: None }),
         };
-        Ok(Client { runtime, asked })
+        Ok(Client { runtime, asked, patient: false })
+    }
+
+    /// The same, but waits for an engine that is still making its state anew, when there is a terminal to say so.
+    #[must_use]
+    pub fn patient(self) -> Client {
+        Client { patient: true, ..self }
+    }
+
+    /// The same, showing the bearer token in a file. A folder is read by whoever may.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or holds no token.
+    pub fn with_token(mut self, path: &Path) -> Result<Client, Error> {
+        let wrong = |source| Error::Token { path: path.to_owned(), source };
+        let token = std::fs::read_to_string(path).map_err(wrong)?;
+        let token = token.trim();
+        let header = (!token.is_empty()).then(|| HeaderValue::try_from(format!("Bearer {token}")).ok()).flatten();
+        let mut header = header.ok_or_else(|| wrong(std::io::Error::other("it holds no token")))?;
+        header.set_sensitive(true);
+        if let Asked::Server(server) = &mut self.asked {
+            server.authorization = Some(header);
+        }
+        Ok(self)
+    }
+
+    /// The engine.
+    ///
+    /// # Errors
+    /// When a folder is asked.
+    pub fn server(&self) -> Result<&Server, Error> {
+        match &self.asked {
+            Asked::Server(server) => Ok(server),
+            Asked::Folder(_, data) => Err(Error::Still { data: data.clone() }),
+        }
+    }
+
+    /// Does something until it ends or somebody presses Ctrl-C, which is an end like another: `None`.
+    ///
+    /// # Errors
+    /// When Ctrl-C cannot be waited for.
+    pub fn until_interrupted<T>(&self, work: impl Future<Output = T>) -> Result<Option<T>, Error> {
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                pressed = tokio::signal::ctrl_c() => pressed.map(|()| None).map_err(Error::Runtime),
+                done = work => Ok(Some(done)),
+            }
+        })
     }
 
     /// Whether an engine that runs is asked.
@@ -188,18 +286,32 @@ impl Client {
     }
 
     fn ask<T: DeserializeOwned>(&self, path: &str, query: &Query) -> Result<(T, Option<String>), Error> {
-        let path = format!("{path}{}", query.0);
+        let path = format!("{path}{query}");
+        let mut patience = self.patient.then(Patience::on_terminal).flatten();
+        loop {
+            let answer = self.ask_once(&path);
+            if let (Err(Error::Problem(problem)), Some(patience)) = (&answer, &mut patience)
+                && patience.lasts(problem)
+            {
+                patience.pause();
+                continue;
+            }
+            return answer;
+        }
+    }
+
+    fn ask_once<T: DeserializeOwned>(&self, path: &str) -> Result<(T, Option<String>), Error> {
         let (status, time, body) = self.runtime.block_on(async {
             match &self.asked {
-                Asked::Server(server) => over_http(server, &path).await,
-                Asked::Folder(router, _) => Ok(in_process(router.clone(), &path).await),
+                Asked::Server(server) => over_http(server, path).await,
+                Asked::Folder(router, _) => Ok(in_process(router.clone(), path).await),
             }
         })?;
         let server = match &self.asked {
-            Asked::Server(server) => server.clone(),
+            Asked::Server(server) => server.to_string(),
             Asked::Folder(_, data) => data.display().to_string(),
         };
-        let answer = |source| Error::Answer { server: server.clone(), path: path.clone(), source };
+        let answer = |source| Error::Answer { server: server.clone(), path: path.to_owned(), source };
         if status.is_success() {
             return Ok((serde_json::from_slice(&body).map_err(answer)?, time));
         }
@@ -207,22 +319,40 @@ impl Client {
     }
 }
 
-async fn over_http(server: &str, path: &str) -> Result<(StatusCode, Option<String>, Bytes), Error> {
-    let connect = |source| Error::Connect { server: server.to_owned(), source };
-    let http = |source| Error::Http { server: server.to_owned(), source };
-    let stream = tokio::time::timeout(PATIENCE, tokio::net::TcpStream::connect(server)).await;
+async fn over_http(server: &Server, path: &str) -> Result<(StatusCode, Option<String>, Bytes), Error> {
+    let response = send(server, path, &[]).await?;
+    let (status, time) = (response.status(), time_of(response.headers()));
+    Ok((status, time, body(server, response).await?))
+}
+
+/// Asks over a connection of its own; the answer has begun to arrive.
+pub(super) async fn send(
+    server: &Server,
+    path: &str,
+    headers: &[(HeaderName, &str)],
+) -> Result<Response<Incoming>, Error> {
+    let connect = |source| Error::Connect { server: server.to_string(), source };
+    let http = |source| Error::Http { server: server.to_string(), source };
+    let stream = tokio::time::timeout(PATIENCE, tokio::net::TcpStream::connect(&server.address)).await;
     let stream = stream.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())).map_err(connect)?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
-    let request = Request::get(path).header(header::HOST, server).header(header::CONNECTION, "close");
+    let mut request = Request::get(path).header(header::HOST, &server.address).header(header::CONNECTION, "close");
+    if let Some(authorization) = &server.authorization {
+        request = request.header(header::AUTHORIZATION, authorization);
+    }
+    for (name, value) in headers {
+        request = request.header(name, *value);
+    }
     let request = request.body(Empty::<Bytes>::new()).expect("the path is encoded and the address was checked");
-    // The connection does the work while the request waits for its answer.
-    let answer = async {
-        let response = sender.send_request(request).await?;
-        let (status, time) = (response.status(), time_of(response.headers()));
-        Ok((status, time, response.into_body().collect().await?.to_bytes()))
-    };
-    let (answer, _) = tokio::join!(answer, connection);
-    answer.map_err(http)
+    // The connection does the work while the answer is waited for and read; it ends with the answer, which tells how.
+    tokio::spawn(connection);
+    sender.send_request(request).await.map_err(http)
+}
+
+/// The whole body of an answer.
+pub(super) async fn body(server: &Server, response: Response<Incoming>) -> Result<Bytes, Error> {
+    let collected = response.into_body().collect().await;
+    Ok(collected.map_err(|source| Error::Http { server: server.to_string(), source })?.to_bytes())
 }
 
 async fn in_process(router: Router, path: &str) -> (StatusCode, Option<String>, Bytes) {
@@ -269,6 +399,12 @@ fn authority(server: &str) -> Result<String, Error> {
 /// The parameters of a question.
 #[derive(Debug, Clone, Default)]
 pub struct Query(String);
+
+impl std::fmt::Display for Query {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 impl Query {
     /// Adds a parameter.
@@ -322,5 +458,30 @@ mod tests {
         query.maybe("subject", None::<&String>);
         query.add("limit", 5);
         assert_eq!(query.0, "?source=https%3A%2F%2Fa%2Fb%3Fc%26d%3D%C3%A9&limit=5");
+    }
+
+    #[test]
+    fn a_token_is_read_from_its_file_or_the_file_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let check = |content: Option<&str>, expected: Option<&str>| {
+            let path = folder.path().join("token");
+            match content {
+                Some(content) => std::fs::write(&path, content).expect("a file"),
+                None => drop(std::fs::remove_file(&path)),
+            }
+            let client = Client::open(None, "http://127.0.0.1:1").expect("an address").with_token(&path);
+            let shown = client.as_ref().ok().map(|client| {
+                let header = client.server().expect("an engine").authorization.clone().expect("a token");
+                header.to_str().expect("text").to_owned()
+            });
+            assert_eq!(shown.as_deref(), expected, "{content:?}");
+            if let Err(error) = client {
+                assert!(error.to_string().contains("/token` cannot be used"), "{error}");
+            }
+        };
+        check(Some("s3cret\n"), Some("Bearer s3cret"));
+        check(Some("\n"), None);
+        check(Some("two\nlines"), None);
+        check(None, None);
     }
 }

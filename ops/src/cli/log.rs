@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueHint};
 use jiff::Timestamp;
 
 use super::output::{self, Format};
-use super::table::Table;
+use super::style::Tone;
+use super::table::{Cell, Column, Table};
 use super::{client, fail};
 use crate::care::info::{Info, info};
 use crate::care::repair::{self, From, Outcome, repair};
@@ -22,10 +23,10 @@ use crate::data;
 #[derive(Debug, Clone, Args)]
 pub struct FolderArgs {
     /// The data folder of a stopped engine
-    #[arg(long, value_name = "DIR", env = "LIFELINE_DATA", default_value = data::DEFAULT)]
+    #[arg(long, value_name = "DIR", env = "LIFELINE_DATA", default_value = data::DEFAULT, value_hint = ValueHint::DirPath)]
     pub data: PathBuf,
-    /// How to print the findings
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
+    /// How to print: table (what the terminal has room for), wide (all of it), json or yaml
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
     pub output: Format,
 }
 
@@ -140,10 +141,15 @@ fn show_repair(args: RepairArgs) -> Result<bool, Error> {
 }
 
 fn places(damage: &[Place]) -> Table {
-    let mut table = Table::new(&["RECORDS", "FILE", "BYTES", "WHY"]);
+    let mut table = Table::new(&[
+        Column::word("RECORDS"),
+        Column::name("FILE").rank(1),
+        Column::word("BYTES").rank(2),
+        Column::sentence("WHY"),
+    ]);
     for place in damage {
         let bytes = format!("{} to {}", place.from_byte, place.to_byte);
-        table.push(vec![place.records(), place.file.clone(), bytes, place.why.clone()]);
+        table.push(vec![place.records().into(), place.file.as_str().into(), bytes.into(), place.why.as_str().into()]);
     }
     table
 }
@@ -217,25 +223,34 @@ fn verdict(report: &verify::Report) -> String {
 }
 
 fn segments(info: &Info) -> Table {
-    let mut table = Table::new(&["FILE", "FIRST", "LAST", "RECORDS", "BYTES", "FROM", "TO", "STATE"]);
+    let mut table = Table::new(&[
+        Column::name("FILE"),
+        Column::number("FIRST"),
+        Column::number("LAST").rank(3),
+        Column::number("RECORDS").rank(2),
+        Column::number("BYTES").rank(1),
+        Column::word("FROM").rank(4),
+        Column::word("TO").rank(5),
+        Column::word("STATE"),
+    ]);
     for segment in &info.segments {
         let time = |nanos: Option<u64>| nanos.map_or("-".to_owned(), time);
         let last = if segment.end > segment.start { (segment.end - 1).to_string() } else { "-".to_owned() };
         let damaged = info.damage.iter().any(|place| place.file == segment.file);
         let state = match (damaged, segment.sealed) {
-            (true, _) => "damaged",
-            (false, true) => "sealed",
-            (false, false) => "written to",
+            (true, _) => Cell::toned("damaged", Tone::Bad),
+            (false, true) => "sealed".into(),
+            (false, false) => "written to".into(),
         };
         table.push(vec![
-            segment.file.clone(),
-            segment.start.to_string(),
-            last,
-            (segment.end - segment.start).to_string(),
-            segment.bytes.to_string(),
-            time(segment.first_unix_nanos),
-            time(segment.last_unix_nanos),
-            state.to_owned(),
+            segment.file.as_str().into(),
+            segment.start.into(),
+            last.into(),
+            (segment.end - segment.start).into(),
+            segment.bytes.into(),
+            time(segment.first_unix_nanos).into(),
+            time(segment.last_unix_nanos).into(),
+            state,
         ]);
     }
     table
@@ -263,7 +278,8 @@ fn time(nanos: u64) -> String {
 }
 
 fn repaired(report: &repair::Report) -> Table {
-    let mut table = Table::new(&["OFFSET", "OUTCOME", "WHAT STANDS THERE NOW"]);
+    let mut table =
+        Table::new(&[Column::number("OFFSET"), Column::word("OUTCOME"), Column::sentence("WHAT STANDS THERE NOW")]);
     for record in &report.records {
         let outcome = match record.outcome {
             Outcome::Proven => "proven",
@@ -271,7 +287,7 @@ fn repaired(report: &repair::Report) -> Table {
             Outcome::Gap => "gap",
             Outcome::Lost => "lost",
         };
-        table.push(vec![record.offset.to_string(), outcome.to_owned(), record.what.clone()]);
+        table.push(vec![record.offset.into(), outcome.into(), record.what.as_str().into()]);
     }
     table
 }

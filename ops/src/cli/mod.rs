@@ -9,12 +9,19 @@
 mod addons;
 mod ask;
 pub(crate) mod client;
+mod difference;
 mod failure;
 mod log;
+mod moment;
 mod output;
+mod patience;
 mod rows;
+mod show;
+mod sse;
 mod stopped;
+mod style;
 mod table;
+mod watch;
 mod work;
 
 use std::ffi::OsString;
@@ -22,9 +29,12 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-pub use ask::{AskArgs, Get, HistoryArgs, Show};
+pub use ask::{AskArgs, Get, HistoryArgs};
+pub use difference::DiffArgs;
 pub use failure::fail;
 pub use log::{LogCommand, VerifyArgs};
+pub use show::Show;
+pub use style::Color;
 pub use work::{BenchArgs, BenchName, DemoArgs, RunArgs};
 
 /// Kubernetes resources that live exactly as long as your events say.
@@ -37,6 +47,17 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// When to use colour: auto (on a terminal), always or never.
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        help_heading = "Output"
+    )]
+    pub color: Color,
 }
 
 const EXAMPLES: &str = "\
@@ -45,7 +66,9 @@ Examples:
   lifeline run --nats nats://127.0.0.1:4222 --subjects user-operation --rules rules/
   lifeline get lifecycles --phase failing         what needs a look
   lifeline history auth.example.com mgianluc      everything that happened to one resource
-  lifeline get objects --as-of 2026-11-22T12:00:00Z
+  lifeline why object Namespace mgianluc          the event and the rule behind an object
+  lifeline get objects --as-of 2h                 what there was two hours ago
+  lifeline diff 10m                               what the last ten minutes changed
   lifeline status --data lifeline-data            ask the folder of a stopped engine";
 
 /// The commands.
@@ -63,6 +86,8 @@ pub enum Command {
     /// Show what is deployed, contested or not getting on.
     #[command(subcommand)]
     Show(Show),
+    /// Tell what became different between two moments, like a plan that was carried out.
+    Diff(Box<DiffArgs>),
     /// Tell how the engine fares; exits with 1 when it is not ready.
     Status(AskArgs),
     /// Read the whole log of a stopped engine, check every record and the state; exits with 1 when it is not sound.
@@ -75,6 +100,11 @@ pub enum Command {
     /// Measure, and print the figures as one line of JSON.
     Bench(BenchArgs),
     /// Print a script that completes commands in a shell.
+    ///
+    /// bash: lifeline completions bash > ~/.local/share/bash-completion/completions/lifeline;
+    /// zsh: lifeline completions zsh > a file `_lifeline` in a folder of $fpath;
+    /// fish: lifeline completions fish > ~/.config/fish/completions/lifeline.fish
+    #[command(verbatim_doc_comment)]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
@@ -85,6 +115,9 @@ const CRDS: [&str; 2] = [include_str!("../../crds/eventsources.yaml"), include_s
 
 /// Parses what was typed and does it.
 pub fn main_from(typed: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let typed: Vec<OsString> = typed.into_iter().collect();
+    // Before anything is parsed: help and mistakes have colours as well.
+    Color::typed(&typed).choose();
     match Cli::try_parse_from(typed) {
         Ok(cli) => run(cli),
         Err(error) => {
@@ -107,16 +140,19 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Log(command) => return log::log(command),
         Command::Get(get) => ask::get(get),
         Command::History(args) => ask::history(args),
-        Command::Show(show) => ask::show(show),
+        Command::Show(show) => show::show(show),
+        Command::Diff(args) => difference::diff(&args),
         Command::Status(args) => ask::status(args),
         Command::Crds => output::data(&crds()).map(|()| ExitCode::SUCCESS),
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "lifeline", &mut script);
-            output::data(&String::from_utf8_lossy(&script)).map(|()| ExitCode::SUCCESS)
-        }
+        Command::Completions { shell } => output::data(&completions(shell)).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| fail(&error))
+}
+
+fn completions(shell: clap_complete::Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "lifeline", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
 }
 
 fn crds() -> String {

@@ -6,58 +6,81 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 use lifeline_engine::status::Status;
-use lifeline_projections::history::Entry;
+use lifeline_projections::history::{Entry, EventEntry};
 use lifeline_projections::lifecycle::Phase;
 use lifeline_projections::reads::{ConflictRow, LifecycleRow, ObjectRow, OwnedObjectRow, ResourceRow, RuleRow};
 
-use super::table::Table;
+use super::style::{Paint, Tone};
+use super::table::{Cell, Column, Table, cut_middle, printable};
 
 /// What stands for a subject that is empty.
 const NONE: &str = "(none)";
 
+/// How much of a subject a remark repeats: it stands in the row above.
+const SUBJECT_MAX: usize = 40;
+
 pub fn resources(rows: &[ResourceRow], now: Timestamp, wide: bool) -> Table {
-    let mut table = Table::new(&["SOURCE", "SUBJECT", "EVENTS", "LIFECYCLES", "OBJECTS", "LAST EVENT", "AGE"]);
+    let mut table = Table::new(&[
+        Column::name("SOURCE").rank(2),
+        Column::name("SUBJECT"),
+        Column::number("EVENTS").rank(4),
+        Column::number("LIFECYCLES").rank(5),
+        Column::number("OBJECTS").rank(3),
+        Column::text("LAST EVENT").rank(1),
+        Column::word("AGE"),
+    ]);
     for row in rows {
         table.push(vec![
-            row.source.clone(),
+            row.source.as_str().into(),
             subject(&row.subject),
-            row.events.to_string(),
-            row.lifecycles.to_string(),
-            row.objects.to_string(),
-            event(&row.last_event, row.offset, wide),
-            age(&row.time, now),
+            row.events.into(),
+            row.lifecycles.into(),
+            row.objects.into(),
+            event(&row.last_event, row.offset, wide).into(),
+            age(&row.time, now).into(),
         ]);
     }
     table
 }
 
-/// Lifecycles, the most urgent phase first, each failing one with its reason below.
+/// Lifecycles, failing ones first with their reason below, the others as they came.
 pub fn lifecycles(rows: &[LifecycleRow], now: Timestamp, wide: bool) -> Table {
-    let mut heads =
-        vec!["SOURCE", "SUBJECT", "TRIGGER", "CLUSTER", "DESIRED", "PHASE", "OBJECTS", "INC", "LAST EVENT", "AGE"];
-    heads.extend(wide.then_some("NAMES"));
-    let mut table = Table::new(&heads);
-    let urgency = |row: &&LifecycleRow| Phase::ALL.iter().position(|phase| phase.as_str() == row.phase);
+    let mut columns = vec![
+        Column::name("SOURCE").rank(2),
+        Column::name("SUBJECT"),
+        Column::name("TRIGGER").rank(3),
+        Column::word("CLUSTER").rank(6).likely(9),
+        Column::word("DESIRED").rank(5),
+        Column::word("PHASE").likely(8),
+        Column::number("OBJECTS").rank(4),
+        Column::number("INC").rank(7),
+        Column::text("LAST EVENT").rank(1),
+        Column::word("AGE"),
+    ];
+    columns.extend(wide.then_some(Column::text("NAMES")));
+    let mut table = Table::new(&columns);
     let mut rows: Vec<&LifecycleRow> = rows.iter().collect();
-    rows.sort_by_key(urgency);
+    rows.sort_by_key(|row| row.phase != Phase::Failing.as_str());
     for row in rows {
         let mut cells = vec![
-            row.source.clone(),
+            row.source.as_str().into(),
             subject(&row.subject),
-            row.trigger.clone(),
-            row.cluster.clone(),
-            row.desired.clone(),
-            row.phase.clone(),
-            row.objects.len().to_string(),
-            row.incarnation.to_string(),
-            event(&row.last_event, row.last_event_offset, wide),
-            age(&row.time, now),
+            row.trigger.as_str().into(),
+            row.cluster.as_str().into(),
+            row.desired.as_str().into(),
+            Cell::toned(&row.phase, Tone::of_phase(&row.phase)),
+            row.objects.len().into(),
+            u64::from(row.incarnation).into(),
+            event(&row.last_event, row.last_event_offset, wide).into(),
+            age(&row.time, now).into(),
         ];
-        cells.extend(wide.then(|| row.objects.iter().map(object).collect::<Vec<_>>().join(", ")));
+        cells.extend(wide.then(|| row.objects.iter().map(object).collect::<Vec<_>>().join(", ").into()));
         let reason = row.error.as_ref().map(|error| {
             let attempt = row.attempt.map(|attempt| format!(" (attempt {attempt})")).unwrap_or_default();
             let (reason, hint) = error.split_once('\n').unwrap_or((error, ""));
-            format!("{}: {reason}{attempt}\n{hint}", subject(&row.subject)).trim_end().to_owned()
+            let subject = subject_words(&row.subject);
+            let subject = if wide { subject.to_owned() } else { cut_middle(&printable(subject), SUBJECT_MAX) };
+            format!("{subject}: {reason}{attempt}\n{hint}").trim_end().to_owned()
         });
         table.push(cells).remark = reason;
     }
@@ -65,42 +88,61 @@ pub fn lifecycles(rows: &[LifecycleRow], now: Timestamp, wide: bool) -> Table {
 }
 
 pub fn objects(rows: &[OwnedObjectRow], now: Timestamp, wide: bool) -> Table {
-    let mut heads = vec!["CLUSTER", "OBJECT", "TRIGGER", "SOURCE", "SUBJECT", "OFFSET", "AGE"];
-    heads.extend(wide.then_some("UID"));
-    let mut table = Table::new(&heads);
+    let mut columns = vec![
+        Column::word("CLUSTER").rank(4),
+        Column::name("OBJECT").comfort(24),
+        Column::name("TRIGGER").rank(2),
+        Column::name("SOURCE").rank(3),
+        Column::name("SUBJECT").rank(1),
+        Column::number("OFFSET").rank(5),
+        Column::word("AGE"),
+    ];
+    columns.extend(wide.then_some(Column::word("UID")));
+    let mut table = Table::new(&columns);
     for row in rows {
+        let (age, tone) = match row.time.as_deref() {
+            Some(time) => (age(time, now), Tone::Plain),
+            None => ("intended".to_owned(), Tone::Waiting),
+        };
         let mut cells = vec![
-            row.cluster.clone(),
-            object(&row.object),
-            row.trigger.clone(),
-            row.source.clone(),
+            row.cluster.as_str().into(),
+            object(&row.object).into(),
+            row.trigger.as_str().into(),
+            row.source.as_str().into(),
             subject(&row.subject),
-            row.offset.to_string(),
-            row.time.as_deref().map_or_else(|| "intended".to_owned(), |time| age(time, now)),
+            row.offset.into(),
+            Cell::toned(&age, tone),
         ];
-        cells.extend(wide.then(|| row.object.uid.clone().unwrap_or_default()));
+        cells.extend(wide.then(|| row.object.uid.as_deref().unwrap_or("-").into()));
         table.push(cells);
     }
     table
 }
 
 pub fn rules(rows: &[RuleRow]) -> Table {
-    let mut table = Table::new(&["RULE", "SINCE OFFSET", "DIGEST"]);
+    let mut table =
+        Table::new(&[Column::name("RULE"), Column::number("SINCE OFFSET").rank(1), Column::word("DIGEST").rank(2)]);
     for row in rows {
-        table.push(vec![row.rule.clone(), row.offset.to_string(), row.digest.clone()]);
+        table.push(vec![row.rule.as_str().into(), row.offset.into(), row.digest.as_str().into()]);
     }
     table
 }
 
 /// Contested objects; the claims that lose stand below the one that owns.
 pub fn conflicts(rows: &[ConflictRow]) -> Table {
-    let mut table = Table::new(&["CLUSTER", "OBJECT", "OWNER", "SINCE OFFSET"]);
+    let mut table = Table::new(&[
+        Column::word("CLUSTER").rank(2),
+        Column::name("OBJECT").comfort(24),
+        Column::name("OWNER"),
+        Column::number("SINCE OFFSET").rank(1),
+    ]);
     for row in rows {
         let name = |claim: &lifeline_projections::reads::ClaimRow| {
-            format!("{} for {} {}", claim.trigger, claim.source, subject(&claim.subject))
+            format!("{} for {} {}", claim.trigger, claim.source, subject_words(&claim.subject))
         };
         let Some((owner, others)) = row.claims.split_first() else { continue };
-        let cells = vec![row.cluster.clone(), object(&row.object), name(owner), owner.offset.to_string()];
+        let cells =
+            vec![row.cluster.as_str().into(), object(&row.object).into(), name(owner).into(), owner.offset.into()];
         let waiting = others.iter().map(|claim| format!("waits: {}, since offset {}", name(claim), claim.offset));
         table.push(cells).remark = Some(waiting.collect::<Vec<_>>().join("\n"));
     }
@@ -109,18 +151,26 @@ pub fn conflicts(rows: &[ConflictRow]) -> Table {
 
 /// Records of any kind, of any resource.
 pub fn records(entries: &[Entry], wide: bool) -> Table {
-    let mut heads = vec!["OFFSET", "TIME", "SOURCE", "SUBJECT", "WHAT HAPPENED"];
-    heads.extend(wide.then_some("FROM"));
-    let mut table = Table::new(&heads);
+    let mut columns = vec![
+        Column::number("OFFSET"),
+        Column::word("TIME").rank(2),
+        Column::name("SOURCE").rank(3),
+        Column::name("SUBJECT").rank(1),
+        Column::name("TRIGGER").rank(4),
+        Column::text("WHAT HAPPENED").comfort(30),
+    ];
+    columns.extend(wide.then_some(Column::text("FROM")));
+    let mut table = Table::new(&columns);
     for entry in entries {
         let mut cells = vec![
-            entry.offset.to_string(),
-            moment(entry),
-            entry.source.clone().unwrap_or_else(|| "-".to_owned()),
-            entry.subject.as_deref().map_or_else(|| "-".to_owned(), subject),
-            sentence(entry),
+            entry.offset.into(),
+            moment(entry).into(),
+            entry.source.as_deref().unwrap_or("-").into(),
+            entry.subject.as_deref().map_or_else(|| "-".into(), subject),
+            entry.trigger.as_deref().unwrap_or("-").into(),
+            happened(entry, entry.summary.as_str()),
         ];
-        cells.extend(wide.then(|| from(entry)));
+        cells.extend(wide.then(|| from(entry).into()));
         table.push(cells);
     }
     table
@@ -128,16 +178,21 @@ pub fn records(entries: &[Entry], wide: bool) -> Table {
 
 /// The story of one resource.
 pub fn history(entries: &[Entry], wide: bool) -> Table {
-    let mut heads = vec!["OFFSET", "TIME", "WHAT HAPPENED"];
-    heads.extend(wide.then_some("FROM"));
-    let mut table = Table::new(&heads);
+    let mut columns = vec![Column::number("OFFSET"), Column::word("TIME").rank(1), Column::sentence("WHAT HAPPENED")];
+    columns.extend(wide.then_some(Column::text("FROM")));
+    let mut table = Table::new(&columns);
     for entry in entries {
-        let mut cells = vec![entry.offset.to_string(), moment(entry), sentence(entry)];
-        cells.extend(wide.then(|| from(entry)));
+        let mut cells = vec![entry.offset.into(), moment(entry).into(), happened(entry, &sentence(entry))];
+        cells.extend(wide.then(|| from(entry).into()));
         let hint = entry.error.as_deref().and_then(|error| error.split_once('\n')).map(|(_, hint)| hint.to_owned());
         table.push(cells).remark = hint;
     }
     table
+}
+
+/// What a record says; what went wrong stands out.
+fn happened(entry: &Entry, words: &str) -> Cell {
+    Cell::toned(words, if entry.error.is_some() { Tone::Bad } else { Tone::Plain })
 }
 
 /// What a record says, with the trigger it is about where the sentence does not name it.
@@ -148,22 +203,26 @@ fn sentence(entry: &Entry) -> String {
     }
 }
 
-/// Where an event came from.
+/// Where an event came from, and its id; for an outcome, what it acted for.
 fn from(entry: &Entry) -> String {
-    let place = entry.event.as_ref().map(|event| {
-        let epoch = if event.epoch > 1 { format!(" epoch {}", event.epoch) } else { String::new() };
-        format!("{}, stream {}{epoch} sequence {}, id {}", event.nats_subject, event.stream, event.sequence, event.id)
-    });
+    let place = entry.event.as_ref().map(|event| format!("{}, id {}", place(event), event.id));
     let acted_for = entry.acted_for.map(|offset| format!("for the decision at {offset}"));
     place.or(acted_for).unwrap_or_default()
 }
 
-fn moment(entry: &Entry) -> String {
+/// Where an event came from.
+pub fn place(event: &EventEntry) -> String {
+    let epoch = if event.epoch > 1 { format!(" epoch {}", event.epoch) } else { String::new() };
+    format!("{}, stream {}{epoch} sequence {}", event.nats_subject, event.stream, event.sequence)
+}
+
+/// When a record was written.
+pub fn moment(entry: &Entry) -> String {
     entry.time.as_deref().map_or_else(|| "?".to_owned(), spaced)
 }
 
 /// `2026-11-22 14:12:03.123Z`: a time as people read it.
-fn spaced(time: &str) -> String {
+pub fn spaced(time: &str) -> String {
     time.replacen('T', " ", 1)
 }
 
@@ -194,74 +253,118 @@ pub fn closing(offset: u64, time: Option<&str>, status: Option<&Status>, running
     line
 }
 
-/// The status, for people.
-pub fn status(status: &Status) -> String {
+/// The status, for people: the verdict and its reasons, then how far each part has come, then what should be looked at.
+pub fn status(status: &Status, width: Option<usize>, paint: Paint) -> String {
     let mut out = String::new();
     let reasons = status.not_ready();
-    let _ = writeln!(out, "{}", if reasons.is_empty() { "ready" } else { "not ready" });
+    let (verdict, tone) = if reasons.is_empty() { ("ready", Tone::Good) } else { ("not ready", Tone::Bad) };
+    let _ = writeln!(out, "{}", paint.tone(tone, verdict));
     for reason in &reasons {
-        let _ = writeln!(out, "  {}", reason.replace('\n', "\n  "));
+        indented(&mut out, "  ", reason);
     }
     let Status { recorded, folded, reconciled, .. } = status;
-    let lag = |ahead: u64, behind: u64| match ahead.saturating_sub(behind) {
+    let behind = |ahead: u64, behind: u64| match ahead.saturating_sub(behind) {
         0 => String::new(),
-        lag => format!("   {lag} behind"),
+        lag => format!(" ({lag} behind)"),
     };
-    let _ = writeln!(out, "recorded    {recorded}");
-    let _ = writeln!(out, "folded      {folded}{}", lag(*recorded, *folded));
-    let _ = writeln!(out, "reconciled  {reconciled}{}", lag(*folded, *reconciled));
-    let phases: Vec<String> = status.phases.iter().map(|(phase, count)| format!("{count} {phase}")).collect();
-    let phases = if phases.is_empty() { "none".to_owned() } else { phases.join(", ") };
-    let triggers = if status.triggers == 1 { "trigger" } else { "triggers" };
-    let _ = writeln!(out, "resources   {}, under {} {triggers}", status.resources, status.triggers);
-    let _ = writeln!(out, "lifecycles  {phases}; {} open", status.open);
-    let _ = writeln!(
-        out,
-        "since start {} reconciliations, {} failed, {} cluster writes",
-        status.reconciliations, status.failures, status.cluster_writes
-    );
+    let mut line = |label: &str, text: String| {
+        let _ = writeln!(out, "{} {text}", paint.tone(Tone::Head, &format!("{label:<11}")));
+    };
+    line("recorded", format!("{recorded}"));
+    line("folded", format!("{folded}{}", behind(*recorded, *folded)));
+    line("reconciled", format!("{reconciled}{}", behind(*folded, *reconciled)));
+    line("resources", format!("{}, under {}", status.resources, count(status.triggers as u64, "trigger")));
+    let phases =
+        status.phases.iter().map(|(phase, count)| paint.tone(Tone::of_phase(phase), &format!("{count} {phase}")));
+    let phases = phases.collect::<Vec<_>>().join(", ");
+    let phases = if phases.is_empty() { "none".to_owned() } else { phases };
+    line("lifecycles", format!("{phases}; {} open", status.open));
+    let work = [
+        count(status.reconciliations, "reconciliation"),
+        format!("{} failed", status.failures),
+        count(status.cluster_writes, "cluster write"),
+    ];
+    line("since start", work.join(", "));
     if let Some(scrub) = &status.scrub {
         let damaged = match scrub.damaged_records {
             0 => "no damage".to_owned(),
-            damaged => format!("{damaged} damaged records"),
+            damaged => paint.tone(Tone::Bad, &count(damaged, "damaged record")),
         };
         let pass = match (scrub.running, scrub.passes) {
             (true, _) => format!("reading offset {} of {}", scrub.position, scrub.end),
             (false, 0) => "not begun".to_owned(),
+            (false, 1) => "1 pass".to_owned(),
             (false, passes) => format!("{passes} passes"),
         };
-        let _ = writeln!(out, "log scrub   {pass}, {damaged}");
+        line("log scrub", format!("{pass}, {damaged}"));
         if let Some(trouble) = &scrub.trouble {
-            let _ = writeln!(out, "  {}", trouble.replace('\n', "\n  "));
+            indented(&mut out, "  ", trouble);
         }
     }
     if !status.streams.is_empty() {
-        let mut table =
-            Table::new(&["STREAM", "CLUSTER", "EPOCH", "NEXT", "PENDING", "RECEIVED", "REJECTED", "MISSING"]);
-        for stream in &status.streams {
-            table.push(vec![
-                stream.stream.clone(),
-                stream.cluster.clone(),
-                stream.epoch.to_string(),
-                stream.next_sequence.to_string(),
-                stream.pending.map_or_else(|| "?".to_owned(), |pending| pending.to_string()),
-                stream.received.to_string(),
-                stream.rejected.to_string(),
-                stream.missing.to_string(),
-            ]);
-        }
-        let _ = write!(out, "\n{}", table.render(None));
+        let table = streams(status);
+        let _ = write!(out, "\n{}", table.draw(&table.fit(width), paint));
     }
-    for (what, lines) in [("problem", &status.problems), ("warning", &status.warnings)] {
-        for line in lines {
-            let _ = writeln!(out, "{what}: {}", line.replace('\n', "\n  "));
+    let defects = status.problems.iter().map(|line| ("problem", line));
+    let looks = status.warnings.iter().map(|line| ("warning", line));
+    for (place, (what, text)) in defects.chain(looks).enumerate() {
+        if place == 0 {
+            out.push('\n');
         }
+        // The defects of rules say themselves how bad they are.
+        let (what, text) = ["error", "warning"]
+            .into_iter()
+            .find_map(|own| Some((own, text.strip_prefix(own)?.strip_prefix(": ")?)))
+            .unwrap_or((what, text));
+        let tone = if what == "warning" { Tone::Waiting } else { Tone::Bad };
+        indented(&mut out, &format!("{}: ", paint.tone(tone, what)), text);
     }
     out
 }
 
+fn streams(status: &Status) -> Table {
+    let mut table = Table::new(&[
+        Column::name("STREAM"),
+        Column::word("CLUSTER").rank(2),
+        Column::number("EPOCH").rank(3),
+        Column::number("NEXT").rank(1),
+        Column::number("PENDING"),
+        Column::number("RECEIVED").rank(1),
+        Column::number("REJECTED"),
+        Column::number("MISSING"),
+    ]);
+    for stream in &status.streams {
+        let look = |count: u64| Cell::toned(&count.to_string(), if count > 0 { Tone::Waiting } else { Tone::Plain });
+        table.push(vec![
+            stream.stream.as_str().into(),
+            stream.cluster.as_str().into(),
+            u64::from(stream.epoch).into(),
+            stream.next_sequence.into(),
+            stream.pending.map_or_else(|| "?".into(), Cell::from),
+            stream.received.into(),
+            look(stream.rejected),
+            look(stream.missing),
+        ]);
+    }
+    table
+}
+
+/// `first` and the first line of `text`; its other lines below, two cells in.
+fn indented(out: &mut String, first: &str, text: &str) {
+    let mut lines = text.lines();
+    let _ = writeln!(out, "{first}{}", printable(lines.next().unwrap_or_default()));
+    for line in lines {
+        let _ = writeln!(out, "  {}", printable(line.trim_start()));
+    }
+}
+
+/// `1 trigger`, `2 triggers`.
+pub fn count(number: u64, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
 /// `group Kind/namespace/name`, as far as there is one.
-fn object(row: &ObjectRow) -> String {
+pub fn object(row: &ObjectRow) -> String {
     let group = if row.group.is_empty() { String::new() } else { format!("{} ", row.group) };
     match &row.namespace {
         Some(namespace) => format!("{group}{}/{namespace}/{}", row.kind, row.name),
@@ -269,8 +372,14 @@ fn object(row: &ObjectRow) -> String {
     }
 }
 
-fn subject(subject: &str) -> String {
-    if subject.is_empty() { NONE.to_owned() } else { subject.to_owned() }
+/// A subject as people read it.
+pub fn subject_words(subject: &str) -> &str {
+    if subject.is_empty() { NONE } else { subject }
+}
+
+fn subject(subject: &str) -> Cell {
+    let tone = if subject.is_empty() { Tone::Faint } else { Tone::Plain };
+    Cell::toned(subject_words(subject), tone)
 }
 
 /// `login @ offset 41`: the last word of a type says enough where space is dear.
@@ -283,7 +392,7 @@ fn event(kind: &str, offset: u64, wide: bool) -> String {
 }
 
 /// How many seconds ago something was; never less than none.
-pub fn seconds_since(time: &str, now: Timestamp) -> i64 {
+fn seconds_since(time: &str, now: Timestamp) -> i64 {
     time.parse::<Timestamp>().map_or(0, |time| now.as_second().saturating_sub(time.as_second()).max(0))
 }
 
@@ -301,6 +410,7 @@ fn age(time: &str, now: Timestamp) -> String {
 mod tests {
     use super::*;
     use lifeline_engine::status::StreamStatus;
+    use unicode_width::UnicodeWidthStr;
 
     fn now() -> Timestamp {
         "2026-11-22T14:24:03Z".parse().unwrap()
@@ -335,14 +445,18 @@ mod tests {
 
     #[test]
     fn failing_lifecycles_come_first_with_their_reason() {
-        let rows =
-            [row("mgianluc", "Ready", 1, None), row("zoe", "Failing", 0, Some("namespace is terminating\nhint: wait"))];
+        let rows = [
+            row("mgianluc", "Ready", 1, None),
+            row("noah", "Pending", 0, None),
+            row("zoe", "Failing", 0, Some("namespace is terminating\nhint: wait")),
+        ];
         let expected = "\
 SOURCE            SUBJECT   TRIGGER           CLUSTER    DESIRED  PHASE    OBJECTS  INC  LAST EVENT         AGE
-auth.example.com  zoe       manage-namespace  mgmt/mgmt  present  Failing  0        2    login @ offset 41  12m
+auth.example.com  zoe       manage-namespace  mgmt/mgmt  present  Failing        0    2  login @ offset 41  12m
   zoe: namespace is terminating (attempt 3)
   hint: wait
-auth.example.com  mgianluc  manage-namespace  mgmt/mgmt  present  Ready    1        2    login @ offset 41  12m
+auth.example.com  mgianluc  manage-namespace  mgmt/mgmt  present  Ready          1    2  login @ offset 41  12m
+auth.example.com  noah      manage-namespace  mgmt/mgmt  present  Pending        0    2  login @ offset 41  12m
 ";
         assert_eq!(lifecycles(&rows, now(), false).render(None), expected);
         let wide = lifecycles(&rows[..1], now(), true).render(None);
@@ -376,7 +490,7 @@ auth.example.com  mgianluc  manage-namespace  mgmt/mgmt  present  Ready    1    
 
     #[test]
     fn a_status_begins_with_its_verdict() {
-        let text = status(&Status {
+        let fares = Status {
             recorded: 57,
             folded: 57,
             reconciled: 41,
@@ -385,19 +499,71 @@ auth.example.com  mgianluc  manage-namespace  mgmt/mgmt  present  Ready    1    
             resources: 10,
             triggers: 1,
             open: 1,
+            reconciliations: 1,
+            streams: vec![StreamStatus {
+                cluster: "mgmt/mgmt".into(),
+                stream: "USERS".into(),
+                epoch: 1,
+                next_sequence: 58,
+                received: 57,
+                rejected: 2,
+                ..Default::default()
+            }],
+            problems: vec!["warning: rules.yaml: `binaryData` has no effect".into(), "no EventSource `x`".into()],
+            warnings: vec!["disk is nearly full\nhint: free space".into()],
             ..Default::default()
-        });
+        };
         let expected = "\
 not ready
   NATS is not read: connection refused
   hint: start nats-server
 recorded    57
 folded      57
-reconciled  41   16 behind
+reconciled  41 (16 behind)
 resources   10, under 1 trigger
 lifecycles  1 Failing, 9 Ready; 1 open
-since start 0 reconciliations, 0 failed, 0 cluster writes
+since start 1 reconciliation, 0 failed, 0 cluster writes
+
+STREAM  CLUSTER    EPOCH  NEXT  PENDING  RECEIVED  REJECTED  MISSING
+USERS   mgmt/mgmt      1    58        ?        57         2        0
+
+warning: rules.yaml: `binaryData` has no effect
+problem: no EventSource `x`
+warning: disk is nearly full
+  hint: free space
 ";
-        assert_eq!(text, expected);
+        assert_eq!(status(&fares, None, Paint::Off), expected);
+        let colourful = status(&fares, None, Paint::On);
+        assert!(colourful.starts_with("\u{1b}[31mnot ready\u{1b}[0m\n"), "{colourful}");
+    }
+
+    /// The widths of the terminals that people have.
+    #[test]
+    fn tables_fit_whatever_events_say() {
+        let long = "x".repeat(500);
+        let nasty = [
+            "mgianluc",
+            "",
+            "two\nlines\tand a tab",
+            "👩🏽‍🚀🇮🇹 rocket",
+            "שלום עולם",
+            &long,
+            "\u{202e}gnp.exe",
+            "\u{1b}[2J",
+        ];
+        let error =
+            "admission webhook `policy.example.com` denied the request: the namespace needs a label\nhint: label it";
+        let rows: Vec<LifecycleRow> = nasty.iter().map(|subject| row(subject, "Failing", 1, Some(error))).collect();
+        for width in [60, 80, 120, 200] {
+            let drawn = lifecycles(&rows, now(), false).render(Some(width));
+            for line in drawn.lines() {
+                assert!(line.width() <= width, "{width}: {line}");
+                assert!(!line.chars().any(char::is_control), "{line:?}");
+            }
+            assert_eq!(drawn.matches("Failing").count(), nasty.len(), "{width}:\n{drawn}");
+        }
+        let whole = lifecycles(&rows, now(), true).render(None);
+        assert!(whole.contains(&long), "wide is never cut");
+        assert!(!whole.contains('…'));
     }
 }

@@ -48,6 +48,26 @@ fn what_is_typed_is_understood_or_refused() {
     check("lifeline history", false);
     check("lifeline show addons --namespace default --cluster x --profile EventTrigger/y --resources", true);
     check("lifeline show stuck --longer-than 5 -o json", true);
+    check("lifeline get lifecycles --watch --phase failing -o json", true);
+    check("lifeline get resources -w --color never", true);
+    check("lifeline get lifecycles --watch --data d", false);
+    check("lifeline get lifecycles --watch --as-of 5", false);
+    check("lifeline get lifecycles --watch --limit 5", false);
+    check("lifeline get objects --watch", false);
+    check("lifeline get lifecycles --phase READY", true);
+    check("lifeline get lifecycles --phase sleepy", false);
+    check("lifeline get lifecycles --as-of 2020-01-01T00:00:00Z", true);
+    check("lifeline get lifecycles --as-of 9999-01-01T00:00:00Z", false);
+    check("lifeline get lifecycles --as-of noon", false);
+    check("lifeline get lifecycles --as-of 10m", true);
+    check("lifeline get lifecycles --age-min 10m --age-max 7200", true);
+    check("lifeline get lifecycles --age-min old", false);
+    check("lifeline get lifecycles --age-min 10m --watch", false);
+    check("lifeline diff 5", true);
+    check("lifeline diff 10m 57 --trigger x -o yaml", true);
+    check("lifeline diff", false);
+    check("lifeline --color always status", true);
+    check("lifeline status --color pink", false);
     check("lifeline bench intake", true);
     check("lifeline bench log --full --rounds 3 --data /tmp", true);
     check("lifeline verify --data d -o json", true);
@@ -168,32 +188,32 @@ fn the_story_is_shown_in_tables() {
     let lifecycles: List<LifecycleRow> = client.get("/v1/lifecycles", &all).expect("a list");
     let expected = "\
 SOURCE            SUBJECT   TRIGGER           CLUSTER    DESIRED  PHASE    OBJECTS  INC  LAST EVENT        AGE
-auth.example.com  zoe       manage-namespace  mgmt/mgmt  present  Failing  0        1    login @ offset 4  12m
+auth.example.com  zoe       manage-namespace  mgmt/mgmt  present  Failing        0    1  login @ offset 4  12m
   zoe: namespace `zoe` is terminating (attempt 3)
   hint: it goes by itself
-auth.example.com  mgianluc  manage-namespace  mgmt/mgmt  present  Ready    1        1    login @ offset 1  12m
+auth.example.com  mgianluc  manage-namespace  mgmt/mgmt  present  Ready          1    1  login @ offset 1  12m
 ";
     assert_eq!(rows::lifecycles(&lifecycles.items, now, false).render(None), expected);
 
     let resources: List<ResourceRow> = client.get("/v1/resources", &all).expect("a list");
     let expected = "\
 SOURCE            SUBJECT   EVENTS  LIFECYCLES  OBJECTS  LAST EVENT        AGE
-auth.example.com  mgianluc  1       1           1        login @ offset 1  12m
-auth.example.com  zoe       1       1           0        login @ offset 4  12m
+auth.example.com  mgianluc       1           1        1  login @ offset 1  12m
+auth.example.com  zoe            1           1        0  login @ offset 4  12m
 ";
     assert_eq!(rows::resources(&resources.items, now, false).render(None), expected);
 
     let objects: List<OwnedObjectRow> = client.get("/v1/objects", &all).expect("a list");
     let expected = "\
 CLUSTER    OBJECT              TRIGGER           SOURCE            SUBJECT   OFFSET  AGE  UID
-mgmt/mgmt  Namespace/mgianluc  manage-namespace  auth.example.com  mgianluc  1       12m  8f3c0f1e
+mgmt/mgmt  Namespace/mgianluc  manage-namespace  auth.example.com  mgianluc       1  12m  8f3c0f1e
 ";
     assert_eq!(rows::objects(&objects.items, now, true).render(None), expected);
 
     let rules: List<RuleRow> = client.get("/v1/rules", &all).expect("a list");
     let expected = "\
 RULE                           SINCE OFFSET  DIGEST
-EventTrigger/manage-namespace  0             0000000000000007
+EventTrigger/manage-namespace             0  0000000000000007
 ";
     assert_eq!(rows::rules(&rules.items).render(None), expected);
 
@@ -203,15 +223,15 @@ EventTrigger/manage-namespace  0             0000000000000007
     let history: List<Entry> = client.get("/v1/history", &of_zoe).expect("a history");
     let expected = "\
 OFFSET  TIME                      WHAT HAPPENED
-4       2026-11-22 14:00:04.000Z  auth.example.com.login: manage-namespace decided Create
-5       2026-11-22 14:00:05.000Z  manage-namespace: attempt 3 failed: namespace `zoe` is terminating
+     4  2026-11-22 14:00:04.000Z  auth.example.com.login: manage-namespace decided Create
+     5  2026-11-22 14:00:05.000Z  manage-namespace: attempt 3 failed: namespace `zoe` is terminating
   hint: it goes by itself
 ";
     assert_eq!(rows::history(&history.items, false).render(None), expected);
 
     let events: List<Entry> = client.get("/v1/events", &all).expect("records");
     let shown = rows::records(&events.items, true).render(None);
-    let first = "0       2026-11-22 14:00:00.000Z  -                 -         EventTrigger/manage-namespace changed";
+    let first = "     0  2026-11-22 14:00:00.000Z  -                 -         -                 EventTrigger/manage-namespace changed";
     assert!(shown.lines().any(|line| line.trim_end() == first), "{shown}");
     assert!(shown.contains("user-operation, stream USERS sequence 1, id 10001\n"), "{shown}");
 }
@@ -235,4 +255,86 @@ fn an_engine_that_is_not_there_is_named() {
     let client = Client::open(None, "http://127.0.0.1:1").expect("an address");
     let error = client.get::<Status>("/v1/status", &Query::default()).expect_err("nobody");
     assert!(error.to_string().starts_with("no engine answers at `127.0.0.1:1`\nhint: start one with `lifeline run`"));
+}
+
+#[test]
+fn completions_know_every_command_and_what_may_follow() {
+    for shell in [clap_complete::Shell::Bash, clap_complete::Shell::Zsh, clap_complete::Shell::Fish] {
+        let script = completions(shell);
+        for command in Cli::command().get_subcommands() {
+            assert!(script.contains(command.get_name()), "{shell}: {}", command.get_name());
+        }
+        for word in ["lifecycles", "conflicts", "--as-of", "failing", "yaml", "--color"] {
+            assert!(script.contains(word.trim_start_matches("--")), "{shell}: {word}");
+        }
+    }
+}
+
+/// Everything that the asking commands print of the story, in every format. What scripts read does not change by accident.
+#[test]
+fn answers_are_printed_as_the_golden_file_says() {
+    let data = tempfile::tempdir().expect("a folder");
+    stopped(data.path());
+    let client = Client::open(Some(data.path()), "").expect("a folder");
+    let now = "2026-11-22T14:12:06Z".parse().expect("a time");
+    let mut told = String::new();
+    fn add<T: serde::Serialize + serde::de::DeserializeOwned>(
+        told: &mut String,
+        client: &Client,
+        path: &str,
+        pairs: &[(&str, &str)],
+        table: &dyn Fn(&[T], bool) -> table::Table,
+    ) {
+        let mut query = Query::default();
+        for (name, value) in pairs {
+            query.add(name, value);
+        }
+        let list: List<T> = client.get(path, &query).expect(path);
+        for width in [60, 80, 120] {
+            told.push_str(&format!("== {path} in {width} cells\n{}", table(&list.items, false).render(Some(width))));
+        }
+        told.push_str(&format!("== {path} -o wide\n{}", table(&list.items, true).render(None)));
+        for (name, format) in [("json", output::Format::Json), ("yaml", output::Format::Yaml)] {
+            let text = output::encoded(&list, format).expect("text").expect("not a table");
+            told.push_str(&format!("== {path} -o {name}\n{text}"));
+        }
+    }
+    add(&mut told, &client, "/v1/resources", &[], &|list: &[ResourceRow], wide| rows::resources(list, now, wide));
+    add(&mut told, &client, "/v1/lifecycles", &[], &|list: &[LifecycleRow], wide| rows::lifecycles(list, now, wide));
+    add(&mut told, &client, "/v1/lifecycles", &[("limit", "1")], &|list: &[LifecycleRow], wide| {
+        rows::lifecycles(list, now, wide)
+    });
+    add(&mut told, &client, "/v1/objects", &[], &|list: &[OwnedObjectRow], wide| rows::objects(list, now, wide));
+    add(&mut told, &client, "/v1/rules", &[], &|list: &[RuleRow], _| rows::rules(list));
+    add(&mut told, &client, "/v1/events", &[("limit", "3")], &|list: &[Entry], wide| rows::records(list, wide));
+    let of_zoe = [("source", "auth.example.com"), ("subject", "zoe")];
+    add(&mut told, &client, "/v1/history", &of_zoe, &|list: &[Entry], wide| rows::history(list, wide));
+
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/cli/golden.txt");
+    if std::env::var_os("LIFELINE_WRITE_GENERATED").is_some() {
+        std::fs::write(path, &told).expect("a file");
+    }
+    let golden = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        told == golden,
+        "ops/src/cli/golden.txt is not what is printed\nhint: run this test once with LIFELINE_WRITE_GENERATED=1, and look at the difference"
+    );
+}
+
+#[test]
+fn help_fits_the_terminals_that_people_have() {
+    fn check(command: &mut clap::Command, path: &str) {
+        let path = format!("{path} {}", command.get_name());
+        let help = command.clone().term_width(80).render_help().to_string();
+        for line in help.lines() {
+            assert!(unicode_width::UnicodeWidthStr::width(line) <= 80, "{path}: {line}");
+        }
+        assert!(command.get_about().is_some(), "{path} says what it is");
+        for command in command.get_subcommands_mut() {
+            check(command, &path);
+        }
+    }
+    let mut command = Cli::command();
+    command.build();
+    check(&mut command, "");
 }

@@ -1,0 +1,99 @@
+//! The commands that show what is deployed, contested or not getting on: `show`.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use lifeline_projections::reads::{ConflictRow, LifecycleRow, OwnedObjectRow};
+
+use super::addons;
+use super::ask::{AskArgs, RulesArgs, WhenArgs, list};
+use super::client::{Error, Listed};
+use super::output::{self, Format};
+use super::rows;
+
+/// `lifeline show`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Show {
+    /// What is deployed where, in the table that `sveltosctl show addons` prints.
+    Addons(AddonsArgs),
+    /// Objects that more than one lifecycle claims; the first one owns it.
+    Conflicts(RulesArgs),
+    /// Lifecycles that do not get on: failing, or not carried out for a while.
+    Stuck(StuckArgs),
+}
+
+/// `lifeline show addons`.
+#[derive(Debug, Clone, Args)]
+pub struct AddonsArgs {
+    /// Only clusters in this namespace.
+    #[arg(long)]
+    pub namespace: Option<String>,
+    /// Only clusters of this name.
+    #[arg(long)]
+    pub cluster: Option<String>,
+    /// Only what this deployed, as KIND/NAME.
+    #[arg(long, value_name = "KIND/NAME")]
+    pub profile: Option<String>,
+    /// Show Kubernetes resources; they are shown without it as well, there is nothing else.
+    #[arg(long)]
+    pub resources: bool,
+    /// Which state.
+    #[command(flatten)]
+    pub when: WhenArgs,
+    /// Whom.
+    #[command(flatten)]
+    pub ask: AskArgs,
+}
+
+/// `lifeline show stuck`.
+#[derive(Debug, Clone, Args)]
+pub struct StuckArgs {
+    /// How many seconds a decision may wait to be carried out.
+    #[arg(long, value_name = "SECONDS", default_value = "30")]
+    pub longer_than: u64,
+    /// Which state.
+    #[command(flatten)]
+    pub when: WhenArgs,
+    /// Whom.
+    #[command(flatten)]
+    pub ask: AskArgs,
+}
+
+/// Shows what was typed.
+pub fn show(show: Show) -> Result<ExitCode, Error> {
+    match show {
+        Show::Addons(args) => addons(&args),
+        Show::Conflicts(args) => {
+            let query = args.when.query();
+            let none = "no conflicts: each object is claimed once";
+            list(&args.ask, &args.when, "conflicts", &query, none, |rows: &[ConflictRow], _| rows::conflicts(rows))
+        }
+        Show::Stuck(args) => {
+            let mut query = args.when.query();
+            query.add("longer_than", args.longer_than);
+            let now = Timestamp::now();
+            list(&args.ask, &args.when, "stuck", &query, "nothing is stuck", |rows: &[LifecycleRow], wide| {
+                rows::lifecycles(rows, now, wide)
+            })
+        }
+    }
+}
+
+fn addons(args: &AddonsArgs) -> Result<ExitCode, Error> {
+    let client = args.ask.client()?;
+    let listed: Listed<OwnedObjectRow> = client.list("/v1/objects", &args.when.query(), None)?;
+    let filter = addons::Filter {
+        namespace: args.namespace.as_deref(),
+        cluster: args.cluster.as_deref(),
+        profile: args.profile.as_deref(),
+    };
+    let mut list = listed.list;
+    list.items.retain(|row| filter.wants(row));
+    list.items.truncate(args.when.limit.unwrap_or(usize::MAX));
+    if !output::structured(&list, args.ask.output)? {
+        let zone = jiff::tz::TimeZone::system();
+        output::data(&addons::table(&list.items, &zone, args.ask.output == Format::Wide).render_framed())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,137 @@
+//! Which incarnation the records of a history belong to, told while they are read backwards.
+//!
+//! Start at [`Incarnations::of`] with the state behind the latest record, then [`Incarnations::pass`] each record, the
+//! latest first. Where the rules counted anew, what lies before is not known, and nothing is told.
+
+use std::collections::HashMap;
+
+use lifeline_store::Offset;
+
+use crate::fact::{Fact, Outcome, Redesired, ResourceKey};
+use crate::fold::Resource;
+use crate::history::Entry;
+
+/// The lifecycles of one resource as they were behind the record that is passed next.
+pub(crate) struct Incarnations {
+    lives: HashMap<Place, Life>,
+    /// Entries whose decision was not met yet, by what they acted for.
+    waiting: Vec<(Offset, Place, usize)>,
+}
+
+/// Trigger and cluster.
+type Place = (Box<str>, Box<str>);
+
+struct Life {
+    /// `None` from where it cannot be known.
+    incarnation: Option<u32>,
+    /// The decision in force; `None` until it is met.
+    decided: Option<Offset>,
+    /// Whether the decision met last, the one that came later, was a Create.
+    later_creates: bool,
+}
+
+impl Life {
+    /// The incarnation that a decision belongs to. What lies before it is counted from there.
+    fn pass(&mut self, creates: bool) -> Option<u32> {
+        let is_met_first = self.decided.is_some();
+        // A Create after a Delete began the incarnation that was counted so far.
+        if !is_met_first && !creates && self.later_creates {
+            self.incarnation = self.incarnation.and_then(|incarnation| incarnation.checked_sub(1));
+        }
+        self.decided = None;
+        self.later_creates = creates;
+        self.known()
+    }
+
+    /// Counted from 1: nothing belongs to none.
+    fn known(&self) -> Option<u32> {
+        self.incarnation.filter(|incarnation| *incarnation > 0)
+    }
+}
+
+impl Incarnations {
+    /// Begins behind the latest record of `resource`.
+    pub(crate) fn of(resource: Option<&Resource>) -> Incarnations {
+        let lives = resource.into_iter().flat_map(|resource| &resource.lifecycles).map(|lifecycle| {
+            let (incarnation, decided) = (Some(lifecycle.incarnation), Some(lifecycle.decided));
+            let life = Life { incarnation, decided, later_creates: false };
+            (((*lifecycle.trigger).into(), (*lifecycle.cluster).into()), life)
+        });
+        Incarnations { lives: lives.collect(), waiting: Vec::new() }
+    }
+
+    /// Tells what is known of the record at `offset`, whose entry is the last one, and of entries that waited for it.
+    pub(crate) fn pass(&mut self, key: &ResourceKey, offset: Offset, fact: &Fact<'_>, entries: &mut [Entry]) {
+        match fact {
+            Fact::EventReceived { delivery, decisions, .. } => {
+                // What was decided last stands last.
+                for (place, decision) in decisions.iter().enumerate().rev() {
+                    let creates = match decision.outcome {
+                        Outcome::Create => true,
+                        Outcome::Delete => false,
+                        Outcome::NoAction(_) | Outcome::Failed(_) => continue,
+                    };
+                    let incarnation = self.decided(decision.trigger, delivery.cluster, offset, creates, entries);
+                    let event = entries.last_mut().and_then(|entry| entry.event.as_mut());
+                    if let Some(told) = event.and_then(|event| event.decisions.get_mut(place)) {
+                        told.incarnation = incarnation;
+                    }
+                }
+            }
+            Fact::TriggerReplayed { trigger, redecisions, .. } => {
+                let about: Vec<_> = redecisions.iter().filter(|redecision| redecision.resource == *key).collect();
+                for redecision in about.iter().rev() {
+                    let creates = matches!(redecision.desired, Redesired::Present { .. });
+                    let incarnation = self.decided(trigger, &redecision.cluster, offset, creates, entries);
+                    if let ([_], Some(entry)) = (about.as_slice(), entries.last_mut()) {
+                        entry.incarnation = incarnation;
+                    }
+                    // It was counted anew here.
+                    if creates && let Some(life) = self.life(trigger, &redecision.cluster) {
+                        life.incarnation = None;
+                    }
+                }
+            }
+            Fact::ApplyIntended { key: of, acted_for, .. }
+            | Fact::Applied { key: of, acted_for, .. }
+            | Fact::ApplyFailed { key: of, acted_for, .. }
+            | Fact::Deleted { key: of, acted_for, .. }
+            | Fact::Released { key: of, acted_for, .. } => {
+                let place = (of.trigger.clone(), of.cluster.clone());
+                let Some(entry) = entries.len().checked_sub(1) else { return };
+                match self.lives.get(&place) {
+                    Some(life) if life.decided == Some(*acted_for) => entries[entry].incarnation = life.known(),
+                    _ => self.waiting.push((*acted_for, place, entry)),
+                }
+            }
+            Fact::EventRejected { .. }
+            | Fact::StreamOpened { .. }
+            | Fact::GapFound { .. }
+            | Fact::RuleChanged { .. }
+            | Fact::RecordLost { .. } => {}
+        }
+    }
+
+    fn life(&mut self, trigger: &str, cluster: &str) -> Option<&mut Life> {
+        self.lives.get_mut(&(Box::from(trigger), Box::from(cluster)))
+    }
+
+    fn decided(
+        &mut self,
+        trigger: &str,
+        cluster: &str,
+        offset: Offset,
+        creates: bool,
+        entries: &mut [Entry],
+    ) -> Option<u32> {
+        let incarnation = self.life(trigger, cluster)?.pass(creates);
+        self.waiting.retain(|(acted_for, (of, on), entry)| {
+            let is_it = *acted_for == offset && **of == *trigger && **on == *cluster;
+            if is_it {
+                entries[*entry].incarnation = incarnation;
+            }
+            !is_it
+        });
+        incarnation
+    }
+}

@@ -1,0 +1,599 @@
+//! Why an object: object, lifecycle, event, rule.
+//!
+//! Start at [`Search`]: it looks through the resources in turns, so that nobody waits for it, and [`Search::answer`] then
+//! reads a few records. An object that no lifecycle holds may have been let go by a resource of its name: their histories
+//! are asked.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use lifeline_store::{Disk, Offset, Reader};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::RECORDS_MAX;
+use crate::chain::Chain;
+use crate::fact::{Fact, ObjectKey, ResourceKey};
+use crate::fold::{Projection, Resource, RuleMark};
+use crate::history::{self, Entry};
+use crate::lifecycle::{Desired, Holding, Lifecycle};
+use crate::reads::{ClaimRow, LifecycleRow, ObjectRow, lifecycle_row, object_row, time};
+
+/// Claims that a search gathers, at most: whoever asks for more has to say more.
+const HITS_MAX: usize = 100;
+
+/// Resources called like the object whose histories are asked, at most.
+const NAMESAKES_MAX: usize = 4;
+
+/// Which object is meant.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Question {
+    /// Its kind, in any case.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its namespace; `None` for any, and for none.
+    pub namespace: Option<String>,
+    /// Its API group, empty for the core group; `None` for any.
+    pub group: Option<String>,
+    /// The cluster it is on; `None` for any.
+    pub cluster: Option<String>,
+}
+
+/// Why an object is as it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WhyObject {
+    /// The answer in a sentence.
+    pub summary: String,
+    /// What kind of answer it is.
+    pub verdict: Verdict,
+    /// The object that the answer is about; absent when several match, and when none was ever met.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<ObjectRow>,
+    /// The cluster it is on; absent like it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// The lifecycle that owns it, or that let it go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifecycle: Option<LifecycleRow>,
+    /// The decision that it follows from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<DecisionWhy>,
+    /// What it is rendered from; absent when it is to go, and when the log does not hold the trigger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rendered: Option<RenderedWhy>,
+    /// What the cluster is known to hold; absent before the first apply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied: Option<AppliedWhy>,
+    /// The record by which it went; absent while a lifecycle holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone: Option<Entry>,
+    /// Who else claims it, the earliest first: the next owners.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also_claimed: Vec<ClaimRow>,
+    /// The objects that match when several do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub candidates: Vec<Candidate>,
+    /// Whether more match than are listed.
+    pub more: bool,
+    /// What could not be told, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// What kind of answer it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// A lifecycle holds it.
+    Held,
+    /// No lifecycle holds it any more.
+    Gone,
+    /// Several objects match the question.
+    Ambiguous,
+    /// No lifecycle holds it, and none is known that ever did.
+    Unknown,
+}
+
+/// The decision that an object follows from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DecisionWhy {
+    /// Offset of the record that decided: the event's, or that of a replay after rules changed.
+    pub offset: u64,
+    /// When it was recorded, RFC 3339; absent when the log no longer holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+    /// `Create` or `Delete`; `Withdraw` when the trigger is gone.
+    pub action: String,
+    /// Whether changed rules decided it, of an event that was there already.
+    pub replayed: bool,
+    /// EventSource that matched; absent when the trigger came after the event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_source: Option<String>,
+    /// Its criterion, counted from 1; absent like it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub criterion: Option<u16>,
+    /// The event it follows from; absent when there is none, and when the log no longer holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<Entry>,
+}
+
+/// What an object is rendered from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RenderedWhy {
+    /// Offset of the record that holds the trigger's manifest.
+    pub rule: u64,
+    /// What the trigger names in `policyRefs`, as written there.
+    pub policies: Vec<PolicyWhy>,
+}
+
+/// One entry of `policyRefs`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PolicyWhy {
+    /// `ConfigMap` or `Secret`.
+    pub kind: String,
+    /// Namespace; empty for the trigger's default.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Its data keys; empty for a Secret, whose content has no place in a log, and for a name that is a template.
+    pub keys: Vec<String>,
+}
+
+/// What the cluster is known to hold.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AppliedWhy {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// When an apply last confirmed it, RFC 3339.
+    pub time: String,
+    /// Offset of that record; absent when it lies too far back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// Offset of the first record with this uid and manifest: unchanged since. Absent when it lies too far back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unchanged_since: Option<u64>,
+    /// Offset of the first record with this uid: made then. Absent when it lies too far back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_at: Option<u64>,
+}
+
+/// An object that matches, when several do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// The object.
+    #[serde(flatten)]
+    pub object: ObjectRow,
+    /// The cluster it is on.
+    pub cluster: String,
+}
+
+/// A claim that was met.
+struct Hit {
+    key: ResourceKey,
+    cluster: Box<str>,
+    row: LifecycleRow,
+    desired: Desired,
+    decided: Offset,
+    holding: Holding,
+    last_record: Offset,
+}
+
+/// A look through all resources, in turns.
+pub struct Search {
+    question: Question,
+    position: Option<ResourceKey>,
+    hits: Vec<Hit>,
+    namesakes: Vec<(ResourceKey, Resource)>,
+    more: bool,
+}
+
+impl Question {
+    fn means(&self, cluster: &str, object: &ObjectKey) -> bool {
+        self.name == object.name
+            && self.kind.eq_ignore_ascii_case(&object.kind)
+            && self.namespace.as_ref().is_none_or(|namespace| object.namespace.as_ref() == Some(namespace))
+            && self.group.as_ref().is_none_or(|group| *group == object.group)
+            && self.cluster.as_ref().is_none_or(|of| *of == *cluster)
+    }
+
+    /// As a person would call it.
+    #[must_use]
+    pub fn short(&self) -> String {
+        match &self.namespace {
+            Some(namespace) => format!("{}/{namespace}/{}", self.kind, self.name),
+            None => format!("{}/{}", self.kind, self.name),
+        }
+    }
+}
+
+impl Search {
+    /// A search that has looked at nothing yet.
+    #[must_use]
+    pub fn new(question: Question) -> Search {
+        Search { question, position: None, hits: Vec::new(), namesakes: Vec::new(), more: false }
+    }
+
+    /// Looks at up to `looks` more resources; false when it has seen all it needs.
+    pub fn look(&mut self, projection: &Projection, looks: usize) -> bool {
+        let position = self.position.take();
+        let start = position.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        for (looked, (key, resource)) in projection.resources_from(start).enumerate() {
+            if looked == looks {
+                return true;
+            }
+            self.look_at(&key, &resource);
+            if self.hits.len() >= HITS_MAX {
+                self.more = true;
+                return false;
+            }
+            self.position = Some(key);
+        }
+        false
+    }
+
+    fn look_at(&mut self, key: &ResourceKey, resource: &Resource) {
+        for lifecycle in &resource.lifecycles {
+            let held = lifecycle.inventory.iter().filter(|held| self.question.means(&lifecycle.cluster, &held.object));
+            let hit = |holding: &Holding| Hit {
+                key: key.clone(),
+                cluster: (*lifecycle.cluster).into(),
+                row: lifecycle_row(key, resource, lifecycle),
+                desired: lifecycle.desired,
+                decided: lifecycle.decided,
+                holding: holding.clone(),
+                last_record: resource.last_record,
+            };
+            self.hits.extend(held.map(hit));
+        }
+        if *key.subject == *self.question.name && self.namesakes.len() < NAMESAKES_MAX {
+            self.namesakes.push((key.clone(), resource.clone()));
+        }
+    }
+
+    /// What was found, explained by the records of the log. `rules` are those that the state names.
+    #[must_use]
+    pub fn answer<D: Disk>(mut self, log: &Reader<D>, rules: &BTreeMap<String, RuleMark>) -> WhyObject {
+        // The earliest claim owns an object.
+        self.hits.sort_by_key(|hit| hit.holding.since);
+        let mut objects: BTreeMap<_, &Hit> = BTreeMap::new();
+        for hit in &self.hits {
+            objects.entry(hit.identity()).or_insert(hit);
+        }
+        if objects.len() > 1 || self.more {
+            let candidates = objects.into_values().map(|owner| {
+                let uid = owner.holding.applied.as_ref().map(|applied| applied.uid.clone());
+                Candidate { object: object_row(&owner.holding.object, uid), cluster: owner.cluster.to_string() }
+            });
+            let (candidates, more) = (candidates.collect(), self.more);
+            let summary = format!("several objects are {}: say which", self.question.short());
+            return WhyObject { candidates, more, ..WhyObject::new(summary, Verdict::Ambiguous) };
+        }
+        let mut claims = self.hits.into_iter();
+        match claims.next() {
+            Some(owner) => held(log, rules, owner, claims.as_slice()),
+            None => gone(log, &self.question, &self.namesakes),
+        }
+    }
+}
+
+impl Hit {
+    /// What makes it one object: it may be claimed under several versions of its API.
+    fn identity(&self) -> (&str, &str, &str, Option<&str>, &str) {
+        let ObjectKey { group, kind, namespace, name, .. } = &self.holding.object;
+        (&self.cluster, group, kind, namespace.as_deref(), name)
+    }
+}
+
+fn held<D: Disk>(log: &Reader<D>, rules: &BTreeMap<String, RuleMark>, owner: Hit, others: &[Hit]) -> WhyObject {
+    let Hit { key, cluster, row, desired, decided, holding, last_record } = owner;
+    let mut notes = Vec::new();
+    let decision = decision(log, &key, &row.trigger, &cluster, desired, decided, &mut notes);
+    let is_wanted = matches!(desired, Desired::Present { .. });
+    let rendered = if is_wanted { rendered(log, rules, &row.trigger, &mut notes) } else { None };
+    let applied = applied(log, &key, &row, &holding, last_record, &mut notes);
+    let short = holding.object.short();
+    let why = match &decision.event {
+        Some(event) => format!("{} decided {} of the event at offset {}", row.trigger, decision.action, event.offset),
+        None => format!("{} decided {} at offset {}", row.trigger, decision.action, decision.offset),
+    };
+    let summary = match (is_wanted, &applied) {
+        (true, Some(_)) => format!("{short} exists on {cluster} because {why}"),
+        (true, None) => format!("{short} shall exist on {cluster} because {why}; it is not applied yet"),
+        (false, _) => format!("{short} is to go from {cluster} because {why}"),
+    };
+    let also_claimed = others.iter().map(|hit| ClaimRow {
+        trigger: hit.row.trigger.clone(),
+        source: hit.row.source.clone(),
+        subject: hit.row.subject.clone(),
+        offset: hit.holding.since.get(),
+    });
+    WhyObject {
+        object: Some(object_row(&holding.object, holding.applied.map(|applied| applied.uid))),
+        cluster: Some(cluster.to_string()),
+        also_claimed: also_claimed.collect(),
+        lifecycle: Some(row),
+        decision: Some(decision),
+        rendered,
+        applied,
+        notes,
+        ..WhyObject::new(summary, Verdict::Held)
+    }
+}
+
+/// The decision in force, with its event and what the trigger saw in it.
+fn decision<D: Disk>(
+    log: &Reader<D>,
+    key: &ResourceKey,
+    trigger: &str,
+    cluster: &str,
+    desired: Desired,
+    decided: Offset,
+    notes: &mut Vec<String>,
+) -> DecisionWhy {
+    let (action, event) = match desired {
+        Desired::Present { event } => ("Create", Some(event)),
+        Desired::Absent { event: Some(event) } => ("Delete", Some(event)),
+        Desired::Absent { event: None } | Desired::Left => ("Withdraw", None),
+    };
+    let mut why = DecisionWhy {
+        offset: decided.get(),
+        time: None,
+        action: action.to_owned(),
+        replayed: event != Some(decided),
+        event_source: None,
+        criterion: None,
+        event: None,
+    };
+    if let Some(record) = read(log, decided, "the decision", notes) {
+        why.time = Some(time(record.time_unix_nanos));
+    }
+    let Some(record) = event.and_then(|event| read(log, event, "the event", notes)) else { return why };
+    let Ok(fact) = Fact::decode(&record.payload) else { return why };
+    if let Fact::EventReceived { delivery, decisions, .. } = &fact {
+        let of_trigger = decisions.iter().find(|known| known.trigger == trigger && delivery.cluster == cluster);
+        why.event_source = of_trigger.map(|known| known.event_source.to_owned());
+        why.criterion = of_trigger.map(|known| known.criterion.saturating_add(1));
+    }
+    why.event = Some(history::about(&fact, Some(key), record.offset, record.time_unix_nanos).0);
+    why
+}
+
+/// What the trigger names, by its manifest as last recorded.
+fn rendered<D: Disk>(
+    log: &Reader<D>,
+    rules: &BTreeMap<String, RuleMark>,
+    trigger: &str,
+    notes: &mut Vec<String>,
+) -> Option<RenderedWhy> {
+    let (rule, manifest) = manifest(log, rules, &format!("EventTrigger/{trigger}"), notes)?;
+    let text = |value: &Value, field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let references = manifest.pointer("/spec/policyRefs").and_then(Value::as_array).into_iter().flatten();
+    let policies = references.map(|reference| {
+        let (kind, namespace, name) = (text(reference, "kind"), text(reference, "namespace"), text(reference, "name"));
+        // Where no namespace is given there is one all the same; which one is the rules' to say.
+        let of = if namespace.is_empty() { "default" } else { &namespace };
+        let content = rules.contains_key(&format!("{kind}/{of}/{name}"));
+        let content = content.then(|| manifest_of(log, rules, &format!("{kind}/{of}/{name}"))).flatten();
+        let data = content.as_ref().and_then(|(_, content)| content.get("data")).and_then(Value::as_object);
+        let keys = data.map(|data| data.keys().cloned().collect()).unwrap_or_default();
+        PolicyWhy { kind, namespace, name, keys }
+    });
+    Some(RenderedWhy { rule, policies: policies.collect() })
+}
+
+fn manifest<D: Disk>(
+    log: &Reader<D>,
+    rules: &BTreeMap<String, RuleMark>,
+    rule: &str,
+    notes: &mut Vec<String>,
+) -> Option<(u64, Value)> {
+    let found = manifest_of(log, rules, rule);
+    if found.is_none() {
+        notes.push(format!("the log does not hold what {rule} is"));
+    }
+    found
+}
+
+fn manifest_of<D: Disk>(log: &Reader<D>, rules: &BTreeMap<String, RuleMark>, rule: &str) -> Option<(u64, Value)> {
+    let mark = rules.get(rule)?;
+    let record = log.read(mark.record).ok()??;
+    let Ok(Fact::RuleChanged { manifest, .. }) = Fact::decode(&record.payload) else { return None };
+    Some((mark.record.get(), serde_json::from_str(manifest).ok()?))
+}
+
+/// What the cluster holds, and since when, by the outcomes that were recorded.
+fn applied<D: Disk>(
+    log: &Reader<D>,
+    key: &ResourceKey,
+    row: &LifecycleRow,
+    holding: &Holding,
+    last_record: Offset,
+    notes: &mut Vec<String>,
+) -> Option<AppliedWhy> {
+    let applied = holding.applied.as_ref()?;
+    let mut why = AppliedWhy {
+        uid: applied.uid.clone(),
+        time: time(applied.unix_nanos),
+        offset: None,
+        unchanged_since: None,
+        made_at: None,
+    };
+    // The manifest as last sent; what the lifecycle remembers of it is forgotten once it is to go.
+    let (mut digest, mut is_unchanged, mut is_whole) = (None, true, false);
+    for step in Chain::from(log, key, last_record).take(RECORDS_MAX) {
+        let Ok(record) = step else { break };
+        let Ok(fact) = Fact::decode(&record.payload) else { break };
+        if record.offset < holding.since {
+            is_whole = true;
+            break;
+        }
+        is_whole = record.offset == holding.since;
+        let (Fact::Applied { key: of, objects, .. } | Fact::ApplyFailed { key: of, objects, .. }) = &fact else {
+            continue;
+        };
+        let of_row = *of.trigger == *row.trigger && *of.cluster == *row.cluster;
+        let Some(seen) = objects.iter().find(|seen| of_row && seen.object == holding.object) else { continue };
+        if seen.uid != applied.uid {
+            is_whole = true;
+            break;
+        }
+        let offset = Some(record.offset.get());
+        why.offset = why.offset.or(offset);
+        is_unchanged &= *digest.get_or_insert(seen.digest) == seen.digest;
+        if is_unchanged {
+            why.unchanged_since = offset;
+        }
+        why.made_at = offset;
+    }
+    if !is_whole {
+        // What was found last is not known to be the first.
+        why.made_at = None;
+        if is_unchanged {
+            why.unchanged_since = None;
+        }
+        notes.push("since when the object is as it is lies too far back".to_owned());
+    }
+    Some(why)
+}
+
+/// No lifecycle holds it: asks the resources called like it whether one let it go.
+fn gone<D: Disk>(log: &Reader<D>, question: &Question, namesakes: &[(ResourceKey, Resource)]) -> WhyObject {
+    let mut last: Option<(&ResourceKey, &Resource, Entry, Departure)> = None;
+    for (key, resource) in namesakes {
+        let Some((entry, departure)) = departure(log, question, key, resource.last_record) else { continue };
+        if last.as_ref().is_none_or(|(.., known, _)| known.offset < entry.offset) {
+            last = Some((key, resource, entry, departure));
+        }
+    }
+    let Some((key, resource, entry, Departure { object, trigger, cluster, acted_for, is_deleted })) = last else {
+        let summary = format!("no lifecycle holds {}", question.short());
+        let note = "an object that is gone is found by the resource that had it: `lifeline history SOURCE SUBJECT`";
+        return WhyObject { notes: vec![note.to_owned()], ..WhyObject::new(summary, Verdict::Unknown) };
+    };
+    let mut notes = Vec::new();
+    let (desired, decided) = decided_by(log, key, &trigger, &cluster, acted_for);
+    let decision = decision(log, key, &trigger, &cluster, desired, decided, &mut notes);
+    let short = object.short();
+    let of = decision.event.as_ref().map(|event| format!(" of the event at offset {}", event.offset));
+    let of = of.unwrap_or_else(|| format!(" at offset {}", decision.offset));
+    let summary = if is_deleted {
+        format!("{short} is gone from {cluster} because {trigger} decided {}{of}", decision.action)
+    } else {
+        format!("no lifecycle holds {short} on {cluster}: {trigger} let go of it, for it never owned it")
+    };
+    let mut lifecycles = resource.lifecycles.iter();
+    let lifecycle = lifecycles.find(|known| *known.trigger == *trigger && *known.cluster == *cluster);
+    WhyObject {
+        object: Some(object_row(&object, None)),
+        cluster: Some(cluster.to_string()),
+        lifecycle: lifecycle.map(|lifecycle: &Lifecycle| lifecycle_row(key, resource, lifecycle)),
+        decision: Some(decision),
+        gone: Some(entry),
+        notes,
+        ..WhyObject::new(summary, Verdict::Gone)
+    }
+}
+
+/// How an object went.
+struct Departure {
+    object: ObjectKey,
+    trigger: Box<str>,
+    cluster: Box<str>,
+    acted_for: Offset,
+    is_deleted: bool,
+}
+
+/// The last record by which a resource let such an object go.
+fn departure<D: Disk>(
+    log: &Reader<D>,
+    question: &Question,
+    key: &ResourceKey,
+    latest: Offset,
+) -> Option<(Entry, Departure)> {
+    for step in Chain::from(log, key, latest).take(RECORDS_MAX) {
+        let record = step.ok()?;
+        let fact = Fact::decode(&record.payload).ok()?;
+        let is_deleted = matches!(fact, Fact::Deleted { .. });
+        if let Fact::Deleted { key: of, acted_for, objects, .. } | Fact::Released { key: of, acted_for, objects, .. } =
+            &fact
+            && let Some(object) = objects.iter().find(|object| question.means(&of.cluster, object))
+        {
+            let (object, trigger, cluster) = (object.clone(), of.trigger.clone(), of.cluster.clone());
+            let departure = Departure { object, trigger, cluster, acted_for: *acted_for, is_deleted };
+            let (entry, _) = history::about(&fact, Some(key), record.offset, record.time_unix_nanos);
+            return Some((entry, departure));
+        }
+    }
+    None
+}
+
+/// What a record decided about a lifecycle.
+fn decided_by<D: Disk>(
+    log: &Reader<D>,
+    key: &ResourceKey,
+    trigger: &str,
+    cluster: &str,
+    decided: Offset,
+) -> (Desired, Offset) {
+    use crate::fact::{Outcome, Redesired};
+    let unknown = (Desired::Absent { event: None }, decided);
+    let Ok(Some(record)) = log.read(decided) else { return unknown };
+    match Fact::decode(&record.payload) {
+        Ok(Fact::EventReceived { decisions, .. }) => {
+            let creates = decisions.iter().any(|known| known.trigger == trigger && known.outcome == Outcome::Create);
+            let event = decided;
+            let desired = if creates { Desired::Present { event } } else { Desired::Absent { event: Some(event) } };
+            (desired, decided)
+        }
+        Ok(Fact::TriggerReplayed { redecisions, .. }) => {
+            let about = redecisions.iter().find(|known| known.resource == *key && *known.cluster == *cluster);
+            match about.map(|known| known.desired) {
+                Some(Redesired::Present { event, .. }) => (Desired::Present { event }, decided),
+                Some(Redesired::Absent { event }) => (Desired::Absent { event }, decided),
+                Some(Redesired::Left) => (Desired::Left, decided),
+                None => unknown,
+            }
+        }
+        _ => unknown,
+    }
+}
+
+/// The record at an offset, or a note that says why not.
+fn read<D: Disk>(
+    log: &Reader<D>,
+    offset: Offset,
+    what: &str,
+    notes: &mut Vec<String>,
+) -> Option<lifeline_store::Record> {
+    let note = match log.read(offset) {
+        Ok(Some(record)) => return Some(record),
+        Ok(None) => format!("the log no longer holds {what} at offset {offset}"),
+        Err(error) => format!("{what} at offset {offset} cannot be read: {error}"),
+    };
+    if !notes.contains(&note) {
+        notes.push(note);
+    }
+    None
+}
+
+impl WhyObject {
+    fn new(summary: String, verdict: Verdict) -> WhyObject {
+        WhyObject {
+            summary,
+            verdict,
+            object: None,
+            cluster: None,
+            lifecycle: None,
+            decision: None,
+            rendered: None,
+            applied: None,
+            gone: None,
+            also_claimed: Vec::new(),
+            candidates: Vec::new(),
+            more: false,
+            notes: Vec::new(),
+        }
+    }
+}
