@@ -140,7 +140,7 @@ pub fn history<D: Disk>(
 }
 
 /// The latest record below `before` that speaks of the resource: one step when `before` is itself in the chain, as it is
-/// when it came with a page, else a walk from the latest.
+/// when it came with a page, else a walk from the latest, or from `before` on where that is longer.
 fn link_below<D: Disk>(log: &Reader<D>, key: &ResourceKey, latest: Offset, before: Offset) -> Option<Offset> {
     if let Ok(Some(record)) = log.read(before)
         && let Ok(fact) = Fact::decode(&record.payload)
@@ -149,11 +149,25 @@ fn link_below<D: Disk>(log: &Reader<D>, key: &ResourceKey, latest: Offset, befor
         return previous.filter(|previous| *previous < before);
     }
     let mut at = Some(latest);
-    while let Some(offset) = at.filter(|offset| *offset >= before) {
-        at = step(log, key, offset).previous;
+    for _ in 0..STEPS_MAX {
+        match at.filter(|offset| *offset >= before) {
+            Some(offset) => at = step(log, key, offset).previous,
+            None => return at,
+        }
     }
-    at
+    // It was spoken of so often since that the next record about it is not far ahead of `before`; its link leads below.
+    let mut scan = log.scan(before);
+    while let Ok(Some(record)) = scan.next() {
+        let previous = Fact::decode(record.payload).ok().and_then(|fact| chain::previous(&fact, key));
+        if let Some(previous) = previous {
+            return previous.filter(|previous| *previous < before);
+        }
+    }
+    None
 }
+
+/// Records that are followed back to find where a page begins that no page before it led to.
+const STEPS_MAX: usize = 1_000;
 
 /// One record of a chain.
 struct Step {

@@ -538,6 +538,46 @@ fn a_replay_decides_one_resource_on_each_of_its_clusters() {
 }
 
 #[test]
+fn a_history_begins_anywhere_however_much_followed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let note = |source: &'static str| Fact::EventReceived {
+        delivery: crate::fact::Delivery {
+            cluster: "mgmt/mgmt",
+            stream: "S",
+            epoch: 1,
+            sequence: 1,
+            published_unix_nanos: 0,
+            subject: "user",
+        },
+        source,
+        subject: "x",
+        kind: "note",
+        id: "1",
+        previous: None,
+        decisions: vec![],
+        headers: vec![],
+        payload: b"",
+    };
+    // Every second record speaks of it, so that a page can begin between two that do.
+    let facts: Vec<Fact<'static>> = (0..6_000).map(|number| note(["cold", "hot"][number % 2])).collect();
+    let facts = linked(&facts);
+    let log = log_of(folder.path(), &facts);
+    let key = ResourceKey { source: "hot".into(), subject: "x".into() };
+    let check = |before: u64, expected: &[u64]| {
+        let before = Some(Offset::from(before));
+        let (entries, _) = history::history(&log, &key, Offset::from(5_999), before, 2, None).expect("it is held");
+        let told: Vec<u64> = entries.iter().map(|entry| entry.offset).collect();
+        assert_eq!(told, expected, "before {before:?}");
+    };
+    check(0, &[]);
+    check(2, &[1]);
+    check(101, &[97, 99]);
+    check(102, &[99, 101]);
+    check(5_998, &[5_995, 5_997]);
+    check(9_999, &[5_997, 5_999]);
+}
+
+#[test]
 fn a_history_ends_where_it_cannot_be_followed_and_says_so() {
     let folder = tempfile::tempdir().expect("a folder");
     let options = Options { low_space_bytes: 0, ..Options::default() };

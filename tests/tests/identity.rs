@@ -143,6 +143,14 @@ impl Stage {
         .await
     }
 
+    /// What the history of a subject says last.
+    fn tells_last(&self, subject: &str, fact: &str) -> Outcome {
+        let history = self.lifeline.ask(&["history", SOURCE, subject])?;
+        let last = history["items"].as_array().and_then(|entries| entries.last()).cloned().unwrap_or_default();
+        assert_eq!(last["fact"], fact, "{history}");
+        Ok(())
+    }
+
     fn change_rules(&self, text: &str) -> Outcome {
         let folder = self.lifeline.data();
         let folder = folder.parent().ok_or("the data folder has no parent")?.join("rules");
@@ -340,6 +348,7 @@ async fn claimed_twice(scene: &Scene) -> Outcome {
     stage.publish(Event::user("logout", "a-b")).await?;
     stage.phase("a-b", "Gone").await?;
     stage.has("claimed-a-b", &[("by", "a/b")]).await?;
+    stage.tells_last("a-b", "Released")?;
 
     stage.publish(Event::user("login", "a-b")).await?;
     stage.phase("a-b", "Failing").await?;
@@ -347,6 +356,7 @@ async fn claimed_twice(scene: &Scene) -> Outcome {
     stage.has("claimed-a-b", &[("by", "a-b")]).await?;
     stage.phase("a-b", "Ready").await?;
     stage.phase("a/b", "Gone").await?;
+    stage.tells_last("a/b", "Deleted")?;
     let conflicts = stage.lifeline.ask(&["show", "conflicts"])?;
     assert_eq!(conflicts["items"], json!([]));
     Ok(())
@@ -373,6 +383,7 @@ async fn somebody_elses(scene: &Scene) -> Outcome {
     let after = stage.has("elses-config", &[("by", "hand")]).await?;
     assert_eq!(after.metadata.uid, theirs.metadata.uid);
     assert_eq!(after.metadata.resource_version, theirs.metadata.resource_version, "it was not touched");
+    stage.tells_last("config", "Released")?;
     Ok(())
 }
 

@@ -41,13 +41,28 @@ pub fn unmatched(
     if let [first, ..] = unheard.as_slice() {
         return answer(format!("EventSource/{first} matches, but no trigger listens to it"), None);
     }
-    match rules.why_not(event).first() {
+    match nearest(&rules.why_not(event)) {
         Some(explanation) => answer("no EventSource matches".to_owned(), Some(closest(explanation))),
         None if rules.sources().next().is_some() => {
             answer("no EventSource has a criterion for CloudEvents".to_owned(), None)
         }
         None => answer("there is no EventSource".to_owned(), None),
     }
+}
+
+/// The criterion of which least differs, and of those the one that reads most like the event: a slip of the pen, likely.
+fn nearest<'e, 'r>(explanations: &'e [Explanation<'r>]) -> Option<&'e Explanation<'r>> {
+    let likeness = |explanation: &Explanation<'_>| -> f64 {
+        let each = explanation.mismatches.iter().map(|mismatch| match mismatch {
+            Mismatch::Field { value, pattern, .. } => strsim::jaro(value, pattern),
+            Mismatch::Broken { .. } => 0.0,
+        });
+        each.sum()
+    };
+    explanations.iter().min_by(|one, other| {
+        let differing = one.mismatches.len().cmp(&other.mismatches.len());
+        differing.then_with(|| likeness(other).total_cmp(&likeness(one)))
+    })
 }
 
 fn closest(explanation: &Explanation<'_>) -> Closest {
