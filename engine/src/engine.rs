@@ -33,8 +33,9 @@ use crate::scrub;
 use crate::status::{ScrubStatus, Status, StreamStatus};
 use crate::view::View;
 
-/// Batches that wait for the recorder, at most: with their size, the bound of what intake holds in memory.
-const INTAKE_BATCHES_MAX: usize = 8;
+/// Batches that wait for the recorder, at most: with their size, the bound of what intake holds in memory. They cover the
+/// writing of one group; more would only make more unacknowledged messages for the server to keep account of.
+const INTAKE_BATCHES_MAX: usize = 2;
 
 /// Lifecycles reconciled at once.
 const CONCURRENCY: usize = 64;

@@ -36,7 +36,7 @@ use crate::trace::Traces;
 use crate::view::View;
 
 /// Messages in one group at most. The sync costs the same for one and for thousands; memory does not.
-const GROUP_MESSAGES_MAX: usize = 20_000;
+const GROUP_MESSAGES_MAX: usize = 10_000;
 
 /// Payload bytes in one group at most, give or take the last batch: it bounds the memory of a group of large events.
 const GROUP_BYTES_MAX: usize = 64 << 20;

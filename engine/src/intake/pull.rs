@@ -26,11 +26,12 @@ use super::jetstream::{Acknowledge, Backlog, Batch, Batches, Consume, Message, R
 use super::nats::Nats;
 
 /// Messages of one pull, and at most in one batch. Two pulls stay far below the 65,536 messages at which the client
-/// library starts to drop.
-pub const BATCH_MESSAGES_MAX: usize = 10_000;
+/// library starts to drop. Small enough that few messages are unacknowledged: for each the server keeps an entry, and it
+/// writes all of them down again and again, at up to 0.6 us a message with 80,000 of them.
+pub const BATCH_MESSAGES_MAX: usize = 5_000;
 
 /// A batch smaller than this waits for [`PATIENCE`] when as many more are waiting at the server.
-const BATCH_MESSAGES_SMALL: usize = 4_000;
+const BATCH_MESSAGES_SMALL: usize = 2_500;
 
 /// How long a small batch waits in a backlog.
 const PATIENCE: Duration = Duration::from_millis(4);
@@ -234,8 +235,9 @@ impl Pull {
             Some(last) if last.subject == message.subject => last.subject.clone(),
             _ => message.subject,
         };
-        if batch.messages.capacity() == 0 {
-            batch.messages.reserve(BATCH_MESSAGES_MAX);
+        if batch.messages.is_empty() {
+            let waiting = usize::try_from(delivery.pending).unwrap_or(usize::MAX);
+            batch.messages.reserve(waiting.saturating_add(1).min(BATCH_MESSAGES_MAX));
         }
         batch.messages.push(Message {
             sequence: delivery.sequence,
