@@ -29,7 +29,7 @@ use crate::api::{ApiState, TIME_HEADER};
 use crate::data;
 
 /// Rows asked for at once.
-const PAGE_ROWS: usize = 1_000;
+pub(super) const PAGE_ROWS: usize = 1_000;
 
 /// How long a connection may take. An answer may take longer: an earlier state is folded from the whole log.
 const PATIENCE: Duration = Duration::from_secs(5);
