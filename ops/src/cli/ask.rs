@@ -42,6 +42,9 @@ pub struct AskArgs {
         help_heading = "Asking"
     )]
     pub token_file: Option<PathBuf>,
+    /// The bearer token itself. Not for typing: others see what is typed.
+    #[arg(long, env = "LIFELINE_TOKEN", hide = true, hide_env_values = true)]
+    pub token: Option<String>,
     /// Ask the data folder of a stopped engine instead; nothing in it is changed.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Asking")]
     pub data: Option<PathBuf>,
@@ -218,9 +221,10 @@ impl AskArgs {
     /// Whom to ask.
     pub fn client(&self) -> Result<Client, Error> {
         let client = Client::open(self.data.as_deref(), &self.server)?.patient();
-        match &self.token_file {
-            Some(path) => client.with_token(path),
-            None => Ok(client),
+        match (&self.token_file, self.token.as_deref().filter(|token| !token.is_empty())) {
+            (Some(path), _) => client.with_token_in(path),
+            (None, Some(token)) => client.with_token(token),
+            (None, None) => Ok(client),
         }
     }
 }

@@ -29,7 +29,7 @@ use crate::api::{ApiState, TIME_HEADER};
 use crate::data;
 
 /// Rows asked for at once.
-const PAGE_ROWS: usize = 1_000;
+pub(super) const PAGE_ROWS: usize = 1_000;
 
 /// How long a connection may take. An answer may take longer: an earlier state is folded from the whole log.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -74,9 +74,14 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
-    /// The file with the token cannot be used.
-    #[error("token file `{}` cannot be used", .path.display())]
-    Token {
+    /// What was given as a token is none. It is not shown: it may be one with a slip.
+    #[error(
+        "the bearer token is empty or has characters that no token has\nhint: look at `LIFELINE_TOKEN` or the file of `--token-file`"
+    )]
+    Token,
+    /// The file with the token cannot be read.
+    #[error("token file `{}` cannot be read", .path.display())]
+    TokenFile {
         /// The file.
         path: PathBuf,
         /// Why.
@@ -203,21 +208,29 @@ impl Client {
         Client { patient: true, ..self }
     }
 
-    /// The same, showing the bearer token in a file. A folder is read by whoever may.
+    /// The same, showing a bearer token. A folder is read by whoever may.
     ///
     /// # Errors
-    /// When the file cannot be read, or holds no token.
-    pub fn with_token(mut self, path: &Path) -> Result<Client, Error> {
-        let wrong = |source| Error::Token { path: path.to_owned(), source };
-        let token = std::fs::read_to_string(path).map_err(wrong)?;
+    /// When it can be no token.
+    pub fn with_token(mut self, token: &str) -> Result<Client, Error> {
         let token = token.trim();
         let header = (!token.is_empty()).then(|| HeaderValue::try_from(format!("Bearer {token}")).ok()).flatten();
-        let mut header = header.ok_or_else(|| wrong(std::io::Error::other("it holds no token")))?;
+        let mut header = header.ok_or(Error::Token)?;
         header.set_sensitive(true);
         if let Asked::Server(server) = &mut self.asked {
             server.authorization = Some(header);
         }
         Ok(self)
+    }
+
+    /// The same, showing the bearer token in a file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or holds no token.
+    pub fn with_token_in(self, path: &Path) -> Result<Client, Error> {
+        let read = std::fs::read_to_string(path);
+        let token = read.map_err(|source| Error::TokenFile { path: path.to_owned(), source })?;
+        self.with_token(&token)
     }
 
     /// The engine.
@@ -469,14 +482,15 @@ mod tests {
                 Some(content) => std::fs::write(&path, content).expect("a file"),
                 None => drop(std::fs::remove_file(&path)),
             }
-            let client = Client::open(None, "http://127.0.0.1:1").expect("an address").with_token(&path);
+            let client = Client::open(None, "http://127.0.0.1:1").expect("an address").with_token_in(&path);
             let shown = client.as_ref().ok().map(|client| {
                 let header = client.server().expect("an engine").authorization.clone().expect("a token");
                 header.to_str().expect("text").to_owned()
             });
             assert_eq!(shown.as_deref(), expected, "{content:?}");
             if let Err(error) = client {
-                assert!(error.to_string().contains("/token` cannot be used"), "{error}");
+                let names_the_file = matches!(&error, Error::TokenFile { path: named, .. } if *named == path);
+                assert_eq!(names_the_file, content.is_none(), "{error}");
             }
         };
         check(Some("s3cret\n"), Some("Bearer s3cret"));

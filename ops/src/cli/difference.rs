@@ -1,18 +1,17 @@
 //! `diff`: what became different between two moments, one line for each lifecycle.
 //!
-//! Start at [`diff`]. [`told`] says a difference in words; what the signs mean is said in [`Sign`].
+//! Start at [`diff`]. [`told`] says a difference in words, [`sign`] in a sign.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::process::ExitCode;
 
 use clap::Args;
-use lifeline_projections::lifecycle::Phase;
+use lifeline_projections::difference::{Change, Difference, DifferenceRow};
 use lifeline_projections::reads::LifecycleRow;
-use serde::{Deserialize, Serialize};
 
 use super::ask::{AskArgs, FilterArgs};
-use super::client::{Error, Listed, Query};
+use super::client::{Client, Error, PAGE_ROWS, Query};
 use super::output;
 use super::style::{Paint, Tone};
 use super::table::{printable, wrap};
@@ -48,50 +47,12 @@ Examples:
   lifeline diff 2h 1h --phase failing
   lifeline diff 41 57 -o json";
 
-/// A lifecycle that differs. A lifecycle that is not known at a moment is `null` there.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct DifferenceRow {
-    /// CloudEvent `source`.
-    pub source: String,
-    /// CloudEvent `subject`.
-    pub subject: String,
-    /// EventTrigger.
-    pub trigger: String,
-    /// Cluster, `namespace/name`.
-    pub cluster: String,
-    /// As it was at the earlier moment.
-    pub before: Option<LifecycleRow>,
-    /// As it was at the later moment.
-    pub after: Option<LifecycleRow>,
-}
-
-/// What a difference comes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sign {
-    /// It was not there, and is.
-    Added,
-    /// It was there, and is not.
-    Removed,
-    /// It is another.
-    Changed,
-}
-
-impl Sign {
-    fn of(row: &DifferenceRow) -> Sign {
-        let there = |row: &Option<LifecycleRow>| row.as_ref().is_some_and(|row| row.phase != Phase::Gone.as_str());
-        match (there(&row.before), there(&row.after)) {
-            (false, true) => Sign::Added,
-            (true, false) => Sign::Removed,
-            (true, true) | (false, false) => Sign::Changed,
-        }
-    }
-
-    fn shown(self) -> (&'static str, Tone) {
-        match self {
-            Sign::Added => ("+", Tone::Good),
-            Sign::Removed => ("-", Tone::Bad),
-            Sign::Changed => ("~", Tone::Waiting),
-        }
+/// The sign of a change, and its tone.
+fn sign(change: Change) -> (&'static str, Tone) {
+    match change {
+        Change::Created => ("+", Tone::Good),
+        Change::Deleted => ("-", Tone::Bad),
+        Change::Recreated | Change::Changed => ("~", Tone::Waiting),
     }
 }
 
@@ -102,47 +63,73 @@ pub fn diff(args: &DiffArgs) -> Result<ExitCode, Error> {
     query.add("from", &args.from);
     query.maybe("to", args.to.as_ref());
     args.filter.add_to(&mut query);
-    let listed: Listed<DifferenceRow> = client.list("/v1/difference", &query, args.limit)?;
-    if !output::structured(&listed.list, args.ask.output)? {
+    let difference = all(&client, &query, args.limit)?;
+    if !output::structured(&difference, args.ask.output)? {
         let width = output::width(args.ask.output);
-        output::data(&told(&listed.list.items, listed.list.next.is_some(), width, Paint::stdout()))?;
-        let to = args.to.clone().unwrap_or_else(|| format!("now, offset {}", listed.list.offset));
-        output::remark(&format!("from {} to {to}", args.from));
+        output::data(&told(&difference, width, Paint::stdout()))?;
+        output::remark(&format!("from offset {} to offset {}", difference.from, difference.offset));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The differences as people read them, and their total.
-fn told(rows: &[DifferenceRow], more: bool, width: Option<usize>, paint: Paint) -> String {
-    let mut out = String::new();
-    let (mut added, mut changed, mut removed) = (0u64, 0u64, 0u64);
-    for row in rows {
-        let sign = Sign::of(row);
-        match sign {
-            Sign::Added => added += 1,
-            Sign::Changed => changed += 1,
-            Sign::Removed => removed += 1,
+/// All pages, or as many as hold `limit` rows. The cursor holds both moments, so they agree.
+fn all(client: &Client, query: &Query, limit: Option<usize>) -> Result<Difference, Error> {
+    let mut all: Option<Difference> = None;
+    loop {
+        let rows = all.as_ref().map_or(0, |all| all.items.len());
+        let mut query = query.clone();
+        query.add("limit", limit.map_or(PAGE_ROWS, |limit| limit.saturating_sub(rows).min(PAGE_ROWS)));
+        query.maybe("after", all.as_ref().and_then(|all| all.next.as_ref()));
+        let page: Difference = client.get("/v1/difference", &query)?;
+        let all = match &mut all {
+            Some(all) => {
+                all.items.extend(page.items);
+                all.next = page.next;
+                all
+            }
+            None => all.insert(page),
+        };
+        if all.next.is_none() || limit.is_some_and(|limit| all.items.len() >= limit) {
+            break;
         }
-        line(&mut out, row, sign, width, paint);
     }
-    if rows.is_empty() {
-        out.push_str("No difference.\n");
-        return out;
+    Ok(all.expect("the loop asks at least once"))
+}
+
+/// The differences as people read them, and their total.
+fn told(difference: &Difference, width: Option<usize>, paint: Paint) -> String {
+    if difference.items.is_empty() {
+        return "No difference.\n".to_owned();
     }
-    let _ = write!(out, "Difference: {added} appeared, {changed} changed, {removed} gone.");
-    out.push_str(if more { " There are more: raise --limit.\n" } else { "\n" });
+    let mut out = String::new();
+    for row in &difference.items {
+        line(&mut out, row, width, paint);
+    }
+    let count = |change: Change| difference.items.iter().filter(|row| row.change == change).count();
+    let total = [
+        (count(Change::Created), "created"),
+        (count(Change::Changed), "changed"),
+        (count(Change::Recreated), "made anew"),
+        (count(Change::Deleted), "deleted"),
+    ];
+    let total: Vec<String> = total.iter().map(|(count, what)| format!("{count} {what}")).collect();
+    let more = if difference.next.is_some() { " There are more: raise --limit." } else { "" };
+    let _ = writeln!(out, "Difference: {}.{more}", total.join(", "));
     out
 }
 
-fn line(out: &mut String, row: &DifferenceRow, sign: Sign, width: Option<usize>, paint: Paint) {
+fn line(out: &mut String, row: &DifferenceRow, width: Option<usize>, paint: Paint) {
     let who = format!("{} {}  {} on {}", row.source, rows::subject_words(&row.subject), row.trigger, row.cluster);
-    let what = changes(row.before.as_ref(), row.after.as_ref()).join(", ");
-    let text = printable(&format!("{who}  {what}"));
+    let mut what = changes(row.before.as_ref(), row.after.as_ref());
+    if row.change == Change::Recreated {
+        what.insert(0, "made anew".to_owned());
+    }
+    let text = printable(&format!("{who}  {}", what.join(", ")));
     let lines = match width {
         Some(width) => wrap(&text, width.saturating_sub(6).max(20), LINES_MAX),
         None => vec![text],
     };
-    let (mark, tone) = sign.shown();
+    let (mark, tone) = sign(row.change);
     for (number, text) in lines.iter().enumerate() {
         match number {
             0 => {
@@ -219,13 +206,14 @@ mod tests {
         }
     }
 
-    fn difference(before: Option<LifecycleRow>, after: Option<LifecycleRow>) -> DifferenceRow {
+    fn difference(change: Change, before: Option<LifecycleRow>, after: Option<LifecycleRow>) -> DifferenceRow {
         let text = |text: &str| text.to_owned();
         DifferenceRow {
             source: text("auth.example.com"),
             subject: text("zoe"),
             trigger: text("manage-namespace"),
             cluster: text("mgmt/mgmt"),
+            change,
             before,
             after,
         }
@@ -233,30 +221,32 @@ mod tests {
 
     #[test]
     fn a_difference_is_told_like_a_plan() {
-        let rows = [
-            difference(None, Some(row("Ready", &["zoe"], None))),
-            difference(Some(row("Pending", &[], None)), Some(row("Failing", &[], Some("terminating\nhint: wait")))),
-            difference(Some(row("Ready", &["zoe", "old"], None)), Some(row("Ready", &["zoe"], None))),
-            difference(Some(row("Ready", &["zoe"], None)), Some(row("Gone", &[], None))),
-            difference(None, Some(row("Gone", &[], None))),
+        let ready = || row("Ready", &["zoe"], None);
+        let again = LifecycleRow { incarnation: 2, ..ready() };
+        let failing = row("Failing", &[], Some("terminating\nhint: wait"));
+        let items = vec![
+            difference(Change::Created, None, Some(ready())),
+            difference(Change::Changed, Some(row("Pending", &[], None)), Some(failing)),
+            difference(Change::Changed, Some(row("Ready", &["zoe", "old"], None)), Some(ready())),
+            difference(Change::Deleted, Some(ready()), Some(row("Gone", &[], None))),
+            difference(Change::Recreated, Some(ready()), Some(again)),
         ];
+        let mut whole = Difference { offset: 57, from: 41, items, next: None };
         let expected = "\
 + auth.example.com zoe  manage-namespace on mgmt/mgmt  desired: present, phase: Ready, incarnation: 1, by the event at: 4, + Namespace/zoe
 ~ auth.example.com zoe  manage-namespace on mgmt/mgmt  phase: Pending -> Failing, error: terminating
 ~ auth.example.com zoe  manage-namespace on mgmt/mgmt  - Namespace/old
 - auth.example.com zoe  manage-namespace on mgmt/mgmt  desired: present -> absent, phase: Ready -> Gone, - Namespace/zoe
-~ auth.example.com zoe  manage-namespace on mgmt/mgmt  desired: absent, phase: Gone, incarnation: 1, by the event at: 4
-Difference: 1 appeared, 3 changed, 1 gone.
+~ auth.example.com zoe  manage-namespace on mgmt/mgmt  made anew, incarnation: 1 -> 2
+Difference: 1 created, 2 changed, 1 made anew, 1 deleted.
 ";
-        assert_eq!(told(&rows, false, None, Paint::Off), expected);
-        let narrow = told(&rows, true, Some(60), Paint::On);
-        assert!(
-            narrow.starts_with(
-                "\u{1b}[32m+\u{1b}[0m auth.example.com zoe  manage-namespace on mgmt/mgmt\n      desired:"
-            ),
-            "{narrow}"
-        );
-        assert!(narrow.ends_with("gone. There are more: raise --limit.\n"), "{narrow}");
-        assert_eq!(told(&[], false, None, Paint::Off), "No difference.\n");
+        assert_eq!(told(&whole, None, Paint::Off), expected);
+        whole.next = Some("cursor".to_owned());
+        let narrow = told(&whole, Some(60), Paint::On);
+        let first = "\u{1b}[32m+\u{1b}[0m auth.example.com zoe  manage-namespace on mgmt/mgmt\n      desired:";
+        assert!(narrow.starts_with(first), "{narrow}");
+        assert!(narrow.ends_with("deleted. There are more: raise --limit.\n"), "{narrow}");
+        whole.items.clear();
+        assert_eq!(told(&whole, None, Paint::Off), "No difference.\n");
     }
 }

@@ -22,6 +22,7 @@ mod stopped;
 mod style;
 mod table;
 mod watch;
+mod why;
 mod work;
 
 use std::ffi::OsString;
@@ -35,6 +36,7 @@ pub use failure::fail;
 pub use log::{LogCommand, VerifyArgs};
 pub use show::Show;
 pub use style::Color;
+pub use why::Why;
 pub use work::{BenchArgs, BenchName, DemoArgs, RunArgs};
 
 /// Kubernetes resources that live exactly as long as your events say.
@@ -62,14 +64,14 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  lifeline demo                                   watch the whole story in a temporary folder
-  lifeline run --nats nats://127.0.0.1:4222 --subjects user-operation --rules rules/
-  lifeline get lifecycles --phase failing         what needs a look
-  lifeline history auth.example.com mgianluc      everything that happened to one resource
-  lifeline why object Namespace mgianluc          the event and the rule behind an object
-  lifeline get objects --as-of 2h                 what there was two hours ago
-  lifeline diff 10m                               what the last ten minutes changed
-  lifeline status --data lifeline-data            ask the folder of a stopped engine";
+  lifeline demo                                a story in a temporary folder
+  lifeline run --nats nats://127.0.0.1 --subjects orders --rules rules/
+  lifeline get lifecycles --phase failing      what needs a look
+  lifeline history auth.example.com mgianluc   all that happened to it
+  lifeline why object Namespace mgianluc       the event and rule behind it
+  lifeline get objects --as-of 2h              what there was two hours ago
+  lifeline diff 10m                            what ten minutes changed
+  lifeline status --data lifeline-data         ask a stopped engine's folder";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -86,6 +88,9 @@ pub enum Command {
     /// Show what is deployed, contested or not getting on.
     #[command(subcommand)]
     Show(Show),
+    /// Tell why an object exists, or what came of an event.
+    #[command(subcommand)]
+    Why(Why),
     /// Tell what became different between two moments, like a plan that was carried out.
     Diff(Box<DiffArgs>),
     /// Tell how the engine fares; exits with 1 when it is not ready.
@@ -141,6 +146,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Get(get) => ask::get(get),
         Command::History(args) => ask::history(args),
         Command::Show(show) => show::show(show),
+        Command::Why(args) => why::why(args),
         Command::Diff(args) => difference::diff(&args),
         Command::Status(args) => ask::status(args),
         Command::Crds => output::data(&crds()).map(|()| ExitCode::SUCCESS),

@@ -66,6 +66,10 @@ fn what_is_typed_is_understood_or_refused() {
     check("lifeline diff 5", true);
     check("lifeline diff 10m 57 --trigger x -o yaml", true);
     check("lifeline diff", false);
+    check("lifeline why object Namespace default/x --group apps -o json", true);
+    check("lifeline why object Namespace", false);
+    check("lifeline why event 44", true);
+    check("lifeline why event now", false);
     check("lifeline --color always status", true);
     check("lifeline status --color pink", false);
     check("lifeline bench intake", true);
