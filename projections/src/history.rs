@@ -5,12 +5,13 @@
 
 use lifeline_store::{Disk, Offset, Reader};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::fact::{Fact, LifecycleKey, ObjectKey, Outcome, Redecision, Redesired, ResourceKey};
 use crate::reads::time;
 
 /// One line of a history.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Entry {
     /// The record.
     pub offset: u64,
@@ -44,7 +45,7 @@ pub struct Entry {
 }
 
 /// An event in a history.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EventEntry {
     /// CloudEvent `id`.
     pub id: String,
@@ -66,7 +67,7 @@ pub struct EventEntry {
 }
 
 /// A decision in a history.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DecisionEntry {
     /// EventTrigger.
     pub trigger: String,

@@ -10,6 +10,7 @@ use std::ops::Bound;
 use data_encoding::BASE64URL_NOPAD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::fact::{ObjectKey, ResourceKey};
 use crate::fold::{Claim, Projection, Resource};
@@ -47,7 +48,7 @@ pub struct Page {
 }
 
 /// A page of rows.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct List<T> {
     /// The answer reflects every record below this offset.
     pub offset: u64,
@@ -59,7 +60,7 @@ pub struct List<T> {
 }
 
 /// One (source, subject).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ResourceRow {
     /// CloudEvent `source`.
     pub source: String,
@@ -80,7 +81,7 @@ pub struct ResourceRow {
 }
 
 /// One trigger's view of one resource.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LifecycleRow {
     /// CloudEvent `source`.
     pub source: String,
@@ -115,7 +116,7 @@ pub struct LifecycleRow {
 }
 
 /// One object in a cluster.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ObjectRow {
     /// API group; empty for core.
     pub group: String,
@@ -132,7 +133,7 @@ pub struct ObjectRow {
 }
 
 /// One object, with the lifecycle that owns it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct OwnedObjectRow {
     /// The object.
     #[serde(flatten)]
@@ -152,7 +153,7 @@ pub struct OwnedObjectRow {
 }
 
 /// One object that more than one lifecycle claims.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ConflictRow {
     /// The object.
     #[serde(flatten)]
@@ -164,7 +165,7 @@ pub struct ConflictRow {
 }
 
 /// One claim on an object.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ClaimRow {
     /// EventTrigger.
     pub trigger: String,
@@ -177,7 +178,7 @@ pub struct ClaimRow {
 }
 
 /// One rule.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RuleRow {
     /// Its full name, such as `EventTrigger/manage-namespace` or `ConfigMap/default/namespace`.
     pub rule: String,

@@ -4,10 +4,13 @@
 //! (see [`problem`]); a parameter that is not known is refused rather than ignored. All reads, so nothing here changes
 //! anything.
 
+pub mod document;
+pub mod doorway;
 pub mod metrics;
 pub mod problem;
 
 mod lists;
+mod parameters;
 mod past;
 mod records;
 
@@ -25,6 +28,8 @@ use lifeline_store::Disk;
 
 pub(crate) use lists::TIME_HEADER;
 
+use crate::api::document::Refused;
+use crate::api::parameters::{Asked, Nothing};
 use crate::api::past::Past;
 use crate::api::problem::Problem;
 
@@ -58,7 +63,8 @@ pub fn router<D: Disk>(state: ApiState<D>) -> Router {
         .route("/v1/history", get(records::history::<D>))
         .route("/v1/events", get(records::events::<D>))
         .route("/v1/status", get(status::<D>))
-        .route("/livez", get(async || "ok\n"))
+        .route("/openapi.json", get(document::tell))
+        .route("/livez", get(alive))
         .route("/readyz", get(ready::<D>))
         .route("/metrics", get(scrape::<D>))
         .fallback(async || Problem::no_such_path())
@@ -66,10 +72,40 @@ pub fn router<D: Disk>(state: ApiState<D>) -> Router {
         .with_state(shared)
 }
 
-async fn status<D: Disk>(State(shared): State<Shared<D>>) -> Json<Status> {
+/// How the engine fares.
+#[utoipa::path(
+    get,
+    path = "/v1/status",
+    tag = "engine",
+    responses((status = 200, description = "Everything that an operator watches.", body = Status), Refused),
+)]
+async fn status<D: Disk>(State(shared): State<Shared<D>>, _: Asked<Nothing>) -> Json<Status> {
     Json((shared.status)())
 }
 
+/// Whether the process is alive. It is, also while it waits for something.
+#[utoipa::path(
+    get,
+    path = "/livez",
+    tag = "engine",
+    security(()),
+    responses((status = 200, description = "It is.", body = String, content_type = "text/plain")),
+)]
+async fn alive() -> &'static str {
+    "ok\n"
+}
+
+/// Whether the engine does all of its work: the log is open, rules are there, NATS is read.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "engine",
+    security(()),
+    responses(
+        (status = 200, description = "It does.", body = String, content_type = "text/plain"),
+        (status = 503, description = "It does not: one reason on each line.", body = String, content_type = "text/plain"),
+    ),
+)]
 async fn ready<D: Disk>(State(shared): State<Shared<D>>) -> Response {
     let reasons = (shared.status)().not_ready();
     if reasons.is_empty() {
@@ -80,6 +116,14 @@ async fn ready<D: Disk>(State(shared): State<Shared<D>>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, lines).into_response()
 }
 
+/// The metrics, as Prometheus reads them (exposition format 0.0.4).
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "engine",
+    security(()),
+    responses((status = 200, description = "All metrics.", body = String, content_type = "text/plain")),
+)]
 async fn scrape<D: Disk>(State(shared): State<Shared<D>>) -> Response {
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::exposition(&(shared.status)())).into_response()
 }

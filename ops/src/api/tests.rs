@@ -195,7 +195,7 @@ async fn an_earlier_state_is_told_by_offset_and_by_time() {
 async fn an_offset_is_waited_for_and_then_refused() {
     let engine = Engine::new(Status::default());
     assert_eq!(engine.get("/v1/resources?at_least=6").await["offset"], 6);
-    engine.refused("/v1/resources?at_least=7", 504, "not-reached", "offset `7` is not reached yet").await;
+    engine.refused("/v1/resources?at_least=7", 409, "not-reached", "offset `7` is not reached yet").await;
 }
 
 #[tokio::test]
@@ -244,15 +244,17 @@ async fn records_are_told_in_order_from_any_offset() {
 async fn what_a_client_gets_wrong_is_its_own_problem_and_named() {
     let engine = Engine::new(Status::default());
     let bad = "bad-parameter";
-    engine.refused("/v1/lifecycles?phse=ready", 400, bad, "unknown field `phse`").await;
-    engine.refused("/v1/conflicts?phase=ready", 400, bad, "unknown field `phase`").await;
+    engine.refused("/v1/lifecycles?phse=ready", 400, bad, "parameter `phse` is not known").await;
+    engine.refused("/v1/conflicts?phase=ready", 400, bad, "parameter `phase` is not known").await;
     engine.refused("/v1/lifecycles?phase=sleepy", 400, bad, "phase `sleepy` does not exist").await;
-    engine.refused("/v1/lifecycles?phase=ready&phase=gone", 400, bad, "duplicate field `phase`").await;
+    engine.refused("/v1/lifecycles?phase=ready&phase=gone", 400, bad, "parameter `phase` is given twice").await;
     engine.refused("/v1/lifecycles?limit=0", 400, bad, "limit: `0` is not from `1` to `10000`").await;
-    engine.refused("/v1/lifecycles?limit=many", 400, bad, "limit: invalid digit").await;
-    engine.refused("/v1/lifecycles?at_least=-1", 400, bad, "at_least: invalid digit").await;
+    engine.refused("/v1/lifecycles?limit=many", 400, bad, "parameter `limit` is `many`, expected a whole number").await;
+    engine.refused("/v1/lifecycles?at_least=-1", 400, bad, "parameter `at_least` is `-1`, expected").await;
     engine.refused("/v1/lifecycles?after=AAAA", 400, bad, "cursor `AAAA`").await;
-    engine.refused("/v1/lifecycles?after=%FF", 400, bad, "cursor").await;
+    engine.refused("/v1/lifecycles?after=%FF", 400, bad, "`after=%FF` is not percent-encoded UTF-8").await;
+    engine.refused("/v1/lifecycles?source=%ff", 400, bad, "UTF-8").await;
+    engine.refused("/v1/status?source=a", 400, bad, "parameter `source` is not known").await;
     engine
         .refused("/v1/lifecycles?as_of=noon", 400, bad, "as_of: `noon` is neither an offset nor an RFC 3339 time")
         .await;
