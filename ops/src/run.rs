@@ -25,10 +25,13 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::api;
+use crate::api::access::{Access, Reviews, TokenFile, guard};
 use crate::api::doorway::Doorway;
 use crate::data as folders;
+use crate::listener::Impatient;
 use crate::servers::{Progress, Step};
-use crate::settings::{ClusterKind, Config};
+use crate::service;
+use crate::settings::{Auth, ClusterKind, Config};
 use crate::telemetry::Telemetry;
 
 /// How often the connection settings are compared with those in use.
@@ -82,6 +85,15 @@ pub enum Error {
     /// The connection settings.
     #[error(transparent)]
     Connection(#[from] intake::Error),
+    /// The token file.
+    #[error("token file `{path}` cannot be used")]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The address to listen on.
     #[error("cannot listen on `{address}`\nhint: give another address with `--listen ADDR`")]
     Listen {
@@ -126,9 +138,9 @@ async fn engine(config: Config) -> Result<(), Error> {
     let mut tasks = JoinSet::new();
     let doorway = Arc::new(Doorway::default());
     info!("listening on http://{}", listener.local_addr().unwrap_or(config.listen));
-    let router = doorway.router();
+    let guarded = guard(doorway.router(), access(&config, kube.as_ref()).await?);
     tasks.spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
+        if let Err(error) = axum::serve(Impatient::new(listener), guarded).await {
             error!("the HTTP API ended: {error}");
         }
     });
@@ -140,18 +152,23 @@ async fn engine(config: Config) -> Result<(), Error> {
 
     let (engine, parts) = open_engine(data.clone(), cluster, rules.clone(), doorway.clone()).await?;
     let engine = Arc::new(engine);
+    let service = config.service.then(|| Service { router: doorway.router(), trouble: watch::Sender::new(None) });
     let status = {
-        let engine = engine.clone();
-        Arc::new(move || engine.status())
+        let (engine, trouble) = (engine.clone(), service.as_ref().map(|service| service.trouble.subscribe()));
+        Arc::new(move || {
+            let mut status = engine.status();
+            status.warnings.extend(trouble.as_ref().and_then(|trouble| trouble.borrow().clone()));
+            status
+        })
     };
-    doorway.open(api::router(api::ApiState { view: engine.view().clone(), status }));
+    doorway.open(api::router(api::ApiState { view: engine.view().clone(), status, stop: engine.stopping() }));
 
     // A mistake in the settings that are there at the start ends the start; a later one keeps those in use.
     let source = ConnectionSource::of(&config, kube.clone());
     if let ConnectionSource::Argument { .. } = source {
         source.load().await?;
     }
-    tasks.spawn(follow_connection(engine.clone(), source, config.clone()));
+    tasks.spawn(follow_connection(engine.clone(), source, config.clone(), service));
     tasks.spawn(report_rules(rules, config.rules.is_empty().then_some(kube).flatten()));
     if config.scrub_rate > 0 {
         let (engine, settings) = (engine.clone(), scrub::Settings::daily(config.scrub_rate));
@@ -201,6 +218,29 @@ async fn connect_cluster(config: &Config) -> Result<(Arc<dyn Cluster>, Option<ku
 fn now() -> jiff::Timestamp {
     let nanos = i128::from(SystemClock.now_unix_nanos());
     jiff::Timestamp::from_nanosecond(nanos).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+}
+
+/// What the NATS service needs, whatever server it is served on.
+#[derive(Clone)]
+struct Service {
+    router: axum::Router,
+    trouble: watch::Sender<Option<String>>,
+}
+
+/// Who may ask over HTTP. Where objects go elsewhere, Kubernetes is asked by a client of its own.
+async fn access(config: &Config, kube: Option<&kube::Client>) -> Result<Access, Error> {
+    Ok(match (&config.auth, kube) {
+        (Auth::None, _) => Access::Anybody,
+        (Auth::Token(path), _) => {
+            let file = TokenFile::open(path.clone());
+            Access::Token(file.map_err(|source| Error::Token { path: path.clone(), source })?)
+        }
+        (Auth::Kubernetes, Some(client)) => Access::Kubernetes(Box::new(Reviews::new(client.clone()))),
+        (Auth::Kubernetes, None) => {
+            let cluster = KubeCluster::load(config.kubeconfig.as_deref(), None).await?;
+            Access::Kubernetes(Box::new(Reviews::new(cluster.client().clone())))
+        }
+    })
 }
 
 /// Says so when the cluster is away. It is waited for: events are recorded meanwhile.
@@ -357,7 +397,12 @@ impl ConnectionSource {
 }
 
 /// Reads from the servers that the settings name, and from others when the settings change.
-async fn follow_connection(engine: Arc<Engine<OsDisk>>, source: ConnectionSource, config: Config) {
+async fn follow_connection(
+    engine: Arc<Engine<OsDisk>>,
+    source: ConnectionSource,
+    config: Config,
+    service: Option<Service>,
+) {
     let mut in_use: Option<Connection> = None;
     let mut readers = JoinSet::new();
     let mut said = String::new();
@@ -374,6 +419,9 @@ async fn follow_connection(engine: Arc<Engine<OsDisk>>, source: ConnectionSource
                     warn!("{warning}");
                 }
                 for server in connection.servers.clone() {
+                    if let Some(Service { router, trouble }) = service.clone() {
+                        readers.spawn(service::serve(server.clone(), router, trouble));
+                    }
                     readers.spawn(read_server(engine.clone(), server, config.clone()));
                 }
                 in_use = Some(connection);

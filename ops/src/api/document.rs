@@ -16,7 +16,7 @@ use utoipa::{IntoResponses, Modify, OpenApi, openapi};
 
 use super::parameters::{Asked, Nothing};
 use super::problem::{self, CODES};
-use super::{lists, records};
+use super::{lists, records, resource, watch};
 
 /// The document.
 #[derive(OpenApi)]
@@ -29,10 +29,12 @@ use super::{lists, records};
     ),
     paths(
         lists::resources,
+        resource::resource,
         lists::lifecycles,
         lists::objects,
         lists::conflicts,
         lists::rules,
+        watch::watch,
         records::history,
         records::events,
         super::status,
@@ -96,6 +98,9 @@ pub(super) struct RefusedAhead;
 /// Why a question to the state as it was may be refused.
 pub(super) struct RefusedPast;
 
+/// Why a watch may be refused.
+pub(super) struct RefusedWatch;
+
 /// Why a question to the log may be refused.
 pub(super) struct RefusedUnreadable;
 
@@ -117,6 +122,12 @@ impl IntoResponses for RefusedAhead {
 impl IntoResponses for RefusedPast {
     fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
         told(&["forgotten", "log-unreadable"])
+    }
+}
+
+impl IntoResponses for RefusedWatch {
+    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
+        told(&["expired", "too-many-watches"])
     }
 }
 

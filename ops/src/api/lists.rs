@@ -26,7 +26,7 @@ pub(super) const LIMIT_MAX: usize = 10_000;
 const LOOKS_MAX: usize = 10_000;
 
 /// How long an answer waits for the offset it was asked to reflect.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Names when the last record that an answer reflects was written, RFC 3339.
 pub(crate) static TIME_HEADER: HeaderName = HeaderName::from_static("lifeline-time");

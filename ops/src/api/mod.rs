@@ -4,15 +4,18 @@
 //! (see [`problem`]); a parameter that is not known is refused rather than ignored. All reads, so nothing here changes
 //! anything.
 
+pub mod access;
 pub mod document;
 pub mod doorway;
 pub mod metrics;
 pub mod problem;
 
 mod lists;
-mod parameters;
+pub(crate) mod parameters;
 mod past;
 mod records;
+mod resource;
+mod watch;
 
 use std::sync::Arc;
 
@@ -25,6 +28,7 @@ use axum::routing::get;
 use lifeline_engine::status::Status;
 use lifeline_engine::view::View;
 use lifeline_store::Disk;
+use tokio::sync::Semaphore;
 
 pub(crate) use lists::TIME_HEADER;
 
@@ -39,6 +43,8 @@ pub struct ApiState<D: Disk> {
     pub view: Arc<View<D>>,
     /// How the engine fares, now.
     pub status: Arc<dyn Fn() -> Status + Send + Sync>,
+    /// Becomes true, or loses its sender, when the engine stops: then streams end.
+    pub stop: tokio::sync::watch::Receiver<bool>,
 }
 
 /// What handlers share.
@@ -46,6 +52,8 @@ struct Served<D: Disk> {
     view: Arc<View<D>>,
     status: Arc<dyn Fn() -> Status + Send + Sync>,
     past: Past,
+    stop: tokio::sync::watch::Receiver<bool>,
+    watches: Arc<Semaphore>,
 }
 
 /// The shared part, cheap to clone.
@@ -53,9 +61,17 @@ type Shared<D> = Arc<Served<D>>;
 
 /// All paths.
 pub fn router<D: Disk>(state: ApiState<D>) -> Router {
-    let shared = Arc::new(Served { view: state.view, status: state.status, past: Past::default() });
+    let shared = Arc::new(Served {
+        view: state.view,
+        status: state.status,
+        past: Past::default(),
+        stop: state.stop,
+        watches: Arc::new(Semaphore::new(watch::WATCHES_MAX)),
+    });
     Router::new()
         .route("/v1/resources", get(lists::resources::<D>))
+        .route("/v1/resource", get(resource::resource::<D>))
+        .route("/v1/watch", get(watch::watch::<D>))
         .route("/v1/lifecycles", get(lists::lifecycles::<D>))
         .route("/v1/objects", get(lists::objects::<D>))
         .route("/v1/conflicts", get(lists::conflicts::<D>))

@@ -46,6 +46,18 @@ pub(super) fn read<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
     T::deserialize(MapDeserializer::new(pairs.into_iter())).map_err(|wrong: Wrong| wrong.0)
 }
 
+/// A name or a value as it stands in a query: what is neither a letter, a digit nor one of `-._~` is percent-encoded.
+pub(crate) fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(byte)),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
 /// The text behind a percent-encoding; `None` where there is none.
 fn decode(text: &str) -> Option<String> {
     let mut decoded = Vec::with_capacity(text.len());
@@ -213,6 +225,13 @@ mod tests {
         check("sourc%65=a", "a", None);
         let noun: Example = read("source=a&noun=resources").unwrap();
         assert_eq!(noun.noun, Noun::Resources);
+    }
+
+    #[test]
+    fn what_is_encoded_is_read_again() {
+        for text in ["", "plain", "https://a/b?c&d=é x+%", "\0\n\u{10ffff}"] {
+            assert_eq!(decode(&encode(text)).as_deref(), Some(text), "{text:?}");
+        }
     }
 
     #[test]

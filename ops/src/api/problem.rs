@@ -115,6 +115,13 @@ impl Problem {
         Problem::new("no-such-path", text)
     }
 
+    /// The NATS service does not answer to this.
+    #[must_use]
+    pub fn no_such_noun(noun: &str, known: &[&str]) -> Problem {
+        let known: Vec<String> = known.iter().map(|noun| format!("`{noun}`")).collect();
+        Problem::new("no-such-path", &format!("nothing answers to `{noun}`\nhint: one of {}", known.join(", ")))
+    }
+
     /// Something else than a read was asked for.
     #[must_use]
     pub fn method_not_allowed() -> Problem {
@@ -133,6 +140,47 @@ impl Problem {
     #[must_use]
     pub fn stopping() -> Problem {
         Problem::new("stopping", "the engine is stopping")
+    }
+
+    /// A watch cannot go on from an offset: retention has removed it, or it is that of another log.
+    #[must_use]
+    pub fn expired(offset: Offset, start: Offset, end: Offset) -> Problem {
+        let text = format!(
+            "offset `{offset}` cannot be resumed from, the log holds `{start}` up to, not including, `{end}`\nhint: begin anew, without `from` and `Last-Event-ID`"
+        );
+        Problem::new("expired", &text)
+    }
+
+    /// As many watches run as may.
+    #[must_use]
+    pub fn too_many_watches(max: usize) -> Problem {
+        Problem::new("too-many-watches", &format!("`{max}` watches run, which is as many as may\nhint: end one"))
+    }
+
+    /// The answer is larger than a message may be.
+    #[must_use]
+    pub fn too_large(bytes: usize, max: usize) -> Problem {
+        let text =
+            format!("the answer has `{bytes}` bytes, a message may have `{max}`\nhint: ask for less with `limit`");
+        Problem::new("too-large", &text)
+    }
+
+    /// Who asks does not say who it is, or nobody knows it.
+    #[must_use]
+    pub fn unauthenticated(text: &str) -> Problem {
+        Problem::new("unauthenticated", text)
+    }
+
+    /// Who asks may not.
+    #[must_use]
+    pub fn forbidden(text: &str) -> Problem {
+        Problem::new("forbidden", text)
+    }
+
+    /// Nobody can say whether who asks may.
+    #[must_use]
+    pub fn access_unknown(text: &str) -> Problem {
+        Problem::new("access-unknown", text)
     }
 
     /// The log cannot be read.
@@ -158,6 +206,9 @@ impl IntoResponse for Problem {
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"lifeline\""));
+        }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }

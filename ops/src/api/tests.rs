@@ -80,6 +80,7 @@ pub(crate) fn story() -> Vec<Fact<'static>> {
 /// An engine that holds the story, and its folder.
 struct Engine {
     router: Router,
+    _stop: tokio::sync::watch::Sender<bool>,
     _folder: tempfile::TempDir,
 }
 
@@ -97,8 +98,10 @@ impl Engine {
         let reader = log.reader();
         let projection = as_of::projection(&reader, Moment::Offset(reader.end())).expect("a whole log");
         let status = Arc::new(move || status.clone());
-        let router = router(ApiState { view: View::new(projection, reader), status });
-        Engine { router, _folder: folder }
+        let stop = tokio::sync::watch::Sender::new(false);
+        let view = View::new(projection, reader);
+        let router = router(ApiState { view, status, stop: stop.subscribe() });
+        Engine { router, _stop: stop, _folder: folder }
     }
 
     async fn ask(&self, method: &str, path: &str) -> (u16, String, String) {
