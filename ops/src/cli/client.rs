@@ -11,6 +11,7 @@ use axum::Router;
 use axum::body::Body;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
+use hyper::header::HeaderValue;
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use lifeline_engine::view::View;
@@ -213,7 +214,10 @@ async fn over_http(server: &str, path: &str) -> Result<(StatusCode, Option<Strin
     let stream = tokio::time::timeout(PATIENCE, tokio::net::TcpStream::connect(server)).await;
     let stream = stream.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())).map_err(connect)?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
-    let request = Request::get(path).header(header::HOST, server).header(header::CONNECTION, "close");
+    let mut request = Request::get(path).header(header::HOST, server).header(header::CONNECTION, "close");
+    if let Some(bearer) = bearer() {
+        request = request.header(header::AUTHORIZATION, bearer);
+    }
     let request = request.body(Empty::<Bytes>::new()).expect("the path is encoded and the address was checked");
     // The connection does the work while the request waits for its answer.
     let answer = async {
@@ -223,6 +227,14 @@ async fn over_http(server: &str, path: &str) -> Result<(StatusCode, Option<Strin
     };
     let (answer, _) = tokio::join!(answer, connection);
     answer.map_err(http)
+}
+
+/// What proves who asks: `LIFELINE_TOKEN`, where it is set to what can be a token.
+fn bearer() -> Option<HeaderValue> {
+    let token = std::env::var("LIFELINE_TOKEN").ok().filter(|token| !token.trim().is_empty())?;
+    let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.trim())).ok()?;
+    bearer.set_sensitive(true);
+    Some(bearer)
 }
 
 async fn in_process(router: Router, path: &str) -> (StatusCode, Option<String>, Bytes) {
