@@ -59,7 +59,7 @@ pub(super) struct Filtered {
     after: Option<String>,
     /// The answer shall reflect every record below this offset: the engine waits for it up to 3 seconds, then refuses with
     /// `not-reached`.
-    #[param(nullable = false)]
+    #[param(nullable = false, format = "uint64")]
     at_least: Option<u64>,
     /// The state as it was: below this offset, or at this RFC 3339 time; the present state when missing.
     #[param(
@@ -83,7 +83,7 @@ pub(super) struct Paged {
     after: Option<String>,
     /// The answer shall reflect every record below this offset: the engine waits for it up to 3 seconds, then refuses with
     /// `not-reached`.
-    #[param(nullable = false)]
+    #[param(nullable = false, format = "uint64")]
     at_least: Option<u64>,
     /// The state as it was: below this offset, or at this RFC 3339 time; the present state when missing.
     #[param(

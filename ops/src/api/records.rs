@@ -30,7 +30,7 @@ pub(super) struct HistoryQuery {
     #[param(nullable = false, minimum = 1, maximum = 10000, default = 500)]
     limit: Option<usize>,
     /// Records below this offset, such as the `next` of the page before; the latest when missing.
-    #[param(nullable = false)]
+    #[param(nullable = false, format = "uint64")]
     before: Option<u64>,
 }
 
@@ -75,7 +75,7 @@ pub(super) struct EventsQuery {
     #[param(nullable = false, minimum = 1, maximum = 10000, default = 500)]
     limit: Option<usize>,
     /// Records behind this offset, such as the `next` of the page before; all that are held when missing.
-    #[param(nullable = false)]
+    #[param(nullable = false, format = "uint64")]
     after: Option<u64>,
 }
 

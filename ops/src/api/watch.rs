@@ -83,7 +83,7 @@ pub(super) struct WatchQuery {
     #[param(nullable = false, schema_with = super::document::phases)]
     phase: Option<String>,
     /// Resume at this offset, the `id` seen last, instead of beginning with the list. The header `Last-Event-ID` outweighs it.
-    #[param(nullable = false)]
+    #[param(nullable = false, format = "uint64")]
     from: Option<u64>,
 }
 
@@ -112,7 +112,7 @@ enum Noun {
     tag = "state",
     params(
         WatchQuery,
-        ("Last-Event-ID" = Option<u64>, Header, nullable = false, description = "The `id` seen last: resume there. Outweighs `from`."),
+        ("Last-Event-ID" = Option<u64>, Header, nullable = false, format = "uint64", description = "The `id` seen last: resume there. Outweighs `from`."),
     ),
     responses(
         (status = 200, description = "The stream. It ends when either side leaves.", body = String, content_type = "text/event-stream"),
