@@ -140,8 +140,14 @@ fn read_token(path: &PathBuf) -> std::io::Result<Vec<u8>> {
 pub struct Reviews {
     client: Client,
     questions: Semaphore,
-    verdicts: Mutex<HashMap<([u8; 32], String), (Instant, Result<(), Problem>)>>,
+    verdicts: Mutex<HashMap<Asked, Verdict>>,
 }
+
+/// Who asked for what: the checksum of a token, and a path.
+type Asked = ([u8; 32], String);
+
+/// What was found out, and when.
+type Verdict = (Instant, Result<(), Problem>);
 
 impl Reviews {
     /// Asks with this client, whose user may create TokenReviews and SubjectAccessReviews.

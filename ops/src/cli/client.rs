@@ -229,9 +229,11 @@ async fn over_http(server: &str, path: &str) -> Result<(StatusCode, Option<Strin
     answer.map_err(http)
 }
 
-/// What proves who asks: `LIFELINE_TOKEN`, where it is set to what can be a token.
+/// What proves who asks: `LIFELINE_TOKEN`, else what is in the file `LIFELINE_TOKEN_FILE`. Whoever has neither is told so by
+/// an engine that wants one.
 fn bearer() -> Option<HeaderValue> {
-    let token = std::env::var("LIFELINE_TOKEN").ok().filter(|token| !token.trim().is_empty())?;
+    let file = || std::fs::read_to_string(std::env::var_os("LIFELINE_TOKEN_FILE")?).ok();
+    let token = std::env::var("LIFELINE_TOKEN").ok().or_else(file).filter(|token| !token.trim().is_empty())?;
     let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.trim())).ok()?;
     bearer.set_sensitive(true);
     Some(bearer)
