@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use lifeline_projections::fact::Fact;
 use lifeline_projections::fold::{Projection, StreamPosition};
@@ -37,6 +38,10 @@ const INTAKE_BATCHES_MAX: usize = 8;
 
 /// Lifecycles reconciled at once.
 const CONCURRENCY: usize = 64;
+
+/// How long the projection may take to open before it is built anew: about as long as building it takes.
+const OPEN_PATIENCE_MIN: Duration = Duration::from_secs(10);
+const OPEN_RECORDS_PER_SECOND: u64 = 500_000;
 
 /// The ports and places of one engine.
 pub struct Ports<D: Disk> {
@@ -226,9 +231,10 @@ impl<D: Disk> Engine<D> {
 
     /// How the engine fares.
     pub fn status(&self) -> Status {
+        // In this order: what follows from records below `folded` is in the queue, or done.
+        let folded = self.view.folded();
         let open = self.queue.open();
         let projection = self.view.projection();
-        let folded = projection.watermark();
         let oldest_open = open.iter().filter_map(|index| {
             let (_, lifecycle) = projection.lifecycle(*index);
             lifecycle.needs_work().then_some(lifecycle.decided)
@@ -327,7 +333,8 @@ fn known<D: Disk>(position: &StreamPosition, log: &Reader<D>) -> Result<Known, r
 
 /// Opens the projection's table; what cannot be used, or knows of records that the log does not hold, is set aside.
 fn open_table<D: Disk>(path: &Path, log: &Reader<D>) -> Result<(Table, Projection), recorder::Error> {
-    let (table, projection, damage) = Table::open_or_rebuild(path)?;
+    let patience = OPEN_PATIENCE_MIN + Duration::from_secs(log.end().get() / OPEN_RECORDS_PER_SECOND);
+    let (table, projection, damage) = Table::open_or_rebuild(path, patience)?;
     if let Some(damage) = damage {
         warn!("the projection is built anew from the log, the old one is set aside: {}", chain(&damage));
     }

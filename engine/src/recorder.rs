@@ -41,6 +41,9 @@ const GROUP_MESSAGES_MAX: usize = 20_000;
 /// Payload bytes in one group at most, give or take the last batch: it bounds the memory of a group of large events.
 const GROUP_BYTES_MAX: usize = 64 << 20;
 
+/// Records folded in one piece: readers of the projection wait for no more than these, about 100 us.
+const FOLD_RECORDS_MAX: usize = 256;
+
 /// Changed records between two checkpoints of the projection, at most.
 const CHECKPOINT_RECORDS: u64 = 1_000_000;
 
@@ -136,7 +139,6 @@ pub struct Recorder<D: Disk> {
     held: Group,
     /// Why they wait.
     held_because: Option<String>,
-    encoded: Vec<u8>,
 }
 
 /// What was waiting together.
@@ -177,7 +179,6 @@ impl<D: Disk> Recorder<D> {
             checkpoint_due: None,
             held: Group::default(),
             held_because: None,
-            encoded: Vec::new(),
         };
         (recorder, Recording { outcomes: sender })
     }
@@ -342,38 +343,39 @@ impl<D: Disk> Recorder<D> {
         let rules = self.rules.clone();
         // Attributes that had to be unescaped live here while facts borrow them.
         let parsed = group.parse();
-        let view = self.view.clone();
-        let mut staged = Staged::new(&view);
         let mut parsed = parsed.iter();
+        let view = self.view.clone();
+        let log = self.log.as_mut().expect("`retry` opens the log before it calls");
+        let mut staged = Staged::new(&view, log, now, group.messages + group.intakes.len() + group.outcomes.len());
         // Managed clusters have NATS servers of their own one day; the own one is the only one read so far.
         let cluster = OWN;
         for intake in &group.intakes {
             match intake {
                 Intake::Opened { stream, epoch, created_unix_nanos, start_sequence, reason } => {
-                    if !staged.open(cluster, stream, *epoch, *start_sequence) {
+                    if !staged.position(cluster, stream).open(*epoch, *start_sequence) {
                         continue;
                     }
-                    let fact = Fact::StreamOpened {
+                    staged.append(Fact::StreamOpened {
                         cluster,
                         stream,
                         epoch: *epoch,
                         created_unix_nanos: *created_unix_nanos,
                         start_sequence: *start_sequence,
                         reason,
-                    };
-                    staged.facts.push(fact);
+                    })?;
                 }
                 Intake::Gap { stream, epoch, from_sequence, to_sequence } => {
                     let (from_sequence, to_sequence, epoch) = (*from_sequence, *to_sequence, *epoch);
-                    if !staged.skip(cluster, stream, epoch, to_sequence) {
+                    if !staged.position(cluster, stream).skip(epoch, to_sequence) {
                         continue;
                     }
-                    staged.facts.push(Fact::GapFound { cluster, stream, epoch, from_sequence, to_sequence });
+                    staged.append(Fact::GapFound { cluster, stream, epoch, from_sequence, to_sequence })?;
                 }
                 Intake::Messages { stream, epoch, messages, .. } => {
+                    let mut position = *staged.position(cluster, stream);
                     for message in messages {
                         let event = parsed.next().expect("every message of the group was parsed");
-                        if !staged.is_new(cluster, stream, *epoch, message.sequence) {
+                        if !position.is_new(*epoch, message.sequence) {
                             continue;
                         }
                         let delivery = Delivery {
@@ -384,58 +386,54 @@ impl<D: Disk> Recorder<D> {
                             published_unix_nanos: message.published_unix_nanos,
                             subject: &message.subject,
                         };
-                        let fact =
-                            received(delivery, message, event, &mut staged, rules.as_deref(), now, view.traces());
-                        staged.facts.push(fact);
+                        staged.received(delivery, message, event, rules.as_deref())?;
                     }
+                    *staged.position(cluster, stream) = position;
                 }
             }
         }
         for outcome in &group.outcomes {
-            let mut fact = outcome.fact.clone();
-            let offset = staged.next_offset();
-            fact.link(|resource| staged.previous(&resource.source, &resource.subject));
-            if let Some(key) = outcome.fact.lifecycle_key() {
-                staged.latest.insert((&key.resource.source, &key.resource.subject), offset);
-            }
-            staged.facts.push(fact);
+            staged.outcome(outcome)?;
         }
-        let Staged { before, facts, spans, .. } = staged;
-        // Folding takes the write lock.
-        drop(before);
-        let committed = self.commit(now, &facts);
+        let (first, facts, spans) = staged.finish();
+        let committed = self.commit(now, first, &facts);
         drop(spans);
         committed
     }
 
-    /// Appends facts, syncs once, folds them, and hands the keys that need work to the queue.
-    fn commit(&mut self, now: u64, facts: &[Fact<'_>]) -> Result<(), Error> {
+    /// Appends facts and commits them.
+    fn record(&mut self, now: u64, facts: &[Fact<'_>]) -> Result<(), Error> {
         let log = self.log.as_mut().expect("`retry` opens the log before it calls");
         let first = log.end();
         for fact in facts {
-            self.encoded.clear();
-            fact.encode(&mut self.encoded);
-            // Room was asked for before messages were let in; outcomes and rules may use what is kept for them.
-            log.append_reserved(now, &self.encoded)?;
+            log.append_encoded(now, |buffer| fact.encode(buffer))?;
         }
-        log.sync()?;
-        let mut work = self.view.change(|projection| {
-            let mut work = Vec::new();
-            let mut offset = first;
-            for fact in facts {
-                projection.fold(offset, now, fact, &mut work);
-                offset = offset.next();
-            }
-            work
-        });
+        self.commit(now, first, facts)
+    }
+
+    /// Syncs facts that were appended from offset `first` on, folds them, and hands the keys that need work to the queue.
+    fn commit(&mut self, now: u64, first: Offset, facts: &[Fact<'_>]) -> Result<(), Error> {
+        self.log.as_mut().expect("what was appended to is open").sync()?;
+        let (mut work, mut offset) = (Vec::new(), first);
+        for facts in facts.chunks(FOLD_RECORDS_MAX) {
+            self.view.step(|projection| {
+                for fact in facts {
+                    projection.fold(offset, now, fact, &mut work);
+                    offset = offset.next();
+                }
+            });
+        }
         work.sort_unstable();
         work.dedup();
         debug!(records = facts.len(), changed = work.len(), first = first.get(), "recorded");
+        // Once a group, so that what its events want together is done once; and before the watermark is told, so that
+        // nobody takes for settled what has only been folded.
         self.queue.push(work);
+        self.view.tell();
         if self.checkpoint_due.is_none() {
             self.checkpoint_due = Some(Instant::now() + CHECKPOINT_PERIOD);
         }
-        if self.view.projection().watermark().get() - self.checkpointed.get() >= CHECKPOINT_RECORDS {
+        if offset.get().saturating_sub(self.checkpointed.get()) >= CHECKPOINT_RECORDS {
             self.checkpoint()?;
         }
         Ok(())
@@ -450,7 +448,7 @@ impl<D: Disk> Recorder<D> {
         };
         if !changes.is_empty() {
             let facts: Vec<Fact<'_>> = changes.iter().map(replay::RuleChange::fact).collect();
-            self.commit(now, &facts)?;
+            self.record(now, &facts)?;
         }
         let reader = self.view.log();
         let replayed = {
@@ -463,7 +461,7 @@ impl<D: Disk> Recorder<D> {
         })? {
             // One at a time: each may be large, and links to what the one before it has just recorded.
             fact.link(|resource| self.view.projection().last_record(&resource.source, &resource.subject));
-            self.commit(now, &[fact])?;
+            self.record(now, &[fact])?;
         }
         self.rules = Some(rules.clone());
         Ok(())
@@ -472,9 +470,14 @@ impl<D: Disk> Recorder<D> {
     fn checkpoint(&mut self) -> Result<(), Error> {
         self.checkpoint_due = None;
         if let Some(table) = &self.table {
-            // The projection can be made again from the log: losing a checkpoint costs time at the next start, no more.
-            if let Err(error) = self.view.change(|projection| table.checkpoint(projection)) {
-                warn!("the projection was not saved, the next start folds more of the log: {}", chain(&error));
+            // Read-locked only: nobody else writes, and whoever asks need not wait for a disk.
+            let written = table.checkpoint(&self.view.projection());
+            match written {
+                Ok(()) => self.view.change(Projection::saved),
+                // The projection can be made again from the log: losing a checkpoint costs time at the next start, no more.
+                Err(error) => {
+                    warn!("the projection was not saved, the next start folds more of the log: {}", chain(&error));
+                }
             }
         }
         self.checkpointed = self.view.projection().watermark();
@@ -482,132 +485,171 @@ impl<D: Disk> Recorder<D> {
     }
 }
 
-/// What a group adds on top of the projection, before it is folded.
-struct Staged<'g> {
+/// A group on its way into the log: appended, not yet synced, and what it adds on top of the projection meanwhile.
+struct Staged<'g, 'l, D: Disk> {
+    log: &'l mut Log<D>,
+    now: u64,
     before: RwLockReadGuard<'g, Projection>,
+    traces: &'g Traces,
+    /// Offset of the first fact.
+    first: Offset,
     facts: Vec<Fact<'g>>,
     /// Latest staged record by resource.
     latest: HashMap<(&'g str, &'g str), Offset>,
-    /// Epoch and next sequence by cluster and stream.
-    positions: BTreeMap<(&'g str, &'g str), (u32, u64)>,
+    positions: BTreeMap<(&'g str, &'g str), Position>,
     /// Open until the group is durable and folded.
     spans: Vec<Span>,
 }
 
-impl<'g> Staged<'g> {
-    fn new<D: Disk>(view: &'g View<D>) -> Staged<'g> {
-        let before = view.projection();
-        Staged { before, facts: Vec::new(), latest: HashMap::new(), positions: BTreeMap::new(), spans: Vec::new() }
-    }
+/// How far a stream is recorded or staged; epoch 0 for one never met.
+#[derive(Clone, Copy)]
+struct Position {
+    epoch: u32,
+    next_sequence: u64,
+}
 
-    fn next_offset(&self) -> Offset {
-        Offset::from(self.before.watermark().get() + self.facts.len() as u64)
-    }
-
-    /// Epoch and next sequence of a stream as far as it is recorded or staged; epoch 0 for one never met.
-    fn position(&mut self, cluster: &'g str, stream: &'g str) -> &mut (u32, u64) {
-        self.positions.entry((cluster, stream)).or_insert_with(|| {
-            let known = self.before.ground().streams.get(&(cluster.to_owned(), stream.to_owned()));
-            known.map_or((0, 0), |known| (known.epoch, known.next_sequence))
-        })
-    }
-
+impl Position {
     /// Whether an epoch is not in the log yet. It may be, like everything of a group that is written again after a sync
     /// that failed and yet reached the disk.
-    fn open(&mut self, cluster: &'g str, stream: &'g str, epoch: u32, start_sequence: u64) -> bool {
-        let position = self.position(cluster, stream);
-        let is_new = epoch > position.0;
+    fn open(&mut self, epoch: u32, start_sequence: u64) -> bool {
+        let is_new = epoch > self.epoch;
         if is_new {
-            *position = (epoch, start_sequence);
+            *self = Position { epoch, next_sequence: start_sequence };
         }
         is_new
     }
 
     /// Whether a gap up to `to_sequence` is not in the log yet.
-    fn skip(&mut self, cluster: &'g str, stream: &'g str, epoch: u32, to_sequence: u64) -> bool {
-        let position = self.position(cluster, stream);
-        if epoch != position.0 || to_sequence <= position.1 {
+    fn skip(&mut self, epoch: u32, to_sequence: u64) -> bool {
+        if epoch != self.epoch || to_sequence <= self.next_sequence {
             return false;
         }
-        position.1 = to_sequence;
+        self.next_sequence = to_sequence;
         true
     }
 
     /// Whether a message is not in the log yet. What is new is taken as recorded from here on.
-    fn is_new(&mut self, cluster: &'g str, stream: &'g str, epoch: u32, sequence: u64) -> bool {
-        let position = self.position(cluster, stream);
-        if position.0 == 0 {
-            position.0 = epoch;
+    fn is_new(&mut self, epoch: u32, sequence: u64) -> bool {
+        if self.epoch == 0 {
+            self.epoch = epoch;
         }
         // A message of an epoch that has ended: its sequence says nothing in the new one. The reader that sent it is
         // gone or about to be.
-        if epoch != position.0 || sequence < position.1 {
+        if epoch != self.epoch || sequence < self.next_sequence {
             return false;
         }
-        position.1 = sequence + 1;
+        self.next_sequence = sequence + 1;
         true
-    }
-
-    /// The record before the one that is staged next, about the same resource.
-    fn previous(&self, source: &str, subject: &str) -> Option<Offset> {
-        match self.latest.get(&(source, subject)) {
-            Some(latest) => Some(*latest),
-            None => self.before.last_record(source, subject),
-        }
     }
 }
 
-/// What a message says happened.
-fn received<'g>(
-    delivery: Delivery<'g>,
-    message: &'g Message,
-    event: &'g Result<CloudEvent<'g>, String>,
-    staged: &mut Staged<'g>,
-    rules: Option<&'g RuleSet>,
-    now: u64,
-    traces: &Traces,
-) -> Fact<'g> {
-    let headers: Vec<(&str, &str)> = message.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
-    let payload: &[u8] = &message.payload;
-    match event {
-        Ok(event) => {
-            let (source, subject) = (&*event.source, &*event.subject);
-            let previous = staged.previous(source, subject);
-            let offset = staged.next_offset();
-            staged.latest.insert((source, subject), offset);
-            let view = EventView {
-                nats_subject: delivery.subject,
-                source,
-                kind: &event.kind,
-                subject,
-                headers: &headers,
-                payload,
-            };
-            let decisions = rules.map(|rules| rules.decide(&view, delivery.cluster, now)).unwrap_or_default();
-            let span = traces.event(event, &delivery, offset);
-            if !span.is_disabled() {
-                staged.spans.push(span);
-            }
-            Fact::EventReceived {
-                delivery,
-                source,
-                subject,
-                kind: &event.kind,
-                id: &event.id,
-                previous,
-                decisions,
-                headers,
-                payload,
-            }
+impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
+    fn new(view: &'g View<D>, log: &'l mut Log<D>, now: u64, facts_max: usize) -> Staged<'g, 'l, D> {
+        let (before, first) = (view.projection(), log.end());
+        assert_eq!(before.watermark(), first, "everything in the log is folded before the next group");
+        Staged {
+            log,
+            now,
+            before,
+            traces: view.traces(),
+            first,
+            facts: Vec::with_capacity(facts_max),
+            latest: HashMap::with_capacity(facts_max),
+            positions: BTreeMap::new(),
+            spans: Vec::new(),
         }
-        Err(reason) => {
-            warn!(
-                stream = delivery.stream,
-                sequence = delivery.sequence,
-                "no CloudEvent, recorded as rejected: {reason}"
-            );
-            Fact::EventRejected { delivery, reason, headers, payload }
+    }
+
+    /// The offset of the first fact, the facts, and their spans. The projection is let go of: folding takes its write lock.
+    fn finish(self) -> (Offset, Vec<Fact<'g>>, Vec<Span>) {
+        (self.first, self.facts, self.spans)
+    }
+
+    fn append(&mut self, fact: Fact<'g>) -> Result<(), Error> {
+        // Room was asked for before messages were let in; outcomes and rules may use what is kept for them.
+        self.log.append_encoded(self.now, |buffer| fact.encode(buffer))?;
+        self.facts.push(fact);
+        Ok(())
+    }
+
+    fn position(&mut self, cluster: &'g str, stream: &'g str) -> &mut Position {
+        self.positions.entry((cluster, stream)).or_insert_with(|| {
+            let known = self.before.ground().streams.get(&(cluster.to_owned(), stream.to_owned()));
+            let (epoch, next_sequence) = known.map_or((0, 0), |known| (known.epoch, known.next_sequence));
+            Position { epoch, next_sequence }
+        })
+    }
+
+    /// Takes the record that is staged next for the latest about a resource; the one before it.
+    fn succeed(&mut self, source: &'g str, subject: &'g str) -> Option<Offset> {
+        match self.latest.insert((source, subject), self.log.end()) {
+            Some(staged) => Some(staged),
+            None => self.before.last_record(source, subject),
         }
+    }
+
+    /// Stages what a message says happened.
+    fn received(
+        &mut self,
+        delivery: Delivery<'g>,
+        message: &'g Message,
+        event: &'g Result<CloudEvent<'g>, String>,
+        rules: Option<&'g RuleSet>,
+    ) -> Result<(), Error> {
+        let headers = message.headers();
+        let payload: &[u8] = &message.payload;
+        let fact = match event {
+            Ok(event) => {
+                let (source, subject) = (&*event.source, &*event.subject);
+                let previous = self.succeed(source, subject);
+                let view = EventView {
+                    nats_subject: delivery.subject,
+                    source,
+                    kind: &event.kind,
+                    subject,
+                    headers: &headers,
+                    payload,
+                };
+                let decisions = rules.map(|rules| rules.decide(&view, delivery.cluster, self.now)).unwrap_or_default();
+                let span = self.traces.event(event, &delivery, self.log.end());
+                if !span.is_disabled() {
+                    self.spans.push(span);
+                }
+                Fact::EventReceived {
+                    delivery,
+                    source,
+                    subject,
+                    kind: &event.kind,
+                    id: &event.id,
+                    previous,
+                    decisions,
+                    headers,
+                    payload,
+                }
+            }
+            Err(reason) => {
+                warn!(
+                    stream = delivery.stream,
+                    sequence = delivery.sequence,
+                    "no CloudEvent, recorded as rejected: {reason}"
+                );
+                Fact::EventRejected { delivery, reason, headers, payload }
+            }
+        };
+        self.append(fact)
+    }
+
+    /// Stages an outcome, linked to what was staged before it.
+    fn outcome(&mut self, outcome: &'g Outcome) -> Result<(), Error> {
+        let mut fact = outcome.fact.clone();
+        fact.link(|resource| match self.latest.get(&(&*resource.source, &*resource.subject)) {
+            Some(staged) => Some(*staged),
+            None => self.before.last_record(&resource.source, &resource.subject),
+        });
+        if let Some(key) = outcome.fact.lifecycle_key() {
+            self.latest.insert((&key.resource.source, &key.resource.subject), self.log.end());
+        }
+        self.append(fact)
     }
 }
 
@@ -630,9 +672,8 @@ impl Group {
         for intake in &self.intakes {
             let Intake::Messages { messages, .. } = intake else { continue };
             for message in messages {
-                let headers: Vec<(&str, &str)> =
-                    message.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
-                parsed.push(CloudEvent::parse(&headers, &message.payload).map_err(|error| error.to_string()));
+                let event = CloudEvent::parse(&message.headers(), &message.payload);
+                parsed.push(event.map_err(|error| error.to_string()));
             }
         }
         parsed

@@ -7,9 +7,10 @@
 //! Reads the log, writes nothing; the recorder records what comes out.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use lifeline_projections::fact::{Fact, Outcome, Redecision, Redesired, ResourceKey};
-use lifeline_projections::fold::{Ground, Projection};
+use lifeline_projections::fold::{Candidate, Ground, Projection, Sieve};
 use lifeline_projections::lifecycle::{Desired, Lifecycle};
 use lifeline_store::{Disk, Offset, Reader};
 
@@ -87,7 +88,7 @@ pub fn replay<D: Disk>(rules: &RuleSet, projection: &Projection, log: &Reader<D>
             let withdrawn = if mark.leaves { Redesired::Left } else { Redesired::Absent { event: None } };
             let redecisions = lifecycles_of(projection, trigger)
                 .filter(|(_, lifecycle)| is_held(lifecycle))
-                .map(|(resource, lifecycle)| redecision(resource, &lifecycle.cluster, withdrawn));
+                .map(|(resource, lifecycle)| redecision(&resource, &lifecycle.cluster, withdrawn));
             push_facts(&mut facts, trigger, None, mark.leaves, redecisions.collect());
         }
     }
@@ -151,18 +152,21 @@ fn differences(
     let (is_degraded, trigger) = (trigger.is_degraded(), trigger.name());
     let mut redecisions = Vec::new();
     for (resource, lifecycle) in lifecycles_of(projection, trigger) {
-        let spoken_of = verdicts.contains_key(&(lifecycle.cluster.clone(), resource.clone()));
-        if !spoken_of && !is_degraded && is_held(lifecycle) {
-            redecisions.push(redecision(resource, &lifecycle.cluster, Redesired::Absent { event: None }));
+        let spoken_of = verdicts.contains_key(&((*lifecycle.cluster).into(), resource.clone()));
+        if !spoken_of && !is_degraded && is_held(&lifecycle) {
+            redecisions.push(redecision(&resource, &lifecycle.cluster, Redesired::Absent { event: None }));
         }
     }
     for ((cluster, resource), verdict) in verdicts {
         let known = projection.resource(&resource.source, &resource.subject);
-        let known = known
-            .and_then(|known| known.lifecycles.iter().find(|one| *one.trigger == *trigger && *one.cluster == *cluster));
+        let known = known.and_then(|known| {
+            known.lifecycles.into_iter().find(|one| *one.trigger == *trigger && *one.cluster == *cluster)
+        });
         let desired = match verdict.desired {
             Some(Desired::Present { event }) => Some(Redesired::Present { event, incarnation: verdict.incarnation }),
-            Some(Desired::Absent { event }) => known.is_some_and(is_held).then_some(Redesired::Absent { event }),
+            Some(Desired::Absent { event }) => {
+                known.as_ref().is_some_and(is_held).then_some(Redesired::Absent { event })
+            }
             Some(Desired::Left) | None => None,
         };
         if let Some(desired) = desired {
@@ -180,13 +184,13 @@ fn is_held(lifecycle: &Lifecycle) -> bool {
     }
 }
 
-fn lifecycles_of<'a>(
-    projection: &'a Projection,
-    trigger: &'a str,
-) -> impl Iterator<Item = (&'a ResourceKey, &'a Lifecycle)> {
-    projection.resources().flat_map(move |(key, resource)| {
-        let of_trigger = resource.lifecycles.iter().filter(move |lifecycle| *lifecycle.trigger == *trigger);
-        of_trigger.map(move |lifecycle| (key, lifecycle))
+fn lifecycles_of<'a>(projection: &'a Projection, trigger: &'a str) -> impl Iterator<Item = (ResourceKey, Lifecycle)> {
+    let sieve = Sieve { trigger: Some(trigger), ..Sieve::default() };
+    let found = projection.candidates_from(Bound::Unbounded, sieve);
+    found.flat_map(move |Candidate { source, subject, resource }| {
+        let lifecycles = resource.unwrap_or_default().lifecycles.into_iter();
+        let of_trigger = lifecycles.filter(move |lifecycle| *lifecycle.trigger == *trigger);
+        of_trigger.map(move |lifecycle| (ResourceKey { source: source.into(), subject: subject.into() }, lifecycle))
     })
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lifeline_projections::fold::Projection;
 use lifeline_store::{Disk, Offset, Reader};
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::watch;
 
 use crate::trace::Traces;
@@ -61,13 +61,31 @@ impl<D: Disk> View<D> {
         &self.traces
     }
 
+    /// First offset that is not folded, as last told. Work that follows from what lies before it is in the queue.
+    pub fn folded(&self) -> Offset {
+        *self.folded.borrow()
+    }
+
+    /// Changes the projection and tells its watermark.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Projection) -> T) -> T {
+        let answer = self.step(change);
+        self.tell();
+        answer
+    }
+
+    /// Changes the projection; [`View::tell`] has to follow. Readers that wait go before the next step: the lock is handed
+    /// to them, or many short steps would keep them out as long as one long change.
+    pub(crate) fn step<T>(&self, change: impl FnOnce(&mut Projection) -> T) -> T {
         let mut projection = self.projection.write();
         let answer = change(&mut projection);
-        let watermark = projection.watermark();
-        drop(projection);
-        self.folded.send_if_modified(|known| std::mem::replace(known, watermark) != watermark);
+        RwLockWriteGuard::unlock_fair(projection);
         answer
+    }
+
+    /// Tells the projection's watermark to those who wait for it.
+    pub(crate) fn tell(&self) {
+        let watermark = self.projection.read().watermark();
+        self.folded.send_if_modified(|known| std::mem::replace(known, watermark) != watermark);
     }
 
     pub(crate) fn reopened(&self, log: Reader<D>) {

@@ -1,13 +1,21 @@
-//! The state as it was: a fresh projection, folded up to a moment.
+//! The state as it was.
 //!
-//! Start at [`projection`]. Nothing is kept for it and nothing is guessed: it reads the log from its first record, so it
-//! is as exact as the present state and costs time in proportion to the log. It refuses where the first records are no
-//! longer held, since a state folded from the middle would be another one.
+//! One resource: [`resource`] follows its records back to a landmark before the moment and folds from there, a few dozen
+//! reads however long the log is. Lists: [`Piece`], a stretch of resources told one by one. Rules: [`rules`]. Everything at
+//! once: [`projection`] folds the log from its first record. All of them are exact; what cannot be told exactly (the records
+//! are gone, or damaged) is refused and never guessed.
+//!
+//! Invariant: an answer depends on the records below its moment and on nothing else, so it never changes once given.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use lifeline_store::{Disk, Offset, Reader};
 
-use crate::fact::{self, Fact};
-use crate::fold::Projection;
+use crate::fact::{self, Fact, ResourceKey};
+use crate::fold::{Candidate, Projection, Resource, RuleMark, Sieve, Trail, change_rule};
+use crate::history;
+use crate::landmarks::{Landmark, Landmarks};
 
 /// A point in the log that a question can be about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +43,7 @@ pub enum Error {
         /// The first offset that is not recorded.
         end: Offset,
     },
-    /// Retention has removed the beginning of the log.
+    /// Retention has removed the records it would take.
     #[error("the log no longer holds the records below `{start}`, without which an earlier state cannot be told")]
     Forgotten {
         /// The first offset still held.
@@ -52,6 +60,14 @@ pub enum Error {
         /// Why.
         #[source]
         source: fact::Error,
+    },
+    /// A record does not speak of the resource whose records led to it.
+    #[error("record at offset `{offset}` does not speak of source `{}`, subject `{}`, whose history leads there", .key.source, .key.subject)]
+    Astray {
+        /// The record.
+        offset: Offset,
+        /// The resource.
+        key: Box<ResourceKey>,
     },
 }
 
@@ -81,6 +97,128 @@ impl Moment {
             Moment::Time(unix_nanos) => Ok(log.offset_at(unix_nanos.saturating_add(1))?.min(end)),
         }
     }
+}
+
+/// When the last record below `end` was written, in nanoseconds since 1970; 0 when there is none.
+///
+/// # Errors
+/// When it is no longer held, or cannot be read.
+pub fn time<D: Disk>(log: &Reader<D>, end: Offset) -> Result<u64, Error> {
+    let Some(last) = end.get().checked_sub(1).map(Offset::from) else { return Ok(0) };
+    let record = log.read(last)?.ok_or_else(|| Error::Forgotten { start: log.start() })?;
+    Ok(record.time_unix_nanos)
+}
+
+/// One resource by the records below `end`; `None` when none of them spoke of it.
+///
+/// # Errors
+/// When a record it takes is no longer held, or cannot be read or understood.
+pub fn resource<D: Disk>(
+    log: &Reader<D>,
+    landmarks: &Landmarks,
+    trail: &Trail,
+    end: Offset,
+) -> Result<Option<Resource>, Error> {
+    if let Some(unchanged) = &trail.unchanged {
+        return Ok(Some(unchanged.clone()));
+    }
+    // From the first landmark behind the moment, or from the latest record, back to the last landmark before it.
+    let behind = landmarks.first_from(trail.index, end).filter(|found| found.offset < trail.last_record);
+    let mut at = Some(behind.map_or(trail.last_record, |found| found.offset));
+    let base = landmarks.last_below(trail.index, end);
+    let base_offset = base.as_ref().map(|base| base.offset);
+    let mut records = Vec::new();
+    while let Some(offset) = at.filter(|offset| Some(*offset) != base_offset) {
+        let record = log.read(offset)?.ok_or_else(|| Error::Forgotten { start: log.start() })?;
+        let fact = Fact::decode(&record.payload).map_err(|source| Error::Fact { offset, source })?;
+        let previous = history::previous(&fact, &trail.key);
+        let previous = previous.ok_or_else(|| Error::Astray { offset, key: Box::new(trail.key.clone()) })?;
+        at = previous.filter(|previous| *previous < offset);
+        if offset < end {
+            records.push(record);
+        }
+    }
+    if records.is_empty() && base.is_none() {
+        return Ok(None);
+    }
+    let mut resource = base.map(|Landmark { resource, .. }| resource).unwrap_or_default();
+    for record in records.iter().rev() {
+        let fact = Fact::decode(&record.payload).map_err(|source| Error::Fact { offset: record.offset, source })?;
+        resource.fold(&trail.key, record.offset, record.time_unix_nanos, &fact);
+    }
+    Ok(Some(resource))
+}
+
+/// A stretch of resources as they were, for [`crate::reads`].
+#[derive(Debug)]
+pub struct Piece {
+    moment: Offset,
+    resources: Vec<(ResourceKey, Option<Resource>)>,
+}
+
+impl Piece {
+    /// Tells what the resources of the first `count` of these trails were; those behind are only said to be there. The
+    /// trails are those of [`Projection::trails_from`], at the same moment, without a gap.
+    ///
+    /// # Errors
+    /// Those of [`resource`].
+    pub fn tell<D: Disk>(
+        log: &Reader<D>,
+        landmarks: &Landmarks,
+        trails: &[Trail],
+        count: usize,
+        moment: Offset,
+    ) -> Result<Piece, Error> {
+        let told = trails.iter().enumerate().map(|(at, trail)| {
+            let resource = if at < count { resource(log, landmarks, trail, moment)? } else { None };
+            Ok((trail.key.clone(), resource))
+        });
+        Ok(Piece { moment, resources: told.collect::<Result<_, Error>>()? })
+    }
+
+    /// The first offset that it does not reflect.
+    #[must_use]
+    pub fn moment(&self) -> Offset {
+        self.moment
+    }
+
+    /// The resources from a key on, those that the sieve does not leave without their state.
+    pub(crate) fn candidates_from<'a>(
+        &'a self,
+        start: Bound<(&'a str, &'a str)>,
+        sieve: Sieve<'a>,
+    ) -> impl Iterator<Item = Candidate<'a>> {
+        let is_before = move |key: (&str, &str)| match start {
+            Bound::Unbounded => false,
+            Bound::Included(first) => key < first,
+            Bound::Excluded(last) => key <= last,
+        };
+        let rows = self.resources.iter().filter(move |(key, _)| !is_before((&key.source, &key.subject)));
+        rows.map(move |(key, resource)| {
+            let wants = |resource: &&Resource| {
+                let mut lifecycles = resource.lifecycles.iter();
+                sieve.wants_all() || lifecycles.any(|of| sieve.wants(&of.trigger, &of.cluster, of.phase()))
+            };
+            let resource = resource.as_ref().filter(wants).cloned();
+            Candidate { source: &key.source, subject: &key.subject, resource }
+        })
+    }
+}
+
+/// The rules by the records below `end`. `records` are all records that ever spoke of a rule, in order.
+///
+/// # Errors
+/// When one of them is no longer held, or cannot be read or understood.
+pub fn rules<D: Disk>(log: &Reader<D>, records: &[Offset], end: Offset) -> Result<BTreeMap<String, RuleMark>, Error> {
+    let mut rules = BTreeMap::new();
+    for &offset in records.iter().take_while(|offset| **offset < end) {
+        let record = log.read(offset)?.ok_or_else(|| Error::Forgotten { start: log.start() })?;
+        let fact = Fact::decode(&record.payload).map_err(|source| Error::Fact { offset, source })?;
+        if let Fact::RuleChanged { rule, digest, .. } = fact {
+            change_rule(&mut rules, rule, digest, offset);
+        }
+    }
+    Ok(rules)
 }
 
 /// The state at a moment.

@@ -57,7 +57,7 @@ pub fn lifecycles(projection: &Projection, key: &ResourceKey, filter: &Filter) -
         return Vec::new();
     }
     let Some(resource) = projection.resource(&key.source, &key.subject) else { return Vec::new() };
-    let rows = resource.lifecycles.iter().map(|lifecycle| lifecycle_row(key, resource, lifecycle));
+    let rows = resource.lifecycles.iter().map(|lifecycle| lifecycle_row(key, &resource, lifecycle));
     let rows = rows.filter(|row| is(&filter.trigger, &row.trigger) && is(&filter.cluster, &row.cluster));
     rows.map(|row| if is_phase(filter, &row) { Change::Wanted(row) } else { Change::Unwanted(row) }).collect()
 }
@@ -72,7 +72,7 @@ pub fn resources(projection: &Projection, key: &ResourceKey, filter: &Filter) ->
     let wants_all = filter.trigger.is_none() && filter.cluster.is_none() && filter.phase.is_none();
     let wanted =
         wants_all || lifecycles(projection, key, filter).iter().any(|change| matches!(change, Change::Wanted(_)));
-    let row = resource_row(key, resource);
+    let row = resource_row(key, &resource);
     Some(if wanted { Change::Wanted(row) } else { Change::Unwanted(row) })
 }
 

@@ -9,8 +9,10 @@ use std::borrow::Cow;
 
 use data_encoding::BASE64;
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
+
+mod scan;
 
 /// The headers of a NATS message that can matter to a CloudEvent, in message order, names as they came.
 pub type Headers<'a> = [(&'a str, &'a str)];
@@ -98,7 +100,7 @@ pub enum Error {
 }
 
 /// The attributes of the JSON format that are looked at for every event; everything else stays unread.
-#[derive(Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize)]
 struct Attributes<'a> {
     #[serde(borrow, default)]
     specversion: Option<Text<'a>>,
@@ -116,8 +118,9 @@ struct Attributes<'a> {
     dataschema: Option<Text<'a>>,
     #[serde(borrow, default)]
     datacontenttype: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    data: Option<&'a RawValue>,
+    /// Only whether there is any: it is checked as JSON, and not kept.
+    #[serde(default)]
+    data: Option<IgnoredAny>,
     #[serde(borrow, default)]
     data_base64: Option<Text<'a>>,
     #[serde(borrow, default)]
@@ -126,7 +129,7 @@ struct Attributes<'a> {
 
 /// A string that is borrowed unless it had to be unescaped. serde borrows into a `Cow` only where it stands alone, not
 /// inside an `Option`; this makes the difference of six allocations an event.
-#[derive(Deserialize)]
+#[derive(Debug, PartialEq, Deserialize)]
 #[serde(transparent)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -154,7 +157,10 @@ impl<'a> CloudEvent<'a> {
 
     fn parse_structured(payload: &'a [u8]) -> Result<CloudEvent<'a>, Error> {
         let text = utf8(payload)?;
-        let event: Attributes<'a> = serde_json::from_str(text).map_err(not_json)?;
+        let event = match scan::scan(text) {
+            Some(event) => event,
+            None => serde_json::from_str(text).map_err(not_json)?,
+        };
         let plain = |text: Option<Text<'a>>| text.map(|text| text.0);
         if event.data.is_some() && event.data_base64.is_some() {
             return Err(invalid("data_base64", "", "no `data` beside it"));
@@ -324,12 +330,15 @@ fn check_version(value: &str) -> Result<(), Error> {
 
 /// CloudEvents strings exclude control characters and noncharacters (type system, `String`).
 fn check_string(name: &str, value: &str) -> Result<(), Error> {
-    let bytes = value.as_bytes();
-    let plain = bytes.iter().all(|byte| (0x20..0x7f).contains(byte));
-    if plain || value.chars().all(|char| !char.is_control() && !is_noncharacter(char)) {
+    if is_plain(value.as_bytes()) || value.chars().all(|char| !char.is_control() && !is_noncharacter(char)) {
         return Ok(());
     }
     Err(invalid(name, value, "no control characters"))
+}
+
+/// Whether there is nothing but printable ASCII. Without an early end, so that it goes by many bytes at a time.
+fn is_plain(bytes: &[u8]) -> bool {
+    bytes.iter().fold(true, |plain, byte| plain & (0x20..0x7f).contains(byte))
 }
 
 fn is_noncharacter(char: char) -> bool {
@@ -338,7 +347,52 @@ fn is_noncharacter(char: char) -> bool {
 }
 
 fn check_time(value: &str) -> Result<(), Error> {
+    if is_common_time(value.as_bytes()) {
+        return Ok(());
+    }
     value.parse::<jiff::Timestamp>().map(|_| ()).map_err(|_| invalid("time", value, "an RFC 3339 time"))
+}
+
+/// Whether this is a time in the shape that nearly every producer sends: `2026-11-22T14:12:03.123Z`, with or without a
+/// fraction of up to nine digits, or with an offset such as `+01:00` instead of the `Z`. Whatever else RFC 3339 allows
+/// (leap seconds, the first and the last year) is left to jiff.
+fn is_common_time(value: &[u8]) -> bool {
+    // `0000-00-00T00:00:00`, digits by their place.
+    let Some((head, mut rest)) = value.split_first_chunk::<19>() else { return false };
+    let digit = |at: usize| u32::from(head[at].wrapping_sub(b'0'));
+    let two = |at: usize| digit(at) * 10 + digit(at + 1);
+    const DIGITS: [usize; 14] = [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18];
+    let digits = DIGITS.iter().fold(true, |fine, &at| fine & head[at].is_ascii_digit());
+    let marks = [head[4], head[7], head[10], head[13], head[16]] == *b"--T::";
+    if !digits || !marks {
+        return false;
+    }
+    let (year, month, day) = (two(0) * 100 + two(2), two(5), two(8));
+    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 => 28 + u32::from(is_leap),
+        _ => return false,
+    };
+    if !(1..9999).contains(&year) || day < 1 || day > days || two(11) > 23 || two(14) > 59 || two(17) > 59 {
+        return false;
+    }
+    if let Some(fraction) = rest.strip_prefix(b".") {
+        let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if !(1..=9).contains(&digits) {
+            return false;
+        }
+        rest = &fraction[digits..];
+    }
+    match *rest {
+        [b'Z'] => true,
+        [b'+' | b'-', a, b, b':', c, d] => {
+            let fine = [a, b, c, d].iter().all(u8::is_ascii_digit);
+            fine && (a, b) <= (b'2', b'3') && c <= b'5'
+        }
+        _ => false,
+    }
 }
 
 fn invalid(name: &str, value: &str, expected: &'static str) -> Error {
@@ -465,6 +519,39 @@ mod tests {
     #[test]
     fn escaped_attributes_are_unescaped() {
         check(&[], br#"{"specversion":"1.0","type":"t","source":"s","id":"1","subject":"a\u002fb"}"#, Ok(("s", "a/b")));
+    }
+
+    #[test]
+    fn a_common_time_is_one_for_jiff_too_and_what_is_common_is_known() {
+        #[track_caller]
+        fn check(time: &str) -> bool {
+            let common = is_common_time(time.as_bytes());
+            assert!(!common || time.parse::<jiff::Timestamp>().is_ok(), "{time}");
+            common
+        }
+        for year in [0, 1, 4, 100, 1900, 1970, 2000, 2024, 2026, 2100, 9996, 9998, 9999] {
+            for month in 0..=13 {
+                for day in 0..=32 {
+                    let time = format!("{year:04}-{month:02}-{day:02}T23:59:59.999999999-23:59");
+                    let valid = jiff::civil::Date::new(year, month, day).is_ok() && (1..9999).contains(&year);
+                    assert_eq!(check(&time), valid, "{time}");
+                }
+            }
+        }
+        let time = "2026-11-22T14:12:03.123456789+01:00";
+        for at in 0..time.len() {
+            check(&time[..at]);
+            for byte in 0x20..0x7f_u8 {
+                check(&format!("{}{}{}", &time[..at], char::from(byte), &time[at + 1..]));
+                check(&format!("{}{}{}", &time[..at], char::from(byte), &time[at..]));
+            }
+        }
+        for common in ["2026-11-22T14:12:03Z", "2024-02-29T00:00:00.5Z", "2026-11-22T14:12:03-00:00", time] {
+            assert!(check(common), "{common}");
+        }
+        for left in ["2026-11-22t14:12:03z", "2026-12-31T23:59:60Z", "2026-11-22T24:00:00Z", "2026-11-22T14:12Z"] {
+            assert!(!check(left), "{left}");
+        }
     }
 
     #[test]

@@ -4,19 +4,27 @@
 //! by one, or resumed from any checkpoint, the same records give the same state. [`Projection::digest`] tells whether
 //! two are the same.
 //!
+//! A resource is kept small (see [`crate::compact`]) and handed out whole, as a [`Resource`].
+//!
 //! Never here: files (see [`crate::table`]), rules, or anything that could fail. What was recorded has happened.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::BuildHasher;
 use std::io;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use hashbrown::{Equivalent, HashMap};
+use hashbrown::{DefaultHashBuilder, HashTable};
 use lifeline_store::Offset;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::fact::{Decision, Delivery, Fact, LifecycleKey, ObjectKey, Outcome, ResourceKey};
+use crate::claims::{Claimants, spread};
+use crate::compact::{Entry, Shared};
+use crate::fact::{Delivery, Fact, LifecycleKey, ObjectKey, Outcome, ResourceKey};
+use crate::landmarks::{self, Landmarks};
 use crate::lifecycle::{Happened, Lifecycle, Phase};
+use crate::order::{self, Keys, Order};
 
 /// Everything known of one (source, subject).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +41,8 @@ pub struct Resource {
     pub last_event_kind: String,
     /// The latest record of any kind that spoke of it: where its history begins, read backwards.
     pub last_record: Offset,
+    /// How many records of any kind spoke of it.
+    pub records: u32,
     /// One for each trigger and cluster that ever decided about it, sorted by both.
     pub lifecycles: Vec<Lifecycle>,
 }
@@ -87,27 +97,16 @@ pub struct ReplayMark {
     pub leaves: bool,
 }
 
-/// A resource's place in this process's memory. Never written down: another process numbers them anew.
+/// A resource's number: resources are counted as they come up in the log, so the same log numbers them alike everywhere.
 pub type ResourceIndex = u32;
 
-/// A lifecycle's place in this process's memory.
+/// A lifecycle's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LifecycleIndex {
     /// The resource.
     pub resource: ResourceIndex,
-    /// The lifecycle's number, in the order in which they came up in this process.
+    /// The lifecycle's number within it, in the order in which they came up.
     pub slot: u32,
-}
-
-#[derive(Debug)]
-struct Entry {
-    key: Arc<ResourceKey>,
-    resource: Resource,
-    /// (trigger, cluster) by slot, so that an index stays right while `lifecycles` keeps sorted.
-    slots: Vec<(Box<str>, Box<str>)>,
-    /// The last record that the checkpoint held of it when it was read: records up to here are in the state already.
-    held: Option<Offset>,
-    dirty: bool,
 }
 
 /// A claim on an object: the lifecycle that intends or holds it, since which record.
@@ -132,19 +131,46 @@ pub struct Ground {
     pub rules: BTreeMap<String, RuleMark>,
     /// The triggers whose history was last replayed with these rules.
     pub replayed: BTreeMap<Box<str>, ReplayMark>,
+    /// Every record that ever said what a rule is: with them an earlier rule is told without a search.
+    pub rule_records: Vec<Offset>,
 }
 
 /// The state folded from the log.
 #[derive(Debug, Default)]
 pub struct Projection {
     pub(crate) ground: Ground,
-    entries: Vec<Entry>,
-    by_key: HashMap<Arc<ResourceKey>, ResourceIndex>,
-    sorted: BTreeMap<Arc<ResourceKey>, ResourceIndex>,
-    claims: BTreeMap<(Box<str>, ObjectKey), Vec<Claim>>,
+    entries: Entries,
+    shared: Shared,
+    /// Number by checksum of the key.
+    index: HashTable<(u32, ResourceIndex)>,
+    hasher: DefaultHashBuilder,
+    /// Numbers by key. Readers put in order what waits, which is why it has a lock of its own.
+    order: Mutex<Order>,
+    claimants: Claimants,
+    /// Objects that more than one lifecycle claims.
+    contested: BTreeSet<(Box<str>, ObjectKey)>,
+    /// Resources with a lifecycle that needs work.
+    open: BTreeSet<ResourceIndex>,
     phases: Phases,
-    /// What changed since the last checkpoint.
-    dirty: Vec<ResourceIndex>,
+    /// The last record of resources that the checkpoint held newer than its watermark: records up to there are in the
+    /// state already.
+    ahead: BTreeMap<ResourceIndex, Offset>,
+    /// Which buckets changed since the last checkpoint.
+    changed: Vec<bool>,
+    landmarks: Arc<Landmarks>,
+}
+
+/// Resources that are written down together, by number: few, fatter rows are what sled takes well.
+pub(crate) const BUCKET_RESOURCES: usize = 32;
+
+#[derive(Debug, Default)]
+struct Entries(Vec<Entry>);
+
+impl Keys for Entries {
+    fn key(&self, number: u32) -> (&str, &str) {
+        let entry = &self.0[number as usize];
+        (&entry.source, &entry.subject)
+    }
 }
 
 /// How many lifecycles stand in each phase, in the order of [`Phase::ALL`]. Counted along, for it is asked every few
@@ -161,17 +187,59 @@ impl Phases {
     }
 }
 
-/// A key to look up without owning it.
-#[derive(Hash)]
-struct KeyRef<'a> {
-    source: &'a str,
-    subject: &'a str,
+/// What a reader looks for, as far as it can be told before a resource is made whole.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sieve<'a> {
+    /// The source begins with this.
+    pub source: &'a str,
+    /// The subject is this.
+    pub subject: Option<&'a str>,
+    /// It has a lifecycle of this trigger ...
+    pub trigger: Option<&'a str>,
+    /// ... on this cluster ...
+    pub cluster: Option<&'a str>,
+    /// ... that stands here.
+    pub phase: Option<Phase>,
 }
 
-impl Equivalent<Arc<ResourceKey>> for KeyRef<'_> {
-    fn equivalent(&self, key: &Arc<ResourceKey>) -> bool {
-        *key.source == *self.source && *key.subject == *self.subject
+impl Sieve<'_> {
+    /// Whether a lifecycle is one that is looked for.
+    #[must_use]
+    pub fn wants(&self, trigger: &str, cluster: &str, phase: Phase) -> bool {
+        self.trigger.is_none_or(|wanted| wanted == trigger)
+            && self.cluster.is_none_or(|wanted| wanted == cluster)
+            && self.phase.is_none_or(|wanted| wanted == phase)
     }
+
+    /// Whether lifecycles matter at all.
+    #[must_use]
+    pub fn wants_all(&self) -> bool {
+        self.trigger.is_none() && self.cluster.is_none() && self.phase.is_none()
+    }
+}
+
+/// A resource that a reader comes by, in the order of keys.
+#[derive(Debug, Clone)]
+pub struct Candidate<'p> {
+    /// CloudEvent source.
+    pub source: &'p str,
+    /// CloudEvent subject.
+    pub subject: &'p str,
+    /// The resource; `None` where the sieve leaves it out, or nothing is known of it.
+    pub resource: Option<Resource>,
+}
+
+/// What is known of a resource's past without looking into the log.
+#[derive(Debug, Clone)]
+pub struct Trail {
+    /// Its key.
+    pub key: ResourceKey,
+    /// Its number.
+    pub index: ResourceIndex,
+    /// The latest record that spoke of it.
+    pub last_record: Offset,
+    /// The resource as it is, where it was so already at the moment asked for.
+    pub unchanged: Option<Resource>,
 }
 
 impl Projection {
@@ -195,89 +263,154 @@ impl Projection {
     /// How many resources there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.0.len()
     }
 
     /// Whether no event was ever folded.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.0.is_empty()
     }
 
     /// One resource.
     #[must_use]
-    pub fn resource(&self, source: &str, subject: &str) -> Option<&Resource> {
-        let index = *self.by_key.get(&KeyRef { source, subject })?;
-        Some(&self.entries[index as usize].resource)
+    pub fn resource(&self, source: &str, subject: &str) -> Option<Resource> {
+        Some(self.entry(self.number(source, subject)?).resource(&self.shared))
     }
 
     /// The key and the state behind an index.
     #[must_use]
-    pub fn lifecycle(&self, index: LifecycleIndex) -> (&Arc<ResourceKey>, &Lifecycle) {
-        let entry = &self.entries[index.resource as usize];
-        let (trigger, cluster) = &entry.slots[index.slot as usize];
-        let at = find(&entry.resource.lifecycles, trigger, cluster).expect("a slot names a lifecycle that exists");
-        (&entry.key, &entry.resource.lifecycles[at])
+    pub fn lifecycle(&self, index: LifecycleIndex) -> (ResourceKey, Lifecycle) {
+        let entry = self.entry(index.resource);
+        (entry.key(), entry.lifecycle(&self.shared, index.slot))
     }
 
     /// The index of a lifecycle, when there is one of that key.
     #[must_use]
     pub fn lifecycle_index(&self, key: &LifecycleKey) -> Option<LifecycleIndex> {
-        let resource = *self.by_key.get(&KeyRef { source: &key.resource.source, subject: &key.resource.subject })?;
-        let slot = self.entries[resource as usize].slot(&key.trigger, &key.cluster)?;
+        let resource = self.number(&key.resource.source, &key.resource.subject)?;
+        let slot = self.entry(resource).slot(&self.shared, &key.trigger, &key.cluster)?;
         Some(LifecycleIndex { resource, slot })
     }
 
     /// The latest record about a resource; where the next record about it has to point back to.
     #[must_use]
     pub fn last_record(&self, source: &str, subject: &str) -> Option<Offset> {
-        self.resource(source, subject).map(|resource| resource.last_record)
+        Some(self.entry(self.number(source, subject)?).last_record)
     }
 
     /// All resources, sorted by key.
-    pub fn resources(&self) -> impl Iterator<Item = (&ResourceKey, &Resource)> {
+    pub fn resources(&self) -> impl Iterator<Item = (ResourceKey, Resource)> {
         self.resources_from(Bound::Unbounded)
     }
 
     /// The resources from a key on, sorted by key.
     pub fn resources_from<'a>(
         &'a self,
-        start: Bound<&ResourceKey>,
-    ) -> impl Iterator<Item = (&'a ResourceKey, &'a Resource)> + use<'a> {
-        let range = self.sorted.range::<ResourceKey, _>((start, Bound::Unbounded));
-        range.map(|(key, index)| (&**key, &self.entries[*index as usize].resource))
+        start: Bound<&'a ResourceKey>,
+    ) -> impl Iterator<Item = (ResourceKey, Resource)> + use<'a> {
+        let start = start.map(|key| (&*key.source, &*key.subject));
+        self.numbers(start, Sieve::default()).map(|number| {
+            let entry = self.entry(number);
+            (entry.key(), entry.resource(&self.shared))
+        })
     }
 
-    /// Every lifecycle whose cluster may differ from what is desired, sorted by key.
-    pub fn unsettled(&self) -> impl Iterator<Item = LifecycleIndex> {
-        self.sorted.values().flat_map(|&resource| {
-            let entry = &self.entries[resource as usize];
-            entry.resource.lifecycles.iter().filter(|lifecycle| lifecycle.needs_work()).map(move |lifecycle| {
-                let slot = entry.slot(&lifecycle.trigger, &lifecycle.cluster).expect("every lifecycle has a slot");
-                LifecycleIndex { resource, slot }
-            })
+    /// The resources of the sieve's sources and subject from a key on, sorted by key, made whole where the rest of it leaves
+    /// them.
+    pub fn candidates_from<'a>(
+        &'a self,
+        start: Bound<(&'a str, &'a str)>,
+        sieve: Sieve<'a>,
+    ) -> impl Iterator<Item = Candidate<'a>> + use<'a> {
+        let entries = self.numbers(start, sieve).map(|number| self.entry(number));
+        entries.map(move |entry| {
+            let mut outline = entry.outline(&self.shared);
+            let wanted =
+                sieve.wants_all() || outline.any(|(trigger, cluster, phase)| sieve.wants(trigger, cluster, phase));
+            let resource = wanted.then(|| entry.resource(&self.shared));
+            Candidate { source: &entry.source, subject: &entry.subject, resource }
         })
+    }
+
+    /// What leads to the state at `moment` of the resources of the sieve's sources and subject, sorted by key, from a key on.
+    pub fn trails_from<'a>(
+        &'a self,
+        start: Bound<(&'a str, &'a str)>,
+        sieve: Sieve<'a>,
+        moment: Offset,
+    ) -> impl Iterator<Item = Trail> + use<'a> {
+        self.numbers(start, sieve).map(move |number| self.trail_at(number, moment))
+    }
+
+    /// What leads to the past of one resource, at `moment`.
+    #[must_use]
+    pub fn trail(&self, source: &str, subject: &str, moment: Offset) -> Option<Trail> {
+        Some(self.trail_at(self.number(source, subject)?, moment))
+    }
+
+    fn trail_at(&self, index: ResourceIndex, moment: Offset) -> Trail {
+        let entry = self.entry(index);
+        let unchanged = (entry.last_record < moment).then(|| entry.resource(&self.shared));
+        Trail { key: entry.key(), index, last_record: entry.last_record, unchanged }
+    }
+
+    /// What resources were, every so many records.
+    #[must_use]
+    pub fn landmarks(&self) -> &Arc<Landmarks> {
+        &self.landmarks
+    }
+
+    /// Every lifecycle whose cluster may differ from what is desired, in the order in which their resources came up.
+    pub fn unsettled(&self) -> impl Iterator<Item = LifecycleIndex> {
+        let slots = |resource: ResourceIndex| self.entry(resource).unsettled().map(move |slot| (resource, slot));
+        self.open
+            .iter()
+            .flat_map(move |resource| slots(*resource))
+            .map(|(resource, slot)| LifecycleIndex { resource, slot })
     }
 
     /// Who claims an object, the earliest first: that one owns it.
     #[must_use]
-    pub fn claims(&self, cluster: &str, object: &ObjectKey) -> &[Claim] {
-        // BTreeMap wants the owned form of the key; a claim is looked up once per reconciliation, not per event.
-        self.claims.get(&(cluster.into(), object.clone())).map_or(&[], Vec::as_slice)
+    pub fn claims(&self, cluster: &str, object: &ObjectKey) -> Vec<Claim> {
+        let mut claims = Vec::new();
+        for resource in self.claimants.of(cluster, object) {
+            let entry = self.entry(resource);
+            for slot in entry.holders(&self.shared, cluster) {
+                if let Some(holding) = entry.lifecycle(&self.shared, slot).holding(object) {
+                    claims.push(Claim { since: holding.since, lifecycle: LifecycleIndex { resource, slot } });
+                }
+            }
+        }
+        claims.sort_unstable();
+        claims
     }
 
-    /// All claimed objects, sorted by cluster and name, each with its claims, the earliest first.
-    pub fn objects(&self) -> impl Iterator<Item = (&str, &ObjectKey, &[Claim])> {
-        self.objects_from(Bound::Unbounded)
+    /// All claimed objects, each with its cluster and its claims, the earliest first; in the order of the resources that own
+    /// them.
+    pub fn objects(&self) -> impl Iterator<Item = (Arc<str>, ObjectKey, Vec<Claim>)> {
+        self.numbers(Bound::Unbounded, Sieve::default()).flat_map(move |resource| {
+            let entry = self.entry(resource);
+            let held = (0..).take(entry.len()).flat_map(move |slot| {
+                let Lifecycle { cluster, inventory, .. } = entry.lifecycle(&self.shared, slot);
+                inventory.into_iter().map(move |holding| (slot, cluster.clone(), holding))
+            });
+            held.filter_map(move |(slot, cluster, holding)| {
+                let own = Claim { since: holding.since, lifecycle: LifecycleIndex { resource, slot } };
+                let alone = self.claimants.count(&cluster, &holding.object) == 1;
+                let claims = if alone { vec![own] } else { self.claims(&cluster, &holding.object) };
+                (claims.first() == Some(&own)).then_some((cluster, holding.object, claims))
+            })
+        })
     }
 
-    /// The claimed objects from a cluster and name on, in the order of [`Projection::objects`].
-    pub fn objects_from(
+    /// The objects that more than one lifecycle claims, from a cluster and name on, each with its claims.
+    pub fn contested_from(
         &self,
         start: Bound<(Box<str>, ObjectKey)>,
-    ) -> impl Iterator<Item = (&str, &ObjectKey, &[Claim])> {
-        let range = self.claims.range((start, Bound::Unbounded));
-        range.map(|((cluster, object), claims)| (&**cluster, object, claims.as_slice()))
+    ) -> impl Iterator<Item = (&str, &ObjectKey, Vec<Claim>)> {
+        let range = self.contested.range((start, Bound::Unbounded));
+        range.map(|(cluster, object)| (&**cluster, object, self.claims(cluster, object)))
     }
 
     /// A checksum of the whole state. Two projections that differ in anything but their numbering in memory differ here;
@@ -293,11 +426,11 @@ impl Projection {
             digest.put(&row);
         }
         // Claims follow from the inventories. That they really do is part of what this checks.
-        for (cluster, object, claims) in self.objects() {
+        for (cluster, object, claims) in self.contested_from(Bound::Unbounded) {
             digest.put(&(cluster, object));
             for claim in claims {
                 let (key, lifecycle) = self.lifecycle(claim.lifecycle);
-                digest.put(&(claim.since, &**key, &lifecycle.trigger, &lifecycle.cluster));
+                digest.put(&(claim.since, key, &lifecycle.trigger, &lifecycle.cluster));
             }
         }
         digest.0
@@ -315,23 +448,30 @@ impl Projection {
         self.ground.folded_unix_nanos = unix_nanos;
         match fact {
             Fact::EventReceived { delivery, source, subject, kind, decisions, .. } => {
-                let position = self.advance(offset, delivery);
-                position.received += 1;
+                self.advance(offset, delivery).received += 1;
                 let index = self.index_of(source, subject);
-                if self.touch(index, offset) {
-                    let resource = &mut self.entries[index as usize].resource;
-                    if resource.events == 0 {
-                        resource.first_event = offset;
-                    }
-                    resource.events += 1;
-                    resource.last_event = offset;
-                    resource.last_event_unix_nanos = unix_nanos;
-                    resource.last_event_kind.clear();
-                    resource.last_event_kind.push_str(kind);
-                    for decision in decisions {
-                        self.decide(index, offset, unix_nanos, delivery.cluster, decision, work);
-                    }
+                if !self.touch(index, offset) {
+                    return;
                 }
+                let entry = &mut self.entries.0[index as usize];
+                if entry.events == 0 {
+                    entry.first_event = offset;
+                }
+                entry.events += 1;
+                entry.last_event = offset;
+                entry.last_event_unix_nanos = unix_nanos;
+                if *entry.kind != **kind {
+                    entry.kind = self.shared.name(kind);
+                }
+                for decision in decisions {
+                    let happened = match decision.outcome {
+                        Outcome::Create => Happened::Created,
+                        Outcome::Delete => Happened::Deleted,
+                        Outcome::NoAction(_) | Outcome::Failed(_) => continue,
+                    };
+                    self.evolve(index, decision.trigger, delivery.cluster, offset, unix_nanos, happened, work);
+                }
+                self.set_landmark(index, offset);
             }
             Fact::EventRejected { delivery, .. } => self.advance(offset, delivery).rejected += 1,
             Fact::StreamOpened { cluster, stream, epoch, created_unix_nanos, start_sequence, .. } => {
@@ -346,14 +486,10 @@ impl Projection {
                 position.missing = position.missing.saturating_add(to_sequence.saturating_sub(*from_sequence));
                 position.next_sequence = position.next_sequence.max(*to_sequence);
             }
-            Fact::RuleChanged { rule, digest, .. } => match digest {
-                Some(digest) => {
-                    self.ground.rules.insert((*rule).to_owned(), RuleMark { digest: *digest, record: offset });
-                }
-                None => {
-                    self.ground.rules.remove(*rule);
-                }
-            },
+            Fact::RuleChanged { rule, digest, .. } => {
+                self.ground.rule_records.push(offset);
+                change_rule(&mut self.ground.rules, rule, *digest, offset);
+            }
             Fact::TriggerReplayed { trigger, digest, leaves, complete, redecisions } => {
                 match digest {
                     _ if !complete => {}
@@ -365,67 +501,37 @@ impl Projection {
                         self.ground.replayed.remove(trigger);
                     }
                 }
+                let mut touched = Vec::new();
                 for redecision in redecisions {
                     let index = self.index_of(&redecision.resource.source, &redecision.resource.subject);
                     if self.touch(index, offset) {
                         let happened = Happened::Redecided(redecision.desired);
-                        let at = self.evolve(index, trigger, &redecision.cluster, offset, unix_nanos, happened);
-                        self.ask_for_work(at, work);
+                        self.evolve(index, trigger, &redecision.cluster, offset, unix_nanos, happened, work);
+                        touched.push(index);
                     }
                 }
-            }
-            Fact::ApplyIntended { key, objects, .. } => {
-                self.outcome(key, offset, unix_nanos, Happened::ApplyIntended(objects));
-            }
-            Fact::Applied { key, acted_for, objects, .. } => {
-                self.outcome(key, offset, unix_nanos, Happened::Applied { acted_for: *acted_for, objects });
-            }
-            Fact::ApplyFailed { key, acted_for, objects, error, attempt, transient, .. } => {
-                let (acted_for, attempt, transient) = (*acted_for, *attempt, *transient);
-                let happened = Happened::ApplyFailed { acted_for, objects, error, attempt, transient };
-                self.outcome(key, offset, unix_nanos, happened);
+                for index in touched {
+                    self.set_landmark(index, offset);
+                }
             }
             // It keeps its offset. What it said is told again where it can be: outcomes by reconciliation, rules by the
             // next comparison with those in force.
             Fact::RecordLost { .. } => {}
-            Fact::Deleted { key, acted_for, objects, .. } => {
-                self.outcome(key, offset, unix_nanos, Happened::Removed { acted_for: *acted_for, objects });
+            Fact::ApplyIntended { .. } | Fact::Applied { .. } | Fact::ApplyFailed { .. } | Fact::Deleted { .. } => {
+                let (key, happened) = outcome(fact).expect("these four are outcomes");
+                let index = self.index_of(&key.resource.source, &key.resource.subject);
+                if self.touch(index, offset) {
+                    // An outcome asks for no work: whoever recorded it knows what is left to do.
+                    let no_work = &mut Vec::new();
+                    self.evolve(index, &key.trigger, &key.cluster, offset, unix_nanos, happened, no_work);
+                    self.set_landmark(index, offset);
+                }
             }
         }
     }
 
-    fn decide(
-        &mut self,
-        index: ResourceIndex,
-        offset: Offset,
-        unix_nanos: u64,
-        cluster: &str,
-        decision: &Decision<'_>,
-        work: &mut Vec<LifecycleIndex>,
-    ) {
-        let happened = match decision.outcome {
-            Outcome::Create => Happened::Created,
-            Outcome::Delete => Happened::Deleted,
-            Outcome::NoAction(_) | Outcome::Failed(_) => return,
-        };
-        let at = self.evolve(index, decision.trigger, cluster, offset, unix_nanos, happened);
-        self.ask_for_work(at, work);
-    }
-
-    fn outcome(&mut self, key: &LifecycleKey, offset: Offset, unix_nanos: u64, happened: Happened<'_>) {
-        let index = self.index_of(&key.resource.source, &key.resource.subject);
-        if self.touch(index, offset) {
-            self.evolve(index, &key.trigger, &key.cluster, offset, unix_nanos, happened);
-        }
-    }
-
-    fn ask_for_work(&self, at: LifecycleIndex, work: &mut Vec<LifecycleIndex>) {
-        if self.lifecycle(at).1.needs_work() {
-            work.push(at);
-        }
-    }
-
-    /// Evolves one lifecycle and keeps the claims in step with its inventory.
+    /// Evolves one lifecycle and keeps what is counted and claimed in step with it.
+    #[expect(clippy::too_many_arguments, reason = "where, when and what, each told apart by its type")]
     fn evolve(
         &mut self,
         index: ResourceIndex,
@@ -434,51 +540,65 @@ impl Projection {
         offset: Offset,
         unix_nanos: u64,
         happened: Happened<'_>,
-    ) -> LifecycleIndex {
-        let entry = &mut self.entries[index as usize];
-        let found = find(&entry.resource.lifecycles, trigger, cluster);
-        let at = found.unwrap_or_else(|at| {
-            entry.resource.lifecycles.insert(at, Lifecycle::new(trigger, cluster));
-            entry.slots.push((trigger.into(), cluster.into()));
-            at
-        });
-        let slot = entry.slot(trigger, cluster).expect("a slot was made with the lifecycle");
-        let lifecycle = &mut entry.resource.lifecycles[at];
+        work: &mut Vec<LifecycleIndex>,
+    ) {
+        let entry = &mut self.entries.0[index as usize];
+        let (slot, was_known) = entry.slot_or_new(&mut self.shared, trigger, cluster);
         let whom = LifecycleIndex { resource: index, slot };
-        let phase = found.is_ok().then(|| lifecycle.phase());
-        // Only outcomes and a trigger that lets go change an inventory; a decision, the common case, never does.
-        let decision_only = matches!(happened, Happened::Created | Happened::Deleted);
-        if decision_only {
-            lifecycle.evolve(offset, unix_nanos, happened);
-            self.phases.moved(phase, lifecycle.phase());
-            return whom;
-        }
-        let before = held(lifecycle);
-        lifecycle.evolve(offset, unix_nanos, happened);
-        let after = held(lifecycle);
-        self.phases.moved(phase, lifecycle.phase());
-        for (object, since) in before.difference(&after) {
-            self.unclaim(cluster, object, Claim { since: *since, lifecycle: whom });
-        }
-        for (object, since) in after.difference(&before) {
-            self.claim(cluster, object, Claim { since: *since, lifecycle: whom });
-        }
-        whom
-    }
-
-    fn claim(&mut self, cluster: &str, object: &ObjectKey, claim: Claim) {
-        let claims = self.claims.entry((cluster.into(), object.clone())).or_default();
-        let at = claims.partition_point(|other| *other < claim);
-        claims.insert(at, claim);
-    }
-
-    fn unclaim(&mut self, cluster: &str, object: &ObjectKey, claim: Claim) {
-        let key = (Box::from(cluster), object.clone());
-        if let Some(claims) = self.claims.get_mut(&key) {
-            claims.retain(|other| *other != claim);
-            if claims.is_empty() {
-                self.claims.remove(&key);
+        // A decision, the common case, changes no inventory; often it need not even be looked at.
+        let allows_holdings = matches!(happened, Happened::Created);
+        let standing = if matches!(happened, Happened::Created | Happened::Deleted) {
+            let change = |lifecycle: &mut Lifecycle| lifecycle.evolve(offset, unix_nanos, happened);
+            entry.change_standing(&self.shared, slot, allows_holdings, change)
+        } else {
+            None
+        };
+        let (before, after) = match standing {
+            Some(moved) => moved,
+            None => {
+                let mut lifecycle = entry.lifecycle(&self.shared, slot);
+                let before = lifecycle.phase();
+                let held_before = held(&lifecycle);
+                lifecycle.evolve(offset, unix_nanos, happened);
+                let (after, held_after) = (lifecycle.phase(), held(&lifecycle));
+                entry.put(slot, lifecycle);
+                for object in held_before.difference(&held_after) {
+                    self.claimants.remove(cluster, object, index);
+                    self.judge(cluster, object);
+                }
+                for object in held_after.difference(&held_before) {
+                    self.claimants.add(cluster, object, index);
+                    self.judge(cluster, object);
+                }
+                (before, after)
             }
+        };
+        self.phases.moved(was_known.then_some(before), after);
+        let entry = &self.entries.0[index as usize];
+        if entry.unsettled().any(|open| open == slot) {
+            work.push(whom);
+            self.open.insert(index);
+        } else if entry.unsettled().next().is_none() {
+            self.open.remove(&index);
+        }
+    }
+
+    /// Notes whether an object is claimed more than once.
+    fn judge(&mut self, cluster: &str, object: &ObjectKey) {
+        let is_contested = self.claimants.count(cluster, object) > 1 && self.claims(cluster, object).len() > 1;
+        if is_contested {
+            self.contested.insert((cluster.into(), object.clone()));
+        } else if !self.contested.is_empty() {
+            self.contested.remove(&(cluster.into(), object.clone()));
+        }
+    }
+
+    fn set_landmark(&mut self, index: ResourceIndex, offset: Offset) {
+        let entry = &self.entries.0[index as usize];
+        if entry.records.is_multiple_of(landmarks::RECORDS_APART) {
+            let mut bytes = Vec::new();
+            entry.encode(&self.shared, &mut bytes);
+            self.landmarks.add((index, offset), bytes);
         }
     }
 
@@ -505,99 +625,271 @@ impl Projection {
         position
     }
 
-    fn index_of(&mut self, source: &str, subject: &str) -> ResourceIndex {
-        if let Some(index) = self.by_key.get(&KeyRef { source, subject }) {
-            return *index;
-        }
-        let key = Arc::new(ResourceKey { source: source.into(), subject: subject.into() });
-        self.insert(key, Resource::default())
+    fn entry(&self, index: ResourceIndex) -> &Entry {
+        &self.entries.0[index as usize]
     }
 
-    fn insert(&mut self, key: Arc<ResourceKey>, resource: Resource) -> ResourceIndex {
-        let index = ResourceIndex::try_from(self.entries.len()).expect("fewer than 2^32 resources fit in memory");
-        let slots = resource
-            .lifecycles
-            .iter()
-            .map(|lifecycle| (lifecycle.trigger.clone(), lifecycle.cluster.clone()))
-            .collect();
-        self.entries.push(Entry { key: key.clone(), resource, slots, held: None, dirty: false });
-        self.by_key.insert(key.clone(), index);
-        self.sorted.insert(key, index);
+    fn checksum(&self, source: &str, subject: &str) -> u32 {
+        #[expect(clippy::cast_possible_truncation, reason = "half a checksum tells keys apart well enough")]
+        let sum = self.hasher.hash_one((source, subject)) as u32;
+        sum
+    }
+
+    fn number(&self, source: &str, subject: &str) -> Option<ResourceIndex> {
+        self.number_of(self.checksum(source, subject), source, subject)
+    }
+
+    fn number_of(&self, sum: u32, source: &str, subject: &str) -> Option<ResourceIndex> {
+        let is_it = |(known, index): &(u32, ResourceIndex)| {
+            *known == sum && {
+                let entry = &self.entries.0[*index as usize];
+                entry.subject == subject && *entry.source == *source
+            }
+        };
+        self.index.find(spread(sum), is_it).map(|(_, index)| *index)
+    }
+
+    fn index_of(&mut self, source: &str, subject: &str) -> ResourceIndex {
+        let sum = self.checksum(source, subject);
+        if let Some(index) = self.number_of(sum, source, subject) {
+            return index;
+        }
+        let (source, kind) = (self.shared.name(source), self.shared.name(""));
+        self.insert(sum, Entry::new(source, subject, kind))
+    }
+
+    fn insert(&mut self, sum: u32, entry: Entry) -> ResourceIndex {
+        let index = ResourceIndex::try_from(self.len()).expect("fewer than 2^32 resources fit in memory");
+        self.entries.0.push(entry);
+        self.index.insert_unique(spread(sum), (sum, index), |(sum, _)| spread(*sum));
+        let order = self.order.get_mut();
+        order.push(index);
+        if order.waiting() >= order::WAITING_MAX {
+            order.settle(&self.entries);
+        }
         index
     }
 
-    /// Notes that a record speaks of the resource. False when the resource's state holds that record already.
-    ///
-    /// One record may speak of a resource more than once (a replay, about several clusters), so it is the checkpoint that
-    /// is compared with, not the last record folded.
-    fn touch(&mut self, index: ResourceIndex, offset: Offset) -> bool {
-        let entry = &mut self.entries[index as usize];
-        if entry.held.is_some_and(|held| offset <= held) {
-            return false;
-        }
-        entry.resource.last_record = offset;
-        if !entry.dirty {
-            entry.dirty = true;
-            self.dirty.push(index);
-        }
-        true
-    }
-
-    /// Puts the pieces of a checkpoint together again.
-    pub(crate) fn restore(ground: Ground, resources: impl IntoIterator<Item = (ResourceKey, Resource)>) -> Projection {
-        let mut projection = Projection { ground, ..Projection::default() };
-        for (key, resource) in resources {
-            let index = projection.insert(Arc::new(key), resource);
-            let entry = &mut projection.entries[index as usize];
-            entry.held = Some(entry.resource.last_record);
-            for lifecycle in &entry.resource.lifecycles {
-                projection.phases.moved(None, lifecycle.phase());
+    /// The numbers of the resources of the sieve's sources and subject, by key, from a key on.
+    fn numbers<'a>(
+        &'a self,
+        start: Bound<(&'a str, &'a str)>,
+        sieve: Sieve<'a>,
+    ) -> impl Iterator<Item = ResourceIndex> + use<'a> {
+        let first = (sieve.source, sieve.subject.unwrap_or_default());
+        let mut start = Some(match start {
+            Bound::Included(key) | Bound::Excluded(key) if key < first => Bound::Included(first),
+            Bound::Unbounded => Bound::Included(first),
+            start => start,
+        });
+        // A piece at a time, for nobody may keep the lock: few at first, since most readers want few.
+        let (mut piece, mut wanted) = (Vec::new().into_iter(), if sieve.subject.is_some() { 1 } else { 64 });
+        std::iter::from_fn(move || {
+            loop {
+                let Some(number) = piece.next() else {
+                    let numbers = self.piece(start.take()?, wanted);
+                    start = numbers.last().map(|last| Bound::Excluded(self.entries.key(*last)));
+                    piece = numbers.into_iter();
+                    start?;
+                    continue;
+                };
+                let (source, subject) = self.entries.key(number);
+                if !source.starts_with(sieve.source) {
+                    return None;
+                }
+                let Some(only) = sieve.subject else {
+                    wanted = if piece.len() == 0 { (2 * wanted).min(4_096) } else { wanted };
+                    return Some(number);
+                };
+                // Each source has one such resource at most: what stands between is leapt over.
+                match subject.cmp(only) {
+                    std::cmp::Ordering::Less => start = Some(Bound::Included((source, only))),
+                    std::cmp::Ordering::Equal => return Some(number),
+                    std::cmp::Ordering::Greater => {
+                        start = self.next_source(source).map(|next| Bound::Included((next, only)))
+                    }
+                }
             }
-            let lifecycles = entry.resource.lifecycles.iter().zip(0..);
-            let claims = lifecycles.flat_map(|(lifecycle, slot)| {
-                let whom = LifecycleIndex { resource: index, slot };
-                let claim =
-                    move |(object, since)| (lifecycle.cluster.clone(), object, Claim { since, lifecycle: whom });
-                held(lifecycle).into_iter().map(claim)
-            });
-            let claims: Vec<_> = claims.collect();
-            for (cluster, object, claim) in claims {
-                projection.claim(&cluster, &object, claim);
-            }
-        }
-        projection
-    }
-
-    /// The resources that changed since the last checkpoint.
-    pub(crate) fn changed(&self) -> impl Iterator<Item = (&ResourceKey, &Resource)> {
-        self.dirty.iter().map(|index| {
-            let entry = &self.entries[*index as usize];
-            (&*entry.key, &entry.resource)
         })
     }
 
+    /// The first numbers from a key on.
+    fn piece(&self, from: Bound<(&str, &str)>, count: usize) -> Vec<ResourceIndex> {
+        let is_before = |key: (&str, &str)| match from {
+            Bound::Unbounded => false,
+            Bound::Included(first) => key < first,
+            Bound::Excluded(last) => key <= last,
+        };
+        let mut order = self.order.lock();
+        order.settle(&self.entries);
+        order.from(&self.entries, is_before).take(count).collect()
+    }
+
+    /// The source after this one.
+    fn next_source(&self, source: &str) -> Option<&str> {
+        let order = self.order.lock();
+        let number = order.from(&self.entries, |(known, _)| known <= source).next()?;
+        Some(self.entries.key(number).0)
+    }
+
+    /// Notes that a record speaks of the resource. False when the resource's state holds that record already.
+    fn touch(&mut self, index: ResourceIndex, offset: Offset) -> bool {
+        if self.ahead.get(&index).is_some_and(|held| offset <= *held) {
+            return false;
+        }
+        let entry = &mut self.entries.0[index as usize];
+        // One record may speak of a resource more than once: a replay, about several clusters.
+        if entry.records == 0 || entry.last_record != offset {
+            entry.records = entry.records.saturating_add(1);
+            entry.last_record = offset;
+        }
+        let bucket = index as usize / BUCKET_RESOURCES;
+        if self.changed.len() <= bucket {
+            self.changed.resize(bucket + 1, false);
+        }
+        self.changed[bucket] = true;
+        true
+    }
+
+    /// An empty projection with what is known beside resources, to be filled by [`Projection::restore`].
+    pub(crate) fn with_ground(ground: Ground) -> Projection {
+        Projection { ground, ..Projection::default() }
+    }
+
+    /// Takes in the next resource of a checkpoint, as it was written down, and returns how many bytes that took.
+    pub(crate) fn restore(&mut self, bytes: &[u8]) -> Option<usize> {
+        let (entry, read) = Entry::decode(&mut self.shared, bytes)?;
+        let sum = self.checksum(&entry.source, &entry.subject);
+        if self.number_of(sum, &entry.source, &entry.subject).is_some() {
+            return None;
+        }
+        let last_record = entry.last_record;
+        let index = self.insert(sum, entry);
+        if last_record >= self.ground.watermark {
+            self.ahead.insert(index, last_record);
+        }
+        for phase in self.entries.0[index as usize].phases() {
+            self.phases.moved(None, phase);
+        }
+        if self.entry(index).unsettled().next().is_some() {
+            self.open.insert(index);
+        }
+        for slot in (0..).take(self.entry(index).len()) {
+            let lifecycle = self.entry(index).lifecycle(&self.shared, slot);
+            for object in held(&lifecycle) {
+                self.claimants.add(&lifecycle.cluster, &object, index);
+                self.judge(&lifecycle.cluster, &object);
+            }
+        }
+        Some(read)
+    }
+
+    /// The buckets that changed since the last checkpoint, in order.
+    pub(crate) fn changed(&self) -> impl Iterator<Item = usize> {
+        self.changed.iter().enumerate().filter(|(_, changed)| **changed).map(|(bucket, _)| bucket)
+    }
+
+    /// Appends what is written down of a bucket's resources.
+    pub(crate) fn encode_bucket(&self, bucket: usize, out: &mut Vec<u8>) {
+        let first = bucket * BUCKET_RESOURCES;
+        for entry in &self.entries.0[first..(first + BUCKET_RESOURCES).min(self.len())] {
+            entry.encode(&self.shared, out);
+        }
+    }
+
     /// Notes that a checkpoint holds everything.
-    pub(crate) fn saved(&mut self) {
-        for index in std::mem::take(&mut self.dirty) {
-            self.entries[index as usize].dirty = false;
+    pub fn saved(&mut self) {
+        self.changed.fill(false);
+        self.landmarks.saved();
+    }
+}
+
+impl Resource {
+    /// Takes in a record that speaks of this resource, and maybe of others: what [`Projection::fold`] does to one, for
+    /// whoever tells an earlier state.
+    pub fn fold(&mut self, key: &ResourceKey, offset: Offset, unix_nanos: u64, fact: &Fact<'_>) {
+        if self.records == 0 || self.last_record != offset {
+            self.records = self.records.saturating_add(1);
+            self.last_record = offset;
+        }
+        match fact {
+            Fact::EventReceived { delivery, kind, decisions, .. } => {
+                if self.events == 0 {
+                    self.first_event = offset;
+                }
+                self.events += 1;
+                self.last_event = offset;
+                self.last_event_unix_nanos = unix_nanos;
+                (*kind).clone_into(&mut self.last_event_kind);
+                for decision in decisions {
+                    let happened = match decision.outcome {
+                        Outcome::Create => Happened::Created,
+                        Outcome::Delete => Happened::Deleted,
+                        Outcome::NoAction(_) | Outcome::Failed(_) => continue,
+                    };
+                    self.lifecycle(decision.trigger, delivery.cluster).evolve(offset, unix_nanos, happened);
+                }
+            }
+            Fact::TriggerReplayed { trigger, redecisions, .. } => {
+                for redecision in redecisions.iter().filter(|redecision| redecision.resource == *key) {
+                    let happened = Happened::Redecided(redecision.desired);
+                    self.lifecycle(trigger, &redecision.cluster).evolve(offset, unix_nanos, happened);
+                }
+            }
+            fact => {
+                if let Some((key, happened)) = outcome(fact) {
+                    self.lifecycle(&key.trigger, &key.cluster).evolve(offset, unix_nanos, happened);
+                }
+            }
+        }
+    }
+
+    fn lifecycle(&mut self, trigger: &str, cluster: &str) -> &mut Lifecycle {
+        let found =
+            self.lifecycles.binary_search_by(|known| (&*known.trigger, &*known.cluster).cmp(&(trigger, cluster)));
+        let at = found.unwrap_or_else(|at| {
+            self.lifecycles.insert(at, Lifecycle::new(trigger, cluster));
+            at
+        });
+        &mut self.lifecycles[at]
+    }
+}
+
+/// What an outcome says, and of whom; `None` for facts of other kinds.
+fn outcome<'f>(fact: &'f Fact<'_>) -> Option<(&'f LifecycleKey, Happened<'f>)> {
+    Some(match fact {
+        Fact::ApplyIntended { key, objects, .. } => (key, Happened::ApplyIntended(objects)),
+        Fact::Applied { key, acted_for, objects, .. } => (key, Happened::Applied { acted_for: *acted_for, objects }),
+        Fact::ApplyFailed { key, acted_for, objects, error, attempt, transient, .. } => {
+            let (acted_for, attempt, transient) = (*acted_for, *attempt, *transient);
+            (key, Happened::ApplyFailed { acted_for, objects, error, attempt, transient })
+        }
+        Fact::Deleted { key, acted_for, objects, .. } => (key, Happened::Removed { acted_for: *acted_for, objects }),
+        Fact::EventReceived { .. }
+        | Fact::EventRejected { .. }
+        | Fact::StreamOpened { .. }
+        | Fact::GapFound { .. }
+        | Fact::RuleChanged { .. }
+        | Fact::TriggerReplayed { .. }
+        | Fact::RecordLost { .. } => return None,
+    })
+}
+
+/// What a record says about a rule.
+pub(crate) fn change_rule(rules: &mut BTreeMap<String, RuleMark>, rule: &str, digest: Option<u64>, record: Offset) {
+    match digest {
+        Some(digest) => {
+            rules.insert(rule.to_owned(), RuleMark { digest, record });
+        }
+        None => {
+            rules.remove(rule);
         }
     }
 }
 
-impl Entry {
-    fn slot(&self, trigger: &str, cluster: &str) -> Option<u32> {
-        let at = self.slots.iter().position(|(known, on)| **known == *trigger && **on == *cluster)?;
-        Some(u32::try_from(at).expect("fewer than 2^32 lifecycles fit in memory"))
-    }
-}
-
-/// What a lifecycle claims, and since when.
-fn held(lifecycle: &Lifecycle) -> BTreeSet<(ObjectKey, Offset)> {
-    lifecycle.inventory.iter().map(|holding| (holding.object.clone(), holding.since)).collect()
-}
-
-fn find(lifecycles: &[Lifecycle], trigger: &str, cluster: &str) -> Result<usize, usize> {
-    lifecycles.binary_search_by(|known| (&*known.trigger, &*known.cluster).cmp(&(trigger, cluster)))
+/// What a lifecycle claims.
+fn held(lifecycle: &Lifecycle) -> BTreeSet<ObjectKey> {
+    lifecycle.inventory.iter().map(|holding| holding.object.clone()).collect()
 }
 
 /// FNV-1a over the canonical bytes of what is put in. It guards against mistakes, not against forgery.

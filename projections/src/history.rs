@@ -199,6 +199,28 @@ fn unreadable(offset: Offset, unix_nanos: Option<u64>, error: &dyn std::error::E
     Entry { time: unix_nanos.map(time), summary, error: Some(reason), ..Entry::empty(offset, "Unreadable") }
 }
 
+/// The record before this one about the same resource; `None` when this one does not speak of it at all.
+pub(crate) fn previous(fact: &Fact<'_>, key: &ResourceKey) -> Option<Option<Offset>> {
+    if !speaks_of(fact, key) {
+        return None;
+    }
+    Some(match fact {
+        Fact::TriggerReplayed { redecisions, .. } => {
+            redecisions.iter().find(|redecision| redecision.resource == *key).and_then(|found| found.previous)
+        }
+        Fact::EventReceived { previous, .. }
+        | Fact::ApplyIntended { previous, .. }
+        | Fact::Applied { previous, .. }
+        | Fact::ApplyFailed { previous, .. }
+        | Fact::Deleted { previous, .. } => *previous,
+        Fact::EventRejected { .. }
+        | Fact::StreamOpened { .. }
+        | Fact::GapFound { .. }
+        | Fact::RuleChanged { .. }
+        | Fact::RecordLost { .. } => None,
+    })
+}
+
 /// What a record says, of one resource where `key` names it, and the record before it that speaks of the same one.
 #[must_use]
 pub fn about(fact: &Fact<'_>, key: Option<&ResourceKey>, offset: Offset, unix_nanos: u64) -> (Entry, Option<Offset>) {

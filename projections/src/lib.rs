@@ -11,6 +11,13 @@ pub mod event;
 pub mod fact;
 pub mod lifecycle;
 
+mod names;
+mod order;
+
+mod claims;
+mod compact;
+pub mod landmarks;
+
 pub mod fold;
 
 pub mod table;

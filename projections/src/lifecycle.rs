@@ -17,6 +17,7 @@
 //! Kubernetes is touched (`ApplyIntended`) and shrinks only when an object is known to be gone (`Deleted`).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use lifeline_store::Offset;
 use serde::{Deserialize, Serialize};
@@ -27,9 +28,9 @@ use crate::fact::{AppliedObject, ObjectKey, Redesired};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lifecycle {
     /// The EventTrigger.
-    pub trigger: Box<str>,
+    pub trigger: Arc<str>,
     /// The cluster the objects are on.
-    pub cluster: Box<str>,
+    pub cluster: Arc<str>,
     /// What shall hold.
     pub desired: Desired,
     /// The record that made it so. Outcomes name the decision they acted for by this offset.
@@ -124,7 +125,31 @@ pub enum Phase {
     Gone,
 }
 
+impl Desired {
+    /// Whether the cluster may differ from this: `settled` says whether it was carried out, `holds` whether there may be
+    /// objects.
+    pub(crate) fn needs_work(self, settled: bool, holds: bool) -> bool {
+        match self {
+            Desired::Present { .. } => !settled,
+            Desired::Absent { .. } => holds,
+            Desired::Left => false,
+        }
+    }
+}
+
 impl Phase {
+    /// The phase of a lifecycle by what matters for it.
+    pub(crate) fn of(desired: Desired, settled: bool, holds: bool, failing: bool) -> Phase {
+        match desired {
+            Desired::Left => Phase::Left,
+            Desired::Absent { .. } if !holds => Phase::Gone,
+            Desired::Absent { .. } | Desired::Present { .. } if failing => Phase::Failing,
+            Desired::Absent { .. } => Phase::Deleting,
+            Desired::Present { .. } if settled => Phase::Ready,
+            Desired::Present { .. } => Phase::Pending,
+        }
+    }
+
     /// All phases, in order of urgency.
     pub const ALL: [Phase; 6] =
         [Phase::Failing, Phase::Pending, Phase::Deleting, Phase::Ready, Phase::Left, Phase::Gone];
@@ -204,24 +229,17 @@ impl Lifecycle {
     /// Where it stands.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        match self.desired {
-            Desired::Left => Phase::Left,
-            Desired::Absent { .. } if self.inventory.is_empty() => Phase::Gone,
-            Desired::Absent { .. } | Desired::Present { .. } if self.failure.is_some() => Phase::Failing,
-            Desired::Absent { .. } => Phase::Deleting,
-            Desired::Present { .. } if self.settled == Some(self.decided) => Phase::Ready,
-            Desired::Present { .. } => Phase::Pending,
-        }
+        Phase::of(self.desired, self.is_settled(), !self.inventory.is_empty(), self.failure.is_some())
     }
 
     /// Whether the cluster may differ from what is desired.
     #[must_use]
     pub fn needs_work(&self) -> bool {
-        match self.desired {
-            Desired::Present { .. } => self.settled != Some(self.decided),
-            Desired::Absent { .. } => !self.inventory.is_empty(),
-            Desired::Left => false,
-        }
+        self.desired.needs_work(self.is_settled(), !self.inventory.is_empty())
+    }
+
+    fn is_settled(&self) -> bool {
+        self.settled == Some(self.decided)
     }
 
     /// The holding of an object, if it is in the inventory.

@@ -1,10 +1,10 @@
-//! One resource, with all there is to say of its present state.
+//! One resource, with all there is to say of its state.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::fact::ResourceKey;
-use crate::fold::Projection;
+use crate::fold::Resource;
 use crate::reads::{LifecycleRow, ResourceRow, lifecycle_row, resource_row};
 
 /// One resource, with its lifecycles.
@@ -26,12 +26,11 @@ pub struct One<T> {
     pub item: T,
 }
 
-/// One resource; none when nothing is recorded about it.
-#[must_use]
-pub fn resource(projection: &Projection, source: &str, subject: &str) -> Option<One<ResourceDetail>> {
-    let resource = projection.resource(source, subject)?;
-    let key = ResourceKey { source: source.into(), subject: subject.into() };
-    let lifecycles = resource.lifecycles.iter().map(|lifecycle| lifecycle_row(&key, resource, lifecycle));
-    let item = ResourceDetail { row: resource_row(&key, resource), lifecycles_detail: lifecycles.collect() };
-    Some(One { offset: projection.watermark().get(), item })
+impl ResourceDetail {
+    /// A resource by its key and state.
+    #[must_use]
+    pub fn of(key: &ResourceKey, resource: &Resource) -> ResourceDetail {
+        let lifecycles = resource.lifecycles.iter().map(|lifecycle| lifecycle_row(key, resource, lifecycle));
+        ResourceDetail { row: resource_row(key, resource), lifecycles_detail: lifecycles.collect() }
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! For tests only. proptest prints the seed of a failure and keeps it in `proptest-regressions/`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use lifeline_store::{Log, Offset, Options, OsDisk, Reader};
 use proptest::prelude::*;
@@ -10,7 +11,7 @@ use proptest::prelude::*;
 use crate::arbitrary::facts;
 use crate::as_of::{self, Moment};
 use crate::fact::{Fact, ResourceKey};
-use crate::fold::Projection;
+use crate::fold::{Projection, Resource, Sieve};
 use crate::history;
 use crate::lifecycle::Phase;
 use crate::reads::{self, Filter, List, Page};
@@ -102,7 +103,7 @@ proptest! {
     fn phases_are_counted_as_the_lifecycles_stand(facts in facts(60)) {
         let mut projection = Projection::default();
         fold(&mut projection, &facts);
-        let standing = projection.resources().flat_map(|(_, resource)| &resource.lifecycles);
+        let standing = projection.resources().flat_map(|(_, resource)| resource.lifecycles);
         let mut counts = [0; Phase::ALL.len()];
         for lifecycle in standing {
             counts[lifecycle.phase() as usize] += 1;
@@ -143,22 +144,32 @@ proptest! {
     fn every_holding_is_a_claim_and_every_claim_a_holding(facts in facts(80)) {
         let mut projection = Projection::default();
         fold(&mut projection, &facts);
-        let holdings: usize = projection
-            .resources()
-            .flat_map(|(_, resource)| &resource.lifecycles)
-            .map(|lifecycle| lifecycle.inventory.len())
-            .sum();
-        let mut claims = 0;
-        for (cluster, object, claimed) in projection.objects() {
-            claims += claimed.len();
-            prop_assert!(claimed.is_sorted());
-            for claim in claimed {
-                let (_, lifecycle) = projection.lifecycle(claim.lifecycle);
-                prop_assert_eq!(&*lifecycle.cluster, cluster);
-                prop_assert_eq!(lifecycle.holding(object).map(|holding| holding.since), Some(claim.since));
+        let mut holdings = BTreeMap::new();
+        for (key, Resource { lifecycles, .. }) in projection.resources() {
+            for lifecycle in lifecycles {
+                for holding in &lifecycle.inventory {
+                    let object = (lifecycle.cluster.to_string(), holding.object.clone());
+                    let claim = (holding.since, key.clone(), lifecycle.trigger.clone());
+                    holdings.entry(object).or_insert_with(BTreeSet::new).insert(claim);
+                }
             }
         }
-        prop_assert_eq!(claims, holdings);
+        let mut claimed = BTreeMap::new();
+        for (cluster, object, claims) in projection.objects() {
+            prop_assert!(claims.is_sorted());
+            prop_assert_eq!(&claims, &projection.claims(&cluster, &object));
+            let who = claims.iter().map(|claim| {
+                let (key, lifecycle) = projection.lifecycle(claim.lifecycle);
+                (claim.since, key, lifecycle.trigger)
+            });
+            let seen = claimed.insert((cluster.to_string(), object), who.collect());
+            prop_assert!(seen.is_none(), "each object comes once");
+        }
+        prop_assert_eq!(&claimed, &holdings);
+        let contested: Vec<_> =
+            projection.contested_from(Bound::Unbounded).map(|(on, object, _)| (on.to_owned(), object.clone())).collect();
+        let several = holdings.iter().filter(|(_, claims)| claims.len() > 1).map(|(object, _)| object.clone());
+        prop_assert_eq!(contested, several.collect::<Vec<_>>());
     }
 
     #[test]
@@ -216,8 +227,10 @@ proptest! {
         }
         let at_once = reads::conflicts(&projection, &all).expect("no cursor").items;
         prop_assert_eq!(at_once, pages(limit, |page| reads::conflicts(&projection, page).expect("its own cursor")));
-        let at_once = reads::rules(&projection, &all).expect("no cursor").items;
-        prop_assert_eq!(at_once, pages(limit, |page| reads::rules(&projection, page).expect("its own cursor")));
+        let rules = |page: &Page| {
+            reads::rules(projection.watermark(), &projection.ground().rules, page).expect("its own cursor")
+        };
+        prop_assert_eq!(rules(&all).items, pages(limit, rules));
     }
 }
 
@@ -243,7 +256,8 @@ proptest! {
                 continue;
             }
             fold(&mut projection, &facts[start..stop]);
-            table.checkpoint(&mut projection).expect("room");
+            table.checkpoint(&projection).expect("room");
+            projection.saved();
             if !reopened {
                 // Folded, and not saved: as if the engine were killed here.
                 fold(&mut projection, &facts[stop..]);
@@ -273,6 +287,45 @@ proptest! {
     }
 
     #[test]
+    fn what_each_resource_was_is_told_from_its_own_records(
+        facts in facts(120),
+        at in 0..120_usize,
+        later in 0..120_usize,
+        saved in 0..120_usize,
+    ) {
+        let facts = linked(&facts);
+        let (at, later) = (at.min(facts.len()), later.max(at).min(facts.len()));
+        let saved = saved.min(later);
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = log_of(folder.path(), &facts);
+        let mut then = Projection::default();
+        fold(&mut then, &facts[..at]);
+        // Asked later, with a part of the landmarks on disk, from a process that began anew.
+        let path = folder.path().join("projection");
+        let (table, mut now) = Table::open(&path).expect("its own folder");
+        fold(&mut now, &facts[..saved]);
+        table.checkpoint(&now).expect("room");
+        drop((table, now));
+        let (_table, mut now) = Table::open(&path).expect("its own folder");
+        fold(&mut now, &facts[saved..later]);
+
+        let moment = Offset::from(at as u64);
+        let trails: Vec<_> = now.trails_from(Bound::Unbounded, Sieve::default(), moment).collect();
+        for trail in &trails {
+            let told = as_of::resource(&log, now.landmarks(), trail, moment).expect("a whole log");
+            prop_assert_eq!(told, then.resource(&trail.key.source, &trail.key.subject));
+        }
+        prop_assert!(trails.len() >= then.len(), "what was known once is not forgotten");
+        let piece = as_of::Piece::tell(&log, now.landmarks(), &trails, usize::MAX, moment).expect("a whole log");
+        let (all, filter) = (Page { limit: Some(usize::MAX), ..Page::default() }, Filter::default());
+        prop_assert_eq!(reads::resources(&piece, &filter, &all), reads::resources(&then, &filter, &all));
+        prop_assert_eq!(reads::lifecycles(&piece, &filter, &all), reads::lifecycles(&then, &filter, &all));
+        prop_assert_eq!(reads::objects(&piece, &filter, &all), reads::objects(&then, &filter, &all));
+        let rules = as_of::rules(&log, &now.ground().rule_records, moment).expect("a whole log");
+        prop_assert_eq!(&rules, &then.ground().rules);
+    }
+
+    #[test]
     fn a_history_holds_every_record_of_its_resource_in_pages_of_any_size(facts in facts(60), limit in 1..5_usize) {
         let facts = linked(&facts);
         let folder = tempfile::tempdir().expect("a folder");
@@ -286,10 +339,10 @@ proptest! {
         };
         for (key, resource) in projection.resources() {
             let expected: Vec<u64> =
-                facts.iter().zip(0..).filter(|(fact, _)| speaks_of(fact, key)).map(|(_, offset)| offset).collect();
+                facts.iter().zip(0..).filter(|(fact, _)| speaks_of(fact, &key)).map(|(_, offset)| offset).collect();
             let (mut told, mut before) = (Vec::new(), None);
             loop {
-                let (entries, next) = history::history(&log, key, resource.last_record, before, limit);
+                let (entries, next) = history::history(&log, &key, resource.last_record, before, limit);
                 prop_assert!(entries.len() <= limit);
                 told.splice(0..0, entries.iter().map(|entry| entry.offset));
                 before = next;
@@ -300,7 +353,7 @@ proptest! {
             prop_assert_eq!(&told, &expected);
             // A `before` that no page gave is taken as well.
             let cut = facts.len() as u64 / 2;
-            let (entries, _) = history::history(&log, key, resource.last_record, Some(Offset::from(cut)), usize::MAX);
+            let (entries, _) = history::history(&log, &key, resource.last_record, Some(Offset::from(cut)), usize::MAX);
             let told: Vec<u64> = entries.iter().map(|entry| entry.offset).collect();
             let expected: Vec<u64> = expected.into_iter().filter(|offset| *offset < cut).collect();
             prop_assert_eq!(told, expected);

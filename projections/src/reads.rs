@@ -5,16 +5,19 @@
 //!
 //! A cursor is the key of the last row, so it stays right while rows come and go, and across restarts and rebuilds.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use data_encoding::BASE64URL_NOPAD;
+use lifeline_store::Offset;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::as_of::Piece;
 use crate::fact::{ObjectKey, ResourceKey};
-use crate::fold::{Claim, Projection, Resource};
-use crate::lifecycle::{Desired, Lifecycle, Phase};
+use crate::fold::{Candidate, Claim, Projection, Resource, RuleMark, Sieve};
+use crate::lifecycle::{Desired, Holding, Lifecycle, Phase};
 
 /// Rows asked for when nobody says how many.
 pub const PAGE_ROWS: usize = 500;
@@ -207,75 +210,170 @@ pub enum Error {
     },
 }
 
+/// A state to read from: the present one, or a piece of an earlier one.
+pub trait State {
+    /// It reflects every record below this offset.
+    fn offset(&self) -> Offset;
+
+    /// The resources of the sieve's sources and subject from a key on, sorted by key, with their state where the rest of the
+    /// sieve leaves them.
+    fn candidates_from<'a>(
+        &'a self,
+        start: Bound<(&'a str, &'a str)>,
+        sieve: Sieve<'a>,
+    ) -> impl Iterator<Item = Candidate<'a>>;
+}
+
+impl State for Projection {
+    fn offset(&self) -> Offset {
+        self.watermark()
+    }
+
+    fn candidates_from<'a>(
+        &'a self,
+        start: Bound<(&'a str, &'a str)>,
+        sieve: Sieve<'a>,
+    ) -> impl Iterator<Item = Candidate<'a>> {
+        Projection::candidates_from(self, start, sieve)
+    }
+}
+
+impl State for Piece {
+    fn offset(&self) -> Offset {
+        self.moment()
+    }
+
+    fn candidates_from<'a>(
+        &'a self,
+        start: Bound<(&'a str, &'a str)>,
+        sieve: Sieve<'a>,
+    ) -> impl Iterator<Item = Candidate<'a>> {
+        Piece::candidates_from(self, start, sieve)
+    }
+}
+
+/// A list over resources: what it is called, and what its rows are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noun {
+    /// [`resources`].
+    Resources,
+    /// [`lifecycles`].
+    Lifecycles,
+    /// [`objects`].
+    Objects,
+}
+
+impl Noun {
+    /// The key of the first resource that a page is about, so that whoever tells an earlier state can begin there.
+    ///
+    /// # Errors
+    /// When the cursor is none of ours.
+    pub fn start(self, page: &Page) -> Result<Option<Bound<ResourceKey>>, Error> {
+        Ok(match self {
+            Noun::Resources => decode_cursor::<ResourceCursor>(RESOURCES, page)?
+                .map(|(source, subject)| Bound::Excluded(key(&source, &subject))),
+            Noun::Lifecycles => decode_cursor::<LifecycleCursor>(LIFECYCLES, page)?
+                .map(|(source, subject, ..)| Bound::Included(key(&source, &subject))),
+            Noun::Objects => decode_cursor::<ObjectCursor>(OBJECTS, page)?
+                .map(|(source, subject, ..)| Bound::Included(key(&source, &subject))),
+        })
+    }
+}
+
+impl Filter {
+    /// What it looks for.
+    ///
+    /// # Errors
+    /// When the phase is none.
+    pub fn sieve(&self) -> Result<Sieve<'_>, Error> {
+        Ok(Sieve {
+            source: self.source.as_deref().unwrap_or_default(),
+            subject: self.subject.as_deref(),
+            trigger: self.trigger.as_deref(),
+            cluster: self.cluster.as_deref(),
+            phase: self.phase.as_deref().map(parse_phase).transpose()?,
+        })
+    }
+}
+
 /// Resources, sorted by source and subject. A filter by trigger, cluster or phase wants those with such a lifecycle.
 ///
 /// # Errors
 /// When the cursor or the phase is none of ours.
-pub fn resources(projection: &Projection, filter: &Filter, page: &Page) -> Result<List<ResourceRow>, Error> {
-    let lifecycle = LifecycleFilter::of(filter)?;
-    let after: Option<ResourceCursor> = decode_cursor(RESOURCES, page)?;
-    let start = match &after {
-        Some((source, subject)) => Bound::Excluded(key(source, subject)),
-        None => Bound::Unbounded,
-    };
-    let rows = select(projection, filter, start).map(|(key, resource, selected)| {
-        let wanted = selected
-            && resource.events > 0
-            && (lifecycle.wants_all() || resource.lifecycles.iter().any(|known| lifecycle.wants(known)));
-        ((&key.source, &key.subject), wanted.then(|| resource_row(key, resource)))
+pub fn resources(state: &impl State, filter: &Filter, page: &Page) -> Result<List<ResourceRow>, Error> {
+    let sieve = filter.sieve()?;
+    let start = Noun::Resources.start(page)?;
+    let rows = state.candidates_from(borrowed(start.as_ref()), sieve).map(|Candidate { source, subject, resource }| {
+        // One that only rules ever spoke of has no event to be listed for.
+        let wanted = resource.filter(|resource| resource.events > 0);
+        ((source, subject), wanted.map(|resource| resource_row(&key(source, subject), &resource)))
     });
-    Ok(list(RESOURCES, projection, page, rows))
+    Ok(list(RESOURCES, state.offset(), page, rows))
 }
 
 /// Lifecycles, sorted by source, subject, trigger and cluster.
 ///
 /// # Errors
 /// When the cursor or the phase is none of ours.
-pub fn lifecycles(projection: &Projection, filter: &Filter, page: &Page) -> Result<List<LifecycleRow>, Error> {
-    let lifecycle = LifecycleFilter::of(filter)?;
+pub fn lifecycles(state: &impl State, filter: &Filter, page: &Page) -> Result<List<LifecycleRow>, Error> {
+    let sieve = filter.sieve()?;
     let after: Option<LifecycleCursor> = decode_cursor(LIFECYCLES, page)?;
     // A page may end in the middle of a resource, which is therefore looked at again.
-    let start = match &after {
-        Some((source, subject, ..)) => Bound::Included(key(source, subject)),
-        None => Bound::Unbounded,
-    };
-    let after = after.as_ref().map(|(source, subject, trigger, cluster)| {
-        (source.as_str(), subject.as_str(), trigger.as_str(), cluster.as_str())
-    });
-    let rows = select(projection, filter, start).flat_map(|(key, resource, selected)| {
+    let start = Noun::Lifecycles.start(page)?;
+    let rows = state.candidates_from(borrowed(start.as_ref()), sieve).flat_map(|candidate| {
+        let Candidate { source, subject, resource } = candidate;
+        let resource = resource.unwrap_or_default();
         // A resource without lifecycles is one candidate: looking at it is not free.
-        let none = resource.lifecycles.is_empty().then_some(((&*key.source, &*key.subject, "", ""), None));
-        let each = resource.lifecycles.iter().map(move |known| {
-            let place = (&*key.source, &*key.subject, &*known.trigger, &*known.cluster);
-            (place, (selected && lifecycle.wants(known)).then(|| lifecycle_row(key, resource, known)))
-        });
-        each.chain(none).filter(move |(place, _)| after.is_none_or(|after| *place > after))
+        let place = |trigger: &str, cluster: &str| -> LifecycleCursor {
+            (source.to_owned(), subject.to_owned(), trigger.to_owned(), cluster.to_owned())
+        };
+        let mut rows = Vec::with_capacity(resource.lifecycles.len().max(1));
+        for known in &resource.lifecycles {
+            let wanted = wants(&sieve, known);
+            let row = wanted.then(|| lifecycle_row(&key(source, subject), &resource, known));
+            rows.push((place(&known.trigger, &known.cluster), row));
+        }
+        if rows.is_empty() {
+            rows.push((place("", ""), None));
+        }
+        rows
     });
-    Ok(list(LIFECYCLES, projection, page, rows))
+    let rows = rows.filter(|(place, _)| after.as_ref().is_none_or(|after| place > after));
+    Ok(list(LIFECYCLES, state.offset(), page, rows))
 }
 
-/// Objects held in clusters, sorted by cluster and object, each with the lifecycle that owns it.
+/// Objects held in clusters, or on their way there, each with the lifecycle that owns it; sorted by source, subject, trigger,
+/// cluster and object.
+///
+/// An object that a lifecycle merely waits for, because another one has it, is the other's: see [`conflicts`].
 ///
 /// # Errors
 /// When the cursor or the phase is none of ours.
-pub fn objects(projection: &Projection, filter: &Filter, page: &Page) -> Result<List<OwnedObjectRow>, Error> {
-    let wanted = LifecycleFilter::of(filter)?;
+pub fn objects(state: &impl State, filter: &Filter, page: &Page) -> Result<List<OwnedObjectRow>, Error> {
+    let sieve = filter.sieve()?;
     let after: Option<ObjectCursor> = decode_cursor(OBJECTS, page)?;
-    let start = match after {
-        Some((cluster, object)) => Bound::Excluded((cluster.into(), object)),
-        None => Bound::Unbounded,
-    };
-    let rows = projection.objects_from(start).map(|(cluster, object, claims)| {
-        let row = claims.first().and_then(|claim| {
-            let (key, lifecycle) = projection.lifecycle(claim.lifecycle);
-            let told = filter.source.as_deref().is_none_or(|source| key.source.starts_with(source))
-                && filter.subject.as_deref().is_none_or(|subject| *key.subject == *subject)
-                && wanted.wants(lifecycle);
-            told.then(|| owned_object_row(cluster, object, key, lifecycle))?
-        });
-        ((cluster, object), row)
+    let start = Noun::Objects.start(page)?;
+    let rows = state.candidates_from(borrowed(start.as_ref()), sieve).flat_map(|candidate| {
+        let Candidate { source, subject, resource } = candidate;
+        let place = |lifecycle: &Lifecycle, object: Option<&ObjectKey>| -> ObjectCursor {
+            let (trigger, cluster) = (lifecycle.trigger.to_string(), lifecycle.cluster.to_string());
+            (source.to_owned(), subject.to_owned(), trigger, cluster, object.cloned())
+        };
+        let mut rows = Vec::new();
+        for lifecycle in resource.iter().flat_map(|resource| &resource.lifecycles) {
+            for holding in lifecycle.inventory.iter().filter(|_| wants(&sieve, lifecycle)) {
+                let is_there = holding.applied.is_some() || lifecycle.failure.is_none();
+                let row = is_there.then(|| owned_object_row(&key(source, subject), lifecycle, holding));
+                rows.push((place(lifecycle, Some(&holding.object)), row));
+            }
+        }
+        if rows.is_empty() {
+            rows.push((place(&Lifecycle::new("", ""), None), None));
+        }
+        rows
     });
-    Ok(list(OBJECTS, projection, page, rows))
+    let rows = rows.filter(|(place, _)| after.as_ref().is_none_or(|after| place > after));
+    Ok(list(OBJECTS, state.offset(), page, rows))
 }
 
 /// Objects that more than one lifecycle claims, sorted by cluster and object.
@@ -283,29 +381,29 @@ pub fn objects(projection: &Projection, filter: &Filter, page: &Page) -> Result<
 /// # Errors
 /// When the cursor is none of ours.
 pub fn conflicts(projection: &Projection, page: &Page) -> Result<List<ConflictRow>, Error> {
-    let after: Option<ObjectCursor> = decode_cursor(CONFLICTS, page)?;
+    let after: Option<ConflictCursor> = decode_cursor(CONFLICTS, page)?;
     let start = match after {
         Some((cluster, object)) => Bound::Excluded((cluster.into(), object)),
         None => Bound::Unbounded,
     };
-    let rows = projection.objects_from(start).map(|(cluster, object, claims)| {
-        ((cluster, object), (claims.len() > 1).then(|| conflict_row(projection, cluster, object, claims)))
-    });
-    Ok(list(CONFLICTS, projection, page, rows))
+    let rows = projection
+        .contested_from(start)
+        .map(|(cluster, object, claims)| ((cluster, object), Some(conflict_row(projection, cluster, object, &claims))));
+    Ok(list(CONFLICTS, projection.watermark(), page, rows))
 }
 
-/// The rules in force, sorted by name.
+/// The rules in force by the records below `offset`, sorted by name.
 ///
 /// # Errors
 /// When the cursor is none of ours.
-pub fn rules(projection: &Projection, page: &Page) -> Result<List<RuleRow>, Error> {
+pub fn rules(offset: Offset, rules: &BTreeMap<String, RuleMark>, page: &Page) -> Result<List<RuleRow>, Error> {
     let after: Option<String> = decode_cursor(RULES, page)?;
     let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-    let rows = projection.ground().rules.range((start, Bound::Unbounded)).map(|(rule, mark)| {
+    let rows = rules.range((start, Bound::Unbounded)).map(|(rule, mark)| {
         let (digest, offset) = (format!("{:016x}", mark.digest), mark.record.get());
         (rule, Some(RuleRow { rule: rule.clone(), digest, offset }))
     });
-    Ok(list(RULES, projection, page, rows))
+    Ok(list(RULES, offset, page, rows))
 }
 
 fn conflict_row(projection: &Projection, cluster: &str, object: &ObjectKey, claims: &[Claim]) -> ConflictRow {
@@ -319,28 +417,22 @@ fn conflict_row(projection: &Projection, cluster: &str, object: &ObjectKey, clai
         }
     };
     let owner = claims.first().map(|claim| projection.lifecycle(claim.lifecycle).1);
-    let applied = owner.and_then(|owner| owner.holding(object)?.applied.as_ref());
+    let applied = owner.as_ref().and_then(|owner| owner.holding(object)?.applied.as_ref());
     let object = object_row(object, applied.map(|applied| applied.uid.clone()));
     ConflictRow { object, cluster: cluster.to_owned(), claims: claims.iter().map(claim).collect() }
 }
 
-fn owned_object_row(
-    cluster: &str,
-    object: &ObjectKey,
-    key: &ResourceKey,
-    lifecycle: &Lifecycle,
-) -> Option<OwnedObjectRow> {
-    let holding = lifecycle.holding(object)?;
+fn owned_object_row(key: &ResourceKey, lifecycle: &Lifecycle, holding: &Holding) -> OwnedObjectRow {
     let applied = holding.applied.as_ref();
-    Some(OwnedObjectRow {
-        object: object_row(object, applied.map(|applied| applied.uid.clone())),
-        cluster: cluster.to_owned(),
+    OwnedObjectRow {
+        object: object_row(&holding.object, applied.map(|applied| applied.uid.clone())),
+        cluster: lifecycle.cluster.to_string(),
         trigger: lifecycle.trigger.to_string(),
         source: key.source.to_string(),
         subject: key.subject.to_string(),
         offset: applied.map_or(holding.since, |applied| applied.acted_for).get(),
         time: applied.map(|applied| time(applied.unix_nanos)),
-    })
+    }
 }
 
 /// The row of one resource.
@@ -400,50 +492,12 @@ pub fn time(unix_nanos: u64) -> String {
     jiff::Timestamp::from_millisecond(millis).map_or_else(|_| "?".to_owned(), |time| format!("{time:.3}"))
 }
 
-/// The part of a filter that is about lifecycles.
-#[derive(Clone, Copy)]
-struct LifecycleFilter<'a> {
-    trigger: Option<&'a str>,
-    cluster: Option<&'a str>,
-    phase: Option<Phase>,
+fn wants(sieve: &Sieve<'_>, lifecycle: &Lifecycle) -> bool {
+    sieve.wants(&lifecycle.trigger, &lifecycle.cluster, lifecycle.phase())
 }
 
-impl<'a> LifecycleFilter<'a> {
-    fn of(filter: &'a Filter) -> Result<LifecycleFilter<'a>, Error> {
-        let phase = filter.phase.as_deref().map(parse_phase).transpose()?;
-        Ok(LifecycleFilter { trigger: filter.trigger.as_deref(), cluster: filter.cluster.as_deref(), phase })
-    }
-
-    fn wants_all(&self) -> bool {
-        self.trigger.is_none() && self.cluster.is_none() && self.phase.is_none()
-    }
-
-    fn wants(&self, lifecycle: &Lifecycle) -> bool {
-        self.trigger.is_none_or(|trigger| *trigger == *lifecycle.trigger)
-            && self.cluster.is_none_or(|cluster| *cluster == *lifecycle.cluster)
-            && self.phase.is_none_or(|phase| phase == lifecycle.phase())
-    }
-}
-
-/// Candidates, and whether the filter's source and subject leave them.
-fn select<'a>(
-    projection: &'a Projection,
-    filter: &'a Filter,
-    start: Bound<ResourceKey>,
-) -> impl Iterator<Item = (&'a ResourceKey, &'a Resource, bool)> + use<'a> {
-    let prefix = filter.source.as_deref().unwrap_or_default();
-    let first = key(prefix, filter.subject.as_deref().unwrap_or_default());
-    // Nothing before the first key that the filter allows; nothing before the cursor.
-    let start = match start {
-        Bound::Included(key) | Bound::Excluded(key) if key < first => Bound::Included(first),
-        Bound::Unbounded => Bound::Included(first),
-        start => start,
-    };
-    let rows = projection.resources_from(start.as_ref());
-    let rows = rows.take_while(move |(key, _)| key.source.starts_with(prefix));
-    rows.map(|(key, resource)| {
-        (key, resource, filter.subject.as_deref().is_none_or(|subject| *subject == *key.subject))
-    })
+fn borrowed(start: Option<&Bound<ResourceKey>>) -> Bound<(&str, &str)> {
+    start.map_or(Bound::Unbounded, |start| start.as_ref().map(|key| (&*key.source, &*key.subject)))
 }
 
 fn key(source: &str, subject: &str) -> ResourceKey {
@@ -453,7 +507,7 @@ fn key(source: &str, subject: &str) -> ResourceKey {
 /// A page of candidates: each with its place in the list, and a row where it is wanted.
 fn list<K: Serialize, T>(
     name: &str,
-    projection: &Projection,
+    offset: Offset,
     page: &Page,
     candidates: impl Iterator<Item = (K, Option<T>)>,
 ) -> List<T> {
@@ -470,7 +524,7 @@ fn list<K: Serialize, T>(
         last = Some(place);
     }
     let next = last.filter(|_| more).map(|place| encode_cursor(name, place));
-    List { offset: projection.watermark().get(), items, next }
+    List { offset: offset.get(), items, next }
 }
 
 fn parse_phase(text: &str) -> Result<Phase, Error> {
@@ -489,8 +543,10 @@ const RULES: &str = "rules";
 type ResourceCursor = (String, String);
 /// Source, subject, trigger and cluster.
 type LifecycleCursor = (String, String, String, String);
+/// Source, subject, trigger, cluster and object; none for a resource without any.
+type ObjectCursor = (String, String, String, String, Option<ObjectKey>);
 /// Cluster and object.
-type ObjectCursor = (String, ObjectKey);
+type ConflictCursor = (String, ObjectKey);
 
 /// The key of the last row of a page, as opaque text.
 fn encode_cursor(list: &str, key: impl Serialize) -> String {

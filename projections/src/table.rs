@@ -2,34 +2,53 @@
 //!
 //! sled is trusted with what can be made again. The folder can be deleted at any moment; the log gives it back.
 //!
-//! One tree. Key `g` holds the [`Ground`], with the watermark. Key `r`, the length of the source as four big-endian
-//! bytes, the source, the subject holds a [`Resource`]. Values are bincode behind one version byte.
+//! One tree, three kinds of rows:
 //!
-//! A checkpoint is written in batches of [`BATCH_ROWS`], because sled's memory grows without bound with larger ones;
-//! the last batch holds the ground. After a crash between two batches some resources are therefore ahead of the
-//! watermark. Invariant: folding a record twice into a resource changes nothing (`Projection::fold` compares it with
-//! the resource's last record), so that reading on from the watermark ends in the same state all the same.
+//! ```text
+//! key                                          value
+//! g                                            the Ground, with the watermark, and how many resources there are
+//! r, number of the bucket (u32)                the resources of one bucket, one after the other, by number
+//! l, number of the resource (u32), offset (u64)  what the resource was by that record: a landmark
+//! ```
+//!
+//! Numbers are big-endian. A value is a version byte, the CRC-32C of what follows (little-endian), and bincode.
+//!
+//! A checkpoint is written in batches of [`BATCH_BYTES`], because sled's memory grows without bound with larger ones:
+//! landmarks first, then changed buckets in order, the ground last. After a crash between two batches some resources are
+//! therefore ahead of the watermark. Invariant: folding a record twice into a resource changes nothing
+//! (`Projection::fold` compares it with the resource's last record), so that reading on from the watermark ends in the same
+//! state all the same.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak, mpsc};
 use std::time::Duration;
 
-use crate::fact::ResourceKey;
-use crate::fold::{Ground, Projection, Resource};
+use lifeline_store::Offset;
+
+use crate::fold::{BUCKET_RESOURCES, Ground, Projection, ResourceIndex};
+use crate::landmarks::Saved;
 
 /// The layout of keys and values. Another number in the file means: set aside, rebuild.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
-/// Rows in one sled batch: 2,000 and more make its memory grow, fewer amplify its writes.
-const BATCH_ROWS: usize = 1_000;
+/// Bytes in one sled batch, give or take a row: larger ones make its memory grow, smaller ones amplify its writes.
+const BATCH_BYTES: usize = 256 << 10;
+
+/// What sled may keep in memory. The state is in memory already; nobody reads it here but at the start.
+const CACHE_BYTES: u64 = 32 << 20;
 
 /// How often, and with which pause, a table in use is tried again: sled lets go of its lock a little after it was closed.
 const OPEN_ATTEMPTS: usize = 100;
 const OPEN_PAUSE: Duration = Duration::from_millis(10);
 
 const GROUND: &[u8] = b"g";
-const RESOURCE: u8 = b'r';
+const BUCKET: u8 = b'r';
+const LANDMARK: u8 = b'l';
+
+/// Bytes before the body of a value: the version and the checksum.
+const HEAD_BYTES: usize = 5;
 
 /// Why a projection could not be opened or written. Opening again after [`Table::set_aside`] succeeds.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +66,14 @@ pub enum Error {
     InUse {
         /// The folder.
         path: PathBuf,
+    },
+    /// sled has not opened it in time. Nothing is known to be wrong with it.
+    #[error("projection in `{path}` was not opened within {} s", .patience.as_secs())]
+    Slow {
+        /// The folder.
+        path: PathBuf,
+        /// How long was waited.
+        patience: Duration,
     },
     /// A value of another layout, or damaged.
     #[error("projection in `{path}` does not decode at key `{key}`")]
@@ -70,7 +97,7 @@ pub enum Error {
 /// The sled table of one engine.
 #[derive(Debug)]
 pub struct Table {
-    db: sled::Db,
+    db: Arc<sled::Db>,
     path: PathBuf,
 }
 
@@ -93,9 +120,11 @@ impl Table {
     fn open_once(path: &Path) -> Result<(Table, Projection), Error> {
         let open = || {
             let config = sled::Config::new().path(path).mode(sled::Mode::HighThroughput).flush_every_ms(None);
+            let config = config.cache_capacity(CACHE_BYTES);
             let db = config.open().map_err(|error| Self::sled(path, &error))?;
-            let table = Table { db, path: path.to_owned() };
+            let table = Table { db: Arc::new(db), path: path.to_owned() };
             let projection = table.load()?;
+            projection.landmarks().save_to(Box::new(Landmarks(Arc::downgrade(&table.db))));
             Ok((table, projection))
         };
         catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|_| {
@@ -103,15 +132,30 @@ impl Table {
         })
     }
 
-    /// Opens the table; where it cannot be used, sets it aside and begins an empty one, which the log fills again.
-    /// Returns the reason with it, to be reported.
+    /// Opens the table; where it cannot be used within `patience`, sets it aside and begins an empty one, which the log
+    /// fills again. Returns the reason with it, to be reported.
+    ///
+    /// For whoever holds the log: its lock says that no other engine is on this data, so that a table in use is a leftover.
     ///
     /// # Errors
-    /// [`Error::InUse`]; else when the folder cannot be set aside, or the new one cannot be used either.
-    pub fn open_or_rebuild(path: &Path) -> Result<(Table, Projection, Option<Error>), Error> {
-        match Table::open(path) {
+    /// When the folder cannot be set aside, or the new one cannot be used either.
+    ///
+    /// # Panics
+    /// When the system gives no thread.
+    pub fn open_or_rebuild(path: &Path, patience: Duration) -> Result<(Table, Projection, Option<Error>), Error> {
+        let (opened, opening) = mpsc::channel();
+        let folder = path.to_owned();
+        // On a thread of its own, which can be left behind: sled cannot be told to stop.
+        std::thread::Builder::new()
+            .name("projection".into())
+            .spawn(move || {
+                // When nobody waits any more the table is closed again, in the folder that was set aside.
+                let _ = opened.send(Table::open(&folder));
+            })
+            .expect("the system has room for one more thread");
+        let slow = || Error::Slow { path: path.to_owned(), patience };
+        match opening.recv_timeout(patience).unwrap_or_else(|_| Err(slow())) {
             Ok((table, projection)) => Ok((table, projection, None)),
-            Err(in_use @ Error::InUse { .. }) => Err(in_use),
             Err(damage) => {
                 Table::set_aside(path)?;
                 let (table, projection) = Table::open(path)?;
@@ -135,15 +179,15 @@ impl Table {
         Ok(aside)
     }
 
-    /// Writes what changed since the last checkpoint, and the watermark last.
+    /// Writes what changed since the last checkpoint, and the watermark last. [`Projection::saved`] is to be called when it
+    /// succeeded; until then nothing may be folded.
     ///
     /// # Errors
     /// When sled refuses. Nothing is lost: the log has it all, and the next checkpoint writes what this one did not.
-    pub fn checkpoint(&self, projection: &mut Projection) -> Result<(), Error> {
-        for batch in batches(projection, BATCH_ROWS) {
+    pub fn checkpoint(&self, projection: &Projection) -> Result<(), Error> {
+        for batch in batches(projection, BATCH_BYTES) {
             self.apply(batch)?;
         }
-        projection.saved();
         Ok(())
     }
 
@@ -160,41 +204,38 @@ impl Table {
     }
 
     fn load(&self) -> Result<Projection, Error> {
-        let Some(ground) = self.db.get(GROUND).map_err(|error| Self::sled(&self.path, &error))? else {
+        let get = |key: &[u8]| self.db.get(key).map_err(|error| Self::sled(&self.path, &error));
+        let Some(value) = get(GROUND)? else {
             // No ground means no finished checkpoint: rows that may lie here are ahead of every watermark.
             self.db.clear().map_err(|error| Self::sled(&self.path, &error))?;
             return Ok(Projection::default());
         };
-        let ground: Ground = self.decode(GROUND, &ground)?;
-        let mut resources = Vec::new();
-        for row in self.db.scan_prefix([RESOURCE]) {
-            let (key, value) = row.map_err(|error| Self::sled(&self.path, &error))?;
-            let resource: Resource = self.decode(&key, &value)?;
-            resources.push((self.resource_key(&key)?, resource));
+        let (resources, ground) = self.decode_ground(&value)?;
+        let mut projection = Projection::with_ground(ground);
+        // One by one rather than by a scan, which would leave all of them in sled's memory.
+        for bucket in 0.. {
+            let key = bucket_row(bucket);
+            let Some(value) = get(&key)? else { break };
+            let mut body = body(&value).ok_or_else(|| self.malformed(&key))?;
+            if projection.len() != bucket * BUCKET_RESOURCES {
+                return Err(self.malformed(&key));
+            }
+            while !body.is_empty() {
+                let read = projection.restore(body).ok_or_else(|| self.malformed(&key))?;
+                body = &body[read..];
+            }
         }
-        Ok(Projection::restore(ground, resources))
+        if (projection.len() as u64) < resources {
+            return Err(self.malformed(&bucket_row(projection.len() / BUCKET_RESOURCES)));
+        }
+        Ok(projection)
     }
 
-    fn decode<T: serde::de::DeserializeOwned>(&self, key: &[u8], value: &[u8]) -> Result<T, Error> {
+    fn decode_ground(&self, value: &[u8]) -> Result<(u64, Ground), Error> {
         let config = bincode::config::standard().with_limit::<{ 256 << 20 }>();
-        match value.split_first() {
-            Some((&VERSION, body)) => bincode::serde::decode_from_slice(body, config)
-                .ok()
-                .filter(|(_, read)| *read == body.len())
-                .map(|(value, _)| value)
-                .ok_or_else(|| self.malformed(key)),
-            _ => Err(self.malformed(key)),
-        }
-    }
-
-    fn resource_key(&self, row: &[u8]) -> Result<ResourceKey, Error> {
-        let parse = || {
-            let len = u32::from_be_bytes(row.get(1..5)?.try_into().ok()?) as usize;
-            let source = std::str::from_utf8(row.get(5..5 + len)?).ok()?;
-            let subject = std::str::from_utf8(row.get(5 + len..)?).ok()?;
-            Some(ResourceKey { source: source.into(), subject: subject.into() })
-        };
-        parse().ok_or_else(|| self.malformed(row))
+        let decode =
+            |body: &[u8]| bincode::serde::decode_from_slice(body, config).ok().filter(|(_, read)| *read == body.len());
+        body(value).and_then(decode).map(|(ground, _)| ground).ok_or_else(|| self.malformed(GROUND))
     }
 
     fn malformed(&self, key: &[u8]) -> Error {
@@ -208,40 +249,93 @@ impl Table {
     }
 }
 
-/// A checkpoint in pieces, the ground in the last one.
-fn batches(projection: &Projection, rows_max: usize) -> impl Iterator<Item = sled::Batch> {
-    let mut rows = projection.changed().peekable();
-    let mut ground = Some(&projection.ground);
+/// The landmarks in the table, for as long as it is open: dropping the [`Table`] closes it, whoever may still read.
+struct Landmarks(Weak<sled::Db>);
+
+impl Saved for Landmarks {
+    fn first_from(&self, resource: ResourceIndex, from: Offset) -> Option<(Offset, Vec<u8>)> {
+        let end = landmark_row(resource, Offset::from(u64::MAX));
+        landmark(self.0.upgrade()?.range(landmark_row(resource, from)..=end).next()?)
+    }
+
+    fn last_below(&self, resource: ResourceIndex, end: Offset) -> Option<(Offset, Vec<u8>)> {
+        let first = landmark_row(resource, Offset::ZERO);
+        landmark(self.0.upgrade()?.range(first..landmark_row(resource, end)).next_back()?)
+    }
+}
+
+/// A landmark that sled refuses, or that is damaged, is as good as none.
+fn landmark(row: sled::Result<(sled::IVec, sled::IVec)>) -> Option<(Offset, Vec<u8>)> {
+    let (key, value) = row.ok()?;
+    let offset = u64::from_be_bytes(key.get(5..13)?.try_into().ok()?);
+    Some((Offset::from(offset), body(&value)?.to_vec()))
+}
+
+/// What a checkpoint writes, key and value, in order: the ground comes last.
+fn rows(projection: &Projection) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+    let landmarks = projection.landmarks().recent().into_iter().map(|((resource, offset), bytes)| {
+        let mut value = vec![0; HEAD_BYTES];
+        value.extend_from_slice(&bytes);
+        (landmark_row(resource, offset).to_vec(), sealed(value))
+    });
+    let buckets = projection.changed().map(|bucket| {
+        let mut value = vec![0; HEAD_BYTES];
+        projection.encode_bucket(bucket, &mut value);
+        (bucket_row(bucket).to_vec(), sealed(value))
+    });
+    let ground = std::iter::once_with(|| {
+        let mut value = vec![0; HEAD_BYTES];
+        let ground = (projection.len() as u64, projection.ground());
+        bincode::serde::encode_into_std_write(ground, &mut value, bincode::config::standard())
+            .expect("a Vec takes everything that bincode can write");
+        (GROUND.to_vec(), sealed(value))
+    });
+    landmarks.chain(buckets).chain(ground)
+}
+
+/// A checkpoint in pieces.
+fn batches(projection: &Projection, bytes_max: usize) -> impl Iterator<Item = sled::Batch> {
+    let mut rows = rows(projection).peekable();
     std::iter::from_fn(move || {
-        ground?;
-        let mut batch = sled::Batch::default();
-        for (key, resource) in rows.by_ref().take(rows_max) {
-            batch.insert(resource_row(key), encode(resource));
-        }
-        if rows.peek().is_none()
-            && let Some(ground) = ground.take()
+        rows.peek()?;
+        let (mut batch, mut bytes) = (sled::Batch::default(), 0);
+        while bytes < bytes_max
+            && let Some((key, value)) = rows.next()
         {
-            batch.insert(GROUND, encode(ground));
+            bytes += value.len();
+            batch.insert(key, value);
         }
         Some(batch)
     })
 }
 
-fn resource_row(key: &ResourceKey) -> Vec<u8> {
-    let source_len = u32::try_from(key.source.len()).expect("a source is shorter than a NATS message");
-    let mut row = Vec::with_capacity(5 + key.source.len() + key.subject.len());
-    row.push(RESOURCE);
-    row.extend_from_slice(&source_len.to_be_bytes());
-    row.extend_from_slice(key.source.as_bytes());
-    row.extend_from_slice(key.subject.as_bytes());
+fn bucket_row(bucket: usize) -> [u8; 5] {
+    let bucket = u32::try_from(bucket).expect("there are fewer buckets than resources, which have 32-bit numbers");
+    let mut row = [BUCKET; 5];
+    row[1..].copy_from_slice(&bucket.to_be_bytes());
     row
 }
 
-fn encode<T: serde::Serialize>(value: &T) -> Vec<u8> {
-    let mut out = vec![VERSION];
-    bincode::serde::encode_into_std_write(value, &mut out, bincode::config::standard())
-        .expect("a Vec takes everything that bincode can write");
-    out
+fn landmark_row(resource: ResourceIndex, offset: Offset) -> [u8; 13] {
+    let mut row = [LANDMARK; 13];
+    row[1..5].copy_from_slice(&resource.to_be_bytes());
+    row[5..].copy_from_slice(&offset.get().to_be_bytes());
+    row
+}
+
+/// Fills in the head of a value.
+fn sealed(mut value: Vec<u8>) -> Vec<u8> {
+    let sum = crc32c::crc32c(&value[HEAD_BYTES..]);
+    value[0] = VERSION;
+    value[1..HEAD_BYTES].copy_from_slice(&sum.to_le_bytes());
+    value
+}
+
+/// The body of a value, if it is of this layout and undamaged: sled hands out what it finds.
+fn body(value: &[u8]) -> Option<&[u8]> {
+    let (head, body) = value.split_at_checked(HEAD_BYTES)?;
+    let sum = u32::from_le_bytes(head[1..].try_into().ok()?);
+    (head[0] == VERSION && sum == crc32c::crc32c(body)).then_some(body)
 }
 
 #[cfg(test)]
@@ -251,6 +345,8 @@ mod tests {
     use super::*;
     use crate::arbitrary::facts;
     use crate::properties::fold;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     proptest! {
         #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
@@ -269,7 +365,8 @@ mod tests {
             let folder = tempfile::tempdir().expect("a folder");
             let (table, mut projection) = Table::open(folder.path()).expect("its own folder");
             fold(&mut projection, &facts[..saved]);
-            table.checkpoint(&mut projection).expect("room");
+            table.checkpoint(&projection).expect("room");
+            projection.saved();
             fold(&mut projection, &facts[saved..reached]);
             for batch in batches(&projection, 1).take(written) {
                 table.apply(batch).expect("room");
@@ -287,7 +384,7 @@ mod tests {
     #[test]
     fn a_checkpoint_is_cut_in_batches_and_the_ground_comes_last() {
         let mut projection = Projection::default();
-        assert_eq!(batches(&projection, 10).count(), 1, "an empty one is its ground");
+        assert_eq!(batches(&projection, 1).count(), 1, "an empty one is its ground");
         for number in 0..25 {
             let source = format!("source-{number}");
             let delivery = crate::fact::Delivery {
@@ -311,18 +408,33 @@ mod tests {
             };
             fold(&mut projection, &[fact]);
         }
-        assert_eq!(batches(&projection, 10).count(), 3);
-        assert_eq!(batches(&projection, 25).count(), 1);
+        assert_eq!(batches(&projection, 1).count(), 2, "its one bucket and its ground");
+        assert_eq!(batches(&projection, 1 << 20).count(), 1);
         projection.saved();
-        assert_eq!(batches(&projection, 10).count(), 1);
+        assert_eq!(batches(&projection, 1).count(), 1);
     }
 
     #[test]
-    fn a_table_in_use_is_not_taken_for_a_damaged_one() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let _held = Table::open(folder.path()).expect("its own folder");
-        let refused = Table::open_or_rebuild(folder.path());
-        assert!(matches!(refused, Err(Error::InUse { .. })), "{:?}", refused.err());
+    fn a_table_in_use_is_not_taken_for_a_damaged_one_but_does_not_stop_who_has_the_log() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let path = parent.path().join("projection");
+        let _held = Table::open(&path).expect("its own folder");
+        assert!(matches!(Table::open(&path), Err(Error::InUse { .. })));
+        let (_table, projection, why) = Table::open_or_rebuild(&path, PATIENCE).expect("a new one");
+        assert!(matches!(why, Some(Error::InUse { .. })), "{why:?}");
+        assert!(projection.is_empty());
+    }
+
+    #[test]
+    fn a_table_that_is_slow_to_open_is_set_aside() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let path = parent.path().join("projection");
+        // In use for longer than the patience lasts: the same to whoever waits.
+        let _held = Table::open(&path).expect("its own folder");
+        let (table, _, why) = Table::open_or_rebuild(&path, Duration::from_millis(50)).expect("a new one");
+        assert!(matches!(why, Some(Error::Slow { .. })), "{why:?}");
+        table.checkpoint(&Projection::default()).expect("the new one is usable");
+        assert!(parent.path().join("projection.damaged").exists());
     }
 
     #[test]
@@ -332,10 +444,11 @@ mod tests {
         let check = |damage: &dyn Fn()| {
             let (table, mut projection) = Table::open(&path).expect("its own folder");
             fold(&mut projection, &[crate::fact::Fact::RuleChanged { rule: "r", digest: Some(1), manifest: "{}" }]);
-            table.checkpoint(&mut projection).expect("room");
+            table.checkpoint(&projection).expect("room");
+            projection.saved();
             drop(table);
             damage();
-            let (table, projection, damage) = Table::open_or_rebuild(&path).expect("a new one");
+            let (table, projection, damage) = Table::open_or_rebuild(&path, PATIENCE).expect("a new one");
             assert!(damage.is_some());
             assert_eq!(projection.watermark().get(), 0);
             assert!(parent.path().join("projection.damaged").exists());
@@ -351,7 +464,15 @@ mod tests {
         });
         check(&|| {
             let (Table { db, .. }, _) = Table::open(&path).expect("its own folder");
-            db.insert(b"r\0\0\xff\xffshort", encode(&Resource::default())).expect("room");
+            let value = db.get(GROUND).expect("a disk").expect("written");
+            let last = value.len() - 1;
+            let mut flipped = value.to_vec();
+            flipped[last] ^= 1;
+            db.insert(GROUND, flipped).expect("room");
+        });
+        check(&|| {
+            let (Table { db, .. }, _) = Table::open(&path).expect("its own folder");
+            db.insert(bucket_row(0), sealed(vec![0; HEAD_BYTES + 9])).expect("room");
         });
         check(&|| {
             fs::remove_dir_all(&path).expect("a folder");
@@ -361,40 +482,61 @@ mod tests {
 
     #[test]
     fn rows_are_laid_out_as_the_golden_file_says() {
-        let key = ResourceKey { source: "https://a/b".into(), subject: "é".into() };
-        let mut lifecycle = crate::lifecycle::Lifecycle::new("manage-namespace", "mgmt/mgmt");
-        let object = crate::fact::ObjectKey {
+        use crate::fact::{AppliedObject, Decision, Delivery, Fact, LifecycleKey, ObjectKey, Outcome};
+        let resource = crate::fact::ResourceKey { source: "https://a/b".into(), subject: "é".into() };
+        let delivery = Delivery {
+            cluster: "mgmt/mgmt",
+            stream: "S",
+            epoch: 1,
+            sequence: 912,
+            published_unix_nanos: 300,
+            subject: "user-operation",
+        };
+        let decision =
+            Decision { trigger: "manage-namespace", event_source: "user", criterion: 0, outcome: Outcome::Create };
+        let object = ObjectKey {
             group: String::new(),
             version: "v1".into(),
             kind: "Namespace".into(),
             namespace: None,
             name: "x".into(),
         };
-        let applied = [crate::fact::AppliedObject { object, uid: "uid".into(), digest: 300 }];
-        let (one, two) = (lifeline_store::Offset::from(1), lifeline_store::Offset::from(2));
-        lifecycle.evolve(one, 1_000, crate::lifecycle::Happened::Created);
-        lifecycle.evolve(two, 2_000, crate::lifecycle::Happened::Applied { acted_for: one, objects: &applied });
-        let resource = Resource {
-            events: 1,
-            first_event: one,
-            last_event: one,
-            last_event_unix_nanos: 1_000,
-            last_event_kind: "login".into(),
-            last_record: two,
-            lifecycles: vec![lifecycle],
-        };
-        let mut ground =
-            Ground { watermark: lifeline_store::Offset::from(3), folded_unix_nanos: 2_000, ..Ground::default() };
-        ground.streams.insert(("mgmt/mgmt".into(), "S".into()), crate::fold::StreamPosition::default());
-        let mark = crate::fold::RuleMark { digest: 7, record: one };
-        ground.rules.insert("EventTrigger/t".into(), mark);
-        ground.replayed.insert("t".into(), crate::fold::ReplayMark { digest: 7, leaves: true });
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let lines = [
-            format!("resource key   {}", hex(&resource_row(&key))),
-            format!("resource value {}", hex(&encode(&resource))),
-            format!("ground value   {}", hex(&encode(&ground))),
+        let facts = [
+            Fact::RuleChanged { rule: "EventTrigger/t", digest: Some(7), manifest: "{}" },
+            Fact::EventReceived {
+                delivery,
+                source: &resource.source,
+                subject: &resource.subject,
+                kind: "login",
+                id: "1",
+                previous: None,
+                decisions: vec![decision],
+                headers: vec![],
+                payload: b"{}",
+            },
+            Fact::Applied {
+                key: LifecycleKey {
+                    trigger: "manage-namespace".into(),
+                    cluster: "mgmt/mgmt".into(),
+                    resource: resource.clone(),
+                },
+                acted_for: Offset::from(1),
+                previous: Some(Offset::from(1)),
+                objects: vec![AppliedObject { object, uid: "uid".into(), digest: 300 }],
+            },
+            Fact::TriggerReplayed {
+                trigger: "t".into(),
+                digest: Some(7),
+                leaves: true,
+                complete: true,
+                redecisions: vec![],
+            },
         ];
-        assert_eq!(lines.join("\n") + "\n", include_str!("../tests/golden/table.txt"));
+        let mut projection = Projection::default();
+        fold(&mut projection, &facts);
+        projection.landmarks().add((0, Offset::from(2)), vec![1, 2, 3]);
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let lines = rows(&projection).map(|(key, value)| format!("{} {}\n", hex(&key), hex(&value)));
+        assert_eq!(lines.collect::<String>(), include_str!("../tests/golden/table.txt"));
     }
 }

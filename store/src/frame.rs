@@ -174,6 +174,14 @@ pub(crate) fn push(buffer: &mut Vec<u8>, header: &Header, payload: &[u8], seed: 
     buffer.extend_from_slice(&[0; ALIGNMENT][..padding]);
 }
 
+/// Completes a frame whose payload ends `buffer`, behind the room for its header at `begin`.
+pub(crate) fn complete(buffer: &mut Vec<u8>, begin: usize, header: &Header, seed: u32) {
+    debug_assert!(header.matches(&buffer[begin + FRAME_BYTES..]), "a frame is written with its own payload");
+    buffer[begin..begin + FRAME_BYTES].copy_from_slice(&header.encode(seed));
+    let padding = header.frame_bytes() as usize - (buffer.len() - begin);
+    buffer.extend_from_slice(&[0; ALIGNMENT][..padding]);
+}
+
 #[inline]
 pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))

@@ -160,31 +160,50 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// As [`Log::append`], without [`Error::LowSpace`].
     pub fn append_reserved(&mut self, time_unix_nanos: u64, payload: &[u8]) -> Result<Offset, Error> {
+        self.append_encoded(time_unix_nanos, |buffer| buffer.extend_from_slice(payload))
+    }
+
+    /// Stages a record whose payload `encode` appends to the buffer it is given: what is encoded in place need not be
+    /// copied. As [`Log::append_reserved`] in all else.
+    ///
+    /// # Errors
+    /// As [`Log::append_reserved`].
+    ///
+    /// # Panics
+    /// When `encode` does anything to the buffer but append.
+    pub fn append_encoded(&mut self, time_unix_nanos: u64, encode: impl FnOnce(&mut Vec<u8>)) -> Result<Offset, Error> {
         self.check_usable()?;
-        if payload.len() > self.options.payload_bytes_max as usize {
-            return Err(Error::TooLarge {
-                payload_bytes: payload.len(),
-                payload_bytes_max: self.options.payload_bytes_max,
-            });
+        // The header's place; it is written when the payload is known.
+        let begin = self.buffer.len();
+        self.buffer.extend_from_slice(&[0; FRAME_BYTES]);
+        encode(&mut self.buffer);
+        let payload_bytes = self.buffer.len().checked_sub(begin + FRAME_BYTES).expect("a payload is appended");
+        if payload_bytes > self.options.payload_bytes_max as usize {
+            self.buffer.truncate(begin);
+            return Err(Error::TooLarge { payload_bytes, payload_bytes_max: self.options.payload_bytes_max });
         }
-        let payload_bytes = payload.len() as u32;
-        if self.position() + frame::bytes(payload_bytes) + 2 * FRAME_BYTES as u64 > self.options.segment_bytes_max {
+        let frame_bytes = frame::bytes(payload_bytes as u32);
+        let mut begin = begin;
+        if self.buffer_position + begin as u64 + frame_bytes + 2 * FRAME_BYTES as u64 > self.options.segment_bytes_max {
+            let frame = self.buffer.split_off(begin);
             let rolled = self.begin_next_segment();
             self.guarded(rolled)?;
+            begin = self.buffer.len();
+            self.buffer.extend_from_slice(&frame);
         }
-        let position = self.position();
+        let position = self.buffer_position + begin as u64;
         let offset = self.end;
         let time_unix_nanos = time_unix_nanos.max(self.time_unix_nanos);
         let header = Header {
             kind: Kind::Record,
-            payload_bytes,
+            payload_bytes: payload_bytes as u32,
             offset,
             time_unix_nanos,
             previous: self.checksum,
-            checksum: checksum::extend(self.checksum, payload),
+            checksum: checksum::extend(self.checksum, &self.buffer[begin + FRAME_BYTES..]),
             group_distance: (position - self.group_position) as u32,
         };
-        frame::push(&mut self.buffer, &header, payload, self.tail.seed);
+        frame::complete(&mut self.buffer, begin, &header, self.tail.seed);
         if position == self.block_position
             && let Some(index) = self.tail.index_in_memory()
         {

@@ -88,6 +88,14 @@ pub struct Message {
     pub payload: Bytes,
 }
 
+impl Message {
+    /// Its headers, borrowed.
+    #[must_use]
+    pub fn headers(&self) -> Vec<(&str, &str)> {
+        self.headers.iter().map(|(name, value)| (&**name, &**value)).collect()
+    }
+}
+
 /// What was there to deliver, at most a few thousand messages.
 pub struct Batch {
     /// In order of delivery.

@@ -228,10 +228,19 @@ impl Pull {
             let before = batch.last.replace(reply);
             batch.highest = batch.highest.take().or(before);
         }
+        // The library allocates each subject. Nearly always it is the one before it, and one for the whole batch is enough:
+        // the recorder's thread drops messages, and what one thread allocates and another frees one by one is slow.
+        let subject = match batch.messages.last() {
+            Some(last) if last.subject == message.subject => last.subject.clone(),
+            _ => message.subject,
+        };
+        if batch.messages.capacity() == 0 {
+            batch.messages.reserve(BATCH_MESSAGES_MAX);
+        }
         batch.messages.push(Message {
             sequence: delivery.sequence,
             published_unix_nanos: delivery.published_unix_nanos,
-            subject: message.subject,
+            subject,
             headers: message.headers.as_ref().map(sorted).unwrap_or_default(),
             payload: message.payload,
         });
@@ -384,25 +393,41 @@ struct DeliveryInfo {
 
 impl DeliveryInfo {
     fn parse(reply: &str) -> Option<DeliveryInfo> {
-        let rest = reply.strip_prefix("$JS.ACK.")?;
-        let mut tokens = [""; 9];
+        let rest = reply.strip_prefix("$JS.ACK.")?.as_bytes();
+        // Every message passes here: one look at each byte.
+        let mut ends = [rest.len(); 9];
         let mut count = 0;
-        for token in rest.split('.').take(tokens.len()) {
-            tokens[count] = token;
-            count += 1;
+        for (at, byte) in rest.iter().enumerate() {
+            if *byte == b'.' {
+                ends[count] = at;
+                count += 1;
+                if count == ends.len() {
+                    break;
+                }
+            }
         }
-        let numbers = match count {
-            7 => &tokens[3..7],
-            9 => &tokens[5..9],
+        // The last token has no dot behind it.
+        let first = match (count, count < ends.len()) {
+            (6, _) => 3,
+            (8, true) | (9, _) => 5,
             _ => return None,
         };
+        let number = |token: usize| decimal(&rest[ends[token - 1] + 1..ends[token]]);
         Some(DeliveryInfo {
-            sequence: numbers[0].parse().ok()?,
-            number: numbers[1].parse().ok()?,
-            published_unix_nanos: numbers[2].parse().ok()?,
-            pending: numbers[3].parse().ok()?,
+            sequence: number(first)?,
+            number: number(first + 1)?,
+            published_unix_nanos: number(first + 2)?,
+            pending: number(first + 3)?,
         })
     }
+}
+
+/// A number of decimal digits alone.
+fn decimal(digits: &[u8]) -> Option<u64> {
+    let digit = |byte: &u8| byte.is_ascii_digit().then(|| u64::from(byte - b'0'));
+    let mut digits = digits.iter();
+    let first = digit(digits.next()?)?;
+    digits.try_fold(first, |number, byte| number.checked_mul(10)?.checked_add(digit(byte)?))
 }
 
 /// Headers in an order of their own: the library keeps them in a hash map.
@@ -437,6 +462,12 @@ mod tests {
         check("$JS.ACK.hub.hash.S.lifeline.2.42.7.17.3.random.more", Some((42, 7, 17, 3)));
         check("$JS.ACK.S.lifeline.1.42.7.17", None);
         check("$JS.ACK.S.lifeline.1.42.seven.17.3", None);
+        check("$JS.ACK.S.lifeline.1.42..17.3", None);
+        check("$JS.ACK.S.lifeline.1.42.+7.17.3", None);
+        check("$JS.ACK.S.lifeline.1.42.7.17.18446744073709551615", Some((42, 7, 17, u64::MAX)));
+        check("$JS.ACK.S.lifeline.1.42.7.17.18446744073709551616", None);
+        check("$JS.ACK.S.lifeline.1.42.7.17.3.", None);
+        check("$JS.ACK.......", None);
         check("_INBOX.abc", None);
         check("", None);
     }

@@ -88,11 +88,11 @@ impl<D: Disk> Reconciler<D> {
             let (resource, lifecycle) = projection.lifecycle(index);
             lifecycle.needs_work().then(|| Task {
                 key: LifecycleKey {
-                    trigger: lifecycle.trigger.clone(),
-                    cluster: lifecycle.cluster.clone(),
-                    resource: (**resource).clone(),
+                    trigger: (*lifecycle.trigger).into(),
+                    cluster: (*lifecycle.cluster).into(),
+                    resource,
                 },
-                lifecycle: lifecycle.clone(),
+                lifecycle,
             })
         };
         let Some(task) = task else {
@@ -308,7 +308,7 @@ impl<D: Disk> Reconciler<D> {
     /// An object that its owner let go belongs to whoever claimed it next.
     fn wake_next_claimants(&self, task: &Task, gone: &[ObjectKey]) {
         let projection = self.view.projection();
-        let next = gone.iter().filter_map(|object| projection.claims(&task.key.cluster, object).first());
+        let next = gone.iter().filter_map(|object| projection.claims(&task.key.cluster, object).first().copied());
         let next: Vec<LifecycleIndex> = next.map(|claim| claim.lifecycle).collect();
         drop(projection);
         self.queue.push(next);

@@ -1,15 +1,15 @@
 //! The lists that are read from the projection, now or as of an earlier moment.
 
+use std::ops::Bound;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use lifeline_engine::view::View;
-use lifeline_projections::as_of::Moment;
+use lifeline_projections::as_of::{self, Moment, Piece};
 use lifeline_projections::fold::Projection;
-use lifeline_projections::reads::{self, Filter, List, Page};
+use lifeline_projections::reads::{self, Filter, LifecycleRow, List, Noun, OwnedObjectRow, Page, ResourceRow};
 use lifeline_store::{Disk, Offset};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
@@ -23,13 +23,16 @@ use super::{Shared, blocking};
 pub(super) const LIMIT_MAX: usize = 10_000;
 
 /// Candidates looked at in one turn: a few milliseconds of them.
-const LOOKS_MAX: usize = 10_000;
+const LOOKS_MAX: usize = 1_000;
 
 /// How long an answer waits for the offset it was asked to reflect.
-pub(super) const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Names when the last record that an answer reflects was written, RFC 3339.
 pub(crate) static TIME_HEADER: HeaderName = HeaderName::from_static("lifeline-time");
+
+/// Resources of an earlier state told in one turn: each takes some reading.
+const TRAILS_MAX: usize = 64;
 
 /// The parameters of a filtered list.
 #[derive(Deserialize, Default, IntoParams)]
@@ -123,7 +126,7 @@ pub(super) async fn resources<D: Disk>(
     State(shared): State<Shared<D>>,
     Asked(query): Asked<Filtered>,
 ) -> Result<Response, Problem> {
-    filtered(shared, query, reads::resources).await
+    filtered(shared, query, Reading::RESOURCES).await
 }
 
 /// Lifecycles, sorted by source, subject, trigger and cluster.
@@ -148,7 +151,7 @@ pub(super) async fn lifecycles<D: Disk>(
     State(shared): State<Shared<D>>,
     Asked(query): Asked<Filtered>,
 ) -> Result<Response, Problem> {
-    filtered(shared, query, reads::lifecycles).await
+    filtered(shared, query, Reading::LIFECYCLES).await
 }
 
 /// Objects held in clusters, sorted by cluster and object, each with the lifecycle that owns it.
@@ -173,7 +176,7 @@ pub(super) async fn objects<D: Disk>(
     State(shared): State<Shared<D>>,
     Asked(query): Asked<Filtered>,
 ) -> Result<Response, Problem> {
-    filtered(shared, query, reads::objects).await
+    filtered(shared, query, Reading::OBJECTS).await
 }
 
 /// Objects that more than one lifecycle claims, sorted by cluster and object.
@@ -198,7 +201,17 @@ pub(super) async fn conflicts<D: Disk>(
     State(shared): State<Shared<D>>,
     Asked(query): Asked<Paged>,
 ) -> Result<Response, Problem> {
-    answer(shared, query.when()?, reads::conflicts).await
+    let When { page, at_least, as_of } = query.when()?;
+    reach(&shared, at_least).await?;
+    let Some(moment) = as_of else { return present(shared, page, reads::conflicts).await };
+    // Who claimed what is spread over all resources: this one question is told from the whole state.
+    let turn = shared.past.turn().await;
+    let (list, unix_nanos) = blocking(move || {
+        let past = turn.at(&shared.view.log(), moment)?;
+        Ok((reads::conflicts(&past, &page)?, past.ground().folded_unix_nanos))
+    })
+    .await?;
+    Ok(respond(list, unix_nanos))
 }
 
 /// The rules in force, sorted by name.
@@ -223,43 +236,116 @@ pub(super) async fn rules<D: Disk>(
     State(shared): State<Shared<D>>,
     Asked(query): Asked<Paged>,
 ) -> Result<Response, Problem> {
-    answer(shared, query.when()?, reads::rules).await
+    let When { page, at_least, as_of } = query.when()?;
+    reach(&shared, at_least).await?;
+    let Some(moment) = as_of else {
+        let read = |projection: &Projection, page: &Page| {
+            reads::rules(projection.watermark(), &projection.ground().rules, page)
+        };
+        return present(shared, page, read).await;
+    };
+    let (list, unix_nanos) = blocking(move || {
+        let log = shared.view.log();
+        let moment = moment.end(&log)?;
+        let records = shared.view.projection().ground().rule_records.clone();
+        let rules = as_of::rules(&log, &records, moment)?;
+        Ok((reads::rules(moment, &rules, &page)?, as_of::time(&log, moment)?))
+    })
+    .await?;
+    Ok(respond(list, unix_nanos))
+}
+
+/// A list over resources, read from the present state or from a piece of an earlier one.
+#[derive(Clone, Copy)]
+pub(super) struct Reading<T> {
+    noun: Noun,
+    now: fn(&Projection, &Filter, &Page) -> Result<List<T>, reads::Error>,
+    then: fn(&Piece, &Filter, &Page) -> Result<List<T>, reads::Error>,
+}
+
+impl Reading<ResourceRow> {
+    pub(super) const RESOURCES: Self = Reading { noun: Noun::Resources, now: reads::resources, then: reads::resources };
+}
+
+impl Reading<LifecycleRow> {
+    pub(super) const LIFECYCLES: Self =
+        Reading { noun: Noun::Lifecycles, now: reads::lifecycles, then: reads::lifecycles };
+}
+
+impl Reading<OwnedObjectRow> {
+    pub(super) const OBJECTS: Self = Reading { noun: Noun::Objects, now: reads::objects, then: reads::objects };
 }
 
 async fn filtered<D: Disk, T: Serialize + Send + 'static>(
     shared: Shared<D>,
     query: Filtered,
-    read: fn(&Projection, &Filter, &Page) -> Result<List<T>, reads::Error>,
+    reading: Reading<T>,
 ) -> Result<Response, Problem> {
     let Filtered { source, subject, trigger, cluster, phase, limit, after, at_least, as_of } = query;
     let filter = Filter { source, subject, trigger, cluster, phase };
-    let when = Paged { limit, after, at_least, as_of }.when()?;
-    answer(shared, when, move |projection, page| read(projection, &filter, page)).await
-}
-
-async fn answer<D: Disk, T: Serialize + Send + 'static>(
-    shared: Shared<D>,
-    when: When,
-    read: impl Fn(&Projection, &Page) -> Result<List<T>, reads::Error> + Send + 'static,
-) -> Result<Response, Problem> {
-    let When { page, at_least, as_of } = when;
-    if let Some(offset) = at_least
-        && !shared.view.reach(offset, PATIENCE).await
-    {
-        return Err(Problem::not_reached(offset, shared.view.projection().watermark()));
-    }
-    let past = match as_of {
-        Some(moment) => Some((moment, shared.past.turn().await)),
-        None => None,
+    let When { page, at_least, as_of } = Paged { limit, after, at_least, as_of }.when()?;
+    reach(&shared, at_least).await?;
+    let Some(moment) = as_of else {
+        return present(shared, page, move |projection, page| (reading.now)(projection, &filter, page)).await;
     };
-    let (list, unix_nanos) = blocking(move || match past {
-        Some((moment, turn)) => {
-            let past = turn.at(&shared.view.log(), moment)?;
-            Ok((read(&past, &page)?, past.ground().folded_unix_nanos))
-        }
-        None => read_in_turns(&shared.view, page, read),
+    let (list, unix_nanos) = blocking(move || {
+        let log = shared.view.log();
+        let moment = moment.end(&log)?;
+        let list = in_turns(page, TRAILS_MAX, |page| {
+            let (trails, landmarks) = {
+                let projection = shared.view.projection();
+                let start = reading.noun.start(page)?;
+                let start = start
+                    .as_ref()
+                    .map_or(Bound::Unbounded, |start| start.as_ref().map(|key| (&*key.source, &*key.subject)));
+                // One more than is looked at: it tells that the list goes on.
+                let trails = projection.trails_from(start, filter.sieve()?, moment).take(TRAILS_MAX + 1);
+                (trails.collect::<Vec<_>>(), projection.landmarks().clone())
+            };
+            // The log is read without the lock: the recorder does not wait for it.
+            let piece = Piece::tell(&log, &landmarks, &trails, TRAILS_MAX, moment)?;
+            Ok((reading.then)(&piece, &filter, page)?)
+        })?;
+        Ok((list, as_of::time(&log, moment)?))
     })
     .await?;
+    Ok(respond(list, unix_nanos))
+}
+
+/// Waits for the state to reach an offset, a while.
+pub(super) async fn reach<D: Disk>(shared: &Shared<D>, at_least: Option<Offset>) -> Result<(), Problem> {
+    match at_least {
+        Some(offset) if !shared.view.reach(offset, PATIENCE).await => {
+            Err(Problem::not_reached(offset, shared.view.projection().watermark()))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// A page of the present state.
+async fn present<D: Disk, T: Serialize + Send + 'static>(
+    shared: Shared<D>,
+    page: Page,
+    read: impl Fn(&Projection, &Page) -> Result<List<T>, reads::Error> + Send + 'static,
+) -> Result<Response, Problem> {
+    let turn = move |page: &Page| {
+        let projection = shared.view.projection();
+        Ok::<_, Problem>((read(&projection, page)?, projection.ground().folded_unix_nanos))
+    };
+    // The first turn is short and nearly always the last one: handing it to another thread would take longer.
+    let limit = page.limit.unwrap_or(reads::PAGE_ROWS);
+    let (mut list, unix_nanos) = turn(&Page { looks: Some(LOOKS_MAX), ..page.clone() })?;
+    if list.next.is_some() && list.items.len() < limit {
+        // What the first turn saw is what every row reflects at least.
+        let rest = Page { limit: Some(limit - list.items.len()), after: list.next.take(), ..page };
+        let more = blocking(move || in_turns(rest, LOOKS_MAX, |page| Ok(turn(page)?.0))).await?;
+        list.items.extend(more.items);
+        list.next = more.next;
+    }
+    Ok(respond(list, unix_nanos))
+}
+
+pub(super) fn respond<T: Serialize>(list: T, unix_nanos: u64) -> Response {
     let mut response = Json(list).into_response();
     // Before the first record there is no time to tell.
     if unix_nanos > 0
@@ -267,31 +353,26 @@ async fn answer<D: Disk, T: Serialize + Send + 'static>(
     {
         response.headers_mut().insert(TIME_HEADER.clone(), time);
     }
-    Ok(response)
+    response
 }
 
-/// Reads a page of the present state, letting go of it in between: the recorder waits while it is held.
-fn read_in_turns<D: Disk, T>(
-    view: &View<D>,
+/// Reads a page a turn at a time, so that nobody holds the state for long: the recorder waits while it is held.
+fn in_turns<T>(
     mut page: Page,
-    read: impl Fn(&Projection, &Page) -> Result<List<T>, reads::Error>,
-) -> Result<(List<T>, u64), Problem> {
-    page.looks = Some(LOOKS_MAX);
+    looks: usize,
+    mut turn: impl FnMut(&Page) -> Result<List<T>, Problem>,
+) -> Result<List<T>, Problem> {
+    page.looks = Some(looks);
     let limit = page.limit.unwrap_or(reads::PAGE_ROWS);
-    let turn = |page: &Page| {
-        let projection = view.projection();
-        Ok::<_, Problem>((read(&projection, page)?, projection.ground().folded_unix_nanos))
-    };
-    // What the first turn saw is what every row reflects at least.
-    let (mut list, unix_nanos) = turn(&page)?;
+    let mut list = turn(&page)?;
     while list.next.is_some() && list.items.len() < limit {
         page.limit = Some(limit - list.items.len());
         page.after = list.next.take();
-        let (more, _) = turn(&page)?;
+        let more = turn(&page)?;
         list.items.extend(more.items);
         list.next = more.next;
     }
-    Ok((list, unix_nanos))
+    Ok(list)
 }
 
 impl Paged {

@@ -1,4 +1,4 @@
-//! Earlier states, for questions "as of".
+//! Whole earlier states, for the questions that no part of one answers.
 //!
 //! Telling one means folding the log from its beginning, so they are told one at a time (whoever comes next waits without
 //! holding a thread), and the last one is kept: the next page of the same list costs nothing.

@@ -1,19 +1,16 @@
 //! One resource by its key.
 
-use axum::Json;
 use axum::extract::State;
-use axum::http::HeaderValue;
-use axum::response::{IntoResponse, Response};
-use lifeline_projections::as_of::Moment;
-use lifeline_projections::fold::Projection;
-use lifeline_projections::one::{self, One, ResourceDetail};
-use lifeline_projections::reads;
+use axum::response::Response;
+use lifeline_projections::as_of::{self, Moment};
+use lifeline_projections::fact::ResourceKey;
+use lifeline_projections::one::{One, ResourceDetail};
 use lifeline_store::{Disk, Offset};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::document::{Refused, RefusedAhead, RefusedPast, RefusedUnknown};
-use super::lists::{PATIENCE, TIME_HEADER};
+use super::lists::{reach, respond};
 use super::parameters::Asked;
 use super::problem::Problem;
 use super::{Shared, blocking};
@@ -68,25 +65,32 @@ pub(super) async fn resource<D: Disk>(
     let ResourceQuery { source, subject, at_least, as_of } = query;
     let as_of = as_of.map(|text| text.parse::<Moment>()).transpose();
     let as_of = as_of.map_err(|error| Problem::bad_parameter(&format!("as_of: {error}")))?;
-    if let Some(offset) = at_least.map(Offset::from)
-        && !shared.view.reach(offset, PATIENCE).await
-    {
-        return Err(Problem::not_reached(offset, shared.view.projection().watermark()));
-    }
+    reach(&shared, at_least.map(Offset::from)).await?;
     let unknown = Problem::unknown_resource(&source, &subject);
-    let read = move |projection: &Projection| {
-        (one::resource(projection, &source, &subject), projection.ground().folded_unix_nanos)
+    let key = ResourceKey { source: source.into(), subject: subject.into() };
+    let Some(moment) = as_of else {
+        let (offset, resource, unix_nanos) = {
+            let projection = shared.view.projection();
+            let resource = projection.resource(&key.source, &key.subject);
+            (projection.watermark(), resource, projection.ground().folded_unix_nanos)
+        };
+        let item = ResourceDetail::of(&key, &resource.ok_or(unknown)?);
+        return Ok(respond(One { offset: offset.get(), item }, unix_nanos));
     };
-    let (one, unix_nanos) = match as_of {
-        None => read(&shared.view.projection()),
-        Some(moment) => {
-            let turn = shared.past.turn().await;
-            blocking(move || Ok(read(&*turn.at(&shared.view.log(), moment)?))).await?
-        }
-    };
-    let mut response = Json(one.ok_or(unknown)?).into_response();
-    if let Ok(time) = HeaderValue::try_from(reads::time(unix_nanos)) {
-        response.headers_mut().insert(TIME_HEADER.clone(), time);
-    }
-    Ok(response)
+    blocking(move || {
+        let log = shared.view.log();
+        let moment = moment.end(&log)?;
+        let (trail, landmarks) = {
+            let projection = shared.view.projection();
+            (projection.trail(&key.source, &key.subject, moment), projection.landmarks().clone())
+        };
+        // The log is read without the lock: the recorder does not wait for it.
+        let resource = match trail {
+            Some(trail) => as_of::resource(&log, &landmarks, &trail, moment)?,
+            None => None,
+        };
+        let item = ResourceDetail::of(&key, &resource.ok_or(unknown)?);
+        Ok(respond(One { offset: moment.get(), item }, as_of::time(&log, moment)?))
+    })
+    .await
 }

@@ -1,0 +1,61 @@
+//! Which resources claim an object, eight bytes a claim.
+//!
+//! Only a checksum of the object and the resource's number are held. Who really claims it, and since when, stands in the
+//! inventories, and is looked up there; so nothing here can disagree with them for long, and a checksum that two objects
+//! share costs a look, never an answer.
+
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use crate::fact::ObjectKey;
+use crate::fold::ResourceIndex;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Claimants {
+    table: HashTable<(u32, ResourceIndex)>,
+    hasher: DefaultHashBuilder,
+}
+
+impl Claimants {
+    /// Notes a claim of one of the resource's lifecycles.
+    pub(crate) fn add(&mut self, cluster: &str, object: &ObjectKey, resource: ResourceIndex) {
+        let sum = self.checksum(cluster, object);
+        self.table.insert_unique(spread(sum), (sum, resource), |(sum, _)| spread(*sum));
+    }
+
+    /// Notes that one of them let go.
+    pub(crate) fn remove(&mut self, cluster: &str, object: &ObjectKey, resource: ResourceIndex) {
+        let sum = self.checksum(cluster, object);
+        if let Ok(found) = self.table.find_entry(spread(sum), |known| *known == (sum, resource)) {
+            found.remove();
+        }
+    }
+
+    /// The resources that may claim an object, each once, in order.
+    pub(crate) fn of(&self, cluster: &str, object: &ObjectKey) -> Vec<ResourceIndex> {
+        let sum = self.checksum(cluster, object);
+        let found = self.table.iter_hash(spread(sum)).filter(|(known, _)| *known == sum);
+        let mut found: Vec<ResourceIndex> = found.map(|(_, resource)| *resource).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "half a checksum tells objects apart well enough")]
+    fn checksum(&self, cluster: &str, object: &ObjectKey) -> u32 {
+        self.hasher.hash_one((cluster, object)) as u32
+    }
+
+    /// How many claims may be on an object.
+    pub(crate) fn count(&self, cluster: &str, object: &ObjectKey) -> usize {
+        let sum = self.checksum(cluster, object);
+        self.table.iter_hash(spread(sum)).filter(|(known, _)| *known == sum).count()
+    }
+}
+
+/// The table looks at high and low bits; a checksum has its own in the low half only.
+pub(crate) fn spread(sum: u32) -> u64 {
+    u64::from(sum).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
