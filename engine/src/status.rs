@@ -1,9 +1,10 @@
 //! How an engine fares, for readiness, metrics and people. Shapes only; whoever knows a thing fills it in.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Everything an operator watches.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// First offset that is not recorded.
     pub recorded: u64,
@@ -43,7 +44,7 @@ pub struct Status {
 }
 
 /// How far the log has been read again to find damage. Counts begin with the process.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ScrubStatus {
     /// Passes over the whole log that came to its end.
     pub passes: u64,
@@ -66,7 +67,7 @@ pub struct ScrubStatus {
 }
 
 /// How far one stream is read.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StreamStatus {
     /// The cluster whose NATS holds it.
     pub cluster: String,

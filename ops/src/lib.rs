@@ -13,6 +13,10 @@ pub mod data;
 
 pub mod api;
 
+pub mod listener;
+
+pub mod service;
+
 pub mod run;
 
 pub mod demo;

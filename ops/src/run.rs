@@ -3,29 +3,35 @@
 //! Start at [`run`]. This file chooses the ports (disk, NATS, cluster, clock) and watches over what may change while the
 //! engine runs: the connection settings, signals. What the engine does is the engine's.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lifeline_engine::clock::{Clock, SystemClock};
 use lifeline_engine::cluster::kube::KubeCluster;
 use lifeline_engine::cluster::local::LocalCluster;
 use lifeline_engine::cluster::{self, Cluster};
-use lifeline_engine::engine::{Engine, Ports};
+use lifeline_engine::engine::{Engine, Parts, Ports};
 use lifeline_engine::intake::connection::Server;
 use lifeline_engine::intake::nats::Nats;
 use lifeline_engine::intake::{self, Connection};
 use lifeline_engine::recorder::{self, OpenLog, chain};
 use lifeline_engine::rules::{self, Clusters, Places};
 use lifeline_engine::scrub;
-use lifeline_store::{Log, OsDisk};
+use lifeline_store::{Log, Offset, OsDisk};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::api;
+use crate::api::access::{Access, Reviews, TokenFile, guard};
+use crate::api::doorway::Doorway;
 use crate::data as folders;
-use crate::settings::{ClusterKind, Config};
+use crate::listener::Impatient;
+use crate::servers::{Progress, Step};
+use crate::service;
+use crate::settings::{Auth, ClusterKind, Config};
 use crate::telemetry::Telemetry;
 
 /// How often the connection settings are compared with those in use.
@@ -33,6 +39,12 @@ const SETTINGS_PERIOD: Duration = Duration::from_secs(2);
 
 /// How long the engine may take to finish what it holds.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// An opening that takes longer than this is shown to whoever waits.
+const SHOWN_AFTER: Duration = Duration::from_millis(500);
+
+/// How often it is shown where there is no terminal.
+const SAID_EVERY: Duration = Duration::from_secs(5);
 
 /// Where the connection settings lie in a cluster: namespace, name and key (Sveltos).
 const SECRET: (&str, &str, &str) = ("projectsveltos", "sveltos-nats", "sveltos-nats");
@@ -73,6 +85,15 @@ pub enum Error {
     /// The connection settings.
     #[error(transparent)]
     Connection(#[from] intake::Error),
+    /// The token file.
+    #[error("token file `{path}` cannot be used")]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The address to listen on.
     #[error("cannot listen on `{address}`\nhint: give another address with `--listen ADDR`")]
     Listen {
@@ -107,49 +128,47 @@ pub fn run(config: Config) -> Result<(), Error> {
 
 async fn engine(config: Config) -> Result<(), Error> {
     let data = config.data.clone();
+    // Before anything that takes long, for who cannot listen need not begin.
+    let listener = tokio::net::TcpListener::bind(config.listen).await;
+    let listener = listener.map_err(|source| Error::Listen { address: config.listen, source })?;
     std::fs::create_dir_all(&data).map_err(|source| Error::Data { path: data.clone(), source })?;
     let (cluster, kube) = connect_cluster(&config).await?;
     info!("lifeline {} on {}, {}", env!("CARGO_PKG_VERSION"), data.display(), cluster.name());
 
     let mut tasks = JoinSet::new();
+    let doorway = Arc::new(Doorway::default());
+    info!("listening on http://{}", listener.local_addr().unwrap_or(config.listen));
+    let guarded = guard(doorway.router(), access(&config, kube.as_ref()).await?);
+    tasks.spawn(async move {
+        if let Err(error) = axum::serve(Impatient::new(listener), guarded).await {
+            error!("the HTTP API ended: {error}");
+        }
+    });
     // The sender lives as long as the engine: clusters come and go by it, one day.
     let (_clusters, clusters) = watch::channel(Clusters::own(config.cluster_labels.clone()));
     let from_cluster = if config.rules.is_empty() { kube.clone() } else { None };
     let (rules, watching) = rules::watch(Places { paths: config.rules.clone(), client: from_cluster }, clusters);
     tasks.spawn(watching);
 
-    let ports = Ports {
-        open_log: open_log(&data)?,
-        table: Some(folders::projection(&data)),
-        cluster,
-        clock: Arc::new(SystemClock),
-        rules: rules.clone(),
-    };
-    let opened = tokio::task::spawn_blocking(move || Engine::open(ports, &mut report_progress)).await;
-    let opened = opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-    let (engine, parts) = opened.map_err(|source| Error::Engine { path: data.clone(), source })?;
+    let (engine, parts) = open_engine(data.clone(), cluster, rules.clone(), doorway.clone()).await?;
     let engine = Arc::new(engine);
-
-    let listener = tokio::net::TcpListener::bind(config.listen).await;
-    let listener = listener.map_err(|source| Error::Listen { address: config.listen, source })?;
+    let service = config.service.then(|| Service { router: doorway.router(), trouble: watch::Sender::new(None) });
     let status = {
-        let engine = engine.clone();
-        Arc::new(move || engine.status())
+        let (engine, trouble) = (engine.clone(), service.as_ref().map(|service| service.trouble.subscribe()));
+        Arc::new(move || {
+            let mut status = engine.status();
+            status.warnings.extend(trouble.as_ref().and_then(|trouble| trouble.borrow().clone()));
+            status
+        })
     };
-    let router = api::router(api::ApiState { view: engine.view().clone(), status });
-    info!("listening on http://{}", listener.local_addr().unwrap_or(config.listen));
-    tasks.spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
-            error!("the HTTP API ended: {error}");
-        }
-    });
+    doorway.open(api::router(api::ApiState { view: engine.view().clone(), status, stop: engine.stopping() }));
 
     // A mistake in the settings that are there at the start ends the start; a later one keeps those in use.
     let source = ConnectionSource::of(&config, kube.clone());
     if let ConnectionSource::Argument { .. } = source {
         source.load().await?;
     }
-    tasks.spawn(follow_connection(engine.clone(), source, config.clone()));
+    tasks.spawn(follow_connection(engine.clone(), source, config.clone(), service));
     tasks.spawn(report_rules(rules, config.rules.is_empty().then_some(kube).flatten()));
     if config.scrub_rate > 0 {
         let (engine, settings) = (engine.clone(), scrub::Settings::daily(config.scrub_rate));
@@ -188,13 +207,10 @@ async fn connect_cluster(config: &Config) -> Result<(Arc<dyn Cluster>, Option<ku
             Ok((Arc::new(cluster), None))
         }
         ClusterKind::Kube => {
-            // A server that is away is waited for: events are recorded meanwhile.
-            let cluster = KubeCluster::load(config.kubeconfig.as_deref(), None).await?;
-            if let Err(error) = cluster.check().await {
-                warn!("the cluster does not answer yet: {}", chain(&error));
-            }
+            let cluster = Arc::new(KubeCluster::load(config.kubeconfig.as_deref(), None).await?);
+            tokio::spawn(check_cluster(cluster.clone()));
             let client = cluster.client().clone();
-            Ok((Arc::new(cluster), Some(client)))
+            Ok((cluster, Some(client)))
         }
     }
 }
@@ -202,6 +218,62 @@ async fn connect_cluster(config: &Config) -> Result<(Arc<dyn Cluster>, Option<ku
 fn now() -> jiff::Timestamp {
     let nanos = i128::from(SystemClock.now_unix_nanos());
     jiff::Timestamp::from_nanosecond(nanos).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+}
+
+/// What the NATS service needs, whatever server it is served on.
+#[derive(Clone)]
+struct Service {
+    router: axum::Router,
+    trouble: watch::Sender<Option<String>>,
+}
+
+/// Who may ask over HTTP. Where objects go elsewhere, Kubernetes is asked by a client of its own.
+async fn access(config: &Config, kube: Option<&kube::Client>) -> Result<Access, Error> {
+    Ok(match (&config.auth, kube) {
+        (Auth::None, _) => Access::Anybody,
+        (Auth::Token(path), _) => {
+            let file = TokenFile::open(path.clone());
+            Access::Token(file.map_err(|source| Error::Token { path: path.clone(), source })?)
+        }
+        (Auth::Kubernetes, Some(client)) => Access::Kubernetes(Box::new(Reviews::new(client.clone()))),
+        (Auth::Kubernetes, None) => {
+            let cluster = KubeCluster::load(config.kubeconfig.as_deref(), None).await?;
+            Access::Kubernetes(Box::new(Reviews::new(cluster.client().clone())))
+        }
+    })
+}
+
+/// Says so when the cluster is away. It is waited for: events are recorded meanwhile.
+async fn check_cluster(cluster: Arc<KubeCluster>) {
+    if let Err(error) = cluster.check().await {
+        warn!("the cluster does not answer yet: {}", chain(&error));
+    }
+}
+
+/// Opens log and projection on a thread of their own, and tells the doorway how far that has come.
+async fn open_engine(
+    data: PathBuf,
+    cluster: Arc<dyn Cluster>,
+    rules: watch::Receiver<rules::Current>,
+    doorway: Arc<Doorway>,
+) -> Result<(Engine<OsDisk>, Parts<OsDisk>), Error> {
+    let opened = tokio::task::spawn_blocking(move || {
+        let ports = Ports {
+            open_log: open_log(&data)?,
+            table: Some(folders::projection(&data)),
+            cluster,
+            clock: Arc::new(SystemClock),
+            rules,
+        };
+        let mut shown = Shown::default();
+        let opened = Engine::open(ports, &mut |at, end| {
+            doorway.progress(at, end);
+            shown.show(at, end);
+        });
+        shown.done();
+        opened.map_err(|source| Error::Engine { path: data, source })
+    });
+    opened.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 /// Opens the log in the data folder. The first opening takes the lock, so that a second engine stops here.
@@ -216,9 +288,33 @@ fn open_log(data: &Path) -> Result<OpenLog<OsDisk>, Error> {
     Ok(Box::new(move || first.take().map_or_else(|| Log::open(disk.clone(), options.clone()), Ok)))
 }
 
-fn report_progress(at: lifeline_store::Offset, end: lifeline_store::Offset) {
-    if at.get().is_multiple_of(1 << 20) {
-        info!("reading the log: offset {at} of {end}");
+/// What a person sees of a long opening: nothing when it is short, a line that moves on a terminal, lines elsewhere.
+#[derive(Default)]
+struct Shown {
+    began: Option<Instant>,
+    said: Option<Instant>,
+    step: Option<Step>,
+}
+
+impl Shown {
+    fn show(&mut self, at: Offset, end: Offset) {
+        let now = Instant::now();
+        if now - *self.began.get_or_insert(now) < SHOWN_AFTER {
+            return;
+        }
+        if std::io::stderr().is_terminal() {
+            let step = self.step.get_or_insert_with(|| Step::start(Progress::Terminal, "reading the log"));
+            step.show(&format!("offset {at} of {end}"));
+        } else if self.said.is_none_or(|said| now - said >= SAID_EVERY) {
+            self.said = Some(now);
+            info!("reading the log: offset {at} of {end}");
+        }
+    }
+
+    fn done(self) {
+        if let Some(step) = self.step {
+            step.done();
+        }
     }
 }
 
@@ -301,7 +397,12 @@ impl ConnectionSource {
 }
 
 /// Reads from the servers that the settings name, and from others when the settings change.
-async fn follow_connection(engine: Arc<Engine<OsDisk>>, source: ConnectionSource, config: Config) {
+async fn follow_connection(
+    engine: Arc<Engine<OsDisk>>,
+    source: ConnectionSource,
+    config: Config,
+    service: Option<Service>,
+) {
     let mut in_use: Option<Connection> = None;
     let mut readers = JoinSet::new();
     let mut said = String::new();
@@ -318,6 +419,9 @@ async fn follow_connection(engine: Arc<Engine<OsDisk>>, source: ConnectionSource
                     warn!("{warning}");
                 }
                 for server in connection.servers.clone() {
+                    if let Some(Service { router, trouble }) = service.clone() {
+                        readers.spawn(service::serve(server.clone(), router, trouble));
+                    }
                     readers.spawn(read_server(engine.clone(), server, config.clone()));
                 }
                 in_use = Some(connection);

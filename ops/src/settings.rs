@@ -66,6 +66,18 @@ pub struct Settings {
     #[arg(long, env = "LIFELINE_LISTEN", value_name = "ADDR")]
     pub listen: Option<String>,
 
+    /// Who may ask over HTTP [default: none on a loopback address; kubernetes elsewhere with `--cluster kube`]
+    #[arg(long, env = "LIFELINE_AUTH", value_name = "KIND")]
+    pub auth: Option<AuthKind>,
+
+    /// File with the bearer token of `--auth token`, which it implies; read again when it changes
+    #[arg(long, env = "LIFELINE_AUTH_TOKEN_FILE", value_name = "FILE")]
+    pub auth_token_file: Option<PathBuf>,
+
+    /// Whether the same questions are answered as the NATS service `lifeline`, to whom NATS permits [default: true]
+    #[arg(long, env = "LIFELINE_SERVICE", value_name = "BOOL")]
+    pub service: Option<bool>,
+
     /// Bytes a second that are read again to find damage in the log before someone needs it, from five minutes after the
     /// start, once a day; 0 for never [default: 8388608]
     #[arg(long, env = "LIFELINE_SCRUB_RATE", value_name = "BYTES")]
@@ -80,6 +92,29 @@ pub enum ClusterKind {
     Local,
     /// A Kubernetes API server.
     Kube,
+}
+
+/// Who may ask over HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthKind {
+    /// Everybody who can connect.
+    None,
+    /// Whoever sends the bearer token in the token file.
+    Token,
+    /// Whoever Kubernetes knows by their bearer token (TokenReview) and lets `get` the path (SubjectAccessReview).
+    Kubernetes,
+}
+
+/// Who may ask over HTTP, with what it takes to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Auth {
+    /// Everybody who can connect.
+    None,
+    /// Whoever knows the token in this file.
+    Token(PathBuf),
+    /// Whoever Kubernetes lets.
+    Kubernetes,
 }
 
 /// What the settings mean.
@@ -105,6 +140,10 @@ pub struct Config {
     pub cluster_labels: BTreeMap<String, String>,
     /// The address of the HTTP API.
     pub listen: SocketAddr,
+    /// Who may ask over HTTP.
+    pub auth: Auth,
+    /// Whether there is a NATS service.
+    pub service: bool,
     /// Bytes of the log a second that are read again to find damage; zero for none.
     pub scrub_rate: u64,
 }
@@ -160,6 +199,9 @@ impl Settings {
             kubeconfig: self.kubeconfig.or(other.kubeconfig),
             cluster_labels: either(self.cluster_labels, other.cluster_labels),
             listen: self.listen.or(other.listen),
+            auth: self.auth.or(other.auth),
+            auth_token_file: self.auth_token_file.or(other.auth_token_file),
+            service: self.service.or(other.service),
             scrub_rate: self.scrub_rate.or(other.scrub_rate),
         }
     }
@@ -187,7 +229,12 @@ impl Config {
                 _ => mistakes.push(format!("`cluster_labels` has `{label}`, expected `KEY=VALUE`")),
             }
         }
-        if settings.kubeconfig.is_some() && cluster == ClusterKind::Local {
+        let address = listen_address.as_ref().ok().copied();
+        let auth = auth(settings.auth, settings.auth_token_file, cluster, address).unwrap_or_else(|mistake| {
+            mistakes.push(mistake);
+            Auth::None
+        });
+        if settings.kubeconfig.is_some() && cluster == ClusterKind::Local && auth != Auth::Kubernetes {
             mistakes.push("`kubeconfig` is set, but `cluster` is `local`\nhint: say `--cluster kube`".to_owned());
         }
         let mut name = |setting: &str, value: Option<String>, default: &str| {
@@ -216,10 +263,40 @@ impl Config {
                 kubeconfig: settings.kubeconfig,
                 cluster_labels,
                 listen,
+                auth,
+                service: settings.service.unwrap_or(true),
                 scrub_rate: settings.scrub_rate.unwrap_or(SCRUB_RATE),
             }),
             _ => Err(Error::Values(mistakes)),
         }
+    }
+}
+
+/// Who may ask. An address that others can reach is never open to them without a word.
+fn auth(
+    kind: Option<AuthKind>,
+    token_file: Option<PathBuf>,
+    cluster: ClusterKind,
+    listen: Option<SocketAddr>,
+) -> Result<Auth, String> {
+    match (kind, token_file) {
+        (None | Some(AuthKind::Token), Some(file)) => Ok(Auth::Token(file)),
+        (Some(AuthKind::Token), None) => {
+            Err("`auth` is `token`, but there is no token\nhint: name a file with one by `--auth-token-file`".to_owned())
+        }
+        (Some(AuthKind::None | AuthKind::Kubernetes), Some(_)) => {
+            Err("`auth_token_file` is set, but `auth` is not `token`".to_owned())
+        }
+        (Some(AuthKind::None), None) => Ok(Auth::None),
+        (Some(AuthKind::Kubernetes), None) => Ok(Auth::Kubernetes),
+        // An address that is none is a mistake of its own.
+        (None, None) if listen.is_none_or(|listen| listen.ip().is_loopback()) => Ok(Auth::None),
+        (None, None) if cluster == ClusterKind::Kube => Ok(Auth::Kubernetes),
+        (None, None) => Err(
+            "`listen` is an address that others can reach, and nothing says who may ask\nhint: say `--auth-token-file FILE`, \
+             `--auth kubernetes`, or `--auth none` for everybody"
+                .to_owned(),
+        ),
     }
 }
 
@@ -255,5 +332,34 @@ mod tests {
         let Err(Error::Values(mistakes)) = Config::from_settings(settings) else { panic!("three mistakes") };
         assert_eq!(mistakes.len(), 3, "{mistakes:?}");
         assert!(toml::from_str::<Settings>("natz = 'x'").is_err());
+    }
+
+    #[test]
+    fn nobody_is_let_in_from_outside_without_a_word() {
+        let check =
+            |listen: &str, kind: Option<AuthKind>, file: Option<&str>, cluster: ClusterKind, expected: Option<Auth>| {
+                let settings = Settings {
+                    listen: Some(listen.to_owned()),
+                    auth: kind,
+                    auth_token_file: file.map(PathBuf::from),
+                    cluster: Some(cluster),
+                    ..Settings::default()
+                };
+                let auth = Config::from_settings(settings).ok().map(|config| config.auth);
+                assert_eq!(auth, expected, "{listen} {kind:?} {file:?} {cluster:?}");
+            };
+        let (local, kube) = (ClusterKind::Local, ClusterKind::Kube);
+        let token = || Some(Auth::Token("t".into()));
+        check("127.0.0.1:1", None, None, local, Some(Auth::None));
+        check("[::1]:1", None, None, kube, Some(Auth::None));
+        check("0.0.0.0:1", None, None, local, None);
+        check("0.0.0.0:1", None, None, kube, Some(Auth::Kubernetes));
+        check("[::]:1", Some(AuthKind::None), None, local, Some(Auth::None));
+        check("0.0.0.0:1", None, Some("t"), local, token());
+        check("127.0.0.1:1", Some(AuthKind::Token), Some("t"), kube, token());
+        check("127.0.0.1:1", Some(AuthKind::Token), None, local, None);
+        check("127.0.0.1:1", Some(AuthKind::None), Some("t"), local, None);
+        check("127.0.0.1:1", Some(AuthKind::Kubernetes), Some("t"), local, None);
+        check("127.0.0.1:1", Some(AuthKind::Kubernetes), None, local, Some(Auth::Kubernetes));
     }
 }

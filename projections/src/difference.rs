@@ -11,6 +11,7 @@ use std::ops::Bound;
 
 use lifeline_store::{Disk, Offset, Reader};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::fact::{Fact, ResourceKey};
 use crate::fold::{Projection, Resource, Sieve};
@@ -29,7 +30,7 @@ const RECORDS_MAX: u64 = 1_000_000;
 const DIFFERENCE: &str = "difference";
 
 /// The lifecycles that differ between two moments: a page of a list, sorted by key.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Difference {
     /// The later moment: the answer reflects every record below this offset.
     pub offset: u64,
@@ -43,7 +44,7 @@ pub struct Difference {
 }
 
 /// One lifecycle that differs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DifferenceRow {
     /// CloudEvent `source`.
     pub source: String,
@@ -62,7 +63,7 @@ pub struct DifferenceRow {
 }
 
 /// What became of a lifecycle between two moments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Change {
     /// It is to be present, and was not.

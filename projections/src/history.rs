@@ -6,6 +6,7 @@
 
 use lifeline_store::{Disk, Offset, Reader, Record};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::chain;
 use crate::fact::{Fact, LifecycleKey, ObjectKey, Outcome, Redecision, Redesired, ResourceKey};
@@ -14,7 +15,7 @@ use crate::incarnation::Incarnations;
 use crate::reads::{self, time};
 
 /// One line of a history.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Entry {
     /// The record.
     pub offset: u64,
@@ -55,7 +56,7 @@ pub struct Entry {
 }
 
 /// An event in a history.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EventEntry {
     /// CloudEvent `id`.
     pub id: String,
@@ -77,7 +78,7 @@ pub struct EventEntry {
 }
 
 /// A decision in a history.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DecisionEntry {
     /// EventTrigger.
     pub trigger: String,

@@ -1,8 +1,8 @@
 //! What the records of the log mean.
 //!
 //! Start at [`fact`] (what a record says), then [`lifecycle`] (what may follow what), then [`fold`] (how facts become
-//! state). [`table`] is the one file that names sled; [`reads`], [`stuck`], [`history`] and [`why`]
-//! answer questions, [`as_of`] about an earlier state.
+//! state). [`table`] is the one file that names sled; [`reads`], [`one`], [`stuck`], [`history`] and [`why`] answer
+//! questions, [`as_of`] about an earlier state; [`changes`] keeps a copy of an answer right.
 //!
 //! This crate has no clock, no randomness and no network: times and offsets come with the facts, and the same facts
 //! give the same state, byte for byte.
@@ -24,7 +24,11 @@ pub mod table;
 
 pub mod reads;
 
+pub mod one;
+
 pub mod stuck;
+
+pub mod changes;
 
 mod chain;
 

@@ -12,6 +12,7 @@ use data_encoding::BASE64URL_NOPAD;
 use lifeline_store::Offset;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::as_of::Piece;
 use crate::fact::{ObjectKey, ResourceKey};
@@ -57,7 +58,7 @@ pub struct Page {
 }
 
 /// A page of rows.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct List<T> {
     /// The answer reflects every record below this offset.
     pub offset: u64,
@@ -69,7 +70,7 @@ pub struct List<T> {
 }
 
 /// One (source, subject).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ResourceRow {
     /// CloudEvent `source`.
     pub source: String,
@@ -90,7 +91,7 @@ pub struct ResourceRow {
 }
 
 /// One trigger's view of one resource.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LifecycleRow {
     /// CloudEvent `source`.
     pub source: String,
@@ -125,7 +126,7 @@ pub struct LifecycleRow {
 }
 
 /// One object in a cluster.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ObjectRow {
     /// API group; empty for core.
     pub group: String,
@@ -142,7 +143,7 @@ pub struct ObjectRow {
 }
 
 /// One object, with the lifecycle that owns it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct OwnedObjectRow {
     /// The object.
     #[serde(flatten)]
@@ -162,7 +163,7 @@ pub struct OwnedObjectRow {
 }
 
 /// One object that more than one lifecycle claims.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ConflictRow {
     /// The object.
     #[serde(flatten)]
@@ -174,7 +175,7 @@ pub struct ConflictRow {
 }
 
 /// One claim on an object.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ClaimRow {
     /// EventTrigger.
     pub trigger: String,
@@ -187,7 +188,7 @@ pub struct ClaimRow {
 }
 
 /// One rule.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RuleRow {
     /// Its full name, such as `EventTrigger/manage-namespace` or `ConfigMap/default/namespace`.
     pub rule: String,

@@ -4,8 +4,7 @@ use std::ops::Bound;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use lifeline_engine::clock::{Clock, SystemClock};
@@ -14,7 +13,10 @@ use lifeline_projections::fold::Projection;
 use lifeline_projections::reads::{self, Filter, LifecycleRow, List, Noun, OwnedObjectRow, Page, ResourceRow};
 use lifeline_store::{Disk, Offset};
 use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
 
+use super::document::{Refused, RefusedAhead, RefusedPast};
+use super::parameters::Asked;
 use super::problem::Problem;
 use super::{Shared, blocking};
 
@@ -34,29 +36,71 @@ pub(crate) static TIME_HEADER: HeaderName = HeaderName::from_static("lifeline-ti
 const TRAILS_MAX: usize = 64;
 
 /// The parameters of a filtered list.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Filtered {
+    /// The CloudEvent source begins with this.
+    #[param(nullable = false)]
     source: Option<String>,
+    /// The CloudEvent subject is this; the empty one is that of events without a subject.
+    #[param(nullable = false)]
     subject: Option<String>,
+    /// The name of the EventTrigger is this.
+    #[param(nullable = false)]
     trigger: Option<String>,
+    /// The cluster is this, as `namespace/name`; the own one is `mgmt/mgmt`.
+    #[param(nullable = false)]
     cluster: Option<String>,
+    /// The phase is this, in upper or lower case.
+    #[param(nullable = false, schema_with = super::document::phases)]
     phase: Option<String>,
+    /// What happened last is at least this many seconds ago.
+    #[param(nullable = false, format = "uint64")]
     age_min: Option<u64>,
+    /// What happened last is at most this many seconds ago.
+    #[param(nullable = false, format = "uint64")]
     age_max: Option<u64>,
+    /// Rows in the answer, at most.
+    #[param(nullable = false, minimum = 1, maximum = 10000, default = 100)]
     limit: Option<usize>,
+    /// The `next` of the page before, which is opaque; the first page when missing.
+    #[param(nullable = false)]
     after: Option<String>,
+    /// The answer shall reflect every record below this offset: the engine waits for it up to 3 seconds, then refuses with
+    /// `not-reached`.
+    #[param(nullable = false, format = "uint64")]
     at_least: Option<u64>,
+    /// The state as it was: below this offset, or at this RFC 3339 time; the present state when missing.
+    #[param(
+        nullable = false,
+        pattern = r"^([0-9]{1,19}|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ].+)$",
+        example = "2026-11-22T14:12:03Z"
+    )]
     as_of: Option<String>,
 }
 
 /// The parameters of a list without filters.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Paged {
+    /// Rows in the answer, at most.
+    #[param(nullable = false, minimum = 1, maximum = 10000, default = 100)]
     pub limit: Option<usize>,
+    /// The `next` of the page before, which is opaque; the first page when missing.
+    #[param(nullable = false)]
     pub after: Option<String>,
+    /// The answer shall reflect every record below this offset: the engine waits for it up to 3 seconds, then refuses with
+    /// `not-reached`.
+    #[param(nullable = false, format = "uint64")]
     pub at_least: Option<u64>,
+    /// The state as it was: below this offset, or at this RFC 3339 time; the present state when missing.
+    #[param(
+        nullable = false,
+        pattern = r"^([0-9]{1,19}|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ].+)$",
+        example = "2026-11-22T14:12:03Z"
+    )]
     pub as_of: Option<String>,
 }
 
@@ -67,32 +111,104 @@ pub(super) struct When {
     as_of: Option<Moment>,
 }
 
+/// Resources, sorted by source and subject. A filter by trigger, cluster or phase wants those with such a lifecycle.
+#[utoipa::path(
+    get,
+    path = "/v1/resources",
+    tag = "state",
+    params(Filtered),
+    responses(
+        (
+            status = 200,
+            description = "A page of the list.",
+            body = List<reads::ResourceRow>,
+            headers(("lifeline-time" = Option<String>, description = "When the last record that the answer reflects was written, RFC 3339; missing before the first.")),
+        ),
+        Refused,
+        RefusedAhead,
+        RefusedPast,
+    ),
+)]
 pub(super) async fn resources<D: Disk>(
     State(shared): State<Shared<D>>,
-    query: Result<Query<Filtered>, QueryRejection>,
+    Asked(query): Asked<Filtered>,
 ) -> Result<Response, Problem> {
-    filtered(shared, query?.0, Reading::RESOURCES).await
+    filtered(shared, query, Reading::RESOURCES).await
 }
 
+/// Lifecycles, sorted by source, subject, trigger and cluster.
+#[utoipa::path(
+    get,
+    path = "/v1/lifecycles",
+    tag = "state",
+    params(Filtered),
+    responses(
+        (
+            status = 200,
+            description = "A page of the list.",
+            body = List<reads::LifecycleRow>,
+            headers(("lifeline-time" = Option<String>, description = "When the last record that the answer reflects was written, RFC 3339; missing before the first.")),
+        ),
+        Refused,
+        RefusedAhead,
+        RefusedPast,
+    ),
+)]
 pub(super) async fn lifecycles<D: Disk>(
     State(shared): State<Shared<D>>,
-    query: Result<Query<Filtered>, QueryRejection>,
+    Asked(query): Asked<Filtered>,
 ) -> Result<Response, Problem> {
-    filtered(shared, query?.0, Reading::LIFECYCLES).await
+    filtered(shared, query, Reading::LIFECYCLES).await
 }
 
+/// Objects held in clusters, sorted by cluster and object, each with the lifecycle that owns it.
+#[utoipa::path(
+    get,
+    path = "/v1/objects",
+    tag = "state",
+    params(Filtered),
+    responses(
+        (
+            status = 200,
+            description = "A page of the list.",
+            body = List<reads::OwnedObjectRow>,
+            headers(("lifeline-time" = Option<String>, description = "When the last record that the answer reflects was written, RFC 3339; missing before the first.")),
+        ),
+        Refused,
+        RefusedAhead,
+        RefusedPast,
+    ),
+)]
 pub(super) async fn objects<D: Disk>(
     State(shared): State<Shared<D>>,
-    query: Result<Query<Filtered>, QueryRejection>,
+    Asked(query): Asked<Filtered>,
 ) -> Result<Response, Problem> {
-    filtered(shared, query?.0, Reading::OBJECTS).await
+    filtered(shared, query, Reading::OBJECTS).await
 }
 
+/// Objects that more than one lifecycle claims, sorted by cluster and object.
+#[utoipa::path(
+    get,
+    path = "/v1/conflicts",
+    tag = "state",
+    params(Paged),
+    responses(
+        (
+            status = 200,
+            description = "A page of the list.",
+            body = List<reads::ConflictRow>,
+            headers(("lifeline-time" = Option<String>, description = "When the last record that the answer reflects was written, RFC 3339; missing before the first.")),
+        ),
+        Refused,
+        RefusedAhead,
+        RefusedPast,
+    ),
+)]
 pub(super) async fn conflicts<D: Disk>(
     State(shared): State<Shared<D>>,
-    query: Result<Query<Paged>, QueryRejection>,
+    Asked(query): Asked<Paged>,
 ) -> Result<Response, Problem> {
-    answer(shared, query?.0.when()?, reads::conflicts).await
+    answer(shared, query.when()?, reads::conflicts).await
 }
 
 /// An answer from the whole of a state.
@@ -114,11 +230,29 @@ pub(super) async fn answer<D: Disk, T: Serialize + Send + 'static>(
     Ok(respond(list, unix_nanos))
 }
 
+/// The rules in force, sorted by name.
+#[utoipa::path(
+    get,
+    path = "/v1/rules",
+    tag = "state",
+    params(Paged),
+    responses(
+        (
+            status = 200,
+            description = "A page of the list.",
+            body = List<reads::RuleRow>,
+            headers(("lifeline-time" = Option<String>, description = "When the last record that the answer reflects was written, RFC 3339; missing before the first.")),
+        ),
+        Refused,
+        RefusedAhead,
+        RefusedPast,
+    ),
+)]
 pub(super) async fn rules<D: Disk>(
     State(shared): State<Shared<D>>,
-    query: Result<Query<Paged>, QueryRejection>,
+    Asked(query): Asked<Paged>,
 ) -> Result<Response, Problem> {
-    let When { page, at_least, as_of } = query?.0.when()?;
+    let When { page, at_least, as_of } = query.when()?;
     reach(&shared, at_least).await?;
     let Some(moment) = as_of else {
         let read = |projection: &Projection, page: &Page| {
@@ -201,7 +335,7 @@ pub(super) fn now_of(is_past: bool) -> Option<u64> {
 }
 
 /// Waits for the state to reach an offset, a while.
-async fn reach<D: Disk>(shared: &Shared<D>, at_least: Option<Offset>) -> Result<(), Problem> {
+pub(super) async fn reach<D: Disk>(shared: &Shared<D>, at_least: Option<Offset>) -> Result<(), Problem> {
     match at_least {
         Some(offset) if !shared.view.reach(offset, PATIENCE).await => {
             Err(Problem::not_reached(offset, shared.view.projection().watermark()))
@@ -233,7 +367,7 @@ async fn present<D: Disk, T: Serialize + Send + 'static>(
     Ok(respond(list, unix_nanos))
 }
 
-fn respond<T: Serialize>(list: List<T>, unix_nanos: u64) -> Response {
+pub(super) fn respond<T: Serialize>(list: T, unix_nanos: u64) -> Response {
     let mut response = Json(list).into_response();
     // Before the first record there is no time to tell.
     if unix_nanos > 0

@@ -166,7 +166,28 @@ fn stream_labels(stream: &StreamStatus) -> Vec<(&'static str, &str)> {
     vec![("cluster", &stream.cluster), ("stream", &stream.stream)]
 }
 
-/// All metrics as text.
+/// The metrics of an engine that is being opened: how far it has come, and that it is not ready.
+const OPENING: &[(&str, &str)] = &[
+    ("lifeline_ready", "1 when /readyz says so, else 0."),
+    ("lifeline_opening_offset", "Records read while opening; missing once the engine is open."),
+    (
+        "lifeline_opening_end_offset",
+        "Records to be read while opening, 0 until that is known; missing once the engine is open.",
+    ),
+];
+
+/// All metrics there are while the engine is being opened, as text.
+#[must_use]
+pub fn opening(at: u64, of: u64) -> String {
+    let mut out = String::new();
+    for ((name, help), value) in OPENING.iter().zip([0, at, of]) {
+        // A String takes everything that is written to it.
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+    }
+    out
+}
+
+/// All metrics of an open engine as text.
 #[must_use]
 pub fn exposition(status: &Status) -> String {
     let mut out = String::new();

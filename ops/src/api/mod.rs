@@ -4,14 +4,20 @@
 //! (see [`problem`]); a parameter that is not known is refused rather than ignored. All reads, so nothing here changes
 //! anything.
 
+pub mod access;
+pub mod document;
+pub mod doorway;
 pub mod metrics;
 pub mod problem;
 
 mod difference;
 mod lists;
+pub(crate) mod parameters;
 mod past;
 mod records;
+mod resource;
 mod stuck;
+mod watch;
 mod why;
 
 use std::sync::Arc;
@@ -25,9 +31,12 @@ use axum::routing::get;
 use lifeline_engine::status::Status;
 use lifeline_engine::view::View;
 use lifeline_store::Disk;
+use tokio::sync::Semaphore;
 
 pub(crate) use lists::TIME_HEADER;
 
+use crate::api::document::Refused;
+use crate::api::parameters::{Asked, Nothing};
 use crate::api::past::Past;
 use crate::api::problem::Problem;
 
@@ -37,6 +46,8 @@ pub struct ApiState<D: Disk> {
     pub view: Arc<View<D>>,
     /// How the engine fares, now.
     pub status: Arc<dyn Fn() -> Status + Send + Sync>,
+    /// Becomes true, or loses its sender, when the engine stops: then streams end.
+    pub stop: tokio::sync::watch::Receiver<bool>,
 }
 
 /// What handlers share.
@@ -44,6 +55,8 @@ struct Served<D: Disk> {
     view: Arc<View<D>>,
     status: Arc<dyn Fn() -> Status + Send + Sync>,
     past: Past,
+    stop: tokio::sync::watch::Receiver<bool>,
+    watches: Arc<Semaphore>,
 }
 
 /// The shared part, cheap to clone.
@@ -51,9 +64,17 @@ type Shared<D> = Arc<Served<D>>;
 
 /// All paths.
 pub fn router<D: Disk>(state: ApiState<D>) -> Router {
-    let shared = Arc::new(Served { view: state.view, status: state.status, past: Past::default() });
+    let shared = Arc::new(Served {
+        view: state.view,
+        status: state.status,
+        past: Past::default(),
+        stop: state.stop,
+        watches: Arc::new(Semaphore::new(watch::WATCHES_MAX)),
+    });
     Router::new()
         .route("/v1/resources", get(lists::resources::<D>))
+        .route("/v1/resource", get(resource::resource::<D>))
+        .route("/v1/watch", get(watch::watch::<D>))
         .route("/v1/lifecycles", get(lists::lifecycles::<D>))
         .route("/v1/objects", get(lists::objects::<D>))
         .route("/v1/conflicts", get(lists::conflicts::<D>))
@@ -65,7 +86,8 @@ pub fn router<D: Disk>(state: ApiState<D>) -> Router {
         .route("/v1/history", get(records::history::<D>))
         .route("/v1/events", get(records::events::<D>))
         .route("/v1/status", get(status::<D>))
-        .route("/livez", get(async || "ok\n"))
+        .route("/openapi.json", get(document::tell))
+        .route("/livez", get(alive))
         .route("/readyz", get(ready::<D>))
         .route("/metrics", get(scrape::<D>))
         .fallback(async || Problem::no_such_path())
@@ -73,10 +95,40 @@ pub fn router<D: Disk>(state: ApiState<D>) -> Router {
         .with_state(shared)
 }
 
-async fn status<D: Disk>(State(shared): State<Shared<D>>) -> Json<Status> {
+/// How the engine fares.
+#[utoipa::path(
+    get,
+    path = "/v1/status",
+    tag = "engine",
+    responses((status = 200, description = "Everything that an operator watches.", body = Status), Refused),
+)]
+async fn status<D: Disk>(State(shared): State<Shared<D>>, _: Asked<Nothing>) -> Json<Status> {
     Json((shared.status)())
 }
 
+/// Whether the process is alive. It is, also while it waits for something.
+#[utoipa::path(
+    get,
+    path = "/livez",
+    tag = "engine",
+    security(()),
+    responses((status = 200, description = "It is.", body = String, content_type = "text/plain")),
+)]
+async fn alive() -> &'static str {
+    "ok\n"
+}
+
+/// Whether the engine does all of its work: the log is open, rules are there, NATS is read.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "engine",
+    security(()),
+    responses(
+        (status = 200, description = "It does.", body = String, content_type = "text/plain"),
+        (status = 503, description = "It does not: one reason on each line.", body = String, content_type = "text/plain"),
+    ),
+)]
 async fn ready<D: Disk>(State(shared): State<Shared<D>>) -> Response {
     let reasons = (shared.status)().not_ready();
     if reasons.is_empty() {
@@ -87,6 +139,14 @@ async fn ready<D: Disk>(State(shared): State<Shared<D>>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, lines).into_response()
 }
 
+/// The metrics, as Prometheus reads them (exposition format 0.0.4).
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "engine",
+    security(()),
+    responses((status = 200, description = "All metrics.", body = String, content_type = "text/plain")),
+)]
 async fn scrape<D: Disk>(State(shared): State<Shared<D>>) -> Response {
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::exposition(&(shared.status)())).into_response()
 }

@@ -4,20 +4,53 @@
 //! the problem.
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use lifeline_projections::{as_of, difference, reads, why};
 use lifeline_store::Offset;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+
+/// What is stable of a problem: scripts match on it.
+#[derive(Debug)]
+pub struct Known {
+    /// Its name.
+    pub code: &'static str,
+    /// Its HTTP status.
+    pub status: u16,
+    /// Its name in words.
+    pub title: &'static str,
+}
+
+/// Every problem that this API answers with.
+pub const CODES: &[Known] = &[
+    Known { code: "bad-parameter", status: 400, title: "A parameter is not as expected" },
+    Known { code: "unauthenticated", status: 401, title: "Who asks is not known" },
+    Known { code: "forbidden", status: 403, title: "Who asks may not" },
+    Known { code: "unknown-resource", status: 404, title: "Nothing is known of this resource" },
+    Known { code: "no-such-path", status: 404, title: "There is nothing here" },
+    Known { code: "method-not-allowed", status: 405, title: "This API only reads" },
+    // Not 504: the engine is well, it is the question that is ahead of it.
+    Known { code: "not-reached", status: 409, title: "The state does not reach that far yet" },
+    Known { code: "forgotten", status: 410, title: "The log no longer reaches back that far" },
+    Known { code: "expired", status: 410, title: "What happened since then is no longer held" },
+    Known { code: "too-large", status: 413, title: "The answer does not fit into one message" },
+    Known { code: "too-many-watches", status: 429, title: "There are as many watches as there may be" },
+    Known { code: "log-unreadable", status: 500, title: "The log cannot be read" },
+    Known { code: "rebuilding", status: 503, title: "The state is being read from the log" },
+    Known { code: "stopping", status: 503, title: "The engine is stopping" },
+    Known { code: "access-unknown", status: 503, title: "Whether this may be asked cannot be found out" },
+];
 
 /// A problem, to be answered with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Problem(pub Box<Document>);
 
-/// A problem document.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A problem document (RFC 9457).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Problem)]
 pub struct Document {
     /// `urn:lifeline:problem:` and the code.
     #[serde(rename = "type")]
@@ -27,6 +60,7 @@ pub struct Document {
     /// The HTTP status.
     pub status: u16,
     /// Stable name of the problem.
+    #[schema(schema_with = codes)]
     pub code: String,
     /// What is the matter this time.
     pub detail: String,
@@ -36,15 +70,16 @@ pub struct Document {
 }
 
 impl Problem {
-    fn new(status: StatusCode, code: &str, title: &str, text: &str) -> Problem {
+    fn new(code: &str, text: &str) -> Problem {
+        let known = CODES.iter().find(|known| known.code == code).expect("every code is listed");
         let (detail, hint) = match text.split_once("\nhint: ") {
             Some((detail, hint)) => (detail, Some(hint.to_owned())),
             None => (text, None),
         };
         Problem(Box::new(Document {
             kind: format!("urn:lifeline:problem:{code}"),
-            title: title.to_owned(),
-            status: status.as_u16(),
+            title: known.title.to_owned(),
+            status: known.status,
             code: code.to_owned(),
             detail: detail.to_owned(),
             hint,
@@ -54,14 +89,14 @@ impl Problem {
     /// A parameter that is unknown, missing or malformed.
     #[must_use]
     pub fn bad_parameter(text: &str) -> Problem {
-        Problem::new(StatusCode::BAD_REQUEST, "bad-parameter", "A parameter is not as expected", text)
+        Problem::new("bad-parameter", text)
     }
 
     /// No event ever spoke of the resource.
     #[must_use]
     pub fn unknown_resource(source: &str, subject: &str) -> Problem {
         let text = format!("nothing is recorded about source `{source}`, subject `{subject}`");
-        Problem::new(StatusCode::NOT_FOUND, "unknown-resource", "Nothing is known of this resource", &text)
+        Problem::new("unknown-resource", &text)
     }
 
     /// The offset waited for did not come in time.
@@ -70,27 +105,82 @@ impl Problem {
         let text = format!(
             "offset `{offset}` is not reached yet, the state reflects what is below `{folded}`\nhint: ask again, or ask without `at_least`"
         );
-        Problem::new(StatusCode::GATEWAY_TIMEOUT, "not-reached", "The state does not reach that far yet", &text)
+        Problem::new("not-reached", &text)
     }
 
     /// There is nothing at this path.
     #[must_use]
     pub fn no_such_path() -> Problem {
         let text = "there is nothing at this path\nhint: lists are at /v1/resources, /v1/lifecycles, /v1/objects, /v1/events, /v1/history, /v1/rules and /v1/conflicts";
-        Problem::new(StatusCode::NOT_FOUND, "no-such-path", "There is nothing here", text)
+        Problem::new("no-such-path", text)
+    }
+
+    /// The NATS service does not answer to this.
+    #[must_use]
+    pub fn no_such_noun(noun: &str, known: &[&str]) -> Problem {
+        let known: Vec<String> = known.iter().map(|noun| format!("`{noun}`")).collect();
+        Problem::new("no-such-path", &format!("nothing answers to `{noun}`\nhint: one of {}", known.join(", ")))
     }
 
     /// Something else than a read was asked for.
     #[must_use]
     pub fn method_not_allowed() -> Problem {
         let text = "this path answers GET only";
-        Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "This API only reads", text)
+        Problem::new("method-not-allowed", text)
+    }
+
+    /// The engine is not open yet.
+    #[must_use]
+    pub fn rebuilding(sentence: &str) -> Problem {
+        let text = format!("{sentence}\nhint: ask again in a moment; /readyz tells when it is worth it");
+        Problem::new("rebuilding", &text)
     }
 
     /// The engine stops while it is asked.
     #[must_use]
     pub fn stopping() -> Problem {
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "The engine is stopping", "the engine is stopping")
+        Problem::new("stopping", "the engine is stopping")
+    }
+
+    /// A watch cannot go on from an offset: retention has removed it, or it is that of another log.
+    #[must_use]
+    pub fn expired(offset: Offset, start: Offset, end: Offset) -> Problem {
+        let text = format!(
+            "offset `{offset}` cannot be resumed from, the log holds `{start}` up to, not including, `{end}`\nhint: begin anew, without `from` and `Last-Event-ID`"
+        );
+        Problem::new("expired", &text)
+    }
+
+    /// As many watches run as may.
+    #[must_use]
+    pub fn too_many_watches(max: usize) -> Problem {
+        Problem::new("too-many-watches", &format!("`{max}` watches run, which is as many as may\nhint: end one"))
+    }
+
+    /// The answer is larger than a message may be.
+    #[must_use]
+    pub fn too_large(bytes: usize, max: usize) -> Problem {
+        let text =
+            format!("the answer has `{bytes}` bytes, a message may have `{max}`\nhint: ask for less with `limit`");
+        Problem::new("too-large", &text)
+    }
+
+    /// Who asks does not say who it is, or nobody knows it.
+    #[must_use]
+    pub fn unauthenticated(text: &str) -> Problem {
+        Problem::new("unauthenticated", text)
+    }
+
+    /// Who asks may not.
+    #[must_use]
+    pub fn forbidden(text: &str) -> Problem {
+        Problem::new("forbidden", text)
+    }
+
+    /// Nobody can say whether who asks may.
+    #[must_use]
+    pub fn access_unknown(text: &str) -> Problem {
+        Problem::new("access-unknown", text)
     }
 
     /// The log cannot be read.
@@ -100,21 +190,29 @@ impl Problem {
         if let Some(cause) = error.source() {
             text = format!("{text}: {cause}");
         }
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "log-unreadable", "The log cannot be read", &text)
+        Problem::new("log-unreadable", &text)
     }
+}
+
+fn codes() -> Schema {
+    let codes = CODES.iter().map(|known| known.code);
+    let object = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(codes));
+    object.description(Some("Stable name of the problem.")).into()
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, [(header::CONTENT_TYPE, "application/problem+json")], Json(self)).into_response()
-    }
-}
-
-impl From<QueryRejection> for Problem {
-    fn from(rejection: QueryRejection) -> Problem {
-        let text = rejection.body_text();
-        Problem::bad_parameter(text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text))
+        let mut response = (status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"lifeline\""));
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
     }
 }
 
@@ -124,9 +222,7 @@ impl From<reads::Error> for Problem {
             reads::Error::Cursor { .. } | reads::Error::Phase { .. } | reads::Error::Ages { .. } => {
                 Problem::bad_parameter(&error.to_string())
             }
-            reads::Error::Expired { .. } => {
-                Problem::new(StatusCode::GONE, "expired", "The cursor has expired", &error.to_string())
-            }
+            reads::Error::Expired { .. } => Problem::new("expired", &error.to_string()),
         }
     }
 }
@@ -135,12 +231,7 @@ impl From<why::event::Error> for Problem {
     fn from(error: why::event::Error) -> Problem {
         match error {
             why::event::Error::Ahead { .. } => Problem::bad_parameter(&error.to_string()),
-            why::event::Error::Forgotten { .. } => Problem::new(
-                StatusCode::GONE,
-                "forgotten",
-                "The log no longer reaches back that far",
-                &error.to_string(),
-            ),
+            why::event::Error::Forgotten { .. } => Problem::new("forgotten", &error.to_string()),
             why::event::Error::Log(_) => Problem::log(&error),
         }
     }
@@ -161,12 +252,7 @@ impl From<as_of::Error> for Problem {
     fn from(error: as_of::Error) -> Problem {
         match error {
             as_of::Error::Moment { .. } | as_of::Error::Ahead { .. } => Problem::bad_parameter(&error.to_string()),
-            as_of::Error::Forgotten { .. } => Problem::new(
-                StatusCode::GONE,
-                "forgotten",
-                "The log no longer reaches back that far",
-                &error.to_string(),
-            ),
+            as_of::Error::Forgotten { .. } => Problem::new("forgotten", &error.to_string()),
             as_of::Error::Log(_) | as_of::Error::Fact { .. } | as_of::Error::Astray { .. } => Problem::log(&error),
         }
     }

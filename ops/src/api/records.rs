@@ -1,38 +1,61 @@
 //! The lists that are read from the log: a resource's history, and the records one after the other.
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use lifeline_projections::fact::ResourceKey;
 use lifeline_projections::history::{self, Entry};
 use lifeline_projections::reads::{self, List, PAGE_ROWS};
 use lifeline_store::{Disk, Offset};
 use serde::Deserialize;
+use utoipa::IntoParams;
 
+use super::document::{Refused, RefusedExpired, RefusedUnknown, RefusedUnreadable};
 use super::lists::checked_limit;
+use super::parameters::Asked;
 use super::problem::Problem;
 use super::{Shared, blocking};
 
-#[derive(Deserialize)]
+/// The parameters of a history.
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct HistoryQuery {
+    /// The CloudEvent source, in full.
     source: String,
-    /// A missing subject is the empty one, as in an event.
+    /// The CloudEvent subject, in full; a missing one is the empty one, as in an event.
     #[serde(default)]
+    #[param(default = "")]
     subject: String,
+    /// Records in the answer, at most.
+    #[param(nullable = false, minimum = 1, maximum = 10000, default = 100)]
     limit: Option<usize>,
+    /// Records below this offset, such as the `next` of the page before; the latest when missing.
+    #[param(nullable = false, format = "uint64")]
     before: Option<u64>,
 }
 
+/// The history of one resource: every record that speaks of it, oldest first. The first page is the latest part.
+#[utoipa::path(
+    get,
+    path = "/v1/history",
+    tag = "records",
+    params(HistoryQuery),
+    responses(
+        (status = 200, description = "A page of the history; `next` is the `before` of the page that came earlier.", body = List<Entry>),
+        Refused,
+        RefusedUnknown,
+        RefusedExpired,
+    ),
+)]
 pub(super) async fn history<D: Disk>(
     State(shared): State<Shared<D>>,
-    query: Result<Query<HistoryQuery>, QueryRejection>,
+    Asked(query): Asked<HistoryQuery>,
 ) -> Result<Json<List<Entry>>, Problem> {
-    let HistoryQuery { source, subject, limit, before } = query?.0;
+    let HistoryQuery { source, subject, limit, before } = query;
     let limit = checked_limit(limit)?.unwrap_or(PAGE_ROWS);
     let (offset, resource) = {
         let projection = shared.view.projection();
-        (projection.watermark().get(), projection.resource(&source, &subject).cloned())
+        (projection.watermark().get(), projection.resource(&source, &subject))
     };
     let resource = resource.ok_or_else(|| Problem::unknown_resource(&source, &subject))?;
     blocking(move || {
@@ -47,19 +70,37 @@ pub(super) async fn history<D: Disk>(
     .await
 }
 
-#[derive(Deserialize, Default)]
+/// The parameters of the records.
+#[derive(Deserialize, Default, IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct EventsQuery {
+    /// Records in the answer, at most.
+    #[param(nullable = false, minimum = 1, maximum = 10000, default = 100)]
     limit: Option<usize>,
-    /// Records behind this offset; all that are held when missing.
+    /// Records behind this offset, such as the `next` of the page before; all that are held when missing.
+    #[param(nullable = false, format = "uint64")]
     after: Option<u64>,
 }
 
+/// The records of the log, of every kind, one after the other.
+#[utoipa::path(
+    get,
+    path = "/v1/events",
+    tag = "records",
+    params(EventsQuery),
+    responses(
+        (status = 200, description = "A page of records; `next` is the `after` of the page that follows.", body = List<Entry>),
+        Refused,
+        RefusedExpired,
+        RefusedUnreadable,
+    ),
+)]
 pub(super) async fn events<D: Disk>(
     State(shared): State<Shared<D>>,
-    query: Result<Query<EventsQuery>, QueryRejection>,
+    Asked(query): Asked<EventsQuery>,
 ) -> Result<Json<List<Entry>>, Problem> {
-    let EventsQuery { limit, after } = query?.0;
+    let EventsQuery { limit, after } = query;
     let limit = checked_limit(limit)?.unwrap_or(PAGE_ROWS);
     blocking(move || {
         let log = shared.view.log();

@@ -80,6 +80,7 @@ pub(crate) fn story() -> Vec<Fact<'static>> {
 /// An engine that holds a story, and its folder.
 pub(super) struct Engine {
     router: Router,
+    _stop: tokio::sync::watch::Sender<bool>,
     _folder: tempfile::TempDir,
 }
 
@@ -108,8 +109,10 @@ impl Engine {
         let projection = as_of::projection(&reader, Moment::Offset(reader.end())).expect("a whole log");
         log.drop_before(kept).expect("a disk");
         let status = Arc::new(move || status.clone());
-        let router = router(ApiState { view: View::new(projection, reader), status });
-        Engine { router, _folder: folder }
+        let stop = tokio::sync::watch::Sender::new(false);
+        let view = View::new(projection, reader);
+        let router = router(ApiState { view, status, stop: stop.subscribe() });
+        Engine { router, _stop: stop, _folder: folder }
     }
 
     async fn ask(&self, method: &str, path: &str) -> (u16, String, String) {
@@ -218,7 +221,7 @@ async fn an_earlier_state_is_told_by_offset_and_by_time() {
 async fn an_offset_is_waited_for_and_then_refused() {
     let engine = Engine::new(Status::default());
     assert_eq!(engine.get("/v1/resources?at_least=6").await["offset"], 6);
-    engine.refused("/v1/resources?at_least=7", 504, "not-reached", "offset `7` is not reached yet").await;
+    engine.refused("/v1/resources?at_least=7", 409, "not-reached", "offset `7` is not reached yet").await;
 }
 
 #[tokio::test]
@@ -299,15 +302,17 @@ async fn what_retention_has_removed_is_said_and_its_cursors_expire() {
 async fn what_a_client_gets_wrong_is_its_own_problem_and_named() {
     let engine = Engine::new(Status::default());
     let bad = "bad-parameter";
-    engine.refused("/v1/lifecycles?phse=ready", 400, bad, "unknown field `phse`").await;
-    engine.refused("/v1/conflicts?phase=ready", 400, bad, "unknown field `phase`").await;
+    engine.refused("/v1/lifecycles?phse=ready", 400, bad, "parameter `phse` is not known").await;
+    engine.refused("/v1/conflicts?phase=ready", 400, bad, "parameter `phase` is not known").await;
     engine.refused("/v1/lifecycles?phase=sleepy", 400, bad, "phase `sleepy` does not exist").await;
-    engine.refused("/v1/lifecycles?phase=ready&phase=gone", 400, bad, "duplicate field `phase`").await;
+    engine.refused("/v1/lifecycles?phase=ready&phase=gone", 400, bad, "parameter `phase` is given twice").await;
     engine.refused("/v1/lifecycles?limit=0", 400, bad, "limit: `0` is not from `1` to `10000`").await;
-    engine.refused("/v1/lifecycles?limit=many", 400, bad, "limit: invalid digit").await;
-    engine.refused("/v1/lifecycles?at_least=-1", 400, bad, "at_least: invalid digit").await;
+    engine.refused("/v1/lifecycles?limit=many", 400, bad, "parameter `limit` is `many`, expected a whole number").await;
+    engine.refused("/v1/lifecycles?at_least=-1", 400, bad, "parameter `at_least` is `-1`, expected").await;
     engine.refused("/v1/lifecycles?after=AAAA", 400, bad, "cursor `AAAA`").await;
-    engine.refused("/v1/lifecycles?after=%FF", 400, bad, "cursor").await;
+    engine.refused("/v1/lifecycles?after=%FF", 400, bad, "`after=%FF` is not percent-encoded UTF-8").await;
+    engine.refused("/v1/lifecycles?source=%ff", 400, bad, "UTF-8").await;
+    engine.refused("/v1/status?source=a", 400, bad, "parameter `source` is not known").await;
     engine
         .refused("/v1/lifecycles?as_of=noon", 400, bad, "as_of: `noon` is neither an offset nor an RFC 3339 time")
         .await;
@@ -357,4 +362,131 @@ async fn metrics_and_status_tell_the_same() {
     }
     let told: Status = serde_json::from_value(engine.get("/v1/status").await).expect("a status");
     assert_eq!(told, status);
+}
+
+/// The events of a watch up to its `count`th: name, id and data.
+async fn watched(engine: &Engine, path: &str, count: usize) -> Vec<(String, Option<u64>, Value)> {
+    let request = Request::builder().uri(path).body(Body::empty()).expect("a path");
+    let Ok(response) = engine.router.clone().oneshot(request).await;
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["content-type"]),
+        (200, &"text/event-stream".parse().expect("text"))
+    );
+    let mut body = response.into_body();
+    let mut events = Vec::new();
+    while events.len() < count {
+        let frame = body.frame().await.expect("the stream goes on").expect("a stream does not fail");
+        let text = String::from_utf8(frame.into_data().expect("data").to_vec()).expect("text");
+        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")));
+        let id = field("id").map(|id| id.parse().expect("an offset"));
+        let data = serde_json::from_str(field("data").expect("data")).expect("JSON");
+        events.push((field("event").expect("an event").to_owned(), id, data));
+    }
+    events
+}
+
+#[tokio::test]
+async fn a_watch_begins_with_the_list_and_a_bookmark_ends_that() {
+    let engine = Engine::new(Status::default());
+    let events = watched(&engine, "/v1/watch", 3).await;
+    let list = engine.get("/v1/lifecycles").await;
+    for (at, (event, id, data)) in events[..2].iter().enumerate() {
+        assert_eq!((event.as_str(), id, &data["item"]), ("item", &None, &list["items"][at]));
+        assert_eq!(data["offset"], 6);
+    }
+    assert_eq!(events[2], ("bookmark".to_owned(), Some(6), json!({"offset": 6})));
+    let events = watched(&engine, "/v1/watch?noun=resources&phase=FAILING", 2).await;
+    assert_eq!((&events[0].2["item"]["subject"], events[1].0.as_str()), (&json!("zoe"), "bookmark"));
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_from_an_offset_and_only_its_last_event_moves_on() {
+    let engine = Engine::new(Status::default());
+    let check = async |query: &str, expected: &[(&str, u64, &str)]| {
+        let events = watched(&engine, &format!("/v1/watch?{query}"), expected.len()).await;
+        let told: Vec<(&str, u64, &str)> = events
+            .iter()
+            .map(|(event, id, data)| {
+                (event.as_str(), id.expect("an id"), data["item"]["subject"].as_str().expect("a subject"))
+            })
+            .collect();
+        assert_eq!(told, expected, "{query}");
+    };
+    check("from=0", &[("item", 0, "mgianluc"), ("item", 6, "zoe")]).await;
+    check("from=4", &[("item", 6, "zoe")]).await;
+    check("from=0&phase=ready", &[("item", 0, "mgianluc"), ("removed", 6, "zoe")]).await;
+    check("from=0&noun=resources&trigger=other", &[("removed", 0, "mgianluc"), ("removed", 6, "zoe")]).await;
+    check("from=0&subject=zoe", &[("item", 6, "zoe")]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_of_which_nothing_is_to_be_told_says_where_it_is() {
+    let engine = Engine::new(Status::default());
+    let events = watched(&engine, "/v1/watch?from=0&source=other", 2).await;
+    assert!(events.iter().all(|event| *event == ("bookmark".to_owned(), Some(6), json!({"offset": 6}))), "{events:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_nothing_is_let_go_with_a_place_to_resume() {
+    let engine = Engine::new(Status::default());
+    let request = Request::builder().uri("/v1/watch").body(Body::empty()).expect("a path");
+    let Ok(response) = engine.router.clone().oneshot(request).await;
+    // Bookmarks pile up for an hour.
+    tokio::time::sleep(std::time::Duration::from_secs(3_600)).await;
+    let text = response.into_body().collect().await.expect("an end").to_bytes();
+    let text = String::from_utf8_lossy(&text);
+    assert!(text.ends_with("event: slow\nid: 6\ndata: {\"offset\":6}\n\n"), "{text}");
+    assert!(text.len() < 100_000, "what waits is bounded");
+}
+
+#[tokio::test]
+async fn what_cannot_be_watched_is_refused_before_the_stream_begins() {
+    let engine = Engine::new(Status::default());
+    engine.refused("/v1/watch?from=7", 410, "expired", "offset `7` cannot be resumed from").await;
+    engine.refused("/v1/watch?phase=sleepy", 400, "bad-parameter", "phase `sleepy`").await;
+    engine.refused("/v1/watch?noun=rules", 400, "bad-parameter", "expected `lifecycles` or `resources`").await;
+    engine.refused("/v1/watch?limit=5", 400, "bad-parameter", "parameter `limit` is not known").await;
+    let mut open = Vec::new();
+    for _ in 0..watch::WATCHES_MAX {
+        let request = Request::builder().uri("/v1/watch").body(Body::empty()).expect("a path");
+        open.push(engine.router.clone().oneshot(request).await);
+    }
+    engine.refused("/v1/watch", 429, "too-many-watches", "`256` watches run").await;
+    drop(open);
+    let free = async {
+        while engine.ask("HEAD", "/v1/watch").await.0 != 200 {
+            tokio::task::yield_now().await
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), free).await.expect("who leaves makes room");
+}
+
+#[tokio::test]
+async fn one_resource_is_told_with_its_lifecycles() {
+    let engine = Engine::new(Status::default());
+    let path = format!("/v1/resource?source={SOURCE}&subject=zoe");
+    let one = engine.get(&path).await;
+    let row = engine.get("/v1/resources?subject=zoe").await["items"][0].clone();
+    let lifecycles = engine.get("/v1/lifecycles?subject=zoe").await["items"].clone();
+    let mut expected = row;
+    expected["lifecycles_detail"] = lifecycles;
+    assert_eq!(one, json!({"offset": 6, "item": expected}));
+    let earlier = engine.get(&format!("/v1/resource?source={SOURCE}&subject=mgianluc&as_of=3")).await;
+    assert_eq!((&earlier["offset"], &earlier["item"]["lifecycles_detail"][0]["phase"]), (&json!(3), &json!("Pending")));
+    engine.refused(&format!("{path}&as_of=4"), 404, "unknown-resource", "`zoe`").await;
+    engine.refused("/v1/resource?source=nobody", 404, "unknown-resource", "source `nobody`").await;
+    engine.refused("/v1/resource", 400, "bad-parameter", "parameter `source` is missing").await;
+}
+
+#[tokio::test]
+async fn a_wrong_method_is_told_which_there_are() {
+    let engine = Engine::new(Status::default());
+    for path in ["/v1/lifecycles", "/openapi.json", "/livez"] {
+        let request = Request::builder().method("DELETE").uri(path).body(Body::empty()).expect("a path");
+        let Ok(response) = engine.router.clone().oneshot(request).await;
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["allow"]),
+            (405, &"GET,HEAD".parse().expect("text"))
+        );
+    }
 }

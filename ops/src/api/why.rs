@@ -1,45 +1,57 @@
 //! Why: an object, and an event.
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use lifeline_engine::rules::{Clusters, EventView, recorded, unmatched};
 use lifeline_projections::fact::Fact;
+use lifeline_projections::one::One;
 use lifeline_projections::why::event::{self, Unmatched, Verdict, WhyEvent};
 use lifeline_projections::why::object::{Question, Search, WhyObject};
 use lifeline_store::{Disk, Offset};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
+use super::document::{Refused, RefusedPast};
+use super::parameters::Asked;
 use super::problem::Problem;
 use super::{Shared, blocking};
 
 /// Resources looked at in one turn: a few milliseconds of them, for the recorder waits meanwhile.
 const LOOKS_MAX: usize = 10_000;
 
-/// One answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct One<T> {
-    /// It reflects every record below this offset.
-    pub offset: u64,
-    /// The answer.
-    pub item: T,
-}
-
-#[derive(Deserialize)]
+/// The parameters of a question about an object.
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ObjectQuery {
+    /// Its kind, in upper or lower case.
     kind: String,
+    /// Its name.
     name: String,
+    /// Its namespace; any, and none, when missing.
+    #[param(nullable = false)]
     namespace: Option<String>,
+    /// Its API group, empty for the core group; any when missing.
+    #[param(nullable = false)]
     group: Option<String>,
+    /// The cluster it is on, as `namespace/name`; any when missing.
+    #[param(nullable = false)]
     cluster: Option<String>,
 }
 
+/// Why an object is as it is: the lifecycle that holds it, the event, the rule, and what was applied; or why it is gone.
+#[utoipa::path(
+    get,
+    path = "/v1/why/object",
+    tag = "state",
+    params(ObjectQuery),
+    responses((status = 200, description = "The answer; its `verdict` says whether the object is known.", body = One<WhyObject>), Refused),
+)]
 pub(super) async fn object<D: Disk>(
     State(shared): State<Shared<D>>,
-    query: Result<Query<ObjectQuery>, QueryRejection>,
+    Asked(query): Asked<ObjectQuery>,
 ) -> Result<Json<One<WhyObject>>, Problem> {
-    let ObjectQuery { kind, name, namespace, group, cluster } = query?.0;
+    let ObjectQuery { kind, name, namespace, group, cluster } = query;
     blocking(move || {
         let mut search = Search::new(Question { kind, name, namespace, group, cluster });
         let offset = shared.view.projection().watermark().get();
@@ -50,17 +62,33 @@ pub(super) async fn object<D: Disk>(
     .await
 }
 
-#[derive(Deserialize)]
+/// The parameters of a question about an event.
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct EventQuery {
+    /// Its record in the log.
+    #[param(format = "uint64")]
     offset: u64,
 }
 
+/// What came of an event: the decisions, what they caused, and why nothing where nothing happened.
+#[utoipa::path(
+    get,
+    path = "/v1/why/event",
+    tag = "records",
+    params(EventQuery),
+    responses(
+        (status = 200, description = "The answer; a record that is no event is told as what it is.", body = One<WhyEvent>),
+        Refused,
+        RefusedPast,
+    ),
+)]
 pub(super) async fn event<D: Disk>(
     State(shared): State<Shared<D>>,
-    query: Result<Query<EventQuery>, QueryRejection>,
+    Asked(query): Asked<EventQuery>,
 ) -> Result<Json<One<WhyEvent>>, Problem> {
-    let at = Offset::from(query?.0.offset);
+    let at = Offset::from(query.offset);
     blocking(move || {
         let offset = shared.view.projection().watermark().get();
         let mut item =

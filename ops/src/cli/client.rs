@@ -395,7 +395,11 @@ fn folder(data: &Path) -> Result<Router, Error> {
     let projection = as_of::projection(&log, Moment::Offset(log.end())).map_err(fold)?;
     let status = stopped::status(&projection, &log);
     let status = Arc::new(move || status.clone());
-    Ok(crate::api::router(ApiState { view: View::new(projection, log), status }))
+    Ok(crate::api::router(ApiState {
+        view: View::new(projection, log),
+        status,
+        stop: tokio::sync::watch::channel(false).1,
+    }))
 }
 
 /// `host:port` of an `http://` address.

@@ -129,8 +129,11 @@ fn running(data: &Path) -> String {
     let (log, _) = Reader::open(disk, &Options::default()).expect("a log");
     let projection = as_of::projection(&log, Moment::Offset(log.end())).expect("a whole log");
     let status = stopped::status(&projection, &log);
-    let router =
-        crate::api::router(ApiState { view: View::new(projection, log), status: Arc::new(move || status.clone()) });
+    let router = crate::api::router(ApiState {
+        view: View::new(projection, log),
+        status: Arc::new(move || status.clone()),
+        stop: tokio::sync::watch::channel(false).1,
+    });
     let (sender, address) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -4,6 +4,7 @@
 
 use lifeline_store::{Disk, Offset, Reader, Record};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::RECORDS_MAX;
 use crate::chain::{Chain, previous};
@@ -15,7 +16,7 @@ use crate::history::{self, Entry};
 const AHEAD_MAX: usize = 50_000;
 
 /// What came of one record.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WhyEvent {
     /// The answer in a sentence.
     pub summary: String,
@@ -33,8 +34,9 @@ pub struct WhyEvent {
 }
 
 /// What kind of answer it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schema(as = EventVerdict)]
 pub enum Verdict {
     /// An event that a trigger made something of.
     Acted,
@@ -45,7 +47,7 @@ pub enum Verdict {
 }
 
 /// What came of an event under one trigger.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TriggerWhy {
     /// EventTrigger.
     pub trigger: String,
@@ -73,7 +75,7 @@ pub struct TriggerWhy {
 }
 
 /// How far a decision came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Effect {
     /// Its objects were applied.
@@ -97,7 +99,7 @@ pub enum Effect {
 }
 
 /// Why no trigger speaks of an event, by the rules in force.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Unmatched {
     /// The reason in a sentence.
     pub reason: String,
@@ -109,7 +111,7 @@ pub struct Unmatched {
 }
 
 /// A criterion that an event does not match.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Closest {
     /// EventSource.
     pub event_source: String,
@@ -122,7 +124,8 @@ pub struct Closest {
 }
 
 /// A field of an event that is not as a criterion asks.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = CriterionDifference)]
 pub struct Difference {
     /// As the criterion calls it.
     pub field: String,

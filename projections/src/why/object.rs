@@ -10,6 +10,7 @@ use std::ops::Bound;
 use lifeline_store::{Disk, Offset, Reader};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::RECORDS_MAX;
 use crate::chain::Chain;
@@ -42,7 +43,7 @@ pub struct Question {
 }
 
 /// Why an object is as it is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WhyObject {
     /// The answer in a sentence.
     pub summary: String,
@@ -83,8 +84,9 @@ pub struct WhyObject {
 }
 
 /// What kind of answer it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schema(as = ObjectVerdict)]
 pub enum Verdict {
     /// A lifecycle holds it.
     Held,
@@ -97,7 +99,7 @@ pub enum Verdict {
 }
 
 /// The decision that an object follows from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DecisionWhy {
     /// Offset of the record that decided: the event's, or that of a replay after rules changed.
     pub offset: u64,
@@ -120,7 +122,7 @@ pub struct DecisionWhy {
 }
 
 /// What an object is rendered from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RenderedWhy {
     /// Offset of the record that holds the trigger's manifest.
     pub rule: u64,
@@ -129,7 +131,7 @@ pub struct RenderedWhy {
 }
 
 /// One entry of `policyRefs`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PolicyWhy {
     /// `ConfigMap` or `Secret`.
     pub kind: String,
@@ -142,7 +144,7 @@ pub struct PolicyWhy {
 }
 
 /// What the cluster is known to hold.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AppliedWhy {
     /// `metadata.uid`.
     pub uid: String,
@@ -160,7 +162,8 @@ pub struct AppliedWhy {
 }
 
 /// An object that matches, when several do.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ObjectCandidate)]
 pub struct Candidate {
     /// The object.
     #[serde(flatten)]

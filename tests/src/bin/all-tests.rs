@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use lifeline_ops::servers::{Cache, Error, NatsProgram, Progress};
-use lifeline_tests::harness::{ControlPlane, ControlPlanePrograms, User};
+use lifeline_tests::harness::{ControlPlane, ControlPlanePrograms, Fuzzer, User};
 use lifeline_tests::report::Report;
 
 const USAGE: &str = "\
@@ -81,6 +81,9 @@ impl Servers {
                 servers.nats = Some(nats.path);
             }
             Err(error) => warn(error),
+        }
+        if let Err(error) = Fuzzer::obtain(&cache, progress) {
+            warn(error);
         }
         match ControlPlanePrograms::obtain(&cache, progress) {
             Ok(programs) => {

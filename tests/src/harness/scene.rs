@@ -8,7 +8,7 @@ use lifeline_ops::servers::{Cache, NatsAccess, NatsOptions, NatsProgram, NatsSer
 use std::sync::Arc;
 use tempfile::TempDir;
 
-use super::{ControlPlane, ControlPlanePrograms, Failure, Lifeline, Mount, Need, User};
+use super::{ControlPlane, ControlPlanePrograms, Failure, Fuzzer, Lifeline, Mount, Need, User};
 
 /// The control plane that the tests of one program share, once one of them needs it.
 static SHARED: Mutex<Option<Arc<ControlPlane>>> = Mutex::new(None);
@@ -82,6 +82,14 @@ impl Scene {
         Ok(ControlPlane::start(control_plane_programs().as_ref().map_err(String::as_str)?)?)
     }
 
+    /// The programs that check the HTTP API from outside.
+    ///
+    /// # Errors
+    /// When they are not there.
+    pub fn fuzzer(&self) -> Result<&'static Fuzzer, Failure> {
+        Ok(fuzzer().as_ref().map_err(String::as_str)?)
+    }
+
     /// Starts `lifeline run` with more arguments; `name` is that of its folder, whose `data` is its data folder.
     ///
     /// # Errors
@@ -148,6 +156,7 @@ pub(super) fn unmet(need: Need) -> Option<&'static str> {
     match need {
         Need::Nats => nats_program().as_ref().err().map(String::as_str),
         Need::ControlPlane => control_plane_programs().as_ref().err().map(String::as_str),
+        Need::Fuzzer => fuzzer().as_ref().err().map(String::as_str),
         Need::Mounts => mounts().as_ref().err().map(String::as_str),
     }
 }
@@ -180,6 +189,14 @@ fn nats_program() -> &'static Result<NatsProgram, String> {
         let cache = Cache::from_environment().map_err(|error| error.to_string())?;
         let found = NatsProgram::find(&cache, Progress::on_stderr()).map_err(|error| error.to_string())?;
         found.ok_or_else(|| "no nats-server here; `cargo all-tests` fetches one".to_owned())
+    })
+}
+
+fn fuzzer() -> &'static Result<Fuzzer, String> {
+    static FUZZER: OnceLock<Result<Fuzzer, String>> = OnceLock::new();
+    FUZZER.get_or_init(|| {
+        let cache = Cache::from_environment().map_err(|error| error.to_string())?;
+        Fuzzer::find(&cache).ok_or_else(|| "no schemathesis here; `cargo all-tests` fetches one".to_owned())
     })
 }
 

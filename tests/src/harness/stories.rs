@@ -21,6 +21,8 @@ pub enum Need {
     Nats,
     /// A Kubernetes API server with its controllers.
     ControlPlane,
+    /// The programs that check the HTTP API from outside.
+    Fuzzer,
     /// The right to mount file systems: for disks that are full, or that take no writes.
     Mounts,
 }

@@ -1,0 +1,293 @@
+//! Who may ask: everybody, whoever knows a token, or whoever the Kubernetes API server lets.
+//!
+//! Start at [`guard`], which stands before a router. /livez, /readyz and /metrics are open in any case: probes and scrapers
+//! hold no credentials, and what they are told names no resource. What cannot be found out is refused, never allowed.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderMap, header};
+use axum::middleware::{self, Next};
+use axum::response::IntoResponse;
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
+use k8s_openapi::api::authorization::v1::{NonResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use tokio::sync::Semaphore;
+use tracing::warn;
+
+use super::problem::Problem;
+
+/// Paths that nobody has to prove anything for.
+const OPEN: [&str; 3] = ["/livez", "/readyz", "/metrics"];
+
+/// A token file is read again this often: a mounted Secret is replaced while the engine runs.
+const TOKEN_FILE_PERIOD: Duration = Duration::from_secs(5);
+
+/// How long the API server may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a verdict holds. A token that was withdrawn is good for so long.
+const VERDICT_PERIOD: Duration = Duration::from_secs(30);
+
+/// Verdicts that are kept: a stranger who tries tokens cannot fill the memory.
+const VERDICTS_MAX: usize = 4_096;
+
+/// Questions to the API server at once: a stranger who tries tokens cannot make it busy.
+const QUESTIONS_MAX: usize = 16;
+
+/// Who may ask.
+pub enum Access {
+    /// Everybody who can connect.
+    Anybody,
+    /// Whoever knows the token.
+    Token(TokenFile),
+    /// Whoever the Kubernetes API server knows by their token, and lets `get` the path.
+    Kubernetes(Box<Reviews>),
+}
+
+/// Puts a guard before a router.
+pub fn guard(router: Router, access: Access) -> Router {
+    let access = Arc::new(access);
+    router.layer(middleware::from_fn(move |request: Request, next: Next| {
+        let access = access.clone();
+        async move {
+            match access.check(request.uri().path(), request.headers()).await {
+                Ok(()) => next.run(request).await,
+                Err(problem) => problem.into_response(),
+            }
+        }
+    }))
+}
+
+impl Access {
+    async fn check(&self, path: &str, headers: &HeaderMap) -> Result<(), Problem> {
+        if matches!(self, Access::Anybody) || OPEN.contains(&path) {
+            return Ok(());
+        }
+        let token = bearer(headers)?;
+        match self {
+            Access::Anybody => Ok(()),
+            Access::Token(file) => file.check(token),
+            Access::Kubernetes(reviews) => reviews.check(token, path).await,
+        }
+    }
+}
+
+/// The token of `Authorization: Bearer TOKEN`.
+fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
+    let missing = "a bearer token is wanted\nhint: send `Authorization: Bearer TOKEN`";
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return Err(Problem::unauthenticated(missing)) };
+    let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).unwrap_or_default();
+    let token = token.trim();
+    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {
+        return Err(Problem::unauthenticated(missing));
+    }
+    Ok(token)
+}
+
+/// A token in a file, read again when the file may have changed.
+pub struct TokenFile {
+    path: PathBuf,
+    read: Mutex<(Instant, Vec<u8>)>,
+}
+
+impl TokenFile {
+    /// Reads the token in a file, without blanks around it.
+    ///
+    /// # Errors
+    /// When it cannot be read, or holds none.
+    pub fn open(path: PathBuf) -> std::io::Result<TokenFile> {
+        let token = read_token(&path)?;
+        Ok(TokenFile { path, read: Mutex::new((Instant::now(), token)) })
+    }
+
+    fn check(&self, token: &str) -> Result<(), Problem> {
+        let mut read = self.read.lock();
+        if read.0.elapsed() >= TOKEN_FILE_PERIOD {
+            read.0 = Instant::now();
+            match read_token(&self.path) {
+                Ok(token) => read.1 = token,
+                Err(error) => warn!("token file `{}`: {error}; the token known so far holds", self.path.display()),
+            }
+        }
+        // In constant time, or how long a refusal takes would tell how much of a guess is right.
+        if bool::from(read.1.ct_eq(token.as_bytes())) {
+            return Ok(());
+        }
+        Err(Problem::unauthenticated("the bearer token is not the one that is wanted"))
+    }
+}
+
+fn read_token(path: &PathBuf) -> std::io::Result<Vec<u8>> {
+    let text = std::fs::read(path)?;
+    let token = text.trim_ascii();
+    if token.is_empty() {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "it holds no token"));
+    }
+    Ok(token.to_vec())
+}
+
+/// What the API server says of tokens and paths, kept for a while.
+pub struct Reviews {
+    client: Client,
+    questions: Semaphore,
+    verdicts: Mutex<HashMap<Asked, Verdict>>,
+}
+
+/// Who asked for what: the checksum of a token, and a path.
+type Asked = ([u8; 32], String);
+
+/// What was found out, and when.
+type Verdict = (Instant, Result<(), Problem>);
+
+impl Reviews {
+    /// Asks with this client, whose user may create TokenReviews and SubjectAccessReviews.
+    #[must_use]
+    pub fn new(client: Client) -> Reviews {
+        Reviews { client, questions: Semaphore::new(QUESTIONS_MAX), verdicts: Mutex::default() }
+    }
+
+    async fn check(&self, token: &str, path: &str) -> Result<(), Problem> {
+        // Kept by checksum: what lies in memory is of no use to whoever reads it.
+        let key = (Sha256::digest(token).into(), path.to_owned());
+        if let Some((since, verdict)) = self.verdicts.lock().get(&key)
+            && since.elapsed() < VERDICT_PERIOD
+        {
+            return verdict.clone();
+        }
+        let asked = async {
+            let _turn = self.questions.acquire().await;
+            self.ask(token, path).await
+        };
+        let verdict = match tokio::time::timeout(PATIENCE, asked).await {
+            Ok(Ok(verdict)) => verdict,
+            // What is not known is not kept: the next one asks again.
+            Ok(Err(error)) => return Err(unknown(&error)),
+            Err(_) => return Err(Problem::access_unknown("the Kubernetes API server does not answer")),
+        };
+        let mut verdicts = self.verdicts.lock();
+        if verdicts.len() >= VERDICTS_MAX {
+            verdicts.retain(|_, (since, _)| since.elapsed() < VERDICT_PERIOD);
+        }
+        if verdicts.len() < VERDICTS_MAX {
+            verdicts.insert(key, (Instant::now(), verdict.clone()));
+        }
+        verdict
+    }
+
+    async fn ask(&self, token: &str, path: &str) -> Result<Result<(), Problem>, kube::Error> {
+        let spec = TokenReviewSpec { token: Some(token.to_owned()), audiences: None };
+        let review = TokenReview { spec, ..TokenReview::default() };
+        let review = Api::<TokenReview>::all(self.client.clone()).create(&PostParams::default(), &review).await?;
+        let status = review.status.unwrap_or_default();
+        let Some(user) = status.user.filter(|_| status.authenticated == Some(true)) else {
+            return Ok(Err(Problem::unauthenticated("the Kubernetes API server does not know the bearer token")));
+        };
+        let name = user.username.clone().unwrap_or_default();
+        let review = SubjectAccessReview { spec: may_get(user, path), ..SubjectAccessReview::default() };
+        let reviews = Api::<SubjectAccessReview>::all(self.client.clone());
+        let review = reviews.create(&PostParams::default(), &review).await?;
+        if review.status.is_some_and(|status| status.allowed) {
+            return Ok(Ok(()));
+        }
+        Ok(Err(Problem::forbidden(&format!(
+            "`{name}` may not get `{path}`\nhint: bind a ClusterRole with `nonResourceURLs: [\"{path}\"]`, `verbs: [get]` to it"
+        ))))
+    }
+}
+
+/// Whether a user may get a path, as a question.
+fn may_get(user: UserInfo, path: &str) -> SubjectAccessReviewSpec {
+    let what = NonResourceAttributes { path: Some(path.to_owned()), verb: Some("get".to_owned()) };
+    SubjectAccessReviewSpec {
+        user: user.username,
+        groups: user.groups,
+        uid: user.uid,
+        extra: user.extra,
+        non_resource_attributes: Some(what),
+        resource_attributes: None,
+    }
+}
+
+fn unknown(error: &kube::Error) -> Problem {
+    let hint = match error {
+        kube::Error::Api(status) if status.code == 403 => {
+            "\nhint: bind the ClusterRole `system:auth-delegator` to the engine's service account"
+        }
+        _ => "",
+    };
+    warn!("access cannot be checked: {error}");
+    Problem::access_unknown(&format!("the Kubernetes API server cannot be asked: {error}{hint}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn ask(router: &Router, path: &str, authorization: Option<&str>) -> (u16, bool) {
+        let mut request = Request::builder().uri(path);
+        if let Some(value) = authorization {
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        let Ok(response) = router.clone().oneshot(request.body(Body::empty()).expect("a path")).await;
+        (response.status().as_u16(), response.headers().contains_key(header::WWW_AUTHENTICATE))
+    }
+
+    #[tokio::test]
+    async fn whoever_knows_the_token_may_ask() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "s3cret\n").unwrap();
+        let token = TokenFile::open(file.path().to_owned()).unwrap();
+        let paths = Router::new().route("/v1/rules", get(async || "rules")).route("/metrics", get(async || "metrics"));
+        let router = guard(paths, Access::Token(token));
+        let check = async |path: &str, authorization: Option<&str>, status: u16| {
+            assert_eq!(ask(&router, path, authorization).await, (status, status == 401), "{path} {authorization:?}");
+        };
+        check("/v1/rules", None, 401).await;
+        check("/v1/rules", Some("Bearer s3cret"), 200).await;
+        check("/v1/rules", Some("bearer  s3cret "), 200).await;
+        check("/v1/rules", Some("Bearer s3cre"), 401).await;
+        check("/v1/rules", Some("Bearer s3cret2"), 401).await;
+        check("/v1/rules", Some("Bearer "), 401).await;
+        check("/v1/rules", Some("Basic s3cret"), 401).await;
+        check("/nothing", None, 401).await;
+        check("/metrics", None, 200).await;
+        check("/livez", None, 404).await;
+    }
+
+    #[test]
+    fn a_file_without_a_token_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), " \n").unwrap();
+        assert!(TokenFile::open(file.path().to_owned()).is_err());
+        assert!(TokenFile::open(file.path().join("none")).is_err());
+    }
+
+    #[test]
+    fn a_token_file_that_changes_is_followed_and_one_that_goes_is_not() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "old").unwrap();
+        let token = TokenFile::open(file.path().to_owned()).unwrap();
+        let old_enough = || token.read.lock().0 -= TOKEN_FILE_PERIOD;
+        std::fs::write(file.path(), "new").unwrap();
+        assert!(token.check("old").is_ok(), "it is not read at every question");
+        old_enough();
+        assert!(token.check("new").is_ok() && token.check("old").is_err());
+        std::fs::write(file.path(), "").unwrap();
+        old_enough();
+        assert!(token.check("new").is_ok(), "an empty file is a mistake, not a token");
+    }
+}

@@ -1,0 +1,258 @@
+//! The OpenAPI document: what may be asked, with every parameter and every answer, generated from the code that answers.
+//!
+//! Start at [`json`]. Paths are described where they are handled, rows where they are made; here stands what they have
+//! in common. The committed copy is `ops/openapi.json`; a test compares it.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use lifeline_projections::lifecycle::Phase;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
+use utoipa::{IntoResponses, Modify, OpenApi, openapi};
+
+use super::parameters::{Asked, Nothing};
+use super::problem::{self, CODES};
+use super::{difference, lists, records, resource, stuck, watch, why};
+
+/// The document.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Lifeline",
+        description = "What exists, why, since when, and what was true before: the lifecycles that CloudEvents gave to \
+                       Kubernetes resources. Everything here reads; nothing changes anything. A parameter that is not \
+                       described is refused.",
+    ),
+    paths(
+        lists::resources,
+        resource::resource,
+        lists::lifecycles,
+        lists::objects,
+        lists::conflicts,
+        lists::rules,
+        watch::watch,
+        stuck::stuck,
+        difference::difference,
+        why::object,
+        why::event,
+        records::history,
+        records::events,
+        super::status,
+        super::alive,
+        super::ready,
+        super::scrape,
+        tell,
+    ),
+    components(schemas(problem::Document)),
+    modifiers(&Bearer),
+    tags(
+        (name = "state", description = "The state, now or as it was."),
+        (name = "records", description = "What is recorded, one after the other."),
+        (name = "engine", description = "How the engine fares, for operators and their tools."),
+    ),
+)]
+struct Api;
+
+/// Says how one proves who one is, where the engine wants to know.
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, openapi: &mut openapi::OpenApi) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(
+            "Wanted where the engine runs with `--auth token` or `--auth kubernetes`; /livez, /readyz and /metrics never \
+             want it.",
+        ));
+        let components = openapi.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(scheme.build()));
+        openapi.security =
+            Some(vec![SecurityRequirement::default(), SecurityRequirement::new("bearer", [] as [&str; 0])]);
+    }
+}
+
+/// The document as JSON, with a line break at its end.
+pub fn json() -> &'static str {
+    static JSON: LazyLock<String> = LazyLock::new(|| {
+        let text = Api::openapi().to_pretty_json().expect("the document is JSON");
+        text + "\n"
+    });
+    &JSON
+}
+
+/// This document.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "engine",
+    responses((status = 200, description = "The document, OpenAPI 3.1.", content_type = "application/json"), Refused),
+)]
+pub(super) async fn tell(_: Asked<Nothing>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], json()).into_response()
+}
+
+/// Why any question may be refused.
+pub(super) struct Refused;
+
+/// Why a question to the present state may be refused.
+pub(super) struct RefusedAhead;
+
+/// Why a question to the state as it was may be refused.
+pub(super) struct RefusedPast;
+
+/// Why a page may be refused whose cursor is old.
+pub(super) struct RefusedExpired;
+
+/// Why a watch may be refused.
+pub(super) struct RefusedWatch;
+
+/// Why a question to the log may be refused.
+pub(super) struct RefusedUnreadable;
+
+/// Why a question about one resource may be refused.
+pub(super) struct RefusedUnknown;
+
+impl IntoResponses for Refused {
+    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
+        told(&["bad-parameter", "unauthenticated", "forbidden", "rebuilding", "stopping", "access-unknown"])
+    }
+}
+
+impl IntoResponses for RefusedAhead {
+    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
+        told(&["not-reached"])
+    }
+}
+
+impl IntoResponses for RefusedPast {
+    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
+        told(&["forgotten", "log-unreadable"])
+    }
+}
+
+impl IntoResponses for RefusedExpired {
+    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
+        told(&["expired"])
+    }
+}
+
+impl IntoResponses for RefusedWatch {
+    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
+        told(&["expired", "too-many-watches"])
+    }
+}
+
+impl IntoResponses for RefusedUnreadable {
+    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
+        told(&["log-unreadable"])
+    }
+}
+
+impl IntoResponses for RefusedUnknown {
+    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
+        told(&["unknown-resource"])
+    }
+}
+
+/// A phase, as a filter takes it.
+pub(super) fn phases() -> Schema {
+    let names = Phase::ALL.map(Phase::as_str);
+    let phase = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names));
+    phase.description(Some("The phase is this, in upper or lower case.")).into()
+}
+
+/// The problem documents with these codes, by status.
+fn told(codes: &[&str]) -> BTreeMap<String, RefOr<openapi::Response>> {
+    let mut texts: BTreeMap<u16, Vec<String>> = BTreeMap::new();
+    for known in CODES.iter().filter(|known| codes.contains(&known.code)) {
+        texts.entry(known.status).or_default().push(format!("`{}`: {}.", known.code, known.title));
+    }
+    let problem = || ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    let response = |texts: Vec<String>| {
+        ResponseBuilder::new().description(texts.join(" ")).content("application/problem+json", problem()).build()
+    };
+    texts.into_iter().map(|(status, texts)| (status.to_string(), RefOr::T(response(texts)))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::api::lists::LIMIT_MAX;
+
+    fn parsed() -> Value {
+        serde_json::from_str(json()).unwrap()
+    }
+
+    #[test]
+    fn the_committed_document_is_the_generated_one() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
+        if std::env::var_os("LIFELINE_WRITE_GENERATED").is_some() {
+            std::fs::write(path, json()).unwrap();
+        }
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            committed == json(),
+            "ops/openapi.json is not what the code says\nhint: run this test once with LIFELINE_WRITE_GENERATED=1, and \
+             commit the file"
+        );
+    }
+
+    #[test]
+    fn every_parameter_and_every_answer_is_described() {
+        let document = parsed();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            let operation = &item["get"];
+            assert!(operation["summary"].is_string(), "{path} has no summary");
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                let text = parameter["description"].as_str().or(parameter["schema"]["description"].as_str());
+                let text = text.unwrap_or_default();
+                assert!(text.len() > 10, "{path}: parameter {} is not described", parameter["name"]);
+                let name = parameter["name"].as_str().unwrap();
+                if name == "limit" {
+                    let schema = &parameter["schema"];
+                    assert_eq!(schema["maximum"], LIMIT_MAX, "{path}");
+                    assert_eq!(schema["default"], lifeline_projections::reads::PAGE_ROWS, "{path}");
+                }
+            }
+            let responses = operation["responses"].as_object().unwrap();
+            assert!(responses.contains_key("200"), "{path}");
+            assert!(responses.values().all(|response| response["description"].is_string()), "{path}");
+        }
+    }
+
+    #[test]
+    fn every_schema_that_is_named_is_there() {
+        fn named(value: &Value, found: &mut Vec<String>) {
+            match value {
+                Value::Object(fields) => {
+                    found.extend(fields.get("$ref").and_then(Value::as_str).map(str::to_owned));
+                    fields.values().for_each(|value| named(value, found));
+                }
+                Value::Array(items) => items.iter().for_each(|item| named(item, found)),
+                _ => {}
+            }
+        }
+        let document = parsed();
+        let mut found = Vec::new();
+        named(&document, &mut found);
+        assert!(found.len() > 20, "{found:?}");
+        for reference in found {
+            let pointer = reference.trim_start_matches('#');
+            assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+        }
+    }
+
+    #[test]
+    fn every_code_is_told_once_and_in_the_document() {
+        let document = parsed();
+        let codes = &document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"];
+        for (at, known) in CODES.iter().enumerate() {
+            assert!(CODES[..at].iter().all(|other| other.code != known.code), "{} twice", known.code);
+            assert_eq!(codes[at], known.code);
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The NATS service `lifeline`: the questions of the HTTP API, asked by request and reply.
+//!
+//! Start at [`serve`]. A request to `lifeline.v1.NOUN` holds the parameters as a JSON object (or nothing); it goes through
+//! the router that answers HTTP, so the answer is the same, byte for byte. A problem comes with the headers
+//! `Nats-Service-Error` and `Nats-Service-Error-Code`. Discovery (`$SRV.PING`, `$SRV.INFO`, `$SRV.STATS`) is that of NATS
+//! services (ADR-32), and spoken here rather than by the client library, whose errors have no body.
+//!
+//! It has a connection of its own: a large answer never stands in the way of an acknowledgement. Engines share the
+//! requests between them (queue group `q`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_nats::{Client, HeaderMap, Message};
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use futures::StreamExt;
+use http_body_util::BodyExt;
+use hyper::Request;
+use lifeline_engine::intake::connection::Server;
+use parking_lot::Mutex;
+use serde_json::{Map, Value, json};
+use tokio::sync::watch;
+use tower::ServiceExt;
+use tracing::{debug, info, warn};
+
+use crate::api::parameters::encode;
+use crate::api::problem::Problem;
+
+/// Its name.
+const NAME: &str = "lifeline";
+
+/// What it answers to. A watch is no request and reply: it is had over HTTP.
+const NOUNS: [&str; 13] = [
+    "resources",
+    "resource",
+    "lifecycles",
+    "objects",
+    "conflicts",
+    "rules",
+    "stuck",
+    "difference",
+    "why.object",
+    "why.event",
+    "history",
+    "events",
+    "status",
+];
+
+/// Who shares the requests.
+const QUEUE: &str = "q";
+
+/// Requests answered at once.
+const CONCURRENCY: usize = 16;
+
+/// How long its own ping may take.
+const PING_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Room in a message beside the body: subject and headers.
+const ENVELOPE_BYTES: usize = 1_024;
+
+/// Answers the requests of one server until it is dropped. What keeps it from being heard is said in `trouble`.
+pub async fn serve(server: Server, router: Router, trouble: watch::Sender<Option<String>>) {
+    // Intake says already why a server is not reached.
+    let (client, _link) = server.connect_patiently(|_| {}).await;
+    if let Err(error) = answer(&client, router, &trouble).await {
+        let why = format!("the NATS service at {} is not there: {error}", server.url);
+        warn!("{why}");
+        trouble.send_replace(Some(why));
+    }
+}
+
+async fn answer(
+    client: &Client,
+    router: Router,
+    trouble: &watch::Sender<Option<String>>,
+) -> Result<(), async_nats::SubscribeError> {
+    let service = Arc::new(Service::new(client.clone(), router));
+    let id = service.id.clone();
+    let mut subscriptions = Vec::new();
+    for verb in ["PING", "INFO", "STATS"] {
+        for subject in [format!("$SRV.{verb}"), format!("$SRV.{verb}.{NAME}"), format!("$SRV.{verb}.{NAME}.{id}")] {
+            subscriptions.push(client.subscribe(subject).await?);
+        }
+    }
+    subscriptions.push(client.queue_subscribe(format!("{NAME}.v1.>"), QUEUE.to_owned()).await?);
+    let answering = futures::stream::select_all(subscriptions)
+        .for_each_concurrent(CONCURRENCY, |message| service.clone().hear(message));
+    tokio::join!(answering, check(client, &id, trouble));
+    Ok(())
+}
+
+/// Pings itself: a server that does not permit the subscriptions says so to nobody who could be asked.
+async fn check(client: &Client, id: &str, trouble: &watch::Sender<Option<String>>) {
+    let ping = client.request(format!("$SRV.PING.{NAME}.{id}"), Bytes::new());
+    match tokio::time::timeout(PING_PATIENCE, ping).await {
+        Ok(Ok(_)) => {
+            trouble.send_replace(None);
+            info!("NATS service `{NAME}` answers at {NAME}.v1.>");
+        }
+        Ok(Err(_)) | Err(_) => {
+            let why = format!(
+                "the NATS service is not heard\nhint: permit to subscribe to `$SRV.>` and `{NAME}.v1.>`, and to publish to \
+                 `_INBOX.>`; or say `--service false`"
+            );
+            warn!("{why}");
+            trouble.send_replace(Some(why));
+        }
+    }
+}
+
+/// What is counted of one endpoint.
+#[derive(Debug, Clone, Default)]
+struct Stats {
+    requests: u64,
+    errors: u64,
+    last_error: String,
+    processing: Duration,
+}
+
+struct Service {
+    client: Client,
+    router: Router,
+    id: String,
+    started: String,
+    stats: Mutex<BTreeMap<&'static str, Stats>>,
+}
+
+impl Service {
+    fn new(client: Client, router: Router) -> Service {
+        // The part of an inbox behind its prefix is unique.
+        let inbox = client.new_inbox();
+        let id = inbox.rsplit('.').next().unwrap_or(&inbox).to_owned();
+        let stats = NOUNS.into_iter().map(|noun| (noun, Stats::default())).collect();
+        let started = jiff::Timestamp::now().to_string();
+        Service { client, router, id, started, stats: Mutex::new(stats) }
+    }
+
+    /// Answers one message. Whoever wants no answer gets none.
+    async fn hear(self: Arc<Self>, message: Message) {
+        let Some(reply) = message.reply.clone() else { return };
+        let subject = message.subject.as_str();
+        let answer = match subject.strip_prefix("$SRV.") {
+            Some(verb) => Ok(Bytes::from(self.discovery(verb.split('.').next().unwrap_or_default()).to_string())),
+            None => self.question(subject, &message.payload).await,
+        };
+        let sent = match answer {
+            Ok(body) => self.client.publish(reply, body).await,
+            Err((problem, body)) => {
+                let mut headers = HeaderMap::new();
+                // A header has one line.
+                headers.insert("Nats-Service-Error", problem.0.detail.replace(['\r', '\n'], " ").as_str());
+                headers.insert("Nats-Service-Error-Code", problem.0.status.to_string().as_str());
+                self.client.publish_with_headers(reply, headers, body).await
+            }
+        };
+        if let Err(error) = sent {
+            debug!("an answer to {subject} was not sent: {error}");
+        }
+    }
+
+    fn discovery(&self, verb: &str) -> Value {
+        let mut answer = json!({
+            "type": format!("io.nats.micro.v1.{}_response", verb.to_lowercase()),
+            "name": NAME, "id": self.id, "version": env!("CARGO_PKG_VERSION"), "metadata": {},
+        });
+        let endpoint = |noun: &str| json!({"name": noun.replace('.', "-"), "subject": format!("{NAME}.v1.{noun}"), "queue_group": QUEUE});
+        match verb {
+            "INFO" => {
+                answer["description"] = "The lifecycles that CloudEvents gave to Kubernetes resources".into();
+                answer["endpoints"] = NOUNS.into_iter().map(endpoint).collect();
+            }
+            "STATS" => {
+                answer["started"] = self.started.clone().into();
+                let stats = self.stats.lock();
+                let endpoints = stats.iter().map(|(noun, stats)| {
+                    let mut endpoint = endpoint(noun);
+                    let nanos = stats.processing.as_nanos() as u64;
+                    endpoint["num_requests"] = stats.requests.into();
+                    endpoint["num_errors"] = stats.errors.into();
+                    endpoint["last_error"] = stats.last_error.clone().into();
+                    endpoint["processing_time"] = nanos.into();
+                    endpoint["average_processing_time"] = nanos.checked_div(stats.requests).unwrap_or_default().into();
+                    endpoint
+                });
+                answer["endpoints"] = endpoints.collect();
+            }
+            _ => {}
+        }
+        answer
+    }
+
+    async fn question(&self, subject: &str, payload: &[u8]) -> Result<Bytes, (Problem, Bytes)> {
+        let began = Instant::now();
+        let noun = subject.splitn(3, '.').nth(2).unwrap_or_default();
+        let answer = match NOUNS.contains(&noun) {
+            true => self.ask(noun, payload).await,
+            false => Err(Problem::no_such_noun(noun, &NOUNS)),
+        };
+        if let Some(stats) = self.stats.lock().get_mut(noun) {
+            stats.requests += 1;
+            stats.processing += began.elapsed();
+            if let Err(problem) = &answer {
+                stats.errors += 1;
+                stats.last_error = format!("{}:{}", problem.0.status, problem.0.detail);
+            }
+        }
+        answer.map_err(|problem| {
+            let body = serde_json::to_vec(&problem).expect("a problem is JSON");
+            (problem, body.into())
+        })
+    }
+
+    async fn ask(&self, noun: &str, payload: &[u8]) -> Result<Bytes, Problem> {
+        let path = format!("/v1/{}{}", noun.replace('.', "/"), query(payload)?);
+        // Percent-encoded text is a path, but there are longer ones than any has to be.
+        let request = Request::get(path).body(Body::empty());
+        let request =
+            request.map_err(|error| Problem::bad_parameter(&format!("the parameters are refused: {error}")))?;
+        let Ok(response) = self.router.clone().oneshot(request).await;
+        let status = response.status();
+        // A body made in memory does not fail.
+        let body = response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+        if !status.is_success() {
+            return Err(serde_json::from_slice(&body).unwrap_or_else(|_| Problem::stopping()));
+        }
+        let max = self.client.server_info().max_payload.saturating_sub(ENVELOPE_BYTES);
+        if body.len() > max { Err(Problem::too_large(body.len(), max)) } else { Ok(body) }
+    }
+}
+
+/// The query of a request: `{"source": "a", "limit": 5}` is `?source=a&limit=5`. Nothing at all asks without parameters.
+fn query(payload: &[u8]) -> Result<String, Problem> {
+    if payload.trim_ascii().is_empty() {
+        return Ok(String::new());
+    }
+    let wrong = |why: &str| {
+        Problem::bad_parameter(&format!(
+            "{why}\nhint: send a JSON object with the parameters, such as {{\"limit\": 5}}"
+        ))
+    };
+    let fields: Map<String, Value> =
+        serde_json::from_slice(payload).map_err(|error| wrong(&format!("the request is no JSON object: {error}")))?;
+    let mut query = String::new();
+    for (name, value) in fields {
+        let value = match value {
+            // Not given, as in the languages where an absent value is written so.
+            Value::Null => continue,
+            Value::String(text) => text,
+            Value::Bool(_) | Value::Number(_) => value.to_string(),
+            Value::Array(_) | Value::Object(_) => {
+                return Err(wrong(&format!("parameter `{name}` is `{value}`, expected a text or a number")));
+            }
+        };
+        query.push(if query.is_empty() { '?' } else { '&' });
+        query.push_str(&format!("{}={}", encode(&name), encode(&value)));
+    }
+    Ok(query)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_a_json_object() {
+        let check =
+            |payload: &str, expected: &str| assert_eq!(query(payload.as_bytes()).unwrap(), expected, "{payload}");
+        check("", "");
+        check(" {} ", "");
+        check(r#"{"source":"https://a?b&c","limit":5,"after":null}"#, "?limit=5&source=https%3A%2F%2Fa%3Fb%26c");
+        check(r#"{"na me":"\u0000é"}"#, "?na%20me=%00%C3%A9");
+        for wrong in ["[]", "{", "5", r#"{"source":["a"]}"#, r#"{"source":{}}"#, "\u{1}"] {
+            assert_eq!(query(wrong.as_bytes()).unwrap_err().0.code, "bad-parameter", "{wrong}");
+        }
+    }
+}
