@@ -197,6 +197,10 @@ impl<D: Disk> Recorder<D> {
         // What is in force already counts as a change.
         rules.mark_changed();
         let mut stopping = stop.clone();
+        if self.table.is_some() {
+            // What was folded at the start is saved soon, and not only once something comes.
+            self.checkpoint_due = Some(Instant::now() + CHECKPOINT_PERIOD);
+        }
         loop {
             let mut group = Group::default();
             let checkpoint_due = self.checkpoint_due;

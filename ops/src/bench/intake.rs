@@ -172,7 +172,7 @@ fn rate(events: u64, took: Duration) -> f64 {
 }
 
 /// An event of exactly [`EVENT_BYTES`] bytes.
-fn event(number: u64) -> Bytes {
+pub(super) fn event(number: u64) -> Bytes {
     let subject = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % RESOURCES;
     let head = format!(
         r#"{{"specversion":"1.0","type":"auth.example.com.login","source":"auth.example.com","id":"{number:012}","subject":"user-{subject:06}","time":"2026-11-22T14:12:03.123456Z","datacontenttype":"application/json","data":{{"message":"User login","padding":""#

@@ -5,6 +5,7 @@
 
 mod intake;
 mod log;
+mod queries;
 
 use std::process::ExitCode;
 
@@ -16,6 +17,7 @@ pub fn bench(args: BenchArgs) -> ExitCode {
     let figures = match args.name {
         BenchName::Intake => intake::run(&args),
         BenchName::Log => log::run(&args),
+        BenchName::Queries => queries::run(&args),
     };
     match figures {
         Ok(figures) => {

@@ -65,7 +65,10 @@ pub struct BenchArgs {
     /// `log` only: measure opening on a log of 10 GB instead of 1 GB
     #[arg(long)]
     pub full: bool,
-    /// `log` only: a folder on the disk to measure [default: the current one]
+    /// `queries` only: every Nth resource has a lifecycle with an applied object; 0 for none [default: 0]
+    #[arg(long, value_name = "N", default_value = "0", hide_default_value = true)]
+    pub held: u64,
+    /// `log` and `queries`: a folder on the disk to measure [default: the current one; for `queries` the system's temporary one]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 }
@@ -77,4 +80,6 @@ pub enum BenchName {
     Intake,
     /// The log's appends, scans and opens, against plain writes, reads and syncs on the same disk.
     Log,
+    /// Rebuilding, starting and answering with a long history, while events come in; needs 6 GB of disk.
+    Queries,
 }
