@@ -14,11 +14,14 @@ use super::ask::{AskArgs, FilterArgs};
 use super::client::{Client, Error, PAGE_ROWS, Query};
 use super::output;
 use super::style::{Paint, Tone};
-use super::table::{printable, wrap};
+use super::table::{cut_middle, printable, wrap};
 use super::{moment, rows};
 
 /// Lines that one lifecycle takes on a terminal, at most.
 const LINES_MAX: usize = 12;
+
+/// How much of a name is told on a terminal.
+const NAME_MAX: usize = 60;
 
 /// `lifeline diff`.
 #[derive(Debug, Clone, Args)]
@@ -119,8 +122,14 @@ fn told(difference: &Difference, width: Option<usize>, paint: Paint) -> String {
 }
 
 fn line(out: &mut String, row: &DifferenceRow, width: Option<usize>, paint: Paint) {
-    let who = format!("{} {}  {} on {}", row.source, rows::subject_words(&row.subject), row.trigger, row.cluster);
-    let mut what = changes(row.before.as_ref(), row.after.as_ref());
+    // On a terminal a name that is very long is cut; elsewhere nothing is.
+    let name = |name: &str| match width {
+        Some(_) => cut_middle(&printable(name), NAME_MAX),
+        None => name.to_owned(),
+    };
+    let (source, subject) = (name(&row.source), name(rows::subject_words(&row.subject)));
+    let who = format!("{source} {subject}  {} on {}", row.trigger, row.cluster);
+    let mut what: Vec<String> = changes(row.before.as_ref(), row.after.as_ref());
     if row.change == Change::Recreated {
         what.insert(0, "made anew".to_owned());
     }

@@ -196,7 +196,11 @@ impl Table {
     /// narrower first, then columns that tell the least are left out, then what is left is cut as far as it must be.
     #[must_use]
     pub fn fit(&self, width: Option<usize>) -> Fit {
-        let mut shown: Vec<(usize, usize)> = self.natural().into_iter().enumerate().collect();
+        self.fit_from(self.natural(), width)
+    }
+
+    fn fit_from(&self, natural: Vec<usize>, width: Option<usize>) -> Fit {
+        let mut shown: Vec<(usize, usize)> = natural.into_iter().enumerate().collect();
         let Some(room) = width else { return Fit { shown, width } };
         let comfort = |shown: &[(usize, usize)]| {
             let cells = shown.iter().map(|(column, natural)| self.columns[*column].comfort.min(*natural));
@@ -217,15 +221,8 @@ impl Table {
     /// any.
     #[must_use]
     pub fn fit_to_grow(&self, width: Option<usize>) -> Fit {
-        let mut fit = self.fit(width);
-        let taken = fit.shown.iter().map(|(_, width)| width).sum::<usize>() + gaps(fit.shown.len());
-        let mut spare = width.map_or(usize::MAX, |width| width.saturating_sub(taken));
-        for (column, width) in &mut fit.shown {
-            let more = self.columns[*column].likely.saturating_sub(*width).min(spare);
-            *width += more;
-            spare -= more;
-        }
-        fit
+        let natural = self.natural().into_iter().zip(&self.columns).map(|(width, column)| width.max(column.likely));
+        self.fit_from(natural.collect(), width)
     }
 
     /// Takes cells from the widest columns until there is room, or none is above its floor.

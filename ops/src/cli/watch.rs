@@ -71,7 +71,7 @@ where
                 if known {
                     output::remark(&format!("watching `{server}` again"));
                 }
-                (known, pause) = (true, PAUSE_MIN);
+                known = true;
                 let mut parser = Parser::default();
                 let lost = loop {
                     let bytes = match tokio::time::timeout(SILENCE_MAX, response.body_mut().frame()).await {
@@ -86,6 +86,10 @@ where
                             path: path.to_owned(),
                             source,
                         })?;
+                        // Whoever has nothing to tell but that it cannot is not asked ever faster.
+                        if matches!(step, Step::Listed { .. } | Step::Changed { .. } | Step::Removed { .. }) {
+                            pause = PAUSE_MIN;
+                        }
                         if !printer.print(step)? {
                             return Ok(());
                         }

@@ -167,14 +167,14 @@ fn of_object(why: &WhyObject) -> Story {
     if let Some(gone) = &why.gone {
         story.line("gone", at(gone));
     }
-    if let Some(lifecycle) = &why.lifecycle {
-        if let Some(error) = &lifecycle.error {
-            let attempt = lifecycle.attempt.map(|attempt| format!(" (attempt {attempt})")).unwrap_or_default();
-            let mut lines = error.lines();
-            story.line("failing", format!("{}{attempt}", lines.next().unwrap_or_default()));
-            for line in lines {
-                story.line("", line);
-            }
+    if let Some(lifecycle) = &why.lifecycle
+        && let Some(error) = &lifecycle.error
+    {
+        let attempt = lifecycle.attempt.map(|attempt| format!(" (attempt {attempt})")).unwrap_or_default();
+        let mut lines = error.lines();
+        story.line("failing", format!("{}{attempt}", lines.next().unwrap_or_default()));
+        for line in lines {
+            story.line("", line);
         }
     }
     for claim in &why.also_claimed {
@@ -227,7 +227,8 @@ fn of_applied(story: &mut Story, applied: &AppliedWhy) {
     let AppliedWhy { uid, time, offset, unchanged_since, made_at } = applied;
     let place = offset.map(|offset| format!("offset {offset}, ")).unwrap_or_default();
     let unchanged = if offset.is_some() && offset == unchanged_since { ", unchanged since" } else { "" };
-    story.line("applied", format!("{place}{}, uid {uid}{unchanged}", spaced(time)));
+    story.line("applied", format!("{place}{}{unchanged}", spaced(time)));
+    story.line("", format!("uid {uid}"));
     let since = unchanged_since.filter(|since| Some(*since) != *offset);
     let since = since.map(|since| format!("unchanged since offset {since}"));
     let made = made_at.filter(|made| Some(*made) != *offset).map(|made| format!("made at offset {made}"));
@@ -361,15 +362,16 @@ Namespace/mgianluc exists on mgmt/mgmt because
   matched   EventSource/user-operation, criterion 1
   decided   EventTrigger/manage-namespace: Create
   rendered  ConfigMap default/namespace, key namespace.yaml
-  applied   offset 42, 2026-11-22 14:02:11.327Z, uid 8f3c0f1e, unchanged since
+  applied   offset 42, 2026-11-22 14:02:11.327Z, unchanged since
+            uid 8f3c0f1e
 ";
         assert_eq!(of_object(&why).draw(None, Paint::Off), expected);
         let applied = why.applied.as_mut().expect("applied");
         (applied.offset, applied.unchanged_since) = (Some(70), Some(55));
         let narrow = of_object(&why).draw(Some(60), Paint::Off);
         let expected = "\
-  applied   offset 70, 2026-11-22 14:02:11.327Z, uid
-            8f3c0f1e
+  applied   offset 70, 2026-11-22 14:02:11.327Z
+            uid 8f3c0f1e
             unchanged since offset 55, made at offset 42
 ";
         assert!(narrow.ends_with(expected), "{narrow}");
