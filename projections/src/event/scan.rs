@@ -126,7 +126,7 @@ impl<'a> Scanner<'a> {
     fn string(&mut self) -> Option<&'a str> {
         self.expect(b'"')?;
         let start = self.at;
-        self.to_special();
+        self.skip_plain();
         if self.peek()? != b'"' {
             return None;
         }
@@ -138,7 +138,7 @@ impl<'a> Scanner<'a> {
     /// Checks a string that nobody reads, behind its opening quote.
     fn pass_string(&mut self) -> Option<()> {
         loop {
-            self.to_special();
+            self.skip_plain();
             let byte = self.peek()?;
             self.at += 1;
             match byte {
@@ -166,7 +166,7 @@ impl<'a> Scanner<'a> {
 
     /// Moves to the next quote, backslash or control character, eight bytes at a time; to the end when there is none.
     #[inline]
-    fn to_special(&mut self) {
+    fn skip_plain(&mut self) {
         const ONES: u64 = u64::from_le_bytes([0x01; 8]);
         const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
         while let Some(chunk) = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk::<8>) {
@@ -432,7 +432,7 @@ mod tests {
                     text.extend([before, b'"', b'\\', 0, before, before, before, before, before]);
                     let text = String::from_utf8(text).unwrap();
                     let mut scanner = Scanner { text: &text, bytes: text.as_bytes(), at: 0 };
-                    scanner.to_special();
+                    scanner.skip_plain();
                     assert_eq!(scanner.at, length, "{text:?}");
                 }
             }
