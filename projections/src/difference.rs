@@ -1,7 +1,7 @@
 //! What differs between two moments: the lifecycles that are not what they were.
 //!
 //! Start at [`difference`]. Which resources may differ is found in the log between the two moments, or, where too much lies
-//! between them, among those that were spoken of since; what a resource was at either moment is asked of whoever knows (see
+//! between them or something there is lost, among those that were spoken of since; what a resource was at either moment is asked of whoever knows (see
 //! [`crate::as_of::resource`]). Neither takes memory in proportion to the log.
 //!
 //! A cursor holds both moments and the last lifecycle told, so pages agree with each other while time passes.
@@ -58,7 +58,7 @@ pub struct DifferenceRow {
     pub change: Change,
     /// As it was at the earlier moment; `null` when nothing was known of it.
     pub before: Option<LifecycleRow>,
-    /// As it was at the later moment; `null` never, unless the log was shortened meanwhile.
+    /// As it was at the later moment; `null` when nothing is known of it.
     pub after: Option<LifecycleRow>,
 }
 
@@ -141,11 +141,9 @@ pub fn difference<D: Disk, E: std::error::Error + 'static>(
         Some((key, Some(_))) => Bound::Included(key),
     };
     let is_wanted = |key: &ResourceKey| wanted.key(key);
-    let (keys, mut more) = if to.get() - from.get() <= RECORDS_MAX {
-        touched(log, from, to, start, &is_wanted)?
-    } else {
-        spoken_of(from, start, &is_wanted)
-    };
+    let is_near = to.get() - from.get() <= RECORDS_MAX && from >= log.start();
+    let touched = if is_near { touched(log, from, to, start, &is_wanted)? } else { None };
+    let (keys, mut more) = touched.unwrap_or_else(|| spoken_of(from, start, &is_wanted));
 
     let limit = page.limit.unwrap_or(PAGE_ROWS).max(1);
     let mut items: Vec<DifferenceRow> = Vec::new();
@@ -175,14 +173,15 @@ pub fn difference<D: Disk, E: std::error::Error + 'static>(
     Ok(Difference { offset: to.get(), from: from.get(), items, next })
 }
 
-/// The first resources in order that the records between two moments speak of, and whether there are more.
+/// The first resources in order that the records between two moments speak of, and whether there are more. `None` where a
+/// record between them is lost, for whom it spoke of cannot be known from here.
 fn touched<D: Disk>(
     log: &Reader<D>,
     from: Offset,
     to: Offset,
     start: Bound<&ResourceKey>,
     is_wanted: &dyn Fn(&ResourceKey) -> bool,
-) -> Result<(Vec<ResourceKey>, bool), lifeline_store::Error> {
+) -> Result<Option<(Vec<ResourceKey>, bool)>, lifeline_store::Error> {
     let mut keys: BTreeSet<ResourceKey> = BTreeSet::new();
     let mut more = false;
     let mut meet = |key: ResourceKey| {
@@ -196,11 +195,7 @@ fn touched<D: Disk>(
         let record = match scan.next() {
             Ok(Some(record)) => record,
             Ok(None) => break,
-            // What was lost spoke of nobody that can be named; whom it did speak of refuses to tell its state.
-            Err(lifeline_store::Error::Damaged { offsets, .. }) => {
-                scan.seek(offsets.end.max(offsets.start.next()));
-                continue;
-            }
+            Err(lifeline_store::Error::Damaged { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
         if record.offset >= to {
@@ -213,15 +208,15 @@ fn touched<D: Disk>(
             Ok(Fact::TriggerReplayed { redecisions, .. }) => {
                 redecisions.into_iter().for_each(|redecision| meet(redecision.resource));
             }
+            Ok(Fact::RecordLost { .. }) | Err(_) => return Ok(None),
             Ok(fact) => {
                 if let Some(key) = fact.lifecycle_key() {
                     meet(key.resource.clone());
                 }
             }
-            Err(_) => {}
         }
     }
-    Ok((keys.into_iter().collect(), more))
+    Ok(Some((keys.into_iter().collect(), more)))
 }
 
 fn is_behind(key: &ResourceKey, start: Bound<&ResourceKey>) -> bool {

@@ -68,6 +68,28 @@ pub(crate) fn log_of(folder: &std::path::Path, facts: &[Fact<'_>]) -> Reader {
     log.reader()
 }
 
+/// An event that nobody makes anything of.
+fn note(source: &'static str) -> Fact<'static> {
+    Fact::EventReceived {
+        delivery: crate::fact::Delivery {
+            cluster: "mgmt/mgmt",
+            stream: "S",
+            epoch: 1,
+            sequence: 1,
+            published_unix_nanos: 0,
+            subject: "user",
+        },
+        source,
+        subject: "x",
+        kind: "note",
+        id: "1",
+        previous: None,
+        decisions: vec![],
+        headers: vec![],
+        payload: b"",
+    }
+}
+
 /// All pages of a list, `limit` rows each; `between` is called after each page.
 fn pages<T>(limit: usize, mut read: impl FnMut(&Page) -> List<T>) -> Vec<T> {
     let mut rows = Vec::new();
@@ -538,26 +560,34 @@ fn a_replay_decides_one_resource_on_each_of_its_clusters() {
 }
 
 #[test]
+fn a_difference_over_a_lost_record_is_refused_not_guessed() {
+    let told = linked(&[note("other"), note("lost"), note("other")]);
+    let mut projection = Projection::default();
+    fold(&mut projection, &told);
+    // What is on disk is not what was folded: one record is gone.
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = log_of(folder.path(), &[told[0].clone(), Fact::RecordLost { reason: "gone" }, told[2].clone()]);
+    let difference = |from: u64, source: &str| {
+        let filter = Filter { source: Some(source.to_owned()), ..Filter::default() };
+        let spoken_of = |from, start: Bound<&ResourceKey>, wanted: &dyn Fn(&ResourceKey) -> bool| {
+            difference::spoken_of(&projection, from, start, wanted)
+        };
+        let state_at = |key: &ResourceKey, moment| {
+            let trail = projection.trail(&key.source, &key.subject, moment).expect("it was spoken of");
+            as_of::resource(&log, projection.landmarks(), &trail, moment)
+        };
+        let moments = (Offset::from(from), Offset::from(3));
+        difference::difference(&log, moments, &filter, &Page::default(), spoken_of, state_at)
+    };
+    let refused = difference(1, "lost").expect_err("nobody knows what it was");
+    assert_eq!(refused.to_string(), "what source `lost`, subject `x` was cannot be told");
+    assert_eq!(difference(1, "other").expect("its own records are there").items, []);
+    assert_eq!(difference(2, "lost").expect("nothing is lost behind it").items, []);
+}
+
+#[test]
 fn a_history_begins_anywhere_however_much_followed() {
     let folder = tempfile::tempdir().expect("a folder");
-    let note = |source: &'static str| Fact::EventReceived {
-        delivery: crate::fact::Delivery {
-            cluster: "mgmt/mgmt",
-            stream: "S",
-            epoch: 1,
-            sequence: 1,
-            published_unix_nanos: 0,
-            subject: "user",
-        },
-        source,
-        subject: "x",
-        kind: "note",
-        id: "1",
-        previous: None,
-        decisions: vec![],
-        headers: vec![],
-        payload: b"",
-    };
     // Every second record speaks of it, so that a page can begin between two that do.
     let facts: Vec<Fact<'static>> = (0..6_000).map(|number| note(["cold", "hot"][number % 2])).collect();
     let facts = linked(&facts);

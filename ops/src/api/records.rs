@@ -2,10 +2,12 @@
 
 use axum::Json;
 use axum::extract::State;
+use lifeline_projections::as_of;
 use lifeline_projections::fact::ResourceKey;
+use lifeline_projections::fold::Resource;
 use lifeline_projections::history::{self, Entry};
 use lifeline_projections::reads::{self, List, PAGE_ROWS};
-use lifeline_store::{Disk, Offset};
+use lifeline_store::{Disk, Offset, Reader};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -13,7 +15,7 @@ use super::document::{Refused, RefusedExpired, RefusedUnknown, RefusedUnreadable
 use super::lists::checked_limit;
 use super::parameters::Asked;
 use super::problem::Problem;
-use super::{Shared, blocking};
+use super::{Served, Shared, blocking};
 
 /// The parameters of a history.
 #[derive(Deserialize, IntoParams)]
@@ -61,13 +63,25 @@ pub(super) async fn history<D: Disk>(
     blocking(move || {
         let key = ResourceKey { source: source.into(), subject: subject.into() };
         let before = before.map(Offset::from);
-        // An earlier page would have to be told what the resource was then.
-        let state = before.is_none().then_some(&resource);
         let log = shared.view.log();
-        let (items, next) = history::history(&log, &key, resource.last_record, before, limit, state)?;
+        let latest = resource.last_record;
+        let state = match before {
+            None => Some(resource),
+            Some(before) => then(&shared, &log, &key, before),
+        };
+        let (items, next) = history::history(&log, &key, latest, before, limit, state.as_ref())?;
         Ok(Json(List { offset, items, next: next.map(|next| next.to_string()) }))
     })
     .await
+}
+
+/// The resource as it was when an earlier page ends. Where that cannot be told, the page goes without incarnations.
+fn then<D: Disk>(shared: &Served<D>, log: &Reader<D>, key: &ResourceKey, moment: Offset) -> Option<Resource> {
+    let (trail, landmarks) = {
+        let projection = shared.view.projection();
+        (projection.trail(&key.source, &key.subject, moment)?, projection.landmarks().clone())
+    };
+    as_of::resource(log, &landmarks, &trail, moment).ok()?
 }
 
 /// The parameters of the records.

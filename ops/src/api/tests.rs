@@ -245,6 +245,11 @@ async fn a_history_is_told_oldest_first_in_pages() {
     assert_eq!(latest["next"], "2");
     let earlier = engine.get(&format!("{path}&limit=2&before=2")).await;
     assert_eq!((&earlier["items"][0]["offset"], &earlier["next"]), (&json!(1), &Value::Null));
+    // Whichever page tells of it, an entry belongs to the same incarnation.
+    assert_eq!(whole["items"][2]["incarnation"], 1);
+    for page in [&whole, &earlier] {
+        assert_eq!(page["items"][0]["event"]["decisions"][0]["incarnation"], 1);
+    }
     engine.refused("/v1/history?source=auth.example.com&subject=nobody", 404, "unknown-resource", "`nobody`").await;
     engine.refused("/v1/history?subject=mgianluc", 400, "bad-parameter", "source").await;
 }

@@ -180,7 +180,7 @@ impl Random {
 /// Writes the log as a recorder would have; how many records it took.
 fn write_log(data: &Path, events: u64, resources: u64, held: u64) -> Result<u64, Box<dyn Error>> {
     std::fs::create_dir_all(data)?;
-    let (mut log, _) = Log::open(OsDisk::open(data::log(data))?, data::log_options())?;
+    let (mut log, _) = Log::open(OsDisk::open(&data::log(data))?, data::log_options())?;
     let mut last: Vec<Option<Offset>> = vec![None; usize::try_from(resources)?];
     let mut random = Random(1);
     let began = SystemClock.now_unix_nanos();
@@ -258,7 +258,7 @@ fn write_log(data: &Path, events: u64, resources: u64, held: u64) -> Result<u64,
 fn rebuild(data: &Path, rounds: usize) -> Result<(f64, f64), Box<dyn Error>> {
     let (mut scans, mut rebuilds) = (Vec::new(), Vec::new());
     for _ in 0..rounds.max(1) {
-        let (log, _) = Reader::open(OsDisk::open_read_only(data::log(data))?, &data::log_options())?;
+        let (log, _) = Reader::open(OsDisk::open_read_only(&data::log(data))?, &data::log_options())?;
         let records = log.end().get() - log.start().get();
         #[expect(clippy::cast_precision_loss, reason = "a count of records is far below 2^52")]
         let rate = |took: Duration| records as f64 / took.as_secs_f64();

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::RECORDS_MAX;
 use crate::chain::Chain;
-use crate::fact::{Fact, ObjectKey, ResourceKey};
+use crate::fact::{Fact, ObjectKey, Outcome, Redesired, ResourceKey};
 use crate::fold::{Projection, Resource, RuleMark};
 use crate::history::{self, Entry};
 use crate::lifecycle::{Desired, Holding, Lifecycle};
@@ -540,7 +540,6 @@ fn decided_by<D: Disk>(
     cluster: &str,
     decided: Offset,
 ) -> (Desired, Offset) {
-    use crate::fact::{Outcome, Redesired};
     let unknown = (Desired::Absent { event: None }, decided);
     let Ok(Some(record)) = log.read(decided) else { return unknown };
     match Fact::decode(&record.payload) {

@@ -149,12 +149,8 @@ fn an_event_tells_what_it_caused_under_each_trigger() {
     let facts = [login(), applied(0, "a", 1), present(0), applied(2, "a", 2)];
     check(&facts, 0, Applied, None, "manage decided Create: applied Namespace/zoe at offset 3.");
     let withdrawn = replayed(Redesired::Absent { event: None });
-    check(&[login(), withdrawn], 0, Superseded, Some(1), overtaken_at(1));
-}
-
-fn overtaken_at(offset: u64) -> &'static str {
-    assert_eq!(offset, 1);
-    "manage decided Create, but offset 1 decided anew before it was carried out."
+    let overtaken = "manage decided Create, but offset 1 decided anew before it was carried out.";
+    check(&[login(), withdrawn], 0, Superseded, Some(1), overtaken);
 }
 
 #[test]
