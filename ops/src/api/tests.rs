@@ -323,7 +323,7 @@ async fn what_a_client_gets_wrong_is_its_own_problem_and_named() {
         .await;
     engine.refused("/v1/lifecycles?as_of=7", 400, bad, "offset `7` is not reached yet").await;
     engine.refused("/v1/lifecycles?age_min=9&age_max=8", 400, bad, "ages from `9` to `8`").await;
-    engine.refused("/v1/stuck?longer_than=soon", 400, bad, "longer_than: invalid digit").await;
+    engine.refused("/v1/stuck?longer_than=soon", 400, bad, "parameter `longer_than` is `soon`").await;
     engine.refused("/v1/events?limit=10001", 400, bad, "limit").await;
     engine.refused("/v2/lifecycles", 404, "no-such-path", "nothing at this path").await;
     let of_another_list = engine.get("/v1/lifecycles?limit=1").await["next"].as_str().expect("more").to_owned();

@@ -26,7 +26,7 @@ const LOOKS_MAX: usize = 10_000;
 pub(super) struct ObjectQuery {
     /// Its kind, in upper or lower case.
     kind: String,
-    /// Its name.
+    /// Its name, in full.
     name: String,
     /// Its namespace; any, and none, when missing.
     #[param(nullable = false)]

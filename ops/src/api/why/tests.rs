@@ -60,8 +60,8 @@ async fn an_object_is_explained_back_to_its_event_and_rule() {
 
     let unknown = engine.get("/v1/why/object?kind=Namespace&name=zoe&namespace=x&group=&cluster=mgmt/mgmt").await;
     assert_eq!(unknown["item"]["verdict"], "unknown");
-    engine.refused("/v1/why/object?kind=Namespace", 400, "bad-parameter", "missing field `name`").await;
-    engine.refused("/v1/why/object?kind=a&name=b&nam=c", 400, "bad-parameter", "unknown field `nam`").await;
+    engine.refused("/v1/why/object?kind=Namespace", 400, "bad-parameter", "parameter `name` is missing").await;
+    engine.refused("/v1/why/object?kind=a&name=b&nam=c", 400, "bad-parameter", "parameter `nam` is not known").await;
 }
 
 #[tokio::test]
@@ -95,5 +95,5 @@ async fn an_event_is_explained_on_to_what_it_caused_or_what_differed() {
     check(10, "nothing", reason).await;
 
     engine.refused("/v1/why/event?offset=11", 400, "bad-parameter", "offset `11` is not reached yet").await;
-    engine.refused("/v1/why/event", 400, "bad-parameter", "missing field `offset`").await;
+    engine.refused("/v1/why/event", 400, "bad-parameter", "parameter `offset` is missing").await;
 }
