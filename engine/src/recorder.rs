@@ -19,9 +19,9 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use lifeline_projections::event::CloudEvent;
 use lifeline_projections::fact::{Delivery, Fact};
-use lifeline_projections::fold::{LifecycleIndex, Projection};
+use lifeline_projections::fold::{LifecycleIndex, Projection, WARM_MAX};
 use lifeline_projections::table::{self, Table};
-use lifeline_store::{Disk, Log, Offset, Recovery};
+use lifeline_store::{Disk, Log, Offset, Recovery, Scan};
 use parking_lot::RwLockReadGuard;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -377,7 +377,12 @@ impl<D: Disk> Recorder<D> {
                 }
                 Intake::Messages { stream, epoch, messages, .. } => {
                     let mut position = *staged.position(cluster, stream);
-                    for message in messages {
+                    for (number, message) in messages.iter().enumerate() {
+                        if number.is_multiple_of(WARM_MAX) {
+                            let coming = parsed.as_slice().iter().filter_map(|event| event.as_ref().ok());
+                            let keys = coming.take(WARM_MAX).map(|event| (&*event.source, &*event.subject));
+                            staged.before.warm(keys);
+                        }
                         let event = parsed.next().expect("every message of the group was parsed");
                         if !position.is_new(*epoch, message.sequence) {
                             continue;
@@ -718,25 +723,65 @@ pub fn catch_up<D: Disk>(
     let end = log.end();
     let mut scan = log.scan(projection.watermark());
     progress(projection.watermark(), end);
+    let mut piece = Piece::default();
     loop {
-        let record = match scan.next() {
-            Ok(Some(record)) => record,
-            Ok(None) => break,
+        // A piece at a time, so that the memory of its resources is waited for once and not record by record.
+        let stopped = piece.fill(&mut scan);
+        let facts = piece.facts()?;
+        let keys = facts.iter().filter_map(|fact| match fact {
+            Fact::EventReceived { source, subject, .. } => Some((*source, *subject)),
+            _ => None,
+        });
+        projection.warm(keys);
+        for (fact, (offset, unix_nanos, _)) in facts.iter().zip(&piece.records) {
+            projection.fold(*offset, *unix_nanos, fact, &mut changed);
+            if offset.get().is_multiple_of(PROGRESS_RECORDS) {
+                progress(*offset, end);
+            }
+        }
+        work.extend(changed.drain(..));
+        match stopped {
             Err(lifeline_store::Error::Damaged { offsets, bytes, file, why }) => {
                 let folded = projection.watermark();
                 return Err(Error::Damaged { offsets, bytes, file, why, folded });
             }
             Err(error) => return Err(error.into()),
-        };
-        let offset = record.offset;
-        let fact = Fact::decode(record.payload).map_err(|source| Error::Fact { offset, source })?;
-        projection.fold(offset, record.time_unix_nanos, &fact, &mut changed);
-        work.extend(changed.drain(..));
-        if offset.get().is_multiple_of(PROGRESS_RECORDS) {
-            progress(offset, end);
+            Ok(()) if piece.records.is_empty() => return Ok(work.into_iter().collect()),
+            Ok(()) => {}
         }
     }
-    Ok(work.into_iter().collect())
+}
+
+/// Some records on their way from the log into the projection.
+#[derive(Default)]
+struct Piece {
+    payloads: Vec<u8>,
+    /// Offset, time, and where the payload ends.
+    records: Vec<(Offset, u64, usize)>,
+}
+
+impl Piece {
+    /// Takes in the next records, none at the end of the log. After an error it holds those before it.
+    fn fill<D: Disk>(&mut self, scan: &mut Scan<D>) -> Result<(), lifeline_store::Error> {
+        self.payloads.clear();
+        self.records.clear();
+        while self.records.len() < WARM_MAX
+            && let Some(record) = scan.next()?
+        {
+            self.payloads.extend_from_slice(record.payload);
+            self.records.push((record.offset, record.time_unix_nanos, self.payloads.len()));
+        }
+        Ok(())
+    }
+
+    fn facts(&self) -> Result<Vec<Fact<'_>>, Error> {
+        let mut start = 0;
+        let decode = |(offset, _, end): &(Offset, u64, usize)| {
+            let payload = &self.payloads[std::mem::replace(&mut start, *end)..*end];
+            Fact::decode(payload).map_err(|source| Error::Fact { offset: *offset, source })
+        };
+        self.records.iter().map(decode).collect()
+    }
 }
 
 /// The damage that was found when a log was opened, one sentence each.

@@ -99,7 +99,8 @@ pub(super) fn run(args: &BenchArgs) -> Result<Value, Box<dyn Error>> {
         for (name, of) in QUESTION_KINDS {
             let mut took = Vec::with_capacity(QUESTIONS);
             for _ in 0..QUESTIONS {
-                let path = of(random.below(resources), random.below(written));
+                // Behind the first event of each resource, so that there is something to tell.
+                let path = of(random.below(resources), resources + random.below(written - resources));
                 took.push(asked.ask(&path).await?);
             }
             took.sort_unstable();
@@ -140,9 +141,7 @@ const QUESTION_KINDS: [(&str, Question); 5] = [
     ("current", |resource, _| format!("/v1/resource?source={SOURCE}&subject={}", subject(resource))),
     ("history", |resource, _| format!("/v1/history?source={SOURCE}&subject={}", subject(resource))),
     ("list", |resource, _| format!("/v1/resources?source={SOURCE}&subject={}", subject(resource))),
-    ("as_of", |resource, offset| {
-        format!("/v1/resource?source={SOURCE}&subject={}&as_of={offset}", subject(resource))
-    }),
+    ("as_of", |resource, offset| format!("/v1/resource?source={SOURCE}&subject={}&as_of={offset}", subject(resource))),
     ("as_of_list", |_, offset| format!("/v1/resources?limit=50&as_of={offset}")),
 ];
 
@@ -244,8 +243,7 @@ fn write_log(data: &Path, events: u64, resources: u64, held: u64) -> Result<u64,
                 last[at] = Some(push(&intended, &mut log)?);
             }
             let objects = vec![AppliedObject { object, uid, digest: 7 }];
-            last[at] =
-                Some(push(&Fact::Applied { key, acted_for: offset, previous: last[at], objects }, &mut log)?);
+            last[at] = Some(push(&Fact::Applied { key, acted_for: offset, previous: last[at], objects }, &mut log)?);
         }
     }
     log.sync()?;
