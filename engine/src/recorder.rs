@@ -730,7 +730,7 @@ pub fn catch_up<D: Disk>(
         let facts = piece.facts()?;
         let keys = facts.iter().filter_map(|fact| match fact {
             Fact::EventReceived { source, subject, .. } => Some((*source, *subject)),
-            _ => None,
+            outcome => outcome.lifecycle_key().map(|key| (&*key.resource.source, &*key.resource.subject)),
         });
         projection.warm(keys);
         for (fact, (offset, unix_nanos, _)) in facts.iter().zip(&piece.records) {

@@ -565,17 +565,21 @@ impl Projection {
             None => {
                 let mut lifecycle = entry.lifecycle(&self.shared, slot);
                 let before = lifecycle.phase();
-                let held_before = held(&lifecycle);
+                // Most outcomes tell of objects that are held already.
+                let held_before = happened.may_change_claims(&lifecycle).then(|| held(&lifecycle));
                 lifecycle.evolve(offset, unix_nanos, happened);
-                let (after, held_after) = (lifecycle.phase(), held(&lifecycle));
+                let after = lifecycle.phase();
+                let held_after = held_before.as_ref().map(|_| held(&lifecycle));
                 entry.put(slot, lifecycle);
-                for object in held_before.difference(&held_after) {
-                    self.claimants.remove(cluster, object, index);
-                    self.judge(cluster, object);
-                }
-                for object in held_after.difference(&held_before) {
-                    self.claimants.add(cluster, object, index);
-                    self.judge(cluster, object);
+                if let (Some(before), Some(after)) = (held_before, held_after) {
+                    for object in before.difference(&after) {
+                        self.claimants.remove(cluster, object, index);
+                        self.judge(cluster, object);
+                    }
+                    for object in after.difference(&before) {
+                        self.claimants.add(cluster, object, index);
+                        self.judge(cluster, object);
+                    }
                 }
                 (before, after)
             }

@@ -209,6 +209,22 @@ pub enum Happened<'a> {
     },
 }
 
+impl Happened<'_> {
+    /// Whether it may change which objects the lifecycle claims: true whenever it does, and seldom otherwise.
+    pub(crate) fn may_change_claims(&self, lifecycle: &Lifecycle) -> bool {
+        let is_held = |object: &ObjectKey| lifecycle.holding(object).is_some();
+        match self {
+            Happened::Created | Happened::Deleted => false,
+            Happened::Redecided(desired) => *desired == Redesired::Left,
+            Happened::ApplyIntended(objects) => !objects.iter().all(is_held),
+            Happened::Applied { objects, .. } | Happened::ApplyFailed { objects, .. } => {
+                !objects.iter().all(|applied| is_held(&applied.object))
+            }
+            Happened::Removed { objects, .. } => objects.iter().any(is_held),
+        }
+    }
+}
+
 impl Lifecycle {
     /// A lifecycle of which nothing is known yet.
     #[must_use]

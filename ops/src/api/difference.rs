@@ -13,7 +13,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::document::{Refused, RefusedExpired, RefusedPast};
-use super::lists::checked_limit;
+use super::lists::{checked_limit, recorded_end};
 use super::parameters::Asked;
 use super::problem::Problem;
 use super::{Shared, blocking};
@@ -77,8 +77,8 @@ pub(super) async fn difference<D: Disk>(
         let (log, view) = (shared.view.log(), &shared.view);
         // What is folded is what every other answer reflects; the log may be a little ahead of it.
         let now = view.projection().watermark();
-        let to = to.map_or(Ok(now), |to| to.end(&log))?;
-        let moments = (from.end(&log)?, to);
+        let to = to.map_or(Ok(now), |to| recorded_end(&shared, to))?;
+        let moments = (recorded_end(&shared, from)?, to);
         let state_at = |key: &ResourceKey, moment| {
             let (trail, landmarks) = {
                 let projection = view.projection();

@@ -1,7 +1,7 @@
 //! The lists that are read from the projection, now or as of an earlier moment.
 
 use std::ops::Bound;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
@@ -262,7 +262,7 @@ pub(super) async fn rules<D: Disk>(
     };
     let (list, unix_nanos) = blocking(move || {
         let log = shared.view.log();
-        let moment = moment.end(&log)?;
+        let moment = recorded_end(&shared, moment)?;
         let records = shared.view.projection().ground().rule_records.clone();
         let rules = as_of::rules(&log, &records, moment)?;
         Ok((reads::rules(moment, &rules, &page)?, as_of::time(&log, moment)?))
@@ -307,7 +307,7 @@ async fn filtered<D: Disk, T: Serialize + Send + 'static>(
     };
     let (list, unix_nanos) = blocking(move || {
         let log = shared.view.log();
-        let moment = moment.end(&log)?;
+        let moment = recorded_end(&shared, moment)?;
         let list = in_turns(page, TRAILS_MAX, |page| {
             let (trails, landmarks) = {
                 let projection = shared.view.projection();
@@ -332,6 +332,32 @@ async fn filtered<D: Disk, T: Serialize + Send + 'static>(
 /// To when ages are counted: to now, or in an earlier state to its own time, which it knows itself.
 pub(super) fn now_of(is_past: bool) -> Option<u64> {
     (!is_past).then(|| SystemClock.now_unix_nanos())
+}
+
+/// Where a moment ends in the log. It has to lie behind the present state: what is on its way into it would be missing from an
+/// answer that is never to change. Blocks, for as long as folding takes.
+pub(super) fn recorded_end<D: Disk>(shared: &Shared<D>, moment: Moment) -> Result<Offset, Problem> {
+    if let Moment::Time(unix_nanos) = moment
+        && unix_nanos > SystemClock.now_unix_nanos()
+    {
+        let text = format!(
+            "moment `{}` lies in the future\nhint: leave it out to ask for the present",
+            reads::time(unix_nanos)
+        );
+        return Err(Problem::bad_parameter(&text));
+    }
+    let end = moment.end(&shared.view.log())?;
+    let began = Instant::now();
+    loop {
+        let folded = shared.view.projection().watermark();
+        if folded >= end {
+            return Ok(end);
+        }
+        if began.elapsed() > PATIENCE {
+            return Err(Problem::not_reached(end, folded));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Waits for the state to reach an offset, a while.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::document::{Refused, RefusedAhead, RefusedPast, RefusedUnknown};
-use super::lists::{reach, respond};
+use super::lists::{reach, recorded_end, respond};
 use super::parameters::Asked;
 use super::problem::Problem;
 use super::{Shared, blocking};
@@ -79,7 +79,7 @@ pub(super) async fn resource<D: Disk>(
     };
     blocking(move || {
         let log = shared.view.log();
-        let moment = moment.end(&log)?;
+        let moment = recorded_end(&shared, moment)?;
         let (trail, landmarks) = {
             let projection = shared.view.projection();
             (projection.trail(&key.source, &key.subject, moment), projection.landmarks().clone())
