@@ -213,8 +213,10 @@ async fn an_earlier_state_is_told_by_offset_and_by_time() {
     check("6", 6, &["Ready", "Failing"]).await;
     check("2026-11-22T14:00:01Z", 2, &["Pending"]).await;
     check("2026-11-22T15:00:03.5%2B01:00", 4, &["Ready"]).await;
-    check("2030-01-01T00:00:00Z", 6, &["Ready", "Failing"]).await;
+    check("2026-11-22T14:30:00Z", 6, &["Ready", "Failing"]).await;
     check("1999-01-01T00:00:00Z", 0, &[]).await;
+    // Told now, it would have to be told otherwise later.
+    engine.refused("/v1/lifecycles?as_of=2999-01-01T00:00:00Z", 400, "bad-parameter", "lies in the future").await;
 }
 
 #[tokio::test(start_paused = true)]
