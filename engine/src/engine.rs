@@ -111,7 +111,7 @@ impl<D: Disk> Engine<D> {
             }
             None => (None, Projection::default()),
         };
-        recorder::catch_up(&mut projection, &reader, progress)?;
+        recorder::catch_up(&mut projection, &reader, progress, |_| {})?;
         let unsettled: Vec<_> = projection.unsettled().collect();
         info!(records = reader.end().get(), resources = projection.len(), open = unsettled.len(), "log read");
 

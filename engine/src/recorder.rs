@@ -334,7 +334,8 @@ impl<D: Disk> Recorder<D> {
         report(&recovery);
         let reader = log.reader();
         self.view.reopened(reader.clone());
-        let work = self.view.change(|projection| catch_up(projection, &reader, |_, _| {}))?;
+        let mut work = BTreeSet::new();
+        self.view.change(|projection| catch_up(projection, &reader, |_, _| {}, |index| _ = work.insert(index)))?;
         self.queue.push(work);
         // Only now: with records that are not folded, the next group would be given offsets that are taken.
         self.log = Some(log);
@@ -709,7 +710,7 @@ impl Group {
 const PROGRESS_RECORDS: u64 = 1 << 14;
 
 /// Folds the part of the log that the projection does not hold yet. `progress` is told where it begins, then every
-/// 16384 records.
+/// 16384 records; `needs_work` is told each lifecycle that comes to need work, as often as it does.
 ///
 /// # Errors
 /// When a record cannot be read or understood.
@@ -717,8 +718,8 @@ pub fn catch_up<D: Disk>(
     projection: &mut Projection,
     log: &lifeline_store::Reader<D>,
     mut progress: impl FnMut(Offset, Offset),
-) -> Result<Vec<LifecycleIndex>, Error> {
-    let mut work = BTreeSet::new();
+    mut needs_work: impl FnMut(LifecycleIndex),
+) -> Result<(), Error> {
     let mut changed = Vec::new();
     let end = log.end();
     let mut scan = log.scan(projection.watermark());
@@ -739,14 +740,14 @@ pub fn catch_up<D: Disk>(
                 progress(*offset, end);
             }
         }
-        work.extend(changed.drain(..));
+        changed.drain(..).for_each(&mut needs_work);
         match stopped {
             Err(lifeline_store::Error::Damaged { offsets, bytes, file, why }) => {
                 let folded = projection.watermark();
                 return Err(Error::Damaged { offsets, bytes, file, why, folded });
             }
             Err(error) => return Err(error.into()),
-            Ok(()) if piece.records.is_empty() => return Ok(work.into_iter().collect()),
+            Ok(()) if piece.records.is_empty() => return Ok(()),
             Ok(()) => {}
         }
     }

@@ -228,11 +228,11 @@ fn write_log(data: &Path, events: u64, resources: u64, held: u64) -> Result<u64,
             // Applied once; what follows finds the cluster as it should be, and is settled as well.
             let uid = format!("{resource:08x}-0000-4000-8000-{resource:012x}");
             let object = ObjectKey {
-                group: String::new(),
+                group: "".into(),
                 version: "v1".into(),
                 kind: "Namespace".into(),
                 namespace: None,
-                name: subject.clone(),
+                name: subject.as_str().into(),
             };
             let key = LifecycleKey {
                 trigger: "manage".into(),
@@ -273,7 +273,7 @@ fn rebuild(data: &Path, rounds: usize) -> Result<(f64, f64), Box<dyn Error>> {
 
         let began = Instant::now();
         let mut projection = Projection::default();
-        lifeline_engine::recorder::catch_up(&mut projection, &log, |_, _| {})?;
+        lifeline_engine::recorder::catch_up(&mut projection, &log, |_, _| {}, |_| {})?;
         rebuilds.push(rate(began.elapsed()));
         assert_eq!(projection.watermark(), log.end());
     }
