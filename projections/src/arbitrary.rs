@@ -54,7 +54,7 @@ fn object() -> impl Strategy<Value = ObjectKey> {
             group: group.into(),
             version: "v1".into(),
             kind: "Kind".into(),
-            namespace,
+            namespace: namespace.map(Into::into),
             name: name.into(),
         },
     )

@@ -1,8 +1,8 @@
 //! What a resource takes in memory, and how it is written down.
 //!
 //! A million of them have to fit beside each other, so the common part of a [`Resource`] has fixed places, names are
-//! shared, and what few decisions touch (the inventory, a failure) stays packed as bytes. Start at [`Entry`]; what it means
-//! is said by [`Resource`] and [`Lifecycle`], which it turns into and is made from.
+//! shared, and what few decisions touch (the inventory, a failure) stays packed as bytes (see [`crate::packed`]). Start at
+//! [`Entry`]; what it means is said by [`Resource`] and [`Lifecycle`], which it turns into and is made from.
 //!
 //! Never here: what follows from a fact. See [`crate::fold`].
 
@@ -13,10 +13,11 @@ use lifeline_store::Offset;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use crate::fact::ResourceKey;
+use crate::fact::{AppliedObject, ObjectKey, ResourceKey};
 use crate::fold::Resource;
-use crate::lifecycle::{Desired, Failure, Holding, Lifecycle, Phase};
+use crate::lifecycle::{Desired, Lifecycle, Phase};
 use crate::names::Names;
+use crate::packed;
 
 /// A trigger and a cluster by number: there are few, and every lifecycle has one of each.
 type Place = u32;
@@ -68,7 +69,7 @@ pub(crate) struct Entry {
     pub(crate) last_record: Offset,
     /// How many records spoke of it.
     pub(crate) records: u32,
-    /// By order of appearance: a number given out stays right.
+    /// By order of appearance: a number given out stays right. Exactly fitted: most resources have one, if any.
     lifecycles: Vec<Kept>,
 }
 
@@ -84,15 +85,8 @@ struct Kept {
     settled_unix_nanos: u64,
     holds: bool,
     failing: bool,
-    /// [`Rest`], when there is any.
+    /// The inventory and the failure, where there are any. Invariant: packed by what `settled` says.
     rest: Option<Box<[u8]>>,
-}
-
-/// What of a lifecycle is kept packed.
-#[derive(Serialize, Deserialize)]
-struct Rest {
-    inventory: Vec<Holding>,
-    failure: Option<Failure>,
 }
 
 impl Entry {
@@ -135,8 +129,14 @@ impl Entry {
             return (slot, true);
         }
         let place = shared.place(trigger, cluster);
+        self.lifecycles.reserve_exact(1);
         self.lifecycles.push(Kept::new(place, &Lifecycle::new("", "")));
         (u32::try_from(self.len() - 1).expect("fewer than 2^32 lifecycles fit in memory"), false)
+    }
+
+    /// The cluster of a lifecycle.
+    pub(crate) fn cluster(&self, shared: &Shared, slot: u32) -> Arc<str> {
+        shared.places[self.lifecycles[slot as usize].place as usize].1.clone()
     }
 
     /// One lifecycle, whole.
@@ -144,25 +144,37 @@ impl Entry {
         let kept = &self.lifecycles[slot as usize];
         let mut lifecycle = kept.without_rest(shared);
         if let Some(rest) = &kept.rest {
-            let rest: Rest = unpack(rest);
-            lifecycle.inventory = rest.inventory;
-            lifecycle.failure = rest.failure;
+            packed::unpack(rest, &mut lifecycle);
         }
         lifecycle
     }
 
     /// A lifecycle as it has become.
-    pub(crate) fn put(&mut self, slot: u32, lifecycle: Lifecycle) {
+    pub(crate) fn put(&mut self, slot: u32, lifecycle: &Lifecycle) {
         let kept = &mut self.lifecycles[slot as usize];
-        *kept = Kept::new(kept.place, &lifecycle);
-        if kept.holds || kept.failing {
-            let Lifecycle { inventory, failure, .. } = lifecycle;
-            kept.rest = Some(pack(&Rest { inventory, failure }).into());
-        }
+        *kept = Kept { rest: packed::pack(lifecycle), ..Kept::new(kept.place, lifecycle) };
+    }
+
+    /// Whether an apply for this decision found all that the lifecycle holds as it was: nothing is news but the time.
+    pub(crate) fn is_confirmed(&self, slot: u32, acted_for: Offset, objects: &[AppliedObject]) -> bool {
+        let kept = &self.lifecycles[slot as usize];
+        let is_present = matches!(kept.desired, Desired::Present { .. });
+        let rest = kept.rest.as_deref().filter(|_| is_present && !kept.failing && kept.decided == acted_for);
+        rest.is_some_and(|rest| packed::confirms(rest, objects))
+    }
+
+    /// Since when a lifecycle holds an object.
+    pub(crate) fn holds_since(&self, slot: u32, object: &ObjectKey) -> Option<Offset> {
+        packed::since(self.lifecycles[slot as usize].rest.as_deref()?, object)
+    }
+
+    /// What a lifecycle holds, in order.
+    pub(crate) fn objects(&self, slot: u32) -> impl Iterator<Item = ObjectKey> {
+        self.lifecycles[slot as usize].rest.as_deref().into_iter().flat_map(packed::objects)
     }
 
     /// Changes a lifecycle in a way that does not depend on its inventory or failure and leaves them alone; `None`, and
-    /// nothing done, where it has what `unless` forbids.
+    /// nothing done, where it fails, or holds what it may not.
     pub(crate) fn change_standing(
         &mut self,
         shared: &Shared,
@@ -181,6 +193,24 @@ impl Entry {
         let holds = kept.holds;
         *kept = Kept { rest, holds, ..Kept::new(kept.place, &lifecycle) };
         Some((before, kept.phase()))
+    }
+
+    /// Reads a little of every line of memory it takes, so that it is close by. The sum means nothing.
+    pub(crate) fn touch(&self) -> u64 {
+        let names = self.subject.len() ^ self.source.len() ^ self.kind.len() ^ self.lifecycles.len();
+        names as u64 ^ self.events ^ u64::from(self.records) ^ self.last_record.get()
+    }
+
+    /// The same of what lies elsewhere: the lifecycles ...
+    pub(crate) fn touch_lifecycles(&self) -> u64 {
+        let first = self.lifecycles.first();
+        first.map_or(0, |kept| kept.decided.get() ^ kept.settled_unix_nanos ^ u64::from(kept.place ^ kept.incarnation))
+    }
+
+    /// ... and what is packed of them.
+    pub(crate) fn touch_rests(&self) -> u64 {
+        let rest = self.lifecycles.first().and_then(|kept| kept.rest.as_deref());
+        rest.map_or(0, |rest| u64::from(rest[0] ^ rest[rest.len() - 1]))
     }
 
     /// The phases of its lifecycles.
@@ -207,6 +237,10 @@ impl Entry {
         (0..).zip(&self.lifecycles).filter(move |(_, kept)| on(kept)).map(|(slot, _)| slot)
     }
 
+    fn first_place(&self) -> Option<Place> {
+        self.lifecycles.first().map(|kept| kept.place)
+    }
+
     /// The resource, whole.
     pub(crate) fn resource(&self, shared: &Shared) -> Resource {
         let mut lifecycles: Vec<Lifecycle> = (0..).take(self.len()).map(|slot| self.lifecycle(shared, slot)).collect();
@@ -223,13 +257,13 @@ impl Entry {
         }
     }
 
-    /// Appends what is written down of it.
-    pub(crate) fn encode(&self, shared: &Shared, out: &mut Vec<u8>) {
+    /// Appends what is written down of it. Names that the resource written `before` it has too are not written again.
+    pub(crate) fn encode(&self, shared: &Shared, before: Option<&Entry>, out: &mut Vec<u8>) {
+        let place_before = before.and_then(Entry::first_place);
         let lifecycles = self.lifecycles.iter().map(|kept| {
             let (trigger, cluster) = &shared.places[kept.place as usize];
             KeptRow {
-                trigger,
-                cluster,
+                place: (place_before != Some(kept.place)).then_some((trigger, cluster)),
                 incarnation: kept.incarnation,
                 desired: kept.desired,
                 decided: kept.decided,
@@ -242,9 +276,9 @@ impl Entry {
             }
         });
         let row = Row {
-            source: &self.source,
+            source: before.is_none_or(|before| before.source != self.source).then_some(&*self.source),
             subject: &self.subject,
-            kind: &self.kind,
+            kind: before.is_none_or(|before| before.kind != self.kind).then_some(&*self.kind),
             events: self.events,
             first_event: self.first_event,
             last_event: self.last_event,
@@ -257,19 +291,29 @@ impl Entry {
             .expect("a row holds only what bincode can write, and a Vec takes all of it");
     }
 
-    /// Reads what [`Entry::encode`] wrote, and how many bytes that took; `None` for anything else.
-    pub(crate) fn decode(shared: &mut Shared, bytes: &[u8]) -> Option<(Entry, usize)> {
-        let config = bincode::config::standard().with_limit::<ROW_BYTES_MAX>();
+    /// Reads what [`Entry::encode`] wrote behind the same resource, and how many bytes that took; `None` for anything else.
+    pub(crate) fn decode(shared: &mut Shared, before: Option<&Entry>, bytes: &[u8]) -> Option<(Entry, usize)> {
+        let place_before = before.and_then(Entry::first_place);
+        let mut name = |name: Option<&str>, before: Option<&Arc<str>>| match name {
+            Some(name) => Some(shared.names.shared(name)),
+            None => before.cloned(),
+        };
+        let config = bincode::config::standard().with_limit::<{ packed::BYTES_MAX }>();
         let (row, read): (Row<'_>, usize) = bincode::serde::borrow_decode_from_slice(bytes, config).ok()?;
+        let source = name(row.source, before.map(|before| &before.source))?;
+        let kind = name(row.kind, before.map(|before| &before.kind))?;
         let mut lifecycles = Vec::with_capacity(row.lifecycles.len());
         for kept in row.lifecycles {
             // Looked into now, so that what is taken in can be trusted for as long as the process lives.
             let rest = (!kept.rest.is_empty()).then_some(kept.rest);
-            if let Some(rest) = rest {
-                try_unpack::<Rest>(rest)?;
+            if !rest.is_none_or(packed::is_sound) {
+                return None;
             }
             lifecycles.push(Kept {
-                place: shared.place(kept.trigger, kept.cluster),
+                place: match kept.place {
+                    Some((trigger, cluster)) => shared.place(trigger, cluster),
+                    None => place_before?,
+                },
                 incarnation: kept.incarnation,
                 desired: kept.desired,
                 decided: kept.decided,
@@ -282,9 +326,9 @@ impl Entry {
             });
         }
         let entry = Entry {
-            source: shared.name(row.source),
+            source,
             subject: row.subject.into(),
-            kind: shared.name(row.kind),
+            kind,
             events: row.events,
             first_event: row.first_event,
             last_event: row.last_event,
@@ -342,9 +386,9 @@ impl Kept {
 /// One resource as it is written down.
 #[derive(Serialize, Deserialize)]
 struct Row<'r> {
-    source: &'r str,
+    source: Option<&'r str>,
     subject: &'r str,
-    kind: &'r str,
+    kind: Option<&'r str>,
     events: u64,
     first_event: Offset,
     last_event: Offset,
@@ -358,8 +402,9 @@ struct Row<'r> {
 /// One lifecycle as it is written down.
 #[derive(Serialize, Deserialize)]
 struct KeptRow<'r> {
-    trigger: &'r str,
-    cluster: &'r str,
+    /// Trigger and cluster.
+    #[serde(borrow)]
+    place: Option<(&'r str, &'r str)>,
     incarnation: u32,
     desired: Desired,
     decided: Offset,
@@ -369,21 +414,4 @@ struct KeptRow<'r> {
     holds: bool,
     failing: bool,
     rest: &'r [u8],
-}
-
-/// The longest collection that decoding will believe, in bytes.
-const ROW_BYTES_MAX: usize = 256 << 20;
-
-fn pack<T: Serialize>(value: &T) -> Vec<u8> {
-    bincode::serde::encode_to_vec(value, bincode::config::standard()).expect("memory is what it needs")
-}
-
-fn try_unpack<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    let config = bincode::config::standard().with_limit::<ROW_BYTES_MAX>();
-    let (value, read) = bincode::serde::decode_from_slice(bytes, config).ok()?;
-    (read == bytes.len()).then_some(value)
-}
-
-fn unpack<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> T {
-    try_unpack(bytes).expect("it was packed by this process, or looked into when it was read")
 }

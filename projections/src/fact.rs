@@ -2,13 +2,15 @@
 //!
 //! Layout of a record's payload: one byte [`VERSION`], then the [`Fact`] in bincode's standard configuration
 //! (little-endian, variable-length integers; `bincode` 2 `docs/spec.md`). The time and the offset of a record belong to
-//! the log and are not repeated here. Decoding borrows from the payload: facts about events are read by the million.
+//! the log and are not repeated here. Decoding borrows from the payload, and names that are short need no allocation: facts
+//! are read by the million.
 //!
 //! Every fact that speaks of resources carries `previous`: the offset of the record before it that spoke of the same
 //! resource. History is read by following that chain, so no index entry per event is needed.
 
 use lifeline_store::Offset;
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 /// The version byte that opens every payload. A golden file pins it; a change of layout takes the next number.
 pub const VERSION: u8 = 1;
@@ -20,18 +22,18 @@ const DECODED_BYTES_MAX: usize = 64 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ResourceKey {
     /// CloudEvent `source`.
-    pub source: Box<str>,
+    pub source: SmolStr,
     /// CloudEvent `subject`; a missing one is the empty string.
-    pub subject: Box<str>,
+    pub subject: SmolStr,
 }
 
 /// One trigger's view of one resource on one cluster.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LifecycleKey {
     /// Name of the EventTrigger.
-    pub trigger: Box<str>,
+    pub trigger: SmolStr,
     /// `namespace/name` of the cluster; the own one is `mgmt/mgmt`.
-    pub cluster: Box<str>,
+    pub cluster: SmolStr,
     /// The resource.
     pub resource: ResourceKey,
 }
@@ -40,22 +42,22 @@ pub struct LifecycleKey {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ObjectKey {
     /// API group; empty for the core group.
-    pub group: String,
+    pub group: SmolStr,
     /// API version within the group, such as `v1`.
-    pub version: String,
+    pub version: SmolStr,
     /// Kind, such as `Namespace`.
-    pub kind: String,
+    pub kind: SmolStr,
     /// Namespace; `None` for a cluster-scoped object.
-    pub namespace: Option<String>,
+    pub namespace: Option<SmolStr>,
     /// Name.
-    pub name: String,
+    pub name: SmolStr,
 }
 
 impl ObjectKey {
     /// `apiVersion` as a manifest writes it.
     #[must_use]
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() { self.version.to_string() } else { format!("{}/{}", self.group, self.version) }
     }
 
     /// Whether `other` is the namespace it stands in: it goes when that goes.
@@ -141,7 +143,7 @@ pub struct AppliedObject {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Redecision {
     /// The lifecycle's cluster.
-    pub cluster: Box<str>,
+    pub cluster: SmolStr,
     /// The lifecycle's resource.
     pub resource: ResourceKey,
     /// What shall hold from now on.
@@ -248,7 +250,7 @@ pub enum Fact<'a> {
     /// A trigger's rules changed and the events already held were decided again. Only differences are listed.
     TriggerReplayed {
         /// The trigger.
-        trigger: Box<str>,
+        trigger: SmolStr,
         /// Checksum of everything it is made of; `None` when it went.
         digest: Option<u64>,
         /// Whether it leaves its objects when it goes (`stopMatchingBehavior: LeavePolicies`).

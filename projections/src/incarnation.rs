@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use lifeline_store::Offset;
+use smol_str::SmolStr;
 
 use crate::fact::{Fact, Outcome, Redesired, ResourceKey};
 use crate::fold::Resource;
@@ -19,7 +20,7 @@ pub(crate) struct Incarnations {
 }
 
 /// Trigger and cluster.
-type Place = (Box<str>, Box<str>);
+type Place = (SmolStr, SmolStr);
 
 struct Life {
     /// `None` from where it cannot be known.
@@ -55,7 +56,7 @@ impl Incarnations {
         let lives = resource.into_iter().flat_map(|resource| &resource.lifecycles).map(|lifecycle| {
             let (incarnation, decided) = (Some(lifecycle.incarnation), Some(lifecycle.decided));
             let life = Life { incarnation, decided, later_creates: false };
-            (((*lifecycle.trigger).into(), (*lifecycle.cluster).into()), life)
+            ((SmolStr::from(&*lifecycle.trigger), SmolStr::from(&*lifecycle.cluster)), life)
         });
         Incarnations { lives: lives.collect(), waiting: Vec::new() }
     }
@@ -113,7 +114,7 @@ impl Incarnations {
     }
 
     fn life(&mut self, trigger: &str, cluster: &str) -> Option<&mut Life> {
-        self.lives.get_mut(&(Box::from(trigger), Box::from(cluster)))
+        self.lives.get_mut(&(SmolStr::from(trigger), SmolStr::from(cluster)))
     }
 
     fn decided(

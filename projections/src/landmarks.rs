@@ -101,7 +101,7 @@ impl fmt::Debug for Landmarks {
 /// One that does not read is as good as none.
 fn parse(offset: Offset, bytes: &[u8]) -> Option<Landmark> {
     let mut shared = Shared::default();
-    let (entry, read) = Entry::decode(&mut shared, bytes)?;
+    let (entry, read) = Entry::decode(&mut shared, None, bytes)?;
     let resource = entry.resource(&shared);
     (read == bytes.len() && resource.last_record == offset).then_some(Landmark { offset, resource })
 }

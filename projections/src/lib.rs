@@ -15,6 +15,8 @@ mod names;
 mod order;
 
 mod claims;
+mod packed;
+
 mod compact;
 pub mod landmarks;
 

@@ -255,6 +255,11 @@ impl Lifecycle {
         self.desired.needs_work(self.is_settled(), !self.inventory.is_empty())
     }
 
+    /// The decision that was last carried out in full, and when.
+    pub(crate) fn settled_at(&self) -> Option<(Offset, u64)> {
+        Some((self.settled?, self.settled_unix_nanos))
+    }
+
     fn is_settled(&self) -> bool {
         self.settled == Some(self.decided)
     }
@@ -383,7 +388,7 @@ mod tests {
 
     fn namespace(name: &str) -> ObjectKey {
         ObjectKey {
-            group: String::new(),
+            group: "".into(),
             version: "v1".into(),
             kind: "Namespace".into(),
             namespace: None,

@@ -14,7 +14,7 @@ use proptest::sample::select;
 use crate::arbitrary::facts;
 use crate::as_of::{self, Moment};
 use crate::difference::{self, Difference};
-use crate::fact::{Fact, ResourceKey};
+use crate::fact::{AppliedObject, Decision, Fact, LifecycleKey, ObjectKey, Outcome, ResourceKey};
 use crate::fold::{Projection, Resource, Sieve};
 use crate::history;
 use crate::lifecycle::{Lifecycle, Phase};
@@ -66,6 +66,30 @@ pub(crate) fn log_of(folder: &std::path::Path, facts: &[Fact<'_>]) -> Reader {
     }
     log.sync().expect("a disk");
     log.reader()
+}
+
+fn note_key() -> ResourceKey {
+    ResourceKey { source: "s".into(), subject: "u".into() }
+}
+
+fn object(name: &str) -> ObjectKey {
+    ObjectKey { group: "".into(), version: "v1".into(), kind: "Namespace".into(), namespace: None, name: name.into() }
+}
+
+/// An event of one resource, as a trigger decided it.
+fn decided(outcome: Outcome<'static>) -> Fact<'static> {
+    let Fact::EventReceived { delivery, kind, id, .. } = note("s") else { unreachable!("a note is an event") };
+    Fact::EventReceived {
+        delivery,
+        source: "s",
+        subject: "u",
+        kind,
+        id,
+        previous: None,
+        decisions: vec![Decision { trigger: "t", event_source: "e", criterion: 0, outcome }],
+        headers: vec![],
+        payload: b"",
+    }
 }
 
 /// An event that nobody makes anything of.
@@ -392,6 +416,63 @@ proptest! {
         prop_assert_eq!(reads::objects(&piece, &filter, &all), reads::objects(&then, &filter, &all));
         let rules = as_of::rules(&log, &now.ground().rule_records, moment).expect("a whole log");
         prop_assert_eq!(&rules, &then.ground().rules);
+    }
+
+    /// Facts made at random hardly ever repeat one another. Those of an engine do, and where they do the fold takes a way of
+    /// its own, which has to end where the long one does.
+    #[test]
+    fn outcomes_that_repeat_one_another_are_folded_like_any_other(
+        steps in proptest::collection::vec((0..10_u8, 0..4_u8, 0..2_u64, any::<bool>()), 1..60),
+        saved in 0..60_usize,
+    ) {
+        let key = LifecycleKey { trigger: "t".into(), cluster: "mgmt/mgmt".into(), resource: note_key() };
+        let folder = tempfile::tempdir().expect("a folder");
+        let (table, mut projection) = Table::open(folder.path()).expect("its own folder");
+        let (mut told, mut decisions) = (Resource::default(), vec![Offset::ZERO]);
+        for (at, (step, which, digest, is_late)) in steps.into_iter().enumerate() {
+            let offset = Offset::from(at as u64);
+            let acted_for = decisions[decisions.len() - if is_late && decisions.len() > 1 { 2 } else { 1 }];
+            let all = [object("a"), object("b")];
+            let objects = match which {
+                0 => all[..1].to_vec(),
+                1 => all.iter().rev().cloned().collect(),
+                _ => all.to_vec(),
+            };
+            let applied = objects.iter().map(|object| {
+                let uid = format!("0b8f2c1a-93d4-4e57-8a60-fedcba98765{digest}");
+                AppliedObject { object: object.clone(), uid, digest: digest + 1 }
+            });
+            let (applied, key) = (applied.collect(), key.clone());
+            let fact = match step {
+                0..3 => decided(Outcome::Create),
+                3 => decided(Outcome::Delete),
+                4 => Fact::ApplyIntended { key, acted_for, previous: None, objects },
+                5 => Fact::Deleted { key, acted_for, previous: None, objects },
+                6 => {
+                    let (error, attempt, transient) = ("e".to_owned(), 1, true);
+                    Fact::ApplyFailed { key, acted_for, previous: None, objects: applied, error, attempt, transient }
+                }
+                _ => Fact::Applied { key, acted_for, previous: None, objects: applied },
+            };
+            if step < 4 {
+                decisions.push(offset);
+            }
+            fold(&mut projection, std::slice::from_ref(&fact));
+            told.fold(&note_key(), offset, time_of(at as u64), &fact);
+            prop_assert_eq!(projection.resource("s", "u"), Some(told.clone()));
+            if at == saved {
+                table.checkpoint(&projection).expect("room");
+                projection.saved();
+            }
+        }
+        table.checkpoint(&projection).expect("room");
+        let digest = projection.digest();
+        drop(table);
+        let (_table, again) = Table::open(folder.path()).expect("its own folder");
+        prop_assert_eq!(again.digest(), digest);
+        for (cluster, object, claims) in again.objects() {
+            prop_assert_eq!(claims, projection.claims(&cluster, &object));
+        }
     }
 
     #[test]

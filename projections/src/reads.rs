@@ -518,8 +518,15 @@ pub fn lifecycle_row(key: &ResourceKey, resource: &Resource, lifecycle: &Lifecyc
 /// The row of one object.
 #[must_use]
 pub fn object_row(object: &ObjectKey, uid: Option<String>) -> ObjectRow {
-    let ObjectKey { group, version, kind, namespace, name } = object.clone();
-    ObjectRow { group, version, kind, namespace, name, uid }
+    let ObjectKey { group, version, kind, namespace, name } = object;
+    ObjectRow {
+        group: group.to_string(),
+        version: version.to_string(),
+        kind: kind.to_string(),
+        namespace: namespace.as_ref().map(ToString::to_string),
+        name: name.to_string(),
+        uid,
+    }
 }
 
 /// A recorded time as RFC 3339 in UTC, to the millisecond.

@@ -7,11 +7,13 @@
 //! ```text
 //! key                                          value
 //! g                                            the Ground, with the watermark, and how many resources there are
-//! r, number of the bucket (u32)                the resources of one bucket, one after the other, by number
+//! r, number of the bucket (u32)                the resources of one bucket, one after the other, by number; names that the
+//!                                              one before has too are left out
 //! l, number of the resource (u32), offset (u64)  what the resource was by that record: a landmark
 //! ```
 //!
-//! Numbers are big-endian. A value is a version byte, the CRC-32C of what follows (little-endian), and bincode.
+//! Numbers are big-endian. A value is a version byte, the CRC-32C of what follows (little-endian), and bincode, with what is
+//! packed of a lifecycle as it lies in memory (see [`crate::packed`]).
 //!
 //! A checkpoint is written in batches of [`BATCH_BYTES`], because sled's memory grows without bound with larger ones:
 //! landmarks first, then changed buckets in order, the ground last. After a crash between two batches some resources are
@@ -31,7 +33,7 @@ use crate::fold::{BUCKET_RESOURCES, Ground, Projection, ResourceIndex};
 use crate::landmarks::Saved;
 
 /// The layout of keys and values. Another number in the file means: set aside, rebuild.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 /// Bytes in one sled batch, give or take a row: larger ones make its memory grow, smaller ones amplify its writes.
 const BATCH_BYTES: usize = 256 << 10;
@@ -494,13 +496,15 @@ mod tests {
         };
         let decision =
             Decision { trigger: "manage-namespace", event_source: "user", criterion: 0, outcome: Outcome::Create };
-        let object = ObjectKey {
-            group: String::new(),
+        let object = |name: &str, namespace: Option<&str>| ObjectKey {
+            group: "".into(),
             version: "v1".into(),
             kind: "Namespace".into(),
-            namespace: None,
-            name: "x".into(),
+            namespace: namespace.map(Into::into),
+            name: name.into(),
         };
+        let uuid = "0b8f2c1a-93d4-4e57-8a60-fedcba987654";
+        let applied = |object, uid: &str| AppliedObject { object, uid: uid.into(), digest: 300 };
         let facts = [
             Fact::RuleChanged { rule: "EventTrigger/t", digest: Some(7), manifest: "{}" },
             Fact::EventReceived {
@@ -522,7 +526,7 @@ mod tests {
                 },
                 acted_for: Offset::from(1),
                 previous: Some(Offset::from(1)),
-                objects: vec![AppliedObject { object, uid: "uid".into(), digest: 300 }],
+                objects: vec![applied(object("x", None), "uid"), applied(object("y", Some("x")), uuid)],
             },
             Fact::TriggerReplayed {
                 trigger: "t".into(),

@@ -52,11 +52,11 @@ pub fn object_key(manifest: &Value) -> Result<ObjectKey, Error> {
         }
     }
     Ok(ObjectKey {
-        group: group.to_owned(),
-        version: version.to_owned(),
-        kind: kind.to_owned(),
-        namespace: namespace.map(str::to_owned),
-        name: name.to_owned(),
+        group: group.into(),
+        version: version.into(),
+        kind: kind.into(),
+        namespace: namespace.map(Into::into),
+        name: name.into(),
     })
 }
 

@@ -122,7 +122,7 @@ mod tests {
     use crate::reconcile::apply_set::Stamp;
 
     fn object(kind: &str, name: &str) -> ObjectKey {
-        ObjectKey { group: String::new(), version: "v1".into(), kind: kind.into(), namespace: None, name: name.into() }
+        ObjectKey { group: "".into(), version: "v1".into(), kind: kind.into(), namespace: None, name: name.into() }
     }
 
     fn want(kind: &str, name: &str, digest: u64) -> Wanted {

@@ -51,8 +51,8 @@ pub(super) fn key(subject: &str) -> LifecycleKey {
 }
 
 pub(super) fn namespace(name: &str) -> ObjectKey {
-    let (group, version, kind) = (String::new(), "v1".to_owned(), "Namespace".to_owned());
-    ObjectKey { group, version, kind, namespace: None, name: name.to_owned() }
+    let (group, version, kind) = ("".into(), "v1".into(), "Namespace".into());
+    ObjectKey { group, version, kind, namespace: None, name: name.into() }
 }
 
 /// Two users log in; the Namespace of the first is made, that of the second fails.

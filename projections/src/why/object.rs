@@ -10,6 +10,7 @@ use std::ops::Bound;
 use lifeline_store::{Disk, Offset, Reader};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use smol_str::SmolStr;
 use utoipa::ToSchema;
 
 use super::RECORDS_MAX;
@@ -196,7 +197,7 @@ impl Question {
     fn means(&self, cluster: &str, object: &ObjectKey) -> bool {
         self.name == object.name
             && self.kind.eq_ignore_ascii_case(&object.kind)
-            && self.namespace.as_ref().is_none_or(|namespace| object.namespace.as_ref() == Some(namespace))
+            && self.namespace.as_ref().is_none_or(|namespace| object.namespace.as_deref() == Some(namespace))
             && self.group.as_ref().is_none_or(|group| *group == object.group)
             && self.cluster.as_ref().is_none_or(|of| *of == *cluster)
     }
@@ -502,8 +503,8 @@ fn gone<D: Disk>(log: &Reader<D>, question: &Question, namesakes: &[(ResourceKey
 /// How an object went.
 struct Departure {
     object: ObjectKey,
-    trigger: Box<str>,
-    cluster: Box<str>,
+    trigger: SmolStr,
+    cluster: SmolStr,
     acted_for: Offset,
     is_deleted: bool,
 }

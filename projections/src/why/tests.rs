@@ -46,8 +46,8 @@ fn key() -> LifecycleKey {
 }
 
 fn namespace() -> ObjectKey {
-    let (group, version, kind) = (String::new(), "v1".to_owned(), "Namespace".to_owned());
-    ObjectKey { group, version, kind, namespace: None, name: "zoe".to_owned() }
+    let (group, version, kind) = ("".into(), "v1".into(), "Namespace".into());
+    ObjectKey { group, version, kind, namespace: None, name: "zoe".into() }
 }
 
 fn intended(acted_for: u64) -> Fact<'static> {

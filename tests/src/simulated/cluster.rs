@@ -131,7 +131,7 @@ impl FaultyCluster {
         if let Some(namespace) = &object.namespace
             && self.is_going(&namespace_key(namespace))
         {
-            return Err(Error::NamespaceTerminating { namespace: namespace.clone() });
+            return Err(Error::NamespaceTerminating { namespace: namespace.to_string() });
         }
         let live = self.inner.apply(object, manifest, uid).await?;
         let mut state = self.state.lock();
@@ -204,13 +204,7 @@ impl Cluster for FaultyCluster {
 }
 
 fn namespace_key(name: &str) -> ObjectKey {
-    ObjectKey {
-        group: String::new(),
-        version: "v1".to_owned(),
-        kind: "Namespace".to_owned(),
-        namespace: None,
-        name: name.to_owned(),
-    }
+    ObjectKey { group: "".into(), version: "v1".into(), kind: "Namespace".into(), namespace: None, name: name.into() }
 }
 
 fn unavailable(message: &str) -> Error {

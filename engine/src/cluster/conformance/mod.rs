@@ -372,9 +372,9 @@ async fn scopes(scene: Scene<'_>) {
         scene.cluster.resolve(&manifest).await.map(|key| key.namespace)
     };
     assert_eq!(resolve("v1", "Namespace", json!("x")).await.unwrap(), None);
-    assert_eq!(resolve("v1", "ConfigMap", json!("x")).await.unwrap(), Some("x".to_owned()));
-    assert_eq!(resolve("v1", "ConfigMap", json!(null)).await.unwrap(), Some("default".to_owned()));
-    assert_eq!(resolve("v1", "ConfigMap", json!("")).await.unwrap(), Some("default".to_owned()));
+    assert_eq!(resolve("v1", "ConfigMap", json!("x")).await.unwrap(), Some("x".into()));
+    assert_eq!(resolve("v1", "ConfigMap", json!(null)).await.unwrap(), Some("default".into()));
+    assert_eq!(resolve("v1", "ConfigMap", json!("")).await.unwrap(), Some("default".into()));
     assert_eq!(resolve("rbac.authorization.k8s.io/v1", "ClusterRole", json!("x")).await.unwrap(), None);
     let mut manifest = scene.namespace("a");
     manifest["metadata"]["namespace"] = json!(scene.home);

@@ -105,10 +105,12 @@ pub(super) fn refusal(answer: &Answer, key: &ObjectKey) -> Error {
     match answer.code {
         401 => Error::Unauthorized { message },
         403 => match (&key.namespace, answer.causes().any(|cause| cause["reason"] == "NamespaceTerminating")) {
-            (Some(namespace), true) => Error::NamespaceTerminating { namespace: namespace.clone() },
+            (Some(namespace), true) => Error::NamespaceTerminating { namespace: namespace.to_string() },
             _ => Error::Forbidden { message },
         },
-        404 if answer.is_unserved(key) => Error::UnknownKind { api_version: key.api_version(), kind: key.kind.clone() },
+        404 if answer.is_unserved(key) => {
+            Error::UnknownKind { api_version: key.api_version(), kind: key.kind.to_string() }
+        }
         404 => Error::Gone,
         409 => Error::Conflict { message },
         413 => Error::Invalid { message },

@@ -176,7 +176,7 @@ impl KubeCluster {
 
     /// How the kind of a key is served; asks the server where it is not known.
     async fn served(&self, key: &ObjectKey) -> Result<Served, Error> {
-        let unknown = || Error::UnknownKind { api_version: key.api_version(), kind: key.kind.clone() };
+        let unknown = || Error::UnknownKind { api_version: key.api_version(), kind: key.kind.to_string() };
         let known = |found| match found {
             Found::Served(served) => Some(Ok(served)),
             Found::Unserved => Some(Err(unknown())),
@@ -316,7 +316,7 @@ impl Cluster for KubeCluster {
             }
             key.namespace = match served.namespaced {
                 false => None,
-                true => Some(key.namespace.take().unwrap_or_else(|| "default".to_owned())),
+                true => Some(key.namespace.take().unwrap_or_else(|| "default".into())),
             };
             Ok(key)
         })

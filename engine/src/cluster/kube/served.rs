@@ -52,9 +52,9 @@ pub(super) enum Found {
 impl ServedKinds {
     /// What is known about the kind of a key.
     pub(super) fn find(&self, key: &ObjectKey, now: Instant) -> Found {
-        match self.asked.get(&(key.group.clone(), key.version.clone())) {
+        match self.asked.get(&(key.group.to_string(), key.version.to_string())) {
             None => Found::Unknown,
-            Some(group) => match group.kinds.get(&key.kind) {
+            Some(group) => match group.kinds.get(key.kind.as_str()) {
                 Some(served) => Found::Served(served.clone()),
                 None if now.duration_since(group.at) < ASK_AGAIN => Found::Unserved,
                 None => Found::Unknown,
@@ -82,7 +82,7 @@ impl ServedKinds {
 
     /// Forgets a kind the server no longer knows by the path remembered.
     pub(super) fn forget(&mut self, key: &ObjectKey) {
-        self.asked.remove(&(key.group.clone(), key.version.clone()));
+        self.asked.remove(&(key.group.to_string(), key.version.to_string()));
     }
 }
 

@@ -36,10 +36,10 @@ pub(super) struct Slot {
 impl Slot {
     pub(super) fn of(key: &ObjectKey) -> Slot {
         Slot {
-            group: key.group.clone(),
-            kind: key.kind.clone(),
-            namespace: key.namespace.clone(),
-            name: key.name.clone(),
+            group: key.group.to_string(),
+            kind: key.kind.to_string(),
+            namespace: key.namespace.as_ref().map(ToString::to_string),
+            name: key.name.to_string(),
         }
     }
 
@@ -214,7 +214,7 @@ impl State {
         }
         key.namespace = match self.fields(&key)?.0 {
             false => None,
-            true => Some(key.namespace.take().unwrap_or_else(|| "default".to_owned())),
+            true => Some(key.namespace.take().unwrap_or_else(|| "default".into())),
         };
         Ok(key)
     }
@@ -227,7 +227,7 @@ impl State {
         }
         match self.defined(key) {
             Some(defined) => Ok((defined.namespaced, Fields::Defined(defined))),
-            None => Err(Error::UnknownKind { api_version: key.api_version(), kind: key.kind.clone() }),
+            None => Err(Error::UnknownKind { api_version: key.api_version(), kind: key.kind.to_string() }),
         }
     }
 
@@ -325,8 +325,10 @@ impl State {
             return Ok(());
         };
         match self.get(&namespace_key(namespace)) {
-            None => Err(Error::NamespaceMissing { namespace: namespace.clone() }),
-            Some(record) if record.is_deleting() => Err(Error::NamespaceTerminating { namespace: namespace.clone() }),
+            None => Err(Error::NamespaceMissing { namespace: namespace.to_string() }),
+            Some(record) if record.is_deleting() => {
+                Err(Error::NamespaceTerminating { namespace: namespace.to_string() })
+            }
             Some(_) => Ok(()),
         }
     }
@@ -430,7 +432,7 @@ impl State {
     /// What a namespace or a definition holds.
     fn contents<'a>(&'a self, container: &'a Record) -> Box<dyn Iterator<Item = &'a Record> + 'a> {
         if container.is_namespace() {
-            let held = self.in_namespace.get(&container.key.name).into_iter().flatten();
+            let held = self.in_namespace.get(container.key.name.as_str()).into_iter().flatten();
             return Box::new(held.filter_map(|slot| self.objects.get(slot)));
         }
         let spec = &container.object["spec"];
@@ -456,13 +458,7 @@ fn defines(definition: &Record, record: &Record) -> bool {
 }
 
 fn namespace_key(name: &str) -> ObjectKey {
-    ObjectKey {
-        group: String::new(),
-        version: "v1".to_owned(),
-        kind: "Namespace".to_owned(),
-        namespace: None,
-        name: name.to_owned(),
-    }
+    ObjectKey { group: "".into(), version: "v1".into(), kind: "Namespace".into(), namespace: None, name: name.into() }
 }
 
 /// Kubernetes writes times to the second.

@@ -1,0 +1,430 @@
+//! A lifecycle's inventory and failure as bytes: what few decisions touch, and would otherwise take the most memory.
+//!
+//! Start at [`pack`]. The failure comes first, then holding after holding:
+//!
+//! ```text
+//! failure    0, or 1 and the Failure in bincode
+//! holding    group, version, kind, name   each a length and its bytes
+//!            namespace                    0, or 1, a length and its bytes
+//!            since                        a number
+//!            applied                      flags (see below); when they say so: the uid, the digest (8), and when
+//! ```
+//!
+//! Lengths and numbers take seven bits a byte, the lowest first; the eighth says that more follow. Two things keep it short:
+//!
+//! - A uid that is a UUID, as Kubernetes gives them, takes its 16 bytes.
+//! - What was applied when the lifecycle was last settled, which is true of nearly all holdings, does not say when that was:
+//!   the lifecycle does. So an apply that found everything as it was leaves these bytes alone: see [`confirms`]. It is asked
+//!   for every outcome of a log that is read, which is why these few bytes have a layout of their own: bincode
+//!   with serde takes five times the instructions.
+//!
+//! Never here: what follows from a fact. See [`crate::lifecycle`].
+
+use data_encoding::HEXLOWER;
+use lifeline_store::Offset;
+use smol_str::SmolStr;
+
+use crate::fact::{AppliedObject, ObjectKey};
+use crate::lifecycle::{Applied, Failure, Holding, Lifecycle};
+
+/// The longest collection that decoding will believe, in bytes.
+pub(crate) const BYTES_MAX: usize = 256 << 20;
+
+/// The flags of a holding: it was applied, ...
+const APPLIED: u8 = 1;
+/// ... its uid is a UUID, ...
+const UUID: u8 = 2;
+/// ... and it was applied at another time than that at which the lifecycle was last settled.
+const APART: u8 = 4;
+
+/// Packs what there is; `None` when there is nothing.
+pub(crate) fn pack(lifecycle: &Lifecycle) -> Option<Box<[u8]>> {
+    if lifecycle.inventory.is_empty() && lifecycle.failure.is_none() {
+        return None;
+    }
+    let mut out = Vec::with_capacity(128);
+    bincode::serde::encode_into_std_write(&lifecycle.failure, &mut out, bincode::config::standard())
+        .expect("a failure holds only what bincode can write, and a Vec takes all of it");
+    for holding in &lifecycle.inventory {
+        put_holding(&mut out, holding, lifecycle.settled_at());
+    }
+    // Exactly fitted: there may be a million.
+    Some(out.as_slice().into())
+}
+
+/// Gives a lifecycle the inventory and the failure that were packed; it has been told when it was settled.
+///
+/// # Panics
+/// When the bytes are not [`is_sound`].
+pub(crate) fn unpack(packed: &[u8], into: &mut Lifecycle) {
+    let mut bytes = Bytes(packed);
+    into.failure = bytes.failure().expect(SOUND);
+    let settled_at = into.settled_at();
+    into.inventory = bytes.map(|row| row.holding(settled_at).expect(SOUND)).collect();
+}
+
+/// Whether bytes that come from elsewhere are what [`pack`] makes.
+pub(crate) fn is_sound(packed: &[u8]) -> bool {
+    let mut bytes = Bytes(packed);
+    let mut sound = bytes.failure().is_some();
+    while sound && !bytes.0.is_empty() {
+        sound = bytes.row().is_some_and(|row| row.holding(None).is_some());
+    }
+    sound
+}
+
+/// The objects held, in order.
+pub(crate) fn objects(packed: &[u8]) -> impl Iterator<Item = ObjectKey> {
+    rows(packed).map(|row| row.object().expect(SOUND))
+}
+
+/// Since when an object is held.
+pub(crate) fn since(packed: &[u8], object: &ObjectKey) -> Option<Offset> {
+    rows(packed).find(|row| row.is(object)).map(|row| row.since)
+}
+
+/// Whether these objects are all that is held, each as it was when the lifecycle was last settled.
+pub(crate) fn confirms(packed: &[u8], objects: &[AppliedObject]) -> bool {
+    let mut sorted: Vec<&AppliedObject> = objects.iter().collect();
+    sorted.sort_unstable_by_key(|applied| &applied.object);
+    let mut held = rows(packed);
+    let is_next = |applied: &AppliedObject| held.next().is_some_and(|row| row.is_settled_as(applied));
+    sorted.into_iter().all(is_next) && held.next().is_none()
+}
+
+fn rows(packed: &[u8]) -> Bytes<'_> {
+    let mut bytes = Bytes(packed);
+    bytes.failure().expect(SOUND);
+    bytes
+}
+
+const SOUND: &str = "it was packed by this process, or looked into when it was read";
+
+/// A record and the time of it, in nanoseconds since 1970.
+type Moment = (Offset, u64);
+
+/// A [`Holding`] as it lies there. Texts are looked into only by who wants them.
+struct Row<'r> {
+    group: &'r [u8],
+    version: &'r [u8],
+    kind: &'r [u8],
+    name: &'r [u8],
+    namespace: Option<&'r [u8]>,
+    since: Offset,
+    applied: Option<AppliedRow<'r>>,
+}
+
+/// An [`Applied`] as it lies there.
+struct AppliedRow<'r> {
+    uid: Uid<'r>,
+    digest: u64,
+    /// The decision it was applied for, and when; `None` when the lifecycle was last settled by it.
+    at: Option<Moment>,
+}
+
+impl Row<'_> {
+    fn holding(&self, settled_at: Option<Moment>) -> Option<Holding> {
+        let applied = match &self.applied {
+            None => None,
+            Some(applied) => {
+                // Without either the lifecycle was not settled, which damage alone can make of it.
+                let (acted_for, unix_nanos) = applied.at.or(settled_at).unwrap_or_default();
+                Some(Applied { uid: applied.uid.text()?, digest: applied.digest, acted_for, unix_nanos })
+            }
+        };
+        Some(Holding { object: self.object()?, since: self.since, applied })
+    }
+
+    fn object(&self) -> Option<ObjectKey> {
+        let namespace = match self.namespace {
+            None => None,
+            Some(namespace) => Some(text(namespace)?),
+        };
+        let (group, version, kind) = (text(self.group)?, text(self.version)?, text(self.kind)?);
+        Some(ObjectKey { group, version, kind, namespace, name: text(self.name)? })
+    }
+
+    fn is(&self, object: &ObjectKey) -> bool {
+        self.name == object.name.as_bytes()
+            && self.namespace == object.namespace.as_ref().map(|namespace| namespace.as_bytes())
+            && self.kind == object.kind.as_bytes()
+            && self.version == object.version.as_bytes()
+            && self.group == object.group.as_bytes()
+    }
+
+    fn is_settled_as(&self, told: &AppliedObject) -> bool {
+        let is_so = |known: &AppliedRow<'_>| {
+            known.at.is_none() && known.digest == told.digest && known.uid == Uid::of(&told.uid)
+        };
+        self.applied.as_ref().is_some_and(is_so) && self.is(&told.object)
+    }
+}
+
+fn put_holding(out: &mut Vec<u8>, holding: &Holding, settled_at: Option<Moment>) {
+    let ObjectKey { group, version, kind, namespace, name } = &holding.object;
+    for text in [group, version, kind, name] {
+        put_text(out, text.as_bytes());
+    }
+    out.push(u8::from(namespace.is_some()));
+    if let Some(namespace) = namespace {
+        put_text(out, namespace.as_bytes());
+    }
+    put_number(out, holding.since.get());
+    let Some(applied) = &holding.applied else {
+        out.push(0);
+        return;
+    };
+    let (uid, at) = (Uid::of(&applied.uid), (applied.acted_for, applied.unix_nanos));
+    let is_apart = settled_at != Some(at);
+    let uuid_flag = if matches!(uid, Uid::Uuid(_)) { UUID } else { 0 };
+    out.push(APPLIED | uuid_flag | if is_apart { APART } else { 0 });
+    match uid {
+        Uid::Uuid(uuid) => out.extend_from_slice(&uuid),
+        Uid::Text(text) => put_text(out, text),
+    }
+    out.extend_from_slice(&applied.digest.to_le_bytes());
+    if is_apart {
+        put_number(out, applied.acted_for.get());
+        put_number(out, applied.unix_nanos);
+    }
+}
+
+fn put_text(out: &mut Vec<u8>, text: &[u8]) {
+    put_number(out, text.len() as u64);
+    out.extend_from_slice(text);
+}
+
+fn put_number(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(0x80 | (number & 0x7f) as u8);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+fn text(bytes: &[u8]) -> Option<SmolStr> {
+    std::str::from_utf8(bytes).ok().map(SmolStr::new)
+}
+
+/// Packed bytes that are not read yet. `None` of any of its functions means that they are not sound.
+struct Bytes<'r>(&'r [u8]);
+
+impl<'r> Bytes<'r> {
+    fn failure(&mut self) -> Option<Option<Failure>> {
+        if self.0.first() == Some(&0) {
+            self.0 = &self.0[1..];
+            return Some(None);
+        }
+        let config = bincode::config::standard().with_limit::<BYTES_MAX>();
+        let (failure, read) = bincode::serde::decode_from_slice(self.0, config).ok()?;
+        self.0 = &self.0[read..];
+        Some(failure)
+    }
+
+    fn row(&mut self) -> Option<Row<'r>> {
+        let (group, version, kind, name) = (self.text()?, self.text()?, self.text()?, self.text()?);
+        let namespace = if self.byte()? == 0 { None } else { Some(self.text()?) };
+        let since = Offset::from(self.number()?);
+        let flags = self.byte()?;
+        let applied = if flags & APPLIED == 0 {
+            None
+        } else {
+            let uid = if flags & UUID == 0 { Uid::Text(self.text()?) } else { Uid::Uuid(*self.fixed()?) };
+            let digest = u64::from_le_bytes(*self.fixed()?);
+            let at = if flags & APART == 0 { None } else { Some((Offset::from(self.number()?), self.number()?)) };
+            Some(AppliedRow { uid, digest, at })
+        };
+        Some(Row { group, version, kind, name, namespace, since, applied })
+    }
+
+    fn text(&mut self) -> Option<&'r [u8]> {
+        let count = usize::try_from(self.number()?).ok()?;
+        let (text, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(text)
+    }
+
+    fn fixed<const COUNT: usize>(&mut self) -> Option<&'r [u8; COUNT]> {
+        let (bytes, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(bytes)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.fixed::<1>().map(|[byte]| *byte)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        let mut number = 0;
+        for shift in (0..u64::BITS).step_by(7) {
+            let byte = self.byte()?;
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(number);
+            }
+        }
+        None
+    }
+}
+
+impl<'r> Iterator for Bytes<'r> {
+    type Item = Row<'r>;
+
+    fn next(&mut self) -> Option<Row<'r>> {
+        (!self.0.is_empty()).then(|| self.row().expect(SOUND))
+    }
+}
+
+/// A uid, short if it can be.
+#[derive(Debug, PartialEq)]
+enum Uid<'r> {
+    /// In lower case and with its four hyphens.
+    Uuid([u8; 16]),
+    Text(&'r [u8]),
+}
+
+/// Where the hyphens of a UUID stand.
+const HYPHENS: [usize; 4] = [8, 13, 18, 23];
+
+impl<'r> Uid<'r> {
+    fn of(text: &'r str) -> Uid<'r> {
+        Uid::parse(text.as_bytes()).map_or(Uid::Text(text.as_bytes()), Uid::Uuid)
+    }
+
+    fn parse(text: &[u8]) -> Option<[u8; 16]> {
+        if text.len() != 36 || HYPHENS.iter().any(|at| text[*at] != b'-') {
+            return None;
+        }
+        let mut digits = [0; 32];
+        digits[..8].copy_from_slice(&text[..8]);
+        digits[8..12].copy_from_slice(&text[9..13]);
+        digits[12..16].copy_from_slice(&text[14..18]);
+        digits[16..20].copy_from_slice(&text[19..23]);
+        digits[20..].copy_from_slice(&text[24..]);
+        let mut uuid = [0; 16];
+        HEXLOWER.decode_mut(&digits, &mut uuid).ok()?;
+        Some(uuid)
+    }
+
+    fn text(&self) -> Option<String> {
+        Some(match self {
+            Uid::Uuid(uuid) => {
+                let mut text = HEXLOWER.encode(uuid);
+                HYPHENS.iter().for_each(|at| text.insert(*at, '-'));
+                text
+            }
+            Uid::Text(text) => std::str::from_utf8(text).ok()?.to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::lifecycle::Happened;
+
+    #[test]
+    fn a_uid_reads_as_it_was_written_and_only_a_uuid_is_short() {
+        let check = |text: &str, is_short: bool| {
+            let uid = Uid::of(text);
+            assert_eq!(matches!(uid, Uid::Uuid(_)), is_short, "{text}");
+            assert_eq!(uid.text().as_deref(), Some(text));
+        };
+        check("0b8f2c1a-93d4-4e57-8a60-fedcba987654", true);
+        check("0B8F2C1A-93D4-4E57-8A60-FEDCBA987654", false);
+        check("0b8f2c1a-93d4-4e57-8a60fedcba9876540", false);
+        check("0b8f2c1a-93d4-4e57-8a60-fedcba98765g", false);
+        check("0b8f2c1a-93d4-4e57-8a60-fedcba98765", false);
+        check("éé8f2c1a-93d4-4e57-8a60-fedcba987654", false);
+        check("uid", false);
+        check("", false);
+    }
+
+    #[test]
+    fn an_apply_is_confirmed_only_by_all_that_is_held_as_it_was() {
+        let object = |name: &str| ObjectKey {
+            group: "".into(),
+            version: "v1".into(),
+            kind: "Namespace".into(),
+            namespace: None,
+            name: name.into(),
+        };
+        let applied = |name: &str, uid: &str, digest| AppliedObject { object: object(name), uid: uid.into(), digest };
+        let mut lifecycle = Lifecycle::new("t", "c");
+        lifecycle.evolve(Offset::from(1), 10, Happened::Created);
+        let objects = [applied("b", "uid-b", 7), applied("a", "0b8f2c1a-93d4-4e57-8a60-fedcba987654", 8)];
+        let happened = Happened::Applied { acted_for: Offset::from(1), objects: &objects };
+        lifecycle.evolve(Offset::from(2), 20, happened);
+        let packed = pack(&lifecycle).expect("it holds two");
+        let check = |told: &[AppliedObject], expected: bool| assert_eq!(confirms(&packed, told), expected, "{told:?}");
+        let [b, a] = objects.clone();
+        check(&objects, true);
+        check(&[a.clone(), b.clone()], true);
+        check(std::slice::from_ref(&a), false);
+        check(&[a.clone(), a.clone()], false);
+        check(&[a.clone(), b.clone(), applied("c", "uid-c", 9)], false);
+        check(&[a.clone(), applied("b", "uid-c", 7)], false);
+        check(&[a.clone(), applied("b", "uid-b", 8)], false);
+        check(&[a.clone(), applied("c", "uid-b", 7)], false);
+        check(&[], false);
+
+        // One of them was applied for an earlier decision: the next apply is news.
+        lifecycle.evolve(Offset::from(3), 30, Happened::Created);
+        lifecycle.evolve(Offset::from(4), 40, Happened::Applied { acted_for: Offset::from(3), objects: &[a] });
+        assert!(!confirms(&pack(&lifecycle).expect("it holds two"), &objects));
+        lifecycle.evolve(Offset::from(5), 50, Happened::Applied { acted_for: Offset::from(3), objects: &objects });
+        assert!(confirms(&pack(&lifecycle).expect("it holds two"), &objects));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_packed_is_unpacked_and_numbers_of_any_size_are_read_back(
+            names in proptest::collection::btree_set("[a-zé]{0,200}", 0..4),
+            numbers in proptest::collection::vec(any::<u64>(), 4),
+            bits in 0..8_u8,
+            cut in any::<proptest::sample::Index>(),
+        ) {
+            let mut lifecycle = Lifecycle::new("t", "c");
+            let number = |at: usize| numbers[at % 4] >> (numbers[at % 3] % 64);
+            (lifecycle.settled, lifecycle.settled_unix_nanos) = (Some(Offset::from(number(0))), number(1));
+            for (at, name) in names.iter().enumerate() {
+                let object = ObjectKey {
+                    group: name.chars().rev().collect(),
+                    version: "v1".into(),
+                    kind: "Kind".into(),
+                    namespace: (bits & 1 == 0).then(|| name.into()),
+                    name: name.into(),
+                };
+                let (acted_for, unix_nanos) = if at == 1 { (Offset::from(number(2)), 3) } else { (Offset::from(number(0)), number(1)) };
+                let uid = if bits & 2 == 0 { name.clone() } else { "0b8f2c1a-93d4-4e57-8a60-fedcba987654".to_owned() };
+                let applied = Applied { uid, digest: number(3), acted_for, unix_nanos };
+                lifecycle.inventory.push(Holding { object, since: Offset::from(number(at)), applied: (at != 2).then_some(applied) });
+            }
+            lifecycle.inventory.sort_by(|one, other| one.object.cmp(&other.object));
+            lifecycle.failure = (bits & 4 == 0).then(|| Failure {
+                offset: Offset::from(number(1)),
+                unix_nanos: number(2),
+                error: "é".repeat(100),
+                attempt: 1,
+                transient: true,
+            });
+            let Some(packed) = pack(&lifecycle) else {
+                prop_assert!(lifecycle.inventory.is_empty() && lifecycle.failure.is_none());
+                return Ok(());
+            };
+            prop_assert!(is_sound(&packed));
+            let mut unpacked = Lifecycle { inventory: vec![], failure: None, ..lifecycle.clone() };
+            unpack(&packed, &mut unpacked);
+            prop_assert_eq!(&unpacked, &lifecycle);
+            // Whatever is cut off is missed, unless whole holdings are.
+            let cut = &packed[..cut.index(packed.len())];
+            if is_sound(cut) {
+                unpack(cut, &mut unpacked);
+                prop_assert!(lifecycle.inventory.starts_with(&unpacked.inventory));
+                prop_assert!(unpacked.inventory.len() < lifecycle.inventory.len());
+            }
+        }
+    }
+}
