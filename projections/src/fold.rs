@@ -14,14 +14,15 @@ use std::io;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::DefaultHashBuilder;
 use lifeline_store::Offset;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::claims::{Claimants, spread};
+use crate::claims::Claimants;
 use crate::compact::{Entry, Shared};
 use crate::fact::{Delivery, Fact, LifecycleKey, ObjectKey, Outcome, ResourceKey};
+use crate::index::Index;
 use crate::landmarks::{self, Landmarks};
 use crate::lifecycle::{Happened, Lifecycle, Phase};
 use crate::order::{self, Keys, Order};
@@ -142,7 +143,7 @@ pub struct Projection {
     entries: Entries,
     shared: Shared,
     /// Number by checksum of the key.
-    index: HashTable<(u32, ResourceIndex)>,
+    index: Index,
     hasher: DefaultHashBuilder,
     /// Numbers by key. Readers put in order what waits, which is why it has a lock of its own.
     order: Mutex<Order>,
@@ -163,8 +164,11 @@ pub struct Projection {
 /// Resources that are written down together, by number: few, fatter rows are what sled takes well.
 pub(crate) const BUCKET_RESOURCES: usize = 32;
 
-/// Resources that [`Projection::warm`] brings close at once, at most.
-pub const WARM_MAX: usize = 32;
+/// Resources that [`Projection::locate`] finds at once, at most.
+pub const LOCATED_MAX: usize = 32;
+
+/// Where a resource was found; it stays there. `None` where it was not looked for, or is not known yet.
+pub type Place = Option<ResourceIndex>;
 
 #[derive(Debug, Default)]
 struct Entries(Vec<Entry>);
@@ -300,6 +304,18 @@ impl Projection {
     #[must_use]
     pub fn last_record(&self, source: &str, subject: &str) -> Option<Offset> {
         Some(self.entry(self.number(source, subject)?).last_record)
+    }
+
+    /// The place of one resource.
+    #[must_use]
+    pub fn place(&self, source: &str, subject: &str) -> Place {
+        self.number(source, subject)
+    }
+
+    /// As [`Projection::last_record`], of a resource that was located.
+    #[must_use]
+    pub fn last_record_at(&self, index: ResourceIndex) -> Offset {
+        self.entry(index).last_record
     }
 
     /// All resources, sorted by key.
@@ -444,6 +460,18 @@ impl Projection {
     /// A record that is in the state already (after a restart from a checkpoint that was written in pieces) changes
     /// nothing: see [`crate::table`].
     pub fn fold(&mut self, offset: Offset, unix_nanos: u64, fact: &Fact<'_>, work: &mut Vec<LifecycleIndex>) {
+        self.fold_at(None, offset, unix_nanos, fact, work);
+    }
+
+    /// As [`Projection::fold`], of a fact about one resource that [`Projection::locate`] was asked for.
+    pub fn fold_at(
+        &mut self,
+        place: Place,
+        offset: Offset,
+        unix_nanos: u64,
+        fact: &Fact<'_>,
+        work: &mut Vec<LifecycleIndex>,
+    ) {
         if offset < self.ground.watermark {
             return;
         }
@@ -452,7 +480,7 @@ impl Projection {
         match fact {
             Fact::EventReceived { delivery, source, subject, kind, decisions, .. } => {
                 self.advance(offset, delivery).received += 1;
-                let index = self.index_of(source, subject);
+                let index = self.index_at(place, source, subject);
                 if !self.touch(index, offset) {
                     return;
                 }
@@ -526,7 +554,7 @@ impl Projection {
             | Fact::Deleted { .. }
             | Fact::Released { .. } => {
                 let (key, happened) = outcome(fact).expect("these five are outcomes");
-                let index = self.index_of(&key.resource.source, &key.resource.subject);
+                let index = self.index_at(place, &key.resource.source, &key.resource.subject);
                 if self.touch(index, offset) {
                     // An outcome asks for no work: whoever recorded it knows what is left to do.
                     let no_work = &mut Vec::new();
@@ -636,24 +664,54 @@ impl Projection {
         position
     }
 
-    /// Brings what is known of these resources close, all at the same time, for whoever is about to fold facts about them:
-    /// with a million resources a fold waits for memory most of its time, and one after the other.
-    pub fn warm<'k>(&self, keys: impl Iterator<Item = (&'k str, &'k str)>) {
-        let mut found = [0; WARM_MAX];
+    /// Finds the resources that the next records speak of, [`LOCATED_MAX`] at most, for whoever is about to fold them: with a
+    /// million resources a fold waits for memory most of its time. Here all of them are waited for together, and found
+    /// once. `None` where nothing is asked for, and for a resource that is not known yet.
+    pub fn locate<'k>(&self, keys: impl Iterator<Item = Option<(&'k str, &'k str)>>) -> [Place; LOCATED_MAX] {
+        let mut asked = [None; LOCATED_MAX];
+        let mut sums = [0; LOCATED_MAX];
         let mut count = 0;
-        for ((source, subject), place) in keys.zip(&mut found) {
-            let sum = self.checksum(source, subject);
-            // Whether it is really the one is for the fold to see.
-            if let Some((_, index)) = self.index.find(spread(sum), |(known, _)| *known == sum) {
-                *place = *index;
-            }
-            count += 1;
+        for (key, place) in keys.zip(0..LOCATED_MAX) {
+            asked[place] = key;
+            sums[place] = key.map_or(0, |(source, subject)| self.checksum(source, subject));
+            count = place + 1;
         }
-        let touched = found[..count].iter().filter_map(|index| self.entries.0.get(*index as usize));
+        // First all slots of the index, then all entries: each time one wait for memory, and not one for each resource.
+        let sums = &sums[..count];
+        std::hint::black_box(sums.iter().fold(0, |seen, sum| seen ^ self.index.touch(*sum)));
+        let mut found = [None; LOCATED_MAX];
+        for (found, sum) in found.iter_mut().zip(sums) {
+            *found = self.index.find(*sum, |_| true);
+        }
+        self.touch_entries(found.iter().flatten().copied());
+        for ((found, key), sum) in found.iter_mut().zip(asked).zip(sums) {
+            *found = match (*found, key) {
+                (Some(index), Some(key)) if self.entries.key(index) == key => Some(index),
+                // Two keys may share a checksum.
+                (Some(_), Some((source, subject))) => self.number_of(*sum, source, subject),
+                _ => None,
+            };
+        }
+        found
+    }
+
+    /// Brings close, all at the same time, what folding these facts looks at: by the time a group is durable, what it says
+    /// has gone out of sight.
+    pub fn bring_close<'f>(&self, facts: impl Iterator<Item = (Place, &'f Fact<'f>)> + Clone) {
+        self.touch_entries(facts.clone().filter_map(|(place, _)| place));
+        let kind = |fact: &Fact<'_>| match fact {
+            Fact::EventReceived { kind, .. } => kind.as_bytes().first().copied(),
+            _ => None,
+        };
+        std::hint::black_box(facts.filter_map(|(_, fact)| kind(fact)).fold(0, |seen, first| seen ^ first));
+    }
+
+    fn touch_entries(&self, places: impl Iterator<Item = ResourceIndex>) {
         // An entry takes two lines of memory: both ends of it.
         let ends = |entry: &Entry| entry.events ^ u64::from(entry.records) ^ entry.last_record.get();
-        let names = |entry: &Entry| entry.subject.len() ^ entry.source.len() ^ entry.kind.len();
-        std::hint::black_box(touched.fold((0, 0), |sum, entry| (sum.0 ^ ends(entry), sum.1 ^ names(entry))));
+        let names = |entry: &Entry| (entry.subject.len() ^ entry.kind.len()) as u64;
+        let entries = places.map(|place| self.entry(place));
+        std::hint::black_box(entries.fold(0, |seen, entry| seen ^ ends(entry) ^ names(entry)));
     }
 
     fn entry(&self, index: ResourceIndex) -> &Entry {
@@ -671,13 +729,15 @@ impl Projection {
     }
 
     fn number_of(&self, sum: u32, source: &str, subject: &str) -> Option<ResourceIndex> {
-        let is_it = |(known, index): &(u32, ResourceIndex)| {
-            *known == sum && {
-                let entry = &self.entries.0[*index as usize];
-                entry.subject == subject && *entry.source == *source
-            }
-        };
-        self.index.find(spread(sum), is_it).map(|(_, index)| *index)
+        self.index.find(sum, |index| self.entries.key(index) == (source, subject))
+    }
+
+    fn index_at(&mut self, place: Place, source: &str, subject: &str) -> ResourceIndex {
+        debug_assert!(
+            place.is_none_or(|index| self.entries.key(index) == (source, subject)),
+            "a fact is folded where its resource was located"
+        );
+        place.unwrap_or_else(|| self.index_of(source, subject))
     }
 
     fn index_of(&mut self, source: &str, subject: &str) -> ResourceIndex {
@@ -692,7 +752,7 @@ impl Projection {
     fn insert(&mut self, sum: u32, entry: Entry) -> ResourceIndex {
         let index = ResourceIndex::try_from(self.len()).expect("fewer than 2^32 resources fit in memory");
         self.entries.0.push(entry);
-        self.index.insert_unique(spread(sum), (sum, index), |(sum, _)| spread(*sum));
+        self.index.insert(sum, index);
         let order = self.order.get_mut();
         order.push(index);
         if order.waiting() >= order::WAITING_MAX {
