@@ -11,6 +11,8 @@
 //! again and its end read back, and the group is written when the disk takes it. A disk that is nearly full stops intake
 //! only: messages wait, in order and unacknowledged, while outcomes and rules use the room that is kept for them.
 
+use std::borrow::Borrow;
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use lifeline_projections::event::CloudEvent;
 use lifeline_projections::fact::{Delivery, Fact};
-use lifeline_projections::fold::{LifecycleIndex, Projection, WARM_MAX};
+use lifeline_projections::fold::{LOCATED_MAX, LifecycleIndex, Place, Projection, ResourceIndex};
 use lifeline_projections::table::{self, Table};
 use lifeline_store::{Disk, Log, Offset, Recovery, Scan};
 use parking_lot::RwLockReadGuard;
@@ -345,10 +347,11 @@ impl<D: Disk> Recorder<D> {
     /// Appends a group, syncs once, folds it.
     fn write(&mut self, group: &Group) -> Result<(), Error> {
         let now = self.clock.now_unix_nanos();
-        let rules = self.rules.clone();
-        // Attributes that had to be unescaped live here while facts borrow them.
-        let parsed = group.parse();
-        let mut parsed = parsed.iter();
+        // Without a trigger nothing is decided, and a million events may come before there is one.
+        let rules = self.rules.clone().filter(|rules| rules.triggers().next().is_some());
+        // What is parsed lives here while facts borrow from it.
+        let parsed: Vec<OnceCell<Parsed<'_>>> = vec![OnceCell::new(); group.messages];
+        let mut parsed = parsed.as_slice();
         let view = self.view.clone();
         let log = self.log.as_mut().expect("`retry` opens the log before it calls");
         let mut staged = Staged::new(&view, log, now, group.messages + group.intakes.len() + group.outcomes.len());
@@ -360,43 +363,51 @@ impl<D: Disk> Recorder<D> {
                     if !staged.position(cluster, stream).open(*epoch, *start_sequence) {
                         continue;
                     }
-                    staged.append(Fact::StreamOpened {
+                    let opened = Fact::StreamOpened {
                         cluster,
                         stream,
                         epoch: *epoch,
                         created_unix_nanos: *created_unix_nanos,
                         start_sequence: *start_sequence,
                         reason,
-                    })?;
+                    };
+                    staged.append(opened, None)?;
                 }
                 Intake::Gap { stream, epoch, from_sequence, to_sequence } => {
                     let (from_sequence, to_sequence, epoch) = (*from_sequence, *to_sequence, *epoch);
                     if !staged.position(cluster, stream).skip(epoch, to_sequence) {
                         continue;
                     }
-                    staged.append(Fact::GapFound { cluster, stream, epoch, from_sequence, to_sequence })?;
+                    staged.append(Fact::GapFound { cluster, stream, epoch, from_sequence, to_sequence }, None)?;
                 }
                 Intake::Messages { stream, epoch, messages, .. } => {
                     let mut position = *staged.position(cluster, stream);
-                    for (number, message) in messages.iter().enumerate() {
-                        if number.is_multiple_of(WARM_MAX) {
-                            let coming = parsed.as_slice().iter().filter_map(|event| event.as_ref().ok());
-                            let keys = coming.take(WARM_MAX).map(|event| (&*event.source, &*event.subject));
-                            staged.before.warm(keys);
+                    // A piece at a time: it is still close when it is copied into the log, and its resources are looked
+                    // up together.
+                    for messages in messages.chunks(LOCATED_MAX) {
+                        let cells;
+                        (cells, parsed) = parsed.split_at(messages.len());
+                        let piece = messages
+                            .iter()
+                            .zip(cells)
+                            .map(|(message, cell)| (message, cell.get_or_init(|| parse(message))));
+                        let keys = piece.clone().map(|(_, parsed)| parsed.as_ref().ok());
+                        let keys = keys.map(|event| event.map(|event| (&*event.source, &*event.subject)));
+                        let places = staged.before.locate(keys);
+                        for ((message, event), place) in piece.zip(places) {
+                            if !position.is_new(*epoch, message.sequence) {
+                                continue;
+                            }
+                            let delivery = Delivery {
+                                cluster,
+                                stream,
+                                epoch: *epoch,
+                                sequence: message.sequence,
+                                published_unix_nanos: message.published_unix_nanos,
+                                subject: &message.subject,
+                            };
+                            staged.received(delivery, message, event, place, rules.as_deref())?;
                         }
-                        let event = parsed.next().expect("every message of the group was parsed");
-                        if !position.is_new(*epoch, message.sequence) {
-                            continue;
-                        }
-                        let delivery = Delivery {
-                            cluster,
-                            stream,
-                            epoch: *epoch,
-                            sequence: message.sequence,
-                            published_unix_nanos: message.published_unix_nanos,
-                            subject: &message.subject,
-                        };
-                        staged.received(delivery, message, event, rules.as_deref())?;
                     }
                     *staged.position(cluster, stream) = position;
                 }
@@ -418,18 +429,22 @@ impl<D: Disk> Recorder<D> {
         for fact in facts {
             log.append_encoded(now, |buffer| fact.encode(buffer))?;
         }
-        self.commit(now, first, facts)
+        let facts: Vec<_> = facts.iter().map(|fact| (fact, None)).collect();
+        self.commit(now, first, &facts)
     }
 
     /// Syncs facts that were appended from offset `first` on, folds them, and hands the keys that need work to the queue.
-    fn commit(&mut self, now: u64, first: Offset, facts: &[Fact<'_>]) -> Result<(), Error> {
+    fn commit<'f>(&mut self, now: u64, first: Offset, facts: &[(impl Borrow<Fact<'f>>, Place)]) -> Result<(), Error> {
         self.log.as_mut().expect("what was appended to is open").sync()?;
         let (mut work, mut offset) = (Vec::new(), first);
         for facts in facts.chunks(FOLD_RECORDS_MAX) {
             self.view.step(|projection| {
-                for fact in facts {
-                    projection.fold(offset, now, fact, &mut work);
-                    offset = offset.next();
+                for facts in facts.chunks(LOCATED_MAX) {
+                    projection.bring_close(facts.iter().map(|(fact, place)| (*place, fact.borrow())));
+                    for (fact, place) in facts {
+                        projection.fold_at(*place, offset, now, fact.borrow(), &mut work);
+                        offset = offset.next();
+                    }
                 }
             });
         }
@@ -503,12 +518,20 @@ struct Staged<'g, 'l, D: Disk> {
     traces: &'g Traces,
     /// Offset of the first fact.
     first: Offset,
-    facts: Vec<Fact<'g>>,
+    /// Each with the place of the resource it speaks of.
+    facts: Vec<(Fact<'g>, Place)>,
     /// Latest staged record by resource.
-    latest: HashMap<(&'g str, &'g str), Offset>,
+    latest: HashMap<Whose<'g>, Offset>,
     positions: BTreeMap<(&'g str, &'g str), Position>,
     /// Open until the group is durable and folded.
     spans: Vec<Span>,
+}
+
+/// A resource that a staged record speaks of: by its place, or by its key where the projection does not know it yet.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Whose<'g> {
+    Known(ResourceIndex),
+    New(&'g str, &'g str),
 }
 
 /// How far a stream is recorded or staged; epoch 0 for one never met.
@@ -571,14 +594,14 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
     }
 
     /// The offset of the first fact, the facts, and their spans. The projection is let go of: folding takes its write lock.
-    fn finish(self) -> (Offset, Vec<Fact<'g>>, Vec<Span>) {
+    fn finish(self) -> (Offset, Vec<(Fact<'g>, Place)>, Vec<Span>) {
         (self.first, self.facts, self.spans)
     }
 
-    fn append(&mut self, fact: Fact<'g>) -> Result<(), Error> {
+    fn append(&mut self, fact: Fact<'g>, place: Place) -> Result<(), Error> {
         // Room was asked for before messages were let in; outcomes and rules may use what is kept for them.
         self.log.append_encoded(self.now, |buffer| fact.encode(buffer))?;
-        self.facts.push(fact);
+        self.facts.push((fact, place));
         Ok(())
     }
 
@@ -590,12 +613,13 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
         })
     }
 
-    /// Takes the record that is staged next for the latest about a resource; the one before it.
-    fn succeed(&mut self, source: &'g str, subject: &'g str) -> Option<Offset> {
-        match self.latest.insert((source, subject), self.log.end()) {
-            Some(staged) => Some(staged),
-            None => self.before.last_record(source, subject),
-        }
+    /// The latest record about a resource, staged or folded.
+    fn last_record(&self, whose: Whose<'_>) -> Option<Offset> {
+        let staged = self.latest.get(&whose).copied();
+        staged.or_else(|| match whose {
+            Whose::Known(index) => Some(self.before.last_record_at(index)),
+            Whose::New(..) => None,
+        })
     }
 
     /// Stages what a message says happened.
@@ -603,7 +627,8 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
         &mut self,
         delivery: Delivery<'g>,
         message: &'g Message,
-        event: &'g Result<CloudEvent<'g>, String>,
+        event: &'g Parsed<'g>,
+        place: Place,
         rules: Option<&'g RuleSet>,
     ) -> Result<(), Error> {
         let headers = message.headers();
@@ -611,7 +636,9 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
         let fact = match event {
             Ok(event) => {
                 let (source, subject) = (&*event.source, &*event.subject);
-                let previous = self.succeed(source, subject);
+                let whose = place.map_or(Whose::New(source, subject), Whose::Known);
+                let previous = self.last_record(whose);
+                self.latest.insert(whose, self.log.end());
                 let view = EventView {
                     nats_subject: delivery.subject,
                     source,
@@ -646,21 +673,31 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
                 Fact::EventRejected { delivery, reason, headers, payload }
             }
         };
-        self.append(fact)
+        self.append(fact, place)
     }
 
     /// Stages an outcome, linked to what was staged before it.
     fn outcome(&mut self, outcome: &'g Outcome) -> Result<(), Error> {
         let mut fact = outcome.fact.clone();
-        fact.link(|resource| match self.latest.get(&(&*resource.source, &*resource.subject)) {
-            Some(staged) => Some(*staged),
-            None => self.before.last_record(&resource.source, &resource.subject),
-        });
-        if let Some(key) = outcome.fact.lifecycle_key() {
-            self.latest.insert((&key.resource.source, &key.resource.subject), self.log.end());
+        fact.link(|resource| self.last_record(self.whose(&resource.source, &resource.subject)));
+        let key = outcome.fact.lifecycle_key();
+        let whose = key.map(|key| self.whose(&key.resource.source, &key.resource.subject));
+        if let Some(whose) = whose {
+            self.latest.insert(whose, self.log.end());
         }
-        self.append(fact)
+        self.append(fact, None)
     }
+
+    fn whose<'k>(&self, source: &'k str, subject: &'k str) -> Whose<'k> {
+        self.before.place(source, subject).map_or(Whose::New(source, subject), Whose::Known)
+    }
+}
+
+/// The CloudEvent of a message, or why it is none.
+type Parsed<'m> = Result<CloudEvent<'m>, String>;
+
+fn parse(message: &Message) -> Parsed<'_> {
+    CloudEvent::parse(&message.headers(), &message.payload).map_err(|error| error.to_string())
 }
 
 impl Group {
@@ -674,19 +711,6 @@ impl Group {
             self.bytes += messages.iter().map(|message| message.payload.len()).sum::<usize>();
         }
         self.intakes.push(intake);
-    }
-
-    /// The CloudEvent of each message, in order, or why it is none.
-    fn parse(&self) -> Vec<Result<CloudEvent<'_>, String>> {
-        let mut parsed = Vec::with_capacity(self.messages);
-        for intake in &self.intakes {
-            let Intake::Messages { messages, .. } = intake else { continue };
-            for message in messages {
-                let event = CloudEvent::parse(&message.headers(), &message.payload);
-                parsed.push(event.map_err(|error| error.to_string()));
-            }
-        }
-        parsed
     }
 
     /// Acknowledges messages and answers outcomes. Everything in the group is durable.
@@ -729,13 +753,13 @@ pub fn catch_up<D: Disk>(
         // A piece at a time, so that the memory of its resources is waited for once and not record by record.
         let stopped = piece.fill(&mut scan);
         let facts = piece.facts()?;
-        let keys = facts.iter().filter_map(|fact| match fact {
+        let keys = facts.iter().map(|fact| match fact {
             Fact::EventReceived { source, subject, .. } => Some((*source, *subject)),
             outcome => outcome.lifecycle_key().map(|key| (&*key.resource.source, &*key.resource.subject)),
         });
-        projection.warm(keys);
-        for (fact, (offset, unix_nanos, _)) in facts.iter().zip(&piece.records) {
-            projection.fold(*offset, *unix_nanos, fact, &mut changed);
+        let places = projection.locate(keys);
+        for ((fact, place), (offset, unix_nanos, _)) in facts.iter().zip(places).zip(&piece.records) {
+            projection.fold_at(place, *offset, *unix_nanos, fact, &mut changed);
             if offset.get().is_multiple_of(PROGRESS_RECORDS) {
                 progress(*offset, end);
             }
@@ -766,7 +790,7 @@ impl Piece {
     fn fill<D: Disk>(&mut self, scan: &mut Scan<D>) -> Result<(), lifeline_store::Error> {
         self.payloads.clear();
         self.records.clear();
-        while self.records.len() < WARM_MAX
+        while self.records.len() < LOCATED_MAX
             && let Some(record) = scan.next()?
         {
             self.payloads.extend_from_slice(record.payload);

@@ -5,36 +5,38 @@
 //! two are the same.
 //!
 //! A resource is kept small (see [`crate::compact`]) and handed out whole, as a [`Resource`]. What is not about resources lies
-//! in `ground`, reading in `read`, and what a checkpoint takes and gives in `checkpoint`.
+//! in `ground`, looking resources up in `place`, reading in `read`, and what a checkpoint takes and gives in `checkpoint`.
 //!
 //! Never here: files (see [`crate::table`]), rules, or anything that could fail. What was recorded has happened.
 
 mod checkpoint;
 mod digest;
 mod ground;
+mod place;
 mod read;
 mod resource;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::DefaultHashBuilder;
 use lifeline_store::Offset;
 use parking_lot::Mutex;
 
 pub(crate) use self::checkpoint::BUCKET_RESOURCES;
 pub(crate) use self::ground::change_rule;
 pub use self::ground::{Ground, ReplayMark, RuleMark, StreamPosition, Tail};
+pub use self::place::{LOCATED_MAX, Place};
 pub use self::read::{Candidate, Sieve, Trail};
 pub use self::resource::Resource;
 use self::resource::outcome;
-use crate::claims::{Claimants, spread};
+use crate::claims::Claimants;
 use crate::compact::{Entry, Shared};
 use crate::fact::{Fact, ObjectKey, Outcome};
+use crate::index::Index;
 use crate::landmarks::{self, Landmarks};
 use crate::lifecycle::{Happened, Lifecycle, Phase};
-use crate::order::{self, Keys, Order};
+use crate::order::{Keys, Order};
 
 /// A resource's number: resources are counted as they come up in the log, so the same log numbers them alike everywhere.
 pub type ResourceIndex = u32;
@@ -64,7 +66,7 @@ pub struct Projection {
     entries: Entries,
     shared: Shared,
     /// Number by checksum of the key.
-    index: HashTable<(u32, ResourceIndex)>,
+    index: Index,
     hasher: DefaultHashBuilder,
     /// Numbers by key. Readers put in order what waits, which is why it has a lock of its own.
     order: Mutex<Order>,
@@ -81,9 +83,6 @@ pub struct Projection {
     changed: Vec<bool>,
     landmarks: Arc<Landmarks>,
 }
-
-/// Resources that [`Projection::warm`] brings close at once, at most.
-pub const WARM_MAX: usize = 32;
 
 #[derive(Debug, Default)]
 struct Entries(Vec<Entry>);
@@ -150,6 +149,18 @@ impl Projection {
     /// A record that is in the state already (after a restart from a checkpoint that was written in pieces) changes
     /// nothing: see [`crate::table`].
     pub fn fold(&mut self, offset: Offset, unix_nanos: u64, fact: &Fact<'_>, work: &mut Vec<LifecycleIndex>) {
+        self.fold_at(None, offset, unix_nanos, fact, work);
+    }
+
+    /// As [`Projection::fold`], of a fact about one resource that [`Projection::locate`] was asked for.
+    pub fn fold_at(
+        &mut self,
+        place: Place,
+        offset: Offset,
+        unix_nanos: u64,
+        fact: &Fact<'_>,
+        work: &mut Vec<LifecycleIndex>,
+    ) {
         if offset < self.ground.watermark {
             return;
         }
@@ -158,7 +169,7 @@ impl Projection {
         match fact {
             Fact::EventReceived { delivery, source, subject, kind, decisions, .. } => {
                 self.advance(offset, delivery).received += 1;
-                let index = self.index_of(source, subject);
+                let index = self.index_at(place, source, subject);
                 if !self.touch(index, offset) {
                     return;
                 }
@@ -232,7 +243,7 @@ impl Projection {
             | Fact::Deleted { .. }
             | Fact::Released { .. } => {
                 let (key, happened) = outcome(fact).expect("these five are outcomes");
-                let index = self.index_of(&key.resource.source, &key.resource.subject);
+                let index = self.index_at(place, &key.resource.source, &key.resource.subject);
                 if self.touch(index, offset) {
                     // An outcome asks for no work: whoever recorded it knows what is left to do.
                     let no_work = &mut Vec::new();
@@ -327,69 +338,8 @@ impl Projection {
         }
     }
 
-    /// Brings what is known of these resources close, all at the same time, for whoever is about to fold facts about them:
-    /// with a million resources a fold waits for memory most of its time, and one after the other.
-    pub fn warm<'k>(&self, keys: impl Iterator<Item = (&'k str, &'k str)>) {
-        let mut found = [0; WARM_MAX];
-        let mut count = 0;
-        for ((source, subject), place) in keys.zip(&mut found) {
-            let sum = self.checksum(source, subject);
-            // Whether it is really the one is for the fold to see.
-            if let Some((_, index)) = self.index.find(spread(sum), |(known, _)| *known == sum) {
-                *place = *index;
-            }
-            count += 1;
-        }
-        let touched = || found[..count].iter().filter_map(|index| self.entries.0.get(*index as usize));
-        // Each of these lies where the one before it says.
-        std::hint::black_box(touched().fold(0, |sum, entry| sum ^ entry.touch()));
-        std::hint::black_box(touched().fold(0, |sum, entry| sum ^ entry.touch_lifecycles()));
-        std::hint::black_box(touched().fold(0, |sum, entry| sum ^ entry.touch_rests()));
-    }
-
     fn entry(&self, index: ResourceIndex) -> &Entry {
         &self.entries.0[index as usize]
-    }
-
-    fn checksum(&self, source: &str, subject: &str) -> u32 {
-        #[expect(clippy::cast_possible_truncation, reason = "half a checksum tells keys apart well enough")]
-        let sum = self.hasher.hash_one((source, subject)) as u32;
-        sum
-    }
-
-    fn number(&self, source: &str, subject: &str) -> Option<ResourceIndex> {
-        self.number_of(self.checksum(source, subject), source, subject)
-    }
-
-    fn number_of(&self, sum: u32, source: &str, subject: &str) -> Option<ResourceIndex> {
-        let is_it = |(known, index): &(u32, ResourceIndex)| {
-            *known == sum && {
-                let entry = &self.entries.0[*index as usize];
-                entry.subject == subject && *entry.source == *source
-            }
-        };
-        self.index.find(spread(sum), is_it).map(|(_, index)| *index)
-    }
-
-    fn index_of(&mut self, source: &str, subject: &str) -> ResourceIndex {
-        let sum = self.checksum(source, subject);
-        if let Some(index) = self.number_of(sum, source, subject) {
-            return index;
-        }
-        let (source, kind) = (self.shared.name(source), self.shared.name(""));
-        self.insert(sum, Entry::new(source, subject, kind))
-    }
-
-    fn insert(&mut self, sum: u32, entry: Entry) -> ResourceIndex {
-        let index = ResourceIndex::try_from(self.len()).expect("fewer than 2^32 resources fit in memory");
-        self.entries.0.push(entry);
-        self.index.insert_unique(spread(sum), (sum, index), |(sum, _)| spread(*sum));
-        let order = self.order.get_mut();
-        order.push(index);
-        if order.waiting() >= order::WAITING_MAX {
-            order.settle(&self.entries);
-        }
-        index
     }
 
     /// Notes that a record speaks of the resource. False when the resource's state holds that record already.

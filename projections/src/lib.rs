@@ -11,6 +11,7 @@ pub mod event;
 pub mod fact;
 pub mod lifecycle;
 
+mod index;
 mod names;
 mod order;
 

@@ -678,6 +678,24 @@ async fn a_recorder_that_pauses_longer_than_any_heartbeat_is_not_taken_for_a_dea
 
 #[tokio::test]
 #[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn a_backlog_that_is_purged_while_it_is_asked_for_stops_nothing() {
+    let mut world = World::new(&["s"]).await;
+    world.create("S", &["s"], Config::default()).await;
+    let payload = bytes::Bytes::from_static(b"x");
+    super::bench::publish_events(&world.client, "s", (0..200_000).map(|_| payload.clone())).await.unwrap();
+    world.recorder_pause = Duration::from_secs(1);
+    world.run().await;
+    world.recorded(5_000).await;
+    // What was asked for because it waited, without a time at which to give up, waits no more.
+    world.jetstream.get_stream("S").await.unwrap().purge().await.unwrap();
+    world.publish("s", 0..5).await;
+    world.eventually("what came after the purge", |log| log.payloads().ends_with(&numbers(0..5))).await;
+    let others = world.others();
+    assert!(others.len() == 2 && others[1].starts_with("gap S 1 "), "{others:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn a_filter_reads_its_subject_only_and_survives_a_change() {
     let mut world = World::new(&["s.a"]).await;
     world.create("S", &["s.*"], Config::default()).await;

@@ -56,7 +56,12 @@ pub struct Pull {
     subscriber: Subscriber,
     inbox: String,
     request_subject: String,
+    /// Asks for messages that may be long in coming.
     request: Bytes,
+    /// Asks for messages that are there: without the times that the server otherwise looks at for each of them.
+    request_of_backlog: Bytes,
+    /// Messages that waited at the server when it sent the last one.
+    waiting: u64,
     /// Number of the next delivery. Invariant: deliveries of a consumer are numbered without holes.
     next_delivery: u64,
     /// Messages asked for that have neither come nor been called off.
@@ -87,6 +92,7 @@ impl Pull {
             .await
             .map_err(|cause| Error::NoAnswer { operation: "subscribe".to_owned(), cause: Box::new(cause) })?;
         let bytes_max = PULL_BYTES_MIN.max(2 * nats.client().max_payload());
+        let request_of_backlog = json!({ "batch": BATCH_MESSAGES_MAX, "max_bytes": bytes_max });
         let request = json!({
             "batch": BATCH_MESSAGES_MAX,
             "max_bytes": bytes_max,
@@ -96,6 +102,8 @@ impl Pull {
         Ok(Pull {
             request_subject: format!("{prefix}.CONSUMER.MSG.NEXT.{}.{}", consume.stream, consume.durable),
             request: request.to_string().into(),
+            request_of_backlog: request_of_backlog.to_string().into(),
+            waiting: 0,
             nats,
             link,
             consume,
@@ -175,11 +183,15 @@ impl Pull {
     async fn top_up(&mut self) -> Result<(), Error> {
         while self.outstanding <= BATCH_MESSAGES_MAX {
             let reply = format!("{}.{}", self.inbox, self.pulls);
+            let is_backlog = self.waiting >= (self.outstanding + BATCH_MESSAGES_MAX) as u64;
+            let request = if is_backlog { &self.request_of_backlog } else { &self.request };
             self.nats
                 .client()
-                .publish_with_reply(self.request_subject.clone(), reply, self.request.clone())
+                .publish_with_reply(self.request_subject.clone(), reply, request.clone())
                 .await
                 .map_err(|cause| Error::NoAnswer { operation: "pull".to_owned(), cause: Box::new(cause) })?;
+            // Silence counts from here at the earliest: the recorder may have kept us waiting.
+            self.heard = Instant::now();
             self.pulls += 1;
             self.outstanding += BATCH_MESSAGES_MAX;
         }
@@ -217,6 +229,7 @@ impl Pull {
         }
         self.next_delivery += 1;
         self.outstanding = self.outstanding.saturating_sub(1);
+        self.waiting = delivery.pending;
         let batch = &mut self.collected;
         batch.pending = delivery.pending;
         if self.consume.retention == Retention::WorkQueue {
@@ -424,12 +437,18 @@ impl DeliveryInfo {
     }
 }
 
+/// Digits that any number of 64 bits has room for.
+const DIGITS_SAFE: usize = 19;
+
 /// A number of decimal digits alone.
 fn decimal(digits: &[u8]) -> Option<u64> {
-    let digit = |byte: &u8| byte.is_ascii_digit().then(|| u64::from(byte - b'0'));
-    let mut digits = digits.iter();
-    let first = digit(digits.next()?)?;
-    digits.try_fold(first, |number, byte| number.checked_mul(10)?.checked_add(digit(byte)?))
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let digit = |byte: &u8| u64::from(byte - b'0');
+    let (safe, rest) = digits.split_at(digits.len().min(DIGITS_SAFE));
+    let number = safe.iter().fold(0, |number: u64, byte| 10 * number + digit(byte));
+    rest.iter().try_fold(number, |number, byte| number.checked_mul(10)?.checked_add(digit(byte)))
 }
 
 /// Headers in an order of their own: the library keeps them in a hash map.
