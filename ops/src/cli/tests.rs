@@ -229,9 +229,9 @@ EventTrigger/manage-namespace             0  0000000000000007
     of_zoe.add("subject", "zoe");
     let history: List<Entry> = client.get("/v1/history", &of_zoe).expect("a history");
     let expected = "\
-OFFSET  TIME                      WHAT HAPPENED
-     4  2026-11-22 14:00:04.000Z  auth.example.com.login: manage-namespace decided Create
-     5  2026-11-22 14:00:05.000Z  manage-namespace: attempt 3 failed: namespace `zoe` is terminating
+OFFSET  TIME                      INC  WHAT HAPPENED
+     4  2026-11-22 14:00:04.000Z    1  auth.example.com.login: manage-namespace decided Create
+     5  2026-11-22 14:00:05.000Z    1  manage-namespace: attempt 3 failed: namespace `zoe` is terminating
   hint: it goes by itself
 ";
     assert_eq!(rows::history(&history.items, false).render(None), expected);
