@@ -336,6 +336,8 @@ impl<D: Disk> Recorder<D> {
         self.view.reopened(reader.clone());
         let work = self.view.change(|projection| catch_up(projection, &reader, |_, _| {}))?;
         self.queue.push(work);
+        // What the disk did not keep comes with a stamp of its own, if it comes.
+        self.view.settled();
         // Only now: with records that are not folded, the next group would be given offsets that are taken.
         self.log = Some(log);
         Ok(())
@@ -343,7 +345,7 @@ impl<D: Disk> Recorder<D> {
 
     /// Appends a group, syncs once, folds it.
     fn write(&mut self, group: &Group) -> Result<(), Error> {
-        let now = self.clock.now_unix_nanos();
+        let now = self.view.stamp(self.clock.now_unix_nanos());
         let rules = self.rules.clone();
         // Attributes that had to be unescaped live here while facts borrow them.
         let parsed = group.parse();
@@ -411,7 +413,8 @@ impl<D: Disk> Recorder<D> {
     }
 
     /// Appends facts and commits them.
-    fn record(&mut self, now: u64, facts: &[Fact<'_>]) -> Result<(), Error> {
+    fn record(&mut self, facts: &[Fact<'_>]) -> Result<(), Error> {
+        let now = self.view.stamp(self.clock.now_unix_nanos());
         let log = self.log.as_mut().expect("`retry` opens the log before it calls");
         let first = log.end();
         for fact in facts {
@@ -439,6 +442,7 @@ impl<D: Disk> Recorder<D> {
         // nobody takes for settled what has only been folded.
         self.queue.push(work);
         self.view.tell();
+        self.view.settled();
         if self.checkpoint_due.is_none() {
             self.checkpoint_due = Some(Instant::now() + CHECKPOINT_PERIOD);
         }
@@ -450,14 +454,13 @@ impl<D: Disk> Recorder<D> {
 
     /// Records what is new about the rules, and what the events held mean under them.
     fn take_rules(&mut self, rules: &Arc<RuleSet>) -> Result<(), Error> {
-        let now = self.clock.now_unix_nanos();
         let changes = {
             let projection = self.view.projection();
             replay::rule_changes(rules, projection.ground())
         };
         if !changes.is_empty() {
             let facts: Vec<Fact<'_>> = changes.iter().map(replay::RuleChange::fact).collect();
-            self.record(now, &facts)?;
+            self.record(&facts)?;
         }
         let reader = self.view.log();
         let replayed = {
@@ -470,7 +473,7 @@ impl<D: Disk> Recorder<D> {
         })? {
             // One at a time: each may be large, and links to what the one before it has just recorded.
             fact.link(|resource| self.view.projection().last_record(&resource.source, &resource.subject));
-            self.record(now, &[fact])?;
+            self.record(&[fact])?;
         }
         self.rules = Some(rules.clone());
         Ok(())

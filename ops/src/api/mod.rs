@@ -12,6 +12,7 @@ pub mod problem;
 
 mod difference;
 mod lists;
+mod moments;
 pub(crate) mod parameters;
 mod past;
 mod records;

@@ -30,9 +30,8 @@ impl Past {
 }
 
 impl Turn {
-    /// The state at a moment. Blocks for as long as it takes to read the log up to there.
-    pub(super) fn at<D: Disk>(mut self, log: &Reader<D>, moment: Moment) -> Result<Arc<Projection>, as_of::Error> {
-        let end = moment.end(log)?;
+    /// The state of what is recorded below `end`. Blocks for as long as it takes to read the log up to there.
+    pub(super) fn at<D: Disk>(mut self, log: &Reader<D>, end: Offset) -> Result<Arc<Projection>, as_of::Error> {
         if let Some((_, projection)) = self.0.as_ref().filter(|(offset, _)| *offset == end) {
             return Ok(projection.clone());
         }

@@ -13,6 +13,8 @@ use tower::ServiceExt;
 
 use super::*;
 
+pub(crate) mod recording;
+
 /// 2026-11-22T14:00:00Z in nanoseconds; a record is written each second from then on.
 pub(crate) const START_UNIX_NANOS: u64 = 1_795_356_000_000_000_000;
 
@@ -84,6 +86,16 @@ pub(super) struct Engine {
     _folder: tempfile::TempDir,
 }
 
+/// Status, content type and body of an answer.
+pub(super) async fn ask(router: &Router, method: &str, path: &str) -> (u16, String, String) {
+    let request = Request::builder().method(method).uri(path).body(Body::empty()).expect("a path");
+    let Ok(response) = router.clone().oneshot(request).await;
+    let status = response.status().as_u16();
+    let kind = response.headers().get(header::CONTENT_TYPE).map(|kind| kind.to_str().expect("text").to_owned());
+    let body = response.into_body().collect().await.expect("a body").to_bytes();
+    (status, kind.unwrap_or_default(), String::from_utf8(body.to_vec()).expect("text"))
+}
+
 impl Engine {
     fn new(status: Status) -> Engine {
         Engine::of(&story(), status)
@@ -116,12 +128,7 @@ impl Engine {
     }
 
     async fn ask(&self, method: &str, path: &str) -> (u16, String, String) {
-        let request = Request::builder().method(method).uri(path).body(Body::empty()).expect("a path");
-        let response = self.router.clone().oneshot(request).await.expect("infallible");
-        let status = response.status().as_u16();
-        let kind = response.headers().get(header::CONTENT_TYPE).map(|kind| kind.to_str().expect("text").to_owned());
-        let body = response.into_body().collect().await.expect("a body").to_bytes();
-        (status, kind.unwrap_or_default(), String::from_utf8(body.to_vec()).expect("text"))
+        ask(&self.router, method, path).await
     }
 
     pub(super) async fn get(&self, path: &str) -> Value {
