@@ -3,10 +3,10 @@
 use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
-use lifeline_projections::as_of::{self, Moment};
 use lifeline_projections::fact::{
     AppliedObject, Decision, Delivery, Fact, LifecycleKey, ObjectKey, Outcome, ResourceKey,
 };
+use lifeline_projections::fold::Projection;
 use lifeline_store::{Log, Offset, Options, OsDisk};
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -106,7 +106,16 @@ impl Engine {
     }
 
     /// One whose log keeps about what was recorded from `kept` on.
-    fn keeping(kept: Offset, story: &[Fact<'_>], status: Status) -> Engine {
+    pub(super) fn keeping(kept: Offset, story: &[Fact<'_>], status: Status) -> Engine {
+        Engine::made(kept, story, story, status)
+    }
+
+    /// One in whose memory another story than the recorded one was folded.
+    pub(super) fn remembering(remembered: &[Fact<'_>], story: &[Fact<'_>]) -> Engine {
+        Engine::made(Offset::ZERO, remembered, story, Status::default())
+    }
+
+    fn made(kept: Offset, remembered: &[Fact<'_>], story: &[Fact<'_>], status: Status) -> Engine {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let small = Options { segment_bytes_max: 8 << 10, payload_bytes_max: 2 << 10, ..Options::default() };
         let options = Options { low_space_bytes: 0, ..small };
@@ -118,7 +127,11 @@ impl Engine {
         }
         log.sync().expect("a disk");
         let reader = log.reader();
-        let projection = as_of::projection(&reader, Moment::Offset(reader.end())).expect("a whole log");
+        let mut projection = Projection::default();
+        for (fact, second) in remembered.iter().zip(0..) {
+            let time_unix_nanos = START_UNIX_NANOS + second * 1_000_000_000;
+            projection.fold(Offset::from(second), time_unix_nanos, fact, &mut Vec::new());
+        }
         log.drop_before(kept).expect("a disk");
         let status = Arc::new(move || status.clone());
         let stop = tokio::sync::watch::Sender::new(false);
