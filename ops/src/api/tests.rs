@@ -322,6 +322,21 @@ async fn what_retention_has_removed_is_said_and_its_cursors_expire() {
         (&json!("Forgotten"), Some(1))
     );
     engine.refused(&format!("/v1/why/event?offset={}", start - 1), 410, "forgotten", "no longer holds").await;
+
+    // A watch that was away for so long begins anew; one that was not goes on.
+    let gone = format!("offset `{}` cannot be resumed from, the log holds `{start}`", start - 1);
+    engine.refused(&format!("/v1/watch?from={}", start - 1), 410, "expired", &gone).await;
+    engine.refused("/v1/watch?from=0&noun=resources", 410, "expired", "offset `0` cannot be resumed from").await;
+    let resumed = async |header: u64, query: &str| {
+        let request = Request::builder().uri(format!("/v1/watch{query}")).header("last-event-id", header);
+        let Ok(response) = engine.router.clone().oneshot(request.body(Body::empty()).expect("a path")).await;
+        response.status().as_u16()
+    };
+    assert_eq!(resumed(start - 1, "").await, 410);
+    assert_eq!(resumed(start - 1, &format!("?from={start}")).await, 410, "the header outweighs the parameter");
+    assert_eq!(resumed(start, "?from=0").await, 200);
+    let events = watched(&engine, &format!("/v1/watch?from={start}"), 1).await;
+    assert_eq!((events[0].0.as_str(), &events[0].2["item"]["subject"]), ("item", &json!("zoe")));
     engine.refused("/v1/difference?from=190&source=auth", 410, "forgotten", "no longer holds").await;
 }
 
