@@ -23,6 +23,7 @@ pub mod refetch;
 pub mod replay;
 pub mod rules;
 pub mod scrub;
+mod stamps;
 pub mod status;
 pub mod template;
 pub mod trace;

@@ -339,6 +339,8 @@ impl<D: Disk> Recorder<D> {
         let mut work = BTreeSet::new();
         self.view.change(|projection| catch_up(projection, &reader, |_, _| {}, |index| _ = work.insert(index)))?;
         self.queue.push(work);
+        // What the disk did not keep comes with a stamp of its own, if it comes.
+        self.view.settled();
         // Only now: with records that are not folded, the next group would be given offsets that are taken.
         self.log = Some(log);
         Ok(())
@@ -346,7 +348,7 @@ impl<D: Disk> Recorder<D> {
 
     /// Appends a group, syncs once, folds it.
     fn write(&mut self, group: &Group) -> Result<(), Error> {
-        let now = self.clock.now_unix_nanos();
+        let now = self.view.stamp(self.clock.now_unix_nanos());
         // Without a trigger nothing is decided, and a million events may come before there is one.
         let rules = self.rules.clone().filter(|rules| rules.triggers().next().is_some());
         // What is parsed lives here while facts borrow from it.
@@ -423,7 +425,8 @@ impl<D: Disk> Recorder<D> {
     }
 
     /// Appends facts and commits them.
-    fn record(&mut self, now: u64, facts: &[Fact<'_>]) -> Result<(), Error> {
+    fn record(&mut self, facts: &[Fact<'_>]) -> Result<(), Error> {
+        let now = self.view.stamp(self.clock.now_unix_nanos());
         let log = self.log.as_mut().expect("`retry` opens the log before it calls");
         let first = log.end();
         for fact in facts {
@@ -455,6 +458,7 @@ impl<D: Disk> Recorder<D> {
         // nobody takes for settled what has only been folded.
         self.queue.push(work);
         self.view.tell();
+        self.view.settled();
         if self.checkpoint_due.is_none() {
             self.checkpoint_due = Some(Instant::now() + CHECKPOINT_PERIOD);
         }
@@ -466,14 +470,13 @@ impl<D: Disk> Recorder<D> {
 
     /// Records what is new about the rules, and what the events held mean under them.
     fn take_rules(&mut self, rules: &Arc<RuleSet>) -> Result<(), Error> {
-        let now = self.clock.now_unix_nanos();
         let changes = {
             let projection = self.view.projection();
             replay::rule_changes(rules, projection.ground())
         };
         if !changes.is_empty() {
             let facts: Vec<Fact<'_>> = changes.iter().map(replay::RuleChange::fact).collect();
-            self.record(now, &facts)?;
+            self.record(&facts)?;
         }
         let reader = self.view.log();
         let replayed = {
@@ -486,7 +489,7 @@ impl<D: Disk> Recorder<D> {
         })? {
             // One at a time: each may be large, and links to what the one before it has just recorded.
             fact.link(|resource| self.view.projection().last_record(&resource.source, &resource.subject));
-            self.record(now, &[fact])?;
+            self.record(&[fact])?;
         }
         self.rules = Some(rules.clone());
         Ok(())

@@ -10,6 +10,7 @@ use lifeline_store::{Disk, Offset, Reader};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::watch;
 
+use crate::stamps::Stamps;
 use crate::trace::Traces;
 
 /// The state of an engine as its readers see it.
@@ -18,6 +19,7 @@ pub struct View<D: Disk> {
     log: RwLock<Reader<D>>,
     folded: watch::Sender<Offset>,
     stalled: Mutex<Option<String>>,
+    stamps: Mutex<Stamps>,
     traces: Traces,
 }
 
@@ -25,8 +27,9 @@ impl<D: Disk> View<D> {
     /// A view of what was recovered at start-up.
     pub fn new(projection: Projection, log: Reader<D>) -> Arc<View<D>> {
         let folded = watch::Sender::new(projection.watermark());
+        let stamps = Mutex::new(Stamps::after(projection.ground().folded_unix_nanos));
         let (projection, log) = (RwLock::new(projection), RwLock::new(log));
-        Arc::new(View { projection, log, folded, stalled: Mutex::new(None), traces: Traces::default() })
+        Arc::new(View { projection, log, folded, stalled: Mutex::new(None), stamps, traces: Traces::default() })
     }
 
     /// The projection, for reading. Hold it shortly: the recorder waits meanwhile.
@@ -64,6 +67,23 @@ impl<D: Disk> View<D> {
     /// First offset that is not folded, as last told. Work that follows from what lies before it is in the queue.
     pub fn folded(&self) -> Offset {
         *self.folded.borrow()
+    }
+
+    /// Whether every record written up to a time, in nanoseconds since 1970, is durable and folded, and none can come any
+    /// more: later ones are stamped behind it, whatever the clock says. The time has to be past, or stamps would run ahead.
+    #[must_use]
+    pub fn seal(&self, unix_nanos: u64) -> bool {
+        self.stamps.lock().seal(unix_nanos)
+    }
+
+    /// The time of what is recorded next; [`View::settled`] has to follow.
+    pub(crate) fn stamp(&self, now_unix_nanos: u64) -> u64 {
+        self.stamps.lock().stamp(now_unix_nanos)
+    }
+
+    /// Everything that was stamped is durable, folded and told, or known not to be on the disk.
+    pub(crate) fn settled(&self) {
+        self.stamps.lock().settled();
     }
 
     /// Changes the projection and tells its watermark.

@@ -33,7 +33,7 @@ use crate::api::problem::Problem;
 const NAME: &str = "lifeline";
 
 /// What it answers to. A watch is no request and reply: it is had over HTTP.
-const NOUNS: [&str; 13] = [
+const NOUNS: [&str; 14] = [
     "resources",
     "resource",
     "lifecycles",
@@ -47,6 +47,7 @@ const NOUNS: [&str; 13] = [
     "history",
     "events",
     "status",
+    "verify",
 ];
 
 /// Who shares the requests.

@@ -380,6 +380,39 @@ proptest! {
     }
 
     #[test]
+    fn an_earlier_state_by_time_holds_whole_groups_and_stays_what_it_is(
+        facts in facts(40),
+        group in 1..5_u64,
+        at in 0..45_u64,
+        asked in 0..40_usize,
+    ) {
+        // Records of a group share their time, which lies between those that may be asked for.
+        let stamp = |offset: u64| time_of(offset / group);
+        let moment = at * 500_000_000;
+        // Asked once everything up to the moment is recorded, or later: what follows is written behind it.
+        let settled = (0..facts.len() as u64).filter(|offset| stamp(*offset) <= moment).count();
+        let asked = asked.clamp(settled, facts.len().max(settled));
+        let mut then = Projection::default();
+        for (fact, offset) in facts[..settled].iter().zip(0..) {
+            then.fold(Offset::from(offset), stamp(offset), fact, &mut Vec::new());
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut log, _) = Log::open(OsDisk::open(folder.path()).expect("a folder"), Options { low_space_bytes: 0, ..Options::default() }).expect("a log");
+        for (facts, first) in [(&facts[..asked], 0), (&facts[asked..], asked as u64)] {
+            for (fact, offset) in facts.iter().zip(first..) {
+                let mut bytes = Vec::new();
+                fact.encode(&mut bytes);
+                log.append(stamp(offset), &bytes).expect("room");
+            }
+            log.sync().expect("a disk");
+            let reader = log.reader();
+            prop_assert_eq!(Moment::Time(moment).end(&reader).expect("a log").get(), settled as u64);
+            let told = as_of::projection(&reader, Moment::Time(moment)).expect("a whole log");
+            prop_assert_eq!(told.digest(), then.digest());
+        }
+    }
+
+    #[test]
     fn what_each_resource_was_is_told_from_its_own_records(
         facts in facts(120),
         at in 0..120_usize,

@@ -2,7 +2,8 @@
 //! in, and the NATS service.
 
 use std::collections::BTreeMap;
-use std::process::{Command, ExitCode};
+use std::path::Path;
+use std::process::{Command, ExitCode, Output};
 use std::time::Duration;
 
 use async_nats::Client;
@@ -11,7 +12,10 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::Api;
 use kube::api::PostParams;
+use lifeline_ops::data;
 use lifeline_ops::servers::{NatsAccess, NatsServer};
+use lifeline_projections::fact::{Delivery, Fact};
+use lifeline_store::{Log, Offset, OsDisk};
 use lifeline_tests::harness::Need::{ControlPlane, Fuzzer, Nats};
 use lifeline_tests::harness::{Event, Failure, Lifeline, Outcome, Producer, Scene, User, eventually, run, story};
 use serde_json::{Value, json};
@@ -61,6 +65,8 @@ fn main() -> ExitCode {
         story("a_watch_that_is_cut_off_again_and_again_misses_nothing", &[Nats], watched),
         story("a_watch_ends_when_the_engine_stops", &[Nats], stopped),
         story("from_the_first_moment_there_is_an_answer", &[Nats], opening),
+        story("an_engine_without_its_projection_tells_how_far_it_is", &[Nats], rebuilding),
+        story("a_running_engine_is_verified_as_its_folder_is", &[Nats], verified),
         story("an_address_for_others_needs_a_word_on_who_may_ask", &[Nats], outside),
         story("kubernetes_says_who_may_ask", &[Nats, ControlPlane], reviewed),
         story("the_nats_service_answers_as_http_does", &[Nats], service),
@@ -304,6 +310,164 @@ async fn opening(scene: &Scene) -> Outcome {
     for (status, body) in answers {
         let body: Value = serde_json::from_str(&body)?;
         assert!(status == 200 || (status == 503 && body["code"] == "rebuilding"), "{status} {body}");
+    }
+    Ok(())
+}
+
+/// Records in the log that is folded anew: some hundred milliseconds' worth.
+const REBUILT_RECORDS: u64 = 400_000;
+
+async fn rebuilding(scene: &Scene) -> Outcome {
+    let nats = scene.nats("nats")?;
+    let data = scene.folder().join("engine/data");
+    write_log(&data)?;
+    let mut lifeline = scene.local_engine("engine", &nats, "visits", RULES)?;
+    // Whoever asks without a pause sees it, unless the machine looks away for as long as it lasts: then once more.
+    for round in 1.. {
+        let told = told_until_open(&lifeline).await?;
+        for pair in told.windows(2) {
+            assert!(pair[0] <= pair[1], "it goes forward: {told:?}");
+        }
+        let list: Value = serde_json::from_str(&lifeline.get("/v1/resources?limit=1")?)?;
+        assert!(list["offset"].as_u64() >= Some(REBUILT_RECORDS), "{list}");
+        println!("round {round}: told {} times", told.len());
+        if told.iter().any(|at| *at > 0) {
+            break;
+        }
+        assert!(round < 5, "nobody was told how far it is: {told:?}");
+        lifeline.kill();
+        std::fs::remove_dir_all(data.join("projection"))?;
+        lifeline.restart()?;
+    }
+    Ok(())
+}
+
+/// The offsets at which an engine that opens says it is, until it is open.
+async fn told_until_open(lifeline: &Lifeline) -> Result<Vec<u64>, Failure> {
+    let mut told = Vec::new();
+    let opened = async {
+        loop {
+            let Ok((status, mut lines)) = open(lifeline, "/v1/resources?limit=1", "").await else {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                continue;
+            };
+            if status == 200 {
+                return Ok::<_, Failure>(());
+            }
+            let mut body = String::new();
+            lines.read_to_string(&mut body).await?;
+            let problem: Value = serde_json::from_str(&body)?;
+            assert_eq!((status, &problem["code"]), (503, &json!("rebuilding")), "{body}");
+            let detail = problem["detail"].as_str().ok_or("a problem has a detail")?;
+            let of = format!(" of {REBUILT_RECORDS}");
+            match detail.strip_prefix("rebuilding, at offset ").and_then(|rest| rest.strip_suffix(&of)) {
+                Some(at) => told.push(at.parse()?),
+                None => assert_eq!(detail, "opening the log"),
+            }
+        }
+    };
+    tokio::time::timeout(SOON, opened).await.map_err(|_| "it did not open")??;
+    Ok(told)
+}
+
+/// Writes a log of events that no rule speaks of, as an engine would have that was killed.
+fn write_log(data: &Path) -> Outcome {
+    std::fs::create_dir_all(data)?;
+    let (mut log, _) = Log::open(OsDisk::open(&data::log(data))?, data::log_options())?;
+    for sequence in 1..=REBUILT_RECORDS {
+        let subject = format!("user-{}", sequence % 50_000);
+        let fact = Fact::EventReceived {
+            delivery: Delivery {
+                cluster: "mgmt/mgmt",
+                stream: "ARCHIVE",
+                epoch: 1,
+                sequence,
+                published_unix_nanos: 1,
+                subject: "archive",
+            },
+            source: "auth.example.com",
+            subject: &subject,
+            kind: "auth.example.com.login",
+            id: "1",
+            previous: sequence.checked_sub(50_001).map(Offset::from),
+            decisions: vec![],
+            headers: vec![],
+            payload: b"{}",
+        };
+        log.append_encoded(sequence, |buffer| fact.encode(buffer))?;
+    }
+    log.sync()?;
+    Ok(())
+}
+
+async fn verified(scene: &Scene) -> Outcome {
+    let (nats, mut lifeline) = engine(scene).await?;
+    let producer = Producer::connect(&nats, "visits").await?;
+    let url = lifeline.url();
+    let verify = async |arguments: &[&str], variable: Option<&Path>| -> Result<Output, Failure> {
+        let mut command = Command::new(Lifeline::program()?);
+        command.arg("verify").args(arguments).env_remove("LIFELINE_SERVER").env_remove("LIFELINE_DATA");
+        command.envs(variable.map(|data| ("LIFELINE_DATA", data)));
+        Ok(tokio::task::spawn_blocking(move || command.output()).await??)
+    };
+    let answer = async |arguments: &[&str]| {
+        let output = verify(arguments, None).await?;
+        let answer: Value = serde_json::from_slice(&output.stdout)?;
+        assert_eq!((output.status.code(), &answer["item"]["sound"]), (Some(0), &json!(true)), "{answer}");
+        Ok::<_, Failure>(answer)
+    };
+    let live = ["--server", &url, "-o", "json"];
+    let publishing = async {
+        for number in 0..600 {
+            let kind = if number % 3 == 0 { "logout" } else { "login" };
+            producer.publish(Event::user(kind, &format!("user-{}", number % 40))).await?;
+        }
+        Ok::<_, Failure>(())
+    };
+    // While events come in, and what they want is done.
+    let asking = async {
+        let mut offsets = Vec::new();
+        for _ in 0..8 {
+            offsets.push(answer(&live).await?["offset"].as_u64().ok_or("an answer has an offset")?);
+        }
+        Ok::<_, Failure>(offsets)
+    };
+    let ((), offsets) = tokio::try_join!(publishing, asking)?;
+    assert!(offsets.is_sorted(), "{offsets:?}");
+    lifeline.has_recorded(600).await?;
+    lifeline.has_settled().await?;
+
+    let last = answer(&live).await?;
+    let (offset, digest) = (&last["offset"], &last["item"]["digest"]);
+    let said = |output: &Output| String::from_utf8_lossy(&[&*output.stdout, &*output.stderr].concat()).into_owned();
+    let table = verify(&["--server", &url], None).await?;
+    let expected = format!("state   sound: memory and log give the same, {}", digest.as_str().unwrap_or_default());
+    assert!(table.status.success() && said(&table).contains(&expected), "{}", said(&table));
+    // A folder that only the environment names leads to the engine that has it; one that is typed does not.
+    let data = lifeline.data();
+    let in_use = verify(&live, Some(&data)).await?;
+    assert!(in_use.status.success() && said(&in_use).contains("is in use: asking"), "{}", said(&in_use));
+    let typed = data.to_string_lossy().into_owned();
+    let refused = verify(&["--data", &typed], None).await?;
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(said(&refused).contains("is in use by a running engine"), "{}", said(&refused));
+    let client = async_nats::connect(nats.url()).await?;
+    let over_nats: Value = serde_json::from_slice(&client.request("lifeline.v1.verify", "".into()).await?.payload)?;
+    assert_eq!((&over_nats["offset"], &over_nats["item"]["digest"]), (offset, digest));
+
+    assert_eq!(lifeline.stop(), Some(0));
+    let gone = verify(&["--server", &url], None).await?;
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(said(&gone).contains("no engine answers"), "{}", said(&gone));
+    for (arguments, variable) in [(&["--data", &typed, "-o", "json"][..], None), (&["-o", "json"][..], Some(&*data))] {
+        let folder = verify(arguments, variable).await?;
+        let report: Value = serde_json::from_slice(&folder.stdout)?;
+        assert_eq!(
+            (folder.status.code(), &report["sound"], &report["end"]),
+            (Some(0), &json!(true), offset),
+            "{report}"
+        );
+        assert_eq!((&report["state"]["verdict"], &report["state"]["digest"]), (&json!("same"), digest), "{report}");
     }
     Ok(())
 }

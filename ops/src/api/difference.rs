@@ -12,8 +12,9 @@ use lifeline_store::Disk;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::document::{Refused, RefusedExpired, RefusedPast};
-use super::lists::{checked_limit, recorded_end};
+use super::document::{Refused, RefusedAhead, RefusedExpired, RefusedPast};
+use super::lists::checked_limit;
+use super::moments::recorded_end;
 use super::parameters::Asked;
 use super::problem::Problem;
 use super::{Shared, blocking};
@@ -62,7 +63,7 @@ pub(super) struct DifferenceQuery {
     path = "/v1/difference",
     tag = "state",
     params(DifferenceQuery),
-    responses((status = 200, description = "A page of the list.", body = Difference), Refused, RefusedPast, RefusedExpired),
+    responses((status = 200, description = "A page of the list.", body = Difference), Refused, RefusedAhead, RefusedPast, RefusedExpired),
 )]
 pub(super) async fn difference<D: Disk>(
     State(shared): State<Shared<D>>,
@@ -75,10 +76,11 @@ pub(super) async fn difference<D: Disk>(
     let page = Page { limit: checked_limit(limit)?, after, looks: None };
     blocking(move || {
         let (log, view) = (shared.view.log(), &shared.view);
-        // What is folded is what every other answer reflects; the log may be a little ahead of it.
-        let now = view.projection().watermark();
-        let to = to.map_or(Ok(now), |to| recorded_end(&shared, to))?;
-        let moments = (recorded_end(&shared, from)?, to);
+        let from = recorded_end(&shared, from)?;
+        // What is folded is what every other answer reflects; the log may be a little ahead of it. Looked up last, or what
+        // comes meanwhile would lie before it.
+        let to = to.map_or_else(|| Ok(view.projection().watermark()), |to| recorded_end(&shared, to))?;
+        let moments = (from, to);
         let state_at = |key: &ResourceKey, moment| {
             let (trail, landmarks) = {
                 let projection = view.projection();

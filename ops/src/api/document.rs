@@ -16,7 +16,7 @@ use utoipa::{IntoResponses, Modify, OpenApi, openapi};
 
 use super::parameters::{Asked, Nothing};
 use super::problem::{self, CODES};
-use super::{difference, lists, records, resource, stuck, watch, why};
+use super::{difference, lists, records, resource, stuck, verify, watch, why};
 
 /// The document.
 #[derive(OpenApi)]
@@ -42,6 +42,7 @@ use super::{difference, lists, records, resource, stuck, watch, why};
         records::history,
         records::events,
         super::status,
+        verify::verify,
         super::alive,
         super::ready,
         super::scrape,

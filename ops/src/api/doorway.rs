@@ -71,18 +71,28 @@ impl Doorway {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use axum::body::Body;
     use axum::routing::get;
     use http_body_util::BodyExt;
+    use lifeline_engine::clock::SystemClock;
+    use lifeline_engine::cluster::local::LocalCluster;
+    use lifeline_engine::engine::{Engine, Ports};
+    use lifeline_engine::rules::Current;
+    use lifeline_engine::status::Status;
+    use lifeline_projections::fact::Fact;
+    use lifeline_store::{Log, Options, SimulatedDisk};
 
     use super::*;
+    use crate::api::{self, ApiState};
 
     async fn ask(doorway: &Arc<Doorway>, path: &str) -> (u16, String) {
         let request = Request::builder().uri(path).body(Body::empty()).expect("a path");
         let Ok(response) = doorway.router().oneshot(request).await;
         let status = response.status().as_u16();
         let waits = response.headers().contains_key(header::RETRY_AFTER);
-        assert_eq!(waits, status == 503 && path.starts_with("/v1"), "{path}");
+        assert_eq!(waits, status == 503 && path != "/readyz", "{path}");
         let body = response.into_body().collect().await.expect("a body").to_bytes();
         (status, String::from_utf8_lossy(&body).into_owned())
     }
@@ -103,6 +113,57 @@ mod tests {
         let problem: serde_json::Value = serde_json::from_str(&body).expect("JSON");
         assert_eq!((status, problem["code"].as_str()), (503, Some("rebuilding")));
         assert_eq!(problem["detail"], "rebuilding, at offset 16384 of 50000");
+    }
+
+    /// What an engine without its projection tells while it folds its log, held in the middle of it.
+    #[tokio::test]
+    async fn an_engine_that_rebuilds_its_state_says_so_until_it_is_open() {
+        let disk = SimulatedDisk::new(7);
+        let options = || Options { segment_bytes_max: 4 << 20, payload_bytes_max: 1 << 20, ..Options::default() };
+        let (mut log, _) = Log::open(disk.clone(), options()).expect("an empty disk");
+        for _ in 0..20_000 {
+            let (cluster, stream) = ("mgmt/mgmt", "USERS");
+            let fact = Fact::GapFound { cluster, stream, epoch: 1, from_sequence: 1, to_sequence: 2 };
+            log.append_encoded(1, |buffer| fact.encode(buffer)).expect("room");
+        }
+        log.close().expect("a disk");
+
+        let doorway = Arc::new(Doorway::default());
+        let ((reached, came), (go_on, held)) = (mpsc::channel(), mpsc::channel());
+        let rebuilding = std::thread::spawn({
+            let doorway = doorway.clone();
+            move || {
+                let ports = Ports {
+                    open_log: Box::new(move || Log::open(disk.clone(), options())),
+                    table: None,
+                    cluster: Arc::new(LocalCluster::in_memory(7, Arc::new(jiff::Timestamp::now))),
+                    clock: Arc::new(SystemClock),
+                    rules: tokio::sync::watch::channel(Current::default()).1,
+                };
+                let progress = &mut |at: Offset, of: Offset| {
+                    doorway.progress(at, of);
+                    if at.get() == 16_384 {
+                        reached.send(()).expect("the test waits");
+                        held.recv().expect("the test is there");
+                    }
+                };
+                let (engine, _parts) = Engine::open(ports, progress).expect("a sound log");
+                let (status, stop) = (Arc::new(Status::default), engine.stopping());
+                doorway.open(api::router(ApiState { view: engine.view().clone(), status, stop }));
+            }
+        });
+        came.recv().expect("it gets there");
+        for path in ["/v1/resources", "/v1/verify", "/v1/watch", "/openapi.json"] {
+            let (status, body) = ask(&doorway, path).await;
+            let problem: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+            assert_eq!((status, problem["code"].as_str()), (503, Some("rebuilding")), "{path}");
+            assert_eq!(problem["detail"], "rebuilding, at offset 16384 of 20000", "{path}");
+        }
+        go_on.send(()).expect("it waits");
+        rebuilding.join().expect("no panic");
+        let (status, body) = ask(&doorway, "/v1/resources").await;
+        let list: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!((status, list["offset"].as_u64()), (200, Some(20_000)));
     }
 
     #[tokio::test]

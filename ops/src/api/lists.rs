@@ -1,7 +1,7 @@
 //! The lists that are read from the projection, now or as of an earlier moment.
 
 use std::ops::Bound;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::document::{Refused, RefusedAhead, RefusedPast};
+use super::moments::recorded_end;
 use super::parameters::Asked;
 use super::problem::Problem;
 use super::{Shared, blocking};
@@ -27,7 +28,7 @@ pub(super) const LIMIT_MAX: usize = 10_000;
 const LOOKS_MAX: usize = 1_000;
 
 /// How long an answer waits for the offset it was asked to reflect.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Names when the last record that an answer reflects was written, RFC 3339.
 pub(crate) static TIME_HEADER: HeaderName = HeaderName::from_static("lifeline-time");
@@ -221,9 +222,11 @@ pub(super) async fn answer<D: Disk, T: Serialize + Send + 'static>(
     reach(&shared, at_least).await?;
     let Some(moment) = as_of else { return present(shared, page, read).await };
     // Who claimed what, and what waited, is spread over all resources: such an earlier state is told as a whole.
+    let asked = shared.clone();
+    let end = blocking(move || recorded_end(&asked, moment)).await?;
     let turn = shared.past.turn().await;
     let (list, unix_nanos) = blocking(move || {
-        let past = turn.at(&shared.view.log(), moment)?;
+        let past = turn.at(&shared.view.log(), end)?;
         Ok((read(&past, &page)?, past.ground().folded_unix_nanos))
     })
     .await?;
@@ -332,32 +335,6 @@ async fn filtered<D: Disk, T: Serialize + Send + 'static>(
 /// To when ages are counted: to now, or in an earlier state to its own time, which it knows itself.
 pub(super) fn now_of(is_past: bool) -> Option<u64> {
     (!is_past).then(|| SystemClock.now_unix_nanos())
-}
-
-/// Where a moment ends in the log. It has to lie behind the present state: what is on its way into it would be missing from an
-/// answer that is never to change. Blocks, for as long as folding takes.
-pub(super) fn recorded_end<D: Disk>(shared: &Shared<D>, moment: Moment) -> Result<Offset, Problem> {
-    if let Moment::Time(unix_nanos) = moment
-        && unix_nanos > SystemClock.now_unix_nanos()
-    {
-        let text = format!(
-            "moment `{}` lies in the future\nhint: leave it out to ask for the present",
-            reads::time(unix_nanos)
-        );
-        return Err(Problem::bad_parameter(&text));
-    }
-    let end = moment.end(&shared.view.log())?;
-    let began = Instant::now();
-    loop {
-        let folded = shared.view.projection().watermark();
-        if folded >= end {
-            return Ok(end);
-        }
-        if began.elapsed() > PATIENCE {
-            return Err(Problem::not_reached(end, folded));
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 /// Waits for the state to reach an offset, a while.

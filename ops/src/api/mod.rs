@@ -12,11 +12,13 @@ pub mod problem;
 
 mod difference;
 mod lists;
+mod moments;
 pub(crate) mod parameters;
 mod past;
 mod records;
 mod resource;
 mod stuck;
+pub(crate) mod verify;
 mod watch;
 mod why;
 
@@ -86,6 +88,7 @@ pub fn router<D: Disk>(state: ApiState<D>) -> Router {
         .route("/v1/history", get(records::history::<D>))
         .route("/v1/events", get(records::events::<D>))
         .route("/v1/status", get(status::<D>))
+        .route("/v1/verify", get(verify::verify::<D>))
         .route("/openapi.json", get(document::tell))
         .route("/livez", get(alive))
         .route("/readyz", get(ready::<D>))

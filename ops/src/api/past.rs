@@ -30,14 +30,18 @@ impl Past {
 }
 
 impl Turn {
-    /// The state at a moment. Blocks for as long as it takes to read the log up to there.
-    pub(super) fn at<D: Disk>(mut self, log: &Reader<D>, moment: Moment) -> Result<Arc<Projection>, as_of::Error> {
-        let end = moment.end(log)?;
+    /// Lets go of the state told last: whoever is about to fold one that is not to be kept need not hold two.
+    pub(super) fn forget(&mut self) {
+        *self.0 = None;
+    }
+
+    /// The state of what is recorded below `end`. Blocks for as long as it takes to read the log up to there.
+    pub(super) fn at<D: Disk>(mut self, log: &Reader<D>, end: Offset) -> Result<Arc<Projection>, as_of::Error> {
         if let Some((_, projection)) = self.0.as_ref().filter(|(offset, _)| *offset == end) {
             return Ok(projection.clone());
         }
-        // Dropped first: two earlier states at once would double the memory.
-        *self.0 = None;
+        // Two earlier states at once would double the memory.
+        self.forget();
         let projection = Arc::new(as_of::projection(log, Moment::Offset(end))?);
         *self.0 = Some((end, projection.clone()));
         Ok(projection)

@@ -108,6 +108,16 @@ impl Problem {
         Problem::new("not-reached", &text)
     }
 
+    /// What is recorded up to a time asked for is not settled yet.
+    #[must_use]
+    pub fn not_settled(unix_nanos: u64) -> Problem {
+        let text = format!(
+            "what is recorded up to `{}` is still on its way to the disk\nhint: ask again; `/v1/status` says whether the disk refuses it",
+            reads::time(unix_nanos)
+        );
+        Problem::new("not-reached", &text)
+    }
+
     /// There is nothing at this path.
     #[must_use]
     pub fn no_such_path() -> Problem {

@@ -10,7 +10,8 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::document::{Refused, RefusedAhead, RefusedPast, RefusedUnknown};
-use super::lists::{reach, recorded_end, respond};
+use super::lists::{reach, respond};
+use super::moments::recorded_end;
 use super::parameters::Asked;
 use super::problem::Problem;
 use super::{Shared, blocking};

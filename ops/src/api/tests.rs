@@ -3,15 +3,17 @@
 use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
-use lifeline_projections::as_of::{self, Moment};
 use lifeline_projections::fact::{
     AppliedObject, Decision, Delivery, Fact, LifecycleKey, ObjectKey, Outcome, ResourceKey,
 };
+use lifeline_projections::fold::Projection;
 use lifeline_store::{Log, Offset, Options, OsDisk};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
+
+pub(crate) mod recording;
 
 /// 2026-11-22T14:00:00Z in nanoseconds; a record is written each second from then on.
 pub(crate) const START_UNIX_NANOS: u64 = 1_795_356_000_000_000_000;
@@ -84,6 +86,16 @@ pub(super) struct Engine {
     _folder: tempfile::TempDir,
 }
 
+/// Status, content type and body of an answer.
+pub(super) async fn ask(router: &Router, method: &str, path: &str) -> (u16, String, String) {
+    let request = Request::builder().method(method).uri(path).body(Body::empty()).expect("a path");
+    let Ok(response) = router.clone().oneshot(request).await;
+    let status = response.status().as_u16();
+    let kind = response.headers().get(header::CONTENT_TYPE).map(|kind| kind.to_str().expect("text").to_owned());
+    let body = response.into_body().collect().await.expect("a body").to_bytes();
+    (status, kind.unwrap_or_default(), String::from_utf8(body.to_vec()).expect("text"))
+}
+
 impl Engine {
     fn new(status: Status) -> Engine {
         Engine::of(&story(), status)
@@ -94,7 +106,16 @@ impl Engine {
     }
 
     /// One whose log keeps about what was recorded from `kept` on.
-    fn keeping(kept: Offset, story: &[Fact<'_>], status: Status) -> Engine {
+    pub(super) fn keeping(kept: Offset, story: &[Fact<'_>], status: Status) -> Engine {
+        Engine::made(kept, story, story, status)
+    }
+
+    /// One in whose memory another story than the recorded one was folded.
+    pub(super) fn remembering(remembered: &[Fact<'_>], story: &[Fact<'_>]) -> Engine {
+        Engine::made(Offset::ZERO, remembered, story, Status::default())
+    }
+
+    fn made(kept: Offset, remembered: &[Fact<'_>], story: &[Fact<'_>], status: Status) -> Engine {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let small = Options { segment_bytes_max: 8 << 10, payload_bytes_max: 2 << 10, ..Options::default() };
         let options = Options { low_space_bytes: 0, ..small };
@@ -106,7 +127,11 @@ impl Engine {
         }
         log.sync().expect("a disk");
         let reader = log.reader();
-        let projection = as_of::projection(&reader, Moment::Offset(reader.end())).expect("a whole log");
+        let mut projection = Projection::default();
+        for (fact, second) in remembered.iter().zip(0..) {
+            let time_unix_nanos = START_UNIX_NANOS + second * 1_000_000_000;
+            projection.fold(Offset::from(second), time_unix_nanos, fact, &mut Vec::new());
+        }
         log.drop_before(kept).expect("a disk");
         let status = Arc::new(move || status.clone());
         let stop = tokio::sync::watch::Sender::new(false);
@@ -116,12 +141,7 @@ impl Engine {
     }
 
     async fn ask(&self, method: &str, path: &str) -> (u16, String, String) {
-        let request = Request::builder().method(method).uri(path).body(Body::empty()).expect("a path");
-        let response = self.router.clone().oneshot(request).await.expect("infallible");
-        let status = response.status().as_u16();
-        let kind = response.headers().get(header::CONTENT_TYPE).map(|kind| kind.to_str().expect("text").to_owned());
-        let body = response.into_body().collect().await.expect("a body").to_bytes();
-        (status, kind.unwrap_or_default(), String::from_utf8(body.to_vec()).expect("text"))
+        ask(&self.router, method, path).await
     }
 
     pub(super) async fn get(&self, path: &str) -> Value {
@@ -302,6 +322,21 @@ async fn what_retention_has_removed_is_said_and_its_cursors_expire() {
         (&json!("Forgotten"), Some(1))
     );
     engine.refused(&format!("/v1/why/event?offset={}", start - 1), 410, "forgotten", "no longer holds").await;
+
+    // A watch that was away for so long begins anew; one that was not goes on.
+    let gone = format!("offset `{}` cannot be resumed from, the log holds `{start}`", start - 1);
+    engine.refused(&format!("/v1/watch?from={}", start - 1), 410, "expired", &gone).await;
+    engine.refused("/v1/watch?from=0&noun=resources", 410, "expired", "offset `0` cannot be resumed from").await;
+    let resumed = async |header: u64, query: &str| {
+        let request = Request::builder().uri(format!("/v1/watch{query}")).header("last-event-id", header);
+        let Ok(response) = engine.router.clone().oneshot(request.body(Body::empty()).expect("a path")).await;
+        response.status().as_u16()
+    };
+    assert_eq!(resumed(start - 1, "").await, 410);
+    assert_eq!(resumed(start - 1, &format!("?from={start}")).await, 410, "the header outweighs the parameter");
+    assert_eq!(resumed(start, "?from=0").await, 200);
+    let events = watched(&engine, &format!("/v1/watch?from={start}"), 1).await;
+    assert_eq!((events[0].0.as_str(), &events[0].2["item"]["subject"]), ("item", &json!("zoe")));
     engine.refused("/v1/difference?from=190&source=auth", 410, "forgotten", "no longer holds").await;
 }
 

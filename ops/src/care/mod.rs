@@ -1,7 +1,7 @@
 //! Care for the log of a stopped engine: look at it, verify it, repair it.
 //!
 //! Start at [`verify`], which writes nothing, then [`repair`], which does. [`info`] tells what there is without reading it.
-//! A running engine has its folder to itself; it scrubs its log on its own.
+//! A running engine has its folder to itself; it scrubs its log on its own, and verifies its state when it is asked to.
 
 // In dependency order; blank lines keep the formatter from sorting them.
 pub mod info;
@@ -30,7 +30,7 @@ pub enum Error {
     },
     /// An engine has it.
     #[error(
-        "data folder `{}` is in use by a running engine\nhint: it scrubs its log by itself, see `lifeline status`; stop it to do this now",
+        "data folder `{}` is in use by a running engine\nhint: it scrubs its log by itself, see `lifeline status`, and is verified as it runs with `lifeline verify --server URL`; stop it to do this now",
         .data.display()
     )]
     InUse {

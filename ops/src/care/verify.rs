@@ -169,13 +169,18 @@ fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// The checksum of a state, as it is told: the same wherever and whenever the same records were folded.
+#[must_use]
+pub fn digest(projection: &Projection) -> String {
+    format!("{:016x}", projection.digest())
+}
+
 /// How the state compares, and why an engine would not start.
 fn compare(
     reader: &Reader,
     checkpoint: Option<Result<Projection, String>>,
     folded: Result<Projection, String>,
 ) -> (State, Option<String>) {
-    let hex = |projection: &Projection| format!("{:016x}", projection.digest());
     // What a start does: on from the checkpoint, or from nothing when it is unusable or ahead of the log.
     let (known, reason) = match checkpoint {
         None => (None, None),
@@ -192,12 +197,12 @@ fn compare(
     let state = match (folded, watermark, reason) {
         (Err(reason), checkpoint, _) => State::NotFolded { checkpoint, reason },
         (Ok(_), None, Some(reason)) => State::Unusable { reason },
-        (Ok(folded), None, None) => State::NoCheckpoint { digest: hex(&folded) },
+        (Ok(folded), None, None) => State::NoCheckpoint { digest: digest(&folded) },
         (Ok(folded), Some(checkpoint), _) if folded.digest() == started.digest() => {
-            State::Same { checkpoint, digest: hex(&folded) }
+            State::Same { checkpoint, digest: digest(&folded) }
         }
         (Ok(folded), Some(checkpoint), _) => {
-            State::Differs { checkpoint, checkpoint_digest: hex(&started), digest: hex(&folded) }
+            State::Differs { checkpoint, checkpoint_digest: digest(&started), digest: digest(&folded) }
         }
     };
     (state, refuses)

@@ -1,9 +1,9 @@
-//! The commands that look after a log: `verify`, `log info` and `log repair`.
+//! The commands that look after the log of a stopped engine: `log info`, `log repair`, and `verify` of a folder.
 //!
 //! What may be typed stands first, then how findings are printed. The work is done in [`crate::care`].
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueHint};
@@ -28,14 +28,6 @@ pub struct FolderArgs {
     /// How to print: table (what the terminal has room for), wide (all of it), json or yaml
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
     pub output: Format,
-}
-
-/// What `lifeline verify` was given.
-#[derive(Debug, Clone, Args)]
-pub struct VerifyArgs {
-    /// Where.
-    #[command(flatten)]
-    pub folder: FolderArgs,
 }
 
 /// `lifeline log`.
@@ -78,26 +70,23 @@ fn label(text: &str) -> Result<(String, String), String> {
 
 /// Why findings could not be printed, or there are none.
 #[derive(Debug, thiserror::Error)]
-enum Error {
+pub(super) enum Error {
     #[error(transparent)]
     Care(#[from] care::Error),
     #[error(transparent)]
     Output(#[from] client::Error),
 }
 
-/// Verifies, and prints what was found.
-#[must_use]
-pub fn verify(args: &VerifyArgs) -> ExitCode {
-    let FolderArgs { data, output } = &args.folder;
-    ended(verify::verify(data, &mut output::remark).map_err(Error::from).and_then(|report| {
-        if !output::structured(&report, *output)? {
-            if !report.damage.is_empty() {
-                output::table(&places(&report.damage), *output)?;
-            }
-            output::data(&verdict(&report))?;
+/// Verifies a folder, and prints what was found; whether it is sound.
+pub(super) fn verify_folder(data: &Path, output: Format) -> Result<bool, Error> {
+    let report = verify::verify(data, &mut output::remark)?;
+    if !output::structured(&report, output)? {
+        if !report.damage.is_empty() {
+            output::table(&places(&report.damage), output)?;
         }
-        Ok(report.sound)
-    }))
+        output::data(&verdict(&report))?;
+    }
+    Ok(report.sound)
 }
 
 /// Does what was typed behind `log`.
@@ -109,7 +98,8 @@ pub fn log(command: LogCommand) -> ExitCode {
     })
 }
 
-fn ended(said: Result<bool, Error>) -> ExitCode {
+/// The exit code of a look or a repair, which says why where there is none.
+pub(super) fn ended(said: Result<bool, Error>) -> ExitCode {
     match said {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

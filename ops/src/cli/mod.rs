@@ -21,6 +21,7 @@ mod sse;
 mod stopped;
 mod style;
 mod table;
+mod verify;
 mod watch;
 mod why;
 mod work;
@@ -33,9 +34,10 @@ use clap::{CommandFactory, Parser, Subcommand};
 pub use ask::{AskArgs, Get, HistoryArgs};
 pub use difference::DiffArgs;
 pub use failure::fail;
-pub use log::{LogCommand, VerifyArgs};
+pub use log::LogCommand;
 pub use show::Show;
 pub use style::Color;
+pub use verify::VerifyArgs;
 pub use why::Why;
 pub use work::{BenchArgs, BenchName, DemoArgs, RunArgs};
 
@@ -95,7 +97,7 @@ pub enum Command {
     Diff(Box<DiffArgs>),
     /// Tell how the engine fares; exits with 1 when it is not ready.
     Status(AskArgs),
-    /// Read the whole log of a stopped engine, check every record and the state; exits with 1 when it is not sound.
+    /// Check that the state is what the log says, of a running engine or of a stopped one; exits with 1 when it is not.
     Verify(VerifyArgs),
     /// Look after the log of a stopped engine.
     #[command(subcommand)]
@@ -141,7 +143,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Run(args) => return args.run(),
         Command::Demo(args) => return crate::demo::demo(args),
         Command::Bench(args) => return crate::bench::bench(args),
-        Command::Verify(args) => return log::verify(&args),
+        Command::Verify(args) => return verify::verify(&args),
         Command::Log(command) => return log::log(command),
         Command::Get(get) => ask::get(get),
         Command::History(args) => ask::history(args),

@@ -2,6 +2,7 @@
 //!
 //! The time is handed in, for ages; nothing is asked here.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use jiff::Timestamp;
@@ -178,16 +179,30 @@ pub fn records(entries: &[Entry], wide: bool) -> Table {
 
 /// The story of one resource.
 pub fn history(entries: &[Entry], wide: bool) -> Table {
-    let mut columns = vec![Column::number("OFFSET"), Column::word("TIME").rank(1), Column::sentence("WHAT HAPPENED")];
+    let mut columns = vec![
+        Column::number("OFFSET"),
+        Column::word("TIME").rank(1),
+        Column::number("INC").rank(2),
+        Column::sentence("WHAT HAPPENED"),
+    ];
     columns.extend(wide.then_some(Column::text("FROM")));
     let mut table = Table::new(&columns);
     for entry in entries {
-        let mut cells = vec![entry.offset.into(), moment(entry).into(), happened(entry, &sentence(entry))];
+        let (incarnation, words) = (incarnation(entry), sentence(entry));
+        let mut cells = vec![entry.offset.into(), moment(entry).into(), incarnation.into(), happened(entry, &words)];
         cells.extend(wide.then(|| from(entry).into()));
         let hint = entry.error.as_deref().and_then(|error| error.split_once('\n')).map(|(_, hint)| hint.to_owned());
         table.push(cells).remark = hint;
     }
     table
+}
+
+/// The incarnation that a record belongs to; those that the triggers made of an event, each once; nothing where it is
+/// not known.
+fn incarnation(entry: &Entry) -> String {
+    let decisions = entry.event.iter().flat_map(|event| &event.decisions);
+    let known: BTreeSet<u32> = entry.incarnation.into_iter().chain(decisions.filter_map(|of| of.incarnation)).collect();
+    known.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// What a record says; what went wrong stands out.
@@ -414,6 +429,38 @@ mod tests {
 
     fn now() -> Timestamp {
         "2026-11-22T14:24:03Z".parse().unwrap()
+    }
+
+    #[test]
+    fn a_history_tells_the_incarnations_that_a_record_belongs_to() {
+        let check = |entry: serde_json::Value, expected: &str| {
+            let of = |fields: &serde_json::Value| {
+                let mut whole = serde_json::json!({"offset": 1, "time": null, "fact": "f", "summary": "s"});
+                whole.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+                serde_json::from_value::<Entry>(whole).unwrap()
+            };
+            assert_eq!(incarnation(&of(&entry)), expected, "{entry}");
+        };
+        let event = |decided: &[Option<u32>]| {
+            let decision = |incarnation: &Option<u32>| {
+                let mut decision =
+                    serde_json::json!({"trigger": "t", "event_source": "e", "criterion": 1, "action": "Create"});
+                if let Some(incarnation) = incarnation {
+                    decision["incarnation"] = (*incarnation).into();
+                }
+                decision
+            };
+            let decisions: Vec<_> = decided.iter().map(decision).collect();
+            serde_json::json!({"event": {
+                "id": "1", "type": "t", "nats_subject": "n", "stream": "S", "epoch": 1, "sequence": 1, "published": "",
+                "decisions": decisions,
+            }})
+        };
+        check(serde_json::json!({}), "");
+        check(serde_json::json!({"incarnation": 3}), "3");
+        check(event(&[]), "");
+        check(event(&[Some(2), None, Some(2)]), "2");
+        check(event(&[Some(10), Some(2)]), "2,10");
     }
 
     fn row(subject: &str, phase: &str, objects: usize, error: Option<&str>) -> LifecycleRow {

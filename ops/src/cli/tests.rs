@@ -7,6 +7,7 @@ use lifeline_engine::status::Status;
 use lifeline_engine::view::View;
 use lifeline_projections::as_of::{self, Moment};
 use lifeline_projections::history::Entry;
+use lifeline_projections::one::One;
 use lifeline_projections::reads::{LifecycleRow, List, OwnedObjectRow, ResourceRow, RuleRow};
 use lifeline_store::{Log, Options, OsDisk, Reader};
 
@@ -14,6 +15,8 @@ use super::client::{Client, Error, Listed, Query};
 use super::*;
 use crate::api::ApiState;
 use crate::api::tests::{START_UNIX_NANOS, story};
+use crate::api::verify::Verified;
+use crate::care;
 use crate::data;
 use crate::settings::Config;
 
@@ -75,6 +78,9 @@ fn what_is_typed_is_understood_or_refused() {
     check("lifeline bench intake", true);
     check("lifeline bench log --full --rounds 3 --data /tmp", true);
     check("lifeline verify --data d -o json", true);
+    check("lifeline verify", true);
+    check("lifeline verify --server http://h:1 --token-file f -o yaml", true);
+    check("lifeline verify --as-of 5", false);
     check("lifeline log info --data d", true);
     check("lifeline log repair --from-stream --data d --nats nats://n:4222 --subjects a,b", true);
     check("lifeline log repair --data d", false);
@@ -186,6 +192,18 @@ fn a_folder_answers_as_a_running_engine_does() {
 }
 
 #[test]
+fn a_running_engine_and_a_stopped_one_with_the_same_log_have_the_same_digest() {
+    let data = tempfile::tempdir().expect("a folder");
+    stopped(data.path());
+    let server = Client::open(None, &running(data.path())).expect("an address");
+    let live: One<Verified> = server.get("/v1/verify", &Query::default()).expect("an answer");
+    let report = care::verify::verify(data.path(), &mut |_| {}).expect("a log");
+    assert!(live.item.sound && report.sound);
+    assert_eq!(live.offset, report.end);
+    assert_eq!(report.state, care::verify::State::NoCheckpoint { digest: live.item.digest });
+}
+
+#[test]
 fn the_story_is_shown_in_tables() {
     let data = tempfile::tempdir().expect("a folder");
     stopped(data.path());
@@ -229,9 +247,9 @@ EventTrigger/manage-namespace             0  0000000000000007
     of_zoe.add("subject", "zoe");
     let history: List<Entry> = client.get("/v1/history", &of_zoe).expect("a history");
     let expected = "\
-OFFSET  TIME                      WHAT HAPPENED
-     4  2026-11-22 14:00:04.000Z  auth.example.com.login: manage-namespace decided Create
-     5  2026-11-22 14:00:05.000Z  manage-namespace: attempt 3 failed: namespace `zoe` is terminating
+OFFSET  TIME                      INC  WHAT HAPPENED
+     4  2026-11-22 14:00:04.000Z    1  auth.example.com.login: manage-namespace decided Create
+     5  2026-11-22 14:00:05.000Z    1  manage-namespace: attempt 3 failed: namespace `zoe` is terminating
   hint: it goes by itself
 ";
     assert_eq!(rows::history(&history.items, false).render(None), expected);

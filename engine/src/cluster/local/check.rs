@@ -64,7 +64,7 @@ pub(super) fn manifest(key: &ObjectKey, manifest: &Value, fields: Fields<'_>) ->
     if bytes > OBJECT_BYTES_MAX {
         problems.push(format!("the object has {bytes} bytes, at most {OBJECT_BYTES_MAX} are allowed"));
     }
-    if problems.is_empty() { Ok(kept) } else { Err(Error::invalid(format!("{key}: {}", problems.join("; ")))) }
+    if problems.is_empty() { Ok(kept) } else { Err(Error::invalid(problems.join("; "))) }
 }
 
 fn remove(manifest: &mut Value, field: &str) {

@@ -259,6 +259,17 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_leaves_it_to_the_caller_to_name_the_object() {
+        let cluster = LocalCluster::in_memory(1, clock());
+        let manifest = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "Bad Name!"}});
+        let key = cluster.resolve(&manifest).now_or_never().expect("at once").expect("a name that a path can hold");
+        let refused = cluster.apply(&key, &manifest, None).now_or_never().expect("at once").unwrap_err();
+        let told = refused.to_string();
+        assert!(told.starts_with("the cluster refuses the object: `metadata.name`"), "{told}");
+        assert!(!told.contains("Namespace/Bad Name!"), "{told}");
+    }
+
+    #[test]
     fn the_cluster_in_memory_conforms() {
         let cluster = LocalCluster::in_memory(1, clock());
         // Without a runtime, and without ever waiting: that is how the simulator uses it.

@@ -278,7 +278,7 @@ impl State {
             problems.push("`metadata.finalizers`: none can be added while the object is being deleted".to_owned());
         }
         if !problems.is_empty() {
-            return Err(Error::invalid(format!("{key}: {}", problems.join("; "))));
+            return Err(Error::invalid(problems.join("; ")));
         }
         if next == record {
             return Ok((Vec::new(), live));

@@ -1,0 +1,274 @@
+//! Verifying a running engine: the state in memory against the log, folded anew.
+//!
+//! Start at [`verify`]. The engine goes on meanwhile. What is about the whole state is noted at one offset, under the lock;
+//! the log is folded up to there beside it; then resources are compared a piece at a time. A resource that did not change
+//! since is compared as it lies in memory; one that did is told as it was from its own records, as a question about the past
+//! would be, so that of it the memory is seen only through where it says that those records are.
+//!
+//! Every record that is folded is read with its checksum. Damage that no record lies under is for the scrub to find.
+
+use std::ops::Bound;
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::State;
+use lifeline_engine::view::View;
+use lifeline_projections::as_of::{self, Moment};
+use lifeline_projections::fact::{LifecycleKey, ObjectKey, ResourceKey};
+use lifeline_projections::fold::{Ground, Projection, Resource, Sieve};
+use lifeline_projections::lifecycle::Phase;
+use lifeline_projections::one::One;
+use lifeline_store::{Disk, Offset, Reader};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::document::{Refused, RefusedPast};
+use super::parameters::{Asked, Nothing};
+use super::problem::Problem;
+use super::{Shared, blocking};
+use crate::care::verify::digest;
+
+/// Resources compared in one turn, while the recorder waits: about a millisecond.
+const PIECE_RESOURCES: usize = 1_000;
+
+/// Resources that are named; the others are counted.
+const NAMED_MAX: usize = 20;
+
+/// What came of a verification.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Verified {
+    /// Whether the state in memory is what the log says.
+    pub sound: bool,
+    /// Checksum of the state that the log gives: what `lifeline verify --data` tells of the same log at the same offset.
+    pub digest: String,
+    /// How many resources the log gives.
+    pub resources: u64,
+    /// How many are in memory.
+    pub resources_in_memory: u64,
+    /// How many changed while they were verified: what they were is told from their records.
+    pub changed_meanwhile: u64,
+    /// What differs of the state beside its resources, such as `streams` or `rules`.
+    pub differing_parts: Vec<String>,
+    /// The resources that differ, sorted by source and subject, the first 20 of them.
+    pub differing: Vec<Differing>,
+    /// How many differ.
+    pub differing_count: u64,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+}
+
+/// A resource that is in memory not what the log says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Differing {
+    /// CloudEvent source.
+    pub source: String,
+    /// CloudEvent subject.
+    pub subject: String,
+    /// In what way.
+    pub how: How,
+}
+
+/// In what way a resource differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum How {
+    /// It is another one in memory.
+    Changed,
+    /// The log gives it, memory does not have it.
+    Missing,
+    /// Memory has it, the log does not give it.
+    Surplus,
+}
+
+/// Whether the state in memory is what the log says. One is done at a time.
+///
+/// It takes as long as making the state anew, and until it is done as much memory as the state; the engine goes on meanwhile.
+/// The answer is about the state at `offset`. A log that no longer holds its first record
+/// cannot be folded anew: then it is refused with `forgotten`.
+#[utoipa::path(
+    get,
+    path = "/v1/verify",
+    tag = "engine",
+    responses(
+        (status = 200, description = "What came of it; `sound` says whether they are the same.", body = One<Verified>),
+        Refused,
+        RefusedPast,
+    ),
+)]
+pub(super) async fn verify<D: Disk>(
+    State(shared): State<Shared<D>>,
+    _: Asked<Nothing>,
+) -> Result<Json<One<Verified>>, Problem> {
+    // Refused before anybody waits for it.
+    foldable(&shared.view.log())?;
+    let mut turn = shared.past.turn().await;
+    blocking(move || {
+        turn.forget();
+        verified(&shared.view).map(Json)
+    })
+    .await
+}
+
+/// Verifies. Blocks, for as long as it takes to fold the log.
+fn verified<D: Disk>(view: &View<D>) -> Result<One<Verified>, Problem> {
+    let began = Instant::now();
+    let (offset, memory) = {
+        let projection = view.projection();
+        (projection.watermark(), Whole::of(&projection))
+    };
+    // Opened behind the state: what is folded is in it.
+    let log = view.log();
+    let told = as_of::projection(&log, Moment::Offset(offset))?;
+    // What was let go of meanwhile is missing from it.
+    foldable(&log)?;
+    let mut item = compare(view, &log, &memory, &told)?;
+    item.seconds = began.elapsed().as_secs_f64();
+    Ok(One { offset: offset.get(), item })
+}
+
+/// Refuses a log that cannot be folded from its beginning.
+fn foldable<D: Disk>(log: &Reader<D>) -> Result<(), Problem> {
+    match log.start() {
+        Offset::ZERO => Ok(()),
+        start => Err(as_of::Error::Forgotten { start }.into()),
+    }
+}
+
+/// What a state is beside its resources.
+#[derive(PartialEq)]
+struct Whole {
+    ground: Ground,
+    resources: usize,
+    phases: Vec<(Phase, u64)>,
+    contested: Vec<Contested>,
+}
+
+/// An object that more than one lifecycle claims, each since a record, the earliest first.
+#[derive(PartialEq)]
+struct Contested {
+    cluster: String,
+    object: ObjectKey,
+    claims: Vec<(Offset, LifecycleKey)>,
+}
+
+impl Whole {
+    /// That of a state. Takes long only where very many objects are contested.
+    fn of(projection: &Projection) -> Whole {
+        let contested = projection.contested_from(Bound::Unbounded).map(|(cluster, object, claims)| {
+            let claims = claims.into_iter().map(|claim| {
+                let (resource, lifecycle) = projection.lifecycle(claim.lifecycle);
+                let (trigger, cluster) = ((*lifecycle.trigger).into(), (*lifecycle.cluster).into());
+                (claim.since, LifecycleKey { trigger, cluster, resource })
+            });
+            Contested { cluster: cluster.to_owned(), object: object.clone(), claims: claims.collect() }
+        });
+        Whole {
+            contested: contested.collect(),
+            ground: projection.ground().clone(),
+            resources: projection.len(),
+            phases: projection.phases().collect(),
+        }
+    }
+
+    /// What differs, by name.
+    fn differing(&self, other: &Whole) -> Vec<String> {
+        let Whole { ground, resources: _, phases, contested } = self;
+        let Ground { watermark, folded_unix_nanos, streams, rules, replayed, rule_records } = ground;
+        let differs = [
+            ("offset", *watermark != other.ground.watermark),
+            ("time", *folded_unix_nanos != other.ground.folded_unix_nanos),
+            ("streams", *streams != other.ground.streams),
+            ("rules", *rules != other.ground.rules || *rule_records != other.ground.rule_records),
+            ("replays", *replayed != other.ground.replayed),
+            ("phases", *phases != other.phases),
+            ("conflicts", *contested != other.contested),
+        ];
+        differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect()
+    }
+}
+
+/// Compares what was noted of the memory, and its resources, with the state that the log gives for the same offset.
+fn compare<D: Disk>(view: &View<D>, log: &Reader<D>, memory: &Whole, told: &Projection) -> Result<Verified, Problem> {
+    let offset = told.watermark();
+    let (mut found, mut changed_meanwhile) = (Found::default(), 0);
+    let mut expected = told.resources().peekable();
+    let mut last: Option<ResourceKey> = None;
+    loop {
+        let (trails, landmarks) = {
+            let projection = view.projection();
+            let start = last.as_ref().map_or(Bound::Unbounded, |key| Bound::Excluded((&*key.source, &*key.subject)));
+            let trails = projection.trails_from(start, Sieve::default(), offset).take(PIECE_RESOURCES);
+            (trails.collect::<Vec<_>>(), projection.landmarks().clone())
+        };
+        // The log is read without the lock: the recorder does not wait for it.
+        for trail in &trails {
+            while let Some((key, _)) = expected.next_if(|(key, _)| *key < trail.key) {
+                found.note(&key, How::Missing);
+            }
+            let expected = expected.next_if(|(key, _)| *key == trail.key).map(|(_, resource)| resource);
+            changed_meanwhile += u64::from(trail.unchanged.is_none() && expected.is_some());
+            let how = match as_of::resource(log, &landmarks, trail, offset) {
+                Ok(remembered) => how(remembered.as_ref(), expected.as_ref()),
+                // Memory leads to a record that speaks of something else, or that there is not: the log itself is whole.
+                Err(as_of::Error::Astray { .. } | as_of::Error::Forgotten { .. }) if log.start() == Offset::ZERO => {
+                    Some(How::Changed)
+                }
+                Err(error) => return Err(error.into()),
+            };
+            if let Some(how) = how {
+                found.note(&trail.key, how);
+            }
+        }
+        if trails.len() < PIECE_RESOURCES {
+            break;
+        }
+        last = trails.into_iter().next_back().map(|trail| trail.key);
+    }
+    for (key, _) in expected {
+        found.note(&key, How::Missing);
+    }
+    let differing_parts = memory.differing(&Whole::of(told));
+    let same_count = memory.resources == told.len();
+    Ok(Verified {
+        sound: found.count == 0 && differing_parts.is_empty() && same_count,
+        digest: digest(told),
+        resources: told.len() as u64,
+        resources_in_memory: memory.resources as u64,
+        changed_meanwhile,
+        differing_parts,
+        differing: found.named,
+        differing_count: found.count,
+        seconds: 0.0,
+    })
+}
+
+/// In what way a resource as it is remembered differs from what the log gives, if it does.
+fn how(remembered: Option<&Resource>, expected: Option<&Resource>) -> Option<How> {
+    match (remembered, expected) {
+        // It came up later.
+        (None, None) => None,
+        (None, Some(_)) => Some(How::Missing),
+        (Some(_), None) => Some(How::Surplus),
+        (Some(remembered), Some(expected)) => (remembered != expected).then_some(How::Changed),
+    }
+}
+
+/// What differs.
+#[derive(Default)]
+struct Found {
+    named: Vec<Differing>,
+    count: u64,
+}
+
+impl Found {
+    fn note(&mut self, key: &ResourceKey, how: How) {
+        self.count += 1;
+        if self.named.len() < NAMED_MAX {
+            let (source, subject) = (key.source.to_string(), key.subject.to_string());
+            self.named.push(Differing { source, subject, how });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
