@@ -10,31 +10,36 @@
 //! A disk that fails stops recording, not the engine: the group is kept, nothing of it is acknowledged, the log is opened
 //! again and its end read back, and the group is written when the disk takes it. A disk that is nearly full stops intake
 //! only: messages wait, in order and unacknowledged, while outcomes and rules use the room that is kept for them.
+//!
+//! `group` is what was waiting together, `staged` what it becomes on its way into the log, `catch_up` the fold at a start.
+
+mod catch_up;
+mod group;
+mod staged;
 
 use std::borrow::Borrow;
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
-use lifeline_projections::event::CloudEvent;
 use lifeline_projections::fact::{Delivery, Fact};
-use lifeline_projections::fold::{LOCATED_MAX, LifecycleIndex, Place, Projection, ResourceIndex};
+use lifeline_projections::fold::{LOCATED_MAX, Place, Projection};
 use lifeline_projections::table::{self, Table};
-use lifeline_store::{Disk, Log, Offset, Recovery, Scan};
-use parking_lot::RwLockReadGuard;
+use lifeline_store::{Disk, Log, Offset, Recovery};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
-use tracing::{Span, debug, error, info, warn};
+use tracing::{debug, error, info, warn};
 
+pub use self::catch_up::catch_up;
+use self::group::{Group, Parsed, parse};
+use self::staged::Staged;
 use crate::clock::Clock;
-use crate::intake::{Intake, Message};
+use crate::intake::Intake;
 use crate::reconcile::queue::Queue;
 use crate::replay;
-use crate::rules::{Current, EventView, OWN, RuleSet};
-use crate::trace::Traces;
+use crate::rules::{Current, OWN, RuleSet};
 use crate::view::View;
 
 /// Messages in one group at most. The sync costs the same for one and for thousands; memory does not.
@@ -141,15 +146,6 @@ pub struct Recorder<D: Disk> {
     held: Group,
     /// Why they wait.
     held_because: Option<String>,
-}
-
-/// What was waiting together.
-#[derive(Default)]
-struct Group {
-    intakes: Vec<Intake>,
-    outcomes: Vec<Outcome>,
-    messages: usize,
-    bytes: usize,
 }
 
 impl<D: Disk> Recorder<D> {
@@ -510,305 +506,6 @@ impl<D: Disk> Recorder<D> {
         }
         self.checkpointed = self.view.projection().watermark();
         Ok(())
-    }
-}
-
-/// A group on its way into the log: appended, not yet synced, and what it adds on top of the projection meanwhile.
-struct Staged<'g, 'l, D: Disk> {
-    log: &'l mut Log<D>,
-    now: u64,
-    before: RwLockReadGuard<'g, Projection>,
-    traces: &'g Traces,
-    /// Offset of the first fact.
-    first: Offset,
-    /// Each with the place of the resource it speaks of.
-    facts: Vec<(Fact<'g>, Place)>,
-    /// Latest staged record by resource.
-    latest: HashMap<Whose<'g>, Offset>,
-    positions: BTreeMap<(&'g str, &'g str), Position>,
-    /// Open until the group is durable and folded.
-    spans: Vec<Span>,
-}
-
-/// A resource that a staged record speaks of: by its place, or by its key where the projection does not know it yet.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Whose<'g> {
-    Known(ResourceIndex),
-    New(&'g str, &'g str),
-}
-
-/// How far a stream is recorded or staged; epoch 0 for one never met.
-#[derive(Clone, Copy)]
-struct Position {
-    epoch: u32,
-    next_sequence: u64,
-}
-
-impl Position {
-    /// Whether an epoch is not in the log yet. It may be, like everything of a group that is written again after a sync
-    /// that failed and yet reached the disk.
-    fn open(&mut self, epoch: u32, start_sequence: u64) -> bool {
-        let is_new = epoch > self.epoch;
-        if is_new {
-            *self = Position { epoch, next_sequence: start_sequence };
-        }
-        is_new
-    }
-
-    /// Whether a gap up to `to_sequence` is not in the log yet.
-    fn skip(&mut self, epoch: u32, to_sequence: u64) -> bool {
-        if epoch != self.epoch || to_sequence <= self.next_sequence {
-            return false;
-        }
-        self.next_sequence = to_sequence;
-        true
-    }
-
-    /// Whether a message is not in the log yet. What is new is taken as recorded from here on.
-    fn is_new(&mut self, epoch: u32, sequence: u64) -> bool {
-        if self.epoch == 0 {
-            self.epoch = epoch;
-        }
-        // A message of an epoch that has ended: its sequence says nothing in the new one. The reader that sent it is
-        // gone or about to be.
-        if epoch != self.epoch || sequence < self.next_sequence {
-            return false;
-        }
-        self.next_sequence = sequence + 1;
-        true
-    }
-}
-
-impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
-    fn new(view: &'g View<D>, log: &'l mut Log<D>, now: u64, facts_max: usize) -> Staged<'g, 'l, D> {
-        let (before, first) = (view.projection(), log.end());
-        assert_eq!(before.watermark(), first, "everything in the log is folded before the next group");
-        Staged {
-            log,
-            now,
-            before,
-            traces: view.traces(),
-            first,
-            facts: Vec::with_capacity(facts_max),
-            latest: HashMap::with_capacity(facts_max),
-            positions: BTreeMap::new(),
-            spans: Vec::new(),
-        }
-    }
-
-    /// The offset of the first fact, the facts, and their spans. The projection is let go of: folding takes its write lock.
-    fn finish(self) -> (Offset, Vec<(Fact<'g>, Place)>, Vec<Span>) {
-        (self.first, self.facts, self.spans)
-    }
-
-    fn append(&mut self, fact: Fact<'g>, place: Place) -> Result<(), Error> {
-        // Room was asked for before messages were let in; outcomes and rules may use what is kept for them.
-        self.log.append_encoded(self.now, |buffer| fact.encode(buffer))?;
-        self.facts.push((fact, place));
-        Ok(())
-    }
-
-    fn position(&mut self, cluster: &'g str, stream: &'g str) -> &mut Position {
-        self.positions.entry((cluster, stream)).or_insert_with(|| {
-            let known = self.before.ground().streams.get(&(cluster.to_owned(), stream.to_owned()));
-            let (epoch, next_sequence) = known.map_or((0, 0), |known| (known.epoch, known.next_sequence));
-            Position { epoch, next_sequence }
-        })
-    }
-
-    /// The latest record about a resource, staged or folded.
-    fn last_record(&self, whose: Whose<'_>) -> Option<Offset> {
-        let staged = self.latest.get(&whose).copied();
-        staged.or_else(|| match whose {
-            Whose::Known(index) => Some(self.before.last_record_at(index)),
-            Whose::New(..) => None,
-        })
-    }
-
-    /// Stages what a message says happened.
-    fn received(
-        &mut self,
-        delivery: Delivery<'g>,
-        message: &'g Message,
-        event: &'g Parsed<'g>,
-        place: Place,
-        rules: Option<&'g RuleSet>,
-    ) -> Result<(), Error> {
-        let headers = message.headers();
-        let payload: &[u8] = &message.payload;
-        let fact = match event {
-            Ok(event) => {
-                let (source, subject) = (&*event.source, &*event.subject);
-                let whose = place.map_or(Whose::New(source, subject), Whose::Known);
-                let previous = self.last_record(whose);
-                self.latest.insert(whose, self.log.end());
-                let view = EventView {
-                    nats_subject: delivery.subject,
-                    source,
-                    kind: &event.kind,
-                    subject,
-                    headers: &headers,
-                    payload,
-                };
-                let decisions = rules.map(|rules| rules.decide(&view, delivery.cluster, self.now)).unwrap_or_default();
-                let span = self.traces.event(event, &delivery, self.log.end());
-                if !span.is_disabled() {
-                    self.spans.push(span);
-                }
-                Fact::EventReceived {
-                    delivery,
-                    source,
-                    subject,
-                    kind: &event.kind,
-                    id: &event.id,
-                    previous,
-                    decisions,
-                    headers,
-                    payload,
-                }
-            }
-            Err(reason) => {
-                warn!(
-                    stream = delivery.stream,
-                    sequence = delivery.sequence,
-                    "no CloudEvent, recorded as rejected: {reason}"
-                );
-                Fact::EventRejected { delivery, reason, headers, payload }
-            }
-        };
-        self.append(fact, place)
-    }
-
-    /// Stages an outcome, linked to what was staged before it.
-    fn outcome(&mut self, outcome: &'g Outcome) -> Result<(), Error> {
-        let mut fact = outcome.fact.clone();
-        fact.link(|resource| self.last_record(self.whose(&resource.source, &resource.subject)));
-        let key = outcome.fact.lifecycle_key();
-        let whose = key.map(|key| self.whose(&key.resource.source, &key.resource.subject));
-        if let Some(whose) = whose {
-            self.latest.insert(whose, self.log.end());
-        }
-        self.append(fact, None)
-    }
-
-    fn whose<'k>(&self, source: &'k str, subject: &'k str) -> Whose<'k> {
-        self.before.place(source, subject).map_or(Whose::New(source, subject), Whose::Known)
-    }
-}
-
-/// The CloudEvent of a message, or why it is none.
-type Parsed<'m> = Result<CloudEvent<'m>, String>;
-
-fn parse(message: &Message) -> Parsed<'_> {
-    CloudEvent::parse(&message.headers(), &message.payload).map_err(|error| error.to_string())
-}
-
-impl Group {
-    fn is_empty(&self) -> bool {
-        self.intakes.is_empty() && self.outcomes.is_empty()
-    }
-
-    fn push(&mut self, intake: Intake) {
-        if let Intake::Messages { messages, .. } = &intake {
-            self.messages += messages.len();
-            self.bytes += messages.iter().map(|message| message.payload.len()).sum::<usize>();
-        }
-        self.intakes.push(intake);
-    }
-
-    /// Acknowledges messages and answers outcomes. Everything in the group is durable.
-    async fn answer(self, end: Offset) {
-        for outcome in self.outcomes {
-            // Whoever asked may have gone; what was recorded stays.
-            let _ = outcome.done.send(end);
-        }
-        for intake in self.intakes {
-            if let Intake::Messages { acknowledge: Some(acknowledge), .. } = intake {
-                // A lost acknowledgement costs a redelivery, which is recorded once.
-                if let Err(error) = acknowledge.send().await {
-                    debug!("acknowledgement not sent: {}", chain(&error));
-                }
-            }
-        }
-    }
-}
-
-/// Progress is told this often: some hundred times a second, which costs nothing and makes a bar move evenly.
-const PROGRESS_RECORDS: u64 = 1 << 14;
-
-/// Folds the part of the log that the projection does not hold yet. `progress` is told where it begins, then every
-/// 16384 records; `needs_work` is told each lifecycle that comes to need work, as often as it does.
-///
-/// # Errors
-/// When a record cannot be read or understood.
-pub fn catch_up<D: Disk>(
-    projection: &mut Projection,
-    log: &lifeline_store::Reader<D>,
-    mut progress: impl FnMut(Offset, Offset),
-    mut needs_work: impl FnMut(LifecycleIndex),
-) -> Result<(), Error> {
-    let mut changed = Vec::new();
-    let end = log.end();
-    let mut scan = log.scan(projection.watermark());
-    progress(projection.watermark(), end);
-    let mut piece = Piece::default();
-    loop {
-        // A piece at a time, so that the memory of its resources is waited for once and not record by record.
-        let stopped = piece.fill(&mut scan);
-        let facts = piece.facts()?;
-        let keys = facts.iter().map(|fact| match fact {
-            Fact::EventReceived { source, subject, .. } => Some((*source, *subject)),
-            outcome => outcome.lifecycle_key().map(|key| (&*key.resource.source, &*key.resource.subject)),
-        });
-        let places = projection.locate(keys);
-        for ((fact, place), (offset, unix_nanos, _)) in facts.iter().zip(places).zip(&piece.records) {
-            projection.fold_at(place, *offset, *unix_nanos, fact, &mut changed);
-            if offset.get().is_multiple_of(PROGRESS_RECORDS) {
-                progress(*offset, end);
-            }
-        }
-        changed.drain(..).for_each(&mut needs_work);
-        match stopped {
-            Err(lifeline_store::Error::Damaged { offsets, bytes, file, why }) => {
-                let folded = projection.watermark();
-                return Err(Error::Damaged { offsets, bytes, file, why, folded });
-            }
-            Err(error) => return Err(error.into()),
-            Ok(()) if piece.records.is_empty() => return Ok(()),
-            Ok(()) => {}
-        }
-    }
-}
-
-/// Some records on their way from the log into the projection.
-#[derive(Default)]
-struct Piece {
-    payloads: Vec<u8>,
-    /// Offset, time, and where the payload ends.
-    records: Vec<(Offset, u64, usize)>,
-}
-
-impl Piece {
-    /// Takes in the next records, none at the end of the log. After an error it holds those before it.
-    fn fill<D: Disk>(&mut self, scan: &mut Scan<D>) -> Result<(), lifeline_store::Error> {
-        self.payloads.clear();
-        self.records.clear();
-        while self.records.len() < LOCATED_MAX
-            && let Some(record) = scan.next()?
-        {
-            self.payloads.extend_from_slice(record.payload);
-            self.records.push((record.offset, record.time_unix_nanos, self.payloads.len()));
-        }
-        Ok(())
-    }
-
-    fn facts(&self) -> Result<Vec<Fact<'_>>, Error> {
-        let mut start = 0;
-        let decode = |(offset, _, end): &(Offset, u64, usize)| {
-            let payload = &self.payloads[std::mem::replace(&mut start, *end)..*end];
-            Fact::decode(payload).map_err(|source| Error::Fact { offset: *offset, source })
-        };
-        self.records.iter().map(decode).collect()
     }
 }
 

@@ -690,8 +690,10 @@ async fn a_backlog_that_is_purged_while_it_is_asked_for_stops_nothing() {
     world.jetstream.get_stream("S").await.unwrap().purge().await.unwrap();
     world.publish("s", 0..5).await;
     world.eventually("what came after the purge", |log| log.payloads().ends_with(&numbers(0..5))).await;
-    let others = world.others();
-    assert!(others.len() == 2 && others[1].starts_with("gap S 1 "), "{others:?}");
+    let recorded = world.payloads().len();
+    assert!(recorded < 200_000, "nothing was purged unread, so nothing was tested");
+    // What was there before we came and goes before we read it is no loss of ours.
+    assert_eq!(world.others(), ["opened S 1 1"]);
 }
 
 #[tokio::test]
