@@ -194,7 +194,8 @@ impl<D: Disk> Recorder<D> {
     ) -> Result<(), Error> {
         // What is in force already counts as a change.
         rules.mark_changed();
-        let mut stopping = stop.clone();
+        let (mut stopping, told) = (stop.clone(), stop.clone());
+        let is_stopping = || *told.borrow();
         if self.table.is_some() {
             // What was folded at the start is saved soon, and not only once something comes.
             self.checkpoint_due = Some(Instant::now() + CHECKPOINT_PERIOD);
@@ -209,7 +210,7 @@ impl<D: Disk> Recorder<D> {
                 Ok(()) = rules.changed() => {
                     let current = rules.borrow_and_update().rules.clone();
                     if let Some(current) = current {
-                        self.retry(&mut stopping, |recorder| recorder.take_rules(&current)).await?;
+                        self.retry(&mut stopping, |recorder| recorder.take_rules(&current, is_stopping)).await?;
                     }
                     continue;
                 }
@@ -464,8 +465,9 @@ impl<D: Disk> Recorder<D> {
         Ok(())
     }
 
-    /// Records what is new about the rules, and what the events held mean under them.
-    fn take_rules(&mut self, rules: &Arc<RuleSet>) -> Result<(), Error> {
+    /// Records what is new about the rules, and what the events held mean under them. Told to stop it leaves that to the next
+    /// start, or a long history would keep the engine from saving its state.
+    fn take_rules(&mut self, rules: &Arc<RuleSet>, is_stopping: impl Fn() -> bool) -> Result<(), Error> {
         let changes = {
             let projection = self.view.projection();
             replay::rule_changes(rules, projection.ground())
@@ -477,12 +479,14 @@ impl<D: Disk> Recorder<D> {
         let reader = self.view.log();
         let replayed = {
             let projection = self.view.projection();
-            replay::replay(rules, &projection, &reader)
+            replay::replay(rules, &projection, &reader, is_stopping)
         };
-        for mut fact in replayed.map_err(|error| match error {
+        let replayed = replayed.map_err(|error| match error {
             replay::Error::Log(source) => Error::Log(source),
             replay::Error::Fact { offset, source } => Error::Fact { offset, source },
-        })? {
+        })?;
+        let Some(replayed) = replayed else { return Ok(()) };
+        for mut fact in replayed {
             // One at a time: each may be large, and links to what the one before it has just recorded.
             fact.link(|resource| self.view.projection().last_record(&resource.source, &resource.subject));
             self.record(&[fact])?;

@@ -19,6 +19,9 @@ use crate::rules::{EventView, RuleSet, Standing, Trigger};
 /// Redecisions in one record at most, so that no record outgrows what the log accepts.
 const REDECISIONS_MAX: usize = 10_000;
 
+/// How often, in records read, it is asked whether to stop.
+const STOP_ASKED_RECORDS: u64 = 1 << 10;
+
 /// Why history could not be replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -75,11 +78,17 @@ struct Verdict {
     incarnation: u32,
 }
 
-/// The facts that bring every lifecycle in line with `rules`. Empty when nothing about a trigger has changed.
+/// The facts that bring every lifecycle in line with `rules`. Empty when nothing about a trigger has changed; `None` when
+/// `is_stopping` said so meanwhile: a long history takes its time, and is replayed at the next start.
 ///
 /// # Errors
 /// When the log cannot be read.
-pub fn replay<D: Disk>(rules: &RuleSet, projection: &Projection, log: &Reader<D>) -> Result<Vec<Fact<'static>>, Error> {
+pub fn replay<D: Disk>(
+    rules: &RuleSet,
+    projection: &Projection,
+    log: &Reader<D>,
+    is_stopping: impl Fn() -> bool,
+) -> Result<Option<Vec<Fact<'static>>>, Error> {
     let known = &projection.ground().replayed;
     let mut facts = Vec::new();
     for (trigger, mark) in known {
@@ -98,26 +107,33 @@ pub fn replay<D: Disk>(rules: &RuleSet, projection: &Projection, log: &Reader<D>
         .map(|trigger| (trigger.name(), BTreeMap::new()))
         .collect();
     if changed.is_empty() {
-        return Ok(facts);
+        return Ok(Some(facts));
     }
     let mut changed = changed;
-    decide_again(rules, log, &mut changed)?;
+    if !decide_again(rules, log, &mut changed, is_stopping)? {
+        return Ok(None);
+    }
     for (name, verdicts) in changed {
         let trigger = rules.trigger(name).expect("the name was taken from the rules");
         let redecisions = differences(projection, trigger, verdicts);
         push_facts(&mut facts, name, Some(trigger.digest()), trigger.leaves_policies(), redecisions);
     }
-    Ok(facts)
+    Ok(Some(facts))
 }
 
+/// Decides all events of the log again; false when told to stop on the way.
 fn decide_again<D: Disk>(
     rules: &RuleSet,
     log: &Reader<D>,
     changed: &mut BTreeMap<&str, BTreeMap<(Box<str>, ResourceKey), Verdict>>,
-) -> Result<(), Error> {
+    is_stopping: impl Fn() -> bool,
+) -> Result<bool, Error> {
     let mut scan = log.scan(log.start());
     while let Some(record) = scan.next()? {
         let offset = record.offset;
+        if offset.get().is_multiple_of(STOP_ASKED_RECORDS) && is_stopping() {
+            return Ok(false);
+        }
         let fact = Fact::decode(record.payload).map_err(|source| Error::Fact { offset, source })?;
         let Fact::EventReceived { delivery, source, subject, kind, headers, payload, .. } = fact else { continue };
         let nats_subject = delivery.subject;
@@ -138,7 +154,7 @@ fn decide_again<D: Disk>(
             verdict.desired = Some(desired);
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Where the verdicts differ from the lifecycles as they are. A lifecycle that stays present is decided again as well:
