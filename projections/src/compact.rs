@@ -20,14 +20,14 @@ use crate::names::Names;
 use crate::packed;
 
 /// A trigger and a cluster by number: there are few, and every lifecycle has one of each.
-type Place = u32;
+type Pair = u32;
 
 /// The names that entries share.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     names: Names,
-    places: Vec<(Arc<str>, Arc<str>)>,
-    by_place: HashMap<(Arc<str>, Arc<str>), Place>,
+    pairs: Vec<(Arc<str>, Arc<str>)>,
+    by_pair: HashMap<(Arc<str>, Arc<str>), Pair>,
 }
 
 impl Shared {
@@ -36,22 +36,22 @@ impl Shared {
         self.names.shared(name)
     }
 
-    fn place(&mut self, trigger: &str, cluster: &str) -> Place {
+    fn pair(&mut self, trigger: &str, cluster: &str) -> Pair {
         // Most events of a run are decided by the same trigger.
         let known = |(of, on): &(Arc<str>, Arc<str>)| **of == *trigger && **on == *cluster;
-        if let Some(last) = self.places.first()
+        if let Some(last) = self.pairs.first()
             && known(last)
         {
             return 0;
         }
         let key = (self.names.shared(trigger), self.names.shared(cluster));
-        if let Some(place) = self.by_place.get(&key) {
-            return *place;
+        if let Some(pair) = self.by_pair.get(&key) {
+            return *pair;
         }
-        let place = Place::try_from(self.places.len()).expect("fewer than 2^32 triggers and clusters fit in memory");
-        self.places.push(key.clone());
-        self.by_place.insert(key, place);
-        place
+        let pair = Pair::try_from(self.pairs.len()).expect("fewer than 2^32 triggers and clusters fit in memory");
+        self.pairs.push(key.clone());
+        self.by_pair.insert(key, pair);
+        pair
     }
 }
 
@@ -76,7 +76,7 @@ pub(crate) struct Entry {
 /// One lifecycle in memory.
 #[derive(Debug)]
 struct Kept {
-    place: Place,
+    pair: Pair,
     incarnation: u32,
     desired: Desired,
     decided: Offset,
@@ -117,7 +117,7 @@ impl Entry {
     /// The number of a lifecycle.
     pub(crate) fn slot(&self, shared: &Shared, trigger: &str, cluster: &str) -> Option<u32> {
         let at = self.lifecycles.iter().position(|kept| {
-            let (of, on) = &shared.places[kept.place as usize];
+            let (of, on) = &shared.pairs[kept.pair as usize];
             **of == *trigger && **on == *cluster
         })?;
         u32::try_from(at).ok()
@@ -128,15 +128,15 @@ impl Entry {
         if let Some(slot) = self.slot(shared, trigger, cluster) {
             return (slot, true);
         }
-        let place = shared.place(trigger, cluster);
+        let pair = shared.pair(trigger, cluster);
         self.lifecycles.reserve_exact(1);
-        self.lifecycles.push(Kept::new(place, &Lifecycle::new("", "")));
+        self.lifecycles.push(Kept::new(pair, &Lifecycle::new("", "")));
         (u32::try_from(self.len() - 1).expect("fewer than 2^32 lifecycles fit in memory"), false)
     }
 
     /// The cluster of a lifecycle.
     pub(crate) fn cluster(&self, shared: &Shared, slot: u32) -> Arc<str> {
-        shared.places[self.lifecycles[slot as usize].place as usize].1.clone()
+        shared.pairs[self.lifecycles[slot as usize].pair as usize].1.clone()
     }
 
     /// One lifecycle, whole.
@@ -152,7 +152,7 @@ impl Entry {
     /// A lifecycle as it has become.
     pub(crate) fn put(&mut self, slot: u32, lifecycle: &Lifecycle) {
         let kept = &mut self.lifecycles[slot as usize];
-        *kept = Kept { rest: packed::pack(lifecycle), ..Kept::new(kept.place, lifecycle) };
+        *kept = Kept { rest: packed::pack(lifecycle), ..Kept::new(kept.pair, lifecycle) };
     }
 
     /// Whether an apply for this decision found all that the lifecycle holds as it was: nothing is news but the time.
@@ -191,7 +191,7 @@ impl Entry {
         change(&mut lifecycle);
         let rest = kept.rest.take();
         let holds = kept.holds;
-        *kept = Kept { rest, holds, ..Kept::new(kept.place, &lifecycle) };
+        *kept = Kept { rest, holds, ..Kept::new(kept.pair, &lifecycle) };
         Some((before, kept.phase()))
     }
 
@@ -204,7 +204,7 @@ impl Entry {
     /// The same of what lies elsewhere: the lifecycles ...
     pub(crate) fn touch_lifecycles(&self) -> u64 {
         let first = self.lifecycles.first();
-        first.map_or(0, |kept| kept.decided.get() ^ kept.settled_unix_nanos ^ u64::from(kept.place ^ kept.incarnation))
+        first.map_or(0, |kept| kept.decided.get() ^ kept.settled_unix_nanos ^ u64::from(kept.pair ^ kept.incarnation))
     }
 
     /// ... and what is packed of them.
@@ -221,7 +221,7 @@ impl Entry {
     /// Each lifecycle's trigger, cluster and phase.
     pub(crate) fn outline<'e>(&'e self, shared: &'e Shared) -> impl Iterator<Item = (&'e str, &'e str, Phase)> {
         self.lifecycles.iter().map(|kept| {
-            let (trigger, cluster) = &shared.places[kept.place as usize];
+            let (trigger, cluster) = &shared.pairs[kept.pair as usize];
             (&**trigger, &**cluster, kept.phase())
         })
     }
@@ -233,12 +233,12 @@ impl Entry {
 
     /// The numbers of the lifecycles that hold something on a cluster.
     pub(crate) fn holders<'e>(&'e self, shared: &'e Shared, cluster: &'e str) -> impl Iterator<Item = u32> {
-        let on = move |kept: &Kept| kept.holds && *shared.places[kept.place as usize].1 == *cluster;
+        let on = move |kept: &Kept| kept.holds && *shared.pairs[kept.pair as usize].1 == *cluster;
         (0..).zip(&self.lifecycles).filter(move |(_, kept)| on(kept)).map(|(slot, _)| slot)
     }
 
-    fn first_place(&self) -> Option<Place> {
-        self.lifecycles.first().map(|kept| kept.place)
+    fn first_pair(&self) -> Option<Pair> {
+        self.lifecycles.first().map(|kept| kept.pair)
     }
 
     /// The resource, whole.
@@ -259,11 +259,11 @@ impl Entry {
 
     /// Appends what is written down of it. Names that the resource written `before` it has too are not written again.
     pub(crate) fn encode(&self, shared: &Shared, before: Option<&Entry>, out: &mut Vec<u8>) {
-        let place_before = before.and_then(Entry::first_place);
+        let pair_before = before.and_then(Entry::first_pair);
         let lifecycles = self.lifecycles.iter().map(|kept| {
-            let (trigger, cluster) = &shared.places[kept.place as usize];
+            let (trigger, cluster) = &shared.pairs[kept.pair as usize];
             KeptRow {
-                place: (place_before != Some(kept.place)).then_some((trigger, cluster)),
+                pair: (pair_before != Some(kept.pair)).then_some((trigger, cluster)),
                 incarnation: kept.incarnation,
                 desired: kept.desired,
                 decided: kept.decided,
@@ -293,7 +293,7 @@ impl Entry {
 
     /// Reads what [`Entry::encode`] wrote behind the same resource, and how many bytes that took; `None` for anything else.
     pub(crate) fn decode(shared: &mut Shared, before: Option<&Entry>, bytes: &[u8]) -> Option<(Entry, usize)> {
-        let place_before = before.and_then(Entry::first_place);
+        let pair_before = before.and_then(Entry::first_pair);
         let mut name = |name: Option<&str>, before: Option<&Arc<str>>| match name {
             Some(name) => Some(shared.names.shared(name)),
             None => before.cloned(),
@@ -310,9 +310,9 @@ impl Entry {
                 return None;
             }
             lifecycles.push(Kept {
-                place: match kept.place {
-                    Some((trigger, cluster)) => shared.place(trigger, cluster),
-                    None => place_before?,
+                pair: match kept.pair {
+                    Some((trigger, cluster)) => shared.pair(trigger, cluster),
+                    None => pair_before?,
                 },
                 incarnation: kept.incarnation,
                 desired: kept.desired,
@@ -343,9 +343,9 @@ impl Entry {
 
 impl Kept {
     /// What has a fixed place of a lifecycle; the rest is not packed here.
-    fn new(place: Place, lifecycle: &Lifecycle) -> Kept {
+    fn new(pair: Pair, lifecycle: &Lifecycle) -> Kept {
         Kept {
-            place,
+            pair,
             incarnation: lifecycle.incarnation,
             desired: lifecycle.desired,
             decided: lifecycle.decided,
@@ -359,7 +359,7 @@ impl Kept {
     }
 
     fn without_rest(&self, shared: &Shared) -> Lifecycle {
-        let (trigger, cluster) = &shared.places[self.place as usize];
+        let (trigger, cluster) = &shared.pairs[self.pair as usize];
         Lifecycle {
             trigger: trigger.clone(),
             cluster: cluster.clone(),
@@ -404,7 +404,7 @@ struct Row<'r> {
 struct KeptRow<'r> {
     /// Trigger and cluster.
     #[serde(borrow)]
-    place: Option<(&'r str, &'r str)>,
+    pair: Option<(&'r str, &'r str)>,
     incarnation: u32,
     desired: Desired,
     decided: Offset,

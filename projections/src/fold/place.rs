@@ -123,3 +123,32 @@ impl Projection {
         index
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_located_is_what_a_look_up_finds() {
+        let mut projection = Projection::default();
+        for number in 0..1_000 {
+            projection.index_of(&format!("source-{}", number % 7), &format!("subject-{number}"));
+        }
+        // Known, unknown and not asked for, in turn, and fewer than fit in the last piece.
+        let names: Vec<_> = (0..1_500).map(|number| (format!("source-{}", number % 7), number)).collect();
+        let names: Vec<_> =
+            names.iter().map(|(source, number)| (source, format!("subject-{number}"), number)).collect();
+        let mut found = 0;
+        for piece in names.chunks(LOCATED_MAX) {
+            let keys = piece
+                .iter()
+                .map(|(source, subject, number)| (*number % 5 != 0).then_some((source.as_str(), subject.as_str())));
+            let places = projection.locate(keys.clone());
+            for (place, key) in places.into_iter().zip(keys.chain(std::iter::repeat(None))) {
+                assert_eq!(place, key.and_then(|(source, subject)| projection.place(source, subject)), "{key:?}");
+                found += usize::from(place.is_some());
+            }
+        }
+        assert_eq!(found, 800);
+    }
+}

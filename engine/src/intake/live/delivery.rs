@@ -1,0 +1,198 @@
+//! From the stream to the recorder: once, in order, through crashes, pauses and rivals.
+
+use super::*;
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn what_was_published_while_away_is_recorded_once_and_in_order() {
+    let mut world = World::new(&["s"]).await;
+    world.create("S", &["s"], Config::default()).await;
+    world.publish("s", 0..50).await;
+    world.run().await;
+    world.recorded(50).await;
+    world.crash().await;
+    world.publish("s", 50..120).await;
+    world.run().await;
+    world.recorded(120).await;
+    assert_eq!(world.payloads(), numbers(0..120));
+    assert_eq!(world.others(), ["opened S 1 1"]);
+}
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn a_crash_between_record_and_acknowledgement_records_nothing_twice() {
+    let mut world = World::new(&["s"]).await;
+    world.create("S", &["s"], Config::default()).await;
+    world.publish("s", 0..50).await;
+    world.acknowledging = false;
+    world.run().await;
+    world.recorded(50).await;
+    world.crash().await;
+    world.acknowledging = true;
+    world.publish("s", 50..60).await;
+    world.run().await;
+    world.recorded(60).await;
+    assert_eq!(world.payloads(), numbers(0..60));
+}
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn redelivery_after_ack_wait_is_recorded_once() {
+    let mut world = World::new(&["s"]).await;
+    world.create("S", &["s"], Config::default()).await;
+    world.ack_wait = Duration::from_millis(500);
+    world.acknowledging = false;
+    world.run().await;
+    world.publish("s", 0..20).await;
+    world.recorded(20).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    world.publish("s", 20..25).await;
+    world.recorded(25).await;
+    assert_eq!(world.payloads(), numbers(0..25));
+    assert!(world.reader("S").redelivered >= 20, "{:?}", world.reader("S"));
+}
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn a_killed_server_that_comes_back_loses_and_repeats_nothing() {
+    let mut world = World::new(&["s"]).await;
+    world.create("S", &["s"], Config::default()).await;
+    world.run().await;
+    world.publish("s", 0..30).await;
+    world.recorded(30).await;
+    world.server.kill();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    world.server.launch();
+    world.publish("s", 30..60).await;
+    world.recorded(60).await;
+    assert_eq!(world.payloads(), numbers(0..60));
+    assert_eq!(world.others(), ["opened S 1 1"]);
+}
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn a_deleted_consumer_is_made_again_where_the_log_ends() {
+    let mut world = World::new(&["s"]).await;
+    world.create("S", &["s"], Config::default()).await;
+    world.run().await;
+    world.publish("s", 0..30).await;
+    world.recorded(30).await;
+    world.jetstream.delete_consumer_from_stream("lifeline", "S").await.unwrap();
+    world.publish("s", 30..50).await;
+    world.recorded(50).await;
+    assert_eq!(world.payloads(), numbers(0..50));
+    assert_eq!(world.others(), ["opened S 1 1"]);
+}
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn large_messages_fill_no_memory_and_stop_nothing() {
+    let mut world = World::new(&["s"]).await;
+    world.create("S", &["s"], Config::default()).await;
+    // More bytes than two pulls may take.
+    let payload = bytes::Bytes::from(vec![b'x'; 1_000_000]);
+    super::super::bench::publish_events(&world.client, "s", (0..100).map(|_| payload.clone())).await.unwrap();
+    world.run().await;
+    world.recorded(100).await;
+    assert_eq!(world.reader("S").sessions, 1, "{:?}", world.reader("S"));
+}
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn another_reader_of_our_consumer_takes_nothing_from_us() {
+    let mut world = World::new(&["s"]).await;
+    world.create("S", &["s"], Config::default()).await;
+    world.run().await;
+    world.publish("s", 0..10).await;
+    world.recorded(10).await;
+    let consumer: PullConsumer = world.jetstream.get_consumer_from_stream("lifeline", "S").await.unwrap();
+    // The thief's pull waits behind our own two; once the engine is away it gets what comes.
+    world.crash().await;
+    world.publish("s", 10..20).await;
+    let mut stolen = consumer.fetch().max_messages(5).messages().await.unwrap();
+    while let Some(message) = futures::StreamExt::next(&mut stolen).await {
+        message.unwrap().ack().await.unwrap();
+    }
+    world.client.flush().await.unwrap();
+    world.run().await;
+    world.recorded(20).await;
+    assert_eq!(world.payloads(), numbers(0..20));
+}
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn deliveries_that_went_elsewhere_are_fetched_again_before_anything_later() {
+    let mut world = World::new(&["s"]).await;
+    world.create("S", &["s"], Config::default()).await;
+    world.run().await;
+    world.publish("s", 0..10).await;
+    world.recorded(10).await;
+    let consumer: PullConsumer = world.jetstream.get_consumer_from_stream("lifeline", "S").await.unwrap();
+    // The server serves waiting pulls in turn, so this one takes some of what comes next, and keeps it.
+    let thief = consumer.batch().max_messages(5).expires(Duration::from_secs(5)).messages().await.unwrap();
+    let stolen = tokio::spawn(futures::StreamExt::count(thief));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    world.publish("s", 10..60).await;
+    world.recorded(60).await;
+    assert_eq!(world.payloads(), numbers(0..60));
+    assert_eq!(world.others(), ["opened S 1 1"]);
+    assert_eq!(stolen.await.unwrap(), 5, "nothing was stolen, so nothing was tested");
+    assert!(world.reader("S").sessions > 1);
+}
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn a_recorder_that_pauses_longer_than_any_heartbeat_is_not_taken_for_a_dead_server() {
+    let mut world = World::new(&["s"]).await;
+    world.create("S", &["s"], Config::default()).await;
+    world.ack_wait = Duration::from_secs(2);
+    let payload = bytes::Bytes::from_static(b"x");
+    super::super::bench::publish_events(&world.client, "s", (0..60_000).map(|_| payload.clone())).await.unwrap();
+    world.recorder_pause = Duration::from_secs(8);
+    world.run().await;
+    world.recorded(60_000).await;
+    assert_eq!(world.others(), ["opened S 1 1"]);
+    assert_eq!(world.reader("S").sessions, 1, "{:?}", world.reader("S"));
+}
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn a_backlog_that_is_purged_while_it_is_asked_for_stops_nothing() {
+    let mut world = World::new(&["s"]).await;
+    world.create("S", &["s"], Config::default()).await;
+    let payload = bytes::Bytes::from_static(b"x");
+    super::super::bench::publish_events(&world.client, "s", (0..200_000).map(|_| payload.clone())).await.unwrap();
+    world.recorder_pause = Duration::from_secs(1);
+    world.run().await;
+    world.recorded(5_000).await;
+    // What was asked for because it waited, without a time at which to give up, waits no more.
+    world.jetstream.get_stream("S").await.unwrap().purge().await.unwrap();
+    world.publish("s", 0..5).await;
+    world.eventually("what came after the purge", |log| log.payloads().ends_with(&numbers(0..5))).await;
+    let recorded = world.payloads().len();
+    assert!(recorded < 200_000, "nothing was purged unread, so nothing was tested");
+    // What was there before we came and goes before we read it is no loss of ours.
+    assert_eq!(world.others(), ["opened S 1 1"]);
+}
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn an_event_arrives_within_milliseconds_when_idle() {
+    let mut world = World::new(&["s"]).await;
+    world.create("S", &["s"], Config::default()).await;
+    world.run().await;
+    world.publish("s", 0..1).await;
+    world.recorded(1).await;
+    let mut taken = Vec::new();
+    for number in 1..200 {
+        let started = Instant::now();
+        world.client.publish("s", number.to_string().into()).await.unwrap();
+        while world.log.lock().unwrap().messages.len() <= number {
+            tokio::task::yield_now().await;
+        }
+        taken.push(started.elapsed());
+    }
+    taken.sort();
+    eprintln!("publish to recorder, idle: median {:?}, p99 {:?}", taken[100], taken[197]);
+    assert!(taken[100] < Duration::from_millis(50), "median {:?}", taken[100]);
+}
