@@ -16,7 +16,7 @@ use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
 use parking_lot::Mutex;
 use tracing::field::Empty;
-use tracing::{Instrument, Span};
+use tracing::{Instrument, Level, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::cluster;
@@ -36,6 +36,10 @@ pub struct Traces {
 impl Traces {
     /// The span of an event that is being recorded; disabled, and nothing remembered, where nobody exports spans.
     pub fn event(&self, event: &CloudEvent<'_>, delivery: &Delivery<'_>, offset: Offset) -> Span {
+        // Asked first: where no subscriber is set at all, a span would still gather its fields for the `log` crate.
+        if !tracing::span_enabled!(target: TARGET, Level::INFO) {
+            return Span::none();
+        }
         let span = tracing::info_span!(
             target: TARGET,
             "record",
@@ -48,9 +52,6 @@ impl Traces {
             lifeline.sequence = delivery.sequence,
             lifeline.offset = offset.get(),
         );
-        if span.is_disabled() {
-            return span;
-        }
         if let Some(parent) = event.traceparent.as_deref().and_then(parse_traceparent) {
             // Refused only for a span that has begun its life in the exporter already, which this one has not.
             let _ = span.set_parent(Context::new().with_remote_span_context(parent));

@@ -62,6 +62,8 @@ pub struct Pull {
     request_of_backlog: Bytes,
     /// Messages that waited at the server when it sent the last one.
     waiting: u64,
+    /// What the replies of this consumer begin with, as far as is known.
+    reply_head: String,
     /// Number of the next delivery. Invariant: deliveries of a consumer are numbered without holes.
     next_delivery: u64,
     /// Messages asked for that have neither come nor been called off.
@@ -109,6 +111,7 @@ impl Pull {
             consume,
             subscriber,
             inbox,
+            reply_head: String::new(),
             next_delivery: delivered + 1,
             outstanding: 0,
             pulls: 0,
@@ -214,9 +217,17 @@ impl Pull {
             return self.heed(status, &message);
         }
         let reply = message.reply.unwrap_or_else(|| Subject::from_static(""));
-        let Some(delivery) = DeliveryInfo::parse(&reply) else {
-            self.end = Some(Error::Foreign { subject: message.subject.to_string(), reply: reply.to_string() });
-            return;
+        let known = reply.strip_prefix(&*self.reply_head);
+        let delivery = match known.and_then(|numbers| DeliveryInfo::parse_numbers(numbers.as_bytes())) {
+            Some(delivery) => delivery,
+            None => {
+                let Some((delivery, head_bytes)) = DeliveryInfo::parse(&reply) else {
+                    self.end = Some(Error::Foreign { subject: message.subject.to_string(), reply: reply.to_string() });
+                    return;
+                };
+                reply[..head_bytes].clone_into(&mut self.reply_head);
+                delivery
+            }
         };
         if delivery.number != self.next_delivery {
             self.end = Some(Error::DeliveryMissing {
@@ -407,49 +418,53 @@ struct DeliveryInfo {
 }
 
 impl DeliveryInfo {
-    fn parse(reply: &str) -> Option<DeliveryInfo> {
-        let rest = reply.strip_prefix("$JS.ACK.")?.as_bytes();
-        // Every message passes here: one look at each byte.
-        let mut ends = [rest.len(); 9];
-        let mut count = 0;
-        for (at, byte) in rest.iter().enumerate() {
-            if *byte == b'.' {
-                ends[count] = at;
-                count += 1;
-                if count == ends.len() {
-                    break;
-                }
-            }
-        }
-        // The last token has no dot behind it.
-        let first = match (count, count < ends.len()) {
-            (6, _) => 3,
-            (8, true) | (9, _) => 5,
+    /// Reads a reply subject; with it comes how many bytes of it are the same in every reply of its consumer.
+    fn parse(reply: &str) -> Option<(DeliveryInfo, usize)> {
+        let tokens: Vec<&str> = reply.strip_prefix("$JS.ACK.")?.split('.').collect();
+        let first = match tokens.len() {
+            7 => 2,
+            9.. => 4,
             _ => return None,
         };
-        let number = |token: usize| decimal(&rest[ends[token - 1] + 1..ends[token]]);
-        Some(DeliveryInfo {
-            sequence: number(first)?,
-            number: number(first + 1)?,
-            published_unix_nanos: number(first + 2)?,
-            pending: number(first + 3)?,
-        })
+        let number = |at: usize| tokens[first + at].parse().ok().filter(|_| !tokens[first + at].starts_with('+'));
+        let info = DeliveryInfo {
+            sequence: number(1)?,
+            number: number(2)?,
+            published_unix_nanos: number(3)?,
+            pending: number(4)?,
+        };
+        let numbers: usize = tokens[first..].iter().map(|token| token.len() + 1).sum();
+        Some((info, reply.len() + 1 - numbers))
+    }
+
+    /// The same, behind what every reply of a consumer begins with: each message passes here, so in one look at each byte.
+    /// `None` also for what [`DeliveryInfo::parse`] may know better.
+    fn parse_numbers(numbers: &[u8]) -> Option<DeliveryInfo> {
+        let mut rest = numbers.iter();
+        let [_, sequence, number, published_unix_nanos, pending] = {
+            let mut found = [0; 5];
+            for (found, end) in found.iter_mut().zip([Some(b'.'), Some(b'.'), Some(b'.'), Some(b'.'), None]) {
+                let mut digits = 0;
+                let ended = loop {
+                    let byte = rest.next().copied();
+                    let Some(digit) = byte.map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) else {
+                        break byte;
+                    };
+                    *found = 10_u64.wrapping_mul(*found).wrapping_add(u64::from(digit));
+                    digits += 1;
+                };
+                if ended != end || !(1..=DIGITS_SAFE).contains(&digits) {
+                    return None;
+                }
+            }
+            found
+        };
+        Some(DeliveryInfo { sequence, number, published_unix_nanos, pending })
     }
 }
 
 /// Digits that any number of 64 bits has room for.
 const DIGITS_SAFE: usize = 19;
-
-/// A number of decimal digits alone.
-fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let digit = |byte: &u8| u64::from(byte - b'0');
-    let (safe, rest) = digits.split_at(digits.len().min(DIGITS_SAFE));
-    let number = safe.iter().fold(0, |number: u64, byte| 10 * number + digit(byte));
-    rest.iter().try_fold(number, |number, byte| number.checked_mul(10)?.checked_add(digit(byte)))
-}
 
 /// Headers in an order of their own: the library keeps them in a hash map.
 pub(super) fn sorted(headers: &HeaderMap) -> Vec<(String, String)> {
@@ -473,8 +488,14 @@ mod tests {
     fn reply_subjects_of_both_layouts_are_read() {
         #[track_caller]
         fn check(reply: &str, expected: Option<(u64, u64, u64, u64)>) {
-            let got = DeliveryInfo::parse(reply)
-                .map(|info| (info.sequence, info.number, info.published_unix_nanos, info.pending));
+            let parsed = DeliveryInfo::parse(reply);
+            // The short way tells the same, or nothing.
+            if let Some((long, head_bytes)) = &parsed
+                && let Some(short) = DeliveryInfo::parse_numbers(&reply.as_bytes()[*head_bytes..])
+            {
+                assert_eq!(short, *long, "{reply}");
+            }
+            let got = parsed.map(|(info, _)| (info.sequence, info.number, info.published_unix_nanos, info.pending));
             assert_eq!(got, expected, "{reply}");
         }
         check("$JS.ACK.S.lifeline.1.42.7.1700000000000000000.3", Some((42, 7, 1_700_000_000_000_000_000, 3)));
@@ -490,6 +511,27 @@ mod tests {
         check("$JS.ACK.S.lifeline.1.42.7.17.3.", None);
         check("$JS.ACK.......", None);
         check("_INBOX.abc", None);
+        check("", None);
+    }
+
+    #[test]
+    fn replies_of_a_known_consumer_are_read_the_short_way() {
+        for head in ["$JS.ACK.S.lifeline.", "$JS.ACK._.hash.S.lifeline."] {
+            let (_, head_bytes) = DeliveryInfo::parse(&format!("{head}1.42.7.1700000000000000000.3")).unwrap();
+            assert_eq!(head_bytes, head.len(), "{head}");
+        }
+        #[track_caller]
+        fn check(numbers: &str, expected: Option<u64>) {
+            assert_eq!(DeliveryInfo::parse_numbers(numbers.as_bytes()).map(|info| info.pending), expected, "{numbers}");
+        }
+        check("1.42.7.1700000000000000000.3", Some(3));
+        check("1.42.7.1700000000000000000.9999999999999999999", Some(9_999_999_999_999_999_999));
+        check("1.42.7.1700000000000000000.18446744073709551615", None);
+        check("1.42.7.1700000000000000000.3.random", None);
+        check("1.42.7.1700000000000000000.", None);
+        check("1.42.7.1700000000000000000", None);
+        check("1.42..1700000000000000000.3", None);
+        check("1.42.+7.1700000000000000000.3", None);
         check("", None);
     }
 

@@ -20,7 +20,7 @@ const DEPTH_MAX: u32 = 64;
 
 /// The attributes of an event, when it has the common shape.
 pub(super) fn scan(text: &str) -> Option<Attributes<'_>> {
-    let mut scanner = Scanner { text, bytes: text.as_bytes(), at: 0 };
+    let mut scanner = Scanner { text, bytes: text.as_bytes(), at: 0, block: usize::MAX, ends: 0 };
     let mut attributes = Attributes::default();
     let mut has_data = false;
     scanner.skip_space();
@@ -81,10 +81,36 @@ pub(super) fn scan(text: &str) -> Option<Attributes<'_>> {
     (scanner.at == text.len()).then_some(attributes)
 }
 
+/// Bytes looked at together: as many as a number has bits.
+const BLOCK_BYTES: usize = 64;
+
+/// Which of the first 64 bytes end a stretch of plain text, the first in the lowest bit: quotes, backslashes and control
+/// characters.
+#[inline]
+fn ends(bytes: &[u8]) -> u64 {
+    let mut padded = [b' '; BLOCK_BYTES];
+    let block = match bytes.first_chunk::<BLOCK_BYTES>() {
+        Some(block) => block,
+        None => {
+            padded[..bytes.len()].copy_from_slice(bytes);
+            &padded
+        }
+    };
+    // In two steps, because compilers know how to do the first for many bytes at a time.
+    let is_end = block.map(|byte| u8::from((byte == b'"') | (byte == b'\\') | (byte < 0x20)));
+    let (words, _) = is_end.as_chunks::<8>();
+    // The multiplication moves the lowest bits of eight bytes side by side.
+    let bits = |word: &[u8; 8]| u64::from_le_bytes(*word).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+    words.iter().rev().fold(0, |ends, word| ends << 8 | bits(word))
+}
+
 struct Scanner<'a> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
+    /// The block that was looked at last, and what [`ends`] said of it.
+    block: usize,
+    ends: u64,
 }
 
 impl<'a> Scanner<'a> {
@@ -164,30 +190,29 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Moves to the next quote, backslash or control character, eight bytes at a time; to the end when there is none.
+    /// Moves to the next quote, backslash or control character; to the end when there is none.
     #[inline]
     fn skip_plain(&mut self) {
-        const ONES: u64 = u64::from_le_bytes([0x01; 8]);
-        const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
-        while let Some(chunk) = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk::<8>) {
-            let word = u64::from_le_bytes(*chunk);
-            // The high bit of a byte is set where the byte is the one looked for, or below 0x20. A borrow may set it in
-            // bytes above that one too, never below; the lowest is what counts (Warren, Hacker's Delight, 6-1).
-            let quotes = word ^ (ONES * u64::from(b'"'));
-            let escapes = word ^ (ONES * u64::from(b'\\'));
-            let found = (quotes.wrapping_sub(ONES) & !quotes)
-                | (escapes.wrapping_sub(ONES) & !escapes)
-                | (word.wrapping_sub(ONES * 0x20) & !word);
-            let found = found & HIGHS;
-            if found != 0 {
-                self.at += (found.trailing_zeros() / 8) as usize;
+        while self.at < self.bytes.len() {
+            let block = self.at / BLOCK_BYTES;
+            if block != self.block {
+                self.look_at(block);
+            }
+            let ahead = self.ends >> (self.at % BLOCK_BYTES);
+            if ahead != 0 {
+                self.at += ahead.trailing_zeros() as usize;
                 return;
             }
-            self.at += 8;
+            self.at = (block + 1) * BLOCK_BYTES;
         }
-        while self.peek().is_some_and(|byte| byte != b'"' && byte != b'\\' && byte >= 0x20) {
-            self.at += 1;
-        }
+        self.at = self.bytes.len();
+    }
+
+    /// Apart, for most strings end in the block they begin in.
+    #[inline(never)]
+    fn look_at(&mut self, block: usize) {
+        self.block = block;
+        self.ends = ends(&self.bytes[block * BLOCK_BYTES..]);
     }
 
     /// Checks one value of any kind, whole.

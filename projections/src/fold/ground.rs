@@ -79,16 +79,13 @@ pub struct Ground {
 
 impl Projection {
     pub(super) fn position(&mut self, cluster: &str, stream: &str) -> &mut StreamPosition {
-        // One or two streams at most: a look-up that allocates only for a new one.
+        // One or two streams at most: a look-up that allocates only for a new one, and compares names once.
         let streams = &mut self.ground.streams;
-        if !streams.keys().any(|(known_cluster, known)| known_cluster == cluster && known == stream) {
-            streams.insert((cluster.to_owned(), stream.to_owned()), StreamPosition::default());
+        let known = streams.keys().position(|(of, known)| of == cluster && known == stream);
+        match known {
+            Some(known) => streams.values_mut().nth(known).expect("it was just found"),
+            None => streams.entry((cluster.to_owned(), stream.to_owned())).or_default(),
         }
-        streams
-            .iter_mut()
-            .find(|((known_cluster, known), _)| known_cluster == cluster && known == stream)
-            .map(|(_, position)| position)
-            .expect("it was there or was just inserted")
     }
 
     pub(super) fn advance(&mut self, offset: Offset, delivery: &Delivery<'_>) -> &mut StreamPosition {
