@@ -7,9 +7,10 @@
 use std::io;
 use std::ops::Range;
 
+use crate::Offset;
 use crate::checksum;
 use crate::disk::{File, read_salvaging};
-use crate::frame::{ALIGNMENT, FRAME_BYTES, Header};
+use crate::frame::{ALIGNMENT, FRAME_BYTES, Header, Kind};
 
 /// Bytes read at once: large enough to hide the cost of the call, small enough to stay in the processor's cache.
 const READ_BYTES: usize = 512 << 10;
@@ -231,6 +232,42 @@ impl Cursor {
                     }
                 }
             }
+        }
+    }
+
+    /// The frame of the record at an offset, from a position before it that need not be where a frame begins. What is found
+    /// is intact. `None` where that does not lead there at once, which says nothing about the record.
+    ///
+    /// # Errors
+    /// When the disk cannot read.
+    pub(crate) fn leap<F: File>(
+        &mut self,
+        file: &F,
+        seed: u32,
+        limit: u64,
+        offset: Offset,
+    ) -> io::Result<Option<(Header, Range<usize>)>> {
+        let mut searched = false;
+        loop {
+            let Some(at) = self.need(file, FRAME_BYTES as u64, limit)? else { return Ok(None) };
+            let Some(header) = Header::parse(&self.buffer[at..self.filled], seed) else {
+                if searched || !self.search(file, seed, limit)? {
+                    return Ok(None);
+                }
+                searched = true;
+                continue;
+            };
+            searched = true;
+            // In a trailer it is the next record's.
+            let is_there = header.offset == offset && !header.kind.is_trailer();
+            if is_there && matches!(header.kind, Kind::Record | Kind::Replaced) {
+                let Step::Frame(header, payload) = self.step_unverified(file, seed, limit)? else { return Ok(None) };
+                return Ok(Some((header, payload)));
+            }
+            if is_there || header.offset > offset {
+                return Ok(None);
+            }
+            self.position += header.frame_bytes();
         }
     }
 

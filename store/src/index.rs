@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::cursor::{Cursor, Step};
 use crate::disk::File;
-use crate::frame::{self, FRAME_BYTES, Header, Kind};
+use crate::frame::{self, ALIGNMENT, FRAME_BYTES, Header, Kind};
 use crate::segment::HEADER_BYTES;
 use crate::{Offset, checksum};
 
@@ -74,6 +74,22 @@ impl Index {
     /// The last entry at or before an offset.
     pub(crate) fn at_or_before(&self, offset: Offset) -> Option<Entry> {
         self.last_where(|entry| entry.offset <= offset)
+    }
+
+    /// A position shortly before the record at an offset, as far as records are of even size: `None` for a record before all
+    /// entries. It need not be where a frame begins.
+    pub(crate) fn guess(&self, offset: Offset) -> Option<u64> {
+        let set = &self.slots[..self.count.load(Ordering::Acquire)];
+        let after = set.partition_point(|slot| slot.get().is_some_and(|entry| entry.offset <= offset));
+        let before = set[after.checked_sub(1)?].get()?;
+        let Some(next) = set.get(after).and_then(OnceLock::get) else { return Some(before.position) };
+        // Checked, for an index that was read from a disk may not even ascend.
+        let records = |to: Offset| to.get().checked_sub(before.offset.get());
+        let bytes = next.position.checked_sub(before.position)?;
+        let share = bytes.checked_mul(records(offset)?)?.checked_div(records(next.offset)?)?;
+        // A little earlier: nothing leads back from behind it.
+        let position = before.position + share.saturating_sub(bytes / 16);
+        Some(position - position % ALIGNMENT as u64)
     }
 
     /// The last entry before a time, among records below `end`.
