@@ -1,10 +1,11 @@
 //! Which resources claim an object, eight bytes a claim.
 //!
-//! Only a checksum of the object and the resource's number are held. Who really claims it, and since when, stands in the
-//! inventories, and is looked up there; so nothing here can disagree with them for long, and a checksum that two objects
-//! share costs a look, never an answer.
+//! Only a checksum of what the object is called and the resource's number are held. Who really claims it, and since when,
+//! stands in the inventories, and is looked up there; so nothing here can disagree with them for long, and a checksum that
+//! two objects share costs a look, never an answer. What an object is called leaves out the API it is of, and the case of its
+//! kind: whoever asks about an object seldom says `v1`, or `Namespace` with a capital.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash, Hasher};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
@@ -35,7 +36,18 @@ impl Claimants {
 
     /// The resources that may claim an object, each once, in order.
     pub(crate) fn of(&self, cluster: &str, object: &ObjectKey) -> Vec<ResourceIndex> {
-        let sum = self.checksum(cluster, object);
+        self.of_called(cluster, &object.kind, object.namespace.as_deref(), &object.name)
+    }
+
+    /// The resources that may claim an object called so, of whichever API, each once, in order.
+    pub(crate) fn of_called(
+        &self,
+        cluster: &str,
+        kind: &str,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Vec<ResourceIndex> {
+        let sum = self.checksum_called(cluster, kind, namespace, name);
         let found = self.table.iter_hash(spread(sum)).filter(|(known, _)| *known == sum);
         let mut found: Vec<ResourceIndex> = found.map(|(_, resource)| *resource).collect();
         found.sort_unstable();
@@ -43,9 +55,16 @@ impl Claimants {
         found
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "half a checksum tells objects apart well enough")]
     fn checksum(&self, cluster: &str, object: &ObjectKey) -> u32 {
-        self.hasher.hash_one((cluster, object)) as u32
+        self.checksum_called(cluster, &object.kind, object.namespace.as_deref(), &object.name)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "half a checksum tells objects apart well enough")]
+    fn checksum_called(&self, cluster: &str, kind: &str, namespace: Option<&str>, name: &str) -> u32 {
+        let mut hasher = self.hasher.build_hasher();
+        (cluster, namespace, name).hash(&mut hasher);
+        kind.bytes().for_each(|byte| hasher.write_u8(byte.to_ascii_lowercase()));
+        hasher.finish() as u32
     }
 
     /// How many claims may be on an object.

@@ -6,6 +6,7 @@
 //!
 //! Never here: what follows from a fact. See [`crate::fold`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -34,6 +35,11 @@ impl Shared {
     /// The one copy of a name.
     pub(crate) fn name(&mut self, name: &str) -> Arc<str> {
         self.names.shared(name)
+    }
+
+    /// The clusters that lifecycles are on, sorted.
+    pub(crate) fn clusters(&self) -> BTreeSet<&str> {
+        self.pairs.iter().map(|(_, cluster)| &**cluster).collect()
     }
 
     fn pair(&mut self, trigger: &str, cluster: &str) -> Pair {

@@ -28,7 +28,7 @@ pub(super) struct ObjectQuery {
     kind: String,
     /// The name of the object, in full.
     name: String,
-    /// Its namespace; any, and none, when missing.
+    /// Its namespace; when missing, an object without one is meant, and where there is none one in any namespace.
     #[param(nullable = false)]
     namespace: Option<String>,
     /// Its API group, empty for the core group; any when missing.

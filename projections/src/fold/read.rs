@@ -2,6 +2,7 @@
 //!
 //! Start at [`Projection::candidates_from`]. A reader looks through a [`Sieve`], and makes whole only what falls through.
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -174,6 +175,25 @@ impl Projection {
         }
         claims.sort_unstable();
         claims
+    }
+
+    /// The resources that may claim an object called so, of whichever API and on whichever of these clusters: who really does
+    /// stands in their lifecycles. `None` for every cluster; a missing namespace means an object without one.
+    pub fn claimants_called<'a>(
+        &'a self,
+        cluster: Option<&'a str>,
+        kind: &'a str,
+        namespace: Option<&'a str>,
+        name: &'a str,
+    ) -> impl Iterator<Item = (ResourceKey, Resource)> + use<'a> {
+        let clusters = cluster.map_or_else(|| self.shared.clusters(), |only| [only].into());
+        let called = move |cluster| self.claimants.of_called(cluster, kind, namespace, name);
+        // A resource may claim it on several clusters.
+        let claimants: BTreeSet<ResourceIndex> = clusters.into_iter().flat_map(called).collect();
+        claimants.into_iter().map(|number| {
+            let entry = self.entry(number);
+            (entry.key(), entry.resource(&self.shared))
+        })
     }
 
     /// All claimed objects, each with its cluster and its claims, the earliest first; in the order of the resources that own

@@ -1,8 +1,8 @@
 //! Why an object: object, lifecycle, event, rule.
 //!
-//! Start at [`Search`]: it looks through the resources in turns, so that nobody waits for it, and [`Search::answer`] then
-//! reads a few records. An object that no lifecycle holds may have been let go by a resource of its name: their histories
-//! are asked.
+//! Start at [`Search`]: it looks up who claims an object called so, or where no namespace is given and no object is without
+//! one looks through the resources in turns, so that nobody waits for it; [`Search::answer`] then reads a few records. An
+//! object that no lifecycle holds may have been let go by a resource of its name: their histories are asked.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use super::RECORDS_MAX;
 use crate::chain::Chain;
 use crate::fact::{Fact, ObjectKey, Outcome, Redesired, ResourceKey};
-use crate::fold::{Projection, Resource, RuleMark};
+use crate::fold::{Projection, Resource, RuleMark, Sieve};
 use crate::history::{self, Entry};
 use crate::lifecycle::{Desired, Holding, Lifecycle};
 use crate::reads::{ClaimRow, LifecycleRow, ObjectRow, lifecycle_row, object_row, time};
@@ -35,7 +35,7 @@ pub struct Question {
     pub kind: String,
     /// Its name.
     pub name: String,
-    /// Its namespace; `None` for any, and for none.
+    /// Its namespace; `None` for an object without one, and where there is none for any.
     pub namespace: Option<String>,
     /// Its API group, empty for the core group; `None` for any.
     pub group: Option<String>,
@@ -184,13 +184,23 @@ struct Hit {
     last_record: Offset,
 }
 
-/// A look through all resources, in turns.
+/// A look for whoever claims an object, in turns.
 pub struct Search {
     question: Question,
-    position: Option<ResourceKey>,
+    stage: Stage,
     hits: Vec<Hit>,
     namesakes: Vec<(ResourceKey, Resource)>,
     more: bool,
+}
+
+/// Where a search looks next.
+enum Stage {
+    /// At those who claim an object called so: all there are when a namespace is given.
+    Claimants,
+    /// At every resource behind this one: the object may be in any namespace.
+    Everywhere(Option<ResourceKey>),
+    /// At the resources called like the object.
+    Namesakes,
 }
 
 impl Question {
@@ -216,30 +226,85 @@ impl Search {
     /// A search that has looked at nothing yet.
     #[must_use]
     pub fn new(question: Question) -> Search {
-        Search { question, position: None, hits: Vec::new(), namesakes: Vec::new(), more: false }
+        Search { question, stage: Stage::Claimants, hits: Vec::new(), namesakes: Vec::new(), more: false }
     }
 
-    /// Looks at up to `looks` more resources; false when it has seen all it needs.
+    /// Takes one turn, which looks at up to `looks` resources; false when it has seen all it needs.
     pub fn look(&mut self, projection: &Projection, looks: usize) -> bool {
-        let position = self.position.take();
-        let start = position.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let next = match std::mem::replace(&mut self.stage, Stage::Namesakes) {
+            Stage::Claimants => self.look_at_claimants(projection),
+            Stage::Everywhere(position) => self.look_everywhere(projection, position, looks),
+            Stage::Namesakes => {
+                self.look_at_namesakes(projection);
+                None
+            }
+        };
+        match next {
+            Some(stage) => {
+                self.stage = stage;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn look_at_claimants(&mut self, projection: &Projection) -> Option<Stage> {
+        let Question { kind, name, namespace, cluster, .. } = self.question.clone();
+        for (key, resource) in projection.claimants_called(cluster.as_deref(), &kind, namespace.as_deref(), &name) {
+            // One without a namespace comes first, where none is asked for.
+            self.look_at(&key, &resource, |object| object.namespace.as_deref() == namespace.as_deref());
+            if self.is_enough() {
+                break;
+            }
+        }
+        match (self.hits.is_empty(), namespace) {
+            (false, _) => None,
+            (true, Some(_)) => Some(Stage::Namesakes),
+            (true, None) => Some(Stage::Everywhere(None)),
+        }
+    }
+
+    fn look_everywhere(
+        &mut self,
+        projection: &Projection,
+        mut position: Option<ResourceKey>,
+        looks: usize,
+    ) -> Option<Stage> {
+        let start = position.clone();
+        let start = start.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         for (looked, (key, resource)) in projection.resources_from(start).enumerate() {
             if looked == looks {
-                return true;
+                return Some(Stage::Everywhere(position));
             }
-            self.look_at(&key, &resource);
-            if self.hits.len() >= HITS_MAX {
-                self.more = true;
-                return false;
+            self.look_at(&key, &resource, |_| true);
+            if self.is_enough() {
+                return None;
             }
-            self.position = Some(key);
+            position = Some(key);
         }
-        false
+        self.hits.is_empty().then_some(Stage::Namesakes)
     }
 
-    fn look_at(&mut self, key: &ResourceKey, resource: &Resource) {
+    fn look_at_namesakes(&mut self, projection: &Projection) {
+        let sieve = Sieve { subject: Some(&self.question.name), ..Sieve::default() };
+        let namesakes = projection.candidates_from(Bound::Unbounded, sieve).filter_map(|candidate| {
+            let key = ResourceKey { source: candidate.source.into(), subject: candidate.subject.into() };
+            Some((key, candidate.resource?))
+        });
+        self.namesakes = namesakes.take(NAMESAKES_MAX).collect();
+    }
+
+    fn is_enough(&mut self) -> bool {
+        self.more = self.hits.len() >= HITS_MAX;
+        self.more
+    }
+
+    fn look_at(&mut self, key: &ResourceKey, resource: &Resource, is_meant: impl Fn(&ObjectKey) -> bool) {
         for lifecycle in &resource.lifecycles {
-            let held = lifecycle.inventory.iter().filter(|held| self.question.means(&lifecycle.cluster, &held.object));
+            let held = lifecycle
+                .inventory
+                .iter()
+                .filter(|held| is_meant(&held.object) && self.question.means(&lifecycle.cluster, &held.object));
             let hit = |holding: &Holding| Hit {
                 key: key.clone(),
                 cluster: (*lifecycle.cluster).into(),
@@ -250,9 +315,6 @@ impl Search {
                 last_record: resource.last_record,
             };
             self.hits.extend(held.map(hit));
-        }
-        if *key.subject == *self.question.name && self.namesakes.len() < NAMESAKES_MAX {
-            self.namesakes.push((key.clone(), resource.clone()));
         }
     }
 

@@ -263,6 +263,25 @@ fn several_objects_of_one_name_are_candidates_until_the_question_says_more() {
     check(Some("two"), Some(""), None, object::Verdict::Held);
     check(None, Some("apps"), Some("mgmt/mgmt"), object::Verdict::Held);
     check(None, Some("apps"), Some("fleet/a"), object::Verdict::Unknown);
+    check(Some("three"), None, None, object::Verdict::Unknown);
+}
+
+#[test]
+fn an_object_without_a_namespace_is_meant_before_those_in_one() {
+    let claim = |space: Option<&str>, version: &str| {
+        let object = ObjectKey { namespace: space.map(Into::into), version: version.into(), ..namespace() };
+        Fact::ApplyIntended { key: key(), acted_for: Offset::ZERO, previous: None, objects: vec![object] }
+    };
+    let told = Told::of(&[received("login", Outcome::Create), claim(Some("one"), "v1"), claim(None, "v2")]);
+    let check = |kind: &str, space: Option<&str>, expected: Option<Option<&str>>| {
+        let why = told.object(Question { namespace: space.map(str::to_owned), ..asked(kind, "zoe") }, 1);
+        assert_eq!(why.object.as_ref().map(|object| object.namespace.as_deref()), expected, "{kind} in {space:?}");
+    };
+    // Neither the case of the kind nor the version of its API need be known.
+    check("namespace", None, Some(None));
+    check("NAMESPACE", Some("one"), Some(Some("one")));
+    check("namespace", Some("two"), None);
+    check("namespaces", None, None);
 }
 
 proptest! {
@@ -316,7 +335,11 @@ proptest! {
             let question = asked("KIND", name);
             let why = told.object(question.clone(), looks);
             prop_assert_eq!(&why, &told.object(question, usize::MAX));
-            let matching: Vec<_> = told.projection.objects().filter(|(_, object, _)| object.name == name).collect();
+            let mut matching: Vec<_> = told.projection.objects().filter(|(_, object, _)| object.name == name).collect();
+            // Where no namespace is asked for, an object without one is meant, if there is one.
+            if matching.iter().any(|(_, object, _)| object.namespace.is_none()) {
+                matching.retain(|(_, object, _)| object.namespace.is_none());
+            }
             match (matching.as_slice(), why.verdict) {
                 ([], object::Verdict::Unknown) => {}
                 ([], object::Verdict::Gone) => {
