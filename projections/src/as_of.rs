@@ -155,10 +155,11 @@ pub struct Piece {
     moment: Offset,
     unix_nanos: u64,
     resources: Vec<(ResourceKey, Option<Resource>)>,
+    goes_on: bool,
 }
 
 impl Piece {
-    /// Tells what the resources of the first `count` of these trails were; those behind are only said to be there. The
+    /// Tells what the resources of the first `count` of these trails were; of those behind only that there are any. The
     /// trails are those of [`Projection::trails_from`], at the same moment, without a gap.
     ///
     /// # Errors
@@ -170,12 +171,16 @@ impl Piece {
         count: usize,
         moment: Offset,
     ) -> Result<Piece, Error> {
-        let told = trails.iter().enumerate().map(|(at, trail)| {
-            let resource = if at < count { resource(log, landmarks, trail, moment)? } else { None };
-            Ok((trail.key.clone(), resource))
-        });
+        let told = trails.iter().take(count);
+        let told = told.map(|trail| Ok((trail.key.clone(), resource(log, landmarks, trail, moment)?)));
         let resources = told.collect::<Result<_, Error>>()?;
-        Ok(Piece { moment, unix_nanos: time(log, moment)?, resources })
+        Ok(Piece { moment, unix_nanos: time(log, moment)?, resources, goes_on: trails.len() > count })
+    }
+
+    /// Whether more resources follow than it tells of.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        self.goes_on
     }
 
     /// The first offset that it does not reflect.

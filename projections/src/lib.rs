@@ -31,8 +31,6 @@ pub mod one;
 
 pub mod stuck;
 
-pub mod changes;
-
 mod chain;
 
 mod incarnation;
@@ -42,6 +40,8 @@ pub mod history;
 pub mod why;
 
 pub mod as_of;
+
+pub mod changes;
 
 pub mod difference;
 

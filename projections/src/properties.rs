@@ -18,7 +18,7 @@ use crate::fact::{AppliedObject, Decision, Fact, LifecycleKey, ObjectKey, Outcom
 use crate::fold::{Projection, Resource, Sieve};
 use crate::history;
 use crate::lifecycle::{Lifecycle, Phase};
-use crate::reads::{self, Filter, List, Page};
+use crate::reads::{self, Filter, List, Noun, Page};
 use crate::stuck::stuck;
 use crate::table::Table;
 
@@ -114,7 +114,33 @@ fn note(source: &'static str) -> Fact<'static> {
     }
 }
 
-/// All pages of a list, `limit` rows each; `between` is called after each page.
+/// An earlier state, told a few resources at a time.
+struct Pieces<'a> {
+    projection: &'a Projection,
+    log: &'a Reader,
+    moment: Offset,
+    resources_max: usize,
+}
+
+impl Pieces<'_> {
+    fn page<T>(
+        &self,
+        noun: Noun,
+        page: &Page,
+        read: fn(&as_of::Piece, &Filter, &Page) -> Result<List<T>, reads::Error>,
+    ) -> List<T> {
+        let start = noun.start(page).expect("its own cursor");
+        let start =
+            start.as_ref().map_or(Bound::Unbounded, |key| key.as_ref().map(|key| (&*key.source, &*key.subject)));
+        let (projection, moment, count) = (self.projection, self.moment, self.resources_max);
+        let trails: Vec<_> = projection.trails_from(start, Sieve::default(), moment).take(count + 1).collect();
+        let piece = as_of::Piece::tell(self.log, projection.landmarks(), &trails, count, moment).expect("a whole log");
+        let page = Page { looks: Some(count), ..page.clone() };
+        read(&piece, &Filter::default(), &page).expect("its own cursor")
+    }
+}
+
+/// All pages of a list, `limit` rows each at most.
 fn pages<T>(limit: usize, mut read: impl FnMut(&Page) -> List<T>) -> Vec<T> {
     let mut rows = Vec::new();
     let mut page = Page { limit: Some(limit), ..Page::default() };
@@ -418,6 +444,8 @@ proptest! {
         at in 0..120_usize,
         later in 0..120_usize,
         saved in 0..120_usize,
+        resources_max in 2..6_usize,
+        limit in 1..6_usize,
     ) {
         let facts = linked(&facts);
         let (at, later) = (at.min(facts.len()), later.max(at).min(facts.len()));
@@ -449,6 +477,15 @@ proptest! {
         prop_assert_eq!(reads::objects(&piece, &filter, &all), reads::objects(&then, &filter, &all));
         let rules = as_of::rules(&log, &now.ground().rule_records, moment).expect("a whole log");
         prop_assert_eq!(&rules, &then.ground().rules);
+
+        // Piece after piece and page after page, as it is told to whoever asks: nothing is lost between two.
+        let told = Pieces { projection: &now, log: &log, moment, resources_max };
+        let whole = reads::resources(&then, &filter, &all).expect("no cursor").items;
+        prop_assert_eq!(pages(limit, |page| told.page(Noun::Resources, page, reads::resources)), whole);
+        let whole = reads::lifecycles(&then, &filter, &all).expect("no cursor").items;
+        prop_assert_eq!(pages(limit, |page| told.page(Noun::Lifecycles, page, reads::lifecycles)), whole);
+        let whole = reads::objects(&then, &filter, &all).expect("no cursor").items;
+        prop_assert_eq!(pages(limit, |page| told.page(Noun::Objects, page, reads::objects)), whole);
     }
 
     /// Facts made at random hardly ever repeat one another. Those of an engine do, and where they do the fold takes a way of

@@ -243,6 +243,9 @@ pub trait State {
     /// When the last of them was written, in nanoseconds since 1970; 0 when there is none.
     fn unix_nanos(&self) -> u64;
 
+    /// Whether more resources follow than it holds.
+    fn goes_on(&self) -> bool;
+
     /// The resources of the sieve's sources and subject from a key on, sorted by key, with their state where the rest of the
     /// sieve leaves them.
     fn candidates_from<'a>(
@@ -261,6 +264,10 @@ impl State for Projection {
         self.ground().folded_unix_nanos
     }
 
+    fn goes_on(&self) -> bool {
+        false
+    }
+
     fn candidates_from<'a>(
         &'a self,
         start: Bound<(&'a str, &'a str)>,
@@ -277,6 +284,10 @@ impl State for Piece {
 
     fn unix_nanos(&self) -> u64 {
         Piece::unix_nanos(self)
+    }
+
+    fn goes_on(&self) -> bool {
+        Piece::goes_on(self)
     }
 
     fn candidates_from<'a>(
@@ -344,7 +355,7 @@ pub fn resources(state: &impl State, filter: &Filter, page: &Page) -> Result<Lis
         let wanted = resource.filter(|resource| resource.events > 0 && ages.want(resource.last_event_unix_nanos));
         ((source, subject), wanted.map(|resource| resource_row(&key(source, subject), &resource)))
     });
-    Ok(list(RESOURCES, state.offset(), page, rows))
+    Ok(list(RESOURCES, state.offset(), state.goes_on(), page, rows))
 }
 
 /// Lifecycles, sorted by source, subject, trigger and cluster.
@@ -375,7 +386,7 @@ pub fn lifecycles(state: &impl State, filter: &Filter, page: &Page) -> Result<Li
         rows
     });
     let rows = rows.filter(|(place, _)| after.as_ref().is_none_or(|after| place > after));
-    Ok(list(LIFECYCLES, state.offset(), page, rows))
+    Ok(list(LIFECYCLES, state.offset(), state.goes_on(), page, rows))
 }
 
 /// Objects held in clusters, or on their way there, each with the lifecycle that owns it; sorted by source, subject, trigger,
@@ -399,8 +410,8 @@ pub fn objects(state: &impl State, filter: &Filter, page: &Page) -> Result<List<
         for lifecycle in resource.iter().flat_map(|resource| &resource.lifecycles) {
             let wanted = wants(&sieve, lifecycle) && ages.want(lifecycle.decided_unix_nanos);
             for holding in lifecycle.inventory.iter().filter(|_| wanted) {
-                let is_there = holding.applied.is_some() || lifecycle.failure.is_none();
-                let row = is_there.then(|| owned_object_row(&key(source, subject), lifecycle, holding));
+                let row =
+                    is_owned(lifecycle, holding).then(|| owned_object_row(&key(source, subject), lifecycle, holding));
                 rows.push((place(lifecycle, Some(&holding.object)), row));
             }
         }
@@ -410,7 +421,7 @@ pub fn objects(state: &impl State, filter: &Filter, page: &Page) -> Result<List<
         rows
     });
     let rows = rows.filter(|(place, _)| after.as_ref().is_none_or(|after| place > after));
-    Ok(list(OBJECTS, state.offset(), page, rows))
+    Ok(list(OBJECTS, state.offset(), state.goes_on(), page, rows))
 }
 
 /// Objects that more than one lifecycle claims, sorted by cluster and object.
@@ -426,7 +437,7 @@ pub fn conflicts(projection: &Projection, page: &Page) -> Result<List<ConflictRo
     let rows = projection
         .contested_from(start)
         .map(|(cluster, object, claims)| ((cluster, object), Some(conflict_row(projection, cluster, object, &claims))));
-    Ok(list(CONFLICTS, projection.watermark(), page, rows))
+    Ok(list(CONFLICTS, projection.watermark(), false, page, rows))
 }
 
 /// The rules in force by the records below `offset`, sorted by name.
@@ -436,11 +447,13 @@ pub fn conflicts(projection: &Projection, page: &Page) -> Result<List<ConflictRo
 pub fn rules(offset: Offset, rules: &BTreeMap<String, RuleMark>, page: &Page) -> Result<List<RuleRow>, Error> {
     let after: Option<String> = decode_cursor(RULES, page)?;
     let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-    let rows = rules.range((start, Bound::Unbounded)).map(|(rule, mark)| {
-        let (digest, offset) = (format!("{:016x}", mark.digest), mark.record.get());
-        (rule, Some(RuleRow { rule: rule.clone(), digest, offset }))
-    });
-    Ok(list(RULES, offset, page, rows))
+    let rows = rules.range((start, Bound::Unbounded)).map(|(rule, mark)| (rule, Some(rule_row(rule, mark))));
+    Ok(list(RULES, offset, false, page, rows))
+}
+
+/// The row of one rule.
+pub(crate) fn rule_row(rule: &str, mark: &RuleMark) -> RuleRow {
+    RuleRow { rule: rule.to_owned(), digest: format!("{:016x}", mark.digest), offset: mark.record.get() }
 }
 
 fn conflict_row(projection: &Projection, cluster: &str, object: &ObjectKey, claims: &[Claim]) -> ConflictRow {
@@ -459,7 +472,18 @@ fn conflict_row(projection: &Projection, cluster: &str, object: &ObjectKey, clai
     ConflictRow { object, cluster: cluster.to_owned(), claims: claims.iter().map(claim).collect() }
 }
 
-fn owned_object_row(key: &ResourceKey, lifecycle: &Lifecycle, holding: &Holding) -> OwnedObjectRow {
+/// Whether what a lifecycle claims is its own: what it could not apply is another's, or nobody's.
+pub(crate) fn is_owned(lifecycle: &Lifecycle, holding: &Holding) -> bool {
+    holding.applied.is_some() || lifecycle.failure.is_none()
+}
+
+/// The objects of a lifecycle that are its own.
+fn owned(lifecycle: &Lifecycle) -> impl Iterator<Item = &Holding> {
+    lifecycle.inventory.iter().filter(|holding| is_owned(lifecycle, holding))
+}
+
+/// The row of one object of a lifecycle.
+pub(crate) fn owned_object_row(key: &ResourceKey, lifecycle: &Lifecycle, holding: &Holding) -> OwnedObjectRow {
     let applied = holding.applied.as_ref();
     OwnedObjectRow {
         object: object_row(&holding.object, applied.map(|applied| applied.uid.clone())),
@@ -481,7 +505,7 @@ pub fn resource_row(key: &ResourceKey, resource: &Resource) -> ResourceRow {
         events: resource.events,
         last_event: resource.last_event_kind.clone(),
         lifecycles: resource.lifecycles.len(),
-        objects: resource.lifecycles.iter().map(|lifecycle| lifecycle.inventory.len()).sum(),
+        objects: resource.lifecycles.iter().map(|lifecycle| owned(lifecycle).count()).sum(),
         offset: resource.last_event.get(),
         time: time(resource.last_event_unix_nanos),
     }
@@ -501,9 +525,7 @@ pub fn lifecycle_row(key: &ResourceKey, resource: &Resource, lifecycle: &Lifecyc
         },
         phase: lifecycle.phase().as_str().to_owned(),
         incarnation: lifecycle.incarnation,
-        objects: lifecycle
-            .inventory
-            .iter()
+        objects: owned(lifecycle)
             .map(|holding| object_row(&holding.object, holding.applied.as_ref().map(|applied| applied.uid.clone())))
             .collect(),
         error: lifecycle.failure.as_ref().map(|failure| failure.error.clone()),
@@ -572,16 +594,18 @@ fn key(source: &str, subject: &str) -> ResourceKey {
     ResourceKey { source: source.into(), subject: subject.into() }
 }
 
-/// A page of candidates: each with its place in the list, and a row where it is wanted.
+/// A page of candidates: each with its place in the list, and a row where it is wanted. `goes_on` says that there are more
+/// than these.
 fn list<K: Serialize, T>(
     name: &str,
     offset: Offset,
+    goes_on: bool,
     page: &Page,
     candidates: impl Iterator<Item = (K, Option<T>)>,
 ) -> List<T> {
     let limit = page.limit.unwrap_or(PAGE_ROWS).max(1);
     let mut looks = page.looks.unwrap_or(usize::MAX).max(1);
-    let (mut items, mut last, mut more) = (Vec::new(), None, false);
+    let (mut items, mut last, mut more) = (Vec::new(), None, goes_on);
     for (place, row) in candidates {
         if looks == 0 || (row.is_some() && items.len() == limit) {
             more = true;

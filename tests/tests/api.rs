@@ -138,6 +138,14 @@ async fn document(scene: &Scene) -> Outcome {
     Ok(())
 }
 
+/// What tells a row from the others of its list.
+fn key_of(row: &Value) -> String {
+    let record = row.get("fact").map(|_| &row["offset"]);
+    let owner = [&row["source"], &row["subject"], &row["trigger"], &row["cluster"]];
+    let object = [&row["group"], &row["version"], &row["kind"], &row["namespace"], &row["name"]];
+    json!([record, owner, object, row["rule"]]).to_string()
+}
+
 /// A copy of a list, kept by a watch.
 #[derive(Default)]
 struct Copy {
@@ -150,7 +158,7 @@ impl Copy {
     fn take(&mut self, event: &str, id: Option<&str>, data: &str) -> Result<(), Failure> {
         let data: Value = serde_json::from_str(data)?;
         let row = &data["item"];
-        let key = json!([row["source"], row["subject"], row["trigger"], row["cluster"]]).to_string();
+        let key = key_of(row);
         match event {
             "item" => drop(self.rows.insert(key, row.clone())),
             "removed" => drop(self.rows.remove(&key)),
@@ -223,7 +231,18 @@ impl Copy {
 async fn watched(scene: &Scene) -> Outcome {
     let (nats, mut lifeline) = engine(scene).await?;
     let producer = Producer::connect(&nats, "visits").await?;
-    let queries = ["", "noun=resources", "phase=ready", "noun=resources&phase=gone", "subject=user-3", "trigger=none"];
+    let queries = [
+        "",
+        "noun=resources",
+        "phase=ready",
+        "noun=resources&phase=gone",
+        "subject=user-3",
+        "trigger=none",
+        "noun=objects",
+        "noun=objects&phase=ready",
+        "noun=events",
+        "noun=rules",
+    ];
     let mut copies: Vec<Copy> = queries.iter().map(|_| Copy::default()).collect();
     let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos() as u64 | 1;
     println!("seed {seed}");
@@ -259,14 +278,16 @@ async fn watched(scene: &Scene) -> Outcome {
     lifeline.has_recorded(published).await?;
     lifeline.has_settled().await?;
     for (copy, query) in copies.iter_mut().zip(queries) {
-        let noun = if query.contains("noun=resources") { "resources" } else { "lifecycles" };
-        let filter = query.trim_start_matches("noun=resources").trim_start_matches('&');
-        let list: Value = serde_json::from_str(&lifeline.get(&format!("/v1/{noun}?{filter}"))?)?;
+        let (noun, filter) = match query.strip_prefix("noun=") {
+            Some(rest) => rest.split_once('&').unwrap_or((rest, "")),
+            None => ("lifecycles", query),
+        };
+        let list: Value = serde_json::from_str(&lifeline.get(&format!("/v1/{noun}?limit=10000&{filter}"))?)?;
         let offset = list["offset"].as_u64().ok_or("a list has an offset")?;
         copy.reach(&lifeline, query, offset).await?;
         let copied: Vec<&Value> = copy.rows.values().collect();
         let mut listed: Vec<&Value> = list["items"].as_array().into_iter().flatten().collect();
-        listed.sort_by_key(|row| json!([row["source"], row["subject"], row["trigger"], row["cluster"]]).to_string());
+        listed.sort_by_key(|row| key_of(row));
         assert_eq!(copied, listed, "`{query}` after {} events, seed {seed}", copy.events);
     }
     assert!(!copies[0].rows.is_empty());

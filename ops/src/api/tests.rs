@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
 use lifeline_projections::fact::{
-    AppliedObject, Decision, Delivery, Fact, LifecycleKey, ObjectKey, Outcome, ResourceKey,
+    AppliedObject, Decision, Delivery, Fact, LifecycleKey, ObjectKey, Outcome, Redecision, Redesired, ResourceKey,
 };
 use lifeline_projections::fold::Projection;
 use lifeline_store::{Log, Offset, Options, OsDisk};
@@ -337,6 +337,17 @@ async fn what_retention_has_removed_is_said_and_its_cursors_expire() {
     assert_eq!(resumed(start, "?from=0").await, 200);
     let events = watched(&engine, &format!("/v1/watch?from={start}"), 1).await;
     assert_eq!((events[0].0.as_str(), &events[0].2["item"]["subject"]), ("item", &json!("zoe")));
+    for noun in ["objects", "events", "rules"] {
+        let path = format!("/v1/watch?noun={noun}&from={}", start - 1);
+        engine.refused(&path, 410, "expired", &gone).await;
+    }
+    let ids = async |query: &str, count: u64| -> Vec<Option<u64>> {
+        let path = format!("/v1/watch?noun=events{query}");
+        watched(&engine, &path, usize::try_from(count).expect("few")).await.into_iter().map(|(_, id, _)| id).collect()
+    };
+    let (end, behind) = (facts.len() as u64, |from: u64, to: u64| (from + 1..=to).map(Some).collect::<Vec<_>>());
+    assert_eq!(ids("", end - start).await, behind(start, end), "all that is held, then a bookmark");
+    assert_eq!(ids("&from=190", 3).await, behind(190, 193));
     engine.refused("/v1/difference?from=190&source=auth", 410, "forgotten", "no longer holds").await;
 }
 
@@ -408,15 +419,22 @@ async fn metrics_and_status_tell_the_same() {
     assert_eq!(told, status);
 }
 
-/// The events of a watch up to its `count`th: name, id and data.
-async fn watched(engine: &Engine, path: &str, count: usize) -> Vec<(String, Option<u64>, Value)> {
+/// An event of a watch: name, id and data.
+type Event = (String, Option<u64>, Value);
+
+/// A watch, begun.
+async fn watch_of(router: &Router, path: &str) -> Body {
     let request = Request::builder().uri(path).body(Body::empty()).expect("a path");
-    let Ok(response) = engine.router.clone().oneshot(request).await;
+    let Ok(response) = router.clone().oneshot(request).await;
     assert_eq!(
         (response.status().as_u16(), &response.headers()["content-type"]),
         (200, &"text/event-stream".parse().expect("text"))
     );
-    let mut body = response.into_body();
+    response.into_body()
+}
+
+/// The next events of a watch.
+async fn next_events(body: &mut Body, count: usize) -> Vec<Event> {
     let mut events = Vec::new();
     while events.len() < count {
         let frame = body.frame().await.expect("the stream goes on").expect("a stream does not fail");
@@ -427,6 +445,11 @@ async fn watched(engine: &Engine, path: &str, count: usize) -> Vec<(String, Opti
         events.push((field("event").expect("an event").to_owned(), id, data));
     }
     events
+}
+
+/// The events of a watch up to its `count`th.
+async fn watched(engine: &Engine, path: &str, count: usize) -> Vec<Event> {
+    next_events(&mut watch_of(&engine.router, path).await, count).await
 }
 
 #[tokio::test]
@@ -441,6 +464,95 @@ async fn a_watch_begins_with_the_list_and_a_bookmark_ends_that() {
     assert_eq!(events[2], ("bookmark".to_owned(), Some(6), json!({"offset": 6})));
     let events = watched(&engine, "/v1/watch?noun=resources&phase=FAILING", 2).await;
     assert_eq!((&events[0].2["item"]["subject"], events[1].0.as_str()), (&json!("zoe"), "bookmark"));
+    for noun in ["objects", "rules", "events"] {
+        let list = engine.get(&format!("/v1/{noun}")).await;
+        let rows = list["items"].as_array().expect("items");
+        assert!(!rows.is_empty(), "{noun}");
+        let events = watched(&engine, &format!("/v1/watch?noun={noun}"), rows.len() + 1).await;
+        let (bookmark, items) = events.split_last().expect("a bookmark");
+        assert!(items.iter().all(|(event, ..)| event == "item"), "{noun}: {items:?}");
+        assert_eq!(items.iter().map(|(.., data)| &data["item"]).collect::<Vec<_>>(), rows.iter().collect::<Vec<_>>());
+        assert_eq!(*bookmark, ("bookmark".to_owned(), Some(6), json!({"offset": 6})), "{noun}");
+        // Each record is a place to resume from; the middle of a list is none.
+        let ids: Vec<Option<u64>> = items.iter().map(|(_, id, _)| *id).collect();
+        let expected = if noun == "events" { (1..=6).map(Some).collect() } else { vec![None; rows.len()] };
+        assert_eq!(ids, expected, "{noun}");
+    }
+}
+
+#[tokio::test]
+async fn objects_rules_and_records_are_watched_from_an_offset() {
+    let mut facts = story();
+    facts.push(Fact::RuleChanged { rule: "EventTrigger/manage-namespace", digest: None, manifest: "" });
+    facts.push(Fact::RuleChanged { rule: "EventSource/user", digest: Some(8), manifest: "{}" });
+    // The trigger is gone and leaves what it made: no record names that.
+    let (cluster, resource) = ("mgmt/mgmt".into(), key("mgianluc").resource);
+    let left = Redecision { cluster, resource, desired: Redesired::Left, previous: Some(Offset::from(3)) };
+    let (trigger, redecisions) = ("manage-namespace".into(), vec![left]);
+    facts.push(Fact::TriggerReplayed { trigger, digest: None, leaves: true, complete: true, redecisions });
+    let engine = Engine::of(&facts, Status::default());
+    let check = async |query: &str, expected: &[(&str, u64, Value)]| {
+        let events = watched(&engine, &format!("/v1/watch?{query}"), expected.len()).await;
+        for ((event, id, data), (name, offset, item)) in events.iter().zip(expected) {
+            assert_eq!((event.as_str(), id), (*name, &Some(*offset)), "{query}: {data}");
+            for (field, value) in item.as_object().expect("fields") {
+                assert_eq!(&data["item"][field], value, "{query}: {data}");
+            }
+        }
+    };
+    let gone = json!({
+        "kind": "Namespace", "name": "mgianluc", "uid": null, "trigger": "manage-namespace", "subject": "mgianluc",
+        "offset": 8, "time": "2026-11-22T14:00:08.000Z",
+    });
+    check("noun=objects&from=0", &[("removed", 9, gone.clone())]).await;
+    check("noun=objects&from=8&subject=mgianluc&phase=left", &[("removed", 9, gone)]).await;
+    let rule = json!({"rule": "EventSource/user", "digest": "0000000000000008", "offset": 7});
+    let no_rule = json!({"rule": "EventTrigger/manage-namespace", "digest": "", "offset": 6});
+    check("noun=rules&from=0", &[("item", 0, rule.clone()), ("removed", 9, no_rule)]).await;
+    check("noun=rules&from=7", &[("item", 9, rule)]).await;
+    let replayed = json!({"offset": 8, "fact": "TriggerReplayed"});
+    let changed = json!({"offset": 7, "fact": "RuleChanged"});
+    check("noun=events&from=7", &[("item", 8, changed), ("item", 9, replayed)]).await;
+    engine.refused("/v1/watch?noun=events&from=10", 410, "expired", "offset `10` cannot be resumed from").await;
+}
+
+#[tokio::test]
+async fn an_object_is_watched_as_it_goes_from_one_owner_to_the_next() {
+    let engine = recording::Recording::start();
+    let outcome = |subject: &str| (key(subject), Offset::ZERO);
+    let applied = |subject: &str, uid: &str| {
+        let (key, acted_for) = outcome(subject);
+        let objects = vec![AppliedObject { object: namespace("shared"), uid: uid.into(), digest: 1 }];
+        Fact::Applied { key, acted_for, previous: None, objects }
+    };
+    let deleted = || {
+        let (key, acted_for) = outcome("mgianluc");
+        Fact::Deleted { key, acted_for, previous: None, objects: vec![namespace("shared")] }
+    };
+    let record = async |fact| engine.outcomes.record(fact).await.expect("it runs");
+    let mut watches = Vec::new();
+    for noun in ["objects", "events"] {
+        let mut body = watch_of(&engine.router, &format!("/v1/watch?noun={noun}")).await;
+        assert_eq!(next_events(&mut body, 1).await[0].0, "bookmark", "{noun}: there is nothing yet");
+        watches.push(body);
+    }
+    let [objects, records] = watches.as_mut_slice() else { unreachable!("two nouns") };
+    let steps = [
+        (applied("mgianluc", "8f3c"), ("item", "mgianluc", json!("8f3c"), "Applied")),
+        (deleted(), ("removed", "mgianluc", json!(null), "Deleted")),
+        (applied("zoe", "9d21"), ("item", "zoe", json!("9d21"), "Applied")),
+    ];
+    for (fact, (event, subject, uid, name)) in steps {
+        let behind = record(fact).await.get();
+        let (told, id, data) = next_events(objects, 1).await.remove(0);
+        let item = &data["item"];
+        assert_eq!((told.as_str(), &item["subject"], &item["uid"]), (event, &json!(subject), &uid), "{data}");
+        assert_eq!(id, Some(behind));
+        let (told, id, data) = next_events(records, 1).await.remove(0);
+        assert_eq!((told.as_str(), id, &data["item"]["fact"]), ("item", Some(behind), &json!(name)));
+        assert_eq!(data["item"]["offset"], behind - 1);
+    }
+    assert_eq!(engine.get("/v1/objects").await["items"][0]["subject"], "zoe");
 }
 
 #[tokio::test]
@@ -488,7 +600,12 @@ async fn what_cannot_be_watched_is_refused_before_the_stream_begins() {
     let engine = Engine::new(Status::default());
     engine.refused("/v1/watch?from=7", 410, "expired", "offset `7` cannot be resumed from").await;
     engine.refused("/v1/watch?phase=sleepy", 400, "bad-parameter", "phase `sleepy`").await;
-    engine.refused("/v1/watch?noun=rules", 400, "bad-parameter", "expected `lifecycles` or `resources`").await;
+    let nouns = "expected `lifecycles` or `resources` or `objects` or `events` or `rules`";
+    engine.refused("/v1/watch?noun=pods", 400, "bad-parameter", nouns).await;
+    let all = "parameter `subject` does not choose among `events`";
+    engine.refused("/v1/watch?noun=events&subject=zoe", 400, "bad-parameter", all).await;
+    let all = "parameter `phase` does not choose among `rules`";
+    engine.refused("/v1/watch?noun=rules&phase=ready", 400, "bad-parameter", all).await;
     engine.refused("/v1/watch?limit=5", 400, "bad-parameter", "parameter `limit` is not known").await;
     let mut open = Vec::new();
     for _ in 0..watch::WATCHES_MAX {

@@ -1,14 +1,16 @@
 //! Watching a list: first all of it, then what changes, as Server-Sent Events, without a gap in between.
 //!
-//! Start at [`watch`]. The list is read in pages while the state goes on; every record from the first page's offset on is
-//! then looked at again in the log, so nothing falls in between, whatever came meanwhile. What is sent of a record is the
-//! present row of each resource it touches: many records about one resource that wait together are one event.
+//! Start at [`watch`]; what can be watched is in [`wanted`]. The list is read in pages while the state goes on; every record
+//! from the first page's offset on is then looked at again in the log, so nothing falls in between, whatever came meanwhile.
+//! What is sent of a record is the present row of each thing it touches: many records about one resource that wait together
+//! are one event. Records themselves never change; they are sent one by one, as they stand in the log.
 //!
 //! A client goes on from the last `id` it saw; an `id` is an offset, so it holds across restarts of the engine. Nobody
 //! waits for a slow client: what is ready for it is bounded, and one that does not take it in time is let go with an `id` to
 //! resume from. No lock is held while anything waits.
 
-use std::collections::BTreeSet;
+mod wanted;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +21,8 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
 use lifeline_engine::view::View;
-use lifeline_projections::changes::{self, Change};
-use lifeline_projections::fact::{Fact, ResourceKey};
-use lifeline_projections::fold::Projection;
-use lifeline_projections::reads::{self, Filter, LifecycleRow, Page, ResourceRow};
+use lifeline_projections::changes::Change;
+use lifeline_projections::reads::Filter;
 use lifeline_store::{Disk, Offset};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::error::SendTimeoutError;
@@ -30,6 +30,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
 use utoipa::IntoParams;
 
+use self::wanted::{Noun, Row, Wanted};
 use super::document::Refused;
 use super::parameters::Asked;
 use super::problem::Problem;
@@ -38,17 +39,8 @@ use super::{Shared, blocking};
 /// Watches at once: each holds a bounded buffer and now and then a thread.
 pub(super) const WATCHES_MAX: usize = 256;
 
-/// Rows of the list that are read in one turn, while the recorder waits.
-const LIST_ROWS: usize = 200;
-
-/// Candidates looked at in one turn.
-const LOOKS_MAX: usize = 2_000;
-
-/// Records that are looked at together: what they say of one resource is one event.
-const RECORDS_MAX: u64 = 4_096;
-
-/// Resources that are looked at in one turn, while the recorder waits.
-const RESOURCES_MAX: usize = 200;
+/// Resources, lifecycles or rules that are looked at in one turn, while the recorder waits.
+const TOUCHED_MAX: usize = 200;
 
 /// Events that wait for a client.
 const WAITING_MAX: usize = 64;
@@ -87,17 +79,6 @@ pub(super) struct WatchQuery {
     from: Option<u64>,
 }
 
-/// What is watched.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum Noun {
-    /// Rows of `/v1/lifecycles`.
-    #[default]
-    Lifecycles,
-    /// Rows of `/v1/resources`.
-    Resources,
-}
-
 /// A list, then its changes, as Server-Sent Events.
 ///
 /// `event: item` holds a row that the filter wants, `event: removed` one that it does not want any more, each as
@@ -106,6 +87,13 @@ enum Noun {
 /// anew. `event: slow` ends the stream of a client that reads too slowly. The `id` of any event is the offset to
 /// resume from. Without a `Last-Event-ID` and without `from` the list comes first; its items have no `id`, for a list
 /// cannot be resumed in its middle.
+///
+/// A row of `objects` is told by its object and its owner (trigger, cluster, source, subject): an object that changes hands is
+/// `removed` from one owner and an `item` of the next. What is not held any more is `removed` without a `uid`, with the
+/// offset and the time of the record that took it away. A rule that is gone is `removed` with an empty `digest` and the
+/// offset of the record that says so. `events` are records: they never change and are never removed, and each is sent with
+/// an `id` of its own, so they can be resumed at any of them. Without `from` all records that are held come first; to begin
+/// with what is recorded from now on, give `from` the `recorded` of `/v1/status`. Neither `events` nor `rules` take a filter.
 #[utoipa::path(
     get,
     path = "/v1/watch",
@@ -126,8 +114,8 @@ pub(super) async fn watch<D: Disk>(
     Asked(query): Asked<WatchQuery>,
 ) -> Result<Response, Problem> {
     let WatchQuery { noun, source, subject, trigger, cluster, phase, from } = query;
-    let wanted = Wanted { noun, filter: Filter { source, subject, trigger, cluster, phase, ..Filter::default() } };
-    changes::check(&wanted.filter)?;
+    let filter = Filter { source, subject, trigger, cluster, phase, ..Filter::default() };
+    let wanted = Wanted::new(noun, filter)?;
     let from = last_event_id(&headers)?.or(from).map(Offset::from);
     if let Some(from) = from {
         resumable(&shared.view, from)?;
@@ -174,20 +162,6 @@ fn resumable<D: Disk>(view: &View<D>, from: Offset) -> Result<(), Problem> {
     if from < start || from > end { Err(Problem::expired(from, start, end)) } else { Ok(()) }
 }
 
-/// Which rows are watched.
-struct Wanted {
-    noun: Noun,
-    filter: Filter,
-}
-
-/// A row of the list that is watched.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Row {
-    Lifecycle(LifecycleRow),
-    Resource(ResourceRow),
-}
-
 #[derive(Serialize)]
 struct Item {
     offset: u64,
@@ -197,42 +171,6 @@ struct Item {
 #[derive(Serialize)]
 struct Bookmark {
     offset: u64,
-}
-
-impl Wanted {
-    /// A part of the list, and the cursor of the next.
-    fn list(
-        &self,
-        projection: &Projection,
-        after: Option<String>,
-    ) -> Result<(Offset, Vec<Row>, Option<String>), reads::Error> {
-        let page = Page { limit: Some(LIST_ROWS), after, looks: Some(LOOKS_MAX) };
-        Ok(match self.noun {
-            Noun::Lifecycles => {
-                let list = reads::lifecycles(projection, &self.filter, &page)?;
-                (list.offset.into(), list.items.into_iter().map(Row::Lifecycle).collect(), list.next)
-            }
-            Noun::Resources => {
-                let list = reads::resources(projection, &self.filter, &page)?;
-                (list.offset.into(), list.items.into_iter().map(Row::Resource).collect(), list.next)
-            }
-        })
-    }
-
-    /// What became of one resource.
-    fn changes(&self, projection: &Projection, key: &ResourceKey) -> Vec<Change<Row>> {
-        fn rows<T>(changes: impl IntoIterator<Item = Change<T>>, row: fn(T) -> Row) -> Vec<Change<Row>> {
-            let changes = changes.into_iter().map(|change| match change {
-                Change::Wanted(item) => Change::Wanted(row(item)),
-                Change::Unwanted(item) => Change::Unwanted(row(item)),
-            });
-            changes.collect()
-        }
-        match self.noun {
-            Noun::Lifecycles => rows(changes::lifecycles(projection, key, &self.filter), Row::Lifecycle),
-            Noun::Resources => rows(changes::resources(projection, key, &self.filter), Row::Resource),
-        }
-    }
 }
 
 /// One watch.
@@ -269,6 +207,7 @@ impl<D: Disk> Watching<D> {
         let told = async {
             let from = match from {
                 Some(from) => from,
+                None if wanted.is_log() => records(&shared, &mut sent).await?,
                 None => list(&shared, &wanted, &mut sent).await?,
             };
             follow(&shared, &wanted, &mut sent, from).await
@@ -333,6 +272,16 @@ async fn list<D: Disk>(shared: &Shared<D>, wanted: &Arc<Wanted>, sent: &mut Sent
     }
 }
 
+/// Sends the records that are held, in order; the offset of the next one. They can be resumed at any of them.
+async fn records<D: Disk>(shared: &Shared<D>, sent: &mut Sent) -> Result<Offset, End> {
+    let (mut position, end) = (shared.view.log().start(), shared.view.projection().watermark());
+    while position < end {
+        position = more_records(shared, sent, position).await?;
+    }
+    sent.send("bookmark", Some(position), &Bookmark { offset: position.get() }).await?;
+    Ok(position)
+}
+
 /// Sends what changes from an offset on.
 async fn follow<D: Disk>(
     shared: &Shared<D>,
@@ -355,33 +304,59 @@ async fn follow<D: Disk>(
             // The state outlives this: it is shared.
             () = grown(&mut folded, position) => {}
         }
-        let view = shared.view.clone();
-        let (keys, end) = blocking(move || touched(&view, position)).await?;
-        let mut waiting: Option<(&str, Item)> = None;
-        for keys in keys.chunks(RESOURCES_MAX) {
-            let (view, asked, keys) = (shared.view.clone(), wanted.clone(), keys.to_vec());
-            let became = blocking(move || {
-                let projection = view.projection();
-                let changes = keys.iter().flat_map(|key| asked.changes(&projection, key)).collect::<Vec<_>>();
-                Ok((projection.watermark().get(), changes))
-            });
-            let (offset, changes) = became.await?;
-            for change in changes {
-                let next = match change {
-                    Change::Wanted(item) => ("item", Item { offset, item }),
-                    Change::Unwanted(item) => ("removed", Item { offset, item }),
-                };
-                // Before the last one is sent, resuming has to look at all of these records again.
-                if let Some((event, item)) = waiting.replace(next) {
-                    sent.send(event, Some(position), &item).await?;
-                }
+        position = if wanted.is_log() {
+            more_records(shared, sent, position).await?
+        } else {
+            more_changes(shared, wanted, sent, position, &mut bookmark).await?
+        };
+    }
+}
+
+/// Sends some of the records from an offset on; where the next ones begin.
+async fn more_records<D: Disk>(shared: &Shared<D>, sent: &mut Sent, from: Offset) -> Result<Offset, End> {
+    let view = shared.view.clone();
+    let (rows, end) = blocking(move || wanted::records(&view, from)).await?;
+    for (behind, item) in rows {
+        sent.send("item", Some(behind), &Item { offset: behind.get(), item }).await?;
+    }
+    Ok(end)
+}
+
+/// Sends what some of the records from an offset on changed; where the next ones begin. Looking may take long where it
+/// finds nothing to send: a bookmark that is due is sent meanwhile.
+async fn more_changes<D: Disk>(
+    shared: &Shared<D>,
+    wanted: &Arc<Wanted>,
+    sent: &mut Sent,
+    from: Offset,
+    bookmark: &mut Instant,
+) -> Result<Offset, End> {
+    let (view, asked) = (shared.view.clone(), wanted.clone());
+    let (touched, end) = blocking(move || asked.touched(&view, from)).await?;
+    let (mut touched, mut waiting): (_, Option<(&str, Item)>) = (touched.into_iter().peekable(), None);
+    while touched.peek().is_some() {
+        let some = touched.by_ref().take(TOUCHED_MAX).collect();
+        let (view, asked) = (shared.view.clone(), wanted.clone());
+        let (offset, changes) = blocking(move || asked.became(&view, some)).await?;
+        for change in changes {
+            let next = match change {
+                Change::Wanted(item) => ("item", Item { offset: offset.get(), item }),
+                Change::Unwanted(item) => ("removed", Item { offset: offset.get(), item }),
+            };
+            // Before the last one is sent, resuming has to look at all of these records again.
+            if let Some((event, item)) = waiting.replace(next) {
+                sent.send(event, Some(from), &item).await?;
             }
         }
-        if let Some((event, item)) = waiting {
-            sent.send(event, Some(end), &item).await?;
+        if Instant::now() >= *bookmark {
+            sent.send("bookmark", Some(from), &Bookmark { offset: from.get() }).await?;
+            *bookmark = Instant::now() + BOOKMARK_EVERY;
         }
-        position = end;
     }
+    if let Some((event, item)) = waiting {
+        sent.send(event, Some(end), &item).await?;
+    }
+    Ok(end)
 }
 
 /// Waits until more is folded than what is below an offset.
@@ -389,30 +364,6 @@ async fn grown(folded: &mut tokio::sync::watch::Receiver<Offset>, position: Offs
     if folded.wait_for(|watermark| *watermark > position).await.is_err() {
         std::future::pending::<()>().await;
     }
-}
-
-/// The resources that the records from an offset on touch, and where the next ones begin.
-fn touched<D: Disk>(view: &View<D>, from: Offset) -> Result<(Vec<ResourceKey>, Offset), Problem> {
-    let log = view.log();
-    let folded = view.projection().watermark();
-    if from < log.start() {
-        return Err(Problem::expired(from, log.start(), log.end()));
-    }
-    let end = folded.min(Offset::from(from.get().saturating_add(RECORDS_MAX)));
-    let mut found = BTreeSet::new();
-    let mut scan = log.scan(from);
-    while scan.position() < end {
-        let record = match scan.next() {
-            Ok(Some(record)) => record,
-            Ok(None) => break,
-            Err(error) => return Err(Problem::log(&error)),
-        };
-        let fact = Fact::decode(record.payload).map_err(|error| Problem::log(&error))?;
-        changes::touched(&fact, |source, subject| {
-            found.insert(ResourceKey { source: source.into(), subject: subject.into() });
-        });
-    }
-    Ok((found.into_iter().collect(), end))
 }
 
 /// One event as it goes over the wire. JSON has no line breaks in it.

@@ -112,6 +112,11 @@ Examples:
   lifeline get lifecycles --watch              and what happens from now on
   lifeline get lifecycles --as-of 2h -o wide   how things were two hours ago";
 
+const EVENTS_EXAMPLES: &str = "\
+Examples:
+  lifeline get events --watch --limit 10       the latest ten, and those to come
+  lifeline get events --after 41 -o wide       what followed the record at 41";
+
 /// `lifeline get`.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Get {
@@ -121,8 +126,9 @@ pub enum Get {
     #[command(after_help = LIFECYCLES_EXAMPLES)]
     Lifecycles(WatchArgs),
     /// What exists in clusters because of it.
-    Objects(ListArgs),
+    Objects(WatchArgs),
     /// The records of the log: events, rejected messages, outcomes.
+    #[command(after_help = EVENTS_EXAMPLES)]
     Events(EventsArgs),
     /// The rules in force.
     Rules(RulesArgs),
@@ -156,9 +162,12 @@ pub struct WatchArgs {
     pub list: ListArgs,
 }
 
-/// A list without filters.
+/// A list without filters that can be watched.
 #[derive(Debug, Clone, Args)]
 pub struct RulesArgs {
+    /// Go on: print each row anew when it changes, until Ctrl-C.
+    #[arg(long, short, conflicts_with_all = ["data", "as_of", "at_least", "limit"])]
+    pub watch: bool,
     /// Which state.
     #[command(flatten)]
     pub when: WhenArgs,
@@ -170,10 +179,13 @@ pub struct RulesArgs {
 /// `lifeline get events`.
 #[derive(Debug, Clone, Args)]
 pub struct EventsArgs {
+    /// Go on: print each record as it is written, until Ctrl-C.
+    #[arg(long, short, conflicts_with = "data")]
+    pub watch: bool,
     /// Begin behind this offset [default: show the latest].
     #[arg(long, value_name = "OFFSET")]
     pub after: Option<u64>,
-    /// Records at most.
+    /// Records at most; with --watch: to begin with.
     #[arg(long, value_name = "N", value_parser = rows_at_most, default_value = "50")]
     pub limit: usize,
     /// Whom.
@@ -287,7 +299,7 @@ impl ListArgs {
     fn list<T: DeserializeOwned + Serialize>(
         &self,
         noun: &str,
-        table: impl Fn(&[T], bool) -> Table,
+        table: impl Fn(&[T], Timestamp, bool) -> Table,
     ) -> Result<ExitCode, Error> {
         list(&self.ask, &self.when, noun, &self.query(), &self.no(noun), table)
     }
@@ -298,28 +310,34 @@ impl WatchArgs {
     fn list<T: DeserializeOwned + Serialize>(
         &self,
         noun: &str,
-        table: impl Fn(&[T], bool) -> Table,
+        table: impl Fn(&[T], Timestamp, bool) -> Table,
     ) -> Result<ExitCode, Error> {
         if !self.watch {
             return self.list.list(noun, table);
         }
         let none = self.list.no(noun);
+        // Ages are counted anew with each table: one that is watched stays for days.
+        let table = |rows: &[T], wide| table(rows, Timestamp::now(), wide);
         watch::watch(&self.list.ask.client()?, noun, &self.list.query(), &none, self.list.ask.output, table)
     }
 }
 
 pub fn get(get: Get) -> Result<ExitCode, Error> {
-    // Asked for anew with each table: one that is watched stays for days.
-    let now = Timestamp::now;
     match get {
-        Get::Resources(args) => args.list("resources", |rows: &[ResourceRow], wide| rows::resources(rows, now(), wide)),
-        Get::Lifecycles(args) => {
-            args.list("lifecycles", |rows: &[LifecycleRow], wide| rows::lifecycles(rows, now(), wide))
+        Get::Resources(args) => {
+            args.list("resources", |rows: &[ResourceRow], now, wide| rows::resources(rows, now, wide))
         }
-        Get::Objects(args) => args.list("objects", |rows: &[OwnedObjectRow], wide| rows::objects(rows, now(), wide)),
-        Get::Rules(args) => {
-            let query = args.when.query();
-            list(&args.ask, &args.when, "rules", &query, "no rules", |rows: &[RuleRow], _| rows::rules(rows))
+        Get::Lifecycles(args) => {
+            args.list("lifecycles", |rows: &[LifecycleRow], now, wide| rows::lifecycles(rows, now, wide))
+        }
+        Get::Objects(args) => args.list("objects", |rows: &[OwnedObjectRow], now, wide| rows::objects(rows, now, wide)),
+        Get::Rules(RulesArgs { watch, when, ask }) => {
+            let (query, none) = (when.query(), "no rules");
+            if watch {
+                let table = |rows: &[RuleRow], _: bool| rows::rules(rows);
+                return watch::watch(&ask.client()?, "rules", &query, none, ask.output, table);
+            }
+            list(&ask, &when, "rules", &query, none, |rows: &[RuleRow], _, _| rows::rules(rows))
         }
         Get::Events(args) => events(&args),
     }
@@ -332,7 +350,7 @@ pub fn list<T: DeserializeOwned + Serialize>(
     noun: &str,
     query: &Query,
     none: &str,
-    table: impl Fn(&[T], bool) -> Table,
+    table: impl Fn(&[T], Timestamp, bool) -> Table,
 ) -> Result<ExitCode, Error> {
     let client = ask.client()?;
     let listed: Listed<T> = client.list(&format!("/v1/{noun}"), query, when.limit)?;
@@ -342,7 +360,10 @@ pub fn list<T: DeserializeOwned + Serialize>(
     if listed.list.items.is_empty() {
         output::remark(none);
     } else {
-        output::table(&table(&listed.list.items, ask.output == Format::Wide), ask.output)?;
+        // Ages in an earlier state are those of its own time, as they are where one is asked for.
+        let then = listed.time.as_deref().filter(|_| when.as_of.is_some()).and_then(|time| time.parse().ok());
+        let now = then.unwrap_or_else(Timestamp::now);
+        output::table(&table(&listed.list.items, now, ask.output == Format::Wide), ask.output)?;
     }
     close(&client, &listed, when.as_of.is_some());
     Ok(ExitCode::SUCCESS)
@@ -394,10 +415,17 @@ fn events(args: &EventsArgs) -> Result<ExitCode, Error> {
         }
     }
     let list = list.expect("the loop asks at least once");
+    let behind = after_typed.map(|after| format!(" behind offset {after}")).unwrap_or_default();
+    let none = format!("no records{behind}: the log ends at {}", list.offset);
+    if args.watch {
+        // The last page may hold what was recorded since its end was looked up.
+        let behind_last = list.items.last().map_or(0, |entry| entry.offset + 1);
+        let next = after.map_or(behind_last.max(list.offset), |after| after + 1);
+        return watch::records(&client, list.items, next, &none, args.ask.output, rows::records);
+    }
     if !output::structured(&list, args.ask.output)? {
         if list.items.is_empty() {
-            let behind = after_typed.map(|after| format!(" behind offset {after}")).unwrap_or_default();
-            output::remark(&format!("no records{behind}: the log ends at {}", list.offset));
+            output::remark(&none);
         } else {
             output::table(&rows::records(&list.items, args.ask.output == Format::Wide), args.ask.output)?;
         }

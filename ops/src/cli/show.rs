@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use jiff::Timestamp;
 use lifeline_projections::reads::{ConflictRow, LifecycleRow, OwnedObjectRow};
 
 use super::addons;
@@ -67,13 +66,12 @@ pub fn show(show: Show) -> Result<ExitCode, Error> {
         Show::Conflicts(args) => {
             let query = args.when.query();
             let none = "no conflicts: each object is claimed once";
-            list(&args.ask, &args.when, "conflicts", &query, none, |rows: &[ConflictRow], _| rows::conflicts(rows))
+            list(&args.ask, &args.when, "conflicts", &query, none, |rows: &[ConflictRow], _, _| rows::conflicts(rows))
         }
         Show::Stuck(args) => {
             let mut query = args.when.query();
             query.add("longer_than", args.longer_than);
-            let now = Timestamp::now();
-            list(&args.ask, &args.when, "stuck", &query, "nothing is stuck", |rows: &[LifecycleRow], wide| {
+            list(&args.ask, &args.when, "stuck", &query, "nothing is stuck", |rows: &[LifecycleRow], now, wide| {
                 rows::lifecycles(rows, now, wide)
             })
         }

@@ -56,7 +56,13 @@ fn what_is_typed_is_understood_or_refused() {
     check("lifeline get lifecycles --watch --data d", false);
     check("lifeline get lifecycles --watch --as-of 5", false);
     check("lifeline get lifecycles --watch --limit 5", false);
-    check("lifeline get objects --watch", false);
+    check("lifeline get objects --watch --trigger x", true);
+    check("lifeline get objects --watch --age-max 5m", false);
+    check("lifeline get rules -w -o yaml", true);
+    check("lifeline get rules --watch --as-of 5", false);
+    check("lifeline get events --watch --limit 10", true);
+    check("lifeline get events --watch --after 41", true);
+    check("lifeline get events --watch --data d", false);
     check("lifeline get lifecycles --phase READY", true);
     check("lifeline get lifecycles --phase sleepy", false);
     check("lifeline get lifecycles --as-of 2020-01-01T00:00:00Z", true);

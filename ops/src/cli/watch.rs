@@ -2,7 +2,8 @@
 //!
 //! Start at [`watch`]. [`Watch`] decides what a message means and knows no network. A connection that ends is made again
 //! where it ended, by the id of the last message, so that no change is missed; where the engine no longer knows that place,
-//! the list begins anew, and both are said on standard error.
+//! the list begins anew, and both are said on standard error. Records never change: [`records`] keeps none of them in mind,
+//! and needs no list to be told to its end.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -12,6 +13,7 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use hyper::header;
 use hyper::header::HeaderName;
+use lifeline_projections::history::Entry;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -48,20 +50,46 @@ pub fn watch<T: DeserializeOwned + Serialize>(
     query.add("noun", noun);
     let path = format!("/v1/watch{query}");
     let mut printer = Printer::new(format, none, table, output::flow);
-    match client.until_interrupted(follow(server, &path, &mut printer))? {
-        None => Ok(ExitCode::SUCCESS),
-        Some(ended) => ended.map(|()| ExitCode::SUCCESS),
+    let ended = client.until_interrupted(follow(server, &path, Watch::default(), &mut printer))?;
+    ended.unwrap_or(Ok(())).map(|()| ExitCode::SUCCESS)
+}
+
+/// Prints records that were asked for, then those that come behind them, from the offset `next` on, until Ctrl-C.
+pub fn records(
+    client: &Client,
+    entries: Vec<Entry>,
+    next: u64,
+    none: &str,
+    format: Format,
+    table: impl Fn(&[Entry], bool) -> Table,
+) -> Result<ExitCode, Error> {
+    let server = client.server()?;
+    let mut printer = Printer::new(format, none, table, output::flow).of_records();
+    for item in entries {
+        if !printer.print(Step::Row { offset: next, item })? {
+            return Ok(ExitCode::SUCCESS);
+        }
     }
+    if !printer.print(Step::Listed { offset: next })? {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let watch = Watch::of_records(next);
+    let ended = client.until_interrupted(follow(server, "/v1/watch?noun=events", watch, &mut printer))?;
+    ended.unwrap_or(Ok(())).map(|()| ExitCode::SUCCESS)
 }
 
 /// Follows the engine's messages; ends when nobody reads what is printed any more.
-async fn follow<T, F, W>(server: &Server, path: &str, printer: &mut Printer<'_, T, F, W>) -> Result<(), Error>
+async fn follow<T, F, W>(
+    server: &Server,
+    path: &str,
+    mut watch: Watch,
+    printer: &mut Printer<'_, T, F, W>,
+) -> Result<(), Error>
 where
     T: DeserializeOwned + Serialize,
     F: Fn(&[T], bool) -> Table,
     W: FnMut(&str) -> Result<bool, Error>,
 {
-    let mut watch = Watch::default();
     let mut patience = Patience::on_terminal();
     let (mut known, mut pause) = (false, PAUSE_MIN);
     loop {
@@ -97,7 +125,7 @@ where
                 };
                 pause = parser.retry().unwrap_or(pause).clamp(PAUSE_MIN, PAUSE_MAX);
                 if !watch.listed {
-                    watch = Watch::default();
+                    watch.begin();
                     printer.forget();
                 }
                 lost
@@ -179,9 +207,22 @@ struct Watch {
     id: String,
     /// Whether the list was told to its end.
     listed: bool,
+    /// Whether rows only come: then there is no list to be told to its end, and each row can be gone on from.
+    only_grows: bool,
 }
 
 impl Watch {
+    /// One of records, from an offset on.
+    fn of_records(next: u64) -> Watch {
+        Watch { id: next.to_string(), listed: true, only_grows: true }
+    }
+
+    /// Forgets where it stood.
+    fn begin(&mut self) {
+        self.id.clear();
+        self.listed = self.only_grows;
+    }
+
     fn take<T: DeserializeOwned>(&mut self, message: Message) -> Result<Step<T>, serde_json::Error> {
         let step = match message.event.as_str() {
             "item" => {
@@ -209,12 +250,15 @@ impl Watch {
         Ok(step)
     }
 
-    /// Forgets where it stood.
     fn start_over<T>(&mut self, problem: &Problem) -> Step<T> {
-        *self = Watch::default();
+        self.begin();
         Step::StartOver { why: problem.0.detail.clone() }
     }
 }
+
+/// The fields that tell one row from another, of every list; a list has some of them.
+const KEY_FIELDS: [&str; 10] =
+    ["source", "subject", "trigger", "cluster", "group", "version", "kind", "namespace", "name", "rule"];
 
 /// The rows that were told, as checksums of their keys and of what they said: an engine tells what changed, not to whom it
 /// told what.
@@ -240,8 +284,7 @@ impl Known {
             text(&mut hasher);
             hasher.finish()
         };
-        let key =
-            ["source", "subject", "trigger", "cluster"].map(|field| row.get(field).and_then(|text| text.as_str()));
+        let key = KEY_FIELDS.map(|field| row.get(field).and_then(|text| text.as_str()));
         Ok((of(&|hasher| key.hash(hasher)), of(&|hasher| row.to_string().hash(hasher))))
     }
 }
@@ -254,8 +297,8 @@ struct Printer<'a, T, F, W> {
     table: F,
     /// Where it goes; false when nobody reads any more.
     write: W,
-    /// What was told.
-    known: Known,
+    /// What was told; `None` for records, of which each is told once.
+    known: Option<Known>,
     /// The rows of a list that is being told.
     rows: Vec<T>,
     /// The heads that were printed.
@@ -277,15 +320,20 @@ where
     W: FnMut(&str) -> Result<bool, Error>,
 {
     fn new(format: Format, none: &str, table: F, write: W) -> Printer<'_, T, F, W> {
-        Printer { format, none, table, write, known: Known::default(), rows: Vec::new(), fit: None }
+        Printer { format, none, table, write, known: Some(Known::default()), rows: Vec::new(), fit: None }
+    }
+
+    /// Of rows that never change and are told once: none is kept in mind.
+    fn of_records(self) -> Self {
+        Printer { known: None, ..self }
     }
 
     /// Does a step; false when nobody reads any more.
     fn print(&mut self, step: Step<T>) -> Result<bool, Error> {
-        let is_news = match &step {
-            Step::Row { item, .. } | Step::Changed { item, .. } => self.known.is_news(item)?,
-            Step::Removed { item, .. } => self.known.forget(item)?,
-            Step::Nothing | Step::Listed { .. } | Step::StartOver { .. } => true,
+        let is_news = match (&mut self.known, &step) {
+            (Some(known), Step::Row { item, .. } | Step::Changed { item, .. }) => known.is_news(item)?,
+            (Some(known), Step::Removed { item, .. }) => known.forget(item)?,
+            (Some(_), Step::Nothing | Step::Listed { .. } | Step::StartOver { .. }) | (None, _) => true,
         };
         match step {
             _ if !is_news => Ok(true),
@@ -321,7 +369,7 @@ where
 
     /// A list that was not told to its end will be told anew.
     fn forget(&mut self) {
-        self.known = Known::default();
+        self.known = self.known.take().map(|_| Known::default());
         self.rows.clear();
         self.fit = None;
     }
@@ -394,6 +442,46 @@ mod tests {
             watch.take::<String>(message("item", "{}", "13")).is_err(),
             "what is not understood is not passed over"
         );
+    }
+
+    #[test]
+    fn records_are_told_at_once_and_can_be_gone_on_from_anywhere() {
+        let mut watch = Watch::of_records(7);
+        assert_eq!(watch.id, "7");
+        let mut check = |event: &str, data: &str, id: &str, expected: Step<String>, resumes_at: &str| {
+            let step: Step<String> = watch.take(message(event, data, id)).expect("JSON");
+            assert_eq!((step, watch.id.as_str()), (expected, resumes_at), "{event} {data}");
+        };
+        let changed = |offset, item: &str| Step::Changed { offset, item: item.into() };
+        check("item", r#"{"offset":8,"item":"a"}"#, "8", changed(8, "a"), "8");
+        check("bookmark", r#"{"offset":9}"#, "9", Step::Nothing, "9");
+        let problem = r#"{"type":"-","title":"-","status":410,"code":"expired","detail":"too long ago"}"#;
+        check("expired", problem, "9", Step::StartOver { why: "too long ago".into() }, "");
+        check("item", r#"{"offset":30,"item":"b"}"#, "30", changed(30, "b"), "30");
+        check("bookmark", r#"{"offset":31}"#, "31", Step::Nothing, "31");
+    }
+
+    #[test]
+    fn rows_are_told_apart_by_their_keys_and_by_nothing_else() {
+        let check = |row: serde_json::Value, other: serde_json::Value, is_same: bool| {
+            let key = |row: &serde_json::Value| Known::checksums(row).expect("JSON").0;
+            assert_eq!(key(&row) == key(&other), is_same, "{row} {other}");
+        };
+        let object = |kind: &str, namespace: Option<&str>, trigger: &str, uid: Option<&str>| {
+            serde_json::json!({
+                "group": "", "version": "v1", "kind": kind, "namespace": namespace, "name": "x", "uid": uid,
+                "cluster": "mgmt/mgmt", "trigger": trigger, "source": "s", "subject": "", "offset": 1, "time": null,
+            })
+        };
+        let pod = object("Pod", Some("n"), "t", None);
+        check(pod.clone(), object("Pod", Some("n"), "t", Some("8f3c")), true);
+        check(pod.clone(), object("Pod", Some("m"), "t", None), false);
+        check(pod.clone(), object("Pod", None, "t", None), false);
+        check(pod.clone(), object("Job", Some("n"), "t", None), false);
+        check(pod, object("Pod", Some("n"), "u", None), false);
+        let rule = |rule: &str, digest: &str| serde_json::json!({"rule": rule, "digest": digest, "offset": 1});
+        check(rule("EventTrigger/a", "1"), rule("EventTrigger/a", ""), true);
+        check(rule("EventTrigger/a", "1"), rule("EventTrigger/b", "1"), false);
     }
 
     #[test]
@@ -472,7 +560,9 @@ mod tests {
         };
         let table = |_: &[serde_json::Value], _: bool| Table::default();
         let mut printer = Printer::new(Format::Json, "", table, write);
-        follow(&Server::at(&address), "/v1/watch?noun=resources", &mut printer).await.expect("a watch");
+        follow(&Server::at(&address), "/v1/watch?noun=resources", Watch::default(), &mut printer)
+            .await
+            .expect("a watch");
         let line = |event: &str, offset: u64, row: String| {
             format!("{{\"event\":\"{event}\",\"offset\":{offset},\"item\":{row}}}\n")
         };
@@ -491,18 +581,45 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn records_are_gone_on_from_behind_those_that_were_asked_for() {
+        let entry = |offset: u64| {
+            let text = serde_json::json!({"offset": offset, "time": null, "fact": "RuleChanged", "summary": "changed"});
+            serde_json::from_value::<Entry>(text).expect("an entry")
+        };
+        let event = |offset: u64| {
+            let row = serde_json::to_string(&entry(offset)).expect("JSON");
+            format!("event: item\nid: {0}\ndata: {{\"offset\":{0},\"item\":{row}}}\n\n", offset + 1)
+        };
+        let (address, asked) = server(vec![events(&(event(2) + &event(3))), events(&(event(4) + &event(5)))]);
+        let mut told = Vec::new();
+        let write = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            told.push(line["item"]["offset"].as_u64().expect("an offset"));
+            Ok(told.last() != Some(&5))
+        };
+        let mut printer = Printer::new(Format::Json, "", |_: &[Entry], _| Table::default(), write).of_records();
+        printer.print(Step::Row { offset: 2, item: entry(1) }).expect("a writer");
+        follow(&Server::at(&address), "/v1/watch?noun=events", Watch::of_records(2), &mut printer)
+            .await
+            .expect("a watch");
+        assert_eq!(told, [1, 2, 3, 4, 5]);
+        let asked = asked.join().expect("the server");
+        assert!(asked[0].contains("last-event-id: 2\r\n") && asked[1].contains("last-event-id: 4\r\n"), "{asked:?}");
+    }
+
+    #[tokio::test]
     async fn an_engine_that_never_was_there_is_a_mistake() {
         let table = |_: &[String], _: bool| Table::default();
         let write = |_: &str| Ok(true);
         let mut printer = Printer::new(Format::Json, "", table, write);
-        let nobody = follow(&Server::at("127.0.0.1:1"), "/v1/watch", &mut printer).await;
+        let nobody = follow(&Server::at("127.0.0.1:1"), "/v1/watch", Watch::default(), &mut printer).await;
         assert!(matches!(nobody, Err(Error::Connect { .. })), "{nobody:?}");
         let (address, _) = server(vec![refusal(400, "bad-parameter")]);
-        let refused = follow(&Server::at(&address), "/v1/watch", &mut printer).await;
+        let refused = follow(&Server::at(&address), "/v1/watch", Watch::default(), &mut printer).await;
         assert!(matches!(refused, Err(Error::Problem(_))), "{refused:?}");
         let (address, _) =
             server(vec!["HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\n\r\nhi".to_owned()]);
-        let other = follow(&Server::at(&address), "/v1/watch", &mut printer).await;
+        let other = follow(&Server::at(&address), "/v1/watch", Watch::default(), &mut printer).await;
         assert!(matches!(other, Err(Error::NoEvents { .. })), "{other:?}");
     }
 }

@@ -20,7 +20,7 @@ const DEPTH_MAX: u32 = 64;
 
 /// The attributes of an event, when it has the common shape.
 pub(super) fn scan(text: &str) -> Option<Attributes<'_>> {
-    let mut scanner = Scanner { text, bytes: text.as_bytes(), at: 0, block: usize::MAX, ends: 0 };
+    let mut scanner = Scanner::new(text);
     let mut attributes = Attributes::default();
     let mut has_data = false;
     scanner.skip_space();
@@ -114,6 +114,11 @@ struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
+    fn new(text: &'a str) -> Scanner<'a> {
+        // No block has this number: none was looked at.
+        Scanner { text, bytes: text.as_bytes(), at: 0, block: usize::MAX, ends: 0 }
+    }
+
     #[inline]
     fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
@@ -456,7 +461,7 @@ mod tests {
                     text.push(special);
                     text.extend([before, b'"', b'\\', 0, before, before, before, before, before]);
                     let text = String::from_utf8(text).unwrap();
-                    let mut scanner = Scanner { text: &text, bytes: text.as_bytes(), at: 0 };
+                    let mut scanner = Scanner::new(&text);
                     scanner.skip_plain();
                     assert_eq!(scanner.at, length, "{text:?}");
                 }

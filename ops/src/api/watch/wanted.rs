@@ -1,0 +1,222 @@
+//! What is watched: the rows of a list, and what became of those that records touch.
+//!
+//! Start at [`Wanted`]. It reads a state or the log and answers at once; it waits for nothing and sends nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lifeline_engine::view::View;
+use lifeline_projections::changes::{self, Change, LetGo, Mark};
+use lifeline_projections::fact::{Fact, LifecycleKey, ResourceKey};
+use lifeline_projections::fold::Projection;
+use lifeline_projections::history::{self, Entry};
+use lifeline_projections::reads::{self, Filter, LifecycleRow, OwnedObjectRow, Page, ResourceRow, RuleRow};
+use lifeline_store::{Disk, Offset};
+use serde::{Deserialize, Serialize};
+
+use crate::api::problem::Problem;
+
+/// Rows of the list that are read in one turn, while the recorder waits.
+const LIST_ROWS: usize = 200;
+
+/// Candidates looked at in one turn.
+const LOOKS_MAX: usize = 2_000;
+
+/// Records that are looked at together: what they say of one resource is one event.
+const RECORDS_MAX: u64 = 4_096;
+
+/// Records that are told in one turn.
+const TOLD_MAX: u64 = 200;
+
+/// What is watched.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Noun {
+    /// Rows of `/v1/lifecycles`.
+    #[default]
+    Lifecycles,
+    /// Rows of `/v1/resources`.
+    Resources,
+    /// Rows of `/v1/objects`.
+    Objects,
+    /// Rows of `/v1/events`.
+    Events,
+    /// Rows of `/v1/rules`.
+    Rules,
+}
+
+/// Which rows are watched.
+pub(super) struct Wanted {
+    noun: Noun,
+    filter: Filter,
+}
+
+/// A row of the list that is watched.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Row {
+    Lifecycle(LifecycleRow),
+    Resource(ResourceRow),
+    Object(OwnedObjectRow),
+    Record(Entry),
+    Rule(RuleRow),
+}
+
+/// What records touched, to be looked at in the present state.
+pub(super) enum Touched {
+    Resource(ResourceKey),
+    Holder(LifecycleKey, LetGo),
+    /// A rule, and the last record that spoke of it.
+    Rule(String, Offset),
+}
+
+impl Wanted {
+    /// Refuses a filter that no row can ever pass, and one that the list itself does not have.
+    pub(super) fn new(noun: Noun, filter: Filter) -> Result<Wanted, Problem> {
+        changes::check(&filter)?;
+        let Filter { source, subject, trigger, cluster, phase, .. } = &filter;
+        let list = match noun {
+            Noun::Lifecycles | Noun::Resources | Noun::Objects => return Ok(Wanted { noun, filter }),
+            Noun::Events => "events",
+            Noun::Rules => "rules",
+        };
+        let given =
+            [("source", source), ("subject", subject), ("trigger", trigger), ("cluster", cluster), ("phase", phase)];
+        if let Some((name, _)) = given.iter().find(|(_, value)| value.is_some()) {
+            return Err(Problem::bad_parameter(&format!(
+                "parameter `{name}` does not choose among `{list}`\nhint: leave it out, all of them are watched"
+            )));
+        }
+        Ok(Wanted { noun, filter })
+    }
+
+    /// Whether rows are records: they come and never change, and are told from the log rather than from a state.
+    pub(super) fn is_log(&self) -> bool {
+        self.noun == Noun::Events
+    }
+
+    /// A part of the list, and the cursor of the next.
+    pub(super) fn list(
+        &self,
+        projection: &Projection,
+        after: Option<String>,
+    ) -> Result<(Offset, Vec<Row>, Option<String>), reads::Error> {
+        fn rows<T>(list: reads::List<T>, row: fn(T) -> Row) -> (Offset, Vec<Row>, Option<String>) {
+            (list.offset.into(), list.items.into_iter().map(row).collect(), list.next)
+        }
+        let page = Page { limit: Some(LIST_ROWS), after, looks: Some(LOOKS_MAX) };
+        Ok(match self.noun {
+            Noun::Lifecycles => rows(reads::lifecycles(projection, &self.filter, &page)?, Row::Lifecycle),
+            Noun::Resources => rows(reads::resources(projection, &self.filter, &page)?, Row::Resource),
+            Noun::Objects => rows(reads::objects(projection, &self.filter, &page)?, Row::Object),
+            Noun::Rules => {
+                let rules = &projection.ground().rules;
+                rows(reads::rules(projection.watermark(), rules, &page)?, Row::Rule)
+            }
+            Noun::Events => unreachable!("records are told from the log"),
+        })
+    }
+
+    /// What the records from an offset on touch, and where the next ones begin.
+    pub(super) fn touched<D: Disk>(&self, view: &View<D>, from: Offset) -> Result<(Vec<Touched>, Offset), Problem> {
+        let log = view.log();
+        let folded = view.projection().watermark();
+        if from < log.start() {
+            return Err(Problem::expired(from, log.start(), log.end()));
+        }
+        let end = folded.min(Offset::from(from.get().saturating_add(RECORDS_MAX)));
+        let (mut resources, mut holders, mut rules) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
+        let mut scan = log.scan(from);
+        while scan.position() < end {
+            let record = match scan.next() {
+                Ok(Some(record)) => record,
+                Ok(None) => break,
+                Err(error) => return Err(Problem::log(&error)),
+            };
+            let fact = Fact::decode(record.payload).map_err(|error| Problem::log(&error))?;
+            match self.noun {
+                Noun::Lifecycles | Noun::Resources => changes::touched(&fact, |source, subject| {
+                    resources.insert(ResourceKey { source: source.into(), subject: subject.into() });
+                }),
+                Noun::Objects => {
+                    let mark = Mark { record: record.offset, unix_nanos: record.time_unix_nanos };
+                    changes::touched_holders(&fact, mark, &mut holders);
+                }
+                Noun::Rules => {
+                    if let Some(rule) = changes::touched_rule(&fact) {
+                        rules.insert(rule.to_owned(), record.offset);
+                    }
+                }
+                Noun::Events => unreachable!("records are told from the log"),
+            }
+        }
+        let resources = resources.into_iter().map(Touched::Resource);
+        let holders = holders.into_iter().map(|(key, let_go)| Touched::Holder(key, let_go));
+        let rules = rules.into_iter().map(|(rule, record)| Touched::Rule(rule, record));
+        Ok((resources.chain(holders).chain(rules).collect(), end))
+    }
+
+    /// What became of what was touched, and the offset that this reflects.
+    pub(super) fn became<D: Disk>(
+        &self,
+        view: &View<D>,
+        mut touched: Vec<Touched>,
+    ) -> Result<(Offset, Vec<Change<Row>>), Problem> {
+        recall(view, &mut touched)?;
+        let projection = view.projection();
+        let changes = touched.iter().flat_map(|touched| self.changes(&projection, touched)).collect();
+        Ok((projection.watermark(), changes))
+    }
+
+    fn changes(&self, projection: &Projection, touched: &Touched) -> Vec<Change<Row>> {
+        fn rows<T>(changes: impl IntoIterator<Item = Change<T>>, row: fn(T) -> Row) -> Vec<Change<Row>> {
+            let changes = changes.into_iter().map(|change| match change {
+                Change::Wanted(item) => Change::Wanted(row(item)),
+                Change::Unwanted(item) => Change::Unwanted(row(item)),
+            });
+            changes.collect()
+        }
+        let filter = &self.filter;
+        match touched {
+            Touched::Resource(key) if self.noun == Noun::Resources => {
+                rows(changes::resources(projection, key, filter), Row::Resource)
+            }
+            Touched::Resource(key) => rows(changes::lifecycles(projection, key, filter), Row::Lifecycle),
+            Touched::Holder(key, let_go) => rows(changes::objects(projection, key, let_go, filter), Row::Object),
+            Touched::Rule(rule, record) => rows([changes::rule(projection, rule, *record)], Row::Rule),
+        }
+    }
+}
+
+/// Tells what lifecycles let go of without a record that names it. The log is read without the lock.
+fn recall<D: Disk>(view: &View<D>, touched: &mut [Touched]) -> Result<(), Problem> {
+    let vague = touched.iter_mut().filter_map(|touched| match touched {
+        Touched::Holder(key, let_go) if let_go.is_vague() => Some((&*key, let_go)),
+        Touched::Holder(..) | Touched::Resource(_) | Touched::Rule(..) => None,
+    });
+    let log = view.log();
+    for (key, let_go) in vague {
+        let (index, landmarks) = {
+            let projection = view.projection();
+            let Some(index) = projection.lifecycle_index(key) else { continue };
+            (index, projection.landmarks().clone())
+        };
+        let_go.recall(key, index.resource, &log, &landmarks)?;
+    }
+    Ok(())
+}
+
+/// Some records from an offset on, each with the offset behind it, and where the next ones begin.
+pub(super) fn records<D: Disk>(view: &View<D>, from: Offset) -> Result<(Vec<(Offset, Row)>, Offset), Problem> {
+    let log = view.log();
+    let folded = view.projection().watermark();
+    if from < log.start() {
+        return Err(Problem::expired(from, log.start(), log.end()));
+    }
+    let wanted = folded.get().saturating_sub(from.get()).min(TOLD_MAX);
+    let (entries, end) = history::records(&log, from, usize::try_from(wanted).unwrap_or(usize::MAX))
+        .map_err(|error| Problem::log(&error))?;
+    // One that cannot be read may stand for several in a row.
+    let behind = entries.iter().skip(1).map(|entry| Offset::from(entry.offset)).chain([end]).collect::<Vec<_>>();
+    let rows = behind.into_iter().zip(entries).map(|(behind, entry)| (behind, Row::Record(entry))).collect();
+    Ok((rows, end.max(from)))
+}
