@@ -395,8 +395,12 @@ fn is_common_time(value: &[u8]) -> bool {
 }
 
 fn invalid(name: &str, value: &str, expected: &'static str) -> Error {
-    let mut value: String = value.chars().take(64).collect();
-    value.retain(|char| !char.is_control());
+    // Control characters are shown as what they are: they may be what is wrong.
+    let value = value.chars().take(64).flat_map(|char| match char.is_control() {
+        true => char.escape_default().collect::<Vec<_>>(),
+        false => vec![char],
+    });
+    let value: String = value.collect();
     Error::Invalid { name: name.to_owned(), value, expected }
 }
 

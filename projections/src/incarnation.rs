@@ -37,7 +37,9 @@ impl Life {
         let is_met_first = self.decided.is_some();
         // A Create after a Delete began the incarnation that was counted so far.
         if !is_met_first && !creates && self.later_creates {
-            self.incarnation = self.incarnation.and_then(|incarnation| incarnation.checked_sub(1));
+            // Counting stops at the largest number, and nobody knows how often it was reached.
+            let countable = self.incarnation.filter(|incarnation| *incarnation < u32::MAX);
+            self.incarnation = countable.and_then(|incarnation| incarnation.checked_sub(1));
         }
         self.decided = None;
         self.later_creates = creates;

@@ -31,6 +31,9 @@ use crate::data;
 /// Rows asked for at once.
 pub(super) const PAGE_ROWS: usize = 1_000;
 
+/// Bytes that fit in a URI: what the library behind both ends of the API takes.
+const URI_BYTES_MAX: usize = u16::MAX as usize - 1;
+
 /// How long a connection may take. An answer may take longer: an earlier state is folded from the whole log.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -53,6 +56,14 @@ pub enum Error {
         /// What the network said.
         #[source]
         source: std::io::Error,
+    },
+    /// A source, subject or name of tens of thousands of bytes, which no URI has room for.
+    #[error(
+        "the question takes `{bytes}` bytes, and a URI has room for `{URI_BYTES_MAX}`\nhint: `lifeline get events` lists records by their offsets, whatever they are about"
+    )]
+    Long {
+        /// How many it takes, encoded.
+        bytes: usize,
     },
     /// Somebody is there, and it went wrong.
     #[error("asking `{server}` failed")]
@@ -314,6 +325,7 @@ impl Client {
     }
 
     fn ask_once<T: DeserializeOwned>(&self, path: &str) -> Result<(T, Option<String>), Error> {
+        check_length(path)?;
         let (status, time, body) = self.runtime.block_on(async {
             match &self.asked {
                 Asked::Server(server) => over_http(server, path).await,
@@ -332,6 +344,10 @@ impl Client {
     }
 }
 
+fn check_length(path: &str) -> Result<(), Error> {
+    if path.len() > URI_BYTES_MAX { Err(Error::Long { bytes: path.len() }) } else { Ok(()) }
+}
+
 async fn over_http(server: &Server, path: &str) -> Result<(StatusCode, Option<String>, Bytes), Error> {
     let response = send(server, path, &[]).await?;
     let (status, time) = (response.status(), time_of(response.headers()));
@@ -344,6 +360,7 @@ pub(super) async fn send(
     path: &str,
     headers: &[(HeaderName, &str)],
 ) -> Result<Response<Incoming>, Error> {
+    check_length(path)?;
     let connect = |source| Error::Connect { server: server.to_string(), source };
     let http = |source| Error::Http { server: server.to_string(), source };
     let stream = tokio::time::timeout(PATIENCE, tokio::net::TcpStream::connect(&server.address)).await;

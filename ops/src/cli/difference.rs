@@ -2,7 +2,7 @@
 //!
 //! Start at [`diff`]. [`told`] says a difference in words, [`sign`] in a sign.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::process::ExitCode;
 
@@ -173,13 +173,21 @@ fn changes(before: Option<&LifecycleRow>, after: Option<&LifecycleRow>) -> Vec<S
     field("phase", &|row| row.phase.clone());
     field("incarnation", &|row| row.incarnation.to_string());
     field("error", &|row| row.error.as_deref().and_then(|error| error.lines().next()).unwrap_or_default().to_owned());
+    field("attempt", &|row| row.attempt.map(|attempt| attempt.to_string()).unwrap_or_default());
     field("by the event at", &|row| row.last_event_offset.to_string());
-    let names = |row: Option<&LifecycleRow>| -> BTreeSet<String> {
-        row.map(|row| row.objects.iter().map(rows::object).collect()).unwrap_or_default()
+    let uids = |row: Option<&LifecycleRow>| -> BTreeMap<String, Option<String>> {
+        let objects = row.into_iter().flat_map(|row| &row.objects);
+        objects.map(|object| (rows::object(object), object.uid.clone())).collect()
     };
-    let (before, after) = (names(before), names(after));
-    out.extend(after.difference(&before).map(|object| format!("+ {object}")));
-    out.extend(before.difference(&after).map(|object| format!("- {object}")));
+    let (before, after) = (uids(before), uids(after));
+    out.extend(after.keys().filter(|object| !before.contains_key(*object)).map(|object| format!("+ {object}")));
+    out.extend(before.keys().filter(|object| !after.contains_key(*object)).map(|object| format!("- {object}")));
+    for (object, after) in &after {
+        let word = |uid: &Option<String>| uid.clone().unwrap_or_else(|| "(none)".to_owned());
+        if let Some(before) = before.get(object).filter(|before| *before != after) {
+            out.push(format!("uid of {object}: {} -> {}", word(before), word(after)));
+        }
+    }
     out
 }
 

@@ -23,7 +23,7 @@ pub fn typed(text: &str, now: Timestamp) -> Result<String, String> {
                 "expected an offset, a time such as 2026-11-22T14:12:03Z, or how long ago, such as 10m or `2h 30m`"
                     .to_owned()
             };
-            let span: Span = text.strip_suffix("ago").unwrap_or(text).trim().parse().map_err(|_| wrong())?;
+            let span = span(text.strip_suffix("ago").unwrap_or(text).trim()).ok_or_else(wrong)?;
             if span.is_negative() {
                 return Err(future());
             }
@@ -41,9 +41,15 @@ pub fn seconds(text: &str) -> Result<u64, String> {
     if let Ok(seconds) = text.parse() {
         return Ok(seconds);
     }
-    let span: Span = text.parse().map_err(|_| wrong())?;
+    let span = span(text).ok_or_else(wrong)?;
     let duration = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
     u64::try_from(duration.as_secs()).map_err(|_| wrong())
+}
+
+/// A length of time. `14:12:03` is none, though jiff would read it as hours, minutes and seconds: whoever types that means
+/// the time of day.
+fn span(text: &str) -> Option<Span> {
+    if text.contains(':') { None } else { text.parse().ok() }
 }
 
 /// [`typed`] for clap, now.
@@ -74,6 +80,7 @@ mod tests {
         check("1 day", Ok("2026-11-21T14:12:03.000Z"));
         check("-10m", Err("in the future"));
         check("noon", Err("expected an offset, a time"));
+        check("14:12:03", Err("expected an offset, a time"));
         check("", Err("expected an offset, a time"));
         check("2 months", Err("expected an offset, a time"));
     }
@@ -87,6 +94,7 @@ mod tests {
         check("1d", Some(86_400));
         check("-5m", None);
         check("soon", None);
+        check("00:10:00", None);
         check("1 month", None);
     }
 }

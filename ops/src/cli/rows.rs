@@ -254,6 +254,10 @@ pub fn closing(offset: u64, time: Option<&str>, status: Option<&Status>, running
         let unfolded = status.recorded.saturating_sub(offset);
         match unread {
             _ if !running => line.push_str(", the engine is stopped"),
+            // What was last heard of a stream that is not read says nothing about now.
+            _ if status.intake.is_some() => {
+                let _ = write!(line, ", {unfolded} behind the log; NATS is not read: see `lifeline status`");
+            }
             Some(unread) => {
                 let _ = write!(line, ", {} behind the stream", unread + unfolded);
             }
