@@ -45,7 +45,9 @@ pub fn render<D: Disk>(
     let Fact::EventReceived { headers, payload, .. } = fact else {
         return Err(lost("it is no event".to_owned()));
     };
-    let event_map = CloudEvent::to_map(&headers, payload).map_err(|error| lost(error.to_string()))?;
+    // Attributes that are sound do not promise data that can be read. The same bytes give the same error, however often.
+    let event_map = CloudEvent::to_map(&headers, payload)
+        .map_err(|error| Failure { retry: Retry::Never, ..lost(error.to_string()) })?;
     let rendered = trigger
         .manifests(&event_map, &key.cluster, record.time_unix_nanos)
         .map_err(|error| Failure { message: chain(&error), retry: Retry::Never })?;

@@ -495,6 +495,17 @@ mod tests {
     }
 
     #[test]
+    fn a_question_that_no_uri_has_room_for_is_refused_by_its_size() {
+        let fits = format!("/{}", "x".repeat(URI_BYTES_MAX - 1));
+        assert!(check_length(&fits).is_ok());
+        Request::get(&fits).body(()).expect("the library takes as much");
+        let long = format!("{fits}x");
+        assert!(Request::get(&long).body(()).is_err());
+        let refused = check_length(&long).expect_err("it is too long").to_string();
+        assert!(refused.starts_with("the question takes `65535` bytes, and a URI has room for `65534`"), "{refused}");
+    }
+
+    #[test]
     fn a_token_is_read_from_its_file_or_the_file_is_named() {
         let folder = tempfile::tempdir().expect("a folder");
         let check = |content: Option<&str>, expected: Option<&str>| {

@@ -241,8 +241,16 @@ mod tests {
         let ready = || row("Ready", &["zoe"], None);
         let again = LifecycleRow { incarnation: 2, ..ready() };
         let failing = row("Failing", &[], Some("terminating\nhint: wait"));
+        let tried = |attempt| LifecycleRow { attempt: Some(attempt), ..row("Failing", &[], Some("no")) };
+        let of_uid = |uid: &str| {
+            let mut row = ready();
+            row.objects[0].uid = Some(uid.to_owned());
+            row
+        };
         let items = vec![
             difference(Change::Created, None, Some(ready())),
+            difference(Change::Changed, Some(tried(1)), Some(tried(4))),
+            difference(Change::Changed, Some(of_uid("a")), Some(of_uid("b"))),
             difference(Change::Changed, Some(row("Pending", &[], None)), Some(failing)),
             difference(Change::Changed, Some(row("Ready", &["zoe", "old"], None)), Some(ready())),
             difference(Change::Deleted, Some(ready()), Some(row("Gone", &[], None))),
@@ -251,11 +259,13 @@ mod tests {
         let mut whole = Difference { offset: 57, from: 41, items, next: None };
         let expected = "\
 + auth.example.com zoe  manage-namespace on mgmt/mgmt  desired: present, phase: Ready, incarnation: 1, by the event at: 4, + Namespace/zoe
+~ auth.example.com zoe  manage-namespace on mgmt/mgmt  attempt: 1 -> 4
+~ auth.example.com zoe  manage-namespace on mgmt/mgmt  uid of Namespace/zoe: a -> b
 ~ auth.example.com zoe  manage-namespace on mgmt/mgmt  phase: Pending -> Failing, error: terminating
 ~ auth.example.com zoe  manage-namespace on mgmt/mgmt  - Namespace/old
 - auth.example.com zoe  manage-namespace on mgmt/mgmt  desired: present -> absent, phase: Ready -> Gone, - Namespace/zoe
 ~ auth.example.com zoe  manage-namespace on mgmt/mgmt  made anew, incarnation: 1 -> 2
-Difference: 1 created, 2 changed, 1 made anew, 1 deleted.
+Difference: 1 created, 4 changed, 1 made anew, 1 deleted.
 ";
         assert_eq!(told(&whole, None, Paint::Off), expected);
         whole.next = Some("cursor".to_owned());

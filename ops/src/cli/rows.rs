@@ -536,6 +536,10 @@ auth.example.com  noah      manage-namespace  mgmt/mgmt  present  Pending       
         check(Some(status(Some(4))), true, false, "as of offset 57 (2026-11-22 14:12:03Z), 7 behind the stream");
         check(Some(status(None)), true, false, "as of offset 57 (2026-11-22 14:12:03Z), 3 behind the log");
         check(Some(status(None)), false, false, "as of offset 57 (2026-11-22 14:12:03Z), the engine is stopped");
+        let away = Status { intake: Some("connection refused".into()), ..status(Some(0)) };
+        let expected =
+            "as of offset 57 (2026-11-22 14:12:03Z), 3 behind the log; NATS is not read: see `lifeline status`";
+        check(Some(away), true, false, expected);
         check(None, true, true, "as of offset 57 (2026-11-22 14:12:03Z); there are more rows: raise --limit");
     }
 
