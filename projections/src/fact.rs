@@ -421,7 +421,7 @@ impl<'a> Fact<'a> {
     }
 }
 
-/// Writes to the end of a Vec. bincode's own way there leads through `std::io::Write`, at twice the time.
+/// Writes to the end of a Vec. bincode's own way there leads through `std::io::Write`, which every field then pays for.
 struct Appender<'v>(&'v mut Vec<u8>);
 
 impl bincode::enc::write::Writer for Appender<'_> {
