@@ -40,10 +40,6 @@ impl Acknowledge for Told {
         let _ = self.0.send(self.1);
         async { Ok(()) }.boxed()
     }
-
-    fn confirm(&self) -> BoxFuture<'_, Result<(), intake::Error>> {
-        self.send()
-    }
 }
 
 fn event(sequence: u64, acknowledged: &mpsc::UnboundedSender<u64>) -> Intake {

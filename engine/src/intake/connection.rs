@@ -264,15 +264,16 @@ impl Mistakes {
     fn url(&mut self, field: &str, url: &str, authorization: &mut Authorization) -> String {
         let mut clean = Vec::new();
         for one in url.split(',').map(str::trim) {
-            // The text may hold a password: it is not repeated in the complaint.
-            let Ok(address) = one.parse::<ServerAddr>() else {
-                self.add(field, "is not a URL of NATS, expected `nats://host:4222` or `tls://host:4222`");
+            let address = one.parse::<ServerAddr>().ok();
+            let Some(address) = address.filter(|address| !address.is_websocket() && !address.host().is_empty()) else {
+                // The text may hold a password, which is not repeated in a complaint.
+                let shown = if one.contains('@') { String::new() } else { format!(" but `{one}`") };
+                self.add(
+                    field,
+                    &format!("is not a URL of NATS{shown}, expected `nats://host:4222` or `tls://host:4222`"),
+                );
                 continue;
             };
-            if address.is_websocket() || address.host().is_empty() {
-                self.add(field, "is not a URL of NATS, expected `nats://host:4222` or `tls://host:4222`");
-                continue;
-            }
             match (address.username(), address.password()) {
                 (Some(user), Some(password)) => {
                     authorization.user.get_or_insert((decoded(user), Hidden(decoded(password))));

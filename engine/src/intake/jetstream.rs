@@ -115,6 +115,8 @@ pub struct Backlog {
     pub unacknowledged: u64,
     /// Unacknowledged messages at which the server stops delivering.
     pub unacknowledged_max: u64,
+    /// Highest sequence that was delivered, to whomever.
+    pub delivered_sequence: u64,
 }
 
 /// The questions and the one request that intake has for a JetStream.
@@ -151,7 +153,4 @@ pub trait Batches: Send {
 pub trait Acknowledge: Send + Sync {
     /// Sends the acknowledgement without waiting for the server. A lost one costs a redelivery, nothing else.
     fn send(&self) -> BoxFuture<'_, Result<(), Error>>;
-
-    /// Sends it and waits until the server has it: for checkpoints and shutdown.
-    fn confirm(&self) -> BoxFuture<'_, Result<(), Error>>;
 }

@@ -3,6 +3,7 @@
 //! `LIFELINE_NATS_SERVER` names the server; without it these tests are ignored, by name. Start at [`World`]: a server, a log in
 //! memory, and an intake between them. The tests lie in the modules below, by what goes wrong.
 
+mod catch_up;
 mod connections;
 mod delivery;
 mod stream_changes;
@@ -19,6 +20,7 @@ use async_nats::jetstream::{self};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::bench::publish_events;
 use super::epoch::{Known, content_hash};
 use super::jetstream::JetStream;
 use super::jetstream::Stored;
@@ -110,6 +112,8 @@ struct Log {
     others: Vec<String>,
     known: BTreeMap<String, Known>,
     acknowledgements: usize,
+    /// The recorder makes its pause.
+    pauses: bool,
 }
 
 impl Log {
@@ -164,6 +168,8 @@ struct World {
     log: Arc<Mutex<Log>>,
     wanted: Wanted,
     ack_wait: Duration,
+    /// Waiting messages that make a backlog.
+    backlog_min: u64,
     acknowledging: bool,
     /// How long the recorder takes for its tenth item.
     recorder_pause: Duration,
@@ -178,7 +184,12 @@ struct Running {
 
 impl World {
     async fn new(subjects: &[&str]) -> World {
-        let server = Server::start(nats_server(), "jetstream", "");
+        World::with(subjects, "").await
+    }
+
+    /// With `extra` in the server's configuration.
+    async fn with(subjects: &[&str], extra: &str) -> World {
+        let server = Server::start(nats_server(), "jetstream", extra);
         let client = async_nats::ConnectOptions::new().connect(server.url()).await.unwrap();
         World {
             jetstream: jetstream::new(client.clone()),
@@ -190,6 +201,7 @@ impl World {
                 streams: Vec::new(),
             },
             ack_wait: Duration::from_secs(30),
+            backlog_min: 50_000,
             acknowledging: true,
             recorder_pause: Duration::ZERO,
             running: None,
@@ -200,7 +212,9 @@ impl World {
     async fn run(&mut self) {
         let connection = Connection::from_url(&self.server.url(), "test", &self.wanted.subjects).unwrap();
         let (client, link) = connection.servers[0].connect().await.unwrap();
-        let nats = Nats::new(client, self.server.url(), link, None).with_ack_wait(self.ack_wait);
+        let nats = Nats::new(client, self.server.url(), link, None)
+            .with_ack_wait(self.ack_wait)
+            .with_backlog_min(self.backlog_min);
         let (sink, mut items) = mpsc::channel::<Intake>(4);
         let (status, watched) = watch::channel(Status::default());
         let plan = Plan {
@@ -215,8 +229,10 @@ impl World {
             let mut count = 0;
             while let Some(item) = items.recv().await {
                 count += 1;
-                if count == 10 {
+                if count == 10 && !pause.is_zero() {
+                    log.lock().unwrap().pauses = true;
                     tokio::time::sleep(pause).await;
+                    log.lock().unwrap().pauses = false;
                 }
                 log.lock().unwrap().record(&item);
                 if let Intake::Messages { acknowledge: Some(acknowledge), .. } = item
@@ -261,6 +277,12 @@ impl World {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
+    }
+
+    /// Publishes many quickly.
+    async fn publish_many(&self, subject: &str, payloads: std::ops::Range<u32>) {
+        let payloads = payloads.map(|payload| payload.to_string().into());
+        publish_events(&self.client, subject, payloads).await.unwrap();
     }
 
     /// Waits until the log satisfies `until`.

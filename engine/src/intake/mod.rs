@@ -6,13 +6,14 @@
 //!                                                           epoch::judge ------+          Acknowledge <-- fsync -+
 //! ```
 //! Start at [`Intake`] (what the recorder receives), then [`streams::run`] (which streams are read), then [`reader`] (one
-//! stream), then [`epoch`] (the decision on which all of it rests). [`jetstream`] is the port; [`nats`] and [`pull`] are
-//! the real one.
+//! stream), then [`epoch`] (the decision on which all of it rests). [`jetstream`] is the port; [`nats`], [`pull`]
+//! and [`catch_up`] are the real one.
 //!
 //! Never here: what a message means. Payloads pass through unread. Nothing is acknowledged here either: the recorder
 //! does that, after its fsync.
 
 pub mod bench;
+mod catch_up;
 pub mod connection;
 pub mod epoch;
 pub mod jetstream;

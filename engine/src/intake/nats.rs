@@ -21,10 +21,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::watch;
 
+use super::catch_up::CatchUp;
 use super::connection::Link;
 use super::jetstream::{Batches, Consume, JetStream, Message, Retention, Stored, StreamState};
 use super::pull::{self, BATCH_MESSAGES_MAX, Pull};
-use super::{Error, epoch};
+use super::{Error, epoch, one_line};
 use crate::refetch::Source;
 
 /// How long the server waits for an acknowledgement before it delivers again.
@@ -32,6 +33,12 @@ const ACK_WAIT: Duration = Duration::from_secs(30);
 
 /// Unacknowledged deliveries at which the server pauses. Below one batch it would deadlock until [`ACK_WAIT`].
 const ACK_PENDING_MAX: i64 = 8 * BATCH_MESSAGES_MAX as i64;
+
+/// Waiting messages from which on it pays to read them through a consumer of their own.
+const BACKLOG_MIN: u64 = 50_000;
+
+/// Time after which the server removes that consumer when nobody pulls.
+const UNUSED: Duration = Duration::from_secs(30);
 
 /// How long a request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -45,6 +52,22 @@ pub struct Nats {
     url: String,
     link: watch::Receiver<Link>,
     ack_wait: Duration,
+    backlog_min: u64,
+}
+
+/// A consumer that stands where it was wanted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ready {
+    /// Deliveries so far.
+    pub(super) delivered: u64,
+    /// Messages that wait.
+    pub(super) pending: u64,
+}
+
+impl Ready {
+    fn of(info: &consumer::Info) -> Ready {
+        Ready { delivered: info.delivered.consumer_sequence, pending: info.num_pending }
+    }
 }
 
 impl Nats {
@@ -54,7 +77,7 @@ impl Nats {
         let prefix = domain.map_or("$JS.API".to_owned(), |domain| format!("$JS.{domain}.API"));
         let mut context = jetstream::with_prefix(client.clone(), &prefix);
         context.set_timeout(REQUEST_TIMEOUT);
-        Nats { client, context, prefix, url, link, ack_wait: ACK_WAIT }
+        Nats { client, context, prefix, url, link, ack_wait: ACK_WAIT, backlog_min: BACKLOG_MIN }
     }
 
     /// The same with another time after which the server delivers again what was not acknowledged.
@@ -64,10 +87,22 @@ impl Nats {
         self
     }
 
+    /// The same with another number of waiting messages that makes a backlog.
+    #[cfg(test)]
+    pub(super) fn with_backlog_min(mut self, backlog_min: u64) -> Nats {
+        self.backlog_min = backlog_min;
+        self
+    }
+
     /// The connection.
     #[must_use]
     pub fn client(&self) -> &async_nats::Client {
         &self.client
+    }
+
+    /// The subject of an operation of the API.
+    pub(super) fn subject_of(&self, operation: &str) -> String {
+        format!("{}.{operation}", self.prefix)
     }
 
     /// One request of the API; a refusal is an error.
@@ -106,8 +141,8 @@ impl Nats {
         optional(self.request(format!("CONSUMER.INFO.{stream}.{durable}"), &json!({})).await)
     }
 
-    /// A consumer that will deliver from `from` on, and its delivery count so far.
-    async fn prepare(&self, consume: &Consume) -> Result<u64, Error> {
+    /// Sees to it that the durable consumer will deliver from `from_sequence` on.
+    pub(super) async fn prepare(&self, consume: &Consume) -> Result<Ready, Error> {
         let Consume { stream, durable, from_sequence, retention, .. } = consume;
         let wanted = self.config(consume, DeliverPolicy::All);
         let Some(info) = self.consumer(stream, durable).await? else {
@@ -125,10 +160,10 @@ impl Nats {
         }
         let delivered = info.delivered.stream_sequence;
         if delivered + 1 == from && info.ack_floor.stream_sequence == delivered && info.num_ack_pending == 0 {
-            return Ok(info.delivered.consumer_sequence);
+            return Ok(Ready::of(&info));
         }
         match self.reset(stream, durable, from).await? {
-            Some(count) => Ok(count),
+            Some(ready) => Ok(ready),
             None => self.recreate(consume, from).await,
         }
     }
@@ -163,25 +198,45 @@ impl Nats {
         self.request(format!("CONSUMER.DURABLE.CREATE.{stream}.{durable}"), &body).await
     }
 
-    async fn create(&self, stream: &str, consume: &Consume, from: u64) -> Result<u64, Error> {
+    async fn create(&self, stream: &str, consume: &Consume, from: u64) -> Result<Ready, Error> {
         // `All` first, because a consumer made so may be reset to any sequence; the start is set by a reset where the
         // server knows one (2.14).
         let info = self.put(stream, &self.config(consume, DeliverPolicy::All)).await?;
         if from <= 1 {
-            return Ok(info.delivered.consumer_sequence);
+            return Ok(Ready::of(&info));
         }
         match self.reset(stream, &consume.durable, from).await? {
-            Some(count) => Ok(count),
+            Some(ready) => Ok(ready),
             None => {
                 self.delete(stream, &consume.durable).await?;
                 let start = DeliverPolicy::ByStartSequence { start_sequence: from };
-                Ok(self.put(stream, &self.config(consume, start)).await?.delivered.consumer_sequence)
+                Ok(Ready::of(&self.put(stream, &self.config(consume, start)).await?))
             }
         }
     }
 
+    /// A consumer in memory, whose deliveries need no acknowledgement, which goes once it is not used any more.
+    pub(super) async fn create_without_account(&self, consume: &Consume) -> Result<(), Error> {
+        let Consume { stream, durable: name, from_sequence, .. } = consume;
+        // Of a process that died.
+        self.delete(stream, name).await?;
+        let config = consumer::pull::Config {
+            durable_name: None,
+            name: Some(name.clone()),
+            ack_policy: AckPolicy::None,
+            max_ack_pending: 0,
+            inactive_threshold: UNUSED,
+            num_replicas: 1,
+            ..self.config(consume, DeliverPolicy::ByStartSequence { start_sequence: *from_sequence })
+        };
+        let mut body = json!({"stream_name": stream, "config": config});
+        // async-nats 0.51 writes `memory_storage` here, which the server does not know and refuses.
+        body["config"]["mem_storage"] = true.into();
+        self.request::<consumer::Info>(format!("CONSUMER.CREATE.{stream}.{name}"), &body).await.map(drop)
+    }
+
     /// Makes the consumer anew. On an interest stream another consumer holds the messages meanwhile.
-    async fn recreate(&self, consume: &Consume, from: u64) -> Result<u64, Error> {
+    async fn recreate(&self, consume: &Consume, from: u64) -> Result<Ready, Error> {
         let holder = match consume.retention {
             Retention::Interest => {
                 let durable = format!("{}-holder", consume.durable);
@@ -193,11 +248,11 @@ impl Nats {
             Retention::Limits | Retention::WorkQueue => None,
         };
         self.delete(&consume.stream, &consume.durable).await?;
-        let count = self.create(&consume.stream, consume, from).await?;
+        let ready = self.create(&consume.stream, consume, from).await?;
         if let Some(holder) = holder {
             self.delete(&consume.stream, &holder).await?;
         }
-        Ok(count)
+        Ok(ready)
     }
 
     /// Lets the server apply a changed filter or limit; `false` when it refuses.
@@ -215,26 +270,33 @@ impl Nats {
         }
     }
 
+    /// Whether the server knows resets. An older one leaves such a request unanswered until it times out.
+    fn can_reset(&self) -> bool {
+        self.client.is_server_compatible(2, 14, 0)
+    }
+
     /// Resets the consumer to deliver from `from` on; `None` when the server cannot (before 2.14) or may not.
-    async fn reset(&self, stream: &str, durable: &str, from: u64) -> Result<Option<u64>, Error> {
+    pub(super) async fn reset(&self, stream: &str, durable: &str, from: u64) -> Result<Option<Ready>, Error> {
         #[derive(Deserialize)]
         struct Answer {
             reset_seq: u64,
             delivered: consumer::SequenceInfo,
+            num_pending: u64,
         }
-        // An older server leaves the request unanswered until it times out.
-        if !self.client.is_server_compatible(2, 14, 0) {
+        if !self.can_reset() {
             return Ok(None);
         }
         let operation = format!("CONSUMER.RESET.{stream}.{durable}");
         match self.request::<Answer>(operation, &json!({"seq": from})).await {
-            Ok(answer) if answer.reset_seq == from => Ok(Some(answer.delivered.consumer_sequence)),
+            Ok(answer) if answer.reset_seq == from => {
+                Ok(Some(Ready { delivered: answer.delivered.consumer_sequence, pending: answer.num_pending }))
+            }
             Ok(_) | Err(Error::Api { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    async fn delete(&self, stream: &str, durable: &str) -> Result<(), Error> {
+    pub(super) async fn delete(&self, stream: &str, durable: &str) -> Result<(), Error> {
         let deleted: Result<serde_json::Value, _> =
             self.request(format!("CONSUMER.DELETE.{stream}.{durable}"), &json!({})).await;
         optional(deleted).map(|_| ())
@@ -360,8 +422,17 @@ impl JetStream for Nats {
             let mut link = self.link.clone();
             // A connection lost from here on is an interruption of this consumer.
             link.mark_unchanged();
-            let delivered = self.prepare(&consume).await?;
-            let pull = Pull::open(self.clone(), link, &self.prefix, consume, delivered).await?;
+            let Ready { delivered, pending } = self.prepare(&consume).await?;
+            if pending >= self.backlog_min && consume.retention == Retention::Limits && self.can_reset() {
+                match CatchUp::open(self.clone(), link.clone(), consume.clone(), pending).await {
+                    Ok(catch_up) => return Ok(Box::new(catch_up) as Box<dyn Batches>),
+                    Err(error) => {
+                        let reason = one_line(&error);
+                        tracing::warn!(stream = consume.stream, reason, "a backlog is read more slowly");
+                    }
+                }
+            }
+            let pull = Pull::open(self.clone(), link, consume, delivered).await?;
             Ok(Box::new(pull) as Box<dyn Batches>)
         }
         .boxed()

@@ -83,7 +83,6 @@ impl Pull {
     pub(super) async fn open(
         nats: Nats,
         link: watch::Receiver<Link>,
-        prefix: &str,
         consume: Consume,
         delivered: u64,
     ) -> Result<Pull, Error> {
@@ -102,7 +101,7 @@ impl Pull {
             "idle_heartbeat": nanos(HEARTBEAT),
         });
         Ok(Pull {
-            request_subject: format!("{prefix}.CONSUMER.MSG.NEXT.{}.{}", consume.stream, consume.durable),
+            request_subject: nats.subject_of(&format!("CONSUMER.MSG.NEXT.{}.{}", consume.stream, consume.durable)),
             request: request.to_string().into(),
             request_of_backlog: request_of_backlog.to_string().into(),
             waiting: 0,
@@ -320,6 +319,7 @@ impl Batches for Pull {
                 pending: info.num_pending,
                 unacknowledged: info.num_ack_pending as u64,
                 unacknowledged_max: u64::try_from(info.config.max_ack_pending).unwrap_or(u64::MAX),
+                delivered_sequence: info.delivered.stream_sequence,
             }))
         }
         .boxed()
@@ -382,18 +382,6 @@ impl Acknowledge for Replies {
                 self.client.publish(reply.clone(), ACK).await.map_err(unanswered)?;
             }
             Ok(())
-        }
-        .boxed()
-    }
-
-    fn confirm(&self) -> BoxFuture<'_, Result<(), Error>> {
-        async move {
-            let Some((last, others)) = self.replies.split_last() else { return Ok(()) };
-            for reply in others {
-                self.client.publish(reply.clone(), ACK).await.map_err(unanswered)?;
-            }
-            // The server answers in order, so the last answer speaks for all.
-            self.client.request(last.clone(), ACK).await.map(drop).map_err(unanswered)
         }
         .boxed()
     }

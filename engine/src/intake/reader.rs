@@ -21,7 +21,7 @@ use super::{Error, Intake, one_line};
 /// How often the stream's state is looked at, to tell idle from stalled.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// Looks without progress, with messages waiting, after which the consumer is opened anew.
+/// Looks without progress, with messages waiting or gone elsewhere, after which the consumer is opened anew.
 const STALLED_LOOKS: u32 = 2;
 
 /// Longest pause between sessions that fail. Short: while the connection is down, a session costs nothing.
@@ -77,7 +77,7 @@ pub struct Reader {
     reading: Reading,
     durable: String,
     known: Option<Known>,
-    /// Holes below this sequence are the stream's history before we came; above it they are our loss.
+    /// Holes below this sequence may be the stream's history before we came; above it they are our loss.
     gaps_from: u64,
     /// A sequence that came again, younger than it may be, and made us look anew.
     doubted_sequence: Option<u64>,
@@ -205,7 +205,8 @@ impl Reader {
         };
         let discontinuity = self.known.is_some();
         if !matches!(item, Intake::Gap { .. }) {
-            self.gaps_from = state.last_sequence + 1;
+            // With holes already there, those to come among them cannot be told from them.
+            self.gaps_from = if has_holes(state) { state.last_sequence + 1 } else { 0 };
         }
         if self.sink.send(item).await.is_err() {
             return Ok(None);
@@ -256,13 +257,18 @@ impl Reader {
                     let Some(backlog) = batches.backlog().await? else {
                         return Ok(Ended::LookAnew(format!("consumer `{}` is gone", self.durable)));
                     };
-                    stalled = if waits_for_us(&backlog) { stalled + 1 } else { 0 };
+                    let astray = backlog.delivered_sequence >= known.next_sequence;
+                    stalled = if astray || waits_for_us(&backlog) { stalled + 1 } else { 0 };
                     self.status.send_modify(|status| {
                         status.stream_last_sequence = state.last_sequence;
                         status.pending = backlog.pending;
                         status.unacknowledged = backlog.unacknowledged;
                         status.warnings = warnings(&state);
                     });
+                    if stalled >= STALLED_LOOKS && astray {
+                        let next = known.next_sequence;
+                        return Ok(Ended::LookAnew(format!("messages from sequence {next} on were delivered elsewhere")));
+                    }
                     if stalled >= STALLED_LOOKS {
                         return Ok(Ended::LookAnew(format!("{} messages wait, none came", backlog.pending)));
                     }
@@ -374,6 +380,11 @@ fn is_plain(messages: &[Message], next_sequence: u64, whole: bool) -> bool {
         expected = message.sequence + 1;
         fits
     })
+}
+
+/// Whether sequences between the first and the last message are gone.
+fn has_holes(state: &StreamState) -> bool {
+    state.messages < (state.last_sequence + 1).saturating_sub(state.first_sequence.max(1))
 }
 
 fn opened(stream: &str, known: &Known, reason: String) -> Intake {

@@ -130,13 +130,4 @@ impl Acknowledge for Reply {
         }
         .boxed()
     }
-
-    fn confirm(&self) -> BoxFuture<'_, Result<(), Error>> {
-        async move {
-            self.server.way("acknowledge").await?;
-            self.server.acknowledge(&self.lease, &self.covered, true);
-            Ok(())
-        }
-        .boxed()
-    }
 }

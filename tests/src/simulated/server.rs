@@ -314,6 +314,7 @@ impl Server {
             pending: held.range(consumer.cursor..).count() as u64,
             unacknowledged: consumer.unacknowledged.len() as u64,
             unacknowledged_max: UNACKNOWLEDGED_MAX as u64,
+            delivered_sequence: consumer.cursor.saturating_sub(1),
         })
     }
 
