@@ -517,8 +517,13 @@ impl<D: Disk> Recorder<D> {
 #[must_use]
 pub fn damage(recovery: &Recovery) -> Vec<String> {
     let say = |damage: &lifeline_store::Damage| {
-        let (from, to, file) = (damage.offsets.start, damage.offsets.end, &damage.file);
-        format!("records `{from}` up to, not including, `{to}` in `{file}` cannot be read ({})", damage.why)
+        let (first, end) = (damage.offsets.start.get(), damage.offsets.end.get());
+        let (file, why) = (&damage.file, damage.why);
+        match end.saturating_sub(first) {
+            0 => format!("bytes `{}` to `{}` of `{file}` cannot be read ({why})", damage.bytes.start, damage.bytes.end),
+            1 => format!("record `{first}` in `{file}` cannot be read ({why})"),
+            _ => format!("records `{first}` to `{}` in `{file}` cannot be read ({why})", end - 1),
+        }
     };
     recovery.damage.iter().map(say).collect()
 }

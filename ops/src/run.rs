@@ -132,6 +132,9 @@ async fn engine(config: Config) -> Result<(), Error> {
     let listener = tokio::net::TcpListener::bind(config.listen).await;
     let listener = listener.map_err(|source| Error::Listen { address: config.listen, source })?;
     std::fs::create_dir_all(&data).map_err(|source| Error::Data { path: data.clone(), source })?;
+    // A second engine on the folder stops here, before it touches anything in it.
+    let log = folders::log(&data);
+    let disk = OsDisk::open(&log).map_err(|source| Error::Log { path: log, source })?;
     let (cluster, kube) = connect_cluster(&config).await?;
     info!("lifeline {} on {}, {}", env!("CARGO_PKG_VERSION"), data.display(), cluster.name());
 
@@ -150,7 +153,7 @@ async fn engine(config: Config) -> Result<(), Error> {
     let (rules, watching) = rules::watch(Places { paths: config.rules.clone(), client: from_cluster }, clusters);
     tasks.spawn(watching);
 
-    let (engine, parts) = open_engine(data.clone(), cluster, rules.clone(), doorway.clone()).await?;
+    let (engine, parts) = open_engine(data.clone(), disk, cluster, rules.clone(), doorway.clone()).await?;
     let engine = Arc::new(engine);
     let service = config.service.then(|| Service { router: doorway.router(), trouble: watch::Sender::new(None) });
     let status = {
@@ -253,13 +256,14 @@ async fn check_cluster(cluster: Arc<KubeCluster>) {
 /// Opens log and projection on a thread of their own, and tells the doorway how far that has come.
 async fn open_engine(
     data: PathBuf,
+    disk: OsDisk,
     cluster: Arc<dyn Cluster>,
     rules: watch::Receiver<rules::Current>,
     doorway: Arc<Doorway>,
 ) -> Result<(Engine<OsDisk>, Parts<OsDisk>), Error> {
     let opened = tokio::task::spawn_blocking(move || {
         let ports = Ports {
-            open_log: open_log(&data)?,
+            open_log: open_log(&data, disk)?,
             table: Some(folders::projection(&data)),
             cluster,
             clock: Arc::new(SystemClock),
@@ -276,14 +280,12 @@ async fn open_engine(
     opened.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
-/// Opens the log in the data folder. The first opening takes the lock, so that a second engine stops here.
-fn open_log(data: &Path) -> Result<OpenLog<OsDisk>, Error> {
-    let folder = folders::log(data);
+/// Opens the log in the data folder.
+fn open_log(data: &Path, disk: OsDisk) -> Result<OpenLog<OsDisk>, Error> {
     let options = folders::log_options();
-    let failed = |source| Error::Log { path: folder.clone(), source };
-    let disk = OsDisk::open(&folder).map_err(failed)?;
     // Opened here once, so that a mistake is told before anything runs.
-    let mut first = Some(Log::open(disk.clone(), options.clone()).map_err(failed)?);
+    let first = Log::open(disk.clone(), options.clone());
+    let mut first = Some(first.map_err(|source| Error::Log { path: folders::log(data), source })?);
     // Later ones share the disk, and with it the lock, which readers of the failed log still hold.
     Ok(Box::new(move || first.take().map_or_else(|| Log::open(disk.clone(), options.clone()), Ok)))
 }

@@ -93,7 +93,9 @@ fn level() -> EnvFilter {
 
 fn lines() -> Box<dyn Layer<Registry> + Send + Sync> {
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(colour);
+    // What cannot be written to standard error cannot be complained about there either: the complaint would panic.
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
+    let lines = lines.with_target(false).with_ansi(colour);
     match std::env::var(FORMAT).as_deref() {
         Ok("json") => lines.json().with_target(true).boxed(),
         _ => lines.boxed(),

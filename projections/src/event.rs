@@ -69,8 +69,8 @@ pub enum Error {
         /// Payload length in bytes.
         len: usize,
     },
-    /// The payload of a structured message is not a JSON object.
-    #[error("payload is not a JSON object: {reason}")]
+    /// The payload of a structured message is not a JSON object, or not one with attributes as the format has them.
+    #[error("payload is not a CloudEvent in JSON: {reason}")]
     NotJson {
         /// What the JSON parser said, with line and column.
         reason: String,
@@ -479,7 +479,7 @@ mod tests {
 
     #[test]
     fn what_is_no_cloudevent_says_why() {
-        check(&[], b"hello", Err("payload is not a JSON object: expected value at line 1 column 1"));
+        check(&[], b"hello", Err("payload is not a CloudEvent in JSON: expected value at line 1 column 1"));
         check(&[], b"\xff\xfe", Err("payload is not valid UTF-8: byte 0 of 2"));
         check(&[], br#"{"specversion":"1.0","type":"t","source":"s"}"#, Err("attribute `id` is missing or empty"));
         check(

@@ -216,7 +216,7 @@ pub enum Error {
         phase: String,
     },
     /// Nothing can be as old as this and as young as that.
-    #[error("ages from `{min}` to `{max}` seconds are none\nhint: `age_min` is the smaller one")]
+    #[error("no age is `{min}` seconds at least and `{max}` at most\nhint: `age_min` is the smaller one")]
     Ages {
         /// `age_min`.
         min: u64,
@@ -551,10 +551,11 @@ pub fn object_row(object: &ObjectKey, uid: Option<String>) -> ObjectRow {
     }
 }
 
-/// A recorded time as RFC 3339 in UTC, to the millisecond.
+/// A recorded time as RFC 3339 in UTC, in milliseconds, the last one begun counting whole: the state as of a time that was
+/// shown holds what it was shown of.
 #[must_use]
 pub fn time(unix_nanos: u64) -> String {
-    let millis = i64::try_from(unix_nanos / 1_000_000).unwrap_or(i64::MAX);
+    let millis = i64::try_from(unix_nanos.div_ceil(1_000_000)).unwrap_or(i64::MAX);
     jiff::Timestamp::from_millisecond(millis).map_or_else(|_| "?".to_owned(), |time| format!("{time:.3}"))
 }
 

@@ -60,3 +60,83 @@ pub fn render<D: Disk>(
     });
     Ok(Some(marked.collect()))
 }
+
+#[cfg(test)]
+mod tests {
+    use lifeline_projections::fact::{Delivery, ResourceKey};
+    use lifeline_store::{Log, Options, SimulatedDisk};
+
+    use super::*;
+    use crate::rules::{Clusters, Manifests};
+
+    const RULES: &str = r#"
+apiVersion: lib.projectsveltos.io/v1beta1
+kind: EventSource
+metadata: {name: users}
+spec: {messagingMatchCriteria: [{subject: users}]}
+---
+apiVersion: lib.projectsveltos.io/v1beta1
+kind: EventTrigger
+metadata: {name: manage}
+spec:
+  eventSourceName: users
+  oneForEvent: true
+  policyRefs: [{name: namespace, namespace: default, kind: ConfigMap}]
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: namespace, namespace: default, annotations: {projectsveltos.io/instantiate: ok}}
+data:
+  namespace.yaml: |
+    apiVersion: v1
+    kind: Namespace
+    metadata: {name: "{{ .CloudEvent.subject }}"}
+"#;
+
+    /// What becomes of an event of `ada` that carries `data`.
+    fn rendered(data: &str) -> Result<Option<Vec<Rendered>>, Failure> {
+        let payload = format!(
+            r#"{{"specversion":"1.0","type":"login","source":"auth","id":"1","subject":"ada","datacontenttype":"application/json","data":{data}}}"#
+        );
+        let event = CloudEvent::parse(&[], payload.as_bytes()).expect("sound attributes");
+        let delivery = Delivery {
+            cluster: "mgmt/mgmt",
+            stream: "USERS",
+            epoch: 1,
+            sequence: 1,
+            published_unix_nanos: 1,
+            subject: "users",
+        };
+        let fact = Fact::EventReceived {
+            delivery,
+            source: &event.source,
+            subject: &event.subject,
+            kind: &event.kind,
+            id: &event.id,
+            previous: None,
+            decisions: Vec::new(),
+            headers: Vec::new(),
+            payload: payload.as_bytes(),
+        };
+        let options = Options { low_space_bytes: 0, ..Options::default() };
+        let (mut log, _) = Log::open(SimulatedDisk::new(1), options).unwrap();
+        log.append_encoded(1, |buffer| fact.encode(buffer)).unwrap();
+        log.sync().unwrap();
+        let rules = RuleSet::new(Manifests::read("rules.yaml", RULES), Clusters::default());
+        let resource = ResourceKey { source: "auth".into(), subject: "ada".into() };
+        let key = LifecycleKey { trigger: "manage".into(), cluster: "mgmt/mgmt".into(), resource };
+        render(&log.reader(), &rules, &key, Offset::ZERO)
+    }
+
+    #[test]
+    fn data_that_no_template_can_read_fails_once_and_for_all() {
+        let nested = "[".repeat(200) + &"]".repeat(200);
+        for data in ["1e999", nested.as_str()] {
+            let failure = rendered(data).expect_err(data);
+            assert_eq!(failure.retry, Retry::Never, "{failure:?}");
+            assert!(failure.message.starts_with("the event at offset 0 cannot be read: "), "{failure:?}");
+        }
+        let manifests = rendered("1e9").unwrap().expect("the trigger is in force");
+        assert_eq!(manifests[0].manifest["metadata"]["name"], "ada");
+    }
+}

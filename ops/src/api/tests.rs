@@ -370,7 +370,9 @@ async fn what_a_client_gets_wrong_is_its_own_problem_and_named() {
         .refused("/v1/lifecycles?as_of=noon", 400, bad, "as_of: `noon` is neither an offset nor an RFC 3339 time")
         .await;
     engine.refused("/v1/lifecycles?as_of=7", 400, bad, "offset `7` is not reached yet").await;
-    engine.refused("/v1/lifecycles?age_min=9&age_max=8", 400, bad, "ages from `9` to `8`").await;
+    engine
+        .refused("/v1/lifecycles?age_min=9&age_max=8", 400, bad, "no age is `9` seconds at least and `8` at most")
+        .await;
     engine
         .refused("/v1/stuck?longer_than=soon", 400, bad, "parameter `longer_than` is `soon`, expected a whole number")
         .await;

@@ -65,7 +65,7 @@ pub struct AskArgs {
 #[derive(Debug, Clone, Args)]
 pub struct WhenArgs {
     /// Wait (up to 3 seconds) until the answer reflects every record below this offset.
-    #[arg(long, value_name = "OFFSET", help_heading = "Asking")]
+    #[arg(long, value_name = "OFFSET", value_parser = moment::offset, help_heading = "Asking")]
     pub at_least: Option<u64>,
     /// Tell what was: below an offset, at a time such as 2026-11-22T14:12:03Z, or some time ago, such as 10m.
     #[arg(long, value_name = "OFFSET|TIME", value_parser = moment::parse, help_heading = "Asking")]
@@ -183,7 +183,7 @@ pub struct EventsArgs {
     #[arg(long, short, conflicts_with = "data")]
     pub watch: bool,
     /// Begin behind this offset [default: show the latest].
-    #[arg(long, value_name = "OFFSET")]
+    #[arg(long, value_name = "OFFSET", value_parser = moment::offset)]
     pub after: Option<u64>,
     /// Records at most; with --watch: to begin with.
     #[arg(long, value_name = "N", value_parser = rows_at_most, default_value = "50")]
@@ -208,7 +208,7 @@ pub struct HistoryArgs {
     #[arg(default_value = "", hide_default_value = true)]
     pub subject: String,
     /// Only what happened before this offset.
-    #[arg(long, value_name = "OFFSET")]
+    #[arg(long, value_name = "OFFSET", value_parser = moment::offset)]
     pub before: Option<u64>,
     /// The latest entries at most.
     #[arg(long, value_name = "N", value_parser = rows_at_most, default_value = "100")]
@@ -279,12 +279,19 @@ impl FilterArgs {
 }
 
 impl ListArgs {
-    fn query(&self) -> Query {
+    fn query(&self) -> Result<Query, Error> {
+        let AgeArgs { age_min, age_max } = self.age;
+        if let (Some(min), Some(max)) = (age_min, age_max)
+            && min > max
+        {
+            let why = format!("`--age-min` is {min} s and `--age-max` is {max} s: no age is both");
+            return Err(Error::Usage(format!("{why}\nhint: `--age-min` is the smaller one")));
+        }
         let mut query = self.when.query();
         self.filter.add_to(&mut query);
-        query.maybe("age_min", self.age.age_min.as_ref());
-        query.maybe("age_max", self.age.age_max.as_ref());
-        query
+        query.maybe("age_min", age_min.as_ref());
+        query.maybe("age_max", age_max.as_ref());
+        Ok(query)
     }
 
     /// What to say when there is no row.
@@ -301,7 +308,7 @@ impl ListArgs {
         noun: &str,
         table: impl Fn(&[T], Timestamp, bool) -> Table,
     ) -> Result<ExitCode, Error> {
-        list(&self.ask, &self.when, noun, &self.query(), &self.no(noun), table)
+        list(&self.ask, &self.when, noun, &self.query()?, &self.no(noun), table)
     }
 }
 
@@ -318,7 +325,7 @@ impl WatchArgs {
         let none = self.list.no(noun);
         // Ages are counted anew with each table: one that is watched stays for days.
         let table = |rows: &[T], wide| table(rows, Timestamp::now(), wide);
-        watch::watch(&self.list.ask.client()?, noun, &self.list.query(), &none, self.list.ask.output, table)
+        watch::watch(&self.list.ask.client()?, noun, &self.list.query()?, &none, self.list.ask.output, table)
     }
 }
 

@@ -40,6 +40,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Why a question got no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// What was typed makes no sense together.
+    #[error("{0}")]
+    Usage(String),
     /// Not an address that can be asked.
     #[error("server `{server}` cannot be asked, expected `http://HOST:PORT`")]
     Server {
@@ -340,8 +343,19 @@ impl Client {
         if status.is_success() {
             return Ok((serde_json::from_slice(&body).map_err(answer)?, time));
         }
-        Err(Error::Problem(serde_json::from_slice(&body).map_err(answer)?))
+        Err(problem(&body).map_or_else(answer, Error::Problem))
     }
+}
+
+/// The problem document of an answer that is none.
+pub(super) fn problem(body: &[u8]) -> Result<Problem, serde_json::Error> {
+    let mut problem: Problem = serde_json::from_slice(body)?;
+    if problem.0.status == StatusCode::UNAUTHORIZED.as_u16() {
+        // The API's own hint speaks of headers.
+        let hint = "name the file that holds the token with `--token-file`, or set `LIFELINE_TOKEN`";
+        problem.0.hint = Some(hint.to_owned());
+    }
+    Ok(problem)
 }
 
 fn check_length(path: &str) -> Result<(), Error> {

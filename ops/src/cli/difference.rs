@@ -7,6 +7,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use clap::Args;
+use lifeline_projections::as_of::Moment;
 use lifeline_projections::difference::{Change, Difference, DifferenceRow};
 use lifeline_projections::reads::LifecycleRow;
 
@@ -61,6 +62,15 @@ fn sign(change: Change) -> (&'static str, Tone) {
 
 /// Asks for the difference and prints it.
 pub fn diff(args: &DiffArgs) -> Result<ExitCode, Error> {
+    if let (Ok(Moment::Time(from)), Some(Ok(Moment::Time(to)))) =
+        (args.from.parse(), args.to.as_deref().map(str::parse))
+        && from > to
+    {
+        let why = format!("FROM, {}, is later than TO, {}", args.from, args.to.as_deref().unwrap_or_default());
+        return Err(Error::Usage(format!(
+            "{why}\nhint: type the earlier moment first, such as `lifeline diff 10m 5m`"
+        )));
+    }
     let client = args.ask.client()?;
     let mut query = Query::default();
     query.add("from", &args.from);

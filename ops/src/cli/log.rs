@@ -247,7 +247,12 @@ fn segments(info: &Info) -> Table {
 }
 
 fn summary(info: &Info) -> String {
-    let stopped = if info.clean_stop { "stopped in good order" } else { "was killed" };
+    let stopped = match (info.clean_stop, info.damage.is_empty()) {
+        (true, _) => "stopped in good order",
+        (false, true) => "was killed",
+        // Where the log is damaged, how it ended is not always to be read.
+        (false, false) => "did not stop in good order",
+    };
     let torn = match info.torn_bytes {
         0 => String::new(),
         bytes => format!("; {bytes} bytes of an unfinished group at its end, which the next start cuts off"),

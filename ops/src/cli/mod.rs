@@ -154,7 +154,10 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Crds => output::data(&crds()).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => output::data(&completions(shell)).map(|()| ExitCode::SUCCESS),
     };
-    done.unwrap_or_else(|error| fail(&error))
+    done.unwrap_or_else(|error| match (fail(&error), error) {
+        (_, client::Error::Usage(_)) => ExitCode::from(2),
+        (code, _) => code,
+    })
 }
 
 fn completions(shell: clap_complete::Shell) -> String {

@@ -1,6 +1,6 @@
 //! Moments as they are typed: an offset, a time, or how long ago.
 //!
-//! Start at [`typed`]; [`seconds`] reads an age. The present is an argument; what is in the future is refused, for nobody can tell it.
+//! Start at [`typed`]; [`seconds`] reads an age, [`offset`] a place in the log. The present is an argument; what is in the future is refused, for nobody can tell it.
 
 use jiff::{Span, Timestamp, ToSpan};
 use lifeline_projections::as_of::Moment;
@@ -44,6 +44,11 @@ pub fn seconds(text: &str) -> Result<u64, String> {
     let span = span(text).ok_or_else(wrong)?;
     let duration = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
     u64::try_from(duration.as_secs()).map_err(|_| wrong())
+}
+
+/// The offset of a record.
+pub fn offset(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "expected an offset, such as 41".to_owned())
 }
 
 /// A length of time. `14:12:03` is none, though jiff would read it as hours, minutes and seconds: whoever types that means

@@ -48,8 +48,8 @@ pub struct AddonsArgs {
 /// `lifeline show stuck`.
 #[derive(Debug, Clone, Args)]
 pub struct StuckArgs {
-    /// How many seconds a decision may wait to be carried out.
-    #[arg(long, value_name = "SECONDS", default_value = "30")]
+    /// How long a decision may wait to be carried out, such as 10m.
+    #[arg(long, value_name = "AGE", value_parser = super::moment::seconds, default_value = "30s")]
     pub longer_than: u64,
     /// Which state.
     #[command(flatten)]

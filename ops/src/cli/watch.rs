@@ -167,7 +167,7 @@ async fn connect(server: &Server, path: &str, id: &str) -> Result<hyper::Respons
     }
     let body = client::body(server, response).await?;
     let answer = |source| Error::Answer { server: server.to_string(), path: path.to_owned(), source };
-    Err(Error::Problem(serde_json::from_slice(&body).map_err(answer)?))
+    Err(client::problem(&body).map_or_else(answer, Error::Problem))
 }
 
 /// What `item` and `removed` carry.

@@ -55,6 +55,7 @@ Examples:
 #[derive(Debug, Clone, Args)]
 pub struct EventArgs {
     /// The offset of the record, as `lifeline get events` and `lifeline history` show it.
+    #[arg(value_parser = super::moment::offset)]
     pub offset: u64,
     /// Whom.
     #[command(flatten)]
