@@ -17,10 +17,18 @@ use super::problem::Problem;
 /// How often is looked whether a moment is settled: a group takes a few milliseconds.
 const PAUSE: Duration = Duration::from_millis(1);
 
+/// How far ahead of the clock a time can be for being rounded.
+const ROUNDED_UP_MAX: Duration = Duration::from_millis(1);
+
 /// Where a moment ends in the log. Waits, for a while, until everything up to it is recorded and folded; for that it blocks.
 pub(super) fn recorded_end<D: Disk>(shared: &Shared<D>, moment: Moment) -> Result<Offset, Problem> {
     let began = Instant::now();
     if let Moment::Time(unix_nanos) = moment {
+        // A time that was shown, rounded up, may be a part of a millisecond ahead.
+        let ahead = Duration::from_nanos(unix_nanos.saturating_sub(SystemClock.now_unix_nanos()));
+        if ahead <= ROUNDED_UP_MAX {
+            std::thread::sleep(ahead);
+        }
         // Sealed, a time to come would push the stamps of what comes ahead of the clock.
         if unix_nanos > SystemClock.now_unix_nanos() {
             let text = format!(

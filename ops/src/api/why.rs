@@ -25,8 +25,10 @@ const LOOKS_MAX: usize = 10_000;
 #[into_params(parameter_in = Query)]
 pub(super) struct ObjectQuery {
     /// Its kind, in upper or lower case.
+    #[param(min_length = 1)]
     kind: String,
     /// The name of the object, in full.
+    #[param(min_length = 1)]
     name: String,
     /// Its namespace; when missing, an object without one is meant, and where there is none one in any namespace.
     #[param(nullable = false)]
@@ -52,6 +54,11 @@ pub(super) async fn object<D: Disk>(
     Asked(query): Asked<ObjectQuery>,
 ) -> Result<Json<One<WhyObject>>, Problem> {
     let ObjectQuery { kind, name, namespace, group, cluster } = query;
+    for (parameter, value) in [("kind", &kind), ("name", &name)] {
+        if value.is_empty() {
+            return Err(Problem::bad_parameter(&format!("{parameter}: it is empty, and every object has one")));
+        }
+    }
     blocking(move || {
         let mut search = Search::new(Question { kind, name, namespace, group, cluster });
         let offset = shared.view.projection().watermark().get();

@@ -291,7 +291,12 @@ pub fn status(status: &Status, width: Option<usize>, paint: Paint) -> String {
     };
     line("recorded", format!("{recorded}"));
     line("folded", format!("{folded}{}", behind(*recorded, *folded)));
-    line("reconciled", format!("{reconciled}{}", behind(*folded, *reconciled)));
+    // One lifecycle that waits holds this back, however well all others fare.
+    let oldest = match folded.saturating_sub(*reconciled) {
+        0 => String::new(),
+        lag => format!(" ({lag} behind: {} since then)", count(status.open as u64, "open lifecycle")),
+    };
+    line("reconciled", format!("{reconciled}{oldest}"));
     line("resources", format!("{}, under {}", status.resources, count(status.triggers as u64, "trigger")));
     let phases =
         status.phases.iter().map(|(phase, count)| paint.tone(Tone::of_phase(phase), &format!("{count} {phase}")));
@@ -574,7 +579,7 @@ not ready
   hint: start nats-server
 recorded    57
 folded      57
-reconciled  41 (16 behind)
+reconciled  41 (16 behind: 1 open lifecycle since then)
 resources   10, under 1 trigger
 lifecycles  1 Failing, 9 Ready; 1 open
 since start 1 reconciliation, 0 failed, 0 cluster writes

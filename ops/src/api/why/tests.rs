@@ -60,6 +60,7 @@ async fn an_object_is_explained_back_to_its_event_and_rule() {
 
     let unknown = engine.get("/v1/why/object?kind=Namespace&name=zoe&namespace=x&group=&cluster=mgmt/mgmt").await;
     assert_eq!(unknown["item"]["verdict"], "unknown");
+    engine.refused("/v1/why/object?kind=&name=b", 400, "bad-parameter", "kind: it is empty").await;
     engine.refused("/v1/why/object?kind=Namespace", 400, "bad-parameter", "parameter `name` is missing").await;
     engine.refused("/v1/why/object?kind=a&name=b&nam=c", 400, "bad-parameter", "parameter `nam` is not known").await;
 }
