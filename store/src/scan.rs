@@ -33,6 +33,13 @@ impl RecordRef<'_> {
     }
 }
 
+/// A record, and where its payload stands in the buffer.
+struct Found {
+    offset: Offset,
+    time_unix_nanos: u64,
+    payload: Range<usize>,
+}
+
 /// Where in the log a scan stands.
 #[derive(Debug)]
 struct Place<F> {
@@ -94,22 +101,43 @@ impl<D: Disk> Scan<D> {
     #[expect(clippy::should_implement_trait, reason = "an iterator cannot lend its buffer")]
     #[inline]
     pub fn next(&mut self) -> Result<Option<RecordRef<'_>>, Error> {
-        if let Some((time_unix_nanos, payload)) = self.plain_next() {
-            let offset = self.next;
-            self.next = offset.next();
-            return Ok(Some(RecordRef { offset, time_unix_nanos, payload: self.cursor.payload(payload) }));
+        let found = match self.plain_next() {
+            None => self.advance()?,
+            plain => plain,
+        };
+        Ok(found.map(|found| self.lend(found)))
+    }
+
+    /// The next records, `max` at most: as many as stand beside each other in the buffer, and none only at the durable end.
+    ///
+    /// # Errors
+    /// As [`Scan::next`], for the first of them; what comes before damage is given first.
+    pub fn next_run(&mut self, max: usize) -> Result<Vec<RecordRef<'_>>, Error> {
+        let mut found = Vec::with_capacity(max);
+        let first = match self.plain_next() {
+            None => self.advance()?,
+            plain => plain,
+        };
+        found.extend(first);
+        // The plain ones leave the buffer as it is.
+        while !found.is_empty()
+            && found.len() < max
+            && let Some(plain) = self.plain_next()
+        {
+            found.push(plain);
         }
-        Ok(self.advance()?.map(|(header, payload)| RecordRef {
-            offset: header.offset,
-            time_unix_nanos: header.time_unix_nanos,
-            payload: self.cursor.payload(payload),
-        }))
+        Ok(found.into_iter().map(|found| self.lend(found)).collect())
+    }
+
+    #[inline]
+    fn lend(&self, Found { offset, time_unix_nanos, payload }: Found) -> RecordRef<'_> {
+        RecordRef { offset, time_unix_nanos, payload: self.cursor.payload(payload) }
     }
 
     /// The next record in the plainest of cases, which is nearly every one: it stands in a verified block, right behind
     /// its predecessor. Everything else is left to [`Scan::advance`].
     #[inline]
-    fn plain_next(&mut self) -> Option<(u64, Range<usize>)> {
+    fn plain_next(&mut self) -> Option<Found> {
         let place = self.place.as_mut()?;
         if self.next >= self.durable || place.end.is_some_and(|end| self.next >= end) || place.skipped.is_some() {
             return None;
@@ -120,10 +148,11 @@ impl<D: Disk> Scan<D> {
         }
         self.cursor.take_verified(&header);
         place.chain = Some(header.checksum);
-        Some((header.time_unix_nanos, payload))
+        self.next = header.offset.next();
+        Some(Found { offset: header.offset, time_unix_nanos: header.time_unix_nanos, payload })
     }
 
-    fn advance(&mut self) -> Result<Option<(Header, Range<usize>)>, Error> {
+    fn advance(&mut self) -> Result<Option<Found>, Error> {
         if self.next >= self.durable {
             self.durable = self.reader.end();
             if self.next >= self.durable {
@@ -174,7 +203,8 @@ impl<D: Disk> Scan<D> {
                         // What follows a replaced record remembers the lost one.
                         place.chain = (header.kind == Kind::Record).then_some(header.checksum);
                         self.next = self.next.next();
-                        return Ok(Some((header, payload)));
+                        let Header { offset, time_unix_nanos, .. } = header;
+                        return Ok(Some(Found { offset, time_unix_nanos, payload }));
                     }
                     if header.kind == Kind::Lost {
                         "record was lost before a repair"
