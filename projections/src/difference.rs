@@ -17,7 +17,7 @@ use crate::fact::{Fact, ResourceKey};
 use crate::fold::{Projection, Resource, Sieve};
 use crate::lifecycle::Phase;
 use crate::reads::{
-    self, Filter, LifecycleRow, PAGE_ROWS, Page, decode_cursor, encode_cursor, lifecycle_row, parse_phase,
+    self, Filter, LifecycleRow, ObjectRow, PAGE_ROWS, Page, decode_cursor, encode_cursor, lifecycle_row, parse_phase,
 };
 
 /// Resources compared for one page, at most: a page then ends early, with a cursor.
@@ -70,7 +70,7 @@ pub enum Change {
     Created,
     /// It was to be present, and is not.
     Deleted,
-    /// It is to be present, as it was, and was not in between.
+    /// It is to be present, as it was, and was not in between; or an object of it was made anew.
     Recreated,
     /// It is desired as it was, and something else differs.
     Changed,
@@ -273,13 +273,24 @@ impl Change {
     fn of(before: Option<&LifecycleRow>, after: Option<&LifecycleRow>) -> Change {
         let is_present = |row: Option<&LifecycleRow>| row.is_some_and(|row| row.desired == "present");
         let incarnation = |row: Option<&LifecycleRow>| row.map(|row| row.incarnation);
+        let objects = |row: Option<&LifecycleRow>| row.map_or_else(Vec::new, |row| row.objects.clone());
+        let (old, new) = (objects(before), objects(after));
+        let is_renewed = |new: &ObjectRow| old.iter().any(|old| is_renewed(old, new));
         match (is_present(before), is_present(after)) {
             (false, true) => Change::Created,
             (true, false) => Change::Deleted,
-            (true, true) if incarnation(before) != incarnation(after) => Change::Recreated,
+            (true, true) if incarnation(before) != incarnation(after) || new.iter().any(is_renewed) => {
+                Change::Recreated
+            }
             (true, true) | (false, false) => Change::Changed,
         }
     }
+}
+
+/// Whether an object stands in the place of another one of its name.
+fn is_renewed(old: &ObjectRow, new: &ObjectRow) -> bool {
+    let both = old.uid.is_some() && new.uid.is_some() && old.uid != new.uid;
+    both && ObjectRow { uid: None, ..old.clone() } == ObjectRow { uid: None, ..new.clone() }
 }
 
 /// A filter, for rows that have two sides.

@@ -408,8 +408,13 @@ pub fn objects(state: &impl State, filter: &Filter, page: &Page) -> Result<List<
         };
         let mut rows = Vec::new();
         for lifecycle in resource.iter().flat_map(|resource| &resource.lifecycles) {
-            let wanted = wants(&sieve, lifecycle) && ages.want(lifecycle.decided_unix_nanos);
-            for holding in lifecycle.inventory.iter().filter(|_| wanted) {
+            let wanted = wants(&sieve, lifecycle);
+            // Aged as it is shown: since it was applied.
+            let since = |holding: &Holding| match &holding.applied {
+                Some(applied) => applied.unix_nanos,
+                None => lifecycle.decided_unix_nanos,
+            };
+            for holding in lifecycle.inventory.iter().filter(|holding| wanted && ages.want(since(holding))) {
                 let row =
                     is_owned(lifecycle, holding).then(|| owned_object_row(&key(source, subject), lifecycle, holding));
                 rows.push((place(lifecycle, Some(&holding.object)), row));
@@ -472,9 +477,11 @@ fn conflict_row(projection: &Projection, cluster: &str, object: &ObjectKey, clai
     ConflictRow { object, cluster: cluster.to_owned(), claims: claims.iter().map(claim).collect() }
 }
 
-/// Whether what a lifecycle claims is its own: what it could not apply is another's, or nobody's.
+/// Whether what a lifecycle claims is its own: what it could not apply is another's, or nobody's, and stays so when it is
+/// decided anew.
 pub(crate) fn is_owned(lifecycle: &Lifecycle, holding: &Holding) -> bool {
-    holding.applied.is_some() || lifecycle.failure.is_none()
+    let is_intended = lifecycle.failure.is_none() && holding.since > lifecycle.decided;
+    holding.applied.is_some() || is_intended
 }
 
 /// The objects of a lifecycle that are its own.

@@ -20,7 +20,7 @@ type Cursor = (Urgency, u64, String, String, String, String);
 /// 0 for what fails, 1 for what waits.
 type Urgency = u8;
 
-/// The lifecycles whose last attempt failed, and those whose decision waits for longer than `longer_than` to be carried out.
+/// The lifecycles whose last attempt failed, and those whose decision waits for `longer_than` at least to be carried out.
 ///
 /// `now_unix_nanos` is when they are asked for; `None` for the time of the last record in the state. The order does not
 /// depend on it, so a cursor stays right while time passes.
@@ -40,7 +40,7 @@ pub fn stuck(
     let now = now_unix_nanos.unwrap_or(projection.ground().folded_unix_nanos);
     let patience = u64::try_from(longer_than.as_nanos()).unwrap_or(u64::MAX);
     let is_stuck = |lifecycle: &Lifecycle| {
-        lifecycle.phase() == Phase::Failing || now.saturating_sub(lifecycle.decided_unix_nanos) > patience
+        lifecycle.phase() == Phase::Failing || now.saturating_sub(lifecycle.decided_unix_nanos) >= patience
     };
     let limit = page.limit.unwrap_or(PAGE_ROWS).max(1);
     // Candidates come in any order: the most urgent so far are kept, and one more, which says that more follow.

@@ -4,7 +4,7 @@
 //! which take any text, never in label values, which do not; the label that selects a lifecycle's objects is a
 //! checksum.
 
-use lifeline_projections::fact::LifecycleKey;
+use lifeline_projections::fact::{LifecycleKey, ResourceKey};
 use lifeline_store::Offset;
 use serde_json::{Map, Value};
 
@@ -45,8 +45,8 @@ pub enum Owner {
     Us,
     /// Another lifecycle's.
     Other {
-        /// Its trigger, source and subject, for a message.
-        name: String,
+        /// Whose, on the same cluster.
+        key: Box<LifecycleKey>,
     },
     /// Nobody's that Lifeline knows of.
     Stranger,
@@ -89,7 +89,13 @@ pub fn owner(live: &LiveObject, key: &LifecycleKey) -> Owner {
     match (annotation(TRIGGER), annotation(SOURCE), annotation(SUBJECT)) {
         (Some(trigger), Some(source), Some(subject)) => {
             let ours = *trigger == *key.trigger && *source == *key.resource.source && *subject == *key.resource.subject;
-            if ours { Owner::Us } else { Owner::Other { name: format!("{trigger} of {source} {subject}") } }
+            if ours {
+                return Owner::Us;
+            }
+            let resource = ResourceKey { source: source.into(), subject: subject.into() };
+            Owner::Other {
+                key: Box::new(LifecycleKey { trigger: trigger.into(), cluster: key.cluster.clone(), resource }),
+            }
         }
         _ => Owner::Stranger,
     }
@@ -156,7 +162,7 @@ mod tests {
         let bare = json!({"metadata": {"name": "a"}});
         let ours = marked(bare.clone(), &key("t", "a"));
         assert_eq!(owner(&ours, &key("t", "a")), Owner::Us);
-        assert_eq!(owner(&ours, &key("t", "b")), Owner::Other { name: "t of https://auth/login a".into() });
+        assert_eq!(owner(&ours, &key("t", "b")), Owner::Other { key: Box::new(key("t", "a")) });
         let stranger = LiveObject { uid: "u".into(), deleting: false, manifest: bare };
         assert_eq!(owner(&stranger, &key("t", "a")), Owner::Stranger);
     }

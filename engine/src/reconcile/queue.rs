@@ -109,14 +109,15 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// Counts a failed attempt for a decision; returns how many there are by now, from 1.
-    pub fn count_attempt(&self, key: LifecycleIndex, decided: Offset) -> u32 {
+    /// Counts a failed attempt for a decision; returns how many there are by now, from 1. `recorded` of them are known from
+    /// before the start.
+    pub fn count_attempt(&self, key: LifecycleIndex, decided: Offset, recorded: u32) -> u32 {
         let mut state = self.state.lock();
-        let (counted_for, attempts) = state.attempts.entry(key).or_insert((decided, 0));
+        let (counted_for, attempts) = state.attempts.entry(key).or_insert((decided, recorded));
         if *counted_for != decided {
             (*counted_for, *attempts) = (decided, 0);
         }
-        *attempts += 1;
+        *attempts = attempts.saturating_add(1);
         *attempts
     }
 

@@ -271,6 +271,8 @@ impl<D: Disk> Reconciler<D> {
                     Some(live) => match apply_set::owner(live, &task.key) {
                         Owner::Us => Some(live.uid.as_str()),
                         Owner::Other { .. } | Owner::Stranger if want.adopts => Some(live.uid.as_str()),
+                        // It once left the object, and now waits for us to let go of it.
+                        Owner::Other { key } if self.claims_too(&want.object, &key) => Some(live.uid.as_str()),
                         owner => return Err(not_ours(&want.object, &owner)),
                     },
                 };
@@ -282,6 +284,13 @@ impl<D: Disk> Reconciler<D> {
         }
         debug!(object = %want.object, uid = live.uid, "object applied");
         Ok(AppliedObject { object: want.object.clone(), uid: live.uid, digest: want.digest })
+    }
+
+    /// Whether a lifecycle claims an object.
+    fn claims_too(&self, object: &ObjectKey, key: &LifecycleKey) -> bool {
+        let projection = self.view.projection();
+        let index = projection.lifecycle_index(key);
+        projection.claims(&key.cluster, object).iter().any(|claim| Some(claim.lifecycle) == index)
     }
 
     /// The one call that applies.
@@ -357,8 +366,9 @@ impl<D: Disk> Reconciler<D> {
     async fn failed(&self, task: &Task, applied: Vec<AppliedObject>, failure: Failure) -> Result<Verdict, Stopped> {
         self.counters.failures.fetch_add(1, Ordering::Relaxed);
         let index = self.view.projection().lifecycle_index(&task.key);
-        let attempt = index.map_or(1, |index| self.queue.count_attempt(index, task.lifecycle.decided));
         let before = task.lifecycle.failure.as_ref();
+        let recorded = before.map_or(0, |before| before.attempt);
+        let attempt = index.map_or(1, |index| self.queue.count_attempt(index, task.lifecycle.decided, recorded));
         let news = before.is_none_or(|before| before.error != failure.message);
         if news {
             warn!(attempt, "{}", failure.message);
@@ -393,7 +403,13 @@ fn being_deleted(object: &ObjectKey) -> Failure {
 fn not_ours(object: &ObjectKey, owner: &Owner) -> Failure {
     let whose = match owner {
         Owner::Us | Owner::Stranger => "was not made by Lifeline".to_owned(),
-        Owner::Other { name } => format!("carries the marks of {name}"),
+        Owner::Other { key } => {
+            let LifecycleKey { trigger, resource, .. } = &**key;
+            format!(
+                "carries the marks of trigger `{trigger}` for source `{}`, subject `{}`",
+                resource.source, resource.subject
+            )
+        }
     };
     let message = format!(
         "{object} exists and {whose}\nhint: remove it, give the object another name, or let the trigger adopt it with the \

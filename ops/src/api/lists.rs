@@ -162,7 +162,7 @@ pub(super) async fn lifecycles<D: Disk>(
     filtered(shared, query, Reading::LIFECYCLES).await
 }
 
-/// Objects held in clusters, sorted by cluster and object, each with the lifecycle that owns it.
+/// Objects held in clusters, each with the lifecycle that owns it, sorted by source, subject, trigger, cluster and object.
 #[utoipa::path(
     get,
     path = "/v1/objects",

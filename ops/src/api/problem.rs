@@ -121,7 +121,7 @@ impl Problem {
     /// There is nothing at this path.
     #[must_use]
     pub fn no_such_path() -> Problem {
-        let text = "there is nothing at this path\nhint: lists are at /v1/resources, /v1/lifecycles, /v1/objects, /v1/events, /v1/history, /v1/rules and /v1/conflicts";
+        let text = "there is nothing at this path\nhint: lists are at /v1/resources, /v1/lifecycles, /v1/objects, /v1/events, /v1/history, /v1/rules, /v1/conflicts, /v1/stuck and /v1/difference";
         Problem::new("no-such-path", text)
     }
 

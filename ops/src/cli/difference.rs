@@ -184,7 +184,7 @@ fn changes(before: Option<&LifecycleRow>, after: Option<&LifecycleRow>) -> Vec<S
     field("incarnation", &|row| row.incarnation.to_string());
     field("error", &|row| row.error.as_deref().and_then(|error| error.lines().next()).unwrap_or_default().to_owned());
     field("attempt", &|row| row.attempt.map(|attempt| attempt.to_string()).unwrap_or_default());
-    field("by the event at", &|row| row.last_event_offset.to_string());
+    field("latest event", &|row| row.last_event_offset.to_string());
     let uids = |row: Option<&LifecycleRow>| -> BTreeMap<String, Option<String>> {
         let objects = row.into_iter().flat_map(|row| &row.objects);
         objects.map(|object| (rows::object(object), object.uid.clone())).collect()
@@ -268,7 +268,7 @@ mod tests {
         ];
         let mut whole = Difference { offset: 57, from: 41, items, next: None };
         let expected = "\
-+ auth.example.com zoe  manage-namespace on mgmt/mgmt  desired: present, phase: Ready, incarnation: 1, by the event at: 4, + Namespace/zoe
++ auth.example.com zoe  manage-namespace on mgmt/mgmt  desired: present, phase: Ready, incarnation: 1, latest event: 4, + Namespace/zoe
 ~ auth.example.com zoe  manage-namespace on mgmt/mgmt  attempt: 1 -> 4
 ~ auth.example.com zoe  manage-namespace on mgmt/mgmt  uid of Namespace/zoe: a -> b
 ~ auth.example.com zoe  manage-namespace on mgmt/mgmt  phase: Pending -> Failing, error: terminating

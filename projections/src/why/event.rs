@@ -67,7 +67,8 @@ pub struct TriggerWhy {
     pub replayed: Option<u64>,
     /// How far it came.
     pub effect: Effect,
-    /// Offset of the next decision about the same lifecycle, after which this one no longer counts.
+    /// Offset of the decision about the same lifecycle after which this one no longer counts. Changed rules may have
+    /// taken back others between the two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub superseded_by: Option<u64>,
     /// The outcomes that were recorded for it, oldest first.
@@ -96,6 +97,23 @@ pub enum Effect {
     Nothing,
     /// It is not known: too many records came after it.
     Unknown,
+}
+
+impl Effect {
+    fn is_done(self) -> bool {
+        self.record().is_some() && self != Effect::Failing
+    }
+
+    /// The record that says so.
+    fn record(self) -> Option<&'static str> {
+        match self {
+            Effect::Applied => Some("Applied"),
+            Effect::Deleted => Some("Deleted"),
+            Effect::Released => Some("Released"),
+            Effect::Failing => Some("ApplyFailed"),
+            Effect::Pending | Effect::Superseded | Effect::Settled | Effect::Nothing | Effect::Unknown => None,
+        }
+    }
 }
 
 /// Why no trigger speaks of an event, by the rules in force.
@@ -254,6 +272,8 @@ struct Thread {
     decided: Vec<Offset>,
     /// `None` while the trigger makes nothing of the event.
     action: Option<Action>,
+    /// How it was last carried out, whatever came after that.
+    done: Option<Effect>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -276,7 +296,7 @@ impl Threads {
                 action: history::action(&decision.outcome),
                 ..TriggerWhy::new(decision.trigger, cluster)
             };
-            Thread { why, decided: vec![offset], action }
+            Thread { why, decided: vec![offset], action, done: None }
         };
         Threads { offset, threads: decisions.iter().map(thread).collect() }
     }
@@ -310,6 +330,7 @@ impl Threads {
                         Fact::ApplyFailed { .. } => Effect::Failing,
                         _ => Effect::Pending,
                     };
+                    thread.done = Some(thread.why.effect).filter(|effect| effect.is_done()).or(thread.done);
                 }
             }
             Fact::EventRejected { .. }
@@ -346,10 +367,11 @@ impl Threads {
         };
         if self.named(trigger, &redecision.cluster).is_none() {
             let why = TriggerWhy::new(trigger, &redecision.cluster);
-            self.threads.push(Thread { why, decided: Vec::new(), action: None });
+            self.threads.push(Thread { why, decided: Vec::new(), action: None, done: None });
         }
         let thread = self.named(trigger, &redecision.cluster).expect("it was there or was just added");
         if thread.action != Some(action) {
+            thread.done = None;
             thread.why.replayed = Some(offset.get());
             thread.why.action = match action {
                 Action::Create => "Create".to_owned(),
@@ -377,11 +399,10 @@ impl Threads {
 impl Thread {
     /// What is left to say once all records are in.
     fn end(self, current: Option<&Resource>, complete: bool) -> TriggerWhy {
-        let Thread { mut why, decided, action } = self;
+        let Thread { mut why, decided, action, done } = self;
         if action.is_none() {
             return TriggerWhy { effect: Effect::Nothing, ..why };
         }
-        let is_carried_out = matches!(why.effect, Effect::Applied | Effect::Deleted | Effect::Released);
         let lifecycle = current.and_then(|resource| {
             let mut all = resource.lifecycles.iter();
             all.find(|lifecycle| *lifecycle.trigger == *why.trigger && *lifecycle.cluster == *why.cluster)
@@ -389,9 +410,10 @@ impl Thread {
         let is_settled =
             lifecycle.is_some_and(|lifecycle| lifecycle.settled.is_some_and(|settled| decided.contains(&settled)));
         why.effect = match why.effect {
-            Effect::Pending | Effect::Failing if why.superseded_by.is_some() => Effect::Superseded,
+            // Decided again by changed rules, and then anew: what it came to before that stays true.
+            Effect::Pending | Effect::Failing if why.superseded_by.is_some() => done.unwrap_or(Effect::Superseded),
             Effect::Pending if is_settled && why.outcomes.is_empty() => Effect::Settled,
-            effect if is_carried_out || complete => effect,
+            effect if effect.is_done() || complete => effect,
             _ => Effect::Unknown,
         };
         why
@@ -417,7 +439,8 @@ impl TriggerWhy {
         let TriggerWhy { trigger, action, .. } = self;
         let replayed = self.replayed.map(|offset| format!(" when the rules changed at offset {offset}"));
         let decided = format!("{trigger} decided {action}{}", replayed.unwrap_or_default());
-        let last = self.outcomes.last().map(|entry| format!("{} at offset {}", entry.summary, entry.offset));
+        let last = self.outcomes.iter().rfind(|entry| self.effect.record() == Some(&*entry.fact));
+        let last = last.map(|entry| format!("{} at offset {}", entry.summary, entry.offset));
         let last = last.unwrap_or_default();
         match self.effect {
             Effect::Applied | Effect::Deleted | Effect::Released | Effect::Failing => format!("{decided}: {last}."),

@@ -2,7 +2,8 @@
 //!
 //! Start at [`Search`]: it looks up who claims an object called so, or where no namespace is given and no object is without
 //! one looks through the resources in turns, so that nobody waits for it; [`Search::answer`] then reads a few records. An
-//! object that no lifecycle holds may have been let go by a resource of its name: their histories are asked.
+//! object that no lifecycle holds may have been let go by a resource of its name: their histories are asked, and then the
+//! latest records.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -10,15 +11,14 @@ use std::ops::Bound;
 use lifeline_store::{Disk, Offset, Reader};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use smol_str::SmolStr;
 use utoipa::ToSchema;
 
 use super::RECORDS_MAX;
 use crate::chain::Chain;
-use crate::fact::{Fact, ObjectKey, Outcome, Redesired, ResourceKey};
+use crate::fact::{Fact, LifecycleKey, ObjectKey, Outcome, Redesired, ResourceKey};
 use crate::fold::{Projection, Resource, RuleMark, Sieve};
 use crate::history::{self, Entry};
-use crate::lifecycle::{Desired, Holding, Lifecycle};
+use crate::lifecycle::{Desired, Holding};
 use crate::reads::{ClaimRow, LifecycleRow, ObjectRow, lifecycle_row, object_row, time};
 
 /// Claims that a search gathers, at most: whoever asks for more has to say more.
@@ -26,6 +26,12 @@ const HITS_MAX: usize = 100;
 
 /// Resources called like the object whose histories are asked, at most.
 const NAMESAKES_MAX: usize = 4;
+
+/// Records looked through for an object that no resource of its name had, at most: half a second of reading.
+const RECORDS_BACK_MAX: u64 = 2_000_000;
+
+/// How many of them at a time, the latest first.
+const RECORDS_BACK: u64 = 1 << 16;
 
 /// Which object is meant.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -524,23 +530,21 @@ fn applied<D: Disk>(
     Some(why)
 }
 
-/// No lifecycle holds it: asks the resources called like it whether one let it go.
+/// No lifecycle holds it: asks the resources called like it whether one let it go, and then the latest records.
 fn gone<D: Disk>(log: &Reader<D>, question: &Question, namesakes: &[(ResourceKey, Resource)]) -> WhyObject {
-    let mut last: Option<(&ResourceKey, &Resource, Entry, Departure)> = None;
-    for (key, resource) in namesakes {
-        let Some((entry, departure)) = departure(log, question, key, resource.last_record) else { continue };
-        if last.as_ref().is_none_or(|(.., known, _)| known.offset < entry.offset) {
-            last = Some((key, resource, entry, departure));
-        }
-    }
-    let Some((key, resource, entry, Departure { object, trigger, cluster, acted_for, is_deleted })) = last else {
-        let summary = format!("no lifecycle holds {}", question.short());
-        let note = "an object that is gone is found by the resource that had it: `lifeline history SOURCE SUBJECT`";
-        return WhyObject { notes: vec![note.to_owned()], ..WhyObject::new(summary, Verdict::Unknown) };
-    };
+    let departures = namesakes.iter().filter_map(|(key, resource)| departure(log, question, key, resource.last_record));
+    let mut last = departures.max_by_key(|departure| departure.entry.offset);
     let mut notes = Vec::new();
-    let (desired, decided) = decided_by(log, key, &trigger, &cluster, acted_for);
-    let decision = decision(log, key, &trigger, &cluster, desired, decided, &mut notes);
+    if last.is_none() {
+        last = look_back(log, question, &mut notes);
+    }
+    let Some(Departure { entry, object, key, acted_for, is_deleted }) = last else {
+        let summary = format!("no lifecycle holds {}", question.short());
+        return WhyObject { notes, ..WhyObject::new(summary, Verdict::Unknown) };
+    };
+    let LifecycleKey { trigger, cluster, resource: key } = key;
+    let (desired, decided) = decided_by(log, &key, &trigger, &cluster, acted_for);
+    let decision = decision(log, &key, &trigger, &cluster, desired, decided, &mut notes);
     let short = object.short();
     let of = decision.event.as_ref().map(|event| format!(" of the event at offset {}", event.offset));
     let of = of.unwrap_or_else(|| format!(" at offset {}", decision.offset));
@@ -549,12 +553,15 @@ fn gone<D: Disk>(log: &Reader<D>, question: &Question, namesakes: &[(ResourceKey
     } else {
         format!("no lifecycle holds {short} on {cluster}: {trigger} let go of it, for it never owned it")
     };
-    let mut lifecycles = resource.lifecycles.iter();
-    let lifecycle = lifecycles.find(|known| *known.trigger == *trigger && *known.cluster == *cluster);
+    let lifecycle = namesakes.iter().filter(|(known, _)| *known == key).find_map(|(_, resource)| {
+        let mut lifecycles = resource.lifecycles.iter();
+        let known = lifecycles.find(|known| *known.trigger == *trigger && *known.cluster == *cluster)?;
+        Some(lifecycle_row(&key, resource, known))
+    });
     WhyObject {
         object: Some(object_row(&object, None)),
         cluster: Some(cluster.to_string()),
-        lifecycle: lifecycle.map(|lifecycle: &Lifecycle| lifecycle_row(key, resource, lifecycle)),
+        lifecycle,
         decision: Some(decision),
         gone: Some(entry),
         notes,
@@ -564,34 +571,74 @@ fn gone<D: Disk>(log: &Reader<D>, question: &Question, namesakes: &[(ResourceKey
 
 /// How an object went.
 struct Departure {
+    entry: Entry,
     object: ObjectKey,
-    trigger: SmolStr,
-    cluster: SmolStr,
+    key: LifecycleKey,
     acted_for: Offset,
     is_deleted: bool,
 }
 
-/// The last record by which a resource let such an object go.
-fn departure<D: Disk>(
-    log: &Reader<D>,
-    question: &Question,
-    key: &ResourceKey,
-    latest: Offset,
-) -> Option<(Entry, Departure)> {
-    for step in Chain::from(log, key, latest).take(RECORDS_MAX) {
-        let record = step.ok()?;
-        let fact = Fact::decode(&record.payload).ok()?;
-        let is_deleted = matches!(fact, Fact::Deleted { .. });
-        if let Fact::Deleted { key: of, acted_for, objects, .. } | Fact::Released { key: of, acted_for, objects, .. } =
-            &fact
-            && let Some(object) = objects.iter().find(|object| question.means(&of.cluster, object))
-        {
-            let (object, trigger, cluster) = (object.clone(), of.trigger.clone(), of.cluster.clone());
-            let departure = Departure { object, trigger, cluster, acted_for: *acted_for, is_deleted };
-            let (entry, _) = history::about(&fact, Some(key), record.offset, record.time_unix_nanos);
-            return Some((entry, departure));
-        }
+impl Departure {
+    /// When a record lets such an object go.
+    fn of(question: &Question, offset: Offset, unix_nanos: u64, payload: &[u8]) -> Option<Departure> {
+        let fact = Fact::decode(payload).ok()?;
+        let (Fact::Deleted { key, acted_for, objects, .. } | Fact::Released { key, acted_for, objects, .. }) = &fact
+        else {
+            return None;
+        };
+        let object = objects.iter().find(|object| question.means(&key.cluster, object))?;
+        Some(Departure {
+            entry: history::about(&fact, Some(&key.resource), offset, unix_nanos).0,
+            object: object.clone(),
+            key: key.clone(),
+            acted_for: *acted_for,
+            is_deleted: matches!(fact, Fact::Deleted { .. }),
+        })
     }
+}
+
+/// The last record by which a resource let such an object go.
+fn departure<D: Disk>(log: &Reader<D>, question: &Question, key: &ResourceKey, latest: Offset) -> Option<Departure> {
+    let records = Chain::from(log, key, latest).take(RECORDS_MAX).map_while(Result::ok);
+    let mut departures =
+        records.map(|record| Departure::of(question, record.offset, record.time_unix_nanos, &record.payload));
+    departures.find_map(|departure| departure)
+}
+
+/// The last record by which any resource let such an object go, if it is not too far back.
+fn look_back<D: Disk>(log: &Reader<D>, question: &Question, notes: &mut Vec<String>) -> Option<Departure> {
+    let (start, end) = (log.start().get(), log.end().get());
+    let floor = start.max(end.saturating_sub(RECORDS_BACK_MAX));
+    let mut until = end;
+    while until > floor {
+        let from = floor.max(until.saturating_sub(RECORDS_BACK));
+        let mut scan = log.scan(Offset::from(from));
+        let mut last = None;
+        loop {
+            match scan.next() {
+                Ok(Some(record)) if record.offset.get() < until => {
+                    let found = Departure::of(question, record.offset, record.time_unix_nanos, record.payload);
+                    last = found.or(last);
+                }
+                Ok(_) => break,
+                Err(error) => {
+                    notes.push(format!("the records from offset {from} on cannot all be read: {error}"));
+                    break;
+                }
+            }
+        }
+        if last.is_some() {
+            return last;
+        }
+        until = from;
+    }
+    notes.push(match floor {
+        _ if floor == start => "no record that the log holds says that any let go of it".to_owned(),
+        floor => format!(
+            "no record from offset {floor} on says that any let go of it; `lifeline history SOURCE SUBJECT` tells what a \
+             resource had before"
+        ),
+    });
     None
 }
 

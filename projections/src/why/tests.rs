@@ -138,6 +138,9 @@ fn an_event_tells_what_it_caused_under_each_trigger() {
     check(&[login(), intended(0), logout(), deleted(2)], 2, Deleted, None, gone);
     let let_go = "manage decided Delete: let go of Namespace/zoe, which it does not own at offset 3.";
     check(&[login(), intended(0), logout(), released(2)], 2, Released, None, let_go);
+    // Carried out, then decided again by changed rules, and anew before that was carried out.
+    let again = || replayed(Redesired::Present { event: Offset::ZERO, incarnation: 1 });
+    check(&[login(), intended(0), applied(0, "a", 1), again(), logout()], 0, Applied, Some(4), made);
     check(&[logout()], 0, Settled, None, "manage decided Delete, and there was nothing to do.");
     let other = received("login", Outcome::NoAction("Creat".into()));
     check(&[other], 0, Nothing, None, "manage made nothing of it: no action: cloudEventAction gave `Creat`.");
@@ -238,6 +241,23 @@ fn an_object_that_is_not_there_yet_or_any_more_tells_why() {
     check(&[login(), applied(0, "a", 1), withdrawn, deleted(2)], Gone, gone, Some(3));
     let let_go = "no lifecycle holds Namespace/zoe on mgmt/mgmt: manage let go of it, for it never owned it";
     check(&[login(), intended(0), logout(), released(2)], Gone, let_go, Some(3));
+}
+
+#[test]
+fn an_object_that_is_called_otherwise_than_its_resource_is_found_when_it_is_gone() {
+    let called = |name: &str| vec![ObjectKey { name: name.into(), ..namespace() }];
+    let gone =
+        |name: &str| Fact::Deleted { key: key(), acted_for: Offset::from(1), previous: None, objects: called(name) };
+    let facts =
+        [received("login", Outcome::Create), received("logout", Outcome::Delete), gone("x"), gone("y"), gone("x")];
+    let told = Told::of(&facts);
+    let why = told.object(asked("namespace", "x"), 10);
+    let summary = "Namespace/x is gone from mgmt/mgmt because manage decided Delete of the event at offset 1";
+    assert_eq!((why.verdict, why.summary.as_str()), (object::Verdict::Gone, summary));
+    assert_eq!(why.gone.map(|entry| entry.offset), Some(4), "the last time");
+    let why = told.object(asked("namespace", "z"), 10);
+    assert_eq!(why.verdict, object::Verdict::Unknown);
+    assert_eq!(why.notes, ["no record that the log holds says that any let go of it"]);
 }
 
 #[test]
