@@ -214,8 +214,9 @@ async fn every_list_can_be_filtered() {
     check("/v1/lifecycles?age_min=0", &["mgianluc", "zoe"], "subject").await;
     check("/v1/stuck", &["zoe"], "subject").await;
     check("/v1/stuck?as_of=3&longer_than=0", &["mgianluc"], "subject").await;
-    check("/v1/stuck?as_of=3&longer_than=1", &[], "subject").await;
-    check("/v1/stuck?as_of=5&longer_than=0", &[], "subject").await;
+    check("/v1/stuck?as_of=3&longer_than=1", &["mgianluc"], "subject").await;
+    check("/v1/stuck?as_of=3&longer_than=2", &[], "subject").await;
+    check("/v1/stuck?as_of=5&longer_than=0", &["zoe"], "subject").await;
     check("/v1/rules", &["EventTrigger/manage-namespace"], "rule").await;
 }
 
