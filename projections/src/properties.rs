@@ -297,11 +297,24 @@ proptest! {
         let expected = every.iter().filter(|(lifecycle, _)| wanted(lifecycle.decided_unix_nanos));
         prop_assert_eq!(told, expected.map(|(_, row)| row.clone()).collect::<Vec<_>>());
 
+        // Objects are as old as they are shown to be; those that are only intended show no age.
+        let objects = |filter: &Filter| {
+            let mut rows = reads::objects(&projection, filter, &all).expect("no cursor").items;
+            rows.retain(|row| row.time.is_some());
+            rows
+        };
+        let mut expected = objects(&Filter { now_unix_nanos, ..Filter::default() });
+        expected.retain(|row| {
+            let shown: jiff::Timestamp = row.time.as_deref().expect("it is shown").parse().expect("a time");
+            wanted(u64::try_from(shown.as_nanosecond()).expect("after 1970"))
+        });
+        prop_assert_eq!(objects(&filter), expected);
+
         let told = stuck(&projection, now_unix_nanos, Duration::from_secs(min), &all).expect("no cursor").items;
         let mut expected: Vec<_> = every
             .iter()
             .filter(|(some, _)| some.needs_work())
-            .filter(|(some, _)| some.phase() == Phase::Failing || age(some.decided_unix_nanos) > min)
+            .filter(|(some, _)| some.phase() == Phase::Failing || age(some.decided_unix_nanos) >= min)
             .collect();
         // Stable: what was decided at once stays sorted by key.
         expected.sort_by_key(|(some, _)| (some.phase() != Phase::Failing, some.decided));
