@@ -70,7 +70,7 @@ pub enum Error {
         len: usize,
     },
     /// The payload of a structured message is not a JSON object, or not one with attributes as the format has them.
-    #[error("payload is not a CloudEvent in JSON: {reason}")]
+    #[error("payload is no JSON object with the attributes of a CloudEvent: {reason}")]
     NotJson {
         /// What the JSON parser said, with line and column.
         reason: String,
@@ -479,7 +479,11 @@ mod tests {
 
     #[test]
     fn what_is_no_cloudevent_says_why() {
-        check(&[], b"hello", Err("payload is not a CloudEvent in JSON: expected value at line 1 column 1"));
+        check(
+            &[],
+            b"hello",
+            Err("payload is no JSON object with the attributes of a CloudEvent: expected value at line 1 column 1"),
+        );
         check(&[], b"\xff\xfe", Err("payload is not valid UTF-8: byte 0 of 2"));
         check(&[], br#"{"specversion":"1.0","type":"t","source":"s"}"#, Err("attribute `id` is missing or empty"));
         check(

@@ -7,7 +7,8 @@
 //!
 //! Start at [`CatchUp::next_batch`].
 //!
-//! Invariant: the durable consumer is never moved beyond what the recorder has acknowledged.
+//! Invariant: the durable consumer is never moved beyond what the recorder has acknowledged (nor is it by a reader that
+//! looks anew, which waits for that first).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -142,7 +143,14 @@ impl Batches for CatchUp {
             }
             // The server does not count them; a sequence that a filter leaves out counts here.
             let unacknowledged = self.next_sequence - *self.recorded.borrow();
-            Ok(backlog.map(|backlog| Backlog { unacknowledged, unacknowledged_max: u64::MAX, ..backlog }))
+            // What is on the line when the durable one takes over is delivered again.
+            let delivered_sequence = self.next_sequence.saturating_sub(1);
+            Ok(backlog.map(|backlog| Backlog {
+                unacknowledged,
+                unacknowledged_max: u64::MAX,
+                delivered_sequence,
+                ..backlog
+            }))
         }
         .boxed()
     }

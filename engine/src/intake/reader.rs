@@ -11,10 +11,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 
 use super::epoch::{self, Known, Start, Verdict};
-use super::jetstream::{Backlog, Batch, Batches, Consume, JetStream, Message, Retention, Stored, StreamState};
+use super::jetstream::{
+    Acknowledge, Backlog, Batch, Batches, Consume, JetStream, Message, Retention, Stored, StreamState,
+};
 use super::subjects::Reading;
 use super::{Error, Intake, one_line};
 
@@ -83,6 +86,22 @@ pub struct Reader {
     doubted_sequence: Option<u64>,
     sink: mpsc::Sender<Intake>,
     status: watch::Sender<Status>,
+    /// Batches handed over, and how many of them the recorder has acknowledged.
+    batches: u64,
+    acknowledged: Arc<watch::Sender<u64>>,
+}
+
+/// An acknowledgement on its way through the recorder, which says by it that a batch is durable.
+struct Counted {
+    inner: Box<dyn Acknowledge>,
+    acknowledged: Arc<watch::Sender<u64>>,
+}
+
+impl Acknowledge for Counted {
+    fn send(&self) -> BoxFuture<'_, Result<(), Error>> {
+        self.acknowledged.send_modify(|count| *count += 1);
+        self.inner.send()
+    }
 }
 
 /// How a session ended, when not by an error.
@@ -112,7 +131,19 @@ impl Reader {
         sink: mpsc::Sender<Intake>,
     ) -> (Reader, watch::Receiver<Status>) {
         let (status, watched) = watch::channel(Status { stream: reading.stream.clone(), ..Status::default() });
-        (Reader { jetstream, reading, durable, known, gaps_from: 0, doubted_sequence: None, sink, status }, watched)
+        let reader = Reader {
+            jetstream,
+            reading,
+            durable,
+            known,
+            gaps_from: 0,
+            doubted_sequence: None,
+            sink,
+            status,
+            batches: 0,
+            acknowledged: Arc::default(),
+        };
+        (reader, watched)
     }
 
     /// Reads until the receiver of `sink` is dropped. Dropping this future stops it at any point: what was not handed
@@ -143,6 +174,15 @@ impl Reader {
         let jetstream = Arc::clone(&self.jetstream);
         let Some(state) = jetstream.state(&self.reading.stream).await? else { return Ok(Ended::Missing) };
         let Some(known) = self.agree(&state).await? else { return Ok(Ended::Closed) };
+        if state.retention == Retention::Limits {
+            // The consumer will count what lies before the place where it begins as acknowledged: that has to be durable.
+            let mut acknowledged = self.acknowledged.subscribe();
+            tokio::select! {
+                biased;
+                () = self.sink.closed() => return Ok(Ended::Closed),
+                _ = acknowledged.wait_for(|count| *count >= self.batches) => {}
+            }
+        }
         let consume = Consume {
             stream: self.reading.stream.clone(),
             durable: self.durable.clone(),
@@ -351,7 +391,7 @@ impl Reader {
         &mut self,
         known: &mut Known,
         messages: Vec<Message>,
-        acknowledge: Option<Box<dyn super::Acknowledge>>,
+        acknowledge: Option<Box<dyn Acknowledge>>,
         count: &mut u64,
     ) -> Result<(), Stop> {
         if messages.is_empty() && acknowledge.is_none() {
@@ -367,6 +407,9 @@ impl Reader {
         }
         *count += messages.len() as u64;
         self.known = Some(*known);
+        self.batches += u64::from(acknowledge.is_some());
+        let acknowledge = acknowledge
+            .map(|inner| Box::new(Counted { inner, acknowledged: self.acknowledged.clone() }) as Box<dyn Acknowledge>);
         let item = Intake::Messages { stream: self.reading.stream.clone(), epoch: known.epoch, messages, acknowledge };
         self.sink.send(item).await.map_err(|_| Stop::Closed)
     }

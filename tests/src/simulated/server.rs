@@ -263,9 +263,21 @@ impl Server {
             Retention::Limits => consume.from_sequence,
             Retention::Interest | Retention::WorkQueue => consume.from_sequence.min(stream.first_sequence()),
         };
+        let (retention, created) = (stream.retention, stream.created_unix_nanos);
         let consumer = Consumer { number, cursor, unacknowledged: BTreeMap::new(), is_deaf: false };
         let created_unix_nanos = stream.created_unix_nanos;
         stream.consumers.insert(consume.durable.clone(), consumer);
+        // To begin at a sequence is to acknowledge what lies before it.
+        if retention == Retention::Limits {
+            let claimed = state.published.values().filter(|published| {
+                published.created_unix_nanos == created
+                    && published.delivered
+                    && matches!(published.fate, Fate::Held | Fate::Acknowledged)
+                    && published.sequence < consume.from_sequence
+            });
+            let payloads: Vec<Bytes> = claimed.map(|published| published.payload.clone()).collect();
+            state.violations.extend((self.witness)(&payloads));
+        }
         Ok(Lease { consume: consume.clone(), number, connection, restart, created_unix_nanos })
     }
 
