@@ -96,6 +96,12 @@ impl Cursor {
         self.block_begins = true;
     }
 
+    /// The header at the position, where it is intact though its frame need not be.
+    pub(crate) fn header(&self, seed: u32) -> Option<Header> {
+        let at = usize::try_from(self.position.checked_sub(self.buffer_position)?).ok()?;
+        Header::parse(self.buffer.get(at..self.filled)?, seed)
+    }
+
     /// The bytes of a range that [`Step::Frame`] named.
     #[inline]
     pub(crate) fn payload(&self, range: Range<usize>) -> &[u8] {

@@ -5,10 +5,11 @@
 //! the successor remembers what stood before it, so a record fetched again is known to be byte for byte the lost one, or
 //! known not to be, and is then marked as replaced. What nobody can replace keeps its offset and serves an error.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, Step};
 use crate::disk::{Disk, File, read_salvaging};
 use crate::frame::{self, FRAME_BYTES, Header, Kind};
 use crate::index::{Entry, Index};
@@ -24,6 +25,9 @@ pub struct Replacement {
     /// Its bytes.
     pub payload: Vec<u8>,
 }
+
+/// When records were recorded, by their offsets.
+type Times = BTreeMap<Offset, u64>;
 
 /// What a repair achieved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,7 +85,7 @@ impl<D: Disk> Log<D> {
         let previous_after = self.header_of(next)?.map(|header| header.previous);
         let mut header = self.header_of(segment)?;
         let header_damaged = header.is_none();
-        let (good, passed_damage) = self.good_records(segment, next.base)?;
+        let (good, times, passed_damage) = self.good_records(segment, next.base)?;
         let expected = (next.base.get() - segment.base.get()) as usize;
         if !header_damaged && !passed_damage && good.len() == expected {
             return Ok(());
@@ -93,7 +97,13 @@ impl<D: Disk> Log<D> {
             time_unix_nanos: first.map_or(0, |first| first.time_unix_nanos),
             salt: self.shared.salt,
         });
-        let pieces = self.fill_holes(header, good, segment.base..next.base, previous_after, replacement, repaired)?;
+        // A payload may be damaged under a header that still tells when it was recorded.
+        let mut timed = |offset: Offset| {
+            let found = replacement(offset)?;
+            let time_unix_nanos = times.get(&offset).copied().unwrap_or(found.time_unix_nanos);
+            Some(Replacement { time_unix_nanos, ..found })
+        };
+        let pieces = self.fill_holes(header, good, segment.base..next.base, previous_after, &mut timed, repaired)?;
         let bytes = encode_segment(header, &pieces, segment.seed, self.options().block_bytes);
         let written = self.replace_file(&segment.name, &bytes);
         repaired.kept_files.push(self.guarded(written)?);
@@ -116,15 +126,29 @@ impl<D: Disk> Log<D> {
         })
     }
 
-    /// Every record of a segment that reads back, in order, and whether anything between them does not.
-    fn good_records(&self, segment: &Segment<D::File>, end: Offset) -> Result<(Vec<Piece>, bool), Error> {
+    /// Every record of a segment that reads back, in order, the times of those that do not and have a good header all the
+    /// same, and whether anything does not.
+    fn good_records(&self, segment: &Segment<D::File>, end: Offset) -> Result<(Vec<Piece>, Times, bool), Error> {
         let file = segment.file(&self.shared.disk)?;
         let failed = |source| Error::io("read", &segment.name)(source);
         let limit = file.len().map_err(failed)?;
         let mut cursor = Cursor::new(HEADER_BYTES);
         let mut expected = segment.base;
-        let mut good = Vec::new();
-        while let Some((header, payload)) = cursor.next_intact(file.as_ref(), segment.seed, limit).map_err(failed)? {
+        let (mut good, mut times) = (Vec::new(), Times::new());
+        loop {
+            let (header, payload) = match cursor.step(file.as_ref(), segment.seed, limit).map_err(failed)? {
+                Step::Frame(header, payload) => (header, payload),
+                Step::End => break,
+                Step::Invalid(_) => {
+                    if let Some(header) = cursor.header(segment.seed).filter(|header| header.kind == Kind::Record) {
+                        times.insert(header.offset, header.time_unix_nanos);
+                    }
+                    if !cursor.search(file.as_ref(), segment.seed, limit).map_err(failed)? {
+                        break;
+                    }
+                    continue;
+                }
+            };
             // A frame that was lost before is asked for again.
             if matches!(header.kind, Kind::Record | Kind::Replaced) && header.offset >= expected && header.offset < end
             {
@@ -132,7 +156,7 @@ impl<D: Disk> Log<D> {
                 good.push(Piece { header, payload: cursor.payload(payload).to_vec() });
             }
         }
-        Ok((good, cursor.passed_damage()))
+        Ok((good, times, cursor.passed_damage()))
     }
 
     fn fill_holes(
