@@ -215,8 +215,8 @@ impl Nats {
         }
     }
 
-    /// A consumer in memory, whose deliveries need no acknowledgement, which goes once it is not used any more.
-    pub(super) async fn create_without_account(&self, consume: &Consume) -> Result<(), Error> {
+    /// Makes the consumer of [`CatchUp`]: in memory, without acknowledgements, gone once it is not used any more.
+    pub(super) async fn create_for_backlog(&self, consume: &Consume) -> Result<(), Error> {
         let Consume { stream, durable: name, from_sequence, .. } = consume;
         // Of a process that died.
         self.delete(stream, name).await?;

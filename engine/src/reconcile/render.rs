@@ -69,29 +69,7 @@ mod tests {
     use super::*;
     use crate::rules::{Clusters, Manifests};
 
-    const RULES: &str = r#"
-apiVersion: lib.projectsveltos.io/v1beta1
-kind: EventSource
-metadata: {name: users}
-spec: {messagingMatchCriteria: [{subject: users}]}
----
-apiVersion: lib.projectsveltos.io/v1beta1
-kind: EventTrigger
-metadata: {name: manage}
-spec:
-  eventSourceName: users
-  oneForEvent: true
-  policyRefs: [{name: namespace, namespace: default, kind: ConfigMap}]
----
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: namespace, namespace: default, annotations: {projectsveltos.io/instantiate: ok}}
-data:
-  namespace.yaml: |
-    apiVersion: v1
-    kind: Namespace
-    metadata: {name: "{{ .CloudEvent.subject }}"}
-"#;
+    const RULES: &str = include_str!("../../tests/seed/1-user-login.yaml");
 
     /// What becomes of an event of `ada` that carries `data`.
     fn rendered(data: &str) -> Result<Option<Vec<Rendered>>, Failure> {
@@ -124,7 +102,7 @@ data:
         log.sync().unwrap();
         let rules = RuleSet::new(Manifests::read("rules.yaml", RULES), Clusters::default());
         let resource = ResourceKey { source: "auth".into(), subject: "ada".into() };
-        let key = LifecycleKey { trigger: "manage".into(), cluster: "mgmt/mgmt".into(), resource };
+        let key = LifecycleKey { trigger: "create-namespace".into(), cluster: "mgmt/mgmt".into(), resource };
         render(&log.reader(), &rules, &key, Offset::ZERO)
     }
 
@@ -136,7 +114,7 @@ data:
             assert_eq!(failure.retry, Retry::Never, "{failure:?}");
             assert!(failure.message.starts_with("the event at offset 0 cannot be read: "), "{failure:?}");
         }
-        let manifests = rendered("1e9").unwrap().expect("the trigger is in force");
+        let manifests = rendered(r#"{"organization":"devops"}"#).unwrap().expect("the trigger is in force");
         assert_eq!(manifests[0].manifest["metadata"]["name"], "ada");
     }
 }

@@ -97,15 +97,21 @@ async fn large_messages_fill_no_memory_and_stop_nothing() {
     assert_eq!(world.reader("S").sessions, 1, "{:?}", world.reader("S"));
 }
 
-#[tokio::test]
-#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
-async fn another_reader_of_our_consumer_takes_nothing_from_us() {
+/// A stream of which ten messages were read, and the consumer that read them, for others to pull from.
+async fn reading() -> (World, PullConsumer) {
     let mut world = World::new(&["s"]).await;
     world.create("S", &["s"], Config::default()).await;
     world.run().await;
     world.publish("s", 0..10).await;
     world.recorded(10).await;
-    let consumer: PullConsumer = world.jetstream.get_consumer_from_stream("lifeline", "S").await.unwrap();
+    let consumer = world.jetstream.get_consumer_from_stream("lifeline", "S").await.unwrap();
+    (world, consumer)
+}
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn another_reader_of_our_consumer_takes_nothing_from_us() {
+    let (mut world, consumer) = reading().await;
     // The thief's pull waits behind our own two; once the engine is away it gets what comes.
     world.crash().await;
     world.publish("s", 10..20).await;
@@ -122,12 +128,7 @@ async fn another_reader_of_our_consumer_takes_nothing_from_us() {
 #[tokio::test]
 #[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn deliveries_that_went_elsewhere_are_fetched_again_before_anything_later() {
-    let mut world = World::new(&["s"]).await;
-    world.create("S", &["s"], Config::default()).await;
-    world.run().await;
-    world.publish("s", 0..10).await;
-    world.recorded(10).await;
-    let consumer: PullConsumer = world.jetstream.get_consumer_from_stream("lifeline", "S").await.unwrap();
+    let (world, consumer) = reading().await;
     // The server serves waiting pulls in turn, so this one takes some of what comes next, and keeps it.
     let thief = consumer.batch().max_messages(5).expires(Duration::from_secs(5)).messages().await.unwrap();
     let stolen = tokio::spawn(futures::StreamExt::count(thief));
@@ -143,12 +144,7 @@ async fn deliveries_that_went_elsewhere_are_fetched_again_before_anything_later(
 #[tokio::test]
 #[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn a_last_message_that_went_elsewhere_and_was_acknowledged_there_is_fetched_again() {
-    let mut world = World::new(&["s"]).await;
-    world.create("S", &["s"], Config::default()).await;
-    world.run().await;
-    world.publish("s", 0..10).await;
-    world.recorded(10).await;
-    let consumer: PullConsumer = world.jetstream.get_consumer_from_stream("lifeline", "S").await.unwrap();
+    let (world, consumer) = reading().await;
     let mut thief = consumer.batch().max_messages(1).expires(PATIENCE).messages().await.unwrap();
     let stolen = tokio::spawn(async move {
         let message = futures::StreamExt::next(&mut thief).await.unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! A lifecycle that never owned an object lets go of it, and the log says so: nothing was deleted.
+//! Whose an object is: what a lifecycle never owned it lets go of, and what one left goes to the first who claims it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,11 +23,15 @@ use tokio::time::sleep;
 
 const START_UNIX_NANOS: u64 = 1_780_000_000_000_000_000;
 
-const RULES: &str = r#"
+const SOURCE: &str = r#"
 apiVersion: lib.projectsveltos.io/v1beta1
 kind: EventSource
 metadata: {name: users}
 spec: {messagingMatchCriteria: [{subject: users}]}
+"#;
+
+/// `BEHAVIOUR` stands for what becomes of objects when the trigger goes. Names of subjects that differ in case alone meet.
+const TRIGGER: &str = r#"
 ---
 apiVersion: lib.projectsveltos.io/v1beta1
 kind: EventTrigger
@@ -35,6 +39,7 @@ metadata: {name: manage}
 spec:
   eventSourceName: users
   oneForEvent: true
+  stopMatchingBehavior: BEHAVIOUR
   cloudEventAction: '{{if eq .CloudEvent.type "login"}}Create{{else}}Delete{{end}}'
   policyRefs: [{name: namespace, namespace: default, kind: ConfigMap}]
 ---
@@ -61,8 +66,42 @@ fn event(sequence: u64, kind: &str, subject: &str) -> Intake {
     Intake::Messages { stream: "USERS".to_owned(), epoch: 1, messages: vec![message], acknowledge: None }
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_a_lifecycle_never_owned_is_let_go_not_deleted() {
+fn rules(text: &str) -> Current {
+    let rules = RuleSet::new(Manifests::read("rules.yaml", text), Clusters::default());
+    assert!(rules.problems().is_empty(), "{:?}", rules.problems());
+    Current { rules: Some(Arc::new(rules)), troubles: Vec::new() }
+}
+
+fn with_trigger(behaviour: &str) -> Current {
+    rules(&format!("{SOURCE}{}", TRIGGER.replace("BEHAVIOUR", behaviour)))
+}
+
+/// An engine in memory.
+struct World {
+    view: Arc<View<SimulatedDisk>>,
+    cluster: Arc<LocalCluster>,
+    intake: mpsc::Sender<Intake>,
+    rules: watch::Sender<Current>,
+}
+
+impl World {
+    /// Takes in an event, and waits until whatever it causes has happened.
+    async fn happens(&self, sequence: u64, kind: &str, subject: &str) {
+        self.intake.send(event(sequence, kind, subject)).await.expect("it runs");
+        self.settles().await;
+    }
+
+    async fn settles(&self) {
+        sleep(Duration::from_secs(60)).await;
+    }
+
+    fn phases(&self) -> Vec<(Phase, u64)> {
+        self.view.projection().phases().collect()
+    }
+}
+
+/// Runs an engine for as long as a story takes.
+async fn play(rules: Current, story: impl AsyncFnOnce(&World)) {
     let disk = SimulatedDisk::new(7);
     let open_log = move || Log::open(disk.clone(), Options { low_space_bytes: 0, ..Options::default() });
     let (log, _) = open_log().expect("an empty disk");
@@ -73,24 +112,32 @@ async fn what_a_lifecycle_never_owned_is_let_go_not_deleted() {
     let (intake, received) = mpsc::channel(4);
     let (recorder, recording) =
         Recorder::new(Box::new(open_log), log, None, view.clone(), queue.clone(), clock, received);
-    let rules = RuleSet::new(Manifests::read("rules.yaml", RULES), Clusters::default());
-    assert!(rules.problems().is_empty(), "{:?}", rules.problems());
-    let (_rules, rules) = watch::channel(Current { rules: Some(Arc::new(rules)), troubles: Vec::new() });
+    let (rules, watched) = watch::channel(rules);
     let (stop, stopping) = watch::channel(false);
     let reconciler = Reconciler {
         view: view.clone(),
         queue,
-        rules: rules.clone(),
+        rules: watched.clone(),
         cluster: cluster.clone(),
         recording,
         counters: Arc::default(),
         concurrency: 4,
     };
+    let world = World { view, cluster, intake, rules };
+    let told = async {
+        story(&world).await;
+        stop.send_replace(true);
+    };
+    let (ended, (), ()) = tokio::join!(recorder.run(watched, stopping.clone()), reconciler.run(stopping), told);
+    ended.expect("it stops in good order");
+}
 
-    let story = async {
+#[tokio::test(start_paused = true)]
+async fn what_a_lifecycle_never_owned_is_let_go_not_deleted() {
+    play(with_trigger("WithdrawPolicies"), async |world| {
         let theirs = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "theirs"}});
-        let theirs_key = cluster.resolve(&theirs).await.expect("a Namespace");
-        let theirs_uid = cluster.apply(&theirs_key, &theirs, None).await.expect("room").uid;
+        let theirs_key = world.cluster.resolve(&theirs).await.expect("a Namespace");
+        let theirs_uid = world.cluster.apply(&theirs_key, &theirs, None).await.expect("room").uid;
         // `theirs` is a stranger's; `zoe` is made for the first and wanted by the second, whose name differs in case.
         let happens = [
             ("login", "theirs"),
@@ -101,10 +148,9 @@ async fn what_a_lifecycle_never_owned_is_let_go_not_deleted() {
             ("logout", "zoe"),
         ];
         for ((kind, subject), sequence) in happens.into_iter().zip(1..) {
-            intake.send(event(sequence, kind, subject)).await.expect("it runs");
-            sleep(Duration::from_secs(30)).await;
+            world.happens(sequence, kind, subject).await;
         }
-        let log = view.log();
+        let log = world.view.log();
         let mut scan = log.scan(log.start());
         let mut told = Vec::new();
         while let Some(record) = scan.next().expect("a sound log") {
@@ -122,15 +168,39 @@ async fn what_a_lifecycle_never_owned_is_let_go_not_deleted() {
             ("deleted", "zoe".into(), "Namespace/zoe".to_owned()),
         ];
         assert_eq!(told, expected);
-        let found = cluster.get(&theirs_key).await.expect("a cluster").expect("it was left alone");
+        let found = world.cluster.get(&theirs_key).await.expect("a cluster").expect("it was left alone");
         assert_eq!(found.uid, theirs_uid);
-        let projection = view.projection();
-        assert_eq!(projection.phases().collect::<Vec<_>>(), [(Phase::Gone, 3)], "each settles, and no claim is left");
-        assert_eq!(projection.objects().count(), 0);
-        drop(projection);
-        stop.send_replace(true);
-    };
-    let reconciling = reconciler.run(stopping.clone());
-    let (ended, (), ()) = tokio::join!(recorder.run(rules, stopping), reconciling, story);
-    ended.expect("it stops in good order");
+        assert_eq!(world.phases(), [(Phase::Gone, 3)], "each settles, and no claim is left");
+        assert_eq!(world.view.projection().objects().count(), 0);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_left_goes_to_the_first_who_claims_it_and_then_to_the_next() {
+    play(with_trigger("LeavePolicies"), async |world| {
+        let manifest = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "zoe"}});
+        let object = world.cluster.resolve(&manifest).await.expect("a Namespace");
+        let marked = async || {
+            let live = world.cluster.get(&object).await.expect("a cluster")?;
+            Some(live.manifest["metadata"]["annotations"]["lifeline.dev/subject"].as_str()?.to_owned())
+        };
+        // Known first, so that it claims first when both want the object.
+        world.happens(1, "logout", "ZOE").await;
+        world.happens(2, "login", "zoe").await;
+        assert_eq!(marked().await.as_deref(), Some("zoe"));
+        world.rules.send_replace(rules(SOURCE));
+        world.happens(3, "login", "ZOE").await;
+        assert_eq!(marked().await.as_deref(), Some("zoe"), "it is left");
+        world.rules.send_replace(with_trigger("WithdrawPolicies"));
+        world.settles().await;
+        assert_eq!(marked().await.as_deref(), Some("ZOE"));
+        assert_eq!(world.phases(), [(Phase::Failing, 1), (Phase::Ready, 1)]);
+        world.happens(4, "logout", "ZOE").await;
+        assert_eq!(marked().await.as_deref(), Some("zoe"), "the next one's turn");
+        world.happens(5, "logout", "zoe").await;
+        assert_eq!(marked().await, None);
+        assert_eq!(world.phases(), [(Phase::Gone, 2)]);
+    })
+    .await;
 }
