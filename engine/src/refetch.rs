@@ -230,7 +230,7 @@ impl Walk {
         let Message { sequence, published_unix_nanos, subject, .. } = message;
         let (sequence, published_unix_nanos) = (*sequence, *published_unix_nanos);
         let delivery = Delivery { cluster: OWN, stream, epoch, sequence, published_unix_nanos, subject };
-        // When it was recorded is lost with it; when it was stored is the nearest that is known.
+        // When it was recorded may be lost with it; when it was stored is the nearest that is known here.
         let time = published_unix_nanos.max(self.time_unix_nanos);
         match CloudEvent::parse(&headers, payload) {
             Ok(event) => {

@@ -20,7 +20,7 @@ use crate::{Error, Offset, checksum, recovery};
 /// A record to put in place of a damaged one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replacement {
-    /// Its time; kept between its neighbours'.
+    /// Its time where the header of the lost one does not tell it; kept between its neighbours'.
     pub time_unix_nanos: u64,
     /// Its bytes.
     pub payload: Vec<u8>,

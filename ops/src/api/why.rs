@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use lifeline_engine::rules::{Clusters, EventView, recorded, unmatched};
-use lifeline_projections::fact::Fact;
+use lifeline_projections::fact::{Fact, ResourceKey};
 use lifeline_projections::one::One;
 use lifeline_projections::why::event::{self, Unmatched, Verdict, WhyEvent};
 use lifeline_projections::why::object::{Question, Search, WhyObject};
@@ -64,7 +64,8 @@ pub(super) async fn object<D: Disk>(
         let offset = shared.view.projection().watermark().get();
         while search.look(&shared.view.projection(), LOOKS_MAX) {}
         let rules = shared.view.projection().ground().rules.clone();
-        Ok(Json(One { offset, item: search.answer(&shared.view.log(), &rules) }))
+        let current = |key: &ResourceKey| shared.view.projection().resource(&key.source, &key.subject);
+        Ok(Json(One { offset, item: search.answer(&shared.view.log(), &rules, current) }))
     })
     .await
 }

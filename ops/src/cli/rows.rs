@@ -292,11 +292,11 @@ pub fn status(status: &Status, width: Option<usize>, paint: Paint) -> String {
     line("recorded", format!("{recorded}"));
     line("folded", format!("{folded}{}", behind(*recorded, *folded)));
     // One lifecycle that waits holds this back, however well all others fare.
-    let oldest = match folded.saturating_sub(*reconciled) {
+    let held_back = match folded.saturating_sub(*reconciled) {
         0 => String::new(),
         lag => format!(" ({lag} behind: {} since then)", count(status.open as u64, "open lifecycle")),
     };
-    line("reconciled", format!("{reconciled}{oldest}"));
+    line("reconciled", format!("{reconciled}{held_back}"));
     line("resources", format!("{}, under {}", status.resources, count(status.triggers as u64, "trigger")));
     let phases =
         status.phases.iter().map(|(phase, count)| paint.tone(Tone::of_phase(phase), &format!("{count} {phase}")));

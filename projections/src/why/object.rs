@@ -195,7 +195,8 @@ pub struct Search {
     question: Question,
     stage: Stage,
     hits: Vec<Hit>,
-    namesakes: Vec<(ResourceKey, Resource)>,
+    /// Each with its last record.
+    namesakes: Vec<(ResourceKey, Offset)>,
     more: bool,
 }
 
@@ -295,7 +296,7 @@ impl Search {
         let sieve = Sieve { subject: Some(&self.question.name), ..Sieve::default() };
         let namesakes = projection.candidates_from(Bound::Unbounded, sieve).filter_map(|candidate| {
             let key = ResourceKey { source: candidate.source.into(), subject: candidate.subject.into() };
-            Some((key, candidate.resource?))
+            Some((key, candidate.resource?.last_record))
         });
         self.namesakes = namesakes.take(NAMESAKES_MAX).collect();
     }
@@ -324,9 +325,15 @@ impl Search {
         }
     }
 
-    /// What was found, explained by the records of the log. `rules` are those that the state names.
+    /// What was found, explained by the records of the log. `rules` are those that the state names; `current` tells a
+    /// resource as it stands.
     #[must_use]
-    pub fn answer<D: Disk>(mut self, log: &Reader<D>, rules: &BTreeMap<String, RuleMark>) -> WhyObject {
+    pub fn answer<D: Disk>(
+        mut self,
+        log: &Reader<D>,
+        rules: &BTreeMap<String, RuleMark>,
+        current: impl FnOnce(&ResourceKey) -> Option<Resource>,
+    ) -> WhyObject {
         // The earliest claim owns an object.
         self.hits.sort_by_key(|hit| hit.holding.since);
         let mut objects: BTreeMap<_, &Hit> = BTreeMap::new();
@@ -345,7 +352,7 @@ impl Search {
         let mut claims = self.hits.into_iter();
         match claims.next() {
             Some(owner) => held(log, rules, owner, claims.as_slice()),
-            None => gone(log, &self.question, &self.namesakes),
+            None => gone(log, &self.question, &self.namesakes, current),
         }
     }
 }
@@ -531,8 +538,13 @@ fn applied<D: Disk>(
 }
 
 /// No lifecycle holds it: asks the resources called like it whether one let it go, and then the latest records.
-fn gone<D: Disk>(log: &Reader<D>, question: &Question, namesakes: &[(ResourceKey, Resource)]) -> WhyObject {
-    let departures = namesakes.iter().filter_map(|(key, resource)| departure(log, question, key, resource.last_record));
+fn gone<D: Disk>(
+    log: &Reader<D>,
+    question: &Question,
+    namesakes: &[(ResourceKey, Offset)],
+    current: impl FnOnce(&ResourceKey) -> Option<Resource>,
+) -> WhyObject {
+    let departures = namesakes.iter().filter_map(|(key, latest)| departure(log, question, key, *latest));
     let mut last = departures.max_by_key(|departure| departure.entry.offset);
     let mut notes = Vec::new();
     if last.is_none() {
@@ -553,10 +565,10 @@ fn gone<D: Disk>(log: &Reader<D>, question: &Question, namesakes: &[(ResourceKey
     } else {
         format!("no lifecycle holds {short} on {cluster}: {trigger} let go of it, for it never owned it")
     };
-    let lifecycle = namesakes.iter().filter(|(known, _)| *known == key).find_map(|(_, resource)| {
+    let lifecycle = current(&key).and_then(|resource| {
         let mut lifecycles = resource.lifecycles.iter();
         let known = lifecycles.find(|known| *known.trigger == *trigger && *known.cluster == *cluster)?;
-        Some(lifecycle_row(&key, resource, known))
+        Some(lifecycle_row(&key, &resource, known))
     });
     WhyObject {
         object: Some(object_row(&object, None)),

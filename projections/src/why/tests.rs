@@ -107,7 +107,8 @@ impl Told {
     fn object(&self, question: Question, looks: usize) -> WhyObject {
         let mut search = Search::new(question);
         while search.look(&self.projection, looks) {}
-        search.answer(&self.log, &self.projection.ground().rules)
+        let current = |key: &ResourceKey| self.projection.resource(&key.source, &key.subject);
+        search.answer(&self.log, &self.projection.ground().rules, current)
     }
 }
 
@@ -254,6 +255,7 @@ fn an_object_that_is_called_otherwise_than_its_resource_is_found_when_it_is_gone
     let why = told.object(asked("namespace", "x"), 10);
     let summary = "Namespace/x is gone from mgmt/mgmt because manage decided Delete of the event at offset 1";
     assert_eq!((why.verdict, why.summary.as_str()), (object::Verdict::Gone, summary));
+    assert_eq!(why.lifecycle.map(|row| row.trigger).as_deref(), Some("manage"));
     assert_eq!(why.gone.map(|entry| entry.offset), Some(4), "the last time");
     let why = told.object(asked("namespace", "z"), 10);
     assert_eq!(why.verdict, object::Verdict::Unknown);
