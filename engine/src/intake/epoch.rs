@@ -3,6 +3,11 @@
 //! A stream's name and sequence do not name a message for ever: streams are deleted and made anew, restored from backups,
 //! and lose their tail with their power. Name, epoch and sequence do. Start at [`judge`].
 //!
+//! Two things tell whether the stream is still the one that was read: the content of the message that was recorded last, and
+//! the clock of the server. Whatever was recorded was stored no later than [`Known::recorded_until_unix_nanos`]. So a message
+//! that stands before the place where reading goes on, and was stored later than that, was never recorded: its sequence was
+//! given a second time.
+//!
 //! Never here: asking the server. The facts are handed in.
 
 use super::jetstream::{Stored, StreamState};
@@ -20,6 +25,15 @@ pub struct Known {
     pub last: Option<Stored>,
     /// When the newest message recorded in any epoch was stored, in nanoseconds since 1970; 0 before the first.
     pub recorded_until_unix_nanos: u64,
+}
+
+/// What the stream holds before the place where reading would go on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    /// The message at the sequence of [`Known::last`]; `None` when it holds none there.
+    pub at_tail: Option<Stored>,
+    /// The first message before [`Known::next_sequence`] that was stored after everything that was recorded.
+    pub unread: Option<Stored>,
 }
 
 /// Where reading goes on.
@@ -67,13 +81,12 @@ pub enum Start {
 
 /// Compares the log's tail with the stream as it is now.
 ///
-/// `at_tail` is the message that the stream holds at the sequence of `known.last`, if it holds one there.
-///
 /// The content at the own tail decides before anything else: `created` may change across a restart of an older server, and
-/// stays the same when a backup is restored. Where the stream still remembers messages from before our tail (it is older
-/// than the tail), its prefix has been recorded already, and the clock that stamped both tells how far.
+/// stays the same when a backup is restored. A tail that is the same says nothing about what follows it: a gap that was
+/// recorded after it may be filled with other messages by now. Where the stream still remembers messages from before our
+/// tail (it is older than the tail), its prefix has been recorded already, and the clock that stamped both tells how far.
 #[must_use]
-pub fn judge(known: Option<&Known>, state: &StreamState, at_tail: Option<&Stored>) -> Verdict {
+pub fn judge(known: Option<&Known>, state: &StreamState, held: &Held) -> Verdict {
     let first_held = state.first_sequence.max(1);
     let Some(known) = known else { return Verdict::First { from: first_held } };
     let new_epoch = |reason: String| Verdict::NewEpoch {
@@ -86,20 +99,24 @@ pub fn judge(known: Option<&Known>, state: &StreamState, at_tail: Option<&Stored
             Start::First
         },
     };
-    let same_created = known.created_unix_nanos == state.created_unix_nanos;
-
-    if let (Some(last), Some(held)) = (&known.last, at_tail) {
-        if held != last {
-            return new_epoch(format!("sequence {} now carries another message than the recorded one", last.sequence));
-        }
-    } else if state.last_sequence + 1 < known.next_sequence {
+    let tail = known.last.zip(held.at_tail);
+    if let Some((last, at_tail)) = tail
+        && last != at_tail
+    {
+        return new_epoch(format!("sequence {} now carries another message than the recorded one", last.sequence));
+    }
+    if state.last_sequence + 1 < known.next_sequence {
         return new_epoch(format!(
             "the stream ends at sequence {}, before the recorded {}",
             state.last_sequence,
             known.next_sequence - 1
         ));
-    } else if !same_created {
+    }
+    if tail.is_none() && known.created_unix_nanos != state.created_unix_nanos {
         return new_epoch("the stream was created anew".to_owned());
+    }
+    if let Some(unread) = held.unread {
+        return new_epoch(format!("sequence {} was given to another message after it was read", unread.sequence));
     }
     if first_held > known.next_sequence {
         return Verdict::Gap { from: known.next_sequence, to: first_held };
@@ -157,12 +174,18 @@ mod tests {
 
     #[track_caller]
     fn check(hazard: &str, known: Option<Known>, state: StreamState, at_tail: Option<Stored>, expected: Verdict) {
-        assert_eq!(judge(known.as_ref(), &state, at_tail.as_ref()), expected, "{hazard}");
+        let held = Held { at_tail, unread: None };
+        assert_eq!(judge(known.as_ref(), &state, &held), expected, "{hazard}");
     }
 
     #[track_caller]
     fn check_new(hazard: &str, known: Option<Known>, state: StreamState, at_tail: Option<Stored>, expected: Start) {
-        match judge(known.as_ref(), &state, at_tail.as_ref()) {
+        check_unread(hazard, known, state, Held { at_tail, unread: None }, expected);
+    }
+
+    #[track_caller]
+    fn check_unread(hazard: &str, known: Option<Known>, state: StreamState, held: Held, expected: Start) {
+        match judge(known.as_ref(), &state, &held) {
             Verdict::NewEpoch { epoch: 4, reason, start } => {
                 assert!(!reason.is_empty(), "{hazard}");
                 assert_eq!(start, expected, "{hazard}");
@@ -309,6 +332,52 @@ mod tests {
             known(11, Some(message(10))),
             stream(9_000, 1, 8),
             None,
+            Start::After { unix_nanos: 10_010 },
+        );
+    }
+
+    #[test]
+    fn a_sequence_that_was_given_a_second_time_is_a_new_epoch() {
+        let after = |unix_nanos| Start::After { unix_nanos };
+        let unread = |sequence| Some(Stored { published_unix_nanos: 30_000 + sequence, ..message(sequence) });
+        let restored = known(11, None).map(|known| Known { recorded_until_unix_nanos: 10_015, ..known });
+        check_unread(
+            "the tail was lost twice, and between the losses nothing was read",
+            restored,
+            stream(CREATED, 1, 14),
+            Held { at_tail: None, unread: unread(8) },
+            after(10_015),
+        );
+        check_unread(
+            "a work queue let go of our tail, lost its end, and gave our sequences to others",
+            known(11, Some(message(10))),
+            stream(CREATED, 9, 14),
+            Held { at_tail: None, unread: unread(9) },
+            after(10_010),
+        );
+        check_unread(
+            "a recorded gap after our tail is filled with other messages",
+            known(16, Some(message(10))),
+            stream(CREATED, 1, 19),
+            Held { at_tail: Some(message(10)), unread: unread(14) },
+            after(10_010),
+        );
+        check_unread(
+            "a gap before the first message, filled later",
+            known(6, None),
+            stream(CREATED, 4, 9),
+            Held { at_tail: None, unread: unread(4) },
+            Start::First,
+        );
+    }
+
+    #[test]
+    fn a_stream_that_ends_within_a_recorded_gap_is_a_new_epoch() {
+        check_new(
+            "our tail is there, what was missing after it is not even counted any more",
+            known(16, Some(message(10))),
+            stream(CREATED, 1, 12),
+            Some(message(10)),
             Start::After { unix_nanos: 10_010 },
         );
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 
-use super::epoch::{self, Known, Start, Verdict};
+use super::epoch::{self, Held, Known, Start, Verdict};
 use super::jetstream::{
     Acknowledge, Backlog, Batch, Batches, Consume, JetStream, Message, Retention, Stored, StreamState,
 };
@@ -82,8 +82,6 @@ pub struct Reader {
     known: Option<Known>,
     /// Holes below this sequence may be the stream's history before we came; above it they are our loss.
     gaps_from: u64,
-    /// A sequence that came again, younger than it may be, and made us look anew.
-    doubted_sequence: Option<u64>,
     sink: mpsc::Sender<Intake>,
     status: watch::Sender<Status>,
     /// Batches handed over, and how many of them the recorder has acknowledged.
@@ -137,7 +135,6 @@ impl Reader {
             durable,
             known,
             gaps_from: 0,
-            doubted_sequence: None,
             sink,
             status,
             batches: 0,
@@ -191,11 +188,15 @@ impl Reader {
             retention: state.retention,
         };
         let mut batches = jetstream.consume(consume).await?;
-        // Made anew between the look and the consumer, it would be read from the wrong place and pass for the old one.
-        match jetstream.state(&self.reading.stream).await? {
-            Some(now) if now.created_unix_nanos == state.created_unix_nanos => {}
-            Some(_) => return Ok(Ended::LookAnew("the stream was made anew while it was opened".to_owned())),
-            None => return Ok(Ended::Missing),
+        // A stream that changed between the look and the consumer would be read from the wrong place and pass for the old
+        // one. From here on a server that restarts ends the session.
+        let Some(now) = jetstream.state(&self.reading.stream).await? else { return Ok(Ended::Missing) };
+        let held = self.held(&now).await?;
+        let from = known.next_sequence;
+        if now.created_unix_nanos != state.created_unix_nanos
+            || epoch::judge(Some(&known), &now, &held) != (Verdict::Continue { from })
+        {
+            return Ok(Ended::LookAnew("the stream changed while it was opened".to_owned()));
         }
         self.status.send_modify(|status| {
             status.phase = Phase::Reading;
@@ -210,14 +211,7 @@ impl Reader {
     /// Settles with the stream where reading goes on; `None` when the recorder takes no more.
     async fn agree(&mut self, state: &StreamState) -> Result<Option<Known>, Error> {
         let stream = self.reading.stream.clone();
-        let at_tail = match self.known.and_then(|known| known.last) {
-            Some(last) if last.sequence <= state.last_sequence => self
-                .jetstream
-                .stored_from(&stream, last.sequence)
-                .await?
-                .filter(|stored| stored.sequence == last.sequence),
-            _ => None,
-        };
+        let held = self.held(state).await?;
         let open = |epoch, next_sequence| Known {
             epoch,
             created_unix_nanos: state.created_unix_nanos,
@@ -225,7 +219,7 @@ impl Reader {
             last: None,
             recorded_until_unix_nanos: self.known.map_or(0, |known| known.recorded_until_unix_nanos),
         };
-        let (known, item) = match epoch::judge(self.known.as_ref(), state, at_tail.as_ref()) {
+        let (known, item) = match epoch::judge(self.known.as_ref(), state, &held) {
             Verdict::Continue { from } => {
                 let known = self.known.map_or_else(|| open(1, from), |known| Known { next_sequence: from, ..known });
                 self.known = Some(known);
@@ -256,19 +250,51 @@ impl Reader {
         Ok(Some(known))
     }
 
-    /// The first sequence of a new epoch. Times of a stream rise with its sequences, so halving finds it.
-    async fn resolve(&self, state: &StreamState, start: Start) -> Result<u64, Error> {
-        let first = state.first_sequence.max(1);
-        let Start::After { unix_nanos } = start else { return Ok(first) };
-        let (mut low, mut high) = (first, state.last_sequence + 1);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.jetstream.stored_from(&self.reading.stream, middle).await? {
-                Some(stored) if stored.published_unix_nanos <= unix_nanos => low = stored.sequence + 1,
-                _ => high = middle,
+    /// What [`epoch::judge`] has to know of the messages that the stream holds.
+    async fn held(&self, state: &StreamState) -> Result<Held, Error> {
+        let Some(known) = self.known else { return Ok(Held::default()) };
+        let at_tail = match known.last {
+            Some(last) if last.sequence <= state.last_sequence => {
+                let stored = self.jetstream.stored_from(&self.reading.stream, last.sequence).await?;
+                stored.filter(|stored| stored.sequence == last.sequence)
             }
+            _ => None,
+        };
+        // Nothing can stand between the tail and the place where reading goes on: one question answered both.
+        let is_tail = |last: Stored| last.sequence + 1 == known.next_sequence && at_tail == Some(last);
+        let unread = if known.last.is_some_and(is_tail) {
+            None
+        } else {
+            self.first_after(state, known.next_sequence, known.recorded_until_unix_nanos).await?
+        };
+        Ok(Held { at_tail, unread })
+    }
+
+    /// The first sequence of a new epoch.
+    async fn resolve(&self, state: &StreamState, start: Start) -> Result<u64, Error> {
+        let Start::After { unix_nanos } = start else { return Ok(state.first_sequence.max(1)) };
+        let end = state.last_sequence + 1;
+        let first = self.first_after(state, end, unix_nanos).await?;
+        Ok(first.map_or(end, |first| first.sequence))
+    }
+
+    /// The first message held below `end` that was stored later than `unix_nanos`. Times of a stream rise with its
+    /// sequences, so halving finds it; mostly none is, and the last message below `end` says so.
+    async fn first_after(&self, state: &StreamState, end: u64, unix_nanos: u64) -> Result<Option<Stored>, Error> {
+        let (mut low, mut high) = (state.first_sequence.max(1), end);
+        let (mut middle, mut first) = (end.saturating_sub(1), None);
+        while low < high {
+            let stored = self.jetstream.stored_from(&self.reading.stream, middle).await?;
+            match stored.filter(|stored| stored.sequence < high) {
+                Some(stored) if stored.published_unix_nanos <= unix_nanos => low = stored.sequence + 1,
+                stored => {
+                    first = stored.or(first);
+                    high = middle;
+                }
+            }
+            middle = low + high.saturating_sub(low) / 2;
         }
-        Ok(low)
+        Ok(first)
     }
 
     async fn read(
@@ -342,13 +368,10 @@ impl Reader {
         }
         for message in messages {
             if message.sequence < known.next_sequence {
-                // A redelivered message is older than the tail. A younger one means that sequences began anew; or that
-                // the server's clock was set back, and then a second look finds nothing either.
-                let younger = known.last.is_some_and(|last| message.published_unix_nanos > last.published_unix_nanos);
-                if younger
-                    && fresh.is_empty()
-                    && self.doubted_sequence.replace(message.sequence) != Some(message.sequence)
-                {
+                // What was handed over before was stored no later than this. A younger message has a sequence that was
+                // given a second time.
+                let newest = fresh.last().map_or(0, |last| last.published_unix_nanos);
+                if message.published_unix_nanos > known.recorded_until_unix_nanos.max(newest) {
                     return Err(Stop::LookAnew(format!("sequence {} came again, younger", message.sequence)));
                 }
                 redelivered += 1;

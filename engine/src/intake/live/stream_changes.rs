@@ -230,23 +230,83 @@ async fn a_store_restored_from_an_older_copy_is_a_new_epoch_without_what_was_rec
     world.publish("s", 0..10).await;
     world.recorded(10).await;
     world.crash().await;
-    world.server.kill();
-    let (store, copy) = (world.server.folder.path().join("store"), world.server.folder.path().join("copy"));
-    copy_folder(&store, &copy);
-    world.server.launch();
+    keep_copy(&mut world, "ten");
     world.run().await;
     world.publish("s", 10..20).await;
     world.recorded(20).await;
-    world.server.kill();
-    std::fs::remove_dir_all(&store).unwrap();
-    copy_folder(&copy, &store);
-    world.server.launch();
+    restore_copy(&mut world, "ten");
     world.publish("s", 20..50).await;
     world.recorded(50).await;
     assert_eq!(world.payloads(), numbers(0..50));
     let others = world.others();
     assert_eq!(others[0], "opened S 1 1");
     assert_eq!(others[1..], ["opened S 2 11"], "the ten that the copy still held are not recorded again");
+}
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn a_tail_that_is_lost_twice_with_nothing_read_in_between_hides_no_message() {
+    let mut world = World::new(&["s"]).await;
+    world.create("S", &["s"], Config::default()).await;
+    world.publish("s", 0..7).await;
+    keep_copy(&mut world, "seven");
+    world.publish("s", 7..10).await;
+    keep_copy(&mut world, "ten");
+    world.run().await;
+    world.publish("s", 10..15).await;
+    world.recorded(15).await;
+    restore_copy(&mut world, "ten");
+    world.eventually("a second epoch", |log| log.others.len() == 2).await;
+    world.crash().await;
+    restore_copy(&mut world, "seven");
+    // Sequences 8 to 14, of which the second epoch begins at 11.
+    world.publish("s", 15..22).await;
+    world.run().await;
+    world.recorded(22).await;
+    assert_eq!(world.payloads(), numbers(0..22));
+    assert_eq!(world.others(), ["opened S 1 1", "opened S 2 11", "opened S 3 8"]);
+}
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn sequences_of_a_recorded_gap_that_are_given_again_are_read() {
+    let mut world = World::new(&["s"]).await;
+    world.create("S", &["s"], Config::default()).await;
+    world.run().await;
+    world.publish("s", 0..5).await;
+    world.recorded(5).await;
+    world.crash().await;
+    world.publish("s", 5..7).await;
+    keep_copy(&mut world, "seven");
+    world.publish("s", 7..10).await;
+    world.jetstream.get_stream("S").await.unwrap().purge().await.unwrap();
+    world.run().await;
+    world.eventually("a gap", |log| log.others.len() == 2).await;
+    world.crash().await;
+    // The server no longer knows of the purge, nor of what it purged.
+    restore_copy(&mut world, "seven");
+    world.publish("s", 10..14).await;
+    world.run().await;
+    world.recorded(11).await;
+    assert_eq!(world.payloads(), [numbers(0..7), numbers(10..14)].concat());
+    assert_eq!(world.others(), ["opened S 1 1", "gap S 1 6 11", "opened S 2 6"]);
+}
+
+/// Keeps what the server has on its disk, which it is stopped for.
+fn keep_copy(world: &mut World, name: &str) {
+    let folder = world.server.folder.path().to_owned();
+    world.server.kill();
+    copy_folder(&folder.join("store"), &folder.join(name));
+    world.server.launch();
+}
+
+/// Restarts the server with what it had on its disk when the copy was made.
+fn restore_copy(world: &mut World, name: &str) {
+    let folder = world.server.folder.path().to_owned();
+    world.server.kill();
+    std::fs::remove_dir_all(folder.join("store")).unwrap();
+    copy_folder(&folder.join(name), &folder.join("store"));
+    world.server.launch();
 }
 
 fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
