@@ -129,6 +129,7 @@ impl<D: Disk> Engine<D> {
             recording,
             counters: counters.clone(),
             concurrency: CONCURRENCY,
+            handing_over: tokio::sync::Mutex::default(),
         };
         let (stop, intakes, scrub) = (watch::Sender::new(false), Mutex::default(), Mutex::default());
         let engine = Engine { view, queue, counters, rules, intake, stop, damage, intakes, scrub };

@@ -122,6 +122,7 @@ async fn play(rules: Current, story: impl AsyncFnOnce(&World)) {
         recording,
         counters: Arc::default(),
         concurrency: 4,
+        handing_over: tokio::sync::Mutex::default(),
     };
     let world = World { view, cluster, intake, rules };
     let told = async {
@@ -201,6 +202,62 @@ async fn what_was_left_goes_to_the_first_who_claims_it_and_then_to_the_next() {
         world.happens(5, "logout", "zoe").await;
         assert_eq!(marked().await, None);
         assert_eq!(world.phases(), [(Phase::Gone, 2)]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_another_lifecycle_wants_changes_hands_in_place() {
+    play(with_trigger("WithdrawPolicies"), async |world| {
+        let manifest = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "zoe"}});
+        let object = world.cluster.resolve(&manifest).await.expect("a Namespace");
+        let live = async || world.cluster.get(&object).await.expect("a cluster");
+        world.happens(1, "login", "zoe").await;
+        world.happens(2, "login", "ZOE").await;
+        let uid = live().await.expect("the first one made it").uid;
+        world.happens(3, "logout", "zoe").await;
+        let handed_over = live().await.expect("the other one wants it");
+        assert_eq!(handed_over.uid, uid, "it was not made again");
+        assert_eq!(handed_over.manifest["metadata"]["annotations"]["lifeline.dev/subject"], "ZOE");
+        assert_eq!(world.phases(), [(Phase::Ready, 1), (Phase::Gone, 1)]);
+        world.happens(4, "login", "zoe").await;
+        world.happens(5, "logout", "zoe").await;
+        assert_eq!(live().await.expect("who waited for it lets go of it").uid, uid);
+        world.happens(6, "logout", "ZOE").await;
+        assert_eq!(live().await, None);
+        assert_eq!(world.phases(), [(Phase::Gone, 2)]);
+    })
+    .await;
+}
+
+/// A note beside the Namespace, which each subject has for itself.
+const NOTE: &str = r#"
+  note.yaml: |
+    apiVersion: v1
+    kind: ConfigMap
+    metadata: {name: "note-{{ len .CloudEvent.subject }}-{{ .CloudEvent.id }}", namespace: default}
+"#;
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_longer_wanted_goes_though_another_object_belongs_to_others() {
+    let with_note = || {
+        let text = format!("{SOURCE}{}", TRIGGER.replace("BEHAVIOUR", "WithdrawPolicies"));
+        rules(&(text.trim_end().to_owned() + NOTE))
+    };
+    play(with_note(), async |world| {
+        let foreign = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "theirs"}});
+        let key = world.cluster.resolve(&foreign).await.expect("a Namespace");
+        world.cluster.apply(&key, &foreign, None).await.expect("room");
+        // The second one waits for the first one's Namespace, the third one's exists and is nobody's.
+        world.happens(1, "login", "zoe").await;
+        world.happens(2, "login", "ZOE").await;
+        world.happens(3, "login", "theirs").await;
+        let notes = || world.cluster.list().iter().filter(|(object, _)| object.kind == "ConfigMap").count();
+        assert_eq!(notes(), 3);
+        world.rules.send_replace(with_trigger("WithdrawPolicies"));
+        world.settles().await;
+        assert_eq!(notes(), 0, "no rule gives a note any more");
+        assert_eq!(world.phases(), [(Phase::Failing, 2), (Phase::Ready, 1)]);
     })
     .await;
 }

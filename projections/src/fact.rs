@@ -260,7 +260,8 @@ pub enum Fact<'a> {
         /// The differences, by resource.
         redecisions: Vec<Redecision>,
     },
-    /// These objects are about to be applied; whatever happens next, they are ours to remove.
+    /// These objects are about to be applied, or removed while others stay: whatever happens next, they are ours to remove,
+    /// and none of them is taken for unchanged.
     ApplyIntended {
         /// The lifecycle.
         key: LifecycleKey,
@@ -268,7 +269,7 @@ pub enum Fact<'a> {
         acted_for: Offset,
         /// The record before this one about the same resource.
         previous: Option<Offset>,
-        /// What the inventory grows by.
+        /// What the inventory grows by, or is about to lose.
         objects: Vec<ObjectKey>,
     },
     /// The lifecycle's objects are in the cluster as its decision asks.
@@ -315,7 +316,8 @@ pub enum Fact<'a> {
         /// What is known of it, in a sentence.
         reason: &'a str,
     },
-    /// The lifecycle lets go of objects it claimed and never owned: they are somebody else's and stay as they are.
+    /// The lifecycle lets go of objects that belong to somebody else, or to the lifecycle that wants them next: they stay as
+    /// they are.
     Released {
         /// The lifecycle.
         key: LifecycleKey,

@@ -322,7 +322,7 @@ pub fn about(fact: &Fact<'_>, key: Option<&ResourceKey>, offset: Offset, unix_na
         }
         Fact::ApplyIntended { key, acted_for, previous, objects } => {
             let objects: Vec<String> = objects.iter().map(ObjectKey::short).collect();
-            let summary = format!("about to apply {}", objects.join(", "));
+            let summary = format!("about to change {}", objects.join(", "));
             (Entry { summary, ..outcome("ApplyIntended", key, *acted_for, objects) }, *previous)
         }
         Fact::Applied { key, acted_for, previous, objects } => {
@@ -347,7 +347,7 @@ pub fn about(fact: &Fact<'_>, key: Option<&ResourceKey>, offset: Offset, unix_na
         }
         Fact::Released { key, acted_for, previous, objects } => {
             let objects: Vec<String> = objects.iter().map(ObjectKey::short).collect();
-            let summary = format!("let go of {}, which it does not own", objects.join(", "));
+            let summary = format!("let go of {}, which belongs to another owner", objects.join(", "));
             (Entry { summary, ..outcome("Released", key, *acted_for, objects) }, *previous)
         }
         Fact::EventRejected { delivery, reason, .. } => {

@@ -86,7 +86,7 @@ pub const DIGEST_UNKNOWN: u64 = 0;
 pub struct Applied {
     /// `metadata.uid`.
     pub uid: String,
-    /// Checksum of the manifest as sent; [`DIGEST_UNKNOWN`] once the object was to go, so that nobody takes it for there.
+    /// Checksum of the manifest as sent; [`DIGEST_UNKNOWN`] once the object was to go, so that it is not taken for there.
     pub digest: u64,
     /// The decision it was applied for.
     pub acted_for: Offset,
@@ -178,7 +178,7 @@ pub enum Happened<'a> {
     Deleted,
     /// The rules changed, and this is what the events mean now.
     Redecided(Redesired),
-    /// An apply of these objects was about to begin.
+    /// These objects were about to be applied, or removed while the others stay.
     ApplyIntended(&'a [ObjectKey]),
     /// All objects were applied for the decision.
     Applied {
@@ -296,7 +296,10 @@ impl Lifecycle {
             }
             Happened::ApplyIntended(objects) => {
                 for object in objects {
-                    self.hold(object, offset);
+                    // From here on nobody knows what the cluster holds of it.
+                    if let Some(applied) = &mut self.hold(object, offset).applied {
+                        applied.digest = DIGEST_UNKNOWN;
+                    }
                 }
             }
             Happened::Applied { acted_for, objects } => {
@@ -501,6 +504,25 @@ mod tests {
         }
         let held = lifecycle.inventory[0].applied.as_ref().expect("its deletion is not recorded");
         assert_eq!((held.uid.as_str(), held.digest), ("uid-one", DIGEST_UNKNOWN));
+    }
+
+    #[test]
+    fn what_is_about_to_be_changed_is_never_taken_for_unchanged() {
+        let (one, done) = ([namespace("one")], [applied("one")]);
+        let mut lifecycle = Lifecycle::new("trigger", "mgmt/mgmt");
+        let acted_for = Offset::from(0);
+        let story = [
+            Happened::Created,
+            Happened::ApplyIntended(&one),
+            Happened::Applied { acted_for, objects: &done },
+            Happened::ApplyIntended(&one),
+        ];
+        for (offset, happened) in story.into_iter().enumerate() {
+            lifecycle.evolve(Offset::from(offset as u64), 0, happened);
+        }
+        let held = &lifecycle.inventory[0];
+        assert_eq!(held.since, Offset::from(1), "the claim is as old as before");
+        assert_eq!(held.applied.as_ref().map(|applied| applied.digest), Some(DIGEST_UNKNOWN));
     }
 
     #[test]

@@ -28,7 +28,8 @@ pub struct Wanted {
 /// What to do, in order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan<'a> {
-    /// Objects the inventory grows by: recorded before anything else is done.
+    /// Objects that are about to be changed: recorded before anything else is done. The inventory grows by what is new among
+    /// them, and forgets what it knew of the others.
     pub intend: Vec<ObjectKey>,
     /// Objects to apply, those that others need first.
     pub apply: Vec<&'a Wanted>,
@@ -41,7 +42,9 @@ pub struct Plan<'a> {
 /// Compares what is wanted with what is held.
 ///
 /// An object whose manifest has the checksum it was last applied with is kept without a call: replaying history costs
-/// the API server nothing. With `once` (`syncMode: OneTime`) what was applied is kept whatever it would be now.
+/// the API server nothing. So a checksum must never stand for what the cluster no longer holds: before an object is changed
+/// or removed, that is recorded, and its checksum is forgotten. A crash, a lost answer or rules that change in between and
+/// back then cost another call. With `once` (`syncMode: OneTime`) what was applied is kept whatever it would be now.
 #[must_use]
 pub fn plan<'a>(lifecycle: &'a Lifecycle, wanted: &'a [Wanted], once: bool) -> Plan<'a> {
     let mut plan = Plan { intend: Vec::new(), apply: Vec::new(), keep: Vec::new(), remove: Vec::new() };
@@ -57,14 +60,30 @@ pub fn plan<'a>(lifecycle: &'a Lifecycle, wanted: &'a [Wanted], once: bool) -> P
                 let (object, uid, digest) = (want.object.clone(), applied.uid.clone(), applied.digest);
                 plan.keep.push(AppliedObject { object, uid, digest });
             }
-            Some(Some(_)) => plan.apply.push(want),
+            Some(Some(applied)) => {
+                if applied.digest != DIGEST_UNKNOWN {
+                    plan.intend.push(want.object.clone());
+                }
+                plan.apply.push(want);
+            }
         }
     }
     plan.apply.sort_by_key(|want| (rank(&want.object), want.object.clone()));
     plan.remove =
         lifecycle.inventory.iter().filter(|holding| wanted.iter().all(|want| want.object != holding.object)).collect();
     plan.remove.sort_by_key(|holding| std::cmp::Reverse((rank(&holding.object), holding.object.clone())));
+    let is_known = |holding: &&&Holding| holding.applied.as_ref().is_some_and(|held| held.digest != DIGEST_UNKNOWN);
+    plan.intend.extend(plan.remove.iter().filter(is_known).map(|holding| holding.object.clone()));
     plan
+}
+
+/// How the first claim on an object compares with the others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// Another lifecycle that shall be present claims the object too.
+    pub has_heir: bool,
+    /// The object is marked as that of another lifecycle, from which the first claim takes it over.
+    pub outranks_marks: bool,
 }
 
 /// What to do about an object that is held and no longer wanted.
@@ -72,8 +91,11 @@ pub fn plan<'a>(lifecycle: &'a Lifecycle, wanted: &'a [Wanted], once: bool) -> P
 pub enum Removal<'a> {
     /// Nothing: it is no more.
     Gone,
-    /// Nothing: it is somebody else's, and no apply of this lifecycle ever reached it. Only the claim goes.
+    /// Nothing: it is somebody else's. Only the claim goes.
     Release,
+    /// Nothing: another lifecycle claims it, and changes or deletes it from here on. Only the claim goes, and only while that
+    /// other claim is there.
+    HandOver,
     /// Nothing but look again: it is on its way out.
     Wait,
     /// Delete it.
@@ -83,20 +105,32 @@ pub enum Removal<'a> {
     },
 }
 
-/// Decides by what was found in the object's place.
+/// Decides by what was found in the object's place, for the lifecycle whose claim is the first.
 ///
-/// An object is ours by its uid, or by its marks: an apply whose answer never came (lost, or the process died) may have
-/// made it, or made it anew under a uid that nobody recorded.
+/// An object is ours by its marks: an apply whose answer never came (lost, or the process died) may have made it, or made
+/// it anew under a uid that nobody recorded. One that was handed over to us still has the marks of the lifecycle before us. One
+/// whose marks somebody removed is ours by its uid.
+///
+/// Where another lifecycle wants the object, the first one lets go of it: it changes hands in place.
 #[must_use]
-pub fn removal<'a>(holding: &Holding, live: Option<&'a LiveObject>, key: &LifecycleKey) -> Removal<'a> {
+pub fn removal<'a>(holding: &Holding, live: Option<&'a LiveObject>, key: &LifecycleKey, claims: Claims) -> Removal<'a> {
     let Some(live) = live else { return Removal::Gone };
-    let is_known = holding.applied.as_ref().is_some_and(|applied| applied.uid == live.uid);
-    if !is_known && apply_set::owner(live, key) != Owner::Us {
-        // What stands there stays. Ours, where there was one, went before it.
-        return if holding.applied.is_some() { Removal::Gone } else { Removal::Release };
+    let known = holding.applied.as_ref();
+    let is_known = known.is_some_and(|applied| applied.uid == live.uid);
+    let is_ours = match apply_set::owner(live, key) {
+        Owner::Us => true,
+        Owner::Other { .. } => claims.outranks_marks,
+        Owner::Stranger => is_known,
+    };
+    if !is_ours {
+        // What is there stays. Ours, where there was one, went before it.
+        return if known.is_some() && !is_known { Removal::Gone } else { Removal::Release };
     }
     // Asked for already: a namespace takes its seconds, and looking does not write.
-    if live.deleting { Removal::Wait } else { Removal::Delete { uid: &live.uid } }
+    if live.deleting {
+        return Removal::Wait;
+    }
+    if claims.has_heir { Removal::HandOver } else { Removal::Delete { uid: &live.uid } }
 }
 
 /// What other objects stand on comes first: namespaces, then definitions, then identities and configuration.
@@ -168,8 +202,10 @@ mod tests {
         check(&[], &[], &[want("Namespace", "a", 1)], [&["a"], &["a"], &[], &[]]);
         check(&[], &[("Namespace", "a")], &[want("Namespace", "a", 1)], [&[], &["a"], &[], &[]]);
         check(&[("Namespace", "a", 1)], &[], &[want("Namespace", "a", 1)], [&[], &[], &["a"], &[]]);
-        check(&[("Namespace", "a", 1)], &[], &[want("Namespace", "a", 2)], [&[], &["a"], &[], &[]]);
-        check(&[("Namespace", "a", 1)], &[("Namespace", "b")], &[], [&[], &[], &[], &["b", "a"]]);
+        check(&[("Namespace", "a", 1)], &[], &[want("Namespace", "a", 2)], [&["a"], &["a"], &[], &[]]);
+        check(&[("Namespace", "a", DIGEST_UNKNOWN)], &[], &[want("Namespace", "a", 2)], [&[], &["a"], &[], &[]]);
+        check(&[("Namespace", "a", 1)], &[("Namespace", "b")], &[], [&["a"], &[], &[], &["b", "a"]]);
+        check(&[("Namespace", "a", DIGEST_UNKNOWN)], &[], &[], [&[], &[], &[], &["a"]]);
     }
 
     #[test]
@@ -186,26 +222,29 @@ mod tests {
         };
         // Found under the uid `live`: made by nobody we know, by this lifecycle, or by that of another subject.
         let (stranger, ours, others) = (None, Some("zoe"), Some("ann"));
-        let check = |applied: Option<&str>, found: Option<(Option<&str>, bool)>, expected: Removal<'_>| {
-            let applied = applied.map(|uid| {
-                let (digest, acted_for) = (DIGEST_UNKNOWN, Offset::ZERO);
-                Applied { uid: uid.into(), digest, acted_for, unix_nanos: 0 }
-            });
-            let holding = Holding { object: object("Namespace", "a"), since: Offset::ZERO, applied };
-            let live = found.map(|(made_by, deleting)| {
-                let mut manifest = json!({"metadata": {"name": "a"}});
-                if let Some(subject) = made_by {
-                    Stamp { key: &key(subject), event: Offset::ZERO }.mark(&mut manifest);
-                }
-                LiveObject { uid: "live".into(), deleting, manifest }
-            });
-            assert_eq!(
-                removal(&holding, live.as_ref(), &key("zoe")),
-                expected,
-                "{applied:?}, {found:?}",
-                applied = holding.applied
-            );
-        };
+        let check_claims =
+            |applied: Option<&str>, found: Option<(Option<&str>, bool)>, claims: Claims, expected: Removal<'_>| {
+                let applied = applied.map(|uid| {
+                    let (digest, acted_for) = (DIGEST_UNKNOWN, Offset::ZERO);
+                    Applied { uid: uid.into(), digest, acted_for, unix_nanos: 0 }
+                });
+                let holding = Holding { object: object("Namespace", "a"), since: Offset::ZERO, applied };
+                let live = found.map(|(made_by, deleting)| {
+                    let mut manifest = json!({"metadata": {"name": "a"}});
+                    if let Some(subject) = made_by {
+                        Stamp { key: &key(subject), event: Offset::ZERO }.mark(&mut manifest);
+                    }
+                    LiveObject { uid: "live".into(), deleting, manifest }
+                });
+                assert_eq!(
+                    removal(&holding, live.as_ref(), &key("zoe"), claims),
+                    expected,
+                    "{applied:?}, {found:?}, {claims:?}",
+                    applied = holding.applied
+                );
+            };
+        let alone = Claims::default();
+        let check = |applied, found, expected| check_claims(applied, found, alone, expected);
         let delete = Removal::Delete { uid: "live" };
         check(None, None, Removal::Gone);
         check(Some("live"), None, Removal::Gone);
@@ -217,8 +256,23 @@ mod tests {
         check(Some("before"), Some((others, false)), Removal::Gone);
         check(Some("before"), Some((ours, false)), delete);
         check(Some("live"), Some((stranger, false)), delete);
+        check(Some("live"), Some((others, false)), Removal::Release);
         check(Some("live"), Some((ours, true)), Removal::Wait);
         check(None, Some((ours, true)), Removal::Wait);
+
+        // Another lifecycle wants it: it is handed over, unless it is on its way out already.
+        let wanted = Claims { has_heir: true, ..alone };
+        check_claims(Some("live"), Some((ours, false)), wanted, Removal::HandOver);
+        check_claims(None, Some((ours, false)), wanted, Removal::HandOver);
+        check_claims(Some("live"), Some((ours, true)), wanted, Removal::Wait);
+        check_claims(Some("live"), None, wanted, Removal::Gone);
+
+        // It was handed over to us, and we no longer want it before we ever applied it.
+        let inherited = Claims { outranks_marks: true, ..alone };
+        check_claims(None, Some((others, false)), inherited, delete);
+        check_claims(None, Some((others, true)), inherited, Removal::Wait);
+        check_claims(None, Some((stranger, false)), inherited, Removal::Release);
+        check_claims(None, Some((others, false)), Claims { has_heir: true, ..inherited }, Removal::HandOver);
     }
 
     #[test]
@@ -226,6 +280,6 @@ mod tests {
         let wanted = [want("Role", "r", 1), want("Pod", "p", 1), want("Namespace", "n", 1)];
         check(&[], &[], &wanted, [&["r", "p", "n"], &["n", "r", "p"], &[], &[]]);
         let held = [("Namespace", "n", 1), ("Pod", "p", 1), ("Role", "r", 1)];
-        check(&held, &[], &[], [&[], &[], &[], &["p", "r", "n"]]);
+        check(&held, &[], &[], [&["p", "r", "n"], &[], &[], &["p", "r", "n"]]);
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! Start at [`Reconciler::run`]; `present` and `absent` are the two jobs there are. All effects of reconciliation are in
 //! this file: the cluster is called and outcomes are recorded here, decided in `plan`, `apply_set` and `failure`.
+//!
+//! Invariant: of the lifecycles that claim an object only the first one applies or deletes it, and it stays the first until
+//! it has recorded that it let go. So no lifecycle deletes what another has just taken over.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,7 +23,7 @@ use tracing::{Instrument, debug, info, warn};
 use crate::cluster::{self, Cluster, Deletion, LiveObject};
 use crate::reconcile::apply_set::{self, Owner};
 use crate::reconcile::failure::{Failure, Retry};
-use crate::reconcile::plan::{Removal, Wanted, plan, removal};
+use crate::reconcile::plan::{Claims, Removal, Wanted, plan, removal};
 use crate::reconcile::queue::{Queue, Verdict};
 use crate::reconcile::render::{self, Rendered};
 use crate::recorder::{Recording, Stopped};
@@ -31,6 +34,9 @@ use crate::view::View;
 
 /// The pause between looks at an object that is on its way out.
 const PAUSE_TERMINATING: Duration = Duration::from_millis(250);
+
+/// The pause before a lifecycle is looked at again whose trigger was changed, or is broken.
+const PAUSE_REPLAY: Duration = Duration::from_secs(1);
 
 /// What reconciliation did so far, for metrics and tests.
 #[derive(Debug, Default)]
@@ -59,12 +65,16 @@ pub struct Reconciler<D: Disk> {
     pub counters: Arc<Counters>,
     /// Lifecycles reconciled at once, at most.
     pub concurrency: usize,
+    /// Held by the one that hands objects over.
+    pub handing_over: tokio::sync::Mutex<()>,
 }
 
 /// The snapshot that one reconciliation acts on.
 struct Task {
     key: LifecycleKey,
     lifecycle: Lifecycle,
+    /// Checksum of the trigger whose rules the lifecycle was decided by; `None` while there is none.
+    decided_by: Option<u64>,
 }
 
 /// What became of an object that is no longer wanted.
@@ -74,8 +84,26 @@ enum Removed {
     Gone,
     /// It is on its way out.
     Terminating,
-    /// It is somebody else's and was never this lifecycle's: only the claim goes.
+    /// It is somebody else's: only the claim goes.
     Released,
+    /// It belongs to another lifecycle that claims it: only the claim goes.
+    HandedOver,
+}
+
+/// What came of an attempt to apply an object.
+enum Attempt {
+    /// It is as wanted.
+    Applied(AppliedObject),
+    /// It exists, and is somebody else's.
+    NotOurs(Failure),
+}
+
+/// A wanted object that another lifecycle claimed first.
+struct Conflict {
+    object: ObjectKey,
+    /// The other lifecycle no longer wants the object.
+    is_going: bool,
+    failure: Failure,
 }
 
 impl<D: Disk> Reconciler<D> {
@@ -97,7 +125,9 @@ impl<D: Disk> Reconciler<D> {
         let task = {
             let projection = self.view.projection();
             let (resource, lifecycle) = projection.lifecycle(index);
+            let replayed = projection.ground().replayed.get(&*lifecycle.trigger);
             lifecycle.needs_work().then(|| Task {
+                decided_by: replayed.map(|mark| mark.digest),
                 key: LifecycleKey {
                     trigger: (*lifecycle.trigger).into(),
                     cluster: (*lifecycle.cluster).into(),
@@ -145,13 +175,17 @@ impl<D: Disk> Reconciler<D> {
     async fn present(&self, task: &Task, event: Offset) -> Result<Verdict, Stopped> {
         let rules = self.rules.borrow().rules.clone();
         let Some(rules) = rules else { return Ok(Verdict::RetryAfter(Duration::from_millis(100))) };
+        let trigger = rules.trigger(&task.key.trigger);
+        if trigger.map(Trigger::digest) != task.decided_by {
+            // Rules that came into force a moment ago. Their replay is not recorded yet and may never be, if the process dies or
+            // they are taken back; once it is, it decides again and wakes this lifecycle.
+            return Ok(Verdict::RetryAfter(PAUSE_REPLAY));
+        }
         let rendered = match render::render(&self.view.log(), &rules, &task.key, event) {
             Ok(Some(rendered)) => rendered,
-            // The trigger is not in force: its replay, recorded any moment now, decides anew.
-            Ok(None) => return Ok(Verdict::RetryAfter(Duration::from_secs(1))),
+            Ok(None) => return Ok(Verdict::RetryAfter(PAUSE_REPLAY)),
             Err(failure) => return self.failed(task, Vec::new(), failure).await,
         };
-        let trigger = rules.trigger(&task.key.trigger);
         if trigger.is_some_and(|trigger| trigger.sync_mode() == SyncMode::DryRun) {
             info!(objects = rendered.len(), "dry run of {}: nothing is applied", task.key.trigger);
             return Ok(Verdict::Park);
@@ -169,18 +203,22 @@ impl<D: Disk> Reconciler<D> {
             self.recording.record(Fact::ApplyIntended { key, acted_for, previous: None, objects }).await?;
         }
         // Only now, for two lifecycles may have claimed one object at the same moment: the log says who was first.
-        let mut failures = self.conflicts(task, &wanted);
-        let conflicting: Vec<ObjectKey> = failures.iter().map(|(object, _)| object.clone()).collect();
+        let conflicts = self.conflicts(task, &wanted);
+        let (mut failures, mut held_by_others) = (Vec::new(), Vec::new());
         let (mut applied, mut keep) = (Vec::new(), plan.keep.clone());
         // Namespaces come first, so what one of them took with it joins the end while the list is gone through.
         let mut apply: VecDeque<&Wanted> = plan.apply.iter().copied().collect();
         while let Some(want) = apply.pop_front() {
-            if conflicting.contains(&want.object) {
+            // What is put into a namespace that is about to go would go with it.
+            let is_held_up = |conflict: &Conflict| {
+                conflict.object == want.object || (conflict.is_going && want.object.is_in(&conflict.object))
+            };
+            if conflicts.iter().any(is_held_up) {
                 continue;
             }
             let uid = task.lifecycle.holding(&want.object).and_then(|held| held.applied.as_ref()).map(|held| &held.uid);
             match self.apply(task, want, uid.map(String::as_str)).await {
-                Ok(object) => {
+                Ok(Attempt::Applied(object)) => {
                     if uid != Some(&object.uid) {
                         let lost = keep.extract_if(.., |kept| kept.object.is_in(&object.object));
                         let lost: Vec<ObjectKey> = lost.map(|kept| kept.object).collect();
@@ -188,17 +226,19 @@ impl<D: Disk> Reconciler<D> {
                     }
                     applied.push(object);
                 }
-                Err(failure) => failures.push((want.object.clone(), failure)),
+                Ok(Attempt::NotOurs(failure)) => held_by_others.push(failure),
+                Err(failure) => failures.push(failure),
             }
         }
         applied.append(&mut keep);
-        // What is no longer wanted goes only once all that is wanted stands.
+        // What is no longer wanted goes only once all that is wanted exists. What belongs to others does exist.
         if failures.is_empty()
             && let Some(verdict) = self.remove(task, &plan.remove).await?
         {
             return Ok(verdict);
         }
-        if let Some(failure) = Failure::join(failures.into_iter().map(|(_, failure)| failure).collect()) {
+        let conflicts = conflicts.into_iter().map(|conflict| conflict.failure);
+        if let Some(failure) = Failure::join(conflicts.chain(held_by_others).chain(failures).collect()) {
             return self.failed(task, applied, failure).await;
         }
         let (key, acted_for) = (task.key.clone(), task.lifecycle.decided);
@@ -229,7 +269,7 @@ impl<D: Disk> Reconciler<D> {
     }
 
     /// Wanted objects that another lifecycle claimed first.
-    fn conflicts(&self, task: &Task, wanted: &[Wanted]) -> Vec<(ObjectKey, Failure)> {
+    fn conflicts(&self, task: &Task, wanted: &[Wanted]) -> Vec<Conflict> {
         let projection = self.view.projection();
         let us = projection.lifecycle_index(&task.key);
         let conflict = |want: &Wanted| {
@@ -243,13 +283,15 @@ impl<D: Disk> Reconciler<D> {
                  is taken over when that lifecycle lets it go",
                 want.object, lifecycle.trigger, resource.source, resource.subject
             );
-            Some((want.object.clone(), Failure { message, retry: Retry::Slowly }))
+            let is_going = !matches!(lifecycle.desired, Desired::Present { .. });
+            let failure = Failure { message, retry: Retry::Slowly };
+            Some(Conflict { object: want.object.clone(), is_going, failure })
         };
         wanted.iter().filter_map(conflict).collect()
     }
 
     /// Applies one object, once it is certain that it is ours to change.
-    async fn apply(&self, task: &Task, want: &Wanted, known_uid: Option<&str>) -> Result<AppliedObject, Failure> {
+    async fn apply(&self, task: &Task, want: &Wanted, known_uid: Option<&str>) -> Result<Attempt, Failure> {
         let of_cluster = |error: cluster::Error| Failure::of_cluster(&want.object.to_string(), &error);
         let applied = match known_uid {
             Some(uid) => {
@@ -271,9 +313,8 @@ impl<D: Disk> Reconciler<D> {
                     Some(live) => match apply_set::owner(live, &task.key) {
                         Owner::Us => Some(live.uid.as_str()),
                         Owner::Other { .. } | Owner::Stranger if want.adopts => Some(live.uid.as_str()),
-                        // It once left the object, and now waits for us to let go of it.
-                        Owner::Other { key } if self.claims_too(&want.object, &key) => Some(live.uid.as_str()),
-                        owner => return Err(not_ours(&want.object, &owner)),
+                        Owner::Other { key } if self.outranks(&want.object, &key) => Some(live.uid.as_str()),
+                        owner => return Ok(Attempt::NotOurs(not_ours(&want.object, &owner))),
                     },
                 };
                 self.write(want, uid).await.map_err(of_cluster)?
@@ -283,14 +324,38 @@ impl<D: Disk> Reconciler<D> {
             return Err(being_deleted(&want.object));
         }
         debug!(object = %want.object, uid = live.uid, "object applied");
-        Ok(AppliedObject { object: want.object.clone(), uid: live.uid, digest: want.digest })
+        Ok(Attempt::Applied(AppliedObject { object: want.object.clone(), uid: live.uid, digest: want.digest }))
     }
 
-    /// Whether a lifecycle claims an object.
-    fn claims_too(&self, object: &ObjectKey, key: &LifecycleKey) -> bool {
+    /// Whether the first claim on an object outranks the marks of a lifecycle: that one claims the object later, or has let
+    /// go of it. What a removed trigger was told to leave is nobody's to take.
+    fn outranks(&self, object: &ObjectKey, marked: &LifecycleKey) -> bool {
         let projection = self.view.projection();
-        let index = projection.lifecycle_index(key);
-        projection.claims(&key.cluster, object).iter().any(|claim| Some(claim.lifecycle) == index)
+        let Some(index) = projection.lifecycle_index(marked) else { return false };
+        let claims = projection.claims(&marked.cluster, object);
+        claims.iter().any(|claim| claim.lifecycle == index) || projection.lifecycle(index).1.desired != Desired::Left
+    }
+
+    fn is_first_claimant(&self, task: &Task, object: &ObjectKey) -> bool {
+        let projection = self.view.projection();
+        let claims = projection.claims(&task.key.cluster, object);
+        claims.first().map(|claim| claim.lifecycle) == projection.lifecycle_index(&task.key)
+    }
+
+    /// How our claim on an object, the first one, compares with those of others.
+    fn claims(&self, task: &Task, object: &ObjectKey, live: Option<&LiveObject>) -> Claims {
+        let outranks_marks = live.is_some_and(|live| match apply_set::owner(live, &task.key) {
+            Owner::Other { key } => self.outranks(object, &key),
+            Owner::Us | Owner::Stranger => false,
+        });
+        let projection = self.view.projection();
+        let us = projection.lifecycle_index(&task.key);
+        let claims = projection.claims(&task.key.cluster, object);
+        let is_wanted = |index| matches!(projection.lifecycle(index).1.desired, Desired::Present { .. });
+        Claims {
+            has_heir: claims.iter().any(|claim| Some(claim.lifecycle) != us && is_wanted(claim.lifecycle)),
+            outranks_marks,
+        }
     }
 
     /// The one call that applies.
@@ -302,34 +367,48 @@ impl<D: Disk> Reconciler<D> {
 
     /// Removes holdings, and records those that are gone and those that are let go. `None` when that is all of them.
     async fn remove(&self, task: &Task, holdings: &[&Holding]) -> Result<Option<Verdict>, Stopped> {
-        let (mut gone, mut released) = (Vec::new(), Vec::new());
+        let (mut gone, mut released, mut handed_over) = (Vec::new(), Vec::new(), Vec::new());
         let mut failures = Vec::new();
-        let mut terminating = false;
+        let mut is_open = false;
+        let acted_for = task.lifecycle.decided;
         for holding in holdings {
             match self.delete(task, holding).await {
                 Ok(Removed::Gone) => gone.push(holding.object.clone()),
                 Ok(Removed::Released) => released.push(holding.object.clone()),
-                Ok(Removed::Terminating) => terminating = true,
+                Ok(Removed::HandedOver) => handed_over.push(holding.object.clone()),
+                Ok(Removed::Terminating) => is_open = true,
                 Err(error) => failures.push(Failure::of_cluster(&holding.object.to_string(), &error)),
             }
         }
-        let acted_for = task.lifecycle.decided;
         if !gone.is_empty() {
             info!(objects = %names(&gone), "gone");
             let (key, objects) = (task.key.clone(), gone.clone());
             self.recording.record(Fact::Deleted { key, acted_for, previous: None, objects }).await?;
             self.wake_next_claimants(task, &gone);
         }
-        if !released.is_empty() {
-            info!(objects = %names(&released), "let go, for they are not ours");
-            let (key, objects) = (task.key.clone(), released.clone());
-            self.recording.record(Fact::Released { key, acted_for, previous: None, objects }).await?;
-            self.wake_next_claimants(task, &released);
+        // Two lifecycles that leave an object to each other at the same moment would leave it to nobody.
+        let one_at_a_time = match handed_over.is_empty() {
+            true => None,
+            false => Some(self.handing_over.lock().await),
+        };
+        let is_claimed_by_others = |object: &ObjectKey| {
+            let projection = self.view.projection();
+            projection.claims(&task.key.cluster, object).len() > 1
+        };
+        let (mut objects, ours): (Vec<_>, Vec<_>) = handed_over.into_iter().partition(is_claimed_by_others);
+        is_open |= !ours.is_empty();
+        objects.append(&mut released);
+        if !objects.is_empty() {
+            info!(objects = %names(&objects), "let go: they belong to others");
+            let (key, acted_for, previous) = (task.key.clone(), acted_for, None);
+            self.recording.record(Fact::Released { key, acted_for, previous, objects: objects.clone() }).await?;
+            self.wake_next_claimants(task, &objects);
         }
+        drop(one_at_a_time);
         if let Some(failure) = Failure::join(failures) {
             return self.failed(task, Vec::new(), failure).await.map(Some);
         }
-        Ok(terminating.then_some(Verdict::RetryAfter(PAUSE_TERMINATING)))
+        Ok(is_open.then_some(Verdict::RetryAfter(PAUSE_TERMINATING)))
     }
 
     /// An object that its owner let go belongs to whoever claimed it next.
@@ -342,10 +421,15 @@ impl<D: Disk> Reconciler<D> {
     }
 
     async fn delete(&self, task: &Task, holding: &Holding) -> Result<Removed, cluster::Error> {
+        if !self.is_first_claimant(task, &holding.object) {
+            return Ok(Removed::HandedOver);
+        }
         let live = self.cluster.get(&holding.object).await?;
-        let uid = match removal(holding, live.as_ref(), &task.key) {
+        let claims = self.claims(task, &holding.object, live.as_ref());
+        let uid = match removal(holding, live.as_ref(), &task.key, claims) {
             Removal::Gone => return Ok(Removed::Gone),
             Removal::Release => return Ok(Removed::Released),
+            Removal::HandOver => return Ok(Removed::HandedOver),
             Removal::Wait => return Ok(Removed::Terminating),
             Removal::Delete { uid } => uid,
         };

@@ -261,7 +261,7 @@ async fn a_history_is_told_oldest_first_in_pages() {
         .collect();
     let expected = [
         (1, "auth.example.com.login: manage-namespace decided Create"),
-        (2, "about to apply Namespace/mgianluc"),
+        (2, "about to change Namespace/mgianluc"),
         (3, "applied Namespace/mgianluc"),
     ];
     assert_eq!(told, expected);

@@ -137,7 +137,7 @@ fn an_event_tells_what_it_caused_under_each_trigger() {
     check(&[login(), failed(0), logout()], 0, Superseded, Some(2), overtaken);
     let gone = "manage decided Delete: deleted Namespace/zoe at offset 3.";
     check(&[login(), intended(0), logout(), deleted(2)], 2, Deleted, None, gone);
-    let let_go = "manage decided Delete: let go of Namespace/zoe, which it does not own at offset 3.";
+    let let_go = "manage decided Delete: let go of Namespace/zoe, which belongs to another owner at offset 3.";
     check(&[login(), intended(0), logout(), released(2)], 2, Released, None, let_go);
     // Carried out, then decided again by changed rules, and anew before that was carried out.
     let again = || replayed(Redesired::Present { event: Offset::ZERO, incarnation: 1 });
@@ -166,7 +166,7 @@ fn an_event_that_nobody_speaks_of_and_a_record_that_is_no_event_say_so() {
     };
     check(0, Verdict::Nothing, "Nothing happened: no trigger speaks of it.");
     check(1, Verdict::NoEvent, "No event: EventTrigger/manage changed");
-    check(2, Verdict::NoEvent, "No event, but an outcome of offset 0: about to apply Namespace/zoe");
+    check(2, Verdict::NoEvent, "No event, but an outcome of offset 0: about to change Namespace/zoe");
     let ahead = event(&told.log, Offset::from(3), |_| None).expect_err("there is no such record");
     assert_eq!(ahead.to_string(), "offset `3` is not reached yet, the log ends at `3`");
 }
