@@ -3,54 +3,60 @@
 //! The first eight bytes, big-endian, of SHA-256 over JSON with sorted keys and no blanks. They are recorded in the log, so
 //! the function never changes; a test pins it. Start at [`digest`].
 
+use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// The checksum of a value, whatever the order of its keys.
 #[must_use]
 pub fn digest(value: &Value) -> u64 {
-    let mut text = String::new();
+    let mut text = Vec::new();
     write_canonical(value, &mut text);
-    let hash = Sha256::digest(text.as_bytes());
+    let hash = Sha256::digest(&text);
     u64::from_be_bytes(hash[..8].try_into().expect("SHA-256 gives 32 bytes"))
 }
 
 /// JSON with keys sorted by code point.
 #[must_use]
 pub(crate) fn canonical(value: &Value) -> String {
-    let mut text = String::new();
+    let mut text = Vec::new();
     write_canonical(value, &mut text);
-    text
+    String::from_utf8(text).expect("JSON is UTF-8")
 }
 
-fn write_canonical(value: &Value, out: &mut String) {
+fn write_canonical(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Object(map) => {
             let mut entries: Vec<_> = map.iter().collect();
             entries.sort_unstable_by_key(|(key, _)| *key);
-            out.push('{');
+            out.push(b'{');
             for (index, (key, value)) in entries.into_iter().enumerate() {
                 if index > 0 {
-                    out.push(',');
+                    out.push(b',');
                 }
-                out.push_str(&Value::String(key.clone()).to_string());
-                out.push(':');
+                write(key, out);
+                out.push(b':');
                 write_canonical(value, out);
             }
-            out.push('}');
+            out.push(b'}');
         }
         Value::Array(items) => {
-            out.push('[');
+            out.push(b'[');
             for (index, item) in items.iter().enumerate() {
                 if index > 0 {
-                    out.push(',');
+                    out.push(b',');
                 }
                 write_canonical(item, out);
             }
-            out.push(']');
+            out.push(b']');
         }
-        scalar => out.push_str(&scalar.to_string()),
+        scalar => write(scalar, out),
     }
+}
+
+/// A key or a scalar as JSON.
+fn write(value: &impl Serialize, out: &mut Vec<u8>) {
+    serde_json::to_writer(out, value).expect("a key or a scalar can be written to memory");
 }
 
 #[cfg(test)]

@@ -452,7 +452,7 @@ fn begin_segment<D: Disk>(disk: &D, header: &SegmentHeader, bytes: u64) -> Resul
 /// Writes the bytes of `from..to` over themselves and syncs them. They may have read back from memory only: after a
 /// failed sync the kernel forgets that it still owes them to the disk.
 fn harden<F: File>(file: &F, name: &str, from: u64, to: u64) -> Result<(), Error> {
-    let mut buffer = vec![0; 1 << 20];
+    let mut buffer = vec![0; to.saturating_sub(from).min(1 << 20) as usize];
     let mut position = from;
     let mut step = buffer.len() as u64;
     while position < to {

@@ -335,9 +335,19 @@ fn read_segment<D: Disk>(disk: &D, base: Offset, mark: &Mark, options: &Options)
     Ok(found)
 }
 
+/// The index of the last byte that is not zero. Most of what is asked about is zero, so it is looked at in large pieces.
+fn last_nonzero_in(bytes: &[u8]) -> Option<usize> {
+    const ZEROS: [u8; 256] = [0; 256];
+    let mut end = bytes.len();
+    while end >= ZEROS.len() && bytes[end - ZEROS.len()..end] == ZEROS {
+        end -= ZEROS.len();
+    }
+    bytes[..end].iter().rposition(|&byte| byte != 0)
+}
+
 /// Where the last byte that is not zero ends, from a position on.
 fn last_nonzero<F: File>(file: &F, from: u64, limit: u64) -> std::io::Result<u64> {
-    let mut buffer = vec![0; 256 << 10];
+    let mut buffer = vec![0; limit.saturating_sub(from).min(256 << 10) as usize];
     let (mut position, mut last) = (from, from);
     while position < limit {
         let wanted = buffer.len().min((limit - position) as usize);
@@ -345,7 +355,7 @@ fn last_nonzero<F: File>(file: &F, from: u64, limit: u64) -> std::io::Result<u64
         if read == 0 {
             break;
         }
-        if let Some(at) = buffer[..read].iter().rposition(|&byte| byte != 0) {
+        if let Some(at) = last_nonzero_in(&buffer[..read]) {
             last = position + at as u64 + 1;
         }
         position += read as u64;

@@ -3,6 +3,8 @@
 //! Start at [`harness`] for tests with real servers and at [`simulated`] for those without. The end-to-end tests
 //! themselves are in `tests/tests/`.
 
+#[cfg(feature = "servers")]
 pub mod harness;
+#[cfg(feature = "servers")]
 pub mod report;
 pub mod simulated;

@@ -59,6 +59,7 @@ struct World {
     /// Counts operations that change the disk or make a change durable.
     operations: u64,
     faults: BTreeMap<u64, Fault>,
+    faults_happened: Vec<Fault>,
     capacity_bytes: u64,
 }
 
@@ -156,6 +157,7 @@ impl World {
         }
         self.operations += 1;
         let fault = self.faults.remove(&self.operations);
+        self.faults_happened.extend(fault);
         if fault == Some(Fault::PowerCut) {
             self.powered = false;
         }
@@ -200,6 +202,7 @@ impl SimulatedDisk {
                 powered: true,
                 operations: 0,
                 faults: BTreeMap::new(),
+                faults_happened: Vec::new(),
                 capacity_bytes: u64::MAX,
             })),
         }
@@ -217,6 +220,16 @@ impl SimulatedDisk {
     /// Plans a fault for the operation of that number (the first is 1).
     pub fn fail_at(&self, operation: u64, fault: Fault) {
         self.world().faults.insert(operation, fault);
+    }
+
+    /// Whether what a power cut leaves of some file at the least is as asked. The newest file is looked at first.
+    pub fn any_durable(&self, mut is: impl FnMut(&[u8]) -> bool) -> bool {
+        self.world().inodes.iter().rev().any(|inode| is(&inode.durable))
+    }
+
+    /// The planned faults that have happened, in order.
+    pub fn faults_happened(&self) -> Vec<Fault> {
+        self.world().faults_happened.clone()
     }
 
     /// Forgets the faults that are planned and did not happen yet.

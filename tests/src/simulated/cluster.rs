@@ -1,37 +1,38 @@
-//! The local cluster in memory behind a network that fails: requests that are refused, slow, or done with the answer lost.
+//! A cluster behind a network that fails: requests that are refused, slow, or done with the answer lost.
 //!
 //! Start at [`FaultyCluster`]. Deletions may take a while, as namespaces do. It remembers under which uids each object ever
 //! lived.
 //!
-//! Never here: rules of Kubernetes; those are the local cluster's.
+//! Never here: rules of Kubernetes; those are in [`super::objects`].
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use jiff::Timestamp;
-use lifeline_engine::clock::{Clock, SimulatedClock};
-use lifeline_engine::cluster::local::LocalCluster;
 use lifeline_engine::cluster::{Cluster, Deletion, Error, LiveObject, ObjectKey};
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::chance::Chance;
+use super::hazard::{Counter, Hazard};
+use super::objects::{Objects, namespace_key};
 
-/// See the module.
+/// A cluster that fails as real ones do.
 pub struct FaultyCluster {
-    inner: LocalCluster,
     chance: Chance,
+    counter: Counter,
+    /// Whether requests and answers are lost or late.
+    is_unkind: bool,
     is_calm: AtomicBool,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
+    objects: Objects,
     away_until: Option<Instant>,
     /// Objects whose deletion was accepted: the uid, and when they are gone.
     going: BTreeMap<ObjectKey, (String, Instant)>,
@@ -40,19 +41,16 @@ struct State {
 }
 
 impl FaultyCluster {
-    /// An empty cluster; its uids follow from `seed`.
+    /// An empty cluster.
     #[must_use]
-    pub fn new(seed: u64, chance: Chance, clock: SimulatedClock) -> FaultyCluster {
-        let now = move || {
-            let nanos = i128::from(clock.now_unix_nanos());
-            Timestamp::from_nanosecond(nanos).expect("simulated time is within the calendar")
-        };
-        let inner = LocalCluster::in_memory(seed, Arc::new(now));
-        FaultyCluster { inner, chance, is_calm: AtomicBool::new(false), state: Mutex::default() }
+    pub fn new(chance: Chance, is_unkind: bool, counter: Counter) -> FaultyCluster {
+        let (is_calm, state) = (AtomicBool::new(false), Mutex::default());
+        FaultyCluster { chance, counter, is_unkind, is_calm, state }
     }
 
     /// Answers nobody for a while.
     pub fn go_away(&self, pause: Duration) {
+        self.counter.count(Hazard::ClusterAway);
         self.state.lock().away_until = Some(Instant::now() + pause);
     }
 
@@ -62,10 +60,16 @@ impl FaultyCluster {
         self.state.lock().away_until = None;
     }
 
+    /// Makes an object as somebody who knows nothing of Lifeline does. It counts as no birth.
+    pub fn make_foreign(&self, manifest: &Value) {
+        let key = Objects::resolve(manifest).expect("a name that the cluster accepts");
+        self.state.lock().objects.apply(&key, manifest, None).expect("nothing is there yet");
+    }
+
     /// What it holds: every object with its uid and manifest.
     #[must_use]
     pub fn list(&self) -> Vec<(ObjectKey, LiveObject)> {
-        self.inner.list()
+        self.state.lock().objects.list()
     }
 
     /// Under how many uids each object ever lived.
@@ -74,8 +78,13 @@ impl FaultyCluster {
         self.state.lock().births.iter().map(|(object, uids)| (object.clone(), uids.len())).collect()
     }
 
-    fn is_unkind(&self, one_in: u64) -> bool {
-        !self.is_calm.load(Ordering::Relaxed) && self.chance.one_in(one_in)
+    /// Whether a hazard happens now, which it does once in so many times.
+    fn meets(&self, hazard: Hazard, one_in: u64) -> bool {
+        let meets = self.is_unkind && !self.is_calm.load(Ordering::Relaxed) && self.chance.one_in(one_in);
+        if meets {
+            self.counter.count(hazard);
+        }
+        meets
     }
 
     /// The way of a request to the cluster.
@@ -84,57 +93,45 @@ impl FaultyCluster {
         if self.state.lock().away_until.is_some_and(|until| Instant::now() < until) {
             return Err(unavailable("connection refused"));
         }
-        if self.is_unkind(15) {
+        if self.meets(Hazard::LostRequest, 15) {
             return Err(unavailable("the request was lost"));
         }
-        self.finish_deletions().await
+        self.finish_deletions();
+        Ok(())
     }
 
     /// The way of an answer back. What was asked for has been done by now, whoever hears of it.
     async fn answer<T>(&self, answer: T) -> Result<T, Error> {
-        let limit = if self.is_unkind(15) { 3_000 } else { 40 };
+        let limit = if self.meets(Hazard::SlowAnswer, 15) { 3_000 } else { 40 };
         sleep(self.chance.millis_below(limit)).await;
-        if self.is_unkind(15) { Err(unavailable("the answer was lost")) } else { Ok(answer) }
+        if self.meets(Hazard::LostAnswer, 15) { Err(unavailable("the answer was lost")) } else { Ok(answer) }
     }
 
-    async fn finish_deletions(&self) -> Result<(), Error> {
-        let now = Instant::now();
-        let due: Vec<(ObjectKey, String)> = {
-            let state = self.state.lock();
-            let due = state.going.iter().filter(|(_, (_, moment))| *moment <= now);
-            due.map(|(object, (uid, _))| (object.clone(), uid.clone())).collect()
-        };
-        for (object, uid) in due {
-            self.state.lock().going.remove(&object);
-            self.inner.delete(&object, &uid).await?;
-        }
-        Ok(())
+    fn finish_deletions(&self) {
+        let (now, state) = (Instant::now(), &mut *self.state.lock());
+        state.going.retain(|object, (uid, moment)| {
+            let is_due = *moment <= now;
+            if is_due {
+                state.objects.delete(object, uid);
+            }
+            !is_due
+        });
     }
 
-    fn is_going(&self, object: &ObjectKey) -> bool {
-        self.state.lock().going.contains_key(object)
-    }
-
-    /// The live object, marked when it is on its way out.
-    async fn live(&self, object: &ObjectKey) -> Result<Option<LiveObject>, Error> {
-        let live = self.inner.get(object).await?;
-        Ok(live.map(|live| LiveObject { deleting: live.deleting || self.is_going(object), ..live }))
-    }
-
-    async fn apply_now(&self, object: &ObjectKey, manifest: &Value, uid: Option<&str>) -> Result<LiveObject, Error> {
-        if let Some(live) = self.live(object).await?.filter(|live| live.deleting) {
+    fn apply_now(&self, object: &ObjectKey, manifest: &Value, uid: Option<&str>) -> Result<LiveObject, Error> {
+        let state = &mut *self.state.lock();
+        if let Some(live) = state.live(object).filter(|live| live.deleting) {
             return match uid {
                 Some(uid) if live.uid != uid => Err(Error::Replaced { uid: live.uid }),
                 Some(_) | None => Ok(live),
             };
         }
         if let Some(namespace) = &object.namespace
-            && self.is_going(&namespace_key(namespace))
+            && state.going.contains_key(&namespace_key(namespace))
         {
             return Err(Error::NamespaceTerminating { namespace: namespace.to_string() });
         }
-        let live = self.inner.apply(object, manifest, uid).await?;
-        let mut state = self.state.lock();
+        let live = state.objects.apply(object, manifest, uid)?;
         let uids = state.births.entry(object.clone()).or_default();
         if !uids.contains(&live.uid) {
             uids.push(live.uid.clone());
@@ -142,16 +139,26 @@ impl FaultyCluster {
         Ok(live)
     }
 
-    async fn delete_now(&self, object: &ObjectKey, uid: &str) -> Result<Deletion, Error> {
-        match self.live(object).await? {
-            Some(live) if live.uid == uid && live.deleting => Ok(Deletion::Terminating),
-            Some(live) if live.uid == uid && self.is_unkind(2) => {
+    fn delete_now(&self, object: &ObjectKey, uid: &str) -> Deletion {
+        let state = &mut *self.state.lock();
+        match state.live(object).filter(|live| live.uid == uid) {
+            None => Deletion::Gone,
+            Some(live) if live.deleting => Deletion::Terminating,
+            Some(_) if self.meets(Hazard::SlowDeletion, 2) => {
                 let gone_at = Instant::now() + self.chance.millis_below(4_000);
-                self.state.lock().going.insert(object.clone(), (live.uid, gone_at));
-                Ok(Deletion::Terminating)
+                state.going.insert(object.clone(), (uid.to_owned(), gone_at));
+                Deletion::Terminating
             }
-            Some(_) | None => self.inner.delete(object, uid).await,
+            Some(_) => state.objects.delete(object, uid),
         }
+    }
+}
+
+impl State {
+    /// The live object, marked when it is on its way out.
+    fn live(&self, object: &ObjectKey) -> Option<LiveObject> {
+        let live = self.objects.get(object)?.clone();
+        Some(LiveObject { deleting: self.going.contains_key(object), ..live })
     }
 }
 
@@ -162,10 +169,10 @@ impl Cluster for FaultyCluster {
 
     fn resolve<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<ObjectKey, Error>> {
         async move {
-            if self.is_unkind(40) {
+            if self.meets(Hazard::FailedDiscovery, 40) {
                 return Err(unavailable("discovery failed"));
             }
-            self.inner.resolve(manifest).await
+            Objects::resolve(manifest)
         }
         .boxed()
     }
@@ -173,7 +180,7 @@ impl Cluster for FaultyCluster {
     fn get<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {
         async move {
             self.request().await?;
-            let live = self.live(key).await?;
+            let live = self.state.lock().live(key);
             self.answer(live).await
         }
         .boxed()
@@ -187,7 +194,7 @@ impl Cluster for FaultyCluster {
     ) -> BoxFuture<'a, Result<LiveObject, Error>> {
         async move {
             self.request().await?;
-            let applied = self.apply_now(key, manifest, uid).await?;
+            let applied = self.apply_now(key, manifest, uid)?;
             self.answer(applied).await
         }
         .boxed()
@@ -196,15 +203,11 @@ impl Cluster for FaultyCluster {
     fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>> {
         async move {
             self.request().await?;
-            let deleted = self.delete_now(key, uid).await?;
+            let deleted = self.delete_now(key, uid);
             self.answer(deleted).await
         }
         .boxed()
     }
-}
-
-fn namespace_key(name: &str) -> ObjectKey {
-    ObjectKey { group: "".into(), version: "v1".into(), kind: "Namespace".into(), namespace: None, name: name.into() }
 }
 
 fn unavailable(message: &str) -> Error {

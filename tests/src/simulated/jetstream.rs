@@ -13,6 +13,7 @@ use lifeline_engine::intake::jetstream::{
 };
 use tokio::time::{sleep, sleep_until};
 
+use super::hazard::Hazard;
 use super::server::{Delivered, Lease, Server};
 
 /// A connection to a server.
@@ -124,7 +125,7 @@ impl Acknowledge for Reply {
     fn send(&self) -> BoxFuture<'_, Result<(), Error>> {
         async move {
             let away = self.server.away();
-            let arrives = away.is_ok() && !self.server.is_unkind(8);
+            let arrives = away.is_ok() && !self.server.meets(Hazard::LostAcknowledgement, 8);
             self.server.acknowledge(&self.lease, &self.covered, arrives);
             away
         }

@@ -3,9 +3,11 @@
 //! Start at [`World`], which outlives every [`Process`]. All parts run as tasks of the one simulated thread; dropping them
 //! at whatever they wait for is the crash.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use lifeline_engine::clock::SimulatedClock;
 use lifeline_engine::engine::{Engine, Parts, Ports};
 use lifeline_engine::intake::subjects::Wanted;
@@ -13,13 +15,18 @@ use lifeline_engine::recorder::{self, chain};
 use lifeline_engine::rules::Current;
 use lifeline_projections::fact::Fact;
 use lifeline_store::{Log, Options, Record, SimulatedDisk};
+use memchr::memmem::Finder;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::chance::Chance;
 use super::cluster::FaultyCluster;
+use super::hazard::Counter;
 use super::jetstream::SimulatedJetStream;
+use super::script::Script;
 use super::server::Server;
+use super::story::Violation;
 
 /// The NATS subject of all events.
 pub const SUBJECT: &str = "user-operation";
@@ -52,25 +59,17 @@ pub struct Process {
 }
 
 impl World {
-    /// The world of a seed; has to be made inside its runtime. No rules are in force yet.
+    /// The world of a script; has to be made inside its runtime. No rules are in force yet.
     #[must_use]
-    pub fn new(seed: u64) -> World {
+    pub fn new(script: &Script, counter: Counter) -> World {
+        let seed = script.seed;
         let disk = SimulatedDisk::new(seed);
         let clock = SimulatedClock::starting_at(START_UNIX_NANOS);
-        let (cut_disk, cuts) = (disk.clone(), Chance::new(seed, 1));
-        let witness = move |acknowledged: &[bytes::Bytes]| {
-            let copy = cut_disk.copy(cuts.below(u64::MAX));
-            copy.cut_power();
-            let records = match read_log(&copy) {
-                Ok(records) => records,
-                Err(error) => return Some(format!("acknowledged, but the log cannot be read: {}", chain(&error))),
-            };
-            let recorded: Vec<&[u8]> = records.iter().filter_map(payload).collect();
-            let lost = acknowledged.iter().find(|payload| !recorded.contains(&payload.as_ref()))?;
-            Some(format!("acknowledged before it was durable: {}", String::from_utf8_lossy(lost)))
-        };
-        let server = Server::new(Chance::new(seed, 2), clock, Box::new(witness));
-        let cluster = Arc::new(FaultyCluster::new(seed, Chance::new(seed, 3), clock));
+        let witness = Box::new(witness(disk.clone(), Chance::new(seed, 1)));
+        let (of_server, of_cluster) = (Chance::new(seed, 2), Chance::new(seed, 3));
+        let server = Server::new(of_server, clock, script.unkind_server, counter.clone(), witness);
+        let cluster = FaultyCluster::new(of_cluster, script.unkind_cluster, counter);
+        let cluster = Arc::new(cluster);
         World { server, cluster, disk, clock, rules: watch::Sender::new(Current::default()) }
     }
 
@@ -148,6 +147,41 @@ impl Process {
     }
 }
 
+/// Asks, of messages that are acknowledged, whether a log would hold them if the power went now.
+///
+/// Each has to be on the disk, synced. At every eighth acknowledgement the power goes on a copy of the disk, and a log is opened on
+/// it as the next process would: that costs as much as all that led to the acknowledgement.
+fn witness(disk: SimulatedDisk, chance: Chance) -> impl Fn(&[Bytes]) -> Option<Violation> + Send + Sync {
+    let seen: Mutex<BTreeSet<Bytes>> = Mutex::default();
+    move |acknowledged| {
+        let lost = |payload: &[u8]| {
+            Some(Violation::new("acknowledged before it was durable", String::from_utf8_lossy(payload)))
+        };
+        let mut seen = seen.lock();
+        for payload in acknowledged {
+            if !seen.contains(payload) {
+                let finder = Finder::new(payload);
+                if !disk.any_durable(|bytes| finder.find(bytes).is_some()) {
+                    return lost(payload);
+                }
+                seen.insert(payload.clone());
+            }
+        }
+        if acknowledged.is_empty() || !chance.one_in(8) {
+            return None;
+        }
+        let copy = disk.copy(chance.below(u64::MAX));
+        copy.cut_power();
+        let records = match read_log(&copy) {
+            Ok(records) => records,
+            Err(error) => return Some(Violation::new("acknowledged, but the log cannot be read", chain(&error))),
+        };
+        let decoded = records.iter().filter_map(|record| message(&Fact::decode(&record.payload).ok()?));
+        let recorded: BTreeSet<&[u8]> = decoded.collect();
+        acknowledged.iter().find(|payload| !recorded.contains(payload.as_ref())).and_then(|payload| lost(payload))
+    }
+}
+
 /// Everything that a log on this disk holds.
 ///
 /// # Errors
@@ -164,12 +198,12 @@ pub fn read_log(disk: &SimulatedDisk) -> Result<Vec<Record>, lifeline_store::Err
     Ok(records)
 }
 
-/// The message that a record holds, if it holds one.
+/// The message that a fact holds, if it holds one.
 #[must_use]
-pub fn payload(record: &Record) -> Option<&[u8]> {
-    match Fact::decode(&record.payload) {
-        Ok(Fact::EventReceived { payload, .. } | Fact::EventRejected { payload, .. }) => Some(payload),
-        Ok(_) | Err(_) => None,
+pub fn message<'r>(fact: &Fact<'r>) -> Option<&'r [u8]> {
+    match fact {
+        Fact::EventReceived { payload, .. } | Fact::EventRejected { payload, .. } => Some(payload),
+        _ => None,
     }
 }
 
@@ -177,17 +211,17 @@ pub fn payload(record: &Record) -> Option<&[u8]> {
 #[must_use]
 pub fn options() -> Options {
     Options {
-        segment_bytes_max: 32 << 10,
-        payload_bytes_max: 12 << 10,
+        segment_bytes_max: 16 << 10,
+        payload_bytes_max: 6 << 10,
         staged_bytes_max: 2 << 10,
         low_space_bytes: 0,
         block_bytes: 1 << 10,
     }
 }
 
-/// A record as a person reads it.
+/// A record as a person reads it, and when it was written, since the beginning.
 #[must_use]
-pub fn describe(record: &Record) -> String {
+pub fn describe(record: &Record) -> (Duration, String) {
     let fact = match Fact::decode(&record.payload) {
         Ok(Fact::EventReceived { delivery, payload, decisions, .. }) => {
             let decided: Vec<String> =
@@ -199,6 +233,6 @@ pub fn describe(record: &Record) -> String {
         Ok(fact) => format!("{fact:?}"),
         Err(error) => error.to_string(),
     };
-    let millis = record.time_unix_nanos.saturating_sub(START_UNIX_NANOS) / 1_000_000;
-    format!("{:>8.3} s  {:>4}  {fact}", Duration::from_millis(millis).as_secs_f64(), record.offset.get())
+    let when = Duration::from_nanos(record.time_unix_nanos.saturating_sub(START_UNIX_NANOS));
+    (when, format!("{:>4}  {fact}", record.offset.get()))
 }

@@ -4,7 +4,7 @@
 //! share nothing but the idea, so that a mistake in one shows.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use lifeline_engine::rules::{Clusters, Current, Manifests, RuleSet};
 use serde_json::Value;
@@ -126,16 +126,47 @@ pub struct Event {
 }
 
 impl Version {
-    /// What the rules may change to.
-    pub const LATER: [Version; 5] =
-        [Version::Revised, Version::Fewer, Version::Audited, Version::Stricter, Version::Withdrawn];
+    /// All of them.
+    pub const ALL: [Version; 6] =
+        [Version::First, Version::Revised, Version::Fewer, Version::Audited, Version::Stricter, Version::Withdrawn];
 
-    /// The rules as the engine gets them.
-    ///
-    /// # Panics
-    /// When they are not in order.
+    /// The rules as the engine gets them. They are compiled once and are the same for all stories.
     #[must_use]
     pub fn rules(self) -> Current {
+        static COMPILED: LazyLock<[Current; Version::ALL.len()]> = LazyLock::new(|| Version::ALL.map(Version::compile));
+        COMPILED[self as usize].clone()
+    }
+
+    /// The rules under which a trigger has this checksum.
+    #[must_use]
+    pub fn of_trigger(trigger: &str, digest: u64) -> Option<Version> {
+        let has = |version: &Version| {
+            let rules = version.rules().rules?;
+            Some(rules.trigger(trigger)?.digest() == digest)
+        };
+        Version::ALL.into_iter().find(|version| has(version) == Some(true))
+    }
+
+    /// What a trigger makes of an event: present, absent, or nothing.
+    #[must_use]
+    pub fn decides(self, trigger: &str, kind: &str) -> Option<bool> {
+        match (trigger, kind) {
+            ("manage", _) if self == Version::Withdrawn => None,
+            ("audit", _) if self != Version::Audited => None,
+            ("manage" | "audit", "login") => Some(true),
+            ("manage", "logout") => Some(false),
+            ("manage", "suspend") if self == Version::Stricter => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Whether a login makes a profile.
+    #[must_use]
+    pub const fn gives_profile(self) -> bool {
+        !matches!(self, Version::Fewer | Version::Withdrawn)
+    }
+
+    fn compile(self) -> Current {
         let deletes = match self {
             Version::Stricter => r#"or (eq .CloudEvent.type "logout") (eq .CloudEvent.type "suspend")"#,
             Version::First | Version::Revised | Version::Fewer | Version::Audited | Version::Withdrawn => {
@@ -166,18 +197,12 @@ impl Version {
         let mut noted: BTreeMap<(&str, &str), &str> = BTreeMap::new();
         for event in events {
             let resource = (event.source.as_str(), event.subject.as_str());
-            match event.kind.as_str() {
-                "login" => {
-                    present.insert(resource, &event.id);
-                    noted.insert(resource, &event.id);
+            for (trigger, held) in [("manage", &mut present), ("audit", &mut noted)] {
+                match self.decides(trigger, &event.kind) {
+                    Some(true) => _ = held.insert(resource, &event.id),
+                    Some(false) => _ = held.remove(&resource),
+                    None => {}
                 }
-                "logout" => {
-                    present.remove(&resource);
-                }
-                "suspend" if self == Version::Stricter => {
-                    present.remove(&resource);
-                }
-                _ => {}
             }
         }
         let mut wanted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -186,18 +211,14 @@ impl Version {
         };
         // No namespace has such a name: the cluster refuses it, whatever the events ask for.
         for ((_, subject), id) in present.into_iter().filter(|((_, subject), _)| !subject.contains('/')) {
-            if self != Version::Withdrawn {
-                want(format!("Namespace/{subject}"), Value::Null.to_string());
-            }
-            if !matches!(self, Version::Withdrawn | Version::Fewer) {
+            want(format!("Namespace/{subject}"), Value::Null.to_string());
+            if self.gives_profile() {
                 let login = Value::from(format!("{}{id}", self.revision()));
                 want(format!("ConfigMap/{subject}/profile"), login.to_string());
             }
         }
-        if self == Version::Audited {
-            for ((source, subject), id) in noted.into_iter().filter(|((_, subject), _)| !subject.contains('/')) {
-                want(format!("ConfigMap/default/audit-{source}-{subject}"), Value::from(id).to_string());
-            }
+        for ((source, subject), id) in noted.into_iter().filter(|((_, subject), _)| !subject.contains('/')) {
+            want(format!("ConfigMap/default/audit-{source}-{subject}"), Value::from(id).to_string());
         }
         wanted
     }

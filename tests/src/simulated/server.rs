@@ -21,6 +21,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use super::chance::Chance;
+use super::hazard::{Counter, Hazard};
+use super::story::Violation;
 
 /// Messages in one batch at most; small, so that one story has many.
 const BATCH_MESSAGES_MAX: u64 = 7;
@@ -29,7 +31,7 @@ const BATCH_MESSAGES_MAX: u64 = 7;
 const UNACKNOWLEDGED_MAX: usize = 40;
 
 /// Asked about the payloads that an acknowledgement covers: what is wrong with it, if anything.
-pub type Witness = Box<dyn Fn(&[Bytes]) -> Option<String> + Send + Sync>;
+pub type Witness = Box<dyn Fn(&[Bytes]) -> Option<Violation> + Send + Sync>;
 
 /// A consumer as its reader holds it.
 #[derive(Debug, Clone)]
@@ -85,6 +87,9 @@ pub struct Server {
     is_calm: AtomicBool,
     ack_wait: Duration,
     witness: Witness,
+    counter: Counter,
+    /// Whether requests and acknowledgements are lost.
+    is_unkind: bool,
 }
 
 #[derive(Default)]
@@ -97,7 +102,7 @@ struct State {
     connections: u64,
     restarts: u64,
     consumers: u64,
-    violations: Vec<String>,
+    violations: Vec<Violation>,
 }
 
 struct Stream {
@@ -121,10 +126,16 @@ struct Consumer {
 impl Server {
     /// An empty server.
     #[must_use]
-    pub fn new(chance: Chance, clock: SimulatedClock, witness: Witness) -> Arc<Server> {
+    pub fn new(
+        chance: Chance,
+        clock: SimulatedClock,
+        is_unkind: bool,
+        counter: Counter,
+        witness: Witness,
+    ) -> Arc<Server> {
         let ack_wait = Duration::from_millis(200 + chance.below(10_000));
         let (state, changed, is_calm) = (Mutex::default(), Notify::new(), AtomicBool::new(false));
-        Arc::new(Server { state, changed, clock, chance, is_calm, ack_wait, witness })
+        Arc::new(Server { state, changed, clock, chance, is_calm, ack_wait, witness, counter, is_unkind })
     }
 
     /// Makes a stream, in place of the one of that name: as an operator who deletes it and makes it anew.
@@ -178,11 +189,14 @@ impl Server {
         self.changed.notify_waiters();
     }
 
-    /// Removes the oldest messages of a stream, a random number of them.
-    pub fn purge(&self, stream: &str) {
+    /// Removes the oldest messages of a stream: this many of every thousand.
+    pub fn purge(&self, stream: &str, per_mille: u64) {
         let mut state = self.state.lock();
         let Some(stream) = state.streams.get_mut(stream) else { return };
-        let count = self.chance.below(stream.held.len() as u64 + 1);
+        let count = stream.held.len() as u64 * per_mille / 1_000;
+        if count > 0 {
+            self.counter.count(Hazard::Purge);
+        }
         let gone: Vec<Message> =
             (0..count).filter_map(|_| stream.held.pop_first()).map(|(_, message)| message).collect();
         for message in gone {
@@ -191,15 +205,26 @@ impl Server {
     }
 
     /// Restarts the server, which has lost the newest messages of a stream: it gives their sequences to others.
-    pub fn lose_tail(&self, stream: &str) {
+    pub fn lose_tail(&self, stream: &str, messages: u64) {
         let mut state = self.state.lock();
         let Some(stream) = state.streams.get_mut(stream) else { return };
-        let count = self.chance.below(stream.last_sequence.min(5) + 1);
+        let count = messages.min(stream.last_sequence);
+        if count > 0 {
+            self.counter.count(Hazard::LostTail);
+        }
         stream.last_sequence -= count;
+        let (last_sequence, created) = (stream.last_sequence, stream.created_unix_nanos);
         let gone = stream.held.split_off(&(stream.last_sequence + 1));
         for message in gone.values() {
             state.let_go(message, Fate::Lost);
         }
+        // A server that does not know of a message does not know that it purged it either.
+        let purged = state.published.values_mut().filter(|published| {
+            published.created_unix_nanos == created
+                && published.sequence > last_sequence
+                && published.fate == Fate::Removed
+        });
+        purged.for_each(|published| published.fate = Fate::Lost);
         state.connections += 1;
         state.restarts += 1;
         drop(state);
@@ -208,6 +233,7 @@ impl Server {
 
     /// Cuts every connection; nobody gets through for a while.
     pub fn go_away(&self, pause: Duration) {
+        self.counter.count(Hazard::ServerAway);
         let mut state = self.state.lock();
         state.connections += 1;
         state.away_until = Some(Instant::now() + pause);
@@ -218,7 +244,10 @@ impl Server {
     /// Makes every consumer stop delivering, without a word.
     pub fn go_deaf(&self) {
         for stream in self.state.lock().streams.values_mut() {
-            stream.consumers.values_mut().for_each(|consumer| consumer.is_deaf = true);
+            for consumer in stream.consumers.values_mut() {
+                self.counter.count(Hazard::DeafConsumer);
+                consumer.is_deaf = true;
+            }
         }
     }
 
@@ -236,7 +265,7 @@ impl Server {
 
     /// What the witness had to say.
     #[must_use]
-    pub fn violations(&self) -> Vec<String> {
+    pub fn violations(&self) -> Vec<Violation> {
         self.state.lock().violations.clone()
     }
 
@@ -298,6 +327,7 @@ impl Server {
         let late = consumer.unacknowledged.iter().filter(|(_, since)| **since + self.ack_wait <= now);
         let late = late.map(|(sequence, _)| *sequence).filter(|sequence| held.contains_key(sequence));
         let mut sequences: Vec<u64> = late.collect();
+        self.counter.count_many(Hazard::Redelivery, sequences.len() as u64);
         if consumer.unacknowledged.len() < UNACKNOWLEDGED_MAX {
             let room = 1 + self.chance.below(BATCH_MESSAGES_MAX);
             let fresh = held.range(consumer.cursor..).map(|(sequence, _)| *sequence);
@@ -375,8 +405,13 @@ impl Server {
         self.chance.millis_below(30)
     }
 
-    pub(super) fn is_unkind(&self, one_in: u64) -> bool {
-        !self.is_calm.load(Ordering::Relaxed) && self.chance.one_in(one_in)
+    /// Whether a hazard happens now, which it does once in so many times.
+    pub(super) fn meets(&self, hazard: Hazard, one_in: u64) -> bool {
+        let meets = self.is_unkind && !self.is_calm.load(Ordering::Relaxed) && self.chance.one_in(one_in);
+        if meets {
+            self.counter.count(hazard);
+        }
+        meets
     }
 
     pub(super) fn away(&self) -> Result<(), Error> {
@@ -392,7 +427,7 @@ impl Server {
     pub(super) async fn way(&self, operation: &str) -> Result<(), Error> {
         sleep(self.chance.millis_below(20)).await;
         self.away()?;
-        if self.is_unkind(25) {
+        if self.meets(Hazard::UnansweredRequest, 25) {
             sleep(self.chance.millis_below(5_000)).await;
             return Err(Error::NoAnswer { operation: operation.to_owned(), cause: "no answer in time".into() });
         }

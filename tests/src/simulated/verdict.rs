@@ -5,16 +5,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
 use lifeline_engine::cluster::ObjectKey;
 use lifeline_projections::fact::{Fact, Outcome, Redesired};
 use lifeline_projections::fold::Projection;
 use lifeline_store::Record;
 
 use super::cluster::FaultyCluster;
-use super::process::payload;
+use super::objects::Objects;
+use super::process::message;
+use super::refold;
 use super::rules::{Event, Version};
+use super::script::{Message, foreign};
 use super::server::{Fate, Published};
+use super::story::Violation;
 
 /// The end of a story.
 pub struct Finished<'a> {
@@ -22,10 +25,12 @@ pub struct Finished<'a> {
     pub records: &'a [Record],
     /// Every message, in order.
     pub published: Vec<Published>,
-    /// The events in them.
-    pub events: &'a [(Bytes, Option<Event>)],
+    /// The same messages with the events in them.
+    pub messages: &'a [Message],
     /// The rules in force.
     pub version: Version,
+    /// Whether somebody else made some of the objects that the rules give.
+    pub has_foreign: bool,
     /// The cluster.
     pub cluster: &'a FaultyCluster,
     /// Digest of the projection as it was while the engine ran.
@@ -34,37 +39,40 @@ pub struct Finished<'a> {
 
 /// Everything that should not be so; empty when all is well.
 #[must_use]
-pub fn violations(finished: &Finished<'_>) -> Vec<String> {
+pub fn violations(finished: &Finished<'_>) -> Vec<Violation> {
     let facts: Result<Vec<Fact<'_>>, _> = finished.records.iter().map(|record| Fact::decode(&record.payload)).collect();
     let facts = match facts {
         Ok(facts) => facts,
-        Err(error) => return vec![format!("a record is no fact: {error}")],
+        Err(error) => return vec![Violation::new("a record is no fact", error.to_string())],
     };
+    let recorded: Vec<&[u8]> = facts.iter().filter_map(message).collect();
     let mut violations = Vec::new();
-    violations.extend(recorded_once_and_in_order(finished));
-    violations.extend(nothing_is_missing_in_silence(finished, &facts));
-    violations.extend(the_cluster_is_as_decided(finished));
+    violations.extend(recorded_once_and_in_order(finished, &recorded));
+    violations.extend(nothing_is_missing_in_silence(finished, &facts, &recorded));
+    violations.extend(the_cluster_is_as_decided(finished, &recorded));
     violations.extend(nothing_lived_twice_in_one_life(finished, &facts));
-    violations.extend(the_fold_is_a_function_of_the_log(finished, &facts));
+    let projection = folded(finished, &facts);
+    violations.extend(the_fold_is_a_function_of_the_log(finished, &projection));
+    violations.extend(refold::violations(finished.records, &facts, &projection));
     violations
 }
 
-fn recorded_once_and_in_order(finished: &Finished<'_>) -> Vec<String> {
+fn recorded_once_and_in_order(finished: &Finished<'_>, recorded: &[&[u8]]) -> Vec<Violation> {
     let mut violations = Vec::new();
     let places: BTreeMap<&[u8], usize> =
         finished.published.iter().zip(0..).map(|(published, place)| (&*published.payload, place)).collect();
     let mut seen = BTreeSet::new();
     let mut furthest = None;
-    for recorded in finished.records.iter().filter_map(payload) {
-        let text = String::from_utf8_lossy(recorded);
-        let Some(place) = places.get(recorded).copied() else {
-            violations.push(format!("recorded, but never published: {text}"));
+    for payload in recorded {
+        let text = || String::from_utf8_lossy(payload);
+        let Some(place) = places.get(payload).copied() else {
+            violations.push(Violation::new("recorded, but never published", text()));
             continue;
         };
         if !seen.insert(place) {
-            violations.push(format!("recorded twice: {text}"));
+            violations.push(Violation::new("recorded twice", text()));
         } else if furthest.is_some_and(|furthest| place < furthest) {
-            violations.push(format!("recorded out of order: {text}"));
+            violations.push(Violation::new("recorded out of order", text()));
         }
         furthest = furthest.max(Some(place));
     }
@@ -74,7 +82,7 @@ fn recorded_once_and_in_order(finished: &Finished<'_>) -> Vec<String> {
             Fate::Removed | Fate::Lost => false,
         };
         if must_be_recorded && !seen.contains(&place) {
-            violations.push(format!("never recorded: {}", String::from_utf8_lossy(&published.payload)));
+            violations.push(Violation::new("never recorded", String::from_utf8_lossy(&published.payload)));
         }
     }
     violations
@@ -82,7 +90,7 @@ fn recorded_once_and_in_order(finished: &Finished<'_>) -> Vec<String> {
 
 /// What the stream let go of before it could be recorded is covered by a gap, unless it was there before the engine came:
 /// the holes of a stream's past are nobody's loss. A whole stream that was deleted shows as an epoch.
-fn nothing_is_missing_in_silence(finished: &Finished<'_>, facts: &[Fact<'_>]) -> Vec<String> {
+fn nothing_is_missing_in_silence(finished: &Finished<'_>, facts: &[Fact<'_>], recorded: &[&[u8]]) -> Vec<Violation> {
     let mut opened_unix_nanos = 0;
     let mut gaps = Vec::new();
     for (record, fact) in finished.records.iter().zip(facts) {
@@ -95,7 +103,7 @@ fn nothing_is_missing_in_silence(finished: &Finished<'_>, facts: &[Fact<'_>]) ->
             _ => {}
         }
     }
-    let recorded: BTreeSet<&[u8]> = finished.records.iter().filter_map(payload).collect();
+    let recorded: BTreeSet<&[u8]> = recorded.iter().copied().collect();
     let last_created = finished.published.last().map(|published| published.created_unix_nanos);
     // What a server purges of the messages whose sequences it had given to others before is nowhere to be seen.
     let mut given: BTreeMap<(u64, u64), u32> = BTreeMap::new();
@@ -110,64 +118,86 @@ fn nothing_is_missing_in_silence(finished: &Finished<'_>, facts: &[Fact<'_>]) ->
             && !recorded.contains(&*published.payload)
             && !gaps.iter().any(|gap| gap.contains(&published.sequence))
     });
-    silent.map(|published| format!("lost in silence: {}", String::from_utf8_lossy(&published.payload))).collect()
+    silent.map(|published| Violation::new("lost in silence", String::from_utf8_lossy(&published.payload))).collect()
 }
 
-fn the_cluster_is_as_decided(finished: &Finished<'_>) -> Vec<String> {
+fn the_cluster_is_as_decided(finished: &Finished<'_>, recorded: &[&[u8]]) -> Vec<Violation> {
     let by_payload: BTreeMap<&[u8], &Event> =
-        finished.events.iter().filter_map(|(payload, event)| Some((&**payload, event.as_ref()?))).collect();
-    let recorded = finished.records.iter().filter_map(payload);
-    let wanted = finished.version.wanted(recorded.filter_map(|payload| by_payload.get(payload).copied()));
-    let held: BTreeMap<String, String> = finished
+        finished.messages.iter().filter_map(|message| Some((&*message.payload, message.event.as_ref()?))).collect();
+    let events = recorded.iter().filter_map(|payload| by_payload.get(payload).copied());
+    let mut wanted = finished.version.wanted(events);
+    let mut held: BTreeMap<String, String> = finished
         .cluster
         .list()
         .into_iter()
         .map(|(object, live)| (object.short(), live.manifest["data"]["login"].to_string()))
         .collect();
     let mut violations = Vec::new();
+    for manifest in foreign().iter().filter(|_| finished.has_foreign) {
+        let object = Objects::resolve(manifest).expect("a name that the cluster accepts").short();
+        wanted.remove(&object);
+        if held.remove(&object) != Some(manifest["data"]["login"].to_string()) {
+            violations.push(Violation::new("somebody else's object was changed or deleted", object));
+        }
+    }
     for (object, values) in &wanted {
         match held.get(object) {
-            None => violations.push(format!("missing in the cluster: {object}, {values:?}")),
+            None => violations.push(Violation::new("missing in the cluster", format!("{object}, {values:?}"))),
             Some(value) if !values.contains(value) => {
-                violations.push(format!("in the cluster, but wrong: {object}: {value}, wanted {values:?}"));
+                let whom = format!("{object} is {value}, wanted {values:?}");
+                violations.push(Violation::new("in the cluster, but wrong", whom));
             }
             Some(_) => {}
         }
     }
     let extra = held.keys().filter(|object| !wanted.contains_key(*object));
-    violations.extend(extra.map(|object| format!("in the cluster, though nothing asks for it: {object}")));
+    violations.extend(extra.map(|object| Violation::new("in the cluster, though nothing asks for it", object)));
     violations
 }
 
-/// An object is made at most once for each time that something began to ask for it.
-fn nothing_lived_twice_in_one_life(finished: &Finished<'_>, facts: &[Fact<'_>]) -> Vec<String> {
+/// An object is made at most once for each time that something began to ask for it: a lifecycle that became present, or
+/// rules that give the object again after rules that did not.
+fn nothing_lived_twice_in_one_life(finished: &Finished<'_>, facts: &[Fact<'_>]) -> Vec<Violation> {
     type Key<'a> = (&'a str, &'a str, &'a str);
     let mut present: BTreeSet<Key<'_>> = BTreeSet::new();
     let mut lives: BTreeMap<Key<'_>, usize> = BTreeMap::new();
+    // Rules last replayed, and how often each lifecycle was asked for the profile again.
+    let mut replayed = Version::First;
+    let mut profiles: BTreeMap<Key<'_>, usize> = BTreeMap::new();
     let mut claims: BTreeMap<&ObjectKey, BTreeSet<Key<'_>>> = BTreeMap::new();
+    // Whether it was present before.
     let mut decide = |key, shall_be: bool| {
         if !shall_be {
-            present.remove(&key);
-        } else if present.insert(key) {
-            *lives.entry(key).or_default() += 1;
+            return present.remove(&key);
         }
+        let begins = present.insert(key);
+        *lives.entry(key).or_default() += usize::from(begins);
+        !begins
     };
     for fact in facts {
         match fact {
             Fact::EventReceived { source, subject, decisions, .. } => {
                 for decision in decisions {
                     match decision.outcome {
-                        Outcome::Create => decide((decision.trigger, *source, *subject), true),
-                        Outcome::Delete => decide((decision.trigger, *source, *subject), false),
+                        Outcome::Create => _ = decide((decision.trigger, *source, *subject), true),
+                        Outcome::Delete => _ = decide((decision.trigger, *source, *subject), false),
                         Outcome::NoAction(_) | Outcome::Failed(_) => {}
                     }
                 }
             }
-            Fact::TriggerReplayed { trigger, redecisions, .. } => {
+            Fact::TriggerReplayed { trigger, digest, redecisions, complete, .. } => {
+                let version = digest.and_then(|digest| Version::of_trigger(trigger, digest)).unwrap_or(replayed);
                 for redecision in redecisions {
                     let resource = &redecision.resource;
                     let shall_be = matches!(redecision.desired, Redesired::Present { .. });
-                    decide((&**trigger, &*resource.source, &*resource.subject), shall_be);
+                    let key = (&**trigger, &*resource.source, &*resource.subject);
+                    let was_present = decide(key, shall_be);
+                    if shall_be && was_present && version.gives_profile() && !replayed.gives_profile() {
+                        *profiles.entry(key).or_default() += 1;
+                    }
+                }
+                if trigger == "manage" && *complete {
+                    replayed = version;
                 }
             }
             Fact::ApplyIntended { key, objects, .. } => {
@@ -182,20 +212,28 @@ fn nothing_lived_twice_in_one_life(finished: &Finished<'_>, facts: &[Fact<'_>]) 
     let mut violations = Vec::new();
     for (object, births) in finished.cluster.births() {
         let claimed = claims.get(&object).into_iter().flatten();
-        let lives: usize = claimed.filter_map(|key| lives.get(key)).sum();
+        let is_profile = object.name == "profile";
+        let lives_of = |key| lives.get(key).unwrap_or(&0) + profiles.get(key).filter(|_| is_profile).unwrap_or(&0);
+        let lives: usize = claimed.map(lives_of).sum();
         if births > lives {
-            violations.push(format!("{object} was made {births} times in {lives} lives"));
+            let whom = format!("{object} was made {births} times in {lives} lives");
+            violations.push(Violation::new("made more often than asked for", whom));
         }
     }
     violations
 }
 
-fn the_fold_is_a_function_of_the_log(finished: &Finished<'_>, facts: &[Fact<'_>]) -> Option<String> {
+fn folded(finished: &Finished<'_>, facts: &[Fact<'_>]) -> Projection {
     let mut projection = Projection::default();
     let mut work = Vec::new();
     for (record, fact) in finished.records.iter().zip(facts) {
         projection.fold(record.offset, record.time_unix_nanos, fact, &mut work);
     }
+    projection
+}
+
+fn the_fold_is_a_function_of_the_log(finished: &Finished<'_>, projection: &Projection) -> Option<Violation> {
     let (live, again) = (finished.digest, projection.digest());
-    (live != again).then(|| format!("folded again, the log gives {again:016x}; the engine had {live:016x}"))
+    let whom = || format!("the log gives {again:016x}, the engine had {live:016x}");
+    (live != again).then(|| Violation::new("folded again, the log gives another state", whom()))
 }

@@ -1,0 +1,166 @@
+//! [`Hazard`]: what can go wrong in a simulated world, and how often it did.
+//!
+//! A story that met no hazard proves nothing; so each is counted where it happens, and the counts are printed.
+
+use std::fmt;
+use std::ops::AddAssign;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+/// Something that goes wrong, or that an engine has to bear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hazard {
+    /// The engine is asked to stop, and does.
+    Stop,
+    /// The process of the engine is killed; everything written is still there.
+    Kill,
+    /// The power of the engine's machine is cut; of what was not synced any part may survive.
+    PowerCut,
+    /// The power is cut in the middle of a disk operation.
+    PowerCutInOperation,
+    /// A disk operation fails.
+    DiskFailure,
+    /// A disk operation finds no space.
+    DiskFull,
+    /// The engine cannot start on this disk.
+    FailedStart,
+    /// The NATS server cannot be reached for a while.
+    ServerAway,
+    /// A request to the NATS server is not answered.
+    UnansweredRequest,
+    /// An acknowledgement does not arrive.
+    LostAcknowledgement,
+    /// A message is delivered again.
+    Redelivery,
+    /// The consumer delivers nothing more, and reports nothing.
+    DeafConsumer,
+    /// Messages are purged.
+    Purge,
+    /// The stream is deleted and made again.
+    RemadeStream,
+    /// The server restarts without the newest messages of the stream.
+    LostTail,
+    /// The cluster cannot be reached for a while.
+    ClusterAway,
+    /// A request to the cluster is lost before it is carried out.
+    LostRequest,
+    /// A request is carried out, and its answer is lost.
+    LostAnswer,
+    /// An answer of the cluster takes seconds.
+    SlowAnswer,
+    /// The kinds of the cluster cannot be looked up.
+    FailedDiscovery,
+    /// A deletion is accepted and takes seconds.
+    SlowDeletion,
+    /// The rules change.
+    ChangedRules,
+}
+
+impl Hazard {
+    /// All hazards, in the order in which they are printed.
+    pub const ALL: [Hazard; 22] = [
+        Hazard::Stop,
+        Hazard::Kill,
+        Hazard::PowerCut,
+        Hazard::PowerCutInOperation,
+        Hazard::DiskFailure,
+        Hazard::DiskFull,
+        Hazard::FailedStart,
+        Hazard::ServerAway,
+        Hazard::UnansweredRequest,
+        Hazard::LostAcknowledgement,
+        Hazard::Redelivery,
+        Hazard::DeafConsumer,
+        Hazard::Purge,
+        Hazard::RemadeStream,
+        Hazard::LostTail,
+        Hazard::ClusterAway,
+        Hazard::LostRequest,
+        Hazard::LostAnswer,
+        Hazard::SlowAnswer,
+        Hazard::FailedDiscovery,
+        Hazard::SlowDeletion,
+        Hazard::ChangedRules,
+    ];
+
+    /// What people read.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Hazard::Stop => "engine stopped",
+            Hazard::Kill => "engine killed",
+            Hazard::PowerCut => "power cut",
+            Hazard::PowerCutInOperation => "power cut within a disk operation",
+            Hazard::DiskFailure => "disk operation failed",
+            Hazard::DiskFull => "disk full",
+            Hazard::FailedStart => "start failed",
+            Hazard::ServerAway => "NATS server away",
+            Hazard::UnansweredRequest => "request to NATS unanswered",
+            Hazard::LostAcknowledgement => "acknowledgement lost",
+            Hazard::Redelivery => "message delivered again",
+            Hazard::DeafConsumer => "consumer deaf",
+            Hazard::Purge => "messages purged",
+            Hazard::RemadeStream => "stream deleted and made again",
+            Hazard::LostTail => "end of the stream lost",
+            Hazard::ClusterAway => "cluster away",
+            Hazard::LostRequest => "request to the cluster lost",
+            Hazard::LostAnswer => "answer of the cluster lost",
+            Hazard::SlowAnswer => "answer of the cluster slow",
+            Hazard::FailedDiscovery => "discovery failed",
+            Hazard::SlowDeletion => "deletion slow",
+            Hazard::ChangedRules => "rules changed",
+        }
+    }
+}
+
+/// How often each hazard happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts([u64; Hazard::ALL.len()]);
+
+impl Counts {
+    /// How often one of them happened.
+    #[must_use]
+    pub const fn of(&self, hazard: Hazard) -> u64 {
+        self.0[hazard as usize]
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Counts) {
+        for (count, more) in self.0.iter_mut().zip(other.0) {
+            *count += more;
+        }
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for hazard in Hazard::ALL {
+            writeln!(out, "{:>12}  {}", self.of(hazard), hazard.label())?;
+        }
+        Ok(())
+    }
+}
+
+/// Counts that the parts of one world share.
+#[derive(Debug, Clone, Default)]
+pub struct Counter(Arc<Mutex<Counts>>);
+
+impl Counter {
+    /// Counts a hazard that has just happened.
+    pub fn count(&self, hazard: Hazard) {
+        self.count_many(hazard, 1);
+    }
+
+    /// Counts a hazard that has just happened several times.
+    pub fn count_many(&self, hazard: Hazard, times: u64) {
+        self.0.lock().0[hazard as usize] += times;
+    }
+
+    /// The counts so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        *self.0.lock()
+    }
+}

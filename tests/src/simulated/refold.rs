@@ -1,0 +1,167 @@
+//! A second, much simpler fold: what each record should say, and what each lifecycle should be at the end.
+//!
+//! Start at [`violations`]. It knows the rules as [`Version::decides`] does and keeps the whole history; of the engine it takes
+//! the codec of facts, and the projection that it compares.
+
+use std::collections::BTreeMap;
+
+use lifeline_projections::fact::{Fact, Outcome};
+use lifeline_projections::fold::Projection;
+use lifeline_projections::lifecycle::Desired;
+use lifeline_store::{Offset, Record};
+
+use super::rules::Version;
+use super::story::Violation;
+
+/// The triggers of all rules.
+const TRIGGERS: [&str; 2] = ["audit", "manage"];
+
+/// A resource: source and subject.
+type Resource<'a> = (&'a str, &'a str);
+
+/// A lifecycle in the making.
+#[derive(Debug, Clone, Copy, Default)]
+struct Life {
+    is_present: bool,
+    /// Times it became present.
+    incarnation: u32,
+}
+
+impl Life {
+    fn decide(&mut self, is_present: bool) {
+        self.incarnation += u32::from(is_present && !self.is_present);
+        self.is_present = is_present;
+    }
+}
+
+#[derive(Default)]
+struct Refold<'a> {
+    /// The rules by which each trigger was last replayed.
+    versions: BTreeMap<&'a str, Version>,
+    /// Every event: its resource, and its type.
+    events: Vec<(Resource<'a>, &'a str)>,
+    lives: BTreeMap<(&'a str, Resource<'a>), Life>,
+    /// The latest record about each resource.
+    latest: BTreeMap<Resource<'a>, Offset>,
+    violations: Vec<Violation>,
+}
+
+/// What the log says and should not, and where the projection differs from it.
+#[must_use]
+pub fn violations<'a>(records: &'a [Record], facts: &'a [Fact<'a>], projection: &Projection) -> Vec<Violation> {
+    let mut refold = Refold::default();
+    for (record, fact) in records.iter().zip(facts) {
+        refold.take(record.offset, fact);
+    }
+    refold.compare(projection);
+    refold.violations
+}
+
+impl<'a> Refold<'a> {
+    fn take(&mut self, offset: Offset, fact: &'a Fact<'a>) {
+        match fact {
+            Fact::EventReceived { source, subject, kind, previous, decisions, .. } => {
+                let resource = (*source, *subject);
+                self.link(offset, resource, *previous);
+                for trigger in TRIGGERS {
+                    let expected = self.versions.get(trigger).and_then(|version| version.decides(trigger, kind));
+                    let decision = decisions.iter().find(|decision| decision.trigger == trigger);
+                    let decided = match decision.map(|decision| &decision.outcome) {
+                        Some(Outcome::Create) => Some(true),
+                        Some(Outcome::Delete) => Some(false),
+                        Some(Outcome::NoAction(_) | Outcome::Failed(_)) | None => None,
+                    };
+                    if decided != expected {
+                        let whom = format!("{trigger} at offset {offset}: {decided:?}, expected {expected:?}");
+                        self.violations.push(Violation::new("decided wrongly", whom));
+                    }
+                    if let Some(is_present) = expected {
+                        self.lives.entry((trigger, resource)).or_default().decide(is_present);
+                    }
+                }
+                self.events.push((resource, kind));
+            }
+            Fact::TriggerReplayed { trigger, digest, complete, redecisions, .. } => {
+                for redecision in redecisions {
+                    let resource = (&*redecision.resource.source, &*redecision.resource.subject);
+                    self.link(offset, resource, redecision.previous);
+                }
+                if *complete {
+                    self.replay(trigger, digest.and_then(|digest| Version::of_trigger(trigger, digest)));
+                }
+            }
+            Fact::ApplyIntended { key, previous, .. }
+            | Fact::Applied { key, previous, .. }
+            | Fact::ApplyFailed { key, previous, .. }
+            | Fact::Deleted { key, previous, .. }
+            | Fact::Released { key, previous, .. } => {
+                self.link(offset, (&*key.resource.source, &*key.resource.subject), *previous);
+            }
+            Fact::StreamOpened { .. }
+            | Fact::GapFound { .. }
+            | Fact::EventRejected { .. }
+            | Fact::RuleChanged { .. }
+            | Fact::RecordLost { .. } => {}
+        }
+    }
+
+    /// Each record about a resource names the one before it.
+    fn link(&mut self, offset: Offset, resource: Resource<'a>, previous: Option<Offset>) {
+        let latest = self.latest.insert(resource, offset);
+        if latest != previous {
+            let whom = format!("offset {offset} names {previous:?}, before it is {latest:?}");
+            self.violations.push(Violation::new("a record does not name the one before it", whom));
+        }
+    }
+
+    /// All of history under the rules of a version; none where the trigger is gone. What is absent at its end keeps its
+    /// incarnation: a record that says so has no room for another one.
+    fn replay(&mut self, trigger: &'a str, version: Option<Version>) {
+        let of_trigger = self.lives.iter_mut().filter(|((of, _), _)| *of == trigger);
+        of_trigger.for_each(|(_, life)| life.is_present = false);
+        let Some(version) = version else {
+            self.versions.remove(trigger);
+            return;
+        };
+        self.versions.insert(trigger, version);
+        let mut replayed: BTreeMap<Resource<'a>, Life> = BTreeMap::new();
+        for (resource, kind) in &self.events {
+            if let Some(is_present) = version.decides(trigger, kind) {
+                replayed.entry(*resource).or_default().decide(is_present);
+            }
+        }
+        let present = replayed.into_iter().filter(|(_, life)| life.is_present);
+        self.lives.extend(present.map(|(resource, life)| ((trigger, resource), life)));
+    }
+
+    fn compare(&mut self, projection: &Projection) {
+        for (key, found) in projection.resources() {
+            for lifecycle in &found.lifecycles {
+                let is_it = |(trigger, (source, subject)): &(&str, Resource<'_>)| {
+                    **trigger == *lifecycle.trigger && **source == *key.source && **subject == *key.subject
+                };
+                let expected =
+                    self.lives.iter().find(|(life, _)| is_it(life)).map(|(life, expected)| (*life, *expected));
+                if let Some((life, _)) = expected {
+                    self.lives.remove(&life);
+                }
+                let expected = expected.map(|(_, expected)| expected).unwrap_or_default();
+                let is_present = matches!(lifecycle.desired, Desired::Present { .. });
+                let has_incarnation = !is_present || lifecycle.incarnation == expected.incarnation;
+                if is_present != expected.is_present || !has_incarnation {
+                    let whom = format!(
+                        "{} for {}/{}: {:?} {}, expected {expected:?}",
+                        lifecycle.trigger, key.source, key.subject, lifecycle.desired, lifecycle.incarnation
+                    );
+                    self.violations.push(Violation::new("a lifecycle is not as decided", whom));
+                }
+            }
+        }
+        for ((trigger, resource), life) in std::mem::take(&mut self.lives) {
+            if life.is_present {
+                let whom = format!("{trigger} for {resource:?}");
+                self.violations.push(Violation::new("a lifecycle is missing", whom));
+            }
+        }
+    }
+}

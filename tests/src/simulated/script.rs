@@ -1,0 +1,247 @@
+//! [`Script`]: everything that is done to the world of a story, chosen from the seed before the story begins.
+//!
+//! What a world does by itself (delays, lost answers) is drawn while it is played. A script is plain data, so that a part of
+//! it can be left out and the rest played again: see [`super::shrink`].
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lifeline_engine::intake::jetstream::Retention;
+use lifeline_store::Fault;
+use serde_json::{Value, json};
+
+use super::chance::Chance;
+use super::rules::{Event, Version};
+
+/// The resources that events are about: two of them share a subject and so the name of an object, and one asks for an
+/// object that no cluster accepts.
+const RESOURCES: [(&str, &str); 5] =
+    [("auth", "ann"), ("auth", "bob"), ("auth", "cid"), ("sso", "ann"), ("sso", "a/b")];
+
+/// Logins and logouts are most of what happens.
+const KINDS: [&str; 8] = ["login", "login", "login", "login", "logout", "logout", "logout", "suspend"];
+
+/// The objects that somebody else made before the story begins, where a script has them.
+#[must_use]
+pub fn foreign() -> [Value; 2] {
+    [
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bob"}}),
+        json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "audit-auth-bob", "namespace": "default"},
+            "data": {"login": "theirs"},
+        }),
+    ]
+}
+
+/// What is done to a world, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Script {
+    /// The world draws its own chance from this.
+    pub seed: u64,
+    /// When the stream lets go of messages.
+    pub retention: Retention,
+    /// Whether the NATS server loses requests and acknowledgements by itself.
+    pub unkind_server: bool,
+    /// Whether the cluster loses requests and answers, and takes its time, by itself.
+    pub unkind_cluster: bool,
+    /// Whether somebody else made some of the objects that the rules give.
+    pub has_foreign: bool,
+    /// The steps.
+    pub steps: Vec<Step>,
+}
+
+/// One thing that is done, and the pause after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// What is done.
+    pub action: Action,
+    /// How long nothing else is done.
+    pub pause: Duration,
+}
+
+/// What is done to a world.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing.
+    Wait,
+    /// A message is published.
+    Publish(Message),
+    /// Rules come into force, in place of those before them.
+    Rules(Version),
+    /// The engine ends; it is started again after a while.
+    End {
+        /// How it ends.
+        how: Ending,
+        /// How long it is away.
+        away: Duration,
+    },
+    /// A disk operation will fail.
+    DiskFault {
+        /// How.
+        fault: Fault,
+        /// Which: the next one is 1.
+        operation: u64,
+    },
+    /// The NATS server cannot be reached for this long.
+    ServerAway(Duration),
+    /// The cluster cannot be reached for this long.
+    ClusterAway(Duration),
+    /// The oldest messages of the stream are purged: this many of every thousand.
+    Purge {
+        /// From 0 to 1,000.
+        per_mille: u64,
+    },
+    /// The stream is deleted and made again.
+    RemakeStream,
+    /// The server restarts without this many of the newest messages.
+    LoseTail {
+        /// At most that many; the stream may have fewer.
+        messages: u64,
+    },
+    /// The consumer delivers nothing more.
+    Deafen,
+}
+
+/// How an engine ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It is asked to stop.
+    Stop,
+    /// Its process is killed.
+    Kill,
+    /// The power of its machine is cut.
+    PowerCut,
+}
+
+/// A message and what is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Its bytes; no two messages of a story have the same.
+    pub payload: Bytes,
+    /// The event in it; `None` where it is no CloudEvent.
+    pub event: Option<Event>,
+}
+
+impl Message {
+    /// The message of a number, which makes it different from all others.
+    pub fn choose(number: u64, chance: &Chance) -> Message {
+        if chance.one_in(20) {
+            return Message { payload: Bytes::from(format!("no CloudEvent, message {number}")), event: None };
+        }
+        let (source, subject) = *chance.pick(&RESOURCES);
+        let (kind, id) = (*chance.pick(&KINDS), format!("e{number}"));
+        let payload =
+            format!(r#"{{"specversion":"1.0","id":"{id}","source":"{source}","subject":"{subject}","type":"{kind}"}}"#);
+        let (source, subject, kind) = (source.to_owned(), subject.to_owned(), kind.to_owned());
+        Message { payload: Bytes::from(payload), event: Some(Event { source, subject, kind, id }) }
+    }
+}
+
+impl Script {
+    /// The script of a seed.
+    #[must_use]
+    pub fn of(seed: u64) -> Script {
+        let chance = Chance::new(seed, 4);
+        let retention = if chance.one_in(3) { Retention::WorkQueue } else { Retention::Limits };
+        let mut steps = Vec::new();
+        let mut messages = 0;
+        // Sometimes the rules come after the first start, or events before it.
+        let rules_at = if chance.one_in(2) { 0 } else { 6 };
+        for round in 0..40 + chance.below(60) {
+            if round == rules_at {
+                steps.push(Step { action: Action::Rules(Version::First), pause: Duration::ZERO });
+            }
+            match chance.below(100) {
+                0..45 => {
+                    for _ in 0..=chance.below(4) {
+                        let action = Action::Publish(Message::choose(messages, &chance));
+                        steps.push(Step { action, pause: Duration::ZERO });
+                        messages += 1;
+                    }
+                }
+                other => steps.push(Step::choose(other, &chance)),
+            }
+            steps.push(Step { action: Action::Wait, pause: chance.millis_below(80) });
+        }
+        let has_foreign = chance.one_in(4);
+        Script { seed, retention, unkind_server: true, unkind_cluster: true, has_foreign, steps }
+    }
+
+    /// How many messages are published.
+    #[must_use]
+    pub fn messages(&self) -> usize {
+        self.steps.iter().filter(|step| matches!(step.action, Action::Publish(_))).count()
+    }
+
+    /// The rules in force at the end; the first ones where no step says anything about them.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        let versions = self.steps.iter().filter_map(|step| match step.action {
+            Action::Rules(version) => Some(version),
+            _ => None,
+        });
+        versions.last().unwrap_or(Version::First)
+    }
+}
+
+impl Step {
+    /// Everything but publishing, by a number from 45 to 99.
+    fn choose(number: u64, chance: &Chance) -> Step {
+        let pause = match number {
+            45..65 => chance.millis_below(400),
+            65..70 => chance.millis_below(20_000),
+            _ => Duration::ZERO,
+        };
+        let action = match number {
+            70..77 => {
+                let how = match chance.below(5) {
+                    0 => Ending::Stop,
+                    1 | 2 => Ending::Kill,
+                    _ => Ending::PowerCut,
+                };
+                let limit = if chance.one_in(2) { 100 } else { 10_000 };
+                Action::End { how, away: chance.millis_below(limit) }
+            }
+            77..83 => Action::DiskFault {
+                fault: *chance.pick(&[Fault::Failure, Fault::Failure, Fault::Full, Fault::PowerCut]),
+                operation: 1 + chance.below(20),
+            },
+            83..87 => Action::ServerAway(chance.millis_below(8_000)),
+            87..91 => Action::ClusterAway(chance.millis_below(15_000)),
+            91..93 => Action::Purge { per_mille: chance.below(1_001) },
+            93..95 => Action::RemakeStream,
+            95..97 => Action::LoseTail { messages: chance.below(6) },
+            97..98 => Action::Deafen,
+            98..100 => Action::Rules(*chance.pick(&Version::ALL)),
+            _ => Action::Wait,
+        };
+        Step { action, pause }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Action::Wait => write!(out, "nothing is done"),
+            Action::Publish(message) => write!(out, "published: {}", String::from_utf8_lossy(&message.payload)),
+            Action::Rules(version) => write!(out, "rules come into force: {version:?}"),
+            Action::End { how: Ending::Stop, away } => write!(out, "the engine is stopped, for {away:?}"),
+            Action::End { how: Ending::Kill, away } => write!(out, "the engine is killed, for {away:?}"),
+            Action::End { how: Ending::PowerCut, away } => write!(out, "the power is cut, for {away:?}"),
+            Action::DiskFault { fault, operation } => {
+                write!(out, "the disk operation number {operation} from here on will fail: {fault:?}")
+            }
+            Action::ServerAway(pause) => write!(out, "the NATS server is away for {pause:?}"),
+            Action::ClusterAway(pause) => write!(out, "the cluster is away for {pause:?}"),
+            Action::Purge { per_mille } => write!(out, "the oldest {per_mille} ‰ of the stream are purged"),
+            Action::RemakeStream => write!(out, "the stream is deleted and made again"),
+            Action::LoseTail { messages } => {
+                write!(out, "the server restarts without the last {messages} messages of the stream")
+            }
+            Action::Deafen => write!(out, "the consumer goes deaf"),
+        }
+    }
+}
