@@ -353,10 +353,14 @@ async fn claimed_twice(scene: &Scene) -> Outcome {
     stage.publish(Event::user("login", "a-b")).await?;
     stage.phase("a-b", "Failing").await?;
     stage.publish(Event::user("logout", "a/b")).await?;
-    stage.has("claimed-a-b", &[("by", "a-b")]).await?;
+    let taken_over = stage.has("claimed-a-b", &[("by", "a-b")]).await?;
+    assert_eq!(taken_over.metadata.uid, first.metadata.uid, "it changes hands in place");
     stage.phase("a-b", "Ready").await?;
     stage.phase("a/b", "Gone").await?;
-    stage.tells_last("a/b", "Deleted")?;
+    stage.tells_last("a/b", "Released")?;
+    stage.publish(Event::user("logout", "a-b")).await?;
+    stage.lost("claimed-a-b").await?;
+    stage.tells_last("a-b", "Deleted")?;
     let conflicts = stage.lifeline.ask(&["show", "conflicts"])?;
     assert_eq!(conflicts["items"], json!([]));
     Ok(())
