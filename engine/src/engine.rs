@@ -37,9 +37,6 @@ use crate::view::View;
 /// writing of one group; more would only make more unacknowledged messages for the server to keep account of.
 const INTAKE_BATCHES_MAX: usize = 2;
 
-/// Lifecycles reconciled at once.
-const CONCURRENCY: usize = 64;
-
 /// How long the projection may take to open before it is built anew: about as long as building it takes.
 const OPEN_PATIENCE_MIN: Duration = Duration::from_secs(10);
 const OPEN_RECORDS_PER_SECOND: u64 = 500_000;
@@ -121,16 +118,8 @@ impl<D: Disk> Engine<D> {
         let counters = Arc::new(Counters::default());
         let (intake, messages) = mpsc::channel(INTAKE_BATCHES_MAX);
         let (recorder, recording) = Recorder::new(open_log, log, table, view.clone(), queue.clone(), clock, messages);
-        let reconciler = Reconciler {
-            view: view.clone(),
-            queue: queue.clone(),
-            rules: rules.clone(),
-            cluster,
-            recording,
-            counters: counters.clone(),
-            concurrency: CONCURRENCY,
-            handing_over: tokio::sync::Mutex::default(),
-        };
+        let reconciler =
+            Reconciler::new(view.clone(), queue.clone(), rules.clone(), cluster, recording, counters.clone());
         let (stop, intakes, scrub) = (watch::Sender::new(false), Mutex::default(), Mutex::default());
         let engine = Engine { view, queue, counters, rules, intake, stop, damage, intakes, scrub };
         Ok((engine, Parts { recorder, reconciler }))

@@ -114,16 +114,7 @@ async fn play(rules: Current, story: impl AsyncFnOnce(&World)) {
         Recorder::new(Box::new(open_log), log, None, view.clone(), queue.clone(), clock, received);
     let (rules, watched) = watch::channel(rules);
     let (stop, stopping) = watch::channel(false);
-    let reconciler = Reconciler {
-        view: view.clone(),
-        queue,
-        rules: watched.clone(),
-        cluster: cluster.clone(),
-        recording,
-        counters: Arc::default(),
-        concurrency: 4,
-        handing_over: tokio::sync::Mutex::default(),
-    };
+    let reconciler = Reconciler::new(view.clone(), queue, watched.clone(), cluster.clone(), recording, Arc::default());
     let world = World { view, cluster, intake, rules };
     let told = async {
         story(&world).await;

@@ -260,8 +260,8 @@ pub enum Fact<'a> {
         /// The differences, by resource.
         redecisions: Vec<Redecision>,
     },
-    /// These objects are about to be applied, or removed while others stay: whatever happens next, they are ours to remove,
-    /// and none of them is taken for unchanged.
+    /// These objects are about to be applied, or removed while others stay. From here on the lifecycle claims them, and their
+    /// checksums are unknown until an outcome is recorded.
     ApplyIntended {
         /// The lifecycle.
         key: LifecycleKey,

@@ -14,8 +14,8 @@
 //! asks for the time or touches a cluster.
 //!
 //! Invariant: the inventory holds every object that may exist in the cluster because of this lifecycle. It grows before
-//! Kubernetes is touched (`ApplyIntended`) and shrinks only when an object is known to be gone (`Deleted`) or to be
-//! somebody else's (`Released`).
+//! Kubernetes is touched (`ApplyIntended`) and shrinks only when an object is known to be gone (`Deleted`), belongs to another
+//! owner or lifecycle (`Released`), or is left by a removed trigger (`Redesired::Left`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -200,7 +200,7 @@ pub enum Happened<'a> {
         /// Whether time alone may heal it.
         transient: bool,
     },
-    /// These objects were gone, or turned out to be somebody else's: the claim on them goes.
+    /// The claim on these objects ends: they are gone, or belong to another owner or lifecycle.
     Removed {
         /// The decision.
         acted_for: Offset,
@@ -294,9 +294,11 @@ impl Lifecycle {
                 self.decide(offset, unix_nanos, Desired::Left);
                 self.inventory.clear();
             }
+            // An attempt that began before the trigger was removed does not claim the objects again.
+            Happened::ApplyIntended(_) if self.desired == Desired::Left => {}
             Happened::ApplyIntended(objects) => {
                 for object in objects {
-                    // From here on nobody knows what the cluster holds of it.
+                    // The change may happen or not: until its outcome is recorded, the state in the cluster is unknown.
                     if let Some(applied) = &mut self.hold(object, offset).applied {
                         applied.digest = DIGEST_UNKNOWN;
                     }
@@ -533,5 +535,6 @@ mod tests {
         let late = Applied { acted_for: Offset::from(0), objects: &done };
         check(&[Created, ApplyIntended(&one), late, Redecided(Redesired::Left)], Phase::Left, 1, &[]);
         check(&[Created, ApplyIntended(&one), Redecided(Redesired::Left), late], Phase::Left, 1, &[]);
+        check(&[Created, Redecided(Redesired::Left), ApplyIntended(&one), late], Phase::Left, 1, &[]);
     }
 }

@@ -3,10 +3,13 @@
 //! A stream's name and sequence do not name a message for ever: streams are deleted and made anew, restored from backups,
 //! and lose their tail with their power. Name, epoch and sequence do. Start at [`judge`].
 //!
-//! Two things tell whether the stream is still the one that was read: the content of the message that was recorded last, and
-//! the clock of the server. Whatever was recorded was stored no later than [`Known::recorded_until_unix_nanos`]. So a message
-//! that stands before the place where reading goes on, and was stored later than that, was never recorded: its sequence was
-//! given a second time.
+//! Two things show whether the stream is the one that was read: the content of the last recorded message, and the server's clock. No
+//! recorded message was stored later than [`Known::recorded_until_unix_nanos`]. So a message that was stored later and has a
+//! sequence below [`Known::next_sequence`] was never recorded: the server gave the sequence twice.
+//!
+//! Assumption: the times of a stream rise with its sequences. If a server loses the end of a stream and its clock is set back,
+//! new messages may look older than recorded ones; below [`Known::next_sequence`] they are then not read. If one of them stands at the
+//! sequence of the last recorded message, a new epoch tells of it.
 //!
 //! Never here: asking the server. The facts are handed in.
 
@@ -27,12 +30,12 @@ pub struct Known {
     pub recorded_until_unix_nanos: u64,
 }
 
-/// What the stream holds before the place where reading would go on.
+/// What the stream holds below [`Known::next_sequence`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Held {
-    /// The message at the sequence of [`Known::last`]; `None` when it holds none there.
+    /// The message at the sequence of [`Known::last`], if there is one.
     pub at_tail: Option<Stored>,
-    /// The first message before [`Known::next_sequence`] that was stored after everything that was recorded.
+    /// The first message there that was stored after everything that was recorded.
     pub unread: Option<Stored>,
 }
 
@@ -81,9 +84,9 @@ pub enum Start {
 
 /// Compares the log's tail with the stream as it is now.
 ///
-/// The content at the own tail decides before anything else: `created` may change across a restart of an older server, and
-/// stays the same when a backup is restored. A tail that is the same says nothing about what follows it: a gap that was
-/// recorded after it may be filled with other messages by now. Where the stream still remembers messages from before our
+/// The content of the last recorded message comes first, because `created` may change when an older server restarts and stays
+/// the same when a backup is restored. An unchanged message proves nothing about the sequences after it: a gap recorded there
+/// may hold other messages now. Where the stream still remembers messages from before our
 /// tail (it is older than the tail), its prefix has been recorded already, and the clock that stamped both tells how far.
 #[must_use]
 pub fn judge(known: Option<&Known>, state: &StreamState, held: &Held) -> Verdict {
@@ -116,7 +119,10 @@ pub fn judge(known: Option<&Known>, state: &StreamState, held: &Held) -> Verdict
         return new_epoch("the stream was created anew".to_owned());
     }
     if let Some(unread) = held.unread {
-        return new_epoch(format!("sequence {} was given to another message after it was read", unread.sequence));
+        return new_epoch(format!(
+            "sequence {} holds a message that was stored after everything recorded",
+            unread.sequence
+        ));
     }
     if first_held > known.next_sequence {
         return Verdict::Gap { from: known.next_sequence, to: first_held };

@@ -189,13 +189,10 @@ impl Reader {
         };
         let mut batches = jetstream.consume(consume).await?;
         // A stream that changed between the look and the consumer would be read from the wrong place and pass for the old
-        // one. From here on a server that restarts ends the session.
+        // one. From here on a server that restarts ends the session: its connection breaks, or, where another server of a cluster
+        // has the stream, it forgets what was asked of it, and says nothing more.
         let Some(now) = jetstream.state(&self.reading.stream).await? else { return Ok(Ended::Missing) };
-        let held = self.held(&now).await?;
-        let from = known.next_sequence;
-        if now.created_unix_nanos != state.created_unix_nanos
-            || epoch::judge(Some(&known), &now, &held) != (Verdict::Continue { from })
-        {
+        if !self.is_same(&state, &now, known).await? {
             return Ok(Ended::LookAnew("the stream changed while it was opened".to_owned()));
         }
         self.status.send_modify(|status| {
@@ -211,7 +208,7 @@ impl Reader {
     /// Settles with the stream where reading goes on; `None` when the recorder takes no more.
     async fn agree(&mut self, state: &StreamState) -> Result<Option<Known>, Error> {
         let stream = self.reading.stream.clone();
-        let held = self.held(state).await?;
+        let held = self.held(self.known, state).await?;
         let open = |epoch, next_sequence| Known {
             epoch,
             created_unix_nanos: state.created_unix_nanos,
@@ -250,9 +247,22 @@ impl Reader {
         Ok(Some(known))
     }
 
+    /// Whether the stream is the one that was opened. What it let go of since then is found missing when it is read: a stream
+    /// at its limit drops messages all the time.
+    async fn is_same(&self, opened: &StreamState, now: &StreamState, known: Known) -> Result<bool, Error> {
+        if now.created_unix_nanos != opened.created_unix_nanos {
+            return Ok(false);
+        }
+        let held = self.held(Some(known), now).await?;
+        Ok(match epoch::judge(Some(&known), now, &held) {
+            Verdict::Continue { .. } | Verdict::Gap { .. } => true,
+            Verdict::First { .. } | Verdict::NewEpoch { .. } => false,
+        })
+    }
+
     /// What [`epoch::judge`] has to know of the messages that the stream holds.
-    async fn held(&self, state: &StreamState) -> Result<Held, Error> {
-        let Some(known) = self.known else { return Ok(Held::default()) };
+    async fn held(&self, known: Option<Known>, state: &StreamState) -> Result<Held, Error> {
+        let Some(known) = known else { return Ok(Held::default()) };
         let at_tail = match known.last {
             Some(last) if last.sequence <= state.last_sequence => {
                 let stored = self.jetstream.stored_from(&self.reading.stream, last.sequence).await?;
@@ -260,7 +270,7 @@ impl Reader {
             }
             _ => None,
         };
-        // Nothing can stand between the tail and the place where reading goes on: one question answered both.
+        // When the last recorded message is the last one below `next_sequence`, no other can be there: one request answers both.
         let is_tail = |last: Stored| last.sequence + 1 == known.next_sequence && at_tail == Some(last);
         let unread = if known.last.is_some_and(is_tail) {
             None
@@ -279,7 +289,7 @@ impl Reader {
     }
 
     /// The first message held below `end` that was stored later than `unix_nanos`. Times of a stream rise with its
-    /// sequences, so halving finds it; mostly none is, and the last message below `end` says so.
+    /// sequences, so halving finds it. The last message below `end` is asked for first: mostly it is old enough.
     async fn first_after(&self, state: &StreamState, end: u64, unix_nanos: u64) -> Result<Option<Stored>, Error> {
         let (mut low, mut high) = (state.first_sequence.max(1), end);
         let (mut middle, mut first) = (end.saturating_sub(1), None);
@@ -421,7 +431,8 @@ impl Reader {
             return Ok(());
         }
         if let Some(last) = messages.last() {
-            known.recorded_until_unix_nanos = known.recorded_until_unix_nanos.max(last.published_unix_nanos);
+            let times = messages.iter().map(|message| message.published_unix_nanos);
+            known.recorded_until_unix_nanos = times.fold(known.recorded_until_unix_nanos, u64::max);
             known.last = Some(Stored {
                 sequence: last.sequence,
                 published_unix_nanos: last.published_unix_nanos,

@@ -4,13 +4,14 @@
 //! that woke it: render, [`plan`], apply or delete, and record the outcome. Whatever is recorded says which decision it
 //! acted for, so an outcome that comes late settles nothing it should not.
 //!
-//! Why a crash at any point is harmless: before an object is touched for the first time its name is durable in the log
+//! Why a crash at any point is harmless: the name of an object is durable in the log before each change to it
 //! (`ApplyIntended`), applying twice changes nothing, and a deletion names the uid it means.
 
 pub mod apply_set;
 mod failure;
 pub mod plan;
 pub mod queue;
+mod recent;
 mod render;
 mod work;
 

@@ -3,6 +3,8 @@
 //! Start at [`plan`]: the lifecycle's inventory and the wanted manifests in, a list of intentions out; [`removal`] says
 //! what to do about one object that is to go. Pure and total: neither asks the cluster or the time.
 
+use std::sync::Arc;
+
 use lifeline_projections::fact::{AppliedObject, LifecycleKey, ObjectKey};
 use lifeline_projections::lifecycle::{DIGEST_UNKNOWN, Holding, Lifecycle};
 use serde_json::Value;
@@ -16,20 +18,20 @@ pub struct Wanted {
     /// Its name.
     pub object: ObjectKey,
     /// The whole manifest, marked.
-    pub manifest: Value,
+    pub manifest: Arc<Value>,
     /// Checksum of the manifest.
     pub digest: u64,
     /// Which template gave it, for messages.
     pub origin: String,
-    /// Whether an object that somebody else made may be taken over.
+    /// Whether an object that Lifeline did not make may be taken over.
     pub adopts: bool,
 }
 
 /// What to do, in order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan<'a> {
-    /// Objects that are about to be changed: recorded before anything else is done. The inventory grows by what is new among
-    /// them, and forgets what it knew of the others.
+    /// Objects that are about to be changed or removed: recorded before the first call. New ones join the inventory; the
+    /// checksums of the others are forgotten.
     pub intend: Vec<ObjectKey>,
     /// Objects to apply, those that others need first.
     pub apply: Vec<&'a Wanted>,
@@ -42,9 +44,8 @@ pub struct Plan<'a> {
 /// Compares what is wanted with what is held.
 ///
 /// An object whose manifest has the checksum it was last applied with is kept without a call: replaying history costs
-/// the API server nothing. So a checksum must never stand for what the cluster no longer holds: before an object is changed
-/// or removed, that is recorded, and its checksum is forgotten. A crash, a lost answer or rules that change in between and
-/// back then cost another call. With `once` (`syncMode: OneTime`) what was applied is kept whatever it would be now.
+/// the API server nothing. A recorded checksum must therefore never outlive the state it describes: it is forgotten in the
+/// log before each change or removal. A crash, a lost answer, or rules that change and change back then cost one more call. With `once` (`syncMode: OneTime`) what was applied is kept whatever it would be now.
 #[must_use]
 pub fn plan<'a>(lifecycle: &'a Lifecycle, wanted: &'a [Wanted], once: bool) -> Plan<'a> {
     let mut plan = Plan { intend: Vec::new(), apply: Vec::new(), keep: Vec::new(), remove: Vec::new() };
@@ -80,10 +81,12 @@ pub fn plan<'a>(lifecycle: &'a Lifecycle, wanted: &'a [Wanted], once: bool) -> P
 /// How the first claim on an object compares with the others.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Claims {
-    /// Another lifecycle that shall be present claims the object too.
+    /// Another lifecycle with [`Desired::Present`](lifeline_projections::lifecycle::Desired) claims the object too.
     pub has_heir: bool,
-    /// The object is marked as that of another lifecycle, from which the first claim takes it over.
+    /// The marks name another lifecycle, and the first claim takes precedence over them.
     pub outranks_marks: bool,
+    /// The lifecycle was decided again since the removal was planned, and may want the object.
+    pub is_overtaken: bool,
 }
 
 /// What to do about an object that is held and no longer wanted.
@@ -91,12 +94,11 @@ pub struct Claims {
 pub enum Removal<'a> {
     /// Nothing: it is no more.
     Gone,
-    /// Nothing: it is somebody else's. Only the claim goes.
+    /// Nothing: it belongs to another owner. The claim ends.
     Release,
-    /// Nothing: another lifecycle claims it, and changes or deletes it from here on. Only the claim goes, and only while that
-    /// other claim is there.
+    /// Nothing: another lifecycle takes it over. The claim ends, if the other one still exists when that is recorded.
     HandOver,
-    /// Nothing but look again: it is on its way out.
+    /// Nothing but look again: it is on its way out, or may be wanted again.
     Wait,
     /// Delete it.
     Delete {
@@ -105,13 +107,11 @@ pub enum Removal<'a> {
     },
 }
 
-/// Decides by what was found in the object's place, for the lifecycle whose claim is the first.
+/// Decides by what is found under the object's name. The lifecycle's claim has to be the first.
 ///
-/// An object is ours by its marks: an apply whose answer never came (lost, or the process died) may have made it, or made
-/// it anew under a uid that nobody recorded. One that was handed over to us still has the marks of the lifecycle before us. One
-/// whose marks somebody removed is ours by its uid.
-///
-/// Where another lifecycle wants the object, the first one lets go of it: it changes hands in place.
+/// The marks tell whose a live object is, because the answer of an apply may have been lost, and with it the uid. An object
+/// that was just taken over still has the marks of the lifecycle before. An object without marks is ours if its uid is the
+/// recorded one.
 #[must_use]
 pub fn removal<'a>(holding: &Holding, live: Option<&'a LiveObject>, key: &LifecycleKey, claims: Claims) -> Removal<'a> {
     let Some(live) = live else { return Removal::Gone };
@@ -123,11 +123,14 @@ pub fn removal<'a>(holding: &Holding, live: Option<&'a LiveObject>, key: &Lifecy
         Owner::Stranger => is_known,
     };
     if !is_ours {
-        // What is there stays. Ours, where there was one, went before it.
+        // The object found stays. If another uid was recorded, ours is gone.
         return if known.is_some() && !is_known { Removal::Gone } else { Removal::Release };
     }
     // Asked for already: a namespace takes its seconds, and looking does not write.
     if live.deleting {
+        return Removal::Wait;
+    }
+    if claims.is_overtaken {
         return Removal::Wait;
     }
     if claims.has_heir { Removal::HandOver } else { Removal::Delete { uid: &live.uid } }
@@ -160,7 +163,7 @@ mod tests {
     }
 
     fn want(kind: &str, name: &str, digest: u64) -> Wanted {
-        Wanted { object: object(kind, name), manifest: Value::Null, digest, origin: String::new(), adopts: false }
+        Wanted { object: object(kind, name), manifest: Arc::default(), digest, origin: String::new(), adopts: false }
     }
 
     /// Holds `applied` (with digest) and `intended`, wants `wanted`; compares the four lists by object name.

@@ -3,11 +3,14 @@
 //! Start at [`render`]. Reads one record of the log, asks the trigger in force for its manifests, and marks them. Never
 //! here: the cluster.
 
+use std::sync::Arc;
+
 use lifeline_projections::event::CloudEvent;
 use lifeline_projections::fact::{Fact, LifecycleKey};
 use lifeline_store::{Disk, Offset, Reader};
 use serde_json::Value;
 
+use crate::digest::digest;
 use crate::reconcile::apply_set::Stamp;
 use crate::reconcile::failure::{Failure, Retry};
 use crate::recorder::chain;
@@ -17,10 +20,12 @@ use crate::rules::RuleSet;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rendered {
     /// The manifest.
-    pub manifest: Value,
+    pub manifest: Arc<Value>,
+    /// Checksum of the manifest.
+    pub digest: u64,
     /// Which document and key of it gave the manifest, for messages.
     pub origin: String,
-    /// Whether an object that somebody else made may be taken over (`policyRefs[].force`).
+    /// Whether an object that Lifeline did not make may be taken over (`policyRefs[].force`).
     pub force: bool,
 }
 
@@ -56,7 +61,7 @@ pub fn render<D: Disk>(
         let origin = format!("{}, key `{}`", one.from, one.key);
         let mut manifest = one.manifest;
         stamp.mark(&mut manifest);
-        Rendered { manifest, origin, force: one.force }
+        Rendered { digest: digest(&manifest), manifest: Arc::new(manifest), origin, force: one.force }
     });
     Ok(Some(marked.collect()))
 }

@@ -15,7 +15,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use lifeline_projections::fact::{AppliedObject, Fact, LifecycleKey, ObjectKey};
 use lifeline_projections::fold::LifecycleIndex;
-use lifeline_projections::lifecycle::{Desired, Holding, Lifecycle};
+use lifeline_projections::lifecycle::{DIGEST_UNKNOWN, Desired, Holding, Lifecycle};
 use lifeline_store::{Disk, Offset};
 use tokio::sync::watch;
 use tracing::{Instrument, debug, info, warn};
@@ -25,17 +25,21 @@ use crate::reconcile::apply_set::{self, Owner};
 use crate::reconcile::failure::{Failure, Retry};
 use crate::reconcile::plan::{Claims, Removal, Wanted, plan, removal};
 use crate::reconcile::queue::{Queue, Verdict};
+use crate::reconcile::recent::{self, Recent};
 use crate::reconcile::render::{self, Rendered};
 use crate::recorder::{Recording, Stopped};
 use crate::rules::spec::SyncMode;
-use crate::rules::{Current, Trigger};
+use crate::rules::{Current, RuleSet, Trigger};
 use crate::trace;
 use crate::view::View;
+
+/// Lifecycles reconciled at once.
+const CONCURRENCY: usize = 64;
 
 /// The pause between looks at an object that is on its way out.
 const PAUSE_TERMINATING: Duration = Duration::from_millis(250);
 
-/// The pause before a lifecycle is looked at again whose trigger was changed, or is broken.
+/// The pause while the replay of a changed trigger is not recorded, or while a trigger is broken.
 const PAUSE_REPLAY: Duration = Duration::from_secs(1);
 
 /// What reconciliation did so far, for metrics and tests.
@@ -51,29 +55,24 @@ pub struct Counters {
 
 /// Carries out what the lifecycles of one view desire.
 pub struct Reconciler<D: Disk> {
-    /// The state to act on.
-    pub view: Arc<View<D>>,
-    /// What waits.
-    pub queue: Arc<Queue>,
-    /// The rules in force.
-    pub rules: watch::Receiver<Current>,
-    /// Where objects go.
-    pub cluster: Arc<dyn Cluster>,
-    /// Where outcomes go.
-    pub recording: Recording,
-    /// What was done.
-    pub counters: Arc<Counters>,
-    /// Lifecycles reconciled at once, at most.
-    pub concurrency: usize,
-    /// Held by the one that hands objects over.
-    pub handing_over: tokio::sync::Mutex<()>,
+    view: Arc<View<D>>,
+    queue: Arc<Queue>,
+    rules: watch::Receiver<Current>,
+    cluster: Arc<dyn Cluster>,
+    recording: Recording,
+    counters: Arc<Counters>,
+    /// Makes the look at other claims and the record of `Released` one step.
+    handing_over: tokio::sync::Mutex<()>,
+    /// What attempts rendered that may be made again.
+    recent: Recent,
 }
 
 /// The snapshot that one reconciliation acts on.
 struct Task {
+    index: LifecycleIndex,
     key: LifecycleKey,
     lifecycle: Lifecycle,
-    /// Checksum of the trigger whose rules the lifecycle was decided by; `None` while there is none.
+    /// Checksum of the trigger at its last recorded replay; `None` before the first, or once the trigger was removed.
     decided_by: Option<u64>,
 }
 
@@ -82,31 +81,55 @@ struct Task {
 enum Removed {
     /// It is no more.
     Gone,
-    /// It is on its way out.
+    /// It is on its way out, or may be wanted again: look again.
     Terminating,
-    /// It is somebody else's: only the claim goes.
+    /// It belongs to another owner: the claim ends, the object stays.
     Released,
-    /// It belongs to another lifecycle that claims it: only the claim goes.
+    /// Another lifecycle claims it and takes it over: the claim ends, the object stays.
     HandedOver,
+}
+
+/// What a removal left to be done.
+#[derive(Default)]
+struct Unfinished {
+    /// Something has to be looked at again.
+    waits: bool,
+    failures: Vec<Failure>,
 }
 
 /// What came of an attempt to apply an object.
 enum Attempt {
     /// It is as wanted.
     Applied(AppliedObject),
-    /// It exists, and is somebody else's.
+    /// It exists and belongs to another owner.
     NotOurs(Failure),
 }
 
 /// A wanted object that another lifecycle claimed first.
 struct Conflict {
     object: ObjectKey,
-    /// The other lifecycle no longer wants the object.
+    /// The other lifecycle no longer wants the object, or did not a moment ago.
     is_going: bool,
+    /// The other lifecycle has applied the object.
+    exists: bool,
     failure: Failure,
 }
 
 impl<D: Disk> Reconciler<D> {
+    /// A reconciler of the lifecycles of a view: takes keys from the queue, acts on a cluster by the rules in force, and
+    /// records outcomes.
+    pub fn new(
+        view: Arc<View<D>>,
+        queue: Arc<Queue>,
+        rules: watch::Receiver<Current>,
+        cluster: Arc<dyn Cluster>,
+        recording: Recording,
+        counters: Arc<Counters>,
+    ) -> Reconciler<D> {
+        let (handing_over, recent) = (tokio::sync::Mutex::default(), Recent::default());
+        Reconciler { view, queue, rules, cluster, recording, counters, handing_over, recent }
+    }
+
     /// Takes keys from the queue until `stop` says true; what runs then is dropped, which is as good as a crash, and a
     /// crash is harmless.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
@@ -116,7 +139,7 @@ impl<D: Disk> Reconciler<D> {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return,
                 Some(()) = running.next(), if !running.is_empty() => {}
-                key = self.queue.next(), if running.len() < self.concurrency => running.push(self.reconcile(key)),
+                key = self.queue.next(), if running.len() < CONCURRENCY => running.push(self.reconcile(key)),
             }
         }
     }
@@ -127,6 +150,7 @@ impl<D: Disk> Reconciler<D> {
             let (resource, lifecycle) = projection.lifecycle(index);
             let replayed = projection.ground().replayed.get(&*lifecycle.trigger);
             lifecycle.needs_work().then(|| Task {
+                index,
                 decided_by: replayed.map(|mark| mark.digest),
                 key: LifecycleKey {
                     trigger: (*lifecycle.trigger).into(),
@@ -137,6 +161,7 @@ impl<D: Disk> Reconciler<D> {
             })
         };
         let Some(task) = task else {
+            self.recent.forget(index);
             self.queue.finish(index, Verdict::Done);
             return;
         };
@@ -168,6 +193,9 @@ impl<D: Disk> Reconciler<D> {
                 self.queue.push([index]);
             }
         }
+        if !matches!(verdict, Verdict::RetryAfter(_)) {
+            self.recent.forget(index);
+        }
         self.queue.finish(index, verdict);
     }
 
@@ -177,11 +205,11 @@ impl<D: Disk> Reconciler<D> {
         let Some(rules) = rules else { return Ok(Verdict::RetryAfter(Duration::from_millis(100))) };
         let trigger = rules.trigger(&task.key.trigger);
         if trigger.map(Trigger::digest) != task.decided_by {
-            // Rules that came into force a moment ago. Their replay is not recorded yet and may never be, if the process dies or
-            // they are taken back; once it is, it decides again and wakes this lifecycle.
+            // The rules in force are newer than the last recorded replay. That replay may never be recorded: the process may
+            // die, or the rules may be taken back. When it is recorded, it decides again and queues this lifecycle.
             return Ok(Verdict::RetryAfter(PAUSE_REPLAY));
         }
-        let rendered = match render::render(&self.view.log(), &rules, &task.key, event) {
+        let rendered = match self.render(task, &rules, event) {
             Ok(Some(rendered)) => rendered,
             Ok(None) => return Ok(Verdict::RetryAfter(PAUSE_REPLAY)),
             Err(failure) => return self.failed(task, Vec::new(), failure).await,
@@ -201,6 +229,10 @@ impl<D: Disk> Reconciler<D> {
             let (key, acted_for) = (task.key.clone(), task.lifecycle.decided);
             let objects = plan.intend.clone();
             self.recording.record(Fact::ApplyIntended { key, acted_for, previous: None, objects }).await?;
+            // Decided again meanwhile: nothing is made any more.
+            if !matches!(self.view.projection().lifecycle(task.index).1.desired, Desired::Present { .. }) {
+                return Ok(Verdict::Done);
+            }
         }
         // Only now, for two lifecycles may have claimed one object at the same moment: the log says who was first.
         let conflicts = self.conflicts(task, &wanted);
@@ -209,7 +241,7 @@ impl<D: Disk> Reconciler<D> {
         // Namespaces come first, so what one of them took with it joins the end while the list is gone through.
         let mut apply: VecDeque<&Wanted> = plan.apply.iter().copied().collect();
         while let Some(want) = apply.pop_front() {
-            // What is put into a namespace that is about to go would go with it.
+            // An object in a namespace that may be deleted soon would be deleted with it.
             let is_held_up = |conflict: &Conflict| {
                 conflict.object == want.object || (conflict.is_going && want.object.is_in(&conflict.object))
             };
@@ -231,15 +263,19 @@ impl<D: Disk> Reconciler<D> {
             }
         }
         applied.append(&mut keep);
-        // What is no longer wanted goes only once all that is wanted exists. What belongs to others does exist.
-        if failures.is_empty()
-            && let Some(verdict) = self.remove(task, &plan.remove).await?
-        {
-            return Ok(verdict);
-        }
+        // What is no longer wanted goes only once all that is wanted exists, whoever made it.
+        let is_ready = failures.is_empty() && conflicts.iter().all(|conflict| conflict.exists);
+        let unfinished = match is_ready {
+            true => self.remove(task, &plan.remove).await?,
+            false => Unfinished::default(),
+        };
+        failures.extend(unfinished.failures);
         let conflicts = conflicts.into_iter().map(|conflict| conflict.failure);
         if let Some(failure) = Failure::join(conflicts.chain(held_by_others).chain(failures).collect()) {
             return self.failed(task, applied, failure).await;
+        }
+        if unfinished.waits {
+            return Ok(Verdict::RetryAfter(PAUSE_TERMINATING));
         }
         let (key, acted_for) = (task.key.clone(), task.lifecycle.decided);
         info!(objects = %names(applied.iter().map(|applied| &applied.object)), "applied");
@@ -247,22 +283,40 @@ impl<D: Disk> Reconciler<D> {
         Ok(Verdict::Done)
     }
 
+    /// The manifests of an event, rendered once for all attempts that follow soon.
+    fn render(&self, task: &Task, rules: &RuleSet, event: Offset) -> Result<Option<Vec<Rendered>>, Failure> {
+        let Some(trigger) = task.decided_by else { return Ok(None) };
+        let source = recent::Source { event, trigger };
+        if let Some(rendered) = self.recent.get(task.index, source) {
+            return Ok(Some(rendered));
+        }
+        let rendered = render::render(&self.view.log(), rules, &task.key, event)?;
+        if let Some(rendered) = &rendered {
+            self.recent.put(task.index, source, rendered);
+        }
+        Ok(rendered)
+    }
+
     /// Makes everything in the inventory go.
     async fn absent(&self, task: &Task) -> Result<Verdict, Stopped> {
         let plan = plan(&task.lifecycle, &[], false);
-        Ok(self.remove(task, &plan.remove).await?.unwrap_or(Verdict::Done))
+        let Unfinished { waits, failures } = self.remove(task, &plan.remove).await?;
+        match Failure::join(failures) {
+            Some(failure) => self.failed(task, Vec::new(), failure).await,
+            None if waits => Ok(Verdict::RetryAfter(PAUSE_TERMINATING)),
+            None => Ok(Verdict::Done),
+        }
     }
 
     /// Names the objects of the rendered manifests.
     async fn resolve(&self, rendered: Vec<Rendered>, adopts: bool) -> Result<Vec<Wanted>, Failure> {
         let mut wanted: Vec<Wanted> = Vec::with_capacity(rendered.len());
-        for Rendered { manifest, origin, force } in rendered {
+        for Rendered { manifest, digest, origin, force } in rendered {
             let object = self.cluster.resolve(&manifest).await.map_err(|error| Failure::of_cluster(&origin, &error))?;
             if let Some(twin) = wanted.iter().find(|other| other.object == object) {
                 let message = format!("{origin}: gives {object}, which {} gives already", twin.origin);
                 return Err(Failure { message, retry: Retry::Never });
             }
-            let digest = crate::digest::digest(&manifest);
             wanted.push(Wanted { object, manifest, digest, origin, adopts: adopts || force });
         }
         Ok(wanted)
@@ -271,10 +325,9 @@ impl<D: Disk> Reconciler<D> {
     /// Wanted objects that another lifecycle claimed first.
     fn conflicts(&self, task: &Task, wanted: &[Wanted]) -> Vec<Conflict> {
         let projection = self.view.projection();
-        let us = projection.lifecycle_index(&task.key);
         let conflict = |want: &Wanted| {
             let owner = projection.claims(&task.key.cluster, &want.object).first()?.lifecycle;
-            if Some(owner) == us {
+            if owner == task.index {
                 return None;
             }
             let (resource, lifecycle) = projection.lifecycle(owner);
@@ -283,9 +336,13 @@ impl<D: Disk> Reconciler<D> {
                  is taken over when that lifecycle lets it go",
                 want.object, lifecycle.trigger, resource.source, resource.subject
             );
-            let is_going = !matches!(lifecycle.desired, Desired::Present { .. });
+            // One that was to go and is wanted again may still go: the deletion may be on its way.
+            let held = lifecycle.holding(&want.object).and_then(|holding| holding.applied.as_ref());
+            let is_going = !matches!(lifecycle.desired, Desired::Present { .. })
+                || held.is_some_and(|held| held.digest == DIGEST_UNKNOWN);
+            let exists = !is_going && held.is_some();
             let failure = Failure { message, retry: Retry::Slowly };
-            Some(Conflict { object: want.object.clone(), is_going, failure })
+            Some(Conflict { object: want.object.clone(), is_going, exists, failure })
         };
         wanted.iter().filter_map(conflict).collect()
     }
@@ -327,8 +384,8 @@ impl<D: Disk> Reconciler<D> {
         Ok(Attempt::Applied(AppliedObject { object: want.object.clone(), uid: live.uid, digest: want.digest }))
     }
 
-    /// Whether the first claim on an object outranks the marks of a lifecycle: that one claims the object later, or has let
-    /// go of it. What a removed trigger was told to leave is nobody's to take.
+    /// Whether the first claim on an object takes precedence over the marks of another lifecycle: that one claims the object
+    /// later, or has let go of it. While a trigger is removed, what it left keeps its marks and is not taken over.
     fn outranks(&self, object: &ObjectKey, marked: &LifecycleKey) -> bool {
         let projection = self.view.projection();
         let Some(index) = projection.lifecycle_index(marked) else { return false };
@@ -339,22 +396,24 @@ impl<D: Disk> Reconciler<D> {
     fn is_first_claimant(&self, task: &Task, object: &ObjectKey) -> bool {
         let projection = self.view.projection();
         let claims = projection.claims(&task.key.cluster, object);
-        claims.first().map(|claim| claim.lifecycle) == projection.lifecycle_index(&task.key)
+        claims.first().is_some_and(|claim| claim.lifecycle == task.index)
     }
 
-    /// How our claim on an object, the first one, compares with those of others.
+    /// What [`removal`] has to know of other claims on an object. The claim of the task is the first.
     fn claims(&self, task: &Task, object: &ObjectKey, live: Option<&LiveObject>) -> Claims {
         let outranks_marks = live.is_some_and(|live| match apply_set::owner(live, &task.key) {
             Owner::Other { key } => self.outranks(object, &key),
             Owner::Us | Owner::Stranger => false,
         });
         let projection = self.view.projection();
-        let us = projection.lifecycle_index(&task.key);
         let claims = projection.claims(&task.key.cluster, object);
         let is_wanted = |index| matches!(projection.lifecycle(index).1.desired, Desired::Present { .. });
+        let replayed = projection.ground().replayed.get(&*task.lifecycle.trigger).map(|mark| mark.digest);
         Claims {
-            has_heir: claims.iter().any(|claim| Some(claim.lifecycle) != us && is_wanted(claim.lifecycle)),
+            has_heir: claims.iter().any(|claim| claim.lifecycle != task.index && is_wanted(claim.lifecycle)),
             outranks_marks,
+            is_overtaken: is_wanted(task.index)
+                && (!matches!(task.lifecycle.desired, Desired::Present { .. }) || replayed != task.decided_by),
         }
     }
 
@@ -365,19 +424,18 @@ impl<D: Disk> Reconciler<D> {
         trace::write("apply", &want.object, call, |live| if live.deleting { "terminating" } else { "applied" }).await
     }
 
-    /// Removes holdings, and records those that are gone and those that are let go. `None` when that is all of them.
-    async fn remove(&self, task: &Task, holdings: &[&Holding]) -> Result<Option<Verdict>, Stopped> {
+    /// Removes holdings, and records those that are gone and those that are let go.
+    async fn remove(&self, task: &Task, holdings: &[&Holding]) -> Result<Unfinished, Stopped> {
         let (mut gone, mut released, mut handed_over) = (Vec::new(), Vec::new(), Vec::new());
-        let mut failures = Vec::new();
-        let mut is_open = false;
+        let mut unfinished = Unfinished::default();
         let acted_for = task.lifecycle.decided;
         for holding in holdings {
             match self.delete(task, holding).await {
                 Ok(Removed::Gone) => gone.push(holding.object.clone()),
                 Ok(Removed::Released) => released.push(holding.object.clone()),
                 Ok(Removed::HandedOver) => handed_over.push(holding.object.clone()),
-                Ok(Removed::Terminating) => is_open = true,
-                Err(error) => failures.push(Failure::of_cluster(&holding.object.to_string(), &error)),
+                Ok(Removed::Terminating) => unfinished.waits = true,
+                Err(error) => unfinished.failures.push(Failure::of_cluster(&holding.object.to_string(), &error)),
             }
         }
         if !gone.is_empty() {
@@ -386,29 +444,24 @@ impl<D: Disk> Reconciler<D> {
             self.recording.record(Fact::Deleted { key, acted_for, previous: None, objects }).await?;
             self.wake_next_claimants(task, &gone);
         }
-        // Two lifecycles that leave an object to each other at the same moment would leave it to nobody.
-        let one_at_a_time = match handed_over.is_empty() {
-            true => None,
-            false => Some(self.handing_over.lock().await),
-        };
-        let is_claimed_by_others = |object: &ObjectKey| {
+        // Two lifecycles that leave an object to each other at once would leave it to nobody, so the look at the other claims and
+        // the record are one step. This is rare: one lock is enough for all.
+        let handing_over = if handed_over.is_empty() { None } else { Some(self.handing_over.lock().await) };
+        let has_other_claims = |object: &ObjectKey| {
             let projection = self.view.projection();
             projection.claims(&task.key.cluster, object).len() > 1
         };
-        let (mut objects, ours): (Vec<_>, Vec<_>) = handed_over.into_iter().partition(is_claimed_by_others);
-        is_open |= !ours.is_empty();
-        objects.append(&mut released);
-        if !objects.is_empty() {
-            info!(objects = %names(&objects), "let go: they belong to others");
-            let (key, acted_for, previous) = (task.key.clone(), acted_for, None);
-            self.recording.record(Fact::Released { key, acted_for, previous, objects: objects.clone() }).await?;
-            self.wake_next_claimants(task, &objects);
+        let (given, kept): (Vec<_>, Vec<_>) = handed_over.into_iter().partition(has_other_claims);
+        unfinished.waits |= !kept.is_empty();
+        released.extend(given);
+        if !released.is_empty() {
+            info!(objects = %names(&released), "let go: they belong to others");
+            let (key, objects) = (task.key.clone(), released.clone());
+            self.recording.record(Fact::Released { key, acted_for, previous: None, objects }).await?;
+            self.wake_next_claimants(task, &released);
         }
-        drop(one_at_a_time);
-        if let Some(failure) = Failure::join(failures) {
-            return self.failed(task, Vec::new(), failure).await.map(Some);
-        }
-        Ok(is_open.then_some(Verdict::RetryAfter(PAUSE_TERMINATING)))
+        drop(handing_over);
+        Ok(unfinished)
     }
 
     /// An object that its owner let go belongs to whoever claimed it next.
@@ -449,10 +502,9 @@ impl<D: Disk> Reconciler<D> {
     /// 8 and so on: a long outage must not fill the log.
     async fn failed(&self, task: &Task, applied: Vec<AppliedObject>, failure: Failure) -> Result<Verdict, Stopped> {
         self.counters.failures.fetch_add(1, Ordering::Relaxed);
-        let index = self.view.projection().lifecycle_index(&task.key);
         let before = task.lifecycle.failure.as_ref();
         let recorded = before.map_or(0, |before| before.attempt);
-        let attempt = index.map_or(1, |index| self.queue.count_attempt(index, task.lifecycle.decided, recorded));
+        let attempt = self.queue.count_attempt(task.index, task.lifecycle.decided, recorded);
         let news = before.is_none_or(|before| before.error != failure.message);
         if news {
             warn!(attempt, "{}", failure.message);

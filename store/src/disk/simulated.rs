@@ -222,9 +222,10 @@ impl SimulatedDisk {
         self.world().faults.insert(operation, fault);
     }
 
-    /// Whether what a power cut leaves of some file at the least is as asked. The newest file is looked at first.
+    /// Whether the durable bytes of any file with a durable name satisfy a condition. The file of the last name comes first.
     pub fn any_durable(&self, mut is: impl FnMut(&[u8]) -> bool) -> bool {
-        self.world().inodes.iter().rev().any(|inode| is(&inode.durable))
+        let world = self.world();
+        world.names_durable.values().rev().any(|&inode| is(&world.inodes[inode].durable))
     }
 
     /// The planned faults that have happened, in order.

@@ -1,13 +1,18 @@
 //! `cargo sabotage`: breaks the engine on purpose, one way at a time, and shows that the simulation notices.
 //!
 //! A simulation that finds nothing wrong says little before it is known what it would find. Each sabotage replaces a piece of the
-//! engine's source, in a copy of the workspace, and plays stories until a promise is broken. What is not noticed is a failure,
-//! and so is a piece that the source no longer has: then the sabotage has to follow the code.
+//! engine's source, in a copy of the workspace, by one that is wrong when it is asked to be; so all of them are built once.
+//! Then stories are played until a promise is broken. What is not noticed is a failure, and so is a piece that the source no longer
+//! has: then the sabotage has to follow the code. The stories that broke a promise once
+//! are played too: each has to notice a sabotage, or it has stopped telling anything.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+
+use lifeline_tests::simulated::found::FOUND;
 
 const USAGE: &str = "\
 Breaks the engine on purpose and shows how many stories the simulation needs to notice.
@@ -17,10 +22,19 @@ Usage: cargo sabotage [-- NAME...]
   NAME    A part of the names of the sabotages to try; all of them otherwise
 
 LIFELINE_SIMULATION_SEEDS: stories at most for each (20,000). LIFELINE_SIMULATION_FIRST: the first seed (0).
-Exit code: 0 all were noticed, 1 one was not, 2 wrong usage. The first build takes minutes, each of the others about one.";
+Exit code: 0 all were noticed, 1 one was not, 2 wrong usage. The build takes minutes.";
 
 /// Stories at most for each sabotage.
 const STORIES_MAX: u64 = 20_000;
+
+/// A sabotage that more of the known stories notice says nothing about them.
+const SPECIFIC_MAX: usize = 4;
+
+/// How long a build and its stories may take.
+const DEADLINE_SECONDS: u32 = 900;
+
+/// What `timeout` of the GNU coreutils exits with when the time is over.
+const DEADLINE_EXCEEDED: i32 = 124;
 
 /// One way to break the engine.
 struct Sabotage {
@@ -28,6 +42,7 @@ struct Sabotage {
     file: &'static str,
     /// Stands in the file exactly once.
     good: &'static str,
+    /// What takes its place; `SABOTAGED` stands for whether it is to be wrong.
     bad: &'static str,
 }
 
@@ -37,169 +52,226 @@ const EPOCH: &str = "engine/src/intake/epoch.rs";
 const READER: &str = "engine/src/intake/reader.rs";
 const PLAN: &str = "engine/src/reconcile/plan.rs";
 const WORK: &str = "engine/src/reconcile/work.rs";
+const RECENT: &str = "engine/src/reconcile/recent.rs";
 const QUEUE: &str = "engine/src/reconcile/queue.rs";
 const REPLAY: &str = "engine/src/replay.rs";
 const FOLD: &str = "projections/src/fold.rs";
 const LIFECYCLE: &str = "projections/src/lifecycle.rs";
 const GROUND: &str = "projections/src/fold/ground.rs";
 
-const SABOTAGES: [Sabotage; 27] = [
+/// Two are not among them. The comparison of the recorded tail in `epoch`: while the clock of the server is never set back, which it
+/// is not in the simulation, the times of the messages tell the same; a table in `epoch` tests it. And sessions that end again and
+/// again while a full stream drops messages: a story ends in calm, so they end too; a test on a real server has it.
+const SABOTAGES: [Sabotage; 35] = [
     Sabotage {
         name: "acknowledge before the sync",
         file: RECORDER,
         good: "self.log.as_mut().expect(\"what was appended to is open\").sync()?;",
-        bad: "",
+        bad: "if !SABOTAGED {\n self.log.as_mut().expect(\"what was appended to is open\").sync()?;\n }",
     },
     Sabotage {
         name: "skip a message now and then",
         file: RECORDER,
         good: "if !position.is_new(*epoch, message.sequence) {",
-        bad: "if !position.is_new(*epoch, message.sequence) || message.sequence % 31 == 0 {",
+        bad: "if (SABOTAGED && message.sequence % 31 == 0) || !position.is_new(*epoch, message.sequence) {",
     },
     Sabotage {
         name: "record what is recorded already",
         file: STAGED,
         good: "if epoch != self.epoch || sequence < self.next_sequence {",
-        bad: "if epoch != self.epoch {",
+        bad: "if epoch != self.epoch || (!SABOTAGED && sequence < self.next_sequence) {",
     },
     Sabotage {
         name: "open an epoch again",
         file: STAGED,
         good: "let is_new = epoch > self.epoch;",
-        bad: "let is_new = epoch >= self.epoch;",
+        bad: "let is_new = epoch > self.epoch || (SABOTAGED && epoch == self.epoch);",
     },
     Sabotage {
         name: "forget the record before this one",
         file: STAGED,
         good: "self.latest.insert(whose, self.log.end());\n                let view",
-        bad: "let view",
-    },
-    Sabotage {
-        name: "take any message at the tail for ours",
-        file: EPOCH,
-        good: "&& last != at_tail\n",
-        bad: "&& last.sequence != at_tail.sequence\n",
+        bad: "if !SABOTAGED {\n self.latest.insert(whose, self.log.end());\n }\n let view",
     },
     Sabotage {
         name: "do not see that the stream ends before the tail",
         file: EPOCH,
         good: "if state.last_sequence + 1 < known.next_sequence {",
-        bad: "if false {",
+        bad: "if !SABOTAGED && state.last_sequence + 1 < known.next_sequence {",
     },
     Sabotage {
         name: "do not see that the stream was made again",
         file: EPOCH,
-        good: "if tail.is_none() && known.created_unix_nanos != state.created_unix_nanos {",
-        bad: "if false {",
+        good: "if tail.is_none() && known.created_unix_nanos",
+        bad: "if !SABOTAGED && tail.is_none() && known.created_unix_nanos",
     },
     Sabotage {
         name: "do not see sequences that were given twice",
         file: EPOCH,
         good: "if let Some(unread) = held.unread {",
-        bad: "if let Some(unread) = held.unread.filter(|_| false) {",
+        bad: "if let Some(unread) = held.unread.filter(|_| !SABOTAGED) {",
     },
     Sabotage {
         name: "jump over a gap in silence",
         file: EPOCH,
         good: "return Verdict::Gap { from: known.next_sequence, to: first_held };",
-        bad: "return Verdict::Continue { from: first_held };",
+        bad: "if SABOTAGED {\n return Verdict::Continue { from: first_held };\n }\n return Verdict::Gap { from: known.next_sequence, to: first_held };",
     },
     Sabotage {
         name: "read a restored stream from its beginning",
         file: EPOCH,
         good: "if state.created_unix_nanos <= known.recorded_until_unix_nanos {",
-        bad: "if false {",
+        bad: "if !SABOTAGED && state.created_unix_nanos <= known.recorded_until_unix_nanos {",
     },
     Sabotage {
         name: "forget an epoch's last message in the next one",
         file: READER,
-        good: "recorded_until_unix_nanos: self.known.map_or(0, |known| known.recorded_until_unix_nanos),",
-        bad: "recorded_until_unix_nanos: 0,",
+        good: "self.known.map_or(0, |known| known.recorded_until_unix_nanos),",
+        bad: "self.known.filter(|_| !SABOTAGED).map_or(0, |known| known.recorded_until_unix_nanos),",
     },
     Sabotage {
         name: "do not look again once the consumer is there",
         file: READER,
-        good: "|| epoch::judge(Some(&known), &now, &held) != (Verdict::Continue { from })",
-        bad: "|| (from == 0 && held != Held::default())",
+        good: "if !self.is_same(&state, &now, known).await? {",
+        bad: "if !SABOTAGED && !self.is_same(&state, &now, known).await? {",
     },
     Sabotage {
         name: "open a consumer before what it skips is durable",
         file: READER,
-        good: "_ = acknowledged.wait_for(|count| *count >= self.batches) => {}",
-        bad: "_ = acknowledged.wait_for(|_| true) => {}",
+        good: "acknowledged.wait_for(|count| *count >= self.batches)",
+        bad: "acknowledged.wait_for(|count| SABOTAGED || *count >= self.batches)",
+    },
+    Sabotage {
+        name: "take a sequence that was given twice for a redelivery",
+        file: READER,
+        good: "if message.published_unix_nanos > known.recorded_until_unix_nanos.max(newest) {",
+        bad: "if !SABOTAGED && message.published_unix_nanos > known.recorded_until_unix_nanos.max(newest) {",
     },
     Sabotage {
         name: "hand over a hole without a word",
         file: READER,
         good: "if whole && message.sequence > known.next_sequence.max(self.gaps_from) {",
-        bad: "if false {",
+        bad: "if !SABOTAGED && whole && message.sequence > known.next_sequence.max(self.gaps_from) {",
     },
-    Sabotage { name: "drop a claim", file: FOLD, good: "self.claimants.add(cluster, object, index);", bad: "" },
+    Sabotage {
+        name: "drop a claim",
+        file: FOLD,
+        good: "self.claimants.add(cluster, object, index);",
+        bad: "if !SABOTAGED {\n self.claimants.add(cluster, object, index);\n }",
+    },
     Sabotage {
         name: "lose the time up to which a stream is recorded",
         file: GROUND,
         good: "position.recorded_until_unix_nanos = position.recorded_until_unix_nanos.max(published_unix_nanos);",
-        bad: "",
+        bad: "if !SABOTAGED {\n position.recorded_until_unix_nanos = position.recorded_until_unix_nanos.max(published_unix_nanos);\n }",
     },
     Sabotage {
         name: "let an old outcome settle a new decision",
         file: LIFECYCLE,
-        good: "self.note_applied(offset, unix_nanos, acted_for, objects);\n                if acted_for == self.decided {\n                    self.failure = None;",
-        bad: "self.note_applied(offset, unix_nanos, acted_for, objects);\n                {\n                    self.failure = None;",
+        good: "if acted_for == self.decided {\n                    self.failure = None;",
+        bad: "if SABOTAGED || acted_for == self.decided {\n                    self.failure = None;",
     },
     Sabotage {
-        name: "take what is about to be changed for unchanged",
+        name: "keep the checksum of what is about to be changed",
         file: LIFECYCLE,
         good: "if let Some(applied) = &mut self.hold(object, offset).applied {",
-        bad: "if let Some(applied) = self.hold(object, offset).applied.as_mut().filter(|_| false) {",
+        bad: "if let Some(applied) = self.hold(object, offset).applied.as_mut().filter(|_| !SABOTAGED) {",
     },
     Sabotage {
         name: "touch the cluster before it is recorded",
         file: WORK,
         good: "if !plan.intend.is_empty() {",
-        bad: "if plan.intend.len() > 100 {",
+        bad: "if !SABOTAGED && !plan.intend.is_empty() {",
     },
     Sabotage {
         name: "keep an object whatever its manifest",
         file: PLAN,
         good: "Some(Some(applied)) if applied.digest == want.digest",
-        bad: "Some(Some(applied)) if applied.digest != DIGEST_UNKNOWN",
+        bad: "Some(Some(applied)) if (SABOTAGED && applied.digest != DIGEST_UNKNOWN) || applied.digest == want.digest",
     },
     Sabotage {
         name: "delete whatever has the name",
         file: PLAN,
         good: "Owner::Stranger => is_known,",
-        bad: "Owner::Stranger => true,",
+        bad: "Owner::Stranger => SABOTAGED || is_known,",
     },
     Sabotage {
         name: "delete what another lifecycle wants",
         file: PLAN,
-        good: "if claims.has_heir { Removal::HandOver } else { Removal::Delete { uid: &live.uid } }",
-        bad: "Removal::Delete { uid: &live.uid }",
+        good: "if claims.has_heir { Removal::HandOver }",
+        bad: "if claims.has_heir && !SABOTAGED { Removal::HandOver }",
+    },
+    Sabotage {
+        name: "make objects for a decision that was overtaken",
+        file: WORK,
+        good: "if !matches!(self.view.projection().lifecycle(task.index).1.desired, Desired::Present { .. }) {",
+        bad: "if !SABOTAGED && !matches!(self.view.projection().lifecycle(task.index).1.desired, Desired::Present { .. }) {",
+    },
+    Sabotage {
+        name: "delete for a decision that was overtaken",
+        file: PLAN,
+        good: "if claims.is_overtaken {",
+        bad: "if !SABOTAGED && claims.is_overtaken {",
     },
     Sabotage {
         name: "let two lifecycles change one object",
         file: WORK,
-        good: "if Some(owner) == us {",
-        bad: "if Some(owner) == us || true {",
+        good: "if owner == task.index {",
+        bad: "if SABOTAGED || owner == task.index {",
+    },
+    Sabotage {
+        name: "let two lifecycles leave an object to each other",
+        file: WORK,
+        good: "projection.claims(&task.key.cluster, object).len() > 1",
+        bad: "projection.claims(&task.key.cluster, object).len() > usize::from(!SABOTAGED)",
+    },
+    Sabotage {
+        name: "delete what another lifecycle claimed first",
+        file: WORK,
+        good: "if !self.is_first_claimant(task, &holding.object) {",
+        bad: "if !SABOTAGED && !self.is_first_claimant(task, &holding.object) {",
+    },
+    Sabotage {
+        name: "put objects into a namespace that is going",
+        file: WORK,
+        good: "(conflict.is_going && want.object.is_in(&conflict.object))",
+        bad: "(!SABOTAGED && conflict.is_going && want.object.is_in(&conflict.object))",
+    },
+    Sabotage {
+        name: "take a namespace whose deletion may be on its way for staying",
+        file: WORK,
+        good: "held.is_some_and(|held| held.digest == DIGEST_UNKNOWN);",
+        bad: "held.is_some_and(|held| !SABOTAGED && held.digest == DIGEST_UNKNOWN);",
+    },
+    Sabotage {
+        name: "remove nothing while others own what is wanted",
+        file: WORK,
+        good: "let is_ready = failures.is_empty()",
+        bad: "let is_ready = (!SABOTAGED || (conflicts.is_empty() && held_by_others.is_empty())) && failures.is_empty()",
+    },
+    Sabotage {
+        name: "apply the manifests of other rules",
+        file: RECENT,
+        good: "(*known == source).then",
+        bad: "(*known == source || (SABOTAGED && known.event == source.event)).then",
     },
     Sabotage {
         name: "render by rules that are not replayed yet",
         file: WORK,
         good: "if trigger.map(Trigger::digest) != task.decided_by {",
-        bad: "if trigger.map(Trigger::digest) != task.decided_by && task.decided_by.is_none() {",
+        bad: "if (!SABOTAGED || task.decided_by.is_none()) && trigger.map(Trigger::digest) != task.decided_by {",
     },
     Sabotage {
         name: "forget a key that is pushed while it runs",
         file: QUEUE,
         good: "self.again.insert(key);",
-        bad: "",
+        bad: "if !SABOTAGED {\n self.again.insert(key);\n }",
     },
     Sabotage {
         name: "leave what a removed trigger made",
         file: REPLAY,
         good: "if matches!(rules.standing(trigger), Standing::Absent) {",
-        bad: "if matches!(rules.standing(trigger), Standing::Absent) && mark.leaves {",
+        bad: "if (!SABOTAGED || mark.leaves) && matches!(rules.standing(trigger), Standing::Absent) {",
     },
 ];
 
@@ -209,8 +281,8 @@ fn main() -> ExitCode {
         println!("{USAGE}");
         return ExitCode::SUCCESS;
     }
-    let is_wanted = |one: &&Sabotage| wanted.is_empty() || wanted.iter().any(|part| one.name.contains(part.as_str()));
-    let chosen: Vec<&Sabotage> = SABOTAGES.iter().filter(is_wanted).collect();
+    let is_wanted = |one: &Sabotage| wanted.is_empty() || wanted.iter().any(|part| one.name.contains(part.as_str()));
+    let chosen: Vec<_> = (1..).zip(&SABOTAGES).filter(|(_, one)| is_wanted(one)).collect();
     if chosen.is_empty() {
         eprintln!("error: no sabotage has `{}` in its name\n\n{USAGE}", wanted.join(" "));
         return ExitCode::from(2);
@@ -225,52 +297,88 @@ fn main() -> ExitCode {
     }
 }
 
-fn try_all(chosen: &[&Sabotage]) -> Result<bool, String> {
+fn try_all(chosen: &[(usize, &Sabotage)]) -> Result<bool, String> {
     let copy = copy_workspace()?;
-    println!("{:>8}  {:48}  first broken promise", "stories", "sabotage");
-    let mut all_noticed = true;
-    for sabotage in chosen {
-        let file = copy.join(sabotage.file);
-        let source = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-        let found = source.matches(sabotage.good).count();
-        if found != 1 {
-            println!("{:>8}  {:48}  its piece stands {found} times in {}", "-", sabotage.name, sabotage.file);
-            all_noticed = false;
-            continue;
-        }
-        write(&file, &source.replacen(sabotage.good, sabotage.bad, 1))?;
-        let outcome = play(&copy);
-        write(&file, &source)?;
-        match outcome? {
-            Some((stories, promise)) => println!("{stories:>8}  {:48}  {promise}", sabotage.name),
-            None => {
-                println!("{:>8}  {:48}  NOT NOTICED", "-", sabotage.name);
-                all_noticed = false;
-            }
+    for (number, sabotage) in (1..).zip(&SABOTAGES) {
+        sabotage.build_in(&copy, number)?;
+    }
+    let seeds = env::var("LIFELINE_SIMULATION_SEEDS").unwrap_or_else(|_| STORIES_MAX.to_string());
+    println!("{:>8}  {:61}  first broken promise", "stories", "sabotage");
+    let whole = play(&copy, 0, &seeds)?;
+    println!("{:>8}  {:61}  {}", whole.stories, "none", whole.promise.as_deref().unwrap_or("none"));
+    let mut is_well = whole.promise.is_none() && whole.found.is_empty();
+    let mut told: BTreeSet<String> = BTreeSet::new();
+    for (number, sabotage) in chosen {
+        let Played { stories, promise, found } = play(&copy, *number, &seeds)?;
+        is_well &= promise.is_some();
+        println!("{stories:>8}  {:61}  {}", sabotage.name, promise.as_deref().unwrap_or("NOT NOTICED"));
+        // What nearly every story notices shows nothing about one of them.
+        if found.len() <= SPECIFIC_MAX {
+            found.iter().for_each(|story| println!("{:>8}  {:61}  {story}", "", "  and the known story"));
+            told.extend(found);
         }
     }
-    Ok(all_noticed)
+    if chosen.len() == SABOTAGES.len() {
+        for found in FOUND.iter().filter(|found| !told.contains(found.name)) {
+            println!("{:>8}  no sabotage is noticed by the known story: {}", "-", found.name);
+            is_well = false;
+        }
+    }
+    Ok(is_well)
 }
 
-/// Plays stories until one breaks a promise: how many it took, and which promise it was.
-fn play(workspace: &Path) -> Result<Option<(u64, String)>, String> {
-    let seeds = env::var("LIFELINE_SIMULATION_SEEDS").unwrap_or_else(|_| STORIES_MAX.to_string());
-    let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+impl Sabotage {
+    /// Puts it into a copy of the workspace, where its number is asked for.
+    fn build_in(&self, workspace: &Path, number: usize) -> Result<(), String> {
+        let file = workspace.join(self.file);
+        let source = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let found = source.matches(self.good).count();
+        if found != 1 {
+            return Err(format!("{}: the piece for `{}` was found {found} times", self.file, self.name));
+        }
+        let bad = self.bad.replace("SABOTAGED", &format!("lifeline_store::sabotaged({number})"));
+        write(&file, &source.replacen(self.good, &bad, 1))
+    }
+}
+
+/// What came of a sabotage.
+struct Played {
+    /// Stories until a promise was broken, or all of them.
+    stories: u64,
+    /// The promise, if one was broken.
+    promise: Option<String>,
+    /// The stories of [`FOUND`] that noticed it too.
+    found: Vec<String>,
+}
+
+/// Plays stories until one breaks a promise, and those that once did.
+fn play(workspace: &Path, number: usize, seeds: &str) -> Result<Played, String> {
+    let output = Command::new("timeout")
+        .arg(DEADLINE_SECONDS.to_string())
+        .arg(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .current_dir(workspace)
         .args(["test", "--release", "--package", "lifeline-tests", "--no-default-features", "--test", "simulation"])
-        .args(["--", "--nocapture", "a_crash_anywhere"])
-        .env("CARGO_INCREMENTAL", "1")
+        .args(["--", "--nocapture", "--test-threads", "1", "a_crash_anywhere", "what_broke_a_promise"])
         .env("CARGO_TARGET_DIR", target_folder())
         .env("RUST_BACKTRACE", "0")
+        .env("LIFELINE_SABOTAGE", number.to_string())
         .env("LIFELINE_SIMULATION_SEEDS", seeds)
         .env("LIFELINE_SIMULATION_STOPS_EARLY", "1")
         .output()
-        .map_err(|error| format!("cargo cannot be started: {error}"))?;
+        .map_err(|error| format!("`timeout` and cargo cannot be started: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    let is_over = output.status.code() == Some(DEADLINE_EXCEEDED);
     let stories = text.lines().find_map(|line| line.trim().split_once("  stories in ")?.0.parse().ok());
-    let stories: u64 = stories.ok_or_else(|| format!("no story was played:\n{text}"))?;
-    let promise = text.lines().skip_while(|line| !line.starts_with("seed ")).nth(1).map(|line| line.trim().to_owned());
-    Ok(promise.filter(|_| !output.status.success()).map(|promise| (stories, promise)))
+    let stories: u64 = match stories {
+        Some(stories) => stories,
+        None if is_over => 0,
+        None => return Err(format!("no story was played:\n{text}")),
+    };
+    let mut lines = text.lines().skip_while(|line| !line.ends_with(" stories broke a promise"));
+    let promise = lines.nth(2).map(|line| line.trim().to_owned());
+    let promise = promise.or_else(|| is_over.then(|| "a story does not end".to_owned()));
+    let found = text.lines().filter_map(|line| Some(line.trim().strip_prefix("BROKEN: ")?.to_owned())).collect();
+    Ok(Played { stories, promise, found })
 }
 
 /// The target folder of this program: what the copy depends on is built there already.
@@ -298,7 +406,28 @@ fn copy_workspace() -> Result<PathBuf, String> {
         fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         fs::write(&to, content).map_err(|error| format!("{}: {error}", to.display()))?;
     }
+    // Cargo tells builds apart by name and version: without this one the next build of the workspace would be taken from here.
+    edit(&copy.join("Cargo.toml"), |text| text.replacen(VERSION, &format!("{VERSION}-sabotage"), 1))?;
+    edit(&copy.join("store/src/lib.rs"), |text| text + SWITCH)?;
     Ok(copy)
+}
+
+/// The version of the workspace.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Joins the lowest crate of the copy.
+const SWITCH: &str = r#"
+/// Whether a sabotage is to happen.
+pub fn sabotaged(number: u32) -> bool {
+    static CHOSEN: std::sync::LazyLock<Option<u32>> =
+        std::sync::LazyLock::new(|| std::env::var("LIFELINE_SABOTAGE").ok()?.parse().ok());
+    *CHOSEN == Some(number)
+}
+"#;
+
+fn edit(file: &Path, change: impl FnOnce(String) -> String) -> Result<(), String> {
+    let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    write(file, &change(text))
 }
 
 fn write(file: &Path, text: &str) -> Result<(), String> {

@@ -4,6 +4,7 @@
 //! after whatever it is played.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -51,8 +52,6 @@ pub struct Played {
     pub hazards: Counts,
     /// How long it took.
     pub took: Duration,
-    /// Whether it ended at the first broken promise.
-    pub stopped_early: bool,
     /// The stories that broke a promise, by seed.
     pub broken: Vec<(u64, Vec<Violation>)>,
 }
@@ -67,28 +66,38 @@ impl Campaign {
         let is_over = || self.stops_early && !played.lock().broken.is_empty();
         thread::scope(|scope| {
             let workers = thread::available_parallelism().map_or(1, usize::from);
-            for worker in 0..workers {
+            let workers = (0..workers).map(|_| {
                 let (next, played, is_over) = (&next, &played, &is_over);
-                scope.spawn(move || {
-                    let mut printed = Instant::now();
-                    loop {
+                let playing = Arc::new(AtomicU64::new(self.first));
+                let worker = scope.spawn({
+                    let playing = Arc::clone(&playing);
+                    move || loop {
                         let number = next.fetch_add(1, Ordering::Relaxed);
                         if number >= self.seeds || is_over() {
                             return;
                         }
-                        let story = play_one(self.first.wrapping_add(number));
+                        let seed = self.first.wrapping_add(number);
+                        playing.store(seed, Ordering::Relaxed);
+                        let story = play_one(seed);
                         played.lock().add(story);
-                        if worker == 0 && printed.elapsed() >= PROGRESS_EVERY {
-                            printed = Instant::now();
-                            eprintln!("{number} of {} stories, {} broken", self.seeds, played.lock().broken.len());
-                        }
                     }
                 });
+                (worker, playing)
+            });
+            let workers: Vec<_> = workers.collect();
+            let mut printed = Instant::now();
+            while !workers.iter().all(|(worker, _)| worker.is_finished()) {
+                thread::sleep(Duration::from_millis(50));
+                if printed.elapsed() >= PROGRESS_EVERY {
+                    printed = Instant::now();
+                    let seeds: Vec<_> = workers.iter().map(|(_, seed)| seed.load(Ordering::Relaxed)).collect();
+                    let Played { stories, broken, .. } = &*played.lock();
+                    eprintln!("{stories} of {} stories, {} broken; now seeds {seeds:?}", self.seeds, broken.len());
+                }
             }
         });
         let mut played = played.into_inner();
         played.took = began.elapsed();
-        played.stopped_early = self.stops_early;
         played.broken.sort_by_key(|(seed, _)| seed.wrapping_sub(self.first));
         played
     }
@@ -105,7 +114,6 @@ fn play_one(seed: u64) -> Played {
         records: story.records.len() as u64,
         hazards: story.hazards,
         took: Duration::ZERO,
-        stopped_early: false,
         broken: is_broken.then_some((seed, story.violations)).into_iter().collect(),
     }
 }
@@ -120,9 +128,9 @@ impl Played {
         self.broken.extend(more.broken);
     }
 
-    /// The broken promises, for people: the first few made short, then the seeds of all.
+    /// The broken promises, for people: the seeds, and with `shrinks` the first few made short.
     #[must_use]
-    pub fn failures(&self) -> String {
+    pub fn failures(&self, shrinks: bool) -> String {
         let mut text = format!("{} of {} stories broke a promise\n", self.broken.len(), self.stories);
         for (seed, violations) in self.broken.iter().take(LISTED_MAX) {
             text += &format!("seed {seed}:\n");
@@ -132,12 +140,10 @@ impl Played {
             text += &format!("... and {} more\n", self.broken.len() - LISTED_MAX);
         }
         let mut told: Vec<&str> = Vec::new();
-        if self.stopped_early {
-            return text;
-        }
+        let shrunk_max = if shrinks { SHRUNK_MAX } else { 0 };
         for (seed, violations) in &self.broken {
             let what = violations.first().map_or("", |violation| violation.what);
-            if told.contains(&what) || told.len() >= SHRUNK_MAX {
+            if told.contains(&what) || told.len() >= shrunk_max {
                 continue;
             }
             told.push(what);
@@ -165,11 +171,7 @@ pub fn shrunk(script: &Script, what: &'static str) -> String {
         story.timeline()
     );
     story.violations.iter().for_each(|violation| text += &format!("=> {violation}\n"));
-    text += &format!(
-        "the whole story: LIFELINE_SIMULATION_SEED={} cargo test --release -p lifeline-tests --test simulation a_crash -- \
-         --nocapture\n",
-        script.seed
-    );
+    text += &format!("the whole story: LIFELINE_SIMULATION_SEED={} cargo simulate --nocapture a_crash\n", script.seed);
     text
 }
 

@@ -100,7 +100,7 @@ impl FaultyCluster {
         Ok(())
     }
 
-    /// The way of an answer back. What was asked for has been done by now, whoever hears of it.
+    /// The way of an answer back. What was asked for is done, whether or not the answer arrives.
     async fn answer<T>(&self, answer: T) -> Result<T, Error> {
         let limit = if self.meets(Hazard::SlowAnswer, 15) { 3_000 } else { 40 };
         sleep(self.chance.millis_below(limit)).await;
@@ -120,14 +120,16 @@ impl FaultyCluster {
 
     fn apply_now(&self, object: &ObjectKey, manifest: &Value, uid: Option<&str>) -> Result<LiveObject, Error> {
         let state = &mut *self.state.lock();
-        if let Some(live) = state.live(object).filter(|live| live.deleting) {
+        if state.is_going(object)
+            && let Some(live) = state.live(object)
+        {
             return match uid {
                 Some(uid) if live.uid != uid => Err(Error::Replaced { uid: live.uid }),
                 Some(_) | None => Ok(live),
             };
         }
         if let Some(namespace) = &object.namespace
-            && state.going.contains_key(&namespace_key(namespace))
+            && state.is_going(&namespace_key(namespace))
         {
             return Err(Error::NamespaceTerminating { namespace: namespace.to_string() });
         }
@@ -141,9 +143,9 @@ impl FaultyCluster {
 
     fn delete_now(&self, object: &ObjectKey, uid: &str) -> Deletion {
         let state = &mut *self.state.lock();
-        match state.live(object).filter(|live| live.uid == uid) {
+        match state.objects.get(object).filter(|live| live.uid == uid) {
             None => Deletion::Gone,
-            Some(live) if live.deleting => Deletion::Terminating,
+            Some(_) if state.is_going(object) => Deletion::Terminating,
             Some(_) if self.meets(Hazard::SlowDeletion, 2) => {
                 let gone_at = Instant::now() + self.chance.millis_below(4_000);
                 state.going.insert(object.clone(), (uid.to_owned(), gone_at));
@@ -158,7 +160,13 @@ impl State {
     /// The live object, marked when it is on its way out.
     fn live(&self, object: &ObjectKey) -> Option<LiveObject> {
         let live = self.objects.get(object)?.clone();
-        Some(LiveObject { deleting: self.going.contains_key(object), ..live })
+        Some(LiveObject { deleting: self.is_going(object), ..live })
+    }
+
+    /// Whether it is on its way out. What went with its namespace and was made again is not.
+    fn is_going(&self, object: &ObjectKey) -> bool {
+        let Some((uid, _)) = self.going.get(object) else { return false };
+        self.objects.get(object).is_some_and(|live| live.uid == *uid)
     }
 }
 

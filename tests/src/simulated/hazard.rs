@@ -1,6 +1,6 @@
 //! [`Hazard`]: what can go wrong in a simulated world, and how often it did.
 //!
-//! A story that met no hazard proves nothing; so each is counted where it happens, and the counts are printed.
+//! A story without hazards proves little; so each is counted where it happens, and the counts are printed.
 
 use std::fmt;
 use std::ops::AddAssign;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// Something that goes wrong, or that an engine has to bear.
+/// Something that goes wrong, or that an engine has to bear; the last ones are what it records of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hazard {
     /// The engine is asked to stop, and does.
@@ -41,6 +41,8 @@ pub enum Hazard {
     RemadeStream,
     /// The server restarts without the newest messages of the stream.
     LostTail,
+    /// The stream is full, and drops its oldest message.
+    FullStream,
     /// The cluster cannot be reached for a while.
     ClusterAway,
     /// A request to the cluster is lost before it is carried out.
@@ -55,11 +57,19 @@ pub enum Hazard {
     SlowDeletion,
     /// The rules change.
     ChangedRules,
+    /// A new epoch is recorded.
+    NewEpoch,
+    /// A gap is recorded.
+    Gap,
+    /// A failed attempt is recorded.
+    FailedAttempt,
+    /// That an object was let go of is recorded.
+    Release,
 }
 
 impl Hazard {
     /// All hazards, in the order in which they are printed.
-    pub const ALL: [Hazard; 22] = [
+    pub const ALL: [Hazard; 27] = [
         Hazard::Stop,
         Hazard::Kill,
         Hazard::PowerCut,
@@ -75,6 +85,7 @@ impl Hazard {
         Hazard::Purge,
         Hazard::RemadeStream,
         Hazard::LostTail,
+        Hazard::FullStream,
         Hazard::ClusterAway,
         Hazard::LostRequest,
         Hazard::LostAnswer,
@@ -82,6 +93,10 @@ impl Hazard {
         Hazard::FailedDiscovery,
         Hazard::SlowDeletion,
         Hazard::ChangedRules,
+        Hazard::NewEpoch,
+        Hazard::Gap,
+        Hazard::FailedAttempt,
+        Hazard::Release,
     ];
 
     /// What people read.
@@ -103,6 +118,7 @@ impl Hazard {
             Hazard::Purge => "messages purged",
             Hazard::RemadeStream => "stream deleted and made again",
             Hazard::LostTail => "end of the stream lost",
+            Hazard::FullStream => "message dropped by a full stream",
             Hazard::ClusterAway => "cluster away",
             Hazard::LostRequest => "request to the cluster lost",
             Hazard::LostAnswer => "answer of the cluster lost",
@@ -110,6 +126,10 @@ impl Hazard {
             Hazard::FailedDiscovery => "discovery failed",
             Hazard::SlowDeletion => "deletion slow",
             Hazard::ChangedRules => "rules changed",
+            Hazard::NewEpoch => "new epoch recorded",
+            Hazard::Gap => "gap recorded",
+            Hazard::FailedAttempt => "failed attempt recorded",
+            Hazard::Release => "release recorded",
         }
     }
 }
@@ -162,5 +182,17 @@ impl Counter {
     #[must_use]
     pub fn counts(&self) -> Counts {
         *self.0.lock()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hazard_is_counted_at_its_place() {
+        for (place, hazard) in Hazard::ALL.into_iter().enumerate() {
+            assert_eq!(hazard as usize, place, "{hazard:?}");
+        }
     }
 }

@@ -33,7 +33,8 @@ struct Delivery {
 struct Reply {
     server: Arc<Server>,
     lease: Lease,
-    covered: Vec<u64>,
+    /// By sequence, and when they were published.
+    covered: Vec<(u64, u64)>,
 }
 
 impl JetStream for SimulatedJetStream {
@@ -49,7 +50,7 @@ impl JetStream for SimulatedJetStream {
         async move {
             self.server.way("STREAM.CREATE").await?;
             let [subject] = subjects else { unreachable!("a world has one subject") };
-            Ok(self.server.make_stream(stream, subject, Retention::Limits))
+            Ok(self.server.make_stream(stream, subject, Retention::Limits, usize::MAX))
         }
         .boxed()
     }
@@ -88,7 +89,9 @@ impl Batches for Delivery {
             loop {
                 let changed = self.server.changed();
                 match self.server.deliver(&self.lease)? {
-                    Delivered::Messages { messages, pending, covered } => {
+                    Delivered::Messages { messages, pending } => {
+                        let covered = messages.iter().map(|message| (message.sequence, message.published_unix_nanos));
+                        let covered = covered.collect();
                         let (server, lease) = (Arc::clone(&self.server), self.lease.clone());
                         let acknowledge = Box::new(Reply { server, lease, covered });
                         return Ok(Batch { messages, pending, acknowledge });

@@ -3,15 +3,19 @@
 //!
 //! Start at [`story::play`]: what happens. [`script`] is what is done to the world, [`hazard`] counts what went wrong in it.
 //! [`verdict`] says what must hold at the end; it is judged by [`rules`], a second opinion that shares no code with the engine.
-//! [`server`] and [`cluster`] are the two sides of the world, [`process`] is one life of the engine in it. [`campaign`] plays
-//! many stories, and [`shrink`] makes a story that breaks a promise as short as it can.
+//! [`server`] and [`cluster`] are the two sides of the world, [`process`] is one life of the engine in it; [`witness`] watches what is
+//! acknowledged. [`campaign`] plays
+//! many stories, and [`shrink`] makes a story that breaks a promise as short as it can. Those that once did are in [`found`].
 //!
 //! Never here: real time, real files, threads, and chance that is not drawn from the seed.
 
+mod births;
 pub mod campaign;
 mod chance;
 mod cluster;
+pub mod found;
 pub mod hazard;
+mod inventory;
 mod jetstream;
 mod objects;
 pub mod process;
@@ -22,6 +26,7 @@ mod server;
 pub mod shrink;
 pub mod story;
 mod verdict;
+mod witness;
 
 pub use script::Script;
 pub use story::{Story, play};

@@ -3,20 +3,15 @@
 //! Start at [`World`], which outlives every [`Process`]. All parts run as tasks of the one simulated thread; dropping them
 //! at whatever they wait for is the crash.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use lifeline_engine::clock::SimulatedClock;
 use lifeline_engine::engine::{Engine, Parts, Ports};
 use lifeline_engine::intake::subjects::Wanted;
 use lifeline_engine::recorder::{self, chain};
 use lifeline_engine::rules::Current;
-use lifeline_projections::fact::Fact;
-use lifeline_store::{Log, Options, Record, SimulatedDisk};
-use memchr::memmem::Finder;
-use parking_lot::Mutex;
+use lifeline_store::{Log, Options, SimulatedDisk};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -26,13 +21,13 @@ use super::hazard::Counter;
 use super::jetstream::SimulatedJetStream;
 use super::script::Script;
 use super::server::Server;
-use super::story::Violation;
+use super::witness::witness;
 
 /// The NATS subject of all events.
 pub const SUBJECT: &str = "user-operation";
 
-/// Noon of a day in 2026.
-const START_UNIX_NANOS: u64 = 1_780_000_000_000_000_000;
+/// When a story begins: a moment in 2026.
+pub const START_UNIX_NANOS: u64 = 1_780_000_000_000_000_000;
 
 /// How long a stopping engine may take before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(60);
@@ -55,6 +50,7 @@ pub struct World {
 pub struct Process {
     /// What may be asked of it.
     pub engine: Arc<Engine<SimulatedDisk>>,
+    disk: SimulatedDisk,
     tasks: JoinSet<Result<(), recorder::Error>>,
 }
 
@@ -102,7 +98,7 @@ impl World {
         tasks.spawn(async move {
             reading.read("simulated", jetstream, wanted, "lifeline".to_owned(), "LIFELINE".to_owned()).await
         });
-        Ok(Process { engine, tasks })
+        Ok(Process { engine, disk: self.disk.clone(), tasks })
     }
 }
 
@@ -112,7 +108,20 @@ impl Process {
     /// # Errors
     /// What a part had to say that ended before it was told to, the disk's refusals apart.
     pub async fn kill(mut self) -> Result<(), String> {
+        self.all_parts_run()?;
         self.tasks.abort_all();
+        self.drain().await
+    }
+
+    /// No part ends by itself, whatever the disk does, while it is on.
+    fn all_parts_run(&mut self) -> Result<(), String> {
+        match self.tasks.try_join_next() {
+            Some(ended) if self.disk.is_powered() => Err(format!("a part ended by itself: {}", outcome(ended))),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    async fn drain(&mut self) -> Result<(), String> {
         while let Some(ended) = self.tasks.join_next().await {
             match ended {
                 Ok(Ok(()) | Err(recorder::Error::Log(_))) => {}
@@ -130,80 +139,24 @@ impl Process {
     /// # Errors
     /// As [`Process::kill`].
     pub async fn stop(mut self) -> Result<(), String> {
+        self.all_parts_run()?;
         self.engine.stop();
-        let mut said = Ok(());
-        let all_ended = async {
-            while let Some(ended) = self.tasks.join_next().await {
-                match ended {
-                    Ok(Ok(()) | Err(recorder::Error::Log(_))) => {}
-                    Ok(Err(error)) => said = Err(chain(&error)),
-                    Err(error) => std::panic::resume_unwind(error.into_panic()),
-                }
-            }
-        };
-        // A disk that is off keeps it from ending.
-        let _ = tokio::time::timeout(STOP_PATIENCE, all_ended).await;
-        self.kill().await.and(said)
-    }
-}
-
-/// Asks, of messages that are acknowledged, whether a log would hold them if the power went now.
-///
-/// Each has to be on the disk, synced. At every eighth acknowledgement the power goes on a copy of the disk, and a log is opened on
-/// it as the next process would: that costs as much as all that led to the acknowledgement.
-fn witness(disk: SimulatedDisk, chance: Chance) -> impl Fn(&[Bytes]) -> Option<Violation> + Send + Sync {
-    let seen: Mutex<BTreeSet<Bytes>> = Mutex::default();
-    move |acknowledged| {
-        let lost = |payload: &[u8]| {
-            Some(Violation::new("acknowledged before it was durable", String::from_utf8_lossy(payload)))
-        };
-        let mut seen = seen.lock();
-        for payload in acknowledged {
-            if !seen.contains(payload) {
-                let finder = Finder::new(payload);
-                if !disk.any_durable(|bytes| finder.find(bytes).is_some()) {
-                    return lost(payload);
-                }
-                seen.insert(payload.clone());
-            }
+        match tokio::time::timeout(STOP_PATIENCE, self.drain()).await {
+            Ok(said) => said,
+            // A disk that is off keeps it from stopping.
+            Err(_) if !self.disk.is_powered() => self.kill().await,
+            Err(_) => Err("it does not stop".to_owned()),
         }
-        if acknowledged.is_empty() || !chance.one_in(8) {
-            return None;
-        }
-        let copy = disk.copy(chance.below(u64::MAX));
-        copy.cut_power();
-        let records = match read_log(&copy) {
-            Ok(records) => records,
-            Err(error) => return Some(Violation::new("acknowledged, but the log cannot be read", chain(&error))),
-        };
-        let decoded = records.iter().filter_map(|record| message(&Fact::decode(&record.payload).ok()?));
-        let recorded: BTreeSet<&[u8]> = decoded.collect();
-        acknowledged.iter().find(|payload| !recorded.contains(payload.as_ref())).and_then(|payload| lost(payload))
     }
 }
 
-/// Everything that a log on this disk holds.
-///
-/// # Errors
-/// When it cannot be read, or was damaged.
-pub fn read_log(disk: &SimulatedDisk) -> Result<Vec<Record>, lifeline_store::Error> {
-    let (log, _) = Log::open(disk.clone(), options())?;
-    let reader = log.reader();
-    let mut scan = reader.scan(reader.start());
-    let mut records = Vec::new();
-    while let Some(record) = scan.next()? {
-        let (offset, time_unix_nanos, payload) = (record.offset, record.time_unix_nanos, record.payload.to_vec());
-        records.push(Record { offset, time_unix_nanos, payload });
-    }
-    Ok(records)
-}
-
-/// The message that a fact holds, if it holds one.
-#[must_use]
-pub fn message<'r>(fact: &Fact<'r>) -> Option<&'r [u8]> {
-    match fact {
-        Fact::EventReceived { payload, .. } | Fact::EventRejected { payload, .. } => Some(payload),
-        _ => None,
+/// How a part ended, for people. A panic goes on.
+fn outcome(ended: Result<Result<(), recorder::Error>, tokio::task::JoinError>) -> String {
+    match ended {
+        Ok(Ok(())) => "it had nothing to say".to_owned(),
+        Ok(Err(error)) => chain(&error),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => error.to_string(),
     }
 }
 
@@ -217,22 +170,4 @@ pub fn options() -> Options {
         low_space_bytes: 0,
         block_bytes: 1 << 10,
     }
-}
-
-/// A record as a person reads it, and when it was written, since the beginning.
-#[must_use]
-pub fn describe(record: &Record) -> (Duration, String) {
-    let fact = match Fact::decode(&record.payload) {
-        Ok(Fact::EventReceived { delivery, payload, decisions, .. }) => {
-            let decided: Vec<String> =
-                decisions.iter().map(|decision| format!("{} {:?}", decision.trigger, decision.outcome)).collect();
-            let (epoch, sequence) = (delivery.epoch, delivery.sequence);
-            format!("received {epoch}/{sequence} {} {}", String::from_utf8_lossy(payload), decided.join(", "))
-        }
-        Ok(Fact::RuleChanged { rule, digest, .. }) => format!("rule {rule} {digest:?}"),
-        Ok(fact) => format!("{fact:?}"),
-        Err(error) => error.to_string(),
-    };
-    let when = Duration::from_nanos(record.time_unix_nanos.saturating_sub(START_UNIX_NANOS));
-    (when, format!("{:>4}  {fact}", record.offset.get()))
 }

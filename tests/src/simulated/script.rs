@@ -22,7 +22,7 @@ const RESOURCES: [(&str, &str); 5] =
 /// Logins and logouts are most of what happens.
 const KINDS: [&str; 8] = ["login", "login", "login", "login", "logout", "logout", "logout", "suspend"];
 
-/// The objects that somebody else made before the story begins, where a script has them.
+/// The objects that are there before the story begins and that Lifeline did not make, where a script has them.
 #[must_use]
 pub fn foreign() -> [Value; 2] {
     [
@@ -43,11 +43,13 @@ pub struct Script {
     pub seed: u64,
     /// When the stream lets go of messages.
     pub retention: Retention,
+    /// Messages that the stream holds at most: it drops its oldest ones.
+    pub messages_max: usize,
     /// Whether the NATS server loses requests and acknowledgements by itself.
     pub unkind_server: bool,
     /// Whether the cluster loses requests and answers, and takes its time, by itself.
     pub unkind_cluster: bool,
-    /// Whether somebody else made some of the objects that the rules give.
+    /// Whether objects that the rules give are there already, made by another owner.
     pub has_foreign: bool,
     /// The steps.
     pub steps: Vec<Step>,
@@ -100,6 +102,8 @@ pub enum Action {
     LoseTail {
         /// At most that many; the stream may have fewer.
         messages: u64,
+        /// The engine is connected to that server.
+        cuts: bool,
     },
     /// The consumer delivers nothing more.
     Deafen,
@@ -129,10 +133,17 @@ impl Message {
     /// The message of a number, which makes it different from all others.
     pub fn choose(number: u64, chance: &Chance) -> Message {
         if chance.one_in(20) {
-            return Message { payload: Bytes::from(format!("no CloudEvent, message {number}")), event: None };
+            return Message { payload: Bytes::from(format!("no CloudEvent, message {number}.")), event: None };
         }
-        let (source, subject) = *chance.pick(&RESOURCES);
-        let (kind, id) = (*chance.pick(&KINDS), format!("e{number}"));
+        let resource = *chance.pick(&RESOURCES);
+        let kind: &str = *chance.pick(&KINDS);
+        Message::new(number, resource, kind)
+    }
+
+    /// The event of a number, about a source and subject.
+    #[must_use]
+    pub fn new(number: u64, (source, subject): (&str, &str), kind: &str) -> Message {
+        let id = format!("e{number}");
         let payload =
             format!(r#"{{"specversion":"1.0","id":"{id}","source":"{source}","subject":"{subject}","type":"{kind}"}}"#);
         let (source, subject, kind) = (source.to_owned(), subject.to_owned(), kind.to_owned());
@@ -167,7 +178,9 @@ impl Script {
             steps.push(Step { action: Action::Wait, pause: chance.millis_below(80) });
         }
         let has_foreign = chance.one_in(4);
-        Script { seed, retention, unkind_server: true, unkind_cluster: true, has_foreign, steps }
+        let messages_max = if chance.one_in(6) { 2 + chance.below(20) } else { u64::MAX };
+        let messages_max = usize::try_from(messages_max).unwrap_or(usize::MAX);
+        Script { seed, retention, messages_max, unkind_server: true, unkind_cluster: true, has_foreign, steps }
     }
 
     /// How many messages are published.
@@ -213,7 +226,7 @@ impl Step {
             87..91 => Action::ClusterAway(chance.millis_below(15_000)),
             91..93 => Action::Purge { per_mille: chance.below(1_001) },
             93..95 => Action::RemakeStream,
-            95..97 => Action::LoseTail { messages: chance.below(6) },
+            95..97 => Action::LoseTail { messages: chance.below(6), cuts: !chance.one_in(4) },
             97..98 => Action::Deafen,
             98..100 => Action::Rules(*chance.pick(&Version::ALL)),
             _ => Action::Wait,
@@ -238,8 +251,9 @@ impl fmt::Display for Action {
             Action::ClusterAway(pause) => write!(out, "the cluster is away for {pause:?}"),
             Action::Purge { per_mille } => write!(out, "the oldest {per_mille} ‰ of the stream are purged"),
             Action::RemakeStream => write!(out, "the stream is deleted and made again"),
-            Action::LoseTail { messages } => {
-                write!(out, "the server restarts without the last {messages} messages of the stream")
+            Action::LoseTail { messages, cuts } => {
+                let which = if *cuts { "" } else { ", behind another one," };
+                write!(out, "the server{which} restarts without the last {messages} messages of the stream")
             }
             Action::Deafen => write!(out, "the consumer goes deaf"),
         }

@@ -1,4 +1,4 @@
-//! A NATS server in memory, as unkind as a real one may be: slow, away, deaf, forgetful of acknowledgements.
+//! A NATS server in memory, as unkind as a real one may be: slow, away, deaf, forgetful of acknowledgements and messages.
 //!
 //! Start at [`Server`]. Whoever plays the world publishes, purges and makes streams anew; the engine reads it through
 //! [`super::jetstream`]. It remembers every message that was ever published and what became of it, and asks a witness
@@ -45,7 +45,7 @@ pub(super) struct Lease {
 
 /// What a consumer gets at a moment.
 pub(super) enum Delivered {
-    Messages { messages: Vec<Message>, pending: u64, covered: Vec<u64> },
+    Messages { messages: Vec<Message>, pending: u64 },
     Nothing { again_at: Option<Instant> },
 }
 
@@ -74,7 +74,7 @@ pub enum Fate {
     Acknowledged,
     /// Purged, or its whole stream was deleted.
     Removed,
-    /// The server lost it: nobody who had not read it by then can know.
+    /// The server lost it: a reader that had not read it by then cannot know.
     Lost,
 }
 
@@ -109,6 +109,7 @@ struct Stream {
     created_unix_nanos: u64,
     subjects: Vec<String>,
     retention: Retention,
+    messages_max: usize,
     last_sequence: u64,
     held: BTreeMap<u64, Message>,
     consumers: BTreeMap<String, Consumer>,
@@ -139,7 +140,7 @@ impl Server {
     }
 
     /// Makes a stream, in place of the one of that name: as an operator who deletes it and makes it anew.
-    pub fn make_stream(&self, name: &str, subject: &str, retention: Retention) -> StreamState {
+    pub fn make_stream(&self, name: &str, subject: &str, retention: Retention, messages_max: usize) -> StreamState {
         let mut state = self.state.lock();
         let created_unix_nanos = state.stamp(&self.clock);
         if let Some(old) = state.streams.remove(name) {
@@ -151,6 +152,7 @@ impl Server {
             created_unix_nanos,
             subjects: vec![subject.to_owned()],
             retention,
+            messages_max,
             last_sequence: 0,
             held: BTreeMap::new(),
             consumers: BTreeMap::new(),
@@ -184,7 +186,13 @@ impl Server {
             fate: Fate::Held,
             delivered: false,
         };
+        let is_full = stream.held.len() > stream.messages_max;
+        let oldest = if is_full { stream.held.pop_first() } else { None };
         state.published.insert(published_unix_nanos, published);
+        if let Some((_, oldest)) = oldest {
+            self.counter.count(Hazard::FullStream);
+            state.let_go(&oldest, Fate::Removed);
+        }
         drop(state);
         self.changed.notify_waiters();
     }
@@ -204,8 +212,9 @@ impl Server {
         }
     }
 
-    /// Restarts the server, which has lost the newest messages of a stream: it gives their sequences to others.
-    pub fn lose_tail(&self, stream: &str, messages: u64) {
+    /// Restarts the server that has a stream, which has lost its newest messages: it gives their sequences to others. With `cuts` it is
+    /// the server that the engine is connected to; otherwise the connection stays, and the consumer goes on at the new end.
+    pub fn lose_tail(&self, stream: &str, messages: u64, cuts: bool) {
         let mut state = self.state.lock();
         let Some(stream) = state.streams.get_mut(stream) else { return };
         let count = messages.min(stream.last_sequence);
@@ -214,6 +223,10 @@ impl Server {
         }
         stream.last_sequence -= count;
         let (last_sequence, created) = (stream.last_sequence, stream.created_unix_nanos);
+        for consumer in stream.consumers.values_mut() {
+            consumer.cursor = consumer.cursor.min(last_sequence + 1);
+            consumer.unacknowledged.retain(|sequence, _| *sequence <= last_sequence);
+        }
         let gone = stream.held.split_off(&(stream.last_sequence + 1));
         for message in gone.values() {
             state.let_go(message, Fate::Lost);
@@ -225,8 +238,10 @@ impl Server {
                 && published.fate == Fate::Removed
         });
         purged.for_each(|published| published.fate = Fate::Lost);
-        state.connections += 1;
-        state.restarts += 1;
+        if cuts {
+            state.connections += 1;
+            state.restarts += 1;
+        }
         drop(state);
         self.changed.notify_waiters();
     }
@@ -346,7 +361,7 @@ impl Server {
             let published = published.get_mut(&message.published_unix_nanos);
             published.expect("only what was published is held").delivered = true;
         }
-        Ok(Delivered::Messages { messages, pending, covered: sequences })
+        Ok(Delivered::Messages { messages, pending })
     }
 
     pub(super) fn backlog(&self, lease: &Lease) -> Option<Backlog> {
@@ -360,8 +375,9 @@ impl Server {
         })
     }
 
-    /// Takes an acknowledgement. Whether or not it arrives, what it covers must be safe by now.
-    pub(super) fn acknowledge(&self, lease: &Lease, covered: &[u64], arrives: bool) {
+    /// Takes an acknowledgement of messages, by sequence and the time they were published. Whether or not it arrives, what it
+    /// covers must be safe by now. Kinder than a real server: it takes none for a message that has got the sequence since.
+    pub(super) fn acknowledge(&self, lease: &Lease, covered: &[(u64, u64)], arrives: bool) {
         let mut state = self.state.lock();
         let created = lease.created_unix_nanos;
         // What was on the line when the server died speaks of sequences that may mean other messages now.
@@ -371,13 +387,17 @@ impl Server {
         // What the stream let go of before it could be recorded is a gap, which the verdict looks for. On a work queue each
         // message is acknowledged by itself; elsewhere the highest speaks for all below it.
         let each = lease.consume.retention == Retention::WorkQueue;
-        let last = covered.iter().max().copied().unwrap_or(0);
-        let is_covered = |sequence: u64| if each { covered.contains(&sequence) } else { sequence <= last };
+        let (last, until_unix_nanos) = covered.iter().max().copied().unwrap_or((0, 0));
+        let is_covered = |sequence: u64| match each {
+            true => covered.iter().any(|(covered, _)| *covered == sequence),
+            false => sequence <= last,
+        };
         let claimed = state.published.values().filter(|published| {
             published.created_unix_nanos == created
                 && published.delivered
                 && matches!(published.fate, Fate::Held | Fate::Acknowledged)
                 && is_covered(published.sequence)
+                && published.published_unix_nanos <= until_unix_nanos
         });
         let payloads: Vec<Bytes> = claimed.map(|published| published.payload.clone()).collect();
         state.violations.extend((self.witness)(&payloads));
@@ -388,7 +408,11 @@ impl Server {
             consumer.unacknowledged.retain(|sequence, _| !is_covered(*sequence));
         }
         if stream.retention == Retention::WorkQueue {
-            let gone: Vec<Message> = covered.iter().filter_map(|sequence| stream.held.remove(sequence)).collect();
+            let is_same = |(sequence, time): &&(u64, u64)| {
+                stream.held.get(sequence).is_some_and(|message| message.published_unix_nanos == *time)
+            };
+            let same: Vec<u64> = covered.iter().filter(is_same).map(|(sequence, _)| *sequence).collect();
+            let gone: Vec<Message> = same.iter().filter_map(|sequence| stream.held.remove(sequence)).collect();
             for message in gone {
                 state.let_go(&message, Fate::Acknowledged);
             }

@@ -1,21 +1,23 @@
 //! A story: a script is played in a simulated world, and what came of it is judged.
 //!
-//! Start at [`play`]. A story ends in calm: the faults are over, the engine runs, and everything that was published has
-//! long been dealt with. Then [`super::verdict`] judges.
+//! Start at [`play`]. At the end the faults stop, and the engine runs for 140 s of
+//! simulated time. Then [`super::verdict`] checks the result.
 
 use std::fmt::{self, Display};
 use std::time::Duration;
 
 use lifeline_engine::recorder::chain;
+use lifeline_projections::fact::Fact;
 use lifeline_store::{Fault, Record};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
 
 use super::chance::Chance;
 use super::hazard::{Counter, Counts, Hazard};
-use super::process::{Process, SUBJECT, World, describe, read_log};
+use super::process::{Process, START_UNIX_NANOS, SUBJECT, World};
 use super::script::{Action, Ending, Message, Script, Step, foreign};
 use super::verdict;
+use super::witness::read_log;
 
 const STREAM: &str = "EVENTS";
 
@@ -38,9 +40,9 @@ pub struct Story {
 /// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Which: a sentence without names and numbers.
+    /// Which one: a sentence without names and numbers, by which broken promises can be grouped.
     pub what: &'static str,
-    /// What it was broken for.
+    /// The message, object or lifecycle.
     pub whom: String,
 }
 
@@ -112,9 +114,9 @@ impl Director<'_> {
 
     async fn tell(mut self) -> Story {
         self.note(format!("the stream is made: {:?}", self.script.retention));
-        self.world.server.make_stream(STREAM, SUBJECT, self.script.retention);
+        self.make_stream();
         if self.script.has_foreign {
-            self.note("somebody else's objects are there: Namespace/bob, ConfigMap/default/audit-auth-bob");
+            self.note("objects that Lifeline did not make are there: Namespace/bob, ConfigMap/default/audit-auth-bob");
             foreign().iter().for_each(|manifest| self.world.cluster.make_foreign(manifest));
         }
         for Step { action, pause } in &self.script.steps {
@@ -147,11 +149,15 @@ impl Director<'_> {
             Action::Purge { per_mille } => self.world.server.purge(STREAM, *per_mille),
             Action::RemakeStream => {
                 self.counter.count(Hazard::RemadeStream);
-                self.world.server.make_stream(STREAM, SUBJECT, self.script.retention);
+                self.make_stream();
             }
-            Action::LoseTail { messages } => self.world.server.lose_tail(STREAM, *messages),
+            Action::LoseTail { messages, cuts } => self.world.server.lose_tail(STREAM, *messages, *cuts),
             Action::Deafen => self.world.server.go_deaf(),
         }
+    }
+
+    fn make_stream(&self) {
+        self.world.server.make_stream(STREAM, SUBJECT, self.script.retention, self.script.messages_max);
     }
 
     fn publish(&mut self, message: Message) {
@@ -223,7 +229,7 @@ impl Director<'_> {
         self.restart_at = Instant::now();
         self.keep_running().await;
         sleep(CALM / 2).await;
-        // What was lost at the end of a stream shows with the next message.
+        // That the end of a stream was lost shows when the next message takes a sequence.
         let last = Message::choose(u64::MAX, &Chance::new(self.script.seed, 5));
         self.note(Action::Publish(last.clone()));
         self.publish(last);
@@ -252,6 +258,7 @@ impl Director<'_> {
             has_foreign: self.script.has_foreign,
             cluster: &self.world.cluster,
             digest,
+            counter: &self.counter,
         };
         self.violations.extend(self.world.server.violations());
         self.violations.extend(verdict::violations(&finished));
@@ -273,4 +280,21 @@ impl Director<'_> {
     fn note(&mut self, what: impl Display) {
         self.happened.push((self.began.elapsed(), what.to_string()));
     }
+}
+
+/// A record as a person reads it, and when it was written, since the beginning.
+fn describe(record: &Record) -> (Duration, String) {
+    let fact = match Fact::decode(&record.payload) {
+        Ok(Fact::EventReceived { delivery, payload, decisions, .. }) => {
+            let decided: Vec<String> =
+                decisions.iter().map(|decision| format!("{} {:?}", decision.trigger, decision.outcome)).collect();
+            let (epoch, sequence) = (delivery.epoch, delivery.sequence);
+            format!("received {epoch}/{sequence} {} {}", String::from_utf8_lossy(payload), decided.join(", "))
+        }
+        Ok(Fact::RuleChanged { rule, digest, .. }) => format!("rule {rule} {digest:?}"),
+        Ok(fact) => format!("{fact:?}"),
+        Err(error) => error.to_string(),
+    };
+    let when = Duration::from_nanos(record.time_unix_nanos.saturating_sub(START_UNIX_NANOS));
+    (when, format!("{:>4}  {fact}", record.offset.get()))
 }

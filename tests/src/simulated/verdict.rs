@@ -5,19 +5,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lifeline_engine::cluster::ObjectKey;
-use lifeline_projections::fact::{Fact, Outcome, Redesired};
+use lifeline_projections::fact::Fact;
 use lifeline_projections::fold::Projection;
 use lifeline_store::Record;
 
+use super::births;
 use super::cluster::FaultyCluster;
+use super::hazard::{Counter, Hazard};
+use super::inventory;
 use super::objects::Objects;
-use super::process::message;
 use super::refold;
 use super::rules::{Event, Version};
 use super::script::{Message, foreign};
 use super::server::{Fate, Published};
 use super::story::Violation;
+use super::witness::message;
 
 /// The end of a story.
 pub struct Finished<'a> {
@@ -29,12 +31,14 @@ pub struct Finished<'a> {
     pub messages: &'a [Message],
     /// The rules in force.
     pub version: Version,
-    /// Whether somebody else made some of the objects that the rules give.
+    /// Whether objects that the rules give were there already, made by another owner.
     pub has_foreign: bool,
     /// The cluster.
     pub cluster: &'a FaultyCluster,
     /// Digest of the projection as it was while the engine ran.
     pub digest: u64,
+    /// Counts what the engine recorded of the hazards.
+    pub counter: &'a Counter,
 }
 
 /// Everything that should not be so; empty when all is well.
@@ -45,16 +49,32 @@ pub fn violations(finished: &Finished<'_>) -> Vec<Violation> {
         Ok(facts) => facts,
         Err(error) => return vec![Violation::new("a record is no fact", error.to_string())],
     };
+    facts.iter().filter_map(consequence).for_each(|hazard| finished.counter.count(hazard));
     let recorded: Vec<&[u8]> = facts.iter().filter_map(message).collect();
     let mut violations = Vec::new();
     violations.extend(recorded_once_and_in_order(finished, &recorded));
     violations.extend(nothing_is_missing_in_silence(finished, &facts, &recorded));
     violations.extend(the_cluster_is_as_decided(finished, &recorded));
-    violations.extend(nothing_lived_twice_in_one_life(finished, &facts));
+    violations.extend(births::violations(&facts, &finished.cluster.births()));
     let projection = folded(finished, &facts);
     violations.extend(the_fold_is_a_function_of_the_log(finished, &projection));
     violations.extend(refold::violations(finished.records, &facts, &projection));
+    let foreign = foreign().into_iter().filter(|_| finished.has_foreign);
+    let foreign =
+        foreign.map(|manifest| Objects::resolve(&manifest).expect("a name that the cluster accepts")).collect();
+    violations.extend(inventory::violations(&projection, &finished.cluster.list(), &foreign));
     violations
+}
+
+/// What was recorded of a hazard.
+fn consequence(fact: &Fact<'_>) -> Option<Hazard> {
+    match fact {
+        Fact::StreamOpened { epoch, .. } if *epoch > 1 => Some(Hazard::NewEpoch),
+        Fact::GapFound { .. } => Some(Hazard::Gap),
+        Fact::ApplyFailed { .. } => Some(Hazard::FailedAttempt),
+        Fact::Released { .. } => Some(Hazard::Release),
+        _ => None,
+    }
 }
 
 fn recorded_once_and_in_order(finished: &Finished<'_>, recorded: &[&[u8]]) -> Vec<Violation> {
@@ -105,7 +125,7 @@ fn nothing_is_missing_in_silence(finished: &Finished<'_>, facts: &[Fact<'_>], re
     }
     let recorded: BTreeSet<&[u8]> = recorded.iter().copied().collect();
     let last_created = finished.published.last().map(|published| published.created_unix_nanos);
-    // What a server purges of the messages whose sequences it had given to others before is nowhere to be seen.
+    // Where a sequence was given twice, the purge of one of its messages cannot be seen.
     let mut given: BTreeMap<(u64, u64), u32> = BTreeMap::new();
     for published in &finished.published {
         *given.entry((published.created_unix_nanos, published.sequence)).or_default() += 1;
@@ -137,7 +157,7 @@ fn the_cluster_is_as_decided(finished: &Finished<'_>, recorded: &[&[u8]]) -> Vec
         let object = Objects::resolve(manifest).expect("a name that the cluster accepts").short();
         wanted.remove(&object);
         if held.remove(&object) != Some(manifest["data"]["login"].to_string()) {
-            violations.push(Violation::new("somebody else's object was changed or deleted", object));
+            violations.push(Violation::new("an object that Lifeline did not make was changed or deleted", object));
         }
     }
     for (object, values) in &wanted {
@@ -152,74 +172,6 @@ fn the_cluster_is_as_decided(finished: &Finished<'_>, recorded: &[&[u8]]) -> Vec
     }
     let extra = held.keys().filter(|object| !wanted.contains_key(*object));
     violations.extend(extra.map(|object| Violation::new("in the cluster, though nothing asks for it", object)));
-    violations
-}
-
-/// An object is made at most once for each time that something began to ask for it: a lifecycle that became present, or
-/// rules that give the object again after rules that did not.
-fn nothing_lived_twice_in_one_life(finished: &Finished<'_>, facts: &[Fact<'_>]) -> Vec<Violation> {
-    type Key<'a> = (&'a str, &'a str, &'a str);
-    let mut present: BTreeSet<Key<'_>> = BTreeSet::new();
-    let mut lives: BTreeMap<Key<'_>, usize> = BTreeMap::new();
-    // Rules last replayed, and how often each lifecycle was asked for the profile again.
-    let mut replayed = Version::First;
-    let mut profiles: BTreeMap<Key<'_>, usize> = BTreeMap::new();
-    let mut claims: BTreeMap<&ObjectKey, BTreeSet<Key<'_>>> = BTreeMap::new();
-    // Whether it was present before.
-    let mut decide = |key, shall_be: bool| {
-        if !shall_be {
-            return present.remove(&key);
-        }
-        let begins = present.insert(key);
-        *lives.entry(key).or_default() += usize::from(begins);
-        !begins
-    };
-    for fact in facts {
-        match fact {
-            Fact::EventReceived { source, subject, decisions, .. } => {
-                for decision in decisions {
-                    match decision.outcome {
-                        Outcome::Create => _ = decide((decision.trigger, *source, *subject), true),
-                        Outcome::Delete => _ = decide((decision.trigger, *source, *subject), false),
-                        Outcome::NoAction(_) | Outcome::Failed(_) => {}
-                    }
-                }
-            }
-            Fact::TriggerReplayed { trigger, digest, redecisions, complete, .. } => {
-                let version = digest.and_then(|digest| Version::of_trigger(trigger, digest)).unwrap_or(replayed);
-                for redecision in redecisions {
-                    let resource = &redecision.resource;
-                    let shall_be = matches!(redecision.desired, Redesired::Present { .. });
-                    let key = (&**trigger, &*resource.source, &*resource.subject);
-                    let was_present = decide(key, shall_be);
-                    if shall_be && was_present && version.gives_profile() && !replayed.gives_profile() {
-                        *profiles.entry(key).or_default() += 1;
-                    }
-                }
-                if trigger == "manage" && *complete {
-                    replayed = version;
-                }
-            }
-            Fact::ApplyIntended { key, objects, .. } => {
-                for object in objects {
-                    let resource = &key.resource;
-                    claims.entry(object).or_default().insert((&*key.trigger, &*resource.source, &*resource.subject));
-                }
-            }
-            _ => {}
-        }
-    }
-    let mut violations = Vec::new();
-    for (object, births) in finished.cluster.births() {
-        let claimed = claims.get(&object).into_iter().flatten();
-        let is_profile = object.name == "profile";
-        let lives_of = |key| lives.get(key).unwrap_or(&0) + profiles.get(key).filter(|_| is_profile).unwrap_or(&0);
-        let lives: usize = claimed.map(lives_of).sum();
-        if births > lives {
-            let whom = format!("{object} was made {births} times in {lives} lives");
-            violations.push(Violation::new("made more often than asked for", whom));
-        }
-    }
     violations
 }
 

@@ -124,6 +124,27 @@ async fn messages_that_aged_out_while_away_are_a_gap() {
 
 #[tokio::test]
 #[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn a_full_stream_that_drops_messages_all_the_time_is_read() {
+    let mut world = World::new(&["s"]).await;
+    world.create("S", &["s"], Config { max_messages: 50, ..Config::default() }).await;
+    world.publish("s", 0..100).await;
+    let client = world.client.clone();
+    let publishing = tokio::spawn(async move {
+        for number in 100..100_000 {
+            client.publish("s", number.to_string().into()).await.unwrap();
+            if number % 8 == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    });
+    world.run().await;
+    // Each session that ends before it reads would record one more gap, and no message.
+    world.recorded(1_000).await;
+    publishing.abort();
+}
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn a_work_queue_is_read_once_and_emptied() {
     let mut world = World::new(&["s"]).await;
     world.create("S", &["s"], Config { retention: RetentionPolicy::WorkQueue, ..Config::default() }).await;

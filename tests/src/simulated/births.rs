@@ -1,0 +1,102 @@
+//! How often each object was made, compared with how often somebody began to want it.
+//!
+//! Start at [`violations`]. An object is wanted while a lifecycle that claims it is present under rules that give it. While it is
+//! wanted it is made once, whoever wants it: it changes hands in place.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lifeline_engine::cluster::ObjectKey;
+use lifeline_projections::fact::{Fact, LifecycleKey, Outcome, Redesired};
+
+use super::rules::Version;
+use super::story::Violation;
+
+/// A lifecycle: trigger, source and subject.
+type Lifecycle<'f> = (&'f str, &'f str, &'f str);
+
+#[derive(Default)]
+struct Wants<'f> {
+    present: BTreeSet<Lifecycle<'f>>,
+    claims: BTreeMap<&'f ObjectKey, BTreeSet<Lifecycle<'f>>>,
+    /// The rules that were replayed last.
+    version: Option<Version>,
+    /// Objects that are wanted.
+    wanted: BTreeSet<&'f ObjectKey>,
+    /// How often each began to be.
+    begins: BTreeMap<&'f ObjectKey, usize>,
+}
+
+/// Objects that were made more often than somebody began to want them.
+#[must_use]
+pub fn violations<'f>(facts: &'f [Fact<'f>], births: &BTreeMap<ObjectKey, usize>) -> Vec<Violation> {
+    let mut wants = Wants::default();
+    facts.iter().for_each(|fact| wants.take(fact));
+    let begins = |object: &ObjectKey| wants.begins.get(object).copied().unwrap_or(0);
+    let more = births.iter().filter(|(object, births)| **births > begins(object));
+    let told =
+        more.map(|(object, births)| format!("{object} was made {births} times, wanted {} times", begins(object)));
+    told.map(|whom| Violation::new("made more often than asked for", whom)).collect()
+}
+
+impl<'f> Wants<'f> {
+    fn take(&mut self, fact: &'f Fact<'f>) {
+        match fact {
+            Fact::EventReceived { source, subject, decisions, .. } => {
+                for decision in decisions {
+                    match decision.outcome {
+                        Outcome::Create => self.decide((decision.trigger, source, subject), true),
+                        Outcome::Delete => self.decide((decision.trigger, source, subject), false),
+                        Outcome::NoAction(_) | Outcome::Failed(_) => {}
+                    }
+                }
+            }
+            Fact::TriggerReplayed { trigger, digest, redecisions, complete, .. } => {
+                for redecision in redecisions {
+                    let resource = &redecision.resource;
+                    let is_present = matches!(redecision.desired, Redesired::Present { .. });
+                    self.decide((trigger, &resource.source, &resource.subject), is_present);
+                }
+                let version = digest.and_then(|digest| Version::of_trigger(trigger, digest));
+                if *trigger == "manage" && *complete && version.is_some() {
+                    self.version = version;
+                }
+            }
+            Fact::ApplyIntended { key, objects, .. } => {
+                for object in objects {
+                    self.claims.entry(object).or_default().insert(lifecycle(key));
+                }
+            }
+            Fact::Deleted { key, objects, .. } | Fact::Released { key, objects, .. } => {
+                for object in objects {
+                    self.claims.entry(object).or_default().remove(&lifecycle(key));
+                }
+            }
+            _ => return,
+        }
+        self.compare();
+    }
+
+    fn decide(&mut self, lifecycle: Lifecycle<'f>, is_present: bool) {
+        if is_present {
+            self.present.insert(lifecycle);
+        } else {
+            self.present.remove(&lifecycle);
+        }
+    }
+
+    fn compare(&mut self) {
+        for (object, claims) in &self.claims {
+            let is_given = object.name != "profile" || self.version.is_none_or(Version::gives_profile);
+            let is_wanted = is_given && !claims.is_disjoint(&self.present);
+            if !is_wanted {
+                self.wanted.remove(object);
+            } else if self.wanted.insert(object) {
+                *self.begins.entry(object).or_default() += 1;
+            }
+        }
+    }
+}
+
+fn lifecycle(key: &LifecycleKey) -> Lifecycle<'_> {
+    (&key.trigger, &key.resource.source, &key.resource.subject)
+}

@@ -1,0 +1,170 @@
+//! Stories that broke a promise once, made short, by what must hold in them.
+//!
+//! Start at [`FOUND`]. Each is played with many seeds, which give it other delays. New ones come from [`super::shrink`]; a
+//! sabotage that each of them notices shows that it still tells what it is there to tell.
+
+use std::time::Duration;
+
+use lifeline_engine::intake::jetstream::Retention;
+use lifeline_store::Fault;
+
+use super::rules::Version;
+use super::script::{Action, Ending, Message, Script, Step};
+
+/// A story that broke a promise.
+#[derive(Debug, Clone, Copy)]
+pub struct Found {
+    /// What must hold.
+    pub name: &'static str,
+    /// With how many seeds it is played.
+    pub seeds: u64,
+    retention: Retention,
+    unkind_cluster: bool,
+    has_foreign: bool,
+    steps: fn(u64) -> Vec<Step>,
+}
+
+impl Found {
+    /// Its script, with the delays of a seed.
+    #[must_use]
+    pub fn script(&self, seed: u64) -> Script {
+        let mut steps = vec![at_once(Action::Rules(Version::First))];
+        steps.extend((self.steps)(seed));
+        let Found { retention, unkind_cluster, has_foreign, .. } = *self;
+        Script { seed, retention, messages_max: usize::MAX, unkind_server: false, unkind_cluster, has_foreign, steps }
+    }
+}
+
+/// Most stories: nothing is lost on the way.
+const fn found(name: &'static str, steps: fn(u64) -> Vec<Step>) -> Found {
+    Found { name, seeds: 50, retention: Retention::Limits, unkind_cluster: false, has_foreign: false, steps }
+}
+
+/// All of them.
+pub const FOUND: [Found; 9] = [
+    found("messages after a tail that was lost twice are recorded", |_| {
+        let mut steps = logins(0..10);
+        steps.extend([wait(2_000), lose(2), wait(1_500), lose(3)]);
+        steps.extend(logins(10..18));
+        steps
+    }),
+    Found {
+        retention: Retention::WorkQueue,
+        ..found("a work queue that gives acknowledged sequences again is read from there", |_| {
+            let mut steps = logins(0..10);
+            steps.extend([wait(2_000), lose(2), wait(1_500), lose(3)]);
+            steps.extend(logins(10..18));
+            steps
+        })
+    },
+    // The moment counts: between the look at the stream and the consumer.
+    Found {
+        seeds: 200,
+        ..found("a tail that is lost while the consumer is made is noticed", |seed| {
+            let mut steps = logins(0..4);
+            steps.extend([wait(2_000), end(Ending::Kill, 100), wait(100 + seed / 2), lose(2)]);
+            steps.extend(logins(4..9));
+            steps
+        })
+    },
+    found("what fills a recorded gap is recorded", |_| {
+        let mut steps = logins(0..5);
+        steps.extend([wait(2_000), end(Ending::Stop, 3_000)]);
+        steps.extend(logins(5..10));
+        steps.extend([at_once(Action::Purge { per_mille: 1_000 }), wait(6_000), lose(3)]);
+        steps.extend(logins(10..16));
+        steps
+    }),
+    Found {
+        seeds: 300,
+        unkind_cluster: true,
+        ..found("nothing is put into a namespace that is going", |seed| {
+            vec![
+                publish(0, ANN, "login"),
+                publish(1, OTHER_ANN, "login"),
+                wait(5_000),
+                publish(2, OTHER_ANN, "logout"),
+                publish(3, ANN, "logout"),
+                wait(seed * 2),
+                publish(4, OTHER_ANN, "login"),
+                publish(5, ANN, "login"),
+            ]
+        })
+    },
+    Found {
+        seeds: 300,
+        unkind_cluster: true,
+        ..found("an object whose deletion was asked for is not taken for there when rules change back", |_| {
+            vec![
+                publish(0, ANN, "login"),
+                wait(2_000),
+                at_once(Action::Rules(Version::Fewer)),
+                wait(400),
+                at_once(Action::Rules(Version::First)),
+            ]
+        })
+    },
+    Found {
+        seeds: 200,
+        ..found("two lifecycles that let go at once leave nothing", |seed| {
+            vec![
+                publish(0, ANN, "login"),
+                publish(1, OTHER_ANN, "login"),
+                wait(20_000),
+                publish(2, ANN, "logout"),
+                wait(seed),
+                publish(3, OTHER_ANN, "logout"),
+            ]
+        })
+    },
+    Found {
+        has_foreign: true,
+        ..found("what is no longer wanted goes though another object belongs to another owner", |_| {
+            vec![publish(0, BOB, "login"), wait(2_000), at_once(Action::Rules(Version::Fewer)), wait(500)]
+        })
+    },
+    Found {
+        seeds: 100,
+        ..found("nothing is carried out by rules whose replay is not recorded", |seed| {
+            vec![
+                publish(0, ANN, "login"),
+                wait(2_000),
+                at_once(Action::DiskFault { fault: Fault::Failure, operation: 1 }),
+                at_once(Action::Rules(Version::Revised)),
+                publish(1, BOB, "login"),
+                wait(seed),
+                end(Ending::PowerCut, 10),
+                at_once(Action::Rules(Version::First)),
+            ]
+        })
+    },
+];
+
+const ANN: (&str, &str) = ("auth", "ann");
+const OTHER_ANN: (&str, &str) = ("sso", "ann");
+const BOB: (&str, &str) = ("auth", "bob");
+
+fn at_once(action: Action) -> Step {
+    Step { action, pause: Duration::ZERO }
+}
+
+fn wait(millis: u64) -> Step {
+    Step { action: Action::Wait, pause: Duration::from_millis(millis) }
+}
+
+fn publish(number: u64, resource: (&str, &str), kind: &str) -> Step {
+    at_once(Action::Publish(Message::new(number, resource, kind)))
+}
+
+/// Logins of one user; the numbers name the messages.
+fn logins(numbers: std::ops::Range<u64>) -> Vec<Step> {
+    numbers.map(|number| publish(number, BOB, "login")).collect()
+}
+
+fn lose(messages: u64) -> Step {
+    at_once(Action::LoseTail { messages, cuts: true })
+}
+
+fn end(how: Ending, away_millis: u64) -> Step {
+    at_once(Action::End { how, away: Duration::from_millis(away_millis) })
+}
