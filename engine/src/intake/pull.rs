@@ -202,12 +202,20 @@ impl Pull {
 
     /// Takes what has arrived, without waiting.
     fn drain(&mut self, context: &mut Context<'_>) {
+        let mut has_heard = false;
         while self.end.is_none() && self.collected.messages.len() < BATCH_MESSAGES_MAX {
             match Pin::new(&mut self.subscriber).poll_next(context) {
-                Poll::Ready(Some(message)) => self.take(message),
+                Poll::Ready(Some(message)) => {
+                    has_heard = true;
+                    self.take(message);
+                }
                 Poll::Ready(None) => self.end = Some(Error::Interrupted),
-                Poll::Pending => return,
+                Poll::Pending => break,
             }
+        }
+        // Heartbeats too come here, where the reader looks at the stream just when they do.
+        if has_heard {
+            self.heard = Instant::now();
         }
     }
 

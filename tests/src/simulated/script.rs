@@ -136,8 +136,7 @@ impl Message {
             return Message { payload: Bytes::from(format!("no CloudEvent, message {number}.")), event: None };
         }
         let resource = *chance.pick(&RESOURCES);
-        let kind: &str = *chance.pick(&KINDS);
-        Message::new(number, resource, kind)
+        Message::new(number, resource, chance.pick::<&str>(&KINDS))
     }
 
     /// The event of a number, about a source and subject.

@@ -221,3 +221,18 @@ async fn an_event_arrives_within_milliseconds_when_idle() {
     eprintln!("publish to recorder, idle: median {:?}, p99 {:?}", taken[100], taken[197]);
     assert!(taken[100] < Duration::from_millis(50), "median {:?}", taken[100]);
 }
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn an_idle_stream_is_not_taken_for_dead() {
+    let mut world = World::new(&["s"]).await;
+    world.create("S", &["s"], Config::default()).await;
+    world.run().await;
+    world.publish("s", 0..1).await;
+    world.recorded(1).await;
+    // The second start reads where nothing comes: its looks and the heartbeats begin at the same moment.
+    world.crash().await;
+    world.run().await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(world.reader("S").sessions, 1, "{:?}", world.reader("S"));
+}
