@@ -25,7 +25,7 @@ use crate::intake::epoch::content_hash;
 use crate::intake::jetstream::{JetStream, Stored};
 use crate::intake::subjects::Wanted;
 use crate::intake::{Intake, Known, reader, streams};
-use crate::reconcile::queue::Queue;
+use crate::queue::Queue;
 use crate::reconcile::{Counters, Reconciler};
 use crate::recorder::{self, OpenLog, Recorder, chain};
 use crate::rules::{Current, OWN};

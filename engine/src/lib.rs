@@ -12,19 +12,37 @@
 //!
 //! Never here: settings, the command line, HTTP.
 
+// In dependency order; blank lines keep the formatter from sorting them.
 pub mod clock;
-pub mod cluster;
+
 pub mod digest;
-pub mod engine;
-pub mod intake;
-pub mod reconcile;
-pub mod recorder;
-pub mod refetch;
-pub mod replay;
-pub mod rules;
-pub mod scrub;
-mod stamps;
-pub mod status;
+
 pub mod template;
+
+pub mod rules;
+
+pub mod cluster;
+
+pub mod intake;
+
 pub mod trace;
+
+mod stamps;
+
 pub mod view;
+
+pub mod queue;
+
+pub mod replay;
+
+pub mod refetch;
+
+pub mod recorder;
+
+pub mod reconcile;
+
+pub mod status;
+
+pub mod scrub;
+
+pub mod engine;

@@ -37,7 +37,7 @@ use self::group::{Group, Parsed, parse};
 use self::staged::Staged;
 use crate::clock::Clock;
 use crate::intake::Intake;
-use crate::reconcile::queue::Queue;
+use crate::queue::Queue;
 use crate::replay;
 use crate::rules::{Current, OWN, RuleSet};
 use crate::view::View;
@@ -129,7 +129,7 @@ impl Recording {
 /// Opens the log, anew after each failure.
 pub type OpenLog<D> = Box<dyn FnMut() -> Result<(Log<D>, Recovery), lifeline_store::Error> + Send>;
 
-/// See the module.
+/// The one writer: records events, rules and outcomes, and folds them.
 pub struct Recorder<D: Disk> {
     open_log: OpenLog<D>,
     log: Option<Log<D>>,

@@ -18,13 +18,13 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use futures::future::BoxFuture;
 use lifeline_projections::event::CloudEvent;
 use lifeline_projections::fact::{Delivery, Fact};
 use lifeline_projections::fold::{Projection, StreamPosition};
 use lifeline_store::{Disk, Offset, Reader, Replacement};
 use serde_json::Value;
 
+use crate::intake::jetstream::Source;
 use crate::intake::{self, Message, subjects};
 use crate::rules::{Clusters, EventView, Manifests, OWN, RuleSet};
 
@@ -33,12 +33,6 @@ const AHEAD_RECORDS_MAX: u64 = 1_000_000;
 
 /// How much later than its record a message may claim to be stored: the clocks of two machines.
 const CLOCK_SKEW_NANOS: u64 = 60_000_000_000;
-
-/// Where messages are fetched.
-pub trait Source: Send + Sync {
-    /// The message of a sequence; `None` when the stream, or the message, is gone.
-    fn message<'a>(&'a self, stream: &'a str, sequence: u64) -> BoxFuture<'a, Result<Option<Message>, intake::Error>>;
-}
 
 /// Why the holes cannot be looked into.
 #[derive(Debug, thiserror::Error)]

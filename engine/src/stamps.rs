@@ -7,7 +7,7 @@
 //! Invariant: stamps never grow smaller, and behind a sealed time there is none; the clock may do as it likes. The seal is
 //! kept in memory: across a restart it is the clock that must not step back.
 
-/// See the module.
+/// Gives records their times, which never fall.
 #[derive(Debug)]
 pub(crate) struct Stamps {
     /// No stamp is below it.

@@ -8,7 +8,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use lifeline_engine::clock::SimulatedClock;
 use lifeline_engine::intake::{self, Acknowledge, Intake, Message};
-use lifeline_engine::reconcile::queue::Queue;
+use lifeline_engine::queue::Queue;
 use lifeline_engine::recorder::{Recorder, Recording};
 use lifeline_engine::rules::{Current, RuleSet};
 use lifeline_engine::view::View;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lifeline_engine::clock::Clock;
-use lifeline_engine::reconcile::queue::Queue;
+use lifeline_engine::queue::Queue;
 use lifeline_engine::recorder::Recorder;
 use lifeline_engine::rules::{Clusters, Current, Manifests, RuleSet};
 use lifeline_engine::view::View;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lifeline_engine::clock::Clock;
-use lifeline_engine::reconcile::queue::Queue;
+use lifeline_engine::queue::Queue;
 use lifeline_engine::recorder::{Recorder, Recording};
 use lifeline_engine::rules::Current;
 use lifeline_engine::view::View;

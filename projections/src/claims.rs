@@ -12,7 +12,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use crate::fact::ObjectKey;
 use crate::fold::ResourceIndex;
 
-/// See the module.
+/// The resources that claim each object, by the checksum of its name.
 #[derive(Debug, Default)]
 pub(crate) struct Claimants {
     table: HashTable<(u32, ResourceIndex)>,

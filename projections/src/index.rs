@@ -9,7 +9,7 @@ const FREE: u32 = u32::MAX;
 /// The slots of the smallest table, as a power of two.
 const SLOTS_MIN_LOG2: u32 = 6;
 
-/// See the module.
+/// An open table from the checksum of a key to a number.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     /// A power of two of them, at most half of them taken; none in an empty index.

@@ -38,7 +38,7 @@ pub(crate) trait Saved: Send + Sync {
     fn last_below(&self, resource: ResourceIndex, end: Offset) -> Option<(Offset, Vec<u8>)>;
 }
 
-/// See the module. Shared by the one who folds and those who read.
+/// Saved earlier states of resources. Shared by the one who folds and those who read.
 #[derive(Default)]
 pub struct Landmarks {
     /// Not saved yet.

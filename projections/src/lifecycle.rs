@@ -67,6 +67,14 @@ pub enum Desired {
     Left,
 }
 
+impl Desired {
+    /// Whether the objects shall exist.
+    #[must_use]
+    pub const fn is_present(self) -> bool {
+        matches!(self, Desired::Present { .. })
+    }
+}
+
 /// An object in the inventory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holding {

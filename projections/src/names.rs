@@ -9,7 +9,7 @@ use hashbrown::HashSet;
 /// Names below which nobody looks for unused ones.
 const SWEEP_MIN: usize = 1_024;
 
-/// See the module.
+/// The names that are held once.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     held: HashSet<Arc<str>>,

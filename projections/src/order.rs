@@ -20,7 +20,7 @@ pub(crate) trait Keys {
     fn key(&self, number: u32) -> (&str, &str);
 }
 
-/// See the module.
+/// Numbers of resources, sorted by the keys they stand for.
 #[derive(Debug, Default)]
 pub(crate) struct Order {
     /// None is empty; each is sorted, and so are they.

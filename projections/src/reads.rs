@@ -1,7 +1,8 @@
 //! What can be asked of a projection, and the shape of the answers.
 //!
-//! Start at [`lifecycles`]; [`resources`], [`objects`], [`conflicts`] and [`rules`] are like it: each takes a filter and a page and gives rows sorted by key,
-//! with the offset that the answer reflects. The shapes are public: scripts read them as JSON.
+//! Start at [`lifecycles`]; [`resources`], [`objects`], [`conflicts`] and [`rules`] are like it: each takes a filter
+//! and a page and gives rows sorted by key, with the offset that the answer reflects. The shapes are public: scripts
+//! read them as JSON.
 //!
 //! A cursor is the key of the last row, so it stays right while rows come and go, and across restarts and rebuilds.
 

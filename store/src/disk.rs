@@ -107,7 +107,8 @@ pub trait File: std::fmt::Debug + Send + Sync + 'static {
     /// When the disk cannot tell.
     fn len(&self) -> io::Result<u64>;
 
-    /// Cuts the file, or extends it with zeros (their space reserved where the disk can), to exactly `bytes`; not durable before [`File::sync`].
+    /// Cuts the file, or extends it with zeros (their space reserved where the disk can), to exactly `bytes`; not
+    /// durable before [`File::sync`].
     ///
     /// # Errors
     /// `StorageFull` when there is no room.

@@ -46,17 +46,11 @@ mod mark;
 
 mod recovery;
 
-mod wake;
-
 mod reader;
 
 mod scan;
 
-mod follow;
-
 mod log;
-
-mod group_commit;
 
 mod retention;
 
@@ -68,8 +62,6 @@ pub mod bench;
 
 pub use disk::{Disk, Fault, File, OsDisk, SimulatedDisk, SimulatedFile};
 pub use error::Error;
-pub use follow::Past;
-pub use group_commit::{GroupCommit, Ticket};
 pub use log::{Log, Space};
 pub use offset::Offset;
 pub use options::Options;

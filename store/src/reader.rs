@@ -12,7 +12,6 @@ use crate::disk::{Disk, OsDisk, read_salvaging};
 use crate::recovery::{self, Recovery, Tail};
 use crate::scan::Scan;
 use crate::segment::{self, HEADER_BYTES, ParsedHeader, Segment, SegmentHeader};
-use crate::wake::Wake;
 use crate::{Error, Offset, Options, VERSION};
 
 /// The segments of a log in ascending order; the last one is being written.
@@ -26,19 +25,11 @@ pub(crate) struct Shared<D: Disk> {
     // Held only to swap or to clone the pointer.
     table: RwLock<Table<D::File>>,
     durable: AtomicU64,
-    /// Who waits for the durable end to move.
-    pub(crate) wake: Wake,
 }
 
 impl<D: Disk> Shared<D> {
     pub(crate) fn new(disk: D, salt: u64, table: Vec<Arc<Segment<D::File>>>, durable: Offset) -> Shared<D> {
-        Shared {
-            disk,
-            salt,
-            table: RwLock::new(Arc::new(table)),
-            durable: AtomicU64::new(durable.get()),
-            wake: Wake::default(),
-        }
+        Shared { disk, salt, table: RwLock::new(Arc::new(table)), durable: AtomicU64::new(durable.get()) }
     }
 
     pub(crate) fn table(&self) -> Table<D::File> {
@@ -58,7 +49,6 @@ impl<D: Disk> Shared<D> {
     /// Lets readers see records below `end`. The segment's readable bytes are published before.
     pub(crate) fn publish(&self, end: Offset) {
         self.durable.store(end.get(), Ordering::Release);
-        self.wake.all();
     }
 }
 

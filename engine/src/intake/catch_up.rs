@@ -1,9 +1,10 @@
 //! Catching up: a deep backlog comes through a second consumer, whose deliveries need no acknowledgement.
 //!
 //! A delivery that is to be acknowledged costs the server an entry, which it writes down and strikes out again; without
-//! them it delivers a fifth more small messages. A stream that keeps its messages whatever is acknowledged (limits) needs none of that, for
-//! progress is the log's. So a consumer without acknowledgements, kept in memory, delivers what waits; the durable one, at
-//! which operators look, is moved up behind the recorder once a second; and when little is left it takes over.
+//! them it delivers a fifth more small messages. A stream that keeps its messages whatever is acknowledged (limits)
+//! needs none of that, for progress is the log's. So a consumer without acknowledgements, kept in memory, delivers what
+//! waits; the durable one, at which operators look, is moved up behind the recorder once a second; and when little is
+//! left it takes over.
 //!
 //! Start at [`CatchUp::next_batch`].
 //!

@@ -1,15 +1,16 @@
 //! Which stream is this, and where does reading go on? A pure decision over what the log's tail and the server say.
 //!
-//! A stream's name and sequence do not name a message for ever: streams are deleted and made anew, restored from backups,
-//! and lose their tail with their power. Name, epoch and sequence do. Start at [`judge`].
+//! A stream's name and sequence do not name a message for ever: streams are deleted and made anew, restored from
+//! backups, and lose their tail with their power. Name, epoch and sequence do. Start at [`judge`].
 //!
-//! Two things show whether the stream is the one that was read: the content of the last recorded message, and the server's clock. No
-//! recorded message was stored later than [`Known::recorded_until_unix_nanos`]. So a message that was stored later and has a
-//! sequence below [`Known::next_sequence`] was never recorded: the server gave the sequence twice.
+//! Two things show whether the stream is the one that was read: the content of the last recorded message, and the
+//! server's clock. No recorded message was stored later than [`Known::recorded_until_unix_nanos`]. So a message that
+//! was stored later and has a sequence below [`Known::next_sequence`] was never recorded: the server gave the sequence
+//! twice.
 //!
-//! Assumption: the times of a stream rise with its sequences. If a server loses the end of a stream and its clock is set back,
-//! new messages may look older than recorded ones; below [`Known::next_sequence`] they are then not read. If one of them stands at the
-//! sequence of the last recorded message, a new epoch tells of it.
+//! Assumption: the times of a stream rise with its sequences. If a server loses the end of a stream and its clock is
+//! set back, new messages may look older than recorded ones; below [`Known::next_sequence`] they are then not read. If
+//! one of them stands at the sequence of the last recorded message, a new epoch tells of it.
 //!
 //! Never here: asking the server. The facts are handed in.
 

@@ -154,3 +154,9 @@ pub trait Acknowledge: Send + Sync {
     /// Sends the acknowledgement without waiting for the server. A lost one costs a redelivery, nothing else.
     fn send(&self) -> BoxFuture<'_, Result<(), Error>>;
 }
+
+/// Where single messages are fetched.
+pub trait Source: Send + Sync {
+    /// The message of a sequence; `None` when the stream, or the message, is gone.
+    fn message<'a>(&'a self, stream: &'a str, sequence: u64) -> BoxFuture<'a, Result<Option<Message>, Error>>;
+}

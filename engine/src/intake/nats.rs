@@ -23,10 +23,9 @@ use tokio::sync::watch;
 
 use super::catch_up::CatchUp;
 use super::connection::Link;
-use super::jetstream::{Batches, Consume, JetStream, Message, Retention, Stored, StreamState};
+use super::jetstream::{Batches, Consume, JetStream, Message, Retention, Source, Stored, StreamState};
 use super::pull::{self, BATCH_MESSAGES_MAX, Pull};
 use super::{Error, epoch, one_line};
-use crate::refetch::Source;
 
 /// How long the server waits for an acknowledgement before it delivers again.
 const ACK_WAIT: Duration = Duration::from_secs(30);

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::cluster;
-use crate::reconcile::queue::Verdict;
+use crate::queue::Verdict;
 
 /// The first pause after a failure that time may heal; each further one doubles it.
 const PAUSE_MIN: Duration = Duration::from_millis(250);

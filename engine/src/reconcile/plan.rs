@@ -44,8 +44,9 @@ pub struct Plan<'a> {
 /// Compares what is wanted with what is held.
 ///
 /// An object whose manifest has the checksum it was last applied with is kept without a call: replaying history costs
-/// the API server nothing. A recorded checksum must therefore never outlive the state it describes: it is forgotten in the
-/// log before each change or removal. A crash, a lost answer, or rules that change and change back then cost one more call. With `once` (`syncMode: OneTime`) what was applied is kept whatever it would be now.
+/// the API server nothing. A recorded checksum must therefore never outlive the state it describes: it is forgotten in
+/// the log before each change or removal. A crash, a lost answer, or rules that change and change back then cost one
+/// more call. With `once` (`syncMode: OneTime`) what was applied is kept whatever it would be now.
 #[must_use]
 pub fn plan<'a>(lifecycle: &'a Lifecycle, wanted: &'a [Wanted], once: bool) -> Plan<'a> {
     let mut plan = Plan { intend: Vec::new(), apply: Vec::new(), keep: Vec::new(), remove: Vec::new() };

@@ -1,12 +1,11 @@
 //! The worker: one lifecycle at a time from what is desired to what is recorded as done.
 //!
-//! Start at [`Reconciler::run`]; `present` and `absent` are the two jobs there are. All effects of reconciliation are in
-//! this file: the cluster is called and outcomes are recorded here, decided in `plan`, `apply_set` and `failure`.
+//! Start at [`Reconciler::run`]; `present` and `absent` are the two jobs there are. With [`super::apply`] and
+//! [`super::remove`] it holds all effects of reconciliation; they are decided in `plan`, `apply_set` and `failure`.
 //!
 //! Invariant: of the lifecycles that claim an object only the first one applies or deletes it, and it stays the first until
 //! it has recorded that it let go. So no lifecycle deletes what another has just taken over.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,17 +14,18 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use lifeline_projections::fact::{AppliedObject, Fact, LifecycleKey, ObjectKey};
 use lifeline_projections::fold::LifecycleIndex;
-use lifeline_projections::lifecycle::{DIGEST_UNKNOWN, Desired, Holding, Lifecycle};
+use lifeline_projections::lifecycle::{Desired, Lifecycle};
 use lifeline_store::{Disk, Offset};
 use tokio::sync::watch;
 use tracing::{Instrument, debug, info, warn};
 
-use crate::cluster::{self, Cluster, Deletion, LiveObject};
-use crate::reconcile::apply_set::{self, Owner};
-use crate::reconcile::failure::{Failure, Retry};
-use crate::reconcile::plan::{Claims, Removal, Wanted, plan, removal};
-use crate::reconcile::queue::{Queue, Verdict};
+use crate::cluster::Cluster;
+use crate::queue::{Queue, Verdict};
+use crate::reconcile::apply::Applied;
+use crate::reconcile::failure::Failure;
+use crate::reconcile::plan::plan;
 use crate::reconcile::recent::{self, Recent};
+use crate::reconcile::remove::Unfinished;
 use crate::reconcile::render::{self, Rendered};
 use crate::recorder::{Recording, Stopped};
 use crate::rules::spec::SyncMode;
@@ -55,64 +55,25 @@ pub struct Counters {
 
 /// Carries out what the lifecycles of one view desire.
 pub struct Reconciler<D: Disk> {
-    view: Arc<View<D>>,
-    queue: Arc<Queue>,
-    rules: watch::Receiver<Current>,
-    cluster: Arc<dyn Cluster>,
-    recording: Recording,
-    counters: Arc<Counters>,
+    pub(super) view: Arc<View<D>>,
+    pub(super) queue: Arc<Queue>,
+    pub(super) rules: watch::Receiver<Current>,
+    pub(super) cluster: Arc<dyn Cluster>,
+    pub(super) recording: Recording,
+    pub(super) counters: Arc<Counters>,
     /// Makes the look at other claims and the record of `Released` one step.
-    handing_over: tokio::sync::Mutex<()>,
+    pub(super) handing_over: tokio::sync::Mutex<()>,
     /// What attempts rendered that may be made again.
-    recent: Recent,
+    pub(super) recent: Recent,
 }
 
 /// The snapshot that one reconciliation acts on.
-struct Task {
-    index: LifecycleIndex,
-    key: LifecycleKey,
-    lifecycle: Lifecycle,
+pub(super) struct Task {
+    pub(super) index: LifecycleIndex,
+    pub(super) key: LifecycleKey,
+    pub(super) lifecycle: Lifecycle,
     /// Checksum of the trigger at its last recorded replay; `None` before the first, or once the trigger was removed.
-    decided_by: Option<u64>,
-}
-
-/// What became of an object that is no longer wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Removed {
-    /// It is no more.
-    Gone,
-    /// It is on its way out, or may be wanted again: look again.
-    Terminating,
-    /// It belongs to another owner: the claim ends, the object stays.
-    Released,
-    /// Another lifecycle claims it and takes it over: the claim ends, the object stays.
-    HandedOver,
-}
-
-/// What a removal left to be done.
-#[derive(Default)]
-struct Unfinished {
-    /// Something has to be looked at again.
-    waits: bool,
-    failures: Vec<Failure>,
-}
-
-/// What came of an attempt to apply an object.
-enum Attempt {
-    /// It is as wanted.
-    Applied(AppliedObject),
-    /// It exists and belongs to another owner.
-    NotOurs(Failure),
-}
-
-/// A wanted object that another lifecycle claimed first.
-struct Conflict {
-    object: ObjectKey,
-    /// The other lifecycle no longer wants the object, or did not a moment ago.
-    is_going: bool,
-    /// The other lifecycle has applied the object.
-    exists: bool,
-    failure: Failure,
+    pub(super) decided_by: Option<u64>,
 }
 
 impl<D: Disk> Reconciler<D> {
@@ -229,40 +190,18 @@ impl<D: Disk> Reconciler<D> {
             let (key, acted_for) = (task.key.clone(), task.lifecycle.decided);
             let objects = plan.intend.clone();
             self.recording.record(Fact::ApplyIntended { key, acted_for, previous: None, objects }).await?;
-            // Decided again meanwhile: nothing is made any more.
-            if !matches!(self.view.projection().lifecycle(task.index).1.desired, Desired::Present { .. }) {
+            // Decided again meanwhile: nothing is made any more, or not by these rules.
+            if !self.view.projection().lifecycle(task.index).1.desired.is_present() {
                 return Ok(Verdict::Done);
+            }
+            if self.replayed(task) != task.decided_by {
+                return Ok(Verdict::RetryAfter(Duration::ZERO));
             }
         }
         // Only now, for two lifecycles may have claimed one object at the same moment: the log says who was first.
         let conflicts = self.conflicts(task, &wanted);
-        let (mut failures, mut held_by_others) = (Vec::new(), Vec::new());
-        let (mut applied, mut keep) = (Vec::new(), plan.keep.clone());
-        // Namespaces come first, so what one of them took with it joins the end while the list is gone through.
-        let mut apply: VecDeque<&Wanted> = plan.apply.iter().copied().collect();
-        while let Some(want) = apply.pop_front() {
-            // An object in a namespace that may be deleted soon would be deleted with it.
-            let is_held_up = |conflict: &Conflict| {
-                conflict.object == want.object || (conflict.is_going && want.object.is_in(&conflict.object))
-            };
-            if conflicts.iter().any(is_held_up) {
-                continue;
-            }
-            let uid = task.lifecycle.holding(&want.object).and_then(|held| held.applied.as_ref()).map(|held| &held.uid);
-            match self.apply(task, want, uid.map(String::as_str)).await {
-                Ok(Attempt::Applied(object)) => {
-                    if uid != Some(&object.uid) {
-                        let lost = keep.extract_if(.., |kept| kept.object.is_in(&object.object));
-                        let lost: Vec<ObjectKey> = lost.map(|kept| kept.object).collect();
-                        apply.extend(wanted.iter().filter(|want| lost.contains(&want.object)));
-                    }
-                    applied.push(object);
-                }
-                Ok(Attempt::NotOurs(failure)) => held_by_others.push(failure),
-                Err(failure) => failures.push(failure),
-            }
-        }
-        applied.append(&mut keep);
+        let Applied { objects: applied, not_ours, mut failures } =
+            self.apply_all(task, &plan, &wanted, &conflicts).await;
         // What is no longer wanted goes only once all that is wanted exists, whoever made it.
         let is_ready = failures.is_empty() && conflicts.iter().all(|conflict| conflict.exists);
         let unfinished = match is_ready {
@@ -271,7 +210,7 @@ impl<D: Disk> Reconciler<D> {
         };
         failures.extend(unfinished.failures);
         let conflicts = conflicts.into_iter().map(|conflict| conflict.failure);
-        if let Some(failure) = Failure::join(conflicts.chain(held_by_others).chain(failures).collect()) {
+        if let Some(failure) = Failure::join(conflicts.chain(not_ours).chain(failures).collect()) {
             return self.failed(task, applied, failure).await;
         }
         if unfinished.waits {
@@ -281,6 +220,12 @@ impl<D: Disk> Reconciler<D> {
         info!(objects = %names(applied.iter().map(|applied| &applied.object)), "applied");
         self.recording.record(Fact::Applied { key, acted_for, previous: None, objects: applied }).await?;
         Ok(Verdict::Done)
+    }
+
+    /// Checksum of the task's trigger at the last recorded replay.
+    pub(super) fn replayed(&self, task: &Task) -> Option<u64> {
+        let projection = self.view.projection();
+        projection.ground().replayed.get(&*task.lifecycle.trigger).map(|mark| mark.digest)
     }
 
     /// The manifests of an event, rendered once for all attempts that follow soon.
@@ -306,196 +251,6 @@ impl<D: Disk> Reconciler<D> {
             None if waits => Ok(Verdict::RetryAfter(PAUSE_TERMINATING)),
             None => Ok(Verdict::Done),
         }
-    }
-
-    /// Names the objects of the rendered manifests.
-    async fn resolve(&self, rendered: Vec<Rendered>, adopts: bool) -> Result<Vec<Wanted>, Failure> {
-        let mut wanted: Vec<Wanted> = Vec::with_capacity(rendered.len());
-        for Rendered { manifest, digest, origin, force } in rendered {
-            let object = self.cluster.resolve(&manifest).await.map_err(|error| Failure::of_cluster(&origin, &error))?;
-            if let Some(twin) = wanted.iter().find(|other| other.object == object) {
-                let message = format!("{origin}: gives {object}, which {} gives already", twin.origin);
-                return Err(Failure { message, retry: Retry::Never });
-            }
-            wanted.push(Wanted { object, manifest, digest, origin, adopts: adopts || force });
-        }
-        Ok(wanted)
-    }
-
-    /// Wanted objects that another lifecycle claimed first.
-    fn conflicts(&self, task: &Task, wanted: &[Wanted]) -> Vec<Conflict> {
-        let projection = self.view.projection();
-        let conflict = |want: &Wanted| {
-            let owner = projection.claims(&task.key.cluster, &want.object).first()?.lifecycle;
-            if owner == task.index {
-                return None;
-            }
-            let (resource, lifecycle) = projection.lifecycle(owner);
-            let message = format!(
-                "{} is held by trigger `{}` for source `{}`, subject `{}`\nhint: give the object a name of its own; it \
-                 is taken over when that lifecycle lets it go",
-                want.object, lifecycle.trigger, resource.source, resource.subject
-            );
-            // One that was to go and is wanted again may still go: the deletion may be on its way.
-            let held = lifecycle.holding(&want.object).and_then(|holding| holding.applied.as_ref());
-            let is_going = !matches!(lifecycle.desired, Desired::Present { .. })
-                || held.is_some_and(|held| held.digest == DIGEST_UNKNOWN);
-            let exists = !is_going && held.is_some();
-            let failure = Failure { message, retry: Retry::Slowly };
-            Some(Conflict { object: want.object.clone(), is_going, exists, failure })
-        };
-        wanted.iter().filter_map(conflict).collect()
-    }
-
-    /// Applies one object, once it is certain that it is ours to change.
-    async fn apply(&self, task: &Task, want: &Wanted, known_uid: Option<&str>) -> Result<Attempt, Failure> {
-        let of_cluster = |error: cluster::Error| Failure::of_cluster(&want.object.to_string(), &error);
-        let applied = match known_uid {
-            Some(uid) => {
-                match self.write(want, Some(uid)).await {
-                    // Somebody deleted it or put another in its place: look again, as if it were new.
-                    Err(cluster::Error::Gone | cluster::Error::Replaced { .. }) => None,
-                    other => Some(other.map_err(of_cluster)?),
-                }
-            }
-            None => None,
-        };
-        let live = match applied {
-            Some(live) => live,
-            None => {
-                let found = self.cluster.get(&want.object).await.map_err(of_cluster)?;
-                let uid = match &found {
-                    None => None,
-                    Some(live) if live.deleting => return Err(being_deleted(&want.object)),
-                    Some(live) => match apply_set::owner(live, &task.key) {
-                        Owner::Us => Some(live.uid.as_str()),
-                        Owner::Other { .. } | Owner::Stranger if want.adopts => Some(live.uid.as_str()),
-                        Owner::Other { key } if self.outranks(&want.object, &key) => Some(live.uid.as_str()),
-                        owner => return Ok(Attempt::NotOurs(not_ours(&want.object, &owner))),
-                    },
-                };
-                self.write(want, uid).await.map_err(of_cluster)?
-            }
-        };
-        if live.deleting {
-            return Err(being_deleted(&want.object));
-        }
-        debug!(object = %want.object, uid = live.uid, "object applied");
-        Ok(Attempt::Applied(AppliedObject { object: want.object.clone(), uid: live.uid, digest: want.digest }))
-    }
-
-    /// Whether the first claim on an object takes precedence over the marks of another lifecycle: that one claims the object
-    /// later, or has let go of it. While a trigger is removed, what it left keeps its marks and is not taken over.
-    fn outranks(&self, object: &ObjectKey, marked: &LifecycleKey) -> bool {
-        let projection = self.view.projection();
-        let Some(index) = projection.lifecycle_index(marked) else { return false };
-        let claims = projection.claims(&marked.cluster, object);
-        claims.iter().any(|claim| claim.lifecycle == index) || projection.lifecycle(index).1.desired != Desired::Left
-    }
-
-    fn is_first_claimant(&self, task: &Task, object: &ObjectKey) -> bool {
-        let projection = self.view.projection();
-        let claims = projection.claims(&task.key.cluster, object);
-        claims.first().is_some_and(|claim| claim.lifecycle == task.index)
-    }
-
-    /// What [`removal`] has to know of other claims on an object. The claim of the task is the first.
-    fn claims(&self, task: &Task, object: &ObjectKey, live: Option<&LiveObject>) -> Claims {
-        let outranks_marks = live.is_some_and(|live| match apply_set::owner(live, &task.key) {
-            Owner::Other { key } => self.outranks(object, &key),
-            Owner::Us | Owner::Stranger => false,
-        });
-        let projection = self.view.projection();
-        let claims = projection.claims(&task.key.cluster, object);
-        let is_wanted = |index| matches!(projection.lifecycle(index).1.desired, Desired::Present { .. });
-        let replayed = projection.ground().replayed.get(&*task.lifecycle.trigger).map(|mark| mark.digest);
-        Claims {
-            has_heir: claims.iter().any(|claim| claim.lifecycle != task.index && is_wanted(claim.lifecycle)),
-            outranks_marks,
-            is_overtaken: is_wanted(task.index)
-                && (!matches!(task.lifecycle.desired, Desired::Present { .. }) || replayed != task.decided_by),
-        }
-    }
-
-    /// The one call that applies.
-    async fn write(&self, want: &Wanted, uid: Option<&str>) -> Result<LiveObject, cluster::Error> {
-        self.counters.writes.fetch_add(1, Ordering::Relaxed);
-        let call = self.cluster.apply(&want.object, &want.manifest, uid);
-        trace::write("apply", &want.object, call, |live| if live.deleting { "terminating" } else { "applied" }).await
-    }
-
-    /// Removes holdings, and records those that are gone and those that are let go.
-    async fn remove(&self, task: &Task, holdings: &[&Holding]) -> Result<Unfinished, Stopped> {
-        let (mut gone, mut released, mut handed_over) = (Vec::new(), Vec::new(), Vec::new());
-        let mut unfinished = Unfinished::default();
-        let acted_for = task.lifecycle.decided;
-        for holding in holdings {
-            match self.delete(task, holding).await {
-                Ok(Removed::Gone) => gone.push(holding.object.clone()),
-                Ok(Removed::Released) => released.push(holding.object.clone()),
-                Ok(Removed::HandedOver) => handed_over.push(holding.object.clone()),
-                Ok(Removed::Terminating) => unfinished.waits = true,
-                Err(error) => unfinished.failures.push(Failure::of_cluster(&holding.object.to_string(), &error)),
-            }
-        }
-        if !gone.is_empty() {
-            info!(objects = %names(&gone), "gone");
-            let (key, objects) = (task.key.clone(), gone.clone());
-            self.recording.record(Fact::Deleted { key, acted_for, previous: None, objects }).await?;
-            self.wake_next_claimants(task, &gone);
-        }
-        // Two lifecycles that leave an object to each other at once would leave it to nobody, so the look at the other claims and
-        // the record are one step. This is rare: one lock is enough for all.
-        let handing_over = if handed_over.is_empty() { None } else { Some(self.handing_over.lock().await) };
-        let has_other_claims = |object: &ObjectKey| {
-            let projection = self.view.projection();
-            projection.claims(&task.key.cluster, object).len() > 1
-        };
-        let (given, kept): (Vec<_>, Vec<_>) = handed_over.into_iter().partition(has_other_claims);
-        unfinished.waits |= !kept.is_empty();
-        released.extend(given);
-        if !released.is_empty() {
-            info!(objects = %names(&released), "let go: they belong to others");
-            let (key, objects) = (task.key.clone(), released.clone());
-            self.recording.record(Fact::Released { key, acted_for, previous: None, objects }).await?;
-            self.wake_next_claimants(task, &released);
-        }
-        drop(handing_over);
-        Ok(unfinished)
-    }
-
-    /// An object that its owner let go belongs to whoever claimed it next.
-    fn wake_next_claimants(&self, task: &Task, gone: &[ObjectKey]) {
-        let projection = self.view.projection();
-        let next = gone.iter().filter_map(|object| projection.claims(&task.key.cluster, object).first().copied());
-        let next: Vec<LifecycleIndex> = next.map(|claim| claim.lifecycle).collect();
-        drop(projection);
-        self.queue.push(next);
-    }
-
-    async fn delete(&self, task: &Task, holding: &Holding) -> Result<Removed, cluster::Error> {
-        if !self.is_first_claimant(task, &holding.object) {
-            return Ok(Removed::HandedOver);
-        }
-        let live = self.cluster.get(&holding.object).await?;
-        let claims = self.claims(task, &holding.object, live.as_ref());
-        let uid = match removal(holding, live.as_ref(), &task.key, claims) {
-            Removal::Gone => return Ok(Removed::Gone),
-            Removal::Release => return Ok(Removed::Released),
-            Removal::HandOver => return Ok(Removed::HandedOver),
-            Removal::Wait => return Ok(Removed::Terminating),
-            Removal::Delete { uid } => uid,
-        };
-        self.counters.writes.fetch_add(1, Ordering::Relaxed);
-        let call = self.cluster.delete(&holding.object, uid);
-        let outcome = |deletion: &Deletion| match deletion {
-            Deletion::Gone => "gone",
-            Deletion::Terminating => "terminating",
-        };
-        Ok(match trace::write("delete", &holding.object, call, outcome).await? {
-            Deletion::Gone => Removed::Gone,
-            Deletion::Terminating => Removed::Terminating,
-        })
     }
 
     /// Records a failure and says when to try again. A failure like the one before is recorded at the attempts 1, 2, 4,
@@ -531,29 +286,6 @@ impl<D: Disk> Reconciler<D> {
     }
 }
 
-fn being_deleted(object: &ObjectKey) -> Failure {
-    let message = format!("{object} is being deleted; waiting until it is gone");
-    Failure { message, retry: Retry::WhenGone }
-}
-
-fn not_ours(object: &ObjectKey, owner: &Owner) -> Failure {
-    let whose = match owner {
-        Owner::Us | Owner::Stranger => "was not made by Lifeline".to_owned(),
-        Owner::Other { key } => {
-            let LifecycleKey { trigger, resource, .. } = &**key;
-            format!(
-                "carries the marks of trigger `{trigger}` for source `{}`, subject `{}`",
-                resource.source, resource.subject
-            )
-        }
-    };
-    let message = format!(
-        "{object} exists and {whose}\nhint: remove it, give the object another name, or let the trigger adopt it with the \
-         annotation `lifeline.dev/adopt: \"true\"`"
-    );
-    Failure { message, retry: Retry::Slowly }
-}
-
-fn names<'a>(objects: impl IntoIterator<Item = &'a ObjectKey>) -> String {
+pub(super) fn names<'a>(objects: impl IntoIterator<Item = &'a ObjectKey>) -> String {
     objects.into_iter().map(ObjectKey::short).collect::<Vec<_>>().join(", ")
 }

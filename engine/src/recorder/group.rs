@@ -7,7 +7,7 @@ use tracing::debug;
 use super::{Outcome, chain};
 use crate::intake::{Intake, Message};
 
-/// See the module.
+/// What is recorded with one sync.
 #[derive(Default)]
 pub(super) struct Group {
     pub(super) intakes: Vec<Intake>,

@@ -18,7 +18,7 @@ use crate::rules::{EventView, RuleSet};
 use crate::trace::Traces;
 use crate::view::View;
 
-/// See the module.
+/// Records that were appended and are not synced yet, with what decides about the next one.
 pub(super) struct Staged<'g, 'l, D: Disk> {
     log: &'l mut Log<D>,
     now: u64,

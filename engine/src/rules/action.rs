@@ -1,8 +1,9 @@
 //! `cloudEventAction`: from an event to Create, Delete, or neither.
 //!
-//! Start at [`Action::outcome`]. It is asked for every event that matches, by the million, and rendering costs some hundred times a
-//! comparison. So a static action is never rendered, and one that reads nothing but the event's `type` and `source` (nearly all
-//! do) is rendered once per pair of them: it is a function of those two alone, which [`reads_type_and_source_alone`] makes sure of.
+//! Start at [`Action::outcome`]. It is asked for every event that matches, by the million, and rendering costs some
+//! hundred times a comparison. So a static action is never rendered, and one that reads nothing but the event's `type`
+//! and `source` (nearly all do) is rendered once per pair of them: it is a function of those two alone, which
+//! [`reads_type_and_source_alone`] makes sure of.
 
 use std::borrow::Cow;
 

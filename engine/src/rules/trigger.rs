@@ -251,8 +251,8 @@ impl Trigger {
         self.digest
     }
 
-    /// Whether its EventSource has a broken criterion, or may stand in a file that cannot be read. An event that no longer matches may do so by mistake, so
-    /// nothing may be withdrawn for that reason until this is mended.
+    /// Whether its EventSource has a broken criterion, or may stand in a file that cannot be read. An event that no
+    /// longer matches may do so by mistake, so nothing may be withdrawn for that reason until this is mended.
     #[must_use]
     pub fn is_degraded(&self) -> bool {
         self.is_degraded

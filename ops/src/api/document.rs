@@ -53,7 +53,7 @@ use super::{difference, lists, records, resource, stuck, verify, watch, why};
     tags(
         (name = "state", description = "The state, now or as it was."),
         (name = "records", description = "What is recorded, one after the other."),
-        (name = "engine", description = "How the engine fares, for operators and their tools."),
+        (name = "engine", description = "The engine itself: its status and its health."),
     ),
 )]
 struct Api;

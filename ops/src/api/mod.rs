@@ -46,7 +46,7 @@ use crate::api::problem::Problem;
 pub struct ApiState<D: Disk> {
     /// The state of the engine.
     pub view: Arc<View<D>>,
-    /// How the engine fares, now.
+    /// The status of the engine, now.
     pub status: Arc<dyn Fn() -> Status + Send + Sync>,
     /// Becomes true, or loses its sender, when the engine stops: then streams end.
     pub stop: tokio::sync::watch::Receiver<bool>,
@@ -98,7 +98,7 @@ pub fn router<D: Disk>(state: ApiState<D>) -> Router {
         .with_state(shared)
 }
 
-/// How the engine fares.
+/// The status of the engine.
 #[utoipa::path(
     get,
     path = "/v1/status",

@@ -8,9 +8,10 @@ use std::path::Path;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use lifeline_engine::intake::jetstream::Source;
 use lifeline_engine::intake::nats::Nats;
 use lifeline_engine::intake::{self, Connection, JetStream, Message, subjects};
-use lifeline_engine::refetch::{self, Found, Known, Refetched, Source};
+use lifeline_engine::refetch::{self, Found, Known, Refetched};
 use lifeline_engine::rules::{Clusters, OWN};
 use lifeline_projections::fold::Projection;
 use lifeline_store::{Log, Offset, OsDisk};

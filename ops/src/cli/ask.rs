@@ -67,7 +67,7 @@ pub struct WhenArgs {
     /// Wait (up to 3 seconds) until the answer reflects every record below this offset.
     #[arg(long, value_name = "OFFSET", value_parser = moment::offset, help_heading = "Asking")]
     pub at_least: Option<u64>,
-    /// Tell what was: below an offset, at a time such as 2026-11-22T14:12:03Z, or some time ago, such as 10m.
+    /// Show an earlier state: below an offset, at a time such as 2026-11-22T14:12:03Z, or some time ago, such as 10m.
     #[arg(long, value_name = "OFFSET|TIME", value_parser = moment::parse, help_heading = "Asking")]
     pub as_of: Option<String>,
     /// Rows at most [default: all].
@@ -78,10 +78,10 @@ pub struct WhenArgs {
 /// How old rows are to be.
 #[derive(Debug, Clone, Args)]
 pub struct AgeArgs {
-    /// What shows as AGE is this long at least, such as 10m.
+    /// Only rows whose AGE is at least this, such as 10m.
     #[arg(long, value_name = "AGE", value_parser = moment::seconds)]
     pub age_min: Option<u64>,
-    /// What shows as AGE is this long at most, such as 10m.
+    /// Only rows whose AGE is at most this, such as 10m.
     #[arg(long, value_name = "AGE", value_parser = moment::seconds)]
     pub age_max: Option<u64>,
 }
@@ -89,19 +89,19 @@ pub struct AgeArgs {
 /// Which rows are wanted.
 #[derive(Debug, Clone, Args)]
 pub struct FilterArgs {
-    /// The CloudEvent source begins with this.
+    /// Only rows whose CloudEvent source begins with this.
     #[arg(long)]
     pub source: Option<String>,
-    /// The CloudEvent subject is this.
+    /// Only rows with this CloudEvent subject.
     #[arg(long)]
     pub subject: Option<String>,
-    /// The EventTrigger is this.
+    /// Only rows of this EventTrigger.
     #[arg(long)]
     pub trigger: Option<String>,
-    /// The cluster is this, as NAMESPACE/NAME; the own one is mgmt/mgmt.
+    /// Only rows of this cluster, as NAMESPACE/NAME; the own one is mgmt/mgmt.
     #[arg(long)]
     pub cluster: Option<String>,
-    /// The phase is this.
+    /// Only rows in this phase.
     #[arg(long, ignore_case = true, value_parser = phases())]
     pub phase: Option<String>,
 }
@@ -154,7 +154,7 @@ pub struct ListArgs {
 /// A filtered list that can be watched.
 #[derive(Debug, Clone, Args)]
 pub struct WatchArgs {
-    /// Go on: print each row anew when it changes, until Ctrl-C.
+    /// Keep running: print each row again when it changes, until Ctrl-C.
     #[arg(long, short, conflicts_with_all = ["data", "as_of", "at_least", "limit", "age_min", "age_max"])]
     pub watch: bool,
     /// Which list.
@@ -165,7 +165,7 @@ pub struct WatchArgs {
 /// A list without filters that can be watched.
 #[derive(Debug, Clone, Args)]
 pub struct RulesArgs {
-    /// Go on: print each row anew when it changes, until Ctrl-C.
+    /// Keep running: print each row again when it changes, until Ctrl-C.
     #[arg(long, short, conflicts_with_all = ["data", "as_of", "at_least", "limit"])]
     pub watch: bool,
     /// Which state.
@@ -179,7 +179,7 @@ pub struct RulesArgs {
 /// `lifeline get events`.
 #[derive(Debug, Clone, Args)]
 pub struct EventsArgs {
-    /// Go on: print each record as it is written, until Ctrl-C.
+    /// Keep running: print each record as it is written, until Ctrl-C.
     #[arg(long, short, conflicts_with = "data")]
     pub watch: bool,
     /// Begin behind this offset [default: show the latest].

@@ -33,9 +33,9 @@ pub struct FolderArgs {
 /// `lifeline log`.
 #[derive(Debug, Subcommand)]
 pub enum LogCommand {
-    /// Tell what the log consists of: segments, offsets, times, bytes.
+    /// Show the parts of the log: segments, offsets, times, bytes.
     Info(FolderArgs),
-    /// Put records that are damaged back in their place, as far as JetStream still holds them.
+    /// Restore damaged records from JetStream, as far as it still holds them.
     Repair(RepairArgs),
 }
 

@@ -78,35 +78,35 @@ Examples:
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the engine: record events, fold them, keep the cluster as they say.
+    /// Run the engine: record events, and keep the cluster as they say.
     Run(Box<RunArgs>),
     /// Play a story that shows what Lifeline does, with servers of its own.
     Demo(DemoArgs),
-    /// List what is known.
+    /// List resources, lifecycles, objects, events or rules.
     #[command(subcommand)]
     Get(Get),
-    /// Tell everything that happened to one resource, oldest first.
+    /// Show the history of one resource, oldest first.
     History(HistoryArgs),
-    /// Show what is deployed, contested or not getting on.
+    /// Show what is deployed, in conflict, or stuck.
     #[command(subcommand)]
     Show(Show),
-    /// Tell why an object exists, or what came of an event.
+    /// Explain why an object exists, or what an event caused.
     #[command(subcommand)]
     Why(Why),
-    /// Tell what became different between two moments, like a plan that was carried out.
+    /// Show what changed between two moments.
     Diff(Box<DiffArgs>),
-    /// Tell how the engine fares; exits with 1 when it is not ready.
+    /// Show the status of the engine; exits with 1 when it is not ready.
     Status(AskArgs),
     /// Check that the state is what the log says, of a running engine or of a stopped one; exits with 1 when it is not.
     Verify(VerifyArgs),
-    /// Look after the log of a stopped engine.
+    /// Inspect or repair the log of a stopped engine.
     #[command(subcommand)]
     Log(LogCommand),
     /// Print the Kubernetes definitions of EventSource and EventTrigger, for `kubectl apply -f -`.
     Crds,
-    /// Measure, and print the figures as one line of JSON.
+    /// Run a benchmark, and print the figures as one line of JSON.
     Bench(BenchArgs),
-    /// Print a script that completes commands in a shell.
+    /// Print the completion script of a shell.
     ///
     /// bash: lifeline completions bash > ~/.local/share/bash-completion/completions/lifeline;
     /// zsh: lifeline completions zsh > a file `_lifeline` in a folder of $fpath;

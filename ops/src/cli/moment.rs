@@ -1,6 +1,7 @@
 //! Moments as they are typed: an offset, a time, or how long ago.
 //!
-//! Start at [`typed`]; [`seconds`] reads an age, [`offset`] a place in the log. The present is an argument; what is in the future is refused, for nobody can tell it.
+//! Start at [`typed`]; [`seconds`] reads an age, [`offset`] a place in the log. The present is an argument; what is in
+//! the future is refused, for nobody can tell it.
 
 use jiff::{Span, Timestamp, ToSpan};
 use lifeline_projections::as_of::Moment;

@@ -1,4 +1,4 @@
-//! The commands that show what is deployed, contested or not getting on: `show`.
+//! The commands that show what is deployed, in conflict, or stuck: `show`.
 
 use std::process::ExitCode;
 
@@ -18,7 +18,7 @@ pub enum Show {
     Addons(AddonsArgs),
     /// Objects that more than one lifecycle claims; the first one owns it.
     Conflicts(RulesArgs),
-    /// Lifecycles that do not get on: failing, or not carried out for a while.
+    /// Lifecycles that are stuck: failing, or not carried out for a while.
     Stuck(StuckArgs),
 }
 

@@ -63,7 +63,7 @@ pub(super) enum Error {
     },
 }
 
-/// See the module.
+/// The servers of the demo and the program under them.
 pub(super) struct Stage {
     // In the order in which they go: the engine first, the folder last.
     engine: Option<Process>,

@@ -1,13 +1,14 @@
 //! How often each object was made, compared with how often somebody began to want it.
 //!
-//! Start at [`violations`]. An object is wanted while a lifecycle that claims it is present under rules that give it. While it is
-//! wanted it is made once, whoever wants it: it changes hands in place.
+//! Start at [`violations`]. An object is wanted while a lifecycle that claims it is present under rules that give it, and its
+//! namespace is wanted, if Lifeline made that. While it is wanted it is made once, whoever wants it: it changes hands in place.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use lifeline_engine::cluster::ObjectKey;
 use lifeline_projections::fact::{Fact, LifecycleKey, Outcome, Redesired};
 
+use super::objects::namespace_key;
 use super::rules::Version;
 use super::story::Violation;
 
@@ -87,7 +88,11 @@ impl<'f> Wants<'f> {
     fn compare(&mut self) {
         for (object, claims) in &self.claims {
             let is_given = object.name != "profile" || self.version.is_none_or(Version::gives_profile);
-            let is_wanted = is_given && !claims.is_disjoint(&self.present);
+            let has_namespace = object.namespace.as_ref().is_none_or(|name| {
+                let claims = self.claims.get(&namespace_key(name));
+                claims.is_none_or(|claims| !claims.is_disjoint(&self.present))
+            });
+            let is_wanted = is_given && has_namespace && !claims.is_disjoint(&self.present);
             if !is_wanted {
                 self.wanted.remove(object);
             } else if self.wanted.insert(object) {

@@ -1,11 +1,11 @@
-//! A whole engine in a world of one thread: JetStream, cluster, disk and time are simulated, and everything that happens
-//! follows from one seed.
+//! A whole engine in a world of one thread: JetStream, cluster, disk and time are simulated, and everything that
+//! happens follows from one seed.
 //!
-//! Start at [`story::play`]: what happens. [`script`] is what is done to the world, [`hazard`] counts what went wrong in it.
-//! [`verdict`] says what must hold at the end; it is judged by [`rules`], a second opinion that shares no code with the engine.
-//! [`server`] and [`cluster`] are the two sides of the world, [`process`] is one life of the engine in it; [`witness`] watches what is
-//! acknowledged. [`campaign`] plays
-//! many stories, and [`shrink`] makes a story that breaks a promise as short as it can. Those that once did are in [`found`].
+//! Start at [`story::play`]: what happens. [`script`] is what is done to the world, [`hazard`] counts what went wrong
+//! in it. [`verdict`] says what must hold at the end; it is judged by [`rules`], a second opinion that shares no code
+//! with the engine. [`server`] and [`cluster`] are the two sides of the world, [`process`] is one life of the engine in
+//! it; [`witness`] watches what is acknowledged. [`campaign`] plays many stories, and [`shrink`] makes a story that
+//! breaks a promise as short as it can. Those that once did are in [`found`].
 //!
 //! Never here: real time, real files, threads, and chance that is not drawn from the seed.
 

@@ -212,8 +212,9 @@ impl Server {
         }
     }
 
-    /// Restarts the server that has a stream, which has lost its newest messages: it gives their sequences to others. With `cuts` it is
-    /// the server that the engine is connected to; otherwise the connection stays, and the consumer goes on at the new end.
+    /// Restarts the server that has a stream, which has lost its newest messages: it gives their sequences to others.
+    /// With `cuts` it is the server that the engine is connected to; otherwise the connection stays, and the consumer
+    /// goes on at the new end.
     pub fn lose_tail(&self, stream: &str, messages: u64, cuts: bool) {
         let mut state = self.state.lock();
         let Some(stream) = state.streams.get_mut(stream) else { return };

@@ -17,8 +17,8 @@ use super::story::Violation;
 
 /// Asks, of messages that are acknowledged, whether a log would hold them if the power went now.
 ///
-/// Each has to be on the disk, synced. At every eighth acknowledgement the power goes on a copy of the disk, and a log is opened on
-/// it as the next process would: that costs as much as all that led to the acknowledgement.
+/// Each has to be on the disk, synced. At every eighth acknowledgement the power goes on a copy of the disk, and a log
+/// is opened on it as the next process would: that costs as much as all that led to the acknowledgement.
 pub fn witness(disk: SimulatedDisk, chance: Chance) -> impl Fn(&[Bytes]) -> Option<Violation> + Send + Sync {
     let seen: Mutex<BTreeSet<Bytes>> = Mutex::default();
     move |acknowledged| {

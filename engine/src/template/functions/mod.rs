@@ -343,7 +343,8 @@ mod tests {
 
     use super::super::{Data, Dialect, Template};
 
-    /// `sprig.json` holds pairs of a template and what Go 1.26 with sprig 3.3.0 and sigs.k8s.io/yaml 1.6.0 rendered for this data.
+    /// `sprig.json` holds pairs of a template and what Go 1.26 with sprig 3.3.0 and sigs.k8s.io/yaml 1.6.0 rendered for
+    /// this data.
     #[test]
     fn functions_answer_as_sprig_does() {
         let values = json!({"s": "hello world", "u": "Ünï çødé", "n": 3, "f": 3.5, "list": ["c", "a", "b", "a"],

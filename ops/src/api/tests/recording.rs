@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use lifeline_engine::clock::SystemClock;
-use lifeline_engine::reconcile::queue::Queue;
+use lifeline_engine::queue::Queue;
 use lifeline_engine::recorder::{self, Recorder};
 use lifeline_engine::rules::Current;
 use lifeline_engine::status::Status;

@@ -13,28 +13,41 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// See the module.
+/// The lifecycles that wait for a worker.
 #[derive(Default)]
 pub struct Queue {
     state: Mutex<State>,
     changed: Notify,
 }
 
+/// Invariants: `ready` holds the keys that are [`Phase::Ready`], each once; `pauses` those that are [`Phase::Pausing`].
 #[derive(Default)]
 struct State {
+    keys: BTreeMap<LifecycleIndex, Key>,
     /// In the order of arrival.
     ready: VecDeque<LifecycleIndex>,
-    waiting: BTreeSet<LifecycleIndex>,
-    running: BTreeSet<LifecycleIndex>,
-    /// Pushed while running.
-    again: BTreeSet<LifecycleIndex>,
-    /// Not before this moment; the second map finds a key's moment.
-    by_moment: BTreeSet<(Instant, LifecycleIndex)>,
-    moment: BTreeMap<LifecycleIndex, Instant>,
-    /// Failed for good: nothing but a new decision wakes them.
-    parked: BTreeSet<LifecycleIndex>,
-    /// Failed attempts of keys that are not done, and the decision they were for.
-    attempts: BTreeMap<LifecycleIndex, (Offset, u32)>,
+    /// By the end of the pause.
+    pauses: BTreeSet<(Instant, LifecycleIndex)>,
+}
+
+/// A key that is not done.
+struct Key {
+    phase: Phase,
+    /// Failed attempts, and the decision they were for.
+    attempts: Option<(Offset, u32)>,
+}
+
+/// Where a key is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// It waits for a worker.
+    Ready,
+    /// A worker has it. With `again` it was pushed meanwhile, and runs once more.
+    Running { again: bool },
+    /// It waits for this moment, or for a push.
+    Pausing { until: Instant },
+    /// It failed permanently: only a push makes it ready.
+    Parked,
 }
 
 /// How a reconciliation ended.
@@ -66,12 +79,10 @@ impl Queue {
             let due = {
                 let mut state = self.state.lock();
                 state.wake(Instant::now());
-                if let Some(key) = state.ready.pop_front() {
-                    state.waiting.remove(&key);
-                    state.running.insert(key);
+                if let Some(key) = state.take() {
                     return key;
                 }
-                state.by_moment.first().map(|(moment, _)| *moment)
+                state.pauses.first().map(|(moment, _)| *moment)
             };
             match due {
                 Some(moment) => tokio::select! {
@@ -87,24 +98,7 @@ impl Queue {
     /// Says how the reconciliation of a key that [`Queue::next`] gave has ended.
     pub fn finish(&self, key: LifecycleIndex, verdict: Verdict) {
         let mut state = self.state.lock();
-        state.running.remove(&key);
-        if state.again.remove(&key) {
-            state.push(key);
-        } else {
-            match verdict {
-                Verdict::Done => {
-                    state.attempts.remove(&key);
-                }
-                Verdict::RetryAfter(pause) => {
-                    let moment = Instant::now() + pause;
-                    state.by_moment.insert((moment, key));
-                    state.moment.insert(key, moment);
-                }
-                Verdict::Park => {
-                    state.parked.insert(key);
-                }
-            }
-        }
+        state.finish(key, verdict);
         drop(state);
         self.changed.notify_one();
     }
@@ -113,37 +107,65 @@ impl Queue {
     /// before the start.
     pub fn count_attempt(&self, key: LifecycleIndex, decided: Offset, recorded: u32) -> u32 {
         let mut state = self.state.lock();
-        let (counted_for, attempts) = state.attempts.entry(key).or_insert((decided, recorded));
-        if *counted_for != decided {
-            (*counted_for, *attempts) = (decided, 0);
-        }
-        *attempts = attempts.saturating_add(1);
-        *attempts
+        let Some(key) = state.keys.get_mut(&key) else { return recorded.saturating_add(1) };
+        let before = match key.attempts {
+            Some((counted_for, attempts)) if counted_for == decided => attempts,
+            Some(_) => 0,
+            None => recorded,
+        };
+        let attempts = before.saturating_add(1);
+        key.attempts = Some((decided, attempts));
+        attempts
     }
 
     /// Every key that is not done: waiting, running, pausing or parked.
     pub fn open(&self) -> BTreeSet<LifecycleIndex> {
-        let state = self.state.lock();
-        let running = state.running.iter().chain(&state.waiting).chain(&state.parked);
-        running.chain(state.moment.keys()).copied().collect()
+        self.state.lock().keys.keys().copied().collect()
     }
 }
 
 impl State {
     fn push(&mut self, key: LifecycleIndex) {
-        if let Some(moment) = self.moment.remove(&key) {
-            self.by_moment.remove(&(moment, key));
+        let Key { phase, .. } = self.keys.entry(key).or_insert(Key { phase: Phase::Parked, attempts: None });
+        match phase {
+            Phase::Ready => return,
+            Phase::Running { again } => {
+                *again = true;
+                return;
+            }
+            Phase::Pausing { until } => _ = self.pauses.remove(&(*until, key)),
+            Phase::Parked => {}
         }
-        self.parked.remove(&key);
-        if self.running.contains(&key) {
-            self.again.insert(key);
-        } else if self.waiting.insert(key) {
-            self.ready.push_back(key);
+        *phase = Phase::Ready;
+        self.ready.push_back(key);
+    }
+
+    fn take(&mut self) -> Option<LifecycleIndex> {
+        let key = self.ready.pop_front()?;
+        self.keys.get_mut(&key).expect("what is ready is not done").phase = Phase::Running { again: false };
+        Some(key)
+    }
+
+    fn finish(&mut self, key: LifecycleIndex, verdict: Verdict) {
+        let Some(Key { phase, .. }) = self.keys.get_mut(&key) else { return };
+        let again = *phase == Phase::Running { again: true };
+        match verdict {
+            _ if again => {
+                *phase = Phase::Ready;
+                self.ready.push_back(key);
+            }
+            Verdict::Done => _ = self.keys.remove(&key),
+            Verdict::RetryAfter(pause) => {
+                let until = Instant::now() + pause;
+                *phase = Phase::Pausing { until };
+                self.pauses.insert((until, key));
+            }
+            Verdict::Park => *phase = Phase::Parked,
         }
     }
 
     fn wake(&mut self, now: Instant) {
-        while let Some((_, key)) = self.by_moment.first().copied().filter(|(moment, _)| *moment <= now) {
+        while let Some((_, key)) = self.pauses.first().copied().filter(|(moment, _)| *moment <= now) {
             self.push(key);
         }
     }

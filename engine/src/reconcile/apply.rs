@@ -1,0 +1,201 @@
+//! Applying: which of the wanted objects are ours to change, and the one call that changes them.
+//!
+//! Start at `apply_all`. Never here: what is removed; that is in [`super::remove`].
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+
+use lifeline_projections::fact::{AppliedObject, LifecycleKey, ObjectKey};
+use lifeline_projections::lifecycle::{DIGEST_UNKNOWN, Desired};
+use lifeline_store::Disk;
+use tracing::debug;
+
+use crate::cluster::{self, LiveObject};
+use crate::reconcile::apply_set::{self, Owner};
+use crate::reconcile::failure::{Failure, Retry};
+use crate::reconcile::plan::{Plan, Wanted};
+use crate::reconcile::render::Rendered;
+use crate::reconcile::work::{Reconciler, Task};
+use crate::trace;
+
+/// What came of applying all that is wanted.
+pub(super) struct Applied {
+    /// What is as wanted now, applied or kept.
+    pub objects: Vec<AppliedObject>,
+    /// What exists and belongs to another owner.
+    pub not_ours: Vec<Failure>,
+    /// What else failed.
+    pub failures: Vec<Failure>,
+}
+
+/// What came of an attempt to apply an object.
+enum Attempt {
+    /// It is as wanted.
+    Applied(AppliedObject),
+    /// It exists and belongs to another owner.
+    NotOurs(Failure),
+}
+
+/// A wanted object that another lifecycle claimed first.
+pub(super) struct Conflict {
+    object: ObjectKey,
+    /// The other lifecycle no longer wants the object, or did not a moment ago.
+    is_going: bool,
+    /// The other lifecycle has applied the object.
+    pub exists: bool,
+    pub failure: Failure,
+}
+
+impl<D: Disk> Reconciler<D> {
+    /// Names the objects of the rendered manifests.
+    pub(super) async fn resolve(&self, rendered: Vec<Rendered>, adopts: bool) -> Result<Vec<Wanted>, Failure> {
+        let mut wanted: Vec<Wanted> = Vec::with_capacity(rendered.len());
+        for Rendered { manifest, digest, origin, force } in rendered {
+            let object = self.cluster.resolve(&manifest).await.map_err(|error| Failure::of_cluster(&origin, &error))?;
+            if let Some(twin) = wanted.iter().find(|other| other.object == object) {
+                let message = format!("{origin}: gives {object}, which {} gives already", twin.origin);
+                return Err(Failure { message, retry: Retry::Never });
+            }
+            wanted.push(Wanted { object, manifest, digest, origin, adopts: adopts || force });
+        }
+        Ok(wanted)
+    }
+
+    /// Wanted objects that another lifecycle claimed first.
+    pub(super) fn conflicts(&self, task: &Task, wanted: &[Wanted]) -> Vec<Conflict> {
+        let projection = self.view.projection();
+        let conflict = |want: &Wanted| {
+            let owner = projection.claims(&task.key.cluster, &want.object).first()?.lifecycle;
+            if owner == task.index {
+                return None;
+            }
+            let (resource, lifecycle) = projection.lifecycle(owner);
+            let message = format!(
+                "{} is held by trigger `{}` for source `{}`, subject `{}`\nhint: give the object a name of its own; it \
+                 is taken over when that lifecycle lets it go",
+                want.object, lifecycle.trigger, resource.source, resource.subject
+            );
+            // One that was to go and is wanted again may still go: the deletion may be on its way.
+            let held = lifecycle.holding(&want.object).and_then(|holding| holding.applied.as_ref());
+            let is_going = !lifecycle.desired.is_present() || held.is_some_and(|held| held.digest == DIGEST_UNKNOWN);
+            let exists = !is_going && held.is_some();
+            let failure = Failure { message, retry: Retry::Slowly };
+            Some(Conflict { object: want.object.clone(), is_going, exists, failure })
+        };
+        wanted.iter().filter_map(conflict).collect()
+    }
+
+    /// Applies what the plan says, but for what others hold.
+    pub(super) async fn apply_all(
+        &self,
+        task: &Task,
+        plan: &Plan<'_>,
+        wanted: &[Wanted],
+        conflicts: &[Conflict],
+    ) -> Applied {
+        let (mut failures, mut not_ours) = (Vec::new(), Vec::new());
+        let (mut objects, mut keep) = (Vec::new(), plan.keep.clone());
+        // Namespaces come first, so what one of them took with it joins the end while the list is gone through.
+        let mut apply: VecDeque<&Wanted> = plan.apply.iter().copied().collect();
+        while let Some(want) = apply.pop_front() {
+            // An object in a namespace that may be deleted soon would be deleted with it.
+            let is_held_up = |conflict: &Conflict| {
+                conflict.object == want.object || (conflict.is_going && want.object.is_in(&conflict.object))
+            };
+            if conflicts.iter().any(is_held_up) {
+                continue;
+            }
+            let uid = task.lifecycle.holding(&want.object).and_then(|held| held.applied.as_ref()).map(|held| &held.uid);
+            match self.apply(task, want, uid.map(String::as_str)).await {
+                Ok(Attempt::Applied(object)) => {
+                    if uid != Some(&object.uid) {
+                        let lost = keep.extract_if(.., |kept| kept.object.is_in(&object.object));
+                        let lost: Vec<ObjectKey> = lost.map(|kept| kept.object).collect();
+                        apply.extend(wanted.iter().filter(|want| lost.contains(&want.object)));
+                    }
+                    objects.push(object);
+                }
+                Ok(Attempt::NotOurs(failure)) => not_ours.push(failure),
+                Err(failure) => failures.push(failure),
+            }
+        }
+        objects.append(&mut keep);
+        Applied { objects, not_ours, failures }
+    }
+
+    /// Applies one object, once it is certain that it is ours to change.
+    async fn apply(&self, task: &Task, want: &Wanted, known_uid: Option<&str>) -> Result<Attempt, Failure> {
+        let of_cluster = |error: cluster::Error| Failure::of_cluster(&want.object.to_string(), &error);
+        let applied = match known_uid {
+            Some(uid) => {
+                match self.write(want, Some(uid)).await {
+                    // Somebody deleted it or put another in its place: look again, as if it were new.
+                    Err(cluster::Error::Gone | cluster::Error::Replaced { .. }) => None,
+                    other => Some(other.map_err(of_cluster)?),
+                }
+            }
+            None => None,
+        };
+        let live = match applied {
+            Some(live) => live,
+            None => {
+                let found = self.cluster.get(&want.object).await.map_err(of_cluster)?;
+                let uid = match &found {
+                    None => None,
+                    Some(live) if live.deleting => return Err(being_deleted(&want.object)),
+                    Some(live) => match apply_set::owner(live, &task.key) {
+                        Owner::Us => Some(live.uid.as_str()),
+                        Owner::Other { .. } | Owner::Stranger if want.adopts => Some(live.uid.as_str()),
+                        Owner::Other { key } if self.outranks(&want.object, &key) => Some(live.uid.as_str()),
+                        owner => return Ok(Attempt::NotOurs(not_ours(&want.object, &owner))),
+                    },
+                };
+                self.write(want, uid).await.map_err(of_cluster)?
+            }
+        };
+        if live.deleting {
+            return Err(being_deleted(&want.object));
+        }
+        debug!(object = %want.object, uid = live.uid, "object applied");
+        Ok(Attempt::Applied(AppliedObject { object: want.object.clone(), uid: live.uid, digest: want.digest }))
+    }
+
+    /// Whether the first claim on an object takes precedence over the marks of another lifecycle: that one claims the object
+    /// later, or has let go of it. While a trigger is removed, what it left keeps its marks and is not taken over.
+    pub(super) fn outranks(&self, object: &ObjectKey, marked: &LifecycleKey) -> bool {
+        let projection = self.view.projection();
+        let Some(index) = projection.lifecycle_index(marked) else { return false };
+        let claims = projection.claims(&marked.cluster, object);
+        claims.iter().any(|claim| claim.lifecycle == index) || projection.lifecycle(index).1.desired != Desired::Left
+    }
+
+    /// The one call that applies.
+    async fn write(&self, want: &Wanted, uid: Option<&str>) -> Result<LiveObject, cluster::Error> {
+        self.counters.writes.fetch_add(1, Ordering::Relaxed);
+        let call = self.cluster.apply(&want.object, &want.manifest, uid);
+        trace::write("apply", &want.object, call, |live| if live.deleting { "terminating" } else { "applied" }).await
+    }
+}
+
+fn being_deleted(object: &ObjectKey) -> Failure {
+    let message = format!("{object} is being deleted; waiting until it is gone");
+    Failure { message, retry: Retry::WhenGone }
+}
+
+fn not_ours(object: &ObjectKey, owner: &Owner) -> Failure {
+    let whose = match owner {
+        Owner::Us | Owner::Stranger => "was not made by Lifeline".to_owned(),
+        Owner::Other { key } => {
+            let LifecycleKey { trigger, resource, .. } = &**key;
+            format!(
+                "carries the marks of trigger `{trigger}` for source `{}`, subject `{}`",
+                resource.source, resource.subject
+            )
+        }
+    };
+    let message = format!(
+        "{object} exists and {whose}\nhint: remove it, give the object another name, or let the trigger adopt it with the \
+         annotation `lifeline.dev/adopt: \"true\"`"
+    );
+    Failure { message, retry: Retry::Slowly }
+}

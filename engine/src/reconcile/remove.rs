@@ -1,0 +1,140 @@
+//! Removing: what becomes of objects that are no longer wanted.
+//!
+//! Start at `remove`. What is to be done about one object is decided in [`super::plan`].
+
+use std::sync::atomic::Ordering;
+
+use lifeline_projections::fact::{Fact, ObjectKey};
+use lifeline_projections::fold::LifecycleIndex;
+use lifeline_projections::lifecycle::Holding;
+use lifeline_store::Disk;
+use tracing::info;
+
+use crate::cluster::{self, Deletion, LiveObject};
+use crate::reconcile::apply_set::{self, Owner};
+use crate::reconcile::failure::Failure;
+use crate::reconcile::plan::{Claims, Removal, removal};
+use crate::reconcile::work::{Reconciler, Task, names};
+use crate::recorder::Stopped;
+use crate::trace;
+
+/// What became of an object that is no longer wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Removed {
+    /// It is no more.
+    Gone,
+    /// It is on its way out, or may be wanted again: look again.
+    Terminating,
+    /// It belongs to another owner: the claim ends, the object stays.
+    Released,
+    /// Another lifecycle claims it and takes it over: the claim ends, the object stays.
+    HandedOver,
+}
+
+/// What a removal left to be done.
+#[derive(Default)]
+pub(super) struct Unfinished {
+    /// Something has to be looked at again.
+    pub waits: bool,
+    pub failures: Vec<Failure>,
+}
+
+impl<D: Disk> Reconciler<D> {
+    /// Removes holdings, and records those that are gone and those that are let go.
+    pub(super) async fn remove(&self, task: &Task, holdings: &[&Holding]) -> Result<Unfinished, Stopped> {
+        let (mut gone, mut released, mut handed_over) = (Vec::new(), Vec::new(), Vec::new());
+        let mut unfinished = Unfinished::default();
+        let acted_for = task.lifecycle.decided;
+        for holding in holdings {
+            match self.delete(task, holding).await {
+                Ok(Removed::Gone) => gone.push(holding.object.clone()),
+                Ok(Removed::Released) => released.push(holding.object.clone()),
+                Ok(Removed::HandedOver) => handed_over.push(holding.object.clone()),
+                Ok(Removed::Terminating) => unfinished.waits = true,
+                Err(error) => unfinished.failures.push(Failure::of_cluster(&holding.object.to_string(), &error)),
+            }
+        }
+        if !gone.is_empty() {
+            info!(objects = %names(&gone), "gone");
+            let (key, objects) = (task.key.clone(), gone.clone());
+            self.recording.record(Fact::Deleted { key, acted_for, previous: None, objects }).await?;
+            self.wake_next_claimants(task, &gone);
+        }
+        // Two lifecycles that leave an object to each other at once would leave it to nobody, so the look at the other claims and
+        // the record are one step. This is rare: one lock is enough for all.
+        let handing_over = if handed_over.is_empty() { None } else { Some(self.handing_over.lock().await) };
+        let has_other_claims = |object: &ObjectKey| {
+            let projection = self.view.projection();
+            projection.claims(&task.key.cluster, object).len() > 1
+        };
+        let (given, kept): (Vec<_>, Vec<_>) = handed_over.into_iter().partition(has_other_claims);
+        unfinished.waits |= !kept.is_empty();
+        released.extend(given);
+        if !released.is_empty() {
+            info!(objects = %names(&released), "let go: they belong to others");
+            let (key, objects) = (task.key.clone(), released.clone());
+            self.recording.record(Fact::Released { key, acted_for, previous: None, objects }).await?;
+            self.wake_next_claimants(task, &released);
+        }
+        drop(handing_over);
+        Ok(unfinished)
+    }
+
+    async fn delete(&self, task: &Task, holding: &Holding) -> Result<Removed, cluster::Error> {
+        if !self.is_first_claimant(task, &holding.object) {
+            return Ok(Removed::HandedOver);
+        }
+        let live = self.cluster.get(&holding.object).await?;
+        let claims = self.claims(task, &holding.object, live.as_ref());
+        let uid = match removal(holding, live.as_ref(), &task.key, claims) {
+            Removal::Gone => return Ok(Removed::Gone),
+            Removal::Release => return Ok(Removed::Released),
+            Removal::HandOver => return Ok(Removed::HandedOver),
+            Removal::Wait => return Ok(Removed::Terminating),
+            Removal::Delete { uid } => uid,
+        };
+        self.counters.writes.fetch_add(1, Ordering::Relaxed);
+        let call = self.cluster.delete(&holding.object, uid);
+        let outcome = |deletion: &Deletion| match deletion {
+            Deletion::Gone => "gone",
+            Deletion::Terminating => "terminating",
+        };
+        Ok(match trace::write("delete", &holding.object, call, outcome).await? {
+            Deletion::Gone => Removed::Gone,
+            Deletion::Terminating => Removed::Terminating,
+        })
+    }
+
+    fn is_first_claimant(&self, task: &Task, object: &ObjectKey) -> bool {
+        let projection = self.view.projection();
+        let claims = projection.claims(&task.key.cluster, object);
+        claims.first().is_some_and(|claim| claim.lifecycle == task.index)
+    }
+
+    /// What [`removal`] has to know of other claims on an object. The claim of the task is the first.
+    fn claims(&self, task: &Task, object: &ObjectKey, live: Option<&LiveObject>) -> Claims {
+        let outranks_marks = live.is_some_and(|live| match apply_set::owner(live, &task.key) {
+            Owner::Other { key } => self.outranks(object, &key),
+            Owner::Us | Owner::Stranger => false,
+        });
+        let projection = self.view.projection();
+        let claims = projection.claims(&task.key.cluster, object);
+        let is_wanted = |index| projection.lifecycle(index).1.desired.is_present();
+        let replayed = projection.ground().replayed.get(&*task.lifecycle.trigger).map(|mark| mark.digest);
+        Claims {
+            has_heir: claims.iter().any(|claim| claim.lifecycle != task.index && is_wanted(claim.lifecycle)),
+            outranks_marks,
+            is_overtaken: is_wanted(task.index)
+                && (!task.lifecycle.desired.is_present() || replayed != task.decided_by),
+        }
+    }
+
+    /// An object that its owner let go belongs to whoever claimed it next.
+    fn wake_next_claimants(&self, task: &Task, gone: &[ObjectKey]) {
+        let projection = self.view.projection();
+        let next = gone.iter().filter_map(|object| projection.claims(&task.key.cluster, object).first().copied());
+        let next: Vec<LifecycleIndex> = next.map(|claim| claim.lifecycle).collect();
+        drop(projection);
+        self.queue.push(next);
+    }
+}

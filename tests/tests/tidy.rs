@@ -1,0 +1,178 @@
+//! House rules that a compiler does not check. What is kept against a rule is listed here, with the reason.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The crates in a line: each uses those before it, never those after.
+const CRATES: [&str; 5] = ["store", "projections", "engine", "ops", "tests"];
+
+/// A comment line is at most this long.
+const COMMENT_COLUMNS_MAX: usize = 130;
+
+/// A file has at most this many lines.
+const FILE_LINES_MAX: usize = 600;
+
+/// Files that are longer, and why.
+const LONG_FILES: [(&str, &str); 9] = [
+    (
+        "engine/src/intake/connection.rs",
+        "two formats of one connection; to be split when TLS and credentials files join",
+    ),
+    ("engine/src/rules/trigger.rs", "to be split by the kinds of content"),
+    ("engine/src/template/tests.rs", "one table of templates"),
+    ("ops/src/api/tests.rs", "one set-up for all of the API"),
+    ("ops/src/cli/rows.rs", "one row type for each list"),
+    ("ops/src/cli/watch.rs", "to be split into the client and what it prints"),
+    ("projections/src/reads.rs", "one list after the other, of one shape"),
+    ("projections/src/why/object.rs", "one sentence after the other"),
+    ("tests/tests/api.rs", "one server for all of the API"),
+];
+
+/// Uses of a module that is declared later in its crate, and why they stay.
+const UPWARD_USES: [(&str, &str, &str); 7] = [
+    ("store/src/index.rs", "segment", "the size of a header"),
+    ("store/src/reader.rs", "scan", "a reader gives scans, and a scan reads"),
+    ("projections/src/claims.rs", "fold", "the number of a resource"),
+    ("projections/src/compact.rs", "fold", "the number of a resource"),
+    ("projections/src/landmarks.rs", "fold", "landmarks are states of the fold"),
+    ("projections/src/reads.rs", "as_of", "an earlier state is read as the present one"),
+    ("projections/src/incarnation.rs", "history", "the rows of a history name their incarnation"),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The Rust files of the workspace, by their paths.
+fn sources() -> BTreeMap<String, String> {
+    let mut sources = BTreeMap::new();
+    let mut folders: Vec<PathBuf> = CRATES.iter().map(|name| root().join(name)).collect();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+                let name = path.strip_prefix(root()).expect("it is below the root");
+                sources.insert(name.to_string_lossy().into_owned(), text);
+            }
+        }
+    }
+    assert!(sources.len() > 200, "only {} files were found", sources.len());
+    sources
+}
+
+#[track_caller]
+fn assert_none(found: &str) {
+    assert!(found.is_empty(), "\n{found}");
+}
+
+#[test]
+fn crates_stand_in_a_line() {
+    let mut found = String::new();
+    for (place, name) in CRATES.iter().enumerate() {
+        let manifest = fs::read_to_string(root().join(name).join("Cargo.toml")).expect("a manifest");
+        for later in &CRATES[place..] {
+            // A crate may be named in its own manifest, as the package that it is.
+            let uses = manifest.lines().filter(|line| line.starts_with(&format!("lifeline-{later}")));
+            uses.for_each(|line| _ = writeln!(found, "{name} uses {later}: {line}"));
+        }
+    }
+    assert_none(&found);
+}
+
+#[test]
+fn a_file_begins_with_what_it_is() {
+    let mut found = String::new();
+    for (name, text) in sources() {
+        if !text.starts_with("//! ") {
+            _ = writeln!(found, "{name}: the first line is no `//!`");
+        }
+        for (number, line) in (1..).zip(text.lines()) {
+            if line.trim_start().starts_with("/// See the module") {
+                _ = writeln!(found, "{name}:{number}: say what it is");
+            }
+        }
+    }
+    assert_none(&found);
+}
+
+#[test]
+fn comments_fit_a_screen_and_files_a_mind() {
+    let mut found = String::new();
+    for (name, text) in sources() {
+        for (number, line) in (1..).zip(text.lines()) {
+            if line.trim_start().starts_with("//") && line.chars().count() > COMMENT_COLUMNS_MAX {
+                _ = writeln!(found, "{name}:{number}: a comment of {} columns", line.chars().count());
+            }
+        }
+        let is_long = text.lines().count() > FILE_LINES_MAX;
+        let is_listed = LONG_FILES.iter().any(|(long, _)| *long == name);
+        if is_long && !is_listed {
+            _ = writeln!(found, "{name}: {} lines", text.lines().count());
+        }
+        if is_listed && !is_long {
+            _ = writeln!(found, "{name}: it is no longer long, and need not be listed");
+        }
+    }
+    assert_none(&found);
+}
+
+#[test]
+fn what_is_computed_from_the_log_asks_no_clock_and_no_chance() {
+    let asks = ["SystemTime::now", "Instant::now", "Timestamp::now", "thread::sleep", "rand::"];
+    let mut found = String::new();
+    for (name, text) in sources().into_iter().filter(|(name, _)| name.starts_with("projections/src/")) {
+        for (number, line) in (1..).zip(text.lines()) {
+            if asks.iter().any(|ask| line.contains(ask)) {
+                _ = writeln!(found, "{name}:{number}: {}", line.trim());
+            }
+        }
+    }
+    assert_none(&found);
+}
+
+/// Where the modules of a crate's root are declared in dependency order, none uses one that comes after it.
+#[test]
+fn modules_use_those_before_them() {
+    let sources = sources();
+    let mut found = String::new();
+    for name in ["store", "projections", "engine"] {
+        let library = &sources[&format!("{name}/src/lib.rs")];
+        let declared: Vec<&str> = library.lines().filter_map(module).collect();
+        assert!(declared.len() > 5, "{name}: {declared:?}");
+        for (place, user) in declared.iter().enumerate() {
+            let own = [format!("{name}/src/{user}.rs"), format!("{name}/src/{user}/")];
+            let files = sources.iter().filter(|(file, _)| **file == own[0] || file.starts_with(&own[1]));
+            for (file, text) in files {
+                // What tests use is no dependency.
+                if file.contains("/tests") || file.contains("/live/") {
+                    continue;
+                }
+                let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+                for later in &declared[place + 1..] {
+                    let is_kept = UPWARD_USES.iter().any(|(kept, used, _)| kept == file && used == later);
+                    if !is_kept && text.lines().any(|line| uses(line, later)) {
+                        _ = writeln!(found, "{file} uses `{later}`, which is declared after `{user}`");
+                    }
+                }
+            }
+        }
+    }
+    assert_none(&found);
+}
+
+/// The module that a line declares.
+fn module(line: &str) -> Option<&str> {
+    let line = line.strip_prefix("pub ").unwrap_or(line);
+    line.strip_prefix("mod ")?.strip_suffix(';')
+}
+
+/// Whether a line of code names a module of its crate's root.
+fn uses(line: &str, module: &str) -> bool {
+    let line = line.trim_start();
+    !line.starts_with("//") && line.contains(&format!("crate::{module}::"))
+}
