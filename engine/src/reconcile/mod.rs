@@ -1,8 +1,8 @@
 //! Reconciliation: what the lifecycles say becomes what the cluster holds.
 //!
-//! Start at [`Reconciler::run`]. A key from the [queue](crate::queue) is reconciled by reading the CURRENT lifecycle, never the message
-//! that woke it: render, [`plan`], apply or delete, and record the outcome. Whatever is recorded says which decision it
-//! acted for, so an outcome that comes late settles nothing it should not.
+//! Start at [`Reconciler::run`]. A key from the [queue](crate::queue) is reconciled by reading the CURRENT lifecycle,
+//! never the message that woke it: render, [`plan`], apply or delete, and record the outcome. Whatever is recorded says
+//! which decision it acted for, so an outcome that comes late settles nothing it should not.
 //!
 //! Why a crash at any point is harmless: the name of an object is durable in the log before each change to it
 //! (`ApplyIntended`), applying twice changes nothing, and a deletion names the uid it means.
