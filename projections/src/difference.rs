@@ -2,7 +2,7 @@
 //!
 //! Start at [`difference`]. Which resources may differ is found in the log between the two moments, or, where too much
 //! lies between them or something there is lost, among those that were spoken of since; what a resource was at either
-//! moment is asked of whoever knows (see [`crate::as_of::resource`]). Neither takes memory in proportion to the log.
+//! moment is looked up by [`crate::as_of::resource`]. Neither takes memory in proportion to the log.
 //!
 //! A cursor holds both moments and the last lifecycle told, so pages agree with each other while time passes.
 

@@ -1,7 +1,7 @@
 //! Which stream is this, and where does reading go on? A pure decision over what the log's tail and the server say.
 //!
-//! A stream's name and sequence do not name a message for ever: streams are deleted and made anew, restored from
-//! backups, and lose their tail with their power. Name, epoch and sequence do. Start at [`judge`].
+//! A stream's name and a sequence do not identify a message: streams are deleted and made again, restored from backups,
+//! and lose their end in a power cut. Name, epoch and sequence do. Start at [`judge`].
 //!
 //! Two things show whether the stream is the one that was read: the content of the last recorded message, and the
 //! server's clock. No recorded message was stored later than [`Known::recorded_until_unix_nanos`]. So a message that
@@ -85,10 +85,10 @@ pub enum Start {
 
 /// Compares the log's tail with the stream as it is now.
 ///
-/// The content of the last recorded message comes first, because `created` may change when an older server restarts and stays
-/// the same when a backup is restored. An unchanged message proves nothing about the sequences after it: a gap recorded there
-/// may hold other messages now. Where the stream still remembers messages from before our
-/// tail (it is older than the tail), its prefix has been recorded already, and the clock that stamped both tells how far.
+/// The content of the last recorded message comes first, because `created` may change when an older server restarts and
+/// stays the same when a backup is restored. An unchanged message proves nothing about the sequences after it: a gap
+/// recorded there may hold other messages now. A stream that is older than what was recorded still begins with recorded
+/// messages; the times of its messages tell where they end.
 #[must_use]
 pub fn judge(known: Option<&Known>, state: &StreamState, held: &Held) -> Verdict {
     let first_held = state.first_sequence.max(1);

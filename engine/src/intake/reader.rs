@@ -189,8 +189,8 @@ impl Reader {
         };
         let mut batches = jetstream.consume(consume).await?;
         // A stream that changed between the look and the consumer would be read from the wrong place and pass for the old
-        // one. From here on a server that restarts ends the session: its connection breaks, or, where another server of a cluster
-        // has the stream, it forgets what was asked of it, and says nothing more.
+        // one. From here on a restart of the server ends the session: the connection breaks, or, if another server of the
+        // cluster has the stream, that one forgets our pulls and sends no more heartbeats.
         let Some(now) = jetstream.state(&self.reading.stream).await? else { return Ok(Ended::Missing) };
         if !self.is_same(&state, &now, known).await? {
             return Ok(Ended::LookAnew("the stream changed while it was opened".to_owned()));

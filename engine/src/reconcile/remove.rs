@@ -129,7 +129,7 @@ impl<D: Disk> Reconciler<D> {
         }
     }
 
-    /// An object that its owner let go belongs to whoever claimed it next.
+    /// Queues the lifecycles that own these objects now: those whose claims came next.
     fn wake_next_claimants(&self, task: &Task, gone: &[ObjectKey]) {
         let projection = self.view.projection();
         let next = gone.iter().filter_map(|object| projection.claims(&task.key.cluster, object).first().copied());

@@ -160,7 +160,7 @@ impl<D: Disk> Reconciler<D> {
         self.queue.finish(index, verdict);
     }
 
-    /// Makes the objects exist as the event says, and those it no longer asks for go.
+    /// Applies the objects that the event asks for, and removes those it no longer asks for.
     async fn present(&self, task: &Task, event: Offset) -> Result<Verdict, Stopped> {
         let rules = self.rules.borrow().rules.clone();
         let Some(rules) = rules else { return Ok(Verdict::RetryAfter(Duration::from_millis(100))) };
@@ -202,7 +202,7 @@ impl<D: Disk> Reconciler<D> {
         let conflicts = self.conflicts(task, &wanted);
         let Applied { objects: applied, not_ours, mut failures } =
             self.apply_all(task, &plan, &wanted, &conflicts).await;
-        // What is no longer wanted goes only once all that is wanted exists, whoever made it.
+        // Objects that are no longer wanted are removed only when all wanted objects exist, whoever made them.
         let is_ready = failures.is_empty() && conflicts.iter().all(|conflict| conflict.exists);
         let unfinished = match is_ready {
             true => self.remove(task, &plan.remove).await?,
@@ -242,7 +242,7 @@ impl<D: Disk> Reconciler<D> {
         Ok(rendered)
     }
 
-    /// Makes everything in the inventory go.
+    /// Removes everything in the inventory.
     async fn absent(&self, task: &Task) -> Result<Verdict, Stopped> {
         let plan = plan(&task.lifecycle, &[], false);
         let Unfinished { waits, failures } = self.remove(task, &plan.remove).await?;

@@ -17,7 +17,7 @@ use lifeline_tests::simulated::found::FOUND;
 const USAGE: &str = "\
 Breaks the engine on purpose and shows how many stories the simulation needs to notice.
 
-Usage: cargo sabotage [-- NAME...]
+Usage: cargo sabotage [NAME...]
 
   NAME    A part of the names of the sabotages to try; all of them otherwise
 
@@ -415,7 +415,8 @@ fn copy_workspace() -> Result<PathBuf, String> {
         fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         fs::write(&to, content).map_err(|error| format!("{}: {error}", to.display()))?;
     }
-    // Cargo tells builds apart by name and version: without this one the next build of the workspace would be taken from here.
+    // Cargo tells packages apart by name and version. Under the same version, it would take this build for the next one
+    // of the workspace.
     edit(&copy.join("Cargo.toml"), |text| text.replacen(VERSION, &format!("{VERSION}-sabotage"), 1))?;
     edit(&copy.join("store/src/lib.rs"), |text| text + SWITCH)?;
     Ok(copy)

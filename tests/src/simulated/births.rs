@@ -1,7 +1,7 @@
-//! How often each object was made, compared with how often somebody began to want it.
+//! How often each object was made, compared with how often it began to be wanted.
 //!
 //! Start at [`violations`]. An object is wanted while a lifecycle that claims it is present under rules that give it, and its
-//! namespace is wanted, if Lifeline made that. While it is wanted it is made once, whoever wants it: it changes hands in place.
+//! namespace is wanted, if Lifeline made that. While it is wanted, it is made once: when its owner changes, it stays.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +27,7 @@ struct Wants<'f> {
     begins: BTreeMap<&'f ObjectKey, usize>,
 }
 
-/// Objects that were made more often than somebody began to want them.
+/// Objects that were made more often than they began to be wanted.
 #[must_use]
 pub fn violations<'f>(facts: &'f [Fact<'f>], births: &BTreeMap<ObjectKey, usize>) -> Vec<Violation> {
     let mut wants = Wants::default();
