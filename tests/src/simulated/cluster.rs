@@ -1,7 +1,6 @@
 //! A cluster behind a network that fails: requests that are refused, slow, or done with the answer lost.
 //!
-//! Start at [`FaultyCluster`]. Deletions may take a while, as namespaces do. It remembers under which uids each object ever
-//! lived.
+//! Start at [`FaultyCluster`]. Deletions may take a while, as namespaces do. It remembers every apply that it carried out.
 //!
 //! Never here: rules of Kubernetes; those are in [`super::objects`].
 
@@ -11,6 +10,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use lifeline_engine::clock::{Clock, SimulatedClock};
 use lifeline_engine::cluster::{Cluster, Deletion, Error, LiveObject, ObjectKey};
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -23,6 +23,7 @@ use super::objects::{Objects, namespace_key};
 /// A cluster that fails as real ones do.
 pub struct FaultyCluster {
     chance: Chance,
+    clock: SimulatedClock,
     counter: Counter,
     /// Whether requests and answers are lost or late.
     is_unkind: bool,
@@ -36,16 +37,28 @@ struct State {
     away_until: Option<Instant>,
     /// Objects whose deletion was accepted: the uid, and when they are gone.
     going: BTreeMap<ObjectKey, (String, Instant)>,
-    /// Every uid an object was seen under, in order.
-    births: BTreeMap<ObjectKey, Vec<String>>,
+    applies: Vec<Apply>,
+}
+
+/// An apply that was carried out.
+#[derive(Debug, Clone)]
+pub struct Apply {
+    /// When.
+    pub time_unix_nanos: u64,
+    /// What it made or changed.
+    pub object: ObjectKey,
+    /// Whether it made the object.
+    pub is_birth: bool,
+    /// `data.login` of its manifest; null where it has none.
+    pub login: Value,
 }
 
 impl FaultyCluster {
     /// An empty cluster.
     #[must_use]
-    pub fn new(chance: Chance, is_unkind: bool, counter: Counter) -> FaultyCluster {
+    pub fn new(chance: Chance, clock: SimulatedClock, is_unkind: bool, counter: Counter) -> FaultyCluster {
         let (is_calm, state) = (AtomicBool::new(false), Mutex::default());
-        FaultyCluster { chance, counter, is_unkind, is_calm, state }
+        FaultyCluster { chance, clock, counter, is_unkind, is_calm, state }
     }
 
     /// Answers nobody for a while.
@@ -60,7 +73,7 @@ impl FaultyCluster {
         self.state.lock().away_until = None;
     }
 
-    /// Makes an object as somebody who knows nothing of Lifeline does. It counts as no birth.
+    /// Makes an object as somebody who knows nothing of Lifeline does. It is none of the applies.
     pub fn make_foreign(&self, manifest: &Value) {
         let key = Objects::resolve(manifest).expect("a name that the cluster accepts");
         self.state.lock().objects.apply(&key, manifest, None).expect("nothing is there yet");
@@ -72,10 +85,10 @@ impl FaultyCluster {
         self.state.lock().objects.list()
     }
 
-    /// Under how many uids each object ever lived.
+    /// Every apply that was carried out, in order.
     #[must_use]
-    pub fn births(&self) -> BTreeMap<ObjectKey, usize> {
-        self.state.lock().births.iter().map(|(object, uids)| (object.clone(), uids.len())).collect()
+    pub fn applies(&self) -> Vec<Apply> {
+        self.state.lock().applies.clone()
     }
 
     /// Whether a hazard happens now, which it does once in so many times.
@@ -89,7 +102,8 @@ impl FaultyCluster {
 
     /// The way of a request to the cluster.
     async fn request(&self) -> Result<(), Error> {
-        sleep(self.chance.millis_below(40)).await;
+        let limit = if self.meets(Hazard::SlowRequest, 15) { 3_000 } else { 40 };
+        sleep(self.chance.millis_below(limit)).await;
         if self.state.lock().away_until.is_some_and(|until| Instant::now() < until) {
             return Err(unavailable("connection refused"));
         }
@@ -133,11 +147,10 @@ impl FaultyCluster {
         {
             return Err(Error::NamespaceTerminating { namespace: namespace.to_string() });
         }
+        let is_birth = state.objects.get(object).is_none();
         let live = state.objects.apply(object, manifest, uid)?;
-        let uids = state.births.entry(object.clone()).or_default();
-        if !uids.contains(&live.uid) {
-            uids.push(live.uid.clone());
-        }
+        let (time_unix_nanos, login) = (self.clock.now_unix_nanos(), manifest["data"]["login"].clone());
+        state.applies.push(Apply { time_unix_nanos, object: object.clone(), is_birth, login });
         Ok(live)
     }
 

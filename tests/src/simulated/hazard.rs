@@ -49,6 +49,8 @@ pub enum Hazard {
     LostRequest,
     /// A request is carried out, and its answer is lost.
     LostAnswer,
+    /// A request takes seconds to reach the cluster.
+    SlowRequest,
     /// An answer of the cluster takes seconds.
     SlowAnswer,
     /// The kinds of the cluster cannot be looked up.
@@ -69,7 +71,7 @@ pub enum Hazard {
 
 impl Hazard {
     /// All hazards, in the order in which they are printed.
-    pub const ALL: [Hazard; 27] = [
+    pub const ALL: [Hazard; 28] = [
         Hazard::Stop,
         Hazard::Kill,
         Hazard::PowerCut,
@@ -89,6 +91,7 @@ impl Hazard {
         Hazard::ClusterAway,
         Hazard::LostRequest,
         Hazard::LostAnswer,
+        Hazard::SlowRequest,
         Hazard::SlowAnswer,
         Hazard::FailedDiscovery,
         Hazard::SlowDeletion,
@@ -122,6 +125,7 @@ impl Hazard {
             Hazard::ClusterAway => "cluster away",
             Hazard::LostRequest => "request to the cluster lost",
             Hazard::LostAnswer => "answer of the cluster lost",
+            Hazard::SlowRequest => "request to the cluster slow",
             Hazard::SlowAnswer => "answer of the cluster slow",
             Hazard::FailedDiscovery => "discovery failed",
             Hazard::SlowDeletion => "deletion slow",

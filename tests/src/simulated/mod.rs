@@ -9,7 +9,7 @@
 //!
 //! Never here: real time, real files, threads, and chance that is not drawn from the seed.
 
-mod births;
+mod applies;
 pub mod campaign;
 mod chance;
 mod cluster;

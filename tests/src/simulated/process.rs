@@ -64,7 +64,7 @@ impl World {
         let witness = Box::new(witness(disk.clone(), Chance::new(seed, 1)));
         let (of_server, of_cluster) = (Chance::new(seed, 2), Chance::new(seed, 3));
         let server = Server::new(of_server, clock, script.unkind_server, counter.clone(), witness);
-        let cluster = FaultyCluster::new(of_cluster, script.unkind_cluster, counter);
+        let cluster = FaultyCluster::new(of_cluster, clock, script.unkind_cluster, counter);
         let cluster = Arc::new(cluster);
         World { server, cluster, disk, clock, rules: watch::Sender::new(Current::default()) }
     }

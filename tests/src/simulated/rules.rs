@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
+use lifeline_engine::cluster::ObjectKey;
 use lifeline_engine::rules::{Clusters, Current, Manifests, RuleSet};
 use serde_json::Value;
 
@@ -164,6 +165,18 @@ impl Version {
     #[must_use]
     pub const fn gives_profile(self) -> bool {
         !matches!(self, Version::Fewer | Version::Withdrawn)
+    }
+
+    /// Whether some event may make an object with this `data.login` by a trigger of these rules.
+    #[must_use]
+    pub fn may_give(self, trigger: &str, object: &ObjectKey, login: &Value) -> bool {
+        let is_revised = login.as_str().is_some_and(|login| login.starts_with(Version::Revised.revision()));
+        match (trigger, &*object.kind, &*object.name) {
+            ("manage", "Namespace", _) => self != Version::Withdrawn,
+            ("manage", "ConfigMap", "profile") => self.gives_profile() && is_revised == (self == Version::Revised),
+            ("audit", "ConfigMap", name) => self == Version::Audited && name.starts_with("audit-"),
+            _ => false,
+        }
     }
 
     fn compile(self) -> Current {

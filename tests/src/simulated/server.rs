@@ -505,3 +505,28 @@ fn ended(consume: &Consume, reason: &str) -> Error {
     let (consumer, stream) = (consume.durable.clone(), consume.stream.clone());
     Error::ConsumerEnded { stream, consumer, reason: reason.to_owned() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_loses_its_end_forgets_what_it_purged_there() {
+        let clock = SimulatedClock::starting_at(1);
+        let server = Server::new(Chance::new(0, 0), clock, false, Counter::default(), Box::new(|_| None));
+        server.make_stream("EVENTS", "subject", Retention::WorkQueue, 100);
+        for payload in ["one", "two", "three", "four"] {
+            server.publish("EVENTS", "subject", Bytes::from(payload));
+        }
+        server.purge("EVENTS", 750);
+        let fates = || server.published().iter().map(|published| published.fate).collect::<Vec<_>>();
+        assert_eq!(fates(), [Fate::Removed, Fate::Removed, Fate::Removed, Fate::Held]);
+
+        // It has the numbers 3 and 4 to give again, so nobody can find the purge of 3 in it.
+        server.lose_tail("EVENTS", 2, true);
+
+        assert_eq!(fates(), [Fate::Removed, Fate::Removed, Fate::Lost, Fate::Lost]);
+        server.publish("EVENTS", "subject", Bytes::from("five"));
+        assert_eq!(server.published()[4].sequence, 3);
+    }
+}

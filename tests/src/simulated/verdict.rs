@@ -9,7 +9,7 @@ use lifeline_projections::fact::Fact;
 use lifeline_projections::fold::Projection;
 use lifeline_store::Record;
 
-use super::births;
+use super::applies;
 use super::cluster::FaultyCluster;
 use super::hazard::{Counter, Hazard};
 use super::inventory;
@@ -55,7 +55,7 @@ pub fn violations(finished: &Finished<'_>) -> Vec<Violation> {
     violations.extend(recorded_once_and_in_order(finished, &recorded));
     violations.extend(nothing_is_missing_in_silence(finished, &facts, &recorded));
     violations.extend(the_cluster_is_as_decided(finished, &recorded));
-    violations.extend(births::violations(&facts, &finished.cluster.births()));
+    violations.extend(applies::violations(finished.records, &facts, &finished.cluster.applies()));
     let projection = folded(finished, &facts);
     violations.extend(the_fold_is_a_function_of_the_log(finished, &projection));
     violations.extend(refold::violations(finished.records, &facts, &projection));

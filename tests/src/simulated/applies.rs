@@ -1,13 +1,16 @@
-//! How often each object was made, compared with how often it began to be wanted.
+//! Every apply, compared with what the log asked for when it was carried out.
 //!
 //! Start at [`violations`]. An object is wanted while a lifecycle that claims it is present under rules that give it, and its
-//! namespace is wanted, if Lifeline made that. While it is wanted, it is made once: when its owner changes, it stays.
+//! namespace is wanted, if Lifeline made that. While it is wanted, it is made once: when its owner changes, it stays. And
+//! it has what rules give that were replayed before: no rules act that the log does not know.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use lifeline_engine::cluster::ObjectKey;
 use lifeline_projections::fact::{Fact, LifecycleKey, Outcome, Redesired};
+use lifeline_store::Record;
 
+use super::cluster::Apply;
 use super::objects::namespace_key;
 use super::rules::Version;
 use super::story::Violation;
@@ -21,25 +24,48 @@ struct Wants<'f> {
     claims: BTreeMap<&'f ObjectKey, BTreeSet<Lifecycle<'f>>>,
     /// The rules that were replayed last.
     version: Option<Version>,
+    /// All rules that were replayed, by trigger.
+    replayed: Vec<(&'f str, Version)>,
     /// Objects that are wanted.
     wanted: BTreeSet<&'f ObjectKey>,
     /// How often each began to be.
     begins: BTreeMap<&'f ObjectKey, usize>,
+    /// How often each was made.
+    births: BTreeMap<&'f ObjectKey, usize>,
 }
 
-/// Objects that were made more often than they began to be wanted.
+/// Applies that nothing asked for at their moment.
 #[must_use]
-pub fn violations<'f>(facts: &'f [Fact<'f>], births: &BTreeMap<ObjectKey, usize>) -> Vec<Violation> {
-    let mut wants = Wants::default();
-    facts.iter().for_each(|fact| wants.take(fact));
-    let begins = |object: &ObjectKey| wants.begins.get(object).copied().unwrap_or(0);
-    let more = births.iter().filter(|(object, births)| **births > begins(object));
-    let told =
-        more.map(|(object, births)| format!("{object} was made {births} times, wanted {} times", begins(object)));
-    told.map(|whom| Violation::new("made more often than asked for", whom)).collect()
+pub fn violations<'f>(records: &[Record], facts: &'f [Fact<'f>], applies: &'f [Apply]) -> Vec<Violation> {
+    let (mut wants, mut violations) = (Wants::default(), Vec::new());
+    let mut applies = applies.iter().peekable();
+    for (record, fact) in records.iter().zip(facts) {
+        while let Some(apply) = applies.next_if(|apply| apply.time_unix_nanos < record.time_unix_nanos) {
+            violations.extend(wants.judge(apply));
+        }
+        wants.take(fact);
+    }
+    violations.extend(applies.filter_map(|apply| wants.judge(apply)));
+    violations
 }
 
 impl<'f> Wants<'f> {
+    fn judge(&mut self, apply: &'f Apply) -> Option<Violation> {
+        let object = &apply.object;
+        if !self.replayed.iter().any(|(trigger, version)| version.may_give(trigger, object, &apply.login)) {
+            let whom = format!("{object} with {} after {:?}", apply.login, self.replayed);
+            return Some(Violation::new("applied by rules that were not replayed", whom));
+        }
+        if !apply.is_birth {
+            return None;
+        }
+        let births = self.births.entry(object).or_default();
+        *births += 1;
+        let begins = self.begins.get(object).copied().unwrap_or(0);
+        let whom = || format!("{object} was made {births} times, wanted {begins} times");
+        (*births > begins).then(|| Violation::new("made more often than asked for", whom()))
+    }
+
     fn take(&mut self, fact: &'f Fact<'f>) {
         match fact {
             Fact::EventReceived { source, subject, decisions, .. } => {
@@ -58,8 +84,11 @@ impl<'f> Wants<'f> {
                     self.decide((trigger, &resource.source, &resource.subject), is_present);
                 }
                 let version = digest.and_then(|digest| Version::of_trigger(trigger, digest));
-                if *trigger == "manage" && *complete && version.is_some() {
-                    self.version = version;
+                if *complete && let Some(version) = version {
+                    self.replayed.push((trigger, version));
+                    if *trigger == "manage" {
+                        self.version = Some(version);
+                    }
                 }
             }
             Fact::ApplyIntended { key, objects, .. } => {
