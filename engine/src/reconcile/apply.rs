@@ -39,7 +39,7 @@ enum Attempt {
 /// A wanted object that another lifecycle claimed first.
 pub(super) struct Conflict {
     object: ObjectKey,
-    /// The other lifecycle no longer wants the object, or did not a moment ago.
+    /// The other lifecycle may delete the object: it no longer wants it, or has recorded a change whose outcome is not known.
     is_going: bool,
     /// The other lifecycle has applied the object.
     pub exists: bool,
@@ -75,7 +75,7 @@ impl<D: Disk> Reconciler<D> {
                  is taken over when that lifecycle lets it go",
                 want.object, lifecycle.trigger, resource.source, resource.subject
             );
-            // One that was to go and is wanted again may still go: the deletion may be on its way.
+            // While the outcome of a change is not known, a deletion may be under way.
             let held = lifecycle.holding(&want.object).and_then(|holding| holding.applied.as_ref());
             let is_going = !lifecycle.desired.is_present() || held.is_some_and(|held| held.digest == DIGEST_UNKNOWN);
             let exists = !is_going && held.is_some();

@@ -86,7 +86,7 @@ pub struct Claims {
     pub has_heir: bool,
     /// The marks name another lifecycle, and the first claim takes precedence over them.
     pub outranks_marks: bool,
-    /// The lifecycle was decided again since the removal was planned, and may want the object.
+    /// The lifecycle was decided again since the removal was planned, and may want the object again.
     pub is_overtaken: bool,
 }
 
@@ -127,11 +127,8 @@ pub fn removal<'a>(holding: &Holding, live: Option<&'a LiveObject>, key: &Lifecy
         // The object found stays. If another uid was recorded, ours is gone.
         return if known.is_some() && !is_known { Removal::Gone } else { Removal::Release };
     }
-    // Asked for already: a namespace takes its seconds, and looking does not write.
-    if live.deleting {
-        return Removal::Wait;
-    }
-    if claims.is_overtaken {
+    // A deletion that was asked for takes its time; an object that may be wanted again is not deleted.
+    if live.deleting || claims.is_overtaken {
         return Removal::Wait;
     }
     if claims.has_heir { Removal::HandOver } else { Removal::Delete { uid: &live.uid } }
@@ -270,6 +267,11 @@ mod tests {
         check_claims(None, Some((ours, false)), wanted, Removal::HandOver);
         check_claims(Some("live"), Some((ours, true)), wanted, Removal::Wait);
         check_claims(Some("live"), None, wanted, Removal::Gone);
+
+        // Decided again meanwhile, we may want it ourselves.
+        let overtaken = Claims { is_overtaken: true, ..alone };
+        check_claims(Some("live"), Some((ours, false)), overtaken, Removal::Wait);
+        check_claims(Some("live"), None, overtaken, Removal::Gone);
 
         // It was handed over to us, and we no longer want it before we ever applied it.
         let inherited = Claims { outranks_marks: true, ..alone };

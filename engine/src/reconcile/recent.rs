@@ -1,7 +1,8 @@
 //! The latest renderings of lifecycles whose attempts may be made again.
 //!
 //! Start at [`Recent`]. Another attempt mostly concerns the same event and rules, which give the same manifests. While the
-//! cluster is away this is most of the work: a simulated story takes a seventh less time with it. Never here: rendering.
+//! cluster is away, attempts would otherwise render them again and again; with many more failing lifecycles than are
+//! remembered they still do. Never here: rendering.
 
 use std::collections::HashMap;
 

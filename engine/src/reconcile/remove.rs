@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use lifeline_projections::fact::{Fact, ObjectKey};
 use lifeline_projections::fold::LifecycleIndex;
-use lifeline_projections::lifecycle::Holding;
+use lifeline_projections::lifecycle::{Desired, Holding};
 use lifeline_store::Disk;
 use tracing::info;
 
@@ -23,8 +23,8 @@ use crate::trace;
 enum Removed {
     /// It is no more.
     Gone,
-    /// It is on its way out, or may be wanted again: look again.
-    Terminating,
+    /// It is being deleted, or may be wanted again: look again.
+    Waits,
     /// It belongs to another owner: the claim ends, the object stays.
     Released,
     /// Another lifecycle claims it and takes it over: the claim ends, the object stays.
@@ -50,7 +50,7 @@ impl<D: Disk> Reconciler<D> {
                 Ok(Removed::Gone) => gone.push(holding.object.clone()),
                 Ok(Removed::Released) => released.push(holding.object.clone()),
                 Ok(Removed::HandedOver) => handed_over.push(holding.object.clone()),
-                Ok(Removed::Terminating) => unfinished.waits = true,
+                Ok(Removed::Waits) => unfinished.waits = true,
                 Err(error) => unfinished.failures.push(Failure::of_cluster(&holding.object.to_string(), &error)),
             }
         }
@@ -60,8 +60,8 @@ impl<D: Disk> Reconciler<D> {
             self.recording.record(Fact::Deleted { key, acted_for, previous: None, objects }).await?;
             self.wake_next_claimants(task, &gone);
         }
-        // Two lifecycles that leave an object to each other at once would leave it to nobody, so the look at the other claims and
-        // the record are one step. This is rare: one lock is enough for all.
+        // If two lifecycles released an object to each other at once, nobody would own it. So checking the other claims and
+        // recording are one step. This is rare; one lock serves all objects.
         let handing_over = if handed_over.is_empty() { None } else { Some(self.handing_over.lock().await) };
         let has_other_claims = |object: &ObjectKey| {
             let projection = self.view.projection();
@@ -90,7 +90,7 @@ impl<D: Disk> Reconciler<D> {
             Removal::Gone => return Ok(Removed::Gone),
             Removal::Release => return Ok(Removed::Released),
             Removal::HandOver => return Ok(Removed::HandedOver),
-            Removal::Wait => return Ok(Removed::Terminating),
+            Removal::Wait => return Ok(Removed::Waits),
             Removal::Delete { uid } => uid,
         };
         self.counters.writes.fetch_add(1, Ordering::Relaxed);
@@ -101,7 +101,7 @@ impl<D: Disk> Reconciler<D> {
         };
         Ok(match trace::write("delete", &holding.object, call, outcome).await? {
             Deletion::Gone => Removed::Gone,
-            Deletion::Terminating => Removed::Terminating,
+            Deletion::Terminating => Removed::Waits,
         })
     }
 
@@ -117,16 +117,13 @@ impl<D: Disk> Reconciler<D> {
             Owner::Other { key } => self.outranks(object, &key),
             Owner::Us | Owner::Stranger => false,
         });
+        // Decided again as present, it may want the object.
+        let is_overtaken = self.overtaken(task).is_some_and(Desired::is_present);
         let projection = self.view.projection();
         let claims = projection.claims(&task.key.cluster, object);
         let is_wanted = |index| projection.lifecycle(index).1.desired.is_present();
-        let replayed = projection.ground().replayed.get(&*task.lifecycle.trigger).map(|mark| mark.digest);
-        Claims {
-            has_heir: claims.iter().any(|claim| claim.lifecycle != task.index && is_wanted(claim.lifecycle)),
-            outranks_marks,
-            is_overtaken: is_wanted(task.index)
-                && (!task.lifecycle.desired.is_present() || replayed != task.decided_by),
-        }
+        let has_heir = claims.iter().any(|claim| claim.lifecycle != task.index && is_wanted(claim.lifecycle));
+        Claims { has_heir, outranks_marks, is_overtaken }
     }
 
     /// Queues the lifecycles that own these objects now: those whose claims came next.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use lifeline_projections::fact::{AppliedObject, Fact, LifecycleKey, ObjectKey};
-use lifeline_projections::fold::LifecycleIndex;
+use lifeline_projections::fold::{LifecycleIndex, Projection};
 use lifeline_projections::lifecycle::{Desired, Lifecycle};
 use lifeline_store::{Disk, Offset};
 use tokio::sync::watch;
@@ -61,7 +61,7 @@ pub struct Reconciler<D: Disk> {
     pub(super) cluster: Arc<dyn Cluster>,
     pub(super) recording: Recording,
     pub(super) counters: Arc<Counters>,
-    /// Makes the look at other claims and the record of `Released` one step.
+    /// Held from the check of the other claims until `Released` is recorded.
     pub(super) handing_over: tokio::sync::Mutex<()>,
     /// What attempts rendered that may be made again.
     pub(super) recent: Recent,
@@ -109,10 +109,9 @@ impl<D: Disk> Reconciler<D> {
         let task = {
             let projection = self.view.projection();
             let (resource, lifecycle) = projection.lifecycle(index);
-            let replayed = projection.ground().replayed.get(&*lifecycle.trigger);
             lifecycle.needs_work().then(|| Task {
                 index,
-                decided_by: replayed.map(|mark| mark.digest),
+                decided_by: replayed(&projection, &lifecycle.trigger),
                 key: LifecycleKey {
                     trigger: (*lifecycle.trigger).into(),
                     cluster: (*lifecycle.cluster).into(),
@@ -190,19 +189,18 @@ impl<D: Disk> Reconciler<D> {
             let (key, acted_for) = (task.key.clone(), task.lifecycle.decided);
             let objects = plan.intend.clone();
             self.recording.record(Fact::ApplyIntended { key, acted_for, previous: None, objects }).await?;
-            // Decided again meanwhile: nothing is made any more, or not by these rules.
-            if !self.view.projection().lifecycle(task.index).1.desired.is_present() {
-                return Ok(Verdict::Done);
-            }
-            if self.replayed(task) != task.decided_by {
-                return Ok(Verdict::RetryAfter(Duration::ZERO));
-            }
+        }
+        // Naming the objects and recording took time. Nothing is made for a decision or by rules that were replaced
+        // meanwhile. What was claimed needs no record again, so this ends, however fast decisions come.
+        if let Some(desired) = self.overtaken(task) {
+            let again = if desired.is_present() { Verdict::RetryAfter(Duration::ZERO) } else { Verdict::Done };
+            return Ok(again);
         }
         // Only now, for two lifecycles may have claimed one object at the same moment: the log says who was first.
         let conflicts = self.conflicts(task, &wanted);
         let Applied { objects: applied, not_ours, mut failures } =
             self.apply_all(task, &plan, &wanted, &conflicts).await;
-        // Objects that are no longer wanted are removed only when all wanted objects exist, whoever made them.
+        // Objects that are no longer wanted are removed only when all wanted objects exist, even if others made them.
         let is_ready = failures.is_empty() && conflicts.iter().all(|conflict| conflict.exists);
         let unfinished = match is_ready {
             true => self.remove(task, &plan.remove).await?,
@@ -222,10 +220,12 @@ impl<D: Disk> Reconciler<D> {
         Ok(Verdict::Done)
     }
 
-    /// Checksum of the task's trigger at the last recorded replay.
-    pub(super) fn replayed(&self, task: &Task) -> Option<u64> {
+    /// What shall hold by now, where the lifecycle was decided again, or its trigger replayed, since the task began.
+    pub(super) fn overtaken(&self, task: &Task) -> Option<Desired> {
         let projection = self.view.projection();
-        projection.ground().replayed.get(&*task.lifecycle.trigger).map(|mark| mark.digest)
+        let (_, now) = projection.lifecycle(task.index);
+        let is_same = now.decided == task.lifecycle.decided && replayed(&projection, &now.trigger) == task.decided_by;
+        (!is_same).then_some(now.desired)
     }
 
     /// The manifests of an event, rendered once for all attempts that follow soon.
@@ -284,6 +284,11 @@ impl<D: Disk> Reconciler<D> {
         }
         Ok(failure.verdict(attempt))
     }
+}
+
+/// Checksum of a trigger at its last recorded replay.
+fn replayed(projection: &Projection, trigger: &str) -> Option<u64> {
+    projection.ground().replayed.get(trigger).map(|mark| mark.digest)
 }
 
 pub(super) fn names<'a>(objects: impl IntoIterator<Item = &'a ObjectKey>) -> String {

@@ -1,14 +1,14 @@
-//! Every apply, compared with what the log asked for when it was carried out.
+//! Every apply, compared with what the log said when it was carried out.
 //!
-//! Start at [`violations`]. An object is wanted while a lifecycle that claims it is present under rules that give it, and its
-//! namespace is wanted, if Lifeline made that. While it is wanted, it is made once: when its owner changes, it stays. And
-//! it has what rules give that were replayed before: no rules act that the log does not know.
+//! Start at [`violations`]. Two rules: an object is made only once for each time it begins to be wanted, and an object is
+//! applied only by rules whose replay was recorded before. An object is wanted while a lifecycle that claims it is present
+//! and the rules give the object. If Lifeline made its namespace, that must be wanted too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use lifeline_engine::cluster::ObjectKey;
 use lifeline_projections::fact::{Fact, LifecycleKey, Outcome, Redesired};
-use lifeline_store::Record;
+use lifeline_store::{Offset, Record};
 
 use super::cluster::Apply;
 use super::objects::namespace_key;
@@ -20,15 +20,18 @@ type Lifecycle<'f> = (&'f str, &'f str, &'f str);
 
 #[derive(Default)]
 struct Wants<'f> {
-    present: BTreeSet<Lifecycle<'f>>,
+    /// Lifecycles that are present, each with the type of its event.
+    present: BTreeMap<Lifecycle<'f>, &'f str>,
+    /// The type of each event.
+    kinds: BTreeMap<Offset, &'f str>,
     claims: BTreeMap<&'f ObjectKey, BTreeSet<Lifecycle<'f>>>,
-    /// The rules that were replayed last.
+    /// The rules by which `manage` was last replayed.
     version: Option<Version>,
     /// All rules that were replayed, by trigger.
     replayed: Vec<(&'f str, Version)>,
     /// Objects that are wanted.
     wanted: BTreeSet<&'f ObjectKey>,
-    /// How often each began to be.
+    /// How often each began to be wanted.
     begins: BTreeMap<&'f ObjectKey, usize>,
     /// How often each was made.
     births: BTreeMap<&'f ObjectKey, usize>,
@@ -43,7 +46,7 @@ pub fn violations<'f>(records: &[Record], facts: &'f [Fact<'f>], applies: &'f [A
         while let Some(apply) = applies.next_if(|apply| apply.time_unix_nanos < record.time_unix_nanos) {
             violations.extend(wants.judge(apply));
         }
-        wants.take(fact);
+        wants.take(record.offset, fact);
     }
     violations.extend(applies.filter_map(|apply| wants.judge(apply)));
     violations
@@ -62,17 +65,18 @@ impl<'f> Wants<'f> {
         let births = self.births.entry(object).or_default();
         *births += 1;
         let begins = self.begins.get(object).copied().unwrap_or(0);
-        let whom = || format!("{object} was made {births} times, wanted {begins} times");
-        (*births > begins).then(|| Violation::new("made more often than asked for", whom()))
+        let whom = format!("{object} was made {births} times, wanted {begins} times");
+        (*births > begins).then(|| Violation::new("made more often than asked for", whom))
     }
 
-    fn take(&mut self, fact: &'f Fact<'f>) {
+    fn take(&mut self, offset: Offset, fact: &'f Fact<'f>) {
         match fact {
-            Fact::EventReceived { source, subject, decisions, .. } => {
+            Fact::EventReceived { source, subject, kind, decisions, .. } => {
+                self.kinds.insert(offset, kind);
                 for decision in decisions {
                     match decision.outcome {
-                        Outcome::Create => self.decide((decision.trigger, source, subject), true),
-                        Outcome::Delete => self.decide((decision.trigger, source, subject), false),
+                        Outcome::Create => _ = self.present.insert((decision.trigger, source, subject), kind),
+                        Outcome::Delete => _ = self.present.remove(&(decision.trigger, *source, *subject)),
                         Outcome::NoAction(_) | Outcome::Failed(_) => {}
                     }
                 }
@@ -80,8 +84,11 @@ impl<'f> Wants<'f> {
             Fact::TriggerReplayed { trigger, digest, redecisions, complete, .. } => {
                 for redecision in redecisions {
                     let resource = &redecision.resource;
-                    let is_present = matches!(redecision.desired, Redesired::Present { .. });
-                    self.decide((trigger, &resource.source, &resource.subject), is_present);
+                    let lifecycle = (&**trigger, &*resource.source, &*resource.subject);
+                    match redecision.desired {
+                        Redesired::Present { event, .. } => _ = self.present.insert(lifecycle, self.kinds[&event]),
+                        Redesired::Absent { .. } | Redesired::Left => _ = self.present.remove(&lifecycle),
+                    }
                 }
                 let version = digest.and_then(|digest| Version::of_trigger(trigger, digest));
                 if *complete && let Some(version) = version {
@@ -106,23 +113,16 @@ impl<'f> Wants<'f> {
         self.compare();
     }
 
-    fn decide(&mut self, lifecycle: Lifecycle<'f>, is_present: bool) {
-        if is_present {
-            self.present.insert(lifecycle);
-        } else {
-            self.present.remove(&lifecycle);
-        }
-    }
-
     fn compare(&mut self) {
         for (object, claims) in &self.claims {
-            let is_given = object.name != "profile" || self.version.is_none_or(Version::gives_profile);
+            let is_given =
+                |kind: &str| object.name != "profile" || self.version.is_none_or(|version| version.gives_profile(kind));
             let has_namespace = object.namespace.as_ref().is_none_or(|name| {
                 let claims = self.claims.get(&namespace_key(name));
-                claims.is_none_or(|claims| !claims.is_disjoint(&self.present))
+                claims.is_none_or(|claims| claims.iter().any(|claim| self.present.contains_key(claim)))
             });
-            let is_wanted = is_given && has_namespace && !claims.is_disjoint(&self.present);
-            if !is_wanted {
+            let mut present = claims.iter().filter_map(|claim| self.present.get(claim));
+            if !has_namespace || !present.any(|kind| is_given(kind)) {
                 self.wanted.remove(object);
             } else if self.wanted.insert(object) {
                 *self.begins.entry(object).or_default() += 1;

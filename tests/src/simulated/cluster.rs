@@ -43,7 +43,7 @@ struct State {
 /// An apply that was carried out.
 #[derive(Debug, Clone)]
 pub struct Apply {
-    /// When.
+    /// When it was carried out.
     pub time_unix_nanos: u64,
     /// What it made or changed.
     pub object: ObjectKey,
@@ -73,7 +73,7 @@ impl FaultyCluster {
         self.state.lock().away_until = None;
     }
 
-    /// Makes an object as somebody who knows nothing of Lifeline does. It is none of the applies.
+    /// Makes an object as another owner does. It is not among [`FaultyCluster::applies`].
     pub fn make_foreign(&self, manifest: &Value) {
         let key = Objects::resolve(manifest).expect("a name that the cluster accepts");
         self.state.lock().objects.apply(&key, manifest, None).expect("nothing is there yet");

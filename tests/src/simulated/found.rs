@@ -41,22 +41,13 @@ const fn found(name: &'static str, steps: fn(u64) -> Vec<Step>) -> Found {
 
 /// All of them.
 pub const FOUND: [Found; 8] = [
-    found("messages after a tail that was lost twice are recorded", |_| {
-        let mut steps = logins(0..10);
-        steps.extend([wait(2_000), lose(2), wait(1_500), lose(3)]);
-        steps.extend(logins(10..18));
-        steps
-    }),
+    found("messages after an end that was lost twice are recorded", lost_twice),
     Found {
         retention: Retention::WorkQueue,
-        ..found("a work queue that gives acknowledged sequences again is read from there", |_| {
-            let mut steps = logins(0..10);
-            steps.extend([wait(2_000), lose(2), wait(1_500), lose(3)]);
-            steps.extend(logins(10..18));
-            steps
-        })
+        ..found("a work queue that gives acknowledged sequences again is read from there", lost_twice)
     },
-    // The moment counts: between the look at the stream and the consumer.
+    // The end must be lost after the reader asked for the stream's state and before its consumer exists; the seeds try many
+    // moments.
     Found {
         seeds: 200,
         ..found("a tail that is lost while the consumer is made is noticed", |seed| {
@@ -77,7 +68,7 @@ pub const FOUND: [Found; 8] = [
     Found {
         seeds: 300,
         unkind_cluster: true,
-        ..found("lifecycles that let go and want again at once make nothing twice", |seed| {
+        ..found("objects that two lifecycles release and want again are made once", |seed| {
             vec![
                 publish(0, ANN, "login"),
                 publish(1, OTHER_ANN, "login"),
@@ -93,7 +84,7 @@ pub const FOUND: [Found; 8] = [
     Found {
         seeds: 300,
         unkind_cluster: true,
-        ..found("an object whose deletion was asked for is not taken for there when rules change back", |_| {
+        ..found("an object that is being deleted is made again when the rules change back", |_| {
             vec![
                 publish(0, ANN, "login"),
                 wait(2_000),
@@ -118,7 +109,7 @@ pub const FOUND: [Found; 8] = [
     },
     Found {
         has_foreign: true,
-        ..found("what is no longer wanted goes though another object belongs to another owner", |_| {
+        ..found("an unwanted object is deleted although another object belongs to another owner", |_| {
             vec![publish(0, BOB, "login"), wait(2_000), at_once(Action::Rules(Version::Fewer)), wait(500)]
         })
     },
@@ -141,6 +132,13 @@ fn publish(number: u64, resource: (&str, &str), kind: &str) -> Step {
 }
 
 /// Logins of one user; the numbers name the messages.
+fn lost_twice(_: u64) -> Vec<Step> {
+    let mut steps = logins(0..10);
+    steps.extend([wait(2_000), lose(2), wait(1_500), lose(3)]);
+    steps.extend(logins(10..18));
+    steps
+}
+
 fn logins(numbers: std::ops::Range<u64>) -> Vec<Step> {
     numbers.map(|number| publish(number, BOB, "login")).collect()
 }

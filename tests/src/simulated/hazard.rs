@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// Something that goes wrong, or that an engine has to bear; the last ones are what it records of them.
+/// Something that goes wrong. The last four are what the engine records of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hazard {
     /// The engine is asked to stop, and does.

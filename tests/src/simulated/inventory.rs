@@ -1,6 +1,6 @@
 //! What the log says of each object, compared with the object: whose it is, what it was made from, and under which uid.
 //!
-//! Start at [`violations`]. Nothing is left to do at the end of a story but what cannot be done.
+//! Start at [`violations`]. At the end no work is left, except work that cannot succeed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,7 +36,7 @@ pub fn violations(
         if foreign.contains(&object) {
             waiting.insert(first.lifecycle);
         } else if let Some(what) = differs(projection, first.lifecycle, &object, live) {
-            violations.push(Violation::new("the log says otherwise of an object", format!("{object}: {what}")));
+            violations.push(Violation::new("an object is not as recorded", format!("{object}: {what}")));
         }
     }
     let unclaimed = unclaimed.into_keys().filter(|object| !foreign.contains(object));

@@ -2,12 +2,13 @@
 //! happens follows from one seed.
 //!
 //! Start at [`story::play`]: what happens. [`script`] is what is done to the world, [`hazard`] counts what went wrong
-//! in it. [`verdict`] says what must hold at the end; it is judged by [`rules`], a second opinion that shares no code
-//! with the engine. [`server`] and [`cluster`] are the two sides of the world, [`process`] is one life of the engine in
-//! it; [`witness`] watches what is acknowledged. [`campaign`] plays many stories, and [`shrink`] makes a story that
-//! breaks a promise as short as it can. Those that once did are in [`found`].
+//! in it. [`verdict`] says what must hold at the end; [`rules`] decides a second time what events ask for, without the
+//! engine's matching and templates. [`server`] and [`cluster`] are the two sides of the world, [`process`] is one life
+//! of the engine in it; [`witness`] watches what is acknowledged. [`campaign`] plays many stories, and [`shrink`] makes a
+//! story that breaks a promise as short as it can. Those that once did are in [`found`].
 //!
-//! Never here: real time, real files, threads, and chance that is not drawn from the seed.
+//! Inside a story there is no real time, no real file, no thread, and no chance that is not drawn from the seed. Only
+//! [`campaign`] uses threads and a clock.
 
 mod applies;
 pub mod campaign;

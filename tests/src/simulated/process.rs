@@ -85,7 +85,7 @@ impl World {
         let (engine, Parts { recorder, reconciler }) = Engine::open(ports, &mut |_, _| {})?;
         let engine = Arc::new(engine);
         let mut tasks = JoinSet::new();
-        // In earnest it has a thread of its own and never leaves it, so it need not be `Send`.
+        // In the real program it runs on a thread of its own and need not be `Send`.
         tasks.spawn_local(recorder.run(self.rules.subscribe(), engine.stopping()));
         let stopping = engine.stopping();
         tasks.spawn(async move {
@@ -103,10 +103,10 @@ impl World {
 }
 
 impl Process {
-    /// Ends it where it stands.
+    /// Ends it at once.
     ///
     /// # Errors
-    /// What a part had to say that ended before it was told to, the disk's refusals apart.
+    /// The error of a part that ended before, unless the disk caused it.
     pub async fn kill(mut self) -> Result<(), String> {
         self.all_parts_run()?;
         self.tasks.abort_all();
@@ -115,10 +115,14 @@ impl Process {
 
     /// No part ends by itself, whatever the disk does, while it is on.
     fn all_parts_run(&mut self) -> Result<(), String> {
-        match self.tasks.try_join_next() {
-            Some(ended) if self.disk.is_powered() => Err(format!("a part ended by itself: {}", outcome(ended))),
-            Some(_) | None => Ok(()),
+        while let Some(ended) = self.tasks.try_join_next() {
+            // A panic goes on, also when the disk is off.
+            let outcome = outcome(ended);
+            if self.disk.is_powered() {
+                return Err(format!("a part ended by itself: {outcome}"));
+            }
         }
+        Ok(())
     }
 
     async fn drain(&mut self) -> Result<(), String> {
@@ -127,7 +131,7 @@ impl Process {
                 Ok(Ok(()) | Err(recorder::Error::Log(_))) => {}
                 Ok(Err(error)) => return Err(chain(&error)),
                 Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                // It was told to end, and did.
+                // It was aborted.
                 Err(_) => {}
             }
         }
@@ -153,7 +157,7 @@ impl Process {
 /// How a part ended, for people. A panic goes on.
 fn outcome(ended: Result<Result<(), recorder::Error>, tokio::task::JoinError>) -> String {
     match ended {
-        Ok(Ok(())) => "it had nothing to say".to_owned(),
+        Ok(Ok(())) => "it returned no error".to_owned(),
         Ok(Err(error)) => chain(&error),
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         Err(error) => error.to_string(),

@@ -1,7 +1,7 @@
 //! The rules of a simulated world, and a second, much simpler opinion on what they ask for.
 //!
-//! Start at [`Version`]: the rules as manifests for the engine, and as [`Version::wanted`] for whoever judges it. The two
-//! share nothing but the idea, so that a mistake in one shows.
+//! Start at [`Version`]: the rules as manifests for the engine, and as [`Version::wanted`] for the verdict. The two are
+//! written separately, so that a mistake in one shows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
@@ -30,7 +30,7 @@ spec:
   sourceClusterSelector: {}
   eventSourceName: user-operation
   oneForEvent: true
-  cloudEventAction: '{{if eq .CloudEvent.type "login"}}Create{{else if DELETES}}Delete{{else}}Nothing{{end}}'
+  cloudEventAction: '{{if or (eq .CloudEvent.type "login") (eq .CloudEvent.type "visit")}}Create{{else if DELETES}}Delete{{else}}Nothing{{end}}'
   policyRefs:
   - name: namespace
     namespace: default
@@ -53,6 +53,7 @@ data:
 
 const PROFILE: &str = r#"
   profile.yaml: |
+    {{- if eq .CloudEvent.type "login" }}
     kind: ConfigMap
     apiVersion: v1
     metadata:
@@ -60,6 +61,7 @@ const PROFILE: &str = r#"
       namespace: {{ .CloudEvent.subject }}
     data:
       login: REVISION{{ .CloudEvent.id }}
+    {{- end }}
 "#;
 
 const AUDIT: &str = r#"
@@ -99,7 +101,7 @@ data:
 /// The rules in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
-    /// A login makes a namespace with a profile in it, a logout removes both.
+    /// A login makes a namespace with a profile in it, a visit a namespace alone; a logout removes all.
     First,
     /// The profile says something else.
     Revised,
@@ -138,7 +140,7 @@ impl Version {
         COMPILED[self as usize].clone()
     }
 
-    /// The rules under which a trigger has this checksum.
+    /// The first version under which a trigger has this checksum. Other versions with it have the same trigger.
     #[must_use]
     pub fn of_trigger(trigger: &str, digest: u64) -> Option<Version> {
         let has = |version: &Version| {
@@ -154,17 +156,17 @@ impl Version {
         match (trigger, kind) {
             ("manage", _) if self == Version::Withdrawn => None,
             ("audit", _) if self != Version::Audited => None,
-            ("manage" | "audit", "login") => Some(true),
+            ("manage" | "audit", "login") | ("manage", "visit") => Some(true),
             ("manage", "logout") => Some(false),
             ("manage", "suspend") if self == Version::Stricter => Some(false),
             _ => None,
         }
     }
 
-    /// Whether a login makes a profile.
+    /// Whether an event that makes something makes a profile.
     #[must_use]
-    pub const fn gives_profile(self) -> bool {
-        !matches!(self, Version::Fewer | Version::Withdrawn)
+    pub fn gives_profile(self, kind: &str) -> bool {
+        kind == "login" && !matches!(self, Version::Fewer | Version::Withdrawn)
     }
 
     /// Whether some event may make an object with this `data.login` by a trigger of these rules.
@@ -173,7 +175,9 @@ impl Version {
         let is_revised = login.as_str().is_some_and(|login| login.starts_with(Version::Revised.revision()));
         match (trigger, &*object.kind, &*object.name) {
             ("manage", "Namespace", _) => self != Version::Withdrawn,
-            ("manage", "ConfigMap", "profile") => self.gives_profile() && is_revised == (self == Version::Revised),
+            ("manage", "ConfigMap", "profile") => {
+                self.gives_profile("login") && is_revised == (self == Version::Revised)
+            }
             ("audit", "ConfigMap", name) => self == Version::Audited && name.starts_with("audit-"),
             _ => false,
         }
@@ -206,13 +210,13 @@ impl Version {
     /// object, each of their values is right.
     #[must_use]
     pub fn wanted<'a>(self, events: impl Iterator<Item = &'a Event>) -> BTreeMap<String, BTreeSet<String>> {
-        let mut present: BTreeMap<(&str, &str), &str> = BTreeMap::new();
-        let mut noted: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+        let mut present: BTreeMap<(&str, &str), &Event> = BTreeMap::new();
+        let mut noted: BTreeMap<(&str, &str), &Event> = BTreeMap::new();
         for event in events {
             let resource = (event.source.as_str(), event.subject.as_str());
             for (trigger, held) in [("manage", &mut present), ("audit", &mut noted)] {
                 match self.decides(trigger, &event.kind) {
-                    Some(true) => _ = held.insert(resource, &event.id),
+                    Some(true) => _ = held.insert(resource, event),
                     Some(false) => _ = held.remove(&resource),
                     None => {}
                 }
@@ -223,15 +227,15 @@ impl Version {
             wanted.entry(object).or_default().insert(value);
         };
         // No namespace has such a name: the cluster refuses it, whatever the events ask for.
-        for ((_, subject), id) in present.into_iter().filter(|((_, subject), _)| !subject.contains('/')) {
+        for ((_, subject), event) in present.into_iter().filter(|((_, subject), _)| !subject.contains('/')) {
             want(format!("Namespace/{subject}"), Value::Null.to_string());
-            if self.gives_profile() {
-                let login = Value::from(format!("{}{id}", self.revision()));
+            if self.gives_profile(&event.kind) {
+                let login = Value::from(format!("{}{}", self.revision(), event.id));
                 want(format!("ConfigMap/{subject}/profile"), login.to_string());
             }
         }
-        for ((source, subject), id) in noted.into_iter().filter(|((_, subject), _)| !subject.contains('/')) {
-            want(format!("ConfigMap/default/audit-{source}-{subject}"), Value::from(id).to_string());
+        for ((source, subject), event) in noted.into_iter().filter(|((_, subject), _)| !subject.contains('/')) {
+            want(format!("ConfigMap/default/audit-{source}-{subject}"), Value::from(&*event.id).to_string());
         }
         wanted
     }

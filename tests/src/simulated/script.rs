@@ -20,7 +20,7 @@ const RESOURCES: [(&str, &str); 5] =
     [("auth", "ann"), ("auth", "bob"), ("auth", "cid"), ("sso", "ann"), ("sso", "a/b")];
 
 /// Logins and logouts are most of what happens.
-const KINDS: [&str; 8] = ["login", "login", "login", "login", "logout", "logout", "logout", "suspend"];
+const KINDS: [&str; 9] = ["login", "login", "login", "login", "visit", "logout", "logout", "logout", "suspend"];
 
 /// The objects that are there before the story begins and that Lifeline did not make, where a script has them.
 #[must_use]
@@ -158,7 +158,7 @@ impl Script {
         let retention = if chance.one_in(3) { Retention::WorkQueue } else { Retention::Limits };
         let mut steps = Vec::new();
         let mut messages = 0;
-        // Sometimes the rules come after the first start, or events before it.
+        // In half of the stories the rules come after six rounds: the engine and events are there first.
         let rules_at = if chance.one_in(2) { 0 } else { 6 };
         for round in 0..40 + chance.below(60) {
             if round == rules_at {
@@ -251,7 +251,7 @@ impl fmt::Display for Action {
             Action::Purge { per_mille } => write!(out, "the oldest {per_mille} ‰ of the stream are purged"),
             Action::RemakeStream => write!(out, "the stream is deleted and made again"),
             Action::LoseTail { messages, cuts } => {
-                let which = if *cuts { "" } else { ", behind another one," };
+                let which = if *cuts { "" } else { ", not the one we are connected to," };
                 write!(out, "the server{which} restarts without the last {messages} messages of the stream")
             }
             Action::Deafen => write!(out, "the consumer goes deaf"),

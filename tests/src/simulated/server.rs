@@ -1,6 +1,6 @@
 //! A NATS server in memory, as unkind as a real one may be: slow, away, deaf, forgetful of acknowledgements and messages.
 //!
-//! Start at [`Server`]. Whoever plays the world publishes, purges and makes streams anew; the engine reads it through
+//! Start at [`Server`]. The script publishes, purges and makes streams again; the engine reads it through
 //! [`super::jetstream`]. It remembers every message that was ever published and what became of it, and asks a witness
 //! about everything that is acknowledged.
 //!
@@ -120,7 +120,7 @@ struct Consumer {
     cursor: u64,
     /// Since when, by sequence.
     unacknowledged: BTreeMap<u64, Instant>,
-    /// It delivers nothing more, and nobody is told.
+    /// It delivers nothing more, and reports nothing.
     is_deaf: bool,
 }
 
@@ -139,7 +139,7 @@ impl Server {
         Arc::new(Server { state, changed, clock, chance, is_calm, ack_wait, witness, counter, is_unkind })
     }
 
-    /// Makes a stream, in place of the one of that name: as an operator who deletes it and makes it anew.
+    /// Makes a stream, in place of the one of that name: as an operator who deletes it and makes it again.
     pub fn make_stream(&self, name: &str, subject: &str, retention: Retention, messages_max: usize) -> StreamState {
         let mut state = self.state.lock();
         let created_unix_nanos = state.stamp(&self.clock);
@@ -223,7 +223,7 @@ impl Server {
             self.counter.count(Hazard::LostTail);
         }
         stream.last_sequence -= count;
-        let (last_sequence, created) = (stream.last_sequence, stream.created_unix_nanos);
+        let (last_sequence, created_unix_nanos) = (stream.last_sequence, stream.created_unix_nanos);
         for consumer in stream.consumers.values_mut() {
             consumer.cursor = consumer.cursor.min(last_sequence + 1);
             consumer.unacknowledged.retain(|sequence, _| *sequence <= last_sequence);
@@ -234,7 +234,7 @@ impl Server {
         }
         // A server that does not know of a message does not know that it purged it either.
         let purged = state.published.values_mut().filter(|published| {
-            published.created_unix_nanos == created
+            published.created_unix_nanos == created_unix_nanos
                 && published.sequence > last_sequence
                 && published.fate == Fate::Removed
         });
@@ -257,7 +257,7 @@ impl Server {
         self.changed.notify_waiters();
     }
 
-    /// Makes every consumer stop delivering, without a word.
+    /// Makes every consumer stop delivering, without an error.
     pub fn go_deaf(&self) {
         for stream in self.state.lock().streams.values_mut() {
             for consumer in stream.consumers.values_mut() {
@@ -315,7 +315,7 @@ impl Server {
         // To begin at a sequence is to acknowledge what lies before it.
         if retention == Retention::Limits {
             let claimed = state.published.values().filter(|published| {
-                published.created_unix_nanos == created
+                published.created_unix_nanos == created_unix_nanos
                     && published.delivered
                     && matches!(published.fate, Fate::Held | Fate::Acknowledged)
                     && published.sequence < consume.from_sequence
@@ -522,7 +522,7 @@ mod tests {
         let fates = || server.published().iter().map(|published| published.fate).collect::<Vec<_>>();
         assert_eq!(fates(), [Fate::Removed, Fate::Removed, Fate::Removed, Fate::Held]);
 
-        // It has the numbers 3 and 4 to give again, so nobody can find the purge of 3 in it.
+        // It gives the sequences 3 and 4 again, so the purge of 3 can no longer be seen.
         server.lose_tail("EVENTS", 2, true);
 
         assert_eq!(fates(), [Fate::Removed, Fate::Removed, Fate::Lost, Fate::Lost]);

@@ -15,8 +15,8 @@ use super::story::{Story, Violation, play};
 /// Stories played at most on the way.
 const ATTEMPTS_MAX: u32 = 4_000;
 
-/// The promise that a story breaks when something panics in it.
-const PANICKED: &str = "nothing panics";
+/// What is said of a story in which something panics.
+const PANICKED: &str = "something panicked";
 
 /// Plays a script; a panic is a violation like any other, of a story without records.
 #[must_use]
@@ -34,11 +34,11 @@ pub fn play_safely(script: &Script) -> Story {
 pub fn shrink(script: &Script, what: &'static str) -> (Script, Story) {
     let mut search = Search { what, best: script.clone(), story: play_safely(script), attempts: 0 };
     loop {
-        let size = search.size();
+        let before = search.best.clone();
         search.leave_out_steps();
         search.calm_down();
         search.shorten();
-        if search.size() == size || search.attempts >= ATTEMPTS_MAX {
+        if search.best == before || search.attempts >= ATTEMPTS_MAX {
             return (search.best, search.story);
         }
     }
@@ -52,11 +52,6 @@ struct Search {
 }
 
 impl Search {
-    fn size(&self) -> (usize, Duration, bool, bool) {
-        let pauses = self.best.steps.iter().map(|step| step.pause).sum();
-        (self.best.steps.len(), pauses, self.best.unkind_server, self.best.unkind_cluster)
-    }
-
     /// Takes a script when it breaks the promise as well.
     fn try_script(&mut self, script: Script) -> bool {
         if self.attempts >= ATTEMPTS_MAX || script == self.best {

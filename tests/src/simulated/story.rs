@@ -229,7 +229,7 @@ impl Director<'_> {
         self.restart_at = Instant::now();
         self.keep_running().await;
         sleep(CALM / 2).await;
-        // That the end of a stream was lost shows when the next message takes a sequence.
+        // A lost end is noticed only when a new message takes its sequence, so one more is published.
         let last = Message::choose(u64::MAX, &Chance::new(self.script.seed, 5));
         self.note(Action::Publish(last.clone()));
         self.publish(last);

@@ -1,7 +1,7 @@
 //! What must hold when a story is over, whatever happened in it.
 //!
-//! Start at [`violations`]. It looks at the log, at what was published, and at the cluster; of the engine it takes nothing
-//! but the codec of facts and the fold.
+//! Start at [`violations`]. It looks at the log, at what was published, and at the cluster. Of the engine it uses the codec
+//! of facts, the fold, the checksums of triggers, and how marks are read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -108,8 +108,8 @@ fn recorded_once_and_in_order(finished: &Finished<'_>, recorded: &[&[u8]]) -> Ve
     violations
 }
 
-/// What the stream let go of before it could be recorded is covered by a gap, unless it was there before the engine came:
-/// the holes of a stream's past are nobody's loss. A whole stream that was deleted shows as an epoch.
+/// What the stream let go of before it could be recorded is covered by a gap, unless it was there before the engine: what the
+/// stream had dropped by then is not a loss. A whole stream that was deleted shows as an epoch.
 fn nothing_is_missing_in_silence(finished: &Finished<'_>, facts: &[Fact<'_>], recorded: &[&[u8]]) -> Vec<Violation> {
     let mut opened_unix_nanos = 0;
     let mut gaps = Vec::new();

@@ -15,10 +15,10 @@ use super::chance::Chance;
 use super::process::options;
 use super::story::Violation;
 
-/// Asks, of messages that are acknowledged, whether a log would hold them if the power went now.
+/// Asks, of messages that are acknowledged, whether a log would hold them if the power were cut now.
 ///
-/// Each has to be on the disk, synced. At every eighth acknowledgement the power goes on a copy of the disk, and a log
-/// is opened on it as the next process would: that costs as much as all that led to the acknowledgement.
+/// Each has to be on the disk, synced. For about one acknowledgement in eight, the power of a copy of the disk is cut and
+/// the log is opened on it, as the next process would. This is slow, so it is not done each time.
 pub fn witness(disk: SimulatedDisk, chance: Chance) -> impl Fn(&[Bytes]) -> Option<Violation> + Send + Sync {
     let seen: Mutex<BTreeSet<Bytes>> = Mutex::default();
     move |acknowledged| {
