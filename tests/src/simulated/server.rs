@@ -308,9 +308,8 @@ impl Server {
             Retention::Limits => consume.from_sequence,
             Retention::Interest | Retention::WorkQueue => consume.from_sequence.min(stream.first_sequence()),
         };
-        let (retention, created) = (stream.retention, stream.created_unix_nanos);
+        let (retention, created_unix_nanos) = (stream.retention, stream.created_unix_nanos);
         let consumer = Consumer { number, cursor, unacknowledged: BTreeMap::new(), is_deaf: false };
-        let created_unix_nanos = stream.created_unix_nanos;
         stream.consumers.insert(consume.durable.clone(), consumer);
         // To begin at a sequence is to acknowledge what lies before it.
         if retention == Retention::Limits {
