@@ -111,12 +111,12 @@ fn recorded_once_and_in_order(finished: &Finished<'_>, recorded: &[&[u8]]) -> Ve
 /// What the stream let go of before it could be recorded is covered by a gap, unless it was there before the engine: what the
 /// stream had dropped by then is not a loss. A whole stream that was deleted shows as an epoch.
 fn nothing_is_missing_in_silence(finished: &Finished<'_>, facts: &[Fact<'_>], recorded: &[&[u8]]) -> Vec<Violation> {
-    let mut opened_unix_nanos = 0;
+    let (mut opened_unix_nanos, mut opened_at) = (0, 0);
     let mut gaps = Vec::new();
     for (record, fact) in finished.records.iter().zip(facts) {
         match fact {
-            Fact::StreamOpened { .. } => {
-                opened_unix_nanos = record.time_unix_nanos;
+            Fact::StreamOpened { start_sequence, .. } => {
+                (opened_unix_nanos, opened_at) = (record.time_unix_nanos, *start_sequence);
                 gaps.clear();
             }
             Fact::GapFound { from_sequence, to_sequence, .. } => gaps.push(*from_sequence..*to_sequence),
@@ -134,7 +134,9 @@ fn nothing_is_missing_in_silence(finished: &Finished<'_>, facts: &[Fact<'_>], re
         published.fate == Fate::Removed
             && given[&(published.created_unix_nanos, published.sequence)] == 1
             && Some(published.created_unix_nanos) == last_created
+            // Both, for a stream may drop messages in the very moment in which it is opened.
             && published.published_unix_nanos > opened_unix_nanos
+            && published.sequence >= opened_at
             && !recorded.contains(&*published.payload)
             && !gaps.iter().any(|gap| gap.contains(&published.sequence))
     });
