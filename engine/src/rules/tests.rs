@@ -543,3 +543,20 @@ fn tera_is_chosen_by_annotation_for_content_and_for_the_trigger() {
         ["error EventTrigger/x: annotation `lifeline.dev/dialect` is `jinja`, which is no dialect"]
     );
 }
+
+/// A changed digest causes a replay at the upgrade. So the digests of triggers with default values are pinned.
+#[test]
+fn digest_of_triggers_stays_the_same_from_release_to_release() {
+    let digest = |text: &str| rules(text).triggers().map(Trigger::digest).collect::<Vec<_>>();
+    let rich = trigger(json!({"oneForEvent": true, "cloudEventAction": "Delete", "syncMode": "OneTime",
+        "stopMatchingBehavior": "LeavePolicies", "extraLabels": {"a": "b"},
+        "policyRefs": [{"kind": "ConfigMap", "name": "sound", "optional": true}, {"kind": "Secret", "name": "s", "force": true}]}));
+    let found = [digest(SEED[0]), digest(SEED[1]), digest(&format!("{SOUND}\n---\n{rich}"))];
+    assert_eq!(found, PINNED);
+}
+
+const PINNED: [&[u64]; 3] = [
+    &[2_319_616_043_587_020_514],
+    &[15_021_516_718_459_170_294],
+    &[7_118_292_087_810_166_471, 16_232_830_322_820_171_146],
+];
