@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::LabelSelector;
+use super::read::spec::LabelSelector;
 
 /// `namespace/name` of the cluster Lifeline runs for.
 pub const OWN: &str = "mgmt/mgmt";
@@ -90,6 +90,20 @@ impl Clusters {
     #[must_use]
     pub fn own(labels: BTreeMap<String, String>) -> Clusters {
         Clusters(vec![Cluster::own(labels)])
+    }
+
+    /// `.Cluster` of the one with this full name; one that is not among them has no labels.
+    #[must_use]
+    pub(super) fn value_of(&self, full_name: &str) -> Value {
+        let known = self.iter().find(|cluster| cluster.full_name() == full_name);
+        known.map_or_else(
+            || {
+                let (namespace, name) = full_name.split_once('/').unwrap_or(("", full_name));
+                let (namespace, name) = (namespace.to_owned(), name.to_owned());
+                Cluster { namespace, name, kind: ClusterKind::Sveltos, labels: Some(BTreeMap::new()) }.to_value()
+            },
+            Cluster::to_value,
+        )
     }
 
     /// By full name.

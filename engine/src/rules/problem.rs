@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::template;
+
 /// How much of the rule still works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
@@ -54,6 +56,18 @@ impl Problem {
     /// A defect that leaves the rule in force.
     pub fn warning(rule: impl Into<String>, origin: impl Into<String>, message: impl Into<String>) -> Problem {
         Problem { severity: Severity::Warning, ..Problem::error(rule, origin, message) }
+    }
+
+    /// A defect of a template, reported at the rule that holds it; `place` is its field or key.
+    pub(in crate::rules) fn of_template(rule: &str, origin: &str, place: &str, error: &template::Error) -> Problem {
+        let fault = error.fault();
+        let at = match (fault.line, fault.column) {
+            (0, _) => String::new(),
+            (line, 0) => format!(", line {line}"),
+            (line, column) => format!(", line {line}, column {column}"),
+        };
+        let problem = Problem::error(rule, origin, format!("{place}{at}: {}", fault.message));
+        Problem { hint: fault.hint.clone(), ..problem }
     }
 
     /// The same with a remedy.

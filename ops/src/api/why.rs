@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use lifeline_engine::rules::{Clusters, EventView, recorded, unmatched};
+use lifeline_engine::rules::{Clusters, EventView, recorded};
 use lifeline_projections::fact::{Fact, ResourceKey};
 use lifeline_projections::one::One;
 use lifeline_projections::why::event::{self, Unmatched, Verdict, WhyEvent};
@@ -124,7 +124,7 @@ fn reason<D: Disk>(shared: &Shared<D>, at: Offset) -> Option<Unmatched> {
     let marks = shared.view.projection().ground().rules.clone();
     let rules = recorded(&log, &marks, Clusters::default());
     let event = EventView { nats_subject: delivery.subject, source, kind, subject, headers: &headers, payload };
-    Some(unmatched(&rules, &event, delivery.cluster, at, |rule| marks.get(rule).map(|mark| mark.record)))
+    Some(rules.unmatched(&event, delivery.cluster, at, |rule| marks.get(rule).map(|mark| mark.record)))
 }
 
 #[cfg(test)]

@@ -4,22 +4,26 @@
 
 use serde_json::{Value, json};
 
-use super::spec::{self, EventSourceSpec, MatchCriteria};
-use super::{EventView, Pattern, Problem, digest};
+use super::event::EventView;
+use super::pattern::Pattern;
+use crate::digest::digest;
+use crate::rules::problem::Problem;
+use crate::rules::read::refuse;
+use crate::rules::read::spec::{self, EventSourceSpec, MatchCriteria};
 
 /// An EventSource, its expressions compiled.
 #[derive(Debug)]
 pub struct EventSource {
-    pub(super) name: String,
+    pub(in crate::rules) name: String,
     /// Checksum of what decides about events.
-    pub(super) digest: u64,
-    pub(super) criteria: Vec<Criterion>,
+    pub(in crate::rules) digest: u64,
+    pub(in crate::rules) criteria: Vec<Criterion>,
 }
 
 /// One entry of `messagingMatchCriteria`.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly all are patterns, and every event is held against them")]
-pub(super) enum Criterion {
+pub(in crate::rules) enum Criterion {
     /// In the order in which events are looked at: the NATS subject tells most events apart.
     Patterns { subject: Pattern, source: Pattern, kind: Pattern, event_subject: Pattern },
     /// One of its expressions does not parse, so it matches nothing. The reason.
@@ -31,7 +35,7 @@ impl EventSource {
     ///
     /// # Errors
     /// When it cannot be in force at all. Smaller defects go to `problems`.
-    pub(super) fn read(
+    pub(in crate::rules) fn read(
         name: &str,
         origin: &str,
         manifest: &Value,
@@ -41,29 +45,7 @@ impl EventSource {
         let written = manifest.get("spec").unwrap_or(&Value::Null);
         let written = if written.is_null() { &json!({}) } else { written };
         let spec: EventSourceSpec = spec::read(written).map_err(|reason| Problem::error(&rule, origin, reason))?;
-        let mut unknown = spec::unknown_fields::<EventSourceSpec>("spec", written);
-        for (index, entry) in written["messagingMatchCriteria"].as_array().into_iter().flatten().enumerate() {
-            let path = format!("spec.messagingMatchCriteria[{index}]");
-            unknown.extend(spec::unknown_fields::<MatchCriteria>(&path, entry));
-        }
-        // A criterion without the field that was meant would match more events than its author wanted.
-        super::refuse_typos(&rule, origin, unknown, problems)?;
-
-        if !spec.resource_selectors.is_empty() || !spec.aggregated_selection.is_empty() {
-            problems.push(
-                Problem::warning(
-                    &rule,
-                    origin,
-                    "`spec.resourceSelectors` and `spec.aggregatedSelection` are about Kubernetes resources and have no effect",
-                )
-                .hint("only `spec.messagingMatchCriteria` is evaluated here; events of resources need Sveltos"),
-            );
-        } else if spec.messaging_match_criteria.is_empty() {
-            problems.push(
-                Problem::warning(&rule, origin, "no `spec.messagingMatchCriteria`, so no CloudEvent matches")
-                    .hint("an entry `{}` matches every CloudEvent"),
-            );
-        }
+        refuse::event_source(&rule, origin, written, &spec, problems)?;
         let criteria = spec.messaging_match_criteria.iter().enumerate();
         let criteria = criteria.map(|(index, written)| {
             Criterion::read(written).unwrap_or_else(|Unreadable { field, text, reason }| {

@@ -1,8 +1,8 @@
-//! Rules from a cluster: EventSources, EventTriggers, ConfigMaps and Secrets, followed by watching.
+//! Rules from a cluster: EventSources, EventTriggers, and the content that they reference, followed by watching.
 //!
-//! Start at [`follow`]. Nothing is said before all four kinds were listed in full; what was said stays when the API server
-//! goes away or forgets a kind. Only Secrets of the one type that may be applied are ever asked for, and only content that a
-//! trigger could reference is handed on. [`Reporter`] writes back what became of each trigger.
+//! Start at [`follow`]. Nothing is said before all kinds were listed in full; what was said stays when the API server goes
+//! away or forgets a kind. Only content that may be applied is ever asked for, and only content that a trigger could
+//! reference is handed on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,58 +10,68 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use futures::{StreamExt, pin_mut};
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::watch;
 
-use super::content::SECRET_TYPE;
-use super::set::meaning;
-use super::spec::{self, EventTriggerSpec};
-use super::text::Shape;
-use super::watch::Feed;
-use super::{Manifest, Manifests, Problem, RuleSet, Severity, Standing};
+use super::feed::Feed;
+use crate::rules::policy::{self, CONTENT_KINDS, ContentKind, Mention};
+use crate::rules::problem::Problem;
+use crate::rules::read::manifest::{Manifest, Manifests, meaning};
+use crate::rules::read::spec::{self, EventTriggerSpec};
 
 const GROUP: &str = "lib.projectsveltos.io";
 const VERSION: &str = "v1beta1";
 /// The first wait after an error, and the longest.
 const PATIENCE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
-/// The four kinds rules are made of, in the order in which they are handed on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    EventSource,
-    EventTrigger,
-    ConfigMap,
-    Secret,
+/// What objects of a kind are to rules.
+#[derive(Debug, Clone, Copy)]
+enum Role {
+    Source,
+    Trigger,
+    Content(&'static ContentKind),
 }
 
-const KINDS: [Kind; 4] = [Kind::EventSource, Kind::EventTrigger, Kind::ConfigMap, Kind::Secret];
+/// One of the two kinds of Sveltos that are rules.
+pub(super) fn rule_resource(kind: &str) -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, VERSION, kind))
+}
 
-impl Kind {
+impl Role {
+    /// All of them, in the order in which their objects are handed on.
+    fn all() -> Vec<Role> {
+        [Role::Source, Role::Trigger].into_iter().chain(CONTENT_KINDS.iter().map(Role::Content)).collect()
+    }
+
     fn resource(self) -> ApiResource {
-        let (group, version, kind) = match self {
-            Kind::EventSource => (GROUP, VERSION, "EventSource"),
-            Kind::EventTrigger => (GROUP, VERSION, "EventTrigger"),
-            Kind::ConfigMap => ("", "v1", "ConfigMap"),
-            Kind::Secret => ("", "v1", "Secret"),
-        };
-        ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
+        match self {
+            Role::Source => rule_resource("EventSource"),
+            Role::Trigger => rule_resource("EventTrigger"),
+            Role::Content(kind) => ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind.name)),
+        }
     }
 
     fn config(self) -> watcher::Config {
         match self {
-            Kind::Secret => watcher::Config::default().fields(&format!("type={SECRET_TYPE}")),
-            Kind::EventSource | Kind::EventTrigger | Kind::ConfigMap => watcher::Config::default(),
+            Role::Content(ContentKind { must_have: Some((field, value)), .. }) => {
+                watcher::Config::default().fields(&format!("{field}={value}"))
+            }
+            Role::Content(ContentKind { must_have: None, .. }) | Role::Source | Role::Trigger => {
+                watcher::Config::default()
+            }
         }
     }
 }
 
 /// Objects of one kind as the cluster has them, by namespace and name.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Store {
+    role: Role,
+    resource: ApiResource,
     /// `None` until the first list was complete.
     objects: Option<BTreeMap<(String, String), Value>>,
     /// A list under way; what was known before stands until it is complete.
@@ -71,20 +81,24 @@ struct Store {
 }
 
 impl Store {
+    fn new(role: Role) -> Store {
+        Store { role, resource: role.resource(), objects: None, listing: BTreeMap::new(), trouble: None }
+    }
+
     /// Takes an event of the watch; says whether what is known may have changed.
-    fn take(&mut self, resource: &ApiResource, event: Event<DynamicObject>) -> bool {
+    fn take(&mut self, event: Event<DynamicObject>) -> bool {
         match event {
             Event::Init => {
                 self.listing.clear();
                 return false;
             }
             Event::InitApply(object) => {
-                self.listing.insert(key(&object), manifest(resource, object));
+                self.listing.insert(key(&object), manifest(&self.resource, object));
                 return false;
             }
             Event::InitDone => self.objects = Some(std::mem::take(&mut self.listing)),
             Event::Apply(object) => {
-                let (key, manifest) = (key(&object), manifest(resource, object));
+                let (key, manifest) = (key(&object), manifest(&self.resource, object));
                 self.objects.get_or_insert_default().insert(key, manifest);
             }
             Event::Delete(object) => {
@@ -111,44 +125,37 @@ fn manifest(resource: &ApiResource, object: DynamicObject) -> Value {
 }
 
 /// All kinds together say what the place says.
-fn say(stores: &[Store; 4]) -> Feed {
+fn say(stores: &[Store]) -> Feed {
     let troubles = stores.iter().filter_map(|store| store.trouble.clone()).collect();
-    let [Some(sources), Some(triggers), Some(config_maps), Some(secrets)] =
-        stores.each_ref().map(|store| store.objects.as_ref())
-    else {
+    if stores.iter().any(|store| store.objects.is_none()) {
         return Feed { manifests: None, troubles };
-    };
-    let mentions = Mentions::of(triggers.values());
-    let named = |kind: &'static str| {
-        let mentions = &mentions;
-        move |((_, name), _): &(&(String, String), &Value)| mentions.could_be(kind, name)
-    };
-    let values = sources.values().chain(triggers.values());
-    let values = values.chain(config_maps.iter().filter(named("ConfigMap")).map(|(_, value)| value));
-    let values = values.chain(secrets.iter().filter(named("Secret")).map(|(_, value)| value));
-    let manifests = values.map(|value| Manifest::new("kubernetes", value.clone())).collect();
+    }
+    let mentions = mentions(stores);
+    let objects = stores.iter().flat_map(|store| {
+        store.objects.iter().flatten().map(move |((_, name), object)| (store.role, name.as_str(), object))
+    });
+    // A busy cluster changes ConfigMaps all day that no trigger ever names.
+    let counts = objects.filter(|(role, name, _)| match role {
+        Role::Source | Role::Trigger => true,
+        Role::Content(kind) => mentions.iter().any(|mention| mention.could_be(kind.name, name)),
+    });
+    let manifests = counts.map(|(_, _, object)| Manifest::new("kubernetes", object.clone())).collect();
     Feed { manifests: Some(Arc::new(Manifests { manifests, unreadable: Vec::new() })), troubles }
 }
 
-/// The names that triggers could reference: a busy cluster changes ConfigMaps all day that no trigger ever names.
-struct Mentions(Vec<(String, Shape)>);
-
-impl Mentions {
-    fn of<'a>(triggers: impl Iterator<Item = &'a Value>) -> Mentions {
-        let specs = triggers.filter_map(|trigger| spec::read::<EventTriggerSpec>(&trigger["spec"]).ok());
-        let policies = specs.flat_map(|spec| spec.policy_refs);
-        Mentions(policies.map(|policy| (policy.kind, Shape::of(&policy.name))).collect())
-    }
-
-    fn could_be(&self, kind: &str, name: &str) -> bool {
-        self.0.iter().any(|(mentioned, shape)| mentioned == kind && shape.could_be(name))
-    }
+/// The objects that triggers could reference.
+fn mentions(stores: &[Store]) -> Vec<Mention> {
+    let triggers = stores.iter().filter(|store| matches!(store.role, Role::Trigger));
+    let triggers = triggers.flat_map(|store| store.objects.iter().flatten());
+    let specs = triggers.filter_map(|(_, trigger)| spec::read::<EventTriggerSpec>(&trigger["spec"]).ok());
+    specs.flat_map(|spec| policy::mentions(&spec)).collect()
 }
 
 /// Watches for ever.
 pub(super) async fn follow(client: Client, feed: watch::Sender<Feed>) {
-    let stores = Mutex::new(<[Store; 4]>::default());
-    let publish = |stores: &[Store; 4]| {
+    let roles = Role::all();
+    let stores = Mutex::new(roles.iter().copied().map(Store::new).collect::<Vec<_>>());
+    let publish = |stores: &[Store]| {
         feed.send_if_modified(|feed| {
             let now = say(stores);
             let is_new = *feed != now;
@@ -156,11 +163,11 @@ pub(super) async fn follow(client: Client, feed: watch::Sender<Feed>) {
             is_new
         });
     };
-    let followers = KINDS.iter().enumerate().map(|(index, kind)| {
+    let followers = roles.iter().enumerate().map(|(index, role)| {
         let (client, stores, publish) = (client.clone(), &stores, &publish);
         async move {
-            let resource = kind.resource();
-            let events = watcher::watcher(Api::all_with(client, &resource), kind.config());
+            let resource = role.resource();
+            let events = watcher::watcher(Api::all_with(client, &resource), role.config());
             pin_mut!(events);
             let mut patience = PATIENCE.0;
             while let Some(event) = events.next().await {
@@ -171,7 +178,7 @@ pub(super) async fn follow(client: Client, feed: watch::Sender<Feed>) {
                             patience = PATIENCE.0;
                         }
                         let mut stores = stores.lock();
-                        if stores[index].take(&resource, event) {
+                        if stores[index].take(event) {
                             publish(&stores);
                         }
                     }
@@ -223,70 +230,6 @@ fn trouble(resource: &ApiResource, error: &watcher::Error) -> Option<Problem> {
     })
 }
 
-/// Writes the condition `Ready` to the status of EventTriggers, each time what it says has changed.
-#[derive(Default)]
-pub struct Reporter {
-    /// What was written last and since when its status holds, by trigger.
-    written: BTreeMap<String, (Value, String)>,
-}
-
-impl Reporter {
-    /// Writes what is new. One that cannot be written is tried again with the next report.
-    ///
-    /// # Errors
-    /// The first failure; the other triggers are written all the same.
-    pub async fn report(&mut self, client: &Client, rules: &RuleSet, now: jiff::Timestamp) -> Result<(), kube::Error> {
-        let api: Api<DynamicObject> = Api::all_with(client.clone(), &Kind::EventTrigger.resource());
-        let mut failed = None;
-        let in_cluster = rules.digests().iter().filter(|(_, document)| document.origin == "kubernetes");
-        let names: Vec<&str> = in_cluster.filter_map(|(rule, _)| rule.strip_prefix("EventTrigger/")).collect();
-        self.written.retain(|name, _| names.contains(&name.as_str()));
-        for name in names {
-            let condition = ready(rules, name);
-            let before = self.written.get(name);
-            if before.is_some_and(|(written, _)| *written == condition) {
-                continue;
-            }
-            let since = match before {
-                Some((written, since)) if written["status"] == condition["status"] => since.clone(),
-                Some(_) | None => format!("{now:.0}"),
-            };
-            let mut timed = condition.clone();
-            timed["lastTransitionTime"] = since.as_str().into();
-            let patch = Patch::Merge(json!({"status": {"conditions": [timed]}}));
-            match api.patch_status(name, &PatchParams::default(), &patch).await {
-                Ok(_) => _ = self.written.insert(name.to_owned(), (condition, since)),
-                Err(error) => _ = failed.get_or_insert(error),
-            }
-        }
-        failed.map_or(Ok(()), Err)
-    }
-}
-
-/// The condition `Ready` of a trigger, without its time.
-fn ready(rules: &RuleSet, name: &str) -> Value {
-    let rule = format!("EventTrigger/{name}");
-    let of_trigger = rules.problems_of(&rule);
-    // What it references is its business too; what its EventSource says is told there.
-    let of_contents = rules.trigger(name).into_iter().flat_map(|trigger| {
-        let referenced: Vec<String> = trigger.candidates().map(|content| content.reference.rule()).collect();
-        rules.problems().iter().filter(move |problem| referenced.contains(&problem.rule))
-    });
-    let problems: Vec<&Problem> = of_trigger.chain(of_contents).collect();
-    let has_errors = problems.iter().any(|problem| problem.severity == Severity::Error);
-    let (status, reason) = match rules.standing(name) {
-        Standing::InForce(_) if !has_errors => ("True", "InForce"),
-        Standing::InForce(_) => ("False", "Incomplete"),
-        Standing::OutOfForce | Standing::Absent => ("False", "OutOfForce"),
-    };
-    let lines = problems.iter().map(|problem| {
-        let hint = problem.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
-        format!("{}: {}{hint}", problem.severity, problem.message)
-    });
-    let message: Vec<String> = lines.collect();
-    json!({"type": "Ready", "status": status, "reason": reason, "message": message.join("\n")})
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -294,28 +237,34 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
+    use serde_json::json;
+
     use super::*;
     use crate::rules::{Clusters, Places};
 
-    fn object(kind: Kind, value: Value) -> DynamicObject {
+    fn object(value: Value) -> DynamicObject {
         let mut object: DynamicObject = serde_json::from_value(value).unwrap();
         assert_eq!(object.types, None);
         object.metadata.managed_fields = Some(Vec::new());
-        object.metadata.resource_version = Some(format!("{kind:?}"));
+        object.metadata.resource_version = Some("1".into());
         object
     }
 
     fn trigger(reference: &str) -> DynamicObject {
         let policy = json!({"kind": "ConfigMap", "namespace": "default", "name": reference});
         let spec = json!({"eventSourceName": "s", "policyRefs": [policy]});
-        object(Kind::EventTrigger, json!({"metadata": {"name": "t"}, "spec": spec, "status": {"x": 1}}))
+        object(json!({"metadata": {"name": "t"}, "spec": spec, "status": {"x": 1}}))
     }
 
     fn config_map(name: &str) -> DynamicObject {
-        object(Kind::ConfigMap, json!({"metadata": {"name": name, "namespace": "default"}, "data": {}}))
+        object(json!({"metadata": {"name": name, "namespace": "default"}, "data": {}}))
     }
 
-    fn said(stores: &[Store; 4]) -> Option<Vec<String>> {
+    fn all() -> Vec<Store> {
+        Role::all().into_iter().map(Store::new).collect()
+    }
+
+    fn said(stores: &[Store]) -> Option<Vec<String>> {
         let feed = say(stores);
         feed.manifests.map(|all| {
             let name = |manifest: &Manifest| {
@@ -328,39 +277,37 @@ mod tests {
 
     #[test]
     fn nothing_is_said_before_every_kind_was_listed_and_a_new_list_replaces_the_old_at_once() {
-        let mut stores = <[Store; 4]>::default();
-        let resources = KINDS.map(Kind::resource);
+        let mut stores = all();
         for index in [0, 1, 3] {
-            stores[index].take(&resources[index], Event::Init);
-            stores[index].take(&resources[index], Event::InitDone);
+            stores[index].take(Event::Init);
+            stores[index].take(Event::InitDone);
         }
-        stores[2].take(&resources[2], Event::Init);
-        stores[2].take(&resources[2], Event::InitApply(config_map("a")));
+        stores[2].take(Event::Init);
+        stores[2].take(Event::InitApply(config_map("a")));
         assert_eq!(said(&stores), None);
-        stores[2].take(&resources[2], Event::InitDone);
+        stores[2].take(Event::InitDone);
         assert_eq!(said(&stores), Some(Vec::new()));
 
-        stores[1].take(&resources[1], Event::Apply(trigger("a")));
+        stores[1].take(Event::Apply(trigger("a")));
         let both = vec!["lib.projectsveltos.io/v1beta1 EventTrigger/t".to_owned(), "v1 ConfigMap/a".to_owned()];
         assert_eq!(said(&stores), Some(both.clone()));
 
         // A list under way takes nothing away.
-        assert!(!stores[1].take(&resources[1], Event::Init));
+        assert!(!stores[1].take(Event::Init));
         assert_eq!(said(&stores), Some(both));
-        assert!(stores[1].take(&resources[1], Event::InitDone));
+        assert!(stores[1].take(Event::InitDone));
         assert_eq!(said(&stores), Some(Vec::new()));
     }
 
     #[test]
     fn only_what_a_trigger_could_reference_is_handed_on() {
-        let mut stores = <[Store; 4]>::default();
-        let resources = KINDS.map(Kind::resource);
+        let mut stores = all();
         for index in 0..4 {
-            stores[index].take(&resources[index], Event::InitDone);
+            stores[index].take(Event::InitDone);
         }
-        stores[1].take(&resources[1], Event::Apply(trigger("user-{{ .CloudEvent.subject }}-ns")));
+        stores[1].take(Event::Apply(trigger("user-{{ .CloudEvent.subject }}-ns")));
         for name in ["user-a-ns", "user-b", "other"] {
-            stores[2].take(&resources[2], Event::Apply(config_map(name)));
+            stores[2].take(Event::Apply(config_map(name)));
         }
         let said_now = said(&stores).unwrap();
         assert_eq!(said_now[1..], ["v1 ConfigMap/user-a-ns"]);
@@ -368,24 +315,8 @@ mod tests {
         let feed = say(&stores);
         let mut again = config_map("user-a-ns");
         again.metadata.resource_version = Some("2".into());
-        stores[2].take(&resources[2], Event::Apply(again));
+        stores[2].take(Event::Apply(again));
         assert!(say(&stores) == feed);
-    }
-
-    #[test]
-    fn condition_says_what_is_wrong_and_what_was_assumed() {
-        let manifest_of = |value: Value| Manifest::new("kubernetes", value);
-        let source = json!({"apiVersion": "lib.projectsveltos.io/v1beta1", "kind": "EventSource", "metadata": {"name": "s"}, "spec": {"messagingMatchCriteria": [{}]}});
-        let mut trigger = manifest(&Kind::EventTrigger.resource(), trigger("missing"));
-        trigger["spec"]["sourceClusterSelector"] = json!({"matchLabels": {"env": "fv"}});
-        let manifests =
-            Manifests { manifests: vec![manifest_of(source), manifest_of(trigger)], unreadable: Vec::new() };
-        let rules = RuleSet::new(manifests, Clusters::default());
-        let condition = ready(&rules, "t");
-        assert_eq!((&condition["status"], &condition["reason"]), (&json!("False"), &json!("Incomplete")));
-        let message = condition["message"].as_str().unwrap();
-        assert!(message.contains("names ConfigMap default/missing, which does not exist"), "{message}");
-        assert!(message.contains("is assumed to match"), "{message}");
     }
 
     /// A bare API server: lists, watches that stay silent, and no custom resources until it is told of them.

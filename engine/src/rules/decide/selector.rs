@@ -1,46 +1,10 @@
 //! Kubernetes label selectors, over the labels of clusters.
 //!
-//! Start at [`LabelSelector::matches`]. Nothing here knows where labels come from.
+//! Start at [`LabelSelector::matches`]; the shape of a selector is in `read::spec`. Nothing here knows where labels come from.
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
-/// `matchLabels` and `matchExpressions`, all of which must hold; an empty selector matches everything.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct LabelSelector {
-    /// Labels that must be there with just this value.
-    pub match_labels: BTreeMap<String, String>,
-    /// Requirements that must hold.
-    pub match_expressions: Vec<Requirement>,
-}
-
-/// One entry of `matchExpressions`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Requirement {
-    /// Label key.
-    pub key: String,
-    /// How its value is compared.
-    pub operator: Operator,
-    /// The values it is compared to; none for `Exists` and `DoesNotExist`.
-    #[serde(default)]
-    pub values: Vec<String>,
-}
-
-/// The four operators of label selectors.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Operator {
-    /// The label is there and its value is listed.
-    #[default]
-    In,
-    /// The label is not there, or its value is not listed.
-    NotIn,
-    /// The label is there.
-    Exists,
-    /// The label is not there.
-    DoesNotExist,
-}
+use crate::rules::read::spec::{LabelSelector, Operator, Requirement};
 
 impl LabelSelector {
     /// Whether it asks for nothing, so that everything matches.

@@ -1,62 +1,83 @@
-//! What the rules in force make of one event, and why they make nothing of it.
+//! What the triggers that listen make of one event, and why nothing is made of it.
 //!
-//! Start at [`RuleSet::decide`], which is called for every event and so does little: patterns that are plain text are
+//! Start at [`Matching::decide`], which is called for every event and so does little: patterns that are plain text are
 //! compared as text, static actions are not rendered, and the event's JSON is parsed at most once, when a template asks for
-//! it. Pure: no clock, no network.
+//! it. Pure: no clock, no network. Never here: how a trigger comes to listen.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::fmt;
+use std::sync::Arc;
 
-use lifeline_projections::event::{CloudEvent, Headers};
+use lifeline_projections::event::CloudEvent;
 use lifeline_projections::fact::{Decision, Outcome};
 use serde_json::{Map, Value};
 
-use super::set::View;
-use super::source::Criterion;
-use super::{EventSource, Pattern, RuleSet};
+use super::action::Action;
+use super::event::EventView;
+use super::pattern::Pattern;
+use super::source::{Criterion, EventSource};
 
-/// An event as rules look at it. The attributes are those of its message, already parsed.
-#[derive(Debug, Clone, Copy)]
-pub struct EventView<'a> {
-    /// NATS subject it was published on.
-    pub nats_subject: &'a str,
-    /// CloudEvent `source`.
-    pub source: &'a str,
-    /// CloudEvent `type`.
-    pub kind: &'a str,
-    /// CloudEvent `subject`; a missing one is the empty string.
-    pub subject: &'a str,
-    /// The headers of the message.
-    pub headers: &'a Headers<'a>,
-    /// The payload of the message.
-    pub payload: &'a [u8],
+/// Who listens to the events of one cluster.
+#[derive(Debug)]
+pub(in crate::rules) struct View {
+    /// Full name of the cluster.
+    pub cluster: String,
+    /// `.Cluster` in templates.
+    pub value: Value,
+    /// Sources that a trigger listens to, each with its triggers in order of their names.
+    pub listened: Vec<Listened>,
 }
 
-impl RuleSet {
+/// One EventSource, and the triggers that listen to it.
+#[derive(Debug)]
+pub(in crate::rules) struct Listened {
+    /// Index into the sources in force.
+    pub source: usize,
+    /// In order of their names.
+    pub listeners: Vec<Listener>,
+}
+
+/// A trigger, as far as decisions are concerned.
+#[derive(Debug)]
+pub(in crate::rules) struct Listener {
+    /// Its name.
+    pub trigger: String,
+    /// What it makes of an event.
+    pub action: Arc<Action>,
+}
+
+/// The rules that an event of one cluster is held against.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::rules) struct Matching<'r> {
+    /// The EventSources in force, by name.
+    pub sources: &'r [EventSource],
+    /// `None` for a cluster that the rules do not know: no trigger listens to its events.
+    pub view: Option<&'r View>,
+}
+
+impl<'r> Matching<'r> {
     /// What each trigger makes of an event, by trigger name.
     ///
-    /// A trigger speaks when the EventSource it names matches and its selector selects the cluster. A cluster that the set
-    /// was not told of has no trigger. An action that cannot be rendered is an outcome too: nothing stops the next event.
-    #[must_use]
-    pub fn decide(&self, event: &EventView<'_>, cluster: &str, recorded_at_unix_nanos: u64) -> Vec<Decision<'_>> {
-        let Some(view) = self.view(cluster) else { return Vec::new() };
+    /// A trigger speaks when the EventSource it names matches and its selector selects the cluster. An action that cannot be
+    /// rendered is an outcome too: nothing stops the next event.
+    pub fn decide(self, event: &EventView<'_>, recorded_at_unix_nanos: u64) -> Vec<Decision<'r>> {
+        let Some(view) = self.view else { return Vec::new() };
         let mut decisions = Vec::new();
         let values = OnceCell::new();
         let mut sources_matched = 0;
-        for listened in &view.listened {
-            let source = &self.sources[listened.source];
+        for Listened { source, listeners } in &view.listened {
+            let source = &self.sources[*source];
             let Some(criterion) = source.first_match(event) else { continue };
             sources_matched += 1;
-            for &index in &listened.triggers {
-                let trigger = &self.triggers[index];
+            for Listener { trigger, action } in listeners {
                 let values =
                     || values.get_or_init(|| template_values(event, &view.value)).as_ref().map_err(Clone::clone);
                 decisions.push(Decision {
-                    trigger: trigger.name(),
+                    trigger,
                     event_source: source.name(),
                     criterion: u16::try_from(criterion).unwrap_or(u16::MAX),
-                    outcome: trigger.action.outcome(event, values, recorded_at_unix_nanos),
+                    outcome: action.outcome(event, values, recorded_at_unix_nanos),
                 });
             }
         }
@@ -67,8 +88,10 @@ impl RuleSet {
     }
 
     /// For each criterion of each EventSource that the event does not match: which fields differ. The nearest first.
-    #[must_use]
-    pub fn why_not<'a>(&'a self, event: &EventView<'a>) -> Vec<Explanation<'a>> {
+    pub fn why_not<'a>(self, event: &EventView<'a>) -> Vec<Explanation<'a>>
+    where
+        'r: 'a,
+    {
         let mut explanations: Vec<Explanation<'a>> = self
             .sources
             .iter()
@@ -84,17 +107,13 @@ impl RuleSet {
 
     /// The EventSources that an event matches and that no trigger listens to on this cluster: none names them, or
     /// its `sourceClusterSelector` does not select the cluster.
-    pub fn unheard<'a>(&'a self, event: &'a EventView<'_>, cluster: &str) -> impl Iterator<Item = &'a EventSource> {
-        let listened = self.view(cluster).map(|view| view.listened.as_slice()).unwrap_or_default();
+    pub fn unheard(self, event: &EventView<'_>) -> impl Iterator<Item = &'r EventSource> {
+        let listened = self.view.map(|view| view.listened.as_slice()).unwrap_or_default();
         let heard: Vec<usize> = listened.iter().map(|listened| listened.source).collect();
         let sources = self.sources.iter().enumerate();
         sources
             .filter(move |(index, source)| !heard.contains(index) && source.first_match(event).is_some())
             .map(|(_, source)| source)
-    }
-
-    fn view(&self, cluster: &str) -> Option<&View> {
-        self.views.iter().find(|view| view.cluster == cluster)
     }
 }
 

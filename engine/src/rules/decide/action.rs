@@ -11,8 +11,8 @@ use lifeline_projections::fact::Outcome;
 use parking_lot::RwLock;
 use serde_json::{Value, json};
 
-use super::EventView;
-use super::text::Text;
+use super::event::EventView;
+use crate::rules::read::text::Text;
 use crate::template::{Data, Dialect};
 
 /// How many pairs of type and source are remembered; beyond them each event is rendered.
@@ -22,7 +22,7 @@ const REMEMBERED_BYTES_MAX: usize = 512;
 
 /// What a trigger makes of an event.
 #[derive(Debug)]
-pub(super) enum Action {
+pub(in crate::rules) enum Action {
     /// The same of every event.
     Always(Outcome<'static>),
     /// A function of the event's type and source.
@@ -32,7 +32,7 @@ pub(super) enum Action {
 }
 
 #[derive(Debug)]
-pub(super) struct Remembered {
+pub(in crate::rules) struct Remembered {
     kind: Box<str>,
     source: Box<str>,
     outcome: Outcome<'static>,
@@ -40,7 +40,7 @@ pub(super) struct Remembered {
 
 impl Action {
     /// The action written as `written`, of which `text` is the compiled form.
-    pub(super) fn new(dialect: Dialect, written: &str, text: Text) -> Action {
+    pub(in crate::rules) fn new(dialect: Dialect, written: &str, text: Text) -> Action {
         match text {
             Text::Literal(literal) => Action::Always(outcome_of(&literal)),
             Text::Template { .. } if dialect == Dialect::Go && reads_type_and_source_alone(written) => {
@@ -51,7 +51,7 @@ impl Action {
     }
 
     /// What it makes of an event; `values` gives the data of templates, and is asked only by [`Action::OfAll`].
-    pub(super) fn outcome<'d>(
+    pub(in crate::rules) fn outcome<'d>(
         &self,
         event: &EventView<'_>,
         values: impl FnOnce() -> Result<&'d Value, Outcome<'static>>,

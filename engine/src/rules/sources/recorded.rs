@@ -10,7 +10,10 @@ use lifeline_projections::fold::RuleMark;
 use lifeline_store::{Disk, Offset, Reader};
 use serde_json::Value;
 
-use super::{Clusters, Manifests, Problem, RuleSet};
+use crate::rules::cluster::Clusters;
+use crate::rules::problem::Problem;
+use crate::rules::read::manifest::Manifests;
+use crate::rules::set::RuleSet;
 
 /// The rules that a state names, read from the records that it names for them. One that cannot be read is a problem.
 #[must_use]

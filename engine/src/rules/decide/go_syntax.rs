@@ -16,7 +16,7 @@
 use std::fmt::Write;
 
 /// The same expression in the syntax of `regex`; what is not understood is left as it is.
-pub(super) fn translate(go: &str) -> String {
+pub(in crate::rules) fn translate(go: &str) -> String {
     let mut reader = Reader { rest: go, out: String::with_capacity(go.len() + 8) };
     while let Some(next) = reader.take() {
         match next {
@@ -174,7 +174,7 @@ fn begins_repetition(rest: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Pattern;
+    use super::super::pattern::Pattern;
 
     #[track_caller]
     fn check(pattern: &str, text: &str, expected: bool) {

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::Problem;
 use super::blocks::{Block, blocks};
+use crate::rules::problem::Problem;
 
 /// One manifest.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,8 +28,13 @@ impl Manifest {
         Manifest { origin: origin.into(), value, blocks: BTreeMap::new() }
     }
 
+    /// As its author wrote it: without status and what the API server keeps about it.
+    pub(in crate::rules) fn meaning(&self) -> Value {
+        meaning(&self.value)
+    }
+
     /// `file:line:column` of a place in one of its blocks, both from 1 and 0 where unknown; else its own origin.
-    pub(super) fn origin_in(&self, field: &str, key: &str, line: usize, column: usize) -> Option<String> {
+    pub(in crate::rules) fn origin_in(&self, field: &str, key: &str, line: usize, column: usize) -> Option<String> {
         let block = self.blocks.get(&(field.to_owned(), key.to_owned()))?;
         let (file, _) = self.origin.rsplit_once(':')?;
         match (line, column) {
@@ -60,9 +65,7 @@ impl Manifests {
                 Ok(values) => {
                     values.into_iter().for_each(|value| read.push(&origin, value));
                     // A list has many `data`, so none can be told by its field and key.
-                    if let Some(only) = read.manifests.last_mut().filter(|last| last.origin == origin)
-                        && only.value.get("kind").is_some_and(|kind| kind == "ConfigMap" || kind == "Secret")
-                    {
+                    if let Some(only) = read.manifests.last_mut().filter(|last| last.origin == origin) {
                         only.blocks = blocks(&document.text, document.line);
                     }
                 }
@@ -99,6 +102,21 @@ impl Manifests {
             None => self.manifests.push(Manifest::new(origin, value)),
         }
     }
+}
+
+/// A manifest as its author wrote it: without status and what the API server keeps about it.
+pub(in crate::rules) fn meaning(manifest: &Value) -> Value {
+    let mut meaning = manifest.clone();
+    if let Some(map) = meaning.as_object_mut() {
+        map.remove("status");
+    }
+    if let Some(metadata) = meaning.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.retain(|name, _| matches!(name.as_str(), "name" | "namespace" | "labels" | "annotations"));
+        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+        }
+    }
+    meaning
 }
 
 struct Document {

@@ -1,16 +1,14 @@
 //! The specs of the two custom resources as they are written: every field of `lib.projectsveltos.io/v1beta1` that Lifeline
 //! knows of, whether or not it acts on it.
 //!
-//! Start at [`EventTriggerSpec`]. What a field does is decided in `trigger` and `source`; here is only its shape, and the
-//! finding of fields that do not exist (`unknown_fields`).
+//! Start at [`EventTriggerSpec`]. Here is only the shape of a field, and the search for fields that do not exist
+//! (`unknown_fields`). Whether a field does something, is warned about or is refused is said in `refuse`.
 
 use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-use super::LabelSelector;
 
 /// `EventSource.spec`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -174,6 +172,42 @@ impl Default for PolicyRefSpec {
     }
 }
 
+/// `matchLabels` and `matchExpressions`, all of which must hold; an empty selector matches everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LabelSelector {
+    /// Labels that must be there with just this value.
+    pub match_labels: BTreeMap<String, String>,
+    /// Requirements that must hold.
+    pub match_expressions: Vec<Requirement>,
+}
+
+/// One entry of `matchExpressions`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requirement {
+    /// Label key.
+    pub key: String,
+    /// How its value is compared.
+    pub operator: Operator,
+    /// The values it is compared to; none for `Exists` and `DoesNotExist`.
+    #[serde(default)]
+    pub values: Vec<String>,
+}
+
+/// The four operators of label selectors.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Operator {
+    /// The label is there and its value is listed.
+    #[default]
+    In,
+    /// The label is not there, or its value is not listed.
+    NotIn,
+    /// The label is there.
+    Exists,
+    /// The label is not there.
+    DoesNotExist,
+}
+
 /// `deploymentType`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeploymentType {
@@ -209,7 +243,7 @@ pub enum StopMatchingBehavior {
 ///
 /// # Errors
 /// The path of the first field of a wrong type, and what was expected there.
-pub(super) fn read<T: DeserializeOwned>(spec: &Value) -> Result<T, String> {
+pub(in crate::rules) fn read<T: DeserializeOwned>(spec: &Value) -> Result<T, String> {
     let spec = without_nulls(spec);
     serde_path_to_error::deserialize(&spec).map_err(|error| {
         let path = error.path().to_string();
@@ -232,7 +266,7 @@ fn without_nulls(value: &Value) -> Value {
 
 /// A field that is written but does not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct UnknownField {
+pub(in crate::rules) struct UnknownField {
     /// Such as `spec.policyRefs[0].nmae`.
     pub path: String,
     /// The field that was probably meant.
@@ -240,7 +274,7 @@ pub(super) struct UnknownField {
 }
 
 /// The fields of `written` that `T` does not have. The fields of `T` are those its default value is written with.
-pub(super) fn unknown_fields<T: Default + Serialize>(path: &str, written: &Value) -> Vec<UnknownField> {
+pub(in crate::rules) fn unknown_fields<T: Default + Serialize>(path: &str, written: &Value) -> Vec<UnknownField> {
     let known = serde_json::to_value(T::default()).expect("a spec is written as JSON");
     let known: Vec<&String> = known.as_object().into_iter().flatten().map(|(name, _)| name).collect();
     let Some(written) = written.as_object() else { return Vec::new() };

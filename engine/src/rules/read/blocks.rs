@@ -16,7 +16,7 @@ pub struct Block {
 }
 
 /// The literal blocks one level below a field of the document (`data.namespace.yaml: |`), by field and key.
-pub(super) fn blocks(text: &str, first_line: usize) -> BTreeMap<(String, String), Block> {
+pub(in crate::rules) fn blocks(text: &str, first_line: usize) -> BTreeMap<(String, String), Block> {
     let mut blocks = BTreeMap::new();
     // The keys on the way here; `None` where a key is expected next, or in a sequence.
     let mut path: Vec<(bool, Option<String>)> = Vec::new();

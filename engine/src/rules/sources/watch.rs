@@ -14,7 +14,12 @@ use futures::future::{BoxFuture, join, join_all, select_all};
 use tokio::sync::watch;
 
 use super::directory::{self, Directory};
-use super::{Clusters, Manifests, Problem, RuleSet, kubernetes};
+use super::feed::Feed;
+use super::kubernetes;
+use crate::rules::cluster::Clusters;
+use crate::rules::problem::Problem;
+use crate::rules::read::manifest::Manifests;
+use crate::rules::set::RuleSet;
 
 /// How long changes are gathered before they become a set: `kubectl apply` of a folder is one change, not ten.
 const GATHER: Duration = Duration::from_millis(200);
@@ -34,15 +39,6 @@ pub struct Current {
     /// `None` until every place has been read.
     pub rules: Option<Arc<RuleSet>>,
     /// Why a place cannot be read at the moment; the rules stay as they are.
-    pub troubles: Vec<Problem>,
-}
-
-/// What one place says at the moment.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Feed {
-    /// `None` until it has been read in full.
-    pub manifests: Option<Arc<Manifests>>,
-    /// Why it cannot be read.
     pub troubles: Vec<Problem>,
 }
 

@@ -5,22 +5,22 @@
 use lifeline_projections::why::event::{Closest, Difference, Unmatched};
 use lifeline_store::Offset;
 
-use super::{EventView, Explanation, Mismatch, RuleSet};
+use super::event::EventView;
+use super::matching::{Explanation, Matching, Mismatch};
 
 /// Why no trigger spoke of the event at `offset`, by rules that may have come after it: `since` tells the record of a rule
 /// such as `EventTrigger/name`.
-#[must_use]
-pub fn unmatched(
-    rules: &RuleSet,
+pub(in crate::rules) fn unmatched(
+    rules: Matching<'_>,
     event: &EventView<'_>,
     cluster: &str,
     offset: Offset,
     since: impl Fn(&str) -> Option<Offset>,
 ) -> Unmatched {
-    let unheard: Vec<String> = rules.unheard(event, cluster).map(|source| source.name().to_owned()).collect();
+    let unheard: Vec<String> = rules.unheard(event).map(|source| source.name().to_owned()).collect();
     let answer = |reason: String, closest| Unmatched { reason, unheard: unheard.clone(), closest };
     // The time matters to templates alone, and whether a trigger speaks is not up to them.
-    if let Some(decision) = rules.decide(event, cluster, 0).first() {
+    if let Some(decision) = rules.decide(event, 0).first() {
         let (source, trigger) = (decision.event_source, decision.trigger);
         let latest = [format!("EventSource/{source}"), format!("EventTrigger/{trigger}")].map(|rule| since(&rule));
         return match latest.into_iter().flatten().max().filter(|since| *since > offset) {
@@ -43,9 +43,7 @@ pub fn unmatched(
     }
     match nearest(&rules.why_not(event)) {
         Some(explanation) => answer("no EventSource matches".to_owned(), Some(closest(explanation))),
-        None if rules.sources().next().is_some() => {
-            answer("no EventSource has a criterion for CloudEvents".to_owned(), None)
-        }
+        None if !rules.sources.is_empty() => answer("no EventSource has a criterion for CloudEvents".to_owned(), None),
         None => answer("there is no EventSource".to_owned(), None),
     }
 }
@@ -84,7 +82,7 @@ fn closest(explanation: &Explanation<'_>) -> Closest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::{Clusters, Manifests};
+    use crate::rules::{Clusters, Manifests, RuleSet};
 
     const RULES: &str = r#"
 apiVersion: lib.projectsveltos.io/v1beta1
@@ -108,7 +106,7 @@ spec: {eventSourceName: user-operation, oneForEvent: true, cloudEventAction: Cre
         let rules = RuleSet::new(Manifests::read("rules.yaml", rules), Clusters::default());
         let event = EventView { nats_subject, source: "auth", kind, subject: "zoe", headers: &[], payload: b"{}" };
         let since = |rule: &str| (rule == "EventTrigger/manage").then(|| Offset::from(since));
-        let told = unmatched(&rules, &event, "mgmt/mgmt", Offset::from(7), since);
+        let told = rules.unmatched(&event, "mgmt/mgmt", Offset::from(7), since);
         let summary = told.closest.as_ref().map(|closest| closest.summary.as_str());
         assert_eq!((told.reason.as_str(), summary.unwrap_or_default()), (reason, closest));
         assert_eq!(told.unheard, unheard);

@@ -15,8 +15,9 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::watch::Feed;
-use super::{Manifest, Manifests, Problem};
+use super::feed::Feed;
+use crate::rules::problem::Problem;
+use crate::rules::read::manifest::{Manifest, Manifests};
 
 /// How often files are looked at.
 const PERIOD: Duration = Duration::from_millis(500);

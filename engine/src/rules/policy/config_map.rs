@@ -1,0 +1,16 @@
+//! ConfigMaps as content of policies.
+//!
+//! Start at [`KIND`].
+
+use serde_json::Value;
+
+use super::ContentKind;
+use crate::rules::read::content::{Fault, Texts, strings};
+
+/// What a ConfigMap is to rules. Each key of `data` is a text.
+pub(super) const KIND: ContentKind =
+    ContentKind { name: "ConfigMap", must_have: None, is_recorded: true, texts: texts_of_data };
+
+fn texts_of_data(manifest: &Value) -> Result<Texts, Fault> {
+    strings(manifest, "data")
+}

@@ -1,0 +1,208 @@
+//! What a trigger applies: its policies, and the objects that hold their texts.
+//!
+//! Start at [`Policy`], one entry of a trigger's spec: what it references, what of it is part of the trigger's digest, and
+//! which manifests it makes of an event. [`read`] makes the policies of a spec. Two things vary here:
+//!
+//! - How an entry of the spec becomes manifests. That is behaviour, so [`Policy`] is a trait. Another kind of entry
+//!   (`helmCharts`, `kustomizationRefs`, generators) is a folder or file here and a line in [`KINDS`].
+//! - In which objects the texts of `policyRefs` are. A ConfigMap and a Secret differ in a few facts and in how the texts are
+//!   found, nothing else, so [`ContentKind`] is a table of those facts and not a trait. Another kind of object is a file
+//!   here and a line in [`CONTENT_KINDS`]; files, clusters and the log then follow, check and record it.
+//!
+//! Never here: files, network, time. What has to be fetched is fetched before, and is content like any other.
+
+use std::fmt::Debug;
+
+use serde_json::Value;
+
+use super::cluster::Clusters;
+use super::problem::Problem;
+use super::read::content::{Content, Contents, Fault, Reference, Texts};
+use super::read::manifest::Manifest;
+use super::read::spec::EventTriggerSpec;
+use super::read::text::{Reading, Shape};
+use crate::template::{self, Data};
+
+mod config_map;
+mod reference;
+mod secret;
+
+pub use secret::SECRET_TYPE;
+
+/// The kinds of entries, in the order in which their manifests are made.
+const KINDS: [Kind; 1] = [reference::KIND];
+
+/// The kinds of objects that may hold the texts of policies.
+pub(super) static CONTENT_KINDS: [ContentKind; 2] = [config_map::KIND, secret::KIND];
+
+/// One entry of a trigger's spec, compiled: it makes manifests.
+pub(super) trait Policy: Debug + Send + Sync {
+    /// Whether it could reference this object, for some event.
+    fn could_reference(&self, reference: &Reference, clusters: &Clusters) -> bool;
+
+    /// A defect when what it references is not there, whatever the event.
+    fn missing(&self, contents: &Contents, clusters: &Clusters) -> Option<Fault>;
+
+    /// What of it can change what it makes. Invariant: the same in every release, for logs hold checksums of it.
+    fn digest_part(&self) -> Value;
+
+    /// The manifests it makes, in an order that depends on nothing else.
+    ///
+    /// # Errors
+    /// The first thing that is missing or cannot be rendered; then nothing of the event should be applied.
+    fn render(&self, asked: &Asked<'_>) -> Result<Vec<Rendered>, Error>;
+}
+
+/// What a policy is asked to make manifests of.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// The trigger, for errors.
+    pub trigger: &'a str,
+    /// What templates see.
+    pub data: &'a Data<'a>,
+    /// Full name of the cluster the event came from.
+    pub cluster: &'a str,
+    /// What may be referenced.
+    pub contents: &'a Contents,
+    /// Whether templates over `.CloudEvents` are left out. If not, they fail and say so.
+    pub leaves_out_lists: bool,
+}
+
+/// A kind of entry of a trigger's spec.
+struct Kind {
+    /// The objects that a spec names. It is asked for whenever something in the cluster changes, so it compiles nothing.
+    mentions: fn(&EventTriggerSpec) -> Vec<Mention>,
+    /// The entries of a spec, compiled; an error puts the trigger out of force.
+    read: fn(&EventTriggerSpec, &Reading<'_>) -> Result<Vec<Box<dyn Policy>>, Problem>,
+}
+
+/// The policies of a spec.
+///
+/// # Errors
+/// The first entry that cannot be read.
+pub(super) fn read(spec: &EventTriggerSpec, reading: &Reading<'_>) -> Result<Vec<Box<dyn Policy>>, Problem> {
+    let mut policies = Vec::new();
+    for kind in &KINDS {
+        policies.extend((kind.read)(spec, reading)?);
+    }
+    Ok(policies)
+}
+
+/// A name of objects that a trigger could reference.
+pub(super) struct Mention {
+    kind: String,
+    name: Shape,
+}
+
+impl Mention {
+    /// Whether it could mean the object of this kind and name.
+    pub fn could_be(&self, kind: &str, name: &str) -> bool {
+        self.kind == kind && self.name.could_be(name)
+    }
+}
+
+/// The objects that a spec names.
+pub(super) fn mentions(spec: &EventTriggerSpec) -> Vec<Mention> {
+    KINDS.iter().flat_map(|kind| (kind.mentions)(spec)).collect()
+}
+
+/// A kind of object that holds texts: of the core group, in version `v1`, in a namespace.
+#[derive(Debug)]
+pub(super) struct ContentKind {
+    /// As manifests write it.
+    pub name: &'static str,
+    /// A field, and the value without which an object may not be applied. Other objects are not even read from a cluster.
+    pub must_have: Option<(&'static str, &'static str)>,
+    /// Whether its content may be written to the log.
+    pub is_recorded: bool,
+    /// Finds the texts in a manifest.
+    texts: fn(&Value) -> Result<Texts, Fault>,
+}
+
+impl ContentKind {
+    /// The kind of this name.
+    pub fn named(name: &str) -> Option<&'static ContentKind> {
+        CONTENT_KINDS.iter().find(|kind| kind.name == name)
+    }
+
+    /// Reads an object of this kind.
+    pub fn read(&self, reference: Reference, written: &Manifest, problems: &mut Vec<Problem>) -> Content {
+        Content::read(reference, written, self.texts, problems)
+    }
+
+    /// What to do about an object that is not there.
+    fn missing_hint(&self) -> String {
+        match self.must_have {
+            None => "create it, or set `optional: true`".into(),
+            Some((field, value)) => format!("create it with `{field}: {value}`, or set `optional: true`"),
+        }
+    }
+}
+
+/// One manifest that a trigger made, and how it came to be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rendered {
+    /// What to apply.
+    pub manifest: Value,
+    /// The object whose text it is.
+    pub from: Reference,
+    /// The data key there.
+    pub key: String,
+    /// Which document of that key, from 0.
+    pub document: usize,
+    /// Whether an object that another manager made may be taken over, field by field.
+    pub force: bool,
+}
+
+/// Why a trigger made nothing of an event.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A field of the trigger is a template that cannot be rendered for this event.
+    #[error("trigger `{trigger}`: `{field}` cannot be rendered")]
+    Field {
+        /// The trigger.
+        trigger: String,
+        /// Such as `spec.policyRefs[0].name`.
+        field: String,
+        /// Why, with its place.
+        #[source]
+        source: template::Error,
+    },
+    /// What it references is not there.
+    #[error(
+        "trigger `{trigger}`: `{field}` names {reference}, which does not exist\nhint: create it, or set `optional: true`"
+    )]
+    Missing {
+        /// The trigger.
+        trigger: String,
+        /// The policy, such as `spec.policyRefs[0]`.
+        field: String,
+        /// What it names.
+        reference: Reference,
+    },
+    /// What it references may not be applied.
+    #[error("trigger `{trigger}`: `{field}` names {reference}: {reason}")]
+    Refused {
+        /// The trigger.
+        trigger: String,
+        /// The policy, such as `spec.policyRefs[0]`.
+        field: String,
+        /// What it names.
+        reference: Reference,
+        /// Why.
+        reason: String,
+    },
+    /// A key of it is no manifest, or no template, or cannot be rendered for this event.
+    #[error("trigger `{trigger}`: {reference}, key `{key}` cannot be rendered")]
+    Content {
+        /// The trigger.
+        trigger: String,
+        /// What it names.
+        reference: Reference,
+        /// The data key.
+        key: String,
+        /// Why, with its place in the key's text.
+        #[source]
+        source: template::Error,
+    },
+}

@@ -1,0 +1,153 @@
+//! `policyRefs`: each entry names an object, and each text of that object gives manifests.
+//!
+//! Start at [`PolicyRef::render`](Policy::render). Nothing here knows what kinds of objects there are.
+
+use serde_json::{Value, json};
+
+use super::{Asked, CONTENT_KINDS, ContentKind, Error, Kind, Mention, Policy, Rendered};
+use crate::rules::cluster::Clusters;
+use crate::rules::problem::Problem;
+use crate::rules::read::content::{Body, Content, Contents, Entry, Fault, Reference};
+use crate::rules::read::spec::{EventTriggerSpec, PolicyRefSpec};
+use crate::rules::read::text::{Reading, Shape, Text};
+
+pub(super) const KIND: Kind = Kind { mentions, read };
+
+/// The namespace that is tried after the cluster's own, when the entry names none.
+const NAMESPACE_LAST: &str = "default";
+
+/// One entry of `policyRefs`.
+#[derive(Debug)]
+struct PolicyRef {
+    /// `spec.policyRefs[index]`.
+    field: String,
+    kind: &'static ContentKind,
+    namespace: Text,
+    name: Text,
+    spec: PolicyRefSpec,
+}
+
+fn mentions(spec: &EventTriggerSpec) -> Vec<Mention> {
+    let mention = |policy: &PolicyRefSpec| Mention { kind: policy.kind.clone(), name: Shape::of(&policy.name) };
+    spec.policy_refs.iter().map(mention).collect()
+}
+
+fn read(spec: &EventTriggerSpec, reading: &Reading<'_>) -> Result<Vec<Box<dyn Policy>>, Problem> {
+    let mut policies: Vec<Box<dyn Policy>> = Vec::new();
+    for (index, written) in spec.policy_refs.iter().enumerate() {
+        let field = format!("spec.policyRefs[{index}]");
+        let Some(kind) = ContentKind::named(&written.kind) else {
+            return Err(no_such_kind(&field, &written.kind, reading));
+        };
+        policies.push(Box::new(PolicyRef {
+            kind,
+            namespace: reading.text(&format!("{field}.namespace"), &written.namespace)?,
+            name: reading.text(&format!("{field}.name"), &written.name)?,
+            spec: written.clone(),
+            field,
+        }));
+    }
+    Ok(policies)
+}
+
+fn no_such_kind(field: &str, kind: &str, reading: &Reading<'_>) -> Problem {
+    let names = CONTENT_KINDS.each_ref().map(|kind| format!("`{}`", kind.name)).join(" or ");
+    let message = format!("`{field}.kind` is `{kind}`, expected {names}");
+    let problem = Problem::error(reading.rule, reading.origin, message);
+    match kind {
+        "GitRepository" | "OCIRepository" | "Bucket" => problem.hint("sources of Flux need Sveltos' addon-controller"),
+        _ => problem,
+    }
+}
+
+impl Policy for PolicyRef {
+    fn could_reference(&self, reference: &Reference, clusters: &Clusters) -> bool {
+        let namespace = &reference.namespace;
+        let is_namespace = match &self.namespace {
+            Text::Literal(literal) if literal.trim().is_empty() => {
+                namespace == NAMESPACE_LAST || clusters.iter().any(|cluster| cluster.namespace == *namespace)
+            }
+            text => text.could_be(namespace),
+        };
+        self.kind.name == reference.kind && is_namespace && self.name.could_be(&reference.name)
+    }
+
+    fn missing(&self, contents: &Contents, clusters: &Clusters) -> Option<Fault> {
+        let is_there = contents.keys().any(|reference| self.could_reference(reference, clusters));
+        if self.spec.optional || is_there || !matches!(self.name, Text::Literal(_)) {
+            return None;
+        }
+        let namespace = match &self.namespace {
+            Text::Literal(namespace) if !namespace.is_empty() => format!("{namespace}/"),
+            _ => String::new(),
+        };
+        let (field, kind, name) = (&self.field, self.kind.name, &self.spec.name);
+        let message = format!("`{field}` names {kind} {namespace}{name}, which does not exist");
+        Some(Fault::new(message).hint(self.kind.missing_hint()))
+    }
+
+    fn digest_part(&self) -> Value {
+        json!(self.spec)
+    }
+
+    fn render(&self, asked: &Asked<'_>) -> Result<Vec<Rendered>, Error> {
+        let Some(content) = self.resolve(asked)? else { return Ok(Vec::new()) };
+        let reference = &content.reference;
+        let entries = content.entries.as_ref().map_err(|reason| Error::Refused {
+            trigger: asked.trigger.to_owned(),
+            field: self.field.clone(),
+            reference: reference.clone(),
+            reason: reason.clone(),
+        })?;
+        let mut all = Vec::new();
+        for Entry { key, body } in entries {
+            let manifests = match body {
+                Body::Manifests(manifests) => Ok(manifests.clone()),
+                Body::Template(template) if asked.leaves_out_lists && template.uses_event_list() => continue,
+                Body::Template(template) => template.render_manifests(asked.data),
+                Body::Broken(error) => Err(error.clone()),
+            };
+            let manifests = manifests.map_err(|source| Error::Content {
+                trigger: asked.trigger.to_owned(),
+                reference: reference.clone(),
+                key: key.clone(),
+                source,
+            })?;
+            for (document, manifest) in manifests.into_iter().enumerate() {
+                let (from, key) = (reference.clone(), key.clone());
+                all.push(Rendered { manifest, from, key, document, force: self.spec.force });
+            }
+        }
+        Ok(all)
+    }
+}
+
+impl PolicyRef {
+    /// What it names for this event; `None` when that is missing and may be.
+    fn resolve<'a>(&self, asked: &Asked<'a>) -> Result<Option<&'a Content>, Error> {
+        let field = |field: &str, text: &Text| match text.render(asked.data) {
+            Ok(text) => Ok(text.into_owned()),
+            Err(source) => {
+                let field = format!("{}.{field}", self.field);
+                Err(Error::Field { trigger: asked.trigger.to_owned(), field, source })
+            }
+        };
+        let (namespace, name) = (field("namespace", &self.namespace)?, field("name", &self.name)?);
+        let own = asked.cluster.split_once('/').map_or(asked.cluster, |(namespace, _)| namespace);
+        let namespaces = if namespace.is_empty() { vec![own, NAMESPACE_LAST] } else { vec![namespace.as_str()] };
+        let references = namespaces.iter().map(|namespace| Reference {
+            kind: self.kind.name,
+            namespace: (*namespace).to_owned(),
+            name: name.clone(),
+        });
+        let references: Vec<Reference> = references.collect();
+        match references.iter().find_map(|reference| asked.contents.get(reference)) {
+            Some(content) => Ok(Some(content)),
+            None if self.spec.optional => Ok(None),
+            None => {
+                let reference = references[0].clone();
+                Err(Error::Missing { trigger: asked.trigger.to_owned(), field: self.field.clone(), reference })
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What an object of texts, such as a ConfigMap, gives to apply: for each key a template, or manifests as they are.
+//!
+//! Start at [`Content::read`]. Nothing here renders, and nothing here knows which kinds of objects there are: the texts of
+//! each kind are read in `policy`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use super::manifest::Manifest;
+use crate::digest::digest;
+use crate::rules::problem::Problem;
+use crate::template::{self, Dialect, Template};
+
+/// Its presence, not its value, makes the texts templates.
+pub const INSTANTIATE: &str = "projectsveltos.io/instantiate";
+/// The language of the templates: `tera`, or Go's when absent.
+pub const DIALECT: &str = "lifeline.dev/dialect";
+
+/// The dialect that a manifest's annotation names; Go's when it names none.
+///
+/// # Errors
+/// When it names one that does not exist.
+pub(in crate::rules) fn dialect(manifest: &Value) -> Result<Dialect, Fault> {
+    match named_dialect(manifest) {
+        "go" => Ok(Dialect::Go),
+        "tera" => Ok(Dialect::Tera),
+        other => Err(Fault::new(format!("annotation `{DIALECT}` is `{other}`, which is no dialect"))
+            .hint("the dialects are `go` and `tera`")),
+    }
+}
+
+fn named_dialect(manifest: &Value) -> &str {
+    annotation(manifest, DIALECT).and_then(Value::as_str).unwrap_or("go")
+}
+
+fn annotation<'m>(manifest: &'m Value, name: &str) -> Option<&'m Value> {
+    manifest["metadata"]["annotations"].get(name)
+}
+
+/// Names one object of texts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Reference {
+    /// Its kind, as manifests write it.
+    pub kind: &'static str,
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl Reference {
+    /// `ConfigMap/namespace/name`: its name as a rule.
+    #[must_use]
+    pub fn rule(&self) -> String {
+        let Reference { kind, namespace, name } = self;
+        format!("{kind}/{namespace}/{name}")
+    }
+}
+
+/// As a person reads it: `ConfigMap default/namespace`.
+impl fmt::Display for Reference {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} {}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
+/// All content that triggers could reference.
+pub(in crate::rules) type Contents = BTreeMap<Reference, Content>;
+
+/// The texts of an object, by key.
+pub(in crate::rules) type Texts = BTreeMap<String, String>;
+
+/// An object of texts, read and compiled.
+#[derive(Debug)]
+pub(in crate::rules) struct Content {
+    pub reference: Reference,
+    /// Checksum of all that can change what it gives.
+    pub digest: u64,
+    /// By key, sorted; or why nothing of it may be applied.
+    pub entries: Result<Vec<Entry>, String>,
+}
+
+/// One key.
+#[derive(Debug)]
+pub(in crate::rules) struct Entry {
+    pub key: String,
+    pub body: Body,
+}
+
+#[derive(Debug)]
+pub(in crate::rules) enum Body {
+    /// Applied as they are.
+    Manifests(Vec<Value>),
+    Template(Template),
+    /// Neither; rendering fails with this.
+    Broken(template::Error),
+}
+
+impl Content {
+    /// Reads the manifest of an object that a trigger references; `texts` finds the texts in it.
+    pub(in crate::rules) fn read(
+        reference: Reference,
+        written: &Manifest,
+        texts: fn(&Value) -> Result<Texts, Fault>,
+        problems: &mut Vec<Problem>,
+    ) -> Content {
+        let (origin, manifest) = (&written.origin, &written.value);
+        let rule = reference.rule();
+        let is_template = annotation(manifest, INSTANTIATE).is_some();
+        let named = named_dialect(manifest);
+        let parts = json!([is_template, named, manifest["type"], manifest["data"], manifest["stringData"]]);
+        let digest = digest(&parts);
+
+        let entries = dialect(manifest)
+            .and_then(|dialect| texts(manifest).map(|texts| (dialect, texts)))
+            .inspect_err(|fault| problems.push(fault.problem(&rule, origin)))
+            .map_err(|fault| fault.message);
+        let entries = entries.map(|(dialect, texts)| {
+            let entry = |(key, text): (String, String)| {
+                let body = if is_template {
+                    Template::compile(dialect, &key, &text).map(Body::Template)
+                } else {
+                    template::parse_manifests(&key, &text).map(Body::Manifests)
+                };
+                let body = body.unwrap_or_else(|error| {
+                    let fault = error.fault();
+                    let at = ["stringData", "data"]
+                        .iter()
+                        .find_map(|field| written.origin_in(field, &key, fault.line, fault.column));
+                    problems.push(match at {
+                        Some(at) => Problem {
+                            hint: fault.hint.clone(),
+                            ..Problem::error(&rule, at, format!("key `{key}`: {}", fault.message))
+                        },
+                        None => Problem::of_template(&rule, origin, &format!("key `{key}`"), &error),
+                    });
+                    Body::Broken(error)
+                });
+                Entry { key, body }
+            };
+            texts.into_iter().map(entry).collect()
+        });
+        if manifest["binaryData"].as_object().is_some_and(|data| !data.is_empty()) {
+            problems.push(Problem::warning(&rule, origin, "`binaryData` holds no manifests and has no effect"));
+        }
+        Content { reference, digest, entries }
+    }
+
+    /// Whether a template in it asks for the list of events.
+    pub(in crate::rules) fn uses_event_list(&self) -> bool {
+        self.entries.iter().flatten().any(|entry| match &entry.body {
+            Body::Template(template) => template.uses_event_list(),
+            Body::Manifests(_) | Body::Broken(_) => false,
+        })
+    }
+}
+
+/// Why nothing of an object may be applied.
+#[derive(Debug)]
+pub(in crate::rules) struct Fault {
+    message: String,
+    hint: Option<String>,
+}
+
+impl Fault {
+    pub fn new(message: String) -> Fault {
+        Fault { message, hint: None }
+    }
+
+    /// The same with a remedy.
+    pub fn hint(self, hint: impl Into<String>) -> Fault {
+        Fault { hint: Some(hint.into()), ..self }
+    }
+
+    /// The defect of the rule in which it was found.
+    pub fn problem(&self, rule: &str, origin: &str) -> Problem {
+        Problem { hint: self.hint.clone(), ..Problem::error(rule, origin, &self.message) }
+    }
+}
+
+/// The entries of a field that is a map of texts; none when it is not written.
+pub(in crate::rules) fn strings(manifest: &Value, field: &str) -> Result<Texts, Fault> {
+    let entry = |(key, value): (&String, &Value)| match value {
+        Value::String(text) => Ok((key.clone(), text.clone())),
+        other => Err(Fault::new(format!("`{field}.{key}` is `{other}`, expected a string"))
+            .hint(format!("put a block scalar there: `{key}: |`"))),
+    };
+    match &manifest[field] {
+        Value::Null => Ok(Texts::new()),
+        Value::Object(map) => map.iter().map(entry).collect(),
+        _ => Err(Fault::new(format!("`{field}` is not a map of strings"))),
+    }
+}

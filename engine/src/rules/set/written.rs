@@ -1,0 +1,162 @@
+//! The manifests of a set by what they are to rules, their kind and their name.
+//!
+//! Start at [`Written::sort`]. Nothing here reads a spec.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::digest::{canonical, digest};
+use crate::rules::policy::{CONTENT_KINDS, ContentKind};
+use crate::rules::problem::Problem;
+use crate::rules::read::content::Reference;
+use crate::rules::read::manifest::Manifest;
+
+/// One document of the set, for the log: facts about changed rules are the differences of two maps of these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleDocument {
+    /// Checksum of its content, without what Kubernetes adds to it.
+    pub digest: u64,
+    /// The same content as JSON; empty for a Secret, which has no place in a log.
+    pub manifest: String,
+    /// Where it came from.
+    pub origin: String,
+}
+
+/// Manifests by kind and name.
+#[derive(Default)]
+pub(super) struct Written {
+    pub sources: BTreeMap<String, Manifest>,
+    pub triggers: BTreeMap<String, Manifest>,
+    pub contents: BTreeMap<Reference, Manifest>,
+    /// Written for an API version that is not read.
+    pub refused_sources: BTreeSet<String>,
+    pub refused_triggers: BTreeSet<String>,
+    /// A kind of the rules' own API group that does not exist: a misspelt rule, most likely.
+    pub hides_rules: bool,
+}
+
+/// What a manifest is to rules, by its group and kind.
+#[derive(Clone, Copy)]
+enum RuleKind {
+    EventSource,
+    EventTrigger,
+    Content(&'static ContentKind),
+}
+
+impl RuleKind {
+    fn of(group: &str, kind: &str) -> Option<RuleKind> {
+        match (group, kind) {
+            ("lib.projectsveltos.io", "EventSource") => Some(RuleKind::EventSource),
+            ("lib.projectsveltos.io", "EventTrigger") => Some(RuleKind::EventTrigger),
+            ("", kind) => ContentKind::named(kind).map(RuleKind::Content),
+            _ => None,
+        }
+    }
+}
+
+impl Written {
+    /// Files each manifest under its kind and name; what is no rule, or is there twice, is a problem.
+    pub fn sort(manifests: Vec<Manifest>, problems: &mut Vec<Problem>) -> Written {
+        let mut written = Written::default();
+        let contents = CONTENT_KINDS.each_ref().map(|kind| format!("{}s", kind.name)).join(" and ");
+        for manifest in manifests {
+            let text =
+                |pointer: &str| manifest.value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+            let (api_version, kind, name) = (text("/apiVersion"), text("/kind"), text("/metadata/name"));
+            let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
+            let origin = &manifest.origin;
+            let Some(rule_kind) = RuleKind::of(group, &kind) else {
+                let message = format!("`{kind}` of `{api_version}` is no rule and has no effect");
+                if group == "lib.projectsveltos.io" {
+                    written.hides_rules = true;
+                    let nearest = ["EventSource", "EventTrigger"]
+                        .into_iter()
+                        .max_by(|one, other| strsim::jaro(one, &kind).total_cmp(&strsim::jaro(other, &kind)));
+                    let hint =
+                        format!("did you mean `{}`? nothing is withdrawn meanwhile", nearest.unwrap_or_default());
+                    problems.push(Problem::error(format!("{kind}/{name}"), origin, message).hint(hint));
+                    continue;
+                }
+                problems.push(
+                    Problem::warning(format!("{kind}/{name}"), origin, message)
+                        .hint(format!("rules are EventSource, EventTrigger, and the {contents} they reference")),
+                );
+                continue;
+            };
+            if name.is_empty() {
+                problems
+                    .push(Problem::error(&kind, origin, format!("{kind} without a name")).hint("set `metadata.name`"));
+                continue;
+            }
+            let namespace = Some(text("/metadata/namespace")).filter(|text| !text.is_empty());
+            let namespace = namespace.unwrap_or_else(|| "default".into());
+            let (rule, expected) = match rule_kind {
+                RuleKind::EventSource | RuleKind::EventTrigger => (format!("{kind}/{name}"), "v1beta1"),
+                RuleKind::Content(_) => (format!("{kind}/{namespace}/{name}"), "v1"),
+            };
+            if version != expected {
+                let needed = if group.is_empty() { expected.to_owned() } else { format!("{group}/{expected}") };
+                problems.push(
+                    Problem::error(&rule, origin, format!("`apiVersion` is `{api_version}`, expected `{needed}`"))
+                        .hint("convert it: the fields differ between versions"),
+                );
+                match rule_kind {
+                    RuleKind::EventSource => _ = written.refused_sources.insert(name),
+                    RuleKind::EventTrigger => _ = written.refused_triggers.insert(name),
+                    RuleKind::Content(_) => {}
+                }
+                continue;
+            }
+            let refused = match rule_kind {
+                RuleKind::EventSource => keep_first(&mut written.sources, name, manifest),
+                RuleKind::EventTrigger => keep_first(&mut written.triggers, name, manifest),
+                RuleKind::Content(kind) => {
+                    keep_first(&mut written.contents, Reference { kind: kind.name, namespace, name }, manifest)
+                }
+            };
+            if let Some((first, later)) = refused {
+                let same = first.meaning() == later.meaning();
+                let message = format!("defined twice: at `{}`, which counts, and here", first.origin);
+                let problem = if same { Problem::warning } else { Problem::error }(rule, later.origin, message);
+                problems.push(problem.hint("keep one of them"));
+            }
+        }
+        written
+    }
+
+    /// The documents for the log: all rules, and of the content what a trigger could reference.
+    pub fn documents<'a>(&self, contents: impl Iterator<Item = &'a Reference>) -> BTreeMap<String, RuleDocument> {
+        let sources = self.sources.iter().map(|(name, manifest)| (format!("EventSource/{name}"), document(manifest)));
+        let triggers =
+            self.triggers.iter().map(|(name, manifest)| (format!("EventTrigger/{name}"), document(manifest)));
+        let contents = contents.filter_map(|reference| {
+            let document = document(self.contents.get(reference)?);
+            let is_recorded = ContentKind::named(reference.kind).is_some_and(|kind| kind.is_recorded);
+            let manifest = if is_recorded { document.manifest } else { String::new() };
+            Some((reference.rule(), RuleDocument { manifest, ..document }))
+        });
+        sources.chain(triggers).chain(contents).collect()
+    }
+}
+
+/// Files a manifest under its name; gives it back, with the one that counts, when the name is taken.
+fn keep_first<K: Ord>(
+    by_name: &mut BTreeMap<K, Manifest>,
+    name: K,
+    manifest: Manifest,
+) -> Option<(&Manifest, Manifest)> {
+    match by_name.entry(name) {
+        Entry::Vacant(place) => {
+            place.insert(manifest);
+            None
+        }
+        Entry::Occupied(first) => Some((first.into_mut(), manifest)),
+    }
+}
+
+fn document(manifest: &Manifest) -> RuleDocument {
+    let meaning = manifest.meaning();
+    RuleDocument { digest: digest(&meaning), manifest: canonical(&meaning), origin: manifest.origin.clone() }
+}
