@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::cluster::Clusters;
 use super::decide::action::Action;
-use super::policy::{self, Asked, Error, Policy, Rendered};
+use super::policy::{self, Asked, Error, Policies, Rendered};
 use super::problem::Problem;
 use super::read::content::{Content, Contents, Fault, Reference, dialect};
 use super::read::refuse;
@@ -30,7 +30,7 @@ pub struct Trigger {
     pub(super) selector: LabelSelector,
     pub(super) source: Text,
     pub(super) action: Arc<Action>,
-    policies: Vec<Box<dyn Policy>>,
+    policies: Policies,
     extra: Extra,
     adopts: bool,
     dialect: Dialect,
@@ -62,7 +62,8 @@ impl Trigger {
         let rule = format!("EventTrigger/{name}");
         let written = manifest.get("spec").unwrap_or(&Value::Null);
         let spec: EventTriggerSpec = spec::read(written).map_err(|reason| Problem::error(&rule, origin, reason))?;
-        refuse::event_trigger(&rule, origin, written, &spec, problems)?;
+        let has_other_clusters = clusters.iter().count() > 1;
+        refuse::event_trigger(&rule, origin, written, &spec, has_other_clusters, problems)?;
 
         let annotation = |name: &str| manifest["metadata"]["annotations"].get(name).and_then(Value::as_str);
         let dialect = dialect(manifest).map_err(|fault| fault.problem(&rule, origin))?;
@@ -243,17 +244,24 @@ impl Trigger {
     }
 
     /// What of its own spec can change what it decides or renders.
+    ///
+    /// Logs hold checksums of it, and one that changes makes the trigger's events be decided again. So a field that has no
+    /// effect is here with its default, whatever its value: earlier releases had it here.
     pub(super) fn digest_parts(&self) -> Value {
-        let EventTriggerSpec { one_for_event, cloud_event_action, tier, sync_mode, .. } = &self.spec;
+        let default = EventTriggerSpec::default();
+        let sync_mode = match self.spec.sync_mode {
+            SyncMode::ContinuousWithDriftDetection => SyncMode::Continuous,
+            mode @ (SyncMode::Continuous | SyncMode::OneTime | SyncMode::DryRun) => mode,
+        };
         json!({
-            "oneForEvent": one_for_event,
-            "cloudEventAction": cloud_event_action,
-            "tier": tier,
+            "oneForEvent": self.spec.one_for_event,
+            "cloudEventAction": self.spec.cloud_event_action,
+            "tier": default.tier,
             "syncMode": sync_mode,
-            "continueOnConflict": self.spec.continue_on_conflict,
+            "continueOnConflict": default.continue_on_conflict,
             "stopMatchingBehavior": self.spec.stop_matching_behavior,
             "policyRefs": self.policies.iter().map(|policy| policy.digest_part()).collect::<Vec<_>>(),
-            "driftExclusions": self.spec.drift_exclusions,
+            "driftExclusions": default.drift_exclusions,
             "extraLabels": self.spec.extra_labels,
             "extraAnnotations": self.spec.extra_annotations,
             "adopt": self.adopts,

@@ -68,20 +68,23 @@ pub(super) struct Asked<'a> {
     pub leaves_out_lists: bool,
 }
 
+/// The policies of a spec.
+pub(super) type Policies = Vec<Box<dyn Policy>>;
+
 /// A kind of entry of a trigger's spec.
 struct Kind {
     /// The objects that a spec names. It is asked for whenever something in the cluster changes, so it compiles nothing.
     mentions: fn(&EventTriggerSpec) -> Vec<Mention>,
     /// The entries of a spec, compiled; an error puts the trigger out of force.
-    read: fn(&EventTriggerSpec, &Reading<'_>) -> Result<Vec<Box<dyn Policy>>, Problem>,
+    read: fn(&EventTriggerSpec, &Reading<'_>) -> Result<Policies, Problem>,
 }
 
-/// The policies of a spec.
+/// Reads the policies of a spec.
 ///
 /// # Errors
 /// The first entry that cannot be read.
-pub(super) fn read(spec: &EventTriggerSpec, reading: &Reading<'_>) -> Result<Vec<Box<dyn Policy>>, Problem> {
-    let mut policies = Vec::new();
+pub(super) fn read(spec: &EventTriggerSpec, reading: &Reading<'_>) -> Result<Policies, Problem> {
+    let mut policies = Policies::new();
     for kind in &KINDS {
         policies.extend((kind.read)(spec, reading)?);
     }
@@ -178,7 +181,7 @@ pub enum Error {
         /// The policy, such as `spec.policyRefs[0]`.
         field: String,
         /// What it names.
-        reference: Reference,
+        reference: Box<Reference>,
     },
     /// What it references may not be applied.
     #[error("trigger `{trigger}`: `{field}` names {reference}: {reason}")]
@@ -188,7 +191,7 @@ pub enum Error {
         /// The policy, such as `spec.policyRefs[0]`.
         field: String,
         /// What it names.
-        reference: Reference,
+        reference: Box<Reference>,
         /// Why.
         reason: String,
     },
@@ -198,7 +201,7 @@ pub enum Error {
         /// The trigger.
         trigger: String,
         /// What it names.
-        reference: Reference,
+        reference: Box<Reference>,
         /// The data key.
         key: String,
         /// Why, with its place in the key's text.

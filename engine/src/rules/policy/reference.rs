@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Asked, CONTENT_KINDS, ContentKind, Error, Kind, Mention, Policy, Rendered};
+use super::{Asked, CONTENT_KINDS, ContentKind, Error, Kind, Mention, Policies, Policy, Rendered};
 use crate::rules::cluster::Clusters;
 use crate::rules::problem::Problem;
 use crate::rules::read::content::{Body, Content, Contents, Entry, Fault, Reference};
@@ -32,8 +32,8 @@ fn mentions(spec: &EventTriggerSpec) -> Vec<Mention> {
     spec.policy_refs.iter().map(mention).collect()
 }
 
-fn read(spec: &EventTriggerSpec, reading: &Reading<'_>) -> Result<Vec<Box<dyn Policy>>, Problem> {
-    let mut policies: Vec<Box<dyn Policy>> = Vec::new();
+fn read(spec: &EventTriggerSpec, reading: &Reading<'_>) -> Result<Policies, Problem> {
+    let mut policies = Policies::new();
     for (index, written) in spec.policy_refs.iter().enumerate() {
         let field = format!("spec.policyRefs[{index}]");
         let Some(kind) = ContentKind::named(&written.kind) else {
@@ -86,8 +86,31 @@ impl Policy for PolicyRef {
         Some(Fault::new(message).hint(self.kind.missing_hint()))
     }
 
+    /// Fields without effect have their defaults, for earlier releases had them here.
     fn digest_part(&self) -> Value {
-        json!(self.spec)
+        let PolicyRefSpec {
+            kind,
+            namespace,
+            name,
+            path: _,
+            optional,
+            deployment_type: _,
+            tier: _,
+            force,
+            skip_namespace_creation: _,
+        } = &self.spec;
+        let default = PolicyRefSpec::default();
+        json!({
+            "kind": kind,
+            "namespace": namespace,
+            "name": name,
+            "path": default.path,
+            "optional": optional,
+            "deploymentType": default.deployment_type,
+            "tier": default.tier,
+            "force": force,
+            "skipNamespaceCreation": default.skip_namespace_creation,
+        })
     }
 
     fn render(&self, asked: &Asked<'_>) -> Result<Vec<Rendered>, Error> {
@@ -96,7 +119,7 @@ impl Policy for PolicyRef {
         let entries = content.entries.as_ref().map_err(|reason| Error::Refused {
             trigger: asked.trigger.to_owned(),
             field: self.field.clone(),
-            reference: reference.clone(),
+            reference: Box::new(reference.clone()),
             reason: reason.clone(),
         })?;
         let mut all = Vec::new();
@@ -109,7 +132,7 @@ impl Policy for PolicyRef {
             };
             let manifests = manifests.map_err(|source| Error::Content {
                 trigger: asked.trigger.to_owned(),
-                reference: reference.clone(),
+                reference: Box::new(reference.clone()),
                 key: key.clone(),
                 source,
             })?;
@@ -145,7 +168,7 @@ impl PolicyRef {
             Some(content) => Ok(Some(content)),
             None if self.spec.optional => Ok(None),
             None => {
-                let reference = references[0].clone();
+                let reference = Box::new(references[0].clone());
                 Err(Error::Missing { trigger: asked.trigger.to_owned(), field: self.field.clone(), reference })
             }
         }

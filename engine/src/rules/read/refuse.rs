@@ -1,15 +1,31 @@
-//! What becomes of each field of a rule that was written: it is done, it is warned about, or the rule is refused.
+//! What becomes of each field of a spec: it is done, it is warned about, or the rule is refused.
 //!
-//! Start at [`event_trigger`].
+//! Start at [`event_trigger`]. Each spec is taken apart without `..`, so a field that is added to a spec does not compile until
+//! somebody decides here. The line between the two severities: without the field, would the objects that are made be others
+//! than the author wants, or go elsewhere? Then the trigger is refused. Would something else be missing beside them, or be
+//! done in another way? Then it is in force, and the warning says what happens instead. Only a value other than the default
+//! is worth a warning.
+//!
+//! Never here: what a field does.
 
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::spec::{
-    self, EventSourceSpec, EventTriggerSpec, LabelSelector, MatchCriteria, PolicyRefSpec, Requirement, UnknownField,
+    self, DeploymentType, EventSourceSpec, EventTriggerSpec, LabelSelector, MatchCriteria, PolicyRefSpec, Requirement,
+    SyncMode, UnknownField,
 };
 use crate::rules::problem::Problem;
 
-/// Checks the fields of an EventSource.
+/// The longest value that a warning shows in full, in characters.
+const SHOWN_MAX: usize = 60;
+
+const ADDON_CONTROLLER: &str = "needs Sveltos' addon-controller, which is not part of Lifeline";
+const NOT_PATCHED: &str = "is not applied: write the change into the template";
+const SAME_CLUSTER: &str = "is not done: objects go to the cluster the event came from";
+const FIRST_CLAIM: &str = "the trigger that claims an object first keeps it";
+
+/// Checks the fields of an EventSource, `written` read as `spec`.
 ///
 /// # Errors
 /// When it cannot be in force.
@@ -20,33 +36,40 @@ pub(in crate::rules) fn event_source(
     spec: &EventSourceSpec,
     problems: &mut Vec<Problem>,
 ) -> Result<(), Problem> {
+    let mut report = Report { rule, origin, problems };
     let mut unknown = spec::unknown_fields::<EventSourceSpec>("spec", written);
     for (index, entry) in written["messagingMatchCriteria"].as_array().into_iter().flatten().enumerate() {
         let path = format!("spec.messagingMatchCriteria[{index}]");
         unknown.extend(spec::unknown_fields::<MatchCriteria>(&path, entry));
     }
     // A criterion without the field that was meant would match more events than its author wanted.
-    refuse_typos(rule, origin, unknown, problems)?;
+    report.unknown(unknown)?;
 
-    if !spec.resource_selectors.is_empty() || !spec.aggregated_selection.is_empty() {
-        problems.push(
-            Problem::warning(
-                rule,
-                origin,
-                "`spec.resourceSelectors` and `spec.aggregatedSelection` are about Kubernetes resources and have no effect",
-            )
-            .hint("only `spec.messagingMatchCriteria` is evaluated here; events of resources need Sveltos"),
-        );
-    } else if spec.messaging_match_criteria.is_empty() {
-        problems.push(
-            Problem::warning(rule, origin, "no `spec.messagingMatchCriteria`, so no CloudEvent matches")
-                .hint("an entry `{}` matches every CloudEvent"),
-        );
+    let EventSourceSpec {
+        messaging_match_criteria,
+        resource_selectors,
+        aggregated_selection,
+        // About the resources that are warned about anyway, and often written beside messages, where it says nothing.
+        collect_resources: _,
+    } = spec;
+    for criteria in messaging_match_criteria {
+        // Done by `decide::source`.
+        let MatchCriteria { subject: _, cloud_event_source: _, cloud_event_type: _, cloud_event_subject: _ } = criteria;
+    }
+    if !resource_selectors.is_empty() || !aggregated_selection.is_empty() {
+        let message =
+            "`spec.resourceSelectors` and `spec.aggregatedSelection` are about Kubernetes resources and have no effect";
+        let hint = "only `spec.messagingMatchCriteria` is evaluated here; events of resources need Sveltos";
+        report.problems.push(Problem::warning(rule, origin, message).hint(hint));
+    } else if messaging_match_criteria.is_empty() {
+        let message = "no `spec.messagingMatchCriteria`, so no CloudEvent matches";
+        report.problems.push(Problem::warning(rule, origin, message).hint("an entry `{}` matches every CloudEvent"));
     }
     Ok(())
 }
 
-/// Checks the fields of an EventTrigger.
+/// Checks the fields of an EventTrigger, `written` read as `spec`. With `has_other_clusters` events come from more than the
+/// own cluster.
 ///
 /// # Errors
 /// When it cannot be in force.
@@ -55,34 +78,145 @@ pub(in crate::rules) fn event_trigger(
     origin: &str,
     written: &Value,
     spec: &EventTriggerSpec,
+    has_other_clusters: bool,
     problems: &mut Vec<Problem>,
 ) -> Result<(), Problem> {
-    refuse_typos(rule, origin, unknown_fields(written), problems)?;
-    check_values(rule, origin, spec)?;
-    check_supported(rule, origin, spec, problems)
-}
+    let mut report = Report { rule, origin, problems };
+    report.unknown(unknown_fields(written))?;
+    let EventTriggerSpec {
+        // Done by `set::link`.
+        source_cluster_selector: _,
+        event_source_name,
+        // Done by `decide::action`.
+        cloud_event_action: _,
+        // Done by `trigger`.
+        one_for_event: _,
+        extra_labels: _,
+        extra_annotations: _,
+        // Done when the trigger goes, by `replay`.
+        stop_matching_behavior: _,
+        // Done by `policy::reference`, and by `reconcile`.
+        policy_refs,
+        sync_mode,
+        // Not done.
+        patches,
+        patches_from,
+        config_map_generator,
+        secret_generator,
+        destination_cluster_selector,
+        destination_cluster,
+        helm_charts,
+        kustomization_refs,
+        validate_healths,
+        pre_deploy_checks,
+        depends_on,
+        template_resource_refs,
+        cluster_set_refs,
+        profile_name_format,
+        tier,
+        continue_on_conflict,
+        max_update,
+        drift_exclusions,
+        reloader,
+    } = spec;
 
-/// A field that is nearly one that exists is a typo, and what was meant would be missing: the rule is out of force. Any
-/// other unknown field is taken to be of another release: a warning.
-fn refuse_typos(
-    rule: &str,
-    origin: &str,
-    unknown: Vec<UnknownField>,
-    problems: &mut Vec<Problem>,
-) -> Result<(), Problem> {
-    for UnknownField { path, meant } in unknown {
-        match meant {
-            Some(meant) => {
-                return Err(Problem::error(rule, origin, format!("unknown field `{path}`"))
-                    .hint(format!("did you mean `{meant}`?")));
-            }
-            None => problems.push(Problem::warning(rule, origin, format!("unknown field `{path}` has no effect"))),
+    if event_source_name.trim().is_empty() {
+        return Err(Problem::error(rule, origin, "`spec.eventSourceName` is missing or empty")
+            .hint("name the EventSource whose events count"));
+    }
+    if *tier < 1 {
+        return Err(Problem::error(rule, origin, format!("`spec.tier` is `{tier}`, expected at least 1")));
+    }
+    for (index, policy) in policy_refs.iter().enumerate() {
+        if policy.name.trim().is_empty() {
+            return Err(Problem::error(rule, origin, format!("`spec.policyRefs[{index}].name` is missing or empty")));
         }
+    }
+
+    report.refuse(!patches.is_empty(), "spec.patches", NOT_PATCHED)?;
+    report.refuse(!patches_from.is_empty(), "spec.patchesFrom", NOT_PATCHED)?;
+    let generates = "is not done: reference the ConfigMap in `policyRefs`";
+    report.refuse(!config_map_generator.is_empty(), "spec.configMapGenerator", generates)?;
+    let generates = "is not done: reference the Secret in `policyRefs`";
+    report.refuse(!secret_generator.is_empty(), "spec.secretGenerator", generates)?;
+    report.refuse(destination_cluster_selector.is_some(), "spec.destinationClusterSelector", SAME_CLUSTER)?;
+    report.refuse(destination_cluster.is_some(), "spec.destinationCluster", SAME_CLUSTER)?;
+
+    report.warn(!helm_charts.is_empty(), "spec.helmCharts", ADDON_CONTROLLER);
+    report.warn(!kustomization_refs.is_empty(), "spec.kustomizationRefs", ADDON_CONTROLLER);
+    report.warn(!validate_healths.is_empty(), "spec.validateHealths", ADDON_CONTROLLER);
+    report.warn(!pre_deploy_checks.is_empty(), "spec.preDeployChecks", ADDON_CONTROLLER);
+    let no_profiles = "is about ClusterProfiles, of which Lifeline makes none";
+    report.warn(!depends_on.is_empty(), "spec.dependsOn", no_profiles);
+    let event_alone = "has no effect: templates see the event alone";
+    report.warn(!template_resource_refs.is_empty(), "spec.templateResourceRefs", event_alone);
+    let selector = "has no effect: use `spec.sourceClusterSelector`";
+    report.warn(!cluster_set_refs.is_empty(), "spec.clusterSetRefs", selector);
+
+    match sync_mode {
+        SyncMode::Continuous | SyncMode::OneTime => {}
+        SyncMode::DryRun => report.warn(true, "spec.syncMode", "is `DryRun`: events are decided, nothing is applied"),
+        SyncMode::ContinuousWithDriftDetection => report.warn(
+            true,
+            "spec.syncMode",
+            "is `ContinuousWithDriftDetection` and works like `Continuous`: objects are not watched, so a change made in \
+             the cluster stays until the manifest changes",
+        ),
+    }
+    let no_profile = "Lifeline makes no ClusterProfile";
+    report.without_effect(!profile_name_format.is_empty(), "spec.profileNameFormat", profile_name_format, no_profile);
+    report.without_effect(*tier != EventTriggerSpec::default().tier, "spec.tier", tier, FIRST_CLAIM);
+    let others_go_on = "a conflict over one object never stops the others";
+    report.without_effect(*continue_on_conflict, "spec.continueOnConflict", continue_on_conflict, others_go_on);
+    let is_limited = max_update.as_ref().is_some_and(|limit| limit != "100%");
+    let at_once = "there is one cluster, and a change reaches all its objects at once";
+    report.without_effect(is_limited, "spec.maxUpdate", max_update, at_once);
+    let all_fields = "each apply sets all fields of the manifest";
+    report.without_effect(!drift_exclusions.is_empty(), "spec.driftExclusions", drift_exclusions, all_fields);
+    let no_restart = "workloads are not restarted when what they mount changes";
+    report.without_effect(*reloader, "spec.reloader", reloader, no_restart);
+
+    for (index, policy) in policy_refs.iter().enumerate() {
+        policy_ref(&mut report, &format!("spec.policyRefs[{index}]"), policy, has_other_clusters);
+    }
+    if policy_refs.is_empty() {
+        let message = "no `spec.policyRefs`, so no object is made";
+        let hint = "reference a ConfigMap that holds the manifests or their template";
+        report.problems.push(Problem::warning(rule, origin, message).hint(hint));
     }
     Ok(())
 }
 
-fn unknown_fields(written: &Value) -> Vec<spec::UnknownField> {
+fn policy_ref(report: &mut Report<'_>, entry: &str, policy: &PolicyRefSpec, has_other_clusters: bool) {
+    let PolicyRefSpec {
+        // Done by `policy::reference`.
+        kind: _,
+        namespace: _,
+        name: _,
+        optional: _,
+        // Done by `reconcile`.
+        force: _,
+        // Not done.
+        path,
+        deployment_type,
+        tier,
+        skip_namespace_creation,
+    } = policy;
+    report.warn(!path.is_empty(), &format!("{entry}.path"), "is for sources of Flux and has no effect");
+    let is_elsewhere = match deployment_type {
+        DeploymentType::Remote => false,
+        // With one cluster, both are the same place.
+        DeploymentType::Local => has_other_clusters,
+    };
+    let of_event = "objects go to the cluster the event came from";
+    report.without_effect(is_elsewhere, &format!("{entry}.deploymentType"), deployment_type, of_event);
+    report.without_effect(*tier != 0, &format!("{entry}.tier"), tier, FIRST_CLAIM);
+    let path = format!("{entry}.skipNamespaceCreation");
+    let never_made = "a missing Namespace is never created";
+    report.without_effect(*skip_namespace_creation, &path, skip_namespace_creation, never_made);
+}
+
+fn unknown_fields(written: &Value) -> Vec<UnknownField> {
     let mut unknown = spec::unknown_fields::<EventTriggerSpec>("spec", written);
     for (index, entry) in written["policyRefs"].as_array().into_iter().flatten().enumerate() {
         unknown.extend(spec::unknown_fields::<PolicyRefSpec>(&format!("spec.policyRefs[{index}]"), entry));
@@ -91,94 +225,197 @@ fn unknown_fields(written: &Value) -> Vec<spec::UnknownField> {
     let selector = &written["sourceClusterSelector"];
     unknown.extend(spec::unknown_fields::<LabelSelector>(path, selector));
     for (index, entry) in selector["matchExpressions"].as_array().into_iter().flatten().enumerate() {
-        let path = format!("{path}.matchExpressions[{index}]");
-        unknown.extend(spec::unknown_fields::<Requirement>(&path, entry));
+        unknown.extend(spec::unknown_fields::<Requirement>(&format!("{path}.matchExpressions[{index}]"), entry));
     }
     unknown
 }
 
-/// Values of the right type that still make no sense.
-fn check_values(rule: &str, origin: &str, spec: &EventTriggerSpec) -> Result<(), Problem> {
-    if spec.event_source_name.trim().is_empty() {
-        return Err(Problem::error(rule, origin, "`spec.eventSourceName` is missing or empty")
-            .hint("name the EventSource whose events count"));
-    }
-    if spec.tier < 1 {
-        return Err(Problem::error(rule, origin, format!("`spec.tier` is `{}`, expected at least 1", spec.tier)));
-    }
-    for (index, policy) in spec.policy_refs.iter().enumerate() {
-        if policy.name.trim().is_empty() {
-            return Err(Problem::error(rule, origin, format!("`spec.policyRefs[{index}].name` is missing or empty")));
-        }
-    }
-    Ok(())
+/// The problems of one rule.
+struct Report<'a> {
+    rule: &'a str,
+    origin: &'a str,
+    problems: &'a mut Vec<Problem>,
 }
 
-/// Fields that exist in Sveltos and have no effect here.
-///
-/// The line between the two severities: without the field, would the objects made be others than the author wants, or go
-/// elsewhere? Then the trigger is out of force. Would merely something else be missing beside them? Then it is in force.
-fn check_supported(
-    rule: &str,
-    origin: &str,
-    spec: &EventTriggerSpec,
-    problems: &mut Vec<Problem>,
-) -> Result<(), Problem> {
-    const ADDON_CONTROLLER: &str = "needs Sveltos' addon-controller, which is not part of Lifeline";
-    let changes_objects = [
-        ("patches", !spec.patches.is_empty(), "is not applied: write the change into the template"),
-        ("patchesFrom", !spec.patches_from.is_empty(), "is not applied: write the change into the template"),
-        (
-            "configMapGenerator",
-            !spec.config_map_generator.is_empty(),
-            "is not done: reference the ConfigMap in `policyRefs`",
-        ),
-        ("secretGenerator", !spec.secret_generator.is_empty(), "is not done: reference the Secret in `policyRefs`"),
-        (
-            "destinationClusterSelector",
-            spec.destination_cluster_selector.is_some(),
-            "is not done: objects go to the cluster the event came from",
-        ),
-        (
-            "destinationCluster",
-            spec.destination_cluster.is_some(),
-            "is not done: objects go to the cluster the event came from",
-        ),
-    ];
-    for (field, is_used, reason) in changes_objects {
+impl Report<'_> {
+    /// A field that is nearly one that exists is a typo, and what was meant would be missing: the rule is out of force. Any
+    /// other unknown field is taken to be of another release: a warning.
+    fn unknown(&mut self, unknown: Vec<UnknownField>) -> Result<(), Problem> {
+        for UnknownField { path, meant } in unknown {
+            if let Some(meant) = meant {
+                return Err(Problem::error(self.rule, self.origin, format!("unknown field `{path}`"))
+                    .hint(format!("did you mean `{meant}`?")));
+            }
+            let message = format!("unknown field `{path}` has no effect");
+            self.problems.push(Problem::warning(self.rule, self.origin, message));
+        }
+        Ok(())
+    }
+
+    /// Puts the rule out of force when the field is used.
+    fn refuse(&self, is_used: bool, path: &str, reason: &str) -> Result<(), Problem> {
+        match is_used {
+            true => Err(Problem::error(self.rule, self.origin, format!("`{path}` {reason}"))),
+            false => Ok(()),
+        }
+    }
+
+    /// Warns when the field is used.
+    fn warn(&mut self, is_used: bool, path: &str, reason: &str) {
         if is_used {
-            return Err(Problem::error(rule, origin, format!("`spec.{field}` {reason}")));
+            self.problems.push(Problem::warning(self.rule, self.origin, format!("`{path}` {reason}")));
         }
     }
-    let is_beside = [
-        ("helmCharts", !spec.helm_charts.is_empty(), ADDON_CONTROLLER),
-        ("kustomizationRefs", !spec.kustomization_refs.is_empty(), ADDON_CONTROLLER),
-        ("validateHealths", !spec.validate_healths.is_empty(), ADDON_CONTROLLER),
-        ("preDeployChecks", !spec.pre_deploy_checks.is_empty(), ADDON_CONTROLLER),
-        ("dependsOn", !spec.depends_on.is_empty(), "is about ClusterProfiles, of which Lifeline makes none"),
-        (
-            "templateResourceRefs",
-            !spec.template_resource_refs.is_empty(),
-            "has no effect: templates see the event alone",
-        ),
-        ("clusterSetRefs", !spec.cluster_set_refs.is_empty(), "has no effect: use `spec.sourceClusterSelector`"),
-    ];
-    for (field, is_used, reason) in is_beside {
+
+    /// Warns when the field has a value other than its default, and says what happens instead.
+    fn without_effect(&mut self, is_used: bool, path: &str, value: &impl Serialize, instead: &str) {
         if is_used {
-            problems.push(Problem::warning(rule, origin, format!("`spec.{field}` {reason}")));
+            self.warn(true, path, &format!("is `{}` and has no effect: {instead}", shown(&json!(value))));
         }
     }
-    for (index, policy) in spec.policy_refs.iter().enumerate() {
-        if !policy.path.is_empty() {
-            let message = format!("`spec.policyRefs[{index}].path` is for sources of Flux and has no effect");
-            problems.push(Problem::warning(rule, origin, message));
-        }
+}
+
+/// A value as a person writes it, on one line, the end of a long one left out.
+fn shown(value: &Value) -> String {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut short: String = text.chars().take(SHOWN_MAX).collect();
+    if short.len() < text.len() {
+        short.push_str("...");
     }
-    if spec.policy_refs.is_empty() {
-        problems.push(
-            Problem::warning(rule, origin, "no `spec.policyRefs`, so no object is made")
-                .hint("reference a ConfigMap that holds the manifests or their template"),
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::problem::Severity;
+
+    /// Checks which warnings a trigger gets that has this beside its `eventSourceName` and its one policy.
+    #[track_caller]
+    fn check(fields: Value, has_other_clusters: bool, expected: &[&str]) {
+        let mut written = json!({"eventSourceName": "s", "policyRefs": [{"kind": "ConfigMap", "name": "x"}]});
+        for (name, value) in fields.as_object().unwrap() {
+            written[name] = value.clone();
+        }
+        let spec: EventTriggerSpec = spec::read(&written).unwrap();
+        let mut problems = Vec::new();
+        event_trigger("EventTrigger/x", "r.yaml:1", &written, &spec, has_other_clusters, &mut problems).unwrap();
+        assert!(problems.iter().all(|problem| problem.severity == Severity::Warning), "{problems:?}");
+        let messages: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
+        assert_eq!(messages, expected, "{written}");
+    }
+
+    #[track_caller]
+    fn check_policy(field: &str, value: Value, has_other_clusters: bool, expected: &[&str]) {
+        let mut policy = json!({"kind": "ConfigMap", "name": "x"});
+        policy[field] = value;
+        check(json!({"policyRefs": [{"kind": "Secret", "name": "y"}, policy]}), has_other_clusters, expected);
+    }
+
+    #[test]
+    fn field_without_effect_is_named_with_its_value_and_what_happens_instead() {
+        check(
+            json!({"tier": 50}),
+            false,
+            &["`spec.tier` is `50` and has no effect: the trigger that claims an object first keeps it"],
+        );
+        check(
+            json!({"continueOnConflict": true}),
+            false,
+            &[
+                "`spec.continueOnConflict` is `true` and has no effect: a conflict over one object never stops the others",
+            ],
+        );
+        check(
+            json!({"maxUpdate": "30%"}),
+            false,
+            &[
+                "`spec.maxUpdate` is `30%` and has no effect: there is one cluster, and a change reaches all its objects at once",
+            ],
+        );
+        check(
+            json!({"maxUpdate": 3}),
+            false,
+            &[
+                "`spec.maxUpdate` is `3` and has no effect: there is one cluster, and a change reaches all its objects at once",
+            ],
+        );
+        check(
+            json!({"driftExclusions": [{"paths": ["/spec/replicas"]}]}),
+            false,
+            &[
+                "`spec.driftExclusions` is `[{\"paths\":[\"/spec/replicas\"]}]` and has no effect: each apply sets all fields of the manifest",
+            ],
+        );
+        check(
+            json!({"syncMode": "ContinuousWithDriftDetection"}),
+            false,
+            &[
+                "`spec.syncMode` is `ContinuousWithDriftDetection` and works like `Continuous`: objects are not watched, so a change made in the cluster stays until the manifest changes",
+            ],
+        );
+        check(
+            json!({"profileNameFormat": "{{ .CloudEvent.subject }}"}),
+            false,
+            &[
+                "`spec.profileNameFormat` is `{{ .CloudEvent.subject }}` and has no effect: Lifeline makes no ClusterProfile",
+            ],
+        );
+        check(
+            json!({"reloader": true}),
+            false,
+            &["`spec.reloader` is `true` and has no effect: workloads are not restarted when what they mount changes"],
+        );
+        check_policy(
+            "tier",
+            json!(7),
+            false,
+            &["`spec.policyRefs[1].tier` is `7` and has no effect: the trigger that claims an object first keeps it"],
+        );
+        check_policy(
+            "skipNamespaceCreation",
+            json!(true),
+            false,
+            &[
+                "`spec.policyRefs[1].skipNamespaceCreation` is `true` and has no effect: a missing Namespace is never created",
+            ],
+        );
+        check_policy(
+            "deploymentType",
+            json!("Local"),
+            true,
+            &[
+                "`spec.policyRefs[1].deploymentType` is `Local` and has no effect: objects go to the cluster the event came from",
+            ],
+        );
+        check_policy(
+            "path",
+            json!("x"),
+            false,
+            &["`spec.policyRefs[1].path` is for sources of Flux and has no effect"],
         );
     }
-    Ok(())
+
+    #[test]
+    fn defaults_that_are_written_are_not_warned_about() {
+        // What the CustomResourceDefinition fills in, for one.
+        let defaults = json!({
+            "oneForEvent": false, "cloudEventAction": "Create", "syncMode": "Continuous", "tier": 100,
+            "continueOnConflict": false, "reloader": false, "maxUpdate": "100%", "driftExclusions": [],
+            "profileNameFormat": "", "stopMatchingBehavior": "WithdrawPolicies",
+        });
+        check(defaults, false, &[]);
+        check_policy("tier", json!(0), false, &[]);
+        check_policy("skipNamespaceCreation", json!(false), false, &[]);
+        check_policy("deploymentType", json!("Remote"), true, &[]);
+        // With one cluster it is where the event came from.
+        check_policy("deploymentType", json!("Local"), false, &[]);
+    }
+
+    #[test]
+    fn long_value_is_cut() {
+        assert_eq!(shown(&json!("short")), "short");
+        assert_eq!(shown(&json!("é".repeat(61))), format!("{}...", "é".repeat(60)));
+        assert_eq!(shown(&json!([1, true])), "[1,true]");
+    }
 }

@@ -64,11 +64,12 @@ pub struct EventTriggerSpec {
     pub secret_generator: Vec<Value>,
     /// How long an object is kept as it should be.
     pub sync_mode: SyncMode,
-    /// Of two triggers that claim an object the strictly lower tier has it. At least 1.
+    /// In Sveltos, of two triggers that claim an object the strictly lower tier has it. At least 1. No effect here: the
+    /// first claim counts.
     pub tier: i32,
-    /// Whether a conflict over one object leaves the others to be applied.
+    /// In Sveltos, whether a conflict over one object leaves the others to be applied. No effect here: it always does.
     pub continue_on_conflict: bool,
-    /// How many clusters are updated at a time.
+    /// In Sveltos, how many clusters are updated at a time. No effect here.
     pub max_update: Option<Value>,
     /// What becomes of the objects when the trigger goes.
     pub stop_matching_behavior: StopMatchingBehavior,
@@ -90,12 +91,14 @@ pub struct EventTriggerSpec {
     pub patches: Vec<Value>,
     /// The same, from ConfigMaps and Secrets.
     pub patches_from: Vec<Value>,
-    /// Paths in objects whose drift is left alone.
+    /// In Sveltos, paths in objects whose drift is left alone. No effect here.
     pub drift_exclusions: Vec<Value>,
     /// Labels put on every object.
     pub extra_labels: BTreeMap<String, String>,
     /// Annotations put on every object.
     pub extra_annotations: BTreeMap<String, String>,
+    /// In Sveltos, whether workloads are restarted when what they mount changes. No effect here.
+    pub reloader: bool,
 }
 
 impl Default for EventTriggerSpec {
@@ -128,6 +131,7 @@ impl Default for EventTriggerSpec {
             drift_exclusions: Vec::new(),
             extra_labels: BTreeMap::new(),
             extra_annotations: BTreeMap::new(),
+            reloader: false,
         }
     }
 }
@@ -146,13 +150,13 @@ pub struct PolicyRefSpec {
     pub path: String,
     /// Whether it may be missing.
     pub optional: bool,
-    /// Where its objects go.
+    /// Where its objects go in Sveltos. No effect here: they go to the cluster the event came from.
     pub deployment_type: DeploymentType,
-    /// Overrides the trigger's tier; 0 does not.
+    /// In Sveltos, overrides the trigger's tier; 0 does not. No effect here.
     pub tier: i32,
     /// Whether objects that others manage are taken over.
     pub force: bool,
-    /// Whether a missing namespace is an error instead of being created.
+    /// In Sveltos, whether a missing namespace is an error instead of being created. No effect here: it always is.
     pub skip_namespace_creation: bool,
 }
 
@@ -224,7 +228,7 @@ pub enum SyncMode {
     Continuous,
     /// Applied once and then left alone.
     OneTime,
-    /// Kept as the rules say, whoever changes it.
+    /// In Sveltos, kept as the rules say, whoever changes it. Here the same as `Continuous`.
     ContinuousWithDriftDetection,
     /// Only reported.
     DryRun,

@@ -15,7 +15,6 @@ use crate::rules::decide::source::EventSource;
 use crate::rules::policy::ContentKind;
 use crate::rules::problem::Problem;
 use crate::rules::read::content::Contents;
-use crate::rules::read::spec::SyncMode;
 use crate::rules::trigger::Trigger;
 use crate::template::Data;
 
@@ -119,10 +118,6 @@ impl Link<'_> {
             let message = "templates over `.CloudEvents` give nothing: one instance a resource is made, no list";
             let hint = "use `.CloudEvent`, the event of that resource";
             problems.push(Problem::warning(&rule, &trigger.origin, message).hint(hint));
-        }
-        if trigger.sync_mode() == SyncMode::DryRun {
-            let message = "`spec.syncMode` is `DryRun`: events are decided, nothing is applied";
-            problems.push(Problem::warning(&rule, &trigger.origin, message));
         }
         let contents: Map<String, Value> =
             trigger.candidates().map(|content| (content.reference.rule(), json!(content.digest))).collect();

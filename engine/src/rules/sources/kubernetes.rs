@@ -302,8 +302,8 @@ mod tests {
     #[test]
     fn only_what_a_trigger_could_reference_is_handed_on() {
         let mut stores = all();
-        for index in 0..4 {
-            stores[index].take(Event::InitDone);
+        for store in &mut stores {
+            store.take(Event::InitDone);
         }
         stores[1].take(Event::Apply(trigger("user-{{ .CloudEvent.subject }}-ns")));
         for name in ["user-a-ns", "user-b", "other"] {
