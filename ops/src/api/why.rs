@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use lifeline_engine::rules::{Clusters, EventView, recorded};
+use lifeline_engine::rules::{Clusters, EventView, named_objects, recorded};
 use lifeline_projections::fact::{Fact, ResourceKey};
 use lifeline_projections::one::One;
 use lifeline_projections::why::event::{self, Unmatched, Verdict, WhyEvent};
@@ -65,7 +65,7 @@ pub(super) async fn object<D: Disk>(
         while search.look(&shared.view.projection(), LOOKS_MAX) {}
         let rules = shared.view.projection().ground().rules.clone();
         let current = |key: &ResourceKey| shared.view.projection().resource(&key.source, &key.subject);
-        Ok(Json(One { offset, item: search.answer(&shared.view.log(), &rules, current) }))
+        Ok(Json(One { offset, item: search.answer(&shared.view.log(), &rules, current, named_objects) }))
     })
     .await
 }

@@ -128,16 +128,27 @@ pub struct DecisionWhy {
     pub event: Option<Entry>,
 }
 
+/// An object that a policy of a trigger names, as it is written there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// Its kind.
+    pub kind: String,
+    /// Its namespace, or a template of it; empty for the trigger's default.
+    pub namespace: String,
+    /// Its name, or a template of it.
+    pub name: String,
+}
+
 /// What an object is rendered from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RenderedWhy {
     /// Offset of the record that holds the trigger's manifest.
     pub rule: u64,
-    /// What the trigger names in `policyRefs`, as written there.
+    /// What the policies of the trigger name, as written there.
     pub policies: Vec<PolicyWhy>,
 }
 
-/// One entry of `policyRefs`.
+/// An object that a policy of the trigger names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PolicyWhy {
     /// `ConfigMap` or `Secret`.
@@ -326,13 +337,14 @@ impl Search {
     }
 
     /// What was found, explained by the records of the log. `rules` are those that the state names; `current` tells a
-    /// resource as it stands.
+    /// resource as it stands; `named` gives the objects that the manifest of a trigger names, for only the rules can read it.
     #[must_use]
     pub fn answer<D: Disk>(
         mut self,
         log: &Reader<D>,
         rules: &BTreeMap<String, RuleMark>,
         current: impl FnOnce(&ResourceKey) -> Option<Resource>,
+        named: impl Fn(&Value) -> Vec<Named>,
     ) -> WhyObject {
         // The earliest claim owns an object.
         self.hits.sort_by_key(|hit| hit.holding.since);
@@ -351,7 +363,7 @@ impl Search {
         }
         let mut claims = self.hits.into_iter();
         match claims.next() {
-            Some(owner) => held(log, rules, owner, claims.as_slice()),
+            Some(owner) => held(log, rules, owner, claims.as_slice(), named),
             None => gone(log, &self.question, &self.namesakes, current),
         }
     }
@@ -365,12 +377,18 @@ impl Hit {
     }
 }
 
-fn held<D: Disk>(log: &Reader<D>, rules: &BTreeMap<String, RuleMark>, owner: Hit, others: &[Hit]) -> WhyObject {
+fn held<D: Disk>(
+    log: &Reader<D>,
+    rules: &BTreeMap<String, RuleMark>,
+    owner: Hit,
+    others: &[Hit],
+    named: impl Fn(&Value) -> Vec<Named>,
+) -> WhyObject {
     let Hit { key, cluster, row, desired, decided, holding, last_record } = owner;
     let mut notes = Vec::new();
     let decision = decision(log, &key, &row.trigger, &cluster, desired, decided, &mut notes);
     let is_wanted = matches!(desired, Desired::Present { .. });
-    let rendered = if is_wanted { rendered(log, rules, &row.trigger, &mut notes) } else { None };
+    let rendered = if is_wanted { rendered(log, rules, &row.trigger, named, &mut notes) } else { None };
     let applied = applied(log, &key, &row, &holding, last_record, &mut notes);
     let short = holding.object.short();
     let why = match &decision.event {
@@ -444,13 +462,11 @@ fn rendered<D: Disk>(
     log: &Reader<D>,
     rules: &BTreeMap<String, RuleMark>,
     trigger: &str,
+    named: impl Fn(&Value) -> Vec<Named>,
     notes: &mut Vec<String>,
 ) -> Option<RenderedWhy> {
     let (rule, manifest) = manifest(log, rules, &format!("EventTrigger/{trigger}"), notes)?;
-    let text = |value: &Value, field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let references = manifest.pointer("/spec/policyRefs").and_then(Value::as_array).into_iter().flatten();
-    let policies = references.map(|reference| {
-        let (kind, namespace, name) = (text(reference, "kind"), text(reference, "namespace"), text(reference, "name"));
+    let policies = named(&manifest).into_iter().map(|Named { kind, namespace, name }| {
         // Where no namespace is given there is one all the same; which one is the rules' to say.
         let of = if namespace.is_empty() { "default" } else { &namespace };
         let content = rules.contains_key(&format!("{kind}/{of}/{name}"));

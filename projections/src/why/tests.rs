@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use lifeline_store::Offset;
 use proptest::prelude::*;
+use serde_json::Value;
 
 use super::event::{Effect, Verdict, WhyEvent, event};
-use super::object::{self, Question, Search, WhyObject};
+use super::object::{self, Named, Question, Search, WhyObject};
 use crate::arbitrary::facts;
 use crate::fact::{
     AppliedObject, Decision, Delivery, Fact, LifecycleKey, ObjectKey, Outcome, Redecision, Redesired, ResourceKey,
@@ -108,7 +109,7 @@ impl Told {
         let mut search = Search::new(question);
         while search.look(&self.projection, looks) {}
         let current = |key: &ResourceKey| self.projection.resource(&key.source, &key.subject);
-        search.answer(&self.log, &self.projection.ground().rules, current)
+        search.answer(&self.log, &self.projection.ground().rules, current, named)
     }
 }
 
@@ -183,6 +184,15 @@ fn an_event_of_long_ago_still_tells_what_came_soon() {
     let middle = told.event(5);
     assert_eq!((middle.complete, middle.triggers[0].effect), (false, Effect::Nothing));
     assert!(told.event(facts.len() as u64 - 2).complete);
+}
+
+/// What the rules read in a manifest: here it is written in full.
+fn named(manifest: &Value) -> Vec<Named> {
+    let named = manifest["spec"]["policyRefs"].as_array().into_iter().flatten().map(|entry| {
+        let text = |field: &str| entry[field].as_str().unwrap_or_default().to_owned();
+        Named { kind: text("kind"), namespace: text("namespace"), name: text("name") }
+    });
+    named.collect()
 }
 
 fn asked(kind: &str, name: &str) -> Question {

@@ -13,13 +13,14 @@
 
 use std::fmt::Debug;
 
+use lifeline_projections::why::object::Named;
 use serde_json::Value;
 
 use super::cluster::Clusters;
 use super::problem::Problem;
 use super::read::content::{Content, Contents, Fault, Reference, Texts};
 use super::read::manifest::Manifest;
-use super::read::spec::EventTriggerSpec;
+use super::read::spec::{self, EventTriggerSpec};
 use super::read::text::{Reading, Shape};
 use crate::template::{self, Data};
 
@@ -74,7 +75,7 @@ pub(super) type Policies = Vec<Box<dyn Policy>>;
 /// A kind of entry of a trigger's spec.
 struct Kind {
     /// The objects that a spec names. It is asked for whenever something in the cluster changes, so it compiles nothing.
-    mentions: fn(&EventTriggerSpec) -> Vec<Mention>,
+    named: fn(&EventTriggerSpec) -> Vec<Named>,
     /// The entries of a spec, compiled; an error puts the trigger out of force.
     read: fn(&EventTriggerSpec, &Reading<'_>) -> Result<Policies, Problem>,
 }
@@ -91,22 +92,30 @@ pub(super) fn read(spec: &EventTriggerSpec, reading: &Reading<'_>) -> Result<Pol
     Ok(policies)
 }
 
-/// A name of objects that a trigger could reference.
+/// The objects that the manifest of an EventTrigger names; none when its spec cannot be read.
+#[must_use]
+pub fn named_objects(manifest: &Value) -> Vec<Named> {
+    let spec = spec::read::<EventTriggerSpec>(&manifest["spec"]);
+    spec.map(|spec| KINDS.iter().flat_map(|kind| (kind.named)(&spec)).collect()).unwrap_or_default()
+}
+
+/// The objects that a trigger could reference, as far as names tell.
 pub(super) struct Mention {
     kind: String,
     name: Shape,
 }
 
 impl Mention {
+    /// What this manifest of an EventTrigger mentions.
+    pub fn of(manifest: &Value) -> Vec<Mention> {
+        let mention = |Named { kind, name, .. }: Named| Mention { kind, name: Shape::of(&name) };
+        named_objects(manifest).into_iter().map(mention).collect()
+    }
+
     /// Whether it could mean the object of this kind and name.
     pub fn could_be(&self, kind: &str, name: &str) -> bool {
         self.kind == kind && self.name.could_be(name)
     }
-}
-
-/// The objects that a spec names.
-pub(super) fn mentions(spec: &EventTriggerSpec) -> Vec<Mention> {
-    KINDS.iter().flat_map(|kind| (kind.mentions)(spec)).collect()
 }
 
 /// A kind of object that holds texts: of the core group, in version `v1`, in a namespace.

@@ -2,16 +2,17 @@
 //!
 //! Start at [`PolicyRef::render`](Policy::render). Nothing here knows what kinds of objects there are.
 
+use lifeline_projections::why::object::Named;
 use serde_json::{Value, json};
 
-use super::{Asked, CONTENT_KINDS, ContentKind, Error, Kind, Mention, Policies, Policy, Rendered};
+use super::{Asked, CONTENT_KINDS, ContentKind, Error, Kind, Policies, Policy, Rendered};
 use crate::rules::cluster::Clusters;
 use crate::rules::problem::Problem;
 use crate::rules::read::content::{Body, Content, Contents, Entry, Fault, Reference};
 use crate::rules::read::spec::{EventTriggerSpec, PolicyRefSpec};
-use crate::rules::read::text::{Reading, Shape, Text};
+use crate::rules::read::text::{Reading, Text};
 
-pub(super) const KIND: Kind = Kind { mentions, read };
+pub(super) const KIND: Kind = Kind { named, read };
 
 /// The namespace that is tried after the cluster's own, when the entry names none.
 const NAMESPACE_LAST: &str = "default";
@@ -27,9 +28,12 @@ struct PolicyRef {
     spec: PolicyRefSpec,
 }
 
-fn mentions(spec: &EventTriggerSpec) -> Vec<Mention> {
-    let mention = |policy: &PolicyRefSpec| Mention { kind: policy.kind.clone(), name: Shape::of(&policy.name) };
-    spec.policy_refs.iter().map(mention).collect()
+fn named(spec: &EventTriggerSpec) -> Vec<Named> {
+    let named = |policy: &PolicyRefSpec| {
+        let PolicyRefSpec { kind, namespace, name, .. } = policy.clone();
+        Named { kind, namespace, name }
+    };
+    spec.policy_refs.iter().map(named).collect()
 }
 
 fn read(spec: &EventTriggerSpec, reading: &Reading<'_>) -> Result<Policies, Problem> {

@@ -18,10 +18,9 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::feed::Feed;
-use crate::rules::policy::{self, CONTENT_KINDS, ContentKind, Mention};
+use crate::rules::policy::{CONTENT_KINDS, ContentKind, Mention};
 use crate::rules::problem::Problem;
 use crate::rules::read::manifest::{Manifest, Manifests, meaning};
-use crate::rules::read::spec::{self, EventTriggerSpec};
 
 const GROUP: &str = "lib.projectsveltos.io";
 const VERSION: &str = "v1beta1";
@@ -147,8 +146,7 @@ fn say(stores: &[Store]) -> Feed {
 fn mentions(stores: &[Store]) -> Vec<Mention> {
     let triggers = stores.iter().filter(|store| matches!(store.role, Role::Trigger));
     let triggers = triggers.flat_map(|store| store.objects.iter().flatten());
-    let specs = triggers.filter_map(|(_, trigger)| spec::read::<EventTriggerSpec>(&trigger["spec"]).ok());
-    specs.flat_map(|spec| policy::mentions(&spec)).collect()
+    triggers.flat_map(|(_, trigger)| Mention::of(trigger)).collect()
 }
 
 /// Watches for ever.
