@@ -57,8 +57,8 @@ pub enum Standing<'a> {
 impl RuleSet {
     /// The rules of these manifests for the events of these clusters.
     ///
-    /// Of two manifests of one name the first counts; the other is a problem. ConfigMaps and Secrets matter only if a trigger
-    /// could reference them.
+    /// Of two manifests of one name the first counts; the other is a problem. Content counts only if a trigger could
+    /// reference it.
     #[must_use]
     pub fn new(manifests: Manifests, clusters: Clusters) -> RuleSet {
         let clusters = Arc::new(clusters);

@@ -126,18 +126,6 @@ impl Trigger {
         &self.name
     }
 
-    /// Where it came from.
-    #[must_use]
-    pub fn origin(&self) -> &str {
-        &self.origin
-    }
-
-    /// As it is written, defaults filled in.
-    #[must_use]
-    pub fn spec(&self) -> &EventTriggerSpec {
-        &self.spec
-    }
-
     /// Checksum of all that it decides and renders by: itself, its EventSource, what it references, the clusters it
     /// listens to. The same in every process and every release.
     #[must_use]

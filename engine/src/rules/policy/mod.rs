@@ -4,7 +4,8 @@
 //! which manifests it makes of an event. [`read`] makes the policies of a spec. Two things vary here:
 //!
 //! - How an entry of the spec becomes manifests. That is behaviour, so [`Policy`] is a trait. Another kind of entry
-//!   (`helmCharts`, `kustomizationRefs`, generators) is a folder or file here and a line in [`KINDS`].
+//!   (`helmCharts`, `kustomizationRefs`, generators) is a folder or file here and a line in [`KINDS`]; `read::refuse`, which
+//!   warns about its field today, then calls it done.
 //! - In which objects the texts of `policyRefs` are. A ConfigMap and a Secret differ in a few facts and in how the texts are
 //!   found, nothing else, so [`ContentKind`] is a table of those facts and not a trait. Another kind of object is a file
 //!   here and a line in [`CONTENT_KINDS`]; files, clusters and the log then follow, check and record it.
