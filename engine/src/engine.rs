@@ -313,7 +313,7 @@ fn known<D: Disk>(position: &StreamPosition, log: &Reader<D>) -> Result<Known, r
     {
         let offset = record.offset;
         let fact = Fact::decode(&record.payload).map_err(|source| recorder::Error::Fact { offset, source })?;
-        if let Fact::EventReceived { payload, .. } | Fact::EventRejected { payload, .. } = fact {
+        if let Some((_, payload)) = fact.message() {
             let (sequence, published_unix_nanos) = (tail.sequence, tail.published_unix_nanos);
             last = Some(Stored { sequence, published_unix_nanos, content_hash: content_hash(payload) });
         }

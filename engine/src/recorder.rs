@@ -24,7 +24,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifeline_projections::fact::{Delivery, Fact};
+use lifeline_projections::fact::{Delivery, Fact, Reconciled, StreamChange, StreamChanged};
 use lifeline_projections::fold::{LOCATED_MAX, Place, Projection};
 use lifeline_projections::table::{self, Table};
 use lifeline_store::{Disk, Log, Offset, Recovery};
@@ -104,7 +104,7 @@ pub enum Error {
 
 /// An outcome on its way into the log.
 struct Outcome {
-    fact: Fact<'static>,
+    fact: Reconciled,
     done: oneshot::Sender<Offset>,
 }
 
@@ -119,7 +119,7 @@ impl Recording {
     ///
     /// # Errors
     /// When the engine is stopping.
-    pub async fn record(&self, fact: Fact<'static>) -> Result<Offset, Stopped> {
+    pub async fn record(&self, fact: Reconciled) -> Result<Offset, Stopped> {
         let (done, recorded) = oneshot::channel();
         self.outcomes.send(Outcome { fact, done }).await.map_err(|_| Stopped)?;
         recorded.await.map_err(|_| Stopped)
@@ -362,22 +362,18 @@ impl<D: Disk> Recorder<D> {
                     if !staged.position(cluster, stream).open(*epoch, *start_sequence) {
                         continue;
                     }
-                    let opened = Fact::StreamOpened {
-                        cluster,
-                        stream,
-                        epoch: *epoch,
-                        created_unix_nanos: *created_unix_nanos,
-                        start_sequence: *start_sequence,
-                        reason,
-                    };
-                    staged.append(opened, None)?;
+                    let (created_unix_nanos, start_sequence) = (*created_unix_nanos, *start_sequence);
+                    let change = StreamChange::Opened { created_unix_nanos, start_sequence, reason };
+                    let opened = StreamChanged { cluster, stream, epoch: *epoch, change };
+                    staged.append(Fact::Stream(opened), None)?;
                 }
                 Intake::Gap { stream, epoch, from_sequence, to_sequence } => {
                     let (from_sequence, to_sequence, epoch) = (*from_sequence, *to_sequence, *epoch);
                     if !staged.position(cluster, stream).skip(epoch, to_sequence) {
                         continue;
                     }
-                    staged.append(Fact::GapFound { cluster, stream, epoch, from_sequence, to_sequence }, None)?;
+                    let change = StreamChange::Gap { from_sequence, to_sequence };
+                    staged.append(Fact::Stream(StreamChanged { cluster, stream, epoch, change }), None)?;
                 }
                 Intake::Messages { stream, epoch, messages, .. } => {
                     let mut position = *staged.position(cluster, stream);
@@ -488,7 +484,7 @@ impl<D: Disk> Recorder<D> {
         let Some(replayed) = replayed else { return Ok(()) };
         for mut fact in replayed {
             // One at a time: each may be large, and links to what the one before it has just recorded.
-            fact.link(|resource| self.view.projection().last_record(&resource.source, &resource.subject));
+            fact.link(|source, subject| self.view.projection().last_record(source, subject));
             self.record(&[fact])?;
         }
         self.rules = Some(rules.clone());

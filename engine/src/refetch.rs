@@ -19,7 +19,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use lifeline_projections::event::CloudEvent;
-use lifeline_projections::fact::{Delivery, Fact};
+use lifeline_projections::fact::{
+    Delivery, EventReceived, EventRejected, Fact, RecordLost, RuleChanged, StreamChange, StreamChanged,
+};
 use lifeline_projections::fold::{Projection, StreamPosition};
 use lifeline_store::{Disk, Offset, Reader, Replacement};
 use serde_json::Value;
@@ -173,7 +175,7 @@ struct Walk {
 impl Walk {
     fn fold(&mut self, offset: Offset, time_unix_nanos: u64, fact: &Fact<'_>) {
         self.time_unix_nanos = time_unix_nanos.max(self.time_unix_nanos);
-        if let Fact::RuleChanged { rule, digest, manifest } = fact {
+        if let Fact::Rule(RuleChanged { rule, digest, manifest }) = fact {
             match (digest, serde_json::from_str(manifest)) {
                 (Some(_), Ok(manifest)) => _ = self.rules.insert((*rule).to_owned(), manifest),
                 // A Secret's content is not in the log: a decision that needs it is made differently, and is not proven.
@@ -205,13 +207,14 @@ impl Walk {
             }
             Some(Piece::Gap { stream, epoch, sequences }) => {
                 let (from_sequence, to_sequence) = (sequences.start, sequences.end);
-                let fact = Fact::GapFound { cluster: OWN, stream: &stream, epoch, from_sequence, to_sequence };
+                let change = StreamChange::Gap { from_sequence, to_sequence };
+                let fact = Fact::Stream(StreamChanged { cluster: OWN, stream: &stream, epoch, change });
                 self.put_fact(offset, self.time_unix_nanos, &fact);
                 Found::Gap { stream, sequences }
             }
             None => {
                 let reason = "no stream holds it: an outcome or a rule".to_owned();
-                self.put_fact(offset, self.time_unix_nanos, &Fact::RecordLost { reason: &reason });
+                self.put_fact(offset, self.time_unix_nanos, &Fact::Lost(RecordLost { reason: &reason }));
                 Found::Nothing { reason }
             }
         }
@@ -233,13 +236,26 @@ impl Walk {
                 let view =
                     EventView { nats_subject: delivery.subject, source, kind, subject, headers: &headers, payload };
                 let decisions = rules.decide(&view, OWN, time);
-                let fact =
-                    Fact::EventReceived { delivery, source, subject, kind, id, previous, decisions, headers, payload };
+                let fact = Fact::Event(EventReceived {
+                    delivery,
+                    source,
+                    subject,
+                    kind,
+                    id,
+                    previous,
+                    decisions,
+                    headers,
+                    payload,
+                });
                 self.put_fact(offset, time, &fact);
             }
             Err(reason) => {
                 let reason = reason.to_string();
-                self.put_fact(offset, time, &Fact::EventRejected { delivery, reason: &reason, headers, payload });
+                self.put_fact(
+                    offset,
+                    time,
+                    &Fact::Rejected(EventRejected { delivery, reason: &reason, headers, payload }),
+                );
             }
         }
     }
@@ -284,25 +300,19 @@ fn look_behind<'a, D: Disk>(
         };
         let (offset, recorded) = (record.offset, record.time_unix_nanos.saturating_add(CLOCK_SKEW_NANOS));
         let fact = Fact::decode(record.payload).map_err(|source| Error::Fact { offset, source })?;
-        let (cluster, stream, epoch, sequence, published_max) = match fact {
-            Fact::EventReceived { delivery, .. } | Fact::EventRejected { delivery, .. } => {
-                let Delivery { cluster, stream, epoch, sequence, published_unix_nanos, .. } = delivery;
+        let (cluster, stream, epoch, sequence, published_max) = match (&fact, fact.message()) {
+            (_, Some((delivery, _))) => {
+                let Delivery { cluster, stream, epoch, sequence, published_unix_nanos, .. } = *delivery;
                 (cluster, stream, epoch, sequence, published_unix_nanos)
             }
-            Fact::GapFound { cluster, stream, epoch, from_sequence, .. } => {
-                (cluster, stream, epoch, from_sequence, recorded)
+            (Fact::Stream(StreamChanged { cluster, stream, epoch, change }), None) => {
+                let sequence = match *change {
+                    StreamChange::Opened { start_sequence, .. } => start_sequence,
+                    StreamChange::Gap { from_sequence, .. } => from_sequence,
+                };
+                (*cluster, *stream, *epoch, sequence, recorded)
             }
-            Fact::StreamOpened { cluster, stream, epoch, start_sequence, .. } => {
-                (cluster, stream, epoch, start_sequence, recorded)
-            }
-            Fact::RuleChanged { .. }
-            | Fact::TriggerReplayed { .. }
-            | Fact::ApplyIntended { .. }
-            | Fact::Applied { .. }
-            | Fact::ApplyFailed { .. }
-            | Fact::Deleted { .. }
-            | Fact::Released { .. }
-            | Fact::RecordLost { .. } => continue,
+            _ => continue,
         };
         if cluster == OWN && missing.iter().any(|known| known == stream) {
             missing.retain(|known| known != stream);

@@ -9,7 +9,9 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use lifeline_projections::fact::{Fact, Outcome, Redecision, Redesired, ResourceKey};
+use lifeline_projections::fact::{
+    EventReceived, Fact, Outcome, Redecision, Redesired, ResourceKey, RuleChanged, TriggerReplayed,
+};
 use lifeline_projections::fold::{Candidate, Ground, Projection, Sieve};
 use lifeline_projections::lifecycle::{Desired, Lifecycle};
 use lifeline_store::{Disk, Offset, Reader};
@@ -51,7 +53,7 @@ impl RuleChange {
     /// The fact that records it.
     #[must_use]
     pub fn fact(&self) -> Fact<'_> {
-        Fact::RuleChanged { rule: &self.rule, digest: self.digest, manifest: &self.manifest }
+        Fact::Rule(RuleChanged { rule: &self.rule, digest: self.digest, manifest: &self.manifest })
     }
 }
 
@@ -135,7 +137,9 @@ fn decide_again<D: Disk>(
             return Ok(false);
         }
         let fact = Fact::decode(record.payload).map_err(|source| Error::Fact { offset, source })?;
-        let Fact::EventReceived { delivery, source, subject, kind, headers, payload, .. } = fact else { continue };
+        let Fact::Event(EventReceived { delivery, source, subject, kind, headers, payload, .. }) = fact else {
+            continue;
+        };
         let nats_subject = delivery.subject;
         let event = EventView { nats_subject, source, kind, subject, headers: &headers, payload };
         for decision in rules.decide(&event, delivery.cluster, record.time_unix_nanos) {
@@ -225,7 +229,7 @@ fn push_facts(
     loop {
         let redecisions: Vec<Redecision> = rest.by_ref().take(REDECISIONS_MAX).collect();
         let complete = rest.peek().is_none();
-        facts.push(Fact::TriggerReplayed { trigger: trigger.into(), digest, leaves, complete, redecisions });
+        facts.push(Fact::Replay(TriggerReplayed { trigger: trigger.into(), digest, leaves, complete, redecisions }));
         if complete {
             return;
         }

@@ -13,7 +13,7 @@ use lifeline_engine::reconcile::Reconciler;
 use lifeline_engine::recorder::Recorder;
 use lifeline_engine::rules::{Clusters, Current, Manifests, RuleSet};
 use lifeline_engine::view::View;
-use lifeline_projections::fact::Fact;
+use lifeline_projections::fact::{Fact, Reconciled, What};
 use lifeline_projections::fold::Projection;
 use lifeline_projections::lifecycle::Phase;
 use lifeline_store::{Log, Options, SimulatedDisk};
@@ -147,8 +147,10 @@ async fn what_a_lifecycle_never_owned_is_let_go_not_deleted() {
         let mut told = Vec::new();
         while let Some(record) = scan.next().expect("a sound log") {
             match Fact::decode(record.payload).expect("a fact") {
-                Fact::Deleted { key, objects, .. } => told.push(("deleted", key.resource.subject, objects[0].short())),
-                Fact::Released { key, objects, .. } => {
+                Fact::Reconciled(Reconciled { key, what: What::Deleted(objects), .. }) => {
+                    told.push(("deleted", key.resource.subject, objects[0].short()))
+                }
+                Fact::Reconciled(Reconciled { key, what: What::Released(objects), .. }) => {
                     told.push(("released", key.resource.subject, objects[0].short()))
                 }
                 _ => {}

@@ -10,7 +10,7 @@ use lifeline_engine::cluster::local::LocalCluster;
 use lifeline_engine::engine::{Engine, Ports};
 use lifeline_engine::recorder;
 use lifeline_engine::rules::Current;
-use lifeline_projections::fact::Fact;
+use lifeline_projections::fact::{Fact, RuleChanged};
 use lifeline_store::{Log, Options, OsDisk};
 use tokio::sync::watch;
 
@@ -27,7 +27,7 @@ fn write(folder: &Path) {
     for number in 0..RECORDS {
         let rule = format!("ConfigMap/default/rule-{number}");
         let mut bytes = Vec::new();
-        Fact::RuleChanged { rule: &rule, digest: Some(number), manifest: "{}" }.encode(&mut bytes);
+        Fact::Rule(RuleChanged { rule: &rule, digest: Some(number), manifest: "{}" }).encode(&mut bytes);
         log.append(number, &bytes).expect("room");
     }
     log.close().expect("a disk");

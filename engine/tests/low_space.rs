@@ -12,7 +12,7 @@ use lifeline_engine::queue::Queue;
 use lifeline_engine::recorder::{Recorder, Recording};
 use lifeline_engine::rules::{Current, RuleSet};
 use lifeline_engine::view::View;
-use lifeline_projections::fact::{Fact, LifecycleKey, ResourceKey};
+use lifeline_projections::fact::{EventReceived, Fact, FailedAttempt, LifecycleKey, Reconciled, ResourceKey, What};
 use lifeline_projections::fold::Projection;
 use lifeline_store::{Log, Options, SimulatedDisk};
 use tokio::sync::{mpsc, watch};
@@ -65,14 +65,16 @@ fn event(sequence: u64, acknowledged: &mpsc::UnboundedSender<u64>) -> Intake {
 async fn outcome(recording: &Recording, attempt: u32) {
     let resource = ResourceKey { source: "auth".into(), subject: "zoe".into() };
     let key = LifecycleKey { trigger: "manage".into(), cluster: "mgmt/mgmt".into(), resource };
-    let fact = Fact::ApplyFailed {
+    let fact = Reconciled {
         key,
         acted_for: 0.into(),
         previous: None,
-        objects: Vec::new(),
-        error: "refused".to_owned(),
-        attempt,
-        transient: true,
+        what: What::Failed(FailedAttempt {
+            objects: Vec::new(),
+            error: "refused".to_owned(),
+            attempt,
+            transient: true,
+        }),
     };
     timeout(Duration::from_secs(5), recording.record(fact)).await.expect("outcomes do not wait").expect("it runs");
 }
@@ -134,7 +136,7 @@ async fn intake_waits_for_room_while_outcomes_go_on() {
         let mut scan = log.scan(log.start());
         let mut sequences = Vec::new();
         while let Some(record) = scan.next().expect("a sound log") {
-            if let Fact::EventReceived { delivery, .. } = Fact::decode(record.payload).expect("a fact") {
+            if let Fact::Event(EventReceived { delivery, .. }) = Fact::decode(record.payload).expect("a fact") {
                 sequences.push(delivery.sequence);
             }
         }

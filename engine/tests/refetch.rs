@@ -9,7 +9,10 @@ use lifeline_engine::intake::jetstream::Source;
 use lifeline_engine::intake::{self, Message};
 use lifeline_engine::refetch::{Found, Known, refetch};
 use lifeline_projections::event::CloudEvent;
-use lifeline_projections::fact::{Delivery, Fact, LifecycleKey, ResourceKey};
+use lifeline_projections::fact::{
+    Delivery, EventReceived, Fact, FailedAttempt, LifecycleKey, Reconciled, ResourceKey, StreamChange, StreamChanged,
+    What,
+};
 use lifeline_projections::fold::Projection;
 use lifeline_store::{Log, Offset, Options, SimulatedDisk};
 
@@ -59,7 +62,12 @@ fn log(disk: &SimulatedDisk) -> Log<SimulatedDisk> {
         projection.fold(offset, time, fact, &mut Vec::new());
     };
     let (cluster, stream, epoch) = ("mgmt/mgmt", "USERS", 1);
-    let opened = Fact::StreamOpened { cluster, stream, epoch, created_unix_nanos: 1, start_sequence: 1, reason: "" };
+    let opened = Fact::Stream(StreamChanged {
+        cluster,
+        stream,
+        epoch,
+        change: StreamChange::Opened { created_unix_nanos: 1, start_sequence: 1, reason: "" },
+    });
     put(&opened, &mut projection);
     for sequence in [1, 2, 3, 4, 5, 6, 7, 8] {
         if sequence == 6 {
@@ -67,7 +75,12 @@ fn log(disk: &SimulatedDisk) -> Log<SimulatedDisk> {
             let previous = projection.last_record("auth", "bob");
             let key = LifecycleKey { trigger: "manage".into(), cluster: cluster.into(), resource };
             let (acted_for, objects, error) = (Offset::from(5), Vec::new(), "refused".to_owned());
-            let refused = Fact::ApplyFailed { key, acted_for, previous, objects, error, attempt: 1, transient: true };
+            let refused = Fact::Reconciled(Reconciled {
+                key,
+                acted_for,
+                previous,
+                what: What::Failed(FailedAttempt { objects, error, attempt: 1, transient: true }),
+            });
             put(&refused, &mut projection);
             continue;
         }
@@ -81,7 +94,7 @@ fn log(disk: &SimulatedDisk) -> Log<SimulatedDisk> {
             published_unix_nanos: message.published_unix_nanos,
             subject: &message.subject,
         };
-        let received = Fact::EventReceived {
+        let received = Fact::Event(EventReceived {
             delivery,
             source: &event.source,
             subject: &event.subject,
@@ -91,7 +104,7 @@ fn log(disk: &SimulatedDisk) -> Log<SimulatedDisk> {
             decisions: Vec::new(),
             headers: Vec::new(),
             payload: &message.payload,
-        };
+        });
         put(&received, &mut projection);
     }
     log.sync().expect("a disk");

@@ -11,7 +11,7 @@ use lifeline_engine::recorder::{Recorder, Recording};
 use lifeline_engine::rules::Current;
 use lifeline_engine::view::View;
 use lifeline_projections::as_of::{self, Moment};
-use lifeline_projections::fact::{Fact, LifecycleKey, ResourceKey};
+use lifeline_projections::fact::{FailedAttempt, LifecycleKey, Reconciled, ResourceKey, What};
 use lifeline_projections::fold::Projection;
 use lifeline_store::{Disk, Fault, Log, Offset, Options, SimulatedDisk};
 use tokio::sync::{mpsc, watch};
@@ -41,16 +41,18 @@ impl Chance {
     }
 }
 
-fn outcome(of: u64) -> Fact<'static> {
+fn outcome(of: u64) -> Reconciled {
     let resource = ResourceKey { source: "auth".into(), subject: of.to_string().into() };
-    Fact::ApplyFailed {
+    Reconciled {
         key: LifecycleKey { trigger: "manage".into(), cluster: "mgmt/mgmt".into(), resource },
         acted_for: Offset::ZERO,
         previous: None,
-        objects: Vec::new(),
-        error: "refused".to_owned(),
-        attempt: 1,
-        transient: true,
+        what: What::Failed(FailedAttempt {
+            objects: Vec::new(),
+            error: "refused".to_owned(),
+            attempt: 1,
+            transient: true,
+        }),
     }
 }
 

@@ -12,7 +12,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::fact::{
-    AppliedObject, Decision, Delivery, Fact, LifecycleKey, ObjectKey, Outcome, Redecision, Redesired, ResourceKey,
+    AppliedObject, Decision, Delivery, EventReceived, EventRejected, Fact, FailedAttempt, LifecycleKey, ObjectKey,
+    Outcome, Reconciled, RecordLost, Redecision, Redesired, ResourceKey, RuleChanged, StreamChange, StreamChanged,
+    TriggerReplayed, What,
 };
 
 /// Longer than any label, index or buffer would like.
@@ -107,61 +109,69 @@ pub(crate) fn fact() -> impl Strategy<Value = Fact<'static>> {
             let payload: &[u8] = b"{}";
             let (kind, id) = ("com.example.login", "1");
             let headers = vec![("ce-id", "1")];
-            Fact::EventReceived { delivery, source, subject, kind, id, previous: None, decisions, headers, payload }
+            Fact::Event(EventReceived {
+                delivery,
+                source,
+                subject,
+                kind,
+                id,
+                previous: None,
+                decisions,
+                headers,
+                payload,
+            })
         });
     let rejected = delivery().prop_map(|delivery| {
         let payload: &[u8] = &[0xff];
-        Fact::EventRejected { delivery, reason: "no CloudEvent", headers: vec![], payload }
+        Fact::Rejected(EventRejected { delivery, reason: "no CloudEvent", headers: vec![], payload })
     });
     let opened = (select(CLUSTERS), 0..3_u32, number()).prop_map(|(cluster, epoch, start_sequence)| {
-        Fact::StreamOpened { cluster, stream: "S", epoch, created_unix_nanos: 5, start_sequence, reason: "" }
+        Fact::Stream(StreamChanged {
+            cluster,
+            stream: "S",
+            epoch,
+            change: StreamChange::Opened { created_unix_nanos: 5, start_sequence, reason: "" },
+        })
     });
-    let gap = (select(CLUSTERS), number(), number()).prop_map(|(cluster, from_sequence, to_sequence)| Fact::GapFound {
-        cluster,
-        stream: "S",
-        epoch: 1,
-        from_sequence,
-        to_sequence,
+    let gap = (select(CLUSTERS), number(), number()).prop_map(|(cluster, from_sequence, to_sequence)| {
+        Fact::Stream(StreamChanged {
+            cluster,
+            stream: "S",
+            epoch: 1,
+            change: StreamChange::Gap { from_sequence, to_sequence },
+        })
     });
-    let rule = (select(TRIGGERS), option::of(any::<u64>())).prop_map(|(rule, digest)| Fact::RuleChanged {
-        rule,
-        digest,
-        manifest: "{}",
-    });
+    let rule = (select(TRIGGERS), option::of(any::<u64>()))
+        .prop_map(|(rule, digest)| Fact::Rule(RuleChanged { rule, digest, manifest: "{}" }));
     let replayed = (select(TRIGGERS), option::of(any::<u64>()), any::<(bool, bool)>(), vec(redecision(), 0..5));
-    let replayed = replayed.prop_map(|(trigger, digest, (leaves, complete), redecisions)| Fact::TriggerReplayed {
-        trigger: trigger.into(),
-        digest,
-        leaves,
-        complete,
-        redecisions,
+    let replayed = replayed.prop_map(|(trigger, digest, (leaves, complete), redecisions)| {
+        Fact::Replay(TriggerReplayed { trigger: trigger.into(), digest, leaves, complete, redecisions })
     });
-    let intended = (lifecycle_key(), offset(), vec(object(), 0..4))
-        .prop_map(|(key, acted_for, objects)| Fact::ApplyIntended { key, acted_for, previous: None, objects });
-    let done = (lifecycle_key(), offset(), vec(applied(), 0..4)).prop_map(|(key, acted_for, objects)| Fact::Applied {
-        key,
-        acted_for,
-        previous: None,
-        objects,
+    let intended = (lifecycle_key(), offset(), vec(object(), 0..4)).prop_map(|(key, acted_for, objects)| {
+        Fact::Reconciled(Reconciled { key, acted_for, previous: None, what: What::Intended(objects) })
+    });
+    let done = (lifecycle_key(), offset(), vec(applied(), 0..4)).prop_map(|(key, acted_for, objects)| {
+        Fact::Reconciled(Reconciled { key, acted_for, previous: None, what: What::Applied(objects) })
     });
     let failed = (lifecycle_key(), offset(), vec(applied(), 0..3), any::<(u32, bool)>());
-    let failed = failed.prop_map(|(key, acted_for, objects, (attempt, transient))| Fact::ApplyFailed {
-        key,
-        acted_for,
-        previous: None,
-        objects,
-        error: "no\nhint: yes".into(),
-        attempt,
-        transient,
+    let failed = failed.prop_map(|(key, acted_for, objects, (attempt, transient))| {
+        Fact::Reconciled(Reconciled {
+            key,
+            acted_for,
+            previous: None,
+            what: What::Failed(FailedAttempt { objects, error: "no\nhint: yes".into(), attempt, transient }),
+        })
     });
-    let deleted = (lifecycle_key(), offset(), vec(object(), 0..4))
-        .prop_map(|(key, acted_for, objects)| Fact::Deleted { key, acted_for, previous: None, objects });
-    let released = (lifecycle_key(), offset(), vec(object(), 0..4))
-        .prop_map(|(key, acted_for, objects)| Fact::Released { key, acted_for, previous: None, objects });
+    let deleted = (lifecycle_key(), offset(), vec(object(), 0..4)).prop_map(|(key, acted_for, objects)| {
+        Fact::Reconciled(Reconciled { key, acted_for, previous: None, what: What::Deleted(objects) })
+    });
+    let released = (lifecycle_key(), offset(), vec(object(), 0..4)).prop_map(|(key, acted_for, objects)| {
+        Fact::Reconciled(Reconciled { key, acted_for, previous: None, what: What::Released(objects) })
+    });
     prop_oneof![
         6 => event, 1 => rejected, 1 => opened, 1 => gap, 1 => rule,
         3 => replayed, 3 => intended, 3 => done, 2 => failed, 3 => deleted,
-        1 => released, 1 => Just(Fact::RecordLost { reason: "gone" }),
+        1 => released, 1 => Just(Fact::Lost(RecordLost { reason: "gone" })),
     ]
 }
 

@@ -12,8 +12,7 @@ use std::ops::Bound;
 
 use lifeline_store::{Disk, Offset, Reader};
 
-use crate::chain;
-use crate::fact::{self, Fact, ResourceKey};
+use crate::fact::{self, Fact, ResourceKey, RuleChanged};
 use crate::fold::{Candidate, Projection, Resource, RuleMark, Sieve, Trail, change_rule};
 use crate::landmarks::{Landmark, Landmarks};
 
@@ -131,7 +130,7 @@ pub fn resource<D: Disk>(
     while let Some(offset) = at.filter(|offset| Some(*offset) != base_offset) {
         let record = log.read(offset)?.ok_or_else(|| Error::Forgotten { start: log.start() })?;
         let fact = Fact::decode(&record.payload).map_err(|source| Error::Fact { offset, source })?;
-        let previous = chain::previous(&fact, &trail.key);
+        let previous = fact.previous(&trail.key);
         let previous = previous.ok_or_else(|| Error::Astray { offset, key: Box::new(trail.key.clone()) })?;
         at = previous.filter(|previous| *previous < offset);
         if offset < end {
@@ -227,7 +226,7 @@ pub fn rules<D: Disk>(log: &Reader<D>, records: &[Offset], end: Offset) -> Resul
     for &offset in records.iter().take_while(|offset| **offset < end) {
         let record = log.read(offset)?.ok_or_else(|| Error::Forgotten { start: log.start() })?;
         let fact = Fact::decode(&record.payload).map_err(|source| Error::Fact { offset, source })?;
-        if let Fact::RuleChanged { rule, digest, .. } = fact {
+        if let Fact::Rule(RuleChanged { rule, digest, .. }) = fact {
             change_rule(&mut rules, rule, digest, offset);
         }
     }

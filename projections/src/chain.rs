@@ -33,30 +33,7 @@ impl<D: Disk> Iterator for Chain<'_, D> {
         };
         let fact = Fact::decode(&record.payload).ok()?;
         // A chain only ever leads back; one that does not is not followed.
-        self.at = previous(&fact, self.key)?.filter(|previous| *previous < at);
+        self.at = fact.previous(self.key)?.filter(|previous| *previous < at);
         Some(Ok(record))
-    }
-}
-
-/// The record before this one about the resource; `None` when this one does not speak of it at all.
-pub(crate) fn previous(fact: &Fact<'_>, key: &ResourceKey) -> Option<Option<Offset>> {
-    match fact {
-        Fact::EventReceived { source, subject, previous, .. } => {
-            (*key.source == **source && *key.subject == **subject).then_some(*previous)
-        }
-        Fact::TriggerReplayed { redecisions, .. } => {
-            let about = redecisions.iter().find(|redecision| redecision.resource == *key);
-            about.map(|redecision| redecision.previous)
-        }
-        Fact::ApplyIntended { key: of, previous, .. }
-        | Fact::Applied { key: of, previous, .. }
-        | Fact::ApplyFailed { key: of, previous, .. }
-        | Fact::Deleted { key: of, previous, .. }
-        | Fact::Released { key: of, previous, .. } => (of.resource == *key).then_some(*previous),
-        Fact::EventRejected { .. }
-        | Fact::StreamOpened { .. }
-        | Fact::GapFound { .. }
-        | Fact::RuleChanged { .. }
-        | Fact::RecordLost { .. } => None,
     }
 }

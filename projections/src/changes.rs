@@ -1,8 +1,8 @@
 //! What a record changes, for whoever keeps a copy of a list and wants to keep it right.
 //!
-//! Start at [`touched`], which names the resources whose rows a record may change; [`lifecycles`] and [`resources`] then say
-//! what became of one: a row that the filter wants, or one that it does not (any more). [`touched_holders`] and [`objects`],
-//! [`touched_rule`] and [`rule`] are like them. Rows are always the present ones, so many records about one resource cost
+//! The links of a fact name the resources whose rows it may change; [`lifecycles`] and [`resources`] then say what became of
+//! one: a row that the filter wants, or one that it does not (any more). [`touched_holders`] and [`objects`] are like them,
+//! and so is [`rule`]. Rows are always the present ones, so many records about one resource cost
 //! one look, and looking twice does no harm.
 //!
 //! Lifecycles and resources stay for ever; objects and rules go. Nothing in the present state tells of what went, so
@@ -13,8 +13,9 @@ use std::collections::BTreeMap;
 use lifeline_store::{Disk, Offset, Reader};
 
 use crate::as_of;
-use crate::fact::{Fact, LifecycleKey, ObjectKey, Outcome, Redesired, ResourceKey};
+use crate::fact::{Fact, LifecycleKey, ObjectKey, Redesired, ResourceKey};
 use crate::fold::{Projection, ResourceIndex, Trail};
+use crate::happened::{Change, Happened};
 use crate::landmarks::Landmarks;
 use crate::lifecycle::Phase;
 use crate::reads::{
@@ -33,31 +34,11 @@ pub struct Mark {
 
 /// What became of a row.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Change<T> {
+pub enum RowChange<T> {
     /// The filter wants it, as it is now.
     Wanted(T),
     /// The filter does not want it, as it is now: whoever has it drops it, whoever has it not does nothing.
     Unwanted(T),
-}
-
-/// Names the resources, source and subject, whose rows a record may change.
-pub fn touched(fact: &Fact<'_>, mut name: impl FnMut(&str, &str)) {
-    match fact {
-        Fact::EventReceived { source, subject, .. } => name(source, subject),
-        Fact::TriggerReplayed { redecisions, .. } => {
-            redecisions.iter().for_each(|redecision| name(&redecision.resource.source, &redecision.resource.subject));
-        }
-        Fact::ApplyIntended { key, .. }
-        | Fact::Applied { key, .. }
-        | Fact::ApplyFailed { key, .. }
-        | Fact::Deleted { key, .. }
-        | Fact::Released { key, .. } => name(&key.resource.source, &key.resource.subject),
-        Fact::EventRejected { .. }
-        | Fact::StreamOpened { .. }
-        | Fact::GapFound { .. }
-        | Fact::RuleChanged { .. }
-        | Fact::RecordLost { .. } => {}
-    }
 }
 
 /// What a lifecycle let go of in some records.
@@ -106,59 +87,23 @@ impl LetGo {
 
 /// Notes the lifecycles whose objects' rows a record may change, each with what it let go of.
 pub fn touched_holders(fact: &Fact<'_>, mark: Mark, holders: &mut BTreeMap<LifecycleKey, LetGo>) {
-    match fact {
-        Fact::EventReceived { delivery, source, subject, decisions, .. } => {
-            for decision in decisions {
-                match decision.outcome {
-                    Outcome::Create | Outcome::Delete => {}
-                    Outcome::NoAction(_) | Outcome::Failed(_) => continue,
+    for link in fact.links() {
+        for Change { trigger, cluster, happened } in link.happened() {
+            let key = LifecycleKey { trigger: trigger.into(), cluster: cluster.into(), resource: link.key() };
+            let let_go = holders.entry(key).or_default();
+            match happened {
+                Happened::Redecided(Redesired::Left) => let_go.of_all.push((mark, link.previous)),
+                Happened::Removed { objects, .. } => {
+                    let_go.objects.extend(objects.iter().map(|object| (object.clone(), mark)));
                 }
-                let resource = ResourceKey { source: (*source).into(), subject: (*subject).into() };
-                let (trigger, cluster) = (decision.trigger.into(), delivery.cluster.into());
-                holders.entry(LifecycleKey { trigger, cluster, resource }).or_default();
+                Happened::Created
+                | Happened::Deleted
+                | Happened::Redecided(_)
+                | Happened::ApplyIntended(_)
+                | Happened::Applied { .. }
+                | Happened::ApplyFailed { .. } => {}
             }
         }
-        Fact::TriggerReplayed { trigger, redecisions, .. } => {
-            for redecision in redecisions {
-                let (cluster, resource) = (redecision.cluster.clone(), redecision.resource.clone());
-                let let_go = holders.entry(LifecycleKey { trigger: trigger.clone(), cluster, resource }).or_default();
-                match redecision.desired {
-                    Redesired::Left => let_go.of_all.push((mark, redecision.previous)),
-                    Redesired::Present { .. } | Redesired::Absent { .. } => {}
-                }
-            }
-        }
-        Fact::ApplyIntended { key, .. } | Fact::Applied { key, .. } | Fact::ApplyFailed { key, .. } => {
-            holders.entry(key.clone()).or_default();
-        }
-        Fact::Deleted { key, objects, .. } | Fact::Released { key, objects, .. } => {
-            let let_go = holders.entry(key.clone()).or_default();
-            let_go.objects.extend(objects.iter().map(|object| (object.clone(), mark)));
-        }
-        Fact::EventRejected { .. }
-        | Fact::StreamOpened { .. }
-        | Fact::GapFound { .. }
-        | Fact::RuleChanged { .. }
-        | Fact::RecordLost { .. } => {}
-    }
-}
-
-/// The rule that a record says something about.
-#[must_use]
-pub fn touched_rule<'f>(fact: &Fact<'f>) -> Option<&'f str> {
-    match fact {
-        Fact::RuleChanged { rule, .. } => Some(rule),
-        Fact::EventReceived { .. }
-        | Fact::EventRejected { .. }
-        | Fact::StreamOpened { .. }
-        | Fact::GapFound { .. }
-        | Fact::TriggerReplayed { .. }
-        | Fact::ApplyIntended { .. }
-        | Fact::Applied { .. }
-        | Fact::ApplyFailed { .. }
-        | Fact::Deleted { .. }
-        | Fact::RecordLost { .. }
-        | Fact::Released { .. } => None,
     }
 }
 
@@ -177,7 +122,7 @@ pub fn check(filter: &Filter) -> Result<(), Error> {
 
 /// What became of the lifecycles of one resource, of those that the filter may ever want.
 #[must_use]
-pub fn lifecycles(projection: &Projection, key: &ResourceKey, filter: &Filter) -> Vec<Change<LifecycleRow>> {
+pub fn lifecycles(projection: &Projection, key: &ResourceKey, filter: &Filter) -> Vec<RowChange<LifecycleRow>> {
     if !may_want(filter, key) {
         return Vec::new();
     }
@@ -186,23 +131,23 @@ pub fn lifecycles(projection: &Projection, key: &ResourceKey, filter: &Filter) -
     let its = its.filter(|of| is(&filter.trigger, &of.trigger) && is(&filter.cluster, &of.cluster));
     let changes = its.map(|lifecycle| {
         let row = lifecycle_row(key, &resource, lifecycle);
-        if is_phase(filter, lifecycle.phase()) { Change::Wanted(row) } else { Change::Unwanted(row) }
+        if is_phase(filter, lifecycle.phase()) { RowChange::Wanted(row) } else { RowChange::Unwanted(row) }
     });
     changes.collect()
 }
 
 /// What became of one resource; none when the filter can never want it, or no event ever spoke of it.
 #[must_use]
-pub fn resources(projection: &Projection, key: &ResourceKey, filter: &Filter) -> Option<Change<ResourceRow>> {
+pub fn resources(projection: &Projection, key: &ResourceKey, filter: &Filter) -> Option<RowChange<ResourceRow>> {
     let resource = projection.resource(&key.source, &key.subject)?;
     if !may_want(filter, key) || resource.events == 0 {
         return None;
     }
     let wants_all = filter.trigger.is_none() && filter.cluster.is_none() && filter.phase.is_none();
     let wanted =
-        wants_all || lifecycles(projection, key, filter).iter().any(|change| matches!(change, Change::Wanted(_)));
+        wants_all || lifecycles(projection, key, filter).iter().any(|change| matches!(change, RowChange::Wanted(_)));
     let row = resource_row(key, &resource);
-    Some(if wanted { Change::Wanted(row) } else { Change::Unwanted(row) })
+    Some(if wanted { RowChange::Wanted(row) } else { RowChange::Unwanted(row) })
 }
 
 /// What became of the objects of one lifecycle, if the filter may ever want it; first those that went.
@@ -216,7 +161,7 @@ pub fn objects(
     key: &LifecycleKey,
     let_go: &LetGo,
     filter: &Filter,
-) -> Vec<Change<OwnedObjectRow>> {
+) -> Vec<RowChange<OwnedObjectRow>> {
     let is_its = is(&filter.trigger, &key.trigger) && is(&filter.cluster, &key.cluster);
     if !is_its || !may_want(filter, &key.resource) {
         return Vec::new();
@@ -224,11 +169,11 @@ pub fn objects(
     let Some(index) = projection.lifecycle_index(key) else { return Vec::new() };
     let (resource, lifecycle) = projection.lifecycle(index);
     let gone = let_go.objects.iter().filter(|(object, _)| lifecycle.holding(object).is_none());
-    let gone = gone.map(|(object, mark)| Change::Unwanted(gone_object_row(key, object, *mark)));
+    let gone = gone.map(|(object, mark)| RowChange::Unwanted(gone_object_row(key, object, *mark)));
     let is_wanted = is_phase(filter, lifecycle.phase());
     let held = lifecycle.inventory.iter().map(|holding| {
         let row = owned_object_row(&resource, &lifecycle, holding);
-        if is_wanted && is_owned(&lifecycle, holding) { Change::Wanted(row) } else { Change::Unwanted(row) }
+        if is_wanted && is_owned(&lifecycle, holding) { RowChange::Wanted(row) } else { RowChange::Unwanted(row) }
     });
     gone.chain(held).collect()
 }
@@ -247,10 +192,10 @@ fn gone_object_row(key: &LifecycleKey, object: &ObjectKey, gone: Mark) -> OwnedO
 
 /// What became of one rule. One that is gone has no digest, and the offset of the record that says so.
 #[must_use]
-pub fn rule(projection: &Projection, rule: &str, record: Offset) -> Change<RuleRow> {
+pub fn rule(projection: &Projection, rule: &str, record: Offset) -> RowChange<RuleRow> {
     match projection.ground().rules.get(rule) {
-        Some(mark) => Change::Wanted(rule_row(rule, mark)),
-        None => Change::Unwanted(RuleRow { rule: rule.to_owned(), digest: String::new(), offset: record.get() }),
+        Some(mark) => RowChange::Wanted(rule_row(rule, mark)),
+        None => RowChange::Unwanted(RuleRow { rule: rule.to_owned(), digest: String::new(), offset: record.get() }),
     }
 }
 

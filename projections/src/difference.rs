@@ -202,18 +202,8 @@ fn touched<D: Disk>(
             break;
         }
         match Fact::decode(record.payload) {
-            Ok(Fact::EventReceived { source, subject, .. }) => {
-                meet(ResourceKey { source: source.into(), subject: subject.into() });
-            }
-            Ok(Fact::TriggerReplayed { redecisions, .. }) => {
-                redecisions.into_iter().for_each(|redecision| meet(redecision.resource));
-            }
-            Ok(Fact::RecordLost { .. }) | Err(_) => return Ok(None),
-            Ok(fact) => {
-                if let Some(key) = fact.lifecycle_key() {
-                    meet(key.resource.clone());
-                }
-            }
+            Ok(Fact::Lost(_)) | Err(_) => return Ok(None),
+            Ok(fact) => fact.links().for_each(|link| meet(link.key())),
         }
     }
     Ok(Some((keys.into_iter().collect(), more)))

@@ -29,13 +29,13 @@ pub use self::ground::{Ground, ReplayMark, RuleMark, StreamPosition, Tail};
 pub use self::place::{LOCATED_MAX, Place};
 pub use self::read::{Candidate, Sieve, Trail};
 pub use self::resource::Resource;
-use self::resource::outcome;
 use crate::claims::Claimants;
 use crate::compact::{Entry, Shared};
-use crate::fact::{Fact, ObjectKey, Outcome};
+use crate::fact::{Fact, ObjectKey};
+use crate::happened::{Change, Happened};
 use crate::index::Index;
 use crate::landmarks::{self, Landmarks};
-use crate::lifecycle::{Happened, Lifecycle, Phase};
+use crate::lifecycle::{Lifecycle, Phase};
 use crate::order::{Keys, Order};
 
 /// A resource's number: resources are counted as they come up in the log, so the same log numbers them alike everywhere.
@@ -166,106 +166,51 @@ impl Projection {
         }
         self.ground.watermark = offset.next();
         self.ground.folded_unix_nanos = unix_nanos;
-        match fact {
-            Fact::EventReceived { delivery, source, subject, kind, decisions, .. } => {
-                self.advance(offset, delivery).received += 1;
-                let index = self.index_at(place, source, subject);
-                if !self.touch(index, offset) {
-                    return;
-                }
-                let entry = &mut self.entries.0[index as usize];
-                if entry.events == 0 {
-                    entry.first_event = offset;
-                }
-                entry.events += 1;
-                entry.last_event = offset;
-                entry.last_event_unix_nanos = unix_nanos;
-                if *entry.kind != **kind {
-                    entry.kind = self.shared.name(kind);
-                }
-                for decision in decisions {
-                    let happened = match decision.outcome {
-                        Outcome::Create => Happened::Created,
-                        Outcome::Delete => Happened::Deleted,
-                        Outcome::NoAction(_) | Outcome::Failed(_) => continue,
-                    };
-                    self.evolve(index, decision.trigger, delivery.cluster, offset, unix_nanos, happened, work);
-                }
+        self.ground.take(offset, fact);
+        for link in fact.links() {
+            let index = self.index_at(place, link.source, link.subject);
+            if !self.touch(index, offset) {
+                continue;
+            }
+            if let Fact::Event(event) = fact {
+                self.count_event(index, offset, unix_nanos, event.kind);
+            }
+            for change in link.happened() {
+                self.evolve(index, offset, unix_nanos, &change, work);
+            }
+        }
+        // Once all is in: a replay may name a resource more than once.
+        for link in fact.links() {
+            let index = self.index_at(place, link.source, link.subject);
+            if self.entry(index).last_record == offset {
                 self.set_landmark(index, offset);
-            }
-            Fact::EventRejected { delivery, .. } => self.advance(offset, delivery).rejected += 1,
-            Fact::StreamOpened { cluster, stream, epoch, created_unix_nanos, start_sequence, .. } => {
-                let position = self.position(cluster, stream);
-                position.epoch = *epoch;
-                position.created_unix_nanos = *created_unix_nanos;
-                position.next_sequence = *start_sequence;
-                position.tail = None;
-            }
-            Fact::GapFound { cluster, stream, from_sequence, to_sequence, .. } => {
-                let position = self.position(cluster, stream);
-                position.missing = position.missing.saturating_add(to_sequence.saturating_sub(*from_sequence));
-                position.next_sequence = position.next_sequence.max(*to_sequence);
-            }
-            Fact::RuleChanged { rule, digest, .. } => {
-                self.ground.rule_records.push(offset);
-                change_rule(&mut self.ground.rules, rule, *digest, offset);
-            }
-            Fact::TriggerReplayed { trigger, digest, leaves, complete, redecisions } => {
-                match digest {
-                    _ if !complete => {}
-                    Some(digest) => {
-                        let mark = ReplayMark { digest: *digest, leaves: *leaves };
-                        self.ground.replayed.insert(trigger.as_str().into(), mark);
-                    }
-                    None => {
-                        self.ground.replayed.remove(trigger.as_str());
-                    }
-                }
-                let mut touched = Vec::new();
-                for redecision in redecisions {
-                    let index = self.index_of(&redecision.resource.source, &redecision.resource.subject);
-                    if self.touch(index, offset) {
-                        let happened = Happened::Redecided(redecision.desired);
-                        self.evolve(index, trigger, &redecision.cluster, offset, unix_nanos, happened, work);
-                        touched.push(index);
-                    }
-                }
-                for index in touched {
-                    self.set_landmark(index, offset);
-                }
-            }
-            // It keeps its offset. What it said is told again where it can be: outcomes by reconciliation, rules by the
-            // next comparison with those in force.
-            Fact::RecordLost { .. } => {}
-            Fact::ApplyIntended { .. }
-            | Fact::Applied { .. }
-            | Fact::ApplyFailed { .. }
-            | Fact::Deleted { .. }
-            | Fact::Released { .. } => {
-                let (key, happened) = outcome(fact).expect("these five are outcomes");
-                let index = self.index_at(place, &key.resource.source, &key.resource.subject);
-                if self.touch(index, offset) {
-                    // An outcome asks for no work: whoever recorded it knows what is left to do.
-                    let no_work = &mut Vec::new();
-                    self.evolve(index, &key.trigger, &key.cluster, offset, unix_nanos, happened, no_work);
-                    self.set_landmark(index, offset);
-                }
             }
         }
     }
 
+    fn count_event(&mut self, index: ResourceIndex, offset: Offset, unix_nanos: u64, kind: &str) {
+        let entry = &mut self.entries.0[index as usize];
+        if entry.events == 0 {
+            entry.first_event = offset;
+        }
+        entry.events += 1;
+        entry.last_event = offset;
+        entry.last_event_unix_nanos = unix_nanos;
+        if *entry.kind != *kind {
+            entry.kind = self.shared.name(kind);
+        }
+    }
+
     /// Evolves one lifecycle and keeps what is counted and claimed in step with it.
-    #[expect(clippy::too_many_arguments, reason = "where, when and what, each told apart by its type")]
     fn evolve(
         &mut self,
         index: ResourceIndex,
-        trigger: &str,
-        cluster: &str,
         offset: Offset,
         unix_nanos: u64,
-        happened: Happened<'_>,
+        change: &Change<'_>,
         work: &mut Vec<LifecycleIndex>,
     ) {
+        let Change { trigger, cluster, happened } = *change;
         let entry = &mut self.entries.0[index as usize];
         let (slot, was_known) = entry.slot_or_new(&mut self.shared, trigger, cluster);
         let whom = LifecycleIndex { resource: index, slot };
@@ -291,7 +236,7 @@ impl Projection {
                 let mut lifecycle = entry.lifecycle(&self.shared, slot);
                 let before = lifecycle.phase();
                 // Most outcomes tell of objects that are held already.
-                let held_before = happened.may_change_claims(&lifecycle).then(|| held(&lifecycle));
+                let held_before = lifecycle.may_change_claims(&happened).then(|| held(&lifecycle));
                 lifecycle.evolve(offset, unix_nanos, happened);
                 let after = lifecycle.phase();
                 let held_after = held_before.as_ref().map(|_| held(&lifecycle));
@@ -312,7 +257,10 @@ impl Projection {
         self.phases.moved(was_known.then_some(before), after);
         let entry = &self.entries.0[index as usize];
         if entry.unsettled().any(|open| open == slot) {
-            work.push(whom);
+            // After an outcome, the one who recorded it knows what is left to do.
+            if happened.is_decision() {
+                work.push(whom);
+            }
             self.open.insert(index);
         } else if entry.unsettled().next().is_none() {
             self.open.remove(&index);

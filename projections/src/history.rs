@@ -8,8 +8,10 @@ use lifeline_store::{Disk, Offset, Reader, Record};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::chain;
-use crate::fact::{Fact, LifecycleKey, ObjectKey, Outcome, Redecision, Redesired, ResourceKey};
+use crate::fact::{
+    EventReceived, EventRejected, Fact, FailedAttempt, ObjectKey, Outcome, Reconciled, RecordLost, Redecision,
+    Redesired, ResourceKey, RuleChanged, StreamChange, StreamChanged, TriggerReplayed, What,
+};
 use crate::fold::Resource;
 use crate::incarnation::Incarnations;
 use crate::reads::{self, time};
@@ -145,7 +147,7 @@ pub fn history<D: Disk>(
 fn link_below<D: Disk>(log: &Reader<D>, key: &ResourceKey, latest: Offset, before: Offset) -> Option<Offset> {
     if let Ok(Some(record)) = log.read(before)
         && let Ok(fact) = Fact::decode(&record.payload)
-        && let Some(previous) = chain::previous(&fact, key)
+        && let Some(previous) = fact.previous(key)
     {
         return previous.filter(|previous| *previous < before);
     }
@@ -159,7 +161,7 @@ fn link_below<D: Disk>(log: &Reader<D>, key: &ResourceKey, latest: Offset, befor
     // It was spoken of so often since that the next record about it is not far ahead of `before`; its link leads below.
     let mut scan = log.scan(before);
     while let Ok(Some(record)) = scan.next() {
-        let previous = Fact::decode(record.payload).ok().and_then(|fact| chain::previous(&fact, key));
+        let previous = Fact::decode(record.payload).ok().and_then(|fact| fact.previous(key));
         if let Some(previous) = previous {
             return previous.filter(|previous| *previous < before);
         }
@@ -251,130 +253,126 @@ fn unreadable(offset: Offset, unix_nanos: Option<u64>, error: &dyn std::error::E
 /// What a record says, of one resource where `key` names it, and the record before it that speaks of the same one.
 #[must_use]
 pub fn about(fact: &Fact<'_>, key: Option<&ResourceKey>, offset: Offset, unix_nanos: u64) -> (Entry, Option<Offset>) {
-    let entry = |name: &str| Entry { time: Some(time(unix_nanos)), ..Entry::empty(offset, name) };
-    let outcome = |name: &str, key: &LifecycleKey, acted_for: Offset, objects: Vec<String>| Entry {
+    let entry = Entry { time: Some(time(unix_nanos)), ..Entry::empty(offset, fact.name()) };
+    let previous = match key {
+        Some(key) => fact.previous(key).flatten(),
+        None => fact.links().next().and_then(|link| link.previous),
+    };
+    let entry = match fact {
+        Fact::Event(event) => of_event(entry, event),
+        Fact::Replay(replay) => of_replay(entry, replay, key),
+        Fact::Reconciled(reconciled) => of_reconciled(entry, reconciled),
+        Fact::Rejected(EventRejected { delivery, reason, .. }) => {
+            let (stream, sequence) = (delivery.stream, delivery.sequence);
+            let summary = format!("message {sequence} of stream {stream} is no CloudEvent: {reason}");
+            Entry { summary, error: Some((*reason).to_owned()), ..entry }
+        }
+        Fact::Stream(StreamChanged { stream, epoch, change, .. }) => {
+            let summary = match *change {
+                StreamChange::Opened { start_sequence, reason: "", .. } => {
+                    format!("reading stream {stream} from sequence {start_sequence}")
+                }
+                StreamChange::Opened { reason, .. } => format!("stream {stream} began anew, epoch {epoch}: {reason}"),
+                StreamChange::Gap { from_sequence, to_sequence } => {
+                    let last = to_sequence.saturating_sub(1);
+                    format!("stream {stream} no longer holds its messages {from_sequence} to {last}")
+                }
+            };
+            Entry { summary, ..entry }
+        }
+        Fact::Rule(RuleChanged { rule, digest, .. }) => {
+            let summary = format!("{rule} {}", if digest.is_some() { "changed" } else { "removed" });
+            Entry { summary, ..entry }
+        }
+        Fact::Lost(RecordLost { reason }) => {
+            let summary = format!("a damaged record is lost for good: {reason}");
+            Entry { summary, error: Some((*reason).to_owned()), ..entry }
+        }
+    };
+    (entry, previous)
+}
+
+fn of_event(entry: Entry, event: &EventReceived<'_>) -> Entry {
+    let EventReceived { delivery, source, subject, kind, id, decisions, .. } = event;
+    let decisions: Vec<DecisionEntry> = decisions
+        .iter()
+        .map(|decision| DecisionEntry {
+            trigger: decision.trigger.to_owned(),
+            event_source: decision.event_source.to_owned(),
+            criterion: decision.criterion.saturating_add(1),
+            action: action(&decision.outcome),
+            incarnation: None,
+        })
+        .collect();
+    let summary = match decisions.as_slice() {
+        [] => format!("{kind}: no trigger speaks of it"),
+        some => {
+            let each = some.iter().map(|decision| format!("{} decided {}", decision.trigger, decision.action));
+            format!("{kind}: {}", each.collect::<Vec<_>>().join("; "))
+        }
+    };
+    let event = EventEntry {
+        id: (*id).to_owned(),
+        kind: (*kind).to_owned(),
+        nats_subject: delivery.subject.to_owned(),
+        stream: delivery.stream.to_owned(),
+        epoch: delivery.epoch,
+        sequence: delivery.sequence,
+        published: time(delivery.published_unix_nanos),
+        decisions,
+    };
+    let (source, subject) = (Some((*source).to_owned()), Some((*subject).to_owned()));
+    Entry { source, subject, cluster: Some(delivery.cluster.to_owned()), summary, event: Some(event), ..entry }
+}
+
+fn of_replay(entry: Entry, replay: &TriggerReplayed, key: Option<&ResourceKey>) -> Entry {
+    let is_about = |redecision: &&Redecision| key.is_none_or(|key| redecision.resource == *key);
+    let about: Vec<&Redecision> = replay.redecisions.iter().filter(is_about).collect();
+    let summary = match (key, about.as_slice()) {
+        (_, []) => "rules changed: no difference".to_owned(),
+        (None, some) => format!("rules changed: {} decided anew", count(some.len(), "lifecycle")),
+        (Some(_), some) => some.iter().map(|some| redecided(some)).collect::<Vec<_>>().join("; "),
+    };
+    let only = match about.as_slice() {
+        [one] => Some(*one),
+        _ => None,
+    };
+    let key = key.or(only.map(|only| &only.resource));
+    Entry {
+        cluster: only.map(|only| only.cluster.to_string()),
+        source: key.map(|key| key.source.to_string()),
+        subject: key.map(|key| key.subject.to_string()),
+        trigger: Some(replay.trigger.to_string()),
+        summary,
+        ..entry
+    }
+}
+
+fn of_reconciled(entry: Entry, reconciled: &Reconciled) -> Entry {
+    let Reconciled { key, acted_for, what, .. } = reconciled;
+    let objects: Vec<String> = reconciled.objects().map(ObjectKey::short).collect();
+    let names = objects.join(", ");
+    let (summary, error) = match what {
+        What::Intended(_) => (format!("about to change {names}"), None),
+        What::Applied(_) if objects.is_empty() => ("applied: the templates gave no object".to_owned(), None),
+        What::Applied(_) => (format!("applied {names}"), None),
+        What::Failed(FailedAttempt { error, attempt, .. }) => {
+            let reason = error.lines().next().unwrap_or_default();
+            (format!("attempt {attempt} failed: {reason}"), Some(error.clone()))
+        }
+        What::Deleted(_) => (format!("deleted {names}"), None),
+        What::Released(_) => (format!("let go of {names}, which belongs to another owner"), None),
+    };
+    Entry {
         source: Some(key.resource.source.to_string()),
         subject: Some(key.resource.subject.to_string()),
         cluster: Some(key.cluster.to_string()),
         trigger: Some(key.trigger.to_string()),
         acted_for: Some(acted_for.get()),
         objects,
-        ..entry(name)
-    };
-    match fact {
-        Fact::EventReceived { delivery, source, subject, kind, id, previous, decisions, .. } => {
-            let decisions: Vec<DecisionEntry> = decisions
-                .iter()
-                .map(|decision| DecisionEntry {
-                    trigger: decision.trigger.to_owned(),
-                    event_source: decision.event_source.to_owned(),
-                    criterion: decision.criterion.saturating_add(1),
-                    action: action(&decision.outcome),
-                    incarnation: None,
-                })
-                .collect();
-            let summary = match decisions.as_slice() {
-                [] => format!("{kind}: no trigger speaks of it"),
-                some => {
-                    let each = some.iter().map(|decision| format!("{} decided {}", decision.trigger, decision.action));
-                    format!("{kind}: {}", each.collect::<Vec<_>>().join("; "))
-                }
-            };
-            let event = EventEntry {
-                id: (*id).to_owned(),
-                kind: (*kind).to_owned(),
-                nats_subject: delivery.subject.to_owned(),
-                stream: delivery.stream.to_owned(),
-                epoch: delivery.epoch,
-                sequence: delivery.sequence,
-                published: time(delivery.published_unix_nanos),
-                decisions,
-            };
-            let (source, subject) = (Some((*source).to_owned()), Some((*subject).to_owned()));
-            let cluster = Some(delivery.cluster.to_owned());
-            (Entry { source, subject, cluster, summary, event: Some(event), ..entry("EventReceived") }, *previous)
-        }
-        Fact::TriggerReplayed { trigger, redecisions, .. } => {
-            let told = |redecision: &&Redecision| key.is_none_or(|key| redecision.resource == *key);
-            let told: Vec<&Redecision> = redecisions.iter().filter(told).collect();
-            let summary = match (key, told.as_slice()) {
-                (_, []) => "rules changed: no difference".to_owned(),
-                (None, some) => format!("rules changed: {} decided anew", count(some.len(), "lifecycle")),
-                (Some(_), some) => some.iter().map(|some| redecided(some)).collect::<Vec<_>>().join("; "),
-            };
-            let key = key.or(match told.as_slice() {
-                [one] => Some(&one.resource),
-                _ => None,
-            });
-            let cluster = match told.as_slice() {
-                [one] => Some(one.cluster.to_string()),
-                _ => None,
-            };
-            let entry = Entry {
-                cluster,
-                source: key.map(|key| key.source.to_string()),
-                subject: key.map(|key| key.subject.to_string()),
-                trigger: Some(trigger.to_string()),
-                summary,
-                ..entry("TriggerReplayed")
-            };
-            (entry, told.first().and_then(|redecision| redecision.previous))
-        }
-        Fact::ApplyIntended { key, acted_for, previous, objects } => {
-            let objects: Vec<String> = objects.iter().map(ObjectKey::short).collect();
-            let summary = format!("about to change {}", objects.join(", "));
-            (Entry { summary, ..outcome("ApplyIntended", key, *acted_for, objects) }, *previous)
-        }
-        Fact::Applied { key, acted_for, previous, objects } => {
-            let objects: Vec<String> = objects.iter().map(|applied| applied.object.short()).collect();
-            let summary = match objects.as_slice() {
-                [] => "applied: the templates gave no object".to_owned(),
-                some => format!("applied {}", some.join(", ")),
-            };
-            (Entry { summary, ..outcome("Applied", key, *acted_for, objects) }, *previous)
-        }
-        Fact::ApplyFailed { key, acted_for, previous, objects, error, attempt, .. } => {
-            let reason = error.lines().next().unwrap_or_default();
-            let summary = format!("attempt {attempt} failed: {reason}");
-            let objects = objects.iter().map(|applied| applied.object.short()).collect();
-            let entry = outcome("ApplyFailed", key, *acted_for, objects);
-            (Entry { summary, error: Some(error.clone()), ..entry }, *previous)
-        }
-        Fact::Deleted { key, acted_for, previous, objects } => {
-            let objects: Vec<String> = objects.iter().map(ObjectKey::short).collect();
-            let summary = format!("deleted {}", objects.join(", "));
-            (Entry { summary, ..outcome("Deleted", key, *acted_for, objects) }, *previous)
-        }
-        Fact::Released { key, acted_for, previous, objects } => {
-            let objects: Vec<String> = objects.iter().map(ObjectKey::short).collect();
-            let summary = format!("let go of {}, which belongs to another owner", objects.join(", "));
-            (Entry { summary, ..outcome("Released", key, *acted_for, objects) }, *previous)
-        }
-        Fact::EventRejected { delivery, reason, .. } => {
-            let (stream, sequence) = (delivery.stream, delivery.sequence);
-            let summary = format!("message {sequence} of stream {stream} is no CloudEvent: {reason}");
-            (Entry { summary, error: Some((*reason).to_owned()), ..entry("EventRejected") }, None)
-        }
-        Fact::StreamOpened { stream, epoch, start_sequence, reason, .. } => {
-            let summary = match *reason {
-                "" => format!("reading stream {stream} from sequence {start_sequence}"),
-                reason => format!("stream {stream} began anew, epoch {epoch}: {reason}"),
-            };
-            (Entry { summary, ..entry("StreamOpened") }, None)
-        }
-        Fact::GapFound { stream, from_sequence, to_sequence, .. } => {
-            let last = to_sequence.saturating_sub(1);
-            let summary = format!("stream {stream} no longer holds its messages {from_sequence} to {last}");
-            (Entry { summary, ..entry("GapFound") }, None)
-        }
-        Fact::RuleChanged { rule, digest, .. } => {
-            let summary = format!("{rule} {}", if digest.is_some() { "changed" } else { "removed" });
-            (Entry { summary, ..entry("RuleChanged") }, None)
-        }
-        Fact::RecordLost { reason } => {
-            let summary = format!("a damaged record is lost for good: {reason}");
-            (Entry { summary, error: Some((*reason).to_owned()), ..entry("RecordLost") }, None)
-        }
+        summary,
+        error,
+        ..entry
     }
 }
 

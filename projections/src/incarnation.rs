@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use lifeline_store::Offset;
 use smol_str::SmolStr;
 
-use crate::fact::{Fact, Outcome, Redesired, ResourceKey};
+use crate::fact::{EventReceived, Fact, Outcome, Reconciled, Redesired, ResourceKey, TriggerReplayed};
 use crate::fold::Resource;
 use crate::history::Entry;
 
@@ -66,7 +66,7 @@ impl Incarnations {
     /// Tells what is known of the record at `offset`, whose entry is the last one, and of entries that waited for it.
     pub(crate) fn pass(&mut self, key: &ResourceKey, offset: Offset, fact: &Fact<'_>, entries: &mut [Entry]) {
         match fact {
-            Fact::EventReceived { delivery, decisions, .. } => {
+            Fact::Event(EventReceived { delivery, decisions, .. }) => {
                 // What was decided last stands last.
                 for (place, decision) in decisions.iter().enumerate().rev() {
                     let creates = match decision.outcome {
@@ -81,7 +81,7 @@ impl Incarnations {
                     }
                 }
             }
-            Fact::TriggerReplayed { trigger, redecisions, .. } => {
+            Fact::Replay(TriggerReplayed { trigger, redecisions, .. }) => {
                 let about: Vec<_> = redecisions.iter().filter(|redecision| redecision.resource == *key).collect();
                 for redecision in about.iter().rev() {
                     let creates = matches!(redecision.desired, Redesired::Present { .. });
@@ -95,11 +95,7 @@ impl Incarnations {
                     }
                 }
             }
-            Fact::ApplyIntended { key: of, acted_for, .. }
-            | Fact::Applied { key: of, acted_for, .. }
-            | Fact::ApplyFailed { key: of, acted_for, .. }
-            | Fact::Deleted { key: of, acted_for, .. }
-            | Fact::Released { key: of, acted_for, .. } => {
+            Fact::Reconciled(Reconciled { key: of, acted_for, .. }) => {
                 let place = (of.trigger.clone(), of.cluster.clone());
                 let Some(entry) = entries.len().checked_sub(1) else { return };
                 match self.lives.get(&place) {
@@ -107,11 +103,7 @@ impl Incarnations {
                     _ => self.waiting.push((*acted_for, place, entry)),
                 }
             }
-            Fact::EventRejected { .. }
-            | Fact::StreamOpened { .. }
-            | Fact::GapFound { .. }
-            | Fact::RuleChanged { .. }
-            | Fact::RecordLost { .. } => {}
+            Fact::Rejected(_) | Fact::Stream(_) | Fact::Rule(_) | Fact::Lost(_) => {}
         }
     }
 

@@ -24,6 +24,7 @@ use lifeline_store::Offset;
 use serde::{Deserialize, Serialize};
 
 use crate::fact::{AppliedObject, ObjectKey, Redesired};
+use crate::happened::Happened;
 
 /// Everything known of one trigger's view of one resource.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,62 +178,6 @@ impl Phase {
     }
 }
 
-/// What can happen to a lifecycle, in the past tense.
-#[derive(Debug, Clone, Copy)]
-pub enum Happened<'a> {
-    /// An event was decided as Create.
-    Created,
-    /// An event was decided as Delete.
-    Deleted,
-    /// The rules changed, and this is what the events mean now.
-    Redecided(Redesired),
-    /// These objects were about to be applied, or removed while the others stay.
-    ApplyIntended(&'a [ObjectKey]),
-    /// All objects were applied for the decision.
-    Applied {
-        /// The decision.
-        acted_for: Offset,
-        /// All of them.
-        objects: &'a [AppliedObject],
-    },
-    /// An attempt failed.
-    ApplyFailed {
-        /// The decision.
-        acted_for: Offset,
-        /// What was applied before the failure.
-        objects: &'a [AppliedObject],
-        /// The reason.
-        error: &'a str,
-        /// Attempts since the decision.
-        attempt: u32,
-        /// Whether time alone may heal it.
-        transient: bool,
-    },
-    /// The claim on these objects ends: they are gone, or belong to another owner or lifecycle.
-    Removed {
-        /// The decision.
-        acted_for: Offset,
-        /// Which.
-        objects: &'a [ObjectKey],
-    },
-}
-
-impl Happened<'_> {
-    /// Whether it may change which objects the lifecycle claims: true whenever it does, and seldom otherwise.
-    pub(crate) fn may_change_claims(&self, lifecycle: &Lifecycle) -> bool {
-        let is_held = |object: &ObjectKey| lifecycle.holding(object).is_some();
-        match self {
-            Happened::Created | Happened::Deleted => false,
-            Happened::Redecided(desired) => *desired == Redesired::Left,
-            Happened::ApplyIntended(objects) => !objects.iter().all(is_held),
-            Happened::Applied { objects, .. } | Happened::ApplyFailed { objects, .. } => {
-                !objects.iter().all(|applied| is_held(&applied.object))
-            }
-            Happened::Removed { objects, .. } => objects.iter().any(is_held),
-        }
-    }
-}
-
 impl Lifecycle {
     /// A lifecycle of which nothing is known yet.
     #[must_use]
@@ -277,6 +222,20 @@ impl Lifecycle {
     pub fn holding(&self, object: &ObjectKey) -> Option<&Holding> {
         let at = self.inventory.binary_search_by(|holding| holding.object.cmp(object)).ok()?;
         Some(&self.inventory[at])
+    }
+
+    /// Whether it may change which objects the lifecycle claims: true whenever it does, and seldom otherwise.
+    pub(crate) fn may_change_claims(&self, happened: &Happened<'_>) -> bool {
+        let is_held = |object: &ObjectKey| self.holding(object).is_some();
+        match happened {
+            Happened::Created | Happened::Deleted => false,
+            Happened::Redecided(desired) => *desired == Redesired::Left,
+            Happened::ApplyIntended(objects) => !objects.iter().all(is_held),
+            Happened::Applied { objects, .. } | Happened::ApplyFailed { objects, .. } => {
+                !objects.iter().all(|applied| is_held(&applied.object))
+            }
+            Happened::Removed { objects, .. } => objects.iter().any(is_held),
+        }
     }
 
     /// Takes in what happened at `offset`, recorded at `unix_nanos`.

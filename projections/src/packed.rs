@@ -323,7 +323,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::lifecycle::Happened;
+    use crate::happened::Happened;
 
     #[test]
     fn a_uid_reads_as_it_was_written_and_only_a_uuid_is_short() {

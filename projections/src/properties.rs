@@ -14,7 +14,10 @@ use lifeline_store::{Log, Offset, Options, OsDisk, Reader};
 use proptest::prelude::*;
 
 use crate::arbitrary::facts;
-use crate::fact::{AppliedObject, Decision, Fact, LifecycleKey, ObjectKey, Outcome, ResourceKey};
+use crate::fact::{
+    AppliedObject, Decision, EventReceived, Fact, FailedAttempt, LifecycleKey, ObjectKey, Outcome, Reconciled,
+    ResourceKey, RuleChanged, TriggerReplayed, What,
+};
 use crate::fold::{Projection, Resource};
 use crate::lifecycle::Phase;
 use crate::table::Table;
@@ -43,10 +46,7 @@ pub(crate) fn linked(facts: &[Fact<'static>]) -> Vec<Fact<'static>> {
     let mut all = Vec::new();
     for fact in facts {
         let mut fact = fact.clone();
-        fact.link(|key| projection.last_record(&key.source, &key.subject));
-        if let Fact::EventReceived { source, subject, previous, .. } = &mut fact {
-            *previous = projection.last_record(source, subject);
-        }
+        fact.link(|source, subject| projection.last_record(source, subject));
         fold(&mut projection, std::slice::from_ref(&fact));
         all.push(fact);
     }
@@ -67,7 +67,7 @@ pub(crate) fn log_of(folder: &std::path::Path, facts: &[Fact<'_>]) -> Reader {
 
 /// An event that nobody makes anything of.
 fn note(source: &'static str) -> Fact<'static> {
-    Fact::EventReceived {
+    Fact::Event(EventReceived {
         delivery: crate::fact::Delivery {
             cluster: "mgmt/mgmt",
             stream: "S",
@@ -84,7 +84,7 @@ fn note(source: &'static str) -> Fact<'static> {
         decisions: vec![],
         headers: vec![],
         payload: b"",
-    }
+    })
 }
 
 fn note_key() -> ResourceKey {
@@ -97,8 +97,8 @@ fn object(name: &str) -> ObjectKey {
 
 /// An event of one resource, as a trigger decided it.
 fn decided(outcome: Outcome<'static>) -> Fact<'static> {
-    let Fact::EventReceived { delivery, kind, id, .. } = note("s") else { unreachable!("a note is an event") };
-    Fact::EventReceived {
+    let Fact::Event(EventReceived { delivery, kind, id, .. }) = note("s") else { unreachable!("a note is an event") };
+    Fact::Event(EventReceived {
         delivery,
         source: "s",
         subject: "u",
@@ -108,7 +108,7 @@ fn decided(outcome: Outcome<'static>) -> Fact<'static> {
         decisions: vec![Decision { trigger: "t", event_source: "e", criterion: 0, outcome }],
         headers: vec![],
         payload: b"",
-    }
+    })
 }
 
 proptest! {
@@ -271,13 +271,13 @@ proptest! {
             let fact = match step {
                 0..3 => decided(Outcome::Create),
                 3 => decided(Outcome::Delete),
-                4 => Fact::ApplyIntended { key, acted_for, previous: None, objects },
-                5 => Fact::Deleted { key, acted_for, previous: None, objects },
+                4 => Fact::Reconciled(Reconciled { key, acted_for, previous: None, what: What::Intended(objects) }),
+                5 => Fact::Reconciled(Reconciled { key, acted_for, previous: None, what: What::Deleted(objects) }),
                 6 => {
                     let (error, attempt, transient) = ("e".to_owned(), 1, true);
-                    Fact::ApplyFailed { key, acted_for, previous: None, objects: applied, error, attempt, transient }
+                    Fact::Reconciled(Reconciled { key, acted_for, previous: None, what: What::Failed(FailedAttempt { objects: applied, error, attempt, transient }) })
                 }
-                _ => Fact::Applied { key, acted_for, previous: None, objects: applied },
+                _ => Fact::Reconciled(Reconciled { key, acted_for, previous: None, what: What::Applied(applied) }),
             };
             if step < 4 {
                 decisions.push(offset);
@@ -311,11 +311,16 @@ fn a_replay_decides_one_resource_on_each_of_its_clusters() {
         previous: None,
     };
     let redecisions = vec![on("fleet/a"), on("mgmt/mgmt")];
-    let replayed =
-        Fact::TriggerReplayed { trigger: "t".into(), digest: Some(1), leaves: false, complete: true, redecisions };
+    let replayed = Fact::Replay(TriggerReplayed {
+        trigger: "t".into(),
+        digest: Some(1),
+        leaves: false,
+        complete: true,
+        redecisions,
+    });
     let mut projection = Projection::default();
     // Not at offset 0, where "never spoken of" and "spoken of by the first record" look alike.
-    fold(&mut projection, &[Fact::RuleChanged { rule: "r", digest: Some(1), manifest: "{}" }, replayed]);
+    fold(&mut projection, &[Fact::Rule(RuleChanged { rule: "r", digest: Some(1), manifest: "{}" }), replayed]);
     let phases: Vec<Phase> =
         projection.resource("s", "x").expect("decided").lifecycles.iter().map(|lifecycle| lifecycle.phase()).collect();
     assert_eq!(phases, [Phase::Pending, Phase::Pending]);

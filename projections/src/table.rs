@@ -397,7 +397,7 @@ mod tests {
                 published_unix_nanos: 0,
                 subject: "user",
             };
-            let fact = crate::fact::Fact::EventReceived {
+            let fact = crate::fact::Fact::Event(crate::fact::EventReceived {
                 delivery,
                 source: &source,
                 subject: "",
@@ -407,7 +407,7 @@ mod tests {
                 decisions: vec![],
                 headers: vec![],
                 payload: b"",
-            };
+            });
             fold(&mut projection, &[fact]);
         }
         assert_eq!(batches(&projection, 1).count(), 2, "its one bucket and its ground");
@@ -445,7 +445,10 @@ mod tests {
         let path = parent.path().join("projection");
         let check = |damage: &dyn Fn()| {
             let (table, mut projection) = Table::open(&path).expect("its own folder");
-            fold(&mut projection, &[crate::fact::Fact::RuleChanged { rule: "r", digest: Some(1), manifest: "{}" }]);
+            fold(
+                &mut projection,
+                &[crate::fact::Fact::Rule(crate::fact::RuleChanged { rule: "r", digest: Some(1), manifest: "{}" })],
+            );
             table.checkpoint(&projection).expect("room");
             projection.saved();
             drop(table);
@@ -484,7 +487,10 @@ mod tests {
 
     #[test]
     fn rows_are_laid_out_as_the_golden_file_says() {
-        use crate::fact::{AppliedObject, Decision, Delivery, Fact, LifecycleKey, ObjectKey, Outcome};
+        use crate::fact::{
+            AppliedObject, Decision, Delivery, EventReceived, Fact, LifecycleKey, ObjectKey, Outcome, Reconciled,
+            RuleChanged, TriggerReplayed, What,
+        };
         let resource = crate::fact::ResourceKey { source: "https://a/b".into(), subject: "é".into() };
         let delivery = Delivery {
             cluster: "mgmt/mgmt",
@@ -506,8 +512,8 @@ mod tests {
         let uuid = "0b8f2c1a-93d4-4e57-8a60-fedcba987654";
         let applied = |object, uid: &str| AppliedObject { object, uid: uid.into(), digest: 300 };
         let facts = [
-            Fact::RuleChanged { rule: "EventTrigger/t", digest: Some(7), manifest: "{}" },
-            Fact::EventReceived {
+            Fact::Rule(RuleChanged { rule: "EventTrigger/t", digest: Some(7), manifest: "{}" }),
+            Fact::Event(EventReceived {
                 delivery,
                 source: &resource.source,
                 subject: &resource.subject,
@@ -517,8 +523,8 @@ mod tests {
                 decisions: vec![decision],
                 headers: vec![],
                 payload: b"{}",
-            },
-            Fact::Applied {
+            }),
+            Fact::Reconciled(Reconciled {
                 key: LifecycleKey {
                     trigger: "manage-namespace".into(),
                     cluster: "mgmt/mgmt".into(),
@@ -526,15 +532,15 @@ mod tests {
                 },
                 acted_for: Offset::from(1),
                 previous: Some(Offset::from(1)),
-                objects: vec![applied(object("x", None), "uid"), applied(object("y", Some("x")), uuid)],
-            },
-            Fact::TriggerReplayed {
+                what: What::Applied(vec![applied(object("x", None), "uid"), applied(object("y", Some("x")), uuid)]),
+            }),
+            Fact::Replay(TriggerReplayed {
                 trigger: "t".into(),
                 digest: Some(7),
                 leaves: true,
                 complete: true,
                 redecisions: vec![],
-            },
+            }),
         ];
         let mut projection = Projection::default();
         fold(&mut projection, &facts);

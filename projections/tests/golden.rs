@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 use lifeline_projections::fact::{
-    AppliedObject, Decision, Delivery, Fact, LifecycleKey, ObjectKey, Outcome, Redecision, Redesired, ResourceKey,
+    AppliedObject, Decision, Delivery, EventReceived, EventRejected, Fact, FailedAttempt, LifecycleKey, ObjectKey,
+    Outcome, Reconciled, RecordLost, Redecision, Redesired, ResourceKey, RuleChanged, StreamChange, StreamChanged,
+    TriggerReplayed, What,
 };
 use lifeline_store::Offset;
 
@@ -36,7 +38,7 @@ fn facts() -> Vec<(&'static str, Fact<'static>)> {
     vec![
         (
             "EventReceived",
-            Fact::EventReceived {
+            Fact::Event(EventReceived {
                 delivery,
                 source: "https://auth.example.com",
                 subject: "mgianluc",
@@ -51,32 +53,35 @@ fn facts() -> Vec<(&'static str, Fact<'static>)> {
                 ],
                 headers: vec![("ce-id", "10001")],
                 payload: b"{\"id\":\"10001\"}\xff",
-            },
+            }),
         ),
         (
             "EventRejected",
-            Fact::EventRejected { delivery, reason: "no", headers: vec![("a", "b")], payload: b"\x00\xff" },
+            Fact::Rejected(EventRejected { delivery, reason: "no", headers: vec![("a", "b")], payload: b"\x00\xff" }),
         ),
         (
             "StreamOpened",
-            Fact::StreamOpened {
+            Fact::Stream(StreamChanged {
                 cluster: "mgmt/mgmt",
                 stream: "USERS",
                 epoch: 2,
-                created_unix_nanos: 1,
-                start_sequence: 1,
-                reason: "created anew",
-            },
+                change: StreamChange::Opened { created_unix_nanos: 1, start_sequence: 1, reason: "created anew" },
+            }),
         ),
         (
             "GapFound",
-            Fact::GapFound { cluster: "mgmt/mgmt", stream: "USERS", epoch: 1, from_sequence: 5, to_sequence: 70_000 },
+            Fact::Stream(StreamChanged {
+                cluster: "mgmt/mgmt",
+                stream: "USERS",
+                epoch: 1,
+                change: StreamChange::Gap { from_sequence: 5, to_sequence: 70_000 },
+            }),
         ),
-        ("RuleChanged", Fact::RuleChanged { rule: "EventTrigger/manage", digest: Some(7), manifest: "{}" }),
-        ("RuleChanged, gone", Fact::RuleChanged { rule: "EventTrigger/manage", digest: None, manifest: "" }),
+        ("RuleChanged", Fact::Rule(RuleChanged { rule: "EventTrigger/manage", digest: Some(7), manifest: "{}" })),
+        ("RuleChanged, gone", Fact::Rule(RuleChanged { rule: "EventTrigger/manage", digest: None, manifest: "" })),
         (
             "TriggerReplayed",
-            Fact::TriggerReplayed {
+            Fact::Replay(TriggerReplayed {
                 trigger: "manage".into(),
                 digest: Some(7),
                 leaves: true,
@@ -87,31 +92,59 @@ fn facts() -> Vec<(&'static str, Fact<'static>)> {
                     redecided(Redesired::Absent { event: None }),
                     redecided(Redesired::Left),
                 ],
-            },
+            }),
         ),
         (
             "ApplyIntended",
-            Fact::ApplyIntended { key: key(), acted_for: three, previous: None, objects: vec![object()] },
+            Fact::Reconciled(Reconciled {
+                key: key(),
+                acted_for: three,
+                previous: None,
+                what: What::Intended(vec![object()]),
+            }),
         ),
         (
             "Applied",
-            Fact::Applied { key: key(), acted_for: three, previous: Some(five), objects: vec![applied.clone()] },
-        ),
-        (
-            "ApplyFailed",
-            Fact::ApplyFailed {
+            Fact::Reconciled(Reconciled {
                 key: key(),
                 acted_for: three,
                 previous: Some(five),
-                objects: vec![applied],
-                error: "refused\nhint: ask".into(),
-                attempt: 3,
-                transient: true,
-            },
+                what: What::Applied(vec![applied.clone()]),
+            }),
         ),
-        ("Deleted", Fact::Deleted { key: key(), acted_for: five, previous: Some(five), objects: vec![object()] }),
-        ("RecordLost", Fact::RecordLost { reason: "gone" }),
-        ("Released", Fact::Released { key: key(), acted_for: five, previous: Some(five), objects: vec![object()] }),
+        (
+            "ApplyFailed",
+            Fact::Reconciled(Reconciled {
+                key: key(),
+                acted_for: three,
+                previous: Some(five),
+                what: What::Failed(FailedAttempt {
+                    objects: vec![applied],
+                    error: "refused\nhint: ask".into(),
+                    attempt: 3,
+                    transient: true,
+                }),
+            }),
+        ),
+        (
+            "Deleted",
+            Fact::Reconciled(Reconciled {
+                key: key(),
+                acted_for: five,
+                previous: Some(five),
+                what: What::Deleted(vec![object()]),
+            }),
+        ),
+        ("RecordLost", Fact::Lost(RecordLost { reason: "gone" })),
+        (
+            "Released",
+            Fact::Reconciled(Reconciled {
+                key: key(),
+                acted_for: five,
+                previous: Some(five),
+                what: What::Released(vec![object()]),
+            }),
+        ),
     ]
 }
 
@@ -119,6 +152,7 @@ fn facts() -> Vec<(&'static str, Fact<'static>)> {
 fn facts_are_laid_out_as_the_golden_file_says() {
     let mut told = String::new();
     for (name, fact) in facts() {
+        assert!(name.starts_with(fact.name()), "{name} is called {}", fact.name());
         let mut bytes = Vec::new();
         fact.encode(&mut bytes);
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -139,6 +173,11 @@ fn facts_are_read_from_the_bytes_in_the_golden_file() {
         other_version[0] = 2;
         let refused = Fact::decode(&other_version).expect_err("another version").to_string();
         assert!(refused.starts_with("record has version `2`"), "{refused}");
+        let mut other_kind = bytes.clone();
+        other_kind[1] = 12;
+        let refused = Fact::decode(&other_kind).expect_err("an unknown kind").to_string();
+        assert!(refused.starts_with("record is a fact of kind `12`, which this release does not know"), "{refused}");
+        assert!(refused.contains("written by a newer release"), "{refused}");
         let trailing = [bytes, vec![0]].concat();
         assert!(Fact::decode(&trailing).is_err(), "{name} with a byte behind it");
     }

@@ -14,7 +14,7 @@ use kube::Api;
 use kube::api::PostParams;
 use lifeline_ops::data;
 use lifeline_ops::servers::{NatsAccess, NatsServer};
-use lifeline_projections::fact::{Delivery, Fact};
+use lifeline_projections::fact::{Delivery, EventReceived, Fact};
 use lifeline_store::{Log, Offset, OsDisk};
 use lifeline_tests::harness::Need::{ControlPlane, Fuzzer, Nats};
 use lifeline_tests::harness::{Event, Failure, Lifeline, Outcome, Producer, Scene, User, eventually, run, story};
@@ -397,7 +397,7 @@ fn write_log(data: &Path) -> Outcome {
     let (mut log, _) = Log::open(OsDisk::open(&data::log(data))?, data::log_options())?;
     for sequence in 1..=REBUILT_RECORDS {
         let subject = format!("user-{}", sequence % 50_000);
-        let fact = Fact::EventReceived {
+        let fact = Fact::Event(EventReceived {
             delivery: Delivery {
                 cluster: "mgmt/mgmt",
                 stream: "ARCHIVE",
@@ -414,7 +414,7 @@ fn write_log(data: &Path) -> Outcome {
             decisions: vec![],
             headers: vec![],
             payload: b"{}",
-        };
+        });
         log.append_encoded(sequence, |buffer| fact.encode(buffer))?;
     }
     log.sync()?;

@@ -149,7 +149,8 @@ fn rank(object: &ObjectKey) -> u8 {
 #[cfg(test)]
 mod tests {
     use lifeline_projections::fact::ResourceKey;
-    use lifeline_projections::lifecycle::{Applied, Happened};
+    use lifeline_projections::happened::Happened;
+    use lifeline_projections::lifecycle::Applied;
     use lifeline_store::Offset;
     use serde_json::json;
 

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::Ordering;
 
-use lifeline_projections::fact::{Fact, ObjectKey};
+use lifeline_projections::fact::{ObjectKey, Reconciled, What};
 use lifeline_projections::fold::LifecycleIndex;
 use lifeline_projections::lifecycle::{Desired, Holding};
 use lifeline_store::Disk;
@@ -57,7 +57,7 @@ impl<D: Disk> Reconciler<D> {
         if !gone.is_empty() {
             info!(objects = %names(&gone), "gone");
             let (key, objects) = (task.key.clone(), gone.clone());
-            self.recording.record(Fact::Deleted { key, acted_for, previous: None, objects }).await?;
+            self.recording.record(Reconciled::new(key, acted_for, What::Deleted(objects))).await?;
             self.wake_next_claimants(task, &gone);
         }
         // If two lifecycles released an object to each other at once, nobody would own it. So checking the other claims and
@@ -73,7 +73,7 @@ impl<D: Disk> Reconciler<D> {
         if !released.is_empty() {
             info!(objects = %names(&released), "let go: they belong to others");
             let (key, objects) = (task.key.clone(), released.clone());
-            self.recording.record(Fact::Released { key, acted_for, previous: None, objects }).await?;
+            self.recording.record(Reconciled::new(key, acted_for, What::Released(objects))).await?;
             self.wake_next_claimants(task, &released);
         }
         drop(handing_over);

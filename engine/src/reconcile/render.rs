@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use lifeline_projections::event::CloudEvent;
-use lifeline_projections::fact::{Fact, LifecycleKey};
+use lifeline_projections::fact::{EventReceived, Fact, LifecycleKey};
 use lifeline_store::{Disk, Offset, Reader};
 use serde_json::Value;
 
@@ -47,7 +47,7 @@ pub fn render<D: Disk>(
     let record = log.read(event).map_err(|error| lost(chain(&error)))?;
     let record = record.ok_or_else(|| lost("the log no longer holds it".to_owned()))?;
     let fact = Fact::decode(&record.payload).map_err(|error| lost(chain(&error)))?;
-    let Fact::EventReceived { headers, payload, .. } = fact else {
+    let Fact::Event(EventReceived { headers, payload, .. }) = fact else {
         return Err(lost("it is no event".to_owned()));
     };
     // Attributes that are sound do not promise data that can be read. The same bytes give the same error, however often.
@@ -90,7 +90,7 @@ mod tests {
             published_unix_nanos: 1,
             subject: "users",
         };
-        let fact = Fact::EventReceived {
+        let fact = Fact::Event(EventReceived {
             delivery,
             source: &event.source,
             subject: &event.subject,
@@ -100,7 +100,7 @@ mod tests {
             decisions: Vec::new(),
             headers: Vec::new(),
             payload: payload.as_bytes(),
-        };
+        });
         let options = Options { low_space_bytes: 0, ..Options::default() };
         let (mut log, _) = Log::open(SimulatedDisk::new(1), options).unwrap();
         log.append_encoded(1, |buffer| fact.encode(buffer)).unwrap();

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use lifeline_projections::fact::{AppliedObject, Fact, LifecycleKey, ObjectKey};
+use lifeline_projections::fact::{AppliedObject, FailedAttempt, LifecycleKey, ObjectKey, Reconciled, What};
 use lifeline_projections::fold::{LifecycleIndex, Projection};
 use lifeline_projections::lifecycle::{Desired, Lifecycle};
 use lifeline_store::{Disk, Offset};
@@ -188,7 +188,7 @@ impl<D: Disk> Reconciler<D> {
         if !plan.intend.is_empty() {
             let (key, acted_for) = (task.key.clone(), task.lifecycle.decided);
             let objects = plan.intend.clone();
-            self.recording.record(Fact::ApplyIntended { key, acted_for, previous: None, objects }).await?;
+            self.recording.record(Reconciled::new(key, acted_for, What::Intended(objects))).await?;
         }
         // Naming the objects and recording took time. Nothing is made for a decision or by rules that were replaced
         // meanwhile. What was claimed needs no record again, so this ends, however fast decisions come.
@@ -216,7 +216,7 @@ impl<D: Disk> Reconciler<D> {
         }
         let (key, acted_for) = (task.key.clone(), task.lifecycle.decided);
         info!(objects = %names(applied.iter().map(|applied| &applied.object)), "applied");
-        self.recording.record(Fact::Applied { key, acted_for, previous: None, objects: applied }).await?;
+        self.recording.record(Reconciled::new(key, acted_for, What::Applied(applied))).await?;
         Ok(Verdict::Done)
     }
 
@@ -271,16 +271,10 @@ impl<D: Disk> Reconciler<D> {
             held.is_none_or(|held| held.uid != object.uid || held.digest != object.digest)
         });
         if news || object_news || attempt.is_power_of_two() {
-            let fact = Fact::ApplyFailed {
-                key: task.key.clone(),
-                acted_for: task.lifecycle.decided,
-                previous: None,
-                objects: applied,
-                error: failure.message.clone(),
-                attempt,
-                transient: failure.transient(),
-            };
-            self.recording.record(fact).await?;
+            let (error, transient) = (failure.message.clone(), failure.transient());
+            let failed = FailedAttempt { objects: applied, error, attempt, transient };
+            let (key, acted_for) = (task.key.clone(), task.lifecycle.decided);
+            self.recording.record(Reconciled::new(key, acted_for, What::Failed(failed))).await?;
         }
         Ok(failure.verdict(attempt))
     }

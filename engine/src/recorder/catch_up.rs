@@ -36,11 +36,7 @@ pub fn catch_up<D: Disk>(
             Err(error) => return Err(error.into()),
         };
         let facts = records.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
-        let keys = facts.iter().map(|fact| match fact {
-            Fact::EventReceived { source, subject, .. } => Some((*source, *subject)),
-            outcome => outcome.lifecycle_key().map(|key| (&*key.resource.source, &*key.resource.subject)),
-        });
-        let places = projection.locate(keys);
+        let places = projection.locate(facts.iter().map(Fact::resource));
         for ((fact, place), record) in facts.iter().zip(places).zip(&records) {
             projection.fold_at(place, record.offset, record.time_unix_nanos, fact, &mut changed);
             if record.offset.get().is_multiple_of(PROGRESS_RECORDS) {

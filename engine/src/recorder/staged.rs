@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
-use lifeline_projections::fact::{Delivery, Fact};
+use lifeline_projections::fact::{Delivery, EventReceived, EventRejected, Fact, Reconciled};
 use lifeline_projections::fold::{Place, Projection, ResourceIndex};
 use lifeline_store::{Disk, Log, Offset};
 use parking_lot::RwLockReadGuard;
@@ -160,7 +160,7 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
                 if !span.is_disabled() {
                     self.spans.push(span);
                 }
-                Fact::EventReceived {
+                Fact::Event(EventReceived {
                     delivery,
                     source,
                     subject,
@@ -170,7 +170,7 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
                     decisions,
                     headers,
                     payload,
-                }
+                })
             }
             Err(reason) => {
                 warn!(
@@ -178,7 +178,7 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
                     sequence = delivery.sequence,
                     "no CloudEvent, recorded as rejected: {reason}"
                 );
-                Fact::EventRejected { delivery, reason, headers, payload }
+                Fact::Rejected(EventRejected { delivery, reason, headers, payload })
             }
         };
         self.append(fact, place)
@@ -186,14 +186,11 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
 
     /// Stages an outcome, linked to what was staged before it.
     pub(super) fn outcome(&mut self, outcome: &'g Outcome) -> Result<(), Error> {
-        let mut fact = outcome.fact.clone();
-        fact.link(|resource| self.last_record(self.whose(&resource.source, &resource.subject)));
-        let key = outcome.fact.lifecycle_key();
-        let whose = key.map(|key| self.whose(&key.resource.source, &key.resource.subject));
-        if let Some(whose) = whose {
-            self.latest.insert(whose, self.log.end());
-        }
-        self.append(fact, None)
+        let resource = &outcome.fact.key.resource;
+        let whose = self.whose(&resource.source, &resource.subject);
+        let previous = self.last_record(whose);
+        self.latest.insert(whose, self.log.end());
+        self.append(Fact::Reconciled(Reconciled { previous, ..outcome.fact.clone() }), None)
     }
 
     fn whose<'k>(&self, source: &'k str, subject: &'k str) -> Whose<'k> {

@@ -81,7 +81,7 @@ mod tests {
     use lifeline_engine::engine::{Engine, Ports};
     use lifeline_engine::rules::Current;
     use lifeline_engine::status::Status;
-    use lifeline_projections::fact::Fact;
+    use lifeline_projections::fact::{Fact, StreamChange, StreamChanged};
     use lifeline_store::{Log, Options, SimulatedDisk};
 
     use super::*;
@@ -123,7 +123,12 @@ mod tests {
         let (mut log, _) = Log::open(disk.clone(), options()).expect("an empty disk");
         for _ in 0..20_000 {
             let (cluster, stream) = ("mgmt/mgmt", "USERS");
-            let fact = Fact::GapFound { cluster, stream, epoch: 1, from_sequence: 1, to_sequence: 2 };
+            let fact = Fact::Stream(StreamChanged {
+                cluster,
+                stream,
+                epoch: 1,
+                change: StreamChange::Gap { from_sequence: 1, to_sequence: 2 },
+            });
             log.append_encoded(1, |buffer| fact.encode(buffer)).expect("room");
         }
         log.close().expect("a disk");

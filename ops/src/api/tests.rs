@@ -4,7 +4,8 @@ use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
 use lifeline_projections::fact::{
-    AppliedObject, Decision, Delivery, Fact, LifecycleKey, ObjectKey, Outcome, Redecision, Redesired, ResourceKey,
+    AppliedObject, Decision, Delivery, EventReceived, Fact, FailedAttempt, LifecycleKey, ObjectKey, Outcome,
+    Reconciled, Redecision, Redesired, ResourceKey, RuleChanged, TriggerReplayed, What,
 };
 use lifeline_projections::fold::Projection;
 use lifeline_store::{Log, Offset, Options, OsDisk};
@@ -29,7 +30,7 @@ pub(super) fn event(
 ) -> Fact<'static> {
     let (cluster, stream) = ("mgmt/mgmt", "USERS");
     let published_unix_nanos = START_UNIX_NANOS;
-    Fact::EventReceived {
+    Fact::Event(EventReceived {
         delivery: Delivery { cluster, stream, epoch: 1, sequence, published_unix_nanos, subject: "user-operation" },
         source: SOURCE,
         subject,
@@ -44,7 +45,7 @@ pub(super) fn event(
         }],
         headers: vec![],
         payload: b"{}",
-    }
+    })
 }
 
 pub(super) fn key(subject: &str) -> LifecycleKey {
@@ -62,20 +63,32 @@ pub(crate) fn story() -> Vec<Fact<'static>> {
     let (acted_for, previous) = (Offset::from(1), Some(Offset::from(1)));
     let object = AppliedObject { object: namespace("mgianluc"), uid: "8f3c0f1e".into(), digest: 1 };
     vec![
-        Fact::RuleChanged { rule: "EventTrigger/manage-namespace", digest: Some(7), manifest: "{}" },
+        Fact::Rule(RuleChanged { rule: "EventTrigger/manage-namespace", digest: Some(7), manifest: "{}" }),
         event("mgianluc", "auth.example.com.login", Outcome::Create, 1, None),
-        Fact::ApplyIntended { key: key("mgianluc"), acted_for, previous, objects: vec![namespace("mgianluc")] },
-        Fact::Applied { key: key("mgianluc"), acted_for, previous: Some(Offset::from(2)), objects: vec![object] },
+        Fact::Reconciled(Reconciled {
+            key: key("mgianluc"),
+            acted_for,
+            previous,
+            what: What::Intended(vec![namespace("mgianluc")]),
+        }),
+        Fact::Reconciled(Reconciled {
+            key: key("mgianluc"),
+            acted_for,
+            previous: Some(Offset::from(2)),
+            what: What::Applied(vec![object]),
+        }),
         event("zoe", "auth.example.com.login", Outcome::Create, 2, None),
-        Fact::ApplyFailed {
+        Fact::Reconciled(Reconciled {
             key: key("zoe"),
             acted_for: Offset::from(4),
             previous: Some(Offset::from(4)),
-            objects: vec![],
-            error: "namespace `zoe` is terminating\nhint: it goes by itself".into(),
-            attempt: 3,
-            transient: true,
-        },
+            what: What::Failed(FailedAttempt {
+                objects: vec![],
+                error: "namespace `zoe` is terminating\nhint: it goes by itself".into(),
+                attempt: 3,
+                transient: true,
+            }),
+        }),
     ]
 }
 
@@ -487,13 +500,13 @@ async fn a_watch_begins_with_the_list_and_a_bookmark_ends_that() {
 #[tokio::test]
 async fn objects_rules_and_records_are_watched_from_an_offset() {
     let mut facts = story();
-    facts.push(Fact::RuleChanged { rule: "EventTrigger/manage-namespace", digest: None, manifest: "" });
-    facts.push(Fact::RuleChanged { rule: "EventSource/user", digest: Some(8), manifest: "{}" });
+    facts.push(Fact::Rule(RuleChanged { rule: "EventTrigger/manage-namespace", digest: None, manifest: "" }));
+    facts.push(Fact::Rule(RuleChanged { rule: "EventSource/user", digest: Some(8), manifest: "{}" }));
     // The trigger is gone and leaves what it made: no record names that.
     let (cluster, resource) = ("mgmt/mgmt".into(), key("mgianluc").resource);
     let left = Redecision { cluster, resource, desired: Redesired::Left, previous: Some(Offset::from(3)) };
     let (trigger, redecisions) = ("manage-namespace".into(), vec![left]);
-    facts.push(Fact::TriggerReplayed { trigger, digest: None, leaves: true, complete: true, redecisions });
+    facts.push(Fact::Replay(TriggerReplayed { trigger, digest: None, leaves: true, complete: true, redecisions }));
     let engine = Engine::of(&facts, Status::default());
     let check = async |query: &str, expected: &[(&str, u64, Value)]| {
         let events = watched(&engine, &format!("/v1/watch?{query}"), expected.len()).await;
@@ -527,11 +540,11 @@ async fn an_object_is_watched_as_it_goes_from_one_owner_to_the_next() {
     let applied = |subject: &str, uid: &str| {
         let (key, acted_for) = outcome(subject);
         let objects = vec![AppliedObject { object: namespace("shared"), uid: uid.into(), digest: 1 }];
-        Fact::Applied { key, acted_for, previous: None, objects }
+        Reconciled::new(key, acted_for, What::Applied(objects))
     };
     let deleted = || {
         let (key, acted_for) = outcome("mgianluc");
-        Fact::Deleted { key, acted_for, previous: None, objects: vec![namespace("shared")] }
+        Reconciled::new(key, acted_for, What::Deleted(vec![namespace("shared")]))
     };
     let record = async |fact| engine.outcomes.record(fact).await.expect("it runs");
     let mut watches = Vec::new();

@@ -21,7 +21,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
 use lifeline_engine::view::View;
-use lifeline_projections::changes::Change;
+use lifeline_projections::changes::RowChange;
 use lifeline_projections::reads::Filter;
 use lifeline_store::{Disk, Offset};
 use serde::{Deserialize, Serialize};
@@ -340,8 +340,8 @@ async fn more_changes<D: Disk>(
         let (offset, changes) = blocking(move || asked.became(&view, some)).await?;
         for change in changes {
             let next = match change {
-                Change::Wanted(item) => ("item", Item { offset: offset.get(), item }),
-                Change::Unwanted(item) => ("removed", Item { offset: offset.get(), item }),
+                RowChange::Wanted(item) => ("item", Item { offset: offset.get(), item }),
+                RowChange::Unwanted(item) => ("removed", Item { offset: offset.get(), item }),
             };
             // Before the last one is sent, resuming has to look at all of these records again.
             if let Some((event, item)) = waiting.replace(next) {

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use lifeline_engine::rules::{Clusters, EventView, named_objects, recorded};
-use lifeline_projections::fact::{Fact, ResourceKey};
+use lifeline_projections::fact::{EventReceived, Fact, ResourceKey};
 use lifeline_projections::one::One;
 use lifeline_projections::why::event::{self, Unmatched, Verdict, WhyEvent};
 use lifeline_projections::why::object::{Question, Search, WhyObject};
@@ -116,7 +116,7 @@ pub(super) async fn event<D: Disk>(
 fn reason<D: Disk>(shared: &Shared<D>, at: Offset) -> Option<Unmatched> {
     let log = shared.view.log();
     let record = log.read(at).ok()??;
-    let Ok(Fact::EventReceived { delivery, source, subject, kind, headers, payload, .. }) =
+    let Ok(Fact::Event(EventReceived { delivery, source, subject, kind, headers, payload, .. })) =
         Fact::decode(&record.payload)
     else {
         return None;

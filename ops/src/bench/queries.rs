@@ -24,7 +24,8 @@ use hyper_util::rt::TokioIo;
 use lifeline_engine::clock::{Clock, SystemClock};
 use lifeline_engine::intake::bench::publish_events;
 use lifeline_projections::fact::{
-    AppliedObject, Decision, Delivery, Fact, LifecycleKey, ObjectKey, Outcome, ResourceKey,
+    AppliedObject, Decision, Delivery, EventReceived, Fact, LifecycleKey, ObjectKey, Outcome, Reconciled, ResourceKey,
+    What,
 };
 use lifeline_projections::fold::Projection;
 use lifeline_store::{Log, Offset, OsDisk, Reader};
@@ -204,7 +205,7 @@ fn write_log(data: &Path, events: u64, resources: u64, held: u64) -> Result<u64,
         let is_held = held > 0 && resource.is_multiple_of(held);
         let decision = Decision { trigger: "manage", event_source: "bench", criterion: 0, outcome: Outcome::Create };
         let payload = event(sequence);
-        let fact = Fact::EventReceived {
+        let fact = Fact::Event(EventReceived {
             delivery: Delivery {
                 cluster: "mgmt/mgmt",
                 stream: "ARCHIVE",
@@ -221,7 +222,7 @@ fn write_log(data: &Path, events: u64, resources: u64, held: u64) -> Result<u64,
             decisions: if is_held { vec![decision] } else { vec![] },
             headers: vec![],
             payload: &payload,
-        };
+        });
         let offset = push(&fact, &mut log)?;
         let is_first = last[at].replace(offset).is_none();
         if is_held {
@@ -241,11 +242,24 @@ fn write_log(data: &Path, events: u64, resources: u64, held: u64) -> Result<u64,
             };
             if is_first {
                 let (key, objects) = (key.clone(), vec![object.clone()]);
-                let intended = Fact::ApplyIntended { key, acted_for: offset, previous: last[at], objects };
+                let intended = Fact::Reconciled(Reconciled {
+                    key,
+                    acted_for: offset,
+                    previous: last[at],
+                    what: What::Intended(objects),
+                });
                 last[at] = Some(push(&intended, &mut log)?);
             }
             let objects = vec![AppliedObject { object, uid, digest: 7 }];
-            last[at] = Some(push(&Fact::Applied { key, acted_for: offset, previous: last[at], objects }, &mut log)?);
+            last[at] = Some(push(
+                &Fact::Reconciled(Reconciled {
+                    key,
+                    acted_for: offset,
+                    previous: last[at],
+                    what: What::Applied(objects),
+                }),
+                &mut log,
+            )?);
         }
     }
     log.sync()?;

@@ -133,7 +133,7 @@ fn fold(reader: &Reader) -> (Result<Projection, String>, Vec<u64>) {
                 return (Err(reason), lost);
             }
         };
-        if let Fact::RecordLost { .. } = fact {
+        if let Fact::Lost(_) = fact {
             lost.push(record.offset.get());
         }
         projection.fold(record.offset, record.time_unix_nanos, &fact, &mut Vec::new());

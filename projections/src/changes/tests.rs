@@ -10,7 +10,7 @@ use proptest::sample::select;
 
 use super::*;
 use crate::arbitrary::facts;
-use crate::fact::{AppliedObject, Redecision};
+use crate::fact::{AppliedObject, FailedAttempt, Reconciled, Redecision, RuleChanged, TriggerReplayed, What};
 use crate::properties::{fold, linked, log_of, time_of};
 use crate::reads::{self, Page};
 
@@ -34,7 +34,7 @@ fn told_of_objects(
     stretch: std::ops::Range<usize>,
     facts: &[Fact<'_>],
     filter: &Filter,
-) -> Vec<Change<OwnedObjectRow>> {
+) -> Vec<RowChange<OwnedObjectRow>> {
     let mut holders = BTreeMap::new();
     for (fact, record) in facts[stretch.clone()].iter().zip(stretch.start as u64..) {
         touched_holders(fact, Mark { record: Offset::from(record), unix_nanos: time_of(record) }, &mut holders);
@@ -85,8 +85,8 @@ proptest! {
             folded = reached;
             for change in told_of_objects(&log, &projection, position..end, &facts, &filter) {
                 match change {
-                    Change::Wanted(row) => drop(copy.insert(object_row_key(&row), row)),
-                    Change::Unwanted(row) => drop(copy.remove(&object_row_key(&row))),
+                    RowChange::Wanted(row) => drop(copy.insert(object_row_key(&row), row)),
+                    RowChange::Unwanted(row) => drop(copy.remove(&object_row_key(&row))),
                 }
             }
             position = end;
@@ -111,10 +111,10 @@ proptest! {
             let folded = usize::try_from(projection.watermark().get()).expect("short");
             let reached = (position + 1 + ahead).min(facts.len());
             fold(&mut projection, &facts[folded..reached.max(folded)]);
-            if let Some(name) = touched_rule(&facts[position]) {
+            if let Fact::Rule(RuleChanged { rule: name, .. }) = facts[position] {
                 match rule(&projection, name, Offset::from(position as u64)) {
-                    Change::Wanted(row) => drop(copy.insert(row.rule.clone(), row)),
-                    Change::Unwanted(row) => drop(copy.remove(&row.rule)),
+                    RowChange::Wanted(row) => drop(copy.insert(row.rule.clone(), row)),
+                    RowChange::Unwanted(row) => drop(copy.remove(&row.rule)),
                 }
             }
         }
@@ -133,41 +133,55 @@ fn namespace(name: &str) -> ObjectKey {
 
 fn applied(subject: &str, name: &str) -> Fact<'static> {
     let objects = vec![AppliedObject { object: namespace(name), uid: format!("uid of {subject}"), digest: 7 }];
-    Fact::Applied { key: key(subject), acted_for: Offset::ZERO, previous: None, objects }
+    Fact::Reconciled(Reconciled {
+        key: key(subject),
+        acted_for: Offset::ZERO,
+        previous: None,
+        what: What::Applied(objects),
+    })
 }
 
 fn replayed(subject: &str, desired: Redesired) -> Fact<'static> {
     let resource = key(subject).resource;
     let redecisions = vec![Redecision { cluster: "mgmt/mgmt".into(), resource, desired, previous: None }];
-    Fact::TriggerReplayed { trigger: "t".into(), digest: None, leaves: true, complete: true, redecisions }
+    Fact::Replay(TriggerReplayed { trigger: "t".into(), digest: None, leaves: true, complete: true, redecisions })
 }
 
 fn refused(subject: &str) -> Fact<'static> {
     let (key, error) = (key(subject), "it is another's".to_owned());
-    Fact::ApplyFailed {
+    Fact::Reconciled(Reconciled {
         key,
         acted_for: Offset::ZERO,
         previous: None,
-        objects: vec![],
-        error,
-        attempt: 1,
-        transient: true,
-    }
+        what: What::Failed(FailedAttempt { objects: vec![], error, attempt: 1, transient: true }),
+    })
 }
 
 #[test]
 fn an_object_goes_from_its_owner_and_comes_to_the_next_one() {
-    let intended = |subject: &str| Fact::ApplyIntended {
-        key: key(subject),
-        acted_for: Offset::ZERO,
-        previous: None,
-        objects: vec![namespace("x")],
+    let intended = |subject: &str| {
+        Fact::Reconciled(Reconciled {
+            key: key(subject),
+            acted_for: Offset::ZERO,
+            previous: None,
+            what: What::Intended(vec![namespace("x")]),
+        })
     };
     let gone = |subject: &str| (key(subject), vec![namespace("x")]);
     let (key_a, objects) = gone("a");
-    let deleted = Fact::Deleted { key: key_a, acted_for: Offset::ZERO, previous: None, objects };
+    let deleted = Fact::Reconciled(Reconciled {
+        key: key_a,
+        acted_for: Offset::ZERO,
+        previous: None,
+        what: What::Deleted(objects),
+    });
     let (key_b, objects) = gone("b");
-    let released = Fact::Released { key: key_b, acted_for: Offset::ZERO, previous: None, objects };
+    let released = Fact::Reconciled(Reconciled {
+        key: key_b,
+        acted_for: Offset::ZERO,
+        previous: None,
+        what: What::Released(objects),
+    });
     let present = |event: u64| Redesired::Present { event: Offset::from(event), incarnation: 1 };
     // A lifecycle fails at what it was decided for last: these are decided by the record at offset 0.
     let decided = |subject: &str| replayed(subject, present(0));
@@ -181,8 +195,8 @@ fn an_object_goes_from_its_owner_and_comes_to_the_next_one() {
         let told: Vec<(&str, &str, Option<&str>)> = told
             .iter()
             .map(|change| match change {
-                Change::Wanted(row) => ("wanted", row.subject.as_str(), row.object.uid.as_deref()),
-                Change::Unwanted(row) => ("unwanted", row.subject.as_str(), row.object.uid.as_deref()),
+                RowChange::Wanted(row) => ("wanted", row.subject.as_str(), row.object.uid.as_deref()),
+                RowChange::Unwanted(row) => ("unwanted", row.subject.as_str(), row.object.uid.as_deref()),
             })
             .collect();
         assert_eq!(told, expected, "{now:?}");
@@ -222,7 +236,7 @@ fn what_went_is_told_with_the_record_that_took_it_away() {
         offset: 1,
         time: Some(time(time_of(1))),
     };
-    assert_eq!(told, [Change::Unwanted(row)]);
+    assert_eq!(told, [RowChange::Unwanted(row)]);
     let nobody = Filter { trigger: Some("other".into()), ..Filter::default() };
     assert_eq!(told_of_objects(&log, &projection, 1..2, &facts, &nobody), []);
 }

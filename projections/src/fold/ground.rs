@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 use lifeline_store::Offset;
 use serde::{Deserialize, Serialize};
 
-use super::Projection;
-use crate::fact::Delivery;
+use crate::fact::{Delivery, Fact, RuleChanged, StreamChange, StreamChanged, TriggerReplayed};
 
 /// How far one stream has been recorded.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,18 +76,53 @@ pub struct Ground {
     pub rule_records: Vec<Offset>,
 }
 
-impl Projection {
-    pub(super) fn position(&mut self, cluster: &str, stream: &str) -> &mut StreamPosition {
-        // One or two streams at most: a look-up that allocates only for a new one, and compares names once.
-        let streams = &mut self.ground.streams;
-        let known = streams.keys().position(|(of, known)| of == cluster && known == stream);
-        match known {
-            Some(known) => streams.values_mut().nth(known).expect("it was just found"),
-            None => streams.entry((cluster.to_owned(), stream.to_owned())).or_default(),
+impl Ground {
+    /// Takes in what the fact at `offset` says that is not about resources.
+    pub(super) fn take(&mut self, offset: Offset, fact: &Fact<'_>) {
+        match fact {
+            Fact::Event(event) => self.advance(offset, &event.delivery).received += 1,
+            Fact::Rejected(rejected) => self.advance(offset, &rejected.delivery).rejected += 1,
+            Fact::Stream(StreamChanged { cluster, stream, epoch, change }) => {
+                let position = self.position(cluster, stream);
+                match *change {
+                    StreamChange::Opened { created_unix_nanos, start_sequence, .. } => {
+                        position.epoch = *epoch;
+                        position.created_unix_nanos = created_unix_nanos;
+                        position.next_sequence = start_sequence;
+                        position.tail = None;
+                    }
+                    StreamChange::Gap { from_sequence, to_sequence } => {
+                        position.missing = position.missing.saturating_add(to_sequence.saturating_sub(from_sequence));
+                        position.next_sequence = position.next_sequence.max(to_sequence);
+                    }
+                }
+            }
+            Fact::Rule(RuleChanged { rule, digest, .. }) => {
+                self.rule_records.push(offset);
+                change_rule(&mut self.rules, rule, *digest, offset);
+            }
+            Fact::Replay(TriggerReplayed { complete: false, .. }) => {}
+            Fact::Replay(TriggerReplayed { trigger, digest: Some(digest), leaves, .. }) => {
+                let mark = ReplayMark { digest: *digest, leaves: *leaves };
+                self.replayed.insert(trigger.as_str().into(), mark);
+            }
+            Fact::Replay(TriggerReplayed { trigger, digest: None, .. }) => _ = self.replayed.remove(trigger.as_str()),
+            // A lost record keeps its offset. What it said is said again where it can be: outcomes by reconciliation, rules
+            // by the next comparison with those in force.
+            Fact::Reconciled(_) | Fact::Lost(_) => {}
         }
     }
 
-    pub(super) fn advance(&mut self, offset: Offset, delivery: &Delivery<'_>) -> &mut StreamPosition {
+    fn position(&mut self, cluster: &str, stream: &str) -> &mut StreamPosition {
+        // One or two streams at most: a look-up that allocates only for a new one, and compares names once.
+        let known = self.streams.keys().position(|(of, known)| of == cluster && known == stream);
+        match known {
+            Some(known) => self.streams.values_mut().nth(known).expect("it was just found"),
+            None => self.streams.entry((cluster.to_owned(), stream.to_owned())).or_default(),
+        }
+    }
+
+    fn advance(&mut self, offset: Offset, delivery: &Delivery<'_>) -> &mut StreamPosition {
         let position = self.position(delivery.cluster, delivery.stream);
         position.epoch = delivery.epoch;
         position.next_sequence = delivery.sequence.saturating_add(1);

@@ -55,7 +55,7 @@ impl Projection {
     pub fn bring_close<'f>(&self, facts: impl Iterator<Item = (Place, &'f Fact<'f>)> + Clone) {
         self.touch_all(|| facts.clone().filter_map(|(place, _)| place));
         let kind = |fact: &Fact<'_>| match fact {
-            Fact::EventReceived { kind, .. } => kind.as_bytes().first().copied(),
+            Fact::Event(event) => event.kind.as_bytes().first().copied(),
             _ => None,
         };
         black_box(facts.filter_map(|(_, fact)| kind(fact)).fold(0, |seen, first| seen ^ first));

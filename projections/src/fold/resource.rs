@@ -6,8 +6,9 @@
 use lifeline_store::Offset;
 use serde::{Deserialize, Serialize};
 
-use crate::fact::{Fact, LifecycleKey, Outcome, ResourceKey};
-use crate::lifecycle::{Happened, Lifecycle};
+use crate::fact::{Fact, Link, ResourceKey};
+use crate::happened::Change;
+use crate::lifecycle::Lifecycle;
 
 /// Everything known of one (source, subject).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,42 +32,26 @@ pub struct Resource {
 }
 
 impl Resource {
-    /// Takes in a record that speaks of this resource, and maybe of others: what [`Projection::fold`] does to one, for
-    /// whoever tells an earlier state.
+    /// Takes in a record about this resource, and maybe about others: what [`super::Projection::fold`] does to one, for an
+    /// earlier state.
     pub fn fold(&mut self, key: &ResourceKey, offset: Offset, unix_nanos: u64, fact: &Fact<'_>) {
         if self.records == 0 || self.last_record != offset {
             self.records = self.records.saturating_add(1);
             self.last_record = offset;
         }
-        match fact {
-            Fact::EventReceived { delivery, kind, decisions, .. } => {
-                if self.events == 0 {
-                    self.first_event = offset;
-                }
-                self.events += 1;
-                self.last_event = offset;
-                self.last_event_unix_nanos = unix_nanos;
-                (*kind).clone_into(&mut self.last_event_kind);
-                for decision in decisions {
-                    let happened = match decision.outcome {
-                        Outcome::Create => Happened::Created,
-                        Outcome::Delete => Happened::Deleted,
-                        Outcome::NoAction(_) | Outcome::Failed(_) => continue,
-                    };
-                    self.lifecycle(decision.trigger, delivery.cluster).evolve(offset, unix_nanos, happened);
-                }
+        if let Fact::Event(event) = fact {
+            if self.events == 0 {
+                self.first_event = offset;
             }
-            Fact::TriggerReplayed { trigger, redecisions, .. } => {
-                for redecision in redecisions.iter().filter(|redecision| redecision.resource == *key) {
-                    let happened = Happened::Redecided(redecision.desired);
-                    self.lifecycle(trigger, &redecision.cluster).evolve(offset, unix_nanos, happened);
-                }
-            }
-            fact => {
-                if let Some((key, happened)) = outcome(fact) {
-                    self.lifecycle(&key.trigger, &key.cluster).evolve(offset, unix_nanos, happened);
-                }
-            }
+            self.events += 1;
+            self.last_event = offset;
+            self.last_event_unix_nanos = unix_nanos;
+            event.kind.clone_into(&mut self.last_event_kind);
+        }
+        for Change { trigger, cluster, happened } in
+            fact.links().filter(|link| link.is_of(key)).flat_map(Link::happened)
+        {
+            self.lifecycle(trigger, cluster).evolve(offset, unix_nanos, happened);
         }
     }
 
@@ -79,26 +64,4 @@ impl Resource {
         });
         &mut self.lifecycles[at]
     }
-}
-
-/// What an outcome says, and of whom; `None` for facts of other kinds.
-pub(super) fn outcome<'f>(fact: &'f Fact<'_>) -> Option<(&'f LifecycleKey, Happened<'f>)> {
-    Some(match fact {
-        Fact::ApplyIntended { key, objects, .. } => (key, Happened::ApplyIntended(objects)),
-        Fact::Applied { key, acted_for, objects, .. } => (key, Happened::Applied { acted_for: *acted_for, objects }),
-        Fact::ApplyFailed { key, acted_for, objects, error, attempt, transient, .. } => {
-            let (acted_for, attempt, transient) = (*acted_for, *attempt, *transient);
-            (key, Happened::ApplyFailed { acted_for, objects, error, attempt, transient })
-        }
-        Fact::Deleted { key, acted_for, objects, .. } | Fact::Released { key, acted_for, objects, .. } => {
-            (key, Happened::Removed { acted_for: *acted_for, objects })
-        }
-        Fact::EventReceived { .. }
-        | Fact::EventRejected { .. }
-        | Fact::StreamOpened { .. }
-        | Fact::GapFound { .. }
-        | Fact::RuleChanged { .. }
-        | Fact::TriggerReplayed { .. }
-        | Fact::RecordLost { .. } => return None,
-    })
 }

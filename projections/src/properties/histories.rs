@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::{fold, linked, log_of, note};
 use crate::arbitrary::facts;
-use crate::fact::{Fact, ResourceKey};
+use crate::fact::{Fact, Reconciled, ResourceKey, What};
 use crate::fold::{Projection, Resource};
 use crate::history;
 
@@ -22,11 +22,7 @@ proptest! {
         let log = log_of(folder.path(), &facts);
         let mut projection = Projection::default();
         fold(&mut projection, &facts);
-        let speaks_of = |fact: &Fact<'_>, key: &ResourceKey| match fact {
-            Fact::EventReceived { source, subject, .. } => (*source, *subject) == (&*key.source, &*key.subject),
-            Fact::TriggerReplayed { redecisions, .. } => redecisions.iter().any(|some| some.resource == *key),
-            other => other.lifecycle_key().is_some_and(|of| of.resource == *key),
-        };
+        let speaks_of = |fact: &Fact<'_>, key: &ResourceKey| fact.links().any(|link| link.is_of(key));
         for (key, resource) in projection.resources() {
             let expected: Vec<u64> =
                 facts.iter().zip(0..).filter(|(fact, _)| speaks_of(fact, &key)).map(|(_, offset)| offset).collect();
@@ -134,7 +130,8 @@ fn a_history_ends_where_it_cannot_be_followed_and_says_so() {
         let key = crate::fact::LifecycleKey { trigger: "t".into(), cluster: "c".into(), resource: key.clone() };
         let previous = previous.map(Offset::from);
         let mut bytes = Vec::new();
-        Fact::Deleted { key, acted_for: Offset::from(0), previous, objects: vec![] }.encode(&mut bytes);
+        Fact::Reconciled(Reconciled { key, acted_for: Offset::from(0), previous, what: What::Deleted(vec![]) })
+            .encode(&mut bytes);
         bytes
     };
     // By offset: no fact, one that follows it, one of another release, one that points ahead, one that points at itself.

@@ -13,7 +13,7 @@ use super::{fold, linked, log_of, note, time_of};
 use crate::arbitrary::facts;
 use crate::as_of::{self, Moment};
 use crate::difference::{self, Difference};
-use crate::fact::{Fact, ResourceKey};
+use crate::fact::{Fact, RecordLost, ResourceKey};
 use crate::fold::{Projection, Sieve};
 use crate::reads::{self, Filter, List, Noun, Page};
 use crate::table::Table;
@@ -215,7 +215,7 @@ fn a_difference_over_a_lost_record_is_refused_not_guessed() {
     fold(&mut projection, &told);
     // What is on disk is not what was folded: one record is gone.
     let folder = tempfile::tempdir().expect("a folder");
-    let log = log_of(folder.path(), &[told[0].clone(), Fact::RecordLost { reason: "gone" }, told[2].clone()]);
+    let log = log_of(folder.path(), &[told[0].clone(), Fact::Lost(RecordLost { reason: "gone" }), told[2].clone()]);
     let difference = |from: u64, source: &str| {
         let filter = Filter { source: Some(source.to_owned()), ..Filter::default() };
         let spoken_of = |from, start: Bound<&ResourceKey>, wanted: &dyn Fn(&ResourceKey) -> bool| {

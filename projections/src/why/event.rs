@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::RECORDS_MAX;
-use crate::chain::{Chain, previous};
-use crate::fact::{Decision, Fact, LifecycleKey, Outcome, Redecision, Redesired, ResourceKey};
+use crate::chain::Chain;
+use crate::fact::{
+    Decision, EventReceived, Fact, LifecycleKey, Outcome, Reconciled, Redecision, Redesired, ResourceKey,
+    TriggerReplayed, What,
+};
 use crate::fold::Resource;
 use crate::history::{self, Entry};
 
@@ -196,7 +199,9 @@ pub fn event<D: Disk>(
         return Ok(no_event(entry));
     };
     let (entry, _) = history::about(&fact, None, offset, record.time_unix_nanos);
-    let Fact::EventReceived { delivery, source, subject, decisions, .. } = &fact else { return Ok(no_event(entry)) };
+    let Fact::Event(EventReceived { delivery, source, subject, decisions, .. }) = &fact else {
+        return Ok(no_event(entry));
+    };
     let key = ResourceKey { source: (*source).into(), subject: (*subject).into() };
     let current = current(&key);
     let latest = current.as_ref().map_or(offset, |resource| resource.last_record);
@@ -250,7 +255,7 @@ fn later<D: Disk>(
         match scan.next() {
             Ok(Some(record)) if record.offset > latest => return Ok((records, true)),
             Ok(Some(record)) => {
-                let about = Fact::decode(record.payload).ok().and_then(|fact| previous(&fact, key));
+                let about = Fact::decode(record.payload).ok().and_then(|fact| fact.previous(key));
                 records.extend(about.map(|_| record.to_owned()));
             }
             Ok(None) | Err(lifeline_store::Error::Damaged { .. }) => break,
@@ -301,43 +306,35 @@ impl Threads {
         Threads { offset, threads: decisions.iter().map(thread).collect() }
     }
 
-    /// Takes in a record behind the event.
+    /// Takes in a record after the event.
     fn follow(&mut self, key: &ResourceKey, offset: Offset, unix_nanos: u64, fact: &Fact<'_>) {
         match fact {
-            Fact::EventReceived { delivery, decisions, .. } => {
+            Fact::Event(EventReceived { delivery, decisions, .. }) => {
                 let decided = decisions.iter().filter(|some| matches!(some.outcome, Outcome::Create | Outcome::Delete));
                 for decision in decided {
                     self.supersede(decision.trigger, delivery.cluster, offset);
                 }
             }
-            Fact::TriggerReplayed { trigger, redecisions, .. } => {
+            Fact::Replay(TriggerReplayed { trigger, redecisions, .. }) => {
                 for redecision in redecisions.iter().filter(|redecision| redecision.resource == *key) {
                     self.redecide(trigger, redecision, offset);
                 }
             }
-            Fact::ApplyIntended { key: of, acted_for, .. }
-            | Fact::Applied { key: of, acted_for, .. }
-            | Fact::ApplyFailed { key: of, acted_for, .. }
-            | Fact::Deleted { key: of, acted_for, .. }
-            | Fact::Released { key: of, acted_for, .. } => {
+            Fact::Reconciled(Reconciled { key: of, acted_for, what, .. }) => {
                 let (entry, _) = history::about(fact, Some(key), offset, unix_nanos);
                 if let Some(thread) = self.of(of).filter(|thread| thread.decided.contains(acted_for)) {
                     thread.why.outcomes.push(entry);
-                    thread.why.effect = match fact {
-                        Fact::Applied { .. } => Effect::Applied,
-                        Fact::Deleted { .. } => Effect::Deleted,
-                        Fact::Released { .. } => Effect::Released,
-                        Fact::ApplyFailed { .. } => Effect::Failing,
-                        _ => Effect::Pending,
+                    thread.why.effect = match what {
+                        What::Applied(_) => Effect::Applied,
+                        What::Deleted(_) => Effect::Deleted,
+                        What::Released(_) => Effect::Released,
+                        What::Failed(_) => Effect::Failing,
+                        What::Intended(_) => Effect::Pending,
                     };
                     thread.done = Some(thread.why.effect).filter(|effect| effect.is_done()).or(thread.done);
                 }
             }
-            Fact::EventRejected { .. }
-            | Fact::StreamOpened { .. }
-            | Fact::GapFound { .. }
-            | Fact::RuleChanged { .. }
-            | Fact::RecordLost { .. } => {}
+            Fact::Rejected(_) | Fact::Stream(_) | Fact::Rule(_) | Fact::Lost(_) => {}
         }
     }
 

@@ -15,7 +15,10 @@ use utoipa::ToSchema;
 
 use super::RECORDS_MAX;
 use crate::chain::Chain;
-use crate::fact::{Fact, LifecycleKey, ObjectKey, Outcome, Redesired, ResourceKey};
+use crate::fact::{
+    EventReceived, Fact, FailedAttempt, LifecycleKey, ObjectKey, Outcome, Reconciled, Redesired, ResourceKey,
+    RuleChanged, TriggerReplayed, What,
+};
 use crate::fold::{Projection, Resource, RuleMark, Sieve};
 use crate::history::{self, Entry};
 use crate::lifecycle::{Desired, Holding};
@@ -448,7 +451,7 @@ fn decision<D: Disk>(
     }
     let Some(record) = event.and_then(|event| read(log, event, "the event", notes)) else { return why };
     let Ok(fact) = Fact::decode(&record.payload) else { return why };
-    if let Fact::EventReceived { delivery, decisions, .. } = &fact {
+    if let Fact::Event(EventReceived { delivery, decisions, .. }) = &fact {
         let of_trigger = decisions.iter().find(|known| known.trigger == trigger && delivery.cluster == cluster);
         why.event_source = of_trigger.map(|known| known.event_source.to_owned());
         why.criterion = of_trigger.map(|known| known.criterion.saturating_add(1));
@@ -494,7 +497,7 @@ fn manifest<D: Disk>(
 fn manifest_of<D: Disk>(log: &Reader<D>, rules: &BTreeMap<String, RuleMark>, rule: &str) -> Option<(u64, Value)> {
     let mark = rules.get(rule)?;
     let record = log.read(mark.record).ok()??;
-    let Ok(Fact::RuleChanged { manifest, .. }) = Fact::decode(&record.payload) else { return None };
+    let Ok(Fact::Rule(RuleChanged { manifest, .. })) = Fact::decode(&record.payload) else { return None };
     Some((mark.record.get(), serde_json::from_str(manifest).ok()?))
 }
 
@@ -525,9 +528,8 @@ fn applied<D: Disk>(
             break;
         }
         is_whole = record.offset == holding.since;
-        let (Fact::Applied { key: of, objects, .. } | Fact::ApplyFailed { key: of, objects, .. }) = &fact else {
-            continue;
-        };
+        let Fact::Reconciled(Reconciled { key: of, what, .. }) = &fact else { continue };
+        let (What::Applied(objects) | What::Failed(FailedAttempt { objects, .. })) = what else { continue };
         let of_row = *of.trigger == *row.trigger && *of.cluster == *row.cluster;
         let Some(seen) = objects.iter().find(|seen| of_row && seen.object == holding.object) else { continue };
         if seen.uid != applied.uid {
@@ -610,17 +612,15 @@ impl Departure {
     /// When a record lets such an object go.
     fn of(question: &Question, offset: Offset, unix_nanos: u64, payload: &[u8]) -> Option<Departure> {
         let fact = Fact::decode(payload).ok()?;
-        let (Fact::Deleted { key, acted_for, objects, .. } | Fact::Released { key, acted_for, objects, .. }) = &fact
-        else {
-            return None;
-        };
+        let Fact::Reconciled(Reconciled { key, acted_for, what, .. }) = &fact else { return None };
+        let (What::Deleted(objects) | What::Released(objects)) = what else { return None };
         let object = objects.iter().find(|object| question.means(&key.cluster, object))?;
         Some(Departure {
             entry: history::about(&fact, Some(&key.resource), offset, unix_nanos).0,
             object: object.clone(),
             key: key.clone(),
             acted_for: *acted_for,
-            is_deleted: matches!(fact, Fact::Deleted { .. }),
+            is_deleted: matches!(what, What::Deleted(_)),
         })
     }
 }
@@ -681,13 +681,13 @@ fn decided_by<D: Disk>(
     let unknown = (Desired::Absent { event: None }, decided);
     let Ok(Some(record)) = log.read(decided) else { return unknown };
     match Fact::decode(&record.payload) {
-        Ok(Fact::EventReceived { decisions, .. }) => {
+        Ok(Fact::Event(EventReceived { decisions, .. })) => {
             let creates = decisions.iter().any(|known| known.trigger == trigger && known.outcome == Outcome::Create);
             let event = decided;
             let desired = if creates { Desired::Present { event } } else { Desired::Absent { event: Some(event) } };
             (desired, decided)
         }
-        Ok(Fact::TriggerReplayed { redecisions, .. }) => {
+        Ok(Fact::Replay(TriggerReplayed { redecisions, .. })) => {
             let about = redecisions.iter().find(|known| known.resource == *key && *known.cluster == *cluster);
             match about.map(|known| known.desired) {
                 Some(Redesired::Present { event, .. }) => (Desired::Present { event }, decided),

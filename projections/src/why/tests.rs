@@ -10,7 +10,8 @@ use super::event::{Effect, Verdict, WhyEvent, event};
 use super::object::{self, Named, Question, Search, WhyObject};
 use crate::arbitrary::facts;
 use crate::fact::{
-    AppliedObject, Decision, Delivery, Fact, LifecycleKey, ObjectKey, Outcome, Redecision, Redesired, ResourceKey,
+    AppliedObject, Decision, Delivery, EventReceived, Fact, FailedAttempt, LifecycleKey, ObjectKey, Outcome,
+    Reconciled, Redecision, Redesired, ResourceKey, RuleChanged, TriggerReplayed, What,
 };
 use crate::fold::Projection;
 use crate::properties::{fold, linked, log_of};
@@ -21,7 +22,7 @@ fn received(kind: &'static str, outcome: Outcome<'static>) -> Fact<'static> {
 
 fn about(subject: &'static str, kind: &'static str, decisions: Vec<Decision<'static>>) -> Fact<'static> {
     let (cluster, stream, subject_of_nats) = ("mgmt/mgmt", "USERS", "users");
-    Fact::EventReceived {
+    Fact::Event(EventReceived {
         delivery: Delivery {
             cluster,
             stream,
@@ -38,7 +39,7 @@ fn about(subject: &'static str, kind: &'static str, decisions: Vec<Decision<'sta
         decisions,
         headers: vec![],
         payload: b"{}",
-    }
+    })
 }
 
 fn key() -> LifecycleKey {
@@ -52,35 +53,60 @@ fn namespace() -> ObjectKey {
 }
 
 fn intended(acted_for: u64) -> Fact<'static> {
-    Fact::ApplyIntended { key: key(), acted_for: acted_for.into(), previous: None, objects: vec![namespace()] }
+    Fact::Reconciled(Reconciled {
+        key: key(),
+        acted_for: acted_for.into(),
+        previous: None,
+        what: What::Intended(vec![namespace()]),
+    })
 }
 
 fn applied(acted_for: u64, uid: &str, digest: u64) -> Fact<'static> {
     let objects = vec![AppliedObject { object: namespace(), uid: uid.into(), digest }];
-    Fact::Applied { key: key(), acted_for: acted_for.into(), previous: None, objects }
+    Fact::Reconciled(Reconciled {
+        key: key(),
+        acted_for: acted_for.into(),
+        previous: None,
+        what: What::Applied(objects),
+    })
 }
 
 fn failed(acted_for: u64) -> Fact<'static> {
     let (key, acted_for, objects) = (key(), acted_for.into(), vec![]);
-    Fact::ApplyFailed { key, acted_for, previous: None, objects, error: "no".into(), attempt: 1, transient: true }
+    Fact::Reconciled(Reconciled {
+        key,
+        acted_for,
+        previous: None,
+        what: What::Failed(FailedAttempt { objects, error: "no".into(), attempt: 1, transient: true }),
+    })
 }
 
 fn deleted(acted_for: u64) -> Fact<'static> {
-    Fact::Deleted { key: key(), acted_for: acted_for.into(), previous: None, objects: vec![namespace()] }
+    Fact::Reconciled(Reconciled {
+        key: key(),
+        acted_for: acted_for.into(),
+        previous: None,
+        what: What::Deleted(vec![namespace()]),
+    })
 }
 
 fn released(acted_for: u64) -> Fact<'static> {
-    Fact::Released { key: key(), acted_for: acted_for.into(), previous: None, objects: vec![namespace()] }
+    Fact::Reconciled(Reconciled {
+        key: key(),
+        acted_for: acted_for.into(),
+        previous: None,
+        what: What::Released(vec![namespace()]),
+    })
 }
 
 fn replayed(desired: Redesired) -> Fact<'static> {
     let LifecycleKey { trigger, cluster, resource } = key();
     let redecisions = vec![Redecision { cluster, resource, desired, previous: None }];
-    Fact::TriggerReplayed { trigger, digest: Some(1), leaves: false, complete: true, redecisions }
+    Fact::Replay(TriggerReplayed { trigger, digest: Some(1), leaves: false, complete: true, redecisions })
 }
 
 fn rule(rule: &'static str, manifest: &'static str) -> Fact<'static> {
-    Fact::RuleChanged { rule, digest: Some(1), manifest }
+    Fact::Rule(RuleChanged { rule, digest: Some(1), manifest })
 }
 
 /// A log of these facts, and what is folded from it.
@@ -257,8 +283,14 @@ fn an_object_that_is_not_there_yet_or_any_more_tells_why() {
 #[test]
 fn an_object_that_is_called_otherwise_than_its_resource_is_found_when_it_is_gone() {
     let called = |name: &str| vec![ObjectKey { name: name.into(), ..namespace() }];
-    let gone =
-        |name: &str| Fact::Deleted { key: key(), acted_for: Offset::from(1), previous: None, objects: called(name) };
+    let gone = |name: &str| {
+        Fact::Reconciled(Reconciled {
+            key: key(),
+            acted_for: Offset::from(1),
+            previous: None,
+            what: What::Deleted(called(name)),
+        })
+    };
     let facts =
         [received("login", Outcome::Create), received("logout", Outcome::Delete), gone("x"), gone("y"), gone("x")];
     let told = Told::of(&facts);
@@ -276,7 +308,12 @@ fn an_object_that_is_called_otherwise_than_its_resource_is_found_when_it_is_gone
 fn several_objects_of_one_name_are_candidates_until_the_question_says_more() {
     let claim = |group: &str, space: &str| {
         let object = ObjectKey { group: group.into(), namespace: Some(space.into()), ..namespace() };
-        Fact::ApplyIntended { key: key(), acted_for: Offset::ZERO, previous: None, objects: vec![object] }
+        Fact::Reconciled(Reconciled {
+            key: key(),
+            acted_for: Offset::ZERO,
+            previous: None,
+            what: What::Intended(vec![object]),
+        })
     };
     let facts = [received("login", Outcome::Create), claim("", "one"), claim("", "two"), claim("apps", "two")];
     let told = Told::of(&facts);
@@ -302,7 +339,12 @@ fn several_objects_of_one_name_are_candidates_until_the_question_says_more() {
 fn an_object_without_a_namespace_is_meant_before_those_in_one() {
     let claim = |space: Option<&str>, version: &str| {
         let object = ObjectKey { namespace: space.map(Into::into), version: version.into(), ..namespace() };
-        Fact::ApplyIntended { key: key(), acted_for: Offset::ZERO, previous: None, objects: vec![object] }
+        Fact::Reconciled(Reconciled {
+            key: key(),
+            acted_for: Offset::ZERO,
+            previous: None,
+            what: What::Intended(vec![object]),
+        })
     };
     let told = Told::of(&[received("login", Outcome::Create), claim(Some("one"), "v1"), claim(None, "v2")]);
     let check = |kind: &str, space: Option<&str>, expected: Option<Option<&str>>| {
@@ -328,7 +370,7 @@ proptest! {
             let why = told.event(offset);
             prop_assert_eq!(why.record.offset, offset);
             prop_assert!(why.complete);
-            let Fact::EventReceived { delivery, source, subject, decisions, .. } = fact else {
+            let Fact::Event(EventReceived { delivery, source, subject, decisions, .. }) = fact else {
                 prop_assert_eq!(why.verdict, Verdict::NoEvent);
                 continue;
             };
@@ -341,15 +383,7 @@ proptest! {
             let told: BTreeSet<u64> =
                 why.triggers.iter().flat_map(|why| why.outcomes.iter().map(|entry| entry.offset)).collect();
             let caused = facts.iter().zip(0..).skip(usize::try_from(offset).expect("short") + 1).filter(|(later, _)| {
-                let (Fact::ApplyIntended { acted_for, .. }
-                | Fact::Applied { acted_for, .. }
-                | Fact::ApplyFailed { acted_for, .. }
-                | Fact::Deleted { acted_for, .. }
-                | Fact::Released { acted_for, .. }) = later
-                else {
-                    return false;
-                };
-                let key = later.lifecycle_key().expect("an outcome");
+                let Fact::Reconciled(Reconciled { key, acted_for, .. }) = later else { return false };
                 (&*key.resource.source, &*key.resource.subject) == (*source, *subject)
                     && acted_for.get() == offset
                     && *key.cluster == *delivery.cluster
@@ -377,7 +411,7 @@ proptest! {
                 ([], object::Verdict::Gone) => {
                     let gone = why.gone.expect("the record").offset;
                     let at = usize::try_from(gone).expect("short");
-                    let is_departure = matches!(facts[at], Fact::Deleted { .. } | Fact::Released { .. });
+                    let is_departure = matches!(facts[at], Fact::Reconciled(Reconciled { what: What::Deleted(_), .. }) | Fact::Reconciled(Reconciled { what: What::Released(_), .. }));
                     prop_assert!(is_departure);
                 }
                 ([(cluster, _, claims)], object::Verdict::Held) => {

@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lifeline_engine::cluster::ObjectKey;
-use lifeline_projections::fact::{Fact, LifecycleKey, Outcome, Redesired};
+use lifeline_projections::fact::{
+    EventReceived, Fact, LifecycleKey, Outcome, Reconciled, Redesired, TriggerReplayed, What,
+};
 use lifeline_store::{Offset, Record};
 
 use super::cluster::Apply;
@@ -71,7 +73,7 @@ impl<'f> Wants<'f> {
 
     fn take(&mut self, offset: Offset, fact: &'f Fact<'f>) {
         match fact {
-            Fact::EventReceived { source, subject, kind, decisions, .. } => {
+            Fact::Event(EventReceived { source, subject, kind, decisions, .. }) => {
                 self.kinds.insert(offset, kind);
                 for decision in decisions {
                     match decision.outcome {
@@ -81,7 +83,7 @@ impl<'f> Wants<'f> {
                     }
                 }
             }
-            Fact::TriggerReplayed { trigger, digest, redecisions, complete, .. } => {
+            Fact::Replay(TriggerReplayed { trigger, digest, redecisions, complete, .. }) => {
                 for redecision in redecisions {
                     let resource = &redecision.resource;
                     let lifecycle = (&**trigger, &*resource.source, &*resource.subject);
@@ -98,12 +100,12 @@ impl<'f> Wants<'f> {
                     }
                 }
             }
-            Fact::ApplyIntended { key, objects, .. } => {
+            Fact::Reconciled(Reconciled { key, what: What::Intended(objects), .. }) => {
                 for object in objects {
                     self.claims.entry(object).or_default().insert(lifecycle(key));
                 }
             }
-            Fact::Deleted { key, objects, .. } | Fact::Released { key, objects, .. } => {
+            Fact::Reconciled(Reconciled { key, what: What::Deleted(objects) | What::Released(objects), .. }) => {
                 for object in objects {
                     self.claims.entry(object).or_default().remove(&lifecycle(key));
                 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use lifeline_projections::fact::{Fact, Outcome};
+use lifeline_projections::fact::{EventReceived, Fact, Outcome, Reconciled, TriggerReplayed};
 use lifeline_projections::fold::Projection;
 use lifeline_projections::lifecycle::Desired;
 use lifeline_store::{Offset, Record};
@@ -60,7 +60,7 @@ pub fn violations<'a>(records: &'a [Record], facts: &'a [Fact<'a>], projection: 
 impl<'a> Refold<'a> {
     fn take(&mut self, offset: Offset, fact: &'a Fact<'a>) {
         match fact {
-            Fact::EventReceived { source, subject, kind, previous, decisions, .. } => {
+            Fact::Event(EventReceived { source, subject, kind, previous, decisions, .. }) => {
                 let resource = (*source, *subject);
                 self.link(offset, resource, *previous);
                 for trigger in TRIGGERS {
@@ -81,7 +81,7 @@ impl<'a> Refold<'a> {
                 }
                 self.events.push((resource, kind));
             }
-            Fact::TriggerReplayed { trigger, digest, complete, redecisions, .. } => {
+            Fact::Replay(TriggerReplayed { trigger, digest, complete, redecisions, .. }) => {
                 for redecision in redecisions {
                     let resource = (&*redecision.resource.source, &*redecision.resource.subject);
                     self.link(offset, resource, redecision.previous);
@@ -90,18 +90,10 @@ impl<'a> Refold<'a> {
                     self.replay(trigger, digest.and_then(|digest| Version::of_trigger(trigger, digest)));
                 }
             }
-            Fact::ApplyIntended { key, previous, .. }
-            | Fact::Applied { key, previous, .. }
-            | Fact::ApplyFailed { key, previous, .. }
-            | Fact::Deleted { key, previous, .. }
-            | Fact::Released { key, previous, .. } => {
+            Fact::Reconciled(Reconciled { key, previous, .. }) => {
                 self.link(offset, (&*key.resource.source, &*key.resource.subject), *previous);
             }
-            Fact::StreamOpened { .. }
-            | Fact::GapFound { .. }
-            | Fact::EventRejected { .. }
-            | Fact::RuleChanged { .. }
-            | Fact::RecordLost { .. } => {}
+            Fact::Stream(_) | Fact::Rejected(_) | Fact::Rule(_) | Fact::Lost(_) => {}
         }
     }
 

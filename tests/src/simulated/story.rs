@@ -7,7 +7,7 @@ use std::fmt::{self, Display};
 use std::time::Duration;
 
 use lifeline_engine::recorder::chain;
-use lifeline_projections::fact::Fact;
+use lifeline_projections::fact::{EventReceived, Fact, RuleChanged};
 use lifeline_store::{Fault, Record};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
@@ -285,13 +285,13 @@ impl Director<'_> {
 /// A record as a person reads it, and when it was written, since the beginning.
 fn describe(record: &Record) -> (Duration, String) {
     let fact = match Fact::decode(&record.payload) {
-        Ok(Fact::EventReceived { delivery, payload, decisions, .. }) => {
+        Ok(Fact::Event(EventReceived { delivery, payload, decisions, .. })) => {
             let decided: Vec<String> =
                 decisions.iter().map(|decision| format!("{} {:?}", decision.trigger, decision.outcome)).collect();
             let (epoch, sequence) = (delivery.epoch, delivery.sequence);
             format!("received {epoch}/{sequence} {} {}", String::from_utf8_lossy(payload), decided.join(", "))
         }
-        Ok(Fact::RuleChanged { rule, digest, .. }) => format!("rule {rule} {digest:?}"),
+        Ok(Fact::Rule(RuleChanged { rule, digest, .. })) => format!("rule {rule} {digest:?}"),
         Ok(fact) => format!("{fact:?}"),
         Err(error) => error.to_string(),
     };

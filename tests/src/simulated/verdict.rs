@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lifeline_projections::fact::Fact;
+use lifeline_projections::fact::{Fact, Reconciled, StreamChange, StreamChanged, What};
 use lifeline_projections::fold::Projection;
 use lifeline_store::Record;
 
@@ -19,7 +19,6 @@ use super::rules::{Event, Version};
 use super::script::{Message, foreign};
 use super::server::{Fate, Published};
 use super::story::Violation;
-use super::witness::message;
 
 /// The end of a story.
 pub struct Finished<'a> {
@@ -50,7 +49,7 @@ pub fn violations(finished: &Finished<'_>) -> Vec<Violation> {
         Err(error) => return vec![Violation::new("a record is no fact", error.to_string())],
     };
     facts.iter().filter_map(consequence).for_each(|hazard| finished.counter.count(hazard));
-    let recorded: Vec<&[u8]> = facts.iter().filter_map(message).collect();
+    let recorded: Vec<&[u8]> = facts.iter().filter_map(Fact::message).map(|(_, payload)| payload).collect();
     let mut violations = Vec::new();
     violations.extend(recorded_once_and_in_order(finished, &recorded));
     violations.extend(nothing_is_missing_in_silence(finished, &facts, &recorded));
@@ -69,10 +68,12 @@ pub fn violations(finished: &Finished<'_>) -> Vec<Violation> {
 /// What was recorded of a hazard.
 fn consequence(fact: &Fact<'_>) -> Option<Hazard> {
     match fact {
-        Fact::StreamOpened { epoch, .. } if *epoch > 1 => Some(Hazard::NewEpoch),
-        Fact::GapFound { .. } => Some(Hazard::Gap),
-        Fact::ApplyFailed { .. } => Some(Hazard::FailedAttempt),
-        Fact::Released { .. } => Some(Hazard::Release),
+        Fact::Stream(StreamChanged { epoch, change: StreamChange::Opened { .. }, .. }) => {
+            (*epoch > 1).then_some(Hazard::NewEpoch)
+        }
+        Fact::Stream(StreamChanged { change: StreamChange::Gap { .. }, .. }) => Some(Hazard::Gap),
+        Fact::Reconciled(Reconciled { what: What::Failed(_), .. }) => Some(Hazard::FailedAttempt),
+        Fact::Reconciled(Reconciled { what: What::Released(_), .. }) => Some(Hazard::Release),
         _ => None,
     }
 }
@@ -114,13 +115,13 @@ fn nothing_is_missing_in_silence(finished: &Finished<'_>, facts: &[Fact<'_>], re
     let (mut opened_unix_nanos, mut opened_at) = (0, 0);
     let mut gaps = Vec::new();
     for (record, fact) in finished.records.iter().zip(facts) {
-        match fact {
-            Fact::StreamOpened { start_sequence, .. } => {
-                (opened_unix_nanos, opened_at) = (record.time_unix_nanos, *start_sequence);
+        let Fact::Stream(StreamChanged { change, .. }) = fact else { continue };
+        match *change {
+            StreamChange::Opened { start_sequence, .. } => {
+                (opened_unix_nanos, opened_at) = (record.time_unix_nanos, start_sequence);
                 gaps.clear();
             }
-            Fact::GapFound { from_sequence, to_sequence, .. } => gaps.push(*from_sequence..*to_sequence),
-            _ => {}
+            StreamChange::Gap { from_sequence, to_sequence } => gaps.push(from_sequence..to_sequence),
         }
     }
     let recorded: BTreeSet<&[u8]> = recorded.iter().copied().collect();

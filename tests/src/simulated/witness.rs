@@ -44,7 +44,7 @@ pub fn witness(disk: SimulatedDisk, chance: Chance) -> impl Fn(&[Bytes]) -> Opti
             Ok(records) => records,
             Err(error) => return Some(Violation::new("acknowledged, but the log cannot be read", chain(&error))),
         };
-        let decoded = records.iter().filter_map(|record| message(&Fact::decode(&record.payload).ok()?));
+        let decoded = records.iter().filter_map(|record| Some(Fact::decode(&record.payload).ok()?.message()?.1));
         let recorded: BTreeSet<&[u8]> = decoded.collect();
         acknowledged.iter().find(|payload| !recorded.contains(payload.as_ref())).and_then(|payload| lost(payload))
     }
@@ -64,13 +64,4 @@ pub fn read_log(disk: &SimulatedDisk) -> Result<Vec<Record>, lifeline_store::Err
         records.push(Record { offset, time_unix_nanos, payload });
     }
     Ok(records)
-}
-
-/// The message that a fact holds, if it holds one.
-#[must_use]
-pub fn message<'r>(fact: &Fact<'r>) -> Option<&'r [u8]> {
-    match fact {
-        Fact::EventReceived { payload, .. } | Fact::EventRejected { payload, .. } => Some(payload),
-        _ => None,
-    }
 }

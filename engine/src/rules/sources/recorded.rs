@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use lifeline_projections::fact::Fact;
+use lifeline_projections::fact::{Fact, RuleChanged};
 use lifeline_projections::fold::RuleMark;
 use lifeline_store::{Disk, Offset, Reader};
 use serde_json::Value;
@@ -35,8 +35,10 @@ fn manifest<D: Disk>(log: &Reader<D>, offset: Offset) -> Result<Option<Value>, S
     let record = log.read(offset).map_err(|error| error.to_string())?;
     let record = record.ok_or_else(|| "the log no longer holds it".to_owned())?;
     match Fact::decode(&record.payload) {
-        Ok(Fact::RuleChanged { manifest: "", .. }) => Ok(None),
-        Ok(Fact::RuleChanged { manifest, .. }) => serde_json::from_str(manifest).map_err(|error| error.to_string()),
+        Ok(Fact::Rule(RuleChanged { manifest: "", .. })) => Ok(None),
+        Ok(Fact::Rule(RuleChanged { manifest, .. })) => {
+            serde_json::from_str(manifest).map_err(|error| error.to_string())
+        }
         Ok(_) => Err("its record is about something else".to_owned()),
         Err(error) => Err(error.to_string()),
     }

@@ -1,7 +1,7 @@
 //! Differences, asked for as a client would.
 
 use lifeline_engine::status::Status;
-use lifeline_projections::fact::{Fact, Outcome};
+use lifeline_projections::fact::{Fact, Outcome, Reconciled, What};
 use lifeline_store::Offset;
 use serde_json::{Value, json};
 
@@ -12,7 +12,12 @@ fn engine() -> Engine {
     let mut facts = story();
     facts.push(event("mgianluc", "auth.example.com.logout", Outcome::Delete, 3, Some(3)));
     let (acted_for, objects) = (Offset::from(6), vec![namespace("mgianluc")]);
-    facts.push(Fact::Deleted { key: key("mgianluc"), acted_for, previous: Some(Offset::from(6)), objects });
+    facts.push(Fact::Reconciled(Reconciled {
+        key: key("mgianluc"),
+        acted_for,
+        previous: Some(Offset::from(6)),
+        what: What::Deleted(objects),
+    }));
     Engine::of(&facts, Status::default())
 }
 

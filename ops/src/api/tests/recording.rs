@@ -12,7 +12,7 @@ use lifeline_engine::recorder::{self, Recorder};
 use lifeline_engine::rules::Current;
 use lifeline_engine::status::Status;
 use lifeline_engine::view::View;
-use lifeline_projections::fact::Fact;
+use lifeline_projections::fact::{FailedAttempt, Reconciled, What};
 use lifeline_projections::fold::Projection;
 use lifeline_store::{Disk, File, Log, Offset, Options, SimulatedDisk, SimulatedFile};
 use parking_lot::{Condvar, Mutex};
@@ -205,14 +205,7 @@ impl Drop for Recording {
     }
 }
 
-pub(crate) fn failed(subject: &str) -> Fact<'static> {
-    Fact::ApplyFailed {
-        key: key(subject),
-        acted_for: Offset::ZERO,
-        previous: None,
-        objects: vec![],
-        error: "refused".to_owned(),
-        attempt: 1,
-        transient: true,
-    }
+pub(crate) fn failed(subject: &str) -> Reconciled {
+    let attempt = FailedAttempt { objects: vec![], error: "refused".to_owned(), attempt: 1, transient: true };
+    Reconciled::new(key(subject), Offset::ZERO, What::Failed(attempt))
 }

@@ -1,7 +1,9 @@
 //! Verifications of engines that remember rightly, wrongly, and while they record.
 
 use lifeline_engine::status::Status;
-use lifeline_projections::fact::{Fact, LifecycleKey, Outcome};
+use lifeline_projections::fact::{
+    Fact, LifecycleKey, Outcome, Reconciled, RuleChanged, StreamChange, StreamChanged, What,
+};
 use lifeline_projections::fold::Projection;
 use lifeline_store::Offset;
 use serde_json::{Value, json};
@@ -59,22 +61,28 @@ async fn what_differs_is_named() {
     check("another event", &instead(1, another_kind), json!([named("mgianluc", "changed")]), &[]).await;
 
     let mut facts = instead(4, event("eve", "auth.example.com.login", Outcome::Create, 2, None));
-    let Fact::ApplyFailed { key: LifecycleKey { resource, .. }, .. } = &mut facts[5] else {
+    let Fact::Reconciled(Reconciled { key: LifecycleKey { resource, .. }, what: What::Failed(_), .. }) = &mut facts[5]
+    else {
         panic!("the story ends so")
     };
     resource.subject = "eve".into();
     check("somebody else", &facts, json!([named("eve", "surplus"), named("zoe", "missing")]), &[]).await;
 
-    let rule = Fact::RuleChanged { rule: "EventTrigger/manage-namespace", digest: Some(8), manifest: "{}" };
+    let rule = Fact::Rule(RuleChanged { rule: "EventTrigger/manage-namespace", digest: Some(8), manifest: "{}" });
     check("another rule", &instead(0, rule), json!([]), &["rules"]).await;
 
-    let gap = Fact::GapFound { cluster: "mgmt/mgmt", stream: "USERS", epoch: 1, from_sequence: 3, to_sequence: 9 };
+    let gap = Fact::Stream(StreamChanged {
+        cluster: "mgmt/mgmt",
+        stream: "USERS",
+        epoch: 1,
+        change: StreamChange::Gap { from_sequence: 3, to_sequence: 9 },
+    });
     let lost = json!([named("zoe", "changed")]);
     check("a gap", &instead(5, gap), lost, &["streams", "phases"]).await;
 
     let (acted_for, previous) = (Offset::from(4), Some(Offset::from(4)));
     let objects = vec![crate::api::tests::namespace("mgianluc")];
-    let claim = Fact::ApplyIntended { key: key("zoe"), acted_for, previous, objects };
+    let claim = Fact::Reconciled(Reconciled { key: key("zoe"), acted_for, previous, what: What::Intended(objects) });
     let differs = json!([named("zoe", "changed")]);
     check("a claim", &instead(5, claim), differs, &["phases", "conflicts"]).await;
 }

@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lifeline_engine::view::View;
-use lifeline_projections::changes::{self, Change, LetGo, Mark};
-use lifeline_projections::fact::{Fact, LifecycleKey, ResourceKey};
+use lifeline_projections::changes::{self, LetGo, Mark, RowChange};
+use lifeline_projections::fact::{Fact, LifecycleKey, ResourceKey, RuleChanged};
 use lifeline_projections::fold::Projection;
 use lifeline_projections::history::{self, Entry};
 use lifeline_projections::reads::{self, Filter, LifecycleRow, OwnedObjectRow, Page, ResourceRow, RuleRow};
@@ -134,15 +134,13 @@ impl Wanted {
             };
             let fact = Fact::decode(record.payload).map_err(|error| Problem::log(&error))?;
             match self.noun {
-                Noun::Lifecycles | Noun::Resources => changes::touched(&fact, |source, subject| {
-                    resources.insert(ResourceKey { source: source.into(), subject: subject.into() });
-                }),
+                Noun::Lifecycles | Noun::Resources => resources.extend(fact.links().map(|link| link.key())),
                 Noun::Objects => {
                     let mark = Mark { record: record.offset, unix_nanos: record.time_unix_nanos };
                     changes::touched_holders(&fact, mark, &mut holders);
                 }
                 Noun::Rules => {
-                    if let Some(rule) = changes::touched_rule(&fact) {
+                    if let Fact::Rule(RuleChanged { rule, .. }) = fact {
                         rules.insert(rule.to_owned(), record.offset);
                     }
                 }
@@ -160,18 +158,18 @@ impl Wanted {
         &self,
         view: &View<D>,
         mut touched: Vec<Touched>,
-    ) -> Result<(Offset, Vec<Change<Row>>), Problem> {
+    ) -> Result<(Offset, Vec<RowChange<Row>>), Problem> {
         recall(view, &mut touched)?;
         let projection = view.projection();
         let changes = touched.iter().flat_map(|touched| self.changes(&projection, touched)).collect();
         Ok((projection.watermark(), changes))
     }
 
-    fn changes(&self, projection: &Projection, touched: &Touched) -> Vec<Change<Row>> {
-        fn rows<T>(changes: impl IntoIterator<Item = Change<T>>, row: fn(T) -> Row) -> Vec<Change<Row>> {
+    fn changes(&self, projection: &Projection, touched: &Touched) -> Vec<RowChange<Row>> {
+        fn rows<T>(changes: impl IntoIterator<Item = RowChange<T>>, row: fn(T) -> Row) -> Vec<RowChange<Row>> {
             let changes = changes.into_iter().map(|change| match change {
-                Change::Wanted(item) => Change::Wanted(row(item)),
-                Change::Unwanted(item) => Change::Unwanted(row(item)),
+                RowChange::Wanted(item) => RowChange::Wanted(row(item)),
+                RowChange::Unwanted(item) => RowChange::Unwanted(row(item)),
             });
             changes.collect()
         }

@@ -1,7 +1,7 @@
 //! "Why", asked as a client would ask it.
 
 use lifeline_engine::status::Status;
-use lifeline_projections::fact::{Delivery, Fact};
+use lifeline_projections::fact::{Delivery, EventReceived, Fact, RuleChanged};
 use serde_json::{Value, json};
 
 use crate::api::tests::{Engine, SOURCE, START_UNIX_NANOS, story};
@@ -22,12 +22,12 @@ fn elsewhere(nats_subject: &'static str) -> Fact<'static> {
     };
     let (kind, decisions, headers) = ("auth.example.com.login", vec![], vec![]);
     let (subject, id, previous, payload) = ("ann", "1", None, b"{}".as_slice());
-    Fact::EventReceived { delivery, source: SOURCE, subject, kind, id, previous, decisions, headers, payload }
+    Fact::Event(EventReceived { delivery, source: SOURCE, subject, kind, id, previous, decisions, headers, payload })
 }
 
 /// The story of all tests, and behind it the rules and two events that nobody speaks of.
 fn engine() -> Engine {
-    let rule = |rule, manifest| Fact::RuleChanged { rule, digest: Some(9), manifest };
+    let rule = |rule, manifest| Fact::Rule(RuleChanged { rule, digest: Some(9), manifest });
     let mut facts = story();
     facts.extend([
         rule("EventSource/user-operation", EVENT_SOURCE),

@@ -1,0 +1,102 @@
+//! Facts about messages: [`EventReceived`] and [`EventRejected`].
+
+use std::borrow::Cow;
+
+use lifeline_store::Offset;
+use serde::{Deserialize, Serialize};
+
+/// Where a message was in JetStream. Cluster, stream, epoch and sequence together name one message for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery<'a> {
+    /// The cluster whose NATS it came from, `mgmt/mgmt` for the own one.
+    pub cluster: &'a str,
+    /// JetStream stream.
+    pub stream: &'a str,
+    /// Counts the times this stream's name began anew (recreated, restored); the first is 1.
+    pub epoch: u32,
+    /// Stream sequence.
+    pub sequence: u64,
+    /// When the server stored it, in nanoseconds since 1970.
+    pub published_unix_nanos: u64,
+    /// NATS subject it was published on.
+    pub subject: &'a str,
+}
+
+/// What a trigger made of an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision<'a> {
+    /// EventTrigger.
+    pub trigger: &'a str,
+    /// EventSource whose criterion matched.
+    pub event_source: &'a str,
+    /// Index of that criterion in `messagingMatchCriteria`, from 0.
+    pub criterion: u16,
+    /// Create, Delete, or nothing with the reason.
+    pub outcome: Outcome<'a>,
+}
+
+/// The three things a trigger can make of an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome<'a> {
+    /// The resource's objects shall exist.
+    Create,
+    /// They shall not.
+    Delete,
+    /// `cloudEventAction` gave another text, which is kept.
+    NoAction(#[serde(borrow)] Cow<'a, str>),
+    /// `cloudEventAction` could not be rendered; the message is kept.
+    Failed(#[serde(borrow)] Cow<'a, str>),
+}
+
+/// A message arrived and is a CloudEvent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventReceived<'a> {
+    /// Where it came from.
+    #[serde(borrow)]
+    pub delivery: Delivery<'a>,
+    /// CloudEvent `source`.
+    pub source: &'a str,
+    /// CloudEvent `subject`.
+    pub subject: &'a str,
+    /// CloudEvent `type`.
+    pub kind: &'a str,
+    /// CloudEvent `id`.
+    pub id: &'a str,
+    /// The record before this one about the same resource.
+    pub previous: Option<Offset>,
+    /// What the rules in force made of it, by trigger name.
+    pub decisions: Vec<Decision<'a>>,
+    /// The headers that a CloudEvent can be in (`ce-*`, `Content-Type`); none for most structured events.
+    pub headers: Vec<(&'a str, &'a str)>,
+    /// The payload, byte for byte.
+    #[serde(with = "raw")]
+    pub payload: &'a [u8],
+}
+
+/// A message arrived and is no CloudEvent. It is kept whole, so that nothing is lost by a refusal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventRejected<'a> {
+    /// Where it came from.
+    #[serde(borrow)]
+    pub delivery: Delivery<'a>,
+    /// Why.
+    pub reason: &'a str,
+    /// All its headers.
+    pub headers: Vec<(&'a str, &'a str)>,
+    /// The payload, byte for byte.
+    #[serde(with = "raw")]
+    pub payload: &'a [u8],
+}
+
+/// Bytes as bytes: serde alone would write them as a sequence of numbers, one by one.
+mod raw {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(bytes: &&[u8], out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_bytes(bytes)
+    }
+
+    pub fn deserialize<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<&'a [u8], D::Error> {
+        <&'a [u8]>::deserialize(from)
+    }
+}

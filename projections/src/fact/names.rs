@@ -1,0 +1,71 @@
+//! What facts speak of: resources, lifecycles and objects, by name.
+
+use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
+
+/// Who an event speaks of: the exact bytes of its CloudEvent source and subject.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ResourceKey {
+    /// CloudEvent `source`.
+    pub source: SmolStr,
+    /// CloudEvent `subject`; a missing one is the empty string.
+    pub subject: SmolStr,
+}
+
+/// One trigger's view of one resource on one cluster.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LifecycleKey {
+    /// Name of the EventTrigger.
+    pub trigger: SmolStr,
+    /// `namespace/name` of the cluster; the own one is `mgmt/mgmt`.
+    pub cluster: SmolStr,
+    /// The resource.
+    pub resource: ResourceKey,
+}
+
+/// An object of Kubernetes by name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ObjectKey {
+    /// API group; empty for the core group.
+    pub group: SmolStr,
+    /// API version within the group, such as `v1`.
+    pub version: SmolStr,
+    /// Kind, such as `Namespace`.
+    pub kind: SmolStr,
+    /// Namespace; `None` for a cluster-scoped object.
+    pub namespace: Option<SmolStr>,
+    /// Name.
+    pub name: SmolStr,
+}
+
+impl ObjectKey {
+    /// `apiVersion` as a manifest writes it.
+    #[must_use]
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.to_string() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    /// Whether `other` is the namespace it stands in: it goes when that goes.
+    #[must_use]
+    pub fn is_in(&self, other: &ObjectKey) -> bool {
+        other.group.is_empty() && other.kind == "Namespace" && self.namespace.as_ref() == Some(&other.name)
+    }
+
+    /// `Kind/name`, or `Kind/namespace/name`: what a person calls it.
+    #[must_use]
+    pub fn short(&self) -> String {
+        match &self.namespace {
+            Some(namespace) => format!("{}/{namespace}/{}", self.kind, self.name),
+            None => format!("{}/{}", self.kind, self.name),
+        }
+    }
+}
+
+impl std::fmt::Display for ObjectKey {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if !self.group.is_empty() {
+            write!(out, "{} ", self.group)?;
+        }
+        out.write_str(&self.short())
+    }
+}

@@ -1,0 +1,77 @@
+//! Facts about the cluster: [`Reconciled`], what reconciliation was about to do, did, or could not do.
+
+use lifeline_store::Offset;
+use serde::{Deserialize, Serialize};
+
+use super::names::{LifecycleKey, ObjectKey};
+
+/// Something was done in the cluster for a lifecycle, or was about to be, or failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reconciled {
+    /// The lifecycle.
+    pub key: LifecycleKey,
+    /// The decision acted for.
+    pub acted_for: Offset,
+    /// The record before this one about the same resource.
+    pub previous: Option<Offset>,
+    /// What was done.
+    pub what: What,
+}
+
+/// What reconciliation can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// These objects are about to be applied, or removed while others stay. From here on the lifecycle claims them, and their
+    /// checksums are unknown until an outcome is recorded.
+    Intended(Vec<ObjectKey>),
+    /// The lifecycle's objects, all of them, are in the cluster as its decision asks.
+    Applied(Vec<AppliedObject>),
+    /// An attempt to apply or delete did not succeed.
+    Failed(FailedAttempt),
+    /// These objects of the lifecycle are gone from the cluster.
+    Deleted(Vec<ObjectKey>),
+    /// The lifecycle lets go of these objects, which belong to somebody else, or to the lifecycle that wants them next: they
+    /// stay as they are.
+    Released(Vec<ObjectKey>),
+}
+
+/// An attempt that did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedAttempt {
+    /// What did get applied before the failure.
+    pub objects: Vec<AppliedObject>,
+    /// The reason, and after a newline a hint where there is one.
+    pub error: String,
+    /// Attempts since the decision, from 1.
+    pub attempt: u32,
+    /// Whether time alone may heal it.
+    pub transient: bool,
+}
+
+/// An object that an apply left in the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppliedObject {
+    /// The object.
+    pub object: ObjectKey,
+    /// `metadata.uid` the cluster gave it.
+    pub uid: String,
+    /// Checksum of the manifest as it was sent; the same one need not be sent again.
+    pub digest: u64,
+}
+
+impl Reconciled {
+    /// A fact that is not linked yet: the writer of the log knows the record before it.
+    #[must_use]
+    pub fn new(key: LifecycleKey, acted_for: Offset, what: What) -> Reconciled {
+        Reconciled { key, acted_for, previous: None, what }
+    }
+
+    /// The objects that it names.
+    pub fn objects(&self) -> impl Iterator<Item = &ObjectKey> {
+        let (named, applied): (&[ObjectKey], &[AppliedObject]) = match &self.what {
+            What::Intended(objects) | What::Deleted(objects) | What::Released(objects) => (objects, &[]),
+            What::Applied(objects) | What::Failed(FailedAttempt { objects, .. }) => (&[], objects),
+        };
+        named.iter().chain(applied.iter().map(|applied| &applied.object))
+    }
+}

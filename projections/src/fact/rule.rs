@@ -1,0 +1,65 @@
+//! Facts about rules: [`RuleChanged`], and what they change in decisions that were made, [`TriggerReplayed`].
+
+use lifeline_store::Offset;
+use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
+
+use super::names::ResourceKey;
+
+/// A rule appeared, changed, or went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleChanged<'a> {
+    /// `EventSource/name`, `EventTrigger/name`, `ConfigMap/namespace/name` or `Secret/namespace/name`.
+    pub rule: &'a str,
+    /// Checksum of its content; `None` when it went.
+    pub digest: Option<u64>,
+    /// The manifest as JSON; empty when it went, and for a Secret, whose content has no place in a log.
+    pub manifest: &'a str,
+}
+
+/// A trigger's rules changed and the events already held were decided again. Only differences are listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TriggerReplayed {
+    /// The trigger.
+    pub trigger: SmolStr,
+    /// Checksum of everything it is made of; `None` when it went.
+    pub digest: Option<u64>,
+    /// Whether it leaves its objects when it goes (`stopMatchingBehavior: LeavePolicies`).
+    pub leaves: bool,
+    /// False while further records about the same replay follow: a crash between them means that it starts over.
+    pub complete: bool,
+    /// The differences, by resource.
+    pub redecisions: Vec<Redecision>,
+}
+
+/// A change of desired state that came from rules rather than from a new event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redecision {
+    /// The lifecycle's cluster.
+    pub cluster: SmolStr,
+    /// The lifecycle's resource.
+    pub resource: ResourceKey,
+    /// What shall hold from now on.
+    pub desired: Redesired,
+    /// The record before this one that spoke of the same resource.
+    pub previous: Option<Offset>,
+}
+
+/// What a replay found that should hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Redesired {
+    /// Present, as this event says; `incarnation` as the events count it.
+    Present {
+        /// The latest Create event.
+        event: Offset,
+        /// Creates after Deletes, from 1.
+        incarnation: u32,
+    },
+    /// Absent, as this event says, or because the trigger is gone (`None`).
+    Absent {
+        /// The Delete event.
+        event: Option<Offset>,
+    },
+    /// The trigger is gone and its `stopMatchingBehavior` is `LeavePolicies`: objects stay, unowned.
+    Left,
+}

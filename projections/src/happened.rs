@@ -1,0 +1,99 @@
+//! What a fact means to the lifecycles of a resource.
+//!
+//! Start at [`Link::happened`]. Every fold of lifecycles begins here, so a new fact is told to all of them at once.
+
+use lifeline_store::Offset;
+
+use crate::fact::{AppliedObject, FailedAttempt, Link, News, ObjectKey, Outcome, Reconciled, Redesired, What};
+
+/// What happened, and to which lifecycle of a resource.
+pub(crate) struct Change<'f> {
+    pub(crate) trigger: &'f str,
+    pub(crate) cluster: &'f str,
+    pub(crate) happened: Happened<'f>,
+}
+
+/// What can happen to a lifecycle, in the past tense.
+#[derive(Debug, Clone, Copy)]
+pub enum Happened<'a> {
+    /// An event was decided as Create.
+    Created,
+    /// An event was decided as Delete.
+    Deleted,
+    /// The rules changed, and this is what the events mean now.
+    Redecided(Redesired),
+    /// These objects were about to be applied, or removed while the others stay.
+    ApplyIntended(&'a [ObjectKey]),
+    /// All objects were applied for the decision.
+    Applied {
+        /// The decision.
+        acted_for: Offset,
+        /// All of them.
+        objects: &'a [AppliedObject],
+    },
+    /// An attempt failed.
+    ApplyFailed {
+        /// The decision.
+        acted_for: Offset,
+        /// What was applied before the failure.
+        objects: &'a [AppliedObject],
+        /// The reason.
+        error: &'a str,
+        /// Attempts since the decision.
+        attempt: u32,
+        /// Whether time alone may heal it.
+        transient: bool,
+    },
+    /// The claim on these objects ends: they are gone, or belong to another owner or lifecycle.
+    Removed {
+        /// The decision.
+        acted_for: Offset,
+        /// Which.
+        objects: &'a [ObjectKey],
+    },
+}
+
+impl<'f> Link<'f> {
+    /// What the fact says of lifecycles of this resource, in the order in which it holds.
+    pub(crate) fn happened(self) -> impl Iterator<Item = Change<'f>> {
+        let (decisions, cluster, one) = match self.news {
+            News::Event(event) => (&event.decisions[..], event.delivery.cluster, None),
+            News::Redecision(trigger, redecision) => {
+                let happened = Happened::Redecided(redecision.desired);
+                (&[][..], "", Some(Change { trigger, cluster: &redecision.cluster, happened }))
+            }
+            News::Reconciled(reconciled) => {
+                let (key, happened) = (&reconciled.key, Happened::of(reconciled));
+                (&[][..], "", Some(Change { trigger: &key.trigger, cluster: &key.cluster, happened }))
+            }
+        };
+        let decided = decisions.iter().filter_map(move |decision| {
+            let happened = match decision.outcome {
+                Outcome::Create => Happened::Created,
+                Outcome::Delete => Happened::Deleted,
+                Outcome::NoAction(_) | Outcome::Failed(_) => return None,
+            };
+            Some(Change { trigger: decision.trigger, cluster, happened })
+        });
+        decided.chain(one)
+    }
+}
+
+impl<'f> Happened<'f> {
+    /// Whether it says what shall hold, rather than what was done about it.
+    pub(crate) const fn is_decision(&self) -> bool {
+        matches!(self, Happened::Created | Happened::Deleted | Happened::Redecided(_))
+    }
+
+    fn of(reconciled: &'f Reconciled) -> Happened<'f> {
+        let acted_for = reconciled.acted_for;
+        match &reconciled.what {
+            What::Intended(objects) => Happened::ApplyIntended(objects),
+            What::Applied(objects) => Happened::Applied { acted_for, objects },
+            What::Failed(FailedAttempt { objects, error, attempt, transient }) => {
+                Happened::ApplyFailed { acted_for, objects, error, attempt: *attempt, transient: *transient }
+            }
+            What::Deleted(objects) | What::Released(objects) => Happened::Removed { acted_for, objects },
+        }
+    }
+}
