@@ -158,7 +158,7 @@ mod tests {
         ) {
             let sorted: Vec<(String, String)> = keys.into_iter().collect();
             let mut keys = sorted.clone();
-            keys.sort_by_key(|(source, subject)| crc32c::crc32c(format!("{shuffle}{source}/{subject}").as_bytes()));
+            keys.sort_by_key(|(source, subject)| lifeline_store::crc32c(format!("{shuffle}{source}/{subject}").as_bytes()));
             let mut order = Order::default();
             for (number, _) in (0..).zip(&keys) {
                 order.push(number);

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak, mpsc};
 use std::time::Duration;
 
-use lifeline_store::Offset;
+use lifeline_store::{Offset, crc32c};
 
 use crate::fold::{BUCKET_RESOURCES, Ground, Projection, ResourceIndex};
 use crate::landmarks::Saved;
@@ -327,7 +327,7 @@ fn landmark_row(resource: ResourceIndex, offset: Offset) -> [u8; 13] {
 
 /// Fills in the head of a value.
 fn sealed(mut value: Vec<u8>) -> Vec<u8> {
-    let sum = crc32c::crc32c(&value[HEAD_BYTES..]);
+    let sum = crc32c(&value[HEAD_BYTES..]);
     value[0] = VERSION;
     value[1..HEAD_BYTES].copy_from_slice(&sum.to_le_bytes());
     value
@@ -337,7 +337,7 @@ fn sealed(mut value: Vec<u8>) -> Vec<u8> {
 fn body(value: &[u8]) -> Option<&[u8]> {
     let (head, body) = value.split_at_checked(HEAD_BYTES)?;
     let sum = u32::from_le_bytes(head[1..].try_into().ok()?);
-    (head[0] == VERSION && sum == crc32c::crc32c(body)).then_some(body)
+    (head[0] == VERSION && sum == crc32c(body)).then_some(body)
 }
 
 #[cfg(test)]

@@ -5,6 +5,12 @@
 
 use crc_fast::{CrcAlgorithm, Digest};
 
+/// The CRC32C of some bytes.
+#[must_use]
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    extend(0, bytes)
+}
+
 /// The checksum of what `checksum` covers followed by `bytes`; `extend(0, bytes)` starts afresh.
 #[inline]
 pub(crate) fn extend(checksum: u32, bytes: &[u8]) -> u32 {

@@ -60,6 +60,7 @@ mod repair;
 
 pub mod bench;
 
+pub use checksum::crc32c;
 pub use disk::{Disk, Fault, File, OsDisk, SimulatedDisk, SimulatedFile};
 pub use error::Error;
 pub use log::{Log, Space};
