@@ -254,3 +254,65 @@ async fn what_is_no_longer_wanted_goes_though_another_object_belongs_to_others()
     })
     .await;
 }
+
+/// A second trigger, for visits, that puts an object into the Namespace.
+const GUEST: &str = r#"
+---
+apiVersion: lib.projectsveltos.io/v1beta1
+kind: EventTrigger
+metadata: {name: guest}
+spec:
+  eventSourceName: users
+  oneForEvent: true
+  cloudEventAction: '{{if eq .CloudEvent.type "visit"}}Create{{else}}Nothing{{end}}'
+  policyRefs: [{name: guest, namespace: default, kind: ConfigMap}]
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: guest, namespace: default, annotations: {projectsveltos.io/instantiate: ok}}
+data:
+  guest.yaml: |
+    apiVersion: v1
+    kind: ConfigMap
+    metadata: {name: guest, namespace: "{{ .CloudEvent.subject | lower }}"}
+"#;
+
+#[tokio::test(start_paused = true)]
+async fn what_goes_with_a_namespace_is_made_again_with_it_for_whoever_wants_it() {
+    let trigger = TRIGGER.replace("BEHAVIOUR", "WithdrawPolicies");
+    let trigger = trigger.replace("{{else}}Delete{{end}}", r#"{{else if eq .CloudEvent.type "logout"}}Delete{{end}}"#);
+    play(rules(&format!("{SOURCE}{trigger}{GUEST}")), async |world| {
+        let guests = || world.cluster.list().iter().filter(|(object, _)| object.kind == "ConfigMap").count();
+        world.happens(1, "login", "zoe").await;
+        world.happens(2, "visit", "zoe").await;
+        assert_eq!((guests(), world.phases()), (1, vec![(Phase::Ready, 2)]));
+        world.happens(3, "logout", "zoe").await;
+        assert_eq!((guests(), world.phases()), (0, vec![(Phase::Failing, 1), (Phase::Gone, 1)]), "nobody says Ready");
+        world.happens(4, "login", "zoe").await;
+        assert_eq!((guests(), world.phases()), (1, vec![(Phase::Ready, 2)]));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_goes_with_a_namespace_that_a_rule_no_longer_gives_is_not_told_as_ready() {
+    let with = |namespace: &str| {
+        let text = format!("{SOURCE}{}", TRIGGER.replace("BEHAVIOUR", "WithdrawPolicies"));
+        let (rest, namespace_text) = text.split_once("  namespace.yaml: |").expect("it gives a Namespace");
+        let inside = NOTE.replace("namespace: default", r#"namespace: "{{ .CloudEvent.subject }}""#);
+        let namespace =
+            if namespace.is_empty() { String::new() } else { format!("  namespace.yaml: |{namespace_text}") };
+        rules(&format!("{rest}{namespace}{}", inside.trim_start_matches('\n')))
+    };
+    play(with("Namespace"), async |world| {
+        world.happens(1, "login", "zoe").await;
+        assert_eq!((world.cluster.list().len(), world.phases()), (2, vec![(Phase::Ready, 1)]));
+        world.rules.send_replace(with(""));
+        world.settles().await;
+        assert_eq!((world.cluster.list().len(), world.phases()), (0, vec![(Phase::Failing, 1)]));
+        world.rules.send_replace(with("Namespace"));
+        world.settles().await;
+        assert_eq!((world.cluster.list().len(), world.phases()), (2, vec![(Phase::Ready, 1)]));
+    })
+    .await;
+}

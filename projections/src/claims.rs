@@ -1,10 +1,11 @@
-//! Which resources claim an object, eight bytes a claim.
+//! Which resources claim an object, and which claim something in a namespace: eight bytes each.
 //!
 //! Only a checksum of what the object is called and the resource's number are held. Who really claims it, and since when,
 //! stands in the inventories, and is looked up there; so nothing here can disagree with them for long, and a checksum that
 //! two objects share costs a look, never an answer. What an object is called leaves out the API it is of, and the case of its
 //! kind: whoever asks about an object seldom says `v1`, or `Namespace` with a capital.
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hash, Hasher};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -12,10 +13,15 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use crate::fact::ObjectKey;
 use crate::fold::ResourceIndex;
 
+/// Stands for the kind of an object where whatever is in a namespace is meant.
+const INSIDE: &str = "";
+
 /// The resources that claim each object, by the checksum of its name.
 #[derive(Debug, Default)]
 pub(crate) struct Claimants {
     table: HashTable<(u32, ResourceIndex)>,
+    /// The resources that claim, or once claimed, an object in a namespace. In order, for a namespace may have a million.
+    inside: BTreeSet<(u32, ResourceIndex)>,
     hasher: DefaultHashBuilder,
 }
 
@@ -24,6 +30,9 @@ impl Claimants {
     pub(crate) fn add(&mut self, cluster: &str, object: &ObjectKey, resource: ResourceIndex) {
         let sum = self.checksum(cluster, object);
         self.table.insert_unique(spread(sum), (sum, resource), |(sum, _)| spread(*sum));
+        if let Some(namespace) = &object.namespace {
+            self.inside.insert((self.checksum_called(cluster, INSIDE, None, namespace), resource));
+        }
     }
 
     /// Notes that one of them let go.
@@ -37,6 +46,12 @@ impl Claimants {
     /// The resources that may claim an object, each once, in order.
     pub(crate) fn of(&self, cluster: &str, object: &ObjectKey) -> Vec<ResourceIndex> {
         self.of_called(cluster, &object.kind, object.namespace.as_deref(), &object.name)
+    }
+
+    /// The resources that may claim an object in a namespace, in order.
+    pub(crate) fn inside(&self, cluster: &str, namespace: &str) -> impl Iterator<Item = ResourceIndex> {
+        let sum = self.checksum_called(cluster, INSIDE, None, namespace);
+        self.inside.range((sum, ResourceIndex::MIN)..=(sum, ResourceIndex::MAX)).map(|(_, resource)| *resource)
     }
 
     /// The resources that may claim an object called so, of whichever API, each once, in order.

@@ -287,6 +287,7 @@ impl Lifecycle {
             }
             Happened::Removed { acted_for, objects } => {
                 let objects: BTreeSet<&ObjectKey> = objects.iter().collect();
+                let held = self.inventory.len();
                 self.inventory.retain(|holding| !objects.contains(&holding.object));
                 if acted_for == self.decided
                     && matches!(self.desired, Desired::Absent { .. })
@@ -294,6 +295,10 @@ impl Lifecycle {
                 {
                     self.failure = None;
                     self.settle(unix_nanos);
+                }
+                // What is wanted is gone: it went with its namespace.
+                if self.desired.is_present() && self.is_settled() && self.inventory.len() < held {
+                    (self.settled, self.settled_unix_nanos) = (None, 0);
                 }
             }
         }
@@ -429,6 +434,19 @@ mod tests {
         check(&[Created, ApplyIntended(&one), Created, late], Phase::Pending, 1, &["one"]);
         let removed = Removed { acted_for: Offset::from(2), objects: &one };
         check(&[Created, ApplyIntended(&one), Deleted, Created, removed], Phase::Pending, 2, &[]);
+    }
+
+    #[test]
+    fn what_is_wanted_and_gone_has_to_be_made_again() {
+        use Happened::{Applied, ApplyIntended, Created, Removed};
+        let one = [namespace("one")];
+        let done = [applied("one")];
+        let acted_for = Offset::from(0);
+        let ready = [Created, ApplyIntended(&one), Applied { acted_for, objects: &done }];
+        check(&[&ready[..], &[Removed { acted_for, objects: &one }]].concat(), Phase::Pending, 1, &[]);
+        // What it does not hold says nothing.
+        let other = [namespace("other")];
+        check(&[&ready[..], &[Removed { acted_for, objects: &other }]].concat(), Phase::Ready, 1, &["one"]);
     }
 
     #[test]

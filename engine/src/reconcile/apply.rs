@@ -2,11 +2,11 @@
 //!
 //! Start at `apply_all`. Never here: what is removed; that is in [`super::remove`].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
 
 use lifeline_projections::fact::{AppliedObject, LifecycleKey, ObjectKey};
-use lifeline_projections::lifecycle::{DIGEST_UNKNOWN, Desired};
+use lifeline_projections::lifecycle::{DIGEST_UNKNOWN, Desired, Lifecycle};
 use lifeline_store::Disk;
 use tracing::debug;
 
@@ -22,6 +22,10 @@ use crate::trace;
 pub(super) struct Applied {
     /// What is as wanted now, applied or kept.
     pub objects: Vec<AppliedObject>,
+    /// What was made, in the place of nothing or of an object with another uid.
+    pub made: Vec<ObjectKey>,
+    /// Those of them that replaced an object of ours.
+    pub replaced: Vec<ObjectKey>,
     /// What exists and belongs to another owner.
     pub not_ours: Vec<Failure>,
     /// What else failed.
@@ -36,12 +40,12 @@ enum Attempt {
     NotOurs(Failure),
 }
 
-/// A wanted object that another lifecycle claimed first.
+/// A wanted object, or the namespace of one, that another lifecycle claimed first.
 pub(super) struct Conflict {
     object: ObjectKey,
     /// The other lifecycle may delete the object: it no longer wants it, or has recorded a change whose outcome is not known.
     is_going: bool,
-    /// The other lifecycle has applied the object.
+    /// The other lifecycle has applied the object, and does not delete it.
     pub exists: bool,
     pub failure: Failure,
 }
@@ -75,14 +79,38 @@ impl<D: Disk> Reconciler<D> {
                  is taken over when that lifecycle lets it go",
                 want.object, lifecycle.trigger, resource.source, resource.subject
             );
-            // While the outcome of a change is not known, a deletion may be under way.
-            let held = lifecycle.holding(&want.object).and_then(|holding| holding.applied.as_ref());
-            let is_going = !lifecycle.desired.is_present() || held.is_some_and(|held| held.digest == DIGEST_UNKNOWN);
-            let exists = !is_going && held.is_some();
+            let is_going = is_going(&lifecycle, &want.object);
+            let is_applied = lifecycle.holding(&want.object).is_some_and(|holding| holding.applied.is_some());
+            let exists = !is_going && is_applied;
             let failure = Failure { message, retry: Retry::Slowly };
             Some(Conflict { object: want.object.clone(), is_going, exists, failure })
         };
-        wanted.iter().filter_map(conflict).collect()
+        let mut conflicts: Vec<Conflict> = wanted.iter().filter_map(conflict).collect();
+        conflicts.extend(self.going_namespaces(task, wanted));
+        conflicts
+    }
+
+    /// Namespaces of wanted objects that others made and may delete. The task does not want them itself.
+    fn going_namespaces(&self, task: &Task, wanted: &[Wanted]) -> Vec<Conflict> {
+        let projection = self.view.projection();
+        let names: BTreeSet<&str> = wanted.iter().filter_map(|want| want.object.namespace.as_deref()).collect();
+        let others = names.into_iter().map(ObjectKey::of_namespace);
+        let others = others.filter(|namespace| wanted.iter().all(|want| want.object != *namespace));
+        let going = others.filter_map(|object| {
+            let owner = projection.claims(&task.key.cluster, &object).first()?.lifecycle;
+            let (resource, lifecycle) = projection.lifecycle(owner);
+            if owner == task.index || !is_going(&lifecycle, &object) {
+                return None;
+            }
+            let message = format!(
+                "{object} may be deleted: trigger `{}` for source `{}`, subject `{}` no longer wants it, or is changing it\n\
+                 hint: what is in it is made again once there is a Namespace that stays",
+                lifecycle.trigger, resource.source, resource.subject
+            );
+            let failure = Failure { message, retry: Retry::Slowly };
+            Some(Conflict { object, is_going: true, exists: false, failure })
+        });
+        going.collect()
     }
 
     /// Applies what the plan says, but for what others hold.
@@ -95,6 +123,7 @@ impl<D: Disk> Reconciler<D> {
     ) -> Applied {
         let (mut failures, mut not_ours) = (Vec::new(), Vec::new());
         let (mut objects, mut keep) = (Vec::new(), plan.keep.clone());
+        let (mut made, mut replaced) = (Vec::new(), Vec::new());
         // Namespaces come first, so what one of them took with it joins the end while the list is gone through.
         let mut apply: VecDeque<&Wanted> = plan.apply.iter().copied().collect();
         while let Some(want) = apply.pop_front() {
@@ -109,6 +138,8 @@ impl<D: Disk> Reconciler<D> {
             match self.apply(task, want, uid.map(String::as_str)).await {
                 Ok(Attempt::Applied(object)) => {
                     if uid != Some(&object.uid) {
+                        made.push(object.object.clone());
+                        replaced.extend(uid.map(|_| object.object.clone()));
                         let lost = keep.extract_if(.., |kept| kept.object.is_in(&object.object));
                         let lost: Vec<ObjectKey> = lost.map(|kept| kept.object).collect();
                         apply.extend(wanted.iter().filter(|want| lost.contains(&want.object)));
@@ -120,7 +151,7 @@ impl<D: Disk> Reconciler<D> {
             }
         }
         objects.append(&mut keep);
-        Applied { objects, not_ours, failures }
+        Applied { objects, made, replaced, not_ours, failures }
     }
 
     /// Applies one object, once it is certain that it is ours to change.
@@ -174,6 +205,20 @@ impl<D: Disk> Reconciler<D> {
         self.counters.writes.fetch_add(1, Ordering::Relaxed);
         let call = self.cluster.apply(&want.object, &want.manifest, uid);
         trace::write("apply", &want.object, call, |live| if live.deleting { "terminating" } else { "applied" }).await
+    }
+}
+
+/// Whether the lifecycle that owns an object may delete it.
+fn is_going(owner: &Lifecycle, object: &ObjectKey) -> bool {
+    if !owner.desired.is_present() {
+        return true;
+    }
+    let Some(holding) = owner.holding(object) else { return false };
+    match &holding.applied {
+        // While the outcome of a change is not known, a deletion may be under way.
+        Some(applied) => applied.digest == DIGEST_UNKNOWN,
+        // Claimed for an earlier decision, it may be deleted for one in between. An attempt for this one begins after that.
+        None => holding.since < owner.decided && owner.failure.is_none(),
     }
 }
 

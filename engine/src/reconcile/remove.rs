@@ -4,7 +4,8 @@
 
 use std::sync::atomic::Ordering;
 
-use lifeline_projections::fact::{ObjectKey, Reconciled, What};
+use futures::future::try_join_all;
+use lifeline_projections::fact::{LifecycleKey, ObjectKey, Reconciled, What};
 use lifeline_projections::fold::LifecycleIndex;
 use lifeline_projections::lifecycle::{Desired, Holding};
 use lifeline_store::Disk;
@@ -55,6 +56,8 @@ impl<D: Disk> Reconciler<D> {
             }
         }
         if !gone.is_empty() {
+            let is_recorded = |index, object: &ObjectKey| index == task.index && gone.contains(object);
+            self.lose_inside(task, &gone, is_recorded).await?;
             info!(objects = %names(&gone), "gone");
             let (key, objects) = (task.key.clone(), gone.clone());
             self.recording.record(Reconciled::new(key, acted_for, What::Deleted(objects))).await?;
@@ -78,6 +81,45 @@ impl<D: Disk> Reconciler<D> {
         }
         drop(handing_over);
         Ok(unfinished)
+    }
+
+    /// Records what went with namespaces: the objects in them that lifecycles claim, but for those that are recorded otherwise.
+    /// This comes before the record of the namespaces. After a crash in between they are looked at again.
+    pub(super) async fn lose_inside(
+        &self,
+        task: &Task,
+        gone: &[ObjectKey],
+        is_recorded: impl Fn(LifecycleIndex, &ObjectKey) -> bool,
+    ) -> Result<(), Stopped> {
+        let lost: Vec<(LifecycleIndex, Reconciled)> = {
+            let projection = self.view.projection();
+            let inside = namespaces(gone).flat_map(|name| projection.claims_inside(&task.key.cluster, name));
+            let lost = inside.filter_map(|(index, mut objects)| {
+                objects.retain(|object| !is_recorded(index, object));
+                let (resource, lifecycle) = projection.lifecycle(index);
+                let (trigger, cluster) = ((*lifecycle.trigger).into(), (*lifecycle.cluster).into());
+                let (key, has_lost) = (LifecycleKey { trigger, cluster, resource }, !objects.is_empty());
+                has_lost.then(|| (index, Reconciled::new(key, lifecycle.decided, What::Deleted(objects))))
+            });
+            lost.collect()
+        };
+        let (whose, lost): (Vec<LifecycleIndex>, Vec<Reconciled>) = lost.into_iter().unzip();
+        for lost in &lost {
+            info!(objects = %names(lost.objects()), trigger = &*lost.key.trigger, "gone with their namespace");
+        }
+        try_join_all(lost.into_iter().map(|lost| self.recording.record(lost))).await?;
+        self.queue.push(whose);
+        Ok(())
+    }
+
+    /// Queues the lifecycles that claim objects in namespaces that were just made.
+    pub(super) fn wake_inside(&self, task: &Task, made: &[ObjectKey]) {
+        let projection = self.view.projection();
+        let inside = namespaces(made).flat_map(|name| projection.claims_inside(&task.key.cluster, name));
+        let waiting: Vec<LifecycleIndex> =
+            inside.map(|(index, _)| index).filter(|index| *index != task.index).collect();
+        drop(projection);
+        self.queue.push(waiting);
     }
 
     async fn delete(&self, task: &Task, holding: &Holding) -> Result<Removed, cluster::Error> {
@@ -134,4 +176,9 @@ impl<D: Disk> Reconciler<D> {
         drop(projection);
         self.queue.push(next);
     }
+}
+
+/// The names of those objects that are namespaces.
+fn namespaces(objects: &[ObjectKey]) -> impl Iterator<Item = &str> {
+    objects.iter().filter(|object| object.is_namespace()).map(|object| object.name.as_str())
 }

@@ -198,8 +198,10 @@ impl<D: Disk> Reconciler<D> {
         }
         // Only now, for two lifecycles may have claimed one object at the same moment: the log says who was first.
         let conflicts = self.conflicts(task, &wanted);
-        let Applied { objects: applied, not_ours, mut failures } =
+        let Applied { objects: mut applied, made, replaced, not_ours, mut failures } =
             self.apply_all(task, &plan, &wanted, &conflicts).await;
+        // What the task itself had in them was just applied again.
+        self.lose_inside(task, &replaced, |index, _| index == task.index).await?;
         // Objects that are no longer wanted are removed only when all wanted objects exist, even if others made them.
         let is_ready = failures.is_empty() && conflicts.iter().all(|conflict| conflict.exists);
         let unfinished = match is_ready {
@@ -207,9 +209,16 @@ impl<D: Disk> Reconciler<D> {
             false => Unfinished::default(),
         };
         failures.extend(unfinished.failures);
+        // What went with a namespace meanwhile is no longer claimed, and has to be made again.
+        let count = applied.len();
+        applied.retain(|applied| self.view.projection().holds(task.index, &applied.object));
+        let has_lost = applied.len() < count;
         let conflicts = conflicts.into_iter().map(|conflict| conflict.failure);
         if let Some(failure) = Failure::join(conflicts.chain(not_ours).chain(failures).collect()) {
             return self.failed(task, applied, failure).await;
+        }
+        if has_lost {
+            return Ok(Verdict::RetryAfter(Duration::ZERO));
         }
         if unfinished.waits {
             return Ok(Verdict::RetryAfter(PAUSE_TERMINATING));
@@ -217,6 +226,7 @@ impl<D: Disk> Reconciler<D> {
         let (key, acted_for) = (task.key.clone(), task.lifecycle.decided);
         info!(objects = %names(applied.iter().map(|applied| &applied.object)), "applied");
         self.recording.record(Reconciled::new(key, acted_for, What::Applied(applied))).await?;
+        self.wake_inside(task, &made);
         Ok(Verdict::Done)
     }
 

@@ -45,10 +45,28 @@ impl ObjectKey {
         if self.group.is_empty() { self.version.to_string() } else { format!("{}/{}", self.group, self.version) }
     }
 
-    /// Whether `other` is the namespace it stands in: it goes when that goes.
+    /// The namespace of this name.
+    #[must_use]
+    pub fn of_namespace(name: &str) -> ObjectKey {
+        ObjectKey {
+            group: "".into(),
+            version: "v1".into(),
+            kind: "Namespace".into(),
+            namespace: None,
+            name: name.into(),
+        }
+    }
+
+    /// Whether it is a namespace.
+    #[must_use]
+    pub fn is_namespace(&self) -> bool {
+        self.group.is_empty() && self.kind == "Namespace"
+    }
+
+    /// Whether `other` is the namespace it is in: it goes when that goes.
     #[must_use]
     pub fn is_in(&self, other: &ObjectKey) -> bool {
-        other.group.is_empty() && other.kind == "Namespace" && self.namespace.as_ref() == Some(&other.name)
+        other.is_namespace() && self.namespace.as_ref() == Some(&other.name)
     }
 
     /// `Kind/name`, or `Kind/namespace/name`: what a person calls it.

@@ -177,6 +177,29 @@ impl Projection {
         claims
     }
 
+    /// Whether a lifecycle claims an object.
+    #[must_use]
+    pub fn holds(&self, lifecycle: LifecycleIndex, object: &ObjectKey) -> bool {
+        self.entry(lifecycle.resource).holds_since(lifecycle.slot, object).is_some()
+    }
+
+    /// Who claims objects in a namespace, each with those objects.
+    #[must_use]
+    pub fn claims_inside(&self, cluster: &str, namespace: &str) -> Vec<(LifecycleIndex, Vec<ObjectKey>)> {
+        let mut found = Vec::new();
+        for resource in self.claimants.inside(cluster, namespace) {
+            let entry = self.entry(resource);
+            for slot in entry.holders(&self.shared, cluster) {
+                let inside = entry.objects(slot).filter(|object| object.namespace.as_deref() == Some(namespace));
+                let inside: Vec<ObjectKey> = inside.collect();
+                if !inside.is_empty() {
+                    found.push((LifecycleIndex { resource, slot }, inside));
+                }
+            }
+        }
+        found
+    }
+
     /// The resources that may claim an object called so, of whichever API and on whichever of these clusters: who really does
     /// stands in their lifecycles. `None` for every cluster; a missing namespace means an object without one.
     pub fn claimants_called<'a>(

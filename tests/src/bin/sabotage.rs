@@ -65,7 +65,7 @@ const GROUND: &str = "projections/src/fold/ground.rs";
 /// back, which it is not in the simulation, the times of the messages tell the same; a table in `epoch` tests it. And
 /// sessions that end again and again while a full stream drops messages: a story ends in calm, so they end too; a test
 /// on a real server has it.
-const SABOTAGES: [Sabotage; 36] = [
+const SABOTAGES: [Sabotage; 38] = [
     Sabotage {
         name: "acknowledge before the sync",
         file: RECORDER,
@@ -249,8 +249,20 @@ const SABOTAGES: [Sabotage; 36] = [
     Sabotage {
         name: "use a namespace that may be being deleted",
         file: APPLY,
-        good: "held.is_some_and(|held| held.digest == DIGEST_UNKNOWN);",
-        bad: "held.is_some_and(|held| !SABOTAGED && held.digest == DIGEST_UNKNOWN);",
+        good: "Some(applied) => applied.digest == DIGEST_UNKNOWN,",
+        bad: "Some(applied) => !SABOTAGED && applied.digest == DIGEST_UNKNOWN,",
+    },
+    Sabotage {
+        name: "forget what goes with a namespace",
+        file: REMOVE,
+        good: "objects.retain(|object| !is_recorded(index, object));",
+        bad: "objects.retain(|object| !SABOTAGED && !is_recorded(index, object));",
+    },
+    Sabotage {
+        name: "record as applied what went with a namespace meanwhile",
+        file: WORK,
+        good: "applied.retain(|applied| self.view.projection().holds(task.index, &applied.object));",
+        bad: "applied.retain(|applied| SABOTAGED || self.view.projection().holds(task.index, &applied.object));",
     },
     Sabotage {
         name: "remove nothing while others own what is wanted",
@@ -455,4 +467,17 @@ fn edit(files: &mut Files, name: &str, change: impl FnOnce(String) -> Result<Str
     let text = String::from_utf8_lossy(content).into_owned();
     *content = change(text)?.into_bytes();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_piece_is_in_the_source_once() {
+        let mut files = workspace_files().expect("the workspace of this test");
+        for (number, sabotage) in (1..).zip(&SABOTAGES) {
+            sabotage.put_into(&mut files, number).expect(sabotage.name);
+        }
+    }
 }

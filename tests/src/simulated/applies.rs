@@ -27,6 +27,8 @@ struct Wants<'f> {
     /// The type of each event.
     kinds: BTreeMap<Offset, &'f str>,
     claims: BTreeMap<&'f ObjectKey, BTreeSet<Lifecycle<'f>>>,
+    /// Objects that Lifeline did not make.
+    foreign: Option<&'f BTreeSet<ObjectKey>>,
     /// The rules by which `manage` was last replayed.
     version: Option<Version>,
     /// All rules that were replayed, by trigger.
@@ -41,8 +43,13 @@ struct Wants<'f> {
 
 /// Applies that nothing asked for at their moment.
 #[must_use]
-pub fn violations<'f>(records: &[Record], facts: &'f [Fact<'f>], applies: &'f [Apply]) -> Vec<Violation> {
-    let (mut wants, mut violations) = (Wants::default(), Vec::new());
+pub fn violations<'f>(
+    records: &[Record],
+    facts: &'f [Fact<'f>],
+    applies: &'f [Apply],
+    foreign: &'f BTreeSet<ObjectKey>,
+) -> Vec<Violation> {
+    let (mut wants, mut violations) = (Wants { foreign: Some(foreign), ..Wants::default() }, Vec::new());
     let mut applies = applies.iter().peekable();
     for (record, fact) in records.iter().zip(facts) {
         while let Some(apply) = applies.next_if(|apply| apply.time_unix_nanos < record.time_unix_nanos) {
@@ -120,7 +127,9 @@ impl<'f> Wants<'f> {
             let is_given =
                 |kind: &str| object.name != "profile" || self.version.is_none_or(|version| version.gives_profile(kind));
             let has_namespace = object.namespace.as_ref().is_none_or(|name| {
-                let claims = self.claims.get(&namespace_key(name));
+                let namespace = namespace_key(name);
+                let is_foreign = self.foreign.is_some_and(|foreign| foreign.contains(&namespace));
+                let claims = self.claims.get(&namespace).filter(|_| !is_foreign);
                 claims.is_none_or(|claims| claims.iter().any(|claim| self.present.contains_key(claim)))
             });
             let mut present = claims.iter().filter_map(|claim| self.present.get(claim));

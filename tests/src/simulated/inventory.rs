@@ -8,8 +8,9 @@ use lifeline_engine::cluster::{LiveObject, ObjectKey};
 use lifeline_engine::reconcile::apply_set;
 use lifeline_projections::fact::LifecycleKey;
 use lifeline_projections::fold::{LifecycleIndex, Projection};
-use lifeline_projections::lifecycle::Desired;
+use lifeline_projections::lifecycle::{Desired, Phase};
 
+use super::objects::namespace_key;
 use super::story::Violation;
 
 /// What the log says and the cluster does not hold, and the other way round. `foreign` objects are not Lifeline's.
@@ -21,6 +22,7 @@ pub fn violations(
 ) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut unclaimed: BTreeMap<&ObjectKey, &LiveObject> = live.iter().map(|(object, live)| (object, live)).collect();
+    let has_namespace = |name: &str| name == "default" || live.iter().any(|(object, _)| *object == namespace_key(name));
     let mut waiting: BTreeSet<LifecycleIndex> = BTreeSet::new();
     for (_, object, claims) in projection.objects() {
         let live = unclaimed.remove(&object);
@@ -33,8 +35,13 @@ pub fn violations(
         }
         let (first, others) = claims.split_first().expect("an object is listed by its claims");
         waiting.extend(others.iter().map(|claim| claim.lifecycle));
-        if foreign.contains(&object) {
+        let waits_for_namespace = object.namespace.as_ref().is_some_and(|name| !has_namespace(name));
+        if foreign.contains(&object) || waits_for_namespace {
             waiting.insert(first.lifecycle);
+            let (_, lifecycle) = projection.lifecycle(first.lifecycle);
+            if waits_for_namespace && lifecycle.phase() == Phase::Ready {
+                violations.push(Violation::new("ready without its namespace", object.to_string()));
+            }
         } else if let Some(what) = differs(projection, first.lifecycle, &object, live) {
             violations.push(Violation::new("an object is not as recorded", format!("{object}: {what}")));
         }

@@ -14,7 +14,7 @@ use super::rules::Version;
 use super::story::Violation;
 
 /// The triggers of all rules.
-const TRIGGERS: [&str; 2] = ["audit", "manage"];
+const TRIGGERS: [&str; 3] = ["audit", "guest", "manage"];
 
 /// A resource: source and subject.
 type Resource<'a> = (&'a str, &'a str);

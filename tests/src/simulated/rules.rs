@@ -98,6 +98,40 @@ data:
       login: {{ .CloudEvent.id }}
 "#;
 
+const GUEST: &str = r#"
+---
+apiVersion: lib.projectsveltos.io/v1beta1
+kind: EventTrigger
+metadata:
+  name: guest
+spec:
+  sourceClusterSelector: {}
+  eventSourceName: user-operation
+  oneForEvent: true
+  cloudEventAction: '{{if eq .CloudEvent.type "login"}}Create{{else if eq .CloudEvent.type "suspend"}}Delete{{else}}Nothing{{end}}'
+  policyRefs:
+  - name: guest
+    namespace: default
+    kind: ConfigMap
+---
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: guest
+  namespace: default
+  annotations:
+    projectsveltos.io/instantiate: ok
+data:
+  guest.yaml: |
+    kind: ConfigMap
+    apiVersion: v1
+    metadata:
+      name: guest-{{ .CloudEvent.source }}
+      namespace: {{ .CloudEvent.subject }}
+    data:
+      login: {{ .CloudEvent.id }}
+"#;
+
 /// The rules in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
@@ -109,6 +143,8 @@ pub enum Version {
     Fewer,
     /// A second trigger keeps a note of every login, for ever.
     Audited,
+    /// A second trigger puts an object into the namespace, which it does not make. A suspension removes the object.
+    WithGuests,
     /// A suspension removes everything too.
     Stricter,
     /// The trigger is gone.
@@ -130,8 +166,15 @@ pub struct Event {
 
 impl Version {
     /// All of them.
-    pub const ALL: [Version; 6] =
-        [Version::First, Version::Revised, Version::Fewer, Version::Audited, Version::Stricter, Version::Withdrawn];
+    pub const ALL: [Version; 7] = [
+        Version::First,
+        Version::Revised,
+        Version::Fewer,
+        Version::Audited,
+        Version::WithGuests,
+        Version::Stricter,
+        Version::Withdrawn,
+    ];
 
     /// The rules as the engine gets them. They are compiled once and are the same for all stories.
     #[must_use]
@@ -156,7 +199,9 @@ impl Version {
         match (trigger, kind) {
             ("manage", _) if self == Version::Withdrawn => None,
             ("audit", _) if self != Version::Audited => None,
-            ("manage" | "audit", "login") | ("manage", "visit") => Some(true),
+            ("guest", _) if self != Version::WithGuests => None,
+            ("manage" | "audit" | "guest", "login") | ("manage", "visit") => Some(true),
+            ("guest", "suspend") => Some(false),
             ("manage", "logout") => Some(false),
             ("manage", "suspend") if self == Version::Stricter => Some(false),
             _ => None,
@@ -179,6 +224,7 @@ impl Version {
                 self.gives_profile("login") && is_revised == (self == Version::Revised)
             }
             ("audit", "ConfigMap", name) => self == Version::Audited && name.starts_with("audit-"),
+            ("guest", "ConfigMap", name) => self == Version::WithGuests && name.starts_with("guest-"),
             _ => false,
         }
     }
@@ -186,9 +232,12 @@ impl Version {
     fn compile(self) -> Current {
         let deletes = match self {
             Version::Stricter => r#"or (eq .CloudEvent.type "logout") (eq .CloudEvent.type "suspend")"#,
-            Version::First | Version::Revised | Version::Fewer | Version::Audited | Version::Withdrawn => {
-                r#"eq .CloudEvent.type "logout""#
-            }
+            Version::First
+            | Version::Revised
+            | Version::Fewer
+            | Version::Audited
+            | Version::WithGuests
+            | Version::Withdrawn => r#"eq .CloudEvent.type "logout""#,
         };
         let mut text = SOURCE.to_owned();
         if self != Version::Withdrawn {
@@ -200,6 +249,9 @@ impl Version {
         if self == Version::Audited {
             text += AUDIT;
         }
+        if self == Version::WithGuests {
+            text += GUEST;
+        }
         let rules = RuleSet::new(Manifests::read("rules.yaml", &text), Clusters::default());
         let problems: Vec<String> = rules.problems().iter().map(ToString::to_string).collect();
         assert!(problems.is_empty(), "{self:?}: {problems:?}");
@@ -207,14 +259,20 @@ impl Version {
     }
 
     /// What the events ask for, under these rules: the value that each object should have. Where resources share an
-    /// object, each of their values is right.
+    /// object, each of their values is right. Objects of guests are only wanted where there is a namespace, made by
+    /// Lifeline or one of those that are there already.
     #[must_use]
-    pub fn wanted<'a>(self, events: impl Iterator<Item = &'a Event>) -> BTreeMap<String, BTreeSet<String>> {
+    pub fn wanted<'a>(
+        self,
+        events: impl Iterator<Item = &'a Event>,
+        foreign_namespaces: &[&str],
+    ) -> BTreeMap<String, BTreeSet<String>> {
         let mut present: BTreeMap<(&str, &str), &Event> = BTreeMap::new();
         let mut noted: BTreeMap<(&str, &str), &Event> = BTreeMap::new();
+        let mut guests: BTreeMap<(&str, &str), &Event> = BTreeMap::new();
         for event in events {
             let resource = (event.source.as_str(), event.subject.as_str());
-            for (trigger, held) in [("manage", &mut present), ("audit", &mut noted)] {
+            for (trigger, held) in [("manage", &mut present), ("audit", &mut noted), ("guest", &mut guests)] {
                 match self.decides(trigger, &event.kind) {
                     Some(true) => _ = held.insert(resource, event),
                     Some(false) => _ = held.remove(&resource),
@@ -226,6 +284,12 @@ impl Version {
         let mut want = |object: String, value: String| {
             wanted.entry(object).or_default().insert(value);
         };
+        let has_namespace = |subject: &str| {
+            foreign_namespaces.contains(&subject) || present.keys().any(|(_, of)| *of == subject && !of.contains('/'))
+        };
+        for ((source, subject), event) in guests.iter().filter(|((_, subject), _)| has_namespace(subject)) {
+            want(format!("ConfigMap/{subject}/guest-{source}"), Value::from(&*event.id).to_string());
+        }
         // No namespace has such a name: the cluster refuses it, whatever the events ask for.
         for ((_, subject), event) in present.into_iter().filter(|((_, subject), _)| !subject.contains('/')) {
             want(format!("Namespace/{subject}"), Value::Null.to_string());

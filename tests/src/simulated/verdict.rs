@@ -54,13 +54,13 @@ pub fn violations(finished: &Finished<'_>) -> Vec<Violation> {
     violations.extend(recorded_once_and_in_order(finished, &recorded));
     violations.extend(nothing_is_missing_in_silence(finished, &facts, &recorded));
     violations.extend(the_cluster_is_as_decided(finished, &recorded));
-    violations.extend(applies::violations(finished.records, &facts, &finished.cluster.applies()));
-    let projection = folded(finished, &facts);
-    violations.extend(the_fold_is_a_function_of_the_log(finished, &projection));
-    violations.extend(refold::violations(finished.records, &facts, &projection));
     let foreign = foreign().into_iter().filter(|_| finished.has_foreign);
     let foreign =
         foreign.map(|manifest| Objects::resolve(&manifest).expect("a name that the cluster accepts")).collect();
+    violations.extend(applies::violations(finished.records, &facts, &finished.cluster.applies(), &foreign));
+    let projection = folded(finished, &facts);
+    violations.extend(the_fold_is_a_function_of_the_log(finished, &projection));
+    violations.extend(refold::violations(finished.records, &facts, &projection));
     violations.extend(inventory::violations(&projection, &finished.cluster.list(), &foreign));
     violations
 }
@@ -148,7 +148,8 @@ fn the_cluster_is_as_decided(finished: &Finished<'_>, recorded: &[&[u8]]) -> Vec
     let by_payload: BTreeMap<&[u8], &Event> =
         finished.messages.iter().filter_map(|message| Some((&*message.payload, message.event.as_ref()?))).collect();
     let events = recorded.iter().filter_map(|payload| by_payload.get(payload).copied());
-    let mut wanted = finished.version.wanted(events);
+    let foreign_namespaces: &[&str] = if finished.has_foreign { &["bob"] } else { &[] };
+    let mut wanted = finished.version.wanted(events, foreign_namespaces);
     let mut held: BTreeMap<String, String> = finished
         .cluster
         .list()
