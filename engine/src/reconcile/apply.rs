@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
 
 use lifeline_projections::fact::{AppliedObject, LifecycleKey, ObjectKey};
+use lifeline_projections::fold::Projection;
 use lifeline_projections::lifecycle::{DIGEST_UNKNOWN, Desired, Lifecycle};
 use lifeline_store::Disk;
 use tracing::debug;
@@ -86,31 +87,8 @@ impl<D: Disk> Reconciler<D> {
             Some(Conflict { object: want.object.clone(), is_going, exists, failure })
         };
         let mut conflicts: Vec<Conflict> = wanted.iter().filter_map(conflict).collect();
-        conflicts.extend(self.going_namespaces(task, wanted));
+        conflicts.extend(going_namespaces(&projection, task, wanted));
         conflicts
-    }
-
-    /// Namespaces of wanted objects that others made and may delete. The task does not want them itself.
-    fn going_namespaces(&self, task: &Task, wanted: &[Wanted]) -> Vec<Conflict> {
-        let projection = self.view.projection();
-        let names: BTreeSet<&str> = wanted.iter().filter_map(|want| want.object.namespace.as_deref()).collect();
-        let others = names.into_iter().map(ObjectKey::of_namespace);
-        let others = others.filter(|namespace| wanted.iter().all(|want| want.object != *namespace));
-        let going = others.filter_map(|object| {
-            let owner = projection.claims(&task.key.cluster, &object).first()?.lifecycle;
-            let (resource, lifecycle) = projection.lifecycle(owner);
-            if owner == task.index || !is_going(&lifecycle, &object) {
-                return None;
-            }
-            let message = format!(
-                "{object} may be deleted: trigger `{}` for source `{}`, subject `{}` no longer wants it, or is changing it\n\
-                 hint: what is in it is made again once there is a Namespace that stays",
-                lifecycle.trigger, resource.source, resource.subject
-            );
-            let failure = Failure { message, retry: Retry::Slowly };
-            Some(Conflict { object, is_going: true, exists: false, failure })
-        });
-        going.collect()
     }
 
     /// Applies what the plan says, but for what others hold.
@@ -206,6 +184,28 @@ impl<D: Disk> Reconciler<D> {
         let call = self.cluster.apply(&want.object, &want.manifest, uid);
         trace::write("apply", &want.object, call, |live| if live.deleting { "terminating" } else { "applied" }).await
     }
+}
+
+/// Namespaces of wanted objects that others made and may delete. The task does not want them itself.
+fn going_namespaces(projection: &Projection, task: &Task, wanted: &[Wanted]) -> Vec<Conflict> {
+    let names: BTreeSet<&str> = wanted.iter().filter_map(|want| want.object.namespace.as_deref()).collect();
+    let others = names.into_iter().map(ObjectKey::of_namespace);
+    let others = others.filter(|namespace| wanted.iter().all(|want| want.object != *namespace));
+    let going = others.filter_map(|object| {
+        let owner = projection.claims(&task.key.cluster, &object).first()?.lifecycle;
+        let (resource, lifecycle) = projection.lifecycle(owner);
+        if owner == task.index || !is_going(&lifecycle, &object) {
+            return None;
+        }
+        let message = format!(
+            "{object} may be deleted: trigger `{}` for source `{}`, subject `{}` no longer wants it, or is changing it\n\
+             hint: what is in it is made again once there is a Namespace that stays",
+            lifecycle.trigger, resource.source, resource.subject
+        );
+        let failure = Failure { message, retry: Retry::Slowly };
+        Some(Conflict { object, is_going: true, exists: false, failure })
+    });
+    going.collect()
 }
 
 /// Whether the lifecycle that owns an object may delete it.
