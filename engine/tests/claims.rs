@@ -278,7 +278,7 @@ data:
 "#;
 
 #[tokio::test(start_paused = true)]
-async fn what_goes_with_a_namespace_is_made_again_with_it_for_whoever_wants_it() {
+async fn objects_that_went_with_a_namespace_are_made_again_with_it() {
     let trigger = TRIGGER.replace("BEHAVIOUR", "WithdrawPolicies");
     let trigger = trigger.replace("{{else}}Delete{{end}}", r#"{{else if eq .CloudEvent.type "logout"}}Delete{{end}}"#);
     play(rules(&format!("{SOURCE}{trigger}{GUEST}")), async |world| {
@@ -295,7 +295,7 @@ async fn what_goes_with_a_namespace_is_made_again_with_it_for_whoever_wants_it()
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_goes_with_a_namespace_that_a_rule_no_longer_gives_is_not_told_as_ready() {
+async fn objects_that_went_with_a_namespace_are_not_ready() {
     let with = |namespace: &str| {
         let text = format!("{SOURCE}{}", TRIGGER.replace("BEHAVIOUR", "WithdrawPolicies"));
         let (rest, namespace_text) = text.split_once("  namespace.yaml: |").expect("it gives a Namespace");

@@ -13,7 +13,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use crate::fact::ObjectKey;
 use crate::fold::ResourceIndex;
 
-/// Stands for the kind of an object where whatever is in a namespace is meant.
+/// In place of a kind: any object in a namespace.
 const INSIDE: &str = "";
 
 /// The resources that claim each object, by the checksum of its name.

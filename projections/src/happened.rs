@@ -1,6 +1,6 @@
 //! What a fact means to the lifecycles of a resource.
 //!
-//! Start at [`Link::happened`]. Every fold of lifecycles begins here, so a new fact is told to all of them at once.
+//! Start at [`Link::happened`]. All that folds lifecycles uses it, so a new fact is added here once.
 
 use lifeline_store::Offset;
 

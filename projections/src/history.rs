@@ -272,7 +272,7 @@ pub fn about(fact: &Fact<'_>, key: Option<&ResourceKey>, offset: Offset, unix_na
                 StreamChange::Opened { start_sequence, reason: "", .. } => {
                     format!("reading stream {stream} from sequence {start_sequence}")
                 }
-                StreamChange::Opened { reason, .. } => format!("stream {stream} began anew, epoch {epoch}: {reason}"),
+                StreamChange::Opened { reason, .. } => format!("stream {stream} began again, epoch {epoch}: {reason}"),
                 StreamChange::Gap { from_sequence, to_sequence } => {
                     let last = to_sequence.saturating_sub(1);
                     format!("stream {stream} no longer holds its messages {from_sequence} to {last}")
@@ -330,7 +330,7 @@ fn of_replay(entry: Entry, replay: &TriggerReplayed, key: Option<&ResourceKey>) 
     let about: Vec<&Redecision> = replay.redecisions.iter().filter(is_about).collect();
     let summary = match (key, about.as_slice()) {
         (_, []) => "rules changed: no difference".to_owned(),
-        (None, some) => format!("rules changed: {} decided anew", count(some.len(), "lifecycle")),
+        (None, some) => format!("rules changed: {} decided again", count(some.len(), "lifecycle")),
         (Some(_), some) => some.iter().map(|some| redecided(some)).collect::<Vec<_>>().join("; "),
     };
     let only = match about.as_slice() {

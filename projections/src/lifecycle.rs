@@ -364,13 +364,7 @@ mod tests {
     use super::*;
 
     fn namespace(name: &str) -> ObjectKey {
-        ObjectKey {
-            group: "".into(),
-            version: "v1".into(),
-            kind: "Namespace".into(),
-            namespace: None,
-            name: name.into(),
-        }
+        ObjectKey::of_namespace(name)
     }
 
     fn applied(name: &str) -> AppliedObject {

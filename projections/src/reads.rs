@@ -479,7 +479,7 @@ fn conflict_row(projection: &Projection, cluster: &str, object: &ObjectKey, clai
 }
 
 /// Whether what a lifecycle claims is its own: what it could not apply is another's, or nobody's, and stays so when it is
-/// decided anew.
+/// decided again.
 pub(crate) fn is_owned(lifecycle: &Lifecycle, holding: &Holding) -> bool {
     let is_intended = lifecycle.failure.is_none() && holding.since >= lifecycle.decided;
     holding.applied.is_some() || is_intended

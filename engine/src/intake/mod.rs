@@ -30,7 +30,7 @@ pub use jetstream::{Acknowledge, Batch, JetStream, Message};
 
 /// What the recorder receives from one stream, in the order in which it shall be recorded.
 pub enum Intake {
-    /// A stream was met for the first time, or began anew under its old name: record `StreamOpened`.
+    /// A stream was met for the first time, or began again under its old name: record `StreamOpened`.
     Opened {
         /// The stream.
         stream: String,

@@ -225,7 +225,7 @@ impl Reader {
             Verdict::First { from } => (open(1, from), opened(&stream, &open(1, from), String::new())),
             Verdict::NewEpoch { epoch, reason, start } => {
                 let from = self.resolve(state, start).await?;
-                tracing::warn!(stream, epoch, from, reason, "the stream began anew");
+                tracing::warn!(stream, epoch, from, reason, "the stream began again");
                 (open(epoch, from), opened(&stream, &open(epoch, from), reason))
             }
             Verdict::Gap { from, to } => {

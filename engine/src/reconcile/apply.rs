@@ -23,9 +23,9 @@ use crate::trace;
 pub(super) struct Applied {
     /// What is as wanted now, applied or kept.
     pub objects: Vec<AppliedObject>,
-    /// What was made, in the place of nothing or of an object with another uid.
+    /// Objects with another uid than the recorded one, or with none recorded.
     pub made: Vec<ObjectKey>,
-    /// Those of them that replaced an object of ours.
+    /// Those of them that had another uid recorded.
     pub replaced: Vec<ObjectKey>,
     /// What exists and belongs to another owner.
     pub not_ours: Vec<Failure>,
@@ -186,7 +186,7 @@ impl<D: Disk> Reconciler<D> {
     }
 }
 
-/// Namespaces of wanted objects that others made and may delete. The task does not want them itself.
+/// Namespaces of wanted objects that another lifecycle owns and may delete, and that the task does not want itself.
 fn going_namespaces(projection: &Projection, task: &Task, wanted: &[Wanted]) -> Vec<Conflict> {
     let names: BTreeSet<&str> = wanted.iter().filter_map(|want| want.object.namespace.as_deref()).collect();
     let others = names.into_iter().map(ObjectKey::of_namespace);
@@ -199,7 +199,7 @@ fn going_namespaces(projection: &Projection, task: &Task, wanted: &[Wanted]) -> 
         }
         let message = format!(
             "{object} may be deleted: trigger `{}` for source `{}`, subject `{}` no longer wants it, or is changing it\n\
-             hint: what is in it is made again once there is a Namespace that stays",
+             hint: the object is applied once the Namespace is no longer about to be deleted",
             lifecycle.trigger, resource.source, resource.subject
         );
         let failure = Failure { message, retry: Retry::Slowly };
@@ -217,7 +217,8 @@ fn is_going(owner: &Lifecycle, object: &ObjectKey) -> bool {
     match &holding.applied {
         // While the outcome of a change is not known, a deletion may be under way.
         Some(applied) => applied.digest == DIGEST_UNKNOWN,
-        // Claimed for an earlier decision, it may be deleted for one in between. An attempt for this one begins after that.
+        // Claimed for an earlier decision, it may be deleted for one in between. Once an attempt for the current decision has
+        // failed, that deletion is over.
         None => holding.since < owner.decided && owner.failure.is_none(),
     }
 }
@@ -243,4 +244,47 @@ fn not_ours(object: &ObjectKey, owner: &Owner) -> Failure {
          annotation `lifeline.dev/adopt: \"true\"`"
     );
     Failure { message, retry: Retry::Slowly }
+}
+
+#[cfg(test)]
+mod tests {
+    use lifeline_projections::fact::Redesired;
+    use lifeline_projections::happened::Happened;
+    use lifeline_store::Offset;
+
+    use super::*;
+
+    #[test]
+    fn an_object_may_be_deleted_while_its_owner_does_not_want_it_or_an_outcome_is_not_known() {
+        let namespace = ObjectKey::of_namespace("zoe");
+        let (claimed, at) = ([namespace.clone()], Offset::from);
+        let applied = [AppliedObject { object: namespace.clone(), uid: "uid".into(), digest: 7 }];
+        let intended = Happened::ApplyIntended(&claimed);
+        let done = |acted_for: u64| Happened::Applied { acted_for: at(acted_for), objects: &applied };
+        let failed = |acted_for: u64| Happened::ApplyFailed {
+            acted_for: at(acted_for),
+            objects: &[],
+            error: "no",
+            attempt: 1,
+            transient: true,
+        };
+        let withdrawn = Happened::Redecided(Redesired::Absent { event: None });
+        let check = |story: &[Happened<'_>], expected: bool| {
+            let mut owner = Lifecycle::new("manage", "mgmt/mgmt");
+            for (happened, offset) in story.iter().zip(0..) {
+                owner.evolve(at(offset), 0, *happened);
+            }
+            assert_eq!(is_going(&owner, &namespace), expected, "{story:?}");
+        };
+        use Happened::{Created, Deleted};
+        check(&[Created, intended], false);
+        check(&[Created, intended, done(0)], false);
+        check(&[Created, intended, done(0), intended], true);
+        check(&[Created, intended, done(0), Deleted], true);
+        check(&[Created, intended, done(0), withdrawn, Created], true);
+        // The first apply was never answered, and a deletion may have begun in between.
+        check(&[Created, intended, Deleted, Created], true);
+        check(&[Created, intended, Deleted, Created, failed(3)], false);
+        check(&[Created, intended, Deleted, Created, done(3)], false);
+    }
 }

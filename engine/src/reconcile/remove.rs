@@ -57,7 +57,7 @@ impl<D: Disk> Reconciler<D> {
         }
         if !gone.is_empty() {
             let is_recorded = |index, object: &ObjectKey| index == task.index && gone.contains(object);
-            self.lose_inside(task, &gone, is_recorded).await?;
+            self.record_gone_inside(task, &gone, is_recorded).await?;
             info!(objects = %names(&gone), "gone");
             let (key, objects) = (task.key.clone(), gone.clone());
             self.recording.record(Reconciled::new(key, acted_for, What::Deleted(objects))).await?;
@@ -83,9 +83,9 @@ impl<D: Disk> Reconciler<D> {
         Ok(unfinished)
     }
 
-    /// Records what went with namespaces: the objects in them that lifecycles claim, but for those that are recorded otherwise.
-    /// This comes before the record of the namespaces. After a crash in between they are looked at again.
-    pub(super) async fn lose_inside(
+    /// Records the objects that went with namespaces, for every lifecycle that claims some, except those that `is_recorded` says
+    /// are recorded elsewhere. It comes before the record of the namespaces: after a crash in between, they are looked at again.
+    pub(super) async fn record_gone_inside(
         &self,
         task: &Task,
         gone: &[ObjectKey],

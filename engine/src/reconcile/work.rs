@@ -201,7 +201,7 @@ impl<D: Disk> Reconciler<D> {
         let Applied { objects: mut applied, made, replaced, not_ours, mut failures } =
             self.apply_all(task, &plan, &wanted, &conflicts).await;
         // What the task itself had in them was just applied again.
-        self.lose_inside(task, &replaced, |index, _| index == task.index).await?;
+        self.record_gone_inside(task, &replaced, |index, _| index == task.index).await?;
         // Objects that are no longer wanted are removed only when all wanted objects exist, even if others made them.
         let is_ready = failures.is_empty() && conflicts.iter().all(|conflict| conflict.exists);
         let unfinished = match is_ready {
@@ -209,7 +209,7 @@ impl<D: Disk> Reconciler<D> {
             false => Unfinished::default(),
         };
         failures.extend(unfinished.failures);
-        // What went with a namespace meanwhile is no longer claimed, and has to be made again.
+        // Objects that went with a namespace meanwhile are no longer claimed, and have to be made again.
         let count = applied.len();
         applied.retain(|applied| self.view.projection().holds(task.index, &applied.object));
         let has_lost = applied.len() < count;

@@ -151,8 +151,8 @@ impl RuleSet {
 
     /// What each trigger makes of an event, by trigger name.
     ///
-    /// A trigger speaks when the EventSource it names matches and its selector selects the cluster. A cluster that the set
-    /// was not told of has no trigger. An action that cannot be rendered is an outcome too: nothing stops the next event.
+    /// A trigger decides when the EventSource it names matches and its selector selects the cluster; none does for a cluster
+    /// that the set does not know. An action that cannot be rendered is recorded as such and does not stop the next event.
     #[must_use]
     pub fn decide(&self, event: &EventView<'_>, cluster: &str, recorded_at_unix_nanos: u64) -> Vec<Decision<'_>> {
         self.matching(cluster).decide(event, recorded_at_unix_nanos)

@@ -64,7 +64,7 @@ const METRICS: &[Metric] = &[
     gauge("lifeline_stream_next_sequence", "First sequence of the stream that is not recorded.", |status| {
         by_stream(status, |stream| stream.next_sequence)
     }),
-    gauge("lifeline_stream_epoch", "How often the stream began anew, from 1.", |status| {
+    gauge("lifeline_stream_epoch", "How often the stream began again, from 1.", |status| {
         by_stream(status, |stream| stream.epoch.into())
     }),
     counter("lifeline_events_received_total", "CloudEvents recorded, ever.", |status| {

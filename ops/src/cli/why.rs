@@ -273,7 +273,7 @@ fn of_trigger(story: &mut Story, why: &TriggerWhy) {
         story.line(if outcome.error.is_some() { "failed" } else { "outcome" }, at(outcome));
     }
     match (why.effect, why.superseded_by) {
-        (_, Some(by)) => story.line("until", format!("offset {by} decided anew")),
+        (_, Some(by)) => story.line("until", format!("offset {by} decided again")),
         (Effect::Pending, None) => story.line("waits", "not carried out yet"),
         (Effect::Settled, None) => story.line("outcome", "there was nothing to do"),
         _ => {}
@@ -426,7 +426,7 @@ Several objects are x: say which.
   matched   EventSource/user-operation, criterion 1
   decided   EventTrigger/manage-namespace on mgmt/mgmt: Create
   outcome   offset 42, 2026-11-22 14:02:11.327Z: applied Namespace/mgianluc
-  until     offset 57 decided anew
+  until     offset 57 decided again
 ",
         );
         let closest = serde_json::json!({

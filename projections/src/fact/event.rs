@@ -12,7 +12,7 @@ pub struct Delivery<'a> {
     pub cluster: &'a str,
     /// JetStream stream.
     pub stream: &'a str,
-    /// Counts the times this stream's name began anew (recreated, restored); the first is 1.
+    /// How often a stream of this name began, from 1. It begins again when it is recreated, restored, or loses its end.
     pub epoch: u32,
     /// Stream sequence.
     pub sequence: u64,

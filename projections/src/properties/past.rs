@@ -114,7 +114,7 @@ proptest! {
         let log = log_of(folder.path(), &facts);
         let mut then = Projection::default();
         fold(&mut then, &facts[..at]);
-        // Asked later, with a part of the landmarks on disk, from a process that began anew.
+        // Asked later, with a part of the landmarks on disk, from a process that began again.
         let path = folder.path().join("projection");
         let (table, mut now) = Table::open(&path).expect("its own folder");
         fold(&mut now, &facts[..saved]);

@@ -445,7 +445,7 @@ impl TriggerWhy {
             Effect::Settled => format!("{decided}, and there was nothing to do."),
             Effect::Superseded => {
                 let by = self.superseded_by.unwrap_or_default();
-                format!("{decided}, but offset {by} decided anew before it was carried out.")
+                format!("{decided}, but offset {by} decided again before it was carried out.")
             }
             Effect::Nothing => format!("{trigger} made nothing of it: {action}."),
             Effect::Unknown => format!("{decided}; what came of it lies too far back."),

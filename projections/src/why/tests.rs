@@ -158,9 +158,9 @@ fn an_event_tells_what_it_caused_under_each_trigger() {
     check(&[login(), intended(0), applied(0, "a", 1)], 0, Applied, None, made);
     check(&[login(), intended(0), applied(0, "a", 1), logout()], 0, Applied, Some(3), made);
     check(&[login(), failed(0)], 0, Failing, None, "manage decided Create: attempt 1 failed: no at offset 1.");
-    let overtaken = "manage decided Create, but offset 1 decided anew before it was carried out.";
+    let overtaken = "manage decided Create, but offset 1 decided again before it was carried out.";
     check(&[login(), login(), applied(1, "a", 1)], 0, Superseded, Some(1), overtaken);
-    let overtaken = "manage decided Create, but offset 2 decided anew before it was carried out.";
+    let overtaken = "manage decided Create, but offset 2 decided again before it was carried out.";
     check(&[login(), failed(0), logout()], 0, Superseded, Some(2), overtaken);
     let gone = "manage decided Delete: deleted Namespace/zoe at offset 3.";
     check(&[login(), intended(0), logout(), deleted(2)], 2, Deleted, None, gone);
@@ -180,7 +180,7 @@ fn an_event_tells_what_it_caused_under_each_trigger() {
     let facts = [login(), applied(0, "a", 1), present(0), applied(2, "a", 2)];
     check(&facts, 0, Applied, None, "manage decided Create: applied Namespace/zoe at offset 3.");
     let withdrawn = replayed(Redesired::Absent { event: None });
-    let overtaken = "manage decided Create, but offset 1 decided anew before it was carried out.";
+    let overtaken = "manage decided Create, but offset 1 decided again before it was carried out.";
     check(&[login(), withdrawn], 0, Superseded, Some(1), overtaken);
 }
 

@@ -1,4 +1,4 @@
-//! Every apply, compared with what the log said when it was carried out.
+//! Every apply, compared with what the log said at that time.
 //!
 //! Start at [`violations`]. Two rules: an object is made only once for each time it begins to be wanted, and an object is
 //! applied only by rules whose replay was recorded before. An object is wanted while a lifecycle that claims it is present
@@ -13,7 +13,6 @@ use lifeline_projections::fact::{
 use lifeline_store::{Offset, Record};
 
 use super::cluster::Apply;
-use super::objects::namespace_key;
 use super::rules::Version;
 use super::story::Violation;
 
@@ -28,7 +27,7 @@ struct Wants<'f> {
     kinds: BTreeMap<Offset, &'f str>,
     claims: BTreeMap<&'f ObjectKey, BTreeSet<Lifecycle<'f>>>,
     /// Objects that Lifeline did not make.
-    foreign: Option<&'f BTreeSet<ObjectKey>>,
+    foreign: BTreeSet<ObjectKey>,
     /// The rules by which `manage` was last replayed.
     version: Option<Version>,
     /// All rules that were replayed, by trigger.
@@ -41,15 +40,15 @@ struct Wants<'f> {
     births: BTreeMap<&'f ObjectKey, usize>,
 }
 
-/// Applies that nothing asked for at their moment.
+/// Applies that nothing in the log asked for at that time.
 #[must_use]
 pub fn violations<'f>(
     records: &[Record],
     facts: &'f [Fact<'f>],
     applies: &'f [Apply],
-    foreign: &'f BTreeSet<ObjectKey>,
+    foreign: &BTreeSet<ObjectKey>,
 ) -> Vec<Violation> {
-    let (mut wants, mut violations) = (Wants { foreign: Some(foreign), ..Wants::default() }, Vec::new());
+    let (mut wants, mut violations) = (Wants { foreign: foreign.clone(), ..Wants::default() }, Vec::new());
     let mut applies = applies.iter().peekable();
     for (record, fact) in records.iter().zip(facts) {
         while let Some(apply) = applies.next_if(|apply| apply.time_unix_nanos < record.time_unix_nanos) {
@@ -127,8 +126,8 @@ impl<'f> Wants<'f> {
             let is_given =
                 |kind: &str| object.name != "profile" || self.version.is_none_or(|version| version.gives_profile(kind));
             let has_namespace = object.namespace.as_ref().is_none_or(|name| {
-                let namespace = namespace_key(name);
-                let is_foreign = self.foreign.is_some_and(|foreign| foreign.contains(&namespace));
+                let namespace = ObjectKey::of_namespace(name);
+                let is_foreign = self.foreign.contains(&namespace);
                 let claims = self.claims.get(&namespace).filter(|_| !is_foreign);
                 claims.is_none_or(|claims| claims.iter().any(|claim| self.present.contains_key(claim)))
             });

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use super::chance::Chance;
 use super::hazard::{Counter, Hazard};
-use super::objects::{Objects, namespace_key};
+use super::objects::Objects;
 
 /// A cluster that fails as real ones do.
 pub struct FaultyCluster {
@@ -143,7 +143,7 @@ impl FaultyCluster {
             };
         }
         if let Some(namespace) = &object.namespace
-            && state.is_going(&namespace_key(namespace))
+            && state.is_going(&ObjectKey::of_namespace(namespace))
         {
             return Err(Error::NamespaceTerminating { namespace: namespace.to_string() });
         }

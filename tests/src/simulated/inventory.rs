@@ -10,7 +10,6 @@ use lifeline_projections::fact::LifecycleKey;
 use lifeline_projections::fold::{LifecycleIndex, Projection};
 use lifeline_projections::lifecycle::{Desired, Phase};
 
-use super::objects::namespace_key;
 use super::story::Violation;
 
 /// What the log says and the cluster does not hold, and the other way round. `foreign` objects are not Lifeline's.
@@ -22,7 +21,8 @@ pub fn violations(
 ) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut unclaimed: BTreeMap<&ObjectKey, &LiveObject> = live.iter().map(|(object, live)| (object, live)).collect();
-    let has_namespace = |name: &str| name == "default" || live.iter().any(|(object, _)| *object == namespace_key(name));
+    let has_namespace =
+        |name: &str| name == "default" || live.iter().any(|(object, _)| *object == ObjectKey::of_namespace(name));
     let mut waiting: BTreeSet<LifecycleIndex> = BTreeSet::new();
     for (_, object, claims) in projection.objects() {
         let live = unclaimed.remove(&object);

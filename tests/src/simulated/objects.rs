@@ -76,7 +76,7 @@ impl Objects {
         }
         if let Some(namespace) = &key.namespace
             && **namespace != *FIRST_NAMESPACE
-            && !self.held.contains_key(&namespace_key(namespace))
+            && !self.held.contains_key(&ObjectKey::of_namespace(namespace))
         {
             return Err(Error::NamespaceMissing { namespace: namespace.to_string() });
         }
@@ -94,12 +94,6 @@ impl Objects {
         }
         Deletion::Gone
     }
-}
-
-/// A namespace's key.
-#[must_use]
-pub fn namespace_key(name: &str) -> ObjectKey {
-    ObjectKey { group: "".into(), version: "v1".into(), kind: "Namespace".into(), namespace: None, name: name.into() }
 }
 
 #[cfg(test)]

@@ -20,36 +20,40 @@ spec:
   - subject: "user-operation"
 "#;
 
-const MANAGE: &str = r#"
+/// A trigger and its one policy, whose data follows; see [`trigger`] for the words in capitals.
+const TRIGGER: &str = r#"
 ---
 apiVersion: lib.projectsveltos.io/v1beta1
 kind: EventTrigger
 metadata:
-  name: manage
+  name: NAME
 spec:
   sourceClusterSelector: {}
   eventSourceName: user-operation
   oneForEvent: true
-  cloudEventAction: '{{if or (eq .CloudEvent.type "login") (eq .CloudEvent.type "visit")}}Create{{else if DELETES}}Delete{{else}}Nothing{{end}}'
+  cloudEventAction: 'ACTION'
   policyRefs:
-  - name: namespace
+  - name: NAME
     namespace: default
     kind: ConfigMap
 ---
 apiVersion: v1
 kind: ConfigMap
 metadata:
-  name: namespace
+  name: NAME
   namespace: default
   annotations:
     projectsveltos.io/instantiate: ok
-data:
+data:"#;
+
+const MANAGE_ACTION: &str = r#"{{if or (eq .CloudEvent.type "login") (eq .CloudEvent.type "visit")}}Create{{else if DELETES}}Delete{{else}}Nothing{{end}}"#;
+
+const NAMESPACE: &str = r#"
   namespace.yaml: |
     kind: Namespace
     apiVersion: v1
     metadata:
-      name: {{ .CloudEvent.subject }}
-"#;
+      name: {{ .CloudEvent.subject }}"#;
 
 const PROFILE: &str = r#"
   profile.yaml: |
@@ -61,33 +65,11 @@ const PROFILE: &str = r#"
       namespace: {{ .CloudEvent.subject }}
     data:
       login: REVISION{{ .CloudEvent.id }}
-    {{- end }}
-"#;
+    {{- end }}"#;
+
+const AUDIT_ACTION: &str = r#"{{if eq .CloudEvent.type "login"}}Create{{else}}Nothing{{end}}"#;
 
 const AUDIT: &str = r#"
----
-apiVersion: lib.projectsveltos.io/v1beta1
-kind: EventTrigger
-metadata:
-  name: audit
-spec:
-  sourceClusterSelector: {}
-  eventSourceName: user-operation
-  oneForEvent: true
-  cloudEventAction: '{{if eq .CloudEvent.type "login"}}Create{{else}}Nothing{{end}}'
-  policyRefs:
-  - name: audit
-    namespace: default
-    kind: ConfigMap
----
-apiVersion: v1
-kind: ConfigMap
-metadata:
-  name: audit
-  namespace: default
-  annotations:
-    projectsveltos.io/instantiate: ok
-data:
   audit.yaml: |
     kind: ConfigMap
     apiVersion: v1
@@ -95,33 +77,12 @@ data:
       name: audit-{{ .CloudEvent.source }}-{{ .CloudEvent.subject }}
       namespace: default
     data:
-      login: {{ .CloudEvent.id }}
-"#;
+      login: {{ .CloudEvent.id }}"#;
+
+const GUEST_ACTION: &str =
+    r#"{{if eq .CloudEvent.type "login"}}Create{{else if eq .CloudEvent.type "suspend"}}Delete{{else}}Nothing{{end}}"#;
 
 const GUEST: &str = r#"
----
-apiVersion: lib.projectsveltos.io/v1beta1
-kind: EventTrigger
-metadata:
-  name: guest
-spec:
-  sourceClusterSelector: {}
-  eventSourceName: user-operation
-  oneForEvent: true
-  cloudEventAction: '{{if eq .CloudEvent.type "login"}}Create{{else if eq .CloudEvent.type "suspend"}}Delete{{else}}Nothing{{end}}'
-  policyRefs:
-  - name: guest
-    namespace: default
-    kind: ConfigMap
----
-apiVersion: v1
-kind: ConfigMap
-metadata:
-  name: guest
-  namespace: default
-  annotations:
-    projectsveltos.io/instantiate: ok
-data:
   guest.yaml: |
     kind: ConfigMap
     apiVersion: v1
@@ -129,8 +90,11 @@ data:
       name: guest-{{ .CloudEvent.source }}
       namespace: {{ .CloudEvent.subject }}
     data:
-      login: {{ .CloudEvent.id }}
-"#;
+      login: {{ .CloudEvent.id }}"#;
+
+fn trigger(name: &str, action: &str, data: &str) -> String {
+    TRIGGER.replace("NAME", name).replace("ACTION", action) + data
+}
 
 /// The rules in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -239,18 +203,16 @@ impl Version {
             | Version::WithGuests
             | Version::Withdrawn => r#"eq .CloudEvent.type "logout""#,
         };
+        let profile = if self == Version::Fewer { String::new() } else { PROFILE.replace("REVISION", self.revision()) };
         let mut text = SOURCE.to_owned();
         if self != Version::Withdrawn {
-            text += &MANAGE.replace("DELETES", deletes);
-            if self != Version::Fewer {
-                text = text.trim_end().to_owned() + &PROFILE.replace("REVISION", self.revision());
-            }
+            text += &trigger("manage", &MANAGE_ACTION.replace("DELETES", deletes), &(NAMESPACE.to_owned() + &profile));
         }
         if self == Version::Audited {
-            text += AUDIT;
+            text += &trigger("audit", AUDIT_ACTION, AUDIT);
         }
         if self == Version::WithGuests {
-            text += GUEST;
+            text += &trigger("guest", GUEST_ACTION, GUEST);
         }
         let rules = RuleSet::new(Manifests::read("rules.yaml", &text), Clusters::default());
         let problems: Vec<String> = rules.problems().iter().map(ToString::to_string).collect();

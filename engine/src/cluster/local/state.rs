@@ -324,7 +324,7 @@ impl State {
         let Some(namespace) = &key.namespace else {
             return Ok(());
         };
-        match self.get(&namespace_key(namespace)) {
+        match self.get(&ObjectKey::of_namespace(namespace)) {
             None => Err(Error::NamespaceMissing { namespace: namespace.to_string() }),
             Some(record) if record.is_deleting() => {
                 Err(Error::NamespaceTerminating { namespace: namespace.to_string() })
@@ -399,7 +399,7 @@ impl State {
 
     /// Removes an object, and what only waited for it to go: its namespace, its definition.
     fn removed(&self, record: &Record) -> Vec<Change> {
-        let namespace = record.key.namespace.as_ref().and_then(|name| self.get(&namespace_key(name)));
+        let namespace = record.key.namespace.as_ref().and_then(|name| self.get(&ObjectKey::of_namespace(name)));
         let definition = self.of_kind(DEFINITION.0, DEFINITION.1).find(|definition| defines(definition, record));
         let waiting = namespace.into_iter().chain(definition).filter(|container| container.is_deleting());
         let last = waiting.filter_map(|container| self.last_of(container, std::slice::from_ref(record)));
@@ -455,10 +455,6 @@ impl State {
 fn defines(definition: &Record, record: &Record) -> bool {
     let spec = &definition.object["spec"];
     spec["group"] == record.key.group.as_str() && spec["names"]["kind"] == record.key.kind.as_str()
-}
-
-fn namespace_key(name: &str) -> ObjectKey {
-    ObjectKey { group: "".into(), version: "v1".into(), kind: "Namespace".into(), namespace: None, name: name.into() }
 }
 
 /// Kubernetes writes times to the second.

@@ -59,8 +59,8 @@ pub(in crate::rules) struct Matching<'r> {
 impl<'r> Matching<'r> {
     /// What each trigger makes of an event, by trigger name.
     ///
-    /// A trigger speaks when the EventSource it names matches and its selector selects the cluster. An action that cannot be
-    /// rendered is an outcome too: nothing stops the next event.
+    /// A trigger decides when the EventSource it names matches and its selector selects the cluster. An action that cannot
+    /// be rendered is recorded as such and does not stop the next event.
     pub fn decide(self, event: &EventView<'_>, recorded_at_unix_nanos: u64) -> Vec<Decision<'r>> {
         let Some(view) = self.view else { return Vec::new() };
         let mut decisions = Vec::new();

@@ -228,7 +228,7 @@ pub enum SyncMode {
     Continuous,
     /// Applied once and then left alone.
     OneTime,
-    /// In Sveltos, kept as the rules say, whoever changes it. Here the same as `Continuous`.
+    /// Sveltos also undoes changes that others make. Here it is the same as `Continuous`.
     ContinuousWithDriftDetection,
     /// Only reported.
     DryRun,
