@@ -270,6 +270,10 @@ impl Lifecycle {
                         applied.digest = DIGEST_UNKNOWN;
                     }
                 }
+                // What was carried out has to be done again: objects went with their namespace.
+                if self.desired.is_present() && self.is_settled() {
+                    (self.settled, self.settled_unix_nanos) = (None, 0);
+                }
             }
             Happened::Applied { acted_for, objects } => {
                 self.note_applied(offset, unix_nanos, acted_for, objects);
@@ -287,7 +291,6 @@ impl Lifecycle {
             }
             Happened::Removed { acted_for, objects } => {
                 let objects: BTreeSet<&ObjectKey> = objects.iter().collect();
-                let held = self.inventory.len();
                 self.inventory.retain(|holding| !objects.contains(&holding.object));
                 if acted_for == self.decided
                     && matches!(self.desired, Desired::Absent { .. })
@@ -295,10 +298,6 @@ impl Lifecycle {
                 {
                     self.failure = None;
                     self.settle(unix_nanos);
-                }
-                // What is wanted is gone: it went with its namespace.
-                if self.desired.is_present() && self.is_settled() && self.inventory.len() < held {
-                    (self.settled, self.settled_unix_nanos) = (None, 0);
                 }
             }
         }
@@ -431,16 +430,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wanted_and_gone_has_to_be_made_again() {
-        use Happened::{Applied, ApplyIntended, Created, Removed};
+    fn what_was_carried_out_and_is_to_be_changed_has_to_be_carried_out_again() {
+        use Happened::{Applied, ApplyIntended, Created};
         let one = [namespace("one")];
         let done = [applied("one")];
         let acted_for = Offset::from(0);
         let ready = [Created, ApplyIntended(&one), Applied { acted_for, objects: &done }];
-        check(&[&ready[..], &[Removed { acted_for, objects: &one }]].concat(), Phase::Pending, 1, &[]);
-        // What it does not hold says nothing.
-        let other = [namespace("other")];
-        check(&[&ready[..], &[Removed { acted_for, objects: &other }]].concat(), Phase::Ready, 1, &["one"]);
+        check(&[&ready[..], &[ApplyIntended(&one)]].concat(), Phase::Pending, 1, &["one"]);
+        let again = [ApplyIntended(&one), Applied { acted_for, objects: &done }];
+        check(&[&ready[..], &again].concat(), Phase::Ready, 1, &["one"]);
     }
 
     #[test]

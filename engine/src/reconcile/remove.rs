@@ -56,8 +56,7 @@ impl<D: Disk> Reconciler<D> {
             }
         }
         if !gone.is_empty() {
-            let is_recorded = |index, object: &ObjectKey| index == task.index && gone.contains(object);
-            self.record_gone_inside(task, &gone, is_recorded).await?;
+            self.record_lost_inside(task, &gone, None).await?;
             info!(objects = %names(&gone), "gone");
             let (key, objects) = (task.key.clone(), gone.clone());
             self.recording.record(Reconciled::new(key, acted_for, What::Deleted(objects))).await?;
@@ -83,27 +82,29 @@ impl<D: Disk> Reconciler<D> {
         Ok(unfinished)
     }
 
-    /// Records the objects that went with namespaces, for every lifecycle that claims some, except those that `is_recorded` says
-    /// are recorded elsewhere. It comes before the record of the namespaces: after a crash in between, they are looked at again.
-    pub(super) async fn record_gone_inside(
+    /// Records that the objects that went with namespaces have to be applied again, for every lifecycle that wants some of them
+    /// but the `known` one. It comes before the record of the namespaces: after a crash in between, they are looked at again.
+    /// The claims stay, for an attempt that is under way may make the objects.
+    pub(super) async fn record_lost_inside(
         &self,
         task: &Task,
         gone: &[ObjectKey],
-        is_recorded: impl Fn(LifecycleIndex, &ObjectKey) -> bool,
+        known: Option<LifecycleIndex>,
     ) -> Result<(), Stopped> {
         let lost: Vec<(LifecycleIndex, Reconciled)> = {
             let projection = self.view.projection();
             let inside = namespaces(gone).flat_map(|name| projection.claims_inside(&task.key.cluster, name));
-            let lost = inside.filter_map(|(index, mut objects)| {
-                objects.retain(|object| !is_recorded(index, object));
+            let lost = inside.filter_map(|(index, objects)| {
                 let (resource, lifecycle) = projection.lifecycle(index);
                 let (trigger, cluster) = ((*lifecycle.trigger).into(), (*lifecycle.cluster).into());
-                let (key, has_lost) = (LifecycleKey { trigger, cluster, resource }, !objects.is_empty());
-                has_lost.then(|| (index, Reconciled::new(key, lifecycle.decided, What::Deleted(objects))))
+                let key = LifecycleKey { trigger, cluster, resource };
+                let has_lost = lifecycle.desired.is_present() && known != Some(index);
+                has_lost.then(|| (index, Reconciled::new(key, lifecycle.decided, What::Intended(objects))))
             });
             lost.collect()
         };
         let (whose, lost): (Vec<LifecycleIndex>, Vec<Reconciled>) = lost.into_iter().unzip();
+        self.lost.lock().extend(&whose);
         for lost in &lost {
             info!(objects = %names(lost.objects()), trigger = &*lost.key.trigger, "gone with their namespace");
         }

@@ -6,6 +6,7 @@
 //! Invariant: of the lifecycles that claim an object only the first one applies or deletes it, and it stays the first until
 //! it has recorded that it let go. So no lifecycle deletes what another has just taken over.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use lifeline_projections::fact::{AppliedObject, FailedAttempt, LifecycleKey, Obj
 use lifeline_projections::fold::{LifecycleIndex, Projection};
 use lifeline_projections::lifecycle::{Desired, Lifecycle};
 use lifeline_store::{Disk, Offset};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tracing::{Instrument, debug, info, warn};
 
@@ -65,6 +67,8 @@ pub struct Reconciler<D: Disk> {
     pub(super) handing_over: tokio::sync::Mutex<()>,
     /// What attempts rendered that may be made again.
     pub(super) recent: Recent,
+    /// Lifecycles of which objects went with a namespace since their attempts began.
+    pub(super) lost: Mutex<HashSet<LifecycleIndex>>,
 }
 
 /// The snapshot that one reconciliation acts on.
@@ -87,8 +91,8 @@ impl<D: Disk> Reconciler<D> {
         recording: Recording,
         counters: Arc<Counters>,
     ) -> Reconciler<D> {
-        let (handing_over, recent) = (tokio::sync::Mutex::default(), Recent::default());
-        Reconciler { view, queue, rules, cluster, recording, counters, handing_over, recent }
+        let (handing_over, recent, lost) = (tokio::sync::Mutex::default(), Recent::default(), Mutex::default());
+        Reconciler { view, queue, rules, cluster, recording, counters, handing_over, recent, lost }
     }
 
     /// Takes keys from the queue until `stop` says true; what runs then is dropped, which is as good as a crash, and a
@@ -106,6 +110,7 @@ impl<D: Disk> Reconciler<D> {
     }
 
     async fn reconcile(&self, index: LifecycleIndex) {
+        self.lost.lock().remove(&index);
         let task = {
             let projection = self.view.projection();
             let (resource, lifecycle) = projection.lifecycle(index);
@@ -198,10 +203,10 @@ impl<D: Disk> Reconciler<D> {
         }
         // Only now, for two lifecycles may have claimed one object at the same moment: the log says who was first.
         let conflicts = self.conflicts(task, &wanted);
-        let Applied { objects: mut applied, made, replaced, not_ours, mut failures } =
+        let Applied { objects: applied, made, replaced, not_ours, mut failures } =
             self.apply_all(task, &plan, &wanted, &conflicts).await;
         // What the task itself had in them was just applied again.
-        self.record_gone_inside(task, &replaced, |index, _| index == task.index).await?;
+        self.record_lost_inside(task, &replaced, Some(task.index)).await?;
         // Objects that are no longer wanted are removed only when all wanted objects exist, even if others made them.
         let is_ready = failures.is_empty() && conflicts.iter().all(|conflict| conflict.exists);
         let unfinished = match is_ready {
@@ -209,16 +214,13 @@ impl<D: Disk> Reconciler<D> {
             false => Unfinished::default(),
         };
         failures.extend(unfinished.failures);
-        // Objects that went with a namespace meanwhile are no longer claimed, and have to be made again.
-        let count = applied.len();
-        applied.retain(|applied| self.view.projection().holds(task.index, &applied.object));
-        let has_lost = applied.len() < count;
+        if self.lost.lock().remove(&task.index) {
+            // Objects went with a namespace meanwhile: what is known of them may be older than that.
+            return Ok(Verdict::RetryAfter(Duration::ZERO));
+        }
         let conflicts = conflicts.into_iter().map(|conflict| conflict.failure);
         if let Some(failure) = Failure::join(conflicts.chain(not_ours).chain(failures).collect()) {
             return self.failed(task, applied, failure).await;
-        }
-        if has_lost {
-            return Ok(Verdict::RetryAfter(Duration::ZERO));
         }
         if unfinished.waits {
             return Ok(Verdict::RetryAfter(PAUSE_TERMINATING));

@@ -21,8 +21,9 @@ pub struct Reconciled {
 /// What reconciliation can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
-    /// These objects are about to be applied, or removed while others stay. From here on the lifecycle claims them, and their
-    /// checksums are unknown until an outcome is recorded.
+    /// These objects are about to be applied, or removed while others stay, or have to be applied again because they went
+    /// with their namespace. From here on the lifecycle claims them, and their checksums are unknown until an outcome is
+    /// recorded.
     Intended(Vec<ObjectKey>),
     /// The lifecycle's objects, all of them, are in the cluster as its decision asks.
     Applied(Vec<AppliedObject>),

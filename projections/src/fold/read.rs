@@ -177,12 +177,6 @@ impl Projection {
         claims
     }
 
-    /// Whether a lifecycle claims an object.
-    #[must_use]
-    pub fn holds(&self, lifecycle: LifecycleIndex, object: &ObjectKey) -> bool {
-        self.entry(lifecycle.resource).holds_since(lifecycle.slot, object).is_some()
-    }
-
     /// Who claims objects in a namespace, each with those objects.
     #[must_use]
     pub fn claims_inside(&self, cluster: &str, namespace: &str) -> Vec<(LifecycleIndex, Vec<ObjectKey>)> {

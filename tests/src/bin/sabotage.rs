@@ -255,14 +255,14 @@ const SABOTAGES: [Sabotage; 38] = [
     Sabotage {
         name: "forget what goes with a namespace",
         file: REMOVE,
-        good: "objects.retain(|object| !is_recorded(index, object));",
-        bad: "objects.retain(|object| !SABOTAGED && !is_recorded(index, object));",
+        good: "let has_lost = lifecycle.desired.is_present() && known != Some(index);",
+        bad: "let has_lost = !SABOTAGED && lifecycle.desired.is_present() && known != Some(index);",
     },
     Sabotage {
         name: "record as applied what went with a namespace meanwhile",
         file: WORK,
-        good: "applied.retain(|applied| self.view.projection().holds(task.index, &applied.object));",
-        bad: "applied.retain(|applied| SABOTAGED || self.view.projection().holds(task.index, &applied.object));",
+        good: "if self.lost.lock().remove(&task.index) {",
+        bad: "if self.lost.lock().remove(&task.index) && !SABOTAGED {",
     },
     Sabotage {
         name: "remove nothing while others own what is wanted",

@@ -2,7 +2,7 @@
 //!
 //! Start at [`violations`]. Two rules: an object is made only once for each time it begins to be wanted, and an object is
 //! applied only by rules whose replay was recorded before. An object is wanted while a lifecycle that claims it is present
-//! and the rules give the object. If Lifeline made its namespace, that must be wanted too.
+//! and the rules give the object. If lifecycles claim its namespace, one of them must be present too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -129,7 +129,9 @@ impl<'f> Wants<'f> {
                 let namespace = ObjectKey::of_namespace(name);
                 let is_foreign = self.foreign.contains(&namespace);
                 let claims = self.claims.get(&namespace).filter(|_| !is_foreign);
-                claims.is_none_or(|claims| claims.iter().any(|claim| self.present.contains_key(claim)))
+                claims.is_none_or(|claims| {
+                    claims.is_empty() || claims.iter().any(|claim| self.present.contains_key(claim))
+                })
             });
             let mut present = claims.iter().filter_map(|claim| self.present.get(claim));
             if !has_namespace || !present.any(|kind| is_given(kind)) {
