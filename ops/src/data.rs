@@ -21,7 +21,7 @@ pub fn log(data: &Path) -> PathBuf {
     data.join("log")
 }
 
-/// How the log is opened, whoever opens it.
+/// How the log is opened, by every command.
 #[must_use]
 pub fn log_options() -> Options {
     Options { segment_bytes_max: SEGMENT_BYTES_MAX, payload_bytes_max: RECORD_BYTES_MAX, ..Options::default() }

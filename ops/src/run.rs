@@ -40,7 +40,7 @@ const SETTINGS_PERIOD: Duration = Duration::from_secs(2);
 /// How long the engine may take to finish what it holds.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
-/// An opening that takes longer than this is shown to whoever waits.
+/// An opening that takes longer than this is shown to those who wait.
 const SHOWN_AFTER: Duration = Duration::from_millis(500);
 
 /// How often it is shown where there is no terminal.
@@ -413,7 +413,7 @@ async fn follow_connection(
             Ok(connection) if in_use.as_ref() == Some(&connection) => said.clear(),
             Ok(connection) => {
                 if in_use.is_some() {
-                    info!("connection settings changed: connecting anew");
+                    info!("connection settings changed: connecting again");
                 }
                 readers.shutdown().await;
                 engine.forget_servers();

@@ -139,7 +139,7 @@ impl Service {
         Service { client, router, id, started, stats: Mutex::new(stats) }
     }
 
-    /// Answers one message. Whoever wants no answer gets none.
+    /// Answers one message, if it asks for an answer.
     async fn hear(self: Arc<Self>, message: Message) {
         let Some(reply) = message.reply.clone() else { return };
         let subject = message.subject.as_str();

@@ -100,9 +100,9 @@ pub enum ClusterKind {
 pub enum AuthKind {
     /// Everybody who can connect.
     None,
-    /// Whoever sends the bearer token in the token file.
+    /// Those who send the bearer token in the token file.
     Token,
-    /// Whoever Kubernetes knows by their bearer token (TokenReview) and lets `get` the path (SubjectAccessReview).
+    /// Those whom Kubernetes knows by their bearer token (TokenReview) and lets `get` the path (SubjectAccessReview).
     Kubernetes,
 }
 
@@ -111,9 +111,9 @@ pub enum AuthKind {
 pub enum Auth {
     /// Everybody who can connect.
     None,
-    /// Whoever knows the token in this file.
+    /// Those who know the token in this file.
     Token(PathBuf),
-    /// Whoever Kubernetes lets.
+    /// Those whom Kubernetes lets.
     Kubernetes,
 }
 

@@ -78,7 +78,9 @@ impl<D: Disk> Log<D> {
                 let name = segment::name(base);
                 let file = disk.open(&name).map_err(Error::io("open", &name))?;
                 harden(&file, &name, verdict.mark.position_in(base), position)?;
-                if verdict.recovery.torn_bytes > 0 {
+                // A file that is too short was cut, and perhaps not for good: the process ended before its room was given back.
+                let bytes = file.len().map_err(Error::io("read length of", &name))?;
+                if verdict.recovery.torn_bytes > 0 || bytes < options.segment_bytes_max {
                     erase(&file, &name, position, options.segment_bytes_max)?;
                 }
                 (Segment::open(base, salt, file, index, position), position)
@@ -465,7 +467,7 @@ fn harden<F: File>(file: &F, name: &str, from: u64, to: u64) -> Result<(), Error
         if readable {
             file.write_at(&buffer[..read], position).map_err(Error::io("write", name))?;
         } else if step > PAGE_BYTES {
-            // Once more in small pieces: what cannot be read stays as it is, for whoever can make more of it.
+            // Once more in small pieces: what cannot be read stays as it is, for those who can make more of it.
             step = PAGE_BYTES;
             continue;
         }

@@ -237,8 +237,8 @@ fn read_segment<D: Disk>(disk: &D, base: Offset, mark: &Mark, options: &Options)
             Step::Invalid(why) => why,
             Step::Frame(header, _) => {
                 found.read_to = cursor.position();
-                let follows = header.offset == expected
-                    && chain.is_none_or(|chain| header.kind == Kind::Replaced || chain == header.previous);
+                let goes_on = chain.is_none_or(|chain| header.kind == Kind::Replaced || chain == header.previous);
+                let follows = header.offset == expected && goes_on;
                 if header.kind.takes_offset() && (follows || header.offset > expected) {
                     if !follows {
                         suspects.push(Damage {
@@ -261,11 +261,12 @@ fn read_segment<D: Disk>(disk: &D, base: Offset, mark: &Mark, options: &Options)
                     }
                     continue;
                 }
-                if header.kind == Kind::Check && header.offset == expected {
+                if header.kind == Kind::Check && follows {
                     block = cursor.position();
                     continue;
                 }
-                if header.kind == Kind::Commit && header.offset >= expected {
+                // A trailer that tells another story was left by a torn group: a disk may forget that it was cut off.
+                if header.kind == Kind::Commit && (follows || header.offset > expected) {
                     block = cursor.position();
                     if header.offset > expected {
                         suspects.push(Damage {

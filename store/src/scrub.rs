@@ -1,6 +1,6 @@
 //! [`Scrub`]: reads the whole log again, a bounded amount at a time, to find damage before someone needs the record.
 //!
-//! It has no thread and no clock: whoever calls [`Scrub::step`] chooses the rate, and [`Pace`] turns a rate into an amount.
+//! It has no thread and no clock: the caller of [`Scrub::step`] chooses the rate, and [`Pace`] turns a rate into an amount.
 //! Every record goes through the very code that serves readers; segment headers are checked too. A damaged index
 //! is not damage: it is made again from the records when it is wanted.
 //! It reports and goes on; repairing is `repair`'s.
@@ -143,7 +143,7 @@ impl<D: Disk> Scrub<D> {
         self.damage
     }
 
-    /// Checks the header of the segment at the position, and has the disk read it anew: memory does not rot.
+    /// Checks the header of the segment at the position, and has the disk read it again: memory does not rot.
     fn check_header(&mut self) -> Result<(), Error> {
         let shared = &self.reader.shared;
         let table = shared.table();

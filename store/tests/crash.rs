@@ -149,15 +149,16 @@ fn check(log: &Log<SimulatedDisk>, model: &Model) {
 /// Opens after a crash, checks, appends a little, and opens again, with another crash on the way now and then.
 fn reopen_and_go_on(disk: &SimulatedDisk, workload: &Workload, model: &mut Model, random: &mut Random) -> u64 {
     let mut crashes = 0;
-    if random.below(4) == 0 {
+    while random.below(3) == 0 {
         // Recovery itself is interrupted.
-        disk.fail_at(disk.operations() + 1 + random.below(8), Fault::PowerCut);
+        let fault = [Fault::PowerCut, Fault::Failure, Fault::Full][random.below(3) as usize];
+        disk.fail_at(disk.operations() + 1 + random.below(8), fault);
         let opened = Log::open(disk.clone(), workload.options.clone());
         if let Ok((log, _)) = &opened {
             settle(log, model);
         }
         disk.plan_no_faults();
-        disk.cut_power();
+        restart(disk, fault);
         crashes += 1;
     }
     let (mut log, recovery) =
@@ -179,6 +180,15 @@ fn reopen_and_go_on(disk: &SimulatedDisk, workload: &Workload, model: &mut Model
     assert_eq!(log.end().get() as usize, model.acknowledged);
     settle(&log, model);
     crashes + 1
+}
+
+/// What comes after a fault.
+fn restart(disk: &SimulatedDisk, fault: Fault) {
+    match fault {
+        Fault::PowerCut => disk.cut_power(),
+        // The process ends; what it wrote stays in the kernel's memory and reads back, though it may never get to the disk.
+        Fault::Failure | Fault::Full => disk.kill_process(),
+    }
 }
 
 /// One workload with a fault at one operation; the crashes that were simulated.
@@ -204,11 +214,7 @@ fn fault_at(seed: u64, operation: u64, fault: Fault) -> u64 {
         }
     }
     drop(log);
-    match fault {
-        Fault::PowerCut => disk.cut_power(),
-        // The process ends; what it wrote stays in the kernel's memory and reads back, though it may never get to the disk.
-        Fault::Failure | Fault::Full => disk.kill_process(),
-    }
+    restart(&disk, fault);
     1 + reopen_and_go_on(&disk, &workload, &mut model, &mut random)
 }
 
@@ -277,4 +283,52 @@ fn crashes_that_found_something_stay_survived() {
     ] {
         fault_at(seed, operation, fault);
     }
+}
+
+/// A group is torn, what is left of it is cut off, and the disk forgets the cut. Then a group is written that ends where the
+/// trailer of the torn one stands.
+#[test]
+fn a_torn_group_that_comes_back_is_not_taken_for_a_part_of_the_log() {
+    const PAYLOAD: usize = 80;
+    let options = Options { segment_bytes_max: 16 << 10, payload_bytes_max: 1 << 10, ..Options::default() };
+    let open = |disk: &SimulatedDisk| {
+        let (log, recovery) = Log::open(disk.clone(), options.clone()).unwrap_or_else(|error| panic!("{error}"));
+        assert!(recovery.damage.is_empty(), "a crash was taken for damage: {recovery:?}");
+        log
+    };
+    let mut come_back = 0;
+    for (seed, operation) in (0..400).flat_map(|seed| (1..8).map(move |operation| (seed, operation))) {
+        let disk = SimulatedDisk::new(seed);
+        let mut log = open(&disk);
+        log.append(1, b"kept").expect("an append");
+        log.sync().expect("a sync");
+        log.append(2, &[2; PAYLOAD]).expect("an append");
+        disk.fail_at(disk.operations() + 2, Fault::PowerCut);
+        log.sync().expect_err("the planned fault");
+        disk.cut_power();
+        disk.fail_at(disk.operations() + operation, Fault::Failure);
+        let interrupted = Log::open(disk.clone(), options.clone()).is_err();
+        disk.plan_no_faults();
+        disk.kill_process();
+        let mut log = open(&disk);
+        let mut kept = log.end().get();
+        // The trailer of the torn group stands where this record and its own trailer end.
+        let trailer = 40;
+        for (time, bytes) in [(3, PAYLOAD - trailer), (4, 1)] {
+            assert_eq!(log.end().get(), kept, "seed {seed}, operation {operation}");
+            log.append(time, &vec![3; bytes]).expect("an append");
+            log.sync().expect("a sync");
+            kept += 1;
+            drop(log);
+            disk.cut_power();
+            log = open(&disk);
+        }
+        let reader = log.reader();
+        let mut scan = reader.scan(reader.start());
+        for offset in 0..kept {
+            assert_eq!(scan.next().expect("a whole log").expect("a record").offset.get(), offset);
+        }
+        come_back += u32::from(interrupted);
+    }
+    assert!(come_back > 400, "{come_back}");
 }

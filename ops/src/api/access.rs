@@ -1,4 +1,4 @@
-//! Who may ask: everybody, whoever knows a token, or whoever the Kubernetes API server lets.
+//! Who may ask: everybody, those who know a token, or those whom the Kubernetes API server lets.
 //!
 //! Start at [`guard`], which stands before a router. /livez, /readyz and /metrics are open in any case: probes and scrapers
 //! hold no credentials, and what they are told names no resource. What cannot be found out is refused, never allowed.
@@ -47,9 +47,9 @@ const QUESTIONS_MAX: usize = 16;
 pub enum Access {
     /// Everybody who can connect.
     Anybody,
-    /// Whoever knows the token.
+    /// Those who know the token.
     Token(TokenFile),
-    /// Whoever the Kubernetes API server knows by their token, and lets `get` the path.
+    /// Those whom the Kubernetes API server knows by their token, and lets `get` the path.
     Kubernetes(Box<Reviews>),
 }
 
@@ -157,7 +157,7 @@ impl Reviews {
     }
 
     async fn check(&self, token: &str, path: &str) -> Result<(), Problem> {
-        // Kept by checksum: what lies in memory is of no use to whoever reads it.
+        // Kept by checksum: what lies in memory is of no use to a reader of it.
         let key = (Sha256::digest(token).into(), path.to_owned());
         if let Some((since, verdict)) = self.verdicts.lock().get(&key)
             && since.elapsed() < VERDICT_PERIOD

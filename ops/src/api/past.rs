@@ -1,6 +1,6 @@
 //! Whole earlier states, for the questions that no part of one answers.
 //!
-//! Telling one means folding the log from its beginning, so they are told one at a time (whoever comes next waits without
+//! Telling one means folding the log from its beginning, so they are told one at a time (the next question waits without
 //! holding a thread), and the last one is kept for a minute: the next page of the same list costs nothing.
 
 use std::sync::Arc;
@@ -51,7 +51,7 @@ impl Past {
 }
 
 impl Turn {
-    /// Lets go of the state told last: whoever is about to fold one that is not to be kept need not hold two.
+    /// Lets go of the state told last, so that a fold whose state is not kept need not hold two.
     pub(super) fn forget(&mut self) {
         *self.last = None;
     }

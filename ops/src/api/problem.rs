@@ -156,7 +156,7 @@ impl Problem {
     #[must_use]
     pub fn expired(offset: Offset, start: Offset, end: Offset) -> Problem {
         let text = format!(
-            "offset `{offset}` cannot be resumed from, the log holds `{start}` up to, not including, `{end}`\nhint: begin anew, without `from` and `Last-Event-ID`"
+            "offset `{offset}` cannot be resumed from, the log holds `{start}` up to, not including, `{end}`\nhint: begin again, without `from` and `Last-Event-ID`"
         );
         Problem::new("expired", &text)
     }

@@ -338,7 +338,7 @@ async fn what_retention_has_removed_is_said_and_its_cursors_expire() {
     );
     engine.refused(&format!("/v1/why/event?offset={}", start - 1), 410, "forgotten", "no longer holds").await;
 
-    // A watch that was away for so long begins anew; one that was not goes on.
+    // A watch that was away for so long begins again; one that was not goes on.
     let gone = format!("offset `{}` cannot be resumed from, the log holds `{start}`", start - 1);
     engine.refused(&format!("/v1/watch?from={}", start - 1), 410, "expired", &gone).await;
     engine.refused("/v1/watch?from=0&noun=resources", 410, "expired", "offset `0` cannot be resumed from").await;

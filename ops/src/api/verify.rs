@@ -1,4 +1,4 @@
-//! Verifying a running engine: the state in memory against the log, folded anew.
+//! Verifying a running engine: the state in memory against the log, folded again.
 //!
 //! Start at [`verify`]. The engine goes on meanwhile. What is about the whole state is noted at one offset, under the lock;
 //! the log is folded up to there beside it; then resources are compared a piece at a time. A resource that did not change
@@ -82,9 +82,9 @@ pub enum How {
 
 /// Whether the state in memory is what the log says. One is done at a time.
 ///
-/// It takes as long as making the state anew, and until it is done as much memory as the state; the engine goes on meanwhile.
+/// It takes as long as rebuilding the state, and until it is done as much memory as the state; the engine goes on meanwhile.
 /// The answer is about the state at `offset`. A log that no longer holds its first record
-/// cannot be folded anew: then it is refused with `forgotten`.
+/// cannot be folded again: then it is refused with `forgotten`.
 #[utoipa::path(
     get,
     path = "/v1/verify",

@@ -84,7 +84,7 @@ pub(super) struct WatchQuery {
 /// `event: item` holds a row that the filter wants, `event: removed` one that it does not want any more, each as
 /// `{"offset": N, "item": {...}}`. `event: bookmark` holds `{"offset": N}`: the first one ends the list, so what was not named
 /// until then does not exist; later ones come at least every 15 seconds. `event: expired` holds a problem: the client begins
-/// anew. `event: slow` ends the stream of a client that reads too slowly. The `id` of any event is the offset to
+/// again. `event: slow` ends the stream of a client that reads too slowly. The `id` of any event is the offset to
 /// resume from. Without a `Last-Event-ID` and without `from` the list comes first; its items have no `id`, for a list
 /// cannot be resumed in its middle.
 ///

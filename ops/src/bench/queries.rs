@@ -28,7 +28,7 @@ use lifeline_projections::fact::{
     What,
 };
 use lifeline_projections::fold::Projection;
-use lifeline_store::{Log, Offset, OsDisk, Reader};
+use lifeline_store::{Log, Offset, OsDisk, Random, Reader};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -96,7 +96,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<Value, Box<dyn Error>> {
         let publishing = tokio::spawn(publish(client, events));
         let mut answers = Vec::new();
         let mut asked = Asked::connect(&engine.address).await?;
-        let mut random = Random(7);
+        let mut random = Random::new(7);
         // Each of them takes three records at most until it is applied.
         let begun = (3 * resources).min(written - 1);
         for (name, of) in QUESTION_KINDS {
@@ -169,22 +169,12 @@ fn subject(resource: u64) -> String {
     format!("user-{resource:07}")
 }
 
-/// Numbers that look random and are the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % end
-    }
-}
-
 /// Writes the log as a recorder would have; how many records it took.
 fn write_log(data: &Path, events: u64, resources: u64, held: u64) -> Result<u64, Box<dyn Error>> {
     std::fs::create_dir_all(data)?;
     let (mut log, _) = Log::open(OsDisk::open(&data::log(data))?, data::log_options())?;
     let mut last: Vec<Option<Offset>> = vec![None; usize::try_from(resources)?];
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     let began = SystemClock.now_unix_nanos();
     let mut bytes = Vec::new();
     let mut push = |fact: &Fact<'_>, log: &mut Log| {

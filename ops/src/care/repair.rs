@@ -126,7 +126,7 @@ pub fn repair(data: &Path, from: &From, say: &mut dyn FnMut(&str)) -> Result<Rep
 
     let (mut proven, mut replaced) = (BTreeSet::new(), BTreeSet::new());
     for place in &damage {
-        // A damaged header or trailer hits no record; its segment is written anew all the same.
+        // A damaged header or trailer hits no record; its segment is rewritten all the same.
         let offsets = place.offsets.start..place.offsets.end.max(place.offsets.start.next());
         let repaired = log.repair(offsets, &mut |offset| refetched.replacements.get(&offset).cloned());
         let repaired = repaired.map_err(&failed)?;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use lifeline_projections::reads::OwnedObjectRow;
 
-use super::table::{Cell, Column, Table};
+use crate::terminal::table::{Cell, Column, Table};
 
 /// Which rows are wanted, in the words of `sveltosctl`.
 pub struct Filter<'a> {

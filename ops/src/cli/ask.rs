@@ -14,10 +14,10 @@ use lifeline_projections::reads::{LifecycleRow, List, OwnedObjectRow, ResourceRo
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::client::{Client, Error, Listed, Query};
+use crate::client::{Client, Error, Listed, Query};
 use super::output::{self, Format};
-use super::style::Paint;
-use super::table::Table;
+use crate::terminal::style::Paint;
+use crate::terminal::table::Table;
 use super::{moment, rows, watch};
 
 /// Whom to ask, and how to print the answer.
@@ -323,7 +323,7 @@ impl WatchArgs {
             return self.list.list(noun, table);
         }
         let none = self.list.no(noun);
-        // Ages are counted anew with each table: one that is watched stays for days.
+        // Ages are counted again with each table: one that is watched stays for days.
         let table = |rows: &[T], wide| table(rows, Timestamp::now(), wide);
         watch::watch(&self.list.ask.client()?, noun, &self.list.query()?, &none, self.list.ask.output, table)
     }

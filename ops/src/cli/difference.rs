@@ -12,10 +12,10 @@ use lifeline_projections::difference::{Change, Difference, DifferenceRow};
 use lifeline_projections::reads::LifecycleRow;
 
 use super::ask::{AskArgs, FilterArgs};
-use super::client::{Client, Error, PAGE_ROWS, Query};
+use crate::client::{Client, Error, PAGE_ROWS, Query};
 use super::output;
-use super::style::{Paint, Tone};
-use super::table::{cut_middle, printable, wrap};
+use crate::terminal::style::{Paint, Tone};
+use crate::terminal::table::{cut_middle, printable, wrap};
 use super::{moment, rows};
 
 /// Lines that one lifecycle takes on a terminal, at most.
@@ -122,7 +122,7 @@ fn told(difference: &Difference, width: Option<usize>, paint: Paint) -> String {
     let total = [
         (count(Change::Created), "created"),
         (count(Change::Changed), "changed"),
-        (count(Change::Recreated), "made anew"),
+        (count(Change::Recreated), "made again"),
         (count(Change::Deleted), "deleted"),
     ];
     let total: Vec<String> = total.iter().map(|(count, what)| format!("{count} {what}")).collect();
@@ -141,7 +141,7 @@ fn line(out: &mut String, row: &DifferenceRow, width: Option<usize>, paint: Pain
     let who = format!("{source} {subject}  {} on {}", row.trigger, row.cluster);
     let mut what: Vec<String> = changes(row.before.as_ref(), row.after.as_ref());
     if row.change == Change::Recreated {
-        what.insert(0, "made anew".to_owned());
+        what.insert(0, "made again".to_owned());
     }
     let text = printable(&format!("{who}  {}", what.join(", ")));
     let lines = match width {
@@ -274,8 +274,8 @@ mod tests {
 ~ auth.example.com zoe  manage-namespace on mgmt/mgmt  phase: Pending -> Failing, error: terminating
 ~ auth.example.com zoe  manage-namespace on mgmt/mgmt  - Namespace/old
 - auth.example.com zoe  manage-namespace on mgmt/mgmt  desired: present -> absent, phase: Ready -> Gone, - Namespace/zoe
-~ auth.example.com zoe  manage-namespace on mgmt/mgmt  made anew, incarnation: 1 -> 2
-Difference: 1 created, 4 changed, 1 made anew, 1 deleted.
+~ auth.example.com zoe  manage-namespace on mgmt/mgmt  made again, incarnation: 1 -> 2
+Difference: 1 created, 4 changed, 1 made again, 1 deleted.
 ";
         assert_eq!(told(&whole, None, Paint::Off), expected);
         whole.next = Some("cursor".to_owned());

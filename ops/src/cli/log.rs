@@ -10,14 +10,15 @@ use clap::{Args, Subcommand, ValueHint};
 use jiff::Timestamp;
 
 use super::output::{self, Format};
-use super::style::Tone;
-use super::table::{Cell, Column, Table};
-use super::{client, fail};
+use crate::terminal::style::Tone;
+use crate::terminal::table::{Cell, Column, Table};
 use crate::care::info::{Info, info};
 use crate::care::repair::{self, From, Outcome, repair};
 use crate::care::verify::{self, State};
 use crate::care::{self, Place};
+use crate::client;
 use crate::data;
+use crate::terminal::fail;
 
 /// The folder, and how to print what was found there.
 #[derive(Debug, Clone, Args)]
@@ -175,7 +176,7 @@ fn verdict(report: &verify::Report) -> String {
         State::NoCheckpoint { digest } => line(format!("state   no checkpoint yet; the log gives {digest}")),
         State::Unusable { reason } => {
             line(format!(
-                "state   the checkpoint cannot be used ({reason}); the next start makes it anew from the log"
+                "state   the checkpoint cannot be used ({reason}); the next start rebuilds it from the log"
             ));
         }
         State::NotFolded { checkpoint, reason } => {
@@ -191,7 +192,7 @@ fn verdict(report: &verify::Report) -> String {
                 line("        as it must: it still knows what the lost records said; keep it".to_owned());
             } else {
                 line(
-                    "  hint: move the folder `projection` aside; the next start makes it anew from the log".to_owned(),
+                    "  hint: move the folder `projection` aside; the next start rebuilds it from the log".to_owned(),
                 );
             }
         }

@@ -8,38 +8,35 @@
 
 mod addons;
 mod ask;
-pub(crate) mod client;
 mod difference;
-mod failure;
 mod log;
 mod moment;
 mod output;
-mod patience;
 mod rows;
+mod run;
 mod show;
-mod sse;
-mod stopped;
-mod style;
-mod table;
 mod verify;
 mod watch;
 mod why;
-mod work;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::bench::BenchArgs;
+use crate::client;
+use crate::demo::DemoArgs;
+use crate::terminal::fail;
+use crate::terminal::style::Color;
+
 pub use ask::{AskArgs, Get, HistoryArgs};
 pub use difference::DiffArgs;
-pub use failure::fail;
 pub use log::LogCommand;
 pub use show::Show;
-pub use style::Color;
 pub use verify::VerifyArgs;
 pub use why::Why;
-pub use work::{BenchArgs, BenchName, DemoArgs, RunArgs};
+pub use run::RunArgs;
 
 /// Kubernetes resources that live exactly as long as your events say.
 ///

@@ -52,7 +52,7 @@ pub fn offset(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "expected an offset, such as 41".to_owned())
 }
 
-/// A length of time. `14:12:03` is none, though jiff would read it as hours, minutes and seconds: whoever types that means
+/// A length of time. `14:12:03` is none, though jiff would read it as hours, minutes and seconds: who types that means
 /// the time of day.
 fn span(text: &str) -> Option<Span> {
     if text.contains(':') { None } else { text.parse().ok() }

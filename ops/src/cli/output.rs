@@ -5,9 +5,9 @@ use std::io::{IsTerminal, Write};
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::client::Error;
-use super::style::{Paint, Tone};
-use super::table::Table;
+use crate::client::Error;
+use crate::terminal::style::{Paint, Tone};
+use crate::terminal::table::Table;
 
 /// The formats of `-o`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -30,7 +30,7 @@ impl Format {
     }
 }
 
-/// Writes data. Whoever reads it may stop reading at any time.
+/// Writes data. The reader may stop reading at any time.
 pub fn data(text: &str) -> Result<(), Error> {
     flow(text).map(|_| ())
 }

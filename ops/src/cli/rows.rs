@@ -11,8 +11,8 @@ use lifeline_projections::history::{Entry, EventEntry};
 use lifeline_projections::lifecycle::Phase;
 use lifeline_projections::reads::{ConflictRow, LifecycleRow, ObjectRow, OwnedObjectRow, ResourceRow, RuleRow};
 
-use super::style::{Paint, Tone};
-use super::table::{Cell, Column, Table, cut_middle, printable};
+use crate::terminal::style::{Paint, Tone};
+use crate::terminal::table::{Cell, Column, Table, cut_middle, printable};
 
 /// What stands for a subject that is empty.
 const NONE: &str = "(none)";
@@ -550,7 +550,7 @@ auth.example.com  noah      manage-namespace  mgmt/mgmt  present  Pending       
 
     #[test]
     fn a_status_begins_with_its_verdict() {
-        let fares = Status {
+        let running = Status {
             recorded: 57,
             folded: 57,
             reconciled: 41,
@@ -592,8 +592,8 @@ problem: no EventSource `x`
 warning: disk is nearly full
   hint: free space
 ";
-        assert_eq!(status(&fares, None, Paint::Off), expected);
-        let colourful = status(&fares, None, Paint::On);
+        assert_eq!(status(&running, None, Paint::Off), expected);
+        let colourful = status(&running, None, Paint::On);
         assert!(colourful.starts_with("\u{1b}[31mnot ready\u{1b}[0m\n"), "{colourful}");
     }
 

@@ -7,7 +7,7 @@ use lifeline_projections::reads::{ConflictRow, LifecycleRow, OwnedObjectRow};
 
 use super::addons;
 use super::ask::{AskArgs, RulesArgs, WhenArgs, list};
-use super::client::{Error, Listed};
+use crate::client::{Error, Listed};
 use super::output::{self, Format};
 use super::rows;
 

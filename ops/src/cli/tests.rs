@@ -11,7 +11,7 @@ use lifeline_projections::one::One;
 use lifeline_projections::reads::{LifecycleRow, List, OwnedObjectRow, ResourceRow, RuleRow};
 use lifeline_store::{Log, Options, OsDisk, Reader};
 
-use super::client::{Client, Error, Listed, Query};
+use crate::client::{Client, Error, Listed, Query};
 use super::*;
 use crate::api::ApiState;
 use crate::api::tests::{START_UNIX_NANOS, story};

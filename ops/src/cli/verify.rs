@@ -10,11 +10,11 @@ use clap::Args;
 use lifeline_projections::one::One;
 
 use super::ask::AskArgs;
-use super::client::Query;
+use crate::client::Query;
 use super::log::{Error, ended, verify_folder};
 use super::output;
-use super::style::Tone;
-use super::table::{Cell, Column, Table};
+use crate::terminal::style::Tone;
+use crate::terminal::table::{Cell, Column, Table};
 use crate::api::verify::{Differing, How, Verified};
 use crate::care;
 
@@ -80,7 +80,7 @@ pub fn verify(args: &VerifyArgs) -> ExitCode {
 fn verify_engine(ask: &AskArgs) -> Result<bool, Error> {
     let client = ask.client()?;
     output::remark(
-        "verifying: the engine folds its log anew and goes on meanwhile; this takes as long as a start without state",
+        "verifying: the engine folds its log again and goes on meanwhile; this takes as long as a start without state",
     );
     let answer: One<Verified> = client.get("/v1/verify", &Query::default())?;
     if !output::structured(&answer, ask.output)? {
@@ -108,7 +108,7 @@ fn differing(rows: &[Differing]) -> Table {
 /// What a verification comes to, and what to do about it.
 fn verdict(answer: &One<Verified>) -> String {
     let One { offset, item } = answer;
-    let mut lines = vec![format!("log     sound: folded anew, below offset {offset}, in {:.1} s", item.seconds)];
+    let mut lines = vec![format!("log     sound: folded again, below offset {offset}, in {:.1} s", item.seconds)];
     if item.sound {
         let (resources, digest) = (item.resources, &item.digest);
         lines.push(format!("state   sound: memory and log give the same, {digest}, {resources} resources"));
@@ -129,7 +129,7 @@ fn verdict(answer: &One<Verified>) -> String {
             lines.push(format!("        beside resources: {}", item.differing_parts.join(", ")));
         }
         lines.push(
-            "  hint: stop the engine and move the folder `projection` aside; the next start makes it anew".to_owned(),
+            "  hint: stop the engine and move the folder `projection` aside; the next start rebuilds it".to_owned(),
         );
     }
     lines.into_iter().map(|line| line + "\n").collect()
@@ -170,7 +170,7 @@ mod tests {
     fn a_sound_engine_is_said_to_be_in_two_lines() {
         let mut answer = sound();
         let expected = "\
-log     sound: folded anew, below offset 41, in 1.2 s
+log     sound: folded again, below offset 41, in 1.2 s
 state   sound: memory and log give the same, 00ff, 7 resources
 ";
         assert_eq!(verdict(&answer), expected);
@@ -192,11 +192,11 @@ state   sound: memory and log give the same, 00ff, 7 resources
             ..answer.item
         };
         let expected = "\
-log     sound: folded anew, below offset 41, in 1.2 s
+log     sound: folded again, below offset 41, in 1.2 s
 state   differs: 5 resources; the log gives 7 (00ff), memory holds 6
         3 of those that differ are not named
         beside resources: streams, phases
-  hint: stop the engine and move the folder `projection` aside; the next start makes it anew
+  hint: stop the engine and move the folder `projection` aside; the next start rebuilds it
 ";
         assert_eq!(verdict(&answer), expected);
         let expected = "\

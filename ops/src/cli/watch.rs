@@ -2,7 +2,7 @@
 //!
 //! Start at [`watch`]. [`Watch`] decides what a message means and knows no network. A connection that ends is made again
 //! where it ended, by the id of the last message, so that no change is missed; where the engine no longer knows that place,
-//! the list begins anew, and both are said on standard error. Records never change: [`records`] keeps none of them in mind,
+//! the list begins again, and both are said on standard error. Records never change: [`records`] keeps none of them in mind,
 //! and needs no list to be told to its end.
 
 use std::collections::HashMap;
@@ -17,12 +17,12 @@ use lifeline_projections::history::Entry;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::client::{self, Client, Error, Query, Server};
+use crate::client::{self, Client, Error, Query, Server};
 use super::output::{self, Format};
-use super::patience::Patience;
-use super::sse::{Message, Parser};
-use super::style::Paint;
-use super::table::{Fit, Table};
+use crate::client::patience::Patience;
+use crate::client::sse::{Message, Parser};
+use crate::terminal::style::Paint;
+use crate::terminal::table::{Fit, Table};
 use crate::api::problem::Problem;
 
 /// How long nothing at all may arrive: an engine sends a sign of life far more often.
@@ -114,7 +114,7 @@ where
                             path: path.to_owned(),
                             source,
                         })?;
-                        // Whoever has nothing to tell but that it cannot is not asked ever faster.
+                        // A server that only answers that it cannot is not asked ever faster.
                         if matches!(step, Step::Listed { .. } | Step::Changed { .. } | Step::Removed { .. }) {
                             pause = PAUSE_MIN;
                         }
@@ -134,7 +134,7 @@ where
                 tokio::time::sleep(PAUSE_MIN).await;
                 continue;
             }
-            // The place is no longer known: the list begins anew.
+            // The place is no longer known: the list begins again.
             Err(Error::Problem(problem)) if known && !watch.id.is_empty() && problem.0.code == "expired" => {
                 printer.print(watch.start_over(&problem))?;
                 continue;
@@ -196,7 +196,7 @@ enum Step<T> {
     Changed { offset: u64, item: T },
     /// A row is no longer in the list.
     Removed { offset: u64, item: T },
-    /// The list will be told anew, for this reason.
+    /// The list will be told again, for this reason.
     StartOver { why: String },
 }
 
@@ -340,7 +340,7 @@ where
             Step::Nothing => Ok(true),
             Step::StartOver { why } => {
                 self.forget();
-                output::remark(&format!("{why}; here is the list anew"));
+                output::remark(&format!("{why}; here is the list again"));
                 Ok(true)
             }
             Step::Row { offset, item } | Step::Changed { offset, item } if self.format.is_structured() => {
@@ -367,7 +367,7 @@ where
         }
     }
 
-    /// A list that was not told to its end will be told anew.
+    /// A list that was not told to its end will be told again.
     fn forget(&mut self) {
         self.known = self.known.take().map(|_| Known::default());
         self.rows.clear();
@@ -411,7 +411,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use super::super::table::Column;
+    use crate::terminal::table::Column;
     use super::*;
 
     fn message(event: &str, data: &str, id: &str) -> Message {

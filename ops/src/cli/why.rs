@@ -11,11 +11,11 @@ use lifeline_projections::why::object::{self, AppliedWhy, DecisionWhy, PolicyWhy
 use serde::{Deserialize, Serialize};
 
 use super::ask::AskArgs;
-use super::client::{Error, Query};
+use crate::client::{Error, Query};
 use super::output;
 use super::rows::{self, moment, object, spaced, subject_words};
-use super::style::{Paint, Tone};
-use super::table::{printable, wrap};
+use crate::terminal::style::{Paint, Tone};
+use crate::terminal::table::{printable, wrap};
 
 /// `lifeline why`.
 #[derive(Debug, Clone, Subcommand)]

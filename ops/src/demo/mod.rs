@@ -67,7 +67,7 @@ fn play(args: &DemoArgs) -> Result<(), Error> {
     stage.settled(last, "Applied")?;
     let back = before.elapsed();
     let status = stage.status()?;
-    let same = if stage.uid()? == uid { "untouched (same uid)" } else { "MADE ANEW (another uid)" };
+    let same = if stage.uid()? == uid { "untouched (same uid)" } else { "MADE AGAIN (another uid)" };
     say(&format!(
         "   ... engine back after {}: 2 events recorded, {} reconciliation, Namespace/{USER} {same}",
         in_millis(back),

@@ -185,7 +185,7 @@ impl Stage {
         Ok(self.lifecycle()?.and_then(|row| row.objects.into_iter().next()).and_then(|object| object.uid))
     }
 
-    /// How the engine fares.
+    /// The status of the engine.
     pub(super) fn status(&self) -> Result<Status, Error> {
         Ok(self.client()?.get("/v1/status", &Query::default())?)
     }

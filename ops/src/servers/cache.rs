@@ -57,7 +57,7 @@ impl Cache {
     }
 
     /// The folder of an item, made by `make` when it is not there: `make` is given an empty folder to put the programs
-    /// into, and a file for everything its tools print (kept, for whoever wants to know what went wrong).
+    /// into, and a file for everything its tools print (kept, to show what went wrong).
     ///
     /// # Errors
     /// When the cache cannot be written to, `make` fails, or a program is missing after it.
@@ -72,7 +72,7 @@ impl Cache {
         }
         fs::create_dir_all(&self.folder).map_err(Error::file("create", &self.folder))?;
         let _lock = self.lock(item, progress)?;
-        // Whoever held the lock before us may have made it.
+        // The process that held the lock before us may have made it.
         if let Some(folder) = self.find(item) {
             return Ok(folder);
         }

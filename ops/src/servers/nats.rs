@@ -31,7 +31,7 @@ pub enum NatsAccess {
         /// The password, in the clear.
         password: String,
     },
-    /// Whoever knows the token.
+    /// Those who know the token.
     Token(String),
 }
 

@@ -217,7 +217,7 @@ mod tests {
     }
 
     fn is_alive(pid: &str) -> bool {
-        // A zombie is dead: only its number lingers, until whoever inherited it looks.
+        // A zombie is dead: only its number stays, until its new parent looks.
         let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         !status.is_empty() && !status.contains(") Z ")
     }

@@ -10,7 +10,7 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use tracing::{info, warn};
 
-/// An exporter that says how it fares. The library would say so with every batch, for as long as a collector is away.
+/// An exporter that reports its failures. The library would say so with every batch, for as long as a collector is away.
 #[derive(Debug)]
 pub struct Telling<E> {
     exporter: E,

@@ -1,7 +1,7 @@
 //! Plain tables: columns two spaces apart, and remarks under the row they are about.
 //!
 //! Start at [`Table::fit`], which decides what there is room for, and [`Table::draw`], which draws it. What events say is
-//! shown and never obeyed: control characters come out escaped, so that no subject can move the cursor of whoever lists
+//! shown and never obeyed: control characters come out escaped, so that no subject can move the cursor of those who list
 //! it.
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};

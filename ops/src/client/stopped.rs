@@ -1,4 +1,4 @@
-//! How a stopped engine fares, as far as its folder tells.
+//! The status of a stopped engine, as far as its folder shows it.
 
 use lifeline_engine::status::{Status, StreamStatus};
 use lifeline_projections::fold::{Projection, StreamPosition};

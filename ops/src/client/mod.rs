@@ -2,7 +2,11 @@
 //!
 //! Start at [`Client::open`]. Both are asked the same questions and answer through the same router, so an answer does
 //! not depend on where it came from. A folder is only read: its log is folded in memory, and not a byte of it changes.
-//! An engine that is still making its state anew is waited for, where somebody watches.
+//! An engine that still rebuilds its state is waited for, where somebody watches.
+
+pub(crate) mod patience;
+pub(crate) mod sse;
+mod stopped;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,14 +26,13 @@ use lifeline_store::{OsDisk, Reader};
 use serde::de::DeserializeOwned;
 use tower::ServiceExt;
 
-use super::patience::Patience;
-use super::stopped;
+use self::patience::Patience;
 use crate::api::problem::Problem;
-use crate::api::{ApiState, TIME_HEADER};
+use crate::api::{ApiState, TIME_HEADER, parameters};
 use crate::data;
 
 /// Rows asked for at once.
-pub(super) const PAGE_ROWS: usize = 1_000;
+pub(crate) const PAGE_ROWS: usize = 1_000;
 
 /// Bytes that fit in a URI: what the library behind both ends of the API takes.
 const URI_BYTES_MAX: usize = u16::MAX as usize - 1;
@@ -216,13 +219,13 @@ impl Client {
         Ok(Client { runtime, asked, patient: false })
     }
 
-    /// The same, but waits for an engine that is still making its state anew, when there is a terminal to say so.
+    /// The same, but waits for an engine that still rebuilds its state, when there is a terminal to say so.
     #[must_use]
     pub fn patient(self) -> Client {
         Client { patient: true, ..self }
     }
 
-    /// The same, showing a bearer token. A folder is read by whoever may.
+    /// The same, showing a bearer token. A folder is read by everybody who may read the files.
     ///
     /// # Errors
     /// When it can be no token.
@@ -460,12 +463,7 @@ impl Query {
         self.0.push(if self.0.is_empty() { '?' } else { '&' });
         self.0.push_str(name);
         self.0.push('=');
-        for byte in value.to_string().bytes() {
-            match byte {
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => self.0.push(char::from(byte)),
-                _ => self.0.push_str(&format!("%{byte:02X}")),
-            }
-        }
+        self.0.extend(parameters::encode(&value.to_string()));
     }
 
     /// Forgets all parameters.

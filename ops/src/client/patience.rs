@@ -1,4 +1,4 @@
-//! Waiting for an engine that is still making its state anew from the log.
+//! Waiting for an engine that still rebuilds its state from the log.
 //!
 //! Start at [`Patience::lasts`]. It waits for as long as the engine gets on, and only where somebody can see why: without
 //! a terminal the answer is the engine's sentence, at once.
@@ -6,8 +6,8 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use super::table::printable;
 use crate::api::problem::Problem;
+use crate::terminal::table::printable;
 
 /// The code of the problem that passes by itself.
 const CODE: &str = "rebuilding";

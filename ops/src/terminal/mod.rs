@@ -1,0 +1,12 @@
+//! What people read in a terminal: colours, tables, and how a failure is said.
+//!
+//! Start at [`table`]. Never here: what a command answers.
+
+// In dependency order; blank lines keep the formatter from sorting them.
+pub mod style;
+
+pub mod table;
+
+mod failure;
+
+pub use failure::fail;
