@@ -3,13 +3,15 @@
 //! Start at [`cli`] (what may be typed), [`run`] (an engine on the real world) and [`api`] (what may be asked of it).
 
 // In dependency order; blank lines keep the formatter from sorting them.
-pub mod servers;
+pub mod data;
 
 pub mod settings;
 
 pub mod telemetry;
 
-pub mod data;
+pub mod servers;
+
+pub mod care;
 
 pub mod api;
 
@@ -19,10 +21,12 @@ pub mod service;
 
 pub mod run;
 
+pub mod terminal;
+
+pub mod client;
+
 pub mod demo;
 
 pub mod bench;
-
-pub mod care;
 
 pub mod cli;

@@ -30,8 +30,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use super::median;
-use crate::cli::BenchArgs;
+use super::{BenchArgs, median};
 use crate::servers::{Cache, NatsAccess, NatsOptions, NatsProgram, NatsServer, Progress};
 
 const EVENTS: u64 = 1_000_000;

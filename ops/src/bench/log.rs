@@ -15,7 +15,7 @@ use std::time::Duration;
 use lifeline_store::bench::{Figures, Settings, run as measure};
 use serde_json::json;
 
-use crate::cli::BenchArgs;
+use super::BenchArgs;
 
 /// Size of the log that is opened, in bytes.
 const OPEN_BYTES: u64 = 1_000_000_000;

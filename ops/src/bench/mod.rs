@@ -7,9 +7,45 @@ mod intake;
 mod log;
 mod queries;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::cli::{BenchArgs, BenchName, fail};
+use clap::{Args, ValueEnum};
+
+use crate::terminal::fail;
+
+/// What `lifeline bench` was given.
+#[derive(Debug, Clone, Args)]
+pub struct BenchArgs {
+    /// What to measure
+    pub name: BenchName,
+    /// Events of a round, or records for `log`, which needs 160000 of them [default: the benchmark's own]
+    #[arg(long, value_name = "N")]
+    pub events: Option<u64>,
+    /// Rounds, of which the median is taken [default: 5]
+    #[arg(long, value_name = "N")]
+    pub rounds: Option<usize>,
+    /// `log` only: measure opening on a log of 10 GB instead of 1 GB
+    #[arg(long)]
+    pub full: bool,
+    /// `queries` only: every Nth resource has a lifecycle with an applied object; 0 for none [default: 0]
+    #[arg(long, value_name = "N", default_value = "0", hide_default_value = true)]
+    pub held: u64,
+    /// `log` and `queries`: a folder on the disk to measure [default: the current one; for `queries` the system's temporary one]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+/// The benchmarks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BenchName {
+    /// Durable events a second, against the raw rate of the client library on the same stream.
+    Intake,
+    /// The log's appends, scans and opens, against plain writes, reads and syncs on the same disk.
+    Log,
+    /// Rebuilding, starting and answering with a long history, while events come in; needs 6 GB of disk.
+    Queries,
+}
 
 /// Runs a benchmark and prints its figures.
 #[must_use]

@@ -34,8 +34,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use super::intake::event;
-use super::median;
-use crate::cli::BenchArgs;
+use super::{BenchArgs, median};
 use crate::data;
 use crate::servers::{Cache, NatsAccess, NatsOptions, NatsProgram, NatsServer, Process, Progress, free_port};
 

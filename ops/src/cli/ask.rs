@@ -14,11 +14,11 @@ use lifeline_projections::reads::{LifecycleRow, List, OwnedObjectRow, ResourceRo
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::client::{Client, Error, Listed, Query};
 use super::output::{self, Format};
+use super::{moment, rows, watch};
+use crate::client::{Client, Error, Listed, Query};
 use crate::terminal::style::Paint;
 use crate::terminal::table::Table;
-use super::{moment, rows, watch};
 
 /// Whom to ask, and how to print the answer.
 #[derive(Debug, Clone, Args)]

@@ -12,11 +12,11 @@ use lifeline_projections::difference::{Change, Difference, DifferenceRow};
 use lifeline_projections::reads::LifecycleRow;
 
 use super::ask::{AskArgs, FilterArgs};
-use crate::client::{Client, Error, PAGE_ROWS, Query};
 use super::output;
+use super::{moment, rows};
+use crate::client::{Client, Error, PAGE_ROWS, Query};
 use crate::terminal::style::{Paint, Tone};
 use crate::terminal::table::{cut_middle, printable, wrap};
-use super::{moment, rows};
 
 /// Lines that one lifecycle takes on a terminal, at most.
 const LINES_MAX: usize = 12;

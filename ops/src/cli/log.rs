@@ -10,8 +10,6 @@ use clap::{Args, Subcommand, ValueHint};
 use jiff::Timestamp;
 
 use super::output::{self, Format};
-use crate::terminal::style::Tone;
-use crate::terminal::table::{Cell, Column, Table};
 use crate::care::info::{Info, info};
 use crate::care::repair::{self, From, Outcome, repair};
 use crate::care::verify::{self, State};
@@ -19,6 +17,8 @@ use crate::care::{self, Place};
 use crate::client;
 use crate::data;
 use crate::terminal::fail;
+use crate::terminal::style::Tone;
+use crate::terminal::table::{Cell, Column, Table};
 
 /// The folder, and how to print what was found there.
 #[derive(Debug, Clone, Args)]
@@ -175,9 +175,7 @@ fn verdict(report: &verify::Report) -> String {
         }
         State::NoCheckpoint { digest } => line(format!("state   no checkpoint yet; the log gives {digest}")),
         State::Unusable { reason } => {
-            line(format!(
-                "state   the checkpoint cannot be used ({reason}); the next start rebuilds it from the log"
-            ));
+            line(format!("state   the checkpoint cannot be used ({reason}); the next start rebuilds it from the log"));
         }
         State::NotFolded { checkpoint, reason } => {
             let held =
@@ -191,9 +189,7 @@ fn verdict(report: &verify::Report) -> String {
             if report.sound {
                 line("        as it must: it still knows what the lost records said; keep it".to_owned());
             } else {
-                line(
-                    "  hint: move the folder `projection` aside; the next start rebuilds it from the log".to_owned(),
-                );
+                line("  hint: move the folder `projection` aside; the next start rebuilds it from the log".to_owned());
             }
         }
     }

@@ -12,6 +12,7 @@ mod difference;
 mod log;
 mod moment;
 mod output;
+mod printer;
 mod rows;
 mod run;
 mod show;
@@ -33,10 +34,10 @@ use crate::terminal::style::Color;
 pub use ask::{AskArgs, Get, HistoryArgs};
 pub use difference::DiffArgs;
 pub use log::LogCommand;
+pub use run::RunArgs;
 pub use show::Show;
 pub use verify::VerifyArgs;
 pub use why::Why;
-pub use run::RunArgs;
 
 /// Kubernetes resources that live exactly as long as your events say.
 ///

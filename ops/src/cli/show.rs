@@ -7,9 +7,9 @@ use lifeline_projections::reads::{ConflictRow, LifecycleRow, OwnedObjectRow};
 
 use super::addons;
 use super::ask::{AskArgs, RulesArgs, WhenArgs, list};
-use crate::client::{Error, Listed};
 use super::output::{self, Format};
 use super::rows;
+use crate::client::{Error, Listed};
 
 /// `lifeline show`.
 #[derive(Debug, Clone, Subcommand)]

@@ -11,12 +11,12 @@ use lifeline_projections::one::One;
 use lifeline_projections::reads::{LifecycleRow, List, OwnedObjectRow, ResourceRow, RuleRow};
 use lifeline_store::{Log, Options, OsDisk, Reader};
 
-use crate::client::{Client, Error, Listed, Query};
 use super::*;
 use crate::api::ApiState;
 use crate::api::tests::{START_UNIX_NANOS, story};
 use crate::api::verify::Verified;
 use crate::care;
+use crate::client::{Client, Error, Listed, Query};
 use crate::data;
 use crate::settings::Config;
 
@@ -140,7 +140,7 @@ fn running(data: &Path) -> String {
     let disk = OsDisk::open_read_only(&data::log(data)).expect("a folder");
     let (log, _) = Reader::open(disk, &Options::default()).expect("a log");
     let projection = as_of::projection(&log, Moment::Offset(log.end())).expect("a whole log");
-    let status = stopped::status(&projection, &log);
+    let status = crate::client::stopped::status(&projection, &log);
     let router = crate::api::router(ApiState {
         view: View::new(projection, log),
         status: Arc::new(move || status.clone()),
@@ -314,7 +314,7 @@ fn answers_are_printed_as_the_golden_file_says() {
         client: &Client,
         path: &str,
         pairs: &[(&str, &str)],
-        table: &dyn Fn(&[T], bool) -> table::Table,
+        table: &dyn Fn(&[T], bool) -> crate::terminal::table::Table,
     ) {
         let mut query = Query::default();
         for (name, value) in pairs {

@@ -10,13 +10,13 @@ use clap::Args;
 use lifeline_projections::one::One;
 
 use super::ask::AskArgs;
-use crate::client::Query;
 use super::log::{Error, ended, verify_folder};
 use super::output;
-use crate::terminal::style::Tone;
-use crate::terminal::table::{Cell, Column, Table};
 use crate::api::verify::{Differing, How, Verified};
 use crate::care;
+use crate::client::Query;
+use crate::terminal::style::Tone;
+use crate::terminal::table::{Cell, Column, Table};
 
 /// Names the folder where `--data` does not: what was verified before an engine could be asked goes on to be.
 const DATA_VARIABLE: &str = "LIFELINE_DATA";

@@ -11,9 +11,9 @@ use lifeline_projections::why::object::{self, AppliedWhy, DecisionWhy, PolicyWhy
 use serde::{Deserialize, Serialize};
 
 use super::ask::AskArgs;
-use crate::client::{Error, Query};
 use super::output;
 use super::rows::{self, moment, object, spaced, subject_words};
+use crate::client::{Error, Query};
 use crate::terminal::style::{Paint, Tone};
 use crate::terminal::table::{printable, wrap};
 

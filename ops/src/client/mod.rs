@@ -6,7 +6,7 @@
 
 pub(crate) mod patience;
 pub(crate) mod sse;
-mod stopped;
+pub(crate) mod stopped;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -351,7 +351,7 @@ impl Client {
 }
 
 /// The problem document of an answer that is none.
-pub(super) fn problem(body: &[u8]) -> Result<Problem, serde_json::Error> {
+pub(crate) fn problem(body: &[u8]) -> Result<Problem, serde_json::Error> {
     let mut problem: Problem = serde_json::from_slice(body)?;
     if problem.0.status == StatusCode::UNAUTHORIZED.as_u16() {
         // The API's own hint speaks of headers.
@@ -372,7 +372,7 @@ async fn over_http(server: &Server, path: &str) -> Result<(StatusCode, Option<St
 }
 
 /// Asks over a connection of its own; the answer has begun to arrive.
-pub(super) async fn send(
+pub(crate) async fn send(
     server: &Server,
     path: &str,
     headers: &[(HeaderName, &str)],
@@ -397,7 +397,7 @@ pub(super) async fn send(
 }
 
 /// The whole body of an answer.
-pub(super) async fn body(server: &Server, response: Response<Incoming>) -> Result<Bytes, Error> {
+pub(crate) async fn body(server: &Server, response: Response<Incoming>) -> Result<Bytes, Error> {
     let collected = response.into_body().collect().await;
     Ok(collected.map_err(|source| Error::Http { server: server.to_string(), source })?.to_bytes())
 }

@@ -11,10 +11,11 @@ use std::fmt::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use lifeline_projections::history::Entry;
 
-use crate::cli::{DemoArgs, fail};
 use crate::servers::Progress;
+use crate::terminal::fail;
 use stage::{Error, Stage};
 
 /// CloudEvent source of the story.
@@ -28,6 +29,17 @@ const NATS_SUBJECT: &str = "user-operation";
 
 /// How long a reader gets for an act.
 const PAUSE: Duration = Duration::from_millis(1_800);
+
+/// What `lifeline demo` was given.
+#[derive(Debug, Clone, Args)]
+pub struct DemoArgs {
+    /// Use the cluster of the current kubeconfig instead of a local one.
+    #[arg(long)]
+    pub kube: bool,
+    /// Do not pause between the acts.
+    #[arg(long)]
+    pub fast: bool,
+}
 
 /// Plays the story; the exit code says whether it went as told.
 #[must_use]

@@ -11,7 +11,7 @@ use lifeline_projections::history::Entry;
 use lifeline_projections::reads::{LifecycleRow, List};
 use tempfile::TempDir;
 
-use crate::cli::client::{self, Client, Query};
+use crate::client::{self, Client, Query};
 use crate::demo::{SOURCE, USER};
 use crate::servers::{self, Cache, NatsAccess, NatsOptions, NatsProgram, NatsServer, Process, Progress, free_port};
 
