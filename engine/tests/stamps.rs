@@ -13,7 +13,7 @@ use lifeline_engine::view::View;
 use lifeline_projections::as_of::{self, Moment};
 use lifeline_projections::fact::{FailedAttempt, LifecycleKey, Reconciled, ResourceKey, What};
 use lifeline_projections::fold::Projection;
-use lifeline_store::{Disk, Fault, Log, Offset, Options, SimulatedDisk};
+use lifeline_store::{Disk, Fault, Log, Offset, Options, Random, SimulatedDisk};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -26,18 +26,6 @@ struct Set(AtomicU64);
 impl Clock for Set {
     fn now_unix_nanos(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Chance from a seed: xorshift64.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
     }
 }
 
@@ -87,7 +75,7 @@ fn end_of<D: Disk>(view: &View<D>, unix_nanos: u64) -> Offset {
     Moment::Time(unix_nanos).end(&view.log()).expect("a sound log")
 }
 
-/// The log folded anew gives what the recorder folded as it went.
+/// The log folded again gives what the recorder folded as it went.
 fn is_what_the_log_says<D: Disk>(view: &View<D>) -> bool {
     let log = view.log();
     let again = as_of::projection(&log, Moment::Offset(log.end())).expect("a sound log");
@@ -101,7 +89,7 @@ async fn what_a_failed_disk_holds_up_is_waited_for() {
     beside(&disk, clock.clone(), async |recording: Recording, view: Arc<View<SimulatedDisk>>| {
         recording.record(outcome(1)).await.expect("it runs");
         now(1_000);
-        // The write or the sync of the next group, the log opened anew after it: nothing gets on for seconds.
+        // The write or the sync of the next group, the log opened again after it: nothing gets on for seconds.
         for operation in 1..=4 {
             disk.fail_at(disk.operations() + operation, Fault::Failure);
         }
@@ -138,7 +126,7 @@ async fn a_clock_that_steps_back_changes_no_answer_and_no_state() {
 async fn an_answer_by_time_never_changes() {
     let (mut answers_given, mut waits) = (0, 0);
     for seed in 1..=60 {
-        let mut chance = Chance(seed * 0x9e37_79b9_7f4a_7c15);
+        let mut chance = Random::new(seed);
         let (disk, clock) = (SimulatedDisk::new(seed), Arc::new(Set(AtomicU64::new(START_UNIX_NANOS))));
         beside(&disk, clock.clone(), async |recording: Recording, view: Arc<View<SimulatedDisk>>| {
             let (mut recorded, mut answers) = (JoinSet::new(), BTreeSet::new());

@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 
 use data_encoding::BASE64;
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
@@ -422,24 +423,8 @@ fn decode_header<'a>(name: &str, value: &'a str) -> Result<Cow<'a, str>, Error> 
             Cow::Owned(text) => Cow::Owned(text),
         });
     }
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        let hex = (byte == b'%').then(|| tail.get(..2)).flatten();
-        let decoded =
-            hex.and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match decoded {
-            Some(decoded) => {
-                bytes.push(decoded);
-                rest = &tail[2..];
-            }
-            None => {
-                bytes.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8(bytes).map(Cow::Owned).map_err(|_| invalid(name, value, "percent-encoded UTF-8"))
+    let decoded = percent_decode_str(&text).decode_utf8().map_err(|_| invalid(name, value, "percent-encoded UTF-8"))?;
+    Ok(Cow::Owned(decoded.into_owned()))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use kube::api::PostParams;
 use lifeline_ops::data;
 use lifeline_ops::servers::{NatsAccess, NatsServer};
 use lifeline_projections::fact::{Delivery, EventReceived, Fact};
-use lifeline_store::{Log, Offset, OsDisk};
+use lifeline_store::{Log, Offset, OsDisk, Random};
 use lifeline_tests::harness::Need::{ControlPlane, Fuzzer, Nats};
 use lifeline_tests::harness::{Event, Failure, Lifeline, Outcome, Producer, Scene, User, eventually, run, story};
 use serde_json::{Value, json};
@@ -175,7 +175,7 @@ impl Copy {
     /// Connects and takes up to so many events, until it reflects an offset; an engine that is away is no failure.
     async fn read(&mut self, lifeline: &Lifeline, query: &str, events_max: usize, offset: u64) -> Outcome {
         if self.id.is_empty() {
-            // A list that was cut off begins anew.
+            // A list that was cut off begins again.
             self.rows.clear();
         }
         let resume = if self.id.is_empty() { String::new() } else { format!("Last-Event-ID: {}\r\n", self.id) };
@@ -244,16 +244,10 @@ async fn watched(scene: &Scene) -> Outcome {
         "noun=rules",
     ];
     let mut copies: Vec<Copy> = queries.iter().map(|_| Copy::default()).collect();
-    let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos() as u64 | 1;
+    let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos() as u64;
     println!("seed {seed}");
-    let mut random = seed;
-    let mut chance = move |of: u64| {
-        // xorshift64
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        random % of
-    };
+    let mut random = Random::new(seed);
+    let mut chance = move |of: u64| random.below(of);
     let mut published = 0;
     for round in 0..40 {
         for _ in 0..chance(8) {
@@ -335,7 +329,7 @@ async fn opening(scene: &Scene) -> Outcome {
     Ok(())
 }
 
-/// Records in the log that is folded anew: some hundred milliseconds' worth.
+/// Records in the log that is folded again: some hundred milliseconds' worth.
 const REBUILT_RECORDS: u64 = 400_000;
 
 async fn rebuilding(scene: &Scene) -> Outcome {
@@ -343,7 +337,7 @@ async fn rebuilding(scene: &Scene) -> Outcome {
     let data = scene.folder().join("engine/data");
     write_log(&data)?;
     let mut lifeline = scene.local_engine("engine", &nats, "visits", RULES)?;
-    // Whoever asks without a pause sees it, unless the machine looks away for as long as it lasts: then once more.
+    // A client that asks without a pause sees it, unless the machine looks away for as long as it lasts: then once more.
     for round in 1.. {
         let told = told_until_open(&lifeline).await?;
         for pair in told.windows(2) {

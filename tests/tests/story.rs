@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use k8s_openapi::api::core::v1::Namespace;
 use lifeline_ops::servers::{NatsAccess, NatsServer};
+use lifeline_store::Random;
 use lifeline_tests::harness::Need::{ControlPlane as ApiServer, Nats};
 use lifeline_tests::harness::{
     ControlPlane, Event, Failure, Happened, Kubernetes, Lifeline, Outcome, Producer, Scene, User, eventually, run,
@@ -135,7 +136,7 @@ async fn whole_story(scene: &Scene) -> Outcome {
     let entries = history(&lifeline, "mgianluc")?;
     assert_eq!(entries[0]["offset"], login_offset, "the annotation names the event: {entries:#?}");
 
-    // The producer says it again: nothing is made anew.
+    // The producer says it again: nothing is made again.
     producer.publish(Event::user("login", "mgianluc")).await?;
     lifeline.has_recorded(2).await?;
     lifeline.has_settled().await?;
@@ -221,7 +222,7 @@ async fn deaths(scene: &Scene) -> Outcome {
     let seed: u64 =
         seed.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as u64));
     println!("deaths: seed {seed} (LIFELINE_SEED={seed} plays the same pauses again)");
-    let mut dice = Dice(seed);
+    let mut dice = Random::new(seed);
 
     let Stage { mut lifeline, producer, kubernetes, control_plane, _nats } =
         Stage::set(scene, END_TO_END, "user-operation").await?;
@@ -381,17 +382,4 @@ fn history(lifeline: &Lifeline, subject: &str) -> Result<Vec<Value>, Failure> {
 
 fn lifecycle(lifeline: &Lifeline, subject: &str) -> Result<Value, Failure> {
     Ok(lifeline.ask(&["get", "lifecycles", "--subject", subject])?["items"][0].clone())
-}
-
-/// Steele, Lea, Flood: Fast splittable pseudorandom number generators (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
 }

@@ -16,6 +16,7 @@ use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use async_nats::rustls::{self, ClientConfig, RootCertStore};
 use async_nats::{Client, ClientError, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
 use data_encoding::BASE64;
+use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
@@ -48,7 +49,7 @@ pub struct Server {
     pub wanted: Wanted,
 }
 
-/// The state of a connection; changes whenever it is lost or found, so that a reader can look anew.
+/// The state of a connection; changes whenever it is lost or found, so that a reader can look again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Link {
     /// Whether it stands.
@@ -600,17 +601,7 @@ fn pause(attempts: u64) -> Duration {
 
 /// Undoes percent-encoding; what is none stays as it is.
 fn decoded(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let escaped = (bytes[at] == b'%')
-            .then(|| text.get(at + 1..at + 3).and_then(|digits| u8::from_str_radix(digits, 16).ok()))
-            .flatten();
-        out.push(escaped.unwrap_or(bytes[at]));
-        at += if escaped.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8_lossy(&out).into_owned()
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Tests of the whole: sources in, objects or errors out.
 
+use lifeline_store::Random;
 use serde_json::{Value, json};
 
 use super::*;
@@ -436,18 +437,6 @@ fn shape(value: &Value) -> Value {
     }
 }
 
-/// A small generator of its own, so that a seed means the same for ever.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % sides as u64) as usize
-    }
-}
-
 const FRAGMENTS: [&str; 56] = [
     "\n",
     "\r",
@@ -578,12 +567,12 @@ fn no_value_ever_changes_the_shape() {
             .render_manifests(&data(&json!({"v": "harmless"})))
             .map(|objects| objects.iter().map(shape).collect::<Vec<_>>());
         let seed = 0x5EED;
-        let mut dice = Dice(seed);
+        let mut dice = Random::new(seed);
         for round in 0..400 {
             let value: String = match round {
                 0 => String::new(),
                 round if round <= FRAGMENTS.len() => FRAGMENTS[round - 1].to_owned(),
-                _ => (0..1 + dice.roll(5)).map(|_| FRAGMENTS[dice.roll(FRAGMENTS.len())]).collect(),
+                _ => (0..1 + dice.below(5)).map(|_| FRAGMENTS[dice.below(FRAGMENTS.len() as u64) as usize]).collect(),
             };
             let values = json!({ "v": value });
             if let Ok(objects) = template.render_manifests(&data(&values)) {

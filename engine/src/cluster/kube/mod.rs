@@ -16,6 +16,7 @@ use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use parking_lot::Mutex;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -26,6 +27,9 @@ use super::{Cluster, Deletion, Error, FIELD_MANAGER, LiveObject, ObjectKey, SERV
 /// How long one request may take, from asking to the last byte. An API server gives up after 60 s; one that is well answers
 /// in milliseconds.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What is neither a letter, a digit nor one of `-._~` (RFC 3986, section 2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A Kubernetes cluster.
 pub struct KubeCluster {
@@ -215,7 +219,7 @@ impl KubeCluster {
         let mut path = group_path(key);
         if let (true, Some(namespace)) = (served.namespaced, &key.namespace) {
             path.push_str("/namespaces/");
-            path.push_str(&escaped(namespace));
+            path.extend(escaped(namespace));
         }
         Ok(format!("{path}/{}/{}", escaped(&served.plural), escaped(&key.name)))
     }
@@ -379,16 +383,9 @@ fn group_path(key: &ObjectKey) -> String {
     }
 }
 
-/// A name as one segment of a path (RFC 3986): what is not unreserved is escaped, so no name can change the path or query.
-fn escaped(segment: &str) -> String {
-    let mut path = String::with_capacity(segment.len());
-    for byte in segment.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => path.push(char::from(byte)),
-            other => path.push_str(&format!("%{other:02X}")),
-        }
-    }
-    path
+/// A name as one segment of a path: what is reserved is escaped, so no name can change the path or query.
+fn escaped(segment: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(segment, RESERVED)
 }
 
 fn misconfigured(message: String, source: impl std::error::Error + Send + Sync + 'static) -> Error {

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use lifeline_store::Random;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -464,8 +465,9 @@ fn seconds(now: Timestamp) -> String {
 
 /// A uid in the shape of a random UUID, from the seed and the revision alone.
 fn uid(seed: u64, revision: u64) -> String {
-    let high = scatter(seed ^ scatter(revision));
-    let low = scatter(high ^ revision);
+    let scattered = |value| Random::new(value).next();
+    let high = scattered(seed ^ scattered(revision));
+    let low = scattered(high ^ revision);
     format!(
         "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
         high >> 32,
@@ -474,12 +476,4 @@ fn uid(seed: u64, revision: u64) -> String {
         0x8000 | ((low >> 48) & 0x3fff),
         low & 0xffff_ffff_ffff
     )
-}
-
-/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014): a bijection, so two revisions never share a uid's bits by chance.
-fn scatter(value: u64) -> u64 {
-    let mut mixed = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }
