@@ -78,18 +78,21 @@ impl<'f> Wants<'f> {
     }
 
     fn take(&mut self, offset: Offset, fact: &'f Fact<'f>) {
+        let mut has_changed = false;
         match fact {
             Fact::Event(EventReceived { source, subject, kind, decisions, .. }) => {
                 self.kinds.insert(offset, kind);
                 for decision in decisions {
+                    let lifecycle = (decision.trigger, *source, *subject);
                     match decision.outcome {
-                        Outcome::Create => _ = self.present.insert((decision.trigger, source, subject), kind),
-                        Outcome::Delete => _ = self.present.remove(&(decision.trigger, *source, *subject)),
+                        Outcome::Create => has_changed |= self.present.insert(lifecycle, kind) != Some(*kind),
+                        Outcome::Delete => has_changed |= self.present.remove(&lifecycle).is_some(),
                         Outcome::NoAction(_) | Outcome::Failed(_) => {}
                     }
                 }
             }
             Fact::Replay(TriggerReplayed { trigger, digest, redecisions, complete, .. }) => {
+                has_changed = true;
                 for redecision in redecisions {
                     let resource = &redecision.resource;
                     let lifecycle = (&**trigger, &*resource.source, &*resource.subject);
@@ -108,17 +111,19 @@ impl<'f> Wants<'f> {
             }
             Fact::Reconciled(Reconciled { key, what: What::Intended(objects), .. }) => {
                 for object in objects {
-                    self.claims.entry(object).or_default().insert(lifecycle(key));
+                    has_changed |= self.claims.entry(object).or_default().insert(lifecycle(key));
                 }
             }
             Fact::Reconciled(Reconciled { key, what: What::Deleted(objects) | What::Released(objects), .. }) => {
                 for object in objects {
-                    self.claims.entry(object).or_default().remove(&lifecycle(key));
+                    has_changed |= self.claims.entry(object).or_default().remove(&lifecycle(key));
                 }
             }
-            _ => return,
+            _ => {}
         }
-        self.compare();
+        if has_changed {
+            self.compare();
+        }
     }
 
     fn compare(&mut self) {

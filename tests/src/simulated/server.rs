@@ -401,7 +401,7 @@ impl Server {
         });
         let payloads: Vec<Bytes> = claimed.map(|published| published.payload.clone()).collect();
         state.violations.extend((self.witness)(&payloads));
-        // A stream made anew has never heard of it.
+        // A stream that was made again has never heard of it.
         let stream = state.streams.get_mut(&lease.consume.stream).filter(|stream| stream.created_unix_nanos == created);
         let Some(stream) = stream.filter(|_| arrives) else { return };
         if let Some(consumer) = stream.consumers.get_mut(&lease.consume.durable) {
