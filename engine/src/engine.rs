@@ -37,7 +37,7 @@ use crate::view::View;
 /// writing of one group; more would only make more unacknowledged messages for the server to keep account of.
 const INTAKE_BATCHES_MAX: usize = 2;
 
-/// How long the projection may take to open before it is built anew: about as long as building it takes.
+/// How long the projection may take to open before it is rebuilt: about as long as building it takes.
 const OPEN_PATIENCE_MIN: Duration = Duration::from_secs(10);
 const OPEN_RECORDS_PER_SECOND: u64 = 500_000;
 
@@ -87,14 +87,14 @@ enum IntakeState {
     Running(watch::Receiver<streams::Status>),
 }
 
-/// How far opening has come, for whoever waits: records folded, and how many there are.
+/// How far opening has come, for those who wait: records folded, and how many there are.
 pub type Progress<'a> = &'a mut dyn FnMut(Offset, Offset);
 
 impl<D: Disk> Engine<D> {
     /// Opens the log and the projection and brings the projection up to the end of the log.
     ///
     /// # Errors
-    /// When the log cannot be opened or read. A projection that cannot be used is set aside and built anew.
+    /// When the log cannot be opened or read. A projection that cannot be used is set aside and rebuilt.
     pub fn open(ports: Ports<D>, progress: Progress<'_>) -> Result<(Engine<D>, Parts<D>), recorder::Error> {
         let Ports { mut open_log, table, cluster, clock, rules } = ports;
         let (log, recovery) = open_log()?;
@@ -220,7 +220,7 @@ impl<D: Disk> Engine<D> {
         own.map(|((_, stream), position)| Ok((stream.clone(), known(position, &log)?))).collect()
     }
 
-    /// How the engine fares.
+    /// The status of the engine.
     pub fn status(&self) -> Status {
         // In this order: what follows from records below `folded` is in the queue, or done.
         let folded = self.view.folded();
@@ -327,13 +327,13 @@ fn open_table<D: Disk>(path: &Path, log: &Reader<D>) -> Result<(Table, Projectio
     let patience = OPEN_PATIENCE_MIN + Duration::from_secs(log.end().get() / OPEN_RECORDS_PER_SECOND);
     let (table, projection, damage) = Table::open_or_rebuild(path, patience)?;
     if let Some(damage) = damage {
-        warn!("the projection is built anew from the log, the old one is set aside: {}", chain(&damage));
+        warn!("the projection is rebuilt from the log, the old one is set aside: {}", chain(&damage));
     }
     let (known, end) = (projection.watermark(), log.end());
     if known <= end {
         return Ok((table, projection));
     }
-    warn!("the projection is built anew from the log: it reflects offset {known}, the log ends at {end}");
+    warn!("the projection is rebuilt from the log: it reflects offset {known}, the log ends at {end}");
     drop((table, projection));
     Table::set_aside(path)?;
     Ok(Table::open(path)?)

@@ -2,7 +2,7 @@
 //!
 //! Start at [`Queue`]. A key pushed while it waits is not queued again, so a backlog of a thousand events about one
 //! resource is one reconciliation; a key pushed while it runs runs once more afterwards. The queue holds keys, never
-//! events: whoever takes a key reads the current lifecycle.
+//! events: the worker that takes a key reads the current lifecycle.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;

@@ -126,7 +126,7 @@ impl Recording {
     }
 }
 
-/// Opens the log, anew after each failure.
+/// Opens the log, again after each failure.
 pub type OpenLog<D> = Box<dyn FnMut() -> Result<(Log<D>, Recovery), lifeline_store::Error> + Send>;
 
 /// The one writer: records events, rules and outcomes, and folds them.
@@ -494,7 +494,7 @@ impl<D: Disk> Recorder<D> {
     fn checkpoint(&mut self) -> Result<(), Error> {
         self.checkpoint_due = None;
         if let Some(table) = &self.table {
-            // Read-locked only: nobody else writes, and whoever asks need not wait for a disk.
+            // Read-locked only: nobody else writes, and questions need not wait for a disk.
             let written = table.checkpoint(&self.view.projection());
             match written {
                 Ok(()) => self.view.change(Projection::saved),

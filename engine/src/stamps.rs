@@ -1,7 +1,7 @@
 //! The times that records are given, and the times behind which no record comes any more.
 //!
 //! A record is stamped before it is on the disk, so "everything written up to this time" is not settled as soon as that
-//! time has passed: what was stamped before may still be on its way. [`Stamps`] knows what is, and whoever asks about a time
+//! time has passed: what was stamped before may still be on its way. [`Stamps`] knows what is, and a question about a time
 //! waits until [`Stamps::seal`] says that nothing up to it can come.
 //!
 //! Invariant: stamps never grow smaller, and behind a sealed time there is none; the clock may do as it likes. The seal is

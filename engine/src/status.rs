@@ -1,4 +1,4 @@
-//! How an engine fares, for readiness, metrics and people. Shapes only; whoever knows a thing fills it in.
+//! The status of an engine, for readiness, metrics and people. Shapes only; each part fills in what it knows.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -1,4 +1,4 @@
-//! What the parts of an engine share: the projection, a reader of the log, and how the recorder fares.
+//! What the parts of an engine share: the projection, a reader of the log, and the status of the recorder.
 //!
 //! One writer (the recorder), many readers (reconciliation, queries). Start at [`View`]. Nothing here decides anything.
 

@@ -197,9 +197,9 @@ fn the_end_of_a_stream_is_told_by_the_checkpoint_or_read_again_by_the_engine() {
 
 #[test]
 fn another_message_under_the_same_sequence_is_not_taken() {
-    let mut anew = Stream((1..=8).map(|sequence| (sequence, message(sequence))).collect());
-    for message in anew.0.values_mut() {
+    let mut other = Stream((1..=8).map(|sequence| (sequence, message(sequence))).collect());
+    for message in other.0.values_mut() {
         message.published_unix_nanos += 3_600_000_000_000;
     }
-    check(&["message-3"], &anew, &[], &["3: gap 3 to 3"]);
+    check(&["message-3"], &other, &[], &["3: gap 3 to 3"]);
 }

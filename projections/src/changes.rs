@@ -1,4 +1,4 @@
-//! What a record changes, for whoever keeps a copy of a list and wants to keep it right.
+//! What a record changes, for a client that keeps a copy of a list and wants to keep it right.
 //!
 //! The links of a fact name the resources whose rows it may change; [`lifecycles`] and [`resources`] then say what became of
 //! one: a row that the filter wants, or one that it does not (any more). [`touched_holders`] and [`objects`] are like them,
@@ -6,7 +6,7 @@
 //! one look, and looking twice does no harm.
 //!
 //! Lifecycles and resources stay for ever; objects and rules go. Nothing in the present state tells of what went, so
-//! whoever reads the records keeps in mind what they took away: see [`LetGo`].
+//! a reader of the records keeps in mind what they took away: see [`LetGo`].
 
 use std::collections::BTreeMap;
 
@@ -37,7 +37,7 @@ pub struct Mark {
 pub enum RowChange<T> {
     /// The filter wants it, as it is now.
     Wanted(T),
-    /// The filter does not want it, as it is now: whoever has it drops it, whoever has it not does nothing.
+    /// The filter does not want it, as it is now: a client that has it drops it, one that has it not does nothing.
     Unwanted(T),
 }
 

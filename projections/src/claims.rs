@@ -3,7 +3,7 @@
 //! Only a checksum of what the object is called and the resource's number are held. Who really claims it, and since when,
 //! stands in the inventories, and is looked up there; so nothing here can disagree with them for long, and a checksum that
 //! two objects share costs a look, never an answer. What an object is called leaves out the API it is of, and the case of its
-//! kind: whoever asks about an object seldom says `v1`, or `Namespace` with a capital.
+//! kind: people who ask about an object seldom say `v1`, or `Namespace` with a capital.
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hash, Hasher};

@@ -70,7 +70,7 @@ pub enum Change {
     Created,
     /// It was to be present, and is not.
     Deleted,
-    /// It is to be present, as it was, and was not in between; or an object of it was made anew.
+    /// It is to be present, as it was, and was not in between; or an object of it was made again.
     Recreated,
     /// It is desired as it was, and something else differs.
     Changed,

@@ -1,7 +1,7 @@
 //! Which incarnation the records of a history belong to, told while they are read backwards.
 //!
 //! Start at [`Incarnations::of`] with the state behind the latest record, then [`Incarnations::pass`] each record, the
-//! latest first. Where the rules counted anew, what lies before is not known, and nothing is told.
+//! latest first. Where a replay set the count, what lies before is not known, and nothing is told.
 
 use std::collections::HashMap;
 
@@ -89,7 +89,7 @@ impl Incarnations {
                     if let ([_], Some(entry)) = (about.as_slice(), entries.last_mut()) {
                         entry.incarnation = incarnation;
                     }
-                    // It was counted anew here.
+                    // The replay set the count here.
                     if creates && let Some(life) = self.life(trigger, &redecision.cluster) {
                         life.incarnation = None;
                     }

@@ -87,7 +87,7 @@ pub struct Holding {
     pub applied: Option<Applied>,
 }
 
-/// The checksum of no manifest: what is held like this is applied anew, never kept.
+/// The checksum of no manifest: what is held like this is applied again, never kept.
 pub const DIGEST_UNKNOWN: u64 = 0;
 
 /// The result of an apply.
@@ -330,7 +330,7 @@ impl Lifecycle {
         if self.desired == Desired::Left {
             return;
         }
-        // A namespace made anew is empty: what is known of the objects that stood in the old one is no longer so.
+        // A namespace that was made again is empty: what is known of the objects that stood in the old one is no longer so.
         for renewed in objects {
             let known = self.holding(&renewed.object).and_then(|held| held.applied.as_ref());
             if known.is_none_or(|known| known.uid != renewed.uid) {
@@ -448,7 +448,7 @@ mod tests {
         let of = |object: &ObjectKey, uid: &str| AppliedObject { object: object.clone(), uid: uid.into(), digest: 7 };
         let done = [of(&namespace("one"), "first"), of(&pod, "pod")];
         let same = [of(&namespace("one"), "first")];
-        let anew = [of(&namespace("one"), "second")];
+        let again = [of(&namespace("one"), "second")];
         let failed =
             |objects| ApplyFailed { acted_for: Offset::from(2), objects, error: "no", attempt: 1, transient: true };
         let knows_pod_after = |outcome| {
@@ -460,7 +460,7 @@ mod tests {
             lifecycle.holding(&pod).expect("it was claimed").applied.is_some()
         };
         assert!(knows_pod_after(failed(&same)));
-        assert!(!knows_pod_after(failed(&anew)));
+        assert!(!knows_pod_after(failed(&again)));
         assert!(knows_pod_after(Applied { acted_for: Offset::from(2), objects: &done }));
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Start at [`Order::settle`]. Numbers come in as resources come up and are put in order only when somebody reads, or when
 //! many wait: a million resources met in the log cost a few sorted batches, not a million searches. What lies at a number
-//! is told by whoever calls; nothing here holds a key.
+//! is told by the caller; nothing here holds a key.
 
 use std::cmp::Ordering;
 use std::iter::{Chain, Copied, Flatten};

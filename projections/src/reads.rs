@@ -53,7 +53,7 @@ pub struct Page {
     pub limit: Option<usize>,
     /// The cursor of the page before.
     pub after: Option<String>,
-    /// How many candidates are looked at, at most; `None` for all. Whoever holds a lock meanwhile sets it: a page then
+    /// How many candidates are looked at, at most; `None` for all. A caller that holds a lock meanwhile sets it: a page then
     /// ends early, with a cursor, when a filter leaves little.
     pub looks: Option<usize>,
 }
@@ -312,7 +312,7 @@ pub enum Noun {
 }
 
 impl Noun {
-    /// The key of the first resource that a page is about, so that whoever tells an earlier state can begin there.
+    /// The key of the first resource that a page is about, so that telling an earlier state can begin there.
     ///
     /// # Errors
     /// When the cursor is none of ours.

@@ -1,6 +1,6 @@
 //! The lifecycles that wait: what an operator looks at first.
 //!
-//! Start at [`stuck`]. Those that fail come first, then those that wait, the longest first. Never here: the time; whoever
+//! Start at [`stuck`]. Those that fail come first, then those that wait, the longest first. Never here: the time; the caller
 //! asks brings it.
 
 use std::time::Duration;

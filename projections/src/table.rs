@@ -137,7 +137,7 @@ impl Table {
     /// Opens the table; where it cannot be used within `patience`, sets it aside and begins an empty one, which the log
     /// fills again. Returns the reason with it, to be reported.
     ///
-    /// For whoever holds the log: its lock says that no other engine is on this data, so that a table in use is a leftover.
+    /// For the holder of the log: its lock says that no other engine is on this data, so that a table in use is a leftover.
     ///
     /// # Errors
     /// When the folder cannot be set aside, or the new one cannot be used either.
@@ -251,7 +251,7 @@ impl Table {
     }
 }
 
-/// The landmarks in the table, for as long as it is open: dropping the [`Table`] closes it, whoever may still read.
+/// The landmarks in the table, for as long as it is open: dropping the [`Table`] closes it, even while others read.
 struct Landmarks(Weak<sled::Db>);
 
 impl Saved for Landmarks {
@@ -431,7 +431,7 @@ mod tests {
     fn a_table_that_is_slow_to_open_is_set_aside() {
         let parent = tempfile::tempdir().expect("a folder");
         let path = parent.path().join("projection");
-        // In use for longer than the patience lasts: the same to whoever waits.
+        // In use for longer than the patience lasts: the same to those who wait.
         let _held = Table::open(&path).expect("its own folder");
         let (table, _, why) = Table::open_or_rebuild(&path, Duration::from_millis(50)).expect("a new one");
         assert!(matches!(why, Some(Error::Slow { .. })), "{why:?}");

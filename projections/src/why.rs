@@ -3,7 +3,7 @@
 //! Start at [`object::Search`] and [`event::event`]. Both read the log by following the records of one resource, a bounded
 //! number of them, and say so where that was not enough. The shapes are public: scripts read them as JSON.
 //!
-//! Never here: a rule. Which EventSource nearly matched is known to whoever knows rules, and is added by them
+//! Never here: a rule. Which EventSource nearly matched is known to the crate that knows rules, and is added there
 //! ([`event::Unmatched`]).
 
 pub mod event;

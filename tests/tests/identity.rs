@@ -319,7 +319,7 @@ async fn changed_template(scene: &Scene) -> Outcome {
         stage.has(&format!("changed-too-{subject}"), &[("edition", "second")]).await?;
     }
     let after = stage.has("changed-ann", &[("edition", "second")]).await?;
-    assert_eq!(after.metadata.uid, before.metadata.uid, "changed, not made anew");
+    assert_eq!(after.metadata.uid, before.metadata.uid, "changed, not made again");
     // What a template no longer gives goes.
     stage.change_rules(&rules(first))?;
     stage.lost("changed-too-ann").await?;

@@ -1,4 +1,4 @@
-//! What the engine says of itself to machines: spans to a collector, probes and metrics to whoever asks.
+//! What the engine says of itself to machines: spans to a collector, probes and metrics.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -92,7 +92,7 @@ async fn traced(scene: &Scene) -> Outcome {
     continues(&collector, trace, parent, "delete", "").await?;
     lifeline.has_settled().await?;
 
-    // Whoever sends no `traceparent`, or none that can be read, begins a trace.
+    // An event without a `traceparent`, or with one that cannot be read, begins a trace.
     for (name, event) in [
         ("alone", Event::user("login", "alone")),
         ("garbled", Event::user("login", "garbled").with("traceparent", "00-garbled")),

@@ -64,10 +64,10 @@ pub enum Error {
         /// What the API server said about it.
         message: String,
     },
-    /// An object was to be changed under its uid, and no object has its name any more. Decide anew.
+    /// An object was to be changed under its uid, and no object has its name any more. Decide again.
     #[error("the object is gone")]
     Gone,
-    /// An object was to be changed under its uid, and another now has its name. Decide anew.
+    /// An object was to be changed under its uid, and another now has its name. Decide again.
     #[error("the object was replaced by another of the same name, uid `{uid}`")]
     Replaced {
         /// The uid that lives under the name now.

@@ -37,7 +37,7 @@ pub(crate) const SERVER_METADATA: [&str; 8] = [
 /// An object as the cluster holds it now.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LiveObject {
-    /// The identity the cluster gave it; an object of the same name made anew has another.
+    /// The identity the cluster gave it; an object that was deleted and made again has another.
     pub uid: String,
     /// Deletion was asked for and finalizers (or a namespace's contents) still hold it.
     pub deleting: bool,

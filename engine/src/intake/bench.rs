@@ -23,7 +23,7 @@ const WINDOW: usize = 1_000;
 
 /// Pulls `count` messages with async-nats' own `stream()`: `ack all`, one acknowledgement per `batch`, payload unread.
 ///
-/// The consumer is made anew, from the first message. The time runs from its opening to the last message.
+/// The consumer is made again, from the first message. The time runs from its opening to the last message.
 ///
 /// # Errors
 /// When JetStream refuses, or when nothing comes for ten seconds though messages wait (a known stall of the library):

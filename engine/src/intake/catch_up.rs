@@ -9,7 +9,7 @@
 //! Start at [`CatchUp::next_batch`].
 //!
 //! Invariant: the durable consumer is never moved beyond what the recorder has acknowledged (nor is it by a reader that
-//! looks anew, which waits for that first).
+//! looks again, which waits for that first).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,7 @@ const FEW: u64 = BATCH_MESSAGES_MAX as u64;
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 
 /// Silence after which the durable consumer takes over early. Shorter than the pause between two looks of a reader, which
-/// begin a wait anew.
+/// begin a wait again.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// A consumer at work, with a backlog before it.
@@ -112,7 +112,7 @@ impl CatchUp {
         Ok(())
     }
 
-    /// Lets the durable consumer take over where the second one stopped, once everything before is recorded. Begun anew
+    /// Lets the durable consumer take over where the second one stopped, once everything before is recorded. Begun again
     /// when it is dropped on the way.
     async fn hand_back(&mut self) -> Result<(), Error> {
         let (next_sequence, mut recorded) = (self.next_sequence, self.recorded.subscribe());

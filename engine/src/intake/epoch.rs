@@ -117,7 +117,7 @@ pub fn judge(known: Option<&Known>, state: &StreamState, held: &Held) -> Verdict
         ));
     }
     if tail.is_none() && known.created_unix_nanos != state.created_unix_nanos {
-        return new_epoch("the stream was created anew".to_owned());
+        return new_epoch("the stream was created again".to_owned());
     }
     if let Some(unread) = held.unread {
         return new_epoch(format!(
@@ -176,7 +176,7 @@ mod tests {
         let restored = known(8, None).map(|known| Known { recorded_until_unix_nanos: 10_009, ..known });
         let expected = Start::After { unix_nanos: 10_009 };
         check_new("restored twice, nothing read in between", restored, stream(CREATED, 1, 5), None, expected);
-        check_new("then made anew", restored, stream(10_010, 1, 5), None, Start::First);
+        check_new("then made again", restored, stream(10_010, 1, 5), None, Start::First);
     }
 
     #[track_caller]

@@ -32,7 +32,7 @@ use super::{Connection, Intake};
 /// Longest time a test waits for anything.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// The nats-server that whoever runs these tests named. They are ignored without it, by name.
+/// The nats-server that was named for these tests. They are ignored without it, by name.
 fn nats_server() -> PathBuf {
     let named = std::env::var_os("LIFELINE_NATS_SERVER").expect("LIFELINE_NATS_SERVER names a nats-server");
     PathBuf::from(named)

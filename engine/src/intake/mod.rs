@@ -166,7 +166,7 @@ pub enum Error {
         /// What the client last heard.
         trouble: String,
     },
-    /// The connection was lost and found again: everything has to be compared anew.
+    /// The connection was lost and found again: everything has to be compared again.
     #[error("connection to NATS was interrupted")]
     Interrupted,
     /// Neither messages nor heartbeats came.

@@ -234,7 +234,7 @@ impl Nats {
         self.request::<consumer::Info>(format!("CONSUMER.CREATE.{stream}.{name}"), &body).await.map(drop)
     }
 
-    /// Makes the consumer anew. On an interest stream another consumer holds the messages meanwhile.
+    /// Makes the consumer again. On an interest stream another consumer holds the messages meanwhile.
     async fn recreate(&self, consume: &Consume, from: u64) -> Result<Ready, Error> {
         let holder = match consume.retention {
             Retention::Interest => {

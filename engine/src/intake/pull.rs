@@ -6,7 +6,7 @@
 //!
 //! Start at [`Pull::next`]. Statuses of the server: ADR-37 and `consumer.go`.
 //!
-//! Never here: redelivery and epochs; any doubt ends the consumer with an error and [`super::reader`] looks anew.
+//! Never here: redelivery and epochs; any doubt ends the consumer with an error and [`super::reader`] looks again.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -1,7 +1,7 @@
 //! One stream, read in order for as long as the engine runs.
 //!
 //! Each session looks at the stream, lets [`epoch::judge`] decide, consumes, and hands over; anything doubtful ends the
-//! session, and the next one looks anew. Start at [`Reader::run`].
+//! session, and the next one looks again. Start at [`Reader::run`].
 //!
 //! Invariant: what is handed over has rising sequences within an epoch, and goes through one channel in order; so an
 //! acknowledgement that is sent after everything before it is durable never covers an unrecorded message.
@@ -24,7 +24,7 @@ use super::{Error, Intake, one_line};
 /// How often the stream's state is looked at, to tell idle from stalled.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// Looks without progress, with messages waiting or gone elsewhere, after which the consumer is opened anew.
+/// Looks without progress, with messages waiting or gone elsewhere, after which the consumer is opened again.
 const STALLED_LOOKS: u32 = 2;
 
 /// Longest pause between sessions that fail. Short: while the connection is down, a session costs nothing.
@@ -66,7 +66,7 @@ pub struct Status {
     pub messages: u64,
     /// Messages that came again and were left out.
     pub redelivered: u64,
-    /// Sessions begun; more than one means that something was looked at anew.
+    /// Sessions begun; more than one means that something was looked at again.
     pub sessions: u64,
     /// Gaps and new epochs found since the start.
     pub discontinuities: u64,
@@ -106,7 +106,7 @@ impl Acknowledge for Counted {
 enum Ended {
     /// The recorder takes no more.
     Closed,
-    /// The stream has to be looked at anew.
+    /// The stream has to be looked at again.
     LookAnew(String),
     /// There is no such stream.
     Missing,
@@ -157,7 +157,7 @@ impl Reader {
                 Err(error) => one_line(&error),
             };
             failures = if self.status.borrow().messages > before { 1 } else { failures + 1 };
-            tracing::warn!(stream = self.reading.stream, reason, failures, "looking at the stream anew");
+            tracing::warn!(stream = self.reading.stream, reason, failures, "looking at the stream again");
             self.status.send_modify(|status| status.phase = Phase::Waiting { reason });
             tokio::select! {
                 biased;

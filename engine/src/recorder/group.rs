@@ -32,7 +32,7 @@ impl Group {
     /// Acknowledges messages and answers outcomes. Everything in the group is durable.
     pub(super) async fn answer(self, end: Offset) {
         for outcome in self.outcomes {
-            // Whoever asked may have gone; what was recorded stays.
+            // The one who asked may have gone; what was recorded stays.
             let _ = outcome.done.send(end);
         }
         for intake in self.intakes {

@@ -1,4 +1,4 @@
-//! What is wrong with a rule, told to whoever wrote it.
+//! What is wrong with a rule, for its author.
 //!
 //! A problem never stops the other rules. Start at [`Problem`]. Nothing here decides what is a problem: that is said
 //! where each thing is read.

@@ -1,6 +1,6 @@
 //! Where a resource is found: its number, by its key.
 //!
-//! Start at [`Projection::locate`]. With a million resources a fold waits for memory most of its time, so whoever folds looks
+//! Start at [`Projection::locate`]. With a million resources a fold waits for memory most of its time, so a fold looks
 //! up many at once, waits once, and keeps the places.
 
 use std::hash::BuildHasher;

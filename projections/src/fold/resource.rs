@@ -1,4 +1,4 @@
-//! One resource, whole, and the fold of one: what a record makes of it, for whoever tells an earlier state.
+//! One resource, whole, and the fold of one: what a record makes of it, for telling an earlier state.
 //!
 //! Start at [`Resource::fold`]. It ends in the same state as [`super::Projection::fold`], which keeps resources smaller: a
 //! property test compares them.

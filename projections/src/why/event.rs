@@ -407,7 +407,7 @@ impl Thread {
         let is_settled =
             lifecycle.is_some_and(|lifecycle| lifecycle.settled.is_some_and(|settled| decided.contains(&settled)));
         why.effect = match why.effect {
-            // Decided again by changed rules, and then anew: what it came to before that stays true.
+            // Decided again by changed rules, and then once more: what it came to before that stays true.
             Effect::Pending | Effect::Failing if why.superseded_by.is_some() => done.unwrap_or(Effect::Superseded),
             Effect::Pending if is_settled && why.outcomes.is_empty() => Effect::Settled,
             effect if effect.is_done() || complete => effect,

@@ -24,7 +24,7 @@ use crate::history::{self, Entry};
 use crate::lifecycle::{Desired, Holding};
 use crate::reads::{ClaimRow, LifecycleRow, ObjectRow, lifecycle_row, object_row, time};
 
-/// Claims that a search gathers, at most: whoever asks for more has to say more.
+/// Claims that a search gathers, at most: a question for more has to say more.
 const HITS_MAX: usize = 100;
 
 /// Resources called like the object whose histories are asked, at most.
@@ -204,7 +204,7 @@ struct Hit {
     last_record: Offset,
 }
 
-/// A look for whoever claims an object, in turns.
+/// A look for those who claim an object, in turns.
 pub struct Search {
     question: Question,
     stage: Stage,

@@ -166,7 +166,7 @@ fn an_event_tells_what_it_caused_under_each_trigger() {
     check(&[login(), intended(0), logout(), deleted(2)], 2, Deleted, None, gone);
     let let_go = "manage decided Delete: let go of Namespace/zoe, which belongs to another owner at offset 3.";
     check(&[login(), intended(0), logout(), released(2)], 2, Released, None, let_go);
-    // Carried out, then decided again by changed rules, and anew before that was carried out.
+    // Carried out, then decided again by changed rules, and once more before that was carried out.
     let again = || replayed(Redesired::Present { event: Offset::ZERO, incarnation: 1 });
     check(&[login(), intended(0), applied(0, "a", 1), again(), logout()], 0, Applied, Some(4), made);
     check(&[logout()], 0, Settled, None, "manage decided Delete, and there was nothing to do.");

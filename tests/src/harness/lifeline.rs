@@ -239,7 +239,7 @@ impl Lifeline {
     }
 }
 
-/// A command that sees none of the settings of whoever runs the tests.
+/// A command that sees none of the settings of the user who runs the tests.
 fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null());

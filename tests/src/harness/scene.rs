@@ -140,7 +140,7 @@ impl Scene {
         self.lifeline(name, &[cluster, &rest].concat())
     }
 
-    /// Keeps the folder, for whoever wants to know what went wrong.
+    /// Keeps the folder, to show what went wrong.
     pub(super) fn keep(self) -> PathBuf {
         self.folder.keep()
     }

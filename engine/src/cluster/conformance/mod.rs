@@ -146,7 +146,7 @@ impl Scene<'_> {
         let mut before = live.clone();
         for _ in 0..50 {
             let (_, again) = self.applied(manifest).await;
-            assert_eq!(again.uid, live.uid, "{manifest} was made anew");
+            assert_eq!(again.uid, live.uid, "{manifest} was made again");
             if version(&again) == version(&before) {
                 return;
             }
@@ -221,7 +221,7 @@ async fn keeps_uid(scene: Scene<'_>) {
     assert_ne!(version(&first), version(&second));
     scene.deleted(&key, &first.uid).await;
     let (_, third) = scene.applied(&changed).await;
-    assert_ne!(first.uid, third.uid, "made anew is another object");
+    assert_ne!(first.uid, third.uid, "made again is another object");
     scene.deleted(&key, &third.uid).await;
 }
 

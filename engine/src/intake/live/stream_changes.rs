@@ -1,4 +1,4 @@
-//! What happens to streams: made, made anew, purged, aged, restored, and kept by other rules.
+//! What happens to streams: made, made again, purged, aged, restored, and kept by other rules.
 
 use super::*;
 
@@ -190,7 +190,7 @@ async fn an_interest_stream_lets_go_only_of_what_was_acknowledged() {
     world.consumer_exists("S").await;
     world.publish("s", 0..10).await;
     world.recorded(10).await;
-    // The reader looks anew in the middle, with ten messages handed over and none of them durable.
+    // The reader looks again in the middle, with ten messages handed over and none of them durable.
     world.server.kill();
     world.server.launch();
     world.publish("s", 10..15).await;

@@ -202,7 +202,7 @@ fn trouble(resource: &ApiResource, error: &watcher::Error) -> Option<Problem> {
     let kind = &resource.kind;
     let problem = |message: String| Problem::error("", "kubernetes", message);
     let code = match error {
-        // 410: the watch was too old and begins anew.
+        // 410: the watch was too old and begins again.
         watcher::Error::WatchError(status) if status.code == 410 => return None,
         watcher::Error::WatchError(status) => status.code,
         watcher::Error::InitialListFailed(kube::Error::Api(status))

@@ -1,4 +1,4 @@
-//! The rules in force as the log tells them, for whoever has no other place to ask.
+//! The rules in force as the log has them, where there is no other source.
 //!
 //! Start at [`recorded`]. A Secret's content is not in a log, so nothing should be rendered from these; what an event matches
 //! they tell exactly, but for the labels of clusters.
