@@ -265,7 +265,8 @@ fn read_segment<D: Disk>(disk: &D, base: Offset, mark: &Mark, options: &Options)
                     block = cursor.position();
                     continue;
                 }
-                // A trailer that tells another story was left by a torn group: a disk may forget that it was cut off.
+                // A frame that does not go on from the one before it was left by a torn group: a disk may forget that it
+                // was cut off.
                 if header.kind == Kind::Commit && (follows || header.offset > expected) {
                     block = cursor.position();
                     if header.offset > expected {
@@ -290,11 +291,12 @@ fn read_segment<D: Disk>(disk: &D, base: Offset, mark: &Mark, options: &Options)
                     }
                     continue;
                 }
-                if header.kind == Kind::Seal && header.offset == found.end && suspects.is_empty() {
+                let closes = header.offset == found.end && goes_on && suspects.is_empty();
+                if header.kind == Kind::Seal && closes {
                     found.sealed = true;
                     break;
                 }
-                if header.kind == Kind::Index && header.offset == found.end && suspects.is_empty() {
+                if header.kind == Kind::Index && closes {
                     continue;
                 }
                 "frame does not follow the one before it"

@@ -285,50 +285,62 @@ fn crashes_that_found_something_stay_survived() {
     }
 }
 
-/// A group is torn, what is left of it is cut off, and the disk forgets the cut. Then a group is written that ends where the
-/// trailer of the torn one stands.
+/// A group is torn, what is left of it is cut off, and the disk forgets the cut. Then a group is written that ends where
+/// something stands that the torn one left.
 #[test]
-fn a_torn_group_that_comes_back_is_not_taken_for_a_part_of_the_log() {
-    const PAYLOAD: usize = 80;
-    let options = Options { segment_bytes_max: 16 << 10, payload_bytes_max: 1 << 10, ..Options::default() };
+fn what_a_torn_group_left_is_never_taken_for_a_part_of_the_log() {
+    const TRAILER: usize = 40;
+    // It ends at the trailer, or at the index and the seal, for the segment was full.
+    for (is_full, bytes) in [(false, 80 - TRAILER), (true, 80)] {
+        let interrupted = (0..400).flat_map(|seed| (1..8).map(move |operation| (seed, operation)));
+        let interrupted = interrupted.filter(|(seed, operation)| is_interrupted(*seed, *operation, is_full, bytes));
+        assert!(interrupted.count() > 400);
+    }
+}
+
+/// One such story; whether cutting off was interrupted.
+fn is_interrupted(seed: u64, operation: u64, is_full: bool, bytes: usize) -> bool {
+    let options = Options { segment_bytes_max: 4096 + 1100, payload_bytes_max: 900, ..Options::default() };
     let open = |disk: &SimulatedDisk| {
         let (log, recovery) = Log::open(disk.clone(), options.clone()).unwrap_or_else(|error| panic!("{error}"));
         assert!(recovery.damage.is_empty(), "a crash was taken for damage: {recovery:?}");
         log
     };
-    let mut come_back = 0;
-    for (seed, operation) in (0..400).flat_map(|seed| (1..8).map(move |operation| (seed, operation))) {
-        let disk = SimulatedDisk::new(seed);
-        let mut log = open(&disk);
-        log.append(1, b"kept").expect("an append");
-        log.sync().expect("a sync");
-        log.append(2, &[2; PAYLOAD]).expect("an append");
+    let disk = SimulatedDisk::new(seed);
+    let mut log = open(&disk);
+    log.append(1, b"kept").expect("an append");
+    log.sync().expect("a sync");
+    log.append(2, &[2; 80]).expect("an append");
+    if is_full {
+        disk.fail_at(disk.operations() + 1, Fault::PowerCut);
+        log.append(2, &[2; 900]).expect_err("the planned fault");
+    } else {
         disk.fail_at(disk.operations() + 2, Fault::PowerCut);
         log.sync().expect_err("the planned fault");
-        disk.cut_power();
-        disk.fail_at(disk.operations() + operation, Fault::Failure);
-        let interrupted = Log::open(disk.clone(), options.clone()).is_err();
-        disk.plan_no_faults();
-        disk.kill_process();
-        let mut log = open(&disk);
-        let mut kept = log.end().get();
-        // The trailer of the torn group stands where this record and its own trailer end.
-        let trailer = 40;
-        for (time, bytes) in [(3, PAYLOAD - trailer), (4, 1)] {
-            assert_eq!(log.end().get(), kept, "seed {seed}, operation {operation}");
-            log.append(time, &vec![3; bytes]).expect("an append");
-            log.sync().expect("a sync");
-            kept += 1;
-            drop(log);
-            disk.cut_power();
-            log = open(&disk);
-        }
-        let reader = log.reader();
-        let mut scan = reader.scan(reader.start());
-        for offset in 0..kept {
-            assert_eq!(scan.next().expect("a whole log").expect("a record").offset.get(), offset);
-        }
-        come_back += u32::from(interrupted);
     }
-    assert!(come_back > 400, "{come_back}");
+    disk.cut_power();
+    disk.fail_at(disk.operations() + operation, Fault::Failure);
+    let interrupted = Log::open(disk.clone(), options.clone()).is_err();
+    disk.plan_no_faults();
+    disk.kill_process();
+    let mut log = open(&disk);
+    let mut kept = log.end().get();
+    let segments = || disk.files().into_iter().filter(|(name, _)| name.ends_with(".segment")).count();
+    let segments_before = segments();
+    for (time, bytes) in [(3, bytes), (4, 1)] {
+        assert_eq!(log.end().get(), kept, "seed {seed}, operation {operation}");
+        log.append(time, &vec![3; bytes]).expect("an append");
+        log.sync().expect("a sync");
+        kept += 1;
+        drop(log);
+        disk.cut_power();
+        log = open(&disk);
+    }
+    assert_eq!(segments(), segments_before, "seed {seed}, operation {operation}: no segment was full");
+    let reader = log.reader();
+    let mut scan = reader.scan(reader.start());
+    for offset in 0..kept {
+        assert_eq!(scan.next().expect("a whole log").expect("a record").offset.get(), offset);
+    }
+    interrupted
 }
