@@ -244,6 +244,9 @@ impl Cursor {
     /// The frame of the record at an offset, from a position before it that need not be where a frame begins. What is found
     /// is intact. `None` where that does not lead there at once, which says nothing about the record.
     ///
+    /// Between two entries of the sparse index records are mostly of one size, so a guess, a search for the next header and
+    /// a hop or two find nearly every record within 6 KiB.
+    ///
     /// # Errors
     /// When the disk cannot read.
     pub(crate) fn leap<F: File>(

@@ -30,7 +30,8 @@ use super::{Error, epoch, one_line};
 /// How long the server waits for an acknowledgement before it delivers again.
 const ACK_WAIT: Duration = Duration::from_secs(30);
 
-/// Unacknowledged deliveries at which the server pauses. Below one batch it would deadlock until [`ACK_WAIT`].
+/// Unacknowledged deliveries at which the server pauses. Below one batch it would deadlock until [`ACK_WAIT`]. Not more: the
+/// server keeps an entry for each and writes all of them down again and again, which costs more than larger batches save.
 const ACK_PENDING_MAX: i64 = 8 * BATCH_MESSAGES_MAX as i64;
 
 /// Waiting messages from which on it pays to read them through a consumer of their own.
