@@ -12,7 +12,7 @@ pub struct Status {
     pub folded: u64,
     /// First offset whose consequences are not all carried out.
     pub reconciled: u64,
-    /// Why recording stands still, or that of messages alone (a disk that is nearly full); absent while it does not.
+    /// Why recording has stopped, or that of messages alone (a disk that is nearly full); absent while it goes on.
     pub stalled: Option<String>,
     /// Why NATS is not being read; absent while it is.
     pub intake: Option<String>,
@@ -22,7 +22,7 @@ pub struct Status {
     pub triggers: usize,
     /// Defects of rules, one line each.
     pub problems: Vec<String>,
-    /// What should be looked at, though nothing stands still for it.
+    /// What should be looked at, though nothing stops for it.
     pub warnings: Vec<String>,
     /// Streams by name.
     pub streams: Vec<StreamStatus>,
@@ -38,7 +38,7 @@ pub struct Status {
     pub cluster_writes: u64,
     /// Reconciliations since the start that failed.
     pub failures: u64,
-    /// How the scrub of the log gets on; absent while it is off.
+    /// The progress of the scrub of the log; absent while it is off.
     #[serde(default)]
     pub scrub: Option<ScrubStatus>,
 }

@@ -195,7 +195,7 @@ pub struct RuleRow {
     pub rule: String,
     /// Checksum of its content, 16 hexadecimal digits.
     pub digest: String,
-    /// Offset of the record that says what it is.
+    /// Offset of the record that holds its present content.
     pub offset: u64,
 }
 

@@ -92,7 +92,7 @@ pub(super) struct EventsQuery {
     /// Records in the answer, at most.
     #[param(nullable = false, minimum = 1, maximum = 10000, default = 100)]
     limit: Option<usize>,
-    /// Records behind this offset, such as the `next` of the page before; all that are held when missing.
+    /// Records after this offset, such as the `next` of the page before; all that are held when missing.
     #[param(nullable = false, format = "uint64")]
     after: Option<u64>,
 }

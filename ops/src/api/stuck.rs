@@ -24,7 +24,7 @@ const PATIENCE_SECONDS: u64 = 30;
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct StuckQuery {
-    /// How long a decision waits at least to be told of, in seconds. What fails is told of at once.
+    /// How long a decision must have waited to be listed, in seconds. Failures are listed at once.
     #[param(nullable = false, format = "uint64", default = 30)]
     longer_than: Option<u64>,
     /// Rows in the answer, at most.

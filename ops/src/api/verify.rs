@@ -37,15 +37,15 @@ const NAMED_MAX: usize = 20;
 /// What came of a verification.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Verified {
-    /// Whether the state in memory is what the log says.
+    /// Whether the state in memory is what the log gives.
     pub sound: bool,
-    /// Checksum of the state that the log gives: what `lifeline verify --data` tells of the same log at the same offset.
+    /// Checksum of the state that the log gives: the same as `lifeline verify --data` shows for this log at this offset.
     pub digest: String,
     /// How many resources the log gives.
     pub resources: u64,
     /// How many are in memory.
     pub resources_in_memory: u64,
-    /// How many changed while they were verified: what they were is told from their records.
+    /// How many changed while they were verified: their earlier state is computed from their records.
     pub changed_meanwhile: u64,
     /// What differs of the state beside its resources, such as `streams` or `rules`.
     pub differing_parts: Vec<String>,
@@ -57,7 +57,7 @@ pub struct Verified {
     pub seconds: f64,
 }
 
-/// A resource that is in memory not what the log says.
+/// A resource whose state in memory is not what the log gives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Differing {
     /// CloudEvent source.
@@ -80,7 +80,7 @@ pub enum How {
     Surplus,
 }
 
-/// Whether the state in memory is what the log says. One is done at a time.
+/// Whether the state in memory is what the log gives. One is done at a time.
 ///
 /// It takes as long as rebuilding the state, and until it is done as much memory as the state; the engine goes on meanwhile.
 /// The answer is about the state at `offset`. A log that no longer holds its first record
@@ -90,7 +90,7 @@ pub enum How {
     path = "/v1/verify",
     tag = "engine",
     responses(
-        (status = 200, description = "What came of it; `sound` says whether they are the same.", body = One<Verified>),
+        (status = 200, description = "The result; `sound` is true when they are the same.", body = One<Verified>),
         Refused,
         RefusedPast,
     ),

@@ -87,7 +87,7 @@ pub(super) struct EventQuery {
     tag = "records",
     params(EventQuery),
     responses(
-        (status = 200, description = "The answer; a record that is no event is told as what it is.", body = One<WhyEvent>),
+        (status = 200, description = "The answer; a record that is no event is shown as what it is.", body = One<WhyEvent>),
         Refused,
         RefusedPast,
     ),

@@ -25,7 +25,7 @@ pub struct WhyEvent {
     pub summary: String,
     /// What kind of answer it is.
     pub verdict: Verdict,
-    /// The record, as a history tells it.
+    /// The record, as a history shows it.
     pub record: Entry,
     /// What came of it by trigger and cluster; empty when no trigger speaks of it.
     pub triggers: Vec<TriggerWhy>,

@@ -88,7 +88,7 @@ pub struct WhyObject {
     pub candidates: Vec<Candidate>,
     /// Whether more match than are listed.
     pub more: bool,
-    /// What could not be told, and why.
+    /// What is not known, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -171,13 +171,13 @@ pub struct AppliedWhy {
     pub uid: String,
     /// When an apply last confirmed it, RFC 3339.
     pub time: String,
-    /// Offset of that record; absent when it lies too far back.
+    /// Offset of that record; absent when it is too far back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
-    /// Offset of the first record with this uid and manifest: unchanged since. Absent when it lies too far back.
+    /// Offset of the first record with this uid and manifest: unchanged since. Absent when it is too far back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unchanged_since: Option<u64>,
-    /// Offset of the first record with this uid: made then. Absent when it lies too far back.
+    /// Offset of the first record with this uid: made then. Absent when it is too far back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made_at: Option<u64>,
 }
