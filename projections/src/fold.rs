@@ -82,6 +82,17 @@ pub struct Projection {
     /// Which buckets changed since the last checkpoint.
     changed: Vec<bool>,
     landmarks: Arc<Landmarks>,
+    landmarks_apart: Apart,
+}
+
+/// Records about one resource from one landmark to the next.
+#[derive(Debug)]
+struct Apart(u32);
+
+impl Default for Apart {
+    fn default() -> Apart {
+        Apart(landmarks::RECORDS_APART)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -109,6 +120,13 @@ impl Phases {
 }
 
 impl Projection {
+    /// An empty one that leaves a landmark of a resource at every so many of its records, instead of
+    /// [`landmarks::RECORDS_APART`].
+    #[must_use]
+    pub fn with_landmarks_every(records: u32) -> Projection {
+        Projection { landmarks_apart: Apart(records), ..Projection::default() }
+    }
+
     /// First offset not folded.
     #[must_use]
     pub fn watermark(&self) -> Offset {
@@ -279,7 +297,7 @@ impl Projection {
 
     fn set_landmark(&mut self, index: ResourceIndex, offset: Offset) {
         let entry = &self.entries.0[index as usize];
-        if entry.records.is_multiple_of(landmarks::RECORDS_APART) {
+        if entry.records.is_multiple_of(self.landmarks_apart.0) {
             let mut bytes = Vec::new();
             entry.encode(&self.shared, None, &mut bytes);
             self.landmarks.add((index, offset), bytes);

@@ -15,8 +15,8 @@ use parking_lot::RwLock;
 use crate::compact::{Entry, Shared};
 use crate::fold::{Resource, ResourceIndex};
 
-/// Records about one resource from one landmark to the next. Few in tests, so that what they make up comes by some.
-pub const RECORDS_APART: u32 = if cfg!(test) { 4 } else { 64 };
+/// Records about one resource from one landmark to the next, where nothing else was chosen.
+pub const RECORDS_APART: u32 = 64;
 
 /// What a resource was, and by which record.
 #[derive(Debug, Clone, PartialEq, Eq)]

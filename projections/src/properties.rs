@@ -42,7 +42,7 @@ pub(crate) fn fold(projection: &mut Projection, facts: &[Fact<'_>]) {
 
 /// The facts, each linked to the one before it about the same resource, as the recorder writes them.
 pub(crate) fn linked(facts: &[Fact<'static>]) -> Vec<Fact<'static>> {
-    let mut projection = Projection::default();
+    let mut projection = Projection::with_landmarks_every(4);
     let mut all = Vec::new();
     for fact in facts {
         let mut fact = fact.clone();
@@ -136,7 +136,7 @@ proptest! {
 
     #[test]
     fn phases_are_counted_as_the_lifecycles_stand(facts in facts(60)) {
-        let mut projection = Projection::default();
+        let mut projection = Projection::with_landmarks_every(4);
         fold(&mut projection, &facts);
         let standing = projection.resources().flat_map(|(_, resource)| resource.lifecycles);
         let mut counts = [0; Phase::ALL.len()];
@@ -149,7 +149,7 @@ proptest! {
 
     #[test]
     fn records_folded_before_change_nothing(facts in facts(60)) {
-        let mut projection = Projection::default();
+        let mut projection = Projection::with_landmarks_every(4);
         fold(&mut projection, &facts);
         let digest = projection.digest();
         let mut work = Vec::new();
@@ -162,7 +162,7 @@ proptest! {
 
     #[test]
     fn what_is_unsettled_is_what_needs_work(facts in facts(60)) {
-        let mut projection = Projection::default();
+        let mut projection = Projection::with_landmarks_every(4);
         fold(&mut projection, &facts);
         let unsettled: BTreeSet<_> = projection.unsettled().collect();
         let needed: usize = projection
@@ -177,7 +177,7 @@ proptest! {
 
     #[test]
     fn every_holding_is_a_claim_and_every_claim_a_holding(facts in facts(80)) {
-        let mut projection = Projection::default();
+        let mut projection = Projection::with_landmarks_every(4);
         fold(&mut projection, &facts);
         let mut holdings = BTreeMap::new();
         for (key, Resource { lifecycles, .. }) in projection.resources() {
@@ -217,7 +217,7 @@ proptest! {
         facts in facts(80),
         stops in proptest::collection::vec(0..80_usize, 0..5),
     ) {
-        let mut at_once = Projection::default();
+        let mut at_once = Projection::with_landmarks_every(4);
         fold(&mut at_once, &facts);
 
         let folder = tempfile::tempdir().expect("a folder");
@@ -318,7 +318,7 @@ fn a_replay_decides_one_resource_on_each_of_its_clusters() {
         complete: true,
         redecisions,
     });
-    let mut projection = Projection::default();
+    let mut projection = Projection::with_landmarks_every(4);
     // Not at offset 0, where "never spoken of" and "spoken of by the first record" look alike.
     fold(&mut projection, &[Fact::Rule(RuleChanged { rule: "r", digest: Some(1), manifest: "{}" }), replayed]);
     let phases: Vec<Phase> =

@@ -363,7 +363,7 @@ mod tests {
             written in 0..12_usize,
         ) {
             let (saved, reached) = (saved.min(reached).min(facts.len()), reached.max(saved).min(facts.len()));
-            let mut at_once = Projection::default();
+            let mut at_once = Projection::with_landmarks_every(4);
             fold(&mut at_once, &facts);
 
             let folder = tempfile::tempdir().expect("a folder");
@@ -387,7 +387,7 @@ mod tests {
 
     #[test]
     fn a_checkpoint_is_cut_in_batches_and_the_ground_comes_last() {
-        let mut projection = Projection::default();
+        let mut projection = Projection::with_landmarks_every(4);
         assert_eq!(batches(&projection, 1).count(), 1, "an empty one is its ground");
         for number in 0..25 {
             let source = format!("source-{number}");
@@ -437,7 +437,7 @@ mod tests {
         let _held = Table::open(&path).expect("its own folder");
         let (table, _, why) = Table::open_or_rebuild(&path, Duration::from_millis(50)).expect("a new one");
         assert!(matches!(why, Some(Error::Slow { .. })), "{why:?}");
-        table.checkpoint(&Projection::default()).expect("the new one is usable");
+        table.checkpoint(&Projection::with_landmarks_every(4)).expect("the new one is usable");
         assert!(parent.path().join("projection.damaged").exists());
     }
 
@@ -544,7 +544,7 @@ mod tests {
                 redecisions: vec![],
             }),
         ];
-        let mut projection = Projection::default();
+        let mut projection = Projection::with_landmarks_every(4);
         fold(&mut projection, &facts);
         projection.landmarks().add((0, Offset::from(2)), vec![1, 2, 3]);
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();

@@ -71,7 +71,7 @@ proptest! {
             rows.map(|row| (object_row_key(&row), row)).collect()
         };
         let mut position = listed.min(facts.len());
-        let mut projection = Projection::default();
+        let mut projection = Projection::with_landmarks_every(4);
         fold(&mut projection, &facts[..position]);
         let mut copy = list(&projection);
         let mut folded = position;
@@ -104,7 +104,7 @@ proptest! {
             rows.items.into_iter().map(|row| (row.rule.clone(), row)).collect()
         };
         let listed = listed.min(facts.len());
-        let mut projection = Projection::default();
+        let mut projection = Projection::with_landmarks_every(4);
         fold(&mut projection, &facts[..listed]);
         let mut copy = list(&projection);
         for position in listed..facts.len() {
@@ -189,7 +189,7 @@ fn an_object_goes_from_its_owner_and_comes_to_the_next_one() {
         let facts = linked(&[before, now].concat());
         let folder = tempfile::tempdir().expect("a folder");
         let log = log_of(folder.path(), &facts);
-        let mut projection = Projection::default();
+        let mut projection = Projection::with_landmarks_every(4);
         fold(&mut projection, &facts);
         let told = told_of_objects(&log, &projection, before.len()..facts.len(), &facts, &Filter::default());
         let told: Vec<(&str, &str, Option<&str>)> = told
@@ -224,7 +224,7 @@ fn what_went_is_told_with_the_record_that_took_it_away() {
     let facts = linked(&[applied("a", "x"), replayed("a", Redesired::Left)]);
     let folder = tempfile::tempdir().expect("a folder");
     let log = log_of(folder.path(), &facts);
-    let mut projection = Projection::default();
+    let mut projection = Projection::with_landmarks_every(4);
     fold(&mut projection, &facts);
     let told = told_of_objects(&log, &projection, 1..2, &facts, &Filter::default());
     let row = OwnedObjectRow {

@@ -20,7 +20,7 @@ proptest! {
         let facts = linked(&facts);
         let folder = tempfile::tempdir().expect("a folder");
         let log = log_of(folder.path(), &facts);
-        let mut projection = Projection::default();
+        let mut projection = Projection::with_landmarks_every(4);
         fold(&mut projection, &facts);
         let speaks_of = |fact: &Fact<'_>, key: &ResourceKey| fact.links().any(|link| link.is_of(key));
         for (key, resource) in projection.resources() {
@@ -60,7 +60,7 @@ proptest! {
         let folder = tempfile::tempdir().expect("a folder");
         let log = log_of(folder.path(), &facts);
         // Forwards and naively: what the lifecycle counted right behind each record.
-        let mut projection = Projection::default();
+        let mut projection = Projection::with_landmarks_every(4);
         let mut counted = Vec::new();
         for fact in &facts {
             fold(&mut projection, std::slice::from_ref(fact));

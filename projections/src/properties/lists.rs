@@ -31,7 +31,7 @@ proptest! {
 
     #[test]
     fn pages_hold_every_row_once_while_rows_are_added(facts in facts(80), more in facts(40), limit in 1..7_usize) {
-        let mut projection = Projection::default();
+        let mut projection = Projection::with_landmarks_every(4);
         fold(&mut projection, &facts);
         let all = Page { limit: Some(usize::MAX), ..Page::default() };
         let filter = Filter::default();
@@ -54,7 +54,7 @@ proptest! {
 
     #[test]
     fn ages_and_patience_choose_among_all_rows(facts in facts(80), min in 0..60_u64, more in 0..30_u64, now in option::of(0..200_u64)) {
-        let mut projection = Projection::default();
+        let mut projection = Projection::with_landmarks_every(4);
         fold(&mut projection, &facts);
         let all = Page { limit: Some(usize::MAX), ..Page::default() };
         let now_unix_nanos = now.map(time_of);
@@ -103,7 +103,7 @@ proptest! {
 
     #[test]
     fn every_list_gives_the_same_rows_in_pages_as_at_once(facts in facts(80), limit in 1..5_usize) {
-        let mut projection = Projection::default();
+        let mut projection = Projection::with_landmarks_every(4);
         fold(&mut projection, &facts);
         let all = Page { limit: Some(usize::MAX), ..Page::default() };
         let filters = [

@@ -53,7 +53,7 @@ proptest! {
         let folder = tempfile::tempdir().expect("a folder");
         let log = log_of(folder.path(), &facts);
         let at = at.min(facts.len());
-        let mut then = Projection::default();
+        let mut then = Projection::with_landmarks_every(4);
         fold(&mut then, &facts[..at]);
         let told = as_of::projection(&log, Moment::Offset(Offset::from(at as u64))).expect("a whole log");
         prop_assert_eq!(told.digest(), then.digest());
@@ -78,7 +78,7 @@ proptest! {
         // Asked once everything up to the moment is recorded, or later: what follows is written behind it.
         let settled = (0..facts.len() as u64).filter(|offset| stamp(*offset) <= moment).count();
         let asked = asked.clamp(settled, facts.len().max(settled));
-        let mut then = Projection::default();
+        let mut then = Projection::with_landmarks_every(4);
         for (fact, offset) in facts[..settled].iter().zip(0..) {
             then.fold(Offset::from(offset), stamp(offset), fact, &mut Vec::new());
         }
@@ -112,7 +112,7 @@ proptest! {
         let saved = saved.min(later);
         let folder = tempfile::tempdir().expect("a folder");
         let log = log_of(folder.path(), &facts);
-        let mut then = Projection::default();
+        let mut then = Projection::with_landmarks_every(4);
         fold(&mut then, &facts[..at]);
         // Asked later, with a part of the landmarks on disk, from a process that began again.
         let path = folder.path().join("projection");
@@ -158,7 +158,7 @@ proptest! {
         let facts = linked(&facts);
         let folder = tempfile::tempdir().expect("a folder");
         let log = log_of(folder.path(), &facts);
-        let mut projection = Projection::default();
+        let mut projection = Projection::with_landmarks_every(4);
         fold(&mut projection, &facts);
         let ends = facts.len() as u64;
         let (from, to) = (moments.0.min(moments.1).min(ends), moments.0.max(moments.1).min(ends));
@@ -211,7 +211,7 @@ proptest! {
 #[test]
 fn a_difference_over_a_lost_record_is_refused_not_guessed() {
     let told = linked(&[note("other"), note("lost"), note("other")]);
-    let mut projection = Projection::default();
+    let mut projection = Projection::with_landmarks_every(4);
     fold(&mut projection, &told);
     // What is on disk is not what was folded: one record is gone.
     let folder = tempfile::tempdir().expect("a folder");

@@ -121,7 +121,7 @@ impl Told {
         let facts = linked(facts);
         let folder = tempfile::tempdir().expect("a folder");
         let log = log_of(folder.path(), &facts);
-        let mut projection = Projection::default();
+        let mut projection = Projection::with_landmarks_every(4);
         fold(&mut projection, &facts);
         Told { projection, log, _folder: folder }
     }
