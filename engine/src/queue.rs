@@ -118,6 +118,11 @@ impl Queue {
         attempts
     }
 
+    /// Whether a worker has a key.
+    pub fn is_running(&self, key: LifecycleIndex) -> bool {
+        self.state.lock().keys.get(&key).is_some_and(|key| matches!(key.phase, Phase::Running { .. }))
+    }
+
     /// Every key that is not done: waiting, running, pausing or parked.
     pub fn open(&self) -> BTreeSet<LifecycleIndex> {
         self.state.lock().keys.keys().copied().collect()

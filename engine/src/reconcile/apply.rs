@@ -25,8 +25,6 @@ pub(super) struct Applied {
     pub objects: Vec<AppliedObject>,
     /// Objects with another uid than the recorded one, or with none recorded.
     pub made: Vec<ObjectKey>,
-    /// Those of them that had another uid recorded.
-    pub replaced: Vec<ObjectKey>,
     /// What exists and belongs to another owner.
     pub not_ours: Vec<Failure>,
     /// What else failed.
@@ -101,7 +99,7 @@ impl<D: Disk> Reconciler<D> {
     ) -> Applied {
         let (mut failures, mut not_ours) = (Vec::new(), Vec::new());
         let (mut objects, mut keep) = (Vec::new(), plan.keep.clone());
-        let (mut made, mut replaced) = (Vec::new(), Vec::new());
+        let mut made = Vec::new();
         // Namespaces come first, so what one of them took with it joins the end while the list is gone through.
         let mut apply: VecDeque<&Wanted> = plan.apply.iter().copied().collect();
         while let Some(want) = apply.pop_front() {
@@ -117,7 +115,6 @@ impl<D: Disk> Reconciler<D> {
                 Ok(Attempt::Applied(object)) => {
                     if uid != Some(&object.uid) {
                         made.push(object.object.clone());
-                        replaced.extend(uid.map(|_| object.object.clone()));
                         let lost = keep.extract_if(.., |kept| kept.object.is_in(&object.object));
                         let lost: Vec<ObjectKey> = lost.map(|kept| kept.object).collect();
                         apply.extend(wanted.iter().filter(|want| lost.contains(&want.object)));
@@ -129,7 +126,7 @@ impl<D: Disk> Reconciler<D> {
             }
         }
         objects.append(&mut keep);
-        Applied { objects, made, replaced, not_ours, failures }
+        Applied { objects, made, not_ours, failures }
     }
 
     /// Applies one object, once it is certain that it is ours to change.

@@ -87,6 +87,13 @@ impl Failure {
         Failure { message, retry }
     }
 
+    /// Objects went with their namespace while they were applied.
+    #[must_use]
+    pub fn of_lost_objects() -> Failure {
+        let message = "objects went with their namespace while others were applied; they are made again".to_owned();
+        Failure { message, retry: Retry::Soon(None) }
+    }
+
     /// Several failures of one attempt as one: the most hopeful decides when to try again.
     #[must_use]
     pub fn join(failures: Vec<Failure>) -> Option<Failure> {

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use futures::future::try_join_all;
 use lifeline_projections::fact::{LifecycleKey, ObjectKey, Reconciled, What};
 use lifeline_projections::fold::LifecycleIndex;
-use lifeline_projections::lifecycle::{Desired, Holding};
+use lifeline_projections::lifecycle::{DIGEST_UNKNOWN, Desired, Holding, Lifecycle};
 use lifeline_store::Disk;
 use tracing::info;
 
@@ -84,7 +84,8 @@ impl<D: Disk> Reconciler<D> {
 
     /// Records that the objects that went with namespaces have to be applied again, for every lifecycle that wants some of them
     /// but the `known` one. It comes before the record of the namespaces: after a crash in between, they are looked at again.
-    /// The claims stay, for an attempt that is under way may make the objects.
+    /// The claims stay, for an attempt that is under way may make the objects. Nothing is recorded for a lifecycle that applies
+    /// them in any case.
     pub(super) async fn record_lost_inside(
         &self,
         task: &Task,
@@ -98,8 +99,12 @@ impl<D: Disk> Reconciler<D> {
                 let (resource, lifecycle) = projection.lifecycle(index);
                 let (trigger, cluster) = ((*lifecycle.trigger).into(), (*lifecycle.cluster).into());
                 let key = LifecycleKey { trigger, cluster, resource };
+                let applies_anyway = lifecycle.needs_work()
+                    && !self.queue.is_running(index)
+                    && !objects.iter().any(|object| is_known(&lifecycle, object));
                 let has_lost = lifecycle.desired.is_present() && known != Some(index);
-                has_lost.then(|| (index, Reconciled::new(key, lifecycle.decided, What::Intended(objects))))
+                (has_lost && !applies_anyway)
+                    .then(|| (index, Reconciled::new(key, lifecycle.decided, What::Intended(objects))))
             });
             lost.collect()
         };
@@ -182,4 +187,10 @@ impl<D: Disk> Reconciler<D> {
 /// The names of those objects that are namespaces.
 fn namespaces(objects: &[ObjectKey]) -> impl Iterator<Item = &str> {
     objects.iter().filter(|object| object.is_namespace()).map(|object| object.name.as_str())
+}
+
+/// Whether it is known what the cluster holds of an object.
+fn is_known(lifecycle: &Lifecycle, object: &ObjectKey) -> bool {
+    let applied = lifecycle.holding(object).and_then(|holding| holding.applied.as_ref());
+    applied.is_some_and(|applied| applied.digest != DIGEST_UNKNOWN)
 }

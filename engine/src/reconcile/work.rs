@@ -203,10 +203,10 @@ impl<D: Disk> Reconciler<D> {
         }
         // Only now, for two lifecycles may have claimed one object at the same moment: the log says who was first.
         let conflicts = self.conflicts(task, &wanted);
-        let Applied { objects: applied, made, replaced, not_ours, mut failures } =
+        let Applied { objects: mut applied, made, not_ours, mut failures } =
             self.apply_all(task, &plan, &wanted, &conflicts).await;
-        // What the task itself had in them was just applied again.
-        self.record_lost_inside(task, &replaced, Some(task.index)).await?;
+        // Namespaces that were made are empty. What the task itself had in them was just applied again.
+        self.record_lost_inside(task, &made, Some(task.index)).await?;
         // Objects that are no longer wanted are removed only when all wanted objects exist, even if others made them.
         let is_ready = failures.is_empty() && conflicts.iter().all(|conflict| conflict.exists);
         let unfinished = match is_ready {
@@ -215,8 +215,10 @@ impl<D: Disk> Reconciler<D> {
         };
         failures.extend(unfinished.failures);
         if self.lost.lock().remove(&task.index) {
-            // Objects went with a namespace meanwhile: what is known of them may be older than that.
-            return Ok(Verdict::RetryAfter(Duration::ZERO));
+            // What is known of objects in namespaces may be older than that. What is known of the namespaces themselves is
+            // recorded, or two lifecycles could tell each other so for ever.
+            applied.retain(|applied| applied.object.namespace.is_none());
+            failures.push(Failure::of_lost_objects());
         }
         let conflicts = conflicts.into_iter().map(|conflict| conflict.failure);
         if let Some(failure) = Failure::join(conflicts.chain(not_ours).chain(failures).collect()) {

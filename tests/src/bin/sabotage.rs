@@ -65,7 +65,7 @@ const GROUND: &str = "projections/src/fold/ground.rs";
 /// back, which it is not in the simulation, the times of the messages tell the same; a table in `epoch` tests it. And
 /// sessions that end again and again while a full stream drops messages: a story ends in calm, so they end too; a test
 /// on a real server has it.
-const SABOTAGES: [Sabotage; 38] = [
+const SABOTAGES: [Sabotage; 39] = [
     Sabotage {
         name: "acknowledge before the sync",
         file: RECORDER,
@@ -257,6 +257,12 @@ const SABOTAGES: [Sabotage; 38] = [
         file: REMOVE,
         good: "let has_lost = lifecycle.desired.is_present() && known != Some(index);",
         bad: "let has_lost = !SABOTAGED && lifecycle.desired.is_present() && known != Some(index);",
+    },
+    Sabotage {
+        name: "take a namespace that nothing is known of for the one that was there",
+        file: APPLY,
+        good: "made.push(object.object.clone());",
+        bad: "made.extend((!SABOTAGED || uid.is_some()).then(|| object.object.clone()));",
     },
     Sabotage {
         name: "record as applied what went with a namespace meanwhile",

@@ -40,7 +40,7 @@ const fn found(name: &'static str, steps: fn(u64) -> Vec<Step>) -> Found {
 }
 
 /// All of them.
-pub const FOUND: [Found; 8] = [
+pub const FOUND: [Found; 9] = [
     found("messages after an end that was lost twice are recorded", lost_twice),
     Found {
         retention: Retention::WorkQueue,
@@ -104,6 +104,24 @@ pub const FOUND: [Found; 8] = [
                 publish(2, ANN, "logout"),
                 wait(seed),
                 publish(3, OTHER_ANN, "logout"),
+            ]
+        })
+    },
+    // The second owner may not know which Namespace it deleted, for no answer to its own apply came.
+    Found {
+        seeds: 1_000,
+        unkind_cluster: true,
+        ..found("a guest is made again in a Namespace that changed owners and was made again", |seed| {
+            vec![
+                at_once(Action::Rules(Version::WithGuests)),
+                publish(0, OTHER_ANN, "login"),
+                publish(1, ANN, "login"),
+                wait(10_000),
+                publish(2, OTHER_ANN, "logout"),
+                wait(seed % 200),
+                publish(3, ANN, "logout"),
+                wait(seed / 5),
+                publish(4, ANN, "login"),
             ]
         })
     },
