@@ -103,6 +103,14 @@ pub struct Applied {
     pub unix_nanos: u64,
 }
 
+impl Applied {
+    /// Whether it is known what the cluster holds. It is not while a change is under way.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.digest != DIGEST_UNKNOWN
+    }
+}
+
 /// A failed attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {

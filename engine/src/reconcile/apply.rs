@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use lifeline_projections::fact::{AppliedObject, LifecycleKey, ObjectKey};
 use lifeline_projections::fold::Projection;
-use lifeline_projections::lifecycle::{DIGEST_UNKNOWN, Desired, Lifecycle};
+use lifeline_projections::lifecycle::{Desired, Lifecycle};
 use lifeline_store::Disk;
 use tracing::debug;
 
@@ -213,7 +213,7 @@ fn is_going(owner: &Lifecycle, object: &ObjectKey) -> bool {
     let Some(holding) = owner.holding(object) else { return false };
     match &holding.applied {
         // While the outcome of a change is not known, a deletion may be under way.
-        Some(applied) => applied.digest == DIGEST_UNKNOWN,
+        Some(applied) => !applied.is_known(),
         // Claimed for an earlier decision, it may be deleted for one in between. Once an attempt for the current decision has
         // failed, that deletion is over.
         None => holding.since < owner.decided && owner.failure.is_none(),

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use lifeline_projections::fact::{AppliedObject, LifecycleKey, ObjectKey};
-use lifeline_projections::lifecycle::{DIGEST_UNKNOWN, Holding, Lifecycle};
+use lifeline_projections::lifecycle::{Applied, Holding, Lifecycle};
 use serde_json::Value;
 
 use crate::cluster::LiveObject;
@@ -58,12 +58,12 @@ pub fn plan<'a>(lifecycle: &'a Lifecycle, wanted: &'a [Wanted], once: bool) -> P
                 plan.apply.push(want);
             }
             Some(None) => plan.apply.push(want),
-            Some(Some(applied)) if applied.digest == want.digest || (once && applied.digest != DIGEST_UNKNOWN) => {
+            Some(Some(applied)) if applied.digest == want.digest || (once && applied.is_known()) => {
                 let (object, uid, digest) = (want.object.clone(), applied.uid.clone(), applied.digest);
                 plan.keep.push(AppliedObject { object, uid, digest });
             }
             Some(Some(applied)) => {
-                if applied.digest != DIGEST_UNKNOWN {
+                if applied.is_known() {
                     plan.intend.push(want.object.clone());
                 }
                 plan.apply.push(want);
@@ -74,7 +74,7 @@ pub fn plan<'a>(lifecycle: &'a Lifecycle, wanted: &'a [Wanted], once: bool) -> P
     plan.remove =
         lifecycle.inventory.iter().filter(|holding| wanted.iter().all(|want| want.object != holding.object)).collect();
     plan.remove.sort_by_key(|holding| std::cmp::Reverse((rank(&holding.object), holding.object.clone())));
-    let is_known = |holding: &&&Holding| holding.applied.as_ref().is_some_and(|held| held.digest != DIGEST_UNKNOWN);
+    let is_known = |holding: &&&Holding| holding.applied.as_ref().is_some_and(Applied::is_known);
     plan.intend.extend(plan.remove.iter().filter(is_known).map(|holding| holding.object.clone()));
     plan
 }
@@ -150,7 +150,7 @@ fn rank(object: &ObjectKey) -> u8 {
 mod tests {
     use lifeline_projections::fact::ResourceKey;
     use lifeline_projections::happened::Happened;
-    use lifeline_projections::lifecycle::Applied;
+    use lifeline_projections::lifecycle::DIGEST_UNKNOWN;
     use lifeline_store::Offset;
     use serde_json::json;
 

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use futures::future::try_join_all;
 use lifeline_projections::fact::{LifecycleKey, ObjectKey, Reconciled, What};
 use lifeline_projections::fold::LifecycleIndex;
-use lifeline_projections::lifecycle::{DIGEST_UNKNOWN, Desired, Holding, Lifecycle};
+use lifeline_projections::lifecycle::{Applied, Desired, Holding};
 use lifeline_store::Disk;
 use tracing::info;
 
@@ -99,9 +99,10 @@ impl<D: Disk> Reconciler<D> {
                 let (resource, lifecycle) = projection.lifecycle(index);
                 let (trigger, cluster) = ((*lifecycle.trigger).into(), (*lifecycle.cluster).into());
                 let key = LifecycleKey { trigger, cluster, resource };
+                let applied = |object| lifecycle.holding(object).and_then(|holding| holding.applied.as_ref());
                 let applies_anyway = lifecycle.needs_work()
                     && !self.queue.is_running(index)
-                    && !objects.iter().any(|object| is_known(&lifecycle, object));
+                    && !objects.iter().filter_map(applied).any(Applied::is_known);
                 let has_lost = lifecycle.desired.is_present() && known != Some(index);
                 (has_lost && !applies_anyway)
                     .then(|| (index, Reconciled::new(key, lifecycle.decided, What::Intended(objects))))
@@ -187,10 +188,4 @@ impl<D: Disk> Reconciler<D> {
 /// The names of those objects that are namespaces.
 fn namespaces(objects: &[ObjectKey]) -> impl Iterator<Item = &str> {
     objects.iter().filter(|object| object.is_namespace()).map(|object| object.name.as_str())
-}
-
-/// Whether it is known what the cluster holds of an object.
-fn is_known(lifecycle: &Lifecycle, object: &ObjectKey) -> bool {
-    let applied = lifecycle.holding(object).and_then(|holding| holding.applied.as_ref());
-    applied.is_some_and(|applied| applied.digest != DIGEST_UNKNOWN)
 }

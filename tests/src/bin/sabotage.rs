@@ -190,7 +190,7 @@ const SABOTAGES: [Sabotage; 39] = [
         name: "keep an object whatever its manifest",
         file: PLAN,
         good: "Some(Some(applied)) if applied.digest == want.digest",
-        bad: "Some(Some(applied)) if (SABOTAGED && applied.digest != DIGEST_UNKNOWN) || applied.digest == want.digest",
+        bad: "Some(Some(applied)) if (SABOTAGED && applied.is_known()) || applied.digest == want.digest",
     },
     Sabotage {
         name: "delete whatever has the name",
@@ -249,8 +249,8 @@ const SABOTAGES: [Sabotage; 39] = [
     Sabotage {
         name: "use a namespace that may be being deleted",
         file: APPLY,
-        good: "Some(applied) => applied.digest == DIGEST_UNKNOWN,",
-        bad: "Some(applied) => !SABOTAGED && applied.digest == DIGEST_UNKNOWN,",
+        good: "Some(applied) => !applied.is_known(),",
+        bad: "Some(applied) => !SABOTAGED && !applied.is_known(),",
     },
     Sabotage {
         name: "forget what goes with a namespace",
