@@ -195,8 +195,8 @@ impl<D: Disk> Reconciler<D> {
             let objects = plan.intend.clone();
             self.recording.record(Reconciled::new(key, acted_for, What::Intended(objects))).await?;
         }
-        // Naming the objects and recording took time. Nothing is made for a decision or by rules that were replaced
-        // meanwhile. What was claimed needs no record again, so this ends, however fast decisions come.
+        // Naming the objects and recording took time. Nothing is made for a decision that was replaced meanwhile; a replay of
+        // the rules decides again. What was claimed needs no record again, so this ends, however fast decisions come.
         if let Some(desired) = self.overtaken(task) {
             let again = if desired.is_present() { Verdict::RetryAfter(Duration::ZERO) } else { Verdict::Done };
             return Ok(again);
@@ -234,12 +234,11 @@ impl<D: Disk> Reconciler<D> {
         Ok(Verdict::Done)
     }
 
-    /// What shall hold by now, where the lifecycle was decided again, or its trigger replayed, since the task began.
+    /// What shall hold by now, where the lifecycle was decided again since the task began.
     pub(super) fn overtaken(&self, task: &Task) -> Option<Desired> {
         let projection = self.view.projection();
         let (_, now) = projection.lifecycle(task.index);
-        let is_same = now.decided == task.lifecycle.decided && replayed(&projection, &now.trigger) == task.decided_by;
-        (!is_same).then_some(now.desired)
+        (now.decided != task.lifecycle.decided).then_some(now.desired)
     }
 
     /// The manifests of an event, rendered once for all attempts that follow soon.

@@ -40,7 +40,7 @@ const fn found(name: &'static str, steps: fn(u64) -> Vec<Step>) -> Found {
 }
 
 /// All of them.
-pub const FOUND: [Found; 9] = [
+pub const FOUND: [Found; 10] = [
     found("messages after an end that was lost twice are recorded", lost_twice),
     Found {
         retention: Retention::WorkQueue,
@@ -122,6 +122,20 @@ pub const FOUND: [Found; 9] = [
                 publish(3, ANN, "logout"),
                 wait(seed / 5),
                 publish(4, ANN, "login"),
+            ]
+        })
+    },
+    // The answer to the apply of the guest has to be slower than the deletion of the Namespace.
+    Found {
+        seeds: 1_000,
+        unkind_cluster: true,
+        ..found("a guest that went with its Namespace while it was applied waits for another", |seed| {
+            vec![
+                at_once(Action::Rules(Version::WithGuests)),
+                publish(0, ANN, "login"),
+                wait(50 + seed),
+                publish(1, ANN, "logout"),
+                wait(10_000),
             ]
         })
     },

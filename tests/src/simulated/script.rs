@@ -176,6 +176,21 @@ impl Script {
             }
             steps.push(Step { action: Action::Wait, pause: chance.millis_below(80) });
         }
+        // Nothing that follows repairs what the last messages break.
+        if chance.one_in(2) {
+            if chance.one_in(2) {
+                steps.push(Step {
+                    action: Action::Rules(*chance.pick(&Version::ALL)),
+                    pause: chance.millis_below(3_000),
+                });
+            }
+            let resource = *chance.pick(&RESOURCES);
+            for kind in ["login", "logout"] {
+                let action = Action::Publish(Message::new(messages, resource, kind));
+                steps.push(Step { action, pause: chance.millis_below(3_000) });
+                messages += 1;
+            }
+        }
         let has_foreign = chance.one_in(4);
         let messages_max = if chance.one_in(6) { 2 + chance.below(20) } else { u64::MAX };
         let messages_max = usize::try_from(messages_max).unwrap_or(usize::MAX);
