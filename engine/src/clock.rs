@@ -1,11 +1,11 @@
 //! The time, handed in: nothing in this crate asks the machine for it.
 //!
-//! Waiting is done with tokio's timers, which a simulation pauses; [`SimulatedClock`] tells the wall time that belongs
+//! Waiting is done with tokio's timers, which a simulation pauses; [`SimulatedClock`] gives the wall time that belongs
 //! to them. Durations inside a decision are never measured.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Tells the wall time.
+/// Gives the wall time.
 pub trait Clock: Send + Sync + 'static {
     /// Nanoseconds since 1970, UTC. May step backwards when the machine's clock is set; the log keeps its records' times
     /// from doing so.

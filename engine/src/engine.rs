@@ -135,12 +135,12 @@ impl<D: Disk> Engine<D> {
         &self.counters
     }
 
-    /// Tells the parts to stop. They finish what they hold.
+    /// Asks the parts to stop. They finish what they hold.
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }
 
-    /// Becomes true when the engine is told to stop.
+    /// Becomes true when the engine is asked to stop.
     pub fn stopping(&self) -> watch::Receiver<bool> {
         self.stop.subscribe()
     }
@@ -212,7 +212,7 @@ impl<D: Disk> Engine<D> {
         }
     }
 
-    /// Where each stream of the own cluster was left, with what tells its last message from another.
+    /// Where each stream of the own cluster was left, with what distinguishes its last message from another.
     fn known(&self) -> Result<BTreeMap<String, Known>, recorder::Error> {
         let log = self.view.log();
         let projection = self.view.projection();

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Start at [`engine::Engine`], which wires the parts, then read [`recorder`]: everything enters there. The outside world
-//! stands behind ports that are handed in (JetStream, cluster, disk, clock), so that a simulation can play all of it.
+//! is behind ports that are handed in (JetStream, cluster, disk, clock), so that a simulation can play all of it.
 //!
 //! Never here: settings, the command line, HTTP.
 

@@ -275,7 +275,7 @@ impl<D: Disk> Recorder<D> {
                     return Ok(true);
                 }
                 Err(cause @ (Error::Log(_) | Error::Damaged { .. })) => {
-                    // Whatever was staged is on no disk for certain: only an opened log tells what is.
+                    // Whatever was staged is on no disk for certain: only a log that is opened again shows what is.
                     self.log = None;
                     let message = chain(&cause);
                     if self.view.stalled().as_ref() != Some(&message) {
@@ -447,7 +447,7 @@ impl<D: Disk> Recorder<D> {
         work.sort_unstable();
         work.dedup();
         debug!(records = facts.len(), changed = work.len(), first = first.get(), "recorded");
-        // Once a group, so that what its events want together is done once; and before the watermark is told, so that
+        // Once a group, so that what its events want together is done once; and before the watermark is announced, so that
         // nobody takes for settled what has only been folded.
         self.queue.push(work);
         self.view.tell();
@@ -461,8 +461,8 @@ impl<D: Disk> Recorder<D> {
         Ok(())
     }
 
-    /// Records what is new about the rules, and what the events held mean under them. Told to stop it leaves that to the next
-    /// start, or a long history would keep the engine from saving its state.
+    /// Records what is new about the rules, and what the events held mean under them. Asked to stop, it leaves that to the
+    /// next start, or a long history would keep the engine from saving its state.
     fn take_rules(&mut self, rules: &Arc<RuleSet>, is_stopping: impl Fn() -> bool) -> Result<(), Error> {
         let changes = {
             let projection = self.view.projection();

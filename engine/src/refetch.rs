@@ -1,13 +1,13 @@
-//! What stood in the holes of a damaged log, as far as the streams still hold it.
+//! What was in the holes of a damaged log, as far as the streams still hold it.
 //!
 //! Start at [`refetch`]. A damaged record does not say what it was; its neighbours do: the stream sequences recorded before
-//! and behind a hole tell which messages must have stood in it. Each is fetched by its sequence and made into a fact again, by
+//! and after a hole show which messages must have been in it. Each is fetched by its sequence and made into a fact again, by
 //! the rules that the log says were in force. Whether that fact is byte for byte the lost one is proven later, by the running
 //! checksum that the record behind the hole remembers ([`Log::repair`](lifeline_store::Log::repair)).
 //!
 //! ```text
 //! offset    40        41   42   43        44
-//!           event 17  ---hole---          event 19         -> message 18 stood in the hole; two records held no message
+//!           event 17  ---hole---          event 19         -> message 18 was in the hole; two records held no message
 //! ```
 //! What no stream holds (outcomes, rules) becomes `RecordLost`, which keeps the offset: outcomes are observed again by
 //! reconciliation, rules recorded again at the next start. Messages that are gone from the stream become `GapFound`.
@@ -67,7 +67,7 @@ pub struct Known<'a> {
     pub checkpoint: Option<&'a Projection>,
 }
 
-/// What shall stand at one offset.
+/// What is to be written at one offset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
     /// A message, fetched again.
@@ -77,7 +77,7 @@ pub enum Found {
         /// Its sequence.
         sequence: u64,
     },
-    /// Messages stood here or near, and the stream no longer holds them.
+    /// Messages were here or near, and the stream no longer holds them.
     Gap {
         /// The stream.
         stream: String,
@@ -98,7 +98,7 @@ pub struct Hole {
     pub file: String,
     /// Its records.
     pub offsets: Range<Offset>,
-    /// What shall stand there, offset by offset.
+    /// What is to be written there, offset by offset.
     pub found: Vec<Found>,
     /// What a person should know beside it.
     pub remarks: Vec<String>,
@@ -113,7 +113,7 @@ pub struct Refetched {
     pub replacements: BTreeMap<Offset, Replacement>,
 }
 
-/// A piece of a stream that stood in a hole.
+/// A piece of a stream that was in a hole.
 enum Piece {
     Message { stream: String, epoch: u32, message: Message },
     Gap { stream: String, epoch: u32, sequences: Range<u64> },
@@ -127,7 +127,7 @@ struct Bound {
     published_max: u64,
 }
 
-/// Reads the log, and looks for what stood in each of its holes.
+/// Reads the log, and looks for what was in each of its holes.
 ///
 /// # Errors
 /// When the log cannot be read for another reason than damage, or the server does not answer.
@@ -162,7 +162,7 @@ pub async fn refetch<D: Disk>(log: &Reader<D>, known: &Known<'_>, source: &dyn S
     Ok(refetched)
 }
 
-/// The way through the log: what held where it stands.
+/// The way through the log: what held at the place it has reached.
 #[derive(Default)]
 struct Walk {
     projection: Projection,
@@ -198,7 +198,7 @@ impl Walk {
         RuleSet::new(manifests, clusters.clone())
     }
 
-    /// Makes the fact that shall stand at an offset, and folds it.
+    /// Makes the fact for an offset, and folds it.
     fn put(&mut self, offset: Offset, piece: Option<Piece>, rules: &RuleSet) -> Found {
         match piece {
             Some(Piece::Message { stream, epoch, message }) => {
@@ -322,7 +322,7 @@ fn look_behind<'a, D: Disk>(
     Ok(behind)
 }
 
-/// What stood in a hole, in the order of the streams, oldest first where there are several.
+/// What was in a hole, in the order of the streams, oldest first where there are several.
 async fn pieces(
     before: &Projection,
     behind: &Behind,
@@ -356,7 +356,7 @@ async fn pieces(
         let filters = known.filters.get(stream).map_or(&[][..], Vec::as_slice);
         let mut gone: Option<Range<u64>> = None;
         for sequence in position.next_sequence..bound.sequence {
-            // More than the hole has room for cannot have stood in it.
+            // More than the hole has room for cannot have been in it.
             if pieces.len() as u64 > room {
                 break;
             }

@@ -123,7 +123,7 @@ pub fn replay<D: Disk>(
     Ok(Some(facts))
 }
 
-/// Decides all events of the log again; false when told to stop on the way.
+/// Decides all events of the log again; false when asked to stop on the way.
 fn decide_again<D: Disk>(
     rules: &RuleSet,
     log: &Reader<D>,

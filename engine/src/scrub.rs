@@ -54,7 +54,7 @@ pub async fn run<D: Disk>(
 ) {
     *status.lock() = Some(ScrubStatus::default());
     let tell = |change: &mut dyn FnMut(&mut ScrubStatus)| change(status.lock().get_or_insert_default());
-    // Told once for as long as the process lives, however often it is found.
+    // Reported once for as long as the process lives, however often it is found.
     let mut told = BTreeSet::new();
     let mut next = tokio::time::Instant::now() + settings.first_after;
     loop {

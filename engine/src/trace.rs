@@ -75,7 +75,7 @@ impl Traces {
     }
 }
 
-/// Makes one call that changes a cluster in a span of its own, which `verb` names and which tells how it ended: in the
+/// Makes one call that changes a cluster in a span of its own, which `verb` names and which records how it ended: in the
 /// words of `outcome`, or `failed` and why.
 pub async fn write<T>(
     verb: &'static str,

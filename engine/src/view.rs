@@ -54,7 +54,7 @@ impl<D: Disk> View<D> {
         tokio::time::timeout(patience, reached).await.is_ok_and(|reached| reached.is_ok())
     }
 
-    /// A channel that tells the watermark of the projection whenever it grows.
+    /// A channel with the watermark of the projection, sent whenever it grows.
     pub fn subscribe(&self) -> watch::Receiver<Offset> {
         self.folded.subscribe()
     }
@@ -64,7 +64,7 @@ impl<D: Disk> View<D> {
         &self.traces
     }
 
-    /// First offset that is not folded, as last told. Work that follows from what lies before it is in the queue.
+    /// First offset that is not folded, as last sent. Work that follows from what lies before it is in the queue.
     pub fn folded(&self) -> Offset {
         *self.folded.borrow()
     }
@@ -81,12 +81,12 @@ impl<D: Disk> View<D> {
         self.stamps.lock().stamp(now_unix_nanos)
     }
 
-    /// Everything that was stamped is durable, folded and told, or known not to be on the disk.
+    /// Everything that was stamped is durable, folded and announced, or known not to be on the disk.
     pub(crate) fn settled(&self) {
         self.stamps.lock().settled();
     }
 
-    /// Changes the projection and tells its watermark.
+    /// Changes the projection and announces its watermark.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Projection) -> T) -> T {
         let answer = self.step(change);
         self.tell();
@@ -102,7 +102,7 @@ impl<D: Disk> View<D> {
         answer
     }
 
-    /// Tells the projection's watermark to those who wait for it.
+    /// Announces the projection's watermark to those who wait for it.
     pub(crate) fn tell(&self) {
         let watermark = self.projection.read().watermark();
         self.folded.send_if_modified(|known| std::mem::replace(known, watermark) != watermark);

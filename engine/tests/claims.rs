@@ -30,7 +30,8 @@ metadata: {name: users}
 spec: {messagingMatchCriteria: [{subject: users}]}
 "#;
 
-/// `BEHAVIOUR` stands for what becomes of objects when the trigger goes. Names of subjects that differ in case alone meet.
+/// `BEHAVIOUR` is replaced by what becomes of objects when the trigger goes. Names of subjects that differ in case alone
+/// meet.
 const TRIGGER: &str = r#"
 ---
 apiVersion: lib.projectsveltos.io/v1beta1

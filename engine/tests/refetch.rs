@@ -1,4 +1,4 @@
-//! What stood in the holes of a log: told by their neighbours, fetched from the stream, proven where it can be.
+//! What was in the holes of a log: known from their neighbours, fetched from the stream, proven where it can be.
 
 use std::collections::BTreeMap;
 
@@ -111,7 +111,7 @@ fn log(disk: &SimulatedDisk) -> Log<SimulatedDisk> {
     log
 }
 
-/// Damages the records that hold these texts, repairs, and tells what stands there: `proven message 3`.
+/// Damages the records that hold these texts, repairs, and says what is there then: `proven message 3`.
 fn check(damaged: &[&str], stream: &Stream, filters: &[&str], expected: &[&str]) {
     let disk = SimulatedDisk::new(3);
     let mut log = log(&disk);
@@ -141,7 +141,7 @@ fn check(damaged: &[&str], stream: &Stream, filters: &[&str], expected: &[&str])
         }
     }
     assert_eq!(told, expected, "{damaged:?} {:?}", refetched.holes);
-    // Whatever stands there now, the log reads and folds to its end again, and nothing is taken for what it is not.
+    // Whatever is there now, the log reads and folds to its end again, and nothing is taken for what it is not.
     let (reader, mut projection) = (log.reader(), Projection::default());
     lifeline_engine::recorder::catch_up(&mut projection, &reader, |_, _| {}, |_| {}).expect("a log without holes");
     assert_eq!(projection.watermark().get(), 9);

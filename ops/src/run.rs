@@ -1,4 +1,4 @@
-//! `lifeline run`: one engine on the real world, until it is told to stop.
+//! `lifeline run`: one engine on the real world, until it is asked to stop.
 //!
 //! Start at [`run`]. This file chooses the ports (disk, NATS, cluster, clock) and watches over what may change while the
 //! engine runs: the connection settings, signals. What the engine does is the engine's.
@@ -253,7 +253,7 @@ async fn check_cluster(cluster: Arc<KubeCluster>) {
     }
 }
 
-/// Opens log and projection on a thread of their own, and tells the doorway how far that has come.
+/// Opens log and projection on a thread of their own, and reports to the doorway how far that has come.
 async fn open_engine(
     data: PathBuf,
     disk: OsDisk,
@@ -283,7 +283,7 @@ async fn open_engine(
 /// Opens the log in the data folder.
 fn open_log(data: &Path, disk: OsDisk) -> Result<OpenLog<OsDisk>, Error> {
     let options = folders::log_options();
-    // Opened here once, so that a mistake is told before anything runs.
+    // Opened here once, so that a mistake is reported before anything runs.
     let first = Log::open(disk.clone(), options.clone());
     let mut first = Some(first.map_err(|source| Error::Log { path: folders::log(data), source })?);
     // Later ones share the disk, and with it the lock, which readers of the failed log still hold.

@@ -5,7 +5,7 @@
 //! `Nats-Service-Error` and `Nats-Service-Error-Code`. Discovery (`$SRV.PING`, `$SRV.INFO`, `$SRV.STATS`) is that of NATS
 //! services (ADR-32), and spoken here rather than by the client library, whose errors have no body.
 //!
-//! It has a connection of its own: a large answer never stands in the way of an acknowledgement. Engines share the
+//! It has a connection of its own: a large answer never delays an acknowledgement. Engines share the
 //! requests between them (queue group `q`).
 
 use std::collections::BTreeMap;

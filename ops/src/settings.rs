@@ -14,7 +14,7 @@ use serde::Deserialize;
 /// Where an engine listens, and where asking commands look for one, when nobody says otherwise.
 pub const LISTEN: &str = "127.0.0.1:7717";
 
-/// The NATS server of an engine that is told of none.
+/// The NATS server of an engine that is given none.
 const NATS: &str = "nats://127.0.0.1:4222";
 
 /// Bytes of the log a second that are read again to find damage: hardly felt by any disk, and 700 GB a day.

@@ -1,8 +1,8 @@
 //! The state as it was.
 //!
 //! One resource: [`resource`] follows its records back to a landmark before the moment and folds from there, a few dozen
-//! reads however long the log is. Lists: [`Piece`], a stretch of resources told one by one. Rules: [`rules`]. Everything at
-//! once: [`projection`] folds the log from its first record. All of them are exact; what cannot be told exactly (the records
+//! reads however long the log is. Lists: [`Piece`], a stretch of resources given one by one. Rules: [`rules`]. Everything at
+//! once: [`projection`] folds the log from its first record. All of them are exact; what is not known exactly (the records
 //! are gone, or damaged) is refused and never guessed.
 //!
 //! Invariant: an answer depends on the records below its moment and on nothing else, so it never changes once given.
@@ -25,7 +25,7 @@ pub enum Moment {
     Time(u64),
 }
 
-/// Why a state cannot be told.
+/// Why a state is not known.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Not an offset and not a time.
@@ -158,7 +158,7 @@ pub struct Piece {
 }
 
 impl Piece {
-    /// Tells what the resources of the first `count` of these trails were; of those behind only that there are any. The
+    /// What the resources of the first `count` of these trails were; of the rest only that there are any. The
     /// trails are those of [`Projection::trails_from`], at the same moment, without a gap.
     ///
     /// # Errors
@@ -176,7 +176,7 @@ impl Piece {
         Ok(Piece { moment, unix_nanos: time(log, moment)?, resources, goes_on: trails.len() > count })
     }
 
-    /// Whether more resources follow than it tells of.
+    /// Whether more resources follow than it gives.
     #[must_use]
     pub fn goes_on(&self) -> bool {
         self.goes_on

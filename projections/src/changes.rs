@@ -5,7 +5,7 @@
 //! and so is [`rule`]. Rows are always the present ones, so many records about one resource cost
 //! one look, and looking twice does no harm.
 //!
-//! Lifecycles and resources stay for ever; objects and rules go. Nothing in the present state tells of what went, so
+//! Lifecycles and resources stay for ever; objects and rules go. Nothing in the present state says what went, so
 //! a reader of the records keeps in mind what they took away: see [`LetGo`].
 
 use std::collections::BTreeMap;
@@ -43,7 +43,7 @@ pub enum RowChange<T> {
 
 /// What a lifecycle let go of in some records.
 ///
-/// Most records name the objects. One that withdraws a trigger which leaves them does not: [`LetGo::recall`] tells them from
+/// Most records name the objects. One that withdraws a trigger which leaves them does not: [`LetGo::recall`] finds them from
 /// what the lifecycle was before.
 #[derive(Debug, Clone, Default)]
 pub struct LetGo {
@@ -59,7 +59,7 @@ impl LetGo {
         !self.of_all.is_empty()
     }
 
-    /// Tells the objects that no record names. `index` is the number of the lifecycle's resource.
+    /// The objects that no record names. `index` is the number of the lifecycle's resource.
     ///
     /// # Errors
     /// When a record that it takes is no longer held, or cannot be read or understood.
@@ -152,9 +152,9 @@ pub fn resources(projection: &Projection, key: &ResourceKey, filter: &Filter) ->
 
 /// What became of the objects of one lifecycle, if the filter may ever want it; first those that went.
 ///
-/// A row of the list is told by its object and its owner together, so an object that changes hands goes from one and comes to
-/// the other. One that its lifecycle does not hold any more has no row: what is told of it is its name and its owner, no uid,
-/// and which record took it away, when.
+/// A row of the list is identified by its object and its owner together, so an object that changes hands goes from one and
+/// comes to the other. One that its lifecycle does not hold any more has no row: what is said of it is its name and its
+/// owner, no uid, and which record took it away, when.
 #[must_use]
 pub fn objects(
     projection: &Projection,

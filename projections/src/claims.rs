@@ -1,7 +1,7 @@
 //! Which resources claim an object, and which claim something in a namespace: eight bytes each.
 //!
 //! Only a checksum of what the object is called and the resource's number are held. Who really claims it, and since when,
-//! stands in the inventories, and is looked up there; so nothing here can disagree with them for long, and a checksum that
+//! is in the inventories, and is looked up there; so nothing here can disagree with them for long, and a checksum that
 //! two objects share costs a look, never an answer. What an object is called leaves out the API it is of, and the case of its
 //! kind: people who ask about an object seldom say `v1`, or `Namespace` with a capital.
 
@@ -74,7 +74,7 @@ impl Claimants {
         self.checksum_called(cluster, &object.kind, object.namespace.as_deref(), &object.name)
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "half a checksum tells objects apart well enough")]
+    #[expect(clippy::cast_possible_truncation, reason = "half a checksum distinguishes objects well enough")]
     fn checksum_called(&self, cluster: &str, kind: &str, namespace: Option<&str>, name: &str) -> u32 {
         let mut hasher = self.hasher.build_hasher();
         (cluster, namespace, name).hash(&mut hasher);

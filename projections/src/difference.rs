@@ -4,7 +4,7 @@
 //! lies between them or something there is lost, among those that were spoken of since; what a resource was at either
 //! moment is looked up by [`crate::as_of::resource`]. Neither takes memory in proportion to the log.
 //!
-//! A cursor holds both moments and the last lifecycle told, so pages agree with each other while time passes.
+//! A cursor holds both moments and the last lifecycle given, so pages agree with each other while time passes.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -76,7 +76,7 @@ pub enum Change {
     Changed,
 }
 
-/// Why there is no difference to tell.
+/// Why there is no difference to show.
 #[derive(Debug, thiserror::Error)]
 pub enum Error<E: std::error::Error + 'static> {
     /// The cursor or a filter is none of ours.
@@ -93,7 +93,7 @@ pub enum Error<E: std::error::Error + 'static> {
     /// The log cannot be read.
     #[error("the log cannot be read")]
     Log(#[from] lifeline_store::Error),
-    /// A state cannot be told.
+    /// A state is not known.
     #[error("what source `{}`, subject `{}` was cannot be told", .key.source, .key.subject)]
     State {
         /// The resource.
@@ -104,7 +104,7 @@ pub enum Error<E: std::error::Error + 'static> {
     },
 }
 
-/// Both moments, the last resource told, and of that one the last trigger and cluster; `None` when it was told to its end.
+/// Both moments, the last resource given, and of that one the last trigger and cluster; `None` when all of it was given.
 type Cursor = (u64, u64, String, String, Option<(String, String)>);
 
 /// The lifecycles that differ between the moments `from` and `to`, which is not before it.
@@ -277,7 +277,7 @@ impl Change {
     }
 }
 
-/// Whether an object stands in the place of another one of its name.
+/// Whether an object took the place of another one of its name.
 fn is_renewed(old: &ObjectRow, new: &ObjectRow) -> bool {
     let both = old.uid.is_some() && new.uid.is_some() && old.uid != new.uid;
     both && ObjectRow { uid: None, ..old.clone() } == ObjectRow { uid: None, ..new.clone() }

@@ -28,7 +28,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Tells the mode the way that serves both the specification and the producers that send no `Content-Type`.
+    /// Finds the mode in the way that serves both the specification and the producers that send no `Content-Type`.
     ///
     /// A structured content type decides; else a `ce-specversion` header means binary; else the payload has to be the
     /// event.
@@ -44,7 +44,7 @@ impl Mode {
     }
 }
 
-/// The attributes of a valid CloudEvent by which it is told apart, borrowed from its message where possible.
+/// The attributes of a valid CloudEvent that identify it, borrowed from its message where possible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CloudEvent<'a> {
     /// `id`: with `source` it names one occurrence, in the producer's own opinion.
@@ -128,7 +128,7 @@ struct Attributes<'a> {
     traceparent: Option<Text<'a>>,
 }
 
-/// A string that is borrowed unless it had to be unescaped. serde borrows into a `Cow` only where it stands alone, not
+/// A string that is borrowed unless it had to be unescaped. serde borrows into a `Cow` only where it is alone, not
 /// inside an `Option`; this makes the difference of six allocations an event.
 #[derive(Debug, PartialEq, Deserialize)]
 #[serde(transparent)]

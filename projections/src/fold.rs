@@ -1,11 +1,12 @@
 //! The fold: facts in, state out.
 //!
 //! Start at [`Projection::fold`]. The state is a pure function of the records below its watermark: folded at once, one
-//! by one, or resumed from any checkpoint, the same records give the same state. [`Projection::digest`] tells whether
+//! by one, or resumed from any checkpoint, the same records give the same state. [`Projection::digest`] shows whether
 //! two are the same.
 //!
-//! A resource is kept small (see [`crate::compact`]) and handed out whole, as a [`Resource`]. What is not about resources lies
-//! in `ground`, looking resources up in `place`, reading in `read`, and what a checkpoint takes and gives in `checkpoint`.
+//! A resource is kept small (see [`crate::compact`]) and handed out whole, as a [`Resource`]. What is not about resources
+//! lies in `ground`, looking resources up in `place`, reading in `read`, and what a checkpoint takes and gives in
+//! `checkpoint`.
 //!
 //! Never here: files (see [`crate::table`]), rules, or anything that could fail. What was recorded has happened.
 
@@ -105,7 +106,7 @@ impl Keys for Entries {
     }
 }
 
-/// How many lifecycles stand in each phase, in the order of [`Phase::ALL`]. Counted along, for it is asked every few
+/// How many lifecycles are in each phase, in the order of [`Phase::ALL`]. Counted along, for it is asked every few
 /// seconds and there may be millions.
 #[derive(Debug, Default)]
 struct Phases([u64; Phase::ALL.len()]);
@@ -139,7 +140,7 @@ impl Projection {
         &self.ground
     }
 
-    /// How many lifecycles stand in each phase, in order of urgency; phases without any are left out.
+    /// How many lifecycles are in each phase, in order of urgency; phases without any are left out.
     pub fn phases(&self) -> impl Iterator<Item = (Phase, u64)> {
         Phase::ALL.into_iter().zip(self.phases.0).filter(|(_, count)| *count > 0)
     }
@@ -253,7 +254,7 @@ impl Projection {
             None => {
                 let mut lifecycle = entry.lifecycle(&self.shared, slot);
                 let before = lifecycle.phase();
-                // Most outcomes tell of objects that are held already.
+                // Most outcomes are about objects that are held already.
                 let held_before = lifecycle.may_change_claims(&happened).then(|| held(&lifecycle));
                 lifecycle.evolve(offset, unix_nanos, happened);
                 let after = lifecycle.phase();

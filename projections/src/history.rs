@@ -99,7 +99,7 @@ pub struct DecisionEntry {
 /// came earlier, when there is one.
 ///
 /// `latest` is the resource's latest record; `state` is what the resource was behind the newest entry of the page (without
-/// `before`: what it is), from which incarnations are told, and may be missing. Where retention has removed what came
+/// `before`: what it is), from which incarnations are counted, and may be missing. Where retention has removed what came
 /// before, the history begins with an entry that says so; a record that cannot be read ends it too, as such an entry.
 ///
 /// # Errors
@@ -200,7 +200,7 @@ fn forgotten(offset: Offset, start: Offset) -> Entry {
 
 /// The records from `from` on, each as one entry, at most `limit`; and the offset to go on from.
 ///
-/// A record that cannot be read is an entry that says so; where several in a row are lost, it stands for all of them.
+/// A record that cannot be read is an entry that says so; where several in a row are lost, one entry is for all of them.
 ///
 /// # Errors
 /// When the disk refuses.

@@ -1,7 +1,7 @@
-//! Which incarnation the records of a history belong to, told while they are read backwards.
+//! Which incarnation the records of a history belong to, found while they are read backwards.
 //!
 //! Start at [`Incarnations::of`] with the state behind the latest record, then [`Incarnations::pass`] each record, the
-//! latest first. Where a replay set the count, what lies before is not known, and nothing is told.
+//! latest first. Where a replay set the count, what lies before is not known, and nothing is said.
 
 use std::collections::HashMap;
 
@@ -63,11 +63,11 @@ impl Incarnations {
         Incarnations { lives: lives.collect(), waiting: Vec::new() }
     }
 
-    /// Tells what is known of the record at `offset`, whose entry is the last one, and of entries that waited for it.
+    /// Sets what is known of the record at `offset`, whose entry is the last one, and of entries that waited for it.
     pub(crate) fn pass(&mut self, key: &ResourceKey, offset: Offset, fact: &Fact<'_>, entries: &mut [Entry]) {
         match fact {
             Fact::Event(EventReceived { delivery, decisions, .. }) => {
-                // What was decided last stands last.
+                // What was decided last comes last.
                 for (place, decision) in decisions.iter().enumerate().rev() {
                     let creates = match decision.outcome {
                         Outcome::Create => true,

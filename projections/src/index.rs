@@ -79,7 +79,7 @@ impl Index {
     }
 
     fn home(&self, sum: u32) -> usize {
-        // The checksum is a good one: any of its bits tell keys apart.
+        // The checksum is a good one: any of its bits distinguish keys.
         sum as usize & (self.slots.len() - 1)
     }
 

@@ -1,6 +1,6 @@
 //! Landmarks: what a resource was at every so many records about it, so that an earlier state is never far from one.
 //!
-//! An earlier state is told by following a resource's records backwards. Without landmarks that would take a million reads
+//! An earlier state is found by following a resource's records backwards. Without landmarks that would take a million reads
 //! for a resource with a million events; with them it takes at most twice [`RECORDS_APART`], however old the state is.
 //! Start at [`Landmarks::first_from`] and [`Landmarks::last_below`]. They are made by the fold, like everything else that can
 //! be made again from the log; a missing one costs time, never an answer.

@@ -14,8 +14,8 @@
 //! asks for the time or touches a cluster.
 //!
 //! Invariant: the inventory holds every object that may exist in the cluster because of this lifecycle. It grows before
-//! Kubernetes is touched (`ApplyIntended`) and shrinks only when an object is known to be gone (`Deleted`), belongs to another
-//! owner or lifecycle (`Released`), or is left by a removed trigger (`Redesired::Left`).
+//! Kubernetes is touched (`ApplyIntended`) and shrinks only when an object is known to be gone (`Deleted`), belongs to
+//! another owner or lifecycle (`Released`), or is left by a removed trigger (`Redesired::Left`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -126,7 +126,7 @@ pub struct Failure {
     pub transient: bool,
 }
 
-/// Where a lifecycle stands, in one word.
+/// The state of a lifecycle, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Phase {
     /// The last attempt failed. First in order: it is what an operator looks for.
@@ -204,7 +204,7 @@ impl Lifecycle {
         }
     }
 
-    /// Where it stands.
+    /// Where it is.
     #[must_use]
     pub fn phase(&self) -> Phase {
         Phase::of(self.desired, self.is_settled(), !self.inventory.is_empty(), self.failure.is_some())
@@ -248,7 +248,7 @@ impl Lifecycle {
 
     /// Takes in what happened at `offset`, recorded at `unix_nanos`.
     ///
-    /// An outcome is always true of the inventory, for it tells of the cluster; but one that acted for an older
+    /// An outcome is always true of the inventory, for it is about the cluster; but one that acted for an older
     /// decision settles nothing and excuses nothing.
     pub fn evolve(&mut self, offset: Offset, unix_nanos: u64, happened: Happened<'_>) {
         match happened {
@@ -334,11 +334,11 @@ impl Lifecycle {
     }
 
     fn note_applied(&mut self, offset: Offset, unix_nanos: u64, acted_for: Offset, objects: &[AppliedObject]) {
-        // A lifecycle that let go of its objects does not take them back because a late outcome tells of them.
+        // A lifecycle that let go of its objects does not take them back because a late outcome names them.
         if self.desired == Desired::Left {
             return;
         }
-        // A namespace that was made again is empty: what is known of the objects that stood in the old one is no longer so.
+        // A namespace that was made again is empty: what is known of the objects that were in the old one is no longer so.
         for renewed in objects {
             let known = self.holding(&renewed.object).and_then(|held| held.applied.as_ref());
             if known.is_none_or(|known| known.uid != renewed.uid) {

@@ -2,7 +2,7 @@
 //!
 //! Start at [`Order::settle`]. Numbers come in as resources come up and are put in order only when somebody reads, or when
 //! many wait: a million resources met in the log cost a few sorted batches, not a million searches. What lies at a number
-//! is told by the caller; nothing here holds a key.
+//! comes from the caller; nothing here holds a key.
 
 use std::cmp::Ordering;
 use std::iter::{Chain, Copied, Flatten};
@@ -20,7 +20,7 @@ pub(crate) trait Keys {
     fn key(&self, number: u32) -> (&str, &str);
 }
 
-/// Numbers of resources, sorted by the keys they stand for.
+/// Numbers of resources, sorted by their keys.
 #[derive(Debug, Default)]
 pub(crate) struct Order {
     /// None is empty; each is sorted, and so are they.

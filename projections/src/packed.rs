@@ -52,7 +52,7 @@ pub(crate) fn pack(lifecycle: &Lifecycle) -> Option<Box<[u8]>> {
     Some(out.as_slice().into())
 }
 
-/// Gives a lifecycle the inventory and the failure that were packed; it has been told when it was settled.
+/// Gives a lifecycle the inventory and the failure that were packed; it knows already when it was settled.
 ///
 /// # Panics
 /// When the bytes are not [`is_sound`].
@@ -283,7 +283,7 @@ enum Uid<'r> {
     Text(&'r [u8]),
 }
 
-/// Where the hyphens of a UUID stand.
+/// Where the hyphens of a UUID are.
 const HYPHENS: [usize; 4] = [8, 13, 18, 23];
 
 impl<'r> Uid<'r> {

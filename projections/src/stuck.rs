@@ -12,7 +12,7 @@ use crate::reads::{Error, LifecycleRow, List, PAGE_ROWS, Page, decode_cursor, en
 /// The name of this list in cursors.
 const STUCK: &str = "stuck";
 
-/// A lifecycle's place in the list; two that were decided by one record stand in the order of their keys.
+/// A lifecycle's place in the list; two that were decided by one record are in the order of their keys.
 type Place<'a> = (Urgency, u64, &'a str, &'a str, &'a str, &'a str);
 /// The same, kept in a cursor.
 type Cursor = (Urgency, u64, String, String, String, String);

@@ -149,7 +149,7 @@ impl Table {
     pub fn open_or_rebuild(path: &Path, patience: Duration) -> Result<(Table, Projection, Option<Error>), Error> {
         let (opened, opening) = mpsc::channel();
         let folder = path.to_owned();
-        // On a thread of its own, which can be left behind: sled cannot be told to stop.
+        // On a thread of its own, which can be left behind: sled cannot be asked to stop.
         std::thread::Builder::new()
             .name("projection".into())
             .spawn(move || {

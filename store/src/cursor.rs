@@ -1,7 +1,7 @@
 //! [`Cursor`]: steps through the frames of one segment with one reusable buffer.
 //!
-//! Scans, random reads, recovery, verification and repair all read through it. It checks what a frame alone can tell
-//! (header and payload checksum, length); what the sequence can tell (offsets, the chain) is its caller's to check. It
+//! Scans, random reads, recovery, verification and repair all read through it. It checks what a frame alone can show
+//! (header and payload checksum, length); what the sequence can show (offsets, the chain) is its caller's to check. It
 //! never writes and never reads beyond the limit it is given.
 
 use std::io;
@@ -15,10 +15,10 @@ use crate::frame::{ALIGNMENT, FRAME_BYTES, Header, Kind};
 /// Bytes read at once: large enough to hide the cost of the call, small enough to stay in the processor's cache.
 const READ_BYTES: usize = 512 << 10;
 
-/// What stands at a position.
+/// What is at a position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// An intact frame; its payload stands in the cursor's buffer.
+    /// An intact frame; its payload is in the cursor's buffer.
     Frame(Header, Range<usize>),
     /// No room for a frame before the limit.
     End,

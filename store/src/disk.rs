@@ -59,7 +59,7 @@ pub trait Disk: std::fmt::Debug + Send + Sync + 'static {
     /// How many bytes may still be written.
     ///
     /// # Errors
-    /// When the disk cannot tell.
+    /// When the disk does not answer.
     fn free_bytes(&self) -> io::Result<u64>;
 
     /// A random number: the operating system's, or one from a simulation's seed.
@@ -104,7 +104,7 @@ pub trait File: std::fmt::Debug + Send + Sync + 'static {
     /// The length in bytes.
     ///
     /// # Errors
-    /// When the disk cannot tell.
+    /// When the disk does not answer.
     fn len(&self) -> io::Result<u64>;
 
     /// Cuts the file, or extends it with zeros (their space reserved where the disk can), to exactly `bytes`; not
@@ -122,8 +122,8 @@ pub(crate) const PAGE_BYTES: u64 = 4096;
 const INPUT_OUTPUT_ERROR: i32 = 5;
 
 /// Reads like [`File::read_at`], with zeros where the medium cannot be read: no checksum holds over those, so what they held
-/// is found to be damaged by its exact offsets, and what surrounds them is still served. Returns how many bytes were read, and
-/// whether all of them were readable.
+/// is found to be damaged by its exact offsets, and what surrounds them is still served. Returns how many bytes were read,
+/// and whether all of them were readable.
 pub(crate) fn read_salvaging<F: File>(file: &F, buffer: &mut [u8], position: u64) -> io::Result<(usize, bool)> {
     let unreadable = |cause: &io::Error| cause.raw_os_error() == Some(INPUT_OUTPUT_ERROR);
     match file.read_at(buffer, position) {

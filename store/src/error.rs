@@ -105,7 +105,7 @@ pub enum Error {
 impl Error {
     /// Wraps a disk's refusal with what was being done to which file.
     pub(crate) fn io(doing: &'static str, file: &str) -> impl FnOnce(io::Error) -> Error {
-        // The name is copied only when there is an error: this stands in the innermost loops.
+        // The name is copied only when there is an error: this is used in the innermost loops.
         move |source| Error::Io { doing, file: file.to_owned(), source }
     }
 }

@@ -7,7 +7,7 @@
 //!  | check  | u32    | u64           | u64 ns        | check  | sum    | dist.  | u8 |        | padded  |
 //!  +--------+--------+---------------+---------------+--------+--------+--------+----+--------+---------+
 //! ```
-//! All integers are little-endian; frames stand on multiples of 8. `store/FORMAT.md` says why each field is there.
+//! All integers are little-endian; frames begin at multiples of 8. `store/FORMAT.md` says why each field is there.
 //! Start at [`Header::parse`]. A parsed header is only trusted because its checksum, seeded with the segment's base
 //! offset, held: stale bytes of another segment's life never parse.
 
@@ -26,7 +26,7 @@ pub(crate) enum Kind {
     Record,
     /// A record put in place of one that was lost; the chain to its successor is not checked.
     Replaced,
-    /// Stands where a record was lost for good; it keeps the offset taken and serves nothing.
+    /// Takes the place of a record that was lost for good; it keeps the offset taken and serves nothing.
     Lost,
     /// The end of a group: everything since the previous one was synced together.
     Commit,

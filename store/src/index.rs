@@ -1,4 +1,4 @@
-//! [`Index`]: which record stands where, for some records; between two of them one reads forward.
+//! [`Index`]: where some of the records are; those between are found by reading forward.
 //!
 //! Sparse in bytes, so that a lookup reads a bounded amount. Times never decrease along the log, so the same entries
 //! answer "the first record at or after a time". A sealed segment carries its index as its last frames; everything in it
@@ -38,7 +38,7 @@ pub(crate) struct Index {
 impl Index {
     /// An empty index for a segment of at most `segment_bytes_max`, with an entry about every `every_bytes`.
     pub(crate) fn new(segment_bytes_max: u64, every_bytes: u64) -> Index {
-        // Entries are at least `every_bytes` apart, and the first stands at the segment's beginning.
+        // Entries are at least `every_bytes` apart, and the first is at the segment's beginning.
         let slots = segment_bytes_max / every_bytes + 1;
         Index { slots: (0..slots).map(|_| OnceLock::new()).collect(), count: AtomicUsize::new(0), every_bytes }
     }

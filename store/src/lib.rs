@@ -1,8 +1,8 @@
 //! The append-only log: bytes and positions, nothing else.
 //!
 //! Everything Lifeline promises rests on this crate. [`Log`] appends and syncs, [`Reader`] reads what was synced, and
-//! opening a log tells a torn tail, which nobody was promised, from damage to what was acknowledged, which is reported and
-//! never papered over. `store/FORMAT.md` describes the files.
+//! opening a log distinguishes a torn tail, which nobody was promised, from damage to what was acknowledged, which is
+//! reported and never papered over. `store/FORMAT.md` describes the files.
 //!
 //! Start at [`Log::open`]. This crate never looks into a payload, never asks a clock (times are handed in), never starts a
 //! thread behind its caller's back, and has never heard of CloudEvents.

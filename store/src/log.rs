@@ -78,7 +78,8 @@ impl<D: Disk> Log<D> {
                 let name = segment::name(base);
                 let file = disk.open(&name).map_err(Error::io("open", &name))?;
                 harden(&file, &name, verdict.mark.position_in(base), position)?;
-                // A file that is too short was cut, and perhaps not for good: the process ended before its room was given back.
+                // A file that is too short was cut, and perhaps not for good: the process ended before its room was given
+                // back.
                 let bytes = file.len().map_err(Error::io("read length of", &name))?;
                 if verdict.recovery.torn_bytes > 0 || bytes < options.segment_bytes_max {
                     erase(&file, &name, position, options.segment_bytes_max)?;
@@ -230,7 +231,7 @@ impl<D: Disk> Log<D> {
     /// when nothing is staged.
     ///
     /// # Errors
-    /// [`Error::Io`], which poisons the log: nothing staged may be acknowledged, and only a reopened log can tell what
+    /// [`Error::Io`], which poisons the log: nothing staged may be acknowledged, and only a reopened log can show what
     /// of it survived.
     pub fn sync(&mut self) -> Result<Offset, Error> {
         self.check_usable()?;
@@ -280,7 +281,7 @@ impl<D: Disk> Log<D> {
     /// Looks at the free space, now.
     ///
     /// # Errors
-    /// [`Error::Io`] when the disk cannot tell.
+    /// [`Error::Io`] when the disk does not answer.
     pub fn space(&mut self) -> Result<Space, Error> {
         self.refresh_free_bytes()?;
         Ok(Space { free_bytes: self.free_bytes, is_low: self.is_low_on_space() })
@@ -476,7 +477,7 @@ fn harden<F: File>(file: &F, name: &str, from: u64, to: u64) -> Result<(), Error
     file.sync().map_err(Error::io("sync", name))
 }
 
-/// Makes everything from a position on zero: what a torn group left must not stand behind the next one.
+/// Makes everything from a position on zero: what a torn group left must not follow the next one.
 fn erase<F: File>(file: &F, name: &str, position: u64, bytes: u64) -> Result<(), Error> {
     file.set_len(position).map_err(Error::io("cut", name))?;
     file.sync().map_err(Error::io("sync", name))?;

@@ -1,6 +1,6 @@
 //! The durable mark: how far the log was known to be synced, kept beside the segments in the file `MARK`.
 //!
-//! It tells a torn tail from damage: what does not read back above the mark was never acknowledged, below it it was.
+//! It distinguishes a torn tail from damage: what does not read back above the mark was never acknowledged, below it it was.
 //! It is written after each sync and made durable itself only at a stop and at each new segment, so it may lag behind
 //! after a power cut (every group also proves the one before it), but never runs ahead. After a killed process it is
 //! exact, since the kernel still holds it.
@@ -13,7 +13,7 @@ use crate::{Error, Offset, checksum, frame};
 const NAME: &str = "MARK";
 const MAGIC: [u8; 8] = *b"LIFEMARK";
 const SLOT_BYTES: usize = 72;
-/// Slots stand a page apart, so that a torn write of one cannot reach the other.
+/// Slots are a page apart, so that a torn write of one cannot reach the other.
 const SLOT_DISTANCE: u64 = 4096;
 
 /// How far the log was synced, and what to go on with there.

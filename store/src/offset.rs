@@ -1,4 +1,4 @@
-//! [`Offset`]: where a record stands in the log.
+//! [`Offset`]: the place of a record in the log.
 //!
 //! Offsets are dense: the first record is 0 and each next one is one more. A count and a size are different things and
 //! have different types; nothing here knows about bytes or files.

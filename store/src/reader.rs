@@ -126,7 +126,7 @@ impl<D: Disk> Reader<D> {
         if let Some(record) = self.read_directly(offset)? {
             return Ok(Some(record));
         }
-        // Why it is not where it should be, or that it is all the same, a careful look from further back tells.
+        // Why it is not where it should be, or that it is all the same, a careful look from further back shows.
         let mut scan = self.scan(offset);
         scan.read_bytes(LOOKUP_BYTES);
         Ok(scan.next()?.filter(|record| record.offset == offset).map(|record| record.to_owned()))

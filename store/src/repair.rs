@@ -2,7 +2,7 @@
 //!
 //! A segment is never changed in place. The damaged file is kept beside the log (`….segment.damaged`), a whole new one is
 //! written, synced, and renamed over it, so a crash leaves the one or the other. The running checksum proves a replacement:
-//! the successor remembers what stood before it, so a record fetched again is known to be byte for byte the lost one, or
+//! the successor remembers what came before it, so a record fetched again is known to be byte for byte the lost one, or
 //! known not to be, and is then marked as replaced. What nobody can replace keeps its offset and serves an error.
 
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use crate::{Error, Offset, checksum, recovery};
 /// A record to put in place of a damaged one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replacement {
-    /// Its time where the header of the lost one does not tell it; kept between its neighbours'.
+    /// Its time where the header of the lost one does not say it; kept between its neighbours'.
     pub time_unix_nanos: u64,
     /// Its bytes.
     pub payload: Vec<u8>,
@@ -42,7 +42,7 @@ pub struct Repaired {
     pub kept_files: Vec<String>,
 }
 
-/// A record as it is to stand in the new file.
+/// A record as it is to be in the new file.
 struct Piece {
     header: Header,
     payload: Vec<u8>,
@@ -97,7 +97,7 @@ impl<D: Disk> Log<D> {
             time_unix_nanos: first.map_or(0, |first| first.time_unix_nanos),
             salt: self.shared.salt,
         });
-        // A payload may be damaged under a header that still tells when it was recorded.
+        // A payload may be damaged under a header that still says when it was recorded.
         let mut timed = |offset: Offset| {
             let found = replacement(offset)?;
             let time_unix_nanos = times.get(&offset).copied().unwrap_or(found.time_unix_nanos);

@@ -2,7 +2,7 @@
 //!
 //! Nothing is copied: a [`RecordRef`] points into the buffer the bytes were read into, and lives until the next call. A
 //! scan that has come to the end goes on when more was synced. It never guesses: where records are missing it stops with
-//! their exact offsets, and goes on only when told to with [`Scan::seek`].
+//! their exact offsets, and goes on only when asked to with [`Scan::seek`].
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -33,14 +33,14 @@ impl RecordRef<'_> {
     }
 }
 
-/// A record, and where its payload stands in the buffer.
+/// A record, and where its payload is in the buffer.
 struct Found {
     offset: Offset,
     time_unix_nanos: u64,
     payload: Range<usize>,
 }
 
-/// Where in the log a scan stands.
+/// Where in the log a scan is.
 #[derive(Debug)]
 struct Place<F> {
     segment: Arc<Segment<F>>,
@@ -108,7 +108,7 @@ impl<D: Disk> Scan<D> {
         Ok(found.map(|found| self.lend(found)))
     }
 
-    /// The next records, `max` at most: as many as stand beside each other in the buffer, and none only at the durable end.
+    /// The next records, `max` at most: as many as are side by side in the buffer, and none only at the durable end.
     ///
     /// # Errors
     /// As [`Scan::next`], for the first of them; what comes before damage is given first.
@@ -134,7 +134,7 @@ impl<D: Disk> Scan<D> {
         RecordRef { offset, time_unix_nanos, payload: self.cursor.payload(payload) }
     }
 
-    /// The next record in the plainest of cases, which is nearly every one: it stands in a verified block, right behind
+    /// The next record in the plainest of cases, which is nearly every one: it is in a verified block, right after
     /// its predecessor. Everything else is left to [`Scan::advance`].
     #[inline]
     fn plain_next(&mut self) -> Option<Found> {
@@ -222,7 +222,7 @@ impl<D: Disk> Scan<D> {
                     "segment ends too early"
                 }
                 Step::Invalid(why) => {
-                    // Whether a record is lost, and which, the next intact frame tells.
+                    // The next intact frame shows whether a record is lost, and which.
                     place.skipped = place.skipped.or(Some((before, why)));
                     if place.approaching {
                         place.chain = None;
@@ -267,7 +267,7 @@ impl<D: Disk> Scan<D> {
         let Some(first) = table.first() else {
             return Ok(false);
         };
-        // Retention may have dropped what this scan stood before.
+        // Retention may have dropped the records that this scan was to read next.
         self.next = self.next.max(first.base);
         let after = table.partition_point(|segment| segment.base <= self.next);
         let Some(segment) = table.get(after - 1) else {

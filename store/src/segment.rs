@@ -74,7 +74,7 @@ impl SegmentHeader {
         bytes
     }
 
-    /// Magic, version and checksum stand at the same place in every version, so that an unknown version is told from
+    /// Magic, version and checksum are at the same place in every version, so that an unknown version is distinguished from
     /// a damaged header.
     pub(crate) fn parse(bytes: &[u8]) -> ParsedHeader {
         let Some(bytes) = bytes.get(..USED_BYTES) else {

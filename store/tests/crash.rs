@@ -286,7 +286,7 @@ fn crashes_that_found_something_stay_survived() {
 }
 
 /// A group is torn, what is left of it is cut off, and the disk forgets the cut. Then a group is written that ends where
-/// something stands that the torn one left.
+/// something is there that the torn one left.
 #[test]
 fn what_a_torn_group_left_is_never_taken_for_a_part_of_the_log() {
     const TRAILER: usize = 40;

@@ -1,4 +1,4 @@
-//! Single records, wherever they stand: a guess at their place may fail, the answer may not. And runs of them, which are
+//! Single records, wherever they are: a guess at their place may fail, the answer may not. And runs of them, which are
 //! what a scan gives one by one.
 
 use lifeline_store::{Error, Log, Offset, Options, Reader, Record, SimulatedDisk};

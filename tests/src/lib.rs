@@ -1,4 +1,4 @@
-//! What the tests of Lifeline stand on: real servers, a simulated world, and the runner that prepares and sums up.
+//! What the tests of Lifeline use: real servers, a simulated world, and the runner that prepares and sums up.
 //!
 //! Start at [`harness`] for tests with real servers and at [`simulated`] for those without. The end-to-end tests
 //! themselves are in `tests/tests/`.

@@ -10,7 +10,7 @@ use super::Error;
 /// Reads the name a manifest gives its object, the namespace as written there.
 ///
 /// # Errors
-/// [`Error::Invalid`] where `apiVersion`, `kind` or `metadata.name` is missing, or a name could not stand in a URL path.
+/// [`Error::Invalid`] where `apiVersion`, `kind` or `metadata.name` is missing, or a name cannot be part of a URL path.
 pub fn object_key(manifest: &Value) -> Result<ObjectKey, Error> {
     if !manifest.is_object() {
         return Err(Error::invalid(format!("the manifest is {}, expected a mapping", shape(manifest))));

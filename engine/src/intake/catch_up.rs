@@ -51,12 +51,12 @@ pub(super) struct CatchUp {
     next_sequence: u64,
     /// First sequence that the recorder has not acknowledged.
     recorded: Arc<watch::Sender<u64>>,
-    /// Where the durable consumer stands, and since when.
+    /// Where the durable consumer is, and since when.
     followed: (u64, Instant),
 }
 
 impl CatchUp {
-    /// Reads `pending` messages from `consume.from_sequence` on, where the durable consumer stands.
+    /// Reads `pending` messages from `consume.from_sequence` on, where the durable consumer is.
     pub(super) async fn open(
         nats: Nats,
         link: watch::Receiver<Link>,

@@ -42,7 +42,7 @@ pub struct Server {
     pub url: String,
     /// Where it was written, for messages: a file, a Secret, a flag.
     pub origin: String,
-    /// The field its authorization stands in, for messages.
+    /// The field that holds its authorization, for messages.
     field: String,
     authorization: Authorization,
     /// What to read there.
@@ -52,11 +52,11 @@ pub struct Server {
 /// The state of a connection; changes whenever it is lost or found, so that a reader can look again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Link {
-    /// Whether it stands.
+    /// Whether it is up.
     pub up: bool,
     /// Times it was made; grows with each reconnect.
     pub connects: u64,
-    /// The last complaint of server or client, such as an authorization violation; empty when it stands.
+    /// The last complaint of server or client, such as an authorization violation; empty while it is up.
     pub trouble: String,
 }
 
@@ -184,7 +184,7 @@ impl Connection {
     }
 }
 
-/// Collects mistakes, so that all are told at once.
+/// Collects mistakes, so that all are reported at once.
 #[derive(Default)]
 struct Mistakes {
     mistakes: Vec<String>,
@@ -457,7 +457,7 @@ impl Authorization {
 }
 
 impl Server {
-    /// One attempt to connect. Once it stands, the connection comes back by itself; `Link` tells of it.
+    /// One attempt to connect. Once it is up, the connection is made again by itself after a loss; `Link` reports that.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::Unreachable`], [`Error::Dns`], [`Error::Tls`].

@@ -10,7 +10,7 @@
 //!
 //! Assumption: the times of a stream rise with its sequences. If a server loses the end of a stream and its clock is
 //! set back, new messages may look older than recorded ones; below [`Known::next_sequence`] they are then not read. If
-//! one of them stands at the sequence of the last recorded message, a new epoch tells of it.
+//! one of them is at the sequence of the last recorded message, a new epoch is recorded.
 //!
 //! Never here: asking the server. The facts are handed in.
 
@@ -88,7 +88,7 @@ pub enum Start {
 /// The content of the last recorded message comes first, because `created` may change when an older server restarts and
 /// stays the same when a backup is restored. An unchanged message proves nothing about the sequences after it: a gap
 /// recorded there may hold other messages now. A stream that is older than what was recorded still begins with recorded
-/// messages; the times of its messages tell where they end.
+/// messages; the times of its messages show where they end.
 #[must_use]
 pub fn judge(known: Option<&Known>, state: &StreamState, held: &Held) -> Verdict {
     let first_held = state.first_sequence.max(1);
@@ -133,7 +133,7 @@ pub fn judge(known: Option<&Known>, state: &StreamState, held: &Held) -> Verdict
 
 /// 64-bit FNV-1a of a payload: stable across releases, so that a log can be compared with a stream years later.
 ///
-/// It only has to tell a restored or recreated stream's message from the recorded one; nobody attacks it.
+/// It only has to distinguish a restored or recreated stream's message from the recorded one; nobody attacks it.
 #[must_use]
 pub fn content_hash(payload: &[u8]) -> u64 {
     payload.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))

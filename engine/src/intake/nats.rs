@@ -55,7 +55,7 @@ pub struct Nats {
     backlog_min: u64,
 }
 
-/// A consumer that stands where it was wanted.
+/// A consumer that is where it was wanted.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ready {
     /// Deliveries so far.
@@ -439,7 +439,7 @@ impl JetStream for Nats {
     }
 }
 
-/// What stands between the wanted consumer and the one that is there, apart from where it starts.
+/// How the wanted consumer differs from the one that is there, apart from where it starts.
 fn agrees(current: &consumer::Config, wanted: &consumer::pull::Config) -> bool {
     let filters = |one: &str, many: &[String]| {
         let mut all: Vec<String> = many.to_vec();

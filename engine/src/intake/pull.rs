@@ -2,7 +2,7 @@
 //!
 //! The library's own `stream()` can stop asking for messages, clones a context per message and drops silently what its
 //! channel cannot hold. Here two pulls are outstanding, so that the pipe never runs dry; every delivery is counted, so
-//! that a hole is seen before it is acknowledged over; and heartbeats tell idle from dead.
+//! that a hole is seen before it is acknowledged over; and heartbeats distinguish idle from dead.
 //!
 //! Start at [`Pull::next`]. Statuses of the server: ADR-37 and `consumer.go`.
 //!
@@ -485,7 +485,7 @@ mod tests {
         #[track_caller]
         fn check(reply: &str, expected: Option<(u64, u64, u64, u64)>) {
             let parsed = DeliveryInfo::parse(reply);
-            // The short way tells the same, or nothing.
+            // The short way gives the same, or nothing.
             if let Some((long, head_bytes)) = &parsed
                 && let Some(short) = DeliveryInfo::parse_numbers(&reply.as_bytes()[*head_bytes..])
             {

@@ -21,7 +21,7 @@ use super::jetstream::{
 use super::subjects::Reading;
 use super::{Error, Intake, one_line};
 
-/// How often the stream's state is looked at, to tell idle from stalled.
+/// How often the stream's state is looked at, to distinguish idle from stalled.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Looks without progress, with messages waiting or gone elsewhere, after which the consumer is opened again.
@@ -236,7 +236,7 @@ impl Reader {
         };
         let discontinuity = self.known.is_some();
         if !matches!(item, Intake::Gap { .. }) {
-            // With holes already there, those to come among them cannot be told from them.
+            // With holes already there, new ones among them cannot be distinguished from them.
             self.gaps_from = if has_holes(state) { state.last_sequence + 1 } else { 0 };
         }
         if self.sink.send(item).await.is_err() {
@@ -270,7 +270,8 @@ impl Reader {
             }
             _ => None,
         };
-        // When the last recorded message is the last one below `next_sequence`, no other can be there: one request answers both.
+        // When the last recorded message is the last one below `next_sequence`, no other can be there: one request answers
+        // both.
         let is_tail = |last: Stored| last.sequence + 1 == known.next_sequence && at_tail == Some(last);
         let unread = if known.last.is_some_and(is_tail) {
             None

@@ -24,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Pause after a look that failed.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// What intake is told at the start.
+/// What intake gets at the start.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
     /// What to read.

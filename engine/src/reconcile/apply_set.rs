@@ -75,7 +75,7 @@ impl Stamp<'_> {
     }
 }
 
-/// Tells whose a live object is by its marks.
+/// Whose a live object is, by its marks.
 #[must_use]
 pub fn owner(live: &LiveObject, key: &LifecycleKey) -> Owner {
     let annotation = |name: &str| {
@@ -117,7 +117,7 @@ fn fits_label(value: &str) -> bool {
         && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
 }
 
-/// The object under `name`, made where it is missing or null. `None` where something else stands there: the cluster
+/// The object under `name`, made where it is missing or null. `None` where something else is there: the cluster
 /// refuses such a manifest with a better message than one from here.
 fn child<'a>(value: &'a mut Value, name: &str) -> Option<&'a mut Value> {
     let map = value.as_object_mut()?;

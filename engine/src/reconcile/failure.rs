@@ -74,7 +74,7 @@ impl Failure {
             Error::Unavailable { retry_after, .. } => Retry::Soon(*retry_after),
         };
         let mut message = format!("{what}: {error}");
-        // The cause belongs to the sentence, before a hint that stands on a line of its own.
+        // The cause belongs to the sentence, before a hint on a line of its own.
         let mut cause = std::error::Error::source(error);
         while let Some(inner) = cause {
             let text = inner.to_string();

@@ -110,7 +110,7 @@ pub enum Removal<'a> {
 
 /// Decides by what is found under the object's name. The lifecycle's claim has to be the first.
 ///
-/// The marks tell whose a live object is, because the answer of an apply may have been lost, and with it the uid. An object
+/// The marks say whose a live object is, because the answer of an apply may have been lost, and with it the uid. An object
 /// that was just taken over still has the marks of the lifecycle before. An object without marks is ours if its uid is the
 /// recorded one.
 #[must_use]
@@ -134,7 +134,7 @@ pub fn removal<'a>(holding: &Holding, live: Option<&'a LiveObject>, key: &Lifecy
     if claims.has_heir { Removal::HandOver } else { Removal::Delete { uid: &live.uid } }
 }
 
-/// What other objects stand on comes first: namespaces, then definitions, then identities and configuration.
+/// What other objects need comes first: namespaces, then definitions, then identities and configuration.
 fn rank(object: &ObjectKey) -> u8 {
     match object.kind.as_str() {
         "Namespace" => 0,

@@ -216,7 +216,7 @@ impl<D: Disk> Reconciler<D> {
         failures.extend(unfinished.failures);
         if self.lost.lock().remove(&task.index) {
             // What is known of objects in namespaces may be older than that. What is known of the namespaces themselves is
-            // recorded, or two lifecycles could tell each other so for ever.
+            // recorded, or two lifecycles could notify each other for ever.
             applied.retain(|applied| applied.object.namespace.is_none());
             failures.push(Failure::of_lost_objects());
         }

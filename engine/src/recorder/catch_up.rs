@@ -6,11 +6,11 @@ use lifeline_store::{Disk, Offset, RecordRef};
 
 use super::Error;
 
-/// Progress is told this often: some hundred times a second, which costs nothing and makes a bar move evenly.
+/// Progress is reported this often: some hundred times a second, which costs nothing and makes a bar move evenly.
 const PROGRESS_RECORDS: u64 = 1 << 14;
 
-/// Folds the part of the log that the projection does not hold yet. `progress` is told where it begins, then every
-/// 16384 records; `needs_work` is told each lifecycle that comes to need work, as often as it does.
+/// Folds the part of the log that the projection does not hold yet. `progress` is called where it begins, then every
+/// 16384 records; `needs_work` is called with each lifecycle that comes to need work, as often as it does.
 ///
 /// # Errors
 /// When a record cannot be read or understood.

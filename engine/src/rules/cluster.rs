@@ -11,7 +11,7 @@ use super::read::spec::LabelSelector;
 /// `namespace/name` of the cluster Lifeline runs for.
 pub const OWN: &str = "mgmt/mgmt";
 
-/// Which custom resource stands for a cluster.
+/// Which custom resource represents a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ClusterKind {
     /// `SveltosCluster` of `lib.projectsveltos.io`.
@@ -24,11 +24,11 @@ pub enum ClusterKind {
 /// One cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
-    /// Namespace of the resource that stands for it.
+    /// Namespace of the resource that represents it.
     pub namespace: String,
     /// Name of that resource.
     pub name: String,
-    /// What stands for it.
+    /// What represents it.
     pub kind: ClusterKind,
     /// Its labels; `None` where nobody configured any, and every selector is assumed to match.
     pub labels: Option<BTreeMap<String, String>>,

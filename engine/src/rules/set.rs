@@ -170,7 +170,7 @@ impl RuleSet {
         self.matching(cluster).unheard(event)
     }
 
-    /// Why no trigger spoke of the event at `offset`, by rules that may have come after it: `since` tells the record of a
+    /// Why no trigger spoke of the event at `offset`, by rules that may have come after it: `since` gives the record of a
     /// rule such as `EventTrigger/name`.
     #[must_use]
     pub fn unmatched(

@@ -5,7 +5,7 @@
 //!
 //! - a value lies inside one scalar, and does not begin, end, fold or escape it;
 //! - a value with quotes of its own (`quote`) is exactly one quoted scalar;
-//! - a structure written on purpose (`toYaml`) is a node, or further entries of the collection it stands in: it never ends a
+//! - a structure written on purpose (`toYaml`) is a node, or further entries of the collection it is in: it never ends a
 //!   collection that was open before it, never begins a document, never names an anchor.
 //!
 //! Nothing is repaired here: what would not mean what it says is refused, with the remedy.
@@ -270,7 +270,7 @@ fn structure(
         }
         let (value_slot, decorated) = match piece.kind {
             PieceKind::Document => {
-                // The implicit start of the first document stands where its first node does.
+                // The implicit start of the first document is where its first node is.
                 if piece.start == piece.end || !rendered.text[piece.start..].starts_with(['-', '.']) {
                     continue;
                 } else {

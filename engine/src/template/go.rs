@@ -65,7 +65,7 @@ impl Program {
         }
     }
 
-    /// Where an action stands and how it reads, for a message.
+    /// Where an action is and how it reads, for a message.
     pub fn action(&self, source: &str, action: u32) -> (Place, String) {
         let Some(nib) = self.prepared.nibs.get(action as usize) else {
             return (Place::default(), String::new());

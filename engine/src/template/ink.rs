@@ -20,7 +20,7 @@ pub(super) enum Manner {
     Value,
     /// A value between quotes of its own making: it may be exactly one quoted scalar.
     Quoted,
-    /// A structure written on purpose (`toYaml`): it may be a node, or entries of the collection it stands in.
+    /// A structure written on purpose (`toYaml`): it may be a node, or entries of the collection it is in.
     Structure,
 }
 
@@ -47,14 +47,14 @@ pub(super) struct Nib {
     pub node: Arc<str>,
     /// `Some` if what follows comes from data; `None` for a step.
     pub opens: Option<Manner>,
-    /// Where the action stands, as an offset in the source.
+    /// Where the action is, as an offset in the source.
     pub offset: usize,
 }
 
 /// The first character of every marking node; a quick test before the address is compared.
 const NIB: char = '\u{FDD0}';
 
-/// The text of the node that stands for the action `index`.
+/// The text of the node that marks the action `index`.
 pub(super) fn nib_text(index: usize) -> Arc<str> {
     format!("{NIB}{index}").into()
 }

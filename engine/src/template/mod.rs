@@ -1,9 +1,9 @@
 //! Templates: from an event's values to a text, or to the Kubernetes objects it describes.
 //!
-//! Start at [`Template`]. Two dialects, Go's (what Sveltos' manifests are written in) and Tera, give a rendered text that knows
-//! which of its bytes came from data (`ink`); one YAML pass builds the objects (`manifest`) and refuses whatever data would have
-//! changed beyond a value (`confine`). All of it is pure: no clock (`now` is the time the event was recorded), no randomness, no
-//! network, no lookups. The same template and data give the same bytes on every machine, for ever.
+//! Start at [`Template`]. Two dialects, Go's (what Sveltos' manifests are written in) and Tera, give a rendered text that
+//! knows which of its bytes came from data (`ink`); one YAML pass builds the objects (`manifest`) and refuses whatever data
+//! would have changed beyond a value (`confine`). All of it is pure: no clock (`now` is the time the event was recorded),
+//! no randomness, no network, no lookups. The same template and data give the same bytes on every machine, for ever.
 //!
 //! ```text
 //! source --single_quotes--> gotmpl's tree --tree: check, mark--> Go  --+
@@ -127,7 +127,7 @@ impl Template {
                     return self.confined(rendered, ink, confine::Violation::Structure);
                 }
                 let rendered_place = Place::at(&rendered.text, offset);
-                // What no action wrote stands in the template as it does in the text.
+                // What no action wrote is in the template as it is in the text.
                 let place = if rendered.text == self.inner.source { rendered_place } else { Place::default() };
                 let line = rendered.text.lines().nth(rendered_place.line - 1).unwrap_or("").trim();
                 let line = shortened(line);

@@ -20,7 +20,7 @@ use super::single_quotes::Rewritten;
 pub(super) struct Prepared {
     pub body: ListNode,
     pub defines: Vec<DefineNode>,
-    /// By index: what each marking node stands for.
+    /// By index: what each marking node marks.
     pub nibs: Vec<Nib>,
     pub actions: Vec<Action>,
     pub close: Arc<str>,

@@ -1,7 +1,7 @@
-//! Who may ask: everybody, those who know a token, or those whom the Kubernetes API server lets.
+//! Who may ask: everybody, those who know a token, or those whom the Kubernetes API server allows.
 //!
-//! Start at [`guard`], which stands before a router. /livez, /readyz and /metrics are open in any case: probes and scrapers
-//! hold no credentials, and what they are told names no resource. What cannot be found out is refused, never allowed.
+//! Start at [`guard`], which checks requests before a router gets them. /livez, /readyz and /metrics are open to all: probes
+//! and scrapers have no credentials, and the answers name no resource. What cannot be found out is refused, never allowed.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -119,7 +119,7 @@ impl TokenFile {
                 Err(error) => warn!("token file `{}`: {error}; the token known so far holds", self.path.display()),
             }
         }
-        // In constant time, or how long a refusal takes would tell how much of a guess is right.
+        // In constant time, or how long a refusal takes would show how much of a guess is right.
         if bool::from(read.1.ct_eq(token.as_bytes())) {
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! The OpenAPI document: what may be asked, with every parameter and every answer, generated from the code that answers.
 //!
-//! Start at [`json`]. Paths are described where they are handled, rows where they are made; here stands what they have
+//! Start at [`json`]. Paths are described where they are handled, rows where they are made; here is what they have
 //! in common. The committed copy is `ops/openapi.json`; a test compares it.
 
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! The door while the house is not open yet: the API answers from the first moment, also while the log is read.
 //!
-//! Start at [`Doorway::router`]. Until [`Doorway::open`] every question is told how far opening has come; from then on
-//! the router behind it answers, and nothing here is in the way but one read lock.
+//! Start at [`Doorway::router`]. Until [`Doorway::open`] every question is answered with how far opening has come; from
+//! then on the router behind it answers, and nothing here is in the way but one read lock.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub struct Doorway {
 }
 
 impl Doorway {
-    /// Tells how far opening has come: records folded, and how many there are.
+    /// How far opening has come: records folded, and how many there are.
     pub fn progress(&self, at: Offset, of: Offset) {
         self.at.store(at.get(), Ordering::Relaxed);
         self.of.store(of.get(), Ordering::Relaxed);
@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(problem["detail"], "rebuilding, at offset 16384 of 50000");
     }
 
-    /// What an engine without its projection tells while it folds its log, held in the middle of it.
+    /// What an engine without its projection answers while it folds its log, held in the middle of it.
     #[tokio::test]
     async fn an_engine_that_rebuilds_its_state_says_so_until_it_is_open() {
         let disk = SimulatedDisk::new(7);

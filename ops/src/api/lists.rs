@@ -33,7 +33,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 /// Names when the last record that an answer reflects was written, RFC 3339.
 pub(crate) static TIME_HEADER: HeaderName = HeaderName::from_static("lifeline-time");
 
-/// Resources of an earlier state told in one turn: each takes some reading.
+/// Resources of an earlier state given in one turn: each takes some reading.
 const TRAILS_MAX: usize = 64;
 
 /// The parameters of a filtered list.
@@ -221,7 +221,7 @@ pub(super) async fn answer<D: Disk, T: Serialize + Send + 'static>(
     let When { page, at_least, as_of } = when;
     reach(&shared, at_least).await?;
     let Some(moment) = as_of else { return present(shared, page, read).await };
-    // Who claimed what, and what waited, is spread over all resources: such an earlier state is told as a whole.
+    // Who claimed what, and what waited, is spread over all resources: such an earlier state is found as a whole.
     let asked = shared.clone();
     let end = blocking(move || recorded_end(&asked, moment)).await?;
     let turn = shared.past.turn().await;
@@ -318,7 +318,7 @@ async fn filtered<D: Disk, T: Serialize + Send + 'static>(
                 let start = start
                     .as_ref()
                     .map_or(Bound::Unbounded, |start| start.as_ref().map(|key| (&*key.source, &*key.subject)));
-                // One more than is looked at: it tells that the list goes on.
+                // One more than is looked at: it shows that the list goes on.
                 let trails = projection.trails_from(start, filter.sieve()?, moment).take(TRAILS_MAX + 1);
                 (trails.collect::<Vec<_>>(), projection.landmarks().clone())
             };
@@ -372,7 +372,7 @@ async fn present<D: Disk, T: Serialize + Send + 'static>(
 
 pub(super) fn respond<T: Serialize>(list: T, unix_nanos: u64) -> Response {
     let mut response = Json(list).into_response();
-    // Before the first record there is no time to tell.
+    // Before the first record there is no time.
     if unix_nanos > 0
         && let Ok(time) = HeaderValue::try_from(reads::time(unix_nanos))
     {

@@ -1,6 +1,6 @@
 //! Whole earlier states, for the questions that no part of one answers.
 //!
-//! Telling one means folding the log from its beginning, so they are told one at a time (the next question waits without
+//! Each means folding the log from its beginning, so they are made one at a time (the next question waits without
 //! holding a thread), and the last one is kept for a minute: the next page of the same list costs nothing.
 
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use tokio::time::Instant;
 /// How long a state is kept that nobody asks about any more: it takes as much memory as the present one.
 const KEPT: Duration = Duration::from_secs(60);
 
-/// A state that was told, and where it ends.
+/// A state that was folded, and where it ends.
 struct Told {
     end: Offset,
     projection: Arc<Projection>,
     asked: Instant,
 }
 
-/// The state told last.
+/// The state folded last.
 type Last = Option<Told>;
 
 /// Where one waits for an earlier state.
@@ -51,7 +51,7 @@ impl Past {
 }
 
 impl Turn {
-    /// Lets go of the state told last, so that a fold whose state is not kept need not hold two.
+    /// Lets go of the state folded last, so that a fold whose state is not kept need not hold two.
     pub(super) fn forget(&mut self) {
         *self.last = None;
     }

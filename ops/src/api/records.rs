@@ -75,7 +75,7 @@ pub(super) async fn history<D: Disk>(
     .await
 }
 
-/// The resource as it was when an earlier page ends. Where that cannot be told, the page goes without incarnations.
+/// The resource as it was when an earlier page ends. Where that is not known, the page goes without incarnations.
 fn then<D: Disk>(shared: &Served<D>, log: &Reader<D>, key: &ResourceKey, moment: Offset) -> Option<Resource> {
     let (trail, landmarks) = {
         let projection = shared.view.projection();

@@ -16,7 +16,7 @@ use super::lists::{Paged, answer, now_of};
 use super::parameters::Asked;
 use super::problem::Problem;
 
-/// How long a decision may wait before anyone is told, in seconds.
+/// How long a decision may wait before it is reported, in seconds.
 const PATIENCE_SECONDS: u64 = 30;
 
 /// The parameters of the list of what is stuck.

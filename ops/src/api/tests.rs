@@ -250,7 +250,7 @@ async fn an_earlier_state_is_told_by_offset_and_by_time() {
     check("2026-11-22T15:00:03.5%2B01:00", 4, &["Ready"]).await;
     check("2026-11-22T14:30:00Z", 6, &["Ready", "Failing"]).await;
     check("1999-01-01T00:00:00Z", 0, &[]).await;
-    // Told now, it would have to be told otherwise later.
+    // An answer now would differ from a later one.
     engine.refused("/v1/lifecycles?as_of=2099-01-01T00:00:00Z", 400, "bad-parameter", "lies in the future").await;
 }
 
@@ -282,7 +282,7 @@ async fn a_history_is_told_oldest_first_in_pages() {
     assert_eq!(latest["next"], "2");
     let earlier = engine.get(&format!("{path}&limit=2&before=2")).await;
     assert_eq!((&earlier["items"][0]["offset"], &earlier["next"]), (&json!(1), &Value::Null));
-    // Whichever page tells of it, an entry belongs to the same incarnation.
+    // Whichever page has it, an entry belongs to the same incarnation.
     assert_eq!(whole["items"][2]["incarnation"], 1);
     for page in [&whole, &earlier] {
         assert_eq!(page["items"][0]["event"]["decisions"][0]["incarnation"], 1);

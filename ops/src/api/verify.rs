@@ -2,7 +2,7 @@
 //!
 //! Start at [`verify`]. The engine goes on meanwhile. What is about the whole state is noted at one offset, under the lock;
 //! the log is folded up to there beside it; then resources are compared a piece at a time. A resource that did not change
-//! since is compared as it lies in memory; one that did is told as it was from its own records, as a question about the past
+//! since is compared as it lies in memory; one that did is found as it was from its own records, as a question about the past
 //! would be, so that of it the memory is seen only through where it says that those records are.
 //!
 //! Every record that is folded is read with its checksum. Damage that no record lies under is for the scrub to find.

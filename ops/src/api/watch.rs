@@ -3,7 +3,7 @@
 //! Start at [`watch`]; what can be watched is in [`wanted`]. The list is read in pages while the state goes on; every record
 //! from the first page's offset on is then looked at again in the log, so nothing falls in between, whatever came meanwhile.
 //! What is sent of a record is the present row of each thing it touches: many records about one resource that wait together
-//! are one event. Records themselves never change; they are sent one by one, as they stand in the log.
+//! are one event. Records themselves never change; they are sent one by one, as they are in the log.
 //!
 //! A client goes on from the last `id` it saw; an `id` is an offset, so it holds across restarts of the engine. Nobody
 //! waits for a slow client: what is ready for it is bounded, and one that does not take it in time is let go with an `id` to
@@ -48,7 +48,7 @@ const WAITING_MAX: usize = 64;
 /// A client that takes nothing for this long is let go.
 const SLOW_AFTER: Duration = Duration::from_secs(10);
 
-/// A bookmark is sent this often: it tells that the stream lives, and where to resume when nothing changed.
+/// A bookmark is sent this often: it shows that the stream lives, and where to resume when nothing changed.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(15);
 
 /// The parameters of a watch.
@@ -82,18 +82,19 @@ pub(super) struct WatchQuery {
 /// A list, then its changes, as Server-Sent Events.
 ///
 /// `event: item` holds a row that the filter wants, `event: removed` one that it does not want any more, each as
-/// `{"offset": N, "item": {...}}`. `event: bookmark` holds `{"offset": N}`: the first one ends the list, so what was not named
-/// until then does not exist; later ones come at least every 15 seconds. `event: expired` holds a problem: the client begins
-/// again. `event: slow` ends the stream of a client that reads too slowly. The `id` of any event is the offset to
+/// `{"offset": N, "item": {...}}`. `event: bookmark` holds `{"offset": N}`: the first one ends the list, so what was not
+/// named until then does not exist; later ones come at least every 15 seconds. `event: expired` holds a problem: the client
+/// begins again. `event: slow` ends the stream of a client that reads too slowly. The `id` of any event is the offset to
 /// resume from. Without a `Last-Event-ID` and without `from` the list comes first; its items have no `id`, for a list
 /// cannot be resumed in its middle.
 ///
-/// A row of `objects` is told by its object and its owner (trigger, cluster, source, subject): an object that changes hands is
-/// `removed` from one owner and an `item` of the next. What is not held any more is `removed` without a `uid`, with the
-/// offset and the time of the record that took it away. A rule that is gone is `removed` with an empty `digest` and the
-/// offset of the record that says so. `events` are records: they never change and are never removed, and each is sent with
-/// an `id` of its own, so they can be resumed at any of them. Without `from` all records that are held come first; to begin
-/// with what is recorded from now on, give `from` the `recorded` of `/v1/status`. Neither `events` nor `rules` take a filter.
+/// A row of `objects` is identified by its object and its owner (trigger, cluster, source, subject): an object that changes
+/// hands is `removed` from one owner and an `item` of the next. What is not held any more is `removed` without a `uid`,
+/// with the offset and the time of the record that took it away. A rule that is gone is `removed` with an empty `digest`
+/// and the offset of the record that says so. `events` are records: they never change and are never removed, and each is
+/// sent with an `id` of its own, so they can be resumed at any of them. Without `from` all records that are held come
+/// first; to begin with what is recorded from now on, give `from` the `recorded` of `/v1/status`. Neither `events` nor
+/// `rules` take a filter.
 #[utoipa::path(
     get,
     path = "/v1/watch",
@@ -153,7 +154,7 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     offset.ok_or_else(wrong).map(Some)
 }
 
-/// Refuses an offset from which nothing can be told.
+/// Refuses an offset from which nothing is known.
 fn resumable<D: Disk>(view: &View<D>, from: Offset) -> Result<(), Problem> {
     let (start, end) = {
         let log = view.log();
@@ -187,7 +188,7 @@ enum End {
     Over,
     /// The client does not take what is sent.
     Slow,
-    /// What follows cannot be told.
+    /// What follows is not known.
     Problem(Problem),
 }
 

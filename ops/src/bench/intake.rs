@@ -6,7 +6,7 @@
 //!
 //! - raw: async-nats' `stream()`, batches of 10,000, `ack_policy: all` acknowledged once a batch, payloads unread;
 //! - durable: an engine on an empty folder, without rules: pulled, parsed, recorded, fsynced, folded. The time ends when the
-//!   durable consumer stands at the last message. A million waiting messages are a backlog, so they come through a consumer
+//!   durable consumer is at the last message. A million waiting messages are a backlog, so they come through a consumer
 //!   without acknowledgements, and the durable one is moved up behind them.
 //!   The time of the stop is counted as well: it writes the checkpoint to sled that an engine writes each million records.
 //!

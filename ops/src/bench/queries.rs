@@ -101,7 +101,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<Value, Box<dyn Error>> {
         for (name, of) in QUESTION_KINDS {
             let mut took = Vec::with_capacity(QUESTIONS);
             for _ in 0..QUESTIONS {
-                // Behind the first event of each resource, so that there is something to tell.
+                // Behind the first event of each resource, so that there is something to show.
                 let path = of(random.below(resources), begun + random.below(written - begun));
                 took.push(asked.ask(&path).await?);
             }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Error, Place, folder, open, refused};
 
-/// A log, as far as it tells without being read.
+/// A log, as far as it is known without being read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Info {
     /// First offset still held.
@@ -76,7 +76,7 @@ pub fn info(data: &Path) -> Result<Info, Error> {
 }
 
 fn of(reader: &Reader, file: String, offsets: std::ops::Range<Offset>, bytes: u64, sealed: bool) -> SegmentInfo {
-    // A record that is damaged has no time to tell; `verify` says why.
+    // A record that is damaged has no time; `verify` says why.
     let time = |offset: Offset| Some(reader.read(offset).ok()??.time_unix_nanos);
     let last = offsets.end.get().checked_sub(1).filter(|last| *last >= offsets.start.get());
     SegmentInfo {

@@ -1,6 +1,6 @@
 //! Care for the log of a stopped engine: look at it, verify it, repair it.
 //!
-//! Start at [`verify`], which writes nothing, then [`repair`], which does. [`info`] tells what there is without reading it.
+//! Start at [`verify`], which writes nothing, then [`repair`], which does. [`info`] lists what there is without reading it.
 //! A running engine has its folder to itself; it scrubs its log on its own, and verifies its state when it is asked to.
 
 // In dependency order; blank lines keep the formatter from sorting them.
@@ -61,7 +61,7 @@ pub enum Error {
     /// The NATS to fetch from.
     #[error("nothing can be fetched")]
     Fetch(#[from] intake::Error),
-    /// What stood in the holes.
+    /// What was in the holes.
     #[error("what stood in the damaged places cannot be found out")]
     Refetch(#[from] refetch::Error),
     /// The wrong server, most likely: all its messages would be recorded as lost.

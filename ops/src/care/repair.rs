@@ -1,6 +1,6 @@
-//! Repair: damaged records are fetched again from the streams they came from, and put where they stood.
+//! Repair: damaged records are fetched again from the streams they came from, and written in their old places.
 //!
-//! Start at [`repair`]. What stood in a hole is found out by the engine's `refetch`, what is proven by the log's own
+//! Start at [`repair`]. What was in a hole is found out by the engine's `refetch`, what is proven by the log's own
 //! `repair`; here the two meet, on a folder that no engine has. Damaged files are kept beside the new ones.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,11 +24,11 @@ use crate::data;
 /// What was done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Whether every message that stood in a damaged place is in the log again.
+    /// Whether every message that was in a damaged place is in the log again.
     pub complete: bool,
     /// The places that were damaged.
     pub damage: Vec<Place>,
-    /// What stands there now, offset by offset.
+    /// What is there now, offset by offset.
     pub records: Vec<Repaired>,
     /// What should be known beside it.
     pub remarks: Vec<String>,
@@ -45,7 +45,7 @@ pub struct Repaired {
     pub offset: u64,
     /// What was achieved.
     pub outcome: Outcome,
-    /// What stands there now, in a sentence.
+    /// What is there now, in a sentence.
     pub what: String,
 }
 
@@ -59,7 +59,7 @@ pub enum Outcome {
     Replaced,
     /// Messages are lost for good; the gap is recorded.
     Gap,
-    /// Lost for good, and told again by the engine where it can be.
+    /// Lost for good, and recorded again by the engine where it can be.
     Lost,
 }
 
@@ -88,7 +88,7 @@ impl Source for Servers {
     }
 }
 
-/// Repairs the log of a stopped engine; `say` is told how it gets on.
+/// Repairs the log of a stopped engine; `say` gets the progress.
 ///
 /// # Errors
 /// When there is no log, an engine has it, or the server cannot be asked: then nothing was changed. [`Error::Log`] after

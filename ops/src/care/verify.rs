@@ -78,7 +78,7 @@ pub enum State {
     },
 }
 
-/// Verifies the folder of a stopped engine; `say` is told how it gets on.
+/// Verifies the folder of a stopped engine; `say` gets the progress.
 ///
 /// # Errors
 /// When there is no log, an engine has it, or the disk refuses. Damage is no error but a finding.
@@ -169,7 +169,7 @@ fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The checksum of a state, as it is told: the same wherever and whenever the same records were folded.
+/// The checksum of a state, as it is shown: the same wherever and whenever the same records were folded.
 #[must_use]
 pub fn digest(projection: &Projection) -> String {
     format!("{:016x}", projection.digest())

@@ -1,6 +1,6 @@
 //! The commands that ask for lists: `get`, `history` and `status`; and what may be typed for every command that asks.
 //!
-//! What may be typed stands first, then what is done with it. How rows look is said in [`super::rows`].
+//! Arguments come first, then what is done with it. How rows look is said in [`super::rows`].
 
 use std::path::PathBuf;
 use std::process::ExitCode;

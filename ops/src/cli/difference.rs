@@ -21,7 +21,7 @@ use crate::terminal::table::{cut_middle, printable, wrap};
 /// Lines that one lifecycle takes on a terminal, at most.
 const LINES_MAX: usize = 12;
 
-/// How much of a name is told on a terminal.
+/// How much of a name is shown on a terminal.
 const NAME_MAX: usize = 60;
 
 /// `lifeline diff`.

@@ -1,6 +1,6 @@
 //! The commands that look after the log of a stopped engine: `log info`, `log repair`, and `verify` of a folder.
 //!
-//! What may be typed stands first, then how findings are printed. The work is done in [`crate::care`].
+//! Arguments come first, then how findings are printed. The work is done in [`crate::care`].
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

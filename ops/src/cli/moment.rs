@@ -1,7 +1,7 @@
 //! Moments as they are typed: an offset, a time, or how long ago.
 //!
 //! Start at [`typed`]; [`seconds`] reads an age, [`offset`] a place in the log. The present is an argument; what is in
-//! the future is refused, for nobody can tell it.
+//! the future is refused, for nobody knows it.
 
 use jiff::{Span, Timestamp, ToSpan};
 use lifeline_projections::as_of::Moment;
@@ -10,7 +10,7 @@ use lifeline_projections::reads;
 /// How far the clock of an engine may be ahead of ours.
 const SKEW_SECONDS: i64 = 60;
 
-/// What the API is asked for: the offset or the RFC 3339 time that `text` stands for at `now`.
+/// What the API is asked for: the offset or the RFC 3339 time that `text` means at `now`.
 pub fn typed(text: &str, now: Timestamp) -> Result<String, String> {
     let future = || format!("that is in the future: it is {} now", now.strftime("%Y-%m-%dT%H:%M:%SZ"));
     match text.parse::<Moment>() {

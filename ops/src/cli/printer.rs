@@ -1,4 +1,4 @@
-//! What a watch prints: the rows of a list as they are told, then each change, told once.
+//! What a watch prints: the rows of a list as they come, then each change, once.
 //!
 //! Start at [`Printer::print`]. It knows no network.
 
@@ -17,24 +17,24 @@ use crate::terminal::table::{Fit, Table};
 pub enum Step<T> {
     /// Nothing yet.
     Nothing,
-    /// A row of the list that is being told.
+    /// A row of the list that is being sent.
     Row { offset: u64, item: T },
-    /// The list was told.
+    /// The list is complete.
     Listed { offset: u64 },
     /// A row changed, or is new.
     Changed { offset: u64, item: T },
     /// A row is no longer in the list.
     Removed { offset: u64, item: T },
-    /// The list will be told again, for this reason.
+    /// The list will be sent again, for this reason.
     StartOver { why: String },
 }
 
-/// The fields that tell one row from another, of every list; a list has some of them.
+/// The fields that identify a row, of every list; a list has some of them.
 const KEY_FIELDS: [&str; 10] =
     ["source", "subject", "trigger", "cluster", "group", "version", "kind", "namespace", "name", "rule"];
 
-/// The rows that were told, as checksums of their keys and of what they said: an engine tells what changed, not to whom it
-/// told what.
+/// The rows that were printed, as checksums of their keys and of what they said: an engine says what changed, not to whom it
+/// said what.
 #[derive(Default)]
 struct Known(HashMap<u64, u64>);
 
@@ -70,9 +70,9 @@ pub struct Printer<'a, T, F, W> {
     table: F,
     /// Where it goes; false when nobody reads any more.
     write: W,
-    /// What was told; `None` for records, of which each is told once.
+    /// What was printed; `None` for records, of which each is printed once.
     known: Option<Known>,
-    /// The rows of a list that is being told.
+    /// The rows of a list that is being sent.
     rows: Vec<T>,
     /// The heads that were printed.
     fit: Option<Fit>,
@@ -97,7 +97,7 @@ where
         Printer { format, none, table, write, known: Some(Known::default()), rows: Vec::new(), fit: None }
     }
 
-    /// Of rows that never change and are told once: none is kept in mind.
+    /// Of rows that never change and are printed once: none is remembered.
     pub fn of_records(self) -> Self {
         Printer { known: None, ..self }
     }
@@ -141,7 +141,7 @@ where
         }
     }
 
-    /// A list that was not told to its end will be told again.
+    /// A list that was not sent to its end will be sent again.
     pub fn forget(&mut self) {
         self.known = self.known.take().map(|_| Known::default());
         self.rows.clear();

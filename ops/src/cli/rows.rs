@@ -14,10 +14,10 @@ use lifeline_projections::reads::{ConflictRow, LifecycleRow, ObjectRow, OwnedObj
 use crate::terminal::style::{Paint, Tone};
 use crate::terminal::table::{Cell, Column, Table, cut_middle, printable};
 
-/// What stands for a subject that is empty.
+/// What is shown for an empty subject.
 const NONE: &str = "(none)";
 
-/// How much of a subject a remark repeats: it stands in the row above.
+/// How much of a subject a remark repeats: it is in the row above.
 const SUBJECT_MAX: usize = 40;
 
 pub fn resources(rows: &[ResourceRow], now: Timestamp, wide: bool) -> Table {
@@ -129,7 +129,7 @@ pub fn rules(rows: &[RuleRow]) -> Table {
     table
 }
 
-/// Contested objects; the claims that lose stand below the one that owns.
+/// Contested objects; the claims that wait come below the one that owns.
 pub fn conflicts(rows: &[ConflictRow]) -> Table {
     let mut table = Table::new(&[
         Column::word("CLUSTER").rank(2),
@@ -205,7 +205,7 @@ fn incarnation(entry: &Entry) -> String {
     known.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// What a record says; what went wrong stands out.
+/// What a record says; what went wrong is marked.
 fn happened(entry: &Entry, words: &str) -> Cell {
     Cell::toned(words, if entry.error.is_some() { Tone::Bad } else { Tone::Plain })
 }

@@ -3,7 +3,7 @@
 //! Start at [`watch`]. [`Watch`] decides what a message means and knows no network. A connection that ends is made again
 //! where it ended, by the id of the last message, so that no change is missed; where the engine no longer knows that place,
 //! the list begins again, and both are said on standard error. Records never change: [`records`] keeps none of them in mind,
-//! and needs no list to be told to its end.
+//! and needs no complete list.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -181,14 +181,14 @@ struct Bookmark {
     offset: u64,
 }
 
-/// Where a watch stands.
+/// How far a watch has come.
 #[derive(Debug, Default)]
 struct Watch {
-    /// The id of the last message: where to go on. Empty while the list is not told to its end.
+    /// The id of the last message: where to go on. Empty while the list is not complete.
     id: String,
-    /// Whether the list was told to its end.
+    /// Whether the list was complete.
     listed: bool,
-    /// Whether rows only come: then there is no list to be told to its end, and each row can be gone on from.
+    /// Whether rows only come: then there is no list to complete, and a watch can go on from each row.
     only_grows: bool,
 }
 
@@ -198,7 +198,7 @@ impl Watch {
         Watch { id: next.to_string(), listed: true, only_grows: true }
     }
 
-    /// Forgets where it stood.
+    /// Forgets how far it had come.
     fn begin(&mut self) {
         self.id.clear();
         self.listed = self.only_grows;
@@ -288,7 +288,7 @@ mod tests {
         check("bookmark", r#"{"offset":31}"#, "31", Step::Nothing, "31");
     }
 
-    /// Answers each connection in turn with what stands there; gives what was asked each time.
+    /// Answers each connection in turn with the given text; gives what was asked each time.
     fn server(answers: Vec<String>) -> (String, std::thread::JoinHandle<Vec<String>>) {
         use std::io::{Read, Write};
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

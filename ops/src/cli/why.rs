@@ -69,7 +69,7 @@ struct One<T> {
     item: T,
 }
 
-/// Asks why, and tells it.
+/// Asks why, and prints the answer.
 pub fn why(why: Why) -> Result<ExitCode, Error> {
     match why {
         Why::Object(args) => {

@@ -391,7 +391,7 @@ pub(crate) async fn send(
         request = request.header(name, *value);
     }
     let request = request.body(Empty::<Bytes>::new()).expect("the path is encoded and the address was checked");
-    // The connection does the work while the answer is waited for and read; it ends with the answer, which tells how.
+    // The connection does the work while the answer is waited for and read; it ends with the answer, which says how.
     tokio::spawn(connection);
     sender.send_request(request).await.map_err(http)
 }

@@ -4,7 +4,7 @@ use lifeline_engine::status::{Status, StreamStatus};
 use lifeline_projections::fold::{Projection, StreamPosition};
 use lifeline_store::{Disk, Reader};
 
-/// The status that a folder tells.
+/// The status that a folder gives.
 pub fn status<D: Disk>(projection: &Projection, log: &Reader<D>) -> Status {
     let phases = projection.phases().map(|(phase, count)| (phase.as_str().to_owned(), count));
     let open: Vec<u64> = projection.unsettled().map(|index| projection.lifecycle(index).1.decided.get()).collect();

@@ -1,4 +1,4 @@
-//! `lifeline demo`: the story of one user, told while it happens.
+//! `lifeline demo`: the story of one user, shown while it happens.
 //!
 //! Start at [`demo`], which is the story; [`stage`] holds the servers it is played on. Everything is real: a nats-server, the
 //! engine as a process of its own that is really killed, and the API of that engine.
@@ -41,7 +41,7 @@ pub struct DemoArgs {
     pub fast: bool,
 }
 
-/// Plays the story; the exit code says whether it went as told.
+/// Plays the story; the exit code says whether it went as it should.
 #[must_use]
 pub fn demo(args: DemoArgs) -> ExitCode {
     match play(&args) {

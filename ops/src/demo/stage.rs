@@ -149,7 +149,7 @@ impl Stage {
         self.runtime.block_on(publish).map_err(|error| Error::Publish { reason: error.to_string() })
     }
 
-    /// Waits until the history tells the outcome `fact` of the event with this sequence.
+    /// Waits until the history shows the outcome `fact` of the event with this sequence.
     pub(super) fn settled(&self, sequence: u64, fact: &'static str) -> Result<Entry, Error> {
         let started = Instant::now();
         loop {

@@ -65,7 +65,7 @@ impl NatsServer {
         // The server writes the folder into file names of its own: it must mean the same from anywhere.
         let folder = options.folder.canonicalize().map_err(Error::file("find", &options.folder))?;
         let configuration = folder.join("nats-server.conf");
-        // In a file that only we may read, for what stands on a command line anybody can see.
+        // In a file that only we may read, for a command line can be seen by anybody.
         fs::OpenOptions::new()
             .create(true)
             .write(true)

@@ -1,7 +1,7 @@
 //! A server as a child process: it prints into a file, can be killed as a crash would, and never outlives us.
 //!
 //! That a server ends with us must hold however we end, SIGKILL included, when no code of ours runs any more. So beside
-//! each server stands a guard: a shell that waits on a pipe whose other end only we hold. When we are gone the pipe
+//! each server has a guard: a shell that waits on a pipe whose other end only we hold. When we are gone the pipe
 //! closes, and the guard kills the server. (Linux's parent death signal was refused: it follows the thread that started
 //! the child, not the process, and setting it takes unsafe code.)
 
@@ -145,7 +145,7 @@ impl Process {
         if self.ended().is_none()
             && let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
         {
-            // It can only fail for a process that is gone, and `ended` tells that.
+            // It can only fail for a process that is gone, and `ended` reports that.
             let _ = kill_process(pid, signal);
         }
     }

@@ -31,9 +31,9 @@ const REMARK_LINES_MAX: usize = 5;
 enum Give {
     /// Not at all: words, ages, times.
     Never,
-    /// Not at all, and they stand at the right.
+    /// Not at all, and they are aligned to the right.
     Number,
-    /// In the middle: of a name both ends tell.
+    /// In the middle: both ends of a name matter.
     Middle,
     /// At the end.
     End,
@@ -193,7 +193,7 @@ impl Table {
     }
 
     /// Decides what there is room for: all of it, or within `width` cells as much as fits. Names and sentences are made
-    /// narrower first, then columns that tell the least are left out, then what is left is cut as far as it must be.
+    /// narrower first, then the least important columns are left out, then what is left is cut as far as it must be.
     #[must_use]
     pub fn fit(&self, width: Option<usize>) -> Fit {
         self.fit_from(self.natural(), width)

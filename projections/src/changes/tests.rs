@@ -1,4 +1,4 @@
-//! A copy kept by what records change is the list: checked with facts that no engine would write, and told as stories.
+//! A copy kept by what records change is the list: checked with facts that no engine would write, and with stories.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ fn all() -> Page {
     Page { limit: Some(usize::MAX), ..Page::default() }
 }
 
-/// What tells one row of objects from another.
+/// What identifies a row of objects.
 fn object_row_key(row: &OwnedObjectRow) -> impl Ord + std::fmt::Debug + use<> {
     let object = &row.object;
     let name = [&object.group, &object.version, &object.kind, &object.name].map(Clone::clone);

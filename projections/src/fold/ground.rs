@@ -72,7 +72,7 @@ pub struct Ground {
     pub rules: BTreeMap<String, RuleMark>,
     /// The triggers whose history was last replayed with these rules.
     pub replayed: BTreeMap<Box<str>, ReplayMark>,
-    /// Every record that ever said what a rule is: with them an earlier rule is told without a search.
+    /// Every record that ever said what a rule is: with them an earlier rule is found without a search.
     pub rule_records: Vec<Offset>,
 }
 

@@ -81,7 +81,7 @@ impl Projection {
     }
 
     pub(super) fn checksum(&self, source: &str, subject: &str) -> u32 {
-        #[expect(clippy::cast_possible_truncation, reason = "half a checksum tells keys apart well enough")]
+        #[expect(clippy::cast_possible_truncation, reason = "half a checksum distinguishes keys well enough")]
         let sum = self.hasher.hash_one((source, subject)) as u32;
         sum
     }

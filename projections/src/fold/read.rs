@@ -13,7 +13,7 @@ use crate::fact::{LifecycleKey, ObjectKey, ResourceKey};
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::order::Keys;
 
-/// What a reader looks for, as far as it can be told before a resource is made whole.
+/// What a reader looks for, as far as it can be checked before a resource is made whole.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sieve<'a> {
     /// The source begins with this.
@@ -24,7 +24,7 @@ pub struct Sieve<'a> {
     pub trigger: Option<&'a str>,
     /// ... on this cluster ...
     pub cluster: Option<&'a str>,
-    /// ... that stands here.
+    /// ... that is here.
     pub phase: Option<Phase>,
 }
 
@@ -195,7 +195,7 @@ impl Projection {
     }
 
     /// The resources that may claim an object called so, of whichever API and on whichever of these clusters: who really does
-    /// stands in their lifecycles. `None` for every cluster; a missing namespace means an object without one.
+    /// is in their lifecycles. `None` for every cluster; a missing namespace means an object without one.
     pub fn claimants_called<'a>(
         &'a self,
         cluster: Option<&'a str>,
@@ -271,7 +271,7 @@ impl Projection {
                     wanted = if piece.len() == 0 { (2 * wanted).min(4_096) } else { wanted };
                     return Some(number);
                 };
-                // Each source has one such resource at most: what stands between is leapt over.
+                // Each source has one such resource at most: what is between is skipped.
                 match subject.cmp(only) {
                     std::cmp::Ordering::Less => start = Some(Bound::Included((source, only))),
                     std::cmp::Ordering::Equal => return Some(number),

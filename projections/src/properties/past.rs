@@ -18,7 +18,7 @@ use crate::fold::{Projection, Sieve};
 use crate::reads::{self, Filter, List, Noun, Page};
 use crate::table::Table;
 
-/// An earlier state, told a few resources at a time.
+/// An earlier state, asked for a few resources at a time.
 struct Pieces<'a> {
     projection: &'a Projection,
     log: &'a Reader,
@@ -138,7 +138,7 @@ proptest! {
         let rules = as_of::rules(&log, &now.ground().rule_records, moment).expect("a whole log");
         prop_assert_eq!(&rules, &then.ground().rules);
 
-        // Piece after piece and page after page, as it is told in answers: nothing is lost between two.
+        // Piece after piece and page after page, as answers give it: nothing is lost between two.
         let told = Pieces { projection: &now, log: &log, moment, resources_max };
         let whole = reads::resources(&then, &filter, &all).expect("no cursor").items;
         prop_assert_eq!(pages(limit, |page| told.page(Noun::Resources, page, reads::resources)), whole);

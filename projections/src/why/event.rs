@@ -180,7 +180,7 @@ pub enum Error {
     Log(#[from] lifeline_store::Error),
 }
 
-/// What came of the record at an offset. `current` tells the resource as it stands, where there is one.
+/// What came of the record at an offset. `current` gives the resource as it is, where there is one.
 ///
 /// # Errors
 /// When the log does not hold the record, or cannot be read.
@@ -233,7 +233,7 @@ fn later<D: Disk>(
     let mut records = Vec::new();
     let mut is_met = latest <= offset;
     for step in Chain::from(log, key, latest).take(RECORDS_MAX) {
-        // What cannot be read hides what stood before it.
+        // What cannot be read hides what came before it.
         let Ok(record) = step else { break };
         if record.offset <= offset {
             is_met = true;

@@ -339,8 +339,8 @@ impl Search {
         }
     }
 
-    /// What was found, explained by the records of the log. `rules` are those that the state names; `current` tells a
-    /// resource as it stands; `named` gives the objects that the manifest of a trigger names, for only the rules can read it.
+    /// What was found, explained by the records of the log. `rules` are those that the state names; `current` gives a
+    /// resource as it is; `named` gives the objects that the manifest of a trigger names, for only the rules can read it.
     #[must_use]
     pub fn answer<D: Disk>(
         mut self,

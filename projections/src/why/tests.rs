@@ -1,4 +1,4 @@
-//! Answers to "why", compared with stories told by hand, and with naive opinions over facts that no engine would write.
+//! Answers to "why", compared with stories written by hand, and with naive opinions over facts that no engine would write.
 
 use std::collections::BTreeSet;
 

@@ -42,7 +42,7 @@ struct Sabotage {
     file: &'static str,
     /// Occurs in the file exactly once.
     good: &'static str,
-    /// What takes its place; `SABOTAGED` stands for whether it is to be wrong.
+    /// What takes its place; `SABOTAGED` is replaced by whether it is to be wrong.
     bad: &'static str,
 }
 

@@ -72,7 +72,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     format!("panicked: {}", text.unwrap_or("without a message"))
 }
 
-/// The reason stands on the line of the test, which the runner reads.
+/// The reason is on the line of the test, which the runner reads.
 fn one_line(text: &str) -> String {
     text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
 }

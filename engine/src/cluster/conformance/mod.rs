@@ -1,4 +1,4 @@
-//! The suite every cluster must pass: named cases, each a story told to the port.
+//! The suite every cluster must pass: named cases, each a sequence of calls to the port.
 //!
 //! Start at [`CASES`]. It makes and deletes objects whose names begin with a prefix it is given, and leaves nothing behind.
 //! It knows only the port: what passes here holds for a real API server and for the local cluster alike. [`manifest`] has

@@ -89,7 +89,7 @@ const MISFITS: [&str; 3] = [
     "failed to create manager for existing fields",
 ];
 
-/// The error an answer stands for that is no success.
+/// The error that an unsuccessful answer means.
 pub(super) fn refusal(answer: &Answer, key: &ObjectKey) -> Error {
     let message = answer.message();
     let unavailable = |message| Error::Unavailable {

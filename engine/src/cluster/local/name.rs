@@ -13,7 +13,7 @@ pub(super) enum NameRule {
     LabelFromLetter,
     /// At most 253: labels joined by dots (each of any length).
     Subdomain,
-    /// Anything that can stand in a URL path.
+    /// Anything that can be part of a URL path.
     PathSegment,
 }
 

@@ -1,4 +1,4 @@
-//! What a pod must satisfy, wherever its specification stands: in a Pod, a Deployment, a Job.
+//! What a pod must satisfy, wherever its specification is: in a Pod, a Deployment, a Job.
 //!
 //! Start at [`check`].
 

@@ -99,7 +99,7 @@ fn check_map(path: &str, schema: &Value, value: &mut Value, problems: &mut Vec<S
     check_count(path, schema, ["minProperties", "maxProperties"], count, "fields", problems);
 }
 
-/// What stands in metadata beyond labels and annotations, whose rules hold for every kind.
+/// What metadata may hold beyond labels and annotations, whose rules hold for every kind.
 fn check_metadata(path: &str, metadata: &Value, problems: &mut Vec<String>) {
     const KNOWN: [&str; 7] =
         ["annotations", "finalizers", "generateName", "labels", "name", "namespace", "ownerReferences"];

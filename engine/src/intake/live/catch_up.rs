@@ -35,7 +35,7 @@ impl World {
         self.floor_if_known().await.unwrap()
     }
 
-    /// Waits for all of the backlog, and looks meanwhile whether the durable consumer ever stands beyond the log.
+    /// Waits for all of the backlog, and looks meanwhile whether the durable consumer is ever ahead of the log.
     async fn recorded_before_acknowledged(&self) {
         let deadline = Instant::now() + PATIENCE;
         let recorded = || self.log.lock().unwrap().messages.len();

@@ -98,7 +98,7 @@ fn outcome_of(text: &str) -> Outcome<'static> {
     }
 }
 
-/// What may stand in an action beside `.CloudEvent.type`, `.CloudEvent.source` and constants: words whose result depends on
+/// What may be in an action beside `.CloudEvent.type`, `.CloudEvent.source` and constants: words whose result depends on
 /// their arguments alone and that leave the dot where it is. Others only cost the short way.
 const PURE_WORDS: [&str; 26] = [
     "if",

@@ -100,7 +100,7 @@ impl Reader<'_> {
         let _ = write!(self.out, "\\x{{{value:x}}}");
     }
 
-    /// A character that stands for itself, whatever it means in either syntax.
+    /// A literal character, whatever it means in either syntax.
     fn character(&mut self, character: char) {
         if character.is_alphanumeric() {
             self.out.push(character);

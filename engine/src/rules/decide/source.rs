@@ -24,7 +24,7 @@ pub struct EventSource {
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly all are patterns, and every event is held against them")]
 pub(in crate::rules) enum Criterion {
-    /// In the order in which events are looked at: the NATS subject tells most events apart.
+    /// In the order in which events are looked at: the NATS subject separates most events.
     Patterns { subject: Pattern, source: Pattern, kind: Pattern, event_subject: Pattern },
     /// One of its expressions does not parse, so it matches nothing. The reason.
     Broken(String),

@@ -8,7 +8,7 @@ use lifeline_store::Offset;
 use super::event::EventView;
 use super::matching::{Explanation, Matching, Mismatch};
 
-/// Why no trigger spoke of the event at `offset`, by rules that may have come after it: `since` tells the record of a rule
+/// Why no trigger spoke of the event at `offset`, by rules that may have come after it: `since` gives the record of a rule
 /// such as `EventTrigger/name`.
 pub(in crate::rules) fn unmatched(
     rules: Matching<'_>,

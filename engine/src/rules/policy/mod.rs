@@ -100,7 +100,7 @@ pub fn named_objects(manifest: &Value) -> Vec<Named> {
     spec.map(|spec| KINDS.iter().flat_map(|kind| (kind.named)(&spec)).collect()).unwrap_or_default()
 }
 
-/// The objects that a trigger could reference, as far as names tell.
+/// The objects that a trigger could reference, by their names alone.
 pub(super) struct Mention {
     kind: String,
     name: Shape,

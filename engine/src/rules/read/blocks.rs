@@ -1,6 +1,7 @@
-//! Where the block scalars of a document lie in its file, so that a mistake in a template is told at the line its author sees.
+//! Where the block scalars of a document lie in its file, so that a mistake in a template is reported at the line its
+//! author sees.
 //!
-//! Start at [`blocks`]. A convenience: what is not found is told by the document's first line.
+//! Start at [`blocks`]. A convenience: what is not found is reported at the document's first line.
 
 use std::collections::BTreeMap;
 
@@ -57,7 +58,7 @@ fn value_is_done(path: &mut [(bool, Option<String>)]) {
     }
 }
 
-/// The block of the key that begins at a byte of the text; its header, the `|`, stands on the same line.
+/// The block of the key that begins at a byte of the text; its header, the `|`, is on the same line.
 fn block(text: &str, key_start: usize, first_line: usize) -> Option<Block> {
     let header_end = key_start + text.get(key_start..)?.find('\n')? + 1;
     let lines = text[header_end..].lines();

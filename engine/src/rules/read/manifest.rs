@@ -64,7 +64,7 @@ impl Manifests {
             match crate::template::parse_manifests(&origin, &document.text) {
                 Ok(values) => {
                     values.into_iter().for_each(|value| read.push(&origin, value));
-                    // A list has many `data`, so none can be told by its field and key.
+                    // A list has many `data`, so none can be named by its field and key.
                     if let Some(only) = read.manifests.last_mut().filter(|last| last.origin == origin) {
                         only.blocks = blocks(&document.text, document.line);
                     }

@@ -79,7 +79,7 @@ impl Text {
 pub(in crate::rules) enum Shape {
     /// It is no template.
     Exactly(String),
-    /// What stands before the first action and behind the last one.
+    /// The text before the first action and after the last one.
     Between { start: String, end: String },
 }
 

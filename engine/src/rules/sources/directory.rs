@@ -62,7 +62,7 @@ struct File {
     unreadable: Vec<Problem>,
 }
 
-/// What metadata tells of a file's content.
+/// What metadata says of a file's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -196,7 +196,7 @@ impl File {
         self.text = Some(text);
         let before = std::mem::replace(&mut self.manifests, read.manifests);
         if !read.unreadable.is_empty() {
-            // What is not found now may stand in the part that cannot be read.
+            // What is not found now may be in the part that cannot be read.
             let now: Vec<_> = self.manifests.iter().map(identity).collect();
             let hidden: Vec<_> = before.into_iter().filter(|manifest| !now.contains(&identity(manifest))).collect();
             self.manifests.extend(hidden);
@@ -332,7 +332,7 @@ mod tests {
         format!("{{kind: ConfigMap, apiVersion: v1, metadata: {{name: {name}}}}}\n")
     }
 
-    /// What stands after everything has settled: the names, and how many things are unreadable.
+    /// What is there after everything has settled: the names, and how many things are unreadable.
     fn settled(directory: &mut Directory) -> (Vec<String>, usize) {
         for _ in 0..8 {
             directory.poll();

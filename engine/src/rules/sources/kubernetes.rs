@@ -73,7 +73,7 @@ struct Store {
     resource: ApiResource,
     /// `None` until the first list was complete.
     objects: Option<BTreeMap<(String, String), Value>>,
-    /// A list under way; what was known before stands until it is complete.
+    /// A list under way; what was known before holds until it is complete.
     listing: BTreeMap<(String, String), Value>,
     /// Why the kind cannot be read at the moment.
     trouble: Option<Problem>,
@@ -208,7 +208,7 @@ fn trouble(resource: &ApiResource, error: &watcher::Error) -> Option<Problem> {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
         | watcher::Error::WatchFailed(kube::Error::Api(status)) => status.code,
-        // A long watch was cut; the next one tells whether something is wrong.
+        // A long watch was cut; the next one shows whether something is wrong.
         watcher::Error::WatchFailed(_) => return None,
         watcher::Error::InitialListFailed(_)
         | watcher::Error::WatchStartFailed(_)

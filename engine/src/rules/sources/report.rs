@@ -56,7 +56,7 @@ impl Reporter {
 fn ready(rules: &RuleSet, name: &str) -> Value {
     let rule = format!("EventTrigger/{name}");
     let of_trigger = rules.problems_of(&rule);
-    // What it references is its business too; what its EventSource says is told there.
+    // What it references is its business too; what its EventSource says is reported there.
     let of_contents = rules.trigger(name).into_iter().flat_map(|trigger| {
         let referenced: Vec<String> = trigger.candidates().map(|content| content.reference.rule()).collect();
         rules.problems().iter().filter(move |problem| referenced.contains(&problem.rule))

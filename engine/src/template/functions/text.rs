@@ -90,7 +90,7 @@ pub(in super::super) fn quoted(text: &str) -> String {
     out
 }
 
-/// Whether a character can stand in a text unescaped: no control, separator, private or absent character.
+/// Whether a character can be in a text unescaped: no control, separator, private or absent character.
 fn is_printable(c: char) -> bool {
     !(c.is_control()
         || (c.is_whitespace() && c != ' ')

@@ -13,7 +13,7 @@ use crate::api::tests::{SOURCE, ask};
 async fn a_time_is_answered_once_everything_stamped_up_to_it_is_in_the_state() {
     let engine = Recording::start();
     engine.record("ann").await;
-    // A time is told in milliseconds, and stamps have more.
+    // A time is given in milliseconds, and stamps have more.
     tokio::time::sleep(Duration::from_millis(2)).await;
     let before = reads::time(SystemClock.now_unix_nanos());
     tokio::time::sleep(Duration::from_millis(2)).await;
@@ -26,7 +26,7 @@ async fn a_time_is_answered_once_everything_stamped_up_to_it_is_in_the_state() {
     tokio::time::sleep(Duration::from_millis(2)).await;
     let now = reads::time(SystemClock.now_unix_nanos());
 
-    // The past is told meanwhile; its end is settled.
+    // The past is answered meanwhile; its end is settled.
     let earlier = engine.get(&format!("/v1/lifecycles?as_of={before}")).await;
     assert_eq!((&earlier["offset"], earlier["items"].as_array().map(Vec::len)), (&json!(1), Some(1)));
 

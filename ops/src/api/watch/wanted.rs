@@ -24,7 +24,7 @@ const LOOKS_MAX: usize = 2_000;
 /// Records that are looked at together: what they say of one resource is one event.
 const RECORDS_MAX: u64 = 4_096;
 
-/// Records that are told in one turn.
+/// Records that are given in one turn.
 const TOLD_MAX: u64 = 200;
 
 /// What is watched.
@@ -89,7 +89,7 @@ impl Wanted {
         Ok(Wanted { noun, filter })
     }
 
-    /// Whether rows are records: they come and never change, and are told from the log rather than from a state.
+    /// Whether rows are records: they come and never change, and are read from the log rather than from a state.
     pub(super) fn is_log(&self) -> bool {
         self.noun == Noun::Events
     }
@@ -112,7 +112,7 @@ impl Wanted {
                 let rules = &projection.ground().rules;
                 rows(reads::rules(projection.watermark(), rules, &page)?, Row::Rule)
             }
-            Noun::Events => unreachable!("records are told from the log"),
+            Noun::Events => unreachable!("records are read from the log"),
         })
     }
 
@@ -144,7 +144,7 @@ impl Wanted {
                         rules.insert(rule.to_owned(), record.offset);
                     }
                 }
-                Noun::Events => unreachable!("records are told from the log"),
+                Noun::Events => unreachable!("records are read from the log"),
             }
         }
         let resources = resources.into_iter().map(Touched::Resource);
@@ -185,7 +185,7 @@ impl Wanted {
     }
 }
 
-/// Tells what lifecycles let go of without a record that names it. The log is read without the lock.
+/// What lifecycles let go of without a record that names it. The log is read without the lock.
 fn recall<D: Disk>(view: &View<D>, touched: &mut [Touched]) -> Result<(), Problem> {
     let vague = touched.iter_mut().filter_map(|touched| match touched {
         Touched::Holder(key, let_go) if let_go.is_vague() => Some((&*key, let_go)),
@@ -213,7 +213,7 @@ pub(super) fn records<D: Disk>(view: &View<D>, from: Offset) -> Result<(Vec<(Off
     let wanted = folded.get().saturating_sub(from.get()).min(TOLD_MAX);
     let (entries, end) = history::records(&log, from, usize::try_from(wanted).unwrap_or(usize::MAX))
         .map_err(|error| Problem::log(&error))?;
-    // One that cannot be read may stand for several in a row.
+    // One that cannot be read may take the place of several in a row.
     let behind = entries.iter().skip(1).map(|entry| Offset::from(entry.offset)).chain([end]).collect::<Vec<_>>();
     let rows = behind.into_iter().zip(entries).map(|(behind, entry)| (behind, Row::Record(entry))).collect();
     Ok((rows, end.max(from)))
