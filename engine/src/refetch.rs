@@ -347,7 +347,7 @@ async fn pieces(
         };
         if bound.epoch != position.epoch {
             hole.remarks.push(format!(
-                "stream {stream} began again in it or behind it: messages of its epoch {} from sequence {} on may be lost",
+                "stream {stream} began a new epoch inside or after this range: messages of its epoch {} from sequence {} on may be lost",
                 position.epoch, position.next_sequence
             ));
             continue;

@@ -105,7 +105,7 @@ pub fn replay<D: Disk>(
     }
     let changed: BTreeMap<&str, BTreeMap<(Box<str>, ResourceKey), Verdict>> = rules
         .triggers()
-        .filter(|trigger| known.get(trigger.name()).is_none_or(|mark| mark.digest != trigger.digest()))
+        .filter(|trigger| known.get(trigger.name()).is_none_or(|mark| mark.digest() != Some(trigger.digest())))
         .map(|trigger| (trigger.name(), BTreeMap::new()))
         .collect();
     if changed.is_empty() {

@@ -4,6 +4,7 @@
 //! write or sync poisons it: what the disk then holds is unknown, and pretending otherwise is how logs lose data. Start
 //! at [`Log::open`], then [`Log::append`] and [`Log::sync`].
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use crate::disk::{Disk, File, OsDisk, PAGE_BYTES, read_salvaging};
@@ -78,8 +79,7 @@ impl<D: Disk> Log<D> {
                 let name = segment::name(base);
                 let file = disk.open(&name).map_err(Error::io("open", &name))?;
                 harden(&file, &name, verdict.mark.position_in(base), position)?;
-                // A file that is too short was cut, and perhaps not for good: the process ended before its room was given
-                // back.
+                // A short file means that a cut was not finished and may not be durable: cut again.
                 let bytes = file.len().map_err(Error::io("read length of", &name))?;
                 if verdict.recovery.torn_bytes > 0 || bytes < options.segment_bytes_max {
                     erase(&file, &name, position, options.segment_bytes_max)?;
@@ -481,6 +481,13 @@ fn harden<F: File>(file: &F, name: &str, from: u64, to: u64) -> Result<(), Error
 fn erase<F: File>(file: &F, name: &str, position: u64, bytes: u64) -> Result<(), Error> {
     file.set_len(position).map_err(Error::io("cut", name))?;
     file.sync().map_err(Error::io("sync", name))?;
-    file.set_len(bytes.max(position)).map_err(Error::io("extend", name))?;
-    file.sync().map_err(Error::io("sync", name))
+    match file.set_len(bytes.max(position)) {
+        Ok(()) => file.sync().map_err(Error::io("sync", name)),
+        // What was torn is gone for good. The room is asked for again at the next start.
+        Err(cause) if cause.kind() == ErrorKind::StorageFull => {
+            tracing::warn!(file = name, "there is no room to reserve for the segment; it grows as records are written");
+            Ok(())
+        }
+        Err(cause) => Err(Error::io("extend", name)(cause)),
+    }
 }

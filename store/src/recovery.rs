@@ -237,8 +237,8 @@ fn read_segment<D: Disk>(disk: &D, base: Offset, mark: &Mark, options: &Options)
             Step::Invalid(why) => why,
             Step::Frame(header, _) => {
                 found.read_to = cursor.position();
-                let goes_on = chain.is_none_or(|chain| header.kind == Kind::Replaced || chain == header.previous);
-                let follows = header.offset == expected && goes_on;
+                let is_chained = chain.is_none_or(|chain| header.kind == Kind::Replaced || chain == header.previous);
+                let follows = header.offset == expected && is_chained;
                 if header.kind.takes_offset() && (follows || header.offset > expected) {
                     if !follows {
                         suspects.push(Damage {
@@ -291,12 +291,12 @@ fn read_segment<D: Disk>(disk: &D, base: Offset, mark: &Mark, options: &Options)
                     }
                     continue;
                 }
-                let closes = header.offset == found.end && goes_on && suspects.is_empty();
-                if header.kind == Kind::Seal && closes {
+                let is_closing = header.offset == found.end && is_chained && suspects.is_empty();
+                if header.kind == Kind::Seal && is_closing {
                     found.sealed = true;
                     break;
                 }
-                if header.kind == Kind::Index && closes {
+                if header.kind == Kind::Index && is_closing {
                     continue;
                 }
                 "frame does not follow the one before it"

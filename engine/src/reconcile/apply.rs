@@ -195,8 +195,8 @@ fn going_namespaces(projection: &Projection, task: &Task, wanted: &[Wanted]) -> 
             return None;
         }
         let message = format!(
-            "{object} may be deleted: trigger `{}` for source `{}`, subject `{}` no longer wants it, or is changing it\n\
-             hint: the object is applied once the Namespace is no longer about to be deleted",
+            "nothing is applied in {object}, which may be deleted: trigger `{}` for source `{}`, subject `{}` no longer wants \
+             it, or is changing it\nhint: this goes on by itself; `lifeline show stuck` says what that trigger waits for",
             lifecycle.trigger, resource.source, resource.subject
         );
         let failure = Failure { message, retry: Retry::Slowly };

@@ -90,7 +90,7 @@ impl Failure {
     /// Objects went with their namespace while they were applied.
     #[must_use]
     pub fn of_lost_objects() -> Failure {
-        let message = "objects went with their namespace while others were applied; they are made again".to_owned();
+        let message = "a Namespace was deleted while this attempt ran, and objects of this lifecycle with it; they are applied again".to_owned();
         Failure { message, retry: Retry::Soon(None) }
     }
 

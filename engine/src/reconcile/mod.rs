@@ -10,6 +10,7 @@
 mod apply;
 pub mod apply_set;
 mod failure;
+mod lost;
 pub mod plan;
 mod recent;
 mod remove;

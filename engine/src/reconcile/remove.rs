@@ -71,8 +71,11 @@ impl<D: Disk> Reconciler<D> {
         };
         let (given, kept): (Vec<_>, Vec<_>) = handed_over.into_iter().partition(has_other_claims);
         unfinished.waits |= !kept.is_empty();
+        let replaced = released.clone();
         released.extend(given);
         if !released.is_empty() {
+            // A Namespace that somebody else made in the place of ours is empty too.
+            self.record_lost_inside(task, &replaced, None).await?;
             info!(objects = %names(&released), "let go: they belong to others");
             let (key, objects) = (task.key.clone(), released.clone());
             self.recording.record(Reconciled::new(key, acted_for, What::Released(objects))).await?;
@@ -82,15 +85,14 @@ impl<D: Disk> Reconciler<D> {
         Ok(unfinished)
     }
 
-    /// Records that the objects that went with namespaces have to be applied again, for every lifecycle that wants some of them
-    /// but the `known` one. It comes before the record of the namespaces: after a crash in between, they are looked at again.
-    /// The claims stay, for an attempt that is under way may make the objects. Nothing is recorded for a lifecycle that applies
-    /// them in any case.
+    /// Records, for every lifecycle but `except` that wants objects in these Namespaces, that they have to be applied again,
+    /// and queues those lifecycles. It is recorded before the end of the Namespaces, so a crash in between repeats it. Claims
+    /// stay, because an attempt that runs may make the objects. A lifecycle that will apply them anyway gets no record.
     pub(super) async fn record_lost_inside(
         &self,
         task: &Task,
         gone: &[ObjectKey],
-        known: Option<LifecycleIndex>,
+        except: Option<LifecycleIndex>,
     ) -> Result<(), Stopped> {
         let lost: Vec<(LifecycleIndex, Reconciled)> = {
             let projection = self.view.projection();
@@ -103,18 +105,19 @@ impl<D: Disk> Reconciler<D> {
                 let applies_anyway = lifecycle.needs_work()
                     && !self.queue.is_running(index)
                     && !objects.iter().filter_map(applied).any(Applied::is_known);
-                let has_lost = lifecycle.desired.is_present() && known != Some(index);
+                let has_lost = lifecycle.desired.is_present() && except != Some(index);
                 (has_lost && !applies_anyway)
                     .then(|| (index, Reconciled::new(key, lifecycle.decided, What::Intended(objects))))
             });
             lost.collect()
         };
         let (whose, lost): (Vec<LifecycleIndex>, Vec<Reconciled>) = lost.into_iter().unzip();
-        self.lost.lock().extend(&whose);
+        self.lost.note(&whose);
         for lost in &lost {
             info!(objects = %names(lost.objects()), trigger = &*lost.key.trigger, "gone with their namespace");
         }
         try_join_all(lost.into_iter().map(|lost| self.recording.record(lost))).await?;
+        self.lost.folded(&whose);
         self.queue.push(whose);
         Ok(())
     }

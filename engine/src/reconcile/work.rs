@@ -6,7 +6,6 @@
 //! Invariant: of the lifecycles that claim an object only the first one applies or deletes it, and it stays the first until
 //! it has recorded that it let go. So no lifecycle deletes what another has just taken over.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,10 +13,9 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use lifeline_projections::fact::{AppliedObject, FailedAttempt, LifecycleKey, ObjectKey, Reconciled, What};
-use lifeline_projections::fold::{LifecycleIndex, Projection};
+use lifeline_projections::fold::{LifecycleIndex, Projection, ReplayMark};
 use lifeline_projections::lifecycle::{Desired, Lifecycle};
 use lifeline_store::{Disk, Offset};
-use parking_lot::Mutex;
 use tokio::sync::watch;
 use tracing::{Instrument, debug, info, warn};
 
@@ -25,6 +23,7 @@ use crate::cluster::Cluster;
 use crate::queue::{Queue, Verdict};
 use crate::reconcile::apply::Applied;
 use crate::reconcile::failure::Failure;
+use crate::reconcile::lost::Lost;
 use crate::reconcile::plan::plan;
 use crate::reconcile::recent::{self, Recent};
 use crate::reconcile::remove::Unfinished;
@@ -67,8 +66,8 @@ pub struct Reconciler<D: Disk> {
     pub(super) handing_over: tokio::sync::Mutex<()>,
     /// What attempts rendered that may be made again.
     pub(super) recent: Recent,
-    /// Lifecycles of which objects went with a namespace since their attempts began.
-    pub(super) lost: Mutex<HashSet<LifecycleIndex>>,
+    /// Lifecycles that lost objects with a Namespace since their attempts began.
+    pub(super) lost: Lost,
 }
 
 /// The snapshot that one reconciliation acts on.
@@ -76,7 +75,8 @@ pub(super) struct Task {
     pub(super) index: LifecycleIndex,
     pub(super) key: LifecycleKey,
     pub(super) lifecycle: Lifecycle,
-    /// Checksum of the trigger at its last recorded replay; `None` before the first, or once the trigger was removed.
+    /// Checksum of the trigger at its last recorded replay; `None` before the first, while the pieces of one are recorded, or
+    /// once the trigger was removed.
     pub(super) decided_by: Option<u64>,
 }
 
@@ -91,7 +91,7 @@ impl<D: Disk> Reconciler<D> {
         recording: Recording,
         counters: Arc<Counters>,
     ) -> Reconciler<D> {
-        let (handing_over, recent, lost) = (tokio::sync::Mutex::default(), Recent::default(), Mutex::default());
+        let (handing_over, recent, lost) = (tokio::sync::Mutex::default(), Recent::default(), Lost::default());
         Reconciler { view, queue, rules, cluster, recording, counters, handing_over, recent, lost }
     }
 
@@ -110,7 +110,7 @@ impl<D: Disk> Reconciler<D> {
     }
 
     async fn reconcile(&self, index: LifecycleIndex) {
-        self.lost.lock().remove(&index);
+        self.lost.begin(index);
         let task = {
             let projection = self.view.projection();
             let (resource, lifecycle) = projection.lifecycle(index);
@@ -195,8 +195,9 @@ impl<D: Disk> Reconciler<D> {
             let objects = plan.intend.clone();
             self.recording.record(Reconciled::new(key, acted_for, What::Intended(objects))).await?;
         }
-        // Naming the objects and recording took time. Nothing is made for a decision that was replaced meanwhile; a replay of
-        // the rules decides again. What was claimed needs no record again, so this ends, however fast decisions come.
+        // Naming the objects and recording took time. Nothing is made for a decision that was replaced meanwhile. A replay of
+        // the rules decides again, except for what a degraded trigger keeps as it is. What was claimed needs no record
+        // again, so this ends, however fast decisions come.
         if let Some(desired) = self.overtaken(task) {
             let again = if desired.is_present() { Verdict::RetryAfter(Duration::ZERO) } else { Verdict::Done };
             return Ok(again);
@@ -214,15 +215,19 @@ impl<D: Disk> Reconciler<D> {
             false => Unfinished::default(),
         };
         failures.extend(unfinished.failures);
-        if self.lost.lock().remove(&task.index) {
-            // What is known of objects in namespaces may be older than that. What is known of the namespaces themselves is
-            // recorded, or two lifecycles could notify each other for ever.
+        if self.lost.take(task.index) {
+            // What was found out about objects in Namespaces may be about deleted ones, so it is dropped. What was found out
+            // about Namespaces is kept: without the uid, the next attempt would report the Namespace as made again, and two
+            // lifecycles could restart each other for ever.
             applied.retain(|applied| applied.object.namespace.is_none());
             failures.push(Failure::of_lost_objects());
         }
         let conflicts = conflicts.into_iter().map(|conflict| conflict.failure);
         if let Some(failure) = Failure::join(conflicts.chain(not_ours).chain(failures).collect()) {
-            return self.failed(task, applied, failure).await;
+            let verdict = self.failed(task, applied, failure).await?;
+            // It is recorded which Namespaces are there, though others failed.
+            self.wake_inside(task, &made);
+            return Ok(verdict);
         }
         if unfinished.waits {
             return Ok(Verdict::RetryAfter(PAUSE_TERMINATING));
@@ -293,9 +298,9 @@ impl<D: Disk> Reconciler<D> {
     }
 }
 
-/// Checksum of a trigger at its last recorded replay.
+/// Checksum of a trigger at its last recorded replay; `None` also while the pieces of a replay are recorded.
 fn replayed(projection: &Projection, trigger: &str) -> Option<u64> {
-    projection.ground().replayed.get(trigger).map(|mark| mark.digest)
+    projection.ground().replayed.get(trigger).and_then(ReplayMark::digest)
 }
 
 pub(super) fn names<'a>(objects: impl IntoIterator<Item = &'a ObjectKey>) -> String {

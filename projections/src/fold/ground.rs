@@ -8,6 +8,7 @@ use lifeline_store::Offset;
 use serde::{Deserialize, Serialize};
 
 use crate::fact::{Delivery, Fact, RuleChanged, StreamChange, StreamChanged, TriggerReplayed};
+use crate::lifecycle::DIGEST_UNKNOWN;
 
 /// How far one stream has been recorded.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,10 +54,22 @@ pub struct RuleMark {
 /// A trigger whose history is decided under its current rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplayMark {
-    /// Checksum of everything the trigger is made of.
-    pub digest: u64,
+    /// Checksum of everything the trigger is made of; [`DIGEST_UNKNOWN`] when a replay began and has not ended.
+    digest: u64,
     /// Whether it leaves its objects when it goes.
     pub leaves: bool,
+}
+
+impl ReplayMark {
+    /// Checksum of everything the trigger is made of. `None` when a replay began and has not ended: then some resources are
+    /// decided under rules that may never come back, so history has to be replayed under any rules.
+    #[must_use]
+    pub const fn digest(&self) -> Option<u64> {
+        match self.digest {
+            DIGEST_UNKNOWN => None,
+            digest => Some(digest),
+        }
+    }
 }
 
 /// The part of the state that is not about single resources. Small, written whole.
@@ -101,7 +114,10 @@ impl Ground {
                 self.rule_records.push(offset);
                 change_rule(&mut self.rules, rule, *digest, offset);
             }
-            Fact::Replay(TriggerReplayed { complete: false, .. }) => {}
+            Fact::Replay(TriggerReplayed { trigger, complete: false, leaves, .. }) => {
+                let mark = ReplayMark { digest: DIGEST_UNKNOWN, leaves: *leaves };
+                self.replayed.insert(trigger.as_str().into(), mark);
+            }
             Fact::Replay(TriggerReplayed { trigger, digest: Some(digest), leaves, .. }) => {
                 let mark = ReplayMark { digest: *digest, leaves: *leaves };
                 self.replayed.insert(trigger.as_str().into(), mark);
@@ -142,5 +158,30 @@ pub(crate) fn change_rule(rules: &mut BTreeMap<String, RuleMark>, rule: &str, di
         None => {
             rules.remove(rule);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_rules_count_as_replayed_until_the_last_piece_of_a_replay() {
+        let piece = |digest: Option<u64>, leaves, complete| {
+            let redecisions = Vec::new();
+            Fact::Replay(TriggerReplayed { trigger: "manage".into(), digest, leaves, complete, redecisions })
+        };
+        let mut ground = Ground::default();
+        let mut after = |fact: &Fact<'_>| {
+            ground.take(Offset::ZERO, fact);
+            ground.replayed.get("manage").map(|mark| (mark.digest(), mark.leaves))
+        };
+        // A trigger that goes before its first replay is whole has to be withdrawn, so it is known from the first piece on.
+        assert_eq!(after(&piece(Some(1), true, false)), Some((None, true)));
+        assert_eq!(after(&piece(Some(1), true, true)), Some((Some(1), true)));
+        assert_eq!(after(&piece(Some(2), false, false)), Some((None, false)));
+        assert_eq!(after(&piece(Some(2), false, true)), Some((Some(2), false)));
+        assert_eq!(after(&piece(None, false, false)), Some((None, false)));
+        assert_eq!(after(&piece(None, false, true)), None);
     }
 }

@@ -249,8 +249,8 @@ const SABOTAGES: [Sabotage; 38] = [
     Sabotage {
         name: "forget what goes with a namespace",
         file: REMOVE,
-        good: "let has_lost = lifecycle.desired.is_present() && known != Some(index);",
-        bad: "let has_lost = !SABOTAGED && lifecycle.desired.is_present() && known != Some(index);",
+        good: "let has_lost = lifecycle.desired.is_present() && except != Some(index);",
+        bad: "let has_lost = !SABOTAGED && lifecycle.desired.is_present() && except != Some(index);",
     },
     Sabotage {
         name: "take a namespace that nothing is known of for the one that was there",
@@ -261,8 +261,8 @@ const SABOTAGES: [Sabotage; 38] = [
     Sabotage {
         name: "record as applied what went with a namespace meanwhile",
         file: WORK,
-        good: "if self.lost.lock().remove(&task.index) {",
-        bad: "if self.lost.lock().remove(&task.index) && !SABOTAGED {",
+        good: "if self.lost.take(task.index) {",
+        bad: "if self.lost.take(task.index) && !SABOTAGED {",
     },
     Sabotage {
         name: "remove nothing while others own what is wanted",

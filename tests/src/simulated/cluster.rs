@@ -142,12 +142,14 @@ impl FaultyCluster {
                 Some(_) | None => Ok(live),
             };
         }
-        if let Some(namespace) = &object.namespace
+        let is_birth = state.objects.get(object).is_none();
+        // Objects that are there may still be changed.
+        if is_birth
+            && let Some(namespace) = &object.namespace
             && state.is_going(&ObjectKey::of_namespace(namespace))
         {
             return Err(Error::NamespaceTerminating { namespace: namespace.to_string() });
         }
-        let is_birth = state.objects.get(object).is_none();
         let live = state.objects.apply(object, manifest, uid)?;
         let (time_unix_nanos, login) = (self.clock.now_unix_nanos(), manifest["data"]["login"].clone());
         state.applies.push(Apply { time_unix_nanos, object: object.clone(), is_birth, login });

@@ -20,7 +20,7 @@ spec:
   - subject: "user-operation"
 "#;
 
-/// A trigger and its one policy, whose data follows; see [`trigger`] for the words in capitals.
+/// A trigger and its one policy, whose data follows. [`trigger`] replaces NAME and ACTION.
 const TRIGGER: &str = r#"
 ---
 apiVersion: lib.projectsveltos.io/v1beta1
@@ -80,7 +80,7 @@ const AUDIT: &str = r#"
       login: {{ .CloudEvent.id }}"#;
 
 const GUEST_ACTION: &str =
-    r#"{{if eq .CloudEvent.type "login"}}Create{{else if eq .CloudEvent.type "suspend"}}Delete{{else}}Nothing{{end}}"#;
+    r#"{{if eq .CloudEvent.type "login"}}Create{{else if eq .CloudEvent.type "LEAVES"}}Delete{{else}}Nothing{{end}}"#;
 
 const GUEST: &str = r#"
   guest.yaml: |
@@ -89,6 +89,14 @@ const GUEST: &str = r#"
     metadata:
       name: guest-{{ .CloudEvent.source }}
       namespace: {{ .CloudEvent.subject }}
+    data:
+      login: {{ .CloudEvent.id }}
+  book.yaml: |
+    kind: ConfigMap
+    apiVersion: v1
+    metadata:
+      name: guest-{{ .CloudEvent.source }}-{{ .CloudEvent.subject }}
+      namespace: default
     data:
       login: {{ .CloudEvent.id }}"#;
 
@@ -109,6 +117,8 @@ pub enum Version {
     Audited,
     /// A second trigger puts an object into the namespace, which it does not make. A suspension removes the object.
     WithGuests,
+    /// The same, but no suspension removes it: the trigger differs, and what it makes does not.
+    GuestsStay,
     /// A suspension removes everything too.
     Stricter,
     /// The trigger is gone.
@@ -130,12 +140,13 @@ pub struct Event {
 
 impl Version {
     /// All of them.
-    pub const ALL: [Version; 7] = [
+    pub const ALL: [Version; 8] = [
         Version::First,
         Version::Revised,
         Version::Fewer,
         Version::Audited,
         Version::WithGuests,
+        Version::GuestsStay,
         Version::Stricter,
         Version::Withdrawn,
     ];
@@ -163,9 +174,9 @@ impl Version {
         match (trigger, kind) {
             ("manage", _) if self == Version::Withdrawn => None,
             ("audit", _) if self != Version::Audited => None,
-            ("guest", _) if self != Version::WithGuests => None,
+            ("guest", _) if !self.has_guests() => None,
             ("manage" | "audit" | "guest", "login") | ("manage", "visit") => Some(true),
-            ("guest", "suspend") => Some(false),
+            ("guest", "suspend") if self == Version::WithGuests => Some(false),
             ("manage", "logout") => Some(false),
             ("manage", "suspend") if self == Version::Stricter => Some(false),
             _ => None,
@@ -188,7 +199,7 @@ impl Version {
                 self.gives_profile("login") && is_revised == (self == Version::Revised)
             }
             ("audit", "ConfigMap", name) => self == Version::Audited && name.starts_with("audit-"),
-            ("guest", "ConfigMap", name) => self == Version::WithGuests && name.starts_with("guest-"),
+            ("guest", "ConfigMap", name) => self.has_guests() && name.starts_with("guest-"),
             _ => false,
         }
     }
@@ -201,6 +212,7 @@ impl Version {
             | Version::Fewer
             | Version::Audited
             | Version::WithGuests
+            | Version::GuestsStay
             | Version::Withdrawn => r#"eq .CloudEvent.type "logout""#,
         };
         let profile = if self == Version::Fewer { String::new() } else { PROFILE.replace("REVISION", self.revision()) };
@@ -211,8 +223,9 @@ impl Version {
         if self == Version::Audited {
             text += &trigger("audit", AUDIT_ACTION, AUDIT);
         }
-        if self == Version::WithGuests {
-            text += &trigger("guest", GUEST_ACTION, GUEST);
+        if self.has_guests() {
+            let leaves = if self == Version::WithGuests { "suspend" } else { "farewell" };
+            text += &trigger("guest", &GUEST_ACTION.replace("LEAVES", leaves), GUEST);
         }
         let rules = RuleSet::new(Manifests::read("rules.yaml", &text), Clusters::default());
         let problems: Vec<String> = rules.problems().iter().map(ToString::to_string).collect();
@@ -252,6 +265,9 @@ impl Version {
         for ((source, subject), event) in guests.iter().filter(|((_, subject), _)| has_namespace(subject)) {
             want(format!("ConfigMap/{subject}/guest-{source}"), Value::from(&*event.id).to_string());
         }
+        for ((source, subject), event) in guests.into_iter().filter(|((_, subject), _)| !subject.contains('/')) {
+            want(format!("ConfigMap/default/guest-{source}-{subject}"), Value::from(&*event.id).to_string());
+        }
         // No namespace has such a name: the cluster refuses it, whatever the events ask for.
         for ((_, subject), event) in present.into_iter().filter(|((_, subject), _)| !subject.contains('/')) {
             want(format!("Namespace/{subject}"), Value::Null.to_string());
@@ -264,6 +280,10 @@ impl Version {
             want(format!("ConfigMap/default/audit-{source}-{subject}"), Value::from(&*event.id).to_string());
         }
         wanted
+    }
+
+    fn has_guests(self) -> bool {
+        matches!(self, Version::WithGuests | Version::GuestsStay)
     }
 
     fn revision(self) -> &'static str {

@@ -176,7 +176,7 @@ impl Script {
             }
             steps.push(Step { action: Action::Wait, pause: chance.millis_below(80) });
         }
-        // Nothing that follows repairs what the last messages break.
+        // Half of the stories end with a login and a logout, so that no later message hides a mistake.
         if chance.one_in(2) {
             if chance.one_in(2) {
                 steps.push(Step {
