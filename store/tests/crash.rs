@@ -285,6 +285,36 @@ fn crashes_that_found_something_stay_survived() {
     }
 }
 
+/// Cutting off gives room back, and another process may take it.
+#[test]
+fn a_torn_tail_is_cut_off_where_there_is_no_room_to_reserve() {
+    let options = Options { low_space_bytes: 0, ..Options::default() };
+    let open =
+        |disk: &SimulatedDisk| Log::open(disk.clone(), options.clone()).unwrap_or_else(|error| panic!("{error}")).0;
+    let disk = SimulatedDisk::new(7);
+    let mut log = open(&disk);
+    log.append(1, b"kept").expect("an append");
+    log.sync().expect("a sync");
+    drop(log);
+    disk.kill_process();
+    let is_segment = |(name, _): &(String, u64)| name.ends_with(".segment");
+    let (name, reserved) = disk.files().into_iter().find(is_segment).expect("a segment");
+    let whole = disk.contents(&name).expect("its bytes");
+    let used = whole.iter().rposition(|byte| *byte != 0).map_or(0, |last| (last + 1).next_multiple_of(8));
+    disk.put(&name, &[&whole[..used], &[0xAB; 20]].concat());
+    let used_bytes = |disk: &SimulatedDisk| disk.files().iter().map(|(_, bytes)| bytes).sum::<u64>();
+    disk.set_capacity_bytes(used_bytes(&disk));
+    assert_eq!(open(&disk).end().get(), 1);
+    disk.kill_process();
+    assert!(disk.contents(&name).expect("its bytes").len() <= used, "what was torn is gone");
+
+    disk.set_capacity_bytes(u64::MAX);
+    let mut log = open(&disk);
+    log.append(2, b"next").expect("an append");
+    log.sync().expect("a sync");
+    assert_eq!((log.end().get(), disk.files().into_iter().find(is_segment)), (2, Some((name, reserved))));
+}
+
 /// A group is torn, what is left of it is cut off, and the disk forgets the cut. Then a group is written that ends where
 /// something is there that the torn one left.
 #[test]
