@@ -37,6 +37,8 @@ enum Attempt {
     Applied(AppliedObject),
     /// It exists and belongs to another owner.
     NotOurs(Failure),
+    /// The lifecycle wants no objects any more.
+    Unwanted,
 }
 
 /// A wanted object, or the namespace of one, that another lifecycle claimed first.
@@ -122,6 +124,10 @@ impl<D: Disk> Reconciler<D> {
                     objects.push(object);
                 }
                 Ok(Attempt::NotOurs(failure)) => not_ours.push(failure),
+                Ok(Attempt::Unwanted) => {
+                    failures.push(Failure::of_unwanted_objects());
+                    break;
+                }
                 Err(failure) => failures.push(failure),
             }
         }
@@ -132,6 +138,9 @@ impl<D: Disk> Reconciler<D> {
     /// Applies one object, once it is certain that it is ours to change.
     async fn apply(&self, task: &Task, want: &Wanted, known_uid: Option<&str>) -> Result<Attempt, Failure> {
         let of_cluster = |error: cluster::Error| Failure::of_cluster(&want.object.to_string(), &error);
+        if self.is_unwanted(task) {
+            return Ok(Attempt::Unwanted);
+        }
         let applied = match known_uid {
             Some(uid) => {
                 match self.write(want, Some(uid)).await {
@@ -156,6 +165,9 @@ impl<D: Disk> Reconciler<D> {
                         owner => return Ok(Attempt::NotOurs(not_ours(&want.object, &owner))),
                     },
                 };
+                if self.is_unwanted(task) {
+                    return Ok(Attempt::Unwanted);
+                }
                 self.write(want, uid).await.map_err(of_cluster)?
             }
         };
@@ -164,6 +176,12 @@ impl<D: Disk> Reconciler<D> {
         }
         debug!(object = %want.object, uid = live.uid, "object applied");
         Ok(Attempt::Applied(AppliedObject { object: want.object.clone(), uid: live.uid, digest: want.digest }))
+    }
+
+    /// Whether the lifecycle was decided again, and wants no objects any more. Each call may take seconds, so this is asked
+    /// before each change. A decision for another event stops nothing: however fast such decisions come, objects are made.
+    fn is_unwanted(&self, task: &Task) -> bool {
+        self.overtaken(task).is_some_and(|desired| !desired.is_present())
     }
 
     /// Whether the first claim on an object takes precedence over the marks of another lifecycle: that one claims the object

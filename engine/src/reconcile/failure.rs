@@ -94,6 +94,13 @@ impl Failure {
         Failure { message, retry: Retry::Soon(None) }
     }
 
+    /// The lifecycle came to want no objects while they were applied.
+    #[must_use]
+    pub fn of_unwanted_objects() -> Failure {
+        let message = "the objects are not wanted any more; this was decided while they were applied".to_owned();
+        Failure { message, retry: Retry::Soon(None) }
+    }
+
     /// Several failures of one attempt as one: the most hopeful decides when to try again.
     #[must_use]
     pub fn join(failures: Vec<Failure>) -> Option<Failure> {
