@@ -204,7 +204,7 @@ impl Lifecycle {
         }
     }
 
-    /// Where it is.
+    /// Its state, in one word.
     #[must_use]
     pub fn phase(&self) -> Phase {
         Phase::of(self.desired, self.is_settled(), !self.inventory.is_empty(), self.failure.is_some())

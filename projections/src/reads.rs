@@ -104,7 +104,7 @@ pub struct LifecycleRow {
     pub cluster: String,
     /// `present` or `absent`.
     pub desired: String,
-    /// Where it is.
+    /// Its state, in one word.
     pub phase: String,
     /// Creates after Deletes, from 1.
     pub incarnation: u32,

@@ -52,7 +52,7 @@ pub struct Server {
 /// The state of a connection; changes whenever it is lost or found, so that a reader can look again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Link {
-    /// Whether it is up.
+    /// Whether the connection is up.
     pub up: bool,
     /// Times it was made; grows with each reconnect.
     pub connects: u64,

@@ -87,10 +87,12 @@ impl Failure {
         Failure { message, retry }
     }
 
-    /// Objects went with their namespace while they were applied.
+    /// Objects went with their Namespace while others were applied.
     #[must_use]
     pub fn of_lost_objects() -> Failure {
-        let message = "a Namespace was deleted while this attempt ran, and objects of this lifecycle with it; they are applied again".to_owned();
+        let message = "a Namespace was deleted while this attempt ran, and objects of this lifecycle with it; they are \
+                       applied again";
+        let message = message.to_owned();
         Failure { message, retry: Retry::Soon(None) }
     }
 

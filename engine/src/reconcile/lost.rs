@@ -16,6 +16,7 @@ pub struct Lost(Mutex<State>);
 struct State {
     /// How many records of losses are on their way, by lifecycle; none that is 0.
     pending: HashMap<LifecycleIndex, usize>,
+    /// Lifecycles whose attempt, if one runs, may be wrong.
     hit: HashSet<LifecycleIndex>,
 }
 
@@ -51,7 +52,7 @@ impl Lost {
         }
     }
 
-    /// Whether the attempt that ends may be wrong about what is there.
+    /// Whether the attempt that ends may be wrong about what is there; says so once.
     pub fn take(&self, index: LifecycleIndex) -> bool {
         self.0.lock().hit.remove(&index)
     }

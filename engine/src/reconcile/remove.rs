@@ -62,6 +62,8 @@ impl<D: Disk> Reconciler<D> {
             self.recording.record(Reconciled::new(key, acted_for, What::Deleted(objects))).await?;
             self.wake_next_claimants(task, &gone);
         }
+        // A Namespace that somebody else made in the place of ours is empty too.
+        self.record_lost_inside(task, &released, None).await?;
         // If two lifecycles released an object to each other at once, nobody would own it. So checking the other claims and
         // recording are one step. This is rare; one lock serves all objects.
         let handing_over = if handed_over.is_empty() { None } else { Some(self.handing_over.lock().await) };
@@ -71,11 +73,8 @@ impl<D: Disk> Reconciler<D> {
         };
         let (given, kept): (Vec<_>, Vec<_>) = handed_over.into_iter().partition(has_other_claims);
         unfinished.waits |= !kept.is_empty();
-        let replaced = released.clone();
         released.extend(given);
         if !released.is_empty() {
-            // A Namespace that somebody else made in the place of ours is empty too.
-            self.record_lost_inside(task, &replaced, None).await?;
             info!(objects = %names(&released), "let go: they belong to others");
             let (key, objects) = (task.key.clone(), released.clone());
             self.recording.record(Reconciled::new(key, acted_for, What::Released(objects))).await?;

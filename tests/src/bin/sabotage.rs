@@ -65,7 +65,7 @@ const GROUND: &str = "projections/src/fold/ground.rs";
 /// back, which it is not in the simulation, the times of the messages tell the same; a table in `epoch` tests it. And
 /// sessions that end again and again while a full stream drops messages: a story ends in calm, so they end too; a test
 /// on a real server has it.
-const SABOTAGES: [Sabotage; 38] = [
+const SABOTAGES: [Sabotage; 39] = [
     Sabotage {
         name: "acknowledge before the sync",
         file: RECORDER,
@@ -215,6 +215,12 @@ const SABOTAGES: [Sabotage; 38] = [
         file: PLAN,
         good: "if live.deleting || claims.is_overtaken {",
         bad: "if live.deleting || (!SABOTAGED && claims.is_overtaken) {",
+    },
+    Sabotage {
+        name: "go on making what is not wanted any more",
+        file: APPLY,
+        good: "self.overtaken(task).is_some_and(|desired| !desired.is_present())",
+        bad: "!SABOTAGED && self.overtaken(task).is_some_and(|desired| !desired.is_present())",
     },
     Sabotage {
         name: "let two lifecycles change one object",

@@ -143,7 +143,7 @@ impl FaultyCluster {
             };
         }
         let is_birth = state.objects.get(object).is_none();
-        // Objects that are there may still be changed.
+        // Objects that are there may still be changed: the conformance suite shows it on real API servers.
         if is_birth
             && let Some(namespace) = &object.namespace
             && state.is_going(&ObjectKey::of_namespace(namespace))
