@@ -1,8 +1,12 @@
 //! Every apply, compared with what the log said at that time.
 //!
-//! Start at [`violations`]. Two rules: an object is made only once for each time it begins to be wanted, and an object is
-//! applied only by rules whose replay was recorded before. An object is wanted while a lifecycle that claims it is present
-//! and the rules give the object. If lifecycles claim its namespace, one of them must be present too.
+//! Start at [`violations`]. Three rules: an object is made only once for each time it begins to be wanted; an object is
+//! applied only by rules whose replay was recorded before; and no object is applied that no present lifecycle claims. An
+//! object is wanted while a lifecycle that claims it is present and the rules give the object. If lifecycles claim its
+//! namespace, one of them must be present too.
+//!
+//! Each apply is judged by when it was sent, for nobody can call back what is on its way; and an engine acts by what it has
+//! folded, which is later than what it recorded where a disk is slow to sync.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,6 +42,8 @@ struct Wants<'f> {
     begins: BTreeMap<&'f ObjectKey, usize>,
     /// How often each was made.
     births: BTreeMap<&'f ObjectKey, usize>,
+    /// The record since which no lifecycle that claims the object is present.
+    unclaimed_since: BTreeMap<&'f ObjectKey, Offset>,
 }
 
 /// Applies that nothing in the log asked for at that time.
@@ -49,12 +55,14 @@ pub fn violations<'f>(
     foreign: &BTreeSet<ObjectKey>,
 ) -> Vec<Violation> {
     let (mut wants, mut violations) = (Wants { foreign: foreign.clone(), ..Wants::default() }, Vec::new());
-    let mut applies = applies.iter().peekable();
+    let mut applies: Vec<&Apply> = applies.iter().collect();
+    applies.sort_by_key(|apply| apply.sent.unix_nanos);
+    let mut applies = applies.into_iter().peekable();
     for (record, fact) in records.iter().zip(facts) {
-        while let Some(apply) = applies.next_if(|apply| apply.time_unix_nanos < record.time_unix_nanos) {
+        while let Some(apply) = applies.next_if(|apply| apply.sent.unix_nanos < record.time_unix_nanos) {
             violations.extend(wants.judge(apply));
         }
-        wants.take(record.offset, fact);
+        wants.take(record, fact);
     }
     violations.extend(applies.filter_map(|apply| wants.judge(apply)));
     violations
@@ -67,6 +75,10 @@ impl<'f> Wants<'f> {
             let whom = format!("{object} with {} after {:?}", apply.login, self.replayed);
             return Some(Violation::new("applied by rules that were not replayed", whom));
         }
+        if self.unclaimed_since.get(object).is_some_and(|since| *since < apply.sent.folded) {
+            let whom = format!("{object} with {}", apply.login);
+            return Some(Violation::new("applied while no lifecycle wanted it", whom));
+        }
         if !apply.is_birth {
             return None;
         }
@@ -77,11 +89,11 @@ impl<'f> Wants<'f> {
         (*births > begins).then(|| Violation::new("made more often than asked for", whom))
     }
 
-    fn take(&mut self, offset: Offset, fact: &'f Fact<'f>) {
+    fn take(&mut self, record: &Record, fact: &'f Fact<'f>) {
         let mut has_changed = false;
         match fact {
             Fact::Event(EventReceived { source, subject, kind, decisions, .. }) => {
-                self.kinds.insert(offset, kind);
+                self.kinds.insert(record.offset, kind);
                 for decision in decisions {
                     let lifecycle = (decision.trigger, *source, *subject);
                     match decision.outcome {
@@ -122,12 +134,17 @@ impl<'f> Wants<'f> {
             _ => {}
         }
         if has_changed {
-            self.compare();
+            self.compare(record.offset);
         }
     }
 
-    fn compare(&mut self) {
+    fn compare(&mut self, offset: Offset) {
         for (object, claims) in &self.claims {
+            if claims.iter().any(|claim| self.present.contains_key(claim)) {
+                self.unclaimed_since.remove(object);
+            } else {
+                self.unclaimed_since.entry(object).or_insert(offset);
+            }
             let is_given =
                 |kind: &str| object.name != "profile" || self.version.is_none_or(|version| version.gives_profile(kind));
             let has_namespace = object.namespace.as_ref().is_none_or(|name| {

@@ -12,8 +12,10 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use lifeline_engine::clock::{Clock, SimulatedClock};
 use lifeline_engine::cluster::{Cluster, Deletion, Error, LiveObject, ObjectKey};
+use lifeline_store::Offset;
 use parking_lot::Mutex;
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::chance::Chance;
@@ -38,19 +40,30 @@ struct State {
     /// Objects whose deletion was accepted: the uid, and when they are gone.
     going: BTreeMap<ObjectKey, (String, Instant)>,
     applies: Vec<Apply>,
+    /// What the engine has folded.
+    folded: Option<watch::Receiver<Offset>>,
 }
 
 /// An apply that was carried out.
 #[derive(Debug, Clone)]
 pub struct Apply {
-    /// When it was carried out.
-    pub time_unix_nanos: u64,
+    /// When it was sent.
+    pub sent: Moment,
     /// What it made or changed.
     pub object: ObjectKey,
     /// Whether it made the object.
     pub is_birth: bool,
     /// `data.login` of its manifest; null where it has none.
     pub login: Value,
+}
+
+/// A moment in the life of an engine.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// Its time.
+    pub unix_nanos: u64,
+    /// The engine had folded all records below.
+    pub folded: Offset,
 }
 
 impl FaultyCluster {
@@ -73,6 +86,11 @@ impl FaultyCluster {
         self.state.lock().away_until = None;
     }
 
+    /// Notes from here on what an engine has folded when it asks for something.
+    pub fn follow(&self, folded: watch::Receiver<Offset>) {
+        self.state.lock().folded = Some(folded);
+    }
+
     /// Makes an object as another owner does. It is not among [`FaultyCluster::applies`].
     pub fn make_foreign(&self, manifest: &Value) {
         let key = Objects::resolve(manifest).expect("a name that the cluster accepts");
@@ -85,10 +103,15 @@ impl FaultyCluster {
         self.state.lock().objects.list()
     }
 
-    /// Every apply that was carried out, in order.
+    /// Every apply that was carried out, in the order in which they were.
     #[must_use]
     pub fn applies(&self) -> Vec<Apply> {
         self.state.lock().applies.clone()
+    }
+
+    fn now(&self) -> Moment {
+        let folded = self.state.lock().folded.as_ref().map_or(Offset::ZERO, |folded| *folded.borrow());
+        Moment { unix_nanos: self.clock.now_unix_nanos(), folded }
     }
 
     /// Whether a hazard happens now, which it does once in so many times.
@@ -132,7 +155,13 @@ impl FaultyCluster {
         });
     }
 
-    fn apply_now(&self, object: &ObjectKey, manifest: &Value, uid: Option<&str>) -> Result<LiveObject, Error> {
+    fn apply_now(
+        &self,
+        sent: Moment,
+        object: &ObjectKey,
+        manifest: &Value,
+        uid: Option<&str>,
+    ) -> Result<LiveObject, Error> {
         let state = &mut *self.state.lock();
         if state.is_going(object)
             && let Some(live) = state.live(object)
@@ -151,8 +180,8 @@ impl FaultyCluster {
             return Err(Error::NamespaceTerminating { namespace: namespace.to_string() });
         }
         let live = state.objects.apply(object, manifest, uid)?;
-        let (time_unix_nanos, login) = (self.clock.now_unix_nanos(), manifest["data"]["login"].clone());
-        state.applies.push(Apply { time_unix_nanos, object: object.clone(), is_birth, login });
+        let login = manifest["data"]["login"].clone();
+        state.applies.push(Apply { sent, object: object.clone(), is_birth, login });
         Ok(live)
     }
 
@@ -216,8 +245,9 @@ impl Cluster for FaultyCluster {
         uid: Option<&'a str>,
     ) -> BoxFuture<'a, Result<LiveObject, Error>> {
         async move {
+            let sent = self.now();
             self.request().await?;
-            let applied = self.apply_now(key, manifest, uid)?;
+            let applied = self.apply_now(sent, key, manifest, uid)?;
             self.answer(applied).await
         }
         .boxed()

@@ -84,6 +84,7 @@ impl World {
         };
         let (engine, Parts { recorder, reconciler }) = Engine::open(ports, &mut |_, _| {})?;
         let engine = Arc::new(engine);
+        self.cluster.follow(engine.view().subscribe());
         let mut tasks = JoinSet::new();
         // In the real program it runs on a thread of its own and need not be `Send`.
         tasks.spawn_local(recorder.run(self.rules.subscribe(), engine.stopping()));
