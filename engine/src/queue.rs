@@ -35,6 +35,17 @@ struct Key {
     phase: Phase,
     /// Failed attempts, and the decision they were for.
     attempts: Option<(Offset, u32)>,
+    /// Failed attempts since the last push.
+    since_push: u32,
+}
+
+/// How often an attempt has failed by now, each from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attempts {
+    /// Since the decision.
+    pub of_decision: u32,
+    /// Since the key was last pushed. A push says that something became different, so pauses grow from there.
+    pub since_push: u32,
 }
 
 /// Where a key is on its way.
@@ -103,19 +114,21 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// Counts a failed attempt for a decision; returns how many there are by now, from 1. `recorded` of them are known from
-    /// before the start.
-    pub fn count_attempt(&self, key: LifecycleIndex, decided: Offset, recorded: u32) -> u32 {
+    /// Counts a failed attempt for a decision. `recorded` of them are known from before the start.
+    pub fn count_attempt(&self, key: LifecycleIndex, decided: Offset, recorded: u32) -> Attempts {
         let mut state = self.state.lock();
-        let Some(key) = state.keys.get_mut(&key) else { return recorded.saturating_add(1) };
+        let Some(key) = state.keys.get_mut(&key) else {
+            return Attempts { of_decision: recorded.saturating_add(1), since_push: 1 };
+        };
         let before = match key.attempts {
             Some((counted_for, attempts)) if counted_for == decided => attempts,
             Some(_) => 0,
             None => recorded,
         };
-        let attempts = before.saturating_add(1);
-        key.attempts = Some((decided, attempts));
-        attempts
+        let of_decision = before.saturating_add(1);
+        key.attempts = Some((decided, of_decision));
+        key.since_push = key.since_push.saturating_add(1);
+        Attempts { of_decision, since_push: key.since_push }
     }
 
     /// Whether a worker has a key.
@@ -131,7 +144,13 @@ impl Queue {
 
 impl State {
     fn push(&mut self, key: LifecycleIndex) {
-        let Key { phase, .. } = self.keys.entry(key).or_insert(Key { phase: Phase::Parked, attempts: None });
+        let new = Key { phase: Phase::Parked, attempts: None, since_push: 0 };
+        self.keys.entry(key).or_insert(new).since_push = 0;
+        self.make_ready(key);
+    }
+
+    fn make_ready(&mut self, key: LifecycleIndex) {
+        let Some(Key { phase, .. }) = self.keys.get_mut(&key) else { return };
         match phase {
             Phase::Ready => return,
             Phase::Running { again } => {
@@ -171,7 +190,7 @@ impl State {
 
     fn wake(&mut self, now: Instant) {
         while let Some((_, key)) = self.pauses.first().copied().filter(|(moment, _)| *moment <= now) {
-            self.push(key);
+            self.make_ready(key);
         }
     }
 }
@@ -202,6 +221,23 @@ mod tests {
         queue.finish(key(2), Verdict::Done);
         assert_eq!(next_at_once(&queue).await, None);
         assert!(queue.open().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn attempts_are_counted_since_the_decision_and_since_the_last_push() {
+        let queue = Queue::default();
+        let decided = Offset::new(7);
+        queue.push([key(1)]);
+        let fail = async |expected: (u32, u32)| {
+            let Attempts { of_decision, since_push } = queue.count_attempt(queue.next().await, decided, 2);
+            assert_eq!((of_decision, since_push), expected);
+            queue.finish(key(1), Verdict::RetryAfter(Duration::from_secs(1)));
+        };
+        fail((3, 1)).await;
+        fail((4, 2)).await;
+        queue.push([key(1)]);
+        fail((5, 1)).await;
+        fail((6, 2)).await;
     }
 
     #[tokio::test(start_paused = true)]

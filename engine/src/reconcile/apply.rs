@@ -25,6 +25,8 @@ pub(super) struct Applied {
     pub objects: Vec<AppliedObject>,
     /// Objects with another uid than the recorded one, or with none recorded.
     pub made: Vec<ObjectKey>,
+    /// Objects that were applied before and are no more: other owners' objects have their names now.
+    pub gone: Vec<ObjectKey>,
     /// What exists and belongs to another owner.
     pub not_ours: Vec<Failure>,
     /// What else failed.
@@ -101,7 +103,7 @@ impl<D: Disk> Reconciler<D> {
     ) -> Applied {
         let (mut failures, mut not_ours) = (Vec::new(), Vec::new());
         let (mut objects, mut keep) = (Vec::new(), plan.keep.clone());
-        let mut made = Vec::new();
+        let (mut made, mut gone) = (Vec::new(), Vec::new());
         // Namespaces come first, so what one of them took with it joins the end while the list is gone through.
         let mut apply: VecDeque<&Wanted> = plan.apply.iter().copied().collect();
         while let Some(want) = apply.pop_front() {
@@ -113,26 +115,41 @@ impl<D: Disk> Reconciler<D> {
                 continue;
             }
             let uid = task.lifecycle.holding(&want.object).and_then(|held| held.applied.as_ref()).map(|held| &held.uid);
-            match self.apply(task, want, uid.map(String::as_str)).await {
+            let is_another = match self.apply(task, want, uid.map(String::as_str)).await {
                 Ok(Attempt::Applied(object)) => {
-                    if uid != Some(&object.uid) {
+                    let is_another = uid != Some(&object.uid);
+                    if is_another {
                         made.push(object.object.clone());
-                        let lost = keep.extract_if(.., |kept| kept.object.is_in(&object.object));
-                        let lost: Vec<ObjectKey> = lost.map(|kept| kept.object).collect();
-                        apply.extend(wanted.iter().filter(|want| lost.contains(&want.object)));
                     }
                     objects.push(object);
+                    is_another
                 }
-                Ok(Attempt::NotOurs(failure)) => not_ours.push(failure),
+                Ok(Attempt::NotOurs(failure)) => {
+                    not_ours.push(failure);
+                    // One that still had our uid would have been changed.
+                    if uid.is_some() {
+                        gone.push(want.object.clone());
+                    }
+                    uid.is_some()
+                }
                 Ok(Attempt::Unwanted) => {
                     failures.push(Failure::of_unwanted_objects());
                     break;
                 }
-                Err(failure) => failures.push(failure),
+                Err(failure) => {
+                    failures.push(failure);
+                    false
+                }
+            };
+            if is_another {
+                // What was in the one before went with it.
+                let lost = keep.extract_if(.., |kept| kept.object.is_in(&want.object));
+                let lost: Vec<ObjectKey> = lost.map(|kept| kept.object).collect();
+                apply.extend(wanted.iter().filter(|want| lost.contains(&want.object)));
             }
         }
         objects.append(&mut keep);
-        Applied { objects, made, not_ours, failures }
+        Applied { objects, made, gone, not_ours, failures }
     }
 
     /// Applies one object, once it is certain that it is ours to change.
@@ -221,6 +238,12 @@ fn going_namespaces(projection: &Projection, task: &Task, wanted: &[Wanted]) -> 
         Some(Conflict { object, is_going: true, exists: false, failure })
     });
     going.collect()
+}
+
+/// The Namespaces of a lifecycle that it may delete. Nobody makes objects in them meanwhile.
+pub(super) fn going(owner: &Lifecycle) -> impl Iterator<Item = &ObjectKey> {
+    let held = owner.inventory.iter().map(|holding| &holding.object);
+    held.filter(|object| object.is_namespace() && is_going(owner, object))
 }
 
 /// Whether the lifecycle that owns an object may delete it.

@@ -55,13 +55,7 @@ impl<D: Disk> Reconciler<D> {
                 Err(error) => unfinished.failures.push(Failure::of_cluster(&holding.object.to_string(), &error)),
             }
         }
-        if !gone.is_empty() {
-            self.record_lost_inside(task, &gone, None).await?;
-            info!(objects = %names(&gone), "gone");
-            let (key, objects) = (task.key.clone(), gone.clone());
-            self.recording.record(Reconciled::new(key, acted_for, What::Deleted(objects))).await?;
-            self.wake_next_claimants(task, &gone);
-        }
+        self.record_gone(task, gone, None).await?;
         // A Namespace that somebody else made in the place of ours is empty too.
         self.record_lost_inside(task, &released, None).await?;
         // If two lifecycles released an object to each other at once, nobody would own it. So checking the other claims and
@@ -79,9 +73,30 @@ impl<D: Disk> Reconciler<D> {
             let (key, objects) = (task.key.clone(), released.clone());
             self.recording.record(Reconciled::new(key, acted_for, What::Released(objects))).await?;
             self.wake_next_claimants(task, &released);
+            self.wake_inside(task, &released);
         }
         drop(handing_over);
         Ok(unfinished)
+    }
+
+    /// Records that objects are no more, and what went with those of them that are Namespaces; queues the lifecycles that
+    /// waited for that.
+    pub(super) async fn record_gone(
+        &self,
+        task: &Task,
+        gone: Vec<ObjectKey>,
+        except: Option<LifecycleIndex>,
+    ) -> Result<(), Stopped> {
+        if gone.is_empty() {
+            return Ok(());
+        }
+        self.record_lost_inside(task, &gone, except).await?;
+        info!(objects = %names(&gone), "gone");
+        let (key, acted_for) = (task.key.clone(), task.lifecycle.decided);
+        self.recording.record(Reconciled::new(key, acted_for, What::Deleted(gone.clone()))).await?;
+        self.wake_next_claimants(task, &gone);
+        self.wake_inside(task, &gone);
+        Ok(())
     }
 
     /// Records, for every lifecycle but `except` that wants objects in these Namespaces, that they have to be applied again,
@@ -121,10 +136,10 @@ impl<D: Disk> Reconciler<D> {
         Ok(())
     }
 
-    /// Queues the lifecycles that claim objects in namespaces that were just made.
-    pub(super) fn wake_inside(&self, task: &Task, made: &[ObjectKey]) {
+    /// Queues the other lifecycles that claim objects in these Namespaces, for something became different there.
+    pub(super) fn wake_inside(&self, task: &Task, changed: &[ObjectKey]) {
         let projection = self.view.projection();
-        let inside = namespaces(made).flat_map(|name| projection.claims_inside(&task.key.cluster, name));
+        let inside = namespaces(changed).flat_map(|name| projection.claims_inside(&task.key.cluster, name));
         let waiting: Vec<LifecycleIndex> =
             inside.map(|(index, _)| index).filter(|index| *index != task.index).collect();
         drop(projection);

@@ -21,7 +21,7 @@ use tracing::{Instrument, debug, info, warn};
 
 use crate::cluster::Cluster;
 use crate::queue::{Queue, Verdict};
-use crate::reconcile::apply::Applied;
+use crate::reconcile::apply::{Applied, going};
 use crate::reconcile::failure::Failure;
 use crate::reconcile::lost::Lost;
 use crate::reconcile::plan::plan;
@@ -30,7 +30,7 @@ use crate::reconcile::remove::Unfinished;
 use crate::reconcile::render::{self, Rendered};
 use crate::recorder::{Recording, Stopped};
 use crate::rules::spec::SyncMode;
-use crate::rules::{Current, RuleSet, Trigger};
+use crate::rules::{Current, RuleSet, Standing, Trigger};
 use crate::trace;
 use crate::view::View;
 
@@ -39,6 +39,9 @@ const CONCURRENCY: usize = 64;
 
 /// The pause between looks at an object that is on its way out.
 const PAUSE_TERMINATING: Duration = Duration::from_millis(250);
+
+/// The pause while the rules are not read yet.
+const PAUSE_RULES: Duration = Duration::from_millis(100);
 
 /// The pause while the replay of a changed trigger is not recorded, or while a trigger is broken.
 const PAUSE_REPLAY: Duration = Duration::from_secs(1);
@@ -167,7 +170,7 @@ impl<D: Disk> Reconciler<D> {
     /// Applies the objects that the event asks for, and removes those it no longer asks for.
     async fn present(&self, task: &Task, event: Offset) -> Result<Verdict, Stopped> {
         let rules = self.rules.borrow().rules.clone();
-        let Some(rules) = rules else { return Ok(Verdict::RetryAfter(Duration::from_millis(100))) };
+        let Some(rules) = rules else { return Ok(Verdict::RetryAfter(PAUSE_RULES)) };
         let trigger = rules.trigger(&task.key.trigger);
         if trigger.map(Trigger::digest) != task.decided_by {
             // The rules in force are newer than the last recorded replay. That replay may never be recorded: the process may
@@ -204,10 +207,11 @@ impl<D: Disk> Reconciler<D> {
         }
         // Only now, for two lifecycles may have claimed one object at the same moment: the log says who was first.
         let conflicts = self.conflicts(task, &wanted);
-        let Applied { objects: mut applied, made, not_ours, mut failures } =
+        let Applied { objects: mut applied, made, gone, not_ours, mut failures } =
             self.apply_all(task, &plan, &wanted, &conflicts).await;
         // Namespaces that were made are empty. What the task itself had in them was just applied again.
         self.record_lost_inside(task, &made, Some(task.index)).await?;
+        self.record_gone(task, gone, Some(task.index)).await?;
         // Objects that are no longer wanted are removed only when all wanted objects exist, even if others made them.
         let is_ready = failures.is_empty() && conflicts.iter().all(|conflict| conflict.exists);
         let unfinished = match is_ready {
@@ -232,11 +236,24 @@ impl<D: Disk> Reconciler<D> {
         if unfinished.waits {
             return Ok(Verdict::RetryAfter(PAUSE_TERMINATING));
         }
-        let (key, acted_for) = (task.key.clone(), task.lifecycle.decided);
         info!(objects = %names(applied.iter().map(|applied| &applied.object)), "applied");
-        self.recording.record(Reconciled::new(key, acted_for, What::Applied(applied))).await?;
+        self.record_outcome(task, What::Applied(applied)).await?;
         self.wake_inside(task, &made);
         Ok(Verdict::Done)
+    }
+
+    /// Records how an attempt ended, and queues the lifecycles that waited until that was known for a Namespace.
+    async fn record_outcome(&self, task: &Task, what: What) -> Result<(), Stopped> {
+        let going_now = || -> Vec<ObjectKey> {
+            let (_, lifecycle) = self.view.projection().lifecycle(task.index);
+            going(&lifecycle).cloned().collect()
+        };
+        let mut awaited = going_now();
+        self.recording.record(Reconciled::new(task.key.clone(), task.lifecycle.decided, what)).await?;
+        let still = going_now();
+        awaited.retain(|namespace| !still.contains(namespace));
+        self.wake_inside(task, &awaited);
+        Ok(())
     }
 
     /// What shall hold by now, where the lifecycle was decided again since the task began.
@@ -262,6 +279,11 @@ impl<D: Disk> Reconciler<D> {
 
     /// Removes everything in the inventory.
     async fn absent(&self, task: &Task) -> Result<Verdict, Stopped> {
+        let rules = self.rules.borrow().rules.clone();
+        let Some(rules) = rules else { return Ok(Verdict::RetryAfter(PAUSE_RULES)) };
+        if !holds(task.decided_by, rules.standing(&task.key.trigger)) {
+            return Ok(Verdict::RetryAfter(PAUSE_REPLAY));
+        }
         let plan = plan(&task.lifecycle, &[], false);
         let Unfinished { waits, failures } = self.remove(task, &plan.remove).await?;
         match Failure::join(failures) {
@@ -277,7 +299,8 @@ impl<D: Disk> Reconciler<D> {
         self.counters.failures.fetch_add(1, Ordering::Relaxed);
         let before = task.lifecycle.failure.as_ref();
         let recorded = before.map_or(0, |before| before.attempt);
-        let attempt = self.queue.count_attempt(task.index, task.lifecycle.decided, recorded);
+        let attempts = self.queue.count_attempt(task.index, task.lifecycle.decided, recorded);
+        let attempt = attempts.of_decision;
         let news = before.is_none_or(|before| before.error != failure.message);
         if news {
             warn!(attempt, "{}", failure.message);
@@ -291,10 +314,20 @@ impl<D: Disk> Reconciler<D> {
         if news || object_news || attempt.is_power_of_two() {
             let (error, transient) = (failure.message.clone(), failure.transient());
             let failed = FailedAttempt { objects: applied, error, attempt, transient };
-            let (key, acted_for) = (task.key.clone(), task.lifecycle.decided);
-            self.recording.record(Reconciled::new(key, acted_for, What::Failed(failed))).await?;
+            self.record_outcome(task, What::Failed(failed)).await?;
         }
-        Ok(failure.verdict(attempt))
+        Ok(failure.verdict(attempts.since_push))
+    }
+}
+
+/// Whether a decision that nothing shall exist may be carried out. Rules in force that are not replayed yet may decide
+/// otherwise: an earlier engine may have ended in the middle of replaying rules that were taken back since. A trigger that
+/// is broken replays nothing, so what was decided in full counts.
+fn holds(decided_by: Option<u64>, standing: Standing<'_>) -> bool {
+    match standing {
+        Standing::InForce(trigger) => decided_by == Some(trigger.digest()),
+        Standing::OutOfForce => decided_by.is_some(),
+        Standing::Absent => true,
     }
 }
 
