@@ -101,37 +101,42 @@ impl<D: Disk> Reconciler<D> {
 
     /// Records, for every lifecycle but `except` that wants objects in these Namespaces, that they have to be applied again,
     /// and queues those lifecycles. It is recorded before the end of the Namespaces, so a crash in between repeats it. Claims
-    /// stay, because an attempt that runs may make the objects. A lifecycle that will apply them anyway gets no record.
+    /// stay, because an attempt that runs may make the objects. A lifecycle that will apply them anyway gets no record, nor does
+    /// one that wants none; but where its attempt runs, that is not believed, for it may want them again before it ends.
     pub(super) async fn record_lost_inside(
         &self,
         task: &Task,
         gone: &[ObjectKey],
         except: Option<LifecycleIndex>,
     ) -> Result<(), Stopped> {
+        let mut hit = Vec::new();
         let lost: Vec<(LifecycleIndex, Reconciled)> = {
             let projection = self.view.projection();
             let inside = namespaces(gone).flat_map(|name| projection.claims_inside(&task.key.cluster, name));
-            let lost = inside.filter_map(|(index, objects)| {
+            let others = inside.filter(|(index, _)| except != Some(*index));
+            let lost = others.filter_map(|(index, objects)| {
                 let (resource, lifecycle) = projection.lifecycle(index);
                 let (trigger, cluster) = ((*lifecycle.trigger).into(), (*lifecycle.cluster).into());
                 let key = LifecycleKey { trigger, cluster, resource };
                 let applied = |object| lifecycle.holding(object).and_then(|holding| holding.applied.as_ref());
-                let applies_anyway = lifecycle.needs_work()
-                    && !self.queue.is_running(index)
-                    && !objects.iter().filter_map(applied).any(Applied::is_known);
-                let has_lost = lifecycle.desired.is_present() && except != Some(index);
-                (has_lost && !applies_anyway)
-                    .then(|| (index, Reconciled::new(key, lifecycle.decided, What::Intended(objects))))
+                let is_running = self.queue.is_running(index);
+                let applies_anyway =
+                    lifecycle.needs_work() && !is_running && !objects.iter().filter_map(applied).any(Applied::is_known);
+                let has_lost = lifecycle.desired.is_present() && !applies_anyway;
+                if is_running || has_lost {
+                    hit.push(index);
+                }
+                has_lost.then(|| (index, Reconciled::new(key, lifecycle.decided, What::Intended(objects))))
             });
             lost.collect()
         };
         let (whose, lost): (Vec<LifecycleIndex>, Vec<Reconciled>) = lost.into_iter().unzip();
-        self.lost.note(&whose);
+        self.lost.note(&hit);
         for lost in &lost {
             info!(objects = %names(lost.objects()), trigger = &*lost.key.trigger, "gone with their namespace");
         }
         try_join_all(lost.into_iter().map(|lost| self.recording.record(lost))).await?;
-        self.lost.folded(&whose);
+        self.lost.folded(&hit);
         self.queue.push(whose);
         Ok(())
     }

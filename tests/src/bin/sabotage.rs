@@ -65,7 +65,7 @@ const GROUND: &str = "projections/src/fold/ground.rs";
 /// back, which it is not in the simulation, the times of the messages tell the same; a table in `epoch` tests it. And
 /// sessions that end again and again while a full stream drops messages: a story ends in calm, so they end too; a test
 /// on a real server has it.
-const SABOTAGES: [Sabotage; 39] = [
+const SABOTAGES: [Sabotage; 40] = [
     Sabotage {
         name: "acknowledge before the sync",
         file: RECORDER,
@@ -255,8 +255,14 @@ const SABOTAGES: [Sabotage; 39] = [
     Sabotage {
         name: "forget what goes with a namespace",
         file: REMOVE,
-        good: "let has_lost = lifecycle.desired.is_present() && except != Some(index);",
-        bad: "let has_lost = !SABOTAGED && lifecycle.desired.is_present() && except != Some(index);",
+        good: "let has_lost = lifecycle.desired.is_present() && !applies_anyway;",
+        bad: "let has_lost = !SABOTAGED && lifecycle.desired.is_present() && !applies_anyway;",
+    },
+    Sabotage {
+        name: "believe an attempt that runs though its lifecycle wants nothing when a namespace goes",
+        file: REMOVE,
+        good: "if is_running || has_lost {",
+        bad: "if (!SABOTAGED && is_running) || has_lost {",
     },
     Sabotage {
         name: "take a namespace that nothing is known of for the one that was there",

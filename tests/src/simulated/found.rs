@@ -40,7 +40,7 @@ const fn found(name: &'static str, steps: fn(u64) -> Vec<Step>) -> Found {
 }
 
 /// All of them.
-pub const FOUND: [Found; 10] = [
+pub const FOUND: [Found; 11] = [
     found("messages after an end that was lost twice are recorded", lost_twice),
     Found {
         retention: Retention::WorkQueue,
@@ -136,6 +136,24 @@ pub const FOUND: [Found; 10] = [
                 wait(50 + seed),
                 publish(1, ANN, "logout"),
                 wait(10_000),
+            ]
+        })
+    },
+    // The answer to the apply of the guest has to be slower than the deletion of the Namespace and the change of the rules.
+    Found {
+        seeds: 1_000,
+        unkind_cluster: true,
+        ..found("a guest that went while nobody wanted it does not count as there when other rules want it", |seed| {
+            vec![
+                at_once(Action::Rules(Version::WithGuests)),
+                publish(0, ANN, "login"),
+                wait(10_000),
+                publish(1, ANN, "login"),
+                wait(50 + seed / 5),
+                publish(2, ANN, "suspend"),
+                publish(3, ANN, "logout"),
+                wait(500),
+                at_once(Action::Rules(Version::GuestsStay)),
             ]
         })
     },
