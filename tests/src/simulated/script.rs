@@ -178,17 +178,22 @@ impl Script {
         }
         // Half of the stories end with a login and a logout, so that no later message hides a mistake.
         if chance.one_in(2) {
-            if chance.one_in(2) {
-                steps.push(Step {
-                    action: Action::Rules(*chance.pick(&Version::ALL)),
-                    pause: chance.millis_below(3_000),
-                });
-            }
             let resource = *chance.pick(&RESOURCES);
-            for kind in ["login", "logout"] {
-                let action = Action::Publish(Message::new(messages, resource, kind));
-                steps.push(Step { action, pause: chance.millis_below(3_000) });
-                messages += 1;
+            // Some of them let a guest go and want it again, for other rules do not make it leave.
+            let has_guest = chance.one_in(4);
+            let kinds: &[&str] =
+                if has_guest { &["login", "login", "suspend", "logout"] } else { &["login", "logout"] };
+            let rules = match has_guest {
+                true => Some(Version::WithGuests),
+                false => chance.one_in(2).then(|| *chance.pick(&Version::ALL)),
+            };
+            let before = rules.map(Action::Rules);
+            let events = kinds.iter().zip(messages..);
+            let events = events.map(|(kind, number)| Action::Publish(Message::new(number, resource, kind)));
+            let after = has_guest.then_some(Action::Rules(Version::GuestsStay));
+            for action in before.into_iter().chain(events).chain(after) {
+                let limit = if has_guest && chance.one_in(2) { 200 } else { 3_000 };
+                steps.push(Step { action, pause: chance.millis_below(limit) });
             }
         }
         let has_foreign = chance.one_in(4);
