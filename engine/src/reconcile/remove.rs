@@ -102,7 +102,8 @@ impl<D: Disk> Reconciler<D> {
     /// Records, for every lifecycle but `except` that wants objects in these Namespaces, that they have to be applied again,
     /// and queues those lifecycles. It is recorded before the end of the Namespaces, so a crash in between repeats it. Claims
     /// stay, because an attempt that runs may make the objects. A lifecycle that will apply them anyway gets no record, nor does
-    /// one that wants none; but where its attempt runs, that is not believed, for it may want them again before it ends.
+    /// one that wants none. What an attempt that runs meanwhile finds out is not believed in any case, because the lifecycle may
+    /// want the objects again before the attempt ends.
     pub(super) async fn record_lost_inside(
         &self,
         task: &Task,

@@ -281,7 +281,7 @@ impl<D: Disk> Reconciler<D> {
     async fn absent(&self, task: &Task) -> Result<Verdict, Stopped> {
         let rules = self.rules.borrow().rules.clone();
         let Some(rules) = rules else { return Ok(Verdict::RetryAfter(PAUSE_RULES)) };
-        if !holds(task.decided_by, rules.standing(&task.key.trigger)) {
+        if !may_delete(task.decided_by, rules.standing(&task.key.trigger)) {
             return Ok(Verdict::RetryAfter(PAUSE_REPLAY));
         }
         let plan = plan(&task.lifecycle, &[], false);
@@ -320,10 +320,10 @@ impl<D: Disk> Reconciler<D> {
     }
 }
 
-/// Whether a decision that nothing shall exist may be carried out. Rules in force that are not replayed yet may decide
-/// otherwise: an earlier engine may have ended in the middle of replaying rules that were taken back since. A trigger that
-/// is broken replays nothing, so what was decided in full counts.
-fn holds(decided_by: Option<u64>, standing: Standing<'_>) -> bool {
+/// Whether what a lifecycle no longer wants may be deleted. Rules that are in force and not replayed yet may want it: an earlier
+/// engine may have ended in the middle of replaying others. While a trigger is broken nothing is replayed for it, and its last
+/// whole replay counts.
+fn may_delete(decided_by: Option<u64>, standing: Standing<'_>) -> bool {
     match standing {
         Standing::InForce(trigger) => decided_by == Some(trigger.digest()),
         Standing::OutOfForce => decided_by.is_some(),

@@ -176,25 +176,10 @@ impl Script {
             }
             steps.push(Step { action: Action::Wait, pause: chance.millis_below(80) });
         }
-        // Half of the stories end with a login and a logout, so that no later message hides a mistake.
+        // Half of the stories have an end of their own, so that no later message hides a mistake.
         if chance.one_in(2) {
-            let resource = *chance.pick(&RESOURCES);
-            // Some of them let a guest go and want it again, for other rules do not make it leave.
-            let has_guest = chance.one_in(4);
-            let kinds: &[&str] =
-                if has_guest { &["login", "login", "suspend", "logout"] } else { &["login", "logout"] };
-            let rules = match has_guest {
-                true => Some(Version::WithGuests),
-                false => chance.one_in(2).then(|| *chance.pick(&Version::ALL)),
-            };
-            let before = rules.map(Action::Rules);
-            let events = kinds.iter().zip(messages..);
-            let events = events.map(|(kind, number)| Action::Publish(Message::new(number, resource, kind)));
-            let after = has_guest.then_some(Action::Rules(Version::GuestsStay));
-            for action in before.into_iter().chain(events).chain(after) {
-                let limit = if has_guest && chance.one_in(2) { 200 } else { 3_000 };
-                steps.push(Step { action, pause: chance.millis_below(limit) });
-            }
+            let end = if chance.one_in(4) { guest_that_returns } else { login_and_logout };
+            steps.extend(end(messages, &chance));
         }
         let has_foreign = chance.one_in(4);
         let messages_max = if chance.one_in(6) { 2 + chance.below(20) } else { u64::MAX };
@@ -217,6 +202,35 @@ impl Script {
         });
         versions.last().unwrap_or(Version::First)
     }
+}
+
+/// A login and a logout, under any rules.
+fn login_and_logout(messages: u64, chance: &Chance) -> Vec<Step> {
+    let resource = *chance.pick(&RESOURCES);
+    let rules = chance.one_in(2).then(|| Action::Rules(*chance.pick(&Version::ALL)));
+    let events = publish(["login", "logout"], messages, resource);
+    let actions = rules.into_iter().chain(events);
+    actions.map(|action| Step { action, pause: chance.millis_below(3_000) }).collect()
+}
+
+/// A guest leaves, its Namespace goes, and rules come into force by which the guest would not have left.
+fn guest_that_returns(messages: u64, chance: &Chance) -> Vec<Step> {
+    let resource = *chance.pick(&RESOURCES);
+    let mut actions = vec![Action::Rules(Version::WithGuests)];
+    actions.extend(publish(["login", "login", "suspend", "logout"], messages, resource));
+    actions.push(Action::Rules(Version::GuestsStay));
+    let pause = |chance: &Chance| chance.millis_below(if chance.one_in(2) { 200 } else { 3_000 });
+    actions.into_iter().map(|action| Step { action, pause: pause(chance) }).collect()
+}
+
+/// Events of these kinds about a resource, numbered from the number of messages before them on.
+fn publish<'k>(
+    kinds: impl IntoIterator<Item = &'k str>,
+    messages: u64,
+    resource: (&'static str, &'static str),
+) -> impl Iterator<Item = Action> {
+    let numbered = kinds.into_iter().zip(messages..);
+    numbered.map(move |(kind, number)| Action::Publish(Message::new(number, resource, kind)))
 }
 
 impl Step {

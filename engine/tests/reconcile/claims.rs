@@ -1,0 +1,129 @@
+//! Whose an object is: what a lifecycle never owned it lets go of, and what one left goes to the first who claims it.
+
+use lifeline_engine::cluster::Cluster;
+use lifeline_projections::fact::{Fact, Reconciled, What};
+use lifeline_projections::lifecycle::Phase;
+use serde_json::json;
+
+use crate::world::{NOTE, SOURCE, TRIGGER, play, rules, with_trigger};
+
+#[tokio::test(start_paused = true)]
+async fn what_a_lifecycle_never_owned_is_let_go_not_deleted() {
+    play(with_trigger("WithdrawPolicies"), async |world| {
+        let theirs = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "theirs"}});
+        let (theirs_key, live) = world.make(&theirs).await;
+        // `theirs` is a stranger's; `zoe` is made for the first and wanted by the second, whose name differs in case.
+        let happens = [
+            ("login", "theirs"),
+            ("login", "zoe"),
+            ("login", "ZOE"),
+            ("logout", "ZOE"),
+            ("logout", "theirs"),
+            ("logout", "zoe"),
+        ];
+        for ((kind, subject), sequence) in happens.into_iter().zip(1..) {
+            world.happens(sequence, kind, subject).await;
+        }
+        let log = world.view.log();
+        let mut scan = log.scan(log.start());
+        let mut told = Vec::new();
+        while let Some(record) = scan.next().expect("a sound log") {
+            match Fact::decode(record.payload).expect("a fact") {
+                Fact::Reconciled(Reconciled { key, what: What::Deleted(objects), .. }) => {
+                    told.push(("deleted", key.resource.subject, objects[0].short()))
+                }
+                Fact::Reconciled(Reconciled { key, what: What::Released(objects), .. }) => {
+                    told.push(("released", key.resource.subject, objects[0].short()))
+                }
+                _ => {}
+            }
+        }
+        let expected = [
+            ("released", "ZOE".into(), "Namespace/zoe".to_owned()),
+            ("released", "theirs".into(), "Namespace/theirs".to_owned()),
+            ("deleted", "zoe".into(), "Namespace/zoe".to_owned()),
+        ];
+        assert_eq!(told, expected);
+        let found = world.cluster.get(&theirs_key).await.expect("a cluster").expect("it was left alone");
+        assert_eq!(found.uid, live.uid);
+        assert_eq!(world.phases(), [(Phase::Gone, 3)], "each settles, and no claim is left");
+        assert_eq!(world.view.projection().objects().count(), 0);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_left_goes_to_the_first_who_claims_it_and_then_to_the_next() {
+    play(with_trigger("LeavePolicies"), async |world| {
+        let manifest = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "zoe"}});
+        let object = world.cluster.resolve(&manifest).await.expect("a Namespace");
+        let marked = async || {
+            let live = world.cluster.get(&object).await.expect("a cluster")?;
+            Some(live.manifest["metadata"]["annotations"]["lifeline.dev/subject"].as_str()?.to_owned())
+        };
+        // Known first, so that it claims first when both want the object.
+        world.happens(1, "logout", "ZOE").await;
+        world.happens(2, "login", "zoe").await;
+        assert_eq!(marked().await.as_deref(), Some("zoe"));
+        world.rules.send_replace(rules(SOURCE));
+        world.happens(3, "login", "ZOE").await;
+        assert_eq!(marked().await.as_deref(), Some("zoe"), "it is left");
+        world.rules.send_replace(with_trigger("WithdrawPolicies"));
+        world.settles().await;
+        assert_eq!(marked().await.as_deref(), Some("ZOE"));
+        assert_eq!(world.phases(), [(Phase::Failing, 1), (Phase::Ready, 1)]);
+        world.happens(4, "logout", "ZOE").await;
+        assert_eq!(marked().await.as_deref(), Some("zoe"), "the next one's turn");
+        world.happens(5, "logout", "zoe").await;
+        assert_eq!(marked().await, None);
+        assert_eq!(world.phases(), [(Phase::Gone, 2)]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_another_lifecycle_wants_changes_hands_in_place() {
+    play(with_trigger("WithdrawPolicies"), async |world| {
+        let manifest = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "zoe"}});
+        let object = world.cluster.resolve(&manifest).await.expect("a Namespace");
+        let live = async || world.cluster.get(&object).await.expect("a cluster");
+        world.happens(1, "login", "zoe").await;
+        world.happens(2, "login", "ZOE").await;
+        let uid = live().await.expect("the first one made it").uid;
+        world.happens(3, "logout", "zoe").await;
+        let handed_over = live().await.expect("the other one wants it");
+        assert_eq!(handed_over.uid, uid, "it was not made again");
+        assert_eq!(handed_over.manifest["metadata"]["annotations"]["lifeline.dev/subject"], "ZOE");
+        assert_eq!(world.phases(), [(Phase::Ready, 1), (Phase::Gone, 1)]);
+        world.happens(4, "login", "zoe").await;
+        world.happens(5, "logout", "zoe").await;
+        assert_eq!(live().await.expect("who waited for it lets go of it").uid, uid);
+        world.happens(6, "logout", "ZOE").await;
+        assert_eq!(live().await, None);
+        assert_eq!(world.phases(), [(Phase::Gone, 2)]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_longer_wanted_goes_though_another_object_belongs_to_others() {
+    let with_note = || {
+        let text = format!("{SOURCE}{}", TRIGGER.replace("BEHAVIOUR", "WithdrawPolicies"));
+        rules(&(text.trim_end().to_owned() + NOTE))
+    };
+    play(with_note(), async |world| {
+        let foreign = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "theirs"}});
+        world.make(&foreign).await;
+        // The second one waits for the first one's Namespace, the third one's exists and is nobody's.
+        world.happens(1, "login", "zoe").await;
+        world.happens(2, "login", "ZOE").await;
+        world.happens(3, "login", "theirs").await;
+        let notes = || world.cluster.list().iter().filter(|(object, _)| object.kind == "ConfigMap").count();
+        assert_eq!(notes(), 3);
+        world.rules.send_replace(with_trigger("WithdrawPolicies"));
+        world.settles().await;
+        assert_eq!(notes(), 0, "no rule gives a note any more");
+        assert_eq!(world.phases(), [(Phase::Failing, 2), (Phase::Ready, 1)]);
+    })
+    .await;
+}

@@ -1,0 +1,6 @@
+//! What reconciliation makes of clusters, with a recorder and a log in memory, in simulated time.
+
+mod claims;
+mod deletions;
+mod guests;
+mod world;

@@ -1,0 +1,218 @@
+//! An engine in memory, on a cluster in memory: what the tests of reconciliation have in common.
+//!
+//! Start at [`play`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use lifeline_engine::clock::SimulatedClock;
+use lifeline_engine::cluster::local::LocalCluster;
+use lifeline_engine::cluster::{Cluster, Deletion, Error, LiveObject, ObjectKey};
+use lifeline_engine::intake::{Intake, Message};
+use lifeline_engine::queue::Queue;
+use lifeline_engine::reconcile::Reconciler;
+use lifeline_engine::recorder::{self, Recorder};
+use lifeline_engine::rules::{Clusters, Current, Manifests, RuleSet};
+use lifeline_engine::view::View;
+use lifeline_projections::fold::Projection;
+use lifeline_projections::lifecycle::Phase;
+use lifeline_store::{Log, Options, Recovery, SimulatedDisk};
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+
+/// When the first event is published: a moment in 2026.
+pub const START_UNIX_NANOS: u64 = 1_780_000_000_000_000_000;
+
+pub const SOURCE: &str = r#"
+apiVersion: lib.projectsveltos.io/v1beta1
+kind: EventSource
+metadata: {name: users}
+spec: {messagingMatchCriteria: [{subject: users}]}
+"#;
+
+/// `BEHAVIOUR` is replaced by what becomes of objects when the trigger goes. Names of subjects that differ in case alone
+/// meet.
+pub const TRIGGER: &str = r#"
+---
+apiVersion: lib.projectsveltos.io/v1beta1
+kind: EventTrigger
+metadata: {name: manage}
+spec:
+  eventSourceName: users
+  oneForEvent: true
+  stopMatchingBehavior: BEHAVIOUR
+  cloudEventAction: '{{if eq .CloudEvent.type "login"}}Create{{else}}Delete{{end}}'
+  policyRefs: [{name: namespace, namespace: default, kind: ConfigMap}]
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: namespace, namespace: default, annotations: {projectsveltos.io/instantiate: ok}}
+data:
+  namespace.yaml: |
+    apiVersion: v1
+    kind: Namespace
+    metadata: {name: "{{ .CloudEvent.subject | lower }}"}
+"#;
+
+fn event(sequence: u64, kind: &str, subject: &str) -> Intake {
+    let payload =
+        format!(r#"{{"specversion":"1.0","type":"{kind}","source":"auth","id":"{sequence}","subject":"{subject}"}}"#);
+    let message = Message {
+        sequence,
+        published_unix_nanos: START_UNIX_NANOS,
+        subject: "users".into(),
+        headers: Vec::new(),
+        payload: Bytes::from(payload),
+    };
+    Intake::Messages { stream: "USERS".to_owned(), epoch: 1, messages: vec![message], acknowledge: None }
+}
+
+pub fn rules(text: &str) -> Current {
+    let rules = RuleSet::new(Manifests::read("rules.yaml", text), Clusters::default());
+    assert!(rules.problems().is_empty(), "{:?}", rules.problems());
+    Current { rules: Some(Arc::new(rules)), troubles: Vec::new() }
+}
+
+pub fn with_trigger(behaviour: &str) -> Current {
+    rules(&format!("{SOURCE}{}", TRIGGER.replace("BEHAVIOUR", behaviour)))
+}
+
+/// A cluster that takes a moment for each apply, as real ones do.
+struct Slow(Arc<LocalCluster>);
+
+impl Cluster for Slow {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn resolve<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<ObjectKey, Error>> {
+        self.0.resolve(manifest)
+    }
+
+    fn get<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {
+        self.0.get(key)
+    }
+
+    fn apply<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        manifest: &'a Value,
+        uid: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<LiveObject, Error>> {
+        async move {
+            sleep(Duration::from_millis(50)).await;
+            self.0.apply(key, manifest, uid).await
+        }
+        .boxed()
+    }
+
+    fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>> {
+        self.0.delete(key, uid)
+    }
+}
+
+/// An engine in memory.
+pub struct World {
+    pub view: Arc<View<SimulatedDisk>>,
+    pub cluster: Arc<LocalCluster>,
+    intake: mpsc::Sender<Intake>,
+    pub rules: watch::Sender<Current>,
+}
+
+impl World {
+    /// Takes in an event, and waits until whatever it causes has happened.
+    pub async fn happens(&self, sequence: u64, kind: &str, subject: &str) {
+        self.begins(sequence, kind, subject).await;
+        self.settles().await;
+    }
+
+    /// Takes in an event.
+    pub async fn begins(&self, sequence: u64, kind: &str, subject: &str) {
+        self.intake.send(event(sequence, kind, subject)).await.expect("it runs");
+    }
+
+    /// Waits until whatever was caused has happened.
+    pub async fn settles(&self) {
+        sleep(Duration::from_secs(60)).await;
+    }
+
+    /// Makes an object as a stranger does.
+    pub async fn make(&self, manifest: &Value) -> (ObjectKey, LiveObject) {
+        let key = self.cluster.resolve(manifest).await.expect("a kind that it knows");
+        let live = self.cluster.apply(&key, manifest, None).await.expect("nothing is in the way");
+        (key, live)
+    }
+
+    /// Keeps a Namespace from going, or lets it go: with an object in it whose deletion somebody has to allow.
+    pub async fn hold(&self, namespace: &str, holds: bool) {
+        let finalizers = if holds { json!(["example.com/hold"]) } else { json!([]) };
+        let metadata = json!({"name": "holder", "namespace": namespace, "finalizers": finalizers});
+        self.make(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})).await;
+    }
+
+    /// How many lifecycles are in each phase.
+    pub fn phases(&self) -> Vec<(Phase, u64)> {
+        self.view.projection().phases().collect()
+    }
+}
+
+/// The log on a disk, as every engine here opens it.
+pub fn open(disk: &SimulatedDisk) -> Result<(Log<SimulatedDisk>, Recovery), lifeline_store::Error> {
+    Log::open(disk.clone(), Options { low_space_bytes: 0, ..Options::default() })
+}
+
+/// Runs an engine for as long as a story takes.
+pub async fn play(rules: Current, story: impl AsyncFnOnce(&World)) {
+    let cluster = Arc::new(LocalCluster::in_memory(7, Arc::new(|| jiff::Timestamp::UNIX_EPOCH)));
+    play_on(&SimulatedDisk::new(7), cluster, rules, story).await;
+}
+
+/// The same, with what an earlier engine left on its disk and its cluster.
+pub async fn play_on(
+    disk: &SimulatedDisk,
+    cluster: Arc<LocalCluster>,
+    rules: Current,
+    story: impl AsyncFnOnce(&World),
+) {
+    let disk = disk.clone();
+    let open_log = move || open(&disk);
+    let log = open_log().expect("a sound disk").0;
+    let mut projection = Projection::default();
+    recorder::catch_up(&mut projection, &log.reader(), |_, _| {}, |_| {}).expect("a sound log");
+    let queue = Arc::new(Queue::default());
+    queue.push(projection.unsettled().collect::<Vec<_>>());
+    let view = View::new(projection, log.reader());
+    let clock = Arc::new(SimulatedClock::starting_at(START_UNIX_NANOS));
+    let (intake, received) = mpsc::channel(4);
+    let (recorder, recording) =
+        Recorder::new(Box::new(open_log), log, None, view.clone(), queue.clone(), clock, received);
+    let (rules, watched) = watch::channel(rules);
+    let (stop, stopping) = watch::channel(false);
+    let reconciler = Reconciler::new(
+        view.clone(),
+        queue,
+        watched.clone(),
+        Arc::new(Slow(cluster.clone())),
+        recording,
+        Arc::default(),
+    );
+    let world = World { view, cluster, intake, rules };
+    let told = async {
+        story(&world).await;
+        stop.send_replace(true);
+    };
+    let (ended, (), ()) = tokio::join!(recorder.run(watched, stopping.clone()), reconciler.run(stopping), told);
+    ended.expect("it stops in good order");
+}
+
+/// A note beside the Namespace, which each subject has for itself.
+pub const NOTE: &str = r#"
+  note.yaml: |
+    apiVersion: v1
+    kind: ConfigMap
+    metadata: {name: "note-{{ len .CloudEvent.subject }}-{{ .CloudEvent.id }}", namespace: default}
+"#;
