@@ -30,7 +30,7 @@ use crate::reconcile::{Counters, Reconciler};
 use crate::recorder::{self, OpenLog, Recorder, chain};
 use crate::rules::{Current, OWN};
 use crate::scrub;
-use crate::status::{ScrubStatus, Status, StreamStatus};
+use crate::status::{ReplayStatus, ScrubStatus, Status, StreamStatus};
 use crate::view::View;
 
 /// Batches that wait for the recorder, at most: with their size, the bound of what intake holds in memory. They cover the
@@ -230,12 +230,13 @@ impl<D: Disk> Engine<D> {
             let (_, lifecycle) = projection.lifecycle(*index);
             lifecycle.needs_work().then_some(lifecycle.decided)
         });
+        let open_replays = projection.ground().open_replays.values().map(|open| open.since);
         let current = self.rules.borrow();
         let rules = current.rules.as_ref();
         let mut status = Status {
             recorded: self.view.log().end().get(),
             folded: folded.get(),
-            reconciled: oldest_open.min().unwrap_or(folded).get(),
+            reconciled: oldest_open.chain(open_replays).min().unwrap_or(folded).get(),
             stalled: self.view.stalled(),
             intake: None,
             rules_missing: None,
@@ -249,11 +250,18 @@ impl<D: Disk> Engine<D> {
             reconciliations: self.counters.reconciliations.load(Ordering::Relaxed),
             cluster_writes: self.counters.writes.load(Ordering::Relaxed),
             failures: self.counters.failures.load(Ordering::Relaxed),
+            replays: self.view.replays(),
             scrub: self.scrub.lock().clone(),
         };
         if let Some(scrub) = &status.scrub {
             status.warnings.extend(scrub.damage.iter().map(|place| format!("the log is damaged: {place}")));
         }
+        let damaged = |replay: &ReplayStatus| {
+            let ReplayStatus { trigger, damage, .. } = replay;
+            let damage = damage.as_ref()?;
+            Some(format!("the replay of `{trigger}` leaves resources as they are, the log is damaged: {damage}"))
+        };
+        status.warnings.extend(status.replays.iter().filter_map(damaged));
         if rules.is_none() {
             let why = current.troubles.first().map_or("they are being read".to_owned(), ToString::to_string);
             status.rules_missing = Some(why);

@@ -29,6 +29,8 @@ pub mod trace;
 
 mod stamps;
 
+pub mod status;
+
 pub mod view;
 
 pub mod queue;
@@ -40,8 +42,6 @@ pub mod refetch;
 pub mod recorder;
 
 pub mod reconcile;
-
-pub mod status;
 
 pub mod scrub;
 

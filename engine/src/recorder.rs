@@ -38,7 +38,7 @@ use self::staged::Staged;
 use crate::clock::Clock;
 use crate::intake::Intake;
 use crate::queue::Queue;
-use crate::replay;
+use crate::replay::{self, Replay};
 use crate::rules::{Current, OWN, RuleSet};
 use crate::view::View;
 
@@ -56,6 +56,9 @@ const CHECKPOINT_RECORDS: u64 = 1_000_000;
 
 /// Time between two checkpoints of the projection, at most, while records come.
 const CHECKPOINT_PERIOD: Duration = Duration::from_secs(5);
+
+/// The pause between two pieces of a replay: about as long as a piece takes, so that half of the time is left for the rest.
+const REPLAY_PAUSE: Duration = Duration::from_millis(1);
 
 /// The pause before a failed group is tried again, and before the disk is asked again whether there is room.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -138,6 +141,11 @@ pub struct Recorder<D: Disk> {
     queue: Arc<Queue>,
     clock: Arc<dyn Clock>,
     rules: Option<Arc<RuleSet>>,
+    /// What is still to be decided again under these rules.
+    replay: Option<Replay>,
+    replay_due: Instant,
+    /// Resources and records that a replay looks at in one piece.
+    replay_steps: usize,
     outcomes: mpsc::Receiver<Outcome>,
     intake: mpsc::Receiver<Intake>,
     checkpointed: Offset,
@@ -171,6 +179,9 @@ impl<D: Disk> Recorder<D> {
             queue,
             clock,
             rules: None,
+            replay: None,
+            replay_due: Instant::now(),
+            replay_steps: replay::STEPS_AT_ONCE,
             outcomes,
             intake,
             checkpointed,
@@ -179,6 +190,13 @@ impl<D: Disk> Recorder<D> {
             held_because: None,
         };
         (recorder, Recording { outcomes: sender })
+    }
+
+    /// The same, with a replay that looks at so many resources and records in one piece, instead of
+    /// [`replay::STEPS_AT_ONCE`].
+    #[must_use]
+    pub fn with_replay_steps(self, replay_steps: usize) -> Recorder<D> {
+        Recorder { replay_steps, ..self }
     }
 
     /// Records what comes until `stop` says true, then writes a checkpoint and closes the log.
@@ -194,8 +212,7 @@ impl<D: Disk> Recorder<D> {
     ) -> Result<(), Error> {
         // What is in force already counts as a change.
         rules.mark_changed();
-        let (mut stopping, told) = (stop.clone(), stop.clone());
-        let is_stopping = || *told.borrow();
+        let mut stopping = stop.clone();
         if self.table.is_some() {
             // What was folded at the start is saved soon, and not only once something comes.
             self.checkpoint_due = Some(Instant::now() + CHECKPOINT_PERIOD);
@@ -203,6 +220,7 @@ impl<D: Disk> Recorder<D> {
         loop {
             let mut group = Group::default();
             let checkpoint_due = self.checkpoint_due;
+            let replay_due = self.replay.is_some().then_some(self.replay_due);
             let look_again = self.held_because.is_some().then(|| Instant::now() + RETRY_PAUSE);
             tokio::select! {
                 biased;
@@ -210,8 +228,13 @@ impl<D: Disk> Recorder<D> {
                 Ok(()) = rules.changed() => {
                     let current = rules.borrow_and_update().rules.clone();
                     if let Some(current) = current {
-                        self.retry(&mut stopping, |recorder| recorder.take_rules(&current, is_stopping)).await?;
+                        self.retry(&mut stopping, |recorder| recorder.take_rules(&current)).await?;
                     }
+                    continue;
+                }
+                () = until(replay_due) => {
+                    self.retry(&mut stopping, Recorder::replay_piece).await?;
+                    self.replay_due = Instant::now() + REPLAY_PAUSE;
                     continue;
                 }
                 Some(outcome) = self.outcomes.recv() => group.outcomes.push(outcome),
@@ -461,33 +484,50 @@ impl<D: Disk> Recorder<D> {
         Ok(())
     }
 
-    /// Records what is new about the rules, and what the events held mean under them. Asked to stop, it leaves that to the
-    /// next start, or a long history would keep the engine from saving its state.
-    fn take_rules(&mut self, rules: &Arc<RuleSet>, is_stopping: impl Fn() -> bool) -> Result<(), Error> {
-        let changes = {
+    /// Records what is new about the rules, and that history has to be decided again by them. From here on they decide.
+    fn take_rules(&mut self, rules: &Arc<RuleSet>) -> Result<(), Error> {
+        let (changes, mut replay) = {
             let projection = self.view.projection();
-            replay::rule_changes(rules, projection.ground())
+            let ground = projection.ground();
+            let changes = replay::rule_changes(rules, ground);
+            let replay = Replay::new(rules, ground, self.replay.as_ref(), self.rules.as_deref(), &changes);
+            (changes, replay)
         };
-        if !changes.is_empty() {
-            let facts: Vec<Fact<'_>> = changes.iter().map(replay::RuleChange::fact).collect();
+        // In this order: were the power cut between them, the next start would see the change, and open the replays again.
+        let changes = changes.iter().map(replay::RuleChange::fact);
+        let facts: Vec<Fact<'_>> = replay.openings().map(Fact::Replay).chain(changes).collect();
+        if !facts.is_empty() {
             self.record(&facts)?;
         }
+        replay.opened();
+        self.rules = Some(rules.clone());
+        self.view.set_replays(replay.status(&self.view.projection()));
+        (self.replay, self.replay_due) = (Some(replay), Instant::now());
+        Ok(())
+    }
+
+    /// Decides a piece of history again, and records what is different.
+    fn replay_piece(&mut self) -> Result<(), Error> {
+        let Some(replay) = &self.replay else { return Ok(()) };
         let reader = self.view.log();
-        let replayed = {
-            let projection = self.view.projection();
-            replay::replay(rules, &projection, &reader, is_stopping)
-        };
-        let replayed = replayed.map_err(|error| match error {
+        let piece = replay.piece(&self.view.projection(), &reader, self.replay_steps).map_err(|error| match error {
             replay::Error::Log(source) => Error::Log(source),
             replay::Error::Fact { offset, source } => Error::Fact { offset, source },
         })?;
-        let Some(replayed) = replayed else { return Ok(()) };
-        for mut fact in replayed {
-            // One at a time: each may be large, and links to what the one before it has just recorded.
-            fact.link(|source, subject| self.view.projection().last_record(source, subject));
-            self.record(&[fact])?;
+        let is_over = piece.is_none();
+        if let Some(mut piece) = piece {
+            if let Some(replayed) = piece.take_fact() {
+                let mut fact = Fact::Replay(replayed);
+                fact.link(|source, subject| self.view.projection().last_record(source, subject));
+                self.record(&[fact])?;
+            }
+            self.replay.as_mut().expect("it gave the piece").advance(piece);
         }
-        self.rules = Some(rules.clone());
+        let replay = self.replay.as_ref().expect("it is taken away only below");
+        self.view.set_replays(replay.status(&self.view.projection()));
+        if is_over {
+            self.replay = None;
+        }
         Ok(())
     }
 

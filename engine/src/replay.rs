@@ -1,28 +1,38 @@
-//! History under changed rules: the events already held are decided again.
+//! History under changed rules: the events already held are decided again, in pieces, while recording goes on.
 //!
-//! Start at [`replay`]. What the resources should be depends on the events and the current rules, not on which came first;
-//! so a trigger that appears or changes sees all events the log holds, and one that goes withdraws what it made. Only
-//! differences are recorded, and of those only what differs in the cluster is applied.
+//! Start at [`Replay::piece`]. What the resources should be depends on the events and the current rules, not on which came first;
+//! so a trigger that appears or changes is applied to all resources, and one that goes withdraws what it made. Only differences
+//! are recorded, and of those only what differs in the cluster is applied.
 //!
-//! Reads the log, writes nothing; the recorder records what comes out.
+//! ```text
+//! rules change --> RuleChanged, and a record that opens a replay of each trigger that differs
+//!                    from here on events are decided by the new rules
+//!              --> the resources in order of their keys: the records of each are read backwards, from the latest to the first
+//!                  event that decides
+//!              --> a piece of redecisions, and another; the last one completes the replay
+//! ```
+//!
+//! Invariant: what is decided for a trigger after its replay was opened is decided by the rules of that replay. So a resource
+//! that was decided since needs no second look, neither now nor after a restart, and the replay goes on where it was left.
+//!
+//! Reads the log and the projection, writes nothing; the recorder records what comes out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use lifeline_projections::fact::{
     EventReceived, Fact, Outcome, Redecision, Redesired, ResourceKey, RuleChanged, TriggerReplayed,
 };
-use lifeline_projections::fold::{Candidate, Ground, Projection, Sieve};
+use lifeline_projections::fold::{Ground, Projection, Resource};
 use lifeline_projections::lifecycle::{Desired, Lifecycle};
 use lifeline_store::{Disk, Offset, Reader};
 
 use crate::rules::{EventView, RuleSet, Standing, Trigger};
+use crate::status::ReplayStatus;
 
-/// Redecisions in one record at most, so that no record outgrows what the log accepts.
-const REDECISIONS_MAX: usize = 10_000;
-
-/// How often, in records read, it is asked whether to stop.
-const STOP_ASKED_RECORDS: u64 = 1 << 10;
+/// Resources and records looked at in one piece: about a millisecond, which is how long what happens meanwhile waits.
+pub const STEPS_AT_ONCE: usize = 512;
 
 /// Why history could not be replayed.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +65,11 @@ impl RuleChange {
     pub fn fact(&self) -> Fact<'_> {
         Fact::Rule(RuleChanged { rule: &self.rule, digest: self.digest, manifest: &self.manifest })
     }
+
+    fn may_concern(&self, trigger: &str) -> bool {
+        let kind_and_name = self.rule.split_once('/');
+        kind_and_name.is_some_and(|(kind, name)| kind == "EventSource" || (kind == "EventTrigger" && name == trigger))
+    }
 }
 
 /// The rules that appeared, changed or went since they were last recorded, by name.
@@ -73,165 +88,558 @@ pub fn rule_changes(rules: &RuleSet, ground: &Ground) -> Vec<RuleChange> {
     changes
 }
 
-/// What the events say about one resource under one trigger.
-#[derive(Debug, Clone, Copy, Default)]
-struct Verdict {
-    desired: Option<Desired>,
-    incarnation: u32,
+/// What is still to be decided again under the rules in force, one trigger after the other.
+#[derive(Debug)]
+pub struct Replay {
+    rules: Arc<RuleSet>,
+    /// Withdrawals first: what a trigger that is gone made may be in the way of what another makes now.
+    targets: VecDeque<Target>,
 }
 
-/// The facts that bring every lifecycle in line with `rules`. Empty when nothing about a trigger has changed; `None` when
-/// `is_stopping` said so meanwhile: a long history takes its time, and is replayed at the next start.
-///
-/// # Errors
-/// When the log cannot be read.
-pub fn replay<D: Disk>(
-    rules: &RuleSet,
-    projection: &Projection,
-    log: &Reader<D>,
-    is_stopping: impl Fn() -> bool,
-) -> Result<Option<Vec<Fact<'static>>>, Error> {
-    let known = &projection.ground().replayed;
-    let mut facts = Vec::new();
-    for (trigger, mark) in known {
-        // A trigger that is only broken, or hidden by what cannot be read, keeps what it made.
-        if matches!(rules.standing(trigger), Standing::Absent) {
-            let withdrawn = if mark.leaves { Redesired::Left } else { Redesired::Absent { event: None } };
-            let redecisions = lifecycles_of(projection, trigger)
-                .filter(|(_, lifecycle)| is_held(lifecycle))
-                .map(|(resource, lifecycle)| redecision(&resource, &lifecycle.cluster, withdrawn));
-            push_facts(&mut facts, trigger, None, mark.leaves, redecisions.collect());
-        }
-    }
-    let changed: BTreeMap<&str, BTreeMap<(Box<str>, ResourceKey), Verdict>> = rules
-        .triggers()
-        .filter(|trigger| known.get(trigger.name()).is_none_or(|mark| mark.digest() != Some(trigger.digest())))
-        .map(|trigger| (trigger.name(), BTreeMap::new()))
-        .collect();
-    if changed.is_empty() {
-        return Ok(Some(facts));
-    }
-    let mut changed = changed;
-    if !decide_again(rules, log, &mut changed, is_stopping)? {
-        return Ok(None);
-    }
-    for (name, verdicts) in changed {
-        let trigger = rules.trigger(name).expect("the name was taken from the rules");
-        let redecisions = differences(projection, trigger, verdicts);
-        push_facts(&mut facts, name, Some(trigger.digest()), trigger.leaves_policies(), redecisions);
-    }
-    Ok(Some(facts))
-}
-
-/// Decides all events of the log again; false when asked to stop on the way.
-fn decide_again<D: Disk>(
-    rules: &RuleSet,
-    log: &Reader<D>,
-    changed: &mut BTreeMap<&str, BTreeMap<(Box<str>, ResourceKey), Verdict>>,
-    is_stopping: impl Fn() -> bool,
-) -> Result<bool, Error> {
-    let mut scan = log.scan(log.start());
-    while let Some(record) = scan.next()? {
-        let offset = record.offset;
-        if offset.get().is_multiple_of(STOP_ASKED_RECORDS) && is_stopping() {
-            return Ok(false);
-        }
-        let fact = Fact::decode(record.payload).map_err(|source| Error::Fact { offset, source })?;
-        let Fact::Event(EventReceived { delivery, source, subject, kind, headers, payload, .. }) = fact else {
-            continue;
-        };
-        let nats_subject = delivery.subject;
-        let event = EventView { nats_subject, source, kind, subject, headers: &headers, payload };
-        for decision in rules.decide(&event, delivery.cluster, record.time_unix_nanos) {
-            let Some(verdicts) = changed.get_mut(decision.trigger) else { continue };
-            let desired = match decision.outcome {
-                Outcome::Create => Desired::Present { event: offset },
-                Outcome::Delete => Desired::Absent { event: Some(offset) },
-                Outcome::NoAction(_) | Outcome::Failed(_) => continue,
-            };
-            let resource = ResourceKey { source: source.into(), subject: subject.into() };
-            let verdict = verdicts.entry((delivery.cluster.into(), resource)).or_default();
-            let begins = !matches!(verdict.desired, Some(Desired::Present { .. }));
-            if matches!(desired, Desired::Present { .. }) && begins {
-                verdict.incarnation += 1;
-            }
-            verdict.desired = Some(desired);
-        }
-    }
-    Ok(true)
-}
-
-/// Where the verdicts differ from the lifecycles as they are. A lifecycle that stays present is decided again as well:
-/// its templates may give something else now. A trigger of which a part is broken withdraws nothing: what no longer
-/// matches may match again once it is mended.
-fn differences(
-    projection: &Projection,
-    trigger: &Trigger,
-    verdicts: BTreeMap<(Box<str>, ResourceKey), Verdict>,
-) -> Vec<Redecision> {
-    let (is_degraded, trigger) = (trigger.is_degraded(), trigger.name());
-    let mut redecisions = Vec::new();
-    for (resource, lifecycle) in lifecycles_of(projection, trigger) {
-        let spoken_of = verdicts.contains_key(&((*lifecycle.cluster).into(), resource.clone()));
-        if !spoken_of && !is_degraded && is_held(&lifecycle) {
-            redecisions.push(redecision(&resource, &lifecycle.cluster, Redesired::Absent { event: None }));
-        }
-    }
-    for ((cluster, resource), verdict) in verdicts {
-        let known = projection.resource(&resource.source, &resource.subject);
-        let known = known.and_then(|known| {
-            known.lifecycles.into_iter().find(|one| *one.trigger == *trigger && *one.cluster == *cluster)
-        });
-        let desired = match verdict.desired {
-            Some(Desired::Present { event }) => Some(Redesired::Present { event, incarnation: verdict.incarnation }),
-            Some(Desired::Absent { event }) => {
-                known.as_ref().is_some_and(is_held).then_some(Redesired::Absent { event })
-            }
-            Some(Desired::Left) | None => None,
-        };
-        if let Some(desired) = desired {
-            redecisions.push(redecision(&resource, &cluster, desired));
-        }
-    }
-    redecisions
-}
-
-fn is_held(lifecycle: &Lifecycle) -> bool {
-    match lifecycle.desired {
-        Desired::Present { .. } => true,
-        // Already on its way out, by its own decision.
-        Desired::Absent { .. } | Desired::Left => false,
-    }
-}
-
-fn lifecycles_of<'a>(projection: &'a Projection, trigger: &'a str) -> impl Iterator<Item = (ResourceKey, Lifecycle)> {
-    let sieve = Sieve { trigger: Some(trigger), ..Sieve::default() };
-    let found = projection.candidates_from(Bound::Unbounded, sieve);
-    found.flat_map(move |Candidate { source, subject, resource }| {
-        let lifecycles = resource.unwrap_or_default().lifecycles.into_iter();
-        let of_trigger = lifecycles.filter(move |lifecycle| *lifecycle.trigger == *trigger);
-        of_trigger.map(move |lifecycle| (ResourceKey { source: source.into(), subject: subject.into() }, lifecycle))
-    })
-}
-
-fn redecision(resource: &ResourceKey, cluster: &str, desired: Redesired) -> Redecision {
-    Redecision { cluster: cluster.into(), resource: resource.clone(), desired, previous: None }
-}
-
-fn push_facts(
-    facts: &mut Vec<Fact<'static>>,
-    trigger: &str,
+/// A trigger whose history is decided again.
+#[derive(Debug)]
+struct Target {
+    trigger: Box<str>,
+    /// Checksum of the trigger; `None` where it is gone.
     digest: Option<u64>,
     leaves: bool,
-    redecisions: Vec<Redecision>,
-) {
-    let mut rest = redecisions.into_iter().peekable();
-    loop {
-        let redecisions: Vec<Redecision> = rest.by_ref().take(REDECISIONS_MAX).collect();
-        let complete = rest.peek().is_none();
-        facts.push(Fact::Replay(TriggerReplayed { trigger: trigger.into(), digest, leaves, complete, redecisions }));
-        if complete {
-            return;
+    /// The clusters whose events it listens to.
+    clusters: Vec<Box<str>>,
+    /// Whether the log says already that its replay began.
+    is_open: bool,
+    cursor: Cursor,
+    /// Whether it has come to the end and cannot be completed, because of damage.
+    is_stuck: bool,
+}
+
+/// How far a replay has come.
+#[derive(Debug, Clone, Default)]
+struct Cursor {
+    /// Every resource up to this key is done.
+    done: Option<ResourceKey>,
+    /// How many those are.
+    resources: usize,
+    /// The resource whose records are being read.
+    walk: Option<Walk>,
+    /// Damage in the way: the resources behind it are left as they are, and the replay cannot be completed.
+    damage: Option<String>,
+}
+
+/// The records of one resource, read from the latest back to the events that decide.
+#[derive(Debug, Clone)]
+struct Walk {
+    key: ResourceKey,
+    next: Option<Offset>,
+    /// Where the records have to lead.
+    first_event: Offset,
+    /// What was found, by cluster.
+    found: BTreeMap<Box<str>, Desired>,
+    /// Whether earlier records are missing, so that not finding an event says nothing.
+    is_cut: bool,
+}
+
+/// What one step of a replay comes to.
+#[derive(Debug)]
+pub struct Piece {
+    fact: Option<TriggerReplayed>,
+    reached: Cursor,
+    is_last: bool,
+}
+
+impl Piece {
+    /// What has to be recorded before the replay may go on.
+    pub fn take_fact(&mut self) -> Option<TriggerReplayed> {
+        self.fact.take()
+    }
+}
+
+impl Replay {
+    /// The triggers whose history has to be decided again under `rules`: `before` is what was being replayed when they came,
+    /// `in_force` the rules until then, `changes` what differs in them from what is recorded.
+    #[must_use]
+    pub fn new(
+        rules: &Arc<RuleSet>,
+        ground: &Ground,
+        before: Option<&Replay>,
+        in_force: Option<&RuleSet>,
+        changes: &[RuleChange],
+    ) -> Replay {
+        let target = |trigger: &str, digest: Option<u64>, leaves: bool, is_open: bool| {
+            let same = |target: &Target| is_open && *target.trigger == *trigger && target.digest == digest;
+            let known = before.and_then(|before| before.targets.iter().find(|target| same(target)));
+            let (cursor, is_stuck) = known.map(|known| (known.cursor.clone(), known.is_stuck)).unwrap_or_default();
+            let clusters = rules.heard_clusters(trigger).map(Into::into).collect();
+            Target { trigger: trigger.into(), digest, leaves, clusters, is_open, cursor, is_stuck }
+        };
+        // A trigger that is only broken, or hidden by what cannot be read, keeps what it made.
+        let gone = ground.replayed.iter().filter(|(trigger, _)| matches!(rules.standing(trigger), Standing::Absent));
+        let mut targets: VecDeque<Target> =
+            gone.map(|(trigger, mark)| target(trigger, None, mark.leaves, false)).collect();
+        for trigger in rules.triggers() {
+            let (name, digest) = (trigger.name(), trigger.digest());
+            let open = ground.open_replays.get(name);
+            let mark = ground.replayed.get(name);
+            // While it was broken it decided nothing, so events were left out, though it is as it was before.
+            let was_broken = mark.is_some()
+                && match in_force {
+                    Some(rules) => rules.trigger(name).is_none(),
+                    None => changes.iter().any(|change| change.may_concern(name)),
+                };
+            let is_open = open.is_some_and(|open| open.digest == digest) && !was_broken;
+            if is_open || was_broken || mark.is_none_or(|mark| mark.digest() != Some(digest)) {
+                targets.push_back(target(name, Some(digest), trigger.leaves_policies(), is_open));
+            }
+        }
+        Replay { rules: Arc::clone(rules), targets }
+    }
+
+    /// What opens the replays that are not open yet. From these records on, events are decided by these rules.
+    pub fn openings(&self) -> impl Iterator<Item = TriggerReplayed> {
+        let closed = self.targets.iter().filter(|target| !target.is_open);
+        closed.map(|target| target.record(Vec::new(), false))
+    }
+
+    /// Notes that [`Replay::openings`] are recorded.
+    pub fn opened(&mut self) {
+        self.targets.iter_mut().for_each(|target| target.is_open = true);
+    }
+
+    /// How far each trigger is.
+    #[must_use]
+    pub fn status(&self, projection: &Projection) -> Vec<ReplayStatus> {
+        let status = |target: &Target| ReplayStatus {
+            trigger: target.trigger.to_string(),
+            resources: target.cursor.resources,
+            of: projection.len(),
+            damage: target.cursor.damage.clone(),
+        };
+        self.targets.iter().map(status).collect()
+    }
+
+    /// The next piece, of about `steps` looks at resources and records; `None` when there is nothing left to do. Once its fact
+    /// is recorded, [`Replay::advance`] is to be called with it.
+    ///
+    /// # Errors
+    /// When the disk refuses, or a record makes no sense. A damaged record is noted, and its resource is left as it is.
+    pub fn piece<D: Disk>(
+        &self,
+        projection: &Projection,
+        log: &Reader<D>,
+        steps: usize,
+    ) -> Result<Option<Piece>, Error> {
+        let Some(target) = self.targets.iter().find(|target| !target.is_stuck) else { return Ok(None) };
+        let mut cursor = target.cursor.clone();
+        let mut redecisions = Vec::new();
+        let start = cursor.walk.as_ref().map(|walk| &walk.key).or(cursor.done.as_ref()).cloned();
+        let mut resources = projection.resources_from(start.as_ref().map_or(Bound::Unbounded, Bound::Excluded));
+        let mut steps = steps;
+        let is_at_end = loop {
+            if steps == 0 {
+                break false;
+            }
+            steps -= 1;
+            if let Some(walk) = &mut cursor.walk {
+                if self.step(target, walk, log, &mut cursor.damage)? {
+                    let walk = cursor.walk.take().expect("it was just walked");
+                    let resource = projection.resource(&walk.key.source, &walk.key.subject).unwrap_or_default();
+                    redecisions.extend(self.differences(projection, target, &walk, &resource));
+                    cursor.pass(walk.key);
+                }
+                continue;
+            }
+            let Some((key, resource)) = resources.next() else { break true };
+            if target.digest.is_none() {
+                redecisions.extend(target.withdrawals(&key, &resource));
+                cursor.pass(key);
+            } else if target.is_decided(projection, &resource) {
+                cursor.pass(key);
+            } else {
+                let (next, first_event) = (Some(resource.last_record), resource.first_event);
+                cursor.walk = Some(Walk { key, next, first_event, found: BTreeMap::new(), is_cut: false });
+            }
+        };
+        let is_complete = is_at_end && cursor.damage.is_none();
+        let is_news = is_complete || !redecisions.is_empty();
+        let fact = is_news.then(|| target.record(redecisions, is_complete));
+        Ok(Some(Piece { fact, reached: cursor, is_last: is_at_end }))
+    }
+
+    /// Goes on behind a piece that is recorded.
+    pub fn advance(&mut self, piece: Piece) {
+        let Some(at) = self.targets.iter().position(|target| !target.is_stuck) else { return };
+        let Piece { reached, is_last, .. } = piece;
+        if is_last && reached.damage.is_none() {
+            self.targets.remove(at);
+        } else {
+            (self.targets[at].cursor, self.targets[at].is_stuck) = (reached, is_last);
+        }
+    }
+
+    /// Reads one record of a resource; true when no further one has to be read.
+    fn step<D: Disk>(
+        &self,
+        target: &Target,
+        walk: &mut Walk,
+        log: &Reader<D>,
+        damage: &mut Option<String>,
+    ) -> Result<bool, Error> {
+        let is_known = self.rules.may_decide(&target.trigger, &walk.key.source, &walk.key.subject);
+        let offset = match walk.next.filter(|_| is_known && !target.has_all(&walk.found)) {
+            Some(offset) => offset,
+            None => return Ok(true),
+        };
+        let record = match log.read(offset) {
+            Ok(Some(record)) => record,
+            Ok(None) => {
+                walk.is_cut = true;
+                return Ok(true);
+            }
+            Err(error @ lifeline_store::Error::Damaged { .. }) => {
+                walk.is_cut = true;
+                damage.get_or_insert_with(|| error.to_string());
+                return Ok(true);
+            }
+            Err(error) => return Err(Error::Log(error)),
+        };
+        let fact = Fact::decode(&record.payload).map_err(|source| Error::Fact { offset, source })?;
+        if let Fact::Event(EventReceived { delivery, source, subject, kind, headers, payload, .. }) = &fact
+            && !walk.found.contains_key(delivery.cluster)
+        {
+            let nats_subject = delivery.subject;
+            let event = EventView { nats_subject, source, kind, subject, headers, payload };
+            let outcome = self.rules.outcome(&target.trigger, &event, delivery.cluster, record.time_unix_nanos);
+            let desired = match outcome {
+                Some(Outcome::Create) => Some(Desired::Present { event: offset }),
+                Some(Outcome::Delete) => Some(Desired::Absent { event: Some(offset) }),
+                Some(Outcome::NoAction(_) | Outcome::Failed(_)) | None => None,
+            };
+            if let Some(desired) = desired {
+                walk.found.insert(delivery.cluster.into(), desired);
+            }
+        }
+        match fact.previous(&walk.key) {
+            Some(previous) => walk.next = previous.filter(|previous| *previous < offset),
+            // What was lost here cannot say what was before.
+            None => walk.next = None,
+        }
+        walk.is_cut = walk.next.is_none() && offset > walk.first_event;
+        Ok(walk.next.is_none() || target.has_all(&walk.found))
+    }
+
+    /// Where what was found differs from the lifecycles as they are. A lifecycle that stays present is decided again as well:
+    /// its templates may give something else now. A trigger of which a part is broken withdraws nothing: what no longer
+    /// matches may match again once it is mended.
+    fn differences(
+        &self,
+        projection: &Projection,
+        target: &Target,
+        walk: &Walk,
+        resource: &Resource,
+    ) -> Vec<Redecision> {
+        let keeps_unmatched = walk.is_cut || self.rules.trigger(&target.trigger).is_none_or(Trigger::is_degraded);
+        let of_trigger = resource.lifecycles.iter().filter(|lifecycle| *lifecycle.trigger == *target.trigger);
+        let known: BTreeMap<&str, &Lifecycle> = of_trigger.map(|one| (&*one.cluster, one)).collect();
+        let clusters: BTreeSet<&str> =
+            known.keys().copied().chain(walk.found.keys().map(|cluster| &**cluster)).collect();
+        let mut redecisions = Vec::new();
+        for cluster in clusters {
+            let known = known.get(cluster).copied();
+            if known.is_some_and(|known| target.has_decided(projection, known)) {
+                continue;
+            }
+            if let Some(desired) = redesired(known, walk.found.get(cluster).copied(), keeps_unmatched) {
+                let (cluster, resource) = (cluster.into(), walk.key.clone());
+                redecisions.push(Redecision { cluster, resource, desired, previous: None });
+            }
+        }
+        redecisions
+    }
+}
+
+/// What shall hold from now on, if that has to be recorded: by what is `known` of a lifecycle, and by what the events say under
+/// the rules in force.
+fn redesired(known: Option<&Lifecycle>, found: Option<Desired>, keeps_unmatched: bool) -> Option<Redesired> {
+    let is_present = known.is_some_and(|known| known.desired.is_present());
+    match found {
+        Some(Desired::Present { event }) => {
+            let incarnation = known.map_or(0, |known| known.incarnation).saturating_add(u32::from(!is_present));
+            Some(Redesired::Present { event, incarnation })
+        }
+        // One that is absent already is so by its own decision.
+        Some(Desired::Absent { event }) => is_present.then_some(Redesired::Absent { event }),
+        Some(Desired::Left) | None => (is_present && !keeps_unmatched).then_some(Redesired::Absent { event: None }),
+    }
+}
+
+impl Cursor {
+    fn pass(&mut self, key: ResourceKey) {
+        self.resources += 1;
+        self.done = Some(key);
+    }
+}
+
+impl Target {
+    /// Whether something was found for every cluster.
+    fn has_all(&self, found: &BTreeMap<Box<str>, Desired>) -> bool {
+        self.clusters.iter().all(|cluster| found.contains_key(cluster))
+    }
+
+    fn record(&self, redecisions: Vec<Redecision>, complete: bool) -> TriggerReplayed {
+        TriggerReplayed {
+            trigger: (*self.trigger).into(),
+            digest: self.digest,
+            leaves: self.leaves,
+            complete,
+            redecisions,
+        }
+    }
+
+    /// Whether these rules decided whatever they can decide about a resource.
+    fn is_decided(&self, projection: &Projection, resource: &Resource) -> bool {
+        let mut lifecycles = resource.lifecycles.iter().filter(|one| *one.trigger == *self.trigger);
+        let is_known = |cluster: &str| lifecycles.clone().any(|one| *one.cluster == *cluster);
+        self.clusters.iter().all(|cluster| is_known(cluster))
+            && lifecycles.all(|lifecycle| self.has_decided(projection, lifecycle))
+    }
+
+    /// Whether a lifecycle was decided by these rules.
+    fn has_decided(&self, projection: &Projection, lifecycle: &Lifecycle) -> bool {
+        let decided_by = projection.ground().decided_by(&self.trigger, lifecycle.decided);
+        decided_by.is_some() && decided_by == self.digest
+    }
+
+    /// What a trigger that is gone takes with it, or leaves.
+    fn withdrawals(&self, key: &ResourceKey, resource: &Resource) -> Vec<Redecision> {
+        let desired = if self.leaves { Redesired::Left } else { Redesired::Absent { event: None } };
+        let present = resource
+            .lifecycles
+            .iter()
+            .filter(|lifecycle| *lifecycle.trigger == *self.trigger && lifecycle.desired.is_present());
+        let withdrawn = |lifecycle: &Lifecycle| {
+            let (cluster, resource) = ((*lifecycle.cluster).into(), key.clone());
+            Redecision { cluster, resource, desired, previous: None }
+        };
+        present.map(withdrawn).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lifeline_projections::fact::{Decision, Delivery, RecordLost};
+    use lifeline_store::{Log, Options, SimulatedDisk};
+
+    use super::*;
+    use crate::rules::{Clusters, Manifests};
+
+    const RULES: &str = r#"
+apiVersion: lib.projectsveltos.io/v1beta1
+kind: EventSource
+metadata: {name: users}
+spec: {messagingMatchCriteria: [{subject: users, cloudEventSource: auth}]}
+---
+apiVersion: lib.projectsveltos.io/v1beta1
+kind: EventTrigger
+metadata: {name: manage}
+spec:
+  eventSourceName: users
+  oneForEvent: true
+  cloudEventAction: '{{if eq .CloudEvent.type "login"}}Create{{else if eq .CloudEvent.type "logout"}}Delete{{end}}'
+"#;
+
+    /// A log, and the projection that follows from it.
+    struct World {
+        log: Log<SimulatedDisk>,
+        projection: Projection,
+    }
+
+    impl World {
+        fn new() -> World {
+            let options = Options { low_space_bytes: 0, ..Options::default() };
+            let (log, _) = Log::open(SimulatedDisk::new(3), options).expect("a sound disk");
+            World { log, projection: Projection::default() }
+        }
+
+        fn record(&mut self, mut fact: Fact<'_>) {
+            fact.link(|source, subject| self.projection.last_record(source, subject));
+            let offset = self.log.append_encoded(1, |buffer| fact.encode(buffer)).expect("room");
+            self.log.sync().expect("a sound disk");
+            self.projection.fold(offset, 1, &fact, &mut Vec::new());
+        }
+
+        /// An event of which nothing was made, or what earlier rules made of it.
+        fn event(&mut self, kind: &str, (source, subject): (&str, &str), outcome: Option<Outcome<'_>>) {
+            let payload = format!(
+                r#"{{"specversion":"1.0","type":"{kind}","source":"{source}","id":"1","subject":"{subject}"}}"#
+            );
+            let (sequence, stream, nats_subject) = (self.projection.watermark().get(), "USERS", "users");
+            let delivery = Delivery {
+                cluster: "mgmt/mgmt",
+                stream,
+                epoch: 1,
+                sequence,
+                published_unix_nanos: 1,
+                subject: nats_subject,
+            };
+            let decision = |outcome| Decision { trigger: "manage", event_source: "users", criterion: 0, outcome };
+            self.record(Fact::Event(EventReceived {
+                delivery,
+                source,
+                subject,
+                kind,
+                id: "1",
+                previous: None,
+                decisions: outcome.map(decision).into_iter().collect(),
+                headers: Vec::new(),
+                payload: payload.as_bytes(),
+            }));
+        }
+
+        /// Replays all of it in pieces of so many steps; how many there were.
+        fn replay(&mut self, rules: &Arc<RuleSet>, steps: usize) -> usize {
+            let mut replay = Replay::new(rules, self.projection.ground(), None, None, &[]);
+            replay.openings().for_each(|opening| self.record(Fact::Replay(opening)));
+            replay.opened();
+            let mut pieces = 0;
+            while let Some(mut piece) =
+                replay.piece(&self.projection, &self.log.reader(), steps).expect("a log that can be read")
+            {
+                if let Some(fact) = piece.take_fact() {
+                    self.record(Fact::Replay(fact));
+                }
+                replay.advance(piece);
+                pieces += 1;
+            }
+            pieces
+        }
+
+        fn desired(&self, (source, subject): (&str, &str)) -> Option<(Desired, u32)> {
+            let resource = self.projection.resource(source, subject).expect("an event spoke of it");
+            resource.lifecycles.first().map(|lifecycle| (lifecycle.desired, lifecycle.incarnation))
+        }
+    }
+
+    fn rules(text: &str) -> Arc<RuleSet> {
+        Arc::new(RuleSet::new(Manifests::read("rules.yaml", text), Clusters::default()))
+    }
+
+    const ANN: (&str, &str) = ("auth", "ann");
+    const BOB: (&str, &str) = ("auth", "bob");
+    const CID: (&str, &str) = ("auth", "cid");
+    const DAN: (&str, &str) = ("elsewhere", "dan");
+
+    #[test]
+    fn the_latest_event_that_decides_says_what_shall_hold_however_small_the_pieces() {
+        let play = |steps| {
+            let mut world = World::new();
+            world.event("login", ANN, None);
+            world.event("login", BOB, Some(Outcome::Create));
+            for _ in 0..20 {
+                world.event("visit", ANN, None);
+            }
+            world.event("logout", BOB, None);
+            world.event("visit", CID, Some(Outcome::Create));
+            world.event("login", DAN, Some(Outcome::Create));
+            let pieces = world.replay(&rules(RULES), steps);
+            assert!(world.projection.ground().open_replays.is_empty());
+            let at = Offset::from;
+            assert_eq!(world.desired(ANN), Some((Desired::Present { event: at(0) }, 1)));
+            assert_eq!(world.desired(BOB), Some((Desired::Absent { event: Some(at(22)) }, 1)));
+            assert_eq!(world.desired(CID), Some((Desired::Absent { event: None }, 1)), "nothing speaks for it");
+            assert_eq!(world.desired(DAN), Some((Desired::Absent { event: None }, 1)), "its source is not listened to");
+            let read = world.projection.watermark();
+            assert_eq!(world.replay(&rules(RULES), steps), 0, "it is done");
+            assert_eq!(world.projection.watermark(), read);
+            (pieces, world.projection.resources().map(|(_, resource)| resource.lifecycles.len()).collect::<Vec<_>>())
+        };
+        let (many, one) = (play(1), play(1_000));
+        assert_eq!((many.1, one.0), (one.1, 1));
+        // Four resources, and of them 21, 1 and 1 records: of the last one none has to be read.
+        assert!((27..32).contains(&many.0), "{}", many.0);
+    }
+
+    #[test]
+    fn a_trigger_that_is_gone_takes_its_lifecycles_with_it() {
+        let mut world = World::new();
+        world.event("login", ANN, None);
+        world.event("login", BOB, None);
+        world.replay(&rules(RULES), 1);
+        assert_eq!(world.desired(ANN), Some((Desired::Present { event: Offset::ZERO }, 1)));
+        world.replay(&rules(""), 1);
+        assert_eq!(world.desired(BOB), Some((Desired::Absent { event: None }, 1)));
+        assert!(world.projection.ground().replayed.is_empty());
+        world.replay(&rules(RULES), 1);
+        assert_eq!(world.desired(ANN), Some((Desired::Present { event: Offset::ZERO }, 2)), "it is made again");
+    }
+
+    #[test]
+    fn what_became_of_a_resource_before_a_lost_record_is_left_as_it_is() {
+        let mut world = World::new();
+        world.event("login", ANN, Some(Outcome::Create));
+        world.event("visit", ANN, None);
+        let lost = world.log.append_encoded(1, |buffer| {
+            let reason = "damaged";
+            Fact::Lost(RecordLost { reason }).encode(buffer);
+        });
+        let lost = lost.expect("room");
+        world.log.sync().expect("a sound disk");
+        world.projection.fold(lost, 1, &Fact::Lost(RecordLost { reason: "damaged" }), &mut Vec::new());
+        let visit = EventReceived {
+            delivery: Delivery {
+                cluster: "mgmt/mgmt",
+                stream: "USERS",
+                epoch: 1,
+                sequence: 9,
+                published_unix_nanos: 1,
+                subject: "users",
+            },
+            source: "auth",
+            subject: "ann",
+            kind: "visit",
+            id: "1",
+            previous: Some(lost),
+            decisions: Vec::new(),
+            headers: Vec::new(),
+            payload: b"{}",
+        };
+        let offset = world.log.append_encoded(1, |buffer| Fact::Event(visit.clone()).encode(buffer)).expect("room");
+        world.log.sync().expect("a sound disk");
+        world.projection.fold(offset, 1, &Fact::Event(visit), &mut Vec::new());
+        world.replay(&rules(RULES), 512);
+        assert_eq!(world.desired(ANN), Some((Desired::Present { event: Offset::ZERO }, 1)));
+    }
+
+    #[test]
+    fn what_has_to_be_recorded_of_a_lifecycle() {
+        let known = |is_present, incarnation| Lifecycle {
+            desired: if is_present {
+                Desired::Present { event: Offset::ZERO }
+            } else {
+                Desired::Absent { event: None }
+            },
+            incarnation,
+            ..Lifecycle::new("manage", "mgmt/mgmt")
+        };
+        let left = Lifecycle { desired: Desired::Left, ..known(true, 1) };
+        let (here, gone) = (known(true, 2), known(false, 2));
+        let event = Offset::from(7);
+        let (create, delete) = (Some(Desired::Present { event }), Some(Desired::Absent { event: Some(event) }));
+        let present = |incarnation| Some(Redesired::Present { event, incarnation });
+        let absent = |event| Some(Redesired::Absent { event });
+        let cases = [
+            (None, create, false, present(1)),
+            (Some(&here), create, false, present(2)),
+            (Some(&gone), create, false, present(3)),
+            (Some(&left), create, false, present(2)),
+            (None, delete, false, None),
+            (Some(&here), delete, true, absent(Some(event))),
+            (Some(&gone), delete, false, None),
+            (None, None, false, None),
+            (Some(&here), None, false, absent(None)),
+            (Some(&here), None, true, None),
+            (Some(&left), None, false, None),
+        ];
+        for (known, found, keeps_unmatched, expected) in cases {
+            assert_eq!(redesired(known, found, keeps_unmatched), expected, "{known:?} {found:?}");
         }
     }
 }

@@ -38,9 +38,25 @@ pub struct Status {
     pub cluster_writes: u64,
     /// Reconciliations since the start that failed.
     pub failures: u64,
+    /// Triggers whose history is being decided again because their rules changed; recording goes on meanwhile.
+    #[serde(default)]
+    pub replays: Vec<ReplayStatus>,
     /// The progress of the scrub of the log; absent while it is off.
     #[serde(default)]
     pub scrub: Option<ScrubStatus>,
+}
+
+/// How far the history of one trigger is decided again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReplayStatus {
+    /// The EventTrigger.
+    pub trigger: String,
+    /// Resources that are done.
+    pub resources: usize,
+    /// Resources there are.
+    pub of: usize,
+    /// Damage in the log, because of which resources are left as they are; absent when there is none.
+    pub damage: Option<String>,
 }
 
 /// How far the log has been read again to find damage. Counts begin with the process.

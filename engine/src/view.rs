@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::watch;
 
 use crate::stamps::Stamps;
+use crate::status::ReplayStatus;
 use crate::trace::Traces;
 
 /// The state of an engine as its readers see it.
@@ -19,6 +20,7 @@ pub struct View<D: Disk> {
     log: RwLock<Reader<D>>,
     folded: watch::Sender<Offset>,
     stalled: Mutex<Option<String>>,
+    replays: Mutex<Vec<ReplayStatus>>,
     stamps: Mutex<Stamps>,
     traces: Traces,
 }
@@ -29,7 +31,8 @@ impl<D: Disk> View<D> {
         let folded = watch::Sender::new(projection.watermark());
         let stamps = Mutex::new(Stamps::after(projection.ground().folded_unix_nanos));
         let (projection, log) = (RwLock::new(projection), RwLock::new(log));
-        Arc::new(View { projection, log, folded, stalled: Mutex::new(None), stamps, traces: Traces::default() })
+        let (stalled, replays) = (Mutex::new(None), Mutex::default());
+        Arc::new(View { projection, log, folded, stalled, replays, stamps, traces: Traces::default() })
     }
 
     /// The projection, for reading. Hold it shortly: the recorder waits meanwhile.
@@ -45,6 +48,11 @@ impl<D: Disk> View<D> {
     /// Why recording stands still, or that of messages alone; `None` while it does not.
     pub fn stalled(&self) -> Option<String> {
         self.stalled.lock().clone()
+    }
+
+    /// How far history is decided again under changed rules; empty when it is.
+    pub fn replays(&self) -> Vec<ReplayStatus> {
+        self.replays.lock().clone()
     }
 
     /// Waits until everything below `offset` is folded; false when that took longer than `patience`.
@@ -110,6 +118,10 @@ impl<D: Disk> View<D> {
 
     pub(crate) fn reopened(&self, log: Reader<D>) {
         *self.log.write() = log;
+    }
+
+    pub(crate) fn set_replays(&self, replays: Vec<ReplayStatus>) {
+        *self.replays.lock() = replays;
     }
 
     pub(crate) fn set_stalled(&self, reason: Option<String>) {

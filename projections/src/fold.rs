@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 
 pub(crate) use self::checkpoint::BUCKET_RESOURCES;
 pub(crate) use self::ground::change_rule;
-pub use self::ground::{Ground, ReplayMark, RuleMark, StreamPosition, Tail};
+pub use self::ground::{Ground, OpenReplay, ReplayMark, RuleMark, StreamPosition, Tail};
 pub use self::place::{LOCATED_MAX, Place};
 pub use self::read::{Candidate, Sieve, Trail};
 pub use self::resource::Resource;

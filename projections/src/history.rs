@@ -329,7 +329,8 @@ fn of_replay(entry: Entry, replay: &TriggerReplayed, key: Option<&ResourceKey>) 
     let is_about = |redecision: &&Redecision| key.is_none_or(|key| redecision.resource == *key);
     let about: Vec<&Redecision> = replay.redecisions.iter().filter(is_about).collect();
     let summary = match (key, about.as_slice()) {
-        (_, []) => "rules changed: no difference".to_owned(),
+        (_, []) if replay.complete => "rules changed: all of history is decided again".to_owned(),
+        (_, []) => "rules changed: they decide from here on".to_owned(),
         (None, some) => format!("rules changed: {} decided again", count(some.len(), "lifecycle")),
         (Some(_), some) => some.iter().map(|some| redecided(some)).collect::<Vec<_>>().join("; "),
     };

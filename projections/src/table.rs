@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! key                                          value
-//! g                                            the Ground, with the watermark, and how many resources there are
+//! g                                            how many resources there are, the Ground, with the watermark, and the replays that
+//!                                              are not complete, if there are any
 //! r, number of the bucket (u32)                the resources of one bucket, one after the other, by number; names that the
 //!                                              one before has too are left out
 //! l, number of the resource (u32), offset (u64)  what the resource was by that record: a landmark
@@ -236,10 +237,7 @@ impl Table {
     }
 
     fn decode_ground(&self, value: &[u8]) -> Result<(u64, Ground), Error> {
-        let config = bincode::config::standard().with_limit::<{ 256 << 20 }>();
-        let decode =
-            |body: &[u8]| bincode::serde::decode_from_slice(body, config).ok().filter(|(_, read)| *read == body.len());
-        body(value).and_then(decode).map(|(ground, _)| ground).ok_or_else(|| self.malformed(GROUND))
+        body(value).and_then(decode_ground).ok_or_else(|| self.malformed(GROUND))
     }
 
     fn malformed(&self, key: &[u8]) -> Error {
@@ -251,6 +249,29 @@ impl Table {
         // sled wraps the refusal of its lock in an error of no particular kind.
         if reason.contains("could not acquire lock") { Error::InUse { path } } else { Error::Sled { path, reason } }
     }
+}
+
+fn encode_ground(projection: &Projection, out: &mut Vec<u8>) {
+    let config = bincode::config::standard();
+    let (resources, ground) = (projection.len() as u64, projection.ground());
+    let mut written = bincode::serde::encode_into_std_write((resources, ground), out, config).map(|_| ());
+    if !ground.open_replays.is_empty() {
+        let more = bincode::serde::encode_into_std_write(&ground.open_replays, out, config);
+        written = written.and(more.map(|_| ()));
+    }
+    written.expect("a Vec takes everything that bincode can write");
+}
+
+fn decode_ground(body: &[u8]) -> Option<(u64, Ground)> {
+    let config = bincode::config::standard().with_limit::<{ 256 << 20 }>();
+    let ((resources, mut ground), mut read): ((u64, Ground), usize) =
+        bincode::serde::decode_from_slice(body, config).ok()?;
+    if read < body.len() {
+        let (open_replays, more) = bincode::serde::decode_from_slice(&body[read..], config).ok()?;
+        ground.open_replays = open_replays;
+        read += more;
+    }
+    (read == body.len()).then_some((resources, ground))
 }
 
 /// The landmarks in the table, for as long as it is open: dropping the [`Table`] closes it, even while others read.
@@ -289,9 +310,7 @@ fn rows(projection: &Projection) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
     });
     let ground = std::iter::once_with(|| {
         let mut value = vec![0; HEAD_BYTES];
-        let ground = (projection.len() as u64, projection.ground());
-        bincode::serde::encode_into_std_write(ground, &mut value, bincode::config::standard())
-            .expect("a Vec takes everything that bincode can write");
+        encode_ground(projection, &mut value);
         (GROUND.to_vec(), sealed(value))
     });
     landmarks.chain(buckets).chain(ground)

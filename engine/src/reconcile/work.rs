@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use lifeline_projections::fact::{AppliedObject, FailedAttempt, LifecycleKey, ObjectKey, Reconciled, What};
-use lifeline_projections::fold::{LifecycleIndex, Projection, ReplayMark};
+use lifeline_projections::fold::LifecycleIndex;
 use lifeline_projections::lifecycle::{Desired, Lifecycle};
 use lifeline_store::{Disk, Offset};
 use tokio::sync::watch;
@@ -43,7 +43,7 @@ const PAUSE_TERMINATING: Duration = Duration::from_millis(250);
 /// The pause while the rules are not read yet.
 const PAUSE_RULES: Duration = Duration::from_millis(100);
 
-/// The pause while the replay of a changed trigger is not recorded, or while a trigger is broken.
+/// The pause while the replay of a changed trigger has not come to a lifecycle, or while a trigger is broken.
 const PAUSE_REPLAY: Duration = Duration::from_secs(1);
 
 /// What reconciliation did so far, for metrics and tests.
@@ -78,8 +78,8 @@ pub(super) struct Task {
     pub(super) index: LifecycleIndex,
     pub(super) key: LifecycleKey,
     pub(super) lifecycle: Lifecycle,
-    /// Checksum of the trigger at its last recorded replay; `None` before the first, while the pieces of one are recorded, or
-    /// once the trigger was removed.
+    /// Checksum of the trigger that the decision counts under; `None` while a replay has not come to it, or once the trigger was
+    /// removed.
     pub(super) decided_by: Option<u64>,
 }
 
@@ -119,7 +119,7 @@ impl<D: Disk> Reconciler<D> {
             let (resource, lifecycle) = projection.lifecycle(index);
             lifecycle.needs_work().then(|| Task {
                 index,
-                decided_by: replayed(&projection, &lifecycle.trigger),
+                decided_by: projection.ground().decided_by(&lifecycle.trigger, lifecycle.decided),
                 key: LifecycleKey {
                     trigger: (*lifecycle.trigger).into(),
                     cluster: (*lifecycle.cluster).into(),
@@ -173,8 +173,8 @@ impl<D: Disk> Reconciler<D> {
         let Some(rules) = rules else { return Ok(Verdict::RetryAfter(PAUSE_RULES)) };
         let trigger = rules.trigger(&task.key.trigger);
         if trigger.map(Trigger::digest) != task.decided_by {
-            // The rules in force are newer than the last recorded replay. That replay may never be recorded: the process may
-            // die, or the rules may be taken back. When it is recorded, it decides again and queues this lifecycle.
+            // The rules in force have not decided this lifecycle yet. They may never do: the process may die, or the rules may
+            // be taken back. When their replay comes to it, it decides again and queues this lifecycle.
             return Ok(Verdict::RetryAfter(PAUSE_REPLAY));
         }
         let rendered = match self.render(task, &rules, event) {
@@ -321,19 +321,14 @@ impl<D: Disk> Reconciler<D> {
 }
 
 /// Whether what a lifecycle no longer wants may be deleted. Rules that are in force and not replayed yet may want it: an earlier
-/// engine may have ended in the middle of replaying others. While a trigger is broken nothing is replayed for it, and its last
-/// whole replay counts.
+/// engine may have ended in the middle of replaying others. While a trigger is broken nothing is replayed for it, and what its last
+/// replay decided counts.
 fn may_delete(decided_by: Option<u64>, standing: Standing<'_>) -> bool {
     match standing {
         Standing::InForce(trigger) => decided_by == Some(trigger.digest()),
         Standing::OutOfForce => decided_by.is_some(),
         Standing::Absent => true,
     }
-}
-
-/// Checksum of a trigger at its last recorded replay; `None` also while the pieces of a replay are recorded.
-fn replayed(projection: &Projection, trigger: &str) -> Option<u64> {
-    projection.ground().replayed.get(trigger).and_then(ReplayMark::digest)
 }
 
 pub(super) fn names<'a>(objects: impl IntoIterator<Item = &'a ObjectKey>) -> String {

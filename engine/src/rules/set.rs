@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use lifeline_projections::fact::Decision;
+use lifeline_projections::fact::{Decision, Outcome};
 use lifeline_projections::why::event::Unmatched;
 use lifeline_store::Offset;
 use serde_json::Value;
@@ -156,6 +156,31 @@ impl RuleSet {
     #[must_use]
     pub fn decide(&self, event: &EventView<'_>, cluster: &str, recorded_at_unix_nanos: u64) -> Vec<Decision<'_>> {
         self.matching(cluster).decide(event, recorded_at_unix_nanos)
+    }
+
+    /// What one trigger makes of an event; `None` where its EventSource does not match.
+    #[must_use]
+    pub fn outcome(
+        &self,
+        trigger: &str,
+        event: &EventView<'_>,
+        cluster: &str,
+        recorded_at_unix_nanos: u64,
+    ) -> Option<Outcome<'_>> {
+        self.matching(cluster).outcome(trigger, event, recorded_at_unix_nanos)
+    }
+
+    /// Whether events about a source and subject may match the EventSource of a trigger.
+    #[must_use]
+    pub fn may_decide(&self, trigger: &str, source: &str, subject: &str) -> bool {
+        let mut listened = self.views.iter().flat_map(|view| &view.listened);
+        listened.any(|listened| listened.has(trigger) && self.sources[listened.source].may_match(source, subject))
+    }
+
+    /// The clusters whose events a trigger listens to.
+    pub fn heard_clusters(&self, trigger: &str) -> impl Iterator<Item = &str> {
+        let views = self.views.iter().filter(move |view| view.listened.iter().any(|listened| listened.has(trigger)));
+        views.map(|view| view.cluster.as_str())
     }
 
     /// For each criterion of each EventSource that the event does not match: which fields differ. The nearest first.

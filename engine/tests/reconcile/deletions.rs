@@ -15,10 +15,12 @@ use crate::world::{SOURCE, START_UNIX_NANOS, TRIGGER, open, play, play_on, with_
 async fn half_a_replay_of_rules_that_were_taken_back_deletes_nothing() {
     let disk = SimulatedDisk::new(7);
     let cluster = Arc::new(LocalCluster::in_memory(7, Arc::new(|| jiff::Timestamp::UNIX_EPOCH)));
+    let mut previous = None;
     play_on(&disk, cluster.clone(), with_trigger("WithdrawPolicies"), async |world| {
         world.happens(1, "login", "zoe").await;
         world.happens(2, "login", "ann").await;
         world.happens(3, "logout", "ann").await;
+        previous = world.view.projection().last_record("auth", "zoe");
     })
     .await;
     let made = cluster.list();
@@ -28,7 +30,7 @@ async fn half_a_replay_of_rules_that_were_taken_back_deletes_nothing() {
         cluster: "mgmt/mgmt".into(),
         resource: ResourceKey { source: "auth".into(), subject: "zoe".into() },
         desired: Redesired::Absent { event: None },
-        previous: None,
+        previous,
     };
     let redecisions = vec![redecision];
     let half =

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use lifeline_engine::status::{ScrubStatus, Status, StreamStatus};
+use lifeline_engine::status::{ReplayStatus, ScrubStatus, Status, StreamStatus};
 use lifeline_projections::lifecycle::Phase;
 
 /// The media type of [`exposition`].
@@ -84,6 +84,16 @@ const METRICS: &[Metric] = &[
     gauge("lifeline_triggers", "EventTriggers in force.", |status| one(status.triggers as u64)),
     gauge("lifeline_rule_problems", "Defects of rules.", |status| one(status.problems.len() as u64)),
     gauge("lifeline_warnings", "Things that should be looked at.", |status| one(status.warnings.len() as u64)),
+    gauge(
+        "lifeline_replay_done_resources",
+        "Resources whose events are decided again under changed rules, by trigger; missing when all are.",
+        |status| by_replay(status, |replay| replay.resources),
+    ),
+    gauge(
+        "lifeline_replay_end_resources",
+        "Resources there are for a replay under changed rules, by trigger; missing when all are decided.",
+        |status| by_replay(status, |replay| replay.of),
+    ),
     gauge("lifeline_resources", "Resources known: pairs of CloudEvent source and subject.", |status| {
         one(status.resources as u64)
     }),
@@ -155,6 +165,14 @@ fn one(value: u64) -> Vec<Sample<'static>> {
 /// Nothing at all while the scrub is off.
 fn scrub(status: &Status, value: fn(&ScrubStatus) -> u64) -> Vec<Sample<'_>> {
     status.scrub.as_ref().map_or_else(Vec::new, |scrub| one(value(scrub)))
+}
+
+fn by_replay(status: &Status, value: fn(&ReplayStatus) -> usize) -> Vec<Sample<'_>> {
+    let samples = status
+        .replays
+        .iter()
+        .map(|replay| Sample { labels: vec![("trigger", replay.trigger.as_str())], value: value(replay) as u64 });
+    samples.collect()
 }
 
 fn by_stream(status: &Status, value: fn(&StreamStatus) -> u64) -> Vec<Sample<'_>> {

@@ -3,9 +3,11 @@
 //! Start at [`bench`]. Each benchmark says at its top which question it answers, on which workload. Progress and tables go
 //! to standard error, the figures as one line of JSON to standard output, last.
 
+mod history;
 mod intake;
 mod log;
 mod queries;
+mod replay;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,7 +33,7 @@ pub struct BenchArgs {
     /// `queries` only: every Nth resource has a lifecycle with an applied object; 0 for none [default: 0]
     #[arg(long, value_name = "N", default_value = "0", hide_default_value = true)]
     pub held: u64,
-    /// `log` and `queries`: a folder on the disk to measure [default: the current one; for `queries` the system's temporary one]
+    /// `log`, `queries`, `replay`: a folder on the disk to measure [default: the system's temporary one; for `log` the current one]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 }
@@ -45,6 +47,8 @@ pub enum BenchName {
     Log,
     /// Rebuilding, starting and answering with a long history, while events come in; needs 6 GB of disk.
     Queries,
+    /// Recording while the history is decided again under a changed rule; needs 2 GB of disk.
+    Replay,
 }
 
 /// Runs a benchmark and prints its figures.
@@ -54,6 +58,7 @@ pub fn bench(args: BenchArgs) -> ExitCode {
         BenchName::Intake => intake::run(&args),
         BenchName::Log => log::run(&args),
         BenchName::Queries => queries::run(&args),
+        BenchName::Replay => replay::run(&args),
     };
     match figures {
         Ok(figures) => {

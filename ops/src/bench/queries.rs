@@ -21,18 +21,14 @@ use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1::SendRequest;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use lifeline_engine::clock::{Clock, SystemClock};
 use lifeline_engine::intake::bench::publish_events;
-use lifeline_projections::fact::{
-    AppliedObject, Decision, Delivery, EventReceived, Fact, LifecycleKey, ObjectKey, Outcome, Reconciled, ResourceKey,
-    What,
-};
 use lifeline_projections::fold::Projection;
-use lifeline_store::{Log, Offset, OsDisk, Random, Reader};
+use lifeline_store::{OsDisk, Random, Reader};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
+use super::history::{SOURCE, SUBJECT, subject, write_log};
 use super::intake::event;
 use super::{BenchArgs, median};
 use crate::data;
@@ -43,8 +39,6 @@ const EVENTS_PER_RESOURCE: u64 = 10;
 const ROUNDS: usize = 3;
 
 const STREAM: &str = "BENCH";
-const SUBJECT: &str = "bench.events";
-const SOURCE: &str = "auth.example.com";
 
 /// Questions of each kind.
 const QUESTIONS: usize = 2_000;
@@ -54,9 +48,6 @@ const PUBLISHED_PER_SECOND: u64 = 10_000;
 
 /// How long an engine may take to be ready before the benchmark gives up.
 const READY_WITHIN: Duration = Duration::from_secs(300);
-
-/// Records appended between two syncs.
-const GROUP: u64 = 20_000;
 
 /// Runs the benchmark; its figures as JSON.
 pub(super) fn run(args: &BenchArgs) -> Result<Value, Box<dyn Error>> {
@@ -163,99 +154,6 @@ spec:
   oneForEvent: true
   policyRefs: []
 "#;
-
-fn subject(resource: u64) -> String {
-    format!("user-{resource:07}")
-}
-
-/// Writes the log as a recorder would have; how many records it took.
-fn write_log(data: &Path, events: u64, resources: u64, held: u64) -> Result<u64, Box<dyn Error>> {
-    std::fs::create_dir_all(data)?;
-    let (mut log, _) = Log::open(OsDisk::open(&data::log(data))?, data::log_options())?;
-    let mut last: Vec<Option<Offset>> = vec![None; usize::try_from(resources)?];
-    let mut random = Random::new(1);
-    let began = SystemClock.now_unix_nanos();
-    let mut bytes = Vec::new();
-    let mut push = |fact: &Fact<'_>, log: &mut Log| {
-        bytes.clear();
-        fact.encode(&mut bytes);
-        let offset = log.end();
-        log.append(began + 1_000 * offset.get(), &bytes)?;
-        if offset.get().is_multiple_of(GROUP) {
-            log.sync()?;
-        }
-        Ok::<Offset, lifeline_store::Error>(offset)
-    };
-    for sequence in 1..=events {
-        // Each resource comes up once before any comes up often.
-        let resource = if sequence <= resources { sequence - 1 } else { random.below(resources) };
-        let at = usize::try_from(resource)?;
-        let (subject, id) = (subject(resource), sequence.to_string());
-        let is_held = held > 0 && resource.is_multiple_of(held);
-        let decision = Decision { trigger: "manage", event_source: "bench", criterion: 0, outcome: Outcome::Create };
-        let payload = event(sequence);
-        let fact = Fact::Event(EventReceived {
-            delivery: Delivery {
-                cluster: "mgmt/mgmt",
-                stream: "ARCHIVE",
-                epoch: 1,
-                sequence,
-                published_unix_nanos: began,
-                subject: SUBJECT,
-            },
-            source: SOURCE,
-            subject: &subject,
-            kind: "auth.example.com.login",
-            id: &id,
-            previous: last[at],
-            decisions: if is_held { vec![decision] } else { vec![] },
-            headers: vec![],
-            payload: &payload,
-        });
-        let offset = push(&fact, &mut log)?;
-        let is_first = last[at].replace(offset).is_none();
-        if is_held {
-            // Applied once; what follows finds the cluster as it should be, and is settled as well.
-            let uid = format!("{resource:08x}-0000-4000-8000-{resource:012x}");
-            let object = ObjectKey {
-                group: "".into(),
-                version: "v1".into(),
-                kind: "Namespace".into(),
-                namespace: None,
-                name: subject.as_str().into(),
-            };
-            let key = LifecycleKey {
-                trigger: "manage".into(),
-                cluster: "mgmt/mgmt".into(),
-                resource: ResourceKey { source: SOURCE.into(), subject: subject.into() },
-            };
-            if is_first {
-                let (key, objects) = (key.clone(), vec![object.clone()]);
-                let intended = Fact::Reconciled(Reconciled {
-                    key,
-                    acted_for: offset,
-                    previous: last[at],
-                    what: What::Intended(objects),
-                });
-                last[at] = Some(push(&intended, &mut log)?);
-            }
-            let objects = vec![AppliedObject { object, uid, digest: 7 }];
-            last[at] = Some(push(
-                &Fact::Reconciled(Reconciled {
-                    key,
-                    acted_for: offset,
-                    previous: last[at],
-                    what: What::Applied(objects),
-                }),
-                &mut log,
-            )?);
-        }
-    }
-    log.sync()?;
-    let written = log.end().get();
-    log.close()?;
-    Ok(written)
-}
 
 /// Records a second, read and read and folded.
 fn rebuild(data: &Path, rounds: usize) -> Result<(f64, f64), Box<dyn Error>> {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use jiff::Timestamp;
-use lifeline_engine::status::Status;
+use lifeline_engine::status::{ReplayStatus, Status};
 use lifeline_projections::history::{Entry, EventEntry};
 use lifeline_projections::lifecycle::Phase;
 use lifeline_projections::reads::{ConflictRow, LifecycleRow, ObjectRow, OwnedObjectRow, ResourceRow, RuleRow};
@@ -309,6 +309,9 @@ pub fn status(status: &Status, width: Option<usize>, paint: Paint) -> String {
         count(status.cluster_writes, "cluster write"),
     ];
     line("since start", work.join(", "));
+    for ReplayStatus { trigger, resources, of, .. } in &status.replays {
+        line("replaying", format!("`{trigger}` under changed rules, {resources} of {}", count(*of as u64, "resource")));
+    }
     if let Some(scrub) = &status.scrub {
         let damaged = match scrub.damaged_records {
             0 => "no damage".to_owned(),

@@ -17,7 +17,10 @@ pub struct RuleChanged<'a> {
     pub manifest: &'a str,
 }
 
-/// A trigger's rules changed and the events already held were decided again. Only differences are listed.
+/// A trigger's rules changed and the events already held are decided again. Only differences are listed.
+///
+/// A replay is several records. The first one lists nothing: it opens the replay, and from there on the new rules decide. Others
+/// follow among the records of what happens meanwhile. The last one completes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TriggerReplayed {
     /// The trigger.
@@ -26,7 +29,7 @@ pub struct TriggerReplayed {
     pub digest: Option<u64>,
     /// Whether it leaves its objects when it goes (`stopMatchingBehavior: LeavePolicies`).
     pub leaves: bool,
-    /// False while further records about the same replay follow: a crash between them means that it starts over.
+    /// False while further records about the same replay follow.
     pub complete: bool,
     /// The differences, by resource.
     pub redecisions: Vec<Redecision>,
@@ -48,11 +51,11 @@ pub struct Redecision {
 /// What a replay found that should hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Redesired {
-    /// Present, as this event says; `incarnation` as the events count it.
+    /// Present, as this event says.
     Present {
         /// The latest Create event.
         event: Offset,
-        /// Creates after Deletes, from 1.
+        /// How often the lifecycle has become present, from 1.
         incarnation: u32,
     },
     /// Absent, as this event says, or because the trigger is gone (`None`).

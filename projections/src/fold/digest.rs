@@ -19,6 +19,10 @@ impl Projection {
     pub fn digest(&self) -> u64 {
         let mut digest = Digest::default();
         digest.put(&self.ground);
+        // Without any, the digest is that of a release that knew none.
+        if !self.ground.open_replays.is_empty() {
+            digest.put(&self.ground.open_replays);
+        }
         for row in self.resources() {
             digest.put(&row);
         }

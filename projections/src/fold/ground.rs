@@ -72,6 +72,15 @@ impl ReplayMark {
     }
 }
 
+/// A replay that has begun and is not complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenReplay {
+    /// Checksum of everything the trigger is made of.
+    pub digest: u64,
+    /// The record that opened the replay. What is decided for the trigger from there on is decided by these rules.
+    pub since: Offset,
+}
+
 /// The part of the state that is not about single resources. Small, written whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ground {
@@ -87,6 +96,10 @@ pub struct Ground {
     pub replayed: BTreeMap<Box<str>, ReplayMark>,
     /// Every record that ever said what a rule is: with them an earlier rule is found without a search.
     pub rule_records: Vec<Offset>,
+    /// The replays that are not complete, by trigger. Most of the time there are none, so they are written apart: what is
+    /// written without them is the same as before there were any.
+    #[serde(skip)]
+    pub open_replays: BTreeMap<Box<str>, OpenReplay>,
 }
 
 impl Ground {
@@ -114,18 +127,44 @@ impl Ground {
                 self.rule_records.push(offset);
                 change_rule(&mut self.rules, rule, *digest, offset);
             }
-            Fact::Replay(TriggerReplayed { trigger, complete: false, leaves, .. }) => {
-                let mark = ReplayMark { digest: DIGEST_UNKNOWN, leaves: *leaves };
-                self.replayed.insert(trigger.as_str().into(), mark);
-            }
-            Fact::Replay(TriggerReplayed { trigger, digest: Some(digest), leaves, .. }) => {
-                let mark = ReplayMark { digest: *digest, leaves: *leaves };
-                self.replayed.insert(trigger.as_str().into(), mark);
-            }
-            Fact::Replay(TriggerReplayed { trigger, digest: None, .. }) => _ = self.replayed.remove(trigger.as_str()),
+            Fact::Replay(replay) => self.take_replay(offset, replay),
             // A lost record keeps its offset. What it said is said again where it can be: outcomes by reconciliation, rules
             // by the next comparison with those in force.
             Fact::Reconciled(_) | Fact::Lost(_) => {}
+        }
+    }
+
+    /// Checksum of the trigger that a decision recorded at `decided` counts under: that of an open replay for what was decided
+    /// since it began, else that of the last complete one. `None` where no rules are known to have decided it.
+    #[must_use]
+    pub fn decided_by(&self, trigger: &str, decided: Offset) -> Option<u64> {
+        match self.open_replays.get(trigger) {
+            Some(open) => (decided >= open.since).then_some(open.digest),
+            None => self.replayed.get(trigger).and_then(ReplayMark::digest),
+        }
+    }
+
+    fn take_replay(&mut self, offset: Offset, replay: &TriggerReplayed) {
+        let TriggerReplayed { trigger, digest, leaves, complete, redecisions } = replay;
+        let trigger = trigger.as_str();
+        let mark = match (complete, digest) {
+            (true, Some(digest)) => Some(*digest),
+            (true, None) => None,
+            (false, _) => Some(DIGEST_UNKNOWN),
+        };
+        match mark {
+            Some(digest) => _ = self.replayed.insert(trigger.into(), ReplayMark { digest, leaves: *leaves }),
+            None => _ = self.replayed.remove(trigger),
+        }
+        match (complete, *digest) {
+            // A record without redecisions opens a replay; the others carry on with it.
+            (false, Some(digest)) => {
+                let known = self.open_replays.get(trigger);
+                if redecisions.is_empty() || known.is_none_or(|known| known.digest != digest) {
+                    self.open_replays.insert(trigger.into(), OpenReplay { digest, since: offset });
+                }
+            }
+            (false, None) | (true, _) => _ = self.open_replays.remove(trigger),
         }
     }
 
@@ -164,6 +203,7 @@ pub(crate) fn change_rule(rules: &mut BTreeMap<String, RuleMark>, rule: &str, di
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fact::{Redecision, Redesired, ResourceKey};
 
     #[test]
     fn no_rules_count_as_replayed_until_the_last_piece_of_a_replay() {
@@ -183,5 +223,36 @@ mod tests {
         assert_eq!(after(&piece(Some(2), false, true)), Some((Some(2), false)));
         assert_eq!(after(&piece(None, false, false)), Some((None, false)));
         assert_eq!(after(&piece(None, false, true)), None);
+    }
+
+    #[test]
+    fn what_was_decided_since_a_replay_began_counts_under_its_rules() {
+        let redecision = || Redecision {
+            cluster: "mgmt/mgmt".into(),
+            resource: ResourceKey { source: "auth".into(), subject: "ann".into() },
+            desired: Redesired::Absent { event: None },
+            previous: None,
+        };
+        let replay = |digest, complete, pieces: usize| {
+            let redecisions = std::iter::repeat_with(redecision).take(pieces).collect();
+            Fact::Replay(TriggerReplayed { trigger: "manage".into(), digest, leaves: false, complete, redecisions })
+        };
+        let (one, other, gone) = (Some(1), Some(2), None);
+        // What is recorded at 10, 11 and so on; then the rules that a decision at 9, at 10 and so on counts under.
+        let cases: [(&[Fact<'_>], &[Option<u64>]); 7] = [
+            (&[], &[None]),
+            (&[replay(one, true, 1)], &[one, one, one]),
+            (&[replay(one, false, 0), replay(one, false, 1)], &[None, one, one]),
+            (&[replay(one, true, 0), replay(other, false, 0), replay(other, false, 1)], &[None, None, other, other]),
+            (&[replay(other, false, 1), replay(one, false, 1)], &[None, None, one]),
+            (&[replay(one, false, 0), replay(one, false, 0)], &[None, None, one]),
+            (&[replay(one, false, 0), replay(gone, false, 0)], &[None, None, None]),
+        ];
+        for (facts, expected) in cases {
+            let mut ground = Ground::default();
+            facts.iter().zip(10..).for_each(|(fact, offset)| ground.take(Offset::from(offset), fact));
+            let decided = expected.iter().zip(9..).map(|(_, offset)| ground.decided_by("manage", Offset::from(offset)));
+            assert_eq!(decided.collect::<Vec<_>>(), expected, "{facts:?}");
+        }
     }
 }

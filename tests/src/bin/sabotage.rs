@@ -65,7 +65,7 @@ const GROUND: &str = "projections/src/fold/ground.rs";
 /// back, which it is not in the simulation, the times of the messages tell the same; a table in `epoch` tests it. And
 /// sessions that end again and again while a full stream drops messages: a story ends in calm, so they end too; a test
 /// on a real server has it.
-const SABOTAGES: [Sabotage; 40] = [
+const SABOTAGES: [Sabotage; 44] = [
     Sabotage {
         name: "acknowledge before the sync",
         file: RECORDER,
@@ -303,8 +303,32 @@ const SABOTAGES: [Sabotage; 40] = [
     Sabotage {
         name: "leave what a removed trigger made",
         file: REPLAY,
-        good: "if matches!(rules.standing(trigger), Standing::Absent) {",
-        bad: "if (!SABOTAGED || mark.leaves) && matches!(rules.standing(trigger), Standing::Absent) {",
+        good: "filter(|(trigger, _)| matches!(rules.standing(trigger), Standing::Absent));",
+        bad: "filter(|(trigger, _)| !SABOTAGED && matches!(rules.standing(trigger), Standing::Absent));",
+    },
+    Sabotage {
+        name: "take what other rules decided for decided",
+        file: REPLAY,
+        good: "decided_by.is_some() && decided_by == self.digest",
+        bad: "decided_by.is_some() && (SABOTAGED || decided_by == self.digest)",
+    },
+    Sabotage {
+        name: "stop at the latest event, though it decides nothing",
+        file: REPLAY,
+        good: "Ok(walk.next.is_none() || target.has_all(&walk.found))",
+        bad: "Ok(SABOTAGED || walk.next.is_none() || target.has_all(&walk.found))",
+    },
+    Sabotage {
+        name: "decide by new rules before their replay is opened",
+        file: REPLAY,
+        good: "filter(|target| !target.is_open);",
+        bad: "filter(|target| !SABOTAGED && !target.is_open);",
+    },
+    Sabotage {
+        name: "count a replay as begun when its rules came first, although others came between",
+        file: GROUND,
+        good: "redecisions.is_empty() || known",
+        bad: "(redecisions.is_empty() && !SABOTAGED) || known",
     },
 ];
 

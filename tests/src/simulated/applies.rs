@@ -1,7 +1,7 @@
 //! Every apply, compared with what the log said at that time.
 //!
 //! Start at [`violations`]. Three rules: an object is made only once for each time it begins to be wanted; an object is
-//! applied only by rules whose replay was recorded before; and no object is applied that no present lifecycle claims. An
+//! applied only by rules that are recorded to decide; and no object is applied that no present lifecycle claims. An
 //! object is wanted while a lifecycle that claims it is present and the rules give the object. If lifecycles claim its
 //! namespace, one of them must be present too.
 //!
@@ -25,16 +25,16 @@ type Lifecycle<'f> = (&'f str, &'f str, &'f str);
 
 #[derive(Default)]
 struct Wants<'f> {
-    /// Lifecycles that are present, each with the type of its event.
-    present: BTreeMap<Lifecycle<'f>, &'f str>,
+    /// Lifecycles that are present, each with the type of its event and the rules that decided so.
+    present: BTreeMap<Lifecycle<'f>, (&'f str, Option<Version>)>,
     /// The type of each event.
     kinds: BTreeMap<Offset, &'f str>,
     claims: BTreeMap<&'f ObjectKey, BTreeSet<Lifecycle<'f>>>,
     /// Objects that Lifeline did not make.
     foreign: BTreeSet<ObjectKey>,
-    /// The rules by which `manage` was last replayed.
-    version: Option<Version>,
-    /// All rules that were replayed, by trigger.
+    /// The rules by which each trigger decides.
+    versions: BTreeMap<&'f str, Version>,
+    /// All rules by which triggers ever decided.
     replayed: Vec<(&'f str, Version)>,
     /// Objects that are wanted.
     wanted: BTreeSet<&'f ObjectKey>,
@@ -73,7 +73,7 @@ impl<'f> Wants<'f> {
         let object = &apply.object;
         if !self.replayed.iter().any(|(trigger, version)| version.may_give(trigger, object, &apply.login)) {
             let whom = format!("{object} with {} after {:?}", apply.login, self.replayed);
-            return Some(Violation::new("applied by rules that were not replayed", whom));
+            return Some(Violation::new("applied by rules that did not decide yet", whom));
         }
         if self.unclaimed_since.get(object).is_some_and(|since| *since < apply.sent.folded) {
             let whom = format!("{object} with {}", apply.login);
@@ -97,27 +97,33 @@ impl<'f> Wants<'f> {
                 for decision in decisions {
                     let lifecycle = (decision.trigger, *source, *subject);
                     match decision.outcome {
-                        Outcome::Create => has_changed |= self.present.insert(lifecycle, kind) != Some(*kind),
+                        Outcome::Create => {
+                            let now = (*kind, self.versions.get(decision.trigger).copied());
+                            has_changed |= self.present.insert(lifecycle, now) != Some(now);
+                        }
                         Outcome::Delete => has_changed |= self.present.remove(&lifecycle).is_some(),
                         Outcome::NoAction(_) | Outcome::Failed(_) => {}
                     }
                 }
             }
-            Fact::Replay(TriggerReplayed { trigger, digest, redecisions, complete, .. }) => {
+            Fact::Replay(TriggerReplayed { trigger, digest, redecisions, .. }) => {
                 has_changed = true;
+                let version = digest.and_then(|digest| Version::of_trigger(trigger, digest));
+                match version {
+                    Some(version) => {
+                        self.versions.insert(trigger, version);
+                        self.replayed.push((trigger, version));
+                    }
+                    None => _ = self.versions.remove(&**trigger),
+                }
                 for redecision in redecisions {
                     let resource = &redecision.resource;
                     let lifecycle = (&**trigger, &*resource.source, &*resource.subject);
                     match redecision.desired {
-                        Redesired::Present { event, .. } => _ = self.present.insert(lifecycle, self.kinds[&event]),
+                        Redesired::Present { event, .. } => {
+                            self.present.insert(lifecycle, (self.kinds[&event], version));
+                        }
                         Redesired::Absent { .. } | Redesired::Left => _ = self.present.remove(&lifecycle),
-                    }
-                }
-                let version = digest.and_then(|digest| Version::of_trigger(trigger, digest));
-                if *complete && let Some(version) = version {
-                    self.replayed.push((trigger, version));
-                    if *trigger == "manage" {
-                        self.version = Some(version);
                     }
                 }
             }
@@ -145,8 +151,9 @@ impl<'f> Wants<'f> {
             } else {
                 self.unclaimed_since.entry(object).or_insert(offset);
             }
-            let is_given =
-                |kind: &str| object.name != "profile" || self.version.is_none_or(|version| version.gives_profile(kind));
+            let is_given = |(kind, version): &(&str, Option<Version>)| {
+                object.name != "profile" || version.is_none_or(|version| version.gives_profile(kind))
+            };
             let has_namespace = object.namespace.as_ref().is_none_or(|name| {
                 let namespace = ObjectKey::of_namespace(name);
                 let is_foreign = self.foreign.contains(&namespace);
@@ -156,7 +163,7 @@ impl<'f> Wants<'f> {
                 })
             });
             let mut present = claims.iter().filter_map(|claim| self.present.get(claim));
-            if !has_namespace || !present.any(|kind| is_given(kind)) {
+            if !has_namespace || !present.any(is_given) {
                 self.wanted.remove(object);
             } else if self.wanted.insert(object) {
                 *self.begins.entry(object).or_default() += 1;

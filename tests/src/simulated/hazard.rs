@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// Something that goes wrong. The last four are what the engine records of it.
+/// Something that goes wrong. The last five are what the engine records of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hazard {
     /// The engine is asked to stop, and does.
@@ -67,11 +67,13 @@ pub enum Hazard {
     FailedAttempt,
     /// That an object was let go of is recorded.
     Release,
+    /// A piece of a replay is recorded that is not the last one.
+    ReplayPiece,
 }
 
 impl Hazard {
     /// All hazards, in the order in which they are printed.
-    pub const ALL: [Hazard; 28] = [
+    pub const ALL: [Hazard; 29] = [
         Hazard::Stop,
         Hazard::Kill,
         Hazard::PowerCut,
@@ -100,6 +102,7 @@ impl Hazard {
         Hazard::Gap,
         Hazard::FailedAttempt,
         Hazard::Release,
+        Hazard::ReplayPiece,
     ];
 
     /// What people read.
@@ -134,6 +137,7 @@ impl Hazard {
             Hazard::Gap => "gap recorded",
             Hazard::FailedAttempt => "failed attempt recorded",
             Hazard::Release => "release recorded",
+            Hazard::ReplayPiece => "piece of a replay recorded",
         }
     }
 }

@@ -10,6 +10,7 @@ use lifeline_engine::clock::SimulatedClock;
 use lifeline_engine::engine::{Engine, Parts, Ports};
 use lifeline_engine::intake::subjects::Wanted;
 use lifeline_engine::recorder::{self, chain};
+use lifeline_engine::replay;
 use lifeline_engine::rules::Current;
 use lifeline_store::{Log, Options, SimulatedDisk};
 use tokio::sync::watch;
@@ -44,6 +45,8 @@ pub struct World {
     pub clock: SimulatedClock,
     /// The rules in force.
     pub rules: watch::Sender<Current>,
+    /// How many resources and records an engine looks at in one piece of a replay.
+    replay_steps: usize,
 }
 
 /// A running engine.
@@ -66,7 +69,8 @@ impl World {
         let server = Server::new(of_server, clock, script.unkind_server, counter.clone(), witness);
         let cluster = FaultyCluster::new(of_cluster, clock, script.unkind_cluster, counter);
         let cluster = Arc::new(cluster);
-        World { server, cluster, disk, clock, rules: watch::Sender::new(Current::default()) }
+        let replay_steps = *Chance::new(seed, 6).pick(&[1, 5, replay::STEPS_AT_ONCE]);
+        World { server, cluster, disk, clock, rules: watch::Sender::new(Current::default()), replay_steps }
     }
 
     /// Starts an engine.
@@ -87,6 +91,7 @@ impl World {
         self.cluster.follow(engine.view().subscribe());
         let mut tasks = JoinSet::new();
         // In the real program it runs on a thread of its own and need not be `Send`.
+        let recorder = recorder.with_replay_steps(self.replay_steps);
         tasks.spawn_local(recorder.run(self.rules.subscribe(), engine.stopping()));
         let stopping = engine.stopping();
         tasks.spawn(async move {

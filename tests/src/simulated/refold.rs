@@ -3,9 +3,9 @@
 //! Start at [`violations`]. It knows the rules as [`Version::decides`] does and keeps the whole history; of the engine it takes
 //! the codec of facts, and the projection that it compares.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use lifeline_projections::fact::{EventReceived, Fact, Outcome, Reconciled, TriggerReplayed};
+use lifeline_projections::fact::{EventReceived, Fact, Outcome, Reconciled, Redesired, TriggerReplayed};
 use lifeline_projections::fold::Projection;
 use lifeline_projections::lifecycle::Desired;
 use lifeline_store::{Offset, Record};
@@ -36,10 +36,10 @@ impl Life {
 
 #[derive(Default)]
 struct Refold<'a> {
-    /// The rules by which each trigger was last replayed.
+    /// The rules by which each trigger decides.
     versions: BTreeMap<&'a str, Version>,
-    /// Every event: its resource, and its type.
-    events: Vec<(Resource<'a>, &'a str)>,
+    /// Every event: its record, its resource, and its type.
+    events: Vec<(Offset, Resource<'a>, &'a str)>,
     lives: BTreeMap<(&'a str, Resource<'a>), Life>,
     /// The latest record about each resource.
     latest: BTreeMap<Resource<'a>, Offset>,
@@ -79,17 +79,9 @@ impl<'a> Refold<'a> {
                         self.lives.entry((trigger, resource)).or_default().decide(is_present);
                     }
                 }
-                self.events.push((resource, kind));
+                self.events.push((offset, resource, kind));
             }
-            Fact::Replay(TriggerReplayed { trigger, digest, complete, redecisions, .. }) => {
-                for redecision in redecisions {
-                    let resource = (&*redecision.resource.source, &*redecision.resource.subject);
-                    self.link(offset, resource, redecision.previous);
-                }
-                if *complete {
-                    self.replay(trigger, digest.and_then(|digest| Version::of_trigger(trigger, digest)));
-                }
-            }
+            Fact::Replay(replay) => self.replay(offset, replay),
             Fact::Reconciled(Reconciled { key, previous, .. }) => {
                 self.link(offset, (&*key.resource.source, &*key.resource.subject), *previous);
             }
@@ -106,24 +98,50 @@ impl<'a> Refold<'a> {
         }
     }
 
-    /// All of history under the rules of a version; none where the trigger is gone. What is absent at its end keeps its
-    /// incarnation: a record that says so has no room for another one.
-    fn replay(&mut self, trigger: &'a str, version: Option<Version>) {
-        let of_trigger = self.lives.iter_mut().filter(|((of, _), _)| *of == trigger);
-        of_trigger.for_each(|(_, life)| life.is_present = false);
-        let Some(version) = version else {
-            self.versions.remove(trigger);
+    /// A record of a replay. From the first one on, the version of its rules decides; each redecision is what all of history
+    /// comes to under it; and once the replay is complete, nothing is left that is not.
+    fn replay(&mut self, offset: Offset, replay: &'a TriggerReplayed) {
+        let TriggerReplayed { trigger, digest, complete, redecisions, .. } = replay;
+        let trigger = trigger.as_str();
+        let version = digest.and_then(|digest| Version::of_trigger(trigger, digest));
+        match version {
+            Some(version) => _ = self.versions.insert(trigger, version),
+            None => _ = self.versions.remove(trigger),
+        }
+        for redecision in redecisions {
+            let resource = (&*redecision.resource.source, &*redecision.resource.subject);
+            self.link(offset, resource, redecision.previous);
+            let event = self.decided(trigger, version, resource);
+            let (is_right, is_present) = match redecision.desired {
+                Redesired::Present { event: of, .. } => (event == Some((of, true)), true),
+                Redesired::Absent { event: of } => (event == of.map(|of| (of, false)), false),
+                Redesired::Left => (version.is_none(), false),
+            };
+            if !is_right {
+                let whom = format!("{trigger} at offset {offset}: {redecision:?}, the events say {event:?}");
+                self.violations.push(Violation::new("decided again wrongly", whom));
+            }
+            self.lives.entry((trigger, resource)).or_default().decide(is_present);
+        }
+        if !*complete {
             return;
-        };
-        self.versions.insert(trigger, version);
-        let mut replayed: BTreeMap<Resource<'a>, Life> = BTreeMap::new();
-        for (resource, kind) in &self.events {
-            if let Some(is_present) = version.decides(trigger, kind) {
-                replayed.entry(*resource).or_default().decide(is_present);
+        }
+        let resources: BTreeSet<Resource<'a>> = self.events.iter().map(|(_, resource, _)| *resource).collect();
+        for resource in resources {
+            let expected = self.decided(trigger, version, resource).is_some_and(|(_, is_present)| is_present);
+            let is_present = self.lives.get(&(trigger, resource)).is_some_and(|life| life.is_present);
+            if is_present != expected {
+                let whom = format!("{trigger} for {resource:?} at offset {offset}: {is_present}, expected {expected}");
+                self.violations.push(Violation::new("a replay is complete and left something out", whom));
             }
         }
-        let present = replayed.into_iter().filter(|(_, life)| life.is_present);
-        self.lives.extend(present.map(|(resource, life)| ((trigger, resource), life)));
+    }
+
+    /// The latest event that decides about a resource, and whether it makes it present.
+    fn decided(&self, trigger: &str, version: Option<Version>, resource: Resource<'_>) -> Option<(Offset, bool)> {
+        let version = version?;
+        let mut events = self.events.iter().rev().filter(|(_, of, _)| *of == resource);
+        events.find_map(|(offset, _, kind)| Some((*offset, version.decides(trigger, kind)?)))
     }
 
     fn compare(&mut self, projection: &Projection) {

@@ -213,14 +213,22 @@ fn login_and_logout(messages: u64, chance: &Chance) -> Vec<Step> {
     actions.map(|action| Step { action, pause: chance.millis_below(3_000) }).collect()
 }
 
-/// A guest leaves, its Namespace goes, and rules come into force by which the guest would not have left.
+/// A guest leaves, its Namespace goes, and rules come into force by which the guest would not have left. Half of the time all of it
+/// happens while an apply of the guest is on its way.
 fn guest_that_returns(messages: u64, chance: &Chance) -> Vec<Step> {
     let resource = *chance.pick(&RESOURCES);
     let mut actions = vec![Action::Rules(Version::WithGuests)];
     actions.extend(publish(["login", "login", "suspend", "logout"], messages, resource));
     actions.push(Action::Rules(Version::GuestsStay));
-    let pause = |chance: &Chance| chance.millis_below(if chance.one_in(2) { 200 } else { 3_000 });
-    actions.into_iter().map(|action| Step { action, pause: pause(chance) }).collect()
+    let pauses = if chance.one_in(2) {
+        let apply_begins = Duration::from_millis(50) + chance.millis_below(200);
+        [Duration::ZERO, chance.millis_below(10_000), apply_begins, Duration::ZERO, chance.millis_below(1_000)]
+    } else {
+        let limit = if chance.one_in(2) { 200 } else { 3_000 };
+        std::array::from_fn(|_| chance.millis_below(limit))
+    };
+    let pauses = pauses.into_iter().chain([chance.millis_below(3_000)]);
+    actions.into_iter().zip(pauses).map(|(action, pause)| Step { action, pause }).collect()
 }
 
 /// Events of these kinds about a resource, numbered from the number of messages before them on.

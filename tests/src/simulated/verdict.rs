@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lifeline_projections::fact::{Fact, Reconciled, StreamChange, StreamChanged, What};
+use lifeline_projections::fact::{Fact, Reconciled, StreamChange, StreamChanged, TriggerReplayed, What};
 use lifeline_projections::fold::Projection;
 use lifeline_store::Record;
 
@@ -72,6 +72,9 @@ fn consequence(fact: &Fact<'_>) -> Option<Hazard> {
             (*epoch > 1).then_some(Hazard::NewEpoch)
         }
         Fact::Stream(StreamChanged { change: StreamChange::Gap { .. }, .. }) => Some(Hazard::Gap),
+        Fact::Replay(TriggerReplayed { complete: false, redecisions, .. }) if !redecisions.is_empty() => {
+            Some(Hazard::ReplayPiece)
+        }
         Fact::Reconciled(Reconciled { what: What::Failed(_), .. }) => Some(Hazard::FailedAttempt),
         Fact::Reconciled(Reconciled { what: What::Released(_), .. }) => Some(Hazard::Release),
         _ => None,

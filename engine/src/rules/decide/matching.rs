@@ -38,6 +38,13 @@ pub(in crate::rules) struct Listened {
     pub listeners: Vec<Listener>,
 }
 
+impl Listened {
+    /// Whether a trigger is among those that listen.
+    pub fn has(&self, trigger: &str) -> bool {
+        self.listeners.iter().any(|listener| listener.trigger == trigger)
+    }
+}
+
 /// A trigger, as far as decisions are concerned.
 #[derive(Debug)]
 pub(in crate::rules) struct Listener {
@@ -85,6 +92,17 @@ impl<'r> Matching<'r> {
             decisions.sort_unstable_by_key(|decision| decision.trigger);
         }
         decisions
+    }
+
+    /// What one trigger makes of an event; `None` where its EventSource does not match.
+    pub fn outcome(self, trigger: &str, event: &EventView<'_>, recorded_at_unix_nanos: u64) -> Option<Outcome<'r>> {
+        let view = self.view?;
+        let values = OnceCell::new();
+        let values = || values.get_or_init(|| template_values(event, &view.value)).as_ref().map_err(Clone::clone);
+        let listened = view.listened.iter().find(|listened| listened.has(trigger))?;
+        self.sources[listened.source].first_match(event)?;
+        let listener = listened.listeners.iter().find(|listener| listener.trigger == trigger)?;
+        Some(listener.action.outcome(event, values, recorded_at_unix_nanos))
     }
 
     /// For each criterion of each EventSource that the event does not match: which fields differ. The nearest first.

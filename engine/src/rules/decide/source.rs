@@ -74,6 +74,17 @@ impl EventSource {
         self.criteria.iter().position(|criterion| criterion.matches(event))
     }
 
+    /// Whether an event about this source and subject may match.
+    #[must_use]
+    pub fn may_match(&self, source: &str, subject: &str) -> bool {
+        self.criteria.iter().any(|criterion| match criterion {
+            Criterion::Patterns { source: of_source, event_subject, .. } => {
+                of_source.matches(source) && event_subject.matches(subject)
+            }
+            Criterion::Broken(_) => false,
+        })
+    }
+
     /// Whether a criterion is broken, so that an event may fail to match by mistake.
     #[must_use]
     pub fn is_degraded(&self) -> bool {
