@@ -58,8 +58,6 @@ mod scrub;
 
 mod repair;
 
-pub mod bench;
-
 pub use checksum::crc32c;
 pub use disk::{Disk, Fault, File, OsDisk, SimulatedDisk, SimulatedFile};
 pub use error::Error;

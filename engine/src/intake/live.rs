@@ -17,10 +17,11 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::stream::{Config, RetentionPolicy};
 use async_nats::jetstream::{self};
+use bytes::Bytes;
+use futures::{StreamExt, stream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::bench::publish_events;
 use super::epoch::{Known, content_hash};
 use super::jetstream::JetStream;
 use super::jetstream::Stored;
@@ -182,6 +183,16 @@ struct Running {
     intake: JoinHandle<()>,
 }
 
+/// Publishes payloads, a thousand at a time, and returns once the stream has acknowledged every one of them.
+async fn publish_all(client: &async_nats::Client, subject: &str, payloads: impl IntoIterator<Item = Bytes>) {
+    let context = jetstream::new(client.clone());
+    let publish = |payload| async { context.publish(subject.to_owned(), payload).await?.await };
+    let mut published = stream::iter(payloads.into_iter().map(publish)).buffer_unordered(1_000);
+    while let Some(acknowledged) = published.next().await {
+        acknowledged.expect("a stream takes it");
+    }
+}
+
 impl World {
     async fn new(subjects: &[&str]) -> World {
         World::with(subjects, "").await
@@ -282,7 +293,7 @@ impl World {
     /// Publishes many quickly.
     async fn publish_many(&self, subject: &str, payloads: std::ops::Range<u32>) {
         let payloads = payloads.map(|payload| payload.to_string().into());
-        publish_events(&self.client, subject, payloads).await.unwrap();
+        publish_all(&self.client, subject, payloads).await;
     }
 
     /// Waits until the log satisfies `until`.

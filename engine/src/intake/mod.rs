@@ -12,7 +12,6 @@
 //! Never here: what a message means. Payloads pass through unread. Nothing is acknowledged here either: the recorder
 //! does that, after its fsync.
 
-pub mod bench;
 mod catch_up;
 pub mod connection;
 pub mod epoch;

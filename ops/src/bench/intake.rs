@@ -22,7 +22,6 @@ use lifeline_engine::clock::{Clock, SystemClock};
 use lifeline_engine::cluster::local::LocalCluster;
 use lifeline_engine::engine::{Engine, Ports};
 use lifeline_engine::intake::Connection;
-use lifeline_engine::intake::bench::{publish_events, raw_pull};
 use lifeline_engine::intake::nats::Nats;
 use lifeline_engine::rules::{Current, RuleSet};
 use lifeline_store::{Log, Options, OsDisk};
@@ -30,6 +29,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
+use super::pull::{publish_events, raw_pull};
 use super::{BenchArgs, median};
 use crate::servers::{Cache, NatsAccess, NatsOptions, NatsProgram, NatsServer, Progress};
 

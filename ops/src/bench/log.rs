@@ -1,20 +1,21 @@
 //! What does the log cost next to the least that any program would have to do on the same disk?
 //!
-//! Workload and machine: see `store/src/bench.rs`, which measures; the disk is the one that holds the current folder, or
-//! `--data`. Four measures, each beside its plain counterpart in the same run:
+//! Workload: see `measure`; the disk is the one that holds the current folder, or `--data`. Four measures, each beside its plain counterpart in the same run:
 //!
 //! - append: records of 512 bytes in batches of 1,000, one sync a batch, against a program that writes the same bytes;
 //! - one durable append, 99th percentile, against a bare 4 KiB write and fdatasync;
 //! - scan, verify and decode from the page cache, against a plain read;
 //! - opening a large log after a stop in good order, and after its process was killed.
 
+mod measure;
+
 use std::error::Error;
 use std::path::Path;
 use std::time::Duration;
 
-use lifeline_store::bench::{Figures, Settings, run as measure};
 use serde_json::json;
 
+use self::measure::{Figures, Settings};
 use super::BenchArgs;
 
 /// Size of the log that is opened, in bytes.
@@ -42,7 +43,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<serde_json::Value, Box<dyn Error>>
     };
     // A temporary folder may lie in memory, where a sync costs nothing and means nothing.
     let folder = args.data.as_deref().unwrap_or(Path::new("."));
-    let figures = measure(folder, &settings, &mut |step| eprintln!("{step} ..."))?;
+    let figures = measure::run(folder, &settings, &mut |step| eprintln!("{step} ..."))?;
     eprint!("{}", table(&figures));
     Ok(line(&settings, &figures))
 }

@@ -6,6 +6,7 @@
 mod history;
 mod intake;
 mod log;
+mod pull;
 mod queries;
 mod replay;
 

@@ -21,7 +21,6 @@ use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1::SendRequest;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use lifeline_engine::intake::bench::publish_events;
 use lifeline_projections::fold::Projection;
 use lifeline_store::{OsDisk, Random, Reader};
 use serde_json::{Value, json};
@@ -30,6 +29,7 @@ use tokio::net::TcpStream;
 
 use super::history::{SOURCE, SUBJECT, subject, write_log};
 use super::intake::event;
+use super::pull::publish_events;
 use super::{BenchArgs, median};
 use crate::data;
 use crate::servers::{Cache, NatsAccess, NatsOptions, NatsProgram, NatsServer, Process, Progress, free_port};

@@ -20,7 +20,6 @@ use lifeline_engine::clock::{Clock, SystemClock};
 use lifeline_engine::cluster::local::LocalCluster;
 use lifeline_engine::engine::{Engine, Ports};
 use lifeline_engine::intake::Connection;
-use lifeline_engine::intake::bench::publish_events;
 use lifeline_engine::intake::nats::Nats;
 use lifeline_engine::rules::{Clusters, Current, Manifests, RuleSet};
 use lifeline_projections::lifecycle::Phase;
@@ -33,6 +32,7 @@ use tokio::sync::watch;
 use super::BenchArgs;
 use super::history::{SUBJECT, write_log};
 use super::intake::event;
+use super::pull::publish_events;
 use crate::data;
 use crate::servers::{Cache, NatsAccess, NatsOptions, NatsProgram, NatsServer, Progress};
 

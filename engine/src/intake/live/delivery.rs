@@ -91,7 +91,7 @@ async fn large_messages_fill_no_memory_and_stop_nothing() {
     world.create("S", &["s"], Config::default()).await;
     // More bytes than two pulls may take.
     let payload = bytes::Bytes::from(vec![b'x'; 1_000_000]);
-    super::super::bench::publish_events(&world.client, "s", (0..100).map(|_| payload.clone())).await.unwrap();
+    super::publish_all(&world.client, "s", (0..100).map(|_| payload.clone())).await;
     world.run().await;
     world.recorded(100).await;
     assert_eq!(world.reader("S").sessions, 1, "{:?}", world.reader("S"));
@@ -169,7 +169,7 @@ async fn a_recorder_that_pauses_longer_than_any_heartbeat_is_not_taken_for_a_dea
     world.create("S", &["s"], Config::default()).await;
     world.ack_wait = Duration::from_secs(2);
     let payload = bytes::Bytes::from_static(b"x");
-    super::super::bench::publish_events(&world.client, "s", (0..60_000).map(|_| payload.clone())).await.unwrap();
+    super::publish_all(&world.client, "s", (0..60_000).map(|_| payload.clone())).await;
     world.recorder_pause = Duration::from_secs(8);
     world.backlog_min = u64::MAX;
     world.run().await;
@@ -184,7 +184,7 @@ async fn a_backlog_that_is_purged_while_it_is_asked_for_stops_nothing() {
     let mut world = World::new(&["s"]).await;
     world.create("S", &["s"], Config::default()).await;
     let payload = bytes::Bytes::from_static(b"x");
-    super::super::bench::publish_events(&world.client, "s", (0..200_000).map(|_| payload.clone())).await.unwrap();
+    super::publish_all(&world.client, "s", (0..200_000).map(|_| payload.clone())).await;
     world.recorder_pause = Duration::from_secs(1);
     world.backlog_min = u64::MAX;
     world.run().await;

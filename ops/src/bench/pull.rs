@@ -1,8 +1,6 @@
 //! The yardstick: how fast async-nats itself pulls the same stream, and a publisher that is sure of what it published.
 //!
 //! Start at [`raw_pull`]. `lifeline bench intake` prints its own rate as a ratio to this one, from the same run.
-//!
-//! Never here: anything that the engine uses when it runs.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -13,7 +11,7 @@ use async_nats::jetstream::{self};
 use bytes::Bytes;
 use futures::StreamExt;
 
-use super::Error;
+use lifeline_engine::intake::Error;
 
 /// Time without a message after which the library's stream is taken for stalled.
 const STALL: Duration = Duration::from_secs(10);
@@ -28,7 +26,7 @@ const WINDOW: usize = 1_000;
 /// # Errors
 /// When JetStream refuses, or when nothing comes for ten seconds though messages wait (a known stall of the library):
 /// repeat the measurement then.
-pub async fn raw_pull(
+pub(super) async fn raw_pull(
     client: &Client,
     stream: &str,
     durable: &str,
@@ -81,7 +79,7 @@ pub async fn raw_pull(
 ///
 /// # Errors
 /// When the server refuses or does not acknowledge a message.
-pub async fn publish_events(
+pub(super) async fn publish_events(
     client: &Client,
     subject: &str,
     payloads: impl IntoIterator<Item = Bytes>,

@@ -3,7 +3,7 @@
 //! Question: what do framing, checksums, group commit, recovery and verification cost over plain writes, syncs and reads?
 //! Workload: appends of small records in batches with one sync each; single durable appends; a scan of what was
 //! written; opening a large log. Each figure is measured in alternation with its plain counterpart, several rounds, and
-//! the medians are compared, since a shared disk is never twice the same. `lifeline bench log` prints the figures.
+//! the medians are compared, since a shared disk is never twice the same.
 
 use std::fs;
 use std::io;
@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::{Error, Log, Offset, Options, OsDisk};
+use lifeline_store::{Error, Log, Offset, Options, OsDisk};
 
 /// How much to measure.
 #[derive(Clone, Debug)]
@@ -183,8 +183,7 @@ fn scan_against_read(log: &Log, folder: &Path) -> Result<(f64, Duration, Duratio
     segments.sort();
     // The last segment's reserved end holds nothing to scan.
     segments.pop();
-    let end = segments.len();
-    let last = log.reader().shared.table().get(end).map_or(Offset::ZERO, |segment| segment.base);
+    let last = log.reader().sealed()?.last().map_or(Offset::ZERO, |segment| segment.end);
     let (mut scan_best, mut read_best, mut bytes) = (Duration::MAX, Duration::MAX, 0);
     let mut buffer = vec![0; 256 << 10];
     for _ in 0..3 {
@@ -287,4 +286,30 @@ fn measure_open(
     figures.open_after_kill = start.elapsed();
     drop(log);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_run_gives_every_figure_and_cleans_up() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = Settings {
+            payload_bytes: 64 << 10,
+            batch_records: 100,
+            batches: 15,
+            rounds: 1,
+            single_appends: 20,
+            open_bytes: 5_000_000,
+        };
+        let mut steps = 0;
+        let figures = run(folder.path(), &settings, &mut |_| steps += 1).expect("a run");
+        assert!(steps > 3);
+        for ratio in [figures.append_ratio, figures.scan_ratio, figures.single_append_p99_ratio] {
+            assert!(ratio.is_finite() && ratio > 0.0, "{figures:?}");
+        }
+        assert!(figures.open_bytes >= 5_000_000 && !figures.open_after_kill.is_zero(), "{figures:?}");
+        assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 0);
+    }
 }
