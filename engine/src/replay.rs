@@ -27,12 +27,16 @@ use lifeline_projections::fact::{
 use lifeline_projections::fold::{Ground, Projection, Resource};
 use lifeline_projections::lifecycle::{Desired, Lifecycle};
 use lifeline_store::{Disk, Offset, Reader};
+use tracing::warn;
 
 use crate::rules::{EventView, RuleSet, Standing, Trigger};
 use crate::status::ReplayStatus;
 
 /// Resources and records looked at in one piece: about a millisecond, which is how long what happens meanwhile waits.
 pub const STEPS_AT_ONCE: usize = 512;
+
+/// A record counts as one more step for each of these bytes: templates may parse all of them.
+const STEP_BYTES: usize = 4 << 10;
 
 /// Why history could not be replayed.
 #[derive(Debug, thiserror::Error)]
@@ -66,9 +70,13 @@ impl RuleChange {
         Fact::Rule(RuleChanged { rule: &self.rule, digest: self.digest, manifest: &self.manifest })
     }
 
-    fn may_concern(&self, trigger: &str) -> bool {
-        let kind_and_name = self.rule.split_once('/');
-        kind_and_name.is_some_and(|(kind, name)| kind == "EventSource" || (kind == "EventTrigger" && name == trigger))
+    /// Whether it is about what a trigger decides by.
+    fn concerns(&self, trigger: &str, event_source: Option<&str>) -> bool {
+        match self.rule.split_once('/') {
+            Some(("EventTrigger", name)) => name == trigger,
+            Some(("EventSource", name)) => Some(name) == event_source,
+            _ => false,
+        }
     }
 }
 
@@ -183,7 +191,7 @@ impl Replay {
             let was_broken = mark.is_some()
                 && match in_force {
                     Some(rules) => rules.trigger(name).is_none(),
-                    None => changes.iter().any(|change| change.may_concern(name)),
+                    None => changes.iter().any(|change| change.concerns(name, rules.event_source(name))),
                 };
             let is_open = open.is_some_and(|open| open.digest == digest) && !was_broken;
             if is_open || was_broken || mark.is_none_or(|mark| mark.digest() != Some(digest)) {
@@ -239,7 +247,9 @@ impl Replay {
             }
             steps -= 1;
             if let Some(walk) = &mut cursor.walk {
-                if self.step(target, walk, log, &mut cursor.damage)? {
+                let (is_over, bytes) = self.step(target, walk, log, &mut cursor.damage)?;
+                steps = steps.saturating_sub(bytes / STEP_BYTES);
+                if is_over {
                     let walk = cursor.walk.take().expect("it was just walked");
                     let resource = projection.resource(&walk.key.source, &walk.key.subject).unwrap_or_default();
                     redecisions.extend(self.differences(projection, target, &walk, &resource));
@@ -270,34 +280,40 @@ impl Replay {
         let Piece { reached, is_last, .. } = piece;
         if is_last && reached.damage.is_none() {
             self.targets.remove(at);
-        } else {
-            (self.targets[at].cursor, self.targets[at].is_stuck) = (reached, is_last);
+            return;
         }
+        if let (true, Some(damage)) = (is_last, &reached.damage) {
+            let trigger = &self.targets[at].trigger;
+            warn!(
+                "the replay of `{trigger}` left resources as they are: {damage}\nhint: `lifeline verify` tells what is lost"
+            );
+        }
+        (self.targets[at].cursor, self.targets[at].is_stuck) = (reached, is_last);
     }
 
-    /// Reads one record of a resource; true when no further one has to be read.
+    /// Reads one record of a resource. True when no further one has to be read; and how many bytes it was.
     fn step<D: Disk>(
         &self,
         target: &Target,
         walk: &mut Walk,
         log: &Reader<D>,
         damage: &mut Option<String>,
-    ) -> Result<bool, Error> {
+    ) -> Result<(bool, usize), Error> {
         let is_known = self.rules.may_decide(&target.trigger, &walk.key.source, &walk.key.subject);
         let offset = match walk.next.filter(|_| is_known && !target.has_all(&walk.found)) {
             Some(offset) => offset,
-            None => return Ok(true),
+            None => return Ok((true, 0)),
         };
         let record = match log.read(offset) {
             Ok(Some(record)) => record,
             Ok(None) => {
                 walk.is_cut = true;
-                return Ok(true);
+                return Ok((true, 0));
             }
             Err(error @ lifeline_store::Error::Damaged { .. }) => {
                 walk.is_cut = true;
                 damage.get_or_insert_with(|| error.to_string());
-                return Ok(true);
+                return Ok((true, 0));
             }
             Err(error) => return Err(Error::Log(error)),
         };
@@ -323,7 +339,7 @@ impl Replay {
             None => walk.next = None,
         }
         walk.is_cut = walk.next.is_none() && offset > walk.first_event;
-        Ok(walk.next.is_none() || target.has_all(&walk.found))
+        Ok((walk.next.is_none() || target.has_all(&walk.found), record.payload.len()))
     }
 
     /// Where what was found differs from the lifecycles as they are. A lifecycle that stays present is decided again as well:
@@ -448,6 +464,7 @@ spec:
 
     /// A log, and the projection that follows from it.
     struct World {
+        disk: SimulatedDisk,
         log: Log<SimulatedDisk>,
         projection: Projection,
     }
@@ -455,8 +472,9 @@ spec:
     impl World {
         fn new() -> World {
             let options = Options { low_space_bytes: 0, ..Options::default() };
-            let (log, _) = Log::open(SimulatedDisk::new(3), options).expect("a sound disk");
-            World { log, projection: Projection::default() }
+            let disk = SimulatedDisk::new(3);
+            let (log, _) = Log::open(disk.clone(), options).expect("a sound disk");
+            World { disk, log, projection: Projection::default() }
         }
 
         fn record(&mut self, mut fact: Fact<'_>) {
@@ -606,6 +624,22 @@ spec:
         world.projection.fold(offset, 1, &Fact::Event(visit), &mut Vec::new());
         world.replay(&rules(RULES), 512);
         assert_eq!(world.desired(ANN), Some((Desired::Present { event: Offset::ZERO }, 1)));
+    }
+
+    #[test]
+    fn a_damaged_record_stops_neither_the_others_nor_recording() {
+        let mut world = World::new();
+        for resource in [ANN, BOB, CID] {
+            world.event("login", resource, None);
+        }
+        let (name, _) = world.disk.files().into_iter().find(|(name, _)| name.ends_with(".segment")).expect("a log");
+        let bytes = world.disk.contents(&name).expect("the file");
+        let at = bytes.windows(3).position(|bytes| bytes == b"bob").expect("the record");
+        world.disk.flip_bit(&name, 8 * at as u64);
+        world.replay(&rules(RULES), 512);
+        let present = |offset| Some((Desired::Present { event: Offset::from(offset) }, 1));
+        assert_eq!((world.desired(ANN), world.desired(BOB), world.desired(CID)), (present(0), None, present(2)));
+        assert!(!world.projection.ground().open_replays.is_empty(), "it is not complete");
     }
 
     #[test]

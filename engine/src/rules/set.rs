@@ -170,6 +170,13 @@ impl RuleSet {
         self.matching(cluster).outcome(trigger, event, recorded_at_unix_nanos)
     }
 
+    /// The EventSource in force that a trigger listens to.
+    #[must_use]
+    pub fn event_source(&self, trigger: &str) -> Option<&str> {
+        let mut listened = self.views.iter().flat_map(|view| &view.listened);
+        listened.find(|listened| listened.has(trigger)).map(|listened| self.sources[listened.source].name())
+    }
+
     /// Whether events about a source and subject may match the EventSource of a trigger.
     #[must_use]
     pub fn may_decide(&self, trigger: &str, source: &str, subject: &str) -> bool {

@@ -315,8 +315,8 @@ const SABOTAGES: [Sabotage; 44] = [
     Sabotage {
         name: "stop at the latest event, though it decides nothing",
         file: REPLAY,
-        good: "Ok(walk.next.is_none() || target.has_all(&walk.found))",
-        bad: "Ok(SABOTAGED || walk.next.is_none() || target.has_all(&walk.found))",
+        good: "Ok((walk.next.is_none() || target.has_all(&walk.found), record.payload.len()))",
+        bad: "Ok((SABOTAGED || walk.next.is_none() || target.has_all(&walk.found), record.payload.len()))",
     },
     Sabotage {
         name: "decide by new rules before their replay is opened",
