@@ -6,8 +6,8 @@
 //!
 //! ```text
 //! key                                          value
-//! g                                            how many resources there are, the Ground, with the watermark, and the replays that
-//!                                              are not complete, if there are any
+//! g                                            how many resources there are, the Ground, with the watermark, and the replays
+//!                                              that are not complete, if there are any
 //! r, number of the bucket (u32)                the resources of one bucket, one after the other, by number; names that the
 //!                                              one before has too are left out
 //! l, number of the resource (u32), offset (u64)  what the resource was by that record: a landmark

@@ -321,8 +321,8 @@ impl<D: Disk> Reconciler<D> {
 }
 
 /// Whether what a lifecycle no longer wants may be deleted. Rules that are in force and not replayed yet may want it: an earlier
-/// engine may have ended in the middle of replaying others. While a trigger is broken nothing is replayed for it, and what its last
-/// replay decided counts.
+/// engine may have ended in the middle of replaying others. While a trigger is broken nothing is replayed for it, and what its
+/// last replay decided counts.
 fn may_delete(decided_by: Option<u64>, standing: Standing<'_>) -> bool {
     match standing {
         Standing::InForce(trigger) => decided_by == Some(trigger.digest()),

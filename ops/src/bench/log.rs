@@ -1,6 +1,7 @@
 //! What does the log cost next to the least that any program would have to do on the same disk?
 //!
-//! Workload: see `measure`; the disk is the one that holds the current folder, or `--data`. Four measures, each beside its plain counterpart in the same run:
+//! Workload: see `measure`; the disk is the one that holds the current folder, or `--data`. Four measures, each beside its
+//! plain counterpart in the same run:
 //!
 //! - append: records of 512 bytes in batches of 1,000, one sync a batch, against a program that writes the same bytes;
 //! - one durable append, 99th percentile, against a bare 4 KiB write and fdatasync;

@@ -34,7 +34,8 @@ pub struct BenchArgs {
     /// `queries` only: every Nth resource has a lifecycle with an applied object; 0 for none [default: 0]
     #[arg(long, value_name = "N", default_value = "0", hide_default_value = true)]
     pub held: u64,
-    /// `log`, `queries`, `replay`: a folder on the disk to measure [default: the system's temporary one; for `log` the current one]
+    /// `log`, `queries`, `replay`: a folder on the disk to measure [default: the current one; the system's temporary one
+    /// for `queries` and `replay`]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 }

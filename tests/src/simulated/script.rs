@@ -213,8 +213,8 @@ fn login_and_logout(messages: u64, chance: &Chance) -> Vec<Step> {
     actions.map(|action| Step { action, pause: chance.millis_below(3_000) }).collect()
 }
 
-/// A guest leaves, its Namespace goes, and rules come into force by which the guest would not have left. Half of the time all of it
-/// happens while an apply of the guest is on its way.
+/// A guest leaves, its Namespace goes, and rules come into force by which the guest would not have left. Half of the time all
+/// of it happens while an apply of the guest is on its way.
 fn guest_that_returns(messages: u64, chance: &Chance) -> Vec<Step> {
     let resource = *chance.pick(&RESOURCES);
     let mut actions = vec![Action::Rules(Version::WithGuests)];

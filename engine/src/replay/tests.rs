@@ -1,0 +1,232 @@
+//! Histories, and what a replay makes of them.
+
+use lifeline_projections::fact::{Decision, Delivery, RecordLost};
+use lifeline_store::{Log, Options, SimulatedDisk};
+
+use super::*;
+use crate::rules::{Clusters, Manifests};
+
+const RULES: &str = r#"
+apiVersion: lib.projectsveltos.io/v1beta1
+kind: EventSource
+metadata: {name: users}
+spec: {messagingMatchCriteria: [{subject: users, cloudEventSource: auth}]}
+---
+apiVersion: lib.projectsveltos.io/v1beta1
+kind: EventTrigger
+metadata: {name: manage}
+spec:
+  eventSourceName: users
+  oneForEvent: true
+  cloudEventAction: '{{if eq .CloudEvent.type "login"}}Create{{else if eq .CloudEvent.type "logout"}}Delete{{end}}'
+"#;
+
+/// A log, and the projection that follows from it.
+struct World {
+    disk: SimulatedDisk,
+    log: Log<SimulatedDisk>,
+    projection: Projection,
+}
+
+impl World {
+    fn new() -> World {
+        let options = Options { low_space_bytes: 0, ..Options::default() };
+        let disk = SimulatedDisk::new(3);
+        let (log, _) = Log::open(disk.clone(), options).expect("a sound disk");
+        World { disk, log, projection: Projection::default() }
+    }
+
+    fn record(&mut self, mut fact: Fact<'_>) {
+        fact.link(|source, subject| self.projection.last_record(source, subject));
+        let offset = self.log.append_encoded(1, |buffer| fact.encode(buffer)).expect("room");
+        self.log.sync().expect("a sound disk");
+        self.projection.fold(offset, 1, &fact, &mut Vec::new());
+    }
+
+    /// An event of which nothing was made, or what earlier rules made of it.
+    fn event(&mut self, kind: &str, (source, subject): (&str, &str), outcome: Option<Outcome<'_>>) {
+        let payload =
+            format!(r#"{{"specversion":"1.0","type":"{kind}","source":"{source}","id":"1","subject":"{subject}"}}"#);
+        let (sequence, stream, nats_subject) = (self.projection.watermark().get(), "USERS", "users");
+        let delivery = Delivery {
+            cluster: "mgmt/mgmt",
+            stream,
+            epoch: 1,
+            sequence,
+            published_unix_nanos: 1,
+            subject: nats_subject,
+        };
+        let decision = |outcome| Decision { trigger: "manage", event_source: "users", criterion: 0, outcome };
+        self.record(Fact::Event(EventReceived {
+            delivery,
+            source,
+            subject,
+            kind,
+            id: "1",
+            previous: None,
+            decisions: outcome.map(decision).into_iter().collect(),
+            headers: Vec::new(),
+            payload: payload.as_bytes(),
+        }));
+    }
+
+    /// Replays all of it in pieces of so many steps; how many there were.
+    fn replay(&mut self, rules: &Arc<RuleSet>, steps: usize) -> usize {
+        let mut replay = Replay::new(rules, self.projection.ground(), None, None, &[]);
+        replay.openings().for_each(|opening| self.record(Fact::Replay(opening)));
+        replay.opened();
+        let mut pieces = 0;
+        while let Some(mut piece) =
+            replay.piece(&self.projection, &self.log.reader(), steps).expect("a log that can be read")
+        {
+            if let Some(fact) = piece.take_fact() {
+                self.record(Fact::Replay(fact));
+            }
+            replay.advance(piece);
+            pieces += 1;
+        }
+        pieces
+    }
+
+    fn desired(&self, (source, subject): (&str, &str)) -> Option<(Desired, u32)> {
+        let resource = self.projection.resource(source, subject).expect("an event spoke of it");
+        resource.lifecycles.first().map(|lifecycle| (lifecycle.desired, lifecycle.incarnation))
+    }
+}
+
+fn rules(text: &str) -> Arc<RuleSet> {
+    Arc::new(RuleSet::new(Manifests::read("rules.yaml", text), Clusters::default()))
+}
+
+const ANN: (&str, &str) = ("auth", "ann");
+const BOB: (&str, &str) = ("auth", "bob");
+const CID: (&str, &str) = ("auth", "cid");
+const DAN: (&str, &str) = ("elsewhere", "dan");
+
+#[test]
+fn the_latest_event_that_decides_says_what_shall_hold_however_small_the_pieces() {
+    let play = |steps| {
+        let mut world = World::new();
+        world.event("login", ANN, None);
+        world.event("login", BOB, Some(Outcome::Create));
+        for _ in 0..20 {
+            world.event("visit", ANN, None);
+        }
+        world.event("logout", BOB, None);
+        world.event("visit", CID, Some(Outcome::Create));
+        world.event("login", DAN, Some(Outcome::Create));
+        let pieces = world.replay(&rules(RULES), steps);
+        assert!(world.projection.ground().open_replays.is_empty());
+        let at = Offset::from;
+        assert_eq!(world.desired(ANN), Some((Desired::Present { event: at(0) }, 1)));
+        assert_eq!(world.desired(BOB), Some((Desired::Absent { event: Some(at(22)) }, 1)));
+        assert_eq!(world.desired(CID), Some((Desired::Absent { event: None }, 1)), "nothing speaks for it");
+        assert_eq!(world.desired(DAN), Some((Desired::Absent { event: None }, 1)), "its source is not listened to");
+        let read = world.projection.watermark();
+        assert_eq!(world.replay(&rules(RULES), steps), 0, "it is done");
+        assert_eq!(world.projection.watermark(), read);
+        (pieces, world.projection.resources().map(|(_, resource)| resource.lifecycles.len()).collect::<Vec<_>>())
+    };
+    let (many, one) = (play(1), play(1_000));
+    assert_eq!((many.1, one.0), (one.1, 1));
+    // Four resources, and of them 21, 1 and 1 records: of the last one none has to be read.
+    assert!((27..32).contains(&many.0), "{}", many.0);
+}
+
+#[test]
+fn a_trigger_that_is_gone_takes_its_lifecycles_with_it() {
+    let mut world = World::new();
+    world.event("login", ANN, None);
+    world.event("login", BOB, None);
+    world.replay(&rules(RULES), 1);
+    assert_eq!(world.desired(ANN), Some((Desired::Present { event: Offset::ZERO }, 1)));
+    world.replay(&rules(""), 1);
+    assert_eq!(world.desired(BOB), Some((Desired::Absent { event: None }, 1)));
+    assert!(world.projection.ground().replayed.is_empty());
+    world.replay(&rules(RULES), 1);
+    assert_eq!(world.desired(ANN), Some((Desired::Present { event: Offset::ZERO }, 2)), "it is made again");
+}
+
+#[test]
+fn what_became_of_a_resource_before_a_lost_record_is_left_as_it_is() {
+    let mut world = World::new();
+    world.event("login", ANN, Some(Outcome::Create));
+    world.event("visit", ANN, None);
+    let lost = world.log.append_encoded(1, |buffer| {
+        let reason = "damaged";
+        Fact::Lost(RecordLost { reason }).encode(buffer);
+    });
+    let lost = lost.expect("room");
+    world.log.sync().expect("a sound disk");
+    world.projection.fold(lost, 1, &Fact::Lost(RecordLost { reason: "damaged" }), &mut Vec::new());
+    let visit = EventReceived {
+        delivery: Delivery {
+            cluster: "mgmt/mgmt",
+            stream: "USERS",
+            epoch: 1,
+            sequence: 9,
+            published_unix_nanos: 1,
+            subject: "users",
+        },
+        source: "auth",
+        subject: "ann",
+        kind: "visit",
+        id: "1",
+        previous: Some(lost),
+        decisions: Vec::new(),
+        headers: Vec::new(),
+        payload: b"{}",
+    };
+    let offset = world.log.append_encoded(1, |buffer| Fact::Event(visit.clone()).encode(buffer)).expect("room");
+    world.log.sync().expect("a sound disk");
+    world.projection.fold(offset, 1, &Fact::Event(visit), &mut Vec::new());
+    world.replay(&rules(RULES), 512);
+    assert_eq!(world.desired(ANN), Some((Desired::Present { event: Offset::ZERO }, 1)));
+}
+
+#[test]
+fn a_damaged_record_stops_neither_the_others_nor_recording() {
+    let mut world = World::new();
+    for resource in [ANN, BOB, CID] {
+        world.event("login", resource, None);
+    }
+    let (name, _) = world.disk.files().into_iter().find(|(name, _)| name.ends_with(".segment")).expect("a log");
+    let bytes = world.disk.contents(&name).expect("the file");
+    let at = bytes.windows(3).position(|bytes| bytes == b"bob").expect("the record");
+    world.disk.flip_bit(&name, 8 * at as u64);
+    world.replay(&rules(RULES), 512);
+    let present = |offset| Some((Desired::Present { event: Offset::from(offset) }, 1));
+    assert_eq!((world.desired(ANN), world.desired(BOB), world.desired(CID)), (present(0), None, present(2)));
+    assert!(!world.projection.ground().open_replays.is_empty(), "it is not complete");
+}
+
+#[test]
+fn what_has_to_be_recorded_of_a_lifecycle() {
+    let known = |is_present, incarnation| Lifecycle {
+        desired: if is_present { Desired::Present { event: Offset::ZERO } } else { Desired::Absent { event: None } },
+        incarnation,
+        ..Lifecycle::new("manage", "mgmt/mgmt")
+    };
+    let left = Lifecycle { desired: Desired::Left, ..known(true, 1) };
+    let (here, gone) = (known(true, 2), known(false, 2));
+    let event = Offset::from(7);
+    let (create, delete) = (Some(Desired::Present { event }), Some(Desired::Absent { event: Some(event) }));
+    let present = |incarnation| Some(Redesired::Present { event, incarnation });
+    let absent = |event| Some(Redesired::Absent { event });
+    let cases = [
+        (None, create, false, present(1)),
+        (Some(&here), create, false, present(2)),
+        (Some(&gone), create, false, present(3)),
+        (Some(&left), create, false, present(2)),
+        (None, delete, false, None),
+        (Some(&here), delete, true, absent(Some(event))),
+        (Some(&gone), delete, false, None),
+        (None, None, false, None),
+        (Some(&here), None, false, absent(None)),
+        (Some(&here), None, true, None),
+        (Some(&left), None, false, None),
+    ];
+    for (known, found, keeps_unmatched, expected) in cases {
+        assert_eq!(redesired(known, found, keeps_unmatched), expected, "{known:?} {found:?}");
+    }
+}
