@@ -8,7 +8,7 @@ mod connections;
 mod delivery;
 mod stream_changes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,6 @@ use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::stream::{Config, RetentionPolicy};
 use async_nats::jetstream::{self};
 use bytes::Bytes;
-use futures::{StreamExt, stream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -183,13 +182,18 @@ struct Running {
     intake: JoinHandle<()>,
 }
 
-/// Publishes payloads, a thousand at a time, and returns once the stream has acknowledged every one of them.
+/// Publishes payloads in order, and returns once the stream has acknowledged every one of them.
 async fn publish_all(client: &async_nats::Client, subject: &str, payloads: impl IntoIterator<Item = Bytes>) {
     let context = jetstream::new(client.clone());
-    let publish = |payload| async { context.publish(subject.to_owned(), payload).await?.await };
-    let mut published = stream::iter(payloads.into_iter().map(publish)).buffer_unordered(1_000);
-    while let Some(acknowledged) = published.next().await {
-        acknowledged.expect("a stream takes it");
+    let mut outstanding = VecDeque::new();
+    for payload in payloads {
+        outstanding.push_back(context.publish(subject.to_owned(), payload).await.expect("a connection"));
+        if outstanding.len() == 1_000 {
+            outstanding.pop_front().expect("there are some").await.expect("a stream takes it");
+        }
+    }
+    for acknowledged in outstanding {
+        acknowledged.await.expect("a stream takes it");
     }
 }
 
