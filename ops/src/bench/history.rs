@@ -12,7 +12,7 @@ use lifeline_projections::fact::{
 };
 use lifeline_store::{Log, Offset, OsDisk, Random};
 
-use super::intake::event;
+use super::intake::event_about;
 use crate::data;
 
 /// The NATS subject of all events.
@@ -54,7 +54,7 @@ pub(super) fn write_log(data: &Path, events: u64, resources: u64, held: u64) -> 
         let (subject, id) = (subject(resource), sequence.to_string());
         let is_held = held > 0 && resource.is_multiple_of(held);
         let decision = Decision { trigger: "manage", event_source: "bench", criterion: 0, outcome: Outcome::Create };
-        let payload = event(sequence);
+        let payload = event_about(sequence, &subject);
         let fact = Fact::Event(EventReceived {
             delivery: Delivery {
                 cluster: "mgmt/mgmt",

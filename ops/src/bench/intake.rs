@@ -172,11 +172,15 @@ fn rate(events: u64, took: Duration) -> f64 {
     events / took.as_secs_f64()
 }
 
-/// An event of exactly [`EVENT_BYTES`] bytes.
+/// An event of exactly [`EVENT_BYTES`] bytes, about one of [`RESOURCES`].
 pub(super) fn event(number: u64) -> Bytes {
-    let subject = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % RESOURCES;
+    event_about(number, &format!("user-{:06}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % RESOURCES))
+}
+
+/// An event of exactly [`EVENT_BYTES`] bytes, about a subject.
+pub(super) fn event_about(number: u64, subject: &str) -> Bytes {
     let head = format!(
-        r#"{{"specversion":"1.0","type":"auth.example.com.login","source":"auth.example.com","id":"{number:012}","subject":"user-{subject:06}","time":"2026-11-22T14:12:03.123456Z","datacontenttype":"application/json","data":{{"message":"User login","padding":""#
+        r#"{{"specversion":"1.0","type":"auth.example.com.login","source":"auth.example.com","id":"{number:012}","subject":"{subject}","time":"2026-11-22T14:12:03.123456Z","datacontenttype":"application/json","data":{{"message":"User login","padding":""#
     );
     let tail = r#""}}"#;
     let padding = EVENT_BYTES.saturating_sub(head.len() + tail.len());

@@ -1,6 +1,6 @@
 //! What does an event wait for while history is decided again under a changed rule, and how long does that take?
 //!
-//! Workload: a log of 900,000 CloudEvents over 200,000 resources, each with a lifecycle of one applied object: 2,000,000
+//! Workload: a log of 2,000,000 CloudEvents over 200,000 resources, each with a lifecycle of one applied object: 4,200,000
 //! records. On it an engine in this process, with a nats-server of the benchmark's own and a cluster in memory, while 1,000
 //! events a second are published one by one:
 //!
@@ -30,13 +30,13 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use super::BenchArgs;
-use super::history::{SUBJECT, write_log};
-use super::intake::event;
+use super::history::{SUBJECT, subject, write_log};
+use super::intake::event_about;
 use super::pull::publish_events;
 use crate::data;
 use crate::servers::{Cache, NatsAccess, NatsOptions, NatsProgram, NatsServer, Progress};
 
-const EVENTS: u64 = 900_000;
+const EVENTS: u64 = 2_000_000;
 const RESOURCES: u64 = 200_000;
 
 /// How much shorter the short history is.
@@ -93,7 +93,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<Value, Box<dyn Error>> {
             NatsOptions { folder: folder.join("nats"), access: NatsAccess::Anybody, configuration: String::new() };
         let server = NatsServer::start(&program, &options)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let measured = runtime.block_on(edit(&folder.join("data"), &server, events))?;
+        let measured = runtime.block_on(edit(&folder.join("data"), &server, events, resources))?;
         eprintln!("{records} records: {measured:?}");
         Ok(Measured { records, ..measured })
     };
@@ -129,7 +129,7 @@ struct Measured {
     applied: Duration,
 }
 
-async fn edit(data: &Path, server: &NatsServer, events: u64) -> Result<Measured, Box<dyn Error>> {
+async fn edit(data: &Path, server: &NatsServer, events: u64, resources: u64) -> Result<Measured, Box<dyn Error>> {
     let connection = Connection::from_url(&server.url(), "the benchmark", &[SUBJECT.to_owned()])?;
     let reader = &connection.servers[0];
     let (client, link) = reader.connect().await?;
@@ -168,7 +168,7 @@ async fn edit(data: &Path, server: &NatsServer, events: u64) -> Result<Measured,
     wait_until(|| mark() != written && mark().is_some() && is_applied()).await?;
 
     let waits = Arc::new(Waits::default());
-    let publishing = tokio::spawn(publish(client, events, waits.clone()));
+    let publishing = tokio::spawn(publish(client, events, resources, waits.clone()));
     let watching = {
         let (engine, waits) = (engine.clone(), waits.clone());
         tokio::spawn(async move {
@@ -243,12 +243,14 @@ impl Waits {
 }
 
 /// Publishes an event a millisecond until it is dropped.
-async fn publish(client: async_nats::Client, first: u64, waits: Arc<Waits>) {
+async fn publish(client: async_nats::Client, first: u64, resources: u64, waits: Arc<Waits>) {
     let mut pace = tokio::time::interval(Duration::from_millis(1));
     for number in first.. {
         pace.tick().await;
         waits.published();
-        if let Err(error) = publish_events(&client, SUBJECT, std::iter::once(event(number))).await {
+        if let Err(error) =
+            publish_events(&client, SUBJECT, std::iter::once(event_about(number, &subject(number % resources)))).await
+        {
             eprintln!("publishing ended: {error}");
             return;
         }
