@@ -154,6 +154,8 @@ pub struct Recorder<D: Disk> {
     held: Group,
     /// Why they wait.
     held_because: Option<String>,
+    /// When the disk is asked again whether there is room for them.
+    look_again: Instant,
 }
 
 impl<D: Disk> Recorder<D> {
@@ -188,6 +190,7 @@ impl<D: Disk> Recorder<D> {
             checkpoint_due: None,
             held: Group::default(),
             held_because: None,
+            look_again: Instant::now(),
         };
         (recorder, Recording { outcomes: sender })
     }
@@ -221,7 +224,7 @@ impl<D: Disk> Recorder<D> {
             let mut group = Group::default();
             let checkpoint_due = self.checkpoint_due;
             let replay_due = self.replay.is_some().then_some(self.replay_due);
-            let look_again = self.held_because.is_some().then(|| Instant::now() + RETRY_PAUSE);
+            let look_again = self.held_because.is_some().then_some(self.look_again);
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => break,
@@ -233,8 +236,8 @@ impl<D: Disk> Recorder<D> {
                     continue;
                 }
                 () = until(replay_due) => {
-                    self.retry(&mut stopping, Recorder::replay_piece).await?;
                     self.replay_due = Instant::now() + REPLAY_PAUSE;
+                    self.retry(&mut stopping, Recorder::replay_piece).await?;
                     continue;
                 }
                 Some(outcome) = self.outcomes.recv() => group.outcomes.push(outcome),
@@ -335,6 +338,7 @@ impl<D: Disk> Recorder<D> {
             None => {}
         }
         self.held_because = lacking;
+        self.look_again = Instant::now() + RETRY_PAUSE;
         group
     }
 
@@ -510,10 +514,15 @@ impl<D: Disk> Recorder<D> {
     fn replay_piece(&mut self) -> Result<(), Error> {
         let Some(replay) = &self.replay else { return Ok(()) };
         let reader = self.view.log();
-        let piece = replay.piece(&self.view.projection(), &reader, self.replay_steps).map_err(|error| match error {
-            replay::Error::Log(source) => Error::Log(source),
-            replay::Error::Fact { offset, source } => Error::Fact { offset, source },
-        })?;
+        let piece = match replay.piece(&self.view.projection(), &reader, self.replay_steps) {
+            Ok(piece) => piece,
+            Err(error) => {
+                // What cannot be read now is read later. That is no reason to stop recording.
+                warn!("history is not replayed for now: {}", chain(&error));
+                self.replay_due = Instant::now() + RETRY_PAUSE;
+                return Ok(());
+            }
+        };
         let is_over = piece.is_none();
         if let Some(mut piece) = piece {
             if let Some(replayed) = piece.take_fact() {

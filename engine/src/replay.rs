@@ -38,23 +38,6 @@ pub const STEPS_AT_ONCE: usize = 512;
 /// A record counts as one more step for each of these bytes: templates may parse all of them.
 const STEP_BYTES: usize = 4 << 10;
 
-/// Why history could not be replayed.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The log refused a record.
-    #[error("the log cannot be read")]
-    Log(#[from] lifeline_store::Error),
-    /// A record does not decode.
-    #[error("record at offset `{offset}` cannot be understood")]
-    Fact {
-        /// The record.
-        offset: Offset,
-        /// Why.
-        #[source]
-        source: lifeline_projections::fact::Error,
-    },
-}
-
 /// A rule that differs from what was last recorded of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleChange {
@@ -228,13 +211,13 @@ impl Replay {
     /// is recorded, [`Replay::advance`] is to be called with it.
     ///
     /// # Errors
-    /// When the disk refuses, or a record makes no sense. A damaged record is noted, and its resource is left as it is.
+    /// When the disk refuses. A damaged record is noted, and its resource is left as it is.
     pub fn piece<D: Disk>(
         &self,
         projection: &Projection,
         log: &Reader<D>,
         steps: usize,
-    ) -> Result<Option<Piece>, Error> {
+    ) -> Result<Option<Piece>, lifeline_store::Error> {
         let Some(target) = self.targets.iter().find(|target| !target.is_stuck) else { return Ok(None) };
         let mut cursor = target.cursor.clone();
         let mut redecisions = Vec::new();
@@ -258,6 +241,7 @@ impl Replay {
                 continue;
             }
             let Some((key, resource)) = resources.next() else { break true };
+            steps = steps.saturating_sub((key.source.len() + key.subject.len()) / STEP_BYTES);
             if target.digest.is_none() {
                 redecisions.extend(target.withdrawals(&key, &resource));
                 cursor.pass(key);
@@ -298,7 +282,7 @@ impl Replay {
         walk: &mut Walk,
         log: &Reader<D>,
         damage: &mut Option<String>,
-    ) -> Result<(bool, usize), Error> {
+    ) -> Result<(bool, usize), lifeline_store::Error> {
         let is_known = self.rules.may_decide(&target.trigger, &walk.key.source, &walk.key.subject);
         let offset = match walk.next.filter(|_| is_known && !target.has_all(&walk.found)) {
             Some(offset) => offset,
@@ -315,9 +299,16 @@ impl Replay {
                 damage.get_or_insert_with(|| error.to_string());
                 return Ok((true, 0));
             }
-            Err(error) => return Err(Error::Log(error)),
+            Err(error) => return Err(error),
         };
-        let fact = Fact::decode(&record.payload).map_err(|source| Error::Fact { offset, source })?;
+        let fact = match Fact::decode(&record.payload) {
+            Ok(fact) => fact,
+            Err(error) => {
+                walk.is_cut = true;
+                damage.get_or_insert_with(|| format!("record at offset `{offset}` cannot be understood: {error}"));
+                return Ok((true, record.payload.len()));
+            }
+        };
         if let Fact::Event(EventReceived { delivery, source, subject, kind, headers, payload, .. }) = &fact
             && !walk.found.contains_key(delivery.cluster)
         {
@@ -334,11 +325,13 @@ impl Replay {
             }
         }
         match fact.previous(&walk.key) {
-            Some(previous) => walk.next = previous.filter(|previous| *previous < offset),
-            // What was lost here cannot say what was before.
-            None => walk.next = None,
+            Some(previous) => {
+                walk.next = previous.filter(|previous| *previous < offset);
+                walk.is_cut = walk.next.is_none() && offset > walk.first_event;
+            }
+            // What was lost here may have decided, and cannot say what was before.
+            None => (walk.next, walk.is_cut) = (None, true),
         }
-        walk.is_cut = walk.next.is_none() && offset > walk.first_event;
         Ok((walk.next.is_none() || target.has_all(&walk.found), record.payload.len()))
     }
 
@@ -376,14 +369,20 @@ impl Replay {
 /// the rules in force.
 fn redesired(known: Option<&Lifecycle>, found: Option<Desired>, keeps_unmatched: bool) -> Option<Redesired> {
     let is_present = known.is_some_and(|known| known.desired.is_present());
+    // What is being carried out goes on only once these rules have decided it.
+    let needs_work = known.is_some_and(Lifecycle::needs_work);
     match found {
         Some(Desired::Present { event }) => {
             let incarnation = known.map_or(0, |known| known.incarnation).saturating_add(u32::from(!is_present));
             Some(Redesired::Present { event, incarnation })
         }
-        // One that is absent already is so by its own decision.
-        Some(Desired::Absent { event }) => is_present.then_some(Redesired::Absent { event }),
-        Some(Desired::Left) | None => (is_present && !keeps_unmatched).then_some(Redesired::Absent { event: None }),
+        Some(Desired::Absent { event }) => (is_present || needs_work).then_some(Redesired::Absent { event }),
+        Some(Desired::Left) | None => match known.map(|known| (known.desired, known.incarnation)) {
+            Some((Desired::Present { event }, incarnation)) if keeps_unmatched => {
+                needs_work.then_some(Redesired::Present { event, incarnation })
+            }
+            _ => (is_present || needs_work).then_some(Redesired::Absent { event: None }),
+        },
     }
 }
 

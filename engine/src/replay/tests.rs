@@ -1,6 +1,7 @@
 //! Histories, and what a replay makes of them.
 
-use lifeline_projections::fact::{Decision, Delivery, RecordLost};
+use lifeline_projections::fact::{Decision, Delivery, ObjectKey, RecordLost};
+use lifeline_projections::lifecycle::Holding;
 use lifeline_store::{Log, Options, SimulatedDisk};
 
 use super::*;
@@ -26,6 +27,8 @@ struct World {
     disk: SimulatedDisk,
     log: Log<SimulatedDisk>,
     projection: Projection,
+    /// The log holds that a record was lost, in the place of what is recorded.
+    loses: bool,
 }
 
 impl World {
@@ -33,12 +36,14 @@ impl World {
         let options = Options { low_space_bytes: 0, ..Options::default() };
         let disk = SimulatedDisk::new(3);
         let (log, _) = Log::open(disk.clone(), options).expect("a sound disk");
-        World { disk, log, projection: Projection::default() }
+        World { disk, log, projection: Projection::default(), loses: false }
     }
 
     fn record(&mut self, mut fact: Fact<'_>) {
         fact.link(|source, subject| self.projection.last_record(source, subject));
-        let offset = self.log.append_encoded(1, |buffer| fact.encode(buffer)).expect("room");
+        let lost = Fact::Lost(RecordLost { reason: "damaged" });
+        let held = if self.loses { &lost } else { &fact };
+        let offset = self.log.append_encoded(1, |buffer| held.encode(buffer)).expect("room");
         self.log.sync().expect("a sound disk");
         self.projection.fold(offset, 1, &fact, &mut Vec::new());
     }
@@ -148,55 +153,31 @@ fn a_trigger_that_is_gone_takes_its_lifecycles_with_it() {
 }
 
 #[test]
-fn what_became_of_a_resource_before_a_lost_record_is_left_as_it_is() {
-    let mut world = World::new();
-    world.event("login", ANN, Some(Outcome::Create));
-    world.event("visit", ANN, None);
-    let lost = world.log.append_encoded(1, |buffer| {
-        let reason = "damaged";
-        Fact::Lost(RecordLost { reason }).encode(buffer);
-    });
-    let lost = lost.expect("room");
-    world.log.sync().expect("a sound disk");
-    world.projection.fold(lost, 1, &Fact::Lost(RecordLost { reason: "damaged" }), &mut Vec::new());
-    let visit = EventReceived {
-        delivery: Delivery {
-            cluster: "mgmt/mgmt",
-            stream: "USERS",
-            epoch: 1,
-            sequence: 9,
-            published_unix_nanos: 1,
-            subject: "users",
-        },
-        source: "auth",
-        subject: "ann",
-        kind: "visit",
-        id: "1",
-        previous: Some(lost),
-        decisions: Vec::new(),
-        headers: Vec::new(),
-        payload: b"{}",
-    };
-    let offset = world.log.append_encoded(1, |buffer| Fact::Event(visit.clone()).encode(buffer)).expect("room");
-    world.log.sync().expect("a sound disk");
-    world.projection.fold(offset, 1, &Fact::Event(visit), &mut Vec::new());
-    world.replay(&rules(RULES), 512);
-    assert_eq!(world.desired(ANN), Some((Desired::Present { event: Offset::ZERO }, 1)));
+fn what_a_lost_record_may_have_decided_is_left_as_it_is() {
+    for lost in [0, 1] {
+        let mut world = World::new();
+        for (number, kind) in ["login", "visit", "visit"].into_iter().enumerate() {
+            world.loses = number == lost;
+            world.event(kind, ANN, (kind == "login").then_some(Outcome::Create));
+        }
+        world.replay(&rules(RULES), 512);
+        assert_eq!(world.desired(ANN), Some((Desired::Present { event: Offset::ZERO }, 1)), "record {lost}");
+    }
 }
 
 #[test]
 fn a_damaged_record_stops_neither_the_others_nor_recording() {
     let mut world = World::new();
-    for resource in [ANN, BOB, CID] {
-        world.event("login", resource, None);
-    }
+    world.event("login", ANN, None);
+    world.event("login", BOB, Some(Outcome::Create));
+    world.event("login", CID, None);
     let (name, _) = world.disk.files().into_iter().find(|(name, _)| name.ends_with(".segment")).expect("a log");
     let bytes = world.disk.contents(&name).expect("the file");
     let at = bytes.windows(3).position(|bytes| bytes == b"bob").expect("the record");
     world.disk.flip_bit(&name, 8 * at as u64);
     world.replay(&rules(RULES), 512);
     let present = |offset| Some((Desired::Present { event: Offset::from(offset) }, 1));
-    assert_eq!((world.desired(ANN), world.desired(BOB), world.desired(CID)), (present(0), None, present(2)));
+    assert_eq!((world.desired(ANN), world.desired(BOB), world.desired(CID)), (present(0), present(1), present(2)));
     assert!(!world.projection.ground().open_replays.is_empty(), "it is not complete");
 }
 
@@ -205,10 +186,14 @@ fn what_has_to_be_recorded_of_a_lifecycle() {
     let known = |is_present, incarnation| Lifecycle {
         desired: if is_present { Desired::Present { event: Offset::ZERO } } else { Desired::Absent { event: None } },
         incarnation,
+        settled: Some(Offset::ZERO),
         ..Lifecycle::new("manage", "mgmt/mgmt")
     };
     let left = Lifecycle { desired: Desired::Left, ..known(true, 1) };
     let (here, gone) = (known(true, 2), known(false, 2));
+    let pending = Lifecycle { settled: None, ..known(true, 2) };
+    let held = Holding { object: ObjectKey::of_namespace("ann"), since: Offset::ZERO, applied: None };
+    let deleting = Lifecycle { inventory: vec![held], settled: None, ..known(false, 2) };
     let event = Offset::from(7);
     let (create, delete) = (Some(Desired::Present { event }), Some(Desired::Absent { event: Some(event) }));
     let present = |incarnation| Some(Redesired::Present { event, incarnation });
@@ -225,6 +210,10 @@ fn what_has_to_be_recorded_of_a_lifecycle() {
         (Some(&here), None, false, absent(None)),
         (Some(&here), None, true, None),
         (Some(&left), None, false, None),
+        (Some(&deleting), create, false, present(3)),
+        (Some(&deleting), delete, false, absent(Some(event))),
+        (Some(&deleting), None, true, absent(None)),
+        (Some(&pending), None, true, Some(Redesired::Present { event: Offset::ZERO, incarnation: 2 })),
     ];
     for (known, found, keeps_unmatched, expected) in cases {
         assert_eq!(redesired(known, found, keeps_unmatched), expected, "{known:?} {found:?}");
