@@ -195,8 +195,7 @@ impl<D: Disk> Recorder<D> {
         (recorder, Recording { outcomes: sender })
     }
 
-    /// The same, with a replay that looks at so many resources and records in one piece, instead of
-    /// [`replay::STEPS_AT_ONCE`].
+    /// The same, with other steps in one piece of a replay than [`replay::STEPS_AT_ONCE`].
     #[must_use]
     pub fn with_replay_steps(self, replay_steps: usize) -> Recorder<D> {
         Recorder { replay_steps, ..self }
@@ -490,12 +489,11 @@ impl<D: Disk> Recorder<D> {
 
     /// Records what is new about the rules, and that history has to be decided again by them. From here on they decide.
     fn take_rules(&mut self, rules: &Arc<RuleSet>) -> Result<(), Error> {
-        let (changes, mut replay) = {
+        let (mut replay, changes) = {
             let projection = self.view.projection();
             let ground = projection.ground();
             let changes = replay::rule_changes(rules, ground);
-            let replay = Replay::new(rules, ground, self.replay.as_ref(), self.rules.as_deref(), &changes);
-            (changes, replay)
+            (Replay::new(rules, ground, self.replay.as_ref(), self.rules.as_deref(), &changes), changes)
         };
         // In this order: were the power cut between them, the next start would see the change, and open the replays again.
         let changes = changes.iter().map(replay::RuleChange::fact);
@@ -517,7 +515,7 @@ impl<D: Disk> Recorder<D> {
         let piece = match replay.piece(&self.view.projection(), &reader, self.replay_steps) {
             Ok(piece) => piece,
             Err(error) => {
-                // What cannot be read now is read later. That is no reason to stop recording.
+                // It is read later. That is no reason to stop recording.
                 warn!("history is not replayed for now: {}", chain(&error));
                 self.replay_due = Instant::now() + RETRY_PAUSE;
                 return Ok(());
