@@ -35,7 +35,7 @@ pub enum Fact<'a> {
     Stream(StreamChanged<'a>),
     /// A rule appeared, changed, or went.
     Rule(RuleChanged<'a>),
-    /// A trigger's rules changed and the events already held were decided again.
+    /// A trigger's rules changed: the events already held are decided again.
     Replay(TriggerReplayed),
     /// Something was done in the cluster for a lifecycle, or was about to be, or failed.
     Reconciled(Reconciled),

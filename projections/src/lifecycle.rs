@@ -39,7 +39,7 @@ pub struct Lifecycle {
     pub decided: Offset,
     /// When that was recorded, in nanoseconds since 1970.
     pub decided_unix_nanos: u64,
-    /// Creates after Deletes, from 1; 0 while nothing was ever to be created.
+    /// How often it has become present, from 1; 0 while nothing was ever to be created.
     pub incarnation: u32,
     /// The decision that was last carried out in full.
     pub settled: Option<Offset>,
