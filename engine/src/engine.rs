@@ -83,7 +83,7 @@ pub struct Engine<D: Disk> {
 enum IntakeState {
     /// Not connected; why.
     Waiting(String),
-    /// Connected; it speaks for itself.
+    /// Connected; the receiver has its status.
     Running(watch::Receiver<streams::Status>),
 }
 
@@ -146,7 +146,7 @@ impl<D: Disk> Engine<D> {
     }
 
     /// Starts the parts: the recorder on a thread of its own, for it blocks on its disk, reconciliation on the current
-    /// runtime. The receiver gets the recorder's end.
+    /// runtime. The receiver gets what the recorder ends with.
     ///
     /// # Panics
     /// When the system gives no thread.
@@ -172,7 +172,7 @@ impl<D: Disk> Engine<D> {
         self.intakes.lock().insert(server.to_owned(), IntakeState::Waiting(why));
     }
 
-    /// Forgets what was said of the servers so far: others follow.
+    /// Forgets the status of all servers, before others are connected.
     pub fn forget_servers(&self) {
         self.intakes.lock().clear();
     }
@@ -202,7 +202,7 @@ impl<D: Disk> Engine<D> {
     }
 
     /// Reads the log again and again, slowly, until the engine stops. Not one of the [`Parts`]: it needs a runtime with
-    /// threads to block on, which a simulation has not.
+    /// threads to block on, and a simulation has none.
     pub async fn scrub(&self, settings: scrub::Settings, clock: Arc<dyn Clock>) {
         let mut stop = self.stop.subscribe();
         tokio::select! {

@@ -57,7 +57,7 @@ enum Phase {
     Running { again: bool },
     /// It waits for this moment, or for a push.
     Pausing { until: Instant },
-    /// It failed permanently: only a push makes it ready.
+    /// Nothing is tried: only a push makes it ready.
     Parked,
 }
 
@@ -68,7 +68,7 @@ pub enum Verdict {
     Done,
     /// It has to be tried again after this pause.
     RetryAfter(Duration),
-    /// Only a new decision can help.
+    /// No attempt follows until the key is pushed again.
     Park,
 }
 

@@ -4,7 +4,7 @@
 //! from reconciliation. It is turned into facts, appended, synced, folded; only then are messages acknowledged and
 //! outcomes answered. This is the place of four promises: durable, then acknowledged; recorded once; in order; one fold.
 //!
-//! The recorder blocks on its disk and on nothing else, so in earnest it runs on a thread of its own; a simulation runs
+//! The recorder blocks on its disk and on nothing else, so an engine runs it on a thread of its own; a simulation runs
 //! it beside everything else in one thread.
 //!
 //! A disk that fails stops recording, not the engine: the group is kept, nothing of it is acknowledged, the log is opened
@@ -83,15 +83,15 @@ pub enum Error {
         bytes: Range<u64>,
         /// The segment file.
         file: String,
-        /// What gave it away.
+        /// Why it counts as damaged.
         why: &'static str,
         /// First offset that is not folded.
         folded: Offset,
     },
-    /// The log.
+    /// The log cannot be opened, read or written.
     #[error("the log cannot be used")]
     Log(#[from] lifeline_store::Error),
-    /// A record of the log.
+    /// A record does not decode.
     #[error("record at offset `{offset}` cannot be understood")]
     Fact {
         /// The record.
@@ -100,7 +100,7 @@ pub enum Error {
         #[source]
         source: lifeline_projections::fact::Error,
     },
-    /// The projection.
+    /// The projection cannot be opened or written.
     #[error("the projection cannot be used")]
     Table(#[from] table::Error),
 }
@@ -111,7 +111,7 @@ struct Outcome {
     done: oneshot::Sender<Offset>,
 }
 
-/// The door for outcomes: clones may be kept anywhere.
+/// Sends outcomes to the recorder. Clones may be kept anywhere.
 #[derive(Clone)]
 pub struct Recording {
     outcomes: mpsc::Sender<Outcome>,
@@ -206,7 +206,8 @@ impl<D: Disk> Recorder<D> {
     /// No message is taken in before the first rules are known: decided without rules it would be forgotten.
     ///
     /// # Errors
-    /// When a record cannot be understood; a disk that fails is waited for.
+    /// When a record cannot be understood, or at the end the log or the projection cannot be written. Until then it waits for
+    /// a disk that fails.
     pub async fn run(
         mut self,
         mut rules: watch::Receiver<Current>,
@@ -372,7 +373,7 @@ impl<D: Disk> Recorder<D> {
     /// Appends a group, syncs once, folds it.
     fn write(&mut self, group: &Group) -> Result<(), Error> {
         let now = self.view.stamp(self.clock.now_unix_nanos());
-        // Without a trigger nothing is decided, and a million events may come before there is one.
+        // Without a trigger no rule is asked: a million events may come before the first one.
         let rules = self.rules.clone().filter(|rules| rules.triggers().next().is_some());
         // What is parsed lives here while facts borrow from it.
         let parsed: Vec<OnceCell<Parsed<'_>>> = vec![OnceCell::new(); group.messages];
@@ -380,7 +381,7 @@ impl<D: Disk> Recorder<D> {
         let view = self.view.clone();
         let log = self.log.as_mut().expect("`retry` opens the log before it calls");
         let mut staged = Staged::new(&view, log, now, group.messages + group.intakes.len() + group.outcomes.len());
-        // Managed clusters have NATS servers of their own one day; the own one is the only one read so far.
+        // So far the NATS server of Lifeline's own cluster is the only one that is read.
         let cluster = OWN;
         for intake in &group.intakes {
             match intake {
@@ -574,7 +575,7 @@ pub fn damage(recovery: &Recovery) -> Vec<String> {
 /// Says what was found when a log was opened, where it is not simply in order.
 pub fn report(recovery: &Recovery) {
     for damage in damage(recovery) {
-        error!("the log is damaged: {damage}\nhint: `lifeline verify` tells what is lost");
+        error!("the log is damaged: {damage}\nhint: `lifeline verify` shows what is lost");
     }
     debug!("log opened: {recovery:?}");
 }

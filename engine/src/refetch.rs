@@ -341,7 +341,7 @@ async fn pieces(
         let Some(bound) = behind.bounds.get(stream).or(remembered.as_ref()) else {
             let next = position.next_sequence;
             hole.remarks.push(format!(
-                "stream {stream} is not met behind it: the engine reads on from sequence {next} by itself"
+                "no record of stream {stream} follows it: the engine reads on from sequence {next} by itself"
             ));
             continue;
         };
@@ -383,8 +383,8 @@ async fn pieces(
     }
     if pieces.len() as u64 > room && !behind.holed {
         hole.remarks.push(format!(
-            "more messages lie between its neighbours than the {room} records it had: what was read of the stream was another \
-             choice then, and which of them stood here is not known"
+            "the stream holds more messages between its neighbours than the {room} records it had: other subjects were read \
+             then, and which of the messages were here is not known"
         ));
         return Ok(Vec::new());
     }

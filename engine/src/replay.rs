@@ -112,7 +112,7 @@ struct Cursor {
     resources: usize,
     /// The resource whose records are being read.
     walk: Option<Walk>,
-    /// Damage in the way: the resources behind it are left as they are, and the replay cannot be completed.
+    /// The first damage found. A resource whose records it hides is left as it is, and the replay cannot be completed.
     damage: Option<String>,
 }
 
@@ -269,7 +269,7 @@ impl Replay {
         if let (true, Some(damage)) = (is_last, &reached.damage) {
             let trigger = &self.targets[at].trigger;
             warn!(
-                "the replay of `{trigger}` left resources as they are: {damage}\nhint: `lifeline verify` tells what is lost"
+                "the replay of `{trigger}` left resources as they are: {damage}\nhint: `lifeline verify` shows what is lost"
             );
         }
         (self.targets[at].cursor, self.targets[at].is_stuck) = (reached, is_last);

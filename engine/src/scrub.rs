@@ -27,7 +27,7 @@ const STEP_PERIOD: Duration = Duration::from_millis(250);
 pub struct Settings {
     /// Bytes read a second.
     pub bytes_per_second: u64,
-    /// From the start of the engine to the first pass: a start has better things to do.
+    /// From the start of the engine to the first pass, so that the scrub does not slow down a start.
     pub first_after: Duration,
     /// From the begin of a pass to the begin of the next. A pass that takes longer is followed at once.
     pub period: Duration,
@@ -45,7 +45,7 @@ impl Settings {
     }
 }
 
-/// Scrubs for ever, or until it is dropped; `status` says how it gets on.
+/// Scrubs for ever, or until it is dropped; `status` gets its progress.
 pub async fn run<D: Disk>(
     view: &Arc<View<D>>,
     settings: Settings,

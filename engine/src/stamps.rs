@@ -1,4 +1,4 @@
-//! The times that records are given, and the times behind which no record comes any more.
+//! The times that records are given, and the time up to which no record can come any more.
 //!
 //! A record is stamped before it is on the disk, so "everything written up to this time" is not settled as soon as that
 //! time has passed: what was stamped before may still be on its way. [`Stamps`] knows what is, and a question about a time

@@ -20,7 +20,7 @@ pub struct Status {
     pub rules_missing: Option<String>,
     /// Rules in force.
     pub triggers: usize,
-    /// Defects of rules, one line each.
+    /// Defects of rules, each up to three lines.
     pub problems: Vec<String>,
     /// What should be looked at, though nothing stops for it.
     pub warnings: Vec<String>,
@@ -30,7 +30,7 @@ pub struct Status {
     pub resources: usize,
     /// Lifecycles by phase, in order of urgency; phases without any are missing.
     pub phases: Vec<(String, u64)>,
-    /// Lifecycles that wait for reconciliation, run, or pause after a failure.
+    /// Lifecycles that are not done: they wait, run, pause after a failure, or failed permanently.
     pub open: usize,
     /// Reconciliations begun since the start.
     pub reconciliations: u64,

@@ -1,7 +1,7 @@
 //! Spans along the path of an event: recorded, reconciled, applied or deleted, in the trace that its producer began.
 //!
 //! The parent of an event's span is its `traceparent` (CloudEvents distributed tracing extension, W3C Trace Context). The
-//! spans that follow from the event find their parent by its offset in [`Traces`], which keeps the newest few thousand:
+//! spans that follow from the event find their parent by its offset in [`Traces`], which keeps the newest 10,000:
 //! a reconciliation that happens after a restart begins a trace of its own.
 //!
 //! The spans have the target [`TARGET`], which nothing but an exporter asks for, so that recording a million events

@@ -45,12 +45,12 @@ impl<D: Disk> View<D> {
         self.log.read().clone()
     }
 
-    /// Why recording stands still, or that of messages alone; `None` while it does not.
+    /// Why nothing is recorded, or why no message is; `None` while everything is.
     pub fn stalled(&self) -> Option<String> {
         self.stalled.lock().clone()
     }
 
-    /// How far history is decided again under changed rules; empty when it is.
+    /// How far history is decided again under changed rules; empty when no replay is open.
     pub fn replays(&self) -> Vec<ReplayStatus> {
         self.replays.lock().clone()
     }

@@ -1,7 +1,7 @@
 //! Where the HTTP API listens: TCP connections, each given up when its client reads nothing for too long.
 //!
-//! A client that connects, asks and then reads nothing would hold what is ready for it for ever: nobody else has a say
-//! once the bytes are in the hands of the socket.
+//! A client that connects, asks and then reads nothing would hold its answer in memory for ever: no other timeout covers
+//! bytes that wait in the socket.
 
 use std::future::Future;
 use std::io;

@@ -1,7 +1,7 @@
 //! `lifeline run`: one engine on the real world, until it is asked to stop.
 //!
 //! Start at [`run`]. This file chooses the ports (disk, NATS, cluster, clock) and watches over what may change while the
-//! engine runs: the connection settings, signals. What the engine does is the engine's.
+//! engine runs: the connection settings, signals. What the engine does is in its own crate.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -128,7 +128,7 @@ pub fn run(config: Config) -> Result<(), Error> {
 
 async fn engine(config: Config) -> Result<(), Error> {
     let data = config.data.clone();
-    // Before anything that takes long, for who cannot listen need not begin.
+    // First of all: an engine that cannot listen fails at once.
     let listener = tokio::net::TcpListener::bind(config.listen).await;
     let listener = listener.map_err(|source| Error::Listen { address: config.listen, source })?;
     std::fs::create_dir_all(&data).map_err(|source| Error::Data { path: data.clone(), source })?;

@@ -93,7 +93,7 @@ async fn answer(
     Ok(())
 }
 
-/// Pings itself: a server that does not permit the subscriptions says so to nobody who could be asked.
+/// Pings itself: when the server refuses the subscriptions, no call returns an error.
 async fn check(client: &Client, id: &str, trouble: &watch::Sender<Option<String>>) {
     let ping = client.request(format!("$SRV.PING.{NAME}.{id}"), Bytes::new());
     match tokio::time::timeout(PING_PATIENCE, ping).await {
@@ -103,7 +103,7 @@ async fn check(client: &Client, id: &str, trouble: &watch::Sender<Option<String>
         }
         Ok(Err(_)) | Err(_) => {
             let why = format!(
-                "the NATS service is not heard\nhint: permit to subscribe to `$SRV.>` and `{NAME}.v1.>`, and to publish to \
+                "the NATS service gets no requests\nhint: permit to subscribe to `$SRV.>` and `{NAME}.v1.>`, and to publish to \
                  `_INBOX.>`; or say `--service false`"
             );
             warn!("{why}");

@@ -74,12 +74,12 @@ pub struct Settings {
     #[arg(long, env = "LIFELINE_AUTH_TOKEN_FILE", value_name = "FILE")]
     pub auth_token_file: Option<PathBuf>,
 
-    /// Whether the same questions are answered as the NATS service `lifeline`, to whom NATS permits [default: true]
+    /// Whether the NATS service `lifeline` answers the same questions [default: true]
     #[arg(long, env = "LIFELINE_SERVICE", value_name = "BOOL")]
     pub service: Option<bool>,
 
-    /// Bytes a second that are read again to find damage in the log before someone needs it, from five minutes after the
-    /// start, once a day; 0 for never [default: 8388608]
+    /// Bytes a second of the scrub, which reads the log again once a day to find damage; 0 turns it off
+    /// [default: 8388608]
     #[arg(long, env = "LIFELINE_SCRUB_RATE", value_name = "BYTES")]
     pub scrub_rate: Option<u64>,
 }

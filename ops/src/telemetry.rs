@@ -1,7 +1,7 @@
 //! What the process says of itself: log lines on stderr, spans by OTLP.
 //!
-//! Start at [`Telemetry::start`]. Lines go to stderr at the level of `LIFELINE_LOG` (default `info`), as text on a terminal
-//! and as JSON elsewhere where `LIFELINE_LOG_FORMAT=json` asks for it. Spans go to `OTEL_EXPORTER_OTLP_ENDPOINT` when that
+//! Start at [`Telemetry::start`]. Lines go to stderr at the level of `LIFELINE_LOG` (default `info`), as text, or as JSON
+//! with `LIFELINE_LOG_FORMAT=json`. Spans go to `OTEL_EXPORTER_OTLP_ENDPOINT` when that
 //! is set, in the standard variables' terms; nothing is sent anywhere otherwise. A collector that is not there costs spans
 //! and nothing else: no wait at the start, none at work, and [`STOP_PATIENCE`] at the end.
 
@@ -57,8 +57,8 @@ impl Telemetry {
     }
 }
 
-/// A list of layers with one filter each, no nested filter and no layer that may be missing: only so does the registry know
-/// that nobody wants a span, which costs a comparison then. Otherwise it is made, for nobody.
+/// Layers with one filter each, none of them nested or optional: only then does the registry know that nobody wants a span,
+/// and makes none.
 fn subscriber(spans: Option<&SdkTracerProvider>) -> impl tracing::Subscriber + Send + Sync + use<> {
     // Span fields do not belong on log lines: the lines name what they speak of themselves.
     let events = FilterFn::new(|metadata| !metadata.is_span());

@@ -43,7 +43,7 @@ pub enum Error {
         end: Offset,
     },
     /// Retention has removed the records it would take.
-    #[error("the log no longer holds the records below `{start}`, without which an earlier state cannot be told")]
+    #[error("the log no longer holds the records below `{start}`, from which this state would be computed")]
     Forgotten {
         /// The first offset still held.
         start: Offset,
@@ -158,7 +158,7 @@ pub struct Piece {
 }
 
 impl Piece {
-    /// What the resources of the first `count` of these trails were; of the rest only that there are any. The
+    /// Reads what the resources of the first `count` trails were; of the others it notes only that there are more. The
     /// trails are those of [`Projection::trails_from`], at the same moment, without a gap.
     ///
     /// # Errors

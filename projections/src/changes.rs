@@ -37,7 +37,7 @@ pub struct Mark {
 pub enum RowChange<T> {
     /// The filter wants it, as it is now.
     Wanted(T),
-    /// The filter does not want it, as it is now: a client that has it drops it, one that has it not does nothing.
+    /// The filter does not want it, as it is now: a client that has it drops it, another does nothing.
     Unwanted(T),
 }
 

@@ -70,7 +70,7 @@ pub enum Change {
     Created,
     /// It was to be present, and is not.
     Deleted,
-    /// It is to be present, as it was, and was not in between; or an object of it was made again.
+    /// It is to be present at both moments and was absent in between, or one of its objects was made again.
     Recreated,
     /// It is desired as it was, and something else differs.
     Changed,
@@ -82,8 +82,8 @@ pub enum Error<E: std::error::Error + 'static> {
     /// The cursor or a filter is none of ours.
     #[error(transparent)]
     Question(#[from] reads::Error),
-    /// The later moment is the earlier one.
-    #[error("`{from}` lies behind `{to}`\nhint: the earlier moment comes first")]
+    /// The first moment is after the second.
+    #[error("`{from}` is after `{to}`\nhint: the earlier moment comes first")]
     Backwards {
         /// The moment given first.
         from: Offset,
@@ -94,7 +94,7 @@ pub enum Error<E: std::error::Error + 'static> {
     #[error("the log cannot be read")]
     Log(#[from] lifeline_store::Error),
     /// A state is not known.
-    #[error("what source `{}`, subject `{}` was cannot be told", .key.source, .key.subject)]
+    #[error("the earlier state of source `{}`, subject `{}` is not known", .key.source, .key.subject)]
     State {
         /// The resource.
         key: Box<ResourceKey>,

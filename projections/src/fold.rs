@@ -163,7 +163,7 @@ impl Projection {
         &self.landmarks
     }
 
-    /// Takes in the record at `offset`. Lifecycles that now need work are appended to `work`.
+    /// Takes in the record at `offset`. Lifecycles that it decides and that now need work are appended to `work`.
     ///
     /// A record that is in the state already (after a restart from a checkpoint that was written in pieces) changes
     /// nothing: see [`crate::table`].

@@ -16,13 +16,14 @@ pub(crate) struct Change<'f> {
 /// What can happen to a lifecycle, in the past tense.
 #[derive(Debug, Clone, Copy)]
 pub enum Happened<'a> {
-    /// An event was decided as Create.
+    /// The decision about an event is Create.
     Created,
-    /// An event was decided as Delete.
+    /// The decision about an event is Delete.
     Deleted,
     /// The rules changed, and this is what the events mean now.
     Redecided(Redesired),
-    /// These objects were about to be applied, or removed while the others stay.
+    /// These objects are about to be applied, or removed while the others stay; or they have to be applied again, because
+    /// their namespace was deleted.
     ApplyIntended(&'a [ObjectKey]),
     /// All objects were applied for the decision.
     Applied {

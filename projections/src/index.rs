@@ -25,8 +25,8 @@ struct Slot {
 }
 
 impl Index {
-    /// Brings the slots close where a number with this checksum would be found. What it returns says nothing; it has to be
-    /// used, or nothing is touched.
+    /// Fetches the slots where a number with this checksum would be. The result means nothing, but has to be used, or the
+    /// compiler leaves the read out.
     pub(crate) fn touch(&self, sum: u32) -> u32 {
         if self.slots.is_empty() { 0 } else { self.slots[self.home(sum)].number }
     }

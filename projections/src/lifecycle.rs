@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::fact::{AppliedObject, ObjectKey, Redesired};
 use crate::happened::Happened;
 
-/// Everything known of one trigger's view of one resource.
+/// A lifecycle: what one trigger makes of one resource on one cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lifecycle {
     /// The EventTrigger.
@@ -95,7 +95,7 @@ pub const DIGEST_UNKNOWN: u64 = 0;
 pub struct Applied {
     /// `metadata.uid`.
     pub uid: String,
-    /// Checksum of the manifest as sent; [`DIGEST_UNKNOWN`] once the object was to go, so that it is not taken for there.
+    /// Checksum of the manifest as sent; [`DIGEST_UNKNOWN`] from the record of an intended change until its outcome.
     pub digest: u64,
     /// The decision it was applied for.
     pub acted_for: Offset,
@@ -249,7 +249,7 @@ impl Lifecycle {
     /// Takes in what happened at `offset`, recorded at `unix_nanos`.
     ///
     /// An outcome is always true of the inventory, for it is about the cluster; but one that acted for an older
-    /// decision settles nothing and excuses nothing.
+    /// decision neither settles the lifecycle nor clears its failure.
     pub fn evolve(&mut self, offset: Offset, unix_nanos: u64, happened: Happened<'_>) {
         match happened {
             Happened::Created => {

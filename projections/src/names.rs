@@ -1,6 +1,6 @@
 //! Names that many share, held once: CloudEvent sources and types, triggers, clusters.
 //!
-//! Start at [`Names::shared`]. Never here: a number for a name. A name is itself wherever it is written down.
+//! Start at [`Names::shared`]. On disk names are written out, never as numbers.
 
 use std::sync::Arc;
 

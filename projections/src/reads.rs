@@ -37,7 +37,8 @@ pub struct Filter {
     pub cluster: Option<String>,
     /// The phase is this, in any case.
     pub phase: Option<String>,
-    /// It is at least this old, in seconds: a resource by its latest event, a lifecycle (and what it owns) by its decision.
+    /// It is at least this old, in seconds: a resource by its latest event, a lifecycle by its decision, an object by its
+    /// latest apply.
     pub age_min: Option<u64>,
     /// It is at most this old, in seconds.
     pub age_max: Option<u64>,
@@ -81,7 +82,7 @@ pub struct ResourceRow {
     pub events: u64,
     /// CloudEvent `type` of the latest.
     pub last_event: String,
-    /// Triggers that ever decided about it.
+    /// Its lifecycles: one for each trigger and cluster.
     pub lifecycles: usize,
     /// Objects it holds in clusters, over all its lifecycles.
     pub objects: usize,
@@ -106,7 +107,7 @@ pub struct LifecycleRow {
     pub desired: String,
     /// Its state, in one word.
     pub phase: String,
-    /// Creates after Deletes, from 1.
+    /// How often it became present; 0 for never.
     pub incarnation: u32,
     /// What it holds in the cluster.
     pub objects: Vec<ObjectRow>,

@@ -1,7 +1,7 @@
 //! The lifecycles that wait: what an operator looks at first.
 //!
-//! Start at [`stuck`]. Those that fail come first, then those that wait, the longest first. Never here: the time; the caller
-//! asks brings it.
+//! Start at [`stuck`]. Those that fail come first, then those that wait, the longest first. Never here: a clock; the
+//! caller hands in the time.
 
 use std::time::Duration;
 

@@ -66,7 +66,7 @@ pub enum Error {
         /// What sled said.
         reason: String,
     },
-    /// Somebody has it open. Not a reason to set it aside.
+    /// Another process has it open.
     #[error("projection in `{path}` is in use\nhint: stop the other engine on this folder")]
     InUse {
         /// The folder.

@@ -22,7 +22,7 @@ pub(crate) enum Step {
     Frame(Header, Range<usize>),
     /// No room for a frame before the limit.
     End,
-    /// Bytes that are no intact frame, and what gave them away.
+    /// Bytes that are no intact frame, and why.
     Invalid(&'static str),
 }
 

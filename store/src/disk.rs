@@ -93,7 +93,7 @@ pub trait File: std::fmt::Debug + Send + Sync + 'static {
     /// When the disk cannot promise it. A later success says nothing about what this call was asked to make durable.
     fn sync(&self) -> io::Result<()>;
 
-    /// Has the next reads come from the drive, where the system allows it: memory does not rot, drives do.
+    /// Drops cached pages where the system allows it, so that the next reads come from the drive and can find damage.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -115,7 +115,7 @@ pub trait File: std::fmt::Debug + Send + Sync + 'static {
     fn set_len(&self, bytes: u64) -> io::Result<()>;
 }
 
-/// What a drive that finds a medium error refuses at the least.
+/// The smallest unit, in bytes, that a drive refuses to read after a medium error.
 pub(crate) const PAGE_BYTES: u64 = 4096;
 
 /// Linux' EIO, for which the standard library has no kind.

@@ -86,7 +86,7 @@ pub enum Error {
         bytes: Range<u64>,
         /// The segment file.
         file: String,
-        /// What gave it away.
+        /// Why it counts as damaged.
         why: &'static str,
     },
 

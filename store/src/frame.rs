@@ -8,8 +8,8 @@
 //!  +--------+--------+---------------+---------------+--------+--------+--------+----+--------+---------+
 //! ```
 //! All integers are little-endian; frames begin at multiples of 8. `store/FORMAT.md` says why each field is there.
-//! Start at [`Header::parse`]. A parsed header is only trusted because its checksum, seeded with the segment's base
-//! offset, held: stale bytes of another segment's life never parse.
+//! Start at [`Header::parse`]. A parsed header is trusted only because its checksum holds. The checksum is seeded with the
+//! log's salt and the segment's base offset, so bytes of another log or segment never parse.
 
 use crate::{Offset, checksum};
 

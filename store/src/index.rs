@@ -87,7 +87,7 @@ impl Index {
         let records = |to: Offset| to.get().checked_sub(before.offset.get());
         let bytes = next.position.checked_sub(before.position)?;
         let share = bytes.checked_mul(records(offset)?)?.checked_div(records(next.offset)?)?;
-        // A little earlier: nothing leads back from behind it.
+        // A little earlier, for the search from there only goes forward.
         let position = before.position + share.saturating_sub(bytes / 16);
         Some(position - position % ALIGNMENT as u64)
     }
@@ -103,7 +103,7 @@ impl Index {
         after.checked_sub(1).and_then(|last| set[last].get().copied())
     }
 
-    /// The frames that close a segment: the index and the seal. `header` is the trailer of the last group.
+    /// The frames that close a segment: the index and the seal. `last_commit` is the trailer of the last group.
     pub(crate) fn seal(&self, last_commit: &Header, seed: u32) -> Vec<u8> {
         let count = self.count.load(Ordering::Acquire);
         let mut payload = Vec::with_capacity(count * ENTRY_BYTES);

@@ -1,4 +1,4 @@
-//! [`Log`]: the one door for writing. Append stages, sync makes durable, and only then does a reader see it.
+//! [`Log`]: the only writer. Append stages, sync makes durable, and only then does a reader see it.
 //!
 //! One thread at a time owns it, and it starts none of its own, so that the same calls give the same bytes. A failed
 //! write or sync poisons it: what the disk then holds is unknown, and pretending otherwise is how logs lose data. Start
@@ -144,7 +144,7 @@ impl<D: Disk> Log<D> {
     /// A time below the last record's is raised to it.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] and [`Error::LowSpace`] leave the log as it was; [`Error::Io`] poisons it.
+    /// [`Error::TooLarge`] and [`Error::LowSpace`] leave the log as it was; [`Error::Io`] of a write poisons it.
     pub fn append(&mut self, time_unix_nanos: u64, payload: &[u8]) -> Result<Offset, Error> {
         if self.is_low_on_space() {
             self.refresh_free_bytes()?;

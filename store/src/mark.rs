@@ -1,8 +1,8 @@
 //! The durable mark: how far the log was known to be synced, kept beside the segments in the file `MARK`.
 //!
 //! It distinguishes a torn tail from damage: what does not read back above the mark was never acknowledged, below it it was.
-//! It is written after each sync and made durable itself only at a stop and at each new segment, so it may lag behind
-//! after a power cut (every group also proves the one before it), but never runs ahead. After a killed process it is
+//! It is written after each sync and made durable itself only at an open, at a stop and at each new segment, so it may
+//! lag behind after a power cut (every group also proves the one before it), but never runs ahead. After a killed process it is
 //! exact, since the kernel still holds it.
 
 use std::io;

@@ -1,4 +1,4 @@
-//! [`Reader`]: what may be known of a log without being its writer.
+//! [`Reader`]: reads a log without being its writer.
 //!
 //! A reader sees synced records only, and takes no lock that the writer would wait for. It verifies every record it
 //! returns: what does not match its checksum is an error that names the offsets, never data. Start at [`Reader::read`]
@@ -126,7 +126,7 @@ impl<D: Disk> Reader<D> {
         if let Some(record) = self.read_directly(offset)? {
             return Ok(Some(record));
         }
-        // Why it is not where it should be, or that it is all the same, a careful look from further back shows.
+        // It was not found directly. A scan from further back finds it, or the reason why it is missing.
         let mut scan = self.scan(offset);
         scan.read_bytes(LOOKUP_BYTES);
         Ok(scan.next()?.filter(|record| record.offset == offset).map(|record| record.to_owned()))

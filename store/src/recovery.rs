@@ -26,7 +26,7 @@ pub struct Damage {
     pub offsets: Range<Offset>,
     /// The bytes of the file that do not read back.
     pub bytes: Range<u64>,
-    /// What gave it away.
+    /// Why it counts as damaged.
     pub why: &'static str,
 }
 
@@ -117,7 +117,7 @@ pub(crate) fn examine<D: Disk>(disk: &D, options: &Options) -> Result<Verdict, E
     }
     let mut end = found.end;
     if mark.end > end {
-        // Say it once, with what was found there.
+        // Report it once, together with the damage that was found there.
         let at_end = damage.pop_if(|hole| hole.offsets == (end..end));
         let begin = at_end.map_or(found.position, |hole| hole.bytes.start);
         let bytes = begin..mark.position_in(base).max(begin);
@@ -302,7 +302,7 @@ fn read_segment<D: Disk>(disk: &D, base: Offset, mark: &Mark, options: &Options)
                 "frame does not follow the one before it"
             }
         };
-        // Zeros, or whatever: look for anything that was written after it.
+        // No frame: search for one that was written after it.
         cursor.seek(at);
         if !cursor.search(&file, seed, limit).map_err(failed)? {
             if at < marked {
@@ -318,7 +318,7 @@ fn read_segment<D: Disk>(disk: &D, base: Offset, mark: &Mark, options: &Options)
         found.holes.extend(suspects.into_iter().filter(|hole| hole.bytes.start < marked));
         found.end = expected.min(mark.end);
         if found.holes.is_empty() {
-            // Cut off rather than changed. Whatever the reason, a segment that lacks a trailer is not gone on with.
+            // The file was cut off. Nothing more is appended to a segment that lacks a trailer.
             let why = "file ends before its acknowledged records do";
             let bytes = found.read_to..marked.max(found.read_to);
             found.holes.push(Damage { file: name.clone(), offsets: found.end..found.end, bytes, why });
@@ -326,7 +326,7 @@ fn read_segment<D: Disk>(disk: &D, base: Offset, mark: &Mark, options: &Options)
         found.checksum = running;
     }
     if cursor.met_unreadable() && found.holes.is_empty() && !found.sealed {
-        // Nothing is cut off that could not even be looked at.
+        // Bytes that cannot be read are damage, and are never cut off.
         let bytes = found.position..limit;
         let why = "medium cannot be read";
         found.holes.push(Damage { file: name.clone(), offsets: found.end..found.end, bytes, why });

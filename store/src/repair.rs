@@ -1,7 +1,7 @@
 //! Repair: puts replacements where acknowledged records were damaged, and says which are lost for good.
 //!
-//! A segment is never changed in place. The damaged file is kept beside the log (`….segment.damaged`), a whole new one is
-//! written, synced, and renamed over it, so a crash leaves the one or the other. The running checksum proves a replacement:
+//! A segment is never changed in place. The damaged file is kept beside the log (`….segment.damaged-1`, then `-2`), a whole
+//! new one is written, synced, and renamed over it, so a crash leaves the one or the other. The running checksum proves a replacement:
 //! the successor remembers what came before it, so a record fetched again is known to be byte for byte the lost one, or
 //! known not to be, and is then marked as replaced. What nobody can replace keeps its offset and serves an error.
 
@@ -50,10 +50,10 @@ struct Piece {
 
 impl<D: Disk> Log<D> {
     /// Rewrites the segments that hold damaged records among `offsets`, asking `replacement` for each record that does not
-    /// read back. Stages and syncs what is pending first. Readers see the repaired segment at their next seek.
+    /// read back. Syncs what is staged first. Readers see the repaired segment at their next seek.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] for a replacement; [`Error::Io`], which poisons the log.
+    /// [`Error::TooLarge`] for a replacement; [`Error::Poisoned`]; [`Error::Io`], which poisons the log if a write failed.
     pub fn repair(
         &mut self,
         offsets: Range<Offset>,

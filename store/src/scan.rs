@@ -108,7 +108,7 @@ impl<D: Disk> Scan<D> {
         Ok(found.map(|found| self.lend(found)))
     }
 
-    /// The next records, `max` at most: as many as are side by side in the buffer, and none only at the durable end.
+    /// The next records, `max` at most: those that are in the buffer together. Empty only at the durable end.
     ///
     /// # Errors
     /// As [`Scan::next`], for the first of them; what comes before damage is given first.
@@ -241,7 +241,7 @@ impl<D: Disk> Scan<D> {
                     why
                 }
             };
-            // When it was skipped over on the way here, that is where it was.
+            // If a search skipped the damage, it lies where that search began.
             let skipped = self.place.as_ref().and_then(|place| place.skipped);
             let (at, why) = skipped.unwrap_or((before, why));
             self.cursor.seek(at);

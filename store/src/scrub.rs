@@ -3,7 +3,7 @@
 //! It has no thread and no clock: the caller of [`Scrub::step`] chooses the rate, and [`Pace`] turns a rate into an amount.
 //! Every record goes through the very code that serves readers; segment headers are checked too. A damaged index
 //! is not damage: it is made again from the records when it is wanted.
-//! It reports and goes on; repairing is `repair`'s.
+//! It reports damage and goes on; [`Log::repair`](crate::Log::repair) mends it.
 
 use crate::disk::{Disk, File, OsDisk, read_salvaging};
 use crate::reader::Reader;
@@ -21,7 +21,7 @@ pub struct Progress {
     pub end: Offset,
     /// Records that read back well.
     pub records: u64,
-    /// Bytes of such records, frames included.
+    /// Bytes read: the frames of these records, and what is damaged.
     pub bytes: u64,
     /// Records found damaged.
     pub damaged_records: u64,

@@ -1,8 +1,8 @@
 //! The port to a Kubernetes cluster: four effects, no decision.
 //!
 //! Start at [`Cluster`]. [`kube`] speaks to a real API server, [`local`] keeps objects in a folder or in memory and refuses
-//! what an API server would. [`conformance`] is the one suite both must pass, so that nothing works locally that fails in
-//! earnest. What to apply, when, and what to do about an error is decided by the caller, never here: nothing in this
+//! what an API server would. [`conformance`] is the one suite both must pass, so that nothing works locally that fails on
+//! a server. What to apply, when, and what to do about an error is decided by the caller, never here: nothing in this
 //! module retries, waits for a rule, or chooses an owner.
 
 pub mod conformance;

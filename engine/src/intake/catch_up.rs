@@ -1,15 +1,15 @@
 //! Catching up: a deep backlog comes through a second consumer, whose deliveries need no acknowledgement.
 //!
-//! A delivery that is to be acknowledged costs the server an entry, which it writes down and strikes out again; without
-//! them it delivers a fifth more small messages. A stream that keeps its messages whatever is acknowledged (limits)
+//! A delivery that is to be acknowledged costs the server an entry, which it writes and removes again; without them
+//! it delivers a fifth more small messages. A stream that keeps its messages whatever is acknowledged (limits)
 //! needs none of that, for progress is the log's. So a consumer without acknowledgements, kept in memory, delivers what
 //! waits; the durable one, at which operators look, is moved up behind the recorder once a second; and when little is
 //! left it takes over.
 //!
 //! Start at [`CatchUp::next_batch`].
 //!
-//! Invariant: the durable consumer is never moved beyond what the recorder has acknowledged (nor is it by a reader that
-//! looks again, which waits for that first).
+//! Invariant: the durable consumer is never moved beyond what the recorder has acknowledged. A reader that begins a
+//! new session waits until all it handed over is acknowledged.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,8 +32,8 @@ const FEW: u64 = BATCH_MESSAGES_MAX as u64;
 /// How often the durable consumer is moved up. The server counts what lies beyond it each time.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 
-/// Silence after which the durable consumer takes over early. Shorter than the pause between two looks of a reader, which
-/// begin a wait again.
+/// Silence after which the durable consumer takes over early. Shorter than the pause between two looks of a reader, for
+/// each look begins the wait again.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// A consumer at work, with a backlog before it.
@@ -42,7 +42,7 @@ pub(super) struct CatchUp {
     link: watch::Receiver<Link>,
     /// What to read once the backlog is done.
     consume: Consume,
-    /// Of the second consumer; of the durable one once that has taken over.
+    /// The pull of the second consumer; that of the durable one once it has taken over.
     pull: Pull,
     has_caught_up: bool,
     /// Messages that wait behind the last one given out.
@@ -170,7 +170,7 @@ impl Acknowledge for Recorded {
     }
 }
 
-/// Of the second consumer.
+/// The name of the second consumer.
 fn name(durable: &str) -> String {
     format!("{durable}-backlog")
 }

@@ -4,7 +4,7 @@
 //! [`Server::connect`] makes one attempt and says what went wrong and what to do; [`Server::connect_patiently`] tries
 //! until it works and says so meanwhile.
 //!
-//! Never here: a password in a text. They are kept apart from URLs and print as `***`.
+//! No text holds a password: passwords are kept apart from URLs and print as `***`.
 
 use std::fmt;
 use std::path::Path;

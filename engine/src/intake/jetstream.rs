@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 
 use super::{Error, Subject};
 
-/// When a stream lets go of a message.
+/// When a stream deletes a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retention {
     /// When a limit (age, count, bytes) is passed.
@@ -119,7 +119,7 @@ pub struct Backlog {
     pub delivered_sequence: u64,
 }
 
-/// The questions and the one request that intake has for a JetStream.
+/// What intake asks of a JetStream: about streams and messages, and for consumers.
 pub trait JetStream: Send + Sync {
     /// All streams but those that JetStream uses itself (key-value, object store), by name.
     fn streams(&self) -> BoxFuture<'_, Result<Vec<StreamState>, Error>>;

@@ -107,7 +107,7 @@ pub enum Error {
         #[source]
         cause: async_nats::ConnectError,
     },
-    /// The server's name means nothing here.
+    /// The host name of the server cannot be resolved.
     #[error("host of {url} cannot be resolved\nhint: check `url` in {origin}, and the DNS of this machine or cluster")]
     Dns {
         /// Without password.

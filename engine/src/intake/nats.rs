@@ -218,7 +218,7 @@ impl Nats {
     /// Makes the consumer of [`CatchUp`]: in memory, without acknowledgements, gone once it is not used any more.
     pub(super) async fn create_for_backlog(&self, consume: &Consume) -> Result<(), Error> {
         let Consume { stream, durable: name, from_sequence, .. } = consume;
-        // Of a process that died.
+        // One may be left from a process that died.
         self.delete(stream, name).await?;
         let config = consumer::pull::Config {
             durable_name: None,
@@ -439,7 +439,7 @@ impl JetStream for Nats {
     }
 }
 
-/// How the wanted consumer differs from the one that is there, apart from where it starts.
+/// Whether the consumer that is there is as wanted, apart from where it starts.
 fn agrees(current: &consumer::Config, wanted: &consumer::pull::Config) -> bool {
     let filters = |one: &str, many: &[String]| {
         let mut all: Vec<String> = many.to_vec();

@@ -56,7 +56,7 @@ pub struct Pull {
     subscriber: Subscriber,
     inbox: String,
     request_subject: String,
-    /// Asks for messages that may be long in coming.
+    /// Asks for messages that are not there yet; it stays open at the server.
     request: Bytes,
     /// Asks for messages that are there: without the times that the server otherwise looks at for each of them.
     request_of_backlog: Bytes,
@@ -150,7 +150,7 @@ impl Pull {
         }
     }
 
-    /// Takes what has arrived. The cooperative budget of tokio would cut batches to 128 messages.
+    /// Takes what has arrived, outside the cooperative budget of tokio, which would cut batches to 128 messages.
     async fn collect(&mut self) {
         tokio::task::unconstrained(poll_fn(|context| {
             self.drain(context);
@@ -213,7 +213,7 @@ impl Pull {
                 Poll::Pending => break,
             }
         }
-        // Heartbeats too come here, where the reader looks at the stream just when they do.
+        // Heartbeats come here too, when a look of the reader has just ended the wait for messages.
         if has_heard {
             self.heard = Instant::now();
         }
@@ -279,7 +279,7 @@ impl Pull {
         });
     }
 
-    /// Heeds what the server says about a pull.
+    /// Handles what the server says about a pull.
     fn heed(&mut self, status: StatusCode, message: &async_nats::Message) {
         let description = message.description.as_deref().unwrap_or_default();
         match status {
@@ -433,8 +433,8 @@ impl DeliveryInfo {
         Some((info, reply.len() + 1 - numbers))
     }
 
-    /// The same, behind what every reply of a consumer begins with: each message passes here, so in one look at each byte.
-    /// `None` also for what [`DeliveryInfo::parse`] may know better.
+    /// The same, of the numbers after the prefix that all replies of a consumer share. This runs for every message, so it
+    /// reads each byte once. `None` also for what [`DeliveryInfo::parse`] may know better.
     fn parse_numbers(numbers: &[u8]) -> Option<DeliveryInfo> {
         let mut rest = numbers.iter();
         let [_, sequence, number, published_unix_nanos, pending] = {

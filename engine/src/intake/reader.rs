@@ -89,7 +89,7 @@ pub struct Reader {
     acknowledged: Arc<watch::Sender<u64>>,
 }
 
-/// An acknowledgement on its way through the recorder, which says by it that a batch is durable.
+/// An acknowledgement that is counted when the recorder sends it, which it does once the batch is durable.
 struct Counted {
     inner: Box<dyn Acknowledge>,
     acknowledged: Arc<watch::Sender<u64>>,
@@ -496,12 +496,12 @@ fn warnings(state: &StreamState) -> Vec<String> {
     match state.retention {
         Retention::Limits => {}
         Retention::Interest | Retention::WorkQueue => warnings
-            .push(format!("stream `{name}` lets go of acknowledged messages: a lost log cannot be rebuilt from it")),
+            .push(format!("stream `{name}` deletes acknowledged messages: a lost log cannot be rebuilt from it")),
     }
     warnings
 }
 
-/// Pause before the next session: at once after a session that delivered, then longer.
+/// Pause before the next session: short after a session that delivered, doubled after each one that did not.
 fn pause(failures: u32) -> Duration {
     Duration::from_millis(25 << failures.min(8)).min(PAUSE_MAX)
 }

@@ -156,7 +156,7 @@ pub fn includes(pattern: &str, other: &str) -> bool {
     intersect(pattern, other).is_some_and(|both| both == other)
 }
 
-/// Two patterns that each match something the other does not, and something in common: the server refuses such filters.
+/// Two patterns that overlap, neither of which includes the other: the server refuses such filters.
 #[must_use]
 pub fn entangled(subjects: &[String]) -> Option<(&str, &str)> {
     subjects.iter().enumerate().find_map(|(index, one)| {

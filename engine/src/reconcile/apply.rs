@@ -79,7 +79,7 @@ impl<D: Disk> Reconciler<D> {
             let (resource, lifecycle) = projection.lifecycle(owner);
             let message = format!(
                 "{} is held by trigger `{}` for source `{}`, subject `{}`\nhint: give the object a name of its own; it \
-                 is taken over when that lifecycle lets it go",
+                 is taken over when that lifecycle releases it",
                 want.object, lifecycle.trigger, resource.source, resource.subject
             );
             let is_going = is_going(&lifecycle, &want.object);

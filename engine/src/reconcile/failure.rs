@@ -13,7 +13,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(250);
 /// The longest pause between attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
-/// The pause while something is on its way out: a namespace takes some seconds, and the next life waits for it.
+/// The pause while something is on its way out: a namespace takes some seconds, and the next incarnation waits for it.
 const PAUSE_TERMINATING: Duration = Duration::from_millis(500);
 
 /// A failed attempt.

@@ -79,7 +79,7 @@ pub fn plan<'a>(lifecycle: &'a Lifecycle, wanted: &'a [Wanted], once: bool) -> P
     plan
 }
 
-/// How the first claim on an object compares with the others.
+/// What [`removal`] has to know beside the object itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Claims {
     /// Another lifecycle with [`Desired::Present`](lifeline_projections::lifecycle::Desired) claims the object too.

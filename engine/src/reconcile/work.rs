@@ -154,7 +154,7 @@ impl<D: Disk> Reconciler<D> {
         };
         let verdict = verdict.instrument(span).await;
         {
-            // A decision that came meanwhile asked for no work when there was nothing to undo yet. There may be now.
+            // A Delete that came while nothing was claimed yet was not queued. This attempt may have made something since.
             let projection = self.view.projection();
             let (_, lifecycle) = projection.lifecycle(index);
             if lifecycle.decided != task.lifecycle.decided && lifecycle.needs_work() {

@@ -1,4 +1,4 @@
-//! What was waiting together.
+//! [`Group`]: what the recorder writes with one sync.
 
 use lifeline_projections::event::CloudEvent;
 use lifeline_store::Offset;

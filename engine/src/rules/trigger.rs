@@ -133,7 +133,7 @@ impl Trigger {
         self.digest
     }
 
-    /// Whether its EventSource has a broken criterion, or may be in a file that cannot be read. An event that no
+    /// Whether its EventSource has a broken criterion, or is missing on one of its clusters. An event that no
     /// longer matches may do so by mistake, so nothing may be withdrawn for that reason until this is mended.
     #[must_use]
     pub fn is_degraded(&self) -> bool {

@@ -83,7 +83,7 @@ impl Access {
 
 /// The token of `Authorization: Bearer TOKEN`.
 fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
-    let missing = "a bearer token is wanted\nhint: send `Authorization: Bearer TOKEN`";
+    let missing = "a bearer token is required\nhint: send `Authorization: Bearer TOKEN`";
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return Err(Problem::unauthenticated(missing)) };
     let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).unwrap_or_default();
@@ -123,7 +123,7 @@ impl TokenFile {
         if bool::from(read.1.ct_eq(token.as_bytes())) {
             return Ok(());
         }
-        Err(Problem::unauthenticated("the bearer token is not the one that is wanted"))
+        Err(Problem::unauthenticated("the bearer token is wrong"))
     }
 }
 

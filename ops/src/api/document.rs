@@ -64,8 +64,7 @@ struct Bearer;
 impl Modify for Bearer {
     fn modify(&self, openapi: &mut openapi::OpenApi) {
         let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(
-            "Wanted where the engine runs with `--auth token` or `--auth kubernetes`; /livez, /readyz and /metrics never \
-             want it.",
+            "Required with `--auth token` or `--auth kubernetes`, except for /livez, /readyz and /metrics.",
         ));
         let components = openapi.components.get_or_insert_default();
         components.add_security_scheme("bearer", SecurityScheme::Http(scheme.build()));

@@ -1,4 +1,4 @@
-//! The door while the house is not open yet: the API answers from the first moment, also while the log is read.
+//! Answers HTTP from the first moment, also while the engine is being opened; then passes requests on.
 //!
 //! Start at [`Doorway::router`]. Until [`Doorway::open`] every question is answered with how far opening has come; from
 //! then on the router behind it answers, and nothing here is in the way but one read lock.

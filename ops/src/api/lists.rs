@@ -56,10 +56,11 @@ pub(super) struct Filtered {
     /// The phase is this, in upper or lower case.
     #[param(nullable = false, schema_with = super::document::phases)]
     phase: Option<String>,
-    /// What happened last is at least this many seconds ago.
+    /// It is at least this many seconds old: a resource by its latest event, a lifecycle by its decision, an object by its
+    /// latest apply.
     #[param(nullable = false, format = "uint64")]
     age_min: Option<u64>,
-    /// What happened last is at most this many seconds ago.
+    /// It is at most this many seconds old.
     #[param(nullable = false, format = "uint64")]
     age_max: Option<u64>,
     /// Rows in the answer, at most.

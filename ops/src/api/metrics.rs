@@ -107,7 +107,7 @@ const METRICS: &[Metric] = &[
     }),
     gauge(
         "lifeline_lifecycles_open",
-        "Lifecycles that wait for reconciliation, run, or pause after a failure.",
+        "Lifecycles that are not done: they wait, run, pause after a failure, or failed permanently.",
         |status| one(status.open as u64),
     ),
     counter("lifeline_reconciliations_total", "Reconciliations begun, since start.", |status| {

@@ -115,7 +115,7 @@ async fn status<D: Disk>(State(shared): State<Shared<D>>, _: Asked<Nothing>) -> 
     path = "/livez",
     tag = "engine",
     security(()),
-    responses((status = 200, description = "It is.", body = String, content_type = "text/plain")),
+    responses((status = 200, description = "The process is alive.", body = String, content_type = "text/plain")),
 )]
 async fn alive() -> &'static str {
     "ok\n"
@@ -128,8 +128,8 @@ async fn alive() -> &'static str {
     tag = "engine",
     security(()),
     responses(
-        (status = 200, description = "It does.", body = String, content_type = "text/plain"),
-        (status = 503, description = "It does not: one reason on each line.", body = String, content_type = "text/plain"),
+        (status = 200, description = "The engine is ready.", body = String, content_type = "text/plain"),
+        (status = 503, description = "The engine is not ready: one reason on each line.", body = String, content_type = "text/plain"),
     ),
 )]
 async fn ready<D: Disk>(State(shared): State<Shared<D>>) -> Response {

@@ -25,7 +25,7 @@ struct Told {
 /// The state folded last.
 type Last = Option<Told>;
 
-/// Where one waits for an earlier state.
+/// Folds whole earlier states, one at a time, and keeps the last one for a while.
 pub(super) struct Past {
     last: Arc<Mutex<Last>>,
     kept: Duration,

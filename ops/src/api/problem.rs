@@ -26,8 +26,8 @@ pub struct Known {
 /// Every problem that this API answers with.
 pub const CODES: &[Known] = &[
     Known { code: "bad-parameter", status: 400, title: "A parameter is not as expected" },
-    Known { code: "unauthenticated", status: 401, title: "Who asks is not known" },
-    Known { code: "forbidden", status: 403, title: "Who asks may not" },
+    Known { code: "unauthenticated", status: 401, title: "The caller is not authenticated" },
+    Known { code: "forbidden", status: 403, title: "The caller is not allowed" },
     Known { code: "unknown-resource", status: 404, title: "Nothing is known of this resource" },
     Known { code: "no-such-path", status: 404, title: "There is nothing here" },
     Known { code: "method-not-allowed", status: 405, title: "This API only reads" },
@@ -36,11 +36,11 @@ pub const CODES: &[Known] = &[
     Known { code: "forgotten", status: 410, title: "The log no longer reaches back that far" },
     Known { code: "expired", status: 410, title: "What happened since then is no longer held" },
     Known { code: "too-large", status: 413, title: "The answer does not fit into one message" },
-    Known { code: "too-many-watches", status: 429, title: "There are as many watches as there may be" },
+    Known { code: "too-many-watches", status: 429, title: "Too many watches are open" },
     Known { code: "log-unreadable", status: 500, title: "The log cannot be read" },
     Known { code: "rebuilding", status: 503, title: "The state is being read from the log" },
     Known { code: "stopping", status: 503, title: "The engine is stopping" },
-    Known { code: "access-unknown", status: 503, title: "Whether this may be asked cannot be found out" },
+    Known { code: "access-unknown", status: 503, title: "Access cannot be checked" },
 ];
 
 /// A problem, to be answered with.
@@ -142,7 +142,7 @@ impl Problem {
     /// The engine is not open yet.
     #[must_use]
     pub fn rebuilding(sentence: &str) -> Problem {
-        let text = format!("{sentence}\nhint: ask again in a moment; /readyz tells when it is worth it");
+        let text = format!("{sentence}\nhint: ask again in a moment; /readyz says when the engine is open");
         Problem::new("rebuilding", &text)
     }
 
@@ -164,7 +164,7 @@ impl Problem {
     /// As many watches run as may.
     #[must_use]
     pub fn too_many_watches(max: usize) -> Problem {
-        Problem::new("too-many-watches", &format!("`{max}` watches run, which is as many as may\nhint: end one"))
+        Problem::new("too-many-watches", &format!("`{max}` watches are open, which is the limit\nhint: end one"))
     }
 
     /// The answer is larger than a message may be.

@@ -2,8 +2,8 @@
 //!
 //! Start at [`verify`]. The engine goes on meanwhile. What is about the whole state is noted at one offset, under the lock;
 //! the log is folded up to there beside it; then resources are compared a piece at a time. A resource that did not change
-//! since is compared as it lies in memory; one that did is found as it was from its own records, as a question about the past
-//! would be, so that of it the memory is seen only through where it says that those records are.
+//! since is compared as it lies in memory; one that did is computed from its own records, as for a question about the
+//! past; of what memory holds of it, only the offset of its latest record is checked.
 //!
 //! Every record that is folded is read with its checksum. Damage that no record lies under is for the scrub to find.
 
@@ -72,7 +72,7 @@ pub struct Differing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum How {
-    /// It is another one in memory.
+    /// Its state in memory differs from the log.
     Changed,
     /// The log gives it, memory does not have it.
     Missing,

@@ -62,7 +62,7 @@ pub enum Error {
     #[error("nothing can be fetched")]
     Fetch(#[from] intake::Error),
     /// What was in the holes.
-    #[error("what stood in the damaged places cannot be found out")]
+    #[error("the lost records cannot be determined")]
     Refetch(#[from] refetch::Error),
     /// The wrong server, most likely: all its messages would be recorded as lost.
     #[error(
@@ -92,7 +92,7 @@ pub struct Place {
     pub from_byte: u64,
     /// First byte after it that does.
     pub to_byte: u64,
-    /// What gave it away.
+    /// Why it counts as damaged.
     pub why: String,
 }
 

@@ -33,7 +33,7 @@ pub struct AskArgs {
         help_heading = "Asking"
     )]
     pub server: String,
-    /// File with the bearer token to show to an engine that wants to know who asks.
+    /// File with the bearer token, for an engine that requires one.
     #[arg(
         long,
         value_name = "FILE",
@@ -125,7 +125,7 @@ pub enum Get {
     /// What each trigger makes of each resource; failing ones first, with the reason.
     #[command(after_help = LIFECYCLES_EXAMPLES)]
     Lifecycles(WatchArgs),
-    /// What exists in clusters because of it.
+    /// The objects in clusters, each with the lifecycle that owns it.
     Objects(WatchArgs),
     /// The records of the log: events, rejected messages, outcomes.
     #[command(after_help = EVENTS_EXAMPLES)]
@@ -146,7 +146,7 @@ pub struct ListArgs {
     /// Which state.
     #[command(flatten)]
     pub when: WhenArgs,
-    /// Whom.
+    /// Whom to ask.
     #[command(flatten)]
     pub ask: AskArgs,
 }
@@ -171,7 +171,7 @@ pub struct RulesArgs {
     /// Which state.
     #[command(flatten)]
     pub when: WhenArgs,
-    /// Whom.
+    /// Whom to ask.
     #[command(flatten)]
     pub ask: AskArgs,
 }
@@ -182,13 +182,13 @@ pub struct EventsArgs {
     /// Keep running: print each record as it is written, until Ctrl-C.
     #[arg(long, short, conflicts_with = "data")]
     pub watch: bool,
-    /// Begin behind this offset [default: show the latest].
+    /// Begin after this offset [default: show the latest].
     #[arg(long, value_name = "OFFSET", value_parser = moment::offset)]
     pub after: Option<u64>,
     /// Records at most; with --watch: to begin with.
     #[arg(long, value_name = "N", value_parser = rows_at_most, default_value = "50")]
     pub limit: usize,
-    /// Whom.
+    /// Whom to ask.
     #[command(flatten)]
     pub ask: AskArgs,
 }
@@ -213,7 +213,7 @@ pub struct HistoryArgs {
     /// The latest entries at most.
     #[arg(long, value_name = "N", value_parser = rows_at_most, default_value = "100")]
     pub limit: usize,
-    /// Whom.
+    /// Whom to ask.
     #[command(flatten)]
     pub ask: AskArgs,
 }

@@ -40,7 +40,7 @@ pub struct DiffArgs {
     /// Which lifecycles.
     #[command(flatten)]
     pub filter: FilterArgs,
-    /// Whom.
+    /// Whom to ask.
     #[command(flatten)]
     pub ask: AskArgs,
 }

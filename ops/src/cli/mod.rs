@@ -95,7 +95,7 @@ pub enum Command {
     Diff(Box<DiffArgs>),
     /// Show the status of the engine; exits with 1 when it is not ready.
     Status(AskArgs),
-    /// Check that the state is what the log says, of a running engine or of a stopped one; exits with 1 when it is not.
+    /// Check that the state of a running or a stopped engine is what its log says; exits with 1 when it is not.
     Verify(VerifyArgs),
     /// Inspect or repair the log of a stopped engine.
     #[command(subcommand)]

@@ -33,8 +33,8 @@ pub enum Step<T> {
 const KEY_FIELDS: [&str; 10] =
     ["source", "subject", "trigger", "cluster", "group", "version", "kind", "namespace", "name", "rule"];
 
-/// The rows that were printed, as checksums of their keys and of what they said: an engine says what changed, not to whom it
-/// said what.
+/// The rows that were printed, as checksums of their keys and contents: an engine may send a row again that was printed
+/// already.
 #[derive(Default)]
 struct Known(HashMap<u64, u64>);
 

@@ -291,7 +291,7 @@ pub fn status(status: &Status, width: Option<usize>, paint: Paint) -> String {
     };
     line("recorded", format!("{recorded}"));
     line("folded", format!("{folded}{}", behind(*recorded, *folded)));
-    // One lifecycle that waits holds this back, however well all others fare.
+    // One lifecycle that waits holds this back, even when all others are done.
     let held_back = match folded.saturating_sub(*reconciled) {
         0 => String::new(),
         lag => format!(" ({lag} behind: {} since then)", count(status.open as u64, "open lifecycle")),

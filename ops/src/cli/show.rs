@@ -34,13 +34,13 @@ pub struct AddonsArgs {
     /// Only what this deployed, as KIND/NAME.
     #[arg(long, value_name = "KIND/NAME")]
     pub profile: Option<String>,
-    /// Show Kubernetes resources; they are shown without it as well, there is nothing else.
+    /// Accepted as `sveltosctl` accepts it; Kubernetes objects are always shown.
     #[arg(long)]
     pub resources: bool,
     /// Which state.
     #[command(flatten)]
     pub when: WhenArgs,
-    /// Whom.
+    /// Whom to ask.
     #[command(flatten)]
     pub ask: AskArgs,
 }
@@ -54,7 +54,7 @@ pub struct StuckArgs {
     /// Which state.
     #[command(flatten)]
     pub when: WhenArgs,
-    /// Whom.
+    /// Whom to ask.
     #[command(flatten)]
     pub ask: AskArgs,
 }

@@ -18,7 +18,7 @@ use crate::client::Query;
 use crate::terminal::style::Tone;
 use crate::terminal::table::{Cell, Column, Table};
 
-/// Names the folder where `--data` does not: what was verified before an engine could be asked goes on to be.
+/// Names the folder when `--data` is missing, as it did before an engine could be asked.
 const DATA_VARIABLE: &str = "LIFELINE_DATA";
 
 const EXAMPLES: &str = "\
@@ -26,14 +26,14 @@ Examples:
   lifeline verify                         the running engine: memory against log
   lifeline verify --data lifeline-data    a stopped one: every byte on its disk
 
-LIFELINE_DATA names the folder where --data does not; if an engine has it in
-use, that at --server is asked.";
+Without --data, LIFELINE_DATA names the folder; if an engine is using it, the
+engine at --server is asked.";
 
 /// What `lifeline verify` was given.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct VerifyArgs {
-    /// Whom.
+    /// Whom to ask.
     #[command(flatten)]
     pub ask: AskArgs,
 }
@@ -98,7 +98,7 @@ fn differing(rows: &[Differing]) -> Table {
         let how = match row.how {
             How::Changed => "not as the log says",
             How::Missing => "missing",
-            How::Surplus => "there, though the log does not say so",
+            How::Surplus => "not in the log",
         };
         table.push(vec![row.source.as_str().into(), row.subject.as_str().into(), Cell::toned(how, Tone::Bad)]);
     }

@@ -41,7 +41,7 @@ pub struct ObjectArgs {
     /// The cluster, as NAMESPACE/NAME, where it is on several.
     #[arg(long)]
     pub cluster: Option<String>,
-    /// Whom.
+    /// Whom to ask.
     #[command(flatten)]
     pub ask: AskArgs,
 }
@@ -57,7 +57,7 @@ pub struct EventArgs {
     /// The offset of the record, as `lifeline get events` and `lifeline history` show it.
     #[arg(value_parser = super::moment::offset)]
     pub offset: u64,
-    /// Whom.
+    /// Whom to ask.
     #[command(flatten)]
     pub ask: AskArgs,
 }

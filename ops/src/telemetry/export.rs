@@ -36,7 +36,7 @@ impl<E: SpanExporter> SpanExporter for Telling<E> {
             Ok(()) if failed_before => info!("the collector takes spans again"),
             _ => {}
         }
-        // What would be done with an error is to say it again.
+        // The library would only report an error again.
         Ok(())
     }
 

@@ -35,7 +35,7 @@ pub struct Decision<'a> {
     pub outcome: Outcome<'a>,
 }
 
-/// The three things a trigger can make of an event.
+/// What a trigger can make of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome<'a> {
     /// The resource's objects shall exist.
@@ -44,7 +44,7 @@ pub enum Outcome<'a> {
     Delete,
     /// `cloudEventAction` gave another text, which is kept.
     NoAction(#[serde(borrow)] Cow<'a, str>),
-    /// `cloudEventAction` could not be rendered; the message is kept.
+    /// `cloudEventAction` could not be rendered; the error is kept.
     Failed(#[serde(borrow)] Cow<'a, str>),
 }
 
@@ -66,7 +66,7 @@ pub struct EventReceived<'a> {
     pub previous: Option<Offset>,
     /// What the rules in force made of it, by trigger name.
     pub decisions: Vec<Decision<'a>>,
-    /// The headers that a CloudEvent can be in (`ce-*`, `Content-Type`); none for most structured events.
+    /// All headers of the message, sorted by name.
     pub headers: Vec<(&'a str, &'a str)>,
     /// The payload, byte for byte.
     #[serde(with = "raw")]

@@ -92,7 +92,7 @@ pub struct Ground {
     pub streams: BTreeMap<(String, String), StreamPosition>,
     /// The rules last recorded, by name such as `EventTrigger/manage-namespace`.
     pub rules: BTreeMap<String, RuleMark>,
-    /// The triggers whose history was last replayed with these rules.
+    /// By trigger: the rules that its history was last replayed with.
     pub replayed: BTreeMap<Box<str>, ReplayMark>,
     /// Every record that ever said what a rule is: with them an earlier rule is found without a search.
     pub rule_records: Vec<Offset>,

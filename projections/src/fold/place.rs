@@ -20,8 +20,8 @@ pub const LOCATED_MAX: usize = 32;
 pub type Place = Option<ResourceIndex>;
 
 impl Projection {
-    /// Finds the resources that the next records speak of, [`LOCATED_MAX`] at most, in the order asked. All are waited for
-    /// together, and what they hold is close afterwards. `None` where nothing is asked for.
+    /// Finds the resources that the next records are about, [`LOCATED_MAX`] at most, in the order asked. What they hold is
+    /// fetched into the processor's cache, all at the same time. `None` where no key is given or the resource is unknown.
     pub fn locate<'k>(&self, keys: impl Iterator<Item = Option<(&'k str, &'k str)>>) -> [Place; LOCATED_MAX] {
         let mut asked = [None; LOCATED_MAX];
         let mut sums = [0; LOCATED_MAX];
@@ -50,8 +50,8 @@ impl Projection {
         found
     }
 
-    /// Brings close, all at the same time, what folding these facts looks at: by the time a group is durable, what it says
-    /// has gone out of sight.
+    /// Fetches what folding these facts reads into the processor's cache, all at the same time: by the time a group is
+    /// durable, it has left the cache.
     pub fn bring_close<'f>(&self, facts: impl Iterator<Item = (Place, &'f Fact<'f>)> + Clone) {
         self.touch_all(|| facts.clone().filter_map(|(place, _)| place));
         let kind = |fact: &Fact<'_>| match fact {
@@ -62,7 +62,7 @@ impl Projection {
     }
 
     fn touch_all<P: Iterator<Item = ResourceIndex>>(&self, places: impl Fn() -> P) {
-        // Each of these lies where the one before it says.
+        // Three passes: each reads at addresses that the pass before it fetched.
         black_box(places().fold(0, |seen, place| seen ^ self.entry(place).touch()));
         black_box(places().fold(0, |seen, place| seen ^ self.entry(place).touch_lifecycles()));
         black_box(places().fold(0, |seen, place| seen ^ self.entry(place).touch_rests()));

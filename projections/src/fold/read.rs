@@ -1,6 +1,6 @@
 //! Reading: one resource by its key, many in the order of their keys, and the objects they claim.
 //!
-//! Start at [`Projection::candidates_from`]. A reader looks through a [`Sieve`], and makes whole only what falls through.
+//! Start at [`Projection::candidates_from`]. A reader looks through a [`Sieve`], and decodes in full only what passes it.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -20,11 +20,11 @@ pub struct Sieve<'a> {
     pub source: &'a str,
     /// The subject is this.
     pub subject: Option<&'a str>,
-    /// It has a lifecycle of this trigger ...
+    /// One of its lifecycles is of this trigger, ...
     pub trigger: Option<&'a str>,
-    /// ... on this cluster ...
+    /// ... on this cluster, ...
     pub cluster: Option<&'a str>,
-    /// ... that is here.
+    /// ... and in this phase.
     pub phase: Option<Phase>,
 }
 
@@ -37,7 +37,7 @@ impl Sieve<'_> {
             && self.phase.is_none_or(|wanted| wanted == phase)
     }
 
-    /// Whether lifecycles matter at all.
+    /// Whether every lifecycle passes, because no trigger, cluster or phase is given.
     #[must_use]
     pub fn wants_all(&self) -> bool {
         self.trigger.is_none() && self.cluster.is_none() && self.phase.is_none()

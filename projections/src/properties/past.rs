@@ -229,7 +229,7 @@ fn a_difference_over_a_lost_record_is_refused_not_guessed() {
         difference::difference(&log, moments, &filter, &Page::default(), spoken_of, state_at)
     };
     let refused = difference(1, "lost").expect_err("nobody knows what it was");
-    assert_eq!(refused.to_string(), "what source `lost`, subject `x` was cannot be told");
+    assert_eq!(refused.to_string(), "the earlier state of source `lost`, subject `x` is not known");
     assert_eq!(difference(1, "other").expect("its own records are there").items, []);
     assert_eq!(difference(2, "lost").expect("nothing is lost behind it").items, []);
 }

@@ -86,7 +86,7 @@ pub enum Effect {
     Applied,
     /// Its objects were deleted.
     Deleted,
-    /// Objects that it did not own were let go of.
+    /// Its claims ended, and the objects stayed.
     Released,
     /// The last attempt failed.
     Failing,
@@ -448,7 +448,7 @@ impl TriggerWhy {
                 format!("{decided}, but offset {by} decided again before it was carried out.")
             }
             Effect::Nothing => format!("{trigger} made nothing of it: {action}."),
-            Effect::Unknown => format!("{decided}; what came of it lies too far back."),
+            Effect::Unknown => format!("{decided}; too many records follow to find what came of it."),
         }
     }
 }

@@ -44,7 +44,7 @@ pub struct Question {
     pub kind: String,
     /// Its name.
     pub name: String,
-    /// Its namespace; `None` for an object without one, and where there is none for any.
+    /// Its namespace. Without it, an object that has none is looked for first, then one in any namespace.
     pub namespace: Option<String>,
     /// Its API group, empty for the core group; `None` for any.
     pub group: Option<String>,
@@ -204,7 +204,7 @@ struct Hit {
     last_record: Offset,
 }
 
-/// A look for those who claim an object, in turns.
+/// A search for the lifecycles that claim an object, a bounded number of resources at a time.
 pub struct Search {
     question: Question,
     stage: Stage,
@@ -550,7 +550,7 @@ fn applied<D: Disk>(
         if is_unchanged {
             why.unchanged_since = None;
         }
-        notes.push("since when the object is as it is lies too far back".to_owned());
+        notes.push("too many records follow to find since when the object is as it is".to_owned());
     }
     Some(why)
 }
@@ -581,7 +581,7 @@ fn gone<D: Disk>(
     let summary = if is_deleted {
         format!("{short} is gone from {cluster} because {trigger} decided {}{of}", decision.action)
     } else {
-        format!("no lifecycle holds {short} on {cluster}: {trigger} let go of it, for it never owned it")
+        format!("no lifecycle holds {short} on {cluster}: {trigger} released it")
     };
     let lifecycle = current(&key).and_then(|resource| {
         let mut lifecycles = resource.lifecycles.iter();
@@ -661,10 +661,10 @@ fn look_back<D: Disk>(log: &Reader<D>, question: &Question, notes: &mut Vec<Stri
         until = from;
     }
     notes.push(match floor {
-        _ if floor == start => "no record that the log holds says that any let go of it".to_owned(),
+        _ if floor == start => "no record that the log holds says that a lifecycle deleted or released it".to_owned(),
         floor => format!(
-            "no record from offset {floor} on says that any let go of it; `lifeline history SOURCE SUBJECT` tells what a \
-             resource had before"
+            "no record from offset {floor} on says that a lifecycle deleted or released it; `lifeline history SOURCE \
+             SUBJECT` shows what a resource had before"
         ),
     });
     None

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{Disk, File};
 use crate::random::Random;
 
-/// What a disk persists at once, or not at all, when it is kind; a power cut is not always.
+/// The unit that a disk usually persists whole or not at all. A power cut here may also tear one.
 const SECTOR_BYTES: usize = 512;
 
 /// How an operation is made to fail.

@@ -1,4 +1,4 @@
-//! What two clusters say about the same manifest: the difference between them, to be made nothing.
+//! What two clusters say about the same manifest. Each difference is a defect of the local one.
 //!
 //! Start at [`differences`]. It applies, notes the reason of a refusal, and deletes what was taken.
 

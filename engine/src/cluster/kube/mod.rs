@@ -1,8 +1,9 @@
 //! The port spoken to a real API server.
 //!
-//! Start at [`KubeCluster::connect`]. Each call of the port is one request (an answer about another uid costs a second one,
-//! to see whose), under one deadline; nothing is retried and nothing is throttled here. What answers mean is in
-//! `answer`, which kinds there are in `served`. It watches nothing: rules have their own way to the cluster.
+//! Start at [`KubeCluster::connect`]. A call of the port is one request, with one more to learn of an unknown kind and one
+//! more after an answer about another uid. Each request has a deadline; nothing is retried and nothing is throttled here.
+//! What answers mean is in `answer`, which kinds there are in `served`. It watches nothing: rules have their own way to the
+//! cluster.
 
 mod answer;
 mod served;

@@ -73,7 +73,7 @@ fn remove(manifest: &mut Value, field: &str) {
     }
 }
 
-/// A null says "no value", in a map as much as by its absence. Those in lists stay, for the type to refuse.
+/// Without the fields that are null, which says the same as no field. Nulls in lists stay: the type refuses them.
 fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(fields) => Value::Object(

@@ -44,7 +44,7 @@ impl Slot {
         }
     }
 
-    /// The path of the record: readable where names are plain, unambiguous and short enough for any file system always.
+    /// The path of the record: unambiguous, short enough for any file system, and readable where names are plain.
     pub(super) fn path(&self) -> String {
         let group = if self.group.is_empty() { "core" } else { &self.group };
         let scope = self.namespace.as_deref().unwrap_or("_cluster");

@@ -99,7 +99,7 @@ fn outcome_of(text: &str) -> Outcome<'static> {
 }
 
 /// What may be in an action beside `.CloudEvent.type`, `.CloudEvent.source` and constants: words whose result depends on
-/// their arguments alone and that leave the dot where it is. Others only cost the short way.
+/// their arguments alone and that leave the dot where it is. With any other word the action is rendered for every event.
 const PURE_WORDS: [&str; 26] = [
     "if",
     "else",

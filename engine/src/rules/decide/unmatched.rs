@@ -26,7 +26,7 @@ pub(in crate::rules) fn unmatched(
         return match latest.into_iter().flatten().max().filter(|since| *since > offset) {
             Some(since) => answer(
                 format!(
-                    "EventTrigger/{trigger} speaks of such events since offset {since}; when it came, this one no longer counted"
+                    "EventTrigger/{trigger} decides such events since offset {since}; by then a later event of this resource counted"
                 ),
                 None,
             ),
@@ -48,7 +48,7 @@ pub(in crate::rules) fn unmatched(
     }
 }
 
-/// The criterion of which least differs, and of those the one that reads most like the event: a slip of the pen, likely.
+/// The criterion of which least differs, and of those the one that reads most like the event: a typing mistake, likely.
 fn nearest<'e, 'r>(explanations: &'e [Explanation<'r>]) -> Option<&'e Explanation<'r>> {
     let likeness = |explanation: &Explanation<'_>| -> f64 {
         let each = explanation.mismatches.iter().map(|mismatch| match mismatch {

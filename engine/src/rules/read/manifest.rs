@@ -33,7 +33,8 @@ impl Manifest {
         meaning(&self.value)
     }
 
-    /// `file:line:column` of a place in one of its blocks, both from 1 and 0 where unknown; else its own origin.
+    /// `file:line:column` of a place in one of its blocks. Line and column count from 1, 0 is unknown. `None` when the place
+    /// of the block is not known.
     pub(in crate::rules) fn origin_in(&self, field: &str, key: &str, line: usize, column: usize) -> Option<String> {
         let block = self.blocks.get(&(field.to_owned(), key.to_owned()))?;
         let (file, _) = self.origin.rsplit_once(':')?;

@@ -56,7 +56,7 @@ impl Link<'_> {
             return Listens::No;
         }
         let values = json!({"Cluster": cluster.to_value()});
-        // A cluster has no time of its own: a name that depends on one is nobody's wish.
+        // There is no event here, so `now` is 1970: nobody wants a name that depends on it.
         let name = match trigger.source.render(&Data { values: &values, recorded_at_unix_nanos: 0 }) {
             Ok(name) => name.into_owned(),
             Err(error) => {
@@ -87,7 +87,7 @@ impl Link<'_> {
                             .hint("nothing happens until it does; check `spec.eventSourceName`"),
                     );
                     heard.insert(cluster.full_name(), json!([cluster.to_value(), name, null]));
-                    // A slip of the pen, or what could not be read: what was made stays until the source is there again,
+                    // A typing mistake, or a file that could not be read: what was made stays until the source is there again,
                     // or the trigger goes.
                     trigger.is_degraded = true;
                     continue;

@@ -153,7 +153,7 @@ impl Directory {
             all.manifests.extend(file.manifests.iter().cloned());
             all.unreadable.extend(file.unreadable.iter().cloned());
         }
-        // An empty folder is a mount that is not there yet, or a slip; it is no way to say that everything shall go.
+        // An empty folder is a mount that is not there yet, or a mistake; it never means that everything shall go.
         if all.manifests.is_empty() && all.unreadable.is_empty() {
             let origin = self.roots.iter().map(|root| root.display().to_string()).collect::<Vec<_>>().join(", ");
             let message = format!("no manifest in `{origin}`");

@@ -123,7 +123,7 @@ fn manifest(resource: &ApiResource, object: DynamicObject) -> Value {
     manifest
 }
 
-/// All kinds together say what the place says.
+/// The feed from the objects of all kinds.
 fn say(stores: &[Store]) -> Feed {
     let troubles = stores.iter().filter_map(|store| store.trouble.clone()).collect();
     if stores.iter().any(|store| store.objects.is_none()) {

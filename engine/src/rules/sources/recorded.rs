@@ -1,7 +1,7 @@
 //! The rules in force as the log has them, where there is no other source.
 //!
-//! Start at [`recorded`]. A Secret's content is not in a log, so nothing should be rendered from these; what an event matches
-//! they hold exactly, but for the labels of clusters.
+//! Start at [`recorded`]. A Secret's content is not in a log, so nothing should be rendered from these. They say
+//! exactly what an event matches, except where a trigger selects clusters by labels.
 
 use std::collections::BTreeMap;
 

@@ -33,7 +33,7 @@ pub struct Places {
     pub client: Option<kube::Client>,
 }
 
-/// The rules in force, and what keeps newer ones from being.
+/// The rules in force, and why newer ones cannot be read.
 #[derive(Debug, Clone, Default)]
 pub struct Current {
     /// `None` until every place has been read.
@@ -102,7 +102,7 @@ async fn combine(
         let mut changes: Vec<BoxFuture<'_, ()>> = feeds.iter_mut().map(|feed| changed(feed).boxed()).collect();
         changes.push(changed(&mut clusters).boxed());
         select_all(changes).await;
-        // Nothing is in force yet: the first set need not wait for company.
+        // While nothing is in force, the first set is made at once: no other change is waited for.
         if !(was_waiting && is_waiting) {
             tokio::time::sleep(GATHER).await;
         }

@@ -52,7 +52,7 @@ fn time_of(value: &Value) -> Result<Timestamp, String> {
                 let civil = text.strip_suffix(" +0000 UTC")?.replacen(' ', "T", 1);
                 format!("{civil}Z").parse::<Timestamp>().ok()
             };
-            rfc3339.or_else(shown).ok_or_else(|| format!("`{text}` is no time; wanted is RFC 3339"))
+            rfc3339.or_else(shown).ok_or_else(|| format!("`{text}` is no time, expected RFC 3339"))
         }
         other => Err(format!("wants a time, not {}", super::described(other))),
     }
@@ -99,7 +99,7 @@ fn go_duration(seconds: i64) -> String {
 
 /// Go's syntax: `-1.5h`, `2h45m`, `300ms`.
 fn parse_duration(text: &str) -> Result<SignedDuration, String> {
-    let wrong = || format!("`{text}` is no duration; wanted is something like `-1h30m`");
+    let wrong = || format!("`{text}` is no duration, expected something like `-1h30m`");
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),

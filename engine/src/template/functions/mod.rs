@@ -39,7 +39,7 @@ pub(super) struct Function {
     arguments_min: usize,
     /// `None`: any number.
     arguments_max: Option<usize>,
-    /// `None`: the engine's own.
+    /// `None`: built into the template engine.
     body: Option<fn(&[Value]) -> Answer>,
 }
 
@@ -225,7 +225,7 @@ pub(super) fn bind(name: &'static str) -> Option<(String, ValueFunc)> {
 /// The deepest that lists and dicts may nest; deeper ones could exhaust the stack where they are printed or dropped.
 const DEPTH_MAX: usize = 100;
 
-/// Whether a value that was made may live: its size with all it shares, since printing writes shared parts again.
+/// Refuses a value that is too large. Shared parts count each time, since printing writes them each time.
 fn admit(value: &Value) -> Result<(), String> {
     let mut walked = Walked::default();
     walked.value(value, 0)?;

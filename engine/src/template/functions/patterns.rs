@@ -1,5 +1,5 @@
-//! Regular expressions: Go's syntax (RE2), which the crate regex shares. A pattern that does not compile is an error, also in
-//! the functions without `must`.
+//! Regular expressions in the syntax of the crate regex, which is nearly that of Go (RE2). A pattern that does not compile is
+//! an error, also in the functions without `must`.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
