@@ -21,13 +21,14 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::cluster::Cluster;
+use crate::error_text::chain;
 use crate::intake::epoch::content_hash;
 use crate::intake::jetstream::{JetStream, Stored};
 use crate::intake::subjects::Wanted;
 use crate::intake::{Intake, Known, reader, streams};
 use crate::queue::Queue;
 use crate::reconcile::{Counters, Reconciler};
-use crate::recorder::{self, OpenLog, Recorder, chain};
+use crate::recorder::{self, OpenLog, Recorder};
 use crate::rules::{Current, OWN};
 use crate::scrub;
 use crate::status::{ReplayStatus, ScrubStatus, Status, StreamStatus};
@@ -109,7 +110,7 @@ impl<D: Disk> Engine<D> {
             None => (None, Projection::default()),
         };
         recorder::catch_up(&mut projection, &reader, progress, |_| {})?;
-        let unsettled: Vec<_> = projection.unsettled().collect();
+        let unsettled: Vec<_> = projection.needing_work().collect();
         info!(records = reader.end().get(), resources = projection.len(), open = unsettled.len(), "log read");
 
         let view = View::new(projection, reader);
@@ -168,7 +169,7 @@ impl<D: Disk> Engine<D> {
     }
 
     /// Says why a server is not read yet.
-    pub fn waits_for(&self, server: &str, why: String) {
+    pub fn set_waiting(&self, server: &str, why: String) {
         self.intakes.lock().insert(server.to_owned(), IntakeState::Waiting(why));
     }
 

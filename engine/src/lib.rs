@@ -17,6 +17,8 @@ pub mod clock;
 
 pub mod digest;
 
+pub mod error_text;
+
 pub mod template;
 
 pub mod rules;

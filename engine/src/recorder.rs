@@ -14,6 +14,7 @@
 //! `group` is what was waiting together, `staged` what it becomes on its way into the log, `catch_up` the fold at a start.
 
 mod catch_up;
+mod damage;
 mod group;
 mod staged;
 
@@ -33,9 +34,11 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 pub use self::catch_up::catch_up;
+pub use self::damage::{damage, report};
 use self::group::{Group, Parsed, parse};
 use self::staged::Staged;
 use crate::clock::Clock;
+use crate::error_text::chain;
 use crate::intake::Intake;
 use crate::queue::Queue;
 use crate::replay::{self, Replay};
@@ -113,11 +116,11 @@ struct Outcome {
 
 /// Sends outcomes to the recorder. Clones may be kept anywhere.
 #[derive(Clone)]
-pub struct Recording {
+pub struct OutcomeSender {
     outcomes: mpsc::Sender<Outcome>,
 }
 
-impl Recording {
+impl OutcomeSender {
     /// Records an outcome. Returns once it is durable and folded; `previous` is filled in on the way.
     ///
     /// # Errors
@@ -170,7 +173,7 @@ impl<D: Disk> Recorder<D> {
         queue: Arc<Queue>,
         clock: Arc<dyn Clock>,
         intake: mpsc::Receiver<Intake>,
-    ) -> (Recorder<D>, Recording) {
+    ) -> (Recorder<D>, OutcomeSender) {
         let (sender, outcomes) = mpsc::channel(1_024);
         let checkpointed = view.projection().watermark();
         let recorder = Recorder {
@@ -192,7 +195,7 @@ impl<D: Disk> Recorder<D> {
             held_because: None,
             look_again: Instant::now(),
         };
-        (recorder, Recording { outcomes: sender })
+        (recorder, OutcomeSender { outcomes: sender })
     }
 
     /// The same, with other steps in one piece of a replay than [`replay::STEPS_AT_ONCE`].
@@ -231,13 +234,13 @@ impl<D: Disk> Recorder<D> {
                 Ok(()) = rules.changed() => {
                     let current = rules.borrow_and_update().rules.clone();
                     if let Some(current) = current {
-                        self.retry(&mut stopping, |recorder| recorder.take_rules(&current)).await?;
+                        self.with_log(&mut stopping, |recorder| recorder.take_rules(&current)).await?;
                     }
                     continue;
                 }
                 () = until(replay_due) => {
                     self.replay_due = Instant::now() + REPLAY_PAUSE;
-                    self.retry(&mut stopping, Recorder::replay_piece).await?;
+                    self.with_log(&mut stopping, Recorder::replay_piece).await?;
                     continue;
                 }
                 Some(outcome) = self.outcomes.recv() => group.outcomes.push(outcome),
@@ -264,7 +267,7 @@ impl<D: Disk> Recorder<D> {
             if group.is_empty() {
                 continue;
             }
-            if !self.retry(&mut stopping, |recorder| recorder.write(&group)).await? {
+            if !self.with_log(&mut stopping, |recorder| recorder.record_group(&group)).await? {
                 break;
             }
             let end = self.view.projection().watermark();
@@ -281,7 +284,7 @@ impl<D: Disk> Recorder<D> {
     }
 
     /// Does one piece of writing, again and again while the disk refuses it. False when the engine stops meanwhile.
-    async fn retry(
+    async fn with_log(
         &mut self,
         stop: &mut watch::Receiver<bool>,
         mut work: impl FnMut(&mut Recorder<D>) -> Result<(), Error>,
@@ -371,7 +374,7 @@ impl<D: Disk> Recorder<D> {
     }
 
     /// Appends a group, syncs once, folds it.
-    fn write(&mut self, group: &Group) -> Result<(), Error> {
+    fn record_group(&mut self, group: &Group) -> Result<(), Error> {
         let now = self.view.stamp(self.clock.now_unix_nanos());
         // Without a trigger no rule is asked: a million events may come before the first one.
         let rules = self.rules.clone().filter(|rules| rules.triggers().next().is_some());
@@ -379,14 +382,14 @@ impl<D: Disk> Recorder<D> {
         let parsed: Vec<OnceCell<Parsed<'_>>> = vec![OnceCell::new(); group.messages];
         let mut parsed = parsed.as_slice();
         let view = self.view.clone();
-        let log = self.log.as_mut().expect("`retry` opens the log before it calls");
+        let log = self.log.as_mut().expect("`with_log` opens the log before it calls");
         let mut staged = Staged::new(&view, log, now, group.messages + group.intakes.len() + group.outcomes.len());
         // So far the NATS server of Lifeline's own cluster is the only one that is read.
         let cluster = OWN;
         for intake in &group.intakes {
             match intake {
                 Intake::Opened { stream, epoch, created_unix_nanos, start_sequence, reason } => {
-                    if !staged.position(cluster, stream).open(*epoch, *start_sequence) {
+                    if !staged.position(cluster, stream).take_epoch(*epoch, *start_sequence) {
                         continue;
                     }
                     let (created_unix_nanos, start_sequence) = (*created_unix_nanos, *start_sequence);
@@ -396,7 +399,7 @@ impl<D: Disk> Recorder<D> {
                 }
                 Intake::Gap { stream, epoch, from_sequence, to_sequence } => {
                     let (from_sequence, to_sequence, epoch) = (*from_sequence, *to_sequence, *epoch);
-                    if !staged.position(cluster, stream).skip(epoch, to_sequence) {
+                    if !staged.position(cluster, stream).take_gap(epoch, to_sequence) {
                         continue;
                     }
                     let change = StreamChange::Gap { from_sequence, to_sequence };
@@ -417,7 +420,7 @@ impl<D: Disk> Recorder<D> {
                         let keys = keys.map(|event| event.map(|event| (&*event.source, &*event.subject)));
                         let places = staged.before.locate(keys);
                         for ((message, event), place) in piece.zip(places) {
-                            if !position.is_new(*epoch, message.sequence) {
+                            if !position.take_message(*epoch, message.sequence) {
                                 continue;
                             }
                             let delivery = Delivery {
@@ -445,9 +448,9 @@ impl<D: Disk> Recorder<D> {
     }
 
     /// Appends facts and commits them.
-    fn record(&mut self, facts: &[Fact<'_>]) -> Result<(), Error> {
+    fn record_facts(&mut self, facts: &[Fact<'_>]) -> Result<(), Error> {
         let now = self.view.stamp(self.clock.now_unix_nanos());
-        let log = self.log.as_mut().expect("`retry` opens the log before it calls");
+        let log = self.log.as_mut().expect("`with_log` opens the log before it calls");
         let first = log.end();
         for fact in facts {
             log.append_encoded(now, |buffer| fact.encode(buffer))?;
@@ -463,7 +466,7 @@ impl<D: Disk> Recorder<D> {
         for facts in facts.chunks(FOLD_RECORDS_MAX) {
             self.view.step(|projection| {
                 for facts in facts.chunks(LOCATED_MAX) {
-                    projection.bring_close(facts.iter().map(|(fact, place)| (*place, fact.borrow())));
+                    projection.prefetch(facts.iter().map(|(fact, place)| (*place, fact.borrow())));
                     for (fact, place) in facts {
                         projection.fold_at(*place, offset, now, fact.borrow(), &mut work);
                         offset = offset.next();
@@ -477,7 +480,7 @@ impl<D: Disk> Recorder<D> {
         // Once a group, so that what its events want together is done once; and before the watermark is announced, so that
         // nobody takes for settled what has only been folded.
         self.queue.push(work);
-        self.view.tell();
+        self.view.announce();
         self.view.settled();
         if self.checkpoint_due.is_none() {
             self.checkpoint_due = Some(Instant::now() + CHECKPOINT_PERIOD);
@@ -500,7 +503,7 @@ impl<D: Disk> Recorder<D> {
         let changes = changes.iter().map(replay::RuleChange::fact);
         let facts: Vec<Fact<'_>> = replay.openings().map(Fact::Replay).chain(changes).collect();
         if !facts.is_empty() {
-            self.record(&facts)?;
+            self.record_facts(&facts)?;
         }
         replay.opened();
         self.rules = Some(rules.clone());
@@ -527,7 +530,7 @@ impl<D: Disk> Recorder<D> {
             if let Some(replayed) = piece.take_fact() {
                 let mut fact = Fact::Replay(replayed);
                 fact.link(|source, subject| self.view.projection().last_record(source, subject));
-                self.record(&[fact])?;
+                self.record_facts(&[fact])?;
             }
             self.replay.as_mut().expect("it gave the piece").advance(piece);
         }
@@ -555,42 +558,6 @@ impl<D: Disk> Recorder<D> {
         self.checkpointed = self.view.projection().watermark();
         Ok(())
     }
-}
-
-/// The damage that was found when a log was opened, one sentence each.
-#[must_use]
-pub fn damage(recovery: &Recovery) -> Vec<String> {
-    let say = |damage: &lifeline_store::Damage| {
-        let (first, end) = (damage.offsets.start.get(), damage.offsets.end.get());
-        let (file, why) = (&damage.file, damage.why);
-        match end.saturating_sub(first) {
-            0 => format!("bytes `{}` to `{}` of `{file}` cannot be read ({why})", damage.bytes.start, damage.bytes.end),
-            1 => format!("record `{first}` in `{file}` cannot be read ({why})"),
-            _ => format!("records `{first}` to `{}` in `{file}` cannot be read ({why})", end - 1),
-        }
-    };
-    recovery.damage.iter().map(say).collect()
-}
-
-/// Says what was found when a log was opened, where it is not simply in order.
-pub fn report(recovery: &Recovery) {
-    for damage in damage(recovery) {
-        error!("the log is damaged: {damage}\nhint: `lifeline verify` shows what is lost");
-    }
-    debug!("log opened: {recovery:?}");
-}
-
-/// An error with its causes, as one sentence; a hint keeps its line.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let end = text.find("\nhint:").unwrap_or(text.len());
-        text.insert_str(end, &format!(": {inner}"));
-        cause = inner.source();
-    }
-    text
 }
 
 async fn until(moment: Option<Instant>) {

@@ -22,7 +22,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use lifeline_projections::fact::{
-    EventReceived, Fact, Outcome, Redecision, Redesired, ResourceKey, RuleChanged, TriggerReplayed,
+    EventReceived, Fact, Redecision, Redesired, ResourceKey, RuleChanged, Ruling, TriggerReplayed,
 };
 use lifeline_projections::fold::{Ground, Projection, Resource};
 use lifeline_projections::lifecycle::{Desired, Lifecycle};
@@ -66,7 +66,7 @@ impl RuleChange {
 /// The rules that appeared, changed or went since they were last recorded, by name.
 #[must_use]
 pub fn rule_changes(rules: &RuleSet, ground: &Ground) -> Vec<RuleChange> {
-    let current = rules.digests();
+    let current = rules.documents();
     let gone = ground.rules.keys().filter(|rule| !current.contains_key(*rule));
     let mut changes: Vec<RuleChange> =
         gone.map(|rule| RuleChange { rule: rule.clone(), digest: None, manifest: String::new() }).collect();
@@ -314,11 +314,11 @@ impl Replay {
         {
             let nats_subject = delivery.subject;
             let event = EventView { nats_subject, source, kind, subject, headers, payload };
-            let outcome = self.rules.outcome(&target.trigger, &event, delivery.cluster, record.time_unix_nanos);
-            let desired = match outcome {
-                Some(Outcome::Create) => Some(Desired::Present { event: offset }),
-                Some(Outcome::Delete) => Some(Desired::Absent { event: Some(offset) }),
-                Some(Outcome::NoAction(_) | Outcome::Failed(_)) | None => None,
+            let ruling = self.rules.decide_one(&target.trigger, &event, delivery.cluster, record.time_unix_nanos);
+            let desired = match ruling {
+                Some(Ruling::Create) => Some(Desired::Present { event: offset }),
+                Some(Ruling::Delete) => Some(Desired::Absent { event: Some(offset) }),
+                Some(Ruling::NoAction(_) | Ruling::Failed(_)) | None => None,
             };
             if let Some(desired) = desired {
                 walk.found.insert(delivery.cluster.into(), desired);

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
 use crate::clock::Clock;
-use crate::recorder::chain;
+use crate::error_text::chain;
 use crate::status::ScrubStatus;
 use crate::view::View;
 

@@ -56,7 +56,7 @@ impl<D: Disk> View<D> {
     }
 
     /// Waits until everything below `offset` is folded; false when that took longer than `patience`.
-    pub async fn reach(&self, offset: Offset, patience: Duration) -> bool {
+    pub async fn wait_until_folded(&self, offset: Offset, patience: Duration) -> bool {
         let mut folded = self.folded.subscribe();
         let reached = folded.wait_for(|watermark| *watermark >= offset);
         tokio::time::timeout(patience, reached).await.is_ok_and(|reached| reached.is_ok())
@@ -97,11 +97,11 @@ impl<D: Disk> View<D> {
     /// Changes the projection and announces its watermark.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Projection) -> T) -> T {
         let answer = self.step(change);
-        self.tell();
+        self.announce();
         answer
     }
 
-    /// Changes the projection; [`View::tell`] has to follow. Readers that wait go before the next step: the lock is handed
+    /// Changes the projection; [`View::announce`] has to follow. Readers that wait go before the next step: the lock is handed
     /// to them, or many short steps would keep them out as long as one long change.
     pub(crate) fn step<T>(&self, change: impl FnOnce(&mut Projection) -> T) -> T {
         let mut projection = self.projection.write();
@@ -111,7 +111,7 @@ impl<D: Disk> View<D> {
     }
 
     /// Announces the projection's watermark to those who wait for it.
-    pub(crate) fn tell(&self) {
+    pub(crate) fn announce(&self) {
         let watermark = self.projection.read().watermark();
         self.folded.send_if_modified(|known| std::mem::replace(known, watermark) != watermark);
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use lifeline_engine::clock::SystemClock;
 use lifeline_engine::cluster::local::LocalCluster;
 use lifeline_engine::engine::{Engine, Ports};
+use lifeline_engine::error_text;
 use lifeline_engine::recorder;
 use lifeline_engine::rules::Current;
 use lifeline_projections::fact::{Fact, RuleChanged};
@@ -79,7 +80,7 @@ fn an_engine_refuses_to_start_without_a_record_that_its_state_needs() {
         matches!(&error, recorder::Error::Damaged { offsets, .. } if (offsets.start.get(), offsets.end.get()) == (DAMAGED, DAMAGED + 1)),
         "{error:?}"
     );
-    let text = recorder::chain(&error);
+    let text = error_text::chain(&error);
     for part in [
         "records `120` to `120` are damaged in `00000000000000000000.segment`, bytes `",
         "the state reaches offset `120`",

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use lifeline_engine::clock::SimulatedClock;
 use lifeline_engine::intake::{self, Acknowledge, Intake, Message};
 use lifeline_engine::queue::Queue;
-use lifeline_engine::recorder::{Recorder, Recording};
+use lifeline_engine::recorder::{OutcomeSender, Recorder};
 use lifeline_engine::rules::{Current, RuleSet};
 use lifeline_engine::view::View;
 use lifeline_projections::fact::{EventReceived, Fact, FailedAttempt, LifecycleKey, Reconciled, ResourceKey, What};
@@ -62,7 +62,7 @@ fn event(sequence: u64, acknowledged: &mpsc::UnboundedSender<u64>) -> Intake {
     }
 }
 
-async fn outcome(recording: &Recording, attempt: u32) {
+async fn outcome(recording: &OutcomeSender, attempt: u32) {
     let resource = ResourceKey { source: "auth".into(), subject: "zoe".into() };
     let key = LifecycleKey { trigger: "manage".into(), cluster: "mgmt/mgmt".into(), resource };
     let fact = Reconciled {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lifeline_engine::clock::Clock;
 use lifeline_engine::queue::Queue;
-use lifeline_engine::recorder::{Recorder, Recording};
+use lifeline_engine::recorder::{OutcomeSender, Recorder};
 use lifeline_engine::rules::Current;
 use lifeline_engine::view::View;
 use lifeline_projections::as_of::{self, Moment};
@@ -48,7 +48,7 @@ fn outcome(of: u64) -> Reconciled {
 async fn beside<T>(
     disk: &SimulatedDisk,
     clock: Arc<Set>,
-    story: impl AsyncFnOnce(Recording, Arc<View<SimulatedDisk>>) -> T,
+    story: impl AsyncFnOnce(OutcomeSender, Arc<View<SimulatedDisk>>) -> T,
 ) -> T {
     let opened = disk.clone();
     let small = Options { segment_bytes_max: 64 << 10, payload_bytes_max: 16 << 10, ..Options::default() };
@@ -86,7 +86,7 @@ fn is_what_the_log_says<D: Disk>(view: &View<D>) -> bool {
 async fn what_a_failed_disk_holds_up_is_waited_for() {
     let (disk, clock) = (SimulatedDisk::new(7), Arc::new(Set(AtomicU64::new(START_UNIX_NANOS))));
     let now = |nanos: u64| clock.0.store(START_UNIX_NANOS + nanos, Ordering::Relaxed);
-    beside(&disk, clock.clone(), async |recording: Recording, view: Arc<View<SimulatedDisk>>| {
+    beside(&disk, clock.clone(), async |recording: OutcomeSender, view: Arc<View<SimulatedDisk>>| {
         recording.record(outcome(1)).await.expect("it runs");
         now(1_000);
         // The write or the sync of the next group, the log opened again after it: nothing gets on for seconds.
@@ -110,7 +110,7 @@ async fn what_a_failed_disk_holds_up_is_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_steps_back_changes_no_answer_and_no_state() {
     let (disk, clock) = (SimulatedDisk::new(7), Arc::new(Set(AtomicU64::new(START_UNIX_NANOS))));
-    beside(&disk, clock.clone(), async |recording: Recording, view: Arc<View<SimulatedDisk>>| {
+    beside(&disk, clock.clone(), async |recording: OutcomeSender, view: Arc<View<SimulatedDisk>>| {
         recording.record(outcome(1)).await.expect("it runs");
         assert!(view.seal(START_UNIX_NANOS + 5));
         assert_eq!(end_of(&view, START_UNIX_NANOS + 5).get(), 1);
@@ -128,7 +128,7 @@ async fn an_answer_by_time_never_changes() {
     for seed in 1..=60 {
         let mut chance = Random::new(seed);
         let (disk, clock) = (SimulatedDisk::new(seed), Arc::new(Set(AtomicU64::new(START_UNIX_NANOS))));
-        beside(&disk, clock.clone(), async |recording: Recording, view: Arc<View<SimulatedDisk>>| {
+        beside(&disk, clock.clone(), async |recording: OutcomeSender, view: Arc<View<SimulatedDisk>>| {
             let (mut recorded, mut answers) = (JoinSet::new(), BTreeSet::new());
             for step in 0..60 {
                 match chance.below(10) {

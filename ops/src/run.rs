@@ -13,10 +13,11 @@ use lifeline_engine::cluster::kube::KubeCluster;
 use lifeline_engine::cluster::local::LocalCluster;
 use lifeline_engine::cluster::{self, Cluster};
 use lifeline_engine::engine::{Engine, Parts, Ports};
+use lifeline_engine::error_text::chain;
 use lifeline_engine::intake::connection::Server;
 use lifeline_engine::intake::nats::Nats;
 use lifeline_engine::intake::{self, Connection};
-use lifeline_engine::recorder::{self, OpenLog, chain};
+use lifeline_engine::recorder::{self, OpenLog};
 use lifeline_engine::rules::{self, Clusters, Places};
 use lifeline_engine::scrub;
 use lifeline_store::{Log, Offset, OsDisk};
@@ -432,7 +433,7 @@ async fn follow_connection(
             Err(error) => {
                 let message = chain(&error);
                 if in_use.is_none() {
-                    engine.waits_for("connection", message.lines().next().unwrap_or_default().to_owned());
+                    engine.set_waiting("connection", message.lines().next().unwrap_or_default().to_owned());
                 }
                 if said != message {
                     let kept = if in_use.is_some() { "; those in use are kept" } else { "" };
@@ -448,9 +449,9 @@ async fn follow_connection(
 async fn read_server(engine: Arc<Engine<OsDisk>>, server: Server, config: Config) {
     let mut said = String::new();
     let url = server.url.clone();
-    engine.waits_for(&url, format!("connecting to {url}"));
+    engine.set_waiting(&url, format!("connecting to {url}"));
     let connected = server.connect_patiently(|attempt| {
-        engine.waits_for(&url, format!("waiting for {url}, attempt {}: {}", attempt.number, attempt.reason));
+        engine.set_waiting(&url, format!("waiting for {url}, attempt {}: {}", attempt.number, attempt.reason));
         if said != attempt.reason {
             error!("waiting for NATS at {url}: {}\n  hint: {}", attempt.reason, attempt.hint);
             said.clone_from(&attempt.reason);
@@ -464,7 +465,7 @@ async fn read_server(engine: Arc<Engine<OsDisk>>, server: Server, config: Config
         engine.read(&url, nats.clone(), server.wanted.clone(), config.consumer.clone(), config.stream.clone()).await
     {
         error!("{url} is not read: {}", chain(&error));
-        engine.waits_for(&url, chain(&error));
+        engine.set_waiting(&url, chain(&error));
         tokio::time::sleep(SETTINGS_PERIOD).await;
     }
 }

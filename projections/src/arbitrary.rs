@@ -13,7 +13,7 @@ use proptest::sample::select;
 
 use crate::fact::{
     AppliedObject, Decision, Delivery, EventReceived, EventRejected, Fact, FailedAttempt, LifecycleKey, ObjectKey,
-    Outcome, Reconciled, RecordLost, Redecision, Redesired, ResourceKey, RuleChanged, StreamChange, StreamChanged,
+    Reconciled, RecordLost, Redecision, Redesired, ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged,
     TriggerReplayed, What,
 };
 
@@ -73,17 +73,17 @@ fn delivery() -> impl Strategy<Value = Delivery<'static>> {
 }
 
 fn decision() -> impl Strategy<Value = Decision<'static>> {
-    let outcome = prop_oneof![
-        4 => Just(Outcome::Create),
-        4 => Just(Outcome::Delete),
-        1 => Just(Outcome::NoAction(Cow::Borrowed("Creat"))),
-        1 => Just(Outcome::Failed(Cow::Borrowed("no such key"))),
+    let ruling = prop_oneof![
+        4 => Just(Ruling::Create),
+        4 => Just(Ruling::Delete),
+        1 => Just(Ruling::NoAction(Cow::Borrowed("Creat"))),
+        1 => Just(Ruling::Failed(Cow::Borrowed("no such key"))),
     ];
-    (select(TRIGGERS), any::<u16>(), outcome).prop_map(|(trigger, criterion, outcome)| Decision {
+    (select(TRIGGERS), any::<u16>(), ruling).prop_map(|(trigger, criterion, ruling)| Decision {
         trigger,
         event_source: "source",
         criterion,
-        outcome,
+        ruling,
     })
 }
 

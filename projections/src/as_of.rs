@@ -163,7 +163,7 @@ impl Piece {
     ///
     /// # Errors
     /// Those of [`resource`].
-    pub fn tell<D: Disk>(
+    pub fn read<D: Disk>(
         log: &Reader<D>,
         landmarks: &Landmarks,
         trails: &[Trail],

@@ -96,8 +96,8 @@ pub fn touched_holders(fact: &Fact<'_>, mark: Mark, holders: &mut BTreeMap<Lifec
                 Happened::Removed { objects, .. } => {
                     let_go.objects.extend(objects.iter().map(|object| (object.clone(), mark)));
                 }
-                Happened::Created
-                | Happened::Deleted
+                Happened::DecidedCreate
+                | Happened::DecidedDelete
                 | Happened::Redecided(_)
                 | Happened::ApplyIntended(_)
                 | Happened::Applied { .. }

@@ -202,19 +202,19 @@ impl Entry {
     }
 
     /// Reads a little of each cache line of the entry, so that it is in the cache. The result means nothing.
-    pub(crate) fn touch(&self) -> u64 {
+    pub(crate) fn prefetch(&self) -> u64 {
         let names = self.subject.len() ^ self.source.len() ^ self.kind.len() ^ self.lifecycles.len();
         names as u64 ^ self.events ^ u64::from(self.records) ^ self.last_record.get()
     }
 
     /// The same for its first lifecycle.
-    pub(crate) fn touch_lifecycles(&self) -> u64 {
+    pub(crate) fn prefetch_lifecycles(&self) -> u64 {
         let first = self.lifecycles.first();
         first.map_or(0, |kept| kept.decided.get() ^ kept.settled_unix_nanos ^ u64::from(kept.pair ^ kept.incarnation))
     }
 
     /// The same for what is packed of its first lifecycle.
-    pub(crate) fn touch_rests(&self) -> u64 {
+    pub(crate) fn prefetch_rests(&self) -> u64 {
         let rest = self.lifecycles.first().and_then(|kept| kept.rest.as_deref());
         rest.map_or(0, |rest| u64::from(rest[0] ^ rest[rest.len() - 1]))
     }
@@ -233,7 +233,7 @@ impl Entry {
     }
 
     /// The numbers of the lifecycles that need work.
-    pub(crate) fn unsettled(&self) -> impl Iterator<Item = u32> {
+    pub(crate) fn needing_work(&self) -> impl Iterator<Item = u32> {
         (0..).zip(&self.lifecycles).filter(|(_, kept)| kept.needs_work()).map(|(slot, _)| slot)
     }
 

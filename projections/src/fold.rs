@@ -187,8 +187,8 @@ impl Projection {
         self.ground.folded_unix_nanos = unix_nanos;
         self.ground.take(offset, fact);
         for link in fact.links() {
-            let index = self.index_at(place, link.source, link.subject);
-            if !self.touch(index, offset) {
+            let index = self.at_or_insert(place, link.source, link.subject);
+            if !self.note_record(index, offset) {
                 continue;
             }
             if let Fact::Event(event) = fact {
@@ -200,7 +200,7 @@ impl Projection {
         }
         // Once all is in: a replay may name a resource more than once.
         for link in fact.links() {
-            let index = self.index_at(place, link.source, link.subject);
+            let index = self.at_or_insert(place, link.source, link.subject);
             if self.entry(index).last_record == offset {
                 self.set_landmark(index, offset);
             }
@@ -235,7 +235,9 @@ impl Projection {
         let whom = LifecycleIndex { resource: index, slot };
         // A decision changes no inventory, and most outcomes find theirs as it is: often it need not be unpacked.
         let standing = match happened {
-            Happened::Created | Happened::Deleted => Some((happened, matches!(happened, Happened::Created))),
+            Happened::DecidedCreate | Happened::DecidedDelete => {
+                Some((happened, matches!(happened, Happened::DecidedCreate)))
+            }
             Happened::Applied { acted_for, objects } if entry.is_confirmed(slot, acted_for, objects) => {
                 Some((Happened::Applied { acted_for, objects: &[] }, true))
             }
@@ -263,11 +265,11 @@ impl Projection {
                 if let (Some(before), Some(after)) = (held_before, held_after) {
                     for object in before.difference(&after) {
                         self.claimants.remove(cluster, object, index);
-                        self.judge(cluster, object);
+                        self.note_contested(cluster, object);
                     }
                     for object in after.difference(&before) {
                         self.claimants.add(cluster, object, index);
-                        self.judge(cluster, object);
+                        self.note_contested(cluster, object);
                     }
                 }
                 (before, after)
@@ -275,19 +277,19 @@ impl Projection {
         };
         self.phases.moved(was_known.then_some(before), after);
         let entry = &self.entries.0[index as usize];
-        if entry.unsettled().any(|open| open == slot) {
+        if entry.needing_work().any(|open| open == slot) {
             // After an outcome, the one who recorded it knows what is left to do.
             if happened.is_decision() {
                 work.push(whom);
             }
             self.open.insert(index);
-        } else if entry.unsettled().next().is_none() {
+        } else if entry.needing_work().next().is_none() {
             self.open.remove(&index);
         }
     }
 
     /// Notes whether an object is claimed more than once.
-    fn judge(&mut self, cluster: &str, object: &ObjectKey) {
+    fn note_contested(&mut self, cluster: &str, object: &ObjectKey) {
         let is_contested = self.claimants.count(cluster, object) > 1 && self.claims(cluster, object).len() > 1;
         if is_contested {
             self.contested.insert((cluster.into(), object.clone()));
@@ -310,7 +312,7 @@ impl Projection {
     }
 
     /// Notes that a record speaks of the resource. False when the resource's state holds that record already.
-    fn touch(&mut self, index: ResourceIndex, offset: Offset) -> bool {
+    fn note_record(&mut self, index: ResourceIndex, offset: Offset) -> bool {
         if self.ahead.get(&index).is_some_and(|held| offset <= *held) {
             return false;
         }

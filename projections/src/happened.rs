@@ -4,7 +4,7 @@
 
 use lifeline_store::Offset;
 
-use crate::fact::{AppliedObject, FailedAttempt, Link, News, ObjectKey, Outcome, Reconciled, Redesired, What};
+use crate::fact::{AppliedObject, FailedAttempt, Link, News, ObjectKey, Reconciled, Redesired, Ruling, What};
 
 /// What happened, and to which lifecycle of a resource.
 pub(crate) struct Change<'f> {
@@ -17,9 +17,9 @@ pub(crate) struct Change<'f> {
 #[derive(Debug, Clone, Copy)]
 pub enum Happened<'a> {
     /// The decision about an event is Create.
-    Created,
+    DecidedCreate,
     /// The decision about an event is Delete.
-    Deleted,
+    DecidedDelete,
     /// The rules changed, and this is what the events mean now.
     Redecided(Redesired),
     /// These objects are about to be applied, or removed while the others stay; or they have to be applied again, because
@@ -69,10 +69,10 @@ impl<'f> Link<'f> {
             }
         };
         let decided = decisions.iter().filter_map(move |decision| {
-            let happened = match decision.outcome {
-                Outcome::Create => Happened::Created,
-                Outcome::Delete => Happened::Deleted,
-                Outcome::NoAction(_) | Outcome::Failed(_) => return None,
+            let happened = match decision.ruling {
+                Ruling::Create => Happened::DecidedCreate,
+                Ruling::Delete => Happened::DecidedDelete,
+                Ruling::NoAction(_) | Ruling::Failed(_) => return None,
             };
             Some(Change { trigger: decision.trigger, cluster, happened })
         });
@@ -83,7 +83,7 @@ impl<'f> Link<'f> {
 impl<'f> Happened<'f> {
     /// Whether it says what shall hold, rather than what was done about it.
     pub(crate) const fn is_decision(&self) -> bool {
-        matches!(self, Happened::Created | Happened::Deleted | Happened::Redecided(_))
+        matches!(self, Happened::DecidedCreate | Happened::DecidedDelete | Happened::Redecided(_))
     }
 
     fn of(reconciled: &'f Reconciled) -> Happened<'f> {

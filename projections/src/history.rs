@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::fact::{
-    EventReceived, EventRejected, Fact, FailedAttempt, ObjectKey, Outcome, Reconciled, RecordLost, Redecision,
-    Redesired, ResourceKey, RuleChanged, StreamChange, StreamChanged, TriggerReplayed, What,
+    EventReceived, EventRejected, Fact, FailedAttempt, ObjectKey, Reconciled, RecordLost, Redecision, Redesired,
+    ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed, What,
 };
 use crate::fold::Resource;
 use crate::incarnation::Incarnations;
@@ -300,7 +300,7 @@ fn of_event(entry: Entry, event: &EventReceived<'_>) -> Entry {
             trigger: decision.trigger.to_owned(),
             event_source: decision.event_source.to_owned(),
             criterion: decision.criterion.saturating_add(1),
-            action: action(&decision.outcome),
+            action: action(&decision.ruling),
             incarnation: None,
         })
         .collect();
@@ -378,12 +378,12 @@ fn of_reconciled(entry: Entry, reconciled: &Reconciled) -> Entry {
 }
 
 /// What a trigger made of an event, in words.
-pub(crate) fn action(outcome: &Outcome<'_>) -> String {
-    match outcome {
-        Outcome::Create => "Create".to_owned(),
-        Outcome::Delete => "Delete".to_owned(),
-        Outcome::NoAction(text) => format!("no action: cloudEventAction gave `{text}`"),
-        Outcome::Failed(reason) => format!("no action: {reason}"),
+pub(crate) fn action(ruling: &Ruling<'_>) -> String {
+    match ruling {
+        Ruling::Create => "Create".to_owned(),
+        Ruling::Delete => "Delete".to_owned(),
+        Ruling::NoAction(text) => format!("no action: cloudEventAction gave `{text}`"),
+        Ruling::Failed(reason) => format!("no action: {reason}"),
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use lifeline_store::Offset;
 use smol_str::SmolStr;
 
-use crate::fact::{EventReceived, Fact, Outcome, Reconciled, Redesired, ResourceKey, TriggerReplayed};
+use crate::fact::{EventReceived, Fact, Reconciled, Redesired, ResourceKey, Ruling, TriggerReplayed};
 use crate::fold::Resource;
 use crate::history::Entry;
 
@@ -69,10 +69,10 @@ impl Incarnations {
             Fact::Event(EventReceived { delivery, decisions, .. }) => {
                 // What was decided last comes last.
                 for (place, decision) in decisions.iter().enumerate().rev() {
-                    let creates = match decision.outcome {
-                        Outcome::Create => true,
-                        Outcome::Delete => false,
-                        Outcome::NoAction(_) | Outcome::Failed(_) => continue,
+                    let creates = match decision.ruling {
+                        Ruling::Create => true,
+                        Ruling::Delete => false,
+                        Ruling::NoAction(_) | Ruling::Failed(_) => continue,
                     };
                     let incarnation = self.decided(decision.trigger, delivery.cluster, offset, creates, entries);
                     let event = entries.last_mut().and_then(|entry| entry.event.as_mut());

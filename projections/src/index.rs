@@ -27,7 +27,7 @@ struct Slot {
 impl Index {
     /// Fetches the slots where a number with this checksum would be. The result means nothing, but has to be used, or the
     /// compiler leaves the read out.
-    pub(crate) fn touch(&self, sum: u32) -> u32 {
+    pub(crate) fn prefetch(&self, sum: u32) -> u32 {
         if self.slots.is_empty() { 0 } else { self.slots[self.home(sum)].number }
     }
 
@@ -100,7 +100,7 @@ mod tests {
     fn an_empty_index_holds_nothing() {
         let index = Index::default();
         assert_eq!(index.find(0, |_| true), None);
-        index.touch(0);
+        index.prefetch(0);
     }
 
     proptest! {

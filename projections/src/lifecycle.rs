@@ -236,7 +236,7 @@ impl Lifecycle {
     pub(crate) fn may_change_claims(&self, happened: &Happened<'_>) -> bool {
         let is_held = |object: &ObjectKey| self.holding(object).is_some();
         match happened {
-            Happened::Created | Happened::Deleted => false,
+            Happened::DecidedCreate | Happened::DecidedDelete => false,
             Happened::Redecided(desired) => *desired == Redesired::Left,
             Happened::ApplyIntended(objects) => !objects.iter().all(is_held),
             Happened::Applied { objects, .. } | Happened::ApplyFailed { objects, .. } => {
@@ -252,12 +252,12 @@ impl Lifecycle {
     /// decision neither settles the lifecycle nor clears its failure.
     pub fn evolve(&mut self, offset: Offset, unix_nanos: u64, happened: Happened<'_>) {
         match happened {
-            Happened::Created => {
+            Happened::DecidedCreate => {
                 let present = matches!(self.desired, Desired::Present { .. });
                 self.decide(offset, unix_nanos, Desired::Present { event: offset });
                 self.incarnation = self.incarnation.saturating_add(u32::from(!present));
             }
-            Happened::Deleted => self.decide(offset, unix_nanos, Desired::Absent { event: Some(offset) }),
+            Happened::DecidedDelete => self.decide(offset, unix_nanos, Desired::Absent { event: Some(offset) }),
             Happened::Redecided(Redesired::Present { event, incarnation }) => {
                 self.decide(offset, unix_nanos, Desired::Present { event });
                 self.incarnation = incarnation;
@@ -391,7 +391,7 @@ mod tests {
 
     #[test]
     fn a_lifecycle_follows_its_events() {
-        use Happened::{Applied, ApplyFailed, ApplyIntended, Created, Deleted, Removed};
+        use Happened::{Applied, ApplyFailed, ApplyIntended, DecidedCreate, DecidedDelete, Removed};
         let one = [namespace("one")];
         let done = [applied("one")];
         let at = |offset: u64| Offset::from(offset);
@@ -406,44 +406,54 @@ mod tests {
         let removed_for = |acted_for: u64| Removed { acted_for: at(acted_for), objects: &one };
 
         check(&[], Phase::Gone, 0, &[]);
-        check(&[Created], Phase::Pending, 1, &[]);
-        check(&[Created, ApplyIntended(&one)], Phase::Pending, 1, &["one"]);
-        check(&[Created, ApplyIntended(&one), applied_for(0)], Phase::Ready, 1, &["one"]);
-        check(&[Created, failed(0)], Phase::Failing, 1, &[]);
-        check(&[Created, failed(0), applied_for(0)], Phase::Ready, 1, &["one"]);
-        check(&[Created, ApplyIntended(&one), applied_for(0), Created], Phase::Pending, 1, &["one"]);
-        check(&[Created, ApplyIntended(&one), applied_for(0), Deleted], Phase::Deleting, 1, &["one"]);
-        check(&[Created, ApplyIntended(&one), applied_for(0), Deleted, failed(3)], Phase::Failing, 1, &["one"]);
-        check(&[Created, ApplyIntended(&one), applied_for(0), Deleted, removed_for(3)], Phase::Gone, 1, &[]);
+        check(&[DecidedCreate], Phase::Pending, 1, &[]);
+        check(&[DecidedCreate, ApplyIntended(&one)], Phase::Pending, 1, &["one"]);
+        check(&[DecidedCreate, ApplyIntended(&one), applied_for(0)], Phase::Ready, 1, &["one"]);
+        check(&[DecidedCreate, failed(0)], Phase::Failing, 1, &[]);
+        check(&[DecidedCreate, failed(0), applied_for(0)], Phase::Ready, 1, &["one"]);
+        check(&[DecidedCreate, ApplyIntended(&one), applied_for(0), DecidedCreate], Phase::Pending, 1, &["one"]);
+        check(&[DecidedCreate, ApplyIntended(&one), applied_for(0), DecidedDelete], Phase::Deleting, 1, &["one"]);
         check(
-            &[Created, ApplyIntended(&one), applied_for(0), Deleted, removed_for(3), Created],
+            &[DecidedCreate, ApplyIntended(&one), applied_for(0), DecidedDelete, failed(3)],
+            Phase::Failing,
+            1,
+            &["one"],
+        );
+        check(
+            &[DecidedCreate, ApplyIntended(&one), applied_for(0), DecidedDelete, removed_for(3)],
+            Phase::Gone,
+            1,
+            &[],
+        );
+        check(
+            &[DecidedCreate, ApplyIntended(&one), applied_for(0), DecidedDelete, removed_for(3), DecidedCreate],
             Phase::Pending,
             2,
             &[],
         );
-        check(&[Deleted], Phase::Gone, 0, &[]);
-        check(&[Created, Deleted], Phase::Gone, 1, &[]);
+        check(&[DecidedDelete], Phase::Gone, 0, &[]);
+        check(&[DecidedCreate, DecidedDelete], Phase::Gone, 1, &[]);
     }
 
     #[test]
     fn an_outcome_of_an_older_decision_settles_nothing_and_loses_no_object() {
-        use Happened::{Applied, ApplyIntended, Created, Deleted, Removed};
+        use Happened::{Applied, ApplyIntended, DecidedCreate, DecidedDelete, Removed};
         let one = [namespace("one")];
         let done = [applied("one")];
         let late = Applied { acted_for: Offset::from(0), objects: &done };
-        check(&[Created, ApplyIntended(&one), Deleted, late], Phase::Deleting, 1, &["one"]);
-        check(&[Created, ApplyIntended(&one), Created, late], Phase::Pending, 1, &["one"]);
+        check(&[DecidedCreate, ApplyIntended(&one), DecidedDelete, late], Phase::Deleting, 1, &["one"]);
+        check(&[DecidedCreate, ApplyIntended(&one), DecidedCreate, late], Phase::Pending, 1, &["one"]);
         let removed = Removed { acted_for: Offset::from(2), objects: &one };
-        check(&[Created, ApplyIntended(&one), Deleted, Created, removed], Phase::Pending, 2, &[]);
+        check(&[DecidedCreate, ApplyIntended(&one), DecidedDelete, DecidedCreate, removed], Phase::Pending, 2, &[]);
     }
 
     #[test]
     fn what_was_carried_out_and_is_to_be_changed_has_to_be_carried_out_again() {
-        use Happened::{Applied, ApplyIntended, Created};
+        use Happened::{Applied, ApplyIntended, DecidedCreate};
         let one = [namespace("one")];
         let done = [applied("one")];
         let acted_for = Offset::from(0);
-        let ready = [Created, ApplyIntended(&one), Applied { acted_for, objects: &done }];
+        let ready = [DecidedCreate, ApplyIntended(&one), Applied { acted_for, objects: &done }];
         check(&[&ready[..], &[ApplyIntended(&one)]].concat(), Phase::Pending, 1, &["one"]);
         let again = [ApplyIntended(&one), Applied { acted_for, objects: &done }];
         check(&[&ready[..], &again].concat(), Phase::Ready, 1, &["one"]);
@@ -451,7 +461,7 @@ mod tests {
 
     #[test]
     fn what_stood_in_a_namespace_goes_with_it() {
-        use Happened::{Applied, ApplyFailed, Created};
+        use Happened::{Applied, ApplyFailed, DecidedCreate};
         let pod = ObjectKey { kind: "Pod".into(), namespace: Some("one".into()), ..namespace("pod") };
         let of = |object: &ObjectKey, uid: &str| AppliedObject { object: object.clone(), uid: uid.into(), digest: 7 };
         let done = [of(&namespace("one"), "first"), of(&pod, "pod")];
@@ -461,7 +471,7 @@ mod tests {
             |objects| ApplyFailed { acted_for: Offset::from(2), objects, error: "no", attempt: 1, transient: true };
         let knows_pod_after = |outcome| {
             let mut lifecycle = Lifecycle::new("trigger", "mgmt/mgmt");
-            let story = [Created, Applied { acted_for: Offset::from(0), objects: &done }, Created, outcome];
+            let story = [DecidedCreate, Applied { acted_for: Offset::from(0), objects: &done }, DecidedCreate, outcome];
             for (happened, offset) in story.into_iter().zip(0..) {
                 lifecycle.evolve(Offset::from(offset), 1_000, happened);
             }
@@ -480,7 +490,7 @@ mod tests {
         let created = Happened::Redecided(Redesired::Present { event: Offset::from(0), incarnation: 1 });
         let withdrawn = Happened::Redecided(Redesired::Absent { event: None });
         let story = [
-            Happened::Created,
+            Happened::DecidedCreate,
             Happened::ApplyIntended(&one),
             Happened::Applied { acted_for, objects: &done },
             withdrawn,
@@ -499,7 +509,7 @@ mod tests {
         let mut lifecycle = Lifecycle::new("trigger", "mgmt/mgmt");
         let acted_for = Offset::from(0);
         let story = [
-            Happened::Created,
+            Happened::DecidedCreate,
             Happened::ApplyIntended(&one),
             Happened::Applied { acted_for, objects: &done },
             Happened::ApplyIntended(&one),
@@ -514,12 +524,12 @@ mod tests {
 
     #[test]
     fn a_trigger_that_leaves_its_policies_lets_go_of_them() {
-        use Happened::{Applied, ApplyIntended, Created, Redecided};
+        use Happened::{Applied, ApplyIntended, DecidedCreate, Redecided};
         let one = [namespace("one")];
         let done = [applied("one")];
         let late = Applied { acted_for: Offset::from(0), objects: &done };
-        check(&[Created, ApplyIntended(&one), late, Redecided(Redesired::Left)], Phase::Left, 1, &[]);
-        check(&[Created, ApplyIntended(&one), Redecided(Redesired::Left), late], Phase::Left, 1, &[]);
-        check(&[Created, Redecided(Redesired::Left), ApplyIntended(&one), late], Phase::Left, 1, &[]);
+        check(&[DecidedCreate, ApplyIntended(&one), late, Redecided(Redesired::Left)], Phase::Left, 1, &[]);
+        check(&[DecidedCreate, ApplyIntended(&one), Redecided(Redesired::Left), late], Phase::Left, 1, &[]);
+        check(&[DecidedCreate, Redecided(Redesired::Left), ApplyIntended(&one), late], Phase::Left, 1, &[]);
     }
 }

@@ -353,7 +353,7 @@ mod tests {
         };
         let applied = |name: &str, uid: &str, digest| AppliedObject { object: object(name), uid: uid.into(), digest };
         let mut lifecycle = Lifecycle::new("t", "c");
-        lifecycle.evolve(Offset::from(1), 10, Happened::Created);
+        lifecycle.evolve(Offset::from(1), 10, Happened::DecidedCreate);
         let objects = [applied("b", "uid-b", 7), applied("a", "0b8f2c1a-93d4-4e57-8a60-fedcba987654", 8)];
         let happened = Happened::Applied { acted_for: Offset::from(1), objects: &objects };
         lifecycle.evolve(Offset::from(2), 20, happened);
@@ -371,7 +371,7 @@ mod tests {
         check(&[], false);
 
         // One of them was applied for an earlier decision: the next apply is news.
-        lifecycle.evolve(Offset::from(3), 30, Happened::Created);
+        lifecycle.evolve(Offset::from(3), 30, Happened::DecidedCreate);
         lifecycle.evolve(Offset::from(4), 40, Happened::Applied { acted_for: Offset::from(3), objects: &[a] });
         assert!(!confirms(&pack(&lifecycle).expect("it holds two"), &objects));
         lifecycle.evolve(Offset::from(5), 50, Happened::Applied { acted_for: Offset::from(3), objects: &objects });

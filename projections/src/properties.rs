@@ -15,8 +15,8 @@ use proptest::prelude::*;
 
 use crate::arbitrary::facts;
 use crate::fact::{
-    AppliedObject, Decision, EventReceived, Fact, FailedAttempt, LifecycleKey, ObjectKey, Outcome, Reconciled,
-    ResourceKey, RuleChanged, TriggerReplayed, What,
+    AppliedObject, Decision, EventReceived, Fact, FailedAttempt, LifecycleKey, ObjectKey, Reconciled, ResourceKey,
+    RuleChanged, Ruling, TriggerReplayed, What,
 };
 use crate::fold::{Projection, Resource};
 use crate::lifecycle::Phase;
@@ -96,7 +96,7 @@ fn object(name: &str) -> ObjectKey {
 }
 
 /// An event of one resource, as a trigger decided it.
-fn decided(outcome: Outcome<'static>) -> Fact<'static> {
+fn decided(ruling: Ruling<'static>) -> Fact<'static> {
     let Fact::Event(EventReceived { delivery, kind, id, .. }) = note("s") else { unreachable!("a note is an event") };
     Fact::Event(EventReceived {
         delivery,
@@ -105,7 +105,7 @@ fn decided(outcome: Outcome<'static>) -> Fact<'static> {
         kind,
         id,
         previous: None,
-        decisions: vec![Decision { trigger: "t", event_source: "e", criterion: 0, outcome }],
+        decisions: vec![Decision { trigger: "t", event_source: "e", criterion: 0, ruling }],
         headers: vec![],
         payload: b"",
     })
@@ -164,7 +164,7 @@ proptest! {
     fn what_is_unsettled_is_what_needs_work(facts in facts(60)) {
         let mut projection = Projection::with_landmarks_every(4);
         fold(&mut projection, &facts);
-        let unsettled: BTreeSet<_> = projection.unsettled().collect();
+        let unsettled: BTreeSet<_> = projection.needing_work().collect();
         let needed: usize = projection
             .resources()
             .map(|(_, resource)| resource.lifecycles.iter().filter(|lifecycle| lifecycle.needs_work()).count())
@@ -269,8 +269,8 @@ proptest! {
             });
             let (applied, key) = (applied.collect(), key.clone());
             let fact = match step {
-                0..3 => decided(Outcome::Create),
-                3 => decided(Outcome::Delete),
+                0..3 => decided(Ruling::Create),
+                3 => decided(Ruling::Delete),
                 4 => Fact::Reconciled(Reconciled { key, acted_for, previous: None, what: What::Intended(objects) }),
                 5 => Fact::Reconciled(Reconciled { key, acted_for, previous: None, what: What::Deleted(objects) }),
                 6 => {

@@ -46,7 +46,7 @@ pub fn stuck(
     // Candidates come in any order: the most urgent so far are kept, and one more, which says that more follow.
     let room = limit.saturating_add(1);
     let mut best: Vec<(Cursor, LifecycleIndex)> = Vec::new();
-    for index in projection.unsettled() {
+    for index in projection.needing_work() {
         let (key, lifecycle) = projection.lifecycle(index);
         let (urgency, decided) = (urgency(&lifecycle), lifecycle.decided.get());
         let place: Place<'_> = (urgency, decided, &key.source, &key.subject, &lifecycle.trigger, &lifecycle.cluster);

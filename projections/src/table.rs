@@ -509,8 +509,8 @@ mod tests {
     #[test]
     fn rows_are_laid_out_as_the_golden_file_says() {
         use crate::fact::{
-            AppliedObject, Decision, Delivery, EventReceived, Fact, LifecycleKey, ObjectKey, Outcome, Reconciled,
-            RuleChanged, TriggerReplayed, What,
+            AppliedObject, Decision, Delivery, EventReceived, Fact, LifecycleKey, ObjectKey, Reconciled, RuleChanged,
+            Ruling, TriggerReplayed, What,
         };
         let resource = crate::fact::ResourceKey { source: "https://a/b".into(), subject: "é".into() };
         let delivery = Delivery {
@@ -522,7 +522,7 @@ mod tests {
             subject: "user-operation",
         };
         let decision =
-            Decision { trigger: "manage-namespace", event_source: "user", criterion: 0, outcome: Outcome::Create };
+            Decision { trigger: "manage-namespace", event_source: "user", criterion: 0, ruling: Ruling::Create };
         let object = |name: &str, namespace: Option<&str>| ObjectKey {
             group: "".into(),
             version: "v1".into(),

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use lifeline_projections::fact::{
     AppliedObject, Decision, Delivery, EventReceived, EventRejected, Fact, FailedAttempt, LifecycleKey, ObjectKey,
-    Outcome, Reconciled, RecordLost, Redecision, Redesired, ResourceKey, RuleChanged, StreamChange, StreamChanged,
+    Reconciled, RecordLost, Redecision, Redesired, ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged,
     TriggerReplayed, What,
 };
 use lifeline_store::Offset;
@@ -31,7 +31,7 @@ fn facts() -> Vec<(&'static str, Fact<'static>)> {
         published_unix_nanos: 1_770_000_000_000_000_000,
         subject: "user-operation",
     };
-    let decided = |outcome| Decision { trigger: "manage", event_source: "users", criterion: 1, outcome };
+    let decided = |ruling| Decision { trigger: "manage", event_source: "users", criterion: 1, ruling };
     let applied = AppliedObject { object: object(), uid: "8f3c0f1e".into(), digest: u64::MAX };
     let redecided =
         |desired| Redecision { cluster: "mgmt/mgmt".into(), resource: resource(), desired, previous: Some(three) };
@@ -46,10 +46,10 @@ fn facts() -> Vec<(&'static str, Fact<'static>)> {
                 id: "10001",
                 previous: Some(three),
                 decisions: vec![
-                    decided(Outcome::Create),
-                    decided(Outcome::Delete),
-                    decided(Outcome::NoAction("Creat".into())),
-                    decided(Outcome::Failed("no such key".into())),
+                    decided(Ruling::Create),
+                    decided(Ruling::Delete),
+                    decided(Ruling::NoAction("Creat".into())),
+                    decided(Ruling::Failed("no such key".into())),
                 ],
                 headers: vec![("ce-id", "10001")],
                 payload: b"{\"id\":\"10001\"}\xff",

@@ -175,28 +175,28 @@ impl<D: Disk> Reader<D> {
                 high = middle;
             }
         }
-        let Some(segment) = table.get(low) else {
-            return Ok(end);
-        };
-        let segment_end = table.get(low + 1).map_or(end, |next| next.base);
-        let index = segment.index(&self.shared.disk, segment_end)?;
-        let position = index.before_time(time_unix_nanos, end).map_or(HEADER_BYTES, |entry| entry.position);
-        let file = segment.file(&self.shared.disk)?;
-        let limit = segment.readable_bytes(&self.shared.disk)?;
-        let mut cursor = Cursor::new(position);
-        while let Some((header, _)) =
-            cursor.next_intact(file.as_ref(), segment.seed, limit).map_err(Error::io("read", &segment.name))?
-        {
-            if header.kind.takes_offset() {
-                if header.offset >= segment_end {
-                    break;
-                }
-                if header.time_unix_nanos >= time_unix_nanos {
-                    return Ok(header.offset);
+        // More than one segment is read only where a damaged header ended the bisection too early.
+        for (at, segment) in table.iter().enumerate().skip(low) {
+            let segment_end = table.get(at + 1).map_or(end, |next| next.base);
+            let index = segment.index(&self.shared.disk, segment_end)?;
+            let position = index.before_time(time_unix_nanos, end).map_or(HEADER_BYTES, |entry| entry.position);
+            let file = segment.file(&self.shared.disk)?;
+            let limit = segment.readable_bytes(&self.shared.disk)?;
+            let mut cursor = Cursor::new(position);
+            while let Some((header, _)) =
+                cursor.next_intact(file.as_ref(), segment.seed, limit).map_err(Error::io("read", &segment.name))?
+            {
+                if header.kind.takes_offset() {
+                    if header.offset >= segment_end {
+                        break;
+                    }
+                    if header.time_unix_nanos >= time_unix_nanos {
+                        return Ok(header.offset);
+                    }
                 }
             }
         }
-        Ok(segment_end)
+        Ok(end)
     }
 
     /// The time of the last record before a segment, from its header.
@@ -209,7 +209,7 @@ impl<D: Disk> Reader<D> {
             ParsedHeader::UnknownVersion(found) => {
                 Err(Error::Version { file: segment.name.clone(), found, expected: VERSION })
             }
-            // A damaged header costs a longer search, not the answer: nothing is skipped on its account.
+            // A damaged header costs a longer search, not the answer: no segment before it is skipped.
             ParsedHeader::Invalid => Ok(u64::MAX),
         }
     }

@@ -1,9 +1,9 @@
 //! Repair: puts replacements where acknowledged records were damaged, and says which are lost for good.
 //!
 //! A segment is never changed in place. The damaged file is kept beside the log (`….segment.damaged-1`, then `-2`), a whole
-//! new one is written, synced, and renamed over it, so a crash leaves the one or the other. The running checksum proves a replacement:
-//! the successor remembers what came before it, so a record fetched again is known to be byte for byte the lost one, or
-//! known not to be, and is then marked as replaced. What nobody can replace keeps its offset and serves an error.
+//! new one is written, synced, and renamed over it, so a crash leaves the one or the other. The running checksum proves a
+//! replacement: the successor remembers what came before it, so a record fetched again is known to be byte for byte the lost
+//! one, or known not to be, and is then marked as replaced. What nobody can replace keeps its offset and serves an error.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -405,3 +405,21 @@ fn unreadable_sectors_cost_the_records_in_them_and_no_others() {
     }
     assert!(hit > 50, "{hit} of 200");
 }
+
+#[test]
+fn a_damaged_segment_header_hides_no_time() {
+    const RECORDS: u64 = 120;
+    let segments = filled(7, RECORDS).files().into_iter().filter(|(name, _)| name.ends_with(".segment")).count();
+    assert!(segments > 2, "{segments} segments");
+    for place in 0..segments {
+        let disk = filled(7, RECORDS);
+        let (name, _) = disk.files().into_iter().filter(|(name, _)| name.ends_with(".segment")).nth(place).expect("one");
+        // A byte of the time in the header.
+        disk.flip_bit(&name, 8 * 30);
+        let (log, _) = open(&disk);
+        for offset in 0..RECORDS {
+            let found = log.reader().offset_at(offset * 10).expect("a readable log");
+            assert_eq!(found.get(), offset, "header of {name} is damaged");
+        }
+    }
+}

@@ -3,7 +3,7 @@
 //! `LIFELINE_SIMULATION_SEEDS=10000` plays more of them, `LIFELINE_SIMULATION_FIRST=N` begins at another seed, and
 //! `LIFELINE_SIMULATION_SEED=17` plays one and prints what happened. A story that breaks a promise is made short and printed.
 
-use lifeline_engine::recorder::chain;
+use lifeline_engine::error_text::chain;
 use lifeline_projections::fact::Fact;
 use lifeline_projections::fold::Projection;
 use lifeline_projections::table::Table;

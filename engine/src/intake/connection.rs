@@ -20,8 +20,9 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
+use super::Error;
 use super::subjects::{self, Wanted, WantedStream};
-use super::{Error, one_line};
+use crate::error_text::one_line;
 
 /// Longest pause between two attempts to connect.
 const RETRY_MAX: Duration = Duration::from_secs(4);
@@ -253,7 +254,7 @@ impl Mistakes {
                 self.add(&format!("{field}[{index}]"), &format!("is `{subject}`, {complaint}"));
             }
         }
-        if let Some((one, other)) = subjects::entangled(subjects) {
+        if let Some((one, other)) = subjects::overlapping(subjects) {
             self.add(
                 field,
                 &format!("has `{one}` and `{other}`, which overlap in part; a consumer cannot filter by both"),
@@ -469,7 +470,7 @@ impl Server {
             .retain_servers_order()
             .reconnect_delay_callback(|attempts| pause(attempts as u64))
             .event_callback(move |event| {
-                heed(&sender, &event);
+                handle_event(&sender, &event);
                 std::future::ready(())
             });
         let auth = &self.authorization;
@@ -549,7 +550,7 @@ fn speaks_of_tls(cause: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
-fn heed(link: &watch::Sender<Link>, event: &Event) {
+fn handle_event(link: &watch::Sender<Link>, event: &Event) {
     match event {
         Event::Connected => link.send_modify(|link| {
             *link = Link { up: true, connects: link.connects + 1, trouble: String::new() };

@@ -125,7 +125,11 @@ pub trait JetStream: Send + Sync {
     fn streams(&self) -> BoxFuture<'_, Result<Vec<StreamState>, Error>>;
 
     /// Creates the stream (limits retention, on disk), or adds the subjects to it.
-    fn hold<'a>(&'a self, stream: &'a str, subjects: &'a [String]) -> BoxFuture<'a, Result<StreamState, Error>>;
+    fn ensure_stream<'a>(
+        &'a self,
+        stream: &'a str,
+        subjects: &'a [String],
+    ) -> BoxFuture<'a, Result<StreamState, Error>>;
 
     /// One stream; `None` when there is none of this name.
     fn state<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Option<StreamState>, Error>>;

@@ -219,22 +219,5 @@ fn list(mistakes: &[String]) -> String {
     }
 }
 
-/// An error and all its causes on one line, without hints: what fits into a status.
-#[must_use]
-pub fn one_line(error: &dyn std::error::Error) -> String {
-    let first_line = |text: String| text.lines().next().unwrap_or_default().to_owned();
-    let mut line = first_line(error.to_string());
-    let mut cause = error.source();
-    while let Some(current) = cause {
-        let text = first_line(current.to_string());
-        // async-nats repeats a cause inside its own text.
-        if !line.contains(&text) {
-            line = format!("{line}: {text}");
-        }
-        cause = current.source();
-    }
-    line
-}
-
 #[cfg(test)]
 mod live;

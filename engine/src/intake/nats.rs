@@ -25,7 +25,8 @@ use super::catch_up::CatchUp;
 use super::connection::Link;
 use super::jetstream::{Batches, Consume, JetStream, Message, Retention, Source, Stored, StreamState};
 use super::pull::{self, BATCH_MESSAGES_MAX, Pull};
-use super::{Error, epoch, one_line};
+use super::{Error, epoch};
+use crate::error_text::one_line;
 
 /// How long the server waits for an acknowledgement before it delivers again.
 const ACK_WAIT: Duration = Duration::from_secs(30);
@@ -352,7 +353,11 @@ impl JetStream for Nats {
         .boxed()
     }
 
-    fn hold<'a>(&'a self, stream: &'a str, subjects: &'a [String]) -> BoxFuture<'a, Result<StreamState, Error>> {
+    fn ensure_stream<'a>(
+        &'a self,
+        stream: &'a str,
+        subjects: &'a [String],
+    ) -> BoxFuture<'a, Result<StreamState, Error>> {
         async move {
             let existing: Option<stream::Info> =
                 optional(self.request(format!("STREAM.INFO.{stream}"), &json!({})).await)?;

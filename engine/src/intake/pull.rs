@@ -221,7 +221,7 @@ impl Pull {
 
     fn take(&mut self, message: async_nats::Message) {
         if let Some(status) = message.status {
-            return self.heed(status, &message);
+            return self.handle_status(status, &message);
         }
         let reply = message.reply.unwrap_or_else(|| Subject::from_static(""));
         let known = reply.strip_prefix(&*self.reply_head);
@@ -280,7 +280,7 @@ impl Pull {
     }
 
     /// Handles what the server says about a pull.
-    fn heed(&mut self, status: StatusCode, message: &async_nats::Message) {
+    fn handle_status(&mut self, status: StatusCode, message: &async_nats::Message) {
         let description = message.description.as_deref().unwrap_or_default();
         match status {
             StatusCode::IDLE_HEARTBEAT => {}

@@ -19,7 +19,8 @@ use super::jetstream::{
     Acknowledge, Backlog, Batch, Batches, Consume, JetStream, Message, Retention, Stored, StreamState,
 };
 use super::subjects::Reading;
-use super::{Error, Intake, one_line};
+use super::{Error, Intake};
+use crate::error_text::one_line;
 
 /// How often the stream's state is looked at, to distinguish idle from stalled.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -107,7 +108,7 @@ enum Ended {
     /// The recorder takes no more.
     Closed,
     /// The stream has to be looked at again.
-    LookAnew(String),
+    LookAgain(String),
     /// There is no such stream.
     Missing,
 }
@@ -115,7 +116,7 @@ enum Ended {
 /// Why handing over stopped.
 enum Stop {
     Closed,
-    LookAnew(String),
+    LookAgain(String),
 }
 
 impl Reader {
@@ -152,7 +153,7 @@ impl Reader {
             let session = self.session().await;
             let reason = match session {
                 Ok(Ended::Closed) => return,
-                Ok(Ended::LookAnew(reason)) => reason,
+                Ok(Ended::LookAgain(reason)) => reason,
                 Ok(Ended::Missing) => format!("stream `{}` does not exist", self.reading.stream),
                 Err(error) => one_line(&error),
             };
@@ -193,7 +194,7 @@ impl Reader {
         // cluster has the stream, that one forgets our pulls and sends no more heartbeats.
         let Some(now) = jetstream.state(&self.reading.stream).await? else { return Ok(Ended::Missing) };
         if !self.is_same(&state, &now, known).await? {
-            return Ok(Ended::LookAnew("the stream changed while it was opened".to_owned()));
+            return Ok(Ended::LookAgain("the stream changed while it was opened".to_owned()));
         }
         self.status.send_modify(|status| {
             status.phase = Phase::Reading;
@@ -329,13 +330,13 @@ impl Reader {
                     if state.created_unix_nanos != opened.created_unix_nanos
                         || state.last_sequence + 1 < known.next_sequence
                     {
-                        return Ok(Ended::LookAnew("the stream is not the one that was opened".to_owned()));
+                        return Ok(Ended::LookAgain("the stream is not the one that was opened".to_owned()));
                     }
                     let Some(backlog) = batches.backlog().await? else {
-                        return Ok(Ended::LookAnew(format!("consumer `{}` is gone", self.durable)));
+                        return Ok(Ended::LookAgain(format!("consumer `{}` is gone", self.durable)));
                     };
                     let astray = backlog.delivered_sequence >= known.next_sequence;
-                    stalled = if astray || waits_for_us(&backlog) { stalled + 1 } else { 0 };
+                    stalled = if astray || should_deliver(&backlog) { stalled + 1 } else { 0 };
                     self.status.send_modify(|status| {
                         status.stream_last_sequence = state.last_sequence;
                         status.pending = backlog.pending;
@@ -344,10 +345,10 @@ impl Reader {
                     });
                     if stalled >= STALLED_LOOKS && astray {
                         let next = known.next_sequence;
-                        return Ok(Ended::LookAnew(format!("messages from sequence {next} on were delivered elsewhere")));
+                        return Ok(Ended::LookAgain(format!("messages from sequence {next} on were delivered elsewhere")));
                     }
                     if stalled >= STALLED_LOOKS {
-                        return Ok(Ended::LookAnew(format!("{} messages wait, none came", backlog.pending)));
+                        return Ok(Ended::LookAgain(format!("{} messages wait, none came", backlog.pending)));
                     }
                 }
                 batch = batches.next() => {
@@ -355,7 +356,7 @@ impl Reader {
                     match self.hand_over(batch?, &mut known).await {
                         Ok(()) => {}
                         Err(Stop::Closed) => return Ok(Ended::Closed),
-                        Err(Stop::LookAnew(reason)) => return Ok(Ended::LookAnew(reason)),
+                        Err(Stop::LookAgain(reason)) => return Ok(Ended::LookAgain(reason)),
                     }
                 }
             }
@@ -383,7 +384,7 @@ impl Reader {
                 // given a second time.
                 let newest = fresh.last().map_or(0, |last| last.published_unix_nanos);
                 if message.published_unix_nanos > known.recorded_until_unix_nanos.max(newest) {
-                    return Err(Stop::LookAnew(format!("sequence {} came again, younger", message.sequence)));
+                    return Err(Stop::LookAgain(format!("sequence {} came again, younger", message.sequence)));
                 }
                 redelivered += 1;
                 continue;
@@ -476,7 +477,7 @@ fn opened(stream: &str, known: &Known, reason: String) -> Intake {
 }
 
 /// Whether the server should be delivering: messages wait, and it is not the recorder who is behind.
-fn waits_for_us(backlog: &Backlog) -> bool {
+fn should_deliver(backlog: &Backlog) -> bool {
     backlog.pending > 0 && backlog.unacknowledged < backlog.unacknowledged_max
 }
 

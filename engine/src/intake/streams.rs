@@ -16,7 +16,8 @@ use super::epoch::Known;
 use super::jetstream::JetStream;
 use super::reader::{self, Phase, Reader};
 use super::subjects::{self, Wanted};
-use super::{Error, Intake, one_line};
+use super::{Error, Intake};
+use crate::error_text::one_line;
 
 /// How often streams are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -130,12 +131,12 @@ async fn find(
                 .warnings
                 .push(format!("stream `{}` does not exist, and no subjects are given to make it", missing.name));
         } else {
-            jetstream.hold(&missing.name, &missing.subjects).await?;
+            jetstream.ensure_stream(&missing.name, &missing.subjects).await?;
             created.push(missing.name);
         }
     }
     if !found.unheld_subjects.is_empty() {
-        jetstream.hold(&plan.own_stream, &found.unheld_subjects).await?;
+        jetstream.ensure_stream(&plan.own_stream, &found.unheld_subjects).await?;
         created.push(plan.own_stream.clone());
     }
     if !created.is_empty() {

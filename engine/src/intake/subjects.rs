@@ -158,7 +158,7 @@ pub fn includes(pattern: &str, other: &str) -> bool {
 
 /// Two patterns that overlap, neither of which includes the other: the server refuses such filters.
 #[must_use]
-pub fn entangled(subjects: &[String]) -> Option<(&str, &str)> {
+pub fn overlapping(subjects: &[String]) -> Option<(&str, &str)> {
     subjects.iter().enumerate().find_map(|(index, one)| {
         let other = subjects[index + 1..]
             .iter()
@@ -276,8 +276,8 @@ mod tests {
     }
 
     #[test]
-    fn entangled_filters_are_told() {
-        assert_eq!(entangled(&owned(&["a.*", "*.b"])), Some(("a.*", "*.b")));
-        assert_eq!(entangled(&owned(&["a.*", "a.b", "c"])), None);
+    fn overlapping_filters_are_told() {
+        assert_eq!(overlapping(&owned(&["a.*", "*.b"])), Some(("a.*", "*.b")));
+        assert_eq!(overlapping(&owned(&["a.*", "a.b", "c"])), None);
     }
 }

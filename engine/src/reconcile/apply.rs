@@ -12,8 +12,8 @@ use lifeline_store::Disk;
 use tracing::debug;
 
 use crate::cluster::{self, LiveObject};
-use crate::reconcile::apply_set::{self, Owner};
 use crate::reconcile::failure::{Failure, Retry};
+use crate::reconcile::marks::{self, Owner};
 use crate::reconcile::plan::{Plan, Wanted};
 use crate::reconcile::render::Rendered;
 use crate::reconcile::work::{Reconciler, Task};
@@ -175,7 +175,7 @@ impl<D: Disk> Reconciler<D> {
                 let uid = match &found {
                     None => None,
                     Some(live) if live.deleting => return Err(being_deleted(&want.object)),
-                    Some(live) => match apply_set::owner(live, &task.key) {
+                    Some(live) => match marks::owner(live, &task.key) {
                         Owner::Us => Some(live.uid.as_str()),
                         Owner::Other { .. } | Owner::Stranger if want.adopts => Some(live.uid.as_str()),
                         Owner::Other { key } if self.outranks(&want.object, &key) => Some(live.uid.as_str()),
@@ -314,15 +314,15 @@ mod tests {
             }
             assert_eq!(is_going(&owner, &namespace), expected, "{story:?}");
         };
-        use Happened::{Created, Deleted};
-        check(&[Created, intended], false);
-        check(&[Created, intended, done(0)], false);
-        check(&[Created, intended, done(0), intended], true);
-        check(&[Created, intended, done(0), Deleted], true);
-        check(&[Created, intended, done(0), withdrawn, Created], true);
+        use Happened::{DecidedCreate, DecidedDelete};
+        check(&[DecidedCreate, intended], false);
+        check(&[DecidedCreate, intended, done(0)], false);
+        check(&[DecidedCreate, intended, done(0), intended], true);
+        check(&[DecidedCreate, intended, done(0), DecidedDelete], true);
+        check(&[DecidedCreate, intended, done(0), withdrawn, DecidedCreate], true);
         // The first apply was never answered, and a deletion may have begun in between.
-        check(&[Created, intended, Deleted, Created], true);
-        check(&[Created, intended, Deleted, Created, failed(3)], false);
-        check(&[Created, intended, Deleted, Created, done(3)], false);
+        check(&[DecidedCreate, intended, DecidedDelete, DecidedCreate], true);
+        check(&[DecidedCreate, intended, DecidedDelete, DecidedCreate, failed(3)], false);
+        check(&[DecidedCreate, intended, DecidedDelete, DecidedCreate, done(3)], false);
     }
 }

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::cluster;
+use crate::error_text::chain;
 use crate::queue::Verdict;
 
 /// The first pause after a failure that time may heal; each further one doubles it.
@@ -73,17 +74,7 @@ impl Failure {
             }
             Error::Unavailable { retry_after, .. } => Retry::Soon(*retry_after),
         };
-        let mut message = format!("{what}: {error}");
-        // The cause belongs to the sentence, before a hint on a line of its own.
-        let mut cause = std::error::Error::source(error);
-        while let Some(inner) = cause {
-            let text = inner.to_string();
-            if !message.contains(&text) {
-                let end = message.find("\nhint:").unwrap_or(message.len());
-                message.insert_str(end, &format!(": {text}"));
-            }
-            cause = inner.source();
-        }
+        let message = format!("{what}: {}", chain(error));
         Failure { message, retry }
     }
 

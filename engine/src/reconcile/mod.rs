@@ -8,9 +8,9 @@
 //! (`ApplyIntended`), applying twice changes nothing, and a deletion names the uid it means.
 
 mod apply;
-pub mod apply_set;
 mod failure;
 mod lost;
+pub mod marks;
 pub mod plan;
 mod recent;
 mod remove;

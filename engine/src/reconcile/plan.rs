@@ -10,7 +10,7 @@ use lifeline_projections::lifecycle::{Applied, Holding, Lifecycle};
 use serde_json::Value;
 
 use crate::cluster::LiveObject;
-use crate::reconcile::apply_set::{self, Owner};
+use crate::reconcile::marks::{self, Owner};
 
 /// An object that shall exist.
 #[derive(Debug, Clone, PartialEq)]
@@ -118,7 +118,7 @@ pub fn removal<'a>(holding: &Holding, live: Option<&'a LiveObject>, key: &Lifecy
     let Some(live) = live else { return Removal::Gone };
     let known = holding.applied.as_ref();
     let is_known = known.is_some_and(|applied| applied.uid == live.uid);
-    let is_ours = match apply_set::owner(live, key) {
+    let is_ours = match marks::owner(live, key) {
         Owner::Us => true,
         Owner::Other { .. } => claims.outranks_marks,
         Owner::Stranger => is_known,
@@ -155,7 +155,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::reconcile::apply_set::Stamp;
+    use crate::reconcile::marks::Marks;
 
     fn object(kind: &str, name: &str) -> ObjectKey {
         ObjectKey { group: "".into(), version: "v1".into(), kind: kind.into(), namespace: None, name: name.into() }
@@ -179,7 +179,7 @@ mod tests {
     ) {
         let mut lifecycle = Lifecycle::new("t", "c");
         let claims: Vec<ObjectKey> = intended.iter().map(|(kind, name)| object(kind, name)).collect();
-        lifecycle.evolve(Offset::from(0), 0, Happened::Created);
+        lifecycle.evolve(Offset::from(0), 0, Happened::DecidedCreate);
         lifecycle.evolve(Offset::from(1), 0, Happened::ApplyIntended(&claims));
         let done: Vec<AppliedObject> = applied
             .iter()
@@ -234,7 +234,7 @@ mod tests {
                 let live = found.map(|(made_by, deleting)| {
                     let mut manifest = json!({"metadata": {"name": "a"}});
                     if let Some(subject) = made_by {
-                        Stamp { key: &key(subject), event: Offset::ZERO }.mark(&mut manifest);
+                        Marks { key: &key(subject), event: Offset::ZERO }.mark(&mut manifest);
                     }
                     LiveObject { uid: "live".into(), deleting, manifest }
                 });

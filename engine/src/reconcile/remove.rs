@@ -12,8 +12,8 @@ use lifeline_store::Disk;
 use tracing::info;
 
 use crate::cluster::{self, Deletion, LiveObject};
-use crate::reconcile::apply_set::{self, Owner};
 use crate::reconcile::failure::Failure;
+use crate::reconcile::marks::{self, Owner};
 use crate::reconcile::plan::{Claims, Removal, removal};
 use crate::reconcile::work::{Reconciler, Task, names};
 use crate::recorder::Stopped;
@@ -57,7 +57,7 @@ impl<D: Disk> Reconciler<D> {
         }
         self.record_gone(task, gone, None).await?;
         // A Namespace that somebody else made in the place of ours is empty too.
-        self.record_lost_inside(task, &released, None).await?;
+        self.record_lost_in_namespaces(task, &released, None).await?;
         // If two lifecycles released an object to each other at once, nobody would own it. So checking the other claims and
         // recording are one step. This is rare; one lock serves all objects.
         let handing_over = if handed_over.is_empty() { None } else { Some(self.handing_over.lock().await) };
@@ -73,7 +73,7 @@ impl<D: Disk> Reconciler<D> {
             let (key, objects) = (task.key.clone(), released.clone());
             self.recording.record(Reconciled::new(key, acted_for, What::Released(objects))).await?;
             self.wake_next_claimants(task, &released);
-            self.wake_inside(task, &released);
+            self.wake_in_namespaces(task, &released);
         }
         drop(handing_over);
         Ok(unfinished)
@@ -90,12 +90,12 @@ impl<D: Disk> Reconciler<D> {
         if gone.is_empty() {
             return Ok(());
         }
-        self.record_lost_inside(task, &gone, except).await?;
+        self.record_lost_in_namespaces(task, &gone, except).await?;
         info!(objects = %names(&gone), "gone");
         let (key, acted_for) = (task.key.clone(), task.lifecycle.decided);
         self.recording.record(Reconciled::new(key, acted_for, What::Deleted(gone.clone()))).await?;
         self.wake_next_claimants(task, &gone);
-        self.wake_inside(task, &gone);
+        self.wake_in_namespaces(task, &gone);
         Ok(())
     }
 
@@ -104,7 +104,7 @@ impl<D: Disk> Reconciler<D> {
     /// stay, because an attempt that runs may make the objects. A lifecycle that will apply them anyway gets no record, nor does
     /// one that wants none. What an attempt that runs meanwhile finds out is not believed in any case, because the lifecycle may
     /// want the objects again before the attempt ends.
-    pub(super) async fn record_lost_inside(
+    pub(super) async fn record_lost_in_namespaces(
         &self,
         task: &Task,
         gone: &[ObjectKey],
@@ -143,7 +143,7 @@ impl<D: Disk> Reconciler<D> {
     }
 
     /// Queues the other lifecycles that claim objects in these Namespaces, for something became different there.
-    pub(super) fn wake_inside(&self, task: &Task, changed: &[ObjectKey]) {
+    pub(super) fn wake_in_namespaces(&self, task: &Task, changed: &[ObjectKey]) {
         let projection = self.view.projection();
         let inside = namespaces(changed).flat_map(|name| projection.claims_inside(&task.key.cluster, name));
         let waiting: Vec<LifecycleIndex> =
@@ -185,7 +185,7 @@ impl<D: Disk> Reconciler<D> {
 
     /// What [`removal`] has to know of other claims on an object. The claim of the task is the first.
     fn claims(&self, task: &Task, object: &ObjectKey, live: Option<&LiveObject>) -> Claims {
-        let outranks_marks = live.is_some_and(|live| match apply_set::owner(live, &task.key) {
+        let outranks_marks = live.is_some_and(|live| match marks::owner(live, &task.key) {
             Owner::Other { key } => self.outranks(object, &key),
             Owner::Us | Owner::Stranger => false,
         });

@@ -11,9 +11,9 @@ use lifeline_store::{Disk, Offset, Reader};
 use serde_json::Value;
 
 use crate::digest::digest;
-use crate::reconcile::apply_set::Stamp;
+use crate::error_text::chain;
 use crate::reconcile::failure::{Failure, Retry};
-use crate::recorder::chain;
+use crate::reconcile::marks::Marks;
 use crate::rules::RuleSet;
 
 /// A manifest, marked as its lifecycle's.
@@ -56,7 +56,7 @@ pub fn render<D: Disk>(
     let rendered = trigger
         .manifests(&event_map, &key.cluster, record.time_unix_nanos)
         .map_err(|error| Failure { message: chain(&error), retry: Retry::Never })?;
-    let stamp = Stamp { key, event };
+    let stamp = Marks { key, event };
     let marked = rendered.into_iter().map(|one| {
         let origin = format!("{}, key `{}`", one.from, one.key);
         let mut manifest = one.manifest;

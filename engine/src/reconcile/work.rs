@@ -1,7 +1,7 @@
 //! The worker: one lifecycle at a time from what is desired to what is recorded as done.
 //!
 //! Start at [`Reconciler::run`]; `present` and `absent` are the two jobs there are. With [`super::apply`] and
-//! [`super::remove`] it holds all effects of reconciliation; they are decided in `plan`, `apply_set` and `failure`.
+//! [`super::remove`] it holds all effects of reconciliation; they are decided in `plan`, `marks` and `failure`.
 //!
 //! Invariant: of the lifecycles that claim an object only the first one applies or deletes it, and it stays the first until
 //! it has recorded that it let go. So no lifecycle deletes what another has just taken over.
@@ -28,7 +28,7 @@ use crate::reconcile::plan::plan;
 use crate::reconcile::recent::{self, Recent};
 use crate::reconcile::remove::Unfinished;
 use crate::reconcile::render::{self, Rendered};
-use crate::recorder::{Recording, Stopped};
+use crate::recorder::{OutcomeSender, Stopped};
 use crate::rules::spec::SyncMode;
 use crate::rules::{Current, RuleSet, Standing, Trigger};
 use crate::trace;
@@ -38,7 +38,7 @@ use crate::view::View;
 const CONCURRENCY: usize = 64;
 
 /// The pause between looks at an object that is on its way out.
-const PAUSE_TERMINATING: Duration = Duration::from_millis(250);
+const PAUSE_DELETING: Duration = Duration::from_millis(250);
 
 /// The pause while the rules are not read yet.
 const PAUSE_RULES: Duration = Duration::from_millis(100);
@@ -63,7 +63,7 @@ pub struct Reconciler<D: Disk> {
     pub(super) queue: Arc<Queue>,
     pub(super) rules: watch::Receiver<Current>,
     pub(super) cluster: Arc<dyn Cluster>,
-    pub(super) recording: Recording,
+    pub(super) recording: OutcomeSender,
     pub(super) counters: Arc<Counters>,
     /// Held from the check of the other claims until `Released` is recorded.
     pub(super) handing_over: tokio::sync::Mutex<()>,
@@ -91,7 +91,7 @@ impl<D: Disk> Reconciler<D> {
         queue: Arc<Queue>,
         rules: watch::Receiver<Current>,
         cluster: Arc<dyn Cluster>,
-        recording: Recording,
+        recording: OutcomeSender,
         counters: Arc<Counters>,
     ) -> Reconciler<D> {
         let (handing_over, recent, lost) = (tokio::sync::Mutex::default(), Recent::default(), Lost::default());
@@ -145,8 +145,8 @@ impl<D: Disk> Reconciler<D> {
         self.view.traces().continue_from(&span, task.lifecycle.decided);
         let verdict = async {
             let verdict = match task.lifecycle.desired {
-                Desired::Present { event } => self.present(&task, event).await,
-                Desired::Absent { .. } => self.absent(&task).await,
+                Desired::Present { event } => self.make_present(&task, event).await,
+                Desired::Absent { .. } => self.make_absent(&task).await,
                 Desired::Left => Ok(Verdict::Done),
             };
             // The recorder is gone: the process is stopping, and the next one takes up where the log ends.
@@ -168,7 +168,7 @@ impl<D: Disk> Reconciler<D> {
     }
 
     /// Applies the objects that the event asks for, and removes those it no longer asks for.
-    async fn present(&self, task: &Task, event: Offset) -> Result<Verdict, Stopped> {
+    async fn make_present(&self, task: &Task, event: Offset) -> Result<Verdict, Stopped> {
         let rules = self.rules.borrow().rules.clone();
         let Some(rules) = rules else { return Ok(Verdict::RetryAfter(PAUSE_RULES)) };
         let trigger = rules.trigger(&task.key.trigger);
@@ -210,7 +210,7 @@ impl<D: Disk> Reconciler<D> {
         let Applied { objects: mut applied, made, gone, not_ours, mut failures } =
             self.apply_all(task, &plan, &wanted, &conflicts).await;
         // Namespaces that were made are empty. What the task itself had in them was just applied again.
-        self.record_lost_inside(task, &made, Some(task.index)).await?;
+        self.record_lost_in_namespaces(task, &made, Some(task.index)).await?;
         self.record_gone(task, gone, Some(task.index)).await?;
         // Objects that are no longer wanted are removed only when all wanted objects exist, even if others made them.
         let is_ready = failures.is_empty() && conflicts.iter().all(|conflict| conflict.exists);
@@ -230,15 +230,15 @@ impl<D: Disk> Reconciler<D> {
         if let Some(failure) = Failure::join(conflicts.chain(not_ours).chain(failures).collect()) {
             let verdict = self.failed(task, applied, failure).await?;
             // It is recorded which Namespaces are there, though others failed.
-            self.wake_inside(task, &made);
+            self.wake_in_namespaces(task, &made);
             return Ok(verdict);
         }
         if unfinished.waits {
-            return Ok(Verdict::RetryAfter(PAUSE_TERMINATING));
+            return Ok(Verdict::RetryAfter(PAUSE_DELETING));
         }
         info!(objects = %names(applied.iter().map(|applied| &applied.object)), "applied");
         self.record_outcome(task, What::Applied(applied)).await?;
-        self.wake_inside(task, &made);
+        self.wake_in_namespaces(task, &made);
         Ok(Verdict::Done)
     }
 
@@ -252,7 +252,7 @@ impl<D: Disk> Reconciler<D> {
         self.recording.record(Reconciled::new(task.key.clone(), task.lifecycle.decided, what)).await?;
         let still = going_now();
         awaited.retain(|namespace| !still.contains(namespace));
-        self.wake_inside(task, &awaited);
+        self.wake_in_namespaces(task, &awaited);
         Ok(())
     }
 
@@ -278,7 +278,7 @@ impl<D: Disk> Reconciler<D> {
     }
 
     /// Removes everything in the inventory.
-    async fn absent(&self, task: &Task) -> Result<Verdict, Stopped> {
+    async fn make_absent(&self, task: &Task) -> Result<Verdict, Stopped> {
         let rules = self.rules.borrow().rules.clone();
         let Some(rules) = rules else { return Ok(Verdict::RetryAfter(PAUSE_RULES)) };
         if !may_delete(task.decided_by, rules.standing(&task.key.trigger)) {
@@ -288,7 +288,7 @@ impl<D: Disk> Reconciler<D> {
         let Unfinished { waits, failures } = self.remove(task, &plan.remove).await?;
         match Failure::join(failures) {
             Some(failure) => self.failed(task, Vec::new(), failure).await,
-            None if waits => Ok(Verdict::RetryAfter(PAUSE_TERMINATING)),
+            None if waits => Ok(Verdict::RetryAfter(PAUSE_DELETING)),
             None => Ok(Verdict::Done),
         }
     }

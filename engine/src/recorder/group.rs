@@ -4,7 +4,8 @@ use lifeline_projections::event::CloudEvent;
 use lifeline_store::Offset;
 use tracing::debug;
 
-use super::{Outcome, chain};
+use super::Outcome;
+use crate::error_text::chain;
 use crate::intake::{Intake, Message};
 
 /// What is recorded with one sync.

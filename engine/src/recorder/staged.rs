@@ -52,7 +52,7 @@ pub(super) struct Position {
 impl Position {
     /// Whether an epoch is not in the log yet. It may be, like everything of a group that is written again after a sync
     /// that failed and yet reached the disk.
-    pub(super) fn open(&mut self, epoch: u32, start_sequence: u64) -> bool {
+    pub(super) fn take_epoch(&mut self, epoch: u32, start_sequence: u64) -> bool {
         let is_new = epoch > self.epoch;
         if is_new {
             *self = Position { epoch, next_sequence: start_sequence };
@@ -61,7 +61,7 @@ impl Position {
     }
 
     /// Whether a gap up to `to_sequence` is not in the log yet.
-    pub(super) fn skip(&mut self, epoch: u32, to_sequence: u64) -> bool {
+    pub(super) fn take_gap(&mut self, epoch: u32, to_sequence: u64) -> bool {
         if epoch != self.epoch || to_sequence <= self.next_sequence {
             return false;
         }
@@ -70,7 +70,7 @@ impl Position {
     }
 
     /// Whether a message is not in the log yet. What is new is taken as recorded from here on.
-    pub(super) fn is_new(&mut self, epoch: u32, sequence: u64) -> bool {
+    pub(super) fn take_message(&mut self, epoch: u32, sequence: u64) -> bool {
         if self.epoch == 0 {
             self.epoch = epoch;
         }

@@ -49,7 +49,7 @@ impl World {
     }
 
     /// An event of which nothing was made, or what earlier rules made of it.
-    fn event(&mut self, kind: &str, (source, subject): (&str, &str), outcome: Option<Outcome<'_>>) {
+    fn event(&mut self, kind: &str, (source, subject): (&str, &str), ruling: Option<Ruling<'_>>) {
         let payload =
             format!(r#"{{"specversion":"1.0","type":"{kind}","source":"{source}","id":"1","subject":"{subject}"}}"#);
         let (sequence, stream, nats_subject) = (self.projection.watermark().get(), "USERS", "users");
@@ -61,7 +61,7 @@ impl World {
             published_unix_nanos: 1,
             subject: nats_subject,
         };
-        let decision = |outcome| Decision { trigger: "manage", event_source: "users", criterion: 0, outcome };
+        let decision = |ruling| Decision { trigger: "manage", event_source: "users", criterion: 0, ruling };
         self.record(Fact::Event(EventReceived {
             delivery,
             source,
@@ -69,7 +69,7 @@ impl World {
             kind,
             id: "1",
             previous: None,
-            decisions: outcome.map(decision).into_iter().collect(),
+            decisions: ruling.map(decision).into_iter().collect(),
             headers: Vec::new(),
             payload: payload.as_bytes(),
         }));
@@ -113,13 +113,13 @@ fn the_latest_event_that_decides_says_what_shall_hold_however_small_the_pieces()
     let play = |steps| {
         let mut world = World::new();
         world.event("login", ANN, None);
-        world.event("login", BOB, Some(Outcome::Create));
+        world.event("login", BOB, Some(Ruling::Create));
         for _ in 0..20 {
             world.event("visit", ANN, None);
         }
         world.event("logout", BOB, None);
-        world.event("visit", CID, Some(Outcome::Create));
-        world.event("login", DAN, Some(Outcome::Create));
+        world.event("visit", CID, Some(Ruling::Create));
+        world.event("login", DAN, Some(Ruling::Create));
         let pieces = world.replay(&rules(RULES), steps);
         assert!(world.projection.ground().open_replays.is_empty());
         let at = Offset::from;
@@ -158,7 +158,7 @@ fn what_a_lost_record_may_have_decided_is_left_as_it_is() {
         let mut world = World::new();
         for (number, kind) in ["login", "visit", "visit"].into_iter().enumerate() {
             world.loses = number == lost;
-            world.event(kind, ANN, (kind == "login").then_some(Outcome::Create));
+            world.event(kind, ANN, (kind == "login").then_some(Ruling::Create));
         }
         world.replay(&rules(RULES), 512);
         assert_eq!(world.desired(ANN), Some((Desired::Present { event: Offset::ZERO }, 1)), "record {lost}");
@@ -169,7 +169,7 @@ fn what_a_lost_record_may_have_decided_is_left_as_it_is() {
 fn a_damaged_record_stops_neither_the_others_nor_recording() {
     let mut world = World::new();
     world.event("login", ANN, None);
-    world.event("login", BOB, Some(Outcome::Create));
+    world.event("login", BOB, Some(Ruling::Create));
     world.event("login", CID, None);
     let (name, _) = world.disk.files().into_iter().find(|(name, _)| name.ends_with(".segment")).expect("a log");
     let bytes = world.disk.contents(&name).expect("the file");

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use lifeline_projections::fact::{Decision, Outcome};
+use lifeline_projections::fact::{Decision, Ruling};
 use lifeline_projections::why::event::Unmatched;
 use lifeline_store::Offset;
 use serde_json::Value;
@@ -160,14 +160,14 @@ impl RuleSet {
 
     /// What one trigger makes of an event; `None` where its EventSource does not match.
     #[must_use]
-    pub fn outcome(
+    pub fn decide_one(
         &self,
         trigger: &str,
         event: &EventView<'_>,
         cluster: &str,
         recorded_at_unix_nanos: u64,
-    ) -> Option<Outcome<'_>> {
-        self.matching(cluster).outcome(trigger, event, recorded_at_unix_nanos)
+    ) -> Option<Ruling<'_>> {
+        self.matching(cluster).decide_one(trigger, event, recorded_at_unix_nanos)
     }
 
     /// The EventSource in force that a trigger listens to.
@@ -236,7 +236,7 @@ impl RuleSet {
     /// `ConfigMap/namespace/name`, `Secret/namespace/name`. Broken ones are among them; content that no trigger
     /// could reference is not.
     #[must_use]
-    pub fn digests(&self) -> &BTreeMap<String, RuleDocument> {
+    pub fn documents(&self) -> &BTreeMap<String, RuleDocument> {
         &self.documents
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 use lifeline_projections::event::CloudEvent;
-use lifeline_projections::fact::{Decision, Outcome};
+use lifeline_projections::fact::{Decision, Ruling};
 
 const SEED: [&str; 3] = [
     include_str!("../../tests/seed/1-user-login.yaml"),
@@ -39,8 +39,8 @@ fn map(payload: &str) -> Map<String, Value> {
     CloudEvent::to_map(&[], payload.as_bytes()).unwrap()
 }
 
-fn outcomes(decisions: Vec<Decision<'_>>) -> Vec<(String, Outcome<'_>)> {
-    decisions.into_iter().map(|decision| (decision.trigger.to_owned(), decision.outcome)).collect()
+fn outcomes(decisions: Vec<Decision<'_>>) -> Vec<(String, Ruling<'_>)> {
+    decisions.into_iter().map(|decision| (decision.trigger.to_owned(), decision.ruling)).collect()
 }
 
 fn messages(rules: &RuleSet) -> Vec<String> {
@@ -51,8 +51,8 @@ fn messages(rules: &RuleSet) -> Vec<String> {
         .collect()
 }
 
-fn create(trigger: &str) -> Vec<(String, Outcome<'static>)> {
-    vec![(trigger.to_owned(), Outcome::Create)]
+fn create(trigger: &str) -> Vec<(String, Ruling<'static>)> {
+    vec![(trigger.to_owned(), Ruling::Create)]
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn seed_creates_on_login_and_deletes_on_logout() {
             messages(&rules)
         );
         let decisions = outcomes(decide(&rules, "user-operation", &logout));
-        assert_eq!(decisions, [("manage-namespace".to_owned(), Outcome::Delete)]);
+        assert_eq!(decisions, [("manage-namespace".to_owned(), Ruling::Delete)]);
         assert_eq!(decide(&rules, "other", LOGIN), []);
         let rendered = rules.trigger("manage-namespace").unwrap().manifests(&map(LOGIN), OWN, 1).unwrap();
         assert_eq!(rendered.len(), 1);
@@ -161,7 +161,7 @@ fn check(broken: &[String], cost: Cost, expected: &[&str]) {
     };
     assert_eq!(found, cost, "{said:#?}");
     let decisions = outcomes(decide(&rules, "user-operation", LOGIN));
-    assert!(decisions.contains(&("sound".to_owned(), Outcome::Create)), "{decisions:?}");
+    assert!(decisions.contains(&("sound".to_owned(), Ruling::Create)), "{decisions:?}");
     assert_eq!(rules.trigger("sound").unwrap().manifests(&map(LOGIN), OWN, 1).unwrap().len(), 1);
 }
 
@@ -315,7 +315,7 @@ fn secrets_are_rendered_only_of_their_type() {
     let make = |secret: Value| {
         let rules = rules(&format!("{SOUND}\n---\n{references}\n---\n{secret}"));
         let made = rules.trigger("x").unwrap().manifests(&map(LOGIN), OWN, 1);
-        let document = rules.digests()["Secret/default/s"].manifest.clone();
+        let document = rules.documents()["Secret/default/s"].manifest.clone();
         (
             made.map(|all| all.iter().map(|one| one.manifest["metadata"]["name"].clone()).collect::<Vec<_>>()),
             messages(&rules),
@@ -387,25 +387,25 @@ fn template_over_the_list_gives_nothing_and_fails_where_there_is_no_list() {
 
 #[test]
 fn action_is_trimmed_and_anything_else_is_no_action_with_its_text() {
-    let check = |action: &str, expected: Outcome<'_>| {
+    let check = |action: &str, expected: Ruling<'_>| {
         let rules = rules(&format!("{SOUND}\n---\n{}", trigger(json!({"cloudEventAction": action}))));
         let decisions = outcomes(decide(&rules, "user-operation", LOGIN));
         assert_eq!(
             decisions,
-            [("sound".to_owned(), Outcome::Create), ("x".to_owned(), expected)],
+            [("sound".to_owned(), Ruling::Create), ("x".to_owned(), expected)],
             "`{action}` {:?}",
             messages(&rules)
         );
     };
-    check(" Delete\n", Outcome::Delete);
-    check("{{ \"Create\" }}\n", Outcome::Create);
-    check("{{ if true }}\n  Delete\n{{ end }}", Outcome::Delete);
-    check("{{ .CloudEvent.subject }}", Outcome::NoAction("mgianluc".into()));
-    check("{{ if false }}x{{ end }}", Outcome::NoAction("".into()));
-    check("{{ if eq .Cluster.metadata.name \"mgmt\" }}Delete{{ end }}", Outcome::Delete);
+    check(" Delete\n", Ruling::Delete);
+    check("{{ \"Create\" }}\n", Ruling::Create);
+    check("{{ if true }}\n  Delete\n{{ end }}", Ruling::Delete);
+    check("{{ .CloudEvent.subject }}", Ruling::NoAction("mgianluc".into()));
+    check("{{ if false }}x{{ end }}", Ruling::NoAction("".into()));
+    check("{{ if eq .Cluster.metadata.name \"mgmt\" }}Delete{{ end }}", Ruling::Delete);
     let rules = rules(&format!("{SOUND}\n---\n{}", trigger(json!({"cloudEventAction": "{{ .CloudEvent.missing }}"}))));
     let decisions = outcomes(decide(&rules, "user-operation", LOGIN));
-    assert!(matches!(&decisions[1].1, Outcome::Failed(message) if message.contains("missing")), "{decisions:?}");
+    assert!(matches!(&decisions[1].1, Ruling::Failed(message) if message.contains("missing")), "{decisions:?}");
 }
 
 #[test]
@@ -541,7 +541,7 @@ fn tera_is_chosen_by_annotation_for_content_and_for_the_trigger() {
     };
     let tera = of("tera");
     assert_eq!(messages(&tera), [] as [String; 0]);
-    assert_eq!(outcomes(decide(&tera, "user-operation", LOGIN))[1], ("x".to_owned(), Outcome::Delete));
+    assert_eq!(outcomes(decide(&tera, "user-operation", LOGIN))[1], ("x".to_owned(), Ruling::Delete));
     let made = tera.trigger("x").unwrap().manifests(&map(LOGIN), OWN, 1).unwrap();
     assert_eq!(made[0].manifest["metadata"]["name"], "mgianluc");
     assert_eq!(

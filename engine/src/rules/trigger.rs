@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lifeline_projections::fact::Outcome;
+use lifeline_projections::fact::Ruling;
 use serde_json::{Map, Value, json};
 
 use super::cluster::Clusters;
@@ -71,7 +71,7 @@ impl Trigger {
         let source = reading.text("spec.eventSourceName", &spec.event_source_name)?;
         let action = reading.text("spec.cloudEventAction", &spec.cloud_event_action)?;
         let action = Action::new(dialect, &spec.cloud_event_action, action);
-        if let Action::Always(Outcome::NoAction(given)) = &action {
+        if let Action::Always(Ruling::NoAction(given)) = &action {
             return Err(Problem::error(
                 &rule,
                 origin,

@@ -184,7 +184,7 @@ pub async fn play_on(
     let mut projection = Projection::default();
     recorder::catch_up(&mut projection, &log.reader(), |_, _| {}, |_| {}).expect("a sound log");
     let queue = Arc::new(Queue::default());
-    queue.push(projection.unsettled().collect::<Vec<_>>());
+    queue.push(projection.needing_work().collect::<Vec<_>>());
     let view = View::new(projection, log.reader());
     let clock = Arc::new(SimulatedClock::starting_at(START_UNIX_NANOS));
     let (intake, received) = mpsc::channel(4);

@@ -324,7 +324,7 @@ async fn filtered<D: Disk, T: Serialize + Send + 'static>(
                 (trails.collect::<Vec<_>>(), projection.landmarks().clone())
             };
             // The log is read without the lock: the recorder does not wait for it.
-            let piece = Piece::tell(&log, &landmarks, &trails, TRAILS_MAX, moment)?;
+            let piece = Piece::read(&log, &landmarks, &trails, TRAILS_MAX, moment)?;
             Ok((reading.then)(&piece, &filter, page)?)
         })?;
         Ok((list, as_of::time(&log, moment)?))
@@ -341,7 +341,7 @@ pub(super) fn now_of(is_past: bool) -> Option<u64> {
 /// Waits for the state to reach an offset, a while.
 pub(super) async fn reach<D: Disk>(shared: &Shared<D>, at_least: Option<Offset>) -> Result<(), Problem> {
     match at_least {
-        Some(offset) if !shared.view.reach(offset, PATIENCE).await => {
+        Some(offset) if !shared.view.wait_until_folded(offset, PATIENCE).await => {
             Err(Problem::not_reached(offset, shared.view.projection().watermark()))
         }
         Some(_) | None => Ok(()),

@@ -4,8 +4,8 @@ use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
 use lifeline_projections::fact::{
-    AppliedObject, Decision, Delivery, EventReceived, Fact, FailedAttempt, LifecycleKey, ObjectKey, Outcome,
-    Reconciled, Redecision, Redesired, ResourceKey, RuleChanged, TriggerReplayed, What,
+    AppliedObject, Decision, Delivery, EventReceived, Fact, FailedAttempt, LifecycleKey, ObjectKey, Reconciled,
+    Redecision, Redesired, ResourceKey, RuleChanged, Ruling, TriggerReplayed, What,
 };
 use lifeline_projections::fold::Projection;
 use lifeline_store::{Log, Offset, Options, OsDisk};
@@ -24,7 +24,7 @@ pub(super) const SOURCE: &str = "auth.example.com";
 pub(super) fn event(
     subject: &'static str,
     kind: &'static str,
-    outcome: Outcome<'static>,
+    ruling: Ruling<'static>,
     sequence: u64,
     previous: Option<u64>,
 ) -> Fact<'static> {
@@ -37,12 +37,7 @@ pub(super) fn event(
         kind,
         id: "10001",
         previous: previous.map(Offset::from),
-        decisions: vec![Decision {
-            trigger: "manage-namespace",
-            event_source: "user-operation",
-            criterion: 0,
-            outcome,
-        }],
+        decisions: vec![Decision { trigger: "manage-namespace", event_source: "user-operation", criterion: 0, ruling }],
         headers: vec![],
         payload: b"{}",
     })
@@ -64,7 +59,7 @@ pub(crate) fn story() -> Vec<Fact<'static>> {
     let object = AppliedObject { object: namespace("mgianluc"), uid: "8f3c0f1e".into(), digest: 1 };
     vec![
         Fact::Rule(RuleChanged { rule: "EventTrigger/manage-namespace", digest: Some(7), manifest: "{}" }),
-        event("mgianluc", "auth.example.com.login", Outcome::Create, 1, None),
+        event("mgianluc", "auth.example.com.login", Ruling::Create, 1, None),
         Fact::Reconciled(Reconciled {
             key: key("mgianluc"),
             acted_for,
@@ -77,7 +72,7 @@ pub(crate) fn story() -> Vec<Fact<'static>> {
             previous: Some(Offset::from(2)),
             what: What::Applied(vec![object]),
         }),
-        event("zoe", "auth.example.com.login", Outcome::Create, 2, None),
+        event("zoe", "auth.example.com.login", Ruling::Create, 2, None),
         Fact::Reconciled(Reconciled {
             key: key("zoe"),
             acted_for: Offset::from(4),
@@ -312,7 +307,7 @@ async fn records_are_told_in_order_from_any_offset() {
 async fn what_retention_has_removed_is_said_and_its_cursors_expire() {
     let mut facts = story();
     facts.extend((0..200).map(|number| {
-        let note = Outcome::NoAction("a note that fills a segment".into());
+        let note = Ruling::NoAction("a note that fills a segment".into());
         event("zoe", "auth.example.com.note", note, 3 + number, Some(if number == 0 { 5 } else { 5 + number }))
     }));
     let engine = Engine::keeping(Offset::from(180), &facts, Status::default());

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use lifeline_engine::clock::{Clock, SystemClock};
 use lifeline_projections::fact::{
-    AppliedObject, Decision, Delivery, EventReceived, Fact, LifecycleKey, ObjectKey, Outcome, Reconciled, ResourceKey,
+    AppliedObject, Decision, Delivery, EventReceived, Fact, LifecycleKey, ObjectKey, Reconciled, ResourceKey, Ruling,
     What,
 };
 use lifeline_store::{Log, Offset, OsDisk, Random};
@@ -53,7 +53,7 @@ pub(super) fn write_log(data: &Path, events: u64, resources: u64, held: u64) -> 
         let at = usize::try_from(resource)?;
         let (subject, id) = (subject(resource), sequence.to_string());
         let is_held = held > 0 && resource.is_multiple_of(held);
-        let decision = Decision { trigger: "manage", event_source: "bench", criterion: 0, outcome: Outcome::Create };
+        let decision = Decision { trigger: "manage", event_source: "bench", criterion: 0, ruling: Ruling::Create };
         let payload = event_about(sequence, &subject);
         let fact = Fact::Event(EventReceived {
             delivery: Delivery {

@@ -5,7 +5,8 @@
 
 use std::path::Path;
 
-use lifeline_engine::recorder::{self, chain};
+use lifeline_engine::error_text::chain;
+use lifeline_engine::recorder;
 use lifeline_projections::fact::Fact;
 use lifeline_projections::fold::Projection;
 use lifeline_projections::table::Table;

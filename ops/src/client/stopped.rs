@@ -7,7 +7,7 @@ use lifeline_store::{Disk, Reader};
 /// The status that a folder gives.
 pub fn status<D: Disk>(projection: &Projection, log: &Reader<D>) -> Status {
     let phases = projection.phases().map(|(phase, count)| (phase.as_str().to_owned(), count));
-    let open: Vec<u64> = projection.unsettled().map(|index| projection.lifecycle(index).1.decided.get()).collect();
+    let open: Vec<u64> = projection.needing_work().map(|index| projection.lifecycle(index).1.decided.get()).collect();
     let stream = |((cluster, stream), position): (&(String, String), &StreamPosition)| StreamStatus {
         cluster: cluster.clone(),
         stream: stream.clone(),

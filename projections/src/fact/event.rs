@@ -32,12 +32,12 @@ pub struct Decision<'a> {
     /// Index of that criterion in `messagingMatchCriteria`, from 0.
     pub criterion: u16,
     /// Create, Delete, or nothing with the reason.
-    pub outcome: Outcome<'a>,
+    pub ruling: Ruling<'a>,
 }
 
 /// What a trigger can make of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Outcome<'a> {
+pub enum Ruling<'a> {
     /// The resource's objects shall exist.
     Create,
     /// They shall not.

@@ -22,7 +22,7 @@ impl Projection {
         let before = self.entries.0.last().filter(|_| !is_first);
         let (entry, read) = Entry::decode(&mut self.shared, before, bytes)?;
         let sum = self.checksum(&entry.source, &entry.subject);
-        if self.number_of(sum, &entry.source, &entry.subject).is_some() {
+        if self.find_with(sum, &entry.source, &entry.subject).is_some() {
             return None;
         }
         let last_record = entry.last_record;
@@ -33,7 +33,7 @@ impl Projection {
         for phase in self.entries.0[index as usize].phases() {
             self.phases.moved(None, phase);
         }
-        if self.entry(index).unsettled().next().is_some() {
+        if self.entry(index).needing_work().next().is_some() {
             self.open.insert(index);
         }
         for slot in (0..).take(self.entry(index).len()) {
@@ -41,7 +41,7 @@ impl Projection {
             let objects: Vec<ObjectKey> = self.entry(index).objects(slot).collect();
             for object in objects {
                 self.claimants.add(&cluster, &object, index);
-                self.judge(&cluster, &object);
+                self.note_contested(&cluster, &object);
             }
         }
         Some(read)

@@ -33,17 +33,17 @@ impl Projection {
         }
         // First all slots of the index, then all entries: each time one wait, and not one for each resource.
         let sums = &sums[..count];
-        black_box(sums.iter().fold(0, |seen, sum| seen ^ self.index.touch(*sum)));
+        black_box(sums.iter().fold(0, |seen, sum| seen ^ self.index.prefetch(*sum)));
         let mut found = [None; LOCATED_MAX];
         for (found, sum) in found.iter_mut().zip(sums) {
             *found = self.index.find(*sum, |_| true);
         }
-        self.touch_all(|| found.iter().flatten().copied());
+        self.prefetch_all(|| found.iter().flatten().copied());
         for ((found, key), sum) in found.iter_mut().zip(asked).zip(sums) {
             *found = match (*found, key) {
                 (Some(index), Some(key)) if self.entries.key(index) == key => Some(index),
                 // Two keys may share a checksum.
-                (Some(_), Some((source, subject))) => self.number_of(*sum, source, subject),
+                (Some(_), Some((source, subject))) => self.find_with(*sum, source, subject),
                 _ => None,
             };
         }
@@ -52,8 +52,8 @@ impl Projection {
 
     /// Fetches what folding these facts reads into the processor's cache, all at the same time: by the time a group is
     /// durable, it has left the cache.
-    pub fn bring_close<'f>(&self, facts: impl Iterator<Item = (Place, &'f Fact<'f>)> + Clone) {
-        self.touch_all(|| facts.clone().filter_map(|(place, _)| place));
+    pub fn prefetch<'f>(&self, facts: impl Iterator<Item = (Place, &'f Fact<'f>)> + Clone) {
+        self.prefetch_all(|| facts.clone().filter_map(|(place, _)| place));
         let kind = |fact: &Fact<'_>| match fact {
             Fact::Event(event) => event.kind.as_bytes().first().copied(),
             _ => None,
@@ -61,17 +61,17 @@ impl Projection {
         black_box(facts.filter_map(|(_, fact)| kind(fact)).fold(0, |seen, first| seen ^ first));
     }
 
-    fn touch_all<P: Iterator<Item = ResourceIndex>>(&self, places: impl Fn() -> P) {
+    fn prefetch_all<P: Iterator<Item = ResourceIndex>>(&self, places: impl Fn() -> P) {
         // Three passes: each reads at addresses that the pass before it fetched.
-        black_box(places().fold(0, |seen, place| seen ^ self.entry(place).touch()));
-        black_box(places().fold(0, |seen, place| seen ^ self.entry(place).touch_lifecycles()));
-        black_box(places().fold(0, |seen, place| seen ^ self.entry(place).touch_rests()));
+        black_box(places().fold(0, |seen, place| seen ^ self.entry(place).prefetch()));
+        black_box(places().fold(0, |seen, place| seen ^ self.entry(place).prefetch_lifecycles()));
+        black_box(places().fold(0, |seen, place| seen ^ self.entry(place).prefetch_rests()));
     }
 
     /// The place of one resource.
     #[must_use]
     pub fn place(&self, source: &str, subject: &str) -> Place {
-        self.number(source, subject)
+        self.find(source, subject)
     }
 
     /// As [`Projection::last_record`], of a resource that was located.
@@ -86,25 +86,25 @@ impl Projection {
         sum
     }
 
-    pub(super) fn number(&self, source: &str, subject: &str) -> Option<ResourceIndex> {
-        self.number_of(self.checksum(source, subject), source, subject)
+    pub(super) fn find(&self, source: &str, subject: &str) -> Option<ResourceIndex> {
+        self.find_with(self.checksum(source, subject), source, subject)
     }
 
-    pub(super) fn number_of(&self, sum: u32, source: &str, subject: &str) -> Option<ResourceIndex> {
+    pub(super) fn find_with(&self, sum: u32, source: &str, subject: &str) -> Option<ResourceIndex> {
         self.index.find(sum, |index| self.entries.key(index) == (source, subject))
     }
 
-    pub(super) fn index_at(&mut self, place: Place, source: &str, subject: &str) -> ResourceIndex {
+    pub(super) fn at_or_insert(&mut self, place: Place, source: &str, subject: &str) -> ResourceIndex {
         debug_assert!(
             place.is_none_or(|index| self.entries.key(index) == (source, subject)),
             "a fact is folded where its resource was located"
         );
-        place.unwrap_or_else(|| self.index_of(source, subject))
+        place.unwrap_or_else(|| self.find_or_insert(source, subject))
     }
 
-    pub(super) fn index_of(&mut self, source: &str, subject: &str) -> ResourceIndex {
+    pub(super) fn find_or_insert(&mut self, source: &str, subject: &str) -> ResourceIndex {
         let sum = self.checksum(source, subject);
-        if let Some(index) = self.number_of(sum, source, subject) {
+        if let Some(index) = self.find_with(sum, source, subject) {
             return index;
         }
         let (source, kind) = (self.shared.name(source), self.shared.name(""));
@@ -132,7 +132,7 @@ mod tests {
     fn what_is_located_is_what_a_look_up_finds() {
         let mut projection = Projection::default();
         for number in 0..1_000 {
-            projection.index_of(&format!("source-{}", number % 7), &format!("subject-{number}"));
+            projection.find_or_insert(&format!("source-{}", number % 7), &format!("subject-{number}"));
         }
         // Known, unknown and not asked for, in turn, and fewer than fit in the last piece.
         let names: Vec<_> = (0..1_500).map(|number| (format!("source-{}", number % 7), number)).collect();

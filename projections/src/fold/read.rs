@@ -72,7 +72,7 @@ impl Projection {
     /// One resource.
     #[must_use]
     pub fn resource(&self, source: &str, subject: &str) -> Option<Resource> {
-        Some(self.entry(self.number(source, subject)?).resource(&self.shared))
+        Some(self.entry(self.find(source, subject)?).resource(&self.shared))
     }
 
     /// The key and the state behind an index.
@@ -85,7 +85,7 @@ impl Projection {
     /// The index of a lifecycle, when there is one of that key.
     #[must_use]
     pub fn lifecycle_index(&self, key: &LifecycleKey) -> Option<LifecycleIndex> {
-        let resource = self.number(&key.resource.source, &key.resource.subject)?;
+        let resource = self.find(&key.resource.source, &key.resource.subject)?;
         let slot = self.entry(resource).slot(&self.shared, &key.trigger, &key.cluster)?;
         Some(LifecycleIndex { resource, slot })
     }
@@ -93,7 +93,7 @@ impl Projection {
     /// The latest record about a resource; where the next record about it has to point back to.
     #[must_use]
     pub fn last_record(&self, source: &str, subject: &str) -> Option<Offset> {
-        Some(self.entry(self.number(source, subject)?).last_record)
+        Some(self.entry(self.find(source, subject)?).last_record)
     }
 
     /// All resources, sorted by key.
@@ -143,7 +143,7 @@ impl Projection {
     /// What leads to the past of one resource, at `moment`.
     #[must_use]
     pub fn trail(&self, source: &str, subject: &str, moment: Offset) -> Option<Trail> {
-        Some(self.trail_at(self.number(source, subject)?, moment))
+        Some(self.trail_at(self.find(source, subject)?, moment))
     }
 
     fn trail_at(&self, index: ResourceIndex, moment: Offset) -> Trail {
@@ -153,8 +153,8 @@ impl Projection {
     }
 
     /// Every lifecycle whose cluster may differ from what is desired, in the order in which their resources came up.
-    pub fn unsettled(&self) -> impl Iterator<Item = LifecycleIndex> {
-        let slots = |resource: ResourceIndex| self.entry(resource).unsettled().map(move |slot| (resource, slot));
+    pub fn needing_work(&self) -> impl Iterator<Item = LifecycleIndex> {
+        let slots = |resource: ResourceIndex| self.entry(resource).needing_work().map(move |slot| (resource, slot));
         self.open
             .iter()
             .flat_map(move |resource| slots(*resource))

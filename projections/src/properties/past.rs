@@ -38,7 +38,7 @@ impl Pieces<'_> {
             start.as_ref().map_or(Bound::Unbounded, |key| key.as_ref().map(|key| (&*key.source, &*key.subject)));
         let (projection, moment, count) = (self.projection, self.moment, self.resources_max);
         let trails: Vec<_> = projection.trails_from(start, Sieve::default(), moment).take(count + 1).collect();
-        let piece = as_of::Piece::tell(self.log, projection.landmarks(), &trails, count, moment).expect("a whole log");
+        let piece = as_of::Piece::read(self.log, projection.landmarks(), &trails, count, moment).expect("a whole log");
         let page = Page { looks: Some(count), ..page.clone() };
         read(&piece, &Filter::default(), &page).expect("its own cursor")
     }
@@ -130,7 +130,7 @@ proptest! {
             prop_assert_eq!(told, then.resource(&trail.key.source, &trail.key.subject));
         }
         prop_assert!(trails.len() >= then.len(), "what was known once is not forgotten");
-        let piece = as_of::Piece::tell(&log, now.landmarks(), &trails, usize::MAX, moment).expect("a whole log");
+        let piece = as_of::Piece::read(&log, now.landmarks(), &trails, usize::MAX, moment).expect("a whole log");
         let (all, filter) = (Page { limit: Some(usize::MAX), ..Page::default() }, Filter::default());
         prop_assert_eq!(reads::resources(&piece, &filter, &all), reads::resources(&then, &filter, &all));
         prop_assert_eq!(reads::lifecycles(&piece, &filter, &all), reads::lifecycles(&then, &filter, &all));

@@ -1,6 +1,6 @@
 //! Why an event: what it caused, or why nothing.
 //!
-//! Start at [`event`]. What follows from the records is decided by [`Threads`], which reads nothing.
+//! Start at [`event`]. What follows from the records is decided by [`Effects`], which reads nothing.
 
 use lifeline_store::{Disk, Offset, Reader, Record};
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::RECORDS_MAX;
 use crate::chain::Chain;
 use crate::fact::{
-    Decision, EventReceived, Fact, LifecycleKey, Outcome, Reconciled, Redecision, Redesired, ResourceKey,
+    Decision, EventReceived, Fact, LifecycleKey, Reconciled, Redecision, Redesired, ResourceKey, Ruling,
     TriggerReplayed, What,
 };
 use crate::fold::Resource;
@@ -206,7 +206,7 @@ pub fn event<D: Disk>(
     let current = current(&key);
     let latest = current.as_ref().map_or(offset, |resource| resource.last_record);
     let (later, complete) = later(log, &key, latest, offset)?;
-    let mut threads = Threads::new(offset, delivery.cluster, decisions);
+    let mut threads = Effects::new(offset, delivery.cluster, decisions);
     for record in &later {
         if let Ok(fact) = Fact::decode(&record.payload) {
             threads.follow(&key, record.offset, record.time_unix_nanos, &fact);
@@ -266,12 +266,12 @@ fn later<D: Disk>(
 }
 
 /// What each trigger made of one event, followed through the records after it.
-struct Threads {
+struct Effects {
     offset: Offset,
-    threads: Vec<Thread>,
+    threads: Vec<TriggerEffect>,
 }
 
-struct Thread {
+struct TriggerEffect {
     why: TriggerWhy,
     /// The records that made it so: the event, and every replay that came to the same end.
     decided: Vec<Offset>,
@@ -287,30 +287,30 @@ enum Action {
     Delete,
 }
 
-impl Threads {
-    fn new(offset: Offset, cluster: &str, decisions: &[Decision<'_>]) -> Threads {
+impl Effects {
+    fn new(offset: Offset, cluster: &str, decisions: &[Decision<'_>]) -> Effects {
         let thread = |decision: &Decision<'_>| {
-            let action = match decision.outcome {
-                Outcome::Create => Some(Action::Create),
-                Outcome::Delete => Some(Action::Delete),
-                Outcome::NoAction(_) | Outcome::Failed(_) => None,
+            let action = match decision.ruling {
+                Ruling::Create => Some(Action::Create),
+                Ruling::Delete => Some(Action::Delete),
+                Ruling::NoAction(_) | Ruling::Failed(_) => None,
             };
             let why = TriggerWhy {
                 event_source: Some(decision.event_source.to_owned()),
                 criterion: Some(decision.criterion.saturating_add(1)),
-                action: history::action(&decision.outcome),
+                action: history::action(&decision.ruling),
                 ..TriggerWhy::new(decision.trigger, cluster)
             };
-            Thread { why, decided: vec![offset], action, done: None }
+            TriggerEffect { why, decided: vec![offset], action, done: None }
         };
-        Threads { offset, threads: decisions.iter().map(thread).collect() }
+        Effects { offset, threads: decisions.iter().map(thread).collect() }
     }
 
     /// Takes in a record after the event.
     fn follow(&mut self, key: &ResourceKey, offset: Offset, unix_nanos: u64, fact: &Fact<'_>) {
         match fact {
             Fact::Event(EventReceived { delivery, decisions, .. }) => {
-                let decided = decisions.iter().filter(|some| matches!(some.outcome, Outcome::Create | Outcome::Delete));
+                let decided = decisions.iter().filter(|some| matches!(some.ruling, Ruling::Create | Ruling::Delete));
                 for decision in decided {
                     self.supersede(decision.trigger, delivery.cluster, offset);
                 }
@@ -338,11 +338,11 @@ impl Threads {
         }
     }
 
-    fn of(&mut self, key: &LifecycleKey) -> Option<&mut Thread> {
+    fn of(&mut self, key: &LifecycleKey) -> Option<&mut TriggerEffect> {
         self.named(&key.trigger, &key.cluster)
     }
 
-    fn named(&mut self, trigger: &str, cluster: &str) -> Option<&mut Thread> {
+    fn named(&mut self, trigger: &str, cluster: &str) -> Option<&mut TriggerEffect> {
         self.threads.iter_mut().find(|thread| thread.why.trigger == trigger && thread.why.cluster == cluster)
     }
 
@@ -364,7 +364,7 @@ impl Threads {
         };
         if self.named(trigger, &redecision.cluster).is_none() {
             let why = TriggerWhy::new(trigger, &redecision.cluster);
-            self.threads.push(Thread { why, decided: Vec::new(), action: None, done: None });
+            self.threads.push(TriggerEffect { why, decided: Vec::new(), action: None, done: None });
         }
         let thread = self.named(trigger, &redecision.cluster).expect("it was there or was just added");
         if thread.action != Some(action) {
@@ -393,10 +393,10 @@ impl Threads {
     }
 }
 
-impl Thread {
+impl TriggerEffect {
     /// What is left to say once all records are in.
     fn end(self, current: Option<&Resource>, complete: bool) -> TriggerWhy {
-        let Thread { mut why, decided, action, done } = self;
+        let TriggerEffect { mut why, decided, action, done } = self;
         if action.is_none() {
             return TriggerWhy { effect: Effect::Nothing, ..why };
         }

@@ -16,8 +16,8 @@ use utoipa::ToSchema;
 use super::RECORDS_MAX;
 use crate::chain::Chain;
 use crate::fact::{
-    EventReceived, Fact, FailedAttempt, LifecycleKey, ObjectKey, Outcome, Reconciled, Redesired, ResourceKey,
-    RuleChanged, TriggerReplayed, What,
+    EventReceived, Fact, FailedAttempt, LifecycleKey, ObjectKey, Reconciled, Redesired, ResourceKey, RuleChanged,
+    Ruling, TriggerReplayed, What,
 };
 use crate::fold::{Projection, Resource, RuleMark, Sieve};
 use crate::history::{self, Entry};
@@ -682,7 +682,7 @@ fn decided_by<D: Disk>(
     let Ok(Some(record)) = log.read(decided) else { return unknown };
     match Fact::decode(&record.payload) {
         Ok(Fact::Event(EventReceived { decisions, .. })) => {
-            let creates = decisions.iter().any(|known| known.trigger == trigger && known.outcome == Outcome::Create);
+            let creates = decisions.iter().any(|known| known.trigger == trigger && known.ruling == Ruling::Create);
             let event = decided;
             let desired = if creates { Desired::Present { event } } else { Desired::Absent { event: Some(event) } };
             (desired, decided)

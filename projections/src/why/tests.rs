@@ -10,14 +10,14 @@ use super::event::{Effect, Verdict, WhyEvent, event};
 use super::object::{self, Named, Question, Search, WhyObject};
 use crate::arbitrary::facts;
 use crate::fact::{
-    AppliedObject, Decision, Delivery, EventReceived, Fact, FailedAttempt, LifecycleKey, ObjectKey, Outcome,
-    Reconciled, Redecision, Redesired, ResourceKey, RuleChanged, TriggerReplayed, What,
+    AppliedObject, Decision, Delivery, EventReceived, Fact, FailedAttempt, LifecycleKey, ObjectKey, Reconciled,
+    Redecision, Redesired, ResourceKey, RuleChanged, Ruling, TriggerReplayed, What,
 };
 use crate::fold::Projection;
 use crate::properties::{fold, linked, log_of};
 
-fn received(kind: &'static str, outcome: Outcome<'static>) -> Fact<'static> {
-    about("zoe", kind, vec![Decision { trigger: "manage", event_source: "users", criterion: 0, outcome }])
+fn received(kind: &'static str, ruling: Ruling<'static>) -> Fact<'static> {
+    about("zoe", kind, vec![Decision { trigger: "manage", event_source: "users", criterion: 0, ruling }])
 }
 
 fn about(subject: &'static str, kind: &'static str, decisions: Vec<Decision<'static>>) -> Fact<'static> {
@@ -150,8 +150,8 @@ fn an_event_tells_what_it_caused_under_each_trigger() {
         let verdict = if effect == Nothing { Verdict::Nothing } else { Verdict::Acted };
         assert_eq!(told.verdict, verdict);
     };
-    let login = || received("login", Outcome::Create);
-    let logout = || received("logout", Outcome::Delete);
+    let login = || received("login", Ruling::Create);
+    let logout = || received("logout", Ruling::Delete);
     let made = "manage decided Create: applied Namespace/zoe at offset 2.";
     check(&[login()], 0, Pending, None, "manage decided Create, which is not carried out yet.");
     check(&[login(), intended(0)], 0, Pending, None, "manage decided Create, which is not carried out yet.");
@@ -170,7 +170,7 @@ fn an_event_tells_what_it_caused_under_each_trigger() {
     let again = || replayed(Redesired::Present { event: Offset::ZERO, incarnation: 1 });
     check(&[login(), intended(0), applied(0, "a", 1), again(), logout()], 0, Applied, Some(4), made);
     check(&[logout()], 0, Settled, None, "manage decided Delete, and there was nothing to do.");
-    let other = received("login", Outcome::NoAction("Creat".into()));
+    let other = received("login", Ruling::NoAction("Creat".into()));
     check(&[other], 0, Nothing, None, "manage made nothing of it: no action: cloudEventAction gave `Creat`.");
     // A trigger that came after the event, and one that came to another end.
     let present = |event: u64| replayed(Redesired::Present { event: event.into(), incarnation: 1 });
@@ -200,10 +200,10 @@ fn an_event_that_nobody_speaks_of_and_a_record_that_is_no_event_say_so() {
 
 #[test]
 fn an_event_of_long_ago_still_tells_what_came_soon() {
-    let mut facts = vec![received("login", Outcome::Create), intended(0), applied(0, "a", 1)];
+    let mut facts = vec![received("login", Ruling::Create), intended(0), applied(0, "a", 1)];
     facts.push(about("ann", "login", vec![]));
-    facts.extend((0..2 * super::RECORDS_MAX).map(|_| received("note", Outcome::NoAction("".into()))));
-    facts.push(received("logout", Outcome::Delete));
+    facts.extend((0..2 * super::RECORDS_MAX).map(|_| received("note", Ruling::NoAction("".into()))));
+    facts.push(received("logout", Ruling::Delete));
     let told = Told::of(&facts);
     let first = told.event(0);
     assert_eq!((first.complete, first.triggers[0].effect), (false, Effect::Applied));
@@ -231,12 +231,12 @@ fn an_object_tells_its_event_its_rule_and_since_when_it_stands() {
     let facts = [
         rule("EventTrigger/manage", trigger),
         rule("ConfigMap/default/namespace", r#"{"data":{"namespace.yaml":"kind: Namespace"}}"#),
-        received("login", Outcome::Create),
+        received("login", Ruling::Create),
         intended(2),
         applied(2, "a", 1),
-        received("login", Outcome::Create),
+        received("login", Ruling::Create),
         applied(5, "a", 2),
-        received("login", Outcome::Create),
+        received("login", Ruling::Create),
         applied(7, "a", 2),
     ];
     let why = Told::of(&facts).object(asked("namespace", "zoe"), 1);
@@ -264,7 +264,7 @@ fn an_object_that_is_not_there_yet_or_any_more_tells_why() {
         assert_eq!(why.gone.map(|entry| entry.offset), gone);
     };
     use object::Verdict::{Gone, Held, Unknown};
-    let (login, logout) = (|| received("login", Outcome::Create), || received("logout", Outcome::Delete));
+    let (login, logout) = (|| received("login", Ruling::Create), || received("logout", Ruling::Delete));
     check(&[], Unknown, "no lifecycle holds Namespace/zoe", None);
     check(&[login()], Unknown, "no lifecycle holds Namespace/zoe", None);
     let waits = "Namespace/zoe shall exist on mgmt/mgmt because manage decided Create of the event at offset 0; it is not applied yet";
@@ -292,7 +292,7 @@ fn an_object_that_is_called_otherwise_than_its_resource_is_found_when_it_is_gone
         })
     };
     let facts =
-        [received("login", Outcome::Create), received("logout", Outcome::Delete), gone("x"), gone("y"), gone("x")];
+        [received("login", Ruling::Create), received("logout", Ruling::Delete), gone("x"), gone("y"), gone("x")];
     let told = Told::of(&facts);
     let why = told.object(asked("namespace", "x"), 10);
     let summary = "Namespace/x is gone from mgmt/mgmt because manage decided Delete of the event at offset 1";
@@ -315,7 +315,7 @@ fn several_objects_of_one_name_are_candidates_until_the_question_says_more() {
             what: What::Intended(vec![object]),
         })
     };
-    let facts = [received("login", Outcome::Create), claim("", "one"), claim("", "two"), claim("apps", "two")];
+    let facts = [received("login", Ruling::Create), claim("", "one"), claim("", "two"), claim("apps", "two")];
     let told = Told::of(&facts);
     let why = told.object(asked("Namespace", "zoe"), 10);
     let candidates: Vec<_> =
@@ -346,7 +346,7 @@ fn an_object_without_a_namespace_is_meant_before_those_in_one() {
             what: What::Intended(vec![object]),
         })
     };
-    let told = Told::of(&[received("login", Outcome::Create), claim(Some("one"), "v1"), claim(None, "v2")]);
+    let told = Told::of(&[received("login", Ruling::Create), claim(Some("one"), "v1"), claim(None, "v2")]);
     let check = |kind: &str, space: Option<&str>, expected: Option<Option<&str>>| {
         let why = told.object(Question { namespace: space.map(str::to_owned), ..asked(kind, "zoe") }, 1);
         assert_eq!(why.object.as_ref().map(|object| object.namespace.as_deref()), expected, "{kind} in {space:?}");

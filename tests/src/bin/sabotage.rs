@@ -75,8 +75,8 @@ const SABOTAGES: [Sabotage; 44] = [
     Sabotage {
         name: "skip a message now and then",
         file: RECORDER,
-        good: "if !position.is_new(*epoch, message.sequence) {",
-        bad: "if (SABOTAGED && message.sequence % 31 == 0) || !position.is_new(*epoch, message.sequence) {",
+        good: "if !position.take_message(*epoch, message.sequence) {",
+        bad: "if (SABOTAGED && message.sequence % 31 == 0) || !position.take_message(*epoch, message.sequence) {",
     },
     Sabotage {
         name: "record what is recorded already",

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lifeline_engine::cluster::ObjectKey;
 use lifeline_projections::fact::{
-    EventReceived, Fact, LifecycleKey, Outcome, Reconciled, Redesired, TriggerReplayed, What,
+    EventReceived, Fact, LifecycleKey, Reconciled, Redesired, Ruling, TriggerReplayed, What,
 };
 use lifeline_store::{Offset, Record};
 
@@ -96,13 +96,13 @@ impl<'f> Wants<'f> {
                 self.kinds.insert(record.offset, kind);
                 for decision in decisions {
                     let lifecycle = (decision.trigger, *source, *subject);
-                    match decision.outcome {
-                        Outcome::Create => {
+                    match decision.ruling {
+                        Ruling::Create => {
                             let now = (*kind, self.versions.get(decision.trigger).copied());
                             has_changed |= self.present.insert(lifecycle, now) != Some(now);
                         }
-                        Outcome::Delete => has_changed |= self.present.remove(&lifecycle).is_some(),
-                        Outcome::NoAction(_) | Outcome::Failed(_) => {}
+                        Ruling::Delete => has_changed |= self.present.remove(&lifecycle).is_some(),
+                        Ruling::NoAction(_) | Ruling::Failed(_) => {}
                     }
                 }
             }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lifeline_engine::cluster::{LiveObject, ObjectKey};
-use lifeline_engine::reconcile::apply_set;
+use lifeline_engine::reconcile::marks;
 use lifeline_projections::fact::LifecycleKey;
 use lifeline_projections::fold::{LifecycleIndex, Projection};
 use lifeline_projections::lifecycle::{Desired, Phase};
@@ -48,7 +48,7 @@ pub fn violations(
     }
     let unclaimed = unclaimed.into_keys().filter(|object| !foreign.contains(object));
     violations.extend(unclaimed.map(|object| Violation::new("claimed by nobody", object.to_string())));
-    for index in projection.unsettled() {
+    for index in projection.needing_work() {
         let (resource, lifecycle) = projection.lifecycle(index);
         // The cluster refuses a name with a slash.
         if !waiting.contains(&index) && !resource.subject.contains('/') {
@@ -69,12 +69,12 @@ fn differs(
     let (resource, lifecycle) = projection.lifecycle(owner);
     let Some(live) = live else { return Some("it does not exist".to_owned()) };
     let key = LifecycleKey { trigger: (*lifecycle.trigger).into(), cluster: (*lifecycle.cluster).into(), resource };
-    let marks = apply_set::owner(live, &key);
-    if marks != apply_set::Owner::Us {
+    let marks = marks::owner(live, &key);
+    if marks != marks::Owner::Us {
         return Some(format!("it has the marks of {marks:?}, its owner is {key:?}"));
     }
     let Desired::Present { event } = lifecycle.desired else { return None };
-    let from = &live.manifest["metadata"]["annotations"][apply_set::OFFSET];
+    let from = &live.manifest["metadata"]["annotations"][marks::OFFSET];
     if *from != event.to_string() {
         return Some(format!("it was made from the event {from}, wanted is {event}"));
     }

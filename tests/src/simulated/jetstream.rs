@@ -46,7 +46,11 @@ impl JetStream for SimulatedJetStream {
         .boxed()
     }
 
-    fn hold<'a>(&'a self, stream: &'a str, subjects: &'a [String]) -> BoxFuture<'a, Result<StreamState, Error>> {
+    fn ensure_stream<'a>(
+        &'a self,
+        stream: &'a str,
+        subjects: &'a [String],
+    ) -> BoxFuture<'a, Result<StreamState, Error>> {
         async move {
             self.server.way("STREAM.CREATE").await?;
             let [subject] = subjects else { unreachable!("a world has one subject") };

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use lifeline_engine::clock::SimulatedClock;
 use lifeline_engine::engine::{Engine, Parts, Ports};
+use lifeline_engine::error_text::chain;
 use lifeline_engine::intake::subjects::Wanted;
-use lifeline_engine::recorder::{self, chain};
+use lifeline_engine::recorder;
 use lifeline_engine::replay;
 use lifeline_engine::rules::Current;
 use lifeline_store::{Log, Options, SimulatedDisk};

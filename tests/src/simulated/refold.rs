@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lifeline_projections::fact::{EventReceived, Fact, Outcome, Reconciled, Redesired, TriggerReplayed};
+use lifeline_projections::fact::{EventReceived, Fact, Reconciled, Redesired, Ruling, TriggerReplayed};
 use lifeline_projections::fold::Projection;
 use lifeline_projections::lifecycle::Desired;
 use lifeline_store::{Offset, Record};
@@ -66,10 +66,10 @@ impl<'a> Refold<'a> {
                 for trigger in TRIGGERS {
                     let expected = self.versions.get(trigger).and_then(|version| version.decides(trigger, kind));
                     let decision = decisions.iter().find(|decision| decision.trigger == trigger);
-                    let decided = match decision.map(|decision| &decision.outcome) {
-                        Some(Outcome::Create) => Some(true),
-                        Some(Outcome::Delete) => Some(false),
-                        Some(Outcome::NoAction(_) | Outcome::Failed(_)) | None => None,
+                    let decided = match decision.map(|decision| &decision.ruling) {
+                        Some(Ruling::Create) => Some(true),
+                        Some(Ruling::Delete) => Some(false),
+                        Some(Ruling::NoAction(_) | Ruling::Failed(_)) | None => None,
                     };
                     if decided != expected {
                         let whom = format!("{trigger} at offset {offset}: {decided:?}, expected {expected:?}");

@@ -6,7 +6,7 @@
 use std::fmt::{self, Display};
 use std::time::Duration;
 
-use lifeline_engine::recorder::chain;
+use lifeline_engine::error_text::chain;
 use lifeline_projections::fact::{EventReceived, Fact, RuleChanged};
 use lifeline_store::{Fault, Record};
 use tokio::task::LocalSet;
@@ -287,7 +287,7 @@ fn describe(record: &Record) -> (Duration, String) {
     let fact = match Fact::decode(&record.payload) {
         Ok(Fact::Event(EventReceived { delivery, payload, decisions, .. })) => {
             let decided: Vec<String> =
-                decisions.iter().map(|decision| format!("{} {:?}", decision.trigger, decision.outcome)).collect();
+                decisions.iter().map(|decision| format!("{} {:?}", decision.trigger, decision.ruling)).collect();
             let (epoch, sequence) = (delivery.epoch, delivery.sequence);
             format!("received {epoch}/{sequence} {} {}", String::from_utf8_lossy(payload), decided.join(", "))
         }

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use lifeline_engine::recorder::chain;
+use lifeline_engine::error_text::chain;
 use lifeline_projections::fact::Fact;
 use lifeline_store::{Log, Record, SimulatedDisk};
 use memchr::memmem::Finder;

@@ -77,7 +77,7 @@ async fn certificates_work_both_ways_and_a_strange_one_is_a_matter_of_tls() {
         match outcome {
             Ok(_) => assert!(fine),
             Err(error) => {
-                assert!(!fine, "{}", super::super::one_line(&error));
+                assert!(!fine, "{}", crate::error_text::one_line(&error));
                 assert!(matches!(error, super::super::Error::Tls { .. }), "{error:?}");
             }
         }

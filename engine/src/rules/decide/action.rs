@@ -1,13 +1,13 @@
 //! `cloudEventAction`: from an event to Create, Delete, or neither.
 //!
-//! Start at [`Action::outcome`]. It is asked for every event that matches, by the million, and rendering costs some
+//! Start at [`Action::ruling`]. It is asked for every event that matches, by the million, and rendering costs some
 //! hundred times a comparison. So a static action is never rendered, and one that reads nothing but the event's `type`
 //! and `source` (nearly all do) is rendered once per pair of them: it is a function of those two alone, which
 //! [`reads_type_and_source_alone`] makes sure of.
 
 use std::borrow::Cow;
 
-use lifeline_projections::fact::Outcome;
+use lifeline_projections::fact::Ruling;
 use parking_lot::RwLock;
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ const REMEMBERED_BYTES_MAX: usize = 512;
 #[derive(Debug)]
 pub(in crate::rules) enum Action {
     /// The same of every event.
-    Always(Outcome<'static>),
+    Always(Ruling<'static>),
     /// A function of the event's type and source.
     OfTypeAndSource { text: Text, remembered: RwLock<Vec<Remembered>> },
     /// A function of the whole event, its cluster, and the time it was recorded.
@@ -35,14 +35,14 @@ pub(in crate::rules) enum Action {
 pub(in crate::rules) struct Remembered {
     kind: Box<str>,
     source: Box<str>,
-    outcome: Outcome<'static>,
+    ruling: Ruling<'static>,
 }
 
 impl Action {
     /// The action written as `written`, of which `text` is the compiled form.
     pub(in crate::rules) fn new(dialect: Dialect, written: &str, text: Text) -> Action {
         match text {
-            Text::Literal(literal) => Action::Always(outcome_of(&literal)),
+            Text::Literal(literal) => Action::Always(ruling_of(&literal)),
             Text::Template { .. } if dialect == Dialect::Go && reads_type_and_source_alone(written) => {
                 Action::OfTypeAndSource { text, remembered: RwLock::default() }
             }
@@ -51,50 +51,50 @@ impl Action {
     }
 
     /// What it makes of an event; `values` gives the data of templates, and is asked only by [`Action::OfAll`].
-    pub(in crate::rules) fn outcome<'d>(
+    pub(in crate::rules) fn ruling<'d>(
         &self,
         event: &EventView<'_>,
-        values: impl FnOnce() -> Result<&'d Value, Outcome<'static>>,
+        values: impl FnOnce() -> Result<&'d Value, Ruling<'static>>,
         recorded_at_unix_nanos: u64,
-    ) -> Outcome<'static> {
+    ) -> Ruling<'static> {
         match self {
-            Action::Always(outcome) => outcome.clone(),
+            Action::Always(ruling) => ruling.clone(),
             Action::OfTypeAndSource { text, remembered } => {
                 let is_this = |known: &&Remembered| *known.kind == *event.kind && *known.source == *event.source;
                 if let Some(known) = remembered.read().iter().find(is_this) {
-                    return known.outcome.clone();
+                    return known.ruling.clone();
                 }
                 let values = json!({"CloudEvent": {"type": event.kind, "source": event.source}});
-                let outcome = render(text, &Data { values: &values, recorded_at_unix_nanos });
+                let ruling = render(text, &Data { values: &values, recorded_at_unix_nanos });
                 let mut remembered = remembered.write();
                 let is_short = event.kind.len() + event.source.len() <= REMEMBERED_BYTES_MAX;
                 if is_short && remembered.len() < REMEMBERED_MAX && !remembered.iter().any(|known| is_this(&known)) {
                     let (kind, source) = (event.kind.into(), event.source.into());
-                    remembered.push(Remembered { kind, source, outcome: outcome.clone() });
+                    remembered.push(Remembered { kind, source, ruling: ruling.clone() });
                 }
-                outcome
+                ruling
             }
             Action::OfAll(text) => match values() {
                 Ok(values) => render(text, &Data { values, recorded_at_unix_nanos }),
-                Err(outcome) => outcome,
+                Err(ruling) => ruling,
             },
         }
     }
 }
 
-fn render(text: &Text, data: &Data<'_>) -> Outcome<'static> {
+fn render(text: &Text, data: &Data<'_>) -> Ruling<'static> {
     match text.render(data) {
-        Ok(text) => outcome_of(&text),
-        Err(error) => Outcome::Failed(Cow::Owned(error.to_string())),
+        Ok(text) => ruling_of(&text),
+        Err(error) => Ruling::Failed(Cow::Owned(error.to_string())),
     }
 }
 
 /// `Create` and `Delete` exactly, blanks around them aside.
-fn outcome_of(text: &str) -> Outcome<'static> {
+fn ruling_of(text: &str) -> Ruling<'static> {
     match text.trim() {
-        "Create" => Outcome::Create,
-        "Delete" => Outcome::Delete,
-        other => Outcome::NoAction(Cow::Owned(other.to_owned())),
+        "Create" => Ruling::Create,
+        "Delete" => Ruling::Delete,
+        other => Ruling::NoAction(Cow::Owned(other.to_owned())),
     }
 }
 

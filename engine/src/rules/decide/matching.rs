@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use lifeline_projections::event::CloudEvent;
-use lifeline_projections::fact::{Decision, Outcome};
+use lifeline_projections::fact::{Decision, Ruling};
 use serde_json::{Map, Value};
 
 use super::action::Action;
@@ -84,7 +84,7 @@ impl<'r> Matching<'r> {
                     trigger,
                     event_source: source.name(),
                     criterion: u16::try_from(criterion).unwrap_or(u16::MAX),
-                    outcome: action.outcome(event, values, recorded_at_unix_nanos),
+                    ruling: action.ruling(event, values, recorded_at_unix_nanos),
                 });
             }
         }
@@ -95,14 +95,14 @@ impl<'r> Matching<'r> {
     }
 
     /// What one trigger makes of an event; `None` where its EventSource does not match.
-    pub fn outcome(self, trigger: &str, event: &EventView<'_>, recorded_at_unix_nanos: u64) -> Option<Outcome<'r>> {
+    pub fn decide_one(self, trigger: &str, event: &EventView<'_>, recorded_at_unix_nanos: u64) -> Option<Ruling<'r>> {
         let view = self.view?;
         let values = OnceCell::new();
         let values = || values.get_or_init(|| template_values(event, &view.value)).as_ref().map_err(Clone::clone);
         let listened = view.listened.iter().find(|listened| listened.has(trigger))?;
         self.sources[listened.source].first_match(event)?;
         let listener = listened.listeners.iter().find(|listener| listener.trigger == trigger)?;
-        Some(listener.action.outcome(event, values, recorded_at_unix_nanos))
+        Some(listener.action.ruling(event, values, recorded_at_unix_nanos))
     }
 
     /// For each criterion of each EventSource that the event does not match: which fields differ. The nearest first.
@@ -136,9 +136,9 @@ impl<'r> Matching<'r> {
 }
 
 /// What templates see of an event: `.CloudEvent` and `.Cluster`.
-fn template_values(event: &EventView<'_>, cluster: &Value) -> Result<Value, Outcome<'static>> {
+fn template_values(event: &EventView<'_>, cluster: &Value) -> Result<Value, Ruling<'static>> {
     let map = CloudEvent::to_map(event.headers, event.payload)
-        .map_err(|error| Outcome::Failed(Cow::Owned(error.to_string())))?;
+        .map_err(|error| Ruling::Failed(Cow::Owned(error.to_string())))?;
     let mut values = Map::new();
     values.insert("CloudEvent".into(), Value::Object(map));
     values.insert("Cluster".into(), cluster.clone());

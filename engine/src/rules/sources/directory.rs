@@ -51,7 +51,7 @@ pub struct Polled {
 
 #[derive(Debug)]
 struct File {
-    stamp: Stamp,
+    stamp: FileVersion,
     /// How many more polls read it whatever its stamp says.
     reads_left: u8,
     misses: u8,
@@ -64,16 +64,16 @@ struct File {
 
 /// What metadata says of a file's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+struct FileVersion {
     device: u64,
     inode: u64,
     bytes: u64,
     modified: (i64, i64),
 }
 
-impl Stamp {
-    fn of(metadata: &Metadata) -> Stamp {
-        Stamp {
+impl FileVersion {
+    fn of(metadata: &Metadata) -> FileVersion {
+        FileVersion {
             device: metadata.dev(),
             inode: metadata.ino(),
             bytes: metadata.len(),
@@ -165,7 +165,7 @@ impl Directory {
 }
 
 impl File {
-    fn new(stamp: Stamp) -> File {
+    fn new(stamp: FileVersion) -> File {
         File {
             stamp,
             reads_left: READS_AFTER_CHANGE,
@@ -219,7 +219,7 @@ fn identity(manifest: &Manifest) -> [Option<String>; 4] {
 #[derive(Default)]
 struct Listing {
     /// Sorted within each root.
-    files: Vec<(PathBuf, Stamp)>,
+    files: Vec<(PathBuf, FileVersion)>,
     faults: Vec<Fault>,
     /// Files by where they really are: two ways to one file are one file.
     known: BTreeSet<(u64, u64)>,
@@ -245,7 +245,7 @@ impl Listing {
         let place = (metadata.dev(), metadata.ino());
         if !metadata.is_dir() {
             if (is_root || is_manifest_file(path)) && self.known.insert(place) {
-                self.files.push((path.to_owned(), Stamp::of(&metadata)));
+                self.files.push((path.to_owned(), FileVersion::of(&metadata)));
             }
             return;
         }

@@ -393,7 +393,7 @@ mod tests {
         assert_eq!(current.troubles, []);
         let rules = current.rules.unwrap();
         assert_eq!(rules.problems(), []);
-        let documents: Vec<&str> = rules.digests().keys().map(String::as_str).collect();
+        let documents: Vec<&str> = rules.documents().keys().map(String::as_str).collect();
         assert_eq!(documents, ["ConfigMap/default/a", "EventSource/s", "EventTrigger/t"]);
         follower.abort();
     }

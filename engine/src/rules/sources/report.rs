@@ -27,7 +27,7 @@ impl Reporter {
     pub async fn report(&mut self, client: &Client, rules: &RuleSet, now: jiff::Timestamp) -> Result<(), kube::Error> {
         let api: Api<DynamicObject> = Api::all_with(client.clone(), &rule_resource("EventTrigger"));
         let mut failed = None;
-        let in_cluster = rules.digests().iter().filter(|(_, document)| document.origin == "kubernetes");
+        let in_cluster = rules.documents().iter().filter(|(_, document)| document.origin == "kubernetes");
         let names: Vec<&str> = in_cluster.filter_map(|(rule, _)| rule.strip_prefix("EventTrigger/")).collect();
         self.written.retain(|name, _| names.contains(&name.as_str()));
         for name in names {

@@ -1,7 +1,7 @@
 //! Differences, asked for as a client would.
 
 use lifeline_engine::status::Status;
-use lifeline_projections::fact::{Fact, Outcome, Reconciled, What};
+use lifeline_projections::fact::{Fact, Reconciled, Ruling, What};
 use lifeline_store::Offset;
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::api::tests::{Engine, SOURCE, event, key, namespace, story};
 /// The story of all tests, and behind it the logout of the first user.
 fn engine() -> Engine {
     let mut facts = story();
-    facts.push(event("mgianluc", "auth.example.com.logout", Outcome::Delete, 3, Some(3)));
+    facts.push(event("mgianluc", "auth.example.com.logout", Ruling::Delete, 3, Some(3)));
     let (acted_for, objects) = (Offset::from(6), vec![namespace("mgianluc")]);
     facts.push(Fact::Reconciled(Reconciled {
         key: key("mgianluc"),

@@ -155,7 +155,7 @@ impl File for GatedFile {
 pub(crate) struct Recording {
     pub(crate) view: Arc<View<GatedDisk>>,
     pub(crate) gate: Arc<Gate>,
-    pub(crate) outcomes: recorder::Recording,
+    pub(crate) outcomes: recorder::OutcomeSender,
     pub(crate) router: Router,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,

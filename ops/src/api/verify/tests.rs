@@ -2,7 +2,7 @@
 
 use lifeline_engine::status::Status;
 use lifeline_projections::fact::{
-    Fact, LifecycleKey, Outcome, Reconciled, RuleChanged, StreamChange, StreamChanged, What,
+    Fact, LifecycleKey, Reconciled, RuleChanged, Ruling, StreamChange, StreamChanged, What,
 };
 use lifeline_projections::fold::Projection;
 use lifeline_store::Offset;
@@ -57,10 +57,10 @@ async fn what_differs_is_named() {
         facts
     };
 
-    let another_kind = event("mgianluc", "auth.example.com.note", Outcome::Create, 1, None);
+    let another_kind = event("mgianluc", "auth.example.com.note", Ruling::Create, 1, None);
     check("another event", &instead(1, another_kind), json!([named("mgianluc", "changed")]), &[]).await;
 
-    let mut facts = instead(4, event("eve", "auth.example.com.login", Outcome::Create, 2, None));
+    let mut facts = instead(4, event("eve", "auth.example.com.login", Ruling::Create, 2, None));
     let Fact::Reconciled(Reconciled { key: LifecycleKey { resource, .. }, what: What::Failed(_), .. }) = &mut facts[5]
     else {
         panic!("the story ends so")
@@ -95,7 +95,7 @@ async fn of_many_that_differ_the_first_are_named_and_all_are_counted() {
     ];
     let story = |kind: &'static str| -> Vec<Fact<'static>> {
         let events = NAMES.iter().rev().zip(1..);
-        events.map(|(name, sequence)| event(name, kind, Outcome::Create, sequence, None)).collect()
+        events.map(|(name, sequence)| event(name, kind, Ruling::Create, sequence, None)).collect()
     };
     let engine = Engine::remembering(&story("login"), &story("note"));
     let item = engine.get("/v1/verify").await["item"].take();
@@ -108,7 +108,7 @@ async fn of_many_that_differ_the_first_are_named_and_all_are_counted() {
 async fn a_log_without_its_beginning_cannot_be_folded_anew_and_that_is_said() {
     let mut facts = story();
     facts.extend((0..200).map(|number| {
-        let note = Outcome::NoAction("a note that fills a segment".into());
+        let note = Ruling::NoAction("a note that fills a segment".into());
         event("zoe", "auth.example.com.note", note, 3 + number, Some(if number == 0 { 5 } else { 5 + number }))
     }));
     let engine = Engine::keeping(Offset::from(180), &facts, Status::default());

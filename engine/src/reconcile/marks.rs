@@ -1,6 +1,6 @@
 //! Whose an object is: the labels and annotations that name its lifecycle, and what they allow.
 //!
-//! Start at [`Stamp`]. Pure: manifests in, manifests or verdicts out. The values of an event appear in annotations,
+//! Start at [`Marks`]. Pure: manifests in, manifests or verdicts out. The values of an event appear in annotations,
 //! which take any text, never in label values, which do not; the label that selects a lifecycle's objects is a
 //! checksum.
 
@@ -31,7 +31,7 @@ const LABEL_VALUE_BYTES_MAX: usize = 63;
 
 /// The marks of one lifecycle.
 #[derive(Debug, Clone, Copy)]
-pub struct Stamp<'a> {
+pub struct Marks<'a> {
     /// Whose objects they are.
     pub key: &'a LifecycleKey,
     /// The event they are rendered from.
@@ -52,7 +52,7 @@ pub enum Owner {
     Stranger,
 }
 
-impl Stamp<'_> {
+impl Marks<'_> {
     /// Marks a manifest. Marks that it brings itself are replaced: they are not the template's to give.
     pub fn mark(&self, manifest: &mut Value) {
         let Some(metadata) = child(manifest, "metadata") else { return };
@@ -142,7 +142,7 @@ mod tests {
 
     fn marked(manifest: Value, key: &LifecycleKey) -> LiveObject {
         let mut manifest = manifest;
-        Stamp { key, event: Offset::from(41) }.mark(&mut manifest);
+        Marks { key, event: Offset::from(41) }.mark(&mut manifest);
         LiveObject { uid: "u".into(), deleting: false, manifest }
     }
 
