@@ -22,7 +22,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use lifeline_projections::fact::{
-    EventReceived, Fact, Redecision, Redesired, ResourceKey, RuleChanged, Ruling, TriggerReplayed,
+    Decision, EventReceived, Fact, Redecision, Redesired, ResourceKey, RuleChanged, Ruling, TriggerReplayed,
 };
 use lifeline_projections::fold::{Ground, Projection, Resource};
 use lifeline_projections::lifecycle::{Desired, Lifecycle};
@@ -112,7 +112,8 @@ struct Cursor {
     resources: usize,
     /// The resource whose records are being read.
     walk: Option<Walk>,
-    /// The first damage found. A resource whose records it hides is left as it is, and the replay cannot be completed.
+    /// The first reason why a resource is left as it is: damage hides its records, or the action fails of its events. The
+    /// replay cannot be completed then.
     damage: Option<String>,
 }
 
@@ -125,6 +126,8 @@ struct Walk {
     first_event: Offset,
     /// What was found, by cluster.
     found: BTreeMap<Box<str>, Desired>,
+    /// Why the action fails of an event that decided when it came, by cluster: what it decides now is not known.
+    failed: BTreeMap<Box<str>, String>,
     /// Whether earlier records are missing, so that not finding an event says nothing.
     is_cut: bool,
 }
@@ -235,7 +238,7 @@ impl Replay {
                 if is_over {
                     let walk = cursor.walk.take().expect("it was just walked");
                     let resource = projection.resource(&walk.key.source, &walk.key.subject).unwrap_or_default();
-                    redecisions.extend(self.differences(projection, target, &walk, &resource));
+                    redecisions.extend(self.differences(projection, target, &walk, &resource, &mut cursor.damage));
                     cursor.pass(walk.key);
                 }
                 continue;
@@ -249,7 +252,8 @@ impl Replay {
                 cursor.pass(key);
             } else {
                 let (next, first_event) = (Some(resource.last_record), resource.first_event);
-                cursor.walk = Some(Walk { key, next, first_event, found: BTreeMap::new(), is_cut: false });
+                let (found, failed) = Default::default();
+                cursor.walk = Some(Walk { key, next, first_event, found, failed, is_cut: false });
             }
         };
         let is_complete = is_at_end && cursor.damage.is_none();
@@ -269,7 +273,8 @@ impl Replay {
         if let (true, Some(damage)) = (is_last, &reached.damage) {
             let trigger = &self.targets[at].trigger;
             warn!(
-                "the replay of `{trigger}` left resources as they are: {damage}\nhint: `lifeline verify` shows what is lost"
+                "the replay of `{trigger}` left resources as they are: {damage}\nhint: mend the rule; of damaged records \
+                 `lifeline verify` shows what is lost"
             );
         }
         (self.targets[at].cursor, self.targets[at].is_stuck) = (reached, is_last);
@@ -309,7 +314,7 @@ impl Replay {
                 return Ok((true, record.payload.len()));
             }
         };
-        if let Fact::Event(EventReceived { delivery, source, subject, kind, headers, payload, .. }) = &fact
+        if let Fact::Event(EventReceived { delivery, source, subject, kind, headers, payload, decisions, .. }) = &fact
             && !walk.found.contains_key(delivery.cluster)
         {
             let nats_subject = delivery.subject;
@@ -318,7 +323,14 @@ impl Replay {
             let desired = match ruling {
                 Some(Ruling::Create) => Some(Desired::Present { event: offset }),
                 Some(Ruling::Delete) => Some(Desired::Absent { event: Some(offset) }),
-                Some(Ruling::NoAction(_) | Ruling::Failed(_)) | None => None,
+                Some(Ruling::Failed(reason)) => {
+                    let is_trigger = |decision: &&Decision<'_>| *decision.trigger == *target.trigger;
+                    if decisions.iter().find(is_trigger).is_some_and(|decision| decision.ruling.decides()) {
+                        walk.failed.entry(delivery.cluster.into()).or_insert_with(|| reason.into_owned());
+                    }
+                    None
+                }
+                Some(Ruling::NoAction(_)) | None => None,
             };
             if let Some(desired) = desired {
                 walk.found.insert(delivery.cluster.into(), desired);
@@ -337,13 +349,15 @@ impl Replay {
 
     /// Where what was found differs from the lifecycles as they are. A lifecycle that stays present is decided again as well:
     /// its templates may give something else now. A trigger of which a part is broken withdraws nothing: what no longer
-    /// matches may match again once it is mended.
+    /// matches may match again once it is mended. A lifecycle stays as it is where the action fails now of an event that
+    /// decided it: that is a mistake in the rule, mostly, and no wish to withdraw.
     fn differences(
         &self,
         projection: &Projection,
         target: &Target,
         walk: &Walk,
         resource: &Resource,
+        damage: &mut Option<String>,
     ) -> Vec<Redecision> {
         let keeps_unmatched = walk.is_cut || self.rules.trigger(&target.trigger).is_none_or(Trigger::is_degraded);
         let of_trigger = resource.lifecycles.iter().filter(|lifecycle| *lifecycle.trigger == *target.trigger);
@@ -356,7 +370,17 @@ impl Replay {
             if known.is_some_and(|known| target.has_decided(projection, known)) {
                 continue;
             }
-            if let Some(desired) = redesired(known, walk.found.get(cluster).copied(), keeps_unmatched) {
+            let desired = match walk.failed.get(cluster).filter(|_| known.is_some()) {
+                Some(reason) => {
+                    damage.get_or_insert_with(|| {
+                        let ResourceKey { source, subject } = &walk.key;
+                        format!("the action fails, of source `{source}`, subject `{subject}` first: {reason}")
+                    });
+                    redesired(known, None, true)
+                }
+                None => redesired(known, walk.found.get(cluster).copied(), keeps_unmatched),
+            };
+            if let Some(desired) = desired {
                 let (cluster, resource) = (cluster.into(), walk.key.clone());
                 redecisions.push(Redecision { cluster, resource, desired, previous: None });
             }

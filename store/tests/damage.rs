@@ -413,7 +413,8 @@ fn a_damaged_segment_header_hides_no_time() {
     assert!(segments > 2, "{segments} segments");
     for place in 0..segments {
         let disk = filled(7, RECORDS);
-        let (name, _) = disk.files().into_iter().filter(|(name, _)| name.ends_with(".segment")).nth(place).expect("one");
+        let (name, _) =
+            disk.files().into_iter().filter(|(name, _)| name.ends_with(".segment")).nth(place).expect("one");
         // A byte of the time in the header.
         disk.flip_bit(&name, 8 * 30);
         let (log, _) = open(&disk);

@@ -134,8 +134,13 @@ pub trait JetStream: Send + Sync {
     /// One stream; `None` when there is none of this name.
     fn state<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Option<StreamState>, Error>>;
 
-    /// The first message held at `sequence` or after it.
-    fn stored_from<'a>(&'a self, stream: &'a str, sequence: u64) -> BoxFuture<'a, Result<Option<Stored>, Error>>;
+    /// The first message with a subject like this that is held at `sequence` or after it.
+    fn stored_from<'a>(
+        &'a self,
+        stream: &'a str,
+        subject: &'a str,
+        sequence: u64,
+    ) -> BoxFuture<'a, Result<Option<Stored>, Error>>;
 
     /// Delivers from `from_sequence` on, whatever the consumer thought before. Drop the former [`Batches`] first.
     fn consume(&self, consume: Consume) -> BoxFuture<'_, Result<Box<dyn Batches>, Error>>;

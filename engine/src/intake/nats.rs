@@ -399,13 +399,18 @@ impl JetStream for Nats {
         .boxed()
     }
 
-    fn stored_from<'a>(&'a self, stream: &'a str, sequence: u64) -> BoxFuture<'a, Result<Option<Stored>, Error>> {
+    fn stored_from<'a>(
+        &'a self,
+        stream: &'a str,
+        subject: &'a str,
+        sequence: u64,
+    ) -> BoxFuture<'a, Result<Option<Stored>, Error>> {
         #[derive(Deserialize)]
         struct Answer {
             message: stream::RawMessage,
         }
         async move {
-            let body = json!({"seq": sequence, "next_by_subj": ">"});
+            let body = json!({"seq": sequence, "next_by_subj": subject});
             let answer: Option<Answer> = optional(self.request(format!("STREAM.MSG.GET.{stream}"), &body).await)?;
             let Some(Answer { message }) = answer else { return Ok(None) };
             let published = message.time.unix_timestamp_nanos();

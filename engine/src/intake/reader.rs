@@ -22,6 +22,9 @@ use super::subjects::Reading;
 use super::{Error, Intake};
 use crate::error_text::one_line;
 
+/// What every subject matches.
+const EVERY_SUBJECT: &str = ">";
+
 /// How often the stream's state is looked at, to distinguish idle from stalled.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
@@ -117,6 +120,7 @@ enum Ended {
 enum Stop {
     Closed,
     LookAgain(String),
+    Failed(Error),
 }
 
 impl Reader {
@@ -266,7 +270,7 @@ impl Reader {
         let Some(known) = known else { return Ok(Held::default()) };
         let at_tail = match known.last {
             Some(last) if last.sequence <= state.last_sequence => {
-                let stored = self.jetstream.stored_from(&self.reading.stream, last.sequence).await?;
+                let stored = self.jetstream.stored_from(&self.reading.stream, EVERY_SUBJECT, last.sequence).await?;
                 stored.filter(|stored| stored.sequence == last.sequence)
             }
             _ => None,
@@ -296,7 +300,7 @@ impl Reader {
         let (mut low, mut high) = (state.first_sequence.max(1), end);
         let (mut middle, mut first) = (end.saturating_sub(1), None);
         while low < high {
-            let stored = self.jetstream.stored_from(&self.reading.stream, middle).await?;
+            let stored = self.jetstream.stored_from(&self.reading.stream, EVERY_SUBJECT, middle).await?;
             match stored.filter(|stored| stored.sequence < high) {
                 Some(stored) if stored.published_unix_nanos <= unix_nanos => low = stored.sequence + 1,
                 stored => {
@@ -318,7 +322,7 @@ impl Reader {
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         look.tick().await;
-        let mut stalled = 0_u32;
+        let (mut stalled, mut is_first) = (0_u32, true);
         loop {
             tokio::select! {
                 biased;
@@ -353,8 +357,9 @@ impl Reader {
                 }
                 batch = batches.next() => {
                     stalled = 0;
-                    match self.hand_over(batch?, &mut known).await {
+                    match self.hand_over(batch?, std::mem::take(&mut is_first), &mut known).await {
                         Ok(()) => {}
+                        Err(Stop::Failed(error)) => return Err(error),
                         Err(Stop::Closed) => return Ok(Ended::Closed),
                         Err(Stop::LookAgain(reason)) => return Ok(Ended::LookAgain(reason)),
                     }
@@ -363,9 +368,19 @@ impl Reader {
         }
     }
 
-    async fn hand_over(&mut self, batch: Batch, known: &mut Known) -> Result<(), Stop> {
+    async fn hand_over(&mut self, batch: Batch, is_first: bool, known: &mut Known) -> Result<(), Stop> {
         let Batch { messages, pending, acknowledge } = batch;
         let whole = self.reading.filters.is_empty();
+        // What a filter leaves out looks like a jump, so there only the first message of a session is looked at.
+        let jump = if whole || is_first { first_jump(&messages, known.next_sequence) } else { None };
+        if let Some((from, to)) = jump.filter(|(from, _)| whole || *from == known.next_sequence)
+            && self.holds_between(from, to).await.map_err(Stop::Failed)?
+        {
+            return Err(Stop::LookAgain(format!(
+                "messages from sequence {from} on were delivered elsewhere: only one engine may read with the durable name `{}`",
+                self.durable
+            )));
+        }
         let (mut redelivered, mut count) = (0, 0);
         let mut fresh: Vec<Message> = Vec::new();
         // Nearly always nothing came again and nothing is missing: then the batch goes on as it is.
@@ -422,6 +437,19 @@ impl Reader {
         Ok(())
     }
 
+    /// Whether the stream holds a message that is to be read from sequence `from` up to, not including, `to`.
+    async fn holds_between(&self, from: u64, to: u64) -> Result<bool, Error> {
+        let every = [EVERY_SUBJECT.to_owned()];
+        let filters = if self.reading.filters.is_empty() { &every[..] } else { &self.reading.filters[..] };
+        for filter in filters {
+            let stored = self.jetstream.stored_from(&self.reading.stream, filter, from).await?;
+            if stored.is_some_and(|stored| stored.sequence < to) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     async fn messages(
         &mut self,
         known: &mut Known,
@@ -449,6 +477,16 @@ impl Reader {
         let item = Intake::Messages { stream: self.reading.stream.clone(), epoch: known.epoch, messages, acknowledge };
         self.sink.send(item).await.map_err(|_| Stop::Closed)
     }
+}
+
+/// The first sequences that a batch jumps over: from the first to, not including, the last.
+fn first_jump(messages: &[Message], next_sequence: u64) -> Option<(u64, u64)> {
+    let mut expected = next_sequence;
+    messages.iter().find_map(|message| {
+        let jump = (message.sequence > expected).then_some((expected, message.sequence));
+        expected = expected.max(message.sequence + 1);
+        jump
+    })
 }
 
 /// Whether a batch goes on exactly where the last one ended: rising, and without a hole where holes are losses.

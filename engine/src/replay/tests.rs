@@ -166,6 +166,42 @@ fn what_a_lost_record_may_have_decided_is_left_as_it_is() {
 }
 
 #[test]
+fn an_action_that_fails_now_withdraws_nothing() {
+    let mistaken = RULES.replace("{{if eq .CloudEvent.type \"login\"}}", "{{if eq .CloudEvent.typ \"login\"}}");
+    for steps in [1, 512] {
+        let mut world = World::new();
+        world.event("login", ANN, Some(Ruling::Create));
+        world.event("login", BOB, Some(Ruling::Create));
+        world.event("logout", BOB, Some(Ruling::Delete));
+        world.event("visit", BOB, Some(Ruling::NoAction("".into())));
+        world.event("visit", CID, None);
+        let rules = rules(&mistaken);
+        world.replay(&rules, steps);
+        let at = Offset::from;
+        assert_eq!(world.desired(ANN), Some((Desired::Present { event: at(0) }, 1)));
+        assert_eq!(world.desired(BOB), Some((Desired::Absent { event: Some(at(2)) }, 1)));
+        assert_eq!(world.desired(CID), None);
+        let open = &world.projection.ground().open_replays;
+        assert!(open.contains_key("manage"), "it cannot be completed: {open:?}");
+        world.replay(&self::rules(RULES), steps);
+        assert_eq!(world.desired(ANN), Some((Desired::Present { event: at(0) }, 1)));
+        assert!(world.projection.ground().open_replays.is_empty(), "the mended rule decides all of it");
+    }
+}
+
+#[test]
+fn an_action_that_always_failed_of_an_event_changes_nothing() {
+    let needs_data =
+        RULES.replace("{{else if", "{{else if eq .CloudEvent.type \"visit\"}}{{.CloudEvent.data.place}}{{else if");
+    let mut world = World::new();
+    world.event("login", ANN, Some(Ruling::Create));
+    world.event("visit", ANN, Some(Ruling::Failed("no data".into())));
+    world.replay(&rules(&needs_data), 1);
+    assert_eq!(world.desired(ANN), Some((Desired::Present { event: Offset::ZERO }, 1)));
+    assert!(world.projection.ground().open_replays.is_empty());
+}
+
+#[test]
 fn a_damaged_record_stops_neither_the_others_nor_recording() {
     let mut world = World::new();
     world.event("login", ANN, None);

@@ -48,6 +48,14 @@ pub enum Ruling<'a> {
     Failed(#[serde(borrow)] Cow<'a, str>),
 }
 
+impl Ruling<'_> {
+    /// Whether it says what shall hold: Create or Delete.
+    #[must_use]
+    pub const fn decides(&self) -> bool {
+        matches!(self, Ruling::Create | Ruling::Delete)
+    }
+}
+
 /// A message arrived and is a CloudEvent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventReceived<'a> {

@@ -310,7 +310,7 @@ impl Effects {
     fn follow(&mut self, key: &ResourceKey, offset: Offset, unix_nanos: u64, fact: &Fact<'_>) {
         match fact {
             Fact::Event(EventReceived { delivery, decisions, .. }) => {
-                let decided = decisions.iter().filter(|some| matches!(some.ruling, Ruling::Create | Ruling::Delete));
+                let decided = decisions.iter().filter(|some| some.ruling.decides());
                 for decision in decided {
                     self.supersede(decision.trigger, delivery.cluster, offset);
                 }

@@ -35,6 +35,8 @@ pub enum Hazard {
     Redelivery,
     /// The consumer delivers nothing more, and reports nothing.
     DeafConsumer,
+    /// Another reader of the consumer got a message.
+    StolenDelivery,
     /// Messages are purged.
     Purge,
     /// The stream is deleted and made again.
@@ -73,7 +75,7 @@ pub enum Hazard {
 
 impl Hazard {
     /// All hazards, in the order in which they are printed.
-    pub const ALL: [Hazard; 29] = [
+    pub const ALL: [Hazard; 30] = [
         Hazard::Stop,
         Hazard::Kill,
         Hazard::PowerCut,
@@ -86,6 +88,7 @@ impl Hazard {
         Hazard::LostAcknowledgement,
         Hazard::Redelivery,
         Hazard::DeafConsumer,
+        Hazard::StolenDelivery,
         Hazard::Purge,
         Hazard::RemadeStream,
         Hazard::LostTail,
@@ -121,6 +124,7 @@ impl Hazard {
             Hazard::LostAcknowledgement => "acknowledgement lost",
             Hazard::Redelivery => "message delivered again",
             Hazard::DeafConsumer => "consumer deaf",
+            Hazard::StolenDelivery => "message delivered to another reader",
             Hazard::Purge => "messages purged",
             Hazard::RemadeStream => "stream deleted and made again",
             Hazard::LostTail => "end of the stream lost",

@@ -67,7 +67,12 @@ impl JetStream for SimulatedJetStream {
         .boxed()
     }
 
-    fn stored_from<'a>(&'a self, stream: &'a str, sequence: u64) -> BoxFuture<'a, Result<Option<Stored>, Error>> {
+    fn stored_from<'a>(
+        &'a self,
+        stream: &'a str,
+        _subject: &'a str,
+        sequence: u64,
+    ) -> BoxFuture<'a, Result<Option<Stored>, Error>> {
         async move {
             self.server.way("STREAM.MSG.GET").await?;
             Ok(self.server.stored_from(stream, sequence))

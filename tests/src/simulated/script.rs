@@ -107,6 +107,13 @@ pub enum Action {
     },
     /// The consumer delivers nothing more.
     Deafen,
+    /// Another reader of the same consumer takes messages.
+    Steal {
+        /// At most that many; fewer may wait.
+        messages: u64,
+        /// It acknowledges them. A work queue then has no copy for us, so there it never does.
+        acknowledges: bool,
+    },
 }
 
 /// How an engine ends.
@@ -268,7 +275,8 @@ impl Step {
             91..93 => Action::Purge { per_mille: chance.below(1_001) },
             93..95 => Action::RemakeStream,
             95..97 => Action::LoseTail { messages: chance.below(6), cuts: !chance.one_in(4) },
-            97..98 => Action::Deafen,
+            97..98 if chance.one_in(2) => Action::Deafen,
+            97..98 => Action::Steal { messages: 1 + chance.below(4), acknowledges: chance.one_in(2) },
             98..100 => Action::Rules(*chance.pick(&Version::ALL)),
             _ => Action::Wait,
         };
@@ -297,6 +305,10 @@ impl fmt::Display for Action {
                 write!(out, "the server{which} restarts without the last {messages} messages of the stream")
             }
             Action::Deafen => write!(out, "the consumer goes deaf"),
+            Action::Steal { messages, acknowledges } => {
+                let and = if *acknowledges { " and acknowledges them" } else { "" };
+                write!(out, "another reader takes {messages} messages of the consumer{and}")
+            }
         }
     }
 }

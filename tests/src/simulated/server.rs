@@ -267,6 +267,23 @@ impl Server {
         }
     }
 
+    /// Gives the next messages of every consumer to somebody else, who uses the same consumer.
+    pub fn steal(&self, messages: u64, acknowledges: bool) {
+        for stream in self.state.lock().streams.values_mut() {
+            let Stream { held, consumers, retention, .. } = stream;
+            for consumer in consumers.values_mut().filter(|consumer| !consumer.is_deaf) {
+                let next = held.range(consumer.cursor..).map(|(sequence, _)| *sequence);
+                let stolen: Vec<u64> = next.take(usize::try_from(messages).expect("a few")).collect();
+                let Some(last) = stolen.last() else { continue };
+                self.counter.count_many(Hazard::StolenDelivery, stolen.len() as u64);
+                consumer.cursor = last + 1;
+                if !acknowledges || *retention == Retention::WorkQueue {
+                    consumer.unacknowledged.extend(stolen.iter().map(|sequence| (*sequence, Instant::now())));
+                }
+            }
+        }
+    }
+
     /// No more trouble from here on.
     pub fn calm_down(&self) {
         self.is_calm.store(true, Ordering::Relaxed);

@@ -153,6 +153,7 @@ impl Director<'_> {
             }
             Action::LoseTail { messages, cuts } => self.world.server.lose_tail(STREAM, *messages, *cuts),
             Action::Deafen => self.world.server.go_deaf(),
+            Action::Steal { messages, acknowledges } => self.world.server.steal(*messages, *acknowledges),
         }
     }
 
