@@ -61,6 +61,8 @@ pub enum Hazard {
     SlowDeletion,
     /// The rules change.
     ChangedRules,
+    /// A mistake takes a trigger out of force.
+    BrokenRules,
     /// A new epoch is recorded.
     NewEpoch,
     /// A gap is recorded.
@@ -75,7 +77,7 @@ pub enum Hazard {
 
 impl Hazard {
     /// All hazards, in the order in which they are printed.
-    pub const ALL: [Hazard; 30] = [
+    pub const ALL: [Hazard; 31] = [
         Hazard::Stop,
         Hazard::Kill,
         Hazard::PowerCut,
@@ -101,6 +103,7 @@ impl Hazard {
         Hazard::FailedDiscovery,
         Hazard::SlowDeletion,
         Hazard::ChangedRules,
+        Hazard::BrokenRules,
         Hazard::NewEpoch,
         Hazard::Gap,
         Hazard::FailedAttempt,
@@ -137,6 +140,7 @@ impl Hazard {
             Hazard::FailedDiscovery => "discovery failed",
             Hazard::SlowDeletion => "deletion slow",
             Hazard::ChangedRules => "rules changed",
+            Hazard::BrokenRules => "trigger broken",
             Hazard::NewEpoch => "new epoch recorded",
             Hazard::Gap => "gap recorded",
             Hazard::FailedAttempt => "failed attempt recorded",

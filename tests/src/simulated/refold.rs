@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lifeline_projections::fact::{EventReceived, Fact, Reconciled, Redesired, Ruling, TriggerReplayed};
+use lifeline_projections::fact::{EventReceived, Fact, Reconciled, Redesired, RuleChanged, Ruling, TriggerReplayed};
 use lifeline_projections::fold::Projection;
 use lifeline_projections::lifecycle::Desired;
 use lifeline_store::{Offset, Record};
@@ -38,6 +38,8 @@ impl Life {
 struct Refold<'a> {
     /// The rules by which each trigger decides.
     versions: BTreeMap<&'a str, Version>,
+    /// The trigger `manage` has a mistake: it decides nothing.
+    is_broken: bool,
     /// Every event: its record, its resource, and its type.
     events: Vec<(Offset, Resource<'a>, &'a str)>,
     lives: BTreeMap<(&'a str, Resource<'a>), Life>,
@@ -64,7 +66,8 @@ impl<'a> Refold<'a> {
                 let resource = (*source, *subject);
                 self.link(offset, resource, *previous);
                 for trigger in TRIGGERS {
-                    let expected = self.versions.get(trigger).and_then(|version| version.decides(trigger, kind));
+                    let version = self.versions.get(trigger).filter(|_| !(self.is_broken && trigger == "manage"));
+                    let expected = version.and_then(|version| version.decides(trigger, kind));
                     let decision = decisions.iter().find(|decision| decision.trigger == trigger);
                     let decided = match decision.map(|decision| &decision.ruling) {
                         Some(Ruling::Create) => Some(true),
@@ -84,6 +87,9 @@ impl<'a> Refold<'a> {
             Fact::Replay(replay) => self.replay(offset, replay),
             Fact::Reconciled(Reconciled { key, previous, .. }) => {
                 self.link(offset, (&*key.resource.source, &*key.resource.subject), *previous);
+            }
+            Fact::Rule(RuleChanged { rule: "EventTrigger/manage", digest, .. }) => {
+                self.is_broken = digest.is_some_and(|digest| Version::is_broken("EventTrigger/manage", digest));
             }
             Fact::Stream(_) | Fact::Rejected(_) | Fact::Rule(_) | Fact::Lost(_) => {}
         }

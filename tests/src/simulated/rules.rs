@@ -46,6 +46,9 @@ metadata:
     projectsveltos.io/instantiate: ok
 data:"#;
 
+/// The trigger of every version but the last, as a rule is named.
+const MANAGE: &str = "EventTrigger/manage";
+
 const MANAGE_ACTION: &str = r#"{{if or (eq .CloudEvent.type "login") (eq .CloudEvent.type "visit")}}Create{{else if DELETES}}Delete{{else}}Nothing{{end}}"#;
 
 const NAMESPACE: &str = r#"
@@ -154,8 +157,29 @@ impl Version {
     /// The rules as the engine gets them. They are compiled once and are the same for all stories.
     #[must_use]
     pub fn rules(self) -> Current {
-        static COMPILED: LazyLock<[Current; Version::ALL.len()]> = LazyLock::new(|| Version::ALL.map(Version::compile));
+        static COMPILED: LazyLock<[Current; Version::ALL.len()]> =
+            LazyLock::new(|| Version::ALL.map(|version| version.compile(false)));
         COMPILED[self as usize].clone()
+    }
+
+    /// The same rules with a mistake in the trigger `manage`, which is out of force for it. A version without this trigger
+    /// is as it is.
+    #[must_use]
+    pub fn broken(self) -> Current {
+        static COMPILED: LazyLock<[Current; Version::ALL.len()]> =
+            LazyLock::new(|| Version::ALL.map(|version| version.compile(true)));
+        COMPILED[self as usize].clone()
+    }
+
+    /// Whether the rule of this name and checksum is a trigger with the mistake of [`Version::broken`].
+    #[must_use]
+    pub fn is_broken(rule: &str, digest: u64) -> bool {
+        static BROKEN: LazyLock<BTreeSet<u64>> = LazyLock::new(|| {
+            let digest = |version: Version| Some(version.broken().rules?.documents().get(MANAGE)?.digest);
+            let with_trigger = Version::ALL.into_iter().filter(|version| *version != Version::Withdrawn);
+            with_trigger.filter_map(digest).collect()
+        });
+        rule == MANAGE && BROKEN.contains(&digest)
     }
 
     /// The first version under which a trigger has this checksum. Other versions with it have the same trigger.
@@ -204,7 +228,7 @@ impl Version {
         }
     }
 
-    fn compile(self) -> Current {
+    fn compile(self, is_broken: bool) -> Current {
         let deletes = match self {
             Version::Stricter => r#"or (eq .CloudEvent.type "logout") (eq .CloudEvent.type "suspend")"#,
             Version::First
@@ -218,7 +242,9 @@ impl Version {
         let profile = if self == Version::Fewer { String::new() } else { PROFILE.replace("REVISION", self.revision()) };
         let mut text = SOURCE.to_owned();
         if self != Version::Withdrawn {
-            text += &trigger("manage", &MANAGE_ACTION.replace("DELETES", deletes), &(NAMESPACE.to_owned() + &profile));
+            let action = MANAGE_ACTION.replace("DELETES", deletes);
+            let action = if is_broken { action.replace("{{end}}", "{{fine}}") } else { action };
+            text += &trigger("manage", &action, &(NAMESPACE.to_owned() + &profile));
         }
         if self == Version::Audited {
             text += &trigger("audit", AUDIT_ACTION, AUDIT);
@@ -229,7 +255,8 @@ impl Version {
         }
         let rules = RuleSet::new(Manifests::read("rules.yaml", &text), Clusters::default());
         let problems: Vec<String> = rules.problems().iter().map(ToString::to_string).collect();
-        assert!(problems.is_empty(), "{self:?}: {problems:?}");
+        let is_sound = !is_broken || self == Version::Withdrawn;
+        assert_eq!(problems.is_empty(), is_sound, "{self:?}: {problems:?}");
         Current { rules: Some(Arc::new(rules)), troubles: Vec::new() }
     }
 

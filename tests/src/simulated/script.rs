@@ -73,6 +73,11 @@ pub enum Action {
     Publish(Message),
     /// Rules come into force, in place of those before them.
     Rules(Version),
+    /// A mistake comes into the rules, which takes a trigger out of force, or is mended.
+    Mistake {
+        /// It comes.
+        comes: bool,
+    },
     /// The engine ends; it is started again after a while.
     End {
         /// How it ends.
@@ -185,7 +190,11 @@ impl Script {
         }
         // Half of the stories have an end of their own, so that no later message hides a mistake.
         if chance.one_in(2) {
-            let end = if chance.one_in(4) { guest_that_returns } else { login_and_logout };
+            let end = match chance.below(8) {
+                0 | 1 => guest_that_returns,
+                2 => mistake_that_is_mended,
+                _ => login_and_logout,
+            };
             steps.extend(end(messages, &chance));
         }
         let has_foreign = chance.one_in(4);
@@ -238,6 +247,17 @@ fn guest_that_returns(messages: u64, chance: &Chance) -> Vec<Step> {
     actions.into_iter().zip(pauses).map(|(action, pause)| Step { action, pause }).collect()
 }
 
+/// Rules change, one of them gets a mistake soon afterwards, and is mended as it was; meanwhile events come.
+fn mistake_that_is_mended(messages: u64, chance: &Chance) -> Vec<Step> {
+    let resource = *chance.pick(&RESOURCES);
+    let rules = *chance.pick(&Version::ALL);
+    let mut actions = vec![Action::Rules(rules), Action::Mistake { comes: true }];
+    actions.extend(publish(["login", "suspend"], messages, resource));
+    actions.push(Action::Mistake { comes: false });
+    let limit = if chance.one_in(2) { 20 } else { 1_000 };
+    actions.into_iter().map(|action| Step { action, pause: chance.millis_below(limit) }).collect()
+}
+
 /// Events of these kinds about a resource, numbered from the number of messages before them on.
 fn publish<'k>(
     kinds: impl IntoIterator<Item = &'k str>,
@@ -277,6 +297,7 @@ impl Step {
             95..97 => Action::LoseTail { messages: chance.below(6), cuts: !chance.one_in(4) },
             97..98 if chance.one_in(2) => Action::Deafen,
             97..98 => Action::Steal { messages: 1 + chance.below(4), acknowledges: chance.one_in(2) },
+            98..100 if chance.one_in(3) => Action::Mistake { comes: chance.one_in(2) },
             98..100 => Action::Rules(*chance.pick(&Version::ALL)),
             _ => Action::Wait,
         };
@@ -290,6 +311,8 @@ impl fmt::Display for Action {
             Action::Wait => write!(out, "nothing is done"),
             Action::Publish(message) => write!(out, "published: {}", String::from_utf8_lossy(&message.payload)),
             Action::Rules(version) => write!(out, "rules come into force: {version:?}"),
+            Action::Mistake { comes: true } => write!(out, "the trigger `manage` gets a mistake"),
+            Action::Mistake { comes: false } => write!(out, "the trigger `manage` is without a mistake"),
             Action::End { how: Ending::Stop, away } => write!(out, "the engine is stopped, for {away:?}"),
             Action::End { how: Ending::Kill, away } => write!(out, "the engine is killed, for {away:?}"),
             Action::End { how: Ending::PowerCut, away } => write!(out, "the power is cut, for {away:?}"),

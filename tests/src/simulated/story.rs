@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 use super::chance::Chance;
 use super::hazard::{Counter, Counts, Hazard};
 use super::process::{Process, START_UNIX_NANOS, SUBJECT, World};
+use super::rules::Version;
 use super::script::{Action, Ending, Message, Script, Step, foreign};
 use super::verdict;
 use super::witness::read_log;
@@ -91,6 +92,8 @@ struct Director<'s> {
     restart_at: Instant,
     /// Everything that was published.
     published: Vec<Message>,
+    /// The rules, and whether they have a mistake now.
+    rules: (Version, bool),
     began: Instant,
     happened: Vec<(Duration, String)>,
     violations: Vec<Violation>,
@@ -106,6 +109,7 @@ impl Director<'_> {
             process: None,
             restart_at: Instant::now(),
             published: Vec::new(),
+            rules: (Version::First, false),
             began: Instant::now(),
             happened: Vec::new(),
             violations: Vec::new(),
@@ -138,7 +142,18 @@ impl Director<'_> {
                 if self.world.rules.borrow().rules.is_some() {
                     self.counter.count(Hazard::ChangedRules);
                 }
+                self.rules = (*version, false);
                 self.world.rules.send_replace(version.rules());
+            }
+            // Before the first rules there is nothing to be mistaken.
+            Action::Mistake { .. } if self.world.rules.borrow().rules.is_none() => {}
+            Action::Mistake { comes } => {
+                let (version, _) = self.rules;
+                if *comes && version != Version::Withdrawn {
+                    self.counter.count(Hazard::BrokenRules);
+                }
+                self.rules = (version, *comes);
+                self.world.rules.send_replace(if *comes { version.broken() } else { version.rules() });
             }
             Action::End { how, away } => self.end_process(*how, *away).await,
             Action::DiskFault { fault, operation } => {
@@ -224,7 +239,8 @@ impl Director<'_> {
         self.world.server.calm_down();
         self.world.cluster.calm_down();
         self.world.disk.plan_no_faults();
-        if self.world.rules.borrow().rules.is_none() {
+        let (_, is_broken) = self.rules;
+        if is_broken || self.world.rules.borrow().rules.is_none() {
             self.world.rules.send_replace(self.script.version().rules());
         }
         self.restart_at = Instant::now();
