@@ -32,6 +32,15 @@ enum Removed {
     HandedOver,
 }
 
+/// How far a removal may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Removing {
+    /// What no other lifecycle claims is deleted.
+    DeletesToo,
+    /// Nothing is deleted.
+    HandsOver,
+}
+
 /// What a removal left to be done.
 #[derive(Default)]
 pub(super) struct Unfinished {
@@ -42,12 +51,17 @@ pub(super) struct Unfinished {
 
 impl<D: Disk> Reconciler<D> {
     /// Removes holdings, and records those that are gone and those that are let go.
-    pub(super) async fn remove(&self, task: &Task, holdings: &[&Holding]) -> Result<Unfinished, Stopped> {
+    pub(super) async fn remove(
+        &self,
+        task: &Task,
+        holdings: &[&Holding],
+        removing: Removing,
+    ) -> Result<Unfinished, Stopped> {
         let (mut gone, mut released, mut handed_over) = (Vec::new(), Vec::new(), Vec::new());
         let mut unfinished = Unfinished::default();
         let acted_for = task.lifecycle.decided;
         for holding in holdings {
-            match self.delete(task, holding).await {
+            match self.remove_one(task, holding, removing).await {
                 Ok(Removed::Gone) => gone.push(holding.object.clone()),
                 Ok(Removed::Released) => released.push(holding.object.clone()),
                 Ok(Removed::HandedOver) => handed_over.push(holding.object.clone()),
@@ -152,7 +166,8 @@ impl<D: Disk> Reconciler<D> {
         self.queue.push(waiting);
     }
 
-    async fn delete(&self, task: &Task, holding: &Holding) -> Result<Removed, cluster::Error> {
+    /// Looks at one object, and deletes it where [`removal`] says so and it may.
+    async fn remove_one(&self, task: &Task, holding: &Holding, removing: Removing) -> Result<Removed, cluster::Error> {
         if !self.is_first_claimant(task, &holding.object) {
             return Ok(Removed::HandedOver);
         }
@@ -163,6 +178,7 @@ impl<D: Disk> Reconciler<D> {
             Removal::Release => return Ok(Removed::Released),
             Removal::HandOver => return Ok(Removed::HandedOver),
             Removal::Wait => return Ok(Removed::Waits),
+            Removal::Delete { .. } if removing == Removing::HandsOver => return Ok(Removed::Waits),
             Removal::Delete { uid } => uid,
         };
         self.counters.writes.fetch_add(1, Ordering::Relaxed);
@@ -191,11 +207,15 @@ impl<D: Disk> Reconciler<D> {
         });
         // Decided again as present, it may want the object.
         let is_overtaken = self.overtaken(task).is_some_and(Desired::is_present);
+        Claims { has_heir: self.has_heir(task, object), outranks_marks, is_overtaken }
+    }
+
+    /// Whether another lifecycle that is to be present claims the object.
+    pub(super) fn has_heir(&self, task: &Task, object: &ObjectKey) -> bool {
         let projection = self.view.projection();
+        let is_present = |index| projection.lifecycle(index).1.desired.is_present();
         let claims = projection.claims(&task.key.cluster, object);
-        let is_wanted = |index| projection.lifecycle(index).1.desired.is_present();
-        let has_heir = claims.iter().any(|claim| claim.lifecycle != task.index && is_wanted(claim.lifecycle));
-        Claims { has_heir, outranks_marks, is_overtaken }
+        claims.iter().any(|claim| claim.lifecycle != task.index && is_present(claim.lifecycle))
     }
 
     /// Queues the lifecycles that own these objects now: those whose claims came next.

@@ -14,7 +14,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use lifeline_projections::fact::{AppliedObject, FailedAttempt, LifecycleKey, ObjectKey, Reconciled, What};
 use lifeline_projections::fold::LifecycleIndex;
-use lifeline_projections::lifecycle::{Desired, Lifecycle};
+use lifeline_projections::lifecycle::{Desired, Holding, Lifecycle};
 use lifeline_store::{Disk, Offset};
 use tokio::sync::watch;
 use tracing::{Instrument, debug, info, warn};
@@ -26,7 +26,7 @@ use crate::reconcile::failure::Failure;
 use crate::reconcile::lost::Lost;
 use crate::reconcile::plan::plan;
 use crate::reconcile::recent::{self, Recent};
-use crate::reconcile::remove::Unfinished;
+use crate::reconcile::remove::{Removing, Unfinished};
 use crate::reconcile::render::{self, Rendered};
 use crate::recorder::{OutcomeSender, Stopped};
 use crate::rules::spec::SyncMode;
@@ -212,11 +212,16 @@ impl<D: Disk> Reconciler<D> {
         // Namespaces that were made are empty. What the task itself had in them was just applied again.
         self.record_lost_in_namespaces(task, &made, Some(task.index)).await?;
         self.record_gone(task, gone, Some(task.index)).await?;
-        // Objects that are no longer wanted are removed only when all wanted objects exist, even if others made them.
+        // Objects that are no longer wanted are deleted only when all wanted objects exist, even if others made them. Handing
+        // one over takes nothing away, so it does not wait: two lifecycles may each hold what the other one wants.
         let is_ready = failures.is_empty() && conflicts.iter().all(|conflict| conflict.exists);
         let unfinished = match is_ready {
-            true => self.remove(task, &plan.remove).await?,
-            false => Unfinished::default(),
+            true => self.remove(task, &plan.remove, Removing::DeletesToo).await?,
+            false => {
+                let has_heir = |holding: &&Holding| self.has_heir(task, &holding.object);
+                let removable: Vec<&Holding> = plan.remove.iter().copied().filter(has_heir).collect();
+                self.remove(task, &removable, Removing::HandsOver).await?
+            }
         };
         failures.extend(unfinished.failures);
         if self.lost.take(task.index) {
@@ -285,7 +290,7 @@ impl<D: Disk> Reconciler<D> {
             return Ok(Verdict::RetryAfter(PAUSE_REPLAY));
         }
         let plan = plan(&task.lifecycle, &[], false);
-        let Unfinished { waits, failures } = self.remove(task, &plan.remove).await?;
+        let Unfinished { waits, failures } = self.remove(task, &plan.remove, Removing::DeletesToo).await?;
         match Failure::join(failures) {
             Some(failure) => self.failed(task, Vec::new(), failure).await,
             None if waits => Ok(Verdict::RetryAfter(PAUSE_DELETING)),

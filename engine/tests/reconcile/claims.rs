@@ -1,9 +1,13 @@
 //! Whose an object is: what a lifecycle never owned it lets go of, and what one left goes to the first who claims it.
 
+use std::time::Duration;
+
 use lifeline_engine::cluster::Cluster;
+use lifeline_engine::rules::Current;
 use lifeline_projections::fact::{Fact, Reconciled, What};
 use lifeline_projections::lifecycle::Phase;
 use serde_json::json;
+use tokio::time::sleep;
 
 use crate::world::{NOTE, SOURCE, TRIGGER, play, rules, with_trigger};
 
@@ -126,4 +130,38 @@ async fn what_is_no_longer_wanted_goes_though_another_object_belongs_to_others()
         assert_eq!(world.phases(), [(Phase::Failing, 2), (Phase::Ready, 1)]);
     })
     .await;
+}
+
+/// Two triggers, each with one object for every resource: their names begin with these.
+fn two_triggers(one: &str, other: Option<&str>) -> Current {
+    let trigger = |name: &str, begins: &str| {
+        let text = TRIGGER.replace("BEHAVIOUR", "WithdrawPolicies").replace("name: manage", &format!("name: {name}"));
+        let text = text.replace("{name: namespace,", &format!("{{name: {name},"));
+        text.replace("{{ .CloudEvent.subject | lower }}", &format!("{begins}-{{{{ .CloudEvent.subject }}}}"))
+    };
+    let other = other.map(|begins| trigger("other", begins)).unwrap_or_default();
+    rules(&format!("{SOURCE}{}{other}", trigger("one", one)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_lifecycles_that_hold_what_the_other_one_wants_do_not_wait_for_each_other() {
+    // How far the first takeover has come when the names are swapped.
+    for millis in (0..400).step_by(10) {
+        play(two_triggers("p", None), async |world| {
+            for (subject, sequence) in ["ann", "bob", "cid"].into_iter().zip(1..) {
+                world.happens(sequence, "login", subject).await;
+            }
+            world.rules.send_replace(two_triggers("p", Some("p")));
+            world.settles().await;
+            assert_eq!(world.phases(), [(Phase::Failing, 3), (Phase::Ready, 3)], "the second trigger waits");
+            world.rules.send_replace(two_triggers("o", Some("p")));
+            sleep(Duration::from_millis(millis)).await;
+            world.rules.send_replace(two_triggers("p", Some("o")));
+            world.settles().await;
+            world.settles().await;
+            assert_eq!(world.phases(), [(Phase::Ready, 6)], "swapped after {millis} ms");
+            assert_eq!(world.cluster.list().iter().filter(|(object, _)| object.is_namespace()).count(), 6);
+        })
+        .await;
+    }
 }
