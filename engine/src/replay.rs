@@ -359,7 +359,12 @@ impl Replay {
         resource: &Resource,
         damage: &mut Option<String>,
     ) -> Vec<Redecision> {
-        let keeps_unmatched = walk.is_cut || self.rules.trigger(&target.trigger).is_none_or(Trigger::is_degraded);
+        let is_uncertain = walk.is_cut || self.rules.trigger(&target.trigger).is_none_or(Trigger::is_degraded);
+        let unmatched = match target.leaves {
+            _ if is_uncertain => Unmatched::Keeps,
+            true => Unmatched::Leaves,
+            false => Unmatched::Withdraws,
+        };
         let of_trigger = resource.lifecycles.iter().filter(|lifecycle| *lifecycle.trigger == *target.trigger);
         let known: BTreeMap<&str, &Lifecycle> = of_trigger.map(|one| (&*one.cluster, one)).collect();
         let clusters: BTreeSet<&str> =
@@ -376,9 +381,9 @@ impl Replay {
                         let ResourceKey { source, subject } = &walk.key;
                         format!("the action fails, of source `{source}`, subject `{subject}` first: {reason}")
                     });
-                    redesired(known, None, true)
+                    redesired(known, None, Unmatched::Keeps)
                 }
-                None => redesired(known, walk.found.get(cluster).copied(), keeps_unmatched),
+                None => redesired(known, walk.found.get(cluster).copied(), unmatched),
             };
             if let Some(desired) = desired {
                 let (cluster, resource) = (cluster.into(), walk.key.clone());
@@ -389,9 +394,20 @@ impl Replay {
     }
 }
 
+/// What becomes of a lifecycle of which no event decides any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unmatched {
+    /// Its objects are removed.
+    Withdraws,
+    /// Its objects are left, as `stopMatchingBehavior: LeavePolicies` says.
+    Leaves,
+    /// It stays as it is: an event that decides may be hidden.
+    Keeps,
+}
+
 /// What shall hold from now on, if that has to be recorded: by what is `known` of a lifecycle, and by what the events say under
 /// the rules in force.
-fn redesired(known: Option<&Lifecycle>, found: Option<Desired>, keeps_unmatched: bool) -> Option<Redesired> {
+fn redesired(known: Option<&Lifecycle>, found: Option<Desired>, unmatched: Unmatched) -> Option<Redesired> {
     let is_present = known.is_some_and(|known| known.desired.is_present());
     // What is being carried out goes on only once these rules have decided it.
     let needs_work = known.is_some_and(Lifecycle::needs_work);
@@ -402,9 +418,10 @@ fn redesired(known: Option<&Lifecycle>, found: Option<Desired>, keeps_unmatched:
         }
         Some(Desired::Absent { event }) => (is_present || needs_work).then_some(Redesired::Absent { event }),
         Some(Desired::Left) | None => match known.map(|known| (known.desired, known.incarnation)) {
-            Some((Desired::Present { event }, incarnation)) if keeps_unmatched => {
+            Some((Desired::Present { event }, incarnation)) if unmatched == Unmatched::Keeps => {
                 needs_work.then_some(Redesired::Present { event, incarnation })
             }
+            Some((Desired::Present { .. }, _)) if unmatched == Unmatched::Leaves => Some(Redesired::Left),
             _ => (is_present || needs_work).then_some(Redesired::Absent { event: None }),
         },
     }

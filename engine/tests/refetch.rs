@@ -191,7 +191,7 @@ fn the_end_of_a_stream_is_told_by_the_checkpoint_or_read_again_by_the_engine() {
     let (log, _) = damaged();
     let refetched = refetch(&log.reader(), &Known::default(), &all).now_or_never().expect("no wait").expect("a log");
     assert!(matches!(refetched.holes[0].found[..], [Found::Nothing { .. }]));
-    let expected = "stream USERS is not met behind it: the engine reads on from sequence 8 by itself";
+    let expected = "no record of stream USERS follows it: the engine reads on from sequence 8 by itself";
     assert_eq!(refetched.holes[0].remarks, [expected]);
 }
 

@@ -362,7 +362,7 @@ fn of_reconciled(entry: Entry, reconciled: &Reconciled) -> Entry {
             (format!("attempt {attempt} failed: {reason}"), Some(error.clone()))
         }
         What::Deleted(_) => (format!("deleted {names}"), None),
-        What::Released(_) => (format!("released {names}: another owner or lifecycle has them"), None),
+        What::Released(_) => (format!("released {names}, which another owner has"), None),
     };
     Entry {
         source: Some(key.resource.source.to_string()),

@@ -685,9 +685,9 @@ async fn no_service(scene: &Scene) -> Outcome {
     let producer = Producer::on(client.connect(nats.url()).await?, "visits");
     producer.publish(Event::user("login", "someone")).await?;
     lifeline.has_recorded(1).await?;
-    lifeline.has_said("the NATS service is not heard").await?;
+    lifeline.has_said("the NATS service gets no requests").await?;
     let status = lifeline.status()?;
-    assert!(status["warnings"].to_string().contains("the NATS service is not heard"), "{status}");
+    assert!(status["warnings"].to_string().contains("the NATS service gets no requests"), "{status}");
     producer.publish(Event::user("logout", "someone")).await?;
     lifeline.has_recorded(2).await?;
     Ok(())

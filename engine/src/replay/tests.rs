@@ -190,6 +190,31 @@ fn an_action_that_fails_now_withdraws_nothing() {
 }
 
 #[test]
+fn what_no_event_asks_for_any_more_is_left_where_the_rule_says_so() {
+    for (behavior, expected) in
+        [("LeavePolicies", Desired::Left), ("WithdrawPolicies", Desired::Absent { event: None })]
+    {
+        let with = |source: &str| {
+            let text = RULES.replace(
+                "  oneForEvent: true\n",
+                &format!("  oneForEvent: true\n  stopMatchingBehavior: {behavior}\n"),
+            );
+            rules(&text.replace("cloudEventSource: auth", &format!("cloudEventSource: {source}")))
+        };
+        let mut world = World::new();
+        world.event("login", ANN, None);
+        world.event("login", BOB, None);
+        world.event("logout", BOB, None);
+        world.replay(&with("auth"), 512);
+        world.replay(&with("elsewhere"), 512);
+        assert_eq!(world.desired(ANN).map(|(desired, _)| desired), Some(expected), "{behavior}");
+        assert!(matches!(world.desired(BOB), None | Some((Desired::Absent { .. }, _))));
+        world.replay(&with("auth"), 512);
+        assert_eq!(world.desired(ANN), Some((Desired::Present { event: Offset::ZERO }, 2)));
+    }
+}
+
+#[test]
 fn an_action_that_always_failed_of_an_event_changes_nothing() {
     let needs_data =
         RULES.replace("{{else if", "{{else if eq .CloudEvent.type \"visit\"}}{{.CloudEvent.data.place}}{{else if");
@@ -234,24 +259,29 @@ fn what_has_to_be_recorded_of_a_lifecycle() {
     let (create, delete) = (Some(Desired::Present { event }), Some(Desired::Absent { event: Some(event) }));
     let present = |incarnation| Some(Redesired::Present { event, incarnation });
     let absent = |event| Some(Redesired::Absent { event });
+    use Unmatched::{Keeps, Leaves, Withdraws};
     let cases = [
-        (None, create, false, present(1)),
-        (Some(&here), create, false, present(2)),
-        (Some(&gone), create, false, present(3)),
-        (Some(&left), create, false, present(2)),
-        (None, delete, false, None),
-        (Some(&here), delete, true, absent(Some(event))),
-        (Some(&gone), delete, false, None),
-        (None, None, false, None),
-        (Some(&here), None, false, absent(None)),
-        (Some(&here), None, true, None),
-        (Some(&left), None, false, None),
-        (Some(&deleting), create, false, present(3)),
-        (Some(&deleting), delete, false, absent(Some(event))),
-        (Some(&deleting), None, true, absent(None)),
-        (Some(&pending), None, true, Some(Redesired::Present { event: Offset::ZERO, incarnation: 2 })),
+        (None, create, Withdraws, present(1)),
+        (Some(&here), create, Withdraws, present(2)),
+        (Some(&gone), create, Withdraws, present(3)),
+        (Some(&left), create, Withdraws, present(2)),
+        (None, delete, Withdraws, None),
+        (Some(&here), delete, Keeps, absent(Some(event))),
+        (Some(&gone), delete, Withdraws, None),
+        (None, None, Withdraws, None),
+        (Some(&here), None, Withdraws, absent(None)),
+        (Some(&here), None, Keeps, None),
+        (Some(&left), None, Withdraws, None),
+        (Some(&here), None, Leaves, Some(Redesired::Left)),
+        (Some(&left), None, Leaves, None),
+        (Some(&gone), None, Leaves, None),
+        (Some(&deleting), None, Leaves, absent(None)),
+        (Some(&deleting), create, Withdraws, present(3)),
+        (Some(&deleting), delete, Withdraws, absent(Some(event))),
+        (Some(&deleting), None, Keeps, absent(None)),
+        (Some(&pending), None, Keeps, Some(Redesired::Present { event: Offset::ZERO, incarnation: 2 })),
     ];
-    for (known, found, keeps_unmatched, expected) in cases {
-        assert_eq!(redesired(known, found, keeps_unmatched), expected, "{known:?} {found:?}");
+    for (known, found, unmatched, expected) in cases {
+        assert_eq!(redesired(known, found, unmatched), expected, "{known:?} {found:?}");
     }
 }

@@ -114,7 +114,9 @@ fn verdict(answer: &One<Verified>) -> String {
         lines.push(format!("state   sound: memory and log give the same, {digest}, {resources} resources"));
         if item.changed_meanwhile > 0 {
             let changed = item.changed_meanwhile;
-            lines.push(format!("        {changed} changed meanwhile: what they were was told from their records"));
+            lines.push(format!(
+                "        {changed} changed meanwhile: their earlier state was computed from their records"
+            ));
         }
     } else {
         let Verified { differing_count, resources, resources_in_memory, digest, .. } = item;
@@ -175,7 +177,7 @@ state   sound: memory and log give the same, 00ff, 7 resources
 ";
         assert_eq!(verdict(&answer), expected);
         answer.item.changed_meanwhile = 2;
-        let more = "        2 changed meanwhile: what they were was told from their records\n";
+        let more = "        2 changed meanwhile: their earlier state was computed from their records\n";
         assert_eq!(verdict(&answer), format!("{expected}{more}"));
     }
 

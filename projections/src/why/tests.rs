@@ -164,7 +164,7 @@ fn an_event_tells_what_it_caused_under_each_trigger() {
     check(&[login(), failed(0), logout()], 0, Superseded, Some(2), overtaken);
     let gone = "manage decided Delete: deleted Namespace/zoe at offset 3.";
     check(&[login(), intended(0), logout(), deleted(2)], 2, Deleted, None, gone);
-    let let_go = "manage decided Delete: let go of Namespace/zoe, which belongs to another owner at offset 3.";
+    let let_go = "manage decided Delete: released Namespace/zoe, which another owner has at offset 3.";
     check(&[login(), intended(0), logout(), released(2)], 2, Released, None, let_go);
     // Carried out, then decided again by changed rules, and once more before that was carried out.
     let again = || replayed(Redesired::Present { event: Offset::ZERO, incarnation: 1 });
@@ -276,7 +276,7 @@ fn an_object_that_is_not_there_yet_or_any_more_tells_why() {
     let withdrawn = replayed(Redesired::Absent { event: None });
     let gone = "Namespace/zoe is gone from mgmt/mgmt because manage decided Withdraw at offset 2";
     check(&[login(), applied(0, "a", 1), withdrawn, deleted(2)], Gone, gone, Some(3));
-    let let_go = "no lifecycle holds Namespace/zoe on mgmt/mgmt: manage let go of it, for it never owned it";
+    let let_go = "no lifecycle holds Namespace/zoe on mgmt/mgmt: manage released it";
     check(&[login(), intended(0), logout(), released(2)], Gone, let_go, Some(3));
 }
 
@@ -301,7 +301,7 @@ fn an_object_that_is_called_otherwise_than_its_resource_is_found_when_it_is_gone
     assert_eq!(why.gone.map(|entry| entry.offset), Some(4), "the last time");
     let why = told.object(asked("namespace", "z"), 10);
     assert_eq!(why.verdict, object::Verdict::Unknown);
-    assert_eq!(why.notes, ["no record that the log holds says that any let go of it"]);
+    assert_eq!(why.notes, ["no record that the log holds says that a lifecycle deleted or released it"]);
 }
 
 #[test]

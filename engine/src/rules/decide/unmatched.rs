@@ -139,7 +139,7 @@ spec: {eventSourceName: user-operation, oneForEvent: true, cloudEventAction: Cre
             "user-operation",
             "login",
             9,
-            "EventTrigger/manage speaks of such events since offset 9; when it came, this one no longer counted",
+            "EventTrigger/manage decides such events since offset 9; by then a later event of this resource counted",
             &[],
             "",
         );

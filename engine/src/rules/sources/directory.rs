@@ -6,6 +6,8 @@
 //! Never here: what the manifests mean.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fmt::Display;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -193,6 +195,13 @@ impl File {
             return;
         }
         let read = Manifests::read(&name, &text);
+        // A full disk, or an editor that empties a file before it writes, leaves this. It is no wish that rules go.
+        if text.trim().is_empty() {
+            return self.is_unreadable(Problem::error("", name, "the file is empty"));
+        }
+        if read.manifests.is_empty() && read.unreadable.is_empty() && !self.manifests.is_empty() {
+            return self.is_unreadable(Problem::error("", name, "the file holds no manifest any more"));
+        }
         self.text = Some(text);
         let before = std::mem::replace(&mut self.manifests, read.manifests);
         if !read.unreadable.is_empty() {
@@ -206,7 +215,8 @@ impl File {
 
     fn is_unreadable(&mut self, problem: Problem) {
         self.text = None;
-        self.unreadable = vec![problem.hint("what the file said before stays in force")];
+        let hint = "nothing is withdrawn until it can be read; delete the file to take its rules away";
+        self.unreadable = vec![problem.hint(hint)];
     }
 }
 
@@ -238,8 +248,13 @@ impl Listing {
     fn add(&mut self, path: &Path, above: &mut Vec<(u64, u64)>, is_root: bool) {
         let metadata = match fs::metadata(path) {
             Ok(metadata) => metadata,
-            // Gone between listing and looking, or a link to nothing: for a file in a folder that is a miss.
-            Err(error) if !is_root && error.kind() == std::io::ErrorKind::NotFound => return,
+            Err(error) if !is_root && error.kind() == std::io::ErrorKind::NotFound => {
+                // What a link led to may be a mount that is away. Anything else is gone since it was listed, which is a miss.
+                if path.is_symlink() {
+                    self.fault(path, "a link to nothing");
+                }
+                return;
+            }
             Err(error) => return self.fault(path, &error),
         };
         let place = (metadata.dev(), metadata.ino());
@@ -256,6 +271,10 @@ impl Listing {
             entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<BTreeSet<_>, _>>()
         });
         match entries {
+            // What a container runtime makes of a file that is to be mounted and is not there.
+            Ok(entries) if entries.is_empty() && !is_root && is_manifest_file(path) => {
+                self.fault(path, "an empty folder, expected a file");
+            }
             Ok(entries) => {
                 above.push(place);
                 // A ConfigMap mount holds its files under `..data` and links to them: hidden names are not entered.
@@ -268,8 +287,8 @@ impl Listing {
         }
     }
 
-    fn fault(&mut self, path: &Path, error: &std::io::Error) {
-        self.faults.push(Fault { path: path.to_owned(), reason: error.to_string() });
+    fn fault(&mut self, path: &Path, reason: impl Display) {
+        self.faults.push(Fault { path: path.to_owned(), reason: reason.to_string() });
     }
 }
 
@@ -278,7 +297,9 @@ fn is_hidden(path: &Path) -> bool {
 }
 
 fn is_manifest_file(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known))
+    let is_known =
+        |extension: &OsStr| ["yaml", "yml", "json"].iter().any(|known| extension.eq_ignore_ascii_case(known));
+    path.extension().is_some_and(is_known)
 }
 
 /// Polls for ever.
@@ -350,7 +371,7 @@ mod tests {
     fn folders_are_entered_in_order_and_other_files_are_left_alone() {
         let folder = Folder::new();
         folder.write("b.yaml", &named("b"));
-        folder.write("a.yml", &named("a"));
+        folder.write("a.YML", &named("a"));
         folder.write("c/d.json", r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"d"}}"#);
         folder.write("notes.txt", "kind: [");
         folder.write(".hidden.yaml", &named("hidden"));
@@ -403,6 +424,34 @@ mod tests {
         assert_eq!(settled(&mut directory), (names(&["b"]), 1));
         fs::rename(&away, &folder.0).unwrap();
         assert_eq!(settled(&mut directory), (names(&["b"]), 0));
+    }
+
+    #[test]
+    fn a_file_that_is_empty_or_leads_nowhere_takes_nothing_along() {
+        let folder = Folder::new();
+        folder.write("a.yaml", &named("a"));
+        folder.write("b.yaml", &named("b"));
+        folder.write(".real/c.yaml", &named("c"));
+        std::os::unix::fs::symlink(".real/c.yaml", folder.0.join("c.yaml")).unwrap();
+        let mut directory = Directory::new(vec![folder.0.clone()]);
+        let all = names(&["a", "b", "c"]);
+        assert_eq!(settled(&mut directory), (all.clone(), 0));
+        for nothing in ["", " \n", "# kept for later\n"] {
+            folder.write("a.yaml", nothing);
+            assert_eq!(settled(&mut directory), (all.clone(), 1), "{nothing:?}");
+        }
+        folder.write("a.yaml", &named("a"));
+        fs::remove_dir_all(folder.0.join(".real")).unwrap();
+        assert_eq!(settled(&mut directory), (all.clone(), 1), "a link to nothing");
+        folder.write(".real/c.yaml", &named("c"));
+        fs::remove_file(folder.0.join("b.yaml")).unwrap();
+        fs::create_dir(folder.0.join("b.yaml")).unwrap();
+        assert_eq!(settled(&mut directory), (all, 1), "an empty folder in its place");
+        fs::remove_dir(folder.0.join("b.yaml")).unwrap();
+        assert_eq!(settled(&mut directory), (names(&["a", "c"]), 0), "it is deleted");
+        // At a start nothing is known of what an empty file said, so nothing may go for it.
+        folder.write("a.yaml", "");
+        assert_eq!(settled(&mut Directory::new(vec![folder.0.clone()])), (names(&["c"]), 1));
     }
 
     #[test]
