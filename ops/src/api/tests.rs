@@ -624,7 +624,7 @@ async fn what_cannot_be_watched_is_refused_before_the_stream_begins() {
         let request = Request::builder().uri("/v1/watch").body(Body::empty()).expect("a path");
         open.push(engine.router.clone().oneshot(request).await);
     }
-    engine.refused("/v1/watch", 429, "too-many-watches", "`256` watches run").await;
+    engine.refused("/v1/watch", 429, "too-many-watches", "`256` watches are open").await;
     drop(open);
     let free = async {
         while engine.ask("HEAD", "/v1/watch").await.0 != 200 {
