@@ -122,6 +122,10 @@ struct Consumer {
     unacknowledged: BTreeMap<u64, Instant>,
     /// It delivers nothing more, and reports nothing.
     is_deaf: bool,
+    /// It has delivered something to the reader that opened it.
+    has_delivered: bool,
+    /// It has delivered something to another reader since then.
+    went_elsewhere: bool,
 }
 
 impl Server {
@@ -277,6 +281,7 @@ impl Server {
                 let Some(last) = stolen.last() else { continue };
                 self.counter.count_many(Hazard::StolenDelivery, stolen.len() as u64);
                 consumer.cursor = last + 1;
+                consumer.went_elsewhere |= consumer.has_delivered;
                 if !acknowledges || *retention == Retention::WorkQueue {
                     consumer.unacknowledged.extend(stolen.iter().map(|sequence| (*sequence, Instant::now())));
                 }
@@ -326,7 +331,14 @@ impl Server {
             Retention::Interest | Retention::WorkQueue => consume.from_sequence.min(stream.first_sequence()),
         };
         let (retention, created_unix_nanos) = (stream.retention, stream.created_unix_nanos);
-        let consumer = Consumer { number, cursor, unacknowledged: BTreeMap::new(), is_deaf: false };
+        let consumer = Consumer {
+            number,
+            cursor,
+            unacknowledged: BTreeMap::new(),
+            is_deaf: false,
+            has_delivered: false,
+            went_elsewhere: false,
+        };
         stream.consumers.insert(consume.durable.clone(), consumer);
         // To begin at a sequence is to acknowledge what lies before it.
         if retention == Retention::Limits {
@@ -370,6 +382,12 @@ impl Server {
             let again_at = held_ones.map(|(_, since)| *since + self.ack_wait).min();
             return Ok(Delivered::Nothing { again_at });
         };
+        // Deliveries are numbered, so a reader sees that one is missing. Before its first one it does not: another reader may
+        // have opened the consumer anew, from where the numbers begin again.
+        if consumer.went_elsewhere {
+            return Err(ended(&lease.consume, "a delivery is missing"));
+        }
+        consumer.has_delivered = true;
         consumer.cursor = consumer.cursor.max(last + 1);
         let messages: Vec<Message> = sequences.iter().map(|sequence| held[sequence].clone()).collect();
         consumer.unacknowledged.extend(sequences.iter().map(|sequence| (*sequence, now)));
