@@ -395,7 +395,7 @@ fn redecided(redecision: &Redecision) -> String {
             format!("rules changed: absent on {cluster}, by the event at {event}")
         }
         Redesired::Absent { event: None } => format!("rules changed: withdrawn from {cluster}"),
-        Redesired::Left => format!("trigger removed: its objects on {cluster} are left"),
+        Redesired::Left => format!("rules changed: its objects on {cluster} are left"),
     }
 }
 

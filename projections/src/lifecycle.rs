@@ -15,7 +15,7 @@
 //!
 //! Invariant: the inventory holds every object that may exist in the cluster because of this lifecycle. It grows before
 //! Kubernetes is touched (`ApplyIntended`) and shrinks only when an object is known to be gone (`Deleted`), belongs to
-//! another owner or lifecycle (`Released`), or is left by a removed trigger (`Redesired::Left`).
+//! another owner or lifecycle (`Released`), or is left as its trigger says (`Redesired::Left`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
