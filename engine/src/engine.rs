@@ -257,12 +257,12 @@ impl<D: Disk> Engine<D> {
         if let Some(scrub) = &status.scrub {
             status.warnings.extend(scrub.damage.iter().map(|place| format!("the log is damaged: {place}")));
         }
-        let damaged = |replay: &ReplayStatus| {
-            let ReplayStatus { trigger, damage, .. } = replay;
-            let damage = damage.as_ref()?;
-            Some(format!("the replay of `{trigger}` leaves resources as they are, the log is damaged: {damage}"))
+        let left = |replay: &ReplayStatus| {
+            let ReplayStatus { trigger, left_because, .. } = replay;
+            let reason = left_because.as_ref()?;
+            Some(format!("the replay of `{trigger}` leaves resources as they are: {reason}"))
         };
-        status.warnings.extend(status.replays.iter().filter_map(damaged));
+        status.warnings.extend(status.replays.iter().filter_map(left));
         if rules.is_none() {
             let why = current.troubles.first().map_or("they are being read".to_owned(), ToString::to_string);
             status.rules_missing = Some(why);

@@ -99,7 +99,7 @@ struct Target {
     /// Whether the log says already that its replay began.
     is_open: bool,
     cursor: Cursor,
-    /// Whether it has come to the end and cannot be completed, because of damage.
+    /// Whether it has come to the end and cannot be completed, because resources are left as they are.
     is_stuck: bool,
 }
 
@@ -112,9 +112,9 @@ struct Cursor {
     resources: usize,
     /// The resource whose records are being read.
     walk: Option<Walk>,
-    /// The first reason why a resource is left as it is: damage hides its records, or the action fails of its events. The
-    /// replay cannot be completed then.
-    damage: Option<String>,
+    /// Why a resource is left as it is, of the first one: damage hides its records, or the action fails. The replay
+    /// cannot be completed then.
+    left_because: Option<String>,
 }
 
 /// The records of one resource, read from the latest back to the events that decide.
@@ -205,7 +205,7 @@ impl Replay {
             trigger: target.trigger.to_string(),
             resources: target.cursor.resources,
             of: projection.len(),
-            damage: target.cursor.damage.clone(),
+            left_because: target.cursor.left_because.clone(),
         };
         self.targets.iter().map(status).collect()
     }
@@ -233,12 +233,18 @@ impl Replay {
             }
             steps -= 1;
             if let Some(walk) = &mut cursor.walk {
-                let (is_over, bytes) = self.step(target, walk, log, &mut cursor.damage)?;
+                let (is_over, bytes) = self.step(target, walk, log, &mut cursor.left_because)?;
                 steps = steps.saturating_sub(bytes / STEP_BYTES);
                 if is_over {
                     let walk = cursor.walk.take().expect("it was just walked");
                     let resource = projection.resource(&walk.key.source, &walk.key.subject).unwrap_or_default();
-                    redecisions.extend(self.differences(projection, target, &walk, &resource, &mut cursor.damage));
+                    redecisions.extend(self.differences(
+                        projection,
+                        target,
+                        &walk,
+                        &resource,
+                        &mut cursor.left_because,
+                    ));
                     cursor.pass(walk.key);
                 }
                 continue;
@@ -256,7 +262,7 @@ impl Replay {
                 cursor.walk = Some(Walk { key, next, first_event, found, failed, is_cut: false });
             }
         };
-        let is_complete = is_at_end && cursor.damage.is_none();
+        let is_complete = is_at_end && cursor.left_because.is_none();
         let is_news = is_complete || !redecisions.is_empty();
         let fact = is_news.then(|| target.record(redecisions, is_complete));
         Ok(Some(Piece { fact, reached: cursor, is_last: is_at_end }))
@@ -266,16 +272,13 @@ impl Replay {
     pub fn advance(&mut self, piece: Piece) {
         let Some(at) = self.targets.iter().position(|target| !target.is_stuck) else { return };
         let Piece { reached, is_last, .. } = piece;
-        if is_last && reached.damage.is_none() {
+        if is_last && reached.left_because.is_none() {
             self.targets.remove(at);
             return;
         }
-        if let (true, Some(damage)) = (is_last, &reached.damage) {
+        if let (true, Some(reason)) = (is_last, &reached.left_because) {
             let trigger = &self.targets[at].trigger;
-            warn!(
-                "the replay of `{trigger}` left resources as they are: {damage}\nhint: mend the rule; of damaged records \
-                 `lifeline verify` shows what is lost"
-            );
+            warn!("the replay of `{trigger}` left resources as they are: {reason}");
         }
         (self.targets[at].cursor, self.targets[at].is_stuck) = (reached, is_last);
     }
@@ -286,7 +289,7 @@ impl Replay {
         target: &Target,
         walk: &mut Walk,
         log: &Reader<D>,
-        damage: &mut Option<String>,
+        left_because: &mut Option<String>,
     ) -> Result<(bool, usize), lifeline_store::Error> {
         let is_known = self.rules.may_decide(&target.trigger, &walk.key.source, &walk.key.subject);
         let offset = match walk.next.filter(|_| is_known && !target.has_all(&walk.found)) {
@@ -301,7 +304,7 @@ impl Replay {
             }
             Err(error @ lifeline_store::Error::Damaged { .. }) => {
                 walk.is_cut = true;
-                damage.get_or_insert_with(|| error.to_string());
+                left_because.get_or_insert_with(|| format!("the log is damaged: {error}"));
                 return Ok((true, 0));
             }
             Err(error) => return Err(error),
@@ -310,7 +313,8 @@ impl Replay {
             Ok(fact) => fact,
             Err(error) => {
                 walk.is_cut = true;
-                damage.get_or_insert_with(|| format!("record at offset `{offset}` cannot be understood: {error}"));
+                left_because
+                    .get_or_insert_with(|| format!("record at offset `{offset}` cannot be understood: {error}"));
                 return Ok((true, record.payload.len()));
             }
         };
@@ -357,7 +361,7 @@ impl Replay {
         target: &Target,
         walk: &Walk,
         resource: &Resource,
-        damage: &mut Option<String>,
+        left_because: &mut Option<String>,
     ) -> Vec<Redecision> {
         let is_uncertain = walk.is_cut || self.rules.trigger(&target.trigger).is_none_or(Trigger::is_degraded);
         let unmatched = match target.leaves {
@@ -377,9 +381,9 @@ impl Replay {
             }
             let desired = match walk.failed.get(cluster).filter(|_| known.is_some()) {
                 Some(reason) => {
-                    damage.get_or_insert_with(|| {
+                    left_because.get_or_insert_with(|| {
                         let ResourceKey { source, subject } = &walk.key;
-                        format!("the action fails, of source `{source}`, subject `{subject}` first: {reason}")
+                        format!("`cloudEventAction` fails for source `{source}`, subject `{subject}`: {reason}")
                     });
                     redesired(known, None, Unmatched::Keeps)
                 }

@@ -55,8 +55,9 @@ pub struct ReplayStatus {
     pub resources: usize,
     /// Resources there are.
     pub of: usize,
-    /// Damage in the log, because of which resources are left as they are; absent when there is none.
-    pub damage: Option<String>,
+    /// Why resources are left as they are (damage in the log, or an action that fails), so that the replay cannot be completed;
+    /// absent when none is.
+    pub left_because: Option<String>,
 }
 
 /// How far the log has been read again to find damage. Counts begin with the process.

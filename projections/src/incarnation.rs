@@ -89,7 +89,7 @@ impl Incarnations {
                     if let ([_], Some(entry)) = (about.as_slice(), entries.last_mut()) {
                         entry.incarnation = incarnation;
                     }
-                    // Earlier releases counted anew from all events here, so what was before is not known.
+                    // Earlier releases began to count again here, so the number before is not known.
                     if creates && let Some(life) = self.life(trigger, &redecision.cluster) {
                         life.incarnation = None;
                     }

@@ -461,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_folder_is_set_aside_and_begun_anew() {
+    fn a_damaged_folder_is_set_aside_and_made_again() {
         let parent = tempfile::tempdir().expect("a folder");
         let path = parent.path().join("projection");
         let check = |damage: &dyn Fn()| {

@@ -372,8 +372,9 @@ impl Reader {
         let Batch { messages, pending, acknowledge } = batch;
         let whole = self.reading.filters.is_empty();
         // What a filter leaves out looks like a jump, so there only the first message of a session is looked at.
-        let jump = if whole || is_first { first_jump(&messages, known.next_sequence) } else { None };
-        if let Some((from, to)) = jump.filter(|(from, _)| whole || *from == known.next_sequence)
+        let may_be_elsewhere = |from: u64| whole || (is_first && from == known.next_sequence);
+        let jump = first_jump(&messages, known.next_sequence).filter(|(from, _)| may_be_elsewhere(*from));
+        if let Some((from, to)) = jump
             && self.holds_between(from, to).await.map_err(Stop::Failed)?
         {
             return Err(Stop::LookAgain(format!(

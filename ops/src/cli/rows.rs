@@ -309,11 +309,8 @@ pub fn status(status: &Status, width: Option<usize>, paint: Paint) -> String {
         count(status.cluster_writes, "cluster write"),
     ];
     line("since start", work.join(", "));
-    for ReplayStatus { trigger, resources, of, damage } in &status.replays {
+    for ReplayStatus { trigger, resources, of, .. } in &status.replays {
         line("replaying", format!("`{trigger}` under changed rules, {resources} of {}", count(*of as u64, "resource")));
-        if let Some(reason) = damage.as_deref().and_then(|reason| reason.lines().next()) {
-            line("", paint.tone(Tone::Bad, &format!("resources are left as they are: {reason}")));
-        }
     }
     if let Some(scrub) = &status.scrub {
         let damaged = match scrub.damaged_records {

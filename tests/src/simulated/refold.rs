@@ -10,7 +10,7 @@ use lifeline_projections::fold::Projection;
 use lifeline_projections::lifecycle::Desired;
 use lifeline_store::{Offset, Record};
 
-use super::rules::Version;
+use super::rules::{MANAGE, Version};
 use super::story::Violation;
 
 /// The triggers of all rules.
@@ -88,8 +88,8 @@ impl<'a> Refold<'a> {
             Fact::Reconciled(Reconciled { key, previous, .. }) => {
                 self.link(offset, (&*key.resource.source, &*key.resource.subject), *previous);
             }
-            Fact::Rule(RuleChanged { rule: "EventTrigger/manage", digest, .. }) => {
-                self.is_broken = digest.is_some_and(|digest| Version::is_broken("EventTrigger/manage", digest));
+            Fact::Rule(RuleChanged { rule: MANAGE, digest, .. }) => {
+                self.is_broken = digest.is_some_and(Version::is_broken);
             }
             Fact::Stream(_) | Fact::Rejected(_) | Fact::Rule(_) | Fact::Lost(_) => {}
         }

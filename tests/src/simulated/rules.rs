@@ -46,8 +46,8 @@ metadata:
     projectsveltos.io/instantiate: ok
 data:"#;
 
-/// The trigger of every version but the last, as a rule is named.
-const MANAGE: &str = "EventTrigger/manage";
+/// The trigger that every version but [`Version::Withdrawn`] has, as a rule is named.
+pub const MANAGE: &str = "EventTrigger/manage";
 
 const MANAGE_ACTION: &str = r#"{{if or (eq .CloudEvent.type "login") (eq .CloudEvent.type "visit")}}Create{{else if DELETES}}Delete{{else}}Nothing{{end}}"#;
 
@@ -171,15 +171,15 @@ impl Version {
         COMPILED[self as usize].clone()
     }
 
-    /// Whether the rule of this name and checksum is a trigger with the mistake of [`Version::broken`].
+    /// Whether [`MANAGE`] with this checksum has the mistake of [`Version::broken`].
     #[must_use]
-    pub fn is_broken(rule: &str, digest: u64) -> bool {
+    pub fn is_broken(digest: u64) -> bool {
         static BROKEN: LazyLock<BTreeSet<u64>> = LazyLock::new(|| {
             let digest = |version: Version| Some(version.broken().rules?.documents().get(MANAGE)?.digest);
             let with_trigger = Version::ALL.into_iter().filter(|version| *version != Version::Withdrawn);
             with_trigger.filter_map(digest).collect()
         });
-        rule == MANAGE && BROKEN.contains(&digest)
+        BROKEN.contains(&digest)
     }
 
     /// The first version under which a trigger has this checksum. Other versions with it have the same trigger.

@@ -383,7 +383,7 @@ impl Server {
             return Ok(Delivered::Nothing { again_at });
         };
         // Deliveries are numbered, so a reader sees that one is missing. Before its first one it does not: another reader may
-        // have opened the consumer anew, from where the numbers begin again.
+        // have made the consumer again, and then the numbers begin again.
         if consumer.went_elsewhere {
             return Err(ended(&lease.consume, "a delivery is missing"));
         }

@@ -105,7 +105,7 @@ async fn of_many_that_differ_the_first_are_named_and_all_are_counted() {
 }
 
 #[tokio::test]
-async fn a_log_without_its_beginning_cannot_be_folded_anew_and_that_is_said() {
+async fn a_log_without_its_beginning_cannot_be_folded_again_and_that_is_said() {
     let mut facts = story();
     facts.extend((0..200).map(|number| {
         let note = Ruling::NoAction("a note that fills a segment".into());
