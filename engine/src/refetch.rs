@@ -229,7 +229,7 @@ impl Walk {
         let delivery = Delivery { cluster: OWN, stream, epoch, sequence, published_unix_nanos, subject };
         // When it was recorded may be lost with it; when it was stored is the nearest that is known here.
         let time = published_unix_nanos.max(self.time_unix_nanos);
-        match CloudEvent::parse(&headers, payload) {
+        match CloudEvent::receive(&headers, payload) {
             Ok(event) => {
                 let (source, subject, kind, id) = (&*event.source, &*event.subject, &*event.kind, &*event.id);
                 let previous = self.projection.last_record(source, subject);

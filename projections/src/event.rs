@@ -92,6 +92,11 @@ pub enum Error {
         /// What the specification asks for.
         expected: &'static str,
     },
+    /// The message asks its server to publish another one later. That one is the event.
+    #[error(
+        "it is a schedule of the NATS server (header `Nats-Schedule`), the message that it will publish is the event"
+    )]
+    Schedule,
     /// A content type that asks for a format Lifeline does not read, such as a batch.
     #[error("content type `{value}` is not supported, expected `application/cloudevents+json`")]
     Format {
@@ -135,6 +140,22 @@ struct Attributes<'a> {
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'a> CloudEvent<'a> {
+    /// Takes a message in: as [`CloudEvent::parse`], and refuses more. What earlier releases have recorded as an event stays
+    /// one, so `parse` may never become stricter.
+    ///
+    /// # Errors
+    /// The reason why the message is no CloudEvent, or why it is not clear which one it is.
+    pub fn receive(headers: &Headers<'a>, payload: &'a [u8]) -> Result<CloudEvent<'a>, Error> {
+        // A server before 2.12 keeps the message and publishes nothing. Taken as the event it would come too early.
+        if headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("nats-schedule")) {
+            return Err(Error::Schedule);
+        }
+        if Mode::of(headers) == Mode::Binary {
+            refuse_twice(headers)?;
+        }
+        CloudEvent::parse(headers, payload)
+    }
+
     /// Reads the attributes of the event in a message.
     ///
     /// # Errors
@@ -295,6 +316,17 @@ fn is_json(content_type: &str) -> bool {
     media.ends_with("/json") || media.ends_with("+json")
 }
 
+/// An attribute has one value: with two headers of its name, which one counts would be a guess.
+fn refuse_twice(headers: &Headers<'_>) -> Result<(), Error> {
+    let attributes = headers.iter().filter_map(|(name, value)| Some((strip_prefix_ignore_case(name, "ce-")?, value)));
+    for (at, (name, value)) in attributes.clone().enumerate() {
+        if attributes.clone().take(at).any(|(before, _)| before.eq_ignore_ascii_case(name)) {
+            return Err(invalid(&name.to_ascii_lowercase(), value, "one header of this name"));
+        }
+    }
+    Ok(())
+}
+
 /// The NATS binding has no batch mode, and JSON is the one format read here: say so instead of misreading another.
 fn refuse_other_formats(headers: &Headers<'_>) -> Result<(), Error> {
     let Some(value) = content_type(headers).filter(|value| is_structured(value)) else { return Ok(()) };
@@ -435,7 +467,7 @@ mod tests {
         "id":"10001","subject":"mgianluc","datacontenttype":"application/json","data":{"message":"User mgianluc login"}}"#;
 
     fn check(headers: &Headers<'_>, payload: &[u8], expected: Result<(&str, &str), &str>) {
-        let got = CloudEvent::parse(headers, payload)
+        let got = CloudEvent::receive(headers, payload)
             .map(|event| (event.source.into_owned(), event.subject.into_owned()))
             .map_err(|error| error.to_string());
         let expected = expected.map(|(source, subject)| (source.to_owned(), subject.to_owned())).map_err(str::to_owned);
@@ -460,6 +492,22 @@ mod tests {
         check(&binary, b"anything \xff", Ok(("https://a/b c", "quo\"ted")));
         let structured_wins = [("content-type", "application/cloudevents"), ("ce-specversion", "1.0")];
         check(&structured_wins, LOGIN.as_bytes(), Ok(("auth.example.com", "mgianluc")));
+    }
+
+    #[test]
+    fn what_leaves_open_which_event_it_is_is_refused_but_stays_readable_where_it_is_recorded() {
+        let schedule = [("Nats-Schedule", "@at 2027-01-01T00:00:00Z"), ("Nats-Schedule-Target", "users")];
+        let said = "it is a schedule of the NATS server (header `Nats-Schedule`), the message that it will publish is the event";
+        check(&schedule, LOGIN.as_bytes(), Err(said));
+        let published = [("Nats-Scheduler", "timers"), ("Nats-Schedule-Next", "purge")];
+        check(&published, LOGIN.as_bytes(), Ok(("auth.example.com", "mgianluc")));
+        let twice =
+            [("ce-id", "1"), ("ce-source", "s"), ("ce-specversion", "1.0"), ("ce-type", "t"), ("CE-Type", "deleted")];
+        check(&twice, b"", Err("attribute `type` is `deleted`, expected one header of this name"));
+        // A structured event has its attributes in the payload, whatever a gateway put beside it.
+        let beside = [("Content-Type", "application/cloudevents+json"), ("ce-type", "t"), ("ce-type", "u")];
+        check(&beside, LOGIN.as_bytes(), Ok(("auth.example.com", "mgianluc")));
+        assert!(CloudEvent::parse(&schedule, LOGIN.as_bytes()).is_ok() && CloudEvent::parse(&twice, b"").is_ok());
     }
 
     #[test]

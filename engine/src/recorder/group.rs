@@ -51,5 +51,5 @@ impl Group {
 pub(super) type Parsed<'m> = Result<CloudEvent<'m>, String>;
 
 pub(super) fn parse(message: &Message) -> Parsed<'_> {
-    CloudEvent::parse(&message.headers(), &message.payload).map_err(|error| error.to_string())
+    CloudEvent::receive(&message.headers(), &message.payload).map_err(|error| error.to_string())
 }
