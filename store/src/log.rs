@@ -62,40 +62,40 @@ impl<D: Disk> Log<D> {
         if disk.is_read_only() {
             return Err(Error::ReadOnly { folder: disk.describe() });
         }
-        let verdict = recovery::examine(&disk, &options)?;
-        for name in &verdict.leftovers {
+        let findings = recovery::examine(&disk, &options)?;
+        for name in &findings.leftovers {
             disk.remove(name).map_err(Error::io("remove", name))?;
         }
         let folder = disk.describe();
         // Always: a name that is listed may be as unsynced as the bytes are.
         disk.sync_folder().map_err(Error::io("sync folder", &folder))?;
-        let end = verdict.recovery.end;
-        let salt = verdict.salt;
-        let mut sealed = verdict.segments;
+        let end = findings.recovery.end;
+        let salt = findings.salt;
+        let mut sealed = findings.segments;
         let last = sealed.last().copied();
-        let (tail, position) = match verdict.tail {
+        let (tail, position) = match findings.tail {
             Tail::Continue { position, index } => {
                 let base = sealed.pop().expect("a segment that goes on is in the list");
                 let name = segment::name(base);
                 let file = disk.open(&name).map_err(Error::io("open", &name))?;
-                harden(&file, &name, verdict.mark.position_in(base), position)?;
+                harden(&file, &name, findings.mark.position_in(base), position)?;
                 // A short file means that a cut was not finished and may not be durable: cut again.
                 let bytes = file.len().map_err(Error::io("read length of", &name))?;
-                if verdict.recovery.torn_bytes > 0 || bytes < options.segment_bytes_max {
+                if findings.recovery.torn_bytes > 0 || bytes < options.segment_bytes_max {
                     erase(&file, &name, position, options.segment_bytes_max)?;
                 }
                 (Segment::open(base, salt, file, index, position), position)
             }
             Tail::Closed { .. } | Tail::Missing => {
-                if let (Some(base), Tail::Closed { position }) = (last, &verdict.tail) {
+                if let (Some(base), Tail::Closed { position }) = (last, &findings.tail) {
                     let name = segment::name(base);
                     let file = disk.open(&name).map_err(Error::io("open", &name))?;
-                    harden(&file, &name, verdict.mark.position_in(base), *position)?;
+                    harden(&file, &name, findings.mark.position_in(base), *position)?;
                 }
                 let header = SegmentHeader {
                     base: end,
-                    previous: verdict.checksum,
-                    time_unix_nanos: verdict.time_unix_nanos,
+                    previous: findings.checksum,
+                    time_unix_nanos: findings.time_unix_nanos,
                     salt,
                 };
                 let file = begin_segment(&disk, &header, options.segment_bytes_max)?;
@@ -104,14 +104,14 @@ impl<D: Disk> Log<D> {
                 (Segment::open(end, salt, file, index, HEADER_BYTES), HEADER_BYTES)
             }
         };
-        let mut mark = MarkFile::open(&disk, verdict.mark)?;
+        let mut mark = MarkFile::open(&disk, findings.mark)?;
         mark.write(Mark {
             clean: false,
             end,
             segment: tail.base,
             position,
-            time_unix_nanos: verdict.time_unix_nanos,
-            checksum: verdict.checksum,
+            time_unix_nanos: findings.time_unix_nanos,
+            checksum: findings.checksum,
             salt,
             ..Mark::default()
         })?;
@@ -130,13 +130,13 @@ impl<D: Disk> Log<D> {
             block_position: position,
             group_records: 0,
             end,
-            time_unix_nanos: verdict.time_unix_nanos,
-            checksum: verdict.checksum,
+            time_unix_nanos: findings.time_unix_nanos,
+            checksum: findings.checksum,
             free_bytes,
             poisoned: None,
             options,
         };
-        Ok((log, verdict.recovery))
+        Ok((log, findings.recovery))
     }
 
     /// Stages a record: not durable, and seen by no reader, before the next [`Log::sync`].

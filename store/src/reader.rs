@@ -88,10 +88,10 @@ impl<D: Disk> Reader<D> {
     /// [`Error::Version`] for another format, [`Error::Option`], [`Error::Io`].
     pub fn open(disk: D, options: &Options) -> Result<(Reader<D>, Recovery), Error> {
         options.check()?;
-        let verdict = recovery::examine(&disk, options)?;
-        let salt = verdict.salt;
-        let mut bases = verdict.segments;
-        let last = match verdict.tail {
+        let findings = recovery::examine(&disk, options)?;
+        let salt = findings.salt;
+        let mut bases = findings.segments;
+        let last = match findings.tail {
             Tail::Continue { position, index } => {
                 let base = bases.pop().expect("a segment that goes on is in the list");
                 let name = segment::name(base);
@@ -101,8 +101,8 @@ impl<D: Disk> Reader<D> {
             Tail::Closed { .. } | Tail::Missing => None,
         };
         let table = bases.into_iter().map(|base| Segment::sealed(base, salt)).chain(last).map(Arc::new).collect();
-        let shared = Shared::new(disk, salt, table, verdict.recovery.end);
-        Ok((Reader { shared: Arc::new(shared) }, verdict.recovery))
+        let shared = Shared::new(disk, salt, table, findings.recovery.end);
+        Ok((Reader { shared: Arc::new(shared) }, findings.recovery))
     }
 
     /// The first offset still held; equal to [`Reader::end`] when the log is empty.

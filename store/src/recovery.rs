@@ -1,6 +1,6 @@
 //! What an opened folder turns out to hold: the end of the log, a torn tail, damage.
 //!
-//! Reading decides, nothing here writes: [`examine`] returns a [`Verdict`], and `log` carries it out. Only the last
+//! Reading decides, nothing here writes: [`examine`] returns a [`Findings`], and `log` carries it out. Only the last
 //! segment is read, so the time to open does not grow with the log.
 //!
 //! The rule: bytes that do not read back are a *torn tail* when nothing shows that they were ever synced, and are then cut
@@ -47,7 +47,7 @@ pub struct Recovery {
 
 /// The state in which the last segment was found, and what to do about it.
 #[derive(Debug)]
-pub(crate) struct Verdict {
+pub(crate) struct Findings {
     pub(crate) recovery: Recovery,
     /// Bases of the segments to keep, ascending.
     pub(crate) segments: Vec<Offset>,
@@ -76,7 +76,7 @@ pub(crate) enum Tail {
 pub(crate) const UNFINISHED: &str = ".unfinished";
 
 /// Reads what a folder holds.
-pub(crate) fn examine<D: Disk>(disk: &D, options: &Options) -> Result<Verdict, Error> {
+pub(crate) fn examine<D: Disk>(disk: &D, options: &Options) -> Result<Findings, Error> {
     let folder = disk.describe();
     let names = disk.list().map_err(Error::io("list folder", &folder))?;
     let found_mark = Mark::load(disk)?;
@@ -146,7 +146,7 @@ pub(crate) fn examine<D: Disk>(disk: &D, options: &Options) -> Result<Verdict, E
         Tail::Continue { position: found.position, index: found.index }
     };
     let time_unix_nanos = found.time_unix_nanos.max(mark.time_unix_nanos).max(header.time_unix_nanos);
-    Ok(Verdict {
+    Ok(Findings {
         recovery,
         segments,
         leftovers,
@@ -159,7 +159,7 @@ pub(crate) fn examine<D: Disk>(disk: &D, options: &Options) -> Result<Verdict, E
 }
 
 /// A folder without a segment: new, or emptied by someone.
-fn without_segments(mark: Option<Mark>, leftovers: Vec<String>, random: u64) -> Verdict {
+fn without_segments(mark: Option<Mark>, leftovers: Vec<String>, random: u64) -> Findings {
     let mark = mark.unwrap_or(Mark { salt: random, ..Mark::default() });
     let mut recovery = Recovery { start: mark.end, end: mark.end, ..Recovery::default() };
     if mark.end > Offset::ZERO {
@@ -171,7 +171,7 @@ fn without_segments(mark: Option<Mark>, leftovers: Vec<String>, random: u64) -> 
         });
     }
     let Mark { checksum, time_unix_nanos, salt, .. } = mark;
-    Verdict { recovery, segments: Vec::new(), leftovers, mark, tail: Tail::Missing, checksum, time_unix_nanos, salt }
+    Findings { recovery, segments: Vec::new(), leftovers, mark, tail: Tail::Missing, checksum, time_unix_nanos, salt }
 }
 
 /// The last segment as it reads back.

@@ -42,7 +42,7 @@ struct Found {
 
 /// Where in the log a scan is.
 #[derive(Debug)]
-struct Place<F> {
+struct CurrentSegment<F> {
     segment: Arc<Segment<F>>,
     /// The next segment's base; `None` while this is the last one.
     end: Option<Offset>,
@@ -61,7 +61,7 @@ pub struct Scan<D: Disk = OsDisk> {
     next: Offset,
     // The durable end when last looked at: spares an atomic load per record.
     durable: Offset,
-    place: Option<Place<D::File>>,
+    current: Option<CurrentSegment<D::File>>,
     cursor: Cursor,
     /// Damage that cost no record: a trailer's.
     harmless: Vec<Damage>,
@@ -70,7 +70,7 @@ pub struct Scan<D: Disk = OsDisk> {
 impl<D: Disk> Scan<D> {
     pub(crate) fn new(reader: Reader<D>, from: Offset) -> Scan<D> {
         let next = from.max(reader.start());
-        Scan { reader, next, durable: Offset::ZERO, place: None, cursor: Cursor::new(0), harmless: Vec::new() }
+        Scan { reader, next, durable: Offset::ZERO, current: None, cursor: Cursor::new(0), harmless: Vec::new() }
     }
 
     pub(crate) fn read_bytes(&mut self, bytes: usize) {
@@ -90,7 +90,7 @@ impl<D: Disk> Scan<D> {
     /// Goes on from another offset; the way past damage, too.
     pub fn seek(&mut self, offset: Offset) {
         self.next = offset.max(self.reader.start());
-        self.place = None;
+        self.current = None;
     }
 
     /// The next record, or `None` at the durable end; then call again when there is more.
@@ -138,16 +138,16 @@ impl<D: Disk> Scan<D> {
     /// its predecessor. Everything else is left to [`Scan::advance`].
     #[inline]
     fn plain_next(&mut self) -> Option<Found> {
-        let place = self.place.as_mut()?;
-        if self.next >= self.durable || place.end.is_some_and(|end| self.next >= end) || place.skipped.is_some() {
+        let current = self.current.as_mut()?;
+        if self.next >= self.durable || current.end.is_some_and(|end| self.next >= end) || current.skipped.is_some() {
             return None;
         }
         let (header, payload) = self.cursor.peek_verified()?;
-        if header.kind != Kind::Record || header.offset != self.next || place.chain != Some(header.previous) {
+        if header.kind != Kind::Record || header.offset != self.next || current.chain != Some(header.previous) {
             return None;
         }
         self.cursor.take_verified(&header);
-        place.chain = Some(header.checksum);
+        current.chain = Some(header.checksum);
         self.next = header.offset.next();
         Some(Found { offset: header.offset, time_unix_nanos: header.time_unix_nanos, payload })
     }
@@ -160,14 +160,14 @@ impl<D: Disk> Scan<D> {
             }
         }
         loop {
-            let Some(place) = &mut self.place else {
-                if !self.find_place()? {
+            let Some(current) = &mut self.current else {
+                if !self.enter_segment()? {
                     return Ok(None);
                 }
                 continue;
             };
-            if place.end.is_some_and(|end| self.next >= end) {
-                self.place = None;
+            if current.end.is_some_and(|end| self.next >= end) {
+                self.current = None;
                 continue;
             }
             let before = self.cursor.position();
@@ -175,7 +175,7 @@ impl<D: Disk> Scan<D> {
                 Some((header, payload)) => Step::Frame(header, payload),
                 None => {
                     let disk = &self.reader.shared.disk;
-                    let segment = &place.segment;
+                    let segment = &current.segment;
                     let limit = segment.readable_bytes(disk)?;
                     self.cursor
                         .step(segment.file(disk)?.as_ref(), segment.seed, limit)
@@ -186,22 +186,22 @@ impl<D: Disk> Scan<D> {
                 Step::Frame(header, _) if header.kind.is_trailer() => continue,
                 Step::Frame(header, payload) if header.kind.takes_offset() => {
                     if header.offset < self.next {
-                        place.chain = (header.kind == Kind::Record).then_some(header.checksum);
-                        place.skipped = None;
+                        current.chain = (header.kind == Kind::Record).then_some(header.checksum);
+                        current.skipped = None;
                         continue;
                     }
                     let follows =
-                        header.kind != Kind::Record || place.chain.is_none_or(|chain| chain == header.previous);
+                        header.kind != Kind::Record || current.chain.is_none_or(|chain| chain == header.previous);
                     if header.offset == self.next && follows && header.kind != Kind::Lost {
-                        if let Some((at, why)) = place.skipped.take()
-                            && !place.approaching
+                        if let Some((at, why)) = current.skipped.take()
+                            && !current.approaching
                         {
-                            let file = place.segment.name.clone();
+                            let file = current.segment.name.clone();
                             self.harmless.push(Damage { file, offsets: self.next..self.next, bytes: at..before, why });
                         }
-                        place.approaching = false;
+                        current.approaching = false;
                         // What follows a replaced record remembers the lost one.
-                        place.chain = (header.kind == Kind::Record).then_some(header.checksum);
+                        current.chain = (header.kind == Kind::Record).then_some(header.checksum);
                         self.next = self.next.next();
                         let Header { offset, time_unix_nanos, .. } = header;
                         return Ok(Some(Found { offset, time_unix_nanos, payload }));
@@ -215,20 +215,20 @@ impl<D: Disk> Scan<D> {
                     }
                 }
                 Step::Frame(..) | Step::End => {
-                    // The next segment may have been begun since this place was found.
-                    if place.end.is_none() && self.refresh_end() {
+                    // The next segment may have been begun since this segment was entered.
+                    if current.end.is_none() && self.refresh_end() {
                         continue;
                     }
                     "segment ends too early"
                 }
                 Step::Invalid(why) => {
                     // The next intact frame shows whether a record is lost, and which.
-                    place.skipped = place.skipped.or(Some((before, why)));
-                    if place.approaching {
-                        place.chain = None;
+                    current.skipped = current.skipped.or(Some((before, why)));
+                    if current.approaching {
+                        current.chain = None;
                     }
                     let disk = &self.reader.shared.disk;
-                    let segment = &place.segment;
+                    let segment = &current.segment;
                     let limit = segment.readable_bytes(disk)?;
                     self.cursor.seek(before);
                     if self
@@ -242,7 +242,7 @@ impl<D: Disk> Scan<D> {
                 }
             };
             // If a search skipped the damage, it lies where that search began.
-            let skipped = self.place.as_ref().and_then(|place| place.skipped);
+            let skipped = self.current.as_ref().and_then(|current| current.skipped);
             let (at, why) = skipped.unwrap_or((before, why));
             self.cursor.seek(at);
             return Err(self.damage(why)?);
@@ -252,16 +252,16 @@ impl<D: Disk> Scan<D> {
     /// Learns whether the segment has been followed by another one.
     fn refresh_end(&mut self) -> bool {
         let table = self.reader.shared.table();
-        let Some(place) = &mut self.place else {
+        let Some(current) = &mut self.current else {
             return false;
         };
-        let after = table.partition_point(|segment| segment.base <= place.segment.base);
-        place.end = table.get(after).map(|segment| segment.base);
-        place.end.is_some()
+        let after = table.partition_point(|segment| segment.base <= current.segment.base);
+        current.end = table.get(after).map(|segment| segment.base);
+        current.end.is_some()
     }
 
     /// Finds the segment that holds the next record, and a position at or before it.
-    fn find_place(&mut self) -> Result<bool, Error> {
+    fn enter_segment(&mut self) -> Result<bool, Error> {
         let shared = &self.reader.shared;
         let table = shared.table();
         let Some(first) = table.first() else {
@@ -281,7 +281,7 @@ impl<D: Disk> Scan<D> {
             index.at_or_before(self.next).map_or(HEADER_BYTES, |entry| entry.position)
         };
         self.cursor.restart(position);
-        self.place = Some(Place {
+        self.current = Some(CurrentSegment {
             segment: Arc::clone(segment),
             end,
             chain: None,
@@ -294,12 +294,12 @@ impl<D: Disk> Scan<D> {
     /// The error for records missing from the next one on: looks for the first good one after them.
     fn damage(&mut self, why: &'static str) -> Result<Error, Error> {
         self.refresh_end();
-        let Some(place) = &self.place else { unreachable!("damage is found in a segment") };
-        let segment = &place.segment;
+        let Some(current) = &self.current else { unreachable!("damage is found in a segment") };
+        let segment = &current.segment;
         let disk = &self.reader.shared.disk;
         let file = segment.file(disk)?;
         let limit = segment.readable_bytes(disk)?;
-        let segment_end = place.end.unwrap_or(self.durable).min(self.durable);
+        let segment_end = current.end.unwrap_or(self.durable).min(self.durable);
         let mut cursor = Cursor::new(self.cursor.position());
         let begin = self.cursor.position();
         let mut end = segment_end;

@@ -90,8 +90,12 @@ impl RuleSet {
             }
         }
         let contents = Arc::new(link::contents(&triggers, &written, &mut problems));
-        let links =
-            link::Link { sources: &sources, broken_sources: &broken_sources, contents: &contents, clusters: &clusters };
+        let links = link::Linker {
+            sources: &sources,
+            broken_sources: &broken_sources,
+            contents: &contents,
+            clusters: &clusters,
+        };
         let (triggers, views) = link::link(triggers, &links, &mut out_of_force, &mut problems);
 
         let documents = written.documents(contents.keys());

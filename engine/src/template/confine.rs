@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use granit_parser::ScalarStyle;
 
-use super::ink::{Inked, Manner, Rendered};
+use super::tracking::{Filled, Manner, TrackedText};
 
 /// A node, or the end of one, as the parser saw it.
 #[derive(Debug, Clone)]
@@ -85,12 +85,12 @@ impl Violation {
     }
 }
 
-/// Holds every inked range against the pieces of the text.
+/// Holds every filled range against the pieces of the text.
 ///
 /// # Errors
 /// The index of the first range that left its place, and how.
 pub(super) fn check(
-    rendered: &Rendered,
+    rendered: &TrackedText,
     pieces: &[Piece],
     comments: &[Range<usize>],
 ) -> Result<(), (usize, Violation)> {
@@ -99,15 +99,15 @@ pub(super) fn check(
     let mut comments = comments.to_vec();
     comments.sort_by_key(|comment| comment.start);
     let in_order = pieces.is_sorted_by_key(|piece| piece.start);
-    for (index, ink) in rendered.inked.iter().enumerate() {
-        let verdict = match ink.manner {
-            _ if in_comment(rendered, ink, &comments) => Ok(()),
-            Manner::Value => value(rendered, ink, &scalars),
-            Manner::Quoted => quoted(rendered, ink, &scalars),
+    for (index, filled) in rendered.filled.iter().enumerate() {
+        let verdict = match filled.manner {
+            _ if in_comment(rendered, filled, &comments) => Ok(()),
+            Manner::Value => value(rendered, filled, &scalars),
+            Manner::Quoted => quoted(rendered, filled, &scalars),
             Manner::Structure => {
                 // Of what starts before the range, only the last piece can reach into it.
-                let first = if in_order { pieces.partition_point(|piece| piece.start < ink.range.start) } else { 0 };
-                structure(rendered, ink, &pieces[first.saturating_sub(1)..], in_order, &scalars)
+                let first = if in_order { pieces.partition_point(|piece| piece.start < filled.range.start) } else { 0 };
+                structure(rendered, filled, &pieces[first.saturating_sub(1)..], in_order, &scalars)
             }
         };
         verdict.map_err(|violation| (index, violation))?;
@@ -154,23 +154,23 @@ fn block_begins(text: &str, content: usize) -> usize {
     header.len()
 }
 
-fn in_comment(rendered: &Rendered, ink: &Inked, comments: &[Range<usize>]) -> bool {
-    let before = comments.partition_point(|comment| comment.start < ink.range.start);
-    before.checked_sub(1).is_some_and(|last| ink.range.end <= comments[last].end)
-        && !rendered.text[ink.range.clone()].contains(['\n', '\r'])
+fn in_comment(rendered: &TrackedText, filled: &Filled, comments: &[Range<usize>]) -> bool {
+    let before = comments.partition_point(|comment| comment.start < filled.range.start);
+    before.checked_sub(1).is_some_and(|last| filled.range.end <= comments[last].end)
+        && !rendered.text[filled.range.clone()].contains(['\n', '\r'])
 }
 
-fn value(rendered: &Rendered, ink: &Inked, scalars: &Scalars<'_>) -> Result<(), Violation> {
-    let text = &rendered.text[ink.range.clone()];
-    let Some((piece, style)) = scalars.around(&rendered.text, &ink.range) else {
-        return outside(rendered, ink);
+fn value(rendered: &TrackedText, filled: &Filled, scalars: &Scalars<'_>) -> Result<(), Violation> {
+    let text = &rendered.text[filled.range.clone()];
+    let Some((piece, style)) = scalars.around(&rendered.text, &filled.range) else {
+        return outside(rendered, filled);
     };
     match style {
-        ScalarStyle::Plain if text.contains(['\n', '\r']) || loses_blanks(rendered, ink) => Err(Violation::Folded),
+        ScalarStyle::Plain if text.contains(['\n', '\r']) || loses_blanks(rendered, filled) => Err(Violation::Folded),
         ScalarStyle::Plain => Ok(()),
         ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => {
-            if ink.range.start <= piece.start || ink.range.end >= piece.end {
-                return outside(rendered, ink);
+            if filled.range.start <= piece.start || filled.range.end >= piece.end {
+                return outside(rendered, filled);
             }
             let ends = if style == ScalarStyle::SingleQuoted { &['\''][..] } else { &['"', '\\'][..] };
             if text.contains(ends) {
@@ -186,21 +186,21 @@ fn value(rendered: &Rendered, ink: &Inked, scalars: &Scalars<'_>) -> Result<(), 
 }
 
 /// A plain scalar of several lines drops blanks where its lines begin and end.
-fn loses_blanks(rendered: &Rendered, ink: &Inked) -> bool {
+fn loses_blanks(rendered: &TrackedText, filled: &Filled) -> bool {
     const BLANK: [char; 2] = [' ', '\t'];
-    let text = &rendered.text[ink.range.clone()];
-    let line_begins = rendered.text[..ink.range.start].trim_end_matches(BLANK).ends_with('\n');
-    let line_ends = rendered.text[ink.range.end..].trim_start_matches(BLANK).starts_with(['\n', '\r']);
+    let text = &rendered.text[filled.range.clone()];
+    let line_begins = rendered.text[..filled.range.start].trim_end_matches(BLANK).ends_with('\n');
+    let line_ends = rendered.text[filled.range.end..].trim_start_matches(BLANK).starts_with(['\n', '\r']);
     (line_begins && text.starts_with(BLANK)) || (line_ends && text.ends_with(BLANK))
 }
 
 /// Outside every scalar a value may only be nothing, where nothing is the value.
-fn outside(rendered: &Rendered, ink: &Inked) -> Result<(), Violation> {
-    if !ink.range.is_empty() {
+fn outside(rendered: &TrackedText, filled: &Filled) -> Result<(), Violation> {
+    if !filled.range.is_empty() {
         return Err(Violation::Structure);
     }
     let text = &rendered.text;
-    let at = ink.range.start;
+    let at = filled.range.start;
     let line_start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
     let before = &text[line_start..at];
     let after = text[at..].lines().next().unwrap_or("").trim_start_matches([' ', '\t']);
@@ -210,33 +210,33 @@ fn outside(rendered: &Rendered, ink: &Inked) -> Result<(), Violation> {
 }
 
 /// The range of an action that was empty where an absent scalar is, if there is one.
-pub(super) fn fills_absent(rendered: &Rendered, absent: usize) -> Option<usize> {
-    let from = rendered.inked.partition_point(|ink| ink.range.start < absent);
-    let ink = rendered.inked.get(from)?;
-    let between = rendered.text.get(absent..ink.range.start)?;
-    (ink.range.is_empty() && between.chars().all(|c| matches!(c, ' ' | '\t' | ':'))).then_some(from)
+pub(super) fn fills_absent(rendered: &TrackedText, absent: usize) -> Option<usize> {
+    let from = rendered.filled.partition_point(|filled| filled.range.start < absent);
+    let filled = rendered.filled.get(from)?;
+    let between = rendered.text.get(absent..filled.range.start)?;
+    (filled.range.is_empty() && between.chars().all(|c| matches!(c, ' ' | '\t' | ':'))).then_some(from)
 }
 
-fn quoted(rendered: &Rendered, ink: &Inked, scalars: &Scalars<'_>) -> Result<(), Violation> {
-    let Some((piece, style)) = scalars.around(&rendered.text, &ink.range) else {
+fn quoted(rendered: &TrackedText, filled: &Filled, scalars: &Scalars<'_>) -> Result<(), Violation> {
+    let Some((piece, style)) = scalars.around(&rendered.text, &filled.range) else {
         return Err(Violation::Structure);
     };
-    let exact = piece.start == ink.range.start && piece.end == ink.range.end;
+    let exact = piece.start == filled.range.start && piece.end == filled.range.end;
     match style {
         ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted if exact => Ok(()),
         // In a longer plain or block scalar the quotes are characters like any other.
-        _ => value(rendered, ink, scalars),
+        _ => value(rendered, filled, scalars),
     }
 }
 
 fn structure(
-    rendered: &Rendered,
-    ink: &Inked,
+    rendered: &TrackedText,
+    filled: &Filled,
     pieces: &[Piece],
     in_order: bool,
     scalars: &Scalars<'_>,
 ) -> Result<(), Violation> {
-    let range = &ink.range;
+    let range = &filled.range;
     if range.is_empty() {
         return Ok(());
     }
@@ -246,7 +246,9 @@ fn structure(
         return match style {
             ScalarStyle::Literal | ScalarStyle::Folded => Ok(()),
             ScalarStyle::Plain if piece.start >= range.start => Ok(()),
-            ScalarStyle::Plain | ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => value(rendered, ink, scalars),
+            ScalarStyle::Plain | ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => {
+                value(rendered, filled, scalars)
+            }
         };
     }
     let mut depth: Option<usize> = None;

@@ -58,7 +58,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    pub(super) fn new(name: &str, place: Place, message: impl Into<String>) -> Box<Fault> {
+    pub(super) fn new(name: &str, place: LineColumn, message: impl Into<String>) -> Box<Fault> {
         Box::new(Fault {
             name: name.to_owned(),
             line: place.line,
@@ -93,21 +93,21 @@ impl fmt::Display for Fault {
 
 /// A line and a column, both from 1 and both 0 when unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Place {
+pub(super) struct LineColumn {
     pub line: usize,
     pub column: usize,
 }
 
-impl Place {
+impl LineColumn {
     /// The place of a byte offset in a source.
-    pub fn at(source: &str, offset: usize) -> Place {
+    pub fn at(source: &str, offset: usize) -> LineColumn {
         let mut end = offset.min(source.len());
         while !source.is_char_boundary(end) {
             end -= 1;
         }
         let before = &source[..end];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Place { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
+        LineColumn { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
     }
 }
 

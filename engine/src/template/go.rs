@@ -1,6 +1,6 @@
 //! The Go dialect: Go's text/template by the crate gotmpl, with sprig's functions.
 //!
-//! Start at [`Program`]. Compiling parses and prepares the tree (`tree`); rendering runs it into an [`Ink`]. Missing keys are
+//! Start at [`Program`]. Compiling parses and prepares the tree (`tree`); rendering runs it into an [`TrackingWriter`]. Missing keys are
 //! errors, as Sveltos sets `missingkey=error`. Differences from Go, all on purpose: JSON integers are integers (Go prints
 //! 1000000 as `1e+06`), floats print in plain digits, `'x'` is a string, null is an error where Go prints `<no value>`.
 
@@ -9,8 +9,8 @@ use std::sync::Arc;
 use gotmpl::parse::Parser;
 use gotmpl::{FuncMap, MissingKey, TemplateError, Value};
 
-use super::error::{Error, Fault, Place, nearest};
-use super::ink::{Ink, RENDERED_BYTES_MAX, Rendered, STEPS_MAX, Stopped};
+use super::error::{Error, Fault, LineColumn, nearest};
+use super::tracking::{RENDERED_BYTES_MAX, STEPS_MAX, Stopped, TrackedText, TrackingWriter};
 use super::tree::{self, Prepared};
 use super::{Data, blocks, functions, single_quotes};
 
@@ -33,7 +33,7 @@ impl Program {
             .and_then(Parser::parse)
             .map_err(|error| syntax_error(name, source, &rewritten, error))?;
         blocks::check(&rewritten.source).map_err(|(offset, message)| {
-            Error::Compile(Fault::new(name, Place::at(source, rewritten.original(offset)), message))
+            Error::Compile(Fault::new(name, LineColumn::at(source, rewritten.original(offset)), message))
         })?;
         let mut prepared = tree::prepare(name, source, &rewritten, body, defines)?;
         let functions: FuncMap = prepared.functions.iter().filter_map(|name| functions::bind(name)).collect();
@@ -53,39 +53,46 @@ impl Program {
         self.prepared.uses_event_list
     }
 
-    pub fn render(&self, name: &str, source: &str, data: &Data<'_>) -> Result<Rendered, Error> {
+    pub fn render(&self, name: &str, source: &str, data: &Data<'_>) -> Result<TrackedText, Error> {
         let values = from_json(data.values);
-        let mut ink = Ink::new(&self.prepared.nibs, &self.prepared.close, self.text_bytes);
+        let mut writer = TrackingWriter::new(&self.prepared.markers, &self.prepared.close, self.text_bytes);
         let outcome = functions::rendering(data.recorded_at_unix_nanos, || {
-            self.template.execute_template_fmt(&mut ink, BODY, &values)
+            self.template.execute_template_fmt(&mut writer, BODY, &values)
         });
         match outcome {
-            Ok(()) => Ok(ink.finish()),
-            Err(error) => Err(self.failed(name, source, data, &ink, error)),
+            Ok(()) => Ok(writer.finish()),
+            Err(error) => Err(self.failed(name, source, data, &writer, error)),
         }
     }
 
     /// Where an action is and how it reads, for a message.
-    pub fn action(&self, source: &str, action: u32) -> (Place, String) {
-        let Some(nib) = self.prepared.nibs.get(action as usize) else {
-            return (Place::default(), String::new());
+    pub fn action(&self, source: &str, action: u32) -> (LineColumn, String) {
+        let Some(marker) = self.prepared.markers.get(action as usize) else {
+            return (LineColumn::default(), String::new());
         };
-        let text = source[nib.offset..].split("}}").next().unwrap_or("").trim();
+        let text = source[marker.offset..].split("}}").next().unwrap_or("").trim();
         let text = text.strip_suffix('-').unwrap_or(text).trim();
-        (Place::at(source, nib.offset), text.split_whitespace().collect::<Vec<_>>().join(" "))
+        (LineColumn::at(source, marker.offset), text.split_whitespace().collect::<Vec<_>>().join(" "))
     }
 
-    fn failed(&self, name: &str, source: &str, data: &Data<'_>, ink: &Ink<'_>, error: TemplateError) -> Error {
-        let (offset, words) = match ink.current() {
-            Some((index, nib)) => (Some(nib.offset), self.prepared.actions[index as usize].words.as_slice()),
+    fn failed(
+        &self,
+        name: &str,
+        source: &str,
+        data: &Data<'_>,
+        writer: &TrackingWriter<'_>,
+        error: TemplateError,
+    ) -> Error {
+        let (offset, words) = match writer.current() {
+            Some((index, marker)) => (Some(marker.offset), self.prepared.actions[index as usize].words.as_slice()),
             None => (None, &[][..]),
         };
-        let place = offset.map(|offset| Place::at(source, offset)).unwrap_or_default();
+        let place = offset.map(|offset| LineColumn::at(source, offset)).unwrap_or_default();
         let place_of = |word: &str| {
-            words.iter().find(|(known, _)| known == word).map_or(place, |(_, offset)| Place::at(source, *offset))
+            words.iter().find(|(known, _)| known == word).map_or(place, |(_, offset)| LineColumn::at(source, *offset))
         };
         match error {
-            TemplateError::Write => match ink.stopped() {
+            TemplateError::Write => match writer.stopped() {
                 Some(Stopped::TooManySteps) => {
                     Error::Limit(Fault::new(name, place, format!("more than {STEPS_MAX} steps")))
                 }
@@ -140,12 +147,12 @@ fn syntax_error(name: &str, source: &str, rewritten: &single_quotes::Rewritten<'
                 .map(char::len_utf8)
                 .sum();
             let place = match line {
-                0 => Place::default(),
-                _ => Place::at(source, rewritten.original(line_start + in_line)),
+                0 => LineColumn::default(),
+                _ => LineColumn::at(source, rewritten.original(line_start + in_line)),
             };
             (place, message)
         }
-        error => (Place::default(), error.to_string()),
+        error => (LineColumn::default(), error.to_string()),
     };
     Error::Compile(Fault::new(name, place, message))
 }

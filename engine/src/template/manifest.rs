@@ -9,8 +9,8 @@ use granit_parser::{Event, Options, Parser, ScalarStyle, StructureStyle, Tag};
 use serde_json::{Map, Value};
 
 use super::confine::{self, Piece, PieceKind, Violation};
-use super::ink::{Manner, Rendered};
 use super::scalar;
+use super::tracking::{Manner, TrackedText};
 
 /// The most nodes that aliases may multiply a text into.
 const NODES_MAX: usize = 200_000;
@@ -21,7 +21,7 @@ pub(super) enum Refusal {
     /// It is not YAML, or not YAML that makes objects.
     Manifest { offset: usize, message: String, hint: Option<String> },
     /// A range that data filled left its place; the index says which.
-    Violation { inked: usize, violation: Violation },
+    Violation { filled: usize, violation: Violation },
 }
 
 impl Refusal {
@@ -31,9 +31,9 @@ impl Refusal {
 }
 
 /// The objects of a text of YAML documents, in order; empty documents are skipped.
-pub(super) fn read(rendered: &Rendered) -> Result<Vec<Value>, Refusal> {
+pub(super) fn read(rendered: &TrackedText) -> Result<Vec<Value>, Refusal> {
     let mut options = Options::default();
-    options.set_emit_comments(!rendered.inked.is_empty());
+    options.set_emit_comments(!rendered.filled.is_empty());
     options.max_buffered_comment_events = usize::MAX;
     let mut builder = Builder::new(rendered);
     for event in Parser::new_from_str_with_options(&rendered.text, options) {
@@ -49,16 +49,16 @@ pub(super) fn read(rendered: &Rendered) -> Result<Vec<Value>, Refusal> {
             }
         }
     }
-    if !rendered.inked.is_empty() {
+    if !rendered.filled.is_empty() {
         confine::check(rendered, &builder.pieces, &builder.comments)
-            .map_err(|(inked, violation)| Refusal::Violation { inked, violation })?;
+            .map_err(|(filled, violation)| Refusal::Violation { filled, violation })?;
     }
     Ok(builder.objects)
 }
 
 /// The one value of a text, of any type; for `fromYaml`.
 pub(super) fn read_value(text: &str) -> Result<Value, String> {
-    let rendered = Rendered { text: format!("value:\n  {}\n", text.replace('\n', "\n  ")), inked: Vec::new() };
+    let rendered = TrackedText { text: format!("value:\n  {}\n", text.replace('\n', "\n  ")), filled: Vec::new() };
     let objects = read(&rendered).map_err(|refusal| match refusal {
         Refusal::Manifest { message, .. } => message,
         Refusal::Violation { violation, .. } => violation.message().to_owned(),
@@ -82,7 +82,7 @@ enum Key {
 }
 
 struct Builder<'r> {
-    rendered: &'r Rendered,
+    rendered: &'r TrackedText,
     judged: bool,
     stack: Vec<Open>,
     anchors: HashMap<usize, Value>,
@@ -97,10 +97,10 @@ struct Builder<'r> {
 }
 
 impl<'r> Builder<'r> {
-    fn new(rendered: &'r Rendered) -> Builder<'r> {
+    fn new(rendered: &'r TrackedText) -> Builder<'r> {
         Builder {
             rendered,
-            judged: !rendered.inked.is_empty(),
+            judged: !rendered.filled.is_empty(),
             stack: Vec::new(),
             anchors: HashMap::new(),
             nodes: 0,
@@ -285,15 +285,15 @@ impl<'r> Builder<'r> {
 
     /// The manner in which an action wrote any of this scalar, or was empty where this one is absent.
     fn taint(&self, start: usize, end: usize, absent: bool, style: ScalarStyle) -> Option<Manner> {
-        let inked = &self.rendered.inked;
+        let filled = &self.rendered.filled;
         if absent {
-            return confine::fills_absent(self.rendered, start).map(|index| inked[index].manner);
+            return confine::fills_absent(self.rendered, start).map(|index| filled[index].manner);
         }
         if style != ScalarStyle::Plain {
             return None;
         }
-        let from = inked.partition_point(|ink| ink.range.end < start);
-        inked.get(from).filter(|ink| ink.range.start <= end).map(|ink| ink.manner)
+        let from = filled.partition_point(|filled| filled.range.end < start);
+        filled.get(from).filter(|filled| filled.range.start <= end).map(|filled| filled.manner)
     }
 
     fn awaits_key(&self) -> bool {

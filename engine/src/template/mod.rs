@@ -1,13 +1,13 @@
 //! Templates: from an event's values to a text, or to the Kubernetes objects it describes.
 //!
 //! Start at [`Template`]. Two dialects, Go's (what Sveltos' manifests are written in) and Tera, give a rendered text that
-//! knows which of its bytes came from data (`ink`); one YAML pass builds the objects (`manifest`) and refuses whatever data
+//! knows which of its bytes came from data (`tracking`); one YAML pass builds the objects (`manifest`) and refuses whatever data
 //! would have changed beyond a value (`confine`). All of it is pure: no clock (`now` is the time the event was recorded),
 //! no randomness, no network, no lookups. The same template and data give the same bytes on every machine, for ever.
 //!
 //! ```text
 //! source --single_quotes--> gotmpl's tree --tree: check, mark--> Go  --+
-//! source -----------------------------------------------------> Tera --+--> ink --> manifest + confine --> objects
+//! source -----------------------------------------------------> Tera --+--> tracked text --> manifest + confine --> objects
 //! ```
 
 mod blocks;
@@ -15,20 +15,20 @@ mod confine;
 mod error;
 mod functions;
 mod go;
-mod ink;
 mod manifest;
 mod scalar;
 mod single_quotes;
 mod tera;
+mod tracking;
 mod tree;
 
 use std::sync::Arc;
 
 pub use error::{Error, Fault};
 
-use error::{Place, shortened};
-use ink::{Inked, Manner, Rendered};
+use error::{LineColumn, shortened};
 use manifest::Refusal;
+use tracking::{Filled, Manner, TrackedText};
 
 /// The language a template is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,10 +57,10 @@ pub struct Template {
 struct Compiled {
     name: String,
     source: String,
-    engine: Engine,
+    program: Program,
 }
 
-enum Engine {
+enum Program {
     Go(go::Program),
     Tera(tera::Program),
 }
@@ -72,11 +72,11 @@ impl Template {
     /// # Errors
     /// The first mistake, with line and column, and what was probably meant.
     pub fn compile(dialect: Dialect, name: &str, source: &str) -> Result<Template, Error> {
-        let engine = match dialect {
-            Dialect::Go => Engine::Go(go::Program::compile(name, source)?),
-            Dialect::Tera => Engine::Tera(tera::Program::compile(name, source)?),
+        let program = match dialect {
+            Dialect::Go => Program::Go(go::Program::compile(name, source)?),
+            Dialect::Tera => Program::Tera(tera::Program::compile(name, source)?),
         };
-        Ok(Template { inner: Arc::new(Compiled { name: name.to_owned(), source: source.to_owned(), engine }) })
+        Ok(Template { inner: Arc::new(Compiled { name: name.to_owned(), source: source.to_owned(), program }) })
     }
 
     /// The name it was compiled under.
@@ -104,31 +104,31 @@ impl Template {
 
     /// Whether the template refers to `.CloudEvents`, the list of the latest Create events.
     pub fn uses_event_list(&self) -> bool {
-        match &self.inner.engine {
-            Engine::Go(program) => program.uses_event_list(),
-            Engine::Tera(program) => program.uses_event_list(),
+        match &self.inner.program {
+            Program::Go(program) => program.uses_event_list(),
+            Program::Tera(program) => program.uses_event_list(),
         }
     }
 
-    fn render(&self, data: &Data<'_>) -> Result<Rendered, Error> {
-        let Compiled { name, source, engine } = &*self.inner;
-        match engine {
-            Engine::Go(program) => program.render(name, source, data),
-            Engine::Tera(program) => program.render(name, data),
+    fn render(&self, data: &Data<'_>) -> Result<TrackedText, Error> {
+        let Compiled { name, source, program } = &*self.inner;
+        match program {
+            Program::Go(program) => program.render(name, source, data),
+            Program::Tera(program) => program.render(name, data),
         }
     }
 
     /// Says which action of the template is to blame for a refused text.
-    fn explain(&self, rendered: &Rendered, refusal: Refusal) -> Error {
+    fn explain(&self, rendered: &TrackedText, refusal: Refusal) -> Error {
         match refusal {
-            Refusal::Violation { inked, violation } => self.confined(rendered, &rendered.inked[inked], violation),
+            Refusal::Violation { filled, violation } => self.confined(rendered, &rendered.filled[filled], violation),
             Refusal::Manifest { offset, message, hint } => {
-                if let Some(ink) = culprit(rendered) {
-                    return self.confined(rendered, ink, confine::Violation::Structure);
+                if let Some(filled) = culprit(rendered) {
+                    return self.confined(rendered, filled, confine::Violation::Structure);
                 }
-                let rendered_place = Place::at(&rendered.text, offset);
+                let rendered_place = LineColumn::at(&rendered.text, offset);
                 // What no action wrote is in the template as it is in the text.
-                let place = if rendered.text == self.inner.source { rendered_place } else { Place::default() };
+                let place = if rendered.text == self.inner.source { rendered_place } else { LineColumn::default() };
                 let line = rendered.text.lines().nth(rendered_place.line - 1).unwrap_or("").trim();
                 let line = shortened(line);
                 let message = format!("line {} of the rendered manifest, `{line}`: {message}", rendered_place.line);
@@ -141,12 +141,12 @@ impl Template {
         }
     }
 
-    fn confined(&self, rendered: &Rendered, ink: &Inked, violation: confine::Violation) -> Error {
-        let Compiled { name, source, engine } = &*self.inner;
-        let value = shortened(&rendered.text[ink.range.clone()]);
-        let (place, action) = match engine {
-            Engine::Go(program) => program.action(source, ink.action),
-            Engine::Tera(_) => (Place::default(), String::new()),
+    fn confined(&self, rendered: &TrackedText, filled: &Filled, violation: confine::Violation) -> Error {
+        let Compiled { name, source, program } = &*self.inner;
+        let value = shortened(&rendered.text[filled.range.clone()]);
+        let (place, action) = match program {
+            Program::Go(program) => program.action(source, filled.action),
+            Program::Tera(_) => (LineColumn::default(), String::new()),
         };
         let message = match (action.is_empty(), value.is_empty()) {
             (true, true) => format!("a value {}", violation.message()),
@@ -166,25 +166,25 @@ impl std::fmt::Debug for Template {
 }
 
 /// The first value without which the text would be YAML: the text is read again with harmless values. Only after a failure.
-fn culprit(rendered: &Rendered) -> Option<&Inked> {
+fn culprit(rendered: &TrackedText) -> Option<&Filled> {
     let reads = |harmless: &dyn Fn(usize) -> bool| {
         let mut text = String::new();
         let mut copied = 0;
-        for (index, ink) in rendered.inked.iter().enumerate() {
-            if ink.manner != Manner::Structure && harmless(index) {
-                text.push_str(&rendered.text[copied..ink.range.start]);
+        for (index, filled) in rendered.filled.iter().enumerate() {
+            if filled.manner != Manner::Structure && harmless(index) {
+                text.push_str(&rendered.text[copied..filled.range.start]);
                 text.push('x');
-                copied = ink.range.end;
+                copied = filled.range.end;
             }
         }
         text.push_str(&rendered.text[copied..]);
-        manifest::read(&Rendered { text, inked: Vec::new() }).is_ok()
+        manifest::read(&TrackedText { text, filled: Vec::new() }).is_ok()
     };
     if !reads(&|_| true) {
         return None;
     }
     // With the first `low` values as they are it reads, with the first `high` it does not: halve until they meet.
-    let (mut low, mut high) = (0, rendered.inked.len());
+    let (mut low, mut high) = (0, rendered.filled.len());
     if reads(&|_| false) {
         return None;
     }
@@ -196,7 +196,7 @@ fn culprit(rendered: &Rendered) -> Option<&Inked> {
             high = middle;
         }
     }
-    rendered.inked.get(low)
+    rendered.filled.get(low)
 }
 
 /// Reads manifests that are no templates: several YAML documents, empty ones skipped, a key given twice refused.
@@ -204,13 +204,13 @@ fn culprit(rendered: &Rendered) -> Option<&Inked> {
 /// # Errors
 /// [`Error::Manifest`] with line and column.
 pub fn parse_manifests(name: &str, source: &str) -> Result<Vec<serde_json::Value>, Error> {
-    let rendered = Rendered { text: source.to_owned(), inked: Vec::new() };
+    let rendered = TrackedText { text: source.to_owned(), filled: Vec::new() };
     manifest::read(&rendered).map_err(|refusal| {
         let (offset, message, hint) = match refusal {
             Refusal::Manifest { offset, message, hint } => (offset, message, hint),
             Refusal::Violation { violation, .. } => (0, violation.message().to_owned(), None),
         };
-        let fault = Fault::new(name, Place::at(source, offset), message);
+        let fault = Fault::new(name, LineColumn::at(source, offset), message);
         Error::Manifest(match hint {
             Some(hint) => fault.hint(hint),
             None => fault,

@@ -11,9 +11,9 @@ use std::sync::LazyLock;
 use ::tera::{Context, ErrorKind, Kwargs, State, Tera, TeraResult, Value};
 
 use super::Data;
-use super::error::{Error, Fault, Place, nearest};
+use super::error::{Error, Fault, LineColumn, nearest};
 use super::functions;
-use super::ink::{Inked, Manner, RENDERED_BYTES_MAX, Rendered, STEPS_MAX};
+use super::tracking::{Filled, Manner, RENDERED_BYTES_MAX, STEPS_MAX, TrackedText};
 
 /// The name the template has inside the engine.
 const TEMPLATE: &str = "template";
@@ -65,13 +65,16 @@ impl Program {
         if let Some(at) = source.find(is_mark) {
             return Err(Error::Compile(Fault::new(
                 name,
-                Place::at(source, at),
+                LineColumn::at(source, at),
                 "the source holds a noncharacter of Unicode",
             )));
         }
         if let Some(at) = filter_use(source, "safe") {
-            let fault =
-                Fault::new(name, Place::at(source, at), "filter `safe` is refused: what comes from data stays data");
+            let fault = Fault::new(
+                name,
+                LineColumn::at(source, at),
+                "filter `safe` is refused: what comes from data stays data",
+            );
             return Err(Error::Refused(
                 fault.hint("for a structure: `| to_yaml` or `| to_json`; for a string: `| quote`"),
             ));
@@ -87,10 +90,10 @@ impl Program {
         self.uses_event_list
     }
 
-    pub fn render(&self, name: &str, data: &Data<'_>) -> Result<Rendered, Error> {
+    pub fn render(&self, name: &str, data: &Data<'_>) -> Result<TrackedText, Error> {
         if holds_mark(data.values) {
             let message = "the data holds a noncharacter of Unicode (U+FDD0 to U+FDD3)";
-            return Err(Error::Render(Fault::new(name, Place::default(), message)));
+            return Err(Error::Render(Fault::new(name, LineColumn::default(), message)));
         }
         let mut context = Context::new();
         for (key, value) in data.values.as_object().into_iter().flatten() {
@@ -103,12 +106,16 @@ impl Program {
             Ok(()) => {}
             Err(error) if matches!(error.kind(), ErrorKind::Io(io::ErrorKind::FileTooLarge)) => {
                 let message = format!("more than {RENDERED_BYTES_MAX} bytes or {STEPS_MAX} pieces were rendered");
-                return Err(Error::Limit(Fault::new(name, Place::default(), message)));
+                return Err(Error::Limit(Fault::new(name, LineColumn::default(), message)));
             }
             Err(error) => return Err(Error::Render(fault(name, &error))),
         }
         String::from_utf8(page.bytes).ok().and_then(|text| unmark(&text)).ok_or_else(|| {
-            Error::Render(Fault::new(name, Place::default(), "a filter cut a structure that data filled into pieces"))
+            Error::Render(Fault::new(
+                name,
+                LineColumn::default(),
+                "a filter cut a structure that data filled into pieces",
+            ))
         })
     }
 }
@@ -136,8 +143,8 @@ fn holds_mark(value: &serde_json::Value) -> bool {
 
 /// Takes the marks out and notes what was between them. Marks may nest (a captured block that is printed again): then the
 /// outermost counts, as a value. `None` if they do not pair.
-fn unmark(text: &str) -> Option<Rendered> {
-    let mut rendered = Rendered { text: String::with_capacity(text.len()), inked: Vec::new() };
+fn unmark(text: &str) -> Option<TrackedText> {
+    let mut rendered = TrackedText { text: String::with_capacity(text.len()), filled: Vec::new() };
     let mut depth = 0usize;
     let mut outermost = (0, Manner::Value);
     let mut rest = text;
@@ -149,8 +156,12 @@ fn unmark(text: &str) -> Option<Rendered> {
             END => {
                 depth = depth.checked_sub(1)?;
                 if depth == 0 {
-                    let action = u32::try_from(rendered.inked.len()).ok()?;
-                    rendered.inked.push(Inked { range: outermost.0..rendered.text.len(), manner: outermost.1, action });
+                    let action = u32::try_from(rendered.filled.len()).ok()?;
+                    rendered.filled.push(Filled {
+                        range: outermost.0..rendered.text.len(),
+                        manner: outermost.1,
+                        action,
+                    });
                 }
                 continue;
             }
@@ -205,9 +216,9 @@ fn fault(name: &str, error: &::tera::Error) -> Box<Fault> {
     let (place, message) = match error.kind() {
         ErrorKind::SyntaxError(report) | ErrorKind::RenderingError(report) => {
             let span = report.span();
-            (Place { line: span.start_line, column: span.start_col + 1 }, report.message().to_owned())
+            (LineColumn { line: span.start_line, column: span.start_col + 1 }, report.message().to_owned())
         }
-        kind => (Place::default(), kind.to_string()),
+        kind => (LineColumn::default(), kind.to_string()),
     };
     let (sentence, available) = match message.split_once(" Available ") {
         Some((sentence, available)) => (sentence, available.split_once(": ").map(|(_, names)| names)),

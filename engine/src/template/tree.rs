@@ -1,8 +1,8 @@
 //! The tree of a Go template: checked once, and prepared so that the writer knows what it is given.
 //!
 //! Start at [`prepare`]. It walks every node once: unknown functions, refused functions, wrong numbers of arguments,
-//! undefined variables and templates are found here, not when an event comes. Before every node it puts a [`Nib`], and after
-//! every action that prints data a closing node, which `ink` recognises. It never evaluates anything.
+//! undefined variables and templates are found here, not when an event comes. Before every node it puts a [`Marker`], and after
+//! every action that prints data a closing node, which `tracking` recognises. It never evaluates anything.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use gotmpl::parse::{
     ActionNode, BranchNode, CommandNode, DefineNode, Expr, ListNode, Node, Number, PipeNode, Pos, TextNode,
 };
 
-use super::error::{Error, Fault, Place, nearest};
+use super::error::{Error, Fault, LineColumn, nearest};
 use super::functions;
-use super::ink::{Manner, Nib, nib_text};
 use super::single_quotes::Rewritten;
+use super::tracking::{Manner, Marker, marker_text};
 
 /// A template's trees, ready to be rendered.
 pub(super) struct Prepared {
     pub body: ListNode,
     pub defines: Vec<DefineNode>,
     /// By index: what each marking node marks.
-    pub nibs: Vec<Nib>,
+    pub markers: Vec<Marker>,
     pub actions: Vec<Action>,
     pub close: Arc<str>,
     pub functions: BTreeSet<&'static str>,
@@ -48,7 +48,7 @@ pub(super) fn prepare(
     let mut templates = BTreeSet::new();
     for define in &defines {
         if !templates.insert(define.name.to_string()) {
-            let place = Place::at(source, rewritten.original(define.pos.offset));
+            let place = LineColumn::at(source, rewritten.original(define.pos.offset));
             return Err(Error::Compile(Fault::new(
                 name,
                 place,
@@ -67,7 +67,7 @@ pub(super) fn prepare(
         prepared: Prepared {
             body: ListNode { pos: body.pos, nodes: Vec::new() },
             defines: Vec::new(),
-            nibs: Vec::new(),
+            markers: Vec::new(),
             actions: Vec::new(),
             close: "\u{FDD0}.".into(),
             functions: BTreeSet::new(),
@@ -133,7 +133,7 @@ impl Walk<'_> {
                             None => fault,
                         }));
                     }
-                    self.nib(call.pos, None, &mut nodes);
+                    self.marker(call.pos, None, &mut nodes);
                     nodes.push(Node::Template(call));
                 }
                 Node::Break(pos) | Node::Continue(pos) => {
@@ -153,7 +153,7 @@ impl Walk<'_> {
         self.pipe(&mut action.pipe)?;
         let prints_data = action.pipe.decl.is_empty() && pipe_uses_data(&action.pipe);
         let opens = prints_data.then(|| manner(&action.pipe));
-        self.nib(action.pos, opens, nodes);
+        self.marker(action.pos, opens, nodes);
         if let Some(assignment) = set_in_place(&mut action) {
             nodes.push(Node::Action(assignment));
         }
@@ -168,7 +168,7 @@ impl Walk<'_> {
     fn branch(&mut self, mut branch: BranchNode, is_range: bool, nodes: &mut Vec<Node>) -> Result<BranchNode, Error> {
         let in_scope = self.variables.len();
         self.pipe(&mut branch.pipe)?;
-        self.nib(branch.pos, None, nodes);
+        self.marker(branch.pos, None, nodes);
         self.range_depth += usize::from(is_range);
         branch.body = self.list(branch.body)?;
         self.range_depth -= usize::from(is_range);
@@ -180,10 +180,10 @@ impl Walk<'_> {
     }
 
     /// Adds the marking node of what was just walked.
-    fn nib(&mut self, pos: Pos, opens: Option<Manner>, nodes: &mut Vec<Node>) {
-        let node = nib_text(self.prepared.nibs.len());
+    fn marker(&mut self, pos: Pos, opens: Option<Manner>, nodes: &mut Vec<Node>) {
+        let node = marker_text(self.prepared.markers.len());
         nodes.push(Node::Text(TextNode { pos, text: Arc::clone(&node) }));
-        self.prepared.nibs.push(Nib { node, opens, offset: self.rewritten.original(pos.offset) });
+        self.prepared.markers.push(Marker { node, opens, offset: self.rewritten.original(pos.offset) });
         self.prepared.actions.push(std::mem::take(&mut self.action));
     }
 
@@ -322,7 +322,7 @@ impl Walk<'_> {
     }
 
     fn fault(&self, pos: Pos, message: impl Into<String>) -> Box<Fault> {
-        Fault::new(self.name, Place::at(self.source, self.rewritten.original(pos.offset)), message)
+        Fault::new(self.name, LineColumn::at(self.source, self.rewritten.original(pos.offset)), message)
     }
 }
 

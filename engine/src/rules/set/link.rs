@@ -30,7 +30,7 @@ pub(super) fn contents(triggers: &[Trigger], written: &Written, problems: &mut V
 }
 
 /// Ties triggers to their sources, contents and clusters: fills in what a trigger cannot know by itself.
-pub(super) struct Link<'a> {
+pub(super) struct Linker<'a> {
     pub sources: &'a [EventSource],
     pub broken_sources: &'a BTreeSet<String>,
     pub contents: &'a Arc<Contents>,
@@ -50,7 +50,7 @@ enum Listens {
     Unnamed(Problem),
 }
 
-impl Link<'_> {
+impl Linker<'_> {
     fn listens(&self, trigger: &Trigger, cluster: &Cluster) -> Listens {
         if !cluster.is_selected_by(&trigger.selector) {
             return Listens::No;
@@ -129,7 +129,7 @@ impl Link<'_> {
 /// Completes all triggers; those that turn out broken leave the list and are named.
 pub(super) fn link(
     triggers: Vec<Trigger>,
-    link: &Link<'_>,
+    link: &Linker<'_>,
     out_of_force: &mut BTreeSet<String>,
     problems: &mut Vec<Problem>,
 ) -> (Vec<Trigger>, Vec<View>) {

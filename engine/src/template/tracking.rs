@@ -1,6 +1,6 @@
 //! What a template wrote, and which bytes of it came from data.
 //!
-//! Start at [`Ink`]. The Go dialect's tree is given text nodes before and after each action that prints data. They are
+//! Start at [`TrackingWriter`]. The Go dialect's tree is given text nodes before and after each action that prints data. They are
 //! never text: the writer knows each by the address of its allocation, so nothing an event holds can be taken for one.
 //! The same nodes count steps and say which action was running when something failed.
 
@@ -26,7 +26,7 @@ pub(super) enum Manner {
 
 /// Bytes of the rendered text that one action printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Inked {
+pub(super) struct Filled {
     pub range: Range<usize>,
     pub manner: Manner,
     /// Which action, as an index into the dialect's own list.
@@ -35,14 +35,14 @@ pub(super) struct Inked {
 
 /// A rendered text with the ranges that data filled, in order, none inside another.
 #[derive(Debug, Default)]
-pub(super) struct Rendered {
+pub(super) struct TrackedText {
     pub text: String,
-    pub inked: Vec<Inked>,
+    pub filled: Vec<Filled>,
 }
 
 /// A node of the tree that the writer recognises.
 #[derive(Debug, Clone)]
-pub(super) struct Nib {
+pub(super) struct Marker {
     /// The text of the node; only its address means anything.
     pub node: Arc<str>,
     /// `Some` if what follows comes from data; `None` for a step.
@@ -52,17 +52,17 @@ pub(super) struct Nib {
 }
 
 /// The first character of every marking node; a quick test before the address is compared.
-const NIB: char = '\u{FDD0}';
+const MARKER: char = '\u{FDD0}';
 
 /// The text of the node that marks the action `index`.
-pub(super) fn nib_text(index: usize) -> Arc<str> {
-    format!("{NIB}{index}").into()
+pub(super) fn marker_text(index: usize) -> Arc<str> {
+    format!("{MARKER}{index}").into()
 }
 
 /// The writer a template renders into.
-pub(super) struct Ink<'n> {
-    rendered: Rendered,
-    nibs: &'n [Nib],
+pub(super) struct TrackingWriter<'n> {
+    rendered: TrackedText,
+    markers: &'n [Marker],
     close: &'n Arc<str>,
     open: Option<(u32, Manner, usize)>,
     current: Option<u32>,
@@ -78,15 +78,15 @@ pub(super) enum Stopped {
     NoValue,
 }
 
-impl<'n> Ink<'n> {
-    pub fn new(nibs: &'n [Nib], close: &'n Arc<str>, capacity: usize) -> Ink<'n> {
-        let rendered = Rendered { text: String::with_capacity(capacity), inked: Vec::new() };
-        Ink { rendered, nibs, close, open: None, current: None, steps_left: STEPS_MAX, stopped: None }
+impl<'n> TrackingWriter<'n> {
+    pub fn new(markers: &'n [Marker], close: &'n Arc<str>, capacity: usize) -> TrackingWriter<'n> {
+        let rendered = TrackedText { text: String::with_capacity(capacity), filled: Vec::new() };
+        TrackingWriter { rendered, markers, close, open: None, current: None, steps_left: STEPS_MAX, stopped: None }
     }
 
     /// The action that was running last.
-    pub fn current(&self) -> Option<(u32, &'n Nib)> {
-        self.current.map(|index| (index, &self.nibs[index as usize]))
+    pub fn current(&self) -> Option<(u32, &'n Marker)> {
+        self.current.map(|index| (index, &self.markers[index as usize]))
     }
 
     /// Why writing stopped, if it did.
@@ -94,7 +94,7 @@ impl<'n> Ink<'n> {
         self.stopped
     }
 
-    pub fn finish(self) -> Rendered {
+    pub fn finish(self) -> TrackedText {
         self.rendered
     }
 
@@ -103,24 +103,24 @@ impl<'n> Ink<'n> {
         Err(fmt::Error)
     }
 
-    /// The nib this text is, if it is one: same address, not merely same text.
-    fn nib(&self, text: &str) -> Option<u32> {
-        let index: u32 = text.strip_prefix(NIB)?.parse().ok()?;
-        let nib = self.nibs.get(index as usize)?;
-        std::ptr::eq(nib.node.as_ptr(), text.as_ptr()).then_some(index)
+    /// The marker this text is, if it is one: same address, not merely same text.
+    fn marker(&self, text: &str) -> Option<u32> {
+        let index: u32 = text.strip_prefix(MARKER)?.parse().ok()?;
+        let marker = self.markers.get(index as usize)?;
+        std::ptr::eq(marker.node.as_ptr(), text.as_ptr()).then_some(index)
     }
 }
 
-impl fmt::Write for Ink<'_> {
+impl fmt::Write for TrackingWriter<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if text.starts_with(NIB) {
-            if let Some(index) = self.nib(text) {
+        if text.starts_with(MARKER) {
+            if let Some(index) = self.marker(text) {
                 self.current = Some(index);
                 if self.steps_left == 0 {
                     return self.stop(Stopped::TooManySteps);
                 }
                 self.steps_left -= 1;
-                if let Some(manner) = self.nibs[index as usize].opens {
+                if let Some(manner) = self.markers[index as usize].opens {
                     self.open = Some((index, manner, self.rendered.text.len()));
                 }
                 return Ok(());
@@ -132,7 +132,7 @@ impl fmt::Write for Ink<'_> {
                     if &self.rendered.text[range.clone()] == "<no value>" {
                         return self.stop(Stopped::NoValue);
                     }
-                    self.rendered.inked.push(Inked { range, manner, action });
+                    self.rendered.filled.push(Filled { range, manner, action });
                 }
                 return Ok(());
             }
