@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lifeline_projections::fact::Fact;
@@ -20,18 +19,17 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use crate::clock::Clock;
-use crate::cluster::Cluster;
 use crate::error_text::chain;
 use crate::intake::epoch::content_hash;
 use crate::intake::jetstream::{JetStream, Stored};
 use crate::intake::subjects::Wanted;
-use crate::intake::{Intake, Known, reader, streams};
-use crate::queue::Queue;
-use crate::reconcile::{Counters, Reconciler};
+use crate::intake::{Intake, Known, streams};
+use crate::reconcile::Reconciler;
 use crate::recorder::{self, OpenLog, Recorder};
-use crate::rules::{Current, OWN};
+use crate::rules::Current;
 use crate::scrub;
-use crate::status::{ReplayStatus, ScrubStatus, Status, StreamStatus};
+use crate::site::{IntakeState, Site, Sites};
+use crate::status::{ReplayStatus, ScrubStatus, SiteStatus, Status, StreamStatus};
 use crate::view::View;
 
 /// Batches that wait for the recorder, at most: with their size, the bound of what intake holds in memory. They cover the
@@ -48,8 +46,8 @@ pub struct Ports<D: Disk> {
     pub open_log: OpenLog<D>,
     /// Folder of the projection; `None` rebuilds it in memory at every start.
     pub table: Option<PathBuf>,
-    /// Where objects go.
-    pub cluster: Arc<dyn Cluster>,
+    /// The clusters it works for.
+    pub sites: Vec<Arc<Site>>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The rules in force.
@@ -60,32 +58,21 @@ pub struct Ports<D: Disk> {
 pub struct Parts<D: Disk> {
     /// The one writer.
     pub recorder: Recorder<D>,
-    /// The worker.
-    pub reconciler: Reconciler<D>,
+    /// The workers of each site.
+    pub reconcilers: Vec<Reconciler<D>>,
 }
 
 /// An engine, and what may be asked of it.
 pub struct Engine<D: Disk> {
     view: Arc<View<D>>,
-    queue: Arc<Queue>,
-    counters: Arc<Counters>,
+    sites: Arc<Sites>,
     rules: watch::Receiver<Current>,
     intake: mpsc::Sender<Intake>,
     stop: watch::Sender<bool>,
     /// What was found damaged when the log was opened.
     damage: Vec<String>,
-    /// What each NATS server's intake says of itself, by server.
-    intakes: Mutex<BTreeMap<String, IntakeState>>,
     /// What the scrub says of itself; `None` while none runs.
     scrub: Mutex<Option<ScrubStatus>>,
-}
-
-/// What is known of the reading of one server.
-enum IntakeState {
-    /// Not connected; why.
-    Waiting(String),
-    /// Connected; the receiver has its status.
-    Running(watch::Receiver<streams::Status>),
 }
 
 /// How far opening has come, for those who wait: records folded, and how many there are.
@@ -97,7 +84,7 @@ impl<D: Disk> Engine<D> {
     /// # Errors
     /// When the log cannot be opened or read. A projection that cannot be used is set aside and rebuilt.
     pub fn open(ports: Ports<D>, progress: Progress<'_>) -> Result<(Engine<D>, Parts<D>), recorder::Error> {
-        let Ports { mut open_log, table, cluster, clock, rules } = ports;
+        let Ports { mut open_log, table, sites, clock, rules } = ports;
         let (log, recovery) = open_log()?;
         recorder::report(&recovery);
         let damage = recorder::damage(&recovery);
@@ -113,27 +100,22 @@ impl<D: Disk> Engine<D> {
         let unsettled: Vec<_> = projection.needing_work().collect();
         info!(records = reader.end().get(), resources = projection.len(), open = unsettled.len(), "log read");
 
+        let sites = Arc::new(Sites::new(sites));
+        sites.push(&projection, unsettled);
         let view = View::new(projection, reader);
-        let queue = Arc::new(Queue::default());
-        queue.push(unsettled);
-        let counters = Arc::new(Counters::default());
         let (intake, messages) = mpsc::channel(INTAKE_BATCHES_MAX);
-        let (recorder, recording) = Recorder::new(open_log, log, table, view.clone(), queue.clone(), clock, messages);
+        let (recorder, recording) = Recorder::new(open_log, log, table, view.clone(), sites.clone(), clock, messages);
         let reconciler =
-            Reconciler::new(view.clone(), queue.clone(), rules.clone(), cluster, recording, counters.clone());
-        let (stop, intakes, scrub) = (watch::Sender::new(false), Mutex::default(), Mutex::default());
-        let engine = Engine { view, queue, counters, rules, intake, stop, damage, intakes, scrub };
-        Ok((engine, Parts { recorder, reconciler }))
+            |site: &Arc<Site>| Reconciler::new(view.clone(), site.clone(), rules.clone(), recording.clone());
+        let reconcilers = sites.iter().map(reconciler).collect();
+        let (stop, scrub) = (watch::Sender::new(false), Mutex::default());
+        let engine = Engine { view, sites, rules, intake, stop, damage, scrub };
+        Ok((engine, Parts { recorder, reconcilers }))
     }
 
     /// The state, for reading.
     pub fn view(&self) -> &Arc<View<D>> {
         &self.view
-    }
-
-    /// What reconciliation did.
-    pub fn counters(&self) -> &Arc<Counters> {
-        &self.counters
     }
 
     /// Asks the parts to stop. They finish what they hold.
@@ -152,7 +134,7 @@ impl<D: Disk> Engine<D> {
     /// # Panics
     /// When the system gives no thread.
     pub fn start(&self, parts: Parts<D>) -> tokio::sync::oneshot::Receiver<Result<(), recorder::Error>> {
-        let Parts { recorder, reconciler } = parts;
+        let Parts { recorder, reconcilers } = parts;
         let (ended, end) = tokio::sync::oneshot::channel();
         let (rules, stop) = (self.rules.clone(), self.stop.subscribe());
         std::thread::Builder::new()
@@ -164,35 +146,29 @@ impl<D: Disk> Engine<D> {
                 let _ = ended.send(runtime.block_on(recorder.run(rules, stop)));
             })
             .expect("the system has room for one more thread");
-        tokio::spawn(reconciler.run(self.stop.subscribe()));
+        for reconciler in reconcilers {
+            tokio::spawn(reconciler.run(self.stop.subscribe()));
+        }
         end
     }
 
-    /// Says why a server is not read yet.
-    pub fn set_waiting(&self, server: &str, why: String) {
-        self.intakes.lock().insert(server.to_owned(), IntakeState::Waiting(why));
-    }
-
-    /// Forgets the status of all servers, before others are connected.
-    pub fn forget_servers(&self) {
-        self.intakes.lock().clear();
-    }
-
-    /// Reads the wanted streams of one server into the recorder, until the engine stops.
+    /// Reads the wanted streams of one server of a site into the recorder, until the engine stops.
     ///
     /// # Errors
     /// When the log's own record of where a stream was left cannot be read.
     pub async fn read(
         &self,
+        site: &Site,
         server: &str,
         jetstream: Arc<dyn JetStream>,
         wanted: Wanted,
         durable: String,
         own_stream: String,
     ) -> Result<(), recorder::Error> {
-        let plan = streams::Plan { wanted, durable, own_stream, known: self.known()? };
+        let known = self.known(site.name())?;
+        let plan = streams::Plan { site: site.name().clone(), wanted, durable, own_stream, known };
         let (status, watched) = watch::channel(streams::Status::default());
-        self.intakes.lock().insert(server.to_owned(), IntakeState::Running(watched));
+        site.set_running(server, watched);
         let mut stop = self.stop.subscribe();
         tokio::select! {
             biased;
@@ -213,19 +189,19 @@ impl<D: Disk> Engine<D> {
         }
     }
 
-    /// Where each stream of the own cluster was left, with what distinguishes its last message from another.
-    fn known(&self) -> Result<BTreeMap<String, Known>, recorder::Error> {
+    /// Where each stream of a site was left, with what distinguishes its last message from another.
+    fn known(&self, site: &str) -> Result<BTreeMap<String, Known>, recorder::Error> {
         let log = self.view.log();
         let projection = self.view.projection();
-        let own = projection.ground().streams.iter().filter(|((cluster, _), _)| cluster == OWN);
-        own.map(|((_, stream), position)| Ok((stream.clone(), known(position, &log)?))).collect()
+        let streams = projection.ground().streams.iter().filter(|((cluster, _), _)| cluster == site);
+        streams.map(|((_, stream), position)| Ok((stream.clone(), known(position, &log)?))).collect()
     }
 
     /// The status of the engine.
     pub fn status(&self) -> Status {
         // In this order: what follows from records below `folded` is in the queue, or done.
         let folded = self.view.folded();
-        let open = self.queue.open();
+        let open = self.sites.open();
         let projection = self.view.projection();
         let oldest_open = open.iter().filter_map(|index| {
             let (_, lifecycle) = projection.lifecycle(*index);
@@ -245,12 +221,13 @@ impl<D: Disk> Engine<D> {
             problems: rules.map_or_else(Vec::new, |rules| rules.problems().iter().map(ToString::to_string).collect()),
             warnings: current.troubles.iter().map(ToString::to_string).collect(),
             streams: Vec::new(),
+            sites: self.sites.iter().map(|site| site.status()).collect(),
             resources: projection.len(),
             phases: projection.phases().map(|(phase, count)| (phase.as_str().to_owned(), count)).collect(),
             open: open.len(),
-            reconciliations: self.counters.reconciliations.load(Ordering::Relaxed),
-            cluster_writes: self.counters.writes.load(Ordering::Relaxed),
-            failures: self.counters.failures.load(Ordering::Relaxed),
+            reconciliations: 0,
+            cluster_writes: 0,
+            failures: 0,
             replays: self.view.replays(),
             scrub: self.scrub.lock().clone(),
         };
@@ -283,32 +260,55 @@ impl<D: Disk> Engine<D> {
         drop(projection);
         let damage = self.damage.iter().map(|damage| format!("the log was damaged at the start: {damage}"));
         status.warnings.extend(damage);
+        self.add_sites(&mut status);
         self.add_intake(&mut status);
         status
     }
 
+    fn add_sites(&self, status: &mut Status) {
+        for SiteStatus { cluster, api_server, reconciliations, writes, failures, silent, .. } in &status.sites {
+            status.reconciliations += reconciliations;
+            status.cluster_writes += writes;
+            status.failures += failures;
+            status.warnings.extend(
+                silent.as_ref().map(|why| {
+                    format!("cluster `{cluster}` ({api_server}) does not answer; its lifecycles wait: {why}")
+                }),
+            );
+        }
+        let stranded = self.sites.stranded().len();
+        if stranded > 0 {
+            status.warnings.push(format!("{stranded} lifecycles wait: this engine does not know their cluster"));
+        }
+    }
+
     fn add_intake(&self, status: &mut Status) {
-        let intakes = self.intakes.lock();
         let mut obstacles = Vec::new();
-        for state in intakes.values() {
-            match state {
-                IntakeState::Waiting(why) => obstacles.push(why.clone()),
-                IntakeState::Running(intake) => {
-                    let intake = intake.borrow();
-                    obstacles.extend(intake.obstacles());
-                    status.warnings.extend(intake.warnings.iter().cloned());
-                    for (stream, reading) in &intake.readers {
-                        let reading: reader::Status = reading.borrow().clone();
-                        status.warnings.extend(reading.warnings);
-                        if let Some(known) = status.streams.iter_mut().find(|known| known.stream == *stream) {
-                            known.pending = Some(reading.pending);
-                            known.redelivered = reading.redelivered;
+        let mut servers = 0;
+        for site in self.sites.iter() {
+            site.each_intake(|intake| {
+                servers += 1;
+                match intake {
+                    IntakeState::Waiting(why) => obstacles.push(why.clone()),
+                    IntakeState::Running(intake) => {
+                        let intake = intake.borrow();
+                        obstacles.extend(intake.obstacles());
+                        status.warnings.extend(intake.warnings.iter().cloned());
+                        for (stream, reading) in &intake.readers {
+                            let reading = reading.borrow();
+                            status.warnings.extend(reading.warnings.iter().cloned());
+                            let is_it =
+                                |known: &&mut StreamStatus| known.cluster == **site.name() && known.stream == *stream;
+                            if let Some(known) = status.streams.iter_mut().find(is_it) {
+                                known.pending = Some(reading.pending);
+                                known.redelivered = reading.redelivered;
+                            }
                         }
                     }
                 }
-            }
+            });
         }
-        if intakes.is_empty() {
+        if servers == 0 {
             obstacles.push("no NATS server is configured".to_owned());
         }
         status.intake = (!obstacles.is_empty()).then(|| obstacles.join("; "));

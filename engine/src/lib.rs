@@ -37,6 +37,8 @@ pub mod view;
 
 pub mod queue;
 
+pub mod site;
+
 pub mod replay;
 
 pub mod refetch;

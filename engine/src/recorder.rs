@@ -39,10 +39,10 @@ use self::group::{Group, Parsed, parse};
 use self::staged::Staged;
 use crate::clock::Clock;
 use crate::error_text::chain;
-use crate::intake::Intake;
-use crate::queue::Queue;
+use crate::intake::{Intake, Received};
 use crate::replay::{self, Replay};
-use crate::rules::{Current, OWN, RuleSet};
+use crate::rules::{Current, RuleSet};
+use crate::site::Sites;
 use crate::view::View;
 
 /// Messages in one group at most. The sync costs the same for one and for thousands; memory does not.
@@ -141,7 +141,7 @@ pub struct Recorder<D: Disk> {
     log: Option<Log<D>>,
     table: Option<Table>,
     view: Arc<View<D>>,
-    queue: Arc<Queue>,
+    sites: Arc<Sites>,
     clock: Arc<dyn Clock>,
     rules: Option<Arc<RuleSet>>,
     /// What is still to be decided again under these rules.
@@ -170,7 +170,7 @@ impl<D: Disk> Recorder<D> {
         log: Log<D>,
         table: Option<Table>,
         view: Arc<View<D>>,
-        queue: Arc<Queue>,
+        sites: Arc<Sites>,
         clock: Arc<dyn Clock>,
         intake: mpsc::Receiver<Intake>,
     ) -> (Recorder<D>, OutcomeSender) {
@@ -181,7 +181,7 @@ impl<D: Disk> Recorder<D> {
             log: Some(log),
             table,
             view,
-            queue,
+            sites,
             clock,
             rules: None,
             replay: None,
@@ -365,7 +365,7 @@ impl<D: Disk> Recorder<D> {
         self.view.reopened(reader.clone());
         let mut work = BTreeSet::new();
         self.view.change(|projection| catch_up(projection, &reader, |_, _| {}, |index| _ = work.insert(index)))?;
-        self.queue.push(work);
+        self.sites.push(&self.view.projection(), work);
         // What the disk did not keep comes with a stamp of its own, if it comes.
         self.view.settled();
         // Only now: with records that are not folded, the next group would be given offsets that are taken.
@@ -384,28 +384,27 @@ impl<D: Disk> Recorder<D> {
         let view = self.view.clone();
         let log = self.log.as_mut().expect("`with_log` opens the log before it calls");
         let mut staged = Staged::new(&view, log, now, group.messages + group.intakes.len() + group.outcomes.len());
-        // So far the NATS server of Lifeline's own cluster is the only one that is read.
-        let cluster = OWN;
-        for intake in &group.intakes {
-            match intake {
-                Intake::Opened { stream, epoch, created_unix_nanos, start_sequence, reason } => {
-                    if !staged.position(cluster, stream).take_epoch(*epoch, *start_sequence) {
+        for Intake { site: cluster, stream, epoch, received } in &group.intakes {
+            let epoch = *epoch;
+            match received {
+                Received::Opened { created_unix_nanos, start_sequence, reason } => {
+                    if !staged.position(cluster, stream).take_epoch(epoch, *start_sequence) {
                         continue;
                     }
                     let (created_unix_nanos, start_sequence) = (*created_unix_nanos, *start_sequence);
                     let change = StreamChange::Opened { created_unix_nanos, start_sequence, reason };
-                    let opened = StreamChanged { cluster, stream, epoch: *epoch, change };
+                    let opened = StreamChanged { cluster, stream, epoch, change };
                     staged.append(Fact::Stream(opened), None)?;
                 }
-                Intake::Gap { stream, epoch, from_sequence, to_sequence } => {
-                    let (from_sequence, to_sequence, epoch) = (*from_sequence, *to_sequence, *epoch);
+                Received::Gap { from_sequence, to_sequence } => {
+                    let (from_sequence, to_sequence) = (*from_sequence, *to_sequence);
                     if !staged.position(cluster, stream).take_gap(epoch, to_sequence) {
                         continue;
                     }
                     let change = StreamChange::Gap { from_sequence, to_sequence };
                     staged.append(Fact::Stream(StreamChanged { cluster, stream, epoch, change }), None)?;
                 }
-                Intake::Messages { stream, epoch, messages, .. } => {
+                Received::Messages { messages, .. } => {
                     let mut position = *staged.position(cluster, stream);
                     // A piece at a time: it is still close when it is copied into the log, and its resources are looked
                     // up together.
@@ -420,13 +419,13 @@ impl<D: Disk> Recorder<D> {
                         let keys = keys.map(|event| event.map(|event| (&*event.source, &*event.subject)));
                         let places = staged.before.locate(keys);
                         for ((message, event), place) in piece.zip(places) {
-                            if !position.take_message(*epoch, message.sequence) {
+                            if !position.take_message(epoch, message.sequence) {
                                 continue;
                             }
                             let delivery = Delivery {
                                 cluster,
                                 stream,
-                                epoch: *epoch,
+                                epoch,
                                 sequence: message.sequence,
                                 published_unix_nanos: message.published_unix_nanos,
                                 subject: &message.subject,
@@ -479,7 +478,7 @@ impl<D: Disk> Recorder<D> {
         debug!(records = facts.len(), changed = work.len(), first = first.get(), "recorded");
         // Once a group, so that what its events want together is done once; and before the watermark is announced, so that
         // nobody takes for settled what has only been folded.
-        self.queue.push(work);
+        self.sites.push(&self.view.projection(), work);
         self.view.announce();
         self.view.settled();
         if self.checkpoint_due.is_none() {

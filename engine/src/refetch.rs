@@ -28,7 +28,7 @@ use serde_json::Value;
 
 use crate::intake::jetstream::Source;
 use crate::intake::{self, Message, subjects};
-use crate::rules::{Clusters, EventView, Manifests, OWN, RuleSet};
+use crate::rules::{Clusters, EventView, Manifests, RuleSet};
 
 /// Records behind a hole that are looked through for the next message of each stream.
 const AHEAD_RECORDS_MAX: u64 = 1_000_000;
@@ -59,10 +59,11 @@ pub enum Error {
 /// What is known beside the log.
 #[derive(Default)]
 pub struct Known<'a> {
-    /// The own cluster's labels, by which triggers were selected.
+    /// The clusters with their labels, by which triggers were selected.
     pub clusters: Clusters,
-    /// The subjects that are read of each stream; streams that are missing, or have none, are read whole.
-    pub filters: BTreeMap<String, Vec<String>>,
+    /// The subjects that are read of each stream, by cluster and stream; streams that are missing, or have none, are read
+    /// whole.
+    pub filters: BTreeMap<(String, String), Vec<String>>,
     /// The state at the last checkpoint. It remembers how far a stream was recorded when no later record does.
     pub checkpoint: Option<&'a Projection>,
 }
@@ -115,8 +116,8 @@ pub struct Refetched {
 
 /// A piece of a stream that was in a hole.
 enum Piece {
-    Message { stream: String, epoch: u32, message: Message },
-    Gap { stream: String, epoch: u32, sequences: Range<u64> },
+    Message { cluster: String, stream: String, epoch: u32, message: Message },
+    Gap { cluster: String, stream: String, epoch: u32, sequences: Range<u64> },
 }
 
 /// How far a stream is recorded when it is next met behind a hole.
@@ -145,7 +146,7 @@ pub async fn refetch<D: Disk>(log: &Reader<D>, known: &Known<'_>, source: &dyn S
             }
             Err(lifeline_store::Error::Damaged { offsets, file, .. }) => {
                 let mut hole = Hole { file, offsets: offsets.clone(), found: Vec::new(), remarks: Vec::new() };
-                let behind = look_behind(log, offsets.end, walk.streams())?;
+                let behind = look_behind(log, offsets.end, streams(&walk.projection))?;
                 let pieces = pieces(&walk.projection, &behind, known, &mut hole, source).await?;
                 let rules = walk.rules_in_force(&known.clusters);
                 let mut pieces = pieces.into_iter();
@@ -185,11 +186,6 @@ impl Walk {
         self.projection.fold(offset, time_unix_nanos, fact, &mut Vec::new());
     }
 
-    /// The streams of the own cluster met so far.
-    fn streams(&self) -> impl Iterator<Item = (&str, &StreamPosition)> {
-        streams(&self.projection)
-    }
-
     fn rules_in_force(&self, clusters: &Clusters) -> RuleSet {
         let mut manifests = Manifests::default();
         for (rule, manifest) in &self.rules {
@@ -201,14 +197,14 @@ impl Walk {
     /// Makes the fact for an offset, and folds it.
     fn put(&mut self, offset: Offset, piece: Option<Piece>, rules: &RuleSet) -> Found {
         match piece {
-            Some(Piece::Message { stream, epoch, message }) => {
-                self.put_message(offset, &stream, epoch, &message, rules);
+            Some(Piece::Message { cluster, stream, epoch, message }) => {
+                self.put_message(offset, (&cluster, &stream, epoch), &message, rules);
                 Found::Message { stream, sequence: message.sequence }
             }
-            Some(Piece::Gap { stream, epoch, sequences }) => {
+            Some(Piece::Gap { cluster, stream, epoch, sequences }) => {
                 let (from_sequence, to_sequence) = (sequences.start, sequences.end);
                 let change = StreamChange::Gap { from_sequence, to_sequence };
-                let fact = Fact::Stream(StreamChanged { cluster: OWN, stream: &stream, epoch, change });
+                let fact = Fact::Stream(StreamChanged { cluster: &cluster, stream: &stream, epoch, change });
                 self.put_fact(offset, self.time_unix_nanos, &fact);
                 Found::Gap { stream, sequences }
             }
@@ -221,12 +217,18 @@ impl Walk {
     }
 
     /// The fact that the recorder made of a message, byte for byte where the rules were the same.
-    fn put_message(&mut self, offset: Offset, stream: &str, epoch: u32, message: &Message, rules: &RuleSet) {
+    fn put_message(
+        &mut self,
+        offset: Offset,
+        (cluster, stream, epoch): (&str, &str, u32),
+        message: &Message,
+        rules: &RuleSet,
+    ) {
         let headers: Vec<(&str, &str)> = message.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
         let payload: &[u8] = &message.payload;
         let Message { sequence, published_unix_nanos, subject, .. } = message;
         let (sequence, published_unix_nanos) = (*sequence, *published_unix_nanos);
-        let delivery = Delivery { cluster: OWN, stream, epoch, sequence, published_unix_nanos, subject };
+        let delivery = Delivery { cluster, stream, epoch, sequence, published_unix_nanos, subject };
         // When it was recorded may be lost with it; when it was stored is the nearest that is known here.
         let time = published_unix_nanos.max(self.time_unix_nanos);
         match CloudEvent::receive(&headers, payload) {
@@ -235,7 +237,7 @@ impl Walk {
                 let previous = self.projection.last_record(source, subject);
                 let view =
                     EventView { nats_subject: delivery.subject, source, kind, subject, headers: &headers, payload };
-                let decisions = rules.decide(&view, OWN, time);
+                let decisions = rules.decide(&view, cluster, time);
                 let fact = Fact::Event(EventReceived {
                     delivery,
                     source,
@@ -268,23 +270,24 @@ impl Walk {
     }
 }
 
-fn streams(projection: &Projection) -> impl Iterator<Item = (&str, &StreamPosition)> {
-    let own = projection.ground().streams.iter().filter(|((cluster, _), _)| cluster == OWN);
-    own.map(|((_, stream), position)| (stream.as_str(), position))
+/// The streams met so far, by cluster and name.
+fn streams(projection: &Projection) -> impl Iterator<Item = ((&str, &str), &StreamPosition)> {
+    let streams = projection.ground().streams.iter();
+    streams.map(|((cluster, stream), position)| ((cluster.as_str(), stream.as_str()), position))
 }
 
 /// Where each stream is next met behind a hole, and whether another hole lies before all of them are.
 struct Behind {
-    bounds: BTreeMap<String, Bound>,
+    bounds: BTreeMap<(String, String), Bound>,
     holed: bool,
 }
 
 fn look_behind<'a, D: Disk>(
     log: &Reader<D>,
     from: Offset,
-    streams: impl Iterator<Item = (&'a str, &'a StreamPosition)>,
+    streams: impl Iterator<Item = ((&'a str, &'a str), &'a StreamPosition)>,
 ) -> Result<Behind, Error> {
-    let mut missing: Vec<String> = streams.map(|(stream, _)| stream.to_owned()).collect();
+    let mut missing: Vec<(&str, &str)> = streams.map(|(stream, _)| stream).collect();
     let mut behind = Behind { bounds: BTreeMap::new(), holed: false };
     let mut scan = log.scan(from);
     while !missing.is_empty() && scan.position().get() - from.get() < AHEAD_RECORDS_MAX {
@@ -314,9 +317,10 @@ fn look_behind<'a, D: Disk>(
             }
             _ => continue,
         };
-        if cluster == OWN && missing.iter().any(|known| known == stream) {
-            missing.retain(|known| known != stream);
-            behind.bounds.insert(stream.to_owned(), Bound { epoch, sequence, published_max });
+        if missing.contains(&(cluster, stream)) {
+            missing.retain(|known| *known != (cluster, stream));
+            let bound = Bound { epoch, sequence, published_max };
+            behind.bounds.insert((cluster.to_owned(), stream.to_owned()), bound);
         }
     }
     Ok(behind)
@@ -332,13 +336,14 @@ async fn pieces(
 ) -> Result<Vec<Piece>, Error> {
     let room = hole.offsets.end.get() - hole.offsets.start.get();
     let mut pieces: Vec<(u64, Piece)> = Vec::new();
-    for (stream, position) in streams(before) {
+    for ((cluster, stream), position) in streams(before) {
+        let key = (cluster.to_owned(), stream.to_owned());
         let remembered = known.checkpoint.filter(|state| state.watermark() > hole.offsets.start).and_then(|state| {
-            let (_, position) = streams(state).find(|(name, _)| *name == stream)?;
+            let (_, position) = streams(state).find(|(known, _)| *known == (cluster, stream))?;
             let published_max = position.tail.map_or(u64::MAX, |tail| tail.published_unix_nanos);
             Some(Bound { epoch: position.epoch, sequence: position.next_sequence, published_max })
         });
-        let Some(bound) = behind.bounds.get(stream).or(remembered.as_ref()) else {
+        let Some(bound) = behind.bounds.get(&key).or(remembered.as_ref()) else {
             let next = position.next_sequence;
             hole.remarks.push(format!(
                 "no record of stream {stream} follows it: the engine reads on from sequence {next} by itself"
@@ -353,29 +358,29 @@ async fn pieces(
             continue;
         }
         let published_min = position.tail.map_or(0, |tail| tail.published_unix_nanos);
-        let filters = known.filters.get(stream).map_or(&[][..], Vec::as_slice);
+        let filters = known.filters.get(&key).map_or(&[][..], Vec::as_slice);
         let mut gone: Option<Range<u64>> = None;
         for sequence in position.next_sequence..bound.sequence {
             // More than the hole has room for cannot have been in it.
             if pieces.len() as u64 > room {
                 break;
             }
-            let message = source.message(stream, sequence).await?;
+            let message = source.message(cluster, stream, sequence).await?;
             let is_the_same =
                 |message: &Message| (published_min..=bound.published_max).contains(&message.published_unix_nanos);
             match message {
                 Some(message) if is_the_same(&message) => {
                     if filters.is_empty() || filters.iter().any(|filter| subjects::includes(filter, &message.subject)) {
-                        flush(&mut gone, stream, position, filters, &mut pieces, hole);
-                        let epoch = position.epoch;
-                        let piece = Piece::Message { stream: stream.to_owned(), epoch, message };
+                        flush(&mut gone, (cluster, stream), position, filters, &mut pieces, hole);
+                        let ((cluster, stream), epoch) = (key.clone(), position.epoch);
+                        let piece = Piece::Message { cluster, stream, epoch, message };
                         pieces.push((published(&piece), piece));
                     }
                 }
                 Some(_) | None => gone = Some(gone.map_or(sequence, |gone| gone.start)..sequence + 1),
             }
         }
-        flush(&mut gone, stream, position, filters, &mut pieces, hole);
+        flush(&mut gone, (cluster, stream), position, filters, &mut pieces, hole);
     }
     // Stable: within a stream the order stays, whatever its clock said.
     if streams(before).count() > 1 {
@@ -394,7 +399,7 @@ async fn pieces(
 /// Ends a run of messages that are gone. Where a stream is read in part, they may never have been wanted.
 fn flush(
     gone: &mut Option<Range<u64>>,
-    stream: &str,
+    (cluster, stream): (&str, &str),
     position: &StreamPosition,
     filters: &[String],
     pieces: &mut Vec<(u64, Piece)>,
@@ -402,7 +407,8 @@ fn flush(
 ) {
     let Some(sequences) = gone.take() else { return };
     if filters.is_empty() {
-        let piece = Piece::Gap { stream: stream.to_owned(), epoch: position.epoch, sequences };
+        let (cluster, stream) = (cluster.to_owned(), stream.to_owned());
+        let piece = Piece::Gap { cluster, stream, epoch: position.epoch, sequences };
         let time = pieces.last().map_or(0, |(time, _)| *time);
         pieces.push((time, piece));
     } else {

@@ -24,8 +24,11 @@ pub struct Status {
     pub problems: Vec<String>,
     /// What should be looked at, though nothing stops for it.
     pub warnings: Vec<String>,
-    /// Streams by name.
+    /// Streams by cluster and name.
     pub streams: Vec<StreamStatus>,
+    /// The clusters that objects go to, by name.
+    #[serde(default)]
+    pub sites: Vec<SiteStatus>,
     /// Resources known.
     pub resources: usize,
     /// Lifecycles by phase, in order of urgency; phases without any are missing.
@@ -81,6 +84,25 @@ pub struct ScrubStatus {
     pub damage: Vec<String>,
     /// Why the last pass could not go on; absent when it could.
     pub trouble: Option<String>,
+}
+
+/// One cluster that objects go to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SiteStatus {
+    /// `namespace/name` of the resource that represents it.
+    pub cluster: String,
+    /// Where its API server is.
+    pub api_server: String,
+    /// Its lifecycles that are not done.
+    pub open: usize,
+    /// Reconciliations begun since the start.
+    pub reconciliations: u64,
+    /// Calls since the start that may have changed it.
+    pub writes: u64,
+    /// Reconciliations since the start that failed.
+    pub failures: u64,
+    /// Why its lifecycles wait: what the last of many calls without an answer said; absent while it answers.
+    pub silent: Option<String>,
 }
 
 /// How far one stream is read.

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lifeline_engine::clock::SystemClock;
-use lifeline_engine::cluster::local::LocalCluster;
 use lifeline_engine::engine::{Engine, Ports};
 use lifeline_engine::error_text;
 use lifeline_engine::recorder;
@@ -48,11 +47,10 @@ fn damage(folder: &Path) {
 fn open(data: &Path) -> Result<u64, recorder::Error> {
     let log = data.join("log");
     let (_rules, rules) = watch::channel(Current::default());
-    let now = || jiff::Timestamp::UNIX_EPOCH;
     let ports = Ports {
         open_log: Box::new(move || Log::open(OsDisk::open(&log)?, options())),
         table: Some(data.join("projection")),
-        cluster: Arc::new(LocalCluster::in_memory(1, Arc::new(now))),
+        sites: Vec::new(),
         clock: Arc::new(SystemClock),
         rules,
     };

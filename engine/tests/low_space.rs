@@ -7,10 +7,10 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use lifeline_engine::clock::SimulatedClock;
-use lifeline_engine::intake::{self, Acknowledge, Intake, Message};
-use lifeline_engine::queue::Queue;
+use lifeline_engine::intake::{self, Acknowledge, Intake, Message, Received};
 use lifeline_engine::recorder::{OutcomeSender, Recorder};
 use lifeline_engine::rules::{Current, RuleSet};
+use lifeline_engine::site::Sites;
 use lifeline_engine::view::View;
 use lifeline_projections::fact::{EventReceived, Fact, FailedAttempt, LifecycleKey, Reconciled, ResourceKey, What};
 use lifeline_projections::fold::Projection;
@@ -54,12 +54,9 @@ fn event(sequence: u64, acknowledged: &mpsc::UnboundedSender<u64>) -> Intake {
         headers: Vec::new(),
         payload: Bytes::from(payload),
     };
-    Intake::Messages {
-        stream: "USERS".to_owned(),
-        epoch: 1,
-        messages: vec![message],
-        acknowledge: Some(Box::new(Told(acknowledged.clone(), sequence))),
-    }
+    let acknowledge = Some(Box::new(Told(acknowledged.clone(), sequence)) as Box<dyn Acknowledge>);
+    let received = Received::Messages { messages: vec![message], acknowledge };
+    Intake { site: "mgmt/mgmt".into(), stream: "USERS".to_owned(), epoch: 1, received }
 }
 
 async fn outcome(recording: &OutcomeSender, attempt: u32) {
@@ -89,7 +86,7 @@ async fn intake_waits_for_room_while_outcomes_go_on() {
     let clock = Arc::new(SimulatedClock::starting_at(START_UNIX_NANOS));
     let (intake, received) = mpsc::channel(4);
     let (recorder, recording) =
-        Recorder::new(Box::new(open_log), log, None, view.clone(), Arc::new(Queue::default()), clock, received);
+        Recorder::new(Box::new(open_log), log, None, view.clone(), Arc::new(Sites::new(Vec::new())), clock, received);
     let rules = Current { rules: Some(Arc::new(RuleSet::empty())), troubles: Vec::new() };
     let (_rules, rules) = watch::channel(rules);
     let (stop, stopping) = watch::channel(false);

@@ -23,8 +23,13 @@ const STORED_UNIX_NANOS: u64 = 1_780_000_000_000_000_000;
 struct Stream(BTreeMap<u64, Message>);
 
 impl Source for Stream {
-    fn message<'a>(&'a self, stream: &'a str, sequence: u64) -> BoxFuture<'a, Result<Option<Message>, intake::Error>> {
-        let message = (stream == "USERS").then(|| self.0.get(&sequence).cloned()).flatten();
+    fn message<'a>(
+        &'a self,
+        cluster: &'a str,
+        stream: &'a str,
+        sequence: u64,
+    ) -> BoxFuture<'a, Result<Option<Message>, intake::Error>> {
+        let message = ((cluster, stream) == ("mgmt/mgmt", "USERS")).then(|| self.0.get(&sequence).cloned()).flatten();
         async { Ok(message) }.boxed()
     }
 }
@@ -122,7 +127,7 @@ fn check(damaged: &[&str], stream: &Stream, filters: &[&str], expected: &[&str])
         disk.flip_bit(&name, at as u64 * 8);
     }
     let filters = filters.iter().map(|filter| (*filter).to_owned()).collect();
-    let known = Known { filters: [("USERS".to_owned(), filters)].into(), ..Known::default() };
+    let known = Known { filters: [(("mgmt/mgmt".to_owned(), "USERS".to_owned()), filters)].into(), ..Known::default() };
     let refetched = refetch(&log.reader(), &known, stream).now_or_never().expect("nothing to wait for").expect("a log");
     let end = log.end();
     let repaired = log.repair(Offset::ZERO..end, &mut |offset| refetched.replacements.get(&offset).cloned());

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lifeline_engine::clock::SimulatedClock;
-use lifeline_engine::intake::{Intake, Message};
-use lifeline_engine::queue::Queue;
+use lifeline_engine::intake::{Intake, Message, Received};
 use lifeline_engine::recorder::{Recorder, catch_up};
 use lifeline_engine::rules::{Clusters, Current, Manifests, RuleSet};
+use lifeline_engine::site::Sites;
 use lifeline_engine::view::View;
 use lifeline_projections::fact::{Fact, Redesired, TriggerReplayed};
 use lifeline_projections::fold::Projection;
@@ -50,7 +50,8 @@ fn login(sequence: u64, subject: &str) -> Intake {
         headers: Vec::new(),
         payload: Bytes::from(payload),
     };
-    Intake::Messages { stream: "USERS".to_owned(), epoch: 1, messages: vec![message], acknowledge: None }
+    let received = Received::Messages { messages: vec![message], acknowledge: None };
+    Intake { site: "mgmt/mgmt".into(), stream: "USERS".to_owned(), epoch: 1, received }
 }
 
 /// What happens while a recorder runs.
@@ -72,7 +73,7 @@ async fn run(disk: &SimulatedDisk, current: Current, story: impl AsyncFnOnce(&Ru
     let clock = Arc::new(SimulatedClock::starting_at(1_780_000_000_000_000_000));
     let (intake, received) = mpsc::channel(4);
     let (recorder, _recording) =
-        Recorder::new(Box::new(open_log), log, None, view.clone(), Arc::new(Queue::default()), clock, received);
+        Recorder::new(Box::new(open_log), log, None, view.clone(), Arc::new(Sites::new(Vec::new())), clock, received);
     let (rules, watched) = watch::channel(current);
     let running = Running { view, intake, rules };
     let played = async {

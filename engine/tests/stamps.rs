@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lifeline_engine::clock::Clock;
-use lifeline_engine::queue::Queue;
 use lifeline_engine::recorder::{OutcomeSender, Recorder};
 use lifeline_engine::rules::Current;
+use lifeline_engine::site::Sites;
 use lifeline_engine::view::View;
 use lifeline_projections::as_of::{self, Moment};
 use lifeline_projections::fact::{FailedAttempt, LifecycleKey, Reconciled, ResourceKey, What};
@@ -58,7 +58,7 @@ async fn beside<T>(
     let view = View::new(Projection::default(), log.reader());
     let (_intake, received) = mpsc::channel(1);
     let (recorder, recording) =
-        Recorder::new(Box::new(open_log), log, None, view.clone(), Arc::new(Queue::default()), clock, received);
+        Recorder::new(Box::new(open_log), log, None, view.clone(), Arc::new(Sites::new(Vec::new())), clock, received);
     let (_rules, rules) = watch::channel(Current::default());
     let (stop, stopping) = watch::channel(false);
     let told = async {

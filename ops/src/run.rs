@@ -20,6 +20,7 @@ use lifeline_engine::intake::{self, Connection};
 use lifeline_engine::recorder::{self, OpenLog};
 use lifeline_engine::rules::{self, Clusters, Places};
 use lifeline_engine::scrub;
+use lifeline_engine::site::Site;
 use lifeline_store::{Log, Offset, OsDisk};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -148,13 +149,14 @@ async fn engine(config: Config) -> Result<(), Error> {
             error!("the HTTP API ended: {error}");
         }
     });
-    // The sender lives as long as the engine: clusters come and go by it, one day.
-    let (_clusters, clusters) = watch::channel(Clusters::own(config.cluster_labels.clone()));
+    let site = Arc::new(Site::own(config.cluster_labels.clone(), cluster));
+    // The sender lives as long as the engine: sites come and go by it, one day.
+    let (_clusters, clusters) = watch::channel(Clusters::new(vec![site.described().clone()]));
     let from_cluster = if config.rules.is_empty() { kube.clone() } else { None };
     let (rules, watching) = rules::watch(Places { paths: config.rules.clone(), client: from_cluster }, clusters);
     tasks.spawn(watching);
 
-    let (engine, parts) = open_engine(data.clone(), disk, cluster, rules.clone(), doorway.clone()).await?;
+    let (engine, parts) = open_engine(data.clone(), disk, vec![site.clone()], rules.clone(), doorway.clone()).await?;
     let engine = Arc::new(engine);
     let service = config.service.then(|| Service { router: doorway.router(), trouble: watch::Sender::new(None) });
     let status = {
@@ -172,7 +174,7 @@ async fn engine(config: Config) -> Result<(), Error> {
     if let ConnectionSource::Argument { .. } = source {
         source.load().await?;
     }
-    tasks.spawn(follow_connection(engine.clone(), source, config.clone(), service));
+    tasks.spawn(follow_connection(engine.clone(), site, source, config.clone(), service));
     tasks.spawn(report_rules(rules, config.rules.is_empty().then_some(kube).flatten()));
     if config.scrub_rate > 0 {
         let (engine, settings) = (engine.clone(), scrub::Settings::daily(config.scrub_rate));
@@ -249,7 +251,7 @@ async fn access(config: &Config, kube: Option<&kube::Client>) -> Result<Access, 
 
 /// Says so when the cluster is away. It is waited for: events are recorded meanwhile.
 async fn check_cluster(cluster: Arc<KubeCluster>) {
-    if let Err(error) = cluster.check().await {
+    if let Err(error) = cluster.version().await {
         warn!("the cluster does not answer yet: {}", chain(&error));
     }
 }
@@ -258,7 +260,7 @@ async fn check_cluster(cluster: Arc<KubeCluster>) {
 async fn open_engine(
     data: PathBuf,
     disk: OsDisk,
-    cluster: Arc<dyn Cluster>,
+    sites: Vec<Arc<Site>>,
     rules: watch::Receiver<rules::Current>,
     doorway: Arc<Doorway>,
 ) -> Result<(Engine<OsDisk>, Parts<OsDisk>), Error> {
@@ -266,7 +268,7 @@ async fn open_engine(
         let ports = Ports {
             open_log: open_log(&data, disk)?,
             table: Some(folders::projection(&data)),
-            cluster,
+            sites,
             clock: Arc::new(SystemClock),
             rules,
         };
@@ -399,9 +401,10 @@ impl ConnectionSource {
     }
 }
 
-/// Reads from the servers that the settings name, and from others when the settings change.
+/// Reads from the servers of a site that the settings name, and from others when the settings change.
 async fn follow_connection(
     engine: Arc<Engine<OsDisk>>,
+    site: Arc<Site>,
     source: ConnectionSource,
     config: Config,
     service: Option<Service>,
@@ -417,7 +420,7 @@ async fn follow_connection(
                     info!("connection settings changed: connecting again");
                 }
                 readers.shutdown().await;
-                engine.forget_servers();
+                site.forget_servers();
                 for warning in &connection.warnings {
                     warn!("{warning}");
                 }
@@ -425,7 +428,7 @@ async fn follow_connection(
                     if let Some(Service { router, trouble }) = service.clone() {
                         readers.spawn(service::serve(server.clone(), router, trouble));
                     }
-                    readers.spawn(read_server(engine.clone(), server, config.clone()));
+                    readers.spawn(read_server(engine.clone(), site.clone(), server, config.clone()));
                 }
                 in_use = Some(connection);
                 said.clear();
@@ -433,7 +436,7 @@ async fn follow_connection(
             Err(error) => {
                 let message = chain(&error);
                 if in_use.is_none() {
-                    engine.set_waiting("connection", message.lines().next().unwrap_or_default().to_owned());
+                    site.set_waiting("connection", message.lines().next().unwrap_or_default().to_owned());
                 }
                 if said != message {
                     let kept = if in_use.is_some() { "; those in use are kept" } else { "" };
@@ -446,12 +449,12 @@ async fn follow_connection(
     }
 }
 
-async fn read_server(engine: Arc<Engine<OsDisk>>, server: Server, config: Config) {
+async fn read_server(engine: Arc<Engine<OsDisk>>, site: Arc<Site>, server: Server, config: Config) {
     let mut said = String::new();
     let url = server.url.clone();
-    engine.set_waiting(&url, format!("connecting to {url}"));
+    site.set_waiting(&url, format!("connecting to {url}"));
     let connected = server.connect_patiently(|attempt| {
-        engine.set_waiting(&url, format!("waiting for {url}, attempt {}: {}", attempt.number, attempt.reason));
+        site.set_waiting(&url, format!("waiting for {url}, attempt {}: {}", attempt.number, attempt.reason));
         if said != attempt.reason {
             error!("waiting for NATS at {url}: {}\n  hint: {}", attempt.reason, attempt.hint);
             said.clone_from(&attempt.reason);
@@ -461,11 +464,11 @@ async fn read_server(engine: Arc<Engine<OsDisk>>, server: Server, config: Config
     info!("connected to {url}");
     let nats = Arc::new(Nats::new(client, url.clone(), link, None));
     // Ends well only when the engine stops. What keeps it from beginning is the own disk, which may come back.
-    while let Err(error) =
-        engine.read(&url, nats.clone(), server.wanted.clone(), config.consumer.clone(), config.stream.clone()).await
-    {
+    loop {
+        let (wanted, durable, own_stream) = (server.wanted.clone(), config.consumer.clone(), config.stream.clone());
+        let Err(error) = engine.read(&site, &url, nats.clone(), wanted, durable, own_stream).await else { return };
         error!("{url} is not read: {}", chain(&error));
-        engine.set_waiting(&url, chain(&error));
+        site.set_waiting(&url, chain(&error));
         tokio::time::sleep(SETTINGS_PERIOD).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The port to a Kubernetes cluster: four effects, no decision.
+//! The port to a Kubernetes cluster: five effects, no decision.
 //!
 //! Start at [`Cluster`]. [`kube`] speaks to a real API server, [`local`] keeps objects in a folder or in memory and refuses
 //! what an API server would. [`conformance`] is the one suite both must pass, so that nothing works locally that fails on
@@ -60,6 +60,12 @@ pub enum Deletion {
 pub trait Cluster: Send + Sync + 'static {
     /// Which cluster this is, for messages: `local cluster in DIR`, `kubernetes at https://...`.
     fn name(&self) -> &str;
+
+    /// Asks something cheap that is not about an object, to find out whether the cluster answers.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where it does not; any other error is an answer.
+    fn check(&self) -> BoxFuture<'_, Result<(), Error>>;
 
     /// Names the object a manifest describes: its group, version, kind and name, its namespace by the scope of its kind
     /// (cleared where the kind is cluster-scoped, `default` where a namespaced one gives none).

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::Error;
-use super::connection::Link;
+use super::connection::ConnectionState;
 use super::jetstream::{Acknowledge, Backlog, Batch, Batches, Consume};
 use super::nats::Nats;
 use super::pull::{BATCH_MESSAGES_MAX, Pull};
@@ -39,7 +39,7 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// A consumer at work, with a backlog before it.
 pub(super) struct CatchUp {
     nats: Nats,
-    link: watch::Receiver<Link>,
+    link: watch::Receiver<ConnectionState>,
     /// What to read once the backlog is done.
     consume: Consume,
     /// The pull of the second consumer; that of the durable one once it has taken over.
@@ -59,7 +59,7 @@ impl CatchUp {
     /// Reads `pending` messages from `consume.from_sequence` on, where the durable consumer is.
     pub(super) async fn open(
         nats: Nats,
-        link: watch::Receiver<Link>,
+        link: watch::Receiver<ConnectionState>,
         consume: Consume,
         pending: u64,
     ) -> Result<CatchUp, Error> {

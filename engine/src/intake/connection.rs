@@ -52,7 +52,7 @@ pub struct Server {
 
 /// The state of a connection; changes whenever it is lost or found, so that a reader can look again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Link {
+pub struct ConnectionState {
     /// Whether the connection is up.
     pub up: bool,
     /// Times it was made; grows with each reconnect.
@@ -458,12 +458,12 @@ impl Authorization {
 }
 
 impl Server {
-    /// One attempt to connect. Once it is up, the connection is made again by itself after a loss; `Link` reports that.
+    /// One attempt to connect. Once it is up, the connection is made again by itself after a loss; `ConnectionState` reports that.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::Unreachable`], [`Error::Dns`], [`Error::Tls`].
-    pub async fn connect(&self) -> Result<(Client, watch::Receiver<Link>), Error> {
-        let (sender, mut link) = watch::channel(Link::default());
+    pub async fn connect(&self) -> Result<(Client, watch::Receiver<ConnectionState>), Error> {
+        let (sender, mut link) = watch::channel(ConnectionState::default());
         let mut options = ConnectOptions::new()
             .name("lifeline")
             .connection_timeout(Duration::from_secs(5))
@@ -496,7 +496,10 @@ impl Server {
     }
 
     /// Connects, however long it takes. `report` hears of each attempt that failed.
-    pub async fn connect_patiently(&self, mut report: impl FnMut(&Attempt)) -> (Client, watch::Receiver<Link>) {
+    pub async fn connect_patiently(
+        &self,
+        mut report: impl FnMut(&Attempt),
+    ) -> (Client, watch::Receiver<ConnectionState>) {
         let mut number = 0;
         loop {
             match self.connect().await {
@@ -550,10 +553,10 @@ fn speaks_of_tls(cause: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
-fn handle_event(link: &watch::Sender<Link>, event: &Event) {
+fn handle_event(link: &watch::Sender<ConnectionState>, event: &Event) {
     match event {
         Event::Connected => link.send_modify(|link| {
-            *link = Link { up: true, connects: link.connects + 1, trouble: String::new() };
+            *link = ConnectionState { up: true, connects: link.connects + 1, trouble: String::new() };
         }),
         Event::Disconnected | Event::Closed => link.send_modify(|link| {
             link.up = false;

@@ -42,7 +42,7 @@ pub struct Held {
 
 /// Where reading goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Judgement {
     /// Never met before: epoch 1.
     First {
         /// First sequence to ask for.
@@ -90,10 +90,10 @@ pub enum Start {
 /// recorded there may hold other messages now. A stream that is older than what was recorded still begins with recorded
 /// messages; the times of its messages show where they end.
 #[must_use]
-pub fn judge(known: Option<&Known>, state: &StreamState, held: &Held) -> Verdict {
+pub fn judge(known: Option<&Known>, state: &StreamState, held: &Held) -> Judgement {
     let first_held = state.first_sequence.max(1);
-    let Some(known) = known else { return Verdict::First { from: first_held } };
-    let new_epoch = |reason: String| Verdict::NewEpoch {
+    let Some(known) = known else { return Judgement::First { from: first_held } };
+    let new_epoch = |reason: String| Judgement::NewEpoch {
         epoch: known.epoch + 1,
         reason,
         // Not from `last`: an epoch that ended before it had a message must not make us forget the one before.
@@ -126,9 +126,9 @@ pub fn judge(known: Option<&Known>, state: &StreamState, held: &Held) -> Verdict
         ));
     }
     if first_held > known.next_sequence {
-        return Verdict::Gap { from: known.next_sequence, to: first_held };
+        return Judgement::Gap { from: known.next_sequence, to: first_held };
     }
-    Verdict::Continue { from: known.next_sequence }
+    Judgement::Continue { from: known.next_sequence }
 }
 
 /// 64-bit FNV-1a of a payload: stable across releases, so that a log can be compared with a stream years later.
@@ -158,6 +158,7 @@ mod tests {
             subjects: vec!["s".to_owned()],
             on_disk: true,
             erasable: true,
+            consumers_kept: None,
         }
     }
 
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(hazard: &str, known: Option<Known>, state: StreamState, at_tail: Option<Stored>, expected: Verdict) {
+    fn check(hazard: &str, known: Option<Known>, state: StreamState, at_tail: Option<Stored>, expected: Judgement) {
         let held = Held { at_tail, unread: None };
         assert_eq!(judge(known.as_ref(), &state, &held), expected, "{hazard}");
     }
@@ -193,7 +194,7 @@ mod tests {
     #[track_caller]
     fn check_unread(hazard: &str, known: Option<Known>, state: StreamState, held: Held, expected: Start) {
         match judge(known.as_ref(), &state, &held) {
-            Verdict::NewEpoch { epoch: 4, reason, start } => {
+            Judgement::NewEpoch { epoch: 4, reason, start } => {
                 assert!(!reason.is_empty(), "{hazard}");
                 assert_eq!(start, expected, "{hazard}");
             }
@@ -203,63 +204,63 @@ mod tests {
 
     #[test]
     fn the_same_stream_goes_on() {
-        check("never met, empty", None, stream(CREATED, 0, 0), None, Verdict::First { from: 1 });
-        check("never met, old messages gone", None, stream(CREATED, 500, 900), None, Verdict::First { from: 500 });
+        check("never met, empty", None, stream(CREATED, 0, 0), None, Judgement::First { from: 1 });
+        check("never met, old messages gone", None, stream(CREATED, 500, 900), None, Judgement::First { from: 500 });
         check(
             "idle",
             known(11, Some(message(10))),
             stream(CREATED, 1, 10),
             Some(message(10)),
-            Verdict::Continue { from: 11 },
+            Judgement::Continue { from: 11 },
         );
         check(
             "published while away",
             known(11, Some(message(10))),
             stream(CREATED, 1, 99),
             Some(message(10)),
-            Verdict::Continue { from: 11 },
+            Judgement::Continue { from: 11 },
         );
         check(
             "created changed by an older server",
             known(11, Some(message(10))),
             stream(7_777, 1, 12),
             Some(message(10)),
-            Verdict::Continue { from: 11 },
+            Judgement::Continue { from: 11 },
         );
         check(
             "opened, nothing recorded yet",
             known(1, None),
             stream(CREATED, 1, 5),
             None,
-            Verdict::Continue { from: 1 },
+            Judgement::Continue { from: 1 },
         );
         check(
             "a work queue let go of what we acknowledged",
             known(11, Some(message(10))),
             stream(CREATED, 11, 10),
             None,
-            Verdict::Continue { from: 11 },
+            Judgement::Continue { from: 11 },
         );
         check(
             "purged after all was read: sequences go on",
             known(11, Some(message(10))),
             stream(CREATED, 11, 10),
             None,
-            Verdict::Continue { from: 11 },
+            Judgement::Continue { from: 11 },
         );
         check(
             "the recorded tail message was deleted alone",
             known(11, Some(message(10))),
             stream(CREATED, 1, 15),
             None,
-            Verdict::Continue { from: 11 },
+            Judgement::Continue { from: 11 },
         );
         check(
             "beyond a recorded gap",
             known(50, Some(message(10))),
             stream(CREATED, 50, 60),
             None,
-            Verdict::Continue { from: 50 },
+            Judgement::Continue { from: 50 },
         );
     }
 
@@ -270,21 +271,21 @@ mod tests {
             known(11, Some(message(10))),
             stream(CREATED, 41, 60),
             None,
-            Verdict::Gap { from: 11, to: 41 },
+            Judgement::Gap { from: 11, to: 41 },
         );
         check(
             "purged with messages unread",
             known(11, Some(message(10))),
             stream(CREATED, 21, 20),
             None,
-            Verdict::Gap { from: 11, to: 21 },
+            Judgement::Gap { from: 11, to: 21 },
         );
         check(
             "opened, then purged before the first record",
             known(1, None),
             stream(CREATED, 21, 20),
             None,
-            Verdict::Gap { from: 1, to: 21 },
+            Judgement::Gap { from: 1, to: 21 },
         );
     }
 

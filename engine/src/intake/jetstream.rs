@@ -5,6 +5,8 @@
 //!
 //! Never here: decisions. Which streams, from where, which epoch: [`super::subjects`] and [`super::epoch`].
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
@@ -44,6 +46,8 @@ pub struct StreamState {
     pub on_disk: bool,
     /// Whether clients may delete or purge its messages.
     pub erasable: bool,
+    /// How long the server keeps a consumer that nobody uses; `None` for ever.
+    pub consumers_kept: Option<Duration>,
 }
 
 /// A message as its stream holds it.
@@ -166,6 +170,11 @@ pub trait Acknowledge: Send + Sync {
 
 /// Where single messages are fetched.
 pub trait Source: Send + Sync {
-    /// The message of a sequence; `None` when the stream, or the message, is gone.
-    fn message<'a>(&'a self, stream: &'a str, sequence: u64) -> BoxFuture<'a, Result<Option<Message>, Error>>;
+    /// The message of a sequence of a stream of a cluster; `None` when the stream, or the message, is gone.
+    fn message<'a>(
+        &'a self,
+        cluster: &'a str,
+        stream: &'a str,
+        sequence: u64,
+    ) -> BoxFuture<'a, Result<Option<Message>, Error>>;
 }

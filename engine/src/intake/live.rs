@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::PullConsumer;
-use async_nats::jetstream::stream::{Config, RetentionPolicy};
+use async_nats::jetstream::stream::{Config, ConsumerLimits, RetentionPolicy};
 use async_nats::jetstream::{self};
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
@@ -27,7 +27,7 @@ use super::jetstream::Stored;
 use super::nats::Nats;
 use super::streams::{self, Plan, Status};
 use super::subjects::Wanted;
-use super::{Connection, Intake};
+use super::{Connection, Intake, Received};
 
 /// Longest time a test waits for anything.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -117,9 +117,10 @@ struct Log {
 }
 
 impl Log {
-    fn record(&mut self, item: &Intake) {
-        match item {
-            Intake::Opened { stream, epoch, created_unix_nanos, start_sequence, .. } => {
+    fn record(&mut self, intake: &Intake) {
+        let Intake { stream, epoch, received, .. } = intake;
+        match received {
+            Received::Opened { created_unix_nanos, start_sequence, .. } => {
                 self.others.push(format!("opened {stream} {epoch} {start_sequence}"));
                 let recorded_until_unix_nanos =
                     self.known.get(stream).map_or(0, |known| known.recorded_until_unix_nanos);
@@ -132,11 +133,11 @@ impl Log {
                 };
                 self.known.insert(stream.clone(), known);
             }
-            Intake::Gap { stream, epoch, from_sequence, to_sequence } => {
+            Received::Gap { from_sequence, to_sequence } => {
                 self.others.push(format!("gap {stream} {epoch} {from_sequence} {to_sequence}"));
                 self.known.get_mut(stream).unwrap().next_sequence = *to_sequence;
             }
-            Intake::Messages { stream, epoch, messages, .. } => {
+            Received::Messages { messages, .. } => {
                 let known = self.known.get_mut(stream).unwrap();
                 assert_eq!(known.epoch, *epoch);
                 for message in messages {
@@ -233,6 +234,7 @@ impl World {
         let (sink, mut items) = mpsc::channel::<Intake>(4);
         let (status, watched) = watch::channel(Status::default());
         let plan = Plan {
+            site: "mgmt/mgmt".into(),
             wanted: self.wanted.clone(),
             durable: "lifeline".to_owned(),
             own_stream: "LIFELINE".to_owned(),
@@ -242,15 +244,15 @@ impl World {
         let (log, acknowledging, pause) = (Arc::clone(&self.log), self.acknowledging, self.recorder_pause);
         let recorder = tokio::spawn(async move {
             let mut count = 0;
-            while let Some(item) = items.recv().await {
+            while let Some(intake) = items.recv().await {
                 count += 1;
                 if count == 10 && !pause.is_zero() {
                     log.lock().unwrap().pauses = true;
                     tokio::time::sleep(pause).await;
                     log.lock().unwrap().pauses = false;
                 }
-                log.lock().unwrap().record(&item);
-                if let Intake::Messages { acknowledge: Some(acknowledge), .. } = item
+                log.lock().unwrap().record(&intake);
+                if let Received::Messages { acknowledge: Some(acknowledge), .. } = intake.received
                     && acknowledging
                 {
                     let _ = acknowledge.send().await;

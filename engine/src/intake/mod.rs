@@ -22,19 +22,29 @@ pub mod reader;
 pub mod streams;
 pub mod subjects;
 
+use std::sync::Arc;
+
 pub use async_nats::Subject;
 pub use connection::Connection;
 pub use epoch::Known;
 pub use jetstream::{Acknowledge, Batch, JetStream, Message};
 
 /// What the recorder receives from one stream, in the order in which it shall be recorded.
-pub enum Intake {
-    /// A stream was met for the first time, or began again under its old name: record `StreamOpened`.
+pub struct Intake {
+    /// The site whose NATS holds the stream.
+    pub site: Arc<str>,
+    /// The stream.
+    pub stream: String,
+    /// Its epoch; from here on where it begins.
+    pub epoch: u32,
+    /// What there is to record.
+    pub received: Received,
+}
+
+/// What there is to record of a stream.
+pub enum Received {
+    /// The stream was met for the first time, or began again under its old name: record `StreamOpened`.
     Opened {
-        /// The stream.
-        stream: String,
-        /// Its epoch from here on.
-        epoch: u32,
         /// When the server says it was created.
         created_unix_nanos: u64,
         /// First sequence that will be asked for.
@@ -44,10 +54,6 @@ pub enum Intake {
     },
     /// Messages that the stream no longer holds were never recorded: record `GapFound`.
     Gap {
-        /// The stream.
-        stream: String,
-        /// Its epoch.
-        epoch: u32,
         /// First sequence missing.
         from_sequence: u64,
         /// First sequence after the gap.
@@ -55,13 +61,9 @@ pub enum Intake {
     },
     /// Messages to record.
     Messages {
-        /// The stream.
-        stream: String,
-        /// Its epoch.
-        epoch: u32,
         /// Rising sequences, none of them recorded before. May be empty: then only the acknowledgement is wanted.
         messages: Vec<Message>,
-        /// To be acknowledged once everything received up to here is durable. `None`: a later item covers it.
+        /// To be acknowledged once everything received up to here is durable. `None`: a later one covers it.
         acknowledge: Option<Box<dyn Acknowledge>>,
     },
 }

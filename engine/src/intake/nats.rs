@@ -22,8 +22,8 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::catch_up::CatchUp;
-use super::connection::Link;
-use super::jetstream::{Batches, Consume, JetStream, Message, Retention, Source, Stored, StreamState};
+use super::connection::ConnectionState;
+use super::jetstream::{Batches, Consume, JetStream, Message, Retention, Stored, StreamState};
 use super::pull::{self, BATCH_MESSAGES_MAX, Pull};
 use super::{Error, epoch};
 use crate::error_text::one_line;
@@ -31,8 +31,8 @@ use crate::error_text::one_line;
 /// How long the server waits for an acknowledgement before it delivers again.
 const ACK_WAIT: Duration = Duration::from_secs(30);
 
-/// Unacknowledged deliveries at which the server pauses. Below one batch it would deadlock until [`ACK_WAIT`]. Not more: the
-/// server keeps an entry for each and writes all of them down again and again, which costs more than larger batches save.
+/// Unacknowledged deliveries at which the server pauses. Not more: the server keeps an entry for each and writes all of them
+/// down again and again, which costs more than larger batches save.
 const ACK_PENDING_MAX: i64 = 8 * BATCH_MESSAGES_MAX as i64;
 
 /// Waiting messages from which on it pays to read them through a consumer of their own.
@@ -51,7 +51,7 @@ pub struct Nats {
     context: Context,
     prefix: String,
     url: String,
-    link: watch::Receiver<Link>,
+    link: watch::Receiver<ConnectionState>,
     ack_wait: Duration,
     backlog_min: u64,
 }
@@ -74,7 +74,12 @@ impl Ready {
 impl Nats {
     /// Wraps a connection. `domain` is the JetStream domain, for leaf nodes; `None` for the server's own.
     #[must_use]
-    pub fn new(client: async_nats::Client, url: String, link: watch::Receiver<Link>, domain: Option<&str>) -> Nats {
+    pub fn new(
+        client: async_nats::Client,
+        url: String,
+        link: watch::Receiver<ConnectionState>,
+        domain: Option<&str>,
+    ) -> Nats {
         let prefix = domain.map_or("$JS.API".to_owned(), |domain| format!("$JS.{domain}.API"));
         let mut context = jetstream::with_prefix(client.clone(), &prefix);
         context.set_timeout(REQUEST_TIMEOUT);
@@ -113,7 +118,7 @@ impl Nats {
         body: &(impl Serialize + Sync),
     ) -> Result<T, Error> {
         // The client would keep the request until it times out; the reason is known now.
-        if let Link { up: false, trouble, .. } = &*self.link.borrow() {
+        if let ConnectionState { up: false, trouble, .. } = &*self.link.borrow() {
             return Err(Error::Disconnected { url: self.url.clone(), trouble: trouble.clone() });
         }
         match self.context.request::<_, _, Response<T>>(operation.clone(), body).await {
@@ -193,10 +198,15 @@ impl Nats {
         }
     }
 
+    /// Makes or changes a consumer. Where a limit of the stream or the account allows fewer unacknowledged messages, it gets as
+    /// many as are allowed.
     async fn put(&self, stream: &str, config: &consumer::pull::Config) -> Result<consumer::Info, Error> {
         let durable = config.durable_name.as_deref().unwrap_or_default();
-        let body = json!({"stream_name": stream, "config": config});
-        self.request(format!("CONSUMER.DURABLE.CREATE.{stream}.{durable}"), &body).await
+        let operation = format!("CONSUMER.DURABLE.CREATE.{stream}.{durable}");
+        let put = self.request(operation.clone(), &json!({"stream_name": stream, "config": config})).await;
+        let Some(max_ack_pending) = put.as_ref().err().and_then(allowed_ack_pending) else { return put };
+        let config = consumer::pull::Config { max_ack_pending, ..config.clone() };
+        self.request(operation, &json!({"stream_name": stream, "config": config})).await
     }
 
     async fn create(&self, stream: &str, consume: &Consume, from: u64) -> Result<Ready, Error> {
@@ -302,28 +312,27 @@ impl Nats {
             self.request(format!("CONSUMER.DELETE.{stream}.{durable}"), &json!({})).await;
         optional(deleted).map(|_| ())
     }
-}
 
-impl Source for Nats {
-    fn message<'a>(&'a self, stream: &'a str, sequence: u64) -> BoxFuture<'a, Result<Option<Message>, Error>> {
+    /// The message of a sequence; `None` when the stream, or the message, is gone.
+    ///
+    /// # Errors
+    /// When the server refuses, or does not answer.
+    pub async fn message(&self, stream: &str, sequence: u64) -> Result<Option<Message>, Error> {
         #[derive(Deserialize)]
         struct Answer {
             message: stream::RawMessage,
         }
-        async move {
-            let operation = format!("STREAM.MSG.GET.{stream}");
-            let answer: Option<Answer> = optional(self.request(operation.clone(), &json!({"seq": sequence})).await)?;
-            let Some(Answer { message }) = answer else { return Ok(None) };
-            let message = StreamMessage::try_from(message).map_err(|cause| Error::NoAnswer { operation, cause })?;
-            Ok(Some(Message {
-                sequence: message.sequence,
-                published_unix_nanos: u64::try_from(message.time.unix_timestamp_nanos()).unwrap_or(0),
-                subject: message.subject,
-                headers: pull::sorted(&message.headers),
-                payload: message.payload,
-            }))
-        }
-        .boxed()
+        let operation = format!("STREAM.MSG.GET.{stream}");
+        let answer: Option<Answer> = optional(self.request(operation.clone(), &json!({"seq": sequence})).await)?;
+        let Some(Answer { message }) = answer else { return Ok(None) };
+        let message = StreamMessage::try_from(message).map_err(|cause| Error::NoAnswer { operation, cause })?;
+        Ok(Some(Message {
+            sequence: message.sequence,
+            published_unix_nanos: u64::try_from(message.time.unix_timestamp_nanos()).unwrap_or(0),
+            subject: message.subject,
+            headers: pull::sorted(&message.headers),
+            payload: message.payload,
+        }))
     }
 }
 
@@ -449,6 +458,18 @@ impl JetStream for Nats {
     }
 }
 
+/// How many unacknowledged messages are allowed, where the server refused a consumer for wanting more. The number is the last
+/// word of its description (`JSConsumerMaxPendingAckExcessErrF` in nats-server's `errors.json`).
+fn allowed_ack_pending(error: &Error) -> Option<i64> {
+    let Error::Api { cause, .. } = error else { return None };
+    if cause.error_code() != ErrorCode::CONSUMER_MAX_PENDING_ACK_EXCESS {
+        return None;
+    }
+    let said = cause.to_string();
+    let (description, _) = said.rsplit_once(" (code")?;
+    description.rsplit(' ').next()?.parse().ok()
+}
+
 /// Whether the consumer that is there is as wanted, apart from where it starts.
 fn agrees(current: &consumer::Config, wanted: &consumer::pull::Config) -> bool {
     let filters = |one: &str, many: &[String]| {
@@ -487,6 +508,12 @@ fn state_of(info: &stream::Info) -> StreamState {
         subjects: info.config.subjects.clone(),
         on_disk: info.config.storage == StorageType::File,
         erasable: !(info.config.deny_delete && info.config.deny_purge),
+        consumers_kept: info
+            .config
+            .consumer_limits
+            .as_ref()
+            .map(|limits| limits.inactive_threshold)
+            .filter(|threshold| !threshold.is_zero()),
     }
 }
 

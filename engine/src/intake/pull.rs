@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Error;
-use super::connection::Link;
+use super::connection::ConnectionState;
 use super::jetstream::{Acknowledge, Backlog, Batch, Batches, Consume, Message, Retention};
 use super::nats::Nats;
 
@@ -51,7 +51,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// A pull consumer at work.
 pub struct Pull {
     nats: Nats,
-    link: watch::Receiver<Link>,
+    link: watch::Receiver<ConnectionState>,
     consume: Consume,
     subscriber: Subscriber,
     inbox: String,
@@ -82,7 +82,7 @@ impl Pull {
     /// Subscribes; `delivered` is the number of the consumer's last delivery.
     pub(super) async fn open(
         nats: Nats,
-        link: watch::Receiver<Link>,
+        link: watch::Receiver<ConnectionState>,
         consume: Consume,
         delivered: u64,
     ) -> Result<Pull, Error> {

@@ -14,12 +14,12 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 
-use super::epoch::{self, Held, Known, Start, Verdict};
+use super::epoch::{self, Held, Judgement, Known, Start};
 use super::jetstream::{
     Acknowledge, Backlog, Batch, Batches, Consume, JetStream, Message, Retention, Stored, StreamState,
 };
 use super::subjects::Reading;
-use super::{Error, Intake};
+use super::{Error, Intake, Received};
 use crate::error_text::one_line;
 
 /// What every subject matches.
@@ -80,6 +80,7 @@ pub struct Status {
 
 /// Reads one stream.
 pub struct Reader {
+    site: Arc<str>,
     jetstream: Arc<dyn JetStream>,
     reading: Reading,
     durable: String,
@@ -127,6 +128,7 @@ impl Reader {
     /// `known` is what the log says of this stream, `durable` the name of the consumer.
     #[must_use]
     pub fn new(
+        site: Arc<str>,
         jetstream: Arc<dyn JetStream>,
         reading: Reading,
         durable: String,
@@ -135,6 +137,7 @@ impl Reader {
     ) -> (Reader, watch::Receiver<Status>) {
         let (status, watched) = watch::channel(Status { stream: reading.stream.clone(), ..Status::default() });
         let reader = Reader {
+            site,
             jetstream,
             reading,
             durable,
@@ -221,30 +224,30 @@ impl Reader {
             last: None,
             recorded_until_unix_nanos: self.known.map_or(0, |known| known.recorded_until_unix_nanos),
         };
-        let (known, item) = match epoch::judge(self.known.as_ref(), state, &held) {
-            Verdict::Continue { from } => {
+        let (known, received) = match epoch::judge(self.known.as_ref(), state, &held) {
+            Judgement::Continue { from } => {
                 let known = self.known.map_or_else(|| open(1, from), |known| Known { next_sequence: from, ..known });
                 self.known = Some(known);
                 return Ok(Some(known));
             }
-            Verdict::First { from } => (open(1, from), opened(&stream, &open(1, from), String::new())),
-            Verdict::NewEpoch { epoch, reason, start } => {
+            Judgement::First { from } => (open(1, from), opened(&open(1, from), String::new())),
+            Judgement::NewEpoch { epoch, reason, start } => {
                 let from = self.resolve(state, start).await?;
                 tracing::warn!(stream, epoch, from, reason, "the stream began again");
-                (open(epoch, from), opened(&stream, &open(epoch, from), reason))
+                (open(epoch, from), opened(&open(epoch, from), reason))
             }
-            Verdict::Gap { from, to } => {
+            Judgement::Gap { from, to } => {
                 let known = self.known.map_or_else(|| open(1, to), |known| Known { next_sequence: to, ..known });
                 tracing::warn!(stream, from, to, "the stream let go of messages that were not recorded");
-                (known, Intake::Gap { stream, epoch: known.epoch, from_sequence: from, to_sequence: to })
+                (known, Received::Gap { from_sequence: from, to_sequence: to })
             }
         };
         let discontinuity = self.known.is_some();
-        if !matches!(item, Intake::Gap { .. }) {
+        if !matches!(received, Received::Gap { .. }) {
             // With holes already there, new ones among them cannot be distinguished from them.
             self.gaps_from = if has_holes(state) { state.last_sequence + 1 } else { 0 };
         }
-        if self.sink.send(item).await.is_err() {
+        if self.send(known.epoch, received).await.is_err() {
             return Ok(None);
         }
         self.known = Some(known);
@@ -260,8 +263,8 @@ impl Reader {
         }
         let held = self.held(Some(known), now).await?;
         Ok(match epoch::judge(Some(&known), now, &held) {
-            Verdict::Continue { .. } | Verdict::Gap { .. } => true,
-            Verdict::First { .. } | Verdict::NewEpoch { .. } => false,
+            Judgement::Continue { .. } | Judgement::Gap { .. } => true,
+            Judgement::First { .. } | Judgement::NewEpoch { .. } => false,
         })
     }
 
@@ -408,19 +411,14 @@ impl Reader {
             if whole && message.sequence > known.next_sequence.max(self.gaps_from) {
                 let from_sequence = known.next_sequence.max(self.gaps_from);
                 self.messages(known, std::mem::take(&mut fresh), None, &mut count).await?;
-                let gap = Intake::Gap {
-                    stream: self.reading.stream.clone(),
-                    epoch: known.epoch,
-                    from_sequence,
-                    to_sequence: message.sequence,
-                };
                 tracing::warn!(
                     stream = self.reading.stream,
                     from_sequence,
                     to = message.sequence,
                     "messages are missing"
                 );
-                self.sink.send(gap).await.map_err(|_| Stop::Closed)?;
+                let gap = Received::Gap { from_sequence, to_sequence: message.sequence };
+                self.send(known.epoch, gap).await?;
                 self.status.send_modify(|status| status.discontinuities += 1);
             }
             known.next_sequence = message.sequence + 1;
@@ -475,8 +473,13 @@ impl Reader {
         self.batches += u64::from(acknowledge.is_some());
         let acknowledge = acknowledge
             .map(|inner| Box::new(Counted { inner, acknowledged: self.acknowledged.clone() }) as Box<dyn Acknowledge>);
-        let item = Intake::Messages { stream: self.reading.stream.clone(), epoch: known.epoch, messages, acknowledge };
-        self.sink.send(item).await.map_err(|_| Stop::Closed)
+        self.send(known.epoch, Received::Messages { messages, acknowledge }).await
+    }
+
+    /// Hands over to the recorder.
+    async fn send(&self, epoch: u32, received: Received) -> Result<(), Stop> {
+        let (site, stream) = (self.site.clone(), self.reading.stream.clone());
+        self.sink.send(Intake { site, stream, epoch, received }).await.map_err(|_| Stop::Closed)
     }
 }
 
@@ -505,14 +508,8 @@ fn has_holes(state: &StreamState) -> bool {
     state.messages < (state.last_sequence + 1).saturating_sub(state.first_sequence.max(1))
 }
 
-fn opened(stream: &str, known: &Known, reason: String) -> Intake {
-    Intake::Opened {
-        stream: stream.to_owned(),
-        epoch: known.epoch,
-        created_unix_nanos: known.created_unix_nanos,
-        start_sequence: known.next_sequence,
-        reason,
-    }
+fn opened(known: &Known, reason: String) -> Received {
+    Received::Opened { created_unix_nanos: known.created_unix_nanos, start_sequence: known.next_sequence, reason }
 }
 
 /// Whether the server should be delivering: messages wait, and it is not the recorder who is behind.
@@ -532,6 +529,14 @@ fn warnings(state: &StreamState) -> Vec<String> {
     }
     if state.erasable {
         warnings.push(format!("messages of stream `{name}` may be deleted or purged by clients"));
+    }
+    // A limits stream keeps its messages all the same, a work queue until its consumer has acknowledged them.
+    if let (Retention::Interest, Some(kept)) = (state.retention, state.consumers_kept) {
+        warnings.push(format!(
+            "stream `{name}` deletes consumers that are not used for {} s: events published while Lifeline is away for longer \
+             are lost",
+            kept.as_secs()
+        ));
     }
     match state.retention {
         Retention::Limits => {}

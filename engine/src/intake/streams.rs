@@ -26,8 +26,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(500);
 
 /// What intake gets at the start.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Plan {
+    /// The site whose NATS is read.
+    pub site: Arc<str>,
     /// What to read.
     pub wanted: Wanted,
     /// Name of the durable consumers.
@@ -94,8 +96,9 @@ pub async fn run(
                                 continue;
                             }
                             let known = plan.known.remove(&stream);
+                            let (site, durable) = (plan.site.clone(), plan.durable.clone());
                             let (reader, watched) =
-                                Reader::new(Arc::clone(&jetstream), reading, plan.durable.clone(), known, sink.clone());
+                                Reader::new(site, jetstream.clone(), reading, durable, known, sink.clone());
                             status.send_modify(|status| {
                                 status.readers.insert(stream, watched);
                             });

@@ -193,6 +193,7 @@ mod tests {
             subjects: owned(subjects),
             on_disk: true,
             erasable: false,
+            consumers_kept: None,
         }
     }
 

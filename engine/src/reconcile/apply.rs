@@ -58,7 +58,8 @@ impl<D: Disk> Reconciler<D> {
     pub(super) async fn resolve(&self, rendered: Vec<Rendered>, adopts: bool) -> Result<Vec<Wanted>, Failure> {
         let mut wanted: Vec<Wanted> = Vec::with_capacity(rendered.len());
         for Rendered { manifest, digest, origin, force } in rendered {
-            let object = self.cluster.resolve(&manifest).await.map_err(|error| Failure::of_cluster(&origin, &error))?;
+            let object =
+                self.site.cluster().resolve(&manifest).await.map_err(|error| Failure::of_cluster(&origin, &error))?;
             if let Some(twin) = wanted.iter().find(|other| other.object == object) {
                 let message = format!("{origin}: gives {object}, which {} gives already", twin.origin);
                 return Err(Failure { message, retry: Retry::Never });
@@ -171,7 +172,7 @@ impl<D: Disk> Reconciler<D> {
         let live = match applied {
             Some(live) => live,
             None => {
-                let found = self.cluster.get(&want.object).await.map_err(of_cluster)?;
+                let found = self.site.cluster().get(&want.object).await.map_err(of_cluster)?;
                 let uid = match &found {
                     None => None,
                     Some(live) if live.deleting => return Err(being_deleted(&want.object)),
@@ -212,8 +213,8 @@ impl<D: Disk> Reconciler<D> {
 
     /// The one call that applies.
     async fn write(&self, want: &Wanted, uid: Option<&str>) -> Result<LiveObject, cluster::Error> {
-        self.counters.writes.fetch_add(1, Ordering::Relaxed);
-        let call = self.cluster.apply(&want.object, &want.manifest, uid);
+        self.site.counters.writes.fetch_add(1, Ordering::Relaxed);
+        let call = self.site.cluster().apply(&want.object, &want.manifest, uid);
         trace::write("apply", &want.object, call, |live| if live.deleting { "terminating" } else { "applied" }).await
     }
 }

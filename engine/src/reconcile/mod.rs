@@ -17,4 +17,4 @@ mod remove;
 mod render;
 mod work;
 
-pub use work::{Counters, Reconciler};
+pub use work::Reconciler;

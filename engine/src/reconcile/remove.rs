@@ -134,7 +134,7 @@ impl<D: Disk> Reconciler<D> {
                 let (trigger, cluster) = ((*lifecycle.trigger).into(), (*lifecycle.cluster).into());
                 let key = LifecycleKey { trigger, cluster, resource };
                 let applied = |object| lifecycle.holding(object).and_then(|holding| holding.applied.as_ref());
-                let is_running = self.queue.is_running(index);
+                let is_running = self.site.queue.is_running(index);
                 let applies_anyway =
                     lifecycle.needs_work() && !is_running && !objects.iter().filter_map(applied).any(Applied::is_known);
                 let has_lost = lifecycle.desired.is_present() && !applies_anyway;
@@ -152,7 +152,7 @@ impl<D: Disk> Reconciler<D> {
         }
         try_join_all(lost.into_iter().map(|lost| self.recording.record(lost))).await?;
         self.lost.folded(&hit);
-        self.queue.push(whose);
+        self.site.queue.push(whose);
         Ok(())
     }
 
@@ -163,7 +163,7 @@ impl<D: Disk> Reconciler<D> {
         let waiting: Vec<LifecycleIndex> =
             inside.map(|(index, _)| index).filter(|index| *index != task.index).collect();
         drop(projection);
-        self.queue.push(waiting);
+        self.site.queue.push(waiting);
     }
 
     /// Looks at one object, and deletes it where [`removal`] says so and it may.
@@ -171,7 +171,7 @@ impl<D: Disk> Reconciler<D> {
         if !self.is_first_claimant(task, &holding.object) {
             return Ok(Removed::HandedOver);
         }
-        let live = self.cluster.get(&holding.object).await?;
+        let live = self.site.cluster().get(&holding.object).await?;
         let claims = self.claims(task, &holding.object, live.as_ref());
         let uid = match removal(holding, live.as_ref(), &task.key, claims) {
             Removal::Gone => return Ok(Removed::Gone),
@@ -181,8 +181,8 @@ impl<D: Disk> Reconciler<D> {
             Removal::Delete { .. } if removing == Removing::HandsOver => return Ok(Removed::Waits),
             Removal::Delete { uid } => uid,
         };
-        self.counters.writes.fetch_add(1, Ordering::Relaxed);
-        let call = self.cluster.delete(&holding.object, uid);
+        self.site.counters.writes.fetch_add(1, Ordering::Relaxed);
+        let call = self.site.cluster().delete(&holding.object, uid);
         let outcome = |deletion: &Deletion| match deletion {
             Deletion::Gone => "gone",
             Deletion::Terminating => "terminating",
@@ -224,7 +224,7 @@ impl<D: Disk> Reconciler<D> {
         let next = gone.iter().filter_map(|object| projection.claims(&task.key.cluster, object).first().copied());
         let next: Vec<LifecycleIndex> = next.map(|claim| claim.lifecycle).collect();
         drop(projection);
-        self.queue.push(next);
+        self.site.queue.push(next);
     }
 }
 

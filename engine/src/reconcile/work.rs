@@ -7,7 +7,7 @@
 //! it has recorded that it let go. So no lifecycle deletes what another has just taken over.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -19,8 +19,7 @@ use lifeline_store::{Disk, Offset};
 use tokio::sync::watch;
 use tracing::{Instrument, debug, info, warn};
 
-use crate::cluster::Cluster;
-use crate::queue::{Queue, Verdict};
+use crate::queue::Verdict;
 use crate::reconcile::apply::{Applied, going};
 use crate::reconcile::failure::Failure;
 use crate::reconcile::lost::Lost;
@@ -31,11 +30,9 @@ use crate::reconcile::render::{self, Rendered};
 use crate::recorder::{OutcomeSender, Stopped};
 use crate::rules::spec::SyncMode;
 use crate::rules::{Current, RuleSet, Standing, Trigger};
+use crate::site::Site;
 use crate::trace;
 use crate::view::View;
-
-/// Lifecycles reconciled at once.
-const CONCURRENCY: usize = 64;
 
 /// The pause between looks at an object that is on its way out.
 const PAUSE_DELETING: Duration = Duration::from_millis(250);
@@ -46,25 +43,12 @@ const PAUSE_RULES: Duration = Duration::from_millis(100);
 /// The pause while the replay of a changed trigger has not come to a lifecycle, or while a trigger is broken.
 const PAUSE_REPLAY: Duration = Duration::from_secs(1);
 
-/// What reconciliation did so far, for metrics and tests.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Lifecycles taken from the queue that needed work.
-    pub reconciliations: AtomicU64,
-    /// Calls that may have changed the cluster: applies and deletes.
-    pub writes: AtomicU64,
-    /// Attempts that failed.
-    pub failures: AtomicU64,
-}
-
-/// Carries out what the lifecycles of one view desire.
+/// Carries out what the lifecycles of one site desire.
 pub struct Reconciler<D: Disk> {
     pub(super) view: Arc<View<D>>,
-    pub(super) queue: Arc<Queue>,
+    pub(super) site: Arc<Site>,
     pub(super) rules: watch::Receiver<Current>,
-    pub(super) cluster: Arc<dyn Cluster>,
     pub(super) recording: OutcomeSender,
-    pub(super) counters: Arc<Counters>,
     /// Held from the check of the other claims until `Released` is recorded.
     pub(super) handing_over: tokio::sync::Mutex<()>,
     /// What attempts rendered that may be made again.
@@ -84,18 +68,16 @@ pub(super) struct Task {
 }
 
 impl<D: Disk> Reconciler<D> {
-    /// A reconciler of the lifecycles of a view: takes keys from the queue, acts on a cluster by the rules in force, and
+    /// A reconciler of the lifecycles of a site: takes keys from its queue, acts on its cluster by the rules in force, and
     /// records outcomes.
     pub fn new(
         view: Arc<View<D>>,
-        queue: Arc<Queue>,
+        site: Arc<Site>,
         rules: watch::Receiver<Current>,
-        cluster: Arc<dyn Cluster>,
         recording: OutcomeSender,
-        counters: Arc<Counters>,
     ) -> Reconciler<D> {
         let (handing_over, recent, lost) = (tokio::sync::Mutex::default(), Recent::default(), Lost::default());
-        Reconciler { view, queue, rules, cluster, recording, counters, handing_over, recent, lost }
+        Reconciler { view, site, rules, recording, handing_over, recent, lost }
     }
 
     /// Takes keys from the queue until `stop` says true; what runs then is dropped, which is as good as a crash, and a
@@ -107,7 +89,7 @@ impl<D: Disk> Reconciler<D> {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return,
                 Some(()) = running.next(), if !running.is_empty() => {}
-                key = self.queue.next(), if running.len() < CONCURRENCY => running.push(self.reconcile(key)),
+                key = self.site.next(), if running.len() < self.site.workers() => running.push(self.reconcile(key)),
             }
         }
     }
@@ -130,10 +112,10 @@ impl<D: Disk> Reconciler<D> {
         };
         let Some(task) = task else {
             self.recent.forget(index);
-            self.queue.finish(index, Verdict::Done);
+            self.site.queue.finish(index, Verdict::Done);
             return;
         };
-        self.counters.reconciliations.fetch_add(1, Ordering::Relaxed);
+        self.site.counters.reconciliations.fetch_add(1, Ordering::Relaxed);
         let span = tracing::info_span!(
             target: trace::TARGET,
             "reconcile",
@@ -158,13 +140,13 @@ impl<D: Disk> Reconciler<D> {
             let projection = self.view.projection();
             let (_, lifecycle) = projection.lifecycle(index);
             if lifecycle.decided != task.lifecycle.decided && lifecycle.needs_work() {
-                self.queue.push([index]);
+                self.site.queue.push([index]);
             }
         }
         if !matches!(verdict, Verdict::RetryAfter(_)) {
             self.recent.forget(index);
         }
-        self.queue.finish(index, verdict);
+        self.site.queue.finish(index, verdict);
     }
 
     /// Applies the objects that the event asks for, and removes those it no longer asks for.
@@ -301,10 +283,10 @@ impl<D: Disk> Reconciler<D> {
     /// Records a failure and says when to try again. A failure like the one before is recorded at the attempts 1, 2, 4,
     /// 8 and so on: a long outage must not fill the log.
     async fn failed(&self, task: &Task, applied: Vec<AppliedObject>, failure: Failure) -> Result<Verdict, Stopped> {
-        self.counters.failures.fetch_add(1, Ordering::Relaxed);
+        self.site.counters.failures.fetch_add(1, Ordering::Relaxed);
         let before = task.lifecycle.failure.as_ref();
         let recorded = before.map_or(0, |before| before.attempt);
-        let attempts = self.queue.count_attempt(task.index, task.lifecycle.decided, recorded);
+        let attempts = self.site.queue.count_attempt(task.index, task.lifecycle.decided, recorded);
         let attempt = attempts.of_decision;
         let news = before.is_none_or(|before| before.error != failure.message);
         if news {

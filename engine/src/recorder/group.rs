@@ -6,7 +6,7 @@ use tracing::debug;
 
 use super::Outcome;
 use crate::error_text::chain;
-use crate::intake::{Intake, Message};
+use crate::intake::{Intake, Message, Received};
 
 /// What is recorded with one sync.
 #[derive(Default)]
@@ -23,7 +23,7 @@ impl Group {
     }
 
     pub(super) fn push(&mut self, intake: Intake) {
-        if let Intake::Messages { messages, .. } = &intake {
+        if let Received::Messages { messages, .. } = &intake.received {
             self.messages += messages.len();
             self.bytes += messages.iter().map(|message| message.payload.len()).sum::<usize>();
         }
@@ -37,7 +37,7 @@ impl Group {
             let _ = outcome.done.send(end);
         }
         for intake in self.intakes {
-            if let Intake::Messages { acknowledge: Some(acknowledge), .. } = intake {
+            if let Received::Messages { acknowledge: Some(acknowledge), .. } = intake.received {
                 // A lost acknowledgement costs a redelivery, which is recorded once.
                 if let Err(error) = acknowledge.send().await {
                     debug!("acknowledgement not sent: {}", chain(&error));

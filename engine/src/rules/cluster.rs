@@ -38,9 +38,10 @@ impl Cluster {
     /// The own cluster. No labels means that none were configured: every selector is assumed to match it.
     #[must_use]
     pub fn own(labels: BTreeMap<String, String>) -> Cluster {
+        let (namespace, name) = OWN.split_once('/').expect("both parts are there");
         Cluster {
-            namespace: "mgmt".into(),
-            name: "mgmt".into(),
+            namespace: namespace.into(),
+            name: name.into(),
             kind: ClusterKind::Sveltos,
             labels: (!labels.is_empty()).then_some(labels),
         }

@@ -2,6 +2,7 @@
 //!
 //! Start at [`play`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +12,11 @@ use futures::future::BoxFuture;
 use lifeline_engine::clock::SimulatedClock;
 use lifeline_engine::cluster::local::LocalCluster;
 use lifeline_engine::cluster::{Cluster, Deletion, Error, LiveObject, ObjectKey};
-use lifeline_engine::intake::{Intake, Message};
-use lifeline_engine::queue::Queue;
+use lifeline_engine::intake::{Intake, Message, Received};
 use lifeline_engine::reconcile::Reconciler;
 use lifeline_engine::recorder::{self, Recorder};
 use lifeline_engine::rules::{Clusters, Current, Manifests, RuleSet};
+use lifeline_engine::site::{Site, Sites};
 use lifeline_engine::view::View;
 use lifeline_projections::fold::Projection;
 use lifeline_projections::lifecycle::Phase;
@@ -68,7 +69,8 @@ fn event(sequence: u64, kind: &str, subject: &str) -> Intake {
         headers: Vec::new(),
         payload: Bytes::from(payload),
     };
-    Intake::Messages { stream: "USERS".to_owned(), epoch: 1, messages: vec![message], acknowledge: None }
+    let received = Received::Messages { messages: vec![message], acknowledge: None };
+    Intake { site: "mgmt/mgmt".into(), stream: "USERS".to_owned(), epoch: 1, received }
 }
 
 pub fn rules(text: &str) -> Current {
@@ -87,6 +89,10 @@ struct Slow(Arc<LocalCluster>);
 impl Cluster for Slow {
     fn name(&self) -> &str {
         self.0.name()
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), Error>> {
+        self.0.check()
     }
 
     fn resolve<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<ObjectKey, Error>> {
@@ -183,23 +189,16 @@ pub async fn play_on(
     let log = open_log().expect("a sound disk").0;
     let mut projection = Projection::default();
     recorder::catch_up(&mut projection, &log.reader(), |_, _| {}, |_| {}).expect("a sound log");
-    let queue = Arc::new(Queue::default());
-    queue.push(projection.needing_work().collect::<Vec<_>>());
+    let site = Arc::new(Site::own(BTreeMap::new(), Arc::new(Slow(cluster.clone()))));
+    let sites = Arc::new(Sites::new(vec![site.clone()]));
+    sites.push(&projection, projection.needing_work().collect::<Vec<_>>());
     let view = View::new(projection, log.reader());
     let clock = Arc::new(SimulatedClock::starting_at(START_UNIX_NANOS));
     let (intake, received) = mpsc::channel(4);
-    let (recorder, recording) =
-        Recorder::new(Box::new(open_log), log, None, view.clone(), queue.clone(), clock, received);
+    let (recorder, recording) = Recorder::new(Box::new(open_log), log, None, view.clone(), sites, clock, received);
     let (rules, watched) = watch::channel(rules);
     let (stop, stopping) = watch::channel(false);
-    let reconciler = Reconciler::new(
-        view.clone(),
-        queue,
-        watched.clone(),
-        Arc::new(Slow(cluster.clone())),
-        recording,
-        Arc::default(),
-    );
+    let reconciler = Reconciler::new(view.clone(), site, watched.clone(), recording);
     let world = World { view, cluster, intake, rules };
     let told = async {
         story(&world).await;

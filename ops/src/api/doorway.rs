@@ -77,7 +77,6 @@ mod tests {
     use axum::routing::get;
     use http_body_util::BodyExt;
     use lifeline_engine::clock::SystemClock;
-    use lifeline_engine::cluster::local::LocalCluster;
     use lifeline_engine::engine::{Engine, Ports};
     use lifeline_engine::rules::Current;
     use lifeline_engine::status::Status;
@@ -141,7 +140,7 @@ mod tests {
                 let ports = Ports {
                     open_log: Box::new(move || Log::open(disk.clone(), options())),
                     table: None,
-                    cluster: Arc::new(LocalCluster::in_memory(7, Arc::new(jiff::Timestamp::now))),
+                    sites: Vec::new(),
                     clock: Arc::new(SystemClock),
                     rules: tokio::sync::watch::channel(Current::default()).1,
                 };

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use lifeline_engine::status::{ReplayStatus, ScrubStatus, Status, StreamStatus};
+use lifeline_engine::status::{ReplayStatus, ScrubStatus, SiteStatus, Status, StreamStatus};
 use lifeline_projections::lifecycle::Phase;
 
 /// The media type of [`exposition`].
@@ -119,6 +119,22 @@ const METRICS: &[Metric] = &[
     counter("lifeline_cluster_writes_total", "Calls that may have changed a cluster, since start.", |status| {
         one(status.cluster_writes)
     }),
+    gauge("lifeline_site_lifecycles_open", "Lifecycles of a cluster that are not done.", |status| {
+        by_site(status, |site| site.open as u64)
+    }),
+    counter(
+        "lifeline_site_reconciliation_failures_total",
+        "Reconciliations that failed, by cluster, since start.",
+        |status| by_site(status, |site| site.failures),
+    ),
+    counter(
+        "lifeline_site_writes_total",
+        "Calls that may have changed a cluster, by cluster, since start.",
+        |status| by_site(status, |site| site.writes),
+    ),
+    gauge("lifeline_site_silent", "1 while work is held back because the cluster does not answer.", |status| {
+        by_site(status, |site| site.silent.is_some().into())
+    }),
     counter(
         "lifeline_scrub_passes_total",
         "Times the whole log was read again to find damage, since start.",
@@ -172,6 +188,12 @@ fn by_replay(status: &Status, value: fn(&ReplayStatus) -> usize) -> Vec<Sample<'
         .replays
         .iter()
         .map(|replay| Sample { labels: vec![("trigger", replay.trigger.as_str())], value: value(replay) as u64 });
+    samples.collect()
+}
+
+fn by_site(status: &Status, value: fn(&SiteStatus) -> u64) -> Vec<Sample<'_>> {
+    let samples =
+        status.sites.iter().map(|site| Sample { labels: vec![("cluster", site.cluster.as_str())], value: value(site) });
     samples.collect()
 }
 

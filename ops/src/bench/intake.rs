@@ -12,6 +12,7 @@
 //!
 //! The ratio of a round is durable over raw; medians are printed.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use lifeline_engine::engine::{Engine, Ports};
 use lifeline_engine::intake::Connection;
 use lifeline_engine::intake::nats::Nats;
 use lifeline_engine::rules::{Current, RuleSet};
+use lifeline_engine::site::Site;
 use lifeline_store::{Log, Options, OsDisk};
 use serde_json::json;
 use tempfile::TempDir;
@@ -123,10 +125,11 @@ async fn durable_intake(
     let rules = Current { rules: Some(Arc::new(RuleSet::empty())), troubles: Vec::new() };
     let (_rules, rules) = watch::channel(rules);
     let now = || jiff::Timestamp::from_nanosecond(i128::from(SystemClock.now_unix_nanos())).unwrap_or_default();
+    let site = Arc::new(Site::own(BTreeMap::new(), Arc::new(LocalCluster::in_memory(1, Arc::new(now)))));
     let ports = Ports {
         open_log: Box::new(move || Log::open(OsDisk::open(&log)?, Options::default())),
         table: Some(data.join("projection")),
-        cluster: Arc::new(LocalCluster::in_memory(1, Arc::new(now))),
+        sites: vec![site.clone()],
         clock: Arc::new(SystemClock),
         rules,
     };
@@ -134,7 +137,7 @@ async fn durable_intake(
     let end = engine.start(parts);
 
     let started = Instant::now();
-    let reading = engine.read("bench", nats, wanted, durable.to_owned(), "UNUSED".to_owned());
+    let reading = engine.read(&site, "bench", nats, wanted, durable.to_owned(), "UNUSED".to_owned());
     let finished = async {
         let recorded = || {
             let projection = engine.view().projection();

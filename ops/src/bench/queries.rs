@@ -4,11 +4,13 @@
 //! `--held`th has a lifecycle with one applied object (none by default). On it, in this order:
 //!
 //! - scan: the log read in one thread, checksums included, nothing decoded; median of three;
-//! - rebuild: the same, decoded and folded into an empty projection; median of three. The ratio is rebuild over scan;
+//! - decode: the same, with each record decoded; median of three;
+//! - rebuild: the same, folded into an empty projection; median of three. The ratios are rebuild over scan and over decode;
 //! - start: `lifeline run` on the folder, killed never, stopped cleanly, started again: from its start to ready;
 //! - answers: one after the other over one HTTP connection on loopback, while 10,000 events a second are published to the
 //!   engine's nats-server and recorded: a resource as it is, the first page of a history, the first page of a list, and
-//!   a resource and a list as of a random offset;
+//!   a resource and a list as of a random offset. Each question takes turns with `/livez` on the same connection; the
+//!   ratios are the question over `/livez`, at the same percentile;
 //! - memory: what the engine has resident at the end (`VmRSS`, and without the pages of files it maps: `RssAnon`).
 
 use std::error::Error;
@@ -21,6 +23,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1::SendRequest;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use lifeline_projections::fact::Fact;
 use lifeline_projections::fold::Projection;
 use lifeline_store::{OsDisk, Random, Reader};
 use serde_json::{Value, json};
@@ -62,8 +65,8 @@ pub(super) fn run(args: &BenchArgs) -> Result<Value, Box<dyn Error>> {
     eprintln!("writing {events} events about {resources} resources ...");
     let written = write_log(&folder.join("data"), events, resources, args.held)?;
 
-    let (scan, rebuild) = rebuild(&folder.join("data"), args.rounds.unwrap_or(ROUNDS))?;
-    eprintln!("scan {scan:.0} records/s, rebuild {rebuild:.0} records/s");
+    let Rates { scan, decode, rebuild } = rates(&folder.join("data"), args.rounds.unwrap_or(ROUNDS))?;
+    eprintln!("scan {scan:.0} records/s, decode {decode:.0} records/s, rebuild {rebuild:.0} records/s");
 
     let options =
         NatsOptions { folder: folder.join("nats"), access: NatsAccess::Anybody, configuration: String::new() };
@@ -90,17 +93,19 @@ pub(super) fn run(args: &BenchArgs) -> Result<Value, Box<dyn Error>> {
         // Each of them takes three records at most until it is applied.
         let begun = (3 * resources).min(written - 1);
         for (name, of) in QUESTION_KINDS {
-            let mut took = Vec::with_capacity(QUESTIONS);
+            let (mut took, mut alive) = (Vec::with_capacity(QUESTIONS), Vec::with_capacity(QUESTIONS));
             for _ in 0..QUESTIONS {
+                alive.push(asked.ask("/livez").await?);
                 // Behind the first event of each resource, so that there is something to show.
                 let path = of(random.below(resources), begun + random.below(written - begun));
                 took.push(asked.ask(&path).await?);
             }
-            took.sort_unstable();
-            let at = |share: usize| took[(took.len() * share / 1_000).min(took.len() - 1)].as_secs_f64() * 1e3;
-            let (p50, p99) = (at(500), at(990));
-            eprintln!("{name:<16} p50 {p50:>7.3} ms   p99 {p99:>7.3} ms");
-            answers.push((name, p50, p99));
+            for (percentile, share) in [("p50", 500), ("p99", 990)] {
+                let (millis, of_livez) = (percentile_ms(&mut took, share), percentile_ms(&mut alive, share));
+                let ratio = millis / of_livez;
+                eprintln!("{name:<12} {percentile} {millis:>7.3} ms, {ratio:>5.1} times that of /livez");
+                answers.push((format!("{name}_{percentile}"), millis, ratio));
+            }
         }
         publishing.abort();
         let (resident, anonymous) = resident_mib(engine.process.id())?;
@@ -111,6 +116,8 @@ pub(super) fn run(args: &BenchArgs) -> Result<Value, Box<dyn Error>> {
             "ratio": (rebuild / scan * 1_000.0).round() / 1_000.0,
             "rebuild_events_per_second": rebuild.round(),
             "scan_records_per_second": scan.round(),
+            "decode_records_per_second": decode.round(),
+            "rebuild_over_decode": (rebuild / decode * 1_000.0).round() / 1_000.0,
             "ready_seconds": ready.as_secs_f64(),
             "ready_after_rebuild_seconds": first.as_secs_f64(),
             "resident_mib": resident,
@@ -119,9 +126,9 @@ pub(super) fn run(args: &BenchArgs) -> Result<Value, Box<dyn Error>> {
             "resources": resources,
             "held_every": args.held,
         });
-        for (name, p50, p99) in answers {
-            figures[format!("{name}_p50_ms")] = json!((p50 * 1e3).round() / 1e3);
-            figures[format!("{name}_p99_ms")] = json!((p99 * 1e3).round() / 1e3);
+        for (name, millis, ratio) in answers {
+            figures[format!("{name}_ms")] = json!((millis * 1e3).round() / 1e3);
+            figures[format!("{name}_over_livez")] = json!((ratio * 1e2).round() / 1e2);
         }
         Ok(figures)
     })
@@ -155,9 +162,24 @@ spec:
   policyRefs: []
 "#;
 
-/// Records a second, read and read and folded.
-fn rebuild(data: &Path, rounds: usize) -> Result<(f64, f64), Box<dyn Error>> {
-    let (mut scans, mut rebuilds) = (Vec::new(), Vec::new());
+/// What a number of thousandths of the answers took at most, in milliseconds.
+fn percentile_ms(took: &mut [Duration], share: usize) -> f64 {
+    took.sort_unstable();
+    took[(took.len() * share / 1_000).min(took.len() - 1)].as_secs_f64() * 1e3
+}
+
+/// Records a second.
+struct Rates {
+    /// Read.
+    scan: f64,
+    /// Read and decoded.
+    decode: f64,
+    /// Read, decoded and folded.
+    rebuild: f64,
+}
+
+fn rates(data: &Path, rounds: usize) -> Result<Rates, Box<dyn Error>> {
+    let (mut scans, mut decodes, mut rebuilds) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds.max(1) {
         let (log, _) = Reader::open(OsDisk::open_read_only(&data::log(data))?, &data::log_options())?;
         let records = log.end().get() - log.start().get();
@@ -173,12 +195,19 @@ fn rebuild(data: &Path, rounds: usize) -> Result<(f64, f64), Box<dyn Error>> {
         assert!(bytes > 0, "the records have payloads");
 
         let began = Instant::now();
+        let mut scan = log.scan(log.start());
+        while let Some(record) = scan.next()? {
+            std::hint::black_box(Fact::decode(record.payload)?);
+        }
+        decodes.push(rate(began.elapsed()));
+
+        let began = Instant::now();
         let mut projection = Projection::default();
         lifeline_engine::recorder::catch_up(&mut projection, &log, |_, _| {}, |_| {})?;
         rebuilds.push(rate(began.elapsed()));
         assert_eq!(projection.watermark(), log.end());
     }
-    Ok((median(scans), median(rebuilds)))
+    Ok(Rates { scan: median(scans), decode: median(decodes), rebuild: median(rebuilds) })
 }
 
 /// A running engine.

@@ -11,6 +11,7 @@
 //! The same with a tenth of the history over as many resources, for the time alone. The ratios are edit over calm, at the 99th
 //! percentile, and the time of the long history over that of the short one.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use lifeline_engine::engine::{Engine, Ports};
 use lifeline_engine::intake::Connection;
 use lifeline_engine::intake::nats::Nats;
 use lifeline_engine::rules::{Clusters, Current, Manifests, RuleSet};
+use lifeline_engine::site::Site;
 use lifeline_projections::lifecycle::Phase;
 use lifeline_store::{Log, OsDisk};
 use parking_lot::Mutex;
@@ -143,10 +145,11 @@ async fn edit(data: &Path, server: &NatsServer, events: u64, resources: u64) -> 
     let folder = data::log(data);
     let (rules, watched) = watch::channel(rules("Nothing"));
     let now = || jiff::Timestamp::from_nanosecond(i128::from(SystemClock.now_unix_nanos())).unwrap_or_default();
+    let site = Arc::new(Site::own(BTreeMap::new(), Arc::new(LocalCluster::in_memory(1, Arc::new(now)))));
     let ports = Ports {
         open_log: Box::new(move || Log::open(OsDisk::open(&folder)?, data::log_options())),
         table: Some(data.join("projection")),
-        cluster: Arc::new(LocalCluster::in_memory(1, Arc::new(now))),
+        sites: vec![site.clone()],
         clock: Arc::new(SystemClock),
         rules: watched,
     };
@@ -158,7 +161,10 @@ async fn edit(data: &Path, server: &NatsServer, events: u64, resources: u64) -> 
     let reading = {
         let engine = engine.clone();
         tokio::spawn(async move {
-            engine.read("bench", nats, wanted, "bench".to_owned(), "UNUSED".to_owned()).await.map_err(|e| e.to_string())
+            engine
+                .read(&site, "bench", nats, wanted, "bench".to_owned(), "UNUSED".to_owned())
+                .await
+                .map_err(|e| e.to_string())
         })
     };
     // The history was decided by rules that nobody recorded, so it is decided again at the start as well.

@@ -12,7 +12,7 @@ use lifeline_engine::intake::jetstream::Source;
 use lifeline_engine::intake::nats::Nats;
 use lifeline_engine::intake::{self, Connection, JetStream, Message, subjects};
 use lifeline_engine::refetch::{self, Found, Known, Refetched};
-use lifeline_engine::rules::{Clusters, OWN};
+use lifeline_engine::rules::{Cluster, Clusters};
 use lifeline_projections::fold::Projection;
 use lifeline_store::{Log, Offset, OsDisk};
 use serde::{Deserialize, Serialize};
@@ -76,13 +76,18 @@ pub struct From {
     pub accept_loss: bool,
 }
 
-/// The servers that hold the streams.
-struct Servers(BTreeMap<String, Nats>);
+/// The servers that hold the streams, by cluster and stream.
+struct Servers(BTreeMap<(String, String), Nats>);
 
 impl Source for Servers {
-    fn message<'a>(&'a self, stream: &'a str, sequence: u64) -> BoxFuture<'a, Result<Option<Message>, intake::Error>> {
-        match self.0.get(stream) {
-            Some(nats) => nats.message(stream, sequence),
+    fn message<'a>(
+        &'a self,
+        cluster: &'a str,
+        stream: &'a str,
+        sequence: u64,
+    ) -> BoxFuture<'a, Result<Option<Message>, intake::Error>> {
+        match self.0.get(&(cluster.to_owned(), stream.to_owned())) {
+            Some(nats) => nats.message(stream, sequence).boxed(),
             None => async { Ok(None) }.boxed(),
         }
     }
@@ -117,9 +122,10 @@ pub fn repair(data: &Path, from: &From, say: &mut dyn FnMut(&str)) -> Result<Rep
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
     let refetched = runtime.block_on(async {
         say(&format!("asking {}", from.nats.split('@').next_back().unwrap_or_default()));
-        let (servers, filters) = connect(from, &log, &mut report.remarks).await?;
-        say("fetching what stood in the damaged places");
-        let clusters = Clusters::own(from.cluster_labels.clone());
+        let own = Cluster::own(from.cluster_labels.clone());
+        let (servers, filters) = connect(from, &own.full_name(), &log, &mut report.remarks).await?;
+        say("fetching what was in the damaged places");
+        let clusters = Clusters::new(vec![own]);
         let known = Known { clusters, filters, checkpoint: checkpoint.as_ref() };
         Ok::<Refetched, Error>(refetch::refetch(&reader, &known, &servers).await?)
     })?;
@@ -155,12 +161,13 @@ pub fn repair(data: &Path, from: &From, say: &mut dyn FnMut(&str)) -> Result<Rep
     Ok(report)
 }
 
-/// The servers by stream, and what is read of each stream.
+/// The servers of a cluster by stream, and what is read of each stream.
 async fn connect(
     from: &From,
+    cluster: &str,
     log: &Log,
     remarks: &mut Vec<String>,
-) -> Result<(Servers, BTreeMap<String, Vec<String>>), Error> {
+) -> Result<(Servers, BTreeMap<(String, String), Vec<String>>), Error> {
     let connection = Connection::from_argument(&from.nats, &from.subjects)?;
     let (mut servers, mut filters) = (BTreeMap::new(), BTreeMap::new());
     let mut urls = Vec::new();
@@ -169,10 +176,10 @@ async fn connect(
         let nats = Nats::new(client, server.url.clone(), link, None);
         let streams = nats.streams().await?;
         for reading in subjects::assign(&server.wanted, &streams).readings {
-            filters.insert(reading.stream, reading.filters);
+            filters.insert((cluster.to_owned(), reading.stream), reading.filters);
         }
         for stream in streams {
-            servers.entry(stream.name).or_insert_with(|| nats.clone());
+            servers.entry((cluster.to_owned(), stream.name)).or_insert_with(|| nats.clone());
         }
         urls.push(server.url.clone());
     }
@@ -191,9 +198,9 @@ async fn connect(
             Err(source) => return Err(refetch::Error::Log(source).into()),
         }
     }
-    for (cluster, stream) in recorded.ground().streams.keys() {
-        if cluster == OWN && !servers.contains_key(stream) {
-            let (stream, servers) = (stream.clone(), urls.join(", "));
+    for key in recorded.ground().streams.keys() {
+        if !servers.contains_key(key) {
+            let (stream, servers) = (key.1.clone(), urls.join(", "));
             if !from.accept_loss {
                 return Err(Error::NoStream { stream, servers });
             }

@@ -82,6 +82,12 @@ impl Projection {
         (entry.key(), entry.lifecycle(&self.shared, index.slot))
     }
 
+    /// The cluster that a lifecycle is about.
+    #[must_use]
+    pub fn cluster_of(&self, index: LifecycleIndex) -> Arc<str> {
+        self.entry(index.resource).cluster(&self.shared, index.slot)
+    }
+
     /// The index of a lifecycle, when there is one of that key.
     #[must_use]
     pub fn lifecycle_index(&self, key: &LifecycleKey) -> Option<LifecycleIndex> {

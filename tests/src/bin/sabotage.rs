@@ -56,6 +56,7 @@ const APPLY: &str = "engine/src/reconcile/apply.rs";
 const REMOVE: &str = "engine/src/reconcile/remove.rs";
 const RECENT: &str = "engine/src/reconcile/recent.rs";
 const QUEUE: &str = "engine/src/queue.rs";
+const BREAKER: &str = "engine/src/site/breaker.rs";
 const REPLAY: &str = "engine/src/replay.rs";
 const FOLD: &str = "projections/src/fold.rs";
 const LIFECYCLE: &str = "projections/src/lifecycle.rs";
@@ -65,7 +66,7 @@ const GROUND: &str = "projections/src/fold/ground.rs";
 /// back, which it is not in the simulation, the times of the messages tell the same; a table in `epoch` tests it. And
 /// sessions that end again and again while a full stream drops messages: a story ends in calm, so they end too; a test
 /// on a real server has it.
-const SABOTAGES: [Sabotage; 45] = [
+const SABOTAGES: [Sabotage; 46] = [
     Sabotage {
         name: "acknowledge before the sync",
         file: RECORDER,
@@ -75,8 +76,8 @@ const SABOTAGES: [Sabotage; 45] = [
     Sabotage {
         name: "skip a message now and then",
         file: RECORDER,
-        good: "if !position.take_message(*epoch, message.sequence) {",
-        bad: "if (SABOTAGED && message.sequence % 31 == 0) || !position.take_message(*epoch, message.sequence) {",
+        good: "if !position.take_message(epoch, message.sequence) {",
+        bad: "if (SABOTAGED && message.sequence % 31 == 0) || !position.take_message(epoch, message.sequence) {",
     },
     Sabotage {
         name: "record what is recorded already",
@@ -306,6 +307,12 @@ const SABOTAGES: [Sabotage; 45] = [
         file: QUEUE,
         good: "*again = true;",
         bad: "*again |= !SABOTAGED;",
+    },
+    Sabotage {
+        name: "hold work back for ever once the cluster was silent",
+        file: BREAKER,
+        good: "Ok(_) | Err(_) => *state = State::default(),",
+        bad: "Ok(_) | Err(_) => *state = if SABOTAGED { state.clone() } else { State::default() },",
     },
     Sabotage {
         name: "leave what a removed trigger made",

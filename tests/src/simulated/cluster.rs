@@ -219,6 +219,15 @@ impl Cluster for FaultyCluster {
         "simulated cluster"
     }
 
+    fn check(&self) -> BoxFuture<'_, Result<(), Error>> {
+        async move {
+            self.counter.count(Hazard::HeldBack);
+            self.request().await?;
+            self.answer(()).await
+        }
+        .boxed()
+    }
+
     fn resolve<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<ObjectKey, Error>> {
         async move {
             if self.meets(Hazard::FailedDiscovery, 40) {

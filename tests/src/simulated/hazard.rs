@@ -47,6 +47,8 @@ pub enum Hazard {
     FullStream,
     /// The cluster cannot be reached for a while.
     ClusterAway,
+    /// The engine holds its work back, and asks the cluster whether it answers.
+    HeldBack,
     /// A request to the cluster is lost before it is carried out.
     LostRequest,
     /// A request is carried out, and its answer is lost.
@@ -77,7 +79,7 @@ pub enum Hazard {
 
 impl Hazard {
     /// All hazards, in the order in which they are printed.
-    pub const ALL: [Hazard; 31] = [
+    pub const ALL: [Hazard; 32] = [
         Hazard::Stop,
         Hazard::Kill,
         Hazard::PowerCut,
@@ -96,6 +98,7 @@ impl Hazard {
         Hazard::LostTail,
         Hazard::FullStream,
         Hazard::ClusterAway,
+        Hazard::HeldBack,
         Hazard::LostRequest,
         Hazard::LostAnswer,
         Hazard::SlowRequest,
@@ -133,6 +136,7 @@ impl Hazard {
             Hazard::LostTail => "end of the stream lost",
             Hazard::FullStream => "message dropped by a full stream",
             Hazard::ClusterAway => "cluster away",
+            Hazard::HeldBack => "work held back while the cluster is silent",
             Hazard::LostRequest => "request to the cluster lost",
             Hazard::LostAnswer => "answer of the cluster lost",
             Hazard::SlowRequest => "request to the cluster slow",

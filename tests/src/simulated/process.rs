@@ -3,6 +3,7 @@
 //! Start at [`World`], which outlives every [`Process`]. All parts run as tasks of the one simulated thread; dropping them
 //! at whatever they wait for is the crash.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use lifeline_engine::intake::subjects::Wanted;
 use lifeline_engine::recorder;
 use lifeline_engine::replay;
 use lifeline_engine::rules::Current;
+use lifeline_engine::site::Site;
 use lifeline_store::{Log, Options, SimulatedDisk};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -80,30 +82,33 @@ impl World {
     /// When the log cannot be opened.
     pub fn start(&self) -> Result<Process, recorder::Error> {
         let disk = self.disk.clone();
+        let site = Arc::new(Site::own(BTreeMap::new(), self.cluster.clone()));
         let ports = Ports {
             open_log: Box::new(move || Log::open(disk.clone(), options())),
             table: None,
-            cluster: self.cluster.clone(),
+            sites: vec![site.clone()],
             clock: Arc::new(self.clock),
             rules: self.rules.subscribe(),
         };
-        let (engine, Parts { recorder, reconciler }) = Engine::open(ports, &mut |_, _| {})?;
+        let (engine, Parts { recorder, reconcilers }) = Engine::open(ports, &mut |_, _| {})?;
         let engine = Arc::new(engine);
         self.cluster.follow(engine.view().subscribe());
         let mut tasks = JoinSet::new();
         // In the real program it runs on a thread of its own and need not be `Send`.
         let recorder = recorder.with_replay_steps(self.replay_steps);
         tasks.spawn_local(recorder.run(self.rules.subscribe(), engine.stopping()));
-        let stopping = engine.stopping();
-        tasks.spawn(async move {
-            reconciler.run(stopping).await;
-            Ok(())
-        });
+        for reconciler in reconcilers {
+            let stopping = engine.stopping();
+            tasks.spawn(async move {
+                reconciler.run(stopping).await;
+                Ok(())
+            });
+        }
         let jetstream = Arc::new(SimulatedJetStream { server: self.server.clone() });
         let wanted = Wanted { subjects: vec![SUBJECT.to_owned()], streams: Vec::new() };
         let reading = engine.clone();
         tasks.spawn(async move {
-            reading.read("simulated", jetstream, wanted, "lifeline".to_owned(), "LIFELINE".to_owned()).await
+            reading.read(&site, "simulated", jetstream, wanted, "lifeline".to_owned(), "LIFELINE".to_owned()).await
         });
         Ok(Process { engine, disk: self.disk.clone(), tasks })
     }

@@ -527,6 +527,7 @@ impl Stream {
             subjects: self.subjects.clone(),
             on_disk: true,
             erasable: true,
+            consumers_kept: None,
         }
     }
 

@@ -54,7 +54,7 @@ impl KubeCluster {
     /// not accepted; [`Error::Unavailable`] where the server cannot be reached.
     pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<KubeCluster, Error> {
         let cluster = KubeCluster::load(kubeconfig, context).await?;
-        cluster.check().await?;
+        cluster.version().await?;
         Ok(cluster)
     }
 
@@ -119,7 +119,7 @@ impl KubeCluster {
     ///
     /// # Errors
     /// [`Error::Unauthorized`], [`Error::Unavailable`].
-    pub async fn check(&self) -> Result<String, Error> {
+    pub async fn version(&self) -> Result<String, Error> {
         let answer = self.ask("GET", "/version", None).await?;
         match answer.code {
             200 => Ok(answer.body["gitVersion"].as_str().unwrap_or("of unknown version").to_owned()),
@@ -310,6 +310,10 @@ impl KubeCluster {
 impl Cluster for KubeCluster {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move { self.version().await.map(drop) })
     }
 
     fn resolve<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<ObjectKey, Error>> {

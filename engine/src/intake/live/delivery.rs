@@ -37,6 +37,23 @@ async fn a_crash_between_record_and_acknowledgement_records_nothing_twice() {
 
 #[tokio::test]
 #[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn a_stream_that_allows_few_unacknowledged_messages_is_read_all_the_same() {
+    let mut world = World::new(&["s"]).await;
+    let limits = ConsumerLimits { max_ack_pending: 100, ..ConsumerLimits::default() };
+    world.create("S", &["s"], Config { consumer_limits: Some(limits), ..Config::default() }).await;
+    world.publish("s", 0..1_000).await;
+    world.run().await;
+    world.recorded(1_000).await;
+    world.crash().await;
+    world.publish("s", 1_000..1_100).await;
+    world.run().await;
+    world.recorded(1_100).await;
+    assert_eq!(world.payloads(), numbers(0..1_100));
+    assert_eq!(world.others(), ["opened S 1 1"]);
+}
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn redelivery_after_ack_wait_is_recorded_once() {
     let mut world = World::new(&["s"]).await;
     world.create("S", &["s"], Config::default()).await;

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use axum::Router;
 use lifeline_engine::clock::SystemClock;
-use lifeline_engine::queue::Queue;
 use lifeline_engine::recorder::{self, Recorder};
 use lifeline_engine::rules::Current;
+use lifeline_engine::site::Sites;
 use lifeline_engine::status::Status;
 use lifeline_engine::view::View;
 use lifeline_projections::fact::{FailedAttempt, Reconciled, What};
@@ -170,8 +170,8 @@ impl Recording {
         let (log, _) = open_log().expect("an empty disk");
         let view = View::new(Projection::default(), log.reader());
         let (_, intake) = mpsc::channel(1);
-        let (queue, clock) = (Arc::new(Queue::default()), Arc::new(SystemClock));
-        let (recorder, outcomes) = Recorder::new(Box::new(open_log), log, None, view.clone(), queue, clock, intake);
+        let (sites, clock) = (Arc::new(Sites::new(Vec::new())), Arc::new(SystemClock));
+        let (recorder, outcomes) = Recorder::new(Box::new(open_log), log, None, view.clone(), sites, clock, intake);
         let stop = watch::Sender::new(false);
         let stopping = stop.subscribe();
         let thread = std::thread::spawn(move || {

@@ -1,0 +1,212 @@
+//! Sites: the clusters that Lifeline works for, each with all that it needs for itself.
+//!
+//! Start at [`Site`]. A site has its own queue, its own number of workers and its own breaker. A cluster that hangs takes
+//! nothing from another one.
+//!
+//! Never here: what is done to objects (see [`crate::reconcile`]), and how a cluster or its NATS is connected to.
+
+mod answering;
+mod breaker;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lifeline_projections::fold::{LifecycleIndex, Projection};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::sleep_until;
+
+use self::answering::Answering;
+use self::breaker::Breaker;
+use crate::cluster::Cluster;
+use crate::intake::streams;
+use crate::queue::Queue;
+use crate::rules;
+use crate::status::SiteStatus;
+
+/// Lifecycles of one site that are reconciled at once, unless told otherwise.
+const WORKERS: usize = 64;
+
+/// A cluster that Lifeline works for: events come from its NATS, objects go to its API server.
+pub struct Site {
+    name: Arc<str>,
+    described: rules::Cluster,
+    cluster: Arc<dyn Cluster>,
+    breaker: Arc<Breaker>,
+    workers: usize,
+    /// Its lifecycles that wait for a worker.
+    pub(crate) queue: Queue,
+    /// What reconciliation did here.
+    pub(crate) counters: Counters,
+    /// What the intake of each of its NATS servers says of itself, by server.
+    intakes: Mutex<BTreeMap<String, IntakeState>>,
+}
+
+/// What reconciliation did at a site so far, for metrics and tests.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Lifecycles taken from the queue that needed work.
+    pub reconciliations: AtomicU64,
+    /// Calls that may have changed the cluster: applies and deletes.
+    pub writes: AtomicU64,
+    /// Attempts that failed.
+    pub failures: AtomicU64,
+}
+
+/// What is known of the reading of one server.
+pub(crate) enum IntakeState {
+    /// Not connected; why.
+    Waiting(String),
+    /// Connected; the receiver has its status.
+    Running(watch::Receiver<streams::Status>),
+}
+
+impl Site {
+    /// A site with the cluster that its objects go to.
+    #[must_use]
+    pub fn new(described: rules::Cluster, cluster: Arc<dyn Cluster>) -> Site {
+        let breaker = Arc::new(Breaker::default());
+        Site {
+            name: described.full_name().into(),
+            described,
+            cluster: Arc::new(Answering::new(cluster, breaker.clone())),
+            breaker,
+            workers: WORKERS,
+            queue: Queue::default(),
+            counters: Counters::default(),
+            intakes: Mutex::default(),
+        }
+    }
+
+    /// The cluster that Lifeline runs for, with its labels; none means that every selector is assumed to match it.
+    #[must_use]
+    pub fn own(labels: BTreeMap<String, String>, cluster: Arc<dyn Cluster>) -> Site {
+        Site::new(rules::Cluster::own(labels), cluster)
+    }
+
+    /// The same, with so many lifecycles reconciled at once.
+    #[must_use]
+    pub fn with_workers(self, workers: usize) -> Site {
+        Site { workers, ..self }
+    }
+
+    /// `namespace/name` of the resource that represents it, as records name it.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The cluster as rules see it.
+    #[must_use]
+    pub fn described(&self) -> &rules::Cluster {
+        &self.described
+    }
+
+    /// Where objects go. What it answers, or does not, is noted by the breaker.
+    pub(crate) fn cluster(&self) -> &dyn Cluster {
+        &*self.cluster
+    }
+
+    /// Lifecycles reconciled at once, at most.
+    pub(crate) fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// Takes the next lifecycle. Waits until there is one and the cluster answers. [`Queue::finish`] has to follow.
+    pub(crate) async fn next(&self) -> LifecycleIndex {
+        while let Some(due) = self.breaker.due() {
+            sleep_until(due).await;
+            // The breaker hears the answer.
+            let _ = self.cluster.check().await;
+        }
+        self.queue.next().await
+    }
+
+    /// Says why a server is not read yet.
+    pub fn set_waiting(&self, server: &str, why: String) {
+        self.intakes.lock().insert(server.to_owned(), IntakeState::Waiting(why));
+    }
+
+    /// Notes that a server is read, and where its status is.
+    pub(crate) fn set_running(&self, server: &str, status: watch::Receiver<streams::Status>) {
+        self.intakes.lock().insert(server.to_owned(), IntakeState::Running(status));
+    }
+
+    /// Forgets the status of all servers, before others are connected.
+    pub fn forget_servers(&self) {
+        self.intakes.lock().clear();
+    }
+
+    /// Looks at what is known of each of its servers.
+    pub(crate) fn each_intake(&self, look: impl FnMut(&IntakeState)) {
+        self.intakes.lock().values().for_each(look);
+    }
+
+    /// How it fares, for operators.
+    pub(crate) fn status(&self) -> SiteStatus {
+        SiteStatus {
+            cluster: self.name.to_string(),
+            api_server: self.cluster.name().to_owned(),
+            open: self.queue.open().len(),
+            reconciliations: self.counters.reconciliations.load(Ordering::Relaxed),
+            writes: self.counters.writes.load(Ordering::Relaxed),
+            failures: self.counters.failures.load(Ordering::Relaxed),
+            silent: self.breaker.because(),
+        }
+    }
+}
+
+/// All sites of an engine, by name.
+pub struct Sites {
+    sites: BTreeMap<Arc<str>, Arc<Site>>,
+    /// Lifecycles of clusters that are no sites here. Nobody takes them; they count as open.
+    stranded: Queue,
+}
+
+impl Sites {
+    /// These sites; of two with one name the last counts.
+    #[must_use]
+    pub fn new(sites: Vec<Arc<Site>>) -> Sites {
+        let sites = sites.into_iter().map(|site| (site.name.clone(), site)).collect();
+        Sites { sites, stranded: Queue::default() }
+    }
+
+    /// The site of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Arc<Site>> {
+        self.sites.get(name)
+    }
+
+    /// By name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Site>> {
+        self.sites.values()
+    }
+
+    /// Puts lifecycles that need work into the queues of their sites.
+    pub fn push(&self, projection: &Projection, work: impl IntoIterator<Item = LifecycleIndex>) {
+        let mut by_site = BTreeMap::<&str, (&Queue, Vec<LifecycleIndex>)>::new();
+        let mut stranded = Vec::new();
+        for index in work {
+            match self.sites.get_key_value(&projection.cluster_of(index)) {
+                Some((name, site)) => by_site.entry(name).or_insert((&site.queue, Vec::new())).1.push(index),
+                None => stranded.push(index),
+            }
+        }
+        for (queue, keys) in by_site.into_values() {
+            queue.push(keys);
+        }
+        self.stranded.push(stranded);
+    }
+
+    /// Every lifecycle that is not done.
+    #[must_use]
+    pub fn open(&self) -> BTreeSet<LifecycleIndex> {
+        self.iter().map(|site| &site.queue).chain([&self.stranded]).flat_map(Queue::open).collect()
+    }
+
+    /// Lifecycles of clusters that are no sites here.
+    pub(crate) fn stranded(&self) -> BTreeSet<LifecycleIndex> {
+        self.stranded.open()
+    }
+}

@@ -1,0 +1,64 @@
+//! [`Answering`]: a cluster, and whether it answers.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde_json::Value;
+
+use super::breaker::Breaker;
+use crate::cluster::{Cluster, Deletion, Error, LiveObject, ObjectKey};
+
+/// A cluster whose calls are noted by a breaker.
+pub(super) struct Answering {
+    inner: Arc<dyn Cluster>,
+    breaker: Arc<Breaker>,
+}
+
+impl Answering {
+    pub(super) fn new(inner: Arc<dyn Cluster>, breaker: Arc<Breaker>) -> Answering {
+        Answering { inner, breaker }
+    }
+
+    fn noted<'a, T: Send + 'a>(&'a self, call: BoxFuture<'a, Result<T, Error>>) -> BoxFuture<'a, Result<T, Error>> {
+        call.inspect(|called| self.breaker.note(called)).boxed()
+    }
+}
+
+impl Cluster for Answering {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), Error>> {
+        self.noted(self.inner.check())
+    }
+
+    fn resolve<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<ObjectKey, Error>> {
+        // Most names are known without a call. So only silence says something about the cluster.
+        let resolved = self.inner.resolve(manifest);
+        let note = |resolved: &Result<_, _>| {
+            if let Err(Error::Unavailable { .. }) = resolved {
+                self.breaker.note(resolved);
+            }
+        };
+        resolved.inspect(note).boxed()
+    }
+
+    fn get<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {
+        self.noted(self.inner.get(key))
+    }
+
+    fn apply<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        manifest: &'a Value,
+        uid: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<LiveObject, Error>> {
+        self.noted(self.inner.apply(key, manifest, uid))
+    }
+
+    fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>> {
+        self.noted(self.inner.delete(key, uid))
+    }
+}
