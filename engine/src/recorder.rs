@@ -11,11 +11,12 @@
 //! again and its end read back, and the group is written when the disk takes it. A disk that is nearly full stops intake
 //! only: messages wait, in order and unacknowledged, while outcomes and rules use the room that is kept for them.
 //!
-//! `group` is what was waiting together, `staged` what it becomes on its way into the log, `catch_up` the fold at a start.
+//! `group` is what was waiting together, `late` what of it came late, `staged` what it becomes on its way into the log, `catch_up` the fold at a start.
 
 mod catch_up;
 mod damage;
 mod group;
+mod late;
 mod staged;
 
 use std::borrow::Borrow;
@@ -404,7 +405,11 @@ impl<D: Disk> Recorder<D> {
                     let change = StreamChange::Gap { from_sequence, to_sequence };
                     staged.append(Fact::Stream(StreamChanged { cluster, stream, epoch, change }), None)?;
                 }
-                Received::Messages { messages, .. } => {
+                Received::Messages { messages, .. } | Received::Late(messages) => {
+                    let mut recorded = match received {
+                        Received::Late(_) => Some(staged.recorded_among(&view.log(), (cluster, stream), messages)?),
+                        _ => None,
+                    };
                     let mut position = *staged.position(cluster, stream);
                     // A piece at a time: it is still close when it is copied into the log, and its resources are looked
                     // up together.
@@ -419,7 +424,11 @@ impl<D: Disk> Recorder<D> {
                         let keys = keys.map(|event| event.map(|event| (&*event.source, &*event.subject)));
                         let places = staged.before.locate(keys);
                         for ((message, event), place) in piece.zip(places) {
-                            if !position.take_message(epoch, message.sequence) {
+                            let is_new = match &mut recorded {
+                                None => position.take_message(epoch, message.sequence),
+                                Some(recorded) => position.is_in(epoch) && recorded.insert(late::Identity::of(message)),
+                            };
+                            if !is_new {
                                 continue;
                             }
                             let delivery = Delivery {

@@ -287,7 +287,7 @@ fn look_behind<'a, D: Disk>(
     from: Offset,
     streams: impl Iterator<Item = ((&'a str, &'a str), &'a StreamPosition)>,
 ) -> Result<Behind, Error> {
-    let mut missing: Vec<(&str, &str)> = streams.map(|(stream, _)| stream).collect();
+    let mut missing: Vec<((&str, &str), &StreamPosition)> = streams.collect();
     let mut behind = Behind { bounds: BTreeMap::new(), holed: false };
     let mut scan = log.scan(from);
     while !missing.is_empty() && scan.position().get() - from.get() < AHEAD_RECORDS_MAX {
@@ -317,8 +317,10 @@ fn look_behind<'a, D: Disk>(
             }
             _ => continue,
         };
-        if missing.contains(&(cluster, stream)) {
-            missing.retain(|known| *known != (cluster, stream));
+        // A message that came late says nothing about where reading was.
+        let follows = |before: &StreamPosition| epoch != before.epoch || sequence >= before.next_sequence;
+        if missing.iter().any(|(known, before)| *known == (cluster, stream) && follows(before)) {
+            missing.retain(|(known, _)| *known != (cluster, stream));
             let bound = Bound { epoch, sequence, published_max };
             behind.bounds.insert((cluster.to_owned(), stream.to_owned()), bound);
         }

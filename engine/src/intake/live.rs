@@ -62,6 +62,27 @@ impl Server {
     }
 
     fn launch(&mut self) {
+        self.configure();
+        let file = self.folder.path().join("server.conf");
+        let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
+        let child = Command::new(&self.program).arg("-c").arg(file).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        self.child = Some(child);
+        let deadline = Instant::now() + PATIENCE;
+        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            assert!(Instant::now() < deadline, "nats-server does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Lets the running server take over another configuration.
+    fn reload(&mut self, extra: &str) {
+        self.extra = extra.to_owned();
+        self.configure();
+        let child = self.child.as_ref().expect("it runs").id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &child]).status().unwrap().success());
+    }
+
+    fn configure(&self) {
         let configuration = format!(
             "listen: \"127.0.0.1:{}\"\n{}\n{}\n",
             self.port,
@@ -73,15 +94,7 @@ impl Server {
             self.extra
         );
         let file = self.folder.path().join("server.conf");
-        std::fs::write(&file, configuration).unwrap();
-        let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
-        let child = Command::new(&self.program).arg("-c").arg(file).stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        self.child = Some(child);
-        let deadline = Instant::now() + PATIENCE;
-        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(Instant::now() < deadline, "nats-server does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        std::fs::write(file, configuration).unwrap();
     }
 
     /// SIGKILL, as a power loss of the process.
@@ -136,6 +149,14 @@ impl Log {
             Received::Gap { from_sequence, to_sequence } => {
                 self.others.push(format!("gap {stream} {epoch} {from_sequence} {to_sequence}"));
                 self.known.get_mut(stream).unwrap().next_sequence = *to_sequence;
+            }
+            Received::Late(messages) => {
+                for message in messages {
+                    if !self.messages.iter().any(|(of, _, sequence, _)| of == stream && *sequence == message.sequence) {
+                        let payload = String::from_utf8_lossy(&message.payload).into_owned();
+                        self.messages.push((stream.clone(), *epoch, message.sequence, payload));
+                    }
+                }
             }
             Received::Messages { messages, .. } => {
                 let known = self.known.get_mut(stream).unwrap();

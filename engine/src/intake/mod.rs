@@ -59,6 +59,10 @@ pub enum Received {
         /// First sequence after the gap.
         to_sequence: u64,
     },
+    /// Messages below sequences that were handed over: mostly they were recorded, and are delivered again. Where they were not,
+    /// because the consumer did not ask for them before or another reader had got them, they have to be recorded now, or the
+    /// acknowledgement that follows would delete them.
+    Late(Vec<Message>),
     /// Messages to record.
     Messages {
         /// Rising sequences, none of them recorded before. May be empty: then only the acknowledgement is wanted.

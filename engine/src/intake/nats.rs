@@ -5,6 +5,8 @@
 //!
 //! Never here: a decision about epochs; and never a delete of a consumer whose stream would then let go of messages.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::ErrorCode;
@@ -44,6 +46,10 @@ const UNUSED: Duration = Duration::from_secs(30);
 /// How long a request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Requests in a row without an answer after which the connection is made again. A server that took the right to an inbox away
+/// for a while gives no answer ever after: the client subscribes again only when it connects.
+const UNANSWERED_MAX: u32 = 3;
+
 /// A JetStream reached over one connection.
 #[derive(Clone)]
 pub struct Nats {
@@ -54,6 +60,8 @@ pub struct Nats {
     link: watch::Receiver<ConnectionState>,
     ack_wait: Duration,
     backlog_min: u64,
+    /// Requests in a row without an answer.
+    unanswered: Arc<AtomicU32>,
 }
 
 /// A consumer that is where it was wanted.
@@ -83,7 +91,8 @@ impl Nats {
         let prefix = domain.map_or("$JS.API".to_owned(), |domain| format!("$JS.{domain}.API"));
         let mut context = jetstream::with_prefix(client.clone(), &prefix);
         context.set_timeout(REQUEST_TIMEOUT);
-        Nats { client, context, prefix, url, link, ack_wait: ACK_WAIT, backlog_min: BACKLOG_MIN }
+        let (ack_wait, backlog_min, unanswered) = (ACK_WAIT, BACKLOG_MIN, Arc::default());
+        Nats { client, context, prefix, url, link, ack_wait, backlog_min, unanswered }
     }
 
     /// The same with another time after which the server delivers again what was not acknowledged.
@@ -121,7 +130,10 @@ impl Nats {
         if let ConnectionState { up: false, trouble, .. } = &*self.link.borrow() {
             return Err(Error::Disconnected { url: self.url.clone(), trouble: trouble.clone() });
         }
-        match self.context.request::<_, _, Response<T>>(operation.clone(), body).await {
+        let answer = self.context.request::<_, _, Response<T>>(operation.clone(), body).await;
+        let timed_out = jetstream::context::RequestErrorKind::TimedOut;
+        self.note_answer(!answer.as_ref().is_err_and(|error| error.kind() == timed_out)).await;
+        match answer {
             Ok(Response::Ok(answer)) => Ok(answer),
             Ok(Response::Err { error })
                 if matches!(
@@ -143,6 +155,20 @@ impl Nats {
         }
     }
 
+    /// Connects again where nothing is answered any more, though the connection seems to be up.
+    async fn note_answer(&self, is_answered: bool) {
+        let unanswered = match is_answered {
+            true => 0,
+            false => self.unanswered.load(Ordering::Relaxed) + 1,
+        };
+        self.unanswered.store(unanswered % UNANSWERED_MAX, Ordering::Relaxed);
+        if unanswered == UNANSWERED_MAX {
+            tracing::warn!(url = self.url, "{unanswered} requests in a row have no answer: connecting again");
+            // The client has ended: then nothing is read any more in any case.
+            let _ = self.client.force_reconnect().await;
+        }
+    }
+
     pub(super) async fn consumer(&self, stream: &str, durable: &str) -> Result<Option<consumer::Info>, Error> {
         optional(self.request(format!("CONSUMER.INFO.{stream}.{durable}"), &json!({})).await)
     }
@@ -157,8 +183,14 @@ impl Nats {
         };
         // A consumer that begins at a sequence has acknowledged what lies before it, and these streams then let go of
         // it; but what is handed over need not be durable yet. So what is not acknowledged is delivered again.
+        // A work queue holds what nobody asked for so far. With other subjects it is wanted now, and nobody else can get it.
+        let asks_for_others = *retention == Retention::WorkQueue && filters(&info.config) != wanted_filters(&wanted);
+        if asks_for_others && self.reset(stream, durable, 1).await?.is_none() {
+            return self.recreate(consume, 1).await;
+        }
         let from = match retention {
             Retention::Limits => *from_sequence,
+            _ if asks_for_others => 1,
             Retention::Interest | Retention::WorkQueue => (*from_sequence).min(info.ack_floor.stream_sequence + 1),
         };
         if !agrees(&info.config, &wanted) && !self.update(stream, &info.config, &wanted).await? {
@@ -472,19 +504,28 @@ fn allowed_ack_pending(error: &Error) -> Option<i64> {
 
 /// Whether the consumer that is there is as wanted, apart from where it starts.
 fn agrees(current: &consumer::Config, wanted: &consumer::pull::Config) -> bool {
-    let filters = |one: &str, many: &[String]| {
-        let mut all: Vec<String> = many.to_vec();
-        all.extend((!one.is_empty()).then(|| one.to_owned()));
-        all.sort();
-        all
-    };
     current.deliver_subject.is_none()
         && current.ack_policy == wanted.ack_policy
         && current.ack_wait == wanted.ack_wait
         && current.max_ack_pending == wanted.max_ack_pending
         && current.max_deliver == wanted.max_deliver
-        && filters(&current.filter_subject, &current.filter_subjects)
-            == filters(&wanted.filter_subject, &wanted.filter_subjects)
+        && filters(current) == wanted_filters(wanted)
+}
+
+/// The subjects that a consumer asks for, sorted; none for all.
+fn filters(config: &consumer::Config) -> Vec<&str> {
+    sorted_filters(&config.filter_subject, &config.filter_subjects)
+}
+
+fn wanted_filters(config: &consumer::pull::Config) -> Vec<&str> {
+    sorted_filters(&config.filter_subject, &config.filter_subjects)
+}
+
+fn sorted_filters<'c>(one: &'c str, many: &'c [String]) -> Vec<&'c str> {
+    let mut all: Vec<&str> = many.iter().map(String::as_str).collect();
+    all.extend((!one.is_empty()).then_some(one));
+    all.sort_unstable();
+    all
 }
 
 /// JetStream's own: key-value buckets, object stores, anything hidden.

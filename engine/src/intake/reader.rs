@@ -360,7 +360,7 @@ impl Reader {
                 }
                 batch = batches.next() => {
                     stalled = 0;
-                    match self.hand_over(batch?, std::mem::take(&mut is_first), &mut known).await {
+                    match self.hand_over(batch?, std::mem::take(&mut is_first), opened.retention, &mut known).await {
                         Ok(()) => {}
                         Err(Stop::Failed(error)) => return Err(error),
                         Err(Stop::Closed) => return Ok(Ended::Closed),
@@ -371,7 +371,13 @@ impl Reader {
         }
     }
 
-    async fn hand_over(&mut self, batch: Batch, is_first: bool, known: &mut Known) -> Result<(), Stop> {
+    async fn hand_over(
+        &mut self,
+        batch: Batch,
+        is_first: bool,
+        retention: Retention,
+        known: &mut Known,
+    ) -> Result<(), Stop> {
         let Batch { messages, pending, acknowledge } = batch;
         let whole = self.reading.filters.is_empty();
         // What a filter leaves out looks like a jump, so there only the first message of a session is looked at.
@@ -386,7 +392,7 @@ impl Reader {
             )));
         }
         let (mut redelivered, mut count) = (0, 0);
-        let mut fresh: Vec<Message> = Vec::new();
+        let (mut fresh, mut late) = (Vec::<Message>::new(), Vec::new());
         // Nearly always nothing came again and nothing is missing: then the batch goes on as it is.
         let (plain, messages) = if is_plain(&messages, known.next_sequence, whole) {
             (messages, Vec::new())
@@ -406,6 +412,10 @@ impl Reader {
                     return Err(Stop::LookAgain(format!("sequence {} came again, younger", message.sequence)));
                 }
                 redelivered += 1;
+                // A limits stream keeps what is acknowledged, and its consumer is moved to where the log ends.
+                if retention != Retention::Limits {
+                    late.push(message);
+                }
                 continue;
             }
             if whole && message.sequence > known.next_sequence.max(self.gaps_from) {
@@ -423,6 +433,9 @@ impl Reader {
             }
             known.next_sequence = message.sequence + 1;
             fresh.push(message);
+        }
+        if !late.is_empty() {
+            self.send(known.epoch, Received::Late(late)).await?;
         }
         self.messages(known, fresh, Some(acknowledge), &mut count).await?;
         self.known = Some(*known);

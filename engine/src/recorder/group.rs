@@ -23,7 +23,7 @@ impl Group {
     }
 
     pub(super) fn push(&mut self, intake: Intake) {
-        if let Received::Messages { messages, .. } = &intake.received {
+        if let Received::Messages { messages, .. } | Received::Late(messages) = &intake.received {
             self.messages += messages.len();
             self.bytes += messages.iter().map(|message| message.payload.len()).sum::<usize>();
         }

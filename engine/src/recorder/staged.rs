@@ -4,15 +4,15 @@
 
 use std::collections::BTreeMap;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use lifeline_projections::fact::{Delivery, EventReceived, EventRejected, Fact, Reconciled};
 use lifeline_projections::fold::{Place, Projection, ResourceIndex};
-use lifeline_store::{Disk, Log, Offset};
+use lifeline_store::{Disk, Log, Offset, Reader};
 use parking_lot::RwLockReadGuard;
 use tracing::{Span, warn};
 
 use super::group::Parsed;
-use super::{Error, Outcome};
+use super::{Error, Outcome, late};
 use crate::intake::Message;
 use crate::rules::{EventView, RuleSet};
 use crate::trace::Traces;
@@ -58,6 +58,11 @@ impl Position {
             *self = Position { epoch, next_sequence: start_sequence };
         }
         is_new
+    }
+
+    /// Whether an epoch is the current one.
+    pub(super) fn is_in(&self, epoch: u32) -> bool {
+        epoch == self.epoch
     }
 
     /// Whether a gap up to `to_sequence` is not in the log yet.
@@ -111,6 +116,19 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
         self.log.append_encoded(self.now, |buffer| fact.encode(buffer))?;
         self.facts.push((fact, place));
         Ok(())
+    }
+
+    /// Those of the messages that came late that are in the log or staged.
+    pub(super) fn recorded_among(
+        &self,
+        log: &Reader<D>,
+        stream: (&str, &str),
+        messages: &[Message],
+    ) -> Result<HashSet<late::Identity>, Error> {
+        let mut recorded = late::recorded(log, stream, messages)?;
+        let staged = self.facts.iter().filter_map(|(fact, _)| late::Identity::of_fact(fact, stream));
+        recorded.extend(staged);
+        Ok(recorded)
     }
 
     pub(super) fn position(&mut self, cluster: &'g str, stream: &'g str) -> &mut Position {

@@ -179,10 +179,13 @@ impl Ground {
 
     fn advance(&mut self, offset: Offset, delivery: &Delivery<'_>) -> &mut StreamPosition {
         let position = self.position(delivery.cluster, delivery.stream);
-        position.epoch = delivery.epoch;
-        position.next_sequence = delivery.sequence.saturating_add(1);
         let (sequence, published_unix_nanos) = (delivery.sequence, delivery.published_unix_nanos);
-        position.tail = Some(Tail { record: offset, sequence, published_unix_nanos });
+        // A message that came late does not move the place where reading goes on.
+        if delivery.epoch != position.epoch || sequence >= position.next_sequence {
+            position.epoch = delivery.epoch;
+            position.next_sequence = sequence.saturating_add(1);
+            position.tail = Some(Tail { record: offset, sequence, published_unix_nanos });
+        }
         position.recorded_until_unix_nanos = position.recorded_until_unix_nanos.max(published_unix_nanos);
         position
     }
@@ -203,7 +206,31 @@ pub(crate) fn change_rule(rules: &mut BTreeMap<String, RuleMark>, rule: &str, di
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fact::{Redecision, Redesired, ResourceKey};
+    use crate::fact::{EventRejected, Redecision, Redesired, ResourceKey};
+
+    #[test]
+    fn a_message_that_came_late_does_not_move_the_place_where_reading_goes_on() {
+        let rejected = |epoch, sequence| {
+            let delivery = Delivery {
+                cluster: "mgmt/mgmt",
+                stream: "S",
+                epoch,
+                sequence,
+                published_unix_nanos: 10 * sequence,
+                subject: "s",
+            };
+            Fact::Rejected(EventRejected { delivery, reason: "no JSON", headers: Vec::new(), payload: b"" })
+        };
+        let mut ground = Ground::default();
+        for (offset, (epoch, sequence)) in [(1, 1), (1, 5), (1, 3), (2, 2)].into_iter().enumerate() {
+            ground.take(Offset::new(offset as u64), &rejected(epoch, sequence));
+            let position = &ground.streams[&("mgmt/mgmt".to_owned(), "S".to_owned())];
+            let tail = position.tail.expect("a message was recorded");
+            let expected = [(1, 2, 0, 1), (1, 6, 1, 5), (1, 6, 1, 5), (2, 3, 3, 2)][offset];
+            assert_eq!((position.epoch, position.next_sequence, tail.record.get(), tail.sequence), expected);
+            assert_eq!(position.rejected, 1 + offset as u64);
+        }
+    }
 
     #[test]
     fn no_rules_count_as_replayed_until_the_last_piece_of_a_replay() {

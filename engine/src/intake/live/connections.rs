@@ -106,3 +106,29 @@ impl Authority {
         (parameters.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 }
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn a_right_that_is_taken_away_and_given_back_does_not_end_intake() {
+    let user = |denied: &str| {
+        format!(
+            "authorization {{ users: [{{user: u, password: p, permissions: {{subscribe: {{deny: [{denied}]}}}}}}] }}\n\
+             no_auth_user: u"
+        )
+    };
+    let mut world = World::with(&["s"], &user("\"nothing\"")).await;
+    world.create("S", &["s"], Config::default()).await;
+    world.run().await;
+    world.publish("s", 0..10).await;
+    world.recorded(10).await;
+    world.server.reload(&user("\"_INBOX.>\""));
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    world.server.reload(&user("\"nothing\""));
+    // Without waiting for an acknowledgement: the inbox of this client is gone as well.
+    for payload in 10..20 {
+        world.client.publish("s", payload.to_string().into()).await.unwrap();
+    }
+    world.client.flush().await.unwrap();
+    world.recorded(20).await;
+    assert_eq!(world.payloads(), numbers(0..20));
+}

@@ -54,6 +54,30 @@ async fn a_stream_that_allows_few_unacknowledged_messages_is_read_all_the_same()
 
 #[tokio::test]
 #[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn what_a_work_queue_held_before_its_subject_was_wanted_is_recorded() {
+    let mut world = World::new(&["a"]).await;
+    world.create("Q", &["a", "b"], Config { retention: RetentionPolicy::WorkQueue, ..Config::default() }).await;
+    world.publish("a", 0..10).await;
+    world.publish("b", 10..20).await;
+    world.publish("a", 20..30).await;
+    world.run().await;
+    world.recorded(20).await;
+    world.crash().await;
+    world.wanted.subjects = vec!["a".to_owned(), "b".to_owned()];
+    world.run().await;
+    world.recorded(30).await;
+    assert_eq!(world.payloads(), [numbers(0..10), numbers(20..30), numbers(10..20)].concat());
+    world.crash().await;
+    // A consumer that is made again is given what nobody acknowledged, and no message is gone that was not recorded.
+    world.jetstream.delete_consumer_from_stream("lifeline", "Q").await.unwrap();
+    world.publish("b", 30..40).await;
+    world.run().await;
+    world.recorded(40).await;
+    assert_eq!(world.payloads().len(), 40);
+}
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn redelivery_after_ack_wait_is_recorded_once() {
     let mut world = World::new(&["s"]).await;
     world.create("S", &["s"], Config::default()).await;
