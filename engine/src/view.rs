@@ -42,7 +42,7 @@ impl<D: Disk> View<D> {
     }
 
     /// The projection, for reading. Hold it shortly: the recorder waits meanwhile.
-    pub fn projection(&self) -> RwLockReadGuard<'_, Projection> {
+    pub(crate) fn projection(&self) -> RwLockReadGuard<'_, Projection> {
         self.projection.read()
     }
 
