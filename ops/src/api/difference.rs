@@ -9,10 +9,10 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::Shared;
-use super::document::{Refused, RefusedAhead, RefusedExpired, RefusedPast};
 use super::lists::{checked_limit, moment};
 use super::parameters::Asked;
 use super::problem::Problem;
+use super::refusals::{Refused, RefusedAhead, RefusedExpired, RefusedPast};
 
 /// The parameters of a difference.
 #[derive(Deserialize, IntoParams)]
@@ -42,7 +42,7 @@ pub(super) struct DifferenceQuery {
     #[param(nullable = false)]
     cluster: Option<String>,
     /// The phase is this, at either moment, in upper or lower case.
-    #[param(nullable = false, schema_with = super::document::phases)]
+    #[param(nullable = false, schema_with = super::refusals::phases)]
     phase: Option<String>,
     /// Rows in the answer, at most.
     #[param(nullable = false, minimum = 1, maximum = 10000, default = 100)]

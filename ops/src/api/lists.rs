@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::Shared;
-use super::document::{Refused, RefusedAhead, RefusedPast};
 use super::parameters::Asked;
 use super::problem::Problem;
+use super::refusals::{Refused, RefusedAhead, RefusedPast};
 
 /// Rows in one page, at most.
 pub(super) const LIMIT_MAX: usize = 10_000;
@@ -40,7 +40,7 @@ pub(super) struct Filtered {
     #[param(nullable = false)]
     cluster: Option<String>,
     /// The phase is this, in upper or lower case.
-    #[param(nullable = false, schema_with = super::document::phases)]
+    #[param(nullable = false, schema_with = super::refusals::phases)]
     phase: Option<String>,
     /// It is at least this many seconds old: a resource by its latest event, a lifecycle by its decision, an object by its
     /// latest apply.

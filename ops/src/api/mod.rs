@@ -15,6 +15,7 @@ mod lists;
 pub(crate) mod one;
 pub(crate) mod parameters;
 mod records;
+mod refusals;
 mod resource;
 mod stuck;
 pub(crate) mod verify;
@@ -36,9 +37,9 @@ use tokio::sync::Semaphore;
 
 pub(crate) use lists::TIME_HEADER;
 
-use crate::api::document::Refused;
 use crate::api::parameters::{Asked, Nothing};
 use crate::api::problem::Problem;
+use crate::api::refusals::Refused;
 
 /// What the API reads from.
 pub struct ApiState<D: Disk> {

@@ -11,10 +11,10 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::Shared;
-use super::document::{Refused, RefusedExpired, RefusedUnknown, RefusedUnreadable};
 use super::lists::checked_limit;
 use super::parameters::Asked;
 use super::problem::Problem;
+use super::refusals::{Refused, RefusedExpired, RefusedUnknown, RefusedUnreadable};
 
 /// The parameters of a history.
 #[derive(Deserialize, IntoParams)]

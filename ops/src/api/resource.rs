@@ -9,11 +9,11 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::Shared;
-use super::document::{Refused, RefusedAhead, RefusedPast, RefusedUnknown};
 use super::lists::{respond, when};
 use super::one::{One, ResourceDetail};
 use super::parameters::Asked;
 use super::problem::Problem;
+use super::refusals::{Refused, RefusedAhead, RefusedPast, RefusedUnknown};
 
 /// The parameters of one resource.
 #[derive(Deserialize, IntoParams)]

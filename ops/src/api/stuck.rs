@@ -10,10 +10,10 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::Shared;
-use super::document::{Refused, RefusedAhead, RefusedPast};
 use super::lists::{Paged, respond};
 use super::parameters::Asked;
 use super::problem::Problem;
+use super::refusals::{Refused, RefusedAhead, RefusedPast};
 
 /// How long a decision may wait before it is reported, in seconds.
 const PATIENCE_SECONDS: u64 = 30;

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Shared;
-use super::document::{Refused, RefusedPast};
 use super::one::One;
 use super::parameters::{Asked, Nothing};
 use super::problem::Problem;
+use super::refusals::{Refused, RefusedPast};
 
 /// What came of a verification.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -22,9 +22,9 @@ use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
 use super::Shared;
-use super::document::Refused;
 use super::parameters::Asked;
 use super::problem::Problem;
+use super::refusals::{Refused, RefusedWatch};
 
 /// Watches at once: each holds a bounded buffer and now and then a thread.
 pub(super) const WATCHES_MAX: usize = 256;
@@ -88,7 +88,7 @@ pub(super) struct WatchQuery {
     #[param(nullable = false)]
     cluster: Option<String>,
     /// The phase is this, in upper or lower case.
-    #[param(nullable = false, schema_with = super::document::phases)]
+    #[param(nullable = false, schema_with = super::refusals::phases)]
     phase: Option<String>,
     /// Resume at this offset, the `id` seen last, instead of beginning with the list. The header `Last-Event-ID` outweighs it.
     #[param(nullable = false, format = "uint64")]
@@ -122,7 +122,7 @@ pub(super) struct WatchQuery {
     responses(
         (status = 200, description = "The stream. It ends when either side leaves.", body = String, content_type = "text/event-stream"),
         Refused,
-        super::document::RefusedWatch,
+        RefusedWatch,
     ),
 )]
 pub(super) async fn watch<D: Disk>(

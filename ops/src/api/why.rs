@@ -9,10 +9,10 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::Shared;
-use super::document::{Refused, RefusedPast};
 use super::one::One;
 use super::parameters::Asked;
 use super::problem::Problem;
+use super::refusals::{Refused, RefusedPast};
 
 /// The parameters of a question about an object.
 #[derive(Deserialize, IntoParams)]
