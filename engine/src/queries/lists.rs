@@ -104,7 +104,7 @@ impl<D: Disk> Queries<D> {
         when.as_of.is_none().then(|| self.clock.now_unix_nanos())
     }
 
-    /// A list over resources; those of an earlier state are told from their own records.
+    /// A list over resources; those of an earlier state are computed from their own records.
     async fn filtered<T: Send + 'static>(
         &self,
         reading: Reading<T>,

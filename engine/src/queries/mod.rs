@@ -2,8 +2,8 @@
 //!
 //! Start at [`Queries`]. [`when`] says which state an answer reflects, and waits for it. The other files hold a question each,
 //! or a few that are alike. Two rules hold in all of them: the projection is read in short turns, for the recorder waits
-//! meanwhile; and what takes reading from the disk is done without its lock, on a thread that may block. Whoever waits is
-//! notified and holds no thread.
+//! meanwhile; and what takes reading from the disk is done without its lock, on a thread that may block. A question that
+//! waits for a state is notified, and holds no thread.
 //!
 //! Never here: HTTP, JSON, a parameter as it was typed.
 

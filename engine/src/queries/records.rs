@@ -42,11 +42,11 @@ impl<D: Disk> Queries<D> {
         .await
     }
 
-    /// The first `limit` records behind the one at `after`, of every kind; of all that are held without it. The `after` of the
+    /// The first `limit` records after the one at `after`, of every kind; of all that are held without it. The `after` of the
     /// next page is `next`.
     ///
     /// # Errors
-    /// When the log no longer holds the record behind `after`, or cannot be read.
+    /// When the log no longer holds the record after `after`, or cannot be read.
     pub async fn events(&self, after: Option<Offset>, limit: usize) -> Result<Entries, Error> {
         let view = self.view.clone();
         blocking(move || {

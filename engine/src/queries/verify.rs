@@ -1,9 +1,9 @@
 //! Verifying a running engine: the state in memory against the log, folded again.
 //!
-//! Start at [`Queries::verify`]. The engine goes on meanwhile. What is about the whole state is noted at one offset, under the lock;
-//! the log is folded up to there beside it; then resources are compared a piece at a time. A resource that did not change
-//! since is compared as it lies in memory; one that did is computed from its own records, as for a question about the
-//! past; of what memory holds of it, only the offset of its latest record is checked.
+//! Start at [`Queries::verify`]. The engine goes on meanwhile. What is about the whole state is noted at one offset, under the
+//! lock; the log is folded up to there beside it; then resources are compared a piece at a time. A resource that did not
+//! change since is compared as it lies in memory; one that did is computed from its own records, as for a question about
+//! the past; of what memory holds of it, only the offset of its latest record is checked.
 //!
 //! Every record that is folded is read with its checksum. Damage that no record lies under is for the scrub to find.
 

@@ -62,8 +62,8 @@ enum Stage {
     Listing { from: Option<Offset>, after: Option<String> },
     /// Among the records that were there at its beginning, which end at `end`.
     Reading { position: Offset, end: Offset },
-    /// Behind the list: every record below `position` is done, and `looking` are touched by some behind it.
-    Following { position: Offset, looking: Option<Looking> },
+    /// After the list: every record below `position` is done, and `looking` are touched by some that follow.
+    Following { position: Offset, looking: Option<Box<Looking>> },
 }
 
 /// What some records touched, and is looked at in turns.
@@ -147,23 +147,11 @@ impl<D: Disk> Watch<D> {
                 Ok(updates)
             }
             Stage::Following { position, looking } => {
-                let from = *position;
                 let mut found = match looking.take() {
                     Some(found) => found,
-                    None => {
-                        let (view, wanted) = (view.clone(), wanted.clone());
-                        let (touched, end) = blocking(move || wanted.touched(&view, from)).await?;
-                        Looking { touched: touched.into_iter(), end, last: None }
-                    }
+                    None => Box::new(Looking::from(&view, &wanted, *position).await?),
                 };
-                let some: Vec<Touched> = found.touched.by_ref().take(TOUCHED_MAX).collect();
-                let mut updates = Vec::new();
-                if !some.is_empty() {
-                    let (offset, changes) = blocking(move || wanted.became(&view, some)).await?;
-                    for change in changes {
-                        updates.extend(found.last.replace(Update::change(offset, Some(from), change)));
-                    }
-                }
+                let mut updates = found.turn(view, wanted, *position).await?;
                 if found.touched.len() == 0 {
                     *position = found.end;
                     updates.extend(found.last.map(|last| Update { resume: Some(found.end), ..last }));
@@ -173,6 +161,31 @@ impl<D: Disk> Watch<D> {
                 Ok(updates)
             }
         }
+    }
+}
+
+impl Looking {
+    /// What the records from an offset on touch.
+    async fn from<D: Disk>(view: &Arc<View<D>>, wanted: &Arc<Wanted>, from: Offset) -> Result<Looking, Error> {
+        let (view, wanted) = (view.clone(), wanted.clone());
+        let (touched, end) = blocking(move || wanted.touched(&view, from)).await?;
+        Ok(Looking { touched: touched.into_iter(), end, last: None })
+    }
+
+    /// Looks at some of it. Up to the last update of all, resuming begins at `from` again.
+    async fn turn<D: Disk>(
+        &mut self,
+        view: Arc<View<D>>,
+        wanted: Arc<Wanted>,
+        from: Offset,
+    ) -> Result<Vec<Update>, Error> {
+        let some: Vec<Touched> = self.touched.by_ref().take(TOUCHED_MAX).collect();
+        if some.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (offset, changes) = blocking(move || wanted.became(&view, some)).await?;
+        let changes = changes.into_iter().map(|change| Update::change(offset, Some(from), change));
+        Ok(changes.filter_map(|update| self.last.replace(update)).collect())
     }
 }
 
