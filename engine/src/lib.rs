@@ -35,6 +35,8 @@ pub mod status;
 
 pub mod view;
 
+pub mod queries;
+
 pub mod queue;
 
 pub mod site;

@@ -3,12 +3,11 @@
 //! One writer (the recorder), many readers (reconciliation, queries). Start at [`View`]. Nothing here decides anything.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use lifeline_projections::fold::Projection;
 use lifeline_store::{Disk, Offset, Reader};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::stamps::Stamps;
 use crate::status::ReplayStatus;
@@ -22,6 +21,7 @@ pub struct View<D: Disk> {
     stalled: Mutex<Option<String>>,
     replays: Mutex<Vec<ReplayStatus>>,
     stamps: Mutex<Stamps>,
+    settled: Notify,
     traces: Traces,
 }
 
@@ -32,11 +32,17 @@ impl<D: Disk> View<D> {
         let stamps = Mutex::new(Stamps::after(projection.ground().folded_unix_nanos));
         let (projection, log) = (RwLock::new(projection), RwLock::new(log));
         let (stalled, replays) = (Mutex::new(None), Mutex::default());
-        Arc::new(View { projection, log, folded, stalled, replays, stamps, traces: Traces::default() })
+        let (settled, traces) = (Notify::new(), Traces::default());
+        Arc::new(View { projection, log, folded, stalled, replays, stamps, settled, traces })
+    }
+
+    /// Reads the projection. Shortly: the recorder waits meanwhile.
+    pub fn read<T>(&self, read: impl FnOnce(&Projection) -> T) -> T {
+        read(&self.projection.read())
     }
 
     /// The projection, for reading. Hold it shortly: the recorder waits meanwhile.
-    pub fn projection(&self) -> RwLockReadGuard<'_, Projection> {
+    pub(crate) fn projection(&self) -> RwLockReadGuard<'_, Projection> {
         self.projection.read()
     }
 
@@ -55,11 +61,11 @@ impl<D: Disk> View<D> {
         self.replays.lock().clone()
     }
 
-    /// Waits until everything below `offset` is folded; false when that took longer than `patience`.
-    pub async fn wait_until_folded(&self, offset: Offset, patience: Duration) -> bool {
+    /// Waits until everything below an offset is folded.
+    pub(crate) async fn reached(&self, offset: Offset) {
         let mut folded = self.folded.subscribe();
-        let reached = folded.wait_for(|watermark| *watermark >= offset);
-        tokio::time::timeout(patience, reached).await.is_ok_and(|reached| reached.is_ok())
+        let reached = folded.wait_for(|watermark| *watermark >= offset).await;
+        reached.expect("this is what sends it");
     }
 
     /// A channel with the watermark of the projection, sent whenever it grows.
@@ -84,6 +90,18 @@ impl<D: Disk> View<D> {
         self.stamps.lock().seal(unix_nanos)
     }
 
+    /// Waits until a time can be sealed, and seals it.
+    pub(crate) async fn sealed(&self, unix_nanos: u64) {
+        loop {
+            // Before it is looked at: what settles in between would go unnoticed.
+            let settled = self.settled.notified();
+            if self.seal(unix_nanos) {
+                return;
+            }
+            settled.await;
+        }
+    }
+
     /// The time of what is recorded next; [`View::settled`] has to follow.
     pub(crate) fn stamp(&self, now_unix_nanos: u64) -> u64 {
         self.stamps.lock().stamp(now_unix_nanos)
@@ -92,6 +110,7 @@ impl<D: Disk> View<D> {
     /// Everything that was stamped is durable, folded and announced, or known not to be on the disk.
     pub(crate) fn settled(&self) {
         self.stamps.lock().settled();
+        self.settled.notify_waiters();
     }
 
     /// Changes the projection and announces its watermark.

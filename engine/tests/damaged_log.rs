@@ -56,7 +56,7 @@ fn open(data: &Path) -> Result<u64, recorder::Error> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let (engine, parts) = Engine::open(ports, &mut |_, _| {})?;
-    let watermark = engine.view().projection().watermark().get();
+    let watermark = engine.view().read(|projection| projection.watermark().get());
     // In earnest a stop writes the checkpoint.
     let end = runtime.block_on(async {
         let end = engine.start(parts);

@@ -86,8 +86,9 @@ async fn what_comes_late_is_recorded_once() {
         }
         sleep(Duration::from_millis(10)).await;
         assert_eq!(view.log().end().get() - before.get(), 2);
-        let next = view.projection().ground().streams.values().map(|position| position.next_sequence).max();
-        assert_eq!(next, Some(13));
+        let next =
+            |projection: &Projection| projection.ground().streams.values().map(|position| position.next_sequence).max();
+        assert_eq!(view.read(next), Some(13));
         stop.send_replace(true);
     };
     let (ended, ()) = tokio::join!(recorder.run(rules, stopping), story);

@@ -108,13 +108,13 @@ async fn intake_waits_for_room_while_outcomes_go_on() {
 
         // The one that found no room waits, and those behind it, unacknowledged.
         intake.send(event(sent + 1, &acknowledge)).await.expect("it runs");
-        let held_from = view.projection().watermark();
+        let held_from = view.read(Projection::watermark);
         for attempt in 1..=50 {
             outcome(&recording, attempt).await;
             assert!(view.stalled().is_some(), "an outcome that is recorded ends nothing");
         }
         sleep(Duration::from_secs(60)).await;
-        assert_eq!(view.projection().watermark().get(), held_from.get() + 50, "outcomes and nothing else");
+        assert_eq!(view.read(Projection::watermark).get(), held_from.get() + 50, "outcomes and nothing else");
         let mut known = Vec::new();
         while let Ok(sequence) = acknowledged.try_recv() {
             known.push(sequence);

@@ -146,7 +146,8 @@ async fn events_are_recorded_and_decided_while_history_is_replayed() {
         // The last of all keys, which the replay has not come to.
         running.intake.send(login(100, &format!("user-{:02}", RESOURCES - 1))).await.expect("it runs");
         sleep(Duration::from_millis(10)).await;
-        let position = running.view.projection().ground().streams.values().next().cloned().expect("the stream");
+        let position =
+            running.view.read(|projection| projection.ground().streams.values().next().cloned()).expect("the stream");
         assert_eq!(position.next_sequence, 101, "it is recorded");
         let replay = running.view.replays();
         assert!(replay[0].resources < RESOURCES - 1, "{replay:?}");
@@ -155,6 +156,10 @@ async fn events_are_recorded_and_decided_while_history_is_replayed() {
         assert_eq!(redecided(&replays), RESOURCES - 1, "the event decided the last one: {replays:?}");
     })
     .await;
+}
+
+fn lifecycles(view: &View<SimulatedDisk>) -> u64 {
+    view.read(|projection| projection.phases().map(|(_, count)| count).sum())
 }
 
 #[tokio::test(start_paused = true)]
@@ -166,11 +171,11 @@ async fn events_that_came_while_a_trigger_was_broken_are_decided_when_it_is_mend
         sleep(Duration::from_millis(100)).await;
         running.intake.send(login(100, "late")).await.expect("it runs");
         sleep(Duration::from_millis(100)).await;
-        assert_eq!(running.view.projection().phases().map(|(_, count)| count).sum::<u64>(), RESOURCES as u64);
+        assert_eq!(lifecycles(&running.view), RESOURCES as u64);
     };
     let decided = async |running: &Running| {
         sleep(Duration::from_secs(1)).await;
-        assert_eq!(running.view.projection().phases().map(|(_, count)| count).sum::<u64>(), RESOURCES as u64 + 1);
+        assert_eq!(lifecycles(&running.view), RESOURCES as u64 + 1);
     };
     run(&disk, rules("Create"), async |running| {
         in_time(running).await;

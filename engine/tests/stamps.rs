@@ -79,7 +79,7 @@ fn end_of<D: Disk>(view: &View<D>, unix_nanos: u64) -> Offset {
 fn is_what_the_log_says<D: Disk>(view: &View<D>) -> bool {
     let log = view.log();
     let again = as_of::projection(&log, Moment::Offset(log.end())).expect("a sound log");
-    again.digest() == view.projection().digest()
+    again.digest() == view.read(Projection::digest)
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,7 +144,10 @@ async fn an_answer_by_time_never_changes() {
                 let asked = clock.now_unix_nanos() - chance.below(1_500);
                 if view.seal(asked) {
                     let end = end_of(&view, asked);
-                    assert!(end <= view.projection().watermark(), "seed {seed} step {step}: told before it is folded");
+                    assert!(
+                        end <= view.read(Projection::watermark),
+                        "seed {seed} step {step}: told before it is folded"
+                    );
                     answers.insert((asked, end));
                 } else {
                     waits += 1;

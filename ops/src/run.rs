@@ -17,6 +17,7 @@ use lifeline_engine::error_text::chain;
 use lifeline_engine::intake::connection::Server;
 use lifeline_engine::intake::nats::Nats;
 use lifeline_engine::intake::{self, Connection};
+use lifeline_engine::queries::Queries;
 use lifeline_engine::recorder::{self, OpenLog};
 use lifeline_engine::rules::{self, Clusters, Places};
 use lifeline_engine::scrub;
@@ -167,7 +168,8 @@ async fn engine(config: Config) -> Result<(), Error> {
             status
         })
     };
-    doorway.open(api::router(api::ApiState { view: engine.view().clone(), status, stop: engine.stopping() }));
+    let queries = Queries::new(engine.view().clone(), Arc::new(SystemClock));
+    doorway.open(api::router(api::ApiState { queries, status, stop: engine.stopping() }));
 
     // A mistake in the settings that are there at the start ends the start; a later one keeps those in use.
     let source = ConnectionSource::of(&config, kube.clone());

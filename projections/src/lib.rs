@@ -1,7 +1,7 @@
 //! What the records of the log mean.
 //!
 //! Start at [`fact`] (what a record says), then [`happened`] and [`lifecycle`] (what may follow what), then [`fold`] (how
-//! facts become state). [`table`] is the one file that names sled; [`reads`], [`one`], [`stuck`], [`history`] and [`why`] answer
+//! facts become state). [`table`] is the one file that names sled; [`reads`], [`stuck`], [`history`] and [`why`] answer
 //! questions, [`as_of`] about an earlier state; [`changes`] keeps a copy of an answer right.
 //!
 //! This crate has no clock, no randomness and no network: times and offsets come with the facts, and the same facts
@@ -27,8 +27,6 @@ pub mod fold;
 pub mod table;
 
 pub mod reads;
-
-pub mod one;
 
 pub mod stuck;
 

@@ -51,7 +51,7 @@ async fn what_a_lifecycle_never_owned_is_let_go_not_deleted() {
         let found = world.cluster.get(&theirs_key).await.expect("a cluster").expect("it was left alone");
         assert_eq!(found.uid, live.uid);
         assert_eq!(world.phases(), [(Phase::Gone, 3)], "each settles, and no claim is left");
-        assert_eq!(world.view.projection().objects().count(), 0);
+        assert_eq!(world.view.read(|projection| projection.objects().count()), 0);
     })
     .await;
 }

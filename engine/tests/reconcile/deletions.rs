@@ -20,7 +20,7 @@ async fn half_a_replay_of_rules_that_were_taken_back_deletes_nothing() {
         world.happens(1, "login", "zoe").await;
         world.happens(2, "login", "ann").await;
         world.happens(3, "logout", "ann").await;
-        previous = world.view.projection().last_record("auth", "zoe");
+        previous = world.view.read(|projection| projection.last_record("auth", "zoe"));
     })
     .await;
     let made = cluster.list();

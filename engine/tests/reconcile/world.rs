@@ -162,7 +162,7 @@ impl World {
 
     /// How many lifecycles are in each phase.
     pub fn phases(&self) -> Vec<(Phase, u64)> {
-        self.view.projection().phases().collect()
+        self.view.read(|projection| projection.phases().collect())
     }
 }
 

@@ -1,23 +1,18 @@
 //! What differs between two moments.
 
-use std::ops::Bound;
-
 use axum::Json;
 use axum::extract::State;
-use lifeline_projections::as_of::{self, Moment};
-use lifeline_projections::difference::{self, Difference};
-use lifeline_projections::fact::ResourceKey;
+use lifeline_projections::difference::Difference;
 use lifeline_projections::reads::{Filter, Page};
 use lifeline_store::Disk;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::document::{Refused, RefusedAhead, RefusedExpired, RefusedPast};
-use super::lists::checked_limit;
-use super::moments::recorded_end;
+use super::Shared;
+use super::lists::{checked_limit, moment};
 use super::parameters::Asked;
 use super::problem::Problem;
-use super::{Shared, blocking};
+use super::refusals::{Refused, RefusedAhead, RefusedExpired, RefusedPast};
 
 /// The parameters of a difference.
 #[derive(Deserialize, IntoParams)]
@@ -47,7 +42,7 @@ pub(super) struct DifferenceQuery {
     #[param(nullable = false)]
     cluster: Option<String>,
     /// The phase is this, at either moment, in upper or lower case.
-    #[param(nullable = false, schema_with = super::document::phases)]
+    #[param(nullable = false, schema_with = super::refusals::phases)]
     phase: Option<String>,
     /// Rows in the answer, at most.
     #[param(nullable = false, minimum = 1, maximum = 10000, default = 100)]
@@ -74,30 +69,7 @@ pub(super) async fn difference<D: Disk>(
     let to = to.map(|to| moment("to", &to)).transpose()?;
     let filter = Filter { source, subject, trigger, cluster, phase, ..Filter::default() };
     let page = Page { limit: checked_limit(limit)?, after, looks: None };
-    blocking(move || {
-        let (log, view) = (shared.view.log(), &shared.view);
-        let from = recorded_end(&shared, from)?;
-        // What is folded is what every other answer reflects; the log may be a little ahead of it. Looked up last, or what
-        // comes meanwhile would lie before it.
-        let to = to.map_or_else(|| Ok(view.projection().watermark()), |to| recorded_end(&shared, to))?;
-        let moments = (from, to);
-        let state_at = |key: &ResourceKey, moment| {
-            let (trail, landmarks) = {
-                let projection = view.projection();
-                (projection.trail(&key.source, &key.subject, moment), projection.landmarks().clone())
-            };
-            trail.map_or(Ok(None), |trail| as_of::resource(&log, &landmarks, &trail, moment))
-        };
-        let spoken_of = |from, start: Bound<&ResourceKey>, wanted: &dyn Fn(&ResourceKey) -> bool| {
-            difference::spoken_of(&view.projection(), from, start, wanted)
-        };
-        Ok(Json(difference::difference(&log, moments, &filter, &page, spoken_of, state_at)?))
-    })
-    .await
-}
-
-fn moment(parameter: &str, text: &str) -> Result<Moment, Problem> {
-    text.parse().map_err(|error: as_of::Error| Problem::bad_parameter(&format!("{parameter}: {error}")))
+    Ok(Json(shared.queries.difference(from, to, filter, page).await?))
 }
 
 #[cfg(test)]

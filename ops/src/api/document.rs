@@ -1,21 +1,18 @@
 //! The OpenAPI document: what may be asked, with every parameter and every answer, generated from the code that answers.
 //!
-//! Start at [`json`]. Paths are described where they are handled, rows where they are made; here is what they have
-//! in common. The committed copy is `ops/openapi.json`; a test compares it.
+//! Start at [`json`]. Paths are described where they are handled, rows where they are made, refusals in `refusals.rs`; here they
+//! are put together. The committed copy is `ops/openapi.json`; a test compares it.
 
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use lifeline_projections::lifecycle::Phase;
-use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
-use utoipa::{IntoResponses, Modify, OpenApi, openapi};
+use utoipa::{Modify, OpenApi, openapi};
 
 use super::parameters::{Asked, Nothing};
-use super::problem::{self, CODES};
+use super::problem;
+use super::refusals::Refused;
 use super::{difference, lists, records, resource, stuck, verify, watch, why};
 
 /// The document.
@@ -93,95 +90,13 @@ pub(super) async fn tell(_: Asked<Nothing>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], json()).into_response()
 }
 
-/// Why any question may be refused.
-pub(super) struct Refused;
-
-/// Why a question to the present state may be refused.
-pub(super) struct RefusedAhead;
-
-/// Why a question to the state as it was may be refused.
-pub(super) struct RefusedPast;
-
-/// Why a page may be refused whose cursor is old.
-pub(super) struct RefusedExpired;
-
-/// Why a watch may be refused.
-pub(super) struct RefusedWatch;
-
-/// Why a question to the log may be refused.
-pub(super) struct RefusedUnreadable;
-
-/// Why a question about one resource may be refused.
-pub(super) struct RefusedUnknown;
-
-impl IntoResponses for Refused {
-    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
-        told(&["bad-parameter", "unauthenticated", "forbidden", "rebuilding", "stopping", "access-unknown"])
-    }
-}
-
-impl IntoResponses for RefusedAhead {
-    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
-        told(&["not-reached"])
-    }
-}
-
-impl IntoResponses for RefusedPast {
-    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
-        told(&["forgotten", "log-unreadable"])
-    }
-}
-
-impl IntoResponses for RefusedExpired {
-    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
-        told(&["expired"])
-    }
-}
-
-impl IntoResponses for RefusedWatch {
-    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
-        told(&["expired", "too-many-watches"])
-    }
-}
-
-impl IntoResponses for RefusedUnreadable {
-    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
-        told(&["log-unreadable"])
-    }
-}
-
-impl IntoResponses for RefusedUnknown {
-    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
-        told(&["unknown-resource"])
-    }
-}
-
-/// A phase, as a filter takes it.
-pub(super) fn phases() -> Schema {
-    let names = Phase::ALL.map(Phase::as_str);
-    let phase = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names));
-    phase.description(Some("The phase is this, in upper or lower case.")).into()
-}
-
-/// The problem documents with these codes, by status.
-fn told(codes: &[&str]) -> BTreeMap<String, RefOr<openapi::Response>> {
-    let mut texts: BTreeMap<u16, Vec<String>> = BTreeMap::new();
-    for known in CODES.iter().filter(|known| codes.contains(&known.code)) {
-        texts.entry(known.status).or_default().push(format!("`{}`: {}.", known.code, known.title));
-    }
-    let problem = || ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-    let response = |texts: Vec<String>| {
-        ResponseBuilder::new().description(texts.join(" ")).content("application/problem+json", problem()).build()
-    };
-    texts.into_iter().map(|(status, texts)| (status.to_string(), RefOr::T(response(texts)))).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
 
     use super::*;
     use crate::api::lists::LIMIT_MAX;
+    use crate::api::problem::CODES;
 
     fn parsed() -> Value {
         serde_json::from_str(json()).unwrap()

@@ -78,6 +78,7 @@ mod tests {
     use http_body_util::BodyExt;
     use lifeline_engine::clock::SystemClock;
     use lifeline_engine::engine::{Engine, Ports};
+    use lifeline_engine::queries::Queries;
     use lifeline_engine::rules::Current;
     use lifeline_engine::status::Status;
     use lifeline_projections::fact::{Fact, StreamChange, StreamChanged};
@@ -153,7 +154,8 @@ mod tests {
                 };
                 let (engine, _parts) = Engine::open(ports, progress).expect("a sound log");
                 let (status, stop) = (Arc::new(Status::default), engine.stopping());
-                doorway.open(api::router(ApiState { view: engine.view().clone(), status, stop }));
+                let queries = Queries::new(engine.view().clone(), Arc::new(SystemClock));
+                doorway.open(api::router(ApiState { queries, status, stop }));
             }
         });
         came.recv().expect("it gets there");

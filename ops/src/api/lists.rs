@@ -1,40 +1,26 @@
 //! The lists that are read from the projection, now or as of an earlier moment.
 
-use std::ops::Bound;
-use std::time::Duration;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use lifeline_engine::clock::{Clock, SystemClock};
-use lifeline_projections::as_of::{self, Moment, Piece};
-use lifeline_projections::fold::Projection;
-use lifeline_projections::reads::{self, Filter, LifecycleRow, List, Noun, OwnedObjectRow, Page, ResourceRow};
+use lifeline_engine::queries::{Dated, When};
+use lifeline_projections::as_of::Moment;
+use lifeline_projections::reads::{self, Filter, List, Page};
 use lifeline_store::{Disk, Offset};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
-use super::document::{Refused, RefusedAhead, RefusedPast};
-use super::moments::recorded_end;
+use super::Shared;
 use super::parameters::Asked;
 use super::problem::Problem;
-use super::{Shared, blocking};
+use super::refusals::{Refused, RefusedAhead, RefusedPast};
 
 /// Rows in one page, at most.
 pub(super) const LIMIT_MAX: usize = 10_000;
 
-/// Candidates looked at in one turn: a few milliseconds of them.
-const LOOKS_MAX: usize = 1_000;
-
-/// How long an answer waits for the offset it was asked to reflect.
-pub(super) const PATIENCE: Duration = Duration::from_secs(3);
-
 /// Names when the last record that an answer reflects was written, RFC 3339.
 pub(crate) static TIME_HEADER: HeaderName = HeaderName::from_static("lifeline-time");
-
-/// Resources of an earlier state given in one turn: each takes some reading.
-const TRAILS_MAX: usize = 64;
 
 /// The parameters of a filtered list.
 #[derive(Deserialize, Default, IntoParams)]
@@ -54,7 +40,7 @@ pub(super) struct Filtered {
     #[param(nullable = false)]
     cluster: Option<String>,
     /// The phase is this, in upper or lower case.
-    #[param(nullable = false, schema_with = super::document::phases)]
+    #[param(nullable = false, schema_with = super::refusals::phases)]
     phase: Option<String>,
     /// It is at least this many seconds old: a resource by its latest event, a lifecycle by its decision, an object by its
     /// latest apply.
@@ -106,13 +92,6 @@ pub(super) struct Paged {
     pub as_of: Option<String>,
 }
 
-/// Which state is asked, and which part of the list.
-pub(super) struct When {
-    page: Page,
-    at_least: Option<Offset>,
-    as_of: Option<Moment>,
-}
-
 /// Resources, sorted by source and subject. A filter by trigger, cluster or phase wants those with such a lifecycle.
 #[utoipa::path(
     get,
@@ -135,7 +114,8 @@ pub(super) async fn resources<D: Disk>(
     State(shared): State<Shared<D>>,
     Asked(query): Asked<Filtered>,
 ) -> Result<Response, Problem> {
-    filtered(shared, query, Reading::RESOURCES).await
+    let (filter, page, when) = query.parts()?;
+    Ok(respond(shared.queries.resources(filter, page, when).await?))
 }
 
 /// Lifecycles, sorted by source, subject, trigger and cluster.
@@ -160,7 +140,8 @@ pub(super) async fn lifecycles<D: Disk>(
     State(shared): State<Shared<D>>,
     Asked(query): Asked<Filtered>,
 ) -> Result<Response, Problem> {
-    filtered(shared, query, Reading::LIFECYCLES).await
+    let (filter, page, when) = query.parts()?;
+    Ok(respond(shared.queries.lifecycles(filter, page, when).await?))
 }
 
 /// Objects held in clusters, each with the lifecycle that owns it, sorted by source, subject, trigger, cluster and object.
@@ -185,7 +166,8 @@ pub(super) async fn objects<D: Disk>(
     State(shared): State<Shared<D>>,
     Asked(query): Asked<Filtered>,
 ) -> Result<Response, Problem> {
-    filtered(shared, query, Reading::OBJECTS).await
+    let (filter, page, when) = query.parts()?;
+    Ok(respond(shared.queries.objects(filter, page, when).await?))
 }
 
 /// Objects that more than one lifecycle claims, sorted by cluster and object.
@@ -210,28 +192,8 @@ pub(super) async fn conflicts<D: Disk>(
     State(shared): State<Shared<D>>,
     Asked(query): Asked<Paged>,
 ) -> Result<Response, Problem> {
-    answer(shared, query.when()?, reads::conflicts).await
-}
-
-/// An answer from the whole of a state.
-pub(super) async fn answer<D: Disk, T: Serialize + Send + 'static>(
-    shared: Shared<D>,
-    when: When,
-    read: impl Fn(&Projection, &Page) -> Result<List<T>, reads::Error> + Send + 'static,
-) -> Result<Response, Problem> {
-    let When { page, at_least, as_of } = when;
-    reach(&shared, at_least).await?;
-    let Some(moment) = as_of else { return present(shared, page, read).await };
-    // Who claimed what, and what waited, is spread over all resources: such an earlier state is found as a whole.
-    let asked = shared.clone();
-    let end = blocking(move || recorded_end(&asked, moment)).await?;
-    let turn = shared.past.turn().await;
-    let (list, unix_nanos) = blocking(move || {
-        let past = turn.at(&shared.view.log(), end)?;
-        Ok((read(&past, &page)?, past.ground().folded_unix_nanos))
-    })
-    .await?;
-    Ok(respond(list, unix_nanos))
+    let (page, when) = query.parts()?;
+    Ok(respond(shared.queries.conflicts(page, when).await?))
 }
 
 /// The rules in force, sorted by name.
@@ -256,123 +218,14 @@ pub(super) async fn rules<D: Disk>(
     State(shared): State<Shared<D>>,
     Asked(query): Asked<Paged>,
 ) -> Result<Response, Problem> {
-    let When { page, at_least, as_of } = query.when()?;
-    reach(&shared, at_least).await?;
-    let Some(moment) = as_of else {
-        let read = |projection: &Projection, page: &Page| {
-            reads::rules(projection.watermark(), &projection.ground().rules, page)
-        };
-        return present(shared, page, read).await;
-    };
-    let (list, unix_nanos) = blocking(move || {
-        let log = shared.view.log();
-        let moment = recorded_end(&shared, moment)?;
-        let records = shared.view.projection().ground().rule_records.clone();
-        let rules = as_of::rules(&log, &records, moment)?;
-        Ok((reads::rules(moment, &rules, &page)?, as_of::time(&log, moment)?))
-    })
-    .await?;
-    Ok(respond(list, unix_nanos))
+    let (page, when) = query.parts()?;
+    Ok(respond(shared.queries.rules(page, when).await?))
 }
 
-/// A list over resources, read from the present state or from a piece of an earlier one.
-#[derive(Clone, Copy)]
-pub(super) struct Reading<T> {
-    noun: Noun,
-    now: fn(&Projection, &Filter, &Page) -> Result<List<T>, reads::Error>,
-    then: fn(&Piece, &Filter, &Page) -> Result<List<T>, reads::Error>,
-}
-
-impl Reading<ResourceRow> {
-    pub(super) const RESOURCES: Self = Reading { noun: Noun::Resources, now: reads::resources, then: reads::resources };
-}
-
-impl Reading<LifecycleRow> {
-    pub(super) const LIFECYCLES: Self =
-        Reading { noun: Noun::Lifecycles, now: reads::lifecycles, then: reads::lifecycles };
-}
-
-impl Reading<OwnedObjectRow> {
-    pub(super) const OBJECTS: Self = Reading { noun: Noun::Objects, now: reads::objects, then: reads::objects };
-}
-
-async fn filtered<D: Disk, T: Serialize + Send + 'static>(
-    shared: Shared<D>,
-    query: Filtered,
-    reading: Reading<T>,
-) -> Result<Response, Problem> {
-    let Filtered { source, subject, trigger, cluster, phase, age_min, age_max, limit, after, at_least, as_of } = query;
-    let now_unix_nanos = now_of(as_of.is_some());
-    let filter = Filter { source, subject, trigger, cluster, phase, age_min, age_max, now_unix_nanos };
-    let When { page, at_least, as_of } = Paged { limit, after, at_least, as_of }.when()?;
-    reach(&shared, at_least).await?;
-    let Some(moment) = as_of else {
-        return present(shared, page, move |projection, page| (reading.now)(projection, &filter, page)).await;
-    };
-    let (list, unix_nanos) = blocking(move || {
-        let log = shared.view.log();
-        let moment = recorded_end(&shared, moment)?;
-        let list = in_turns(page, TRAILS_MAX, |page| {
-            let (trails, landmarks) = {
-                let projection = shared.view.projection();
-                let start = reading.noun.start(page)?;
-                let start = start
-                    .as_ref()
-                    .map_or(Bound::Unbounded, |start| start.as_ref().map(|key| (&*key.source, &*key.subject)));
-                // One more than is looked at: it shows that the list goes on.
-                let trails = projection.trails_from(start, filter.sieve()?, moment).take(TRAILS_MAX + 1);
-                (trails.collect::<Vec<_>>(), projection.landmarks().clone())
-            };
-            // The log is read without the lock: the recorder does not wait for it.
-            let piece = Piece::read(&log, &landmarks, &trails, TRAILS_MAX, moment)?;
-            Ok((reading.then)(&piece, &filter, page)?)
-        })?;
-        Ok((list, as_of::time(&log, moment)?))
-    })
-    .await?;
-    Ok(respond(list, unix_nanos))
-}
-
-/// To when ages are counted: to now, or in an earlier state to its own time, which it knows itself.
-pub(super) fn now_of(is_past: bool) -> Option<u64> {
-    (!is_past).then(|| SystemClock.now_unix_nanos())
-}
-
-/// Waits for the state to reach an offset, a while.
-pub(super) async fn reach<D: Disk>(shared: &Shared<D>, at_least: Option<Offset>) -> Result<(), Problem> {
-    match at_least {
-        Some(offset) if !shared.view.wait_until_folded(offset, PATIENCE).await => {
-            Err(Problem::not_reached(offset, shared.view.projection().watermark()))
-        }
-        Some(_) | None => Ok(()),
-    }
-}
-
-/// A page of the present state.
-async fn present<D: Disk, T: Serialize + Send + 'static>(
-    shared: Shared<D>,
-    page: Page,
-    read: impl Fn(&Projection, &Page) -> Result<List<T>, reads::Error> + Send + 'static,
-) -> Result<Response, Problem> {
-    let turn = move |page: &Page| {
-        let projection = shared.view.projection();
-        Ok::<_, Problem>((read(&projection, page)?, projection.ground().folded_unix_nanos))
-    };
-    // The first turn is short and nearly always the last one: handing it to another thread would take longer.
-    let limit = page.limit.unwrap_or(reads::PAGE_ROWS);
-    let (mut list, unix_nanos) = turn(&Page { looks: Some(LOOKS_MAX), ..page.clone() })?;
-    if list.next.is_some() && list.items.len() < limit {
-        // What the first turn saw is what every row reflects at least.
-        let rest = Page { limit: Some(limit - list.items.len()), after: list.next.take(), ..page };
-        let more = blocking(move || in_turns(rest, LOOKS_MAX, |page| Ok(turn(page)?.0))).await?;
-        list.items.extend(more.items);
-        list.next = more.next;
-    }
-    Ok(respond(list, unix_nanos))
-}
-
-pub(super) fn respond<T: Serialize>(list: T, unix_nanos: u64) -> Response {
-    let mut response = Json(list).into_response();
+/// An answer as JSON; a header says what time it reflects.
+pub(super) fn respond<T: Serialize>(dated: Dated<T>) -> Response {
+    let Dated { answer, unix_nanos } = dated;
+    let mut response = Json(answer).into_response();
     // Before the first record there is no time.
     if unix_nanos > 0
         && let Ok(time) = HeaderValue::try_from(reads::time(unix_nanos))
@@ -382,36 +235,35 @@ pub(super) fn respond<T: Serialize>(list: T, unix_nanos: u64) -> Response {
     response
 }
 
-/// Reads a page a turn at a time, so that nobody holds the state for long: the recorder waits while it is held.
-fn in_turns<T>(
-    mut page: Page,
-    looks: usize,
-    mut turn: impl FnMut(&Page) -> Result<List<T>, Problem>,
-) -> Result<List<T>, Problem> {
-    page.looks = Some(looks);
-    let limit = page.limit.unwrap_or(reads::PAGE_ROWS);
-    let mut list = turn(&page)?;
-    while list.next.is_some() && list.items.len() < limit {
-        page.limit = Some(limit - list.items.len());
-        page.after = list.next.take();
-        let more = turn(&page)?;
-        list.items.extend(more.items);
-        list.next = more.next;
+impl Filtered {
+    /// Which rows, which part of them, and of which state.
+    fn parts(self) -> Result<(Filter, Page, When), Problem> {
+        let Filtered { source, subject, trigger, cluster, phase, age_min, age_max, limit, after, at_least, as_of } =
+            self;
+        let (page, when) = Paged { limit, after, at_least, as_of }.parts()?;
+        let now_unix_nanos = None;
+        Ok((Filter { source, subject, trigger, cluster, phase, age_min, age_max, now_unix_nanos }, page, when))
     }
-    Ok(list)
 }
 
 impl Paged {
-    pub(super) fn when(self) -> Result<When, Problem> {
+    /// Which part of the rows, and of which state.
+    pub(super) fn parts(self) -> Result<(Page, When), Problem> {
         let Paged { limit, after, at_least, as_of } = self;
-        let as_of = as_of.map(|text| text.parse::<Moment>()).transpose();
-        let as_of = as_of.map_err(|error| Problem::bad_parameter(&format!("as_of: {error}")))?;
-        Ok(When {
-            page: Page { limit: checked_limit(limit)?, after, looks: None },
-            at_least: at_least.map(Offset::from),
-            as_of,
-        })
+        let when = when(at_least, as_of)?;
+        Ok((Page { limit: checked_limit(limit)?, after, looks: None }, when))
     }
+}
+
+/// Which state is asked for.
+pub(super) fn when(at_least: Option<u64>, as_of: Option<String>) -> Result<When, Problem> {
+    let as_of = as_of.map(|text| moment("as_of", &text)).transpose()?;
+    Ok(When { at_least: at_least.map(Offset::from), as_of })
+}
+
+/// The moment that a parameter names.
+pub(super) fn moment(parameter: &str, text: &str) -> Result<Moment, Problem> {
+    text.parse().map_err(|error| Problem::bad_parameter(&format!("{parameter}: {error}")))
 }
 
 /// A limit that a page may have.

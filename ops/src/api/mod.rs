@@ -12,10 +12,10 @@ pub mod problem;
 
 mod difference;
 mod lists;
-mod moments;
+pub(crate) mod one;
 pub(crate) mod parameters;
-mod past;
 mod records;
+mod refusals;
 mod resource;
 mod stuck;
 pub(crate) mod verify;
@@ -30,22 +30,21 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use lifeline_engine::queries::Queries;
 use lifeline_engine::status::Status;
-use lifeline_engine::view::View;
 use lifeline_store::Disk;
 use tokio::sync::Semaphore;
 
 pub(crate) use lists::TIME_HEADER;
 
-use crate::api::document::Refused;
 use crate::api::parameters::{Asked, Nothing};
-use crate::api::past::Past;
 use crate::api::problem::Problem;
+use crate::api::refusals::Refused;
 
 /// What the API reads from.
 pub struct ApiState<D: Disk> {
-    /// The state of the engine.
-    pub view: Arc<View<D>>,
+    /// The questions about the engine.
+    pub queries: Queries<D>,
     /// The status of the engine, now.
     pub status: Arc<dyn Fn() -> Status + Send + Sync>,
     /// Becomes true, or loses its sender, when the engine stops: then streams end.
@@ -54,9 +53,8 @@ pub struct ApiState<D: Disk> {
 
 /// What handlers share.
 struct Served<D: Disk> {
-    view: Arc<View<D>>,
+    queries: Queries<D>,
     status: Arc<dyn Fn() -> Status + Send + Sync>,
-    past: Past,
     stop: tokio::sync::watch::Receiver<bool>,
     watches: Arc<Semaphore>,
 }
@@ -67,9 +65,8 @@ type Shared<D> = Arc<Served<D>>;
 /// All paths.
 pub fn router<D: Disk>(state: ApiState<D>) -> Router {
     let shared = Arc::new(Served {
-        view: state.view,
+        queries: state.queries,
         status: state.status,
-        past: Past::default(),
         stop: state.stop,
         watches: Arc::new(Semaphore::new(watch::WATCHES_MAX)),
     });
@@ -152,17 +149,6 @@ async fn ready<D: Disk>(State(shared): State<Shared<D>>) -> Response {
 )]
 async fn scrape<D: Disk>(State(shared): State<Shared<D>>) -> Response {
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::exposition(&(shared.status)())).into_response()
-}
-
-/// Does reading that may take long, away from the threads that serve everyone.
-async fn blocking<T: Send + 'static>(read: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
-    match tokio::task::spawn_blocking(read).await {
-        Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(Problem::stopping()),
-        },
-    }
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use lifeline_engine::queries;
 use lifeline_projections::{as_of, difference, reads, why};
-use lifeline_store::Offset;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
@@ -92,32 +92,6 @@ impl Problem {
         Problem::new("bad-parameter", text)
     }
 
-    /// No event ever spoke of the resource.
-    #[must_use]
-    pub fn unknown_resource(source: &str, subject: &str) -> Problem {
-        let text = format!("nothing is recorded about source `{source}`, subject `{subject}`");
-        Problem::new("unknown-resource", &text)
-    }
-
-    /// The offset waited for did not come in time.
-    #[must_use]
-    pub fn not_reached(offset: Offset, folded: Offset) -> Problem {
-        let text = format!(
-            "offset `{offset}` is not reached yet, the state reflects what is below `{folded}`\nhint: ask again, or ask without `at_least`"
-        );
-        Problem::new("not-reached", &text)
-    }
-
-    /// What is recorded up to a time asked for is not settled yet.
-    #[must_use]
-    pub fn not_settled(unix_nanos: u64) -> Problem {
-        let text = format!(
-            "what is recorded up to `{}` is still on its way to the disk\nhint: ask again; `/v1/status` says whether the disk refuses it",
-            reads::time(unix_nanos)
-        );
-        Problem::new("not-reached", &text)
-    }
-
     /// There is nothing at this path.
     #[must_use]
     pub fn no_such_path() -> Problem {
@@ -150,15 +124,6 @@ impl Problem {
     #[must_use]
     pub fn stopping() -> Problem {
         Problem::new("stopping", "the engine is stopping")
-    }
-
-    /// A watch cannot go on from an offset: retention has removed it, or it is that of another log.
-    #[must_use]
-    pub fn expired(offset: Offset, start: Offset, end: Offset) -> Problem {
-        let text = format!(
-            "offset `{offset}` cannot be resumed from, the log holds `{start}` up to, not including, `{end}`\nhint: begin again, without `from` and `Last-Event-ID`"
-        );
-        Problem::new("expired", &text)
     }
 
     /// As many watches run as may.
@@ -223,6 +188,27 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
+    }
+}
+
+impl From<queries::Error> for Problem {
+    fn from(error: queries::Error) -> Problem {
+        use queries::Error;
+        let with = |code: &str, hint: &str| Problem::new(code, &format!("{error}\nhint: {hint}"));
+        match error {
+            Error::NotReached { .. } => with("not-reached", "ask again, or ask without `at_least`"),
+            Error::NotSettled { .. } => with("not-reached", "ask again; `/v1/status` says whether the disk refuses it"),
+            Error::Future { .. } => with("bad-parameter", "leave it out to ask for the present"),
+            Error::UnknownResource { .. } => Problem::new("unknown-resource", &error.to_string()),
+            Error::Expired { .. } => with("expired", "begin again, without `from` and `Last-Event-ID`"),
+            Error::Unfiltered { .. } => with("bad-parameter", "leave it out, all of them are watched"),
+            Error::Question(error) => error.into(),
+            Error::Past(error) => error.into(),
+            Error::Difference(error) => error.into(),
+            Error::Event(error) => error.into(),
+            Error::Log(_) | Error::Record(_) => Problem::log(&error),
+            Error::Stopping => Problem::stopping(),
+        }
     }
 }
 

@@ -2,20 +2,19 @@
 
 use axum::Json;
 use axum::extract::State;
-use lifeline_projections::as_of;
+use lifeline_engine::queries::Entries;
 use lifeline_projections::fact::ResourceKey;
-use lifeline_projections::fold::Resource;
-use lifeline_projections::history::{self, Entry};
-use lifeline_projections::reads::{self, List, PAGE_ROWS};
-use lifeline_store::{Disk, Offset, Reader};
+use lifeline_projections::history::Entry;
+use lifeline_projections::reads::{List, PAGE_ROWS};
+use lifeline_store::{Disk, Offset};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::document::{Refused, RefusedExpired, RefusedUnknown, RefusedUnreadable};
+use super::Shared;
 use super::lists::checked_limit;
 use super::parameters::Asked;
 use super::problem::Problem;
-use super::{Served, Shared, blocking};
+use super::refusals::{Refused, RefusedExpired, RefusedUnknown, RefusedUnreadable};
 
 /// The parameters of a history.
 #[derive(Deserialize, IntoParams)]
@@ -55,33 +54,9 @@ pub(super) async fn history<D: Disk>(
 ) -> Result<Json<List<Entry>>, Problem> {
     let HistoryQuery { source, subject, limit, before } = query;
     let limit = checked_limit(limit)?.unwrap_or(PAGE_ROWS);
-    let (offset, resource) = {
-        let projection = shared.view.projection();
-        (projection.watermark().get(), projection.resource(&source, &subject))
-    };
-    let resource = resource.ok_or_else(|| Problem::unknown_resource(&source, &subject))?;
-    blocking(move || {
-        let key = ResourceKey { source: source.into(), subject: subject.into() };
-        let before = before.map(Offset::from);
-        let log = shared.view.log();
-        let latest = resource.last_record;
-        let state = match before {
-            None => Some(resource),
-            Some(before) => then(&shared, &log, &key, before),
-        };
-        let (items, next) = history::history(&log, &key, latest, before, limit, state.as_ref())?;
-        Ok(Json(List { offset, items, next: next.map(|next| next.to_string()) }))
-    })
-    .await
-}
-
-/// The resource as it was when an earlier page ends. Where that is not known, the page goes without incarnations.
-fn then<D: Disk>(shared: &Served<D>, log: &Reader<D>, key: &ResourceKey, moment: Offset) -> Option<Resource> {
-    let (trail, landmarks) = {
-        let projection = shared.view.projection();
-        (projection.trail(&key.source, &key.subject, moment)?, projection.landmarks().clone())
-    };
-    as_of::resource(log, &landmarks, &trail, moment).ok()?
+    let key = ResourceKey { source: source.into(), subject: subject.into() };
+    let entries = shared.queries.history(key, before.map(Offset::from), limit).await?;
+    Ok(Json(list(entries)))
 }
 
 /// The parameters of the records.
@@ -116,17 +91,10 @@ pub(super) async fn events<D: Disk>(
 ) -> Result<Json<List<Entry>>, Problem> {
     let EventsQuery { limit, after } = query;
     let limit = checked_limit(limit)?.unwrap_or(PAGE_ROWS);
-    blocking(move || {
-        let log = shared.view.log();
-        let end = log.end();
-        let from = after.map_or(Offset::ZERO, |after| Offset::from(after.saturating_add(1)).min(end));
-        let start = log.start();
-        if let Some(cursor) = after.filter(|_| from < start) {
-            return Err(reads::Error::Expired { cursor, start: start.get() }.into());
-        }
-        let (items, position) = history::records(&log, from, limit).map_err(|error| Problem::log(&error))?;
-        let next = (position < end).then(|| position.get().saturating_sub(1).to_string());
-        Ok(Json(List { offset: end.get(), items, next }))
-    })
-    .await
+    let entries = shared.queries.events(after.map(Offset::from), limit).await?;
+    Ok(Json(list(entries)))
+}
+
+fn list(Entries { offset, items, next }: Entries) -> List<Entry> {
+    List { offset: offset.get(), items, next: next.map(|next| next.to_string()) }
 }

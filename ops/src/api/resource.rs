@@ -2,19 +2,18 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use lifeline_projections::as_of::{self, Moment};
+use lifeline_engine::queries::Dated;
 use lifeline_projections::fact::ResourceKey;
-use lifeline_projections::one::{One, ResourceDetail};
-use lifeline_store::{Disk, Offset};
+use lifeline_store::Disk;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::document::{Refused, RefusedAhead, RefusedPast, RefusedUnknown};
-use super::lists::{reach, respond};
-use super::moments::recorded_end;
+use super::Shared;
+use super::lists::{respond, when};
+use super::one::{One, ResourceDetail};
 use super::parameters::Asked;
 use super::problem::Problem;
-use super::{Shared, blocking};
+use super::refusals::{Refused, RefusedAhead, RefusedPast, RefusedUnknown};
 
 /// The parameters of one resource.
 #[derive(Deserialize, IntoParams)]
@@ -64,34 +63,8 @@ pub(super) async fn resource<D: Disk>(
     Asked(query): Asked<ResourceQuery>,
 ) -> Result<Response, Problem> {
     let ResourceQuery { source, subject, at_least, as_of } = query;
-    let as_of = as_of.map(|text| text.parse::<Moment>()).transpose();
-    let as_of = as_of.map_err(|error| Problem::bad_parameter(&format!("as_of: {error}")))?;
-    reach(&shared, at_least.map(Offset::from)).await?;
-    let unknown = Problem::unknown_resource(&source, &subject);
     let key = ResourceKey { source: source.into(), subject: subject.into() };
-    let Some(moment) = as_of else {
-        let (offset, resource, unix_nanos) = {
-            let projection = shared.view.projection();
-            let resource = projection.resource(&key.source, &key.subject);
-            (projection.watermark(), resource, projection.ground().folded_unix_nanos)
-        };
-        let item = ResourceDetail::of(&key, &resource.ok_or(unknown)?);
-        return Ok(respond(One { offset: offset.get(), item }, unix_nanos));
-    };
-    blocking(move || {
-        let log = shared.view.log();
-        let moment = recorded_end(&shared, moment)?;
-        let (trail, landmarks) = {
-            let projection = shared.view.projection();
-            (projection.trail(&key.source, &key.subject, moment), projection.landmarks().clone())
-        };
-        // The log is read without the lock: the recorder does not wait for it.
-        let resource = match trail {
-            Some(trail) => as_of::resource(&log, &landmarks, &trail, moment)?,
-            None => None,
-        };
-        let item = ResourceDetail::of(&key, &resource.ok_or(unknown)?);
-        Ok(respond(One { offset: moment.get(), item }, as_of::time(&log, moment)?))
-    })
-    .await
+    let Dated { answer, unix_nanos } = shared.queries.resource(key.clone(), when(at_least, as_of)?).await?;
+    let answer = One::of(answer, |resource| ResourceDetail::of(&key, &resource));
+    Ok(respond(Dated { answer, unix_nanos }))
 }

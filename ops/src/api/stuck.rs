@@ -5,16 +5,15 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::Response;
 use lifeline_projections::reads::{LifecycleRow, List};
-use lifeline_projections::stuck;
 use lifeline_store::Disk;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::Shared;
-use super::document::{Refused, RefusedAhead, RefusedPast};
-use super::lists::{Paged, answer, now_of};
+use super::lists::{Paged, respond};
 use super::parameters::Asked;
 use super::problem::Problem;
+use super::refusals::{Refused, RefusedAhead, RefusedPast};
 
 /// How long a decision may wait before it is reported, in seconds.
 const PATIENCE_SECONDS: u64 = 30;
@@ -64,14 +63,12 @@ pub(super) struct StuckQuery {
         RefusedPast,
     ),
 )]
-
 pub(super) async fn stuck<D: Disk>(
     State(shared): State<Shared<D>>,
     Asked(query): Asked<StuckQuery>,
 ) -> Result<Response, Problem> {
     let StuckQuery { longer_than, limit, after, at_least, as_of } = query;
     let longer_than = Duration::from_secs(longer_than.unwrap_or(PATIENCE_SECONDS));
-    let now_unix_nanos = now_of(as_of.is_some());
-    let when = Paged { limit, after, at_least, as_of }.when()?;
-    answer(shared, when, move |projection, page| stuck::stuck(projection, now_unix_nanos, longer_than, page)).await
+    let (page, when) = Paged { limit, after, at_least, as_of }.parts()?;
+    Ok(respond(shared.queries.stuck(longer_than, page, when).await?))
 }

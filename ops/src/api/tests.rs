@@ -3,6 +3,8 @@
 use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
+use lifeline_engine::clock::SystemClock;
+use lifeline_engine::view::View;
 use lifeline_projections::fact::{
     AppliedObject, Decision, Delivery, EventReceived, Fact, FailedAttempt, LifecycleKey, ObjectKey, Reconciled,
     Redecision, Redesired, ResourceKey, RuleChanged, Ruling, TriggerReplayed, What,
@@ -14,6 +16,7 @@ use tower::ServiceExt;
 
 use super::*;
 
+mod moments;
 pub(crate) mod recording;
 
 /// 2026-11-22T14:00:00Z in nanoseconds; a record is written each second from then on.
@@ -143,8 +146,8 @@ impl Engine {
         log.drop_before(kept).expect("a disk");
         let status = Arc::new(move || status.clone());
         let stop = tokio::sync::watch::Sender::new(false);
-        let view = View::new(projection, reader);
-        let router = router(ApiState { view, status, stop: stop.subscribe() });
+        let queries = Queries::new(View::new(projection, reader), Arc::new(SystemClock));
+        let router = router(ApiState { queries, status, stop: stop.subscribe() });
         Engine { router, _stop: stop, _folder: folder }
     }
 

@@ -1,38 +1,18 @@
-//! Verifying a running engine: the state in memory against the log, folded again.
-//!
-//! Start at [`verify`]. The engine goes on meanwhile. What is about the whole state is noted at one offset, under the lock;
-//! the log is folded up to there beside it; then resources are compared a piece at a time. A resource that did not change
-//! since is compared as it lies in memory; one that did is computed from its own records, as for a question about the
-//! past; of what memory holds of it, only the offset of its latest record is checked.
-//!
-//! Every record that is folded is read with its checksum. Damage that no record lies under is for the scrub to find.
-
-use std::ops::Bound;
-use std::time::Instant;
+//! Verifying a running engine, as it is asked and answered over HTTP.
 
 use axum::Json;
 use axum::extract::State;
-use lifeline_engine::view::View;
-use lifeline_projections::as_of::{self, Moment};
-use lifeline_projections::fact::{LifecycleKey, ObjectKey, ResourceKey};
-use lifeline_projections::fold::{Ground, Projection, Resource, Sieve};
-use lifeline_projections::lifecycle::Phase;
-use lifeline_projections::one::One;
-use lifeline_store::{Disk, Offset, Reader};
+use lifeline_engine::queries;
+use lifeline_projections::fact::ResourceKey;
+use lifeline_store::Disk;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::document::{Refused, RefusedPast};
+use super::Shared;
+use super::one::One;
 use super::parameters::{Asked, Nothing};
 use super::problem::Problem;
-use super::{Shared, blocking};
-use crate::care::verify::digest;
-
-/// Resources compared in one turn, while the recorder waits: about a millisecond.
-const PIECE_RESOURCES: usize = 1_000;
-
-/// Resources that are named; the others are counted.
-const NAMED_MAX: usize = 20;
+use super::refusals::{Refused, RefusedPast};
 
 /// What came of a verification.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -99,173 +79,29 @@ pub(super) async fn verify<D: Disk>(
     State(shared): State<Shared<D>>,
     _: Asked<Nothing>,
 ) -> Result<Json<One<Verified>>, Problem> {
-    // Refused before anybody waits for it.
-    foldable(&shared.view.log())?;
-    let mut turn = shared.past.turn().await;
-    blocking(move || {
-        turn.forget();
-        verified(&shared.view).map(Json)
-    })
-    .await
+    Ok(Json(One::of(shared.queries.verify().await?, Verified::from)))
 }
 
-/// Verifies. Blocks, for as long as it takes to fold the log.
-fn verified<D: Disk>(view: &View<D>) -> Result<One<Verified>, Problem> {
-    let began = Instant::now();
-    let (offset, memory) = {
-        let projection = view.projection();
-        (projection.watermark(), Whole::of(&projection))
-    };
-    // Opened behind the state: what is folded is in it.
-    let log = view.log();
-    let told = as_of::projection(&log, Moment::Offset(offset))?;
-    // What was let go of meanwhile is missing from it.
-    foldable(&log)?;
-    let mut item = compare(view, &log, &memory, &told)?;
-    item.seconds = began.elapsed().as_secs_f64();
-    Ok(One { offset: offset.get(), item })
-}
-
-/// Refuses a log that cannot be folded from its beginning.
-fn foldable<D: Disk>(log: &Reader<D>) -> Result<(), Problem> {
-    match log.start() {
-        Offset::ZERO => Ok(()),
-        start => Err(as_of::Error::Forgotten { start }.into()),
-    }
-}
-
-/// What a state is beside its resources.
-#[derive(PartialEq)]
-struct Whole {
-    ground: Ground,
-    resources: usize,
-    phases: Vec<(Phase, u64)>,
-    contested: Vec<Contested>,
-}
-
-/// An object that more than one lifecycle claims, each since a record, the earliest first.
-#[derive(PartialEq)]
-struct Contested {
-    cluster: String,
-    object: ObjectKey,
-    claims: Vec<(Offset, LifecycleKey)>,
-}
-
-impl Whole {
-    /// That of a state. Takes long only where very many objects are contested.
-    fn of(projection: &Projection) -> Whole {
-        let contested = projection.contested_from(Bound::Unbounded).map(|(cluster, object, claims)| {
-            let claims = claims.into_iter().map(|claim| {
-                let (resource, lifecycle) = projection.lifecycle(claim.lifecycle);
-                let (trigger, cluster) = ((*lifecycle.trigger).into(), (*lifecycle.cluster).into());
-                (claim.since, LifecycleKey { trigger, cluster, resource })
-            });
-            Contested { cluster: cluster.to_owned(), object: object.clone(), claims: claims.collect() }
-        });
-        Whole {
-            contested: contested.collect(),
-            ground: projection.ground().clone(),
-            resources: projection.len(),
-            phases: projection.phases().collect(),
-        }
-    }
-
-    /// What differs, by name.
-    fn differing(&self, other: &Whole) -> Vec<String> {
-        let Whole { ground, resources: _, phases, contested } = self;
-        let Ground { watermark, folded_unix_nanos, streams, rules, replayed, rule_records, open_replays } = ground;
-        let differs = [
-            ("offset", *watermark != other.ground.watermark),
-            ("time", *folded_unix_nanos != other.ground.folded_unix_nanos),
-            ("streams", *streams != other.ground.streams),
-            ("rules", *rules != other.ground.rules || *rule_records != other.ground.rule_records),
-            ("replays", *replayed != other.ground.replayed || *open_replays != other.ground.open_replays),
-            ("phases", *phases != other.phases),
-            ("conflicts", *contested != other.contested),
-        ];
-        differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect()
-    }
-}
-
-/// Compares what was noted of the memory, and its resources, with the state that the log gives for the same offset.
-fn compare<D: Disk>(view: &View<D>, log: &Reader<D>, memory: &Whole, told: &Projection) -> Result<Verified, Problem> {
-    let offset = told.watermark();
-    let (mut found, mut changed_meanwhile) = (Found::default(), 0);
-    let mut expected = told.resources().peekable();
-    let mut last: Option<ResourceKey> = None;
-    loop {
-        let (trails, landmarks) = {
-            let projection = view.projection();
-            let start = last.as_ref().map_or(Bound::Unbounded, |key| Bound::Excluded((&*key.source, &*key.subject)));
-            let trails = projection.trails_from(start, Sieve::default(), offset).take(PIECE_RESOURCES);
-            (trails.collect::<Vec<_>>(), projection.landmarks().clone())
-        };
-        // The log is read without the lock: the recorder does not wait for it.
-        for trail in &trails {
-            while let Some((key, _)) = expected.next_if(|(key, _)| *key < trail.key) {
-                found.note(&key, How::Missing);
-            }
-            let expected = expected.next_if(|(key, _)| *key == trail.key).map(|(_, resource)| resource);
-            changed_meanwhile += u64::from(trail.unchanged.is_none() && expected.is_some());
-            let how = match as_of::resource(log, &landmarks, trail, offset) {
-                Ok(remembered) => how(remembered.as_ref(), expected.as_ref()),
-                // Memory leads to a record that speaks of something else, or that there is not: the log itself is whole.
-                Err(as_of::Error::Astray { .. } | as_of::Error::Forgotten { .. }) if log.start() == Offset::ZERO => {
-                    Some(How::Changed)
-                }
-                Err(error) => return Err(error.into()),
+impl From<queries::Verified> for Verified {
+    fn from(verified: queries::Verified) -> Verified {
+        let differing = verified.differing.into_iter().map(|(ResourceKey { source, subject }, how)| {
+            let how = match how {
+                queries::How::Changed => How::Changed,
+                queries::How::Missing => How::Missing,
+                queries::How::Surplus => How::Surplus,
             };
-            if let Some(how) = how {
-                found.note(&trail.key, how);
-            }
-        }
-        if trails.len() < PIECE_RESOURCES {
-            break;
-        }
-        last = trails.into_iter().next_back().map(|trail| trail.key);
-    }
-    for (key, _) in expected {
-        found.note(&key, How::Missing);
-    }
-    let differing_parts = memory.differing(&Whole::of(told));
-    let same_count = memory.resources == told.len();
-    Ok(Verified {
-        sound: found.count == 0 && differing_parts.is_empty() && same_count,
-        digest: digest(told),
-        resources: told.len() as u64,
-        resources_in_memory: memory.resources as u64,
-        changed_meanwhile,
-        differing_parts,
-        differing: found.named,
-        differing_count: found.count,
-        seconds: 0.0,
-    })
-}
-
-/// In what way a resource as it is remembered differs from what the log gives, if it does.
-fn how(remembered: Option<&Resource>, expected: Option<&Resource>) -> Option<How> {
-    match (remembered, expected) {
-        // It came up later.
-        (None, None) => None,
-        (None, Some(_)) => Some(How::Missing),
-        (Some(_), None) => Some(How::Surplus),
-        (Some(remembered), Some(expected)) => (remembered != expected).then_some(How::Changed),
-    }
-}
-
-/// What differs.
-#[derive(Default)]
-struct Found {
-    named: Vec<Differing>,
-    count: u64,
-}
-
-impl Found {
-    fn note(&mut self, key: &ResourceKey, how: How) {
-        self.count += 1;
-        if self.named.len() < NAMED_MAX {
-            let (source, subject) = (key.source.to_string(), key.subject.to_string());
-            self.named.push(Differing { source, subject, how });
+            Differing { source: source.to_string(), subject: subject.to_string(), how }
+        });
+        Verified {
+            sound: verified.sound,
+            digest: format!("{:016x}", verified.digest),
+            resources: verified.resources as u64,
+            resources_in_memory: verified.resources_in_memory as u64,
+            changed_meanwhile: verified.changed_meanwhile,
+            differing_parts: verified.differing_parts.into_iter().map(str::to_owned).collect(),
+            differing: differing.collect(),
+            differing_count: verified.differing_count,
+            seconds: verified.took.as_secs_f64(),
         }
     }
 }

@@ -2,22 +2,17 @@
 
 use axum::Json;
 use axum::extract::State;
-use lifeline_engine::rules::{Clusters, EventView, named_objects, recorded};
-use lifeline_projections::fact::{EventReceived, Fact, ResourceKey};
-use lifeline_projections::one::One;
-use lifeline_projections::why::event::{self, Unmatched, Verdict, WhyEvent};
-use lifeline_projections::why::object::{Question, Search, WhyObject};
+use lifeline_projections::why::event::WhyEvent;
+use lifeline_projections::why::object::{Question, WhyObject};
 use lifeline_store::{Disk, Offset};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::document::{Refused, RefusedPast};
+use super::Shared;
+use super::one::One;
 use super::parameters::Asked;
 use super::problem::Problem;
-use super::{Shared, blocking};
-
-/// Resources looked at in one turn: a few milliseconds of them, for the recorder waits meanwhile.
-const LOOKS_MAX: usize = 10_000;
+use super::refusals::{Refused, RefusedPast};
 
 /// The parameters of a question about an object.
 #[derive(Deserialize, IntoParams)]
@@ -59,15 +54,8 @@ pub(super) async fn object<D: Disk>(
             return Err(Problem::bad_parameter(&format!("{parameter}: it is empty, and every object has one")));
         }
     }
-    blocking(move || {
-        let mut search = Search::new(Question { kind, name, namespace, group, cluster });
-        let offset = shared.view.projection().watermark().get();
-        while search.look(&shared.view.projection(), LOOKS_MAX) {}
-        let rules = shared.view.projection().ground().rules.clone();
-        let current = |key: &ResourceKey| shared.view.projection().resource(&key.source, &key.subject);
-        Ok(Json(One { offset, item: search.answer(&shared.view.log(), &rules, current, named_objects) }))
-    })
-    .await
+    let why = shared.queries.why_object(Question { kind, name, namespace, group, cluster }).await?;
+    Ok(Json(One::of(why, |why| why)))
 }
 
 /// The parameters of a question about an event.
@@ -96,35 +84,7 @@ pub(super) async fn event<D: Disk>(
     State(shared): State<Shared<D>>,
     Asked(query): Asked<EventQuery>,
 ) -> Result<Json<One<WhyEvent>>, Problem> {
-    let at = Offset::from(query.offset);
-    blocking(move || {
-        let offset = shared.view.projection().watermark().get();
-        let mut item =
-            event::event(&shared.view.log(), at, |key| shared.view.projection().resource(&key.source, &key.subject))?;
-        if item.verdict == Verdict::Nothing && item.triggers.is_empty() {
-            item.unmatched = reason(&shared, at);
-            if let Some(unmatched) = &item.unmatched {
-                item.summary = format!("Nothing happened: {}.", unmatched.reason);
-            }
-        }
-        Ok(Json(One { offset, item }))
-    })
-    .await
-}
-
-/// Why no trigger spoke of the event, by the rules that the log holds.
-fn reason<D: Disk>(shared: &Shared<D>, at: Offset) -> Option<Unmatched> {
-    let log = shared.view.log();
-    let record = log.read(at).ok()??;
-    let Ok(Fact::Event(EventReceived { delivery, source, subject, kind, headers, payload, .. })) =
-        Fact::decode(&record.payload)
-    else {
-        return None;
-    };
-    let marks = shared.view.projection().ground().rules.clone();
-    let rules = recorded(&log, &marks, Clusters::default());
-    let event = EventView { nats_subject: delivery.subject, source, kind, subject, headers: &headers, payload };
-    Some(rules.unmatched(&event, delivery.cluster, at, |rule| marks.get(rule).map(|mark| mark.record)))
+    Ok(Json(One::of(shared.queries.why_event(Offset::from(query.offset)).await?, |why| why)))
 }
 
 #[cfg(test)]

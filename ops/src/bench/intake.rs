@@ -26,6 +26,7 @@ use lifeline_engine::intake::Connection;
 use lifeline_engine::intake::nats::Nats;
 use lifeline_engine::rules::{Current, RuleSet};
 use lifeline_engine::site::Site;
+use lifeline_projections::fold::Projection;
 use lifeline_store::{Log, Options, OsDisk};
 use serde_json::json;
 use tempfile::TempDir;
@@ -139,12 +140,11 @@ async fn durable_intake(
     let started = Instant::now();
     let reading = engine.read(&site, "bench", nats, wanted, durable.to_owned(), "UNUSED".to_owned());
     let finished = async {
-        let recorded = || {
-            let projection = engine.view().projection();
+        let received = |projection: &Projection| {
             projection.ground().streams.values().map(|position| position.received).sum::<u64>()
         };
         let mut folded = engine.view().subscribe();
-        while recorded() < events {
+        while engine.view().read(received) < events {
             folded.changed().await?;
         }
         // Folded is not yet acknowledged: the server has the last word.

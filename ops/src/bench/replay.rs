@@ -24,6 +24,7 @@ use lifeline_engine::intake::Connection;
 use lifeline_engine::intake::nats::Nats;
 use lifeline_engine::rules::{Clusters, Current, Manifests, RuleSet};
 use lifeline_engine::site::Site;
+use lifeline_projections::fold::Projection;
 use lifeline_projections::lifecycle::Phase;
 use lifeline_store::{Log, OsDisk};
 use parking_lot::Mutex;
@@ -168,8 +169,9 @@ async fn edit(data: &Path, server: &NatsServer, events: u64, resources: u64) -> 
         })
     };
     // The history was decided by rules that nobody recorded, so it is decided again at the start as well.
-    let mark = || engine.view().projection().ground().replayed.values().next().copied().and_then(|mark| mark.digest());
-    let is_applied = || engine.view().projection().phases().all(|(phase, _)| phase == Phase::Ready);
+    let replayed = |projection: &Projection| projection.ground().replayed.values().next().copied();
+    let mark = || engine.view().read(replayed).and_then(|mark| mark.digest());
+    let is_applied = || engine.view().read(|projection| projection.phases().all(|(phase, _)| phase == Phase::Ready));
     let written = mark();
     wait_until(|| mark() != written && mark().is_some() && is_applied()).await?;
 
@@ -180,10 +182,10 @@ async fn edit(data: &Path, server: &NatsServer, events: u64, resources: u64) -> 
         tokio::spawn(async move {
             let mut folded = engine.view().subscribe();
             while folded.changed().await.is_ok() {
-                let projection = engine.view().projection();
-                let position = projection.ground().streams.iter().find(|((_, stream), _)| stream == STREAM);
-                let next_sequence = position.map_or(0, |(_, position)| position.next_sequence);
-                drop(projection);
+                let next_sequence = engine.view().read(|projection| {
+                    let position = projection.ground().streams.iter().find(|((_, stream), _)| stream == STREAM);
+                    position.map_or(0, |(_, position)| position.next_sequence)
+                });
                 waits.recorded_below(next_sequence);
             }
         })

@@ -3,16 +3,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use lifeline_engine::clock::SystemClock;
+use lifeline_engine::queries::Queries;
 use lifeline_engine::status::Status;
 use lifeline_engine::view::View;
 use lifeline_projections::as_of::{self, Moment};
 use lifeline_projections::history::Entry;
-use lifeline_projections::one::One;
 use lifeline_projections::reads::{LifecycleRow, List, OwnedObjectRow, ResourceRow, RuleRow};
 use lifeline_store::{Log, Options, OsDisk, Reader};
 
 use super::*;
 use crate::api::ApiState;
+use crate::api::one::One;
 use crate::api::tests::{START_UNIX_NANOS, story};
 use crate::api::verify::Verified;
 use crate::care;
@@ -142,7 +144,7 @@ fn running(data: &Path) -> String {
     let projection = as_of::projection(&log, Moment::Offset(log.end())).expect("a whole log");
     let status = crate::client::stopped::status(&projection, &log);
     let router = crate::api::router(ApiState {
-        view: View::new(projection, log),
+        queries: Queries::new(View::new(projection, log), Arc::new(SystemClock)),
         status: Arc::new(move || status.clone()),
         stop: tokio::sync::watch::channel(false).1,
     });

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use lifeline_projections::one::One;
 
 use super::ask::AskArgs;
 use super::log::{Error, ended, verify_folder};
 use super::output;
+use crate::api::one::One;
 use crate::api::verify::{Differing, How, Verified};
 use crate::care;
 use crate::client::Query;

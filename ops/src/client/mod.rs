@@ -19,6 +19,8 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use lifeline_engine::clock::SystemClock;
+use lifeline_engine::queries::Queries;
 use lifeline_engine::view::View;
 use lifeline_projections::as_of::{self, Moment};
 use lifeline_projections::reads::List;
@@ -430,7 +432,7 @@ fn folder(data: &Path) -> Result<Router, Error> {
     let status = stopped::status(&projection, &log);
     let status = Arc::new(move || status.clone());
     Ok(crate::api::router(ApiState {
-        view: View::new(projection, log),
+        queries: Queries::new(View::new(projection, log), Arc::new(SystemClock)),
         status,
         stop: tokio::sync::watch::channel(false).1,
     }))

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use lifeline_engine::error_text::chain;
 use lifeline_projections::fact::{EventReceived, Fact, RuleChanged};
+use lifeline_projections::fold::Projection;
 use lifeline_store::{Fault, Record};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
@@ -255,7 +256,7 @@ impl Director<'_> {
             self.violations.push(Violation::new("the engine does not start in calm", ""));
             return self.over(Vec::new());
         };
-        let digest = process.engine.view().projection().digest();
+        let digest = process.engine.view().read(Projection::digest);
         let status = process.engine.status();
         self.note(format!("at the end: {status:?}"));
         let ended = process.stop().await;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use lifeline_engine::clock::SystemClock;
+use lifeline_engine::queries::Queries;
 use lifeline_engine::recorder::{self, Recorder};
 use lifeline_engine::rules::Current;
 use lifeline_engine::site::Sites;
@@ -153,7 +154,6 @@ impl File for GatedFile {
 
 /// An engine without rules and without NATS: it records outcomes.
 pub(crate) struct Recording {
-    pub(crate) view: Arc<View<GatedDisk>>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) outcomes: recorder::OutcomeSender,
     pub(crate) router: Router,
@@ -180,8 +180,9 @@ impl Recording {
             runtime.block_on(recorder.run(rules, stopping)).expect("it stops in good order");
         });
         let status = Arc::new(Status::default);
-        let router = router(ApiState { view: view.clone(), status, stop: stop.subscribe() });
-        Recording { view, gate, outcomes, router, stop, thread: Some(thread) }
+        let queries = Queries::new(view, Arc::new(SystemClock));
+        let router = router(ApiState { queries, status, stop: stop.subscribe() });
+        Recording { gate, outcomes, router, stop, thread: Some(thread) }
     }
 
     /// Records that something about this subject failed.

@@ -8,9 +8,9 @@ use lifeline_projections::fold::Projection;
 use lifeline_store::Offset;
 use serde_json::{Value, json};
 
-use super::*;
 use crate::api::tests::recording::{Recording, failed};
 use crate::api::tests::{Engine, SOURCE, event, key, story};
+use crate::care::verify::digest;
 
 fn folded(story: &[Fact<'_>]) -> Projection {
     let mut projection = Projection::default();
@@ -101,7 +101,7 @@ async fn of_many_that_differ_the_first_are_named_and_all_are_counted() {
     let item = engine.get("/v1/verify").await["item"].take();
     let named: Vec<&str> =
         item["differing"].as_array().expect("a list").iter().filter_map(|row| row["subject"].as_str()).collect();
-    assert_eq!((named.as_slice(), &item["differing_count"]), (&NAMES[..NAMED_MAX], &json!(26)));
+    assert_eq!((named.as_slice(), &item["differing_count"]), (&NAMES[..20], &json!(26)));
 }
 
 #[tokio::test]
@@ -113,29 +113,6 @@ async fn a_log_without_its_beginning_cannot_be_folded_again_and_that_is_said() {
     }));
     let engine = Engine::keeping(Offset::from(180), &facts, Status::default());
     engine.refused("/v1/verify", 410, "forgotten", "the log no longer holds the records below").await;
-}
-
-#[tokio::test]
-async fn what_is_recorded_meanwhile_is_no_difference() {
-    let engine = Recording::start();
-    for number in 0..2_500 {
-        // More than a piece of them, most with one record, one with a landmark.
-        let subject = if number % 10 == 0 { "often".to_owned() } else { format!("user-{number:04}") };
-        engine.record(&subject).await;
-    }
-    let (offset, memory) = {
-        let projection = engine.view.projection();
-        (projection.watermark(), Whole::of(&projection))
-    };
-    let log = engine.view.log();
-    let told = as_of::projection(&log, Moment::Offset(offset)).expect("a whole log");
-    // Between the folding and the comparison: known ones and new ones, before, between and behind the others.
-    for subject in ["often", "user-0001", "aaa", "user-1000-and-more", "zzz"] {
-        engine.record(subject).await;
-    }
-    let verified = compare(&engine.view, &log, &memory, &told).expect("an answer");
-    assert!(verified.sound, "{verified:?}");
-    assert_eq!((verified.resources, verified.resources_in_memory, verified.changed_meanwhile), (2_251, 2_251, 2));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,11 +1,11 @@
-//! One resource, with all there is to say of its state.
+//! An answer about one thing, as it is sent and read.
 
+use lifeline_engine::queries::At;
+use lifeline_projections::fact::ResourceKey;
+use lifeline_projections::fold::Resource;
+use lifeline_projections::reads::{LifecycleRow, ResourceRow, lifecycle_row, resource_row};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-
-use crate::fact::ResourceKey;
-use crate::fold::Resource;
-use crate::reads::{LifecycleRow, ResourceRow, lifecycle_row, resource_row};
 
 /// One resource, with its lifecycles.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -26,10 +26,16 @@ pub struct One<T> {
     pub item: T,
 }
 
+impl<T> One<T> {
+    /// An answer with its item made into what is sent.
+    pub(super) fn of<A>(At { offset, item }: At<A>, send: impl FnOnce(A) -> T) -> One<T> {
+        One { offset: offset.get(), item: send(item) }
+    }
+}
+
 impl ResourceDetail {
     /// A resource by its key and state.
-    #[must_use]
-    pub fn of(key: &ResourceKey, resource: &Resource) -> ResourceDetail {
+    pub(super) fn of(key: &ResourceKey, resource: &Resource) -> ResourceDetail {
         let lifecycles = resource.lifecycles.iter().map(|lifecycle| lifecycle_row(key, resource, lifecycle));
         ResourceDetail { row: resource_row(key, resource), lifecycles_detail: lifecycles.collect() }
     }

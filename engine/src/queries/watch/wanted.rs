@@ -4,16 +4,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lifeline_engine::view::View;
 use lifeline_projections::changes::{self, LetGo, Mark, RowChange};
 use lifeline_projections::fact::{Fact, LifecycleKey, ResourceKey, RuleChanged};
 use lifeline_projections::fold::Projection;
 use lifeline_projections::history::{self, Entry};
 use lifeline_projections::reads::{self, Filter, LifecycleRow, OwnedObjectRow, Page, ResourceRow, RuleRow};
 use lifeline_store::{Disk, Offset};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::api::problem::Problem;
+use crate::queries::Error;
+use crate::view::View;
 
 /// Rows of the list that are read in one turn, while the recorder waits.
 const LIST_ROWS: usize = 200;
@@ -28,19 +28,17 @@ const RECORDS_MAX: u64 = 4_096;
 const TOLD_MAX: u64 = 200;
 
 /// What is watched.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Noun {
-    /// Rows of `/v1/lifecycles`.
-    #[default]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noun {
+    /// The rows of [`Queries::lifecycles`](crate::queries::Queries::lifecycles).
     Lifecycles,
-    /// Rows of `/v1/resources`.
+    /// The rows of [`Queries::resources`](crate::queries::Queries::resources).
     Resources,
-    /// Rows of `/v1/objects`.
+    /// The rows of [`Queries::objects`](crate::queries::Queries::objects).
     Objects,
-    /// Rows of `/v1/events`.
+    /// The records of [`Queries::events`](crate::queries::Queries::events).
     Events,
-    /// Rows of `/v1/rules`.
+    /// The rows of [`Queries::rules`](crate::queries::Queries::rules).
     Rules,
 }
 
@@ -51,13 +49,18 @@ pub(super) struct Wanted {
 }
 
 /// A row of the list that is watched.
-#[derive(Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
-pub(super) enum Row {
+pub enum Row {
+    /// Of [`Noun::Lifecycles`].
     Lifecycle(LifecycleRow),
+    /// Of [`Noun::Resources`].
     Resource(ResourceRow),
+    /// Of [`Noun::Objects`].
     Object(OwnedObjectRow),
+    /// Of [`Noun::Events`].
     Record(Entry),
+    /// Of [`Noun::Rules`].
     Rule(RuleRow),
 }
 
@@ -71,7 +74,7 @@ pub(super) enum Touched {
 
 impl Wanted {
     /// Refuses a filter that no row can ever pass, and one that the list itself does not have.
-    pub(super) fn new(noun: Noun, filter: Filter) -> Result<Wanted, Problem> {
+    pub(super) fn new(noun: Noun, filter: Filter) -> Result<Wanted, Error> {
         changes::check(&filter)?;
         let Filter { source, subject, trigger, cluster, phase, .. } = &filter;
         let list = match noun {
@@ -81,12 +84,10 @@ impl Wanted {
         };
         let given =
             [("source", source), ("subject", subject), ("trigger", trigger), ("cluster", cluster), ("phase", phase)];
-        if let Some((name, _)) = given.iter().find(|(_, value)| value.is_some()) {
-            return Err(Problem::bad_parameter(&format!(
-                "parameter `{name}` does not choose among `{list}`\nhint: leave it out, all of them are watched"
-            )));
+        match given.iter().find(|(_, value)| value.is_some()) {
+            Some((filter, _)) => Err(Error::Unfiltered { filter, list }),
+            None => Ok(Wanted { noun, filter }),
         }
-        Ok(Wanted { noun, filter })
     }
 
     /// Whether rows are records: they come and never change, and are read from the log rather than from a state.
@@ -117,22 +118,18 @@ impl Wanted {
     }
 
     /// What the records from an offset on touch, and where the next ones begin.
-    pub(super) fn touched<D: Disk>(&self, view: &View<D>, from: Offset) -> Result<(Vec<Touched>, Offset), Problem> {
+    pub(super) fn touched<D: Disk>(&self, view: &View<D>, from: Offset) -> Result<(Vec<Touched>, Offset), Error> {
         let log = view.log();
-        let folded = view.projection().watermark();
+        let folded = view.read(Projection::watermark);
         if from < log.start() {
-            return Err(Problem::expired(from, log.start(), log.end()));
+            return Err(Error::Expired { offset: from, start: log.start(), end: log.end() });
         }
         let end = folded.min(Offset::from(from.get().saturating_add(RECORDS_MAX)));
         let (mut resources, mut holders, mut rules) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
         let mut scan = log.scan(from);
         while scan.position() < end {
-            let record = match scan.next() {
-                Ok(Some(record)) => record,
-                Ok(None) => break,
-                Err(error) => return Err(Problem::log(&error)),
-            };
-            let fact = Fact::decode(record.payload).map_err(|error| Problem::log(&error))?;
+            let Some(record) = scan.next()? else { break };
+            let fact = Fact::decode(record.payload)?;
             match self.noun {
                 Noun::Lifecycles | Noun::Resources => resources.extend(fact.links().map(|link| link.key())),
                 Noun::Objects => {
@@ -158,11 +155,12 @@ impl Wanted {
         &self,
         view: &View<D>,
         mut touched: Vec<Touched>,
-    ) -> Result<(Offset, Vec<RowChange<Row>>), Problem> {
+    ) -> Result<(Offset, Vec<RowChange<Row>>), Error> {
         recall(view, &mut touched)?;
-        let projection = view.projection();
-        let changes = touched.iter().flat_map(|touched| self.changes(&projection, touched)).collect();
-        Ok((projection.watermark(), changes))
+        Ok(view.read(|projection| {
+            let changes = touched.iter().flat_map(|touched| self.changes(projection, touched)).collect();
+            (projection.watermark(), changes)
+        }))
     }
 
     fn changes(&self, projection: &Projection, touched: &Touched) -> Vec<RowChange<Row>> {
@@ -186,33 +184,29 @@ impl Wanted {
 }
 
 /// What lifecycles let go of without a record that names it. The log is read without the lock.
-fn recall<D: Disk>(view: &View<D>, touched: &mut [Touched]) -> Result<(), Problem> {
+fn recall<D: Disk>(view: &View<D>, touched: &mut [Touched]) -> Result<(), Error> {
     let vague = touched.iter_mut().filter_map(|touched| match touched {
         Touched::Holder(key, let_go) if let_go.is_vague() => Some((&*key, let_go)),
         Touched::Holder(..) | Touched::Resource(_) | Touched::Rule(..) => None,
     });
     let log = view.log();
     for (key, let_go) in vague {
-        let (index, landmarks) = {
-            let projection = view.projection();
-            let Some(index) = projection.lifecycle_index(key) else { continue };
-            (index, projection.landmarks().clone())
-        };
+        let place = view.read(|projection| Some((projection.lifecycle_index(key)?, projection.landmarks().clone())));
+        let Some((index, landmarks)) = place else { continue };
         let_go.recall(key, index.resource, &log, &landmarks)?;
     }
     Ok(())
 }
 
 /// Some records from an offset on, each with the offset behind it, and where the next ones begin.
-pub(super) fn records<D: Disk>(view: &View<D>, from: Offset) -> Result<(Vec<(Offset, Row)>, Offset), Problem> {
+pub(super) fn records<D: Disk>(view: &View<D>, from: Offset) -> Result<(Vec<(Offset, Row)>, Offset), Error> {
     let log = view.log();
-    let folded = view.projection().watermark();
+    let folded = view.read(Projection::watermark);
     if from < log.start() {
-        return Err(Problem::expired(from, log.start(), log.end()));
+        return Err(Error::Expired { offset: from, start: log.start(), end: log.end() });
     }
     let wanted = folded.get().saturating_sub(from.get()).min(TOLD_MAX);
-    let (entries, end) = history::records(&log, from, usize::try_from(wanted).unwrap_or(usize::MAX))
-        .map_err(|error| Problem::log(&error))?;
+    let (entries, end) = history::records(&log, from, usize::try_from(wanted).unwrap_or(usize::MAX))?;
     // One that cannot be read may take the place of several in a row.
     let behind = entries.iter().skip(1).map(|entry| Offset::from(entry.offset)).chain([end]).collect::<Vec<_>>();
     let rows = behind.into_iter().zip(entries).map(|(behind, entry)| (behind, Row::Record(entry))).collect();

@@ -1,0 +1,68 @@
+//! Why: an object, and an event.
+
+use lifeline_projections::fact::{EventReceived, Fact, ResourceKey};
+use lifeline_projections::why::event::{self, Unmatched, Verdict, WhyEvent};
+use lifeline_projections::why::object::{Question, Search, WhyObject};
+use lifeline_store::{Disk, Offset};
+
+use super::{At, Error, Queries, blocking};
+use crate::rules::{Clusters, EventView, named_objects, recorded};
+use crate::view::View;
+
+/// Resources looked at in one turn: a few milliseconds of them.
+const LOOKS_MAX: usize = 10_000;
+
+impl<D: Disk> Queries<D> {
+    /// Why an object is as it is: the lifecycle that holds it, the event, the rule, and what was applied; or why it is gone.
+    ///
+    /// # Errors
+    /// When the process is on its way out. What the log does not say is said in the answer.
+    pub async fn why_object(&self, question: Question) -> Result<At<WhyObject>, Error> {
+        let view = self.view.clone();
+        blocking(move || {
+            let mut search = Search::new(question);
+            let offset = view.read(|projection| projection.watermark());
+            while view.read(|projection| search.look(projection, LOOKS_MAX)) {}
+            let rules = view.read(|projection| projection.ground().rules.clone());
+            let current = |key: &ResourceKey| view.read(|projection| projection.resource(&key.source, &key.subject));
+            Ok(At { offset, item: search.answer(&view.log(), &rules, current, named_objects) })
+        })
+        .await
+    }
+
+    /// What came of the record at an offset: the decisions, what they caused, and why nothing where nothing happened.
+    ///
+    /// # Errors
+    /// When the log does not hold the record, or cannot be read.
+    pub async fn why_event(&self, at: Offset) -> Result<At<WhyEvent>, Error> {
+        let view = self.view.clone();
+        blocking(move || {
+            let offset = view.read(|projection| projection.watermark());
+            let current = |key: &ResourceKey| view.read(|projection| projection.resource(&key.source, &key.subject));
+            let mut item = event::event(&view.log(), at, current)?;
+            if item.verdict == Verdict::Nothing && item.triggers.is_empty() {
+                item.unmatched = unmatched(&view, at);
+                if let Some(unmatched) = &item.unmatched {
+                    item.summary = format!("Nothing happened: {}.", unmatched.reason);
+                }
+            }
+            Ok(At { offset, item })
+        })
+        .await
+    }
+}
+
+/// Why no trigger spoke of the event, by the rules that the log holds.
+fn unmatched<D: Disk>(view: &View<D>, at: Offset) -> Option<Unmatched> {
+    let log = view.log();
+    let record = log.read(at).ok()??;
+    let Ok(Fact::Event(EventReceived { delivery, source, subject, kind, headers, payload, .. })) =
+        Fact::decode(&record.payload)
+    else {
+        return None;
+    };
+    let marks = view.read(|projection| projection.ground().rules.clone());
+    let rules = recorded(&log, &marks, Clusters::default());
+    let event = EventView { nats_subject: delivery.subject, source, kind, subject, headers: &headers, payload };
+    Some(rules.unmatched(&event, delivery.cluster, at, |rule| marks.get(rule).map(|mark| mark.record)))
+}
