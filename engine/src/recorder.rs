@@ -19,7 +19,6 @@ mod group;
 mod late;
 mod staged;
 
-use std::borrow::Borrow;
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -27,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lifeline_projections::fact::{Delivery, Fact, Reconciled, StreamChange, StreamChanged};
-use lifeline_projections::fold::{LOCATED_MAX, Place, Projection};
+use lifeline_projections::fold::Projection;
 use lifeline_projections::table::{self, Table};
 use lifeline_store::{Disk, Log, Offset, Recovery};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -51,6 +50,9 @@ const GROUP_MESSAGES_MAX: usize = 10_000;
 
 /// Payload bytes in one group at most, give or take the last batch: it bounds the memory of a group of large events.
 const GROUP_BYTES_MAX: usize = 64 << 20;
+
+/// Messages that are parsed, looked up and appended together: few enough to be in the processor's cache from one to the next.
+const PIECE_MESSAGES: usize = 32;
 
 /// Records folded in one piece: readers of the projection wait for no more than these, about 100 us.
 const FOLD_RECORDS_MAX: usize = 256;
@@ -395,7 +397,7 @@ impl<D: Disk> Recorder<D> {
                     let (created_unix_nanos, start_sequence) = (*created_unix_nanos, *start_sequence);
                     let change = StreamChange::Opened { created_unix_nanos, start_sequence, reason };
                     let opened = StreamChanged { cluster, stream, epoch, change };
-                    staged.append(Fact::Stream(opened), None)?;
+                    staged.append(Fact::Stream(opened))?;
                 }
                 Received::Gap { from_sequence, to_sequence } => {
                     let (from_sequence, to_sequence) = (*from_sequence, *to_sequence);
@@ -403,7 +405,7 @@ impl<D: Disk> Recorder<D> {
                         continue;
                     }
                     let change = StreamChange::Gap { from_sequence, to_sequence };
-                    staged.append(Fact::Stream(StreamChanged { cluster, stream, epoch, change }), None)?;
+                    staged.append(Fact::Stream(StreamChanged { cluster, stream, epoch, change }))?;
                 }
                 Received::Messages { messages, .. } | Received::Late(messages) => {
                     let mut recorded = match received {
@@ -411,9 +413,7 @@ impl<D: Disk> Recorder<D> {
                         _ => None,
                     };
                     let mut position = *staged.position(cluster, stream);
-                    // A piece at a time: it is still close when it is copied into the log, and its resources are looked
-                    // up together.
-                    for messages in messages.chunks(LOCATED_MAX) {
+                    for messages in messages.chunks(PIECE_MESSAGES) {
                         let cells;
                         (cells, parsed) = parsed.split_at(messages.len());
                         let piece = messages
@@ -422,8 +422,8 @@ impl<D: Disk> Recorder<D> {
                             .map(|(message, cell)| (message, cell.get_or_init(|| parse(message))));
                         let keys = piece.clone().map(|(_, parsed)| parsed.as_ref().ok());
                         let keys = keys.map(|event| event.map(|event| (&*event.source, &*event.subject)));
-                        let places = staged.before.locate(keys);
-                        for ((message, event), place) in piece.zip(places) {
+                        let last_records = staged.before.last_records(keys);
+                        for ((message, event), last_record) in piece.zip(last_records) {
                             let is_new = match &mut recorded {
                                 None => position.take_message(epoch, message.sequence),
                                 Some(recorded) => position.is_in(epoch) && recorded.insert(late::Identity::of(message)),
@@ -439,7 +439,7 @@ impl<D: Disk> Recorder<D> {
                                 published_unix_nanos: message.published_unix_nanos,
                                 subject: &message.subject,
                             };
-                            staged.received(delivery, message, event, place, rules.as_deref())?;
+                            staged.received(delivery, message, event, last_record, rules.as_deref())?;
                         }
                     }
                     *staged.position(cluster, stream) = position;
@@ -463,24 +463,16 @@ impl<D: Disk> Recorder<D> {
         for fact in facts {
             log.append_encoded(now, |buffer| fact.encode(buffer))?;
         }
-        let facts: Vec<_> = facts.iter().map(|fact| (fact, None)).collect();
-        self.commit(now, first, &facts)
+        self.commit(now, first, facts)
     }
 
     /// Syncs facts that were appended from offset `first` on, folds them, and hands the keys that need work to the queue.
-    fn commit<'f>(&mut self, now: u64, first: Offset, facts: &[(impl Borrow<Fact<'f>>, Place)]) -> Result<(), Error> {
+    fn commit(&mut self, now: u64, first: Offset, facts: &[Fact<'_>]) -> Result<(), Error> {
         self.log.as_mut().expect("what was appended to is open").sync()?;
-        let (mut work, mut offset) = (Vec::new(), first);
-        for facts in facts.chunks(FOLD_RECORDS_MAX) {
-            self.view.step(|projection| {
-                for facts in facts.chunks(LOCATED_MAX) {
-                    projection.prefetch(facts.iter().map(|(fact, place)| (*place, fact.borrow())));
-                    for (fact, place) in facts {
-                        projection.fold_at(*place, offset, now, fact.borrow(), &mut work);
-                        offset = offset.next();
-                    }
-                }
-            });
+        let mut work = Vec::new();
+        for (facts, first) in facts.chunks(FOLD_RECORDS_MAX).zip((first.get()..).step_by(FOLD_RECORDS_MAX)) {
+            let records = (first..).zip(facts).map(|(offset, fact)| (Offset::from(offset), now, fact));
+            self.view.step(|projection| projection.fold_all(records, &mut work));
         }
         work.sort_unstable();
         work.dedup();
@@ -493,7 +485,8 @@ impl<D: Disk> Recorder<D> {
         if self.checkpoint_due.is_none() {
             self.checkpoint_due = Some(Instant::now() + CHECKPOINT_PERIOD);
         }
-        if offset.get().saturating_sub(self.checkpointed.get()) >= CHECKPOINT_RECORDS {
+        let end = self.view.projection().watermark();
+        if end.get().saturating_sub(self.checkpointed.get()) >= CHECKPOINT_RECORDS {
             self.checkpoint()?;
         }
         Ok(())

@@ -188,7 +188,7 @@ impl Sites {
         let mut by_site = BTreeMap::<&str, (&Queue, Vec<LifecycleIndex>)>::new();
         let mut stranded = Vec::new();
         for index in work {
-            match self.sites.get_key_value(&projection.cluster_of(index)) {
+            match self.sites.get_key_value(projection.cluster_of(index)) {
                 Some((name, site)) => by_site.entry(name).or_insert((&site.queue, Vec::new())).1.push(index),
                 None => stranded.push(index),
             }

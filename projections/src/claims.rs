@@ -11,7 +11,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::fact::ObjectKey;
-use crate::fold::ResourceIndex;
+use crate::resource::ResourceIndex;
 
 /// In place of a kind: any object in a namespace.
 const INSIDE: &str = "";

@@ -4,52 +4,30 @@
 //! by one, or resumed from any checkpoint, the same records give the same state. [`Projection::digest`] shows whether
 //! two are the same.
 //!
-//! A resource is kept small (see [`crate::compact`]) and handed out whole, as a [`Resource`]. What is not about resources
-//! lies in `ground`, looking resources up in `place`, reading in `read`, and what a checkpoint takes and gives in
-//! `checkpoint`.
+//! What a record does to a resource is said in [`crate::resource`]; how a million of them are kept is known to
+//! [`crate::storage`]. Here is what is counted over all of them. What is not about resources is in `ground`, reading in
+//! `read`.
 //!
 //! Never here: files (see [`crate::table`]), rules, or anything that could fail. What was recorded has happened.
 
-mod checkpoint;
 mod digest;
 mod ground;
-mod place;
 mod read;
-mod resource;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use hashbrown::DefaultHashBuilder;
 use lifeline_store::Offset;
-use parking_lot::Mutex;
 
-pub(crate) use self::checkpoint::BUCKET_RESOURCES;
 pub(crate) use self::ground::change_rule;
 pub use self::ground::{Ground, OpenReplay, ReplayMark, RuleMark, StreamPosition, Tail};
-pub use self::place::{LOCATED_MAX, Place};
 pub use self::read::{Candidate, Sieve, Trail};
-pub use self::resource::Resource;
 use crate::claims::Claimants;
-use crate::compact::{Entry, Shared};
 use crate::fact::{Fact, ObjectKey};
-use crate::happened::{Change, Happened};
-use crate::index::Index;
 use crate::landmarks::{self, Landmarks};
-use crate::lifecycle::{Lifecycle, Phase};
-use crate::order::{Keys, Order};
-
-/// A resource's number: resources are counted as they come up in the log, so the same log numbers them alike everywhere.
-pub type ResourceIndex = u32;
-
-/// A lifecycle's number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LifecycleIndex {
-    /// The resource.
-    pub resource: ResourceIndex,
-    /// The lifecycle's number within it, in the order in which they came up.
-    pub slot: u32,
-}
+use crate::lifecycle::Phase;
+pub use crate::resource::{LifecycleIndex, Resource, ResourceIndex};
+use crate::storage::{Changed, LOOKED_UP_MAX, Storage};
 
 /// A claim on an object: the lifecycle that intends or holds it, since which record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,13 +42,7 @@ pub struct Claim {
 #[derive(Debug, Default)]
 pub struct Projection {
     pub(crate) ground: Ground,
-    entries: Entries,
-    shared: Shared,
-    /// Number by checksum of the key.
-    index: Index,
-    hasher: DefaultHashBuilder,
-    /// Numbers by key. Readers put in order what waits, which is why it has a lock of its own.
-    order: Mutex<Order>,
+    resources: Storage,
     claimants: Claimants,
     /// Objects that more than one lifecycle claims.
     contested: BTreeSet<(Box<str>, ObjectKey)>,
@@ -80,30 +52,9 @@ pub struct Projection {
     /// The last record of resources that the checkpoint held newer than its watermark: records up to there are in the
     /// state already.
     ahead: BTreeMap<ResourceIndex, Offset>,
-    /// Which buckets changed since the last checkpoint.
-    changed: Vec<bool>,
     landmarks: Arc<Landmarks>,
-    landmarks_apart: Apart,
-}
-
-/// Records about one resource from one landmark to the next.
-#[derive(Debug)]
-struct Apart(u32);
-
-impl Default for Apart {
-    fn default() -> Apart {
-        Apart(landmarks::RECORDS_APART)
-    }
-}
-
-#[derive(Debug, Default)]
-struct Entries(Vec<Entry>);
-
-impl Keys for Entries {
-    fn key(&self, number: u32) -> (&str, &str) {
-        let entry = &self.0[number as usize];
-        (&entry.source, &entry.subject)
-    }
+    /// Records about one resource from one landmark to the next, where others than [`landmarks::RECORDS_APART`].
+    landmarks_apart: Option<u32>,
 }
 
 /// How many lifecycles are in each phase, in the order of [`Phase::ALL`]. Counted along, for it is asked every few
@@ -125,7 +76,7 @@ impl Projection {
     /// [`landmarks::RECORDS_APART`].
     #[must_use]
     pub fn with_landmarks_every(records: u32) -> Projection {
-        Projection { landmarks_apart: Apart(records), ..Projection::default() }
+        Projection { landmarks_apart: Some(records), ..Projection::default() }
     }
 
     /// First offset not folded.
@@ -148,13 +99,13 @@ impl Projection {
     /// How many resources there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.0.len()
+        self.resources.len()
     }
 
     /// Whether no event was ever folded.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.0.is_empty()
+        self.len() == 0
     }
 
     /// What resources were, every so many records.
@@ -168,13 +119,33 @@ impl Projection {
     /// A record that is in the state already (after a restart from a checkpoint that was written in pieces) changes
     /// nothing: see [`crate::table`].
     pub fn fold(&mut self, offset: Offset, unix_nanos: u64, fact: &Fact<'_>, work: &mut Vec<LifecycleIndex>) {
-        self.fold_at(None, offset, unix_nanos, fact, work);
+        self.fold_found(None, offset, unix_nanos, fact, work);
     }
 
-    /// As [`Projection::fold`], of a fact about one resource that [`Projection::locate`] was asked for.
-    pub fn fold_at(
+    /// Takes in many records, each with its offset and time, as [`Projection::fold`] does one by one, but faster: it waits
+    /// once for the memory of a few dozen resources.
+    pub fn fold_all<'f>(
         &mut self,
-        place: Place,
+        records: impl IntoIterator<Item = (Offset, u64, &'f Fact<'f>)>,
+        work: &mut Vec<LifecycleIndex>,
+    ) {
+        let mut records = records.into_iter();
+        loop {
+            let piece: Vec<_> = records.by_ref().take(LOOKED_UP_MAX).collect();
+            if piece.is_empty() {
+                return;
+            }
+            let found = self.resources.find_all(piece.iter().map(|(_, _, fact)| fact.resource()));
+            for ((offset, unix_nanos, fact), found) in piece.into_iter().zip(found) {
+                self.fold_found(found, offset, unix_nanos, fact, work);
+            }
+        }
+    }
+
+    /// As [`Projection::fold`]; `found` is the number of the one resource that the fact is about, if it is known.
+    fn fold_found(
+        &mut self,
+        found: Option<ResourceIndex>,
         offset: Offset,
         unix_nanos: u64,
         fact: &Fact<'_>,
@@ -187,104 +158,39 @@ impl Projection {
         self.ground.folded_unix_nanos = unix_nanos;
         self.ground.take(offset, fact);
         for link in fact.links() {
-            let index = self.at_or_insert(place, link.source, link.subject);
-            if !self.note_record(index, offset) {
+            let resource = found.unwrap_or_else(|| self.resources.find_or_put(link.source, link.subject));
+            if self.ahead.get(&resource).is_some_and(|held| offset <= *held) {
                 continue;
             }
-            if let Fact::Event(event) = fact {
-                self.count_event(index, offset, unix_nanos, event.kind);
-            }
+            self.resources.count(resource, offset, unix_nanos, &link);
             for change in link.happened() {
-                self.evolve(index, offset, unix_nanos, &change, work);
-            }
-        }
-        // Once all is in: a replay may name a resource more than once.
-        for link in fact.links() {
-            let index = self.at_or_insert(place, link.source, link.subject);
-            if self.entry(index).last_record == offset {
-                self.set_landmark(index, offset);
-            }
-        }
-    }
-
-    fn count_event(&mut self, index: ResourceIndex, offset: Offset, unix_nanos: u64, kind: &str) {
-        let entry = &mut self.entries.0[index as usize];
-        if entry.events == 0 {
-            entry.first_event = offset;
-        }
-        entry.events += 1;
-        entry.last_event = offset;
-        entry.last_event_unix_nanos = unix_nanos;
-        if *entry.kind != *kind {
-            entry.kind = self.shared.name(kind);
-        }
-    }
-
-    /// Evolves one lifecycle and keeps what is counted and claimed in step with it.
-    fn evolve(
-        &mut self,
-        index: ResourceIndex,
-        offset: Offset,
-        unix_nanos: u64,
-        change: &Change<'_>,
-        work: &mut Vec<LifecycleIndex>,
-    ) {
-        let Change { trigger, cluster, happened } = *change;
-        let entry = &mut self.entries.0[index as usize];
-        let (slot, was_known) = entry.slot_or_new(&mut self.shared, trigger, cluster);
-        let whom = LifecycleIndex { resource: index, slot };
-        // A decision changes no inventory, and most outcomes find theirs as it is: often it need not be unpacked.
-        let standing = match happened {
-            Happened::DecidedCreate | Happened::DecidedDelete => {
-                Some((happened, matches!(happened, Happened::DecidedCreate)))
-            }
-            Happened::Applied { acted_for, objects } if entry.is_confirmed(slot, acted_for, objects) => {
-                Some((Happened::Applied { acted_for, objects: &[] }, true))
-            }
-            Happened::Redecided(_)
-            | Happened::ApplyIntended(_)
-            | Happened::Applied { .. }
-            | Happened::ApplyFailed { .. }
-            | Happened::Removed { .. } => None,
-        };
-        let standing = standing.and_then(|(happened, allows_holdings)| {
-            let change = |lifecycle: &mut Lifecycle| lifecycle.evolve(offset, unix_nanos, happened);
-            entry.change_standing(&self.shared, slot, allows_holdings, change)
-        });
-        let (before, after) = match standing {
-            Some(moved) => moved,
-            None => {
-                let mut lifecycle = entry.lifecycle(&self.shared, slot);
-                let before = lifecycle.phase();
-                // Most outcomes are about objects that are held already.
-                let held_before = lifecycle.may_change_claims(&happened).then(|| held(&lifecycle));
-                lifecycle.evolve(offset, unix_nanos, happened);
-                let after = lifecycle.phase();
-                let held_after = held_before.as_ref().map(|_| held(&lifecycle));
-                entry.put(slot, &lifecycle);
-                if let (Some(before), Some(after)) = (held_before, held_after) {
-                    for object in before.difference(&after) {
-                        self.claimants.remove(cluster, object, index);
-                        self.note_contested(cluster, object);
-                    }
-                    for object in after.difference(&before) {
-                        self.claimants.add(cluster, object, index);
-                        self.note_contested(cluster, object);
-                    }
+                let changed = self.resources.evolve(resource, offset, unix_nanos, &change);
+                self.follow(resource, change.cluster, &changed);
+                // After an outcome, the one who recorded it knows what is left to do.
+                if changed.needs_work && change.happened.is_decision() {
+                    work.push(LifecycleIndex { resource, slot: changed.slot });
                 }
-                (before, after)
             }
-        };
-        self.phases.moved(was_known.then_some(before), after);
-        let entry = &self.entries.0[index as usize];
-        if entry.needing_work().any(|open| open == slot) {
-            // After an outcome, the one who recorded it knows what is left to do.
-            if happened.is_decision() {
-                work.push(whom);
-            }
-            self.open.insert(index);
-        } else if entry.needing_work().next().is_none() {
-            self.open.remove(&index);
+            // A replay may name a resource more than once: then the last one replaces those before it.
+            self.leave_landmark(resource, offset);
+        }
+    }
+
+    /// Keeps what is counted and claimed in step with a lifecycle.
+    fn follow(&mut self, resource: ResourceIndex, cluster: &str, changed: &Changed) {
+        self.phases.moved(changed.before, changed.after);
+        for object in &changed.released {
+            self.claimants.remove(cluster, object, resource);
+            self.note_contested(cluster, object);
+        }
+        for object in &changed.claimed {
+            self.claimants.add(cluster, object, resource);
+            self.note_contested(cluster, object);
+        }
+        if changed.needs_work {
+            self.open.insert(resource);
+        } else if self.resources.get(resource).needing_work().next().is_none() {
+            self.open.remove(&resource);
         }
     }
 
@@ -298,40 +204,39 @@ impl Projection {
         }
     }
 
-    fn set_landmark(&mut self, index: ResourceIndex, offset: Offset) {
-        let entry = &self.entries.0[index as usize];
-        if entry.records.is_multiple_of(self.landmarks_apart.0) {
-            let mut bytes = Vec::new();
-            entry.encode(&self.shared, None, &mut bytes);
-            self.landmarks.add((index, offset), bytes);
+    fn leave_landmark(&mut self, resource: ResourceIndex, offset: Offset) {
+        let stored = self.resources.get(resource);
+        if stored.records().is_multiple_of(self.landmarks_apart.unwrap_or(landmarks::RECORDS_APART)) {
+            self.landmarks.add((resource, offset), stored.encode());
         }
     }
 
-    fn entry(&self, index: ResourceIndex) -> &Entry {
-        &self.entries.0[index as usize]
+    /// An empty projection with what is known beside resources, to be filled by [`Projection::restore_bucket`].
+    pub(crate) fn with_ground(ground: Ground) -> Projection {
+        Projection { ground, ..Projection::default() }
     }
 
-    /// Notes that a record speaks of the resource. False when the resource's state holds that record already.
-    fn note_record(&mut self, index: ResourceIndex, offset: Offset) -> bool {
-        if self.ahead.get(&index).is_some_and(|held| offset <= *held) {
-            return false;
+    /// Takes in the next bucket of resources of a checkpoint; `None` where it is not that.
+    pub(crate) fn restore_bucket(&mut self, bucket: usize, bytes: &[u8]) -> Option<()> {
+        for number in self.resources.restore_bucket(bucket, bytes)? {
+            let stored = self.resources.get(number);
+            if stored.last_record() >= self.ground.watermark {
+                self.ahead.insert(number, stored.last_record());
+            }
+            let changes: Vec<_> = stored.changes().collect();
+            changes.iter().for_each(|(cluster, changed)| self.follow(number, cluster, changed));
         }
-        let entry = &mut self.entries.0[index as usize];
-        // One record may speak of a resource more than once: a replay, about several clusters.
-        if entry.records == 0 || entry.last_record != offset {
-            entry.records = entry.records.saturating_add(1);
-            entry.last_record = offset;
-        }
-        let bucket = index as usize / BUCKET_RESOURCES;
-        if self.changed.len() <= bucket {
-            self.changed.resize(bucket + 1, false);
-        }
-        self.changed[bucket] = true;
-        true
+        Some(())
     }
-}
 
-/// What a lifecycle claims.
-fn held(lifecycle: &Lifecycle) -> BTreeSet<ObjectKey> {
-    lifecycle.inventory.iter().map(|holding| holding.object.clone()).collect()
+    /// The resources, for a checkpoint to be written.
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.resources
+    }
+
+    /// Notes that a checkpoint holds everything.
+    pub fn saved(&mut self) {
+        self.resources.saved();
+        self.landmarks.saved();
+    }
 }

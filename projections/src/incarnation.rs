@@ -14,13 +14,13 @@ use crate::history::Entry;
 
 /// The lifecycles of one resource as they were behind the record that is passed next.
 pub(crate) struct Incarnations {
-    lives: HashMap<Place, Life>,
+    lives: HashMap<LifecycleName, Life>,
     /// Entries whose decision was not met yet, by what they acted for.
-    waiting: Vec<(Offset, Place, usize)>,
+    waiting: Vec<(Offset, LifecycleName, usize)>,
 }
 
-/// Trigger and cluster.
-type Place = (SmolStr, SmolStr);
+/// Trigger and cluster: they name a lifecycle of the one resource.
+type LifecycleName = (SmolStr, SmolStr);
 
 struct Life {
     /// `None` from where it cannot be known.
@@ -96,11 +96,11 @@ impl Incarnations {
                 }
             }
             Fact::Reconciled(Reconciled { key: of, acted_for, .. }) => {
-                let place = (of.trigger.clone(), of.cluster.clone());
+                let name = (of.trigger.clone(), of.cluster.clone());
                 let Some(entry) = entries.len().checked_sub(1) else { return };
-                match self.lives.get(&place) {
+                match self.lives.get(&name) {
                     Some(life) if life.decided == Some(*acted_for) => entries[entry].incarnation = life.known(),
-                    _ => self.waiting.push((*acted_for, place, entry)),
+                    _ => self.waiting.push((*acted_for, name, entry)),
                 }
             }
             Fact::Rejected(_) | Fact::Stream(_) | Fact::Rule(_) | Fact::Lost(_) => {}

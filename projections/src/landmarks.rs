@@ -12,8 +12,8 @@ use std::ops::Bound;
 use lifeline_store::Offset;
 use parking_lot::RwLock;
 
-use crate::compact::{Entry, Shared};
-use crate::fold::{Resource, ResourceIndex};
+use crate::resource::{Resource, ResourceIndex};
+use crate::storage;
 
 /// Records about one resource from one landmark to the next, where nothing else was chosen.
 pub const RECORDS_APART: u32 = 64;
@@ -27,8 +27,8 @@ pub struct Landmark {
     pub resource: Resource,
 }
 
-/// A place of a landmark: whose, and the record it reflects.
-pub(crate) type Place = (ResourceIndex, Offset);
+/// The key of a landmark: whose, and the record it reflects.
+pub(crate) type LandmarkKey = (ResourceIndex, Offset);
 
 /// Where landmarks lie once they are saved.
 pub(crate) trait Saved: Send + Sync {
@@ -42,7 +42,7 @@ pub(crate) trait Saved: Send + Sync {
 #[derive(Default)]
 pub struct Landmarks {
     /// Not saved yet.
-    recent: RwLock<BTreeMap<Place, Box<[u8]>>>,
+    recent: RwLock<BTreeMap<LandmarkKey, Box<[u8]>>>,
     saved: RwLock<Option<Box<dyn Saved>>>,
 }
 
@@ -73,13 +73,13 @@ impl Landmarks {
         })
     }
 
-    pub(crate) fn add(&self, place: Place, bytes: Vec<u8>) {
-        self.recent.write().insert(place, bytes.into());
+    pub(crate) fn add(&self, key: LandmarkKey, bytes: Vec<u8>) {
+        self.recent.write().insert(key, bytes.into());
     }
 
     /// Those that are not saved, in order.
-    pub(crate) fn recent(&self) -> Vec<(Place, Box<[u8]>)> {
-        self.recent.read().iter().map(|(place, bytes)| (*place, bytes.clone())).collect()
+    pub(crate) fn recent(&self) -> Vec<(LandmarkKey, Box<[u8]>)> {
+        self.recent.read().iter().map(|(key, bytes)| (*key, bytes.clone())).collect()
     }
 
     /// Notes that all are saved.
@@ -100,8 +100,6 @@ impl fmt::Debug for Landmarks {
 
 /// One that does not read is as good as none.
 fn parse(offset: Offset, bytes: &[u8]) -> Option<Landmark> {
-    let mut shared = Shared::default();
-    let (entry, read) = Entry::decode(&mut shared, None, bytes)?;
-    let resource = entry.resource(&shared);
-    (read == bytes.len() && resource.last_record == offset).then_some(Landmark { offset, resource })
+    let resource = storage::decode(bytes)?;
+    (resource.last_record == offset).then_some(Landmark { offset, resource })
 }

@@ -1,8 +1,9 @@
 //! What the records of the log mean.
 //!
-//! Start at [`fact`] (what a record says), then [`happened`] and [`lifecycle`] (what may follow what), then [`fold`] (how
-//! facts become state). [`table`] is the one file that names sled; [`reads`], [`stuck`], [`history`] and [`why`] answer
-//! questions, [`as_of`] about an earlier state; [`changes`] keeps a copy of an answer right.
+//! Start at [`fact`] (what a record says), then [`happened`] and [`lifecycle`] (what may follow what), then `resource` and
+//! [`fold`] (how facts become state). `storage` keeps a million resources small; [`table`] is the one file that names sled.
+//! [`reads`], [`stuck`], [`history`] and [`why`] answer questions, [`as_of`] about an earlier state; [`changes`] keeps a
+//! copy of an answer right.
 //!
 //! This crate has no clock, no randomness and no network: times and offsets come with the facts, and the same facts
 //! give the same state, byte for byte.
@@ -12,14 +13,11 @@ pub mod fact;
 pub mod happened;
 pub mod lifecycle;
 
-mod index;
-mod names;
-mod order;
+mod resource;
+
+mod storage;
 
 mod claims;
-mod packed;
-
-mod compact;
 pub mod landmarks;
 
 pub mod fold;

@@ -232,20 +232,6 @@ impl Lifecycle {
         Some(&self.inventory[at])
     }
 
-    /// Whether it may change which objects the lifecycle claims: true whenever it does, and seldom otherwise.
-    pub(crate) fn may_change_claims(&self, happened: &Happened<'_>) -> bool {
-        let is_held = |object: &ObjectKey| self.holding(object).is_some();
-        match happened {
-            Happened::DecidedCreate | Happened::DecidedDelete => false,
-            Happened::Redecided(desired) => *desired == Redesired::Left,
-            Happened::ApplyIntended(objects) => !objects.iter().all(is_held),
-            Happened::Applied { objects, .. } | Happened::ApplyFailed { objects, .. } => {
-                !objects.iter().all(|applied| is_held(&applied.object))
-            }
-            Happened::Removed { objects, .. } => objects.iter().any(is_held),
-        }
-    }
-
     /// Takes in what happened at `offset`, recorded at `unix_nanos`.
     ///
     /// An outcome is always true of the inventory, for it is about the cluster; but one that acted for an older

@@ -12,8 +12,8 @@ use crate::reads::{Error, LifecycleRow, List, PAGE_ROWS, Page, decode_cursor, en
 /// The name of this list in cursors.
 const STUCK: &str = "stuck";
 
-/// A lifecycle's place in the list; two that were decided by one record are in the order of their keys.
-type Place<'a> = (Urgency, u64, &'a str, &'a str, &'a str, &'a str);
+/// What the list is sorted by; two that were decided by one record are in the order of their keys.
+type Rank<'a> = (Urgency, u64, &'a str, &'a str, &'a str, &'a str);
 /// The same, kept in a cursor.
 type Cursor = (Urgency, u64, String, String, String, String);
 
@@ -34,7 +34,7 @@ pub fn stuck(
     page: &Page,
 ) -> Result<List<LifecycleRow>, Error> {
     let after: Option<Cursor> = decode_cursor(STUCK, page)?;
-    let after = after.as_ref().map(|(urgency, decided, source, subject, trigger, cluster)| -> Place<'_> {
+    let after = after.as_ref().map(|(urgency, decided, source, subject, trigger, cluster)| -> Rank<'_> {
         (*urgency, *decided, source, subject, trigger, cluster)
     });
     let now = now_unix_nanos.unwrap_or(projection.ground().folded_unix_nanos);
@@ -49,8 +49,8 @@ pub fn stuck(
     for index in projection.needing_work() {
         let (key, lifecycle) = projection.lifecycle(index);
         let (urgency, decided) = (urgency(&lifecycle), lifecycle.decided.get());
-        let place: Place<'_> = (urgency, decided, &key.source, &key.subject, &lifecycle.trigger, &lifecycle.cluster);
-        if !is_stuck(&lifecycle) || after.is_some_and(|after| place <= after) {
+        let rank: Rank<'_> = (urgency, decided, &key.source, &key.subject, &lifecycle.trigger, &lifecycle.cluster);
+        if !is_stuck(&lifecycle) || after.is_some_and(|after| rank <= after) {
             continue;
         }
         let [source, subject] = [&key.source, &key.subject].map(ToString::to_string);
@@ -72,7 +72,7 @@ pub fn stuck(
             lifecycle_row(&key, &resource, &lifecycle)
         })
         .collect();
-    let next = best.last().filter(|_| more).map(|(place, _)| encode_cursor(STUCK, place));
+    let next = best.last().filter(|_| more).map(|(rank, _)| encode_cursor(STUCK, rank));
     Ok(List { offset: projection.watermark().get(), items, next })
 }
 

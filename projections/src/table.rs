@@ -14,7 +14,7 @@
 //! ```
 //!
 //! Numbers are big-endian. A value is a version byte, the CRC-32C of what follows (little-endian), and bincode, with what is
-//! packed of a lifecycle as it lies in memory (see [`crate::packed`]).
+//! packed of a lifecycle as it is in memory (see [`crate::storage`]).
 //!
 //! A row holds many resources: at 20 microseconds a row, few large ones are what sled takes well.
 //!
@@ -32,8 +32,9 @@ use std::time::Duration;
 
 use lifeline_store::{Offset, crc32c};
 
-use crate::fold::{BUCKET_RESOURCES, Ground, Projection, ResourceIndex};
+use crate::fold::{Ground, Projection};
 use crate::landmarks::Saved;
+use crate::resource::ResourceIndex;
 
 /// The layout of keys and values. Another number in the file means: set aside, rebuild.
 const VERSION: u8 = 4;
@@ -221,17 +222,11 @@ impl Table {
         for bucket in 0.. {
             let key = bucket_row(bucket);
             let Some(value) = get(&key)? else { break };
-            let mut body = body(&value).ok_or_else(|| self.malformed(&key))?;
-            if projection.len() != bucket * BUCKET_RESOURCES {
-                return Err(self.malformed(&key));
-            }
-            while !body.is_empty() {
-                let read = projection.restore(body).ok_or_else(|| self.malformed(&key))?;
-                body = &body[read..];
-            }
+            let restored = body(&value).and_then(|body| projection.restore_bucket(bucket, body));
+            restored.ok_or_else(|| self.malformed(&key))?;
         }
         if (projection.len() as u64) < resources {
-            return Err(self.malformed(&bucket_row(projection.len() / BUCKET_RESOURCES)));
+            return Err(self.malformed(GROUND));
         }
         Ok(projection)
     }
@@ -303,9 +298,9 @@ fn rows(projection: &Projection) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
         value.extend_from_slice(&bytes);
         (landmark_row(resource, offset).to_vec(), sealed(value))
     });
-    let buckets = projection.changed().map(|bucket| {
+    let buckets = projection.storage().changed().map(|bucket| {
         let mut value = vec![0; HEAD_BYTES];
-        projection.encode_bucket(bucket, &mut value);
+        projection.storage().encode_bucket(bucket, &mut value);
         (bucket_row(bucket).to_vec(), sealed(value))
     });
     let ground = std::iter::once_with(|| {

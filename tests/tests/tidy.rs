@@ -29,12 +29,9 @@ const LONG_FILES: [(&str, &str); 7] = [
 ];
 
 /// Uses of a module that is declared later in its crate, and why they stay.
-const UPWARD_USES: [(&str, &str, &str); 7] = [
+const UPWARD_USES: [(&str, &str, &str); 4] = [
     ("store/src/index.rs", "segment", "the size of a header"),
     ("store/src/reader.rs", "scan", "a reader gives scans, and a scan reads"),
-    ("projections/src/claims.rs", "fold", "the number of a resource"),
-    ("projections/src/compact.rs", "fold", "the number of a resource"),
-    ("projections/src/landmarks.rs", "fold", "landmarks are states of the fold"),
     ("projections/src/reads.rs", "as_of", "an earlier state is read as the present one"),
     ("projections/src/incarnation.rs", "history", "the rows of a history name their incarnation"),
 ];

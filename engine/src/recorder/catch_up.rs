@@ -1,10 +1,13 @@
 //! Folding what the projection does not hold yet, at the start and after a failed disk.
 
 use lifeline_projections::fact::Fact;
-use lifeline_projections::fold::{LOCATED_MAX, LifecycleIndex, Projection};
+use lifeline_projections::fold::{LifecycleIndex, Projection};
 use lifeline_store::{Disk, Offset, RecordRef};
 
 use super::Error;
+
+/// Records that are read and folded together.
+const RUN_RECORDS: usize = 32;
 
 /// Progress is reported this often: some hundred times a second, which costs nothing and makes a bar move evenly.
 const PROGRESS_RECORDS: u64 = 1 << 14;
@@ -25,8 +28,7 @@ pub fn catch_up<D: Disk>(
     let mut scan = log.scan(projection.watermark());
     progress(projection.watermark(), end);
     loop {
-        // A run at a time, so that the memory of its resources is waited for once and not record by record.
-        let records = match scan.next_run(LOCATED_MAX) {
+        let records = match scan.next_run(RUN_RECORDS) {
             Ok(records) if records.is_empty() => return Ok(()),
             Ok(records) => records,
             Err(lifeline_store::Error::Damaged { offsets, bytes, file, why }) => {
@@ -36,13 +38,10 @@ pub fn catch_up<D: Disk>(
             Err(error) => return Err(error.into()),
         };
         let facts = records.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
-        let places = projection.locate(facts.iter().map(Fact::resource));
-        for ((fact, place), record) in facts.iter().zip(places).zip(&records) {
-            projection.fold_at(place, record.offset, record.time_unix_nanos, fact, &mut changed);
-            if record.offset.get().is_multiple_of(PROGRESS_RECORDS) {
-                progress(record.offset, end);
-            }
-        }
+        let run = records.iter().zip(&facts).map(|(record, fact)| (record.offset, record.time_unix_nanos, fact));
+        projection.fold_all(run, &mut changed);
+        let reported = records.iter().filter(|record| record.offset.get().is_multiple_of(PROGRESS_RECORDS));
+        reported.for_each(|record| progress(record.offset, end));
         changed.drain(..).for_each(&mut needs_work);
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use hashbrown::{HashMap, HashSet};
 use lifeline_projections::fact::{Delivery, EventReceived, EventRejected, Fact, Reconciled};
-use lifeline_projections::fold::{Place, Projection, ResourceIndex};
+use lifeline_projections::fold::Projection;
 use lifeline_store::{Disk, Log, Offset, Reader};
 use parking_lot::RwLockReadGuard;
 use tracing::{Span, warn};
@@ -26,20 +26,12 @@ pub(super) struct Staged<'g, 'l, D: Disk> {
     traces: &'g Traces,
     /// Offset of the first fact.
     first: Offset,
-    /// Each with the place of the resource it speaks of.
-    facts: Vec<(Fact<'g>, Place)>,
-    /// Latest staged record by resource.
-    latest: HashMap<Whose<'g>, Offset>,
+    facts: Vec<Fact<'g>>,
+    /// Latest staged record by resource: source and subject.
+    latest: HashMap<(&'g str, &'g str), Offset>,
     positions: BTreeMap<(&'g str, &'g str), Position>,
     /// Open until the group is durable and folded.
     spans: Vec<Span>,
-}
-
-/// A resource that a staged record speaks of: by its place, or by its key where the projection does not know it yet.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Whose<'g> {
-    Known(ResourceIndex),
-    New(&'g str, &'g str),
 }
 
 /// How far a stream is recorded or staged; epoch 0 for one never met.
@@ -107,14 +99,14 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
     }
 
     /// The offset of the first fact, the facts, and their spans. The projection is let go of: folding takes its write lock.
-    pub(super) fn finish(self) -> (Offset, Vec<(Fact<'g>, Place)>, Vec<Span>) {
+    pub(super) fn finish(self) -> (Offset, Vec<Fact<'g>>, Vec<Span>) {
         (self.first, self.facts, self.spans)
     }
 
-    pub(super) fn append(&mut self, fact: Fact<'g>, place: Place) -> Result<(), Error> {
+    pub(super) fn append(&mut self, fact: Fact<'g>) -> Result<(), Error> {
         // Room was asked for before messages were let in; outcomes and rules may use what is kept for them.
         self.log.append_encoded(self.now, |buffer| fact.encode(buffer))?;
-        self.facts.push((fact, place));
+        self.facts.push(fact);
         Ok(())
     }
 
@@ -126,7 +118,7 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
         messages: &[Message],
     ) -> Result<HashSet<late::Identity>, Error> {
         let mut recorded = late::recorded(log, stream, messages)?;
-        let staged = self.facts.iter().filter_map(|(fact, _)| late::Identity::of_fact(fact, stream));
+        let staged = self.facts.iter().filter_map(|fact| late::Identity::of_fact(fact, stream));
         recorded.extend(staged);
         Ok(recorded)
     }
@@ -139,22 +131,18 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
         })
     }
 
-    /// The latest record about a resource, staged or folded.
-    fn last_record(&self, whose: Whose<'_>) -> Option<Offset> {
-        let staged = self.latest.get(&whose).copied();
-        staged.or_else(|| match whose {
-            Whose::Known(index) => Some(self.before.last_record_at(index)),
-            Whose::New(..) => None,
-        })
+    /// Notes that the next record is about this resource, and gives the latest staged one that was.
+    fn link(&mut self, source: &'g str, subject: &'g str) -> Option<Offset> {
+        self.latest.insert((source, subject), self.log.end())
     }
 
-    /// Stages what a message says happened.
+    /// Stages what a message says happened. `last_record` is the latest folded record about its resource.
     pub(super) fn received(
         &mut self,
         delivery: Delivery<'g>,
         message: &'g Message,
         event: &'g Parsed<'g>,
-        place: Place,
+        last_record: Option<Offset>,
         rules: Option<&'g RuleSet>,
     ) -> Result<(), Error> {
         let headers = message.headers();
@@ -162,9 +150,7 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
         let fact = match event {
             Ok(event) => {
                 let (source, subject) = (&*event.source, &*event.subject);
-                let whose = place.map_or(Whose::New(source, subject), Whose::Known);
-                let previous = self.last_record(whose);
-                self.latest.insert(whose, self.log.end());
+                let previous = self.link(source, subject).or(last_record);
                 let view = EventView {
                     nats_subject: delivery.subject,
                     source,
@@ -199,19 +185,14 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
                 Fact::Rejected(EventRejected { delivery, reason, headers, payload })
             }
         };
-        self.append(fact, place)
+        self.append(fact)
     }
 
     /// Stages an outcome, linked to what was staged before it.
     pub(super) fn outcome(&mut self, outcome: &'g Outcome) -> Result<(), Error> {
         let resource = &outcome.fact.key.resource;
-        let whose = self.whose(&resource.source, &resource.subject);
-        let previous = self.last_record(whose);
-        self.latest.insert(whose, self.log.end());
-        self.append(Fact::Reconciled(Reconciled { previous, ..outcome.fact.clone() }), None)
-    }
-
-    fn whose<'k>(&self, source: &'k str, subject: &'k str) -> Whose<'k> {
-        self.before.place(source, subject).map_or(Whose::New(source, subject), Whose::Known)
+        let (source, subject) = (&*resource.source, &*resource.subject);
+        let previous = self.link(source, subject).or_else(|| self.before.last_record(source, subject));
+        self.append(Fact::Reconciled(Reconciled { previous, ..outcome.fact.clone() }))
     }
 }

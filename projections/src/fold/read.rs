@@ -11,7 +11,7 @@ use lifeline_store::Offset;
 use super::{Claim, LifecycleIndex, Projection, Resource, ResourceIndex};
 use crate::fact::{LifecycleKey, ObjectKey, ResourceKey};
 use crate::lifecycle::{Lifecycle, Phase};
-use crate::order::Keys;
+use crate::storage::Stored;
 
 /// What a reader looks for, as far as it can be checked before a resource is made whole.
 #[derive(Debug, Clone, Copy, Default)]
@@ -72,34 +72,42 @@ impl Projection {
     /// One resource.
     #[must_use]
     pub fn resource(&self, source: &str, subject: &str) -> Option<Resource> {
-        Some(self.entry(self.find(source, subject)?).resource(&self.shared))
+        Some(self.resources.get(self.resources.find(source, subject)?).resource())
     }
 
     /// The key and the state behind an index.
     #[must_use]
     pub fn lifecycle(&self, index: LifecycleIndex) -> (ResourceKey, Lifecycle) {
-        let entry = self.entry(index.resource);
-        (entry.key(), entry.lifecycle(&self.shared, index.slot))
+        let stored = self.resources.get(index.resource);
+        (stored.key(), stored.lifecycle(index.slot))
     }
 
     /// The cluster that a lifecycle is about.
     #[must_use]
-    pub fn cluster_of(&self, index: LifecycleIndex) -> Arc<str> {
-        self.entry(index.resource).cluster(&self.shared, index.slot)
+    pub fn cluster_of(&self, index: LifecycleIndex) -> &str {
+        let outline = self.resources.get(index.resource).outline().nth(index.slot as usize);
+        outline.expect("an index is of a lifecycle that there is").1
     }
 
     /// The index of a lifecycle, when there is one of that key.
     #[must_use]
     pub fn lifecycle_index(&self, key: &LifecycleKey) -> Option<LifecycleIndex> {
-        let resource = self.find(&key.resource.source, &key.resource.subject)?;
-        let slot = self.entry(resource).slot(&self.shared, &key.trigger, &key.cluster)?;
+        let resource = self.resources.find(&key.resource.source, &key.resource.subject)?;
+        let slot = self.resources.get(resource).slot(&key.trigger, &key.cluster)?;
         Some(LifecycleIndex { resource, slot })
     }
 
     /// The latest record about a resource; where the next record about it has to point back to.
     #[must_use]
     pub fn last_record(&self, source: &str, subject: &str) -> Option<Offset> {
-        Some(self.entry(self.find(source, subject)?).last_record)
+        Some(self.resources.get(self.resources.find(source, subject)?).last_record())
+    }
+
+    /// As [`Projection::last_record`] of many resources, in the order asked; `None` also where no key is given. For a few
+    /// dozen at once it is faster than one by one.
+    pub fn last_records<'k>(&self, keys: impl Iterator<Item = Option<(&'k str, &'k str)>>) -> Vec<Option<Offset>> {
+        let found = self.resources.find_all(keys).into_iter();
+        found.map(|found| found.map(|number| self.resources.get(number).last_record())).collect()
     }
 
     /// All resources, sorted by key.
@@ -113,10 +121,7 @@ impl Projection {
         start: Bound<&'a ResourceKey>,
     ) -> impl Iterator<Item = (ResourceKey, Resource)> + use<'a> {
         let start = start.map(|key| (&*key.source, &*key.subject));
-        self.numbers(start, Sieve::default()).map(|number| {
-            let entry = self.entry(number);
-            (entry.key(), entry.resource(&self.shared))
-        })
+        self.stored(start, Sieve::default()).map(|(_, stored)| (stored.key(), stored.resource()))
     }
 
     /// The resources of the sieve's sources and subject from a key on, sorted by key, made whole where the rest of it leaves
@@ -126,13 +131,12 @@ impl Projection {
         start: Bound<(&'a str, &'a str)>,
         sieve: Sieve<'a>,
     ) -> impl Iterator<Item = Candidate<'a>> + use<'a> {
-        let entries = self.numbers(start, sieve).map(|number| self.entry(number));
-        entries.map(move |entry| {
-            let mut outline = entry.outline(&self.shared);
+        self.stored(start, sieve).map(move |(_, stored)| {
+            let mut outline = stored.outline();
             let wanted =
                 sieve.wants_all() || outline.any(|(trigger, cluster, phase)| sieve.wants(trigger, cluster, phase));
-            let resource = wanted.then(|| entry.resource(&self.shared));
-            Candidate { source: &entry.source, subject: &entry.subject, resource }
+            let resource = wanted.then(|| stored.resource());
+            Candidate { source: stored.source(), subject: stored.subject(), resource }
         })
     }
 
@@ -143,28 +147,21 @@ impl Projection {
         sieve: Sieve<'a>,
         moment: Offset,
     ) -> impl Iterator<Item = Trail> + use<'a> {
-        self.numbers(start, sieve).map(move |number| self.trail_at(number, moment))
+        self.stored(start, sieve).map(move |(number, stored)| trail(number, stored, moment))
     }
 
     /// What leads to the past of one resource, at `moment`.
     #[must_use]
     pub fn trail(&self, source: &str, subject: &str, moment: Offset) -> Option<Trail> {
-        Some(self.trail_at(self.find(source, subject)?, moment))
-    }
-
-    fn trail_at(&self, index: ResourceIndex, moment: Offset) -> Trail {
-        let entry = self.entry(index);
-        let unchanged = (entry.last_record < moment).then(|| entry.resource(&self.shared));
-        Trail { key: entry.key(), index, last_record: entry.last_record, unchanged }
+        let number = self.resources.find(source, subject)?;
+        Some(trail(number, self.resources.get(number), moment))
     }
 
     /// Every lifecycle whose cluster may differ from what is desired, in the order in which their resources came up.
     pub fn needing_work(&self) -> impl Iterator<Item = LifecycleIndex> {
-        let slots = |resource: ResourceIndex| self.entry(resource).needing_work().map(move |slot| (resource, slot));
-        self.open
-            .iter()
-            .flat_map(move |resource| slots(*resource))
-            .map(|(resource, slot)| LifecycleIndex { resource, slot })
+        self.open.iter().flat_map(|&resource| {
+            self.resources.get(resource).needing_work().map(move |slot| LifecycleIndex { resource, slot })
+        })
     }
 
     /// Who claims an object, the earliest first: that one owns it.
@@ -172,12 +169,8 @@ impl Projection {
     pub fn claims(&self, cluster: &str, object: &ObjectKey) -> Vec<Claim> {
         let mut claims = Vec::new();
         for resource in self.claimants.of(cluster, object) {
-            let entry = self.entry(resource);
-            for slot in entry.holders(&self.shared, cluster) {
-                if let Some(since) = entry.holds_since(slot, object) {
-                    claims.push(Claim { since, lifecycle: LifecycleIndex { resource, slot } });
-                }
-            }
+            let holders = self.resources.get(resource).holders(cluster, object);
+            claims.extend(holders.map(|(slot, since)| Claim { since, lifecycle: LifecycleIndex { resource, slot } }));
         }
         claims.sort_unstable();
         claims
@@ -188,9 +181,8 @@ impl Projection {
     pub fn claims_inside(&self, cluster: &str, namespace: &str) -> Vec<(LifecycleIndex, Vec<ObjectKey>)> {
         let mut found = Vec::new();
         for resource in self.claimants.inside(cluster, namespace) {
-            let entry = self.entry(resource);
-            for slot in entry.holders(&self.shared, cluster) {
-                let inside = entry.objects(slot).filter(|object| object.namespace.as_deref() == Some(namespace));
+            for (slot, objects) in self.resources.get(resource).holdings(cluster) {
+                let inside = objects.filter(|object| object.namespace.as_deref() == Some(namespace));
                 let inside: Vec<ObjectKey> = inside.collect();
                 if !inside.is_empty() {
                     found.push((LifecycleIndex { resource, slot }, inside));
@@ -209,23 +201,21 @@ impl Projection {
         namespace: Option<&'a str>,
         name: &'a str,
     ) -> impl Iterator<Item = (ResourceKey, Resource)> + use<'a> {
-        let clusters = cluster.map_or_else(|| self.shared.clusters(), |only| [only].into());
+        let clusters = cluster.map_or_else(|| self.resources.clusters(), |only| [only].into());
         let called = move |cluster| self.claimants.of_called(cluster, kind, namespace, name);
         // A resource may claim it on several clusters.
         let claimants: BTreeSet<ResourceIndex> = clusters.into_iter().flat_map(called).collect();
         claimants.into_iter().map(|number| {
-            let entry = self.entry(number);
-            (entry.key(), entry.resource(&self.shared))
+            let stored = self.resources.get(number);
+            (stored.key(), stored.resource())
         })
     }
 
     /// All claimed objects, each with its cluster and its claims, the earliest first; in the order of the resources that own
     /// them.
     pub fn objects(&self) -> impl Iterator<Item = (Arc<str>, ObjectKey, Vec<Claim>)> {
-        self.numbers(Bound::Unbounded, Sieve::default()).flat_map(move |resource| {
-            let entry = self.entry(resource);
-            let held = (0..).take(entry.len()).flat_map(move |slot| {
-                let Lifecycle { cluster, inventory, .. } = entry.lifecycle(&self.shared, slot);
+        self.stored(Bound::Unbounded, Sieve::default()).flat_map(move |(resource, stored)| {
+            let held = stored.lifecycles().flat_map(|(slot, Lifecycle { cluster, inventory, .. })| {
                 inventory.into_iter().map(move |holding| (slot, cluster.clone(), holding))
             });
             held.filter_map(move |(slot, cluster, holding)| {
@@ -246,65 +236,19 @@ impl Projection {
         range.map(|(cluster, object)| (&**cluster, object, self.claims(cluster, object)))
     }
 
-    /// The numbers of the resources of the sieve's sources and subject, by key, from a key on.
-    fn numbers<'a>(
+    /// The resources of the sieve's sources and subject, by key, from a key on.
+    fn stored<'a>(
         &'a self,
         start: Bound<(&'a str, &'a str)>,
         sieve: Sieve<'a>,
-    ) -> impl Iterator<Item = ResourceIndex> + use<'a> {
-        let first = (sieve.source, sieve.subject.unwrap_or_default());
-        let mut start = Some(match start {
-            Bound::Included(key) | Bound::Excluded(key) if key < first => Bound::Included(first),
-            Bound::Unbounded => Bound::Included(first),
-            start => start,
-        });
-        // A piece at a time, for nobody may keep the lock: few at first, since most readers want few.
-        let (mut piece, mut wanted) = (Vec::new().into_iter(), if sieve.subject.is_some() { 1 } else { 64 });
-        std::iter::from_fn(move || {
-            loop {
-                let Some(number) = piece.next() else {
-                    let numbers = self.piece(start.take()?, wanted);
-                    start = numbers.last().map(|last| Bound::Excluded(self.entries.key(*last)));
-                    piece = numbers.into_iter();
-                    start?;
-                    continue;
-                };
-                let (source, subject) = self.entries.key(number);
-                if !source.starts_with(sieve.source) {
-                    return None;
-                }
-                let Some(only) = sieve.subject else {
-                    wanted = if piece.len() == 0 { (2 * wanted).min(4_096) } else { wanted };
-                    return Some(number);
-                };
-                // Each source has one such resource at most: what is between is skipped.
-                match subject.cmp(only) {
-                    std::cmp::Ordering::Less => start = Some(Bound::Included((source, only))),
-                    std::cmp::Ordering::Equal => return Some(number),
-                    std::cmp::Ordering::Greater => {
-                        start = self.next_source(source).map(|next| Bound::Included((next, only)))
-                    }
-                }
-            }
-        })
+    ) -> impl Iterator<Item = (ResourceIndex, Stored<'a>)> + use<'a> {
+        let numbers = self.resources.in_order(start, sieve.source, sieve.subject);
+        numbers.map(|number| (number, self.resources.get(number)))
     }
+}
 
-    /// The first numbers from a key on.
-    fn piece(&self, from: Bound<(&str, &str)>, count: usize) -> Vec<ResourceIndex> {
-        let is_before = |key: (&str, &str)| match from {
-            Bound::Unbounded => false,
-            Bound::Included(first) => key < first,
-            Bound::Excluded(last) => key <= last,
-        };
-        let mut order = self.order.lock();
-        order.settle(&self.entries);
-        order.from(&self.entries, is_before).take(count).collect()
-    }
-
-    /// The source after this one.
-    fn next_source(&self, source: &str) -> Option<&str> {
-        let order = self.order.lock();
-        let number = order.from(&self.entries, |(known, _)| known <= source).next()?;
-        Some(self.entries.key(number).0)
-    }
+fn trail(index: ResourceIndex, stored: Stored<'_>, moment: Offset) -> Trail {
+    let last_record = stored.last_record();
+    let unchanged = (last_record < moment).then(|| stored.resource());
+    Trail { key: stored.key(), index, last_record, unchanged }
 }

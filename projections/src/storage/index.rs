@@ -1,7 +1,7 @@
 //! Numbers by the checksum of their keys: an open table, probed slot after slot.
 //!
-//! The fold looks dozens of keys up at once, and waits for memory once when it touches all their slots before it looks into
-//! the first ([`Index::touch`]); a hash map of a library does not say where its slots are. With it
+//! The fold looks dozens of keys up at once, and waits for memory once when it fetches all their slots before it looks into
+//! the first ([`Index::prefetch`]); a hash map of a library does not say where its slots are. With it
 //! recording a resource costs 1.1 us instead of 1.4. Numbers are never taken out.
 
 /// No number: this slot is free.
