@@ -66,7 +66,7 @@ const GROUND: &str = "projections/src/fold/ground.rs";
 /// back, which it is not in the simulation, the times of the messages tell the same; a table in `epoch` tests it. And
 /// sessions that end again and again while a full stream drops messages: a story ends in calm, so they end too; a test
 /// on a real server has it.
-const SABOTAGES: [Sabotage; 46] = [
+const SABOTAGES: [Sabotage; 47] = [
     Sabotage {
         name: "acknowledge before the sync",
         file: RECORDER,
@@ -76,8 +76,14 @@ const SABOTAGES: [Sabotage; 46] = [
     Sabotage {
         name: "skip a message now and then",
         file: RECORDER,
-        good: "if !position.take_message(epoch, message.sequence) {",
-        bad: "if (SABOTAGED && message.sequence % 31 == 0) || !position.take_message(epoch, message.sequence) {",
+        good: "None => position.take_message(epoch, message.sequence),",
+        bad: "None => !(SABOTAGED && message.sequence % 31 == 0) && position.take_message(epoch, message.sequence),",
+    },
+    Sabotage {
+        name: "record again what comes late",
+        file: RECORDER,
+        good: "position.is_in(epoch) && recorded.insert(late::Identity::of(message))",
+        bad: "position.is_in(epoch) && (recorded.insert(late::Identity::of(message)) || SABOTAGED)",
     },
     Sabotage {
         name: "record what is recorded already",
@@ -94,8 +100,8 @@ const SABOTAGES: [Sabotage; 46] = [
     Sabotage {
         name: "forget the record before this one",
         file: STAGED,
-        good: "self.latest.insert(whose, self.log.end());\n                let view",
-        bad: "if !SABOTAGED {\n self.latest.insert(whose, self.log.end());\n }\n let view",
+        good: "self.latest.insert((source, subject), self.log.end())",
+        bad: "let before = self.latest.insert((source, subject), self.log.end());\n if SABOTAGED {\n self.latest.remove(&(source, subject));\n }\n before",
     },
     Sabotage {
         name: "do not see that the stream ends before the tail",
@@ -118,8 +124,8 @@ const SABOTAGES: [Sabotage; 46] = [
     Sabotage {
         name: "jump over a gap in silence",
         file: EPOCH,
-        good: "return Verdict::Gap { from: known.next_sequence, to: first_held };",
-        bad: "if SABOTAGED {\n return Verdict::Continue { from: first_held };\n }\n return Verdict::Gap { from: known.next_sequence, to: first_held };",
+        good: "return Judgement::Gap { from: known.next_sequence, to: first_held };",
+        bad: "if SABOTAGED {\n return Judgement::Continue { from: first_held };\n }\n return Judgement::Gap { from: known.next_sequence, to: first_held };",
     },
     Sabotage {
         name: "read a restored stream from its beginning",
@@ -166,8 +172,8 @@ const SABOTAGES: [Sabotage; 46] = [
     Sabotage {
         name: "drop a claim",
         file: FOLD,
-        good: "self.claimants.add(cluster, object, index);",
-        bad: "if !SABOTAGED {\n self.claimants.add(cluster, object, index);\n }",
+        good: "self.claimants.add(cluster, object, resource);",
+        bad: "if !SABOTAGED {\n self.claimants.add(cluster, object, resource);\n }",
     },
     Sabotage {
         name: "lose the time up to which a stream is recorded",
