@@ -58,7 +58,7 @@ pub enum Error {
 
 /// What is known beside the log.
 #[derive(Default)]
-pub struct Known<'a> {
+pub struct Context<'a> {
     /// The clusters with their labels, by which triggers were selected.
     pub clusters: Clusters,
     /// The subjects that are read of each stream, by cluster and stream; streams that are missing, or have none, are read
@@ -132,7 +132,7 @@ struct Bound {
 ///
 /// # Errors
 /// When the log cannot be read for another reason than damage, or the server does not answer.
-pub async fn refetch<D: Disk>(log: &Reader<D>, known: &Known<'_>, source: &dyn Source) -> Result<Refetched, Error> {
+pub async fn refetch<D: Disk>(log: &Reader<D>, context: &Context<'_>, source: &dyn Source) -> Result<Refetched, Error> {
     let mut refetched = Refetched::default();
     let mut walk = Walk::default();
     let mut scan = log.scan(log.start());
@@ -147,8 +147,8 @@ pub async fn refetch<D: Disk>(log: &Reader<D>, known: &Known<'_>, source: &dyn S
             Err(lifeline_store::Error::Damaged { offsets, file, .. }) => {
                 let mut hole = Hole { file, offsets: offsets.clone(), found: Vec::new(), remarks: Vec::new() };
                 let behind = look_behind(log, offsets.end, streams(&walk.projection))?;
-                let pieces = pieces(&walk.projection, &behind, known, &mut hole, source).await?;
-                let rules = walk.rules_in_force(&known.clusters);
+                let pieces = pieces(&walk.projection, &behind, context, &mut hole, source).await?;
+                let rules = walk.rules_in_force(&context.clusters);
                 let mut pieces = pieces.into_iter();
                 for offset in (offsets.start.get()..offsets.end.get()).map(Offset::from) {
                     hole.found.push(walk.put(offset, pieces.next(), &rules));
@@ -332,7 +332,7 @@ fn look_behind<'a, D: Disk>(
 async fn pieces(
     before: &Projection,
     behind: &Behind,
-    known: &Known<'_>,
+    context: &Context<'_>,
     hole: &mut Hole,
     source: &dyn Source,
 ) -> Result<Vec<Piece>, Error> {
@@ -340,7 +340,7 @@ async fn pieces(
     let mut pieces: Vec<(u64, Piece)> = Vec::new();
     for ((cluster, stream), position) in streams(before) {
         let key = (cluster.to_owned(), stream.to_owned());
-        let remembered = known.checkpoint.filter(|state| state.watermark() > hole.offsets.start).and_then(|state| {
+        let remembered = context.checkpoint.filter(|state| state.watermark() > hole.offsets.start).and_then(|state| {
             let (_, position) = streams(state).find(|(known, _)| *known == (cluster, stream))?;
             let published_max = position.tail.map_or(u64::MAX, |tail| tail.published_unix_nanos);
             Some(Bound { epoch: position.epoch, sequence: position.next_sequence, published_max })
@@ -360,7 +360,7 @@ async fn pieces(
             continue;
         }
         let published_min = position.tail.map_or(0, |tail| tail.published_unix_nanos);
-        let filters = known.filters.get(&key).map_or(&[][..], Vec::as_slice);
+        let filters = context.filters.get(&key).map_or(&[][..], Vec::as_slice);
         let mut gone: Option<Range<u64>> = None;
         for sequence in position.next_sequence..bound.sequence {
             // More than the hole has room for cannot have been in it.

@@ -7,7 +7,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use lifeline_engine::intake::jetstream::Source;
 use lifeline_engine::intake::{self, Message};
-use lifeline_engine::refetch::{Found, Known, refetch};
+use lifeline_engine::refetch::{Context, Found, refetch};
 use lifeline_projections::event::CloudEvent;
 use lifeline_projections::fact::{
     Delivery, EventReceived, Fact, FailedAttempt, LifecycleKey, Reconciled, ResourceKey, StreamChange, StreamChanged,
@@ -127,8 +127,10 @@ fn check(damaged: &[&str], stream: &Stream, filters: &[&str], expected: &[&str])
         disk.flip_bit(&name, at as u64 * 8);
     }
     let filters = filters.iter().map(|filter| (*filter).to_owned()).collect();
-    let known = Known { filters: [(("mgmt/mgmt".to_owned(), "USERS".to_owned()), filters)].into(), ..Known::default() };
-    let refetched = refetch(&log.reader(), &known, stream).now_or_never().expect("nothing to wait for").expect("a log");
+    let context =
+        Context { filters: [(("mgmt/mgmt".to_owned(), "USERS".to_owned()), filters)].into(), ..Context::default() };
+    let refetched =
+        refetch(&log.reader(), &context, stream).now_or_never().expect("nothing to wait for").expect("a log");
     let end = log.end();
     let repaired = log.repair(Offset::ZERO..end, &mut |offset| refetched.replacements.get(&offset).cloned());
     let repaired = repaired.expect("a disk");
@@ -189,12 +191,12 @@ fn the_end_of_a_stream_is_told_by_the_checkpoint_or_read_again_by_the_engine() {
         (log, checkpoint)
     };
     let (log, checkpoint) = damaged();
-    let known = Known { checkpoint: Some(&checkpoint), ..Known::default() };
-    let refetched = refetch(&log.reader(), &known, &all).now_or_never().expect("nothing to wait for").expect("a log");
+    let context = Context { checkpoint: Some(&checkpoint), ..Context::default() };
+    let refetched = refetch(&log.reader(), &context, &all).now_or_never().expect("nothing to wait for").expect("a log");
     assert_eq!(refetched.holes[0].found, [Found::Message { stream: "USERS".to_owned(), sequence: 8 }]);
 
     let (log, _) = damaged();
-    let refetched = refetch(&log.reader(), &Known::default(), &all).now_or_never().expect("no wait").expect("a log");
+    let refetched = refetch(&log.reader(), &Context::default(), &all).now_or_never().expect("no wait").expect("a log");
     assert!(matches!(refetched.holes[0].found[..], [Found::Nothing { .. }]));
     let expected = "no record of stream USERS follows it: the engine reads on from sequence 8 by itself";
     assert_eq!(refetched.holes[0].remarks, [expected]);

@@ -5,7 +5,7 @@ use std::path::Path;
 use lifeline_store::{Offset, Reader};
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Place, folder, open, refused};
+use super::{DamagedPlace, Error, folder, open, refused};
 
 /// A log, as far as it is known without being read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ pub struct Info {
     /// Bytes of an unfinished, never acknowledged group at the end; the next start cuts them off.
     pub torn_bytes: u64,
     /// Damage in the last segment; `verify` reads the others.
-    pub damage: Vec<Place>,
+    pub damage: Vec<DamagedPlace>,
     /// The segments, oldest first.
     pub segments: Vec<SegmentInfo>,
 }
@@ -70,7 +70,7 @@ pub fn info(data: &Path) -> Result<Info, Error> {
         bytes: segments.iter().map(|segment| segment.bytes).sum(),
         clean_stop: recovery.clean_stop,
         torn_bytes: recovery.torn_bytes,
-        damage: recovery.damage.iter().map(Place::of).collect(),
+        damage: recovery.damage.iter().map(DamagedPlace::of).collect(),
         segments,
     })
 }

@@ -81,7 +81,7 @@ pub enum Error {
 
 /// A place of the log that does not read back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct DamagedPlace {
     /// The segment file.
     pub file: String,
     /// First record that is lost.
@@ -96,9 +96,9 @@ pub struct Place {
     pub why: String,
 }
 
-impl Place {
-    fn of(damage: &Damage) -> Place {
-        Place {
+impl DamagedPlace {
+    fn of(damage: &Damage) -> DamagedPlace {
+        DamagedPlace {
             file: damage.file.clone(),
             first: damage.offsets.start.get(),
             end: damage.offsets.end.get(),

@@ -11,14 +11,14 @@ use futures::future::BoxFuture;
 use lifeline_engine::intake::jetstream::Source;
 use lifeline_engine::intake::nats::Nats;
 use lifeline_engine::intake::{self, Connection, JetStream, Message, subjects};
-use lifeline_engine::refetch::{self, Found, Known, Refetched};
+use lifeline_engine::refetch::{self, Context, Found, Refetched};
 use lifeline_engine::rules::{Cluster, Clusters};
 use lifeline_projections::fold::Projection;
 use lifeline_store::{Log, Offset, OsDisk};
 use serde::{Deserialize, Serialize};
 
 use super::verify::checkpoint;
-use super::{Error, Place, damage, folder, refused};
+use super::{DamagedPlace, Error, damage, folder, refused};
 use crate::data;
 
 /// What was done.
@@ -27,7 +27,7 @@ pub struct Report {
     /// Whether every message that was in a damaged place is in the log again.
     pub complete: bool,
     /// The places that were damaged.
-    pub damage: Vec<Place>,
+    pub damage: Vec<DamagedPlace>,
     /// What is there now, offset by offset.
     pub records: Vec<Repaired>,
     /// What should be known beside it.
@@ -35,7 +35,7 @@ pub struct Report {
     /// The damaged files, kept for a closer look.
     pub kept_files: Vec<String>,
     /// What does not read back even now.
-    pub remaining: Vec<Place>,
+    pub remaining: Vec<DamagedPlace>,
 }
 
 /// What became of one damaged record.
@@ -107,7 +107,7 @@ pub fn repair(data: &Path, from: &From, say: &mut dyn FnMut(&str)) -> Result<Rep
     let damage = damage(&reader, &recovery, say).map_err(&failed)?;
     let mut report = Report {
         complete: true,
-        damage: damage.iter().map(Place::of).collect(),
+        damage: damage.iter().map(DamagedPlace::of).collect(),
         records: Vec::new(),
         remarks: Vec::new(),
         kept_files: Vec::new(),
@@ -126,8 +126,8 @@ pub fn repair(data: &Path, from: &From, say: &mut dyn FnMut(&str)) -> Result<Rep
         let (servers, filters) = connect(from, &own.full_name(), &log, &mut report.remarks).await?;
         say("fetching what was in the damaged places");
         let clusters = Clusters::new(vec![own]);
-        let known = Known { clusters, filters, checkpoint: checkpoint.as_ref() };
-        Ok::<Refetched, Error>(refetch::refetch(&reader, &known, &servers).await?)
+        let context = Context { clusters, filters, checkpoint: checkpoint.as_ref() };
+        Ok::<Refetched, Error>(refetch::refetch(&reader, &context, &servers).await?)
     })?;
 
     let (mut proven, mut replaced) = (BTreeSet::new(), BTreeSet::new());
@@ -155,7 +155,7 @@ pub fn repair(data: &Path, from: &From, say: &mut dyn FnMut(&str)) -> Result<Rep
     }
     let reader = log.reader();
     let remaining = reader.verify(&mut |_| {}).map_err(&failed)?;
-    report.remaining = remaining.iter().map(Place::of).collect();
+    report.remaining = remaining.iter().map(DamagedPlace::of).collect();
     report.complete = report.remaining.is_empty() && report.records.iter().all(|record| record.outcome != Outcome::Gap);
     log.close().map_err(&failed)?;
     Ok(report)

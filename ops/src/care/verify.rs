@@ -14,7 +14,7 @@ use lifeline_store::Reader;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use super::{Error, Place, damage, open, refused};
+use super::{DamagedPlace, Error, damage, open, refused};
 use crate::data;
 
 /// What was found.
@@ -31,7 +31,7 @@ pub struct Report {
     /// Bytes of an unfinished, never acknowledged group at the end. No damage: the next start cuts them off.
     pub torn_bytes: u64,
     /// Where acknowledged bytes do not read back.
-    pub damage: Vec<Place>,
+    pub damage: Vec<DamagedPlace>,
     /// Offsets whose records an earlier repair could not bring back.
     pub lost: Vec<u64>,
     /// The fold of the log, beside the state at the last checkpoint.
@@ -97,7 +97,7 @@ pub fn verify(data: &Path, say: &mut dyn FnMut(&str)) -> Result<Report, Error> {
         end: reader.end().get(),
         clean_stop: recovery.clean_stop,
         torn_bytes: recovery.torn_bytes,
-        damage: damage.iter().map(Place::of).collect(),
+        damage: damage.iter().map(DamagedPlace::of).collect(),
         lost,
         state,
         refuses,

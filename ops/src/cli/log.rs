@@ -13,7 +13,7 @@ use super::output::{self, Format};
 use crate::care::info::{Info, info};
 use crate::care::repair::{self, From, Outcome, repair};
 use crate::care::verify::{self, State};
-use crate::care::{self, Place};
+use crate::care::{self, DamagedPlace};
 use crate::client;
 use crate::data;
 use crate::terminal::fail;
@@ -131,7 +131,7 @@ fn show_repair(args: RepairArgs) -> Result<bool, Error> {
     Ok(report.complete)
 }
 
-fn places(damage: &[Place]) -> Table {
+fn places(damage: &[DamagedPlace]) -> Table {
     let mut table = Table::new(&[
         Column::word("RECORDS"),
         Column::name("FILE").rank(1),
