@@ -59,6 +59,8 @@ pub struct ConnectionState {
     pub connects: u64,
     /// The last complaint of server or client, such as an authorization violation; empty while it is up.
     pub trouble: String,
+    /// The last right that the server refused on this connection; `None` while it refused none.
+    pub denied: Option<String>,
 }
 
 /// An attempt that failed, before the next one.
@@ -556,7 +558,7 @@ fn speaks_of_tls(cause: &(dyn std::error::Error + 'static)) -> bool {
 fn handle_event(link: &watch::Sender<ConnectionState>, event: &Event) {
     match event {
         Event::Connected => link.send_modify(|link| {
-            *link = ConnectionState { up: true, connects: link.connects + 1, trouble: String::new() };
+            *link = ConnectionState { up: true, connects: link.connects + 1, ..ConnectionState::default() };
         }),
         Event::Disconnected | Event::Closed => link.send_modify(|link| {
             link.up = false;
@@ -566,6 +568,9 @@ fn handle_event(link: &watch::Sender<ConnectionState>, event: &Event) {
             tracing::warn!(%error, "NATS server complains");
             link.send_if_modified(|link| {
                 link.trouble = error.to_string();
+                if link.trouble.to_ascii_lowercase().contains("permissions violation") {
+                    link.denied = Some(link.trouble.clone());
+                }
                 !link.up
             });
         }

@@ -125,6 +125,11 @@ pub struct Backlog {
 
 /// What intake asks of a JetStream: about streams and messages, and for consumers.
 pub trait JetStream: Send + Sync {
+    /// The last right that the server refused on this connection; `None` while it refused none.
+    fn denied(&self) -> Option<String> {
+        None
+    }
+
     /// All streams but those that JetStream uses itself (key-value, object store), by name.
     fn streams(&self) -> BoxFuture<'_, Result<Vec<StreamState>, Error>>;
 

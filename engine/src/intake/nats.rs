@@ -369,6 +369,10 @@ impl Nats {
 }
 
 impl JetStream for Nats {
+    fn denied(&self) -> Option<String> {
+        self.link.borrow().denied.clone()
+    }
+
     fn streams(&self) -> BoxFuture<'_, Result<Vec<StreamState>, Error>> {
         #[derive(Deserialize)]
         struct Page {

@@ -150,6 +150,9 @@ async fn find(
         found.warnings.sort();
         found.warnings.dedup();
     }
+    found.warnings.extend(jetstream.denied().map(|denied| {
+        format!("the NATS server refuses a right that is needed, until the next connection at least: {denied}")
+    }));
     status.send_if_modified(|status| {
         let complete = found.unheld_subjects.is_empty() && found.missing_streams.is_empty();
         let changed = !created.is_empty()

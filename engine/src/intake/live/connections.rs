@@ -132,3 +132,19 @@ async fn a_right_that_is_taken_away_and_given_back_does_not_end_intake() {
     world.recorded(20).await;
     assert_eq!(world.payloads(), numbers(0..20));
 }
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn a_right_to_acknowledge_that_is_missing_is_shown() {
+    let denied = "authorization { users: [{user: u, password: p, permissions: {publish: {deny: [\"$JS.ACK.>\"]}}}] }\n\
+                  no_auth_user: u";
+    let mut world = World::with(&["s"], denied).await;
+    world.create("S", &["s"], Config::default()).await;
+    world.run().await;
+    world.publish("s", 0..3).await;
+    world.recorded(3).await;
+    let status = world.running.as_ref().expect("it runs").status.clone();
+    world
+        .eventually("a warning", |_| status.borrow().warnings.iter().any(|warning| warning.contains("$JS.ACK.S")))
+        .await;
+}
