@@ -20,15 +20,23 @@ const MILLISECOND: u64 = 1_000_000;
 
 /// An engine that folds what is recorded at once.
 pub(super) struct Engine {
+    disk: SimulatedDisk,
     log: Log<SimulatedDisk>,
     pub(super) view: Arc<View<SimulatedDisk>>,
 }
 
 impl Engine {
     pub(super) fn start() -> Engine {
-        let (log, _) = Log::open(SimulatedDisk::new(7), Options { low_space_bytes: 0, ..Options::default() }).unwrap();
+        let disk = SimulatedDisk::new(7);
+        let log = open(&disk);
         let view = View::new(Projection::default(), log.reader());
-        Engine { log, view }
+        Engine { disk, log, view }
+    }
+
+    /// Opens the log again, as the recorder does when its disk failed.
+    fn reopen(&mut self) {
+        self.log = open(&self.disk);
+        self.view.reopened(self.log.reader());
     }
 
     /// Records that something about this subject failed.
@@ -52,6 +60,10 @@ impl Engine {
     fn queries(&self) -> Queries<SimulatedDisk> {
         Queries::new(self.view.clone(), Arc::new(SimulatedClock::starting_at(START_UNIX_NANOS)))
     }
+}
+
+fn open(disk: &SimulatedDisk) -> Log<SimulatedDisk> {
+    Log::open(disk.clone(), Options { low_space_bytes: 0, ..Options::default() }).expect("a sound disk").0
 }
 
 fn as_of(unix_nanos: u64) -> When {
@@ -102,6 +114,21 @@ async fn an_offset_is_answered_as_soon_as_it_is_folded_and_refused_when_that_tak
         engine.record("bob");
     };
     let ((answered, waited), ()) = tokio::join!(count(&queries, at_least(2)), recording);
+    assert_eq!((answered.expect("an answer"), waited.as_millis()), (2, 700));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_is_opened_again_meanwhile_is_asked_as_it_is_then() {
+    let mut engine = Engine::start();
+    engine.record("ann");
+    let queries = engine.queries();
+    let asked = engine.view.stamp(START_UNIX_NANOS);
+    let recording = async {
+        sleep(Duration::from_millis(700)).await;
+        engine.reopen();
+        engine.record("bob");
+    };
+    let ((answered, waited), ()) = tokio::join!(count(&queries, as_of(asked)), recording);
     assert_eq!((answered.expect("an answer"), waited.as_millis()), (2, 700));
 }
 

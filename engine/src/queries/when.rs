@@ -41,11 +41,12 @@ impl<D: Disk> Queries<D> {
     /// Where a moment ends in the log. Waits, for a while, until everything up to it is recorded and folded.
     pub(super) async fn end(&self, moment: Moment) -> Result<Offset, Error> {
         let deadline = Instant::now() + PATIENCE;
-        let log = self.view.log();
         let end = match moment {
-            Moment::Offset(_) => moment.end(&log)?,
+            Moment::Offset(_) => moment.end(&self.view.log())?,
             Moment::Time(unix_nanos) => {
                 self.settled(unix_nanos, deadline).await?;
+                // Opened after the wait: the recorder opens the log again where its disk failed.
+                let log = self.view.log();
                 blocking(move || Ok(moment.end(&log)?)).await?
             }
         };
