@@ -15,7 +15,7 @@ use crate::cluster::{self, LiveObject};
 use crate::reconcile::failure::{Failure, Retry};
 use crate::reconcile::marks::{self, Owner};
 use crate::reconcile::plan::{Plan, Wanted};
-use crate::reconcile::render::Rendered;
+use crate::reconcile::render::MarkedManifest;
 use crate::reconcile::work::{Reconciler, Task};
 use crate::trace;
 
@@ -55,9 +55,9 @@ pub(super) struct Conflict {
 
 impl<D: Disk> Reconciler<D> {
     /// Names the objects of the rendered manifests.
-    pub(super) async fn resolve(&self, rendered: Vec<Rendered>, adopts: bool) -> Result<Vec<Wanted>, Failure> {
+    pub(super) async fn resolve(&self, rendered: Vec<MarkedManifest>, adopts: bool) -> Result<Vec<Wanted>, Failure> {
         let mut wanted: Vec<Wanted> = Vec::with_capacity(rendered.len());
-        for Rendered { manifest, digest, origin, force } in rendered {
+        for MarkedManifest { manifest, digest, origin, force } in rendered {
             let object = self.cluster.resolve(&manifest).await.map_err(|error| Failure::of_cluster(&origin, &error))?;
             if let Some(twin) = wanted.iter().find(|other| other.object == object) {
                 let message = format!("{origin}: gives {object}, which {} gives already", twin.origin);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::cluster;
 use crate::error_text::chain;
-use crate::queue::Verdict;
+use crate::queue::Next;
 
 /// The first pause after a failure that time may heal; each further one doubles it.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
@@ -48,13 +48,13 @@ impl Failure {
 
     /// What to do after `attempt` (from 1) failed like this.
     #[must_use]
-    pub fn verdict(&self, attempt: u32) -> Verdict {
+    pub fn next(&self, attempt: u32) -> Next {
         let growing = || (PAUSE_MIN * 2_u32.saturating_pow(attempt.saturating_sub(1).min(16))).min(PAUSE_MAX);
         match self.retry {
-            Retry::Soon(asked) => Verdict::RetryAfter(growing().max(asked.unwrap_or_default())),
-            Retry::WhenGone => Verdict::RetryAfter(PAUSE_TERMINATING),
-            Retry::Slowly => Verdict::RetryAfter(growing().max(Duration::from_secs(5))),
-            Retry::Never => Verdict::Park,
+            Retry::Soon(asked) => Next::RetryAfter(growing().max(asked.unwrap_or_default())),
+            Retry::WhenGone => Next::RetryAfter(PAUSE_TERMINATING),
+            Retry::Slowly => Next::RetryAfter(growing().max(Duration::from_secs(5))),
+            Retry::Never => Next::Park,
         }
     }
 
@@ -113,21 +113,21 @@ impl Failure {
 mod tests {
     use super::*;
 
-    fn check(retry: Retry, attempt: u32, expected: Verdict) {
+    fn check(retry: Retry, attempt: u32, expected: Next) {
         let failure = Failure { message: String::new(), retry };
-        assert_eq!(failure.verdict(attempt), expected, "{retry:?}, attempt {attempt}");
+        assert_eq!(failure.next(attempt), expected, "{retry:?}, attempt {attempt}");
     }
 
     #[test]
     fn pauses_grow_to_a_minute_and_hopeless_cases_wait_for_a_decision() {
-        let millis = |millis| Verdict::RetryAfter(Duration::from_millis(millis));
+        let millis = |millis| Next::RetryAfter(Duration::from_millis(millis));
         check(Retry::Soon(None), 1, millis(250));
         check(Retry::Soon(None), 3, millis(1_000));
         check(Retry::Soon(None), 400, millis(60_000));
         check(Retry::Soon(Some(Duration::from_secs(7))), 1, millis(7_000));
         check(Retry::WhenGone, 50, millis(500));
         check(Retry::Slowly, 1, millis(5_000));
-        check(Retry::Never, 1, Verdict::Park);
+        check(Retry::Never, 1, Next::Park);
     }
 
     #[test]

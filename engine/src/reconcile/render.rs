@@ -18,7 +18,7 @@ use crate::rules::RuleSet;
 
 /// A manifest, marked as its lifecycle's.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Rendered {
+pub struct MarkedManifest {
     /// The manifest.
     pub manifest: Arc<Value>,
     /// Checksum of the manifest.
@@ -38,7 +38,7 @@ pub fn render<D: Disk>(
     rules: &RuleSet,
     key: &LifecycleKey,
     event: Offset,
-) -> Result<Option<Vec<Rendered>>, Failure> {
+) -> Result<Option<Vec<MarkedManifest>>, Failure> {
     let Some(trigger) = rules.trigger(&key.trigger) else { return Ok(None) };
     let lost = |reason: String| Failure {
         message: format!("the event at offset {event} cannot be read: {reason}"),
@@ -61,7 +61,7 @@ pub fn render<D: Disk>(
         let origin = format!("{}, key `{}`", one.from, one.key);
         let mut manifest = one.manifest;
         stamp.mark(&mut manifest);
-        Rendered { digest: digest(&manifest), manifest: Arc::new(manifest), origin, force: one.force }
+        MarkedManifest { digest: digest(&manifest), manifest: Arc::new(manifest), origin, force: one.force }
     });
     Ok(Some(marked.collect()))
 }
@@ -77,7 +77,7 @@ mod tests {
     const RULES: &str = include_str!("../../tests/seed/1-user-login.yaml");
 
     /// What becomes of an event of `ada` that carries `data`.
-    fn rendered(data: &str) -> Result<Option<Vec<Rendered>>, Failure> {
+    fn rendered(data: &str) -> Result<Option<Vec<MarkedManifest>>, Failure> {
         let payload = format!(
             r#"{{"specversion":"1.0","type":"login","source":"auth","id":"1","subject":"ada","datacontenttype":"application/json","data":{data}}}"#
         );

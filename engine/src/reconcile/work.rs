@@ -20,14 +20,14 @@ use tokio::sync::watch;
 use tracing::{Instrument, debug, info, warn};
 
 use crate::cluster::Cluster;
-use crate::queue::{Queue, Verdict};
+use crate::queue::{Next, Queue};
 use crate::reconcile::apply::{Applied, going};
 use crate::reconcile::failure::Failure;
 use crate::reconcile::lost::Lost;
 use crate::reconcile::plan::plan;
 use crate::reconcile::recent::{self, Recent};
 use crate::reconcile::remove::{Removing, Unfinished};
-use crate::reconcile::render::{self, Rendered};
+use crate::reconcile::render::{self, MarkedManifest};
 use crate::recorder::{OutcomeSender, Stopped};
 use crate::rules::spec::SyncMode;
 use crate::rules::{Current, RuleSet, Standing, Trigger};
@@ -130,7 +130,7 @@ impl<D: Disk> Reconciler<D> {
         };
         let Some(task) = task else {
             self.recent.forget(index);
-            self.queue.finish(index, Verdict::Done);
+            self.queue.finish(index, Next::Done);
             return;
         };
         self.counters.reconciliations.fetch_add(1, Ordering::Relaxed);
@@ -143,16 +143,16 @@ impl<D: Disk> Reconciler<D> {
             lifeline.decided = task.lifecycle.decided.get(),
         );
         self.view.traces().continue_from(&span, task.lifecycle.decided);
-        let verdict = async {
-            let verdict = match task.lifecycle.desired {
+        let attempt = async {
+            let next = match task.lifecycle.desired {
                 Desired::Present { event } => self.make_present(&task, event).await,
                 Desired::Absent { .. } => self.make_absent(&task).await,
-                Desired::Left => Ok(Verdict::Done),
+                Desired::Left => Ok(Next::Done),
             };
             // The recorder is gone: the process is stopping, and the next one takes up where the log ends.
-            verdict.unwrap_or(Verdict::Park)
+            next.unwrap_or(Next::Park)
         };
-        let verdict = verdict.instrument(span).await;
+        let next = attempt.instrument(span).await;
         {
             // A Delete that came while nothing was claimed yet was not queued. This attempt may have made something since.
             let projection = self.view.projection();
@@ -161,30 +161,30 @@ impl<D: Disk> Reconciler<D> {
                 self.queue.push([index]);
             }
         }
-        if !matches!(verdict, Verdict::RetryAfter(_)) {
+        if !matches!(next, Next::RetryAfter(_)) {
             self.recent.forget(index);
         }
-        self.queue.finish(index, verdict);
+        self.queue.finish(index, next);
     }
 
     /// Applies the objects that the event asks for, and removes those it no longer asks for.
-    async fn make_present(&self, task: &Task, event: Offset) -> Result<Verdict, Stopped> {
+    async fn make_present(&self, task: &Task, event: Offset) -> Result<Next, Stopped> {
         let rules = self.rules.borrow().rules.clone();
-        let Some(rules) = rules else { return Ok(Verdict::RetryAfter(PAUSE_RULES)) };
+        let Some(rules) = rules else { return Ok(Next::RetryAfter(PAUSE_RULES)) };
         let trigger = rules.trigger(&task.key.trigger);
         if trigger.map(Trigger::digest) != task.decided_by {
             // The rules in force have not decided this lifecycle yet. They may never do: the process may die, or the rules may
             // be taken back. When their replay comes to it, it decides again and queues this lifecycle.
-            return Ok(Verdict::RetryAfter(PAUSE_REPLAY));
+            return Ok(Next::RetryAfter(PAUSE_REPLAY));
         }
         let rendered = match self.render(task, &rules, event) {
             Ok(Some(rendered)) => rendered,
-            Ok(None) => return Ok(Verdict::RetryAfter(PAUSE_REPLAY)),
+            Ok(None) => return Ok(Next::RetryAfter(PAUSE_REPLAY)),
             Err(failure) => return self.failed(task, Vec::new(), failure).await,
         };
         if trigger.is_some_and(|trigger| trigger.sync_mode() == SyncMode::DryRun) {
             info!(objects = rendered.len(), "dry run of {}: nothing is applied", task.key.trigger);
-            return Ok(Verdict::Park);
+            return Ok(Next::Park);
         }
         let adopts = trigger.is_some_and(Trigger::adopts);
         let once = trigger.is_some_and(|trigger| trigger.sync_mode() == SyncMode::OneTime);
@@ -202,7 +202,7 @@ impl<D: Disk> Reconciler<D> {
         // the rules decides again, except for what a degraded trigger keeps as it is. What was claimed needs no record
         // again, so this ends, however fast decisions come.
         if let Some(desired) = self.overtaken(task) {
-            let again = if desired.is_present() { Verdict::RetryAfter(Duration::ZERO) } else { Verdict::Done };
+            let again = if desired.is_present() { Next::RetryAfter(Duration::ZERO) } else { Next::Done };
             return Ok(again);
         }
         // Only now, for two lifecycles may have claimed one object at the same moment: the log says who was first.
@@ -233,18 +233,18 @@ impl<D: Disk> Reconciler<D> {
         }
         let conflicts = conflicts.into_iter().map(|conflict| conflict.failure);
         if let Some(failure) = Failure::join(conflicts.chain(not_ours).chain(failures).collect()) {
-            let verdict = self.failed(task, applied, failure).await?;
+            let next = self.failed(task, applied, failure).await?;
             // It is recorded which Namespaces are there, though others failed.
             self.wake_in_namespaces(task, &made);
-            return Ok(verdict);
+            return Ok(next);
         }
         if unfinished.waits {
-            return Ok(Verdict::RetryAfter(PAUSE_DELETING));
+            return Ok(Next::RetryAfter(PAUSE_DELETING));
         }
         info!(objects = %names(applied.iter().map(|applied| &applied.object)), "applied");
         self.record_outcome(task, What::Applied(applied)).await?;
         self.wake_in_namespaces(task, &made);
-        Ok(Verdict::Done)
+        Ok(Next::Done)
     }
 
     /// Records how an attempt ended, and queues the lifecycles that waited until that was known for a Namespace.
@@ -269,7 +269,7 @@ impl<D: Disk> Reconciler<D> {
     }
 
     /// The manifests of an event, rendered once for all attempts that follow soon.
-    fn render(&self, task: &Task, rules: &RuleSet, event: Offset) -> Result<Option<Vec<Rendered>>, Failure> {
+    fn render(&self, task: &Task, rules: &RuleSet, event: Offset) -> Result<Option<Vec<MarkedManifest>>, Failure> {
         let Some(trigger) = task.decided_by else { return Ok(None) };
         let source = recent::Source { event, trigger };
         if let Some(rendered) = self.recent.get(task.index, source) {
@@ -283,24 +283,24 @@ impl<D: Disk> Reconciler<D> {
     }
 
     /// Removes everything in the inventory.
-    async fn make_absent(&self, task: &Task) -> Result<Verdict, Stopped> {
+    async fn make_absent(&self, task: &Task) -> Result<Next, Stopped> {
         let rules = self.rules.borrow().rules.clone();
-        let Some(rules) = rules else { return Ok(Verdict::RetryAfter(PAUSE_RULES)) };
+        let Some(rules) = rules else { return Ok(Next::RetryAfter(PAUSE_RULES)) };
         if !may_delete(task.decided_by, rules.standing(&task.key.trigger)) {
-            return Ok(Verdict::RetryAfter(PAUSE_REPLAY));
+            return Ok(Next::RetryAfter(PAUSE_REPLAY));
         }
         let plan = plan(&task.lifecycle, &[], false);
         let Unfinished { waits, failures } = self.remove(task, &plan.remove, Removing::DeletesToo).await?;
         match Failure::join(failures) {
             Some(failure) => self.failed(task, Vec::new(), failure).await,
-            None if waits => Ok(Verdict::RetryAfter(PAUSE_DELETING)),
-            None => Ok(Verdict::Done),
+            None if waits => Ok(Next::RetryAfter(PAUSE_DELETING)),
+            None => Ok(Next::Done),
         }
     }
 
     /// Records a failure and says when to try again. A failure like the one before is recorded at the attempts 1, 2, 4,
     /// 8 and so on: a long outage must not fill the log.
-    async fn failed(&self, task: &Task, applied: Vec<AppliedObject>, failure: Failure) -> Result<Verdict, Stopped> {
+    async fn failed(&self, task: &Task, applied: Vec<AppliedObject>, failure: Failure) -> Result<Next, Stopped> {
         self.counters.failures.fetch_add(1, Ordering::Relaxed);
         let before = task.lifecycle.failure.as_ref();
         let recorded = before.map_or(0, |before| before.attempt);
@@ -321,7 +321,7 @@ impl<D: Disk> Reconciler<D> {
             let failed = FailedAttempt { objects: applied, error, attempt, transient };
             self.record_outcome(task, What::Failed(failed)).await?;
         }
-        Ok(failure.verdict(attempts.since_push))
+        Ok(failure.next(attempts.since_push))
     }
 }
 
