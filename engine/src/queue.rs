@@ -61,9 +61,9 @@ enum Phase {
     Parked,
 }
 
-/// How a reconciliation ended.
+/// When a key is reconciled next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Next {
     /// Nothing is left to do.
     Done,
     /// It has to be tried again after this pause.
@@ -107,9 +107,9 @@ impl Queue {
     }
 
     /// Says how the reconciliation of a key that [`Queue::next`] gave has ended.
-    pub fn finish(&self, key: LifecycleIndex, verdict: Verdict) {
+    pub fn finish(&self, key: LifecycleIndex, next: Next) {
         let mut state = self.state.lock();
-        state.finish(key, verdict);
+        state.finish(key, next);
         drop(state);
         self.changed.notify_one();
     }
@@ -170,21 +170,21 @@ impl State {
         Some(key)
     }
 
-    fn finish(&mut self, key: LifecycleIndex, verdict: Verdict) {
+    fn finish(&mut self, key: LifecycleIndex, next: Next) {
         let Some(Key { phase, .. }) = self.keys.get_mut(&key) else { return };
         let again = *phase == Phase::Running { again: true };
-        match verdict {
+        match next {
             _ if again => {
                 *phase = Phase::Ready;
                 self.ready.push_back(key);
             }
-            Verdict::Done => _ = self.keys.remove(&key),
-            Verdict::RetryAfter(pause) => {
+            Next::Done => _ = self.keys.remove(&key),
+            Next::RetryAfter(pause) => {
                 let until = Instant::now() + pause;
                 *phase = Phase::Pausing { until };
                 self.pauses.insert((until, key));
             }
-            Verdict::Park => *phase = Phase::Parked,
+            Next::Park => *phase = Phase::Parked,
         }
     }
 
@@ -215,10 +215,10 @@ mod tests {
         queue.push([key(1), key(1)]);
         assert_eq!(next_at_once(&queue).await, Some(2));
         assert_eq!(next_at_once(&queue).await, None, "1 is running");
-        queue.finish(key(1), Verdict::RetryAfter(Duration::from_secs(9)));
+        queue.finish(key(1), Next::RetryAfter(Duration::from_secs(9)));
         assert_eq!(next_at_once(&queue).await, Some(1), "the push outweighs the pause");
-        queue.finish(key(1), Verdict::Done);
-        queue.finish(key(2), Verdict::Done);
+        queue.finish(key(1), Next::Done);
+        queue.finish(key(2), Next::Done);
         assert_eq!(next_at_once(&queue).await, None);
         assert!(queue.open().is_empty());
     }
@@ -231,7 +231,7 @@ mod tests {
         let fail = async |expected: (u32, u32)| {
             let Attempts { of_decision, since_push } = queue.count_attempt(queue.next().await, decided, 2);
             assert_eq!((of_decision, since_push), expected);
-            queue.finish(key(1), Verdict::RetryAfter(Duration::from_secs(1)));
+            queue.finish(key(1), Next::RetryAfter(Duration::from_secs(1)));
         };
         fail((3, 1)).await;
         fail((4, 2)).await;
@@ -247,9 +247,9 @@ mod tests {
             queue.push([key(resource)]);
             queue.next().await;
         }
-        queue.finish(key(1), Verdict::RetryAfter(Duration::from_secs(5)));
-        queue.finish(key(2), Verdict::RetryAfter(Duration::from_secs(60)));
-        queue.finish(key(3), Verdict::Park);
+        queue.finish(key(1), Next::RetryAfter(Duration::from_secs(5)));
+        queue.finish(key(2), Next::RetryAfter(Duration::from_secs(60)));
+        queue.finish(key(3), Next::Park);
         assert_eq!(queue.open().len(), 3);
         queue.push([key(2)]);
         assert_eq!(queue.next().await, key(2));

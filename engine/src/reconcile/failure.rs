@@ -4,9 +4,12 @@
 
 use std::time::Duration;
 
+use lifeline_projections::fact::{ObjectKey, ResourceKey};
+
 use crate::cluster;
 use crate::error_text::chain;
-use crate::queue::Verdict;
+use crate::queue::Next;
+use crate::reconcile::marks::Owner;
 
 /// The first pause after a failure that time may heal; each further one doubles it.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
@@ -48,13 +51,13 @@ impl Failure {
 
     /// What to do after `attempt` (from 1) failed like this.
     #[must_use]
-    pub fn verdict(&self, attempt: u32) -> Verdict {
+    pub fn next(&self, attempt: u32) -> Next {
         let growing = || (PAUSE_MIN * 2_u32.saturating_pow(attempt.saturating_sub(1).min(16))).min(PAUSE_MAX);
         match self.retry {
-            Retry::Soon(asked) => Verdict::RetryAfter(growing().max(asked.unwrap_or_default())),
-            Retry::WhenGone => Verdict::RetryAfter(PAUSE_TERMINATING),
-            Retry::Slowly => Verdict::RetryAfter(growing().max(Duration::from_secs(5))),
-            Retry::Never => Verdict::Park,
+            Retry::Soon(asked) => Next::RetryAfter(growing().max(asked.unwrap_or_default())),
+            Retry::WhenGone => Next::RetryAfter(PAUSE_TERMINATING),
+            Retry::Slowly => Next::RetryAfter(growing().max(Duration::from_secs(5))),
+            Retry::Never => Next::Park,
         }
     }
 
@@ -94,6 +97,27 @@ impl Failure {
         Failure { message, retry: Retry::Soon(None) }
     }
 
+    /// A wanted object exists and belongs to another owner.
+    #[must_use]
+    pub fn of_foreign_object(object: &ObjectKey, owner: &Owner) -> Failure {
+        let whose = match owner {
+            Owner::Us | Owner::Stranger => "was not made by Lifeline".to_owned(),
+            Owner::Other { key } => format!("carries the marks of {}", named(&key.trigger, &key.resource)),
+        };
+        let message = format!(
+            "{object} exists and {whose}\nhint: remove it, give the object another name, or let the trigger adopt it with \
+             the annotation `lifeline.dev/adopt: \"true\"`"
+        );
+        Failure { message, retry: Retry::Slowly }
+    }
+
+    /// A wanted object is on its way out.
+    #[must_use]
+    pub fn of_terminating_object(object: &ObjectKey) -> Failure {
+        let message = format!("{object} is being deleted; waiting until it is gone");
+        Failure { message, retry: Retry::WhenGone }
+    }
+
     /// Several failures of one attempt as one: the most hopeful decides when to try again.
     #[must_use]
     pub fn join(failures: Vec<Failure>) -> Option<Failure> {
@@ -109,25 +133,52 @@ impl Failure {
     }
 }
 
+/// A lifecycle, as messages name it.
+pub fn named(trigger: &str, resource: &ResourceKey) -> String {
+    format!("trigger `{trigger}` for source `{}`, subject `{}`", resource.source, resource.subject)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(retry: Retry, attempt: u32, expected: Verdict) {
+    fn check(retry: Retry, attempt: u32, expected: Next) {
         let failure = Failure { message: String::new(), retry };
-        assert_eq!(failure.verdict(attempt), expected, "{retry:?}, attempt {attempt}");
+        assert_eq!(failure.next(attempt), expected, "{retry:?}, attempt {attempt}");
     }
 
     #[test]
     fn pauses_grow_to_a_minute_and_hopeless_cases_wait_for_a_decision() {
-        let millis = |millis| Verdict::RetryAfter(Duration::from_millis(millis));
+        let millis = |millis| Next::RetryAfter(Duration::from_millis(millis));
         check(Retry::Soon(None), 1, millis(250));
         check(Retry::Soon(None), 3, millis(1_000));
         check(Retry::Soon(None), 400, millis(60_000));
         check(Retry::Soon(Some(Duration::from_secs(7))), 1, millis(7_000));
         check(Retry::WhenGone, 50, millis(500));
         check(Retry::Slowly, 1, millis(5_000));
-        check(Retry::Never, 1, Verdict::Park);
+        check(Retry::Never, 1, Next::Park);
+    }
+
+    #[test]
+    fn the_answer_of_a_cluster_says_when_to_try_again() {
+        use cluster::Error;
+        let check = |error: Error, expected: Retry| {
+            let failure = Failure::of_cluster("Namespace/a", &error);
+            assert_eq!(failure.retry, expected, "{failure:?}");
+            assert!(failure.message.starts_with("Namespace/a: "), "{failure:?}");
+        };
+        let (message, namespace) = (String::new, || "a".to_owned());
+        let (retry_after, source) = (Some(Duration::from_secs(7)), None);
+        check(Error::Invalid { message: message() }, Retry::Never);
+        check(Error::Forbidden { message: message() }, Retry::Slowly);
+        check(Error::Unauthorized { message: message() }, Retry::Slowly);
+        check(Error::UnknownKind { api_version: message(), kind: message() }, Retry::Slowly);
+        check(Error::NamespaceMissing { namespace: namespace() }, Retry::Soon(None));
+        check(Error::NamespaceTerminating { namespace: namespace() }, Retry::WhenGone);
+        check(Error::Conflict { message: message() }, Retry::Soon(None));
+        check(Error::Gone, Retry::Soon(None));
+        check(Error::Replaced { uid: message() }, Retry::Soon(None));
+        check(Error::Unavailable { message: message(), retry_after, source }, Retry::Soon(retry_after));
     }
 
     #[test]

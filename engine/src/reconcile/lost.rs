@@ -5,7 +5,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+use lifeline_projections::fact::ObjectKey;
 use lifeline_projections::fold::LifecycleIndex;
+use lifeline_projections::lifecycle::{Applied, Lifecycle};
 use parking_lot::Mutex;
 
 /// Lifecycles that lost objects with a Namespace since their attempt began.
@@ -58,9 +60,43 @@ impl Lost {
     }
 }
 
+/// Whether it has to be recorded that these objects of a lifecycle went with their Namespace. A lifecycle that will apply them
+/// anyway needs no record, nor does one that wants none.
+pub fn needs_record(lifecycle: &Lifecycle, objects: &[ObjectKey], is_running: bool) -> bool {
+    let applied = |object| lifecycle.holding(object).and_then(|holding| holding.applied.as_ref());
+    let applies_anyway =
+        lifecycle.needs_work() && !is_running && !objects.iter().filter_map(applied).any(Applied::is_known);
+    lifecycle.desired.is_present() && !applies_anyway
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reconcile::stories::Then::{self, Applied, Create, Delete, Intends};
+    use crate::reconcile::stories::{folded, key, object};
+
+    #[test]
+    fn a_loss_is_recorded_for_a_lifecycle_that_would_not_apply_the_objects_again() {
+        let check = |story: &[Then], is_running: bool, expected: bool| {
+            let story: Vec<(&str, Then)> = story.iter().map(|then| ("zoe", *then)).collect();
+            let projection = folded(&story);
+            let (_, lifecycle) = projection.lifecycle(projection.lifecycle_index(&key("zoe")).expect("it was decided"));
+            let found = needs_record(&lifecycle, &[object("n/a")], is_running);
+            assert_eq!(found, expected, "{story:?}, {is_running}");
+        };
+        let (intends, applied) = (Intends("n/a"), |decided| Applied("n/a", decided, "live"));
+        // It is done, and would not look.
+        check(&[Create, intends, applied(0)], false, true);
+        // It has work to do: with a checksum it would keep the object, without one it applies it again.
+        check(&[Create, intends, applied(0), Create], false, true);
+        check(&[Create, intends, applied(0), Create, intends], false, false);
+        check(&[Create, intends], false, false);
+        // An attempt that runs may have applied it already.
+        check(&[Create, intends], true, true);
+        // It wants none.
+        check(&[Create, intends, applied(0), Delete], false, false);
+        check(&[Create, intends, applied(0), Delete], true, false);
+    }
 
     #[test]
     fn an_attempt_is_hit_by_what_is_noted_while_it_runs_and_by_what_is_not_folded_when_it_begins() {

@@ -4,17 +4,27 @@
 //! never the message that woke it: render, [`plan`], apply or delete, and record the outcome. Whatever is recorded says
 //! which decision it acted for, so an outcome that comes late settles nothing it should not.
 //!
+//! Decided without effects: `plan` (a lifecycle), `conflict` (what others hold), `step` (one object), `attempt` (how it
+//! ends), `failure` (when to try again). Effects: `work`, `apply`, `remove`, and `perform`, which calls the cluster.
+//!
 //! Why a crash at any point is harmless: the name of an object is durable in the log before each change to it
 //! (`ApplyIntended`), applying twice changes nothing, and a deletion names the uid it means.
 
 mod apply;
+mod attempt;
+mod conflict;
 mod failure;
 mod lost;
 pub mod marks;
+mod perform;
 pub mod plan;
 mod recent;
 mod remove;
 mod render;
+mod step;
+#[cfg(test)]
+mod stories;
+mod task;
 mod work;
 
 pub use work::Reconciler;

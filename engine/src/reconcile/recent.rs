@@ -10,14 +10,14 @@ use lifeline_projections::fold::LifecycleIndex;
 use lifeline_store::Offset;
 use parking_lot::Mutex;
 
-use crate::reconcile::render::Rendered;
+use crate::reconcile::render::MarkedManifest;
 
 /// Lifecycles that are remembered at most: the manifests of one may take megabytes.
 const LIFECYCLES_MAX: usize = 64;
 
 /// The latest renderings of lifecycles that are not done.
 #[derive(Debug, Default)]
-pub struct Recent(Mutex<HashMap<LifecycleIndex, (Source, Vec<Rendered>)>>);
+pub struct Recent(Mutex<HashMap<LifecycleIndex, (Source, Vec<MarkedManifest>)>>);
 
 /// What the manifests of a lifecycle depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,14 +30,14 @@ pub(super) struct Source {
 
 impl Recent {
     /// The manifests of a lifecycle, if they were rendered from the same source before.
-    pub(super) fn get(&self, lifecycle: LifecycleIndex, source: Source) -> Option<Vec<Rendered>> {
+    pub(super) fn get(&self, lifecycle: LifecycleIndex, source: Source) -> Option<Vec<MarkedManifest>> {
         let recent = self.0.lock();
         let (known, rendered) = recent.get(&lifecycle)?;
         (*known == source).then(|| rendered.clone())
     }
 
     /// Remembers the manifests of a lifecycle. All others are forgotten when there are too many.
-    pub(super) fn put(&self, lifecycle: LifecycleIndex, source: Source, rendered: &[Rendered]) {
+    pub(super) fn put(&self, lifecycle: LifecycleIndex, source: Source, rendered: &[MarkedManifest]) {
         let mut recent = self.0.lock();
         if recent.len() >= LIFECYCLES_MAX {
             recent.clear();
@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn manifests_are_found_by_lifecycle_event_and_rules_until_it_is_done() {
         let manifest = Arc::new(json!({"kind": "Namespace"}));
-        let rendered = Rendered { manifest, digest: 7, origin: String::new(), force: false };
+        let rendered = MarkedManifest { manifest, digest: 7, origin: String::new(), force: false };
         let (recent, one) = (Recent::default(), index(1));
         let source = Source { event: Offset::from(5), trigger: 9 };
         recent.put(one, source, std::slice::from_ref(&rendered));

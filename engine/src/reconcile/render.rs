@@ -14,11 +14,11 @@ use crate::digest::digest;
 use crate::error_text::chain;
 use crate::reconcile::failure::{Failure, Retry};
 use crate::reconcile::marks::Marks;
-use crate::rules::RuleSet;
+use crate::rules::Trigger;
 
 /// A manifest, marked as its lifecycle's.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Rendered {
+pub struct MarkedManifest {
     /// The manifest.
     pub manifest: Arc<Value>,
     /// Checksum of the manifest.
@@ -29,17 +29,16 @@ pub struct Rendered {
     pub force: bool,
 }
 
-/// The manifests that `event` asks for; `None` when the trigger is not in force.
+/// The manifests that `event` asks for.
 ///
 /// # Errors
 /// When the record cannot be read, or a template fails.
 pub fn render<D: Disk>(
     log: &Reader<D>,
-    rules: &RuleSet,
+    trigger: &Trigger,
     key: &LifecycleKey,
     event: Offset,
-) -> Result<Option<Vec<Rendered>>, Failure> {
-    let Some(trigger) = rules.trigger(&key.trigger) else { return Ok(None) };
+) -> Result<Vec<MarkedManifest>, Failure> {
     let lost = |reason: String| Failure {
         message: format!("the event at offset {event} cannot be read: {reason}"),
         retry: Retry::Slowly,
@@ -61,9 +60,9 @@ pub fn render<D: Disk>(
         let origin = format!("{}, key `{}`", one.from, one.key);
         let mut manifest = one.manifest;
         stamp.mark(&mut manifest);
-        Rendered { digest: digest(&manifest), manifest: Arc::new(manifest), origin, force: one.force }
+        MarkedManifest { digest: digest(&manifest), manifest: Arc::new(manifest), origin, force: one.force }
     });
-    Ok(Some(marked.collect()))
+    Ok(marked.collect())
 }
 
 #[cfg(test)]
@@ -72,12 +71,12 @@ mod tests {
     use lifeline_store::{Log, Options, SimulatedDisk};
 
     use super::*;
-    use crate::rules::{Clusters, Manifests};
+    use crate::rules::{Clusters, Manifests, RuleSet};
 
     const RULES: &str = include_str!("../../tests/seed/1-user-login.yaml");
 
     /// What becomes of an event of `ada` that carries `data`.
-    fn rendered(data: &str) -> Result<Option<Vec<Rendered>>, Failure> {
+    fn rendered(data: &str) -> Result<Vec<MarkedManifest>, Failure> {
         let payload = format!(
             r#"{{"specversion":"1.0","type":"login","source":"auth","id":"1","subject":"ada","datacontenttype":"application/json","data":{data}}}"#
         );
@@ -108,7 +107,8 @@ mod tests {
         let rules = RuleSet::new(Manifests::read("rules.yaml", RULES), Clusters::default());
         let resource = ResourceKey { source: "auth".into(), subject: "ada".into() };
         let key = LifecycleKey { trigger: "create-namespace".into(), cluster: "mgmt/mgmt".into(), resource };
-        render(&log.reader(), &rules, &key, Offset::ZERO)
+        let trigger = rules.trigger(&key.trigger).expect("the trigger is in force");
+        render(&log.reader(), trigger, &key, Offset::ZERO)
     }
 
     #[test]
@@ -119,7 +119,7 @@ mod tests {
             assert_eq!(failure.retry, Retry::Never, "{failure:?}");
             assert!(failure.message.starts_with("the event at offset 0 cannot be read: "), "{failure:?}");
         }
-        let manifests = rendered(r#"{"organization":"devops"}"#).unwrap().expect("the trigger is in force");
+        let manifests = rendered(r#"{"organization":"devops"}"#).unwrap();
         assert_eq!(manifests[0].manifest["metadata"]["name"], "ada");
     }
 }

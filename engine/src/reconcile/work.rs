@@ -12,24 +12,26 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use lifeline_projections::fact::{AppliedObject, FailedAttempt, LifecycleKey, ObjectKey, Reconciled, What};
+use lifeline_projections::fact::{AppliedObject, FailedAttempt, ObjectKey, Reconciled, What};
 use lifeline_projections::fold::LifecycleIndex;
-use lifeline_projections::lifecycle::{Desired, Holding, Lifecycle};
+use lifeline_projections::lifecycle::Desired;
 use lifeline_store::{Disk, Offset};
 use tokio::sync::watch;
 use tracing::{Instrument, debug, info, warn};
 
-use crate::queue::Verdict;
-use crate::reconcile::apply::{Applied, going};
+use crate::queue::Next;
+use crate::reconcile::attempt::{Attempt, Ending, is_news, is_recorded};
+use crate::reconcile::conflict::{conflicts, going_namespaces};
 use crate::reconcile::failure::Failure;
 use crate::reconcile::lost::Lost;
-use crate::reconcile::plan::plan;
+use crate::reconcile::plan::{Wanted, plan};
 use crate::reconcile::recent::{self, Recent};
-use crate::reconcile::remove::{Removing, Unfinished};
-use crate::reconcile::render::{self, Rendered};
+use crate::reconcile::render::{MarkedManifest, render};
+use crate::reconcile::step::Removing;
+use crate::reconcile::task::Task;
 use crate::recorder::{OutcomeSender, Stopped};
 use crate::rules::spec::SyncMode;
-use crate::rules::{Current, RuleSet, Standing, Trigger};
+use crate::rules::{Current, Trigger};
 use crate::site::Site;
 use crate::trace;
 use crate::view::View;
@@ -55,16 +57,6 @@ pub struct Reconciler<D: Disk> {
     pub(super) recent: Recent,
     /// Lifecycles that lost objects with a Namespace since their attempts began.
     pub(super) lost: Lost,
-}
-
-/// The snapshot that one reconciliation acts on.
-pub(super) struct Task {
-    pub(super) index: LifecycleIndex,
-    pub(super) key: LifecycleKey,
-    pub(super) lifecycle: Lifecycle,
-    /// Checksum of the trigger that the decision counts under; `None` while a replay has not come to it, or once the trigger was
-    /// removed.
-    pub(super) decided_by: Option<u64>,
 }
 
 impl<D: Disk> Reconciler<D> {
@@ -96,23 +88,10 @@ impl<D: Disk> Reconciler<D> {
 
     async fn reconcile(&self, index: LifecycleIndex) {
         self.lost.begin(index);
-        let task = {
-            let projection = self.view.projection();
-            let (resource, lifecycle) = projection.lifecycle(index);
-            lifecycle.needs_work().then(|| Task {
-                index,
-                decided_by: projection.ground().decided_by(&lifecycle.trigger, lifecycle.decided),
-                key: LifecycleKey {
-                    trigger: (*lifecycle.trigger).into(),
-                    cluster: (*lifecycle.cluster).into(),
-                    resource,
-                },
-                lifecycle,
-            })
-        };
+        let task = Task::of(&self.view.projection(), index);
         let Some(task) = task else {
             self.recent.forget(index);
-            self.site.queue.finish(index, Verdict::Done);
+            self.site.queue.finish(index, Next::Done);
             return;
         };
         self.site.counters.reconciliations.fetch_add(1, Ordering::Relaxed);
@@ -125,16 +104,16 @@ impl<D: Disk> Reconciler<D> {
             lifeline.decided = task.lifecycle.decided.get(),
         );
         self.view.traces().continue_from(&span, task.lifecycle.decided);
-        let verdict = async {
-            let verdict = match task.lifecycle.desired {
+        let attempt = async {
+            let next = match task.lifecycle.desired {
                 Desired::Present { event } => self.make_present(&task, event).await,
                 Desired::Absent { .. } => self.make_absent(&task).await,
-                Desired::Left => Ok(Verdict::Done),
+                Desired::Left => Ok(Next::Done),
             };
             // The recorder is gone: the process is stopping, and the next one takes up where the log ends.
-            verdict.unwrap_or(Verdict::Park)
+            next.unwrap_or(Next::Park)
         };
-        let verdict = verdict.instrument(span).await;
+        let next = attempt.instrument(span).await;
         {
             // A Delete that came while nothing was claimed yet was not queued. This attempt may have made something since.
             let projection = self.view.projection();
@@ -143,181 +122,132 @@ impl<D: Disk> Reconciler<D> {
                 self.site.queue.push([index]);
             }
         }
-        if !matches!(verdict, Verdict::RetryAfter(_)) {
+        if !matches!(next, Next::RetryAfter(_)) {
             self.recent.forget(index);
         }
-        self.site.queue.finish(index, verdict);
+        self.site.queue.finish(index, next);
     }
 
     /// Applies the objects that the event asks for, and removes those it no longer asks for.
-    async fn make_present(&self, task: &Task, event: Offset) -> Result<Verdict, Stopped> {
+    async fn make_present(&self, task: &Task, event: Offset) -> Result<Next, Stopped> {
         let rules = self.rules.borrow().rules.clone();
-        let Some(rules) = rules else { return Ok(Verdict::RetryAfter(PAUSE_RULES)) };
-        let trigger = rules.trigger(&task.key.trigger);
-        if trigger.map(Trigger::digest) != task.decided_by {
-            // The rules in force have not decided this lifecycle yet. They may never do: the process may die, or the rules may
-            // be taken back. When their replay comes to it, it decides again and queues this lifecycle.
-            return Ok(Verdict::RetryAfter(PAUSE_REPLAY));
-        }
-        let rendered = match self.render(task, &rules, event) {
-            Ok(Some(rendered)) => rendered,
-            Ok(None) => return Ok(Verdict::RetryAfter(PAUSE_REPLAY)),
+        let Some(rules) = rules else { return Ok(Next::RetryAfter(PAUSE_RULES)) };
+        let Some(trigger) = task.trigger(&rules) else { return Ok(Next::RetryAfter(PAUSE_REPLAY)) };
+        let wanted = match self.wanted(task, trigger, event).await {
+            Ok(Some(wanted)) => wanted,
+            Ok(None) => return Ok(Next::Park),
             Err(failure) => return self.failed(task, Vec::new(), failure).await,
         };
-        if trigger.is_some_and(|trigger| trigger.sync_mode() == SyncMode::DryRun) {
-            info!(objects = rendered.len(), "dry run of {}: nothing is applied", task.key.trigger);
-            return Ok(Verdict::Park);
-        }
-        let adopts = trigger.is_some_and(Trigger::adopts);
-        let once = trigger.is_some_and(|trigger| trigger.sync_mode() == SyncMode::OneTime);
-        let wanted = match self.resolve(rendered, adopts).await {
-            Ok(wanted) => wanted,
-            Err(failure) => return self.failed(task, Vec::new(), failure).await,
-        };
-        let plan = plan(&task.lifecycle, &wanted, once);
+        let plan = plan(&task.lifecycle, &wanted, trigger.sync_mode() == SyncMode::OneTime);
         if !plan.intend.is_empty() {
-            let (key, acted_for) = (task.key.clone(), task.lifecycle.decided);
-            let objects = plan.intend.clone();
-            self.recording.record(Reconciled::new(key, acted_for, What::Intended(objects))).await?;
+            self.record(task, What::Intended(plan.intend.clone())).await?;
         }
         // Naming the objects and recording took time. Nothing is made for a decision that was replaced meanwhile. A replay of
         // the rules decides again, except for what a degraded trigger keeps as it is. What was claimed needs no record
         // again, so this ends, however fast decisions come.
-        if let Some(desired) = self.overtaken(task) {
-            let again = if desired.is_present() { Verdict::RetryAfter(Duration::ZERO) } else { Verdict::Done };
-            return Ok(again);
+        if let Some(desired) = task.overtaken_by(&self.view.projection()) {
+            return Ok(if desired.is_present() { Next::RetryAfter(Duration::ZERO) } else { Next::Done });
         }
         // Only now, for two lifecycles may have claimed one object at the same moment: the log says who was first.
-        let conflicts = self.conflicts(task, &wanted);
-        let Applied { objects: mut applied, made, gone, not_ours, mut failures } =
-            self.apply_all(task, &plan, &wanted, &conflicts).await;
+        let conflicts = conflicts(&self.view.projection(), task, &wanted);
+        let mut attempt = Attempt::new(&plan, &wanted, conflicts);
+        self.apply_all(task, &mut attempt).await;
         // Namespaces that were made are empty. What the task itself had in them was just applied again.
-        self.record_lost_in_namespaces(task, &made, Some(task.index)).await?;
-        self.record_gone(task, gone, Some(task.index)).await?;
-        // Objects that are no longer wanted are deleted only when all wanted objects exist, even if others made them. Handing
-        // one over takes nothing away, so it does not wait: two lifecycles may each hold what the other one wants.
-        let is_ready = failures.is_empty() && conflicts.iter().all(|conflict| conflict.exists);
-        let unfinished = match is_ready {
-            true => self.remove(task, &plan.remove, Removing::DeletesToo).await?,
-            false => {
-                let has_heir = |holding: &&Holding| self.has_heir(task, &holding.object);
-                let removable: Vec<&Holding> = plan.remove.iter().copied().filter(has_heir).collect();
-                self.remove(task, &removable, Removing::HandsOver).await?
+        self.record_lost_in_namespaces(task, &attempt.made, Some(task.index)).await?;
+        self.record_gone(task, &attempt.gone, Some(task.index)).await?;
+        self.remove_unwanted(task, &plan.remove, &mut attempt).await?;
+        let (made, has_lost) = (attempt.made.clone(), self.lost.take(task.index));
+        let next = match attempt.end(has_lost) {
+            Ending::Waits => return Ok(Next::RetryAfter(PAUSE_DELETING)),
+            Ending::Failed(failure, applied) => self.failed(task, applied, failure).await?,
+            Ending::Done(applied) => {
+                info!(objects = %names(applied.iter().map(|applied| &applied.object)), "applied");
+                self.record_outcome(task, What::Applied(applied)).await?;
+                Next::Done
             }
         };
-        failures.extend(unfinished.failures);
-        if self.lost.take(task.index) {
-            // What was found out about objects in Namespaces may be about deleted ones, so it is dropped. What was found out
-            // about Namespaces is kept: without the uid, the next attempt would report the Namespace as made again, and two
-            // lifecycles could restart each other for ever.
-            applied.retain(|applied| applied.object.namespace.is_none());
-            failures.push(Failure::of_lost_objects());
-        }
-        let conflicts = conflicts.into_iter().map(|conflict| conflict.failure);
-        if let Some(failure) = Failure::join(conflicts.chain(not_ours).chain(failures).collect()) {
-            let verdict = self.failed(task, applied, failure).await?;
-            // It is recorded which Namespaces are there, though others failed.
-            self.wake_in_namespaces(task, &made);
-            return Ok(verdict);
-        }
-        if unfinished.waits {
-            return Ok(Verdict::RetryAfter(PAUSE_DELETING));
-        }
-        info!(objects = %names(applied.iter().map(|applied| &applied.object)), "applied");
-        self.record_outcome(task, What::Applied(applied)).await?;
+        // It is recorded which Namespaces are there, even if others failed.
         self.wake_in_namespaces(task, &made);
-        Ok(Verdict::Done)
+        Ok(next)
+    }
+
+    /// The objects that the event asks for; `None` where they are only rendered, and nothing is applied.
+    async fn wanted(&self, task: &Task, trigger: &Trigger, event: Offset) -> Result<Option<Vec<Wanted>>, Failure> {
+        let manifests = self.render(task, trigger, event)?;
+        if trigger.sync_mode() == SyncMode::DryRun {
+            info!(objects = manifests.len(), "dry run of {}: nothing is applied", task.key.trigger);
+            return Ok(None);
+        }
+        self.resolve(manifests, trigger.adopts()).await.map(Some)
+    }
+
+    /// The manifests of an event, rendered once for all attempts that follow soon.
+    fn render(&self, task: &Task, trigger: &Trigger, event: Offset) -> Result<Vec<MarkedManifest>, Failure> {
+        let source = recent::Source { event, trigger: trigger.digest() };
+        if let Some(manifests) = self.recent.get(task.index, source) {
+            return Ok(manifests);
+        }
+        let manifests = render(&self.view.log(), trigger, &task.key, event)?;
+        self.recent.put(task.index, source, &manifests);
+        Ok(manifests)
+    }
+
+    /// Removes everything in the inventory.
+    async fn make_absent(&self, task: &Task) -> Result<Next, Stopped> {
+        let rules = self.rules.borrow().rules.clone();
+        let Some(rules) = rules else { return Ok(Next::RetryAfter(PAUSE_RULES)) };
+        if !task.may_delete(&rules) {
+            return Ok(Next::RetryAfter(PAUSE_REPLAY));
+        }
+        let plan = plan(&task.lifecycle, &[], false);
+        let mut attempt = Attempt::default();
+        self.remove(task, &plan.remove, Removing::DeletesToo, &mut attempt).await?;
+        match attempt.end(false) {
+            Ending::Waits => Ok(Next::RetryAfter(PAUSE_DELETING)),
+            Ending::Failed(failure, applied) => self.failed(task, applied, failure).await,
+            // What is gone is recorded by now.
+            Ending::Done(_) => Ok(Next::Done),
+        }
+    }
+
+    /// Records a failure where it is worth a record, and says when to try again.
+    async fn failed(&self, task: &Task, applied: Vec<AppliedObject>, failure: Failure) -> Result<Next, Stopped> {
+        self.site.counters.failures.fetch_add(1, Ordering::Relaxed);
+        let recorded = task.lifecycle.failure.as_ref().map_or(0, |before| before.attempt);
+        let attempts = self.site.queue.count_attempt(task.index, task.lifecycle.decided, recorded);
+        let attempt = attempts.of_decision;
+        if is_news(&task.lifecycle, &failure) {
+            warn!(attempt, "{}", failure.message);
+        } else {
+            debug!(attempt, "{}", failure.message);
+        }
+        if is_recorded(&task.lifecycle, &failure, attempt, &applied) {
+            let (error, transient) = (failure.message.clone(), failure.transient());
+            let failed = FailedAttempt { objects: applied, error, attempt, transient };
+            self.record_outcome(task, What::Failed(failed)).await?;
+        }
+        Ok(failure.next(attempts.since_push))
     }
 
     /// Records how an attempt ended, and queues the lifecycles that waited until that was known for a Namespace.
     async fn record_outcome(&self, task: &Task, what: What) -> Result<(), Stopped> {
-        let going_now = || -> Vec<ObjectKey> {
-            let (_, lifecycle) = self.view.projection().lifecycle(task.index);
-            going(&lifecycle).cloned().collect()
-        };
-        let mut awaited = going_now();
-        self.recording.record(Reconciled::new(task.key.clone(), task.lifecycle.decided, what)).await?;
-        let still = going_now();
+        let going = || going_namespaces(&self.view.projection().lifecycle(task.index).1);
+        let mut awaited = going();
+        self.record(task, what).await?;
+        let still = going();
         awaited.retain(|namespace| !still.contains(namespace));
         self.wake_in_namespaces(task, &awaited);
         Ok(())
     }
 
-    /// What shall hold by now, where the lifecycle was decided again since the task began.
-    pub(super) fn overtaken(&self, task: &Task) -> Option<Desired> {
-        let projection = self.view.projection();
-        let (_, now) = projection.lifecycle(task.index);
-        (now.decided != task.lifecycle.decided).then_some(now.desired)
-    }
-
-    /// The manifests of an event, rendered once for all attempts that follow soon.
-    fn render(&self, task: &Task, rules: &RuleSet, event: Offset) -> Result<Option<Vec<Rendered>>, Failure> {
-        let Some(trigger) = task.decided_by else { return Ok(None) };
-        let source = recent::Source { event, trigger };
-        if let Some(rendered) = self.recent.get(task.index, source) {
-            return Ok(Some(rendered));
-        }
-        let rendered = render::render(&self.view.log(), rules, &task.key, event)?;
-        if let Some(rendered) = &rendered {
-            self.recent.put(task.index, source, rendered);
-        }
-        Ok(rendered)
-    }
-
-    /// Removes everything in the inventory.
-    async fn make_absent(&self, task: &Task) -> Result<Verdict, Stopped> {
-        let rules = self.rules.borrow().rules.clone();
-        let Some(rules) = rules else { return Ok(Verdict::RetryAfter(PAUSE_RULES)) };
-        if !may_delete(task.decided_by, rules.standing(&task.key.trigger)) {
-            return Ok(Verdict::RetryAfter(PAUSE_REPLAY));
-        }
-        let plan = plan(&task.lifecycle, &[], false);
-        let Unfinished { waits, failures } = self.remove(task, &plan.remove, Removing::DeletesToo).await?;
-        match Failure::join(failures) {
-            Some(failure) => self.failed(task, Vec::new(), failure).await,
-            None if waits => Ok(Verdict::RetryAfter(PAUSE_DELETING)),
-            None => Ok(Verdict::Done),
-        }
-    }
-
-    /// Records a failure and says when to try again. A failure like the one before is recorded at the attempts 1, 2, 4,
-    /// 8 and so on: a long outage must not fill the log.
-    async fn failed(&self, task: &Task, applied: Vec<AppliedObject>, failure: Failure) -> Result<Verdict, Stopped> {
-        self.site.counters.failures.fetch_add(1, Ordering::Relaxed);
-        let before = task.lifecycle.failure.as_ref();
-        let recorded = before.map_or(0, |before| before.attempt);
-        let attempts = self.site.queue.count_attempt(task.index, task.lifecycle.decided, recorded);
-        let attempt = attempts.of_decision;
-        let news = before.is_none_or(|before| before.error != failure.message);
-        if news {
-            warn!(attempt, "{}", failure.message);
-        } else {
-            debug!(attempt, "{}", failure.message);
-        }
-        let object_news = applied.iter().any(|object| {
-            let held = task.lifecycle.holding(&object.object).and_then(|held| held.applied.as_ref());
-            held.is_none_or(|held| held.uid != object.uid || held.digest != object.digest)
-        });
-        if news || object_news || attempt.is_power_of_two() {
-            let (error, transient) = (failure.message.clone(), failure.transient());
-            let failed = FailedAttempt { objects: applied, error, attempt, transient };
-            self.record_outcome(task, What::Failed(failed)).await?;
-        }
-        Ok(failure.verdict(attempts.since_push))
+    /// Records what was done for the decision that the task acts for.
+    pub(super) async fn record(&self, task: &Task, what: What) -> Result<(), Stopped> {
+        self.recording.record(Reconciled::new(task.key.clone(), task.lifecycle.decided, what)).await?;
+        Ok(())
     }
 }
 
-/// Whether what a lifecycle no longer wants may be deleted. Rules that are in force and not replayed yet may want it: an earlier
-/// engine may have ended in the middle of replaying others. While a trigger is broken nothing is replayed for it, and what its
-/// last replay decided counts.
-fn may_delete(decided_by: Option<u64>, standing: Standing<'_>) -> bool {
-    match standing {
-        Standing::InForce(trigger) => decided_by == Some(trigger.digest()),
-        Standing::OutOfForce => decided_by.is_some(),
-        Standing::Absent => true,
-    }
-}
-
+/// The short names of objects, for the log.
 pub(super) fn names<'a>(objects: impl IntoIterator<Item = &'a ObjectKey>) -> String {
     objects.into_iter().map(ObjectKey::short).collect::<Vec<_>>().join(", ")
 }

@@ -52,7 +52,11 @@ const EPOCH: &str = "engine/src/intake/epoch.rs";
 const READER: &str = "engine/src/intake/reader.rs";
 const PLAN: &str = "engine/src/reconcile/plan.rs";
 const WORK: &str = "engine/src/reconcile/work.rs";
-const APPLY: &str = "engine/src/reconcile/apply.rs";
+const TASK: &str = "engine/src/reconcile/task.rs";
+const CONFLICT: &str = "engine/src/reconcile/conflict.rs";
+const STEP: &str = "engine/src/reconcile/step.rs";
+const ATTEMPT: &str = "engine/src/reconcile/attempt.rs";
+const LOST: &str = "engine/src/reconcile/lost.rs";
 const REMOVE: &str = "engine/src/reconcile/remove.rs";
 const RECENT: &str = "engine/src/reconcile/recent.rs";
 const QUEUE: &str = "engine/src/queue.rs";
@@ -207,37 +211,37 @@ const SABOTAGES: [Sabotage; 47] = [
     },
     Sabotage {
         name: "delete whatever has the name",
-        file: PLAN,
-        good: "Owner::Stranger => is_known,",
-        bad: "Owner::Stranger => SABOTAGED || is_known,",
+        file: STEP,
+        good: "Owner::Stranger => is_recorded,",
+        bad: "Owner::Stranger => SABOTAGED || is_recorded,",
     },
     Sabotage {
         name: "delete what another lifecycle wants",
-        file: PLAN,
-        good: "if claims.has_heir { Removal::HandOver }",
-        bad: "if claims.has_heir && !SABOTAGED { Removal::HandOver }",
+        file: STEP,
+        good: "if claims.has_heir {",
+        bad: "if claims.has_heir && !SABOTAGED {",
     },
     Sabotage {
         name: "act for a decision that was overtaken",
-        file: WORK,
-        good: "(now.decided != task.lifecycle.decided).then_some",
-        bad: "(!SABOTAGED && now.decided != task.lifecycle.decided).then_some",
+        file: TASK,
+        good: "(now.decided != self.lifecycle.decided).then_some",
+        bad: "(!SABOTAGED && now.decided != self.lifecycle.decided).then_some",
     },
     Sabotage {
         name: "delete for a decision that was overtaken",
-        file: PLAN,
-        good: "if live.deleting || claims.is_overtaken {",
-        bad: "if live.deleting || (!SABOTAGED && claims.is_overtaken) {",
+        file: STEP,
+        good: "if live.deleting || is_overtaken {",
+        bad: "if live.deleting || (!SABOTAGED && is_overtaken) {",
     },
     Sabotage {
         name: "go on making what is not wanted any more",
-        file: APPLY,
-        good: "self.overtaken(task).is_some_and(|desired| !desired.is_present())",
-        bad: "!SABOTAGED && self.overtaken(task).is_some_and(|desired| !desired.is_present())",
+        file: STEP,
+        good: "claims.overtaken_by.is_some_and(|desired| !desired.is_present())",
+        bad: "!SABOTAGED && claims.overtaken_by.is_some_and(|desired| !desired.is_present())",
     },
     Sabotage {
         name: "let two lifecycles change one object",
-        file: APPLY,
+        file: CONFLICT,
         good: "if owner == task.index {",
         bad: "if SABOTAGED || owner == task.index {",
     },
@@ -250,27 +254,27 @@ const SABOTAGES: [Sabotage; 47] = [
     // No story of 20,000 notices it: the marks and the other claims keep from it as well, but for an order of eight events.
     Sabotage {
         name: "delete what another lifecycle claimed first",
-        file: REMOVE,
-        good: "if !self.is_first_claimant(task, &holding.object) {",
-        bad: "if !SABOTAGED && !self.is_first_claimant(task, &holding.object) {",
+        file: STEP,
+        good: "Known::Recorded if claims.is_held_up => return",
+        bad: "Known::Recorded if !SABOTAGED && claims.is_held_up => return",
     },
     Sabotage {
         name: "put objects into a namespace that is going",
-        file: APPLY,
-        good: "(conflict.is_going && want.object.is_in(&conflict.object))",
-        bad: "(!SABOTAGED && conflict.is_going && want.object.is_in(&conflict.object))",
+        file: CONFLICT,
+        good: "(self.is_going && object.is_in(&self.object))",
+        bad: "(!SABOTAGED && self.is_going && object.is_in(&self.object))",
     },
     Sabotage {
         name: "use a namespace that may be being deleted",
-        file: APPLY,
+        file: CONFLICT,
         good: "Some(applied) => !applied.is_known(),",
         bad: "Some(applied) => !SABOTAGED && !applied.is_known(),",
     },
     Sabotage {
         name: "forget what goes with a namespace",
-        file: REMOVE,
-        good: "let has_lost = lifecycle.desired.is_present() && !applies_anyway;",
-        bad: "let has_lost = !SABOTAGED && lifecycle.desired.is_present() && !applies_anyway;",
+        file: LOST,
+        good: "lifecycle.desired.is_present() && !applies_anyway",
+        bad: "!SABOTAGED && lifecycle.desired.is_present() && !applies_anyway",
     },
     Sabotage {
         name: "believe an attempt that runs though its lifecycle wants nothing when a namespace goes",
@@ -280,21 +284,21 @@ const SABOTAGES: [Sabotage; 47] = [
     },
     Sabotage {
         name: "take a namespace that nothing is known of for the one that was there",
-        file: APPLY,
+        file: ATTEMPT,
         good: "made.push(object.object.clone());",
-        bad: "made.extend((!SABOTAGED || uid.is_some()).then(|| object.object.clone()));",
+        bad: "made.extend((!SABOTAGED || recorded.is_some()).then(|| object.object.clone()));",
     },
     Sabotage {
         name: "record as applied what went with a namespace meanwhile",
-        file: WORK,
-        good: "if self.lost.take(task.index) {",
-        bad: "if self.lost.take(task.index) && !SABOTAGED {",
+        file: ATTEMPT,
+        good: "if has_lost {",
+        bad: "if has_lost && !SABOTAGED {",
     },
     Sabotage {
         name: "remove nothing while others own what is wanted",
-        file: WORK,
-        good: "let is_ready = failures.is_empty()",
-        bad: "let is_ready = (!SABOTAGED || (conflicts.is_empty() && not_ours.is_empty())) && failures.is_empty()",
+        file: ATTEMPT,
+        good: "self.failures.is_empty() && self.conflicts",
+        bad: "(!SABOTAGED || (self.conflicts.is_empty() && self.not_ours.is_empty())) && self.failures.is_empty() && self.conflicts",
     },
     Sabotage {
         name: "apply the manifests of other rules",
@@ -304,9 +308,9 @@ const SABOTAGES: [Sabotage; 47] = [
     },
     Sabotage {
         name: "render by rules that are not replayed yet",
-        file: WORK,
-        good: "if trigger.map(Trigger::digest) != task.decided_by {",
-        bad: "if (!SABOTAGED || task.decided_by.is_none()) && trigger.map(Trigger::digest) != task.decided_by {",
+        file: TASK,
+        good: "filter(|trigger| self.decided_by == Some(trigger.digest()))",
+        bad: "filter(|trigger| self.decided_by.is_some_and(|digest| SABOTAGED || digest == trigger.digest()))",
     },
     Sabotage {
         name: "forget a key that is pushed while it runs",

@@ -1,0 +1,371 @@
+//! What to do next about one object: look at it, apply it, delete it, or nothing more.
+//!
+//! Start at [`wanted`] and [`unwanted`]: an object shall exist, or no longer. Each takes what is known of the object by now
+//! and gives one [`Step`]; [`super::perform`] carries it out and asks again with the answer. Pure and total: nothing here
+//! asks the cluster or the time.
+
+use std::sync::Arc;
+
+use lifeline_projections::fact::{AppliedObject, LifecycleKey};
+use lifeline_projections::lifecycle::{Desired, Holding};
+use serde_json::Value;
+
+use crate::cluster::{Deletion, LiveObject};
+use crate::reconcile::marks::{self, Owner};
+use crate::reconcile::plan::Wanted;
+
+/// What to do next about an object.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step<End> {
+    /// Ask the cluster what has its name.
+    Look,
+    /// Apply it.
+    Apply {
+        /// What is applied.
+        manifest: Arc<Value>,
+        /// Only an object that lives under this uid is changed.
+        uid: Option<String>,
+    },
+    /// Delete it.
+    Delete {
+        /// The identity it lives under.
+        uid: String,
+    },
+    /// Nothing more: this is what came of it.
+    End(End),
+}
+
+/// What is known of an object: what the cluster answered to the step before.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Known {
+    /// Nothing but what is recorded: there was no step yet.
+    Recorded,
+    /// The recorded uid does not live any more: somebody deleted the object, or put another in its place.
+    Lost,
+    /// What has its name.
+    Found(Option<LiveObject>),
+    /// It was applied, and this is what lives now.
+    Applied(LiveObject),
+    /// Its deletion has come so far.
+    Deleted(Deletion),
+}
+
+/// What the log says beside the lifecycle's own holding of an object.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// Another lifecycle claimed the object first, or may delete the Namespace that a wanted object is in.
+    pub is_held_up: bool,
+    /// Another lifecycle with [`Desired::Present`] claims the object too.
+    pub has_heir: bool,
+    /// The marks name another lifecycle, and the first claim takes precedence over them.
+    pub outranks_marks: bool,
+    /// What shall hold by now, where the lifecycle was decided again since the task began.
+    pub overtaken_by: Option<Desired>,
+}
+
+/// What came of an object that shall exist.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Made {
+    /// It is as wanted.
+    Applied(AppliedObject),
+    /// It exists and belongs to another owner.
+    Foreign(Owner),
+    /// It is being deleted.
+    Terminating,
+    /// Another lifecycle has to let go first.
+    HeldUp,
+    /// The lifecycle wants no objects any more.
+    Unwanted,
+}
+
+/// What came of an object that is held and shall no longer exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removed {
+    /// It is no more.
+    Gone,
+    /// It is being deleted, or may be wanted again: look again.
+    Waits,
+    /// It belongs to another owner: the claim ends, the object stays.
+    Released,
+    /// Another lifecycle takes it over: the claim ends, if the other one still exists when that is recorded.
+    HandedOver,
+}
+
+/// How far a removal may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removing {
+    /// What no other lifecycle claims is deleted.
+    DeletesToo,
+    /// Nothing is deleted.
+    HandsOver,
+}
+
+/// Decides about an object that shall exist. `recorded` is the uid it was last applied under.
+///
+/// Each call may take seconds, so before each change it is asked whether the lifecycle came to want no objects. A decision
+/// for another event stops nothing: however fast such decisions come, objects are made.
+#[must_use]
+pub fn wanted(want: &Wanted, recorded: Option<&str>, known: &Known, key: &LifecycleKey, claims: Claims) -> Step<Made> {
+    let is_unwanted = claims.overtaken_by.is_some_and(|desired| !desired.is_present());
+    let apply = |uid: Option<&str>| match is_unwanted {
+        true => Step::End(Made::Unwanted),
+        false => Step::Apply { manifest: want.manifest.clone(), uid: uid.map(str::to_owned) },
+    };
+    match known {
+        Known::Recorded if claims.is_held_up => Step::End(Made::HeldUp),
+        Known::Recorded if is_unwanted || recorded.is_some() => apply(recorded),
+        Known::Recorded | Known::Lost | Known::Deleted(_) => Step::Look,
+        Known::Found(None) => apply(None),
+        Known::Found(Some(live)) if live.deleting => Step::End(Made::Terminating),
+        Known::Found(Some(live)) => match marks::owner(live, key) {
+            Owner::Us => apply(Some(&live.uid)),
+            Owner::Other { .. } if claims.outranks_marks => apply(Some(&live.uid)),
+            Owner::Other { .. } | Owner::Stranger if want.adopts => apply(Some(&live.uid)),
+            owner => Step::End(Made::Foreign(owner)),
+        },
+        Known::Applied(live) if live.deleting => Step::End(Made::Terminating),
+        Known::Applied(live) => {
+            let (object, uid, digest) = (want.object.clone(), live.uid.clone(), want.digest);
+            Step::End(Made::Applied(AppliedObject { object, uid, digest }))
+        }
+    }
+}
+
+/// Decides about an object that is held and no longer wanted.
+///
+/// The marks say whose a live object is, because the answer of an apply may have been lost, and with it the uid. An object
+/// that was just taken over still has the marks of the lifecycle before. An object without marks is ours if its uid is the
+/// recorded one.
+#[must_use]
+pub fn unwanted(
+    holding: &Holding,
+    known: &Known,
+    key: &LifecycleKey,
+    claims: Claims,
+    removing: Removing,
+) -> Step<Removed> {
+    let live = match known {
+        Known::Recorded if claims.is_held_up => return Step::End(Removed::HandedOver),
+        Known::Recorded | Known::Lost | Known::Applied(_) => return Step::Look,
+        Known::Found(None) | Known::Deleted(Deletion::Gone) => return Step::End(Removed::Gone),
+        Known::Deleted(Deletion::Terminating) => return Step::End(Removed::Waits),
+        Known::Found(Some(live)) => live,
+    };
+    let recorded = holding.applied.as_ref();
+    let is_recorded = recorded.is_some_and(|applied| applied.uid == live.uid);
+    let is_ours = match marks::owner(live, key) {
+        Owner::Us => true,
+        Owner::Other { .. } => claims.outranks_marks,
+        Owner::Stranger => is_recorded,
+    };
+    if !is_ours {
+        // The object found stays. If another uid was recorded, ours is gone.
+        let is_gone = recorded.is_some() && !is_recorded;
+        return Step::End(if is_gone { Removed::Gone } else { Removed::Released });
+    }
+    // A deletion that was asked for takes its time; an object that may be wanted again is not deleted.
+    let is_overtaken = claims.overtaken_by.is_some_and(Desired::is_present);
+    if live.deleting || is_overtaken {
+        return Step::End(Removed::Waits);
+    }
+    if claims.has_heir {
+        return Step::End(Removed::HandedOver);
+    }
+    match removing {
+        Removing::DeletesToo => Step::Delete { uid: live.uid.clone() },
+        Removing::HandsOver => Step::End(Removed::Waits),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lifeline_projections::fact::{ObjectKey, ResourceKey};
+    use lifeline_projections::lifecycle::{Applied, DIGEST_UNKNOWN};
+    use lifeline_store::Offset;
+    use serde_json::json;
+
+    use super::*;
+    use crate::reconcile::marks::Marks;
+
+    /// Who made an object: this lifecycle (that of zoe), that of another subject, or nobody that we know of.
+    #[derive(Debug, Clone, Copy)]
+    enum By {
+        Us,
+        Other,
+        Stranger,
+    }
+    use By::{Other, Stranger, Us};
+
+    const ALONE: Claims = Claims { is_held_up: false, has_heir: false, outranks_marks: false, overtaken_by: None };
+    const HELD_UP: Claims = Claims { is_held_up: true, ..ALONE };
+    const HAS_HEIR: Claims = Claims { has_heir: true, ..ALONE };
+    /// The object was handed over to us.
+    const INHERITED: Claims = Claims { outranks_marks: true, ..ALONE };
+    const WANTED_AGAIN: Claims = Claims { overtaken_by: Some(Desired::Present { event: Offset::ZERO }), ..ALONE };
+    const WITHDRAWN: Claims = Claims { overtaken_by: Some(Desired::Absent { event: None }), ..ALONE };
+    const LEFT: Claims = Claims { overtaken_by: Some(Desired::Left), ..ALONE };
+
+    fn key(subject: &str) -> LifecycleKey {
+        let resource = ResourceKey { source: "auth".into(), subject: subject.into() };
+        LifecycleKey { trigger: "t".into(), cluster: "mgmt/mgmt".into(), resource }
+    }
+
+    fn live(by: By, deleting: bool) -> LiveObject {
+        let mut manifest = json!({"metadata": {"name": "a"}});
+        let mark =
+            |subject: &str, manifest: &mut Value| Marks { key: &key(subject), event: Offset::ZERO }.mark(manifest);
+        match by {
+            Us => mark("zoe", &mut manifest),
+            Other => mark("ann", &mut manifest),
+            Stranger => {}
+        }
+        LiveObject { uid: "live".into(), deleting, manifest }
+    }
+
+    fn nothing() -> Known {
+        Known::Found(None)
+    }
+
+    fn found(by: By) -> Known {
+        Known::Found(Some(live(by, false)))
+    }
+
+    fn going(by: By) -> Known {
+        Known::Found(Some(live(by, true)))
+    }
+
+    fn want(adopts: bool) -> Wanted {
+        let object = ObjectKey::of_namespace("a");
+        Wanted { object, manifest: Arc::default(), digest: 7, origin: String::new(), adopts }
+    }
+
+    fn apply(uid: Option<&str>) -> Step<Made> {
+        Step::Apply { manifest: Arc::default(), uid: uid.map(str::to_owned) }
+    }
+
+    #[test]
+    fn what_is_wanted_is_applied_once_it_is_certain_that_it_is_ours_to_change() {
+        let check = |recorded: Option<&str>, known: Known, claims: Claims, expected: Step<Made>| {
+            let step = wanted(&want(false), recorded, &known, &key("zoe"), claims);
+            assert_eq!(step, expected, "{recorded:?}, {known:?}, {claims:?}");
+        };
+        let end = Step::End;
+        let foreign = |by: By| Step::End(Made::Foreign(marks::owner(&live(by, false), &key("zoe"))));
+        let applied = AppliedObject { object: want(false).object, uid: "live".into(), digest: 7 };
+
+        // An object of a known uid is applied at once, any other one is looked at first.
+        check(Some("live"), Known::Recorded, ALONE, apply(Some("live")));
+        check(None, Known::Recorded, ALONE, Step::Look);
+        check(Some("before"), Known::Lost, ALONE, Step::Look);
+        check(None, nothing(), ALONE, apply(None));
+        check(Some("before"), nothing(), ALONE, apply(None));
+        check(Some("live"), Known::Deleted(Deletion::Gone), ALONE, Step::Look);
+
+        // Marks decide whose it is, whatever uid was recorded.
+        check(None, found(Us), ALONE, apply(Some("live")));
+        check(Some("before"), found(Us), ALONE, apply(Some("live")));
+        check(None, found(Other), ALONE, foreign(Other));
+        check(Some("live"), found(Other), ALONE, foreign(Other));
+        check(None, found(Other), INHERITED, apply(Some("live")));
+        check(None, found(Stranger), ALONE, foreign(Stranger));
+        check(None, found(Stranger), INHERITED, foreign(Stranger));
+
+        // What is being deleted is waited for, whoever made it.
+        check(None, going(Us), ALONE, end(Made::Terminating));
+        check(None, going(Stranger), ALONE, end(Made::Terminating));
+        check(Some("live"), Known::Applied(live(Us, true)), ALONE, end(Made::Terminating));
+        check(Some("live"), Known::Applied(live(Us, false)), ALONE, end(Made::Applied(applied.clone())));
+
+        // Another lifecycle has to let go: nobody even looks.
+        check(None, Known::Recorded, HELD_UP, end(Made::HeldUp));
+        check(Some("live"), Known::Recorded, HELD_UP, end(Made::HeldUp));
+
+        // A lifecycle that came to want no objects changes nothing; one that was decided for another event goes on.
+        check(None, Known::Recorded, WITHDRAWN, end(Made::Unwanted));
+        check(Some("live"), Known::Recorded, WITHDRAWN, end(Made::Unwanted));
+        check(Some("live"), Known::Recorded, LEFT, end(Made::Unwanted));
+        check(None, nothing(), WITHDRAWN, end(Made::Unwanted));
+        check(None, found(Us), WITHDRAWN, end(Made::Unwanted));
+        check(None, found(Stranger), WITHDRAWN, foreign(Stranger));
+        check(None, Known::Applied(live(Us, false)), WITHDRAWN, end(Made::Applied(applied)));
+        check(Some("live"), Known::Recorded, WANTED_AGAIN, apply(Some("live")));
+        check(None, nothing(), WANTED_AGAIN, apply(None));
+    }
+
+    #[test]
+    fn a_trigger_that_adopts_takes_over_whatever_is_not_being_deleted() {
+        let check = |known: Known, claims: Claims, expected: Step<Made>| {
+            assert_eq!(wanted(&want(true), None, &known, &key("zoe"), claims), expected, "{known:?}, {claims:?}");
+        };
+        check(Known::Recorded, ALONE, Step::Look);
+        check(found(Stranger), ALONE, apply(Some("live")));
+        check(found(Other), ALONE, apply(Some("live")));
+        check(going(Stranger), ALONE, Step::End(Made::Terminating));
+        check(found(Stranger), WITHDRAWN, Step::End(Made::Unwanted));
+        check(Known::Recorded, HELD_UP, Step::End(Made::HeldUp));
+    }
+
+    #[test]
+    fn only_what_is_ours_is_deleted_and_what_never_was_is_let_go() {
+        use Removing::{DeletesToo, HandsOver};
+        let check_mode = |recorded: Option<&str>, known: Known, claims, removing, expected: Step<Removed>| {
+            let applied = recorded.map(|uid| {
+                let (digest, acted_for) = (DIGEST_UNKNOWN, Offset::ZERO);
+                Applied { uid: uid.into(), digest, acted_for, unix_nanos: 0 }
+            });
+            let holding = Holding { object: ObjectKey::of_namespace("a"), since: Offset::ZERO, applied };
+            let step = unwanted(&holding, &known, &key("zoe"), claims, removing);
+            assert_eq!(step, expected, "{recorded:?}, {known:?}, {claims:?}, {removing:?}");
+        };
+        let check = |recorded, known, claims, expected| check_mode(recorded, known, claims, DeletesToo, expected);
+        let delete = || Step::Delete { uid: "live".into() };
+        let [gone, waits, released, handed_over] =
+            [Removed::Gone, Removed::Waits, Removed::Released, Removed::HandedOver].map(Step::End);
+
+        // It is looked at before anything else.
+        check(None, Known::Recorded, ALONE, Step::Look);
+        check(Some("live"), Known::Recorded, ALONE, Step::Look);
+        check(None, nothing(), ALONE, gone.clone());
+        check(Some("live"), nothing(), ALONE, gone.clone());
+        check(Some("live"), Known::Deleted(Deletion::Gone), ALONE, gone.clone());
+        check(Some("live"), Known::Deleted(Deletion::Terminating), ALONE, waits.clone());
+
+        // Whose it is, by its marks and by its uid.
+        check(None, found(Stranger), ALONE, released.clone());
+        check(None, found(Other), ALONE, released.clone());
+        check(None, going(Other), ALONE, released.clone());
+        check(None, found(Us), ALONE, delete());
+        check(Some("before"), found(Stranger), ALONE, gone.clone());
+        check(Some("before"), found(Other), ALONE, gone.clone());
+        check(Some("before"), found(Us), ALONE, delete());
+        check(Some("live"), found(Stranger), ALONE, delete());
+        check(Some("live"), found(Other), ALONE, released.clone());
+        check(Some("live"), going(Us), ALONE, waits.clone());
+        check(None, going(Us), ALONE, waits.clone());
+
+        // Another lifecycle claimed it first: it is not even looked at.
+        check(Some("live"), Known::Recorded, HELD_UP, handed_over.clone());
+
+        // Another lifecycle wants it: it is handed over, unless it is on its way out already.
+        check(Some("live"), found(Us), HAS_HEIR, handed_over.clone());
+        check(None, found(Us), HAS_HEIR, handed_over.clone());
+        check(Some("live"), going(Us), HAS_HEIR, waits.clone());
+        check(Some("live"), nothing(), HAS_HEIR, gone.clone());
+
+        // Decided again meanwhile, we may want it ourselves.
+        check(Some("live"), found(Us), WANTED_AGAIN, waits.clone());
+        check(Some("live"), nothing(), WANTED_AGAIN, gone.clone());
+        check(Some("live"), found(Us), WITHDRAWN, delete());
+
+        // It was handed over to us, and we no longer want it before we ever applied it.
+        check(None, found(Other), INHERITED, delete());
+        check(None, going(Other), INHERITED, waits.clone());
+        check(None, found(Stranger), INHERITED, released);
+        check(None, found(Other), Claims { has_heir: true, ..INHERITED }, handed_over.clone());
+
+        // While not all that is wanted exists, nothing is deleted.
+        check_mode(Some("live"), found(Us), ALONE, HandsOver, waits);
+        check_mode(Some("live"), found(Us), HAS_HEIR, HandsOver, handed_over);
+        check_mode(Some("live"), nothing(), ALONE, HandsOver, gone);
+    }
+}
