@@ -96,7 +96,7 @@ impl<D: Disk> Engine<D> {
             }
             None => (None, Projection::default()),
         };
-        recorder::catch_up(&mut projection, &reader, progress, |_| {})?;
+        recorder::fold_tail(&mut projection, &reader, progress, |_| {})?;
         let unsettled: Vec<_> = projection.needing_work().collect();
         info!(records = reader.end().get(), resources = projection.len(), open = unsettled.len(), "log read");
 

@@ -11,10 +11,11 @@
 //! again and its end read back, and the group is written when the disk takes it. A disk that is nearly full stops intake
 //! only: messages wait, in order and unacknowledged, while outcomes and rules use the room that is kept for them.
 //!
-//! `group` is what was waiting together, `late` what of it came late, `staged` what it becomes on its way into the log, `catch_up` the fold at a start.
+//! `group` is what was waiting together, `late` what of it came late, `staged` what it becomes on its way into the log,
+//! `fold_tail` the fold at a start.
 
-mod catch_up;
 mod damage;
+mod fold_tail;
 mod group;
 mod late;
 mod staged;
@@ -33,8 +34,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
-pub use self::catch_up::catch_up;
 pub use self::damage::{damage, report};
+pub use self::fold_tail::fold_tail;
 use self::group::{Group, Parsed, parse};
 use self::staged::Staged;
 use crate::clock::Clock;
@@ -367,7 +368,7 @@ impl<D: Disk> Recorder<D> {
         let reader = log.reader();
         self.view.reopened(reader.clone());
         let mut work = BTreeSet::new();
-        self.view.change(|projection| catch_up(projection, &reader, |_, _| {}, |index| _ = work.insert(index)))?;
+        self.view.change(|projection| fold_tail(projection, &reader, |_, _| {}, |index| _ = work.insert(index)))?;
         self.sites.push(&self.view.projection(), work);
         // What the disk did not keep comes with a stamp of its own, if it comes.
         self.view.settled();

@@ -150,7 +150,7 @@ fn check(damaged: &[&str], stream: &Stream, filters: &[&str], expected: &[&str])
     assert_eq!(told, expected, "{damaged:?} {:?}", refetched.holes);
     // Whatever is there now, the log reads and folds to its end again, and nothing is taken for what it is not.
     let (reader, mut projection) = (log.reader(), Projection::default());
-    lifeline_engine::recorder::catch_up(&mut projection, &reader, |_, _| {}, |_| {}).expect("a log without holes");
+    lifeline_engine::recorder::fold_tail(&mut projection, &reader, |_, _| {}, |_| {}).expect("a log without holes");
     assert_eq!(projection.watermark().get(), 9);
     let positions: Vec<u64> = projection.ground().streams.values().map(|position| position.next_sequence).collect();
     assert_eq!(positions, [9], "the stream is read on where it was left");
@@ -183,7 +183,7 @@ fn the_end_of_a_stream_is_told_by_the_checkpoint_or_read_again_by_the_engine() {
         let disk = SimulatedDisk::new(3);
         let log = log(&disk);
         let mut checkpoint = Projection::default();
-        lifeline_engine::recorder::catch_up(&mut checkpoint, &log.reader(), |_, _| {}, |_| {}).expect("a sound log");
+        lifeline_engine::recorder::fold_tail(&mut checkpoint, &log.reader(), |_, _| {}, |_| {}).expect("a sound log");
         let name = disk.files().into_iter().map(|(name, _)| name).find(|name| name.ends_with(".segment")).expect("one");
         let contents = disk.contents(&name).expect("a file");
         let at = contents.windows(9).position(|window| window == b"message-8").expect("the last event");

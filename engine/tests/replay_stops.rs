@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lifeline_engine::clock::SimulatedClock;
 use lifeline_engine::intake::{Intake, Message, Received};
-use lifeline_engine::recorder::{Recorder, catch_up};
+use lifeline_engine::recorder::{Recorder, fold_tail};
 use lifeline_engine::rules::{Clusters, Current, Manifests, RuleSet};
 use lifeline_engine::site::Sites;
 use lifeline_engine::view::View;
@@ -67,7 +67,7 @@ async fn run(disk: &SimulatedDisk, current: Current, story: impl AsyncFnOnce(&Ru
     let open_log = move || Log::open(disk.clone(), Options { low_space_bytes: 0, ..Options::default() });
     let (log, _) = open_log().expect("a sound disk");
     let mut projection = Projection::default();
-    catch_up(&mut projection, &log.reader(), |_, _| {}, |_| {}).expect("a sound log");
+    fold_tail(&mut projection, &log.reader(), |_, _| {}, |_| {}).expect("a sound log");
     let view = View::new(projection, log.reader());
     let (stop, stopping) = watch::channel(false);
     let clock = Arc::new(SimulatedClock::starting_at(1_780_000_000_000_000_000));

@@ -460,7 +460,8 @@ impl Authorization {
 }
 
 impl Server {
-    /// One attempt to connect. Once it is up, the connection is made again by itself after a loss; `ConnectionState` reports that.
+    /// One attempt to connect. Once it is up, the connection is made again by itself after a loss; [`ConnectionState`] reports
+    /// that.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::Unreachable`], [`Error::Dns`], [`Error::Tls`].

@@ -188,7 +188,7 @@ pub async fn play_on(
     let open_log = move || open(&disk);
     let log = open_log().expect("a sound disk").0;
     let mut projection = Projection::default();
-    recorder::catch_up(&mut projection, &log.reader(), |_, _| {}, |_| {}).expect("a sound log");
+    recorder::fold_tail(&mut projection, &log.reader(), |_, _| {}, |_| {}).expect("a sound log");
     let site = Arc::new(Site::own(BTreeMap::new(), Arc::new(Slow(cluster.clone()))));
     let sites = Arc::new(Sites::new(vec![site.clone()]));
     sites.push(&projection, projection.needing_work().collect::<Vec<_>>());

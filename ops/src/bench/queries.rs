@@ -203,7 +203,7 @@ fn rates(data: &Path, rounds: usize) -> Result<Rates, Box<dyn Error>> {
 
         let began = Instant::now();
         let mut projection = Projection::default();
-        lifeline_engine::recorder::catch_up(&mut projection, &log, |_, _| {}, |_| {})?;
+        lifeline_engine::recorder::fold_tail(&mut projection, &log, |_, _| {}, |_| {})?;
         rebuilds.push(rate(began.elapsed()));
         assert_eq!(projection.watermark(), log.end());
     }

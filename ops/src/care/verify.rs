@@ -194,7 +194,7 @@ fn compare(
     };
     let watermark = known.as_ref().map(|state| state.watermark().get());
     let mut started = known.unwrap_or_default();
-    let refuses = recorder::catch_up(&mut started, reader, |_, _| {}, |_| {}).err().map(|error| chain(&error));
+    let refuses = recorder::fold_tail(&mut started, reader, |_, _| {}, |_| {}).err().map(|error| chain(&error));
     let state = match (folded, watermark, reason) {
         (Err(reason), checkpoint, _) => State::NotFolded { checkpoint, reason },
         (Ok(_), None, Some(reason)) => State::Unusable { reason },

@@ -17,7 +17,7 @@ const PROGRESS_RECORDS: u64 = 1 << 14;
 ///
 /// # Errors
 /// When a record cannot be read or understood.
-pub fn catch_up<D: Disk>(
+pub fn fold_tail<D: Disk>(
     projection: &mut Projection,
     log: &lifeline_store::Reader<D>,
     mut progress: impl FnMut(Offset, Offset),
