@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lifeline_projections::fact::Fact;
-use lifeline_projections::fold::{Projection, StreamPosition};
+use lifeline_projections::fold::{LifecycleIndex, Projection, StreamPosition};
 use lifeline_projections::table::Table;
 use lifeline_store::{Disk, Offset, Reader};
 use parking_lot::Mutex;
@@ -201,8 +201,12 @@ impl<D: Disk> Engine<D> {
     pub fn status(&self) -> Status {
         // In this order: what follows from records below `folded` is in the queue, or done.
         let folded = self.view.folded();
-        let open = self.sites.open();
+        let (open, stranded) = (self.sites.open(), self.sites.stranded());
+        let sites: Vec<SiteStatus> = self.sites.iter().map(|site| site.status()).collect();
         let projection = self.view.projection();
+        // Nobody takes them, so some may need no work any more.
+        let needs_work = |index: &&LifecycleIndex| projection.lifecycle(**index).1.needs_work();
+        let stranded = stranded.iter().filter(needs_work).count();
         let oldest_open = open.iter().filter_map(|index| {
             let (_, lifecycle) = projection.lifecycle(*index);
             lifecycle.needs_work().then_some(lifecycle.decided)
@@ -221,10 +225,10 @@ impl<D: Disk> Engine<D> {
             problems: rules.map_or_else(Vec::new, |rules| rules.problems().iter().map(ToString::to_string).collect()),
             warnings: current.troubles.iter().map(ToString::to_string).collect(),
             streams: Vec::new(),
-            sites: self.sites.iter().map(|site| site.status()).collect(),
             resources: projection.len(),
             phases: projection.phases().map(|(phase, count)| (phase.as_str().to_owned(), count)).collect(),
-            open: open.len(),
+            open: sites.iter().map(|site| site.open).sum::<usize>() + stranded,
+            sites,
             reconciliations: 0,
             cluster_writes: 0,
             failures: 0,
@@ -260,26 +264,9 @@ impl<D: Disk> Engine<D> {
         drop(projection);
         let damage = self.damage.iter().map(|damage| format!("the log was damaged at the start: {damage}"));
         status.warnings.extend(damage);
-        self.add_sites(&mut status);
+        add_sites(&mut status, stranded);
         self.add_intake(&mut status);
         status
-    }
-
-    fn add_sites(&self, status: &mut Status) {
-        for SiteStatus { cluster, api_server, reconciliations, writes, failures, silent, .. } in &status.sites {
-            status.reconciliations += reconciliations;
-            status.cluster_writes += writes;
-            status.failures += failures;
-            status.warnings.extend(
-                silent.as_ref().map(|why| {
-                    format!("cluster `{cluster}` ({api_server}) does not answer; its lifecycles wait: {why}")
-                }),
-            );
-        }
-        let stranded = self.sites.stranded().len();
-        if stranded > 0 {
-            status.warnings.push(format!("{stranded} lifecycles wait: this engine does not know their cluster"));
-        }
     }
 
     fn add_intake(&self, status: &mut Status) {
@@ -312,6 +299,20 @@ impl<D: Disk> Engine<D> {
             obstacles.push("no NATS server is configured".to_owned());
         }
         status.intake = (!obstacles.is_empty()).then(|| obstacles.join("; "));
+    }
+}
+
+/// Sums up over the sites, and says what waits.
+fn add_sites(status: &mut Status, stranded: usize) {
+    for SiteStatus { cluster, api_server, reconciliations, writes, failures, unavailable, .. } in &status.sites {
+        status.reconciliations += reconciliations;
+        status.cluster_writes += writes;
+        status.failures += failures;
+        let waits = |why| format!("cluster `{cluster}` ({api_server}) is not available, its lifecycles wait: {why}");
+        status.warnings.extend(unavailable.as_ref().map(waits));
+    }
+    if stranded > 0 {
+        status.warnings.push(format!("{stranded} lifecycles wait: this engine does not know their cluster"));
     }
 }
 

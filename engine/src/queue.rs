@@ -136,6 +136,16 @@ impl Queue {
         self.state.lock().keys.get(&key).is_some_and(|key| matches!(key.phase, Phase::Running { .. }))
     }
 
+    /// How many keys are not done.
+    pub fn len(&self) -> usize {
+        self.state.lock().keys.len()
+    }
+
+    /// Whether all keys are done.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Every key that is not done: waiting, running, pausing or parked.
     pub fn open(&self) -> BTreeSet<LifecycleIndex> {
         self.state.lock().keys.keys().copied().collect()

@@ -26,7 +26,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifeline_projections::fact::{Delivery, Fact, Reconciled, StreamChange, StreamChanged};
+use lifeline_projections::fact::{Fact, Reconciled};
 use lifeline_projections::fold::Projection;
 use lifeline_projections::table::{self, Table};
 use lifeline_store::{Disk, Log, Offset, Recovery};
@@ -36,11 +36,11 @@ use tracing::{debug, error, info, warn};
 
 pub use self::damage::{damage, report};
 pub use self::fold_tail::fold_tail;
-use self::group::{Group, Parsed, parse};
+use self::group::{Group, Parsed};
 use self::staged::Staged;
 use crate::clock::Clock;
 use crate::error_text::chain;
-use crate::intake::{Intake, Received};
+use crate::intake::Intake;
 use crate::replay::{self, Replay};
 use crate::rules::{Current, RuleSet};
 use crate::site::Sites;
@@ -51,9 +51,6 @@ const GROUP_MESSAGES_MAX: usize = 10_000;
 
 /// Payload bytes in one group at most, give or take the last batch: it bounds the memory of a group of large events.
 const GROUP_BYTES_MAX: usize = 64 << 20;
-
-/// Messages that are parsed, looked up and appended together: few enough to be in the processor's cache from one to the next.
-const PIECE_MESSAGES: usize = 32;
 
 /// Records folded in one piece: readers of the projection wait for no more than these, about 100 us.
 const FOLD_RECORDS_MAX: usize = 256;
@@ -383,69 +380,16 @@ impl<D: Disk> Recorder<D> {
         // Without a trigger no rule is asked: a million events may come before the first one.
         let rules = self.rules.clone().filter(|rules| rules.triggers().next().is_some());
         // What is parsed lives here while facts borrow from it.
-        let parsed: Vec<OnceCell<Parsed<'_>>> = vec![OnceCell::new(); group.messages];
-        let mut parsed = parsed.as_slice();
+        let received: Vec<OnceCell<Parsed<'_>>> = vec![OnceCell::new(); group.messages];
+        let mut received = received.as_slice();
         let view = self.view.clone();
         let log = self.log.as_mut().expect("`with_log` opens the log before it calls");
-        let mut staged = Staged::new(&view, log, now, group.messages + group.intakes.len() + group.outcomes.len());
-        for Intake { site: cluster, stream, epoch, received } in &group.intakes {
-            let epoch = *epoch;
-            match received {
-                Received::Opened { created_unix_nanos, start_sequence, reason } => {
-                    if !staged.position(cluster, stream).take_epoch(epoch, *start_sequence) {
-                        continue;
-                    }
-                    let (created_unix_nanos, start_sequence) = (*created_unix_nanos, *start_sequence);
-                    let change = StreamChange::Opened { created_unix_nanos, start_sequence, reason };
-                    let opened = StreamChanged { cluster, stream, epoch, change };
-                    staged.append(Fact::Stream(opened))?;
-                }
-                Received::Gap { from_sequence, to_sequence } => {
-                    let (from_sequence, to_sequence) = (*from_sequence, *to_sequence);
-                    if !staged.position(cluster, stream).take_gap(epoch, to_sequence) {
-                        continue;
-                    }
-                    let change = StreamChange::Gap { from_sequence, to_sequence };
-                    staged.append(Fact::Stream(StreamChanged { cluster, stream, epoch, change }))?;
-                }
-                Received::Messages { messages, .. } | Received::Late(messages) => {
-                    let mut recorded = match received {
-                        Received::Late(_) => Some(staged.recorded_among(&view.log(), (cluster, stream), messages)?),
-                        _ => None,
-                    };
-                    let mut position = *staged.position(cluster, stream);
-                    for messages in messages.chunks(PIECE_MESSAGES) {
-                        let cells;
-                        (cells, parsed) = parsed.split_at(messages.len());
-                        let piece = messages
-                            .iter()
-                            .zip(cells)
-                            .map(|(message, cell)| (message, cell.get_or_init(|| parse(message))));
-                        let keys = piece.clone().map(|(_, parsed)| parsed.as_ref().ok());
-                        let keys = keys.map(|event| event.map(|event| (&*event.source, &*event.subject)));
-                        let last_records = staged.before.last_records(keys);
-                        for ((message, event), last_record) in piece.zip(last_records) {
-                            let is_new = match &mut recorded {
-                                None => position.take_message(epoch, message.sequence),
-                                Some(recorded) => position.is_in(epoch) && recorded.insert(late::Identity::of(message)),
-                            };
-                            if !is_new {
-                                continue;
-                            }
-                            let delivery = Delivery {
-                                cluster,
-                                stream,
-                                epoch,
-                                sequence: message.sequence,
-                                published_unix_nanos: message.published_unix_nanos,
-                                subject: &message.subject,
-                            };
-                            staged.received(delivery, message, event, last_record, rules.as_deref())?;
-                        }
-                    }
-                    *staged.position(cluster, stream) = position;
-                }
-            }
+        let facts_max = group.messages + group.intakes.len() + group.outcomes.len();
+        let mut staged = Staged::new(&view, log, rules.as_deref(), now, facts_max);
+        for intake in &group.intakes {
+            let cells;
+            (cells, received) = received.split_at(intake.messages().len());
+            staged.intake(intake, cells)?;
         }
         for outcome in &group.outcomes {
             staged.outcome(outcome)?;

@@ -216,7 +216,7 @@ impl Walk {
         }
     }
 
-    /// The fact that the recorder made of a message, byte for byte where the rules were the same.
+    /// The fact that the recorder made of a message, byte for byte where the rules were the same, and what is an event.
     fn put_message(
         &mut self,
         offset: Offset,

@@ -5,28 +5,29 @@
 //!
 //! Never here: what is done to objects (see [`crate::reconcile`]), and how a cluster or its NATS is connected to.
 
-mod answering;
 mod breaker;
+mod watched;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use lifeline_projections::fold::{LifecycleIndex, Projection};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::sleep_until;
 
-use self::answering::Answering;
 use self::breaker::Breaker;
+use self::watched::Watched;
 use crate::cluster::Cluster;
 use crate::intake::streams;
-use crate::queue::Queue;
+use crate::queue::{Next, Queue};
 use crate::rules;
 use crate::status::SiteStatus;
 
-/// Lifecycles of one site that are reconciled at once, unless told otherwise.
-const WORKERS: usize = 64;
+/// Lifecycles of one site that are reconciled at once.
+pub(crate) const WORKERS: usize = 64;
 
 /// A cluster that Lifeline works for: events come from its NATS, objects go to its API server.
 pub struct Site {
@@ -34,7 +35,6 @@ pub struct Site {
     described: rules::Cluster,
     cluster: Arc<dyn Cluster>,
     breaker: Arc<Breaker>,
-    workers: usize,
     /// Its lifecycles that wait for a worker.
     pub(crate) queue: Queue,
     /// What reconciliation did here.
@@ -70,9 +70,8 @@ impl Site {
         Site {
             name: described.full_name().into(),
             described,
-            cluster: Arc::new(Answering::new(cluster, breaker.clone())),
+            cluster: Arc::new(Watched::new(cluster, breaker.clone())),
             breaker,
-            workers: WORKERS,
             queue: Queue::default(),
             counters: Counters::default(),
             intakes: Mutex::default(),
@@ -83,12 +82,6 @@ impl Site {
     #[must_use]
     pub fn own(labels: BTreeMap<String, String>, cluster: Arc<dyn Cluster>) -> Site {
         Site::new(rules::Cluster::own(labels), cluster)
-    }
-
-    /// The same, with so many lifecycles reconciled at once.
-    #[must_use]
-    pub fn with_workers(self, workers: usize) -> Site {
-        Site { workers, ..self }
     }
 
     /// `namespace/name` of the resource that represents it, as records name it.
@@ -103,24 +96,27 @@ impl Site {
         &self.described
     }
 
-    /// Where objects go. What it answers, or does not, is noted by the breaker.
+    /// Where objects go. How its calls end is noted for the breaker.
     pub(crate) fn cluster(&self) -> &dyn Cluster {
         &*self.cluster
     }
 
-    /// Lifecycles reconciled at once, at most.
-    pub(crate) fn workers(&self) -> usize {
-        self.workers
-    }
-
-    /// Takes the next lifecycle. Waits until there is one and the cluster answers. [`Queue::finish`] has to follow.
+    /// Takes the next lifecycle. Waits until there is one and the cluster is available. [`Queue::finish`] has to follow. It may
+    /// be dropped at any time: then no lifecycle was taken.
     pub(crate) async fn next(&self) -> LifecycleIndex {
-        while let Some(due) = self.breaker.due() {
-            sleep_until(due).await;
-            // The breaker hears the answer.
-            let _ = self.cluster.check().await;
+        loop {
+            while let Some(due) = self.breaker.due() {
+                sleep_until(due).await;
+                // `Watched` notes the answer for the breaker.
+                let _ = self.cluster.check().await;
+            }
+            let index = self.queue.next().await;
+            if self.breaker.due().is_none() {
+                return index;
+            }
+            // The breaker opened while the queue was empty.
+            self.queue.finish(index, Next::RetryAfter(Duration::ZERO));
         }
-        self.queue.next().await
     }
 
     /// Says why a server is not read yet.
@@ -143,16 +139,16 @@ impl Site {
         self.intakes.lock().values().for_each(look);
     }
 
-    /// How it fares, for operators.
+    /// Its status, for operators.
     pub(crate) fn status(&self) -> SiteStatus {
         SiteStatus {
             cluster: self.name.to_string(),
             api_server: self.cluster.name().to_owned(),
-            open: self.queue.open().len(),
+            open: self.queue.len(),
             reconciliations: self.counters.reconciliations.load(Ordering::Relaxed),
             writes: self.counters.writes.load(Ordering::Relaxed),
             failures: self.counters.failures.load(Ordering::Relaxed),
-            silent: self.breaker.because(),
+            unavailable: self.breaker.because(),
         }
     }
 }
@@ -172,13 +168,7 @@ impl Sites {
         Sites { sites, stranded: Queue::default() }
     }
 
-    /// The site of this name.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Arc<Site>> {
-        self.sites.get(name)
-    }
-
-    /// By name.
+    /// All sites, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Site>> {
         self.sites.values()
     }

@@ -101,8 +101,8 @@ pub struct SiteStatus {
     pub writes: u64,
     /// Reconciliations since the start that failed.
     pub failures: u64,
-    /// Why its lifecycles wait: what the last of many calls without an answer said; absent while it answers.
-    pub silent: Option<String>,
+    /// Why its lifecycles wait: what the last of many calls to the unavailable cluster said; `null` while it is available.
+    pub unavailable: Option<String>,
 }
 
 /// How far one stream is read.

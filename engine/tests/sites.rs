@@ -258,8 +258,8 @@ async fn a_site_that_hangs_takes_no_worker_from_another() {
         sleep(Duration::from_secs(60)).await;
         let status = engine.status();
         let [east, west] = both(&status);
-        assert_eq!((east.silent.as_deref(), east.failures), (None, 0));
-        assert_eq!((west.silent.as_deref(), west.open), (Some("no answer for 20 s"), NAMESPACES));
+        assert_eq!((east.unavailable.as_deref(), east.failures), (None, 0));
+        assert_eq!((west.unavailable.as_deref(), west.open), (Some("no answer for 20 s"), NAMESPACES));
         assert!(status.warnings.iter().any(|warning| warning.contains("`fleet/west`")), "{:?}", status.warnings);
         let unanswered = hanging.unanswered.load(Ordering::Relaxed);
         assert!(unanswered < NAMESPACES, "{unanswered} calls");
@@ -271,7 +271,7 @@ async fn a_site_that_hangs_takes_no_worker_from_another() {
         sleep(Duration::from_secs(32)).await;
         let status = engine.status();
         let [_, west] = both(&status);
-        assert_eq!((west.silent.as_deref(), west.open), (None, 0), "{status:?}");
+        assert_eq!((west.unavailable.as_deref(), west.open), (None, 0), "{status:?}");
         let namespaces = |cluster: &Hanging| cluster.inner.list().len();
         assert_eq!((namespaces(&lively), namespaces(&hanging)), (NAMESPACES, NAMESPACES));
         engine.stop();

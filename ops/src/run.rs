@@ -151,7 +151,7 @@ async fn engine(config: Config) -> Result<(), Error> {
         }
     });
     let site = Arc::new(Site::own(config.cluster_labels.clone(), cluster));
-    // The sender lives as long as the engine: sites come and go by it, one day.
+    // The sender lives as long as the engine: sites do not change while it runs yet.
     let (_clusters, clusters) = watch::channel(Clusters::new(vec![site.described().clone()]));
     let from_cluster = if config.rules.is_empty() { kube.clone() } else { None };
     let (rules, watching) = rules::watch(Places { paths: config.rules.clone(), client: from_cluster }, clusters);

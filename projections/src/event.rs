@@ -1,7 +1,7 @@
 //! A CloudEvent: from the bytes of a NATS message to its attributes, or the reason why it is none.
 //!
 //! Follows CloudEvents 1.0.2 (`spec.md`, `formats/json-format.md`, `bindings/nats-protocol-binding.md`) and is as
-//! tolerant as real producers need: see [`Mode::of`]. Start at [`CloudEvent::parse`].
+//! tolerant as real producers need: see [`Mode::of`]. Start at [`CloudEvent::receive`].
 //!
 //! Never here: what an event causes. That is a matter of rules, which this crate does not know.
 

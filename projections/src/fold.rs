@@ -102,7 +102,7 @@ impl Projection {
         self.resources.len()
     }
 
-    /// Whether no event was ever folded.
+    /// Whether there is no resource.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

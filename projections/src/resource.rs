@@ -42,7 +42,7 @@ pub struct Resource<L = Lifecycle> {
     pub last_record: Offset,
     /// How many records of any kind spoke of it.
     pub records: u32,
-    /// One for each trigger and cluster that ever decided about it, sorted by both.
+    /// One for each trigger and cluster that ever decided about it: sorted by both, in the storage as they came up.
     pub lifecycles: Vec<L>,
 }
 

@@ -57,7 +57,7 @@ pub struct ConnectionState {
     pub up: bool,
     /// Times it was made; grows with each reconnect.
     pub connects: u64,
-    /// The last complaint of server or client, such as an authorization violation; empty while it is up.
+    /// The last complaint of server or client since the connection was made, such as an authorization violation.
     pub trouble: String,
     /// The last right that the server refused on this connection; `None` while it refused none.
     pub denied: Option<String>,

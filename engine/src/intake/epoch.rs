@@ -23,9 +23,9 @@ pub struct Known {
     pub epoch: u32,
     /// When the server said it was created as this epoch was opened, in nanoseconds since 1970.
     pub created_unix_nanos: u64,
-    /// First sequence that is neither recorded nor known to be missing.
+    /// Where reading goes on: the first sequence after all that is recorded or known to be missing.
     pub next_sequence: u64,
-    /// The last message recorded in this epoch.
+    /// The recorded message of this epoch with the highest sequence.
     pub last: Option<Stored>,
     /// When the newest message recorded in any epoch was stored, in nanoseconds since 1970; 0 before the first.
     pub recorded_until_unix_nanos: u64,

@@ -150,19 +150,18 @@ impl Log {
                 self.others.push(format!("gap {stream} {epoch} {from_sequence} {to_sequence}"));
                 self.known.get_mut(stream).unwrap().next_sequence = *to_sequence;
             }
-            Received::Late(messages) => {
-                for message in messages {
-                    if !self.messages.iter().any(|(of, _, sequence, _)| of == stream && *sequence == message.sequence) {
-                        let payload = String::from_utf8_lossy(&message.payload).into_owned();
-                        self.messages.push((stream.clone(), *epoch, message.sequence, payload));
-                    }
-                }
-            }
             Received::Messages { messages, .. } => {
                 let known = self.known.get_mut(stream).unwrap();
                 assert_eq!(known.epoch, *epoch);
                 for message in messages {
-                    assert!(message.sequence >= known.next_sequence, "sequence {} twice", message.sequence);
+                    let payload = String::from_utf8_lossy(&message.payload).into_owned();
+                    let entry = (stream.clone(), *epoch, message.sequence, payload);
+                    if message.sequence < known.next_sequence {
+                        if !self.messages.contains(&entry) {
+                            self.messages.push(entry);
+                        }
+                        continue;
+                    }
                     known.next_sequence = message.sequence + 1;
                     known.recorded_until_unix_nanos = known.recorded_until_unix_nanos.max(message.published_unix_nanos);
                     known.last = Some(Stored {
@@ -170,8 +169,7 @@ impl Log {
                         published_unix_nanos: message.published_unix_nanos,
                         content_hash: content_hash(&message.payload),
                     });
-                    let payload = String::from_utf8_lossy(&message.payload).into_owned();
-                    self.messages.push((stream.clone(), *epoch, message.sequence, payload));
+                    self.messages.push(entry);
                 }
             }
         }

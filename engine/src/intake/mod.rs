@@ -41,6 +41,17 @@ pub struct Intake {
     pub received: Received,
 }
 
+impl Intake {
+    /// The messages in it.
+    #[must_use]
+    pub fn messages(&self) -> &[Message] {
+        match &self.received {
+            Received::Messages { messages, .. } => messages,
+            Received::Opened { .. } | Received::Gap { .. } => &[],
+        }
+    }
+}
+
 /// What there is to record of a stream.
 pub enum Received {
     /// The stream was met for the first time, or began again under its old name: record `StreamOpened`.
@@ -59,13 +70,9 @@ pub enum Received {
         /// First sequence after the gap.
         to_sequence: u64,
     },
-    /// Messages below sequences that were handed over: mostly they were recorded, and are delivered again. Where they were not,
-    /// because the consumer did not ask for them before or another reader had got them, they have to be recorded now, or the
-    /// acknowledgement that follows would delete them.
-    Late(Vec<Message>),
-    /// Messages to record.
+    /// Messages to record, where they are not recorded yet: some may be delivered again.
     Messages {
-        /// Rising sequences, none of them recorded before. May be empty: then only the acknowledgement is wanted.
+        /// In order of delivery. May be empty: then only the acknowledgement is wanted.
         messages: Vec<Message>,
         /// To be acknowledged once everything received up to here is durable. `None`: a later one covers it.
         acknowledge: Option<Box<dyn Acknowledge>>,

@@ -157,14 +157,12 @@ impl Nats {
 
     /// Connects again where nothing is answered any more, though the connection seems to be up.
     async fn note_answer(&self, is_answered: bool) {
-        let unanswered = match is_answered {
-            true => 0,
-            false => self.unanswered.load(Ordering::Relaxed) + 1,
-        };
-        self.unanswered.store(unanswered % UNANSWERED_MAX, Ordering::Relaxed);
-        if unanswered == UNANSWERED_MAX {
-            tracing::warn!(url = self.url, "{unanswered} requests in a row have no answer: connecting again");
-            // The client has ended: then nothing is read any more in any case.
+        if is_answered {
+            self.unanswered.store(0, Ordering::Relaxed);
+        } else if self.unanswered.fetch_add(1, Ordering::Relaxed) + 1 == UNANSWERED_MAX {
+            self.unanswered.store(0, Ordering::Relaxed);
+            tracing::warn!(url = self.url, "{UNANSWERED_MAX} requests in a row have no answer: connecting again");
+            // An error means that the client was closed; nothing is read then.
             let _ = self.client.force_reconnect().await;
         }
     }
@@ -181,16 +179,16 @@ impl Nats {
             let from = if *retention == Retention::Limits { *from_sequence } else { 1 };
             return self.create(stream, consume, from).await;
         };
-        // A consumer that begins at a sequence has acknowledged what lies before it, and these streams then let go of
-        // it; but what is handed over need not be durable yet. So what is not acknowledged is delivered again.
         // A work queue holds what nobody asked for so far. With other subjects it is wanted now, and nobody else can get it.
-        let asks_for_others = *retention == Retention::WorkQueue && filters(&info.config) != wanted_filters(&wanted);
-        if asks_for_others && self.reset(stream, durable, 1).await?.is_none() {
+        let has_other_filters = *retention == Retention::WorkQueue && filters(&info.config) != wanted_filters(&wanted);
+        if has_other_filters && self.reset(stream, durable, 1).await?.is_none() {
             return self.recreate(consume, 1).await;
         }
+        // A consumer that begins at a sequence has acknowledged what lies before it, and these streams then let go of
+        // it; but what is handed over need not be durable yet. So what is not acknowledged is delivered again.
         let from = match retention {
             Retention::Limits => *from_sequence,
-            _ if asks_for_others => 1,
+            _ if has_other_filters => 1,
             Retention::Interest | Retention::WorkQueue => (*from_sequence).min(info.ack_floor.stream_sequence + 1),
         };
         if !agrees(&info.config, &wanted) && !self.update(stream, &info.config, &wanted).await? {

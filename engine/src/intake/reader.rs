@@ -3,8 +3,8 @@
 //! Each session looks at the stream, lets [`epoch::judge`] decide, consumes, and hands over; anything doubtful ends the
 //! session, and the next one looks again. Start at [`Reader::run`].
 //!
-//! Invariant: what is handed over has rising sequences within an epoch, and goes through one channel in order; so an
-//! acknowledgement that is sent after everything before it is durable never covers an unrecorded message.
+//! Invariant: what is handed over goes through one channel in order, what was delivered late before the acknowledgement that
+//! covers it; so an acknowledgement that is sent after everything before it is durable never covers an unrecorded message.
 //!
 //! Never here: acknowledging, and reading the log. What the log knows is given once, as [`Known`].
 
@@ -68,7 +68,7 @@ pub struct Status {
     pub unacknowledged: u64,
     /// Messages handed over since the start.
     pub messages: u64,
-    /// Messages that came again and were left out.
+    /// Messages below sequences that were handed over before: delivered again, or late.
     pub redelivered: u64,
     /// Sessions begun; more than one means that something was looked at again.
     pub sessions: u64,
@@ -412,7 +412,9 @@ impl Reader {
                     return Err(Stop::LookAgain(format!("sequence {} came again, younger", message.sequence)));
                 }
                 redelivered += 1;
-                // A limits stream keeps what is acknowledged, and its consumer is moved to where the log ends.
+                // Mostly it is recorded. Where the consumer did not ask for it before, or another reader had got it, it has to be
+                // recorded before it is acknowledged, for that deletes it. A limits stream keeps it, and its consumer is moved
+                // to where the log ends.
                 if retention != Retention::Limits {
                     late.push(message);
                 }
@@ -435,7 +437,7 @@ impl Reader {
             fresh.push(message);
         }
         if !late.is_empty() {
-            self.send(known.epoch, Received::Late(late)).await?;
+            self.send(known.epoch, Received::Messages { messages: late, acknowledge: None }).await?;
         }
         self.messages(known, fresh, Some(acknowledge), &mut count).await?;
         self.known = Some(*known);

@@ -1,7 +1,7 @@
 //! The worker: one lifecycle at a time from what is desired to what is recorded as done.
 //!
-//! Start at [`Reconciler::run`]; `present` and `absent` are the two jobs there are. With [`super::apply`] and
-//! [`super::remove`] it holds all effects of reconciliation; they are decided in `plan`, `marks` and `failure`.
+//! Start at [`Reconciler::run`]; `make_present` and `make_absent` are the two jobs there are. With [`super::apply`],
+//! [`super::remove`] and [`super::perform`] it holds all effects of reconciliation; what they do is decided elsewhere.
 //!
 //! Invariant: of the lifecycles that claim an object only the first one applies or deletes it, and it stays the first until
 //! it has recorded that it let go. So no lifecycle deletes what another has just taken over.
@@ -32,7 +32,7 @@ use crate::reconcile::task::Task;
 use crate::recorder::{OutcomeSender, Stopped};
 use crate::rules::spec::SyncMode;
 use crate::rules::{Current, Trigger};
-use crate::site::Site;
+use crate::site::{Site, WORKERS};
 use crate::trace;
 use crate::view::View;
 
@@ -76,12 +76,17 @@ impl<D: Disk> Reconciler<D> {
     /// crash is harmless.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut running = FuturesUnordered::new();
+        // Kept while attempts end: a question whether the cluster is available is not to be dropped on its way.
+        let mut next = Box::pin(self.site.next());
         loop {
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return,
                 Some(()) = running.next(), if !running.is_empty() => {}
-                key = self.site.next(), if running.len() < self.site.workers() => running.push(self.reconcile(key)),
+                index = &mut next, if running.len() < WORKERS => {
+                    running.push(self.reconcile(index));
+                    next.set(self.site.next());
+                }
             }
         }
     }
@@ -156,6 +161,8 @@ impl<D: Disk> Reconciler<D> {
         self.record_lost_in_namespaces(task, &attempt.made, Some(task.index)).await?;
         self.record_gone(task, &attempt.gone, Some(task.index)).await?;
         self.remove_unwanted(task, &plan.remove, &mut attempt).await?;
+        // Invariant: nothing is awaited from here until the outcome is sent to the recorder. A loss that another attempt records
+        // is then either seen here, or in the log after this outcome.
         let (made, has_lost) = (attempt.made.clone(), self.lost.take(task.index));
         let next = match attempt.end(has_lost) {
             Ending::Waits => return Ok(Next::RetryAfter(PAUSE_DELETING)),

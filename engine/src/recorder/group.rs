@@ -23,10 +23,8 @@ impl Group {
     }
 
     pub(super) fn push(&mut self, intake: Intake) {
-        if let Received::Messages { messages, .. } | Received::Late(messages) = &intake.received {
-            self.messages += messages.len();
-            self.bytes += messages.iter().map(|message| message.payload.len()).sum::<usize>();
-        }
+        self.messages += intake.messages().len();
+        self.bytes += intake.messages().iter().map(|message| message.payload.len()).sum::<usize>();
         self.intakes.push(intake);
     }
 
@@ -50,6 +48,6 @@ impl Group {
 /// The CloudEvent of a message, or why it is none.
 pub(super) type Parsed<'m> = Result<CloudEvent<'m>, String>;
 
-pub(super) fn parse(message: &Message) -> Parsed<'_> {
+pub(super) fn receive(message: &Message) -> Parsed<'_> {
     CloudEvent::receive(&message.headers(), &message.payload).map_err(|error| error.to_string())
 }

@@ -1,29 +1,35 @@
 //! A group on its way into the log: appended, not yet synced, and what it adds on top of the projection meanwhile.
 //!
-//! Start at [`Staged::received`]. Recorded once is decided by [`Position`].
+//! Start at [`Staged::intake`]. Recorded once is decided by [`Position`], and by [`late`] below it.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use hashbrown::{HashMap, HashSet};
-use lifeline_projections::fact::{Delivery, EventReceived, EventRejected, Fact, Reconciled};
+use lifeline_projections::fact::{
+    Delivery, EventReceived, EventRejected, Fact, Reconciled, StreamChange, StreamChanged,
+};
 use lifeline_projections::fold::Projection;
-use lifeline_store::{Disk, Log, Offset, Reader};
+use lifeline_store::{Disk, Log, Offset};
 use parking_lot::RwLockReadGuard;
 use tracing::{Span, warn};
 
-use super::group::Parsed;
+use super::group::{Parsed, receive};
 use super::{Error, Outcome, late};
-use crate::intake::Message;
+use crate::intake::{Intake, Message, Received};
 use crate::rules::{EventView, RuleSet};
-use crate::trace::Traces;
 use crate::view::View;
+
+/// Messages that are parsed, looked up and appended together: few enough to be in the processor's cache from one to the next.
+const PIECE_MESSAGES: usize = 32;
 
 /// Records that were appended and are not synced yet, with what decides about the next one.
 pub(super) struct Staged<'g, 'l, D: Disk> {
     log: &'l mut Log<D>,
+    rules: Option<&'g RuleSet>,
     now: u64,
-    pub(super) before: RwLockReadGuard<'g, Projection>,
-    traces: &'g Traces,
+    view: &'g View<D>,
+    before: RwLockReadGuard<'g, Projection>,
     /// Offset of the first fact.
     first: Offset,
     facts: Vec<Fact<'g>>,
@@ -36,7 +42,7 @@ pub(super) struct Staged<'g, 'l, D: Disk> {
 
 /// How far a stream is recorded or staged; epoch 0 for one never met.
 #[derive(Clone, Copy)]
-pub(super) struct Position {
+struct Position {
     epoch: u32,
     next_sequence: u64,
 }
@@ -44,7 +50,7 @@ pub(super) struct Position {
 impl Position {
     /// Whether an epoch is not in the log yet. It may be, like everything of a group that is written again after a sync
     /// that failed and yet reached the disk.
-    pub(super) fn take_epoch(&mut self, epoch: u32, start_sequence: u64) -> bool {
+    fn take_epoch(&mut self, epoch: u32, start_sequence: u64) -> bool {
         let is_new = epoch > self.epoch;
         if is_new {
             *self = Position { epoch, next_sequence: start_sequence };
@@ -53,12 +59,12 @@ impl Position {
     }
 
     /// Whether an epoch is the current one.
-    pub(super) fn is_in(&self, epoch: u32) -> bool {
+    fn is_in(&self, epoch: u32) -> bool {
         epoch == self.epoch
     }
 
     /// Whether a gap up to `to_sequence` is not in the log yet.
-    pub(super) fn take_gap(&mut self, epoch: u32, to_sequence: u64) -> bool {
+    fn take_gap(&mut self, epoch: u32, to_sequence: u64) -> bool {
         if epoch != self.epoch || to_sequence <= self.next_sequence {
             return false;
         }
@@ -67,7 +73,7 @@ impl Position {
     }
 
     /// Whether a message is not in the log yet. What is new is taken as recorded from here on.
-    pub(super) fn take_message(&mut self, epoch: u32, sequence: u64) -> bool {
+    fn take_message(&mut self, epoch: u32, sequence: u64) -> bool {
         if self.epoch == 0 {
             self.epoch = epoch;
         }
@@ -82,14 +88,21 @@ impl Position {
 }
 
 impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
-    pub(super) fn new(view: &'g View<D>, log: &'l mut Log<D>, now: u64, facts_max: usize) -> Staged<'g, 'l, D> {
+    pub(super) fn new(
+        view: &'g View<D>,
+        log: &'l mut Log<D>,
+        rules: Option<&'g RuleSet>,
+        now: u64,
+        facts_max: usize,
+    ) -> Staged<'g, 'l, D> {
         let (before, first) = (view.projection(), log.end());
         assert_eq!(before.watermark(), first, "everything in the log is folded before the next group");
         Staged {
             log,
+            rules,
             now,
+            view,
             before,
-            traces: view.traces(),
             first,
             facts: Vec::with_capacity(facts_max),
             latest: HashMap::with_capacity(facts_max),
@@ -103,27 +116,85 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
         (self.first, self.facts, self.spans)
     }
 
-    pub(super) fn append(&mut self, fact: Fact<'g>) -> Result<(), Error> {
+    /// Stages what intake handed over; `cells` take what its messages are, one each.
+    pub(super) fn intake(&mut self, intake: &'g Intake, cells: &'g [OnceCell<Parsed<'g>>]) -> Result<(), Error> {
+        let Intake { site, stream, epoch, received } = intake;
+        let (cluster, stream, epoch) = (&**site, stream.as_str(), *epoch);
+        let position = self.position(cluster, stream);
+        let (is_new, change) = match received {
+            Received::Messages { messages, .. } => return self.messages((cluster, stream, epoch), messages, cells),
+            Received::Opened { created_unix_nanos, start_sequence, reason } => {
+                let (created_unix_nanos, start_sequence) = (*created_unix_nanos, *start_sequence);
+                let opened = StreamChange::Opened { created_unix_nanos, start_sequence, reason };
+                (position.take_epoch(epoch, start_sequence), opened)
+            }
+            Received::Gap { from_sequence, to_sequence } => {
+                let (from_sequence, to_sequence) = (*from_sequence, *to_sequence);
+                (position.take_gap(epoch, to_sequence), StreamChange::Gap { from_sequence, to_sequence })
+            }
+        };
+        match is_new {
+            true => self.append(Fact::Stream(StreamChanged { cluster, stream, epoch, change })),
+            false => Ok(()),
+        }
+    }
+
+    /// Stages those messages of a stream that are not recorded.
+    fn messages(
+        &mut self,
+        (cluster, stream, epoch): (&'g str, &'g str, u32),
+        messages: &'g [Message],
+        cells: &'g [OnceCell<Parsed<'g>>],
+    ) -> Result<(), Error> {
+        let mut position = *self.position(cluster, stream);
+        let mut recorded = self.recorded_late((cluster, stream, position), messages);
+        for (messages, cells) in messages.chunks(PIECE_MESSAGES).zip(cells.chunks(PIECE_MESSAGES)) {
+            let piece =
+                messages.iter().zip(cells).map(|(message, cell)| (message, cell.get_or_init(|| receive(message))));
+            let keys = piece.clone().map(|(_, parsed)| parsed.as_ref().ok());
+            let keys = keys.map(|event| event.map(|event| (&*event.source, &*event.subject)));
+            let last_records = self.before.last_records(keys);
+            for ((message, event), last_record) in piece.zip(last_records) {
+                let is_new = position.take_message(epoch, message.sequence)
+                    || (position.is_in(epoch) && recorded.insert(late::Identity::of(message)));
+                if !is_new {
+                    continue;
+                }
+                let Message { sequence, published_unix_nanos, subject, .. } = message;
+                let (sequence, published_unix_nanos) = (*sequence, *published_unix_nanos);
+                let delivery = Delivery { cluster, stream, epoch, sequence, published_unix_nanos, subject };
+                self.message(delivery, message, event, last_record)?;
+            }
+        }
+        *self.position(cluster, stream) = position;
+        Ok(())
+    }
+
+    fn append(&mut self, fact: Fact<'g>) -> Result<(), Error> {
         // Room was asked for before messages were let in; outcomes and rules may use what is kept for them.
         self.log.append_encoded(self.now, |buffer| fact.encode(buffer))?;
         self.facts.push(fact);
         Ok(())
     }
 
-    /// Those of the messages that came late that are in the log or staged.
-    pub(super) fn recorded_among(
+    /// Those of the messages below the position of their stream that are in the log or staged.
+    fn recorded_late(
         &self,
-        log: &Reader<D>,
-        stream: (&str, &str),
+        (cluster, stream, position): (&str, &str, Position),
         messages: &[Message],
-    ) -> Result<HashSet<late::Identity>, Error> {
-        let mut recorded = late::recorded(log, stream, messages)?;
-        let staged = self.facts.iter().filter_map(|fact| late::Identity::of_fact(fact, stream));
-        recorded.extend(staged);
-        Ok(recorded)
+    ) -> HashSet<late::Identity> {
+        let late: Vec<&Message> = messages.iter().filter(|message| message.sequence < position.next_sequence).collect();
+        if late.is_empty() {
+            return HashSet::new();
+        }
+        let known = self.before.ground().streams.get(&(cluster.to_owned(), stream.to_owned()));
+        let mut recorded =
+            late::recorded(&self.view.log(), (cluster, stream), known.and_then(|known| known.tail), &late);
+        recorded.extend(self.facts.iter().filter_map(|fact| late::Identity::of_fact(fact, (cluster, stream))));
+        recorded
     }
 
-    pub(super) fn position(&mut self, cluster: &'g str, stream: &'g str) -> &mut Position {
+    fn position(&mut self, cluster: &'g str, stream: &'g str) -> &mut Position {
         self.positions.entry((cluster, stream)).or_insert_with(|| {
             let known = self.before.ground().streams.get(&(cluster.to_owned(), stream.to_owned()));
             let (epoch, next_sequence) = known.map_or((0, 0), |known| (known.epoch, known.next_sequence));
@@ -137,13 +208,12 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
     }
 
     /// Stages what a message says happened. `last_record` is the latest folded record about its resource.
-    pub(super) fn received(
+    fn message(
         &mut self,
         delivery: Delivery<'g>,
         message: &'g Message,
         event: &'g Parsed<'g>,
         last_record: Option<Offset>,
-        rules: Option<&'g RuleSet>,
     ) -> Result<(), Error> {
         let headers = message.headers();
         let payload: &[u8] = &message.payload;
@@ -159,8 +229,9 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
                     headers: &headers,
                     payload,
                 };
-                let decisions = rules.map(|rules| rules.decide(&view, delivery.cluster, self.now)).unwrap_or_default();
-                let span = self.traces.event(event, &delivery, self.log.end());
+                let decide = |rules: &'g RuleSet| rules.decide(&view, delivery.cluster, self.now);
+                let decisions = self.rules.map(decide).unwrap_or_default();
+                let span = self.view.traces().event(event, &delivery, self.log.end());
                 if !span.is_disabled() {
                     self.spans.push(span);
                 }

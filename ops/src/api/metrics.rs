@@ -132,8 +132,8 @@ const METRICS: &[Metric] = &[
         "Calls that may have changed a cluster, by cluster, since start.",
         |status| by_site(status, |site| site.writes),
     ),
-    gauge("lifeline_site_silent", "1 while work is held back because the cluster does not answer.", |status| {
-        by_site(status, |site| site.silent.is_some().into())
+    gauge("lifeline_site_unavailable", "1 while work is held back because the cluster is not available.", |status| {
+        by_site(status, |site| site.unavailable.is_some().into())
     }),
     counter(
         "lifeline_scrub_passes_total",

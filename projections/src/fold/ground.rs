@@ -17,7 +17,7 @@ pub struct StreamPosition {
     pub epoch: u32,
     /// When the server says that the stream was created, in nanoseconds since 1970.
     pub created_unix_nanos: u64,
-    /// Every message below this sequence is recorded, or recorded as missing.
+    /// Where reading goes on. Below it every message is recorded, or recorded as missing, but for those that nobody asked for.
     pub next_sequence: u64,
     /// The record of the last message, with the time the server stored it; `None` before the first of the epoch.
     pub tail: Option<Tail>,
@@ -31,7 +31,7 @@ pub struct StreamPosition {
     pub missing: u64,
 }
 
-/// The last message recorded from a stream.
+/// The recorded message with the highest sequence of an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tail {
     /// Its record.

@@ -79,13 +79,13 @@ const SABOTAGES: [Sabotage; 47] = [
     },
     Sabotage {
         name: "skip a message now and then",
-        file: RECORDER,
-        good: "None => position.take_message(epoch, message.sequence),",
-        bad: "None => !(SABOTAGED && message.sequence % 31 == 0) && position.take_message(epoch, message.sequence),",
+        file: STAGED,
+        good: "if !is_new {",
+        bad: "if !is_new || (SABOTAGED && message.sequence % 31 == 0) {",
     },
     Sabotage {
         name: "record again what comes late",
-        file: RECORDER,
+        file: STAGED,
         good: "position.is_in(epoch) && recorded.insert(late::Identity::of(message))",
         bad: "position.is_in(epoch) && (recorded.insert(late::Identity::of(message)) || SABOTAGED)",
     },

@@ -1,4 +1,4 @@
-//! [`Answering`]: a cluster, and whether it answers.
+//! [`Watched`]: a cluster, and whether it is available.
 
 use std::sync::Arc;
 
@@ -10,36 +10,36 @@ use super::breaker::Breaker;
 use crate::cluster::{Cluster, Deletion, Error, LiveObject, ObjectKey};
 
 /// A cluster whose calls are noted by a breaker.
-pub(super) struct Answering {
+pub(super) struct Watched {
     inner: Arc<dyn Cluster>,
     breaker: Arc<Breaker>,
 }
 
-impl Answering {
-    pub(super) fn new(inner: Arc<dyn Cluster>, breaker: Arc<Breaker>) -> Answering {
-        Answering { inner, breaker }
+impl Watched {
+    pub(super) fn new(inner: Arc<dyn Cluster>, breaker: Arc<Breaker>) -> Watched {
+        Watched { inner, breaker }
     }
 
     fn noted<'a, T: Send + 'a>(&'a self, call: BoxFuture<'a, Result<T, Error>>) -> BoxFuture<'a, Result<T, Error>> {
-        call.inspect(|called| self.breaker.note(called)).boxed()
+        call.inspect(|called| self.breaker.note_call(called)).boxed()
     }
 }
 
-impl Cluster for Answering {
+impl Cluster for Watched {
     fn name(&self) -> &str {
         self.inner.name()
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), Error>> {
-        self.noted(self.inner.check())
+        self.inner.check().inspect(|checked| self.breaker.note_check(checked)).boxed()
     }
 
     fn resolve<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<ObjectKey, Error>> {
-        // Most names are known without a call. So only silence says something about the cluster.
+        // Most names are known without a call. So only a failure says something about the cluster.
         let resolved = self.inner.resolve(manifest);
         let note = |resolved: &Result<_, _>| {
             if let Err(Error::Unavailable { .. }) = resolved {
-                self.breaker.note(resolved);
+                self.breaker.note_call(resolved);
             }
         };
         resolved.inspect(note).boxed()
