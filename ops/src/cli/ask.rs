@@ -303,24 +303,24 @@ impl ListArgs {
     }
 
     /// Asks for the list and prints it.
-    fn list<T: DeserializeOwned + Serialize>(
+    fn print<T: DeserializeOwned + Serialize>(
         &self,
         noun: &str,
         table: impl Fn(&[T], Timestamp, bool) -> Table,
     ) -> Result<ExitCode, Error> {
-        list(&self.ask, &self.when, noun, &self.query()?, &self.no(noun), table)
+        print_list(&self.ask, &self.when, noun, &self.query()?, &self.no(noun), table)
     }
 }
 
 impl WatchArgs {
     /// Asks for the list once, or for as long as somebody wants to see it.
-    fn list<T: DeserializeOwned + Serialize>(
+    fn print_or_watch<T: DeserializeOwned + Serialize>(
         &self,
         noun: &str,
         table: impl Fn(&[T], Timestamp, bool) -> Table,
     ) -> Result<ExitCode, Error> {
         if !self.watch {
-            return self.list.list(noun, table);
+            return self.list.print(noun, table);
         }
         let none = self.list.no(noun);
         // Ages are counted again with each table: one that is watched stays for days.
@@ -332,26 +332,28 @@ impl WatchArgs {
 pub fn get(get: Get) -> Result<ExitCode, Error> {
     match get {
         Get::Resources(args) => {
-            args.list("resources", |rows: &[ResourceRow], now, wide| rows::resources(rows, now, wide))
+            args.print_or_watch("resources", |rows: &[ResourceRow], now, wide| rows::resources(rows, now, wide))
         }
         Get::Lifecycles(args) => {
-            args.list("lifecycles", |rows: &[LifecycleRow], now, wide| rows::lifecycles(rows, now, wide))
+            args.print_or_watch("lifecycles", |rows: &[LifecycleRow], now, wide| rows::lifecycles(rows, now, wide))
         }
-        Get::Objects(args) => args.list("objects", |rows: &[OwnedObjectRow], now, wide| rows::objects(rows, now, wide)),
+        Get::Objects(args) => {
+            args.print_or_watch("objects", |rows: &[OwnedObjectRow], now, wide| rows::objects(rows, now, wide))
+        }
         Get::Rules(RulesArgs { watch, when, ask }) => {
             let (query, none) = (when.query(), "no rules");
             if watch {
                 let table = |rows: &[RuleRow], _: bool| rows::rules(rows);
                 return watch::watch(&ask.client()?, "rules", &query, none, ask.output, table);
             }
-            list(&ask, &when, "rules", &query, none, |rows: &[RuleRow], _, _| rows::rules(rows))
+            print_list(&ask, &when, "rules", &query, none, |rows: &[RuleRow], _, _| rows::rules(rows))
         }
         Get::Events(args) => events(&args),
     }
 }
 
 /// Asks for a list and prints it, or what to say when it is empty.
-pub fn list<T: DeserializeOwned + Serialize>(
+pub fn print_list<T: DeserializeOwned + Serialize>(
     ask: &AskArgs,
     when: &WhenArgs,
     noun: &str,
@@ -360,7 +362,7 @@ pub fn list<T: DeserializeOwned + Serialize>(
     table: impl Fn(&[T], Timestamp, bool) -> Table,
 ) -> Result<ExitCode, Error> {
     let client = ask.client()?;
-    let listed: Listed<T> = client.list(&format!("/v1/{noun}"), query, when.limit)?;
+    let listed: Listed<T> = client.all_pages(&format!("/v1/{noun}"), query, when.limit)?;
     if output::structured(&listed.list, ask.output)? {
         return Ok(ExitCode::SUCCESS);
     }

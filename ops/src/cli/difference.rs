@@ -14,7 +14,7 @@ use lifeline_projections::reads::LifecycleRow;
 use super::ask::{AskArgs, FilterArgs};
 use super::output;
 use super::{moment, rows};
-use crate::client::{Client, Error, PAGE_ROWS, Query};
+use crate::client::{Client, Error, PAGE_ROWS_ASKED, Query};
 use crate::terminal::style::{Paint, Tone};
 use crate::terminal::table::{cut_middle, printable, wrap};
 
@@ -91,7 +91,7 @@ fn all(client: &Client, query: &Query, limit: Option<usize>) -> Result<Differenc
     loop {
         let rows = all.as_ref().map_or(0, |all| all.items.len());
         let mut query = query.clone();
-        query.add("limit", limit.map_or(PAGE_ROWS, |limit| limit.saturating_sub(rows).min(PAGE_ROWS)));
+        query.add("limit", limit.map_or(PAGE_ROWS_ASKED, |limit| limit.saturating_sub(rows).min(PAGE_ROWS_ASKED)));
         query.maybe("after", all.as_ref().and_then(|all| all.next.as_ref()));
         let page: Difference = client.get("/v1/difference", &query)?;
         let all = match &mut all {

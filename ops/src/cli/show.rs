@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use lifeline_projections::reads::{ConflictRow, LifecycleRow, OwnedObjectRow};
 
 use super::addons;
-use super::ask::{AskArgs, RulesArgs, WhenArgs, list};
+use super::ask::{AskArgs, RulesArgs, WhenArgs, print_list};
 use super::output::{self, Format};
 use super::rows;
 use crate::client::{Error, Listed};
@@ -66,21 +66,28 @@ pub fn show(show: Show) -> Result<ExitCode, Error> {
         Show::Conflicts(args) => {
             let query = args.when.query();
             let none = "no conflicts: each object is claimed once";
-            list(&args.ask, &args.when, "conflicts", &query, none, |rows: &[ConflictRow], _, _| rows::conflicts(rows))
+            print_list(&args.ask, &args.when, "conflicts", &query, none, |rows: &[ConflictRow], _, _| {
+                rows::conflicts(rows)
+            })
         }
         Show::Stuck(args) => {
             let mut query = args.when.query();
             query.add("longer_than", args.longer_than);
-            list(&args.ask, &args.when, "stuck", &query, "nothing is stuck", |rows: &[LifecycleRow], now, wide| {
-                rows::lifecycles(rows, now, wide)
-            })
+            print_list(
+                &args.ask,
+                &args.when,
+                "stuck",
+                &query,
+                "nothing is stuck",
+                |rows: &[LifecycleRow], now, wide| rows::lifecycles(rows, now, wide),
+            )
         }
     }
 }
 
 fn addons(args: &AddonsArgs) -> Result<ExitCode, Error> {
     let client = args.ask.client()?;
-    let listed: Listed<OwnedObjectRow> = client.list("/v1/objects", &args.when.query(), None)?;
+    let listed: Listed<OwnedObjectRow> = client.all_pages("/v1/objects", &args.when.query(), None)?;
     let filter = addons::Filter {
         namespace: args.namespace.as_deref(),
         cluster: args.cluster.as_deref(),

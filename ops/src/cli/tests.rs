@@ -170,7 +170,7 @@ fn a_folder_answers_as_a_running_engine_does() {
 
     let all = Query::default();
     let check_list = |path: &str, rows: usize| {
-        let of = |client: &Client| -> Listed<serde_json::Value> { client.list(path, &all, None).expect(path) };
+        let of = |client: &Client| -> Listed<serde_json::Value> { client.all_pages(path, &all, None).expect(path) };
         let (one, other) = (of(&folder), of(&server));
         assert_eq!((&one.list, &one.time), (&other.list, &other.time), "{path}");
         assert_eq!((one.list.items.len(), one.list.offset), (rows, 6), "{path}");
@@ -181,7 +181,7 @@ fn a_folder_answers_as_a_running_engine_does() {
     check_list("/v1/lifecycles", 2);
     check_list("/v1/objects", 1);
     check_list("/v1/rules", 1);
-    let limited: Listed<LifecycleRow> = server.list("/v1/lifecycles", &all, Some(1)).expect("a list");
+    let limited: Listed<LifecycleRow> = server.all_pages("/v1/lifecycles", &all, Some(1)).expect("a list");
     assert_eq!((limited.list.items.len(), limited.list.next.is_some()), (1, true));
 
     let status: Status = folder.get("/v1/status", &all).expect("a status");

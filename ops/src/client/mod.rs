@@ -34,7 +34,7 @@ use crate::api::{ApiState, TIME_HEADER, parameters};
 use crate::data;
 
 /// Rows asked for at once.
-pub(crate) const PAGE_ROWS: usize = 1_000;
+pub(crate) const PAGE_ROWS_ASKED: usize = 1_000;
 
 /// Bytes that fit in a URI: what the library behind both ends of the API takes.
 const URI_BYTES_MAX: usize = u16::MAX as usize - 1;
@@ -288,7 +288,7 @@ impl Client {
     }
 
     /// A list, page by page, until it ends or has `limit` rows.
-    pub fn list<T: DeserializeOwned>(
+    pub fn all_pages<T: DeserializeOwned>(
         &self,
         path: &str,
         query: &Query,
@@ -297,7 +297,7 @@ impl Client {
         let mut all: Option<Listed<T>> = None;
         loop {
             let rows = all.as_ref().map_or(0, |all| all.list.items.len());
-            let page_rows = limit.map_or(PAGE_ROWS, |limit| limit.saturating_sub(rows).min(PAGE_ROWS));
+            let page_rows = limit.map_or(PAGE_ROWS_ASKED, |limit| limit.saturating_sub(rows).min(PAGE_ROWS_ASKED));
             let mut query = query.clone();
             query.add("limit", page_rows);
             query.maybe("after", all.as_ref().and_then(|all| all.list.next.as_ref()));
