@@ -1,8 +1,9 @@
 //! The Go dialect: Go's text/template by the crate gotmpl, with sprig's functions.
 //!
-//! Start at [`Program`]. Compiling parses and prepares the tree (`tree`); rendering runs it into a [`TrackingWriter`]. Missing
-//! keys are errors, as Sveltos sets `missingkey=error`. Differences from Go, all on purpose: JSON integers are integers (Go prints
-//! 1000000 as `1e+06`), floats print in plain digits, `'x'` is a string, null is an error where Go prints `<no value>`.
+//! Start at [`Program`]. Compiling parses and prepares the tree (`tree`); rendering runs it into a [`TrackingWriter`].
+//! Missing keys are errors, as Sveltos sets `missingkey=error`. Differences from Go, all on purpose: JSON integers are
+//! integers (Go prints 1000000 as `1e+06`), floats print in plain digits, `'x'` is a string, null is an error where Go
+//! prints `<no value>`.
 
 use std::sync::Arc;
 

@@ -199,9 +199,9 @@ impl CompactLifecycle {
         [released, claimed]
     }
 
-    /// What happened, as far as it is news to a lifecycle without its inventory and failure; `None` where it has to see or
-    /// change these. A decision to create changes no inventory, one to delete none that is empty, and most outcomes find theirs as
-    /// it is: most of the time it need not be unpacked.
+    /// What happened, as far as it is news to a lifecycle without its inventory and failure; `None` where it has to see
+    /// or change these. A decision to create changes no inventory, one to delete none that is empty, and most outcomes
+    /// find theirs as it is: most of the time it need not be unpacked.
     fn beside_rest<'h>(&self, happened: Happened<'h>) -> Option<Happened<'h>> {
         let Core { desired, decided, holds, failing, .. } = self.core;
         match happened {
