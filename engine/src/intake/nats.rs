@@ -191,17 +191,29 @@ impl Nats {
             _ if has_other_filters => 1,
             Retention::Interest | Retention::WorkQueue => (*from_sequence).min(info.ack_floor.stream_sequence + 1),
         };
-        if !agrees(&info.config, &wanted) && !self.update(stream, &info.config, &wanted).await? {
+        let is_as_wanted = agrees(&info.config, &wanted);
+        if !is_as_wanted && !self.update(stream, &info.config, &wanted).await? {
             return self.recreate(consume, from).await;
         }
         let delivered = info.delivered.stream_sequence;
-        if delivered + 1 == from && info.ack_floor.stream_sequence == delivered && info.num_ack_pending == 0 {
+        // With other subjects it may have passed over messages, without a delivery that would show it.
+        if is_as_wanted
+            && delivered + 1 == from
+            && info.ack_floor.stream_sequence == delivered
+            && info.num_ack_pending == 0
+        {
             return Ok(Ready::of(&info));
         }
         match self.reset(stream, durable, from).await? {
             Some(ready) => Ok(ready),
             None => self.recreate(consume, from).await,
         }
+    }
+
+    /// Whether a durable consumer asks for what its reader wants. Somebody may have changed it meanwhile.
+    pub(super) fn asks_for(&self, consume: &Consume, current: &consumer::Config) -> bool {
+        let wanted = self.config(consume, DeliverPolicy::All);
+        filters(current) == wanted_filters(&wanted)
     }
 
     fn config(&self, consume: &Consume, deliver_policy: DeliverPolicy) -> consumer::pull::Config {

@@ -322,7 +322,16 @@ impl Batches for Pull {
 
     fn backlog(&self) -> BoxFuture<'_, Result<Option<Backlog>, Error>> {
         async move {
-            let info = self.nats.consumer(&self.consume.stream, &self.consume.durable).await?;
+            let Consume { stream, durable, .. } = &self.consume;
+            let info = self.nats.consumer(stream, durable).await?;
+            if let Some(info) = &info
+                && !self.nats.asks_for(&self.consume, &info.config)
+            {
+                let reason =
+                    "somebody changed its subjects; only one engine may read with this durable name".to_owned();
+                let (stream, consumer) = (stream.clone(), durable.clone());
+                return Err(Error::ConsumerEnded { stream, consumer, reason });
+            }
             Ok(info.map(|info| Backlog {
                 pending: info.num_pending,
                 unacknowledged: info.num_ack_pending as u64,

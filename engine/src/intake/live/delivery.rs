@@ -54,6 +54,33 @@ async fn a_stream_that_allows_few_unacknowledged_messages_is_read_all_the_same()
 
 #[tokio::test]
 #[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn a_consumer_whose_subjects_somebody_changed_is_put_right() {
+    for retention in [RetentionPolicy::Limits, RetentionPolicy::WorkQueue] {
+        let mut world = World::new(&["a"]).await;
+        world.create("S", &["a", "b"], Config { retention, ..Config::default() }).await;
+        world.run().await;
+        world.publish("a", 0..10).await;
+        world.recorded(10).await;
+        let stream = world.jetstream.get_stream("S").await.unwrap();
+        let consumer: PullConsumer = stream.get_consumer("lifeline").await.unwrap();
+        let changed = consumer::pull::Config {
+            filter_subject: "b".to_owned(),
+            durable_name: Some("lifeline".to_owned()),
+            deliver_policy: consumer::DeliverPolicy::All,
+            ack_policy: consumer.cached_info().config.ack_policy,
+            ack_wait: consumer.cached_info().config.ack_wait,
+            max_ack_pending: consumer.cached_info().config.max_ack_pending,
+            ..consumer::pull::Config::default()
+        };
+        stream.update_consumer(changed).await.unwrap();
+        world.publish("a", 10..20).await;
+        world.recorded(20).await;
+        assert_eq!(world.payloads(), numbers(0..20));
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn what_a_work_queue_held_before_its_subject_was_wanted_is_recorded() {
     let mut world = World::new(&["a"]).await;
     world.create("Q", &["a", "b"], Config { retention: RetentionPolicy::WorkQueue, ..Config::default() }).await;
