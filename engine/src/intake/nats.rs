@@ -213,7 +213,7 @@ impl Nats {
     /// Whether a durable consumer asks for what its reader wants. Somebody may have changed it meanwhile.
     pub(super) fn asks_for(&self, consume: &Consume, current: &consumer::Config) -> bool {
         let wanted = self.config(consume, DeliverPolicy::All);
-        filters(current) == wanted_filters(&wanted)
+        filters(current) == wanted_filters(&wanted) && delivers_whole_batches(current)
     }
 
     fn config(&self, consume: &Consume, deliver_policy: DeliverPolicy) -> consumer::pull::Config {
@@ -524,6 +524,17 @@ fn agrees(current: &consumer::Config, wanted: &consumer::pull::Config) -> bool {
         && current.max_ack_pending == wanted.max_ack_pending
         && current.max_deliver == wanted.max_deliver
         && filters(current) == wanted_filters(wanted)
+        && delivers_whole_batches(current)
+}
+
+/// Whether a consumer delivers whole messages, as many at once as are asked for, to whoever asks.
+fn delivers_whole_batches(config: &consumer::Config) -> bool {
+    !config.headers_only
+        && config.max_batch <= 0
+        && config.max_bytes <= 0
+        && config.max_expires.is_zero()
+        && config.rate_limit == 0
+        && config.priority_groups.is_empty()
 }
 
 /// The subjects that a consumer asks for, sorted; none for all.

@@ -36,6 +36,9 @@ const BATCH_MESSAGES_SMALL: usize = 2_500;
 /// How long a small batch waits in a backlog.
 const PATIENCE: Duration = Duration::from_millis(4);
 
+/// What the server adds to a message whose payload it leaves out (`headers_only`): how large that was.
+const SIZE_HEADER: &str = "Nats-Msg-Size";
+
 /// Bytes of one pull, unless a single message may be larger.
 const PULL_BYTES_MIN: usize = 32 << 20;
 
@@ -223,6 +226,10 @@ impl Pull {
         if let Some(status) = message.status {
             return self.handle_status(status, &message);
         }
+        // A consumer that somebody made to deliver headers alone: what comes is no message.
+        if message.headers.as_ref().is_some_and(|headers| headers.get(SIZE_HEADER).is_some()) {
+            return self.ended("it delivers headers without payloads");
+        }
         let reply = message.reply.unwrap_or_else(|| Subject::from_static(""));
         let known = reply.strip_prefix(&*self.reply_head);
         let delivery = match known.and_then(|numbers| DeliveryInfo::parse_numbers(numbers.as_bytes())) {
@@ -328,7 +335,7 @@ impl Batches for Pull {
                 && !self.nats.asks_for(&self.consume, &info.config)
             {
                 let reason =
-                    "somebody changed its subjects; only one engine may read with this durable name".to_owned();
+                    "somebody changed its configuration; only one engine may read with this durable name".to_owned();
                 let (stream, consumer) = (stream.clone(), durable.clone());
                 return Err(Error::ConsumerEnded { stream, consumer, reason });
             }
