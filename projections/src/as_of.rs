@@ -62,7 +62,7 @@ pub enum Error {
     },
     /// A record does not speak of the resource whose records led to it.
     #[error("record at offset `{offset}` does not speak of source `{}`, subject `{}`, whose history leads there", .key.source, .key.subject)]
-    Astray {
+    NotAboutResource {
         /// The record.
         offset: Offset,
         /// The resource.
@@ -131,7 +131,7 @@ pub fn resource<D: Disk>(
         let record = log.read(offset)?.ok_or_else(|| Error::Forgotten { start: log.start() })?;
         let fact = Fact::decode(&record.payload).map_err(|source| Error::Fact { offset, source })?;
         let previous = fact.previous(&trail.key);
-        let previous = previous.ok_or_else(|| Error::Astray { offset, key: Box::new(trail.key.clone()) })?;
+        let previous = previous.ok_or_else(|| Error::NotAboutResource { offset, key: Box::new(trail.key.clone()) })?;
         at = previous.filter(|previous| *previous < offset);
         if offset < end {
             records.push(record);

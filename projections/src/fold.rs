@@ -1,6 +1,6 @@
 //! The fold: facts in, state out.
 //!
-//! Start at [`Projection::fold`]. The state is a pure function of the records below its watermark: folded at once, one
+//! Start at [`Projection::fold_all`]. The state is a pure function of the records below its watermark: folded at once, one
 //! by one, or resumed from any checkpoint, the same records give the same state. [`Projection::digest`] shows whether
 //! two are the same.
 //!

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use lifeline_store::Offset;
 use serde::{Deserialize, Serialize};
 
-use crate::fact::{AppliedObject, ObjectKey, Redesired};
+use crate::fact::{AppliedObject, LifecycleKey, ObjectKey, Redesired, ResourceKey};
 use crate::happened::Happened;
 
 /// A lifecycle: what one trigger makes of one resource on one cluster.
@@ -187,6 +187,12 @@ impl Phase {
 }
 
 impl Lifecycle {
+    /// Its key, as the lifecycle of this resource.
+    #[must_use]
+    pub fn key(&self, resource: ResourceKey) -> LifecycleKey {
+        LifecycleKey { trigger: (*self.trigger).into(), cluster: (*self.cluster).into(), resource }
+    }
+
     /// A lifecycle of which nothing is known yet.
     #[must_use]
     pub fn new(trigger: &str, cluster: &str) -> Lifecycle {

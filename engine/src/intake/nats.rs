@@ -79,6 +79,12 @@ impl Ready {
     }
 }
 
+/// The answer to `STREAM.MSG.GET`.
+#[derive(Deserialize)]
+struct Fetched {
+    message: stream::RawMessage,
+}
+
 impl Nats {
     /// Wraps a connection. `domain` is the JetStream domain, for leaf nodes; `None` for the server's own.
     #[must_use]
@@ -360,13 +366,9 @@ impl Nats {
     /// # Errors
     /// When the server refuses, or does not answer.
     pub async fn message(&self, stream: &str, sequence: u64) -> Result<Option<Message>, Error> {
-        #[derive(Deserialize)]
-        struct Answer {
-            message: stream::RawMessage,
-        }
         let operation = format!("STREAM.MSG.GET.{stream}");
-        let answer: Option<Answer> = optional(self.request(operation.clone(), &json!({"seq": sequence})).await)?;
-        let Some(Answer { message }) = answer else { return Ok(None) };
+        let answer: Option<Fetched> = optional(self.request(operation.clone(), &json!({"seq": sequence})).await)?;
+        let Some(Fetched { message }) = answer else { return Ok(None) };
         let message = StreamMessage::try_from(message).map_err(|cause| Error::NoAnswer { operation, cause })?;
         Ok(Some(Message {
             sequence: message.sequence,
@@ -460,14 +462,10 @@ impl JetStream for Nats {
         subject: &'a str,
         sequence: u64,
     ) -> BoxFuture<'a, Result<Option<Stored>, Error>> {
-        #[derive(Deserialize)]
-        struct Answer {
-            message: stream::RawMessage,
-        }
         async move {
             let body = json!({"seq": sequence, "next_by_subj": subject});
-            let answer: Option<Answer> = optional(self.request(format!("STREAM.MSG.GET.{stream}"), &body).await)?;
-            let Some(Answer { message }) = answer else { return Ok(None) };
+            let answer: Option<Fetched> = optional(self.request(format!("STREAM.MSG.GET.{stream}"), &body).await)?;
+            let Some(Fetched { message }) = answer else { return Ok(None) };
             let published = message.time.unix_timestamp_nanos();
             let payload = BASE64.decode(message.payload.as_bytes()).map_err(|cause| Error::NoAnswer {
                 operation: format!("STREAM.MSG.GET.{stream}"),
@@ -527,7 +525,7 @@ fn agrees(current: &consumer::Config, wanted: &consumer::pull::Config) -> bool {
         && delivers_whole_batches(current)
 }
 
-/// Whether a consumer delivers whole messages, as many at once as are asked for, to whoever asks.
+/// Whether a consumer delivers whole messages, and as many as a pull asks for.
 fn delivers_whole_batches(config: &consumer::Config) -> bool {
     !config.headers_only
         && config.max_batch <= 0

@@ -4,7 +4,7 @@
 //! channel cannot hold. Here two pulls are outstanding, so that the pipe never runs dry; every delivery is counted, so
 //! that a hole is seen before it is acknowledged over; and heartbeats distinguish idle from dead.
 //!
-//! Start at [`Pull::next`]. Statuses of the server: ADR-37 and `consumer.go`.
+//! Start at `Pull::next_batch`. Statuses of the server: ADR-37 and `consumer.go`.
 //!
 //! Never here: redelivery and epochs; any doubt ends the consumer with an error and [`super::reader`] looks again.
 

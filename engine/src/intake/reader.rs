@@ -342,15 +342,15 @@ impl Reader {
                     let Some(backlog) = batches.backlog().await? else {
                         return Ok(Ended::LookAgain(format!("consumer `{}` is gone", self.durable)));
                     };
-                    let astray = backlog.delivered_sequence >= known.next_sequence;
-                    stalled = if astray || should_deliver(&backlog) { stalled + 1 } else { 0 };
+                    let went_elsewhere = backlog.delivered_sequence >= known.next_sequence;
+                    stalled = if went_elsewhere || should_deliver(&backlog) { stalled + 1 } else { 0 };
                     self.status.send_modify(|status| {
                         status.stream_last_sequence = state.last_sequence;
                         status.pending = backlog.pending;
                         status.unacknowledged = backlog.unacknowledged;
                         status.warnings = warnings(&state);
                     });
-                    if stalled >= STALLED_LOOKS && astray {
+                    if stalled >= STALLED_LOOKS && went_elsewhere {
                         let next = known.next_sequence;
                         return Ok(Ended::LookAgain(format!("messages from sequence {next} on were delivered elsewhere")));
                     }

@@ -24,8 +24,8 @@ impl<D: Disk> Queries<D> {
         page: Page,
     ) -> Result<Difference, Error> {
         let from = self.end(from).await?;
-        // What is folded is what every other answer reflects; the log may be a little ahead of it. Looked up last, or what
-        // comes meanwhile would lie before it.
+        // The end of what is folded, as for every other answer; the log may be a little ahead of it. It is read last: `from` may
+        // have been waited for, and `to` must not be earlier.
         let to = match to {
             Some(to) => self.end(to).await?,
             None => self.view.read(|projection| projection.watermark()),

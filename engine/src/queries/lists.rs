@@ -14,7 +14,7 @@ use lifeline_store::Disk;
 use super::{Dated, Error, Queries, When, blocking};
 
 /// Candidates looked at in one turn: a few milliseconds of them.
-const LOOKS_MAX: usize = 1_000;
+const CANDIDATES_MAX: usize = 1_000;
 
 /// Resources of an earlier state given in one turn: each takes some reading.
 const TRAILS_MAX: usize = 64;
@@ -165,11 +165,11 @@ impl<D: Disk> Queries<D> {
         };
         // The first turn is short and nearly always the last one: handing it to another thread would take longer.
         let limit = page.limit.unwrap_or(reads::PAGE_ROWS);
-        let (mut answer, unix_nanos) = turn(&Page { looks: Some(LOOKS_MAX), ..page.clone() })?;
+        let (mut answer, unix_nanos) = turn(&Page { looks: Some(CANDIDATES_MAX), ..page.clone() })?;
         if answer.next.is_some() && answer.items.len() < limit {
-            // What the first turn saw is what every row reflects at least.
+            // The answer names the offset of the first turn: every row reflects what is below it, or more.
             let rest = Page { limit: Some(limit - answer.items.len()), after: answer.next.take(), ..page };
-            let more = blocking(move || in_turns(rest, LOOKS_MAX, |page| Ok(turn(page)?.0))).await?;
+            let more = blocking(move || in_turns(rest, CANDIDATES_MAX, |page| Ok(turn(page)?.0))).await?;
             answer.items.extend(more.items);
             answer.next = more.next;
         }

@@ -75,7 +75,7 @@ pub enum Error {
         unix_nanos: u64,
     },
     /// The time is still to come.
-    #[error("moment `{}` lies in the future", reads::time(*.unix_nanos))]
+    #[error("moment `{}` is in the future", reads::time(*.unix_nanos))]
     Future {
         /// The time, in nanoseconds since 1970.
         unix_nanos: u64,

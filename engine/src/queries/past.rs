@@ -16,14 +16,14 @@ use tokio::time::Instant;
 const KEPT: Duration = Duration::from_secs(60);
 
 /// A state that was folded, and where it ends.
-struct Told {
+struct Kept {
     end: Offset,
     projection: Arc<Projection>,
     asked: Instant,
 }
 
 /// The state folded last.
-type Last = Option<Told>;
+type Last = Option<Kept>;
 
 /// Folds whole earlier states, one at a time, and keeps the last one for a while.
 pub(super) struct Past {
@@ -61,14 +61,14 @@ impl Turn {
     /// # Panics
     /// Outside of a tokio runtime.
     pub(super) fn at<D: Disk>(mut self, log: &Reader<D>, end: Offset) -> Result<Arc<Projection>, as_of::Error> {
-        if let Some(told) = self.last.as_mut().filter(|told| told.end == end) {
-            told.asked = Instant::now();
-            return Ok(told.projection.clone());
+        if let Some(state) = self.last.as_mut().filter(|state| state.end == end) {
+            state.asked = Instant::now();
+            return Ok(state.projection.clone());
         }
         // Two earlier states at once would double the memory.
         self.forget();
         let projection = Arc::new(as_of::projection(log, Moment::Offset(end))?);
-        *self.last = Some(Told { end, projection: projection.clone(), asked: Instant::now() });
+        *self.last = Some(Kept { end, projection: projection.clone(), asked: Instant::now() });
         let last = OwnedMutexGuard::mutex(&self.last).clone();
         tokio::spawn(forget_later(last, end, self.kept));
         Ok(projection)
@@ -81,11 +81,11 @@ async fn forget_later(last: Arc<Mutex<Last>>, end: Offset, kept: Duration) {
         tokio::time::sleep(kept).await;
         let mut last = last.lock().await;
         match &*last {
-            Some(told) if told.end == end && told.asked.elapsed() < kept => {}
-            Some(told) if told.end == end => {
-                let told = last.take();
+            Some(state) if state.end == end && state.asked.elapsed() < kept => {}
+            Some(state) if state.end == end => {
+                let state = last.take();
                 // A million resources take a while to be given back.
-                tokio::task::spawn_blocking(move || drop(told));
+                tokio::task::spawn_blocking(move || drop(state));
                 return;
             }
             _ => return,

@@ -106,8 +106,9 @@ async fn an_offset_is_answered_as_soon_as_it_is_folded_and_refused_when_that_tak
     let at_least = |offset: u64| When { at_least: Some(Offset::from(offset)), as_of: None };
     assert_eq!(count(&queries, at_least(1)).await.0.expect("an answer"), 1);
     let (refused, waited) = count(&queries, at_least(2)).await;
-    let told = matches!(&refused, Err(Error::NotReached { offset, folded }) if (offset.get(), folded.get()) == (2, 1));
-    assert!(told, "{refused:?}");
+    let is_refused =
+        matches!(&refused, Err(Error::NotReached { offset, folded }) if (offset.get(), folded.get()) == (2, 1));
+    assert!(is_refused, "{refused:?}");
     assert_eq!(waited.as_millis(), 3_000);
     let recording = async {
         sleep(Duration::from_millis(700)).await;

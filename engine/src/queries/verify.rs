@@ -2,10 +2,10 @@
 //!
 //! Start at [`Queries::verify`]. The engine goes on meanwhile. What is about the whole state is noted at one offset, under the
 //! lock; the log is folded up to there beside it; then resources are compared a piece at a time. A resource that did not
-//! change since is compared as it lies in memory; one that did is computed from its own records, as for a question about
+//! change since is compared as it is in memory; one that did is computed from its own records, as for a question about
 //! the past; of what memory holds of it, only the offset of its latest record is checked.
 //!
-//! Every record that is folded is read with its checksum. Damage that no record lies under is for the scrub to find.
+//! Every record that is folded is read with its checksum. Damage outside of records is found by the scrub.
 
 use std::ops::Bound;
 use std::time::Duration;
@@ -82,13 +82,13 @@ impl<D: Disk> Queries<D> {
 fn verified<D: Disk>(view: &View<D>) -> Result<At<Verified>, Error> {
     let began = Instant::now();
     let memory = view.read(Whole::of);
-    // Opened behind the state: what is folded is in it.
+    // Opened after the state was read: all that is folded is in it.
     let log = view.log();
     let offset = memory.ground.watermark;
-    let told = as_of::projection(&log, Moment::Offset(offset))?;
+    let from_log = as_of::projection(&log, Moment::Offset(offset))?;
     // What was let go of meanwhile is missing from it.
     foldable(&log)?;
-    let verified = compare(view, &log, &memory, &told)?;
+    let verified = compare(view, &log, &memory, &from_log)?;
     Ok(At { offset, item: Verified { took: began.elapsed(), ..verified } })
 }
 
@@ -123,8 +123,7 @@ impl Whole {
         let contested = projection.contested_from(Bound::Unbounded).map(|(cluster, object, claims)| {
             let claims = claims.into_iter().map(|claim| {
                 let (resource, lifecycle) = projection.lifecycle(claim.lifecycle);
-                let (trigger, cluster) = ((*lifecycle.trigger).into(), (*lifecycle.cluster).into());
-                (claim.since, LifecycleKey { trigger, cluster, resource })
+                (claim.since, lifecycle.key(resource))
             });
             Contested { cluster: cluster.to_owned(), object: object.clone(), claims: claims.collect() }
         });
@@ -154,10 +153,10 @@ impl Whole {
 }
 
 /// Compares what was noted of the memory, and its resources, with the state that the log gives for the same offset.
-fn compare<D: Disk>(view: &View<D>, log: &Reader<D>, memory: &Whole, told: &Projection) -> Result<Verified, Error> {
-    let offset = told.watermark();
+fn compare<D: Disk>(view: &View<D>, log: &Reader<D>, memory: &Whole, from_log: &Projection) -> Result<Verified, Error> {
+    let offset = from_log.watermark();
     let (mut found, mut changed_meanwhile) = (Found::default(), 0);
-    let mut expected = told.resources().peekable();
+    let mut expected = from_log.resources().peekable();
     let mut last: Option<ResourceKey> = None;
     loop {
         let start = last.as_ref().map_or(Bound::Unbounded, |key| Bound::Excluded((&*key.source, &*key.subject)));
@@ -174,7 +173,9 @@ fn compare<D: Disk>(view: &View<D>, log: &Reader<D>, memory: &Whole, told: &Proj
             let how = match as_of::resource(log, &landmarks, trail, offset) {
                 Ok(remembered) => how(remembered.as_ref(), expected.as_ref()),
                 // Memory leads to a record that speaks of something else, or that there is not: the log itself is whole.
-                Err(as_of::Error::Astray { .. } | as_of::Error::Forgotten { .. }) if log.start() == Offset::ZERO => {
+                Err(as_of::Error::NotAboutResource { .. } | as_of::Error::Forgotten { .. })
+                    if log.start() == Offset::ZERO =>
+                {
                     Some(How::Changed)
                 }
                 Err(error) => return Err(error.into()),
@@ -191,12 +192,12 @@ fn compare<D: Disk>(view: &View<D>, log: &Reader<D>, memory: &Whole, told: &Proj
     for (key, _) in expected {
         found.note(&key, How::Missing);
     }
-    let differing_parts = memory.differing(&Whole::of(told));
-    let same_count = memory.resources == told.len();
+    let differing_parts = memory.differing(&Whole::of(from_log));
+    let same_count = memory.resources == from_log.len();
     Ok(Verified {
         sound: found.count == 0 && differing_parts.is_empty() && same_count,
-        digest: told.digest(),
-        resources: told.len(),
+        digest: from_log.digest(),
+        resources: from_log.len(),
         resources_in_memory: memory.resources,
         changed_meanwhile,
         differing_parts,

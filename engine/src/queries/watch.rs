@@ -192,7 +192,7 @@ impl Looking {
 /// Some of the records from an offset on, and where the next ones begin. They can be resumed at any of them.
 async fn records<D: Disk>(view: Arc<View<D>>, from: Offset) -> Result<(Vec<Update>, Offset), Error> {
     let (rows, end) = blocking(move || wanted::records(&view, from)).await?;
-    Ok((rows.into_iter().map(|(behind, row)| Update::item(behind, Some(behind), row)).collect(), end))
+    Ok((rows.into_iter().map(|(next, row)| Update::item(next, Some(next), row)).collect(), end))
 }
 
 impl Update {

@@ -61,7 +61,7 @@ impl<D: Disk> Queries<D> {
         if !ahead.is_zero() && ahead <= ROUNDED_UP_MAX {
             sleep(ahead).await;
         }
-        // Sealed, a time to come would push the stamps of what comes ahead of the clock.
+        // A time to come is not sealed: later records would get stamps ahead of the clock.
         if unix_nanos > self.clock.now_unix_nanos() {
             return Err(Error::Future { unix_nanos });
         }

@@ -10,7 +10,7 @@ use crate::rules::{Clusters, EventView, named_objects, recorded};
 use crate::view::View;
 
 /// Resources looked at in one turn: a few milliseconds of them.
-const LOOKS_MAX: usize = 10_000;
+const RESOURCES_SEARCHED_MAX: usize = 10_000;
 
 impl<D: Disk> Queries<D> {
     /// Why an object is as it is: the lifecycle that holds it, the event, the rule, and what was applied; or why it is gone.
@@ -22,7 +22,7 @@ impl<D: Disk> Queries<D> {
         blocking(move || {
             let mut search = Search::new(question);
             let offset = view.read(|projection| projection.watermark());
-            while view.read(|projection| search.look(projection, LOOKS_MAX)) {}
+            while view.read(|projection| search.look(projection, RESOURCES_SEARCHED_MAX)) {}
             let rules = view.read(|projection| projection.ground().rules.clone());
             let current = |key: &ResourceKey| view.read(|projection| projection.resource(&key.source, &key.subject));
             Ok(At { offset, item: search.answer(&view.log(), &rules, current, named_objects) })

@@ -36,8 +36,8 @@ impl<D: Disk> Reconciler<D> {
             let object = &want.object;
             let (recorded, is_held_up) = (task.recorded_uid(object), attempt.is_held_up(object));
             let made = self.perform(object, |known| {
-                let claims = task.claims(&self.view.projection(), object, is_held_up, known);
-                wanted(want, recorded, known, &task.key, claims)
+                let circumstances = task.circumstances(&self.view.projection(), object, is_held_up, known);
+                wanted(want, recorded, known, &task.key, circumstances)
             });
             let made = made.await;
             if let Ok(Made::Applied(applied)) = &made {

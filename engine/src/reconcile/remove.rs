@@ -3,7 +3,7 @@
 //! Start at `remove`. What is done about one object is decided in [`super::step`].
 
 use futures::future::try_join_all;
-use lifeline_projections::fact::{LifecycleKey, ObjectKey, Reconciled, What};
+use lifeline_projections::fact::{ObjectKey, Reconciled, What};
 use lifeline_projections::fold::LifecycleIndex;
 use lifeline_projections::lifecycle::Holding;
 use lifeline_store::Disk;
@@ -30,9 +30,9 @@ impl<D: Disk> Reconciler<D> {
         if attempt.is_ready() {
             return self.remove(task, holdings, Removing::DeletesToo, attempt).await;
         }
-        let has_heir = |holding: &&Holding| task.has_heir(&self.view.projection(), &holding.object);
-        let inherited: Vec<&Holding> = holdings.iter().copied().filter(has_heir).collect();
-        self.remove(task, &inherited, Removing::HandsOver, attempt).await
+        let has_next_claimant = |holding: &&Holding| task.has_next_claimant(&self.view.projection(), &holding.object);
+        let claimed_next: Vec<&Holding> = holdings.iter().copied().filter(has_next_claimant).collect();
+        self.remove(task, &claimed_next, Removing::HandsOver, attempt).await
     }
 
     /// Removes holdings, and records those that are gone and those that are let go.
@@ -46,10 +46,10 @@ impl<D: Disk> Reconciler<D> {
         let (mut gone, mut released, mut handed_over) = (Vec::new(), Vec::new(), Vec::new());
         for holding in holdings {
             let object = &holding.object;
-            let comes_later = task.comes_later(&self.view.projection(), object);
+            let is_not_first = task.is_not_first(&self.view.projection(), object);
             let removed = self.perform(object, |known| {
-                let claims = task.claims(&self.view.projection(), object, comes_later, known);
-                unwanted(holding, known, &task.key, claims, removing)
+                let circumstances = task.circumstances(&self.view.projection(), object, is_not_first, known);
+                unwanted(holding, known, &task.key, circumstances, removing)
             });
             match removed.await {
                 Ok(Removed::Gone) => gone.push(object.clone()),
@@ -118,8 +118,7 @@ impl<D: Disk> Reconciler<D> {
             let others = inside.filter(|(index, _)| except != Some(*index));
             let lost = others.filter_map(|(index, objects)| {
                 let (resource, lifecycle) = projection.lifecycle(index);
-                let (trigger, cluster) = ((*lifecycle.trigger).into(), (*lifecycle.cluster).into());
-                let key = LifecycleKey { trigger, cluster, resource };
+                let key = lifecycle.key(resource);
                 let is_running = self.site.queue.is_running(index);
                 let has_lost = needs_record(&lifecycle, &objects, is_running);
                 if is_running || has_lost {

@@ -52,11 +52,11 @@ pub enum Known {
 
 /// What the log says beside the lifecycle's own holding of an object.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Claims {
+pub struct Circumstances {
     /// Another lifecycle claimed the object first, or may delete the Namespace that a wanted object is in.
     pub is_held_up: bool,
     /// Another lifecycle with [`Desired::Present`] claims the object too.
-    pub has_heir: bool,
+    pub has_next_claimant: bool,
     /// The marks name another lifecycle, and the first claim takes precedence over them.
     pub outranks_marks: bool,
     /// What shall hold by now, where the lifecycle was decided again since the task began.
@@ -105,21 +105,27 @@ pub enum Removing {
 /// Each call may take seconds, so before each change it is asked whether the lifecycle came to want no objects. A decision
 /// for another event stops nothing: however fast such decisions come, objects are made.
 #[must_use]
-pub fn wanted(want: &Wanted, recorded: Option<&str>, known: &Known, key: &LifecycleKey, claims: Claims) -> Step<Made> {
-    let is_unwanted = claims.overtaken_by.is_some_and(|desired| !desired.is_present());
+pub fn wanted(
+    want: &Wanted,
+    recorded: Option<&str>,
+    known: &Known,
+    key: &LifecycleKey,
+    circumstances: Circumstances,
+) -> Step<Made> {
+    let is_unwanted = circumstances.overtaken_by.is_some_and(|desired| !desired.is_present());
     let apply = |uid: Option<&str>| match is_unwanted {
         true => Step::End(Made::Unwanted),
         false => Step::Apply { manifest: want.manifest.clone(), uid: uid.map(str::to_owned) },
     };
     match known {
-        Known::Recorded if claims.is_held_up => Step::End(Made::HeldUp),
+        Known::Recorded if circumstances.is_held_up => Step::End(Made::HeldUp),
         Known::Recorded if is_unwanted || recorded.is_some() => apply(recorded),
         Known::Recorded | Known::Lost | Known::Deleted(_) => Step::Look,
         Known::Found(None) => apply(None),
         Known::Found(Some(live)) if live.deleting => Step::End(Made::Terminating),
         Known::Found(Some(live)) => match marks::owner(live, key) {
             Owner::Us => apply(Some(&live.uid)),
-            Owner::Other { .. } if claims.outranks_marks => apply(Some(&live.uid)),
+            Owner::Other { .. } if circumstances.outranks_marks => apply(Some(&live.uid)),
             Owner::Other { .. } | Owner::Stranger if want.adopts => apply(Some(&live.uid)),
             owner => Step::End(Made::Foreign(owner)),
         },
@@ -141,11 +147,11 @@ pub fn unwanted(
     holding: &Holding,
     known: &Known,
     key: &LifecycleKey,
-    claims: Claims,
+    circumstances: Circumstances,
     removing: Removing,
 ) -> Step<Removed> {
     let live = match known {
-        Known::Recorded if claims.is_held_up => return Step::End(Removed::HandedOver),
+        Known::Recorded if circumstances.is_held_up => return Step::End(Removed::HandedOver),
         Known::Recorded | Known::Lost | Known::Applied(_) => return Step::Look,
         Known::Found(None) | Known::Deleted(Deletion::Gone) => return Step::End(Removed::Gone),
         Known::Deleted(Deletion::Terminating) => return Step::End(Removed::Waits),
@@ -155,7 +161,7 @@ pub fn unwanted(
     let is_recorded = recorded.is_some_and(|applied| applied.uid == live.uid);
     let is_ours = match marks::owner(live, key) {
         Owner::Us => true,
-        Owner::Other { .. } => claims.outranks_marks,
+        Owner::Other { .. } => circumstances.outranks_marks,
         Owner::Stranger => is_recorded,
     };
     if !is_ours {
@@ -164,11 +170,11 @@ pub fn unwanted(
         return Step::End(if is_gone { Removed::Gone } else { Removed::Released });
     }
     // A deletion that was asked for takes its time; an object that may be wanted again is not deleted.
-    let is_overtaken = claims.overtaken_by.is_some_and(Desired::is_present);
+    let is_overtaken = circumstances.overtaken_by.is_some_and(Desired::is_present);
     if live.deleting || is_overtaken {
         return Step::End(Removed::Waits);
     }
-    if claims.has_heir {
+    if circumstances.has_next_claimant {
         return Step::End(Removed::HandedOver);
     }
     match removing {
@@ -196,14 +202,16 @@ mod tests {
     }
     use By::{Other, Stranger, Us};
 
-    const ALONE: Claims = Claims { is_held_up: false, has_heir: false, outranks_marks: false, overtaken_by: None };
-    const HELD_UP: Claims = Claims { is_held_up: true, ..ALONE };
-    const HAS_HEIR: Claims = Claims { has_heir: true, ..ALONE };
+    const ALONE: Circumstances =
+        Circumstances { is_held_up: false, has_next_claimant: false, outranks_marks: false, overtaken_by: None };
+    const HELD_UP: Circumstances = Circumstances { is_held_up: true, ..ALONE };
+    const HAS_NEXT_CLAIMANT: Circumstances = Circumstances { has_next_claimant: true, ..ALONE };
     /// The object was handed over to us.
-    const INHERITED: Claims = Claims { outranks_marks: true, ..ALONE };
-    const WANTED_AGAIN: Claims = Claims { overtaken_by: Some(Desired::Present { event: Offset::ZERO }), ..ALONE };
-    const WITHDRAWN: Claims = Claims { overtaken_by: Some(Desired::Absent { event: None }), ..ALONE };
-    const LEFT: Claims = Claims { overtaken_by: Some(Desired::Left), ..ALONE };
+    const INHERITED: Circumstances = Circumstances { outranks_marks: true, ..ALONE };
+    const WANTED_AGAIN: Circumstances =
+        Circumstances { overtaken_by: Some(Desired::Present { event: Offset::ZERO }), ..ALONE };
+    const WITHDRAWN: Circumstances = Circumstances { overtaken_by: Some(Desired::Absent { event: None }), ..ALONE };
+    const LEFT: Circumstances = Circumstances { overtaken_by: Some(Desired::Left), ..ALONE };
 
     fn key(subject: &str) -> LifecycleKey {
         let resource = ResourceKey { source: "auth".into(), subject: subject.into() };
@@ -245,9 +253,9 @@ mod tests {
 
     #[test]
     fn what_is_wanted_is_applied_once_it_is_certain_that_it_is_ours_to_change() {
-        let check = |recorded: Option<&str>, known: Known, claims: Claims, expected: Step<Made>| {
-            let step = wanted(&want(false), recorded, &known, &key("zoe"), claims);
-            assert_eq!(step, expected, "{recorded:?}, {known:?}, {claims:?}");
+        let check = |recorded: Option<&str>, known: Known, circumstances: Circumstances, expected: Step<Made>| {
+            let step = wanted(&want(false), recorded, &known, &key("zoe"), circumstances);
+            assert_eq!(step, expected, "{recorded:?}, {known:?}, {circumstances:?}");
         };
         let end = Step::End;
         let foreign = |by: By| Step::End(Made::Foreign(marks::owner(&live(by, false), &key("zoe"))));
@@ -270,7 +278,7 @@ mod tests {
         check(None, found(Stranger), ALONE, foreign(Stranger));
         check(None, found(Stranger), INHERITED, foreign(Stranger));
 
-        // What is being deleted is waited for, whoever made it.
+        // An object that is being deleted is waited for, no matter who made it.
         check(None, going(Us), ALONE, end(Made::Terminating));
         check(None, going(Stranger), ALONE, end(Made::Terminating));
         check(Some("live"), Known::Applied(live(Us, true)), ALONE, end(Made::Terminating));
@@ -294,8 +302,12 @@ mod tests {
 
     #[test]
     fn a_trigger_that_adopts_takes_over_whatever_is_not_being_deleted() {
-        let check = |known: Known, claims: Claims, expected: Step<Made>| {
-            assert_eq!(wanted(&want(true), None, &known, &key("zoe"), claims), expected, "{known:?}, {claims:?}");
+        let check = |known: Known, circumstances: Circumstances, expected: Step<Made>| {
+            assert_eq!(
+                wanted(&want(true), None, &known, &key("zoe"), circumstances),
+                expected,
+                "{known:?}, {circumstances:?}"
+            );
         };
         check(Known::Recorded, ALONE, Step::Look);
         check(found(Stranger), ALONE, apply(Some("live")));
@@ -308,16 +320,17 @@ mod tests {
     #[test]
     fn only_what_is_ours_is_deleted_and_what_never_was_is_let_go() {
         use Removing::{DeletesToo, HandsOver};
-        let check_mode = |recorded: Option<&str>, known: Known, claims, removing, expected: Step<Removed>| {
+        let check_mode = |recorded: Option<&str>, known: Known, circumstances, removing, expected: Step<Removed>| {
             let applied = recorded.map(|uid| {
                 let (digest, acted_for) = (DIGEST_UNKNOWN, Offset::ZERO);
                 Applied { uid: uid.into(), digest, acted_for, unix_nanos: 0 }
             });
             let holding = Holding { object: ObjectKey::of_namespace("a"), since: Offset::ZERO, applied };
-            let step = unwanted(&holding, &known, &key("zoe"), claims, removing);
-            assert_eq!(step, expected, "{recorded:?}, {known:?}, {claims:?}, {removing:?}");
+            let step = unwanted(&holding, &known, &key("zoe"), circumstances, removing);
+            assert_eq!(step, expected, "{recorded:?}, {known:?}, {circumstances:?}, {removing:?}");
         };
-        let check = |recorded, known, claims, expected| check_mode(recorded, known, claims, DeletesToo, expected);
+        let check =
+            |recorded, known, circumstances, expected| check_mode(recorded, known, circumstances, DeletesToo, expected);
         let delete = || Step::Delete { uid: "live".into() };
         let [gone, waits, released, handed_over] =
             [Removed::Gone, Removed::Waits, Removed::Released, Removed::HandedOver].map(Step::End);
@@ -347,10 +360,10 @@ mod tests {
         check(Some("live"), Known::Recorded, HELD_UP, handed_over.clone());
 
         // Another lifecycle wants it: it is handed over, unless it is on its way out already.
-        check(Some("live"), found(Us), HAS_HEIR, handed_over.clone());
-        check(None, found(Us), HAS_HEIR, handed_over.clone());
-        check(Some("live"), going(Us), HAS_HEIR, waits.clone());
-        check(Some("live"), nothing(), HAS_HEIR, gone.clone());
+        check(Some("live"), found(Us), HAS_NEXT_CLAIMANT, handed_over.clone());
+        check(None, found(Us), HAS_NEXT_CLAIMANT, handed_over.clone());
+        check(Some("live"), going(Us), HAS_NEXT_CLAIMANT, waits.clone());
+        check(Some("live"), nothing(), HAS_NEXT_CLAIMANT, gone.clone());
 
         // Decided again meanwhile, we may want it ourselves.
         check(Some("live"), found(Us), WANTED_AGAIN, waits.clone());
@@ -361,11 +374,11 @@ mod tests {
         check(None, found(Other), INHERITED, delete());
         check(None, going(Other), INHERITED, waits.clone());
         check(None, found(Stranger), INHERITED, released);
-        check(None, found(Other), Claims { has_heir: true, ..INHERITED }, handed_over.clone());
+        check(None, found(Other), Circumstances { has_next_claimant: true, ..INHERITED }, handed_over.clone());
 
         // While not all that is wanted exists, nothing is deleted.
         check_mode(Some("live"), found(Us), ALONE, HandsOver, waits);
-        check_mode(Some("live"), found(Us), HAS_HEIR, HandsOver, handed_over);
+        check_mode(Some("live"), found(Us), HAS_NEXT_CLAIMANT, HandsOver, handed_over);
         check_mode(Some("live"), nothing(), ALONE, HandsOver, gone);
     }
 }

@@ -7,7 +7,7 @@ use lifeline_projections::fold::{LifecycleIndex, Projection};
 use lifeline_projections::lifecycle::{Desired, Lifecycle};
 
 use crate::reconcile::marks::{self, Owner};
-use crate::reconcile::step::{Claims, Known};
+use crate::reconcile::step::{Circumstances, Known};
 use crate::rules::{RuleSet, Standing, Trigger};
 
 /// The snapshot that one reconciliation acts on.
@@ -27,10 +27,9 @@ impl Task {
     /// The task of a lifecycle; `None` where nothing is to be done.
     pub fn of(projection: &Projection, index: LifecycleIndex) -> Option<Task> {
         let (resource, lifecycle) = projection.lifecycle(index);
-        let (trigger, cluster) = ((*lifecycle.trigger).into(), (*lifecycle.cluster).into());
         lifecycle.needs_work().then(|| Task {
             index,
-            key: LifecycleKey { trigger, cluster, resource },
+            key: lifecycle.key(resource),
             decided_by: projection.ground().decided_by(&lifecycle.trigger, lifecycle.decided),
             lifecycle,
         })
@@ -65,21 +64,27 @@ impl Task {
         (now.decided != self.lifecycle.decided).then_some(now.desired)
     }
 
-    /// Whether another lifecycle claimed the object first.
-    pub fn comes_later(&self, projection: &Projection, object: &ObjectKey) -> bool {
+    /// Whether the first claim on the object is not this lifecycle's: it is another one's, or there is none.
+    pub fn is_not_first(&self, projection: &Projection, object: &ObjectKey) -> bool {
         let claims = projection.claims(&self.key.cluster, object);
         claims.first().is_none_or(|claim| claim.lifecycle != self.index)
     }
 
     /// Whether another lifecycle that is to be present claims the object.
-    pub fn has_heir(&self, projection: &Projection, object: &ObjectKey) -> bool {
+    pub fn has_next_claimant(&self, projection: &Projection, object: &ObjectKey) -> bool {
         let is_present = |index| projection.lifecycle(index).1.desired.is_present();
         let claims = projection.claims(&self.key.cluster, object);
         claims.iter().any(|claim| claim.lifecycle != self.index && is_present(claim.lifecycle))
     }
 
     /// What the next decision about an object has to know of all this.
-    pub fn claims(&self, projection: &Projection, object: &ObjectKey, is_held_up: bool, known: &Known) -> Claims {
+    pub fn circumstances(
+        &self,
+        projection: &Projection,
+        object: &ObjectKey,
+        is_held_up: bool,
+        known: &Known,
+    ) -> Circumstances {
         let outranks_marks = match known {
             Known::Found(Some(live)) => match marks::owner(live, &self.key) {
                 Owner::Other { key } => outranks(projection, object, &key),
@@ -87,8 +92,9 @@ impl Task {
             },
             Known::Recorded | Known::Lost | Known::Found(None) | Known::Applied(_) | Known::Deleted(_) => false,
         };
-        let (has_heir, overtaken_by) = (self.has_heir(projection, object), self.overtaken_by(projection));
-        Claims { is_held_up, has_heir, outranks_marks, overtaken_by }
+        let (has_next_claimant, overtaken_by) =
+            (self.has_next_claimant(projection, object), self.overtaken_by(projection));
+        Circumstances { is_held_up, has_next_claimant, outranks_marks, overtaken_by }
     }
 }
 
@@ -137,11 +143,11 @@ mod tests {
 
     #[test]
     fn claims_are_in_the_order_of_the_log() {
-        let check = |story: &[(&str, Then)], whose: &str, comes_later: bool, has_heir: bool| {
+        let check = |story: &[(&str, Then)], whose: &str, is_not_first: bool, has_next_claimant: bool| {
             let projection = folded(story);
             let (task, object) = (task(&projection, whose), object("n"));
-            let found = (task.comes_later(&projection, &object), task.has_heir(&projection, &object));
-            assert_eq!(found, (comes_later, has_heir), "{story:?}, {whose}");
+            let found = (task.is_not_first(&projection, &object), task.has_next_claimant(&projection, &object));
+            assert_eq!(found, (is_not_first, has_next_claimant), "{story:?}, {whose}");
         };
         let both = [("zoe", Create), ("ann", Create), ("zoe", Intends("n")), ("ann", Intends("n"))];
         check(&both[..2], "zoe", true, false);
@@ -149,7 +155,7 @@ mod tests {
         check(&both[..3], "ann", true, true);
         check(&both, "zoe", false, true);
         check(&both, "ann", true, true);
-        // One that is to be absent inherits nothing.
+        // One that is to be absent takes nothing over.
         check(&[&both[..], &[("ann", Delete)]].concat(), "zoe", false, false);
         check(&[&both[..], &[("zoe", Delete)]].concat(), "zoe", false, true);
     }
@@ -161,8 +167,8 @@ mod tests {
             Marks { key: &key(marked), event: Offset::ZERO }.mark(&mut manifest);
             let found = Known::Found(Some(LiveObject { uid: "live".into(), deleting: false, manifest }));
             let projection = folded(story);
-            let claims = task(&projection, "zoe").claims(&projection, &object("n"), false, &found);
-            assert_eq!(claims.outranks_marks, expected, "{story:?}, {marked}");
+            let circumstances = task(&projection, "zoe").circumstances(&projection, &object("n"), false, &found);
+            assert_eq!(circumstances.outranks_marks, expected, "{story:?}, {marked}");
         };
         let zoe = [("zoe", Create), ("zoe", Intends("n"))];
         check(&zoe, "zoe", false);

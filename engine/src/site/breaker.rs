@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use crate::cluster::Error;
 
-/// Calls in a row to an unavailable cluster that open the breaker: more than one request that went astray, fewer than a
-/// full set of workers sends at once.
+/// Calls in a row that find the cluster unavailable and open the breaker: more than a few lost requests, fewer than the
+/// workers of a site send at once.
 const UNAVAILABLE_MAX: u32 = 10;
 
 /// The first pause before the cluster is asked whether it is available; each further one doubles it.

@@ -249,7 +249,9 @@ impl From<as_of::Error> for Problem {
         match error {
             as_of::Error::Moment { .. } | as_of::Error::Ahead { .. } => Problem::bad_parameter(&error.to_string()),
             as_of::Error::Forgotten { .. } => Problem::new("forgotten", &error.to_string()),
-            as_of::Error::Log(_) | as_of::Error::Fact { .. } | as_of::Error::Astray { .. } => Problem::log(&error),
+            as_of::Error::Log(_) | as_of::Error::Fact { .. } | as_of::Error::NotAboutResource { .. } => {
+                Problem::log(&error)
+            }
         }
     }
 }

@@ -32,43 +32,43 @@ pub(super) struct RefusedUnknown;
 
 impl IntoResponses for Refused {
     fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
-        told(&["bad-parameter", "unauthenticated", "forbidden", "rebuilding", "stopping", "access-unknown"])
+        responses_of(&["bad-parameter", "unauthenticated", "forbidden", "rebuilding", "stopping", "access-unknown"])
     }
 }
 
 impl IntoResponses for RefusedAhead {
     fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
-        told(&["not-reached"])
+        responses_of(&["not-reached"])
     }
 }
 
 impl IntoResponses for RefusedPast {
     fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
-        told(&["forgotten", "log-unreadable"])
+        responses_of(&["forgotten", "log-unreadable"])
     }
 }
 
 impl IntoResponses for RefusedExpired {
     fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
-        told(&["expired"])
+        responses_of(&["expired"])
     }
 }
 
 impl IntoResponses for RefusedWatch {
     fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
-        told(&["expired", "too-many-watches"])
+        responses_of(&["expired", "too-many-watches"])
     }
 }
 
 impl IntoResponses for RefusedUnreadable {
     fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
-        told(&["log-unreadable"])
+        responses_of(&["log-unreadable"])
     }
 }
 
 impl IntoResponses for RefusedUnknown {
     fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
-        told(&["unknown-resource"])
+        responses_of(&["unknown-resource"])
     }
 }
 
@@ -80,7 +80,7 @@ pub(super) fn phases() -> Schema {
 }
 
 /// The problem documents with these codes, by status.
-fn told(codes: &[&str]) -> BTreeMap<String, RefOr<openapi::Response>> {
+fn responses_of(codes: &[&str]) -> BTreeMap<String, RefOr<openapi::Response>> {
     let mut texts: BTreeMap<u16, Vec<String>> = BTreeMap::new();
     for known in CODES.iter().filter(|known| codes.contains(&known.code)) {
         texts.entry(known.status).or_default().push(format!("`{}`: {}.", known.code, known.title));

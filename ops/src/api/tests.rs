@@ -249,7 +249,7 @@ async fn an_earlier_state_is_told_by_offset_and_by_time() {
     check("2026-11-22T14:30:00Z", 6, &["Ready", "Failing"]).await;
     check("1999-01-01T00:00:00Z", 0, &[]).await;
     // An answer now would differ from a later one.
-    engine.refused("/v1/lifecycles?as_of=2099-01-01T00:00:00Z", 400, "bad-parameter", "lies in the future").await;
+    engine.refused("/v1/lifecycles?as_of=2099-01-01T00:00:00Z", 400, "bad-parameter", "is in the future").await;
 }
 
 #[tokio::test(start_paused = true)]

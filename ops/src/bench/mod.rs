@@ -25,7 +25,7 @@ pub struct BenchArgs {
     /// Events of a round, or records for `log`, which needs 160000 of them [default: the benchmark's own]
     #[arg(long, value_name = "N")]
     pub events: Option<u64>,
-    /// Rounds, of which the median is taken [default: 5]
+    /// Rounds, of which the median is taken [default: the benchmark's own]
     #[arg(long, value_name = "N")]
     pub rounds: Option<usize>,
     /// `log` only: measure opening on a log of 10 GB instead of 1 GB

@@ -218,8 +218,8 @@ const SABOTAGES: [Sabotage; 47] = [
     Sabotage {
         name: "delete what another lifecycle wants",
         file: STEP,
-        good: "if claims.has_heir {",
-        bad: "if claims.has_heir && !SABOTAGED {",
+        good: "if circumstances.has_next_claimant {",
+        bad: "if circumstances.has_next_claimant && !SABOTAGED {",
     },
     Sabotage {
         name: "act for a decision that was overtaken",
@@ -236,8 +236,8 @@ const SABOTAGES: [Sabotage; 47] = [
     Sabotage {
         name: "go on making what is not wanted any more",
         file: STEP,
-        good: "claims.overtaken_by.is_some_and(|desired| !desired.is_present())",
-        bad: "!SABOTAGED && claims.overtaken_by.is_some_and(|desired| !desired.is_present())",
+        good: "circumstances.overtaken_by.is_some_and(|desired| !desired.is_present())",
+        bad: "!SABOTAGED && circumstances.overtaken_by.is_some_and(|desired| !desired.is_present())",
     },
     Sabotage {
         name: "let two lifecycles change one object",
@@ -255,7 +255,7 @@ const SABOTAGES: [Sabotage; 47] = [
     Sabotage {
         name: "delete what another lifecycle claimed first",
         file: STEP,
-        good: "Known::Recorded if claims.is_held_up => return",
+        good: "Known::Recorded if circumstances.is_held_up => return",
         bad: "Known::Recorded if !SABOTAGED && claims.is_held_up => return",
     },
     Sabotage {

@@ -13,12 +13,12 @@ fn what_is_recorded_meanwhile_is_no_difference() {
     }
     let memory = engine.view.read(Whole::of);
     let log = engine.view.log();
-    let told = as_of::projection(&log, Moment::Offset(memory.ground.watermark)).expect("a whole log");
-    // Between the folding and the comparison: known ones and new ones, before, between and behind the others.
+    let from_log = as_of::projection(&log, Moment::Offset(memory.ground.watermark)).expect("a whole log");
+    // Between the folding and the comparison: known ones and new ones, before, between and after the others.
     for subject in ["often", "user-0001", "aaa", "user-1000-and-more", "zzz"] {
         engine.record(subject);
     }
-    let verified = compare(&engine.view, &log, &memory, &told).expect("an answer");
+    let verified = compare(&engine.view, &log, &memory, &from_log).expect("an answer");
     assert!(verified.sound, "{verified:?}");
     assert_eq!((verified.resources, verified.resources_in_memory, verified.changed_meanwhile), (2_251, 2_251, 2));
 }

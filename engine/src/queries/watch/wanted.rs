@@ -9,7 +9,7 @@ use lifeline_projections::fact::{Fact, LifecycleKey, ResourceKey, RuleChanged};
 use lifeline_projections::fold::Projection;
 use lifeline_projections::history::{self, Entry};
 use lifeline_projections::reads::{self, Filter, LifecycleRow, OwnedObjectRow, Page, ResourceRow, RuleRow};
-use lifeline_store::{Disk, Offset};
+use lifeline_store::{Disk, Offset, Reader};
 use serde::Serialize;
 
 use crate::queries::Error;
@@ -19,13 +19,13 @@ use crate::view::View;
 const LIST_ROWS: usize = 200;
 
 /// Candidates looked at in one turn.
-const LOOKS_MAX: usize = 2_000;
+const LIST_CANDIDATES_MAX: usize = 2_000;
 
 /// Records that are looked at together: what they say of one resource is one event.
 const RECORDS_MAX: u64 = 4_096;
 
 /// Records that are given in one turn.
-const TOLD_MAX: u64 = 200;
+const RECORDS_GIVEN_MAX: u64 = 200;
 
 /// What is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +104,7 @@ impl Wanted {
         fn rows<T>(list: reads::List<T>, row: fn(T) -> Row) -> (Offset, Vec<Row>, Option<String>) {
             (list.offset.into(), list.items.into_iter().map(row).collect(), list.next)
         }
-        let page = Page { limit: Some(LIST_ROWS), after, looks: Some(LOOKS_MAX) };
+        let page = Page { limit: Some(LIST_ROWS), after, looks: Some(LIST_CANDIDATES_MAX) };
         Ok(match self.noun {
             Noun::Lifecycles => rows(reads::lifecycles(projection, &self.filter, &page)?, Row::Lifecycle),
             Noun::Resources => rows(reads::resources(projection, &self.filter, &page)?, Row::Resource),
@@ -119,11 +119,7 @@ impl Wanted {
 
     /// What the records from an offset on touch, and where the next ones begin.
     pub(super) fn touched<D: Disk>(&self, view: &View<D>, from: Offset) -> Result<(Vec<Touched>, Offset), Error> {
-        let log = view.log();
-        let folded = view.read(Projection::watermark);
-        if from < log.start() {
-            return Err(Error::Expired { offset: from, start: log.start(), end: log.end() });
-        }
+        let (log, folded) = held_from(view, from)?;
         let end = folded.min(Offset::from(from.get().saturating_add(RECORDS_MAX)));
         let (mut resources, mut holders, mut rules) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
         let mut scan = log.scan(from);
@@ -198,17 +194,20 @@ fn recall<D: Disk>(view: &View<D>, touched: &mut [Touched]) -> Result<(), Error>
     Ok(())
 }
 
-/// Some records from an offset on, each with the offset behind it, and where the next ones begin.
+/// A log that holds the records from an offset on, and where those that are folded end.
+fn held_from<D: Disk>(view: &View<D>, from: Offset) -> Result<(Reader<D>, Offset), Error> {
+    let (log, folded) = (view.log(), view.read(Projection::watermark));
+    let (start, end) = (log.start(), log.end());
+    if from < start { Err(Error::Expired { offset: from, start, end }) } else { Ok((log, folded)) }
+}
+
+/// Some records from an offset on, each with the offset after it, and where the next ones begin.
 pub(super) fn records<D: Disk>(view: &View<D>, from: Offset) -> Result<(Vec<(Offset, Row)>, Offset), Error> {
-    let log = view.log();
-    let folded = view.read(Projection::watermark);
-    if from < log.start() {
-        return Err(Error::Expired { offset: from, start: log.start(), end: log.end() });
-    }
-    let wanted = folded.get().saturating_sub(from.get()).min(TOLD_MAX);
+    let (log, folded) = held_from(view, from)?;
+    let wanted = folded.get().saturating_sub(from.get()).min(RECORDS_GIVEN_MAX);
     let (entries, end) = history::records(&log, from, usize::try_from(wanted).unwrap_or(usize::MAX))?;
     // One that cannot be read may take the place of several in a row.
-    let behind = entries.iter().skip(1).map(|entry| Offset::from(entry.offset)).chain([end]).collect::<Vec<_>>();
-    let rows = behind.into_iter().zip(entries).map(|(behind, entry)| (behind, Row::Record(entry))).collect();
+    let next = entries.iter().skip(1).map(|entry| Offset::from(entry.offset)).chain([end]).collect::<Vec<_>>();
+    let rows = next.into_iter().zip(entries).map(|(next, entry)| (next, Row::Record(entry))).collect();
     Ok((rows, end.max(from)))
 }
