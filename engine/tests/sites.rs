@@ -164,6 +164,10 @@ impl JetStream for Users {
         async { Ok(None) }.boxed()
     }
 
+    fn first_alone<'a>(&'a self, _: &'a Consume, _: u32) -> BoxFuture<'a, Result<Option<Batch>, intake::Error>> {
+        async { Ok(None) }.boxed()
+    }
+
     fn consume(&self, _: Consume) -> BoxFuture<'_, Result<Box<dyn Batches>, intake::Error>> {
         async { Ok(Box::new(Once(Some(Users))) as Box<dyn Batches>) }.boxed()
     }

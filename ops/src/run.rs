@@ -14,7 +14,7 @@ use lifeline_engine::cluster::local::LocalCluster;
 use lifeline_engine::cluster::{self, Cluster};
 use lifeline_engine::engine::{Engine, Parts, Ports};
 use lifeline_engine::error_text::chain;
-use lifeline_engine::intake::connection::Server;
+use lifeline_engine::intake::connection::{self, Server};
 use lifeline_engine::intake::nats::Nats;
 use lifeline_engine::intake::{self, Connection};
 use lifeline_engine::queries::Queries;
@@ -455,22 +455,33 @@ async fn read_server(engine: Arc<Engine<OsDisk>>, site: Arc<Site>, server: Serve
     let mut said = String::new();
     let url = server.url.clone();
     site.set_waiting(&url, format!("connecting to {url}"));
-    let connected = server.connect_patiently(|attempt| {
-        site.set_waiting(&url, format!("waiting for {url}, attempt {}: {}", attempt.number, attempt.reason));
-        if said != attempt.reason {
-            error!("waiting for NATS at {url}: {}\n  hint: {}", attempt.reason, attempt.hint);
-            said.clone_from(&attempt.reason);
+    loop {
+        let connected = server.connect_patiently(|attempt| {
+            site.set_waiting(&url, format!("waiting for {url}, attempt {}: {}", attempt.number, attempt.reason));
+            if said != attempt.reason {
+                error!("waiting for NATS at {url}: {}\n  hint: {}", attempt.reason, attempt.hint);
+                said.clone_from(&attempt.reason);
+            }
+        });
+        let (client, link) = connected.await;
+        info!("connected to {url}");
+        let nats = Arc::new(Nats::new(client, url.clone(), link.clone(), None));
+        tokio::select! {
+            biased;
+            () = read_from(&engine, &site, &server, &config, nats) => return,
+            () = connection::ended(link) => warn!("the client of {url} ended: connecting again"),
         }
-    });
-    let (client, link) = connected.await;
-    info!("connected to {url}");
-    let nats = Arc::new(Nats::new(client, url.clone(), link, None));
-    // Ends well only when the engine stops. What keeps it from beginning is the own disk, which may come back.
+    }
+}
+
+/// Reads until the engine stops. What keeps it from beginning is the own disk, which may come back.
+async fn read_from(engine: &Engine<OsDisk>, site: &Site, server: &Server, config: &Config, nats: Arc<Nats>) {
+    let url = &server.url;
     loop {
         let (wanted, durable, own_stream) = (server.wanted.clone(), config.consumer.clone(), config.stream.clone());
-        let Err(error) = engine.read(&site, &url, nats.clone(), wanted, durable, own_stream).await else { return };
+        let Err(error) = engine.read(site, url, nats.clone(), wanted, durable, own_stream).await else { return };
         error!("{url} is not read: {}", chain(&error));
-        site.set_waiting(&url, chain(&error));
+        site.set_waiting(url, chain(&error));
         tokio::time::sleep(SETTINGS_PERIOD).await;
     }
 }

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use http_body_util::BodyExt;
 use hyper::Request;
-use lifeline_engine::intake::connection::Server;
+use lifeline_engine::intake::connection::{self, Server};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
@@ -64,12 +64,19 @@ const ENVELOPE_BYTES: usize = 1_024;
 
 /// Answers the requests of one server until it is dropped. What keeps it from being heard is said in `trouble`.
 pub async fn serve(server: Server, router: Router, trouble: watch::Sender<Option<String>>) {
-    // Intake says already why a server is not reached.
-    let (client, _link) = server.connect_patiently(|_| {}).await;
-    if let Err(error) = answer(&client, router, &trouble).await {
-        let why = format!("the NATS service at {} is not there: {error}", server.url);
-        warn!("{why}");
-        trouble.send_replace(Some(why));
+    loop {
+        // Intake says already why a server is not reached.
+        let (client, link) = server.connect_patiently(|_| {}).await;
+        tokio::select! {
+            biased;
+            () = connection::ended(link) => {}
+            answered = answer(&client, router.clone(), &trouble) => if let Err(error) = answered {
+                let why = format!("the NATS service at {} is not there: {error}", server.url);
+                warn!("{why}");
+                trouble.send_replace(Some(why));
+                return;
+            },
+        }
     }
 }
 

@@ -97,6 +97,12 @@ pub enum Error {
         "it is a schedule of the NATS server (header `Nats-Schedule`), the message that it will publish is the event"
     )]
     Schedule,
+    /// A header line that is no `name: value`, or not in UTF-8, beside the headers that are the attributes of the event.
+    #[error("a header line cannot be read: `{line}`, expected `name: value` in UTF-8")]
+    Unreadable {
+        /// The line, as far as it can be shown.
+        line: String,
+    },
     /// A content type that asks for a format Lifeline does not read, such as a batch.
     #[error("content type `{value}` is not supported, expected `application/cloudevents+json`")]
     Format {
@@ -151,6 +157,7 @@ impl<'a> CloudEvent<'a> {
             return Err(Error::Schedule);
         }
         if Mode::of(headers) == Mode::Binary {
+            refuse_unreadable(headers)?;
             refuse_twice(headers)?;
         }
         CloudEvent::parse(headers, payload)
@@ -327,6 +334,21 @@ fn refuse_twice(headers: &Headers<'_>) -> Result<(), Error> {
     Ok(())
 }
 
+/// A line that cannot be read may belong to an attribute, or to the value before it. A name is empty where the line has none.
+fn refuse_unreadable(headers: &Headers<'_>) -> Result<(), Error> {
+    let is_unreadable = |(name, value): &&(&str, &str)| {
+        let is_attribute = strip_prefix_ignore_case(name, "ce-").is_some();
+        let is_damaged =
+            name.contains(char::is_whitespace) || [name, value].iter().any(|text| text.contains('\u{fffd}'));
+        name.is_empty() || is_attribute && is_damaged
+    };
+    match headers.iter().find(is_unreadable) {
+        None => Ok(()),
+        Some((name, value)) if name.is_empty() => Err(Error::Unreadable { line: shown(value) }),
+        Some((name, value)) => Err(Error::Unreadable { line: shown(&format!("{name}: {value}")) }),
+    }
+}
+
 /// The NATS binding has no batch mode, and JSON is the one format read here: say so instead of misreading another.
 fn refuse_other_formats(headers: &Headers<'_>) -> Result<(), Error> {
     let Some(value) = content_type(headers).filter(|value| is_structured(value)) else { return Ok(()) };
@@ -427,13 +449,17 @@ fn is_common_time(value: &[u8]) -> bool {
     }
 }
 
-fn invalid(name: &str, value: &str, expected: &'static str) -> Error {
-    // Control characters are shown as what they are: they may be what is wrong.
-    let value = value.chars().take(64).flat_map(|char| match char.is_control() {
+/// A value as a message shows it, shortened. Control characters are shown as what they are: they may be what is wrong.
+fn shown(value: &str) -> String {
+    let shown = value.chars().take(64).flat_map(|char| match char.is_control() {
         true => char.escape_default().collect::<Vec<_>>(),
         false => vec![char],
     });
-    let value: String = value.collect();
+    shown.collect()
+}
+
+fn invalid(name: &str, value: &str, expected: &'static str) -> Error {
+    let value = shown(value);
     Error::Invalid { name: name.to_owned(), value, expected }
 }
 

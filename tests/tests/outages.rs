@@ -1,9 +1,11 @@
 //! What breaks around the engine, and what it makes of it: nothing is lost, and it goes on by itself.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use lifeline_tests::harness::Need::{ControlPlane, Nats};
 use lifeline_tests::harness::{Event, Kubernetes, Outcome, Producer, Scene, eventually, run, story};
 use serde_json::json;
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         story("a_killed_nats_server_is_read_on_when_it_is_back", &[Nats, ControlPlane], killed_nats),
         story("a_killed_api_server_gets_what_it_missed_when_it_is_back", &[Nats, ControlPlane], killed_api_server),
         story("an_engine_that_starts_without_nats_waits_for_it", &[Nats, ControlPlane], nats_away),
+        story("messages_that_no_client_reads_stop_neither_intake_nor_answers", &[Nats], strange_messages),
         story("a_stream_that_is_made_after_the_engine_started_is_read", &[Nats, ControlPlane], stream_to_come),
     ])
 }
@@ -223,5 +226,57 @@ async fn stream_to_come(scene: &Scene) -> Outcome {
     let producer = Producer::connect(&nats, "visits").await?;
     producer.make_stream("VISITS").await?;
     kubernetes_after(&kubernetes, &producer, "stream-to-come").await?;
+    lifeline.wait_until_ready()
+}
+
+/// Headers that end the connection of the client library, and some at which it panics.
+const STRANGE: [&str; 4] = [
+    "NATS/1.0\r\nX-Name: a\rb\r\n\r\n",
+    "NATS/1.0\r\nno colon\r\n\r\n",
+    "NATS/2.0\r\nX-Name: a\r\n\r\n",
+    "NATS/1.0 503 No Responders\r\n\r\n",
+];
+
+async fn strange_messages(scene: &Scene) -> Outcome {
+    let nats = scene.nats("nats")?;
+    let mut lifeline = scene.local_engine("engine", &nats, "visits", RULES)?;
+    lifeline.wait_until_ready()?;
+    let client = async_nats::connect(nats.url()).await?;
+    let producer = Producer::on(client.clone(), "visits");
+    let address = nats.url().trim_start_matches("nats://").to_owned();
+    let mut raw = std::net::TcpStream::connect(address)?;
+    raw.write_all(b"CONNECT {\"verbose\":false,\"headers\":true}\r\n")?;
+    let login = |name: &str| Bytes::from(Event::user("login", name));
+    for (number, headers) in STRANGE.into_iter().enumerate() {
+        // An event with strange headers beside it, something that is no event, a question, and a good event.
+        for (subject, payload) in [
+            ("visits", login(&format!("strange-{number}"))),
+            ("visits", Bytes::from_static(b"none")),
+            ("lifeline.v1.status", Bytes::new()),
+        ] {
+            let (head, total) = (headers.len(), headers.len() + payload.len());
+            raw.write_all(format!("HPUB {subject} {head} {total}\r\n{headers}").as_bytes())?;
+            raw.write_all(&[&payload[..], b"\r\n"].concat())?;
+        }
+        producer.publish(Event::user("login", &format!("good-{number}"))).await?;
+    }
+    let count = STRANGE.len();
+    eventually("all objects", SOON, async || {
+        let objects = lifeline.ask(&["get", "objects"]).map_err(|failure| failure.to_string())?;
+        let found = objects["items"].as_array().map_or(0, Vec::len);
+        if found == 2 * count { Ok(()) } else { Err(format!("{found} objects")) }
+    })
+    .await?;
+    let status = lifeline.status()?;
+    let stream = &status["streams"][0];
+    assert_eq!((&stream["received"], &stream["rejected"]), (&json!(2 * count), &json!(count)), "{status}");
+    eventually("an answer of the NATS service", SOON, async || {
+        let answer = client.request("lifeline.v1.status", Bytes::new());
+        match tokio::time::timeout(Duration::from_secs(2), answer).await {
+            Ok(Ok(answer)) if answer.payload.starts_with(b"{") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await?;
     lifeline.wait_until_ready()
 }

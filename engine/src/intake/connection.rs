@@ -556,6 +556,13 @@ fn speaks_of_tls(cause: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
+/// Waits until a client has ended, which [`Server::connect`] gave this state with. It never does so by itself: what ends it is a
+/// message that makes the client library panic, such as one with a lone carriage return in the value of a header. Then
+/// connect again.
+pub async fn ended(mut link: watch::Receiver<ConnectionState>) {
+    while link.changed().await.is_ok() {}
+}
+
 fn handle_event(link: &watch::Sender<ConnectionState>, event: &Event) {
     match event {
         Event::Connected => link.send_modify(|link| {

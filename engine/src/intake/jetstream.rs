@@ -50,6 +50,39 @@ pub struct StreamState {
     pub consumers_kept: Option<Duration>,
 }
 
+impl StreamState {
+    /// What an operator should know about a stream's promises.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let name = &self.name;
+        let mut warnings = Vec::new();
+        if self.replicas < 2 {
+            warnings
+                .push(format!("stream `{name}` has a single replica: power loss can take messages it acknowledged"));
+        }
+        if !self.on_disk {
+            warnings.push(format!("stream `{name}` is kept in memory: a restart of the server empties it"));
+        }
+        if self.erasable {
+            warnings.push(format!("messages of stream `{name}` may be deleted or purged by clients"));
+        }
+        // A limits stream keeps its messages all the same, a work queue until its consumer has acknowledged them.
+        if let (Retention::Interest, Some(kept)) = (self.retention, self.consumers_kept) {
+            warnings.push(format!(
+                "stream `{name}` deletes consumers that are not used for {} s: events published while Lifeline is away for longer \
+                 are lost",
+                kept.as_secs()
+            ));
+        }
+        match self.retention {
+            Retention::Limits => {}
+            Retention::Interest | Retention::WorkQueue => warnings
+                .push(format!("stream `{name}` deletes acknowledged messages: a lost log cannot be rebuilt from it")),
+        }
+        warnings
+    }
+}
+
 /// A message as its stream holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {
@@ -150,6 +183,10 @@ pub trait JetStream: Send + Sync {
         subject: &'a str,
         sequence: u64,
     ) -> BoxFuture<'a, Result<Option<Stored>, Error>>;
+
+    /// The first messages that the consumer has to deliver, at most `count`, asked for one by one, in a form that any bytes
+    /// survive. `None` when none waits.
+    fn first_alone<'a>(&'a self, consume: &'a Consume, count: u32) -> BoxFuture<'a, Result<Option<Batch>, Error>>;
 
     /// Delivers from `from_sequence` on, whatever the consumer thought before. Drop the former [`Batches`] first.
     fn consume(&self, consume: Consume) -> BoxFuture<'_, Result<Box<dyn Batches>, Error>>;

@@ -6,6 +6,7 @@
 mod catch_up;
 mod connections;
 mod delivery;
+mod strange;
 mod stream_changes;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -27,7 +28,7 @@ use super::jetstream::Stored;
 use super::nats::Nats;
 use super::streams::{self, Plan, Status};
 use super::subjects::Wanted;
-use super::{Connection, Intake, Received};
+use super::{Connection, Intake, Received, connection};
 
 /// Longest time a test waits for anything.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -246,20 +247,34 @@ impl World {
     /// Starts intake on a connection of its own.
     async fn run(&mut self) {
         let connection = Connection::from_url(&self.server.url(), "test", &self.wanted.subjects).unwrap();
-        let (client, link) = connection.servers[0].connect().await.unwrap();
-        let nats = Nats::new(client, self.server.url(), link, None)
-            .with_ack_wait(self.ack_wait)
-            .with_backlog_min(self.backlog_min);
+        let server = connection.servers[0].clone();
+        let (mut client, mut link) = server.connect().await.unwrap();
         let (sink, mut items) = mpsc::channel::<Intake>(4);
         let (status, watched) = watch::channel(Status::default());
-        let plan = Plan {
-            site: "mgmt/mgmt".into(),
-            wanted: self.wanted.clone(),
-            durable: "lifeline".to_owned(),
-            own_stream: "LIFELINE".to_owned(),
-            known: self.log.lock().unwrap().known.clone(),
-        };
-        let intake = tokio::spawn(streams::run(Arc::new(nats), plan, sink, status));
+        let (log, wanted) = (Arc::clone(&self.log), self.wanted.clone());
+        let (ack_wait, backlog_min) = (self.ack_wait, self.backlog_min);
+        // As `lifeline run` does it.
+        let intake = tokio::spawn(async move {
+            loop {
+                let nats = Nats::new(client, server.url.clone(), link.clone(), None)
+                    .with_ack_wait(ack_wait)
+                    .with_backlog_min(backlog_min);
+                let plan = Plan {
+                    site: "mgmt/mgmt".into(),
+                    wanted: wanted.clone(),
+                    durable: "lifeline".to_owned(),
+                    own_stream: "LIFELINE".to_owned(),
+                    known: log.lock().unwrap().known.clone(),
+                };
+                status.send_replace(Status::default());
+                tokio::select! {
+                    biased;
+                    () = streams::run(Arc::new(nats), plan, sink.clone(), status.clone()) => return,
+                    () = connection::ended(link) => {}
+                }
+                (client, link) = server.connect_patiently(|_| {}).await;
+            }
+        });
         let (log, acknowledging, pause) = (Arc::clone(&self.log), self.acknowledging, self.recorder_pause);
         let recorder = tokio::spawn(async move {
             let mut count = 0;

@@ -6,12 +6,13 @@
 //!                                                           epoch::judge ------+          Acknowledge <-- fsync -+
 //! ```
 //! Start at [`Intake`] (what the recorder receives), then [`streams::run`] (which streams are read), then [`reader`] (one
-//! stream), then [`epoch`] (the decision on which all of it rests). [`jetstream`] is the port; [`nats`], [`pull`]
-//! and [`catch_up`] are the real one.
+//! stream), then [`epoch`] (the decision on which all of it rests). [`jetstream`] is the port; [`nats`], [`pull`],
+//! [`catch_up`] and [`alone`] are the real one.
 //!
 //! Never here: what a message means. Payloads pass through unread. Nothing is acknowledged here either: the recorder
 //! does that, after its fsync.
 
+mod alone;
 mod catch_up;
 pub mod connection;
 pub mod epoch;

@@ -1,7 +1,7 @@
 //! The real JetStream: requests of its API over one NATS connection.
 //!
 //! Start at [`Nats`]. Requests are sent as the API defines them (ADR-1, ADR-37 prefix and domain rules), so that every
-//! refusal comes out as one kind of error. Delivery is in [`super::pull`].
+//! refusal comes out as one kind of error. Delivery is in [`super::pull`] and [`super::alone`].
 //!
 //! Never here: a decision about epochs; and never a delete of a consumer whose stream would then let go of messages.
 
@@ -11,11 +11,9 @@ use std::time::Duration;
 
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy};
-use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType};
 use async_nats::jetstream::{self, Context};
-use data_encoding::BASE64;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
@@ -25,8 +23,8 @@ use tokio::sync::watch;
 
 use super::catch_up::CatchUp;
 use super::connection::ConnectionState;
-use super::jetstream::{Batches, Consume, JetStream, Message, Retention, Stored, StreamState};
-use super::pull::{self, BATCH_MESSAGES_MAX, Pull};
+use super::jetstream::{Batch, Batches, Consume, JetStream, Retention, Stored, StreamState};
+use super::pull::{BATCH_MESSAGES_MAX, Pull};
 use super::{Error, epoch};
 use crate::error_text::one_line;
 
@@ -77,12 +75,6 @@ impl Ready {
     fn of(info: &consumer::Info) -> Ready {
         Ready { delivered: info.delivered.consumer_sequence, pending: info.num_pending }
     }
-}
-
-/// The answer to `STREAM.MSG.GET`.
-#[derive(Deserialize)]
-struct Fetched {
-    message: stream::RawMessage,
 }
 
 impl Nats {
@@ -360,24 +352,6 @@ impl Nats {
             self.request(format!("CONSUMER.DELETE.{stream}.{durable}"), &json!({})).await;
         optional(deleted).map(|_| ())
     }
-
-    /// The message of a sequence; `None` when the stream, or the message, is gone.
-    ///
-    /// # Errors
-    /// When the server refuses, or does not answer.
-    pub async fn message(&self, stream: &str, sequence: u64) -> Result<Option<Message>, Error> {
-        let operation = format!("STREAM.MSG.GET.{stream}");
-        let answer: Option<Fetched> = optional(self.request(operation.clone(), &json!({"seq": sequence})).await)?;
-        let Some(Fetched { message }) = answer else { return Ok(None) };
-        let message = StreamMessage::try_from(message).map_err(|cause| Error::NoAnswer { operation, cause })?;
-        Ok(Some(Message {
-            sequence: message.sequence,
-            published_unix_nanos: u64::try_from(message.time.unix_timestamp_nanos()).unwrap_or(0),
-            subject: message.subject,
-            headers: pull::sorted(&message.headers),
-            payload: message.payload,
-        }))
-    }
 }
 
 impl JetStream for Nats {
@@ -463,21 +437,18 @@ impl JetStream for Nats {
         sequence: u64,
     ) -> BoxFuture<'a, Result<Option<Stored>, Error>> {
         async move {
-            let body = json!({"seq": sequence, "next_by_subj": subject});
-            let answer: Option<Fetched> = optional(self.request(format!("STREAM.MSG.GET.{stream}"), &body).await)?;
-            let Some(Fetched { message }) = answer else { return Ok(None) };
-            let published = message.time.unix_timestamp_nanos();
-            let payload = BASE64.decode(message.payload.as_bytes()).map_err(|cause| Error::NoAnswer {
-                operation: format!("STREAM.MSG.GET.{stream}"),
-                cause: Box::new(cause),
-            })?;
-            Ok(Some(Stored {
+            let message = self.fetch(stream, json!({"seq": sequence, "next_by_subj": subject})).await?;
+            Ok(message.map(|message| Stored {
                 sequence: message.sequence,
-                published_unix_nanos: u64::try_from(published).unwrap_or(0),
-                content_hash: epoch::content_hash(&payload),
+                published_unix_nanos: message.published_unix_nanos,
+                content_hash: epoch::content_hash(&message.payload),
             }))
         }
         .boxed()
+    }
+
+    fn first_alone<'a>(&'a self, consume: &'a Consume, count: u32) -> BoxFuture<'a, Result<Option<Batch>, Error>> {
+        self.first_alone(consume, count).boxed()
     }
 
     fn consume(&self, consume: Consume) -> BoxFuture<'_, Result<Box<dyn Batches>, Error>> {
@@ -582,7 +553,7 @@ fn state_of(info: &stream::Info) -> StreamState {
 }
 
 /// Turns "there is no such thing" into `None`.
-fn optional<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {
+pub(super) fn optional<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
         Err(Error::Api { cause, .. })

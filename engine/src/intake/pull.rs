@@ -39,6 +39,9 @@ const PATIENCE: Duration = Duration::from_millis(4);
 /// What the server adds to a message whose payload it leaves out (`headers_only`): how large that was.
 const SIZE_HEADER: &str = "Nats-Msg-Size";
 
+/// What the reply subject of a delivered message begins with.
+const ACK_PREFIX: &str = "$JS.ACK.";
+
 /// Bytes of one pull, unless a single message may be larger.
 const PULL_BYTES_MIN: usize = 32 << 20;
 
@@ -223,11 +226,14 @@ impl Pull {
     }
 
     fn take(&mut self, message: async_nats::Message) {
-        if let Some(status) = message.status {
+        let is_delivery = message.reply.as_ref().is_some_and(|reply| reply.starts_with(ACK_PREFIX));
+        // A stored message may have a status too: whoever published it wrote one.
+        if let Some(status) = message.status.filter(|_| !is_delivery) {
             return self.handle_status(status, &message);
         }
         // A consumer that somebody made to deliver headers alone: what comes is no message.
-        if message.headers.as_ref().is_some_and(|headers| headers.get(SIZE_HEADER).is_some()) {
+        let has_size = message.headers.as_ref().is_some_and(|headers| headers.get(SIZE_HEADER).is_some());
+        if has_size && message.payload.is_empty() {
             return self.ended("it delivers headers without payloads");
         }
         let reply = message.reply.unwrap_or_else(|| Subject::from_static(""));
@@ -385,15 +391,21 @@ impl Collected {
         Some(Batch {
             messages: collected.messages,
             pending: collected.pending,
-            acknowledge: Box::new(Replies { client: nats.client().clone(), replies }),
+            acknowledge: Box::new(Replies::new(nats.client().clone(), replies)),
         })
     }
 }
 
 /// Acknowledges by the reply subjects of messages.
-struct Replies {
+pub(super) struct Replies {
     client: async_nats::Client,
     replies: Vec<Subject>,
+}
+
+impl Replies {
+    pub(super) fn new(client: async_nats::Client, replies: Vec<Subject>) -> Replies {
+        Replies { client, replies }
+    }
 }
 
 /// The body of an acknowledgement.
@@ -432,7 +444,7 @@ struct DeliveryInfo {
 impl DeliveryInfo {
     /// Reads a reply subject; with it comes how many bytes of it are the same in every reply of its consumer.
     fn parse(reply: &str) -> Option<(DeliveryInfo, usize)> {
-        let tokens: Vec<&str> = reply.strip_prefix("$JS.ACK.")?.split('.').collect();
+        let tokens: Vec<&str> = reply.strip_prefix(ACK_PREFIX)?.split('.').collect();
         let first = match tokens.len() {
             7 => 2,
             9.. => 4,
@@ -479,7 +491,7 @@ impl DeliveryInfo {
 const DIGITS_SAFE: usize = 19;
 
 /// Headers in an order of their own: the library keeps them in a hash map.
-pub(super) fn sorted(headers: &HeaderMap) -> Vec<(String, String)> {
+fn sorted(headers: &HeaderMap) -> Vec<(String, String)> {
     let mut sorted: Vec<_> = headers
         .iter()
         .flat_map(|(name, values)| values.iter().map(move |value| (name.to_string(), value.as_str().to_owned())))

@@ -31,6 +31,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Looks without progress, with messages waiting or gone elsewhere, after which the consumer is opened again.
 const STALLED_LOOKS: u32 = 2;
 
+/// Messages that are read alone first of all.
+const ALONE_AT_START: u32 = 16;
+
+/// Messages that are read alone at most, after sessions that failed without delivering any.
+const ALONE_MAX: u32 = 256;
+
 /// Longest pause between sessions that fail. Short: while the connection is down, a session costs nothing.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
@@ -115,6 +121,8 @@ enum Ended {
     LookAgain(String),
     /// There is no such stream.
     Missing,
+    /// The first messages that waited were read alone.
+    ReadAlone,
 }
 
 /// Why handing over stopped.
@@ -122,6 +130,16 @@ enum Stop {
     Closed,
     LookAgain(String),
     Failed(Error),
+}
+
+impl From<Stop> for Result<Ended, Error> {
+    fn from(stop: Stop) -> Result<Ended, Error> {
+        match stop {
+            Stop::Closed => Ok(Ended::Closed),
+            Stop::LookAgain(reason) => Ok(Ended::LookAgain(reason)),
+            Stop::Failed(error) => Err(error),
+        }
+    }
 }
 
 impl Reader {
@@ -154,17 +172,23 @@ impl Reader {
     /// Reads until the receiver of `sink` is dropped. Dropping this future stops it at any point: what was not handed
     /// over is delivered again.
     pub async fn run(mut self) {
-        let mut failures = 0_u32;
+        // Whatever ended a session, or the client before this one, a message may be the cause. So the next one reads first ones
+        // alone: more of them, the more sessions in a row have delivered none.
+        let (mut failures, mut alone, mut suspects) = (0_u32, ALONE_AT_START, 1_u32);
         loop {
             let before = self.status.borrow().messages;
-            let session = self.session().await;
+            let session = self.session(std::mem::take(&mut alone)).await;
             let reason = match session {
                 Ok(Ended::Closed) => return,
+                Ok(Ended::ReadAlone) => continue,
                 Ok(Ended::LookAgain(reason)) => reason,
                 Ok(Ended::Missing) => format!("stream `{}` does not exist", self.reading.stream),
                 Err(error) => one_line(&error),
             };
-            failures = if self.status.borrow().messages > before { 1 } else { failures + 1 };
+            let has_delivered = self.status.borrow().messages > before;
+            failures = if has_delivered { 1 } else { failures + 1 };
+            suspects = if has_delivered { 1 } else { (suspects * 2).clamp(1, ALONE_MAX) };
+            alone = suspects;
             tracing::warn!(stream = self.reading.stream, reason, failures, "looking at the stream again");
             self.status.send_modify(|status| status.phase = Phase::Waiting { reason });
             tokio::select! {
@@ -175,18 +199,18 @@ impl Reader {
         }
     }
 
-    async fn session(&mut self) -> Result<Ended, Error> {
+    /// Reads until something is doubtful; first messages `alone`, if that is not 0, and then nothing else.
+    async fn session(&mut self, alone: u32) -> Result<Ended, Error> {
         let jetstream = Arc::clone(&self.jetstream);
         let Some(state) = jetstream.state(&self.reading.stream).await? else { return Ok(Ended::Missing) };
         let Some(known) = self.agree(&state).await? else { return Ok(Ended::Closed) };
-        if state.retention == Retention::Limits {
-            // The consumer will count what lies before the place where it begins as acknowledged: that has to be durable.
-            let mut acknowledged = self.acknowledged.subscribe();
-            tokio::select! {
-                biased;
-                () = self.sink.closed() => return Ok(Ended::Closed),
-                _ = acknowledged.wait_for(|count| *count >= self.batches) => {}
-            }
+        // The consumer of a limits stream will count what lies before the place where it begins as acknowledged: that has to be
+        // durable. The others deliver again what is not acknowledged.
+        let mut acknowledged = self.acknowledged.subscribe();
+        tokio::select! {
+            biased;
+            () = self.sink.closed() => return Ok(Ended::Closed),
+            _ = acknowledged.wait_for(|count| *count >= self.batches) => {}
         }
         let consume = Consume {
             stream: self.reading.stream.clone(),
@@ -195,6 +219,11 @@ impl Reader {
             from_sequence: known.next_sequence,
             retention: state.retention,
         };
+        if alone > 0
+            && let Some(batch) = jetstream.first_alone(&consume, alone).await?
+        {
+            return self.take_alone(batch, &state, known).await;
+        }
         let mut batches = jetstream.consume(consume).await?;
         // A stream that changed between the look and the consumer would be read from the wrong place and pass for the old
         // one. From here on a restart of the server ends the session: the connection breaks, or, if another server of the
@@ -208,7 +237,7 @@ impl Reader {
             status.sessions += 1;
             status.epoch = known.epoch;
             status.stream_last_sequence = state.last_sequence;
-            status.warnings = warnings(&state);
+            status.warnings = state.warnings();
         });
         self.read(batches.as_mut(), &state, known).await
     }
@@ -348,7 +377,7 @@ impl Reader {
                         status.stream_last_sequence = state.last_sequence;
                         status.pending = backlog.pending;
                         status.unacknowledged = backlog.unacknowledged;
-                        status.warnings = warnings(&state);
+                        status.warnings = state.warnings();
                     });
                     if stalled >= STALLED_LOOKS && went_elsewhere {
                         let next = known.next_sequence;
@@ -362,12 +391,22 @@ impl Reader {
                     stalled = 0;
                     match self.hand_over(batch?, std::mem::take(&mut is_first), opened.retention, &mut known).await {
                         Ok(()) => {}
-                        Err(Stop::Failed(error)) => return Err(error),
-                        Err(Stop::Closed) => return Ok(Ended::Closed),
-                        Err(Stop::LookAgain(reason)) => return Ok(Ended::LookAgain(reason)),
+                        Err(stop) => return stop.into(),
                     }
                 }
             }
+        }
+    }
+
+    /// Hands over what was read alone, if the stream is still the one that was looked at.
+    async fn take_alone(&mut self, batch: Batch, opened: &StreamState, mut known: Known) -> Result<Ended, Error> {
+        let Some(now) = self.jetstream.state(&self.reading.stream).await? else { return Ok(Ended::Missing) };
+        if !self.is_same(opened, &now, known).await? {
+            return Ok(Ended::LookAgain("the stream changed while it was opened".to_owned()));
+        }
+        match self.hand_over(batch, true, opened.retention, &mut known).await {
+            Ok(()) => Ok(Ended::ReadAlone),
+            Err(stop) => stop.into(),
         }
     }
 
@@ -530,35 +569,6 @@ fn opened(known: &Known, reason: String) -> Received {
 /// Whether the server should be delivering: messages wait, and it is not the recorder who is behind.
 fn should_deliver(backlog: &Backlog) -> bool {
     backlog.pending > 0 && backlog.unacknowledged < backlog.unacknowledged_max
-}
-
-/// What an operator should know about a stream's promises.
-fn warnings(state: &StreamState) -> Vec<String> {
-    let name = &state.name;
-    let mut warnings = Vec::new();
-    if state.replicas < 2 {
-        warnings.push(format!("stream `{name}` has a single replica: power loss can take messages it acknowledged"));
-    }
-    if !state.on_disk {
-        warnings.push(format!("stream `{name}` is kept in memory: a restart of the server empties it"));
-    }
-    if state.erasable {
-        warnings.push(format!("messages of stream `{name}` may be deleted or purged by clients"));
-    }
-    // A limits stream keeps its messages all the same, a work queue until its consumer has acknowledged them.
-    if let (Retention::Interest, Some(kept)) = (state.retention, state.consumers_kept) {
-        warnings.push(format!(
-            "stream `{name}` deletes consumers that are not used for {} s: events published while Lifeline is away for longer \
-             are lost",
-            kept.as_secs()
-        ));
-    }
-    match state.retention {
-        Retention::Limits => {}
-        Retention::Interest | Retention::WorkQueue => warnings
-            .push(format!("stream `{name}` deletes acknowledged messages: a lost log cannot be rebuilt from it")),
-    }
-    warnings
 }
 
 /// Pause before the next session: short after a session that delivered, doubled after each one that did not.

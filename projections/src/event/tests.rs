@@ -51,6 +51,24 @@ fn what_leaves_open_which_event_it_is_is_refused_but_stays_readable_where_it_is_
 }
 
 #[test]
+fn an_attribute_beside_a_line_that_cannot_be_read_is_not_believed() {
+    let binary = |more: &[(&'static str, &'static str)], expected: Result<(&str, &str), &str>| {
+        let mut headers = vec![("ce-id", "1"), ("ce-source", "s"), ("ce-specversion", "1.0"), ("ce-type", "t")];
+        headers.extend(more);
+        check(&headers, b"", expected);
+    };
+    binary(&[("ce-subject", "j\u{fc}rgen"), ("X-Name", "j\u{fffd}rgen")], Ok(("s", "j\u{fc}rgen")));
+    let said = "a header line cannot be read: `ce-subject: j\u{fffd}rgen`, expected `name: value` in UTF-8";
+    binary(&[("ce-subject", "j\u{fffd}rgen")], Err(said));
+    let said = "a header line cannot be read: `ce-sub ject: ann`, expected `name: value` in UTF-8";
+    binary(&[("ce-sub ject", "ann")], Err(said));
+    // A line feed within a value made two lines of it.
+    let said = "a header line cannot be read: `b`, expected `name: value` in UTF-8";
+    binary(&[("ce-subject", "a"), ("", "b")], Err(said));
+    check(&[("", "no colon"), ("X-Name", "j\u{fffd}rgen")], LOGIN.as_bytes(), Ok(("auth.example.com", "mgianluc")));
+}
+
+#[test]
 fn what_is_no_cloudevent_says_why() {
     check(
         &[],

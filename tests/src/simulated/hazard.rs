@@ -35,6 +35,8 @@ pub enum Hazard {
     Redelivery,
     /// The consumer delivers nothing more, and reports nothing.
     DeafConsumer,
+    /// A message is published that the client cannot read: it breaks the connection off.
+    StrangeMessage,
     /// Another reader of the consumer got a message.
     StolenDelivery,
     /// Messages are purged.
@@ -79,7 +81,7 @@ pub enum Hazard {
 
 impl Hazard {
     /// All hazards, in the order in which they are printed.
-    pub const ALL: [Hazard; 32] = [
+    pub const ALL: [Hazard; 33] = [
         Hazard::Stop,
         Hazard::Kill,
         Hazard::PowerCut,
@@ -92,6 +94,7 @@ impl Hazard {
         Hazard::LostAcknowledgement,
         Hazard::Redelivery,
         Hazard::DeafConsumer,
+        Hazard::StrangeMessage,
         Hazard::StolenDelivery,
         Hazard::Purge,
         Hazard::RemadeStream,
@@ -130,6 +133,7 @@ impl Hazard {
             Hazard::LostAcknowledgement => "acknowledgement lost",
             Hazard::Redelivery => "message delivered again",
             Hazard::DeafConsumer => "consumer deaf",
+            Hazard::StrangeMessage => "message published that the client cannot read",
             Hazard::StolenDelivery => "message delivered to another reader",
             Hazard::Purge => "messages purged",
             Hazard::RemadeStream => "stream deleted and made again",
@@ -155,8 +159,14 @@ impl Hazard {
 }
 
 /// How often each hazard happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counts([u64; Hazard::ALL.len()]);
+
+impl Default for Counts {
+    fn default() -> Counts {
+        Counts([0; Hazard::ALL.len()])
+    }
+}
 
 impl Counts {
     /// How often one of them happened.

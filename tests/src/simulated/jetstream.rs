@@ -9,7 +9,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use lifeline_engine::intake::Error;
 use lifeline_engine::intake::jetstream::{
-    Acknowledge, Backlog, Batch, Batches, Consume, JetStream, Retention, Stored, StreamState,
+    Acknowledge, Backlog, Batch, Batches, Consume, JetStream, Message, Retention, Stored, StreamState,
 };
 use tokio::time::{sleep, sleep_until};
 
@@ -35,6 +35,14 @@ struct Reply {
     lease: Lease,
     /// By sequence, and when they were published.
     covered: Vec<(u64, u64)>,
+}
+
+impl Server {
+    fn batch(self: &Arc<Self>, lease: Lease, messages: Vec<Message>, pending: u64) -> Batch {
+        let covered = messages.iter().map(|message| (message.sequence, message.published_unix_nanos)).collect();
+        let acknowledge = Box::new(Reply { server: Arc::clone(self), lease, covered });
+        Batch { messages, pending, acknowledge }
+    }
 }
 
 impl JetStream for SimulatedJetStream {
@@ -80,6 +88,15 @@ impl JetStream for SimulatedJetStream {
         .boxed()
     }
 
+    fn first_alone<'a>(&'a self, consume: &'a Consume, count: u32) -> BoxFuture<'a, Result<Option<Batch>, Error>> {
+        async move {
+            self.server.way("STREAM.MSG.GET").await?;
+            let Some((lease, messages)) = self.server.first_alone(consume, count) else { return Ok(None) };
+            Ok(Some(self.server.batch(lease, messages, 0)))
+        }
+        .boxed()
+    }
+
     fn consume(&self, consume: Consume) -> BoxFuture<'_, Result<Box<dyn Batches>, Error>> {
         async move {
             self.server.way("CONSUMER.CREATE").await?;
@@ -99,11 +116,7 @@ impl Batches for Delivery {
                 let changed = self.server.changed();
                 match self.server.deliver(&self.lease)? {
                     Delivered::Messages { messages, pending } => {
-                        let covered = messages.iter().map(|message| (message.sequence, message.published_unix_nanos));
-                        let covered = covered.collect();
-                        let (server, lease) = (Arc::clone(&self.server), self.lease.clone());
-                        let acknowledge = Box::new(Reply { server, lease, covered });
-                        return Ok(Batch { messages, pending, acknowledge });
+                        return Ok(self.server.batch(self.lease.clone(), messages, pending));
                     }
                     Delivered::Nothing { again_at } => {
                         let again = async {

@@ -20,6 +20,7 @@ mod inventory;
 mod jetstream;
 mod objects;
 pub mod process;
+mod published;
 mod refold;
 mod rules;
 pub mod script;

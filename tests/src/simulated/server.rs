@@ -6,7 +6,7 @@
 //!
 //! Never here: what a message means.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -22,6 +22,8 @@ use tokio::time::{Instant, sleep};
 
 use super::chance::Chance;
 use super::hazard::{Counter, Hazard};
+use super::published::deliver;
+pub use super::published::{Fate, Published};
 use super::story::Violation;
 
 /// Messages in one batch at most; small, so that one story has many.
@@ -47,35 +49,6 @@ pub(super) struct Lease {
 pub(super) enum Delivered {
     Messages { messages: Vec<Message>, pending: u64 },
     Nothing { again_at: Option<Instant> },
-}
-
-/// A message that was published, and what became of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Published {
-    /// When its stream was created: names the stream among those of its name.
-    pub created_unix_nanos: u64,
-    /// Its sequence.
-    pub sequence: u64,
-    /// When it was published.
-    pub published_unix_nanos: u64,
-    /// Its payload. Payloads in a world are unique, so this is its identity.
-    pub payload: Bytes,
-    /// Where it is.
-    pub fate: Fate,
-    delivered: bool,
-}
-
-/// Where a published message is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    /// In its stream.
-    Held,
-    /// Its stream let go of it once it was acknowledged.
-    Acknowledged,
-    /// Purged, or its whole stream was deleted.
-    Removed,
-    /// The server lost it: a reader that had not read it by then cannot know.
-    Lost,
 }
 
 /// A server with its streams.
@@ -112,6 +85,8 @@ struct Stream {
     messages_max: usize,
     last_sequence: u64,
     held: BTreeMap<u64, Message>,
+    /// Those of them that the client cannot read: it breaks the connection off.
+    strange: BTreeSet<u64>,
     consumers: BTreeMap<String, Consumer>,
 }
 
@@ -159,6 +134,7 @@ impl Server {
             messages_max,
             last_sequence: 0,
             held: BTreeMap::new(),
+            strange: BTreeSet::new(),
             consumers: BTreeMap::new(),
         };
         let made = stream.state(name);
@@ -173,6 +149,7 @@ impl Server {
     /// # Panics
     /// When there is no such stream.
     pub fn publish(&self, stream: &str, subject: &'static str, payload: Bytes) {
+        let is_strange = self.meets(Hazard::StrangeMessage, 25);
         let mut state = self.state.lock();
         let published_unix_nanos = state.stamp(&self.clock);
         let stream = state.streams.get_mut(stream).expect("the stream was made before");
@@ -182,6 +159,9 @@ impl Server {
         let message =
             Message { sequence, published_unix_nanos, subject, headers: Vec::new(), payload: payload.clone() };
         stream.held.insert(sequence, message);
+        // The server may have given the sequence to another message before.
+        stream.strange.remove(&sequence);
+        stream.strange.extend(is_strange.then_some(sequence));
         let published = Published {
             created_unix_nanos,
             sequence,
@@ -318,6 +298,26 @@ impl Server {
         Some(Stored { sequence: *sequence, published_unix_nanos: message.published_unix_nanos, content_hash })
     }
 
+    /// The first messages that a consumer has to deliver, with a lease to acknowledge them by.
+    pub(super) fn first_alone(&self, consume: &Consume, count: u32) -> Option<(Lease, Vec<Message>)> {
+        let mut state = self.state.lock();
+        let State { streams, published, connections, restarts, .. } = &mut *state;
+        let Stream { held, consumers, created_unix_nanos, retention, .. } = streams.get(&consume.stream)?;
+        let consumer = consumers.get(&consume.durable)?;
+        let unacknowledged = consumer.unacknowledged.keys().next().filter(|_| *retention != Retention::Limits);
+        let from = unacknowledged.map_or(consume.from_sequence, |first| consume.from_sequence.min(*first));
+        let messages: Vec<Message> = held.range(from..).take(count as usize).map(|(_, held)| held.clone()).collect();
+        deliver(published, &messages);
+        let lease = Lease {
+            consume: consume.clone(),
+            number: consumer.number,
+            connection: *connections,
+            restart: *restarts,
+            created_unix_nanos: *created_unix_nanos,
+        };
+        (!messages.is_empty()).then_some((lease, messages))
+    }
+
     /// Opens a consumer in place of the one of that name.
     pub(super) fn consume(&self, consume: &Consume) -> Result<Lease, Error> {
         let mut state = self.state.lock();
@@ -360,10 +360,10 @@ impl Server {
         if state.connections != lease.connection {
             return Err(Error::Interrupted);
         }
-        let State { streams, published, .. } = &mut *state;
+        let State { streams, published, connections, .. } = &mut *state;
         let stream = streams.get_mut(&lease.consume.stream);
         let leased = stream.and_then(|stream| stream.leased(lease));
-        let (held, consumer) = leased.ok_or_else(|| ended(&lease.consume, "it is gone"))?;
+        let (held, strange, consumer) = leased.ok_or_else(|| ended(&lease.consume, "it is gone"))?;
         if consumer.is_deaf {
             return Ok(Delivered::Nothing { again_at: None });
         }
@@ -389,19 +389,25 @@ impl Server {
         }
         consumer.has_delivered = true;
         consumer.cursor = consumer.cursor.max(last + 1);
-        let messages: Vec<Message> = sequences.iter().map(|sequence| held[sequence].clone()).collect();
+        let mut messages: Vec<Message> = sequences.iter().map(|sequence| held[sequence].clone()).collect();
         consumer.unacknowledged.extend(sequences.iter().map(|sequence| (*sequence, now)));
-        let pending = held.range(consumer.cursor..).count() as u64;
-        for message in &messages {
-            let published = published.get_mut(&message.published_unix_nanos);
-            published.expect("only what was published is held").delivered = true;
+        // The client reads what comes before a message that it cannot read, and nothing after it.
+        let readable = messages.iter().take_while(|message| !strange.contains(&message.sequence)).count();
+        if readable < messages.len() {
+            *connections += 1;
+            if readable == 0 {
+                return Err(Error::Interrupted);
+            }
         }
+        messages.truncate(readable);
+        let pending = held.range(consumer.cursor..).count() as u64;
+        deliver(published, &messages);
         Ok(Delivered::Messages { messages, pending })
     }
 
     pub(super) fn backlog(&self, lease: &Lease) -> Option<Backlog> {
         let mut state = self.state.lock();
-        let (held, consumer) = state.streams.get_mut(&lease.consume.stream)?.leased(lease)?;
+        let (held, _, consumer) = state.streams.get_mut(&lease.consume.stream)?.leased(lease)?;
         Some(Backlog {
             pending: held.range(consumer.cursor..).count() as u64,
             unacknowledged: consumer.unacknowledged.len() as u64,
@@ -508,11 +514,11 @@ impl State {
 }
 
 impl Stream {
-    /// What is held, and the consumer of a lease unless another took its place.
-    fn leased(&mut self, lease: &Lease) -> Option<(&BTreeMap<u64, Message>, &mut Consumer)> {
-        let Stream { held, consumers, .. } = self;
+    /// What is held, what of it is strange, and the consumer of a lease unless another took its place.
+    fn leased(&mut self, lease: &Lease) -> Option<(&BTreeMap<u64, Message>, &BTreeSet<u64>, &mut Consumer)> {
+        let Stream { held, strange, consumers, .. } = self;
         let consumer = consumers.get_mut(&lease.consume.durable)?;
-        (consumer.number == lease.number).then_some((held, consumer))
+        (consumer.number == lease.number).then_some((held, strange, consumer))
     }
 
     fn state(&self, name: &str) -> StreamState {
