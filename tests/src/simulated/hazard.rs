@@ -49,6 +49,8 @@ pub enum Hazard {
     ClusterAway,
     /// The engine holds its work back, and asks the cluster whether it answers.
     HeldBack,
+    /// A write hangs, because its kind does.
+    HungCall,
     /// A request to the cluster is lost before it is carried out.
     LostRequest,
     /// A request is carried out, and its answer is lost.
@@ -79,7 +81,7 @@ pub enum Hazard {
 
 impl Hazard {
     /// All hazards, in the order in which they are printed.
-    pub const ALL: [Hazard; 32] = [
+    pub const ALL: [Hazard; 33] = [
         Hazard::Stop,
         Hazard::Kill,
         Hazard::PowerCut,
@@ -99,6 +101,7 @@ impl Hazard {
         Hazard::FullStream,
         Hazard::ClusterAway,
         Hazard::HeldBack,
+        Hazard::HungCall,
         Hazard::LostRequest,
         Hazard::LostAnswer,
         Hazard::SlowRequest,
@@ -137,6 +140,7 @@ impl Hazard {
             Hazard::FullStream => "message dropped by a full stream",
             Hazard::ClusterAway => "cluster away",
             Hazard::HeldBack => "work held back while the cluster is silent",
+            Hazard::HungCall => "write to the cluster hung with its kind",
             Hazard::LostRequest => "request to the cluster lost",
             Hazard::LostAnswer => "answer of the cluster lost",
             Hazard::SlowRequest => "request to the cluster slow",
@@ -155,8 +159,14 @@ impl Hazard {
 }
 
 /// How often each hazard happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counts([u64; Hazard::ALL.len()]);
+
+impl Default for Counts {
+    fn default() -> Counts {
+        Counts([0; Hazard::ALL.len()])
+    }
+}
 
 impl Counts {
     /// How often one of them happened.
