@@ -314,8 +314,8 @@ fn add_sites(status: &mut Status, stranded: usize) {
         status.warnings.extend(unavailable.as_ref().map(waits));
         let held_back = held_back.iter().map(|HeldBackStatus { kind, verb, seconds, waiting, because }| {
             format!(
-                "cluster `{cluster}` ({api_server}) does not answer `{verb}` of {kind}, held back for {seconds} s, {waiting} \
-                 lifecycles wait: {because}"
+                "cluster `{cluster}` ({api_server}) does not answer `{verb}` of {kind}, held back for {seconds} s, \
+                 {waiting} lifecycles wait: {because}"
             )
         });
         status.warnings.extend(held_back);

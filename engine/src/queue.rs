@@ -83,7 +83,8 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// Ends the pauses of keys. This is no push: nothing became different, so what is counted since the last one goes on.
+    /// Ends the pauses of keys. This is no push: nothing became different, so what is counted since the last one goes
+    /// on.
     pub fn wake(&self, keys: impl IntoIterator<Item = LifecycleIndex>) {
         let mut state = self.state.lock();
         for key in keys {

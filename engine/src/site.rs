@@ -1,7 +1,7 @@
 //! Sites: the clusters that Lifeline works for, each with all that it needs for itself.
 //!
-//! Start at [`Site`]. A site has its own queue, its own number of workers, its own breaker and its own bulkhead. A cluster that
-//! hangs takes nothing from another one, and one kind of object that hangs nothing from the other kinds.
+//! Start at [`Site`]. A site has its own queue, its own number of workers, its own breaker and its own bulkhead. A
+//! cluster that hangs takes nothing from another one, and one kind of object that hangs nothing from the other kinds.
 //!
 //! Never here: what is done to objects (see [`crate::reconcile`]), and how a cluster or its NATS is connected to.
 
@@ -110,8 +110,8 @@ impl Site {
     /// Makes a call for a lifecycle.
     ///
     /// # Errors
-    /// Too many of its sort are under way: when the lifecycle is to be tried again at the latest. It is to give its worker back,
-    /// and is woken when there is a place.
+    /// Too many of its sort are under way: when the lifecycle is to be tried again at the latest. It is to give its
+    /// worker back, and is woken when there is a place.
     pub(crate) async fn call<T>(
         &self,
         sort: &Sort,

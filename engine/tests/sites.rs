@@ -1,5 +1,5 @@
-//! What hangs takes nothing from the rest, and is found to answer again: a site from other sites, a kind of object from other
-//! kinds.
+//! What hangs takes nothing from the rest, and is found to answer again: a site from other sites, a kind of object
+//! from other kinds.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -196,7 +196,8 @@ impl Cluster for Hanging {
     }
 }
 
-/// A JetStream with one stream, `USERS`, that holds so many logins and then visits, each of another user, and delivers them once.
+/// A JetStream with one stream, `USERS`, that holds so many logins and then visits, each of another user, and delivers
+/// them once.
 #[derive(Clone, Copy)]
 struct Users {
     logins: u64,

@@ -136,8 +136,8 @@ impl Failure {
         Failure { message, retry: Retry::WhenGone }
     }
 
-    /// Several failures of one attempt as one: the most hopeful decides when to try again. What was held back is left out where
-    /// something failed: it comes and goes, and each other message would be recorded.
+    /// Several failures of one attempt as one: the most hopeful decides when to try again. What was held back is left
+    /// out where something failed: it comes and goes, and each other message would be recorded.
     #[must_use]
     pub fn join(mut failures: Vec<Failure>) -> Option<Failure> {
         if !failures.iter().all(Failure::is_held_back) {

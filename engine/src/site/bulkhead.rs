@@ -1,17 +1,18 @@
 //! The bulkhead of a site: calls of one sort that are not answered take no workers from the others.
 //!
-//! Start at [`Bulkhead::call`]. A webhook, an aggregated API or a conversion may hang for one kind of object while the rest of
-//! the cluster is well. The breaker rightly stays closed then. So for each sort of call, a verb and a kind:
+//! Start at [`Bulkhead::call`]. A webhook, an aggregated API or a conversion may hang for one kind of object while the
+//! rest of the cluster is well. The breaker rightly stays closed then. So for each sort of call, a verb and a kind:
 //!
-//! - A call that waits for longer than [`PATIENCE`] is set aside: it goes on, and another lifecycle begins in its place.
+//! - A call that waits for longer than [`PATIENCE`] is set aside: it goes on, and another lifecycle begins in its
+//!   place.
 //! - At most [`PLACES`] calls are under way at once.
 //! - When [`UNANSWERED_MAX`] in a row found the cluster unavailable after that patience, the sort is held back: it has
 //!   [`PLACES_HELD_BACK`] until calls are answered again.
 //!
 //! A lifecycle that finds no place gives its worker back. It is woken through the queue, in the order of arrival.
 //!
-//! Never here: what is recorded about it. A fixed share of the workers for each kind was refused: it slows down the common case,
-//! many objects of one kind on a cluster that is well.
+//! Never here: what is recorded about it. A fixed share of the workers for each kind was refused: it slows down the
+//! common case, many objects of one kind on a cluster that is well.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt;
@@ -34,22 +35,23 @@ use crate::status::HeldBackStatus;
 /// How long a call counts as a worker. An API server that is well answers within a tenth of this.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Calls of one sort that are under way at once at most: as many as there are workers, so a sort that is answered never waits.
+/// Calls of one sort that are under way at once at most: as many as there are workers, so a sort that is answered
+/// never waits.
 const PLACES: usize = WORKERS;
 
-/// The same while a sort is held back. Each of these calls costs the cluster a connection for as long as the timeout. A few
-/// are needed, because the first ones may be about objects that hang while others do not.
+/// The same while a sort is held back. Each of these calls costs the cluster a connection for as long as the timeout.
+/// A few are needed, because the first ones may be about objects that hang while others do not.
 const PLACES_HELD_BACK: usize = 8;
 
 /// Calls in a row without an answer in time that begin it: more than one lost request, fewer than open the breaker.
 const UNANSWERED_MAX: u32 = 3;
 
-/// Calls that are set aside at once at most, whatever their sort. It bounds what is sent to a cluster that does not answer at all,
-/// before the breaker opens.
+/// Calls that are set aside at once at most, whatever their sort. It bounds what is sent to a cluster that does not
+/// answer at all, before the breaker opens.
 const SET_ASIDE_MAX: usize = 3 * WORKERS;
 
-/// A lifecycle that waits is tried again after this long even if nothing wakes it: those before it may not have used their
-/// places.
+/// A lifecycle that waits is tried again after this long even if nothing wakes it: those before it may not have used
+/// their places.
 const PAUSE_MIN: Duration = Duration::from_secs(60);
 
 /// So many times this where many wait, so that all of them together try a hundred times a second at most.
@@ -281,8 +283,8 @@ impl State {
         Ok(())
     }
 
-    /// Gives a place back; the lifecycles that may try now. One of them may not need the place any more, so as many are given as
-    /// places are free, each time.
+    /// Gives a place back; the lifecycles that may try now. One of them may not need the place any more, so as many
+    /// are given as places are free, each time.
     fn leave(&mut self, sort: &Sort, now: Instant) -> Vec<LifecycleIndex> {
         let Some(calls) = self.sorts.get_mut(sort) else { return Vec::new() };
         calls.under_way -= 1;
@@ -354,8 +356,9 @@ impl Standing {
         matches!(self, Standing::HeldBack { .. })
     }
 
-    /// The standing after a call ended. Each answer gives one more place, so the calls double with each round of answers. One
-    /// answer does not end it at once while lifecycles wait: where a part of the calls hangs, it would begin again and again.
+    /// The standing after a call ended. Each answer gives one more place, so the calls double with each round of
+    /// answers. One answer does not end it at once while lifecycles wait: where a part of the calls hangs, it would
+    /// begin again and again.
     fn after(&self, ended: Ended<'_>, now: Instant, is_awaited: bool) -> Standing {
         match (self, ended) {
             (_, Ended::Refused) => self.clone(),

@@ -148,7 +148,8 @@ impl FaultyCluster {
         Ok(())
     }
 
-    /// A write that hangs: `None` where it does not. Half of them are carried out, at some moment before the engine gives up.
+    /// A write that hangs: `None` where it does not. Half of them are carried out, at some moment before the engine
+    /// gives up.
     async fn hung<T>(&self, key: &ObjectKey, carry_out: impl FnOnce() -> T) -> Option<Error> {
         let hanging = self.state.lock().hanging;
         hanging.filter(|(kind, until)| key.kind == *kind && Instant::now() < *until)?;

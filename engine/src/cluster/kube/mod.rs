@@ -26,11 +26,12 @@ use self::answer::Answer;
 use self::served::{Found, Served, ServedKinds};
 use super::{Cluster, Deletion, Error, FIELD_MANAGER, LiveObject, ObjectKey, SERVER_METADATA};
 
-/// How long one request that reads may take, from asking to the last byte. An API server that is well answers in milliseconds.
+/// How long one request that reads may take, from asking to the last byte. An API server that is well answers in
+/// milliseconds.
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The same for one that writes. Kubernetes lets a webhook take 30 s; what is given up before may still be carried out. The
-/// API server itself gives up after 60 s.
+/// The same for one that writes. Kubernetes lets a webhook take 30 s; what is given up before may still be carried
+/// out. The API server itself gives up after 60 s.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(35);
 
 /// What is neither a letter, a digit nor one of `-._~` (RFC 3986, section 2.3).

@@ -31,8 +31,8 @@ pub(super) struct Served {
 pub(super) struct ServedKinds {
     /// By group and version.
     asked: BTreeMap<(String, String), Group>,
-    /// Held while the server is asked for the kinds of a group and version, so that many tasks ask once, and those of one that
-    /// hangs do not hold up the others.
+    /// Held while the server is asked for the kinds of a group and version, so that many tasks ask once, and those of
+    /// one that hangs do not hold up the others.
     asking: BTreeMap<(String, String), Arc<tokio::sync::Mutex<()>>>,
 }
 
