@@ -29,7 +29,7 @@ use crate::recorder::{self, OpenLog, Recorder};
 use crate::rules::Current;
 use crate::scrub;
 use crate::site::{IntakeState, Site, Sites};
-use crate::status::{ReplayStatus, ScrubStatus, SiteStatus, Status, StreamStatus};
+use crate::status::{HeldBackStatus, ReplayStatus, ScrubStatus, SiteStatus, Status, StreamStatus};
 use crate::view::View;
 
 /// Batches that wait for the recorder, at most: with their size, the bound of what intake holds in memory. They cover the
@@ -304,12 +304,21 @@ impl<D: Disk> Engine<D> {
 
 /// Sums up over the sites, and says what waits.
 fn add_sites(status: &mut Status, stranded: usize) {
-    for SiteStatus { cluster, api_server, reconciliations, writes, failures, unavailable, .. } in &status.sites {
+    for SiteStatus { cluster, api_server, reconciliations, writes, failures, unavailable, held_back, .. } in
+        &status.sites
+    {
         status.reconciliations += reconciliations;
         status.cluster_writes += writes;
         status.failures += failures;
         let waits = |why| format!("cluster `{cluster}` ({api_server}) is not available, its lifecycles wait: {why}");
         status.warnings.extend(unavailable.as_ref().map(waits));
+        let held_back = held_back.iter().map(|HeldBackStatus { kind, verb, seconds, waiting, because }| {
+            format!(
+                "cluster `{cluster}` ({api_server}) does not answer `{verb}` of {kind}, held back for {seconds} s, \
+                 {waiting} lifecycles wait: {because}"
+            )
+        });
+        status.warnings.extend(held_back);
     }
     if stranded > 0 {
         status.warnings.push(format!("{stranded} lifecycles wait: this engine does not know their cluster"));

@@ -83,6 +83,17 @@ impl Queue {
         self.changed.notify_one();
     }
 
+    /// Ends the pauses of keys. This is no push: nothing became different, so what is counted since the last one goes
+    /// on.
+    pub fn wake(&self, keys: impl IntoIterator<Item = LifecycleIndex>) {
+        let mut state = self.state.lock();
+        for key in keys {
+            state.make_ready(key);
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
     /// Takes the next key. Waits until there is one. [`Queue::finish`] has to follow.
     pub async fn next(&self) -> LifecycleIndex {
         loop {

@@ -1,11 +1,12 @@
 //! Sites: the clusters that Lifeline works for, each with all that it needs for itself.
 //!
-//! Start at [`Site`]. A site has its own queue, its own number of workers and its own breaker. A cluster that hangs takes
-//! nothing from another one.
+//! Start at [`Site`]. A site has its own queue, its own number of workers, its own breaker and its own bulkhead. A
+//! cluster that hangs takes nothing from another one, and one kind of object that hangs nothing from the other kinds.
 //!
 //! Never here: what is done to objects (see [`crate::reconcile`]), and how a cluster or its NATS is connected to.
 
 mod breaker;
+mod bulkhead;
 mod watched;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,14 +20,16 @@ use tokio::sync::watch;
 use tokio::time::sleep_until;
 
 use self::breaker::Breaker;
+use self::bulkhead::Bulkhead;
+pub(crate) use self::bulkhead::Sort;
 use self::watched::Watched;
-use crate::cluster::Cluster;
+use crate::cluster::{self, Cluster};
 use crate::intake::streams;
 use crate::queue::{Next, Queue};
 use crate::rules;
 use crate::status::SiteStatus;
 
-/// Lifecycles of one site that are reconciled at once.
+/// Lifecycles of one site that are reconciled at once, not counting those whose calls are set aside.
 pub(crate) const WORKERS: usize = 64;
 
 /// A cluster that Lifeline works for: events come from its NATS, objects go to its API server.
@@ -35,6 +38,7 @@ pub struct Site {
     described: rules::Cluster,
     cluster: Arc<dyn Cluster>,
     breaker: Arc<Breaker>,
+    bulkhead: Bulkhead,
     /// Its lifecycles that wait for a worker.
     pub(crate) queue: Queue,
     /// What reconciliation did here.
@@ -67,8 +71,10 @@ impl Site {
     #[must_use]
     pub fn new(described: rules::Cluster, cluster: Arc<dyn Cluster>) -> Site {
         let breaker = Arc::new(Breaker::default());
+        let name: Arc<str> = described.full_name().into();
         Site {
-            name: described.full_name().into(),
+            bulkhead: Bulkhead::new(name.clone()),
+            name,
             described,
             cluster: Arc::new(Watched::new(cluster, breaker.clone())),
             breaker,
@@ -99,6 +105,30 @@ impl Site {
     /// Where objects go. How its calls end is noted for the breaker.
     pub(crate) fn cluster(&self) -> &dyn Cluster {
         &*self.cluster
+    }
+
+    /// Makes a call for a lifecycle.
+    ///
+    /// # Errors
+    /// Too many of its sort are under way: when the lifecycle is to be tried again at the latest. It is to give its
+    /// worker back, and is woken when there is a place.
+    pub(crate) async fn call<T>(
+        &self,
+        sort: &Sort,
+        lifecycle: LifecycleIndex,
+        call: impl Future<Output = Result<T, cluster::Error>>,
+    ) -> Result<Result<T, cluster::Error>, Duration> {
+        self.bulkhead.call(sort, &self.queue, lifecycle, call).await
+    }
+
+    /// Whether another lifecycle may be begun while so many are reconciled.
+    pub(crate) fn has_worker(&self, reconciled: usize) -> bool {
+        reconciled < WORKERS + self.bulkhead.set_aside()
+    }
+
+    /// Waits until [`Site::has_worker`] may have become true, because a call was set aside.
+    pub(crate) async fn worker_freed(&self) {
+        self.bulkhead.changed().await;
     }
 
     /// Takes the next lifecycle. Waits until there is one and the cluster is available. [`Queue::finish`] has to follow. It may
@@ -149,6 +179,7 @@ impl Site {
             writes: self.counters.writes.load(Ordering::Relaxed),
             failures: self.counters.failures.load(Ordering::Relaxed),
             unavailable: self.breaker.because(),
+            held_back: self.bulkhead.status(),
         }
     }
 }

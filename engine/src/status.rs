@@ -103,6 +103,24 @@ pub struct SiteStatus {
     pub failures: u64,
     /// Why its lifecycles wait: what the last of many calls to the unavailable cluster said; `null` while it is available.
     pub unavailable: Option<String>,
+    /// Calls that are held back because the cluster does not answer them, while it answers others.
+    #[serde(default)]
+    pub held_back: Vec<HeldBackStatus>,
+}
+
+/// Calls about one kind of object that are not answered in time, so that only a few are made at once.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HeldBackStatus {
+    /// The kind, behind its group if it has one; where the kinds themselves are asked for, the group and version.
+    pub kind: String,
+    /// What is asked for: `get`, `apply`, `delete`, or `discover`.
+    pub verb: String,
+    /// For how many seconds they have been held back.
+    pub seconds: u64,
+    /// Lifecycles that wait for such a call.
+    pub waiting: usize,
+    /// What the last call without an answer said.
+    pub because: String,
 }
 
 /// How far one stream is read.

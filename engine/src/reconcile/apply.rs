@@ -13,14 +13,22 @@ use crate::reconcile::render::MarkedManifest;
 use crate::reconcile::step::{Made, wanted};
 use crate::reconcile::task::Task;
 use crate::reconcile::work::Reconciler;
+use crate::site::Sort;
 
 impl<D: Disk> Reconciler<D> {
     /// Names the objects of the manifests.
-    pub(super) async fn resolve(&self, manifests: Vec<MarkedManifest>, adopts: bool) -> Result<Vec<Wanted>, Failure> {
+    pub(super) async fn resolve(
+        &self,
+        task: &Task,
+        manifests: Vec<MarkedManifest>,
+        adopts: bool,
+    ) -> Result<Vec<Wanted>, Failure> {
         let mut wanted: Vec<Wanted> = Vec::with_capacity(manifests.len());
         for MarkedManifest { manifest, digest, origin, force } in manifests {
-            let object =
-                self.site.cluster().resolve(&manifest).await.map_err(|error| Failure::of_cluster(&origin, &error))?;
+            let sort = Sort::discovery(&manifest);
+            let resolved = self.site.call(&sort, task.index, self.site.cluster().resolve(&manifest)).await;
+            let resolved = resolved.map_err(|pause| Failure::of_held_back(&origin, &sort, pause))?;
+            let object = resolved.map_err(|error| Failure::of_cluster(&origin, &error))?;
             if let Some(twin) = wanted.iter().find(|other| other.object == object) {
                 let message = format!("{origin}: gives {object}, which {} gives already", twin.origin);
                 return Err(Failure { message, retry: Retry::Never });
@@ -35,7 +43,7 @@ impl<D: Disk> Reconciler<D> {
         while let Some(want) = attempt.next_to_apply() {
             let object = &want.object;
             let (recorded, is_held_up) = (task.recorded_uid(object), attempt.is_held_up(object));
-            let made = self.perform(object, |known| {
+            let made = self.perform(task, object, |known| {
                 let circumstances = task.circumstances(&self.view.projection(), object, is_held_up, known);
                 wanted(want, recorded, known, &task.key, circumstances)
             });

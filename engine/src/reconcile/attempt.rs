@@ -7,7 +7,6 @@ use std::collections::VecDeque;
 use lifeline_projections::fact::{AppliedObject, ObjectKey};
 use lifeline_projections::lifecycle::Lifecycle;
 
-use crate::cluster;
 use crate::reconcile::conflict::Conflict;
 use crate::reconcile::failure::Failure;
 use crate::reconcile::plan::{Plan, Wanted};
@@ -64,7 +63,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Takes in what came of an object. `recorded` is the uid it was last applied under.
-    pub fn note(&mut self, want: &Wanted, recorded: Option<&str>, made: Result<Made, cluster::Error>) {
+    pub fn note(&mut self, want: &Wanted, recorded: Option<&str>, made: Result<Made, Failure>) {
         let is_another = match made {
             Ok(Made::Applied(object)) => {
                 let is_another = recorded != Some(&object.uid);
@@ -86,7 +85,7 @@ impl<'a> Attempt<'a> {
                 self.left.clear();
                 return self.failures.push(Failure::of_unwanted_objects());
             }
-            Err(error) => return self.failures.push(Failure::of_cluster(&want.object.to_string(), &error)),
+            Err(failure) => return self.failures.push(failure),
         };
         if is_another {
             // What was in the one before went with it.
@@ -124,11 +123,15 @@ impl<'a> Attempt<'a> {
 /// Whether a failed attempt is recorded. One like the one before is recorded at the attempts 1, 2, 4, 8 and so on: a long
 /// outage must not fill the log.
 pub fn is_recorded(lifecycle: &Lifecycle, failure: &Failure, attempt: u32, applied: &[AppliedObject]) -> bool {
-    let has_object_news = applied.iter().any(|object| {
+    is_news(lifecycle, failure) || has_object_news(lifecycle, applied) || attempt.is_power_of_two()
+}
+
+/// Whether an attempt applied something that is not recorded as it is now.
+pub fn has_object_news(lifecycle: &Lifecycle, applied: &[AppliedObject]) -> bool {
+    applied.iter().any(|object| {
         let held = lifecycle.holding(&object.object).and_then(|held| held.applied.as_ref());
         held.is_none_or(|held| held.uid != object.uid || held.digest != object.digest)
-    });
-    is_news(lifecycle, failure) || has_object_news || attempt.is_power_of_two()
+    })
 }
 
 /// Whether a failure is another one than that of the attempt before.
@@ -172,15 +175,14 @@ mod tests {
     #[test]
     fn what_was_in_a_namespace_that_is_another_one_now_is_applied_again() {
         let wanted = ["n", "n/a", "m/b"].map(want);
-        let check =
-            |recorded: Option<&str>, made: Result<Made, cluster::Error>, [again, is_made, is_gone]: [bool; 3]| {
-                let (mut attempt, case) = (attempt(&wanted), format!("{recorded:?}, {made:?}"));
-                attempt.note(&wanted[0], recorded, made);
-                assert_eq!(attempt.made, if is_made { vec![object("n")] } else { vec![] }, "{case}");
-                assert_eq!(attempt.gone, if is_gone { vec![object("n")] } else { vec![] }, "{case}");
-                assert_eq!(attempt.next_to_apply(), again.then_some(&wanted[1]), "{case}");
-                assert_eq!(attempt.next_to_apply(), None, "{case}");
-            };
+        let check = |recorded: Option<&str>, made: Result<Made, Failure>, [again, is_made, is_gone]: [bool; 3]| {
+            let (mut attempt, case) = (attempt(&wanted), format!("{recorded:?}, {made:?}"));
+            attempt.note(&wanted[0], recorded, made);
+            assert_eq!(attempt.made, if is_made { vec![object("n")] } else { vec![] }, "{case}");
+            assert_eq!(attempt.gone, if is_gone { vec![object("n")] } else { vec![] }, "{case}");
+            assert_eq!(attempt.next_to_apply(), again.then_some(&wanted[1]), "{case}");
+            assert_eq!(attempt.next_to_apply(), None, "{case}");
+        };
         let lives = |uid: &str| Ok(Made::Applied(applied("n", uid)));
         let foreign = || Ok(Made::Foreign(Owner::Stranger));
         check(Some("live"), lives("live"), [false, false, false]);
@@ -191,7 +193,7 @@ mod tests {
         check(Some("live"), Ok(Made::Terminating), [false, false, false]);
         check(Some("live"), Ok(Made::HeldUp), [false, false, false]);
         check(Some("live"), Ok(Made::Unwanted), [false, false, false]);
-        check(Some("live"), Err(cluster::Error::Gone), [false, false, false]);
+        check(Some("live"), Err(failure("no")), [false, false, false]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::cluster;
 use crate::error_text::chain;
 use crate::queue::Next;
 use crate::reconcile::marks::Owner;
+use crate::site::Sort;
 
 /// The first pause after a failure that time may heal; each further one doubles it.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
@@ -38,6 +39,9 @@ pub enum Retry {
     WhenGone,
     /// Somebody may grant a right, install a definition, free an object.
     Slowly,
+    /// A call was not made, because the cluster does not answer such calls now. Nothing was found out, so this is no
+    /// attempt. It is woken when its turn comes, and tried after this pause at the latest.
+    HeldBack(Duration),
     /// Only a new decision can help: the same event and rules give the same error.
     Never,
 }
@@ -46,7 +50,13 @@ impl Failure {
     /// Whether time alone may heal it.
     #[must_use]
     pub fn transient(&self) -> bool {
-        matches!(self.retry, Retry::Soon(_) | Retry::WhenGone)
+        matches!(self.retry, Retry::Soon(_) | Retry::WhenGone | Retry::HeldBack(_))
+    }
+
+    /// Whether nothing was tried.
+    #[must_use]
+    pub fn is_held_back(&self) -> bool {
+        matches!(self.retry, Retry::HeldBack(_))
     }
 
     /// What to do after `attempt` (from 1) failed like this.
@@ -57,6 +67,7 @@ impl Failure {
             Retry::Soon(asked) => Next::RetryAfter(growing().max(asked.unwrap_or_default())),
             Retry::WhenGone => Next::RetryAfter(PAUSE_TERMINATING),
             Retry::Slowly => Next::RetryAfter(growing().max(Duration::from_secs(5))),
+            Retry::HeldBack(pause) => Next::RetryAfter(pause),
             Retry::Never => Next::Park,
         }
     }
@@ -79,6 +90,13 @@ impl Failure {
         };
         let message = format!("{what}: {}", chain(error));
         Failure { message, retry }
+    }
+
+    /// A call was not made.
+    #[must_use]
+    pub fn of_held_back(what: &str, sort: &Sort, pause: Duration) -> Failure {
+        let message = format!("{what}: waits, because the cluster does not answer {sort} in time");
+        Failure { message, retry: Retry::HeldBack(pause) }
     }
 
     /// Objects went with their Namespace while others were applied.
@@ -118,14 +136,19 @@ impl Failure {
         Failure { message, retry: Retry::WhenGone }
     }
 
-    /// Several failures of one attempt as one: the most hopeful decides when to try again.
+    /// Several failures of one attempt as one: the most hopeful decides when to try again. What was held back is left
+    /// out where something failed: it comes and goes, and each other message would be recorded.
     #[must_use]
-    pub fn join(failures: Vec<Failure>) -> Option<Failure> {
+    pub fn join(mut failures: Vec<Failure>) -> Option<Failure> {
+        if !failures.iter().all(Failure::is_held_back) {
+            failures.retain(|failure| !failure.is_held_back());
+        }
         let order = |failure: &Failure| match failure.retry {
             Retry::WhenGone => 0,
             Retry::Soon(_) => 1,
             Retry::Slowly => 2,
-            Retry::Never => 3,
+            Retry::HeldBack(_) => 3,
+            Retry::Never => 4,
         };
         let retry = failures.iter().min_by_key(|failure| order(failure))?.retry;
         let messages: Vec<String> = failures.into_iter().map(|failure| failure.message).collect();
@@ -156,6 +179,7 @@ mod tests {
         check(Retry::Soon(Some(Duration::from_secs(7))), 1, millis(7_000));
         check(Retry::WhenGone, 50, millis(500));
         check(Retry::Slowly, 1, millis(5_000));
+        check(Retry::HeldBack(Duration::from_secs(90)), 1, millis(90_000));
         check(Retry::Never, 1, Next::Park);
     }
 
@@ -187,5 +211,10 @@ mod tests {
         let joined = Failure::join(vec![failure("a", Retry::Never), failure("b", Retry::Soon(None))]).unwrap();
         assert_eq!(joined, failure("a\nb", Retry::Soon(None)));
         assert_eq!(Failure::join(vec![]), None);
+        // What is held back counts where nothing else failed.
+        let [held, other] = ["a", "b"].map(|message| failure(message, Retry::HeldBack(Duration::ZERO)));
+        let joined = Failure::join(vec![held.clone(), failure("no", Retry::Never), other.clone()]);
+        assert_eq!(joined, Some(failure("no", Retry::Never)));
+        assert_eq!(Failure::join(vec![held, other]), Some(failure("a\nb", Retry::HeldBack(Duration::ZERO))));
     }
 }

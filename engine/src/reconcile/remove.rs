@@ -10,7 +10,6 @@ use lifeline_store::Disk;
 use tracing::info;
 
 use crate::reconcile::attempt::Attempt;
-use crate::reconcile::failure::Failure;
 use crate::reconcile::lost::needs_record;
 use crate::reconcile::step::{Removed, Removing, unwanted};
 use crate::reconcile::task::Task;
@@ -47,7 +46,7 @@ impl<D: Disk> Reconciler<D> {
         for holding in holdings {
             let object = &holding.object;
             let is_not_first = task.is_not_first(&self.view.projection(), object);
-            let removed = self.perform(object, |known| {
+            let removed = self.perform(task, object, |known| {
                 let circumstances = task.circumstances(&self.view.projection(), object, is_not_first, known);
                 unwanted(holding, known, &task.key, circumstances, removing)
             });
@@ -56,7 +55,7 @@ impl<D: Disk> Reconciler<D> {
                 Ok(Removed::Released) => released.push(object.clone()),
                 Ok(Removed::HandedOver) => handed_over.push(object.clone()),
                 Ok(Removed::Waits) => attempt.waits = true,
-                Err(error) => attempt.failures.push(Failure::of_cluster(&object.to_string(), &error)),
+                Err(failure) => attempt.failures.push(failure),
             }
         }
         self.record_gone(task, &gone, None).await?;

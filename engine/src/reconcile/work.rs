@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tracing::{Instrument, debug, info, warn};
 
 use crate::queue::Next;
-use crate::reconcile::attempt::{Attempt, Ending, is_news, is_recorded};
+use crate::reconcile::attempt::{Attempt, Ending, has_object_news, is_news, is_recorded};
 use crate::reconcile::conflict::{conflicts, going_namespaces};
 use crate::reconcile::failure::Failure;
 use crate::reconcile::lost::Lost;
@@ -32,7 +32,7 @@ use crate::reconcile::task::Task;
 use crate::recorder::{OutcomeSender, Stopped};
 use crate::rules::spec::SyncMode;
 use crate::rules::{Current, Trigger};
-use crate::site::{Site, WORKERS};
+use crate::site::Site;
 use crate::trace;
 use crate::view::View;
 
@@ -83,7 +83,8 @@ impl<D: Disk> Reconciler<D> {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return,
                 Some(()) = running.next(), if !running.is_empty() => {}
-                index = &mut next, if running.len() < WORKERS => {
+                () = self.site.worker_freed() => {}
+                index = &mut next, if self.site.has_worker(running.len()) => {
                     running.push(self.reconcile(index));
                     next.set(self.site.next());
                 }
@@ -185,7 +186,7 @@ impl<D: Disk> Reconciler<D> {
             info!(objects = manifests.len(), "dry run of {}: nothing is applied", task.key.trigger);
             return Ok(None);
         }
-        self.resolve(manifests, trigger.adopts()).await.map(Some)
+        self.resolve(task, manifests, trigger.adopts()).await.map(Some)
     }
 
     /// The manifests of an event, rendered once for all attempts that follow soon.
@@ -219,8 +220,19 @@ impl<D: Disk> Reconciler<D> {
 
     /// Records a failure where it is worth a record, and says when to try again.
     async fn failed(&self, task: &Task, applied: Vec<AppliedObject>, failure: Failure) -> Result<Next, Stopped> {
-        self.site.counters.failures.fetch_add(1, Ordering::Relaxed);
         let recorded = task.lifecycle.failure.as_ref().map_or(0, |before| before.attempt);
+        if failure.is_held_back() {
+            debug!("{}", failure.message);
+            // Not an attempt: what waits may wait for hours, and must not fill the log. But what was done beside it is
+            // recorded, or the next attempt would do it again.
+            if has_object_news(&task.lifecycle, &applied) {
+                let (error, attempt) = (failure.message.clone(), recorded.max(1));
+                let failed = FailedAttempt { objects: applied, error, attempt, transient: true };
+                self.record_outcome(task, What::Failed(failed)).await?;
+            }
+            return Ok(failure.next(1));
+        }
+        self.site.counters.failures.fetch_add(1, Ordering::Relaxed);
         let attempts = self.site.queue.count_attempt(task.index, task.lifecycle.decided, recorded);
         let attempt = attempts.of_decision;
         if is_news(&task.lifecycle, &failure) {

@@ -1,8 +1,9 @@
 //! The breaker of a site: it holds work back while the cluster is unavailable, until a cheap question is answered again.
 //!
-//! Start at [`Breaker::note_call`] and [`Breaker::note_check`]. What counts is [`Error::Unavailable`]: no answer, or one such as
-//! 429 or 503 that says to come back later. Any other answer closes the breaker, a refusal too. A webhook that fails for one
-//! kind of object opens it as well, but not for long: the question is not about an object.
+//! Start at [`Breaker::note_call`] and [`Breaker::note_check`]. What counts is [`Error::Unavailable`]: no answer, or
+//! one such as 429 or 503 that says to come back later. Any other answer closes the breaker, a refusal too. A webhook
+//! that fails for one kind of object may open it as well, but not for long: the question is not about an object. What
+//! hangs for one kind is held back by the [bulkhead](super::bulkhead).
 
 use std::time::Duration;
 
@@ -93,7 +94,7 @@ impl State {
                 State::Closed { unavailable: unavailable + 1 }
             }
             State::Closed { .. } => State::open(now, PAUSE_MIN, message, asked),
-            // Calls that were under way when it opened end one by one, up to 20 s later. They say nothing new.
+            // Calls that were under way when it opened end one by one, up to 35 s later. They say nothing new.
             State::Open { .. } => self.clone(),
         }
     }

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use lifeline_engine::status::{ReplayStatus, ScrubStatus, SiteStatus, Status, StreamStatus};
+use lifeline_engine::status::{HeldBackStatus, ReplayStatus, ScrubStatus, SiteStatus, Status, StreamStatus};
 use lifeline_projections::lifecycle::Phase;
 
 /// The media type of [`exposition`].
@@ -135,6 +135,11 @@ const METRICS: &[Metric] = &[
     gauge("lifeline_site_unavailable", "1 while work is held back because the cluster is not available.", |status| {
         by_site(status, |site| site.unavailable.is_some().into())
     }),
+    gauge(
+        "lifeline_site_held_back_lifecycles",
+        "Lifecycles that wait because the cluster does not answer calls about a kind; missing while none is held back.",
+        held_back,
+    ),
     counter(
         "lifeline_scrub_passes_total",
         "Times the whole log was read again to find damage, since start.",
@@ -194,6 +199,15 @@ fn by_replay(status: &Status, value: fn(&ReplayStatus) -> usize) -> Vec<Sample<'
 fn by_site(status: &Status, value: fn(&SiteStatus) -> u64) -> Vec<Sample<'_>> {
     let samples =
         status.sites.iter().map(|site| Sample { labels: vec![("cluster", site.cluster.as_str())], value: value(site) });
+    samples.collect()
+}
+
+fn held_back(status: &Status) -> Vec<Sample<'_>> {
+    let each = status.sites.iter().flat_map(|site| site.held_back.iter().map(move |held| (site, held)));
+    let samples = each.map(|(site, HeldBackStatus { kind, verb, waiting, .. })| Sample {
+        labels: vec![("cluster", site.cluster.as_str()), ("kind", kind), ("verb", verb)],
+        value: *waiting as u64,
+    });
     samples.collect()
 }
 
@@ -275,6 +289,15 @@ mod tests {
         let expected = r#"lifeline_events_received_total{cluster="a\"b\\c\nd",stream="S"} 7"#;
         assert!(text.lines().any(|line| line == expected), "{text}");
         assert!(!text.contains("lifeline_stream_pending_messages{"), "unknown is missing, not zero");
+    }
+
+    #[test]
+    fn what_is_held_back_is_told_by_cluster_kind_and_verb() {
+        let held = HeldBackStatus { kind: "Secret".into(), verb: "apply".into(), waiting: 7, ..Default::default() };
+        let site = SiteStatus { cluster: "a/b".into(), held_back: vec![held], ..Default::default() };
+        let text = exposition(&Status { sites: vec![site], ..Default::default() });
+        let expected = r#"lifeline_site_held_back_lifecycles{cluster="a/b",kind="Secret",verb="apply"} 7"#;
+        assert!(text.lines().any(|line| line == expected), "{text}");
     }
 
     #[test]

@@ -61,6 +61,7 @@ const REMOVE: &str = "engine/src/reconcile/remove.rs";
 const RECENT: &str = "engine/src/reconcile/recent.rs";
 const QUEUE: &str = "engine/src/queue.rs";
 const BREAKER: &str = "engine/src/site/breaker.rs";
+const BULKHEAD: &str = "engine/src/site/bulkhead.rs";
 const REPLAY: &str = "engine/src/replay.rs";
 const FOLD: &str = "projections/src/fold.rs";
 const LIFECYCLE: &str = "projections/src/lifecycle.rs";
@@ -70,7 +71,7 @@ const GROUND: &str = "projections/src/fold/ground.rs";
 /// back, which it is not in the simulation, the times of the messages tell the same; a table in `epoch` tests it. And
 /// sessions that end again and again while a full stream drops messages: a story ends in calm, so they end too; a test
 /// on a real server has it.
-const SABOTAGES: [Sabotage; 47] = [
+const SABOTAGES: [Sabotage; 48] = [
     Sabotage {
         name: "acknowledge before the sync",
         file: RECORDER,
@@ -323,6 +324,12 @@ const SABOTAGES: [Sabotage; 47] = [
         file: BREAKER,
         good: "Ok(_) | Err(_) => *state = State::default(),",
         bad: "Ok(_) | Err(_) => *state = if SABOTAGED { state.clone() } else { State::default() },",
+    },
+    Sabotage {
+        name: "keep the places of calls that ended",
+        file: BULKHEAD,
+        good: "calls.under_way -= 1;",
+        bad: "calls.under_way -= usize::from(!SABOTAGED);",
     },
     Sabotage {
         name: "leave what a removed trigger made",

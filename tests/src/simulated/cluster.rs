@@ -16,11 +16,14 @@ use lifeline_store::Offset;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::chance::Chance;
 use super::hazard::{Counter, Hazard};
 use super::objects::Objects;
+
+/// How long the engine waits for a write.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(35);
 
 /// A cluster that fails as real ones do.
 pub struct FaultyCluster {
@@ -37,6 +40,8 @@ pub struct FaultyCluster {
 struct State {
     objects: Objects,
     away_until: Option<Instant>,
+    /// A kind whose writes hang, and until when.
+    hanging: Option<(&'static str, Instant)>,
     /// Objects whose deletion was accepted: the uid, and when they are gone.
     going: BTreeMap<ObjectKey, (String, Instant)>,
     applies: Vec<Apply>,
@@ -80,10 +85,16 @@ impl FaultyCluster {
         self.state.lock().away_until = Some(Instant::now() + pause);
     }
 
+    /// Answers no write about objects of a kind for a while, as where a webhook hangs.
+    pub fn hang(&self, kind: &'static str, pause: Duration) {
+        self.state.lock().hanging = Some((kind, Instant::now() + pause));
+    }
+
     /// No more trouble from here on.
     pub fn calm_down(&self) {
         self.is_calm.store(true, Ordering::Relaxed);
-        self.state.lock().away_until = None;
+        let state = &mut *self.state.lock();
+        (state.away_until, state.hanging) = (None, None);
     }
 
     /// Notes from here on what an engine has folded when it asks for something.
@@ -135,6 +146,22 @@ impl FaultyCluster {
         }
         self.finish_deletions();
         Ok(())
+    }
+
+    /// A write that hangs: `None` where it does not. Half of them are carried out, at some moment before the engine
+    /// gives up.
+    async fn hung<T>(&self, key: &ObjectKey, carry_out: impl FnOnce() -> T) -> Option<Error> {
+        let hanging = self.state.lock().hanging;
+        hanging.filter(|(kind, until)| key.kind == *kind && Instant::now() < *until)?;
+        self.counter.count(Hazard::HungCall);
+        let given_up_at = Instant::now() + WRITE_TIMEOUT;
+        sleep(self.chance.millis_below(30_000)).await;
+        if self.chance.one_in(2) {
+            self.finish_deletions();
+            carry_out();
+        }
+        sleep_until(given_up_at).await;
+        Some(unavailable("no answer in time"))
     }
 
     /// The way of an answer back. What was asked for is done, whether or not the answer arrives.
@@ -255,6 +282,9 @@ impl Cluster for FaultyCluster {
     ) -> BoxFuture<'a, Result<LiveObject, Error>> {
         async move {
             let sent = self.now();
+            if let Some(error) = self.hung(key, || self.apply_now(sent, key, manifest, uid)).await {
+                return Err(error);
+            }
             self.request().await?;
             let applied = self.apply_now(sent, key, manifest, uid)?;
             self.answer(applied).await
@@ -264,6 +294,9 @@ impl Cluster for FaultyCluster {
 
     fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>> {
         async move {
+            if let Some(error) = self.hung(key, || self.delete_now(key, uid)).await {
+                return Err(error);
+            }
             self.request().await?;
             let deleted = self.delete_now(key, uid);
             self.answer(deleted).await

@@ -51,6 +51,8 @@ pub enum Hazard {
     ClusterAway,
     /// The engine holds its work back, and asks the cluster whether it answers.
     HeldBack,
+    /// A write hangs, because its kind does.
+    HungCall,
     /// A request to the cluster is lost before it is carried out.
     LostRequest,
     /// A request is carried out, and its answer is lost.
@@ -102,6 +104,7 @@ impl Hazard {
         Hazard::FullStream,
         Hazard::ClusterAway,
         Hazard::HeldBack,
+        Hazard::HungCall,
         Hazard::LostRequest,
         Hazard::LostAnswer,
         Hazard::SlowRequest,
@@ -141,6 +144,7 @@ impl Hazard {
             Hazard::FullStream => "message dropped by a full stream",
             Hazard::ClusterAway => "cluster away",
             Hazard::HeldBack => "work held back while the cluster is silent",
+            Hazard::HungCall => "write to the cluster hung with its kind",
             Hazard::LostRequest => "request to the cluster lost",
             Hazard::LostAnswer => "answer of the cluster lost",
             Hazard::SlowRequest => "request to the cluster slow",

@@ -96,6 +96,13 @@ pub enum Action {
     ServerAway(Duration),
     /// The cluster cannot be reached for this long.
     ClusterAway(Duration),
+    /// The cluster answers no write about objects of a kind for this long.
+    KindHangs {
+        /// The kind.
+        kind: &'static str,
+        /// How long.
+        pause: Duration,
+    },
     /// The oldest messages of the stream are purged: this many of every thousand.
     Purge {
         /// From 0 to 1,000.
@@ -196,6 +203,14 @@ impl Script {
                 _ => login_and_logout,
             };
             steps.extend(end(messages, &chance));
+        }
+        // Drawn apart, so that nothing else in the stories of all seeds is different for it.
+        let hanging = Chance::new(seed, 7);
+        if hanging.one_in(4) {
+            let at = usize::try_from(hanging.below(steps.len() as u64)).unwrap_or_default();
+            let kind = *hanging.pick::<&str>(&["Namespace", "ConfigMap"]);
+            let action = Action::KindHangs { kind, pause: hanging.millis_below(90_000) };
+            steps.insert(at, Step { action, pause: Duration::ZERO });
         }
         let has_foreign = chance.one_in(4);
         let messages_max = if chance.one_in(6) { 2 + chance.below(20) } else { u64::MAX };
@@ -321,6 +336,7 @@ impl fmt::Display for Action {
             }
             Action::ServerAway(pause) => write!(out, "the NATS server is away for {pause:?}"),
             Action::ClusterAway(pause) => write!(out, "the cluster is away for {pause:?}"),
+            Action::KindHangs { kind, pause } => write!(out, "writes of a {kind} hang for {pause:?}"),
             Action::Purge { per_mille } => write!(out, "the oldest {per_mille} ‰ of the stream are purged"),
             Action::RemakeStream => write!(out, "the stream is deleted and made again"),
             Action::LoseTail { messages, cuts } => {

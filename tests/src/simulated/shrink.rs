@@ -130,6 +130,9 @@ fn smaller(action: &Action) -> Option<Action> {
         }
         Action::ServerAway(pause) if *pause > Duration::from_millis(1) => Some(Action::ServerAway(round(*pause / 2))),
         Action::ClusterAway(pause) if *pause > Duration::from_millis(1) => Some(Action::ClusterAway(round(*pause / 2))),
+        Action::KindHangs { kind, pause } if *pause > Duration::from_millis(1) => {
+            Some(Action::KindHangs { kind, pause: round(*pause / 2) })
+        }
         Action::LoseTail { messages, cuts } if *messages > 1 => {
             Some(Action::LoseTail { messages: messages - 1, cuts: *cuts })
         }

@@ -162,6 +162,7 @@ impl Director<'_> {
             }
             Action::ServerAway(pause) => self.world.server.go_away(*pause),
             Action::ClusterAway(pause) => self.world.cluster.go_away(*pause),
+            Action::KindHangs { kind, pause } => self.world.cluster.hang(kind, *pause),
             Action::Purge { per_mille } => self.world.server.purge(STREAM, *per_mille),
             Action::RemakeStream => {
                 self.counter.count(Hazard::RemadeStream);

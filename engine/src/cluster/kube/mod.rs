@@ -20,14 +20,19 @@ use parking_lot::Mutex;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use tokio::time::error::Elapsed;
 
 use self::answer::Answer;
 use self::served::{Found, Served, ServedKinds};
 use super::{Cluster, Deletion, Error, FIELD_MANAGER, LiveObject, ObjectKey, SERVER_METADATA};
 
-/// How long one request may take, from asking to the last byte. An API server gives up after 60 s; one that is well answers
-/// in milliseconds.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long one request that reads may take, from asking to the last byte. An API server that is well answers in
+/// milliseconds.
+const READ_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The same for one that writes. Kubernetes lets a webhook take 30 s; what is given up before may still be carried
+/// out. The API server itself gives up after 60 s.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(35);
 
 /// What is neither a letter, a digit nor one of `-._~` (RFC 3986, section 2.3).
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -36,10 +41,9 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 pub struct KubeCluster {
     name: String,
     client: Client,
-    request_timeout: Duration,
+    read_timeout: Duration,
+    write_timeout: Duration,
     served: Mutex<ServedKinds>,
-    /// Held while the server is asked for kinds, so that many tasks ask once.
-    asking: tokio::sync::Mutex<()>,
 }
 
 impl KubeCluster {
@@ -90,7 +94,7 @@ impl KubeCluster {
     fn with(mut config: Config) -> Result<KubeCluster, Error> {
         // Retries are decided above the port, where the lifecycle may have moved on meanwhile.
         config.default_retry = false;
-        config.connect_timeout = Some(REQUEST_TIMEOUT / 2);
+        config.connect_timeout = Some(READ_TIMEOUT / 2);
         let address = config.cluster_url.to_string();
         let address = address.trim_end_matches('/');
         let client = Client::try_from(config)
@@ -98,15 +102,15 @@ impl KubeCluster {
         Ok(KubeCluster {
             name: format!("kubernetes at {address}"),
             client,
-            request_timeout: REQUEST_TIMEOUT,
+            read_timeout: READ_TIMEOUT,
+            write_timeout: WRITE_TIMEOUT,
             served: Mutex::new(ServedKinds::default()),
-            asking: tokio::sync::Mutex::new(()),
         })
     }
 
-    /// Gives every request this long from now on instead of 20 s.
+    /// Gives every request this long from now on, whether it reads or writes.
     pub fn with_request_timeout(mut self, timeout: Duration) -> KubeCluster {
-        self.request_timeout = timeout;
+        (self.read_timeout, self.write_timeout) = (timeout, timeout);
         self
     }
 
@@ -158,13 +162,15 @@ impl KubeCluster {
                 body,
             })
         };
-        match tokio::time::timeout(self.request_timeout, exchange).await {
-            Ok(outcome) => outcome,
-            Err(elapsed) => Err(Error::Unavailable {
-                message: format!("{} did not answer within {} s", self.name, self.request_timeout.as_secs_f32()),
-                retry_after: None,
-                source: Some(Box::new(elapsed)),
-            }),
+        let limit = if method == "GET" { self.read_timeout } else { self.write_timeout };
+        tokio::time::timeout(limit, exchange).await.unwrap_or_else(|elapsed| Err(self.silent(limit, elapsed)))
+    }
+
+    fn silent(&self, limit: Duration, elapsed: Elapsed) -> Error {
+        Error::Unavailable {
+            message: format!("{} did not answer within {} s", self.name, limit.as_secs_f32()),
+            retry_after: None,
+            source: Some(Box::new(elapsed)),
         }
     }
 
@@ -190,7 +196,10 @@ impl KubeCluster {
         if let Some(outcome) = known(self.served.lock().find(key, Instant::now())) {
             return outcome;
         }
-        let _asking = self.asking.lock().await;
+        // An aggregated API may hang: nobody waits for the questions of many others, one after the other.
+        let asking = self.served.lock().asking(key);
+        let asking = tokio::time::timeout(self.read_timeout, asking.lock_owned()).await;
+        let _asking = asking.map_err(|elapsed| self.silent(self.read_timeout, elapsed))?;
         // Another task may have asked while this one waited.
         if let Some(outcome) = known(self.served.lock().find(key, Instant::now())) {
             return outcome;

@@ -4,6 +4,7 @@
 //! [`ASK_AGAIN`]; a kind that turned out to be gone is forgotten by [`ServedKinds::forget`]. It makes no request itself.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -30,6 +31,9 @@ pub(super) struct Served {
 pub(super) struct ServedKinds {
     /// By group and version.
     asked: BTreeMap<(String, String), Group>,
+    /// Held while the server is asked for the kinds of a group and version, so that many tasks ask once, and those of
+    /// one that hangs do not hold up the others.
+    asking: BTreeMap<(String, String), Arc<tokio::sync::Mutex<()>>>,
 }
 
 #[derive(Debug)]
@@ -60,6 +64,11 @@ impl ServedKinds {
                 None => Found::Unknown,
             },
         }
+    }
+
+    /// What is to be held while the server is asked for the kinds of a key's group and version.
+    pub(super) fn asking(&mut self, key: &ObjectKey) -> Arc<tokio::sync::Mutex<()>> {
+        self.asking.entry((key.group.to_string(), key.version.to_string())).or_default().clone()
     }
 
     /// Remembers an APIResourceList (or, for a version that is not served, nothing).
