@@ -287,7 +287,10 @@ impl<D: Disk> Engine<D> {
                             let is_it =
                                 |known: &&mut StreamStatus| known.cluster == **site.name() && known.stream == *stream;
                             if let Some(known) = status.streams.iter_mut().find(is_it) {
-                                known.pending = Some(reading.pending);
+                                // Those that are delivered and not recorded wait too. A sequence that a filter leaves out
+                                // counts here.
+                                let delivered = reading.delivered_sequence + 1;
+                                known.pending = Some(reading.pending + delivered.saturating_sub(known.next_sequence));
                                 known.redelivered = reading.redelivered;
                             }
                         }

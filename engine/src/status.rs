@@ -134,7 +134,7 @@ pub struct StreamStatus {
     pub epoch: u32,
     /// First sequence that is not recorded.
     pub next_sequence: u64,
-    /// Messages that wait in the stream; `None` while that is not known.
+    /// Messages that are not recorded yet; `None` while that is not known.
     pub pending: Option<u64>,
     /// Events recorded, ever.
     pub received: u64,

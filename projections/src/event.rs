@@ -344,7 +344,7 @@ fn refuse_unreadable(headers: &Headers<'_>) -> Result<(), Error> {
     };
     match headers.iter().find(is_unreadable) {
         None => Ok(()),
-        Some((name, value)) if name.is_empty() => Err(Error::Unreadable { line: shown(value) }),
+        Some(("", value)) => Err(Error::Unreadable { line: shown(value) }),
         Some((name, value)) => Err(Error::Unreadable { line: shown(&format!("{name}: {value}")) }),
     }
 }

@@ -64,8 +64,8 @@ pub struct Status {
     pub phase: Phase,
     /// The stream's epoch; 0 before it is known.
     pub epoch: u32,
-    /// Last sequence handed over to the recorder.
-    pub handed_over_sequence: u64,
+    /// Last sequence that was delivered.
+    pub delivered_sequence: u64,
     /// Last sequence the stream has given, as of the last look.
     pub stream_last_sequence: u64,
     /// Messages that wait for delivery, as of the last batch or look.
@@ -236,6 +236,7 @@ impl Reader {
             status.phase = Phase::Reading;
             status.sessions += 1;
             status.epoch = known.epoch;
+            status.delivered_sequence = known.next_sequence - 1;
             status.stream_last_sequence = state.last_sequence;
             status.warnings = state.warnings();
         });
@@ -418,6 +419,12 @@ impl Reader {
         known: &mut Known,
     ) -> Result<(), Stop> {
         let Batch { messages, pending, acknowledge } = batch;
+        // Said at once: the recorder may have no room for them.
+        let last_sequence = messages.last().map_or(0, |last| last.sequence);
+        self.status.send_modify(|status| {
+            status.pending = pending;
+            status.delivered_sequence = status.delivered_sequence.max(last_sequence);
+        });
         let whole = self.reading.filters.is_empty();
         // What a filter leaves out looks like a jump, so there only the first message of a session is looked at.
         let may_be_elsewhere = |from: u64| whole || (is_first && from == known.next_sequence);
@@ -481,9 +488,7 @@ impl Reader {
         self.messages(known, fresh, Some(acknowledge), &mut count).await?;
         self.known = Some(*known);
         self.status.send_modify(|status| {
-            status.handed_over_sequence = known.next_sequence - 1;
             status.stream_last_sequence = status.stream_last_sequence.max(known.next_sequence - 1);
-            status.pending = pending;
             status.redelivered += redelivered;
             status.messages += count;
         });

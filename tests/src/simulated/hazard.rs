@@ -83,7 +83,7 @@ pub enum Hazard {
 
 impl Hazard {
     /// All hazards, in the order in which they are printed.
-    pub const ALL: [Hazard; 33] = [
+    pub const ALL: [Hazard; 34] = [
         Hazard::Stop,
         Hazard::Kill,
         Hazard::PowerCut,
