@@ -229,7 +229,7 @@ async fn a_site_that_hangs_takes_no_worker_from_another() {
         clock: Arc::new(SimulatedClock::starting_at(1_780_000_000_000_000_000)),
         rules: rules.clone(),
     };
-    let (engine, Parts { recorder, reconcilers }) = Engine::open(ports, &mut |_, _| {}).expect("an empty disk");
+    let (engine, Parts { recorder, reconcilers, .. }) = Engine::open(ports, &mut |_, _| {}).expect("an empty disk");
     let engine = Arc::new(engine);
     let tasks = LocalSet::new();
     tasks.spawn_local(recorder.run(rules, engine.stopping()));

@@ -90,7 +90,7 @@ impl World {
             clock: Arc::new(self.clock),
             rules: self.rules.subscribe(),
         };
-        let (engine, Parts { recorder, reconcilers }) = Engine::open(ports, &mut |_, _| {})?;
+        let (engine, Parts { recorder, reconcilers, .. }) = Engine::open(ports, &mut |_, _| {})?;
         let engine = Arc::new(engine);
         self.cluster.follow(engine.view().subscribe());
         let mut tasks = JoinSet::new();
