@@ -23,6 +23,8 @@ pub enum Hazard {
     DiskFailure,
     /// A disk operation finds no space.
     DiskFull,
+    /// The engine ends while a checkpoint is being written.
+    CutCheckpoint,
     /// The engine cannot start on this disk.
     FailedStart,
     /// The NATS server cannot be reached for a while.
@@ -79,13 +81,14 @@ pub enum Hazard {
 
 impl Hazard {
     /// All hazards, in the order in which they are printed.
-    pub const ALL: [Hazard; 32] = [
+    pub const ALL: [Hazard; 33] = [
         Hazard::Stop,
         Hazard::Kill,
         Hazard::PowerCut,
         Hazard::PowerCutInOperation,
         Hazard::DiskFailure,
         Hazard::DiskFull,
+        Hazard::CutCheckpoint,
         Hazard::FailedStart,
         Hazard::ServerAway,
         Hazard::UnansweredRequest,
@@ -124,6 +127,7 @@ impl Hazard {
             Hazard::PowerCutInOperation => "power cut within a disk operation",
             Hazard::DiskFailure => "disk operation failed",
             Hazard::DiskFull => "disk full",
+            Hazard::CutCheckpoint => "engine ended within a checkpoint",
             Hazard::FailedStart => "start failed",
             Hazard::ServerAway => "NATS server away",
             Hazard::UnansweredRequest => "request to NATS unanswered",
@@ -155,8 +159,14 @@ impl Hazard {
 }
 
 /// How often each hazard happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counts([u64; Hazard::ALL.len()]);
+
+impl Default for Counts {
+    fn default() -> Counts {
+        Counts([0; Hazard::ALL.len()])
+    }
+}
 
 impl Counts {
     /// How often one of them happened.
