@@ -6,16 +6,17 @@
 //! Never here: settings, signals, HTTP, and anything that a part decides for itself.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use lifeline_projections::fact::Fact;
 use lifeline_projections::fold::{LifecycleIndex, Projection, StreamPosition};
-use lifeline_projections::table::Table;
+use lifeline_projections::table::{Rows, Table};
 use lifeline_store::{Disk, Offset, Reader};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use crate::clock::Clock;
@@ -27,6 +28,7 @@ use crate::intake::{Intake, Known, streams};
 use crate::reconcile::Reconciler;
 use crate::recorder::{self, OpenLog, Recorder};
 use crate::rules::Current;
+use crate::saver::Saver;
 use crate::scrub;
 use crate::site::{IntakeState, Site, Sites};
 use crate::status::{HeldBackStatus, ReplayStatus, ScrubStatus, SiteStatus, Status, StreamStatus};
@@ -44,8 +46,8 @@ const OPEN_RECORDS_PER_SECOND: u64 = 500_000;
 pub struct Ports<D: Disk> {
     /// Opens the log; called again after the disk failed.
     pub open_log: OpenLog<D>,
-    /// Folder of the projection; `None` rebuilds it in memory at every start.
-    pub table: Option<PathBuf>,
+    /// Where the projection is saved; `None` rebuilds it at every start.
+    pub table: Option<Place>,
     /// The clusters it works for.
     pub sites: Vec<Arc<Site>>,
     /// The time.
@@ -54,10 +56,21 @@ pub struct Ports<D: Disk> {
     pub rules: watch::Receiver<Current>,
 }
 
+/// Where a projection is saved.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// A folder.
+    Folder(PathBuf),
+    /// Rows that tests and simulations put in its place.
+    Rows(Arc<dyn Rows>),
+}
+
 /// What has to run for an engine to work. Dropping the futures at any point is as good as a crash.
 pub struct Parts<D: Disk> {
     /// The one writer.
     pub recorder: Recorder<D>,
+    /// Writes checkpoints, where there is a table to write them to.
+    pub saver: Option<Saver<D>>,
     /// The workers of each site.
     pub reconcilers: Vec<Reconciler<D>>,
 }
@@ -90,8 +103,8 @@ impl<D: Disk> Engine<D> {
         let damage = recorder::damage(&recovery);
         let reader = log.reader();
         let (table, mut projection) = match &table {
-            Some(path) => {
-                let (table, projection) = open_table(path, &reader)?;
+            Some(place) => {
+                let (table, projection) = open_table(place, &reader)?;
                 (Some(table), projection)
             }
             None => (None, Projection::default()),
@@ -104,13 +117,14 @@ impl<D: Disk> Engine<D> {
         sites.push(&projection, unsettled);
         let view = View::new(projection, reader);
         let (intake, messages) = mpsc::channel(INTAKE_BATCHES_MAX);
-        let (recorder, recording) = Recorder::new(open_log, log, table, view.clone(), sites.clone(), clock, messages);
+        let (recorder, recording) = Recorder::new(open_log, log, view.clone(), sites.clone(), clock, messages);
+        let saver = table.map(|table| Saver::new(table, view.clone()));
         let reconciler =
             |site: &Arc<Site>| Reconciler::new(view.clone(), site.clone(), rules.clone(), recording.clone());
         let reconcilers = sites.iter().map(reconciler).collect();
         let (stop, scrub) = (watch::Sender::new(false), Mutex::default());
         let engine = Engine { view, sites, rules, intake, stop, damage, scrub };
-        Ok((engine, Parts { recorder, reconcilers }))
+        Ok((engine, Parts { recorder, saver, reconcilers }))
     }
 
     /// The state, for reading.
@@ -128,24 +142,41 @@ impl<D: Disk> Engine<D> {
         self.stop.subscribe()
     }
 
-    /// Starts the parts: the recorder on a thread of its own, for it blocks on its disk, reconciliation on the current
-    /// runtime. The receiver gets what the recorder ends with.
+    /// Starts the parts: the recorder and the saver each on a thread of its own, for each blocks on its disk, reconciliation on
+    /// the current runtime. The receiver gets what the recorder ends with, once the last checkpoint is written.
     ///
     /// # Panics
     /// When the system gives no thread.
-    pub fn start(&self, parts: Parts<D>) -> tokio::sync::oneshot::Receiver<Result<(), recorder::Error>> {
-        let Parts { recorder, reconcilers } = parts;
-        let (ended, end) = tokio::sync::oneshot::channel();
+    pub fn start(&self, parts: Parts<D>) -> oneshot::Receiver<Result<(), recorder::Error>> {
+        let Parts { recorder, saver, reconcilers } = parts;
+        let (ended, end) = oneshot::channel();
         let (rules, stop) = (self.rules.clone(), self.stop.subscribe());
-        std::thread::Builder::new()
-            .name("recorder".into())
-            .spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-                let runtime = runtime.expect("a runtime with nothing but a timer needs no resource");
-                // Nobody listens any more when the process is on its way out.
-                let _ = ended.send(runtime.block_on(recorder.run(rules, stop)));
-            })
-            .expect("the system has room for one more thread");
+        let saving = saver.map(|saver| {
+            let (recorded, all_recorded) = oneshot::channel();
+            // An engine without its saver would look sound, and fold more and more of the log at its next start.
+            let guard = StopOnPanic(self.stop.clone());
+            let thread = on_thread("saver", move || {
+                let saved = block_on(saver.run(all_recorded));
+                drop(guard);
+                saved
+            });
+            (recorded, thread)
+        });
+        on_thread("recorder", move || {
+            let mut end = block_on(recorder.run(rules, stop));
+            if let Some((recorded, thread)) = saving {
+                // After an error there is no last checkpoint, as after a crash.
+                if end.is_ok() {
+                    let _ = recorded.send(());
+                } else {
+                    drop(recorded);
+                }
+                let saved = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                end = end.and(saved.map_err(recorder::Error::Table));
+            }
+            // Nobody listens any more when the process is on its way out.
+            let _ = ended.send(end);
+        });
         for reconciler in reconcilers {
             tokio::spawn(reconciler.run(self.stop.subscribe()));
         }
@@ -345,7 +376,11 @@ fn known<D: Disk>(position: &StreamPosition, log: &Reader<D>) -> Result<Known, r
 }
 
 /// Opens the projection's table; what cannot be used, or knows of records that the log does not hold, is set aside.
-fn open_table<D: Disk>(path: &Path, log: &Reader<D>) -> Result<(Table, Projection), recorder::Error> {
+fn open_table<D: Disk>(place: &Place, log: &Reader<D>) -> Result<(Table, Projection), recorder::Error> {
+    let path = match place {
+        Place::Folder(path) => path,
+        Place::Rows(rows) => return Ok(Table::on(rows.clone())?),
+    };
     let patience = OPEN_PATIENCE_MIN + Duration::from_secs(log.end().get() / OPEN_RECORDS_PER_SECOND);
     let (table, projection, damage) = Table::open_or_rebuild(path, patience)?;
     if let Some(damage) = damage {
@@ -360,3 +395,27 @@ fn open_table<D: Disk>(path: &Path, log: &Reader<D>) -> Result<(Table, Projectio
     Table::set_aside(path)?;
     Ok(Table::open(path)?)
 }
+
+/// Asks the engine to stop when the thread that has it panics.
+struct StopOnPanic(watch::Sender<bool>);
+
+impl Drop for StopOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.send_replace(true);
+        }
+    }
+}
+
+fn on_thread<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    let spawned = std::thread::Builder::new().name(name.into()).spawn(work);
+    spawned.expect("the system has room for one more thread")
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    runtime.expect("a runtime with nothing but a timer needs no resource").block_on(work)
+}
+
+#[cfg(test)]
+mod tests;

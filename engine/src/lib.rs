@@ -47,6 +47,8 @@ pub mod refetch;
 
 pub mod recorder;
 
+pub mod saver;
+
 pub mod reconcile;
 
 pub mod scrub;

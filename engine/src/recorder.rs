@@ -5,7 +5,7 @@
 //! outcomes answered. This is the place of four promises: durable, then acknowledged; recorded once; in order; one fold.
 //!
 //! The recorder blocks on its disk and on nothing else, so an engine runs it on a thread of its own; a simulation runs
-//! it beside everything else in one thread.
+//! it beside everything else in one thread. Checkpoints are not its work: see [`crate::saver`].
 //!
 //! A disk that fails stops recording, not the engine: the group is kept, nothing of it is acknowledged, the log is opened
 //! again and its end read back, and the group is written when the disk takes it. A disk that is nearly full stops intake
@@ -27,8 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lifeline_projections::fact::{Fact, Reconciled};
-use lifeline_projections::fold::Projection;
-use lifeline_projections::table::{self, Table};
+use lifeline_projections::table;
 use lifeline_store::{Disk, Log, Offset, Recovery};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -54,12 +53,6 @@ const GROUP_BYTES_MAX: usize = 64 << 20;
 
 /// Records folded in one piece: readers of the projection wait for no more than these, about 100 us.
 const FOLD_RECORDS_MAX: usize = 256;
-
-/// Changed records between two checkpoints of the projection, at most.
-const CHECKPOINT_RECORDS: u64 = 1_000_000;
-
-/// Time between two checkpoints of the projection, at most, while records come.
-const CHECKPOINT_PERIOD: Duration = Duration::from_secs(5);
 
 /// The pause between two pieces of a replay: about as long as a piece takes, so that half of the time is left for the rest.
 const REPLAY_PAUSE: Duration = Duration::from_millis(1);
@@ -140,7 +133,6 @@ pub type OpenLog<D> = Box<dyn FnMut() -> Result<(Log<D>, Recovery), lifeline_sto
 pub struct Recorder<D: Disk> {
     open_log: OpenLog<D>,
     log: Option<Log<D>>,
-    table: Option<Table>,
     view: Arc<View<D>>,
     sites: Arc<Sites>,
     clock: Arc<dyn Clock>,
@@ -152,8 +144,6 @@ pub struct Recorder<D: Disk> {
     replay_steps: usize,
     outcomes: mpsc::Receiver<Outcome>,
     intake: mpsc::Receiver<Intake>,
-    checkpointed: Offset,
-    checkpoint_due: Option<Instant>,
     /// Messages that wait for room on the disk; no others are received meanwhile.
     held: Group,
     /// Why they wait.
@@ -164,23 +154,18 @@ pub struct Recorder<D: Disk> {
 
 impl<D: Disk> Recorder<D> {
     /// A recorder at the end of an opened log, with everything below folded into `view`.
-    ///
-    /// Without a `table` the projection is rebuilt at every start, as in a simulation.
     pub fn new(
         open_log: OpenLog<D>,
         log: Log<D>,
-        table: Option<Table>,
         view: Arc<View<D>>,
         sites: Arc<Sites>,
         clock: Arc<dyn Clock>,
         intake: mpsc::Receiver<Intake>,
     ) -> (Recorder<D>, OutcomeSender) {
         let (sender, outcomes) = mpsc::channel(1_024);
-        let checkpointed = view.projection().watermark();
         let recorder = Recorder {
             open_log,
             log: Some(log),
-            table,
             view,
             sites,
             clock,
@@ -190,8 +175,6 @@ impl<D: Disk> Recorder<D> {
             replay_steps: replay::STEPS_AT_ONCE,
             outcomes,
             intake,
-            checkpointed,
-            checkpoint_due: None,
             held: Group::default(),
             held_because: None,
             look_again: Instant::now(),
@@ -205,13 +188,12 @@ impl<D: Disk> Recorder<D> {
         Recorder { replay_steps, ..self }
     }
 
-    /// Records what comes until `stop` says true, then writes a checkpoint and closes the log.
+    /// Records what comes until `stop` says true, then closes the log.
     ///
     /// No message is taken in before the first rules are known: decided without rules it would be forgotten.
     ///
     /// # Errors
-    /// When a record cannot be understood, or at the end the log or the projection cannot be written. Until then it waits for
-    /// a disk that fails.
+    /// When a record cannot be understood, or at the end the log cannot be written. Until then it waits for a disk that fails.
     pub async fn run(
         mut self,
         mut rules: watch::Receiver<Current>,
@@ -220,13 +202,8 @@ impl<D: Disk> Recorder<D> {
         // What is in force already counts as a change.
         rules.mark_changed();
         let mut stopping = stop.clone();
-        if self.table.is_some() {
-            // What was folded at the start is saved soon, and not only once something comes.
-            self.checkpoint_due = Some(Instant::now() + CHECKPOINT_PERIOD);
-        }
         loop {
             let mut group = Group::default();
-            let checkpoint_due = self.checkpoint_due;
             let replay_due = self.replay.is_some().then_some(self.replay_due);
             let look_again = self.held_because.is_some().then_some(self.look_again);
             tokio::select! {
@@ -247,10 +224,6 @@ impl<D: Disk> Recorder<D> {
                 Some(outcome) = self.outcomes.recv() => group.outcomes.push(outcome),
                 Some(intake) = self.intake.recv(), if self.rules.is_some() && self.held.is_empty() => group.push(intake),
                 () = until(look_again) => {}
-                () = until(checkpoint_due) => {
-                    self.checkpoint()?;
-                    continue;
-                }
             }
             while let Ok(outcome) = self.outcomes.try_recv() {
                 group.outcomes.push(outcome);
@@ -273,10 +246,6 @@ impl<D: Disk> Recorder<D> {
             }
             let end = self.view.projection().watermark();
             group.answer(end).await;
-        }
-        self.checkpoint()?;
-        if let Some(table) = &self.table {
-            table.flush()?;
         }
         if let Some(log) = self.log.take() {
             log.close()?;
@@ -427,13 +396,6 @@ impl<D: Disk> Recorder<D> {
         self.sites.push(&self.view.projection(), work);
         self.view.announce();
         self.view.settled();
-        if self.checkpoint_due.is_none() {
-            self.checkpoint_due = Some(Instant::now() + CHECKPOINT_PERIOD);
-        }
-        let end = self.view.projection().watermark();
-        if end.get().saturating_sub(self.checkpointed.get()) >= CHECKPOINT_RECORDS {
-            self.checkpoint()?;
-        }
         Ok(())
     }
 
@@ -485,23 +447,6 @@ impl<D: Disk> Recorder<D> {
         if is_over {
             self.replay = None;
         }
-        Ok(())
-    }
-
-    fn checkpoint(&mut self) -> Result<(), Error> {
-        self.checkpoint_due = None;
-        if let Some(table) = &self.table {
-            // Read-locked only: nobody else writes, and questions need not wait for a disk.
-            let written = table.checkpoint(&self.view.projection());
-            match written {
-                Ok(()) => self.view.change(Projection::saved),
-                // The projection can be made again from the log: losing a checkpoint costs time at the next start, no more.
-                Err(error) => {
-                    warn!("the projection was not saved, the next start folds more of the log: {}", chain(&error));
-                }
-            }
-        }
-        self.checkpointed = self.view.projection().watermark();
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 //! One writer (the recorder), many readers (reconciliation, queries). Start at [`View`]. Nothing here decides anything.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use lifeline_projections::fold::Projection;
 use lifeline_store::{Disk, Offset, Reader};
@@ -16,6 +17,8 @@ use crate::trace::Traces;
 /// The state of an engine as its readers see it.
 pub struct View<D: Disk> {
     projection: RwLock<Projection>,
+    /// A change of the projection panicked.
+    is_broken: AtomicBool,
     log: RwLock<Reader<D>>,
     folded: watch::Sender<Offset>,
     stalled: Mutex<Option<String>>,
@@ -33,7 +36,8 @@ impl<D: Disk> View<D> {
         let (projection, log) = (RwLock::new(projection), RwLock::new(log));
         let (stalled, replays) = (Mutex::new(None), Mutex::default());
         let (settled, traces) = (Notify::new(), Traces::default());
-        Arc::new(View { projection, log, folded, stalled, replays, stamps, settled, traces })
+        let is_broken = AtomicBool::new(false);
+        Arc::new(View { projection, is_broken, log, folded, stalled, replays, stamps, settled, traces })
     }
 
     /// Reads the projection. Shortly: the recorder waits meanwhile.
@@ -124,9 +128,18 @@ impl<D: Disk> View<D> {
     /// to them, or many short steps would keep them out as long as one long change.
     pub(crate) fn step<T>(&self, change: impl FnOnce(&mut Projection) -> T) -> T {
         let mut projection = self.projection.write();
+        // Dropped before the lock is let go of.
+        let guard = NotedPanic(&self.is_broken);
         let answer = change(&mut projection);
+        drop(guard);
         RwLockWriteGuard::unlock_fair(projection);
         answer
+    }
+
+    /// Whether a change of the projection panicked, as may be seen in what was read before this is asked: it may be half a
+    /// change. Nobody may save it.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.is_broken.load(Ordering::Acquire)
     }
 
     /// Announces the projection's watermark to those who wait for it.
@@ -145,5 +158,15 @@ impl<D: Disk> View<D> {
 
     pub(crate) fn set_stalled(&self, reason: Option<String>) {
         *self.stalled.lock() = reason;
+    }
+}
+
+struct NotedPanic<'v>(&'v AtomicBool);
+
+impl Drop for NotedPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(true, Ordering::Release);
+        }
     }
 }

@@ -51,7 +51,7 @@ async fn what_comes_late_is_recorded_once() {
     let clock = Arc::new(SimulatedClock::starting_at(START_UNIX_NANOS));
     let (sender, received) = mpsc::channel(8);
     let sites = Arc::new(Sites::new(Vec::new()));
-    let (recorder, _recording) = Recorder::new(Box::new(open_log), log, None, view.clone(), sites, clock, received);
+    let (recorder, _recording) = Recorder::new(Box::new(open_log), log, view.clone(), sites, clock, received);
     let (_rules, rules) = watch::channel(Current { rules: Some(Arc::new(RuleSet::empty())), troubles: Vec::new() });
     let (stop, stopping) = watch::channel(false);
     let story = async {

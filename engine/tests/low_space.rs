@@ -86,7 +86,7 @@ async fn intake_waits_for_room_while_outcomes_go_on() {
     let clock = Arc::new(SimulatedClock::starting_at(START_UNIX_NANOS));
     let (intake, received) = mpsc::channel(4);
     let (recorder, recording) =
-        Recorder::new(Box::new(open_log), log, None, view.clone(), Arc::new(Sites::new(Vec::new())), clock, received);
+        Recorder::new(Box::new(open_log), log, view.clone(), Arc::new(Sites::new(Vec::new())), clock, received);
     let rules = Current { rules: Some(Arc::new(RuleSet::empty())), troubles: Vec::new() };
     let (_rules, rules) = watch::channel(rules);
     let (stop, stopping) = watch::channel(false);

@@ -73,7 +73,7 @@ async fn run(disk: &SimulatedDisk, current: Current, story: impl AsyncFnOnce(&Ru
     let clock = Arc::new(SimulatedClock::starting_at(1_780_000_000_000_000_000));
     let (intake, received) = mpsc::channel(4);
     let (recorder, _recording) =
-        Recorder::new(Box::new(open_log), log, None, view.clone(), Arc::new(Sites::new(Vec::new())), clock, received);
+        Recorder::new(Box::new(open_log), log, view.clone(), Arc::new(Sites::new(Vec::new())), clock, received);
     let (rules, watched) = watch::channel(current);
     let running = Running { view, intake, rules };
     let played = async {

@@ -333,7 +333,7 @@ fn engine(sites: &[&Arc<Site>], rules: &str, users: Users, tasks: &LocalSet) -> 
         clock: Arc::new(SimulatedClock::starting_at(1_780_000_000_000_000_000)),
         rules: rules.clone(),
     };
-    let (engine, Parts { recorder, reconcilers }) = Engine::open(ports, &mut |_, _| {}).expect("an empty disk");
+    let (engine, Parts { recorder, reconcilers, .. }) = Engine::open(ports, &mut |_, _| {}).expect("an empty disk");
     let engine = Arc::new(engine);
     let stopping = engine.stopping();
     tasks.spawn_local(async move {

@@ -58,7 +58,7 @@ async fn beside<T>(
     let view = View::new(Projection::default(), log.reader());
     let (_intake, received) = mpsc::channel(1);
     let (recorder, recording) =
-        Recorder::new(Box::new(open_log), log, None, view.clone(), Arc::new(Sites::new(Vec::new())), clock, received);
+        Recorder::new(Box::new(open_log), log, view.clone(), Arc::new(Sites::new(Vec::new())), clock, received);
     let (_rules, rules) = watch::channel(Current::default());
     let (stop, stopping) = watch::channel(false);
     let told = async {

@@ -234,9 +234,8 @@ impl Projection {
         &self.resources
     }
 
-    /// Notes that a checkpoint holds everything.
-    pub fn saved(&mut self) {
-        self.resources.saved();
-        self.landmarks.saved();
+    /// The resources, for a checkpoint to begin or to be given up.
+    pub(crate) fn storage_mut(&mut self) -> &mut Storage {
+        &mut self.resources
     }
 }

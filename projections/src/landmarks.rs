@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 
 use lifeline_store::Offset;
 use parking_lot::RwLock;
@@ -77,14 +77,19 @@ impl Landmarks {
         self.recent.write().insert(key, bytes.into());
     }
 
-    /// Those that are not saved, in order.
-    pub(crate) fn recent(&self) -> Vec<(LandmarkKey, Box<[u8]>)> {
-        self.recent.read().iter().map(|(key, bytes)| (*key, bytes.clone())).collect()
+    /// Gives those of some resources that are not saved, in order.
+    pub(crate) fn each_recent(&self, of: Range<ResourceIndex>, mut give: impl FnMut(LandmarkKey, &[u8])) {
+        let recent = self.recent.read();
+        let keys = (of.start, Offset::ZERO)..(of.end, Offset::ZERO);
+        recent.range(keys).for_each(|(key, bytes)| give(*key, bytes));
     }
 
-    /// Notes that all are saved.
-    pub(crate) fn saved(&self) {
-        self.recent.write().clear();
+    /// Notes that some are saved.
+    pub(crate) fn saved(&self, keys: &[LandmarkKey]) {
+        let mut recent = self.recent.write();
+        for key in keys {
+            recent.remove(key);
+        }
     }
 
     pub(crate) fn save_to(&self, saved: Box<dyn Saved>) {

@@ -1,7 +1,7 @@
 //! What the records of the log mean.
 //!
 //! Start at [`fact`] (what a record says), then [`happened`] and [`lifecycle`] (what may follow what), then `resource` and
-//! [`fold`] (how facts become state). `storage` keeps a million resources small; [`table`] is the one file that names sled.
+//! [`fold`] (how facts become state). `storage` keeps a million resources small; [`table`] keeps the state on disk.
 //! [`reads`], [`stuck`], [`history`] and [`why`] answer questions, [`as_of`] about an earlier state; [`changes`] keeps a
 //! copy of an answer right.
 //!

@@ -230,8 +230,7 @@ proptest! {
                 continue;
             }
             fold(&mut projection, &facts[start..stop]);
-            table.checkpoint(&projection).expect("room");
-            projection.saved();
+            table.checkpoint(&mut projection).expect("room");
             if !reopened {
                 // Folded, and not saved: as if the engine were killed here.
                 fold(&mut projection, &facts[stop..]);
@@ -286,11 +285,10 @@ proptest! {
             told.fold(&note_key(), offset, time_of(at as u64), &fact);
             prop_assert_eq!(projection.resource("s", "u"), Some(told.clone()));
             if at == saved {
-                table.checkpoint(&projection).expect("room");
-                projection.saved();
+                table.checkpoint(&mut projection).expect("room");
             }
         }
-        table.checkpoint(&projection).expect("room");
+        table.checkpoint(&mut projection).expect("room");
         let digest = projection.digest();
         drop(table);
         let (_table, again) = Table::open(folder.path()).expect("its own folder");

@@ -83,7 +83,7 @@ fn a_projection_taken_up_from_any_checkpoint_is_the_same() {
             let path = folder.path().join("projection");
             let (table, mut projection) = Table::open(&path).expect("a table");
             fold(&mut projection, &records[..records.len() * part / 4]);
-            table.checkpoint(&projection).expect("a checkpoint");
+            table.checkpoint(&mut projection).expect("a checkpoint");
             drop((table, projection));
             let (_table, mut taken_up) = Table::open(&path).expect("the same table");
             fold(&mut taken_up, &records);

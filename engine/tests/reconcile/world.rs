@@ -195,7 +195,7 @@ pub async fn play_on(
     let view = View::new(projection, log.reader());
     let clock = Arc::new(SimulatedClock::starting_at(START_UNIX_NANOS));
     let (intake, received) = mpsc::channel(4);
-    let (recorder, recording) = Recorder::new(Box::new(open_log), log, None, view.clone(), sites, clock, received);
+    let (recorder, recording) = Recorder::new(Box::new(open_log), log, view.clone(), sites, clock, received);
     let (rules, watched) = watch::channel(rules);
     let (stop, stopping) = watch::channel(false);
     let reconciler = Reconciler::new(view.clone(), site, watched.clone(), recording);

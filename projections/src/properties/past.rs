@@ -118,7 +118,7 @@ proptest! {
         let path = folder.path().join("projection");
         let (table, mut now) = Table::open(&path).expect("its own folder");
         fold(&mut now, &facts[..saved]);
-        table.checkpoint(&now).expect("room");
+        table.checkpoint(&mut now).expect("room");
         drop((table, now));
         let (_table, mut now) = Table::open(&path).expect("its own folder");
         fold(&mut now, &facts[saved..later]);

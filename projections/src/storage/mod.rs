@@ -51,7 +51,7 @@ pub(crate) struct Storage {
     hasher: DefaultHashBuilder,
     /// Numbers by key. Readers put in order what waits, which is why it has a lock of its own.
     order: Mutex<Order>,
-    /// Which buckets changed since they were last saved.
+    /// Which buckets changed since a checkpoint last began.
     changed: Vec<bool>,
 }
 
@@ -226,9 +226,23 @@ impl Storage {
         Some(first..self.number(self.len()))
     }
 
-    /// The buckets that changed since they were last saved, in order.
-    pub(crate) fn changed(&self) -> impl Iterator<Item = usize> {
-        self.changed.iter().enumerate().filter(|(_, changed)| **changed).map(|(bucket, _)| bucket)
+    /// Which buckets changed since this was last asked.
+    pub(crate) fn take_changed(&mut self) -> Vec<bool> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Notes that these changed as well: they were not saved.
+    pub(crate) fn changed_too(&mut self, changed: &[bool]) {
+        if self.changed.len() < changed.len() {
+            self.changed.resize(changed.len(), false);
+        }
+        self.changed.iter_mut().zip(changed).for_each(|(known, changed)| *known |= changed);
+    }
+
+    /// The numbers of a bucket's resources.
+    pub(crate) fn numbers(&self, bucket: usize) -> Range<ResourceIndex> {
+        let first = bucket * BUCKET_RESOURCES;
+        self.number(first)..self.number((first + BUCKET_RESOURCES).min(self.len()))
     }
 
     /// Appends what is written down of a bucket's resources.
@@ -238,11 +252,6 @@ impl Storage {
             row::encode(&self.shared, before, compact, out);
             before = Some(compact);
         }
-    }
-
-    /// Notes that all buckets are saved.
-    pub(crate) fn saved(&mut self) {
-        self.changed.fill(false);
     }
 
     fn put(&mut self, sum: u32, compact: Compact) -> ResourceIndex {

@@ -23,6 +23,8 @@ pub enum Hazard {
     DiskFailure,
     /// A disk operation finds no space.
     DiskFull,
+    /// The engine ends while a checkpoint is being written.
+    CutCheckpoint,
     /// The engine cannot start on this disk.
     FailedStart,
     /// The NATS server cannot be reached for a while.
@@ -83,13 +85,14 @@ pub enum Hazard {
 
 impl Hazard {
     /// All hazards, in the order in which they are printed.
-    pub const ALL: [Hazard; 34] = [
+    pub const ALL: [Hazard; 35] = [
         Hazard::Stop,
         Hazard::Kill,
         Hazard::PowerCut,
         Hazard::PowerCutInOperation,
         Hazard::DiskFailure,
         Hazard::DiskFull,
+        Hazard::CutCheckpoint,
         Hazard::FailedStart,
         Hazard::ServerAway,
         Hazard::UnansweredRequest,
@@ -130,6 +133,7 @@ impl Hazard {
             Hazard::PowerCutInOperation => "power cut within a disk operation",
             Hazard::DiskFailure => "disk operation failed",
             Hazard::DiskFull => "disk full",
+            Hazard::CutCheckpoint => "engine ended within a checkpoint",
             Hazard::FailedStart => "start failed",
             Hazard::ServerAway => "NATS server away",
             Hazard::UnansweredRequest => "request to NATS unanswered",

@@ -27,6 +27,7 @@ pub mod script;
 mod server;
 pub mod shrink;
 pub mod story;
+mod table;
 mod verdict;
 mod witness;
 

@@ -7,24 +7,27 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::TryFutureExt;
 use lifeline_engine::clock::SimulatedClock;
-use lifeline_engine::engine::{Engine, Parts, Ports};
+use lifeline_engine::engine::{Engine, Parts, Place, Ports};
 use lifeline_engine::error_text::chain;
 use lifeline_engine::intake::subjects::Wanted;
 use lifeline_engine::recorder;
 use lifeline_engine::replay;
 use lifeline_engine::rules::Current;
+use lifeline_engine::saver::Pace;
 use lifeline_engine::site::Site;
 use lifeline_store::{Log, Options, SimulatedDisk};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::chance::Chance;
 use super::cluster::FaultyCluster;
-use super::hazard::Counter;
+use super::hazard::{Counter, Hazard};
 use super::jetstream::SimulatedJetStream;
 use super::script::Script;
 use super::server::Server;
+use super::table::SimulatedTable;
 use super::witness::witness;
 
 /// The NATS subject of all events.
@@ -44,6 +47,11 @@ pub struct World {
     pub cluster: Arc<FaultyCluster>,
     /// The disk of the log.
     pub disk: SimulatedDisk,
+    /// The table of the projection; in some worlds there is none, and each engine folds the whole log.
+    table: Option<Arc<SimulatedTable>>,
+    /// How each engine saves.
+    pace: Pace,
+    counter: Counter,
     /// The time.
     pub clock: SimulatedClock,
     /// The rules in force.
@@ -70,10 +78,36 @@ impl World {
         let witness = Box::new(witness(disk.clone(), Chance::new(seed, 1)));
         let (of_server, of_cluster) = (Chance::new(seed, 2), Chance::new(seed, 3));
         let server = Server::new(of_server, clock, script.unkind_server, counter.clone(), witness);
-        let cluster = FaultyCluster::new(of_cluster, clock, script.unkind_cluster, counter);
+        let cluster = FaultyCluster::new(of_cluster, clock, script.unkind_cluster, counter.clone());
         let cluster = Arc::new(cluster);
         let replay_steps = *Chance::new(seed, 6).pick(&[1, 5, replay::STEPS_AT_ONCE]);
-        World { server, cluster, disk, clock, rules: watch::Sender::new(Current::default()), replay_steps }
+        let of_saver = Chance::new(seed, 7);
+        // A checkpoint takes about as long as the time between two, so that many ends come within one.
+        let period = *of_saver.pick(&[100, 1_000, 5_000]);
+        let (period, pause) = (Duration::from_millis(period), of_saver.millis_below(period));
+        let pace = Pace { period, piece_bytes: *of_saver.pick(&[1, 4 << 10]), pause };
+        let table = (!of_saver.one_in(4)).then(|| Arc::new(SimulatedTable::new(Chance::new(seed, 8))));
+        let rules = watch::Sender::new(Current::default());
+        World { server, cluster, disk, table, pace, counter, clock, rules, replay_steps }
+    }
+
+    /// What is left once the process is gone.
+    pub fn kill_process(&self) {
+        self.count_cut_checkpoint();
+        self.disk.kill_process();
+    }
+
+    /// What is left once the power is on again.
+    pub fn cut_power(&self) {
+        self.count_cut_checkpoint();
+        self.disk.cut_power();
+        self.table.iter().for_each(|table| table.cut_power());
+    }
+
+    fn count_cut_checkpoint(&self) {
+        if self.table.as_ref().is_some_and(|table| table.end_process()) {
+            self.counter.count(Hazard::CutCheckpoint);
+        }
     }
 
     /// Starts an engine.
@@ -85,18 +119,28 @@ impl World {
         let site = Arc::new(Site::own(BTreeMap::new(), self.cluster.clone()));
         let ports = Ports {
             open_log: Box::new(move || Log::open(disk.clone(), options())),
-            table: None,
+            table: self.table.clone().map(|table| Place::Rows(table)),
             sites: vec![site.clone()],
             clock: Arc::new(self.clock),
             rules: self.rules.subscribe(),
         };
-        let (engine, Parts { recorder, reconcilers }) = Engine::open(ports, &mut |_, _| {})?;
+        let (engine, Parts { recorder, saver, reconcilers }) = Engine::open(ports, &mut |_, _| {})?;
         let engine = Arc::new(engine);
         self.cluster.follow(engine.view().subscribe());
         let mut tasks = JoinSet::new();
         // In the real program it runs on a thread of its own and need not be `Send`.
         let recorder = recorder.with_replay_steps(self.replay_steps);
-        tasks.spawn_local(recorder.run(self.rules.subscribe(), engine.stopping()));
+        let recording = recorder.run(self.rules.subscribe(), engine.stopping());
+        let (recorded, all_recorded) = oneshot::channel();
+        tasks.spawn_local(async move {
+            recording.await?;
+            // Where no table is, nobody listens.
+            let _ = recorded.send(());
+            Ok(())
+        });
+        if let Some(saver) = saver {
+            tasks.spawn(saver.with_pace(self.pace).run(all_recorded).map_err(recorder::Error::Table));
+        }
         for reconciler in reconcilers {
             let stopping = engine.stopping();
             tasks.spawn(async move {

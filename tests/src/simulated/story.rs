@@ -193,11 +193,11 @@ impl Director<'_> {
         match how {
             Ending::Stop => self.counter.count(Hazard::Stop),
             Ending::Kill => {
-                self.world.disk.kill_process();
+                self.world.kill_process();
                 self.counter.count(Hazard::Kill);
             }
             Ending::PowerCut => {
-                self.world.disk.cut_power();
+                self.world.cut_power();
                 self.counter.count(Hazard::PowerCut);
             }
         }
@@ -217,7 +217,7 @@ impl Director<'_> {
                 let ended = process.kill().await;
                 self.gave_up(ended);
             }
-            self.world.disk.cut_power();
+            self.world.cut_power();
         }
         if self.process.is_none() && Instant::now() >= self.restart_at {
             match self.world.start() {
@@ -229,7 +229,7 @@ impl Director<'_> {
                     self.counter.count(Hazard::FailedStart);
                     self.note(format!("the engine does not start: {}", chain(&error)));
                     if self.world.disk.is_powered() {
-                        self.world.disk.kill_process();
+                        self.world.kill_process();
                     }
                 }
             }

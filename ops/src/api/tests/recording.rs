@@ -171,7 +171,7 @@ impl Recording {
         let view = View::new(Projection::default(), log.reader());
         let (_, intake) = mpsc::channel(1);
         let (sites, clock) = (Arc::new(Sites::new(Vec::new())), Arc::new(SystemClock));
-        let (recorder, outcomes) = Recorder::new(Box::new(open_log), log, None, view.clone(), sites, clock, intake);
+        let (recorder, outcomes) = Recorder::new(Box::new(open_log), log, view.clone(), sites, clock, intake);
         let stop = watch::Sender::new(false);
         let stopping = stop.subscribe();
         let thread = std::thread::spawn(move || {
