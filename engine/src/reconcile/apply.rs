@@ -18,14 +18,14 @@ impl<D: Disk> Reconciler<D> {
     /// Names the objects of the manifests.
     pub(super) async fn resolve(&self, manifests: Vec<MarkedManifest>, adopts: bool) -> Result<Vec<Wanted>, Failure> {
         let mut wanted: Vec<Wanted> = Vec::with_capacity(manifests.len());
-        for MarkedManifest { manifest, digest, origin, force } in manifests {
+        for MarkedManifest { manifest, digest, origin } in manifests {
             let object =
                 self.site.cluster().resolve(&manifest).await.map_err(|error| Failure::of_cluster(&origin, &error))?;
             if let Some(twin) = wanted.iter().find(|other| other.object == object) {
                 let message = format!("{origin}: gives {object}, which {} gives already", twin.origin);
                 return Err(Failure { message, retry: Retry::Never });
             }
-            wanted.push(Wanted { object, manifest, digest, origin, adopts: adopts || force });
+            wanted.push(Wanted { object, manifest, digest, origin, adopts });
         }
         Ok(wanted)
     }
