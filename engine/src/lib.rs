@@ -19,6 +19,8 @@ pub mod digest;
 
 pub mod error_text;
 
+mod builtin;
+
 pub mod template;
 
 pub mod rules;

@@ -325,7 +325,7 @@ impl Shown {
     }
 }
 
-/// Says what is wrong with the rules whenever that changes, here and on the triggers themselves.
+/// Says what is wrong with the rules whenever that changes, here and on the rules themselves.
 async fn report_rules(mut rules: watch::Receiver<rules::Current>, kube: Option<kube::Client>) {
     let mut reporter = rules::Reporter::default();
     let mut said = Vec::new();
@@ -349,7 +349,7 @@ async fn report_rules(mut rules: watch::Receiver<rules::Current>, kube: Option<k
         if let (Some(client), Some(set)) = (&kube, current.rules.clone())
             && let Err(error) = reporter.report(client, &set, now()).await
         {
-            warn!("the status of EventTriggers is not written: {}", chain(&error));
+            warn!("the status of rules is not written: {}", chain(&error));
         }
         if rules.changed().await.is_err() {
             return;

@@ -13,6 +13,9 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
+use numbers::large_as_text;
+
+mod numbers;
 mod scan;
 
 /// The headers of a NATS message that can matter to a CloudEvent, in message order, names as they came.
@@ -257,7 +260,8 @@ impl<'a> CloudEvent<'a> {
     }
 
     /// The whole event as the flat JSON map that templates see: attributes and extensions at the top level, `data` as
-    /// a JSON value where its content type says so, else as text, or as `data_base64` where it is not text.
+    /// a JSON value where its content type says so, else as text, or as `data_base64` where it is not text. A whole number
+    /// beyond 64 bits is the text of its digits.
     ///
     /// # Errors
     /// The same as [`CloudEvent::parse`], for a message that is no CloudEvent.
@@ -265,7 +269,8 @@ impl<'a> CloudEvent<'a> {
         let event = CloudEvent::parse(headers, payload)?;
         match Mode::of(headers) {
             Mode::Structured => {
-                let mut map: Map<String, Value> = serde_json::from_str(utf8(payload)?).map_err(not_json)?;
+                let mut map: Map<String, Value> =
+                    serde_json::from_str(&large_as_text(utf8(payload)?)).map_err(not_json)?;
                 // "A null attribute is absent" (JSON format 2.2); an explicit `data: null` is a value.
                 map.retain(|name, value| !value.is_null() || name == "data");
                 // Templates may ask for the subject of any event: the missing one is the empty one.
@@ -298,7 +303,8 @@ impl<'a> CloudEvent<'a> {
 fn binary_data(kind: Option<&str>, payload: &[u8]) -> Result<(&'static str, Value), Error> {
     // Absent, the content type is not known; JSON that parses is what nearly every producer means.
     if kind.is_none_or(is_json) {
-        match serde_json::from_slice(payload) {
+        let text = std::str::from_utf8(payload).map(large_as_text);
+        match text.map_or_else(|_| serde_json::from_slice(payload), |text| serde_json::from_str(&text)) {
             Ok(value) => return Ok(("data", value)),
             Err(error) if kind.is_some() => return Err(not_json(error)),
             Err(_) => {}

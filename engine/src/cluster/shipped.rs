@@ -101,6 +101,10 @@ spec:
   - {name: up, featureID: Resources, group: apps, version: v1, kind: Deployment, script: "-- lua"}
   preDeployChecks:
   - {name: up, featureID: Resources, group: apps, version: v1, kind: Deployment, script: "-- lua"}
+  preDeleteChecks:
+  - {name: up, featureID: Resources, group: apps, version: v1, kind: Deployment, script: "-- lua"}
+  postDeleteChecks:
+  - {name: up, featureID: Resources, group: apps, version: v1, kind: Deployment, script: "-- lua"}
   patches:
   - {patch: "- op: remove", target: {kind: Deployment, name: ".*"}}
   patchesFrom:

@@ -24,7 +24,7 @@ impl<D: Disk> Reconciler<D> {
         adopts: bool,
     ) -> Result<Vec<Wanted>, Failure> {
         let mut wanted: Vec<Wanted> = Vec::with_capacity(manifests.len());
-        for MarkedManifest { manifest, digest, origin, force } in manifests {
+        for MarkedManifest { manifest, digest, origin } in manifests {
             let sort = Sort::discovery(&manifest);
             let resolved = self.site.call(&sort, task.index, self.site.cluster().resolve(&manifest)).await;
             let resolved = resolved.map_err(|pause| Failure::of_held_back(&origin, &sort, pause))?;
@@ -33,7 +33,7 @@ impl<D: Disk> Reconciler<D> {
                 let message = format!("{origin}: gives {object}, which {} gives already", twin.origin);
                 return Err(Failure { message, retry: Retry::Never });
             }
-            wanted.push(Wanted { object, manifest, digest, origin, adopts: adopts || force });
+            wanted.push(Wanted { object, manifest, digest, origin, adopts });
         }
         Ok(wanted)
     }

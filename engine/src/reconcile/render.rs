@@ -25,8 +25,6 @@ pub struct MarkedManifest {
     pub digest: u64,
     /// Which document and key of it gave the manifest, for messages.
     pub origin: String,
-    /// Whether an object that Lifeline did not make may be taken over (`policyRefs[].force`).
-    pub force: bool,
 }
 
 /// The manifests that `event` asks for.
@@ -60,7 +58,7 @@ pub fn render<D: Disk>(
         let origin = format!("{}, key `{}`", one.from, one.key);
         let mut manifest = one.manifest;
         stamp.mark(&mut manifest);
-        MarkedManifest { digest: digest(&manifest), manifest: Arc::new(manifest), origin, force: one.force }
+        MarkedManifest { digest: digest(&manifest), manifest: Arc::new(manifest), origin }
     });
     Ok(marked.collect())
 }

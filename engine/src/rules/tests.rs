@@ -6,6 +6,8 @@ use super::*;
 use lifeline_projections::event::CloudEvent;
 use lifeline_projections::fact::{Decision, Ruling};
 
+mod foreign;
+
 const SEED: [&str; 3] = [
     include_str!("../../tests/seed/1-user-login.yaml"),
     include_str!("../../tests/seed/2-login-and-logout.yaml"),
@@ -192,6 +194,18 @@ fn broken_trigger_is_out_of_force_alone() {
         &["`spec.policyRefs[0].name` is missing"],
     );
     check(
+        &[trigger(json!({}))
+            .replace(r#""metadata":{"#, r#""metadata":{"annotations":{"cluster.x-k8s.io/paused":"true"},"#)],
+        OutOfForce,
+        &["warning EventTrigger/x: annotation `cluster.x-k8s.io/paused` is set: the trigger is paused"],
+    );
+    check(
+        &[trigger(json!({}))
+            .replace(r#""metadata":{"#, r#""metadata":{"labels":{"projectsveltos.io/serviceaccount-name":"eng"},"#)],
+        OutOfForce,
+        &["error EventTrigger/x: label `projectsveltos.io/serviceaccount-name` is `eng`"],
+    );
+    check(
         &[trigger(json!({"policyRefs": [{"kind": "GitRepository", "name": "a"}]}))],
         OutOfForce,
         &["kind` is `GitRepository`"],
@@ -239,6 +253,7 @@ fn small_defects_leave_a_trigger_in_force_and_are_told() {
     use Cost::{Absent, Nothing};
     check(&[trigger(json!({}))], Nothing, &[]);
     check(&[trigger(json!({"policyRefs": null}))], Nothing, &["no `spec.policyRefs`"]);
+    check(&[trigger(json!({"eventSourceName": "{{ if eq .ClusterName \"mgmt\" }}sound{{ end }}"}))], Nothing, &[]);
     check(
         &[trigger(json!({"helmCharts": [{}]}))],
         Nothing,

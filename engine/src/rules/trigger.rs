@@ -13,9 +13,9 @@ use super::decide::action::Action;
 use super::policy::{self, Asked, Error, Policies, Rendered};
 use super::problem::Problem;
 use super::read::content::{Content, Contents, Fault, Reference, dialect};
-use super::read::refuse;
 use super::read::spec::{self, EventTriggerSpec, LabelSelector, StopMatchingBehavior, SyncMode};
 use super::read::text::{Reading, Text};
+use super::read::{metadata, refuse};
 use crate::template::{Data, Dialect};
 
 /// On an EventTrigger: `"true"` lets it take over objects that Lifeline did not make.
@@ -60,6 +60,7 @@ impl Trigger {
         problems: &mut Vec<Problem>,
     ) -> Result<Trigger, Problem> {
         let rule = format!("EventTrigger/{name}");
+        metadata::event_trigger(&rule, origin, manifest)?;
         let written = manifest.get("spec").unwrap_or(&Value::Null);
         let spec: EventTriggerSpec = spec::read(written).map_err(|reason| Problem::error(&rule, origin, reason))?;
         let has_other_clusters = clusters.iter().count() > 1;
@@ -162,6 +163,12 @@ impl Trigger {
     #[must_use]
     pub fn uses_event_list(&self) -> bool {
         !self.spec.one_for_event && self.candidates().any(Content::uses_event_list)
+    }
+
+    /// Whether everything that it could reference is such a template, so that it can make nothing.
+    pub(super) fn makes_nothing_of_one_event(&self) -> bool {
+        let mut candidates = self.candidates().peekable();
+        !self.spec.one_for_event && candidates.peek().is_some() && candidates.all(Content::is_of_event_list)
     }
 
     /// The manifests it makes of one event: everything but the templates over `.CloudEvents`.

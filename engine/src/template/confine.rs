@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use granit_parser::ScalarStyle;
 
-use super::tracking::{Filled, Manner, TrackedText};
+use super::tracking::{Filled, Layout, Manner, TrackedText};
 
 /// A node, or the end of one, as the parser saw it.
 #[derive(Debug, Clone)]
@@ -59,6 +59,10 @@ pub(super) enum Violation {
     Empty,
     /// A structure would have gone on outside the node it was put in.
     Outdented,
+    /// A structure would have added objects to a list, or kinds to its objects.
+    Objects,
+    /// A number that the template composed would have been written in another way.
+    Respelled,
 }
 
 impl Violation {
@@ -69,11 +73,17 @@ impl Violation {
             Violation::Folded => "holds a line break, or blanks at one, which this scalar would lose",
             Violation::Empty => "is empty where the manifest needs something",
             Violation::Outdented => "goes on outside the node it was put in",
+            Violation::Objects => "would decide which objects the list holds",
+            Violation::Respelled => "is part of a number that would lose its spelling",
         }
     }
 
     pub fn hint(self, action: &str) -> String {
+        let action =
+            action.strip_suffix("| squote").or_else(|| action.strip_prefix("squote ")).unwrap_or(action).trim();
         match self {
+            Violation::Objects => "write the objects in the template, and `range` over the data".to_owned(),
+            Violation::Respelled => "write quotes around the whole value, as in `\"1.{{ .minor }}\"`".to_owned(),
             Violation::Structure | Violation::Folded | Violation::Empty => {
                 format!("quote it: {{{{ {action} | quote }}}}")
             }
@@ -85,7 +95,7 @@ impl Violation {
     }
 }
 
-/// Holds every filled range against the pieces of the text.
+/// Holds every filled range against the pieces of the text; `lists` are the documents whose objects are items of a list.
 ///
 /// # Errors
 /// The index of the first range that left its place, and how.
@@ -93,6 +103,7 @@ pub(super) fn check(
     rendered: &TrackedText,
     pieces: &[Piece],
     comments: &[Range<usize>],
+    lists: &[Range<usize>],
 ) -> Result<(), (usize, Violation)> {
     let scalars = Scalars::new(pieces);
     // Comments may come out of order where the parser had to look ahead.
@@ -107,7 +118,8 @@ pub(super) fn check(
             Manner::Structure => {
                 // Of what starts before the range, only the last piece can reach into it.
                 let first = if in_order { pieces.partition_point(|piece| piece.start < filled.range.start) } else { 0 };
-                structure(rendered, filled, &pieces[first.saturating_sub(1)..], in_order, &scalars)
+                let is_in_list = lists.iter().any(|list| list.contains(&filled.range.start));
+                structure(rendered, filled, &pieces[first.saturating_sub(1)..], in_order, &scalars, is_in_list)
             }
         };
         verdict.map_err(|violation| (index, violation))?;
@@ -181,8 +193,49 @@ fn value(rendered: &TrackedText, filled: &Filled, scalars: &Scalars<'_>) -> Resu
                 Ok(())
             }
         }
+        ScalarStyle::Folded if text.trim_matches('\n').contains('\n') => Err(Violation::Folded),
+        ScalarStyle::Literal | ScalarStyle::Folded if loses_in_block(rendered, filled, piece) => Err(Violation::Folded),
         ScalarStyle::Literal | ScalarStyle::Folded => Ok(()),
     }
+}
+
+/// Whether a block scalar would drop some of a value: a carriage return, or blanks that it takes for its indentation.
+fn loses_in_block(rendered: &TrackedText, filled: &Filled, piece: &Piece) -> bool {
+    let range = &filled.range;
+    let text = &rendered.text[range.clone()];
+    if text.contains('\r') {
+        return true;
+    }
+    // What the author's own blanks do not precede is at the mercy of the indentation.
+    if filled.layout == Layout::AsIs && text.trim_end_matches('\n').contains('\n') {
+        return true;
+    }
+    let header_end = block_begins(&rendered.text, piece.start);
+    let header = rendered.text[..header_end].rsplit(['|', '>']).next().unwrap_or_default();
+    let mut indicators = header.chars().take_while(|c| matches!(c, '+' | '-' | '0'..='9'));
+    if indicators.any(|indicator| indicator.is_ascii_digit()) {
+        return false;
+    }
+    let mut line_start = header_end + rendered.text[header_end..].find('\n').map_or(0, |newline| newline + 1);
+    let lines = rendered.text.get(line_start..piece.end.max(range.end)).unwrap_or_default();
+    for line in lines.split_inclusive('\n') {
+        let blanks = line.len() - line.trim_start_matches(' ').len();
+        let content = line_start + blanks;
+        let indentation = match filled.layout {
+            Layout::Indented(indentation) if line_start > range.start => indentation,
+            Layout::Indented(indentation) => range.start - line_start + indentation,
+            Layout::AsIs | Layout::Unknown => range.start.saturating_sub(line_start),
+        };
+        let is_mine = range.start < content && line_start < range.end;
+        if is_mine && blanks > indentation && filled.layout != Layout::Unknown {
+            return true;
+        }
+        if !line.trim_matches([' ', '\n']).is_empty() {
+            return false;
+        }
+        line_start += line.len();
+    }
+    false
 }
 
 /// A plain scalar of several lines drops blanks where its lines begin and end.
@@ -218,14 +271,26 @@ pub(super) fn fills_absent(rendered: &TrackedText, absent: usize) -> Option<usiz
 }
 
 fn quoted(rendered: &TrackedText, filled: &Filled, scalars: &Scalars<'_>) -> Result<(), Violation> {
+    let text = &rendered.text[filled.range.clone()];
     let Some((piece, style)) = scalars.around(&rendered.text, &filled.range) else {
-        return Err(Violation::Structure);
+        let refused = text.starts_with('\'').then(|| single_quoted(text).err()).flatten();
+        return Err(refused.unwrap_or(Violation::Structure));
     };
     let exact = piece.start == filled.range.start && piece.end == filled.range.end;
     match style {
-        ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted if exact => Ok(()),
+        ScalarStyle::DoubleQuoted if exact => Ok(()),
+        ScalarStyle::SingleQuoted if exact => single_quoted(text),
         // In a longer plain or block scalar the quotes are characters like any other.
         _ => value(rendered, filled, scalars),
+    }
+}
+
+/// `squote` escapes nothing: YAML reads two quotes as one, and folds a line break into a space.
+pub(super) fn single_quoted(text: &str) -> Result<(), Violation> {
+    match text.get(1..text.len().saturating_sub(1)).unwrap_or_default() {
+        inner if inner.contains('\'') => Err(Violation::Quotes),
+        inner if inner.contains(['\n', '\r']) => Err(Violation::Folded),
+        _ => Ok(()),
     }
 }
 
@@ -235,7 +300,10 @@ fn structure(
     pieces: &[Piece],
     in_order: bool,
     scalars: &Scalars<'_>,
+    is_in_list: bool,
 ) -> Result<(), Violation> {
+    // Where the object's own keys are: `apiVersion`, `kind`, `metadata`.
+    let keys_depth = if is_in_list { 3 } else { 1 };
     let range = &filled.range;
     if range.is_empty() {
         return Ok(());
@@ -298,9 +366,8 @@ fn structure(
                     matches!(last.kind, PieceKind::Scalar { absent: true, .. })
                         && rendered.text[last.start..range.start].chars().all(|c| matches!(c, ' ' | '\t' | ':'))
                 });
-                // Depth 1 holds the manifest's own keys: apiVersion, kind, metadata.
-                if skipped || piece.depth == 0 || (piece.depth == 1 && !value_slot) {
-                    return Err(Violation::Outdented);
+                if skipped || piece.depth < keys_depth || (piece.depth == keys_depth && !value_slot) {
+                    return Err(if is_in_list { Violation::Objects } else { Violation::Outdented });
                 }
                 depth = Some(piece.depth);
                 sole_value = value_slot;

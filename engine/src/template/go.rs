@@ -13,7 +13,7 @@ use gotmpl::{FuncMap, MissingKey, TemplateError, Value};
 use super::error::{Error, Fault, LineColumn, nearest};
 use super::tracking::{RENDERED_BYTES_MAX, STEPS_MAX, Stopped, TrackedText, TrackingWriter};
 use super::tree::{self, Prepared};
-use super::{Data, blocks, functions, single_quotes};
+use super::{Data, blocks, functions, single_quotes, tracking};
 
 /// The most iterations of all `range` loops of one rendering together.
 const ITERATIONS_MAX: u64 = 200_000;
@@ -37,7 +37,8 @@ impl Program {
             Error::Compile(Fault::new(name, LineColumn::at(source, rewritten.original(offset)), message))
         })?;
         let mut prepared = tree::prepare(name, source, &rewritten, body, defines)?;
-        let functions: FuncMap = prepared.functions.iter().filter_map(|name| functions::bind(name)).collect();
+        let known = prepared.functions.iter().filter_map(|name| functions::bind(name));
+        let functions: FuncMap = known.chain([tracking::note()]).collect();
         let mut template = gotmpl::Template::new(name)
             .missing_key(MissingKey::Error)
             .max_range_iters(ITERATIONS_MAX)

@@ -11,6 +11,8 @@ use serde_json::{Map, Value};
 use super::confine::{self, Piece, PieceKind, Violation};
 use super::scalar;
 use super::tracking::{Manner, TrackedText};
+use super::types::{self, Undecided};
+use crate::builtin::{Place, Step};
 
 /// The most nodes that aliases may multiply a text into.
 const NODES_MAX: usize = 200_000;
@@ -50,7 +52,7 @@ pub(super) fn read(rendered: &TrackedText) -> Result<Vec<Value>, Refusal> {
         }
     }
     if !rendered.filled.is_empty() {
-        confine::check(rendered, &builder.pieces, &builder.comments)
+        confine::check(rendered, &builder.pieces, &builder.comments, &builder.lists)
             .map_err(|(filled, violation)| Refusal::Violation { filled, violation })?;
     }
     Ok(builder.objects)
@@ -76,6 +78,15 @@ enum Open {
     Sequence { items: Vec<Value>, anchor: usize },
 }
 
+/// What data has to do with a scalar.
+#[derive(Clone, Copy)]
+struct Taint {
+    manner: Manner,
+    is_text: bool,
+    is_composed: bool,
+    filled: usize,
+}
+
 enum Key {
     Name(String),
     Merge,
@@ -88,8 +99,10 @@ struct Builder<'r> {
     anchors: HashMap<usize, Value>,
     nodes: usize,
     objects: Vec<Value>,
-    /// Entries of the root's `data` and `stringData` that are strings if the object turns out to hold strings there.
-    spelled: Vec<(&'static str, String, String)>,
+    /// Scalars of the current document whose type depends on their place.
+    undecided: Vec<Undecided>,
+    /// The documents that are lists of objects.
+    lists: Vec<std::ops::Range<usize>>,
     pieces: Vec<Piece>,
     comments: Vec<std::ops::Range<usize>>,
     /// Where the root of the current document starts.
@@ -105,7 +118,8 @@ impl<'r> Builder<'r> {
             anchors: HashMap::new(),
             nodes: 0,
             objects: Vec::new(),
-            spelled: Vec::new(),
+            undecided: Vec::new(),
+            lists: Vec::new(),
             pieces: Vec::new(),
             comments: Vec::new(),
             root_starts: 0,
@@ -205,7 +219,7 @@ impl<'r> Builder<'r> {
         // The parser's span of a block scalar without content may begin at its header.
         let content = if is_blank_block { end } else { start };
         self.piece(content, end, PieceKind::Scalar { style, is_key, value_slot, absent, decorated });
-        let tainted = self.judged.then(|| self.taint(start, end, absent, style)).flatten();
+        let tainted = if self.judged { self.taint(start, end, absent, style) } else { None };
         let plain = style == ScalarStyle::Plain;
         let text = if absent { "" } else { text };
         if is_key {
@@ -227,23 +241,36 @@ impl<'r> Builder<'r> {
             }
             return Ok(());
         }
-        // A null that `toYaml` wrote is a null; a value that spells null is a string.
-        let is_written_null = tainted == Some(Manner::Structure) && scalar::resolve(text) == Some(Value::Null);
-        let spelled = tainted.is_some() && plain && tag.is_none() && !is_written_null;
-        let value = if spelled && self.is_string_place() {
-            Value::String(text.to_owned())
-        } else {
-            if spelled && let Some((field, name)) = self.data_place() {
-                self.spelled.push((field, name, text.to_owned()));
-            }
-            match tag {
-                None if plain => scalar::resolve(text)
-                    .ok_or_else(|| Refusal::manifest(start, format!("JSON has no number `{text}`")))?,
-                None => Value::String(text.to_owned()),
-                Some(tag) => tagged(tag, text, start)?,
-            }
+        let value = match tag {
+            None if plain => self.plain(text, tainted, start)?,
+            None => Value::String(text.to_owned()),
+            Some(tag) => tagged(tag, text, start)?,
         };
         self.place(value, anchor, start)
+    }
+
+    /// What a plain scalar is, `tainted` where data filled it.
+    fn plain(&mut self, text: &str, tainted: Option<Taint>, start: usize) -> Result<Value, Refusal> {
+        let read = scalar::resolve(text);
+        // A null that `toYaml` wrote is a null; a value that spells null is a string.
+        let tainted = tainted.filter(|taint| taint.manner != Manner::Structure || read != Some(Value::Null));
+        match (tainted, read) {
+            (_, Some(Value::String(text))) => Ok(Value::String(text)),
+            (Some(_), _) if self.is_string_place() => Ok(Value::String(text.to_owned())),
+            (Some(Taint { is_text, is_composed, filled, .. }), read) if is_text || read.is_some() => {
+                let (place, spelled) = (self.place_here(), text.to_owned());
+                let scalar =
+                    Undecided { place: place.clone().unwrap_or_default(), spelled, read, is_text, is_composed, filled };
+                let value = scalar.untyped();
+                // One that `<<` merges has no place of its own; its type is that of the value.
+                if place.is_some() {
+                    self.undecided.push(scalar);
+                }
+                Ok(value)
+            }
+            (None, Some(read)) => Ok(read),
+            (_, read) => read.ok_or_else(|| Refusal::manifest(start, format!("JSON has no number `{text}`"))),
+        }
     }
 
     /// Puts a finished node where it belongs.
@@ -267,10 +294,7 @@ impl<'r> Builder<'r> {
             },
             None => match value {
                 Value::Null => {}
-                Value::Object(mut object) => {
-                    self.spell_data(&mut object);
-                    self.objects.push(Value::Object(object));
-                }
+                object @ Value::Object(_) => self.finish(object, offset)?,
                 _ => {
                     return Err(Refusal::Manifest {
                         offset: self.root_starts,
@@ -283,17 +307,57 @@ impl<'r> Builder<'r> {
         Ok(())
     }
 
-    /// The manner in which an action wrote any of this scalar, or was empty where this one is absent.
-    fn taint(&self, start: usize, end: usize, absent: bool, style: ScalarStyle) -> Option<Manner> {
+    /// Takes an object, or the objects of a list, as `kubectl` does.
+    fn finish(&mut self, mut object: Value, end: usize) -> Result<(), Refusal> {
+        let mut undecided = std::mem::take(&mut self.undecided);
+        let violated = |(filled, violation)| Refusal::Violation { filled, violation };
+        if !is_list(&object) {
+            types::settle(&mut object, &undecided).map_err(violated)?;
+            self.objects.push(object);
+            return Ok(());
+        }
+        self.lists.push(self.root_starts..end);
+        let Some(Value::Array(items)) = object.get_mut("items").map(Value::take) else { return Ok(()) };
+        for (index, mut item) in items.into_iter().enumerate() {
+            if !item.is_object() || is_list(&item) {
+                let what = if item.is_object() { "a list again" } else { "no mapping" };
+                let message = format!("item {} of the list is {what}, expected a manifest", index + 1);
+                return Err(Refusal::manifest(self.root_starts, message));
+            }
+            let is_here = |scalar: &mut Undecided| match scalar.place.as_slice() {
+                [Step::Field(items), Step::Item(item), ..] => items == "items" && *item == index,
+                _ => false,
+            };
+            let of_item: Vec<Undecided> = undecided
+                .extract_if(.., is_here)
+                .map(|scalar| Undecided { place: scalar.place[2..].to_vec(), ..scalar })
+                .collect();
+            types::settle(&mut item, &of_item).map_err(violated)?;
+            self.objects.push(item);
+        }
+        Ok(())
+    }
+
+    /// What wrote any of this scalar, or was empty where this one is absent.
+    fn taint(&self, start: usize, end: usize, absent: bool, style: ScalarStyle) -> Option<Taint> {
         let filled = &self.rendered.filled;
+        let of = |index: usize, is_text: bool, is_composed: bool| Taint {
+            manner: filled[index].manner,
+            is_text,
+            is_composed,
+            filled: index,
+        };
         if absent {
-            return confine::fills_absent(self.rendered, start).map(|index| filled[index].manner);
+            return confine::fills_absent(self.rendered, start).map(|index| of(index, filled[index].is_text, false));
         }
         if style != ScalarStyle::Plain {
             return None;
         }
         let from = filled.partition_point(|filled| filled.range.end < start);
-        filled.get(from).filter(|filled| filled.range.start <= end).map(|filled| filled.manner)
+        let mut touching = filled[from..].iter().take_while(|filled| filled.range.start <= end).peekable();
+        let first = *touching.peek()?;
+        let is_composed = first.range != (start..end) && first.manner != Manner::Structure;
+        Some(of(from, touching.any(|filled| filled.is_text), is_composed))
     }
 
     fn awaits_key(&self) -> bool {
@@ -324,27 +388,14 @@ impl<'r> Builder<'r> {
         )
     }
 
-    /// The root's `data` or `stringData` and the entry in it, if that is what is being filled.
-    fn data_place(&self) -> Option<(&'static str, String)> {
-        let field = match self.key_at(0)? {
-            "data" => "data",
-            "stringData" => "stringData",
-            _ => return None,
+    /// The place of the value that is being filled; `None` below a merge key.
+    fn place_here(&self) -> Option<Place> {
+        let step = |open: &Open| match open {
+            Open::Mapping { key: Some(Key::Name(name)), .. } => Some(Step::Field(name.clone())),
+            Open::Mapping { .. } => None,
+            Open::Sequence { items, .. } => Some(Step::Item(items.len())),
         };
-        (self.stack.len() == 2).then(|| self.key_at(1).map(|name| (field, name.to_owned()))).flatten()
-    }
-
-    fn spell_data(&mut self, object: &mut Map<String, Value>) {
-        let spelled = std::mem::take(&mut self.spelled);
-        let holds_strings = matches!(object.get("kind").and_then(Value::as_str), Some("ConfigMap" | "Secret"));
-        if !holds_strings {
-            return;
-        }
-        for (field, name, text) in spelled {
-            if let Some(value) = object.get_mut(field).and_then(|data| data.get_mut(&name)) {
-                *value = Value::String(text);
-            }
-        }
+        self.stack.iter().map(step).collect()
     }
 
     fn piece(&mut self, start: usize, end: usize, kind: PieceKind) {
@@ -368,6 +419,11 @@ impl<'r> Builder<'r> {
         }
         Ok(())
     }
+}
+
+/// Whether an object stands for others: `kind: List`, or the list of one kind.
+fn is_list(object: &Value) -> bool {
+    object["items"].is_array() && object["kind"].as_str().is_some_and(|kind| kind.ends_with("List"))
 }
 
 fn nodes_in(value: &Value) -> usize {

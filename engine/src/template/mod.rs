@@ -21,6 +21,7 @@ mod single_quotes;
 mod tera;
 mod tracking;
 mod tree;
+mod types;
 
 use std::sync::Arc;
 
@@ -124,7 +125,10 @@ impl Template {
             Refusal::Violation { filled, violation } => self.confined(rendered, &rendered.filled[filled], violation),
             Refusal::Manifest { offset, message, hint } => {
                 if let Some(filled) = culprit(rendered) {
-                    return self.confined(rendered, filled, confine::Violation::Structure);
+                    let text = &rendered.text[filled.range.clone()];
+                    let is_single = filled.manner == Manner::Quoted && text.starts_with('\'');
+                    let violation = if is_single { confine::single_quoted(text).err() } else { None };
+                    return self.confined(rendered, filled, violation.unwrap_or(confine::Violation::Structure));
                 }
                 let rendered_place = LineColumn::at(&rendered.text, offset);
                 // What no action wrote is in the template as it is in the text.

@@ -1,6 +1,6 @@
 //! The Tera dialect.
 //!
-//! Start at [`Program`]. Tera's escaping hook sees everything an expression prints; here it does not escape but puts
+//! Start at [`Program`]. Tera's escaping hook sees every string that an expression prints; here it does not escape but puts
 //! noncharacters around it, which [`unmark`] takes out again while it notes the ranges. Data that holds one of them is refused
 //! before rendering, so none can be forged. `safe` is not there: what comes from data stays data. Functions that would answer
 //! differently at a replay do not exist here.
@@ -13,7 +13,7 @@ use ::tera::{Context, ErrorKind, Kwargs, State, Tera, TeraResult, Value};
 use super::Data;
 use super::error::{Error, Fault, LineColumn, nearest};
 use super::functions;
-use super::tracking::{Filled, Manner, RENDERED_BYTES_MAX, STEPS_MAX, TrackedText};
+use super::tracking::{Filled, Layout, Manner, RENDERED_BYTES_MAX, STEPS_MAX, TrackedText};
 
 /// The name the template has inside the engine.
 const TEMPLATE: &str = "template";
@@ -91,7 +91,7 @@ impl Program {
     }
 
     pub fn render(&self, name: &str, data: &Data<'_>) -> Result<TrackedText, Error> {
-        if holds_mark(data.values) {
+        if holds(data.values, &|text| text.contains(is_mark)) {
             let message = "the data holds a noncharacter of Unicode (U+FDD0 to U+FDD3)";
             return Err(Error::Render(Fault::new(name, LineColumn::default(), message)));
         }
@@ -132,11 +132,12 @@ fn marked(how: char, text: &str) -> Value {
     Value::safe_string(&format!("{how}{text}{END}"))
 }
 
-fn holds_mark(value: &serde_json::Value) -> bool {
+/// Whether a key or a string of the data is as `wanted`.
+fn holds(value: &serde_json::Value, wanted: &dyn Fn(&str) -> bool) -> bool {
     match value {
-        serde_json::Value::String(text) => text.contains(is_mark),
-        serde_json::Value::Array(items) => items.iter().any(holds_mark),
-        serde_json::Value::Object(map) => map.iter().any(|(key, value)| key.contains(is_mark) || holds_mark(value)),
+        serde_json::Value::String(text) => wanted(text),
+        serde_json::Value::Array(items) => items.iter().any(|item| holds(item, wanted)),
+        serde_json::Value::Object(map) => map.iter().any(|(key, value)| wanted(key) || holds(value, wanted)),
         serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => false,
     }
 }
@@ -157,11 +158,11 @@ fn unmark(text: &str) -> Option<TrackedText> {
                 depth = depth.checked_sub(1)?;
                 if depth == 0 {
                     let action = u32::try_from(rendered.filled.len()).ok()?;
-                    rendered.filled.push(Filled {
-                        range: outermost.0..rendered.text.len(),
-                        manner: outermost.1,
-                        action,
-                    });
+                    let (range, manner) = (outermost.0..rendered.text.len(), outermost.1);
+                    // The hook sees strings alone: numbers and booleans are printed without it.
+                    let is_text = manner != Manner::Structure;
+                    let layout = Layout::Unknown;
+                    rendered.filled.push(Filled { range, manner, layout, is_text, action });
                 }
                 continue;
             }

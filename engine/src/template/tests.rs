@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod exact;
+
 pub(super) fn event() -> Value {
     json!({
         "CloudEvent": {

@@ -4,9 +4,12 @@
 //! never text: the writer knows each by the address of its allocation, so nothing an event holds can be taken for one.
 //! The same nodes count steps and say which action was running when something failed.
 
+use std::cell::Cell;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+
+use gotmpl::{Value, ValueFunc};
 
 /// The most bytes one template may render.
 pub(super) const RENDERED_BYTES_MAX: usize = 4 << 20;
@@ -24,11 +27,25 @@ pub(super) enum Manner {
     Structure,
 }
 
+/// What the template did to the lines of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// Nothing: they are those of the event.
+    AsIs,
+    /// Each of them was put behind so many blanks.
+    Indented(usize),
+    /// Something else, which may well be what its place needs.
+    Unknown,
+}
+
 /// Bytes of the rendered text that one action printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Filled {
     pub range: Range<usize>,
     pub manner: Manner,
+    pub layout: Layout,
+    /// Whether the value is a string, and no number or other thing that is printed.
+    pub is_text: bool,
     /// Which action, as an index into the dialect's own list.
     pub action: u32,
 }
@@ -46,7 +63,7 @@ pub(super) struct Marker {
     /// The text of the node; only its address means anything.
     pub node: Arc<str>,
     /// `Some` if what follows comes from data; `None` for a step.
-    pub opens: Option<Manner>,
+    pub opens: Option<(Manner, Layout)>,
     /// Where the action is, as an offset in the source.
     pub offset: usize,
 }
@@ -59,12 +76,30 @@ pub(super) fn marker_text(index: usize) -> Arc<str> {
     format!("{MARKER}{index}").into()
 }
 
+/// The function that ends every pipeline whose output comes from data; no template can spell it.
+pub(super) const NOTE: &str = "\0note";
+
+thread_local! {
+    /// A writer is given text alone, so what kind of value it was is left here just before.
+    static PRINTS_TEXT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Gives back its argument, and notes whether it is a string.
+pub(super) fn note() -> (String, ValueFunc) {
+    let note = |arguments: &[Value]| {
+        let value = arguments.last().cloned().unwrap_or(Value::Nil);
+        PRINTS_TEXT.set(matches!(value, Value::String(_)));
+        Ok(value)
+    };
+    (NOTE.to_owned(), Arc::new(note))
+}
+
 /// The writer a template renders into.
 pub(super) struct TrackingWriter<'n> {
     rendered: TrackedText,
     markers: &'n [Marker],
     close: &'n Arc<str>,
-    open: Option<(u32, Manner, usize)>,
+    open: Option<(u32, Manner, Layout, usize)>,
     current: Option<u32>,
     steps_left: u32,
     stopped: Option<Stopped>,
@@ -120,19 +155,21 @@ impl fmt::Write for TrackingWriter<'_> {
                     return self.stop(Stopped::TooManySteps);
                 }
                 self.steps_left -= 1;
-                if let Some(manner) = self.markers[index as usize].opens {
-                    self.open = Some((index, manner, self.rendered.text.len()));
+                if let Some((manner, layout)) = self.markers[index as usize].opens {
+                    self.open = Some((index, manner, layout, self.rendered.text.len()));
                 }
                 return Ok(());
             }
             if std::ptr::eq(self.close.as_ptr(), text.as_ptr()) {
-                if let Some((action, manner, start)) = self.open.take() {
+                if let Some((action, manner, layout, start)) = self.open.take() {
                     let range = start..self.rendered.text.len();
                     // The engine prints this for null; no manifest wants the words.
                     if &self.rendered.text[range.clone()] == "<no value>" {
                         return self.stop(Stopped::NoValue);
                     }
-                    self.rendered.filled.push(Filled { range, manner, action });
+                    // What `toYaml` gives is a string only to the template.
+                    let is_text = PRINTS_TEXT.get() && manner != Manner::Structure;
+                    self.rendered.filled.push(Filled { range, manner, layout, is_text, action });
                 }
                 return Ok(());
             }

@@ -14,7 +14,7 @@ use gotmpl::parse::{
 use super::error::{Error, Fault, LineColumn, nearest};
 use super::functions;
 use super::single_quotes::Rewritten;
-use super::tracking::{Manner, Marker, marker_text};
+use super::tracking::{Layout, Manner, Marker, NOTE, marker_text};
 
 /// A template's trees, ready to be rendered.
 pub(super) struct Prepared {
@@ -152,12 +152,15 @@ impl Walk<'_> {
     fn action(&mut self, mut action: ActionNode, nodes: &mut Vec<Node>) -> Result<(), Error> {
         self.pipe(&mut action.pipe)?;
         let prints_data = action.pipe.decl.is_empty() && pipe_uses_data(&action.pipe);
-        let opens = prints_data.then(|| manner(&action.pipe));
+        let opens = prints_data.then(|| (manner(&action.pipe), layout(&action.pipe)));
         self.marker(action.pos, opens, nodes);
         if let Some(assignment) = set_in_place(&mut action) {
             nodes.push(Node::Action(assignment));
         }
         let pos = action.pos;
+        if opens.is_some() {
+            action.pipe.commands.push(CommandNode { pos, args: vec![Expr::Identifier(pos, NOTE.into())] });
+        }
         nodes.push(Node::Action(action));
         if opens.is_some() {
             nodes.push(Node::Text(TextNode { pos, text: Arc::clone(&self.prepared.close) }));
@@ -180,7 +183,7 @@ impl Walk<'_> {
     }
 
     /// Adds the marking node of what was just walked.
-    fn marker(&mut self, pos: Pos, opens: Option<Manner>, nodes: &mut Vec<Node>) {
+    fn marker(&mut self, pos: Pos, opens: Option<(Manner, Layout)>, nodes: &mut Vec<Node>) {
         let node = marker_text(self.prepared.markers.len());
         nodes.push(Node::Text(TextNode { pos, text: Arc::clone(&node) }));
         self.prepared.markers.push(Marker { node, opens, offset: self.rewritten.original(pos.offset) });
@@ -360,6 +363,22 @@ fn manner(pipe: &PipeNode) -> Manner {
         },
         [Expr::Pipe(_, inner)] => manner(inner),
         _ => Manner::Value,
+    }
+}
+
+/// What a pipeline does to the lines of its value, which its last function decides.
+fn layout(pipe: &PipeNode) -> Layout {
+    match pipe.commands.as_slice() {
+        [only] if matches!(only.args.as_slice(), [Expr::Dot(_) | Expr::Field(..) | Expr::Variable(..)]) => Layout::AsIs,
+        [.., last] => match last.args.as_slice() {
+            [Expr::Identifier(_, function), Expr::Number(_, Number::Int(blanks)), ..]
+                if matches!(function.as_str(), "indent" | "nindent") =>
+            {
+                usize::try_from(*blanks).map_or(Layout::Unknown, Layout::Indented)
+            }
+            _ => Layout::Unknown,
+        },
+        [] => Layout::Unknown,
     }
 }
 

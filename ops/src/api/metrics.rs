@@ -57,10 +57,14 @@ const METRICS: &[Metric] = &[
         one(status.stalled.is_some().into())
     }),
     gauge("lifeline_intake_connected", "1 while NATS is being read.", |status| one(status.intake.is_none().into())),
-    gauge("lifeline_stream_pending_messages", "Messages that are not recorded yet; missing while not known.", |status| {
-        let known = status.streams.iter().filter_map(|stream| Some((stream, stream.pending?)));
-        known.map(|(stream, value)| Sample { labels: stream_labels(stream), value }).collect()
-    }),
+    gauge(
+        "lifeline_stream_pending_messages",
+        "Messages that are not recorded yet; missing while not known.",
+        |status| {
+            let known = status.streams.iter().filter_map(|stream| Some((stream, stream.pending?)));
+            known.map(|(stream, value)| Sample { labels: stream_labels(stream), value }).collect()
+        },
+    ),
     gauge("lifeline_stream_next_sequence", "First sequence of the stream that is not recorded.", |status| {
         by_stream(status, |stream| stream.next_sequence)
     }),

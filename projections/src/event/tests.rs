@@ -166,6 +166,12 @@ fn templates_see_a_flat_map_in_both_modes() {
     ];
     let map = CloudEvent::to_map(&headers, br#"{"a":1}"#).unwrap();
     assert_eq!((&map["tenant"], &map["data"]["a"], &map["subject"]), (&"x".into(), &1.into(), &"".into()));
+    // A float would hold 53 bits of it.
+    let large = r#"{"a":123456789012345678901234567890}"#;
+    let digits = Value::from("123456789012345678901234567890");
+    assert_eq!(CloudEvent::to_map(&headers, large.as_bytes()).unwrap()["data"]["a"], digits);
+    let structured = LOGIN.replace(r#"{"message":"User mgianluc login"}"#, large);
+    assert_eq!(CloudEvent::to_map(&[], structured.as_bytes()).unwrap()["data"]["a"], digits);
     let headers = [
         ("ce-specversion", "1.0"),
         ("ce-id", "1"),

@@ -5,8 +5,9 @@
 
 use serde_json::{Map, Value};
 
-use super::kind::{Defined, TypeCheck};
+use super::kind::Defined;
 use super::{name, rule, schema};
+use crate::builtin::TypeCheck;
 use crate::cluster::key::shape;
 use crate::cluster::{Error, ObjectKey, SERVER_METADATA};
 
@@ -47,7 +48,7 @@ pub(super) fn manifest(key: &ObjectKey, manifest: &Value, fields: Fields<'_>) ->
                     rule::convert(key, &mut kept);
                     rule::check(key, &kept, &mut problems);
                 }
-                Err(problem) => problems.push(problem),
+                Err(misfit) => problems.push(misfit.to_string()),
             }
         }
         Fields::Defined(defined) => {

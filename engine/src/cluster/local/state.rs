@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use super::check::{self, Fields};
 use super::kind::{self, Defined};
 use super::{immutable, merge};
+use crate::builtin;
 use crate::cluster::{Deletion, Error, LiveObject, ObjectKey, object_key};
 
 /// Namespaces that are there from the start.
@@ -222,7 +223,7 @@ impl State {
 
     /// Whether a kind is namespaced, and how its fields are checked.
     fn fields(&self, key: &ObjectKey) -> Result<(bool, Fields<'_>), Error> {
-        if let Some(builtin) = kind::builtin(&key.group, &key.version, &key.kind) {
+        if let Some(builtin) = builtin::kind(&key.group, &key.version, &key.kind) {
             let fields = builtin.check.map_or(Fields::Unknown, Fields::Typed);
             return Ok((builtin.namespaced, fields));
         }

@@ -8,8 +8,8 @@ use super::event::EventView;
 use super::pattern::Pattern;
 use crate::digest::digest;
 use crate::rules::problem::Problem;
-use crate::rules::read::refuse;
 use crate::rules::read::spec::{self, EventSourceSpec, MatchCriteria};
+use crate::rules::read::{metadata, refuse};
 
 /// An EventSource, its expressions compiled.
 #[derive(Debug)]
@@ -46,6 +46,7 @@ impl EventSource {
         let written = if written.is_null() { &json!({}) } else { written };
         let spec: EventSourceSpec = spec::read(written).map_err(|reason| Problem::error(&rule, origin, reason))?;
         refuse::event_source(&rule, origin, written, &spec, problems)?;
+        metadata::event_source(&rule, origin, manifest, problems);
         let criteria = spec.messaging_match_criteria.iter().enumerate();
         let criteria = criteria.map(|(index, written)| {
             Criterion::read(written).unwrap_or_else(|Unreadable { field, text, reason }| {

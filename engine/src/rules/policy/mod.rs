@@ -161,10 +161,8 @@ pub struct Rendered {
     pub from: Reference,
     /// The data key there.
     pub key: String,
-    /// Which document of that key, from 0.
+    /// Which object of that key, from 0.
     pub document: usize,
-    /// Whether an object that another manager made may be taken over, field by field.
-    pub force: bool,
 }
 
 /// Why a trigger made nothing of an event.

@@ -98,6 +98,7 @@ impl Policy for PolicyRef {
             name,
             path: _,
             optional,
+            remote_url: _,
             deployment_type: _,
             tier: _,
             force,
@@ -142,7 +143,7 @@ impl Policy for PolicyRef {
             })?;
             for (document, manifest) in manifests.into_iter().enumerate() {
                 let (from, key) = (reference.clone(), key.clone());
-                all.push(Rendered { manifest, from, key, document, force: self.spec.force });
+                all.push(Rendered { manifest, from, key, document });
             }
         }
         Ok(all)

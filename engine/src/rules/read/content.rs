@@ -9,6 +9,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use super::manifest::Manifest;
+use super::metadata::{self, OtherStage};
 use crate::digest::digest;
 use crate::rules::problem::Problem;
 use crate::template::{self, Dialect, Template};
@@ -110,11 +111,19 @@ impl Content {
         let rule = reference.rule();
         let is_template = annotation(manifest, INSTANTIATE).is_some();
         let named = named_dialect(manifest);
-        let parts = json!([is_template, named, manifest["type"], manifest["data"], manifest["stringData"]]);
+        let other_stage = metadata::other_stage(manifest);
+        let mut parts = json!([is_template, named, manifest["type"], manifest["data"], manifest["stringData"]]);
+        // Only where it is there: logs hold checksums of content without it.
+        if let (Some(OtherStage { annotation, .. }), Some(parts)) = (&other_stage, parts.as_array_mut()) {
+            parts.push(json!(annotation));
+        }
         let digest = digest(&parts);
 
-        let entries = dialect(manifest)
+        let entries = other_stage
+            .map_or(Ok(()), |OtherStage { message, hint, .. }| Err(Fault::new(message).hint(hint)))
+            .and_then(|()| dialect(manifest))
             .and_then(|dialect| texts(manifest).map(|texts| (dialect, texts)))
+            .inspect(|(_, texts)| metadata::content(&rule, origin, manifest, texts, problems))
             .inspect_err(|fault| problems.push(fault.problem(&rule, origin)))
             .map_err(|fault| fault.message);
         let entries = entries.map(|(dialect, texts)| {
@@ -150,10 +159,22 @@ impl Content {
 
     /// Whether a template in it asks for the list of events.
     pub(in crate::rules) fn uses_event_list(&self) -> bool {
-        self.entries.iter().flatten().any(|entry| match &entry.body {
+        self.entries.iter().flatten().any(Entry::uses_event_list)
+    }
+
+    /// Whether it has templates, and all of them ask for the list of events.
+    pub(in crate::rules) fn is_of_event_list(&self) -> bool {
+        let mut entries = self.entries.iter().flatten().peekable();
+        entries.peek().is_some() && entries.all(Entry::uses_event_list)
+    }
+}
+
+impl Entry {
+    fn uses_event_list(&self) -> bool {
+        match &self.body {
             Body::Template(template) => template.uses_event_list(),
             Body::Manifests(_) | Body::Broken(_) => false,
-        })
+        }
     }
 }
 

@@ -19,13 +19,15 @@ pub struct Manifest {
     pub value: Value,
     /// Where its literal blocks lie, by field and key; none when it came from no file.
     pub blocks: BTreeMap<(String, String), Block>,
+    /// The finalizers that the cluster waits for, where the object is being deleted there; `None` where it is not.
+    pub waits_for: Option<Vec<String>>,
 }
 
 impl Manifest {
     /// A manifest that came from no text.
     #[must_use]
     pub fn new(origin: impl Into<String>, value: Value) -> Manifest {
-        Manifest { origin: origin.into(), value, blocks: BTreeMap::new() }
+        Manifest { origin: origin.into(), value, blocks: BTreeMap::new(), waits_for: None }
     }
 
     /// As its author wrote it: without status and what the API server keeps about it.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::spec::{
     self, DeploymentType, EventSourceSpec, EventTriggerSpec, LabelSelector, MatchCriteria, PolicyRefSpec, Requirement,
-    SyncMode, UnknownField,
+    StopMatchingBehavior, SyncMode, UnknownField,
 };
 use crate::rules::problem::Problem;
 
@@ -24,6 +24,8 @@ const ADDON_CONTROLLER: &str = "needs Sveltos' addon-controller, which is not pa
 const NOT_PATCHED: &str = "is not applied: write the change into the template";
 const SAME_CLUSTER: &str = "is not done: objects go to the cluster the event came from";
 const FIRST_CLAIM: &str = "the trigger that claims an object first keeps it";
+const NOT_RECREATED: &str = "an object is not recreated when a field of it can never change, and only the annotation \
+                             `lifeline.dev/adopt` takes over objects of others";
 
 /// Checks the fields of an EventSource, `written` read as `spec`.
 ///
@@ -85,16 +87,16 @@ pub(in crate::rules) fn event_trigger(
     report.unknown(unknown_fields(written))?;
     let EventTriggerSpec {
         // Done by `set::link`.
-        source_cluster_selector: _,
+        source_cluster_selector,
         event_source_name,
         // Done by `decide::action`.
-        cloud_event_action: _,
+        cloud_event_action,
         // Done by `trigger`.
         one_for_event: _,
         extra_labels: _,
         extra_annotations: _,
         // Done when the trigger goes, by `replay`.
-        stop_matching_behavior: _,
+        stop_matching_behavior,
         // Done by `policy::reference`, and by `reconcile`.
         policy_refs,
         sync_mode,
@@ -109,6 +111,8 @@ pub(in crate::rules) fn event_trigger(
         kustomization_refs,
         validate_healths,
         pre_deploy_checks,
+        pre_delete_checks,
+        post_delete_checks,
         depends_on,
         template_resource_refs,
         cluster_set_refs,
@@ -128,9 +132,18 @@ pub(in crate::rules) fn event_trigger(
         return Err(Problem::error(rule, origin, format!("`spec.tier` is `{tier}`, expected at least 1")));
     }
     for (index, policy) in policy_refs.iter().enumerate() {
+        let entry = format!("spec.policyRefs[{index}]");
+        let fetched = "is not fetched: put the manifests into a ConfigMap and name that";
+        report.refuse(policy.remote_url.is_some(), &format!("{entry}.remoteURL"), fetched)?;
         if policy.name.trim().is_empty() {
-            return Err(Problem::error(rule, origin, format!("`spec.policyRefs[{index}].name` is missing or empty")));
+            return Err(Problem::error(rule, origin, format!("`{entry}.name` is missing or empty")));
         }
+        let is_elsewhere = policy.deployment_type == DeploymentType::Local && has_other_clusters;
+        report.refuse(
+            is_elsewhere,
+            &format!("{entry}.deploymentType"),
+            &format!("is `Local`, which {SAME_CLUSTER}"),
+        )?;
     }
 
     report.refuse(!patches.is_empty(), "spec.patches", NOT_PATCHED)?;
@@ -139,19 +152,41 @@ pub(in crate::rules) fn event_trigger(
     report.refuse(!config_map_generator.is_empty(), "spec.configMapGenerator", generates)?;
     let generates = "is not done: reference the Secret in `policyRefs`";
     report.refuse(!secret_generator.is_empty(), "spec.secretGenerator", generates)?;
-    report.refuse(destination_cluster_selector.is_some(), "spec.destinationClusterSelector", SAME_CLUSTER)?;
+    // An empty one selects nothing in particular: Sveltos takes it as not written.
+    let has_destination = destination_cluster_selector.as_ref().is_some_and(|selector| !selector.is_empty());
+    report.refuse(has_destination, "spec.destinationClusterSelector", SAME_CLUSTER)?;
     report.refuse(destination_cluster.is_some(), "spec.destinationCluster", SAME_CLUSTER)?;
+
+    // In Sveltos the ClusterSets alone select then; without them every cluster would be selected here.
+    let has_selector = source_cluster_selector.as_ref().is_some_and(|selector| !selector.is_empty());
+    let sets_alone = "is not read, and no label says which clusters are meant: use `spec.sourceClusterSelector`";
+    report.refuse(!cluster_set_refs.is_empty() && !has_selector, "spec.clusterSetRefs", sets_alone)?;
+    if policy_refs.is_empty() {
+        let makes_nothing = format!("{ADDON_CONTROLLER}, and there is nothing else to make: write `spec.policyRefs`");
+        report.refuse(!helm_charts.is_empty(), "spec.helmCharts", &makes_nothing)?;
+        report.refuse(!kustomization_refs.is_empty(), "spec.kustomizationRefs", &makes_nothing)?;
+    }
 
     report.warn(!helm_charts.is_empty(), "spec.helmCharts", ADDON_CONTROLLER);
     report.warn(!kustomization_refs.is_empty(), "spec.kustomizationRefs", ADDON_CONTROLLER);
     report.warn(!validate_healths.is_empty(), "spec.validateHealths", ADDON_CONTROLLER);
     report.warn(!pre_deploy_checks.is_empty(), "spec.preDeployChecks", ADDON_CONTROLLER);
+    report.warn(!pre_delete_checks.is_empty(), "spec.preDeleteChecks", ADDON_CONTROLLER);
+    report.warn(!post_delete_checks.is_empty(), "spec.postDeleteChecks", ADDON_CONTROLLER);
     let no_profiles = "is about ClusterProfiles, of which Lifeline makes none";
     report.warn(!depends_on.is_empty(), "spec.dependsOn", no_profiles);
     let event_alone = "has no effect: templates see the event alone";
     report.warn(!template_resource_refs.is_empty(), "spec.templateResourceRefs", event_alone);
-    let selector = "has no effect: use `spec.sourceClusterSelector`";
+    let selector = "has no effect: `spec.sourceClusterSelector` alone selects";
     report.warn(!cluster_set_refs.is_empty(), "spec.clusterSetRefs", selector);
+    let is_written_empty = source_cluster_selector.as_ref().is_some_and(LabelSelector::is_empty);
+    let all = "is empty and selects every cluster; in Sveltos an empty one selects none";
+    report.warn(is_written_empty, "spec.sourceClusterSelector", all);
+    let may_delete = cloud_event_action.trim() != "Create";
+    let leaves = *stop_matching_behavior == StopMatchingBehavior::LeavePolicies;
+    let still_deletes = "is `LeavePolicies`, and an event whose action is `Delete` deletes its objects all the same: \
+                         in Sveltos they stay";
+    report.warn(leaves && may_delete, "spec.stopMatchingBehavior", still_deletes);
 
     match sync_mode {
         SyncMode::Continuous | SyncMode::OneTime => {}
@@ -177,7 +212,7 @@ pub(in crate::rules) fn event_trigger(
     report.without_effect(*reloader, "spec.reloader", reloader, no_restart);
 
     for (index, policy) in policy_refs.iter().enumerate() {
-        policy_ref(&mut report, &format!("spec.policyRefs[{index}]"), policy, has_other_clusters);
+        policy_ref(&mut report, &format!("spec.policyRefs[{index}]"), policy);
     }
     if policy_refs.is_empty() {
         let message = "no `spec.policyRefs`, so no object is made";
@@ -187,30 +222,28 @@ pub(in crate::rules) fn event_trigger(
     Ok(())
 }
 
-fn policy_ref(report: &mut Report<'_>, entry: &str, policy: &PolicyRefSpec, has_other_clusters: bool) {
+fn policy_ref(report: &mut Report<'_>, entry: &str, policy: &PolicyRefSpec) {
     let PolicyRefSpec {
         // Done by `policy::reference`.
         kind: _,
         namespace: _,
         name: _,
         optional: _,
-        // Done by `reconcile`.
-        force: _,
+        // Refused above where it would fetch something, or place objects elsewhere.
+        remote_url: _,
+        deployment_type,
         // Not done.
         path,
-        deployment_type,
         tier,
+        force,
         skip_namespace_creation,
     } = policy;
     report.warn(!path.is_empty(), &format!("{entry}.path"), "is for sources of Flux and has no effect");
-    let is_elsewhere = match deployment_type {
-        DeploymentType::Remote => false,
-        // With one cluster, both are the same place.
-        DeploymentType::Local => has_other_clusters,
-    };
-    let of_event = "objects go to the cluster the event came from";
-    report.without_effect(is_elsewhere, &format!("{entry}.deploymentType"), deployment_type, of_event);
+    let is_local = *deployment_type == DeploymentType::Local;
+    let one_cluster = "is `Local`, which is the same as `Remote` here: there is one cluster";
+    report.warn(is_local, &format!("{entry}.deploymentType"), one_cluster);
     report.without_effect(*tier != 0, &format!("{entry}.tier"), tier, FIRST_CLAIM);
+    report.without_effect(*force, &format!("{entry}.force"), force, NOT_RECREATED);
     let path = format!("{entry}.skipNamespaceCreation");
     let never_made = "a missing Namespace is never created";
     report.without_effect(*skip_namespace_creation, &path, skip_namespace_creation, never_made);
@@ -383,11 +416,41 @@ mod tests {
         check_policy(
             "deploymentType",
             json!("Local"),
-            true,
+            false,
             &[
-                "`spec.policyRefs[1].deploymentType` is `Local` and has no effect: objects go to the cluster the event came from",
+                "`spec.policyRefs[1].deploymentType` is `Local`, which is the same as `Remote` here: there is one cluster",
             ],
         );
+        check_policy(
+            "force",
+            json!(true),
+            false,
+            &[
+                "`spec.policyRefs[1].force` is `true` and has no effect: an object is not recreated when a field of it can never change, and only the annotation `lifeline.dev/adopt` takes over objects of others",
+            ],
+        );
+        for field in ["preDeployChecks", "preDeleteChecks", "postDeleteChecks", "validateHealths", "helmCharts"] {
+            let message = format!("`spec.{field}` needs Sveltos' addon-controller, which is not part of Lifeline");
+            check(json!({field: [{}]}), false, &[&message]);
+        }
+        check(
+            json!({"sourceClusterSelector": {}}),
+            false,
+            &["`spec.sourceClusterSelector` is empty and selects every cluster; in Sveltos an empty one selects none"],
+        );
+        check(
+            json!({"clusterSetRefs": ["a"], "sourceClusterSelector": {"matchLabels": {"env": "fv"}}}),
+            false,
+            &["`spec.clusterSetRefs` has no effect: `spec.sourceClusterSelector` alone selects"],
+        );
+        check(
+            json!({"stopMatchingBehavior": "LeavePolicies", "cloudEventAction": "{{ .CloudEvent.data.action }}"}),
+            false,
+            &[
+                "`spec.stopMatchingBehavior` is `LeavePolicies`, and an event whose action is `Delete` deletes its objects all the same: in Sveltos they stay",
+            ],
+        );
+        check(json!({"stopMatchingBehavior": "LeavePolicies"}), false, &[]);
         check_policy(
             "path",
             json!("x"),
@@ -408,8 +471,49 @@ mod tests {
         check_policy("tier", json!(0), false, &[]);
         check_policy("skipNamespaceCreation", json!(false), false, &[]);
         check_policy("deploymentType", json!("Remote"), true, &[]);
-        // With one cluster it is where the event came from.
-        check_policy("deploymentType", json!("Local"), false, &[]);
+        check_policy("force", json!(false), false, &[]);
+        check(json!({"destinationClusterSelector": {}}), false, &[]);
+    }
+
+    #[test]
+    fn what_would_place_or_make_other_objects_is_refused() {
+        #[track_caller]
+        fn refused(fields: Value, has_other_clusters: bool, expected: &str) {
+            let mut written = json!({"eventSourceName": "s", "policyRefs": [{"kind": "ConfigMap", "name": "x"}]});
+            written.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            let spec: EventTriggerSpec = spec::read(&written).unwrap();
+            let refused =
+                event_trigger("EventTrigger/x", "r.yaml:1", &written, &spec, has_other_clusters, &mut Vec::new());
+            assert_eq!(refused.expect_err(expected).message, expected);
+        }
+        refused(
+            json!({"policyRefs": [{"kind": "ConfigMap", "name": "x", "deploymentType": "Local"}]}),
+            true,
+            "`spec.policyRefs[0].deploymentType` is `Local`, which is not done: objects go to the cluster the event came from",
+        );
+        refused(
+            json!({"policyRefs": [{"remoteURL": {"url": "https://example.com/a.yaml"}}]}),
+            false,
+            "`spec.policyRefs[0].remoteURL` is not fetched: put the manifests into a ConfigMap and name that",
+        );
+        for selector in [Value::Null, json!({})] {
+            refused(
+                json!({"clusterSetRefs": ["a"], "sourceClusterSelector": selector}),
+                false,
+                "`spec.clusterSetRefs` is not read, and no label says which clusters are meant: use `spec.sourceClusterSelector`",
+            );
+        }
+        for field in ["helmCharts", "kustomizationRefs"] {
+            let message = format!(
+                "`spec.{field}` needs Sveltos' addon-controller, which is not part of Lifeline, and there is nothing else to make: write `spec.policyRefs`"
+            );
+            refused(json!({field: [{}], "policyRefs": []}), false, &message);
+        }
+        refused(
+            json!({"destinationClusterSelector": {"matchLabels": {"env": "fv"}}}),
+            false,
+            "`spec.destinationClusterSelector` is not done: objects go to the cluster the event came from",
+        );
     }
 
     #[test]

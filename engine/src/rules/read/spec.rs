@@ -87,6 +87,10 @@ pub struct EventTriggerSpec {
     pub validate_healths: Vec<Value>,
     /// Checks before deployment.
     pub pre_deploy_checks: Vec<Value>,
+    /// Checks before objects are deleted.
+    pub pre_delete_checks: Vec<Value>,
+    /// Checks after objects were deleted.
+    pub post_delete_checks: Vec<Value>,
     /// Changes to the objects before they are applied.
     pub patches: Vec<Value>,
     /// The same, from ConfigMaps and Secrets.
@@ -126,6 +130,8 @@ impl Default for EventTriggerSpec {
             kustomization_refs: Vec::new(),
             validate_healths: Vec::new(),
             pre_deploy_checks: Vec::new(),
+            pre_delete_checks: Vec::new(),
+            post_delete_checks: Vec::new(),
             patches: Vec::new(),
             patches_from: Vec::new(),
             drift_exclusions: Vec::new(),
@@ -150,11 +156,14 @@ pub struct PolicyRefSpec {
     pub path: String,
     /// Whether it may be missing.
     pub optional: bool,
-    /// Where its objects go in Sveltos. No effect here: they go to the cluster the event came from.
+    /// A file that Sveltos fetches: not done here.
+    #[serde(rename = "remoteURL")]
+    pub remote_url: Option<Value>,
+    /// Which cluster its objects go to. Here there is one.
     pub deployment_type: DeploymentType,
     /// In Sveltos, overrides the trigger's tier; 0 does not. No effect here.
     pub tier: i32,
-    /// Whether objects that others manage are taken over.
+    /// In Sveltos, whether an object is recreated when a field of it can never change. No effect here.
     pub force: bool,
     /// In Sveltos, whether a missing namespace is an error instead of being created. No effect here: it always is.
     pub skip_namespace_creation: bool,
@@ -168,6 +177,7 @@ impl Default for PolicyRefSpec {
             name: String::new(),
             path: String::new(),
             optional: false,
+            remote_url: None,
             deployment_type: DeploymentType::Remote,
             tier: 0,
             force: false,

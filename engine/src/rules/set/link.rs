@@ -55,7 +55,8 @@ impl Linker<'_> {
         if !cluster.is_selected_by(&trigger.selector) {
             return Listens::No;
         }
-        let values = json!({"Cluster": cluster.to_value()});
+        let (value, name, namespace) = (cluster.to_value(), &cluster.name, &cluster.namespace);
+        let values = json!({"Cluster": value, "ClusterName": name, "ClusterNamespace": namespace});
         // There is no event here, so `now` is 1970: nobody wants a name that depends on it.
         let name = match trigger.source.render(&Data { values: &values, recorded_at_unix_nanos: 0 }) {
             Ok(name) => name.into_owned(),
@@ -114,10 +115,14 @@ impl Linker<'_> {
         trigger.contents = Arc::clone(self.contents);
         let missing = trigger.missing().map(|fault| fault.problem(&rule, &trigger.origin));
         problems.extend(missing);
+        let of_one = "use `.CloudEvent`, the event of that resource";
+        if trigger.makes_nothing_of_one_event() {
+            let message = "all its templates are over `.CloudEvents`, so it makes nothing: there is no list of events";
+            return Err(Problem::error(&rule, &trigger.origin, message).hint(of_one));
+        }
         if trigger.uses_event_list() {
             let message = "templates over `.CloudEvents` give nothing: one instance a resource is made, no list";
-            let hint = "use `.CloudEvent`, the event of that resource";
-            problems.push(Problem::warning(&rule, &trigger.origin, message).hint(hint));
+            problems.push(Problem::warning(&rule, &trigger.origin, message).hint(of_one));
         }
         let contents: Map<String, Value> =
             trigger.candidates().map(|content| (content.reference.rule(), json!(content.digest))).collect();

@@ -37,6 +37,31 @@ pub(super) struct Written {
     pub hides_rules: bool,
 }
 
+/// The API group of the rules.
+const GROUP: &str = "lib.projectsveltos.io";
+
+/// The other kinds of that group, which Sveltos reads and Lifeline does not.
+const NOT_READ: [&str; 18] = [
+    "AccessRequest",
+    "Classifier",
+    "ClassifierReport",
+    "ClusterHealthCheck",
+    "ClusterSet",
+    "ConfigurationBundle",
+    "ConfigurationGroup",
+    "DebuggingConfiguration",
+    "EventReport",
+    "HealthCheck",
+    "HealthCheckReport",
+    "Reloader",
+    "ReloaderReport",
+    "ResourceSummary",
+    "RoleRequest",
+    "Set",
+    "SveltosCluster",
+    "SveltosLicense",
+];
+
 /// What a manifest is to rules, by its group and kind.
 #[derive(Clone, Copy)]
 enum RuleKind {
@@ -48,8 +73,8 @@ enum RuleKind {
 impl RuleKind {
     fn of(group: &str, kind: &str) -> Option<RuleKind> {
         match (group, kind) {
-            ("lib.projectsveltos.io", "EventSource") => Some(RuleKind::EventSource),
-            ("lib.projectsveltos.io", "EventTrigger") => Some(RuleKind::EventTrigger),
+            (GROUP, "EventSource") => Some(RuleKind::EventSource),
+            (GROUP, "EventTrigger") => Some(RuleKind::EventTrigger),
             ("", kind) => ContentKind::named(kind).map(RuleKind::Content),
             _ => None,
         }
@@ -60,7 +85,6 @@ impl Written {
     /// Files each manifest under its kind and name; what is no rule, or is there twice, is a problem.
     pub fn sort(manifests: Vec<Manifest>, problems: &mut Vec<Problem>) -> Written {
         let mut written = Written::default();
-        let contents = CONTENT_KINDS.each_ref().map(|kind| format!("{}s", kind.name)).join(" and ");
         for manifest in manifests {
             let text =
                 |pointer: &str| manifest.value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -68,21 +92,9 @@ impl Written {
             let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
             let origin = &manifest.origin;
             let Some(rule_kind) = RuleKind::of(group, &kind) else {
-                let message = format!("`{kind}` of `{api_version}` is no rule and has no effect");
-                if group == "lib.projectsveltos.io" {
-                    written.hides_rules = true;
-                    let nearest = ["EventSource", "EventTrigger"]
-                        .into_iter()
-                        .max_by(|one, other| strsim::jaro(one, &kind).total_cmp(&strsim::jaro(other, &kind)));
-                    let hint =
-                        format!("did you mean `{}`? nothing is withdrawn meanwhile", nearest.unwrap_or_default());
-                    problems.push(Problem::error(format!("{kind}/{name}"), origin, message).hint(hint));
-                    continue;
-                }
-                problems.push(
-                    Problem::warning(format!("{kind}/{name}"), origin, message)
-                        .hint(format!("rules are EventSource, EventTrigger, and the {contents} they reference")),
-                );
+                let (problem, hides_a_rule) = no_rule(&api_version, &kind, &name, origin);
+                written.hides_rules |= hides_a_rule;
+                problems.push(problem);
                 continue;
             };
             if name.is_empty() {
@@ -96,6 +108,10 @@ impl Written {
                 RuleKind::EventSource | RuleKind::EventTrigger => (format!("{kind}/{name}"), "v1beta1"),
                 RuleKind::Content(_) => (format!("{kind}/{namespace}/{name}"), "v1"),
             };
+            if let Some(finalizers) = &manifest.waits_for {
+                problems.push(being_deleted(&rule, origin, finalizers));
+                continue;
+            }
             if version != expected {
                 let needed = if group.is_empty() { expected.to_owned() } else { format!("{group}/{expected}") };
                 problems.push(
@@ -138,6 +154,49 @@ impl Written {
             Some((reference.rule(), RuleDocument { manifest, ..document }))
         });
         sources.chain(triggers).chain(contents).collect()
+    }
+}
+
+/// What is said of a manifest that is neither a rule nor content, and whether it may have been meant as a rule.
+fn no_rule(api_version: &str, kind: &str, name: &str, origin: &str) -> (Problem, bool) {
+    let rule = format!("{kind}/{name}");
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    let no_rule = format!("`{kind}` of `{api_version}` is no rule and has no effect");
+    // Foreign groups have kinds of these names, too.
+    let is_of_sveltos = group.ends_with("projectsveltos.io");
+    let has_a_rule_s_name = matches!(kind, "EventSource" | "EventTrigger");
+    if has_a_rule_s_name && (is_of_sveltos || !api_version.contains('/')) {
+        let hint = format!("write `apiVersion: {GROUP}/v1beta1`; nothing is withdrawn meanwhile");
+        return (Problem::error(rule, origin, no_rule).hint(hint), true);
+    }
+    if group == GROUP && !NOT_READ.contains(&kind) {
+        let likeness = |name: &&str| strsim::jaro(name, kind);
+        let nearest = ["EventSource", "EventTrigger"]
+            .into_iter()
+            .max_by(|one, other| likeness(one).total_cmp(&likeness(other)))
+            .unwrap_or_default();
+        let hint = format!("did you mean `{nearest}`? nothing is withdrawn meanwhile");
+        return (Problem::error(rule, origin, no_rule).hint(hint), true);
+    }
+    let contents = CONTENT_KINDS.each_ref().map(|kind| format!("{}s", kind.name)).join(" and ");
+    let read = format!("rules are EventSource, EventTrigger, and the {contents} they reference");
+    let message = if is_of_sveltos { format!("`{kind}` of Sveltos is not read and has no effect") } else { no_rule };
+    (Problem::warning(rule, origin, message).hint(read), false)
+}
+
+/// What is said of a rule, or of content, that is gone but for its finalizers.
+fn being_deleted(rule: &str, origin: &str, finalizers: &[String]) -> Problem {
+    let finalizers = finalizers.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let message = match finalizers.is_empty() {
+        true => "it is being deleted and counts as gone".to_owned(),
+        false => format!("it is being deleted and counts as gone; Kubernetes waits for its finalizers {finalizers}"),
+    };
+    let problem = Problem::warning(rule, origin, message);
+    match finalizers.is_empty() {
+        true => problem,
+        false => {
+            problem.hint("one whose controller no longer runs has to be taken away by hand, in `metadata.finalizers`")
+        }
     }
 }
 

@@ -66,15 +66,32 @@ impl Role {
     }
 }
 
+/// An object as the cluster has it.
+#[derive(Debug)]
+struct Object {
+    /// As its author wrote it.
+    manifest: Value,
+    /// The finalizers that its deletion waits for; `None` where it is not being deleted.
+    waits_for: Option<Vec<String>>,
+}
+
+impl Object {
+    fn of(resource: &ApiResource, object: DynamicObject) -> Object {
+        let is_going = object.metadata.deletion_timestamp.is_some();
+        let waits_for = is_going.then(|| object.metadata.finalizers.clone().unwrap_or_default());
+        Object { manifest: manifest(resource, object), waits_for }
+    }
+}
+
 /// Objects of one kind as the cluster has them, by namespace and name.
 #[derive(Debug)]
 struct Store {
     role: Role,
     resource: ApiResource,
     /// `None` until the first list was complete.
-    objects: Option<BTreeMap<(String, String), Value>>,
+    objects: Option<BTreeMap<(String, String), Object>>,
     /// A list under way; what was known before holds until it is complete.
-    listing: BTreeMap<(String, String), Value>,
+    listing: BTreeMap<(String, String), Object>,
     /// Why the kind cannot be read at the moment.
     trouble: Option<Problem>,
 }
@@ -92,13 +109,13 @@ impl Store {
                 return false;
             }
             Event::InitApply(object) => {
-                self.listing.insert(key(&object), manifest(&self.resource, object));
+                self.listing.insert(key(&object), Object::of(&self.resource, object));
                 return false;
             }
             Event::InitDone => self.objects = Some(std::mem::take(&mut self.listing)),
             Event::Apply(object) => {
-                let (key, manifest) = (key(&object), manifest(&self.resource, object));
-                self.objects.get_or_insert_default().insert(key, manifest);
+                let (key, object) = (key(&object), Object::of(&self.resource, object));
+                self.objects.get_or_insert_default().insert(key, object);
             }
             Event::Delete(object) => {
                 self.objects.get_or_insert_default().remove(&key(&object));
@@ -138,7 +155,11 @@ fn say(stores: &[Store]) -> Feed {
         Role::Source | Role::Trigger => true,
         Role::Content(kind) => mentions.iter().any(|mention| mention.could_be(kind.name, name)),
     });
-    let manifests = counts.map(|(_, _, object)| Manifest::new("kubernetes", object.clone())).collect();
+    let manifest = |Object { manifest, waits_for }: &Object| Manifest {
+        waits_for: waits_for.clone(),
+        ..Manifest::new("kubernetes", manifest.clone())
+    };
+    let manifests = counts.map(|(_, _, object)| manifest(object)).collect();
     Feed { manifests: Some(Arc::new(Manifests { manifests, unreadable: Vec::new() })), troubles }
 }
 
@@ -146,7 +167,7 @@ fn say(stores: &[Store]) -> Feed {
 fn mentions(stores: &[Store]) -> Vec<Mention> {
     let triggers = stores.iter().filter(|store| matches!(store.role, Role::Trigger));
     let triggers = triggers.flat_map(|store| store.objects.iter().flatten());
-    triggers.flat_map(|(_, trigger)| Mention::of(trigger)).collect()
+    triggers.flat_map(|(_, trigger)| Mention::of(&trigger.manifest)).collect()
 }
 
 /// Watches for ever.
@@ -315,6 +336,32 @@ mod tests {
         again.metadata.resource_version = Some("2".into());
         stores[2].take(Event::Apply(again));
         assert!(say(&stores) == feed);
+    }
+
+    #[test]
+    fn what_is_being_deleted_is_handed_on_as_such_with_the_finalizers_it_waits_for() {
+        let mut stores = all();
+        for store in &mut stores {
+            store.take(Event::InitDone);
+        }
+        let waiting = |stores: &[Store]| {
+            let manifests = say(stores).manifests.unwrap();
+            let rules = crate::rules::RuleSet::new(Manifests::clone(&manifests), Clusters::default());
+            let told: Vec<String> =
+                rules.problems_of("EventTrigger/t").map(|problem| problem.message.clone()).collect();
+            (matches!(rules.standing("t"), crate::rules::Standing::Absent), rules.is_complete(), told.join("; "))
+        };
+        stores[1].take(Event::Apply(trigger("a")));
+        assert!(!waiting(&stores).0);
+        let mut going = trigger("a");
+        going.metadata.deletion_timestamp = serde_json::from_value(json!("2026-11-22T10:04:05Z")).unwrap();
+        going.metadata.finalizers = Some(vec!["eventtrigger.finalizer.projectsveltos.io".into()]);
+        stores[1].take(Event::Apply(going));
+        let told = "it is being deleted and counts as gone; Kubernetes waits for its finalizers \
+                    `eventtrigger.finalizer.projectsveltos.io`";
+        assert_eq!(waiting(&stores), (true, true, told.to_owned()));
+        stores[1].take(Event::Delete(trigger("a")));
+        assert_eq!(waiting(&stores), (true, true, String::new()));
     }
 
     /// A bare API server: lists, watches that stay silent, and no custom resources until it is told of them.

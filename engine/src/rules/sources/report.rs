@@ -1,6 +1,6 @@
-//! Reports to a cluster what became of the EventTriggers in it.
+//! Reports to a cluster what became of the rules in it.
 //!
-//! Start at [`Reporter::report`]. It writes the status of EventTriggers and nothing else.
+//! Start at [`Reporter::report`]. It writes the status of EventSources and EventTriggers and nothing else.
 
 use std::collections::BTreeMap;
 
@@ -12,27 +12,33 @@ use super::kubernetes::rule_resource;
 use crate::rules::problem::{Problem, Severity};
 use crate::rules::set::{RuleSet, Standing};
 
-/// Writes the condition `Ready` to the status of EventTriggers, each time what it says has changed.
+/// Writes the condition `Ready` to the status of rules, each time what it says has changed.
 #[derive(Default)]
 pub struct Reporter {
-    /// What was written last and since when its status holds, by trigger.
+    /// What was written last and since when its status holds, by rule, such as `EventTrigger/name`.
     written: BTreeMap<String, (Value, String)>,
+    /// Whether it was said that the cluster keeps no conditions.
+    has_said_pruned: bool,
 }
 
 impl Reporter {
     /// Writes what is new. One that cannot be written is tried again with the next report.
     ///
     /// # Errors
-    /// The first failure; the other triggers are written all the same.
+    /// The first failure; the other rules are written all the same.
     pub async fn report(&mut self, client: &Client, rules: &RuleSet, now: jiff::Timestamp) -> Result<(), kube::Error> {
-        let api: Api<DynamicObject> = Api::all_with(client.clone(), &rule_resource("EventTrigger"));
         let mut failed = None;
         let in_cluster = rules.documents().iter().filter(|(_, document)| document.origin == "kubernetes");
-        let names: Vec<&str> = in_cluster.filter_map(|(rule, _)| rule.strip_prefix("EventTrigger/")).collect();
-        self.written.retain(|name, _| names.contains(&name.as_str()));
-        for name in names {
-            let condition = ready(rules, name);
-            let before = self.written.get(name);
+        let named: Vec<(&str, &str)> = in_cluster.filter_map(|(rule, _)| rule.split_once('/')).collect();
+        self.written.retain(|rule, _| rule.split_once('/').is_some_and(|rule| named.contains(&rule)));
+        for (kind, name) in named {
+            let condition = match kind {
+                "EventSource" => ready_source(rules, name),
+                "EventTrigger" => ready(rules, name),
+                _ => continue,
+            };
+            let rule = format!("{kind}/{name}");
+            let before = self.written.get(&rule);
             if before.is_some_and(|(written, _)| *written == condition) {
                 continue;
             }
@@ -42,14 +48,34 @@ impl Reporter {
             };
             let mut timed = condition.clone();
             timed["lastTransitionTime"] = since.as_str().into();
+            let api: Api<DynamicObject> = Api::all_with(client.clone(), &rule_resource(kind));
             let patch = Patch::Merge(json!({"status": {"conditions": [timed]}}));
             match api.patch_status(name, &PatchParams::default(), &patch).await {
-                Ok(_) => _ = self.written.insert(name.to_owned(), (condition, since)),
+                Ok(answer) => {
+                    if is_pruned(&answer.data) && !std::mem::replace(&mut self.has_said_pruned, true) {
+                        tracing::warn!(
+                            "the cluster keeps no conditions of `{rule}`: what is wrong with rules is shown by \
+                             `lifeline status` alone\n  hint: lifeline crds | kubectl apply -f -"
+                        );
+                    }
+                    self.written.insert(rule, (condition, since));
+                }
                 Err(error) => _ = failed.get_or_insert(error),
             }
         }
         failed.map_or(Ok(()), Err)
     }
+}
+
+/// Whether the cluster left out the condition that was written: the CustomResourceDefinition of Sveltos has none.
+fn is_pruned(answer: &Value) -> bool {
+    answer.pointer("/status/conditions/0").is_none()
+}
+
+/// The condition `Ready` of an EventSource, without its time.
+fn ready_source(rules: &RuleSet, name: &str) -> Value {
+    let problems: Vec<&Problem> = rules.problems_of(&format!("EventSource/{name}")).collect();
+    condition(rules.sources().any(|source| source.name() == name), &problems)
 }
 
 /// The condition `Ready` of a trigger, without its time.
@@ -62,11 +88,16 @@ fn ready(rules: &RuleSet, name: &str) -> Value {
         rules.problems().iter().filter(move |problem| referenced.contains(&problem.rule))
     });
     let problems: Vec<&Problem> = of_trigger.chain(of_contents).collect();
+    condition(matches!(rules.standing(name), Standing::InForce(_)), &problems)
+}
+
+/// The condition `Ready` of a rule with these problems.
+fn condition(is_in_force: bool, problems: &[&Problem]) -> Value {
     let has_errors = problems.iter().any(|problem| problem.severity == Severity::Error);
-    let (status, reason) = match rules.standing(name) {
-        Standing::InForce(_) if !has_errors => ("True", "InForce"),
-        Standing::InForce(_) => ("False", "Incomplete"),
-        Standing::OutOfForce | Standing::Absent => ("False", "OutOfForce"),
+    let (status, reason) = match (is_in_force, has_errors) {
+        (true, false) => ("True", "InForce"),
+        (true, true) => ("False", "Incomplete"),
+        (false, _) => ("False", "OutOfForce"),
     };
     let lines = problems.iter().map(|problem| {
         let hint = problem.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
@@ -98,5 +129,15 @@ mod tests {
         let message = condition["message"].as_str().unwrap();
         assert!(message.contains("names ConfigMap default/missing, which does not exist"), "{message}");
         assert!(message.contains("is assumed to match"), "{message}");
+        assert_eq!(ready_source(&rules, "s")["reason"], "InForce");
+        let message = ready_source(&rules, "gone");
+        assert_eq!((&message["status"], &message["reason"]), (&json!("False"), &json!("OutOfForce")));
+    }
+
+    #[test]
+    fn a_cluster_that_keeps_no_conditions_is_noticed() {
+        assert!(is_pruned(&json!({"spec": {}})));
+        assert!(is_pruned(&json!({"status": {"clusterInfo": []}})));
+        assert!(!is_pruned(&json!({"status": {"conditions": [{"type": "Ready"}]}})));
     }
 }

@@ -214,10 +214,13 @@ pub(super) fn bind(name: &'static str) -> Option<(String, ValueFunc)> {
         if let Some(wanted) = function.arity_mismatch(arguments.len()) {
             return Err(TemplateError::Exec(format!("`{name}` takes {wanted}, not {}", arguments.len())));
         }
-        body(arguments).and_then(|value| admit(&value).map(|()| value)).map_err(|why| match why.starts_with(LIMIT) {
-            true => TemplateError::Exec(why),
-            false => TemplateError::Exec(format!("`{name}`: {why}")),
-        })
+        numbers::fit(name, arguments)
+            .and_then(|()| body(arguments))
+            .and_then(|value| admit(&value).map(|()| value))
+            .map_err(|why| match why.starts_with(LIMIT) {
+                true => TemplateError::Exec(why),
+                false => TemplateError::Exec(format!("`{name}`: {why}")),
+            })
     };
     Some((name.to_owned(), Arc::new(bound)))
 }

@@ -33,6 +33,32 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::between("round", 2, 3, round),
 ];
 
+/// Functions that compute with 64 bits.
+const OF_INTEGERS: [&str; 12] =
+    ["int", "int64", "atoi", "add", "add1", "sub", "mul", "div", "mod", "max", "biggest", "min"];
+
+/// Refuses a number that 64 bits do not hold, where it would be computed with: it would count as another one.
+pub(super) fn fit(function: &str, arguments: &[Value]) -> Result<(), String> {
+    if !OF_INTEGERS.contains(&function) {
+        return Ok(());
+    }
+    let is_too_large = |value: &&Value| match value {
+        Value::Uint(number) => i64::try_from(*number).is_err(),
+        Value::String(text) => {
+            let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+            let is_whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+            // Leading zeros are octal to sprig.
+            is_whole && !digits.starts_with('0') && text.parse::<i64>().is_err()
+        }
+        Value::Nil | Value::Bool(_) | Value::Int(_) | Value::Float(_) => false,
+        Value::List(_) | Value::Map(_) | Value::Function(_) => false,
+    };
+    match arguments.iter().find(is_too_large) {
+        Some(number) => Err(format!("`{}` does not fit into 64 bits", text_of(number))),
+        None => Ok(()),
+    }
+}
+
 /// Anything as an integer, as sprig casts: what is no number is 0.
 fn integer(value: &Value) -> i64 {
     match value {

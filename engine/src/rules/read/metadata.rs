@@ -1,0 +1,193 @@
+//! What the metadata of a rule, or of content, asks for beside its spec: a pause, a tenant's rights, another stage of
+//! rendering.
+//!
+//! Start at [`event_trigger`]. As in `refuse`: what would make other objects, or make them with other rights, is
+//! refused; the rest is a warning. Never here: annotations that Lifeline acts on elsewhere
+//! (`projectsveltos.io/instantiate`, `lifeline.dev/...`).
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::rules::problem::Problem;
+
+/// Its presence, not its value, pauses a trigger.
+const PAUSED: &str = "cluster.x-k8s.io/paused";
+/// Sveltos applies objects with the rights of this ServiceAccount.
+const TENANT: [&str; 2] = ["projectsveltos.io/serviceaccount-name", "projectsveltos.io/serviceaccount-namespace"];
+/// On content: rendered again when it is deployed, with objects of the management cluster.
+const TEMPLATE: &str = "projectsveltos.io/template";
+/// On content: a script that gives the objects.
+const LUA: &str = "projectsveltos.io/lua";
+/// On content: the subresources that are applied beside the object.
+const SUBRESOURCES: &str = "projectsveltos.io/subresources";
+/// On an object: it is recreated when a field of it cannot change.
+const FORCE_RECREATE: &str = "projectsveltos.io/forceRecreate";
+
+/// Checks the metadata of an EventTrigger.
+///
+/// # Errors
+/// When it cannot be in force: it is paused, or belongs to a tenant.
+pub(in crate::rules) fn event_trigger(rule: &str, origin: &str, manifest: &Value) -> Result<(), Problem> {
+    if has(manifest, "annotations", PAUSED) {
+        let message = format!("annotation `{PAUSED}` is set: the trigger is paused");
+        // Nothing is wrong with it, so it is no error.
+        return Err(Problem::warning(rule, origin, message).hint(
+            "what it made stays as it is; without the annotation it goes on, with the events that came meanwhile",
+        ));
+    }
+    if let Some((label, value)) = tenant(manifest) {
+        let message = format!("label `{label}` is `{value}`: objects are not applied with a tenant's rights");
+        return Err(Problem::error(rule, origin, message)
+            .hint("run a Lifeline of its own for the tenant, as that ServiceAccount, or take the label away"));
+    }
+    Ok(())
+}
+
+/// Checks the metadata of an EventSource.
+pub(in crate::rules) fn event_source(rule: &str, origin: &str, manifest: &Value, problems: &mut Vec<Problem>) {
+    if let Some((label, value)) = tenant(manifest) {
+        let message = format!(
+            "label `{label}` is `{value}` and has no effect: messages of NATS are read with the rights of Lifeline"
+        );
+        problems.push(Problem::warning(rule, origin, message));
+    }
+}
+
+/// What makes content something else than manifests or a template of the event.
+pub(in crate::rules) struct OtherStage {
+    pub annotation: &'static str,
+    pub message: String,
+    /// What to do instead.
+    pub hint: &'static str,
+}
+
+/// The annotation that asks for another stage than the one there is, if content has one.
+pub(in crate::rules) fn other_stage(manifest: &Value) -> Option<OtherStage> {
+    let (annotation, reason, hint) = [
+        (
+            TEMPLATE,
+            "asks for a second rendering, with objects of the management cluster, which is not done",
+            "put what it needs into the event, and set `projectsveltos.io/instantiate` instead",
+        ),
+        (
+            LUA,
+            "says that the texts are Lua, which is not run",
+            "write the manifests, or a template of them with `projectsveltos.io/instantiate`",
+        ),
+    ]
+    .into_iter()
+    .find(|(annotation, ..)| has(manifest, "annotations", annotation))?;
+    Some(OtherStage { annotation, message: format!("annotation `{annotation}` {reason}"), hint })
+}
+
+/// Warns of annotations that content has, or gives to its objects, and that have no effect.
+pub(in crate::rules) fn content(
+    rule: &str,
+    origin: &str,
+    manifest: &Value,
+    texts: &BTreeMap<String, String>,
+    problems: &mut Vec<Problem>,
+) {
+    if has(manifest, "annotations", SUBRESOURCES) {
+        let message = format!("annotation `{SUBRESOURCES}` has no effect: an object is applied without its `status`");
+        problems.push(Problem::warning(rule, origin, message));
+    }
+    for (key, _) in texts.iter().filter(|(_, text)| text.contains(FORCE_RECREATE)) {
+        let message = format!(
+            "key `{key}`: annotation `{FORCE_RECREATE}` has no effect: an object is not recreated when a field of it \
+             can never change"
+        );
+        problems.push(Problem::warning(rule, origin, message).hint("give it a name that changes with that field"));
+    }
+}
+
+/// The label that names a tenant's ServiceAccount, and its value.
+fn tenant(manifest: &Value) -> Option<(&'static str, &str)> {
+    let value = |label: &&str| manifest["metadata"]["labels"].get(*label)?.as_str().filter(|value| !value.is_empty());
+    TENANT.into_iter().find_map(|label| Some((label, value(&label)?)))
+}
+
+fn has(manifest: &Value, field: &str, name: &str) -> bool {
+    manifest["metadata"][field].get(name).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::rules::problem::Severity;
+
+    #[test]
+    fn a_paused_trigger_and_one_of_a_tenant_are_out_of_force() {
+        use Severity::{Error, Warning};
+        let check = |metadata: Value, expected: Option<(Severity, &str)>| {
+            let refused = event_trigger("EventTrigger/x", "r.yaml:1", &json!({"metadata": metadata})).err();
+            let told = refused.as_ref().map(|problem| (problem.severity, problem.message.as_str()));
+            assert_eq!(told, expected, "{metadata}");
+        };
+        let paused = "annotation `cluster.x-k8s.io/paused` is set: the trigger is paused";
+        check(json!({"annotations": {PAUSED: "true"}}), Some((Warning, paused)));
+        check(json!({"annotations": {PAUSED: ""}}), Some((Warning, paused)));
+        check(
+            json!({"labels": {TENANT[0]: "eng"}}),
+            Some((
+                Error,
+                "label `projectsveltos.io/serviceaccount-name` is `eng`: objects are not applied with a tenant's rights",
+            )),
+        );
+        check(
+            json!({"labels": {TENANT[1]: "eng"}}),
+            Some((
+                Error,
+                "label `projectsveltos.io/serviceaccount-namespace` is `eng`: objects are not applied with a tenant's rights",
+            )),
+        );
+        check(json!({"labels": {TENANT[0]: "", "team": "eng"}, "annotations": {"x": PAUSED}}), None);
+        check(json!({"labels": null, "annotations": null}), None);
+        check(Value::Null, None);
+    }
+
+    #[test]
+    fn a_tenant_s_event_source_reads_messages_all_the_same() {
+        let mut problems = Vec::new();
+        let source = json!({"metadata": {"labels": {TENANT[0]: "eng"}}});
+        event_source("EventSource/x", "r.yaml:1", &source, &mut problems);
+        let message = "label `projectsveltos.io/serviceaccount-name` is `eng` and has no effect: messages of NATS are \
+                       read with the rights of Lifeline";
+        assert_eq!(problems, [Problem::warning("EventSource/x", "r.yaml:1", message)]);
+    }
+
+    #[test]
+    fn content_of_another_stage_is_refused_and_other_annotations_are_named() {
+        let check = |annotation: &str, refused: &str, warned: &str| {
+            let manifest = json!({"metadata": {"annotations": {annotation: "ok"}}});
+            assert_eq!(other_stage(&manifest).map_or(String::new(), |stage| stage.message), refused);
+            let mut problems = Vec::new();
+            let texts = BTreeMap::from([("a".to_owned(), format!("metadata:\n  annotations: {{{annotation}: ok}}\n"))]);
+            content("ConfigMap/default/x", "r.yaml:1", &manifest, &texts, &mut problems);
+            let messages: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
+            assert_eq!(messages.join(", "), warned);
+        };
+        check(
+            TEMPLATE,
+            "annotation `projectsveltos.io/template` asks for a second rendering, with objects of the management cluster, which is not done",
+            "",
+        );
+        check(LUA, "annotation `projectsveltos.io/lua` says that the texts are Lua, which is not run", "");
+        check(
+            SUBRESOURCES,
+            "",
+            "annotation `projectsveltos.io/subresources` has no effect: an object is applied without its `status`",
+        );
+        check(
+            FORCE_RECREATE,
+            "",
+            "key `a`: annotation `projectsveltos.io/forceRecreate` has no effect: an object is not recreated when a field of it can never change",
+        );
+        // Nothing is watched, so nothing is put right that should be left alone.
+        check("projectsveltos.io/driftDetectionIgnore", "", "");
+        check("projectsveltos.io/instantiate", "", "");
+    }
+}
