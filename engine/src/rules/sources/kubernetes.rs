@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use futures::future::join_all;
-use futures::{StreamExt, pin_mut};
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
@@ -186,8 +186,8 @@ pub(super) async fn follow(client: Client, feed: watch::Sender<Feed>) {
         let (client, stores, publish) = (client.clone(), &stores, &publish);
         async move {
             let resource = role.resource();
-            let events = watcher::watcher(Api::all_with(client, &resource), role.config());
-            pin_mut!(events);
+            let begin = || watcher::watcher(Api::all_with(client.clone(), &resource), role.config()).boxed();
+            let mut events = begin();
             let mut patience = PATIENCE.0;
             while let Some(event) = events.next().await {
                 match event {
@@ -210,12 +210,21 @@ pub(super) async fn follow(client: Client, feed: watch::Sender<Feed>) {
                         }
                         tokio::time::sleep(patience).await;
                         patience = (patience * 2).min(PATIENCE.1);
+                        if is_list_too_old(&error) {
+                            events = begin();
+                        }
                     }
                 }
             }
         }
     });
     join_all(followers).await;
+}
+
+/// Whether the API server no longer knows the state that was listed, and did not begin to watch from there. The library would ask
+/// for the same for ever.
+fn is_list_too_old(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 410)
 }
 
 /// What an error of the watch means to an operator; `None` for what mends itself at once.
@@ -225,6 +234,7 @@ fn trouble(resource: &ApiResource, error: &watcher::Error) -> Option<Problem> {
     let code = match error {
         // 410: the watch was too old and begins again.
         watcher::Error::WatchError(status) if status.code == 410 => return None,
+        error if is_list_too_old(error) => return None,
         watcher::Error::WatchError(status) => status.code,
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
@@ -364,13 +374,14 @@ mod tests {
         assert_eq!(waiting(&stores), (true, true, String::new()));
     }
 
-    /// A bare API server: lists, watches that stay silent, and no custom resources until it is told of them.
-    async fn api_server(knows_rules: Arc<AtomicBool>) -> Client {
+    /// A bare API server, which answers requests by their first line.
+    async fn api_server(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> Client {
+        let answer = Arc::new(answer);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move {
             while let Ok((mut socket, _)) = listener.accept().await {
-                let knows_rules = Arc::clone(&knows_rules);
+                let answer = Arc::clone(&answer);
                 tokio::spawn(async move {
                     let mut request = Vec::new();
                     while socket.read_buf(&mut request).await.is_ok_and(|read| read > 0) {
@@ -378,7 +389,7 @@ mod tests {
                             continue;
                         }
                         let line = String::from_utf8(std::mem::take(&mut request)).unwrap();
-                        let answer = answer(line.lines().next().unwrap(), knows_rules.load(Ordering::Relaxed));
+                        let answer = answer(line.lines().next().unwrap());
                         socket.write_all(answer.as_bytes()).await.unwrap();
                     }
                 });
@@ -387,12 +398,14 @@ mod tests {
         Client::try_from(kube::Config::new(address.parse().unwrap())).unwrap()
     }
 
+    fn text(status: &str, body: Value) -> String {
+        let body = body.to_string();
+        let bytes = body.len();
+        format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {bytes}\r\n\r\n{body}")
+    }
+
+    /// Lists, watches that stay silent, and no custom resources until it is told of them.
     fn answer(request: &str, knows_rules: bool) -> String {
-        let text = |status: &str, body: Value| {
-            let body = body.to_string();
-            let bytes = body.len();
-            format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {bytes}\r\n\r\n{body}")
-        };
         let list = |kind: &str, items: Value| {
             text("200 OK", json!({"kind": format!("{kind}List"), "metadata": {"resourceVersion": "5"}, "items": items}))
         };
@@ -422,7 +435,8 @@ mod tests {
     #[tokio::test]
     async fn rules_wait_for_the_custom_resources_and_say_so() {
         let knows_rules = Arc::new(AtomicBool::new(false));
-        let client = api_server(Arc::clone(&knows_rules)).await;
+        let knows = Arc::clone(&knows_rules);
+        let client = api_server(move |request| answer(request, knows.load(Ordering::Relaxed))).await;
         let (_clusters, clusters) = watch::channel(Clusters::default());
         let places = Places { paths: Vec::new(), client: Some(client) };
         let (mut current, follower) = crate::rules::watch(places, clusters);
@@ -442,6 +456,31 @@ mod tests {
         assert_eq!(rules.problems(), []);
         let documents: Vec<&str> = rules.documents().keys().map(String::as_str).collect();
         assert_eq!(documents, ["ConfigMap/default/a", "EventSource/s", "EventTrigger/t"]);
+        follower.abort();
+    }
+
+    #[tokio::test]
+    async fn what_was_listed_too_long_ago_is_listed_again() {
+        let is_known = Arc::new(AtomicBool::new(false));
+        let knows = Arc::clone(&is_known);
+        // The first list of triggers is empty, and too old by the time it is to be watched.
+        let client = api_server(move |request| match request {
+            request if !request.contains("/eventtriggers") || knows.load(Ordering::Relaxed) => answer(request, true),
+            request if request.contains("watch=") => {
+                knows.store(true, Ordering::Relaxed);
+                let status = json!({"kind": "Status", "status": "Failure", "message": "too old", "reason": "Expired", "code": 410});
+                text("410 Gone", status)
+            }
+            _ => text("200 OK", json!({"kind": "EventTriggerList", "metadata": {"resourceVersion": "1"}, "items": []})),
+        });
+        let (_clusters, clusters) = watch::channel(Clusters::default());
+        let places = Places { paths: Vec::new(), client: Some(client.await) };
+        let (mut current, follower) = crate::rules::watch(places, clusters);
+        let follower = tokio::spawn(follower);
+        let has_trigger =
+            |current: &crate::rules::Current| current.rules.as_ref().is_some_and(|rules| rules.triggers().count() == 1);
+        let listed = tokio::time::timeout(std::time::Duration::from_secs(20), current.wait_for(has_trigger)).await;
+        assert!(listed.is_ok(), "it is not listed again");
         follower.abort();
     }
 }
