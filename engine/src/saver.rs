@@ -4,8 +4,8 @@
 //! bucket at a time, for some microseconds, and what it waits for is the table's disk. So an engine runs it on a thread of its
 //! own; a simulation runs it beside everything else in one thread, where records are folded between two pieces.
 //!
-//! A table that fails costs time at the next start, no more. One that is slow has fewer checkpoints: the next one begins once the
-//! one before is written. Meanwhile only landmarks wait in memory, one for 64 records.
+//! A table that fails costs time at the next start, no more. One that is slow has fewer checkpoints: the next begins once the one
+//! before is written. Meanwhile only landmarks wait in memory, one for 64 records.
 //!
 //! Never here: what a checkpoint is made of (see [`lifeline_projections::table`]).
 
@@ -64,8 +64,8 @@ impl<D: Disk> Saver<D> {
         Saver { pace, ..self }
     }
 
-    /// Writes checkpoints until nothing is recorded any more, then the last one. `recorded` says when: once the recorder ended in
-    /// good order. Where it is dropped there is no last one.
+    /// Writes checkpoints until nothing is recorded any more, then the last one. `recorded` says when: once the recorder ended
+    /// in good order. Where it is dropped there is no last one.
     ///
     /// # Errors
     /// When the table cannot be flushed at the end. A checkpoint that fails is only reported.
