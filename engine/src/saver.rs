@@ -4,7 +4,8 @@
 //! bucket at a time, for some microseconds, and what it waits for is the table's disk. So an engine runs it on a thread of its
 //! own; a simulation runs it beside everything else in one thread, where records are folded between two pieces.
 //!
-//! A table that fails costs time at the next start, no more. One that is slow has fewer checkpoints: the next begins once the one
+//! A table that fails costs time at the next start, no more. A checkpoint that failed is tried again with the next record, and at the
+//! end. One that is slow has fewer checkpoints: the next begins once the one
 //! before is written. Meanwhile only landmarks wait in memory, one for 64 records.
 //!
 //! Never here: what a checkpoint is made of (see [`lifeline_projections::table`]).
@@ -102,7 +103,7 @@ impl<D: Disk> Saver<D> {
 
     async fn checkpoint(&mut self) {
         match self.write().await {
-            Ok(()) if self.has_failed => {
+            Ok(()) if self.has_failed && !self.view.is_broken() => {
                 info!("the projection is saved again");
                 self.has_failed = false;
             }

@@ -111,7 +111,7 @@ pub struct SiteStatus {
 /// Calls about one kind of object that are not answered in time, so that only a few are made at once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HeldBackStatus {
-    /// The kind, behind its group if it has one; where the kinds themselves are asked for, the group and version.
+    /// The group, if there is one, and the kind; where the kinds themselves are asked for, the group and version.
     pub kind: String,
     /// What is asked for: `get`, `apply`, `delete`, or `discover`.
     pub verb: String,

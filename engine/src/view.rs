@@ -124,7 +124,7 @@ impl<D: Disk> View<D> {
         answer
     }
 
-    /// Changes the projection; [`View::announce`] has to follow. Readers that wait go before the next step: the lock is handed
+    /// Changes the projection. Where its watermark grew, [`View::announce`] has to follow. Readers that wait go before the next step: the lock is handed
     /// to them, or many short steps would keep them out as long as one long change.
     pub(crate) fn step<T>(&self, change: impl FnOnce(&mut Projection) -> T) -> T {
         let mut projection = self.projection.write();
@@ -136,8 +136,8 @@ impl<D: Disk> View<D> {
         answer
     }
 
-    /// Whether a change of the projection panicked, as may be seen in what was read before this is asked: it may be half a
-    /// change. Nobody may save it.
+    /// Whether a change of the projection panicked. What was read before this returns true may hold half a change, and must not
+    /// be saved.
     pub(crate) fn is_broken(&self) -> bool {
         self.is_broken.load(Ordering::Acquire)
     }

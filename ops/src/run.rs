@@ -43,6 +43,9 @@ const SETTINGS_PERIOD: Duration = Duration::from_secs(2);
 /// How long the engine may take to finish what it holds.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long what a client delivered before it ended is still handed over.
+const ENDED_PAUSE: Duration = Duration::from_millis(500);
+
 /// An opening that takes longer than this is shown to those who wait.
 const SHOWN_AFTER: Duration = Duration::from_millis(500);
 
@@ -451,6 +454,7 @@ async fn follow_connection(
     }
 }
 
+/// Reads from a server until the engine stops, with another client whenever one has ended.
 async fn read_server(engine: Arc<Engine<OsDisk>>, site: Arc<Site>, server: Server, config: Config) {
     let mut said = String::new();
     let url = server.url.clone();
@@ -469,7 +473,10 @@ async fn read_server(engine: Arc<Engine<OsDisk>>, site: Arc<Site>, server: Serve
         tokio::select! {
             biased;
             () = read_from(&engine, &site, &server, &config, nats) => return,
-            () = connection::ended(link) => warn!("the client of {url} ended: connecting again"),
+            () = async {
+                connection::ended(link).await;
+                tokio::time::sleep(ENDED_PAUSE).await;
+            } => warn!("the client of {url} ended: connecting again"),
         }
     }
 }

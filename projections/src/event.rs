@@ -341,9 +341,10 @@ fn refuse_twice(headers: &Headers<'_>) -> Result<(), Error> {
 }
 
 /// A line that cannot be read may belong to an attribute, or to the value before it. A name is empty where the line has none.
+/// A U+FFFD that the producer sent cannot be distinguished from a byte that could not be read, and is refused too.
 fn refuse_unreadable(headers: &Headers<'_>) -> Result<(), Error> {
     let is_unreadable = |(name, value): &&(&str, &str)| {
-        let is_attribute = strip_prefix_ignore_case(name, "ce-").is_some();
+        let is_attribute = strip_prefix_ignore_case(name, "ce-").is_some() || name.eq_ignore_ascii_case("content-type");
         let is_damaged =
             name.contains(char::is_whitespace) || [name, value].iter().any(|text| text.contains('\u{fffd}'));
         name.is_empty() || is_attribute && is_damaged

@@ -176,6 +176,13 @@ async fn a_table_that_refuses_stops_nothing_and_what_it_refused_is_saved_later()
         running.record(40).await;
         until(|| rows.refuses.load(Ordering::SeqCst) == 0).await;
     }
+    rows.shut(true);
+    running.record(1).await;
+    until(|| rows.waiting.load(Ordering::SeqCst) > 0).await;
+    rows.refuses.store(1, Ordering::SeqCst);
+    rows.shut(false);
+    until(|| rows.refuses.load(Ordering::SeqCst) == 0).await;
+    // Nothing is recorded from here on: only what was given up can bring that bucket back.
     let (saved, end, digest) = running.stop(rows).await;
     assert_eq!((saved.watermark(), saved.digest()), (end, digest));
 }

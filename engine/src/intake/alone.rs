@@ -125,19 +125,24 @@ fn acknowledgements(consume: &Consume, info: &consumer::Info, messages: &[Messag
 fn headers(block: &[u8]) -> Vec<(String, String)> {
     let text = String::from_utf8_lossy(block);
     let mut headers = Vec::<(String, String)>::new();
+    let mut may_continue = false;
     for (number, line) in text.lines().enumerate() {
         let is_version = number == 0 && line.starts_with(VERSION);
         if line.is_empty() || is_version {
+            may_continue = false;
             continue;
         }
         match headers.last_mut() {
-            Some((_, value)) if line.starts_with(char::is_whitespace) => value.push_str(line.trim_end()),
+            Some((_, value)) if may_continue && line.starts_with(char::is_whitespace) => value.push_str(line),
+            _ if line.starts_with(char::is_whitespace) => headers.push((String::new(), line.trim().to_owned())),
             _ => {
                 let (name, value) = line.split_once(':').unwrap_or(("", line));
-                headers.push((name.to_owned(), value.trim().to_owned()));
+                headers.push((name.to_owned(), value.trim_start().to_owned()));
             }
         }
+        may_continue = true;
     }
+    headers.iter_mut().for_each(|(_, value)| value.truncate(value.trim_end().len()));
     headers.sort_by(|one, other| one.0.cmp(&other.0));
     headers
 }
@@ -159,6 +164,8 @@ mod tests {
         check(b"NATS/1.0 503 No Responders\r\n\r\n", &[]);
         check(b"NATS/2.0\r\na: 1\r\n\r\n", &[("", "NATS/2.0"), ("a", "1")]);
         check(b"NATS/1.0\r\na: 1\r\n  2\r\n\r\n", &[("a", "1  2")]);
+        check(b"NATS/1.0\r\na: 1 \r\n  2 \r\n\r\n", &[("a", "1   2")]);
+        check(b"NATS/1.0\r\na: 1\r\n\r\n b: 2\r\n", &[("", "b: 2"), ("a", "1")]);
         check(b"NATS/1.0\r\n a\r\n\r\n", &[("", "a")]);
         check(b"NATS/1.0\r\nX-Name: j\xfcrgen\r\n\r\n", &[("X-Name", "j\u{fffd}rgen")]);
         check(b"NATS/1.0\r\nno colon\r\n\r\n", &[("", "no colon")]);

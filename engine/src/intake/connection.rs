@@ -556,9 +556,8 @@ fn speaks_of_tls(cause: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
-/// Waits until a client has ended, which [`Server::connect`] gave this state with. It never does so by itself: what ends it is a
-/// message that makes the client library panic, such as one with a lone carriage return in the value of a header. Then
-/// connect again.
+/// Waits until a client has ended. `link` is the state that [`Server::connect`] gave with it. A client ends only when the library
+/// panics, which a message can cause: for example one with a lone carriage return in the value of a header. Then connect again.
 pub async fn ended(mut link: watch::Receiver<ConnectionState>) {
     while link.changed().await.is_ok() {}
 }

@@ -270,7 +270,10 @@ impl World {
                 tokio::select! {
                     biased;
                     () = streams::run(Arc::new(nats), plan, sink.clone(), status.clone()) => return,
-                    () = connection::ended(link) => {}
+                    () = async {
+                        connection::ended(link).await;
+                        tokio::time::sleep(Duration::from_millis(500)).await;
+                    } => {}
                 }
                 (client, link) = server.connect_patiently(|_| {}).await;
             }

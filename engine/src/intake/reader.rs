@@ -31,10 +31,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Looks without progress, with messages waiting or gone elsewhere, after which the consumer is opened again.
 const STALLED_LOOKS: u32 = 2;
 
-/// Messages that are read alone first of all.
-const ALONE_AT_START: u32 = 16;
+/// Messages that a reader reads alone when it starts.
+const ALONE_AT_START: u32 = 64;
 
-/// Messages that are read alone at most, after sessions that failed without delivering any.
+/// Messages that a session reads alone at most.
 const ALONE_MAX: u32 = 256;
 
 /// Longest pause between sessions that fail. Short: while the connection is down, a session costs nothing.
@@ -172,8 +172,8 @@ impl Reader {
     /// Reads until the receiver of `sink` is dropped. Dropping this future stops it at any point: what was not handed
     /// over is delivered again.
     pub async fn run(mut self) {
-        // Whatever ended a session, or the client before this one, a message may be the cause. So the next one reads first ones
-        // alone: more of them, the more sessions in a row have delivered none.
+        // Whatever ended the last session, or the client before this one, may be a message. So each session after a failed one reads
+        // the first messages alone: one of them, and twice as many after each session that delivered nothing.
         let (mut failures, mut alone, mut suspects) = (0_u32, ALONE_AT_START, 1_u32);
         loop {
             let before = self.status.borrow().messages;
@@ -199,13 +199,17 @@ impl Reader {
         }
     }
 
-    /// Reads until something is doubtful; first messages `alone`, if that is not 0, and then nothing else.
+    /// Reads until something is doubtful. With `alone` above 0 it reads so many first messages alone, and ends.
     async fn session(&mut self, alone: u32) -> Result<Ended, Error> {
         let jetstream = Arc::clone(&self.jetstream);
         let Some(state) = jetstream.state(&self.reading.stream).await? else { return Ok(Ended::Missing) };
         let Some(known) = self.agree(&state).await? else { return Ok(Ended::Closed) };
-        // The consumer of a limits stream will count what lies before the place where it begins as acknowledged: that has to be
-        // durable. The others deliver again what is not acknowledged.
+        self.status.send_modify(|status| {
+            status.epoch = known.epoch;
+            status.delivered_sequence = known.next_sequence - 1;
+        });
+        // What was handed over has to be durable first: the consumer of a limits stream counts what is below its start as
+        // acknowledged, and any other would deliver it again.
         let mut acknowledged = self.acknowledged.subscribe();
         tokio::select! {
             biased;
@@ -219,10 +223,16 @@ impl Reader {
             from_sequence: known.next_sequence,
             retention: state.retention,
         };
-        if alone > 0
-            && let Some(batch) = jetstream.first_alone(&consume, alone).await?
-        {
-            return self.take_alone(batch, &state, known).await;
+        if alone > 0 {
+            match jetstream.first_alone(&consume, alone).await {
+                Ok(Some(batch)) => return self.take_alone(batch, &state, known).await,
+                Ok(None) => {}
+                // To consume may work all the same, and this question may never be answered.
+                Err(error) => {
+                    let (stream, reason) = (&self.reading.stream, one_line(&error));
+                    tracing::warn!(stream, reason, "the first messages cannot be read alone");
+                }
+            }
         }
         let mut batches = jetstream.consume(consume).await?;
         // A stream that changed between the look and the consumer would be read from the wrong place and pass for the old
@@ -235,8 +245,6 @@ impl Reader {
         self.status.send_modify(|status| {
             status.phase = Phase::Reading;
             status.sessions += 1;
-            status.epoch = known.epoch;
-            status.delivered_sequence = known.next_sequence - 1;
             status.stream_last_sequence = state.last_sequence;
             status.warnings = state.warnings();
         });

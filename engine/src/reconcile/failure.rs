@@ -39,8 +39,8 @@ pub enum Retry {
     WhenGone,
     /// Somebody may grant a right, install a definition, free an object.
     Slowly,
-    /// A call was not made, because the cluster does not answer such calls now. Nothing was found out, so this is no
-    /// attempt. It is woken when its turn comes, and tried after this pause at the latest.
+    /// A call was not made, because the cluster does not answer such calls now. The object is as before, so this counts
+    /// as no attempt. It is woken when its turn comes, and tried after this pause at the latest.
     HeldBack(Duration),
     /// Only a new decision can help: the same event and rules give the same error.
     Never,
@@ -53,7 +53,7 @@ impl Failure {
         matches!(self.retry, Retry::Soon(_) | Retry::WhenGone | Retry::HeldBack(_))
     }
 
-    /// Whether nothing was tried.
+    /// Whether calls that were not made are all that is missing.
     #[must_use]
     pub fn is_held_back(&self) -> bool {
         matches!(self.retry, Retry::HeldBack(_))
@@ -137,11 +137,15 @@ impl Failure {
     }
 
     /// Several failures of one attempt as one: the most hopeful decides when to try again. What was held back is left
-    /// out where something failed: it comes and goes, and each other message would be recorded.
+    /// out of the message where something failed: it comes and goes, and each other message would be recorded. But it was
+    /// not tried, so the attempt is not the last one.
     #[must_use]
-    pub fn join(mut failures: Vec<Failure>) -> Option<Failure> {
-        if !failures.iter().all(Failure::is_held_back) {
-            failures.retain(|failure| !failure.is_held_back());
+    pub fn join(failures: Vec<Failure>) -> Option<Failure> {
+        let (held_back, mut failures): (Vec<_>, Vec<_>) = failures.into_iter().partition(Failure::is_held_back);
+        if failures.is_empty() {
+            failures = held_back;
+        } else if !held_back.is_empty() && failures.iter().all(|failure| failure.retry == Retry::Never) {
+            failures.iter_mut().for_each(|failure| failure.retry = Retry::Slowly);
         }
         let order = |failure: &Failure| match failure.retry {
             Retry::WhenGone => 0,
@@ -214,7 +218,7 @@ mod tests {
         // What is held back counts where nothing else failed.
         let [held, other] = ["a", "b"].map(|message| failure(message, Retry::HeldBack(Duration::ZERO)));
         let joined = Failure::join(vec![held.clone(), failure("no", Retry::Never), other.clone()]);
-        assert_eq!(joined, Some(failure("no", Retry::Never)));
+        assert_eq!(joined, Some(failure("no", Retry::Slowly)));
         assert_eq!(Failure::join(vec![held, other]), Some(failure("a\nb", Retry::HeldBack(Duration::ZERO))));
     }
 }

@@ -46,9 +46,9 @@ const PLACES_HELD_BACK: usize = 8;
 /// Calls in a row without an answer in time that begin it: more than one lost request, fewer than open the breaker.
 const UNANSWERED_MAX: u32 = 3;
 
-/// Calls that are set aside at once at most, whatever their sort. It bounds what is sent to a cluster that does not
-/// answer at all, before the breaker opens.
-const SET_ASIDE_MAX: usize = 3 * WORKERS;
+/// Workers that calls which were set aside leave to others at most, whatever their sort. So at most four times [`WORKERS`]
+/// lifecycles are reconciled at once: it bounds what is sent to a cluster that does not answer at all, before the breaker opens.
+const FREED_WORKERS_MAX: usize = 3 * WORKERS;
 
 /// A lifecycle that waits is tried again after this long even if nothing wakes it: those before it may not have used
 /// their places.
@@ -161,7 +161,15 @@ impl Bulkhead {
         lifecycle: LifecycleIndex,
         call: impl Future<Output = Result<T, Error>>,
     ) -> Result<Result<T, Error>, Duration> {
-        self.state.lock().enter(sort, lifecycle, Instant::now())?;
+        let (entered, forgotten) = {
+            let (mut state, now) = (self.state.lock(), Instant::now());
+            let forgotten = state.forget_unused(now);
+            (state.enter(sort, lifecycle, now), forgotten)
+        };
+        for sort in forgotten {
+            info!(cluster = %self.cluster, "{sort} is not asked for any more, and no longer held back");
+        }
+        entered?;
         let place = Place { bulkhead: self, queue, sort };
         let mut call = pin!(call);
         let called = match timeout(PATIENCE, &mut call).await {
@@ -182,7 +190,7 @@ impl Bulkhead {
 
     /// How many lifecycles may be begun beyond the number of workers.
     pub(super) fn set_aside(&self) -> usize {
-        self.state.lock().set_aside.min(SET_ASIDE_MAX)
+        self.state.lock().set_aside.min(FREED_WORKERS_MAX)
     }
 
     /// Waits until another call is set aside.
@@ -192,13 +200,10 @@ impl Bulkhead {
 
     /// What is held back, sorted.
     pub(super) fn status(&self) -> Vec<HeldBackStatus> {
-        let mut state = self.state.lock();
-        let now = Instant::now();
-        for sort in state.forget_unused(now) {
-            info!(cluster = %self.cluster, "{sort} is not asked for any more, and no longer held back");
-        }
+        let (state, now) = (self.state.lock(), Instant::now());
         let held_back = state.sorts.iter().filter_map(|(sort, calls)| match &calls.standing {
             Standing::Answered { .. } => None,
+            _ if calls.is_unused(now) => None,
             Standing::HeldBack { since, because, .. } => Some(HeldBackStatus {
                 kind: sort.kind.clone(),
                 verb: sort.verb.to_owned(),
@@ -301,7 +306,7 @@ impl State {
     fn forget_unused(&mut self, now: Instant) -> Vec<Sort> {
         let mut forgotten = Vec::new();
         self.sorts.retain(|sort, calls| {
-            let is_unused = calls.under_way == 0 && now.duration_since(calls.used) > UNUSED_MAX;
+            let is_unused = calls.is_unused(now);
             if is_unused && calls.standing.is_held_back() {
                 forgotten.push(sort.clone());
             }
@@ -314,6 +319,11 @@ impl State {
 impl Calls {
     fn new(now: Instant) -> Calls {
         Calls { under_way: 0, used: now, standing: Standing::default(), waiting: Waiting::default() }
+    }
+
+    /// Whether nobody has called for long.
+    fn is_unused(&self, now: Instant) -> bool {
+        self.under_way == 0 && now.duration_since(self.used) > UNUSED_MAX
     }
 }
 
@@ -489,6 +499,16 @@ mod tests {
         check(0, UNUSED_MAX, false);
         check(0, UNUSED_MAX * 2, true);
         check(1, UNUSED_MAX * 2, false);
+    }
+
+    #[test]
+    fn workers_are_freed_up_to_a_limit() {
+        let bulkhead = Bulkhead::new("own".into());
+        let freed = [191, 192, 250].map(|set_aside| {
+            bulkhead.state.lock().set_aside = set_aside;
+            bulkhead.set_aside()
+        });
+        assert_eq!(freed, [191, 192, 192]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -63,6 +63,8 @@ pub(super) enum Violation {
     Objects,
     /// A number that the template composed would have been written in another way.
     Respelled,
+    /// More scalars of an object than can be given a type one by one.
+    TooMany,
 }
 
 impl Violation {
@@ -75,6 +77,7 @@ impl Violation {
             Violation::Outdented => "goes on outside the node it was put in",
             Violation::Objects => "would decide which objects the list holds",
             Violation::Respelled => "is part of a number that would lose its spelling",
+            Violation::TooMany => "is one of too many values without quotes",
         }
     }
 
@@ -84,7 +87,7 @@ impl Violation {
         match self {
             Violation::Objects => "write the objects in the template, and `range` over the data".to_owned(),
             Violation::Respelled => "write quotes around the whole value, as in `\"1.{{ .minor }}\"`".to_owned(),
-            Violation::Structure | Violation::Folded | Violation::Empty => {
+            Violation::Structure | Violation::Folded | Violation::Empty | Violation::TooMany => {
                 format!("quote it: {{{{ {action} | quote }}}}")
             }
             Violation::Quotes => {

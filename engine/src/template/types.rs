@@ -55,13 +55,14 @@ impl Undecided {
 /// Gives each undecided scalar of an object the type that its place takes.
 ///
 /// # Errors
-/// The index of an action, where a number would not be spelled any more as the template composed it: `1.10` is `1.1`.
+/// The index of an action, where a number would not be spelled any more as the template composed it: `1.10` is `1.1`. That of the
+/// first one, where there are too many.
 pub(super) fn settle(object: &mut Value, undecided: &[Undecided]) -> Result<(), (usize, Violation)> {
     if undecided.is_empty() {
         return Ok(());
     }
     if let Some(check) = check_of(object) {
-        fit(object, undecided, check);
+        fit(object, undecided, check).ok_or((undecided[0].filled, Violation::TooMany))?;
     }
     // The type is bytes in base64. What is no base64 is refused by the cluster, as the string that it is.
     if object["kind"] == "Secret" && object["apiVersion"] == "v1" {
@@ -88,23 +89,31 @@ fn check_of(object: &Value) -> Option<TypeCheck> {
     builtin::kind(group, version, object["kind"].as_str()?)?.check
 }
 
+/// Readings of one object as its kind, at most: each takes as long as the object is large, and data may fill every scalar.
+const READINGS_MAX: usize = 1_000;
+
 /// How far the search for a scalar's type has come.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tried {
-    /// It is what it is without a type.
+    /// It has the type that it has where nothing is known of its place.
     Untyped,
-    /// That does not fit, so it is the other thing.
+    /// That type did not fit; it was given the other one.
     Other,
-    /// Neither fits, or its place is not reached: another mistake is in the way, and the cluster will tell.
+    /// Neither type fits, or another mistake hides its place. The cluster reports it.
     Neither,
 }
 
 /// Reads the object as its kind until it fits: each misfit is an undecided scalar, which is changed, or a mistake
-/// of the template, which is left out of the reading.
-fn fit(object: &mut Value, undecided: &[Undecided], check: TypeCheck) {
+/// of the template, which is left out of the reading. `None` after [`READINGS_MAX`].
+fn fit(object: &mut Value, undecided: &[Undecided], check: TypeCheck) -> Option<()> {
+    let mut readings = 0;
+    let mut read = |object: &Value| {
+        readings += 1;
+        (readings <= READINGS_MAX).then(|| check(object))
+    };
     let mut reading = without_nulls(object);
     let mut tried = vec![Tried::Untyped; undecided.len()];
-    while let Err(misfit) = check(&reading) {
+    while let Err(misfit) = read(&reading)? {
         let found = undecided.iter().position(|scalar| scalar.place == misfit.place);
         match (found, found.and_then(|index| undecided[index].other())) {
             (Some(index), Some(other)) if tried[index] == Tried::Untyped => {
@@ -128,7 +137,7 @@ fn fit(object: &mut Value, undecided: &[Undecided], check: TypeCheck) {
             && at(&reading, &scalar.place).is_some()
         {
             put(&mut reading, &scalar.place, number.clone());
-            match check(&reading) {
+            match read(&reading)? {
                 Ok(_) => *tried = Tried::Other,
                 Err(_) => put(&mut reading, &scalar.place, scalar.string()),
             }
@@ -139,6 +148,7 @@ fn fit(object: &mut Value, undecided: &[Undecided], check: TypeCheck) {
             put(object, &scalar.place, other);
         }
     }
+    Some(())
 }
 
 /// A field that is null says the same as no field.
@@ -190,6 +200,15 @@ mod tests {
     fn render(dialect: Dialect, source: &str, values: &Value) -> Result<Vec<Value>, Error> {
         let data = Data { values, recorded_at_unix_nanos: 0 };
         Template::compile(dialect, "t", source)?.render_manifests(&data)
+    }
+
+    #[test]
+    fn an_object_whose_values_are_too_many_is_refused_soon() {
+        let source = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n{{ range $i, $v := .v }}  k{{ $i }}: {{ $v }}\n{{ end }}";
+        let numbers = |count: u32| json!({"v": (0..count).collect::<Vec<_>>()});
+        assert_eq!(render(Dialect::Go, source, &numbers(500)).unwrap()[0]["data"]["k7"], "7");
+        let error = render(Dialect::Go, source, &numbers(5_000)).unwrap_err().to_string();
+        assert!(error.contains("is one of too many values without quotes"), "{error}");
     }
 
     /// What is at `pointer` of the manifest, with `{{ .v }}` filled by the value; a string also by `{{ v }}` of

@@ -60,6 +60,8 @@ fn an_attribute_beside_a_line_that_cannot_be_read_is_not_believed() {
     binary(&[("ce-subject", "j\u{fc}rgen"), ("X-Name", "j\u{fffd}rgen")], Ok(("s", "j\u{fc}rgen")));
     let said = "a header line cannot be read: `ce-subject: j\u{fffd}rgen`, expected `name: value` in UTF-8";
     binary(&[("ce-subject", "j\u{fffd}rgen")], Err(said));
+    let said = "a header line cannot be read: `Content-Type: text/\u{fffd}`, expected `name: value` in UTF-8";
+    binary(&[("Content-Type", "text/\u{fffd}")], Err(said));
     let said = "a header line cannot be read: `ce-sub ject: ann`, expected `name: value` in UTF-8";
     binary(&[("ce-sub ject", "ann")], Err(said));
     // A line feed within a value made two lines of it.

@@ -92,6 +92,7 @@ impl ServedKinds {
     /// Forgets a kind the server no longer knows by the path remembered.
     pub(super) fn forget(&mut self, key: &ObjectKey) {
         self.asked.remove(&(key.group.to_string(), key.version.to_string()));
+        self.asking.retain(|_, asking| Arc::strong_count(asking) > 1);
     }
 }
 

@@ -162,10 +162,11 @@ fn no_rule(api_version: &str, kind: &str, name: &str, origin: &str) -> (Problem,
     let rule = format!("{kind}/{name}");
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
     let no_rule = format!("`{kind}` of `{api_version}` is no rule and has no effect");
-    // Foreign groups have kinds of these names, too.
     let is_of_sveltos = group.ends_with("projectsveltos.io");
     let has_a_rule_s_name = matches!(kind, "EventSource" | "EventTrigger");
-    if has_a_rule_s_name && (is_of_sveltos || !api_version.contains('/')) {
+    // A typo must not withdraw what the rule made. Foreign groups with kinds of these names (`argoproj.io`) are far from this one.
+    let may_be_meant = is_of_sveltos || !api_version.contains('/') || strsim::jaro(group, GROUP) > 0.85;
+    if has_a_rule_s_name && may_be_meant {
         let hint = format!("write `apiVersion: {GROUP}/v1beta1`; nothing is withdrawn meanwhile");
         return (Problem::error(rule, origin, no_rule).hint(hint), true);
     }

@@ -30,6 +30,8 @@ fn a_manifest_of_another_kind_is_told_and_stops_a_withdrawal_only_where_it_may_b
         ("lib.projectsveltos.io", "EventTrigger"),
         ("config.projectsveltos.io/v1beta1", "EventTrigger"),
         ("v1beta1", "EventSource"),
+        ("lib.projectsvelto.io/v1beta1", "EventTrigger"),
+        ("lib.projectsveltos.oi/v1beta1", "EventSource"),
     ] {
         check(api_version, kind, false, &no_rule(api_version, kind));
     }
