@@ -4,9 +4,9 @@
 //! bucket at a time, for some microseconds, and what it waits for is the table's disk. So an engine runs it on a thread of its
 //! own; a simulation runs it beside everything else in one thread, where records are folded between two pieces.
 //!
-//! A table that fails costs time at the next start, no more. A checkpoint that failed is tried again with the next record, and at the
-//! end. One that is slow has fewer checkpoints: the next begins once the one
-//! before is written. Meanwhile only landmarks wait in memory, one for 64 records.
+//! A table that fails costs time at the next start, no more. A checkpoint that failed is tried again with the next
+//! record, and at the end. A slow table has fewer checkpoints: the next begins once the one before is written.
+//! Meanwhile only landmarks wait in memory, one for 64 records.
 //!
 //! Never here: what a checkpoint is made of (see [`lifeline_projections::table`]).
 

@@ -124,8 +124,8 @@ impl<D: Disk> View<D> {
         answer
     }
 
-    /// Changes the projection. Where its watermark grew, [`View::announce`] has to follow. Readers that wait go before the next step: the lock is handed
-    /// to them, or many short steps would keep them out as long as one long change.
+    /// Changes the projection. Where its watermark grew, [`View::announce`] has to follow. Readers that wait go before
+    /// the next step: the lock is handed to them, or many short steps would keep them out as long as one long change.
     pub(crate) fn step<T>(&self, change: impl FnOnce(&mut Projection) -> T) -> T {
         let mut projection = self.projection.write();
         // Dropped before the lock is let go of.

@@ -172,8 +172,9 @@ impl Reader {
     /// Reads until the receiver of `sink` is dropped. Dropping this future stops it at any point: what was not handed
     /// over is delivered again.
     pub async fn run(mut self) {
-        // Whatever ended the last session, or the client before this one, may be a message. So each session after a failed one reads
-        // the first messages alone: one of them, and twice as many after each session that delivered nothing.
+        // Whatever ended the last session, or the client before this one, may be a message. So each session after a
+        // failed one reads the first messages alone: one of them, and twice as many after each session that delivered
+        // nothing.
         let (mut failures, mut alone, mut suspects) = (0_u32, ALONE_AT_START, 1_u32);
         loop {
             let before = self.status.borrow().messages;

@@ -164,7 +164,8 @@ fn no_rule(api_version: &str, kind: &str, name: &str, origin: &str) -> (Problem,
     let no_rule = format!("`{kind}` of `{api_version}` is no rule and has no effect");
     let is_of_sveltos = group.ends_with("projectsveltos.io");
     let has_a_rule_s_name = matches!(kind, "EventSource" | "EventTrigger");
-    // A typo must not withdraw what the rule made. Foreign groups with kinds of these names (`argoproj.io`) are far from this one.
+    // A typo must not withdraw what the rule made. Foreign groups with kinds of these names (`argoproj.io`) are far
+    // from this one.
     let may_be_meant = is_of_sveltos || !api_version.contains('/') || strsim::jaro(group, GROUP) > 0.85;
     if has_a_rule_s_name && may_be_meant {
         let hint = format!("write `apiVersion: {GROUP}/v1beta1`; nothing is withdrawn meanwhile");
