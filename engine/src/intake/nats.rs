@@ -128,7 +128,13 @@ impl Nats {
         if let ConnectionState { up: false, trouble, .. } = &*self.link.borrow() {
             return Err(Error::Disconnected { url: self.url.clone(), trouble: trouble.clone() });
         }
-        let answer = self.context.request::<_, _, Response<T>>(operation.clone(), body).await;
+        let (mut link, connects) = (self.link.clone(), self.link.borrow().connects);
+        let answer = tokio::select! {
+            biased;
+            answer = self.context.request::<_, _, Response<T>>(operation.clone(), body) => answer,
+            // No answer comes any more; the client would wait for it until it times out.
+            _ = link.wait_for(|link| !link.up || link.connects != connects) => return Err(Error::Interrupted),
+        };
         let timed_out = jetstream::context::RequestErrorKind::TimedOut;
         self.note_answer(!answer.as_ref().is_err_and(|error| error.kind() == timed_out)).await;
         match answer {

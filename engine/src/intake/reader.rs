@@ -8,6 +8,7 @@
 //!
 //! Never here: acknowledging, and reading the log. What the log knows is given once, as [`Known`].
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,11 +32,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Looks without progress, with messages waiting or gone elsewhere, after which the consumer is opened again.
 const STALLED_LOOKS: u32 = 2;
 
-/// Messages that a reader reads alone when it starts.
-const ALONE_AT_START: u32 = 64;
+/// Messages that a session reads alone at most: so many, up to twice as many after each session that delivered nothing.
+const ALONE: RangeInclusive<u32> = 64..=256;
 
-/// Messages that a session reads alone at most.
-const ALONE_MAX: u32 = 256;
+/// How long a new session waits until what was handed over is acknowledged, where that is not needed.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Longest pause between sessions that fail. Short: while the connection is down, a session costs nothing.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -173,22 +174,26 @@ impl Reader {
     /// over is delivered again.
     pub async fn run(mut self) {
         // Whatever ended the last session, or the client before this one, may be a message. So each session after a
-        // failed one reads the first messages alone: one of them, and twice as many after each session that delivered
-        // nothing.
-        let (mut failures, mut alone, mut suspects) = (0_u32, ALONE_AT_START, 1_u32);
+        // failed one reads the first messages alone.
+        let (mut failures, mut alone, mut suspects) = (0_u32, *ALONE.start(), *ALONE.start());
         loop {
             let before = self.status.borrow().messages;
             let session = self.session(std::mem::take(&mut alone)).await;
+            let is_interrupted = matches!(session, Err(Error::Interrupted));
             let reason = match session {
                 Ok(Ended::Closed) => return,
-                Ok(Ended::ReadAlone) => continue,
+                Ok(Ended::ReadAlone) => {
+                    failures = 0;
+                    continue;
+                }
                 Ok(Ended::LookAgain(reason)) => reason,
                 Ok(Ended::Missing) => format!("stream `{}` does not exist", self.reading.stream),
                 Err(error) => one_line(&error),
             };
             let has_delivered = self.status.borrow().messages > before;
-            failures = if has_delivered { 1 } else { failures + 1 };
-            suspects = if has_delivered { 1 } else { (suspects * 2).clamp(1, ALONE_MAX) };
+            // The connection may break at the messages of another stream, again and again.
+            failures = if has_delivered || is_interrupted { 1 } else { failures + 1 };
+            suspects = if has_delivered { *ALONE.start() } else { (suspects * 2).min(*ALONE.end()) };
             alone = suspects;
             tracing::warn!(stream = self.reading.stream, reason, failures, "looking at the stream again");
             self.status.send_modify(|status| status.phase = Phase::Waiting { reason });
@@ -210,12 +215,13 @@ impl Reader {
             status.delivered_sequence = known.next_sequence - 1;
         });
         // What was handed over has to be durable first: the consumer of a limits stream counts what is below its start as
-        // acknowledged, and any other would deliver it again.
-        let mut acknowledged = self.acknowledged.subscribe();
+        // acknowledged. Any other delivers it again, so there it is waited for a moment only.
+        let (mut acknowledged, is_limits) = (self.acknowledged.subscribe(), state.retention == Retention::Limits);
         tokio::select! {
             biased;
             () = self.sink.closed() => return Ok(Ended::Closed),
             _ = acknowledged.wait_for(|count| *count >= self.batches) => {}
+            () = tokio::time::sleep(ACKNOWLEDGED_WITHIN), if !is_limits => {}
         }
         let consume = Consume {
             stream: self.reading.stream.clone(),
