@@ -156,14 +156,13 @@ impl<D: Disk> Engine<D> {
             // An engine without its saver would look sound, and fold more and more of the log at its next start.
             let guard = StopOnPanic(self.stop.clone());
             let thread = on_thread("saver", move || {
-                let saved = block_on(saver.run(all_recorded));
+                block_on(saver.run(all_recorded));
                 drop(guard);
-                saved
             });
             (recorded, thread)
         });
         on_thread("recorder", move || {
-            let mut end = block_on(recorder.run(rules, stop));
+            let end = block_on(recorder.run(rules, stop));
             if let Some((recorded, thread)) = saving {
                 // After an error there is no last checkpoint, as after a crash.
                 if end.is_ok() {
@@ -171,8 +170,7 @@ impl<D: Disk> Engine<D> {
                 } else {
                     drop(recorded);
                 }
-                let saved = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                end = end.and(saved.map_err(recorder::Error::Table));
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             }
             // Nobody listens any more when the process is on its way out.
             let _ = ended.send(end);

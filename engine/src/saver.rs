@@ -66,11 +66,8 @@ impl<D: Disk> Saver<D> {
     }
 
     /// Writes checkpoints until nothing is recorded any more, then the last one. `recorded` says when: once the recorder ended
-    /// in good order. Where it is dropped there is no last one.
-    ///
-    /// # Errors
-    /// When the table cannot be flushed at the end. A checkpoint that fails is only reported.
-    pub async fn run(mut self, mut recorded: oneshot::Receiver<()>) -> Result<(), Error> {
+    /// in good order. Where it is dropped there is no last one. What fails is only reported.
+    pub async fn run(mut self, mut recorded: oneshot::Receiver<()>) {
         loop {
             let is_over = tokio::select! {
                 biased;
@@ -78,13 +75,15 @@ impl<D: Disk> Saver<D> {
                 () = self.due() => None,
             };
             match is_over {
-                Some(false) => return Ok(()),
+                Some(false) => return,
                 Some(true) => break,
                 None => self.checkpoint().await,
             }
         }
         self.checkpoint().await;
-        self.table.flush()
+        if let Err(error) = self.table.flush() {
+            warn!("the projection is not saved, the next start folds more of the log: {}", chain(&error));
+        }
     }
 
     /// Waits until the next checkpoint is due.

@@ -136,12 +136,38 @@ pub fn has_object_news(lifecycle: &Lifecycle, applied: &[AppliedObject]) -> bool
 
 /// Whether a failure is another one than that of the attempt before.
 pub fn is_news(lifecycle: &Lifecycle, failure: &Failure) -> bool {
-    lifecycle.failure.as_ref().is_none_or(|before| before.error != failure.message)
+    lifecycle.failure.as_ref().is_none_or(|before| !says_the_same(&before.error, &failure.message))
+}
+
+/// Whether two messages say the same. An API server has several wordings for a webhook that does not answer in time,
+/// and which one comes is chance.
+fn says_the_same(one: &str, other: &str) -> bool {
+    const TIMEOUTS: [&str; 2] = ["context deadline exceeded", "net/http: request canceled"];
+    let cause = |message: &str| {
+        let end = TIMEOUTS.iter().filter_map(|timeout| message.find(timeout)).min();
+        (end.is_some(), message[..end.unwrap_or(message.len())].to_owned())
+    };
+    cause(one) == cause(other)
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+
+    #[test]
+    fn a_timeout_is_the_same_in_whatever_words() {
+        let timeout = "Secret/a: calling webhook: Post \"https://w\": ";
+        let check = |one: &str, other: &str, expected: bool| {
+            let said = |tail: &str| format!("{timeout}{tail}");
+            assert_eq!(says_the_same(&said(one), &said(other)), expected, "{one}, {other}");
+        };
+        let canceled = "net/http: request canceled (Client.Timeout exceeded while awaiting headers)";
+        check("context deadline exceeded", "context deadline exceeded (Client.Timeout exceeded)", true);
+        check("context deadline exceeded", canceled, true);
+        check("context deadline exceeded", "connection refused", false);
+        check("connection refused", "connection refused", true);
+        check("denied", "connection refused", false);
+    }
 
     use lifeline_projections::happened::Happened;
     use lifeline_store::Offset;

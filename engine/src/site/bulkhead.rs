@@ -46,9 +46,10 @@ const PLACES_HELD_BACK: usize = 8;
 /// Calls in a row without an answer in time that begin it: more than one lost request, fewer than open the breaker.
 const UNANSWERED_MAX: u32 = 3;
 
-/// Workers that calls which were set aside leave to others at most, whatever their sort. So at most four times [`WORKERS`]
-/// lifecycles are reconciled at once: it bounds what is sent to a cluster that does not answer at all, before the breaker opens.
-const FREED_WORKERS_MAX: usize = 3 * WORKERS;
+/// Workers that calls which were set aside leave to others at most, whatever their sort. So at most eight times [`WORKERS`]
+/// lifecycles are reconciled at once: it bounds what is sent to a cluster that does not answer at all, before the breaker
+/// opens. So many sorts may hang at once before the others wait, for a timeout at most: then each has few places.
+const FREED_WORKERS_MAX: usize = 7 * WORKERS;
 
 /// A lifecycle that waits is tried again after this long even if nothing wakes it: those before it may not have used
 /// their places.
@@ -504,11 +505,11 @@ mod tests {
     #[test]
     fn workers_are_freed_up_to_a_limit() {
         let bulkhead = Bulkhead::new("own".into());
-        let freed = [191, 192, 250].map(|set_aside| {
+        let freed = [447, 448, 500].map(|set_aside| {
             bulkhead.state.lock().set_aside = set_aside;
             bulkhead.set_aside()
         });
-        assert_eq!(freed, [191, 192, 192]);
+        assert_eq!(freed, [447, 448, 448]);
     }
 
     #[tokio::test(start_paused = true)]

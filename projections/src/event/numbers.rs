@@ -1,4 +1,4 @@
-//! Whole numbers in JSON that 64 bits do not hold.
+//! Whole numbers in JSON that 64 bits with a sign do not hold. Kubernetes has no larger ones.
 //!
 //! Start at [`large_as_text`]. serde_json would read such a number as a float, which has 53 bits:
 //! `12345678901234567890123` would become another number without a word. As text every digit stays. Nothing else of
@@ -17,7 +17,7 @@ pub(super) fn large_as_text(json: &str) -> Cow<'_, str> {
     let mut at = 0;
     while at < bytes.len() {
         match bytes[at] {
-            b'"' => at = behind_string(bytes, at),
+            b'"' => at = end_of_string(bytes, at),
             b'-' | b'0'..=b'9' => {
                 let end = at + bytes[at..].iter().take_while(|byte| is_of_number(**byte)).count();
                 let number = &json[at..end];
@@ -38,8 +38,8 @@ pub(super) fn large_as_text(json: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// The offset behind the string that begins at `at`.
-fn behind_string(bytes: &[u8], at: usize) -> usize {
+/// The offset after the string that begins at `at`.
+fn end_of_string(bytes: &[u8], at: usize) -> usize {
     let mut at = at + 1;
     while at < bytes.len() {
         match bytes[at] {
@@ -59,7 +59,7 @@ fn is_of_number(byte: u8) -> bool {
 fn is_large(number: &str) -> bool {
     let digits = number.strip_prefix('-').unwrap_or(number);
     let is_whole = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
-    is_whole && number.parse::<i64>().is_err() && number.parse::<u64>().is_err()
+    is_whole && number.parse::<i64>().is_err()
 }
 
 #[cfg(test)]
@@ -69,7 +69,8 @@ mod tests {
     #[test]
     fn only_whole_numbers_beyond_64_bits_become_text() {
         for (json, expected) in [
-            (r#"{"a":18446744073709551615,"b":-9223372036854775808}"#, None),
+            (r#"{"a":9223372036854775807,"b":-9223372036854775808}"#, None),
+            (r#"{"a":9223372036854775808}"#, Some(r#"{"a":"9223372036854775808"}"#)),
             (r#"{"a":18446744073709551616}"#, Some(r#"{"a":"18446744073709551616"}"#)),
             (r#"[-9223372036854775809,1]"#, Some(r#"["-9223372036854775809",1]"#)),
             ("123456789012345678901234567890", Some(r#""123456789012345678901234567890""#)),

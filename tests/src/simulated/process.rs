@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::TryFutureExt;
+use futures::FutureExt;
 use lifeline_engine::clock::SimulatedClock;
 use lifeline_engine::engine::{Engine, Parts, Place, Ports};
 use lifeline_engine::error_text::chain;
@@ -139,7 +139,7 @@ impl World {
             Ok(())
         });
         if let Some(saver) = saver {
-            tasks.spawn(saver.with_pace(self.pace).run(all_recorded).map_err(recorder::Error::Table));
+            tasks.spawn(saver.with_pace(self.pace).run(all_recorded).map(Ok));
         }
         for reconciler in reconcilers {
             let stopping = engine.stopping();

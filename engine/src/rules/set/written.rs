@@ -92,7 +92,14 @@ impl Written {
             let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
             let origin = &manifest.origin;
             let Some(rule_kind) = RuleKind::of(group, &kind) else {
-                let (problem, hides_a_rule) = no_rule(&api_version, &kind, &name, origin);
+                let (mut problem, mut hides_a_rule) = no_rule(&api_version, &kind, &name, origin);
+                // `kind: Lst`, or a List with `item` for `items`: what is in it may be rules.
+                if ["items", "item", "itmes"].iter().any(|field| manifest.value[field].is_array()) {
+                    let message = format!("`{kind}` of `{api_version}` is no list, and what it holds is not read");
+                    let hint = "write `apiVersion: v1`, `kind: List` and `items:`; nothing is withdrawn meanwhile";
+                    problem = Problem::error(format!("{kind}/{name}"), origin, message).hint(hint);
+                    hides_a_rule = true;
+                }
                 written.hides_rules |= hides_a_rule;
                 problems.push(problem);
                 continue;
@@ -157,13 +164,16 @@ impl Written {
     }
 }
 
+/// The kinds of rules.
+const RULES: [&str; 2] = ["EventSource", "EventTrigger"];
+
 /// What is said of a manifest that is neither a rule nor content, and whether it may have been meant as a rule.
 fn no_rule(api_version: &str, kind: &str, name: &str, origin: &str) -> (Problem, bool) {
     let rule = format!("{kind}/{name}");
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
     let no_rule = format!("`{kind}` of `{api_version}` is no rule and has no effect");
     let is_of_sveltos = group.ends_with("projectsveltos.io");
-    let has_a_rule_s_name = matches!(kind, "EventSource" | "EventTrigger");
+    let has_a_rule_s_name = RULES.iter().any(|rule| strsim::jaro(rule, kind) > 0.85);
     // A typo must not withdraw what the rule made. Foreign groups with kinds of these names (`argoproj.io`) are far
     // from this one.
     let may_be_meant = is_of_sveltos || !api_version.contains('/') || strsim::jaro(group, GROUP) > 0.85;
@@ -173,10 +183,8 @@ fn no_rule(api_version: &str, kind: &str, name: &str, origin: &str) -> (Problem,
     }
     if group == GROUP && !NOT_READ.contains(&kind) {
         let likeness = |name: &&str| strsim::jaro(name, kind);
-        let nearest = ["EventSource", "EventTrigger"]
-            .into_iter()
-            .max_by(|one, other| likeness(one).total_cmp(&likeness(other)))
-            .unwrap_or_default();
+        let nearest =
+            RULES.into_iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other))).unwrap_or_default();
         let hint = format!("did you mean `{nearest}`? nothing is withdrawn meanwhile");
         return (Problem::error(rule, origin, no_rule).hint(hint), true);
     }

@@ -32,8 +32,22 @@ fn a_manifest_of_another_kind_is_told_and_stops_a_withdrawal_only_where_it_may_b
         ("v1beta1", "EventSource"),
         ("lib.projectsvelto.io/v1beta1", "EventTrigger"),
         ("lib.projectsveltos.oi/v1beta1", "EventSource"),
+        ("lib.projectsveltos.oi/v1beta1", "EventTriger"),
+        ("lib.projectveltos.io/v1beta1", "EventTrigger"),
+        ("lib.projectsveltos.com/v1beta1", "EventTrigger"),
+        ("lib.projectsveltos/v1beta1", "EventTrigger"),
     ] {
         check(api_version, kind, false, &no_rule(api_version, kind));
+    }
+}
+
+#[test]
+fn a_list_that_is_none_may_hold_rules() {
+    for (kind, field) in [("Lst", "items"), ("List", "item")] {
+        let list = json!({"apiVersion": "v1", "kind": kind, field: [{"kind": "EventTrigger"}]});
+        let rules = rules(&format!("{SOUND}\n---\n{list}"));
+        let told = format!("error {kind}/: `{kind}` of `v1` is no list, and what it holds is not read");
+        assert_eq!((rules.is_complete(), messages(&rules)), (false, vec![told]));
     }
 }
 

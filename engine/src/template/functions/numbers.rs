@@ -44,13 +44,14 @@ pub(super) fn fit(function: &str, arguments: &[Value]) -> Result<(), String> {
     }
     let is_too_large = |value: &&Value| match value {
         Value::Uint(number) => i64::try_from(*number).is_err(),
+        Value::Float(number) => number.abs() >= 9_223_372_036_854_775_808.0,
         Value::String(text) => {
             let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
             let is_whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
             // Leading zeros are octal to sprig.
             is_whole && !digits.starts_with('0') && text.parse::<i64>().is_err()
         }
-        Value::Nil | Value::Bool(_) | Value::Int(_) | Value::Float(_) => false,
+        Value::Nil | Value::Bool(_) | Value::Int(_) => false,
         Value::List(_) | Value::Map(_) | Value::Function(_) => false,
     };
     match arguments.iter().find(is_too_large) {
