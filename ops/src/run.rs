@@ -44,7 +44,7 @@ const SETTINGS_PERIOD: Duration = Duration::from_secs(2);
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long what a client delivered before it ended is still handed over.
-const ENDED_PAUSE: Duration = Duration::from_millis(500);
+const ENDED_PAUSE: Duration = Duration::from_millis(50);
 
 /// An opening that takes longer than this is shown to those who wait.
 const SHOWN_AFTER: Duration = Duration::from_millis(500);
