@@ -26,11 +26,11 @@ use serde_path_to_error::{Path, Segment};
 pub(crate) type TypeCheck = fn(&Value) -> Result<Value, Misfit>;
 
 /// A place of a manifest, from the root.
-pub(crate) type Place = Vec<Step>;
+pub(crate) type FieldPath = Vec<PathStep>;
 
 /// One step on the way to a place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum PathStep {
     /// Into the value of a field.
     Field(String),
     /// Into an item of a list, from 0.
@@ -41,7 +41,7 @@ pub(crate) enum Step {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Misfit {
     /// Where it is; shorter than that where the type is not read field by field.
-    pub(crate) place: Place,
+    pub(crate) place: FieldPath,
     path: String,
     reason: String,
 }
@@ -66,10 +66,10 @@ pub(crate) fn kind(group: &str, version: &str, kind: &str) -> Option<Builtin> {
     BUILTIN.get(&(group, version, kind)).copied()
 }
 
-fn place(path: &Path) -> Place {
+fn place(path: &Path) -> FieldPath {
     let step = |segment: &Segment| match segment {
-        Segment::Seq { index } => Some(Step::Item(*index)),
-        Segment::Map { key } => Some(Step::Field(key.clone())),
+        Segment::Seq { index } => Some(PathStep::Item(*index)),
+        Segment::Map { key } => Some(PathStep::Field(key.clone())),
         Segment::Enum { .. } | Segment::Unknown => None,
     };
     path.iter().map_while(step).collect()
@@ -100,7 +100,7 @@ where
             let (place, path) = (place(error.path()), error.path().to_string());
             misfit(place, path, error.into_inner())
         })?;
-        serde_json::to_value(&typed).map_err(|error| misfit(Place::new(), ".".to_owned(), error))
+        serde_json::to_value(&typed).map_err(|error| misfit(FieldPath::new(), ".".to_owned(), error))
     };
     ((K::GROUP, K::VERSION, K::KIND), Builtin { namespaced: K::Scope::NAMESPACED, check: Some(check) })
 }

@@ -47,7 +47,7 @@ pub struct Ports<D: Disk> {
     /// Opens the log; called again after the disk failed.
     pub open_log: OpenLog<D>,
     /// Where the projection is saved; `None` rebuilds it at every start.
-    pub table: Option<Place>,
+    pub table: Option<SavedIn>,
     /// The clusters it works for.
     pub sites: Vec<Arc<Site>>,
     /// The time.
@@ -58,7 +58,7 @@ pub struct Ports<D: Disk> {
 
 /// Where a projection is saved.
 #[derive(Debug, Clone)]
-pub enum Place {
+pub enum SavedIn {
     /// A folder.
     Folder(PathBuf),
     /// Rows that tests and simulations put in its place.
@@ -374,10 +374,10 @@ fn known<D: Disk>(position: &StreamPosition, log: &Reader<D>) -> Result<Known, r
 }
 
 /// Opens the projection's table; what cannot be used, or knows of records that the log does not hold, is set aside.
-fn open_table<D: Disk>(place: &Place, log: &Reader<D>) -> Result<(Table, Projection), recorder::Error> {
+fn open_table<D: Disk>(place: &SavedIn, log: &Reader<D>) -> Result<(Table, Projection), recorder::Error> {
     let path = match place {
-        Place::Folder(path) => path,
-        Place::Rows(rows) => return Ok(Table::on(rows.clone())?),
+        SavedIn::Folder(path) => path,
+        SavedIn::Rows(rows) => return Ok(Table::on(rows.clone())?),
     };
     let patience = OPEN_PATIENCE_MIN + Duration::from_secs(log.end().get() / OPEN_RECORDS_PER_SECOND);
     let (table, projection, damage) = Table::open_or_rebuild(path, patience)?;

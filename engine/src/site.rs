@@ -29,7 +29,7 @@ use crate::queue::{Next, Queue};
 use crate::rules;
 use crate::status::SiteStatus;
 
-/// Lifecycles of one site that are reconciled at once, not counting those whose calls are set aside.
+/// Lifecycles of one site that are reconciled at once, not counting those whose calls are detached.
 pub(crate) const WORKERS: usize = 64;
 
 /// A cluster that Lifeline works for: events come from its NATS, objects go to its API server.
@@ -123,10 +123,10 @@ impl Site {
 
     /// Whether another lifecycle may be begun while so many are reconciled.
     pub(crate) fn has_worker(&self, reconciled: usize) -> bool {
-        reconciled < WORKERS + self.bulkhead.set_aside()
+        reconciled < WORKERS + self.bulkhead.detached()
     }
 
-    /// Waits until [`Site::has_worker`] may have become true, because a call was set aside.
+    /// Waits until [`Site::has_worker`] may have become true, because a call was detached.
     pub(crate) async fn worker_freed(&self) {
         self.bulkhead.changed().await;
     }

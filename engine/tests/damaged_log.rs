@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lifeline_engine::clock::SystemClock;
-use lifeline_engine::engine::{Engine, Place, Ports};
+use lifeline_engine::engine::{Engine, Ports, SavedIn};
 use lifeline_engine::error_text;
 use lifeline_engine::recorder;
 use lifeline_engine::rules::Current;
@@ -49,7 +49,7 @@ fn open(data: &Path) -> Result<u64, recorder::Error> {
     let (_rules, rules) = watch::channel(Current::default());
     let ports = Ports {
         open_log: Box::new(move || Log::open(OsDisk::open(&log)?, options())),
-        table: Some(Place::Folder(data.join("projection"))),
+        table: Some(SavedIn::Folder(data.join("projection"))),
         sites: Vec::new(),
         clock: Arc::new(SystemClock),
         rules,

@@ -12,7 +12,7 @@ use lifeline_engine::clock::{Clock, SystemClock};
 use lifeline_engine::cluster::kube::KubeCluster;
 use lifeline_engine::cluster::local::LocalCluster;
 use lifeline_engine::cluster::{self, Cluster};
-use lifeline_engine::engine::{Engine, Parts, Place, Ports};
+use lifeline_engine::engine::{Engine, Parts, Ports, SavedIn};
 use lifeline_engine::error_text::chain;
 use lifeline_engine::intake::connection::{self, Server};
 use lifeline_engine::intake::nats::Nats;
@@ -272,7 +272,7 @@ async fn open_engine(
     let opened = tokio::task::spawn_blocking(move || {
         let ports = Ports {
             open_log: open_log(&data, disk)?,
-            table: Some(Place::Folder(folders::projection(&data))),
+            table: Some(SavedIn::Folder(folders::projection(&data))),
             sites,
             clock: Arc::new(SystemClock),
             rules,

@@ -96,7 +96,7 @@ impl Running {
         let rules = Current { rules: Some(Arc::new(RuleSet::empty())), troubles: Vec::new() };
         let ports = Ports {
             open_log: Box::new(move || Log::open(disk.clone(), Options { low_space_bytes: 0, ..Options::default() })),
-            table: Some(Place::Rows(rows.clone())),
+            table: Some(SavedIn::Rows(rows.clone())),
             sites: Vec::new(),
             clock: Arc::new(SystemClock),
             rules: watch::channel(rules).1,

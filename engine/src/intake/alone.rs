@@ -62,11 +62,9 @@ impl Nats {
 
     /// The first message from a sequence on that the consumer asks for.
     async fn first_from(&self, consume: &Consume, from: u64) -> Result<Option<Message>, Error> {
-        let every = [">".to_owned()];
-        let filters = if consume.filters.is_empty() { &every[..] } else { &consume.filters[..] };
         let mut first: Option<Message> = None;
-        for filter in filters {
-            let found = self.fetch(&consume.stream, json!({"seq": from, "next_by_subj": filter})).await?;
+        for subject in consume.subjects() {
+            let found = self.fetch(&consume.stream, json!({"seq": from, "next_by_subj": subject})).await?;
             let is_earlier = |found: &Message| first.as_ref().is_none_or(|first| found.sequence < first.sequence);
             if let Some(found) = found.filter(is_earlier) {
                 first = Some(found);

@@ -5,12 +5,16 @@
 //!
 //! Never here: decisions. Which streams, from where, which epoch: [`super::subjects`] and [`super::epoch`].
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use super::{Error, Subject};
+
+/// What every subject matches.
+pub(super) const EVERY_SUBJECT: &str = ">";
 
 /// When a stream deletes a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +112,20 @@ pub struct Consume {
     pub from_sequence: u64,
     /// The stream's retention, which decides the acknowledgement policy.
     pub retention: Retention,
+}
+
+impl Consume {
+    /// The subjects to ask for, where one question is about one subject.
+    #[must_use]
+    pub fn subjects(&self) -> &[String] {
+        subjects_or_all(&self.filters)
+    }
+}
+
+/// These subjects, or the one that matches all.
+pub(super) fn subjects_or_all(filters: &[String]) -> &[String] {
+    static ALL: LazyLock<[String; 1]> = LazyLock::new(|| [EVERY_SUBJECT.to_owned()]);
+    if filters.is_empty() { &*ALL } else { filters }
 }
 
 /// A message as a consumer delivered it.

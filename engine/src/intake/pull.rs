@@ -227,7 +227,7 @@ impl Pull {
 
     fn take(&mut self, message: async_nats::Message) {
         let is_delivery = message.reply.as_ref().is_some_and(|reply| reply.starts_with(ACK_PREFIX));
-        // A stored message may have a status too: whoever published it wrote one.
+        // A stored message may have a status too, written by its publisher.
         if let Some(status) = message.status.filter(|_| !is_delivery) {
             return self.handle_status(status, &message);
         }

@@ -17,14 +17,12 @@ use tokio::sync::{mpsc, watch};
 
 use super::epoch::{self, Held, Judgement, Known, Start};
 use super::jetstream::{
-    Acknowledge, Backlog, Batch, Batches, Consume, JetStream, Message, Retention, Stored, StreamState,
+    Acknowledge, Backlog, Batch, Batches, Consume, EVERY_SUBJECT, JetStream, Message, Retention, Stored, StreamState,
+    subjects_or_all,
 };
 use super::subjects::Reading;
 use super::{Error, Intake, Received};
 use crate::error_text::one_line;
-
-/// What every subject matches.
-const EVERY_SUBJECT: &str = ">";
 
 /// How often the stream's state is looked at, to distinguish idle from stalled.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -512,10 +510,8 @@ impl Reader {
 
     /// Whether the stream holds a message that is to be read from sequence `from` up to, not including, `to`.
     async fn holds_between(&self, from: u64, to: u64) -> Result<bool, Error> {
-        let every = [EVERY_SUBJECT.to_owned()];
-        let filters = if self.reading.filters.is_empty() { &every[..] } else { &self.reading.filters[..] };
-        for filter in filters {
-            let stored = self.jetstream.stored_from(&self.reading.stream, filter, from).await?;
+        for subject in subjects_or_all(&self.reading.filters) {
+            let stored = self.jetstream.stored_from(&self.reading.stream, subject, from).await?;
             if stored.is_some_and(|stored| stored.sequence < to) {
                 return Ok(true);
             }

@@ -3,7 +3,7 @@
 //! Start at [`Bulkhead::call`]. A webhook, an aggregated API or a conversion may hang for one kind of object while the
 //! rest of the cluster is well. The breaker rightly stays closed then. So for each sort of call, a verb and a kind:
 //!
-//! - A call that waits for longer than [`PATIENCE`] is set aside: it goes on, and another lifecycle begins in its
+//! - A call that waits for longer than [`PATIENCE`] is detached: it goes on, and another lifecycle begins in its
 //!   place.
 //! - At most [`PLACES`] calls are under way at once.
 //! - When [`UNANSWERED_MAX`] in a row found the cluster unavailable after that patience, the sort is held back: it has
@@ -46,7 +46,7 @@ const PLACES_HELD_BACK: usize = 8;
 /// Calls in a row without an answer in time that begin it: more than one lost request, fewer than open the breaker.
 const UNANSWERED_MAX: u32 = 3;
 
-/// Workers that calls which were set aside leave to others at most, whatever their sort. So at most eight times [`WORKERS`]
+/// Workers that calls which were detached leave to others at most, whatever their sort. So at most eight times [`WORKERS`]
 /// lifecycles are reconciled at once: it bounds what is sent to a cluster that does not answer at all, before the breaker
 /// opens. So many sorts may hang at once before the others wait, for a timeout at most: then each has few places.
 const FREED_WORKERS_MAX: usize = 7 * WORKERS;
@@ -73,14 +73,14 @@ pub(crate) struct Sort {
 pub(super) struct Bulkhead {
     cluster: Arc<str>,
     state: Mutex<State>,
-    /// A call was set aside.
+    /// A call was detached.
     changed: Notify,
 }
 
 #[derive(Default)]
 struct State {
     sorts: BTreeMap<Sort, Calls>,
-    set_aside: usize,
+    detached: usize,
 }
 
 /// The calls of one sort.
@@ -88,13 +88,13 @@ struct Calls {
     under_way: usize,
     /// When one began or ended last.
     used: Instant,
-    standing: Standing,
+    health: Health,
     waiting: Waiting,
 }
 
 /// Whether the calls of a sort are answered, as far as the last of them show.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Standing {
+enum Health {
     /// They go on. The last so many had no answer in time.
     Answered { unanswered: u32 },
     /// Few are begun.
@@ -114,7 +114,7 @@ enum Ended<'m> {
     Answered,
     /// It found the cluster unavailable, at once. This says neither that such calls hang nor that they do not.
     Refused,
-    /// It found the cluster unavailable after it was set aside.
+    /// It found the cluster unavailable after it was detached.
     Unanswered(&'m str),
 }
 
@@ -171,7 +171,7 @@ impl Bulkhead {
             info!(cluster = %self.cluster, "{sort} is not asked for any more, and no longer held back");
         }
         entered?;
-        let place = Place { bulkhead: self, queue, sort };
+        let place = UnderWay { bulkhead: self, queue, sort };
         let mut call = pin!(call);
         let called = match timeout(PATIENCE, &mut call).await {
             Ok(called) => {
@@ -179,9 +179,9 @@ impl Bulkhead {
                 called
             }
             Err(_) => {
-                let set_aside = SetAside::new(self);
+                let detached = Detached::new(self);
                 let called = call.await;
-                drop(set_aside);
+                drop(detached);
                 place.note(Ended::of(&called, true));
                 called
             }
@@ -190,11 +190,11 @@ impl Bulkhead {
     }
 
     /// How many lifecycles may be begun beyond the number of workers.
-    pub(super) fn set_aside(&self) -> usize {
-        self.state.lock().set_aside.min(FREED_WORKERS_MAX)
+    pub(super) fn detached(&self) -> usize {
+        self.state.lock().detached.min(FREED_WORKERS_MAX)
     }
 
-    /// Waits until another call is set aside.
+    /// Waits until another call is detached.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
     }
@@ -202,10 +202,10 @@ impl Bulkhead {
     /// What is held back, sorted.
     pub(super) fn status(&self) -> Vec<HeldBackStatus> {
         let (state, now) = (self.state.lock(), Instant::now());
-        let held_back = state.sorts.iter().filter_map(|(sort, calls)| match &calls.standing {
-            Standing::Answered { .. } => None,
+        let held_back = state.sorts.iter().filter_map(|(sort, calls)| match &calls.health {
+            Health::Answered { .. } => None,
             _ if calls.is_unused(now) => None,
-            Standing::HeldBack { since, because, .. } => Some(HeldBackStatus {
+            Health::HeldBack { since, because, .. } => Some(HeldBackStatus {
                 kind: sort.kind.clone(),
                 verb: sort.verb.to_owned(),
                 seconds: now.duration_since(*since).as_secs(),
@@ -218,21 +218,21 @@ impl Bulkhead {
 }
 
 /// A call under way. Its place is free when this is dropped.
-struct Place<'a> {
+struct UnderWay<'a> {
     bulkhead: &'a Bulkhead,
     queue: &'a Queue,
     sort: &'a Sort,
 }
 
-impl Place<'_> {
+impl UnderWay<'_> {
     /// Takes in how the call ended. The beginning and the end of holding back are logged, once each.
     fn note(&self, ended: Ended<'_>) {
         let (was_held_back, is_held_back) = {
             let mut state = self.bulkhead.state.lock();
             let Some(calls) = state.sorts.get_mut(self.sort) else { return };
-            let after = calls.standing.after(ended, Instant::now(), !calls.waiting.lifecycles.is_empty());
-            let before = std::mem::replace(&mut calls.standing, after);
-            (before.is_held_back(), calls.standing.is_held_back())
+            let after = calls.health.after(ended, Instant::now(), !calls.waiting.lifecycles.is_empty());
+            let before = std::mem::replace(&mut calls.health, after);
+            (before.is_held_back(), calls.health.is_held_back())
         };
         let (cluster, sort) = (&self.bulkhead.cluster, self.sort);
         match (was_held_back, is_held_back, ended) {
@@ -245,7 +245,7 @@ impl Place<'_> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         let next = self.bulkhead.state.lock().leave(self.sort, Instant::now());
         if !next.is_empty() {
@@ -255,19 +255,19 @@ impl Drop for Place<'_> {
 }
 
 /// A call that does not count as a worker any more, until this is dropped.
-struct SetAside<'a>(&'a Bulkhead);
+struct Detached<'a>(&'a Bulkhead);
 
-impl SetAside<'_> {
-    fn new(bulkhead: &Bulkhead) -> SetAside<'_> {
-        bulkhead.state.lock().set_aside += 1;
+impl Detached<'_> {
+    fn new(bulkhead: &Bulkhead) -> Detached<'_> {
+        bulkhead.state.lock().detached += 1;
         bulkhead.changed.notify_one();
-        SetAside(bulkhead)
+        Detached(bulkhead)
     }
 }
 
-impl Drop for SetAside<'_> {
+impl Drop for Detached<'_> {
     fn drop(&mut self) {
-        self.0.state.lock().set_aside -= 1;
+        self.0.state.lock().detached -= 1;
     }
 }
 
@@ -278,7 +278,7 @@ impl State {
             self.sorts.insert(sort.clone(), Calls::new(now));
         }
         let calls = self.sorts.get_mut(sort).expect("it was just put there");
-        if calls.under_way >= calls.standing.places() {
+        if calls.under_way >= calls.health.places() {
             calls.waiting.add(lifecycle);
             let waiting = u32::try_from(calls.waiting.lifecycles.len()).unwrap_or(u32::MAX);
             return Err(PAUSE_MIN.max(PAUSE_EACH * waiting));
@@ -295,9 +295,9 @@ impl State {
         let Some(calls) = self.sorts.get_mut(sort) else { return Vec::new() };
         calls.under_way -= 1;
         calls.used = now;
-        let free = calls.standing.places().saturating_sub(calls.under_way);
+        let free = calls.health.places().saturating_sub(calls.under_way);
         let next = calls.waiting.take(free);
-        if calls.under_way == 0 && calls.waiting.lifecycles.is_empty() && calls.standing == Standing::default() {
+        if calls.under_way == 0 && calls.waiting.lifecycles.is_empty() && calls.health == Health::default() {
             self.sorts.remove(sort);
         }
         next
@@ -308,7 +308,7 @@ impl State {
         let mut forgotten = Vec::new();
         self.sorts.retain(|sort, calls| {
             let is_unused = calls.is_unused(now);
-            if is_unused && calls.standing.is_held_back() {
+            if is_unused && calls.health.is_held_back() {
                 forgotten.push(sort.clone());
             }
             !is_unused
@@ -319,7 +319,7 @@ impl State {
 
 impl Calls {
     fn new(now: Instant) -> Calls {
-        Calls { under_way: 0, used: now, standing: Standing::default(), waiting: Waiting::default() }
+        Calls { under_way: 0, used: now, health: Health::default(), waiting: Waiting::default() }
     }
 
     /// Whether nobody has called for long.
@@ -348,45 +348,45 @@ impl Waiting {
     }
 }
 
-impl Default for Standing {
-    fn default() -> Standing {
-        Standing::Answered { unanswered: 0 }
+impl Default for Health {
+    fn default() -> Health {
+        Health::Answered { unanswered: 0 }
     }
 }
 
-impl Standing {
+impl Health {
     /// How many calls may be under way.
     fn places(&self) -> usize {
         match self {
-            Standing::Answered { .. } => PLACES,
-            Standing::HeldBack { places, .. } => *places,
+            Health::Answered { .. } => PLACES,
+            Health::HeldBack { places, .. } => *places,
         }
     }
 
     fn is_held_back(&self) -> bool {
-        matches!(self, Standing::HeldBack { .. })
+        matches!(self, Health::HeldBack { .. })
     }
 
-    /// The standing after a call ended. Each answer gives one more place, so the calls double with each round of
+    /// The health after a call ended. Each answer gives one more place, so the calls double with each round of
     /// answers. One answer does not end it at once while lifecycles wait: where a part of the calls hangs, it would
     /// begin again and again.
-    fn after(&self, ended: Ended<'_>, now: Instant, is_awaited: bool) -> Standing {
+    fn after(&self, ended: Ended<'_>, now: Instant, is_awaited: bool) -> Health {
         match (self, ended) {
             (_, Ended::Refused) => self.clone(),
-            (Standing::Answered { .. }, Ended::Answered) => Standing::default(),
-            (Standing::Answered { unanswered }, Ended::Unanswered(_)) if unanswered + 1 < UNANSWERED_MAX => {
-                Standing::Answered { unanswered: unanswered + 1 }
+            (Health::Answered { .. }, Ended::Answered) => Health::default(),
+            (Health::Answered { unanswered }, Ended::Unanswered(_)) if unanswered + 1 < UNANSWERED_MAX => {
+                Health::Answered { unanswered: unanswered + 1 }
             }
-            (Standing::Answered { .. }, Ended::Unanswered(because)) => {
-                Standing::HeldBack { places: PLACES_HELD_BACK, since: now, because: because.to_owned() }
+            (Health::Answered { .. }, Ended::Unanswered(because)) => {
+                Health::HeldBack { places: PLACES_HELD_BACK, since: now, because: because.to_owned() }
             }
-            (Standing::HeldBack { since, .. }, Ended::Unanswered(because)) => {
-                Standing::HeldBack { places: PLACES_HELD_BACK, since: *since, because: because.to_owned() }
+            (Health::HeldBack { since, .. }, Ended::Unanswered(because)) => {
+                Health::HeldBack { places: PLACES_HELD_BACK, since: *since, because: because.to_owned() }
             }
-            (Standing::HeldBack { places, since, because }, Ended::Answered) if is_awaited && places + 1 < PLACES => {
-                Standing::HeldBack { places: places + 1, since: *since, because: because.clone() }
+            (Health::HeldBack { places, since, because }, Ended::Answered) if is_awaited && places + 1 < PLACES => {
+                Health::HeldBack { places: places + 1, since: *since, because: because.clone() }
             }
-            (Standing::HeldBack { .. }, Ended::Answered) => Standing::default(),
+            (Health::HeldBack { .. }, Ended::Answered) => Health::default(),
         }
     }
 }
@@ -418,9 +418,9 @@ mod tests {
         use Ended::{Answered, Refused, Unanswered};
         let began = Instant::now();
         let at = |seconds| began + Duration::from_secs(seconds);
-        let answered = |unanswered| Standing::Answered { unanswered };
-        let held = |places, because: &str| Standing::HeldBack { places, since: at(5), because: because.to_owned() };
-        let check = |before: Standing, ended: Ended<'_>, is_awaited: bool, expected: Standing| {
+        let answered = |unanswered| Health::Answered { unanswered };
+        let held = |places, because: &str| Health::HeldBack { places, since: at(5), because: because.to_owned() };
+        let check = |before: Health, ended: Ended<'_>, is_awaited: bool, expected: Health| {
             // What is held back already stays so since its beginning.
             let now = if before.is_held_back() { at(9) } else { at(5) };
             assert_eq!(before.after(ended, now, is_awaited), expected, "{before:?}, {ended:?}, {is_awaited}");
@@ -458,8 +458,8 @@ mod tests {
     #[test]
     fn those_that_find_no_place_are_woken_once_each_in_the_order_of_arrival() {
         let (mut state, sort, now) = (State::default(), sort(), Instant::now());
-        let held = Standing::HeldBack { places: 2, since: now, because: String::new() };
-        state.sorts.insert(sort.clone(), Calls { standing: held, ..Calls::new(now) });
+        let held = Health::HeldBack { places: 2, since: now, because: String::new() };
+        state.sorts.insert(sort.clone(), Calls { health: held, ..Calls::new(now) });
         let enter = |state: &mut State, resource: u32| state.enter(&sort, index(resource), now).is_ok();
         let entered = [1, 2, 3, 4, 3, 5].map(|resource| enter(&mut state, resource));
         assert_eq!(entered, [true, true, false, false, false, false]);
@@ -473,7 +473,7 @@ mod tests {
         assert!(enter(&mut state, 8));
         assert_eq!(state.leave(&sort, now), [index(9)]);
         // What is answered and used by nobody takes no room.
-        state.sorts.get_mut(&sort).expect("it is held back").standing = Standing::default();
+        state.sorts.get_mut(&sort).expect("it is held back").health = Health::default();
         state.leave(&sort, now);
         assert!(state.sorts.is_empty());
     }
@@ -491,9 +491,9 @@ mod tests {
     fn what_nobody_asks_for_any_more_is_not_held_back_for_ever() {
         let (now, sort) = (Instant::now(), sort());
         let check = |under_way: usize, unused: Duration, is_forgotten: bool| {
-            let held = Standing::HeldBack { places: 8, since: now, because: String::new() };
+            let held = Health::HeldBack { places: 8, since: now, because: String::new() };
             let mut state = State::default();
-            state.sorts.insert(sort.clone(), Calls { under_way, standing: held, ..Calls::new(now) });
+            state.sorts.insert(sort.clone(), Calls { under_way, health: held, ..Calls::new(now) });
             let forgotten = state.forget_unused(now + unused);
             assert_eq!((forgotten.len(), state.sorts.len()), (is_forgotten.into(), (!is_forgotten).into()));
         };
@@ -505,15 +505,15 @@ mod tests {
     #[test]
     fn workers_are_freed_up_to_a_limit() {
         let bulkhead = Bulkhead::new("own".into());
-        let freed = [447, 448, 500].map(|set_aside| {
-            bulkhead.state.lock().set_aside = set_aside;
-            bulkhead.set_aside()
+        let freed = [447, 448, 500].map(|detached| {
+            bulkhead.state.lock().detached = detached;
+            bulkhead.detached()
         });
         assert_eq!(freed, [447, 448, 448]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_that_waits_is_set_aside_until_it_ends() {
+    async fn a_call_that_waits_is_detached_until_it_ends() {
         let (bulkhead, queue, sort) = (Bulkhead::new("own".into()), Queue::default(), sort());
         let call = bulkhead.call(&sort, &queue, index(1), async {
             tokio::time::sleep(Duration::from_secs(30)).await;
@@ -521,16 +521,16 @@ mod tests {
         });
         let mut call = pin!(call);
         assert!(timeout(PATIENCE * 9 / 10, &mut call).await.is_err());
-        assert_eq!(bulkhead.set_aside(), 0);
+        assert_eq!(bulkhead.detached(), 0);
         assert!(timeout(PATIENCE, &mut call).await.is_err());
-        assert_eq!(bulkhead.set_aside(), 1);
+        assert_eq!(bulkhead.detached(), 1);
         bulkhead.changed().await;
         assert!(matches!(call.await, Ok(Ok(()))));
-        assert_eq!((bulkhead.set_aside(), bulkhead.status()), (0, Vec::new()));
+        assert_eq!((bulkhead.detached(), bulkhead.status()), (0, Vec::new()));
         // One that is given up on its way leaves nothing.
         let dropped = bulkhead.call(&sort, &queue, index(1), std::future::pending::<Result<(), Error>>());
         assert!(timeout(PATIENCE * 2, dropped).await.is_err());
-        assert_eq!(bulkhead.set_aside(), 0);
+        assert_eq!(bulkhead.detached(), 0);
         assert!(bulkhead.state.lock().sorts.is_empty());
     }
 }

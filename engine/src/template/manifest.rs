@@ -12,7 +12,7 @@ use super::confine::{self, Piece, PieceKind, Violation};
 use super::scalar;
 use super::tracking::{Manner, TrackedText};
 use super::types::{self, Undecided};
-use crate::builtin::{Place, Step};
+use crate::builtin::{FieldPath, PathStep};
 
 /// The most nodes that aliases may multiply a text into.
 const NODES_MAX: usize = 200_000;
@@ -325,7 +325,7 @@ impl<'r> Builder<'r> {
                 return Err(Refusal::manifest(self.root_starts, message));
             }
             let is_here = |scalar: &mut Undecided| match scalar.place.as_slice() {
-                [Step::Field(items), Step::Item(item), ..] => items == "items" && *item == index,
+                [PathStep::Field(items), PathStep::Item(item), ..] => items == "items" && *item == index,
                 _ => false,
             };
             let of_item: Vec<Undecided> = undecided
@@ -389,11 +389,11 @@ impl<'r> Builder<'r> {
     }
 
     /// The place of the value that is being filled; `None` below a merge key.
-    fn place_here(&self) -> Option<Place> {
+    fn place_here(&self) -> Option<FieldPath> {
         let step = |open: &Open| match open {
-            Open::Mapping { key: Some(Key::Name(name)), .. } => Some(Step::Field(name.clone())),
+            Open::Mapping { key: Some(Key::Name(name)), .. } => Some(PathStep::Field(name.clone())),
             Open::Mapping { .. } => None,
-            Open::Sequence { items, .. } => Some(Step::Item(items.len())),
+            Open::Sequence { items, .. } => Some(PathStep::Item(items.len())),
         };
         self.stack.iter().map(step).collect()
     }

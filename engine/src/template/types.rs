@@ -8,13 +8,13 @@
 use serde_json::Value;
 
 use super::confine::Violation;
-use crate::builtin::{self, Place, Step, TypeCheck};
+use crate::builtin::{self, FieldPath, PathStep, TypeCheck};
 
 /// A plain scalar that data filled, and that YAML reads as something else than a string.
 #[derive(Debug, Clone)]
 pub(super) struct Undecided {
     /// Where it is, from the root of its object.
-    pub place: Place,
+    pub place: FieldPath,
     /// As it is written.
     pub spelled: String,
     /// As YAML reads it; `None` where JSON has no such number.
@@ -67,7 +67,7 @@ pub(super) fn settle(object: &mut Value, undecided: &[Undecided]) -> Result<(), 
     // The type is bytes in base64. What is no base64 is refused by the cluster, as the string that it is.
     if object["kind"] == "Secret" && object["apiVersion"] == "v1" {
         let is_of_data =
-            |scalar: &&Undecided| matches!(scalar.place.as_slice(), [Step::Field(data), _] if data == "data");
+            |scalar: &&Undecided| matches!(scalar.place.as_slice(), [PathStep::Field(data), _] if data == "data");
         for scalar in undecided.iter().filter(is_of_data) {
             put(object, &scalar.place, scalar.string());
         }
@@ -163,30 +163,30 @@ fn without_nulls(value: &Value) -> Value {
     }
 }
 
-fn at<'v>(value: &'v Value, place: &[Step]) -> Option<&'v Value> {
+fn at<'v>(value: &'v Value, place: &[PathStep]) -> Option<&'v Value> {
     place.iter().try_fold(value, |value, step| match step {
-        Step::Field(name) => value.get(name),
-        Step::Item(index) => value.get(index),
+        PathStep::Field(name) => value.get(name),
+        PathStep::Item(index) => value.get(index),
     })
 }
 
-fn at_mut<'v>(value: &'v mut Value, place: &[Step]) -> Option<&'v mut Value> {
+fn at_mut<'v>(value: &'v mut Value, place: &[PathStep]) -> Option<&'v mut Value> {
     place.iter().try_fold(value, |value, step| match step {
-        Step::Field(name) => value.get_mut(name),
-        Step::Item(index) => value.get_mut(index),
+        PathStep::Field(name) => value.get_mut(name),
+        PathStep::Item(index) => value.get_mut(index),
     })
 }
 
-fn put(value: &mut Value, place: &[Step], new: Value) {
+fn put(value: &mut Value, place: &[PathStep], new: Value) {
     if let Some(old) = at_mut(value, place) {
         *old = new;
     }
 }
 
 /// Takes the innermost field that holds a place out. False where there is none.
-fn leave_out(value: &mut Value, place: &[Step]) -> bool {
-    let Some(last) = place.iter().rposition(|step| matches!(step, Step::Field(_))) else { return false };
-    let Step::Field(name) = &place[last] else { return false };
+fn leave_out(value: &mut Value, place: &[PathStep]) -> bool {
+    let Some(last) = place.iter().rposition(|step| matches!(step, PathStep::Field(_))) else { return false };
+    let PathStep::Field(name) = &place[last] else { return false };
     at_mut(value, &place[..last]).and_then(Value::as_object_mut).is_some_and(|map| map.remove(name).is_some())
 }
 

@@ -75,7 +75,7 @@ fn event(sequence: u64, kind: &str, subject: &str) -> Intake {
 
 pub fn rules(text: &str) -> Current {
     let rules = RuleSet::new(Manifests::read("rules.yaml", text), Clusters::default());
-    // What Sveltos does otherwise is told, and no mistake.
+    // What Sveltos does otherwise is a warning, and no mistake.
     let mut problems = rules.problems().iter();
     assert!(problems.all(|problem| problem.severity == Severity::Warning), "{:?}", rules.problems());
     Current { rules: Some(Arc::new(rules)), troubles: Vec::new() }

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use lifeline_engine::clock::{Clock, SystemClock};
 use lifeline_engine::cluster::local::LocalCluster;
-use lifeline_engine::engine::{Engine, Place, Ports};
+use lifeline_engine::engine::{Engine, Ports, SavedIn};
 use lifeline_engine::intake::Connection;
 use lifeline_engine::intake::nats::Nats;
 use lifeline_engine::rules::{Current, RuleSet};
@@ -129,7 +129,7 @@ async fn durable_intake(
     let site = Arc::new(Site::own(BTreeMap::new(), Arc::new(LocalCluster::in_memory(1, Arc::new(now)))));
     let ports = Ports {
         open_log: Box::new(move || Log::open(OsDisk::open(&log)?, Options::default())),
-        table: Some(Place::Folder(data.join("projection"))),
+        table: Some(SavedIn::Folder(data.join("projection"))),
         sites: vec![site.clone()],
         clock: Arc::new(SystemClock),
         rules,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use lifeline_engine::clock::SimulatedClock;
-use lifeline_engine::engine::{Engine, Parts, Place, Ports};
+use lifeline_engine::engine::{Engine, Parts, Ports, SavedIn};
 use lifeline_engine::error_text::chain;
 use lifeline_engine::intake::subjects::Wanted;
 use lifeline_engine::recorder;
@@ -119,7 +119,7 @@ impl World {
         let site = Arc::new(Site::own(BTreeMap::new(), self.cluster.clone()));
         let ports = Ports {
             open_log: Box::new(move || Log::open(disk.clone(), options())),
-            table: self.table.clone().map(|table| Place::Rows(table)),
+            table: self.table.clone().map(|table| SavedIn::Rows(table)),
             sites: vec![site.clone()],
             clock: Arc::new(self.clock),
             rules: self.rules.subscribe(),

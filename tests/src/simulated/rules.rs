@@ -254,7 +254,7 @@ impl Version {
             text += &trigger("guest", &GUEST_ACTION.replace("LEAVES", leaves), GUEST);
         }
         let rules = RuleSet::new(Manifests::read("rules.yaml", &text), Clusters::default());
-        // What Sveltos does otherwise is told as a warning, and no mistake.
+        // What Sveltos does otherwise is a warning, and no mistake.
         let errors = rules.problems().iter().filter(|problem| problem.severity == Severity::Error);
         let problems: Vec<String> = errors.map(ToString::to_string).collect();
         let is_sound = !is_broken || self == Version::Withdrawn;

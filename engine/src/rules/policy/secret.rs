@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::ContentKind;
-use crate::rules::read::content::{Fault, Texts, strings};
+use crate::rules::read::content::{Fault, Texts, refuse_other_fields, strings};
 
 /// The one type of Secret that may be applied: a rule must not be a way to read any other.
 pub const SECRET_TYPE: &str = "addons.projectsveltos.io/cluster-profile";
@@ -20,6 +20,7 @@ fn decoded_texts(manifest: &Value) -> Result<Texts, Fault> {
         return Err(Fault::new(format!("the Secret is of type `{found}`, expected `{SECRET_TYPE}`"))
             .hint(format!("create it with `type: {SECRET_TYPE}`; the type of a Secret cannot be changed")));
     }
+    refuse_other_fields(manifest, &["data", "stringData", "type", "immutable"])?;
     let mut texts = Texts::new();
     for (key, encoded) in strings(manifest, "data")? {
         let compact: String = encoded.split_ascii_whitespace().collect();

@@ -112,10 +112,14 @@ impl Content {
         let is_template = annotation(manifest, INSTANTIATE).is_some();
         let named = named_dialect(manifest);
         let other_stage = metadata::other_stage(manifest);
+        let unknown = unknown_fields(manifest, &FIELDS);
         let mut parts = json!([is_template, named, manifest["type"], manifest["data"], manifest["stringData"]]);
-        // Only where it is there: logs hold checksums of content without it.
+        // Only where they are there: logs hold checksums of content without them.
         if let (Some(OtherStage { annotation, .. }), Some(parts)) = (&other_stage, parts.as_array_mut()) {
             parts.push(json!(annotation));
+        }
+        if let (false, Some(parts)) = (unknown.is_empty(), parts.as_array_mut()) {
+            parts.push(json!(unknown));
         }
         let digest = digest(&parts);
 
@@ -175,6 +179,26 @@ impl Entry {
             Body::Template(template) => template.uses_event_list(),
             Body::Manifests(_) | Body::Broken(_) => false,
         }
+    }
+}
+
+/// The fields of the objects that hold texts, whatever their kind.
+const FIELDS: [&str; 5] = ["data", "stringData", "binaryData", "type", "immutable"];
+
+/// The fields of an object that it cannot have.
+fn unknown_fields<'m>(manifest: &'m Value, known: &[&str]) -> Vec<&'m str> {
+    let fields = manifest.as_object().into_iter().flat_map(|fields| fields.keys().map(String::as_str));
+    let common = ["apiVersion", "kind", "metadata", "status"];
+    fields.filter(|field| !common.contains(field) && !known.contains(field)).collect()
+}
+
+/// Refuses an object with fields other than these: with a slip in `data` it would hold no text, and what its texts made would be
+/// withdrawn.
+pub(in crate::rules) fn refuse_other_fields(manifest: &Value, known: &[&str]) -> Result<(), Fault> {
+    match unknown_fields(manifest, known).first() {
+        None => Ok(()),
+        Some(field) => Err(Fault::new(format!("unknown field `{field}`, expected one of: {}", known.join(", ")))
+            .hint("correct or remove it; what the texts made before stays")),
     }
 }
 

@@ -404,7 +404,7 @@ mod tests {
         format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {bytes}\r\n\r\n{body}")
     }
 
-    /// Lists, watches that stay silent, and no custom resources until it is told of them.
+    /// Lists and silent watches; custom resources only where `knows_rules`.
     fn answer(request: &str, knows_rules: bool) -> String {
         let list = |kind: &str, items: Value| {
             text("200 OK", json!({"kind": format!("{kind}List"), "metadata": {"resourceVersion": "5"}, "items": items}))

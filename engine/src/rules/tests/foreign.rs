@@ -63,6 +63,20 @@ fn a_trigger_whose_templates_are_all_over_the_list_is_out_of_force() {
 }
 
 #[test]
+fn content_with_a_slip_in_a_field_is_refused_until_it_is_mended() {
+    let references = trigger(json!({"policyRefs": [{"kind": "ConfigMap", "name": "x"}]}));
+    let content = config_map("x", json!({"a": "{kind: Namespace, apiVersion: v1, metadata: {name: a}}"}));
+    let set = |content: &str| rules(&format!("{SOUND}\n---\n{references}\n---\n{content}"));
+    for slip in [content.replace("\"data\"", "\"dta\""), content.replace("\"data\"", "\"more\":{},\"data\"")] {
+        let rules = set(&slip);
+        let said = messages(&rules);
+        assert!(said[0].starts_with("error ConfigMap/default/x: unknown field `"), "{said:?}");
+        assert!(rules.trigger("x").unwrap().manifests(&map(LOGIN), OWN, 1).is_err());
+        assert_ne!(rules.trigger("x").unwrap().digest(), set(&content).trigger("x").unwrap().digest());
+    }
+}
+
+#[test]
 fn content_of_another_stage_is_refused_until_its_annotation_goes() {
     let text = "{kind: Namespace, apiVersion: v1, metadata: {name: a}}";
     let references = trigger(json!({"policyRefs": [{"kind": "ConfigMap", "name": "x"}]}));
