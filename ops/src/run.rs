@@ -19,6 +19,7 @@ use lifeline_engine::intake::nats::Nats;
 use lifeline_engine::intake::{self, Connection};
 use lifeline_engine::queries::Queries;
 use lifeline_engine::recorder::{self, OpenLog};
+use lifeline_engine::replay::brake::Brake;
 use lifeline_engine::rules::{self, Clusters, Places};
 use lifeline_engine::scrub;
 use lifeline_engine::site::Site;
@@ -160,7 +161,10 @@ async fn engine(config: Config) -> Result<(), Error> {
     let (rules, watching) = rules::watch(Places { paths: config.rules.clone(), client: from_cluster }, clusters);
     tasks.spawn(watching);
 
-    let (engine, parts) = open_engine(data.clone(), disk, vec![site.clone()], rules.clone(), doorway.clone()).await?;
+    let (engine, mut parts) =
+        open_engine(data.clone(), disk, vec![site.clone()], rules.clone(), doorway.clone()).await?;
+    let brake = Brake { percent: config.brake_percent, ..Brake::default() };
+    parts.recorder = parts.recorder.with_brake(brake);
     let engine = Arc::new(engine);
     let service = config.service.then(|| Service { router: doorway.router(), trouble: watch::Sender::new(None) });
     let status = {

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use lifeline_engine::replay::brake::Brake;
 use serde::Deserialize;
 
 /// Where an engine listens, and where asking commands look for one, when nobody says otherwise.
@@ -78,6 +79,11 @@ pub struct Settings {
     #[arg(long, env = "LIFELINE_SERVICE", value_name = "BOOL")]
     pub service: Option<bool>,
 
+    /// Percent of the live objects, of a trigger and of all, that changed rules may withdraw without `lifeline confirm`; fewer
+    /// than 10 objects always go, and 100 lets everything go [default: 10]
+    #[arg(long, env = "LIFELINE_BRAKE_PERCENT", value_name = "PERCENT")]
+    pub brake_percent: Option<u8>,
+
     /// Bytes a second of the scrub, which reads the log again once a day to find damage; 0 turns it off
     /// [default: 8388608]
     #[arg(long, env = "LIFELINE_SCRUB_RATE", value_name = "BYTES")]
@@ -144,6 +150,8 @@ pub struct Config {
     pub auth: Auth,
     /// Whether there is a NATS service.
     pub service: bool,
+    /// Percent of the live objects that changed rules may withdraw by themselves.
+    pub brake_percent: u8,
     /// Bytes of the log a second that are read again to find damage; zero for none.
     pub scrub_rate: u64,
 }
@@ -202,6 +210,7 @@ impl Settings {
             auth: self.auth.or(other.auth),
             auth_token_file: self.auth_token_file.or(other.auth_token_file),
             service: self.service.or(other.service),
+            brake_percent: self.brake_percent.or(other.brake_percent),
             scrub_rate: self.scrub_rate.or(other.scrub_rate),
         }
     }
@@ -228,6 +237,10 @@ impl Config {
                 }
                 _ => mistakes.push(format!("`cluster_labels` has `{label}`, expected `KEY=VALUE`")),
             }
+        }
+        let brake_percent = settings.brake_percent.unwrap_or(Brake::default().percent);
+        if brake_percent > 100 {
+            mistakes.push(format!("`brake_percent` is `{brake_percent}`, expected at most `100`"));
         }
         let address = listen_address.as_ref().ok().copied();
         let auth = auth(settings.auth, settings.auth_token_file, cluster, address).unwrap_or_else(|mistake| {
@@ -265,6 +278,7 @@ impl Config {
                 listen,
                 auth,
                 service: settings.service.unwrap_or(true),
+                brake_percent,
                 scrub_rate: settings.scrub_rate.unwrap_or(SCRUB_RATE),
             }),
             _ => Err(Error::Values(mistakes)),
