@@ -138,7 +138,7 @@ where
                 continue;
             }
             // An engine that was there and is not is waited for; one that never was is a mistake.
-            Err(error @ (Error::Connect { .. } | Error::Http { .. })) if known => cause(&error),
+            Err(error @ (Error::Connect { .. } | Error::Http { .. } | Error::Tls { .. })) if known => cause(&error),
             Err(Error::Problem(problem)) if known && problem.0.status >= 500 => problem.0.detail.clone(),
             Err(error) => return Err(error),
         };
@@ -149,13 +149,14 @@ where
 }
 
 fn cause(error: &dyn std::error::Error) -> String {
-    error.source().unwrap_or(error).to_string()
+    let text = error.source().unwrap_or(error).to_string();
+    text.lines().next().unwrap_or_default().to_owned()
 }
 
 async fn connect(server: &Server, path: &str, id: &str) -> Result<hyper::Response<hyper::body::Incoming>, Error> {
     let mut headers = vec![(header::ACCEPT, "text/event-stream")];
     headers.extend((!id.is_empty()).then(|| (LAST_EVENT_ID.clone(), id)));
-    let response = client::send(server, path, &headers).await?;
+    let response = client::server::send(server, path, &headers).await?;
     let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
     if response.status().is_success() {
         if !kind.starts_with("text/event-stream") {
@@ -163,7 +164,7 @@ async fn connect(server: &Server, path: &str, id: &str) -> Result<hyper::Respons
         }
         return Ok(response);
     }
-    let body = client::body(server, response).await?;
+    let body = client::server::body(server, response).await?;
     let answer = |source| Error::Answer { server: server.to_string(), path: path.to_owned(), source };
     Err(client::problem(&body).map_or_else(answer, Error::Problem))
 }
@@ -346,9 +347,14 @@ mod tests {
         };
         let table = |_: &[serde_json::Value], _: bool| Table::default();
         let mut printer = Printer::new(Format::Json, "", table, write);
-        follow(&Server::at(&address), "/v1/watch?noun=resources", Watch::default(), &mut printer)
-            .await
-            .expect("a watch");
+        follow(
+            &Server::parse(&address, None).expect("an address"),
+            "/v1/watch?noun=resources",
+            Watch::default(),
+            &mut printer,
+        )
+        .await
+        .expect("a watch");
         let line = |event: &str, offset: u64, row: String| {
             format!("{{\"event\":\"{event}\",\"offset\":{offset},\"item\":{row}}}\n")
         };
@@ -385,9 +391,14 @@ mod tests {
         };
         let mut printer = Printer::new(Format::Json, "", |_: &[Entry], _| Table::default(), write).of_records();
         printer.print(Step::Row { offset: 2, item: entry(1) }).expect("a writer");
-        follow(&Server::at(&address), "/v1/watch?noun=events", Watch::of_records(2), &mut printer)
-            .await
-            .expect("a watch");
+        follow(
+            &Server::parse(&address, None).expect("an address"),
+            "/v1/watch?noun=events",
+            Watch::of_records(2),
+            &mut printer,
+        )
+        .await
+        .expect("a watch");
         assert_eq!(told, [1, 2, 3, 4, 5]);
         let asked = asked.join().expect("the server");
         assert!(asked[0].contains("last-event-id: 2\r\n") && asked[1].contains("last-event-id: 4\r\n"), "{asked:?}");
@@ -398,14 +409,24 @@ mod tests {
         let table = |_: &[String], _: bool| Table::default();
         let write = |_: &str| Ok(true);
         let mut printer = Printer::new(Format::Json, "", table, write);
-        let nobody = follow(&Server::at("127.0.0.1:1"), "/v1/watch", Watch::default(), &mut printer).await;
+        let nobody = follow(
+            &Server::parse("127.0.0.1:1", None).expect("an address"),
+            "/v1/watch",
+            Watch::default(),
+            &mut printer,
+        )
+        .await;
         assert!(matches!(nobody, Err(Error::Connect { .. })), "{nobody:?}");
         let (address, _) = server(vec![refusal(400, "bad-parameter")]);
-        let refused = follow(&Server::at(&address), "/v1/watch", Watch::default(), &mut printer).await;
+        let refused =
+            follow(&Server::parse(&address, None).expect("an address"), "/v1/watch", Watch::default(), &mut printer)
+                .await;
         assert!(matches!(refused, Err(Error::Problem(_))), "{refused:?}");
         let (address, _) =
             server(vec!["HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\n\r\nhi".to_owned()]);
-        let other = follow(&Server::at(&address), "/v1/watch", Watch::default(), &mut printer).await;
+        let other =
+            follow(&Server::parse(&address, None).expect("an address"), "/v1/watch", Watch::default(), &mut printer)
+                .await;
         assert!(matches!(other, Err(Error::NoEvents { .. })), "{other:?}");
     }
 }

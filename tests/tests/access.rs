@@ -1,0 +1,3 @@
+//! Who reaches what: each line of the threat model, from outside.
+
+fn main() {}
