@@ -91,57 +91,60 @@ where
     let mut patience = Patience::on_terminal();
     let (mut known, mut pause) = (false, PAUSE_MIN);
     loop {
-        let lost = match connect(server, path, &watch.id).await {
-            Ok(mut response) => {
-                drop(patience.take());
-                if known {
-                    output::remark(&format!("watching `{server}` again"));
-                }
-                known = true;
-                let mut parser = Parser::default();
-                let lost = loop {
-                    let bytes = match tokio::time::timeout(SILENCE_MAX, response.body_mut().frame()).await {
-                        Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
-                        Ok(Some(Err(error))) => break error.to_string(),
-                        Ok(None) => break "it ended the connection".to_owned(),
-                        Err(_) => break format!("nothing came for {} s", SILENCE_MAX.as_secs()),
-                    };
-                    for message in parser.push(&bytes) {
-                        let step = watch.take(message).map_err(|source| Error::Answer {
-                            server: server.to_string(),
-                            path: path.to_owned(),
-                            source,
-                        })?;
-                        // A server that only answers that it cannot is not asked ever faster.
-                        if matches!(step, Step::Listed { .. } | Step::Changed { .. } | Step::Removed { .. }) {
-                            pause = PAUSE_MIN;
-                        }
-                        if !printer.print(step)? {
-                            return Ok(());
-                        }
+        let lost =
+            match connect(server, path, &watch.id).await {
+                Ok(mut response) => {
+                    drop(patience.take());
+                    if known {
+                        output::remark(&format!("watching `{server}` again"));
                     }
-                };
-                pause = parser.retry().unwrap_or(pause).clamp(PAUSE_MIN, PAUSE_MAX);
-                if !watch.listed {
-                    watch.begin();
-                    printer.forget();
+                    known = true;
+                    let mut parser = Parser::default();
+                    let lost = loop {
+                        let bytes = match tokio::time::timeout(SILENCE_MAX, response.body_mut().frame()).await {
+                            Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+                            Ok(Some(Err(error))) => break error.to_string(),
+                            Ok(None) => break "it ended the connection".to_owned(),
+                            Err(_) => break format!("nothing came for {} s", SILENCE_MAX.as_secs()),
+                        };
+                        for message in parser.push(&bytes) {
+                            let step = watch.take(message).map_err(|source| Error::Answer {
+                                server: server.to_string(),
+                                path: path.to_owned(),
+                                source,
+                            })?;
+                            // A server that only answers that it cannot is not asked ever faster.
+                            if matches!(step, Step::Listed { .. } | Step::Changed { .. } | Step::Removed { .. }) {
+                                pause = PAUSE_MIN;
+                            }
+                            if !printer.print(step)? {
+                                return Ok(());
+                            }
+                        }
+                    };
+                    pause = parser.retry().unwrap_or(pause).clamp(PAUSE_MIN, PAUSE_MAX);
+                    if !watch.listed {
+                        watch.begin();
+                        printer.forget();
+                    }
+                    lost
                 }
-                lost
-            }
-            Err(Error::Problem(problem)) if patience.as_mut().is_some_and(|patience| patience.lasts(&problem)) => {
-                tokio::time::sleep(PAUSE_MIN).await;
-                continue;
-            }
-            // The place is no longer known: the list begins again.
-            Err(Error::Problem(problem)) if known && !watch.id.is_empty() && problem.0.code == "expired" => {
-                printer.print(watch.start_over(&problem))?;
-                continue;
-            }
-            // An engine that was there and is not is waited for; one that never was is a mistake.
-            Err(error @ (Error::Connect { .. } | Error::Http { .. } | Error::Tls { .. })) if known => cause(&error),
-            Err(Error::Problem(problem)) if known && problem.0.status >= 500 => problem.0.detail.clone(),
-            Err(error) => return Err(error),
-        };
+                Err(Error::Problem(problem)) if patience.as_mut().is_some_and(|patience| patience.lasts(&problem)) => {
+                    tokio::time::sleep(PAUSE_MIN).await;
+                    continue;
+                }
+                // The place is no longer known: the list begins again.
+                Err(Error::Problem(problem)) if known && !watch.id.is_empty() && problem.0.code == "expired" => {
+                    printer.print(watch.start_over(&problem))?;
+                    continue;
+                }
+                // An engine that was there and is not is waited for; one that never was is a mistake.
+                Err(
+                    error @ (Error::Connect { .. } | Error::Http { .. } | Error::NoHttp { .. } | Error::Tls { .. }),
+                ) if known => cause(&error),
+                Err(Error::Problem(problem)) if known && problem.0.status >= 500 => problem.0.detail.clone(),
+                Err(error) => return Err(error),
+            };
         output::remark(&format!("`{server}` is lost: {lost}; trying again in {} ms", pause.as_millis()));
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);

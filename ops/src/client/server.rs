@@ -144,9 +144,14 @@ async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Empty<Bytes>>,
 ) -> Result<Response<Incoming>, Error> {
+    // Canceled: it spoke before it was asked, as NATS servers do.
     let http = |source: hyper::Error| {
         let server = server.to_string();
-        if source.is_parse() { Error::NoHttp { server, source } } else { Error::Http { server, source } }
+        if source.is_parse() || source.is_canceled() {
+            Error::NoHttp { server, source }
+        } else {
+            Error::Http { server, source }
+        }
     };
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
     // The connection does the work while the answer is waited for and read; it ends with the answer, which says how.
