@@ -58,6 +58,28 @@ data:
     metadata: {name: "{{ .CloudEvent.subject }}"}
 "#;
 
+/// What is in a Secret that a rule names, and not in what it makes.
+const IN_SECRET: &str = "hidden-part-of-a-secret";
+const POLICY: &str = "  - {kind: ConfigMap, namespace: default, name: visits}\n";
+const POLICIES: &str = "  - {kind: ConfigMap, namespace: default, name: visits}
+  - {kind: Secret, namespace: default, name: hidden}
+";
+const SECRET: &str = r#"---
+apiVersion: v1
+kind: Secret
+type: addons.projectsveltos.io/cluster-profile
+metadata:
+  name: hidden
+  namespace: default
+  annotations: {projectsveltos.io/instantiate: ok}
+stringData:
+  namespace.yaml: |
+    # hidden-part-of-a-secret
+    apiVersion: v1
+    kind: Namespace
+    metadata: {name: "second-{{ .CloudEvent.subject }}"}
+"#;
+
 fn main() -> ExitCode {
     run(vec![
         story("no_web_page_reads_an_engine_on_loopback", &[Nats], pages),
@@ -359,7 +381,7 @@ fn holds(folder: &Path, text: &str) -> Result<Option<PathBuf>, Failure> {
 async fn credentials(scene: &Scene) -> Outcome {
     let access = NatsAccess::User { user: "engine".to_owned(), password: PASSWORD.to_owned() };
     let nats = scene.nats_with("nats", access, "")?;
-    let rules = scene.write("engine/rules/rules.yaml", RULES)?;
+    let rules = scene.write("engine/rules/rules.yaml", &format!("{}{SECRET}", RULES.replace(POLICY, POLICIES)))?;
     let token = scene.write("token", TOKEN)?;
     let url = format!("nats://engine:{PASSWORD}@{}", nats.address());
     let (rules, token) = (rules.to_string_lossy(), token.to_string_lossy());
@@ -376,7 +398,8 @@ async fn credentials(scene: &Scene) -> Outcome {
     assert!(status.contains("visits") || status.contains("LIFELINE"), "{status}");
     assert!(!status.contains(PASSWORD) && !status.contains(TOKEN), "{status}");
     eventually("the event on the disk", SOON, async || {
-        let found = holds(&lifeline.data(), SUBJECT).map_err(|failure| failure.to_string())?;
+        // The object that the Secret makes, so it was rendered.
+        let found = holds(&lifeline.data(), &format!("second-{SUBJECT}")).map_err(|failure| failure.to_string())?;
         found.ok_or_else(|| "it is not there".to_owned())
     })
     .await?;
@@ -384,7 +407,7 @@ async fn credentials(scene: &Scene) -> Outcome {
     drop(nats);
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(lifeline.stop(), Some(0));
-    for secret in [PASSWORD, TOKEN] {
+    for secret in [PASSWORD, TOKEN, IN_SECRET] {
         assert_eq!(holds(&lifeline.data(), secret)?, None, "{secret}");
         let said = fs::read_to_string(lifeline.log())?;
         assert!(!said.contains(secret), "{said}");

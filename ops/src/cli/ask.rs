@@ -23,7 +23,7 @@ use crate::terminal::table::Table;
 /// Whom to ask, and how to print the answer.
 #[derive(Debug, Clone, Args)]
 pub struct AskArgs {
-    /// The running engine to ask.
+    /// The running engine to ask, by http:// or https://.
     #[arg(
         long,
         value_name = "URL",
