@@ -10,7 +10,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use lifeline_engine::intake::jetstream::Source;
 use lifeline_engine::intake::nats::Nats;
-use lifeline_engine::intake::{self, Connection, JetStream, Message, subjects};
+use lifeline_engine::intake::{self, Connection, JetStream, Message, plain, subjects};
 use lifeline_engine::refetch::{self, Context, Found, Refetched};
 use lifeline_engine::rules::{Cluster, Clusters};
 use lifeline_projections::fold::Projection;
@@ -199,7 +199,9 @@ async fn connect(
         }
     }
     for key in recorded.ground().streams.keys() {
-        if !servers.contains_key(key) {
+        if let Some(subject) = plain::subject_of(&key.1) {
+            remarks.push(format!("subject `{subject}` was read without a stream: its lost messages are nowhere else"));
+        } else if !servers.contains_key(key) {
             let (stream, servers) = (key.1.clone(), urls.join(", "));
             if !from.accept_loss {
                 return Err(Error::NoStream { stream, servers });

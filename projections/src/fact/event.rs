@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 pub struct Delivery<'a> {
     /// The cluster whose NATS it came from, `mgmt/mgmt` for the own one.
     pub cluster: &'a str,
-    /// JetStream stream.
+    /// JetStream stream. `$NATS.` and the subject for a message that came by a plain subscription: its sequence is counted by the
+    /// log, and its time is that of its arrival.
     pub stream: &'a str,
     /// How often a stream of this name began, from 1. It begins again when it is recreated, restored, or loses its end.
     pub epoch: u32,
