@@ -145,7 +145,7 @@ pub struct StreamStatus {
     /// Messages delivered again since the start, and recorded once.
     pub redelivered: u64,
     /// That it is no stream: a subject that is read by a plain subscription. Its events are not durable before they are in the
-    /// log; those published while Lifeline is away are lost. Absent for a stream, and for a subject that is not read like this now.
+    /// log; those published while Lifeline is away are lost. Absent for a stream, and for what is not read like this now.
     #[serde(default)]
     pub plain: Option<PlainStatus>,
 }

@@ -9,9 +9,7 @@ use async_nats::ConnectOptions;
 use bytes::Bytes;
 use lifeline_ops::servers::{NatsAccess, NatsServer};
 use lifeline_tests::harness::Need::{ControlPlane as ApiServer, Nats};
-use lifeline_tests::harness::{
-    Event, Failure, Kubernetes, Lifeline, Outcome, Scene, User, eventually, run, story,
-};
+use lifeline_tests::harness::{Event, Failure, Kubernetes, Lifeline, Outcome, Scene, User, eventually, run, story};
 use serde_json::{Value, json};
 
 const RULES: &str = include_str!("../../engine/tests/seed/3-end-to-end.yaml");
@@ -69,7 +67,8 @@ impl Stage {
 
     async fn has_namespace(&self, name: &str, is_there: bool) -> Outcome {
         eventually(&format!("Namespace/{name}: {is_there}"), SOON, async || {
-            let objects = self.lifeline.ask(&["get", "objects", "--subject", name]).map_err(|failure| failure.to_string())?;
+            let objects =
+                self.lifeline.ask(&["get", "objects", "--subject", name]).map_err(|failure| failure.to_string())?;
             if objects["items"][0]["uid"].is_string() == is_there { Ok(()) } else { Err(objects.to_string()) }
         })
         .await

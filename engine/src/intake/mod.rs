@@ -16,6 +16,7 @@
 mod alone;
 mod catch_up;
 pub mod connection;
+mod counted;
 pub mod epoch;
 mod gate;
 mod holes;

@@ -10,6 +10,9 @@
 //! The log names a subject like a stream ([`stream_of`]), with a name that no stream can have. The epoch is always the first, the
 //! sequence is counted by [`Buffer`].
 //!
+//! After an interruption what comes is held back until it is known whether the server has a stream now: that holds also what was
+//! published before the subscription was made again, in order.
+//!
 //! Invariant: a buffer outlives its reader, so what came before a client ended is still handed over, once.
 //!
 //! Never here: what a message means, and whether JetStream is there.
@@ -79,7 +82,9 @@ pub type SharedBuffer = Arc<Mutex<Buffer>>;
 
 /// The buffers of an engine, by site and subject. They outlive the connections.
 #[derive(Debug, Clone, Default)]
-pub struct Buffers(Arc<Mutex<BTreeMap<(Arc<str>, String), SharedBuffer>>>);
+pub struct Buffers(Arc<Mutex<BufferMap>>);
+
+type BufferMap = BTreeMap<(Arc<str>, String), SharedBuffer>;
 
 impl Buffers {
     /// The buffer of a subject of a site; `known` is what the log says of its messages, where there is none yet.
@@ -103,17 +108,18 @@ pub struct Status {
     pub buffer: SharedBuffer,
 }
 
-/// What a connection says of lost messages; both only grow.
+/// What a connection says of lost messages. The numbers only grow.
 #[derive(Clone, Copy)]
 struct Lost {
+    up: bool,
     connects: u64,
     slow: u64,
 }
 
 impl Lost {
     fn at(link: &watch::Receiver<ConnectionState>) -> Lost {
-        let ConnectionState { connects, slow, .. } = *link.borrow();
-        Lost { connects, slow }
+        let ConnectionState { up, connects, slow, .. } = *link.borrow();
+        Lost { up, connects, slow }
     }
 }
 
@@ -180,8 +186,8 @@ impl Reader {
                 permit = self.sink.reserve(), if is_waiting => {
                     let Ok(permit) = permit else { return };
                     let mut buffer = self.buffer.lock();
-                    if let Some(item) = buffer.next() {
-                        permit.send(self.intake(buffer.epoch(), item));
+                    if let Some(item) = buffer.pop() {
+                        permit.send(intake(&self.site, &self.subject, buffer.epoch(), item));
                     }
                 }
                 _ = &mut self.stop, if ends_by.is_none() => {
@@ -207,6 +213,9 @@ impl Reader {
 
     /// Counts what the connection says of lost messages.
     fn count(&self, before: Lost, now: Lost) {
+        if !now.up || now.connects > before.connects {
+            self.buffer.lock().hold();
+        }
         if now.connects > before.connects {
             self.buffer.lock().interrupted(now.connects - before.connects);
             self.say_interrupted();
@@ -226,19 +235,33 @@ impl Reader {
     fn is_ours(&self, subject: &str) -> bool {
         !self.others.iter().any(|other| subjects::includes(other, subject))
     }
+}
 
-    fn intake(&self, epoch: u32, item: Item) -> Intake {
-        let received = match item {
-            // Nobody made it at a time.
-            Item::Opened => Received::Opened { created_unix_nanos: 0, start_sequence: 1, reason: String::new() },
-            Item::Messages(messages) => Received::Messages { messages, acknowledge: None },
-            Item::Gap(from_sequence, to_sequence) => {
-                warn!(subject = self.subject, messages = to_sequence - from_sequence, "messages were dropped");
-                Received::Gap { from_sequence, to_sequence }
-            }
-        };
-        Intake { site: self.site.clone(), stream: stream_of(&self.subject), epoch, received }
+/// Hands over what waits in a buffer that has no reader. False when the recorder takes no more.
+pub(super) async fn hand_over(
+    buffer: &SharedBuffer,
+    (site, subject): (&Arc<str>, &str),
+    sink: &mpsc::Sender<Intake>,
+) -> bool {
+    loop {
+        let Ok(permit) = sink.reserve().await else { return false };
+        let mut buffer = buffer.lock();
+        let Some(item) = buffer.pop() else { return true };
+        permit.send(intake(site, subject, buffer.epoch(), item));
     }
+}
+
+fn intake(site: &Arc<str>, subject: &str, epoch: u32, item: Item) -> Intake {
+    let received = match item {
+        // Nobody made it at a time.
+        Item::Opened => Received::Opened { created_unix_nanos: 0, start_sequence: 1, reason: String::new() },
+        Item::Messages(messages) => Received::Messages { messages, acknowledge: None },
+        Item::Gap(from_sequence, to_sequence) => {
+            warn!(subject, messages = to_sequence - from_sequence, "messages were dropped");
+            Received::Gap { from_sequence, to_sequence }
+        }
+    };
+    Intake { site: site.clone(), stream: stream_of(subject), epoch, received }
 }
 
 #[cfg(test)]

@@ -12,9 +12,9 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 
+use super::counted::Counted;
 use super::epoch::{self, Held, Judgement, Known, Start};
 use super::gate::Gate;
 use super::holes::{first_jump, has_holes, is_plain, should_deliver};
@@ -105,19 +105,6 @@ pub struct Reader {
     /// Batches handed over, and how many of them the recorder has acknowledged.
     batches: u64,
     acknowledged: Arc<watch::Sender<u64>>,
-}
-
-/// An acknowledgement that is counted when the recorder sends it, which it does once the batch is durable.
-struct Counted {
-    inner: Box<dyn Acknowledge>,
-    acknowledged: Arc<watch::Sender<u64>>,
-}
-
-impl Acknowledge for Counted {
-    fn send(&self) -> BoxFuture<'_, Result<(), Error>> {
-        self.acknowledged.send_modify(|count| *count += 1);
-        self.inner.send()
-    }
 }
 
 /// How a session ended, when not by an error.

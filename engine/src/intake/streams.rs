@@ -11,8 +11,11 @@
 //! 4. the stream is read from its beginning, or from where it was left; what came by the subscription is left out
 //! ```
 //! So a message of 1 to 2, which came by both ways, is recorded once. It is recognized by subject, headers and payload
-//! ([`Already`]). The limit: the stream's copy is not recorded, so if the engine ends before a later message of the stream
-//! is, these few are recorded a second time.
+//! ([`Already`]). Where the stream was read before, what came since the server is back is left to the stream: it holds also what
+//! was published before the subscription was made again, and has it in order.
+//!
+//! The limit: the stream's copy is not recorded, so if the engine ends before a later message of the stream is, these few are
+//! recorded a second time, in their order.
 //!
 //! Never here: the reading itself ([`super::reader`], [`super::plain`]), and the choice ([`super::subjects`], [`super::way`]).
 
@@ -20,14 +23,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hashbrown::HashMap;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::connection::ConnectionState;
-use super::epoch::Known;
+use super::epoch::{Known, content_hash};
 use super::gate::Gate;
-use super::jetstream::JetStream;
-use super::plain::{self, Already, Buffers, Plain, stream_of};
+use super::jetstream::{JetStream, Message, StreamState};
+use super::plain::{self, Already, Buffers, Plain, SharedBuffer, stream_of};
 use super::reader::{self, Phase, Reader};
 use super::subjects::{self, Wanted};
 use super::way::{self, Keeping, Use, Way, way};
@@ -213,6 +217,8 @@ struct Found {
     readings: Vec<subjects::Reading>,
     /// Subjects to be read without a stream, and why.
     plain: BTreeMap<String, String>,
+    /// The stream that holds a subject whole, by subject.
+    holders: BTreeMap<String, String>,
     /// Whether there is no JetStream.
     is_absent: bool,
     created: Vec<String>,
@@ -222,6 +228,9 @@ struct Found {
     /// Whether all that is wanted was found.
     is_complete: bool,
 }
+
+/// What streams hold of what is wanted, and all streams.
+type Streams = (subjects::Assignment, Vec<StreamState>);
 
 /// A plain subscription at work.
 struct Subscribed {
@@ -258,7 +267,7 @@ impl Running {
             let named: BTreeSet<&str> = self.plan.order.wanted.streams.iter().map(|named| &*named.name).collect();
             self.gates.iter().filter(|(stream, _)| !named.contains(&***stream)).for_each(|(_, gate)| gate.shut());
         }
-        self.unsubscribe(&found.plain).await;
+        self.unsubscribe(&found).await;
         self.read(&found.readings).await?;
         if !found.is_absent {
             self.already = Already::default();
@@ -281,13 +290,22 @@ impl Running {
         Ok(())
     }
 
-    /// Ends the plain subscriptions of other subjects than these, and waits until what they brought is handed over.
-    async fn unsubscribe(&mut self, wanted: &BTreeMap<String, String>) {
-        let subjects: Vec<String> = self.plain.keys().filter(|&known| !wanted.contains_key(known)).cloned().collect();
+    /// Ends the plain subscriptions of subjects that are in streams now, and waits until what they brought is handed over.
+    async fn unsubscribe(&mut self, found: &Found) {
+        let subjects: Vec<String> =
+            self.plain.keys().filter(|&known| !found.plain.contains_key(known)).cloned().collect();
         if subjects.is_empty() {
             return;
         }
         tracing::info!(?subjects, "streams hold these now: they are read from there");
+        let places: Vec<_> = subjects.iter().map(|subject| self.place_in(found.holders.get(subject))).collect();
+        let buffers: Vec<_> = subjects.iter().map(|subject| self.buffer_of(subject)).collect();
+        for (buffer, place) in buffers.iter().zip(&places) {
+            // A stream that is new holds nothing from before it.
+            if place.is_none() {
+                buffer.lock().release();
+            }
+        }
         tokio::time::sleep(BOTH).await;
         let ending: Vec<_> = subjects.iter().filter_map(|subject| self.plain.remove(subject)).collect();
         let ended: Vec<_> = ending.into_iter().map(|Subscribed { stop, ended }| (stop.send(()), ended).1).collect();
@@ -295,13 +313,61 @@ impl Running {
             // The end of the reader is the message.
             let _ = ended.await;
         }
-        for subject in &subjects {
-            let gone = self.status.borrow().plain.get(&stream_of(subject)).map(|status| status.buffer.clone());
-            gone.inspect(|buffer| buffer.lock().add_to(&mut self.already));
+        for ((subject, buffer), place) in subjects.iter().zip(&buffers).zip(places) {
+            let held = buffer.lock().take_held();
+            let lacking = match place {
+                Some((stream, from)) => self.lacking(&stream, from, &held).await,
+                None => held,
+            };
+            buffer.lock().push(lacking);
+            plain::hand_over(buffer, (&self.plan.site, subject), &self.sink).await;
+            buffer.lock().add_to(&mut self.already);
         }
         self.status.send_modify(|status| {
             status.plain.retain(|_, plain| !subjects.contains(&plain.subject));
         });
+    }
+
+    fn buffer_of(&self, subject: &str) -> SharedBuffer {
+        let Plan { site, known, buffers, waiting_messages_max, .. } = &self.plan;
+        buffers.of(site, subject, known.get(&stream_of(subject)).copied(), *waiting_messages_max)
+    }
+
+    /// Where the reading of a stream goes on; `None` for one that was never read.
+    fn place_in(&self, stream: Option<&String>) -> Option<(String, u64)> {
+        let stream = stream?;
+        let next = match self.status.borrow().readers.get(stream) {
+            Some(reader) => reader.borrow().delivered_sequence + 1,
+            None => self.plan.known.get(stream)?.next_sequence,
+        };
+        Some((stream.clone(), next))
+    }
+
+    /// Those of the messages that a stream does not hold from a sequence on. What cannot be asked for counts as lacking: it is
+    /// recorded, and left out of the stream.
+    async fn lacking(&self, stream: &str, from: u64, messages: &[Message]) -> Vec<Message> {
+        let mut lacking = Vec::new();
+        let mut next = HashMap::<&str, u64>::new();
+        let mut others = HashMap::<(&str, u64), u32>::new();
+        for message in messages {
+            let (subject, hash) = (message.subject.as_str(), content_hash(&message.payload));
+            let next = next.entry(subject).or_insert(from);
+            let is_held = loop {
+                if let Some(count) = others.get_mut(&(subject, hash)).filter(|count| **count > 0) {
+                    *count -= 1;
+                    break true;
+                }
+                let Ok(Some(stored)) = self.reach.jetstream.stored_from(stream, subject, *next).await else {
+                    break false;
+                };
+                *next = stored.sequence + 1;
+                *others.entry((subject, stored.content_hash)).or_default() += 1;
+            };
+            if !is_held {
+                lacking.push(message.clone());
+            }
+        }
+        lacking
     }
 
     /// Reads these streams.
@@ -344,6 +410,9 @@ impl Running {
     fn subscribe(&mut self, subject: &str, because: &str, all: &BTreeMap<String, String>) {
         let Some(plain) = self.reach.plain.clone() else { return };
         let stream = stream_of(subject);
+        let buffer = self.buffer_of(subject);
+        // It is known now that no stream holds what came since an interruption.
+        buffer.lock().release();
         if self.plain.contains_key(subject) {
             let is_new = |status: &plain::Status| status.because != because;
             if self.status.borrow().plain.get(&stream).is_some_and(is_new) {
@@ -354,8 +423,7 @@ impl Running {
             return;
         }
         tracing::warn!(subject, because, "{NOT_DURABLE}");
-        let Plan { site, order, known, buffers, waiting_messages_max } = &self.plan;
-        let buffer = buffers.of(site, subject, known.get(&stream).copied(), *waiting_messages_max);
+        let Plan { site, order, .. } = &self.plan;
         let ((stop, stopped), (end, ended)) = (oneshot::channel(), oneshot::channel());
         let (trouble, troubled) = watch::channel(None);
         let reader = plain::Reader {
@@ -391,9 +459,9 @@ impl Running {
             Use::Never => Wanted { subjects: Vec::new(), ..wanted.clone() },
             Use::Auto | Use::Always => wanted.clone(),
         };
-        let (mut assigned, absent) = match self.assign(&from_streams, used).await? {
+        let ((mut assigned, mut streams), absent) = match self.assign(&from_streams, used).await? {
             Ok(assigned) => (assigned, None),
-            Err(absent) => (subjects::Assignment::default(), Some(absent)),
+            Err(absent) => ((subjects::Assignment::default(), Vec::new()), Some(absent)),
         };
         found.is_absent = absent.is_some();
         for missing in std::mem::take(&mut assigned.missing_streams) {
@@ -432,10 +500,16 @@ impl Running {
             let created = &found.created;
             tracing::info!(?created, "made streams for subjects that none held");
             let warnings = std::mem::take(&mut assigned.warnings);
-            assigned = subjects::assign(&from_streams, &jetstream.streams().await?);
+            streams = jetstream.streams().await?;
+            assigned = subjects::assign(&from_streams, &streams);
             assigned.warnings.extend(warnings);
             assigned.warnings.sort();
             assigned.warnings.dedup();
+        }
+        for subject in &from_streams.subjects {
+            let holds = |stream: &&StreamState| stream.subjects.iter().any(|held| subjects::includes(held, subject));
+            let holder = streams.iter().find(holds).map(|stream| (subject.clone(), stream.name.clone()));
+            found.holders.extend(holder);
         }
         let denied = jetstream.denied();
         found.warnings = assigned.warnings;
@@ -463,10 +537,10 @@ impl Running {
         Ok(found)
     }
 
-    /// Which streams hold what is wanted, or how it shows that there is no JetStream.
-    async fn assign(&self, wanted: &Wanted, used: Use) -> Result<Result<subjects::Assignment, String>, Error> {
+    /// Which streams hold what is wanted, with all streams there are; or how it shows that there is no JetStream.
+    async fn assign(&self, wanted: &Wanted, used: Use) -> Result<Result<Streams, String>, Error> {
         if used == Use::Never && wanted.streams.is_empty() {
-            return Ok(Ok(subjects::Assignment::default()));
+            return Ok(Ok(Streams::default()));
         }
         let jetstream = &self.reach.jetstream;
         // Where the right to ask is refused, the question has no answer.
@@ -474,7 +548,7 @@ impl Running {
             return Ok(Err(format!("the NATS server refuses a right to JetStream: {denied}")));
         }
         match jetstream.streams().await {
-            Ok(streams) => Ok(Ok(subjects::assign(wanted, &streams))),
+            Ok(streams) => Ok(Ok((subjects::assign(wanted, &streams), streams))),
             Err(error) => match way::absence(&error, jetstream.denied().as_deref()) {
                 Some(absent) => Ok(Err(absent)),
                 None => Err(error),

@@ -43,6 +43,17 @@ pub enum Item {
     Gap(u64, u64),
 }
 
+impl Item {
+    /// Its first number.
+    fn first(&self) -> u64 {
+        match self {
+            Item::Opened => 0,
+            Item::Messages(messages) => messages.first().map_or(0, |message| message.sequence),
+            Item::Gap(from, _) => *from,
+        }
+    }
+}
+
 /// What recognizes a message in a stream: its subject, headers and payload.
 type Digest = [u8; 16];
 
@@ -54,6 +65,8 @@ pub struct Buffer {
     waiting_messages: usize,
     waiting_bytes: usize,
     messages_max: usize,
+    /// The first number of what is held back; `None` while nothing is.
+    held_from: Option<u64>,
     /// With the time of arrival, in nanoseconds since 1970.
     remembered: VecDeque<(u64, Digest)>,
     /// Whether a subscription fills it, or one did that ended without a word.
@@ -89,6 +102,7 @@ impl Buffer {
             waiting_messages: 0,
             waiting_bytes: 0,
             messages_max: MESSAGES_MAX,
+            held_from: None,
             remembered: VecDeque::new(),
             is_subscribed: false,
             counts: Counts::default(),
@@ -142,19 +156,23 @@ impl Buffer {
         let from = self.next_sequence;
         self.next_sequence += count;
         self.counts.dropped += count;
+        let is_first_held = self.held_from == Some(from);
         match self.waiting.back_mut() {
-            Some(Item::Gap(_, to)) => *to = self.next_sequence,
+            Some(Item::Gap(_, to)) if !is_first_held => *to = self.next_sequence,
             _ => self.waiting.push_back(Item::Gap(from, self.next_sequence)),
         }
     }
 
     fn take(&mut self, mut message: Message) {
+        let is_first_held = self.held_from == Some(self.next_sequence);
         message.sequence = self.next_sequence;
         self.next_sequence += 1;
         self.waiting_messages += 1;
         self.waiting_bytes += message.payload.len();
         match self.waiting.back_mut() {
-            Some(Item::Messages(messages)) if messages.len() < ITEM_MESSAGES_MAX => messages.push(message),
+            Some(Item::Messages(messages)) if messages.len() < ITEM_MESSAGES_MAX && !is_first_held => {
+                messages.push(message);
+            }
             _ => self.waiting.push_back(Item::Messages(vec![message])),
         }
     }
@@ -169,20 +187,53 @@ impl Buffer {
         }
     }
 
-    /// Whether something waits.
-    #[must_use]
-    pub fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+    /// Holds back what comes from here on. After an interruption the server may have a stream, which holds it as well, and what
+    /// was published before it.
+    pub fn hold(&mut self) {
+        self.held_from.get_or_insert(self.next_sequence);
     }
 
-    /// What waits longest.
-    pub fn next(&mut self) -> Option<Item> {
-        let next = self.waiting.pop_front();
+    /// Ends that: it may be handed over.
+    pub const fn release(&mut self) {
+        self.held_from = None;
+    }
+
+    /// Takes out what is held back, as if it had not come.
+    pub fn take_held(&mut self) -> Vec<Message> {
+        let Some(from) = self.held_from.take() else { return Vec::new() };
+        let at = self.waiting.partition_point(|item| item.first() < from);
+        let mut held = Vec::new();
+        for item in self.waiting.split_off(at) {
+            match item {
+                Item::Opened => {}
+                Item::Messages(messages) => held.extend(messages),
+                Item::Gap(from, to) => self.counts.dropped -= to - from,
+            }
+        }
+        self.next_sequence = from;
+        self.forget(&held);
+        self.remembered.truncate(self.remembered.len().saturating_sub(held.len()));
+        held
+    }
+
+    /// Whether something waits to be handed over.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.front().is_some_and(|item| self.held_from.is_none_or(|from| item.first() < from))
+    }
+
+    /// What waits longest to be handed over.
+    pub fn pop(&mut self) -> Option<Item> {
+        let next = if self.is_waiting() { self.waiting.pop_front() } else { None };
         if let Some(Item::Messages(messages)) = &next {
-            self.waiting_messages -= messages.len();
-            self.waiting_bytes -= messages.iter().map(|message| message.payload.len()).sum::<usize>();
+            self.forget(messages);
         }
         next
+    }
+
+    fn forget(&mut self, messages: &[Message]) {
+        self.waiting_messages -= messages.len();
+        self.waiting_bytes -= messages.iter().map(|message| message.payload.len()).sum::<usize>();
     }
 
     /// Adds what came lately to what a stream may hold as well.
@@ -279,7 +330,7 @@ mod tests {
             Item::Gap(from, to) => format!("gap {from} {to}"),
             Item::Messages(messages) => messages.iter().map(|message| format!("{} ", message.sequence)).collect(),
         };
-        std::iter::from_fn(|| buffer.next()).map(shown).collect()
+        std::iter::from_fn(|| buffer.pop()).map(shown).collect()
     }
 
     #[test]
@@ -310,6 +361,34 @@ mod tests {
         buffer.lost(3);
         assert_eq!(waiting(&mut buffer), ["5 ", "gap 6 9"]);
         assert_eq!(buffer.counts(), Counts { next_sequence: 9, dropped: 5, interruptions: 0 });
+    }
+
+    #[test]
+    fn what_is_held_back_is_handed_over_or_taken_out_as_if_it_had_not_come() {
+        let full = || {
+            let mut buffer = Buffer::new(None).with_messages_max(3);
+            buffer.push(messages(&["a"]));
+            buffer.hold();
+            buffer.push(messages(&["b"]));
+            buffer.hold();
+            buffer.push(messages(&["c", "d"]));
+            buffer
+        };
+        let mut buffer = full();
+        assert_eq!(waiting(&mut buffer), ["opened", "1 "]);
+        buffer.release();
+        assert_eq!(waiting(&mut buffer), ["2 3 ", "gap 4 5"]);
+        let mut buffer = full();
+        let held: Vec<_> = buffer.take_held().into_iter().map(|message| message.payload).collect();
+        assert_eq!(held, ["b", "c"]);
+        assert_eq!(buffer.counts(), Counts { next_sequence: 2, dropped: 0, interruptions: 0 });
+        let mut already = Already::default();
+        buffer.add_to(&mut already);
+        let mut stream = vec![message("a", 1), message("b", 2)];
+        already.until(9).take_from(&mut stream);
+        assert_eq!(stream, [message("b", 2)], "it was not recorded");
+        buffer.push(messages(&["c"]));
+        assert_eq!(waiting(&mut buffer), ["opened", "1 2 "]);
     }
 
     #[test]
