@@ -372,6 +372,28 @@ mod tests {
     }
 
     #[test]
+    fn without_jetstream_something_has_to_be_subscribed_to() {
+        let check = |nats: Option<&str>, subjects: &[&str], cluster: ClusterKind, is_fine: bool| {
+            let settings = Settings {
+                jetstream: Some(JetStreamKind::Never),
+                nats: nats.map(str::to_owned),
+                subjects: subjects.iter().map(|&subject| subject.to_owned()).collect(),
+                cluster: Some(cluster),
+                ..Settings::default()
+            };
+            assert_eq!(Config::from_settings(settings).is_ok(), is_fine, "{nats:?} {subjects:?} {cluster:?}");
+        };
+        let (local, kube) = (ClusterKind::Local, ClusterKind::Kube);
+        check(None, &[], local, false);
+        check(Some("nats://n"), &[], kube, false);
+        check(Some("nats://n"), &["s"], local, true);
+        // The file, or the Secret, names them.
+        check(Some("nats.json"), &[], local, true);
+        check(None, &[], kube, true);
+        assert_eq!(toml::from_str::<Settings>("jetstream = 'always'").unwrap().jetstream, Some(JetStreamKind::Always));
+    }
+
+    #[test]
     fn nobody_is_let_in_from_outside_without_a_word() {
         let check =
             |listen: &str, kind: Option<AuthKind>, file: Option<&str>, cluster: ClusterKind, expected: Option<Auth>| {

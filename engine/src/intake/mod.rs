@@ -23,6 +23,7 @@ mod holes;
 pub mod jetstream;
 pub mod nats;
 pub mod plain;
+mod plan;
 pub mod pull;
 pub mod reader;
 pub mod streams;

@@ -93,6 +93,13 @@ impl Buffers {
         let new = || Arc::new(Mutex::new(Buffer::new(known).with_messages_max(messages_max)));
         buffers.entry((site.clone(), subject.to_owned())).or_insert_with(new).clone()
     }
+
+    /// All buffers of a site, with their subjects.
+    pub(super) fn of_site(&self, site: &Arc<str>) -> Vec<(String, SharedBuffer)> {
+        let buffers = self.0.lock();
+        let of_site = buffers.iter().filter(|((of, _), _)| of == site);
+        of_site.map(|((_, subject), buffer)| (subject.clone(), buffer.clone())).collect()
+    }
 }
 
 /// What an operator may ask of a subject that is read without a stream.
@@ -276,5 +283,93 @@ mod tests {
             assert_eq!(subject_of(&name), Some(subject));
         }
         assert_eq!(subject_of("LIFELINE"), None);
+    }
+
+    /// A server that is played by the test.
+    struct Played {
+        link: watch::Receiver<ConnectionState>,
+        messages: Mutex<Option<mpsc::Receiver<Vec<Message>>>>,
+    }
+
+    struct PlayedSubscription(mpsc::Receiver<Vec<Message>>);
+
+    impl Plain for Played {
+        fn subscribe<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Box<dyn Subscription>, Error>> {
+            let messages = self.messages.lock().take().expect("it is subscribed to once");
+            Box::pin(async { Ok(Box::new(PlayedSubscription(messages)) as Box<dyn Subscription>) })
+        }
+
+        fn link(&self) -> watch::Receiver<ConnectionState> {
+            self.link.clone()
+        }
+    }
+
+    impl Subscription for PlayedSubscription {
+        fn next(&mut self) -> BoxFuture<'_, Option<Vec<Message>>> {
+            Box::pin(self.0.recv())
+        }
+
+        fn end(&mut self) -> BoxFuture<'_, Result<(), Error>> {
+            self.0.close();
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    /// What is handed over where the library drops three messages between two that come, and the counts.
+    async fn with_drops(is_only: bool) -> (Vec<Vec<u64>>, Counts) {
+        let (link, linked) = watch::channel(ConnectionState { up: true, connects: 1, ..ConnectionState::default() });
+        let (came, messages) = mpsc::channel(1);
+        let (sink, mut items) = mpsc::channel(8);
+        let (stop, stopped) = oneshot::channel();
+        let buffer = SharedBuffer::new(Mutex::new(Buffer::new(None)));
+        let reader = Reader {
+            site: "mgmt/mgmt".into(),
+            plain: Arc::new(Played { link: linked, messages: Mutex::new(Some(messages)) }),
+            subject: "s.*".to_owned(),
+            others: vec!["*.theirs".to_owned()],
+            is_only,
+            group: "lifeline".to_owned(),
+            buffer: buffer.clone(),
+            sink,
+            trouble: watch::Sender::new(None),
+            stop: stopped,
+        };
+        let reading = tokio::spawn(reader.run());
+        let message = |subject: &str| Message {
+            sequence: 0,
+            published_unix_nanos: 1,
+            subject: subject.into(),
+            headers: Vec::new(),
+            payload: "x".into(),
+        };
+        came.send(vec![message("s.ours"), message("s.theirs")]).await.unwrap();
+        let mut handed_over = Vec::new();
+        while handed_over.len() < 2 {
+            handed_over.push(numbers(items.recv().await.unwrap().received));
+        }
+        link.send_modify(|link| link.slow += 3);
+        came.send(vec![message("s.ours")]).await.unwrap();
+        while handed_over.last().is_some_and(|last| !matches!(last[..], [2 | 5])) {
+            handed_over.push(numbers(items.recv().await.unwrap().received));
+        }
+        stop.send(()).unwrap();
+        reading.await.unwrap();
+        let counts = buffer.lock().counts();
+        (handed_over, counts)
+    }
+
+    fn numbers(received: Received) -> Vec<u64> {
+        match received {
+            Received::Opened { .. } => Vec::new(),
+            Received::Gap { from_sequence, to_sequence } => vec![from_sequence, to_sequence],
+            Received::Messages { messages, .. } => messages.iter().map(|message| message.sequence).collect(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_client_library_drops_is_a_gap_where_it_can_be_no_other_subjects() {
+        let counts = |next_sequence, dropped, interruptions| Counts { next_sequence, dropped, interruptions };
+        assert_eq!(with_drops(true).await, (vec![vec![], vec![1], vec![2, 5], vec![5]], counts(6, 3, 0)));
+        assert_eq!(with_drops(false).await, (vec![vec![], vec![1], vec![2]], counts(3, 0, 1)));
     }
 }

@@ -28,10 +28,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::connection::ConnectionState;
-use super::epoch::{Known, content_hash};
+use super::epoch::content_hash;
 use super::gate::Gate;
-use super::jetstream::{JetStream, Message, StreamState};
-use super::plain::{self, Already, Buffers, Plain, SharedBuffer, stream_of};
+use super::jetstream::{Message, StreamState};
+use super::plain::{self, Already, SharedBuffer, stream_of};
+pub use super::plan::{Order, Plan, Reach};
 use super::reader::{self, Phase, Reader};
 use super::subjects::{self, Wanted};
 use super::way::{self, Keeping, Use, Way, way};
@@ -56,66 +57,6 @@ const PAUSE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is said of a subject without a stream, in the log and in the status.
 pub const NOT_DURABLE: &str = "not durable before the log: events published while Lifeline is away are lost";
-
-/// A server, as intake reaches it.
-#[derive(Clone)]
-pub struct Reach {
-    /// Its JetStream.
-    pub jetstream: Arc<dyn JetStream>,
-    /// The server without it; `None` where everything is to come from streams.
-    pub plain: Option<Arc<dyn Plain>>,
-}
-
-impl Reach {
-    /// Streams alone.
-    #[must_use]
-    pub fn streams_only(jetstream: Arc<dyn JetStream>) -> Reach {
-        Reach { jetstream, plain: None }
-    }
-
-    /// Both ways.
-    #[must_use]
-    pub fn both<N: JetStream + Plain + 'static>(nats: Arc<N>) -> Reach {
-        Reach { jetstream: nats.clone(), plain: Some(nats) }
-    }
-}
-
-/// What the settings say about reading.
-#[derive(Debug, Clone)]
-pub struct Order {
-    /// What to read.
-    pub wanted: Wanted,
-    /// Name of the durable consumers, and of the queue group of plain subscriptions.
-    pub durable: String,
-    /// Name of the stream made for subjects that no other holds.
-    pub own_stream: String,
-    /// Whether streams are used for subjects.
-    pub jetstream: Use,
-}
-
-impl Order {
-    /// To read these from streams, or without where there can be none.
-    #[must_use]
-    pub fn new(wanted: Wanted, durable: &str, own_stream: &str) -> Order {
-        let (durable, own_stream) = (durable.to_owned(), own_stream.to_owned());
-        Order { wanted, durable, own_stream, jetstream: Use::Auto }
-    }
-}
-
-/// What intake gets at the start.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// The site whose NATS is read.
-    pub site: Arc<str>,
-    /// What to read, and how.
-    pub order: Order,
-    /// What the log knows, by stream.
-    pub known: BTreeMap<String, Known>,
-    /// What came by plain subscriptions and is not handed over yet.
-    pub buffers: Buffers,
-    /// Messages of one subject that may wait in them.
-    pub waiting_messages_max: usize,
-}
 
 /// What an operator may ask of intake as a whole.
 #[derive(Debug, Clone, Default)]
@@ -268,6 +209,7 @@ impl Running {
             self.gates.iter().filter(|(stream, _)| !named.contains(&***stream)).for_each(|(_, gate)| gate.shut());
         }
         self.unsubscribe(&found).await;
+        self.finish(&found).await;
         self.read(&found.readings).await?;
         if !found.is_absent {
             self.already = Already::default();
@@ -326,6 +268,17 @@ impl Running {
         self.status.send_modify(|status| {
             status.plain.retain(|_, plain| !subjects.contains(&plain.subject));
         });
+    }
+
+    /// Hands over what a client brought that has ended, where no other subscription follows.
+    async fn finish(&mut self, found: &Found) {
+        for (subject, buffer) in self.plan.buffers.of_site(&self.plan.site) {
+            if !found.plain.contains_key(&subject) && buffer.lock().is_left() {
+                buffer.lock().release();
+                plain::hand_over(&buffer, (&self.plan.site, &subject), &self.sink).await;
+                buffer.lock().add_to(&mut self.already);
+            }
+        }
     }
 
     fn buffer_of(&self, subject: &str) -> SharedBuffer {

@@ -262,3 +262,33 @@ async fn a_restart_of_a_server_without_jetstream_is_an_interruption() {
     assert_eq!(world.payloads(), numbers(0..6));
     assert_eq!(world.others(), ["opened $NATS.s 1 1"], "nothing begins again where nothing is kept");
 }
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn a_user_without_a_right_to_jetstream_subscribes_plainly_and_keeps_its_connection() {
+    let denied = "authorization { users: [{user: u, password: p, permissions: {publish: {deny: [\"$JS.API.>\"]}}}] }\n\
+                  no_auth_user: u";
+    let mut world = World::with(&["s"], denied).await;
+    world.run().await;
+    world.reads_plainly(1).await;
+    assert!(world.status().plain["$NATS.s"].because.contains("refuses a right to JetStream"));
+    world.publish_plainly("s", 0..3).await;
+    world.recorded(3).await;
+    // Three requests without an answer would have made it connect again.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert_eq!(world.counts("s").interruptions, 0);
+}
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn a_subject_that_may_not_be_subscribed_to_is_named() {
+    let denied = "authorization { users: [{user: u, password: p, permissions: {subscribe: {deny: [\"s\"]}}}] }\n\
+                  no_auth_user: u";
+    let mut world = without_jetstream(&["s", "t"], denied).await;
+    world.run().await;
+    let status = world.running.as_ref().expect("it runs").status.clone();
+    let expected = "subject `s` cannot be subscribed to: the NATS server refuses the right";
+    world.eventually("the reason", |_| status.borrow().obstacles() == [expected]).await;
+    world.publish_plainly("t", 0..3).await;
+    world.recorded(3).await;
+}

@@ -133,6 +133,12 @@ impl Buffer {
         self.is_subscribed = false;
     }
 
+    /// Whether the subscription ended without a word and left something.
+    #[must_use]
+    pub fn is_left(&self) -> bool {
+        self.is_subscribed && !self.waiting.is_empty()
+    }
+
     /// Notes that nothing was subscribed for a while, so many times.
     pub const fn interrupted(&mut self, times: u64) {
         self.counts.interruptions += times;
