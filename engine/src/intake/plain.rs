@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use lifeline_projections::fact::PLAIN_PREFIX;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -36,9 +37,6 @@ use super::jetstream::Message;
 use super::{Error, Intake, Received, subjects};
 use crate::error_text::one_line;
 
-/// What the names begin with that the log has for subjects without a stream. A stream's name has no dot.
-const PREFIX: &str = "$NATS.";
-
 /// Pause before a subscription that failed is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -48,13 +46,7 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
 /// The name that the log has for a subject without a stream.
 #[must_use]
 pub fn stream_of(subject: &str) -> String {
-    format!("{PREFIX}{subject}")
-}
-
-/// The subject of such a name; `None` for the name of a stream.
-#[must_use]
-pub fn subject_of(stream: &str) -> Option<&str> {
-    stream.strip_prefix(PREFIX)
+    format!("{PLAIN_PREFIX}{subject}")
 }
 
 /// What intake asks of a NATS server without JetStream.
@@ -273,6 +265,8 @@ fn intake(site: &Arc<str>, subject: &str, epoch: u32, item: Item) -> Intake {
 
 #[cfg(test)]
 mod tests {
+    use lifeline_projections::fact::plain_subject;
+
     use super::*;
 
     #[test]
@@ -280,9 +274,9 @@ mod tests {
         for subject in ["user-operation", "orders.*.new", ">"] {
             let name = stream_of(subject);
             assert!(name.contains('.'), "nats-server refuses a stream with a dot in its name: {name}");
-            assert_eq!(subject_of(&name), Some(subject));
+            assert_eq!(plain_subject(&name), Some(subject));
         }
-        assert_eq!(subject_of("LIFELINE"), None);
+        assert_eq!(plain_subject("LIFELINE"), None);
     }
 
     /// A server that is played by the test.

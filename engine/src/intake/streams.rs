@@ -197,7 +197,9 @@ struct Running {
 
 impl Running {
     fn trouble(&self, reason: String) {
-        tracing::warn!(reason, "streams cannot be looked for");
+        if self.status.borrow().trouble.as_ref() != Some(&reason) {
+            tracing::warn!(reason, "streams cannot be looked for");
+        }
         self.status.send_modify(|status| status.trouble = Some(reason));
     }
 

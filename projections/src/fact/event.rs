@@ -23,6 +23,15 @@ pub struct Delivery<'a> {
     pub subject: &'a str,
 }
 
+/// What the names begin with that records have for subjects without a stream. A stream's name has no dot.
+pub const PLAIN_PREFIX: &str = "$NATS.";
+
+/// The subject of such a name; `None` for the name of a stream.
+#[must_use]
+pub fn plain_subject(stream: &str) -> Option<&str> {
+    stream.strip_prefix(PLAIN_PREFIX)
+}
+
 /// What a trigger made of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision<'a> {
