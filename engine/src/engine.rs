@@ -22,18 +22,20 @@ use tracing::{info, warn};
 use crate::clock::Clock;
 use crate::error_text::chain;
 use crate::intake::epoch::content_hash;
-use crate::intake::jetstream::{JetStream, Stored};
-use crate::intake::subjects::Wanted;
-use crate::intake::{Intake, Known, streams};
+use crate::intake::jetstream::Stored;
+use crate::intake::plain::{self, Buffers};
+use crate::intake::streams::{self, Order, Reach};
+use crate::intake::{Intake, Known};
 use crate::reconcile::Reconciler;
 use crate::recorder::{self, OpenLog, Recorder};
-use crate::replay;
-use crate::replay::brake::Withdrawal;
+use crate::replay::brake::{self, Withdrawal};
 use crate::rules::Current;
 use crate::saver::Saver;
 use crate::scrub;
 use crate::site::{IntakeState, Site, Sites};
-use crate::status::{HeldBackStatus, HeldWithdrawal, ReplayStatus, ScrubStatus, SiteStatus, Status, StreamStatus};
+use crate::status::{
+    HeldBackStatus, HeldWithdrawal, PlainStatus, ReplayStatus, ScrubStatus, SiteStatus, Status, StreamStatus,
+};
 use crate::view::View;
 
 /// Batches that wait for the recorder, at most: with their size, the bound of what intake holds in memory. They cover the
@@ -88,6 +90,8 @@ pub struct Engine<D: Disk> {
     damage: Vec<String>,
     /// What the scrub says of itself; `None` while none runs.
     scrub: Mutex<Option<ScrubStatus>>,
+    /// What came by plain subscriptions and is not handed over yet.
+    buffers: Buffers,
 }
 
 /// How far opening has come, for those who wait: records folded, and how many there are.
@@ -130,8 +134,8 @@ impl<D: Disk> Engine<D> {
         let reconciler =
             |site: &Arc<Site>| Reconciler::new(view.clone(), site.clone(), rules.clone(), recording.clone());
         let reconcilers = sites.iter().map(reconciler).collect();
-        let (stop, scrub) = (watch::Sender::new(false), Mutex::default());
-        let engine = Engine { view, sites, rules, intake, stop, damage, scrub };
+        let (stop, scrub, buffers) = (watch::Sender::new(false), Mutex::default(), Buffers::default());
+        let engine = Engine { view, sites, rules, intake, stop, damage, scrub, buffers };
         Ok((engine, Parts { recorder, saver, reconcilers }))
     }
 
@@ -189,28 +193,21 @@ impl<D: Disk> Engine<D> {
         end
     }
 
-    /// Reads the wanted streams of one server of a site into the recorder, until the engine stops.
+    /// Reads what is wanted of one server of a site into the recorder, until the engine stops.
     ///
     /// # Errors
     /// When the log's own record of where a stream was left cannot be read.
-    pub async fn read(
-        &self,
-        site: &Site,
-        server: &str,
-        jetstream: Arc<dyn JetStream>,
-        wanted: Wanted,
-        durable: String,
-        own_stream: String,
-    ) -> Result<(), recorder::Error> {
-        let known = self.known(site.name())?;
-        let plan = streams::Plan { site: site.name().clone(), wanted, durable, own_stream, known };
+    pub async fn read(&self, site: &Site, server: &str, reach: Reach, order: Order) -> Result<(), recorder::Error> {
+        let (known, buffers) = (self.known(site.name())?, self.buffers.clone());
+        let waiting_messages_max = plain::MESSAGES_MAX;
+        let plan = streams::Plan { site: site.name().clone(), order, known, buffers, waiting_messages_max };
         let (status, watched) = watch::channel(streams::Status::default());
         site.set_running(server, watched);
         let mut stop = self.stop.subscribe();
         tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => {}
-            () = streams::run(jetstream, plan, self.intake.clone(), status) => {}
+            () = streams::run(reach, plan, self.intake.clone(), status) => {}
         }
         Ok(())
     }
@@ -287,7 +284,7 @@ impl<D: Disk> Engine<D> {
         status.warnings.extend(status.replays.iter().filter_map(left));
         let held = |replay: &ReplayStatus| {
             let HeldWithdrawal { id, objects, of } = replay.held.as_ref()?;
-            Some(replay::told(&replay.trigger, Withdrawal { objects: *objects, of: *of }, id))
+            Some(brake::told(&replay.trigger, Withdrawal { objects: *objects, of: *of }, id))
         };
         status.warnings.extend(status.replays.iter().filter_map(held));
         if rules.is_none() {
@@ -305,6 +302,7 @@ impl<D: Disk> Engine<D> {
                 rejected: position.rejected,
                 missing: position.missing,
                 redelivered: 0,
+                plain: None,
             });
         }
         drop(projection);
@@ -340,6 +338,9 @@ impl<D: Disk> Engine<D> {
                                 known.redelivered = reading.redelivered;
                             }
                         }
+                        for (stream, plain) in &intake.plain {
+                            add_plain(status, (site.name(), stream), plain);
+                        }
                     }
                 }
             });
@@ -348,6 +349,23 @@ impl<D: Disk> Engine<D> {
             obstacles.push("no NATS server is configured".to_owned());
         }
         status.intake = (!obstacles.is_empty()).then(|| obstacles.join("; "));
+    }
+}
+
+/// Adds what is known of a subject that is read without a stream.
+fn add_plain(status: &mut Status, (cluster, stream): (&str, &str), plain: &plain::Status) {
+    let (subject, because) = (plain.subject.clone(), plain.because.clone());
+    let plain::Counts { next_sequence, dropped, interruptions } = plain.buffer.lock().counts();
+    let lost = match (dropped, interruptions) {
+        (0, 0) => String::new(),
+        _ => format!("; since the start {dropped} were dropped, and {interruptions} interruptions may have lost more"),
+    };
+    let hint = "enable JetStream at the NATS server (`config.jetstream.enabled` of its chart): a stream is made as soon as it is there";
+    status.warnings.push(format!("subject `{subject}` is {}{lost}: {because}\nhint: {hint}", streams::NOT_DURABLE));
+    let is_it = |known: &&mut StreamStatus| known.cluster == *cluster && known.stream == *stream;
+    if let Some(known) = status.streams.iter_mut().find(is_it) {
+        known.pending = Some(next_sequence.saturating_sub(known.next_sequence));
+        known.plain = Some(PlainStatus { subject, because, dropped, interruptions });
     }
 }
 

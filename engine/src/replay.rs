@@ -12,8 +12,8 @@
 //!              --> a piece of redecisions, and another; the last one completes the replay
 //! ```
 //!
-//! What a replay would withdraw is counted first and recorded in a second turn, unless that is so much that the [`brake`] holds it
-//! until somebody confirms it. What it adds or renders again is recorded in the first turn.
+//! What a replay would withdraw is counted first and recorded in a second turn, unless that is so much that the [`brake`]
+//! holds it until somebody confirms it. What it adds or renders again is recorded in the first turn.
 //!
 //! Invariant: what is decided for a trigger after its replay was opened is decided by the rules of that replay. So a resource
 //! that was decided since needs no second look, neither now nor after a restart, and the replay goes on where it was left.
@@ -21,6 +21,8 @@
 //! Reads the log and the projection, writes nothing; the recorder records what comes out.
 
 pub mod brake;
+mod desired;
+mod turn;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
@@ -30,11 +32,13 @@ use lifeline_projections::fact::{
     Decision, EventReceived, Fact, Redecision, Redesired, ResourceKey, RuleChanged, Ruling, TriggerReplayed,
 };
 use lifeline_projections::fold::{Ground, Projection, Resource};
-use lifeline_projections::lifecycle::{Desired, Holding, Lifecycle};
+use lifeline_projections::lifecycle::{Desired, Lifecycle};
 use lifeline_store::{Disk, Offset, Reader};
 use tracing::{info, warn};
 
-use self::brake::{Brake, Withdrawal, confirmation_id};
+use self::brake::{Brake, Withdrawal, confirmation_id, told};
+use self::desired::{Unmatched, redesired};
+use self::turn::{Count, Turn};
 use crate::rules::{EventView, RuleSet, Standing, Trigger};
 use crate::status::{HeldWithdrawal, ReplayStatus};
 
@@ -94,28 +98,6 @@ pub struct Replay {
     brake: Brake,
     /// Something was added in the first turn, which may claim what is to be withdrawn.
     has_added: bool,
-}
-
-/// Which turn of a replay is under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    /// What would be withdrawn is counted, beside all live objects; the rest is recorded.
-    Counting(Count),
-    /// It is counted. Whether it is held is decided once it is counted for all triggers.
-    Counted(Count),
-    /// It waits until somebody confirms it.
-    Held(Withdrawal),
-    /// Everything is recorded.
-    Recording,
-}
-
-/// What a replay counts in its first turn.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Count {
-    /// What it would withdraw, of the objects of its trigger.
-    withdrawal: Withdrawal,
-    /// The live objects of all triggers.
-    live: u64,
 }
 
 /// A trigger whose history is decided again.
@@ -540,88 +522,10 @@ impl Replay {
     }
 }
 
-/// The sentence about a withdrawal that is held.
-#[must_use]
-pub fn told(trigger: &str, Withdrawal { objects, of }: Withdrawal, id: &str) -> String {
-    format!(
-        "the changed rules would withdraw {objects} of {of} objects of `{trigger}`; they stay until somebody confirms it\nhint: \
-         `lifeline confirm {id}` removes them; rules that are put right make it moot"
-    )
-}
-
-/// What becomes of a lifecycle of which no event decides any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unmatched {
-    /// Its objects are removed.
-    Withdraws,
-    /// Its objects are left, as `stopMatchingBehavior: LeavePolicies` says.
-    Leaves,
-    /// It stays as it is: an event that decides may be hidden.
-    Keeps,
-}
-
-/// What shall hold from now on, if that has to be recorded: by what is `known` of a lifecycle, and by what the events say under
-/// the rules in force.
-fn redesired(known: Option<&Lifecycle>, found: Option<Desired>, unmatched: Unmatched) -> Option<Redesired> {
-    let is_present = known.is_some_and(|known| known.desired.is_present());
-    // What is being carried out goes on only once these rules have decided it.
-    let needs_work = known.is_some_and(Lifecycle::needs_work);
-    match found {
-        Some(Desired::Present { event }) => {
-            let incarnation = known.map_or(0, |known| known.incarnation).saturating_add(u32::from(!is_present));
-            Some(Redesired::Present { event, incarnation })
-        }
-        Some(Desired::Absent { event }) => (is_present || needs_work).then_some(Redesired::Absent { event }),
-        Some(Desired::Left) | None => match known.map(|known| (known.desired, known.incarnation)) {
-            Some((Desired::Present { event }, incarnation)) if unmatched == Unmatched::Keeps => {
-                needs_work.then_some(Redesired::Present { event, incarnation })
-            }
-            Some((Desired::Present { .. }, _)) if unmatched == Unmatched::Leaves => Some(Redesired::Left),
-            _ => (is_present || needs_work).then_some(Redesired::Absent { event: None }),
-        },
-    }
-}
-
 impl Cursor {
     fn pass(&mut self, key: ResourceKey) {
         self.resources += 1;
         self.done = Some(key);
-    }
-}
-
-impl Turn {
-    /// Goes on behind a resource. Gives what of its redecisions is recorded in this turn: what takes no object away. One that
-    /// another lifecycle claims as well changes hands, and does not go.
-    fn pass(
-        &mut self,
-        projection: &Projection,
-        trigger: &str,
-        resource: &Resource,
-        mut redecisions: Vec<Redecision>,
-    ) -> Vec<Redecision> {
-        let Turn::Counting(count) = self else { return redecisions };
-        let live = resource.lifecycles.iter().filter(|lifecycle| lifecycle.desired.is_present());
-        for lifecycle in live {
-            let objects = lifecycle.inventory.len() as u64;
-            count.live += objects;
-            if *lifecycle.trigger != *trigger {
-                continue;
-            }
-            count.withdrawal.of += objects;
-            let withdraws = |redecision: &Redecision| {
-                redecision.cluster == *lifecycle.cluster && matches!(redecision.desired, Redesired::Absent { .. })
-            };
-            if !redecisions.iter().any(withdraws) {
-                continue;
-            }
-            let is_its_own = |holding: &&Holding| projection.claims(&lifecycle.cluster, &holding.object).len() < 2;
-            let goes = lifecycle.inventory.iter().filter(is_its_own).count() as u64;
-            if goes > 0 {
-                count.withdrawal.objects += goes;
-                redecisions.retain(|redecision| !withdraws(redecision));
-            }
-        }
-        redecisions
     }
 }
 

@@ -146,7 +146,7 @@ pub struct HeldBackStatus {
 pub struct StreamStatus {
     /// The cluster whose NATS holds it.
     pub cluster: String,
-    /// Its name.
+    /// Its name; `$NATS.` and the subject for messages that came without a stream.
     pub stream: String,
     /// Its epoch.
     pub epoch: u32,
@@ -162,6 +162,23 @@ pub struct StreamStatus {
     pub missing: u64,
     /// Messages delivered again since the start, and recorded once.
     pub redelivered: u64,
+    /// That it is no stream: a subject that is read by a plain subscription. Its events are not durable before they are in the
+    /// log; those published while Lifeline is away are lost. Absent for a stream, and for what is not read like this now.
+    #[serde(default)]
+    pub plain: Option<PlainStatus>,
+}
+
+/// A subject that is read without a stream. Counts begin with the process.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PlainStatus {
+    /// The NATS subject.
+    pub subject: String,
+    /// Why there is no stream for it.
+    pub because: String,
+    /// Messages that are lost because nothing had room for them; they are recorded as missing.
+    pub dropped: u64,
+    /// Times that the subject was not subscribed to for a moment: events published meanwhile are lost.
+    pub interruptions: u64,
 }
 
 impl Status {

@@ -15,6 +15,7 @@ use lifeline_engine::cluster::{Cluster, Deletion, Error, LiveObject, ObjectKey};
 use lifeline_engine::engine::{Engine, Parts, Ports};
 use lifeline_engine::intake::jetstream::{Acknowledge, Backlog, Batch, Batches, Consume, JetStream};
 use lifeline_engine::intake::jetstream::{Retention, Stored, StreamState};
+use lifeline_engine::intake::streams::{Order, Reach};
 use lifeline_engine::intake::subjects::Wanted;
 use lifeline_engine::intake::{self, Message};
 use lifeline_engine::rules::{self, ClusterKind, Clusters, Current, Manifests, RuleSet};
@@ -348,7 +349,8 @@ fn engine(sites: &[&Arc<Site>], rules: &str, users: Users, tasks: &LocalSet) -> 
         let (engine, site) = (engine.clone(), Arc::clone(site));
         let wanted = Wanted { subjects: vec!["users".to_owned()], streams: Vec::new() };
         tasks.spawn_local(async move {
-            engine.read(&site, "nats", Arc::new(users), wanted, "lifeline".to_owned(), "UNUSED".to_owned()).await
+            let order = Order::new(wanted, "lifeline", "UNUSED");
+            engine.read(&site, "nats", Reach::streams_only(Arc::new(users)), order).await
         });
     }
     engine

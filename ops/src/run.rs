@@ -18,6 +18,7 @@ use lifeline_engine::engine::{Engine, Parts, Ports, SavedIn};
 use lifeline_engine::error_text::chain;
 use lifeline_engine::intake::connection::{self, Server};
 use lifeline_engine::intake::nats::Nats;
+use lifeline_engine::intake::streams::{Order, Reach};
 use lifeline_engine::intake::{self, Connection};
 use lifeline_engine::queries::Queries;
 use lifeline_engine::recorder::{self, OpenLog};
@@ -502,8 +503,11 @@ async fn read_server(engine: Arc<Engine<OsDisk>>, site: Arc<Site>, server: Serve
 async fn read_from(engine: &Engine<OsDisk>, site: &Site, server: &Server, config: &Config, nats: Arc<Nats>) {
     let url = &server.url;
     loop {
-        let (wanted, durable, own_stream) = (server.wanted.clone(), config.consumer.clone(), config.stream.clone());
-        let Err(error) = engine.read(site, url, nats.clone(), wanted, durable, own_stream).await else { return };
+        let order = Order {
+            jetstream: config.jetstream,
+            ..Order::new(server.wanted.clone(), &config.consumer, &config.stream)
+        };
+        let Err(error) = engine.read(site, url, Reach::both(nats.clone()), order).await else { return };
         error!("{url} is not read: {}", chain(&error));
         site.set_waiting(url, chain(&error));
         tokio::time::sleep(SETTINGS_PERIOD).await;

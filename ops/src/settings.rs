@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use lifeline_engine::intake::way::Use;
 use lifeline_engine::replay::brake::Brake;
 use serde::Deserialize;
 
@@ -48,6 +49,10 @@ pub struct Settings {
     /// Name of the stream made for subjects that no stream holds [default: LIFELINE]
     #[arg(long, env = "LIFELINE_STREAM", value_name = "NAME")]
     pub stream: Option<String>,
+
+    /// Whether subjects are read from JetStream, which keeps events while Lifeline is away [default: auto]
+    #[arg(long, env = "LIFELINE_JETSTREAM", value_name = "WHEN")]
+    pub jetstream: Option<JetStreamKind>,
 
     /// File or folder of manifests with the rules; may be repeated [default: with `--cluster kube` the cluster's own
     /// EventSources and EventTriggers]
@@ -106,6 +111,18 @@ pub struct Settings {
     pub scrub_rate: Option<u64>,
 }
 
+/// Whether subjects are read from JetStream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JetStreamKind {
+    /// Where it is there, and as soon as it is; else by plain subscriptions, which lose what is published meanwhile.
+    Auto,
+    /// Always: without it nothing is read.
+    Always,
+    /// Never: by plain subscriptions, even where a stream holds a subject. Streams asked for by name are read all the same.
+    Never,
+}
+
 /// Where objects go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -152,6 +169,8 @@ pub struct Config {
     pub consumer: String,
     /// The name of the stream that is made where none holds a subject.
     pub stream: String,
+    /// Whether subjects are read from JetStream.
+    pub jetstream: Use,
     /// Where rules lie; empty for the cluster's own, or for none with a local cluster.
     pub rules: Vec<PathBuf>,
     /// Where objects go.
@@ -222,6 +241,7 @@ impl Settings {
             subjects: either(self.subjects, other.subjects),
             consumer: self.consumer.or(other.consumer),
             stream: self.stream.or(other.stream),
+            jetstream: self.jetstream.or(other.jetstream),
             rules: if self.rules.is_empty() { other.rules } else { self.rules },
             cluster: self.cluster.or(other.cluster),
             kubeconfig: self.kubeconfig.or(other.kubeconfig),
@@ -287,6 +307,22 @@ impl Config {
         };
         let consumer = name("consumer", settings.consumer, "lifeline");
         let stream = name("stream", settings.stream, "LIFELINE");
+        let jetstream = match settings.jetstream {
+            None | Some(JetStreamKind::Auto) => Use::Auto,
+            Some(JetStreamKind::Always) => Use::Always,
+            Some(JetStreamKind::Never) => Use::Never,
+        };
+        let is_url = |nats: &String| nats.contains("://");
+        let needs_subjects = match &settings.nats {
+            Some(nats) => is_url(nats),
+            None => cluster == ClusterKind::Local,
+        };
+        if jetstream == Use::Never && needs_subjects && settings.subjects.is_empty() {
+            mistakes.push(
+                "`jetstream` is `never`, and no subjects are named\nhint: name the subjects to read by `--subjects`"
+                    .to_owned(),
+            );
+        }
         let nats = match (settings.nats, cluster) {
             (Some(nats), _) => Some(nats),
             (None, ClusterKind::Local) => Some(NATS.to_owned()),
@@ -299,6 +335,7 @@ impl Config {
                 subjects: settings.subjects,
                 consumer,
                 stream,
+                jetstream,
                 rules: settings.rules,
                 cluster,
                 kubeconfig: settings.kubeconfig,
@@ -416,6 +453,28 @@ mod tests {
         assert_eq!(config.tls, Some(tls::Files { certificate: "c.pem".into(), key: "k.pem".into() }));
         let half = Settings { tls_key: Some("k.pem".into()), ..Settings::default() };
         assert!(Config::from_settings(half).is_err_and(|error| error.to_string().contains("--tls-cert")));
+    }
+
+    #[test]
+    fn without_jetstream_something_has_to_be_subscribed_to() {
+        let check = |nats: Option<&str>, subjects: &[&str], cluster: ClusterKind, is_fine: bool| {
+            let settings = Settings {
+                jetstream: Some(JetStreamKind::Never),
+                nats: nats.map(str::to_owned),
+                subjects: subjects.iter().map(|&subject| subject.to_owned()).collect(),
+                cluster: Some(cluster),
+                ..Settings::default()
+            };
+            assert_eq!(Config::from_settings(settings).is_ok(), is_fine, "{nats:?} {subjects:?} {cluster:?}");
+        };
+        let (local, kube) = (ClusterKind::Local, ClusterKind::Kube);
+        check(None, &[], local, false);
+        check(Some("nats://n"), &[], kube, false);
+        check(Some("nats://n"), &["s"], local, true);
+        // The file, or the Secret, names them.
+        check(Some("nats.json"), &[], local, true);
+        check(None, &[], kube, true);
+        assert_eq!(toml::from_str::<Settings>("jetstream = 'always'").unwrap().jetstream, Some(JetStreamKind::Always));
     }
 
     #[test]

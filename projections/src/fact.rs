@@ -18,7 +18,7 @@ mod codec;
 use lifeline_store::Offset;
 
 pub use self::codec::{Error, VERSION};
-pub use self::event::{Decision, Delivery, EventReceived, EventRejected, Ruling};
+pub use self::event::{Decision, Delivery, EventReceived, EventRejected, PLAIN_PREFIX, Ruling, plain_subject};
 pub use self::names::{LifecycleKey, ObjectKey, ResourceKey};
 pub use self::reconciled::{AppliedObject, FailedAttempt, Reconciled, What};
 pub use self::rule::{Redecision, Redesired, RuleChanged, TriggerReplayed};

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::fact::{
     EventReceived, EventRejected, Fact, FailedAttempt, ObjectKey, Reconciled, RecordLost, Redecision, Redesired,
-    ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed, What,
+    ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed, What, plain_subject,
 };
 use crate::fold::Resource;
 use crate::incarnation::Incarnations;
@@ -268,15 +268,15 @@ pub fn about(fact: &Fact<'_>, key: Option<&ResourceKey>, offset: Offset, unix_na
             Entry { summary, error: Some((*reason).to_owned()), ..entry }
         }
         Fact::Stream(StreamChanged { stream, epoch, change, .. }) => {
-            let summary = match *change {
-                StreamChange::Opened { start_sequence, reason: "", .. } => {
-                    format!("reading stream {stream} from sequence {start_sequence}")
+            let summary = match (*change, plain_subject(stream)) {
+                (StreamChange::Opened { .. }, Some(subject)) => format!("reading subject {subject} without a stream"),
+                (StreamChange::Gap { from_sequence, to_sequence }, Some(subject)) => {
+                    let lost = to_sequence.saturating_sub(from_sequence);
+                    format!(
+                        "messages on {subject} are lost, {lost} of them: no stream held them, and there was no room"
+                    )
                 }
-                StreamChange::Opened { reason, .. } => format!("stream {stream} began again, epoch {epoch}: {reason}"),
-                StreamChange::Gap { from_sequence, to_sequence } => {
-                    let last = to_sequence.saturating_sub(1);
-                    format!("stream {stream} no longer holds its messages {from_sequence} to {last}")
-                }
+                (change, None) => of_stream(stream, *epoch, change),
             };
             Entry { summary, ..entry }
         }
@@ -290,6 +290,19 @@ pub fn about(fact: &Fact<'_>, key: Option<&ResourceKey>, offset: Offset, unix_na
         }
     };
     (entry, previous)
+}
+
+fn of_stream(stream: &str, epoch: u32, change: StreamChange<'_>) -> String {
+    match change {
+        StreamChange::Opened { start_sequence, reason: "", .. } => {
+            format!("reading stream {stream} from sequence {start_sequence}")
+        }
+        StreamChange::Opened { reason, .. } => format!("stream {stream} began again, epoch {epoch}: {reason}"),
+        StreamChange::Gap { from_sequence, to_sequence } => {
+            let last = to_sequence.saturating_sub(1);
+            format!("stream {stream} no longer holds its messages {from_sequence} to {last}")
+        }
+    }
 }
 
 fn of_event(entry: Entry, event: &EventReceived<'_>) -> Entry {

@@ -61,6 +61,8 @@ pub struct ConnectionState {
     pub trouble: String,
     /// The last right that the server refused on this connection; `None` while it refused none.
     pub denied: Option<String>,
+    /// Times that the client dropped a message because a subscription was full, at least; grows.
+    pub slow: u64,
 }
 
 /// An attempt that failed, before the next one.
@@ -565,7 +567,8 @@ pub async fn ended(mut link: watch::Receiver<ConnectionState>) {
 fn handle_event(link: &watch::Sender<ConnectionState>, event: &Event) {
     match event {
         Event::Connected => link.send_modify(|link| {
-            *link = ConnectionState { up: true, connects: link.connects + 1, ..ConnectionState::default() };
+            let (connects, slow) = (link.connects + 1, link.slow);
+            *link = ConnectionState { up: true, connects, slow, ..ConnectionState::default() };
         }),
         Event::Disconnected | Event::Closed => link.send_modify(|link| {
             link.up = false;
@@ -589,7 +592,12 @@ fn handle_event(link: &watch::Sender<ConnectionState>, event: &Event) {
             });
         }
         Event::SlowConsumer(subscription) => {
-            tracing::warn!(subscription, "NATS client dropped messages; they will be delivered again");
+            tracing::warn!(subscription, "the NATS client dropped a message; from a stream it is delivered again");
+            // Silent: a reader takes every change for a connection that was lost.
+            link.send_if_modified(|link| {
+                link.slow += 1;
+                false
+            });
         }
         Event::LameDuckMode => tracing::info!("NATS server is about to shut down"),
         Event::Draining => {}

@@ -6,6 +6,7 @@
 mod catch_up;
 mod connections;
 mod delivery;
+mod plain;
 mod strange;
 mod stream_changes;
 
@@ -26,8 +27,10 @@ use super::epoch::{Known, content_hash};
 use super::jetstream::JetStream;
 use super::jetstream::Stored;
 use super::nats::Nats;
-use super::streams::{self, Plan, Status};
+use super::plain::{Buffers, MESSAGES_MAX};
+use super::streams::{self, Order, Plan, Reach, Status};
 use super::subjects::Wanted;
+use super::way::Use;
 use super::{Connection, Intake, Received, connection};
 
 /// Longest time a test waits for anything.
@@ -194,6 +197,9 @@ struct World {
     acknowledging: bool,
     /// How long the recorder takes for its tenth item.
     recorder_pause: Duration,
+    used: Use,
+    /// Messages that may wait where there is no stream.
+    waiting_messages_max: usize,
     running: Option<Running>,
 }
 
@@ -225,7 +231,10 @@ impl World {
 
     /// With `extra` in the server's configuration.
     async fn with(subjects: &[&str], extra: &str) -> World {
-        let server = Server::start(nats_server(), "jetstream", extra);
+        World::on(Server::start(nats_server(), "jetstream", extra), subjects).await
+    }
+
+    async fn on(server: Server, subjects: &[&str]) -> World {
         let client = async_nats::ConnectOptions::new().connect(server.url()).await.unwrap();
         World {
             jetstream: jetstream::new(client.clone()),
@@ -240,6 +249,8 @@ impl World {
             backlog_min: 50_000,
             acknowledging: true,
             recorder_pause: Duration::ZERO,
+            used: Use::Auto,
+            waiting_messages_max: MESSAGES_MAX,
             running: None,
         }
     }
@@ -253,6 +264,7 @@ impl World {
         let (status, watched) = watch::channel(Status::default());
         let (log, wanted) = (Arc::clone(&self.log), self.wanted.clone());
         let (ack_wait, backlog_min) = (self.ack_wait, self.backlog_min);
+        let (used, waiting_messages_max, buffers) = (self.used, self.waiting_messages_max, Buffers::default());
         // As `lifeline run` does it.
         let intake = tokio::spawn(async move {
             loop {
@@ -261,15 +273,15 @@ impl World {
                     .with_backlog_min(backlog_min);
                 let plan = Plan {
                     site: "mgmt/mgmt".into(),
-                    wanted: wanted.clone(),
-                    durable: "lifeline".to_owned(),
-                    own_stream: "LIFELINE".to_owned(),
+                    order: Order { jetstream: used, ..Order::new(wanted.clone(), "lifeline", "LIFELINE") },
                     known: log.lock().unwrap().known.clone(),
+                    buffers: buffers.clone(),
+                    waiting_messages_max,
                 };
                 status.send_replace(Status::default());
                 tokio::select! {
                     biased;
-                    () = streams::run(Arc::new(nats), plan, sink.clone(), status.clone()) => return,
+                    () = streams::run(Reach::both(Arc::new(nats)), plan, sink.clone(), status.clone()) => return,
                     () = async {
                         connection::ended(link).await;
                         tokio::time::sleep(Duration::from_millis(500)).await;

@@ -7,7 +7,8 @@
 //! ```
 //! Start at [`Intake`] (what the recorder receives), then [`streams::run`] (which streams are read), then [`reader`] (one
 //! stream), then [`epoch`] (the decision on which all of it rests). [`jetstream`] is the port; [`nats`], [`pull`],
-//! [`catch_up`] and [`alone`] are the real one.
+//! [`catch_up`] and [`alone`] are the real one. Where there can be no stream ([`way`]), a subject is read by [`plain`];
+//! [`subscription`] is the real side of that.
 //!
 //! Never here: what a message means. Payloads pass through unread. Nothing is acknowledged here either: the recorder
 //! does that, after its fsync.
@@ -15,13 +16,20 @@
 mod alone;
 mod catch_up;
 pub mod connection;
+mod counted;
 pub mod epoch;
+mod gate;
+mod holes;
 pub mod jetstream;
 pub mod nats;
+pub mod plain;
+mod plan;
 pub mod pull;
 pub mod reader;
 pub mod streams;
 pub mod subjects;
+mod subscription;
+pub mod way;
 
 use std::sync::Arc;
 

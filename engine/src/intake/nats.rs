@@ -113,6 +113,11 @@ impl Nats {
         &self.client
     }
 
+    /// The state of the connection.
+    pub(super) fn connection_state(&self) -> watch::Receiver<ConnectionState> {
+        self.link.clone()
+    }
+
     /// The subject of an operation of the API.
     pub(super) fn subject_of(&self, operation: &str) -> String {
         format!("{}.{operation}", self.prefix)
@@ -136,7 +141,9 @@ impl Nats {
             _ = link.wait_for(|link| !link.up || link.connects != connects) => return Err(Error::Interrupted),
         };
         let timed_out = jetstream::context::RequestErrorKind::TimedOut;
-        self.note_answer(!answer.as_ref().is_err_and(|error| error.kind() == timed_out)).await;
+        // Nor is there an answer where the right to ask is refused, but then no other connection helps.
+        let is_denied = self.denied().is_some_and(|denied| denied.contains(&operation));
+        self.note_answer(is_denied || !answer.as_ref().is_err_and(|error| error.kind() == timed_out)).await;
         match answer {
             Ok(Response::Ok(answer)) => Ok(answer),
             Ok(Response::Err { error })

@@ -491,7 +491,7 @@ impl DeliveryInfo {
 const DIGITS_SAFE: usize = 19;
 
 /// Headers in an order of their own: the library keeps them in a hash map.
-fn sorted(headers: &HeaderMap) -> Vec<(String, String)> {
+pub(super) fn sorted(headers: &HeaderMap) -> Vec<(String, String)> {
     let mut sorted: Vec<_> = headers
         .iter()
         .flat_map(|(name, values)| values.iter().map(move |value| (name.to_string(), value.as_str().to_owned())))

@@ -12,14 +12,17 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 
+use super::counted::Counted;
 use super::epoch::{self, Held, Judgement, Known, Start};
+use super::gate::Gate;
+use super::holes::{first_jump, has_holes, is_plain, should_deliver};
 use super::jetstream::{
-    Acknowledge, Backlog, Batch, Batches, Consume, EVERY_SUBJECT, JetStream, Message, Retention, Stored, StreamState,
+    Acknowledge, Batch, Batches, Consume, EVERY_SUBJECT, JetStream, Message, Retention, Stored, StreamState,
     subjects_or_all,
 };
+use super::plain::Already;
 use super::subjects::Reading;
 use super::{Error, Intake, Received};
 use crate::error_text::one_line;
@@ -47,6 +50,8 @@ pub enum Phase {
     Opening,
     /// Delivering what comes.
     Reading,
+    /// Nothing, while plain subscriptions take its place.
+    Paused,
     /// Something has to change first; the reader keeps trying.
     Waiting {
         /// What, on one line.
@@ -89,6 +94,9 @@ pub struct Reader {
     jetstream: Arc<dyn JetStream>,
     reading: Reading,
     durable: String,
+    gate: Arc<Gate>,
+    /// What the stream holds that is recorded, since the gate was opened.
+    already: Already,
     known: Option<Known>,
     /// Holes below this sequence may be the stream's history before we came; above it they are our loss.
     gaps_from: u64,
@@ -97,19 +105,6 @@ pub struct Reader {
     /// Batches handed over, and how many of them the recorder has acknowledged.
     batches: u64,
     acknowledged: Arc<watch::Sender<u64>>,
-}
-
-/// An acknowledgement that is counted when the recorder sends it, which it does once the batch is durable.
-struct Counted {
-    inner: Box<dyn Acknowledge>,
-    acknowledged: Arc<watch::Sender<u64>>,
-}
-
-impl Acknowledge for Counted {
-    fn send(&self) -> BoxFuture<'_, Result<(), Error>> {
-        self.acknowledged.send_modify(|count| *count += 1);
-        self.inner.send()
-    }
 }
 
 /// How a session ended, when not by an error.
@@ -142,14 +137,15 @@ impl From<Stop> for Result<Ended, Error> {
 }
 
 impl Reader {
-    /// `known` is what the log says of this stream, `durable` the name of the consumer.
+    /// `known` is what the log says of this stream, `durable` the name of the consumer, `gate` says when to read.
     #[must_use]
-    pub fn new(
+    pub(super) fn new(
         site: Arc<str>,
         jetstream: Arc<dyn JetStream>,
         reading: Reading,
         durable: String,
         known: Option<Known>,
+        gate: Arc<Gate>,
         sink: mpsc::Sender<Intake>,
     ) -> (Reader, watch::Receiver<Status>) {
         let (status, watched) = watch::channel(Status { stream: reading.stream.clone(), ..Status::default() });
@@ -158,6 +154,8 @@ impl Reader {
             jetstream,
             reading,
             durable,
+            gate,
+            already: Already::default(),
             known,
             gaps_from: 0,
             sink,
@@ -175,6 +173,9 @@ impl Reader {
         // failed one reads the first messages alone.
         let (mut failures, mut alone, mut suspects) = (0_u32, *ALONE.start(), *ALONE.start());
         loop {
+            if self.wait_at_gate().await {
+                return;
+            }
             let before = self.status.borrow().messages;
             let session = self.session(std::mem::take(&mut alone)).await;
             let is_interrupted = matches!(session, Err(Error::Interrupted));
@@ -201,6 +202,23 @@ impl Reader {
                 () = tokio::time::sleep(pause(failures)) => {}
             }
         }
+    }
+
+    /// Waits until the stream is to be read; true when the recorder takes no more.
+    async fn wait_at_gate(&mut self) -> bool {
+        if !self.gate.is_open() {
+            self.status.send_modify(|status| status.phase = Phase::Paused);
+            tokio::select! {
+                biased;
+                () = self.sink.closed() => return true,
+                () = self.gate.opened() => {}
+            }
+            self.status.send_modify(|status| status.phase = Phase::Opening);
+        }
+        if let Some(already) = self.gate.take_already() {
+            self.already = already;
+        }
+        false
     }
 
     /// Reads until something is doubtful. With `alone` above 0 it reads so many first messages alone, and ends.
@@ -369,10 +387,14 @@ impl Reader {
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         look.tick().await;
         let (mut stalled, mut is_first) = (0_u32, true);
+        let gate = Arc::clone(&self.gate);
         loop {
             tokio::select! {
                 biased;
                 () = self.sink.closed() => return Ok(Ended::Closed),
+                () = gate.shut_down() => {
+                    return Ok(Ended::LookAgain("plain subscriptions take its place".to_owned()));
+                }
                 _ = look.tick() => {
                     let Some(state) = self.jetstream.state(&self.reading.stream).await? else {
                         return Ok(Ended::Missing);
@@ -538,6 +560,16 @@ impl Reader {
                 content_hash: epoch::content_hash(&last.payload),
             });
         }
+        let mut messages = messages;
+        if !self.already.is_empty() {
+            let (stream, recorded) = (&self.reading.stream, self.already.take_from(&mut messages));
+            tracing::info!(
+                stream,
+                recorded,
+                of = recorded + messages.len(),
+                "the stream holds what came before it was read"
+            );
+        }
         *count += messages.len() as u64;
         self.known = Some(*known);
         self.batches += u64::from(acknowledge.is_some());
@@ -553,38 +585,8 @@ impl Reader {
     }
 }
 
-/// The first sequences that a batch jumps over: from the first to, not including, the last.
-fn first_jump(messages: &[Message], next_sequence: u64) -> Option<(u64, u64)> {
-    let mut expected = next_sequence;
-    messages.iter().find_map(|message| {
-        let jump = (message.sequence > expected).then_some((expected, message.sequence));
-        expected = expected.max(message.sequence + 1);
-        jump
-    })
-}
-
-/// Whether a batch goes on exactly where the last one ended: rising, and without a hole where holes are losses.
-fn is_plain(messages: &[Message], next_sequence: u64, whole: bool) -> bool {
-    let mut expected = next_sequence;
-    messages.iter().all(|message| {
-        let fits = if whole { message.sequence == expected } else { message.sequence >= expected };
-        expected = message.sequence + 1;
-        fits
-    })
-}
-
-/// Whether sequences between the first and the last message are gone.
-fn has_holes(state: &StreamState) -> bool {
-    state.messages < (state.last_sequence + 1).saturating_sub(state.first_sequence.max(1))
-}
-
 fn opened(known: &Known, reason: String) -> Received {
     Received::Opened { created_unix_nanos: known.created_unix_nanos, start_sequence: known.next_sequence, reason }
-}
-
-/// Whether the server should be delivering: messages wait, and it is not the recorder who is behind.
-fn should_deliver(backlog: &Backlog) -> bool {
-    backlog.pending > 0 && backlog.unacknowledged < backlog.unacknowledged_max
 }
 
 /// Pause before the next session: short after a session that delivered, doubled after each one that did not.

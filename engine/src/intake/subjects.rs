@@ -168,7 +168,8 @@ pub fn overlapping(subjects: &[String]) -> Option<(&str, &str)> {
 }
 
 /// Leaves out what another filter includes, in a stable order.
-fn disjoint(mut filters: Vec<String>) -> Vec<String> {
+#[must_use]
+pub fn disjoint(mut filters: Vec<String>) -> Vec<String> {
     filters.sort();
     filters.dedup();
     let all = filters.clone();

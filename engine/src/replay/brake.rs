@@ -1,8 +1,8 @@
 //! The brake: how much of what lives a change of rules may take away before somebody confirms it.
 //!
 //! A slip in a rule, a folder that is emptied or a CustomResourceDefinition that is deleted looks like a wish to remove
-//! everything. So a replay first counts what it would withdraw, and [`Brake::holds`] decides whether it waits. What events decide is
-//! never braked.
+//! everything. So a replay first counts what it would withdraw, and [`Brake::holds`] decides whether it waits. What events
+//! decide is never held.
 
 use std::fmt::Write;
 
@@ -54,6 +54,15 @@ pub fn confirmation_id(trigger: &str, digest: Option<u64>) -> String {
         write!(id, "{byte:02x}").expect("a String takes everything");
         id
     })
+}
+
+/// The sentence about a withdrawal that is held.
+#[must_use]
+pub fn told(trigger: &str, Withdrawal { objects, of }: Withdrawal, id: &str) -> String {
+    format!(
+        "the changed rules would withdraw {objects} of {of} objects of `{trigger}`; they stay until somebody confirms it\nhint: \
+         `lifeline confirm {id}` removes them; rules that are put right make it moot"
+    )
 }
 
 #[cfg(test)]

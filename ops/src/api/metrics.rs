@@ -4,7 +4,9 @@
 
 use std::fmt::Write;
 
-use lifeline_engine::status::{HeldBackStatus, ReplayStatus, ScrubStatus, SiteStatus, Status, StreamStatus};
+use lifeline_engine::status::{
+    HeldBackStatus, PlainStatus, ReplayStatus, ScrubStatus, SiteStatus, Status, StreamStatus,
+};
 use lifeline_projections::lifecycle::Phase;
 
 /// The media type of [`exposition`].
@@ -89,6 +91,21 @@ const METRICS: &[Metric] = &[
         "lifeline_messages_redelivered_total",
         "Messages delivered again and recorded once, since start.",
         |status| by_stream(status, |stream| stream.redelivered),
+    ),
+    gauge(
+        "lifeline_stream_durable",
+        "0 for a subject that is read without a stream, so that what is published while Lifeline is away is lost; missing for streams.",
+        |status| by_plain(status, |_| 0),
+    ),
+    counter(
+        "lifeline_plain_dropped_messages_total",
+        "Messages of a subject without a stream that were lost for want of room, since start.",
+        |status| by_plain(status, |plain| plain.dropped),
+    ),
+    counter(
+        "lifeline_plain_interruptions_total",
+        "Times that a subject without a stream was not subscribed to for a moment, since start: what was published then is lost.",
+        |status| by_plain(status, |plain| plain.interruptions),
     ),
     gauge("lifeline_triggers", "EventTriggers in force.", |status| one(status.triggers as u64)),
     gauge("lifeline_rule_problems", "Defects of rules.", |status| one(status.problems.len() as u64)),
@@ -235,6 +252,12 @@ fn held_back(status: &Status) -> Vec<Sample<'_>> {
 fn by_stream(status: &Status, value: fn(&StreamStatus) -> u64) -> Vec<Sample<'_>> {
     let sample = |stream| Sample { labels: stream_labels(stream), value: value(stream) };
     status.streams.iter().map(sample).collect()
+}
+
+/// Nothing for streams.
+fn by_plain(status: &Status, value: fn(&PlainStatus) -> u64) -> Vec<Sample<'_>> {
+    let plain = status.streams.iter().filter_map(|stream| Some((stream, stream.plain.as_ref()?)));
+    plain.map(|(stream, plain)| Sample { labels: stream_labels(stream), value: value(plain) }).collect()
 }
 
 fn stream_labels(stream: &StreamStatus) -> Vec<(&'static str, &str)> {

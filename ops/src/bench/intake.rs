@@ -24,6 +24,7 @@ use lifeline_engine::cluster::local::LocalCluster;
 use lifeline_engine::engine::{Engine, Ports, SavedIn};
 use lifeline_engine::intake::Connection;
 use lifeline_engine::intake::nats::Nats;
+use lifeline_engine::intake::streams::{Order, Reach};
 use lifeline_engine::rules::{Current, RuleSet};
 use lifeline_engine::site::Site;
 use lifeline_projections::fold::Projection;
@@ -138,7 +139,8 @@ async fn durable_intake(
     let end = engine.start(parts);
 
     let started = Instant::now();
-    let reading = engine.read(&site, "bench", nats, wanted, durable.to_owned(), "UNUSED".to_owned());
+    let order = Order::new(wanted, durable, "UNUSED");
+    let reading = engine.read(&site, "bench", Reach::streams_only(nats), order);
     let finished = async {
         let received = |projection: &Projection| {
             projection.ground().streams.values().map(|position| position.received).sum::<u64>()

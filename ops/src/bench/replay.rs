@@ -22,6 +22,7 @@ use lifeline_engine::cluster::local::LocalCluster;
 use lifeline_engine::engine::{Engine, Ports, SavedIn};
 use lifeline_engine::intake::Connection;
 use lifeline_engine::intake::nats::Nats;
+use lifeline_engine::intake::streams::{Order, Reach};
 use lifeline_engine::rules::{Clusters, Current, Manifests, RuleSet};
 use lifeline_engine::site::Site;
 use lifeline_projections::fold::Projection;
@@ -163,7 +164,7 @@ async fn edit(data: &Path, server: &NatsServer, events: u64, resources: u64) -> 
         let engine = engine.clone();
         tokio::spawn(async move {
             engine
-                .read(&site, "bench", nats, wanted, "bench".to_owned(), "UNUSED".to_owned())
+                .read(&site, "bench", Reach::streams_only(nats), Order::new(wanted, "bench", "UNUSED"))
                 .await
                 .map_err(|e| e.to_string())
         })

@@ -13,6 +13,7 @@ use lifeline_engine::intake::nats::Nats;
 use lifeline_engine::intake::{self, Connection, JetStream, Message, subjects};
 use lifeline_engine::refetch::{self, Context, Found, Refetched};
 use lifeline_engine::rules::{Cluster, Clusters};
+use lifeline_projections::fact::plain_subject;
 use lifeline_projections::fold::Projection;
 use lifeline_store::{Log, Offset, OsDisk};
 use serde::{Deserialize, Serialize};
@@ -199,7 +200,9 @@ async fn connect(
         }
     }
     for key in recorded.ground().streams.keys() {
-        if !servers.contains_key(key) {
+        if let Some(subject) = plain_subject(&key.1) {
+            remarks.push(format!("subject `{subject}` was read without a stream: its lost messages are nowhere else"));
+        } else if !servers.contains_key(key) {
             let (stream, servers) = (key.1.clone(), urls.join(", "));
             if !from.accept_loss {
                 return Err(Error::NoStream { stream, servers });

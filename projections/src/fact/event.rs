@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 pub struct Delivery<'a> {
     /// The cluster whose NATS it came from, `mgmt/mgmt` for the own one.
     pub cluster: &'a str,
-    /// JetStream stream.
+    /// JetStream stream. `$NATS.` and the subject for a message that came by a plain subscription: its sequence is counted by the
+    /// log, and its time is that of its arrival.
     pub stream: &'a str,
     /// How often a stream of this name began, from 1. It begins again when it is recreated, restored, or loses its end.
     pub epoch: u32,
@@ -20,6 +21,15 @@ pub struct Delivery<'a> {
     pub published_unix_nanos: u64,
     /// NATS subject it was published on.
     pub subject: &'a str,
+}
+
+/// What the names begin with that records have for subjects without a stream. A stream's name has no dot.
+pub const PLAIN_PREFIX: &str = "$NATS.";
+
+/// The subject of such a name; `None` for the name of a stream.
+#[must_use]
+pub fn plain_subject(stream: &str) -> Option<&str> {
+    stream.strip_prefix(PLAIN_PREFIX)
 }
 
 /// What a trigger made of an event.

@@ -11,6 +11,7 @@ use futures::FutureExt;
 use lifeline_engine::clock::SimulatedClock;
 use lifeline_engine::engine::{Engine, Parts, Ports, SavedIn};
 use lifeline_engine::error_text::chain;
+use lifeline_engine::intake::streams::{Order, Reach};
 use lifeline_engine::intake::subjects::Wanted;
 use lifeline_engine::recorder;
 use lifeline_engine::replay;
@@ -174,7 +175,8 @@ impl World {
         let wanted = Wanted { subjects: vec![SUBJECT.to_owned()], streams: Vec::new() };
         let reading = engine.clone();
         tasks.spawn(async move {
-            reading.read(&site, "simulated", jetstream, wanted, "lifeline".to_owned(), "LIFELINE".to_owned()).await
+            let order = Order::new(wanted, "lifeline", "LIFELINE");
+            reading.read(&site, "simulated", Reach::streams_only(jetstream), order).await
         });
         Ok(Process { engine, disk: self.disk.clone(), tasks })
     }

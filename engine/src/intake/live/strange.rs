@@ -190,3 +190,38 @@ async fn any_bytes_are_recorded() {
 fn byte(value: usize) -> u8 {
     u8::try_from(value).unwrap()
 }
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn without_a_stream_a_strange_message_costs_no_more_than_a_moment_and_is_counted() {
+    let mut world = World::on(Server::start(nats_server(), "plain", ""), &["s.>"]).await;
+    world.run().await;
+    let status = world.running.as_ref().expect("it runs").status.clone();
+    let mut raw = Raw::connect(&world.server);
+    let mut ended = 0;
+    for (number, block) in BLOCKS.into_iter().enumerate() {
+        let interruptions = || {
+            let status = status.borrow();
+            let plain = status.plain.get("$NATS.s.>");
+            plain.map(|plain| plain.buffer.lock().counts().interruptions).unwrap_or_default()
+        };
+        // A good one until it is recorded, so that the subscription is there for the strange one.
+        let (before, good) = (interruptions(), format!("good {number}"));
+        let deadline = Instant::now() + PATIENCE;
+        while !world.payloads().contains(&good) {
+            assert!(Instant::now() < deadline, "{number}: {}", block.escape_ascii());
+            raw.publish(b"s.a", b"", good.as_bytes());
+            raw.flush();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let strange = format!("strange {number}");
+        raw.publish(b"s.a", block, strange.as_bytes());
+        raw.flush();
+        world
+            .eventually("recorded or counted", |log| log.payloads().contains(&strange) || interruptions() > before)
+            .await;
+        ended += u32::from(!world.payloads().contains(&strange));
+    }
+    assert!(ended > 0, "some end the connection");
+    assert_eq!(world.others(), ["opened $NATS.s.> 1 1"]);
+}

@@ -1,0 +1,62 @@
+//! When a stream is read: not while plain subscriptions read its subjects.
+//!
+//! Start at [`Gate`]. [`super::streams`] opens and shuts it, the reader of the stream waits at it.
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::plain::Already;
+
+/// Whether a stream is read.
+#[derive(Debug)]
+pub struct Gate {
+    is_open: watch::Sender<bool>,
+    /// What the stream holds that was recorded meanwhile; for its reader.
+    already: Mutex<Already>,
+}
+
+impl Gate {
+    /// An open one; `already` is what the stream holds that is recorded.
+    #[must_use]
+    pub fn open_with(already: Already) -> Gate {
+        Gate { is_open: watch::Sender::new(true), already: Mutex::new(already) }
+    }
+
+    /// Lets the stream be read again.
+    pub fn open(&self, already: Already) {
+        *self.already.lock() = already;
+        self.is_open.send_replace(true);
+    }
+
+    /// Lets the session of the reader end.
+    pub fn shut(&self) {
+        self.is_open.send_if_modified(std::mem::take);
+    }
+
+    /// Whether it is open.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        *self.is_open.borrow()
+    }
+
+    /// What the stream holds that is recorded, where that is new.
+    pub(super) fn take_already(&self) -> Option<Already> {
+        let already = std::mem::take(&mut *self.already.lock());
+        (!already.is_empty()).then_some(already)
+    }
+
+    /// Waits until it is open.
+    pub(super) async fn opened(&self) {
+        self.becomes(true).await;
+    }
+
+    /// Waits until it is shut.
+    pub(super) async fn shut_down(&self) {
+        self.becomes(false).await;
+    }
+
+    async fn becomes(&self, wanted: bool) {
+        // The sender is our own, so the wait has no other end.
+        let _ = self.is_open.subscribe().wait_for(|is_open| *is_open == wanted).await;
+    }
+}
