@@ -21,6 +21,8 @@ pub mod error_text;
 
 mod builtin;
 
+pub mod kinds;
+
 pub mod template;
 
 pub mod rules;

@@ -33,7 +33,7 @@ use crate::api::problem::Problem;
 const NAME: &str = "lifeline";
 
 /// What it answers to. A watch is no request and reply: it is had over HTTP.
-const NOUNS: [&str; 14] = [
+const NOUNS: [&str; 15] = [
     "resources",
     "resource",
     "lifecycles",
@@ -46,6 +46,7 @@ const NOUNS: [&str; 14] = [
     "why.event",
     "history",
     "events",
+    "event",
     "status",
     "verify",
 ];

@@ -198,36 +198,6 @@ fn forgotten(offset: Offset, start: Offset) -> Entry {
     Entry { summary, ..Entry::empty(offset, "Forgotten") }
 }
 
-/// The records from `from` on, each as one entry, at most `limit`; and the offset to go on from.
-///
-/// A record that cannot be read is an entry that says so; where several in a row are lost, one entry is for all of them.
-///
-/// # Errors
-/// When the disk refuses.
-pub fn records<D: Disk>(
-    log: &Reader<D>,
-    from: Offset,
-    limit: usize,
-) -> Result<(Vec<Entry>, Offset), lifeline_store::Error> {
-    let mut entries = Vec::new();
-    let mut scan = log.scan(from);
-    while entries.len() < limit {
-        let lost = match scan.next() {
-            Ok(None) => break,
-            Ok(Some(record)) => {
-                entries.push(said(record.payload, None, record.offset, record.time_unix_nanos).0);
-                continue;
-            }
-            Err(error @ lifeline_store::Error::Damaged { .. }) => error,
-            Err(error) => return Err(error),
-        };
-        let lifeline_store::Error::Damaged { offsets, .. } = &lost else { unreachable!("the other errors returned") };
-        entries.push(unreadable(offsets.start, None, &lost));
-        scan.seek(offsets.end.max(offsets.start.next()));
-    }
-    Ok((entries, scan.position()))
-}
-
 pub(crate) fn said(
     payload: &[u8],
     key: Option<&ResourceKey>,
@@ -240,7 +210,7 @@ pub(crate) fn said(
     }
 }
 
-fn unreadable(offset: Offset, unix_nanos: Option<u64>, error: &dyn std::error::Error) -> Entry {
+pub(crate) fn unreadable(offset: Offset, unix_nanos: Option<u64>, error: &dyn std::error::Error) -> Entry {
     let mut reason = error.to_string();
     if let Some(cause) = error.source() {
         reason = format!("{reason}: {cause}");

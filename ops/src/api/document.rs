@@ -38,6 +38,7 @@ use super::{difference, lists, records, resource, stuck, verify, watch, why};
         why::event,
         records::history,
         records::events,
+        why::detail,
         super::status,
         verify::verify,
         super::alive,

@@ -95,7 +95,7 @@ impl Problem {
     /// There is nothing at this path.
     #[must_use]
     pub fn no_such_path() -> Problem {
-        let text = "there is nothing at this path\nhint: lists are at /v1/resources, /v1/lifecycles, /v1/objects, /v1/events, /v1/history, /v1/rules, /v1/conflicts, /v1/stuck and /v1/difference";
+        let text = "there is nothing at this path\nhint: lists are at /v1/resources, /v1/lifecycles, /v1/objects, /v1/events, /v1/event, /v1/history, /v1/rules, /v1/conflicts, /v1/stuck and /v1/difference";
         Problem::new("no-such-path", text)
     }
 
@@ -201,7 +201,9 @@ impl From<queries::Error> for Problem {
             Error::Future { .. } => with("bad-parameter", "leave it out to ask for the present"),
             Error::UnknownResource { .. } => Problem::new("unknown-resource", &error.to_string()),
             Error::Expired { .. } => with("expired", "begin again, without `from` and `Last-Event-ID`"),
-            Error::Unfiltered { .. } => with("bad-parameter", "leave it out, all of them are watched"),
+            Error::Unfiltered { .. } => {
+                with("bad-parameter", "leave it out; `/openapi.json` says what each list takes")
+            }
             Error::Question(error) => error.into(),
             Error::Past(error) => error.into(),
             Error::Difference(error) => error.into(),
@@ -215,9 +217,10 @@ impl From<queries::Error> for Problem {
 impl From<reads::Error> for Problem {
     fn from(error: reads::Error) -> Problem {
         match error {
-            reads::Error::Cursor { .. } | reads::Error::Phase { .. } | reads::Error::Ages { .. } => {
-                Problem::bad_parameter(&error.to_string())
-            }
+            reads::Error::Cursor { .. }
+            | reads::Error::Phase { .. }
+            | reads::Error::Ages { .. }
+            | reads::Error::OfRejected { .. } => Problem::bad_parameter(&error.to_string()),
             reads::Error::Expired { .. } => Problem::new("expired", &error.to_string()),
         }
     }

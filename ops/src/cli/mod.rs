@@ -9,6 +9,8 @@
 mod addons;
 mod ask;
 mod difference;
+mod event;
+mod events;
 mod log;
 mod moment;
 mod output;
