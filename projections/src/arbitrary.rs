@@ -51,11 +51,12 @@ fn lifecycle_key() -> impl Strategy<Value = LifecycleKey> {
 }
 
 fn object() -> impl Strategy<Value = ObjectKey> {
-    (select(&["", "apps"][..]), select(&["x", "y", "a"][..]), option::of(Just("n".to_owned()))).prop_map(
-        |(group, name, namespace)| ObjectKey {
+    let kind = select(&["Kind", "Kind", "Pod"][..]);
+    (select(&["", "apps"][..]), select(&["x", "y", "a"][..]), option::of(Just("n".to_owned())), kind).prop_map(
+        |(group, name, namespace, kind)| ObjectKey {
             group: group.into(),
             version: "v1".into(),
-            kind: "Kind".into(),
+            kind: kind.into(),
             namespace: namespace.map(Into::into),
             name: name.into(),
         },

@@ -222,3 +222,57 @@ fn a_time_is_that_of_a_record_as_it_is_shown() {
     check(3_000_001, 4);
     check(u64::MAX, 4);
 }
+
+#[test]
+fn damage_on_the_disk_is_told_both_ways_and_hides_nothing_beside_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options =
+        Options { low_space_bytes: 0, segment_bytes_max: 16 << 10, payload_bytes_max: 2 << 10, ..Options::default() };
+    let (mut log, _) = Log::open(OsDisk::open(folder.path()).expect("a folder"), options).expect("a log");
+    let marker = |offset: u64| format!("record number {offset}.");
+    for offset in 0..400 {
+        let Fact::Event(event) = note("s") else { unreachable!("a note is an event") };
+        let payload = marker(offset);
+        let mut bytes = Vec::new();
+        Fact::Event(crate::fact::EventReceived { payload: payload.as_bytes(), ..event }).encode(&mut bytes);
+        log.append(time_of(offset), &bytes).expect("room");
+    }
+    log.sync().expect("a disk");
+    // One alone, and a run that a piece may end in.
+    let lost = [30, 100, 101, 102, 103, 104, 105];
+    for path in std::fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        let mut bytes = std::fs::read(&path).expect("a file");
+        for marker in lost.map(marker) {
+            let found = bytes.windows(marker.len()).position(|window| window == marker.as_bytes());
+            if let Some(at) = found {
+                bytes[at] ^= 1;
+            }
+        }
+        std::fs::write(&path, bytes).expect("a file");
+    }
+    let log = log.reader();
+    let (start, end) = (Offset::ZERO, Offset::from(400));
+    for (choice, is_wanted) in
+        [(Choice::default(), true), (Choice { kind: Some("other".into()), ..Choice::default() }, false)]
+    {
+        for limit in [1, 3, 1_000] {
+            let budget = Budget { records: 7, ..Budget::default() };
+            let on = pages(start, end, true, |from| {
+                records::forwards(&log, (from, end), &choice, limit, budget).expect("a disk")
+            });
+            let back = pages(end, start, false, |before| {
+                records::backwards(&log, (start, before), &choice, limit, budget).expect("a disk")
+            });
+            for found in [on, back] {
+                let read = found.iter().filter(|entry| entry.fact == "EventReceived").map(|entry| entry.offset);
+                let sound = (0..400).filter(|offset| is_wanted && !lost.contains(offset));
+                assert_eq!(read.collect::<Vec<_>>(), sound.collect::<Vec<_>>(), "limit {limit}");
+                let unread: Vec<u64> =
+                    found.iter().filter(|entry| entry.fact == "Unreadable").map(|entry| entry.offset).collect();
+                assert!(unread.contains(&30) && unread.iter().all(|offset| lost.contains(offset)), "{unread:?}");
+                assert!(unread.iter().any(|offset| *offset >= 100), "{unread:?}");
+                assert!(found.is_sorted_by(|one, next| one.offset < next.offset), "each once, in order");
+            }
+        }
+    }
+}
