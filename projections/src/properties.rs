@@ -1,7 +1,7 @@
 //! What holds for every sequence of facts, however absurd: checked with facts that no engine would write.
 //!
-//! Here: the codec and the fold. [`lists`], [`past`], [`histories`] and [`records`] ask what was folded. For tests only. proptest prints the
-//! seed of a failure and keeps it in `proptest-regressions/`.
+//! Here: the codec and the fold. [`lists`], [`past`], [`histories`] and [`records`] ask what was folded. For tests only.
+//! proptest prints the seed of a failure and keeps it in `proptest-regressions/`.
 
 mod histories;
 mod lists;

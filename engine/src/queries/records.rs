@@ -56,7 +56,8 @@ impl<D: Disk> Queries<D> {
     }
 
     /// The first `limit` wanted records after a place, or the last before it, of every kind and oldest first; from `since` on
-    /// where it is given. The place of the next page is `next`. A page may end early, even without a record, where few are wanted.
+    /// where it is given. The place of the next page is `next`. A page may end early, even without a record, where few are
+    /// wanted.
     ///
     /// # Errors
     /// When no record can ever be wanted, `since` is in the future, the log no longer holds the record at the place, or cannot be
