@@ -26,7 +26,7 @@ use crate::intake::jetstream::{JetStream, Stored};
 use crate::intake::subjects::Wanted;
 use crate::intake::{Intake, Known, streams};
 use crate::reconcile::Reconciler;
-use crate::recorder::{self, OpenLog, Recorder};
+use crate::recorder::{self, OpenLog, OutcomeSender, Recorder};
 use crate::rules::Current;
 use crate::saver::Saver;
 use crate::scrub;
@@ -81,6 +81,7 @@ pub struct Engine<D: Disk> {
     sites: Arc<Sites>,
     rules: watch::Receiver<Current>,
     intake: mpsc::Sender<Intake>,
+    recording: OutcomeSender,
     stop: watch::Sender<bool>,
     /// What was found damaged when the log was opened.
     damage: Vec<String>,
@@ -123,13 +124,18 @@ impl<D: Disk> Engine<D> {
             |site: &Arc<Site>| Reconciler::new(view.clone(), site.clone(), rules.clone(), recording.clone());
         let reconcilers = sites.iter().map(reconciler).collect();
         let (stop, scrub) = (watch::Sender::new(false), Mutex::default());
-        let engine = Engine { view, sites, rules, intake, stop, damage, scrub };
+        let engine = Engine { view, sites, rules, intake, recording, stop, damage, scrub };
         Ok((engine, Parts { recorder, saver, reconcilers }))
     }
 
     /// The state, for reading.
     pub fn view(&self) -> &Arc<View<D>> {
         &self.view
+    }
+
+    /// What takes rejected messages up again.
+    pub fn recording(&self) -> &OutcomeSender {
+        &self.recording
     }
 
     /// Asks the parts to stop. They finish what they hold.

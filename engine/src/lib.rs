@@ -49,6 +49,8 @@ pub mod replay;
 
 pub mod refetch;
 
+pub mod redrive;
+
 pub mod recorder;
 
 pub mod saver;

@@ -248,6 +248,7 @@ impl Walk {
                     decisions,
                     headers,
                     payload,
+                    redriven: None,
                 });
                 self.put_fact(offset, time, &fact);
             }

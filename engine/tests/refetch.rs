@@ -109,6 +109,7 @@ fn log(disk: &SimulatedDisk) -> Log<SimulatedDisk> {
             decisions: Vec::new(),
             headers: Vec::new(),
             payload: &message.payload,
+            redriven: None,
         });
         put(&received, &mut projection);
     }

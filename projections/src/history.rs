@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::fact::{
     EventReceived, EventRejected, Fact, FailedAttempt, ObjectKey, Reconciled, RecordLost, Redecision, Redesired,
-    ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed, What,
+    Redriven, ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed, What,
 };
 use crate::fold::Resource;
 use crate::incarnation::Incarnations;
@@ -46,6 +46,9 @@ pub struct Entry {
     /// The event, when the record is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<EventEntry>,
+    /// How a rejected message was taken up again; absent where the event was read as it arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redriven: Option<RedrivenEntry>,
     /// The decision that an outcome acted for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acted_for: Option<u64>,
@@ -55,6 +58,17 @@ pub struct Entry {
     /// The failure, when it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// How a rejected message was taken up again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RedrivenEntry {
+    /// Offset of the record by which it was rejected.
+    pub of: u64,
+    /// Who asked for it.
+    pub by: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// An event in a history.
@@ -263,7 +277,7 @@ pub fn about(fact: &Fact<'_>, key: Option<&ResourceKey>, offset: Offset, unix_na
 }
 
 fn of_event(entry: Entry, event: &EventReceived<'_>) -> Entry {
-    let EventReceived { delivery, source, subject, kind, id, decisions, .. } = event;
+    let EventReceived { delivery, source, subject, kind, id, decisions, redriven, .. } = event;
     let decisions: Vec<DecisionEntry> = decisions
         .iter()
         .map(|decision| DecisionEntry {
@@ -281,6 +295,17 @@ fn of_event(entry: Entry, event: &EventReceived<'_>) -> Entry {
             format!("{kind}: {}", each.collect::<Vec<_>>().join("; "))
         }
     };
+    let redriven = redriven.map(|Redriven { of, by, reason }| RedrivenEntry {
+        of: of.get(),
+        by: by.to_owned(),
+        reason: reason.to_owned(),
+    });
+    let summary = match &redriven {
+        Some(RedrivenEntry { of, by, reason }) => {
+            format!("{summary} (rejected at offset {of}, taken up again by {by}: {reason})")
+        }
+        None => summary,
+    };
     let event = EventEntry {
         id: (*id).to_owned(),
         kind: (*kind).to_owned(),
@@ -292,7 +317,15 @@ fn of_event(entry: Entry, event: &EventReceived<'_>) -> Entry {
         decisions,
     };
     let (source, subject) = (Some((*source).to_owned()), Some((*subject).to_owned()));
-    Entry { source, subject, cluster: Some(delivery.cluster.to_owned()), summary, event: Some(event), ..entry }
+    Entry {
+        source,
+        subject,
+        cluster: Some(delivery.cluster.to_owned()),
+        summary,
+        event: Some(event),
+        redriven,
+        ..entry
+    }
 }
 
 fn of_replay(entry: Entry, replay: &TriggerReplayed, key: Option<&ResourceKey>) -> Entry {
@@ -386,6 +419,7 @@ impl Entry {
             incarnation: None,
             summary: String::new(),
             event: None,
+            redriven: None,
             acted_for: None,
             objects: Vec::new(),
             error: None,

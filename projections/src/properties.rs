@@ -85,6 +85,7 @@ fn note(source: &'static str) -> Fact<'static> {
         decisions: vec![],
         headers: vec![],
         payload: b"",
+        redriven: None,
     })
 }
 
@@ -109,6 +110,7 @@ fn decided(ruling: Ruling<'static>) -> Fact<'static> {
         decisions: vec![Decision { trigger: "t", event_source: "e", criterion: 0, ruling }],
         headers: vec![],
         payload: b"",
+        redriven: None,
     })
 }
 

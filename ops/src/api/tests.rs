@@ -43,6 +43,7 @@ pub(super) fn event(
         decisions: vec![Decision { trigger: "manage-namespace", event_source: "user-operation", criterion: 0, ruling }],
         headers: vec![],
         payload: b"{}",
+        redriven: None,
     })
 }
 

@@ -39,6 +39,7 @@ fn about(subject: &'static str, kind: &'static str, decisions: Vec<Decision<'sta
         decisions,
         headers: vec![],
         payload: b"{}",
+        redriven: None,
     })
 }
 

@@ -21,7 +21,18 @@ fn rejected(payload: &'static [u8]) -> Fact<'static> {
 fn note(headers: Vec<(&'static str, &'static str)>, payload: &'static [u8]) -> Fact<'static> {
     let (source, subject, kind, id) = ("shop.example.com", "", "order.placed", "7");
     let (delivery, previous, decisions) = (delivery(10), None, vec![]);
-    Fact::Event(EventReceived { delivery, source, subject, kind, id, previous, decisions, headers, payload })
+    Fact::Event(EventReceived {
+        delivery,
+        source,
+        subject,
+        kind,
+        id,
+        previous,
+        decisions,
+        headers,
+        payload,
+        redriven: None,
+    })
 }
 
 fn binary(kind: Option<&'static str>) -> Vec<(&'static str, &'static str)> {

@@ -22,7 +22,18 @@ fn elsewhere(nats_subject: &'static str) -> Fact<'static> {
     };
     let (kind, decisions, headers) = ("auth.example.com.login", vec![], vec![]);
     let (subject, id, previous, payload) = ("ann", "1", None, b"{}".as_slice());
-    Fact::Event(EventReceived { delivery, source: SOURCE, subject, kind, id, previous, decisions, headers, payload })
+    Fact::Event(EventReceived {
+        delivery,
+        source: SOURCE,
+        subject,
+        kind,
+        id,
+        previous,
+        decisions,
+        headers,
+        payload,
+        redriven: None,
+    })
 }
 
 /// The story of all tests, and behind it the rules and two events that nobody speaks of.
