@@ -47,9 +47,9 @@ pub mod site;
 
 pub mod replay;
 
-pub mod refetch;
-
 pub mod redrive;
+
+pub mod refetch;
 
 pub mod recorder;
 

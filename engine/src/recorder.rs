@@ -18,7 +18,7 @@ mod damage;
 mod fold_tail;
 mod group;
 mod late;
-mod redriver;
+pub mod redriver;
 mod staged;
 
 use std::cell::OnceCell;

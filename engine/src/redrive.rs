@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lifeline_projections::event::{self, CloudEvent};
-use lifeline_projections::fact::{Delivery, EventReceived, EventRejected, Fact, Redriven};
+use lifeline_projections::fact::{EventReceived, EventRejected, Fact, Redriven};
 use lifeline_store::{Disk, Offset, Reader, Record};
 
 /// Reads a message as an event, or says why it is none.
@@ -122,10 +122,10 @@ pub(crate) fn taken_up(fact: &Fact<'_>) -> Option<Offset> {
     }
 }
 
-/// The rejected message in a record: where it was, its headers, and its payload.
-pub(crate) fn message(record: &Record) -> Option<(Delivery<'_>, Vec<(&str, &str)>, &[u8])> {
+/// The rejected message in a record; `None` where it holds none.
+pub(crate) fn message(record: &Record) -> Option<EventRejected<'_>> {
     match Fact::decode(&record.payload) {
-        Ok(Fact::Rejected(EventRejected { delivery, headers, payload, .. })) => Some((delivery, headers, payload)),
+        Ok(Fact::Rejected(rejected)) => Some(rejected),
         _ => None,
     }
 }
@@ -133,7 +133,7 @@ pub(crate) fn message(record: &Record) -> Option<(Delivery<'_>, Vec<(&str, &str)
 /// What would come of a rejected message.
 #[must_use]
 pub fn try_out(record: &Record, receive: Receive) -> Outcome {
-    match message(record).map(|(_, headers, payload)| receive(&headers, payload).err()) {
+    match message(record).map(|of| receive(&of.headers, of.payload).err()) {
         Some(None) => Outcome::Event(None),
         Some(Some(error)) => Outcome::Rejected(error.to_string()),
         None => Outcome::Rejected("it is no rejected message".to_owned()),

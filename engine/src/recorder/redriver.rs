@@ -1,7 +1,7 @@
 //! Asks the recorder to take rejected messages up again.
 //!
-//! Start at [`Redriver::redrive`]. What was taken up already is looked for here, on a thread that may block; the recorder looks at
-//! the few records since then.
+//! Start at [`Redriver::redrive`]. What was taken up already is looked for here, on a thread that may block; the recorder looks
+//! at the few records since then.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -279,8 +279,8 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
         if let Some(done) = self.taken_up(of, redrive.looked_to)? {
             return Ok(redrive::Outcome::Done(done));
         }
-        let (delivery, headers, payload) =
-            redrive::message(&redrive.record).expect("only rejected messages are asked for");
+        let rejected = redrive::message(&redrive.record).expect("only rejected messages are asked for");
+        let EventRejected { delivery, headers, payload, .. } = rejected;
         let receive = self.receive;
         let parsed = cell.get_or_init(|| receive(&headers, payload).map_err(|error| error.to_string()));
         match parsed {

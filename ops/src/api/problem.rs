@@ -30,16 +30,18 @@ pub const CODES: &[Known] = &[
     Known { code: "forbidden", status: 403, title: "The caller is not allowed" },
     Known { code: "unknown-resource", status: 404, title: "Nothing is known of this resource" },
     Known { code: "no-such-path", status: 404, title: "There is nothing here" },
-    Known { code: "method-not-allowed", status: 405, title: "This API only reads" },
+    Known { code: "method-not-allowed", status: 405, title: "The path does not answer this method" },
     // Not 504: the engine is well, it is the question that is ahead of it.
     Known { code: "not-reached", status: 409, title: "The state does not reach that far yet" },
     Known { code: "forgotten", status: 410, title: "The log no longer reaches back that far" },
     Known { code: "expired", status: 410, title: "What happened since then is no longer held" },
     Known { code: "too-large", status: 413, title: "The answer does not fit into one message" },
+    Known { code: "not-json", status: 415, title: "The body is not sent as JSON" },
     Known { code: "too-many-watches", status: 429, title: "Too many watches are open" },
     Known { code: "log-unreadable", status: 500, title: "The log cannot be read" },
     Known { code: "rebuilding", status: 503, title: "The state is being read from the log" },
     Known { code: "stopping", status: 503, title: "The engine is stopping" },
+    Known { code: "not-recorded", status: 503, title: "It is not recorded yet" },
     Known { code: "access-unknown", status: 503, title: "Access cannot be checked" },
 ];
 
@@ -111,6 +113,25 @@ impl Problem {
     pub fn method_not_allowed() -> Problem {
         let text = "this path answers GET only";
         Problem::new("method-not-allowed", text)
+    }
+
+    /// Something else than a redrive was asked for.
+    #[must_use]
+    pub fn post_only() -> Problem {
+        Problem::new("method-not-allowed", "this path answers POST only")
+    }
+
+    /// A body that does not say that it is JSON.
+    #[must_use]
+    pub fn not_json(kind: &str) -> Problem {
+        let text = format!("the body has content type `{kind}`\nhint: send `Content-Type: application/json`");
+        Problem::new("not-json", &text)
+    }
+
+    /// Something is not recorded in time.
+    #[must_use]
+    pub fn not_recorded(text: &str) -> Problem {
+        Problem::new("not-recorded", text)
     }
 
     /// The engine is not open yet.

@@ -56,6 +56,13 @@ fn what_is_typed_is_understood_or_refused() {
     check("lifeline get events --before 41 --watch", false);
     check("lifeline get event 41 -o wide", true);
     check("lifeline get event 41 --data d", true);
+    check("lifeline redrive 41 57 --reason mended", true);
+    check("lifeline redrive --rejected --from 10m --reason mended -o json", true);
+    check("lifeline redrive --rejected --dry-run", true);
+    check("lifeline redrive --rejected", false);
+    check("lifeline redrive --reason mended", false);
+    check("lifeline redrive 41 --rejected --reason mended", false);
+    check("lifeline redrive 41 --from 5 --reason mended", false);
     check("lifeline get event", false);
     check("lifeline get event now", false);
     check("lifeline get lifecycles --gone=false --kind ns", true);

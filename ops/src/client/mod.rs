@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{HeaderName, HeaderValue};
-use hyper::{Request, Response, StatusCode, header};
+use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use lifeline_engine::clock::SystemClock;
 use lifeline_engine::queries::Queries;
@@ -25,6 +25,7 @@ use lifeline_engine::view::View;
 use lifeline_projections::as_of::{self, Moment};
 use lifeline_projections::reads::List;
 use lifeline_store::{OsDisk, Reader};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tower::ServiceExt;
 
@@ -287,6 +288,25 @@ impl Client {
         Ok(self.ask(path, query)?.0)
     }
 
+    /// Asks for something to be done, with a body of JSON. What is not answered is not asked again.
+    ///
+    /// # Errors
+    /// When a folder is asked, or there is no answer.
+    pub fn post<T: DeserializeOwned>(&self, path: &str, order: &impl Serialize) -> Result<T, Error> {
+        let server = self.server()?;
+        let order = serde_json::to_vec(order).map_err(|error| Error::Encode(error.to_string()))?;
+        let (status, bytes) = self.runtime.block_on(async {
+            let headers = [(header::CONTENT_TYPE, "application/json")];
+            let response = exchange(server, Method::POST, path, &headers, order.into()).await?;
+            Ok::<_, Error>((response.status(), body(server, response).await?))
+        })?;
+        let answer = |source| Error::Answer { server: server.to_string(), path: path.to_owned(), source };
+        if status.is_success() {
+            return serde_json::from_slice(&bytes).map_err(answer);
+        }
+        Err(problem(&bytes).map_or_else(answer, Error::Problem))
+    }
+
     /// A list, page by page, until it ends or has `limit` rows.
     pub fn all_pages<T: DeserializeOwned>(
         &self,
@@ -379,20 +399,34 @@ pub(crate) async fn send(
     path: &str,
     headers: &[(HeaderName, &str)],
 ) -> Result<Response<Incoming>, Error> {
+    exchange(server, Method::GET, path, headers, Bytes::new()).await
+}
+
+async fn exchange(
+    server: &Server,
+    method: Method,
+    path: &str,
+    headers: &[(HeaderName, &str)],
+    body: Bytes,
+) -> Result<Response<Incoming>, Error> {
     check_length(path)?;
     let connect = |source| Error::Connect { server: server.to_string(), source };
     let http = |source| Error::Http { server: server.to_string(), source };
     let stream = tokio::time::timeout(PATIENCE, tokio::net::TcpStream::connect(&server.address)).await;
     let stream = stream.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())).map_err(connect)?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
-    let mut request = Request::get(path).header(header::HOST, &server.address).header(header::CONNECTION, "close");
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, &server.address)
+        .header(header::CONNECTION, "close");
     if let Some(authorization) = &server.authorization {
         request = request.header(header::AUTHORIZATION, authorization);
     }
     for (name, value) in headers {
         request = request.header(name, *value);
     }
-    let request = request.body(Empty::<Bytes>::new()).expect("the path is encoded and the address was checked");
+    let request = request.body(Full::new(body)).expect("the path is encoded and the address was checked");
     // The connection does the work while the answer is waited for and read; it ends with the answer, which says how.
     tokio::spawn(connection);
     sender.send_request(request).await.map_err(http)
