@@ -3,7 +3,7 @@
 //! Start at [`kind`]. The types are those of k8s-openapi; a manifest is read as one to learn where it does not fit.
 //! Never here: which objects there are, and what a value may be beyond its type.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::LazyLock;
 
@@ -64,6 +64,11 @@ pub(crate) struct Builtin {
 /// The built-in kind of this name, as a server of the newest release serves it by default (no alpha, no beta).
 pub(crate) fn kind(group: &str, version: &str, kind: &str) -> Option<Builtin> {
     BUILTIN.get(&(group, version, kind)).copied()
+}
+
+/// The names of all built-in kinds, each once.
+pub(crate) fn names() -> BTreeSet<&'static str> {
+    BUILTIN.keys().map(|(_, _, kind)| *kind).collect()
 }
 
 fn place(path: &Path) -> FieldPath {

@@ -27,7 +27,7 @@ use crate::intake::plain::{self, Buffers};
 use crate::intake::streams::{self, Order, Reach};
 use crate::intake::{Intake, Known};
 use crate::reconcile::Reconciler;
-use crate::recorder::{self, OpenLog, Recorder};
+use crate::recorder::{self, OpenLog, OutcomeSender, Recorder};
 use crate::replay::brake::{self, Withdrawal};
 use crate::rules::Current;
 use crate::saver::Saver;
@@ -85,6 +85,7 @@ pub struct Engine<D: Disk> {
     sites: Arc<Sites>,
     rules: watch::Receiver<Current>,
     intake: mpsc::Sender<Intake>,
+    recording: OutcomeSender,
     stop: watch::Sender<bool>,
     /// What was found damaged when the log was opened.
     damage: Vec<String>,
@@ -135,13 +136,18 @@ impl<D: Disk> Engine<D> {
             |site: &Arc<Site>| Reconciler::new(view.clone(), site.clone(), rules.clone(), recording.clone());
         let reconcilers = sites.iter().map(reconciler).collect();
         let (stop, scrub, buffers) = (watch::Sender::new(false), Mutex::default(), Buffers::default());
-        let engine = Engine { view, sites, rules, intake, stop, damage, scrub, buffers };
+        let engine = Engine { view, sites, rules, intake, recording, stop, damage, scrub, buffers };
         Ok((engine, Parts { recorder, saver, reconcilers }))
     }
 
     /// The state, for reading.
     pub fn view(&self) -> &Arc<View<D>> {
         &self.view
+    }
+
+    /// What takes rejected messages up again.
+    pub fn recording(&self) -> &OutcomeSender {
+        &self.recording
     }
 
     /// Asks the parts to stop. They finish what they hold.

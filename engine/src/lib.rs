@@ -21,6 +21,8 @@ pub mod error_text;
 
 mod builtin;
 
+pub mod kinds;
+
 pub mod template;
 
 pub mod rules;
@@ -44,6 +46,8 @@ pub mod queue;
 pub mod site;
 
 pub mod replay;
+
+pub mod redrive;
 
 pub mod refetch;
 

@@ -12,12 +12,13 @@
 //! only: messages wait, in order and unacknowledged, while outcomes and rules use the room that is kept for them.
 //!
 //! `group` is what was waiting together, `late` what of it came late, `staged` what it becomes on its way into the log,
-//! `fold_tail` the fold at a start.
+//! `fold_tail` the fold at a start, `redriver` who asks for rejected messages to be taken up again.
 
 mod damage;
 mod fold_tail;
 mod group;
 mod late;
+pub mod redriver;
 mod staged;
 
 use std::cell::OnceCell;
@@ -26,20 +27,24 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lifeline_projections::event::CloudEvent;
 use lifeline_projections::fact::{Fact, Reconciled};
 use lifeline_projections::table;
-use lifeline_store::{Disk, Log, Offset, Recovery};
+use lifeline_store::{Disk, Log, Offset, Record, Recovery};
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 pub use self::damage::{damage, report};
 pub use self::fold_tail::fold_tail;
-use self::group::{Group, Parsed};
+use self::group::{Group, Parsed, Redrive};
+pub use self::redriver::Redriver;
 use self::staged::Staged;
 use crate::clock::Clock;
 use crate::error_text::chain;
 use crate::intake::Intake;
+use crate::redrive::{self, Because, Receive};
 use crate::replay::brake::Brake;
 use crate::replay::{self, Replay};
 use crate::rules::{Current, RuleSet};
@@ -51,6 +56,9 @@ const GROUP_MESSAGES_MAX: usize = 10_000;
 
 /// Payload bytes in one group at most, give or take the last batch: it bounds the memory of a group of large events.
 const GROUP_BYTES_MAX: usize = 64 << 20;
+
+/// Rejected messages in one group that are taken up again, at most.
+const REDRIVES_MAX: usize = 64;
 
 /// Records folded in one piece: readers of the projection wait for no more than these, about 100 us.
 const FOLD_RECORDS_MAX: usize = 256;
@@ -120,6 +128,7 @@ struct Outcome {
 #[derive(Clone)]
 pub struct OutcomeSender {
     outcomes: mpsc::Sender<Outcome>,
+    redrives: mpsc::Sender<Redrive>,
 }
 
 impl OutcomeSender {
@@ -130,6 +139,23 @@ impl OutcomeSender {
     pub async fn record(&self, fact: Reconciled) -> Result<Offset, Stopped> {
         let (done, recorded) = oneshot::channel();
         self.outcomes.send(Outcome { fact, done }).await.map_err(|_| Stopped)?;
+        recorded.await.map_err(|_| Stopped)
+    }
+
+    /// Takes a rejected message up again, once. `record` is the one that rejected it, and below `looked_to` none takes it up.
+    /// Returns once what came of it is durable and folded; waits for the first rules.
+    ///
+    /// # Errors
+    /// When the engine is stopping.
+    pub async fn redrive(
+        &self,
+        record: Record,
+        looked_to: Offset,
+        because: Because,
+    ) -> Result<redrive::Outcome, Stopped> {
+        let (done, recorded) = oneshot::channel();
+        let redrive = Redrive { record, because, looked_to, outcome: Mutex::new(None), done };
+        self.redrives.send(redrive).await.map_err(|_| Stopped)?;
         recorded.await.map_err(|_| Stopped)
     }
 }
@@ -155,6 +181,9 @@ pub struct Recorder<D: Disk> {
     /// Resources and records that a replay looks at in one piece.
     replay_steps: usize,
     outcomes: mpsc::Receiver<Outcome>,
+    redrives: mpsc::Receiver<Redrive>,
+    /// How messages are read.
+    receive: Receive,
     intake: mpsc::Receiver<Intake>,
     /// Messages that wait for room on the disk; no others are received meanwhile.
     held: Group,
@@ -175,6 +204,7 @@ impl<D: Disk> Recorder<D> {
         intake: mpsc::Receiver<Intake>,
     ) -> (Recorder<D>, OutcomeSender) {
         let (sender, outcomes) = mpsc::channel(1_024);
+        let (redriver, redrives) = mpsc::channel(REDRIVES_MAX);
         let recorder = Recorder {
             open_log,
             log: Some(log),
@@ -188,12 +218,14 @@ impl<D: Disk> Recorder<D> {
             count_again: (Instant::now(), COUNT_AGAIN_PAUSE_MIN),
             replay_steps: replay::STEPS_AT_ONCE,
             outcomes,
+            redrives,
+            receive: |headers, payload| CloudEvent::receive(headers, payload),
             intake,
             held: Group::default(),
             held_because: None,
             look_again: Instant::now(),
         };
-        (recorder, OutcomeSender { outcomes: sender })
+        (recorder, OutcomeSender { outcomes: sender, redrives: redriver })
     }
 
     /// The same, with other steps in one piece of a replay than [`replay::STEPS_AT_ONCE`].
@@ -206,6 +238,12 @@ impl<D: Disk> Recorder<D> {
     #[must_use]
     pub fn with_brake(self, brake: Brake) -> Recorder<D> {
         Recorder { brake, ..self }
+    }
+
+    /// The same, reading messages in another way: as another release would.
+    #[must_use]
+    pub fn with_receive(self, receive: Receive) -> Recorder<D> {
+        Recorder { receive, ..self }
     }
 
     /// Records what comes until `stop` says true, then closes the log.
@@ -252,11 +290,16 @@ impl<D: Disk> Recorder<D> {
                     continue;
                 }
                 Some(outcome) = self.outcomes.recv() => group.outcomes.push(outcome),
+                Some(redrive) = self.redrives.recv(), if self.rules.is_some() => group.redrives.push(redrive),
                 Some(intake) = self.intake.recv(), if self.rules.is_some() && self.held.is_empty() => group.push(intake),
                 () = until(look_again) => {}
             }
             while let Ok(outcome) = self.outcomes.try_recv() {
                 group.outcomes.push(outcome);
+            }
+            while self.rules.is_some() && group.redrives.len() < REDRIVES_MAX {
+                let Ok(redrive) = self.redrives.try_recv() else { break };
+                group.redrives.push(redrive);
             }
             if self.held.is_empty() {
                 while self.rules.is_some() && group.messages < GROUP_MESSAGES_MAX && group.bytes < GROUP_BYTES_MAX {
@@ -264,8 +307,8 @@ impl<D: Disk> Recorder<D> {
                     group.push(intake);
                 }
             } else {
-                let outcomes = std::mem::take(&mut group.outcomes);
-                group = Group { outcomes, ..std::mem::take(&mut self.held) };
+                let Group { outcomes, redrives, .. } = group;
+                group = Group { outcomes, redrives, ..std::mem::take(&mut self.held) };
             }
             let group = self.hold_back(group);
             if group.is_empty() {
@@ -326,7 +369,8 @@ impl<D: Disk> Recorder<D> {
     ///
     /// The room is asked for before anything is appended: a group is recorded as a whole or not at all.
     fn hold_back(&mut self, mut group: Group) -> Group {
-        let lacking = if group.intakes.is_empty() { None } else { self.lacking_room() };
+        let has_messages = !group.intakes.is_empty() || !group.redrives.is_empty();
+        let lacking = if has_messages { self.lacking_room() } else { None };
         match &lacking {
             Some(reason) => {
                 if self.held_because.is_none() {
@@ -334,6 +378,10 @@ impl<D: Disk> Recorder<D> {
                 }
                 self.view.set_stalled(lacking.clone());
                 let outcomes = std::mem::take(&mut group.outcomes);
+                // Who asks for it can ask again, which a stream cannot.
+                for Redrive { done, .. } in group.redrives.drain(..) {
+                    let _ = done.send(redrive::Outcome::NoRoom(reason.clone()));
+                }
                 self.held = group;
                 group = Group { outcomes, ..Group::default() };
             }
@@ -379,12 +427,12 @@ impl<D: Disk> Recorder<D> {
         // Without a trigger no rule is asked: a million events may come before the first one.
         let rules = self.rules.clone().filter(|rules| rules.triggers().next().is_some());
         // What is parsed lives here while facts borrow from it.
-        let received: Vec<OnceCell<Parsed<'_>>> = vec![OnceCell::new(); group.messages];
+        let received: Vec<OnceCell<Parsed<'_>>> = vec![OnceCell::new(); group.messages + group.redrives.len()];
         let mut received = received.as_slice();
         let view = self.view.clone();
         let log = self.log.as_mut().expect("`with_log` opens the log before it calls");
-        let facts_max = group.messages + group.intakes.len() + group.outcomes.len();
-        let mut staged = Staged::new(&view, log, rules.as_deref(), now, facts_max);
+        let facts_max = received.len() + group.intakes.len() + group.outcomes.len();
+        let mut staged = Staged::new(&view, log, (rules.as_deref(), self.receive), now, facts_max);
         for intake in &group.intakes {
             let cells;
             (cells, received) = received.split_at(intake.messages().len());
@@ -392,6 +440,9 @@ impl<D: Disk> Recorder<D> {
         }
         for outcome in &group.outcomes {
             staged.outcome(outcome)?;
+        }
+        for (redrive, cell) in group.redrives.iter().zip(received) {
+            *redrive.outcome.lock() = Some(staged.redrive(redrive, cell)?);
         }
         let (first, facts, spans) = staged.finish();
         let committed = self.commit(now, first, &facts);

@@ -15,7 +15,7 @@
 //! Never here: writing. And never a guess that looks like knowledge: a message whose time does not lie between those of its
 //! neighbours is another one under the same number, and is not taken.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use lifeline_projections::event::CloudEvent;
@@ -28,6 +28,7 @@ use serde_json::Value;
 
 use crate::intake::jetstream::Source;
 use crate::intake::{self, Message, subjects};
+use crate::redrive;
 use crate::rules::{Clusters, EventView, Manifests, RuleSet};
 
 /// Records behind a hole that are looked through for the next message of each stream.
@@ -149,6 +150,9 @@ pub async fn refetch<D: Disk>(log: &Reader<D>, context: &Context<'_>, source: &d
                 let behind = look_behind(log, offsets.end, streams(&walk.projection))?;
                 let pieces = pieces(&walk.projection, &behind, context, &mut hole, source).await?;
                 let rules = walk.rules_in_force(&context.clusters);
+                if walk.taken_up.is_none() {
+                    walk.taken_up = Some(taken_up(log, offsets.end)?);
+                }
                 let mut pieces = pieces.into_iter();
                 for offset in (offsets.start.get()..offsets.end.get()).map(Offset::from) {
                     hole.found.push(walk.put(offset, pieces.next(), &rules));
@@ -170,6 +174,8 @@ struct Walk {
     /// Manifests by rule.
     rules: BTreeMap<String, Value>,
     time_unix_nanos: u64,
+    /// The records whose messages were rejected, and taken up again by later ones; `None` before the first hole.
+    taken_up: Option<BTreeSet<Offset>>,
     replacements: BTreeMap<Offset, Replacement>,
 }
 
@@ -231,7 +237,13 @@ impl Walk {
         let delivery = Delivery { cluster, stream, epoch, sequence, published_unix_nanos, subject };
         // When it was recorded may be lost with it; when it was stored is the nearest that is known here.
         let time = published_unix_nanos.max(self.time_unix_nanos);
-        match CloudEvent::receive(&headers, payload) {
+        // What a later record takes up again was no event here, whatever this release reads.
+        let was_rejected = self.taken_up.as_ref().is_some_and(|taken_up| taken_up.contains(&offset));
+        let event = match CloudEvent::receive(&headers, payload) {
+            Ok(_) if was_rejected => Err("it was rejected by an earlier release, and taken up again".to_owned()),
+            received => received.map_err(|reason| reason.to_string()),
+        };
+        match event {
             Ok(event) => {
                 let (source, subject, kind, id) = (&*event.source, &*event.subject, &*event.kind, &*event.id);
                 let previous = self.projection.last_record(source, subject);
@@ -248,11 +260,11 @@ impl Walk {
                     decisions,
                     headers,
                     payload,
+                    redriven: None,
                 });
                 self.put_fact(offset, time, &fact);
             }
             Err(reason) => {
-                let reason = reason.to_string();
                 self.put_fact(
                     offset,
                     time,
@@ -267,6 +279,22 @@ impl Walk {
         fact.encode(&mut payload);
         self.fold(offset, time_unix_nanos, fact);
         self.replacements.insert(offset, Replacement { time_unix_nanos, payload });
+    }
+}
+
+/// The records whose messages are taken up again by a record from an offset on that reads back.
+fn taken_up<D: Disk>(log: &Reader<D>, from: Offset) -> Result<BTreeSet<Offset>, lifeline_store::Error> {
+    let mut taken_up = BTreeSet::new();
+    let mut scan = log.scan(from);
+    loop {
+        match scan.next() {
+            Ok(None) => return Ok(taken_up),
+            Ok(Some(record)) => {
+                taken_up.extend(Fact::decode(record.payload).ok().and_then(|fact| redrive::taken_up(&fact)));
+            }
+            Err(lifeline_store::Error::Damaged { offsets, .. }) => scan.seek(offsets.end),
+            Err(error) => return Err(error),
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use lifeline_engine::intake::{self, Message};
 use lifeline_engine::refetch::{Context, Found, refetch};
 use lifeline_projections::event::CloudEvent;
 use lifeline_projections::fact::{
-    Delivery, EventReceived, Fact, FailedAttempt, LifecycleKey, Reconciled, ResourceKey, StreamChange, StreamChanged,
-    What,
+    Delivery, EventReceived, EventRejected, Fact, FailedAttempt, LifecycleKey, Reconciled, Redriven, ResourceKey,
+    StreamChange, StreamChanged, What,
 };
 use lifeline_projections::fold::Projection;
 use lifeline_store::{Log, Offset, Options, SimulatedDisk};
@@ -109,6 +109,7 @@ fn log(disk: &SimulatedDisk) -> Log<SimulatedDisk> {
             decisions: Vec::new(),
             headers: Vec::new(),
             payload: &message.payload,
+            redriven: None,
         });
         put(&received, &mut projection);
     }
@@ -209,4 +210,60 @@ fn another_message_under_the_same_sequence_is_not_taken() {
         message.published_unix_nanos += 3_600_000_000_000;
     }
     check(&["message-3"], &other, &[], &["3: gap 3 to 3"]);
+}
+
+#[test]
+fn a_message_that_was_taken_up_again_stays_rejected_where_it_was() {
+    let disk = SimulatedDisk::new(3);
+    let options =
+        Options { segment_bytes_max: 1 << 20, payload_bytes_max: 4096, low_space_bytes: 0, ..Options::default() };
+    let (mut log, _) = Log::open(disk.clone(), options).expect("an empty disk");
+    let (cluster, stream, epoch) = ("mgmt/mgmt", "USERS", 1);
+    let change = StreamChange::Opened { created_unix_nanos: 1, start_sequence: 1, reason: "" };
+    let messages = [message(1), message(2)];
+    let delivery = |message: &'static Message| Delivery {
+        cluster,
+        stream,
+        epoch,
+        sequence: message.sequence,
+        published_unix_nanos: message.published_unix_nanos,
+        subject: &message.subject,
+    };
+    let [one, two] = messages.map(|message| &*Box::leak(Box::new(message)));
+    let event = |message: &'static Message, redriven: Option<Redriven<'static>>| {
+        let event = Box::leak(Box::new(CloudEvent::parse(&[], &message.payload).expect("an event")));
+        Fact::Event(EventReceived {
+            delivery: delivery(message),
+            source: &event.source,
+            subject: &event.subject,
+            kind: &event.kind,
+            id: &event.id,
+            previous: None,
+            decisions: Vec::new(),
+            headers: Vec::new(),
+            payload: &message.payload,
+            redriven,
+        })
+    };
+    let rejected = EventRejected { delivery: delivery(one), reason: "no", headers: Vec::new(), payload: &one.payload };
+    let redriven = Redriven { of: Offset::from(1), by: "anybody", reason: "r" };
+    let facts = [
+        Fact::Stream(StreamChanged { cluster, stream, epoch, change }),
+        Fact::Rejected(rejected),
+        event(two, None),
+        event(one, Some(redriven)),
+    ];
+    for fact in &facts {
+        log.append_encoded(STORED_UNIX_NANOS + 50_000, |buffer| fact.encode(buffer)).expect("room");
+    }
+    log.sync().expect("a disk");
+    let name = disk.files().into_iter().map(|(name, _)| name).find(|name| name.ends_with(".segment")).expect("one");
+    let contents = disk.contents(&name).expect("a file");
+    let at = contents.windows(9).position(|window| window == b"message-1").expect("the rejected message");
+    disk.flip_bit(&name, at as u64 * 8);
+    let all = Stream([(1, message(1)), (2, message(2))].into());
+    let refetched =
+        refetch(&log.reader(), &Context::default(), &all).now_or_never().expect("nothing to wait for").expect("a log");
+    let again = Fact::decode(&refetched.replacements[&Offset::from(1)].payload).expect("a fact");
+    assert!(matches!(again, Fact::Rejected(_)), "the event would be there twice: {again:?}");
 }

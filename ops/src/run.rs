@@ -21,7 +21,7 @@ use lifeline_engine::intake::nats::Nats;
 use lifeline_engine::intake::streams::{Order, Reach};
 use lifeline_engine::intake::{self, Connection};
 use lifeline_engine::queries::Queries;
-use lifeline_engine::recorder::{self, OpenLog};
+use lifeline_engine::recorder::{self, OpenLog, Redriver};
 use lifeline_engine::replay::brake::Brake;
 use lifeline_engine::rules::{self, Clusters, Places};
 use lifeline_engine::scrub;
@@ -197,7 +197,9 @@ async fn engine(config: Config) -> Result<(), Error> {
         })
     };
     let queries = Queries::new(engine.view().clone(), Arc::new(SystemClock));
-    doorway.open(api::router(api::ApiState { queries, status, stop: engine.stopping() }));
+    let reads = api::router(api::ApiState { queries, status, stop: engine.stopping() });
+    let redriver = Redriver::new(engine.view().clone(), engine.recording().clone());
+    doorway.open(api::redrive::with_redrive(reads, redriver));
 
     // A mistake in the settings that are there at the start ends the start; a later one keeps those in use.
     let source = ConnectionSource::of(&config, kube.clone());

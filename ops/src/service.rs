@@ -19,7 +19,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures::StreamExt;
 use http_body_util::BodyExt;
-use hyper::Request;
+use hyper::{Method, Request};
 use lifeline_engine::intake::connection::{self, Server};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
@@ -35,7 +35,7 @@ use crate::api::problem::Problem;
 const NAME: &str = "lifeline";
 
 /// What it answers to. A watch is no request and reply: it is had over HTTP.
-const NOUNS: [&str; 14] = [
+const NOUNS: [&str; 15] = [
     "resources",
     "resource",
     "lifecycles",
@@ -48,6 +48,7 @@ const NOUNS: [&str; 14] = [
     "why.event",
     "history",
     "events",
+    "event",
     "status",
     "verify",
 ];
@@ -243,7 +244,7 @@ impl Service {
 
     async fn ask(&self, noun: &str, headers: Option<&HeaderMap>, payload: &[u8]) -> Result<Bytes, Problem> {
         let path = format!("/v1/{}", noun.replace('.', "/"));
-        self.access.check(&path, authorization(headers)).await?;
+        self.access.check(&Method::GET, &path, authorization(headers)).await?;
         let path = format!("{path}{}", query(payload)?);
         // Percent-encoded text is a path, but there are longer ones than any has to be.
         let request = Request::get(path).body(Body::empty());

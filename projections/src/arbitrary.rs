@@ -13,8 +13,8 @@ use proptest::sample::select;
 
 use crate::fact::{
     AppliedObject, Decision, Delivery, EventReceived, EventRejected, Fact, FailedAttempt, LifecycleKey, ObjectKey,
-    Reconciled, RecordLost, Redecision, Redesired, ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged,
-    TriggerReplayed, What,
+    Reconciled, RecordLost, Redecision, Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange,
+    StreamChanged, TriggerReplayed, What,
 };
 
 /// Longer than any label, index or buffer would like.
@@ -51,11 +51,12 @@ fn lifecycle_key() -> impl Strategy<Value = LifecycleKey> {
 }
 
 fn object() -> impl Strategy<Value = ObjectKey> {
-    (select(&["", "apps"][..]), select(&["x", "y", "a"][..]), option::of(Just("n".to_owned()))).prop_map(
-        |(group, name, namespace)| ObjectKey {
+    let kind = select(&["Kind", "Kind", "Pod"][..]);
+    (select(&["", "apps"][..]), select(&["x", "y", "a"][..]), option::of(Just("n".to_owned())), kind).prop_map(
+        |(group, name, namespace, kind)| ObjectKey {
             group: group.into(),
             version: "v1".into(),
-            kind: "Kind".into(),
+            kind: kind.into(),
             namespace: namespace.map(Into::into),
             name: name.into(),
         },
@@ -104,8 +105,9 @@ fn redecision() -> impl Strategy<Value = Redecision> {
 
 /// Any fact.
 pub(crate) fn fact() -> impl Strategy<Value = Fact<'static>> {
-    let event =
-        (delivery(), name(), name(), vec(decision(), 0..4)).prop_map(|(delivery, source, subject, decisions)| {
+    let redriven = option::weighted(0.1, offset());
+    let event = (delivery(), name(), name(), vec(decision(), 0..4), redriven).prop_map(
+        |(delivery, source, subject, decisions, redriven)| {
             let payload: &[u8] = b"{}";
             let (kind, id) = ("com.example.login", "1");
             let headers = vec![("ce-id", "1")];
@@ -119,8 +121,10 @@ pub(crate) fn fact() -> impl Strategy<Value = Fact<'static>> {
                 decisions,
                 headers,
                 payload,
+                redriven: redriven.map(|of| Redriven { of, by: "anybody", reason: "it is read by now" }),
             })
-        });
+        },
+    );
     let rejected = delivery().prop_map(|delivery| {
         let payload: &[u8] = &[0xff];
         Fact::Rejected(EventRejected { delivery, reason: "no CloudEvent", headers: vec![], payload })

@@ -208,8 +208,7 @@ impl Piece {
         let rows = self.resources.iter().filter(move |(key, _)| !is_before((&key.source, &key.subject)));
         rows.map(move |(key, resource)| {
             let wants = |resource: &&Resource| {
-                let mut lifecycles = resource.lifecycles.iter();
-                sieve.wants_all() || lifecycles.any(|of| sieve.wants(&of.trigger, &of.cluster, of.phase()))
+                sieve.wants_any(resource.lifecycles.iter().map(|of| (&*of.trigger, &*of.cluster, of.phase())))
             };
             let resource = resource.as_ref().filter(wants).cloned();
             Candidate { source: &key.source, subject: &key.subject, resource }

@@ -19,8 +19,8 @@ use crate::happened::{Change, Happened};
 use crate::landmarks::Landmarks;
 use crate::lifecycle::Phase;
 use crate::reads::{
-    Error, Filter, LifecycleRow, OwnedObjectRow, ResourceRow, RuleRow, is_owned, lifecycle_row, object_row,
-    owned_object_row, resource_row, rule_row, time,
+    Error, Filter, LifecycleRow, OwnedObjectRow, ResourceRow, RuleRow, has_kind, holds_kind, is_kind, is_owned,
+    lifecycle_row, object_row, owned_object_row, resource_row, rule_row, time,
 };
 
 /// A record, and when it was written.
@@ -131,7 +131,11 @@ pub fn lifecycles(projection: &Projection, key: &ResourceKey, filter: &Filter) -
     let its = its.filter(|of| is(&filter.trigger, &of.trigger) && is(&filter.cluster, &of.cluster));
     let changes = its.map(|lifecycle| {
         let row = lifecycle_row(key, &resource, lifecycle);
-        if is_phase(filter, lifecycle.phase()) { RowChange::Wanted(row) } else { RowChange::Unwanted(row) }
+        if is_in_phase(filter, lifecycle.phase()) && holds_kind(filter, lifecycle) {
+            RowChange::Wanted(row)
+        } else {
+            RowChange::Unwanted(row)
+        }
     });
     changes.collect()
 }
@@ -143,11 +147,12 @@ pub fn resources(projection: &Projection, key: &ResourceKey, filter: &Filter) ->
     if !may_want(filter, key) || resource.events == 0 {
         return None;
     }
-    let wants_all = filter.trigger.is_none() && filter.cluster.is_none() && filter.phase.is_none();
-    let wanted =
-        wants_all || lifecycles(projection, key, filter).iter().any(|change| matches!(change, RowChange::Wanted(_)));
+    // The phase was checked when the watch began.
+    let sieve = filter.sieve().ok()?;
+    let its = resource.lifecycles.iter().map(|of| (&*of.trigger, &*of.cluster, of.phase()));
+    let is_wanted = sieve.wants_any(its) && has_kind(filter, &sieve, &resource);
     let row = resource_row(key, &resource);
-    Some(if wanted { RowChange::Wanted(row) } else { RowChange::Unwanted(row) })
+    Some(if is_wanted { RowChange::Wanted(row) } else { RowChange::Unwanted(row) })
 }
 
 /// What became of the objects of one lifecycle, if the filter may ever want it; first those that went.
@@ -168,10 +173,12 @@ pub fn objects(
     }
     let Some(index) = projection.lifecycle_index(key) else { return Vec::new() };
     let (resource, lifecycle) = projection.lifecycle(index);
-    let gone = let_go.objects.iter().filter(|(object, _)| lifecycle.holding(object).is_none());
+    let gone = let_go.objects.iter().filter(|(object, _)| is_kind(filter, object));
+    let gone = gone.filter(|(object, _)| lifecycle.holding(object).is_none());
     let gone = gone.map(|(object, mark)| RowChange::Unwanted(gone_object_row(key, object, *mark)));
-    let is_wanted = is_phase(filter, lifecycle.phase());
-    let held = lifecycle.inventory.iter().map(|holding| {
+    let is_wanted = is_in_phase(filter, lifecycle.phase());
+    let held = lifecycle.inventory.iter().filter(|holding| is_kind(filter, &holding.object));
+    let held = held.map(|holding| {
         let row = owned_object_row(&resource, &lifecycle, holding);
         if is_wanted && is_owned(&lifecycle, holding) { RowChange::Wanted(row) } else { RowChange::Unwanted(row) }
     });
@@ -208,8 +215,9 @@ fn is(wanted: &Option<String>, value: &str) -> bool {
     wanted.as_deref().is_none_or(|wanted| wanted == value)
 }
 
-fn is_phase(filter: &Filter, phase: Phase) -> bool {
+fn is_in_phase(filter: &Filter, phase: Phase) -> bool {
     filter.phase.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(phase.as_str()))
+        && filter.gone.is_none_or(|wanted| wanted == (phase == Phase::Gone))
 }
 
 #[cfg(test)]

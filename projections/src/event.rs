@@ -324,7 +324,7 @@ fn is_structured(content_type: &str) -> bool {
     strip_prefix_ignore_case(content_type, "application/cloudevents").is_some()
 }
 
-fn is_json(content_type: &str) -> bool {
+pub(crate) fn is_json(content_type: &str) -> bool {
     let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     media.ends_with("/json") || media.ends_with("+json")
 }

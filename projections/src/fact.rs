@@ -18,7 +18,9 @@ mod codec;
 use lifeline_store::Offset;
 
 pub use self::codec::{Error, VERSION};
-pub use self::event::{Decision, Delivery, EventReceived, EventRejected, PLAIN_PREFIX, Ruling, plain_subject};
+pub use self::event::{
+    Decision, Delivery, EventReceived, EventRejected, PLAIN_PREFIX, Redriven, Ruling, plain_subject,
+};
 pub use self::names::{LifecycleKey, ObjectKey, ResourceKey};
 pub use self::reconciled::{AppliedObject, FailedAttempt, Reconciled, What};
 pub use self::rule::{Redecision, Redesired, RuleChanged, TriggerReplayed};
@@ -89,7 +91,8 @@ impl<'a> Fact<'a> {
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
-            Fact::Event(_) => "EventReceived",
+            Fact::Event(EventReceived { redriven: Some(_), .. }) => "EventRedriven",
+            Fact::Event(EventReceived { redriven: None, .. }) => "EventReceived",
             Fact::Rejected(_) => "EventRejected",
             Fact::Stream(StreamChanged { change: StreamChange::Opened { .. }, .. }) => "StreamOpened",
             Fact::Stream(StreamChanged { change: StreamChange::Gap { .. }, .. }) => "GapFound",
@@ -160,11 +163,12 @@ impl<'a> Fact<'a> {
         self.links().find(|link| link.is_of(key)).map(|link| link.previous)
     }
 
-    /// The message that it holds, if it holds one.
+    /// The message that it holds, if one arrived by it. One that was taken up again had arrived by the record that rejected it.
     #[must_use]
     pub const fn message(&self) -> Option<(&Delivery<'a>, &'a [u8])> {
         match self {
-            Fact::Event(EventReceived { delivery, payload, .. })
+            Fact::Event(EventReceived { redriven: Some(_), .. }) => None,
+            Fact::Event(EventReceived { delivery, payload, redriven: None, .. })
             | Fact::Rejected(EventRejected { delivery, payload, .. }) => Some((delivery, payload)),
             Fact::Stream(_) | Fact::Rule(_) | Fact::Replay(_) | Fact::Reconciled(_) | Fact::Lost(_) => None,
         }

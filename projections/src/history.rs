@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::fact::{
     EventReceived, EventRejected, Fact, FailedAttempt, ObjectKey, Reconciled, RecordLost, Redecision, Redesired,
-    ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed, What, plain_subject,
+    Redriven, ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed, What, plain_subject,
 };
 use crate::fold::Resource;
 use crate::incarnation::Incarnations;
@@ -46,6 +46,9 @@ pub struct Entry {
     /// The event, when the record is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<EventEntry>,
+    /// How a rejected message was taken up again; absent where the event was read as it arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redriven: Option<RedrivenEntry>,
     /// The decision that an outcome acted for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acted_for: Option<u64>,
@@ -55,6 +58,17 @@ pub struct Entry {
     /// The failure, when it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// How a rejected message was taken up again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RedrivenEntry {
+    /// Offset of the record by which it was rejected.
+    pub of: u64,
+    /// Who asked for it.
+    pub by: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// An event in a history.
@@ -198,36 +212,6 @@ fn forgotten(offset: Offset, start: Offset) -> Entry {
     Entry { summary, ..Entry::empty(offset, "Forgotten") }
 }
 
-/// The records from `from` on, each as one entry, at most `limit`; and the offset to go on from.
-///
-/// A record that cannot be read is an entry that says so; where several in a row are lost, one entry is for all of them.
-///
-/// # Errors
-/// When the disk refuses.
-pub fn records<D: Disk>(
-    log: &Reader<D>,
-    from: Offset,
-    limit: usize,
-) -> Result<(Vec<Entry>, Offset), lifeline_store::Error> {
-    let mut entries = Vec::new();
-    let mut scan = log.scan(from);
-    while entries.len() < limit {
-        let lost = match scan.next() {
-            Ok(None) => break,
-            Ok(Some(record)) => {
-                entries.push(said(record.payload, None, record.offset, record.time_unix_nanos).0);
-                continue;
-            }
-            Err(error @ lifeline_store::Error::Damaged { .. }) => error,
-            Err(error) => return Err(error),
-        };
-        let lifeline_store::Error::Damaged { offsets, .. } = &lost else { unreachable!("the other errors returned") };
-        entries.push(unreadable(offsets.start, None, &lost));
-        scan.seek(offsets.end.max(offsets.start.next()));
-    }
-    Ok((entries, scan.position()))
-}
-
 pub(crate) fn said(
     payload: &[u8],
     key: Option<&ResourceKey>,
@@ -240,7 +224,7 @@ pub(crate) fn said(
     }
 }
 
-fn unreadable(offset: Offset, unix_nanos: Option<u64>, error: &dyn std::error::Error) -> Entry {
+pub(crate) fn unreadable(offset: Offset, unix_nanos: Option<u64>, error: &dyn std::error::Error) -> Entry {
     let mut reason = error.to_string();
     if let Some(cause) = error.source() {
         reason = format!("{reason}: {cause}");
@@ -306,7 +290,7 @@ fn of_stream(stream: &str, epoch: u32, change: StreamChange<'_>) -> String {
 }
 
 fn of_event(entry: Entry, event: &EventReceived<'_>) -> Entry {
-    let EventReceived { delivery, source, subject, kind, id, decisions, .. } = event;
+    let EventReceived { delivery, source, subject, kind, id, decisions, redriven, .. } = event;
     let decisions: Vec<DecisionEntry> = decisions
         .iter()
         .map(|decision| DecisionEntry {
@@ -324,6 +308,17 @@ fn of_event(entry: Entry, event: &EventReceived<'_>) -> Entry {
             format!("{kind}: {}", each.collect::<Vec<_>>().join("; "))
         }
     };
+    let redriven = redriven.map(|Redriven { of, by, reason }| RedrivenEntry {
+        of: of.get(),
+        by: by.to_owned(),
+        reason: reason.to_owned(),
+    });
+    let summary = match &redriven {
+        Some(RedrivenEntry { of, by, reason }) => {
+            format!("{summary} (rejected at offset {of}, taken up again by {by}: {reason})")
+        }
+        None => summary,
+    };
     let event = EventEntry {
         id: (*id).to_owned(),
         kind: (*kind).to_owned(),
@@ -335,7 +330,15 @@ fn of_event(entry: Entry, event: &EventReceived<'_>) -> Entry {
         decisions,
     };
     let (source, subject) = (Some((*source).to_owned()), Some((*subject).to_owned()));
-    Entry { source, subject, cluster: Some(delivery.cluster.to_owned()), summary, event: Some(event), ..entry }
+    Entry {
+        source,
+        subject,
+        cluster: Some(delivery.cluster.to_owned()),
+        summary,
+        event: Some(event),
+        redriven,
+        ..entry
+    }
 }
 
 fn of_replay(entry: Entry, replay: &TriggerReplayed, key: Option<&ResourceKey>) -> Entry {
@@ -429,6 +432,7 @@ impl Entry {
             incarnation: None,
             summary: String::new(),
             event: None,
+            redriven: None,
             acted_for: None,
             objects: Vec::new(),
             error: None,

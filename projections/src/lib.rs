@@ -34,7 +34,11 @@ mod incarnation;
 
 pub mod history;
 
+pub mod records;
+
 pub mod why;
+
+pub mod detail;
 
 pub mod as_of;
 

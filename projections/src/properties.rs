@@ -1,11 +1,12 @@
 //! What holds for every sequence of facts, however absurd: checked with facts that no engine would write.
 //!
-//! Here: the codec and the fold. [`lists`], [`past`] and [`histories`] ask what was folded. For tests only. proptest prints the
-//! seed of a failure and keeps it in `proptest-regressions/`.
+//! Here: the codec and the fold. [`lists`], [`past`], [`histories`] and [`records`] ask what was folded. For tests only.
+//! proptest prints the seed of a failure and keeps it in `proptest-regressions/`.
 
 mod histories;
 mod lists;
 mod past;
+mod records;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -84,6 +85,7 @@ fn note(source: &'static str) -> Fact<'static> {
         decisions: vec![],
         headers: vec![],
         payload: b"",
+        redriven: None,
     })
 }
 
@@ -108,6 +110,7 @@ fn decided(ruling: Ruling<'static>) -> Fact<'static> {
         decisions: vec![Decision { trigger: "t", event_source: "e", criterion: 0, ruling }],
         headers: vec![],
         payload: b"",
+        redriven: None,
     })
 }
 

@@ -37,6 +37,10 @@ pub struct Filter {
     pub cluster: Option<String>,
     /// The phase is this, in any case.
     pub phase: Option<String>,
+    /// True for what is in the phase Gone, false for all but that. A resource without lifecycles is not gone.
+    pub gone: Option<bool>,
+    /// It holds an object of this kind, or is one, in any case.
+    pub kind: Option<String>,
     /// It is at least this old, in seconds: a resource by its latest event, a lifecycle by its decision, an object by its
     /// latest apply.
     pub age_min: Option<u64>,
@@ -225,6 +229,14 @@ pub enum Error {
         /// `age_max`.
         max: u64,
     },
+    /// A message that was rejected is no event, and has nothing of one.
+    #[error(
+        "a rejected message has no `{parameter}`\nhint: leave it out, or leave out `rejected`; what was rejected is shown with its stream and sequence"
+    )]
+    OfRejected {
+        /// What was asked of it.
+        parameter: &'static str,
+    },
     /// A cursor into what the log has let go of since.
     #[error(
         "cursor `{cursor}` has expired: the log holds what is recorded from offset `{start}` on\nhint: start over without a cursor"
@@ -341,11 +353,13 @@ impl Filter {
             trigger: self.trigger.as_deref(),
             cluster: self.cluster.as_deref(),
             phase: self.phase.as_deref().map(parse_phase).transpose()?,
+            gone: self.gone,
         })
     }
 }
 
-/// Resources, sorted by source and subject. A filter by trigger, cluster or phase wants those with such a lifecycle.
+/// Resources, sorted by source and subject. A filter by trigger, cluster or phase wants those with such a lifecycle. One
+/// without lifecycles is not gone.
 ///
 /// # Errors
 /// When the cursor or the phase is none of ours, or no age can be what is asked for.
@@ -354,7 +368,9 @@ pub fn resources(state: &impl State, filter: &Filter, page: &Page) -> Result<Lis
     let start = Noun::Resources.start(page)?;
     let rows = state.candidates_from(borrowed(start.as_ref()), sieve).map(|Candidate { source, subject, resource }| {
         // One that only rules ever spoke of has no event to be listed for.
-        let wanted = resource.filter(|resource| resource.events > 0 && ages.want(resource.last_event_unix_nanos));
+        let wanted = resource.filter(|resource| {
+            resource.events > 0 && ages.want(resource.last_event_unix_nanos) && has_kind(filter, &sieve, resource)
+        });
         ((source, subject), wanted.map(|resource| resource_row(&key(source, subject), &resource)))
     });
     Ok(list(RESOURCES, state.offset(), state.goes_on(), page, rows))
@@ -378,7 +394,7 @@ pub fn lifecycles(state: &impl State, filter: &Filter, page: &Page) -> Result<Li
         };
         let mut rows = Vec::with_capacity(resource.lifecycles.len().max(1));
         for known in &resource.lifecycles {
-            let wanted = wants(&sieve, known) && ages.want(known.decided_unix_nanos);
+            let wanted = wants(&sieve, known) && holds_kind(filter, known) && ages.want(known.decided_unix_nanos);
             let row = wanted.then(|| lifecycle_row(&key(source, subject), &resource, known));
             rows.push((place(&known.trigger, &known.cluster), row));
         }
@@ -410,6 +426,7 @@ pub fn objects(state: &impl State, filter: &Filter, page: &Page) -> Result<List<
         };
         let mut rows = Vec::new();
         for lifecycle in resource.iter().flat_map(|resource| &resource.lifecycles) {
+            let is_of_kind = |holding: &Holding| is_kind(filter, &holding.object);
             let wanted = wants(&sieve, lifecycle);
             // Aged as it is shown: since it was applied.
             let since = |holding: &Holding| match &holding.applied {
@@ -417,8 +434,8 @@ pub fn objects(state: &impl State, filter: &Filter, page: &Page) -> Result<List<
                 None => lifecycle.decided_unix_nanos,
             };
             for holding in lifecycle.inventory.iter().filter(|holding| wanted && ages.want(since(holding))) {
-                let row =
-                    is_owned(lifecycle, holding).then(|| owned_object_row(&key(source, subject), lifecycle, holding));
+                let is_wanted = is_owned(lifecycle, holding) && is_of_kind(holding);
+                let row = is_wanted.then(|| owned_object_row(&key(source, subject), lifecycle, holding));
                 rows.push((place(lifecycle, Some(&holding.object)), row));
             }
         }
@@ -590,6 +607,22 @@ impl Ages {
     fn want(self, unix_nanos: u64) -> bool {
         (self.min_nanos..=self.max_nanos).contains(&self.now_unix_nanos.saturating_sub(unix_nanos))
     }
+}
+
+/// Whether an object is of the kind that a filter asks for.
+pub(crate) fn is_kind(filter: &Filter, object: &ObjectKey) -> bool {
+    filter.kind.as_deref().is_none_or(|kind| kind.eq_ignore_ascii_case(&object.kind))
+}
+
+/// Whether a lifecycle holds an object of the kind that a filter asks for.
+pub(crate) fn holds_kind(filter: &Filter, lifecycle: &Lifecycle) -> bool {
+    filter.kind.is_none() || owned(lifecycle).any(|holding| is_kind(filter, &holding.object))
+}
+
+/// Whether a lifecycle that is looked for holds an object of the kind that a filter asks for.
+pub(crate) fn has_kind(filter: &Filter, sieve: &Sieve<'_>, resource: &Resource) -> bool {
+    let mut lifecycles = resource.lifecycles.iter();
+    filter.kind.is_none() || lifecycles.any(|lifecycle| wants(sieve, lifecycle) && holds_kind(filter, lifecycle))
 }
 
 fn wants(sieve: &Sieve<'_>, lifecycle: &Lifecycle) -> bool {

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use lifeline_projections::fact::{
     AppliedObject, Decision, Delivery, EventReceived, EventRejected, Fact, FailedAttempt, LifecycleKey, ObjectKey,
-    Reconciled, RecordLost, Redecision, Redesired, ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged,
-    TriggerReplayed, What,
+    Reconciled, RecordLost, Redecision, Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange,
+    StreamChanged, TriggerReplayed, What,
 };
 use lifeline_store::Offset;
 
@@ -53,6 +53,7 @@ fn facts() -> Vec<(&'static str, Fact<'static>)> {
                 ],
                 headers: vec![("ce-id", "10001")],
                 payload: b"{\"id\":\"10001\"}\xff",
+                redriven: None,
             }),
         ),
         (
@@ -145,6 +146,21 @@ fn facts() -> Vec<(&'static str, Fact<'static>)> {
                 what: What::Released(vec![object()]),
             }),
         ),
+        (
+            "EventRedriven",
+            Fact::Event(EventReceived {
+                delivery,
+                source: "https://auth.example.com",
+                subject: "mgianluc",
+                kind: "login",
+                id: "10001",
+                previous: Some(five),
+                decisions: vec![decided(Ruling::Create)],
+                headers: vec![("ce-id", "10001")],
+                payload: b"{\"id\":\"10001\"}\xff",
+                redriven: Some(Redriven { of: three, by: "anybody", reason: "read since" }),
+            }),
+        ),
     ]
 }
 
@@ -174,9 +190,9 @@ fn facts_are_read_from_the_bytes_in_the_golden_file() {
         let refused = Fact::decode(&other_version).expect_err("another version").to_string();
         assert!(refused.starts_with("record has version `2`"), "{refused}");
         let mut other_kind = bytes.clone();
-        other_kind[1] = 12;
+        other_kind[1] = 13;
         let refused = Fact::decode(&other_kind).expect_err("an unknown kind").to_string();
-        assert!(refused.starts_with("record is a fact of kind `12`, which this release does not know"), "{refused}");
+        assert!(refused.starts_with("record is a fact of kind `13`, which this release does not know"), "{refused}");
         assert!(refused.contains("written by a newer release"), "{refused}");
         let trailing = [bytes, vec![0]].concat();
         assert!(Fact::decode(&trailing).is_err(), "{name} with a byte behind it");

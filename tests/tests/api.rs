@@ -408,6 +408,7 @@ fn write_log(data: &Path) -> Outcome {
             decisions: vec![],
             headers: vec![],
             payload: b"{}",
+            redriven: None,
         });
         log.append_encoded(sequence, |buffer| fact.encode(buffer))?;
     }

@@ -25,7 +25,7 @@ use lifeline_projections::{as_of, difference as differences, reads, why as reaso
 use lifeline_store::{Disk, Offset, Reader};
 
 use self::past::Past;
-pub use self::records::Entries;
+pub use self::records::{Entries, Place};
 pub use self::verify::{How, Verified};
 pub use self::watch::{Noun, Row, Update, Watch, What};
 pub use self::when::When;

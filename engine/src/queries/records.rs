@@ -1,11 +1,24 @@
 //! The lists that are read from the log: a resource's history, and the records one after the other.
 
+use lifeline_projections::as_of::Moment;
 use lifeline_projections::fact::ResourceKey;
+use lifeline_projections::fold::Trail;
 use lifeline_projections::history::{self, Entry};
 use lifeline_projections::reads;
-use lifeline_store::{Disk, Offset};
+use lifeline_projections::records::{self, Budget, Choice, Found};
+use lifeline_store::{Disk, Offset, Reader};
 
 use super::{Error, Queries, blocking, resource_at};
+use crate::view::View;
+
+/// Where a page of records begins, and which way the pages go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// At the record after this one, or at the first that is held; the next page follows.
+    After(Option<Offset>),
+    /// At the record before this one, or at the latest; the next page is the one that came earlier.
+    Before(Option<Offset>),
+}
 
 /// A page of records.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,24 +55,106 @@ impl<D: Disk> Queries<D> {
         .await
     }
 
-    /// The first `limit` records after the one at `after`, of every kind; of all that are held without it. The `after` of the
-    /// next page is `next`.
+    /// The first `limit` wanted records after a place, or the last before it, of every kind and oldest first; from `since` on
+    /// where it is given. The place of the next page is `next`. A page may end early, even without a record, where few are
+    /// wanted.
     ///
     /// # Errors
-    /// When the log no longer holds the record after `after`, or cannot be read.
-    pub async fn events(&self, after: Option<Offset>, limit: usize) -> Result<Entries, Error> {
+    /// When no record can ever be wanted, `since` is in the future, the log no longer holds the record at the place, or cannot be
+    /// read.
+    pub async fn events(
+        &self,
+        choice: Choice,
+        place: Place,
+        since: Option<Moment>,
+        limit: usize,
+    ) -> Result<Entries, Error> {
+        choice.check()?;
+        match since {
+            Some(Moment::Time(unix_nanos)) if unix_nanos > self.clock.now_unix_nanos() => {
+                return Err(Error::Future { unix_nanos });
+            }
+            _ => {}
+        }
         let view = self.view.clone();
         blocking(move || {
             let log = view.log();
-            let (start, end) = (log.start(), log.end());
-            let from = after.map_or(Offset::ZERO, |after| Offset::from(after.get().saturating_add(1)).min(end));
-            if let Some(cursor) = after.filter(|_| from < start) {
-                return Err(reads::Error::Expired { cursor: cursor.get(), start: start.get() }.into());
+            let floor = floor(&log, since)?;
+            match place {
+                Place::After(after) => following(&log, after, floor, &choice, limit),
+                Place::Before(before) => preceding(&view, &log, before, floor, &choice, limit),
             }
-            let (items, position) = history::records(&log, from, limit)?;
-            let next = (position < end).then(|| Offset::from(position.get().saturating_sub(1)));
-            Ok(Entries { offset: end, items, next })
         })
         .await
     }
+}
+
+/// The first record that is asked for.
+fn floor<D: Disk>(log: &Reader<D>, since: Option<Moment>) -> Result<Offset, Error> {
+    let floor = match since {
+        None => Offset::ZERO,
+        Some(Moment::Time(unix_nanos)) => records::first_shown_at(log, unix_nanos)?,
+        Some(offset) => offset.end(log)?,
+    };
+    Ok(floor.max(log.start()))
+}
+
+/// The cursor of a page, which the log has to hold.
+fn held<D: Disk>(log: &Reader<D>, cursor: Option<Offset>, first: Offset) -> Result<(), Error> {
+    let start = log.start();
+    match cursor.filter(|_| first < start) {
+        Some(cursor) => Err(reads::Error::Expired { cursor: cursor.get(), start: start.get() }.into()),
+        None => Ok(()),
+    }
+}
+
+fn following<D: Disk>(
+    log: &Reader<D>,
+    after: Option<Offset>,
+    floor: Offset,
+    choice: &Choice,
+    limit: usize,
+) -> Result<Entries, Error> {
+    let end = log.end();
+    let from = after.map_or(Offset::ZERO, |after| Offset::from(after.get().saturating_add(1)).min(end));
+    held(log, after, from)?;
+    let found = records::forwards(log, (from.max(floor), end), choice, limit, Budget::default())?;
+    let next = (found.position < end).then(|| Offset::from(found.position.get().saturating_sub(1)));
+    Ok(Entries { offset: end, items: found.entries, next })
+}
+
+fn preceding<D: Disk>(
+    view: &View<D>,
+    log: &Reader<D>,
+    before: Option<Offset>,
+    floor: Offset,
+    choice: &Choice,
+    limit: usize,
+) -> Result<Entries, Error> {
+    held(log, before, before.unwrap_or(floor))?;
+    let linked = match (&choice.source, &choice.subject) {
+        (Some(source), Some(subject)) => view.read(|projection| {
+            let trails = projection.trails_called(source, subject, records::SOURCES_MAX)?;
+            Some((trails, projection.landmarks().clone(), projection.watermark()))
+        }),
+        _ => None,
+    };
+    if let Some((trails, landmarks, folded)) = linked {
+        // What is recorded and not folded yet is known to no link.
+        let end = before.map_or(folded, |before| before.min(folded));
+        let trails: &[Trail] = &trails;
+        let found = records::along(log, (trails, &landmarks), (floor, end), choice, limit, Budget::default())?;
+        if let Some(found) = found {
+            return Ok(earlier(found, folded, floor));
+        }
+    }
+    let end = log.end();
+    let before = before.map_or(end, |before| before.min(end));
+    let found = records::backwards(log, (floor, before), choice, limit, Budget::default())?;
+    Ok(earlier(found, end, floor))
+}
+
+fn earlier(found: Found, offset: Offset, floor: Offset) -> Entries {
+    let next = (found.position > floor).then_some(found.position);
+    Entries { offset, items: found.entries, next }
 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use lifeline_projections::changes::RowChange;
 use lifeline_projections::fold::Projection;
 use lifeline_projections::reads::Filter;
+use lifeline_projections::records::Choice;
 use lifeline_store::{Disk, Offset};
 
 pub use self::wanted::{Noun, Row};
@@ -77,12 +78,14 @@ struct Looking {
 }
 
 impl<D: Disk> Queries<D> {
-    /// A watch of a list: from an offset on, or of all of it and what follows.
+    /// A watch of a list: from an offset on, or of all of it and what follows. Records are chosen by type and rejection, and like
+    /// the rows of the other lists by source and subject, which are those of the filter.
     ///
     /// # Errors
-    /// When no row can ever pass the filter, or the list takes none; when the log does not hold the records from `from` on.
-    pub fn watch(&self, noun: Noun, filter: Filter, from: Option<Offset>) -> Result<Watch<D>, Error> {
-        let wanted = Arc::new(Wanted::new(noun, filter)?);
+    /// When no row can ever be wanted, or the list has not what is asked of it; when the log does not hold the records from
+    /// `from` on.
+    pub fn watch(&self, noun: Noun, filter: Filter, choice: Choice, from: Option<Offset>) -> Result<Watch<D>, Error> {
+        let wanted = Arc::new(Wanted::new(noun, filter, choice)?);
         let (view, log) = (self.view.clone(), self.view.log());
         let (start, end) = (log.start(), log.end());
         let stage = match from {
@@ -134,7 +137,7 @@ impl<D: Disk> Watch<D> {
             }
             Stage::Reading { position, end } => {
                 let mut updates;
-                (updates, *position) = records(view, *position).await?;
+                (updates, *position) = records(view, wanted, *position).await?;
                 if *position >= *end {
                     updates.push(Update::listed(*position));
                     self.stage = Stage::Following { position: *position, looking: None };
@@ -143,7 +146,7 @@ impl<D: Disk> Watch<D> {
             }
             Stage::Following { position, .. } if wanted.is_log() => {
                 let updates;
-                (updates, *position) = records(view, *position).await?;
+                (updates, *position) = records(view, wanted, *position).await?;
                 Ok(updates)
             }
             Stage::Following { position, looking } => {
@@ -190,8 +193,12 @@ impl Looking {
 }
 
 /// Some of the records from an offset on, and where the next ones begin. They can be resumed at any of them.
-async fn records<D: Disk>(view: Arc<View<D>>, from: Offset) -> Result<(Vec<Update>, Offset), Error> {
-    let (rows, end) = blocking(move || wanted::records(&view, from)).await?;
+async fn records<D: Disk>(
+    view: Arc<View<D>>,
+    wanted: Arc<Wanted>,
+    from: Offset,
+) -> Result<(Vec<Update>, Offset), Error> {
+    let (rows, end) = blocking(move || wanted.records(&view, from)).await?;
     Ok((rows.into_iter().map(|(next, row)| Update::item(next, Some(next), row)).collect(), end))
 }
 

@@ -1,11 +1,13 @@
 //! Why: an object, and an event.
 
+use lifeline_projections::detail::EventDetail;
 use lifeline_projections::fact::{EventReceived, Fact, ResourceKey};
 use lifeline_projections::why::event::{self, Unmatched, Verdict, WhyEvent};
-use lifeline_projections::why::object::{Question, Search, WhyObject};
+use lifeline_projections::why::object::{self, Question, Search, WhyObject};
 use lifeline_store::{Disk, Offset};
 
 use super::{At, Error, Queries, blocking};
+use crate::kinds;
 use crate::rules::{Clusters, EventView, named_objects, recorded};
 use crate::view::View;
 
@@ -20,12 +22,34 @@ impl<D: Disk> Queries<D> {
     pub async fn why_object(&self, question: Question) -> Result<At<WhyObject>, Error> {
         let view = self.view.clone();
         blocking(move || {
-            let mut search = Search::new(question);
+            let called = question.kind;
+            let mut search = Search::new(Question { kind: kinds::meant(&called).to_owned(), ..question });
             let offset = view.read(|projection| projection.watermark());
             while view.read(|projection| search.look(projection, RESOURCES_SEARCHED_MAX)) {}
             let rules = view.read(|projection| projection.ground().rules.clone());
             let current = |key: &ResourceKey| view.read(|projection| projection.resource(&key.source, &key.subject));
-            Ok(At { offset, item: search.answer(&view.log(), &rules, current, named_objects) })
+            let mut item = search.answer(&view.log(), &rules, current, named_objects);
+            if item.verdict == object::Verdict::Unknown {
+                item.notes.extend(kinds::doubt(&called));
+            }
+            Ok(At { offset, item })
+        })
+        .await
+    }
+
+    /// The record at an offset in full, with what came of it.
+    ///
+    /// # Errors
+    /// Those of [`Queries::why_event`].
+    pub async fn event(&self, at: Offset) -> Result<At<EventDetail>, Error> {
+        let At { offset, item: why } = self.why_event(at).await?;
+        let view = self.view.clone();
+        blocking(move || {
+            let log = view.log();
+            // Retention may have gone on meanwhile.
+            let start = log.start();
+            let record = log.read(at)?.ok_or(event::Error::Forgotten { offset: at, start })?;
+            Ok(At { offset, item: EventDetail::of(why, &record.payload) })
         })
         .await
     }

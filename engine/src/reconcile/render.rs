@@ -97,6 +97,7 @@ mod tests {
             decisions: Vec::new(),
             headers: Vec::new(),
             payload: payload.as_bytes(),
+            redriven: None,
         });
         let options = Options { low_space_bytes: 0, ..Options::default() };
         let (mut log, _) = Log::open(SimulatedDisk::new(1), options).unwrap();

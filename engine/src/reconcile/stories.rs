@@ -95,5 +95,6 @@ fn event<'a>(subject: &'a str, sequence: u64, previous: Option<Offset>, ruling: 
         decisions,
         headers,
         payload,
+        redriven: None,
     })
 }

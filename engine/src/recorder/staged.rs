@@ -6,17 +6,19 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use hashbrown::{HashMap, HashSet};
+use lifeline_projections::event::CloudEvent;
 use lifeline_projections::fact::{
-    Delivery, EventReceived, EventRejected, Fact, Reconciled, StreamChange, StreamChanged,
+    Delivery, EventReceived, EventRejected, Fact, Reconciled, Redriven, StreamChange, StreamChanged,
 };
 use lifeline_projections::fold::Projection;
 use lifeline_store::{Disk, Log, Offset};
 use parking_lot::RwLockReadGuard;
 use tracing::{Span, warn};
 
-use super::group::{Parsed, receive};
+use super::group::{Parsed, Redrive, parse};
 use super::{Error, Outcome, late};
 use crate::intake::{Intake, Message, Received};
+use crate::redrive::{self, Receive};
 use crate::rules::{EventView, RuleSet};
 use crate::view::View;
 
@@ -27,6 +29,7 @@ const PIECE_MESSAGES: usize = 32;
 pub(super) struct Staged<'g, 'l, D: Disk> {
     log: &'l mut Log<D>,
     rules: Option<&'g RuleSet>,
+    receive: Receive,
     now: u64,
     view: &'g View<D>,
     before: RwLockReadGuard<'g, Projection>,
@@ -91,7 +94,7 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
     pub(super) fn new(
         view: &'g View<D>,
         log: &'l mut Log<D>,
-        rules: Option<&'g RuleSet>,
+        (rules, receive): (Option<&'g RuleSet>, Receive),
         now: u64,
         facts_max: usize,
     ) -> Staged<'g, 'l, D> {
@@ -100,6 +103,7 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
         Staged {
             log,
             rules,
+            receive,
             now,
             view,
             before,
@@ -146,11 +150,14 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
         messages: &'g [Message],
         cells: &'g [OnceCell<Parsed<'g>>],
     ) -> Result<(), Error> {
+        let receive = self.receive;
         let mut position = *self.position(cluster, stream);
         let mut recorded = self.recorded_late((cluster, stream, position), messages);
         for (messages, cells) in messages.chunks(PIECE_MESSAGES).zip(cells.chunks(PIECE_MESSAGES)) {
-            let piece =
-                messages.iter().zip(cells).map(|(message, cell)| (message, cell.get_or_init(|| receive(message))));
+            let piece = messages
+                .iter()
+                .zip(cells)
+                .map(|(message, cell)| (message, cell.get_or_init(|| parse(message, receive))));
             let keys = piece.clone().map(|(_, parsed)| parsed.as_ref().ok());
             let keys = keys.map(|event| event.map(|event| (&*event.source, &*event.subject)));
             let last_records = self.before.last_records(keys);
@@ -217,46 +224,99 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
     ) -> Result<(), Error> {
         let headers = message.headers();
         let payload: &[u8] = &message.payload;
-        let fact = match event {
-            Ok(event) => {
-                let (source, subject) = (&*event.source, &*event.subject);
-                let previous = self.link(source, subject).or(last_record);
-                let view = EventView {
-                    nats_subject: delivery.subject,
-                    source,
-                    kind: &event.kind,
-                    subject,
-                    headers: &headers,
-                    payload,
-                };
-                let decide = |rules: &'g RuleSet| rules.decide(&view, delivery.cluster, self.now);
-                let decisions = self.rules.map(decide).unwrap_or_default();
-                let span = self.view.traces().event(event, &delivery, self.log.end());
-                if !span.is_disabled() {
-                    self.spans.push(span);
-                }
-                Fact::Event(EventReceived {
-                    delivery,
-                    source,
-                    subject,
-                    kind: &event.kind,
-                    id: &event.id,
-                    previous,
-                    decisions,
-                    headers,
-                    payload,
-                })
-            }
+        match event {
+            Ok(event) => self.event(delivery, event, headers, payload, last_record, None),
             Err(reason) => {
                 warn!(
                     stream = delivery.stream,
                     sequence = delivery.sequence,
                     "no CloudEvent, recorded as rejected: {reason}"
                 );
-                Fact::Rejected(EventRejected { delivery, reason, headers, payload })
+                self.append(Fact::Rejected(EventRejected { delivery, reason, headers, payload }))
             }
+        }
+    }
+
+    /// Stages an event, as the rules decide it now.
+    fn event(
+        &mut self,
+        delivery: Delivery<'g>,
+        event: &'g CloudEvent<'g>,
+        headers: Vec<(&'g str, &'g str)>,
+        payload: &'g [u8],
+        last_record: Option<Offset>,
+        redriven: Option<Redriven<'g>>,
+    ) -> Result<(), Error> {
+        let (source, subject) = (&*event.source, &*event.subject);
+        let previous = self.link(source, subject).or(last_record);
+        let view = EventView {
+            nats_subject: delivery.subject,
+            source,
+            kind: &event.kind,
+            subject,
+            headers: &headers,
+            payload,
         };
-        self.append(fact)
+        let decide = |rules: &'g RuleSet| rules.decide(&view, delivery.cluster, self.now);
+        let decisions = self.rules.map(decide).unwrap_or_default();
+        let span = self.view.traces().event(event, &delivery, self.log.end());
+        if !span.is_disabled() {
+            self.spans.push(span);
+        }
+        let (kind, id) = (&*event.kind, &*event.id);
+        let event =
+            EventReceived { delivery, source, subject, kind, id, previous, decisions, headers, payload, redriven };
+        self.append(Fact::Event(event))
+    }
+
+    /// Stages the event of a rejected message, if it is one by now and was not taken up yet; what came of it.
+    pub(super) fn redrive(
+        &mut self,
+        redrive: &'g Redrive,
+        cell: &'g OnceCell<Parsed<'g>>,
+    ) -> Result<redrive::Outcome, Error> {
+        let of = redrive.record.offset;
+        if let Some(done) = self.taken_up(of, redrive.looked_to)? {
+            return Ok(redrive::Outcome::Done(done));
+        }
+        let rejected = redrive::message(&redrive.record).expect("only rejected messages are asked for");
+        let EventRejected { delivery, headers, payload, .. } = rejected;
+        let receive = self.receive;
+        let parsed = cell.get_or_init(|| receive(&headers, payload).map_err(|error| error.to_string()));
+        match parsed {
+            Ok(event) => {
+                let offset = self.log.end();
+                let last_record = self.before.last_record(&event.source, &event.subject);
+                let redriven = Redriven { of, by: &redrive.because.by, reason: &redrive.because.reason };
+                self.event(delivery, event, headers, payload, last_record, Some(redriven))?;
+                Ok(redrive::Outcome::Event(Some(offset)))
+            }
+            Err(reason) => Ok(redrive::Outcome::Rejected(reason.clone())),
+        }
+    }
+
+    /// The record that takes up a rejected message, recorded from an offset on or staged.
+    fn taken_up(&self, of: Offset, from: Offset) -> Result<Option<Offset>, Error> {
+        let staged = (self.first.get()..).zip(&self.facts);
+        let mut staged = staged.filter(|(_, fact)| redrive::taken_up(fact) == Some(of));
+        if let Some((offset, _)) = staged.next() {
+            return Ok(Some(Offset::from(offset)));
+        }
+        let reader = self.view.log();
+        let mut scan = reader.scan(from);
+        while scan.position() < self.first {
+            match scan.next() {
+                Ok(Some(record)) => {
+                    if Fact::decode(record.payload).is_ok_and(|fact| redrive::taken_up(&fact) == Some(of)) {
+                        return Ok(Some(record.offset));
+                    }
+                }
+                Ok(None) => break,
+                Err(lifeline_store::Error::Damaged { offsets, .. }) => scan.seek(offsets.end),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
     }
 
     /// Stages an outcome, linked to what was staged before it.

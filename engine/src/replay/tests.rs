@@ -72,6 +72,7 @@ impl World {
             decisions: ruling.map(decision).into_iter().collect(),
             headers: Vec::new(),
             payload: payload.as_bytes(),
+            redriven: None,
         }));
     }
 

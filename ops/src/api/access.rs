@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::IntoResponse;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
@@ -51,8 +52,20 @@ pub enum Access {
     Anybody,
     /// Those who know the token.
     Token(TokenFile),
-    /// Those whom the Kubernetes API server knows by their token, and lets `get` the path.
+    /// Those whom the Kubernetes API server knows by their token, and lets `get` the path, or `post` to it.
     Kubernetes(Box<Reviews>),
+}
+
+/// Who asks, as far as that is known: the name that was authenticated, or `anybody`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asker(pub String);
+
+impl Asker {
+    /// Where nobody has to say who it is.
+    #[must_use]
+    pub fn anybody() -> Asker {
+        Asker("anybody".to_owned())
+    }
 }
 
 /// Keeps a browser from showing an answer in a page of another site, also one that sends none of the headers that
@@ -62,15 +75,19 @@ const FOR_BROWSERS: [(HeaderName, HeaderValue); 2] = [
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
 ];
 
-/// Puts a guard before a router.
+/// Puts a guard before a router, which says behind it who asks.
 pub fn guard(router: Router, hosts: Hosts, access: Arc<Access>) -> Router {
     let shared = Arc::new((hosts, access));
     router.layer(middleware::from_fn(move |request: Request, next: Next| {
         let shared = shared.clone();
         async move {
             let (hosts, access) = &*shared;
-            let mut response = match admit(hosts, access, request.version(), request.uri(), request.headers()).await {
-                Ok(()) => next.run(request).await,
+            let (mut parts, body) = request.into_parts();
+            let mut response = match admit(hosts, access, &parts).await {
+                Ok(asker) => {
+                    parts.extensions.insert(asker);
+                    next.run(Request::from_parts(parts, body)).await
+                }
                 Err(problem) => problem.into_response(),
             };
             response.headers_mut().extend(FOR_BROWSERS);
@@ -79,16 +96,11 @@ pub fn guard(router: Router, hosts: Hosts, access: Arc<Access>) -> Router {
     }))
 }
 
-async fn admit(
-    hosts: &Hosts,
-    access: &Access,
-    version: Version,
-    target: &Uri,
-    headers: &HeaderMap,
-) -> Result<(), Problem> {
-    let path = target.path();
-    hosts.check(version, target, headers, access.wants_proof(path))?;
-    access.check(path, headers.get_all(header::AUTHORIZATION).iter().map(HeaderValue::as_bytes)).await
+async fn admit(hosts: &Hosts, access: &Access, asked: &Parts) -> Result<Asker, Problem> {
+    let (path, headers) = (asked.uri.path(), &asked.headers);
+    hosts.check(asked.version, &asked.uri, headers, access.wants_proof(path))?;
+    let shown = headers.get_all(header::AUTHORIZATION).iter().map(HeaderValue::as_bytes);
+    access.check(&asked.method, path, shown).await
 }
 
 impl Access {
@@ -98,20 +110,33 @@ impl Access {
         !matches!(self, Access::Anybody) && !OPEN.contains(&path)
     }
 
-    /// Whether somebody may get this path who shows these values of `Authorization`.
+    /// Who asks for this path by this method, and shows these values of `Authorization`.
     ///
     /// # Errors
     /// Why not.
-    pub async fn check<'a>(&self, path: &str, shown: impl Iterator<Item = &'a [u8]>) -> Result<(), Problem> {
+    pub async fn check<'a>(
+        &self,
+        method: &Method,
+        path: &str,
+        shown: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Asker, Problem> {
         if !self.wants_proof(path) {
-            return Ok(());
+            return Ok(Asker::anybody());
         }
         let token = bearer(shown)?;
         match self {
-            Access::Anybody => Ok(()),
-            Access::Token(file) => file.check(token),
-            Access::Kubernetes(reviews) => reviews.check(token, path).await,
+            Access::Anybody => Ok(Asker::anybody()),
+            Access::Token(file) => file.check(token).map(|()| Asker("who knows the token".to_owned())),
+            Access::Kubernetes(reviews) => reviews.check(token, verb(method), path).await,
         }
+    }
+}
+
+/// What the API server calls a method on a path that is no resource. Reading is one verb.
+fn verb(method: &Method) -> &'static str {
+    match *method {
+        Method::GET | Method::HEAD => "get",
+        _ => "post",
     }
 }
 
@@ -179,11 +204,11 @@ pub struct Reviews {
     verdicts: Mutex<HashMap<Asked, Verdict>>,
 }
 
-/// Who asked for what: the checksum of a token, and a path.
-type Asked = ([u8; 32], String);
+/// Who asked for what: the checksum of a token, a verb, and a path.
+type Asked = ([u8; 32], &'static str, String);
 
 /// What was found out, and when.
-type Verdict = (Instant, Result<(), Problem>);
+type Verdict = (Instant, Result<Asker, Problem>);
 
 impl Reviews {
     /// Asks with this client, whose user may create TokenReviews and SubjectAccessReviews.
@@ -192,9 +217,9 @@ impl Reviews {
         Reviews { client, questions: Semaphore::new(QUESTIONS_MAX), verdicts: Mutex::default() }
     }
 
-    async fn check(&self, token: &str, path: &str) -> Result<(), Problem> {
+    async fn check(&self, token: &str, verb: &'static str, path: &str) -> Result<Asker, Problem> {
         // Kept by checksum: what lies in memory is of no use to a reader of it.
-        let key = (Sha256::digest(token).into(), path.to_owned());
+        let key = (Sha256::digest(token).into(), verb, path.to_owned());
         if let Some((since, verdict)) = self.verdicts.lock().get(&key)
             && since.elapsed() < VERDICT_PERIOD
         {
@@ -202,7 +227,7 @@ impl Reviews {
         }
         let asked = async {
             let _turn = self.questions.acquire().await;
-            self.ask(token, path).await
+            self.ask(token, verb, path).await
         };
         let verdict = match tokio::time::timeout(PATIENCE, asked).await {
             Ok(Ok(verdict)) => verdict,
@@ -220,7 +245,7 @@ impl Reviews {
         verdict
     }
 
-    async fn ask(&self, token: &str, path: &str) -> Result<Result<(), Problem>, kube::Error> {
+    async fn ask(&self, token: &str, verb: &str, path: &str) -> Result<Result<Asker, Problem>, kube::Error> {
         let spec = TokenReviewSpec { token: Some(token.to_owned()), audiences: None };
         let review = TokenReview { spec, ..TokenReview::default() };
         let review = Api::<TokenReview>::all(self.client.clone()).create(&PostParams::default(), &review).await?;
@@ -229,21 +254,21 @@ impl Reviews {
             return Ok(Err(Problem::unauthenticated("the Kubernetes API server does not know the bearer token")));
         };
         let name = user.username.clone().unwrap_or_default();
-        let review = SubjectAccessReview { spec: may_get(user, path), ..SubjectAccessReview::default() };
+        let review = SubjectAccessReview { spec: may(user, verb, path), ..SubjectAccessReview::default() };
         let reviews = Api::<SubjectAccessReview>::all(self.client.clone());
         let review = reviews.create(&PostParams::default(), &review).await?;
         if review.status.is_some_and(|status| status.allowed) {
-            return Ok(Ok(()));
+            return Ok(Ok(Asker(name)));
         }
         Ok(Err(Problem::forbidden(&format!(
-            "`{name}` may not get `{path}`\nhint: bind a ClusterRole with `nonResourceURLs: [\"{path}\"]`, `verbs: [get]` to it"
+            "`{name}` may not {verb} `{path}`\nhint: bind a ClusterRole with `nonResourceURLs: [\"{path}\"]`, `verbs: [{verb}]` to it"
         ))))
     }
 }
 
-/// Whether a user may get a path, as a question.
-fn may_get(user: UserInfo, path: &str) -> SubjectAccessReviewSpec {
-    let what = NonResourceAttributes { path: Some(path.to_owned()), verb: Some("get".to_owned()) };
+/// Whether a user may do something with a path, as a question.
+fn may(user: UserInfo, verb: &str, path: &str) -> SubjectAccessReviewSpec {
+    let what = NonResourceAttributes { path: Some(path.to_owned()), verb: Some(verb.to_owned()) };
     SubjectAccessReviewSpec {
         user: user.username,
         groups: user.groups,

@@ -13,7 +13,7 @@ use utoipa::{Modify, OpenApi, openapi};
 use super::parameters::{Asked, Nothing};
 use super::problem;
 use super::refusals::Refused;
-use super::{difference, lists, records, resource, stuck, verify, watch, why};
+use super::{difference, lists, records, redrive, resource, stuck, verify, watch, why};
 
 /// The document.
 #[derive(OpenApi)]
@@ -21,8 +21,8 @@ use super::{difference, lists, records, resource, stuck, verify, watch, why};
     info(
         title = "Lifeline",
         description = "What exists, why, since when, and what was true before: the lifecycles that CloudEvents gave to \
-                       Kubernetes resources. Everything here reads; nothing changes anything. A parameter that is not \
-                       described is refused.",
+                       Kubernetes resources. All paths read but one: `/v1/redrive` records events. A parameter that is \
+                       not described is refused.",
     ),
     paths(
         lists::resources,
@@ -38,6 +38,8 @@ use super::{difference, lists, records, resource, stuck, verify, watch, why};
         why::event,
         records::history,
         records::events,
+        why::detail,
+        redrive::redrive,
         super::status,
         verify::verify,
         super::alive,
@@ -121,7 +123,7 @@ mod tests {
     fn every_parameter_and_every_answer_is_described() {
         let document = parsed();
         for (path, item) in document["paths"].as_object().unwrap() {
-            let operation = &item["get"];
+            let operation = item.get("get").unwrap_or(&item["post"]);
             assert!(operation["summary"].is_string(), "{path} has no summary");
             for parameter in operation["parameters"].as_array().into_iter().flatten() {
                 let text = parameter["description"].as_str().or(parameter["schema"]["description"].as_str());

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
+use lifeline_engine::kinds;
 use lifeline_engine::queries::{Dated, When};
 use lifeline_projections::as_of::Moment;
 use lifeline_projections::reads::{self, Filter, List, Page};
@@ -42,6 +43,12 @@ pub(super) struct Filtered {
     /// The phase is this, in upper or lower case.
     #[param(nullable = false, schema_with = super::refusals::phases)]
     phase: Option<String>,
+    /// `true`: only what is gone. `false`: all but that. A resource without lifecycles is not gone, and no object in a list is.
+    #[param(nullable = false)]
+    gone: Option<bool>,
+    /// It holds an object of this kind, or is one: a kind in upper or lower case, or a plural or short name of `kubectl`.
+    #[param(nullable = false, example = "ns")]
+    kind: Option<String>,
     /// It is at least this many seconds old: a resource by its latest event, a lifecycle by its decision, an object by its
     /// latest apply.
     #[param(nullable = false, format = "uint64")]
@@ -92,7 +99,8 @@ pub(super) struct Paged {
     pub as_of: Option<String>,
 }
 
-/// Resources, sorted by source and subject. A filter by trigger, cluster or phase wants those with such a lifecycle.
+/// Resources, sorted by source and subject. A filter by trigger, cluster, phase, `gone` or kind wants those with such a
+/// lifecycle.
 #[utoipa::path(
     get,
     path = "/v1/resources",
@@ -238,11 +246,13 @@ pub(super) fn respond<T: Serialize>(dated: Dated<T>) -> Response {
 impl Filtered {
     /// Which rows, which part of them, and of which state.
     fn parts(self) -> Result<(Filter, Page, When), Problem> {
-        let Filtered { source, subject, trigger, cluster, phase, age_min, age_max, limit, after, at_least, as_of } =
-            self;
+        let Filtered { source, subject, trigger, cluster, phase, gone, kind, age_min, age_max, .. } = self;
+        let Filtered { limit, after, at_least, as_of, .. } = self;
         let (page, when) = Paged { limit, after, at_least, as_of }.parts()?;
+        let kind = kind.map(|kind| kinds::meant(&kind).to_owned());
         let now_unix_nanos = None;
-        Ok((Filter { source, subject, trigger, cluster, phase, age_min, age_max, now_unix_nanos }, page, when))
+        let filter = Filter { source, subject, trigger, cluster, phase, gone, kind, age_min, age_max, now_unix_nanos };
+        Ok((filter, page, when))
     }
 }
 

@@ -1,8 +1,8 @@
 //! The HTTP API: what may be asked of an engine, and what an operator's tools scrape.
 //!
 //! Start at [`router`]. Every list is `{"offset": N, "items": [...], "next": "cursor"}`; every error is a problem document
-//! (see [`problem`]); a parameter that is not known is refused rather than ignored. All reads, so nothing here changes
-//! anything.
+//! (see [`problem`]); a parameter that is not known is refused rather than ignored. All of them read; the one path that changes
+//! something is added by [`redrive`].
 
 pub mod access;
 pub mod document;
@@ -15,6 +15,7 @@ mod lists;
 pub(crate) mod one;
 pub(crate) mod parameters;
 mod records;
+pub mod redrive;
 mod refusals;
 mod resource;
 mod stuck;
@@ -84,6 +85,7 @@ pub fn router<D: Disk>(state: ApiState<D>) -> Router {
         .route("/v1/why/event", get(why::event::<D>))
         .route("/v1/history", get(records::history::<D>))
         .route("/v1/events", get(records::events::<D>))
+        .route("/v1/event", get(why::detail::<D>))
         .route("/v1/status", get(status::<D>))
         .route("/v1/verify", get(verify::verify::<D>))
         .route("/openapi.json", get(document::tell))

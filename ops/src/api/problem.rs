@@ -35,17 +35,19 @@ pub const CODES: &[Known] = &[
     Known { code: "foreign-page", status: 403, title: "A web page of another site may not ask" },
     Known { code: "unknown-resource", status: 404, title: "Nothing is known of this resource" },
     Known { code: "no-such-path", status: 404, title: "There is nothing here" },
-    Known { code: "method-not-allowed", status: 405, title: "This API only reads" },
+    Known { code: "method-not-allowed", status: 405, title: "The path does not answer this method" },
     // Not 504: the engine is well, it is the question that is ahead of it.
     Known { code: "not-reached", status: 409, title: "The state does not reach that far yet" },
     Known { code: "forgotten", status: 410, title: "The log no longer reaches back that far" },
     Known { code: "expired", status: 410, title: "What happened since then is no longer held" },
     Known { code: "too-large", status: 413, title: "The answer does not fit into one message" },
+    Known { code: "not-json", status: 415, title: "The body is not sent as JSON" },
     Known { code: "foreign-host", status: 421, title: "The host that is asked is not this engine" },
     Known { code: "too-many-watches", status: 429, title: "Too many watches are open" },
     Known { code: "log-unreadable", status: 500, title: "The log cannot be read" },
     Known { code: "rebuilding", status: 503, title: "The state is being read from the log" },
     Known { code: "stopping", status: 503, title: "The engine is stopping" },
+    Known { code: "not-recorded", status: 503, title: "It is not recorded yet" },
     Known { code: "access-unknown", status: 503, title: "Access cannot be checked" },
 ];
 
@@ -101,7 +103,7 @@ impl Problem {
     /// There is nothing at this path.
     #[must_use]
     pub fn no_such_path() -> Problem {
-        let text = "there is nothing at this path\nhint: lists are at /v1/resources, /v1/lifecycles, /v1/objects, /v1/events, /v1/history, /v1/rules, /v1/conflicts, /v1/stuck and /v1/difference";
+        let text = "there is nothing at this path\nhint: lists are at /v1/resources, /v1/lifecycles, /v1/objects, /v1/events, /v1/event, /v1/history, /v1/rules, /v1/conflicts, /v1/stuck and /v1/difference";
         Problem::new("no-such-path", text)
     }
 
@@ -117,6 +119,25 @@ impl Problem {
     pub fn method_not_allowed() -> Problem {
         let text = "this path answers GET only";
         Problem::new("method-not-allowed", text)
+    }
+
+    /// Something else than a redrive was asked for.
+    #[must_use]
+    pub fn post_only() -> Problem {
+        Problem::new("method-not-allowed", "this path answers POST only")
+    }
+
+    /// A body that does not say that it is JSON.
+    #[must_use]
+    pub fn not_json(kind: &str) -> Problem {
+        let text = format!("the body has content type `{kind}`\nhint: send `Content-Type: application/json`");
+        Problem::new("not-json", &text)
+    }
+
+    /// Something is not recorded in time.
+    #[must_use]
+    pub fn not_recorded(text: &str) -> Problem {
+        Problem::new("not-recorded", text)
     }
 
     /// The engine is not open yet.
@@ -224,7 +245,9 @@ impl From<queries::Error> for Problem {
             Error::Future { .. } => with("bad-parameter", "leave it out to ask for the present"),
             Error::UnknownResource { .. } => Problem::new("unknown-resource", &error.to_string()),
             Error::Expired { .. } => with("expired", "begin again, without `from` and `Last-Event-ID`"),
-            Error::Unfiltered { .. } => with("bad-parameter", "leave it out, all of them are watched"),
+            Error::Unfiltered { .. } => {
+                with("bad-parameter", "leave it out; `/openapi.json` says what each list takes")
+            }
             Error::Question(error) => error.into(),
             Error::Past(error) => error.into(),
             Error::Difference(error) => error.into(),
@@ -238,9 +261,10 @@ impl From<queries::Error> for Problem {
 impl From<reads::Error> for Problem {
     fn from(error: reads::Error) -> Problem {
         match error {
-            reads::Error::Cursor { .. } | reads::Error::Phase { .. } | reads::Error::Ages { .. } => {
-                Problem::bad_parameter(&error.to_string())
-            }
+            reads::Error::Cursor { .. }
+            | reads::Error::Phase { .. }
+            | reads::Error::Ages { .. }
+            | reads::Error::OfRejected { .. } => Problem::bad_parameter(&error.to_string()),
             reads::Error::Expired { .. } => Problem::new("expired", &error.to_string()),
         }
     }

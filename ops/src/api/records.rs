@@ -2,16 +2,17 @@
 
 use axum::Json;
 use axum::extract::State;
-use lifeline_engine::queries::Entries;
+use lifeline_engine::queries::{Entries, Place};
 use lifeline_projections::fact::ResourceKey;
 use lifeline_projections::history::Entry;
 use lifeline_projections::reads::{List, PAGE_ROWS};
+use lifeline_projections::records::Choice;
 use lifeline_store::{Disk, Offset};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::Shared;
-use super::lists::checked_limit;
+use super::lists::{checked_limit, moment};
 use super::parameters::Asked;
 use super::problem::Problem;
 use super::refusals::{Refused, RefusedExpired, RefusedUnknown, RefusedUnreadable};
@@ -64,22 +65,56 @@ pub(super) async fn history<D: Disk>(
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct EventsQuery {
+    /// The record speaks of a CloudEvent source that begins with this.
+    #[param(nullable = false)]
+    source: Option<String>,
+    /// The record speaks of this CloudEvent subject; the empty one is that of events without a subject.
+    #[param(nullable = false)]
+    subject: Option<String>,
+    /// The record is an event of this CloudEvent type.
+    #[param(nullable = false)]
+    r#type: Option<String>,
+    /// `true`: the record is a message that was rejected because it is no CloudEvent. `false`: it is any other record.
+    #[param(nullable = false)]
+    rejected: Option<bool>,
+    /// The record is at this offset or later, or was written at this RFC 3339 time or later.
+    #[param(
+        nullable = false,
+        pattern = r"^([0-9]{1,19}|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ].+)$",
+        example = "2026-11-22T14:12:03Z"
+    )]
+    since: Option<String>,
     /// Records in the answer, at most.
     #[param(nullable = false, minimum = 1, maximum = 10000, default = 100)]
     limit: Option<usize>,
     /// Records after this offset, such as the `next` of the page before; all that are held when missing.
     #[param(nullable = false, format = "uint64")]
     after: Option<u64>,
+    /// The latest records before this offset, such as the `next` of a page that was asked for with `before` or `latest`.
+    #[param(nullable = false, format = "uint64")]
+    before: Option<u64>,
+    /// `true`: the latest records, instead of those that come first.
+    #[param(nullable = false, default = false)]
+    latest: Option<bool>,
 }
 
-/// The records of the log, of every kind, one after the other.
+/// The records of the log, of every kind, one after the other, oldest first.
+///
+/// Pages follow each other from the first record on; with `latest` or `before` they go back from the latest one. A page has
+/// looked at a bounded part of the log, so it may hold fewer records than `limit`, even none, and still have a `next`. A record
+/// that cannot be read may be one that is asked for, and is given as `Unreadable`; one that is no event passes `source` and
+/// `subject` where it speaks of such a resource.
 #[utoipa::path(
     get,
     path = "/v1/events",
     tag = "records",
     params(EventsQuery),
     responses(
-        (status = 200, description = "A page of records; `next` is the `after` of the page that follows.", body = List<Entry>),
+        (
+            status = 200,
+            description = "A page of records; `next` is the `after` of the page that follows, or with `latest` or `before` the `before` of the page that came earlier.",
+            body = List<Entry>,
+        ),
         Refused,
         RefusedExpired,
         RefusedUnreadable,
@@ -89,12 +124,25 @@ pub(super) async fn events<D: Disk>(
     State(shared): State<Shared<D>>,
     Asked(query): Asked<EventsQuery>,
 ) -> Result<Json<List<Entry>>, Problem> {
-    let EventsQuery { limit, after } = query;
+    let EventsQuery { source, subject, r#type: kind, rejected, since, limit, after, before, latest } = query;
     let limit = checked_limit(limit)?.unwrap_or(PAGE_ROWS);
-    let entries = shared.queries.events(after.map(Offset::from), limit).await?;
-    Ok(Json(list(entries)))
+    let place = match (after, before, latest.unwrap_or_default()) {
+        (Some(_), Some(_), _) | (Some(_), _, true) => {
+            let why =
+                "`after` goes on, `before` and `latest` go back\nhint: give one of them; `since` says how far back";
+            return Err(Problem::bad_parameter(why));
+        }
+        (after, None, false) => Place::After(after.map(Offset::from)),
+        (None, before, _) => Place::Before(before.map(Offset::from)),
+    };
+    let since = since.map(|text| moment("since", &text)).transpose()?;
+    let choice = Choice { source, subject, kind, rejected };
+    Ok(Json(list(shared.queries.events(choice, place, since, limit).await?)))
 }
 
 fn list(Entries { offset, items, next }: Entries) -> List<Entry> {
     List { offset: offset.get(), items, next: next.map(|next| next.to_string()) }
 }
+
+#[cfg(test)]
+mod tests;

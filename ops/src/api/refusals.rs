@@ -33,6 +33,9 @@ pub(super) struct RefusedWatch;
 /// Why a question to the log may be refused.
 pub(super) struct RefusedUnreadable;
 
+/// Why a redrive may be refused.
+pub(super) struct RefusedRedrive;
+
 /// Why a question about one resource may be refused.
 pub(super) struct RefusedUnknown;
 
@@ -77,6 +80,12 @@ impl IntoResponses for RefusedWatch {
 impl IntoResponses for RefusedUnreadable {
     fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
         responses_of(&["log-unreadable"])
+    }
+}
+
+impl IntoResponses for RefusedRedrive {
+    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
+        responses_of(&["not-json", "not-recorded"])
     }
 }
 

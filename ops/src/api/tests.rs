@@ -43,6 +43,7 @@ pub(super) fn event(
         decisions: vec![Decision { trigger: "manage-namespace", event_source: "user-operation", criterion: 0, ruling }],
         headers: vec![],
         payload: b"{}",
+        redriven: None,
     })
 }
 
@@ -213,6 +214,13 @@ async fn every_list_can_be_filtered() {
     check("/v1/lifecycles?trigger=other", &[], "subject").await;
     check("/v1/objects", &["mgianluc"], "name").await;
     check("/v1/objects?subject=zoe", &[], "name").await;
+    check("/v1/objects?kind=NS", &["mgianluc"], "name").await;
+    check("/v1/objects?kind=pods", &[], "name").await;
+    check("/v1/lifecycles?kind=namespaces", &["mgianluc"], "subject").await;
+    check("/v1/resources?kind=Namespace&phase=ready", &["mgianluc"], "subject").await;
+    check("/v1/resources?kind=Namespace&phase=failing", &[], "subject").await;
+    check("/v1/lifecycles?gone=false", &["mgianluc", "zoe"], "subject").await;
+    check("/v1/lifecycles?gone=true", &[], "subject").await;
     check("/v1/conflicts", &[], "name").await;
     // Ages are counted to the time of the state, which is five seconds after the first record.
     check("/v1/lifecycles?as_of=6&age_min=4", &["mgianluc"], "subject").await;
@@ -528,6 +536,11 @@ async fn objects_rules_and_records_are_watched_from_an_offset() {
     let replayed = json!({"offset": 8, "fact": "TriggerReplayed"});
     let changed = json!({"offset": 7, "fact": "RuleChanged"});
     check("noun=events&from=7", &[("item", 8, changed), ("item", 9, replayed)]).await;
+    // One that is wanted can be gone on from behind those after it that are not.
+    let login = |offset: u64| json!({"offset": offset, "fact": "EventReceived"});
+    check("noun=events&from=0&type=auth.example.com.login", &[("item", 4, login(1)), ("item", 9, login(4))]).await;
+    let replayed = json!({"offset": 8, "fact": "TriggerReplayed", "subject": "mgianluc"});
+    check("noun=events&from=4&source=auth.&subject=mgianluc&rejected=false", &[("item", 9, replayed)]).await;
     engine.refused("/v1/watch?noun=events&from=10", 410, "expired", "offset `10` cannot be resumed from").await;
 }
 
@@ -617,8 +630,12 @@ async fn what_cannot_be_watched_is_refused_before_the_stream_begins() {
     engine.refused("/v1/watch?phase=sleepy", 400, "bad-parameter", "phase `sleepy`").await;
     let nouns = "expected `lifecycles` or `resources` or `objects` or `events` or `rules`";
     engine.refused("/v1/watch?noun=pods", 400, "bad-parameter", nouns).await;
-    let all = "parameter `subject` does not choose among `events`";
-    engine.refused("/v1/watch?noun=events&subject=zoe", 400, "bad-parameter", all).await;
+    let all = "parameter `trigger` does not choose among `events`";
+    engine.refused("/v1/watch?noun=events&trigger=x", 400, "bad-parameter", all).await;
+    let all = "parameter `type` does not choose among `lifecycles`";
+    engine.refused("/v1/watch?type=x", 400, "bad-parameter", all).await;
+    let all = "a rejected message has no `subject`";
+    engine.refused("/v1/watch?noun=events&rejected=true&subject=x", 400, "bad-parameter", all).await;
     let all = "parameter `phase` does not choose among `rules`";
     engine.refused("/v1/watch?noun=rules&phase=ready", 400, "bad-parameter", all).await;
     engine.refused("/v1/watch?limit=5", 400, "bad-parameter", "parameter `limit` is not known").await;

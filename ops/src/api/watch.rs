@@ -12,8 +12,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
+use lifeline_engine::kinds;
 use lifeline_engine::queries::{self, Row, Update, Watch, What};
 use lifeline_projections::reads::Filter;
+use lifeline_projections::records::Choice;
 use lifeline_store::{Disk, Offset};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -90,6 +92,18 @@ pub(super) struct WatchQuery {
     /// The phase is this, in upper or lower case.
     #[param(nullable = false, schema_with = super::refusals::phases)]
     phase: Option<String>,
+    /// `true`: only what is gone. `false`: all but that. A row that goes is `removed`.
+    #[param(nullable = false)]
+    gone: Option<bool>,
+    /// It holds an object of this kind, or is one: a kind in upper or lower case, or a plural or short name of `kubectl`.
+    #[param(nullable = false)]
+    kind: Option<String>,
+    /// Of `events`: the CloudEvent type is this.
+    #[param(nullable = false)]
+    r#type: Option<String>,
+    /// Of `events`: `true` for messages that were rejected, `false` for all other records.
+    #[param(nullable = false)]
+    rejected: Option<bool>,
     /// Resume at this offset, the `id` seen last, instead of beginning with the list. The header `Last-Event-ID` outweighs it.
     #[param(nullable = false, format = "uint64")]
     from: Option<u64>,
@@ -109,8 +123,8 @@ pub(super) struct WatchQuery {
 /// with the offset and the time of the record that took it away. A rule that is gone is `removed` with an empty `digest`
 /// and the offset of the record that says so. `events` are records: they never change and are never removed, and each is
 /// sent with an `id` of its own, so they can be resumed at any of them. Without `from` all records that are held come
-/// first; to begin with what is recorded from now on, give `from` the `recorded` of `/v1/status`. Neither `events` nor
-/// `rules` take a filter.
+/// first; to begin with what is recorded from now on, give `from` the `recorded` of `/v1/status`. Of the filters, `events` take
+/// `source`, `subject`, `type` and `rejected`, and `rules` none.
 #[utoipa::path(
     get,
     path = "/v1/watch",
@@ -130,10 +144,12 @@ pub(super) async fn watch<D: Disk>(
     headers: HeaderMap,
     Asked(query): Asked<WatchQuery>,
 ) -> Result<Response, Problem> {
-    let WatchQuery { noun, source, subject, trigger, cluster, phase, from } = query;
-    let filter = Filter { source, subject, trigger, cluster, phase, ..Filter::default() };
+    let WatchQuery { noun, source, subject, trigger, cluster, phase, gone, kind, r#type, rejected, from } = query;
+    let kind = kind.map(|kind| kinds::meant(&kind).to_owned());
+    let filter = Filter { source, subject, trigger, cluster, phase, gone, kind, ..Filter::default() };
+    let choice = Choice { kind: r#type, rejected, ..Choice::default() };
     let from = last_event_id(&headers)?.or(from).map(Offset::from);
-    let watch = shared.queries.watch(noun.into(), filter, from)?;
+    let watch = shared.queries.watch(noun.into(), filter, choice, from)?;
     let permit = shared.watches.clone().try_acquire_owned().map_err(|_| Problem::too_many_watches(WATCHES_MAX))?;
 
     // One place is kept for the event that ends the stream: it always has room.

@@ -1,7 +1,8 @@
-//! Why: an object, and an event.
+//! Why: an object, and an event; and an event in full.
 
 use axum::Json;
 use axum::extract::State;
+use lifeline_projections::detail::EventDetail;
 use lifeline_projections::why::event::WhyEvent;
 use lifeline_projections::why::object::{Question, WhyObject};
 use lifeline_store::{Disk, Offset};
@@ -19,7 +20,7 @@ use super::refusals::{Refused, RefusedPast};
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ObjectQuery {
-    /// Its kind, in upper or lower case.
+    /// Its kind, in upper or lower case, or a plural or short name of `kubectl`.
     #[param(min_length = 1)]
     kind: String,
     /// The name of the object, in full.
@@ -85,6 +86,25 @@ pub(super) async fn event<D: Disk>(
     Asked(query): Asked<EventQuery>,
 ) -> Result<Json<One<WhyEvent>>, Problem> {
     Ok(Json(One::of(shared.queries.why_event(Offset::from(query.offset)).await?, |why| why)))
+}
+
+/// One record in full: the message with its attributes, data and headers, or the bytes of a rejected one; and what came of it.
+#[utoipa::path(
+    get,
+    path = "/v1/event",
+    tag = "records",
+    params(EventQuery),
+    responses(
+        (status = 200, description = "The record; one that holds no message is shown as what it is.", body = One<EventDetail>),
+        Refused,
+        RefusedPast,
+    ),
+)]
+pub(super) async fn detail<D: Disk>(
+    State(shared): State<Shared<D>>,
+    Asked(query): Asked<EventQuery>,
+) -> Result<Json<One<EventDetail>>, Problem> {
+    Ok(Json(One::of(shared.queries.event(Offset::from(query.offset)).await?, |detail| detail)))
 }
 
 #[cfg(test)]

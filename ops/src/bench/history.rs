@@ -72,6 +72,7 @@ pub(super) fn write_log(data: &Path, events: u64, resources: u64, held: u64) -> 
             decisions: if is_held { vec![decision] } else { vec![] },
             headers: vec![],
             payload: &payload,
+            redriven: None,
         });
         let offset = push(&fact, &mut log)?;
         let is_first = last[at].replace(offset).is_none();

@@ -8,12 +8,15 @@ use std::process::ExitCode;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueHint};
 use jiff::Timestamp;
+use lifeline_engine::kinds;
 use lifeline_engine::status::Status;
 use lifeline_projections::history::Entry;
 use lifeline_projections::reads::{LifecycleRow, List, OwnedObjectRow, ResourceRow, RuleRow};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::event::{self, EventArgs};
+use super::events::{self, EventsArgs};
 use super::output::{self, Format};
 use super::{moment, rows, watch};
 use crate::client::{Client, Error, Listed, Query};
@@ -92,6 +95,17 @@ pub struct AgeArgs {
     pub age_max: Option<u64>,
 }
 
+/// What rows are to be, or to hold.
+#[derive(Debug, Clone, Args)]
+pub struct RowArgs {
+    /// Only what is gone; `--gone=false` leaves it out.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub gone: Option<bool>,
+    /// Only what is an object of this kind or holds one, such as Namespace, namespaces or ns.
+    #[arg(long)]
+    pub kind: Option<String>,
+}
+
 /// Which rows are wanted.
 #[derive(Debug, Clone, Args)]
 pub struct FilterArgs {
@@ -115,13 +129,9 @@ pub struct FilterArgs {
 const LIFECYCLES_EXAMPLES: &str = "\
 Examples:
   lifeline get lifecycles --phase failing      what needs a look
+  lifeline get lifecycles --gone=false         without those that are over
   lifeline get lifecycles --watch              and what happens from now on
   lifeline get lifecycles --as-of 2h -o wide   how things were two hours ago";
-
-const EVENTS_EXAMPLES: &str = "\
-Examples:
-  lifeline get events --watch --limit 10       the latest ten, and those to come
-  lifeline get events --after 41 -o wide       what followed the record at 41";
 
 /// `lifeline get`.
 #[derive(Debug, Clone, Subcommand)]
@@ -134,8 +144,11 @@ pub enum Get {
     /// The objects in clusters, each with the lifecycle that owns it.
     Objects(WatchArgs),
     /// The records of the log: events, rejected messages, outcomes.
-    #[command(after_help = EVENTS_EXAMPLES)]
+    #[command(after_help = events::EXAMPLES)]
     Events(EventsArgs),
+    /// One record: what it holds, and what came of it.
+    #[command(after_help = event::EXAMPLES)]
+    Event(EventArgs),
     /// The rules in force.
     Rules(RulesArgs),
 }
@@ -146,6 +159,9 @@ pub struct ListArgs {
     /// Which rows.
     #[command(flatten)]
     pub filter: FilterArgs,
+    /// What they are.
+    #[command(flatten)]
+    pub row: RowArgs,
     /// How old.
     #[command(flatten)]
     pub age: AgeArgs,
@@ -177,23 +193,6 @@ pub struct RulesArgs {
     /// Which state.
     #[command(flatten)]
     pub when: WhenArgs,
-    /// Whom to ask.
-    #[command(flatten)]
-    pub ask: AskArgs,
-}
-
-/// `lifeline get events`.
-#[derive(Debug, Clone, Args)]
-pub struct EventsArgs {
-    /// Keep running: print each record as it is written, until Ctrl-C.
-    #[arg(long, short, conflicts_with = "data")]
-    pub watch: bool,
-    /// Begin after this offset [default: show the latest].
-    #[arg(long, value_name = "OFFSET", value_parser = moment::offset)]
-    pub after: Option<u64>,
-    /// Records at most; with --watch: to begin with.
-    #[arg(long, value_name = "N", value_parser = rows_at_most, default_value = "50")]
-    pub limit: usize,
     /// Whom to ask.
     #[command(flatten)]
     pub ask: AskArgs,
@@ -298,6 +297,8 @@ impl ListArgs {
         }
         let mut query = self.when.query();
         self.filter.add_to(&mut query);
+        query.maybe("gone", self.row.gone.as_ref());
+        query.maybe("kind", self.row.kind.as_ref());
         query.maybe("age_min", age_min.as_ref());
         query.maybe("age_max", age_max.as_ref());
         Ok(query)
@@ -308,7 +309,14 @@ impl ListArgs {
         let AgeArgs { age_min, age_max } = self.age;
         let least = age_min.map(|seconds| format!("an age of {seconds} s at least"));
         let most = age_max.map(|seconds| format!("an age of {seconds} s at most"));
-        self.filter.no(noun, least.into_iter().chain(most))
+        let RowArgs { gone, kind } = &self.row;
+        let gone = gone.map(|gone| if gone { "gone" } else { "not gone" }.to_owned());
+        let of_kind = kind.as_deref().map(|kind| format!("kind `{}`", kinds::meant(kind)));
+        let none = self.filter.no(noun, gone.into_iter().chain(of_kind).chain(least).chain(most));
+        match kind.as_deref().and_then(kinds::doubt) {
+            Some(doubt) => format!("{none}\nhint: {doubt}"),
+            None => none,
+        }
     }
 
     /// Asks for the list and prints it.
@@ -357,7 +365,8 @@ pub fn get(get: Get) -> Result<ExitCode, Error> {
             }
             print_list(&ask, &when, "rules", &query, none, |rows: &[RuleRow], _, _| rows::rules(rows))
         }
-        Get::Events(args) => events(&args),
+        Get::Events(args) => events::events(&args),
+        Get::Event(args) => event::event(&args),
     }
 }
 
@@ -399,59 +408,6 @@ fn close<T>(client: &Client, listed: &Listed<T>, earlier: bool) {
         client.is_running(),
         more,
     ));
-}
-
-fn events(args: &EventsArgs) -> Result<ExitCode, Error> {
-    let client = args.ask.client()?;
-    let after_typed = args.after;
-    let after = match after_typed {
-        Some(after) => Some(after),
-        None => {
-            let status: Status = client.get("/v1/status", &Query::default())?;
-            status.recorded.checked_sub(args.limit as u64 + 1)
-        }
-    };
-    let mut query = Query::default();
-    let (mut list, mut after): (Option<List<Entry>>, _) = (None, after);
-    loop {
-        let rows = list.as_ref().map_or(0, |list| list.items.len());
-        query.clear();
-        query.maybe("after", after.as_ref());
-        query.add("limit", (args.limit - rows).min(1_000));
-        let page: List<Entry> = client.get("/v1/events", &query)?;
-        after = page.next.as_deref().and_then(|next| next.parse().ok());
-        let list = match &mut list {
-            Some(list) => {
-                list.items.extend(page.items);
-                list.next = page.next;
-                list
-            }
-            None => list.insert(page),
-        };
-        if list.next.is_none() || list.items.len() >= args.limit {
-            break;
-        }
-    }
-    let list = list.expect("the loop asks at least once");
-    let behind = after_typed.map(|after| format!(" behind offset {after}")).unwrap_or_default();
-    let none = format!("no records{behind}: the log ends at {}", list.offset);
-    if args.watch {
-        // The last page may hold what was recorded since its end was looked up.
-        let behind_last = list.items.last().map_or(0, |entry| entry.offset + 1);
-        let next = after.map_or(behind_last.max(list.offset), |after| after + 1);
-        return watch::records(&client, list.items, next, &none, args.ask.output, rows::records);
-    }
-    if !output::structured(&list, args.ask.output)? {
-        if list.items.is_empty() {
-            output::remark(&none);
-        } else {
-            output::table(&rows::records(&list.items, args.ask.output == Format::Wide), args.ask.output)?;
-        }
-        if let Some(next) = &list.next {
-            output::remark(&format!("the log goes on to offset {}: --after {next}", list.offset));
-        }
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 pub fn history(args: HistoryArgs) -> Result<ExitCode, Error> {

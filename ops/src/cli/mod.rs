@@ -9,10 +9,13 @@
 mod addons;
 mod ask;
 mod difference;
+mod event;
+mod events;
 mod log;
 mod moment;
 mod output;
 mod printer;
+mod redrive;
 mod rows;
 mod run;
 mod show;
@@ -34,6 +37,7 @@ use crate::terminal::style::Color;
 pub use ask::{AskArgs, Get, HistoryArgs};
 pub use difference::DiffArgs;
 pub use log::LogCommand;
+pub use redrive::RedriveArgs;
 pub use run::RunArgs;
 pub use show::Show;
 pub use verify::VerifyArgs;
@@ -97,6 +101,8 @@ pub enum Command {
     Status(AskArgs),
     /// Check that the state of a running or a stopped engine is what its log says; exits with 1 when it is not.
     Verify(VerifyArgs),
+    /// Take rejected messages up again, once what they were rejected for is mended.
+    Redrive(RedriveArgs),
     /// Inspect or repair the log of a stopped engine.
     #[command(subcommand)]
     Log(LogCommand),
@@ -149,6 +155,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Why(args) => why::why(args),
         Command::Diff(args) => difference::diff(&args),
         Command::Status(args) => ask::status(args),
+        Command::Redrive(args) => redrive::redrive(&args),
         Command::Crds => output::data(&crds()).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => output::data(&completions(shell)).map(|()| ExitCode::SUCCESS),
     };

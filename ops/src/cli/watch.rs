@@ -52,9 +52,11 @@ pub fn watch<T: DeserializeOwned + Serialize>(
     ended.unwrap_or(Ok(())).map(|()| ExitCode::SUCCESS)
 }
 
-/// Prints records that were asked for, then those that come behind them, from the offset `next` on, until Ctrl-C.
+/// Prints records that were asked for, then those that come behind them and `query` wants, from the offset `next` on, until
+/// Ctrl-C.
 pub fn records(
     client: &Client,
+    mut query: Query,
     entries: Vec<Entry>,
     next: u64,
     none: &str,
@@ -71,8 +73,9 @@ pub fn records(
     if !printer.print(Step::Listed { offset: next })? {
         return Ok(ExitCode::SUCCESS);
     }
-    let watch = Watch::of_records(next);
-    let ended = client.until_interrupted(follow(server, "/v1/watch?noun=events", watch, &mut printer))?;
+    query.add("noun", "events");
+    let path = format!("/v1/watch{query}");
+    let ended = client.until_interrupted(follow(server, &path, Watch::of_records(next), &mut printer))?;
     ended.unwrap_or(Ok(())).map(|()| ExitCode::SUCCESS)
 }
 

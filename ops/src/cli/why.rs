@@ -8,11 +8,12 @@ use clap::{Args, Subcommand};
 use lifeline_projections::history::Entry;
 use lifeline_projections::why::event::{Effect, TriggerWhy, WhyEvent};
 use lifeline_projections::why::object::{self, AppliedWhy, DecisionWhy, PolicyWhy, Verdict, WhyObject};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::ask::AskArgs;
 use super::output;
 use super::rows::{self, moment, object, spaced, subject_words};
+use crate::api::one::One;
 use crate::client::{Error, Query};
 use crate::terminal::style::{Paint, Tone};
 use crate::terminal::table::{printable, wrap};
@@ -30,7 +31,7 @@ pub enum Why {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = OBJECT_EXAMPLES)]
 pub struct ObjectArgs {
-    /// The kind, such as Namespace, in any case.
+    /// The kind, such as Namespace, namespaces or ns, in any case.
     pub kind: String,
     /// The name, behind its namespace where it has one.
     #[arg(value_name = "[NAMESPACE/]NAME")]
@@ -60,13 +61,6 @@ pub struct EventArgs {
     /// Whom to ask.
     #[command(flatten)]
     pub ask: AskArgs,
-}
-
-/// One answer.
-#[derive(Debug, Serialize, Deserialize)]
-struct One<T> {
-    offset: u64,
-    item: T,
 }
 
 /// Asks why, and prints the answer.
@@ -100,7 +94,8 @@ pub fn why(why: Why) -> Result<ExitCode, Error> {
     }
 }
 
-fn tell<T: Serialize>(ask: &AskArgs, answer: &One<T>, story: fn(&T) -> Story) -> Result<(), Error> {
+/// Prints an answer, as a story where people read it.
+pub fn tell<T: Serialize>(ask: &AskArgs, answer: &One<T>, story: impl Fn(&T) -> Story) -> Result<(), Error> {
     if !output::structured(answer, ask.output)? {
         output::data(&story(&answer.item).draw(output::width(ask.output), Paint::stdout()))?;
         output::remark(&format!("as of offset {}", answer.offset));
@@ -110,7 +105,7 @@ fn tell<T: Serialize>(ask: &AskArgs, answer: &One<T>, story: fn(&T) -> Story) ->
 
 /// A headline, and what there is to say about it.
 #[derive(Debug, Default)]
-struct Story {
+pub struct Story {
     head: String,
     /// Label and text; without a label it belongs to the line before.
     lines: Vec<(&'static str, String)>,
@@ -123,15 +118,16 @@ const LINES_MAX: usize = 12;
 const LABEL: usize = 8;
 
 impl Story {
-    fn new(head: impl Into<String>) -> Story {
+    pub fn new(head: impl Into<String>) -> Story {
         Story { head: head.into(), lines: Vec::new() }
     }
 
-    fn line(&mut self, label: &'static str, text: impl Into<String>) {
+    pub fn line(&mut self, label: &'static str, text: impl Into<String>) {
         self.lines.push((label, text.into()));
     }
 
-    fn draw(&self, width: Option<usize>, paint: Paint) -> String {
+    /// The story as it is printed.
+    pub fn draw(&self, width: Option<usize>, paint: Paint) -> String {
         let indent = 2 + LABEL + 2;
         let fitted = |text: &str, indent: usize| match width {
             Some(width) => wrap(&printable(text), width.saturating_sub(indent).max(20), LINES_MAX),
@@ -242,8 +238,14 @@ fn of_applied(story: &mut Story, applied: &AppliedWhy) {
 fn of_event(why: &WhyEvent) -> Story {
     let mut story = Story::new(why.summary.clone());
     tell_event(&mut story, &why.record);
+    tell_effects(&mut story, why);
+    story
+}
+
+/// What came of an event.
+pub fn tell_effects(story: &mut Story, why: &WhyEvent) {
     for trigger in &why.triggers {
-        of_trigger(&mut story, trigger);
+        of_trigger(story, trigger);
     }
     if let Some(unmatched) = &why.unmatched {
         for source in &unmatched.unheard {
@@ -260,7 +262,6 @@ fn of_event(why: &WhyEvent) -> Story {
     if !why.complete {
         story.line("note", "too many records came after it: not all of them were looked at");
     }
-    story
 }
 
 fn of_trigger(story: &mut Story, why: &TriggerWhy) {
@@ -281,7 +282,7 @@ fn of_trigger(story: &mut Story, why: &TriggerWhy) {
 }
 
 /// The record that is asked about, or that a decision follows from.
-fn tell_event(story: &mut Story, entry: &Entry) {
+pub fn tell_event(story: &mut Story, entry: &Entry) {
     let Some(event) = &entry.event else {
         story.line("record", at(entry));
         return;

@@ -16,7 +16,7 @@ use axum::Router;
 use axum::body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Bytes;
-use hyper::header::HeaderValue;
+use hyper::header::{self, HeaderValue};
 use hyper::{Request, StatusCode};
 use lifeline_engine::clock::SystemClock;
 use lifeline_engine::queries::Queries;
@@ -24,12 +24,13 @@ use lifeline_engine::view::View;
 use lifeline_projections::as_of::{self, Moment};
 use lifeline_projections::reads::List;
 use lifeline_store::{OsDisk, Reader};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tower::ServiceExt;
 
 use self::patience::Patience;
 pub use self::server::Server;
-use self::server::{URI_BYTES_MAX, body, check_length, send};
+use self::server::{URI_BYTES_MAX, body, check_length, post, send};
 use crate::api::problem::Problem;
 use crate::api::{ApiState, TIME_HEADER, parameters};
 use crate::data;
@@ -308,6 +309,25 @@ impl Client {
     /// One answer.
     pub fn get<T: DeserializeOwned>(&self, path: &str, query: &Query) -> Result<T, Error> {
         Ok(self.ask(path, query)?.0)
+    }
+
+    /// Asks for something to be done, with a body of JSON. What is not answered is not asked again.
+    ///
+    /// # Errors
+    /// When a folder is asked, or there is no answer.
+    pub fn post<T: DeserializeOwned>(&self, path: &str, order: &impl Serialize) -> Result<T, Error> {
+        let server = self.server()?;
+        let order = serde_json::to_vec(order).map_err(|error| Error::Encode(error.to_string()))?;
+        let (status, bytes) = self.runtime.block_on(async {
+            let headers = [(header::CONTENT_TYPE, "application/json")];
+            let response = post(server, path, &headers, order.into()).await?;
+            Ok::<_, Error>((response.status(), body(server, response).await?))
+        })?;
+        let answer = |source| Error::Answer { server: server.to_string(), path: path.to_owned(), source };
+        if status.is_success() {
+            return serde_json::from_slice(&bytes).map_err(answer);
+        }
+        Err(problem(&bytes).map_or_else(answer, Error::Problem))
     }
 
     /// A list, page by page, until it ends or has `limit` rows.

@@ -8,11 +8,11 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::http::uri::Authority;
-use hyper::{Request, Response, header};
+use hyper::{Method, Request, Response, header};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -122,16 +122,37 @@ pub(crate) async fn send(
     path: &str,
     headers: &[(HeaderName, &str)],
 ) -> Result<Response<Incoming>, Error> {
+    ask(server, Method::GET, path, headers, Bytes::new()).await
+}
+
+/// The same, with something to be done.
+pub(super) async fn post(
+    server: &Server,
+    path: &str,
+    headers: &[(HeaderName, &str)],
+    body: Bytes,
+) -> Result<Response<Incoming>, Error> {
+    ask(server, Method::POST, path, headers, body).await
+}
+
+async fn ask(
+    server: &Server,
+    method: Method,
+    path: &str,
+    headers: &[(HeaderName, &str)],
+    body: Bytes,
+) -> Result<Response<Incoming>, Error> {
     check_length(path)?;
     let stream = server.connect().await?;
-    let mut request = Request::get(path).header(header::HOST, &server.address).header(header::CONNECTION, "close");
+    let request = Request::builder().method(method).uri(path);
+    let mut request = request.header(header::HOST, &server.address).header(header::CONNECTION, "close");
     if let Some(authorization) = &server.authorization {
         request = request.header(header::AUTHORIZATION, authorization);
     }
     for (name, value) in headers {
         request = request.header(name, *value);
     }
-    let request = request.body(Empty::new()).expect("the path is encoded and the address was checked");
+    let request = request.body(Full::new(body)).expect("the path is encoded and the address was checked");
     let Some((trust, name)) = &server.tls else { return exchange(server, stream, request).await };
     let spoken = timeout(PATIENCE, trust.connector().connect(name.clone(), stream)).await;
     let spoken = spoken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
@@ -142,7 +163,7 @@ pub(crate) async fn send(
 async fn exchange(
     server: &Server,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    request: Request<Empty<Bytes>>,
+    request: Request<Full<Bytes>>,
 ) -> Result<Response<Incoming>, Error> {
     // Canceled: it spoke before it was asked, as NATS servers do.
     let http = |source: hyper::Error| {

@@ -60,12 +60,13 @@ proptest! {
         steps in vec((1..9_usize, 0..6_usize), 0..30),
         trigger in option::of(select(&["one", "two"][..])),
         phase in option::of(select(&["ready", "pending", "failing", "deleting"][..])),
+        kind in option::of(select(&["kind", "POD"][..])),
     ) {
         let facts = linked(&facts);
         let folder = tempfile::tempdir().expect("a folder");
         let log = log_of(folder.path(), &facts);
-        let filter =
-            Filter { trigger: trigger.map(str::to_owned), phase: phase.map(str::to_owned), ..Filter::default() };
+        let text = |text: Option<&str>| text.map(str::to_owned);
+        let filter = Filter { trigger: text(trigger), phase: text(phase), kind: text(kind), ..Filter::default() };
         let list = |projection: &Projection| -> BTreeMap<_, _> {
             let rows = reads::objects(projection, &filter, &all()).expect("no cursor").items.into_iter();
             rows.map(|row| (object_row_key(&row), row)).collect()
@@ -95,6 +96,49 @@ proptest! {
             }
         }
         prop_assert_eq!(copy, list(&projection));
+    }
+
+    #[test]
+    fn a_copy_of_what_is_not_gone_kept_by_its_changes_is_the_list(
+        facts in facts(80),
+        listed in 0..40_usize,
+        gone in any::<bool>(),
+        kind in option::weighted(0.3, select(&["kind", "POD"][..])),
+        trigger in option::weighted(0.3, select(&["one", "two"][..])),
+    ) {
+        let text = |text: Option<&str>| text.map(str::to_owned);
+        let filter = Filter { gone: Some(gone), kind: text(kind), trigger: text(trigger), ..Filter::default() };
+        let lists = |projection: &Projection| {
+            let lifecycles = reads::lifecycles(projection, &filter, &all()).expect("no cursor").items.into_iter();
+            let place = |row: &LifecycleRow| [&row.source, &row.subject, &row.trigger, &row.cluster].map(Clone::clone);
+            let resources = reads::resources(projection, &filter, &all()).expect("no cursor").items.into_iter();
+            let key = |row: &ResourceRow| [&row.source, &row.subject].map(Clone::clone);
+            let lifecycles: BTreeMap<_, _> = lifecycles.map(|row| (place(&row), row)).collect();
+            let resources: BTreeMap<_, _> = resources.map(|row| (key(&row), row)).collect();
+            (lifecycles, resources)
+        };
+        let listed = listed.min(facts.len());
+        let mut projection = Projection::with_landmarks_every(4);
+        fold(&mut projection, &facts[..listed]);
+        let mut copy = lists(&projection);
+        for fact in &facts[listed..] {
+            fold(&mut projection, std::slice::from_ref(fact));
+            for key in fact.links().map(|link| link.key()) {
+                for change in lifecycles(&projection, &key, &filter) {
+                    let place = |row: &LifecycleRow| [&row.source, &row.subject, &row.trigger, &row.cluster].map(Clone::clone);
+                    match change {
+                        RowChange::Wanted(row) => drop(copy.0.insert(place(&row), row)),
+                        RowChange::Unwanted(row) => drop(copy.0.remove(&place(&row))),
+                    }
+                }
+                match resources(&projection, &key, &filter) {
+                    Some(RowChange::Wanted(row)) => drop(copy.1.insert([row.source.clone(), row.subject.clone()], row)),
+                    Some(RowChange::Unwanted(row)) => drop(copy.1.remove(&[row.source, row.subject])),
+                    None => {}
+                }
+            }
+        }
+        prop_assert_eq!(copy, lists(&projection));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use bincode::config;
 use bincode::error::{DecodeError, EncodeError};
 use serde::{Deserialize, Serialize};
 
-use super::{Fact, FailedAttempt, Reconciled, RecordLost, StreamChange, StreamChanged, What};
+use super::{EventReceived, Fact, FailedAttempt, Reconciled, RecordLost, StreamChange, StreamChanged, What};
 
 /// The version byte that opens every payload. A golden file pins it; a change of layout takes the next number.
 pub const VERSION: u8 = 1;
@@ -31,6 +31,7 @@ mod kind {
     pub(super) const DELETED: u32 = 9;
     pub(super) const RECORD_LOST: u32 = 10;
     pub(super) const RELEASED: u32 = 11;
+    pub(super) const EVENT_REDRIVEN: u32 = 12;
 }
 
 /// A payload that cannot be read as a fact.
@@ -72,7 +73,10 @@ impl<'a> Fact<'a> {
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(VERSION);
         match self {
-            Fact::Event(event) => put(out, (kind::EVENT_RECEIVED, event)),
+            Fact::Event(event) => match &event.redriven {
+                None => put(out, (kind::EVENT_RECEIVED, event)),
+                Some(redriven) => put(out, (kind::EVENT_REDRIVEN, redriven, event)),
+            },
             Fact::Rejected(rejected) => put(out, (kind::EVENT_REJECTED, rejected)),
             Fact::Stream(StreamChanged { cluster, stream, epoch, change }) => match change {
                 StreamChange::Opened { created_unix_nanos, start_sequence, reason } => {
@@ -112,6 +116,10 @@ impl<'a> Fact<'a> {
         };
         let fact = match fields.take()? {
             kind::EVENT_RECEIVED => Fact::Event(fields.take()?),
+            kind::EVENT_REDRIVEN => {
+                let redriven = Some(fields.take()?);
+                Fact::Event(EventReceived { redriven, ..fields.take()? })
+            }
             kind::EVENT_REJECTED => Fact::Rejected(fields.take()?),
             kind::STREAM_OPENED => {
                 let (cluster, stream, epoch, created_unix_nanos, start_sequence, reason) = fields.take()?;

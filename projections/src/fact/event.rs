@@ -89,6 +89,21 @@ pub struct EventReceived<'a> {
     /// The payload, byte for byte.
     #[serde(with = "raw")]
     pub payload: &'a [u8],
+    /// Whence it was taken up again; `None` where it is told of the message as it arrived. Kept apart on disk, so that the bytes
+    /// of all other events are what they were before there was any.
+    #[serde(skip)]
+    pub redriven: Option<Redriven<'a>>,
+}
+
+/// That a rejected message was taken up again, because it is read as an event by now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redriven<'a> {
+    /// The record by which it was rejected. Each is taken up again once at most.
+    pub of: Offset,
+    /// Who asked for it: the name that was authenticated, or `anybody`.
+    pub by: &'a str,
+    /// Why, in the words of who asked.
+    pub reason: &'a str,
 }
 
 /// A message arrived and is no CloudEvent. It is kept whole, so that nothing is lost by a refusal.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use lifeline_store::Offset;
 use serde::{Deserialize, Serialize};
 
-use crate::fact::{Delivery, Fact, RuleChanged, StreamChange, StreamChanged, TriggerReplayed};
+use crate::fact::{Delivery, EventReceived, Fact, RuleChanged, StreamChange, StreamChanged, TriggerReplayed};
 use crate::lifecycle::DIGEST_UNKNOWN;
 
 /// How far one stream has been recorded.
@@ -106,6 +106,8 @@ impl Ground {
     /// Takes in what the fact at `offset` says that is not about resources.
     pub(super) fn take(&mut self, offset: Offset, fact: &Fact<'_>) {
         match fact {
+            // It moved its stream when it arrived, and was rejected.
+            Fact::Event(EventReceived { redriven: Some(_), .. }) => {}
             Fact::Event(event) => self.advance(offset, &event.delivery).received += 1,
             Fact::Rejected(rejected) => self.advance(offset, &rejected.delivery).rejected += 1,
             Fact::Stream(StreamChanged { cluster, stream, epoch, change }) => {

@@ -24,8 +24,10 @@ pub struct Sieve<'a> {
     pub trigger: Option<&'a str>,
     /// ... on this cluster, ...
     pub cluster: Option<&'a str>,
-    /// ... and in this phase.
+    /// ... and in this phase, ...
     pub phase: Option<Phase>,
+    /// ... and gone, or not.
+    pub gone: Option<bool>,
 }
 
 impl Sieve<'_> {
@@ -35,12 +37,21 @@ impl Sieve<'_> {
         self.trigger.is_none_or(|wanted| wanted == trigger)
             && self.cluster.is_none_or(|wanted| wanted == cluster)
             && self.phase.is_none_or(|wanted| wanted == phase)
+            && self.gone.is_none_or(|wanted| wanted == (phase == Phase::Gone))
     }
 
-    /// Whether every lifecycle passes, because no trigger, cluster or phase is given.
-    #[must_use]
-    pub fn wants_all(&self) -> bool {
-        self.trigger.is_none() && self.cluster.is_none() && self.phase.is_none()
+    /// Whether a resource with these lifecycles passes, each by trigger, cluster and phase: one of them is looked for. A resource
+    /// without lifecycles is not gone.
+    pub fn wants_any<'l>(&self, lifecycles: impl Iterator<Item = (&'l str, &'l str, Phase)>) -> bool {
+        let says_no_lifecycle = self.trigger.is_none() && self.cluster.is_none() && self.phase.is_none();
+        if says_no_lifecycle && self.gone.is_none() {
+            return true;
+        }
+        let mut lifecycles = lifecycles.peekable();
+        if lifecycles.peek().is_none() {
+            return says_no_lifecycle && self.gone == Some(false);
+        }
+        lifecycles.any(|(trigger, cluster, phase)| self.wants(trigger, cluster, phase))
     }
 }
 
@@ -132,10 +143,7 @@ impl Projection {
         sieve: Sieve<'a>,
     ) -> impl Iterator<Item = Candidate<'a>> + use<'a> {
         self.stored(start, sieve).map(move |(_, stored)| {
-            let mut outline = stored.outline();
-            let wanted =
-                sieve.wants_all() || outline.any(|(trigger, cluster, phase)| sieve.wants(trigger, cluster, phase));
-            let resource = wanted.then(|| stored.resource());
+            let resource = sieve.wants_any(stored.outline()).then(|| stored.resource());
             Candidate { source: stored.source(), subject: stored.subject(), resource }
         })
     }
@@ -155,6 +163,15 @@ impl Projection {
     pub fn trail(&self, source: &str, subject: &str, moment: Offset) -> Option<Trail> {
         let number = self.resources.find(source, subject)?;
         Some(trail(number, self.resources.get(number), moment))
+    }
+
+    /// What leads to the past of the resources of a subject whose sources begin with `source_prefix`; `None` where more than
+    /// `sources_max` sources do.
+    #[must_use]
+    pub fn trails_called(&self, source_prefix: &str, subject: &str, sources_max: usize) -> Option<Vec<Trail>> {
+        let numbers = self.resources.called(source_prefix, subject, sources_max)?;
+        let trails = numbers.into_iter().map(|number| trail(number, self.resources.get(number), Offset::ZERO));
+        Some(trails.collect())
     }
 
     /// Every lifecycle whose cluster may differ from what is desired, in the order in which their resources came up.

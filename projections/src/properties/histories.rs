@@ -10,6 +10,7 @@ use crate::arbitrary::facts;
 use crate::fact::{Fact, Reconciled, ResourceKey, What};
 use crate::fold::{Projection, Resource};
 use crate::history;
+use crate::records::{self, Budget, Choice};
 
 proptest! {
     // Each of these writes to a disk.
@@ -151,7 +152,11 @@ fn a_history_ends_where_it_cannot_be_followed_and_says_so() {
     check(3, &[(3, "Deleted")]);
     check(4, &[(4, "Deleted")]);
     check(9, &[]);
-    let (entries, end) = history::records(&log.reader(), Offset::ZERO, 10).expect("a disk");
-    let facts: Vec<&str> = entries.iter().map(|entry| entry.fact.as_str()).collect();
-    assert_eq!((facts.as_slice(), end.get()), (&["Unreadable", "Deleted", "Unreadable", "Deleted", "Deleted"][..], 5));
+    let all = (Offset::ZERO, Offset::from(u64::MAX));
+    let found = records::forwards(&log.reader(), all, &Choice::default(), 10, Budget::default()).expect("a disk");
+    let facts: Vec<&str> = found.entries.iter().map(|entry| entry.fact.as_str()).collect();
+    assert_eq!(
+        (facts.as_slice(), found.position.get()),
+        (&["Unreadable", "Deleted", "Unreadable", "Deleted", "Deleted"][..], 5)
+    );
 }

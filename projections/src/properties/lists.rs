@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use proptest::option;
 use proptest::prelude::*;
+use proptest::sample::select;
 
 use super::{fold, time_of};
 use crate::arbitrary::facts;
@@ -102,6 +103,49 @@ proptest! {
     }
 
     #[test]
+    fn what_is_gone_and_kinds_choose_among_all_rows(
+        facts in facts(80),
+        gone in option::of(any::<bool>()),
+        kind in option::of(select(&["kind", "POD", "other"][..])),
+        trigger in option::weighted(0.3, select(&["one", "two"][..])),
+    ) {
+        let mut projection = Projection::with_landmarks_every(4);
+        fold(&mut projection, &facts);
+        let all = Page { limit: Some(usize::MAX), ..Page::default() };
+        let filter = Filter { gone, kind: kind.map(str::to_owned), trigger: trigger.map(str::to_owned), ..Filter::default() };
+        let every = Filter::default();
+        let is_kind = |row: &reads::ObjectRow| kind.is_none_or(|kind| row.kind.to_lowercase() == kind.to_lowercase());
+        let is_wanted = |row: &reads::LifecycleRow| {
+            gone.is_none_or(|gone| gone == (row.phase == "Gone"))
+                && trigger.is_none_or(|trigger| row.trigger == trigger)
+                && (kind.is_none() || row.objects.iter().any(is_kind))
+        };
+        let mut expected = reads::lifecycles(&projection, &every, &all).expect("no cursor").items;
+        let of = expected.clone();
+        let of = |row: &reads::ResourceRow| {
+            let its = of.iter().filter(|one| (&one.source, &one.subject) == (&row.source, &row.subject));
+            its.cloned().collect::<Vec<_>>()
+        };
+        expected.retain(is_wanted);
+        let told = reads::lifecycles(&projection, &filter, &all).expect("no cursor").items;
+        prop_assert_eq!(told, expected);
+
+        let mut expected = reads::resources(&projection, &every, &all).expect("no cursor").items;
+        expected.retain(|row| match of(row) {
+            // One without lifecycles is not gone, and holds nothing.
+            none if none.is_empty() => gone != Some(true) && kind.is_none() && trigger.is_none(),
+            some => some.iter().any(is_wanted),
+        });
+        let told = reads::resources(&projection, &filter, &all).expect("no cursor").items;
+        prop_assert_eq!(told, expected);
+
+        let mut expected = reads::objects(&projection, &every, &all).expect("no cursor").items;
+        expected.retain(|row| is_kind(&row.object) && gone != Some(true) && trigger.is_none_or(|trigger| row.trigger == trigger));
+        let told = reads::objects(&projection, &filter, &all).expect("no cursor").items;
+        prop_assert_eq!(told, expected);
+    }
+
+    #[test]
     fn every_list_gives_the_same_rows_in_pages_as_at_once(facts in facts(80), limit in 1..5_usize) {
         let mut projection = Projection::with_landmarks_every(4);
         fold(&mut projection, &facts);
@@ -114,6 +158,7 @@ proptest! {
             Filter { cluster: Some("fleet/a".into()), ..Filter::default() },
             Filter { age_min: Some(10), age_max: Some(30), ..Filter::default() },
             Filter { age_max: Some(30), trigger: Some("one".into()), ..Filter::default() },
+            Filter { gone: Some(false), kind: Some("POD".into()), ..Filter::default() },
         ];
         for filter in filters {
             let at_once = reads::resources(&projection, &filter, &all).expect("no cursor").items;

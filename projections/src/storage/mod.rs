@@ -206,6 +206,19 @@ impl Storage {
         })
     }
 
+    /// The resources of this subject whose source begins with `source_prefix`; `None` where more than `sources_max` sources do.
+    pub(crate) fn called(&self, source_prefix: &str, subject: &str, sources_max: usize) -> Option<Vec<ResourceIndex>> {
+        let first = self.piece(Bound::Included((source_prefix, "")), 1);
+        let mut source = first.first().map(|number| self.all.key(*number).0);
+        let mut found = Vec::new();
+        for _ in 0..=sources_max {
+            let Some(known) = source.filter(|known| known.starts_with(source_prefix)) else { return Some(found) };
+            found.extend(self.find(known, subject));
+            source = self.next_source(known);
+        }
+        None
+    }
+
     /// Takes in the next bucket of a checkpoint, and gives the numbers of its resources; `None` where it is not the next, or
     /// the bytes are not those of a bucket.
     pub(crate) fn restore_bucket(&mut self, bucket: usize, mut bytes: &[u8]) -> Option<Range<ResourceIndex>> {

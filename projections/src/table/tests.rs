@@ -107,6 +107,7 @@ fn event(subject: &'static str, sequence: u64, ruling: Ruling<'static>) -> Fact<
         decisions: vec![Decision { trigger: "t", event_source: "e", criterion: 0, ruling }],
         headers: vec![],
         payload: b"",
+        redriven: None,
     })
 }
 
@@ -434,6 +435,7 @@ fn rows_are_laid_out_as_the_golden_file_says() {
             decisions: vec![decision],
             headers: vec![],
             payload: b"{}",
+            redriven: None,
         }),
         Fact::Reconciled(Reconciled {
             key: LifecycleKey {

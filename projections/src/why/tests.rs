@@ -39,6 +39,7 @@ fn about(subject: &'static str, kind: &'static str, decisions: Vec<Decision<'sta
         decisions,
         headers: vec![],
         payload: b"{}",
+        redriven: None,
     })
 }
 
@@ -401,7 +402,8 @@ proptest! {
             let question = asked("KIND", name);
             let why = told.object(question.clone(), looks);
             prop_assert_eq!(&why, &told.object(question, usize::MAX));
-            let mut matching: Vec<_> = told.projection.objects().filter(|(_, object, _)| object.name == name).collect();
+            let is_meant = |object: &ObjectKey| object.name == name && object.kind == "Kind";
+            let mut matching: Vec<_> = told.projection.objects().filter(|(_, object, _)| is_meant(object)).collect();
             // Where no namespace is asked for, an object without one is meant, if there is one.
             if matching.iter().any(|(_, object, _)| object.namespace.is_none()) {
                 matching.retain(|(_, object, _)| object.namespace.is_none());

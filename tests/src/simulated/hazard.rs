@@ -85,11 +85,13 @@ pub enum Hazard {
     Release,
     /// A piece of a replay is recorded that is not the last one.
     ReplayPiece,
+    /// A message that an earlier release rejected is taken up again.
+    TakenUp,
 }
 
 impl Hazard {
     /// All hazards, in the order in which they are printed.
-    pub const ALL: [Hazard; 37] = [
+    pub const ALL: [Hazard; 38] = [
         Hazard::Stop,
         Hazard::Kill,
         Hazard::PowerCut,
@@ -127,6 +129,7 @@ impl Hazard {
         Hazard::FailedAttempt,
         Hazard::Release,
         Hazard::ReplayPiece,
+        Hazard::TakenUp,
     ];
 
     /// What people read.
@@ -170,6 +173,7 @@ impl Hazard {
             Hazard::FailedAttempt => "failed attempt recorded",
             Hazard::Release => "release recorded",
             Hazard::ReplayPiece => "piece of a replay recorded",
+            Hazard::TakenUp => "rejected message taken up again",
         }
     }
 }

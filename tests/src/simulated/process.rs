@@ -19,6 +19,7 @@ use lifeline_engine::replay::brake::Brake;
 use lifeline_engine::rules::Current;
 use lifeline_engine::saver::Pace;
 use lifeline_engine::site::Site;
+use lifeline_projections::event::{self, CloudEvent, Headers};
 use lifeline_store::{Log, Options, SimulatedDisk};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
@@ -58,6 +59,8 @@ pub struct World {
     pub clock: SimulatedClock,
     /// The rules in force.
     pub rules: watch::Sender<Current>,
+    /// Whether the next engine is of an earlier release, which refuses some events.
+    pub reads_less: bool,
     /// How many resources and records an engine looks at in one piece of a replay.
     replay_steps: usize,
     brake: Brake,
@@ -96,7 +99,8 @@ impl World {
         let pace = Pace { period, piece_bytes: *of_saver.pick(&[1, 4 << 10]), pause };
         let table = (!of_saver.one_in(4)).then(|| Arc::new(SimulatedTable::new(Chance::new(seed, 8), counter.clone())));
         let rules = watch::Sender::new(Current::default());
-        World { server, cluster, disk, table, pace, counter, clock, rules, replay_steps, brake, confirming }
+        let reads_less = false;
+        World { server, cluster, disk, table, pace, counter, clock, rules, reads_less, replay_steps, brake, confirming }
     }
 
     /// What is left once the process is gone.
@@ -138,6 +142,7 @@ impl World {
         let mut tasks = JoinSet::new();
         // In the real program it runs on a thread of its own and need not be `Send`.
         let recorder = recorder.with_replay_steps(self.replay_steps).with_brake(self.brake);
+        let recorder = if self.reads_less { recorder.with_receive(receive_less) } else { recorder };
         let recording = recorder.run(self.rules.subscribe(), engine.stopping());
         let (recorded, all_recorded) = oneshot::channel();
         tasks.spawn_local(async move {
@@ -231,6 +236,16 @@ impl Process {
             Err(_) if !self.disk.is_powered() => self.kill().await,
             Err(_) => Err("it does not stop".to_owned()),
         }
+    }
+}
+
+/// Reads messages as an earlier release would that refuses one event in four.
+fn receive_less<'m>(headers: &Headers<'m>, payload: &'m [u8]) -> Result<CloudEvent<'m>, event::Error> {
+    let event = CloudEvent::receive(headers, payload)?;
+    let number: Option<u64> = event.id.strip_prefix('e').and_then(|number| number.parse().ok());
+    match number {
+        Some(number) if number % 4 == 1 => Err(event::Error::Schedule),
+        _ => Ok(event),
     }
 }
 

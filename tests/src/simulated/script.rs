@@ -78,6 +78,13 @@ pub enum Action {
         /// It comes.
         comes: bool,
     },
+    /// A release of the engine comes in place of the one before it, which is stopped.
+    Release {
+        /// It refuses some events that ours reads.
+        reads_less: bool,
+    },
+    /// All rejected messages are to be taken up again; twice, as two people may ask for at once.
+    Redrive,
     /// The engine ends; it is started again after a while.
     End {
         /// How it ends.
@@ -212,6 +219,10 @@ impl Script {
             let action = Action::KindHangs { kind, pause: hanging.millis_below(90_000) };
             steps.insert(at, Step { action, pause: Duration::ZERO });
         }
+        let upgrade = Chance::new(seed, 9);
+        if upgrade.one_in(4) {
+            upgraded(&mut steps, &upgrade);
+        }
         let has_foreign = chance.one_in(4);
         let messages_max = if chance.one_in(6) { 2 + chance.below(20) } else { u64::MAX };
         let messages_max = usize::try_from(messages_max).unwrap_or(usize::MAX);
@@ -233,6 +244,29 @@ impl Script {
         });
         versions.last().unwrap_or(Version::First)
     }
+}
+
+/// An earlier release plays the beginning, ours the rest; then what was rejected is taken up again, now and then.
+fn upgraded(steps: &mut Vec<Step>, chance: &Chance) {
+    let at_once = |action| Step { action, pause: Duration::ZERO };
+    let mut at = 0;
+    let mut place = |steps: &[Step]| {
+        let rest = steps.len() - at;
+        at += usize::try_from(chance.below(rest as u64 + 1)).unwrap_or_default();
+        at
+    };
+    let ours = place(steps);
+    steps.insert(ours, at_once(Action::Release { reads_less: false }));
+    for _ in 0..=chance.below(3) {
+        let redrive = place(steps).max(ours + 1);
+        // It may end while it is about it.
+        if chance.one_in(3) {
+            let how = *chance.pick(&[Ending::Stop, Ending::Kill, Ending::PowerCut]);
+            steps.insert(redrive, at_once(Action::End { how, away: chance.millis_below(100) }));
+        }
+        steps.insert(redrive, Step { action: Action::Redrive, pause: chance.millis_below(30) });
+    }
+    steps.insert(0, at_once(Action::Release { reads_less: true }));
 }
 
 /// A login and a logout, under any rules.
@@ -326,6 +360,9 @@ impl fmt::Display for Action {
             Action::Wait => write!(out, "nothing is done"),
             Action::Publish(message) => write!(out, "published: {}", String::from_utf8_lossy(&message.payload)),
             Action::Rules(version) => write!(out, "rules come into force: {version:?}"),
+            Action::Release { reads_less: true } => write!(out, "an earlier release comes, which reads less"),
+            Action::Release { reads_less: false } => write!(out, "our release comes"),
+            Action::Redrive => write!(out, "what was rejected is to be taken up again"),
             Action::Mistake { comes: true } => write!(out, "the trigger `manage` gets a mistake"),
             Action::Mistake { comes: false } => write!(out, "the trigger `manage` is without a mistake"),
             Action::End { how: Ending::Stop, away } => write!(out, "the engine is stopped, for {away:?}"),

@@ -3,13 +3,17 @@
 //! Start at [`play`]. At the end the faults stop, and the engine runs for 140 s of
 //! simulated time. Then [`super::verdict`] checks the result.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt::{self, Display};
+use std::rc::Rc;
 use std::time::Duration;
 
 use lifeline_engine::error_text::chain;
+use lifeline_engine::redrive::{self, Because};
 use lifeline_projections::fact::{EventReceived, Fact, RuleChanged};
 use lifeline_projections::fold::Projection;
-use lifeline_store::{Fault, Record};
+use lifeline_store::{Fault, Offset, Record};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
 
@@ -84,6 +88,9 @@ pub fn play(script: &Script) -> Story {
     runtime.block_on(LocalSet::new().run_until(async { Director::new(script).tell().await }))
 }
 
+/// What was answered, by the record that rejected the message.
+type Answers = Rc<RefCell<Vec<(Offset, redrive::Outcome)>>>;
+
 struct Director<'s> {
     script: &'s Script,
     world: World,
@@ -91,6 +98,8 @@ struct Director<'s> {
     process: Option<Process>,
     /// While no process runs: when the next one starts.
     restart_at: Instant,
+    /// What was answered about rejected messages that were to be taken up again.
+    redriven: Answers,
     /// Everything that was published.
     published: Vec<Message>,
     /// The rules, and whether they have a mistake now.
@@ -109,6 +118,7 @@ impl Director<'_> {
             counter,
             process: None,
             restart_at: Instant::now(),
+            redriven: Answers::default(),
             published: Vec::new(),
             rules: (Version::First, false),
             began: Instant::now(),
@@ -156,6 +166,11 @@ impl Director<'_> {
                 self.rules = (version, *comes);
                 self.world.rules.send_replace(if *comes { version.broken() } else { version.rules() });
             }
+            Action::Release { reads_less } => {
+                self.end_process(Ending::Stop, Duration::ZERO).await;
+                self.world.reads_less = *reads_less;
+            }
+            Action::Redrive => self.redrive(),
             Action::End { how, away } => self.end_process(*how, *away).await,
             Action::DiskFault { fault, operation } => {
                 self.world.disk.fail_at(self.world.disk.operations() + operation, *fault);
@@ -181,6 +196,31 @@ impl Director<'_> {
     fn publish(&mut self, message: Message) {
         self.world.server.publish(STREAM, SUBJECT, message.payload.clone());
         self.published.push(message);
+    }
+
+    /// Asks for all rejected messages twice. What is answered is kept: it has to be in the log at the end.
+    fn redrive(&mut self) {
+        let Some(process) = &self.process else { return };
+        let log = process.engine.view().log();
+        let mut rejected = BTreeSet::new();
+        let mut scan = log.scan(log.start());
+        while let Ok(Some(record)) = scan.next() {
+            if matches!(Fact::decode(record.payload), Ok(Fact::Rejected(_))) {
+                rejected.insert(record.offset);
+            }
+        }
+        let Ok((places, looked_to)) = redrive::look(&log, &rejected) else { return };
+        for (offset, place) in places.iter().chain(&places) {
+            let redrive::Place::Rejected(record) = place else { continue };
+            let (recording, record, offset) = (process.engine.recording().clone(), record.clone(), *offset);
+            let because = Because { by: "anybody".to_owned(), reason: "it is read by now".to_owned() };
+            let answers = self.redriven.clone();
+            tokio::task::spawn_local(async move {
+                if let Ok(outcome) = recording.redrive(record, looked_to, because).await {
+                    answers.borrow_mut().push((offset, outcome));
+                }
+            });
+        }
     }
 
     /// Ends the process; another is started some time later.
@@ -245,6 +285,9 @@ impl Director<'_> {
         if is_broken || self.world.rules.borrow().rules.is_none() {
             self.world.rules.send_replace(self.script.version().rules());
         }
+        if std::mem::take(&mut self.world.reads_less) {
+            self.end_process(Ending::Stop, Duration::ZERO).await;
+        }
         self.restart_at = Instant::now();
         self.keep_running().await;
         sleep(CALM / 2).await;
@@ -269,8 +312,10 @@ impl Director<'_> {
                 return self.over(Vec::new());
             }
         };
+        let redriven = self.redriven.take();
         let finished = verdict::Finished {
             records: &records,
+            redriven: &redriven,
             published: self.world.server.published(),
             messages: &self.published,
             version: self.script.version(),

@@ -5,9 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lifeline_projections::fact::{Fact, Reconciled, StreamChange, StreamChanged, TriggerReplayed, What};
+use lifeline_engine::redrive::Outcome;
+use lifeline_projections::fact::{
+    EventReceived, Fact, Reconciled, Redriven, StreamChange, StreamChanged, TriggerReplayed, What,
+};
 use lifeline_projections::fold::Projection;
-use lifeline_store::Record;
+use lifeline_store::{Offset, Record};
 
 use super::applies;
 use super::cluster::FaultyCluster;
@@ -24,6 +27,8 @@ use super::story::Violation;
 pub struct Finished<'a> {
     /// The log.
     pub records: &'a [Record],
+    /// What was answered about rejected messages that were to be taken up again, by the record that rejected them.
+    pub redriven: &'a [(Offset, Outcome)],
     /// Every message, in order.
     pub published: Vec<Published>,
     /// The same messages with the events in them.
@@ -53,7 +58,9 @@ pub fn violations(finished: &Finished<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
     violations.extend(recorded_once_and_in_order(finished, &recorded));
     violations.extend(nothing_is_missing_in_silence(finished, &facts, &recorded));
-    violations.extend(the_cluster_is_as_decided(finished, &recorded));
+    violations.extend(taken_up_once_and_as_it_was(finished, &facts));
+    let events: Vec<&[u8]> = facts.iter().filter_map(event).collect();
+    violations.extend(the_cluster_is_as_decided(finished, &events));
     let foreign = foreign().into_iter().filter(|_| finished.has_foreign);
     let foreign =
         foreign.map(|manifest| Objects::resolve(&manifest).expect("a name that the cluster accepts")).collect();
@@ -62,6 +69,55 @@ pub fn violations(finished: &Finished<'_>) -> Vec<Violation> {
     violations.extend(the_fold_is_a_function_of_the_log(finished, &projection));
     violations.extend(refold::violations(finished.records, &facts, &projection));
     violations.extend(inventory::violations(&projection, &finished.cluster.list(), &foreign));
+    violations
+}
+
+/// The payload of an event.
+fn event<'a>(fact: &Fact<'a>) -> Option<&'a [u8]> {
+    match fact {
+        Fact::Event(event) => Some(event.payload),
+        _ => None,
+    }
+}
+
+/// A rejected message is taken up once at most, as it was; and what was answered is so.
+fn taken_up_once_and_as_it_was(finished: &Finished<'_>, facts: &[Fact<'_>]) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let mut taken_up: BTreeMap<Offset, Offset> = BTreeMap::new();
+    let places = || finished.records.iter().map(|record| record.offset).zip(facts);
+    let rejected: BTreeMap<Offset, _> = places()
+        .filter_map(|(offset, fact)| match fact {
+            Fact::Rejected(rejected) => Some((offset, rejected)),
+            _ => None,
+        })
+        .collect();
+    for (offset, fact) in places() {
+        let Fact::Event(EventReceived { redriven: Some(Redriven { of, .. }), delivery, headers, payload, .. }) = fact
+        else {
+            continue;
+        };
+        let whom = format!("offset {offset} of offset {of}");
+        let is_it = rejected.get(of).is_some_and(|rejected| {
+            *of < offset && (rejected.delivery, &rejected.headers, rejected.payload) == (*delivery, headers, *payload)
+        });
+        if !is_it {
+            violations.push(Violation::new("taken up, but not as it was rejected", &whom));
+        }
+        if taken_up.insert(*of, offset).is_some() {
+            violations.push(Violation::new("taken up twice", whom));
+        }
+    }
+    for (of, outcome) in finished.redriven {
+        let is_so = match outcome {
+            Outcome::Event(at) => at.is_some() && taken_up.get(of) == at.as_ref(),
+            Outcome::Done(at) => taken_up.get(of) == Some(at),
+            Outcome::Rejected(_) | Outcome::NoRoom(_) => true,
+            Outcome::NotRejected | Outcome::Forgotten | Outcome::Ahead | Outcome::Unreadable(_) => false,
+        };
+        if !is_so {
+            violations.push(Violation::new("answered, but not so in the log", format!("offset {of}: {outcome:?}")));
+        }
+    }
     violations
 }
 
@@ -75,6 +131,7 @@ fn consequence(fact: &Fact<'_>) -> Option<Hazard> {
         Fact::Replay(TriggerReplayed { complete: false, redecisions, .. }) if !redecisions.is_empty() => {
             Some(Hazard::ReplayPiece)
         }
+        Fact::Event(EventReceived { redriven: Some(_), .. }) => Some(Hazard::TakenUp),
         Fact::Reconciled(Reconciled { what: What::Failed(_), .. }) => Some(Hazard::FailedAttempt),
         Fact::Reconciled(Reconciled { what: What::Released(_), .. }) => Some(Hazard::Release),
         _ => None,
@@ -147,10 +204,10 @@ fn nothing_is_missing_in_silence(finished: &Finished<'_>, facts: &[Fact<'_>], re
     silent.map(|published| Violation::new("lost in silence", String::from_utf8_lossy(&published.payload))).collect()
 }
 
-fn the_cluster_is_as_decided(finished: &Finished<'_>, recorded: &[&[u8]]) -> Vec<Violation> {
+fn the_cluster_is_as_decided(finished: &Finished<'_>, events: &[&[u8]]) -> Vec<Violation> {
     let by_payload: BTreeMap<&[u8], &Event> =
         finished.messages.iter().filter_map(|message| Some((&*message.payload, message.event.as_ref()?))).collect();
-    let events = recorded.iter().filter_map(|payload| by_payload.get(payload).copied());
+    let events = events.iter().filter_map(|payload| by_payload.get(payload).copied());
     let foreign_namespaces: &[&str] = if finished.has_foreign { &["bob"] } else { &[] };
     let mut wanted = finished.version.wanted(events, foreign_namespaces);
     let mut held: BTreeMap<String, String> = finished

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use lifeline_projections::changes::{self, LetGo, Mark, RowChange};
 use lifeline_projections::fact::{Fact, LifecycleKey, ResourceKey, RuleChanged};
 use lifeline_projections::fold::Projection;
-use lifeline_projections::history::{self, Entry};
+use lifeline_projections::history::Entry;
 use lifeline_projections::reads::{self, Filter, LifecycleRow, OwnedObjectRow, Page, ResourceRow, RuleRow};
+use lifeline_projections::records::{self, Budget, Choice};
 use lifeline_store::{Disk, Offset, Reader};
 use serde::Serialize;
 
@@ -25,7 +26,7 @@ const LIST_CANDIDATES_MAX: usize = 2_000;
 const RECORDS_MAX: u64 = 4_096;
 
 /// Records that are given in one turn.
-const RECORDS_GIVEN_MAX: u64 = 200;
+const RECORDS_GIVEN_MAX: usize = 200;
 
 /// What is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub enum Noun {
 pub(super) struct Wanted {
     noun: Noun,
     filter: Filter,
+    /// Of [`Noun::Events`].
+    choice: Choice,
 }
 
 /// A row of the list that is watched.
@@ -73,20 +76,34 @@ pub(super) enum Touched {
 }
 
 impl Wanted {
-    /// Refuses a filter that no row can ever pass, and one that the list itself does not have.
-    pub(super) fn new(noun: Noun, filter: Filter) -> Result<Wanted, Error> {
+    /// Refuses what no row can ever pass, and what the list itself does not have.
+    pub(super) fn new(noun: Noun, filter: Filter, choice: Choice) -> Result<Wanted, Error> {
         changes::check(&filter)?;
-        let Filter { source, subject, trigger, cluster, phase, .. } = &filter;
-        let list = match noun {
-            Noun::Lifecycles | Noun::Resources | Noun::Objects => return Ok(Wanted { noun, filter }),
-            Noun::Events => "events",
-            Noun::Rules => "rules",
+        let choice = match noun {
+            Noun::Events => Choice { source: filter.source.clone(), subject: filter.subject.clone(), ..choice },
+            Noun::Lifecycles | Noun::Resources | Noun::Objects | Noun::Rules => choice,
         };
-        let given =
-            [("source", source), ("subject", subject), ("trigger", trigger), ("cluster", cluster), ("phase", phase)];
-        match given.iter().find(|(_, value)| value.is_some()) {
+        choice.check()?;
+        let Filter { source, subject, trigger, cluster, phase, gone, kind, .. } = &filter;
+        let of_key = [("source", source.is_some()), ("subject", subject.is_some())];
+        let of_lifecycle = [
+            ("trigger", trigger.is_some()),
+            ("cluster", cluster.is_some()),
+            ("phase", phase.is_some()),
+            ("gone", gone.is_some()),
+            ("kind", kind.is_some()),
+        ];
+        let of_record = [("type", choice.kind.is_some()), ("rejected", choice.rejected.is_some())];
+        let (list, lacks): (_, &[&[(&'static str, bool)]]) = match noun {
+            Noun::Lifecycles => ("lifecycles", &[&of_record]),
+            Noun::Resources => ("resources", &[&of_record]),
+            Noun::Objects => ("objects", &[&of_record]),
+            Noun::Events => ("events", &[&of_lifecycle]),
+            Noun::Rules => ("rules", &[&of_key, &of_lifecycle, &of_record]),
+        };
+        match lacks.iter().copied().flatten().find(|(_, is_given)| *is_given) {
             Some((filter, _)) => Err(Error::Unfiltered { filter, list }),
-            None => Ok(Wanted { noun, filter }),
+            None => Ok(Wanted { noun, filter, choice }),
         }
     }
 
@@ -146,6 +163,18 @@ impl Wanted {
         Ok((resources.chain(holders).chain(rules).collect(), end))
     }
 
+    /// Some of the wanted records from an offset on, each with the offset after it, and where the next ones begin.
+    pub(super) fn records<D: Disk>(&self, view: &View<D>, from: Offset) -> Result<(Vec<(Offset, Row)>, Offset), Error> {
+        let (log, folded) = held_from(view, from)?;
+        let span = (from, folded.max(from));
+        let found = records::forwards(&log, span, &self.choice, RECORDS_GIVEN_MAX, Budget::default())?;
+        // One that cannot be read may take the place of several in a row, and several may not be wanted.
+        let places = found.entries.iter().skip(1).map(|entry| Offset::from(entry.offset));
+        let next: Vec<Offset> = places.chain([found.position]).collect();
+        let rows = next.into_iter().zip(found.entries).map(|(next, entry)| (next, Row::Record(entry))).collect();
+        Ok((rows, found.position))
+    }
+
     /// What became of what was touched, and the offset that this reflects.
     pub(super) fn became<D: Disk>(
         &self,
@@ -199,15 +228,4 @@ fn held_from<D: Disk>(view: &View<D>, from: Offset) -> Result<(Reader<D>, Offset
     let (log, folded) = (view.log(), view.read(Projection::watermark));
     let (start, end) = (log.start(), log.end());
     if from < start { Err(Error::Expired { offset: from, start, end }) } else { Ok((log, folded)) }
-}
-
-/// Some records from an offset on, each with the offset after it, and where the next ones begin.
-pub(super) fn records<D: Disk>(view: &View<D>, from: Offset) -> Result<(Vec<(Offset, Row)>, Offset), Error> {
-    let (log, folded) = held_from(view, from)?;
-    let wanted = folded.get().saturating_sub(from.get()).min(RECORDS_GIVEN_MAX);
-    let (entries, end) = history::records(&log, from, usize::try_from(wanted).unwrap_or(usize::MAX))?;
-    // One that cannot be read may take the place of several in a row.
-    let next = entries.iter().skip(1).map(|entry| Offset::from(entry.offset)).chain([end]).collect::<Vec<_>>();
-    let rows = next.into_iter().zip(entries).map(|(next, entry)| (next, Row::Record(entry))).collect();
-    Ok((rows, end.max(from)))
 }

@@ -22,7 +22,18 @@ fn elsewhere(nats_subject: &'static str) -> Fact<'static> {
     };
     let (kind, decisions, headers) = ("auth.example.com.login", vec![], vec![]);
     let (subject, id, previous, payload) = ("ann", "1", None, b"{}".as_slice());
-    Fact::Event(EventReceived { delivery, source: SOURCE, subject, kind, id, previous, decisions, headers, payload })
+    Fact::Event(EventReceived {
+        delivery,
+        source: SOURCE,
+        subject,
+        kind,
+        id,
+        previous,
+        decisions,
+        headers,
+        payload,
+        redriven: None,
+    })
 }
 
 /// The story of all tests, and behind it the rules and two events that nobody speaks of.
@@ -97,4 +108,17 @@ async fn an_event_is_explained_on_to_what_it_caused_or_what_differed() {
 
     engine.refused("/v1/why/event?offset=11", 400, "bad-parameter", "offset `11` is not reached yet").await;
     engine.refused("/v1/why/event", 400, "bad-parameter", "parameter `offset` is missing").await;
+}
+
+#[tokio::test]
+async fn a_kind_is_called_as_kubectl_calls_it_and_a_slip_is_named() {
+    let engine = engine();
+    for kind in ["ns", "NAMESPACES", "namespace"] {
+        let answer = engine.get(&format!("/v1/why/object?kind={kind}&name=mgianluc")).await;
+        assert_eq!(answer["item"]["verdict"], "held", "{kind}");
+    }
+    let answer = engine.get("/v1/why/object?kind=Nmespace&name=mgianluc").await;
+    let notes = answer["item"]["notes"].as_array().expect("notes");
+    let slip = json!("kind `Nmespace` is not built into Kubernetes: `Namespace` is spelled alike");
+    assert!(notes.contains(&slip), "{answer}");
 }
