@@ -42,6 +42,7 @@ rbac:
 fn main() -> ExitCode {
     run(vec![
         story("the_definitions_and_the_version_of_the_chart_are_those_of_the_program", &[], same_as_the_program),
+        story("the_readme_of_the_chart_lists_its_values", &[], values_in_readme),
         story("the_chart_is_without_fault_for_every_file_of_values", &[HelmProgram], lint),
         story("what_the_chart_cannot_run_is_refused_with_the_reason", &[HelmProgram], refused),
         story("what_the_chart_renders_is_what_is_committed", &[HelmProgram], golden),
@@ -86,6 +87,46 @@ async fn same_as_the_program(_scene: &Scene) -> Outcome {
     let said = Lifeline::command(&["--version"])?;
     assert!(said.starts_with(&format!("lifeline {version}")), "{said}");
     Ok(())
+}
+
+async fn values_in_readme(_scene: &Scene) -> Outcome {
+    let values = fs::read_to_string(Helm::chart().join("values.yaml"))?;
+    let rows = described(&values);
+    assert!(rows.len() > 60, "{} values", rows.len());
+    let table: String = rows.iter().map(|(key, default, text)| format!("| `{key}` | {default} | {text} |\n")).collect();
+    let path = Helm::chart().join("README.md");
+    let readme = fs::read_to_string(&path)?;
+    let (head, _) = readme.split_once("## Values\n").ok_or("a README without the heading `Values`")?;
+    compare(&path, &format!("{head}## Values\n\n| key | default | meaning |\n|---|---|---|\n{table}"))
+}
+
+/// The values that a comment beginning with `# --` describes: key, default, and the comment.
+fn described(values: &str) -> Vec<(String, String, String)> {
+    let (mut rows, mut path, mut comment) = (Vec::new(), Vec::<(usize, String)>::new(), None::<String>);
+    for line in values.lines() {
+        let indent = line.len() - line.trim_start().len();
+        let text = line.trim_start();
+        if let Some(begun) = text.strip_prefix("# -- ") {
+            comment = Some(begun.to_owned());
+        } else if let (Some(more), Some(comment)) = (text.strip_prefix("# "), &mut comment) {
+            comment.push(' ');
+            comment.push_str(more.trim_start());
+        } else if let (false, Some((key, value))) = (text.starts_with(['#', '-']), text.split_once(':')) {
+            path.retain(|(depth, _)| *depth < indent);
+            path.push((indent, key.to_owned()));
+            if let Some(comment) = comment.take() {
+                let key: Vec<&str> = path.iter().map(|(_, key)| key.as_str()).collect();
+                let value =
+                    if value.trim().is_empty() { "see values.yaml".to_owned() } else { format!("`{}`", value.trim()) };
+                // What follows a sentence as YAML is for those who read the file.
+                let sentence = comment.split(" rules: - apiGroups").next().unwrap_or_default().replace('|', "\\|");
+                rows.push((key.join("."), value, sentence));
+            }
+        } else if text.is_empty() {
+            comment = None;
+        }
+    }
+    rows
 }
 
 async fn lint(scene: &Scene) -> Outcome {
