@@ -104,8 +104,8 @@ impl<D: Disk> Engine<D> {
         let reader = log.reader();
         let (table, mut projection) = match &table {
             Some(place) => {
-                let (table, projection) = open_table(place, &reader)?;
-                (Some(table), projection)
+                let (table, projection, trouble) = open_table(place, &reader)?;
+                (Some((table, projection.watermark(), trouble)), projection)
             }
             None => (None, Projection::default()),
         };
@@ -118,7 +118,13 @@ impl<D: Disk> Engine<D> {
         let view = View::new(projection, reader);
         let (intake, messages) = mpsc::channel(INTAKE_BATCHES_MAX);
         let (recorder, recording) = Recorder::new(open_log, log, view.clone(), sites.clone(), clock, messages);
-        let saver = table.map(|table| Saver::new(table, view.clone()));
+        let saver = table.map(|(table, watermark, trouble)| {
+            view.set_saved(watermark);
+            if let Some(why) = trouble {
+                view.set_not_saved(why);
+            }
+            Saver::new(table, view.clone())
+        });
         let reconciler =
             |site: &Arc<Site>| Reconciler::new(view.clone(), site.clone(), rules.clone(), recording.clone());
         let reconcilers = sites.iter().map(reconciler).collect();
@@ -243,10 +249,12 @@ impl<D: Disk> Engine<D> {
         let open_replays = projection.ground().open_replays.values().map(|open| open.since);
         let current = self.rules.borrow();
         let rules = current.rules.as_ref();
+        let saved = self.view.saved();
         let mut status = Status {
             recorded: self.view.log().end().get(),
             folded: folded.get(),
             reconciled: oldest_open.chain(open_replays).min().unwrap_or(folded).get(),
+            saved: saved.watermark.map(Offset::get),
             stalled: self.view.stalled(),
             intake: None,
             rules_missing: None,
@@ -264,6 +272,8 @@ impl<D: Disk> Engine<D> {
             replays: self.view.replays(),
             scrub: self.scrub.lock().clone(),
         };
+        let not_saved = |why| format!("the state is not saved, the next start reads more of the log: {why}");
+        status.warnings.extend(saved.trouble.map(not_saved));
         if let Some(scrub) = &status.scrub {
             status.warnings.extend(scrub.damage.iter().map(|place| format!("the log is damaged: {place}")));
         }
@@ -373,25 +383,40 @@ fn known<D: Disk>(position: &StreamPosition, log: &Reader<D>) -> Result<Known, r
     Ok(Known { epoch, created_unix_nanos, next_sequence, last, recorded_until_unix_nanos })
 }
 
-/// Opens the projection's table; what cannot be used, or knows of records that the log does not hold, is set aside.
-fn open_table<D: Disk>(place: &SavedIn, log: &Reader<D>) -> Result<(Table, Projection), recorder::Error> {
+/// Opens the projection's table; what cannot be used, or knows of records that the log does not hold, is set aside. Also why
+/// nothing can be saved in it yet: on a disk without room the engine works all the same.
+fn open_table<D: Disk>(
+    place: &SavedIn,
+    log: &Reader<D>,
+) -> Result<(Table, Projection, Option<String>), recorder::Error> {
     let path = match place {
         SavedIn::Folder(path) => path,
-        SavedIn::Rows(rows) => return Ok(Table::on(rows.clone())?),
+        SavedIn::Rows(rows) => {
+            let (table, projection) = Table::on(rows.clone())?;
+            return Ok((table, projection, None));
+        }
     };
     let patience = OPEN_PATIENCE_MIN + Duration::from_secs(log.end().get() / OPEN_RECORDS_PER_SECOND);
-    let (table, projection, damage) = Table::open_or_rebuild(path, patience)?;
-    if let Some(damage) = damage {
-        warn!("the projection is rebuilt from the log, the old one is set aside: {}", chain(&damage));
-    }
+    let (table, projection, damage) = Table::open_or_rebuild(path, patience);
+    let trouble = match &damage {
+        Some(damage) if !table.is_open() => {
+            warn!("the projection is rebuilt from the log and not saved: {}", chain(damage));
+            Some(chain(damage))
+        }
+        Some(damage) => {
+            warn!("the projection is rebuilt from the log, the old one is set aside: {}", chain(damage));
+            None
+        }
+        None => None,
+    };
     let (known, end) = (projection.watermark(), log.end());
     if known <= end {
-        return Ok((table, projection));
+        return Ok((table, projection, trouble));
     }
     warn!("the projection is rebuilt from the log: it reflects offset {known}, the log ends at {end}");
     drop((table, projection));
-    Table::set_aside(path)?;
-    Ok(Table::open(path)?)
+    let (table, projection) = Table::begin_again(path)?;
+    Ok((table, projection, None))
 }
 
 /// Asks the engine to stop when the thread that has it panics.

@@ -4,9 +4,9 @@
 //! bucket at a time, for some microseconds, and what it waits for is the table's disk. So an engine runs it on a thread of its
 //! own; a simulation runs it beside everything else in one thread, where records are folded between two pieces.
 //!
-//! A table that fails costs time at the next start, no more. A checkpoint that failed is tried again with the next
-//! record, and at the end. A slow table has fewer checkpoints: the next begins once the one before is written.
-//! Meanwhile only landmarks wait in memory, one for 64 records.
+//! A table that fails costs time at the next start, no more. It is opened again after a pause, and a whole checkpoint
+//! is written, for what the table held may be lost. The status says so meanwhile. A slow table has fewer checkpoints: the next
+//! begins once the one before is written. Meanwhile only landmarks wait in memory, one for 64 records.
 //!
 //! Never here: what a checkpoint is made of (see [`lifeline_projections::table`]).
 
@@ -24,6 +24,9 @@ use crate::view::View;
 
 /// Changed records between two checkpoints of the projection, at most, while the disk keeps up.
 const CHECKPOINT_RECORDS: u64 = 1_000_000;
+
+/// The pause after a checkpoint that failed is the period, and twice as long each time it fails again, up to so many times.
+const FAILURES_COUNTED_MAX: u32 = 3;
 
 /// When checkpoints are written, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,14 +52,14 @@ pub struct Saver<D: Disk> {
     pace: Pace,
     /// Where the last checkpoint began; `None` before the first.
     began: Option<Offset>,
-    /// Whether the last one failed.
-    has_failed: bool,
+    /// How often in a row it failed.
+    failures: u32,
 }
 
 impl<D: Disk> Saver<D> {
     /// A saver of the projection in `view`, which was read from `table`.
     pub fn new(table: Table, view: Arc<View<D>>) -> Saver<D> {
-        Saver { table, view, pace: Pace::default(), began: None, has_failed: false }
+        Saver { table, view, pace: Pace::default(), began: None, failures: 0 }
     }
 
     /// The same, at another pace.
@@ -88,6 +91,10 @@ impl<D: Disk> Saver<D> {
 
     /// Waits until the next checkpoint is due.
     async fn due(&self) {
+        if self.failures > 0 {
+            let doublings = (self.failures - 1).min(FAILURES_COUNTED_MAX);
+            return sleep(self.pace.period * 2u32.pow(doublings)).await;
+        }
         let mut folded = self.view.subscribe();
         let began = self.began.unwrap_or_else(|| self.view.folded());
         // What was folded at the start is saved soon, and not only once something comes.
@@ -102,25 +109,34 @@ impl<D: Disk> Saver<D> {
 
     async fn checkpoint(&mut self) {
         match self.write().await {
-            Ok(()) if self.has_failed && !self.view.is_broken() => {
-                info!("the projection is saved again");
-                self.has_failed = false;
+            Ok(()) => {
+                if self.failures > 0 && !self.view.is_broken() {
+                    info!("the projection is saved again");
+                    self.failures = 0;
+                }
             }
-            Ok(()) => {}
             // The projection can be made again from the log: losing a checkpoint costs time at the next start, no more.
-            Err(error) if !self.has_failed => {
-                warn!("the projection is not saved, the next start folds more of the log: {}", chain(&error));
-                self.has_failed = true;
+            Err(error) => {
+                let remedy = if error.is_full() { "\nhint: free space; then it is saved by itself" } else { "" };
+                let why = chain(&error) + remedy;
+                if self.failures == 0 {
+                    warn!("the projection is not saved, the next start folds more of the log: {why}");
+                }
+                self.failures = self.failures.saturating_add(1);
+                self.view.set_not_saved(why);
             }
-            Err(_) => {}
         }
     }
 
     async fn write(&mut self) -> Result<(), Error> {
+        if self.failures > 0 {
+            self.table.reopen()?;
+        }
         let (landmarks, view) = (self.view.read(|projection| projection.landmarks().clone()), self.view.clone());
-        let (began, checkpoint) = view.step(|projection| (projection.watermark(), Checkpoint::begin(projection)));
-        let mut checkpoint = checkpoint.with_piece_bytes(self.pace.piece_bytes);
-        self.began = Some(began);
+        let begin = if self.failures > 0 { Checkpoint::begin_whole } else { Checkpoint::begin };
+        let mut checkpoint = view.step(begin).with_piece_bytes(self.pace.piece_bytes);
+        let watermark = checkpoint.watermark();
+        self.began = Some(watermark);
         while let Some(piece) = checkpoint.next_piece(|| view.projection()) {
             if view.is_broken() {
                 // Half a change may be in it. The recorder is gone, and no checkpoint follows.
@@ -134,6 +150,7 @@ impl<D: Disk> Saver<D> {
                 sleep(self.pace.pause).await;
             }
         }
+        view.set_saved(watermark);
         Ok(())
     }
 }

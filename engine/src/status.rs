@@ -12,6 +12,10 @@ pub struct Status {
     pub folded: u64,
     /// First offset whose consequences are not all carried out.
     pub reconciled: u64,
+    /// First offset that the last complete checkpoint of the state does not reflect: a start reads the log from there on. `null`
+    /// before the first checkpoint.
+    #[serde(default)]
+    pub saved: Option<u64>,
     /// Why recording has stopped, or that of messages alone (a disk that is nearly full); absent while it goes on.
     pub stalled: Option<String>,
     /// Why NATS is not being read; absent while it is.

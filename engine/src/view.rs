@@ -14,6 +14,15 @@ use crate::stamps::Stamps;
 use crate::status::ReplayStatus;
 use crate::trace::Traces;
 
+/// How far the projection is saved.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Saved {
+    /// The watermark of the last complete checkpoint; `None` before the first.
+    pub watermark: Option<Offset>,
+    /// Why nothing is saved; `None` while everything is.
+    pub trouble: Option<String>,
+}
+
 /// The state of an engine as its readers see it.
 pub struct View<D: Disk> {
     projection: RwLock<Projection>,
@@ -23,6 +32,7 @@ pub struct View<D: Disk> {
     folded: watch::Sender<Offset>,
     stalled: Mutex<Option<String>>,
     replays: Mutex<Vec<ReplayStatus>>,
+    saved: Mutex<Saved>,
     stamps: Mutex<Stamps>,
     settled: Notify,
     traces: Traces,
@@ -34,10 +44,10 @@ impl<D: Disk> View<D> {
         let folded = watch::Sender::new(projection.watermark());
         let stamps = Mutex::new(Stamps::after(projection.ground().folded_unix_nanos));
         let (projection, log) = (RwLock::new(projection), RwLock::new(log));
-        let (stalled, replays) = (Mutex::new(None), Mutex::default());
+        let (stalled, replays, saved) = (Mutex::new(None), Mutex::default(), Mutex::default());
         let (settled, traces) = (Notify::new(), Traces::default());
         let is_broken = AtomicBool::new(false);
-        Arc::new(View { projection, is_broken, log, folded, stalled, replays, stamps, settled, traces })
+        Arc::new(View { projection, is_broken, log, folded, stalled, replays, saved, stamps, settled, traces })
     }
 
     /// Reads the projection. Shortly: the recorder waits meanwhile.
@@ -63,6 +73,11 @@ impl<D: Disk> View<D> {
     /// How far history is decided again under changed rules; empty when no replay is open.
     pub fn replays(&self) -> Vec<ReplayStatus> {
         self.replays.lock().clone()
+    }
+
+    /// How far the projection is saved.
+    pub fn saved(&self) -> Saved {
+        self.saved.lock().clone()
     }
 
     /// Waits until everything below an offset is folded.
@@ -154,6 +169,14 @@ impl<D: Disk> View<D> {
 
     pub(crate) fn set_replays(&self, replays: Vec<ReplayStatus>) {
         *self.replays.lock() = replays;
+    }
+
+    pub(crate) fn set_saved(&self, watermark: Offset) {
+        *self.saved.lock() = Saved { watermark: Some(watermark), trouble: None };
+    }
+
+    pub(crate) fn set_not_saved(&self, why: String) {
+        self.saved.lock().trouble = Some(why);
     }
 
     pub(crate) fn set_stalled(&self, reason: Option<String>) {

@@ -48,10 +48,6 @@ use crate::fold::Projection;
 use crate::landmarks::{Landmarks, Saved};
 use crate::resource::ResourceIndex;
 
-/// How often, and with which pause, a table in use is tried again: sled lets go of its lock a little after it was closed.
-const OPEN_ATTEMPTS: usize = 100;
-const OPEN_PAUSE: Duration = Duration::from_millis(10);
-
 /// Why a projection could not be opened or written. Opening again after [`Table::set_aside`] succeeds.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -96,6 +92,18 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether there is no room on the disk.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Error::Sled { reason, .. } => OnSled::is_full(reason),
+            Error::SetAside { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
+            Error::InUse { .. } | Error::Slow { .. } | Error::Malformed { .. } => false,
+        }
+    }
+}
+
 /// The table of one engine.
 #[derive(Debug)]
 pub struct Table {
@@ -110,16 +118,6 @@ impl Table {
     /// [`Error::InUse`]; else when sled refuses the folder, panics over it (as it does over damage), or it holds what
     /// cannot be read.
     pub fn open(path: &Path) -> Result<(Table, Projection), Error> {
-        for _ in 1..OPEN_ATTEMPTS {
-            match Self::open_once(path) {
-                Err(Error::InUse { .. }) => std::thread::sleep(OPEN_PAUSE),
-                opened => return opened,
-            }
-        }
-        Self::open_once(path)
-    }
-
-    fn open_once(path: &Path) -> Result<(Table, Projection), Error> {
         let open = || {
             let rows = OnSled::open(path).map_err(|reason| {
                 let path = path.to_owned();
@@ -148,16 +146,14 @@ impl Table {
     }
 
     /// Opens the table; where it cannot be used within `patience`, sets it aside and begins an empty one, which the log
-    /// fills again. Returns the reason with it, to be reported.
+    /// fills again. Where there is no room for that either, the table is not open: see [`Table::reopen`]. Returns the reason with
+    /// it, to be reported.
     ///
     /// For the holder of the log: its lock says that no other engine is on this data, so that a table in use is a leftover.
     ///
-    /// # Errors
-    /// When the folder cannot be set aside, or the new one cannot be used either.
-    ///
     /// # Panics
     /// When the system gives no thread.
-    pub fn open_or_rebuild(path: &Path, patience: Duration) -> Result<(Table, Projection, Option<Error>), Error> {
+    pub fn open_or_rebuild(path: &Path, patience: Duration) -> (Table, Projection, Option<Error>) {
         let (opened, opening) = mpsc::channel();
         let folder = path.to_owned();
         // On a thread of its own, which can be left behind: sled cannot be asked to stop.
@@ -170,13 +166,45 @@ impl Table {
             .expect("the system has room for one more thread");
         let slow = || Error::Slow { path: path.to_owned(), patience };
         match opening.recv_timeout(patience).unwrap_or_else(|_| Err(slow())) {
-            Ok((table, projection)) => Ok((table, projection, None)),
-            Err(damage) => {
-                Table::set_aside(path)?;
-                let (table, projection) = Table::open(path)?;
-                Ok((table, projection, Some(damage)))
-            }
+            Ok((table, projection)) => (table, projection, None),
+            Err(full) if full.is_full() => Self::closed(path, full),
+            Err(damage) => match Self::begin_again(path) {
+                Ok((table, projection)) => (table, projection, Some(damage)),
+                Err(error) => Self::closed(path, error),
+            },
         }
+    }
+
+    /// Sets a table that cannot be used aside, and begins an empty one.
+    ///
+    /// # Errors
+    /// When the folder cannot be set aside, or the new one cannot be used either.
+    pub fn begin_again(path: &Path) -> Result<(Table, Projection), Error> {
+        Table::set_aside(path)?;
+        Table::open(path)
+    }
+
+    /// A table that is not open, and the empty projection beside it.
+    fn closed(path: &Path, error: Error) -> (Table, Projection, Option<Error>) {
+        let rows: Arc<dyn Rows> = Arc::new(OnSled::closed(path, error.to_string()));
+        let (table, projection) = (Table { rows, path: path.to_owned() }, Projection::default());
+        projection.landmarks().save_to(Box::new(InTable(Arc::downgrade(&table.rows))));
+        (table, projection, Some(error))
+    }
+
+    /// Whether rows can be written to it, as far as is known.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.rows.get(GROUND).is_ok()
+    }
+
+    /// Opens the table again after it refused. It may have lost what was written last, so the next checkpoint has to be a
+    /// [whole](Checkpoint::begin_whole) one. May wait for the disk.
+    ///
+    /// # Errors
+    /// When it cannot be opened. It can be tried again.
+    pub fn reopen(&self) -> Result<(), Error> {
+        self.rows.reopen().map_err(|reason| self.refused(reason))
     }
 
     /// Moves a folder that cannot be used out of the way, to `<folder>.damaged`, keeping it for a look in place of the

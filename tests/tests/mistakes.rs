@@ -14,6 +14,7 @@ use lifeline_tests::harness::{Event, Failure, Lifeline, Mount, Outcome, Producer
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(30);
+const LATER: Duration = Duration::from_secs(90);
 const RULES: &str = include_str!("../../engine/tests/seed/3-end-to-end.yaml");
 const SUBJECT: &str = "user-operation";
 
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         story("a_data_folder_that_is_a_file_is_named", &[Nats], file_for_folder),
         story("a_data_folder_that_takes_no_writes_is_named", &[Nats, Mounts], read_only),
         story("a_full_data_folder_stops_recording_until_there_is_room", &[Nats, Mounts], full),
+        story("a_checkpoint_that_finds_no_room_is_written_once_there_is_some", &[Nats, Mounts], full_for_a_checkpoint),
         story("two_engines_do_not_share_a_data_folder", &[Nats], two_engines),
         story("a_port_in_use_is_named", &[Nats], port_in_use),
     ])
@@ -424,6 +426,55 @@ async fn full(scene: &Scene) -> Outcome {
     let gone = lifeline.ask(&["get", "lifecycles", "--subject", "before"])?;
     assert_eq!(gone["items"][0]["phase"], "Gone", "{gone}");
     still_works(&lifeline, &producer, "after").await?;
+    drop(lifeline);
+    drop(volume);
+    Ok(())
+}
+
+async fn full_for_a_checkpoint(scene: &Scene) -> Outcome {
+    let nats = scene.nats("nats")?;
+    let folder = scene.folder().join("engine/data");
+    let volume = Mount::new(&folder, VOLUME)?;
+    let mut lifeline = scene.local_engine("engine", &nats, SUBJECT, RULES)?;
+    lifeline.wait_until_ready()?;
+    let producer = Producer::connect(&nats, SUBJECT).await?;
+    for user in 0..300 {
+        producer.publish(Event::user("login", &format!("user-{user}"))).await?;
+    }
+    lifeline.has_recorded(300).await?;
+    // Before the first checkpoint, which comes some seconds after the start.
+    let brim = folder.join("brim");
+    let _ = fill(&brim, usize::MAX);
+    let warned = |status: &Value| status["warnings"].to_string().contains("the state is not saved");
+    eventually("a word that nothing is saved", LATER, async || {
+        let status = lifeline.ask(&["status"]).map_err(|failure| failure.to_string())?;
+        if warned(&status) { Ok(()) } else { Err(format!("{status}")) }
+    })
+    .await?;
+    println!("mistakes: full for a checkpoint: {}", lifeline.ask(&["status"])?["warnings"]);
+
+    // It starts without a table too, and says so.
+    lifeline.kill();
+    lifeline.restart()?;
+    eventually("the same word after a restart", LATER, async || {
+        let status = lifeline.ask(&["status"]).map_err(|failure| failure.to_string())?;
+        if warned(&status) { Ok(()) } else { Err(format!("{status}")) }
+    })
+    .await?;
+
+    fs::remove_file(brim)?;
+    eventually("the state to be saved again", LATER, async || {
+        let status = lifeline.ask(&["status"]).map_err(|failure| failure.to_string())?;
+        let is_saved = status["saved"].as_u64() >= Some(300);
+        if is_saved && !warned(&status) { Ok(()) } else { Err(format!("{status}")) }
+    })
+    .await?;
+    lifeline.has_said("the projection is saved again").await?;
+    still_works(&lifeline, &producer, "after").await?;
+    lifeline.kill();
+    lifeline.restart()?;
+    lifeline.wait_until_ready()?;
+    lifeline.has_settled().await?;
     drop(lifeline);
     drop(volume);
     Ok(())

@@ -1,6 +1,6 @@
 //! Recording while the projection's disk is slow or fails, with each part on its own thread as in the program.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -19,7 +19,8 @@ use crate::saver::Pace;
 /// Far more than recording takes, far less than a test may.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Rows on a disk that holds writes up while its gate is shut, and refuses the next few.
+/// Rows on a disk that holds writes up while its gate is shut, and refuses the next few. After that it refuses everything until
+/// it is opened again, and has lost what it held.
 #[derive(Debug, Default)]
 struct Faulty {
     rows: InMemory,
@@ -27,6 +28,7 @@ struct Faulty {
     opened: Condvar,
     waiting: AtomicUsize,
     refuses: AtomicUsize,
+    is_failed: AtomicBool,
 }
 
 impl Faulty {
@@ -57,6 +59,9 @@ impl Rows for Faulty {
         }
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         if self.refuses.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+            self.is_failed.store(true, Ordering::SeqCst);
+        }
+        if self.is_failed.load(Ordering::SeqCst) {
             return Err("no space".to_owned());
         }
         self.rows.write(rows)
@@ -68,6 +73,11 @@ impl Rows for Faulty {
 
     fn flush(&self) -> Result<(), String> {
         self.rows.flush()
+    }
+
+    fn reopen(&self) -> Result<(), String> {
+        self.is_failed.store(false, Ordering::SeqCst);
+        self.rows.clear()
     }
 }
 

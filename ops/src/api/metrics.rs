@@ -45,6 +45,11 @@ const METRICS: &[Metric] = &[
     gauge("lifeline_reconciled_offset", "First offset whose consequences are not all carried out.", |status| {
         one(status.reconciled)
     }),
+    gauge(
+        "lifeline_saved_offset",
+        "First offset that the last checkpoint of the state does not reflect; missing before the first.",
+        |status| status.saved.into_iter().flat_map(one).collect(),
+    ),
     gauge("lifeline_fold_lag_records", "Records that are recorded and not folded.", |status| {
         one(status.recorded.saturating_sub(status.folded))
     }),

@@ -239,6 +239,11 @@ impl Storage {
         self.changed.iter_mut().zip(changed).for_each(|(known, changed)| *known |= changed);
     }
 
+    /// Notes that all of them changed.
+    pub(crate) fn all_changed(&mut self) {
+        self.changed = vec![true; self.len().div_ceil(BUCKET_RESOURCES)];
+    }
+
     /// The numbers of a bucket's resources.
     pub(crate) fn numbers(&self, bucket: usize) -> Range<ResourceIndex> {
         let first = bucket * BUCKET_RESOURCES;

@@ -15,6 +15,8 @@
 
 use std::ops::Deref;
 
+use lifeline_store::Offset;
+
 use super::layout::{GROUND, bucket_row, encode_ground, landmark_row, sealed};
 use super::rows::Row;
 use crate::fold::Projection;
@@ -26,6 +28,7 @@ pub const PIECE_BYTES: usize = 256 << 10;
 /// What is still to be written of a checkpoint.
 #[derive(Debug)]
 pub struct Checkpoint {
+    watermark: Offset,
     /// Which buckets changed.
     changed: Vec<bool>,
     /// The first bucket that has not been collected.
@@ -47,9 +50,22 @@ pub struct Piece {
 impl Checkpoint {
     /// Begins a checkpoint at the projection's watermark. One at a time: it has to be written as a whole, or given up.
     pub fn begin(projection: &mut Projection) -> Checkpoint {
+        let watermark = projection.watermark();
         let ground = sealed(|out| encode_ground(projection, out));
         let changed = projection.storage_mut().take_changed();
-        Checkpoint { changed, next: 0, ground: Some((GROUND.to_vec(), ground)), piece_bytes: PIECE_BYTES }
+        Checkpoint { watermark, changed, next: 0, ground: Some((GROUND.to_vec(), ground)), piece_bytes: PIECE_BYTES }
+    }
+
+    /// Begins one that writes every bucket: for a table that may have lost what was written to it.
+    pub fn begin_whole(projection: &mut Projection) -> Checkpoint {
+        projection.storage_mut().all_changed();
+        Checkpoint::begin(projection)
+    }
+
+    /// The watermark of the projection once it is written.
+    #[must_use]
+    pub fn watermark(&self) -> Offset {
+        self.watermark
     }
 
     /// The same, in pieces of another size.

@@ -50,6 +50,12 @@ pub trait Rows: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the store refuses.
     fn flush(&self) -> Result<(), String>;
+
+    /// Makes the store usable again after it refused. Then it holds what it would hold after a crash.
+    ///
+    /// # Errors
+    /// When the store still refuses.
+    fn reopen(&self) -> Result<(), String>;
 }
 
 /// Rows in memory.
@@ -92,6 +98,10 @@ impl Rows for InMemory {
     }
 
     fn flush(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn reopen(&self) -> Result<(), String> {
         Ok(())
     }
 }

@@ -30,6 +30,8 @@ struct Writes {
     written: Mutex<Vec<Vec<Row>>>,
     /// Which write fails, counted from the next.
     fails_at: Mutex<Option<usize>>,
+    /// How many of the writes are left when it is opened again, in thousandths.
+    kept_per_mille: Mutex<usize>,
 }
 
 impl Writes {
@@ -82,6 +84,14 @@ impl Rows for Writes {
     fn flush(&self) -> Result<(), String> {
         Ok(())
     }
+
+    fn reopen(&self) -> Result<(), String> {
+        let mut written = self.written.lock();
+        let kept = written.len() * *self.kept_per_mille.lock() / 1_000;
+        written.truncate(kept);
+        self.rows.clear()?;
+        written.iter().try_for_each(|rows| self.rows.write(rows.clone()))
+    }
 }
 
 fn event(subject: &'static str, sequence: u64, ruling: Ruling<'static>) -> Fact<'static> {
@@ -133,6 +143,8 @@ struct Life {
     checkpoints: usize,
     piece_bytes: usize,
     fails_at: Option<usize>,
+    /// The table is opened again after a failure, and has lost some of its writes.
+    reopens: bool,
     /// Which of its writes are on the disk when it dies.
     kept_per_mille: usize,
 }
@@ -140,12 +152,13 @@ struct Life {
 fn life() -> impl Strategy<Value = Life> {
     let folded = proptest::collection::vec(prop_oneof![2 => 0..3_usize, 1 => 0..40_usize], 1..8);
     let fails_at = proptest::option::weighted(0.3, 0..12_usize);
-    (folded, 1..4_usize, select(&[1, 2_000, 1 << 20][..]), fails_at, 0..=1_000_usize).prop_map(
-        |(folded, checkpoints, piece_bytes, fails_at, kept_per_mille)| Life {
+    (folded, 1..4_usize, select(&[1, 2_000, 1 << 20][..]), fails_at, any::<bool>(), 0..=1_000_usize).prop_map(
+        |(folded, checkpoints, piece_bytes, fails_at, reopens, kept_per_mille)| Life {
             folded,
             checkpoints,
             piece_bytes,
             fails_at,
+            reopens,
             kept_per_mille,
         },
     )
@@ -157,6 +170,8 @@ impl Life {
         let writes = Writes::of(found);
         let (table, projection) = Table::on(writes.clone()).expect("sound rows");
         *writes.fails_at.lock() = self.fails_at;
+        *writes.kept_per_mille.lock() = self.kept_per_mille;
+        let mut begin: fn(&mut Projection) -> Checkpoint = Checkpoint::begin;
         let projection = if found.is_empty() { Projection::with_landmarks_every(APART) } else { projection };
         projection.landmarks().save_to(Box::new(InTable(Arc::downgrade(&table.rows))));
         let (projection, turn) = (RefCell::new(projection), Cell::new(0));
@@ -168,8 +183,7 @@ impl Life {
         };
         for _ in 0..self.checkpoints {
             fold_some();
-            let checkpoint = Checkpoint::begin(&mut projection.borrow_mut());
-            let mut checkpoint = checkpoint.with_piece_bytes(self.piece_bytes);
+            let mut checkpoint = begin(&mut projection.borrow_mut()).with_piece_bytes(self.piece_bytes);
             let landmarks = projection.borrow().landmarks().clone();
             loop {
                 let piece = checkpoint.next_piece(|| {
@@ -181,6 +195,10 @@ impl Life {
                 fold_some();
                 if table.write(piece, &landmarks).is_err() {
                     checkpoint.give_up(&mut projection.borrow_mut());
+                    if self.reopens {
+                        table.reopen().expect("it can be used");
+                        begin = Checkpoint::begin_whole;
+                    }
                     break;
                 }
             }
@@ -235,11 +253,12 @@ proptest! {
         for (number, life) in lives.iter().enumerate() {
             let found = held.len();
             held = life.live(&facts, &held);
+            let found = found.min(held.len());
             // A crash after each of the writes.
             for count in found.min(held.len())..=held.len() {
                 let writes = Writes::of(&held[..count]);
                 let (_table, mut projection) = Table::on(writes.clone()).expect("sound rows");
-                if number == 0 {
+                if number == 0 && !life.reopens {
                     // What a resource is ahead by is not folded again: its landmarks have to be there.
                     for resource in 0..u32::try_from(projection.len()).expect("short") {
                         let records = projection.storage().get(resource).records();
@@ -323,7 +342,7 @@ fn a_table_in_use_is_not_taken_for_a_damaged_one_but_does_not_stop_who_has_the_l
     let path = parent.path().join("projection");
     let _held = Table::open(&path).expect("its own folder");
     assert!(matches!(Table::open(&path), Err(Error::InUse { .. })));
-    let (_table, projection, why) = Table::open_or_rebuild(&path, PATIENCE).expect("a new one");
+    let (_table, projection, why) = Table::open_or_rebuild(&path, PATIENCE);
     assert!(matches!(why, Some(Error::InUse { .. })), "{why:?}");
     assert!(projection.is_empty());
 }
@@ -334,7 +353,7 @@ fn a_table_that_is_slow_to_open_is_set_aside() {
     let path = parent.path().join("projection");
     // In use for longer than the patience lasts: the same to those who wait.
     let _held = Table::open(&path).expect("its own folder");
-    let (table, _, why) = Table::open_or_rebuild(&path, Duration::from_millis(50)).expect("a new one");
+    let (table, _, why) = Table::open_or_rebuild(&path, Duration::from_millis(50));
     assert!(matches!(why, Some(Error::Slow { .. })), "{why:?}");
     table.checkpoint(&mut Projection::with_landmarks_every(4)).expect("the new one is usable");
     assert!(parent.path().join("projection.damaged").exists());
@@ -350,7 +369,7 @@ fn a_damaged_folder_is_set_aside_and_made_again() {
         table.checkpoint(&mut projection).expect("room");
         drop(table);
         damage();
-        let (table, projection, damage) = Table::open_or_rebuild(&path, PATIENCE).expect("a new one");
+        let (table, projection, damage) = Table::open_or_rebuild(&path, PATIENCE);
         assert!(damage.is_some());
         assert_eq!(projection.watermark().get(), 0);
         assert!(parent.path().join("projection.damaged").exists());

@@ -1,7 +1,6 @@
 //! `cargo all-tests`: prepares the servers, builds what is tested, runs every test of the workspace, and sums up.
 //!
-//! One profile for all of it, release: the tests then hold for the program that users run, its latencies included, and
-//! what was built for `cargo demo` is not built again.
+//! One profile for all of it, release: the tests then hold for the program that users run, its latencies included.
 
 use std::env;
 use std::ffi::OsString;

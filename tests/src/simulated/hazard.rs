@@ -25,6 +25,8 @@ pub enum Hazard {
     DiskFull,
     /// The engine ends while a checkpoint is being written.
     CutCheckpoint,
+    /// The table of the projection refuses a write, and then everything until it is opened again.
+    RefusedCheckpoint,
     /// The engine cannot start on this disk.
     FailedStart,
     /// The NATS server cannot be reached for a while.
@@ -85,7 +87,7 @@ pub enum Hazard {
 
 impl Hazard {
     /// All hazards, in the order in which they are printed.
-    pub const ALL: [Hazard; 35] = [
+    pub const ALL: [Hazard; 36] = [
         Hazard::Stop,
         Hazard::Kill,
         Hazard::PowerCut,
@@ -93,6 +95,7 @@ impl Hazard {
         Hazard::DiskFailure,
         Hazard::DiskFull,
         Hazard::CutCheckpoint,
+        Hazard::RefusedCheckpoint,
         Hazard::FailedStart,
         Hazard::ServerAway,
         Hazard::UnansweredRequest,
@@ -134,6 +137,7 @@ impl Hazard {
             Hazard::DiskFailure => "disk operation failed",
             Hazard::DiskFull => "disk full",
             Hazard::CutCheckpoint => "engine ended within a checkpoint",
+            Hazard::RefusedCheckpoint => "checkpoint refused by its disk",
             Hazard::FailedStart => "start failed",
             Hazard::ServerAway => "NATS server away",
             Hazard::UnansweredRequest => "request to NATS unanswered",

@@ -86,7 +86,7 @@ impl World {
         let period = *of_saver.pick(&[100, 1_000, 5_000]);
         let (period, pause) = (Duration::from_millis(period), of_saver.millis_below(period));
         let pace = Pace { period, piece_bytes: *of_saver.pick(&[1, 4 << 10]), pause };
-        let table = (!of_saver.one_in(4)).then(|| Arc::new(SimulatedTable::new(Chance::new(seed, 8))));
+        let table = (!of_saver.one_in(4)).then(|| Arc::new(SimulatedTable::new(Chance::new(seed, 8), counter.clone())));
         let rules = watch::Sender::new(Current::default());
         World { server, cluster, disk, table, pace, counter, clock, rules, replay_steps }
     }
