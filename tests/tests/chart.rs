@@ -15,10 +15,10 @@ use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::Api;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
-use lifeline_tests::harness::Need::{ControlPlane as ApiServer, Helm as HelmProgram, Nats, Promtool};
+use lifeline_tests::harness::Need::{ControlPlane as ApiServer, Helm as HelmProgram, Nats, Node as RealNode, Promtool};
 use lifeline_tests::harness::{
     ControlPlane, Event, Failure, Helm, Kubernetes, Lifeline, Outcome, Producer, Scene, User, documents, eventually,
-    run, story,
+    lifeline_image, run, story,
 };
 use serde_json::{Value, json};
 
@@ -47,6 +47,8 @@ fn main() -> ExitCode {
         story("what_the_chart_cannot_run_is_refused_with_the_reason", &[HelmProgram], refused),
         story("what_the_chart_renders_is_what_is_committed", &[HelmProgram], golden),
         story("the_api_server_takes_every_object_of_the_chart", &[HelmProgram, ApiServer], dry_run),
+        story("the_plain_manifests_can_be_applied_as_they_are", &[ApiServer], manifests),
+        story("the_release_is_the_same_twice_and_small_and_confined", &[RealNode], release),
         story("every_alert_and_panel_asks_for_metrics_that_exist", &[HelmProgram, Promtool], metrics),
         story("the_engine_needs_the_roles_of_the_chart_and_nothing_else", &[HelmProgram, ApiServer, Nats], roles),
     ])
@@ -251,6 +253,65 @@ async fn try_out(kubernetes: &Kubernetes, manifest: &Value) -> Outcome {
     let parameters =
         PatchParams { dry_run: true, ..PatchParams::apply("chart").validation(kube::api::ValidationDirective::Strict) };
     api.patch(text("/metadata/name"), &parameters, &Patch::Apply(manifest)).await?;
+    Ok(())
+}
+
+async fn manifests(scene: &Scene) -> Outcome {
+    let control_plane = scene.fresh_control_plane()?;
+    let kubernetes = Kubernetes::of(&control_plane).await?;
+    // From a cluster that has nothing, in the order of the file.
+    let text = fs::read_to_string(root().join("ops/manifests/lifeline.yaml"))?;
+    for document in documents(&text) {
+        let manifest: Value = serde_saphyr::from_str(document)?;
+        kubernetes.apply(&manifest.to_string()).await.map_err(|failure| format!("{failure}:\n{document}"))?;
+    }
+    kubernetes.apply(END_TO_END).await
+}
+
+/// What is handed out, of the program of these tests.
+async fn release(scene: &Scene) -> Outcome {
+    let build = |name: &str| -> Result<(PathBuf, String), Failure> {
+        let folder = scene.folder().join(name);
+        lifeline_image(&folder)?;
+        let sums = fs::read_to_string(folder.join("SHA256SUMS"))?;
+        // Helm writes the time of packing into the chart's archive.
+        let sums = sums.lines().filter(|line| !line.ends_with(".tgz")).map(|line| format!("{line}\n")).collect();
+        Ok((folder, sums))
+    };
+    let (folder, first) = build("first")?;
+    let (_, second) = build("second")?;
+    assert_eq!(first, second);
+    assert_eq!(first.lines().count(), 3, "the archive, the symbols, the image: {first}");
+
+    let list = |arguments: &[&str], file: &Path| -> Result<String, Failure> {
+        let output = Command::new("tar").args(arguments).arg(file).stdin(Stdio::null()).output()?;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let name = |end: &str| -> Result<PathBuf, Failure> {
+        let mut entries = fs::read_dir(&folder)?.filter_map(Result::ok).map(|entry| entry.path());
+        Ok(entries.find(|path| path.to_string_lossy().ends_with(end)).ok_or_else(|| format!("no {end}"))?)
+    };
+    let archive = list(&["-tzf"], &name(".tar.gz")?)?;
+    for file in ["/lifeline\n", "/LICENSE\n", "/manifests/lifeline.yaml\n", "/completions/lifeline.bash\n"] {
+        assert!(archive.contains(file), "`{file}` is missing in:\n{archive}");
+    }
+    let image = name("-image.tar")?;
+    let manifest: Value = serde_json::from_str(&list(&["-xO", "manifest.json", "-f"], &image)?)?;
+    let text = |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let within = |file: &str| scene.folder().join(file);
+    list(&["-C", &scene.folder().to_string_lossy(), "-xf"], &image)?;
+    let config: Value = serde_json::from_str(&fs::read_to_string(within(&text("/0/Config")))?)?;
+    assert_eq!(config["config"]["User"], "65532:65532");
+    assert_eq!(config["config"]["Entrypoint"], json!(["/lifeline"]));
+    let files = list(&["-tvf"], &within(&text("/0/Layers/0")))?;
+    for file in ["usr/share/licenses/lifeline/LICENSE", "etc/ssl/certs/ca-certificates.crt", "lifeline"] {
+        assert!(files.lines().any(|line| line.ends_with(&format!(" {file}"))), "`{file}` is missing in:\n{files}");
+    }
+    let writable: Vec<&str> =
+        files.lines().filter(|line| line.as_bytes()[5] == b'w' || line.as_bytes()[8] == b'w').collect();
+    assert!(writable.is_empty(), "files that more than root may write: {writable:?}");
+    assert!(!files.contains("bin/sh"), "{files}");
     Ok(())
 }
 
