@@ -1,4 +1,4 @@
-//! Real servers for tests: nats-server, a Kubernetes control plane, and the `lifeline` program itself.
+//! Real servers for tests: nats-server, a Kubernetes control plane, a node that runs pods, and the `lifeline` program itself.
 //!
 //! Start at [`stories`] and at `tests/tests/servers.rs`, which shows how a test is written. Every server is on
 //! loopback, in a temporary folder, and dies with the test process, however that ends.
