@@ -84,6 +84,29 @@ stop() {
     wait "$kubelet" "$containerd" 2> /dev/null
 }
 
+# The shims of this node that are still there, by their process numbers. (The search itself names the socket too.)
+shims() {
+    for cmdline in $(grep -lzxF -e "$socket" /proc/[0-9]*/cmdline 2> /dev/null); do
+        process=${cmdline%/cmdline}
+        if grep -q '^containerd-shim' "$process/comm" 2> /dev/null; then
+            echo "${process#/proc/}"
+        fi
+    done
+}
+
+# What containerd was doing when the kubelet ended may leave a shim that nobody ends.
+end_shims() {
+    for shim in $(shims); do
+        sockets=$(readlink "/proc/$shim"/fd/* | sed -n 's/^socket:\[\(.*\)\]$/\1/p')
+        pkill -KILL -P "$shim"
+        kill -KILL "$shim"
+        for inode in $sockets; do
+            awk -v inode="$inode" '$7 == inode && index($8, "/run/containerd/s/") == 1 {print $8}' /proc/net/unix |
+                xargs --no-run-if-empty rm -f
+        done
+    done
+}
+
 answer() {
     # The one who asked may be gone already.
     echo "$1" 2> /dev/null || true
@@ -96,8 +119,14 @@ end() {
     for task in $(containers tasks list --quiet); do
         containers tasks delete --force "$task" > /dev/null
     done
+    tries=0
+    while [ -n "$(shims)" ] && [ "$tries" -lt 30 ]; do
+        tries=$((tries + 1))
+        sleep 0.1
+    done
     kill -KILL "$containerd" 2> /dev/null
     wait "$kubelet" "$containerd" 2> /dev/null
+    end_shims
     # The deepest first.
     awk -v folder="$folder/" 'index($5, folder) == 1 {print $5}' /proc/self/mountinfo | sort -r | while read -r mount; do
         umount -l "$mount"
