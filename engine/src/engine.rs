@@ -27,11 +27,13 @@ use crate::intake::subjects::Wanted;
 use crate::intake::{Intake, Known, streams};
 use crate::reconcile::Reconciler;
 use crate::recorder::{self, OpenLog, Recorder};
+use crate::replay;
+use crate::replay::brake::Withdrawal;
 use crate::rules::Current;
 use crate::saver::Saver;
 use crate::scrub;
 use crate::site::{IntakeState, Site, Sites};
-use crate::status::{HeldBackStatus, ReplayStatus, ScrubStatus, SiteStatus, Status, StreamStatus};
+use crate::status::{HeldBackStatus, HeldWithdrawal, ReplayStatus, ScrubStatus, SiteStatus, Status, StreamStatus};
 use crate::view::View;
 
 /// Batches that wait for the recorder, at most: with their size, the bound of what intake holds in memory. They cover the
@@ -283,6 +285,11 @@ impl<D: Disk> Engine<D> {
             Some(format!("the replay of `{trigger}` leaves resources as they are: {reason}"))
         };
         status.warnings.extend(status.replays.iter().filter_map(left));
+        let held = |replay: &ReplayStatus| {
+            let HeldWithdrawal { id, objects, of } = replay.held.as_ref()?;
+            Some(replay::told(&replay.trigger, Withdrawal { objects: *objects, of: *of }, id))
+        };
+        status.warnings.extend(status.replays.iter().filter_map(held));
         if rules.is_none() {
             let why = current.troubles.first().map_or("they are being read".to_owned(), ToString::to_string);
             status.rules_missing = Some(why);

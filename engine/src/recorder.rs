@@ -40,6 +40,7 @@ use self::staged::Staged;
 use crate::clock::Clock;
 use crate::error_text::chain;
 use crate::intake::Intake;
+use crate::replay::brake::Brake;
 use crate::replay::{self, Replay};
 use crate::rules::{Current, RuleSet};
 use crate::site::Sites;
@@ -56,6 +57,13 @@ const FOLD_RECORDS_MAX: usize = 256;
 
 /// The pause between two pieces of a replay: about as long as a piece takes, so that half of the time is left for the rest.
 const REPLAY_PAUSE: Duration = Duration::from_millis(1);
+
+/// The pause before withdrawals, where a change of rules adds something too: time to claim what is to change hands.
+const HAND_OVER_PAUSE: Duration = Duration::from_secs(2);
+
+/// The pauses after which a withdrawal that is held is counted again: each twice as long as the one before.
+const COUNT_AGAIN_PAUSE_MIN: Duration = Duration::from_secs(2);
+const COUNT_AGAIN_PAUSE_MAX: Duration = Duration::from_secs(300);
 
 /// The pause before a failed group is tried again, and before the disk is asked again whether there is room.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -140,6 +148,10 @@ pub struct Recorder<D: Disk> {
     /// What is still to be decided again under these rules.
     replay: Option<Replay>,
     replay_due: Instant,
+    /// How much a change of rules may withdraw by itself.
+    brake: Brake,
+    /// When what the brake holds is counted again, and the pause before it.
+    count_again: (Instant, Duration),
     /// Resources and records that a replay looks at in one piece.
     replay_steps: usize,
     outcomes: mpsc::Receiver<Outcome>,
@@ -172,6 +184,8 @@ impl<D: Disk> Recorder<D> {
             rules: None,
             replay: None,
             replay_due: Instant::now(),
+            brake: Brake::default(),
+            count_again: (Instant::now(), COUNT_AGAIN_PAUSE_MIN),
             replay_steps: replay::STEPS_AT_ONCE,
             outcomes,
             intake,
@@ -188,6 +202,12 @@ impl<D: Disk> Recorder<D> {
         Recorder { replay_steps, ..self }
     }
 
+    /// The same, with another brake.
+    #[must_use]
+    pub fn with_brake(self, brake: Brake) -> Recorder<D> {
+        Recorder { brake, ..self }
+    }
+
     /// Records what comes until `stop` says true, then closes the log.
     ///
     /// No message is taken in before the first rules are known: decided without rules it would be forgotten.
@@ -202,9 +222,13 @@ impl<D: Disk> Recorder<D> {
         // What is in force already counts as a change.
         rules.mark_changed();
         let mut stopping = stop.clone();
+        let mut confirmed = self.view.confirmed();
         loop {
             let mut group = Group::default();
-            let replay_due = self.replay.is_some().then_some(self.replay_due);
+            let replay_due = self.replay.as_ref().map(|replay| match replay.goes_on() {
+                true => self.replay_due,
+                false => self.count_again.0,
+            });
             let look_again = self.held_because.is_some().then_some(self.look_again);
             tokio::select! {
                 biased;
@@ -213,6 +237,12 @@ impl<D: Disk> Recorder<D> {
                     let current = rules.borrow_and_update().rules.clone();
                     if let Some(current) = current {
                         self.with_log(&mut stopping, |recorder| recorder.take_rules(&current)).await?;
+                    }
+                    continue;
+                }
+                Ok(()) = confirmed.changed() => {
+                    if let Some(replay) = &mut self.replay {
+                        replay.confirm(&confirmed.borrow_and_update());
                     }
                     continue;
                 }
@@ -405,7 +435,8 @@ impl<D: Disk> Recorder<D> {
             let projection = self.view.projection();
             let ground = projection.ground();
             let changes = replay::rule_changes(rules, ground);
-            (Replay::new(rules, ground, self.replay.as_ref(), self.rules.as_deref(), &changes), changes)
+            let replay = Replay::new(rules, ground, self.replay.as_ref(), self.rules.as_deref(), &changes);
+            (replay.with_brake(self.brake), changes)
         };
         // In this order: were the power cut between them, the next start would see the change, and open the replays again.
         let changes = changes.iter().map(replay::RuleChange::fact);
@@ -416,13 +447,18 @@ impl<D: Disk> Recorder<D> {
         replay.opened();
         self.rules = Some(rules.clone());
         self.view.set_replays(replay.status(&self.view.projection()));
+        self.view.keep_confirmed(&replay.confirmation_ids());
         (self.replay, self.replay_due) = (Some(replay), Instant::now());
+        self.count_again.1 = COUNT_AGAIN_PAUSE_MIN;
         Ok(())
     }
 
     /// Decides a piece of history again, and records what is different.
     fn replay_piece(&mut self) -> Result<(), Error> {
-        let Some(replay) = &self.replay else { return Ok(()) };
+        let Some(replay) = &mut self.replay else { return Ok(()) };
+        if replay.is_held() && !replay.goes_on() {
+            replay.count_again();
+        }
         let reader = self.view.log();
         let piece = match replay.piece(&self.view.projection(), &reader, self.replay_steps) {
             Ok(piece) => piece,
@@ -440,11 +476,22 @@ impl<D: Disk> Recorder<D> {
                 fact.link(|source, subject| self.view.projection().last_record(source, subject));
                 self.record_facts(&[fact])?;
             }
-            self.replay.as_mut().expect("it gave the piece").advance(piece);
+            let replay = self.replay.as_mut().expect("it gave the piece");
+            replay.advance(piece);
+            replay.confirm(&self.view.confirmed().borrow());
+            if replay.take_has_added() {
+                self.replay_due = Instant::now() + HAND_OVER_PAUSE;
+            }
+            if replay.is_held() && !replay.goes_on() {
+                let (_, pause) = self.count_again;
+                self.count_again = (Instant::now() + pause, (pause * 2).min(COUNT_AGAIN_PAUSE_MAX));
+            }
         }
         let replay = self.replay.as_ref().expect("it is taken away only below");
-        self.view.set_replays(replay.status(&self.view.projection()));
-        if is_over {
+        let status = replay.status(&self.view.projection());
+        self.view.keep_confirmed(&replay.confirmation_ids());
+        self.view.set_replays(status);
+        if is_over && !replay.is_held() {
             self.replay = None;
         }
         Ok(())

@@ -12,10 +12,15 @@
 //!              --> a piece of redecisions, and another; the last one completes the replay
 //! ```
 //!
+//! What a replay would withdraw is counted first and recorded in a second turn, unless that is so much that the [`brake`] holds it
+//! until somebody confirms it. What it adds or renders again is recorded in the first turn.
+//!
 //! Invariant: what is decided for a trigger after its replay was opened is decided by the rules of that replay. So a resource
 //! that was decided since needs no second look, neither now nor after a restart, and the replay goes on where it was left.
 //!
 //! Reads the log and the projection, writes nothing; the recorder records what comes out.
+
+pub mod brake;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
@@ -25,12 +30,13 @@ use lifeline_projections::fact::{
     Decision, EventReceived, Fact, Redecision, Redesired, ResourceKey, RuleChanged, Ruling, TriggerReplayed,
 };
 use lifeline_projections::fold::{Ground, Projection, Resource};
-use lifeline_projections::lifecycle::{Desired, Lifecycle};
+use lifeline_projections::lifecycle::{Desired, Holding, Lifecycle};
 use lifeline_store::{Disk, Offset, Reader};
-use tracing::warn;
+use tracing::{info, warn};
 
+use self::brake::{Brake, Withdrawal, confirmation_id};
 use crate::rules::{EventView, RuleSet, Standing, Trigger};
-use crate::status::ReplayStatus;
+use crate::status::{HeldWithdrawal, ReplayStatus};
 
 /// Resources and records looked at in one piece: about a millisecond, which is how long what happens meanwhile waits.
 pub const STEPS_AT_ONCE: usize = 512;
@@ -85,6 +91,31 @@ pub struct Replay {
     rules: Arc<RuleSet>,
     /// Withdrawals first: what a trigger that is gone made may be in the way of what another makes now.
     targets: VecDeque<Target>,
+    brake: Brake,
+    /// Something was added in the first turn, which may claim what is to be withdrawn.
+    has_added: bool,
+}
+
+/// Which turn of a replay is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// What would be withdrawn is counted, beside all live objects; the rest is recorded.
+    Counting(Count),
+    /// It is counted. Whether it is held is decided once it is counted for all triggers.
+    Counted(Count),
+    /// It waits until somebody confirms it.
+    Held(Withdrawal),
+    /// Everything is recorded.
+    Recording,
+}
+
+/// What a replay counts in its first turn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Count {
+    /// What it would withdraw, of the objects of its trigger.
+    withdrawal: Withdrawal,
+    /// The live objects of all triggers.
+    live: u64,
 }
 
 /// A trigger whose history is decided again.
@@ -99,6 +130,9 @@ struct Target {
     /// Whether the log says already that its replay began.
     is_open: bool,
     cursor: Cursor,
+    turn: Turn,
+    /// What is held, or was when it was last counted.
+    held: Option<Withdrawal>,
     /// Whether it has come to the end and cannot be completed, because resources are left as they are.
     is_stuck: bool,
 }
@@ -137,7 +171,10 @@ struct Walk {
 pub struct Piece {
     fact: Option<TriggerReplayed>,
     reached: Cursor,
+    turn: Turn,
     is_last: bool,
+    /// Whether a lifecycle becomes present, or may claim other objects.
+    adds: bool,
 }
 
 impl Piece {
@@ -161,9 +198,12 @@ impl Replay {
         let target = |trigger: &str, digest: Option<u64>, leaves: bool, is_open: bool| {
             let same = |target: &Target| is_open && *target.trigger == *trigger && target.digest == digest;
             let known = before.and_then(|before| before.targets.iter().find(|target| same(target)));
-            let (cursor, is_stuck) = known.map(|known| (known.cursor.clone(), known.is_stuck)).unwrap_or_default();
+            let (cursor, turn, held, is_stuck) = match known {
+                Some(known) => (known.cursor.clone(), known.turn, known.held, known.is_stuck),
+                None => (Cursor::default(), Turn::Counting(Count::default()), None, false),
+            };
             let clusters = rules.heard_clusters(trigger).map(Into::into).collect();
-            Target { trigger: trigger.into(), digest, leaves, clusters, is_open, cursor, is_stuck }
+            Target { trigger: trigger.into(), digest, leaves, clusters, is_open, cursor, turn, held, is_stuck }
         };
         // A trigger that is only broken, or hidden by what cannot be read, keeps what it made.
         let gone = ground.replayed.iter().filter(|(trigger, _)| matches!(rules.standing(trigger), Standing::Absent));
@@ -184,7 +224,83 @@ impl Replay {
                 targets.push_back(target(name, Some(digest), trigger.leaves_policies(), is_open));
             }
         }
-        Replay { rules: Arc::clone(rules), targets }
+        Replay { rules: Arc::clone(rules), targets, brake: Brake::default(), has_added: false }
+    }
+
+    /// The same, with another brake.
+    #[must_use]
+    pub fn with_brake(self, brake: Brake) -> Replay {
+        Replay { brake, ..self }
+    }
+
+    /// Lets withdrawals pass that are held and were confirmed. Whether there was one.
+    pub fn confirm(&mut self, confirmed: &BTreeSet<String>) -> bool {
+        let is_confirmed = |target: &&mut Target| {
+            matches!(target.turn, Turn::Held(_)) && confirmed.contains(&target.confirmation_id())
+        };
+        let mut is_any = false;
+        for target in self.targets.iter_mut().filter(is_confirmed) {
+            info!("the withdrawal by `{}` is confirmed", target.trigger);
+            target.begin_recording();
+            is_any = true;
+        }
+        is_any
+    }
+
+    /// Counts once more what is held: meanwhile other lifecycles may claim it, so that it changes hands instead of going.
+    pub fn count_again(&mut self) {
+        for target in self.targets.iter_mut().filter(|target| matches!(target.turn, Turn::Held(_))) {
+            (target.turn, target.cursor) = (Turn::Counting(Count::default()), Cursor::default());
+        }
+    }
+
+    /// Whether a withdrawal begins now for which others should have the time to claim what they want of it. Asked once.
+    pub fn take_has_added(&mut self) -> bool {
+        let begins =
+            self.targets.iter().any(|target| matches!(target.turn, Turn::Recording) && target.cursor.done.is_none());
+        begins && std::mem::take(&mut self.has_added)
+    }
+
+    /// The confirmations that are waited for, or were given.
+    #[must_use]
+    pub fn confirmation_ids(&self) -> BTreeSet<String> {
+        self.targets.iter().map(Target::confirmation_id).collect()
+    }
+
+    /// Whether there is a piece to be done.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        self.targets.iter().any(Target::goes_on)
+    }
+
+    /// Whether something waits to be confirmed.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.targets.iter().any(|target| matches!(target.turn, Turn::Held(_)))
+    }
+
+    /// Decides which withdrawals are held, once all are counted.
+    fn settle_counts(&mut self) {
+        if self.targets.iter().any(|target| !target.is_stuck && matches!(target.turn, Turn::Counting(_))) {
+            return;
+        }
+        let mut all = Withdrawal::default();
+        for target in &self.targets {
+            if let Turn::Counted(Count { withdrawal, live }) = target.turn {
+                all = Withdrawal { objects: all.objects + withdrawal.objects, of: all.of.max(live) };
+            }
+        }
+        for target in &mut self.targets {
+            let Turn::Counted(Count { withdrawal, .. }) = target.turn else { continue };
+            if self.brake.holds(withdrawal, all) {
+                if target.held != Some(withdrawal) {
+                    warn!("{}", told(&target.trigger, withdrawal, &target.confirmation_id()));
+                }
+                (target.turn, target.held) = (Turn::Held(withdrawal), Some(withdrawal));
+            } else {
+                target.begin_recording();
+            }
+        }
     }
 
     /// What opens the replays that are not open yet. From these records on, events are decided by these rules.
@@ -206,6 +322,11 @@ impl Replay {
             resources: target.cursor.resources,
             of: projection.len(),
             left_because: target.cursor.left_because.clone(),
+            held: target.held.map(|Withdrawal { objects, of }| HeldWithdrawal {
+                id: target.confirmation_id(),
+                objects,
+                of,
+            }),
         };
         self.targets.iter().map(status).collect()
     }
@@ -221,7 +342,8 @@ impl Replay {
         log: &Reader<D>,
         steps: usize,
     ) -> Result<Option<Piece>, lifeline_store::Error> {
-        let Some(target) = self.targets.iter().find(|target| !target.is_stuck) else { return Ok(None) };
+        let Some(target) = self.targets.iter().find(|target| target.goes_on()) else { return Ok(None) };
+        let mut turn = target.turn;
         let mut cursor = target.cursor.clone();
         let mut redecisions = Vec::new();
         let start = cursor.walk.as_ref().map(|walk| &walk.key).or(cursor.done.as_ref()).cloned();
@@ -238,13 +360,8 @@ impl Replay {
                 if is_over {
                     let walk = cursor.walk.take().expect("it was just walked");
                     let resource = projection.resource(&walk.key.source, &walk.key.subject).unwrap_or_default();
-                    redecisions.extend(self.differences(
-                        projection,
-                        target,
-                        &walk,
-                        &resource,
-                        &mut cursor.left_because,
-                    ));
+                    let differences = self.differences(projection, target, &walk, &resource, &mut cursor.left_because);
+                    redecisions.extend(turn.pass(projection, &target.trigger, &resource, differences));
                     cursor.pass(walk.key);
                 }
                 continue;
@@ -252,9 +369,15 @@ impl Replay {
             let Some((key, resource)) = resources.next() else { break true };
             steps = steps.saturating_sub((key.source.len() + key.subject.len()) / STEP_BYTES);
             if target.digest.is_none() {
-                redecisions.extend(target.withdrawals(&key, &resource));
+                redecisions.extend(turn.pass(
+                    projection,
+                    &target.trigger,
+                    &resource,
+                    target.withdrawals(&key, &resource),
+                ));
                 cursor.pass(key);
             } else if target.is_decided(projection, &resource) {
+                turn.pass(projection, &target.trigger, &resource, Vec::new());
                 cursor.pass(key);
             } else {
                 let (next, first_event) = (Some(resource.last_record), resource.first_event);
@@ -262,18 +385,34 @@ impl Replay {
                 cursor.walk = Some(Walk { key, next, first_event, found, failed, is_cut: false });
             }
         };
-        let is_complete = is_at_end && cursor.left_because.is_none();
+        if let (true, Turn::Counting(count)) = (is_at_end, turn) {
+            // Where nothing is to be withdrawn there is no second turn.
+            turn = if count.withdrawal.objects == 0 { Turn::Recording } else { Turn::Counted(count) };
+        }
+        let is_complete = is_at_end && turn == Turn::Recording && cursor.left_because.is_none();
+        let adds = redecisions.iter().any(|redecision| matches!(redecision.desired, Redesired::Present { .. }));
         let is_news = is_complete || !redecisions.is_empty();
         let fact = is_news.then(|| target.record(redecisions, is_complete));
-        Ok(Some(Piece { fact, reached: cursor, is_last: is_at_end }))
+        Ok(Some(Piece { fact, reached: cursor, turn, is_last: is_at_end, adds }))
     }
 
     /// Goes on behind a piece that is recorded.
     pub fn advance(&mut self, piece: Piece) {
-        let Some(at) = self.targets.iter().position(|target| !target.is_stuck) else { return };
-        let Piece { reached, is_last, .. } = piece;
+        let Some(at) = self.targets.iter().position(Target::goes_on) else { return };
+        let Piece { reached, turn, is_last, adds, .. } = piece;
+        self.has_added |= adds;
+        self.targets[at].turn = turn;
+        if turn == Turn::Recording {
+            self.targets[at].held = None;
+        }
+        if let Turn::Counted(_) = turn {
+            self.targets[at].cursor = reached;
+            self.settle_counts();
+            return;
+        }
         if is_last && reached.left_because.is_none() {
             self.targets.remove(at);
+            self.settle_counts();
             return;
         }
         if let (true, Some(reason)) = (is_last, &reached.left_because) {
@@ -281,6 +420,9 @@ impl Replay {
             warn!("the replay of `{trigger}` left resources as they are: {reason}");
         }
         (self.targets[at].cursor, self.targets[at].is_stuck) = (reached, is_last);
+        if is_last {
+            self.settle_counts();
+        }
     }
 
     /// Reads one record of a resource. True when no further one has to be read; and how many bytes it was.
@@ -398,6 +540,15 @@ impl Replay {
     }
 }
 
+/// The sentence about a withdrawal that is held.
+#[must_use]
+pub fn told(trigger: &str, Withdrawal { objects, of }: Withdrawal, id: &str) -> String {
+    format!(
+        "the changed rules would withdraw {objects} of {of} objects of `{trigger}`; they stay until somebody confirms it\nhint: \
+         `lifeline confirm {id}` removes them; rules that are put right make it moot"
+    )
+}
+
 /// What becomes of a lifecycle of which no event decides any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unmatched {
@@ -438,7 +589,57 @@ impl Cursor {
     }
 }
 
+impl Turn {
+    /// Goes on behind a resource. Gives what of its redecisions is recorded in this turn: what takes no object away. One that
+    /// another lifecycle claims as well changes hands, and does not go.
+    fn pass(
+        &mut self,
+        projection: &Projection,
+        trigger: &str,
+        resource: &Resource,
+        mut redecisions: Vec<Redecision>,
+    ) -> Vec<Redecision> {
+        let Turn::Counting(count) = self else { return redecisions };
+        let live = resource.lifecycles.iter().filter(|lifecycle| lifecycle.desired.is_present());
+        for lifecycle in live {
+            let objects = lifecycle.inventory.len() as u64;
+            count.live += objects;
+            if *lifecycle.trigger != *trigger {
+                continue;
+            }
+            count.withdrawal.of += objects;
+            let withdraws = |redecision: &Redecision| {
+                redecision.cluster == *lifecycle.cluster && matches!(redecision.desired, Redesired::Absent { .. })
+            };
+            if !redecisions.iter().any(withdraws) {
+                continue;
+            }
+            let is_its_own = |holding: &&Holding| projection.claims(&lifecycle.cluster, &holding.object).len() < 2;
+            let goes = lifecycle.inventory.iter().filter(is_its_own).count() as u64;
+            if goes > 0 {
+                count.withdrawal.objects += goes;
+                redecisions.retain(|redecision| !withdraws(redecision));
+            }
+        }
+        redecisions
+    }
+}
+
 impl Target {
+    /// Whether there is a piece to be done.
+    fn goes_on(&self) -> bool {
+        !self.is_stuck && matches!(self.turn, Turn::Counting(_) | Turn::Recording)
+    }
+
+    /// Begins the turn that records everything.
+    fn begin_recording(&mut self) {
+        (self.turn, self.held, self.cursor) = (Turn::Recording, None, Cursor::default());
+    }
+
+    fn confirmation_id(&self) -> String {
+        confirmation_id(&self.trigger, self.digest)
+    }
+
     /// Whether something was found for every cluster.
     fn has_all(&self, found: &BTreeMap<Box<str>, Desired>) -> bool {
         self.clusters.iter().all(|cluster| found.contains_key(cluster))

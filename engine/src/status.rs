@@ -65,6 +65,20 @@ pub struct ReplayStatus {
     /// Why resources are left as they are (damage in the log, or an action that fails), so that the replay cannot be completed;
     /// absent when none is.
     pub left_because: Option<String>,
+    /// What waits to be confirmed, because it is much; absent when nothing does.
+    #[serde(default)]
+    pub held: Option<HeldWithdrawal>,
+}
+
+/// Objects that changed rules would withdraw, and that stay until somebody confirms it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HeldWithdrawal {
+    /// What `lifeline confirm` is given.
+    pub id: String,
+    /// Objects that would go.
+    pub objects: u64,
+    /// Objects of the trigger.
+    pub of: u64,
 }
 
 /// How far the log has been read again to find damage. Counts begin with the process.

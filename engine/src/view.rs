@@ -2,6 +2,7 @@
 //!
 //! One writer (the recorder), many readers (reconciliation, queries). Start at [`View`]. Nothing here decides anything.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,6 +34,7 @@ pub struct View<D: Disk> {
     stalled: Mutex<Option<String>>,
     replays: Mutex<Vec<ReplayStatus>>,
     saved: Mutex<Saved>,
+    confirmed: watch::Sender<BTreeSet<String>>,
     stamps: Mutex<Stamps>,
     settled: Notify,
     traces: Traces,
@@ -46,8 +48,20 @@ impl<D: Disk> View<D> {
         let (projection, log) = (RwLock::new(projection), RwLock::new(log));
         let (stalled, replays, saved) = (Mutex::new(None), Mutex::default(), Mutex::default());
         let (settled, traces) = (Notify::new(), Traces::default());
-        let is_broken = AtomicBool::new(false);
-        Arc::new(View { projection, is_broken, log, folded, stalled, replays, saved, stamps, settled, traces })
+        let (is_broken, confirmed) = (AtomicBool::new(false), watch::Sender::default());
+        Arc::new(View {
+            projection,
+            is_broken,
+            log,
+            folded,
+            stalled,
+            replays,
+            saved,
+            confirmed,
+            stamps,
+            settled,
+            traces,
+        })
     }
 
     /// Reads the projection. Shortly: the recorder waits meanwhile.
@@ -73,6 +87,31 @@ impl<D: Disk> View<D> {
     /// How far history is decided again under changed rules; empty when no replay is open.
     pub fn replays(&self) -> Vec<ReplayStatus> {
         self.replays.lock().clone()
+    }
+
+    /// Lets a withdrawal pass that is held, by the id that the status gives it. Whether there is one.
+    ///
+    /// It holds for this process: were the engine to end before all is recorded, it has to be confirmed again.
+    pub fn confirm(&self, id: &str) -> bool {
+        let is_held = |replay: &ReplayStatus| replay.held.as_ref().is_some_and(|held| held.id == id);
+        let is_known = self.replays.lock().iter().any(is_held);
+        if is_known {
+            self.confirmed.send_modify(|confirmed| _ = confirmed.insert(id.to_owned()));
+        }
+        is_known
+    }
+
+    /// What was confirmed and is not done.
+    pub(crate) fn confirmed(&self) -> watch::Receiver<BTreeSet<String>> {
+        self.confirmed.subscribe()
+    }
+
+    /// Forgets the confirmations of what is not among these: another withdrawal may get the same id.
+    pub(crate) fn keep_confirmed(&self, ids: &BTreeSet<String>) {
+        self.confirmed.send_if_modified(|confirmed| {
+            confirmed.retain(|id| ids.contains(id));
+            false
+        });
     }
 
     /// How far the projection is saved.

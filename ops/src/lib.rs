@@ -5,6 +5,10 @@
 // In dependency order; blank lines keep the formatter from sorting them.
 pub mod data;
 
+pub mod hosts;
+
+pub mod tls;
+
 pub mod settings;
 
 pub mod telemetry;

@@ -3,7 +3,9 @@
 //! Start at [`run`]. This file chooses the ports (disk, NATS, cluster, clock) and watches over what may change while the
 //! engine runs: the connection settings, signals. What the engine does is in its own crate.
 
+use std::fs::DirBuilder;
 use std::io::IsTerminal;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +21,7 @@ use lifeline_engine::intake::nats::Nats;
 use lifeline_engine::intake::{self, Connection};
 use lifeline_engine::queries::Queries;
 use lifeline_engine::recorder::{self, OpenLog};
+use lifeline_engine::replay::brake::Brake;
 use lifeline_engine::rules::{self, Clusters, Places};
 use lifeline_engine::scrub;
 use lifeline_engine::site::Site;
@@ -31,11 +34,14 @@ use crate::api;
 use crate::api::access::{Access, Reviews, TokenFile, guard};
 use crate::api::doorway::Doorway;
 use crate::data as folders;
-use crate::listener::Impatient;
+use crate::hosts::Hosts;
+use crate::listener::{self, Bounds};
 use crate::servers::{Progress, Step};
-use crate::service;
+use crate::service::{self, Answering};
 use crate::settings::{Auth, ClusterKind, Config};
 use crate::telemetry::Telemetry;
+use crate::tls;
+use crate::tls::server::Identity;
 
 /// How often the connection settings are compared with those in use.
 const SETTINGS_PERIOD: Duration = Duration::from_secs(2);
@@ -100,6 +106,9 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The certificate of the HTTP API.
+    #[error("the HTTP API cannot speak TLS")]
+    Tls(#[from] tls::Error),
     /// The address to listen on.
     #[error("cannot listen on `{address}`\nhint: give another address with `--listen ADDR`")]
     Listen {
@@ -137,7 +146,10 @@ async fn engine(config: Config) -> Result<(), Error> {
     // First of all: an engine that cannot listen fails at once.
     let listener = tokio::net::TcpListener::bind(config.listen).await;
     let listener = listener.map_err(|source| Error::Listen { address: config.listen, source })?;
-    std::fs::create_dir_all(&data).map_err(|source| Error::Data { path: data.clone(), source })?;
+    let identity = config.tls.clone().map(Identity::open).transpose()?.map(Arc::new);
+    // For its owner alone: the log holds what the events say.
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&data);
+    made.map_err(|source| Error::Data { path: data.clone(), source })?;
     // A second engine on the folder stops here, before it touches anything in it.
     let log = folders::log(&data);
     let disk = OsDisk::open(&log).map_err(|source| Error::Log { path: log, source })?;
@@ -146,12 +158,20 @@ async fn engine(config: Config) -> Result<(), Error> {
 
     let mut tasks = JoinSet::new();
     let doorway = Arc::new(Doorway::default());
-    info!("listening on http://{}", listener.local_addr().unwrap_or(config.listen));
-    let guarded = guard(doorway.router(), access(&config, kube.as_ref()).await?);
+    let scheme = if identity.is_some() { "https" } else { "http" };
+    info!("listening on {scheme}://{}", listener.local_addr().unwrap_or(config.listen));
+    if identity.is_none() && config.auth != Auth::None && !config.listen.ip().is_loopback() {
+        warn!(
+            "bearer tokens come without TLS: who can read the network can take them (`--tls-cert` and `--tls-key` end this)"
+        );
+    }
+    let access = Arc::new(access(&config, kube.as_ref()).await?);
+    let guarded = guard(doorway.router(), Hosts::new(config.listen.ip(), config.allowed_hosts.clone()), access.clone());
+    if let Some(identity) = identity.clone() {
+        tasks.spawn(async move { identity.follow().await });
+    }
     tasks.spawn(async move {
-        if let Err(error) = axum::serve(Impatient::new(listener), guarded).await {
-            error!("the HTTP API ended: {error}");
-        }
+        let _: std::convert::Infallible = listener::serve(listener, Bounds::default(), identity, guarded).await;
     });
     let site = Arc::new(Site::own(config.cluster_labels.clone(), cluster));
     // The sender lives as long as the engine: sites do not change while it runs yet.
@@ -160,9 +180,13 @@ async fn engine(config: Config) -> Result<(), Error> {
     let (rules, watching) = rules::watch(Places { paths: config.rules.clone(), client: from_cluster }, clusters);
     tasks.spawn(watching);
 
-    let (engine, parts) = open_engine(data.clone(), disk, vec![site.clone()], rules.clone(), doorway.clone()).await?;
+    let (engine, mut parts) =
+        open_engine(data.clone(), disk, vec![site.clone()], rules.clone(), doorway.clone()).await?;
+    let brake = Brake { percent: config.brake_percent, ..Brake::default() };
+    parts.recorder = parts.recorder.with_brake(brake);
     let engine = Arc::new(engine);
-    let service = config.service.then(|| Service { router: doorway.router(), trouble: watch::Sender::new(None) });
+    let service =
+        config.service.then(|| Answering { router: doorway.router(), access, trouble: watch::Sender::new(None) });
     let status = {
         let (engine, trouble) = (engine.clone(), service.as_ref().map(|service| service.trouble.subscribe()));
         Arc::new(move || {
@@ -229,13 +253,6 @@ async fn connect_cluster(config: &Config) -> Result<(Arc<dyn Cluster>, Option<ku
 fn now() -> jiff::Timestamp {
     let nanos = i128::from(SystemClock.now_unix_nanos());
     jiff::Timestamp::from_nanosecond(nanos).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
-}
-
-/// What the NATS service needs, whatever server it is served on.
-#[derive(Clone)]
-struct Service {
-    router: axum::Router,
-    trouble: watch::Sender<Option<String>>,
 }
 
 /// Who may ask over HTTP. Where objects go elsewhere, Kubernetes is asked by a client of its own.
@@ -412,7 +429,7 @@ async fn follow_connection(
     site: Arc<Site>,
     source: ConnectionSource,
     config: Config,
-    service: Option<Service>,
+    service: Option<Answering>,
 ) {
     let mut in_use: Option<Connection> = None;
     let mut readers = JoinSet::new();
@@ -430,8 +447,8 @@ async fn follow_connection(
                     warn!("{warning}");
                 }
                 for server in connection.servers.clone() {
-                    if let Some(Service { router, trouble }) = service.clone() {
-                        readers.spawn(service::serve(server.clone(), router, trouble));
+                    if let Some(answering) = service.clone() {
+                        readers.spawn(service::serve(server.clone(), answering));
                     }
                     readers.spawn(read_server(engine.clone(), site.clone(), server, config.clone()));
                 }

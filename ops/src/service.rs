@@ -1,8 +1,9 @@
 //! The NATS service `lifeline`: the questions of the HTTP API, asked by request and reply.
 //!
-//! Start at [`serve`]. A request to `lifeline.v1.NOUN` holds the parameters as a JSON object (or nothing); it goes through
-//! the router that answers HTTP, so the answer is the same, byte for byte. A problem comes with the headers
-//! `Nats-Service-Error` and `Nats-Service-Error-Code`. Discovery (`$SRV.PING`, `$SRV.INFO`, `$SRV.STATS`) is that of NATS
+//! Start at [`serve`]. A request to `lifeline.v1.NOUN` holds the parameters as a JSON object (or nothing); it goes
+//! through the router that answers HTTP, so the answer is the same, byte for byte. A problem comes with the headers
+//! `Nats-Service-Error` and `Nats-Service-Error-Code`. Where HTTP wants a bearer token, the header `Authorization:
+//! Bearer TOKEN` of the message has to have it. Discovery (`$SRV.PING`, `$SRV.INFO`, `$SRV.STATS`) is that of NATS
 //! services (ADR-32), and spoken here rather than by the client library, whose errors have no body.
 //!
 //! It has a connection of its own: a large answer never delays an acknowledgement. Engines share the
@@ -26,6 +27,7 @@ use tokio::sync::watch;
 use tower::ServiceExt;
 use tracing::{debug, info, warn};
 
+use crate::api::access::Access;
 use crate::api::parameters::encode;
 use crate::api::problem::Problem;
 
@@ -56,36 +58,46 @@ const QUEUE: &str = "q";
 /// Requests answered at once.
 const CONCURRENCY: usize = 16;
 
+/// The header of a message that says who asks. Headers of NATS are told apart by upper and lower case; this one in any.
+const AUTHORIZATION: &str = "authorization";
+
 /// How long its own ping may take.
 const PING_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Room in a message beside the body: subject and headers.
 const ENVELOPE_BYTES: usize = 1_024;
 
-/// Answers the requests of one server until it is dropped. What keeps it from being heard is said in `trouble`.
-pub async fn serve(server: Server, router: Router, trouble: watch::Sender<Option<String>>) {
+/// What answers, whatever server it is served on.
+#[derive(Clone)]
+pub struct Answering {
+    /// The questions.
+    pub router: Router,
+    /// Who may ask them.
+    pub access: Arc<Access>,
+    /// What keeps it from being heard.
+    pub trouble: watch::Sender<Option<String>>,
+}
+
+/// Answers the requests of one server until it is dropped.
+pub async fn serve(server: Server, answering: Answering) {
     loop {
         // Intake says already why a server is not reached.
         let (client, link) = server.connect_patiently(|_| {}).await;
         tokio::select! {
             biased;
             () = connection::ended(link) => {}
-            answered = answer(&client, router.clone(), &trouble) => if let Err(error) = answered {
+            answered = answer(&client, &answering) => if let Err(error) = answered {
                 let why = format!("the NATS service at {} is not there: {error}", server.url);
                 warn!("{why}");
-                trouble.send_replace(Some(why));
+                answering.trouble.send_replace(Some(why));
                 return;
             },
         }
     }
 }
 
-async fn answer(
-    client: &Client,
-    router: Router,
-    trouble: &watch::Sender<Option<String>>,
-) -> Result<(), async_nats::SubscribeError> {
-    let service = Arc::new(Service::new(client.clone(), router));
+async fn answer(client: &Client, answering: &Answering) -> Result<(), async_nats::SubscribeError> {
+    let service = Arc::new(Service::new(client.clone(), answering));
     let id = service.id.clone();
     let mut subscriptions = Vec::new();
     for verb in ["PING", "INFO", "STATS"] {
@@ -94,9 +106,9 @@ async fn answer(
         }
     }
     subscriptions.push(client.queue_subscribe(format!("{NAME}.v1.>"), QUEUE.to_owned()).await?);
-    let answering = futures::stream::select_all(subscriptions)
+    let hearing = futures::stream::select_all(subscriptions)
         .for_each_concurrent(CONCURRENCY, |message| service.clone().hear(message));
-    tokio::join!(answering, check(client, &id, trouble));
+    tokio::join!(hearing, check(client, &id, &answering.trouble));
     Ok(())
 }
 
@@ -131,19 +143,21 @@ struct Stats {
 struct Service {
     client: Client,
     router: Router,
+    access: Arc<Access>,
     id: String,
     started: String,
     stats: Mutex<BTreeMap<&'static str, Stats>>,
 }
 
 impl Service {
-    fn new(client: Client, router: Router) -> Service {
+    fn new(client: Client, answering: &Answering) -> Service {
         // The part of an inbox behind its prefix is unique.
         let inbox = client.new_inbox();
         let id = inbox.rsplit('.').next().unwrap_or(&inbox).to_owned();
         let stats = NOUNS.into_iter().map(|noun| (noun, Stats::default())).collect();
         let started = jiff::Timestamp::now().to_string();
-        Service { client, router, id, started, stats: Mutex::new(stats) }
+        let Answering { router, access, .. } = answering.clone();
+        Service { client, router, access, id, started, stats: Mutex::new(stats) }
     }
 
     /// Answers one message, if it asks for an answer.
@@ -152,7 +166,7 @@ impl Service {
         let subject = message.subject.as_str();
         let answer = match subject.strip_prefix("$SRV.") {
             Some(verb) => Ok(Bytes::from(self.discovery(verb.split('.').next().unwrap_or_default()).to_string())),
-            None => self.question(subject, &message.payload).await,
+            None => self.question(subject, message.headers.as_ref(), &message.payload).await,
         };
         let sent = match answer {
             Ok(body) => self.client.publish(reply, body).await,
@@ -200,11 +214,16 @@ impl Service {
         answer
     }
 
-    async fn question(&self, subject: &str, payload: &[u8]) -> Result<Bytes, (Problem, Bytes)> {
+    async fn question(
+        &self,
+        subject: &str,
+        headers: Option<&HeaderMap>,
+        payload: &[u8],
+    ) -> Result<Bytes, (Problem, Bytes)> {
         let began = Instant::now();
         let noun = subject.splitn(3, '.').nth(2).unwrap_or_default();
         let answer = match NOUNS.contains(&noun) {
-            true => self.ask(noun, payload).await,
+            true => self.ask(noun, headers, payload).await,
             false => Err(Problem::no_such_noun(noun, &NOUNS)),
         };
         if let Some(stats) = self.stats.lock().get_mut(noun) {
@@ -212,7 +231,8 @@ impl Service {
             stats.processing += began.elapsed();
             if let Err(problem) = &answer {
                 stats.errors += 1;
-                stats.last_error = format!("{}:{}", problem.0.status, problem.0.detail);
+                // Everybody may read this: the detail could name a resource.
+                stats.last_error = format!("{}:{}", problem.0.status, problem.0.title);
             }
         }
         answer.map_err(|problem| {
@@ -221,8 +241,10 @@ impl Service {
         })
     }
 
-    async fn ask(&self, noun: &str, payload: &[u8]) -> Result<Bytes, Problem> {
-        let path = format!("/v1/{}{}", noun.replace('.', "/"), query(payload)?);
+    async fn ask(&self, noun: &str, headers: Option<&HeaderMap>, payload: &[u8]) -> Result<Bytes, Problem> {
+        let path = format!("/v1/{}", noun.replace('.', "/"));
+        self.access.check(&path, authorization(headers)).await?;
+        let path = format!("{path}{}", query(payload)?);
         // Percent-encoded text is a path, but there are longer ones than any has to be.
         let request = Request::get(path).body(Body::empty());
         let request =
@@ -239,7 +261,15 @@ impl Service {
     }
 }
 
-/// The query of a request: `{"source": "a", "limit": 5}` is `?source=a&limit=5`. Nothing at all asks without parameters.
+/// What the headers of a message say of who asks.
+fn authorization(headers: Option<&HeaderMap>) -> impl Iterator<Item = &[u8]> {
+    let named = headers.into_iter().flat_map(HeaderMap::iter);
+    let named = named.filter(|(name, _)| name.to_string().eq_ignore_ascii_case(AUTHORIZATION));
+    named.flat_map(|(_, values)| values).map(|value| value.as_str().as_bytes())
+}
+
+/// The query of a request: `{"source": "a", "limit": 5}` is `?source=a&limit=5`. Nothing at all asks without
+/// parameters.
 fn query(payload: &[u8]) -> Result<String, Problem> {
     if payload.trim_ascii().is_empty() {
         return Ok(String::new());
@@ -271,6 +301,22 @@ fn query(payload: &[u8]) -> Result<String, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_asks_is_said_by_a_header_in_any_case() {
+        let check = |headers: &[(&str, &str)], expected: &[&str]| {
+            let mut map = HeaderMap::new();
+            headers.iter().for_each(|(name, value)| map.append(*name, *value));
+            let found: Vec<&[u8]> = authorization(Some(&map)).collect();
+            assert_eq!(found, expected.iter().map(|value| value.as_bytes()).collect::<Vec<_>>(), "{headers:?}");
+        };
+        check(&[], &[]);
+        check(&[("Authorization", "Bearer a")], &["Bearer a"]);
+        check(&[("authorization", "Bearer a"), ("Nats-Msg-Id", "1")], &["Bearer a"]);
+        check(&[("Authorization", "Bearer a"), ("Authorization", "Bearer b")], &["Bearer a", "Bearer b"]);
+        check(&[("X-Authorization", "Bearer a")], &[]);
+        assert_eq!(authorization(None).count(), 0);
+    }
 
     #[test]
     fn parameters_are_a_json_object() {

@@ -9,7 +9,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use lifeline_engine::replay::brake::Brake;
 use serde::Deserialize;
+
+use crate::hosts::Allowed;
+use crate::tls;
 
 /// Where an engine listens, and where asking commands look for one, when nobody says otherwise.
 pub const LISTEN: &str = "127.0.0.1:7717";
@@ -66,7 +70,7 @@ pub struct Settings {
     #[arg(long, env = "LIFELINE_LISTEN", value_name = "ADDR")]
     pub listen: Option<String>,
 
-    /// Who may ask over HTTP [default: none on a loopback address; kubernetes elsewhere with `--cluster kube`]
+    /// Who may ask, over HTTP and NATS [default: none on a loopback address; kubernetes elsewhere with `--cluster kube`]
     #[arg(long, env = "LIFELINE_AUTH", value_name = "KIND")]
     pub auth: Option<AuthKind>,
 
@@ -74,9 +78,27 @@ pub struct Settings {
     #[arg(long, env = "LIFELINE_AUTH_TOKEN_FILE", value_name = "FILE")]
     pub auth_token_file: Option<PathBuf>,
 
-    /// Whether the NATS service `lifeline` answers the same questions [default: true]
+    /// Name that the HTTP API may be asked by, beside those of its address: a host such as engine.example.com, or
+    /// *.example.com for all below it; may be repeated [default: none]
+    #[arg(long, env = "LIFELINE_ALLOWED_HOSTS", value_name = "HOST", value_delimiter = ',')]
+    pub allowed_hosts: Vec<String>,
+
+    /// PEM file with the certificate of the HTTP API, which then speaks TLS alone; read again when it changes
+    #[arg(long, env = "LIFELINE_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// PEM file with the private key of `--tls-cert`; read again when it changes
+    #[arg(long, env = "LIFELINE_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Whether the NATS service `lifeline` answers the same questions, with the same `--auth` [default: true]
     #[arg(long, env = "LIFELINE_SERVICE", value_name = "BOOL")]
     pub service: Option<bool>,
+
+    /// Percent of the live objects, of a trigger and of all, that changed rules may withdraw without `lifeline confirm`; fewer
+    /// than 10 objects always go, and 100 lets everything go [default: 10]
+    #[arg(long, env = "LIFELINE_BRAKE_PERCENT", value_name = "PERCENT")]
+    pub brake_percent: Option<u8>,
 
     /// Bytes a second of the scrub, which reads the log again once a day to find damage; 0 turns it off
     /// [default: 8388608]
@@ -142,8 +164,14 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Who may ask over HTTP.
     pub auth: Auth,
+    /// Names that the HTTP API may be asked by, beside those of its address.
+    pub allowed_hosts: Vec<Allowed>,
+    /// The certificate and the key of the HTTP API; `None` where it speaks no TLS.
+    pub tls: Option<tls::Files>,
     /// Whether there is a NATS service.
     pub service: bool,
+    /// Percent of the live objects that changed rules may withdraw by themselves.
+    pub brake_percent: u8,
     /// Bytes of the log a second that are read again to find damage; zero for none.
     pub scrub_rate: u64,
 }
@@ -201,7 +229,11 @@ impl Settings {
             listen: self.listen.or(other.listen),
             auth: self.auth.or(other.auth),
             auth_token_file: self.auth_token_file.or(other.auth_token_file),
+            allowed_hosts: either(self.allowed_hosts, other.allowed_hosts),
+            tls_cert: self.tls_cert.or(other.tls_cert),
+            tls_key: self.tls_key.or(other.tls_key),
             service: self.service.or(other.service),
+            brake_percent: self.brake_percent.or(other.brake_percent),
             scrub_rate: self.scrub_rate.or(other.scrub_rate),
         }
     }
@@ -229,10 +261,19 @@ impl Config {
                 _ => mistakes.push(format!("`cluster_labels` has `{label}`, expected `KEY=VALUE`")),
             }
         }
+        let brake_percent = settings.brake_percent.unwrap_or(Brake::default().percent);
+        if brake_percent > 100 {
+            mistakes.push(format!("`brake_percent` is `{brake_percent}`, expected at most `100`"));
+        }
         let address = listen_address.as_ref().ok().copied();
         let auth = auth(settings.auth, settings.auth_token_file, cluster, address).unwrap_or_else(|mistake| {
             mistakes.push(mistake);
             Auth::None
+        });
+        let allowed_hosts = allowed_hosts(&settings.allowed_hosts, &mut mistakes);
+        let tls = tls_files(settings.tls_cert, settings.tls_key).unwrap_or_else(|mistake| {
+            mistakes.push(mistake);
+            None
         });
         if settings.kubeconfig.is_some() && cluster == ClusterKind::Local && auth != Auth::Kubernetes {
             mistakes.push("`kubeconfig` is set, but `cluster` is `local`\nhint: say `--cluster kube`".to_owned());
@@ -264,7 +305,10 @@ impl Config {
                 cluster_labels,
                 listen,
                 auth,
+                allowed_hosts,
+                tls,
                 service: settings.service.unwrap_or(true),
+                brake_percent,
                 scrub_rate: settings.scrub_rate.unwrap_or(SCRUB_RATE),
             }),
             _ => Err(Error::Values(mistakes)),
@@ -300,6 +344,34 @@ fn auth(
     }
 }
 
+fn allowed_hosts(names: &[String], mistakes: &mut Vec<String>) -> Vec<Allowed> {
+    let parsed = names.iter().filter_map(|name| {
+        let allowed = Allowed::parse(name);
+        if allowed.is_none() {
+            mistakes.push(format!(
+                "`allowed_hosts` has `{name}`, expected a host without scheme and port, such as `engine.example.com` or `*.example.com`"
+            ));
+        }
+        allowed
+    });
+    parsed.collect()
+}
+
+/// A certificate needs its key, and the other way round.
+fn tls_files(certificate: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<tls::Files>, String> {
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Ok(Some(tls::Files { certificate, key })),
+        (None, None) => Ok(None),
+        (Some(_), None) => {
+            Err("`tls_cert` is set, but `tls_key` is not\nhint: name the file with its key by `--tls-key`".to_owned())
+        }
+        (None, Some(_)) => {
+            Err("`tls_key` is set, but `tls_cert` is not\nhint: name the file with its certificate by `--tls-cert`"
+                .to_owned())
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -327,11 +399,23 @@ mod tests {
             listen: Some("here".into()),
             cluster_labels: vec!["env".into()],
             consumer: Some("a b".into()),
+            allowed_hosts: vec!["engine.example.com".into(), "https://engine".into()],
+            tls_cert: Some("cert.pem".into()),
             ..Settings::default()
         };
-        let Err(Error::Values(mistakes)) = Config::from_settings(settings) else { panic!("three mistakes") };
-        assert_eq!(mistakes.len(), 3, "{mistakes:?}");
+        let Err(Error::Values(mistakes)) = Config::from_settings(settings) else { panic!("five mistakes") };
+        assert_eq!(mistakes.len(), 5, "{mistakes:?}");
         assert!(toml::from_str::<Settings>("natz = 'x'").is_err());
+    }
+
+    #[test]
+    fn the_file_names_hosts_and_tls_by_the_names_of_the_flags() {
+        let text = "allowed_hosts = ['*.example.com']\ntls_cert = 'c.pem'\ntls_key = 'k.pem'";
+        let config = Config::from_settings(toml::from_str(text).unwrap()).unwrap();
+        assert_eq!(config.allowed_hosts, [Allowed::Below(".example.com".to_owned())]);
+        assert_eq!(config.tls, Some(tls::Files { certificate: "c.pem".into(), key: "k.pem".into() }));
+        let half = Settings { tls_key: Some("k.pem".into()), ..Settings::default() };
+        assert!(Config::from_settings(half).is_err_and(|error| error.to_string().contains("--tls-cert")));
     }
 
     #[test]

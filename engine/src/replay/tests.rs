@@ -1,6 +1,6 @@
 //! Histories, and what a replay makes of them.
 
-use lifeline_projections::fact::{Decision, Delivery, ObjectKey, RecordLost};
+use lifeline_projections::fact::{Decision, Delivery, LifecycleKey, ObjectKey, Reconciled, RecordLost, What};
 use lifeline_projections::lifecycle::Holding;
 use lifeline_store::{Log, Options, SimulatedDisk};
 
@@ -284,4 +284,110 @@ fn what_has_to_be_recorded_of_a_lifecycle() {
     for (known, found, unmatched, expected) in cases {
         assert_eq!(redesired(known, found, unmatched), expected, "{known:?} {found:?}");
     }
+}
+
+/// Twelve users who are logged in, each with a Namespace.
+fn twelve() -> World {
+    let mut world = World::new();
+    for user in 0..12 {
+        world.event("login", ("auth", &format!("user-{user}")), Some(Ruling::Create));
+        world.claim("manage", user);
+    }
+    world.replay(&rules(RULES), 7);
+    world
+}
+
+impl World {
+    /// A lifecycle of a user claims that user's Namespace.
+    fn claim(&mut self, trigger: &str, user: usize) {
+        let resource = ResourceKey { source: "auth".into(), subject: format!("user-{user}").into() };
+        let key = LifecycleKey { trigger: trigger.into(), cluster: "mgmt/mgmt".into(), resource };
+        let objects = vec![ObjectKey::of_namespace(&format!("user-{user}"))];
+        self.record(Fact::Reconciled(Reconciled::new(key, self.projection.watermark(), What::Intended(objects))));
+    }
+
+    fn present(&self, trigger: &str) -> usize {
+        let lifecycles = self.projection.resources().flat_map(|(_, resource)| resource.lifecycles);
+        lifecycles.filter(|one| *one.trigger == *trigger && one.desired.is_present()).count()
+    }
+
+    fn begin(&mut self, rules: &Arc<RuleSet>) -> Replay {
+        let mut replay = Replay::new(rules, self.projection.ground(), None, None, &[]);
+        replay.openings().for_each(|opening| self.record(Fact::Replay(opening)));
+        replay.opened();
+        replay
+    }
+
+    fn go_on(&mut self, replay: &mut Replay) {
+        while let Some(mut piece) = replay.piece(&self.projection, &self.log.reader(), 5).expect("a sound log") {
+            if let Some(fact) = piece.take_fact() {
+                self.record(Fact::Replay(fact));
+            }
+            replay.advance(piece);
+        }
+    }
+
+    fn held(&self, replay: &Replay) -> Vec<HeldWithdrawal> {
+        replay.status(&self.projection).into_iter().filter_map(|status| status.held).collect()
+    }
+}
+
+#[test]
+fn what_would_take_much_is_held_until_it_is_confirmed() {
+    let slip = RULES.replace("cloudEventSource: auth", "cloudEventSource: ^aut$");
+    let other_sense = RULES.replace("\"login\"", "\"logon\"").replace("\"logout\"", "\"login\"");
+    for changed in ["".to_owned(), slip, other_sense] {
+        let mut world = twelve();
+        let mut replay = world.begin(&rules(&changed));
+        world.go_on(&mut replay);
+        assert_eq!(world.present("manage"), 12, "{changed}");
+        let held = world.held(&replay);
+        let [HeldWithdrawal { id, objects: 12, of: 12 }] = held.as_slice() else { panic!("{held:?}") };
+        assert!(!replay.confirm(&BTreeSet::from(["another".to_owned()])));
+        assert!(!replay.goes_on());
+        assert!(replay.confirm(&BTreeSet::from([id.clone()])));
+        world.go_on(&mut replay);
+        assert_eq!((world.present("manage"), replay.is_held()), (0, false), "{changed}");
+    }
+}
+
+#[test]
+fn rules_that_are_put_right_make_a_held_withdrawal_moot() {
+    let mut world = twelve();
+    let mut replay = world.begin(&rules(&RULES.replace("cloudEventSource: auth", "cloudEventSource: ^aut$")));
+    world.go_on(&mut replay);
+    assert!(replay.is_held());
+    let mut replay = world.begin(&rules(RULES));
+    world.go_on(&mut replay);
+    assert!(!replay.is_held());
+    assert_eq!(world.present("manage"), 12);
+    assert!(world.projection.ground().open_replays.is_empty());
+}
+
+#[test]
+fn what_another_trigger_claims_changes_hands_and_is_not_held() {
+    let mut world = twelve();
+    let mut replay = world.begin(&rules(&RULES.replace("name: manage", "name: other")));
+    world.go_on(&mut replay);
+    assert_eq!(world.held(&replay).len(), 1, "nobody claims the objects yet");
+    assert_eq!(world.present("other"), 12);
+    for user in 0..11 {
+        world.claim("other", user);
+    }
+    replay.count_again();
+    world.go_on(&mut replay);
+    assert!(!replay.is_held(), "one object is little");
+    assert_eq!((world.present("manage"), world.present("other")), (0, 12));
+}
+
+#[test]
+fn a_little_is_withdrawn_at_once() {
+    let mut world = World::new();
+    for user in 0..9 {
+        world.event("login", ("auth", &format!("user-{user}")), Some(Ruling::Create));
+        world.claim("manage", user);
+    }
+    world.replay(&rules(RULES), 7);
+    world.replay(&rules(""), 7);
+    assert_eq!(world.present("manage"), 0);
 }

@@ -1,7 +1,8 @@
 //! Who may ask: everybody, those who know a token, or those whom the Kubernetes API server allows.
 //!
-//! Start at [`guard`], which checks requests before a router gets them. /livez, /readyz and /metrics are open to all: probes
-//! and scrapers have no credentials, and the answers name no resource. What cannot be found out is refused, never allowed.
+//! Start at [`guard`], which checks requests before a router gets them: first by which name and by which page they ask
+//! (`hosts`), then who asks. /livez, /readyz and /metrics are open to all: probes and scrapers have no credentials, and
+//! the answers name no resource. What cannot be found out is refused, never allowed.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::IntoResponse;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
@@ -24,6 +25,7 @@ use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::problem::Problem;
+use crate::hosts::Hosts;
 
 /// Paths that nobody has to prove anything for.
 const OPEN: [&str; 3] = ["/livez", "/readyz", "/metrics"];
@@ -53,26 +55,58 @@ pub enum Access {
     Kubernetes(Box<Reviews>),
 }
 
+/// Keeps a browser from showing an answer in a page of another site, also one that sends none of the headers that
+/// `hosts` looks at.
+const FOR_BROWSERS: [(HeaderName, HeaderValue); 2] = [
+    (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+];
+
 /// Puts a guard before a router.
-pub fn guard(router: Router, access: Access) -> Router {
-    let access = Arc::new(access);
+pub fn guard(router: Router, hosts: Hosts, access: Arc<Access>) -> Router {
+    let shared = Arc::new((hosts, access));
     router.layer(middleware::from_fn(move |request: Request, next: Next| {
-        let access = access.clone();
+        let shared = shared.clone();
         async move {
-            match access.check(request.uri().path(), request.headers()).await {
+            let (hosts, access) = &*shared;
+            let mut response = match admit(hosts, access, request.version(), request.uri(), request.headers()).await {
                 Ok(()) => next.run(request).await,
                 Err(problem) => problem.into_response(),
-            }
+            };
+            response.headers_mut().extend(FOR_BROWSERS);
+            response
         }
     }))
 }
 
+async fn admit(
+    hosts: &Hosts,
+    access: &Access,
+    version: Version,
+    target: &Uri,
+    headers: &HeaderMap,
+) -> Result<(), Problem> {
+    let path = target.path();
+    hosts.check(version, target, headers, access.wants_proof(path))?;
+    access.check(path, headers.get_all(header::AUTHORIZATION).iter().map(HeaderValue::as_bytes)).await
+}
+
 impl Access {
-    async fn check(&self, path: &str, headers: &HeaderMap) -> Result<(), Problem> {
-        if matches!(self, Access::Anybody) || OPEN.contains(&path) {
+    /// Whether callers have to prove who they are for this path.
+    #[must_use]
+    pub fn wants_proof(&self, path: &str) -> bool {
+        !matches!(self, Access::Anybody) && !OPEN.contains(&path)
+    }
+
+    /// Whether somebody may get this path who shows these values of `Authorization`.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn check<'a>(&self, path: &str, shown: impl Iterator<Item = &'a [u8]>) -> Result<(), Problem> {
+        if !self.wants_proof(path) {
             return Ok(());
         }
-        let token = bearer(headers)?;
+        let token = bearer(shown)?;
         match self {
             Access::Anybody => Ok(()),
             Access::Token(file) => file.check(token),
@@ -82,11 +116,13 @@ impl Access {
 }
 
 /// The token of `Authorization: Bearer TOKEN`.
-fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
-    let missing = "a bearer token is required\nhint: send `Authorization: Bearer TOKEN`";
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return Err(Problem::unauthenticated(missing)) };
-    let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).unwrap_or_default();
+fn bearer<'a>(mut shown: impl Iterator<Item = &'a [u8]>) -> Result<&'a str, Problem> {
+    let missing = "a bearer token is required\nhint: send the header `Authorization: Bearer TOKEN`";
+    let (Some(value), None) = (shown.next(), shown.next()) else { return Err(Problem::unauthenticated(missing)) };
+    let text = std::str::from_utf8(value)
+        .ok()
+        .filter(|text| text.bytes().all(|byte| byte == b'\t' || (b' '..0x7f).contains(&byte)));
+    let (scheme, token) = text.and_then(|text| text.split_once(' ')).unwrap_or_default();
     let token = token.trim();
     if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {
         return Err(Problem::unauthenticated(missing));
@@ -231,6 +267,8 @@ fn unknown(error: &kube::Error) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use axum::body::Body;
     use axum::routing::get;
     use tower::ServiceExt;
@@ -238,7 +276,7 @@ mod tests {
     use super::*;
 
     async fn ask(router: &Router, path: &str, authorization: Option<&str>) -> (u16, bool) {
-        let mut request = Request::builder().uri(path);
+        let mut request = Request::builder().uri(path).header(header::HOST, "localhost");
         if let Some(value) = authorization {
             request = request.header(header::AUTHORIZATION, value);
         }
@@ -252,7 +290,8 @@ mod tests {
         std::fs::write(file.path(), "s3cret\n").unwrap();
         let token = TokenFile::open(file.path().to_owned()).unwrap();
         let paths = Router::new().route("/v1/rules", get(async || "rules")).route("/metrics", get(async || "metrics"));
-        let router = guard(paths, Access::Token(token));
+        let hosts = Hosts::new(Ipv4Addr::LOCALHOST.into(), Vec::new());
+        let router = guard(paths, hosts, Arc::new(Access::Token(token)));
         let check = async |path: &str, authorization: Option<&str>, status: u16| {
             assert_eq!(ask(&router, path, authorization).await, (status, status == 401), "{path} {authorization:?}");
         };

@@ -61,7 +61,8 @@ struct Bearer;
 impl Modify for Bearer {
     fn modify(&self, openapi: &mut openapi::OpenApi) {
         let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(
-            "Required with `--auth token` or `--auth kubernetes`, except for /livez, /readyz and /metrics.",
+            "Required with `--auth token` or `--auth kubernetes`, except for /livez, /readyz and /metrics. The NATS service wants it \
+             as a header of the message.",
         ));
         let components = openapi.components.get_or_insert_default();
         components.add_security_scheme("bearer", SecurityScheme::Http(scheme.build()));

@@ -103,6 +103,18 @@ const METRICS: &[Metric] = &[
         "Resources there are for a replay under changed rules, by trigger; missing when all are decided.",
         |status| by_replay(status, |replay| replay.of),
     ),
+    gauge(
+        "lifeline_replay_held_objects",
+        "Objects that changed rules would withdraw and that wait for a confirmation, by trigger; missing when none do.",
+        |status| {
+            let held = status.replays.iter().filter_map(|replay| Some((replay, replay.held.as_ref()?)));
+            held.map(|(replay, held)| Sample {
+                labels: vec![("trigger", replay.trigger.as_str())],
+                value: held.objects,
+            })
+            .collect()
+        },
+    ),
     gauge("lifeline_resources", "Resources known: pairs of CloudEvent source and subject.", |status| {
         one(status.resources as u64)
     }),

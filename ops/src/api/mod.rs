@@ -39,7 +39,7 @@ pub(crate) use lists::TIME_HEADER;
 
 use crate::api::parameters::{Asked, Nothing};
 use crate::api::problem::Problem;
-use crate::api::refusals::Refused;
+use crate::api::refusals::{Refused, RefusedAtTheDoor};
 
 /// What the API reads from.
 pub struct ApiState<D: Disk> {
@@ -112,7 +112,10 @@ async fn status<D: Disk>(State(shared): State<Shared<D>>, _: Asked<Nothing>) -> 
     path = "/livez",
     tag = "engine",
     security(()),
-    responses((status = 200, description = "The process is alive.", body = String, content_type = "text/plain")),
+    responses(
+        (status = 200, description = "The process is alive.", body = String, content_type = "text/plain"),
+        RefusedAtTheDoor,
+    ),
 )]
 async fn alive() -> &'static str {
     "ok\n"
@@ -127,6 +130,7 @@ async fn alive() -> &'static str {
     responses(
         (status = 200, description = "The engine is ready.", body = String, content_type = "text/plain"),
         (status = 503, description = "The engine is not ready: one reason on each line.", body = String, content_type = "text/plain"),
+        RefusedAtTheDoor,
     ),
 )]
 async fn ready<D: Disk>(State(shared): State<Shared<D>>) -> Response {
@@ -145,7 +149,10 @@ async fn ready<D: Disk>(State(shared): State<Shared<D>>) -> Response {
     path = "/metrics",
     tag = "engine",
     security(()),
-    responses((status = 200, description = "All metrics.", body = String, content_type = "text/plain")),
+    responses(
+        (status = 200, description = "All metrics.", body = String, content_type = "text/plain"),
+        RefusedAtTheDoor,
+    ),
 )]
 async fn scrape<D: Disk>(State(shared): State<Shared<D>>) -> Response {
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::exposition(&(shared.status)())).into_response()

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 
+use crate::hosts;
+
 /// What is stable of a problem: scripts match on it.
 #[derive(Debug)]
 pub struct Known {
@@ -26,8 +28,11 @@ pub struct Known {
 /// Every problem that this API answers with.
 pub const CODES: &[Known] = &[
     Known { code: "bad-parameter", status: 400, title: "A parameter is not as expected" },
+    Known { code: "bad-host", status: 400, title: "The request does not say whom it asks" },
+    Known { code: "tls-required", status: 400, title: "This port speaks TLS" },
     Known { code: "unauthenticated", status: 401, title: "The caller is not authenticated" },
     Known { code: "forbidden", status: 403, title: "The caller is not allowed" },
+    Known { code: "foreign-page", status: 403, title: "A web page of another site may not ask" },
     Known { code: "unknown-resource", status: 404, title: "Nothing is known of this resource" },
     Known { code: "no-such-path", status: 404, title: "There is nothing here" },
     Known { code: "method-not-allowed", status: 405, title: "This API only reads" },
@@ -36,6 +41,7 @@ pub const CODES: &[Known] = &[
     Known { code: "forgotten", status: 410, title: "The log no longer reaches back that far" },
     Known { code: "expired", status: 410, title: "What happened since then is no longer held" },
     Known { code: "too-large", status: 413, title: "The answer does not fit into one message" },
+    Known { code: "foreign-host", status: 421, title: "The host that is asked is not this engine" },
     Known { code: "too-many-watches", status: 429, title: "Too many watches are open" },
     Known { code: "log-unreadable", status: 500, title: "The log cannot be read" },
     Known { code: "rebuilding", status: 503, title: "The state is being read from the log" },
@@ -140,6 +146,12 @@ impl Problem {
         Problem::new("too-large", &text)
     }
 
+    /// Somebody speaks plain HTTP where TLS is spoken.
+    #[must_use]
+    pub fn tls_required() -> Problem {
+        Problem::new("tls-required", "plain HTTP was sent to a port that speaks TLS\nhint: ask with `https://`")
+    }
+
     /// Who asks does not say who it is, or nobody knows it.
     #[must_use]
     pub fn unauthenticated(text: &str) -> Problem {
@@ -166,6 +178,17 @@ impl Problem {
             text = format!("{text}: {cause}");
         }
         Problem::new("log-unreadable", &text)
+    }
+}
+
+impl From<hosts::Refusal> for Problem {
+    fn from(refusal: hosts::Refusal) -> Problem {
+        let code = match refusal {
+            hosts::Refusal::Unnamed(_) => "bad-host",
+            hosts::Refusal::Foreign { .. } => "foreign-host",
+            hosts::Refusal::Page { .. } => "foreign-page",
+        };
+        Problem::new(code, &refusal.to_string())
     }
 }
 

@@ -9,8 +9,14 @@ use utoipa::{IntoResponses, openapi};
 
 use super::problem::CODES;
 
+/// Codes of refusals that do not depend on what is asked.
+const AT_THE_DOOR: [&str; 4] = ["bad-host", "tls-required", "foreign-page", "foreign-host"];
+
 /// Why any question may be refused.
 pub(super) struct Refused;
+
+/// Why any request may be refused, also one that everybody may make.
+pub(super) struct RefusedAtTheDoor;
 
 /// Why a question to the present state may be refused.
 pub(super) struct RefusedAhead;
@@ -32,7 +38,15 @@ pub(super) struct RefusedUnknown;
 
 impl IntoResponses for Refused {
     fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
-        responses_of(&["bad-parameter", "unauthenticated", "forbidden", "rebuilding", "stopping", "access-unknown"])
+        let of_questions =
+            ["bad-parameter", "unauthenticated", "forbidden", "rebuilding", "stopping", "access-unknown"];
+        responses_of(&[&of_questions[..], &AT_THE_DOOR].concat())
+    }
+}
+
+impl IntoResponses for RefusedAtTheDoor {
+    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
+        responses_of(&AT_THE_DOOR)
     }
 }
 

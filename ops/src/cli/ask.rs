@@ -23,7 +23,7 @@ use crate::terminal::table::Table;
 /// Whom to ask, and how to print the answer.
 #[derive(Debug, Clone, Args)]
 pub struct AskArgs {
-    /// The running engine to ask.
+    /// The running engine to ask, by http:// or https://.
     #[arg(
         long,
         value_name = "URL",
@@ -45,6 +45,12 @@ pub struct AskArgs {
     /// The bearer token itself. Not for typing: others see what is typed.
     #[arg(long, env = "LIFELINE_TOKEN", hide = true, hide_env_values = true)]
     pub token: Option<String>,
+    /// Send the bearer token over plain http to another machine, where everybody on the way can read it.
+    #[arg(long, env = "LIFELINE_TOKEN_OVER_HTTP", help_heading = "Asking")]
+    pub token_over_http: bool,
+    /// PEM file with the authority to trust with `--server https://...` [default: those of this machine].
+    #[arg(long, value_name = "FILE", env = "LIFELINE_CA", value_hint = ValueHint::FilePath, help_heading = "Asking")]
+    pub ca: Option<PathBuf>,
     /// Ask the data folder of a stopped engine instead; nothing in it is changed.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Asking")]
     pub data: Option<PathBuf>,
@@ -232,7 +238,10 @@ pub fn rows_at_most(text: &str) -> Result<usize, String> {
 impl AskArgs {
     /// Whom to ask.
     pub fn client(&self) -> Result<Client, Error> {
-        let client = Client::open(self.data.as_deref(), &self.server)?.patient();
+        let mut client = Client::trusting(self.data.as_deref(), &self.server, self.ca.as_deref())?.patient();
+        if self.token_over_http {
+            client = client.with_token_over_http();
+        }
         match (&self.token_file, self.token.as_deref().filter(|token| !token.is_empty())) {
             (Some(path), _) => client.with_token_in(path),
             (None, Some(token)) => client.with_token(token),

@@ -91,57 +91,60 @@ where
     let mut patience = Patience::on_terminal();
     let (mut known, mut pause) = (false, PAUSE_MIN);
     loop {
-        let lost = match connect(server, path, &watch.id).await {
-            Ok(mut response) => {
-                drop(patience.take());
-                if known {
-                    output::remark(&format!("watching `{server}` again"));
-                }
-                known = true;
-                let mut parser = Parser::default();
-                let lost = loop {
-                    let bytes = match tokio::time::timeout(SILENCE_MAX, response.body_mut().frame()).await {
-                        Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
-                        Ok(Some(Err(error))) => break error.to_string(),
-                        Ok(None) => break "it ended the connection".to_owned(),
-                        Err(_) => break format!("nothing came for {} s", SILENCE_MAX.as_secs()),
-                    };
-                    for message in parser.push(&bytes) {
-                        let step = watch.take(message).map_err(|source| Error::Answer {
-                            server: server.to_string(),
-                            path: path.to_owned(),
-                            source,
-                        })?;
-                        // A server that only answers that it cannot is not asked ever faster.
-                        if matches!(step, Step::Listed { .. } | Step::Changed { .. } | Step::Removed { .. }) {
-                            pause = PAUSE_MIN;
-                        }
-                        if !printer.print(step)? {
-                            return Ok(());
-                        }
+        let lost =
+            match connect(server, path, &watch.id).await {
+                Ok(mut response) => {
+                    drop(patience.take());
+                    if known {
+                        output::remark(&format!("watching `{server}` again"));
                     }
-                };
-                pause = parser.retry().unwrap_or(pause).clamp(PAUSE_MIN, PAUSE_MAX);
-                if !watch.listed {
-                    watch.begin();
-                    printer.forget();
+                    known = true;
+                    let mut parser = Parser::default();
+                    let lost = loop {
+                        let bytes = match tokio::time::timeout(SILENCE_MAX, response.body_mut().frame()).await {
+                            Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+                            Ok(Some(Err(error))) => break error.to_string(),
+                            Ok(None) => break "it ended the connection".to_owned(),
+                            Err(_) => break format!("nothing came for {} s", SILENCE_MAX.as_secs()),
+                        };
+                        for message in parser.push(&bytes) {
+                            let step = watch.take(message).map_err(|source| Error::Answer {
+                                server: server.to_string(),
+                                path: path.to_owned(),
+                                source,
+                            })?;
+                            // A server that only answers that it cannot is not asked ever faster.
+                            if matches!(step, Step::Listed { .. } | Step::Changed { .. } | Step::Removed { .. }) {
+                                pause = PAUSE_MIN;
+                            }
+                            if !printer.print(step)? {
+                                return Ok(());
+                            }
+                        }
+                    };
+                    pause = parser.retry().unwrap_or(pause).clamp(PAUSE_MIN, PAUSE_MAX);
+                    if !watch.listed {
+                        watch.begin();
+                        printer.forget();
+                    }
+                    lost
                 }
-                lost
-            }
-            Err(Error::Problem(problem)) if patience.as_mut().is_some_and(|patience| patience.lasts(&problem)) => {
-                tokio::time::sleep(PAUSE_MIN).await;
-                continue;
-            }
-            // The place is no longer known: the list begins again.
-            Err(Error::Problem(problem)) if known && !watch.id.is_empty() && problem.0.code == "expired" => {
-                printer.print(watch.start_over(&problem))?;
-                continue;
-            }
-            // An engine that was there and is not is waited for; one that never was is a mistake.
-            Err(error @ (Error::Connect { .. } | Error::Http { .. })) if known => cause(&error),
-            Err(Error::Problem(problem)) if known && problem.0.status >= 500 => problem.0.detail.clone(),
-            Err(error) => return Err(error),
-        };
+                Err(Error::Problem(problem)) if patience.as_mut().is_some_and(|patience| patience.lasts(&problem)) => {
+                    tokio::time::sleep(PAUSE_MIN).await;
+                    continue;
+                }
+                // The place is no longer known: the list begins again.
+                Err(Error::Problem(problem)) if known && !watch.id.is_empty() && problem.0.code == "expired" => {
+                    printer.print(watch.start_over(&problem))?;
+                    continue;
+                }
+                // An engine that was there and is not is waited for; one that never was is a mistake.
+                Err(
+                    error @ (Error::Connect { .. } | Error::Http { .. } | Error::NoHttp { .. } | Error::Tls { .. }),
+                ) if known => cause(&error),
+                Err(Error::Problem(problem)) if known && problem.0.status >= 500 => problem.0.detail.clone(),
+                Err(error) => return Err(error),
+            };
         output::remark(&format!("`{server}` is lost: {lost}; trying again in {} ms", pause.as_millis()));
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
@@ -149,13 +152,14 @@ where
 }
 
 fn cause(error: &dyn std::error::Error) -> String {
-    error.source().unwrap_or(error).to_string()
+    let text = error.source().unwrap_or(error).to_string();
+    text.lines().next().unwrap_or_default().to_owned()
 }
 
 async fn connect(server: &Server, path: &str, id: &str) -> Result<hyper::Response<hyper::body::Incoming>, Error> {
     let mut headers = vec![(header::ACCEPT, "text/event-stream")];
     headers.extend((!id.is_empty()).then(|| (LAST_EVENT_ID.clone(), id)));
-    let response = client::send(server, path, &headers).await?;
+    let response = client::server::send(server, path, &headers).await?;
     let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
     if response.status().is_success() {
         if !kind.starts_with("text/event-stream") {
@@ -163,7 +167,7 @@ async fn connect(server: &Server, path: &str, id: &str) -> Result<hyper::Respons
         }
         return Ok(response);
     }
-    let body = client::body(server, response).await?;
+    let body = client::server::body(server, response).await?;
     let answer = |source| Error::Answer { server: server.to_string(), path: path.to_owned(), source };
     Err(client::problem(&body).map_or_else(answer, Error::Problem))
 }
@@ -346,9 +350,14 @@ mod tests {
         };
         let table = |_: &[serde_json::Value], _: bool| Table::default();
         let mut printer = Printer::new(Format::Json, "", table, write);
-        follow(&Server::at(&address), "/v1/watch?noun=resources", Watch::default(), &mut printer)
-            .await
-            .expect("a watch");
+        follow(
+            &Server::parse(&address, None).expect("an address"),
+            "/v1/watch?noun=resources",
+            Watch::default(),
+            &mut printer,
+        )
+        .await
+        .expect("a watch");
         let line = |event: &str, offset: u64, row: String| {
             format!("{{\"event\":\"{event}\",\"offset\":{offset},\"item\":{row}}}\n")
         };
@@ -385,9 +394,14 @@ mod tests {
         };
         let mut printer = Printer::new(Format::Json, "", |_: &[Entry], _| Table::default(), write).of_records();
         printer.print(Step::Row { offset: 2, item: entry(1) }).expect("a writer");
-        follow(&Server::at(&address), "/v1/watch?noun=events", Watch::of_records(2), &mut printer)
-            .await
-            .expect("a watch");
+        follow(
+            &Server::parse(&address, None).expect("an address"),
+            "/v1/watch?noun=events",
+            Watch::of_records(2),
+            &mut printer,
+        )
+        .await
+        .expect("a watch");
         assert_eq!(told, [1, 2, 3, 4, 5]);
         let asked = asked.join().expect("the server");
         assert!(asked[0].contains("last-event-id: 2\r\n") && asked[1].contains("last-event-id: 4\r\n"), "{asked:?}");
@@ -398,14 +412,24 @@ mod tests {
         let table = |_: &[String], _: bool| Table::default();
         let write = |_: &str| Ok(true);
         let mut printer = Printer::new(Format::Json, "", table, write);
-        let nobody = follow(&Server::at("127.0.0.1:1"), "/v1/watch", Watch::default(), &mut printer).await;
+        let nobody = follow(
+            &Server::parse("127.0.0.1:1", None).expect("an address"),
+            "/v1/watch",
+            Watch::default(),
+            &mut printer,
+        )
+        .await;
         assert!(matches!(nobody, Err(Error::Connect { .. })), "{nobody:?}");
         let (address, _) = server(vec![refusal(400, "bad-parameter")]);
-        let refused = follow(&Server::at(&address), "/v1/watch", Watch::default(), &mut printer).await;
+        let refused =
+            follow(&Server::parse(&address, None).expect("an address"), "/v1/watch", Watch::default(), &mut printer)
+                .await;
         assert!(matches!(refused, Err(Error::Problem(_))), "{refused:?}");
         let (address, _) =
             server(vec!["HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\n\r\nhi".to_owned()]);
-        let other = follow(&Server::at(&address), "/v1/watch", Watch::default(), &mut printer).await;
+        let other =
+            follow(&Server::parse(&address, None).expect("an address"), "/v1/watch", Watch::default(), &mut printer)
+                .await;
         assert!(matches!(other, Err(Error::NoEvents { .. })), "{other:?}");
     }
 }

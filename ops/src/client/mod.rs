@@ -5,20 +5,19 @@
 //! An engine that still rebuilds its state is waited for, where somebody watches.
 
 pub(crate) mod patience;
+pub(crate) mod server;
 pub(crate) mod sse;
 pub(crate) mod stopped;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use http_body_util::{BodyExt, Empty};
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{HeaderName, HeaderValue};
-use hyper::{Request, Response, StatusCode, header};
-use hyper_util::rt::TokioIo;
+use http_body_util::BodyExt;
+use hyper::body::Bytes;
+use hyper::header::HeaderValue;
+use hyper::{Request, StatusCode};
 use lifeline_engine::clock::SystemClock;
 use lifeline_engine::queries::Queries;
 use lifeline_engine::view::View;
@@ -29,18 +28,15 @@ use serde::de::DeserializeOwned;
 use tower::ServiceExt;
 
 use self::patience::Patience;
+pub use self::server::Server;
+use self::server::{URI_BYTES_MAX, body, check_length, send};
 use crate::api::problem::Problem;
 use crate::api::{ApiState, TIME_HEADER, parameters};
 use crate::data;
+use crate::tls;
 
 /// Rows asked for at once.
 pub(crate) const PAGE_ROWS_ASKED: usize = 1_000;
-
-/// Bytes that fit in a URI: what the library behind both ends of the API takes.
-const URI_BYTES_MAX: usize = u16::MAX as usize - 1;
-
-/// How long a connection may take. An answer may take longer: an earlier state is folded from the whole log.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why a question got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +45,7 @@ pub enum Error {
     #[error("{0}")]
     Usage(String),
     /// Not an address that can be asked.
-    #[error("server `{server}` cannot be asked, expected `http://HOST:PORT`")]
+    #[error("server `{server}` cannot be asked, expected `http://HOST:PORT` or `https://HOST:PORT`")]
     Server {
         /// What was given.
         server: String,
@@ -64,6 +60,35 @@ pub enum Error {
         /// What the network said.
         #[source]
         source: std::io::Error,
+    },
+    /// What is there speaks no TLS, or not for us.
+    #[error("`{server}` cannot be asked over TLS: {reason}")]
+    Tls {
+        /// The address.
+        server: String,
+        /// Why, and the remedy as a hint.
+        reason: String,
+    },
+    /// Whom to trust cannot be found out.
+    #[error(transparent)]
+    Trust(#[from] tls::Error),
+    /// What is there speaks no HTTP.
+    #[error("`{server}` does not answer in HTTP\nhint: if it speaks TLS, ask it with `https://{server}`")]
+    NoHttp {
+        /// The address.
+        server: String,
+        /// What happened.
+        #[source]
+        source: hyper::Error,
+    },
+    /// A bearer token would go over the network in plain text.
+    #[error(
+        "the bearer token is not sent to `{server}`: over plain HTTP everybody on the way can read and use it\nhint: ask with `https://` (the engine has \
+         `--tls-cert`), ask on its own machine or through `kubectl port-forward`, or, where the way is protected otherwise, say `--token-over-http`"
+    )]
+    PlainToken {
+        /// The address.
+        server: String,
     },
     /// A source, subject or name of tens of thousands of bytes, which no URI has room for.
     #[error(
@@ -179,29 +204,6 @@ enum Asked {
     Folder(Router, PathBuf),
 }
 
-/// An engine to ask, and what to show it.
-#[derive(Debug, Clone)]
-pub struct Server {
-    /// `host:port`.
-    address: String,
-    /// The header that says who asks; absent where nobody wants to know.
-    authorization: Option<HeaderValue>,
-}
-
-impl std::fmt::Display for Server {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.address)
-    }
-}
-
-#[cfg(test)]
-impl Server {
-    /// One at `host:port` that asks nobody who they are.
-    pub fn at(address: &str) -> Server {
-        Server { address: address.to_owned(), authorization: None }
-    }
-}
-
 /// A list over all its pages, with what its table says below.
 pub struct Listed<T> {
     /// The rows, and the offset that the first page reflects.
@@ -211,12 +213,24 @@ pub struct Listed<T> {
 }
 
 impl Client {
-    /// The folder `data` where one is named, else the engine at `server`.
+    /// The folder `data` where one is named, else the engine at `server`, which over TLS is trusted as this machine
+    /// says.
+    ///
+    /// # Errors
+    /// As [`Client::trusting`].
     pub fn open(data: Option<&Path>, server: &str) -> Result<Client, Error> {
+        Client::trusting(data, server, None)
+    }
+
+    /// The same; over TLS an engine is trusted whose authority is in the file `ca`, where one is named.
+    ///
+    /// # Errors
+    /// When the folder cannot be read, the address is none, or nobody could be trusted.
+    pub fn trusting(data: Option<&Path>, server: &str, ca: Option<&Path>) -> Result<Client, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
         let asked = match data {
             Some(data) => Asked::Folder(folder(data)?, data.to_owned()),
-            None => Asked::Server(Server { address: authority(server)?, authorization: None }),
+            None => Asked::Server(Server::parse(server, ca)?),
         };
         Ok(Client { runtime, asked, patient: false })
     }
@@ -237,7 +251,7 @@ impl Client {
         let mut header = header.ok_or(Error::Token)?;
         header.set_sensitive(true);
         if let Asked::Server(server) = &mut self.asked {
-            server.authorization = Some(header);
+            server.show(header);
         }
         Ok(self)
     }
@@ -250,6 +264,15 @@ impl Client {
         let read = std::fs::read_to_string(path);
         let token = read.map_err(|source| Error::TokenFile { path: path.to_owned(), source })?;
         self.with_token(&token)
+    }
+
+    /// The same; the token also goes over plain HTTP to another machine.
+    #[must_use]
+    pub fn with_token_over_http(mut self) -> Client {
+        if let Asked::Server(server) = &mut self.asked {
+            server.show_over_http();
+        }
+        self
     }
 
     /// The engine.
@@ -363,45 +386,10 @@ pub(crate) fn problem(body: &[u8]) -> Result<Problem, serde_json::Error> {
     Ok(problem)
 }
 
-fn check_length(path: &str) -> Result<(), Error> {
-    if path.len() > URI_BYTES_MAX { Err(Error::Long { bytes: path.len() }) } else { Ok(()) }
-}
-
 async fn over_http(server: &Server, path: &str) -> Result<(StatusCode, Option<String>, Bytes), Error> {
     let response = send(server, path, &[]).await?;
     let (status, time) = (response.status(), time_of(response.headers()));
     Ok((status, time, body(server, response).await?))
-}
-
-/// Asks over a connection of its own; the answer has begun to arrive.
-pub(crate) async fn send(
-    server: &Server,
-    path: &str,
-    headers: &[(HeaderName, &str)],
-) -> Result<Response<Incoming>, Error> {
-    check_length(path)?;
-    let connect = |source| Error::Connect { server: server.to_string(), source };
-    let http = |source| Error::Http { server: server.to_string(), source };
-    let stream = tokio::time::timeout(PATIENCE, tokio::net::TcpStream::connect(&server.address)).await;
-    let stream = stream.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())).map_err(connect)?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
-    let mut request = Request::get(path).header(header::HOST, &server.address).header(header::CONNECTION, "close");
-    if let Some(authorization) = &server.authorization {
-        request = request.header(header::AUTHORIZATION, authorization);
-    }
-    for (name, value) in headers {
-        request = request.header(name, *value);
-    }
-    let request = request.body(Empty::<Bytes>::new()).expect("the path is encoded and the address was checked");
-    // The connection does the work while the answer is waited for and read; it ends with the answer, which says how.
-    tokio::spawn(connection);
-    sender.send_request(request).await.map_err(http)
-}
-
-/// The whole body of an answer.
-pub(crate) async fn body(server: &Server, response: Response<Incoming>) -> Result<Bytes, Error> {
-    let collected = response.into_body().collect().await;
-    Ok(collected.map_err(|source| Error::Http { server: server.to_string(), source })?.to_bytes())
 }
 
 async fn in_process(router: Router, path: &str) -> (StatusCode, Option<String>, Bytes) {
@@ -436,17 +424,6 @@ fn folder(data: &Path) -> Result<Router, Error> {
         status,
         stop: tokio::sync::watch::channel(false).1,
     }))
-}
-
-/// `host:port` of an `http://` address.
-fn authority(server: &str) -> Result<String, Error> {
-    let wrong = || Error::Server { server: server.to_owned() };
-    let bare = server.strip_prefix("http://").unwrap_or(server).trim_end_matches('/');
-    let parsed: hyper::http::uri::Authority = bare.parse().map_err(|_| wrong())?;
-    if bare.contains("://") || parsed.as_str().contains('@') {
-        return Err(wrong());
-    }
-    Ok(if parsed.port().is_some() { bare.to_owned() } else { format!("{bare}:80") })
 }
 
 /// The parameters of a question.
@@ -486,37 +463,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_taken_with_and_without_their_scheme() {
-        let check = |server: &str, expected: Option<&str>| {
-            assert_eq!(authority(server).ok().as_deref(), expected, "{server}");
-        };
-        check("http://127.0.0.1:7717", Some("127.0.0.1:7717"));
-        check("http://engine/", Some("engine:80"));
-        check("[::1]:7717", Some("[::1]:7717"));
-        check("https://engine", None);
-        check("http://user@engine", None);
-        check("", None);
-        check("http://engine:1/path", None);
-    }
-
-    #[test]
     fn parameters_are_encoded_byte_by_byte() {
         let mut query = Query::default();
         query.add("source", "https://a/b?c&d=é");
         query.maybe("subject", None::<&String>);
         query.add("limit", 5);
         assert_eq!(query.0, "?source=https%3A%2F%2Fa%2Fb%3Fc%26d%3D%C3%A9&limit=5");
-    }
-
-    #[test]
-    fn a_question_that_no_uri_has_room_for_is_refused_by_its_size() {
-        let fits = format!("/{}", "x".repeat(URI_BYTES_MAX - 1));
-        assert!(check_length(&fits).is_ok());
-        Request::get(&fits).body(()).expect("the library takes as much");
-        let long = format!("{fits}x");
-        assert!(Request::get(&long).body(()).is_err());
-        let refused = check_length(&long).expect_err("it is too long").to_string();
-        assert!(refused.starts_with("the question takes `65535` bytes, and a URI has room for `65534`"), "{refused}");
     }
 
     #[test]
@@ -530,7 +482,7 @@ mod tests {
             }
             let client = Client::open(None, "http://127.0.0.1:1").expect("an address").with_token_in(&path);
             let shown = client.as_ref().ok().map(|client| {
-                let header = client.server().expect("an engine").authorization.clone().expect("a token");
+                let header = client.server().expect("an engine").shown().cloned().expect("a token");
                 header.to_str().expect("text").to_owned()
             });
             assert_eq!(shown.as_deref(), expected, "{content:?}");

@@ -114,9 +114,17 @@ impl Stage {
         command.args(["--listen", &format!("127.0.0.1:{}", self.port)]);
         command.args(["--cluster", if self.kube { "kube" } else { "local" }]);
         // The story is the same whatever the reader has set for engines of his own.
-        for name in
-            ["LIFELINE_CONFIG", "LIFELINE_SUBJECTS", "LIFELINE_CLUSTER_LABELS", "LIFELINE_CONSUMER", "LIFELINE_STREAM"]
-        {
+        for name in [
+            "LIFELINE_CONFIG",
+            "LIFELINE_SUBJECTS",
+            "LIFELINE_CLUSTER_LABELS",
+            "LIFELINE_CONSUMER",
+            "LIFELINE_STREAM",
+            "LIFELINE_AUTH",
+            "LIFELINE_AUTH_TOKEN_FILE",
+            "LIFELINE_TLS_CERT",
+            "LIFELINE_TLS_KEY",
+        ] {
             command.env_remove(name);
         }
         let mut engine = Process::start("lifeline", command, &path("engine.log"))?;

@@ -28,6 +28,7 @@ pub struct Lifeline {
     folder: PathBuf,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    listens_for_others: bool,
     port: u16,
     process: Option<Process>,
 }
@@ -76,11 +77,23 @@ impl Lifeline {
             folder: folder.to_owned(),
             arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
             environment: environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            listens_for_others: false,
             port: free_port()?,
             process: None,
         };
         lifeline.restart()?;
         Ok(lifeline)
+    }
+
+    /// The same, listening on every address of the machine from now on.
+    ///
+    /// # Errors
+    /// When it cannot be started again.
+    pub fn listening_for_others(mut self) -> Result<Self, Failure> {
+        self.kill();
+        self.listens_for_others = true;
+        self.restart()?;
+        Ok(self)
     }
 
     /// Starts it again with the same arguments and data, killing it first if it still runs.
@@ -90,7 +103,9 @@ impl Lifeline {
     pub fn restart(&mut self) -> Result<(), Failure> {
         self.kill();
         let mut command = command(&self.program);
-        command.arg("run").arg("--data").arg(self.data()).args(["--listen", &self.address()]).args(&self.arguments);
+        let host = if self.listens_for_others { "0.0.0.0" } else { "127.0.0.1" };
+        let listen = format!("{host}:{}", self.port);
+        command.arg("run").arg("--data").arg(self.data()).args(["--listen", &listen]).args(&self.arguments);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.process = Some(Process::start("lifeline", command, &self.log())?);
         Ok(())

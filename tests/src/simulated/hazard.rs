@@ -71,6 +71,8 @@ pub enum Hazard {
     SlowDeletion,
     /// The rules change.
     ChangedRules,
+    /// What changed rules would withdraw is held, and confirmed later.
+    HeldWithdrawal,
     /// A mistake takes a trigger out of force.
     BrokenRules,
     /// A new epoch is recorded.
@@ -87,7 +89,7 @@ pub enum Hazard {
 
 impl Hazard {
     /// All hazards, in the order in which they are printed.
-    pub const ALL: [Hazard; 36] = [
+    pub const ALL: [Hazard; 37] = [
         Hazard::Stop,
         Hazard::Kill,
         Hazard::PowerCut,
@@ -118,6 +120,7 @@ impl Hazard {
         Hazard::FailedDiscovery,
         Hazard::SlowDeletion,
         Hazard::ChangedRules,
+        Hazard::HeldWithdrawal,
         Hazard::BrokenRules,
         Hazard::NewEpoch,
         Hazard::Gap,
@@ -160,6 +163,7 @@ impl Hazard {
             Hazard::FailedDiscovery => "discovery failed",
             Hazard::SlowDeletion => "deletion slow",
             Hazard::ChangedRules => "rules changed",
+            Hazard::HeldWithdrawal => "withdrawal held by the brake",
             Hazard::BrokenRules => "trigger broken",
             Hazard::NewEpoch => "new epoch recorded",
             Hazard::Gap => "gap recorded",

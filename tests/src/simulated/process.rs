@@ -14,6 +14,7 @@ use lifeline_engine::error_text::chain;
 use lifeline_engine::intake::subjects::Wanted;
 use lifeline_engine::recorder;
 use lifeline_engine::replay;
+use lifeline_engine::replay::brake::Brake;
 use lifeline_engine::rules::Current;
 use lifeline_engine::saver::Pace;
 use lifeline_engine::site::Site;
@@ -58,6 +59,9 @@ pub struct World {
     pub rules: watch::Sender<Current>,
     /// How many resources and records an engine looks at in one piece of a replay.
     replay_steps: usize,
+    brake: Brake,
+    /// When what the brake holds is confirmed.
+    confirming: Arc<Chance>,
 }
 
 /// A running engine.
@@ -81,6 +85,9 @@ impl World {
         let cluster = FaultyCluster::new(of_cluster, clock, script.unkind_cluster, counter.clone());
         let cluster = Arc::new(cluster);
         let replay_steps = *Chance::new(seed, 6).pick(&[1, 5, replay::STEPS_AT_ONCE]);
+        // Stories have few objects: often the brake holds each of them.
+        let confirming = Arc::new(Chance::new(seed, 9));
+        let brake = *confirming.pick(&[Brake { percent: 0, objects_min: 1 }, Brake::default()]);
         let of_saver = Chance::new(seed, 7);
         // A checkpoint takes about as long as the time between two, so that many ends come within one.
         let period = *of_saver.pick(&[100, 1_000, 5_000]);
@@ -88,7 +95,7 @@ impl World {
         let pace = Pace { period, piece_bytes: *of_saver.pick(&[1, 4 << 10]), pause };
         let table = (!of_saver.one_in(4)).then(|| Arc::new(SimulatedTable::new(Chance::new(seed, 8), counter.clone())));
         let rules = watch::Sender::new(Current::default());
-        World { server, cluster, disk, table, pace, counter, clock, rules, replay_steps }
+        World { server, cluster, disk, table, pace, counter, clock, rules, replay_steps, brake, confirming }
     }
 
     /// What is left once the process is gone.
@@ -129,7 +136,7 @@ impl World {
         self.cluster.follow(engine.view().subscribe());
         let mut tasks = JoinSet::new();
         // In the real program it runs on a thread of its own and need not be `Send`.
-        let recorder = recorder.with_replay_steps(self.replay_steps);
+        let recorder = recorder.with_replay_steps(self.replay_steps).with_brake(self.brake);
         let recording = recorder.run(self.rules.subscribe(), engine.stopping());
         let (recorded, all_recorded) = oneshot::channel();
         tasks.spawn_local(async move {
@@ -148,6 +155,21 @@ impl World {
                 Ok(())
             });
         }
+        let (confirming, counter, view) = (self.confirming.clone(), self.counter.clone(), engine.view().clone());
+        let mut stopping = engine.stopping();
+        tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = stopping.wait_for(|stop| *stop) => return Ok(()),
+                    () = tokio::time::sleep(confirming.millis_below(5_000)) => {}
+                }
+                for held in view.replays().into_iter().filter_map(|replay| replay.held) {
+                    if view.confirm(&held.id) {
+                        counter.count(Hazard::HeldWithdrawal);
+                    }
+                }
+            }
+        });
         let jetstream = Arc::new(SimulatedJetStream { server: self.server.clone() });
         let wanted = Wanted { subjects: vec![SUBJECT.to_owned()], streams: Vec::new() };
         let reading = engine.clone();

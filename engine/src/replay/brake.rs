@@ -1,0 +1,92 @@
+//! The brake: how much of what lives a change of rules may take away before somebody confirms it.
+//!
+//! A slip in a rule, a folder that is emptied or a CustomResourceDefinition that is deleted looks like a wish to remove
+//! everything. So a replay first counts what it would withdraw, and [`Brake::holds`] decides whether it waits. What events decide is
+//! never braked.
+
+use std::fmt::Write;
+
+use sha2::{Digest, Sha256};
+
+/// How much a change of rules may withdraw without a confirmation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Brake {
+    /// Percent of the live objects, of one trigger and of all of them; 100 holds nothing.
+    pub percent: u8,
+    /// Fewer objects than these are never held.
+    pub objects_min: u64,
+}
+
+impl Default for Brake {
+    fn default() -> Brake {
+        Brake { percent: 10, objects_min: 10 }
+    }
+}
+
+/// Objects that would be withdrawn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Withdrawal {
+    /// How many would go.
+    pub objects: u64,
+    /// How many there are.
+    pub of: u64,
+}
+
+impl Brake {
+    /// Whether what one trigger would withdraw is held; `all` is what all triggers would withdraw together.
+    #[must_use]
+    pub fn holds(self, one: Withdrawal, all: Withdrawal) -> bool {
+        let is_much = |Withdrawal { objects, of }| {
+            objects >= self.objects_min && u128::from(objects) * 100 > u128::from(of) * u128::from(self.percent)
+        };
+        one.objects > 0 && (is_much(one) || is_much(all))
+    }
+}
+
+/// The name by which a held withdrawal is confirmed. It changes with the rules, and is the same after a restart.
+#[must_use]
+pub fn confirmation_id(trigger: &str, digest: Option<u64>) -> String {
+    let mut sha = Sha256::new();
+    sha.update(trigger.as_bytes());
+    sha.update([0]);
+    sha.update(digest.map_or(Vec::new(), |digest| digest.to_be_bytes().to_vec()));
+    sha.finalize().iter().take(4).fold(String::new(), |mut id, byte| {
+        write!(id, "{byte:02x}").expect("a String takes everything");
+        id
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_much_is_held_and_what_is_little_passes() {
+        let check = |objects, of, all_objects, all_of, expected| {
+            let (one, all) = (Withdrawal { objects, of }, Withdrawal { objects: all_objects, of: all_of });
+            assert_eq!(Brake::default().holds(one, all), expected, "{one:?} {all:?}");
+        };
+        check(0, 0, 0, 0, false);
+        // Fewer than ten, though all there is.
+        check(9, 9, 9, 9, false);
+        check(10, 10, 10, 1_000, true);
+        check(10, 100, 10, 1_000, false);
+        check(11, 100, 11, 1_000, true);
+        // Much of a trigger and little of all; little of each trigger and much of all.
+        check(20, 20, 20, 1_000_000, true);
+        check(5, 5, 50, 100, true);
+        check(0, 5, 50, 100, false);
+        check(u64::MAX, u64::MAX, u64::MAX, u64::MAX, true);
+        let off = Brake { percent: 100, ..Brake::default() };
+        assert!(!off.holds(Withdrawal { objects: 50, of: 50 }, Withdrawal { objects: 50, of: 50 }));
+    }
+
+    #[test]
+    fn a_confirmation_is_about_one_trigger_and_one_version_of_it() {
+        let ids = [("a", None), ("a", Some(1)), ("a", Some(2)), ("b", None)]
+            .map(|(name, digest)| confirmation_id(name, digest));
+        let distinct: std::collections::BTreeSet<_> = ids.iter().collect();
+        assert_eq!(distinct.len(), ids.len());
+        assert!(ids.iter().all(|id| id.len() == 8));
+    }
+}
