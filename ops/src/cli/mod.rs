@@ -25,6 +25,7 @@ mod why;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -48,7 +49,7 @@ pub use why::Why;
 /// Lifeline records CloudEvents from NATS JetStream in a log, folds the log into the lifecycle of every resource they speak
 /// of, and keeps the objects in a cluster as the lifecycles say.
 #[derive(Debug, Parser)]
-#[command(name = "lifeline", version, after_help = EXAMPLES, disable_help_subcommand = true, max_term_width = 100)]
+#[command(name = "lifeline", version = version(), after_help = EXAMPLES, disable_help_subcommand = true, max_term_width = 100)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -123,6 +124,19 @@ pub enum Command {
 }
 
 const CRDS: [&str; 2] = [include_str!("../../crds/eventsources.yaml"), include_str!("../../crds/eventtriggers.yaml")];
+
+/// The version, and the commit where the build was told one: `0.1.0 (1a2b3c4d5e6f)`. It is told by a variable and not found
+/// out by a build script: the same sources then give the same program, in a clone or out of one.
+fn version() -> &'static str {
+    static VERSION: LazyLock<String> = LazyLock::new(|| {
+        let version = env!("CARGO_PKG_VERSION");
+        match option_env!("LIFELINE_COMMIT").filter(|commit| !commit.is_empty()) {
+            Some(commit) => format!("{version} ({commit})"),
+            None => version.to_owned(),
+        }
+    });
+    &VERSION
+}
 
 /// Parses what was typed and does it.
 pub fn main_from(typed: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -8,8 +8,8 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use lifeline_ops::servers::{Cache, Error, NatsProgram, Progress};
-use lifeline_tests::harness::{ControlPlane, ControlPlanePrograms, Fuzzer, User};
+use lifeline_ops::servers::{Cache, Error, NatsProgram, Progress, program_on_path};
+use lifeline_tests::harness::{ControlPlane, ControlPlanePrograms, Fuzzer, Helm, NodePrograms, User, install};
 use lifeline_tests::report::Report;
 
 const USAGE: &str = "\
@@ -84,6 +84,14 @@ impl Servers {
         if let Err(error) = Fuzzer::obtain(&cache, progress) {
             warn(error);
         }
+        if let Err(error) = Helm::obtain(&cache, progress) {
+            warn(error);
+        }
+        if program_on_path("promtool").is_none()
+            && let Err(reason) = install(&["prometheus"])
+        {
+            eprintln!("warning: promtool cannot be installed: {reason}\nTests that need it will be skipped.");
+        }
         match ControlPlanePrograms::obtain(&cache, progress) {
             Ok(programs) => {
                 progress.say(&format!("Kubernetes control plane: {}", programs.api_server().display()));
@@ -93,6 +101,9 @@ impl Servers {
                 }
             }
             Err(error) => warn(error),
+        }
+        if let Err(error) = NodePrograms::obtain(&cache, progress) {
+            warn(error);
         }
         servers
     }

@@ -1,6 +1,6 @@
 //! A real Kubernetes control plane: etcd, kube-apiserver and the two controllers without which nothing ever goes away.
 //!
-//! Start at [`ControlPlane::start`]; it is ready in about 3 s. There is no kubelet: no pod ever runs. Every write is
+//! Start at [`ControlPlane::start`]; it is ready in about 3 s. Without a [`super::Node`] no pod ever runs. Every write is
 //! in an audit log, so that a test can count what was asked of the API server ([`ControlPlane::writes`]).
 
 use std::fs;
@@ -31,12 +31,23 @@ const P256_PUBLIC_KEY_HEAD: [u8; 26] = [
     0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
-/// Writes leave a line, reads do not.
+/// Without a kubelet: namespaces go, and what belongs to something that is gone.
+const CONTROLLERS: &str = "namespace-controller,garbage-collector-controller";
+
+/// With one: pods of a StatefulSet with their claims and identities too.
+const CONTROLLERS_OF_PODS: &str = "namespace-controller,garbage-collector-controller,statefulset-controller,\
+    persistentvolume-binder-controller,persistentvolumeclaim-protection-controller,serviceaccount-controller,\
+    root-ca-certificate-publisher-controller,endpointslice-controller,disruption-controller,node-lifecycle-controller,\
+    taint-eviction-controller,pod-garbage-collector-controller";
+
+/// Writes leave a line, reads only those of service accounts.
 const AUDIT_POLICY: &str = r#"
 apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules:
+- level: Metadata
+  userGroups: ["system:serviceaccounts"]
 - level: Metadata
   verbs: [create, update, patch, delete, deletecollection]
 - level: None
@@ -91,12 +102,18 @@ pub struct Write {
     pub user: String,
     /// The HTTP status it got.
     pub status: u16,
+    /// The group of the resource; empty for the core, and where there is no resource.
+    pub group: String,
 }
+
+/// The verbs that leave nothing changed.
+const READS: [&str; 3] = ["get", "list", "watch"];
 
 /// A running control plane. Dropping it kills it and removes its folder.
 #[derive(Debug)]
 pub struct ControlPlane {
     // Fields are dropped in this order: who is talked to outlives who talks, and the folder outlives all.
+    _scheduler: Option<Process>,
     controller_manager: Process,
     api_server: Process,
     _etcd: Process,
@@ -110,9 +127,21 @@ impl ControlPlane {
     /// # Errors
     /// When one of its servers ends or does not get ready; the error holds the last lines of its log.
     pub fn start(programs: &ControlPlanePrograms) -> Result<Self, Error> {
+        Self::start_with(programs, None)
+    }
+
+    /// The same with all that pods need but a node: a scheduler, service accounts, StatefulSets.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_for_pods(programs: &ControlPlanePrograms, scheduler: &Path) -> Result<Self, Error> {
+        Self::start_with(programs, Some(scheduler))
+    }
+
+    fn start_with(programs: &ControlPlanePrograms, scheduler: Option<&Path>) -> Result<Self, Error> {
         let mut attempt = 1;
         loop {
-            match Self::start_once(programs) {
+            match Self::start_once(programs, scheduler) {
                 Err(Error::Ended { last_lines, .. })
                     if attempt < ATTEMPTS_MAX && last_lines.contains("address already in use") =>
                 {
@@ -123,18 +152,19 @@ impl ControlPlane {
         }
     }
 
-    fn start_once(programs: &ControlPlanePrograms) -> Result<Self, Error> {
+    fn start_once(programs: &ControlPlanePrograms, scheduler: Option<&Path>) -> Result<Self, Error> {
         let folder = tempfile::Builder::new()
             .prefix("lifeline-control-plane-")
             .tempdir()
             .map_err(Error::file("create", "a temporary folder"))?;
-        let layout = Layout::new(folder.path(), programs)?;
+        let layout = Layout::new(folder.path(), programs, scheduler)?;
 
         let mut etcd = Process::start("etcd", layout.etcd(), &layout.file("etcd.log"))?;
         etcd.ready(READY_WITHIN, || connect(layout.etcd_port))?;
         let api_server = layout.start_api_server()?;
         let controller_manager = layout.start_controller_manager()?;
-        Ok(Self { controller_manager, api_server, _etcd: etcd, layout, _folder: folder })
+        let scheduler = layout.start_scheduler().transpose()?;
+        Ok(Self { _scheduler: scheduler, controller_manager, api_server, _etcd: etcd, layout, _folder: folder })
     }
 
     /// The kubeconfig file of a user.
@@ -151,11 +181,27 @@ impl ControlPlane {
         Ok(client(&self.kubeconfig(user)).await?)
     }
 
+    /// The port of the API server, on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.layout.api_port
+    }
+
     /// Every write so far, in the order in which they were answered.
     ///
     /// # Errors
     /// When the audit log cannot be read.
     pub fn writes(&self) -> Result<Vec<Write>, Failure> {
+        let mut calls = self.calls()?;
+        calls.retain(|call| !READS.contains(&call.verb.as_str()));
+        Ok(calls)
+    }
+
+    /// Every write so far, and every read of a service account.
+    ///
+    /// # Errors
+    /// When the audit log cannot be read.
+    pub fn calls(&self) -> Result<Vec<Write>, Failure> {
         let text = fs::read_to_string(self.layout.file("audit.log"))?;
         // The last line may still be under way.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
@@ -185,15 +231,22 @@ impl ControlPlane {
 struct Layout {
     folder: PathBuf,
     programs: ControlPlanePrograms,
+    /// Only where pods are to run.
+    scheduler: Option<PathBuf>,
     etcd_port: u16,
     api_port: u16,
 }
 
 impl Layout {
-    fn new(folder: &Path, programs: &ControlPlanePrograms) -> Result<Self, Error> {
+    fn new(folder: &Path, programs: &ControlPlanePrograms, scheduler: Option<&Path>) -> Result<Self, Error> {
         let port = || free_port().map_err(Error::file("find a free port on", "127.0.0.1"));
-        let layout =
-            Self { folder: folder.to_owned(), programs: programs.clone(), etcd_port: port()?, api_port: port()? };
+        let layout = Self {
+            folder: folder.to_owned(),
+            programs: programs.clone(),
+            scheduler: scheduler.map(Path::to_owned),
+            etcd_port: port()?,
+            api_port: port()?,
+        };
         layout.write_settings().map_err(Error::file("write into", folder))?;
         Ok(layout)
     }
@@ -273,9 +326,11 @@ impl Layout {
             "--service-account-issuer=https://lifeline.test",
             "--service-cluster-ip-range=10.0.0.0/24",
             "--authorization-mode=RBAC",
-            // It would refuse pods until somebody makes service accounts, and nobody does here.
-            "--disable-admission-plugins=ServiceAccount",
         ]);
+        if self.scheduler.is_none() {
+            // It would refuse pods until somebody makes service accounts, and nobody does here.
+            server.arg("--disable-admission-plugins=ServiceAccount");
+        }
         server
     }
 
@@ -297,12 +352,17 @@ impl Layout {
     fn start_controller_manager(&self) -> Result<Process, Error> {
         let mut manager = Command::new(self.programs.controller_manager());
         manager.arg("--kubeconfig").arg(self.kubeconfig(User::Admin));
-        manager.args([
-            "--controllers=namespace-controller,garbage-collector-controller",
-            "--leader-elect=false",
-            "--secure-port=0",
-        ]);
+        let controllers = if self.scheduler.is_some() { CONTROLLERS_OF_PODS } else { CONTROLLERS };
+        manager.arg(format!("--controllers={controllers}")).args(["--leader-elect=false", "--secure-port=0"]);
+        manager.arg("--root-ca-file").arg(self.file("certificates/apiserver.crt"));
         Process::start("kube-controller-manager", manager, &self.file("kube-controller-manager.log"))
+    }
+
+    fn start_scheduler(&self) -> Option<Result<Process, Error>> {
+        let mut scheduler = Command::new(self.scheduler.as_ref()?);
+        scheduler.arg("--kubeconfig").arg(self.kubeconfig(User::Admin));
+        scheduler.args(["--leader-elect=false", "--secure-port=0"]);
+        Some(Process::start("kube-scheduler", scheduler, &self.file("kube-scheduler.log")))
     }
 }
 
@@ -358,6 +418,7 @@ fn write_in(line: &str) -> serde_json::Result<Write> {
     let code = event.response_status.as_ref().and_then(|status| status.get("code")).and_then(Value::as_u64);
     Ok(Write {
         verb: event.verb,
+        group: text("apiGroup"),
         resource: text("resource"),
         subresource: text("subresource"),
         namespace: text("namespace"),

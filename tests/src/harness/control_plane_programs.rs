@@ -13,7 +13,7 @@ const KUBERNETES: Item = Item { name: "kubernetes-1.37.2", programs: &["kube-api
 const ETCD: Item = Item { name: "etcd-3.7.3", programs: &["etcd"] };
 
 /// What Kubernetes' own build stamps: without it the server calls itself v0.0.0, and clients believe it.
-const KUBERNETES_STAMP: &str = "-s -w \
+pub(super) const KUBERNETES_STAMP: &str = "-s -w \
     -X k8s.io/component-base/version.gitVersion=v1.37.2 \
     -X k8s.io/component-base/version.gitMajor=1 \
     -X k8s.io/component-base/version.gitMinor=37";
@@ -117,7 +117,7 @@ fn is_whole(folder: &Path, item: Item) -> bool {
 }
 
 /// `go build` in one of our pinned modules.
-fn build(module: &str, linker_flags: &str, output: &Path) -> Command {
+pub(super) fn build(module: &str, linker_flags: &str, output: &Path) -> Command {
     let mut go = Command::new("go");
     go.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("control-plane").join(module))
         // Without cgo no C compiler is needed.

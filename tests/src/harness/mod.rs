@@ -1,4 +1,4 @@
-//! Real servers for tests: nats-server, a Kubernetes control plane, and the `lifeline` program itself.
+//! Real servers for tests: nats-server, a Kubernetes control plane, a node that runs pods, and the `lifeline` program itself.
 //!
 //! Start at [`stories`] and at `tests/tests/servers.rs`, which shows how a test is written. Every server is on
 //! loopback, in a temporary folder, and dies with the test process, however that ends.
@@ -13,9 +13,12 @@ mod events;
 pub mod exposition;
 mod failure;
 mod fuzzer;
+mod helm;
 mod kubernetes;
 mod lifeline;
 mod mount;
+mod node;
+mod node_programs;
 mod scene;
 mod stories;
 mod waiting;
@@ -26,9 +29,12 @@ pub use control_plane_programs::ControlPlanePrograms;
 pub use events::{Event, Producer};
 pub use failure::{Failure, Outcome};
 pub use fuzzer::Fuzzer;
+pub use helm::{Helm, documents};
 pub use kubernetes::{Diary, Entry, Happened, Kubernetes};
 pub use lifeline::Lifeline;
 pub use mount::Mount;
+pub use node::{NODE, Node, image, lifeline_image};
+pub use node_programs::{NodePrograms, install};
 pub use scene::Scene;
 pub use stories::{Need, run, story};
 pub use waiting::eventually;

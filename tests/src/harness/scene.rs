@@ -4,11 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use lifeline_ops::servers::{Cache, NatsAccess, NatsOptions, NatsProgram, NatsServer, Progress};
+use lifeline_ops::servers::{Cache, NatsAccess, NatsOptions, NatsProgram, NatsServer, Progress, program_on_path};
 use std::sync::Arc;
 use tempfile::TempDir;
 
-use super::{ControlPlane, ControlPlanePrograms, Failure, Fuzzer, Lifeline, Mount, Need, User};
+use super::{
+    ControlPlane, ControlPlanePrograms, Failure, Fuzzer, Helm, Lifeline, Mount, Need, Node, NodePrograms, User, image,
+    lifeline_image,
+};
 
 /// The control plane that the tests of one program share, once one of them needs it.
 static SHARED: Mutex<Option<Arc<ControlPlane>>> = Mutex::new(None);
@@ -80,6 +83,28 @@ impl Scene {
     /// When it does not start.
     pub fn fresh_control_plane(&self) -> Result<ControlPlane, Failure> {
         Ok(ControlPlane::start(control_plane_programs().as_ref().map_err(String::as_str)?)?)
+    }
+
+    /// Starts a control plane with a node that runs pods of the project's image and of `nats:test`.
+    ///
+    /// # Errors
+    /// When an image cannot be built, or a server does not start.
+    pub fn node(&self) -> Result<(Node, ControlPlane), Failure> {
+        let programs = node_programs().as_ref().map_err(String::as_str)?;
+        let servers = control_plane_programs().as_ref().map_err(String::as_str)?;
+        let nats = nats_program().as_ref().map_err(String::as_str)?;
+        let control_plane = ControlPlane::start_for_pods(servers, &programs.scheduler())?;
+        let images = [lifeline_image(&self.folder().join("release"))?, image(self.folder(), "nats", &nats.path)?];
+        let node = Node::start(programs, &self.folder().join("node"), &control_plane, &images)?;
+        Ok((node, control_plane))
+    }
+
+    /// The `helm` program.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn helm(&self) -> Result<&'static Helm, Failure> {
+        Ok(helm().as_ref().map_err(String::as_str)?)
     }
 
     /// The programs that check the HTTP API from outside.
@@ -158,6 +183,12 @@ pub(super) fn unmet(need: Need) -> Option<&'static str> {
         Need::ControlPlane => control_plane_programs().as_ref().err().map(String::as_str),
         Need::Fuzzer => fuzzer().as_ref().err().map(String::as_str),
         Need::Mounts => mounts().as_ref().err().map(String::as_str),
+        Need::Helm => helm().as_ref().err().map(String::as_str),
+        Need::Promtool if program_on_path("promtool").is_none() => {
+            Some("no promtool here; `cargo all-tests` installs the package `prometheus` where it may")
+        }
+        Need::Promtool => None,
+        Need::Node => unmet(Need::Mounts).or_else(|| node_programs().as_ref().err().map(String::as_str)),
     }
 }
 
@@ -197,6 +228,22 @@ fn fuzzer() -> &'static Result<Fuzzer, String> {
     FUZZER.get_or_init(|| {
         let cache = Cache::from_environment().map_err(|error| error.to_string())?;
         Fuzzer::find(&cache).ok_or_else(|| "no schemathesis here; `cargo all-tests` fetches one".to_owned())
+    })
+}
+
+fn helm() -> &'static Result<Helm, String> {
+    static HELM: OnceLock<Result<Helm, String>> = OnceLock::new();
+    HELM.get_or_init(|| {
+        let cache = Cache::from_environment().map_err(|error| error.to_string())?;
+        Helm::find(&cache).ok_or_else(|| "no helm here; `cargo all-tests` builds one".to_owned())
+    })
+}
+
+fn node_programs() -> &'static Result<NodePrograms, String> {
+    static PROGRAMS: OnceLock<Result<NodePrograms, String>> = OnceLock::new();
+    PROGRAMS.get_or_init(|| {
+        let cache = Cache::from_environment().map_err(|error| error.to_string())?;
+        NodePrograms::find(&cache)
     })
 }
 

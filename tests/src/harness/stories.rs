@@ -25,6 +25,12 @@ pub enum Need {
     Fuzzer,
     /// The right to mount file systems: for disks that are full, or that take no writes.
     Mounts,
+    /// The `helm` program.
+    Helm,
+    /// The `promtool` program, which checks what is meant for Prometheus.
+    Promtool,
+    /// A node that runs pods: a kubelet, a scheduler, containerd, and the right to use them.
+    Node,
 }
 
 /// A test: its name (a sentence), what it needs, and its body, which runs on a runtime of its own.
