@@ -89,16 +89,18 @@ impl<D: Disk> View<D> {
         self.replays.lock().clone()
     }
 
-    /// Lets a withdrawal pass that is held, by the id that the status gives it. Whether there is one.
+    /// Lets a withdrawal pass that is held, by the id that the status gives it. Says whose it is and how many objects
+    /// go; `None` where there is none.
     ///
     /// It holds for this process: were the engine to end before all is recorded, it has to be confirmed again.
-    pub fn confirm(&self, id: &str) -> bool {
-        let is_held = |replay: &ReplayStatus| replay.held.as_ref().is_some_and(|held| held.id == id);
-        let is_known = self.replays.lock().iter().any(is_held);
-        if is_known {
-            self.confirmed.send_modify(|confirmed| _ = confirmed.insert(id.to_owned()));
-        }
-        is_known
+    pub fn confirm(&self, id: &str) -> Option<(String, u64)> {
+        let held = |replay: &ReplayStatus| {
+            let held = replay.held.as_ref().filter(|held| held.id == id)?;
+            Some((replay.trigger.clone(), held.objects))
+        };
+        let found = self.replays.lock().iter().find_map(held)?;
+        self.confirmed.send_modify(|confirmed| _ = confirmed.insert(id.to_owned()));
+        Some(found)
     }
 
     /// What was confirmed and is not done.

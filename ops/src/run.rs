@@ -199,7 +199,8 @@ async fn engine(config: Config) -> Result<(), Error> {
     let queries = Queries::new(engine.view().clone(), Arc::new(SystemClock));
     let reads = api::router(api::ApiState { queries, status, stop: engine.stopping() });
     let redriver = Redriver::new(engine.view().clone(), engine.recording().clone());
-    doorway.open(api::redrive::with_redrive(reads, redriver));
+    let writes = api::redrive::with_redrive(reads, redriver);
+    doorway.open(api::confirm::with_confirm(writes, engine.view().clone()));
 
     // A mistake in the settings that are there at the start ends the start; a later one keeps those in use.
     let source = ConnectionSource::of(&config, kube.clone());

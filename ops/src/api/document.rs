@@ -13,7 +13,7 @@ use utoipa::{Modify, OpenApi, openapi};
 use super::parameters::{Asked, Nothing};
 use super::problem;
 use super::refusals::Refused;
-use super::{difference, lists, records, redrive, resource, stuck, verify, watch, why};
+use super::{confirm, difference, lists, records, redrive, resource, stuck, verify, watch, why};
 
 /// The document.
 #[derive(OpenApi)]
@@ -21,7 +21,7 @@ use super::{difference, lists, records, redrive, resource, stuck, verify, watch,
     info(
         title = "Lifeline",
         description = "What exists, why, since when, and what was true before: the lifecycles that CloudEvents gave to \
-                       Kubernetes resources. All paths read but one: `/v1/redrive` records events. A parameter that is \
+                       Kubernetes resources. All paths read but two: `/v1/redrive` records events, and `/v1/confirm` lets changed rules remove what is held. A parameter that is \
                        not described is refused.",
     ),
     paths(
@@ -40,6 +40,7 @@ use super::{difference, lists, records, redrive, resource, stuck, verify, watch,
         records::events,
         why::detail,
         redrive::redrive,
+        confirm::confirm,
         super::status,
         verify::verify,
         super::alive,

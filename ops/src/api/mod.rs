@@ -1,10 +1,11 @@
 //! The HTTP API: what may be asked of an engine, and what an operator's tools scrape.
 //!
 //! Start at [`router`]. Every list is `{"offset": N, "items": [...], "next": "cursor"}`; every error is a problem document
-//! (see [`problem`]); a parameter that is not known is refused rather than ignored. All of them read; the one path that changes
-//! something is added by [`redrive`].
+//! (see [`problem`]); a parameter that is not known is refused rather than ignored. All of them read; the two paths that change
+//! something are added by [`redrive`] and [`confirm`].
 
 pub mod access;
+pub mod confirm;
 pub mod document;
 pub mod doorway;
 pub mod metrics;
@@ -13,6 +14,7 @@ pub mod problem;
 mod difference;
 mod lists;
 pub(crate) mod one;
+mod order;
 pub(crate) mod parameters;
 mod records;
 pub mod redrive;

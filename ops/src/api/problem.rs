@@ -34,6 +34,7 @@ pub const CODES: &[Known] = &[
     Known { code: "forbidden", status: 403, title: "The caller is not allowed" },
     Known { code: "foreign-page", status: 403, title: "A web page of another site may not ask" },
     Known { code: "unknown-resource", status: 404, title: "Nothing is known of this resource" },
+    Known { code: "nothing-held", status: 404, title: "Nothing is held under this id" },
     Known { code: "no-such-path", status: 404, title: "There is nothing here" },
     Known { code: "method-not-allowed", status: 405, title: "The path does not answer this method" },
     // Not 504: the engine is well, it is the question that is ahead of it.
@@ -125,6 +126,15 @@ impl Problem {
     #[must_use]
     pub fn post_only() -> Problem {
         Problem::new("method-not-allowed", "this path answers POST only")
+    }
+
+    /// There is no withdrawal to be confirmed.
+    #[must_use]
+    pub fn nothing_held(id: &str) -> Problem {
+        let text = format!(
+            "nothing is held under `{id}`\nhint: `lifeline status` shows what is held; the id changes with the rules"
+        );
+        Problem::new("nothing-held", &text)
     }
 
     /// A body that does not say that it is JSON.

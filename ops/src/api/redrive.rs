@@ -1,15 +1,14 @@
-//! Taking rejected messages up again: the one path that changes something.
+//! Taking rejected messages up again.
 //!
-//! Start at [`with_redrive`]. Who may ask is decided before, by [`super::access`], which says who it is. A web page may not:
-//! browsers send `Origin` with each POST, and no page is ours, so a request with one is refused, whatever it names. For the same
-//! reason the body has to call itself JSON: a form of a page cannot.
+//! Start at [`with_redrive`]. Who may ask is decided before, by [`super::access`], which says who it is; what an order has to
+//! be like, by [`super::order`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use axum::routing::post;
 use axum::{Extension, Json, Router};
 use lifeline_engine::recorder::{Redriver, redriver};
@@ -20,6 +19,7 @@ use tracing::info;
 use utoipa::ToSchema;
 
 use super::access::Asker;
+use super::order;
 use super::problem::Problem;
 use super::refusals::{Refused, RefusedRedrive, RefusedUnreadable};
 
@@ -122,16 +122,7 @@ pub(super) async fn redrive<D: Disk>(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Redriven>, Problem> {
-    if headers.contains_key(header::ORIGIN) {
-        let why = "a web page may not take messages up again\nhint: ask with `lifeline redrive`, or send no `Origin`";
-        return Err(Problem::forbidden(why));
-    }
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
-        return Err(Problem::not_json(kind));
-    }
-    let order: RedriveOrder = serde_json::from_slice(&body)
-        .map_err(|error| Problem::bad_parameter(&format!("the body is not as expected: {error}")))?;
+    let order: RedriveOrder = order::parse(&headers, &body)?;
     let RedriveOrder { offsets, reason, dry_run } = order;
     if !(1..=OFFSETS_MAX).contains(&offsets.len()) {
         let count = offsets.len();

@@ -36,6 +36,9 @@ pub(super) struct RefusedUnreadable;
 /// Why a redrive may be refused.
 pub(super) struct RefusedRedrive;
 
+/// Why a confirmation may be refused.
+pub(super) struct RefusedConfirmation;
+
 /// Why a question about one resource may be refused.
 pub(super) struct RefusedUnknown;
 
@@ -74,6 +77,12 @@ impl IntoResponses for RefusedExpired {
 impl IntoResponses for RefusedWatch {
     fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
         responses_of(&["expired", "too-many-watches"])
+    }
+}
+
+impl IntoResponses for RefusedConfirmation {
+    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
+        responses_of(&["nothing-held", "not-json"])
     }
 }
 

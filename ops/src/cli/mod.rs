@@ -8,6 +8,7 @@
 
 mod addons;
 mod ask;
+mod confirm;
 mod difference;
 mod event;
 mod events;
@@ -36,6 +37,7 @@ use crate::terminal::fail;
 use crate::terminal::style::Color;
 
 pub use ask::{AskArgs, Get, HistoryArgs};
+pub use confirm::ConfirmArgs;
 pub use difference::DiffArgs;
 pub use log::LogCommand;
 pub use redrive::RedriveArgs;
@@ -104,6 +106,9 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Take rejected messages up again, once what they were rejected for is mended.
     Redrive(RedriveArgs),
+
+    /// Let changed rules withdraw what is held because it is much; `lifeline status` gives the id
+    Confirm(ConfirmArgs),
     /// Inspect or repair the log of a stopped engine.
     #[command(subcommand)]
     Log(LogCommand),
@@ -169,6 +174,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Why(args) => why::why(args),
         Command::Diff(args) => difference::diff(&args),
         Command::Status(args) => ask::status(args),
+        Command::Confirm(args) => confirm::confirm(&args),
         Command::Redrive(args) => redrive::redrive(&args),
         Command::Crds => output::data(&crds()).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => output::data(&completions(shell)).map(|()| ExitCode::SUCCESS),

@@ -170,7 +170,7 @@ impl World {
                     () = tokio::time::sleep(confirming.millis_below(5_000)) => {}
                 }
                 for held in view.replays().into_iter().filter_map(|replay| replay.held) {
-                    if view.confirm(&held.id) {
+                    if view.confirm(&held.id).is_some() {
                         counter.count(Hazard::HeldWithdrawal);
                     }
                 }
