@@ -34,7 +34,7 @@ use lifeline_projections::fact::{
 use lifeline_projections::fold::{Ground, Projection, Resource};
 use lifeline_projections::lifecycle::{Desired, Lifecycle};
 use lifeline_store::{Disk, Offset, Reader};
-use tracing::{info, warn};
+use tracing::warn;
 
 use self::brake::{Brake, Withdrawal, confirmation_id, told};
 use self::desired::{Unmatched, redesired};
@@ -222,7 +222,6 @@ impl Replay {
         };
         let mut is_any = false;
         for target in self.targets.iter_mut().filter(is_confirmed) {
-            info!("the withdrawal by `{}` is confirmed", target.trigger);
             target.begin_recording();
             is_any = true;
         }

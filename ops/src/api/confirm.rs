@@ -52,7 +52,8 @@ pub fn with_confirm<D: Disk>(router: Router, view: Arc<View<D>>) -> Router {
 /// Lets changed rules withdraw what the brake holds.
 ///
 /// A confirmation is for one trigger and one version of it. It holds while the engine runs: were the engine to end before
-/// everything is recorded, what is left is counted, and may be held, again. Requests with an `Origin` are refused: no web page may ask.
+/// everything is recorded, what is left is counted, and may be held, again. Requests with an `Origin` are refused: no web
+/// page may ask.
 #[utoipa::path(
     post,
     path = "/v1/confirm",

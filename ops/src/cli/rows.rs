@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use jiff::Timestamp;
-use lifeline_engine::status::{ReplayStatus, Status};
+use lifeline_engine::status::{HeldWithdrawal, ReplayStatus, Status};
 use lifeline_projections::history::{Entry, EventEntry};
 use lifeline_projections::lifecycle::Phase;
 use lifeline_projections::reads::{ConflictRow, LifecycleRow, ObjectRow, OwnedObjectRow, ResourceRow, RuleRow};
@@ -309,7 +309,12 @@ pub fn status(status: &Status, width: Option<usize>, paint: Paint) -> String {
         count(status.cluster_writes, "cluster write"),
     ];
     line("since start", work.join(", "));
-    for ReplayStatus { trigger, resources, of, .. } in &status.replays {
+    for ReplayStatus { trigger, resources, of, held, .. } in &status.replays {
+        if let Some(HeldWithdrawal { id, objects, of }) = held {
+            let held = format!("`{trigger}` would withdraw {objects} of {of} objects: `lifeline confirm {id}`");
+            line("held", paint.tone(Tone::Bad, &held));
+            continue;
+        }
         line("replaying", format!("`{trigger}` under changed rules, {resources} of {}", count(*of as u64, "resource")));
     }
     if let Some(scrub) = &status.scrub {
