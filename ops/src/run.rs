@@ -41,6 +41,7 @@ use crate::servers::{Progress, Step};
 use crate::service::{self, Answering};
 use crate::settings::{Auth, ClusterKind, Config};
 use crate::telemetry::Telemetry;
+use crate::terminal::count;
 use crate::tls;
 use crate::tls::server::Identity;
 
@@ -363,11 +364,17 @@ async fn report_rules(mut rules: watch::Receiver<rules::Current>, kube: Option<k
             .map(ToString::to_string)
             .collect();
         for problem in problems.iter().filter(|problem| !said.contains(*problem)) {
-            warn!("{problem}");
+            // The level of the line says already which of the two it is.
+            match (problem.strip_prefix("error: "), problem.strip_prefix("warning: ")) {
+                (Some(text), _) => error!("{text}"),
+                (_, Some(text)) => warn!("{text}"),
+                (None, None) => warn!("{problem}"),
+            }
         }
         if let Some(set) = set {
-            let (triggers, sources) = (set.triggers().count(), set.sources().count());
-            info!("rules in force: {sources} EventSources, {triggers} EventTriggers, {} problems", problems.len());
+            let (triggers, sources) = (set.triggers().count() as u64, set.sources().count() as u64);
+            let (sources, triggers) = (count(sources, "EventSource"), count(triggers, "EventTrigger"));
+            info!("rules in force: {sources}, {triggers}, {}", count(problems.len() as u64, "problem"));
         }
         said = problems;
         if let (Some(client), Some(set)) = (&kube, current.rules.clone())

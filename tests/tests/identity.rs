@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         story("an_action_with_blanks_around_it_creates_and_another_text_is_recorded", &[Nats, ControlPlane], actions),
         story("a_trigger_that_is_made_after_its_events_sees_them", &[Nats, ControlPlane], late_trigger),
         story("a_trigger_that_is_removed_withdraws_its_objects_or_leaves_them", &[Nats, ControlPlane], removed_trigger),
+        story("a_dry_run_deletes_nothing", &[Nats, ControlPlane], dry_run),
         story("a_slip_in_a_rule_removes_nothing_that_lives_until_it_is_confirmed", &[Nats, ControlPlane], slip),
         story("a_trigger_that_is_renamed_keeps_the_uids_of_few_objects", &[Nats, ControlPlane], few_renamed),
         story("a_trigger_that_is_renamed_keeps_the_uids_of_many_objects", &[Nats, ControlPlane], many_renamed),
@@ -376,6 +377,41 @@ async fn slip(scene: &Scene) -> Outcome {
     for user in 0..USERS {
         stage.lost(&format!("braked-user-{user}")).await?;
     }
+    Ok(())
+}
+
+async fn dry_run(scene: &Scene) -> Outcome {
+    let rules =
+        Rules { name: "dry", action: LOGIN_LOGOUT, behaviour: "WithdrawPolicies", template: &of_user("dry") }.text();
+    let dry = rules.replace("oneForEvent: true", "oneForEvent: true\n  syncMode: DryRun");
+    let mut stage = Stage::set(scene, &rules).await?;
+    for user in 0..2 {
+        stage.publish(Event::user("login", &format!("user-{user}"))).await?;
+    }
+    let before = stage.uids("dry", 2).await?;
+    stage.change_rules(&dry)?;
+    stage.lifeline.has_said("dry run of dry: nothing is applied").await?;
+    stage.publish(Event::user("logout", "user-0")).await?;
+    stage.lifeline.has_said("dry run of dry: nothing is deleted").await?;
+    stage.lifeline.has_recorded(3).await?;
+    assert_eq!(stage.uids("dry", 2).await?, before);
+    stage.lifeline.kill();
+    stage.lifeline.restart()?;
+    stage.lifeline.wait_until_ready()?;
+    assert_eq!(stage.uids("dry", 2).await?, before);
+    // Once it is in earnest, the logout counts.
+    stage.change_rules(&rules)?;
+    stage.lost("dry-user-0").await?;
+    stage.change_rules(&dry)?;
+    stage.lifeline.has_said("dry run of dry: nothing is applied").await?;
+    stage.change_rules("apiVersion: lib.projectsveltos.io/v1beta1\nkind: EventSource\nmetadata: {name: nothing}\nspec: {messagingMatchCriteria: [{subject: nothing}]}\n")?;
+    eventually("the trigger to be gone", SOON, async || {
+        let rules = stage.lifeline.ask(&["get", "lifecycles"]).map_err(|failure| failure.to_string())?;
+        let is_left = rules["items"].as_array().into_iter().flatten().any(|item| item["phase"] == "Left");
+        if is_left { Ok(()) } else { Err(rules.to_string()) }
+    })
+    .await?;
+    assert!(stage.config_maps.get_opt("dry-user-1").await?.is_some());
     Ok(())
 }
 

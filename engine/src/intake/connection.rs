@@ -116,8 +116,15 @@ impl Connection {
         if argument.contains("://") {
             return Connection::from_url(argument, "--nats", subjects);
         }
-        let text = std::fs::read_to_string(Path::new(argument))
-            .map_err(|cause| Error::Unreadable { path: argument.to_owned(), cause })?;
+        let text = std::fs::read_to_string(Path::new(argument)).map_err(|cause| {
+            let (argument, is_absent) = (argument.to_owned(), cause.kind() == std::io::ErrorKind::NotFound);
+            let is_server = argument.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+            if is_absent && is_server {
+                Error::NoScheme { argument }
+            } else {
+                Error::Unreadable { path: argument, cause }
+            }
+        })?;
         let mut connection = Connection::parse(&text, argument)?;
         if !subjects.is_empty() {
             let mut mistakes = Mistakes::default();
@@ -631,6 +638,18 @@ fn decoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_without_its_scheme_is_told_from_a_file_that_is_not_there() {
+        let check = |argument: &str, expected: &str| {
+            let error = Connection::from_argument(argument, &[]).expect_err("there is no such file").to_string();
+            assert!(error.contains(expected), "{argument}: {error}");
+        };
+        check("localhost:4222", "`nats://localhost:4222`");
+        check("10.0.0.1:4222", "`nats://10.0.0.1:4222`");
+        check("/nonexist/connection.json", "cannot be read");
+        check("connection:json", "cannot be read");
+    }
 
     /// The first example of the Sveltos documentation.
     const SEED: &str = r#"{

@@ -99,6 +99,12 @@ pub enum Error {
         /// Each with its field.
         mistakes: Vec<String>,
     },
+    /// What was given is neither a URL nor a file.
+    #[error("`{argument}` is no file and no URL\nhint: a server is written `nats://{argument}`")]
+    NoScheme {
+        /// What was given.
+        argument: String,
+    },
     /// The connection settings cannot be read.
     #[error("connection settings `{path}` cannot be read")]
     Unreadable {

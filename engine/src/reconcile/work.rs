@@ -208,6 +208,11 @@ impl<D: Disk> Reconciler<D> {
             return Ok(Next::RetryAfter(PAUSE_REPLAY));
         }
         let plan = plan(&task.lifecycle, &[], false);
+        if rules.trigger(&task.key.trigger).is_some_and(|trigger| trigger.sync_mode() == SyncMode::DryRun) {
+            let objects = plan.remove.iter().map(|holding| &holding.object);
+            info!(objects = %names(objects), "dry run of {}: nothing is deleted", task.key.trigger);
+            return Ok(Next::Park);
+        }
         let mut attempt = Attempt::default();
         self.remove(task, &plan.remove, Removing::DeletesToo, &mut attempt).await?;
         match attempt.end(false) {

@@ -141,10 +141,10 @@ impl Trigger {
         self.is_degraded
     }
 
-    /// Whether its objects stay when it goes.
+    /// Whether its objects stay when it goes. A dry run changes nothing, so what there was before it stays too.
     #[must_use]
     pub fn leaves_policies(&self) -> bool {
-        self.spec.stop_matching_behavior == StopMatchingBehavior::LeavePolicies
+        self.spec.stop_matching_behavior == StopMatchingBehavior::LeavePolicies || self.sync_mode() == SyncMode::DryRun
     }
 
     /// Whether it may take over objects that Lifeline did not make.

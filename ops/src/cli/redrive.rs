@@ -9,9 +9,10 @@ use lifeline_projections::history::Entry;
 use lifeline_projections::reads::List;
 
 use super::ask::AskArgs;
-use super::{moment, output, rows};
+use super::{moment, output};
 use crate::api::redrive::{OFFSETS_MAX, RedriveOrder, RedriveOutcome, RedriveRow, Redriven};
 use crate::client::{Client, Error, PAGE_ROWS_ASKED, Query};
+use crate::terminal::count;
 use crate::terminal::style::Tone;
 use crate::terminal::table::{Cell, Column, Table};
 
@@ -77,7 +78,7 @@ pub fn redrive(args: &RedriveArgs) -> Result<ExitCode, Error> {
     if !output::structured(&all, args.ask.output)? {
         output::table(&table(&all.items), args.ask.output)?;
         let events = all.items.iter().filter(|row| row.outcome == RedriveOutcome::Event).count();
-        let events = rows::count(events as u64, "event");
+        let events = count(events as u64, "event");
         output::remark(&match args.dry_run {
             true => format!("{events} would be recorded; nothing was, because of --dry-run"),
             false => format!("{events} recorded for `{}`: `lifeline get event OFFSET` shows what came of one", all.by),

@@ -11,6 +11,7 @@ use lifeline_projections::history::{Entry, EventEntry};
 use lifeline_projections::lifecycle::Phase;
 use lifeline_projections::reads::{ConflictRow, LifecycleRow, ObjectRow, OwnedObjectRow, ResourceRow, RuleRow};
 
+use crate::terminal::count;
 use crate::terminal::style::{Paint, Tone};
 use crate::terminal::table::{Cell, Column, Table, cut_middle, printable};
 
@@ -388,11 +389,6 @@ fn indented(out: &mut String, first: &str, text: &str) {
     for line in lines {
         let _ = writeln!(out, "  {}", printable(line.trim_start()));
     }
-}
-
-/// `1 trigger`, `2 triggers`.
-pub fn count(number: u64, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 /// `group Kind/namespace/name`, as far as there is one.
