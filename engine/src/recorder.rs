@@ -66,8 +66,11 @@ const FOLD_RECORDS_MAX: usize = 256;
 /// The pause between two pieces of a replay: about as long as a piece takes, so that half of the time is left for the rest.
 const REPLAY_PAUSE: Duration = Duration::from_millis(1);
 
-/// The pause before withdrawals, where a change of rules adds something too: time to claim what is to change hands.
+/// The pause before withdrawals: time for other lifecycles, also of rules that came shortly before, to claim what is to change
+/// hands. It is longer where many lifecycles have work to do.
 const HAND_OVER_PAUSE: Duration = Duration::from_secs(2);
+const HAND_OVER_PAUSE_EACH: Duration = Duration::from_millis(2);
+const HAND_OVER_PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// The pauses after which a withdrawal that is held is counted again: each twice as long as the one before.
 const COUNT_AGAIN_PAUSE_MIN: Duration = Duration::from_secs(2);
@@ -530,8 +533,10 @@ impl<D: Disk> Recorder<D> {
             let replay = self.replay.as_mut().expect("it gave the piece");
             replay.advance(piece);
             replay.confirm(&self.view.confirmed().borrow());
-            if replay.take_has_added() {
-                self.replay_due = Instant::now() + HAND_OVER_PAUSE;
+            if replay.take_has_begun() {
+                let open = u32::try_from(self.sites.open().len()).unwrap_or(u32::MAX);
+                let pause = HAND_OVER_PAUSE.saturating_add(HAND_OVER_PAUSE_EACH.saturating_mul(open));
+                self.replay_due = Instant::now() + pause.min(HAND_OVER_PAUSE_MAX);
             }
             if replay.is_held() && !replay.goes_on() {
                 let (_, pause) = self.count_again;

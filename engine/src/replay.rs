@@ -29,9 +29,9 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use lifeline_projections::fact::{
-    Decision, EventReceived, Fact, Redecision, Redesired, ResourceKey, RuleChanged, Ruling, TriggerReplayed,
+    Decision, EventReceived, Fact, ObjectKey, Redecision, Redesired, ResourceKey, RuleChanged, Ruling, TriggerReplayed,
 };
-use lifeline_projections::fold::{Ground, Projection, Resource};
+use lifeline_projections::fold::{Claim, Ground, Projection, Resource};
 use lifeline_projections::lifecycle::{Desired, Lifecycle};
 use lifeline_store::{Disk, Offset, Reader};
 use tracing::warn;
@@ -96,8 +96,10 @@ pub struct Replay {
     /// Withdrawals first: what a trigger that is gone made may be in the way of what another makes now.
     targets: VecDeque<Target>,
     brake: Brake,
-    /// Something was added in the first turn, which may claim what is to be withdrawn.
-    has_added: bool,
+    /// Objects whose withdrawal passed, since nothing was left to be decided again.
+    withdrawn: u64,
+    /// A withdrawal passed just now.
+    has_begun: bool,
 }
 
 /// A trigger whose history is decided again.
@@ -155,8 +157,6 @@ pub struct Piece {
     reached: Cursor,
     turn: Turn,
     is_last: bool,
-    /// Whether a lifecycle becomes present, or may claim other objects.
-    adds: bool,
 }
 
 impl Piece {
@@ -187,10 +187,14 @@ impl Replay {
             let clusters = rules.heard_clusters(trigger).map(Into::into).collect();
             Target { trigger: trigger.into(), digest, leaves, clusters, is_open, cursor, turn, held, is_stuck }
         };
+        let was_gone = |trigger: &str| {
+            let is_same = |target: &Target| *target.trigger == *trigger && target.digest.is_none();
+            before.is_some_and(|before| before.targets.iter().any(is_same))
+        };
         // A trigger that is only broken, or hidden by what cannot be read, keeps what it made.
         let gone = ground.replayed.iter().filter(|(trigger, _)| matches!(rules.standing(trigger), Standing::Absent));
         let mut targets: VecDeque<Target> =
-            gone.map(|(trigger, mark)| target(trigger, None, mark.leaves, false)).collect();
+            gone.map(|(trigger, mark)| target(trigger, None, mark.leaves, was_gone(trigger))).collect();
         for trigger in rules.triggers() {
             let (name, digest) = (trigger.name(), trigger.digest());
             let open = ground.open_replays.get(name);
@@ -206,7 +210,13 @@ impl Replay {
                 targets.push_back(target(name, Some(digest), trigger.leaves_policies(), is_open));
             }
         }
-        Replay { rules: Arc::clone(rules), targets, brake: Brake::default(), has_added: false }
+        Replay {
+            rules: Arc::clone(rules),
+            targets,
+            brake: Brake::default(),
+            withdrawn: before.map_or(0, |before| before.withdrawn),
+            has_begun: false,
+        }
     }
 
     /// The same, with another brake.
@@ -222,6 +232,7 @@ impl Replay {
         };
         let mut is_any = false;
         for target in self.targets.iter_mut().filter(is_confirmed) {
+            self.withdrawn += target.held.map_or(0, |held| held.objects);
             target.begin_recording();
             is_any = true;
         }
@@ -235,11 +246,17 @@ impl Replay {
         }
     }
 
-    /// Whether a withdrawal begins now for which others should have the time to claim what they want of it. Asked once.
-    pub fn take_has_added(&mut self) -> bool {
-        let begins =
-            self.targets.iter().any(|target| matches!(target.turn, Turn::Recording) && target.cursor.done.is_none());
-        begins && std::mem::take(&mut self.has_added)
+    /// Whether a withdrawal passed just now. Others should have the time to claim what they want of it. Asked once.
+    pub fn take_has_begun(&mut self) -> bool {
+        std::mem::take(&mut self.has_begun)
+    }
+
+    /// Whether the owner of a claim goes on wanting the object: the rules in force decided so.
+    fn stays(&self, projection: &Projection, claim: &Claim) -> bool {
+        let (_, lifecycle) = projection.lifecycle(claim.lifecycle);
+        let in_force = self.rules.trigger(&lifecycle.trigger).map(Trigger::digest);
+        let decided_by = projection.ground().decided_by(&lifecycle.trigger, lifecycle.decided);
+        lifecycle.desired.is_present() && decided_by.is_some() && decided_by == in_force
     }
 
     /// The confirmations that are waited for, or were given.
@@ -265,10 +282,11 @@ impl Replay {
         if self.targets.iter().any(|target| !target.is_stuck && matches!(target.turn, Turn::Counting(_))) {
             return;
         }
-        let mut all = Withdrawal::default();
+        // What passed counts as well: confirming one does not make little of the others.
+        let mut all = Withdrawal { objects: self.withdrawn, of: 0 };
         for target in &self.targets {
             if let Turn::Counted(Count { withdrawal, live }) = target.turn {
-                all = Withdrawal { objects: all.objects + withdrawal.objects, of: all.of.max(live) };
+                all = Withdrawal { objects: all.objects + withdrawal.objects, of: all.of.max(live + self.withdrawn) };
             }
         }
         for target in &mut self.targets {
@@ -279,6 +297,8 @@ impl Replay {
                 }
                 (target.turn, target.held) = (Turn::Held(withdrawal), Some(withdrawal));
             } else {
+                self.withdrawn += withdrawal.objects;
+                self.has_begun |= withdrawal.objects > 0;
                 target.begin_recording();
             }
         }
@@ -293,6 +313,8 @@ impl Replay {
     /// Notes that [`Replay::openings`] are recorded.
     pub fn opened(&mut self) {
         self.targets.iter_mut().for_each(|target| target.is_open = true);
+        // What was being counted beside these may not be counted any more.
+        self.settle_counts();
     }
 
     /// How far each trigger is.
@@ -328,6 +350,9 @@ impl Replay {
         let mut cursor = target.cursor.clone();
         let mut redecisions = Vec::new();
         let start = cursor.walk.as_ref().map(|walk| &walk.key).or(cursor.done.as_ref()).cloned();
+        let stays = |cluster: &str, object: &ObjectKey| {
+            projection.claims(cluster, object).iter().any(|claim| self.stays(projection, claim))
+        };
         let mut resources = projection.resources_from(start.as_ref().map_or(Bound::Unbounded, Bound::Excluded));
         let mut steps = steps;
         let is_at_end = loop {
@@ -342,7 +367,7 @@ impl Replay {
                     let walk = cursor.walk.take().expect("it was just walked");
                     let resource = projection.resource(&walk.key.source, &walk.key.subject).unwrap_or_default();
                     let differences = self.differences(projection, target, &walk, &resource, &mut cursor.left_because);
-                    redecisions.extend(turn.pass(projection, &target.trigger, &resource, differences));
+                    redecisions.extend(turn.pass(&stays, &target.trigger, &resource, differences));
                     cursor.pass(walk.key);
                 }
                 continue;
@@ -350,15 +375,10 @@ impl Replay {
             let Some((key, resource)) = resources.next() else { break true };
             steps = steps.saturating_sub((key.source.len() + key.subject.len()) / STEP_BYTES);
             if target.digest.is_none() {
-                redecisions.extend(turn.pass(
-                    projection,
-                    &target.trigger,
-                    &resource,
-                    target.withdrawals(&key, &resource),
-                ));
+                redecisions.extend(turn.pass(&stays, &target.trigger, &resource, target.withdrawals(&key, &resource)));
                 cursor.pass(key);
             } else if target.is_decided(projection, &resource) {
-                turn.pass(projection, &target.trigger, &resource, Vec::new());
+                turn.pass(&stays, &target.trigger, &resource, Vec::new());
                 cursor.pass(key);
             } else {
                 let (next, first_event) = (Some(resource.last_record), resource.first_event);
@@ -371,17 +391,15 @@ impl Replay {
             turn = if count.withdrawal.objects == 0 { Turn::Recording } else { Turn::Counted(count) };
         }
         let is_complete = is_at_end && turn == Turn::Recording && cursor.left_because.is_none();
-        let adds = redecisions.iter().any(|redecision| matches!(redecision.desired, Redesired::Present { .. }));
         let is_news = is_complete || !redecisions.is_empty();
         let fact = is_news.then(|| target.record(redecisions, is_complete));
-        Ok(Some(Piece { fact, reached: cursor, turn, is_last: is_at_end, adds }))
+        Ok(Some(Piece { fact, reached: cursor, turn, is_last: is_at_end }))
     }
 
     /// Goes on behind a piece that is recorded.
     pub fn advance(&mut self, piece: Piece) {
         let Some(at) = self.targets.iter().position(Target::goes_on) else { return };
-        let Piece { reached, turn, is_last, adds, .. } = piece;
-        self.has_added |= adds;
+        let Piece { reached, turn, is_last, .. } = piece;
         self.targets[at].turn = turn;
         if turn == Turn::Recording {
             self.targets[at].held = None;

@@ -392,3 +392,48 @@ fn a_little_is_withdrawn_at_once() {
     world.replay(&rules(""), 7);
     assert_eq!(world.present("manage"), 0);
 }
+
+#[test]
+fn what_is_claimed_by_what_goes_too_does_not_count_as_handed_over() {
+    let mut world = twelve();
+    // Each Namespace belongs to two users of the same trigger.
+    for user in 0..12 {
+        world.event("login", ("auth", &format!("guest-{user}")), Some(Ruling::Create));
+        let resource = ResourceKey { source: "auth".into(), subject: format!("guest-{user}").into() };
+        let key = LifecycleKey { trigger: "manage".into(), cluster: "mgmt/mgmt".into(), resource };
+        let objects = vec![ObjectKey::of_namespace(&format!("user-{user}"))];
+        world.record(Fact::Reconciled(Reconciled::new(key, world.projection.watermark(), What::Intended(objects))));
+    }
+    for changed in ["".to_owned(), RULES.replace("cloudEventSource: auth", "cloudEventSource: ^aut$")] {
+        let mut replay = world.begin(&rules(&changed));
+        world.go_on(&mut replay);
+        assert_eq!((world.present("manage"), world.held(&replay).len()), (24, 1), "{changed}");
+    }
+}
+
+#[test]
+fn what_is_confirmed_of_many_does_not_let_the_rest_pass() {
+    let mut world = World::new();
+    let names = ["one", "two", "three"];
+    let all = names.map(|name| RULES.replace("name: manage", &format!("name: {name}"))).join("\n---\n");
+    for user in 0..15 {
+        world.event("login", ("auth", &format!("user-{user}")), None);
+    }
+    world.replay(&rules(&all), 7);
+    for (number, name) in names.into_iter().enumerate() {
+        for user in number * 5..number * 5 + 5 {
+            world.claim(name, user);
+        }
+    }
+    let mut replay = world.begin(&rules(""));
+    world.go_on(&mut replay);
+    let held = world.held(&replay);
+    assert_eq!(held.iter().map(|held| held.objects).collect::<Vec<_>>(), [5, 5, 5]);
+    for (confirmed, left) in held[..2].iter().zip([2, 1]) {
+        assert!(replay.confirm(&BTreeSet::from([confirmed.id.clone()])));
+        world.go_on(&mut replay);
+        replay.count_again();
+        world.go_on(&mut replay);
+        assert_eq!(world.held(&replay).len(), left);
+    }
+}

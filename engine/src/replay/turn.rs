@@ -1,8 +1,8 @@
 //! The two turns of a replay: in the first, what would be withdrawn is counted, and the rest recorded; in the second,
 //! everything is recorded. Between them the [`brake`](super::brake) decides.
 
-use lifeline_projections::fact::{Redecision, Redesired};
-use lifeline_projections::fold::{Projection, Resource};
+use lifeline_projections::fact::{ObjectKey, Redecision, Redesired};
+use lifeline_projections::fold::Resource;
 use lifeline_projections::lifecycle::Holding;
 
 use super::brake::Withdrawal;
@@ -31,10 +31,10 @@ pub(super) struct Count {
 
 impl Turn {
     /// Goes on behind a resource. Gives what of its redecisions is recorded in this turn: what takes no object away. One that
-    /// another lifecycle claims as well changes hands, and does not go.
+    /// another lifecycle wants, and goes on wanting, changes hands: it `stays`.
     pub(super) fn pass(
         &mut self,
-        projection: &Projection,
+        stays: &impl Fn(&str, &ObjectKey) -> bool,
         trigger: &str,
         resource: &Resource,
         mut redecisions: Vec<Redecision>,
@@ -54,8 +54,8 @@ impl Turn {
             if !redecisions.iter().any(withdraws) {
                 continue;
             }
-            let is_its_own = |holding: &&Holding| projection.claims(&lifecycle.cluster, &holding.object).len() < 2;
-            let goes = lifecycle.inventory.iter().filter(is_its_own).count() as u64;
+            let goes = |holding: &&Holding| !stays(&lifecycle.cluster, &holding.object);
+            let goes = lifecycle.inventory.iter().filter(goes).count() as u64;
             if goes > 0 {
                 count.withdrawal.objects += goes;
                 redecisions.retain(|redecision| !withdraws(redecision));
