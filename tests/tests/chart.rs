@@ -375,7 +375,7 @@ async fn roles(scene: &Scene) -> Outcome {
         if !is_hook && (counts || kind.ends_with("RoleBinding")) {
             kubernetes.apply(&manifest.to_string()).await?;
             // The role for readers is not the engine's.
-            if kind.ends_with("Role") && !document.contains(":reader\n") {
+            if kind.ends_with("Role") && !document.contains(":reader\n") && !document.contains(":operator\n") {
                 granted.extend(rights(&manifest));
             }
         }

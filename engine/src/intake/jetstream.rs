@@ -144,6 +144,12 @@ pub struct Message {
 }
 
 impl Message {
+    /// Bytes that it takes in memory, about.
+    pub fn bytes(&self) -> usize {
+        let headers = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        self.subject.len() + headers + self.payload.len()
+    }
+
     /// Its headers, borrowed.
     #[must_use]
     pub fn headers(&self) -> Vec<(&str, &str)> {

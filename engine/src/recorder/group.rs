@@ -40,7 +40,7 @@ impl Group {
 
     pub(super) fn push(&mut self, intake: Intake) {
         self.messages += intake.messages().len();
-        self.bytes += intake.messages().iter().map(|message| message.payload.len()).sum::<usize>();
+        self.bytes += intake.messages().iter().map(Message::bytes).sum::<usize>();
         self.intakes.push(intake);
     }
 

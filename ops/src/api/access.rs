@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, header};
@@ -42,6 +43,10 @@ const VERDICT_PERIOD: Duration = Duration::from_secs(30);
 
 /// Verdicts that are kept: a stranger who tries tokens cannot fill the memory.
 const VERDICTS_MAX: usize = 4_096;
+
+/// How long a body may take, and how large it may be: the longest order names 64 records.
+const BODY_PATIENCE: Duration = Duration::from_secs(10);
+const BODY_BYTES_MAX: usize = 64 << 10;
 
 /// Questions to the API server at once: a stranger who tries tokens cannot make it busy.
 const QUESTIONS_MAX: usize = 16;
@@ -86,7 +91,10 @@ pub fn guard(router: Router, hosts: Hosts, access: Arc<Access>) -> Router {
             let mut response = match admit(hosts, access, &parts).await {
                 Ok(asker) => {
                     parts.extensions.insert(asker);
-                    next.run(Request::from_parts(parts, body)).await
+                    match whole(&parts.method, body).await {
+                        Ok(body) => next.run(Request::from_parts(parts, body)).await,
+                        Err(problem) => problem.into_response(),
+                    }
                 }
                 Err(problem) => problem.into_response(),
             };
@@ -94,6 +102,18 @@ pub fn guard(router: Router, hosts: Hosts, access: Arc<Access>) -> Router {
             response
         }
     }))
+}
+
+/// The body, once all of it came: one that is never sent holds nothing. Questions have none that is looked at.
+async fn whole(method: &Method, body: Body) -> Result<Body, Problem> {
+    if matches!(*method, Method::GET | Method::HEAD) {
+        return Ok(body);
+    }
+    match tokio::time::timeout(BODY_PATIENCE, to_bytes(body, BODY_BYTES_MAX)).await {
+        Ok(Ok(bytes)) => Ok(Body::from(bytes)),
+        Ok(Err(_)) => Err(Problem::large_body(BODY_BYTES_MAX)),
+        Err(_) => Err(Problem::slow_body()),
+    }
 }
 
 async fn admit(hosts: &Hosts, access: &Access, asked: &Parts) -> Result<Asker, Problem> {
@@ -204,8 +224,8 @@ pub struct Reviews {
     verdicts: Mutex<HashMap<Asked, Verdict>>,
 }
 
-/// Who asked for what: the checksum of a token, a verb, and a path.
-type Asked = ([u8; 32], &'static str, String);
+/// Who asked for what: the checksum of a token, of a path, and a verb.
+type Asked = ([u8; 32], [u8; 32], &'static str);
 
 /// What was found out, and when.
 type Verdict = (Instant, Result<Asker, Problem>);
@@ -218,8 +238,8 @@ impl Reviews {
     }
 
     async fn check(&self, token: &str, verb: &'static str, path: &str) -> Result<Asker, Problem> {
-        // Kept by checksum: what lies in memory is of no use to a reader of it.
-        let key = (Sha256::digest(token).into(), verb, path.to_owned());
+        // Kept by checksum: what lies in memory is of no use to a reader of it, and small whatever was asked for.
+        let key = (Sha256::digest(token).into(), Sha256::digest(path).into(), verb);
         if let Some((since, verdict)) = self.verdicts.lock().get(&key)
             && since.elapsed() < VERDICT_PERIOD
         {

@@ -37,11 +37,12 @@ pub const CODES: &[Known] = &[
     Known { code: "nothing-held", status: 404, title: "Nothing is held under this id" },
     Known { code: "no-such-path", status: 404, title: "There is nothing here" },
     Known { code: "method-not-allowed", status: 405, title: "The path does not answer this method" },
+    Known { code: "slow-body", status: 408, title: "The body did not come in time" },
     // Not 504: the engine is well, it is the question that is ahead of it.
     Known { code: "not-reached", status: 409, title: "The state does not reach that far yet" },
     Known { code: "forgotten", status: 410, title: "The log no longer reaches back that far" },
     Known { code: "expired", status: 410, title: "What happened since then is no longer held" },
-    Known { code: "too-large", status: 413, title: "The answer does not fit into one message" },
+    Known { code: "too-large", status: 413, title: "The answer, or the body, is too large" },
     Known { code: "not-json", status: 415, title: "The body is not sent as JSON" },
     Known { code: "foreign-host", status: 421, title: "The host that is asked is not this engine" },
     Known { code: "too-many-watches", status: 429, title: "Too many watches are open" },
@@ -126,6 +127,18 @@ impl Problem {
     #[must_use]
     pub fn post_only() -> Problem {
         Problem::new("method-not-allowed", "this path answers POST only")
+    }
+
+    /// A body that is too large for any order.
+    #[must_use]
+    pub fn large_body(bytes_max: usize) -> Problem {
+        Problem::new("too-large", &format!("the body broke off, or has more than `{bytes_max}` bytes"))
+    }
+
+    /// A body that does not come.
+    #[must_use]
+    pub fn slow_body() -> Problem {
+        Problem::new("slow-body", "the body did not come within 10 s")
     }
 
     /// There is no withdrawal to be confirmed.

@@ -23,8 +23,8 @@ use super::order;
 use super::problem::Problem;
 use super::refusals::{Refused, RefusedRedrive, RefusedUnreadable};
 
-/// Messages in one request, at most.
-pub(crate) const OFFSETS_MAX: usize = 1_000;
+/// Messages in one request, at most: all of them are in memory at once.
+pub(crate) const OFFSETS_MAX: usize = 64;
 
 /// Characters in a reason, at most: it is repeated in each record.
 const REASON_CHARS_MAX: usize = 500;
@@ -34,7 +34,7 @@ const REASON_CHARS_MAX: usize = 500;
 #[serde(deny_unknown_fields)]
 pub struct RedriveOrder {
     /// The records by which they were rejected.
-    #[schema(min_items = 1, max_items = 1000)]
+    #[schema(min_items = 1, max_items = 64)]
     pub offsets: Vec<u64>,
     /// Why, in words. They are recorded with each event.
     #[schema(min_length = 1, max_length = 500)]

@@ -82,7 +82,7 @@ impl IntoResponses for RefusedWatch {
 
 impl IntoResponses for RefusedConfirmation {
     fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
-        responses_of(&["nothing-held", "not-json"])
+        responses_of(&["nothing-held", "slow-body", "not-json", "too-large"])
     }
 }
 
@@ -94,7 +94,7 @@ impl IntoResponses for RefusedUnreadable {
 
 impl IntoResponses for RefusedRedrive {
     fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
-        responses_of(&["not-json", "not-recorded"])
+        responses_of(&["slow-body", "not-json", "too-large", "not-recorded"])
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -24,18 +25,20 @@ pub(super) struct OnSled {
     path: PathBuf,
     /// The open folder, or why it is not open.
     db: RwLock<Result<sled::Db, String>>,
+    /// What the folder holds was never read, and is no part of this state.
+    is_strange: AtomicBool,
 }
 
 impl OnSled {
     /// Opens or creates the folder.
     pub(super) fn open(path: &Path) -> Result<OnSled, String> {
         let db = RwLock::new(Ok(open(path)?));
-        Ok(OnSled { path: path.to_owned(), db })
+        Ok(OnSled { path: path.to_owned(), db, is_strange: AtomicBool::new(false) })
     }
 
     /// The folder, not open, and why. It holds nothing and refuses everything until it is opened again.
     pub(super) fn closed(path: &Path, reason: String) -> OnSled {
-        OnSled { path: path.to_owned(), db: RwLock::new(Err(reason)) }
+        OnSled { path: path.to_owned(), db: RwLock::new(Err(reason)), is_strange: AtomicBool::new(true) }
     }
 
     /// Whether an error says that the disk is full, or that the quota is used up.
@@ -102,7 +105,13 @@ impl Rows for OnSled {
             drop(closed);
             Ok(())
         });
-        let opened = open(&self.path);
+        let opened = open(&self.path).and_then(|db| {
+            if self.is_strange.load(Ordering::Relaxed) {
+                guarded(|| db.clear())?;
+                self.is_strange.store(false, Ordering::Relaxed);
+            }
+            Ok(db)
+        });
         let reopened = opened.as_ref().map(|_| ()).map_err(String::clone);
         *self.db.write() = opened;
         reopened

@@ -174,7 +174,7 @@ impl Buffer {
         message.sequence = self.next_sequence;
         self.next_sequence += 1;
         self.waiting_messages += 1;
-        self.waiting_bytes += message.payload.len();
+        self.waiting_bytes += message.bytes();
         match self.waiting.back_mut() {
             Some(Item::Messages(messages)) if messages.len() < ITEM_MESSAGES_MAX && !is_first_held => {
                 messages.push(message);
@@ -239,7 +239,7 @@ impl Buffer {
 
     fn forget(&mut self, messages: &[Message]) {
         self.waiting_messages -= messages.len();
-        self.waiting_bytes -= messages.iter().map(|message| message.payload.len()).sum::<usize>();
+        self.waiting_bytes -= messages.iter().map(Message::bytes).sum::<usize>();
     }
 
     /// Adds what came lately to what a stream may hold as well.
