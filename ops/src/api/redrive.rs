@@ -128,6 +128,9 @@ pub(super) async fn redrive<D: Disk>(
         let count = offsets.len();
         return Err(Problem::bad_parameter(&format!("offsets: `{count}` are not from `1` to `{OFFSETS_MAX}`")));
     }
+    if let Some(offset) = offsets.iter().find(|offset| i64::try_from(**offset).is_err()) {
+        return Err(Problem::bad_parameter(&format!("offsets: `{offset}` is more than `{}`", i64::MAX)));
+    }
     let reason = reason.trim().to_owned();
     if reason.is_empty() || reason.chars().count() > REASON_CHARS_MAX || reason.contains(char::is_control) {
         let why = format!("reason: expected `1` to `{REASON_CHARS_MAX}` characters in one line");
