@@ -182,6 +182,8 @@ async fn reading() -> (World, PullConsumer) {
     world.run().await;
     world.publish("s", 0..10).await;
     world.recorded(10).await;
+    // The first messages are read alone, before the consumer is: what is stolen meanwhile is found before the first session.
+    world.eventually("the consumer to be read", |_| world.reader("S").sessions == 1).await;
     let consumer = world.jetstream.get_consumer_from_stream("lifeline", "S").await.unwrap();
     (world, consumer)
 }
