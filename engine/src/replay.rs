@@ -21,6 +21,7 @@
 //! Reads the log and the projection, writes nothing; the recorder records what comes out.
 
 pub mod brake;
+mod cursor;
 mod desired;
 mod turn;
 
@@ -33,10 +34,11 @@ use lifeline_projections::fact::{
 };
 use lifeline_projections::fold::{Claim, Ground, Projection, Resource};
 use lifeline_projections::lifecycle::{Desired, Lifecycle};
-use lifeline_store::{Disk, Offset, Reader};
+use lifeline_store::{Disk, Reader};
 use tracing::warn;
 
 use self::brake::{Brake, Withdrawal, confirmation_id, told};
+use self::cursor::{Cursor, Walk};
 use self::desired::{Unmatched, redesired};
 use self::turn::{Count, Turn};
 use crate::rules::{EventView, RuleSet, Standing, Trigger};
@@ -119,35 +121,6 @@ struct Target {
     held: Option<Withdrawal>,
     /// Whether it has come to the end and cannot be completed, because resources are left as they are.
     is_stuck: bool,
-}
-
-/// How far a replay has come.
-#[derive(Debug, Clone, Default)]
-struct Cursor {
-    /// Every resource up to this key is done.
-    done: Option<ResourceKey>,
-    /// How many those are.
-    resources: usize,
-    /// The resource whose records are being read.
-    walk: Option<Walk>,
-    /// Why a resource is left as it is, of the first one: damage hides its records, or the action fails. The replay
-    /// cannot be completed then.
-    left_because: Option<String>,
-}
-
-/// The records of one resource, read from the latest back to the events that decide.
-#[derive(Debug, Clone)]
-struct Walk {
-    key: ResourceKey,
-    next: Option<Offset>,
-    /// Where the records have to lead.
-    first_event: Offset,
-    /// What was found, by cluster.
-    found: BTreeMap<Box<str>, Desired>,
-    /// Why the action fails of an event that decided when it came, by cluster: what it decides now is not known.
-    failed: BTreeMap<Box<str>, String>,
-    /// Whether earlier records are missing, so that not finding an event says nothing.
-    is_cut: bool,
 }
 
 /// What one step of a replay comes to.
@@ -536,13 +509,6 @@ impl Replay {
             }
         }
         redecisions
-    }
-}
-
-impl Cursor {
-    fn pass(&mut self, key: ResourceKey) {
-        self.resources += 1;
-        self.done = Some(key);
     }
 }
 

@@ -23,9 +23,9 @@ pub mod listener;
 
 pub mod service;
 
-pub mod run;
-
 pub mod terminal;
+
+pub mod run;
 
 pub mod client;
 

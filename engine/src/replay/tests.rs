@@ -2,7 +2,7 @@
 
 use lifeline_projections::fact::{Decision, Delivery, LifecycleKey, ObjectKey, Reconciled, RecordLost, What};
 use lifeline_projections::lifecycle::Holding;
-use lifeline_store::{Log, Options, SimulatedDisk};
+use lifeline_store::{Log, Offset, Options, SimulatedDisk};
 
 use super::*;
 use crate::rules::{Clusters, Manifests};

@@ -1,0 +1,147 @@
+//! Changes of rules that would take much away, or nothing: slips, dry runs, and triggers that are renamed.
+
+use super::*;
+
+/// What each user gets, whatever the trigger is called.
+fn of_user(prefix: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: \"{prefix}-{{{{ .CloudEvent.subject }}}}\", namespace: default}}\ndata: {{of: \"{{{{ .CloudEvent.subject }}}}\"}}\n"
+    )
+}
+
+impl Stage {
+    /// The uids of what users have, by name.
+    async fn uids(&self, prefix: &str, users: usize) -> Result<BTreeMap<String, Option<String>>, Failure> {
+        let mut uids = BTreeMap::new();
+        for user in 0..users {
+            let (name, of) = (format!("{prefix}-user-{user}"), format!("user-{user}"));
+            let found = self.has(&name, &[("of", &of)]).await?;
+            uids.insert(name, found.metadata.uid);
+        }
+        Ok(uids)
+    }
+
+    /// The id under which a withdrawal of so many objects is held, once it is.
+    async fn held(&self, objects: usize) -> Result<String, Failure> {
+        eventually("a withdrawal that is held", SOON, async || {
+            let status = self.lifeline.ask(&["status"]).map_err(|failure| failure.to_string())?;
+            let held = status["replays"].as_array().into_iter().flatten().find_map(|replay| replay["held"].as_object());
+            match held {
+                Some(held) if held["objects"] == objects => Ok(held["id"].as_str().unwrap_or_default().to_owned()),
+                _ => Err(status["replays"].to_string()),
+            }
+        })
+        .await
+    }
+}
+
+pub async fn slip(scene: &Scene) -> Outcome {
+    const USERS: usize = 12;
+    let right =
+        Rules { name: "braked", action: LOGIN_LOGOUT, behaviour: "WithdrawPolicies", template: &of_user("braked") }
+            .text();
+    let wrong = right.replace("subject: identity", "subject: identitty");
+    let mut stage = Stage::set(scene, &right).await?;
+    for user in 0..USERS {
+        stage.publish(Event::user("login", &format!("user-{user}"))).await?;
+    }
+    let before = stage.uids("braked", USERS).await?;
+
+    stage.change_rules(&wrong)?;
+    let id = stage.held(USERS).await?;
+    stage.lifeline.kill();
+    stage.lifeline.restart()?;
+    assert_eq!(stage.held(USERS).await?, id, "a restart neither lets it pass nor gives it another id");
+    assert_eq!(stage.uids("braked", USERS).await?, before);
+    assert!(stage.lifeline.get("/readyz").is_ok(), "what is held stops nothing");
+
+    stage.change_rules(&right)?;
+    stage.lifeline.has_settled().await?;
+    assert_eq!(stage.uids("braked", USERS).await?, before, "rules that are put right make it moot");
+    // Deletions by events are never held.
+    for user in 0..USERS {
+        stage.publish(Event::user("logout", &format!("user-{user}"))).await?;
+    }
+    for user in 0..USERS {
+        stage.lost(&format!("braked-user-{user}")).await?;
+        stage.publish(Event::user("login", &format!("user-{user}"))).await?;
+    }
+    stage.uids("braked", USERS).await?;
+    stage.change_rules(&wrong)?;
+    let id = stage.held(USERS).await?;
+    stage.lifeline.ask(&["confirm", &id])?;
+    for user in 0..USERS {
+        stage.lost(&format!("braked-user-{user}")).await?;
+    }
+    Ok(())
+}
+
+pub async fn dry_run(scene: &Scene) -> Outcome {
+    let rules =
+        Rules { name: "dry", action: LOGIN_LOGOUT, behaviour: "WithdrawPolicies", template: &of_user("dry") }.text();
+    let dry = rules.replace("oneForEvent: true", "oneForEvent: true\n  syncMode: DryRun");
+    let mut stage = Stage::set(scene, &rules).await?;
+    for user in 0..2 {
+        stage.publish(Event::user("login", &format!("user-{user}"))).await?;
+    }
+    let before = stage.uids("dry", 2).await?;
+    stage.change_rules(&dry)?;
+    stage.lifeline.has_said("dry run of dry: nothing is applied").await?;
+    stage.publish(Event::user("logout", "user-0")).await?;
+    stage.lifeline.has_said("dry run of dry: nothing is deleted").await?;
+    stage.lifeline.has_recorded(3).await?;
+    assert_eq!(stage.uids("dry", 2).await?, before);
+    stage.lifeline.kill();
+    stage.lifeline.restart()?;
+    stage.lifeline.wait_until_ready()?;
+    assert_eq!(stage.uids("dry", 2).await?, before);
+    // Once it is in earnest, the logout counts.
+    stage.change_rules(&rules)?;
+    stage.lost("dry-user-0").await?;
+    stage.change_rules(&dry)?;
+    stage.lifeline.has_said("dry run of dry: nothing is applied").await?;
+    stage.change_rules("apiVersion: lib.projectsveltos.io/v1beta1\nkind: EventSource\nmetadata: {name: nothing}\nspec: {messagingMatchCriteria: [{subject: nothing}]}\n")?;
+    eventually("the trigger to be gone", SOON, async || {
+        let rules = stage.lifeline.ask(&["get", "lifecycles"]).map_err(|failure| failure.to_string())?;
+        let is_left = rules["items"].as_array().into_iter().flatten().any(|item| item["phase"] == "Left");
+        if is_left { Ok(()) } else { Err(rules.to_string()) }
+    })
+    .await?;
+    assert!(stage.config_maps.get_opt("dry-user-1").await?.is_some());
+    Ok(())
+}
+
+pub async fn few_renamed(scene: &Scene) -> Outcome {
+    renamed_trigger(scene, "few", 3).await
+}
+
+pub async fn many_renamed(scene: &Scene) -> Outcome {
+    renamed_trigger(scene, "many", 12).await
+}
+
+async fn renamed_trigger(scene: &Scene, prefix: &str, users: usize) -> Outcome {
+    let template = of_user(prefix);
+    let rules = |name| Rules { name, action: LOGIN_LOGOUT, behaviour: "WithdrawPolicies", template: &template }.text();
+    let stage = Stage::set(scene, &rules("before")).await?;
+    for user in 0..users {
+        stage.publish(Event::user("login", &format!("user-{user}"))).await?;
+    }
+    let before = stage.uids(prefix, users).await?;
+    stage.change_rules(&rules("after"))?;
+    eventually("the objects to be those of the new name", SOON, async || {
+        let objects = stage.lifeline.ask(&["get", "objects"]).map_err(|failure| failure.to_string())?;
+        let items = objects["items"].as_array().cloned().unwrap_or_default();
+        let renamed = items.iter().filter(|item| item["trigger"] == "after").count();
+        if renamed == users && items.len() == users { Ok(()) } else { Err(objects.to_string()) }
+    })
+    .await?;
+    stage.lifeline.has_settled().await?;
+    assert_eq!(stage.uids(prefix, users).await?, before);
+    for user in 0..users {
+        stage.publish(Event::user("logout", &format!("user-{user}"))).await?;
+    }
+    for user in 0..users {
+        stage.lost(&format!("{prefix}-user-{user}")).await?;
+    }
+    Ok(())
+}
