@@ -99,7 +99,14 @@ pub async fn dry_run(scene: &Scene) -> Outcome {
     stage.change_rules(&rules)?;
     stage.lost("dry-user-0").await?;
     stage.change_rules(&dry)?;
-    stage.lifeline.has_said("dry run of dry: nothing is applied").await?;
+    eventually("the dry run to be in force", SOON, async || {
+        let status = stage.lifeline.ask(&["status"]).map_err(|failure| failure.to_string())?;
+        let problems = status["problems"].to_string();
+        if problems.contains("is `DryRun`") { Ok(()) } else { Err(problems) }
+    })
+    .await?;
+    // The status knows the rules a moment before the recorder takes them.
+    tokio::time::sleep(Duration::from_secs(2)).await;
     stage.change_rules("apiVersion: lib.projectsveltos.io/v1beta1\nkind: EventSource\nmetadata: {name: nothing}\nspec: {messagingMatchCriteria: [{subject: nothing}]}\n")?;
     eventually("the trigger to be gone", SOON, async || {
         let rules = stage.lifeline.ask(&["get", "lifecycles"]).map_err(|failure| failure.to_string())?;
