@@ -290,7 +290,7 @@ impl<D: Disk> Engine<D> {
         status.warnings.extend(status.replays.iter().filter_map(left));
         let held = |replay: &ReplayStatus| {
             let HeldWithdrawal { id, objects, of } = replay.held.as_ref()?;
-            Some(brake::told(&replay.trigger, Withdrawal { objects: *objects, of: *of }, id))
+            Some(brake::sentence(&replay.trigger, Withdrawal { objects: *objects, of: *of }, id))
         };
         status.warnings.extend(status.replays.iter().filter_map(held));
         if rules.is_none() {

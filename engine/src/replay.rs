@@ -37,7 +37,7 @@ use lifeline_projections::lifecycle::{Desired, Lifecycle};
 use lifeline_store::{Disk, Reader};
 use tracing::warn;
 
-use self::brake::{Brake, Withdrawal, confirmation_id, told};
+use self::brake::{Brake, Withdrawal, confirmation_id, sentence};
 use self::cursor::{Cursor, Walk};
 use self::desired::{Unmatched, redesired};
 use self::turn::{Count, Turn};
@@ -266,7 +266,7 @@ impl Replay {
             let Turn::Counted(Count { withdrawal, .. }) = target.turn else { continue };
             if self.brake.holds(withdrawal, all) {
                 if target.held != Some(withdrawal) {
-                    warn!("{}", told(&target.trigger, withdrawal, &target.confirmation_id()));
+                    warn!("{}", sentence(&target.trigger, withdrawal, &target.confirmation_id()));
                 }
                 (target.turn, target.held) = (Turn::Held(withdrawal), Some(withdrawal));
             } else {

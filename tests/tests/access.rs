@@ -160,7 +160,7 @@ async fn pages(scene: &Scene) -> Outcome {
     )
     .await?;
     assert!(preflight.contains("foreign-page"), "{preflight}");
-    // The API only reads, whoever asks.
+    // A path that reads does nothing else.
     for method in ["POST", "PUT", "PATCH", "DELETE"] {
         let request = format!("{method} /v1/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         assert_eq!(send(&lifeline, &request).await?.0, 405, "{method}");
@@ -261,7 +261,7 @@ async fn encrypted(scene: &Scene) -> Outcome {
     // A port that speaks something else.
     fails(&format!("https://{}", nats.address()), &["--ca", &ca], "it speaks no TLS")?;
     fails(&format!("http://{}", nats.address()), &[], "does not answer in HTTP")?;
-    // Whoever speaks plain HTTP learns nothing, by whatever name.
+    // A client that speaks plain HTTP learns nothing, by any name.
     check(&lifeline, "/metrics", &["Host: localhost"], 400, "tls-required").await?;
 
     // A renewal for another name is used without a restart.
@@ -451,7 +451,7 @@ async fn publishers(scene: &Scene) -> Outcome {
     assert!(!matches!(asked, Ok(Ok(_))), "{asked:?}");
     lifeline.has_recorded(1).await?;
     phase("Ready").await?;
-    // Not defended: who may publish to the subject says what it likes of every resource, whoever spoke of it before.
+    // Not defended: a client that may publish to the subject can speak of every resource, also of those of others.
     Producer::on(shop, "visits").publish(Event::user("logout", SUBJECT)).await?;
     phase("Gone").await
 }
@@ -471,7 +471,7 @@ async fn rules(scene: &Scene) -> Outcome {
     Api::all(admin.clone()).create(&PostParams::default(), &binding).await?;
 
     let nats = scene.nats("nats")?;
-    // The rule takes all the rights there are for whoever it likes.
+    // The rule binds a user of its choice to all rights.
     let greedy = RULES.replace(
         r#"    metadata: {name: "{{ .CloudEvent.subject }}"}"#,
         r#"    metadata: {name: "{{ .CloudEvent.subject }}"}

@@ -58,7 +58,7 @@ pub fn confirmation_id(trigger: &str, digest: Option<u64>) -> String {
 
 /// The sentence about a withdrawal that is held.
 #[must_use]
-pub fn told(trigger: &str, Withdrawal { objects, of }: Withdrawal, id: &str) -> String {
+pub fn sentence(trigger: &str, Withdrawal { objects, of }: Withdrawal, id: &str) -> String {
     format!(
         "the changed rules would withdraw {objects} of {of} objects of `{trigger}`; they stay until somebody confirms it\nhint: \
          `lifeline confirm {id}` removes them; rules that are put right make it moot"

@@ -2,7 +2,7 @@
 //!
 //! Arguments come first, then what is done with it. How rows look is said in [`super::rows`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -26,6 +26,17 @@ use crate::terminal::table::Table;
 /// Whom to ask, and how to print the answer.
 #[derive(Debug, Clone, Args)]
 pub struct AskArgs {
+    /// The engine that runs.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Ask the data folder of a stopped engine instead; nothing in it is changed.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Asking")]
+    pub data: Option<PathBuf>,
+}
+
+/// Which running engine is asked, and how the answer is printed.
+#[derive(Debug, Clone, Args)]
+pub struct EngineArgs {
     /// The running engine to ask, by http:// or https://.
     #[arg(
         long,
@@ -54,9 +65,6 @@ pub struct AskArgs {
     /// PEM file with the authority to trust with `--server https://...` [default: those of this machine].
     #[arg(long, value_name = "FILE", env = "LIFELINE_CA", value_hint = ValueHint::FilePath, help_heading = "Asking")]
     pub ca: Option<PathBuf>,
-    /// Ask the data folder of a stopped engine instead; nothing in it is changed.
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Asking")]
-    pub data: Option<PathBuf>,
     /// How to print: table (what the terminal has room for), wide (all of it), json or yaml.
     #[arg(
         short,
@@ -237,7 +245,21 @@ pub fn rows_at_most(text: &str) -> Result<usize, String> {
 impl AskArgs {
     /// Whom to ask.
     pub fn client(&self) -> Result<Client, Error> {
-        let mut client = Client::trusting(self.data.as_deref(), &self.server, self.ca.as_deref())?.patient();
+        self.engine.client_of(self.data.as_deref())
+    }
+}
+
+impl EngineArgs {
+    /// A client of the running engine.
+    ///
+    /// # Errors
+    /// When a setting cannot be meant.
+    pub fn client(&self) -> Result<Client, Error> {
+        self.client_of(None)
+    }
+
+    fn client_of(&self, data: Option<&Path>) -> Result<Client, Error> {
+        let mut client = Client::trusting(data, &self.server, self.ca.as_deref())?.patient();
         if self.token_over_http {
             client = client.with_token_over_http();
         }
@@ -342,7 +364,7 @@ impl WatchArgs {
         let none = self.list.no(noun);
         // Ages are counted again with each table: one that is watched stays for days.
         let table = |rows: &[T], wide| table(rows, Timestamp::now(), wide);
-        watch::watch(&self.list.ask.client()?, noun, &self.list.query()?, &none, self.list.ask.output, table)
+        watch::watch(&self.list.ask.client()?, noun, &self.list.query()?, &none, self.list.ask.engine.output, table)
     }
 }
 
@@ -361,7 +383,7 @@ pub fn get(get: Get) -> Result<ExitCode, Error> {
             let (query, none) = (when.query(), "no rules");
             if watch {
                 let table = |rows: &[RuleRow], _: bool| rows::rules(rows);
-                return watch::watch(&ask.client()?, "rules", &query, none, ask.output, table);
+                return watch::watch(&ask.client()?, "rules", &query, none, ask.engine.output, table);
             }
             print_list(&ask, &when, "rules", &query, none, |rows: &[RuleRow], _, _| rows::rules(rows))
         }
@@ -381,7 +403,7 @@ pub fn print_list<T: DeserializeOwned + Serialize>(
 ) -> Result<ExitCode, Error> {
     let client = ask.client()?;
     let listed: Listed<T> = client.all_pages(&format!("/v1/{noun}"), query, when.limit)?;
-    if output::structured(&listed.list, ask.output)? {
+    if output::structured(&listed.list, ask.engine.output)? {
         return Ok(ExitCode::SUCCESS);
     }
     if listed.list.items.is_empty() {
@@ -390,7 +412,7 @@ pub fn print_list<T: DeserializeOwned + Serialize>(
         // Ages in an earlier state are those of its own time, as they are where one is asked for.
         let then = listed.time.as_deref().filter(|_| when.as_of.is_some()).and_then(|time| time.parse().ok());
         let now = then.unwrap_or_else(Timestamp::now);
-        output::table(&table(&listed.list.items, now, ask.output == Format::Wide), ask.output)?;
+        output::table(&table(&listed.list.items, now, ask.engine.output == Format::Wide), ask.engine.output)?;
     }
     close(&client, &listed, when.as_of.is_some());
     Ok(ExitCode::SUCCESS)
@@ -418,12 +440,12 @@ pub fn history(args: HistoryArgs) -> Result<ExitCode, Error> {
     query.add("limit", args.limit.min(10_000));
     query.maybe("before", args.before.as_ref());
     let list: List<Entry> = client.get("/v1/history", &query)?;
-    if !output::structured(&list, args.ask.output)? {
-        let wide = args.ask.output == Format::Wide;
+    if !output::structured(&list, args.ask.engine.output)? {
+        let wide = args.ask.engine.output == Format::Wide;
         if list.items.is_empty() {
             output::remark("nothing that happened before is held");
         } else {
-            output::table(&rows::history(&list.items, wide), args.ask.output)?;
+            output::table(&rows::history(&list.items, wide), args.ask.engine.output)?;
         }
         if let Some(before) = &list.next {
             output::remark(&format!("more happened before: --before {before}"));
@@ -434,8 +456,8 @@ pub fn history(args: HistoryArgs) -> Result<ExitCode, Error> {
 
 pub fn status(args: AskArgs) -> Result<ExitCode, Error> {
     let status: Status = args.client()?.get("/v1/status", &Query::default())?;
-    if !output::structured(&status, args.output)? {
-        output::data(&rows::status(&status, output::width(args.output), Paint::stdout()))?;
+    if !output::structured(&status, args.engine.output)? {
+        output::data(&rows::status(&status, output::width(args.engine.output), Paint::stdout()))?;
     }
     Ok(if status.not_ready().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::ask::AskArgs;
+use super::ask::EngineArgs;
 use super::output;
 use crate::api::confirm::{ConfirmationOrder, Confirmed};
 use crate::client::Error;
@@ -17,18 +17,14 @@ pub struct ConfirmArgs {
     pub id: String,
     /// Whom to ask.
     #[command(flatten)]
-    pub ask: AskArgs,
+    pub engine: EngineArgs,
 }
 
 /// Confirms it, and says what goes.
 pub fn confirm(args: &ConfirmArgs) -> Result<ExitCode, Error> {
-    if let Some(data) = &args.ask.data {
-        let why = format!("the engine of `{}` is stopped and holds nothing", data.display());
-        return Err(Error::Usage(format!("{why}\nhint: start it, and ask it with `--server`")));
-    }
     let order = ConfirmationOrder { id: args.id.clone() };
-    let done: Confirmed = args.ask.client()?.post("/v1/confirm", &order)?;
-    if !output::structured(&done, args.ask.output)? {
+    let done: Confirmed = args.engine.client()?.post("/v1/confirm", &order)?;
+    if !output::structured(&done, args.engine.output)? {
         let Confirmed { trigger, objects, .. } = done;
         output::remark(&format!(
             "`{trigger}` withdraws {objects} objects now: `lifeline get lifecycles --trigger {trigger}`"

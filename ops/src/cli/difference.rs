@@ -77,8 +77,8 @@ pub fn diff(args: &DiffArgs) -> Result<ExitCode, Error> {
     query.maybe("to", args.to.as_ref());
     args.filter.add_to(&mut query);
     let difference = all(&client, &query, args.limit)?;
-    if !output::structured(&difference, args.ask.output)? {
-        let width = output::width(args.ask.output);
+    if !output::structured(&difference, args.ask.engine.output)? {
+        let width = output::width(args.ask.engine.output);
         output::data(&told(&difference, width, Paint::stdout()))?;
         output::remark(&format!("from offset {} to offset {}", difference.from, difference.offset));
     }

@@ -45,7 +45,7 @@ pub fn event(args: &EventArgs) -> Result<ExitCode, Error> {
     let mut query = Query::default();
     query.add("offset", args.offset);
     let answer: One<EventDetail> = args.ask.client()?.get("/v1/event", &query)?;
-    let is_whole = args.ask.output == Format::Wide;
+    let is_whole = args.ask.engine.output == Format::Wide;
     tell(&args.ask, &answer, |detail| story(detail, is_whole))?;
     Ok(ExitCode::SUCCESS)
 }

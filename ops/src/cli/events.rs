@@ -109,13 +109,13 @@ pub fn events(args: &EventsArgs) -> Result<ExitCode, Error> {
             _ => list.items.last().map_or(0, |entry| entry.offset + 1).max(list.offset),
         };
         let query = args.choice.lasting();
-        return watch::records(&client, query, list.items, next, &none, args.ask.output, rows::records);
+        return watch::records(&client, query, list.items, next, &none, args.ask.engine.output, rows::records);
     }
-    if !output::structured(&list, args.ask.output)? {
+    if !output::structured(&list, args.ask.engine.output)? {
         if list.items.is_empty() {
             output::remark(&none);
         } else {
-            output::table(&rows::records(&list.items, args.ask.output == Format::Wide), args.ask.output)?;
+            output::table(&rows::records(&list.items, args.ask.engine.output == Format::Wide), args.ask.engine.output)?;
         }
         match &list.next {
             Some(next) if args.after.is_some() => {

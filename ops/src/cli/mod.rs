@@ -48,7 +48,7 @@ pub use why::Why;
 
 /// Kubernetes resources that live exactly as long as your events say.
 ///
-/// Lifeline records CloudEvents from NATS JetStream in a log, folds the log into the lifecycle of every resource they speak
+/// Lifeline records CloudEvents from NATS in a log, folds the log into the lifecycle of every resource they speak
 /// of, and keeps the objects in a cluster as the lifecycles say.
 #[derive(Debug, Parser)]
 #[command(name = "lifeline", version = version(), after_help = EXAMPLES, disable_help_subcommand = true, max_term_width = 100)]
@@ -130,8 +130,8 @@ pub enum Command {
 
 const CRDS: [&str; 2] = [include_str!("../../crds/eventsources.yaml"), include_str!("../../crds/eventtriggers.yaml")];
 
-/// The version, and the commit where the build was told one: `0.1.0 (1a2b3c4d5e6f)`. It is told by a variable and not found
-/// out by a build script: the same sources then give the same program, in a clone or out of one.
+/// The version, and the commit where the build knows one: `0.1.0 (1a2b3c4d5e6f)`. It comes from a variable and not from a
+/// build script: the same sources then give the same program, in a clone or out of one.
 fn version() -> &'static str {
     static VERSION: LazyLock<String> = LazyLock::new(|| {
         let version = env!("CARGO_PKG_VERSION");

@@ -8,7 +8,7 @@ use clap::Args;
 use lifeline_projections::history::Entry;
 use lifeline_projections::reads::List;
 
-use super::ask::AskArgs;
+use super::ask::EngineArgs;
 use super::{moment, output};
 use crate::api::redrive::{OFFSETS_MAX, RedriveOrder, RedriveOutcome, RedriveRow, Redriven};
 use crate::client::{Client, Error, PAGE_ROWS_ASKED, Query};
@@ -43,16 +43,12 @@ pub struct RedriveArgs {
     pub dry_run: bool,
     /// Whom to ask.
     #[command(flatten)]
-    pub ask: AskArgs,
+    pub engine: EngineArgs,
 }
 
 /// Asks for it, and prints what came of it.
 pub fn redrive(args: &RedriveArgs) -> Result<ExitCode, Error> {
-    if let Some(data) = &args.ask.data {
-        let why = format!("the engine of `{}` is stopped and records nothing", data.display());
-        return Err(Error::Usage(format!("{why}\nhint: start it, and ask it with `--server`")));
-    }
-    let client = args.ask.client()?;
+    let client = args.engine.client()?;
     let offsets = if args.rejected { rejected(&client, args.from.as_ref())? } else { args.offsets.clone() };
     let reason = args.reason.clone().unwrap_or_else(|| "dry run".to_owned());
     let mut all: Option<Redriven> = None;
@@ -75,8 +71,8 @@ pub fn redrive(args: &RedriveArgs) -> Result<ExitCode, Error> {
         _ => false,
     };
     let code = if all.items.iter().all(is_fine) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-    if !output::structured(&all, args.ask.output)? {
-        output::table(&table(&all.items), args.ask.output)?;
+    if !output::structured(&all, args.engine.output)? {
+        output::table(&table(&all.items), args.engine.output)?;
         let events = all.items.iter().filter(|row| row.outcome == RedriveOutcome::Event).count();
         let events = count(events as u64, "event");
         output::remark(&match args.dry_run {

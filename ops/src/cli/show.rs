@@ -96,9 +96,9 @@ fn addons(args: &AddonsArgs) -> Result<ExitCode, Error> {
     let mut list = listed.list;
     list.items.retain(|row| filter.wants(row));
     list.items.truncate(args.when.limit.unwrap_or(usize::MAX));
-    if !output::structured(&list, args.ask.output)? {
+    if !output::structured(&list, args.ask.engine.output)? {
         let zone = jiff::tz::TimeZone::system();
-        output::data(&addons::table(&list.items, &zone, args.ask.output == Format::Wide).render_framed())?;
+        output::data(&addons::table(&list.items, &zone, args.ask.engine.output == Format::Wide).render_framed())?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -62,10 +62,10 @@ fn whom(typed: Option<&Path>, variable: Option<OsString>) -> Whom {
 pub fn verify(args: &VerifyArgs) -> ExitCode {
     let ask = &args.ask;
     ended(match whom(ask.data.as_deref(), std::env::var_os(DATA_VARIABLE)) {
-        Whom::Folder(data) => verify_folder(&data, ask.output),
-        Whom::FolderOrEngine(data) => match verify_folder(&data, ask.output) {
+        Whom::Folder(data) => verify_folder(&data, ask.engine.output),
+        Whom::FolderOrEngine(data) => match verify_folder(&data, ask.engine.output) {
             Err(Error::Care(care::Error::InUse { data })) => {
-                let (data, server) = (data.display(), &ask.server);
+                let (data, server) = (data.display(), &ask.engine.server);
                 output::remark(&format!(
                     "data folder `{data}` ({DATA_VARIABLE}) is in use: asking the engine at {server}"
                 ));
@@ -83,9 +83,9 @@ fn verify_engine(ask: &AskArgs) -> Result<bool, Error> {
         "verifying: the engine folds its log again and goes on meanwhile; this takes as long as a start without state",
     );
     let answer: One<Verified> = client.get("/v1/verify", &Query::default())?;
-    if !output::structured(&answer, ask.output)? {
+    if !output::structured(&answer, ask.engine.output)? {
         if !answer.item.differing.is_empty() {
-            output::table(&differing(&answer.item.differing), ask.output)?;
+            output::table(&differing(&answer.item.differing), ask.engine.output)?;
         }
         output::data(&verdict(&answer))?;
     }

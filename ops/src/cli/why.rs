@@ -96,8 +96,8 @@ pub fn why(why: Why) -> Result<ExitCode, Error> {
 
 /// Prints an answer, as a story where people read it.
 pub fn tell<T: Serialize>(ask: &AskArgs, answer: &One<T>, story: impl Fn(&T) -> Story) -> Result<(), Error> {
-    if !output::structured(answer, ask.output)? {
-        output::data(&story(&answer.item).draw(output::width(ask.output), Paint::stdout()))?;
+    if !output::structured(answer, ask.engine.output)? {
+        output::data(&story(&answer.item).draw(output::width(ask.engine.output), Paint::stdout()))?;
         output::remark(&format!("as of offset {}", answer.offset));
     }
     Ok(())

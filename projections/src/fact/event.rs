@@ -89,8 +89,8 @@ pub struct EventReceived<'a> {
     /// The payload, byte for byte.
     #[serde(with = "raw")]
     pub payload: &'a [u8],
-    /// Whence it was taken up again; `None` where it is told of the message as it arrived. Kept apart on disk, so that the bytes
-    /// of all other events are what they were before there was any.
+    /// The rejection after which the message was taken up again; `None` for a message as it arrived. It is in a part of its own
+    /// on disk, so that the bytes of all other events stay the same.
     #[serde(skip)]
     pub redriven: Option<Redriven<'a>>,
 }
