@@ -28,14 +28,12 @@ use crate::intake::streams::{self, Order, Reach};
 use crate::intake::{Intake, Known};
 use crate::reconcile::Reconciler;
 use crate::recorder::{self, OpenLog, OutcomeSender, Recorder};
-use crate::replay::brake::{self, Withdrawal};
+use crate::replay::brake;
 use crate::rules::Current;
 use crate::saver::Saver;
 use crate::scrub;
 use crate::site::{IntakeState, Site, Sites};
-use crate::status::{
-    HeldBackStatus, HeldWithdrawal, PlainStatus, ReplayStatus, ScrubStatus, SiteStatus, Status, StreamStatus,
-};
+use crate::status::{HeldBackStatus, PlainStatus, ReplayStatus, ScrubStatus, SiteStatus, Status, StreamStatus};
 use crate::view::View;
 
 /// Batches that wait for the recorder, at most: with their size, the bound of what intake holds in memory. They cover the
@@ -288,10 +286,7 @@ impl<D: Disk> Engine<D> {
             Some(format!("the replay of `{trigger}` leaves resources as they are: {reason}"))
         };
         status.warnings.extend(status.replays.iter().filter_map(left));
-        let held = |replay: &ReplayStatus| {
-            let HeldWithdrawal { id, objects, of } = replay.held.as_ref()?;
-            Some(brake::sentence(&replay.trigger, Withdrawal { objects: *objects, of: *of }, id))
-        };
+        let held = |replay: &ReplayStatus| Some(brake::sentence(&replay.trigger, replay.held.as_ref()?));
         status.warnings.extend(status.replays.iter().filter_map(held));
         if rules.is_none() {
             let why = current.troubles.first().map_or("they are being read".to_owned(), ToString::to_string);

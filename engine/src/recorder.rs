@@ -46,6 +46,7 @@ use crate::error_text::chain;
 use crate::intake::Intake;
 use crate::redrive::{self, Because, Receive};
 use crate::replay::brake::Brake;
+use crate::replay::lately::Lately;
 use crate::replay::{self, Replay};
 use crate::rules::{Current, RuleSet};
 use crate::site::Sites;
@@ -179,6 +180,8 @@ pub struct Recorder<D: Disk> {
     replay_due: Instant,
     /// How much a change of rules may withdraw by itself.
     brake: Brake,
+    /// What changes of rules withdrew lately, though the brake held nothing.
+    lately: Lately,
     /// When what the brake holds is counted again, and the pause before it.
     count_again: (Instant, Duration),
     /// Resources and records that a replay looks at in one piece.
@@ -218,6 +221,7 @@ impl<D: Disk> Recorder<D> {
             replay: None,
             replay_due: Instant::now(),
             brake: Brake::default(),
+            lately: Lately::default(),
             count_again: (Instant::now(), COUNT_AGAIN_PAUSE_MIN),
             replay_steps: replay::STEPS_AT_ONCE,
             outcomes,
@@ -490,7 +494,7 @@ impl<D: Disk> Recorder<D> {
             let ground = projection.ground();
             let changes = replay::rule_changes(rules, ground);
             let replay = Replay::new(rules, ground, self.replay.as_ref(), self.rules.as_deref(), &changes);
-            (replay.with_brake(self.brake), changes)
+            (replay.with_brake(self.brake).with_lately(self.lately.counts(Instant::now())), changes)
         };
         // In this order: were the power cut between them, the next start would see the change, and open the replays again.
         let changes = changes.iter().map(replay::RuleChange::fact);
@@ -511,7 +515,7 @@ impl<D: Disk> Recorder<D> {
     fn replay_piece(&mut self) -> Result<(), Error> {
         let Some(replay) = &mut self.replay else { return Ok(()) };
         if replay.is_held() && !replay.goes_on() {
-            replay.count_again();
+            replay.count_again(self.lately.counts(Instant::now()));
         }
         let reader = self.view.log();
         let piece = match replay.piece(&self.view.projection(), &reader, self.replay_steps) {
@@ -533,7 +537,9 @@ impl<D: Disk> Recorder<D> {
             let replay = self.replay.as_mut().expect("it gave the piece");
             replay.advance(piece);
             replay.confirm(&self.view.confirmed().borrow());
-            if replay.take_has_begun() {
+            let passed = replay.take_passed();
+            if !passed.is_empty() {
+                self.lately.note(Instant::now(), passed);
                 let open = u32::try_from(self.sites.open().len()).unwrap_or(u32::MAX);
                 let pause = HAND_OVER_PAUSE.saturating_add(HAND_OVER_PAUSE_EACH.saturating_mul(open));
                 self.replay_due = Instant::now() + pause.min(HAND_OVER_PAUSE_MAX);

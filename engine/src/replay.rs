@@ -23,6 +23,7 @@
 pub mod brake;
 mod cursor;
 mod desired;
+pub mod lately;
 mod turn;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -40,6 +41,7 @@ use tracing::warn;
 use self::brake::{Brake, Withdrawal, confirmation_id, sentence};
 use self::cursor::{Cursor, Walk};
 use self::desired::{Unmatched, redesired};
+use self::lately::Counts;
 use self::turn::{Count, Turn};
 use crate::rules::{EventView, RuleSet, Standing, Trigger};
 use crate::status::{HeldWithdrawal, ReplayStatus};
@@ -98,10 +100,12 @@ pub struct Replay {
     /// Withdrawals first: what a trigger that is gone made may be in the way of what another makes now.
     targets: VecDeque<Target>,
     brake: Brake,
-    /// Objects whose withdrawal passed, since nothing was left to be decided again.
-    withdrawn: u64,
-    /// A withdrawal passed just now.
-    has_begun: bool,
+    /// Objects whose withdrawal was confirmed, since nothing was left to be decided again.
+    confirmed: u64,
+    /// Objects withdrawn lately without a confirmation.
+    lately: Counts,
+    /// What of it passed just now.
+    passed: Counts,
 }
 
 /// A trigger whose history is decided again.
@@ -187,8 +191,9 @@ impl Replay {
             rules: Arc::clone(rules),
             targets,
             brake: Brake::default(),
-            withdrawn: before.map_or(0, |before| before.withdrawn),
-            has_begun: false,
+            confirmed: before.map_or(0, |before| before.confirmed),
+            lately: Counts::new(),
+            passed: Counts::new(),
         }
     }
 
@@ -198,6 +203,12 @@ impl Replay {
         Replay { brake, ..self }
     }
 
+    /// The same, where objects were withdrawn lately without a confirmation.
+    #[must_use]
+    pub fn with_lately(self, lately: Counts) -> Replay {
+        Replay { lately, ..self }
+    }
+
     /// Lets withdrawals pass that are held and were confirmed. Whether there was one.
     pub fn confirm(&mut self, confirmed: &BTreeSet<String>) -> bool {
         let is_confirmed = |target: &&mut Target| {
@@ -205,23 +216,25 @@ impl Replay {
         };
         let mut is_any = false;
         for target in self.targets.iter_mut().filter(is_confirmed) {
-            self.withdrawn += target.held.map_or(0, |held| held.objects);
+            self.confirmed += target.held.map_or(0, |held| held.objects);
             target.begin_recording();
             is_any = true;
         }
         is_any
     }
 
-    /// Counts once more what is held: meanwhile other lifecycles may claim it, so that it changes hands instead of going.
-    pub fn count_again(&mut self) {
+    /// Counts once more what is held, beside what was withdrawn lately: meanwhile other lifecycles may claim it, so that it
+    /// changes hands instead of going.
+    pub fn count_again(&mut self, lately: Counts) {
+        self.lately = lately;
         for target in self.targets.iter_mut().filter(|target| matches!(target.turn, Turn::Held(_))) {
             (target.turn, target.cursor) = (Turn::Counting(Count::default()), Cursor::default());
         }
     }
 
-    /// Whether a withdrawal passed just now. Others should have the time to claim what they want of it. Asked once.
-    pub fn take_has_begun(&mut self) -> bool {
-        std::mem::take(&mut self.has_begun)
+    /// What passed just now without a confirmation. Others should have the time to claim what they want of it. Told once.
+    pub fn take_passed(&mut self) -> Counts {
+        std::mem::take(&mut self.passed)
     }
 
     /// Whether the owner of a claim goes on wanting the object: the rules in force decided so.
@@ -255,23 +268,30 @@ impl Replay {
         if self.targets.iter().any(|target| !target.is_stuck && matches!(target.turn, Turn::Counting(_))) {
             return;
         }
-        // What passed counts as well: confirming one does not make little of the others.
-        let mut all = Withdrawal { objects: self.withdrawn, of: 0 };
+        // What passed counts as well: confirming one does not make little of the others, and many small steps are a large one.
+        let in_small_steps = self.lately.values().sum();
+        let before = self.confirmed + in_small_steps;
+        let mut all = Withdrawal { objects: before, of: 0 };
         for target in &self.targets {
             if let Turn::Counted(Count { withdrawal, live }) = target.turn {
-                all = Withdrawal { objects: all.objects + withdrawal.objects, of: all.of.max(live + self.withdrawn) };
+                all = Withdrawal { objects: all.objects + withdrawal.objects, of: all.of.max(live + before) };
             }
         }
         for target in &mut self.targets {
             let Turn::Counted(Count { withdrawal, .. }) = target.turn else { continue };
-            if self.brake.holds(withdrawal, all) {
-                if target.held != Some(withdrawal) {
-                    warn!("{}", sentence(&target.trigger, withdrawal, &target.confirmation_id()));
+            let lately = self.lately.get(&target.trigger).copied().unwrap_or(0);
+            let one = Withdrawal { objects: withdrawal.objects + lately, of: withdrawal.of + lately };
+            if withdrawal.objects > 0 && self.brake.holds(one, all) {
+                let was_told = target.held.replace(withdrawal) == Some(withdrawal);
+                target.turn = Turn::Held(withdrawal);
+                if let (false, Some(held)) = (was_told, target.held_withdrawal(in_small_steps)) {
+                    warn!("{}", sentence(&target.trigger, &held));
                 }
-                (target.turn, target.held) = (Turn::Held(withdrawal), Some(withdrawal));
             } else {
-                self.withdrawn += withdrawal.objects;
-                self.has_begun |= withdrawal.objects > 0;
+                if withdrawal.objects > 0 {
+                    *self.lately.entry(target.trigger.clone()).or_default() += withdrawal.objects;
+                    *self.passed.entry(target.trigger.clone()).or_default() += withdrawal.objects;
+                }
                 target.begin_recording();
             }
         }
@@ -293,16 +313,13 @@ impl Replay {
     /// How far each trigger is.
     #[must_use]
     pub fn status(&self, projection: &Projection) -> Vec<ReplayStatus> {
+        let in_small_steps = self.lately.values().sum();
         let status = |target: &Target| ReplayStatus {
             trigger: target.trigger.to_string(),
             resources: target.cursor.resources,
             of: projection.len(),
             left_because: target.cursor.left_because.clone(),
-            held: target.held.map(|Withdrawal { objects, of }| HeldWithdrawal {
-                id: target.confirmation_id(),
-                objects,
-                of,
-            }),
+            held: target.held_withdrawal(in_small_steps),
         };
         self.targets.iter().map(status).collect()
     }
@@ -521,6 +538,12 @@ impl Target {
     /// Begins the turn that records everything.
     fn begin_recording(&mut self) {
         (self.turn, self.held, self.cursor) = (Turn::Recording, None, Cursor::default());
+    }
+
+    /// What is held, where `lately` more was withdrawn in small steps before.
+    fn held_withdrawal(&self, lately: u64) -> Option<HeldWithdrawal> {
+        let Withdrawal { objects, of } = self.held?;
+        Some(HeldWithdrawal { id: self.confirmation_id(), objects, of, lately })
     }
 
     fn confirmation_id(&self) -> String {

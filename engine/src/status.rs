@@ -79,6 +79,10 @@ pub struct HeldWithdrawal {
     pub objects: u64,
     /// Objects of the trigger.
     pub of: u64,
+    /// Objects that changes of rules withdrew within the last hour, of all triggers, each time too few to be held. They count
+    /// as well.
+    #[serde(default)]
+    pub lately: u64,
 }
 
 /// How far the log has been read again to find damage. Counts begin with the process.

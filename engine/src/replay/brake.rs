@@ -8,6 +8,8 @@ use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
+use crate::status::HeldWithdrawal;
+
 /// How much a change of rules may withdraw without a confirmation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Brake {
@@ -58,10 +60,15 @@ pub fn confirmation_id(trigger: &str, digest: Option<u64>) -> String {
 
 /// The sentence about a withdrawal that is held.
 #[must_use]
-pub fn sentence(trigger: &str, Withdrawal { objects, of }: Withdrawal, id: &str) -> String {
+pub fn sentence(trigger: &str, held: &HeldWithdrawal) -> String {
+    let HeldWithdrawal { id, objects, of, lately } = held;
+    let lately = match lately {
+        0 => String::new(),
+        lately => format!(", after {lately} in smaller steps within an hour"),
+    };
     format!(
-        "the changed rules would withdraw {objects} of {of} objects of `{trigger}`; they stay until somebody confirms it\nhint: \
-         `lifeline confirm {id}` removes them; rules that are put right make it moot"
+        "the changed rules would withdraw {objects} of {of} objects of `{trigger}`{lately}; they stay until somebody confirms \
+         it\nhint: `lifeline confirm {id}` removes them; rules that are put right make it moot"
     )
 }
 
@@ -88,6 +95,15 @@ mod tests {
         check(u64::MAX, u64::MAX, u64::MAX, u64::MAX, true);
         let off = Brake { percent: 100, ..Brake::default() };
         assert!(!off.holds(Withdrawal { objects: 50, of: 50 }, Withdrawal { objects: 50, of: 50 }));
+    }
+
+    #[test]
+    fn the_sentence_says_what_went_before() {
+        let held = HeldWithdrawal { id: "0a".into(), objects: 9, of: 41, lately: 0 };
+        let told = sentence("manage", &held);
+        assert!(told.starts_with("the changed rules would withdraw 9 of 41 objects of `manage`; they stay"), "{told}");
+        let told = sentence("manage", &HeldWithdrawal { lately: 18, ..held });
+        assert!(told.contains("of `manage`, after 18 in smaller steps within an hour; they stay"), "{told}");
     }
 
     #[test]

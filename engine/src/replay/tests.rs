@@ -343,7 +343,7 @@ fn what_would_take_much_is_held_until_it_is_confirmed() {
         world.go_on(&mut replay);
         assert_eq!(world.present("manage"), 12, "{changed}");
         let held = world.held(&replay);
-        let [HeldWithdrawal { id, objects: 12, of: 12 }] = held.as_slice() else { panic!("{held:?}") };
+        let [HeldWithdrawal { id, objects: 12, of: 12, lately: 0 }] = held.as_slice() else { panic!("{held:?}") };
         assert!(!replay.confirm(&BTreeSet::from(["another".to_owned()])));
         assert!(!replay.goes_on());
         assert!(replay.confirm(&BTreeSet::from([id.clone()])));
@@ -375,7 +375,7 @@ fn what_another_trigger_claims_changes_hands_and_is_not_held() {
     for user in 0..11 {
         world.claim("other", user);
     }
-    replay.count_again();
+    replay.count_again(Counts::new());
     world.go_on(&mut replay);
     assert!(!replay.is_held(), "one object is little");
     assert_eq!((world.present("manage"), world.present("other")), (0, 12));
@@ -432,8 +432,38 @@ fn what_is_confirmed_of_many_does_not_let_the_rest_pass() {
     for (confirmed, left) in held[..2].iter().zip([2, 1]) {
         assert!(replay.confirm(&BTreeSet::from([confirmed.id.clone()])));
         world.go_on(&mut replay);
-        replay.count_again();
+        replay.count_again(Counts::new());
         world.go_on(&mut replay);
         assert_eq!(world.held(&replay).len(), left);
     }
+}
+
+#[test]
+fn many_small_steps_are_a_large_one() {
+    let mut world = World::new();
+    let names = ["one", "two", "three"];
+    let of = |name: &str| RULES.replace("name: manage", &format!("name: {name}"));
+    for user in 0..15 {
+        world.event("login", ("auth", &format!("user-{user}")), None);
+    }
+    world.replay(&rules(&names.map(of).join("\n---\n")), 7);
+    for (number, name) in names.into_iter().enumerate() {
+        for user in number * 5..number * 5 + 5 {
+            world.claim(name, user);
+        }
+    }
+    let mut lately = Counts::new();
+    for (number, (left, is_held)) in [(2, false), (1, true)].into_iter().enumerate() {
+        let mut replay = world.begin(&rules(&names.map(of)[names.len() - left..].join("\n---\n"))).with_lately(lately);
+        world.go_on(&mut replay);
+        assert_eq!(replay.is_held(), is_held, "step {number}");
+        let told = world.held(&replay).into_iter().map(|held| (held.objects, held.lately)).collect::<Vec<_>>();
+        assert_eq!(told, if is_held { vec![(5, 5)] } else { Vec::new() });
+        lately = replay.take_passed();
+    }
+    assert_eq!(
+        (world.present("one"), world.present("two"), world.present("three")),
+        (0, 5, 15),
+        "only what has objects is held"
+    );
 }

@@ -311,8 +311,9 @@ pub fn status(status: &Status, width: Option<usize>, paint: Paint) -> String {
     ];
     line("since start", work.join(", "));
     for ReplayStatus { trigger, resources, of, held, .. } in &status.replays {
-        if let Some(HeldWithdrawal { id, objects, of }) = held {
-            let held = format!("`{trigger}` would withdraw {objects} of {of} objects: `lifeline confirm {id}`");
+        if let Some(HeldWithdrawal { id, objects, of, lately }) = held {
+            let lately = if *lately == 0 { String::new() } else { format!(" after {lately} within an hour") };
+            let held = format!("`{trigger}` would withdraw {objects} of {of} objects{lately}: `lifeline confirm {id}`");
             line("held", paint.tone(Tone::Bad, &held));
             continue;
         }
