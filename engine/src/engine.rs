@@ -33,7 +33,9 @@ use crate::rules::Current;
 use crate::saver::Saver;
 use crate::scrub;
 use crate::site::{IntakeState, Site, Sites};
-use crate::status::{HeldBackStatus, PlainStatus, ReplayStatus, ScrubStatus, SiteStatus, Status, StreamStatus};
+use crate::status::{
+    HeldBackStatus, HistoryStatus, PlainStatus, ReplayStatus, ScrubStatus, SiteStatus, Status, StreamStatus,
+};
 use crate::view::View;
 
 /// Batches that wait for the recorder, at most: with their size, the bound of what intake holds in memory. They cover the
@@ -372,8 +374,9 @@ fn add_plain(status: &mut Status, (cluster, stream): (&str, &str), plain: &plain
 
 /// Sums up over the sites, and says what waits.
 fn add_sites(status: &mut Status, stranded: usize) {
-    for SiteStatus { cluster, api_server, reconciliations, writes, failures, unavailable, held_back, .. } in
-        &status.sites
+    for SiteStatus {
+        cluster, api_server, reconciliations, writes, failures, unavailable, held_back, history, ..
+    } in &status.sites
     {
         status.reconciliations += reconciliations;
         status.cluster_writes += writes;
@@ -387,6 +390,20 @@ fn add_sites(status: &mut Status, stranded: usize) {
             )
         });
         status.warnings.extend(held_back);
+        let unread = |HistoryStatus { messages, what, seconds, given_up }: &HistoryStatus| {
+            let what = what.join(", ");
+            match given_up {
+                false => format!(
+                    "nothing is applied or deleted in cluster `{cluster}` before what waited in NATS is read: {messages} messages left, \
+                     {what}"
+                ),
+                true => format!(
+                    "what waited in NATS for cluster `{cluster}` could not be read for {seconds} s, so Lifeline acts on what is \
+                     recorded: {what}"
+                ),
+            }
+        };
+        status.warnings.extend(history.as_ref().map(unread));
     }
     if stranded > 0 {
         status.warnings.push(format!("{stranded} lifecycles wait: this engine does not know their cluster"));

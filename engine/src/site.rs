@@ -7,6 +7,7 @@
 
 mod breaker;
 mod bulkhead;
+mod history;
 mod watched;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,11 +18,12 @@ use std::time::Duration;
 use lifeline_projections::fold::{LifecycleIndex, Projection};
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::time::sleep_until;
+use tokio::time::{sleep, sleep_until};
 
 use self::breaker::Breaker;
 use self::bulkhead::Bulkhead;
 pub(crate) use self::bulkhead::Sort;
+use self::history::{Unread, Wait};
 use self::watched::Watched;
 use crate::cluster::{self, Cluster};
 use crate::intake::streams;
@@ -45,6 +47,7 @@ pub struct Site {
     pub(crate) counters: Counters,
     /// What the intake of each of its NATS servers says of itself, by server.
     intakes: Mutex<BTreeMap<String, IntakeState>>,
+    history: Wait,
 }
 
 /// What reconciliation did at a site so far, for metrics and tests.
@@ -81,6 +84,7 @@ impl Site {
             queue: Queue::default(),
             counters: Counters::default(),
             intakes: Mutex::default(),
+            history: Wait::default(),
         }
     }
 
@@ -131,8 +135,19 @@ impl Site {
         self.bulkhead.changed().await;
     }
 
-    /// Takes the next lifecycle. Waits until there is one and the cluster is available. [`Queue::finish`] has to follow. It may
-    /// be dropped at any time: then no lifecycle was taken.
+    /// Lets the site wait, from here on, until what was in its streams at the connection is recorded; so long at most without
+    /// progress. A `patience` of zero does not wait.
+    pub fn await_history(&self, patience: Duration) {
+        self.history.set_patience(patience);
+    }
+
+    /// Whether what was in its streams at the connection is not recorded yet.
+    fn awaits_history(&self) -> bool {
+        self.history.is_waited(&self.name, || Unread::at(self.intakes.lock().iter()))
+    }
+
+    /// Takes the next lifecycle. Waits until there is one, history is read, and the cluster is available.
+    /// [`Queue::finish`] has to follow. It may be dropped at any time: then no lifecycle was taken.
     pub(crate) async fn next(&self) -> LifecycleIndex {
         loop {
             while let Some(due) = self.breaker.due() {
@@ -140,11 +155,14 @@ impl Site {
                 // `Watched` notes the answer for the breaker.
                 let _ = self.cluster.check().await;
             }
+            while self.awaits_history() {
+                sleep(history::LOOK_EVERY).await;
+            }
             let index = self.queue.next().await;
-            if self.breaker.due().is_none() {
+            if self.breaker.due().is_none() && !self.awaits_history() {
                 return index;
             }
-            // The breaker opened while the queue was empty.
+            // While the queue was empty the breaker opened, or a stream was connected to again.
             self.queue.finish(index, Next::RetryAfter(Duration::ZERO));
         }
     }
@@ -180,6 +198,7 @@ impl Site {
             failures: self.counters.failures.load(Ordering::Relaxed),
             unavailable: self.breaker.because(),
             held_back: self.bulkhead.status(),
+            history: self.history.status(),
         }
     }
 }

@@ -128,6 +128,24 @@ pub struct SiteStatus {
     /// Calls that are held back because the cluster does not answer them, while it answers others.
     #[serde(default)]
     pub held_back: Vec<HeldBackStatus>,
+    /// What its lifecycles wait for: events that were in its streams at the connection and are not recorded; `null` once
+    /// they are.
+    #[serde(default)]
+    pub history: Option<HistoryStatus>,
+}
+
+/// Events that waited in the streams of a site at the connection. A later one may undo an earlier one, so nothing is done
+/// in the cluster before all are recorded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HistoryStatus {
+    /// Messages left, as far as they are known; those of other subjects count too.
+    pub messages: u64,
+    /// What is not read, and why.
+    pub what: Vec<String>,
+    /// For how many seconds no message came.
+    pub seconds: u64,
+    /// Whether that was too long, so that the engine acts on what is recorded.
+    pub given_up: bool,
 }
 
 /// Calls about one kind of object that are not answered in time, so that only a few are made at once.

@@ -176,6 +176,7 @@ async fn engine(config: Config) -> Result<(), Error> {
         let _: std::convert::Infallible = listener::serve(listener, Bounds::default(), identity, guarded).await;
     });
     let site = Arc::new(Site::own(config.cluster_labels.clone(), cluster));
+    site.await_history(config.history_wait);
     // The sender lives as long as the engine: sites do not change while it runs yet.
     let (_clusters, clusters) = watch::channel(Clusters::new(vec![site.described().clone()]));
     let from_cluster = if config.rules.is_empty() { kube.clone() } else { None };
@@ -457,6 +458,10 @@ async fn follow_connection(
                 for warning in &connection.warnings {
                     warn!("{warning}");
                 }
+                // All are known before one of them is read: the site waits for the history of each.
+                for Server { url, .. } in &connection.servers {
+                    site.set_waiting(url, format!("connecting to {url}"));
+                }
                 for server in connection.servers.clone() {
                     if let Some(answering) = service.clone() {
                         readers.spawn(service::serve(server.clone(), answering));
@@ -486,7 +491,6 @@ async fn follow_connection(
 async fn read_server(engine: Arc<Engine<OsDisk>>, site: Arc<Site>, server: Server, config: Config) {
     let mut said = String::new();
     let url = server.url.clone();
-    site.set_waiting(&url, format!("connecting to {url}"));
     loop {
         let connected = server.connect_patiently(|attempt| {
             site.set_waiting(&url, format!("waiting for {url}, attempt {}: {}", attempt.number, attempt.reason));

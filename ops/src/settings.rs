@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use lifeline_engine::intake::way::Use;
@@ -24,6 +25,9 @@ const NATS: &str = "nats://127.0.0.1:4222";
 
 /// Bytes of the log a second that are read again to find damage: hardly felt by any disk, and 700 GB a day.
 const SCRUB_RATE: u64 = 8 << 20;
+
+/// A NATS server that restarts is back in a minute or two; after a power failure it may take longer than the engine.
+const HISTORY_WAIT_SECONDS: u64 = 300;
 
 /// What was typed. `None` is "not said".
 #[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
@@ -104,6 +108,11 @@ pub struct Settings {
     /// than 10 objects always go, and 100 lets everything go [default: 10]
     #[arg(long, env = "LIFELINE_BRAKE_PERCENT", value_name = "PERCENT")]
     pub brake_percent: Option<u8>,
+
+    /// Seconds without progress after which objects are made and deleted though events that waited in NATS at the connection are
+    /// not read yet; 0 does not wait for them [default: 300]
+    #[arg(long, env = "LIFELINE_HISTORY_WAIT", value_name = "SECONDS")]
+    pub history_wait: Option<u64>,
 
     /// Bytes a second of the scrub, which reads the log again once a day to find damage; 0 turns it off
     /// [default: 8388608]
@@ -191,6 +200,8 @@ pub struct Config {
     pub service: bool,
     /// Percent of the live objects that changed rules may withdraw by themselves.
     pub brake_percent: u8,
+    /// How long without progress nothing is done in a cluster while events that waited in NATS at the connection are unread.
+    pub history_wait: Duration,
     /// Bytes of the log a second that are read again to find damage; zero for none.
     pub scrub_rate: u64,
 }
@@ -254,6 +265,7 @@ impl Settings {
             tls_key: self.tls_key.or(other.tls_key),
             service: self.service.or(other.service),
             brake_percent: self.brake_percent.or(other.brake_percent),
+            history_wait: self.history_wait.or(other.history_wait),
             scrub_rate: self.scrub_rate.or(other.scrub_rate),
         }
     }
@@ -346,6 +358,7 @@ impl Config {
                 tls,
                 service: settings.service.unwrap_or(true),
                 brake_percent,
+                history_wait: Duration::from_secs(settings.history_wait.unwrap_or(HISTORY_WAIT_SECONDS)),
                 scrub_rate: settings.scrub_rate.unwrap_or(SCRUB_RATE),
             }),
             _ => Err(Error::Values(mistakes)),

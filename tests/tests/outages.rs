@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lifeline_tests::harness::Need::{ControlPlane, Nats};
-use lifeline_tests::harness::{Event, Kubernetes, Outcome, Producer, Scene, eventually, run, story};
+use lifeline_tests::harness::{
+    Event, Failure, Kubernetes, Lifeline, Outcome, Producer, Scene, Write, eventually, run, story,
+};
 use serde_json::json;
 
 const EVENTS: u64 = 10_000;
@@ -58,6 +60,12 @@ fn main() -> ExitCode {
         story("an_engine_that_starts_without_nats_waits_for_it", &[Nats, ControlPlane], nats_away),
         story("messages_that_no_client_reads_stop_neither_intake_nor_answers", &[Nats], strange_messages),
         story("a_stream_that_is_made_after_the_engine_started_is_read", &[Nats, ControlPlane], stream_to_come),
+        story("a_lost_volume_changes_no_living_object", &[Nats, ControlPlane], lost_volume),
+        story(
+            "a_login_that_waits_in_the_stream_keeps_what_an_open_logout_would_delete",
+            &[Nats, ControlPlane],
+            open_logout,
+        ),
     ])
 }
 
@@ -279,4 +287,66 @@ async fn strange_messages(scene: &Scene) -> Outcome {
     })
     .await?;
     lifeline.wait_until_ready()
+}
+
+/// Everybody logged out and in again. History is read from the beginning, and each logout comes long before the login.
+async fn lost_volume(scene: &Scene) -> Outcome {
+    const PEOPLE: u64 = 40;
+    const OTHERS: u64 = 30_000;
+    let control_plane = scene.control_plane();
+    let nats = scene.nats("nats")?;
+    let kubernetes = Kubernetes::of(control_plane).await?;
+    let producer = Producer::connect(&nats, "visits").await?;
+    producer.make_stream("VISITS").await?;
+    let name = |user: u64| format!("lost-volume-{user:02}");
+    let all = |kind: &'static str| (0..PEOPLE).map(move |user| Event::user(kind, &name(user)));
+    producer.publish_all(all("login")).await?;
+    producer.publish_all(all("logout")).await?;
+    producer.publish_all((0..OTHERS).map(|event| Event::user("logout", &format!("other-{event}")))).await?;
+    producer.publish_all(all("login")).await?;
+    let events = 3 * PEOPLE + OTHERS;
+    let mut lifeline = scene.engine("engine", control_plane, &nats, "visits", RULES)?;
+    let settled = async |lifeline: &mut Lifeline| {
+        lifeline.wait_until_ready()?;
+        lifeline.has_recorded(events).await?;
+        lifeline.has_settled().await?;
+        let mut uids = Vec::new();
+        for user in 0..PEOPLE {
+            uids.push(kubernetes.has_namespace(&name(user)).await?.metadata.uid);
+        }
+        Ok::<_, Failure>(uids)
+    };
+    let before = settled(&mut lifeline).await?;
+    lifeline.kill();
+    std::fs::remove_dir_all(lifeline.data())?;
+    lifeline.restart()?;
+    assert_eq!(settled(&mut lifeline).await?, before);
+    let is_deletion = |write: &&Write| write.verb == "delete" && write.name.starts_with("lost-volume-");
+    let deletions: Vec<_> = control_plane.writes()?.into_iter().filter(|write| is_deletion(&write)).collect();
+    assert_eq!(deletions.len(), 0, "{deletions:?}");
+    Ok(())
+}
+
+/// The engine dies between a logout that it recorded and the deletion, and a login follows while it is away.
+async fn open_logout(scene: &Scene) -> Outcome {
+    let mut control_plane = scene.fresh_control_plane()?;
+    let nats = scene.nats("nats")?;
+    let kubernetes = Kubernetes::of(&control_plane).await?;
+    let producer = Producer::connect(&nats, "visits").await?;
+    let mut lifeline = scene.engine("engine", &control_plane, &nats, "visits", RULES)?;
+    lifeline.wait_until_ready()?;
+    let before = kubernetes_after(&kubernetes, &producer, "open-logout").await?;
+    control_plane.kill_api_server();
+    producer.publish(Event::user("logout", "open-logout")).await?;
+    lifeline.has_recorded(2).await?;
+    lifeline.kill();
+    producer.publish(Event::user("login", "open-logout")).await?;
+    control_plane.restart_api_server()?;
+    lifeline.restart()?;
+    lifeline.wait_until_ready()?;
+    lifeline.has_recorded(3).await?;
+    lifeline.has_settled().await?;
+    let after = kubernetes.has_namespace("open-logout").await?;
+    assert_eq!(after.metadata.uid, Some(before));
+    Ok(())
 }

@@ -17,12 +17,13 @@ use tokio::sync::{mpsc, watch};
 use super::counted::Counted;
 use super::epoch::{self, Held, Judgement, Known, Start};
 use super::gate::Gate;
+use super::history::{Following, History};
 use super::holes::{first_jump, has_holes, is_plain, should_deliver};
 use super::jetstream::{
     Acknowledge, Batch, Batches, Consume, EVERY_SUBJECT, JetStream, Message, Retention, Stored, StreamState,
-    subjects_or_all,
 };
 use super::plain::Already;
+use super::search::{first_after, holds_between};
 use super::subjects::Reading;
 use super::{Error, Intake, Received};
 use crate::error_text::one_line;
@@ -84,6 +85,8 @@ pub struct Status {
     pub sessions: u64,
     /// Gaps and new epochs found since the start.
     pub discontinuities: u64,
+    /// Whether what the stream held at the connection is recorded.
+    pub history: History,
     /// What an operator should know about the stream.
     pub warnings: Vec<String>,
 }
@@ -186,7 +189,10 @@ impl Reader {
                     continue;
                 }
                 Ok(Ended::LookAgain(reason)) => reason,
-                Ok(Ended::Missing) => format!("stream `{}` does not exist", self.reading.stream),
+                Ok(Ended::Missing) => {
+                    self.status.send_modify(|status| status.history = History::Recorded);
+                    format!("stream `{}` does not exist", self.reading.stream)
+                }
                 Err(error) => one_line(&error),
             };
             let has_delivered = self.status.borrow().messages > before;
@@ -239,6 +245,9 @@ impl Reader {
             _ = acknowledged.wait_for(|count| *count >= self.batches) => {}
             () = tokio::time::sleep(ACKNOWLEDGED_WITHIN), if !is_limits => {}
         }
+        let mut following = Following::of(&state);
+        following.handed_over(known.next_sequence, self.batches);
+        self.follow(&following);
         let consume = Consume {
             stream: self.reading.stream.clone(),
             durable: self.durable.clone(),
@@ -271,7 +280,7 @@ impl Reader {
             status.stream_last_sequence = state.last_sequence;
             status.warnings = state.warnings();
         });
-        self.read(batches.as_mut(), &state, known).await
+        self.read(batches.as_mut(), &state, known, following).await
     }
 
     /// Settles with the stream where reading goes on; `None` when the recorder takes no more.
@@ -345,7 +354,7 @@ impl Reader {
         let unread = if known.last.is_some_and(is_tail) {
             None
         } else {
-            self.first_after(state, known.next_sequence, known.recorded_until_unix_nanos).await?
+            first_after(&*self.jetstream, state, known.next_sequence, known.recorded_until_unix_nanos).await?
         };
         Ok(Held { at_tail, unread })
     }
@@ -354,27 +363,8 @@ impl Reader {
     async fn resolve(&self, state: &StreamState, start: Start) -> Result<u64, Error> {
         let Start::After { unix_nanos } = start else { return Ok(state.first_sequence.max(1)) };
         let end = state.last_sequence + 1;
-        let first = self.first_after(state, end, unix_nanos).await?;
+        let first = first_after(&*self.jetstream, state, end, unix_nanos).await?;
         Ok(first.map_or(end, |first| first.sequence))
-    }
-
-    /// The first message held below `end` that was stored later than `unix_nanos`. Times of a stream rise with its
-    /// sequences, so halving finds it. The last message below `end` is asked for first: mostly it is old enough.
-    async fn first_after(&self, state: &StreamState, end: u64, unix_nanos: u64) -> Result<Option<Stored>, Error> {
-        let (mut low, mut high) = (state.first_sequence.max(1), end);
-        let (mut middle, mut first) = (end.saturating_sub(1), None);
-        while low < high {
-            let stored = self.jetstream.stored_from(&self.reading.stream, EVERY_SUBJECT, middle).await?;
-            match stored.filter(|stored| stored.sequence < high) {
-                Some(stored) if stored.published_unix_nanos <= unix_nanos => low = stored.sequence + 1,
-                stored => {
-                    first = stored.or(first);
-                    high = middle;
-                }
-            }
-            middle = low + high.saturating_sub(low) / 2;
-        }
-        Ok(first)
     }
 
     async fn read(
@@ -382,16 +372,24 @@ impl Reader {
         batches: &mut dyn Batches,
         opened: &StreamState,
         mut known: Known,
+        mut following: Following,
     ) -> Result<Ended, Error> {
+        if let (History::Unread { .. }, Some(backlog)) = (self.follow(&following), batches.backlog().await?) {
+            following.looked(&backlog, known.next_sequence, self.batches);
+        }
+        let mut recorded = self.acknowledged.subscribe();
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         look.tick().await;
         let (mut stalled, mut is_first) = (0_u32, true);
         let gate = Arc::clone(&self.gate);
         loop {
+            let history = self.follow(&following);
             tokio::select! {
                 biased;
                 () = self.sink.closed() => return Ok(Ended::Closed),
+                // The sender is ours.
+                Ok(()) = recorded.changed(), if history != History::Recorded => {}
                 () = gate.shut_down() => {
                     return Ok(Ended::LookAgain("plain subscriptions take its place".to_owned()));
                 }
@@ -407,6 +405,7 @@ impl Reader {
                     let Some(backlog) = batches.backlog().await? else {
                         return Ok(Ended::LookAgain(format!("consumer `{}` is gone", self.durable)));
                     };
+                    following.looked(&backlog, known.next_sequence, self.batches);
                     let went_elsewhere = backlog.delivered_sequence >= known.next_sequence;
                     stalled = if went_elsewhere || should_deliver(&backlog) { stalled + 1 } else { 0 };
                     self.status.send_modify(|status| {
@@ -425,13 +424,24 @@ impl Reader {
                 }
                 batch = batches.next() => {
                     stalled = 0;
-                    match self.hand_over(batch?, std::mem::take(&mut is_first), opened.retention, &mut known).await {
+                    let batch = batch?;
+                    let pending = batch.pending;
+                    match self.hand_over(batch, std::mem::take(&mut is_first), opened.retention, &mut known).await {
                         Ok(()) => {}
                         Err(stop) => return stop.into(),
                     }
+                    following.handed_over(known.next_sequence, self.batches);
+                    following.left(pending, self.batches);
                 }
             }
         }
+    }
+
+    /// Says how far the history is.
+    fn follow(&self, following: &Following) -> History {
+        let history = following.history(*self.acknowledged.borrow());
+        self.status.send_if_modified(|status| std::mem::replace(&mut status.history, history) != history);
+        history
     }
 
     /// Hands over what was read alone, if the stream is still the one that was looked at.
@@ -465,7 +475,7 @@ impl Reader {
         let may_be_elsewhere = |from: u64| whole || (is_first && from == known.next_sequence);
         let jump = first_jump(&messages, known.next_sequence).filter(|(from, _)| may_be_elsewhere(*from));
         if let Some((from, to)) = jump
-            && self.holds_between(from, to).await.map_err(Stop::Failed)?
+            && holds_between(&*self.jetstream, &self.reading, from, to).await.map_err(Stop::Failed)?
         {
             return Err(Stop::LookAgain(format!(
                 "messages from sequence {from} on were delivered elsewhere: only one engine may read with the durable name `{}`",
@@ -528,17 +538,6 @@ impl Reader {
             status.messages += count;
         });
         Ok(())
-    }
-
-    /// Whether the stream holds a message that is to be read from sequence `from` up to, not including, `to`.
-    async fn holds_between(&self, from: u64, to: u64) -> Result<bool, Error> {
-        for subject in subjects_or_all(&self.reading.filters) {
-            let stored = self.jetstream.stored_from(&self.reading.stream, subject, from).await?;
-            if stored.is_some_and(|stored| stored.sequence < to) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     async fn messages(

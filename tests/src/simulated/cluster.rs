@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::chance::Chance;
 use super::hazard::{Counter, Hazard};
 use super::objects::Objects;
+use super::story::Violation;
 
 /// How long the engine waits for a write.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(35);
@@ -47,7 +48,13 @@ struct State {
     applies: Vec<Apply>,
     /// What the engine has folded.
     folded: Option<watch::Receiver<Offset>>,
+    /// What is wrong with a write at this moment.
+    overseer: Option<Overseer>,
+    violations: Vec<Violation>,
 }
+
+/// Says what is wrong with a write at the moment in which it is asked for; `None` where nothing is.
+pub type Overseer = Box<dyn Fn() -> Option<Violation> + Send>;
 
 /// An apply that was carried out.
 #[derive(Debug, Clone)]
@@ -100,6 +107,22 @@ impl FaultyCluster {
     /// Notes from here on what an engine has folded when it asks for something.
     pub fn follow(&self, folded: watch::Receiver<Offset>) {
         self.state.lock().folded = Some(folded);
+    }
+
+    /// Asks this from here on of each write.
+    pub fn oversee(&self, overseer: Overseer) {
+        self.state.lock().overseer = Some(overseer);
+    }
+
+    /// What was wrong with writes.
+    #[must_use]
+    pub fn violations(&self) -> Vec<Violation> {
+        self.state.lock().violations.clone()
+    }
+
+    fn look_at_write(&self) {
+        let state = &mut *self.state.lock();
+        state.violations.extend(state.overseer.as_ref().and_then(|overseer| overseer()));
     }
 
     /// Makes an object as another owner does. It is not among [`FaultyCluster::applies`].
@@ -282,6 +305,7 @@ impl Cluster for FaultyCluster {
     ) -> BoxFuture<'a, Result<LiveObject, Error>> {
         async move {
             let sent = self.now();
+            self.look_at_write();
             if let Some(error) = self.hung(key, || self.apply_now(sent, key, manifest, uid)).await {
                 return Err(error);
             }
@@ -294,6 +318,7 @@ impl Cluster for FaultyCluster {
 
     fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>> {
         async move {
+            self.look_at_write();
             if let Some(error) = self.hung(key, || self.delete_now(key, uid)).await {
                 return Err(error);
             }

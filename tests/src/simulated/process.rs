@@ -4,7 +4,7 @@
 //! at whatever they wait for is the crash.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -23,13 +23,15 @@ use lifeline_projections::event::{self, CloudEvent, Headers};
 use lifeline_store::{Log, Options, SimulatedDisk};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::chance::Chance;
-use super::cluster::FaultyCluster;
+use super::cluster::{FaultyCluster, Overseer};
 use super::hazard::{Counter, Hazard};
 use super::jetstream::SimulatedJetStream;
 use super::script::Script;
 use super::server::Server;
+use super::story::Violation;
 use super::table::SimulatedTable;
 use super::witness::witness;
 
@@ -38,6 +40,9 @@ pub const SUBJECT: &str = "user-operation";
 
 /// When a story begins: a moment in 2026.
 pub const START_UNIX_NANOS: u64 = 1_780_000_000_000_000_000;
+
+/// How long an engine waits without progress for what is in its stream.
+pub const HISTORY_PATIENCE: Duration = Duration::from_secs(300);
 
 /// How long a stopping engine may take before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(60);
@@ -122,6 +127,28 @@ impl World {
         }
     }
 
+    /// Nothing is written before what was in the streams when an engine met them is recorded, as long as it is patient.
+    fn history_first(&self, engine: Weak<Engine<SimulatedDisk>>) -> Overseer {
+        let (server, begun) = (self.server.clone(), Instant::now());
+        server.begin_life();
+        Box::new(move || {
+            let engine = engine.upgrade().filter(|_| begun.elapsed() < HISTORY_PATIENCE)?;
+            let positions = engine.status().streams;
+            let next = |name: &str| positions.iter().find(|one| one.stream == *name).map_or(0, |one| one.next_sequence);
+            match server.unread(next) {
+                None => Some(Violation::new("written before history is read", "the streams were not asked for")),
+                Some(unread) if unread.is_empty() => None,
+                Some(unread) => {
+                    let count = unread.len();
+                    Some(Violation::new(
+                        "written before history is read",
+                        format!("{count} messages from {} on", unread[0]),
+                    ))
+                }
+            }
+        })
+    }
+
     /// Starts an engine.
     ///
     /// # Errors
@@ -129,6 +156,7 @@ impl World {
     pub fn start(&self) -> Result<Process, recorder::Error> {
         let disk = self.disk.clone();
         let site = Arc::new(Site::own(BTreeMap::new(), self.cluster.clone()));
+        site.await_history(HISTORY_PATIENCE);
         let ports = Ports {
             open_log: Box::new(move || Log::open(disk.clone(), options())),
             table: self.table.clone().map(|table| SavedIn::Rows(table)),
@@ -139,6 +167,7 @@ impl World {
         let (engine, Parts { recorder, saver, reconcilers }) = Engine::open(ports, &mut |_, _| {})?;
         let engine = Arc::new(engine);
         self.cluster.follow(engine.view().subscribe());
+        self.cluster.oversee(self.history_first(Arc::downgrade(&engine)));
         let mut tasks = JoinSet::new();
         // In the real program it runs on a thread of its own and need not be `Send`.
         let recorder = recorder.with_replay_steps(self.replay_steps).with_brake(self.brake);

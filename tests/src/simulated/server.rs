@@ -76,6 +76,8 @@ struct State {
     restarts: u64,
     consumers: u64,
     violations: Vec<Violation>,
+    /// What the streams held when the engine first asked for them, by creation: the last sequence. `None` before it did.
+    met: Option<BTreeMap<u64, u64>>,
 }
 
 struct Stream {
@@ -216,6 +218,10 @@ impl Server {
         for message in gone.values() {
             state.let_go(message, Fate::Lost);
         }
+        // Other messages get these sequences now.
+        if let Some(last) = state.met.as_mut().and_then(|met| met.get_mut(&created_unix_nanos)) {
+            *last = last_sequence.min(*last);
+        }
         // A server that does not know of a message does not know that it purged it either.
         let purged = state.published.values_mut().filter(|published| {
             published.created_unix_nanos == created_unix_nanos
@@ -288,7 +294,27 @@ impl Server {
     }
 
     pub(super) fn streams(&self) -> Vec<StreamState> {
-        self.state.lock().streams.iter().map(|(name, stream)| stream.state(name)).collect()
+        let state = &mut *self.state.lock();
+        let met = || state.streams.values().map(|stream| (stream.created_unix_nanos, stream.last_sequence)).collect();
+        state.met.get_or_insert_with(met);
+        state.streams.iter().map(|(name, stream)| stream.state(name)).collect()
+    }
+
+    /// Another engine begins, which knows no streams.
+    pub fn begin_life(&self) {
+        self.state.lock().met = None;
+    }
+
+    /// What was in the streams when the engine first asked for them, and is still there at a sequence from the one that
+    /// `next_sequence` gives for a stream by its name; `None` where it did not ask.
+    pub fn unread(&self, next_sequence: impl Fn(&str) -> u64) -> Option<Vec<u64>> {
+        let state = self.state.lock();
+        let met = state.met.as_ref()?;
+        let unread = state.streams.iter().filter_map(|(name, stream)| {
+            let (last, next) = (*met.get(&stream.created_unix_nanos)?, next_sequence(name));
+            Some(stream.held.range(next..).map(|(sequence, _)| *sequence).filter(move |sequence| *sequence <= last))
+        });
+        Some(unread.flatten().collect())
     }
 
     pub(super) fn stored_from(&self, stream: &str, sequence: u64) -> Option<Stored> {

@@ -325,6 +325,7 @@ impl Director<'_> {
             counter: &self.counter,
         };
         self.violations.extend(self.world.server.violations());
+        self.violations.extend(self.world.cluster.violations());
         self.violations.extend(verdict::violations(&finished));
         self.over(records)
     }
