@@ -9,9 +9,9 @@ pub mod hosts;
 
 pub mod tls;
 
-pub mod settings;
-
 pub mod telemetry;
+
+pub mod settings;
 
 pub mod servers;
 

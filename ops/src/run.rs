@@ -16,7 +16,7 @@ use lifeline_engine::cluster::local::LocalCluster;
 use lifeline_engine::cluster::{self, Cluster};
 use lifeline_engine::engine::{Engine, Parts, Ports, SavedIn};
 use lifeline_engine::error_text::chain;
-use lifeline_engine::intake::connection::{self, Server};
+use lifeline_engine::intake::connection::{self, Files, Server};
 use lifeline_engine::intake::nats::Nats;
 use lifeline_engine::intake::streams::{Order, Reach};
 use lifeline_engine::intake::{self, Connection};
@@ -39,8 +39,8 @@ use crate::hosts::Hosts;
 use crate::listener::{self, Bounds};
 use crate::servers::{Progress, Step};
 use crate::service::{self, Answering};
-use crate::settings::{Auth, ClusterKind, Config};
-use crate::telemetry::Telemetry;
+use crate::settings::{Auth, ClusterKind, Config, LogFormat};
+use crate::telemetry::{Level, Telemetry};
 use crate::terminal::count;
 use crate::tls;
 use crate::tls::server::Identity;
@@ -133,8 +133,8 @@ pub fn run(config: Config) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.expect("the system has room for a few threads");
     let ended = runtime.block_on(async {
-        let telemetry = Telemetry::start();
-        let ended = engine(config).await;
+        let telemetry = Telemetry::start(&config.log, config.log_format == LogFormat::Json);
+        let ended = engine(config, telemetry.level()).await;
         // Exporting what waits blocks, which a worker of the runtime must not.
         let _ = tokio::task::spawn_blocking(move || drop(telemetry)).await;
         ended
@@ -143,7 +143,7 @@ pub fn run(config: Config) -> Result<(), Error> {
     ended
 }
 
-async fn engine(config: Config) -> Result<(), Error> {
+async fn engine(config: Config, level: Level) -> Result<(), Error> {
     let data = config.data.clone();
     // First of all: an engine that cannot listen fails at once.
     let listener = tokio::net::TcpListener::bind(config.listen).await;
@@ -201,11 +201,12 @@ async fn engine(config: Config) -> Result<(), Error> {
     let reads = api::router(api::ApiState { queries, status, stop: engine.stopping() });
     let redriver = Redriver::new(engine.view().clone(), engine.recording().clone());
     let writes = api::redrive::with_redrive(reads, redriver);
+    let writes = api::log_level::with_log_level(writes, level);
     doorway.open(api::confirm::with_confirm(writes, engine.view().clone()));
 
     // A mistake in the settings that are there at the start ends the start; a later one keeps those in use.
     let source = ConnectionSource::of(&config, kube.clone());
-    if let ConnectionSource::Argument { .. } = source {
+    if let ConnectionFrom::Argument { .. } = source.from {
         source.load().await?;
     }
     tasks.spawn(follow_connection(engine.clone(), site, source, config.clone(), service));
@@ -388,8 +389,14 @@ async fn report_rules(mut rules: watch::Receiver<rules::Current>, kube: Option<k
     }
 }
 
-/// Where the connection settings come from.
-enum ConnectionSource {
+/// Where the connection settings come from: the connection itself, and the files beside it.
+struct ConnectionSource {
+    from: ConnectionFrom,
+    files: Files,
+}
+
+/// Where the connection comes from.
+enum ConnectionFrom {
     /// A file or URL.
     Argument { argument: String, subjects: Vec<String> },
     /// The Secret.
@@ -398,19 +405,26 @@ enum ConnectionSource {
 
 impl ConnectionSource {
     fn of(config: &Config, kube: Option<kube::Client>) -> ConnectionSource {
-        match (&config.nats, kube) {
-            (None, Some(client)) => ConnectionSource::Secret(client),
-            (nats, _) => ConnectionSource::Argument {
+        let from = match (&config.nats, kube) {
+            (None, Some(client)) => ConnectionFrom::Secret(client),
+            (nats, _) => ConnectionFrom::Argument {
                 argument: nats.clone().unwrap_or_default(),
                 subjects: config.subjects.clone(),
             },
-        }
+        };
+        ConnectionSource { from, files: config.nats_files.clone() }
     }
 
     async fn load(&self) -> Result<Connection, intake::Error> {
+        self.from.load().await?.with_files(&self.files)
+    }
+}
+
+impl ConnectionFrom {
+    async fn load(&self) -> Result<Connection, intake::Error> {
         match self {
-            ConnectionSource::Argument { argument, subjects } => Connection::from_argument(argument, subjects),
-            ConnectionSource::Secret(client) => {
+            ConnectionFrom::Argument { argument, subjects } => Connection::from_argument(argument, subjects),
+            ConnectionFrom::Secret(client) => {
                 let (namespace, name, key) = SECRET;
                 let origin = format!("Secret {namespace}/{name}");
                 let settings =
@@ -497,7 +511,7 @@ async fn read_server(engine: Arc<Engine<OsDisk>>, site: Arc<Site>, server: Serve
         });
         let (client, link) = connected.await;
         info!("connected to {url}");
-        let nats = Arc::new(Nats::new(client, url.clone(), link.clone(), None));
+        let nats = Arc::new(Nats::new(client, url.clone(), link.clone(), server.domain.as_deref()));
         tokio::select! {
             biased;
             () = read_from(&engine, &site, &server, &config, nats) => return,

@@ -8,6 +8,7 @@
 
 mod addons;
 mod ask;
+mod config;
 mod confirm;
 mod difference;
 mod event;
@@ -37,6 +38,7 @@ use crate::terminal::fail;
 use crate::terminal::style::Color;
 
 pub use ask::{AskArgs, Get, HistoryArgs};
+pub use config::ConfigCommand;
 pub use confirm::ConfirmArgs;
 pub use difference::DiffArgs;
 pub use log::LogCommand;
@@ -109,9 +111,12 @@ pub enum Command {
 
     /// Let changed rules withdraw what is held because it is much; `lifeline status` gives the id
     Confirm(ConfirmArgs),
-    /// Inspect or repair the log of a stopped engine.
+    /// Inspect or repair the log of a stopped engine, or change what a running one logs.
     #[command(subcommand)]
     Log(LogCommand),
+    /// Check a settings file, show the settings in force, or print an example.
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Print the Kubernetes definitions of EventSource and EventTrigger, for `kubectl apply -f -`.
     Crds,
     /// Run a benchmark, and print the figures as one line of JSON.
@@ -168,6 +173,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Bench(args) => return crate::bench::bench(args),
         Command::Verify(args) => return verify::verify(&args),
         Command::Log(command) => return log::log(command),
+        Command::Config(command) => config::config(command),
         Command::Get(get) => ask::get(get),
         Command::History(args) => ask::history(args),
         Command::Show(show) => show::show(show),
