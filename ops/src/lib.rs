@@ -25,9 +25,13 @@ pub mod service;
 
 pub mod terminal;
 
+pub mod reach;
+
 pub mod run;
 
 pub mod client;
+
+pub mod doctor;
 
 pub mod demo;
 

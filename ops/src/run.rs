@@ -16,7 +16,7 @@ use lifeline_engine::cluster::local::LocalCluster;
 use lifeline_engine::cluster::{self, Cluster};
 use lifeline_engine::engine::{Engine, Parts, Ports, SavedIn};
 use lifeline_engine::error_text::chain;
-use lifeline_engine::intake::connection::{self, Files, Server};
+use lifeline_engine::intake::connection::{self, Server};
 use lifeline_engine::intake::nats::Nats;
 use lifeline_engine::intake::streams::{Order, Reach};
 use lifeline_engine::intake::{self, Connection};
@@ -37,6 +37,7 @@ use crate::api::doorway::Doorway;
 use crate::data as folders;
 use crate::hosts::Hosts;
 use crate::listener::{self, Bounds};
+use crate::reach::{ConnectionFrom, ConnectionSource};
 use crate::servers::{Progress, Step};
 use crate::service::{self, Answering};
 use crate::settings::{Auth, ClusterKind, Config, LogFormat};
@@ -59,9 +60,6 @@ const SHOWN_AFTER: Duration = Duration::from_millis(500);
 
 /// How often it is shown where there is no terminal.
 const SAID_EVERY: Duration = Duration::from_secs(5);
-
-/// Where the connection settings lie in a cluster: namespace, name and key (Sveltos).
-const SECRET: (&str, &str, &str) = ("projectsveltos", "sveltos-nats", "sveltos-nats");
 
 /// Why an engine could not run.
 #[derive(Debug, thiserror::Error)]
@@ -385,65 +383,6 @@ async fn report_rules(mut rules: watch::Receiver<rules::Current>, kube: Option<k
         }
         if rules.changed().await.is_err() {
             return;
-        }
-    }
-}
-
-/// Where the connection settings come from: the connection itself, and the files beside it.
-struct ConnectionSource {
-    from: ConnectionFrom,
-    files: Files,
-}
-
-/// Where the connection comes from.
-enum ConnectionFrom {
-    /// A file or URL.
-    Argument { argument: String, subjects: Vec<String> },
-    /// The Secret.
-    Secret(kube::Client),
-}
-
-impl ConnectionSource {
-    fn of(config: &Config, kube: Option<kube::Client>) -> ConnectionSource {
-        let from = match (&config.nats, kube) {
-            (None, Some(client)) => ConnectionFrom::Secret(client),
-            (nats, _) => ConnectionFrom::Argument {
-                argument: nats.clone().unwrap_or_default(),
-                subjects: config.subjects.clone(),
-            },
-        };
-        ConnectionSource { from, files: config.nats_files.clone() }
-    }
-
-    async fn load(&self) -> Result<Connection, intake::Error> {
-        self.from.load().await?.with_files(&self.files)
-    }
-}
-
-impl ConnectionFrom {
-    async fn load(&self) -> Result<Connection, intake::Error> {
-        match self {
-            ConnectionFrom::Argument { argument, subjects } => Connection::from_argument(argument, subjects),
-            ConnectionFrom::Secret(client) => {
-                let (namespace, name, key) = SECRET;
-                let origin = format!("Secret {namespace}/{name}");
-                let settings =
-                    |mistake: String| intake::Error::Settings { origin: origin.clone(), mistakes: vec![mistake] };
-                let secrets: kube::Api<k8s_openapi::api::core::v1::Secret> =
-                    kube::Api::namespaced(client.clone(), namespace);
-                let secret = secrets.get_opt(name).await.map_err(|error| settings(chain(&error)))?;
-                let secret = secret.ok_or_else(|| {
-                    settings(
-                        "does not exist\nhint: `kubectl create secret generic -n projectsveltos sveltos-nats \
-                         --from-file=sveltos-nats=FILE`, or give `--nats`"
-                            .to_owned(),
-                    )
-                })?;
-                let value = secret.data.unwrap_or_default().remove(key);
-                let value = value.ok_or_else(|| settings(format!("has no key `{key}`")))?;
-                let text = String::from_utf8(value.0).map_err(|_| settings(format!("key `{key}` is not UTF-8")))?;
-                Connection::parse(&text, &origin)
-            }
         }
     }
 }

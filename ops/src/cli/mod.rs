@@ -11,6 +11,7 @@ mod ask;
 mod config;
 mod confirm;
 mod difference;
+mod doctor;
 mod event;
 mod events;
 mod log;
@@ -41,6 +42,7 @@ pub use ask::{AskArgs, Get, HistoryArgs};
 pub use config::ConfigCommand;
 pub use confirm::ConfirmArgs;
 pub use difference::DiffArgs;
+pub use doctor::DoctorArgs;
 pub use log::LogCommand;
 pub use redrive::RedriveArgs;
 pub use run::RunArgs;
@@ -114,6 +116,8 @@ pub enum Command {
     /// Inspect or repair the log of a stopped engine, or change what a running one logs.
     #[command(subcommand)]
     Log(LogCommand),
+    /// Check what an engine with these settings would find; changes nothing, exits with 1 when a check failed.
+    Doctor(Box<DoctorArgs>),
     /// Check a settings file, show the settings in force, or print an example.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -173,6 +177,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Bench(args) => return crate::bench::bench(args),
         Command::Verify(args) => return verify::verify(&args),
         Command::Log(command) => return log::log(command),
+        Command::Doctor(args) => doctor::doctor(*args),
         Command::Config(command) => config::config(command),
         Command::Get(get) => ask::get(get),
         Command::History(args) => ask::history(args),

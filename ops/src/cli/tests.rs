@@ -123,6 +123,8 @@ fn what_is_typed_is_understood_or_refused() {
     check("lifeline config show -o yaml", false);
     check("lifeline config example", true);
     check("lifeline config", false);
+    check("lifeline doctor --nats nats://n --cluster kube --data d --rules r -o json", true);
+    check("lifeline doctor -o toml", false);
     check("lifeline run --scrub-rate 0", true);
     check("lifeline run --scrub-rate fast", false);
     check("lifeline completions zsh", true);

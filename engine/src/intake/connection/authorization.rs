@@ -11,10 +11,10 @@ use async_nats::ConnectOptions;
 use async_nats::rustls::pki_types::pem::PemObject;
 use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use async_nats::rustls::{self, ClientConfig, RootCertStore};
-use data_encoding::BASE64;
+use data_encoding::{BASE64, BASE64URL_NOPAD};
 use serde_json::Value;
 
-use super::{Connection, Mistakes};
+use super::{Connection, Mistakes, Server};
 use crate::intake::Error;
 
 /// A text that is never printed.
@@ -246,6 +246,25 @@ fn credentials_of(jwt: &str, seed: &str) -> String {
          -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n",
         jwt.trim()
     )
+}
+
+impl Server {
+    /// The certificates that the connection rests on, PEM: what each is for, and its text.
+    #[must_use]
+    pub fn certificates(&self) -> Vec<(&'static str, &str)> {
+        let shown = self.authorization.client_certificate.as_ref().map(|(pem, _)| ("client certificate", pem.as_str()));
+        let authorities = self.authorization.root_ca.as_deref().map(|pem| ("authority", pem));
+        shown.into_iter().chain(authorities).collect()
+    }
+
+    /// When the JWT of the credentials expires, in seconds since 1970; `None` where there is none, or it does not expire.
+    #[must_use]
+    pub fn credentials_expire_unix_seconds(&self) -> Option<i64> {
+        let Hidden(text) = self.authorization.credentials.as_ref()?;
+        let token = text.lines().find(|line| line.trim().starts_with("ey"))?;
+        let claims = BASE64URL_NOPAD.decode(token.trim().split('.').nth(1)?.as_bytes()).ok()?;
+        serde_json::from_slice::<Value>(&claims).ok()?["exp"].as_i64()
+    }
 }
 
 impl Authorization {
