@@ -7,11 +7,11 @@
 //! [`Settings`] is the one declaration of them all: help, file, `lifeline config`, and the documents in `docs` come from it.
 
 // In dependency order; blank lines keep the formatter from sorting them.
+pub mod example;
+
 pub mod file;
 
 pub mod in_force;
-
-pub mod example;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
