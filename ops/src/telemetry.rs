@@ -2,8 +2,9 @@
 //!
 //! Start at [`Telemetry::start`]. Lines go to stderr at the level of the setting `log`, which [`Level`] changes at run time, as
 //! text or as JSON (`log_format`). A JSON line that is written within a span says so: `trace_id`, `span_id`. Spans go to
-//! `OTEL_EXPORTER_OTLP_ENDPOINT` when that is set, in the standard variables' terms; nothing is sent anywhere otherwise. A collector that is not there costs spans
-//! and nothing else: no wait at the start, none at work, and [`STOP_PATIENCE`] at the end.
+//! `OTEL_EXPORTER_OTLP_ENDPOINT` when that is set, in the standard variables' terms; nothing is sent anywhere otherwise. A
+//! collector that is not there costs spans and nothing else: no wait at the start, none at work, and [`STOP_PATIENCE`] at the
+//! end.
 
 mod export;
 mod traced;

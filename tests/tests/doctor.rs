@@ -62,6 +62,8 @@ fn main() -> ExitCode {
         story("the_doctor_finds_certificates_that_expired", &[Nats], certificates),
         story("the_doctor_finds_missing_rights_and_old_definitions", &[ControlPlane], kubernetes),
         story("a_key_that_changes_lets_a_running_engine_in", &[Nats], key),
+        story("an_authority_that_changes_lets_a_running_engine_trust", &[Nats], authority),
+        story("a_secret_that_changes_lets_a_running_engine_in", &[Nats, ControlPlane], secret),
     ])
 }
 
@@ -285,5 +287,54 @@ async fn key(scene: &Scene) -> Outcome {
         RULES.split("    ---\n").next().unwrap_or_default().replace("- subject: visits", "- subject: other"),
     )?;
     lifeline.has_said("rules in force: 1 EventSource, 1 EventTrigger").await?;
+    Ok(())
+}
+
+async fn authority(scene: &Scene) -> Outcome {
+    let [own, own_key] = certificate(scene, "own", 2020, 2090)?;
+    let [strange, _] = certificate(scene, "strange", 2020, 2090)?;
+    let tls = format!("tls {{ cert_file: {own:?}, key_file: {own_key:?} }}");
+    let server = scene.nats_with("nats", NatsAccess::Anybody, &tls)?;
+    let file = scene.write("ca.crt", &fs::read_to_string(strange)?)?;
+    let (url, file_name) = (format!("tls://{}", server.address()), file.to_string_lossy());
+    let arguments = ["--nats", &url, "--nats-ca", &file_name];
+    let lifeline = Lifeline::run(&scene.folder().join("engine"), &arguments)?;
+    lifeline.has_said("waiting for NATS").await?;
+    fs::write(&file, fs::read_to_string(own)?)?;
+    lifeline.has_said("connection settings changed").await?;
+    lifeline.has_said("connected to").await?;
+    Ok(())
+}
+
+async fn secret(scene: &Scene) -> Outcome {
+    let server = scene.nats_with("nats", NatsAccess::Token("right".to_owned()), "")?;
+    let control_plane = scene.control_plane();
+    let cluster = Kubernetes::of(control_plane).await?;
+    cluster
+        .apply(&format!(
+            "{}\n---\n{}",
+            definitions(false)?,
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "projectsveltos"}})
+        ))
+        .await?;
+    let put = async |authorization: Value| {
+        let settings = json!({"nats": {"configuration": {"url": server.url(), "subjects": ["visits"], "authorization": authorization}}});
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": "projectsveltos", "name": "sveltos-nats"},
+            "stringData": {"sveltos-nats": settings.to_string()}});
+        cluster.apply(&secret.to_string()).await
+    };
+    put(json!({"token": "wr0ng"})).await?;
+    let kubeconfig = control_plane.kubeconfig(User::Admin);
+    let arguments = ["--cluster", "kube", "--kubeconfig", &kubeconfig.to_string_lossy()];
+    let mut lifeline = Lifeline::run(&scene.folder().join("engine"), &arguments)?;
+    lifeline.has_said("authorization violation for the token").await?;
+    put(json!({"token": "right"})).await?;
+    lifeline.has_said("connected to").await?;
+    lifeline.wait_until_ready()?;
+    // A mistake that might mean somebody else keeps what is in use.
+    put(json!({"token": "right", "jwtt": "x"})).await?;
+    let said = lifeline.has_said("those in use are kept").await?;
+    assert!(said.contains("authorization.jwtt` is no field") && !said.contains("wr0ng"), "{said}");
+    lifeline.wait_until_ready()?;
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! The metrics: their names and what they mean, all in [`METRICS`] and, with fractions, in `by_trigger`, as Prometheus text (exposition format 0.0.4).
+//! The metrics: their names and what they mean, all in [`METRICS`] and, with fractions, in `by_trigger`, as Prometheus text
+//! (exposition format 0.0.4).
 //!
 //! Counters named `since start` begin at zero with the process; the others are folded from the log and never go back.
 
