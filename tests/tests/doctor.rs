@@ -264,7 +264,7 @@ async fn key(scene: &Scene) -> Outcome {
         &format!("authorization {{ users: [ {{ nkey: {PUBLIC} }} ] }}"),
     )?;
     let file = scene.write("user.nk", OTHER_SEED)?;
-    let rules = scene.write("rules/rules.yaml", &RULES.split("    ---\n").next().unwrap_or_default())?;
+    let rules = scene.write("rules/rules.yaml", RULES.split("    ---\n").next().unwrap_or_default())?;
     let settings = format!(
         "nats = {:?}\nnats_nkey = {:?}\nsubjects = [\"visits\"]\nrules = [{:?}]\n",
         server.url(),
