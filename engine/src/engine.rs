@@ -93,6 +93,7 @@ pub struct Engine<D: Disk> {
     scrub: Mutex<Option<ScrubStatus>>,
     /// What came by plain subscriptions and is not handed over yet.
     buffers: Buffers,
+    clock: Arc<dyn Clock>,
 }
 
 /// How far opening has come, for those who wait: records folded, and how many there are.
@@ -124,7 +125,7 @@ impl<D: Disk> Engine<D> {
         sites.push(&projection, unsettled);
         let view = View::new(projection, reader);
         let (intake, messages) = mpsc::channel(INTAKE_BATCHES_MAX);
-        let (recorder, recording) = Recorder::new(open_log, log, view.clone(), sites.clone(), clock, messages);
+        let (recorder, recording) = Recorder::new(open_log, log, view.clone(), sites.clone(), clock.clone(), messages);
         let saver = table.map(|(table, watermark, trouble)| {
             view.set_saved(watermark);
             if let Some(why) = trouble {
@@ -136,7 +137,7 @@ impl<D: Disk> Engine<D> {
             |site: &Arc<Site>| Reconciler::new(view.clone(), site.clone(), rules.clone(), recording.clone());
         let reconcilers = sites.iter().map(reconciler).collect();
         let (stop, scrub, buffers) = (watch::Sender::new(false), Mutex::default(), Buffers::default());
-        let engine = Engine { view, sites, rules, intake, recording, stop, damage, scrub, buffers };
+        let engine = Engine { view, sites, rules, intake, recording, stop, damage, scrub, buffers, clock };
         Ok((engine, Parts { recorder, saver, reconcilers }))
     }
 
@@ -276,6 +277,9 @@ impl<D: Disk> Engine<D> {
             failures: 0,
             replays: self.view.replays(),
             scrub: self.scrub.lock().clone(),
+            fold_lag_seconds: 0.0,
+            reconcile_lag_seconds: 0.0,
+            by_trigger: self.view.by_trigger().status(),
         };
         let not_saved = |why| format!("the state is not saved, the next start reads more of the log: {why}");
         status.warnings.extend(saved.trouble.map(not_saved));
@@ -313,7 +317,16 @@ impl<D: Disk> Engine<D> {
         status.warnings.extend(damage);
         add_sites(&mut status, stranded);
         self.add_intake(&mut status);
+        status.fold_lag_seconds = self.age_seconds(status.folded..status.recorded);
+        status.reconcile_lag_seconds = self.age_seconds(status.reconciled..status.folded);
         status
+    }
+
+    /// The age of the first of these records; 0 where there are none, or it does not read back.
+    fn age_seconds(&self, offsets: std::ops::Range<u64>) -> f64 {
+        let first = (!offsets.is_empty()).then(|| self.view.log().read(Offset::from(offsets.start)));
+        let Some(Ok(Some(record))) = first else { return 0.0 };
+        Duration::from_nanos(self.clock.now_unix_nanos().saturating_sub(record.time_unix_nanos)).as_secs_f64()
     }
 
     fn add_intake(&self, status: &mut Status) {

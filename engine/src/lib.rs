@@ -37,6 +37,8 @@ mod stamps;
 
 pub mod status;
 
+pub mod by_trigger;
+
 pub mod view;
 
 pub mod queries;

@@ -51,6 +51,38 @@ pub struct Status {
     /// The progress of the scrub of the log; absent while it is off.
     #[serde(default)]
     pub scrub: Option<ScrubStatus>,
+    /// Age of the oldest record that is not folded, in seconds; 0 where all are.
+    #[serde(default)]
+    pub fold_lag_seconds: f64,
+    /// Age of the oldest record whose consequences are not all carried out, in seconds; 0 where all are.
+    #[serde(default)]
+    pub reconcile_lag_seconds: f64,
+    /// What each trigger did since the start, by name; triggers beyond the first hundred count as `other`.
+    #[serde(default)]
+    pub by_trigger: Vec<TriggerStatus>,
+}
+
+/// What one trigger did since the start.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TriggerStatus {
+    /// The EventTrigger, or `other` for all that are too many to be told apart.
+    pub trigger: String,
+    /// Events that it matched.
+    pub matched: u64,
+    /// Of these, those that it decided `Create` for.
+    pub creates: u64,
+    /// And `Delete`.
+    pub deletes: u64,
+    /// And those that its `cloudEventAction` could not be rendered for.
+    pub undecided: u64,
+    /// Attempts to reconcile by how long they took; the bounds are those of the metric. Empty before the first.
+    pub durations: Vec<u64>,
+    /// How long all attempts took together, in seconds.
+    pub seconds: f64,
+    /// Attempts that failed.
+    pub failures: u64,
+    /// When an attempt last brought the cluster to what is wanted, in nanoseconds since 1970; absent before the first did.
+    pub succeeded_unix_nanos: Option<u64>,
 }
 
 /// How far the history of one trigger is decided again.

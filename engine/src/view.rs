@@ -11,6 +11,7 @@ use lifeline_store::{Disk, Offset, Reader};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::{Notify, watch};
 
+use crate::by_trigger::ByTrigger;
 use crate::stamps::Stamps;
 use crate::status::ReplayStatus;
 use crate::trace::Traces;
@@ -38,6 +39,7 @@ pub struct View<D: Disk> {
     stamps: Mutex<Stamps>,
     settled: Notify,
     traces: Traces,
+    by_trigger: ByTrigger,
 }
 
 impl<D: Disk> View<D> {
@@ -61,6 +63,7 @@ impl<D: Disk> View<D> {
             stamps,
             settled,
             traces,
+            by_trigger: ByTrigger::default(),
         })
     }
 
@@ -77,6 +80,11 @@ impl<D: Disk> View<D> {
     /// A reader of the log.
     pub fn log(&self) -> Reader<D> {
         self.log.read().clone()
+    }
+
+    /// What each trigger did.
+    pub fn by_trigger(&self) -> &ByTrigger {
+        &self.by_trigger
     }
 
     /// Why nothing is recorded, or why no message is; `None` while everything is.

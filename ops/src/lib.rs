@@ -9,9 +9,9 @@ pub mod hosts;
 
 pub mod tls;
 
-pub mod settings;
-
 pub mod telemetry;
+
+pub mod settings;
 
 pub mod servers;
 
@@ -25,9 +25,13 @@ pub mod service;
 
 pub mod terminal;
 
+pub mod reach;
+
 pub mod run;
 
 pub mod client;
+
+pub mod doctor;
 
 pub mod demo;
 

@@ -37,10 +37,11 @@ use crate::api::doorway::Doorway;
 use crate::data as folders;
 use crate::hosts::Hosts;
 use crate::listener::{self, Bounds};
+use crate::reach::{ConnectionFrom, ConnectionSource};
 use crate::servers::{Progress, Step};
 use crate::service::{self, Answering};
-use crate::settings::{Auth, ClusterKind, Config};
-use crate::telemetry::Telemetry;
+use crate::settings::{Auth, ClusterKind, Config, LogFormat};
+use crate::telemetry::{Level, Telemetry};
 use crate::terminal::count;
 use crate::tls;
 use crate::tls::server::Identity;
@@ -59,9 +60,6 @@ const SHOWN_AFTER: Duration = Duration::from_millis(500);
 
 /// How often it is shown where there is no terminal.
 const SAID_EVERY: Duration = Duration::from_secs(5);
-
-/// Where the connection settings lie in a cluster: namespace, name and key (Sveltos).
-const SECRET: (&str, &str, &str) = ("projectsveltos", "sveltos-nats", "sveltos-nats");
 
 /// Why an engine could not run.
 #[derive(Debug, thiserror::Error)]
@@ -133,8 +131,8 @@ pub fn run(config: Config) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.expect("the system has room for a few threads");
     let ended = runtime.block_on(async {
-        let telemetry = Telemetry::start();
-        let ended = engine(config).await;
+        let telemetry = Telemetry::start(&config.log, config.log_format == LogFormat::Json);
+        let ended = engine(config, telemetry.level()).await;
         // Exporting what waits blocks, which a worker of the runtime must not.
         let _ = tokio::task::spawn_blocking(move || drop(telemetry)).await;
         ended
@@ -143,7 +141,7 @@ pub fn run(config: Config) -> Result<(), Error> {
     ended
 }
 
-async fn engine(config: Config) -> Result<(), Error> {
+async fn engine(config: Config, level: Level) -> Result<(), Error> {
     let data = config.data.clone();
     // First of all: an engine that cannot listen fails at once.
     let listener = tokio::net::TcpListener::bind(config.listen).await;
@@ -202,11 +200,12 @@ async fn engine(config: Config) -> Result<(), Error> {
     let reads = api::router(api::ApiState { queries, status, stop: engine.stopping() });
     let redriver = Redriver::new(engine.view().clone(), engine.recording().clone());
     let writes = api::redrive::with_redrive(reads, redriver);
+    let writes = api::log_level::with_log_level(writes, level);
     doorway.open(api::confirm::with_confirm(writes, engine.view().clone()));
 
     // A mistake in the settings that are there at the start ends the start; a later one keeps those in use.
     let source = ConnectionSource::of(&config, kube.clone());
-    if let ConnectionSource::Argument { .. } = source {
+    if let ConnectionFrom::Argument { .. } = source.from {
         source.load().await?;
     }
     tasks.spawn(follow_connection(engine.clone(), site, source, config.clone(), service));
@@ -389,52 +388,6 @@ async fn report_rules(mut rules: watch::Receiver<rules::Current>, kube: Option<k
     }
 }
 
-/// Where the connection settings come from.
-enum ConnectionSource {
-    /// A file or URL.
-    Argument { argument: String, subjects: Vec<String> },
-    /// The Secret.
-    Secret(kube::Client),
-}
-
-impl ConnectionSource {
-    fn of(config: &Config, kube: Option<kube::Client>) -> ConnectionSource {
-        match (&config.nats, kube) {
-            (None, Some(client)) => ConnectionSource::Secret(client),
-            (nats, _) => ConnectionSource::Argument {
-                argument: nats.clone().unwrap_or_default(),
-                subjects: config.subjects.clone(),
-            },
-        }
-    }
-
-    async fn load(&self) -> Result<Connection, intake::Error> {
-        match self {
-            ConnectionSource::Argument { argument, subjects } => Connection::from_argument(argument, subjects),
-            ConnectionSource::Secret(client) => {
-                let (namespace, name, key) = SECRET;
-                let origin = format!("Secret {namespace}/{name}");
-                let settings =
-                    |mistake: String| intake::Error::Settings { origin: origin.clone(), mistakes: vec![mistake] };
-                let secrets: kube::Api<k8s_openapi::api::core::v1::Secret> =
-                    kube::Api::namespaced(client.clone(), namespace);
-                let secret = secrets.get_opt(name).await.map_err(|error| settings(chain(&error)))?;
-                let secret = secret.ok_or_else(|| {
-                    settings(
-                        "does not exist\nhint: `kubectl create secret generic -n projectsveltos sveltos-nats \
-                         --from-file=sveltos-nats=FILE`, or give `--nats`"
-                            .to_owned(),
-                    )
-                })?;
-                let value = secret.data.unwrap_or_default().remove(key);
-                let value = value.ok_or_else(|| settings(format!("has no key `{key}`")))?;
-                let text = String::from_utf8(value.0).map_err(|_| settings(format!("key `{key}` is not UTF-8")))?;
-                Connection::parse(&text, &origin)
-            }
-        }
-    }
-}
-
 /// Reads from the servers of a site that the settings name, and from others when the settings change.
 async fn follow_connection(
     engine: Arc<Engine<OsDisk>>,
@@ -501,7 +454,7 @@ async fn read_server(engine: Arc<Engine<OsDisk>>, site: Arc<Site>, server: Serve
         });
         let (client, link) = connected.await;
         info!("connected to {url}");
-        let nats = Arc::new(Nats::new(client, url.clone(), link.clone(), None));
+        let nats = Arc::new(Nats::new(client, url.clone(), link.clone(), server.domain.as_deref()));
         tokio::select! {
             biased;
             () = read_from(&engine, &site, &server, &config, nats) => return,

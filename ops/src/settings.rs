@@ -2,17 +2,27 @@
 //!
 //! A setting has one name in three places: a flag (`--nats`), an environment variable (`LIFELINE_NATS`) and a key of the
 //! TOML file that `--config` names (`nats = ...`). A flag outweighs the variable, the variable the file, the file the
-//! default. Start at [`Config::from_settings`], which reports every mistake at once.
+//! default ([`Settings::defaults`]). Start at [`Config::from_settings`], which reports every mistake at once.
+//!
+//! [`Settings`] is the one declaration of them all: help, file, `lifeline config`, and the documents in `docs` come from it.
+
+// In dependency order; blank lines keep the formatter from sorting them.
+pub mod example;
+
+pub mod file;
+
+pub mod in_force;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use lifeline_engine::intake::connection::Files;
 use lifeline_engine::intake::way::Use;
 use lifeline_engine::replay::brake::Brake;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::hosts::Allowed;
 use crate::tls;
@@ -30,7 +40,7 @@ const SCRUB_RATE: u64 = 8 << 20;
 const HISTORY_WAIT_SECONDS: u64 = 300;
 
 /// What was typed. `None` is "not said".
-#[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Folder for the log, the projection and the local cluster [default: ./lifeline-data]
@@ -41,6 +51,32 @@ pub struct Settings {
     /// `--cluster kube` the Secret projectsveltos/sveltos-nats]
     #[arg(long, env = "LIFELINE_NATS", value_name = "FILE|URL")]
     pub nats: Option<String>,
+
+    /// File with NATS credentials (a JWT and its NKey seed, as `nsc` writes them); read again when it changes [default: what
+    /// `--nats` says]
+    #[arg(long, env = "LIFELINE_NATS_CREDENTIALS", value_name = "FILE")]
+    pub nats_credentials: Option<PathBuf>,
+
+    /// File with the seed of an NKey to show to NATS; read again when it changes [default: what `--nats` says]
+    #[arg(long, env = "LIFELINE_NATS_NKEY", value_name = "FILE")]
+    pub nats_nkey: Option<PathBuf>,
+
+    /// PEM file with the authorities that may vouch for NATS; read again when it changes [default: what `--nats` says, or
+    /// those of the system]
+    #[arg(long, env = "LIFELINE_NATS_CA", value_name = "FILE")]
+    pub nats_ca: Option<PathBuf>,
+
+    /// PEM file with the certificate to show to NATS; read again when it changes [default: what `--nats` says]
+    #[arg(long, env = "LIFELINE_NATS_CERT", value_name = "FILE")]
+    pub nats_cert: Option<PathBuf>,
+
+    /// PEM file with the private key of `--nats-cert`; read again when it changes
+    #[arg(long, env = "LIFELINE_NATS_KEY", value_name = "FILE")]
+    pub nats_key: Option<PathBuf>,
+
+    /// JetStream domain of the streams, where a leaf node stands between [default: what `--nats` says, or the server's own]
+    #[arg(long, env = "LIFELINE_JETSTREAM_DOMAIN", value_name = "NAME")]
+    pub jetstream_domain: Option<String>,
 
     /// NATS subjects to read when `--nats` is a URL, comma-separated or repeated [default: all streams there are]
     #[arg(long, alias = "subject", env = "LIFELINE_SUBJECTS", value_name = "SUBJECT", value_delimiter = ',')]
@@ -72,7 +108,13 @@ pub struct Settings {
     pub kubeconfig: Option<PathBuf>,
 
     /// Label of the own cluster, for `sourceClusterSelector`; may be repeated [default: none, which matches every selector]
-    #[arg(long = "cluster-label", env = "LIFELINE_CLUSTER_LABELS", value_name = "KEY=VALUE", value_delimiter = ',')]
+    #[arg(
+        long = "cluster-label",
+        alias = "cluster-labels",
+        env = "LIFELINE_CLUSTER_LABELS",
+        value_name = "KEY=VALUE",
+        value_delimiter = ','
+    )]
     pub cluster_labels: Vec<String>,
 
     /// Address of the HTTP API [default: 127.0.0.1:7717]
@@ -118,10 +160,29 @@ pub struct Settings {
     /// [default: 8388608]
     #[arg(long, env = "LIFELINE_SCRUB_RATE", value_name = "BYTES")]
     pub scrub_rate: Option<u64>,
+
+    /// Level of log lines: error, warn, info, debug or trace, also by target, as in `info,lifeline_engine=debug`; `lifeline log
+    /// level` changes it at run time [default: info]
+    #[arg(long, env = "LIFELINE_LOG", value_name = "LEVEL")]
+    pub log: Option<String>,
+
+    /// Form of log lines: `text`, or `json`, a JSON object a line [default: text]
+    #[arg(long, env = "LIFELINE_LOG_FORMAT", value_name = "FORM")]
+    pub log_format: Option<LogFormat>,
+}
+
+/// Form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// A JSON object a line.
+    Json,
 }
 
 /// Whether subjects are read from JetStream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JetStreamKind {
     /// Where it is there, and as soon as it is; else by plain subscriptions, which lose what is published meanwhile.
@@ -133,7 +194,7 @@ pub enum JetStreamKind {
 }
 
 /// Where objects go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClusterKind {
     /// Objects in the data folder, under the rules of an API server.
@@ -143,7 +204,7 @@ pub enum ClusterKind {
 }
 
 /// Who may ask over HTTP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AuthKind {
     /// Everybody who can connect.
@@ -172,6 +233,8 @@ pub struct Config {
     pub data: PathBuf,
     /// What to read from; `None` for the cluster's Secret.
     pub nats: Option<String>,
+    /// How to get in there, beside what `nats` says.
+    pub nats_files: Files,
     /// Subjects to read where `nats` is a URL.
     pub subjects: Vec<String>,
     /// The durable consumer's name.
@@ -204,6 +267,47 @@ pub struct Config {
     pub history_wait: Duration,
     /// Bytes of the log a second that are read again to find damage; zero for none.
     pub scrub_rate: u64,
+    /// Level of log lines.
+    pub log: String,
+    /// Form of log lines.
+    pub log_format: LogFormat,
+}
+
+/// One thing that cannot be meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Mistake {
+    /// The setting; empty where the text is not TOML.
+    pub key: String,
+    /// Where it was said: a place in a file, or a variable. Absent for a flag.
+    pub place: Option<String>,
+    /// What is wrong, with the key and the value.
+    pub complaint: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+impl Mistake {
+    fn new(key: &str, complaint: String) -> Mistake {
+        Mistake { key: key.to_owned(), place: None, complaint, hint: None }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Mistake {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl std::fmt::Display for Mistake {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(place) = &self.place {
+            write!(out, "{place}: ")?;
+        }
+        out.write_str(&self.complaint)?;
+        match &self.hint {
+            Some(hint) => write!(out, "\nhint: {hint}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Settings that cannot be meant.
@@ -218,28 +322,38 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// Its content.
-    #[error("settings in `{path}` are not understood: {reason}")]
-    Toml {
-        /// The file.
-        path: PathBuf,
-        /// What the parser said, with the place.
-        reason: String,
-    },
-    /// Values; all mistakes at once.
-    #[error("{}", .0.join("\n"))]
-    Values(Vec<String>),
+    /// All mistakes at once.
+    #[error("{}", list(.0))]
+    Values(Vec<Mistake>),
+}
+
+fn list(mistakes: &[Mistake]) -> String {
+    let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    match lines.as_slice() {
+        [one] => one.clone(),
+        many => format!("{} mistakes in the settings\n{}", many.len(), many.join("\n")),
+    }
 }
 
 impl Settings {
-    /// Reads a settings file.
-    ///
-    /// # Errors
-    /// When it cannot be read, or names a key that does not exist.
-    pub fn from_file(path: &Path) -> Result<Settings, Error> {
-        let text = std::fs::read_to_string(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
-        toml::from_str(&text)
-            .map_err(|error| Error::Toml { path: path.to_owned(), reason: error.to_string().trim().to_owned() })
+    /// What holds where nobody says otherwise. What depends on other settings is missing: `nats`, `auth`.
+    #[must_use]
+    pub fn defaults() -> Settings {
+        Settings {
+            data: Some(PathBuf::from(crate::data::DEFAULT)),
+            consumer: Some("lifeline".to_owned()),
+            stream: Some("LIFELINE".to_owned()),
+            jetstream: Some(JetStreamKind::Auto),
+            cluster: Some(ClusterKind::Local),
+            listen: Some(LISTEN.to_owned()),
+            service: Some(true),
+            brake_percent: Some(Brake::default().percent),
+            history_wait: Some(HISTORY_WAIT_SECONDS),
+            scrub_rate: Some(SCRUB_RATE),
+            log: Some("info".to_owned()),
+            log_format: Some(LogFormat::Text),
+            ..Settings::default()
+        }
     }
 
     /// These settings where they say something, `other` where they do not.
@@ -249,6 +363,12 @@ impl Settings {
         Settings {
             data: self.data.or(other.data),
             nats: self.nats.or(other.nats),
+            nats_credentials: self.nats_credentials.or(other.nats_credentials),
+            nats_nkey: self.nats_nkey.or(other.nats_nkey),
+            nats_ca: self.nats_ca.or(other.nats_ca),
+            nats_cert: self.nats_cert.or(other.nats_cert),
+            nats_key: self.nats_key.or(other.nats_key),
+            jetstream_domain: self.jetstream_domain.or(other.jetstream_domain),
             subjects: either(self.subjects, other.subjects),
             consumer: self.consumer.or(other.consumer),
             stream: self.stream.or(other.stream),
@@ -267,6 +387,8 @@ impl Settings {
             brake_percent: self.brake_percent.or(other.brake_percent),
             history_wait: self.history_wait.or(other.history_wait),
             scrub_rate: self.scrub_rate.or(other.scrub_rate),
+            log: self.log.or(other.log),
+            log_format: self.log_format.or(other.log_format),
         }
     }
 }
@@ -278,11 +400,15 @@ impl Config {
     /// All values that cannot be meant, at once.
     pub fn from_settings(settings: Settings) -> Result<Config, Error> {
         let mut mistakes = Vec::new();
+        let settings = settings.or(Settings::defaults());
         let cluster = settings.cluster.unwrap_or(ClusterKind::Local);
-        let listen = settings.listen.unwrap_or_else(|| LISTEN.to_owned());
+        let listen = settings.listen.unwrap_or_default();
         let listen_address = listen.parse::<SocketAddr>();
         if listen_address.is_err() {
-            mistakes.push(format!("`listen` is `{listen}`, expected an address and a port such as `{LISTEN}`"));
+            mistakes.push(
+                Mistake::new("listen", format!("`listen` is `{listen}`, expected an address and a port"))
+                    .hint(format!("write it like `{LISTEN}`")),
+            );
         }
         let mut cluster_labels = BTreeMap::new();
         for label in &settings.cluster_labels {
@@ -290,12 +416,18 @@ impl Config {
                 Some((key, value)) if !key.is_empty() => {
                     cluster_labels.insert(key.to_owned(), value.to_owned());
                 }
-                _ => mistakes.push(format!("`cluster_labels` has `{label}`, expected `KEY=VALUE`")),
+                _ => mistakes.push(
+                    Mistake::new("cluster_labels", format!("`cluster_labels` has `{label}`, expected `KEY=VALUE`"))
+                        .hint("write a label like `env=prod`"),
+                ),
             }
         }
-        let brake_percent = settings.brake_percent.unwrap_or(Brake::default().percent);
+        let brake_percent = settings.brake_percent.unwrap_or_default();
         if brake_percent > 100 {
-            mistakes.push(format!("`brake_percent` is `{brake_percent}`, expected at most `100`"));
+            mistakes.push(
+                Mistake::new("brake_percent", format!("`brake_percent` is `{brake_percent}`, expected at most `100`"))
+                    .hint("100 lets everything go, 0 holds all but a few objects"),
+            );
         }
         let address = listen_address.as_ref().ok().copied();
         let auth = auth(settings.auth, settings.auth_token_file, cluster, address).unwrap_or_else(|mistake| {
@@ -303,22 +435,49 @@ impl Config {
             Auth::None
         });
         let allowed_hosts = allowed_hosts(&settings.allowed_hosts, &mut mistakes);
-        let tls = tls_files(settings.tls_cert, settings.tls_key).unwrap_or_else(|mistake| {
-            mistakes.push(mistake);
-            None
-        });
-        if settings.kubeconfig.is_some() && cluster == ClusterKind::Local && auth != Auth::Kubernetes {
-            mistakes.push("`kubeconfig` is set, but `cluster` is `local`\nhint: say `--cluster kube`".to_owned());
+        let mut pair = |names: [&str; 2], one, other| {
+            pair_of_files(names, one, other).unwrap_or_else(|mistake| {
+                mistakes.push(mistake);
+                None
+            })
+        };
+        let tls = pair(["tls_cert", "tls_key"], settings.tls_cert, settings.tls_key);
+        let tls = tls.map(|(certificate, key)| tls::Files { certificate, key });
+        let certificate = pair(["nats_cert", "nats_key"], settings.nats_cert, settings.nats_key);
+        if settings.nats_credentials.is_some() && settings.nats_nkey.is_some() {
+            mistakes.push(
+                Mistake::new("nats_nkey", "`nats_nkey` is set, and `nats_credentials` is too".to_owned())
+                    .hint("a credentials file holds its NKey: leave `--nats-nkey` out"),
+            );
         }
-        let mut name = |setting: &str, value: Option<String>, default: &str| {
-            let value = value.unwrap_or_else(|| default.to_owned());
+        if settings.kubeconfig.is_some() && cluster == ClusterKind::Local && auth != Auth::Kubernetes {
+            mistakes.push(
+                Mistake::new("kubeconfig", "`kubeconfig` is set, but `cluster` is `local`".to_owned())
+                    .hint("say `--cluster kube`"),
+            );
+        }
+        let mut name = |setting: &str, value: String| {
             if value.is_empty() || value.contains([' ', '.', '*', '>', '/', '\\', '\t', '\r', '\n']) {
-                mistakes.push(format!("`{setting}` is `{value}`, expected a name without blanks and `.*>/\\`"));
+                mistakes.push(
+                    Mistake::new(
+                        setting,
+                        format!("`{setting}` is `{value}`, expected a name without blanks and `.*>/\\`"),
+                    )
+                    .hint("use letters, digits, `-` and `_`"),
+                );
             }
             value
         };
-        let consumer = name("consumer", settings.consumer, "lifeline");
-        let stream = name("stream", settings.stream, "LIFELINE");
+        let consumer = name("consumer", settings.consumer.unwrap_or_default());
+        let stream = name("stream", settings.stream.unwrap_or_default());
+        let domain = settings.jetstream_domain.map(|domain| name("jetstream_domain", domain));
+        let log = settings.log.unwrap_or_default();
+        if let Err(error) = crate::telemetry::filter(&log) {
+            mistakes.push(
+                Mistake::new("log", format!("`log` is `{log}`: {error}"))
+                    .hint("write it like `info` or `info,lifeline_engine=debug`"),
+            );
+        }
         let jetstream = match settings.jetstream {
             None | Some(JetStreamKind::Auto) => Use::Auto,
             Some(JetStreamKind::Always) => Use::Always,
@@ -331,8 +490,8 @@ impl Config {
         };
         if jetstream == Use::Never && needs_subjects && settings.subjects.is_empty() {
             mistakes.push(
-                "`jetstream` is `never`, and no subjects are named\nhint: name the subjects to read by `--subjects`"
-                    .to_owned(),
+                Mistake::new("jetstream", "`jetstream` is `never`, and no subjects are named".to_owned())
+                    .hint("name the subjects to read by `--subjects`"),
             );
         }
         let nats = match (settings.nats, cluster) {
@@ -342,8 +501,15 @@ impl Config {
         };
         match listen_address {
             Ok(listen) if mistakes.is_empty() => Ok(Config {
-                data: settings.data.unwrap_or_else(|| PathBuf::from(crate::data::DEFAULT)),
+                data: settings.data.unwrap_or_default(),
                 nats,
+                nats_files: Files {
+                    credentials: settings.nats_credentials,
+                    nkey: settings.nats_nkey,
+                    authorities: settings.nats_ca,
+                    certificate,
+                    domain,
+                },
                 subjects: settings.subjects,
                 consumer,
                 stream,
@@ -356,10 +522,12 @@ impl Config {
                 auth,
                 allowed_hosts,
                 tls,
-                service: settings.service.unwrap_or(true),
+                service: settings.service.unwrap_or_default(),
                 brake_percent,
-                history_wait: Duration::from_secs(settings.history_wait.unwrap_or(HISTORY_WAIT_SECONDS)),
-                scrub_rate: settings.scrub_rate.unwrap_or(SCRUB_RATE),
+                history_wait: Duration::from_secs(settings.history_wait.unwrap_or_default()),
+                scrub_rate: settings.scrub_rate.unwrap_or_default(),
+                log,
+                log_format: settings.log_format.unwrap_or(LogFormat::Text),
             }),
             _ => Err(Error::Values(mistakes)),
         }
@@ -372,35 +540,41 @@ fn auth(
     token_file: Option<PathBuf>,
     cluster: ClusterKind,
     listen: Option<SocketAddr>,
-) -> Result<Auth, String> {
+) -> Result<Auth, Mistake> {
     match (kind, token_file) {
         (None | Some(AuthKind::Token), Some(file)) => Ok(Auth::Token(file)),
         (Some(AuthKind::Token), None) => {
-            Err("`auth` is `token`, but there is no token\nhint: name a file with one by `--auth-token-file`".to_owned())
+            Err(Mistake::new("auth", "`auth` is `token`, but there is no token".to_owned())
+                .hint("name a file with one by `--auth-token-file`"))
         }
         (Some(AuthKind::None | AuthKind::Kubernetes), Some(_)) => {
-            Err("`auth_token_file` is set, but `auth` is not `token`".to_owned())
+            Err(Mistake::new("auth_token_file", "`auth_token_file` is set, but `auth` is not `token`".to_owned())
+                .hint("leave one of the two out"))
         }
         (Some(AuthKind::None), None) => Ok(Auth::None),
         (Some(AuthKind::Kubernetes), None) => Ok(Auth::Kubernetes),
         // An address that is none is a mistake of its own.
         (None, None) if listen.is_none_or(|listen| listen.ip().is_loopback()) => Ok(Auth::None),
         (None, None) if cluster == ClusterKind::Kube => Ok(Auth::Kubernetes),
-        (None, None) => Err(
-            "`listen` is an address that others can reach, and nothing says who may ask\nhint: say `--auth-token-file FILE`, \
-             `--auth kubernetes`, or `--auth none` for everybody"
-                .to_owned(),
-        ),
+        (None, None) => Err(Mistake::new(
+            "listen",
+            "`listen` is an address that others can reach, and nothing says who may ask".to_owned(),
+        )
+        .hint("say `--auth-token-file FILE`, `--auth kubernetes`, or `--auth none` for everybody")),
     }
 }
 
-fn allowed_hosts(names: &[String], mistakes: &mut Vec<String>) -> Vec<Allowed> {
+fn allowed_hosts(names: &[String], mistakes: &mut Vec<Mistake>) -> Vec<Allowed> {
     let parsed = names.iter().filter_map(|name| {
         let allowed = Allowed::parse(name);
         if allowed.is_none() {
-            mistakes.push(format!(
-                "`allowed_hosts` has `{name}`, expected a host without scheme and port, such as `engine.example.com` or `*.example.com`"
-            ));
+            mistakes.push(
+                Mistake::new(
+                    "allowed_hosts",
+                    format!("`allowed_hosts` has `{name}`, expected a host without scheme and port"),
+                )
+                .hint("write it like `engine.example.com` or `*.example.com`"),
+            );
         }
         allowed
     });
@@ -408,114 +582,22 @@ fn allowed_hosts(names: &[String], mistakes: &mut Vec<String>) -> Vec<Allowed> {
 }
 
 /// A certificate needs its key, and the other way round.
-fn tls_files(certificate: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<tls::Files>, String> {
+fn pair_of_files(
+    [certificate_name, key_name]: [&str; 2],
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> Result<Option<(PathBuf, PathBuf)>, Mistake> {
+    let lone = |there: &str, missing: &str, what: &str| {
+        Mistake::new(there, format!("`{there}` is set, but `{missing}` is not"))
+            .hint(format!("name the file with its {what} by `--{}`", missing.replace('_', "-")))
+    };
     match (certificate, key) {
-        (Some(certificate), Some(key)) => Ok(Some(tls::Files { certificate, key })),
+        (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
         (None, None) => Ok(None),
-        (Some(_), None) => {
-            Err("`tls_cert` is set, but `tls_key` is not\nhint: name the file with its key by `--tls-key`".to_owned())
-        }
-        (None, Some(_)) => {
-            Err("`tls_key` is set, but `tls_cert` is not\nhint: name the file with its certificate by `--tls-cert`"
-                .to_owned())
-        }
+        (Some(_), None) => Err(lone(certificate_name, key_name, "key")),
+        (None, Some(_)) => Err(lone(key_name, certificate_name, "certificate")),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_not_said_has_a_default() {
-        let config = Config::from_settings(Settings::default()).unwrap();
-        assert_eq!(config.nats.as_deref(), Some("nats://127.0.0.1:4222"));
-        assert_eq!((config.consumer.as_str(), config.stream.as_str()), ("lifeline", "LIFELINE"));
-        let kube = Settings { cluster: Some(ClusterKind::Kube), ..Settings::default() };
-        assert_eq!(Config::from_settings(kube).unwrap().nats, None);
-    }
-
-    #[test]
-    fn a_flag_outweighs_the_file() {
-        let file: Settings = toml::from_str("nats = 'nats://file'\nlisten = '127.0.0.1:1'").unwrap();
-        let typed = Settings { nats: Some("nats://flag".into()), ..Settings::default() };
-        let merged = typed.or(file);
-        assert_eq!((merged.nats.as_deref(), merged.listen.as_deref()), (Some("nats://flag"), Some("127.0.0.1:1")));
-    }
-
-    #[test]
-    fn every_mistake_is_reported_at_once() {
-        let settings = Settings {
-            listen: Some("here".into()),
-            cluster_labels: vec!["env".into()],
-            consumer: Some("a b".into()),
-            allowed_hosts: vec!["engine.example.com".into(), "https://engine".into()],
-            tls_cert: Some("cert.pem".into()),
-            ..Settings::default()
-        };
-        let Err(Error::Values(mistakes)) = Config::from_settings(settings) else { panic!("five mistakes") };
-        assert_eq!(mistakes.len(), 5, "{mistakes:?}");
-        assert!(toml::from_str::<Settings>("natz = 'x'").is_err());
-    }
-
-    #[test]
-    fn the_file_names_hosts_and_tls_by_the_names_of_the_flags() {
-        let text = "allowed_hosts = ['*.example.com']\ntls_cert = 'c.pem'\ntls_key = 'k.pem'";
-        let config = Config::from_settings(toml::from_str(text).unwrap()).unwrap();
-        assert_eq!(config.allowed_hosts, [Allowed::Below(".example.com".to_owned())]);
-        assert_eq!(config.tls, Some(tls::Files { certificate: "c.pem".into(), key: "k.pem".into() }));
-        let half = Settings { tls_key: Some("k.pem".into()), ..Settings::default() };
-        assert!(Config::from_settings(half).is_err_and(|error| error.to_string().contains("--tls-cert")));
-    }
-
-    #[test]
-    fn without_jetstream_something_has_to_be_subscribed_to() {
-        let check = |nats: Option<&str>, subjects: &[&str], cluster: ClusterKind, is_fine: bool| {
-            let settings = Settings {
-                jetstream: Some(JetStreamKind::Never),
-                nats: nats.map(str::to_owned),
-                subjects: subjects.iter().map(|&subject| subject.to_owned()).collect(),
-                cluster: Some(cluster),
-                ..Settings::default()
-            };
-            assert_eq!(Config::from_settings(settings).is_ok(), is_fine, "{nats:?} {subjects:?} {cluster:?}");
-        };
-        let (local, kube) = (ClusterKind::Local, ClusterKind::Kube);
-        check(None, &[], local, false);
-        check(Some("nats://n"), &[], kube, false);
-        check(Some("nats://n"), &["s"], local, true);
-        // The file, or the Secret, names them.
-        check(Some("nats.json"), &[], local, true);
-        check(None, &[], kube, true);
-        assert_eq!(toml::from_str::<Settings>("jetstream = 'always'").unwrap().jetstream, Some(JetStreamKind::Always));
-    }
-
-    #[test]
-    fn nobody_is_let_in_from_outside_without_a_word() {
-        let check =
-            |listen: &str, kind: Option<AuthKind>, file: Option<&str>, cluster: ClusterKind, expected: Option<Auth>| {
-                let settings = Settings {
-                    listen: Some(listen.to_owned()),
-                    auth: kind,
-                    auth_token_file: file.map(PathBuf::from),
-                    cluster: Some(cluster),
-                    ..Settings::default()
-                };
-                let auth = Config::from_settings(settings).ok().map(|config| config.auth);
-                assert_eq!(auth, expected, "{listen} {kind:?} {file:?} {cluster:?}");
-            };
-        let (local, kube) = (ClusterKind::Local, ClusterKind::Kube);
-        let token = || Some(Auth::Token("t".into()));
-        check("127.0.0.1:1", None, None, local, Some(Auth::None));
-        check("[::1]:1", None, None, kube, Some(Auth::None));
-        check("0.0.0.0:1", None, None, local, None);
-        check("0.0.0.0:1", None, None, kube, Some(Auth::Kubernetes));
-        check("[::]:1", Some(AuthKind::None), None, local, Some(Auth::None));
-        check("0.0.0.0:1", None, Some("t"), local, token());
-        check("127.0.0.1:1", Some(AuthKind::Token), Some("t"), kube, token());
-        check("127.0.0.1:1", Some(AuthKind::Token), None, local, None);
-        check("127.0.0.1:1", Some(AuthKind::None), Some("t"), local, None);
-        check("127.0.0.1:1", Some(AuthKind::Kubernetes), Some("t"), local, None);
-        check("127.0.0.1:1", Some(AuthKind::Kubernetes), None, local, Some(Auth::Kubernetes));
-    }
-}
+mod tests;

@@ -280,6 +280,18 @@ async fn watermarks(scene: &Scene) -> Outcome {
     println!("telemetry: {before:?}, then {after:?}; {} series", series.len());
     assert_eq!(series[r#"lifeline_lifecycles{phase="Ready"}"#], 2.0, "{series:#?}");
     assert_eq!(series["lifeline_cluster_writes_total"], 2.0);
+    assert_eq!(series[r#"lifeline_trigger_events_matched_total{trigger="visits"}"#], 2.0);
+    assert_eq!(series[r#"lifeline_trigger_decisions_total{trigger="visits",decision="create"}"#], 2.0);
+    assert!(series[r#"lifeline_trigger_reconcile_duration_seconds_count{trigger="visits"}"#] >= 2.0);
+    assert!(series[r#"lifeline_trigger_success_timestamp_seconds{trigger="visits"}"#] > 1.7e9);
+    assert_eq!((series["lifeline_fold_lag_seconds"], series["lifeline_reconcile_lag_seconds"]), (0.0, 0.0));
+    // Which lines are logged changes while it runs.
+    let set = lifeline.ask(&["log", "level", "debug"])?;
+    assert_eq!((&set["before"], &set["level"]), (&"info".into(), &"debug".into()));
+    producer.publish(Event::user("login", "debugged")).await?;
+    lifeline.has_said("DEBUG").await?;
+    let refused = lifeline.ask(&["log", "level", "loud"]).expect_err("no level").to_string();
+    assert!(refused.contains("`loud` is no level"), "{refused}");
     Ok(())
 }
 

@@ -6,20 +6,20 @@
 //!
 //! No text holds a password: passwords are kept apart from URLs and print as `***`.
 
+mod authorization;
+
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::rustls::pki_types::pem::PemObject;
-use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use async_nats::rustls::{self, ClientConfig, RootCertStore};
+use async_nats::rustls;
 use async_nats::{Client, ClientError, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
-use data_encoding::BASE64;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
+pub use self::authorization::Files;
+use self::authorization::{Authorization, Hidden};
 use super::Error;
 use super::subjects::{self, Wanted, WantedStream};
 use crate::error_text::one_line;
@@ -43,9 +43,11 @@ pub struct Server {
     pub url: String,
     /// Where it was written, for messages: a file, a Secret, a flag.
     pub origin: String,
-    /// The field that holds its authorization, for messages.
-    field: String,
+    /// Where its authorization is written, for messages.
+    remedy: String,
     authorization: Authorization,
+    /// The JetStream domain of its streams; `None` for the server's own.
+    pub domain: Option<String>,
     /// What to read there.
     pub wanted: Wanted,
 }
@@ -82,26 +84,6 @@ impl fmt::Display for Attempt {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "waiting for NATS at {}, attempt {}: {}", self.url, self.number, self.reason)
     }
-}
-
-/// A text that is never printed.
-#[derive(Clone, Default, PartialEq, Eq)]
-struct Hidden(String);
-
-impl fmt::Debug for Hidden {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("***")
-    }
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Authorization {
-    user: Option<(String, Hidden)>,
-    token: Option<Hidden>,
-    /// Certificate and key, PEM.
-    client_certificate: Option<(String, Hidden)>,
-    /// PEM.
-    root_ca: Option<String>,
 }
 
 impl Connection {
@@ -151,8 +133,9 @@ impl Connection {
         let server = Server {
             url,
             origin: origin.to_owned(),
-            field: "the URL's user and password".to_owned(),
+            remedy: format!("`the URL's user and password` in {origin}"),
             authorization,
+            domain: None,
             wanted,
         };
         Ok(Connection { servers: vec![server], warnings: Vec::new() })
@@ -178,7 +161,11 @@ impl Connection {
             for kind in ["nats", "jetstream"] {
                 if let Some(server) = root.get(kind).and_then(|part| mistakes.server(kind, part, origin)) {
                     match servers.first_mut() {
-                        Some(first) if first.url == server.url && first.authorization == server.authorization => {
+                        Some(first)
+                            if first.url == server.url
+                                && first.authorization == server.authorization
+                                && first.domain == server.domain =>
+                        {
                             first.wanted.subjects.extend(server.wanted.subjects);
                             first.wanted.streams.extend(server.wanted.streams);
                         }
@@ -215,14 +202,43 @@ impl Mistakes {
         Err(Error::Settings { origin: origin.to_owned(), mistakes: self.mistakes })
     }
 
+    /// An object in which an unknown name cannot change whom we connect to, unless it is a known one mistyped.
     fn object<'a>(&mut self, field: &str, value: &'a Value, known: &[&str]) -> Option<&'a Map<String, Value>> {
+        self.fields(field, value, known, false)
+    }
+
+    /// An object that decides whom we connect to and as whom: an unknown name in it is a mistake, for it may be meant to.
+    fn strict_object<'a>(&mut self, field: &str, value: &'a Value, known: &[&str]) -> Option<&'a Map<String, Value>> {
+        self.fields(field, value, known, true)
+    }
+
+    fn fields<'a>(
+        &mut self,
+        field: &str,
+        value: &'a Value,
+        known: &[&str],
+        is_strict: bool,
+    ) -> Option<&'a Map<String, Value>> {
         let Value::Object(object) = value else {
             self.add(field, "is not a JSON object");
             return None;
         };
         let prefix = if field.is_empty() { String::new() } else { format!("{field}.") };
         for name in object.keys().filter(|name| !known.contains(&name.as_str())) {
-            self.warnings.push(format!("unknown field `{prefix}{name}`, expected one of: {}", known.join(", ")));
+            let closest =
+                known.iter().map(|known| (strsim::osa_distance(&name.to_lowercase(), &known.to_lowercase()), known));
+            let closest = closest.min().filter(|(distance, _)| *distance <= (name.len() / 3).max(1));
+            match closest {
+                Some((_, known)) => self.add(&format!("{prefix}{name}"), &format!("is no field; write `{known}`")),
+                None if is_strict => {
+                    let known = known.join(", ");
+                    self.add(&format!("{prefix}{name}"), &format!("is no field, expected one of: {known}"));
+                }
+                None => {
+                    let known = known.join(", ");
+                    self.warnings.push(format!("unknown field `{prefix}{name}`, expected one of: {known}"));
+                }
+            }
         }
         Some(object)
     }
@@ -278,12 +294,14 @@ impl Mistakes {
         let mut clean = Vec::new();
         for one in url.split(',').map(str::trim) {
             let address = one.parse::<ServerAddr>().ok();
-            let Some(address) = address.filter(|address| !address.is_websocket() && !address.host().is_empty()) else {
+            let Some(address) = address.filter(|address| !address.host().is_empty()) else {
                 // The text may hold a password, which is not repeated in a complaint.
                 let shown = if one.contains('@') { String::new() } else { format!(" but `{one}`") };
                 self.add(
                     field,
-                    &format!("is not a URL of NATS{shown}, expected `nats://host:4222` or `tls://host:4222`"),
+                    &format!(
+                        "is not a URL of NATS{shown}, expected `nats://host:4222`, `tls://host:4222` or `wss://host`"
+                    ),
                 );
                 continue;
             };
@@ -297,25 +315,37 @@ impl Mistakes {
                 }
                 (None, _) => {}
             }
+            if address.is_websocket() {
+                // What is behind the host belongs to the address of a WebSocket.
+                let mut url = address.into_inner();
+                // Refused only for a URL without a host.
+                let _ = (url.set_username(""), url.set_password(None));
+                clean.push(url.to_string());
+                continue;
+            }
             let host = address.host();
             let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
             clean.push(format!("{}://{host}:{}", address.scheme(), address.port()));
+        }
+        let websockets = clean.iter().filter(|url| url.starts_with("ws")).count();
+        if websockets > 0 && websockets < clean.len() {
+            self.add(field, "mixes `ws://` or `wss://` with `nats://` or `tls://`; a client speaks one of the two");
         }
         clean.join(",")
     }
 
     fn server(&mut self, kind: &str, part: &Value, origin: &str) -> Option<Server> {
         let field = format!("{kind}.configuration");
-        let part = self.object(kind, part, &["configuration"])?;
+        let part = self.strict_object(kind, part, &["configuration"])?;
         let Some(configuration) = part.get("configuration") else {
             self.add(&field, "is missing");
             return None;
         };
         let known: &[&str] = match kind {
-            "nats" => &["url", "subjects", "authorization"],
-            _ => &["url", "streams", "subjects", "authorization"],
+            "nats" => &["url", "subjects", "authorization", "domain"],
+            _ => &["url", "streams", "subjects", "authorization", "domain"],
         };
-        let configuration = self.object(&field, configuration, known)?;
+        let configuration = self.strict_object(&field, configuration, known)?;
         let mut authorization = match configuration.get("authorization") {
             None | Some(Value::Null) => Authorization::default(),
             Some(value) => self.authorization(&format!("{field}.authorization"), value),
@@ -343,7 +373,12 @@ impl Mistakes {
                 self.add(&format!("{field}.streams"), "names no stream");
             }
         }
-        Some(Server { url, origin: origin.to_owned(), field: format!("{field}.authorization"), authorization, wanted })
+        let domain = self.text(&format!("{field}.domain"), configuration.get("domain")).map(str::to_owned);
+        if let Some(name) = domain.as_deref().filter(|name| name.contains(['.', '*', '>', ' '])) {
+            self.add(&format!("{field}.domain"), &format!("is `{name}`, which cannot name a JetStream domain"));
+        }
+        let remedy = format!("`{field}.authorization` in {origin}");
+        Some(Server { url, origin: origin.to_owned(), remedy, authorization, domain, wanted })
     }
 
     fn streams(&mut self, field: &str, value: Option<&Value>, streams: &mut Vec<WantedStream>) {
@@ -365,106 +400,6 @@ impl Mistakes {
                 None => self.add(&format!("{field}.name"), "is missing or empty"),
             }
         }
-    }
-
-    fn authorization(&mut self, field: &str, value: &Value) -> Authorization {
-        let mut authorization = Authorization::default();
-        let Some(object) = self.object(field, value, &["user", "token", "clientCert", "rootCA"]) else {
-            return authorization;
-        };
-        if let Some(user) = object.get("user").filter(|user| !user.is_null()) {
-            let field = format!("{field}.user");
-            if let Some(user) = self.object(&field, user, &["user", "password"]) {
-                let name = self.text(&format!("{field}.user"), user.get("user"));
-                let password = self.text(&format!("{field}.password"), user.get("password"));
-                match name {
-                    Some(name) => {
-                        authorization.user = Some((name.to_owned(), Hidden(password.unwrap_or_default().to_owned())));
-                    }
-                    None => self.add(&format!("{field}.user"), "is missing or empty"),
-                }
-            }
-        }
-        authorization.token =
-            self.text(&format!("{field}.token"), object.get("token")).map(|token| Hidden(token.to_owned()));
-        if let Some(pair) = object.get("clientCert").filter(|pair| !pair.is_null()) {
-            let field = format!("{field}.clientCert");
-            if let Some(pair) = self.object(&field, pair, &["certPem", "keyPem"]) {
-                let certificate = self.pem(&format!("{field}.certPem"), pair.get("certPem"), "CERTIFICATE");
-                let key = self.pem(&format!("{field}.keyPem"), pair.get("keyPem"), "PRIVATE KEY");
-                match (certificate, key) {
-                    (Some(certificate), Some(key)) => {
-                        if PrivateKeyDer::from_pem_slice(key.as_bytes()).is_err() {
-                            self.add(&format!("{field}.keyPem"), "holds no private key in PEM");
-                        }
-                        authorization.client_certificate = Some((certificate, Hidden(key)));
-                    }
-                    (None, Some(_)) => self.add(&format!("{field}.certPem"), "is missing, but `keyPem` is there"),
-                    (Some(_), None) => self.add(&format!("{field}.keyPem"), "is missing, but `certPem` is there"),
-                    (None, None) => {}
-                }
-            }
-        }
-        authorization.root_ca = self.pem(&format!("{field}.rootCA"), object.get("rootCA"), "CERTIFICATE");
-        authorization
-    }
-
-    /// PEM as it is, or in base64 (as Go writes bytes into JSON).
-    fn pem(&mut self, field: &str, value: Option<&Value>, what: &str) -> Option<String> {
-        let text = self.text(field, value)?;
-        let pem = if text.contains("-----BEGIN") {
-            text.to_owned()
-        } else {
-            let compact: String = text.split_whitespace().collect();
-            BASE64.decode(compact.as_bytes()).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default()
-        };
-        let parses = match what {
-            "CERTIFICATE" => CertificateDer::pem_slice_iter(pem.as_bytes()).next().is_some_and(|one| one.is_ok()),
-            _ => pem.contains("-----BEGIN"),
-        };
-        if !parses {
-            self.add(field, &format!("holds no {} in PEM, plain or in base64", what.to_lowercase()));
-            return None;
-        }
-        Some(pem)
-    }
-}
-
-impl Authorization {
-    fn who(&self) -> String {
-        match self {
-            Authorization { user: Some((user, _)), .. } => format!("the user `{user}`"),
-            Authorization { token: Some(_), .. } => "the token".to_owned(),
-            Authorization { client_certificate: Some(_), .. } => "the client certificate".to_owned(),
-            _ => "a connection without credentials".to_owned(),
-        }
-    }
-
-    fn tls(&self) -> Result<Option<ClientConfig>, Box<dyn std::error::Error + Send + Sync>> {
-        if self.client_certificate.is_none() && self.root_ca.is_none() {
-            return Ok(None);
-        }
-        let mut roots = RootCertStore::empty();
-        match &self.root_ca {
-            Some(pem) => {
-                for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-                    roots.add(certificate?)?;
-                }
-            }
-            None => {
-                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            }
-        }
-        let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots);
-        Ok(Some(match &self.client_certificate {
-            Some((certificate, key)) => {
-                let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<Vec<_>, _>>()?;
-                builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key.0.as_bytes())?)?
-            }
-            None => builder.with_no_client_auth(),
-        }))
     }
 }
 
@@ -491,6 +426,13 @@ impl Server {
         }
         if let Some(token) = &auth.token {
             options = options.token(token.0.clone());
+        }
+        if let Some(credentials) = &auth.credentials {
+            // Judged when it was read.
+            options = options.credentials(&credentials.0).map_err(|_| self.refused())?;
+        }
+        if let Some(nkey) = &auth.nkey {
+            options = options.nkey(nkey.0.clone());
         }
         let tls = |cause| Error::Tls { url: self.url.clone(), origin: self.origin.clone(), cause };
         if let Some(config) = auth.tls().map_err(tls)? {
@@ -527,12 +469,14 @@ impl Server {
         }
     }
 
+    fn refused(&self) -> Error {
+        Error::Refused { url: self.url.clone(), who: self.authorization.who(), remedy: self.remedy.clone() }
+    }
+
     fn explain(&self, cause: async_nats::ConnectError) -> Error {
         let (url, origin) = (self.url.clone(), self.origin.clone());
         match cause.kind() {
-            ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-                Error::Refused { url, who: self.authorization.who(), remedy: format!("`{}` in {origin}", self.field) }
-            }
+            ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => self.refused(),
             ConnectErrorKind::Dns => Error::Dns { url, origin, cause },
             ConnectErrorKind::Tls => Error::Tls { url, origin, cause: Box::new(cause) },
             _ if speaks_of_tls(&cause) => Error::Tls { url, origin, cause: Box::new(cause) },
@@ -753,6 +697,7 @@ mod tests {
             &[
                 "`nats.configuration.authorization.user.user` is missing",
                 "`nats.configuration.authorization.token` is not a string",
+                "`nats.configuration.authorization` has `user` and `token`",
                 "`nats.configuration.authorization.clientCert.certPem` holds no certificate",
                 "`nats.configuration.authorization.rootCA` holds no certificate",
                 "`nats.configuration.url` is missing",
@@ -773,11 +718,39 @@ mod tests {
     }
 
     #[test]
-    fn unknown_fields_are_warned_of() {
-        let text = r#"{"nats":{"configuration":{"url":"nats://n","subjects":["a"],"subject":"b"}},"kafka":{}}"#;
-        let warnings = Connection::parse(text, "test").unwrap().warnings;
+    fn unknown_fields_are_warned_of_unless_they_may_say_whom_we_connect_to() {
+        let parse = |root: &str, configuration: &str| {
+            let text = format!(
+                r#"{{{root}"jetstream":{{"configuration":{{"url":"nats://n","streams":[{{"name":"S","retention":1}}]{configuration}}}}}}}"#
+            );
+            Connection::parse(&text, "test")
+        };
+        let warnings = parse(r#""kafka":{},"#, "").unwrap().warnings;
         assert_eq!(warnings.len(), 2, "{warnings:?}");
-        assert!(warnings[0].contains("`kafka`") && warnings[1].contains("`nats.configuration.subject`"));
+        assert!(warnings[0].contains("`kafka`") && warnings[1].contains("retention"), "{warnings:?}");
+        let refused = |root: &str, configuration: &str, expected: &str| {
+            let text = parse(root, configuration).expect_err(expected).to_string();
+            assert!(text.contains(expected), "{text}");
+        };
+        refused(r#""nat":{},"#, "", "`nat` is no field; write `nats`");
+        refused("", r#","subject":["b"]"#, "`jetstream.configuration.subject` is no field; write `subjects`");
+        refused("", r#","tls":{}"#, "`jetstream.configuration.tls` is no field");
+        refused("", r#","authorisation":{}"#, "write `authorization`");
+        refused("", r#","authorization":{"passwd":"x"}"#, "`jetstream.configuration.authorization.passwd`");
+        refused("", r#","authorization":{"user":{"user":"u","pasword":"x"}}"#, "write `password`");
+        refused("", r#","authorization":{"clientCert":{"cert":"x"}}"#, "authorization.clientCert.cert`");
+        refused("", r#","authorization":{"token":"t","user":{"user":"u"}}"#, "has `user` and `token`");
+        refused("", r#","authorization":{"jwt":"t"}"#, "`nkey`, the seed to sign with, is missing");
+        refused("", r#","authorization":{"nkey":"secret"}"#, "nkey` holds no seed");
+        refused("", r#","domain":"a.b""#, "cannot name a JetStream domain");
+    }
+
+    #[test]
+    fn websockets_keep_their_paths_and_do_not_mix() {
+        let parse = |url: &str| Connection::from_url(url, "test", &[]);
+        let server = parse("wss://me:secret@n/nats").unwrap().servers.remove(0);
+        assert_eq!((server.url.as_str(), server.authorization.user), ("wss://n/nats", user("me", "secret")));
+        assert!(parse("ws://a,nats://b").is_err_and(|error| error.to_string().contains("mixes")));
     }
 
     #[test]

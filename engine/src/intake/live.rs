@@ -6,6 +6,7 @@
 mod catch_up;
 mod connections;
 mod delivery;
+mod logins;
 mod plain;
 mod strange;
 mod stream_changes;

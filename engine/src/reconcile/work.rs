@@ -17,6 +17,7 @@ use lifeline_projections::fold::LifecycleIndex;
 use lifeline_projections::lifecycle::Desired;
 use lifeline_store::{Disk, Offset};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::{Instrument, debug, info, warn};
 
 use crate::queue::Next;
@@ -119,7 +120,10 @@ impl<D: Disk> Reconciler<D> {
             // The recorder is gone: the process is stopping, and the next one takes up where the log ends.
             next.unwrap_or(Next::Park)
         };
+        let (trigger, began) = (&*task.key.trigger, Instant::now());
         let next = attempt.instrument(span).await;
+        let succeeded = (next == Next::Done).then(|| self.view.projection().ground().folded_unix_nanos);
+        self.view.by_trigger().reconciled(trigger, began.elapsed(), succeeded);
         {
             // A Delete that came while nothing was claimed yet was not queued. This attempt may have made something since.
             let projection = self.view.projection();
@@ -238,6 +242,7 @@ impl<D: Disk> Reconciler<D> {
             return Ok(failure.next(1));
         }
         self.site.counters.failures.fetch_add(1, Ordering::Relaxed);
+        self.view.by_trigger().failed(&task.key.trigger);
         let attempts = self.site.queue.count_attempt(task.index, task.lifecycle.decided, recorded);
         let attempt = attempts.of_decision;
         if is_news(&task.lifecycle, &failure) {

@@ -1,6 +1,9 @@
-//! The metrics: their names and what they mean, all in [`METRICS`], as Prometheus text (exposition format 0.0.4).
+//! The metrics: their names and what they mean, all in [`METRICS`] and, with fractions, in `by_trigger`, as Prometheus text
+//! (exposition format 0.0.4).
 //!
 //! Counters named `since start` begin at zero with the process; the others are folded from the log and never go back.
+
+mod by_trigger;
 
 use std::fmt::Write;
 
@@ -304,6 +307,7 @@ pub fn exposition(status: &Status) -> String {
             let _ = writeln!(out, "{name}{labels} {value}");
         }
     }
+    by_trigger::write(status, &mut out);
     out
 }
 

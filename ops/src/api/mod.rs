@@ -13,6 +13,7 @@ pub mod problem;
 
 mod difference;
 mod lists;
+pub mod log_level;
 pub(crate) mod one;
 mod order;
 pub(crate) mod parameters;

@@ -39,6 +39,9 @@ pub(super) struct RefusedRedrive;
 /// Why a confirmation may be refused.
 pub(super) struct RefusedConfirmation;
 
+/// Why a change of the level of log lines may be refused.
+pub(super) struct RefusedLevel;
+
 /// Why a question about one resource may be refused.
 pub(super) struct RefusedUnknown;
 
@@ -95,6 +98,12 @@ impl IntoResponses for RefusedUnreadable {
 impl IntoResponses for RefusedRedrive {
     fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
         responses_of(&["slow-body", "not-json", "too-large", "not-recorded"])
+    }
+}
+
+impl IntoResponses for RefusedLevel {
+    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
+        responses_of(&["slow-body", "not-json", "too-large"])
     }
 }
 

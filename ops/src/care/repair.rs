@@ -174,7 +174,7 @@ async fn connect(
     let mut urls = Vec::new();
     for server in &connection.servers {
         let (client, link) = server.connect().await?;
-        let nats = Nats::new(client, server.url.clone(), link, None);
+        let nats = Nats::new(client, server.url.clone(), link, server.domain.as_deref());
         let streams = nats.streams().await?;
         for reading in subjects::assign(&server.wanted, &streams).readings {
             filters.insert((cluster.to_owned(), reading.stream), reading.filters);

@@ -1,4 +1,5 @@
-//! The commands that look after the log of a stopped engine: `log info`, `log repair`, and `verify` of a folder.
+//! The commands about logs: `log info`, `log repair` and `verify` of a stopped engine's folder; `log level` of a running
+//! engine's lines.
 //!
 //! Arguments come first, then how findings are printed. The work is done in [`crate::care`].
 
@@ -9,7 +10,9 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueHint};
 use jiff::Timestamp;
 
+use super::ask::EngineArgs;
 use super::output::{self, Format};
+use crate::api::log_level::{LevelOrder, LevelSet};
 use crate::care::info::{Info, info};
 use crate::care::repair::{self, From, Outcome, repair};
 use crate::care::verify::{self, State};
@@ -38,6 +41,8 @@ pub enum LogCommand {
     Info(FolderArgs),
     /// Restore damaged records from JetStream, as far as it still holds them.
     Repair(RepairArgs),
+    /// Change which lines a running engine logs, until it ends.
+    Level(LevelArgs),
 }
 
 /// What `lifeline log repair` was given.
@@ -62,6 +67,17 @@ pub struct RepairArgs {
     /// Go on although a stream that the log was recorded from exists nowhere any more
     #[arg(long)]
     pub accept_loss: bool,
+}
+
+/// What `lifeline log level` was given.
+#[derive(Debug, Clone, Args)]
+pub struct LevelArgs {
+    /// error, warn, info, debug or trace, also by target, as `info,lifeline_engine=debug`
+    #[arg(value_name = "LEVEL")]
+    pub level: String,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub engine: EngineArgs,
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -96,6 +112,7 @@ pub fn log(command: LogCommand) -> ExitCode {
     ended(match command {
         LogCommand::Info(args) => show_info(&args),
         LogCommand::Repair(args) => show_repair(args),
+        LogCommand::Level(args) => set_level(args),
     })
 }
 
@@ -106,6 +123,15 @@ pub(super) fn ended(said: Result<bool, Error>) -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => fail(&error),
     }
+}
+
+fn set_level(args: LevelArgs) -> Result<bool, Error> {
+    let done: LevelSet = args.engine.client()?.post("/v1/log-level", &LevelOrder { level: args.level })?;
+    if !output::structured(&done, args.engine.output)? {
+        let LevelSet { level, before, .. } = done;
+        output::remark(&format!("the engine logs at `{level}` now, until it ends; before at `{before}`"));
+    }
+    Ok(true)
 }
 
 fn show_info(args: &FolderArgs) -> Result<bool, Error> {

@@ -8,8 +8,10 @@
 
 mod addons;
 mod ask;
+mod config;
 mod confirm;
 mod difference;
+mod doctor;
 mod event;
 mod events;
 mod log;
@@ -37,8 +39,10 @@ use crate::terminal::fail;
 use crate::terminal::style::Color;
 
 pub use ask::{AskArgs, Get, HistoryArgs};
+pub use config::ConfigCommand;
 pub use confirm::ConfirmArgs;
 pub use difference::DiffArgs;
+pub use doctor::DoctorArgs;
 pub use log::LogCommand;
 pub use redrive::RedriveArgs;
 pub use run::RunArgs;
@@ -109,9 +113,14 @@ pub enum Command {
 
     /// Let changed rules withdraw what is held because it is much; `lifeline status` gives the id
     Confirm(ConfirmArgs),
-    /// Inspect or repair the log of a stopped engine.
+    /// Inspect or repair the log of a stopped engine, or change what a running one logs.
     #[command(subcommand)]
     Log(LogCommand),
+    /// Check what an engine with these settings would find; changes nothing, exits with 1 when a check failed.
+    Doctor(Box<DoctorArgs>),
+    /// Check a settings file, show the settings in force, or print an example.
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Print the Kubernetes definitions of EventSource and EventTrigger, for `kubectl apply -f -`.
     Crds,
     /// Run a benchmark, and print the figures as one line of JSON.
@@ -168,6 +177,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Bench(args) => return crate::bench::bench(args),
         Command::Verify(args) => return verify::verify(&args),
         Command::Log(command) => return log::log(command),
+        Command::Doctor(args) => doctor::doctor(*args),
+        Command::Config(command) => config::config(command),
         Command::Get(get) => ask::get(get),
         Command::History(args) => ask::history(args),
         Command::Show(show) => show::show(show),

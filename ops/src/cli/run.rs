@@ -8,27 +8,37 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::settings::{Config, Settings};
+use crate::settings::in_force::{InForce, Typed, load};
+use crate::settings::{Config, Error, Settings};
 use crate::terminal::fail;
 
 /// What `lifeline run` was given.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RunArgs {
+    /// Where each comes from. First of all: what is parsed is taken out of what was typed.
+    #[command(flatten)]
+    pub typed: Typed,
     /// The settings.
     #[command(flatten)]
     pub settings: Settings,
-    /// A TOML file with any of these settings, each under the name of its flag
+    /// A TOML file with any of these settings, each under the name of its flag; `lifeline config example` prints one
     #[arg(long, value_name = "FILE", env = "LIFELINE_CONFIG")]
     pub config: Option<PathBuf>,
 }
 
 impl RunArgs {
+    /// What they mean, and where each comes from.
+    ///
+    /// # Errors
+    /// All mistakes at once.
+    pub fn load(self) -> Result<(Config, Vec<InForce>), Error> {
+        load(self.settings, &self.typed, self.config.as_deref())
+    }
+
     /// Runs an engine. Settings that cannot be meant are wrong usage.
     pub fn run(self) -> ExitCode {
-        let file = self.config.as_deref().map(Settings::from_file).transpose();
-        let config = file.and_then(|file| Config::from_settings(self.settings.or(file.unwrap_or_default())));
-        match config {
-            Ok(config) => match crate::run::run(config) {
+        match self.load() {
+            Ok((config, _)) => match crate::run::run(config) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => fail(&error),
             },

@@ -117,6 +117,14 @@ fn what_is_typed_is_understood_or_refused() {
     check("lifeline log repair --from-stream --data d --nats nats://n:4222 --subjects a,b", true);
     check("lifeline log repair --data d", false);
     check("lifeline log", false);
+    check("lifeline log level debug", true);
+    check("lifeline config check lifeline.toml", true);
+    check("lifeline config show --nats nats://n -o toml", true);
+    check("lifeline config show -o yaml", false);
+    check("lifeline config example", true);
+    check("lifeline config", false);
+    check("lifeline doctor --nats nats://n --cluster kube --data d --rules r -o json", true);
+    check("lifeline doctor -o toml", false);
     check("lifeline run --scrub-rate 0", true);
     check("lifeline run --scrub-rate fast", false);
     check("lifeline completions zsh", true);

@@ -5,7 +5,7 @@
 
 pub mod client;
 pub mod server;
-mod validity;
+pub(crate) mod validity;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

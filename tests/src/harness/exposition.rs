@@ -1,6 +1,6 @@
 //! Prometheus' text format 0.0.4, read as strictly as it is written down.
 //!
-//! Start at [`read`]. Only what an exposition of counters and gauges may hold: other kinds are refused.
+//! Start at [`read`]. Only what an exposition of counters, gauges and histograms may hold: other kinds are refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,7 +28,9 @@ pub fn read(text: &str) -> Result<Series, Failure> {
         } else if let Some(kind) = line.strip_prefix("# TYPE ") {
             let (name, kind) = kind.split_once(' ').ok_or_else(|| wrong("no type"))?;
             match &mut metric {
-                Some((current, typed @ false)) if current == name && ["counter", "gauge"].contains(&kind) => {
+                Some((current, typed @ false))
+                    if current == name && ["counter", "gauge", "histogram"].contains(&kind) =>
+                {
                     *typed = true;
                 }
                 _ => return Err(wrong("a type out of place, or no such type")),
@@ -36,7 +38,9 @@ pub fn read(text: &str) -> Result<Series, Failure> {
         } else {
             let (key, value) = line.rsplit_once(' ').ok_or_else(|| wrong("no value"))?;
             let (name, labels) = key.split_once('{').map_or((key, None), |(name, labels)| (name, Some(labels)));
-            if metric.as_ref().is_none_or(|(current, typed)| current != name || !typed) {
+            let parts = ["_bucket", "_sum", "_count"].map(|part| name.strip_suffix(part));
+            let is_of = |current: &str| current == name || parts.contains(&Some(current));
+            if metric.as_ref().is_none_or(|(current, typed)| !is_of(current) || !typed) {
                 return Err(wrong("a sample outside its metric"));
             }
             if !labels.is_none_or(are_labels) {

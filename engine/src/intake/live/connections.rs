@@ -85,13 +85,13 @@ async fn certificates_work_both_ways_and_a_strange_one_is_a_matter_of_tls() {
 }
 
 /// A certificate authority for one test.
-struct Authority {
-    pem: String,
+pub(super) struct Authority {
+    pub(super) pem: String,
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Authority {
+    pub(super) fn new() -> Authority {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
         parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -100,7 +100,7 @@ impl Authority {
     }
 
     /// A certificate for 127.0.0.1, good for server and client, and its key.
-    fn issue(&self) -> (String, String) {
+    pub(super) fn issue(&self) -> (String, String) {
         let key = rcgen::KeyPair::generate().unwrap();
         let parameters = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
         (parameters.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
