@@ -62,7 +62,7 @@ impl Trigger {
         let rule = format!("EventTrigger/{name}");
         metadata::event_trigger(&rule, origin, manifest)?;
         let written = manifest.get("spec").unwrap_or(&Value::Null);
-        let spec: EventTriggerSpec = spec::read(written).map_err(|reason| Problem::error(&rule, origin, reason))?;
+        let spec: EventTriggerSpec = spec::read(written).map_err(|error| error.problem(&rule, origin))?;
         let has_other_clusters = clusters.iter().count() > 1;
         refuse::event_trigger(&rule, origin, written, &spec, has_other_clusters, problems)?;
 
@@ -79,7 +79,8 @@ impl Trigger {
                 format!(
                     "`spec.cloudEventAction` is `{given}`, expected `Create`, `Delete`, or a template that gives one"
                 ),
-            ));
+            )
+            .at("spec.cloudEventAction"));
         }
         let policies = policy::read(&spec, &reading)?;
         let extra = |field: &str, map: &BTreeMap<String, String>| {
@@ -98,7 +99,8 @@ impl Trigger {
             Some(other) => {
                 problems.push(
                     Problem::warning(&rule, origin, format!("annotation `{ADOPT}` is `{other}` and has no effect"))
-                        .hint("it must be `\"true\"` to let the trigger take over objects that Lifeline did not make"),
+                        .hint("it must be `\"true\"` to let the trigger take over objects that Lifeline did not make")
+                        .at(format!("metadata.annotations.{ADOPT}")),
                 );
                 false
             }

@@ -64,7 +64,7 @@ pub struct RepairArgs {
     pub accept_loss: bool,
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
+pub(super) fn label(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
     pair.map(|(key, value)| (key.to_owned(), value.to_owned())).ok_or_else(|| "expected `KEY=VALUE`".to_owned())
 }

@@ -12,6 +12,8 @@ mod confirm;
 mod difference;
 mod event;
 mod events;
+mod given;
+mod lint;
 mod log;
 mod moment;
 mod output;
@@ -39,6 +41,7 @@ use crate::terminal::style::Color;
 pub use ask::{AskArgs, Get, HistoryArgs};
 pub use confirm::ConfirmArgs;
 pub use difference::DiffArgs;
+pub use lint::LintArgs;
 pub use log::LogCommand;
 pub use redrive::RedriveArgs;
 pub use run::RunArgs;
@@ -78,6 +81,7 @@ Examples:
   lifeline why object Namespace mgianluc       the event and rule behind it
   lifeline get objects --as-of 2h              what there was two hours ago
   lifeline diff 10m                            what ten minutes changed
+  lifeline lint rules/                         every mistake in the rules
   lifeline status --data lifeline-data         ask a stopped engine's folder";
 
 /// The commands.
@@ -109,6 +113,8 @@ pub enum Command {
 
     /// Let changed rules withdraw what is held because it is much; `lifeline status` gives the id
     Confirm(ConfirmArgs),
+    /// Check rules before an engine reads them: every mistake, with the place it is at.
+    Lint(LintArgs),
     /// Inspect or repair the log of a stopped engine.
     #[command(subcommand)]
     Log(LogCommand),
@@ -176,6 +182,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Status(args) => ask::status(args),
         Command::Confirm(args) => confirm::confirm(&args),
         Command::Redrive(args) => redrive::redrive(&args),
+        Command::Lint(args) => lint::lint(&args),
         Command::Crds => output::data(&crds()).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => output::data(&completions(shell)).map(|()| ExitCode::SUCCESS),
     };

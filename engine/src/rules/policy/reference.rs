@@ -57,7 +57,7 @@ fn read(spec: &EventTriggerSpec, reading: &Reading<'_>) -> Result<Policies, Prob
 fn no_such_kind(field: &str, kind: &str, reading: &Reading<'_>) -> Problem {
     let names = CONTENT_KINDS.each_ref().map(|kind| format!("`{}`", kind.name)).join(" or ");
     let message = format!("`{field}.kind` is `{kind}`, expected {names}");
-    let problem = Problem::error(reading.rule, reading.origin, message);
+    let problem = Problem::error(reading.rule, reading.origin, message).at(format!("{field}.kind"));
     match kind {
         "GitRepository" | "OCIRepository" | "Bucket" => problem.hint("sources of Flux need Sveltos' addon-controller"),
         _ => problem,
@@ -87,7 +87,7 @@ impl Policy for PolicyRef {
         };
         let (field, kind, name) = (&self.field, self.kind.name, &self.spec.name);
         let message = format!("`{field}` names {kind} {namespace}{name}, which does not exist");
-        Some(Fault::new(message).hint(self.kind.missing_hint()))
+        Some(Fault::new(message).hint(self.kind.missing_hint()).of_reference(format!("{field}.name")))
     }
 
     /// Fields without effect have their defaults, for earlier releases had them here.

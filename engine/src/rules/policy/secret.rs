@@ -18,7 +18,8 @@ fn decoded_texts(manifest: &Value) -> Result<Texts, Fault> {
     let found = manifest["type"].as_str().unwrap_or("Opaque");
     if found != SECRET_TYPE {
         return Err(Fault::new(format!("the Secret is of type `{found}`, expected `{SECRET_TYPE}`"))
-            .hint(format!("create it with `type: {SECRET_TYPE}`; the type of a Secret cannot be changed")));
+            .hint(format!("create it with `type: {SECRET_TYPE}`; the type of a Secret cannot be changed"))
+            .at("type"));
     }
     refuse_other_fields(manifest, &["data", "stringData", "type", "immutable"])?;
     let mut texts = Texts::new();
@@ -27,7 +28,9 @@ fn decoded_texts(manifest: &Value) -> Result<Texts, Fault> {
         let bytes = data_encoding::BASE64.decode(compact.as_bytes());
         // The content stays out of the message: it is a secret.
         let text = bytes.ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(|| {
-            Fault::new(format!("`data.{key}` is not base64 of a text")).hint("plain text goes to `stringData`")
+            Fault::new(format!("`data.{key}` is not base64 of a text"))
+                .hint("plain text goes to `stringData`")
+                .at(format!("data.{key}"))
         })?;
         texts.insert(key, text);
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::manifest::Manifest;
 use super::metadata::{self, OtherStage};
 use crate::digest::digest;
-use crate::rules::problem::Problem;
+use crate::rules::problem::{Place, Problem, Topic};
 use crate::template::{self, Dialect, Template};
 
 /// Its presence, not its value, makes the texts templates.
@@ -28,7 +28,8 @@ pub(in crate::rules) fn dialect(manifest: &Value) -> Result<Dialect, Fault> {
         "go" => Ok(Dialect::Go),
         "tera" => Ok(Dialect::Tera),
         other => Err(Fault::new(format!("annotation `{DIALECT}` is `{other}`, which is no dialect"))
-            .hint("the dialects are `go` and `tera`")),
+            .hint("the dialects are `go` and `tera`")
+            .at(format!("metadata.annotations.{DIALECT}"))),
     }
 }
 
@@ -124,7 +125,9 @@ impl Content {
         let digest = digest(&parts);
 
         let entries = other_stage
-            .map_or(Ok(()), |OtherStage { message, hint, .. }| Err(Fault::new(message).hint(hint)))
+            .map_or(Ok(()), |OtherStage { annotation, message, hint }| {
+                Err(Fault::new(message).hint(hint).at(format!("metadata.annotations.{annotation}")))
+            })
             .and_then(|()| dialect(manifest))
             .and_then(|dialect| texts(manifest).map(|texts| (dialect, texts)))
             .inspect(|(_, texts)| metadata::content(&rule, origin, manifest, texts, problems))
@@ -142,12 +145,14 @@ impl Content {
                     let at = ["stringData", "data"]
                         .iter()
                         .find_map(|field| written.origin_in(field, &key, fault.line, fault.column));
+                    let field = if manifest["stringData"].get(&key).is_some() { "stringData" } else { "data" };
+                    let field = format!("{field}.{key}");
+                    let problem = Problem::of_template(&rule, origin, (&field, &format!("key `{key}`")), &error);
                     problems.push(match at {
-                        Some(at) => Problem {
-                            hint: fault.hint.clone(),
-                            ..Problem::error(&rule, at, format!("key `{key}`: {}", fault.message))
-                        },
-                        None => Problem::of_template(&rule, origin, &format!("key `{key}`"), &error),
+                        Some(at) => {
+                            Problem { origin: at, message: format!("key `{key}`: {}", fault.message), ..problem }
+                        }
+                        None => problem,
                     });
                     Body::Broken(error)
                 });
@@ -156,7 +161,9 @@ impl Content {
             texts.into_iter().map(entry).collect()
         });
         if manifest["binaryData"].as_object().is_some_and(|data| !data.is_empty()) {
-            problems.push(Problem::warning(&rule, origin, "`binaryData` holds no manifests and has no effect"));
+            problems.push(
+                Problem::warning(&rule, origin, "`binaryData` holds no manifests and has no effect").at("binaryData"),
+            );
         }
         Content { reference, digest, entries }
     }
@@ -198,7 +205,8 @@ pub(in crate::rules) fn refuse_other_fields(manifest: &Value, known: &[&str]) ->
     match unknown_fields(manifest, known).first() {
         None => Ok(()),
         Some(field) => Err(Fault::new(format!("unknown field `{field}`, expected one of: {}", known.join(", ")))
-            .hint("correct or remove it; what the texts made before stays")),
+            .hint("correct or remove it; what the texts made before stays")
+            .of_unknown(*field)),
     }
 }
 
@@ -207,11 +215,12 @@ pub(in crate::rules) fn refuse_other_fields(manifest: &Value, known: &[&str]) ->
 pub(in crate::rules) struct Fault {
     message: String,
     hint: Option<String>,
+    place: Place,
 }
 
 impl Fault {
     pub fn new(message: String) -> Fault {
-        Fault { message, hint: None }
+        Fault { message, hint: None, place: Place::default() }
     }
 
     /// The same with a remedy.
@@ -219,9 +228,24 @@ impl Fault {
         Fault { hint: Some(hint.into()), ..self }
     }
 
+    /// The same about a field.
+    pub fn at(self, field: impl Into<String>) -> Fault {
+        Fault { place: Place { topic: Topic::Field, field: field.into(), ..self.place }, ..self }
+    }
+
+    /// The same about something that is named in a field and is not there.
+    pub fn of_reference(self, field: impl Into<String>) -> Fault {
+        Fault { place: Place { topic: Topic::Reference, field: field.into(), ..self.place }, ..self }
+    }
+
+    /// The same about a field that does not exist.
+    pub fn of_unknown(self, field: impl Into<String>) -> Fault {
+        Fault { place: Place { topic: Topic::UnknownField, field: field.into(), ..self.place }, ..self }
+    }
+
     /// The defect of the rule in which it was found.
     pub fn problem(&self, rule: &str, origin: &str) -> Problem {
-        Problem { hint: self.hint.clone(), ..Problem::error(rule, origin, &self.message) }
+        Problem { hint: self.hint.clone(), place: self.place.clone(), ..Problem::error(rule, origin, &self.message) }
     }
 }
 
@@ -230,11 +254,12 @@ pub(in crate::rules) fn strings(manifest: &Value, field: &str) -> Result<Texts, 
     let entry = |(key, value): (&String, &Value)| match value {
         Value::String(text) => Ok((key.clone(), text.clone())),
         other => Err(Fault::new(format!("`{field}.{key}` is `{other}`, expected a string"))
-            .hint(format!("put a block scalar there: `{key}: |`"))),
+            .hint(format!("put a block scalar there: `{key}: |`"))
+            .at(format!("{field}.{key}"))),
     };
     match &manifest[field] {
         Value::Null => Ok(Texts::new()),
         Value::Object(map) => map.iter().map(entry).collect(),
-        _ => Err(Fault::new(format!("`{field}` is not a map of strings"))),
+        _ => Err(Fault::new(format!("`{field}` is not a map of strings")).at(field)),
     }
 }

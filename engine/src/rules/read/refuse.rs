@@ -126,17 +126,22 @@ pub(in crate::rules) fn event_trigger(
 
     if event_source_name.trim().is_empty() {
         return Err(Problem::error(rule, origin, "`spec.eventSourceName` is missing or empty")
-            .hint("name the EventSource whose events count"));
+            .hint("name the EventSource whose events count")
+            .at("spec.eventSourceName"));
     }
     if *tier < 1 {
-        return Err(Problem::error(rule, origin, format!("`spec.tier` is `{tier}`, expected at least 1")));
+        return Err(
+            Problem::error(rule, origin, format!("`spec.tier` is `{tier}`, expected at least 1")).at("spec.tier")
+        );
     }
     for (index, policy) in policy_refs.iter().enumerate() {
         let entry = format!("spec.policyRefs[{index}]");
         let fetched = "is not fetched: put the manifests into a ConfigMap and name that";
         report.refuse(policy.remote_url.is_some(), &format!("{entry}.remoteURL"), fetched)?;
         if policy.name.trim().is_empty() {
-            return Err(Problem::error(rule, origin, format!("`{entry}.name` is missing or empty")));
+            return Err(
+                Problem::error(rule, origin, format!("`{entry}.name` is missing or empty")).at(format!("{entry}.name"))
+            );
         }
         let is_elsewhere = policy.deployment_type == DeploymentType::Local && has_other_clusters;
         report.refuse(
@@ -277,10 +282,11 @@ impl Report<'_> {
         for UnknownField { path, meant } in unknown {
             if let Some(meant) = meant {
                 return Err(Problem::error(self.rule, self.origin, format!("unknown field `{path}`"))
-                    .hint(format!("did you mean `{meant}`?")));
+                    .hint(format!("did you mean `{meant}`?"))
+                    .of_unknown(path));
             }
             let message = format!("unknown field `{path}` has no effect");
-            self.problems.push(Problem::warning(self.rule, self.origin, message));
+            self.problems.push(Problem::warning(self.rule, self.origin, message).of_unknown(path));
         }
         Ok(())
     }
@@ -288,7 +294,7 @@ impl Report<'_> {
     /// Puts the rule out of force when the field is used.
     fn refuse(&self, is_used: bool, path: &str, reason: &str) -> Result<(), Problem> {
         match is_used {
-            true => Err(Problem::error(self.rule, self.origin, format!("`{path}` {reason}"))),
+            true => Err(Problem::error(self.rule, self.origin, format!("`{path}` {reason}")).at(path)),
             false => Ok(()),
         }
     }
@@ -296,7 +302,7 @@ impl Report<'_> {
     /// Warns when the field is used.
     fn warn(&mut self, is_used: bool, path: &str, reason: &str) {
         if is_used {
-            self.problems.push(Problem::warning(self.rule, self.origin, format!("`{path}` {reason}")));
+            self.problems.push(Problem::warning(self.rule, self.origin, format!("`{path}` {reason}")).at(path));
         }
     }
 

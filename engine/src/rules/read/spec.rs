@@ -10,6 +10,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::rules::problem::Problem;
+
 /// `EventSource.spec`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -257,13 +259,31 @@ pub enum StopMatchingBehavior {
 ///
 /// # Errors
 /// The path of the first field of a wrong type, and what was expected there.
-pub(in crate::rules) fn read<T: DeserializeOwned>(spec: &Value) -> Result<T, String> {
+pub(in crate::rules) fn read<T: DeserializeOwned>(spec: &Value) -> Result<T, WrongType> {
     let spec = without_nulls(spec);
     serde_path_to_error::deserialize(&spec).map_err(|error| {
         let path = error.path().to_string();
-        let reason = error.into_inner();
-        if path == "." { format!("`spec`: {reason}") } else { format!("`spec.{path}`: {reason}") }
+        let reason = error.into_inner().to_string();
+        let field = if path == "." { "spec".to_owned() } else { format!("spec.{path}") };
+        WrongType { field, reason }
     })
+}
+
+/// A field of a wrong type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::rules) struct WrongType {
+    /// Such as `spec.policyRefs[0].tier`.
+    pub field: String,
+    /// What was expected there.
+    pub reason: String,
+}
+
+impl WrongType {
+    /// The defect of the rule in which it was found.
+    pub fn problem(&self, rule: &str, origin: &str) -> Problem {
+        let WrongType { field, reason } = self;
+        Problem::error(rule, origin, format!("`{field}`: {reason}")).at(field)
+    }
 }
 
 fn without_nulls(value: &Value) -> Value {
