@@ -90,12 +90,22 @@ fn pretty(value: &Value) -> Result<String, Error> {
 
 /// What people read: each finding with the line in question, and a count.
 fn report(findings: &[Finding], sources: &[Source], files: usize, paint: Paint) -> String {
+    let mut out: String = excerpts(findings, sources, paint).into_iter().map(|excerpt| excerpt + "\n\n").collect();
+    out += &total(findings, files);
+    out + "\n"
+}
+
+/// Findings with the lines in question, for standard error.
+pub(super) fn shown(findings: &[Finding], sources: &[Source]) -> String {
+    excerpts(findings, sources, Paint::stderr()).join("\n\n")
+}
+
+fn excerpts(findings: &[Finding], sources: &[Source], paint: Paint) -> Vec<String> {
     let renderer = match paint {
         Paint::On => Renderer::styled(),
         Paint::Off => Renderer::plain(),
     };
-    let mut out = String::new();
-    for Finding { level, problem, spot } in findings {
+    let excerpt = |Finding { level, problem, spot }: &Finding| {
         let sign = match level {
             Level::Error => Sign::ERROR,
             Level::Warning => Sign::WARNING,
@@ -119,9 +129,9 @@ fn report(findings: &[Finding], sources: &[Source], files: usize, paint: Paint) 
             Some(hint) => group.element(Sign::HELP.message(hint.as_str())),
             None => group,
         };
-        let _ = writeln!(out, "{}\n", renderer.render(&[group]));
-    }
-    out + &total(findings, files) + "\n"
+        renderer.render(&[group])
+    };
+    findings.iter().map(excerpt).collect()
 }
 
 /// Such as `2 files, 1 error, 1 warning`.

@@ -19,6 +19,7 @@ mod moment;
 mod output;
 mod printer;
 mod redrive;
+mod render;
 mod rows;
 mod run;
 mod show;
@@ -44,6 +45,7 @@ pub use difference::DiffArgs;
 pub use lint::LintArgs;
 pub use log::LogCommand;
 pub use redrive::RedriveArgs;
+pub use render::RenderArgs;
 pub use run::RunArgs;
 pub use show::Show;
 pub use verify::VerifyArgs;
@@ -82,6 +84,7 @@ Examples:
   lifeline get objects --as-of 2h              what there was two hours ago
   lifeline diff 10m                            what ten minutes changed
   lifeline lint rules/                         every mistake in the rules
+  lifeline render -f rules/ --event e.json     what they would make of it
   lifeline status --data lifeline-data         ask a stopped engine's folder";
 
 /// The commands.
@@ -115,6 +118,8 @@ pub enum Command {
     Confirm(ConfirmArgs),
     /// Check rules before an engine reads them: every mistake, with the place it is at.
     Lint(LintArgs),
+    /// Show what rules would make of an event, or a template of values; nothing is applied.
+    Render(Box<RenderArgs>),
     /// Inspect or repair the log of a stopped engine.
     #[command(subcommand)]
     Log(LogCommand),
@@ -183,6 +188,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Confirm(args) => confirm::confirm(&args),
         Command::Redrive(args) => redrive::redrive(&args),
         Command::Lint(args) => lint::lint(&args),
+        Command::Render(args) => render::render(&args),
         Command::Crds => output::data(&crds()).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => output::data(&completions(shell)).map(|()| ExitCode::SUCCESS),
     };

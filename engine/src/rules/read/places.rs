@@ -132,6 +132,9 @@ impl Node {
 /// The place in a text that a field holds, where what is written there is the text but for quotes.
 fn inside(text: &str, node: &Node, place: &Place) -> Option<Range<usize>> {
     let (style, _) = node.scalar.as_ref()?;
+    if let (ScalarStyle::Literal, Some(key)) = (style, &node.key) {
+        return in_block(text, key, place);
+    }
     let written = text.get(node.value.clone())?;
     let mut start = node.value.start;
     if written.contains('\n') || place.line != 1 || place.column == 0 {
@@ -157,6 +160,18 @@ fn inside(text: &str, node: &Node, place: &Place) -> Option<Range<usize>> {
         }
     }
     Some(token(text, start))
+}
+
+/// The place in a literal block, whose header is on the line of its key.
+fn in_block(text: &str, key: &Range<usize>, place: &Place) -> Option<Range<usize>> {
+    let first = line_end(text, key.start) + text[line_end(text, key.start)..].find('\n')? + 1;
+    let indent_of = |line: &str| line.len() - line.trim_start_matches(' ').len();
+    let indent = text[first..].lines().find(|line| !line.trim().is_empty()).map(indent_of)?;
+    let before: usize = text[first..].split_inclusive('\n').take(place.line - 1).map(str::len).sum();
+    let line = text[first + before..].lines().next()?;
+    let column = indent + place.column.max(1) - 1;
+    let byte = line.char_indices().nth(column).map_or(line.len(), |(byte, _)| byte);
+    Some(token(text, first + before + byte))
 }
 
 /// The word, the text in quotes or the action that begins at a byte.
@@ -214,6 +229,7 @@ mod tests {
         check(Topic::Template, "data.a.yaml", (1, 9), "nope");
         check(Topic::Template, "data.a.yaml", (1, 6), "{{ nope }}");
         check(Topic::Template, "data.a.yaml", (2, 6), "'it''s {{ nope }}'");
+        check(Topic::Template, "spec.policyRefs[1].name", (1, 1), "y");
     }
 
     #[test]
