@@ -9,7 +9,7 @@ use std::ops::Range;
 use strsim::jaro;
 
 use super::cluster::Clusters;
-use super::policy::ContentKind;
+use super::policy::{ContentKind, Purpose};
 use super::problem::{Problem, Severity, Topic};
 use super::read::content::INSTANTIATE;
 use super::read::manifest::{Manifests, documents};
@@ -107,7 +107,7 @@ fn unreferenced(manifests: Manifests, rules: &RuleSet, problems: &mut Vec<Proble
             && !rules.documents().contains_key(&reference.rule())
             && let Some(kind) = ContentKind::named(reference.kind)
         {
-            kind.read(reference.clone(), manifest, problems);
+            kind.read(reference.clone(), &[Purpose::Manifests], manifest, problems);
         }
     }
 }

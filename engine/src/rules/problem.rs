@@ -69,7 +69,7 @@ pub struct Problem {
     /// What to do about it, where that can be said.
     pub hint: Option<String>,
     /// Which part of the rule is meant.
-    pub place: Place,
+    pub place: Box<Place>,
 }
 
 impl Problem {
@@ -81,7 +81,7 @@ impl Problem {
             severity: Severity::Error,
             message: message.into(),
             hint: None,
-            place: Place::default(),
+            place: Box::default(),
         }
     }
 
@@ -105,28 +105,29 @@ impl Problem {
         };
         let problem = Problem::error(rule, origin, format!("{shown}{at}: {}", fault.message));
         let place = Place { topic: Topic::Template, field: field.to_owned(), line: fault.line, column: fault.column };
-        Problem { hint: fault.hint.clone(), place, ..problem }
+        Problem { hint: fault.hint.clone(), place: Box::new(place), ..problem }
     }
 
     /// The same about a field.
     #[must_use]
     pub(in crate::rules) fn at(self, field: impl Into<String>) -> Problem {
         let topic = if self.place.topic == Topic::Manifest { Topic::Field } else { self.place.topic };
-        Problem { place: Place { topic, field: field.into(), ..self.place }, ..self }
+        let place = Place { topic, field: field.into(), ..*self.place };
+        Problem { place: Box::new(place), ..self }
     }
 
     /// The same about something that is named in a field and is not there.
     #[must_use]
     pub(in crate::rules) fn of_reference(self, field: impl Into<String>) -> Problem {
         let place = Place { topic: Topic::Reference, field: field.into(), ..Place::default() };
-        Problem { place, ..self }
+        Problem { place: Box::new(place), ..self }
     }
 
     /// The same about a field that does not exist.
     #[must_use]
     pub(in crate::rules) fn of_unknown(self, field: impl Into<String>) -> Problem {
         let place = Place { topic: Topic::UnknownField, field: field.into(), ..Place::default() };
-        Problem { place, ..self }
+        Problem { place: Box::new(place), ..self }
     }
 
     /// The same with a remedy.

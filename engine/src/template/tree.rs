@@ -382,8 +382,8 @@ fn layout(pipe: &PipeNode) -> Layout {
     }
 }
 
-/// Go's `set` and `unset`, and two of Sveltos' functions, change the dict a variable holds. Values here never change, so `{{ $_ := set $d "a" 1 }}` becomes
-/// `{{ $d = set $d "a" 1 }}{{ $_ := $d }}`.
+/// Go's `set` and `unset`, and two of Sveltos' functions, change the dict a variable holds. Values here never change, so
+/// `{{ $_ := set $d "a" 1 }}` becomes `{{ $d = set $d "a" 1 }}{{ $_ := $d }}`.
 fn set_in_place(action: &mut ActionNode) -> Option<ActionNode> {
     let [CommandNode { args, .. }] = action.pipe.commands.as_slice() else {
         return None;

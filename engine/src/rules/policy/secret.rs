@@ -11,8 +11,13 @@ use crate::rules::read::content::{Fault, Texts, refuse_other_fields, strings};
 pub const SECRET_TYPE: &str = "addons.projectsveltos.io/cluster-profile";
 
 /// What a Secret is to rules. Each key of `data` is a text in base64, each key of `stringData` a text.
-pub(super) const KIND: ContentKind =
-    ContentKind { name: "Secret", must_have: Some(("type", SECRET_TYPE)), is_recorded: false, texts: decoded_texts };
+pub(super) const KIND: ContentKind = ContentKind {
+    name: "Secret",
+    must_have: Some(("type", SECRET_TYPE)),
+    is_recorded: false,
+    texts_field: "stringData",
+    texts: decoded_texts,
+};
 
 fn decoded_texts(manifest: &Value) -> Result<Texts, Fault> {
     let found = manifest["type"].as_str().unwrap_or("Opaque");

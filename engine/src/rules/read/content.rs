@@ -74,14 +74,25 @@ pub(in crate::rules) type Contents = BTreeMap<Reference, Content>;
 /// The texts of an object, by key.
 pub(in crate::rules) type Texts = BTreeMap<String, String>;
 
+/// What the texts of an object are to a policy that names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::rules) enum Purpose {
+    /// Manifests, or templates of them.
+    Manifests,
+    /// Templates of texts.
+    Texts,
+}
+
 /// An object of texts, read and compiled.
 #[derive(Debug)]
 pub(in crate::rules) struct Content {
     pub reference: Reference,
     /// Checksum of all that can change what it gives.
     pub digest: u64,
-    /// By key, sorted; or why nothing of it may be applied.
+    /// Manifests or templates of them by key, sorted; or why nothing of it may be applied.
     pub entries: Result<Vec<Entry>, String>,
+    /// Templates of texts by key, for generators; or why nothing of it may be applied.
+    pub texts: Result<BTreeMap<String, Result<Template, template::Error>>, String>,
 }
 
 /// One key.
@@ -101,9 +112,10 @@ pub(in crate::rules) enum Body {
 }
 
 impl Content {
-    /// Reads the manifest of an object that a trigger references; `texts` finds the texts in it.
+    /// Reads the manifest of an object that a trigger references for these purposes; `texts` finds the texts in it.
     pub(in crate::rules) fn read(
         reference: Reference,
+        purposes: &[Purpose],
         written: &Manifest,
         texts: fn(&Value) -> Result<Texts, Fault>,
         problems: &mut Vec<Problem>,
@@ -133,7 +145,29 @@ impl Content {
             .inspect(|(_, texts)| metadata::content(&rule, origin, manifest, texts, problems))
             .inspect_err(|fault| problems.push(fault.problem(&rule, origin)))
             .map_err(|fault| fault.message);
+        let told = |key: &str, error: &template::Error| {
+            let fault = error.fault();
+            let at =
+                ["stringData", "data"].iter().find_map(|field| written.origin_in(field, key, fault.line, fault.column));
+            let field = if manifest["stringData"].get(key).is_some() { "stringData" } else { "data" };
+            let field = format!("{field}.{key}");
+            let problem = Problem::of_template(&rule, origin, (&field, &format!("key `{key}`")), error);
+            match at {
+                Some(at) => Problem { origin: at, message: format!("key `{key}`: {}", fault.message), ..problem },
+                None => problem,
+            }
+        };
+        let of_texts = entries.as_ref().map_err(Clone::clone).map(|(dialect, texts)| {
+            let wanted = texts.iter().filter(|_| purposes.contains(&Purpose::Texts));
+            let one = |(key, text): (&String, &String)| {
+                let template =
+                    Template::compile(*dialect, key, text).inspect_err(|error| problems.push(told(key, error)));
+                (key.clone(), template)
+            };
+            wanted.map(one).collect::<BTreeMap<_, _>>()
+        });
         let entries = entries.map(|(dialect, texts)| {
+            let texts = texts.into_iter().filter(|_| purposes.contains(&Purpose::Manifests));
             let entry = |(key, text): (String, String)| {
                 let body = if is_template {
                     Template::compile(dialect, &key, &text).map(Body::Template)
@@ -141,31 +175,19 @@ impl Content {
                     template::parse_manifests(&key, &text).map(Body::Manifests)
                 };
                 let body = body.unwrap_or_else(|error| {
-                    let fault = error.fault();
-                    let at = ["stringData", "data"]
-                        .iter()
-                        .find_map(|field| written.origin_in(field, &key, fault.line, fault.column));
-                    let field = if manifest["stringData"].get(&key).is_some() { "stringData" } else { "data" };
-                    let field = format!("{field}.{key}");
-                    let problem = Problem::of_template(&rule, origin, (&field, &format!("key `{key}`")), &error);
-                    problems.push(match at {
-                        Some(at) => {
-                            Problem { origin: at, message: format!("key `{key}`: {}", fault.message), ..problem }
-                        }
-                        None => problem,
-                    });
+                    problems.push(told(&key, &error));
                     Body::Broken(error)
                 });
                 Entry { key, body }
             };
-            texts.into_iter().map(entry).collect()
+            texts.map(entry).collect()
         });
         if manifest["binaryData"].as_object().is_some_and(|data| !data.is_empty()) {
             problems.push(
                 Problem::warning(&rule, origin, "`binaryData` holds no manifests and has no effect").at("binaryData"),
             );
         }
-        Content { reference, digest, entries }
+        Content { reference, digest, entries, texts: of_texts }
     }
 
     /// Whether a template in it asks for the list of events.
@@ -245,7 +267,11 @@ impl Fault {
 
     /// The defect of the rule in which it was found.
     pub fn problem(&self, rule: &str, origin: &str) -> Problem {
-        Problem { hint: self.hint.clone(), place: self.place.clone(), ..Problem::error(rule, origin, &self.message) }
+        Problem {
+            hint: self.hint.clone(),
+            place: Box::new(self.place.clone()),
+            ..Problem::error(rule, origin, &self.message)
+        }
     }
 }
 

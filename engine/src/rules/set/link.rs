@@ -20,11 +20,15 @@ use crate::template::Data;
 
 /// Reads the content that a trigger could reference.
 pub(super) fn contents(triggers: &[Trigger], written: &Written, problems: &mut Vec<Problem>) -> Contents {
-    let referenced =
-        written.contents.iter().filter(|(reference, _)| triggers.iter().any(|one| one.could_reference(reference)));
-    let read = referenced.filter_map(|(reference, manifest)| {
-        let kind = ContentKind::named(reference.kind)?;
-        Some((reference.clone(), kind.read(reference.clone(), manifest, problems)))
+    let read = written.contents.iter().filter_map(|(reference, manifest)| {
+        let mut purposes = Vec::new();
+        for purpose in triggers.iter().flat_map(|trigger| trigger.purposes(reference)) {
+            if !purposes.contains(&purpose) {
+                purposes.push(purpose);
+            }
+        }
+        let kind = ContentKind::named(reference.kind).filter(|_| !purposes.is_empty())?;
+        Some((reference.clone(), kind.read(reference.clone(), &purposes, manifest, problems)))
     });
     read.collect()
 }

@@ -430,7 +430,8 @@ fn trouble(rules: &RuleSet, sources: &[Source], error: &RenderError) -> String {
         let origin = rules.documents().get(&rule).map(|document| document.origin.clone()).unwrap_or_default();
         let place = Place { topic: Topic::Template, field, line: fault.line, column: fault.column };
         let message = format!("{what}: {}", fault.message);
-        let problem = Problem { hint: fault.hint.clone(), place, ..Problem::error(rule, origin, message) };
+        let problem =
+            Problem { hint: fault.hint.clone(), place: Box::new(place), ..Problem::error(rule, origin, message) };
         shown(&placed(vec![problem], sources), sources)
     };
     match error {
@@ -444,7 +445,9 @@ fn trouble(rules: &RuleSet, sources: &[Source], error: &RenderError) -> String {
             let field = if manifest["stringData"].get(key).is_some() { "stringData" } else { "data" };
             at(reference.rule(), format!("{field}.{key}"), source, format!("key `{key}` cannot be rendered"))
         }
-        RenderError::Missing { .. } | RenderError::Refused { .. } => format!("error: {}", chain(error)),
+        RenderError::Missing { .. } | RenderError::Refused { .. } | RenderError::Patch { .. } => {
+            format!("error: {}", chain(error))
+        }
     }
 }
 
