@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         story("an_event_of_1_mib_is_an_event_like_any_other", &[Nats], large_event),
         story("a_rule_that_is_wrong_is_named_with_its_place_and_stops_no_other", &[Nats], wrong_rules),
         story("a_template_that_fails_is_told_by_its_lifecycle_and_stops_no_other", &[Nats], failing_template),
+        story("lint_and_render_say_beforehand_what_an_engine_does", &[Nats], beforehand),
         story("a_wrong_password_is_told_with_the_setting_to_look_at", &[Nats], wrong_password),
         story("connection_settings_that_cannot_be_meant_end_the_start", &[Nats], wrong_connection),
         story("a_server_that_is_not_there_is_named", &[Nats], no_server),
@@ -140,6 +141,71 @@ async fn large_event(scene: &Scene) -> Outcome {
     lifeline.wait_until_ready()?;
     has_namespace(&lifeline, "large").await?;
     still_works(&lifeline, &producer, "small").await
+}
+
+/// A generator and a patch beside the rules of the story.
+const NEIGHBOURS: &str = r#"---
+apiVersion: lib.projectsveltos.io/v1beta1
+kind: EventTrigger
+metadata: {name: neighbours}
+spec:
+  eventSourceName: user-operation
+  oneForEvent: true
+  policyRefs: [{kind: ConfigMap, namespace: default, name: own-namespace}]
+  configMapGenerator: [{namespace: default, name: texts, nameFormat: "texts-{{ .CloudEvent.subject }}"}]
+  patches:
+  - target: {kind: ^ConfigMap$, name: texts}
+    patch: "- {op: add, path: /data/patched, value: 'yes'}"
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: own-namespace, namespace: default}
+data: {namespace.yaml: "{kind: Namespace, apiVersion: v1, metadata: {name: projectsveltos}}"}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: texts, namespace: default}
+data: {user: "{{ .CloudEvent.subject }}"}
+"#;
+
+async fn beforehand(scene: &Scene) -> Outcome {
+    let (mut lifeline, producer, _nats) = stage(scene, &format!("{RULES}{NEIGHBOURS}")).await?;
+    let rules = scene.folder().join("engine/rules");
+    let rules = rules.to_string_lossy().into_owned();
+    tells(&Lifeline::command(&["lint", &rules])?, &["1 file, "]);
+    let event = scene.write("login.json", &String::from_utf8_lossy(&Bytes::from(Event::user("login", "zoe"))))?;
+    let event = event.to_string_lossy().into_owned();
+    let from_file = Lifeline::command(&["render", "-f", &rules, "--event", &event, "--trigger", "neighbours"])?;
+    tells(&from_file, &["decided   Create", "name: texts-zoe", "patched: yes", "ConfigMap default/texts, key `data`"]);
+
+    producer.publish(Event::user("login", "zoe")).await?;
+    eventually("the ConfigMap of the generator", SOON, async || {
+        let objects = lifeline.ask(&["get", "objects"]).map_err(|failure| failure.to_string())?;
+        let is_there = objects.to_string().contains("texts-zoe");
+        if is_there { Ok(()) } else { Err(objects.to_string()) }
+    })
+    .await?;
+    lifeline.has_settled().await?;
+    let events = lifeline.ask(&["get", "events"])?;
+    let items = events["items"].as_array().ok_or("no records")?;
+    let received = items.iter().find(|entry| entry["fact"] == "EventReceived").ok_or("no event")?;
+    let offset = received["offset"].to_string();
+    let rendered = lifeline.ask(&["render", "-f", &rules, "--event", &offset])?;
+    let manifests = rendered["triggers"].as_array().into_iter().flatten().flat_map(|one| one["manifests"].as_array());
+    let names: Vec<_> = manifests.flatten().map(|one| one["manifest"]["metadata"]["name"].clone()).collect();
+    for name in ["zoe", "projectsveltos", "texts-zoe"] {
+        assert!(names.contains(&json!(name)), "`{name}` is missing in {rendered}");
+    }
+    lifeline.stop();
+    let data = lifeline.data().to_string_lossy().into_owned();
+    let stopped = ["render", "-f", &rules, "--event", &offset, "--data", &data, "--trigger", "neighbours"];
+    assert_eq!(Lifeline::command(&stopped)?, from_file.replacen(first_line(&from_file), "", 1));
+    Ok(())
+}
+
+/// The first line, with its end.
+fn first_line(text: &str) -> &str {
+    text.split_inclusive('\n').next().unwrap_or_default()
 }
 
 async fn wrong_rules(scene: &Scene) -> Outcome {

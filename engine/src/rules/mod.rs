@@ -35,6 +35,8 @@ mod trigger;
 
 mod set;
 
+mod lint;
+
 mod sources;
 
 pub use cluster::{Cluster, ClusterKind, Clusters, OWN};
@@ -42,8 +44,9 @@ pub use decide::event::EventView;
 pub use decide::matching::{Explanation, Mismatch};
 pub use decide::pattern::Pattern;
 pub use decide::source::EventSource;
+pub use lint::{Finding, Level, Source, Spot, lint, placed};
 pub use policy::{Error, Rendered, SECRET_TYPE, named_objects};
-pub use problem::{Problem, Severity};
+pub use problem::{Place, Problem, Severity, Topic};
 pub use read::blocks::Block;
 pub use read::content::{DIALECT, INSTANTIATE, Reference};
 pub use read::manifest::{Manifest, Manifests};
@@ -52,6 +55,7 @@ pub use read::spec::{LabelSelector, Operator, Requirement};
 pub use set::written::RuleDocument;
 pub use set::{RuleSet, Standing};
 pub use sources::directory::{Directory, Polled};
+pub use sources::kubernetes::read_cluster;
 pub use sources::recorded::recorded;
 pub use sources::report::Reporter;
 pub use sources::watch::{Current, Places, watch};

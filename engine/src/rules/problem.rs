@@ -25,6 +25,35 @@ impl fmt::Display for Severity {
     }
 }
 
+/// What a problem is about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Topic {
+    /// A text that is no manifest, or a manifest as a whole.
+    #[default]
+    Manifest,
+    /// The value of a field.
+    Field,
+    /// A field that does not exist.
+    UnknownField,
+    /// A template, or the text of manifests that content holds.
+    Template,
+    /// Something that is named and is not there.
+    Reference,
+}
+
+/// Which part of a rule is meant, for tools that show it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// What the problem is about.
+    pub topic: Topic,
+    /// The field, such as `spec.policyRefs[0].name` or `data.namespace.yaml`; empty for the manifest as a whole.
+    pub field: String,
+    /// Line in the text of that field, from 1; 0 where the field is meant as a whole.
+    pub line: usize,
+    /// Column in that line, in characters, from 1; 0 where the line is meant as a whole.
+    pub column: usize,
+}
+
 /// One defect of one rule.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Problem {
@@ -39,6 +68,8 @@ pub struct Problem {
     pub message: String,
     /// What to do about it, where that can be said.
     pub hint: Option<String>,
+    /// Which part of the rule is meant.
+    pub place: Box<Place>,
 }
 
 impl Problem {
@@ -50,6 +81,7 @@ impl Problem {
             severity: Severity::Error,
             message: message.into(),
             hint: None,
+            place: Box::default(),
         }
     }
 
@@ -58,16 +90,44 @@ impl Problem {
         Problem { severity: Severity::Warning, ..Problem::error(rule, origin, message) }
     }
 
-    /// A defect of a template, reported at the rule that holds it; `place` is its field or key.
-    pub(in crate::rules) fn of_template(rule: &str, origin: &str, place: &str, error: &template::Error) -> Problem {
+    /// A defect of a template, reported at the rule that holds it, in `field`; `shown` is what the message calls it.
+    pub(in crate::rules) fn of_template(
+        rule: &str,
+        origin: &str,
+        (field, shown): (&str, &str),
+        error: &template::Error,
+    ) -> Problem {
         let fault = error.fault();
         let at = match (fault.line, fault.column) {
             (0, _) => String::new(),
             (line, 0) => format!(", line {line}"),
             (line, column) => format!(", line {line}, column {column}"),
         };
-        let problem = Problem::error(rule, origin, format!("{place}{at}: {}", fault.message));
-        Problem { hint: fault.hint.clone(), ..problem }
+        let problem = Problem::error(rule, origin, format!("{shown}{at}: {}", fault.message));
+        let place = Place { topic: Topic::Template, field: field.to_owned(), line: fault.line, column: fault.column };
+        Problem { hint: fault.hint.clone(), place: Box::new(place), ..problem }
+    }
+
+    /// The same about a field.
+    #[must_use]
+    pub(in crate::rules) fn at(self, field: impl Into<String>) -> Problem {
+        let topic = if self.place.topic == Topic::Manifest { Topic::Field } else { self.place.topic };
+        let place = Place { topic, field: field.into(), ..*self.place };
+        Problem { place: Box::new(place), ..self }
+    }
+
+    /// The same about something that is named in a field and is not there.
+    #[must_use]
+    pub(in crate::rules) fn of_reference(self, field: impl Into<String>) -> Problem {
+        let place = Place { topic: Topic::Reference, field: field.into(), ..Place::default() };
+        Problem { place: Box::new(place), ..self }
+    }
+
+    /// The same about a field that does not exist.
+    #[must_use]
+    pub(in crate::rules) fn of_unknown(self, field: impl Into<String>) -> Problem {
+        let place = Place { topic: Topic::UnknownField, field: field.into(), ..Place::default() };
+        Problem { place: Box::new(place), ..self }
     }
 
     /// The same with a remedy.

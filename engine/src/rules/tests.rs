@@ -7,6 +7,7 @@ use lifeline_projections::event::CloudEvent;
 use lifeline_projections::fact::{Decision, Ruling};
 
 mod foreign;
+mod neighbours;
 
 const SEED: [&str; 3] = [
     include_str!("../../tests/seed/1-user-login.yaml"),
@@ -224,7 +225,7 @@ fn broken_trigger_is_out_of_force_alone() {
     check(&[trigger(json!({"cloudEventAction": "{{ if }}"}))], OutOfForce, &["`spec.cloudEventAction`"]);
     check(&[trigger(json!({"eventSourceName": ""}))], OutOfForce, &["`spec.eventSourceName` is missing"]);
     check(&[trigger(json!({"eventSourceName": "{{ .CloudEvent.type }}"}))], OutOfForce, &["`spec.eventSourceName`"]);
-    check(&[trigger(json!({"patches": [{}]}))], OutOfForce, &["`spec.patches` is not applied"]);
+    check(&[trigger(json!({"patches": [{}]}))], OutOfForce, &["`spec.patches[0]` is no patch"]);
     check(
         &[trigger(json!({"destinationCluster": {"name": "a"}}))],
         OutOfForce,

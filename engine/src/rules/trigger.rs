@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::cluster::Clusters;
 use super::decide::action::Action;
-use super::policy::{self, Asked, Error, Policies, Rendered};
+use super::policy::{self, Asked, Error, Patches, Policies, Purpose, Rendered};
 use super::problem::Problem;
 use super::read::content::{Content, Contents, Fault, Reference, dialect};
 use super::read::spec::{self, EventTriggerSpec, LabelSelector, StopMatchingBehavior, SyncMode};
@@ -31,6 +31,7 @@ pub struct Trigger {
     pub(super) source: Text,
     pub(super) action: Arc<Action>,
     policies: Policies,
+    patches: Patches,
     extra: Extra,
     adopts: bool,
     dialect: Dialect,
@@ -62,7 +63,7 @@ impl Trigger {
         let rule = format!("EventTrigger/{name}");
         metadata::event_trigger(&rule, origin, manifest)?;
         let written = manifest.get("spec").unwrap_or(&Value::Null);
-        let spec: EventTriggerSpec = spec::read(written).map_err(|reason| Problem::error(&rule, origin, reason))?;
+        let spec: EventTriggerSpec = spec::read(written).map_err(|error| error.problem(&rule, origin))?;
         let has_other_clusters = clusters.iter().count() > 1;
         refuse::event_trigger(&rule, origin, written, &spec, has_other_clusters, problems)?;
 
@@ -79,9 +80,11 @@ impl Trigger {
                 format!(
                     "`spec.cloudEventAction` is `{given}`, expected `Create`, `Delete`, or a template that gives one"
                 ),
-            ));
+            )
+            .at("spec.cloudEventAction"));
         }
         let policies = policy::read(&spec, &reading)?;
+        let patches = Patches::read(&spec, &reading)?;
         let extra = |field: &str, map: &BTreeMap<String, String>| {
             let entry = |(key, value): (&String, &String)| {
                 Ok((key.clone(), reading.text(&format!("spec.{field}.{key}"), value)?))
@@ -98,7 +101,8 @@ impl Trigger {
             Some(other) => {
                 problems.push(
                     Problem::warning(&rule, origin, format!("annotation `{ADOPT}` is `{other}` and has no effect"))
-                        .hint("it must be `\"true\"` to let the trigger take over objects that Lifeline did not make"),
+                        .hint("it must be `\"true\"` to let the trigger take over objects that Lifeline did not make")
+                        .at(format!("metadata.annotations.{ADOPT}")),
                 );
                 false
             }
@@ -110,6 +114,7 @@ impl Trigger {
             source,
             action: Arc::new(action),
             policies,
+            patches,
             extra,
             adopts,
             dialect,
@@ -196,6 +201,7 @@ impl Trigger {
         for policy in &self.policies {
             all.extend(policy.render(&asked)?);
         }
+        self.patches.apply(&asked, &values["Cluster"], &mut all)?;
         for Rendered { manifest, .. } in &mut all {
             add_metadata(manifest, "labels", &labels);
             add_metadata(manifest, "annotations", &annotations);
@@ -230,12 +236,20 @@ impl Trigger {
 
     /// Whether it could reference this, for some event.
     pub(super) fn could_reference(&self, reference: &Reference) -> bool {
-        self.policies.iter().any(|policy| policy.could_reference(reference, &self.clusters))
+        self.purposes(reference).next().is_some()
+    }
+
+    /// What it could reference this for.
+    pub(super) fn purposes(&self, reference: &Reference) -> impl Iterator<Item = Purpose> {
+        let naming = self.policies.iter().filter(|policy| policy.could_reference(reference, &self.clusters));
+        let of_patches = self.patches.could_reference(reference, &self.clusters).then_some(Purpose::Texts);
+        naming.map(|policy| policy.purpose()).chain(of_patches)
     }
 
     /// What its policies reference for every event and is not there.
     pub(super) fn missing(&self) -> impl Iterator<Item = Fault> {
-        self.policies.iter().filter_map(|policy| policy.missing(&self.contents, &self.clusters))
+        let of_policies = self.policies.iter().filter_map(|policy| policy.missing(&self.contents, &self.clusters));
+        of_policies.chain(self.patches.missing(&self.contents, &self.clusters))
     }
 
     /// What of its own spec can change what it decides or renders.
@@ -248,7 +262,7 @@ impl Trigger {
             SyncMode::ContinuousWithDriftDetection => SyncMode::Continuous,
             mode @ (SyncMode::Continuous | SyncMode::OneTime | SyncMode::DryRun) => mode,
         };
-        json!({
+        let mut parts = json!({
             "oneForEvent": self.spec.one_for_event,
             "cloudEventAction": self.spec.cloud_event_action,
             "tier": default.tier,
@@ -261,7 +275,12 @@ impl Trigger {
             "extraAnnotations": self.spec.extra_annotations,
             "adopt": self.adopts,
             "dialect": format!("{:?}", self.dialect),
-        })
+        });
+        // Only where there are some: logs hold checksums without them.
+        if let Some(patches) = self.patches.digest_part() {
+            parts["patches"] = patches;
+        }
+        parts
     }
 }
 

@@ -222,5 +222,13 @@ pub fn parse_manifests(name: &str, source: &str) -> Result<Vec<serde_json::Value
     })
 }
 
+/// Reads one YAML or JSON value that is no template.
+///
+/// # Errors
+/// Why it is none.
+pub fn parse_value(text: &str) -> Result<serde_json::Value, String> {
+    manifest::read_value(text)
+}
+
 #[cfg(test)]
 mod tests;

@@ -291,7 +291,7 @@ fn errors_say_where_and_what_was_meant() {
     };
     check("a: {{ .x | toYamll }}", (1, 12), "unknown function `toYamll`", Some("did you mean `toYaml`?"));
     check("a: b\nc: {{ uuidv4 }}", (2, 7), "`uuidv4` is refused", Some(".CloudEvent.id"));
-    check("a: {{ getResource \"x\" }}", (1, 7), "reads objects of the cluster", Some("event's data"));
+    check("a: {{ getHostByName \"x\" }}", (1, 7), "asks the network", Some("event's data"));
     check("a: {{ upper }}", (1, 7), "`upper` takes 1 argument, not 0", None);
     check("a: {{ $y }}", (1, 7), "unknown variable `$y`", None);
     check("{{ template \"x\" }}", (1, 4), "unknown template `x`", None);
@@ -541,6 +541,9 @@ fn no_value_ever_changes_the_shape() {
         "a: {{ .v | toYaml }}\nb: x\n",
         "a:\n{{ .v | toYaml | indent 2 }}\nb: x\n",
         "a: |\n{{ .v | indent 2 }}\nb: x\n",
+        "a:\n{{ setField (dict \"k\" .v) \"x.y\" .v | indent 2 }}\nb: x\n",
+        "a:\n{{ copy (dict \"k\" .v) | indent 2 }}\nb: x\n",
+        "a: {{ getField (dict \"k\" .v) \"k\" | trim }}\nb: x\n",
         "a: |-{{ .v | nindent 2 }}\nb: x\n",
         "a: &x {{ .v }}\nb: *x\n",
         "a: !!str {{ .v }}\nb: c\n",

@@ -351,7 +351,7 @@ fn manner(pipe: &PipeNode) -> Manner {
     match last.args.as_slice() {
         [Expr::Identifier(_, function), args @ ..] => match function.as_str() {
             "toYaml" | "toJson" | "toPrettyJson" | "toRawJson" | "mustToJson" | "mustToPrettyJson"
-            | "mustToRawJson" => Manner::Structure,
+            | "mustToRawJson" | "copy" | "setField" | "removeField" => Manner::Structure,
             "quote" | "squote" => Manner::Quoted,
             // Layout keeps what it lays out.
             "indent" | "nindent" | "trim" => match (before, args.last()) {
@@ -382,8 +382,8 @@ fn layout(pipe: &PipeNode) -> Layout {
     }
 }
 
-/// Go's `set` and `unset` change the dict a variable holds. Values here never change, so `{{ $_ := set $d "a" 1 }}` becomes
-/// `{{ $d = set $d "a" 1 }}{{ $_ := $d }}`.
+/// Go's `set` and `unset`, and two of Sveltos' functions, change the dict a variable holds. Values here never change, so
+/// `{{ $_ := set $d "a" 1 }}` becomes `{{ $d = set $d "a" 1 }}{{ $_ := $d }}`.
 fn set_in_place(action: &mut ActionNode) -> Option<ActionNode> {
     let [CommandNode { args, .. }] = action.pipe.commands.as_slice() else {
         return None;
@@ -391,7 +391,10 @@ fn set_in_place(action: &mut ActionNode) -> Option<ActionNode> {
     let [Expr::Identifier(_, function), Expr::Variable(pos, variable, fields), ..] = args.as_slice() else {
         return None;
     };
-    if !matches!(function.as_str(), "set" | "unset") || !fields.is_empty() || variable == "$" {
+    if !matches!(function.as_str(), "set" | "unset" | "chainSetField" | "chainRemoveField")
+        || !fields.is_empty()
+        || variable == "$"
+    {
         return None;
     }
     let (pos, variable) = (*pos, variable.clone());

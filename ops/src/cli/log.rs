@@ -80,7 +80,7 @@ pub struct LevelArgs {
     pub engine: EngineArgs,
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
+pub(super) fn label(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
     pair.map(|(key, value)| (key.to_owned(), value.to_owned())).ok_or_else(|| "expected `KEY=VALUE`".to_owned())
 }

@@ -14,11 +14,14 @@ mod difference;
 mod doctor;
 mod event;
 mod events;
+mod given;
+mod lint;
 mod log;
 mod moment;
 mod output;
 mod printer;
 mod redrive;
+mod render;
 mod rows;
 mod run;
 mod show;
@@ -43,8 +46,10 @@ pub use config::ConfigCommand;
 pub use confirm::ConfirmArgs;
 pub use difference::DiffArgs;
 pub use doctor::DoctorArgs;
+pub use lint::LintArgs;
 pub use log::LogCommand;
 pub use redrive::RedriveArgs;
+pub use render::RenderArgs;
 pub use run::RunArgs;
 pub use show::Show;
 pub use verify::VerifyArgs;
@@ -82,6 +87,8 @@ Examples:
   lifeline why object Namespace mgianluc       the event and rule behind it
   lifeline get objects --as-of 2h              what there was two hours ago
   lifeline diff 10m                            what ten minutes changed
+  lifeline lint rules/                         every mistake in the rules
+  lifeline render -f rules/ --event e.json     what they would make of it
   lifeline status --data lifeline-data         ask a stopped engine's folder";
 
 /// The commands.
@@ -113,6 +120,10 @@ pub enum Command {
 
     /// Let changed rules withdraw what is held because it is much; `lifeline status` gives the id
     Confirm(ConfirmArgs),
+    /// Check rules before an engine reads them: every mistake, with the place it is at.
+    Lint(LintArgs),
+    /// Show what rules would make of an event, or a template of values; nothing is applied.
+    Render(Box<RenderArgs>),
     /// Inspect or repair the log of a stopped engine, or change what a running one logs.
     #[command(subcommand)]
     Log(LogCommand),
@@ -187,6 +198,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Status(args) => ask::status(args),
         Command::Confirm(args) => confirm::confirm(&args),
         Command::Redrive(args) => redrive::redrive(&args),
+        Command::Lint(args) => lint::lint(&args),
+        Command::Render(args) => render::render(&args),
         Command::Crds => output::data(&crds()).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => output::data(&completions(shell)).map(|()| ExitCode::SUCCESS),
     };

@@ -44,7 +44,7 @@ impl EventSource {
         let rule = format!("EventSource/{name}");
         let written = manifest.get("spec").unwrap_or(&Value::Null);
         let written = if written.is_null() { &json!({}) } else { written };
-        let spec: EventSourceSpec = spec::read(written).map_err(|reason| Problem::error(&rule, origin, reason))?;
+        let spec: EventSourceSpec = spec::read(written).map_err(|error| error.problem(&rule, origin))?;
         refuse::event_source(&rule, origin, written, &spec, problems)?;
         metadata::event_source(&rule, origin, manifest, problems);
         let criteria = spec.messaging_match_criteria.iter().enumerate();
@@ -53,7 +53,8 @@ impl EventSource {
                 let path = format!("spec.messagingMatchCriteria[{index}].{field}");
                 problems.push(
                     Problem::error(&rule, origin, format!("`{path}` is `{text}`, no regular expression: {reason}"))
-                        .hint("this criterion matches nothing until it is one; the syntax is Go's (RE2)"),
+                        .hint("this criterion matches nothing until it is one; the syntax is Go's (RE2)")
+                        .at(path),
                 );
                 Criterion::Broken(format!("`{field}` is `{text}`, no regular expression: {reason}"))
             })

@@ -4,7 +4,7 @@
 //! which manifests it makes of an event. [`read`] makes the policies of a spec. Two things vary here:
 //!
 //! - How an entry of the spec becomes manifests. That is behaviour, so [`Policy`] is a trait. Another kind of entry
-//!   (`helmCharts`, `kustomizationRefs`, generators) is a folder or file here and a line in [`KINDS`]; `read::refuse`, which
+//!   (`helmCharts`, `kustomizationRefs`) is a folder or file here and a line in [`KINDS`]; `read::refuse`, which
 //!   warns about its field today, then calls it done.
 //! - In which objects the texts of `policyRefs` are. A ConfigMap and a Secret differ in a few facts and in how the texts are
 //!   found, nothing else, so [`ContentKind`] is a table of those facts and not a trait. Another kind of object is a file
@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use super::cluster::Clusters;
 use super::problem::Problem;
+pub(super) use super::read::content::Purpose;
 use super::read::content::{Content, Contents, Fault, Reference, Texts};
 use super::read::manifest::Manifest;
 use super::read::spec::{self, EventTriggerSpec};
@@ -26,19 +27,27 @@ use super::read::text::{Reading, Shape};
 use crate::template::{self, Data};
 
 mod config_map;
+mod generator;
+mod patch;
+mod patches;
 mod reference;
 mod secret;
+mod selector_text;
 
+pub(super) use patches::Patches;
 pub use secret::SECRET_TYPE;
 
 /// The kinds of entries, in the order in which their manifests are made.
-const KINDS: [Kind; 1] = [reference::KIND];
+const KINDS: [Kind; 2] = [generator::KIND, reference::KIND];
 
 /// The kinds of objects that may hold the texts of policies.
 pub(super) static CONTENT_KINDS: [ContentKind; 2] = [config_map::KIND, secret::KIND];
 
 /// One entry of a trigger's spec, compiled: it makes manifests.
 pub(super) trait Policy: Debug + Send + Sync {
+    /// What the texts of what it references are to it.
+    fn purpose(&self) -> Purpose;
+
     /// Whether it could reference this object, for some event.
     fn could_reference(&self, reference: &Reference, clusters: &Clusters) -> bool;
 
@@ -97,7 +106,11 @@ pub(super) fn read(spec: &EventTriggerSpec, reading: &Reading<'_>) -> Result<Pol
 #[must_use]
 pub fn named_objects(manifest: &Value) -> Vec<Named> {
     let spec = spec::read::<EventTriggerSpec>(&manifest["spec"]);
-    spec.map(|spec| KINDS.iter().flat_map(|kind| (kind.named)(&spec)).collect()).unwrap_or_default()
+    let named = |spec: EventTriggerSpec| {
+        let of_kinds = KINDS.iter().flat_map(|kind| (kind.named)(&spec));
+        of_kinds.chain(patches::named(&spec)).collect()
+    };
+    spec.map(named).unwrap_or_default()
 }
 
 /// The objects that a trigger could reference, by their names alone.
@@ -128,6 +141,8 @@ pub(super) struct ContentKind {
     pub must_have: Option<(&'static str, &'static str)>,
     /// Whether its content may be written to the log.
     pub is_recorded: bool,
+    /// The field in which a new object has texts as they are.
+    texts_field: &'static str,
     /// Finds the texts in a manifest.
     texts: fn(&Value) -> Result<Texts, Fault>,
 }
@@ -138,9 +153,15 @@ impl ContentKind {
         CONTENT_KINDS.iter().find(|kind| kind.name == name)
     }
 
-    /// Reads an object of this kind.
-    pub fn read(&self, reference: Reference, written: &Manifest, problems: &mut Vec<Problem>) -> Content {
-        Content::read(reference, written, self.texts, problems)
+    /// Reads an object of this kind, for these purposes.
+    pub fn read(
+        &self,
+        reference: Reference,
+        purposes: &[Purpose],
+        written: &Manifest,
+        problems: &mut Vec<Problem>,
+    ) -> Content {
+        Content::read(reference, purposes, written, self.texts, problems)
     }
 
     /// What to do about an object that is not there.
@@ -200,6 +221,16 @@ pub enum Error {
         field: String,
         /// What it names.
         reference: Box<Reference>,
+        /// Why.
+        reason: String,
+    },
+    /// A patch cannot be read, or cannot be applied to a manifest that it is for.
+    #[error("trigger `{trigger}`: `{field}` cannot be applied: {reason}")]
+    Patch {
+        /// The trigger.
+        trigger: String,
+        /// The patch, such as `spec.patches[0]`.
+        field: String,
         /// Why.
         reason: String,
     },

@@ -11,14 +11,20 @@ use crate::rules::read::content::{Fault, Texts, refuse_other_fields, strings};
 pub const SECRET_TYPE: &str = "addons.projectsveltos.io/cluster-profile";
 
 /// What a Secret is to rules. Each key of `data` is a text in base64, each key of `stringData` a text.
-pub(super) const KIND: ContentKind =
-    ContentKind { name: "Secret", must_have: Some(("type", SECRET_TYPE)), is_recorded: false, texts: decoded_texts };
+pub(super) const KIND: ContentKind = ContentKind {
+    name: "Secret",
+    must_have: Some(("type", SECRET_TYPE)),
+    is_recorded: false,
+    texts_field: "stringData",
+    texts: decoded_texts,
+};
 
 fn decoded_texts(manifest: &Value) -> Result<Texts, Fault> {
     let found = manifest["type"].as_str().unwrap_or("Opaque");
     if found != SECRET_TYPE {
         return Err(Fault::new(format!("the Secret is of type `{found}`, expected `{SECRET_TYPE}`"))
-            .hint(format!("create it with `type: {SECRET_TYPE}`; the type of a Secret cannot be changed")));
+            .hint(format!("create it with `type: {SECRET_TYPE}`; the type of a Secret cannot be changed"))
+            .at("type"));
     }
     refuse_other_fields(manifest, &["data", "stringData", "type", "immutable"])?;
     let mut texts = Texts::new();
@@ -27,7 +33,9 @@ fn decoded_texts(manifest: &Value) -> Result<Texts, Fault> {
         let bytes = data_encoding::BASE64.decode(compact.as_bytes());
         // The content stays out of the message: it is a secret.
         let text = bytes.ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(|| {
-            Fault::new(format!("`data.{key}` is not base64 of a text")).hint("plain text goes to `stringData`")
+            Fault::new(format!("`data.{key}` is not base64 of a text"))
+                .hint("plain text goes to `stringData`")
+                .at(format!("data.{key}"))
         })?;
         texts.insert(key, text);
     }

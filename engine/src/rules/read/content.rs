@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::manifest::Manifest;
 use super::metadata::{self, OtherStage};
 use crate::digest::digest;
-use crate::rules::problem::Problem;
+use crate::rules::problem::{Place, Problem, Topic};
 use crate::template::{self, Dialect, Template};
 
 /// Its presence, not its value, makes the texts templates.
@@ -28,7 +28,8 @@ pub(in crate::rules) fn dialect(manifest: &Value) -> Result<Dialect, Fault> {
         "go" => Ok(Dialect::Go),
         "tera" => Ok(Dialect::Tera),
         other => Err(Fault::new(format!("annotation `{DIALECT}` is `{other}`, which is no dialect"))
-            .hint("the dialects are `go` and `tera`")),
+            .hint("the dialects are `go` and `tera`")
+            .at(format!("metadata.annotations.{DIALECT}"))),
     }
 }
 
@@ -73,14 +74,25 @@ pub(in crate::rules) type Contents = BTreeMap<Reference, Content>;
 /// The texts of an object, by key.
 pub(in crate::rules) type Texts = BTreeMap<String, String>;
 
+/// What the texts of an object are to a policy that names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::rules) enum Purpose {
+    /// Manifests, or templates of them.
+    Manifests,
+    /// Templates of texts.
+    Texts,
+}
+
 /// An object of texts, read and compiled.
 #[derive(Debug)]
 pub(in crate::rules) struct Content {
     pub reference: Reference,
     /// Checksum of all that can change what it gives.
     pub digest: u64,
-    /// By key, sorted; or why nothing of it may be applied.
+    /// Manifests or templates of them by key, sorted; or why nothing of it may be applied.
     pub entries: Result<Vec<Entry>, String>,
+    /// Templates of texts by key, for generators; or why nothing of it may be applied.
+    pub texts: Result<BTreeMap<String, Result<Template, template::Error>>, String>,
 }
 
 /// One key.
@@ -100,9 +112,10 @@ pub(in crate::rules) enum Body {
 }
 
 impl Content {
-    /// Reads the manifest of an object that a trigger references; `texts` finds the texts in it.
+    /// Reads the manifest of an object that a trigger references for these purposes; `texts` finds the texts in it.
     pub(in crate::rules) fn read(
         reference: Reference,
+        purposes: &[Purpose],
         written: &Manifest,
         texts: fn(&Value) -> Result<Texts, Fault>,
         problems: &mut Vec<Problem>,
@@ -124,13 +137,37 @@ impl Content {
         let digest = digest(&parts);
 
         let entries = other_stage
-            .map_or(Ok(()), |OtherStage { message, hint, .. }| Err(Fault::new(message).hint(hint)))
+            .map_or(Ok(()), |OtherStage { annotation, message, hint }| {
+                Err(Fault::new(message).hint(hint).at(format!("metadata.annotations.{annotation}")))
+            })
             .and_then(|()| dialect(manifest))
             .and_then(|dialect| texts(manifest).map(|texts| (dialect, texts)))
             .inspect(|(_, texts)| metadata::content(&rule, origin, manifest, texts, problems))
             .inspect_err(|fault| problems.push(fault.problem(&rule, origin)))
             .map_err(|fault| fault.message);
+        let told = |key: &str, error: &template::Error| {
+            let fault = error.fault();
+            let at =
+                ["stringData", "data"].iter().find_map(|field| written.origin_in(field, key, fault.line, fault.column));
+            let field = if manifest["stringData"].get(key).is_some() { "stringData" } else { "data" };
+            let field = format!("{field}.{key}");
+            let problem = Problem::of_template(&rule, origin, (&field, &format!("key `{key}`")), error);
+            match at {
+                Some(at) => Problem { origin: at, message: format!("key `{key}`: {}", fault.message), ..problem },
+                None => problem,
+            }
+        };
+        let of_texts = entries.as_ref().map_err(Clone::clone).map(|(dialect, texts)| {
+            let wanted = texts.iter().filter(|_| purposes.contains(&Purpose::Texts));
+            let one = |(key, text): (&String, &String)| {
+                let template =
+                    Template::compile(*dialect, key, text).inspect_err(|error| problems.push(told(key, error)));
+                (key.clone(), template)
+            };
+            wanted.map(one).collect::<BTreeMap<_, _>>()
+        });
         let entries = entries.map(|(dialect, texts)| {
+            let texts = texts.into_iter().filter(|_| purposes.contains(&Purpose::Manifests));
             let entry = |(key, text): (String, String)| {
                 let body = if is_template {
                     Template::compile(dialect, &key, &text).map(Body::Template)
@@ -138,27 +175,19 @@ impl Content {
                     template::parse_manifests(&key, &text).map(Body::Manifests)
                 };
                 let body = body.unwrap_or_else(|error| {
-                    let fault = error.fault();
-                    let at = ["stringData", "data"]
-                        .iter()
-                        .find_map(|field| written.origin_in(field, &key, fault.line, fault.column));
-                    problems.push(match at {
-                        Some(at) => Problem {
-                            hint: fault.hint.clone(),
-                            ..Problem::error(&rule, at, format!("key `{key}`: {}", fault.message))
-                        },
-                        None => Problem::of_template(&rule, origin, &format!("key `{key}`"), &error),
-                    });
+                    problems.push(told(&key, &error));
                     Body::Broken(error)
                 });
                 Entry { key, body }
             };
-            texts.into_iter().map(entry).collect()
+            texts.map(entry).collect()
         });
         if manifest["binaryData"].as_object().is_some_and(|data| !data.is_empty()) {
-            problems.push(Problem::warning(&rule, origin, "`binaryData` holds no manifests and has no effect"));
+            problems.push(
+                Problem::warning(&rule, origin, "`binaryData` holds no manifests and has no effect").at("binaryData"),
+            );
         }
-        Content { reference, digest, entries }
+        Content { reference, digest, entries, texts: of_texts }
     }
 
     /// Whether a template in it asks for the list of events.
@@ -198,7 +227,8 @@ pub(in crate::rules) fn refuse_other_fields(manifest: &Value, known: &[&str]) ->
     match unknown_fields(manifest, known).first() {
         None => Ok(()),
         Some(field) => Err(Fault::new(format!("unknown field `{field}`, expected one of: {}", known.join(", ")))
-            .hint("correct or remove it; what the texts made before stays")),
+            .hint("correct or remove it; what the texts made before stays")
+            .of_unknown(*field)),
     }
 }
 
@@ -207,11 +237,12 @@ pub(in crate::rules) fn refuse_other_fields(manifest: &Value, known: &[&str]) ->
 pub(in crate::rules) struct Fault {
     message: String,
     hint: Option<String>,
+    place: Place,
 }
 
 impl Fault {
     pub fn new(message: String) -> Fault {
-        Fault { message, hint: None }
+        Fault { message, hint: None, place: Place::default() }
     }
 
     /// The same with a remedy.
@@ -219,9 +250,28 @@ impl Fault {
         Fault { hint: Some(hint.into()), ..self }
     }
 
+    /// The same about a field.
+    pub fn at(self, field: impl Into<String>) -> Fault {
+        Fault { place: Place { topic: Topic::Field, field: field.into(), ..self.place }, ..self }
+    }
+
+    /// The same about something that is named in a field and is not there.
+    pub fn of_reference(self, field: impl Into<String>) -> Fault {
+        Fault { place: Place { topic: Topic::Reference, field: field.into(), ..self.place }, ..self }
+    }
+
+    /// The same about a field that does not exist.
+    pub fn of_unknown(self, field: impl Into<String>) -> Fault {
+        Fault { place: Place { topic: Topic::UnknownField, field: field.into(), ..self.place }, ..self }
+    }
+
     /// The defect of the rule in which it was found.
     pub fn problem(&self, rule: &str, origin: &str) -> Problem {
-        Problem { hint: self.hint.clone(), ..Problem::error(rule, origin, &self.message) }
+        Problem {
+            hint: self.hint.clone(),
+            place: Box::new(self.place.clone()),
+            ..Problem::error(rule, origin, &self.message)
+        }
     }
 }
 
@@ -230,11 +280,12 @@ pub(in crate::rules) fn strings(manifest: &Value, field: &str) -> Result<Texts, 
     let entry = |(key, value): (&String, &Value)| match value {
         Value::String(text) => Ok((key.clone(), text.clone())),
         other => Err(Fault::new(format!("`{field}.{key}` is `{other}`, expected a string"))
-            .hint(format!("put a block scalar there: `{key}: |`"))),
+            .hint(format!("put a block scalar there: `{key}: |`"))
+            .at(format!("{field}.{key}"))),
     };
     match &manifest[field] {
         Value::Null => Ok(Texts::new()),
         Value::Object(map) => map.iter().map(entry).collect(),
-        _ => Err(Fault::new(format!("`{field}` is not a map of strings"))),
+        _ => Err(Fault::new(format!("`{field}` is not a map of strings")).at(field)),
     }
 }

@@ -122,17 +122,19 @@ pub(in crate::rules) fn meaning(manifest: &Value) -> Value {
     meaning
 }
 
-struct Document {
+/// One document of a stream.
+pub(in crate::rules) struct Document {
     /// Line in the file of the text's first line, from 1.
-    line: usize,
-    text: String,
+    pub line: usize,
+    /// As many bytes as in the file: blanks are in the place of a marker in front of it.
+    pub text: String,
 }
 
 /// Splits a stream into its documents before it is parsed, so that a broken one ends at the next marker.
 ///
 /// `---` and `...` at the start of a line end a document even inside of a scalar (YAML 1.2.2, 9.1.2 and rule
 /// `c-forbidden`), so the split is exact.
-fn documents(text: &str) -> Vec<Document> {
+pub(in crate::rules) fn documents(text: &str) -> Vec<Document> {
     let mut documents = Vec::new();
     let mut current = Document { line: 1, text: String::new() };
     for (index, line) in text.trim_start_matches('\u{feff}').split_inclusive('\n').enumerate() {

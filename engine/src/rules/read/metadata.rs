@@ -32,14 +32,15 @@ pub(in crate::rules) fn event_trigger(rule: &str, origin: &str, manifest: &Value
     if has(manifest, "annotations", PAUSED) {
         let message = format!("annotation `{PAUSED}` is set: the trigger is paused");
         // Nothing is wrong with it, so it is no error.
-        return Err(Problem::warning(rule, origin, message).hint(
-            "what it made stays as it is; without the annotation it goes on, with the events that came meanwhile",
-        ));
+        return Err(Problem::warning(rule, origin, message)
+            .hint("what it made stays as it is; without the annotation it goes on, with the events that came meanwhile")
+            .at(format!("metadata.annotations.{PAUSED}")));
     }
     if let Some((label, value)) = tenant(manifest) {
         let message = format!("label `{label}` is `{value}`: objects are not applied with a tenant's rights");
         return Err(Problem::error(rule, origin, message)
-            .hint("run a Lifeline of its own for the tenant, as that ServiceAccount, or take the label away"));
+            .hint("run a Lifeline of its own for the tenant, as that ServiceAccount, or take the label away")
+            .at(format!("metadata.labels.{label}")));
     }
     Ok(())
 }
@@ -50,7 +51,7 @@ pub(in crate::rules) fn event_source(rule: &str, origin: &str, manifest: &Value,
         let message = format!(
             "label `{label}` is `{value}` and has no effect: messages of NATS are read with the rights of Lifeline"
         );
-        problems.push(Problem::warning(rule, origin, message));
+        problems.push(Problem::warning(rule, origin, message).at(format!("metadata.labels.{label}")));
     }
 }
 
@@ -91,14 +92,18 @@ pub(in crate::rules) fn content(
 ) {
     if has(manifest, "annotations", SUBRESOURCES) {
         let message = format!("annotation `{SUBRESOURCES}` has no effect: an object is applied without its `status`");
-        problems.push(Problem::warning(rule, origin, message));
+        problems.push(Problem::warning(rule, origin, message).at(format!("metadata.annotations.{SUBRESOURCES}")));
     }
     for (key, _) in texts.iter().filter(|(_, text)| text.contains(FORCE_RECREATE)) {
         let message = format!(
             "key `{key}`: annotation `{FORCE_RECREATE}` has no effect: an object is not recreated when a field of it \
              can never change"
         );
-        problems.push(Problem::warning(rule, origin, message).hint("give it a name that changes with that field"));
+        problems.push(
+            Problem::warning(rule, origin, message)
+                .hint("give it a name that changes with that field")
+                .at(format!("data.{key}")),
+        );
     }
 }
 
@@ -156,7 +161,8 @@ mod tests {
         event_source("EventSource/x", "r.yaml:1", &source, &mut problems);
         let message = "label `projectsveltos.io/serviceaccount-name` is `eng` and has no effect: messages of NATS are \
                        read with the rights of Lifeline";
-        assert_eq!(problems, [Problem::warning("EventSource/x", "r.yaml:1", message)]);
+        let place = "metadata.labels.projectsveltos.io/serviceaccount-name";
+        assert_eq!(problems, [Problem::warning("EventSource/x", "r.yaml:1", message).at(place)]);
     }
 
     #[test]

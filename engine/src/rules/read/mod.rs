@@ -17,3 +17,5 @@ pub(super) mod metadata;
 pub(super) mod text;
 
 pub(super) mod content;
+
+pub(super) mod places;

@@ -12,8 +12,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::spec::{
-    self, DeploymentType, EventSourceSpec, EventTriggerSpec, LabelSelector, MatchCriteria, PolicyRefSpec, Requirement,
-    StopMatchingBehavior, SyncMode, UnknownField,
+    self, DeploymentType, EventSourceSpec, EventTriggerSpec, GeneratorSpec, LabelSelector, MatchCriteria, PatchSpec,
+    PatchesFromSpec, PolicyRefSpec, Requirement, StopMatchingBehavior, SyncMode, TargetSpec, UnknownField,
 };
 use crate::rules::problem::Problem;
 
@@ -21,7 +21,6 @@ use crate::rules::problem::Problem;
 const SHOWN_MAX: usize = 60;
 
 const ADDON_CONTROLLER: &str = "needs Sveltos' addon-controller, which is not part of Lifeline";
-const NOT_PATCHED: &str = "is not applied: write the change into the template";
 const SAME_CLUSTER: &str = "is not done: objects go to the cluster the event came from";
 const FIRST_CLAIM: &str = "the trigger that claims an object first keeps it";
 const NOT_RECREATED: &str = "an object is not recreated when a field of it can never change, and only the annotation \
@@ -100,11 +99,13 @@ pub(in crate::rules) fn event_trigger(
         // Done by `policy::reference`, and by `reconcile`.
         policy_refs,
         sync_mode,
-        // Not done.
-        patches,
+        // Done by `policy::patches`.
+        patches: _,
         patches_from,
+        // Done by `policy::generator`.
         config_map_generator,
         secret_generator,
+        // Not done.
         destination_cluster_selector,
         destination_cluster,
         helm_charts,
@@ -126,17 +127,22 @@ pub(in crate::rules) fn event_trigger(
 
     if event_source_name.trim().is_empty() {
         return Err(Problem::error(rule, origin, "`spec.eventSourceName` is missing or empty")
-            .hint("name the EventSource whose events count"));
+            .hint("name the EventSource whose events count")
+            .at("spec.eventSourceName"));
     }
     if *tier < 1 {
-        return Err(Problem::error(rule, origin, format!("`spec.tier` is `{tier}`, expected at least 1")));
+        return Err(
+            Problem::error(rule, origin, format!("`spec.tier` is `{tier}`, expected at least 1")).at("spec.tier")
+        );
     }
     for (index, policy) in policy_refs.iter().enumerate() {
         let entry = format!("spec.policyRefs[{index}]");
         let fetched = "is not fetched: put the manifests into a ConfigMap and name that";
         report.refuse(policy.remote_url.is_some(), &format!("{entry}.remoteURL"), fetched)?;
         if policy.name.trim().is_empty() {
-            return Err(Problem::error(rule, origin, format!("`{entry}.name` is missing or empty")));
+            return Err(
+                Problem::error(rule, origin, format!("`{entry}.name` is missing or empty")).at(format!("{entry}.name"))
+            );
         }
         let is_elsewhere = policy.deployment_type == DeploymentType::Local && has_other_clusters;
         report.refuse(
@@ -146,12 +152,12 @@ pub(in crate::rules) fn event_trigger(
         )?;
     }
 
-    report.refuse(!patches.is_empty(), "spec.patches", NOT_PATCHED)?;
-    report.refuse(!patches_from.is_empty(), "spec.patchesFrom", NOT_PATCHED)?;
-    let generates = "is not done: reference the ConfigMap in `policyRefs`";
-    report.refuse(!config_map_generator.is_empty(), "spec.configMapGenerator", generates)?;
-    let generates = "is not done: reference the Secret in `policyRefs`";
-    report.refuse(!secret_generator.is_empty(), "spec.secretGenerator", generates)?;
+    for (index, from) in patches_from.iter().enumerate() {
+        if from.name.trim().is_empty() {
+            let field = format!("spec.patchesFrom[{index}].name");
+            return Err(Problem::error(rule, origin, format!("`{field}` is missing or empty")).at(field));
+        }
+    }
     // An empty one selects nothing in particular: Sveltos takes it as not written.
     let has_destination = destination_cluster_selector.as_ref().is_some_and(|selector| !selector.is_empty());
     report.refuse(has_destination, "spec.destinationClusterSelector", SAME_CLUSTER)?;
@@ -161,7 +167,8 @@ pub(in crate::rules) fn event_trigger(
     let has_selector = source_cluster_selector.as_ref().is_some_and(|selector| !selector.is_empty());
     let sets_alone = "is not read, and no label says which clusters are meant: use `spec.sourceClusterSelector`";
     report.refuse(!cluster_set_refs.is_empty() && !has_selector, "spec.clusterSetRefs", sets_alone)?;
-    if policy_refs.is_empty() {
+    let makes_nothing = policy_refs.is_empty() && config_map_generator.is_empty() && secret_generator.is_empty();
+    if makes_nothing {
         let makes_nothing = format!("{ADDON_CONTROLLER}, and there is nothing else to make: write `spec.policyRefs`");
         report.refuse(!helm_charts.is_empty(), "spec.helmCharts", &makes_nothing)?;
         report.refuse(!kustomization_refs.is_empty(), "spec.kustomizationRefs", &makes_nothing)?;
@@ -214,7 +221,7 @@ pub(in crate::rules) fn event_trigger(
     for (index, policy) in policy_refs.iter().enumerate() {
         policy_ref(&mut report, &format!("spec.policyRefs[{index}]"), policy);
     }
-    if policy_refs.is_empty() {
+    if makes_nothing {
         let message = "no `spec.policyRefs`, so no object is made";
         let hint = "reference a ConfigMap that holds the manifests or their template";
         report.problems.push(Problem::warning(rule, origin, message).hint(hint));
@@ -254,6 +261,19 @@ fn unknown_fields(written: &Value) -> Vec<UnknownField> {
     for (index, entry) in written["policyRefs"].as_array().into_iter().flatten().enumerate() {
         unknown.extend(spec::unknown_fields::<PolicyRefSpec>(&format!("spec.policyRefs[{index}]"), entry));
     }
+    for field in ["configMapGenerator", "secretGenerator"] {
+        for (index, entry) in written[field].as_array().into_iter().flatten().enumerate() {
+            unknown.extend(spec::unknown_fields::<GeneratorSpec>(&format!("spec.{field}[{index}]"), entry));
+        }
+    }
+    for (index, entry) in written["patches"].as_array().into_iter().flatten().enumerate() {
+        let path = format!("spec.patches[{index}]");
+        unknown.extend(spec::unknown_fields::<PatchSpec>(&path, entry));
+        unknown.extend(spec::unknown_fields::<TargetSpec>(&format!("{path}.target"), &entry["target"]));
+    }
+    for (index, entry) in written["patchesFrom"].as_array().into_iter().flatten().enumerate() {
+        unknown.extend(spec::unknown_fields::<PatchesFromSpec>(&format!("spec.patchesFrom[{index}]"), entry));
+    }
     let path = "spec.sourceClusterSelector";
     let selector = &written["sourceClusterSelector"];
     unknown.extend(spec::unknown_fields::<LabelSelector>(path, selector));
@@ -277,10 +297,11 @@ impl Report<'_> {
         for UnknownField { path, meant } in unknown {
             if let Some(meant) = meant {
                 return Err(Problem::error(self.rule, self.origin, format!("unknown field `{path}`"))
-                    .hint(format!("did you mean `{meant}`?")));
+                    .hint(format!("did you mean `{meant}`?"))
+                    .of_unknown(path));
             }
             let message = format!("unknown field `{path}` has no effect");
-            self.problems.push(Problem::warning(self.rule, self.origin, message));
+            self.problems.push(Problem::warning(self.rule, self.origin, message).of_unknown(path));
         }
         Ok(())
     }
@@ -288,7 +309,7 @@ impl Report<'_> {
     /// Puts the rule out of force when the field is used.
     fn refuse(&self, is_used: bool, path: &str, reason: &str) -> Result<(), Problem> {
         match is_used {
-            true => Err(Problem::error(self.rule, self.origin, format!("`{path}` {reason}"))),
+            true => Err(Problem::error(self.rule, self.origin, format!("`{path}` {reason}")).at(path)),
             false => Ok(()),
         }
     }
@@ -296,7 +317,7 @@ impl Report<'_> {
     /// Warns when the field is used.
     fn warn(&mut self, is_used: bool, path: &str, reason: &str) {
         if is_used {
-            self.problems.push(Problem::warning(self.rule, self.origin, format!("`{path}` {reason}")));
+            self.problems.push(Problem::warning(self.rule, self.origin, format!("`{path}` {reason}")).at(path));
         }
     }
 

@@ -10,6 +10,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::rules::problem::Problem;
+
 /// `EventSource.spec`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -59,9 +61,9 @@ pub struct EventTriggerSpec {
     /// Name of the ClusterProfile that Sveltos makes; Lifeline makes none.
     pub profile_name_format: String,
     /// ConfigMaps to generate.
-    pub config_map_generator: Vec<Value>,
+    pub config_map_generator: Vec<GeneratorSpec>,
     /// Secrets to generate.
-    pub secret_generator: Vec<Value>,
+    pub secret_generator: Vec<GeneratorSpec>,
     /// How long an object is kept as it should be.
     pub sync_mode: SyncMode,
     /// In Sveltos, of two triggers that claim an object the strictly lower tier has it. At least 1. No effect here: the
@@ -92,9 +94,9 @@ pub struct EventTriggerSpec {
     /// Checks after objects were deleted.
     pub post_delete_checks: Vec<Value>,
     /// Changes to the objects before they are applied.
-    pub patches: Vec<Value>,
+    pub patches: Vec<PatchSpec>,
     /// The same, from ConfigMaps and Secrets.
-    pub patches_from: Vec<Value>,
+    pub patches_from: Vec<PatchesFromSpec>,
     /// In Sveltos, paths in objects whose drift is left alone. No effect here.
     pub drift_exclusions: Vec<Value>,
     /// Labels put on every object.
@@ -186,6 +188,64 @@ impl Default for PolicyRefSpec {
     }
 }
 
+/// One entry of `configMapGenerator` or `secretGenerator`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GeneratorSpec {
+    /// A template; empty means the cluster's namespace.
+    pub namespace: String,
+    /// The object whose texts are rendered; a template.
+    pub name: String,
+    /// The name of the object that is made; a template.
+    pub name_format: String,
+    /// Whether it may be missing.
+    pub optional: bool,
+}
+
+/// One entry of `patches`, or of an object that `patchesFrom` names.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PatchSpec {
+    /// The change.
+    pub patch: String,
+    /// Which manifests are changed; without it the one that a strategic merge patch itself names.
+    pub target: Option<TargetSpec>,
+}
+
+/// Which manifests are changed: each field that is written must match.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TargetSpec {
+    /// A regular expression over the API group.
+    pub group: String,
+    /// Over the version.
+    pub version: String,
+    /// Over the kind.
+    pub kind: String,
+    /// Over the namespace.
+    pub namespace: String,
+    /// Over the name.
+    pub name: String,
+    /// A label selector as text, such as `app=web,tier!=test`.
+    pub label_selector: String,
+    /// The same over annotations.
+    pub annotation_selector: String,
+}
+
+/// One entry of `patchesFrom`: each text of the object it names is an entry of `patches`, or a list of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PatchesFromSpec {
+    /// `ConfigMap` or `Secret`.
+    pub kind: String,
+    /// A template; empty means the cluster's namespace.
+    pub namespace: String,
+    /// A template.
+    pub name: String,
+    /// Whether it may be missing.
+    pub optional: bool,
+}
+
 /// `matchLabels` and `matchExpressions`, all of which must hold; an empty selector matches everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -257,13 +317,31 @@ pub enum StopMatchingBehavior {
 ///
 /// # Errors
 /// The path of the first field of a wrong type, and what was expected there.
-pub(in crate::rules) fn read<T: DeserializeOwned>(spec: &Value) -> Result<T, String> {
+pub(in crate::rules) fn read<T: DeserializeOwned>(spec: &Value) -> Result<T, WrongType> {
     let spec = without_nulls(spec);
     serde_path_to_error::deserialize(&spec).map_err(|error| {
         let path = error.path().to_string();
-        let reason = error.into_inner();
-        if path == "." { format!("`spec`: {reason}") } else { format!("`spec.{path}`: {reason}") }
+        let reason = error.into_inner().to_string();
+        let field = if path == "." { "spec".to_owned() } else { format!("spec.{path}") };
+        WrongType { field, reason }
     })
+}
+
+/// A field of a wrong type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::rules) struct WrongType {
+    /// Such as `spec.policyRefs[0].tier`.
+    pub field: String,
+    /// What was expected there.
+    pub reason: String,
+}
+
+impl WrongType {
+    /// The defect of the rule in which it was found.
+    pub fn problem(&self, rule: &str, origin: &str) -> Problem {
+        let WrongType { field, reason } = self;
+        Problem::error(rule, origin, format!("`{field}`: {reason}")).at(field)
+    }
 }
 
 fn without_nulls(value: &Value) -> Value {

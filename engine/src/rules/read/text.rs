@@ -25,7 +25,7 @@ impl Reading<'_> {
     /// When it is a template that does not compile.
     pub fn text(&self, field: &str, written: &str) -> Result<Text, Problem> {
         Text::compile(self.dialect, field, written)
-            .map_err(|error| Problem::of_template(self.rule, self.origin, &format!("`{field}`"), &error))
+            .map_err(|error| Problem::of_template(self.rule, self.origin, (field, &format!("`{field}`")), &error))
     }
 }
 

@@ -20,11 +20,15 @@ use crate::template::Data;
 
 /// Reads the content that a trigger could reference.
 pub(super) fn contents(triggers: &[Trigger], written: &Written, problems: &mut Vec<Problem>) -> Contents {
-    let referenced =
-        written.contents.iter().filter(|(reference, _)| triggers.iter().any(|one| one.could_reference(reference)));
-    let read = referenced.filter_map(|(reference, manifest)| {
-        let kind = ContentKind::named(reference.kind)?;
-        Some((reference.clone(), kind.read(reference.clone(), manifest, problems)))
+    let read = written.contents.iter().filter_map(|(reference, manifest)| {
+        let mut purposes = Vec::new();
+        for purpose in triggers.iter().flat_map(|trigger| trigger.purposes(reference)) {
+            if !purposes.contains(&purpose) {
+                purposes.push(purpose);
+            }
+        }
+        let kind = ContentKind::named(reference.kind).filter(|_| !purposes.is_empty())?;
+        Some((reference.clone(), kind.read(reference.clone(), &purposes, manifest, problems)))
     });
     read.collect()
 }
@@ -62,7 +66,7 @@ impl Linker<'_> {
             Ok(name) => name.into_owned(),
             Err(error) => {
                 let rule = format!("EventTrigger/{}", trigger.name);
-                let place = "`spec.eventSourceName`";
+                let place = ("spec.eventSourceName", "`spec.eventSourceName`");
                 return Listens::Unnamed(Problem::of_template(&rule, &trigger.origin, place, &error));
             }
         };
@@ -85,7 +89,8 @@ impl Linker<'_> {
                 Listens::Missing(name) => {
                     problems.push(
                         Problem::error(&rule, &trigger.origin, format!("EventSource `{name}` does not exist"))
-                            .hint("nothing happens until it does; check `spec.eventSourceName`"),
+                            .hint("nothing happens until it does; check `spec.eventSourceName`")
+                            .of_reference("spec.eventSourceName"),
                     );
                     heard.insert(cluster.full_name(), json!([cluster.to_value(), name, null]));
                     // A typing mistake, or a file that could not be read: what was made stays until the source is there again,
@@ -95,7 +100,7 @@ impl Linker<'_> {
                 }
                 Listens::Broken(name) => {
                     let message = format!("EventSource `{name}` is out of force, and so is this trigger");
-                    return Err(Problem::error(&rule, &trigger.origin, message));
+                    return Err(Problem::error(&rule, &trigger.origin, message).at("spec.eventSourceName"));
                 }
                 Listens::Unnamed(problem) => return Err(problem),
             };
@@ -109,7 +114,9 @@ impl Linker<'_> {
             let message =
                 "no labels are configured for the own cluster: `spec.sourceClusterSelector` is assumed to match";
             problems.push(
-                Problem::warning(&rule, &trigger.origin, message).hint("set `cluster_labels` to have it evaluated"),
+                Problem::warning(&rule, &trigger.origin, message)
+                    .hint("set `cluster_labels` to have it evaluated")
+                    .at("spec.sourceClusterSelector"),
             );
         }
         trigger.contents = Arc::clone(self.contents);

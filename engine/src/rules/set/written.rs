@@ -26,7 +26,7 @@ pub struct RuleDocument {
 
 /// Manifests by kind and name.
 #[derive(Default)]
-pub(super) struct Written {
+pub(in crate::rules) struct Written {
     pub sources: BTreeMap<String, Manifest>,
     pub triggers: BTreeMap<String, Manifest>,
     pub contents: BTreeMap<Reference, Manifest>,
@@ -97,7 +97,7 @@ impl Written {
                 if ["items", "item", "itmes"].iter().any(|field| manifest.value[field].is_array()) {
                     let message = format!("`{kind}` of `{api_version}` is no list, and what it holds is not read");
                     let hint = "write `apiVersion: v1`, `kind: List` and `items:`; nothing is withdrawn meanwhile";
-                    problem = Problem::error(format!("{kind}/{name}"), origin, message).hint(hint);
+                    problem = Problem::error(format!("{kind}/{name}"), origin, message).hint(hint).at("kind");
                     hides_a_rule = true;
                 }
                 written.hides_rules |= hides_a_rule;
@@ -105,8 +105,11 @@ impl Written {
                 continue;
             };
             if name.is_empty() {
-                problems
-                    .push(Problem::error(&kind, origin, format!("{kind} without a name")).hint("set `metadata.name`"));
+                problems.push(
+                    Problem::error(&kind, origin, format!("{kind} without a name"))
+                        .hint("set `metadata.name`")
+                        .at("metadata"),
+                );
                 continue;
             }
             let namespace = Some(text("/metadata/namespace")).filter(|text| !text.is_empty());
@@ -123,7 +126,8 @@ impl Written {
                 let needed = if group.is_empty() { expected.to_owned() } else { format!("{group}/{expected}") };
                 problems.push(
                     Problem::error(&rule, origin, format!("`apiVersion` is `{api_version}`, expected `{needed}`"))
-                        .hint("convert it: the fields differ between versions"),
+                        .hint("convert it: the fields differ between versions")
+                        .at("apiVersion"),
                 );
                 match rule_kind {
                     RuleKind::EventSource => _ = written.refused_sources.insert(name),
@@ -177,21 +181,21 @@ fn no_rule(api_version: &str, kind: &str, name: &str, origin: &str) -> (Problem,
     // A typo must not withdraw what the rule made. Foreign groups with kinds of these names (`argoproj.io`) are far
     // from this one.
     let may_be_meant = is_of_sveltos || !api_version.contains('/') || strsim::jaro(group, GROUP) > 0.85;
-    if has_a_rule_s_name && may_be_meant {
+    if has_a_rule_s_name && may_be_meant && group != GROUP {
         let hint = format!("write `apiVersion: {GROUP}/v1beta1`; nothing is withdrawn meanwhile");
-        return (Problem::error(rule, origin, no_rule).hint(hint), true);
+        return (Problem::error(rule, origin, no_rule).hint(hint).at("kind"), true);
     }
     if group == GROUP && !NOT_READ.contains(&kind) {
         let likeness = |name: &&str| strsim::jaro(name, kind);
         let nearest =
             RULES.into_iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other))).unwrap_or_default();
         let hint = format!("did you mean `{nearest}`? nothing is withdrawn meanwhile");
-        return (Problem::error(rule, origin, no_rule).hint(hint), true);
+        return (Problem::error(rule, origin, no_rule).hint(hint).at("kind"), true);
     }
     let contents = CONTENT_KINDS.each_ref().map(|kind| format!("{}s", kind.name)).join(" and ");
     let read = format!("rules are EventSource, EventTrigger, and the {contents} they reference");
     let message = if is_of_sveltos { format!("`{kind}` of Sveltos is not read and has no effect") } else { no_rule };
-    (Problem::warning(rule, origin, message).hint(read), false)
+    (Problem::warning(rule, origin, message).hint(read).at("kind"), false)
 }
 
 /// What is said of a rule, or of content, that is gone but for its finalizers.

@@ -142,13 +142,18 @@ impl Directory {
         Polled { changed: Some(now), is_settling }
     }
 
+    /// The files that the last poll found, each with its text where that can be read.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, Option<&str>)> {
+        self.files.iter().map(|(path, file)| (path.as_path(), file.text.as_deref()))
+    }
+
     fn manifests(&self) -> Manifests {
         let mut all = Manifests::default();
         for fault in &self.faults {
             let origin = fault.path.display().to_string();
             let message = format!("`{origin}` cannot be read: {}", fault.reason);
             all.unreadable.push(
-                Problem::error("", origin, message).hint("check `--rules`; nothing is withdrawn until it can be read"),
+                Problem::error("", origin, message).hint("check the path; nothing is withdrawn until it can be read"),
             );
         }
         for file in self.files.values() {
@@ -160,7 +165,7 @@ impl Directory {
             let origin = self.roots.iter().map(|root| root.display().to_string()).collect::<Vec<_>>().join(", ");
             let message = format!("no manifest in `{origin}`");
             all.unreadable
-                .push(Problem::warning("", origin, message).hint("check `--rules`; nothing is withdrawn meanwhile"));
+                .push(Problem::warning("", origin, message).hint("check the path; nothing is withdrawn meanwhile"));
         }
         all
     }

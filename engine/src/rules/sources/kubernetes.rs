@@ -170,6 +170,29 @@ fn mentions(stores: &[Store]) -> Vec<Mention> {
     triggers.flat_map(|(_, trigger)| Mention::of(&trigger.manifest)).collect()
 }
 
+/// The rules of a cluster as they are now.
+///
+/// # Errors
+/// What keeps one of the kinds from being read. A cluster that does not answer is waited for.
+pub async fn read_cluster(client: Client) -> Result<Manifests, Problem> {
+    let (sender, mut feed) = watch::channel(Feed::default());
+    let read = async {
+        loop {
+            let now = feed.borrow_and_update().clone();
+            match (now.manifests, now.troubles.into_iter().next()) {
+                (Some(manifests), _) => return Ok(Manifests::clone(&manifests)),
+                (None, Some(trouble)) => return Err(trouble),
+                // It changes for as long as it is followed, below.
+                (None, None) => _ = feed.changed().await,
+            }
+        }
+    };
+    tokio::select! {
+        read = read => read,
+        () = follow(client, sender) => Ok(Manifests::default()),
+    }
+}
+
 /// Watches for ever.
 pub(super) async fn follow(client: Client, feed: watch::Sender<Feed>) {
     let roles = Role::all();

@@ -9,7 +9,7 @@ mod feed;
 
 pub(super) mod directory;
 
-mod kubernetes;
+pub(super) mod kubernetes;
 
 pub(super) mod report;
 

@@ -8,7 +8,7 @@ use sha1::{Digest as _, Sha1};
 use sha2::{Sha256, Sha512};
 
 use super::super::go::from_json;
-use super::{Answer, Function, string, text_of};
+use super::{Answer, Function, expect_list, string, text_of};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     Function::exactly("toJson", 1, |a| Ok(string(html_safe(&json_of(&a[0])?.to_string())))),
@@ -18,6 +18,10 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::exactly("toPrettyJson", 1, pretty),
     Function::exactly("mustToPrettyJson", 1, pretty),
     Function::exactly("fromJson", 1, from_json_text),
+    // A text that is no list is an error, where Sveltos gives a list of the reason.
+    Function::exactly("fromJsonArray", 1, |a| {
+        from_json_text(a).and_then(|value| expect_list(&value).cloned()).map(Value::List)
+    }),
     Function::exactly("mustFromJson", 1, from_json_text),
     Function::exactly("toToml", 1, |a| {
         toml::to_string(&json_of(&a[0])?).map(string).map_err(|error| error.to_string())

@@ -8,6 +8,7 @@ mod compare;
 mod dates;
 mod dicts;
 mod encodings;
+mod fields;
 mod flow;
 mod lists;
 mod numbers;
@@ -94,6 +95,7 @@ static KNOWN: LazyLock<BTreeMap<&'static str, &'static Function>> = LazyLock::ne
         dates::FUNCTIONS,
         dicts::FUNCTIONS,
         encodings::FUNCTIONS,
+        fields::FUNCTIONS,
         flow::FUNCTIONS,
         lists::FUNCTIONS,
         numbers::FUNCTIONS,
@@ -141,9 +143,6 @@ pub(super) fn refused(name: &str) -> Option<&'static str> {
         | "decryptAES" => "it makes or opens secrets, which a template must not, and most of it is random",
         "env" | "expandenv" => "it reads the environment of the process that renders",
         "getHostByName" => "it asks the network, so a replay would apply something else",
-        "getResource" | "copy" | "getField" | "setField" | "removeField" | "chainSetField" | "chainRemoveField" => {
-            "it reads objects of the cluster as they are now, so a replay would apply something else"
-        }
         "include" | "tpl" | "lookup" => "it belongs to Helm, not to Sveltos",
         _ => return None,
     };
@@ -157,7 +156,22 @@ pub(super) fn instead_of(name: &str) -> Option<&'static str> {
         "randAlphaNum" | "randAlpha" | "randAscii" | "randNumeric" | "randBytes" | "randInt" => {
             Some("derive it from the event: `.CloudEvent.id | sha256sum | trunc 8`")
         }
-        "getResource" | "getField" => Some("put what the template needs into the event's data"),
+        "env" | "expandenv" => Some("write the value into the template, or into the event's data"),
+        "getHostByName" => Some("put the address into the event's data"),
+        "shuffle" => Some("the order of the event's list, or `sortAlpha`, is the same at each rendering"),
+        "genPrivateKey"
+        | "genCA"
+        | "genCAWithKey"
+        | "genSelfSignedCert"
+        | "genSelfSignedCertWithKey"
+        | "genSignedCert"
+        | "genSignedCertWithKey"
+        | "buildCustomCert" => Some("let a controller such as cert-manager make it: render a Certificate"),
+        "derivePassword" | "bcrypt" | "htpasswd" | "encryptAES" | "decryptAES" => {
+            Some("let a controller that keeps secrets make it, and render its custom resource")
+        }
+        "tpl" => Some("`{{ template \"name\" . }}` renders a template that is in the same text"),
+        "lookup" => Some("put what the template needs into the event's data"),
         "include" => Some("`{{ template \"name\" . }}` does the same where its output needs no function"),
         _ => None,
     }

@@ -8,10 +8,16 @@ use gotmpl::Value;
 use super::super::go::from_json;
 use super::super::{manifest, scalar};
 use super::text::quoted;
-use super::{Answer, Function, string, text_of};
+use super::{Answer, Function, expect_list, string, text_of};
 
-pub(super) const FUNCTIONS: &[Function] =
-    &[Function::exactly("toYaml", 1, |a| Ok(string(yaml_of(&a[0])?))), Function::exactly("fromYaml", 1, from_yaml)];
+pub(super) const FUNCTIONS: &[Function] = &[
+    Function::exactly("toYaml", 1, |a| Ok(string(yaml_of(&a[0])?))),
+    Function::exactly("fromYaml", 1, from_yaml),
+    // A text that is no list is an error, where Sveltos gives a list of the reason.
+    Function::exactly("fromYamlArray", 1, |a| {
+        from_yaml(a).and_then(|value| expect_list(&value).cloned()).map(Value::List)
+    }),
+];
 
 fn from_yaml(arguments: &[Value]) -> Answer {
     manifest::read_value(&text_of(&arguments[0])).map(|value| from_json(&value))
@@ -22,7 +28,7 @@ pub(in super::super) fn to_yaml(value: &serde_json::Value) -> Result<String, Str
     yaml_of(&from_json(value))
 }
 
-fn yaml_of(value: &Value) -> Result<String, String> {
+pub(super) fn yaml_of(value: &Value) -> Result<String, String> {
     let mut out = String::new();
     write(&mut out, value, 0, false)?;
     while out.ends_with('\n') {

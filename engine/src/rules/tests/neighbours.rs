@@ -1,0 +1,246 @@
+//! What is beside `policyRefs`: generators, patches, and content that gives several objects.
+
+use super::*;
+
+const HEAD: &str = r#"
+apiVersion: lib.projectsveltos.io/v1beta1
+kind: EventSource
+metadata: {name: s}
+spec: {messagingMatchCriteria: [{}]}
+---
+"#;
+
+fn content(kind: &str, name: &str, data: Value) -> String {
+    let (field, more) = match kind {
+        "Secret" => ("stringData", json!({"type": SECRET_TYPE})),
+        _ => ("data", json!({})),
+    };
+    let metadata = json!({"name": name, "namespace": "default", "annotations": {INSTANTIATE: ""}});
+    let mut whole = json!({"apiVersion": "v1", "kind": kind, "metadata": metadata});
+    whole[field] = data;
+    whole.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    whole.to_string()
+}
+
+fn rule_set(spec: &Value, contents: &[String]) -> RuleSet {
+    let mut spec = spec.clone();
+    spec["eventSourceName"] = json!("s");
+    let text = format!("{HEAD}{}\n---\n{}", manifest("EventTrigger", spec), contents.join("\n---\n"));
+    rules(&text)
+}
+
+fn event(value: &str) -> Map<String, Value> {
+    let event = json!({"subject": "zoe", "data": {"value": value, "list": ["a", "b"]}});
+    event.as_object().expect("a map").clone()
+}
+
+fn made(spec: &Value, contents: &[String], value: &str) -> Result<Vec<Rendered>, String> {
+    let set = rule_set(spec, contents);
+    let errors = messages(&set).into_iter().filter(|text| text.starts_with("error")).collect::<Vec<_>>();
+    let trigger = set.trigger("x").ok_or_else(|| errors.join("\n"))?;
+    trigger.manifests(&event(value), OWN, 1).map_err(|error| crate::error_text::chain(&error))
+}
+
+fn manifests_of(rendered: Vec<Rendered>) -> Vec<Value> {
+    rendered.into_iter().map(|one| one.manifest).collect()
+}
+
+#[test]
+fn a_generator_makes_an_object_of_rendered_texts() {
+    let config_map =
+        content("ConfigMap", "texts", json!({"a.conf": "user={{ .CloudEvent.subject }}\n", "b": "no template"}));
+    let secret = content("Secret", "keys", json!({"key": "k-{{ .CloudEvent.data.value }}"}));
+    let spec = json!({
+        "configMapGenerator": [{"namespace": "default", "name": "texts", "nameFormat": "texts-{{ .CloudEvent.subject }}"}],
+        "secretGenerator": [{"namespace": "default", "name": "{{ 'keys' }}", "nameFormat": "keys"}],
+        "extraLabels": {"team": "core"},
+    });
+    let rendered = made(&spec, &[config_map, secret], "v").expect("objects");
+    assert_eq!(rendered[1].from.to_string(), "ConfigMap default/texts");
+    let labels = json!({"team": "core"});
+    let expected = [
+        json!({
+            "apiVersion": "v1", "kind": "Secret", "type": SECRET_TYPE, "stringData": {"key": "k-v"},
+            "metadata": {"namespace": "projectsveltos", "name": "keys", "labels": labels},
+        }),
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "data": {"a.conf": "user=zoe\n", "b": "no template"},
+            "metadata": {"namespace": "projectsveltos", "name": "texts-zoe", "labels": labels},
+        }),
+    ];
+    assert_eq!(manifests_of(rendered), expected);
+}
+
+#[test]
+fn what_a_generator_lacks_is_told() {
+    #[track_caller]
+    fn check(generator: Value, contents: &[String], expected: Result<usize, &str>) {
+        let made = made(&json!({"configMapGenerator": [generator]}), contents, "v").map(|made| made.len());
+        match (&made, expected) {
+            (Err(error), Err(expected)) => assert!(error.contains(expected), "{error}"),
+            (Ok(number), Ok(expected)) => assert_eq!(*number, expected),
+            _ => panic!("{made:?}, expected {expected:?}"),
+        }
+    }
+    let generator = |name: &str| json!({"namespace": "default", "name": name, "nameFormat": "x"});
+    let texts = |data: Value| [content("ConfigMap", "texts", data)];
+    check(
+        generator("texts"),
+        &[],
+        Err("`spec.configMapGenerator[0]` names ConfigMap default/texts, which does not exist"),
+    );
+    let mut optional = generator("texts");
+    optional["optional"] = json!(true);
+    check(optional, &[], Ok(0));
+    check(json!({"name": "texts"}), &texts(json!({})), Err("`spec.configMapGenerator[0].nameFormat` is missing"));
+    check(json!({"name": "t", "nameFormt": "x"}), &[], Err("unknown field `spec.configMapGenerator[0].nameFormt`"));
+    check(generator("texts"), &texts(json!({"a": "{{ .CloudEvent.absent }}"})), Err("key `a` cannot be rendered"));
+    check(generator("texts"), &texts(json!({"a": "neither: [YAML"})), Ok(1));
+}
+
+#[test]
+fn patches_change_what_was_rendered_in_order() {
+    let template = "apiVersion: v1\nkind: Service\nmetadata: {name: {{ .CloudEvent.subject }}}\nspec:\n  ports: [{port: 80, name: http}]\n";
+    let contents = [
+        content("ConfigMap", "service", json!({"a": template})),
+        content(
+            "ConfigMap",
+            "patches",
+            json!({"p": "- target: {kind: Service}\n  patch: |\n    - {op: add, path: /metadata/labels/last, value: '{{ .Cluster.metadata.name }}'}\n"}),
+        ),
+    ];
+    let spec = json!({
+        "policyRefs": [{"kind": "ConfigMap", "namespace": "default", "name": "service"}],
+        "patches": [
+            {"target": {"kind": "^Serv", "name": "z.e"}, "patch": "spec: {ports: [{port: 80, name: web}, {port: 443}], type: NodePort}"},
+            {"target": {"kind": "Service"}, "patch": "- {op: add, path: /metadata/labels, value: {cluster: '{{ .Cluster.metadata.name }}'}}"},
+            {"target": {"kind": "Deployment"}, "patch": "- {op: remove, path: /spec}"},
+        ],
+        "patchesFrom": [{"kind": "ConfigMap", "namespace": "default", "name": "patches"}],
+    });
+    let expected = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "zoe", "labels": {"cluster": "mgmt", "last": "mgmt"}},
+        "spec": {"ports": [{"port": 443}, {"port": 80, "name": "web"}], "type": "NodePort"},
+    });
+    assert_eq!(manifests_of(made(&spec, &contents, "v").expect("objects")), [expected]);
+
+    #[track_caller]
+    fn check(contents: &[String], patch: Value, expected: &str) {
+        let spec = json!({
+            "policyRefs": [{"kind": "ConfigMap", "namespace": "default", "name": "service"}], "patches": [patch],
+        });
+        let error = made(&spec, contents, "v").expect_err(expected);
+        assert!(error.contains(expected), "{error}");
+    }
+    let all = |patch: &str| json!({"target": {}, "patch": patch});
+    check(
+        &contents,
+        all("- {op: replace, path: /a/b, value: 1}"),
+        "`spec.patches[0]` cannot be applied: operation '/0' failed",
+    );
+    check(
+        &contents,
+        all("metadata: {name: '{{ .CloudEvent.subject }}'}"),
+        "`spec.patches[0].patch` cannot be rendered",
+    );
+    check(&contents, json!({"patch": "x", "traget": {}}), "unknown field `spec.patches[0].traget`");
+    check(&contents, json!({"patch": "- {op: remove}", "target": {}}), "`spec.patches[0]` is no patch");
+}
+
+#[test]
+fn a_list_and_a_range_give_several_objects() {
+    let list = "apiVersion: v1\nkind: List\nitems:\n{{ range .CloudEvent.data.list }}- {apiVersion: v1, kind: Namespace, metadata: {name: {{ . }}}}\n{{ end }}";
+    let range = "{{ range .CloudEvent.data.list }}\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: {{ . }}-2}\n{{ end }}";
+    let spec = json!({"policyRefs": [{"kind": "ConfigMap", "namespace": "default", "name": "many"}]});
+    let made = made(&spec, &[content("ConfigMap", "many", json!({"a": list, "b": range}))], "v").expect("objects");
+    let names: Vec<_> = made.iter().map(|one| one.manifest["metadata"]["name"].as_str().unwrap_or_default()).collect();
+    assert_eq!(names, ["a", "b", "a-2", "b-2"]);
+    assert_eq!(made.iter().map(|one| one.document).collect::<Vec<_>>(), [0, 1, 0, 1]);
+}
+
+/// The keys of a manifest, without its texts.
+fn shape(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), shape(value))).collect(),
+        Value::Array(items) => items.iter().map(shape).collect(),
+        Value::String(_) => Value::Null,
+        other => other.clone(),
+    }
+}
+
+#[test]
+fn no_value_of_an_event_adds_a_key_an_object_or_a_kind() {
+    let evil = [
+        "",
+        "x",
+        "a: b",
+        "x\nkind: Secret",
+        "x\n---\nkind: Secret\n",
+        "'\"",
+        "\"\nb: c",
+        "- a",
+        "{a: b}",
+        "[x]",
+        "&a",
+        "*a",
+        "!!map",
+        "{{ .CloudEvent }}",
+        "# x",
+        "|\n  a",
+        "null",
+        "true",
+        "1e3",
+        "\u{2028}kind: x",
+        "$patch: delete",
+        "/metadata/labels",
+        "- {op: remove, path: /kind}",
+        "\t",
+        "\r\nkind: x",
+        "...\nkind: x",
+        "? x",
+        "x: ",
+        "%YAML",
+        "<<: {a: b}",
+    ];
+    let texts = [
+        "{{ .CloudEvent.data.value }}",
+        "a: {{ .CloudEvent.data.value }}\n",
+        "{{ toYaml .CloudEvent.data }}",
+        "{{ .CloudEvent.data.value | quote }}",
+    ];
+    let object = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata:\n  a: {{ .CloudEvent.data.value | quote }}\n  b: z\n";
+    let patches = json!([
+        {"target": {"name": "^x$"}, "patch": "data: {c: d}"},
+        {"target": {"kind": "ConfigMap"}, "patch": "- {op: copy, from: /data, path: /metadata/annotations}"},
+    ]);
+    let mut cases = 0;
+    for kind in ["ConfigMap", "Secret"] {
+        let field = if kind == "Secret" { "secretGenerator" } else { "configMapGenerator" };
+        for text in texts {
+            let contents = [
+                content(kind, "texts", json!({"k": text, "l": "z"})),
+                content("ConfigMap", "object", json!({"o": object})),
+            ];
+            let mut spec = json!({
+                "policyRefs": [{"kind": "ConfigMap", "namespace": "default", "name": "object"}], "patches": patches,
+            });
+            spec[field] =
+                json!([{"namespace": "default", "name": "texts", "nameFormat": "n-{{ .CloudEvent.data.value }}"}]);
+            let set = rule_set(&spec, &contents);
+            let trigger = set.trigger("x").expect("in force");
+            let shapes = |value: &str| {
+                let made = trigger.manifests(&event(value), OWN, 1).map(manifests_of);
+                made.map(|made| made.iter().map(|one| (one["kind"].clone(), shape(one))).collect::<Vec<_>>())
+            };
+            let harmless = shapes("harmless").expect("objects");
+            assert_eq!(harmless.len(), 2);
+            for value in evil {
+                cases += 1;
+                if let Ok(made) = shapes(value) {
+                    assert_eq!(made, harmless, "{kind}, {text}, {value:?}");
+                }
+            }
+        }
+    }
+    assert_eq!(cases, 240);
+}

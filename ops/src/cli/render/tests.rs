@@ -1,0 +1,105 @@
+//! What `render` says of events, and that no event can say more than a value.
+
+use lifeline_engine::rules::{Clusters, Manifests};
+
+use super::*;
+
+const RULES: &str = "\
+apiVersion: lib.projectsveltos.io/v1beta1
+kind: EventSource
+metadata: {name: users}
+spec: {messagingMatchCriteria: [{subject: users, cloudEventSource: auth}]}
+---
+apiVersion: lib.projectsveltos.io/v1beta1
+kind: EventTrigger
+metadata: {name: manage}
+spec:
+  eventSourceName: users
+  cloudEventAction: '{{ .CloudEvent.data.action }}'
+  policyRefs: [{kind: ConfigMap, namespace: default, name: namespace}]
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: namespace, namespace: default, annotations: {projectsveltos.io/instantiate: ok}}
+data:
+  a.yaml: |
+    kind: Namespace
+    apiVersion: v1
+    metadata:
+      name: {{ .CloudEvent.subject }}
+      annotations:
+        team: {{ .CloudEvent.data.team | toJson }}
+";
+
+fn asked(text: &str) -> Asked {
+    Asked { message: Message::read(text.as_bytes()), recorded_at_unix_nanos: 0, cluster: OWN.to_owned() }
+}
+
+fn answer(text: &str, nats_subject: Option<&str>) -> Answer {
+    let sources = [Source { name: "r.yaml".into(), text: RULES.into() }];
+    let rules = RuleSet::new(Manifests::read("r.yaml", RULES), Clusters::default());
+    decide(&rules, &sources, &asked(text), nats_subject, None)
+}
+
+fn event(data: &Value) -> String {
+    json!({"specversion": "1.0", "type": "login", "source": "auth", "id": "1", "subject": "zoe", "data": data})
+        .to_string()
+}
+
+#[test]
+fn what_a_trigger_makes_is_yaml_and_what_is_said_of_it_are_comments() {
+    let made = answer(&event(&json!({"action": "Create", "team": "core"})), None);
+    let expected = "\
+# the NATS subject is not given and taken to be `users`: see --nats-subject
+# EventTrigger/manage
+#   matched   EventSource/users, criterion 1
+#   decided   Create
+#   because   `spec.cloudEventAction` is {{ .CloudEvent.data.action }}
+---
+# ConfigMap default/namespace, key `a.yaml`, document 1
+apiVersion: v1
+kind: Namespace
+metadata:
+  annotations:
+    team: core
+  name: zoe
+";
+    assert_eq!(made.as_yaml().expect("text"), expected);
+    assert!(made.is_rendered && made.troubles.is_empty());
+}
+
+#[test]
+fn a_value_of_an_event_adds_no_line() {
+    for text in ["Create\n---\nkind: Secret", "x\r\nkind: Secret", "\u{2028}kind: Secret", "\u{85}kind: Secret"] {
+        let made = answer(&event(&json!({"action": text, "team": text})), Some("users"));
+        let yaml = made.as_yaml().expect("text");
+        let documents = Manifests::read("made", &yaml);
+        assert_eq!((documents.manifests.len(), documents.unreadable.len()), (0, 0), "{yaml}");
+        assert_eq!(yaml.lines().count(), 5, "{yaml}");
+        let made = answer(&event(&json!({"action": "Create", "team": text})), Some("users"));
+        let documents = Manifests::read("made", &made.as_yaml().expect("text"));
+        assert_eq!(documents.manifests.len(), 1);
+        assert_eq!(documents.manifests[0].value["metadata"]["annotations"]["team"], text);
+    }
+}
+
+#[test]
+fn what_does_not_happen_is_explained() {
+    #[track_caller]
+    fn check(text: &str, nats_subject: Option<&str>, expected: &str) {
+        let made = answer(text, nats_subject);
+        assert_eq!((made.troubles.join("\n").as_str(), made.is_rendered), (expected, false));
+    }
+    check("{}", None, "error: the message is no CloudEvent: attribute `id` is missing or empty");
+    let closest = "nothing happens: no EventSource matches\n  closest: EventSource/users, criterion 1: subject `user` does not match `users`";
+    check(&event(&json!({})), Some("user"), closest);
+    let expected = "\
+error: key `a.yaml` cannot be rendered: no key `team`
+  --> r.yaml:24:35
+   |
+24 |         team: {{ .CloudEvent.data.team | toJson }}
+   |                                   ^^^^ in ConfigMap/default/namespace
+   |
+   = help: if it may be absent: `{{ if hasKey ... \"team\" }}` or `dig`";
+    check(&event(&json!({"action": "Create"})), Some("users"), expected);
+}
