@@ -42,7 +42,7 @@ pub use decide::event::EventView;
 pub use decide::matching::{Explanation, Mismatch};
 pub use decide::pattern::Pattern;
 pub use decide::source::EventSource;
-pub use policy::{Error, Rendered, SECRET_TYPE, named_objects};
+pub use policy::{Error, Handling, Rendered, SECRET_TYPE, named_objects};
 pub use problem::{Problem, Severity};
 pub use read::blocks::Block;
 pub use read::content::{DIALECT, INSTANTIATE, Reference};

@@ -32,10 +32,12 @@ spec:
   eventSourceName: user-operation
   oneForEvent: true
   cloudEventAction: 'ACTION'
+  continueOnConflict: true
   policyRefs:
   - name: NAME
     namespace: default
     kind: ConfigMap
+    skipNamespaceCreation: true
 ---
 apiVersion: v1
 kind: ConfigMap

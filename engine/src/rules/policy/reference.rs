@@ -5,7 +5,7 @@
 use lifeline_projections::why::object::Named;
 use serde_json::{Value, json};
 
-use super::{Asked, CONTENT_KINDS, ContentKind, Error, Kind, Policies, Policy, Rendered};
+use super::{Asked, CONTENT_KINDS, ContentKind, Error, Handling, Kind, Policies, Policy, Rendered};
 use crate::rules::cluster::Clusters;
 use crate::rules::problem::Problem;
 use crate::rules::read::content::{Body, Content, Contents, Entry, Fault, Reference};
@@ -100,9 +100,9 @@ impl Policy for PolicyRef {
             optional,
             remote_url: _,
             deployment_type: _,
-            tier: _,
+            tier,
             force,
-            skip_namespace_creation: _,
+            skip_namespace_creation,
         } = &self.spec;
         let default = PolicyRefSpec::default();
         json!({
@@ -112,9 +112,9 @@ impl Policy for PolicyRef {
             "path": default.path,
             "optional": optional,
             "deploymentType": default.deployment_type,
-            "tier": default.tier,
+            "tier": tier,
             "force": force,
-            "skipNamespaceCreation": default.skip_namespace_creation,
+            "skipNamespaceCreation": skip_namespace_creation,
         })
     }
 
@@ -143,7 +143,7 @@ impl Policy for PolicyRef {
             })?;
             for (document, manifest) in manifests.into_iter().enumerate() {
                 let (from, key) = (reference.clone(), key.clone());
-                all.push(Rendered { manifest, from, key, document });
+                all.push(Rendered { manifest, from, key, document, handling: self.handling(asked.tier) });
             }
         }
         Ok(all)
@@ -151,6 +151,15 @@ impl Policy for PolicyRef {
 }
 
 impl PolicyRef {
+    /// What may be done for its objects. A tier of 0 is the trigger's.
+    fn handling(&self, trigger_tier: i32) -> Handling {
+        Handling {
+            tier: if self.spec.tier == 0 { trigger_tier } else { self.spec.tier },
+            recreates: self.spec.force,
+            makes_namespace: !self.spec.skip_namespace_creation,
+        }
+    }
+
     /// What it names for this event; `None` when that is missing and may be.
     fn resolve<'a>(&self, asked: &Asked<'a>) -> Result<Option<&'a Content>, Error> {
         let field = |field: &str, text: &Text| match text.render(asked.data) {

@@ -127,7 +127,7 @@ impl Content {
             .map_or(Ok(()), |OtherStage { message, hint, .. }| Err(Fault::new(message).hint(hint)))
             .and_then(|()| dialect(manifest))
             .and_then(|dialect| texts(manifest).map(|texts| (dialect, texts)))
-            .inspect(|(_, texts)| metadata::content(&rule, origin, manifest, texts, problems))
+            .inspect(|_| metadata::content(&rule, origin, manifest, problems))
             .inspect_err(|fault| problems.push(fault.problem(&rule, origin)))
             .map_err(|fault| fault.message);
         let entries = entries.map(|(dialect, texts)| {
