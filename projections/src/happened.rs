@@ -47,7 +47,7 @@ pub enum Happened<'a> {
         /// Whether time alone may heal it.
         transient: bool,
     },
-    /// An object was deleted in order to be made again.
+    /// An object is about to be deleted and made again.
     Recreated(&'a ObjectKey),
     /// The claim on these objects ends: they are gone, or belong to another owner or lifecycle.
     Removed {

@@ -380,9 +380,10 @@ fn of_reconciled(entry: Entry, reconciled: &Reconciled) -> Entry {
         }
         What::Deleted(_) => (format!("deleted {names}"), None),
         What::Released(_) => (format!("released {names}, which another owner has"), None),
-        What::Recreated(Recreated { uid, reason, .. }) => {
-            (format!("deleted {names} to make it again: a field can never change (uid {uid})"), Some(reason.clone()))
-        }
+        What::Recreated(Recreated { uid, reason, .. }) => (
+            format!("about to delete {names} (uid {uid}) and make it again: a field can never change"),
+            Some(reason.clone()),
+        ),
     };
     Entry {
         source: Some(key.resource.source.to_string()),

@@ -290,7 +290,7 @@ impl Lifecycle {
                 }
             }
             Happened::Recreated(object) => {
-                // It is still claimed, and what was applied is no more. So are the objects that were in it.
+                // It is still claimed, and what was applied may be no more. So may be what was in it.
                 let lost = self.inventory.iter_mut().filter(|held| held.object == *object || held.object.is_in(object));
                 lost.for_each(|held| held.applied = None);
             }

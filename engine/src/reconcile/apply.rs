@@ -3,7 +3,7 @@
 //! Start at `apply_all`. What is done about each is decided in [`super::step`], what follows from it in [`super::attempt`].
 //! Never here: what is removed; that is in [`super::remove`].
 
-use lifeline_projections::fact::{Recreated, What};
+use lifeline_projections::fact::{ObjectKey, Recreated, What};
 use lifeline_store::Disk;
 use tracing::{debug, info};
 
@@ -14,7 +14,7 @@ use crate::reconcile::kinds::{defined, defined_beside};
 use crate::reconcile::plan::Wanted;
 use crate::reconcile::recreate::may_recreate;
 use crate::reconcile::render::MarkedManifest;
-use crate::reconcile::step::{Made, wanted};
+use crate::reconcile::step::{Made, Refusal, wanted};
 use crate::reconcile::task::Task;
 use crate::reconcile::work::Reconciler;
 use crate::recorder::Stopped;
@@ -79,16 +79,10 @@ impl<D: Disk> Reconciler<D> {
                         self.wake_for_kind(task, group, kind);
                     }
                 }
-                Ok(Made::Deleted(refusal)) => {
-                    info!(%object, fields = refusal.fields, "deleted in order to be made again");
-                    let recreated = Recreated {
-                        object: object.clone(),
-                        uid: refusal.uid.clone().unwrap_or_default(),
-                        reason: refusal.message.clone(),
-                    };
-                    self.record(task, What::Recreated(recreated)).await?;
-                    attempt.make_again(want);
-                }
+                Ok(Made::MadeAgain(refusal)) => match self.clear(task, object, refusal).await? {
+                    Ok(()) => attempt.make_again(want),
+                    Err(failure) => made = Err(failure),
+                },
                 // Its definition was just applied. A cluster takes a moment until it knows the kind.
                 Err(failure) if want.is_defined_beside && failure.retry == Retry::WhenKnown => {
                     failure.retry = Retry::Soon(None);
@@ -98,6 +92,18 @@ impl<D: Disk> Reconciler<D> {
             attempt.note(want, recorded, made);
         }
         Ok(())
+    }
+
+    /// Deletes an object that is to be made again. It is recorded before, so that no object ever gets another uid in silence; a
+    /// deletion that fails and is tried again is recorded once.
+    async fn clear(&self, task: &Task, object: &ObjectKey, refusal: &Refusal) -> Result<Result<(), Failure>, Stopped> {
+        let uid = refusal.uid.clone().unwrap_or_default();
+        if self.recreating.note(task.index, &uid) {
+            info!(%object, uid, fields = refusal.fields, "deleted in order to be made again");
+            let recreated = Recreated { object: object.clone(), uid: uid.clone(), reason: refusal.message.clone() };
+            self.record(task, What::Recreated(recreated)).await?;
+        }
+        Ok(self.delete(task, object, &uid).await.map(drop))
     }
 
     /// Queues the lifecycles that wait until a kind is known.

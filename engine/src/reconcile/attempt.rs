@@ -119,8 +119,8 @@ impl<'a> Attempt<'a> {
                 return self.failures.push(Failure::of_immutable_object(&want.object, &refusal));
             }
             Ok(Made::Homeless) => return self.failures.push(Failure::of_missing_namespace(&want.object)),
-            // What is recorded about it, and that it is made again, is said by `make_again`.
-            Ok(Made::Deleted(_)) => return,
+            // That is done by `Reconciler::make_again`.
+            Ok(Made::MadeAgain(_)) => return,
             Ok(Made::Unwanted) => {
                 self.left.clear();
                 return self.failures.push(Failure::of_unwanted_objects());

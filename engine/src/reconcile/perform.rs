@@ -57,16 +57,13 @@ impl<D: Disk> Reconciler<D> {
                     }
                 }
                 Step::Delete { uid } => Known::Deleted(self.delete(task, object, &uid).await?),
-                Step::Recreate { uid, refusal } => {
-                    self.delete(task, object, &uid).await?;
-                    Known::Cleared(refusal)
-                }
                 Step::End(end) => return Ok(end),
             };
         }
     }
 
-    async fn delete(&self, task: &Task, object: &ObjectKey, uid: &str) -> Result<Deletion, Failure> {
+    /// Asks for the deletion of the object of this uid.
+    pub(super) async fn delete(&self, task: &Task, object: &ObjectKey, uid: &str) -> Result<Deletion, Failure> {
         let outcome = |deletion: &Deletion| match deletion {
             Deletion::Gone => "gone",
             Deletion::Terminating => "terminating",

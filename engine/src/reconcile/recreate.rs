@@ -1,8 +1,12 @@
 //! Which objects may be deleted and made again, because a field that can never change shall change.
 //!
-//! Start at [`may_recreate`]. Pure. Never here: whose the object is; that is in [`super::step`].
+//! Start at [`may_recreate`]. [`Recreating`] remembers which of them that is recorded of. Never here: whose the object is; that is in [`super::step`].
+
+use std::collections::HashSet;
 
 use lifeline_projections::fact::ObjectKey;
+use lifeline_projections::fold::LifecycleIndex;
+use parking_lot::Mutex;
 use serde_json::Value;
 
 /// On a manifest: the object may be deleted and made again.
@@ -10,6 +14,24 @@ pub const RECREATE: &str = "lifeline.dev/recreate";
 
 /// The same, as Sveltos writes it.
 const FORCE_RECREATE: &str = "projectsveltos.io/forceRecreate";
+
+/// Objects that are kept in mind at most. One that is forgotten is recorded once more.
+const RECREATING_MAX: usize = 10_000;
+
+/// The objects of which it is recorded that they are deleted in order to be made again, by lifecycle and uid.
+#[derive(Debug, Default)]
+pub struct Recreating(Mutex<HashSet<(LifecycleIndex, String)>>);
+
+impl Recreating {
+    /// Notes an object that is about to be deleted. Whether it was not noted before.
+    pub fn note(&self, index: LifecycleIndex, uid: &str) -> bool {
+        let mut noted = self.0.lock();
+        if noted.len() >= RECREATING_MAX {
+            noted.clear();
+        }
+        noted.insert((index, uid.to_owned()))
+    }
+}
 
 /// Whether an object may be deleted and made again. `by_policy` says that its policy allows it (`force`). What holds others
 /// takes them along, so nobody but its own manifest allows that.
@@ -36,6 +58,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn an_object_that_is_deleted_to_be_made_again_is_recorded_once() {
+        let (recreating, index) = (Recreating::default(), LifecycleIndex { resource: 1, slot: 0 });
+        let other = LifecycleIndex { resource: 2, slot: 0 };
+        let noted =
+            [(index, "a"), (index, "a"), (index, "b"), (other, "a")].map(|(index, uid)| recreating.note(index, uid));
+        assert_eq!(noted, [true, false, true, true]);
+    }
 
     #[test]
     fn what_holds_others_is_made_again_only_by_its_own_annotation() {

@@ -32,13 +32,6 @@ pub enum Step<End> {
         /// The identity it lives under.
         uid: String,
     },
-    /// Delete it, because only another object can be as wanted.
-    Recreate {
-        /// The identity it lives under.
-        uid: String,
-        /// Why it is refused.
-        refusal: Refusal,
-    },
     /// Make the Namespace that it belongs into.
     MakeNamespace,
     /// Nothing more: this is what came of it.
@@ -71,8 +64,6 @@ pub enum Known {
     Deleted(Deletion),
     /// It was not applied, for a field of it can never change.
     Refused(Refusal),
-    /// It was not applied before, and its deletion was accepted, so that it can be made again.
-    Cleared(Refusal),
     /// It was not applied, for its Namespace does not exist.
     Homeless,
     /// Its Namespace was just made.
@@ -107,8 +98,8 @@ pub enum Made {
     HeldUp,
     /// A field that can never change is in the way.
     NeverChanges(Refusal),
-    /// It was deleted, because a field that can never change was in the way. It has to be made again.
-    Deleted(Refusal),
+    /// A field that can never change is in the way. The object is to be deleted and made again.
+    MadeAgain(Refusal),
     /// Its Namespace does not exist, and is not this lifecycle's to make.
     Homeless,
     /// The lifecycle wants no objects any more.
@@ -175,11 +166,10 @@ pub fn wanted(
             Step::End(Made::Applied(AppliedObject { object, uid, digest }))
         }
         Known::Refused(_) | Known::Homeless if is_unwanted => Step::End(Made::Unwanted),
-        Known::Refused(refusal) => match &refusal.uid {
-            Some(uid) if want.handling.recreates => Step::Recreate { uid: uid.clone(), refusal: refusal.clone() },
-            Some(_) | None => Step::End(Made::NeverChanges(refusal.clone())),
-        },
-        Known::Cleared(refusal) => Step::End(Made::Deleted(refusal.clone())),
+        Known::Refused(refusal) if want.handling.recreates && refusal.uid.is_some() => {
+            Step::End(Made::MadeAgain(refusal.clone()))
+        }
+        Known::Refused(refusal) => Step::End(Made::NeverChanges(refusal.clone())),
         Known::Homeless if want.handling.makes_namespace && !circumstances.has_namespace_claimant => {
             Step::MakeNamespace
         }
@@ -202,13 +192,9 @@ pub fn unwanted(
 ) -> Step<Removed> {
     let live = match known {
         Known::Recorded if circumstances.is_held_up => return Step::End(Removed::HandedOver),
-        Known::Recorded
-        | Known::Lost
-        | Known::Applied(_)
-        | Known::Refused(_)
-        | Known::Cleared(_)
-        | Known::Homeless
-        | Known::Housed => return Step::Look,
+        Known::Recorded | Known::Lost | Known::Applied(_) | Known::Refused(_) | Known::Homeless | Known::Housed => {
+            return Step::Look;
+        }
         Known::Found(None) | Known::Deleted(Deletion::Gone) => return Step::End(Removed::Gone),
         Known::Deleted(Deletion::Terminating) => return Step::End(Removed::Waits),
         Known::Found(Some(live)) => live,
@@ -379,13 +365,11 @@ mod tests {
             assert_eq!(step, expected, "{recreates}, {known:?}, {circumstances:?}");
         };
         let refused = |uid| Known::Refused(refusal(uid));
-        let recreate = Step::Recreate { uid: "live".into(), refusal: refusal(Some("live")) };
-        check(true, refused(Some("live")), ALONE, recreate);
+        check(true, refused(Some("live")), ALONE, Step::End(Made::MadeAgain(refusal(Some("live")))));
         check(false, refused(Some("live")), ALONE, Step::End(Made::NeverChanges(refusal(Some("live")))));
         // Nobody knows which object that would be.
         check(true, refused(None), ALONE, Step::End(Made::NeverChanges(refusal(None))));
         check(true, refused(Some("live")), WITHDRAWN, Step::End(Made::Unwanted));
-        check(true, Known::Cleared(refusal(Some("live"))), ALONE, Step::End(Made::Deleted(refusal(Some("live")))));
     }
 
     #[test]

@@ -96,7 +96,6 @@ impl Task {
             | Known::Applied(_)
             | Known::Deleted(_)
             | Known::Refused(_)
-            | Known::Cleared(_)
             | Known::Homeless
             | Known::Housed => false,
         };

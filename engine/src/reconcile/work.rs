@@ -28,6 +28,7 @@ use crate::reconcile::leaving::Leaving;
 use crate::reconcile::lost::Lost;
 use crate::reconcile::plan::{Wanted, plan};
 use crate::reconcile::recent::{self, Recent};
+use crate::reconcile::recreate::Recreating;
 use crate::reconcile::render::{MarkedManifest, render};
 use crate::reconcile::step::Removing;
 use crate::reconcile::task::Task;
@@ -62,6 +63,8 @@ pub struct Reconciler<D: Disk> {
     pub(super) lost: Lost,
     /// Who waits for a kind of object to be known.
     pub(super) kinds: Kinds,
+    /// Which objects it is recorded of that they are deleted to be made again.
+    pub(super) recreating: Recreating,
     /// How long what is being deleted is waited for.
     leaving: Leaving,
     /// At which tier lifecycles want what several of them claim.
@@ -78,8 +81,9 @@ impl<D: Disk> Reconciler<D> {
         recording: OutcomeSender,
     ) -> Reconciler<D> {
         let (handing_over, recent, lost) = (tokio::sync::Mutex::default(), Recent::default(), Lost::default());
-        let (kinds, leaving, tiers) = (Kinds::default(), Leaving::default(), Tiers::default());
-        Reconciler { view, site, rules, recording, handing_over, recent, lost, kinds, leaving, tiers }
+        let (kinds, recreating) = (Kinds::default(), Recreating::default());
+        let (leaving, tiers) = (Leaving::default(), Tiers::default());
+        Reconciler { view, site, rules, recording, handing_over, recent, lost, kinds, recreating, leaving, tiers }
     }
 
     /// Takes keys from the queue until `stop` says true; what runs then is dropped, which is as good as a crash, and a

@@ -34,16 +34,16 @@ pub enum What {
     /// The lifecycle lets go of these objects, which belong to somebody else, or to the lifecycle that wants them next: they
     /// stay as they are.
     Released(Vec<ObjectKey>),
-    /// An object of the lifecycle was deleted in order to be made again.
+    /// An object of the lifecycle is about to be deleted and made again. From here on no uid of it is known.
     Recreated(Recreated),
 }
 
-/// An object that was deleted in order to be made again: a field of it shall change that never can.
+/// An object that is deleted and made again: a field of it shall change that never can.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recreated {
     /// The object.
     pub object: ObjectKey,
-    /// `metadata.uid` of the one that was deleted.
+    /// `metadata.uid` of the one that is deleted.
     pub uid: String,
     /// What the cluster said to the change.
     pub reason: String,
