@@ -1,6 +1,7 @@
 //! Which objects may be deleted and made again, because a field that can never change shall change.
 //!
-//! Start at [`may_recreate`]. [`Recreating`] remembers which of them that is recorded of. Never here: whose the object is; that is in [`super::step`].
+//! Start at [`may_recreate`]. [`Recreating`] remembers of which objects it is recorded. Never here: whose an object is;
+//! that is in [`super::step`].
 
 use std::collections::HashSet;
 
