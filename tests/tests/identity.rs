@@ -48,6 +48,11 @@ fn main() -> ExitCode {
             ownership::recreated,
         ),
         story("the_lower_tier_has_the_object_under_its_uid", &[Nats, ControlPlane], ownership::tiers),
+        story(
+            "what_is_renamed_or_split_in_the_rules_keeps_its_objects",
+            &[Nats, ControlPlane],
+            ownership::changes_of_rules_keep_uids,
+        ),
         story("a_conflict_stops_the_others_or_not", &[Nats, ControlPlane], ownership::stops_at_conflict),
         story("what_a_webhook_denies_is_tried_until_it_allows", &[Nats, ControlPlane], ownership::webhook_denies),
         story("what_a_policy_denies_is_tried_until_it_allows", &[Nats, ControlPlane], ownership::policy_denies),

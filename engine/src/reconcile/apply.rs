@@ -79,7 +79,7 @@ impl<D: Disk> Reconciler<D> {
                         self.wake_for_kind(task, group, kind);
                     }
                 }
-                Ok(Made::MadeAgain(refusal)) => match self.clear(task, object, refusal).await? {
+                Ok(Made::Recreates(refusal)) => match self.clear(task, object, refusal).await? {
                     Ok(()) => attempt.make_again(want),
                     Err(failure) => made = Err(failure),
                 },

@@ -120,7 +120,7 @@ impl<'a> Attempt<'a> {
             }
             Ok(Made::Homeless) => return self.failures.push(Failure::of_missing_namespace(&want.object)),
             // That is done by `Reconciler::make_again`.
-            Ok(Made::MadeAgain(_)) => return,
+            Ok(Made::Recreates(_)) => return,
             Ok(Made::Unwanted) => {
                 self.left.clear();
                 return self.failures.push(Failure::of_unwanted_objects());

@@ -99,7 +99,7 @@ pub enum Made {
     /// A field that can never change is in the way.
     NeverChanges(Refusal),
     /// A field that can never change is in the way. The object is to be deleted and made again.
-    MadeAgain(Refusal),
+    Recreates(Refusal),
     /// Its Namespace does not exist, and is not this lifecycle's to make.
     Homeless,
     /// The lifecycle wants no objects any more.
@@ -167,7 +167,7 @@ pub fn wanted(
         }
         Known::Refused(_) | Known::Homeless if is_unwanted => Step::End(Made::Unwanted),
         Known::Refused(refusal) if want.handling.recreates && refusal.uid.is_some() => {
-            Step::End(Made::MadeAgain(refusal.clone()))
+            Step::End(Made::Recreates(refusal.clone()))
         }
         Known::Refused(refusal) => Step::End(Made::NeverChanges(refusal.clone())),
         Known::Homeless if want.handling.makes_namespace && !circumstances.has_namespace_claimant => {
@@ -365,7 +365,7 @@ mod tests {
             assert_eq!(step, expected, "{recreates}, {known:?}, {circumstances:?}");
         };
         let refused = |uid| Known::Refused(refusal(uid));
-        check(true, refused(Some("live")), ALONE, Step::End(Made::MadeAgain(refusal(Some("live")))));
+        check(true, refused(Some("live")), ALONE, Step::End(Made::Recreates(refusal(Some("live")))));
         check(false, refused(Some("live")), ALONE, Step::End(Made::NeverChanges(refusal(Some("live")))));
         // Nobody knows which object that would be.
         check(true, refused(None), ALONE, Step::End(Made::NeverChanges(refusal(None))));

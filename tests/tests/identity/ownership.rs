@@ -268,6 +268,47 @@ pub async fn tiers(scene: &Scene) -> Outcome {
     stage.lost("tiered-zoe").await
 }
 
+/// Whatever is renamed or moved in the rules: what is wanted before and after keeps its uid.
+pub async fn changes_of_rules_keep_uids(scene: &Scene) -> Outcome {
+    let one = |name: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: \"kept-{name}-{{{{ .CloudEvent.subject }}}}\", namespace: default}}\ndata: {{of: {name}}}\n"
+        )
+    };
+    let rules = |name: &'static str, template: &str| {
+        Rules { name, action: LOGIN_LOGOUT, behaviour: "WithdrawPolicies", template }.text()
+    };
+    let both = rules("both", &format!("{}---\n{}", one("a"), one("b")));
+    let stage = Stage::set(scene, &both).await?;
+    stage.publish(Event::user("login", "zoe")).await?;
+    let first = (stage.has("kept-a-zoe", &[("of", "a")]).await?, stage.has("kept-b-zoe", &[("of", "b")]).await?);
+    let kept = async |what: &str, trigger: &str| -> Outcome {
+        stage.becomes("zoe", trigger, "Ready").await?;
+        stage.lifeline.has_settled().await?;
+        let now = (stage.has("kept-a-zoe", &[("of", "a")]).await?, stage.has("kept-b-zoe", &[("of", "b")]).await?);
+        assert_eq!(
+            (now.0.metadata.uid, now.1.metadata.uid),
+            (first.0.metadata.uid.clone(), first.1.metadata.uid.clone()),
+            "{what}"
+        );
+        Ok(())
+    };
+    let source = both.replacen("metadata: {name: both}", "metadata: {name: other}", 1);
+    let source = source.replace("eventSourceName: both", "eventSourceName: other");
+    stage.change_rules(&source)?;
+    kept("the EventSource is renamed", "both").await?;
+    let content = source.replace("default, name: both}", "default, name: another}");
+    let content = content.replace("\n  name: both\n", "\n  name: another\n");
+    assert_ne!(content, source);
+    stage.change_rules(&content)?;
+    kept("the ConfigMap is renamed", "both").await?;
+    stage.change_rules(&format!("{}\n---\n{}", rules("half-a", &one("a")), rules("half-b", &one("b"))))?;
+    stage.becomes("zoe", "half-a", "Ready").await?;
+    kept("the trigger is split", "half-b").await?;
+    stage.change_rules(&both)?;
+    kept("and put together again", "both").await
+}
+
 pub async fn stops_at_conflict(scene: &Scene) -> Outcome {
     let template = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: conflict-a, namespace: default}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: conflict-b, namespace: default}\ndata: {by: lifeline}\n";
     let rules = Rules { name: "conflict", action: LOGIN_LOGOUT, behaviour: "WithdrawPolicies", template }.text();

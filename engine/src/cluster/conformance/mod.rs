@@ -59,6 +59,7 @@ cases![
     "an object with a finalizer is deleting until the finalizer goes" => honours_finalizers,
     "a deleting object takes no new finalizer" => refuses_late_finalizers,
     "a namespace takes what it holds with it" => namespace_cascades,
+    "a namespace is created once and then left alone" => creates_namespace_once,
     "nothing is made in a namespace that is missing" => refuses_missing_namespace,
     "nothing is made in a namespace that is being deleted" => refuses_terminating_namespace,
     "the namespaces every cluster begins with are there, and stay" => first_namespaces,
@@ -363,6 +364,18 @@ async fn first_namespaces(scene: Scene<'_>) {
         let error = scene.cluster.delete(&key, &live.uid).await.unwrap_err();
         assert_eq!(error.reason(), "Denied", "{error}");
     }
+}
+
+async fn creates_namespace_once(scene: Scene<'_>) {
+    let manifest = scene.namespace("created");
+    scene.cluster.create_namespace(&manifest).await.unwrap();
+    let key = scene.cluster.resolve(&manifest).await.unwrap();
+    let live = scene.seen(&key).await.expect("it was created");
+    let again = manifest::with(&manifest, "/metadata/annotations", json!({"a": "b"}));
+    scene.cluster.create_namespace(&again).await.unwrap();
+    let now = scene.seen(&key).await.expect("it is still there");
+    assert_eq!((now.uid.as_str(), version(&now)), (live.uid.as_str(), version(&live)));
+    scene.deleted(&key, &live.uid).await;
 }
 
 async fn scopes(scene: Scene<'_>) {
