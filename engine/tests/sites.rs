@@ -192,6 +192,10 @@ impl Cluster for Hanging {
         self.about_object(hangs, 35, self.inner.apply(key, manifest, uid)).boxed()
     }
 
+    fn create_namespace<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<(), Error>> {
+        self.about_object(self.hangs() == Hangs::All, 35, self.inner.create_namespace(manifest)).boxed()
+    }
+
     fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>> {
         self.about_object(self.hangs() == Hangs::All, 35, self.inner.delete(key, uid)).boxed()
     }

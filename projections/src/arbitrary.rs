@@ -13,7 +13,7 @@ use proptest::sample::select;
 
 use crate::fact::{
     AppliedObject, Decision, Delivery, EventReceived, EventRejected, Fact, FailedAttempt, LifecycleKey, ObjectKey,
-    Reconciled, RecordLost, Redecision, Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange,
+    Reconciled, RecordLost, Recreated, Redecision, Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange,
     StreamChanged, TriggerReplayed, What,
 };
 
@@ -172,10 +172,14 @@ pub(crate) fn fact() -> impl Strategy<Value = Fact<'static>> {
     let released = (lifecycle_key(), offset(), vec(object(), 0..4)).prop_map(|(key, acted_for, objects)| {
         Fact::Reconciled(Reconciled { key, acted_for, previous: None, what: What::Released(objects) })
     });
+    let recreated = (lifecycle_key(), offset(), object()).prop_map(|(key, acted_for, object)| {
+        let recreated = Recreated { object, uid: "uid".into(), reason: "it can never change".into() };
+        Fact::Reconciled(Reconciled { key, acted_for, previous: None, what: What::Recreated(recreated) })
+    });
     prop_oneof![
         6 => event, 1 => rejected, 1 => opened, 1 => gap, 1 => rule,
         3 => replayed, 3 => intended, 3 => done, 2 => failed, 3 => deleted,
-        1 => released, 1 => Just(Fact::Lost(RecordLost { reason: "gone" })),
+        1 => released, 1 => recreated, 1 => Just(Fact::Lost(RecordLost { reason: "gone" })),
     ]
 }
 

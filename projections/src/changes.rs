@@ -100,6 +100,7 @@ pub fn touched_holders(fact: &Fact<'_>, mark: Mark, holders: &mut BTreeMap<Lifec
                 | Happened::DecidedDelete
                 | Happened::Redecided(_)
                 | Happened::ApplyIntended(_)
+                | Happened::Recreated(_)
                 | Happened::Applied { .. }
                 | Happened::ApplyFailed { .. } => {}
             }

@@ -4,7 +4,9 @@
 
 use lifeline_store::Offset;
 
-use crate::fact::{AppliedObject, FailedAttempt, Link, News, ObjectKey, Reconciled, Redesired, Ruling, What};
+use crate::fact::{
+    AppliedObject, FailedAttempt, Link, News, ObjectKey, Reconciled, Recreated, Redesired, Ruling, What,
+};
 
 /// What happened, and to which lifecycle of a resource.
 pub(crate) struct Change<'f> {
@@ -45,6 +47,8 @@ pub enum Happened<'a> {
         /// Whether time alone may heal it.
         transient: bool,
     },
+    /// An object is about to be deleted and made again.
+    Recreated(&'a ObjectKey),
     /// The claim on these objects ends: they are gone, or belong to another owner or lifecycle.
     Removed {
         /// The decision.
@@ -94,6 +98,7 @@ impl<'f> Happened<'f> {
             What::Failed(FailedAttempt { objects, error, attempt, transient }) => {
                 Happened::ApplyFailed { acted_for, objects, error, attempt: *attempt, transient: *transient }
             }
+            What::Recreated(Recreated { object, .. }) => Happened::Recreated(object),
             What::Deleted(objects) | What::Released(objects) => Happened::Removed { acted_for, objects },
         }
     }

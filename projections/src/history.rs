@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::fact::{
-    EventReceived, EventRejected, Fact, FailedAttempt, ObjectKey, Reconciled, RecordLost, Redecision, Redesired,
-    Redriven, ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed, What, plain_subject,
+    EventReceived, EventRejected, Fact, FailedAttempt, ObjectKey, Reconciled, RecordLost, Recreated, Redecision,
+    Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed, What,
+    plain_subject,
 };
 use crate::fold::Resource;
 use crate::incarnation::Incarnations;
@@ -379,6 +380,10 @@ fn of_reconciled(entry: Entry, reconciled: &Reconciled) -> Entry {
         }
         What::Deleted(_) => (format!("deleted {names}"), None),
         What::Released(_) => (format!("released {names}, which another owner has"), None),
+        What::Recreated(Recreated { uid, reason, .. }) => (
+            format!("about to delete {names} (uid {uid}) and make it again: a field can never change"),
+            Some(reason.clone()),
+        ),
     };
     Entry {
         source: Some(key.resource.source.to_string()),

@@ -289,6 +289,11 @@ impl Lifecycle {
                     self.failure = Some(Failure { offset, unix_nanos, error, attempt, transient });
                 }
             }
+            Happened::Recreated(object) => {
+                // It is still claimed, and what was applied may be no more. So may be what was in it.
+                let lost = self.inventory.iter_mut().filter(|held| held.object == *object || held.object.is_in(object));
+                lost.for_each(|held| held.applied = None);
+            }
             Happened::Removed { acted_for, objects } => {
                 let objects: BTreeSet<&ObjectKey> = objects.iter().collect();
                 self.inventory.retain(|holding| !objects.contains(&holding.object));

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use lifeline_projections::fact::{
     AppliedObject, Decision, Delivery, EventReceived, EventRejected, Fact, FailedAttempt, LifecycleKey, ObjectKey,
-    Reconciled, RecordLost, Redecision, Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange,
+    Reconciled, RecordLost, Recreated, Redecision, Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange,
     StreamChanged, TriggerReplayed, What,
 };
 use lifeline_store::Offset;
@@ -159,6 +159,19 @@ fn facts() -> Vec<(&'static str, Fact<'static>)> {
                 headers: vec![("ce-id", "10001")],
                 payload: b"{\"id\":\"10001\"}\xff",
                 redriven: Some(Redriven { of: three, by: "anybody", reason: "read since" }),
+            }),
+        ),
+        (
+            "Recreated",
+            Fact::Reconciled(Reconciled {
+                key: key(),
+                acted_for: five,
+                previous: Some(five),
+                what: What::Recreated(Recreated {
+                    object: object(),
+                    uid: "0b8f2c1a".into(),
+                    reason: "spec.template: field is immutable".into(),
+                }),
             }),
         ),
     ]

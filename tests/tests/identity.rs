@@ -3,6 +3,8 @@
 
 #[path = "identity/brake.rs"]
 mod brake;
+#[path = "identity/ownership.rs"]
+mod ownership;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -38,6 +40,22 @@ fn main() -> ExitCode {
             claimed_twice,
         ),
         story("an_object_of_somebody_else_is_neither_adopted_nor_deleted", &[Nats, ControlPlane], somebody_elses),
+        story("what_needs_another_object_comes_after_it_and_goes_before_it", &[Nats, ControlPlane], ownership::order),
+        story("a_missing_namespace_is_made_or_waited_for", &[Nats, ControlPlane], ownership::waits_for_namespace),
+        story(
+            "a_field_that_never_changes_is_named_and_the_object_made_again_where_allowed",
+            &[Nats, ControlPlane],
+            ownership::recreated,
+        ),
+        story("the_lower_tier_has_the_object_under_its_uid", &[Nats, ControlPlane], ownership::tiers),
+        story(
+            "what_is_renamed_or_split_in_the_rules_keeps_its_objects",
+            &[Nats, ControlPlane],
+            ownership::changes_of_rules_keep_uids,
+        ),
+        story("a_conflict_stops_the_others_or_not", &[Nats, ControlPlane], ownership::stops_at_conflict),
+        story("what_a_webhook_denies_is_tried_until_it_allows", &[Nats, ControlPlane], ownership::webhook_denies),
+        story("what_a_policy_denies_is_tried_until_it_allows", &[Nats, ControlPlane], ownership::policy_denies),
         story("the_value_of_an_event_cannot_add_a_key_or_a_kind", &[Nats, ControlPlane], injection),
     ])
 }

@@ -13,6 +13,25 @@ pub enum Error {
         /// What the API server said about it.
         message: String,
     },
+    /// A field of the live object can never change. Retry slowly: somebody may delete the object, or it may be made again.
+    #[error("the cluster refuses the object: {message}")]
+    Immutable {
+        /// The fields, as the API server names them.
+        fields: String,
+        /// What the API server said about them.
+        message: String,
+    },
+    /// Somebody else denies it: a webhook, a policy, a quota. The request itself is sound. Retry slowly: who denies it may
+    /// come to allow it.
+    #[error("{by} denies it: {message}\nhint: {remedy}")]
+    Denied {
+        /// Who, such as "the admission webhook `x`".
+        by: String,
+        /// What the API server said about it.
+        message: String,
+        /// What somebody can do about it.
+        remedy: &'static str,
+    },
     /// The identity in use may not do this. Retry slowly: rights may be granted.
     #[error("the cluster forbids it: {message}\nhint: grant the identity Lifeline runs as this verb on this kind")]
     Forbidden {
@@ -95,6 +114,8 @@ impl Error {
             | Error::Conflict { .. }
             | Error::Unavailable { .. } => true,
             Error::Invalid { .. }
+            | Error::Immutable { .. }
+            | Error::Denied { .. }
             | Error::Forbidden { .. }
             | Error::Unauthorized { .. }
             | Error::Misconfigured { .. }
@@ -108,6 +129,8 @@ impl Error {
     pub fn reason(&self) -> &'static str {
         match self {
             Error::Invalid { .. } => "Invalid",
+            Error::Immutable { .. } => "Immutable",
+            Error::Denied { .. } => "Denied",
             Error::Forbidden { .. } => "Forbidden",
             Error::Unauthorized { .. } => "Unauthorized",
             Error::Misconfigured { .. } => "Misconfigured",

@@ -1,4 +1,4 @@
-//! The port to a Kubernetes cluster: five effects, no decision.
+//! The port to a Kubernetes cluster: six effects, no decision.
 //!
 //! Start at [`Cluster`]. [`kube`] speaks to a real API server, [`local`] keeps objects in a folder or in memory and refuses
 //! what an API server would. [`conformance`] is the one suite both must pass, so that nothing works locally that fails on
@@ -96,6 +96,12 @@ pub trait Cluster: Send + Sync + 'static {
         manifest: &'a Value,
         uid: Option<&'a str>,
     ) -> BoxFuture<'a, Result<LiveObject, Error>>;
+
+    /// Makes a Namespace; one of its name that is there already stays as it is.
+    ///
+    /// # Errors
+    /// As each variant says.
+    fn create_namespace<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<(), Error>>;
 
     /// Deletes the object of this uid, what it owns in the background. An object of the same name with another uid is not
     /// touched, and the answer is [`Deletion::Gone`]. May be asked again at any time, also to learn how far it came.

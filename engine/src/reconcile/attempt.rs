@@ -32,6 +32,12 @@ pub struct Attempt<'a> {
     pub failures: Vec<Failure>,
     /// Something that is removed has to be looked at again.
     pub waits: bool,
+    /// What is being deleted and does not go, with what holds it.
+    pub leaving: Vec<String>,
+    /// Whether the first conflict ends it (`continueOnConflict: false`).
+    pub stops_at_conflict: bool,
+    /// Objects that were deleted in order to be made again.
+    recreated: Vec<ObjectKey>,
 }
 
 /// How an attempt ends.
@@ -62,6 +68,26 @@ impl<'a> Attempt<'a> {
         self.conflicts.iter().any(|conflict| conflict.holds_up(object))
     }
 
+    /// Whether an object was deleted in this attempt in order to be made again.
+    pub fn has_recreated(&self, object: &ObjectKey) -> bool {
+        self.recreated.contains(object)
+    }
+
+    /// An object was deleted in order to be made again, which is next.
+    pub fn make_again(&mut self, want: &'a Wanted) {
+        self.recreated.push(want.object.clone());
+        self.left.push_front(want);
+    }
+
+    /// Applies nothing more after a conflict over an object, if the trigger says so.
+    fn stop_at_conflict(&mut self) {
+        if !self.stops_at_conflict || self.left.is_empty() {
+            return;
+        }
+        let left: Vec<String> = self.left.drain(..).map(|want| want.object.short()).collect();
+        self.failures.push(Failure::of_conflict_before(&left.join(", ")));
+    }
+
     /// Takes in what came of an object. `recorded` is the uid it was last applied under.
     pub fn note(&mut self, want: &Wanted, recorded: Option<&str>, made: Result<Made, Failure>) {
         let is_another = match made {
@@ -77,10 +103,24 @@ impl<'a> Attempt<'a> {
                 self.not_ours.push(Failure::of_foreign_object(&want.object, &owner));
                 // One that still had our uid would have been changed.
                 self.gone.extend(recorded.map(|_| want.object.clone()));
+                self.stop_at_conflict();
                 recorded.is_some()
             }
-            Ok(Made::Terminating) => return self.failures.push(Failure::of_terminating_object(&want.object)),
-            Ok(Made::HeldUp) => return,
+            Ok(Made::Terminating(held_by)) => {
+                return self.failures.push(Failure::of_terminating_object(&want.object, held_by.as_deref()));
+            }
+            Ok(Made::HeldUp) => {
+                if self.conflicts.iter().any(|conflict| conflict.is_lasting(&want.object)) {
+                    self.stop_at_conflict();
+                }
+                return;
+            }
+            Ok(Made::NeverChanges(refusal)) => {
+                return self.failures.push(Failure::of_immutable_object(&want.object, &refusal));
+            }
+            Ok(Made::Homeless) => return self.failures.push(Failure::of_missing_namespace(&want.object)),
+            // That is done by `Reconciler::make_again`.
+            Ok(Made::Recreates(_)) => return,
             Ok(Made::Unwanted) => {
                 self.left.clear();
                 return self.failures.push(Failure::of_unwanted_objects());
@@ -176,9 +216,19 @@ mod tests {
     use crate::reconcile::failure::Retry;
     use crate::reconcile::marks::Owner;
     use crate::reconcile::stories::object;
+    use crate::rules::Handling;
 
     fn want(name: &str) -> Wanted {
-        Wanted { object: object(name), manifest: Arc::default(), digest: 7, origin: String::new(), adopts: false }
+        let (object, origin, handling) = (object(name), String::new(), Handling::default());
+        Wanted {
+            object,
+            manifest: Arc::default(),
+            digest: 7,
+            origin,
+            adopts: false,
+            handling,
+            is_defined_beside: false,
+        }
     }
 
     fn applied(name: &str, uid: &str) -> AppliedObject {
@@ -216,7 +266,7 @@ mod tests {
         check(None, lives("live"), [true, true, false]);
         check(Some("before"), foreign(), [true, false, true]);
         check(None, foreign(), [false, false, false]);
-        check(Some("live"), Ok(Made::Terminating), [false, false, false]);
+        check(Some("live"), Ok(Made::Terminating(None)), [false, false, false]);
         check(Some("live"), Ok(Made::HeldUp), [false, false, false]);
         check(Some("live"), Ok(Made::Unwanted), [false, false, false]);
         check(Some("live"), Err(failure("no")), [false, false, false]);
@@ -233,7 +283,7 @@ mod tests {
             assert_eq!(attempt.next_to_apply().is_some(), goes_on, "{made:?}");
         };
         check(Made::Unwanted, false);
-        check(Made::Terminating, true);
+        check(Made::Terminating(None), true);
         check(Made::HeldUp, true);
     }
 
@@ -256,7 +306,7 @@ mod tests {
             Ending::Failed(failure, applied.iter().copied().cloned().collect())
         };
         let (no, lost) = (failure("no"), Failure::of_lost_objects());
-        let terminating = Failure::of_terminating_object(&object("n"));
+        let terminating = Failure::of_terminating_object(&object("n"), None);
         check(lives(), &[], false, false, true, Ending::Done(vec![n.clone(), a.clone(), b.clone()]));
         check(lives(), &[], true, false, true, Ending::Waits);
         check(lives(), &["no"], true, false, true, failed(vec![no.clone()], &[&n, &a, &b]));
@@ -265,7 +315,7 @@ mod tests {
         check(lives(), &["no"], false, true, true, failed(vec![no.clone(), lost], &[&n]));
         // An object of another owner exists, so what is no longer wanted may go.
         check(foreign(), &["no"], false, false, true, failed(vec![is_foreign, no], &[&b]));
-        check(Ok(Made::Terminating), &[], false, false, false, failed(vec![terminating], &[&a, &b]));
+        check(Ok(Made::Terminating(None)), &[], false, false, false, failed(vec![terminating], &[&a, &b]));
     }
 
     #[test]

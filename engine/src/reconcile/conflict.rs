@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use lifeline_projections::fact::ObjectKey;
-use lifeline_projections::fold::Projection;
+use lifeline_projections::fold::{LifecycleIndex, Projection};
 use lifeline_projections::lifecycle::Lifecycle;
 
 use crate::reconcile::failure::{Failure, Retry, named};
@@ -15,7 +15,9 @@ use crate::reconcile::task::Task;
 /// A wanted object, or the namespace of one, that another lifecycle claimed first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
-    object: ObjectKey,
+    pub object: ObjectKey,
+    /// Who claimed it first.
+    pub owner: LifecycleIndex,
     /// The other lifecycle may delete the object: it no longer wants it, or has recorded a change whose outcome is not known.
     is_going: bool,
     /// The other lifecycle has applied the object, and does not delete it.
@@ -29,6 +31,11 @@ impl Conflict {
     pub fn holds_up(&self, object: &ObjectKey) -> bool {
         self.object == *object || (self.is_going && object.is_in(&self.object))
     }
+
+    /// Whether another lifecycle has this object, and does not let go of it by itself.
+    pub fn is_lasting(&self, object: &ObjectKey) -> bool {
+        self.object == *object && !self.is_going
+    }
 }
 
 /// Wanted objects that another lifecycle claimed first, and the namespaces of wanted objects that another lifecycle owns and
@@ -39,11 +46,12 @@ pub fn conflicts(projection: &Projection, task: &Task, wanted: &[Wanted]) -> Vec
         if owner == task.index {
             return None;
         }
-        Some(projection.lifecycle(owner))
+        let (resource, lifecycle) = projection.lifecycle(owner);
+        Some((owner, resource, lifecycle))
     };
     let mut conflicts = Vec::new();
     for Wanted { object, .. } in wanted {
-        let Some((resource, owner)) = owner(object) else { continue };
+        let Some((index, resource, owner)) = owner(object) else { continue };
         let message = format!(
             "{object} is held by {}\nhint: give the object a name of its own; it is taken over when that lifecycle releases \
              it",
@@ -52,19 +60,20 @@ pub fn conflicts(projection: &Projection, task: &Task, wanted: &[Wanted]) -> Vec
         let is_going = is_going(&owner, object);
         let exists = !is_going && owner.holding(object).is_some_and(|holding| holding.applied.is_some());
         let failure = Failure { message, retry: Retry::Slowly };
-        conflicts.push(Conflict { object: object.clone(), is_going, exists, failure });
+        conflicts.push(Conflict { object: object.clone(), owner: index, is_going, exists, failure });
     }
     let names: BTreeSet<&str> = wanted.iter().filter_map(|want| want.object.namespace.as_deref()).collect();
     let namespaces = names.into_iter().map(ObjectKey::of_namespace);
     for object in namespaces.filter(|namespace| wanted.iter().all(|want| want.object != *namespace)) {
-        let Some((resource, owner)) = owner(&object).filter(|(_, owner)| is_going(owner, &object)) else { continue };
+        let found = owner(&object).filter(|(.., owner)| is_going(owner, &object));
+        let Some((index, resource, owner)) = found else { continue };
         let message = format!(
             "nothing is applied in {object}, which may be deleted: {} no longer wants it, or is changing it\nhint: this goes on \
              by itself; `lifeline show stuck` says what that trigger waits for",
             named(&owner.trigger, &resource)
         );
         let failure = Failure { message, retry: Retry::Slowly };
-        conflicts.push(Conflict { object, is_going: true, exists: false, failure });
+        conflicts.push(Conflict { object, owner: index, is_going: true, exists: false, failure });
     }
     conflicts
 }
@@ -101,6 +110,7 @@ mod tests {
     use super::*;
     use crate::reconcile::stories::Then::{Applied, Create, Delete, Intends};
     use crate::reconcile::stories::{Then, folded, object, task};
+    use crate::rules::Handling;
 
     #[test]
     fn a_wanted_object_waits_for_the_first_claim_on_it_and_on_a_namespace_that_may_go() {
@@ -113,6 +123,8 @@ mod tests {
                 digest: 7,
                 origin: String::new(),
                 adopts: false,
+                handling: Handling::default(),
+                is_defined_beside: false,
             };
             let wanted: Vec<Wanted> = wanted.iter().map(want).collect();
             let projection = folded(story);
@@ -146,7 +158,8 @@ mod tests {
     fn a_conflict_holds_up_its_object_and_what_is_in_a_namespace_that_may_go() {
         let check = |is_going: bool, held_up: &str, expected: bool| {
             let failure = Failure { message: String::new(), retry: Retry::Slowly };
-            let conflict = Conflict { object: object("n"), is_going, exists: false, failure };
+            let owner = LifecycleIndex { resource: 7, slot: 0 };
+            let conflict = Conflict { object: object("n"), owner, is_going, exists: false, failure };
             assert_eq!(conflict.holds_up(&object(held_up)), expected, "{held_up}, {is_going}");
         };
         check(false, "n", true);

@@ -10,6 +10,8 @@ use crate::cluster;
 use crate::error_text::chain;
 use crate::queue::Next;
 use crate::reconcile::marks::Owner;
+use crate::reconcile::recreate;
+use crate::reconcile::step::Refusal;
 use crate::site::Sort;
 
 /// The first pause after a failure that time may heal; each further one doubles it.
@@ -17,6 +19,10 @@ const PAUSE_MIN: Duration = Duration::from_millis(250);
 
 /// The longest pause between attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// The shortest and the longest pause while a kind is not known.
+const PAUSE_KNOWN_MIN: Duration = Duration::from_secs(2);
+const PAUSE_KNOWN_MAX: Duration = Duration::from_secs(10);
 
 /// The pause while something is on its way out: a namespace takes some seconds, and the next incarnation waits for it.
 const PAUSE_TERMINATING: Duration = Duration::from_millis(500);
@@ -37,8 +43,10 @@ pub enum Retry {
     Soon(Option<Duration>),
     /// Something is being deleted and will be gone.
     WhenGone,
-    /// Somebody may grant a right, install a definition, free an object.
+    /// Somebody may grant a right, allow an object, free a name.
     Slowly,
+    /// A kind may become known. Asking for it costs little.
+    WhenKnown,
     /// A call was not made, because the cluster does not answer such calls now. The object is as before, so this counts
     /// as no attempt. It is woken when its turn comes, and tried after this pause at the latest.
     HeldBack(Duration),
@@ -67,6 +75,7 @@ impl Failure {
             Retry::Soon(asked) => Next::RetryAfter(growing().max(asked.unwrap_or_default())),
             Retry::WhenGone => Next::RetryAfter(PAUSE_TERMINATING),
             Retry::Slowly => Next::RetryAfter(growing().max(Duration::from_secs(5))),
+            Retry::WhenKnown => Next::RetryAfter(growing().clamp(PAUSE_KNOWN_MIN, PAUSE_KNOWN_MAX)),
             Retry::HeldBack(pause) => Next::RetryAfter(pause),
             Retry::Never => Next::Park,
         }
@@ -78,10 +87,12 @@ impl Failure {
         use cluster::Error;
         let retry = match error {
             Error::Invalid { .. } => Retry::Never,
-            Error::Forbidden { .. }
+            Error::Immutable { .. }
+            | Error::Denied { .. }
+            | Error::Forbidden { .. }
             | Error::Unauthorized { .. }
-            | Error::Misconfigured { .. }
-            | Error::UnknownKind { .. } => Retry::Slowly,
+            | Error::Misconfigured { .. } => Retry::Slowly,
+            Error::UnknownKind { .. } => Retry::WhenKnown,
             Error::NamespaceTerminating { .. } => Retry::WhenGone,
             Error::NamespaceMissing { .. } | Error::Conflict { .. } | Error::Gone | Error::Replaced { .. } => {
                 Retry::Soon(None)
@@ -131,9 +142,46 @@ impl Failure {
 
     /// A wanted object is on its way out.
     #[must_use]
-    pub fn of_terminating_object(object: &ObjectKey) -> Failure {
-        let message = format!("{object} is being deleted; waiting until it is gone");
+    pub fn of_terminating_object(object: &ObjectKey, held_by: Option<&str>) -> Failure {
+        let held_by = held_by.map(|held_by| format!(": {held_by}")).unwrap_or_default();
+        let message = format!("{object} is being deleted; waiting until it is gone{held_by}");
         Failure { message, retry: Retry::WhenGone }
+    }
+
+    /// Objects that are no longer wanted are on their way out, for long.
+    #[must_use]
+    pub fn of_leaving_objects(leaving: &[String]) -> Failure {
+        Failure { message: leaving.join("\n"), retry: Retry::WhenGone }
+    }
+
+    /// A wanted object cannot be changed. It may be gone at the next look: somebody may delete it.
+    #[must_use]
+    pub fn of_immutable_object(object: &ObjectKey, refusal: &Refusal) -> Failure {
+        let Refusal { fields, message, .. } = refusal;
+        let force = if recreate::holds_others(object) { "" } else { "`force: true` in its entry of `policyRefs`, or " };
+        let message = format!(
+            "{object}: {message}\nhint: {fields} can never change while the object lives: delete it, and the wanted one is made; \
+             or let it be deleted and made again, with {force}the annotation `{}: \"true\"` in its manifest",
+            recreate::RECREATE
+        );
+        Failure { message, retry: Retry::Slowly }
+    }
+
+    /// A wanted object belongs into a Namespace that does not exist.
+    #[must_use]
+    pub fn of_missing_namespace(object: &ObjectKey) -> Failure {
+        let namespace = object.namespace.as_deref().unwrap_or_default().to_owned();
+        Failure::of_cluster(&object.to_string(), &cluster::Error::NamespaceMissing { namespace })
+    }
+
+    /// A conflict ended the attempt.
+    #[must_use]
+    pub fn of_conflict_before(left: &str) -> Failure {
+        let message = format!(
+            "because of this conflict these are not applied: {left}\nhint: `continueOnConflict: true` in the trigger applies \
+             them"
+        );
+        Failure { message, retry: Retry::Slowly }
     }
 
     /// Several failures of one attempt as one: the most hopeful decides when to try again. What was held back is left
@@ -150,9 +198,10 @@ impl Failure {
         let order = |failure: &Failure| match failure.retry {
             Retry::WhenGone => 0,
             Retry::Soon(_) => 1,
-            Retry::Slowly => 2,
-            Retry::HeldBack(_) => 3,
-            Retry::Never => 4,
+            Retry::WhenKnown => 2,
+            Retry::Slowly => 3,
+            Retry::HeldBack(_) => 4,
+            Retry::Never => 5,
         };
         let retry = failures.iter().min_by_key(|failure| order(failure))?.retry;
         let messages: Vec<String> = failures.into_iter().map(|failure| failure.message).collect();
@@ -183,6 +232,8 @@ mod tests {
         check(Retry::Soon(Some(Duration::from_secs(7))), 1, millis(7_000));
         check(Retry::WhenGone, 50, millis(500));
         check(Retry::Slowly, 1, millis(5_000));
+        check(Retry::WhenKnown, 1, millis(2_000));
+        check(Retry::WhenKnown, 50, millis(10_000));
         check(Retry::HeldBack(Duration::from_secs(90)), 1, millis(90_000));
         check(Retry::Never, 1, Next::Park);
     }
@@ -200,7 +251,10 @@ mod tests {
         check(Error::Invalid { message: message() }, Retry::Never);
         check(Error::Forbidden { message: message() }, Retry::Slowly);
         check(Error::Unauthorized { message: message() }, Retry::Slowly);
-        check(Error::UnknownKind { api_version: message(), kind: message() }, Retry::Slowly);
+        check(Error::UnknownKind { api_version: message(), kind: message() }, Retry::WhenKnown);
+        let denied = Error::Denied { by: message(), message: message(), remedy: "" };
+        check(denied, Retry::Slowly);
+        check(Error::Immutable { fields: message(), message: message() }, Retry::Slowly);
         check(Error::NamespaceMissing { namespace: namespace() }, Retry::Soon(None));
         check(Error::NamespaceTerminating { namespace: namespace() }, Retry::WhenGone);
         check(Error::Conflict { message: message() }, Retry::Soon(None));

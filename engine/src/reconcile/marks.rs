@@ -6,12 +6,12 @@
 
 use lifeline_projections::fact::{LifecycleKey, ResourceKey};
 use lifeline_store::Offset;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::cluster::LiveObject;
 use crate::digest::digest;
 
-/// Says that Lifeline made the object (label).
+/// Says that Lifeline made the object (label), where the manifest does not say something else.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The value of [`MANAGED_BY`].
 pub const MANAGER: &str = "lifeline";
@@ -25,6 +25,10 @@ pub const SOURCE: &str = "lifeline.dev/source";
 pub const SUBJECT: &str = "lifeline.dev/subject";
 /// The offset of the event that the object was last rendered from (annotation).
 pub const OFFSET: &str = "lifeline.dev/offset";
+
+/// On a Namespace that was made because it was missing (annotation). It belongs to nobody, and a lifecycle that gives it
+/// takes it over.
+pub const BARE: &str = "lifeline.dev/bare";
 
 /// A label value is at most this long (Kubernetes, "Syntax and character set").
 const LABEL_VALUE_BYTES_MAX: usize = 63;
@@ -58,7 +62,8 @@ impl Marks<'_> {
         let Some(metadata) = child(manifest, "metadata") else { return };
         let labels = child(metadata, "labels").and_then(Value::as_object_mut);
         if let Some(labels) = labels {
-            labels.insert(MANAGED_BY.into(), MANAGER.into());
+            // The author's own word stays: tools of others select by it.
+            labels.entry(MANAGED_BY).or_insert_with(|| MANAGER.into());
             labels.insert(LIFECYCLE.into(), lifecycle_label(self.key).into());
             labels.remove(TRIGGER);
             if fits_label(&self.key.trigger) {
@@ -75,6 +80,19 @@ impl Marks<'_> {
     }
 }
 
+/// The manifest of a Namespace that is made because it is missing.
+#[must_use]
+pub fn bare_namespace(name: &str) -> Value {
+    let metadata = json!({"name": name, "annotations": {BARE: "true"}});
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+}
+
+/// Whether a live object is a Namespace that was made because it was missing.
+#[must_use]
+pub fn is_bare_namespace(live: &LiveObject) -> bool {
+    live.manifest["kind"] == "Namespace" && live.manifest["metadata"]["annotations"][BARE] == "true"
+}
+
 /// Whose a live object is, by its marks.
 #[must_use]
 pub fn owner(live: &LiveObject, key: &LifecycleKey) -> Owner {
@@ -82,8 +100,8 @@ pub fn owner(live: &LiveObject, key: &LifecycleKey) -> Owner {
         let annotations = live.manifest.pointer("/metadata/annotations").and_then(Value::as_object)?;
         annotations.get(name).and_then(Value::as_str)
     };
-    let managed = live.manifest.pointer("/metadata/labels").and_then(|labels| labels.get(MANAGED_BY));
-    if managed.and_then(Value::as_str) != Some(MANAGER) {
+    let lifecycle = live.manifest.pointer("/metadata/labels").and_then(|labels| labels.get(LIFECYCLE));
+    if lifecycle.is_none() {
         return Owner::Stranger;
     }
     match (annotation(TRIGGER), annotation(SOURCE), annotation(SUBJECT)) {
@@ -131,7 +149,6 @@ fn child<'a>(value: &'a mut Value, name: &str) -> Option<&'a mut Value> {
 #[cfg(test)]
 mod tests {
     use lifeline_projections::fact::ResourceKey;
-    use serde_json::json;
 
     use super::*;
 
@@ -152,6 +169,9 @@ mod tests {
         let metadata = &live.manifest["metadata"];
         assert_eq!(metadata["labels"]["team"], "core");
         assert_eq!(metadata["labels"][MANAGED_BY], "lifeline");
+        let theirs = marked(json!({"metadata": {"labels": {MANAGED_BY: "Helm"}}}), &key("t", "a/b"));
+        assert_eq!(theirs.manifest["metadata"]["labels"][MANAGED_BY], "Helm");
+        assert_eq!(owner(&theirs, &key("t", "a/b")), Owner::Us);
         assert_eq!(metadata["annotations"][SOURCE], "https://auth/login");
         assert_eq!(metadata["annotations"][SUBJECT], "a/b");
         assert_eq!(metadata["annotations"][OFFSET], "41");
@@ -165,6 +185,9 @@ mod tests {
         assert_eq!(owner(&ours, &key("t", "b")), Owner::Other { key: Box::new(key("t", "a")) });
         let stranger = LiveObject { uid: "u".into(), deleting: false, manifest: bare };
         assert_eq!(owner(&stranger, &key("t", "a")), Owner::Stranger);
+        assert!(!is_bare_namespace(&stranger));
+        let bare = LiveObject { manifest: bare_namespace("a"), ..stranger };
+        assert_eq!((owner(&bare, &key("t", "a")), is_bare_namespace(&bare)), (Owner::Stranger, true));
     }
 
     #[test]

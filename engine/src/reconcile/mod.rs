@@ -14,17 +14,21 @@ mod apply;
 mod attempt;
 mod conflict;
 mod failure;
+mod kinds;
+mod leaving;
 mod lost;
 pub mod marks;
 mod perform;
 pub mod plan;
 mod recent;
+mod recreate;
 mod remove;
 mod render;
 mod step;
 #[cfg(test)]
 mod stories;
 mod task;
+mod tiers;
 mod work;
 
 pub use work::Reconciler;

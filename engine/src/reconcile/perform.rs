@@ -6,10 +6,12 @@ use std::sync::atomic::Ordering;
 
 use lifeline_projections::fact::ObjectKey;
 use lifeline_store::Disk;
+use tracing::info;
 
 use crate::cluster::{Deletion, Error, LiveObject};
 use crate::reconcile::failure::Failure;
-use crate::reconcile::step::{Known, Step};
+use crate::reconcile::marks;
+use crate::reconcile::step::{Known, Refusal, Step};
 use crate::reconcile::task::Task;
 use crate::reconcile::work::Reconciler;
 use crate::site::Sort;
@@ -29,6 +31,18 @@ impl<D: Disk> Reconciler<D> {
         loop {
             known = match decide(&known) {
                 Step::Look => Known::Found(self.call(task, "get", object, cluster.get(object)).await?.map_err(failed)?),
+                Step::MakeNamespace => {
+                    let name = object.namespace.as_deref().unwrap_or_default();
+                    let (namespace, manifest) = (ObjectKey::of_namespace(name), marks::bare_namespace(name));
+                    let call = async {
+                        writes.fetch_add(1, Ordering::Relaxed);
+                        trace::write("create", &namespace, cluster.create_namespace(&manifest), |()| "created").await
+                    };
+                    let made = self.call(task, "apply", &namespace, call).await?;
+                    made.map_err(|error| Failure::of_cluster(&namespace.to_string(), &error))?;
+                    info!(namespace = name, "made the Namespace, which was missing");
+                    Known::Housed
+                }
                 Step::Apply { manifest, uid } => {
                     let outcome = |live: &LiveObject| if live.deleting { "terminating" } else { "applied" };
                     let call = async {
@@ -37,23 +51,29 @@ impl<D: Disk> Reconciler<D> {
                     };
                     match self.call(task, "apply", object, call).await? {
                         Err(Error::Gone | Error::Replaced { .. }) if known == Known::Recorded => Known::Lost,
+                        Err(Error::NamespaceMissing { .. }) if known != Known::Housed => Known::Homeless,
+                        Err(Error::Immutable { fields, message }) => Known::Refused(Refusal { fields, message, uid }),
                         answer => Known::Applied(answer.map_err(failed)?),
                     }
                 }
-                Step::Delete { uid } => {
-                    let outcome = |deletion: &Deletion| match deletion {
-                        Deletion::Gone => "gone",
-                        Deletion::Terminating => "terminating",
-                    };
-                    let call = async {
-                        writes.fetch_add(1, Ordering::Relaxed);
-                        trace::write("delete", object, cluster.delete(object, &uid), outcome).await
-                    };
-                    Known::Deleted(self.call(task, "delete", object, call).await?.map_err(failed)?)
-                }
+                Step::Delete { uid } => Known::Deleted(self.delete(task, object, &uid).await?),
                 Step::End(end) => return Ok(end),
             };
         }
+    }
+
+    /// Asks for the deletion of the object of this uid.
+    pub(super) async fn delete(&self, task: &Task, object: &ObjectKey, uid: &str) -> Result<Deletion, Failure> {
+        let outcome = |deletion: &Deletion| match deletion {
+            Deletion::Gone => "gone",
+            Deletion::Terminating => "terminating",
+        };
+        let call = async {
+            self.site.counters.writes.fetch_add(1, Ordering::Relaxed);
+            trace::write("delete", object, self.site.cluster().delete(object, uid), outcome).await
+        };
+        let deleted = self.call(task, "delete", object, call).await?;
+        deleted.map_err(|error| Failure::of_cluster(&object.to_string(), &error))
     }
 
     /// The answer to a call about an object; a failure where the call is held back.

@@ -9,6 +9,8 @@ use lifeline_projections::fact::{AppliedObject, ObjectKey};
 use lifeline_projections::lifecycle::{Applied, Holding, Lifecycle};
 use serde_json::Value;
 
+use crate::rules::Handling;
+
 /// An object that shall exist.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wanted {
@@ -22,6 +24,10 @@ pub struct Wanted {
     pub origin: String,
     /// Whether an object that Lifeline did not make may be taken over.
     pub adopts: bool,
+    /// What else may be done for it.
+    pub handling: Handling,
+    /// Its kind is defined by another of the wanted objects.
+    pub is_defined_beside: bool,
 }
 
 /// What to do, in order.
@@ -76,11 +82,11 @@ pub fn plan<'a>(lifecycle: &'a Lifecycle, wanted: &'a [Wanted], once: bool) -> P
     plan
 }
 
-/// What other objects need comes first: namespaces, then definitions, then identities and configuration.
-fn rank(object: &ObjectKey) -> u8 {
+/// What other objects need comes first: definitions, then namespaces, then identities and configuration.
+pub fn rank(object: &ObjectKey) -> u8 {
     match object.kind.as_str() {
-        "Namespace" => 0,
-        "CustomResourceDefinition" => 1,
+        "CustomResourceDefinition" => 0,
+        "Namespace" => 1,
         "ServiceAccount" | "ConfigMap" | "Secret" => 2,
         "Role" | "ClusterRole" => 3,
         "RoleBinding" | "ClusterRoleBinding" => 4,
@@ -101,7 +107,8 @@ mod tests {
     }
 
     fn want(kind: &str, name: &str, digest: u64) -> Wanted {
-        Wanted { object: object(kind, name), manifest: Arc::default(), digest, origin: String::new(), adopts: false }
+        let (object, origin, handling) = (object(kind, name), String::new(), Handling::default());
+        Wanted { object, manifest: Arc::default(), digest, origin, adopts: false, handling, is_defined_beside: false }
     }
 
     /// Holds `applied` (with digest) and `intended`, wants `wanted`; compares the four lists by object name.
@@ -159,6 +166,8 @@ mod tests {
     fn a_namespace_comes_first_and_goes_last() {
         let wanted = [want("Role", "r", 1), want("Pod", "p", 1), want("Namespace", "n", 1)];
         check(&[], &[], &wanted, [&["r", "p", "n"], &["n", "r", "p"], &[], &[]]);
+        let wanted = [want("Namespace", "n", 1), want("CustomResourceDefinition", "d", 1)];
+        check(&[], &[], &wanted, [&["n", "d"], &["d", "n"], &[], &[]]);
         let held = [("Namespace", "n", 1), ("Pod", "p", 1), ("Role", "r", 1)];
         check(&held, &[], &[], [&["p", "r", "n"], &[], &[], &["p", "r", "n"]]);
     }

@@ -11,6 +11,7 @@ use tracing::info;
 
 use crate::reconcile::attempt::Attempt;
 use crate::reconcile::lost::needs_record;
+use crate::reconcile::plan::rank;
 use crate::reconcile::step::{Removed, Removing, unwanted};
 use crate::reconcile::task::Task;
 use crate::reconcile::work::{Reconciler, names};
@@ -43,8 +44,15 @@ impl<D: Disk> Reconciler<D> {
         attempt: &mut Attempt<'_>,
     ) -> Result<(), Stopped> {
         let (mut gone, mut released, mut handed_over) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut removing, mut rank_before) = (removing, None);
         for holding in holdings {
             let object = &holding.object;
+            // What others need goes last, and only once all that needs it is gone.
+            if rank_before.replace(rank(object)).is_some_and(|before| before != rank(object))
+                && (attempt.waits || !attempt.failures.is_empty())
+            {
+                removing = Removing::HandsOver;
+            }
             let is_not_first = task.is_not_first(&self.view.projection(), object);
             let removed = self.perform(task, object, |known| {
                 let circumstances = task.circumstances(&self.view.projection(), object, is_not_first, known);
@@ -55,12 +63,29 @@ impl<D: Disk> Reconciler<D> {
                 Ok(Removed::Released) => released.push(object.clone()),
                 Ok(Removed::HandedOver) => handed_over.push(object.clone()),
                 Ok(Removed::Waits) => attempt.waits = true,
+                Ok(Removed::Leaving(held_by)) => {
+                    attempt.waits = true;
+                    let leaving = held_by.map(|held_by| format!("{object} is being deleted: {held_by}"));
+                    attempt.leaving.extend(leaving);
+                }
                 Err(failure) => attempt.failures.push(failure),
             }
         }
         self.record_gone(task, &gone, None).await?;
         // A Namespace that somebody else made in the place of ours is empty too.
         self.record_lost_in_namespaces(task, &released, None).await?;
+        attempt.waits |= self.let_go(task, released, handed_over).await?;
+        Ok(())
+    }
+
+    /// Records that objects are let go: those that belong to others, and those that are handed over to other lifecycles, if
+    /// these still claim them. Whether an object is kept for that reason.
+    pub(super) async fn let_go(
+        &self,
+        task: &Task,
+        mut released: Vec<ObjectKey>,
+        handed_over: Vec<ObjectKey>,
+    ) -> Result<bool, Stopped> {
         // If two lifecycles released an object to each other at once, nobody would own it. So checking the other claims and
         // recording are one step. This is rare; one lock serves all objects.
         let handing_over = if handed_over.is_empty() { None } else { Some(self.handing_over.lock().await) };
@@ -69,7 +94,6 @@ impl<D: Disk> Reconciler<D> {
             projection.claims(&task.key.cluster, object).len() > 1
         };
         let (given, kept): (Vec<_>, Vec<_>) = handed_over.into_iter().partition(has_other_claims);
-        attempt.waits |= !kept.is_empty();
         released.extend(given);
         if !released.is_empty() {
             info!(objects = %names(&released), "let go: they belong to others");
@@ -78,7 +102,7 @@ impl<D: Disk> Reconciler<D> {
             self.wake_in_namespaces(task, &released);
         }
         drop(handing_over);
-        Ok(())
+        Ok(!kept.is_empty())
     }
 
     /// Records that objects are no more, and what went with those of them that are Namespaces; queues the lifecycles that

@@ -14,7 +14,7 @@ use crate::digest::digest;
 use crate::error_text::chain;
 use crate::reconcile::failure::{Failure, Retry};
 use crate::reconcile::marks::Marks;
-use crate::rules::Trigger;
+use crate::rules::{Handling, Trigger};
 
 /// A manifest, marked as its lifecycle's.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +25,8 @@ pub struct MarkedManifest {
     pub digest: u64,
     /// Which document and key of it gave the manifest, for messages.
     pub origin: String,
+    /// What may be done for it beside applying it.
+    pub handling: Handling,
 }
 
 /// The manifests that `event` asks for.
@@ -58,7 +60,7 @@ pub fn render<D: Disk>(
         let origin = format!("{}, key `{}`", one.from, one.key);
         let mut manifest = one.manifest;
         stamp.mark(&mut manifest);
-        MarkedManifest { digest: digest(&manifest), manifest: Arc::new(manifest), origin }
+        MarkedManifest { digest: digest(&manifest), manifest: Arc::new(manifest), origin, handling: one.handling }
     });
     Ok(marked.collect())
 }

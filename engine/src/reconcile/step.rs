@@ -11,6 +11,7 @@ use lifeline_projections::lifecycle::{Desired, Holding};
 use serde_json::Value;
 
 use crate::cluster::{Deletion, LiveObject};
+use crate::reconcile::leaving;
 use crate::reconcile::marks::{self, Owner};
 use crate::reconcile::plan::Wanted;
 
@@ -31,8 +32,21 @@ pub enum Step<End> {
         /// The identity it lives under.
         uid: String,
     },
+    /// Make the Namespace that it belongs into.
+    MakeNamespace,
     /// Nothing more: this is what came of it.
     End(End),
+}
+
+/// An apply was refused because a field of the live object can never change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The fields.
+    pub fields: String,
+    /// What the cluster said.
+    pub message: String,
+    /// The identity under which it was to be changed.
+    pub uid: Option<String>,
 }
 
 /// What is known of an object: what the cluster answered to the step before.
@@ -48,6 +62,12 @@ pub enum Known {
     Applied(LiveObject),
     /// Its deletion has come so far.
     Deleted(Deletion),
+    /// It was not applied, for a field of it can never change.
+    Refused(Refusal),
+    /// It was not applied, for its Namespace does not exist.
+    Homeless,
+    /// Its Namespace was just made.
+    Housed,
 }
 
 /// What the log says beside the lifecycle's own holding of an object.
@@ -59,6 +79,8 @@ pub struct Circumstances {
     pub has_next_claimant: bool,
     /// The marks name another lifecycle, and the first claim takes precedence over them.
     pub outranks_marks: bool,
+    /// A lifecycle claims the Namespace that the object belongs into, and will make it.
+    pub has_namespace_claimant: bool,
     /// What shall hold by now, where the lifecycle was decided again since the task began.
     pub overtaken_by: Option<Desired>,
 }
@@ -70,21 +92,29 @@ pub enum Made {
     Applied(AppliedObject),
     /// It exists and belongs to another owner.
     Foreign(Owner),
-    /// It is being deleted.
-    Terminating,
+    /// It is being deleted. This holds it, if something does.
+    Terminating(Option<String>),
     /// Another lifecycle has to let go first.
     HeldUp,
+    /// A field that can never change is in the way.
+    NeverChanges(Refusal),
+    /// A field that can never change is in the way. The object is to be deleted and made again.
+    Recreates(Refusal),
+    /// Its Namespace does not exist, and is not this lifecycle's to make.
+    Homeless,
     /// The lifecycle wants no objects any more.
     Unwanted,
 }
 
 /// What came of an object that is held and shall no longer exist.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Removed {
     /// It is no more.
     Gone,
-    /// It is being deleted, or may be wanted again: look again.
+    /// It may be wanted again, or was just asked to go: look again.
     Waits,
+    /// It is being deleted. This holds it, if something does.
+    Leaving(Option<String>),
     /// It belongs to another owner: the claim ends, the object stays.
     Released,
     /// Another lifecycle takes it over: the claim ends, if the other one still exists when that is recorded.
@@ -121,19 +151,29 @@ pub fn wanted(
         Known::Recorded if circumstances.is_held_up => Step::End(Made::HeldUp),
         Known::Recorded if is_unwanted || recorded.is_some() => apply(recorded),
         Known::Recorded | Known::Lost | Known::Deleted(_) => Step::Look,
-        Known::Found(None) => apply(None),
-        Known::Found(Some(live)) if live.deleting => Step::End(Made::Terminating),
+        Known::Found(None) | Known::Housed => apply(None),
+        Known::Found(Some(live)) if live.deleting => Step::End(Made::Terminating(leaving::held_by(live))),
         Known::Found(Some(live)) => match marks::owner(live, key) {
             Owner::Us => apply(Some(&live.uid)),
             Owner::Other { .. } if circumstances.outranks_marks => apply(Some(&live.uid)),
             Owner::Other { .. } | Owner::Stranger if want.adopts => apply(Some(&live.uid)),
+            Owner::Stranger if marks::is_bare_namespace(live) => apply(Some(&live.uid)),
             owner => Step::End(Made::Foreign(owner)),
         },
-        Known::Applied(live) if live.deleting => Step::End(Made::Terminating),
+        Known::Applied(live) if live.deleting => Step::End(Made::Terminating(leaving::held_by(live))),
         Known::Applied(live) => {
             let (object, uid, digest) = (want.object.clone(), live.uid.clone(), want.digest);
             Step::End(Made::Applied(AppliedObject { object, uid, digest }))
         }
+        Known::Refused(_) | Known::Homeless if is_unwanted => Step::End(Made::Unwanted),
+        Known::Refused(refusal) if want.handling.recreates && refusal.uid.is_some() => {
+            Step::End(Made::Recreates(refusal.clone()))
+        }
+        Known::Refused(refusal) => Step::End(Made::NeverChanges(refusal.clone())),
+        Known::Homeless if want.handling.makes_namespace && !circumstances.has_namespace_claimant => {
+            Step::MakeNamespace
+        }
+        Known::Homeless => Step::End(Made::Homeless),
     }
 }
 
@@ -152,7 +192,9 @@ pub fn unwanted(
 ) -> Step<Removed> {
     let live = match known {
         Known::Recorded if circumstances.is_held_up => return Step::End(Removed::HandedOver),
-        Known::Recorded | Known::Lost | Known::Applied(_) => return Step::Look,
+        Known::Recorded | Known::Lost | Known::Applied(_) | Known::Refused(_) | Known::Homeless | Known::Housed => {
+            return Step::Look;
+        }
         Known::Found(None) | Known::Deleted(Deletion::Gone) => return Step::End(Removed::Gone),
         Known::Deleted(Deletion::Terminating) => return Step::End(Removed::Waits),
         Known::Found(Some(live)) => live,
@@ -171,7 +213,10 @@ pub fn unwanted(
     }
     // A deletion that was asked for takes its time; an object that may be wanted again is not deleted.
     let is_overtaken = circumstances.overtaken_by.is_some_and(Desired::is_present);
-    if live.deleting || is_overtaken {
+    if live.deleting {
+        return Step::End(Removed::Leaving(leaving::held_by(live)));
+    }
+    if is_overtaken {
         return Step::End(Removed::Waits);
     }
     if circumstances.has_next_claimant {
@@ -192,6 +237,7 @@ mod tests {
 
     use super::*;
     use crate::reconcile::marks::Marks;
+    use crate::rules::Handling;
 
     /// Who made an object: this lifecycle (that of zoe), that of another subject, or nobody that we know of.
     #[derive(Debug, Clone, Copy)]
@@ -202,8 +248,13 @@ mod tests {
     }
     use By::{Other, Stranger, Us};
 
-    const ALONE: Circumstances =
-        Circumstances { is_held_up: false, has_next_claimant: false, outranks_marks: false, overtaken_by: None };
+    const ALONE: Circumstances = Circumstances {
+        is_held_up: false,
+        has_next_claimant: false,
+        outranks_marks: false,
+        has_namespace_claimant: false,
+        overtaken_by: None,
+    };
     const HELD_UP: Circumstances = Circumstances { is_held_up: true, ..ALONE };
     const HAS_NEXT_CLAIMANT: Circumstances = Circumstances { has_next_claimant: true, ..ALONE };
     /// The object was handed over to us.
@@ -244,7 +295,8 @@ mod tests {
 
     fn want(adopts: bool) -> Wanted {
         let object = ObjectKey::of_namespace("a");
-        Wanted { object, manifest: Arc::default(), digest: 7, origin: String::new(), adopts }
+        let (manifest, origin, handling) = (Arc::default(), String::new(), Handling::default());
+        Wanted { object, manifest, digest: 7, origin, adopts, handling, is_defined_beside: false }
     }
 
     fn apply(uid: Option<&str>) -> Step<Made> {
@@ -279,9 +331,9 @@ mod tests {
         check(None, found(Stranger), INHERITED, foreign(Stranger));
 
         // An object that is being deleted is waited for, no matter who made it.
-        check(None, going(Us), ALONE, end(Made::Terminating));
-        check(None, going(Stranger), ALONE, end(Made::Terminating));
-        check(Some("live"), Known::Applied(live(Us, true)), ALONE, end(Made::Terminating));
+        check(None, going(Us), ALONE, end(Made::Terminating(None)));
+        check(None, going(Stranger), ALONE, end(Made::Terminating(None)));
+        check(Some("live"), Known::Applied(live(Us, true)), ALONE, end(Made::Terminating(None)));
         check(Some("live"), Known::Applied(live(Us, false)), ALONE, end(Made::Applied(applied.clone())));
 
         // Another lifecycle has to let go: nobody even looks.
@@ -301,6 +353,44 @@ mod tests {
     }
 
     #[test]
+    fn what_can_never_change_is_made_again_only_where_that_is_allowed() {
+        let refusal = |uid: Option<&str>| Refusal {
+            fields: "`spec.template`".into(),
+            message: "it is immutable".into(),
+            uid: uid.map(str::to_owned),
+        };
+        let check = |recreates: bool, known: Known, circumstances: Circumstances, expected: Step<Made>| {
+            let want = Wanted { handling: Handling { recreates, ..Handling::default() }, ..want(false) };
+            let step = wanted(&want, Some("live"), &known, &key("zoe"), circumstances);
+            assert_eq!(step, expected, "{recreates}, {known:?}, {circumstances:?}");
+        };
+        let refused = |uid| Known::Refused(refusal(uid));
+        check(true, refused(Some("live")), ALONE, Step::End(Made::Recreates(refusal(Some("live")))));
+        check(false, refused(Some("live")), ALONE, Step::End(Made::NeverChanges(refusal(Some("live")))));
+        // Nobody knows which object that would be.
+        check(true, refused(None), ALONE, Step::End(Made::NeverChanges(refusal(None))));
+        check(true, refused(Some("live")), WITHDRAWN, Step::End(Made::Unwanted));
+    }
+
+    #[test]
+    fn a_missing_namespace_is_made_where_nobody_else_makes_it_and_the_policy_allows_it() {
+        let claimed = Circumstances { has_namespace_claimant: true, ..ALONE };
+        let check = |makes_namespace: bool, known: Known, circumstances: Circumstances, expected: Step<Made>| {
+            let want = Wanted { handling: Handling { makes_namespace, ..Handling::default() }, ..want(false) };
+            let step = wanted(&want, None, &known, &key("zoe"), circumstances);
+            assert_eq!(step, expected, "{makes_namespace}, {known:?}, {circumstances:?}");
+        };
+        check(true, Known::Homeless, ALONE, Step::MakeNamespace);
+        check(true, Known::Homeless, claimed, Step::End(Made::Homeless));
+        check(false, Known::Homeless, ALONE, Step::End(Made::Homeless));
+        check(true, Known::Homeless, WITHDRAWN, Step::End(Made::Unwanted));
+        check(true, Known::Housed, ALONE, apply(None));
+        // Such a Namespace belongs to nobody: who gives it takes it over.
+        let bare = LiveObject { uid: "live".into(), deleting: false, manifest: marks::bare_namespace("a") };
+        check(true, Known::Found(Some(bare)), ALONE, apply(Some("live")));
+    }
+
+    #[test]
     fn a_trigger_that_adopts_takes_over_whatever_is_not_being_deleted() {
         let check = |known: Known, circumstances: Circumstances, expected: Step<Made>| {
             assert_eq!(
@@ -312,7 +402,7 @@ mod tests {
         check(Known::Recorded, ALONE, Step::Look);
         check(found(Stranger), ALONE, apply(Some("live")));
         check(found(Other), ALONE, apply(Some("live")));
-        check(going(Stranger), ALONE, Step::End(Made::Terminating));
+        check(going(Stranger), ALONE, Step::End(Made::Terminating(None)));
         check(found(Stranger), WITHDRAWN, Step::End(Made::Unwanted));
         check(Known::Recorded, HELD_UP, Step::End(Made::HeldUp));
     }
@@ -334,6 +424,7 @@ mod tests {
         let delete = || Step::Delete { uid: "live".into() };
         let [gone, waits, released, handed_over] =
             [Removed::Gone, Removed::Waits, Removed::Released, Removed::HandedOver].map(Step::End);
+        let leaving: Step<Removed> = Step::End(Removed::Leaving(None));
 
         // It is looked at before anything else.
         check(None, Known::Recorded, ALONE, Step::Look);
@@ -353,8 +444,8 @@ mod tests {
         check(Some("before"), found(Us), ALONE, delete());
         check(Some("live"), found(Stranger), ALONE, delete());
         check(Some("live"), found(Other), ALONE, released.clone());
-        check(Some("live"), going(Us), ALONE, waits.clone());
-        check(None, going(Us), ALONE, waits.clone());
+        check(Some("live"), going(Us), ALONE, leaving.clone());
+        check(None, going(Us), ALONE, leaving.clone());
 
         // Another lifecycle claimed it first: it is not even looked at.
         check(Some("live"), Known::Recorded, HELD_UP, handed_over.clone());
@@ -362,7 +453,7 @@ mod tests {
         // Another lifecycle wants it: it is handed over, unless it is on its way out already.
         check(Some("live"), found(Us), HAS_NEXT_CLAIMANT, handed_over.clone());
         check(None, found(Us), HAS_NEXT_CLAIMANT, handed_over.clone());
-        check(Some("live"), going(Us), HAS_NEXT_CLAIMANT, waits.clone());
+        check(Some("live"), going(Us), HAS_NEXT_CLAIMANT, leaving.clone());
         check(Some("live"), nothing(), HAS_NEXT_CLAIMANT, gone.clone());
 
         // Decided again meanwhile, we may want it ourselves.
@@ -372,7 +463,7 @@ mod tests {
 
         // It was handed over to us, and we no longer want it before we ever applied it.
         check(None, found(Other), INHERITED, delete());
-        check(None, going(Other), INHERITED, waits.clone());
+        check(None, going(Other), INHERITED, leaving.clone());
         check(None, found(Stranger), INHERITED, released);
         check(None, found(Other), Circumstances { has_next_claimant: true, ..INHERITED }, handed_over.clone());
 

@@ -90,11 +90,22 @@ impl Task {
                 Owner::Other { key } => outranks(projection, object, &key),
                 Owner::Us | Owner::Stranger => false,
             },
-            Known::Recorded | Known::Lost | Known::Found(None) | Known::Applied(_) | Known::Deleted(_) => false,
+            Known::Recorded
+            | Known::Lost
+            | Known::Found(None)
+            | Known::Applied(_)
+            | Known::Deleted(_)
+            | Known::Refused(_)
+            | Known::Homeless
+            | Known::Housed => false,
         };
         let (has_next_claimant, overtaken_by) =
             (self.has_next_claimant(projection, object), self.overtaken_by(projection));
-        Circumstances { is_held_up, has_next_claimant, outranks_marks, overtaken_by }
+        let has_namespace_claimant = *known == Known::Homeless && {
+            let namespace = object.namespace.as_deref().map(ObjectKey::of_namespace);
+            namespace.is_some_and(|namespace| !projection.claims(&self.key.cluster, &namespace).is_empty())
+        };
+        Circumstances { is_held_up, has_next_claimant, outranks_marks, has_namespace_claimant, overtaken_by }
     }
 }
 

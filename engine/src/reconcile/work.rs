@@ -22,17 +22,21 @@ use tracing::{Instrument, debug, info, warn};
 
 use crate::queue::Next;
 use crate::reconcile::attempt::{Attempt, Ending, has_object_news, is_news, is_recorded};
-use crate::reconcile::conflict::{conflicts, going_namespaces};
+use crate::reconcile::conflict::{Conflict, conflicts, going_namespaces};
 use crate::reconcile::failure::Failure;
+use crate::reconcile::kinds::Kinds;
+use crate::reconcile::leaving::Leaving;
 use crate::reconcile::lost::Lost;
 use crate::reconcile::plan::{Wanted, plan};
 use crate::reconcile::recent::{self, Recent};
+use crate::reconcile::recreate::Recreating;
 use crate::reconcile::render::{MarkedManifest, render};
 use crate::reconcile::step::Removing;
 use crate::reconcile::task::Task;
+use crate::reconcile::tiers::Tiers;
 use crate::recorder::{OutcomeSender, Stopped};
 use crate::rules::spec::SyncMode;
-use crate::rules::{Current, Trigger};
+use crate::rules::{Current, RuleSet, Trigger};
 use crate::site::Site;
 use crate::trace;
 use crate::view::View;
@@ -58,6 +62,14 @@ pub struct Reconciler<D: Disk> {
     pub(super) recent: Recent,
     /// Lifecycles that lost objects with a Namespace since their attempts began.
     pub(super) lost: Lost,
+    /// Who waits for a kind of object to be known.
+    pub(super) kinds: Kinds,
+    /// Which objects it is recorded of that they are deleted to be made again.
+    pub(super) recreating: Recreating,
+    /// How long what is being deleted is waited for.
+    leaving: Leaving,
+    /// At which tier lifecycles want what several of them claim.
+    tiers: Tiers,
 }
 
 impl<D: Disk> Reconciler<D> {
@@ -70,7 +82,9 @@ impl<D: Disk> Reconciler<D> {
         recording: OutcomeSender,
     ) -> Reconciler<D> {
         let (handing_over, recent, lost) = (tokio::sync::Mutex::default(), Recent::default(), Lost::default());
-        Reconciler { view, site, rules, recording, handing_over, recent, lost }
+        let (kinds, recreating) = (Kinds::default(), Recreating::default());
+        let (leaving, tiers) = (Leaving::default(), Tiers::default());
+        Reconciler { view, site, rules, recording, handing_over, recent, lost, kinds, recreating, leaving, tiers }
     }
 
     /// Takes keys from the queue until `stop` says true; what runs then is dropped, which is as good as a crash, and a
@@ -133,6 +147,7 @@ impl<D: Disk> Reconciler<D> {
             }
         }
         if !matches!(next, Next::RetryAfter(_)) {
+            self.leaving.forget(index);
             self.recent.forget(index);
         }
         self.site.queue.finish(index, next);
@@ -159,13 +174,21 @@ impl<D: Disk> Reconciler<D> {
             return Ok(if desired.is_present() { Next::RetryAfter(Duration::ZERO) } else { Next::Done });
         }
         // Only now, for two lifecycles may have claimed one object at the same moment: the log says who was first.
+        let yielded = self.yielded(task, &wanted);
+        if !yielded.is_empty() {
+            self.let_go(task, Vec::new(), yielded).await?;
+            return Ok(Next::RetryAfter(Duration::ZERO));
+        }
         let conflicts = conflicts(&self.view.projection(), task, &wanted);
+        self.ask_for(&rules, &wanted, &conflicts).await?;
         let mut attempt = Attempt::new(&plan, &wanted, conflicts);
-        self.apply_all(task, &mut attempt).await;
+        attempt.stops_at_conflict = !trigger.continues_on_conflict();
+        self.apply_all(task, &mut attempt).await?;
         // Namespaces that were made are empty. What the task itself had in them was just applied again.
         self.record_lost_in_namespaces(task, &attempt.made, Some(task.index)).await?;
         self.record_gone(task, &attempt.gone, Some(task.index)).await?;
         self.remove_unwanted(task, &plan.remove, &mut attempt).await?;
+        self.report_leaving(task, &mut attempt);
         // Invariant: nothing is awaited from here until the outcome is sent to the recorder. A loss that another attempt records
         // is then either seen here, or in the log after this outcome.
         let (made, has_lost) = (attempt.made.clone(), self.lost.take(task.index));
@@ -219,11 +242,61 @@ impl<D: Disk> Reconciler<D> {
         }
         let mut attempt = Attempt::default();
         self.remove(task, &plan.remove, Removing::DeletesToo, &mut attempt).await?;
+        self.report_leaving(task, &mut attempt);
         match attempt.end(false) {
             Ending::Waits => Ok(Next::RetryAfter(PAUSE_DELETING)),
             Ending::Failed(failure, applied) => self.failed(task, applied, failure).await,
             // What is gone is recorded by now.
             Ending::Done(_) => Ok(Next::Done),
+        }
+    }
+
+    /// Notes the tiers at which the task wants what others claim too. Returns what it owns and another one wants at a
+    /// strictly lower tier: that is handed over, and wanted again behind the other claim.
+    fn yielded(&self, task: &Task, wanted: &[Wanted]) -> Vec<ObjectKey> {
+        let projection = self.view.projection();
+        let yielded = wanted.iter().filter(|Wanted { object, handling, .. }| {
+            let claims = projection.claims(&task.key.cluster, object);
+            if claims.len() < 2 {
+                self.tiers.forget(object);
+                return false;
+            }
+            self.tiers.note(object, task.index, handling.tier);
+            let is_lower = |other: LifecycleIndex| {
+                projection.lifecycle(other).1.desired.is_present()
+                    && self.tiers.of(object, other).is_some_and(|tier| tier < handling.tier)
+            };
+            claims[0].lifecycle == task.index && claims[1..].iter().any(|claim| is_lower(claim.lifecycle))
+        });
+        yielded.map(|want| want.object.clone()).collect()
+    }
+
+    /// Asks the owners of wanted objects to let go of them, where they may have a higher tier: it is recorded that they have
+    /// to look at the object again, and then they compare. One whose tier is known, and is no higher, is not asked.
+    async fn ask_for(&self, rules: &RuleSet, wanted: &[Wanted], conflicts: &[Conflict]) -> Result<(), Stopped> {
+        for Wanted { object, handling, .. } in wanted {
+            let Some(conflict) = conflicts.iter().find(|conflict| conflict.is_lasting(object)) else { continue };
+            let (resource, owner) = self.view.projection().lifecycle(conflict.owner);
+            let of_trigger = || rules.trigger(&owner.trigger).map(Trigger::tier_max);
+            let tier = self.tiers.of(object, conflict.owner).or_else(of_trigger);
+            if !owner.desired.is_present() || tier.is_none_or(|tier| tier <= handling.tier) {
+                continue;
+            }
+            if !owner.needs_work() {
+                let again = What::Intended(vec![object.clone()]);
+                self.recording.record(Reconciled::new(owner.key(resource), owner.decided, again)).await?;
+            }
+            self.site.queue.push([conflict.owner]);
+        }
+        Ok(())
+    }
+
+    /// Reports what is being deleted and does not go, once that has lasted long.
+    fn report_leaving(&self, task: &Task, attempt: &mut Attempt<'_>) {
+        if attempt.leaving.is_empty() {
+            self.leaving.forget(task.index);
+        } else if self.leaving.is_long(task.index) {
+            attempt.failures.push(Failure::of_leaving_objects(&attempt.leaving));
         }
     }
 

@@ -45,7 +45,7 @@ pub use decide::matching::{Explanation, Mismatch};
 pub use decide::pattern::Pattern;
 pub use decide::source::EventSource;
 pub use lint::{Finding, Level, Source, Spot, lint, placed};
-pub use policy::{Error, Rendered, SECRET_TYPE, named_objects};
+pub use policy::{Error, Handling, Rendered, SECRET_TYPE, named_objects};
 pub use problem::{Place, Problem, Severity, Topic};
 pub use read::blocks::Block;
 pub use read::content::{DIALECT, INSTANTIATE, Reference};

@@ -495,15 +495,15 @@ fn digest_changes_with_what_can_change_the_result_and_with_nothing_else() {
     let base = digest(&[references(json!({})), template("kind: A")]);
     for same in [
         vec![template("kind: A"), references(json!({}))],
-        vec![references(json!({"tier": 99, "maxUpdate": "30%", "helmCharts": [{}]})), template("kind: A")],
+        vec![references(json!({"maxUpdate": "30%", "helmCharts": [{}]})), template("kind: A")],
         vec![
-            references(json!({"continueOnConflict": true, "driftExclusions": [{}], "profileNameFormat": "x",
+            references(json!({"driftExclusions": [{}], "profileNameFormat": "x",
                 "syncMode": "ContinuousWithDriftDetection"})),
             template("kind: A"),
         ],
         vec![
             references(json!({"policyRefs": [{"kind": "ConfigMap", "namespace": "default", "name": "x", "path": "p",
-                "deploymentType": "Local", "tier": 1, "skipNamespaceCreation": true}]})),
+                "deploymentType": "Local"}]})),
             template("kind: A"),
         ],
         vec![
@@ -522,6 +522,8 @@ fn digest_changes_with_what_can_change_the_result_and_with_nothing_else() {
         vec![references(json!({"cloudEventAction": "Delete"})), template("kind: A")],
         vec![references(json!({"syncMode": "OneTime"})), template("kind: A")],
         vec![references(json!({"eventSourceName": "gone"})), template("kind: A")],
+        vec![references(json!({"tier": 99})), template("kind: A")],
+        vec![references(json!({"continueOnConflict": true})), template("kind: A")],
     ] {
         assert_ne!(digest(&other), base, "{other:?}");
     }

@@ -158,6 +158,19 @@ impl Trigger {
         self.adopts
     }
 
+    /// The highest tier that one of its objects may have: whether another trigger could take one of them over.
+    #[must_use]
+    pub fn tier_max(&self) -> i32 {
+        let tiers = self.spec.policy_refs.iter().map(|policy| policy.tier).filter(|tier| *tier != 0);
+        tiers.chain([self.spec.tier]).max().unwrap_or(self.spec.tier)
+    }
+
+    /// Whether a conflict over one object leaves the others to be applied.
+    #[must_use]
+    pub fn continues_on_conflict(&self) -> bool {
+        self.spec.continue_on_conflict
+    }
+
     /// How long its objects are kept as they should be.
     #[must_use]
     pub fn sync_mode(&self) -> SyncMode {
@@ -196,7 +209,8 @@ impl Trigger {
         let annotations = self.render_extra("extraAnnotations", &self.extra.annotations, data)?;
         // With `oneForEvent` there is no list: a template that wants it fails and says so.
         let leaves_out_lists = !self.spec.one_for_event;
-        let asked = Asked { trigger: &self.name, data, cluster, contents: &self.contents, leaves_out_lists };
+        let (trigger, contents, tier) = (self.name.as_str(), &*self.contents, self.spec.tier);
+        let asked = Asked { trigger, data, cluster, contents, tier, leaves_out_lists };
         let mut all = Vec::new();
         for policy in &self.policies {
             all.extend(policy.render(&asked)?);
@@ -265,9 +279,9 @@ impl Trigger {
         let mut parts = json!({
             "oneForEvent": self.spec.one_for_event,
             "cloudEventAction": self.spec.cloud_event_action,
-            "tier": default.tier,
+            "tier": self.spec.tier,
             "syncMode": sync_mode,
-            "continueOnConflict": default.continue_on_conflict,
+            "continueOnConflict": self.spec.continue_on_conflict,
             "stopMatchingBehavior": self.spec.stop_matching_behavior,
             "policyRefs": self.policies.iter().map(|policy| policy.digest_part()).collect::<Vec<_>>(),
             "driftExclusions": default.drift_exclusions,

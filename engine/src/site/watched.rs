@@ -58,6 +58,10 @@ impl Cluster for Watched {
         self.noted(self.inner.apply(key, manifest, uid))
     }
 
+    fn create_namespace<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<(), Error>> {
+        self.noted(self.inner.create_namespace(manifest))
+    }
+
     fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>> {
         self.noted(self.inner.delete(key, uid))
     }

@@ -20,7 +20,7 @@ spec:
   eventSourceName: users
   oneForEvent: true
   cloudEventAction: '{{if eq .CloudEvent.type "visit"}}Create{{else}}Nothing{{end}}'
-  policyRefs: [{name: guest, namespace: default, kind: ConfigMap}]
+  policyRefs: [{name: guest, namespace: default, kind: ConfigMap, skipNamespaceCreation: true}]
 ---
 apiVersion: v1
 kind: ConfigMap

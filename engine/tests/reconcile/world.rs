@@ -47,7 +47,8 @@ spec:
   oneForEvent: true
   stopMatchingBehavior: BEHAVIOUR
   cloudEventAction: '{{if eq .CloudEvent.type "login"}}Create{{else}}Delete{{end}}'
-  policyRefs: [{name: namespace, namespace: default, kind: ConfigMap}]
+  continueOnConflict: true
+  policyRefs: [{name: namespace, namespace: default, kind: ConfigMap, skipNamespaceCreation: true}]
 ---
 apiVersion: v1
 kind: ConfigMap
@@ -116,6 +117,10 @@ impl Cluster for Slow {
             self.0.apply(key, manifest, uid).await
         }
         .boxed()
+    }
+
+    fn create_namespace<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<(), Error>> {
+        self.0.create_namespace(manifest)
     }
 
     fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>> {

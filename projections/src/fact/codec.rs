@@ -32,6 +32,7 @@ mod kind {
     pub(super) const RECORD_LOST: u32 = 10;
     pub(super) const RELEASED: u32 = 11;
     pub(super) const EVENT_REDRIVEN: u32 = 12;
+    pub(super) const RECREATED: u32 = 17;
 }
 
 /// A payload that cannot be read as a fact.
@@ -98,6 +99,7 @@ impl<'a> Fact<'a> {
                     }
                     What::Deleted(objects) => put(out, (kind::DELETED, whose, objects)),
                     What::Released(objects) => put(out, (kind::RELEASED, whose, objects)),
+                    What::Recreated(recreated) => put(out, (kind::RECREATED, whose, recreated)),
                 }
             }
             Fact::Lost(RecordLost { reason }) => put(out, (kind::RECORD_LOST, reason)),
@@ -144,6 +146,7 @@ impl<'a> Fact<'a> {
                     },
                     kind::DELETED => |fields| Ok(What::Deleted(fields.take()?)),
                     kind::RELEASED => |fields| Ok(What::Released(fields.take()?)),
+                    kind::RECREATED => |fields| Ok(What::Recreated(fields.take()?)),
                     found => return Err(Error::Kind { found }),
                 };
                 let (key, acted_for, previous) = fields.take()?;

@@ -34,6 +34,19 @@ pub enum What {
     /// The lifecycle lets go of these objects, which belong to somebody else, or to the lifecycle that wants them next: they
     /// stay as they are.
     Released(Vec<ObjectKey>),
+    /// An object of the lifecycle is about to be deleted and made again. From here on no uid of it is known.
+    Recreated(Recreated),
+}
+
+/// An object that is deleted and made again: a field of it shall change that never can.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recreated {
+    /// The object.
+    pub object: ObjectKey,
+    /// `metadata.uid` of the one that is deleted.
+    pub uid: String,
+    /// What the cluster said to the change.
+    pub reason: String,
 }
 
 /// An attempt that did not succeed.
@@ -71,6 +84,7 @@ impl Reconciled {
     pub fn objects(&self) -> impl Iterator<Item = &ObjectKey> {
         let (named, applied): (&[ObjectKey], &[AppliedObject]) = match &self.what {
             What::Intended(objects) | What::Deleted(objects) | What::Released(objects) => (objects, &[]),
+            What::Recreated(Recreated { object, .. }) => (std::slice::from_ref(object), &[]),
             What::Applied(objects) | What::Failed(FailedAttempt { objects, .. }) => (&[], objects),
         };
         named.iter().chain(applied.iter().map(|applied| &applied.object))

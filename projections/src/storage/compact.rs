@@ -216,6 +216,7 @@ impl CompactLifecycle {
             Happened::Redecided(_)
             | Happened::ApplyIntended(_)
             | Happened::ApplyFailed { .. }
+            | Happened::Recreated(_)
             | Happened::Removed { .. } => None,
         }
     }

@@ -54,6 +54,7 @@ const PLAN: &str = "engine/src/reconcile/plan.rs";
 const WORK: &str = "engine/src/reconcile/work.rs";
 const TASK: &str = "engine/src/reconcile/task.rs";
 const CONFLICT: &str = "engine/src/reconcile/conflict.rs";
+const APPLY: &str = "engine/src/reconcile/apply.rs";
 const STEP: &str = "engine/src/reconcile/step.rs";
 const ATTEMPT: &str = "engine/src/reconcile/attempt.rs";
 const LOST: &str = "engine/src/reconcile/lost.rs";
@@ -71,7 +72,7 @@ const GROUND: &str = "projections/src/fold/ground.rs";
 /// back, which it is not in the simulation, the times of the messages tell the same; a table in `epoch` tests it. And
 /// sessions that end again and again while a full stream drops messages: a story ends in calm, so they end too; a test
 /// on a real server has it.
-const SABOTAGES: [Sabotage; 48] = [
+const SABOTAGES: [Sabotage; 50] = [
     Sabotage {
         name: "acknowledge before the sync",
         file: RECORDER,
@@ -231,8 +232,8 @@ const SABOTAGES: [Sabotage; 48] = [
     Sabotage {
         name: "delete for a decision that was overtaken",
         file: STEP,
-        good: "if live.deleting || is_overtaken {",
-        bad: "if live.deleting || (!SABOTAGED && is_overtaken) {",
+        good: "if is_overtaken {",
+        bad: "if !SABOTAGED && is_overtaken {",
     },
     Sabotage {
         name: "go on making what is not wanted any more",
@@ -360,6 +361,18 @@ const SABOTAGES: [Sabotage; 48] = [
         file: GROUND,
         good: "redecisions.is_empty() || known",
         bad: "(redecisions.is_empty() && !SABOTAGED) || known",
+    },
+    Sabotage {
+        name: "keep an object that a lower tier wants",
+        file: WORK,
+        good: "tier < handling.tier)",
+        bad: "tier < handling.tier && !SABOTAGED)",
+    },
+    Sabotage {
+        name: "make an object again without a record",
+        file: APPLY,
+        good: "if self.recreating.note(task.index, &uid) {",
+        bad: "if !SABOTAGED && self.recreating.note(task.index, &uid) {",
     },
 ];
 

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lifeline_engine::cluster::ObjectKey;
 use lifeline_projections::fact::{
-    EventReceived, Fact, LifecycleKey, Reconciled, Redesired, Ruling, TriggerReplayed, What,
+    EventReceived, Fact, LifecycleKey, Reconciled, Recreated, Redesired, Ruling, TriggerReplayed, What,
 };
 use lifeline_store::{Offset, Record};
 
@@ -136,6 +136,10 @@ impl<'f> Wants<'f> {
                 for object in objects {
                     has_changed |= self.claims.entry(object).or_default().remove(&lifecycle(key));
                 }
+            }
+            // It is made once more, and so is what is in it; nothing is where a namespace is made again.
+            Fact::Reconciled(Reconciled { what: What::Recreated(Recreated { object, .. }), .. }) => {
+                *self.begins.entry(object).or_default() += 1;
             }
             _ => {}
         }

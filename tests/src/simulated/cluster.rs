@@ -316,6 +316,18 @@ impl Cluster for FaultyCluster {
         .boxed()
     }
 
+    fn create_namespace<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<(), Error>> {
+        async move {
+            let (sent, key) = (self.now(), Objects::resolve(manifest)?);
+            self.request().await?;
+            if self.state.lock().objects.get(&key).is_none() {
+                self.apply_now(sent, &key, manifest, None)?;
+            }
+            self.answer(()).await
+        }
+        .boxed()
+    }
+
     fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>> {
         async move {
             self.look_at_write();

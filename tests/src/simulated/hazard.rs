@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// Something that goes wrong. The last five are what the engine records of it.
+/// Something that goes wrong. The last seven are what the engine records of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hazard {
     /// The engine is asked to stop, and does.
@@ -83,6 +83,8 @@ pub enum Hazard {
     FailedAttempt,
     /// That an object was let go of is recorded.
     Release,
+    /// That an object is deleted to be made again is recorded.
+    Recreation,
     /// A piece of a replay is recorded that is not the last one.
     ReplayPiece,
     /// A message that an earlier release rejected is taken up again.
@@ -91,7 +93,7 @@ pub enum Hazard {
 
 impl Hazard {
     /// All hazards, in the order in which they are printed.
-    pub const ALL: [Hazard; 38] = [
+    pub const ALL: [Hazard; 39] = [
         Hazard::Stop,
         Hazard::Kill,
         Hazard::PowerCut,
@@ -128,6 +130,7 @@ impl Hazard {
         Hazard::Gap,
         Hazard::FailedAttempt,
         Hazard::Release,
+        Hazard::Recreation,
         Hazard::ReplayPiece,
         Hazard::TakenUp,
     ];
@@ -172,6 +175,7 @@ impl Hazard {
             Hazard::Gap => "gap recorded",
             Hazard::FailedAttempt => "failed attempt recorded",
             Hazard::Release => "release recorded",
+            Hazard::Recreation => "object made again recorded",
             Hazard::ReplayPiece => "piece of a replay recorded",
             Hazard::TakenUp => "rejected message taken up again",
         }

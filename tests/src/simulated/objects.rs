@@ -68,6 +68,12 @@ impl Objects {
             if uid.is_some_and(|uid| uid != live.uid) {
                 return Err(Error::Replaced { uid: live.uid.clone() });
             }
+            if live.manifest["immutable"] == true && live.manifest["data"] != manifest["data"] {
+                return Err(Error::Immutable {
+                    fields: "`data`".to_owned(),
+                    message: "`data` can never change".to_owned(),
+                });
+            }
             live.manifest = manifest.clone();
             return Ok(live.clone());
         }
@@ -113,6 +119,7 @@ mod tests {
             Ok(value) => told(value),
             Err(Error::Invalid { .. }) => "invalid".to_owned(),
             Err(Error::Replaced { .. }) => "replaced".to_owned(),
+            Err(Error::Immutable { fields, .. }) => format!("immutable {fields}"),
             Err(other) => other.to_string(),
         }
     }
@@ -140,6 +147,9 @@ mod tests {
                 };
                 if manifest["kind"] == "ConfigMap" {
                     manifest["data"] = json!({"login": step.to_string()});
+                    if name == "bob" && manifest["metadata"]["name"] == "bob" {
+                        manifest["immutable"] = json!(true);
+                    }
                 }
                 let (one, other) = (Objects::resolve(&manifest), theirs.resolve(&manifest).await);
                 let key = one.as_ref().ok().cloned();

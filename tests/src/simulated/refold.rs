@@ -14,7 +14,7 @@ use super::rules::{MANAGE, Version};
 use super::story::Violation;
 
 /// The triggers of all rules.
-const TRIGGERS: [&str; 3] = ["audit", "guest", "manage"];
+const TRIGGERS: [&str; 5] = ["audit", "base", "guest", "lead", "manage"];
 
 /// A resource: source and subject.
 type Resource<'a> = (&'a str, &'a str);

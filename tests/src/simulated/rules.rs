@@ -32,10 +32,12 @@ spec:
   eventSourceName: user-operation
   oneForEvent: true
   cloudEventAction: 'ACTION'
+  continueOnConflict: true
   policyRefs:
   - name: NAME
     namespace: default
     kind: ConfigMap
+    skipNamespaceCreation: true
 ---
 apiVersion: v1
 kind: ConfigMap
@@ -103,6 +105,37 @@ const GUEST: &str = r#"
     data:
       login: {{ .CloudEvent.id }}"#;
 
+const BASE_ACTION: &str =
+    r#"{{if eq .CloudEvent.type "login"}}Create{{else if eq .CloudEvent.type "logout"}}Delete{{else}}Nothing{{end}}"#;
+
+const LEAD_ACTION: &str =
+    r#"{{if eq .CloudEvent.type "visit"}}Create{{else if eq .CloudEvent.type "suspend"}}Delete{{else}}Nothing{{end}}"#;
+
+/// WHO is different in the two triggers that give it.
+const TIERED: &str = r#"
+  tiered.yaml: |
+    kind: ConfigMap
+    apiVersion: v1
+    metadata:
+      name: tiered-{{ .CloudEvent.source }}-{{ .CloudEvent.subject }}
+      namespace: default
+    data:
+      login: WHO{{ .CloudEvent.id }}"#;
+
+/// Its data never changes, so each event makes another one.
+const FIXED: &str = r#"
+  fixed.yaml: |
+    kind: ConfigMap
+    apiVersion: v1
+    metadata:
+      name: fixed-{{ .CloudEvent.source }}-{{ .CloudEvent.subject }}
+      namespace: default
+      annotations:
+        lifeline.dev/recreate: "true"
+    immutable: true
+    data:
+      login: {{ .CloudEvent.id }}"#;
+
 fn trigger(name: &str, action: &str, data: &str) -> String {
     TRIGGER.replace("NAME", name).replace("ACTION", action) + data
 }
@@ -126,6 +159,8 @@ pub enum Version {
     Stricter,
     /// The trigger is gone.
     Withdrawn,
+    /// Two more triggers give one object, at different tiers, and one of them an object that never changes.
+    Tiered,
 }
 
 /// An event as far as rules are concerned.
@@ -143,7 +178,20 @@ pub struct Event {
 
 impl Version {
     /// All of them.
-    pub const ALL: [Version; 8] = [
+    pub const ALL: [Version; 9] = [
+        Version::First,
+        Version::Revised,
+        Version::Fewer,
+        Version::Audited,
+        Version::WithGuests,
+        Version::GuestsStay,
+        Version::Stricter,
+        Version::Withdrawn,
+        Version::Tiered,
+    ];
+
+    /// Those that stories change to at any time. [`Version::Tiered`] has chances of its own.
+    pub const CHOSEN: [Version; 8] = [
         Version::First,
         Version::Revised,
         Version::Fewer,
@@ -199,7 +247,9 @@ impl Version {
             ("manage", _) if self == Version::Withdrawn => None,
             ("audit", _) if self != Version::Audited => None,
             ("guest", _) if !self.has_guests() => None,
-            ("manage" | "audit" | "guest", "login") | ("manage", "visit") => Some(true),
+            ("base" | "lead", _) if self != Version::Tiered => None,
+            ("manage" | "audit" | "guest" | "base", "login") | ("manage" | "lead", "visit") => Some(true),
+            ("base", "logout") | ("lead", "suspend") => Some(false),
             ("guest", "suspend") if self == Version::WithGuests => Some(false),
             ("manage", "logout") => Some(false),
             ("manage", "suspend") if self == Version::Stricter => Some(false),
@@ -217,6 +267,7 @@ impl Version {
     #[must_use]
     pub fn may_give(self, trigger: &str, object: &ObjectKey, login: &Value) -> bool {
         let is_revised = login.as_str().is_some_and(|login| login.starts_with(Version::Revised.revision()));
+        let is_lead = login.as_str().is_some_and(|login| login.starts_with("lead-"));
         match (trigger, &*object.kind, &*object.name) {
             ("manage", "Namespace", _) => self != Version::Withdrawn,
             ("manage", "ConfigMap", "profile") => {
@@ -224,6 +275,10 @@ impl Version {
             }
             ("audit", "ConfigMap", name) => self == Version::Audited && name.starts_with("audit-"),
             ("guest", "ConfigMap", name) => self.has_guests() && name.starts_with("guest-"),
+            ("base", "ConfigMap", name) => {
+                self == Version::Tiered && (name.starts_with("fixed-") || (name.starts_with("tiered-") && !is_lead))
+            }
+            ("lead", "ConfigMap", name) => self == Version::Tiered && name.starts_with("tiered-") && is_lead,
             _ => false,
         }
     }
@@ -237,6 +292,7 @@ impl Version {
             | Version::Audited
             | Version::WithGuests
             | Version::GuestsStay
+            | Version::Tiered
             | Version::Withdrawn => r#"eq .CloudEvent.type "logout""#,
         };
         let profile = if self == Version::Fewer { String::new() } else { PROFILE.replace("REVISION", self.revision()) };
@@ -252,6 +308,11 @@ impl Version {
         if self.has_guests() {
             let leaves = if self == Version::WithGuests { "suspend" } else { "farewell" };
             text += &trigger("guest", &GUEST_ACTION.replace("LEAVES", leaves), GUEST);
+        }
+        if self == Version::Tiered {
+            text += &trigger("base", BASE_ACTION, &(TIERED.replace("WHO", "") + FIXED));
+            let lead = trigger("lead", LEAD_ACTION, &TIERED.replace("WHO", "lead-"));
+            text += &lead.replace("oneForEvent: true", "oneForEvent: true\n  tier: 50");
         }
         let rules = RuleSet::new(Manifests::read("rules.yaml", &text), Clusters::default());
         // What Sveltos does otherwise is a warning, and no mistake.
@@ -274,9 +335,17 @@ impl Version {
         let mut present: BTreeMap<(&str, &str), &Event> = BTreeMap::new();
         let mut noted: BTreeMap<(&str, &str), &Event> = BTreeMap::new();
         let mut guests: BTreeMap<(&str, &str), &Event> = BTreeMap::new();
+        let mut based: BTreeMap<(&str, &str), &Event> = BTreeMap::new();
+        let mut lead: BTreeMap<(&str, &str), &Event> = BTreeMap::new();
         for event in events {
             let resource = (event.source.as_str(), event.subject.as_str());
-            for (trigger, held) in [("manage", &mut present), ("audit", &mut noted), ("guest", &mut guests)] {
+            for (trigger, held) in [
+                ("manage", &mut present),
+                ("audit", &mut noted),
+                ("guest", &mut guests),
+                ("base", &mut based),
+                ("lead", &mut lead),
+            ] {
                 match self.decides(trigger, &event.kind) {
                     Some(true) => _ = held.insert(resource, event),
                     Some(false) => _ = held.remove(&resource),
@@ -304,6 +373,19 @@ impl Version {
                 let login = Value::from(format!("{}{}", self.revision(), event.id));
                 want(format!("ConfigMap/{subject}/profile"), login.to_string());
             }
+        }
+        // Of those that want it, the lowest tier has it.
+        for (resource @ (source, subject), event) in
+            based.into_iter().filter(|((_, subject), _)| !subject.contains('/'))
+        {
+            want(format!("ConfigMap/default/fixed-{source}-{subject}"), Value::from(&*event.id).to_string());
+            if !lead.contains_key(&resource) {
+                want(format!("ConfigMap/default/tiered-{source}-{subject}"), Value::from(&*event.id).to_string());
+            }
+        }
+        for ((source, subject), event) in lead.into_iter().filter(|((_, subject), _)| !subject.contains('/')) {
+            let login = Value::from(format!("lead-{}", event.id));
+            want(format!("ConfigMap/default/tiered-{source}-{subject}"), login.to_string());
         }
         for ((source, subject), event) in noted.into_iter().filter(|((_, subject), _)| !subject.contains('/')) {
             want(format!("ConfigMap/default/audit-{source}-{subject}"), Value::from(&*event.id).to_string());

@@ -223,6 +223,11 @@ impl Script {
         if upgrade.one_in(4) {
             upgraded(&mut steps, &upgrade);
         }
+        let tiered = Chance::new(seed, 10);
+        if tiered.one_in(3) {
+            let at = usize::try_from(tiered.below(steps.len() as u64)).unwrap_or_default();
+            steps.insert(at, Step { action: Action::Rules(Version::Tiered), pause: Duration::ZERO });
+        }
         let has_foreign = chance.one_in(4);
         let messages_max = if chance.one_in(6) { 2 + chance.below(20) } else { u64::MAX };
         let messages_max = usize::try_from(messages_max).unwrap_or(usize::MAX);
@@ -272,7 +277,7 @@ fn upgraded(steps: &mut Vec<Step>, chance: &Chance) {
 /// A login and a logout, under any rules.
 fn login_and_logout(messages: u64, chance: &Chance) -> Vec<Step> {
     let resource = *chance.pick(&RESOURCES);
-    let rules = chance.one_in(2).then(|| Action::Rules(*chance.pick(&Version::ALL)));
+    let rules = chance.one_in(2).then(|| Action::Rules(*chance.pick(&Version::CHOSEN)));
     let events = publish(["login", "logout"], messages, resource);
     let actions = rules.into_iter().chain(events);
     actions.map(|action| Step { action, pause: chance.millis_below(3_000) }).collect()
@@ -299,7 +304,7 @@ fn guest_that_returns(messages: u64, chance: &Chance) -> Vec<Step> {
 /// Rules change, one of them gets a mistake soon afterwards, and is mended as it was; meanwhile events come.
 fn mistake_that_is_mended(messages: u64, chance: &Chance) -> Vec<Step> {
     let resource = *chance.pick(&RESOURCES);
-    let rules = *chance.pick(&Version::ALL);
+    let rules = *chance.pick(&Version::CHOSEN);
     let mut actions = vec![Action::Rules(rules), Action::Mistake { comes: true }];
     actions.extend(publish(["login", "suspend"], messages, resource));
     actions.push(Action::Mistake { comes: false });
@@ -347,7 +352,7 @@ impl Step {
             97..98 if chance.one_in(2) => Action::Deafen,
             97..98 => Action::Steal { messages: 1 + chance.below(4), acknowledges: chance.one_in(2) },
             98..100 if chance.one_in(3) => Action::Mistake { comes: chance.one_in(2) },
-            98..100 => Action::Rules(*chance.pick(&Version::ALL)),
+            98..100 => Action::Rules(*chance.pick(&Version::CHOSEN)),
             _ => Action::Wait,
         };
         Step { action, pause }

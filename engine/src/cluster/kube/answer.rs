@@ -37,6 +37,11 @@ impl Answer {
         self.code == 404 && !self.is_missing(key) && self.missing_namespace(key).is_none()
     }
 
+    /// There is an object of the name already.
+    pub(super) fn is_taken(&self) -> bool {
+        self.code == 409 && self.reason() == "AlreadyExists"
+    }
+
     /// The uid given with an apply is not the live object's; or there is no live object.
     pub(super) fn is_other_uid(&self) -> bool {
         match self.code {
@@ -66,6 +71,19 @@ impl Answer {
 
     fn causes(&self) -> impl Iterator<Item = &Value> {
         self.body["details"]["causes"].as_array().into_iter().flatten()
+    }
+
+    /// The fields that can never change, where that is the only reason of a refusal: an object that is deleted and made
+    /// again must not be refused then for another one.
+    fn immutable_fields(&self) -> Option<String> {
+        let says_so = |cause: &&Value| {
+            let text = cause["message"].as_str().unwrap_or_default();
+            NEVER_CHANGES.iter().any(|words| text.contains(words)) && cause["field"] != "metadata.uid"
+        };
+        let (count, said) = (self.causes().count(), self.causes().filter(says_so));
+        let fields: Vec<String> =
+            said.map(|cause| format!("`{}`", cause["field"].as_str().unwrap_or_default())).collect();
+        (count > 0 && fields.len() == count).then(|| fields.join(", "))
     }
 
     fn message(&self) -> String {
@@ -102,11 +120,18 @@ pub(super) fn refusal(answer: &Answer, key: &ObjectKey) -> Error {
     if let Some(namespace) = answer.missing_namespace(key) {
         return Error::NamespaceMissing { namespace: namespace.to_owned() };
     }
+    if let Some(denied) = denial(answer) {
+        return denied;
+    }
     match answer.code {
         401 => Error::Unauthorized { message },
         403 => match (&key.namespace, answer.causes().any(|cause| cause["reason"] == "NamespaceTerminating")) {
             (Some(namespace), true) => Error::NamespaceTerminating { namespace: namespace.to_string() },
-            _ => Error::Forbidden { message },
+            _ if is_about_rights(&message) => Error::Forbidden { message },
+            _ => {
+                let by = "an admission rule of the cluster".to_owned();
+                Error::Denied { by, message, remedy: "change the object, or ask who runs the cluster to allow it" }
+            }
         },
         404 if answer.is_unserved(key) => {
             Error::UnknownKind { api_version: key.api_version(), kind: key.kind.to_string() }
@@ -116,11 +141,64 @@ pub(super) fn refusal(answer: &Answer, key: &ObjectKey) -> Error {
         413 => Error::Invalid { message },
         408 | 429 => unavailable(message),
         500 if MISFITS.iter().any(|beginning| message.starts_with(beginning)) => Error::Invalid { message },
+        422 => match answer.immutable_fields() {
+            Some(fields) => Error::Immutable { fields, message },
+            None => Error::Invalid { message },
+        },
         // What is no Status was not written by an API server, but by something on the way to it.
         400..500 if answer.is_status() => Error::Invalid { message },
         code => unavailable(format!("it answered {code}: {message}")),
     }
 }
+
+/// A request that somebody else denies, whatever status code they chose: the API server writes who it was.
+fn denial(answer: &Answer) -> Option<Error> {
+    const POLICY: &str = "ValidatingAdmissionPolicy '";
+    const WEBHOOK: &str = "admission webhook \"";
+    if !answer.is_status() {
+        return None;
+    }
+    let message = answer.message();
+    let quoted = |beginning: &str, end: char| {
+        let (_, rest) = message.split_once(beginning)?;
+        rest.split_once(end).map(|(name, _)| name.to_owned())
+    };
+    let (by, remedy) = if message.starts_with(WEBHOOK) {
+        let by = format!("the admission webhook `{}`", quoted(WEBHOOK, '"')?);
+        (by, "change the object, or let who runs the webhook allow it; it is tried again until then")
+    } else if message.contains(POLICY) && message.contains(" denied request") {
+        let by = format!("the ValidatingAdmissionPolicy `{}`", quoted(POLICY, '\'')?);
+        (by, "change the object, the policy or its binding; it is tried again until then")
+    } else if answer.code == 403 && message.contains("exceeded quota: ") {
+        let by = format!("the ResourceQuota `{}`", quoted("exceeded quota: ", ',')?);
+        (by, "raise the quota, or remove something that counts; it is tried again until then")
+    } else {
+        return None;
+    };
+    Some(Error::Denied { by, message, remedy })
+}
+
+/// Whether a 403 is about the rights of the identity in use. Others come from admission.
+fn is_about_rights(message: &str) -> bool {
+    // Without a message there is no telling.
+    !message.contains("is forbidden: ") || message.contains("is forbidden: User ")
+}
+
+/// What API servers write about a field that can never change. Kinds have their own words for it.
+const NEVER_CHANGES: [&str; 12] = [
+    "immutable",
+    "may not change",
+    "may not be change",
+    "may not be updated",
+    "may not be unset",
+    "must not be change",
+    "can not be unset",
+    "can not be change",
+    "cannot be change",
+    "cannot change",
+    "updates to ",
+    "updates may not",
+];
 
 /// The object an answer holds.
 pub(super) fn object(mut body: Value) -> Result<LiveObject, Error> {
@@ -169,6 +247,20 @@ mod tests {
             (403, status("Forbidden", "configmaps \"a\" is forbidden", json!({"name": "a"})), "Forbidden"),
             (403, status("Forbidden", "because it is being terminated", terminating), "NamespaceTerminating"),
             (
+                403,
+                status("Forbidden", r#"pods "a" is forbidden: violates PodSecurity "restricted:latest""#, json!({})),
+                "Denied",
+            ),
+            (
+                403,
+                status(
+                    "Forbidden",
+                    r#"configmaps "a" is forbidden: User "l" cannot patch resource "configmaps""#,
+                    json!({}),
+                ),
+                "Forbidden",
+            ),
+            (
                 404,
                 status("NotFound", "namespaces \"n\" not found", json!({"name": "n", "kind": "namespaces"})),
                 "NamespaceMissing",
@@ -179,6 +271,28 @@ mod tests {
             (409, status("Conflict", "Operation cannot be fulfilled", json!({})), "Conflict"),
             (422, status("Invalid", "ConfigMap \"a\" is invalid", json!({})), "Invalid"),
             (400, status("BadRequest", "strict decoding error", json!({})), "Invalid"),
+            (400, denied_by_webhook("BadRequest"), "Denied"),
+            (403, denied_by_webhook("Forbidden"), "Denied"),
+            (409, denied_by_webhook("Conflict"), "Denied"),
+            (422, denied_by_webhook("Invalid"), "Denied"),
+            (
+                422,
+                status(
+                    "Invalid",
+                    "configmaps \"a\" is forbidden: ValidatingAdmissionPolicy 'guards' with binding 'b' denied request: no",
+                    json!({"causes": [{"message": "ValidatingAdmissionPolicy 'guards' with binding 'b' denied request: no"}]}),
+                ),
+                "Denied",
+            ),
+            (
+                403,
+                status(
+                    "Forbidden",
+                    "configmaps \"a\" is forbidden: exceeded quota: few, requested: configmaps=1, used: configmaps=1, limited: configmaps=1",
+                    json!({}),
+                ),
+                "Denied",
+            ),
             (405, status("MethodNotAllowed", "not allowed", json!({})), "Invalid"),
             (413, status("RequestEntityTooLarge", "limit is 3145728", json!({})), "Invalid"),
             (
@@ -202,6 +316,62 @@ mod tests {
             (302, json!(""), "Unavailable"),
             (400, json!("<html>Bad gateway page</html>"), "Unavailable"),
         ]);
+    }
+
+    fn denied_by_webhook(reason: &str) -> Value {
+        status(reason, "admission webhook \"friday.example.com\" denied the request: not on a Friday", json!({}))
+    }
+
+    #[test]
+    fn who_denies_is_named() {
+        let check = |code: u16, message: &str, expected: &str| {
+            let answer = Answer { code, retry_after: None, body: status("", message, json!({})) };
+            let Error::Denied { by, .. } = refusal(&answer, &key()) else { panic!("{message} is a denial") };
+            assert_eq!(by, expected);
+        };
+        check(400, "admission webhook \"a.b\" denied the request without explanation", "the admission webhook `a.b`");
+        check(
+            422,
+            "a is forbidden: ValidatingAdmissionPolicy 'g' with binding 'b' denied request: no",
+            "the ValidatingAdmissionPolicy `g`",
+        );
+        check(403, "pods \"a\" is forbidden: exceeded quota: few, requested: pods=1", "the ResourceQuota `few`");
+    }
+
+    #[test]
+    fn fields_that_never_change_are_known_by_what_servers_say_of_them() {
+        let check = |causes: &[(&str, &str)], expected: Option<&str>| {
+            let causes: Vec<Value> =
+                causes.iter().map(|(field, message)| json!({"field": field, "message": message})).collect();
+            let body = status("Invalid", "x is invalid", json!({ "causes": causes }));
+            match refusal(&Answer { code: 422, retry_after: None, body }, &key()) {
+                Error::Immutable { fields, .. } => assert_eq!(Some(&*fields), expected, "{causes:?}"),
+                error => assert_eq!((error.reason(), None), ("Invalid", expected), "{causes:?}"),
+            }
+        };
+        let immutable = "Invalid value: {}: field is immutable";
+        check(&[("spec.template", immutable)], Some("`spec.template`"));
+        check(
+            &[("spec.clusterIPs[0]", "Invalid value: [\"10.0.0.72\"]: may not change once set")],
+            Some("`spec.clusterIPs[0]`"),
+        );
+        check(&[("data", "Forbidden: field is immutable when `immutable` is set")], Some("`data`"));
+        check(&[("roleRef", "Invalid value: {}: cannot change roleRef")], Some("`roleRef`"));
+        check(&[("value", "Forbidden: may not be changed in an update.")], Some("`value`"));
+        check(&[("spec", "Forbidden: spec is immutable after creation except resources.requests")], Some("`spec`"));
+        check(&[("spec", "Forbidden: pod updates may not change fields other than `image`")], Some("`spec`"));
+        check(
+            &[("spec", "Forbidden: updates to statefulset spec for fields other than 'replicas' are forbidden")],
+            Some("`spec`"),
+        );
+        // One that would be refused for another reason too would not exist after it was deleted to be made again.
+        check(
+            &[("spec.selector", immutable), ("spec.template.metadata.labels", "Invalid value: does not match")],
+            None,
+        );
+        check(&[("metadata.uid", "Invalid value: field is immutable")], None);
+        check(&[("spec.replicas", "Invalid value: must be greater than 0")], None);
+        check(&[], None);
     }
 
     #[test]

@@ -268,6 +268,9 @@ impl KubeCluster {
         let answer =
             self.ask("PATCH", &format!("{path}?{query}"), Some(("application/apply-patch+yaml", body))).await?;
         if answer.is_success() {
+            if let ("CustomResourceDefinition", Some(group)) = (key.kind.as_str(), manifest["spec"]["group"].as_str()) {
+                self.served.lock().forget_group(group);
+            }
             return answer::object(answer.body);
         }
         if let (Some(uid), true) = (uid, answer.is_other_uid() || answer.is_missing(key)) {
@@ -351,6 +354,19 @@ impl Cluster for KubeCluster {
         uid: Option<&'a str>,
     ) -> BoxFuture<'a, Result<LiveObject, Error>> {
         Box::pin(self.write(key, manifest, uid))
+    }
+
+    fn create_namespace<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            let (key, path) = (crate::cluster::object_key(manifest)?, "/api/v1/namespaces");
+            let body = manifest.to_string().into_bytes();
+            let query = format!("fieldManager={FIELD_MANAGER}");
+            let answer = self.ask("POST", &format!("{path}?{query}"), Some(("application/json", body))).await?;
+            match answer.is_success() || answer.is_taken() {
+                true => Ok(()),
+                false => Err(self.refused(&answer, &key)),
+            }
+        })
     }
 
     fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>> {

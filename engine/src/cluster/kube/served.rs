@@ -89,6 +89,11 @@ impl ServedKinds {
         self.asked.insert((group.to_owned(), version.to_owned()), Group { kinds: kinds.collect(), at: now });
     }
 
+    /// Forgets the kinds of a group, for a definition was applied.
+    pub(super) fn forget_group(&mut self, group: &str) {
+        self.asked.retain(|(known, _), _| known != group);
+    }
+
     /// Forgets a kind the server no longer knows by the path remembered.
     pub(super) fn forget(&mut self, key: &ObjectKey) {
         self.asked.remove(&(key.group.to_string(), key.version.to_string()));

@@ -6,11 +6,14 @@ use serde_json::{Map, Value};
 
 use crate::cluster::ObjectKey;
 
-/// Adds the fields that differ although they may never change.
-pub(super) fn check(key: &ObjectKey, live: &Value, next: &Value, problems: &mut Vec<String>) {
+/// The fields that differ although they may never change, and what is said about each.
+pub(super) fn check(key: &ObjectKey, live: &Value, next: &Value) -> Vec<(String, String)> {
+    let mut problems = Vec::new();
     let mut same = |pointers: &[&str]| {
         for pointer in pointers.iter().filter(|pointer| live.pointer(pointer) != next.pointer(pointer)) {
-            problems.push(format!("`{}` can never change", pointer[1..].replace('/', ".")));
+            let field = pointer[1..].replace('/', ".");
+            let message = format!("`{field}` can never change");
+            problems.push((field, message));
         }
     };
     match (key.group.as_str(), key.kind.as_str()) {
@@ -27,15 +30,14 @@ pub(super) fn check(key: &ObjectKey, live: &Value, next: &Value, problems: &mut 
         ("apps", "StatefulSet")
             // Everything but what a rolling update may touch.
             if fixed_of_stateful_set(live) != fixed_of_stateful_set(next) => {
-                problems.push("`spec` of a StatefulSet can only change in replicas, template, update strategy and a few more".to_owned());
+                let may = "`spec` of a StatefulSet can only change in replicas, template, update strategy and a few more";
+                problems.push(("spec".to_owned(), may.to_owned()));
             }
         ("batch", "Job") => same(&["/spec/selector", "/spec/template", "/spec/completionMode"]),
         ("", "Pod")
             if fixed_of_pod(live) != fixed_of_pod(next) => {
-                problems.push(
-                    "`spec` of a Pod can only change in images, tolerations and a few more"
-                        .to_owned(),
-                );
+                let may = "`spec` of a Pod can only change in images, tolerations and a few more";
+                problems.push(("spec".to_owned(), may.to_owned()));
             }
         ("", "PersistentVolumeClaim") => same(&[
             "/spec/storageClassName",
@@ -56,6 +58,7 @@ pub(super) fn check(key: &ObjectKey, live: &Value, next: &Value, problems: &mut 
         }
         _ => {}
     }
+    problems
 }
 
 fn spec_without(object: &Value, fields: &[&str]) -> Map<String, Value> {

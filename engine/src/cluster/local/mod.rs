@@ -241,6 +241,15 @@ impl Cluster for LocalCluster {
         self.run(move |inner| inner.apply(&key, &manifest, uid.as_deref(), Manager::Lifeline))
     }
 
+    fn create_namespace<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<(), Error>> {
+        let manifest = manifest.clone();
+        self.run(move |inner| {
+            let key = super::object_key(&manifest)?;
+            let is_there = inner.kept.lock().state.get(&key).is_some();
+            if is_there { Ok(()) } else { inner.apply(&key, &manifest, None, Manager::Other).map(drop) }
+        })
+    }
+
     fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>> {
         let (key, uid) = (key.clone(), uid.to_owned());
         self.run(move |inner| inner.delete(&key, &uid))

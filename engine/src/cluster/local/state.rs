@@ -274,13 +274,19 @@ impl State {
             Manager::Other => next.object = merge::apply(&record.object, None, &manifest),
         }
         let mut problems = Vec::new();
-        immutable::check(key, &record.object, &next.object, &mut problems);
+        let fixed = immutable::check(key, &record.object, &next.object);
         let added = next.finalizers().iter().filter(|finalizer| !record.finalizers().contains(finalizer)).count();
         if record.is_deleting() && added > 0 {
             problems.push("`metadata.finalizers`: none can be added while the object is being deleted".to_owned());
         }
         if !problems.is_empty() {
+            problems.splice(0..0, fixed.iter().map(|(_, message)| message.clone()));
             return Err(Error::invalid(problems.join("; ")));
+        }
+        if !fixed.is_empty() {
+            let (fields, messages): (Vec<_>, Vec<_>) =
+                fixed.into_iter().map(|(field, message)| (format!("`{field}`"), message)).unzip();
+            return Err(Error::Immutable { fields: fields.join(", "), message: messages.join("; ") });
         }
         if next == record {
             return Ok((Vec::new(), live));
@@ -314,7 +320,9 @@ impl State {
             return Ok((Vec::new(), Deletion::Gone));
         }
         if record.is_namespace() && IMMORTAL_NAMESPACES.contains(&key.name.as_str()) {
-            return Err(Error::Forbidden { message: format!("the namespace `{}` may not be deleted", key.name) });
+            let by = "an admission rule of the cluster".to_owned();
+            let message = format!("the namespace `{}` may not be deleted", key.name);
+            return Err(Error::Denied { by, message, remedy: "leave it out of the rules" });
         }
         let changes = self.leaving(&record, now);
         let gone =

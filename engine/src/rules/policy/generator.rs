@@ -8,7 +8,7 @@ use lifeline_projections::why::object::Named;
 use serde_json::{Map, Value, json};
 
 use super::reference::{self, Target};
-use super::{Asked, ContentKind, Error, Kind, Policies, Policy, Purpose, Rendered};
+use super::{Asked, ContentKind, Error, Handling, Kind, Policies, Policy, Purpose, Rendered};
 use crate::rules::cluster::Clusters;
 use crate::rules::problem::Problem;
 use crate::rules::read::content::{Contents, Fault, Reference};
@@ -106,6 +106,12 @@ impl Policy for Generator {
             manifest[field] = value.into();
         }
         manifest[kind.texts_field] = Value::Object(data);
-        Ok(vec![Rendered { manifest, from: reference.clone(), key: kind.texts_field.to_owned(), document: 0 }])
+        Ok(vec![Rendered {
+            manifest,
+            from: reference.clone(),
+            key: kind.texts_field.to_owned(),
+            document: 0,
+            handling: Handling::of_tier(asked.tier),
+        }])
     }
 }

@@ -64,6 +64,12 @@ pub(super) trait Policy: Debug + Send + Sync {
     fn render(&self, asked: &Asked<'_>) -> Result<Vec<Rendered>, Error>;
 }
 
+impl Default for Handling {
+    fn default() -> Handling {
+        Handling { tier: EventTriggerSpec::default().tier, recreates: false, makes_namespace: true }
+    }
+}
+
 /// What a policy is asked to make manifests of.
 #[derive(Clone, Copy)]
 pub(super) struct Asked<'a> {
@@ -75,6 +81,8 @@ pub(super) struct Asked<'a> {
     pub cluster: &'a str,
     /// What may be referenced.
     pub contents: &'a Contents,
+    /// The trigger's tier.
+    pub tier: i32,
     /// Whether templates over `.CloudEvents` are left out. If not, they fail and say so.
     pub leaves_out_lists: bool,
 }
@@ -184,6 +192,27 @@ pub struct Rendered {
     pub key: String,
     /// Which object of that key, from 0.
     pub document: usize,
+    /// What may be done for it.
+    pub handling: Handling,
+}
+
+/// What may be done for an object beside applying it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Handling {
+    /// Of two lifecycles that want an object, the strictly lower tier has it.
+    pub tier: i32,
+    /// Whether it may be deleted and made again where a field that can never change shall change. What holds other objects
+    /// (see `reconcile::recreate`) needs an annotation of its own.
+    pub recreates: bool,
+    /// Whether its Namespace is made where it is missing.
+    pub makes_namespace: bool,
+}
+
+impl Handling {
+    /// What may be done where only a tier is known.
+    pub(crate) fn of_tier(tier: i32) -> Handling {
+        Handling { tier, recreates: false, makes_namespace: true }
+    }
 }
 
 /// Why a trigger made nothing of an event.

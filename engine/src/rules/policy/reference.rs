@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use lifeline_projections::why::object::Named;
 use serde_json::{Value, json};
 
-use super::{Asked, CONTENT_KINDS, ContentKind, Error, Kind, Policies, Policy, Purpose, Rendered};
+use super::{Asked, CONTENT_KINDS, ContentKind, Error, Handling, Kind, Policies, Policy, Purpose, Rendered};
 use crate::rules::cluster::Clusters;
 use crate::rules::problem::Problem;
 use crate::rules::read::content::{Body, Content, Contents, Entry, Fault, Reference};
@@ -99,9 +99,9 @@ impl Policy for PolicyRef {
             optional,
             remote_url: _,
             deployment_type: _,
-            tier: _,
+            tier,
             force,
-            skip_namespace_creation: _,
+            skip_namespace_creation,
         } = &self.spec;
         let default = PolicyRefSpec::default();
         json!({
@@ -111,9 +111,9 @@ impl Policy for PolicyRef {
             "path": default.path,
             "optional": optional,
             "deploymentType": default.deployment_type,
-            "tier": default.tier,
+            "tier": tier,
             "force": force,
-            "skipNamespaceCreation": default.skip_namespace_creation,
+            "skipNamespaceCreation": skip_namespace_creation,
         })
     }
 
@@ -132,10 +132,21 @@ impl Policy for PolicyRef {
             let manifests = manifests.map_err(|source| unrendered(asked, reference, key, source))?;
             for (document, manifest) in manifests.into_iter().enumerate() {
                 let (from, key) = (reference.clone(), key.clone());
-                all.push(Rendered { manifest, from, key, document });
+                all.push(Rendered { manifest, from, key, document, handling: self.handling(asked.tier) });
             }
         }
         Ok(all)
+    }
+}
+
+impl PolicyRef {
+    /// What may be done for its objects. A tier of 0 is the trigger's.
+    fn handling(&self, trigger_tier: i32) -> Handling {
+        Handling {
+            tier: if self.spec.tier == 0 { trigger_tier } else { self.spec.tier },
+            recreates: self.spec.force,
+            makes_namespace: !self.spec.skip_namespace_creation,
+        }
     }
 }
 

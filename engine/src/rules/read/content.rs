@@ -142,7 +142,7 @@ impl Content {
             })
             .and_then(|()| dialect(manifest))
             .and_then(|dialect| texts(manifest).map(|texts| (dialect, texts)))
-            .inspect(|(_, texts)| metadata::content(&rule, origin, manifest, texts, problems))
+            .inspect(|_| metadata::content(&rule, origin, manifest, problems))
             .inspect_err(|fault| problems.push(fault.problem(&rule, origin)))
             .map_err(|fault| fault.message);
         let told = |key: &str, error: &template::Error| {

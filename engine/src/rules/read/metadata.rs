@@ -5,8 +5,6 @@
 //! refused; the rest is a warning. Never here: annotations that Lifeline acts on elsewhere
 //! (`projectsveltos.io/instantiate`, `lifeline.dev/...`).
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
 use crate::rules::problem::Problem;
@@ -21,8 +19,6 @@ const TEMPLATE: &str = "projectsveltos.io/template";
 const LUA: &str = "projectsveltos.io/lua";
 /// On content: the subresources that are applied beside the object.
 const SUBRESOURCES: &str = "projectsveltos.io/subresources";
-/// On an object: it is recreated when a field of it cannot change.
-const FORCE_RECREATE: &str = "projectsveltos.io/forceRecreate";
 
 /// Checks the metadata of an EventTrigger.
 ///
@@ -82,28 +78,11 @@ pub(in crate::rules) fn other_stage(manifest: &Value) -> Option<OtherStage> {
     Some(OtherStage { annotation, message: format!("annotation `{annotation}` {reason}"), hint })
 }
 
-/// Warns of annotations that content has, or gives to its objects, and that have no effect.
-pub(in crate::rules) fn content(
-    rule: &str,
-    origin: &str,
-    manifest: &Value,
-    texts: &BTreeMap<String, String>,
-    problems: &mut Vec<Problem>,
-) {
+/// Warns of annotations that content has and that have no effect.
+pub(in crate::rules) fn content(rule: &str, origin: &str, manifest: &Value, problems: &mut Vec<Problem>) {
     if has(manifest, "annotations", SUBRESOURCES) {
         let message = format!("annotation `{SUBRESOURCES}` has no effect: an object is applied without its `status`");
         problems.push(Problem::warning(rule, origin, message).at(format!("metadata.annotations.{SUBRESOURCES}")));
-    }
-    for (key, _) in texts.iter().filter(|(_, text)| text.contains(FORCE_RECREATE)) {
-        let message = format!(
-            "key `{key}`: annotation `{FORCE_RECREATE}` has no effect: an object is not recreated when a field of it \
-             can never change"
-        );
-        problems.push(
-            Problem::warning(rule, origin, message)
-                .hint("give it a name that changes with that field")
-                .at(format!("data.{key}")),
-        );
     }
 }
 
@@ -171,8 +150,7 @@ mod tests {
             let manifest = json!({"metadata": {"annotations": {annotation: "ok"}}});
             assert_eq!(other_stage(&manifest).map_or(String::new(), |stage| stage.message), refused);
             let mut problems = Vec::new();
-            let texts = BTreeMap::from([("a".to_owned(), format!("metadata:\n  annotations: {{{annotation}: ok}}\n"))]);
-            content("ConfigMap/default/x", "r.yaml:1", &manifest, &texts, &mut problems);
+            content("ConfigMap/default/x", "r.yaml:1", &manifest, &mut problems);
             let messages: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
             assert_eq!(messages.join(", "), warned);
         };
@@ -186,11 +164,6 @@ mod tests {
             SUBRESOURCES,
             "",
             "annotation `projectsveltos.io/subresources` has no effect: an object is applied without its `status`",
-        );
-        check(
-            FORCE_RECREATE,
-            "",
-            "key `a`: annotation `projectsveltos.io/forceRecreate` has no effect: an object is not recreated when a field of it can never change",
         );
         // Nothing is watched, so nothing is put right that should be left alone.
         check("projectsveltos.io/driftDetectionIgnore", "", "");

@@ -22,9 +22,6 @@ const SHOWN_MAX: usize = 60;
 
 const ADDON_CONTROLLER: &str = "needs Sveltos' addon-controller, which is not part of Lifeline";
 const SAME_CLUSTER: &str = "is not done: objects go to the cluster the event came from";
-const FIRST_CLAIM: &str = "the trigger that claims an object first keeps it";
-const NOT_RECREATED: &str = "an object is not recreated when a field of it can never change, and only the annotation \
-                             `lifeline.dev/adopt` takes over objects of others";
 
 /// Checks the fields of an EventSource, `written` read as `spec`.
 ///
@@ -99,6 +96,9 @@ pub(in crate::rules) fn event_trigger(
         // Done by `policy::reference`, and by `reconcile`.
         policy_refs,
         sync_mode,
+        // Done by `reconcile`.
+        tier,
+        continue_on_conflict: _,
         // Done by `policy::patches`.
         patches: _,
         patches_from,
@@ -118,8 +118,6 @@ pub(in crate::rules) fn event_trigger(
         template_resource_refs,
         cluster_set_refs,
         profile_name_format,
-        tier,
-        continue_on_conflict,
         max_update,
         drift_exclusions,
         reloader,
@@ -139,6 +137,11 @@ pub(in crate::rules) fn event_trigger(
         let entry = format!("spec.policyRefs[{index}]");
         let fetched = "is not fetched: put the manifests into a ConfigMap and name that";
         report.refuse(policy.remote_url.is_some(), &format!("{entry}.remoteURL"), fetched)?;
+        if policy.tier < 0 {
+            let message =
+                format!("`{entry}.tier` is `{}`, expected at least 1, or 0 for that of the trigger", policy.tier);
+            return Err(Problem::error(rule, origin, message));
+        }
         if policy.name.trim().is_empty() {
             return Err(
                 Problem::error(rule, origin, format!("`{entry}.name` is missing or empty")).at(format!("{entry}.name"))
@@ -207,9 +210,6 @@ pub(in crate::rules) fn event_trigger(
     }
     let no_profile = "Lifeline makes no ClusterProfile";
     report.without_effect(!profile_name_format.is_empty(), "spec.profileNameFormat", profile_name_format, no_profile);
-    report.without_effect(*tier != EventTriggerSpec::default().tier, "spec.tier", tier, FIRST_CLAIM);
-    let others_go_on = "a conflict over one object never stops the others";
-    report.without_effect(*continue_on_conflict, "spec.continueOnConflict", continue_on_conflict, others_go_on);
     let is_limited = max_update.as_ref().is_some_and(|limit| limit != "100%");
     let at_once = "there is one cluster, and a change reaches all its objects at once";
     report.without_effect(is_limited, "spec.maxUpdate", max_update, at_once);
@@ -236,24 +236,20 @@ fn policy_ref(report: &mut Report<'_>, entry: &str, policy: &PolicyRefSpec) {
         namespace: _,
         name: _,
         optional: _,
+        // Done by `reconcile`.
+        tier: _,
+        force: _,
+        skip_namespace_creation: _,
         // Refused above where it would fetch something, or place objects elsewhere.
         remote_url: _,
         deployment_type,
         // Not done.
         path,
-        tier,
-        force,
-        skip_namespace_creation,
     } = policy;
     report.warn(!path.is_empty(), &format!("{entry}.path"), "is for sources of Flux and has no effect");
     let is_local = *deployment_type == DeploymentType::Local;
     let one_cluster = "is `Local`, which is the same as `Remote` here: there is one cluster";
     report.warn(is_local, &format!("{entry}.deploymentType"), one_cluster);
-    report.without_effect(*tier != 0, &format!("{entry}.tier"), tier, FIRST_CLAIM);
-    report.without_effect(*force, &format!("{entry}.force"), force, NOT_RECREATED);
-    let path = format!("{entry}.skipNamespaceCreation");
-    let never_made = "a missing Namespace is never created";
-    report.without_effect(*skip_namespace_creation, &path, skip_namespace_creation, never_made);
 }
 
 fn unknown_fields(written: &Value) -> Vec<UnknownField> {
@@ -368,18 +364,7 @@ mod tests {
 
     #[test]
     fn field_without_effect_is_named_with_its_value_and_what_happens_instead() {
-        check(
-            json!({"tier": 50}),
-            false,
-            &["`spec.tier` is `50` and has no effect: the trigger that claims an object first keeps it"],
-        );
-        check(
-            json!({"continueOnConflict": true}),
-            false,
-            &[
-                "`spec.continueOnConflict` is `true` and has no effect: a conflict over one object never stops the others",
-            ],
-        );
+        check(json!({"tier": 50, "continueOnConflict": true}), false, &[]);
         check(
             json!({"maxUpdate": "30%"}),
             false,
@@ -420,34 +405,15 @@ mod tests {
             false,
             &["`spec.reloader` is `true` and has no effect: workloads are not restarted when what they mount changes"],
         );
-        check_policy(
-            "tier",
-            json!(7),
-            false,
-            &["`spec.policyRefs[1].tier` is `7` and has no effect: the trigger that claims an object first keeps it"],
-        );
-        check_policy(
-            "skipNamespaceCreation",
-            json!(true),
-            false,
-            &[
-                "`spec.policyRefs[1].skipNamespaceCreation` is `true` and has no effect: a missing Namespace is never created",
-            ],
-        );
+        for (field, value) in [("tier", json!(7)), ("skipNamespaceCreation", json!(true)), ("force", json!(true))] {
+            check_policy(field, value, false, &[]);
+        }
         check_policy(
             "deploymentType",
             json!("Local"),
             false,
             &[
                 "`spec.policyRefs[1].deploymentType` is `Local`, which is the same as `Remote` here: there is one cluster",
-            ],
-        );
-        check_policy(
-            "force",
-            json!(true),
-            false,
-            &[
-                "`spec.policyRefs[1].force` is `true` and has no effect: an object is not recreated when a field of it can never change, and only the annotation `lifeline.dev/adopt` takes over objects of others",
             ],
         );
         for field in ["preDeployChecks", "preDeleteChecks", "postDeleteChecks", "validateHealths", "helmCharts"] {
@@ -511,6 +477,11 @@ mod tests {
             json!({"policyRefs": [{"kind": "ConfigMap", "name": "x", "deploymentType": "Local"}]}),
             true,
             "`spec.policyRefs[0].deploymentType` is `Local`, which is not done: objects go to the cluster the event came from",
+        );
+        refused(
+            json!({"policyRefs": [{"kind": "ConfigMap", "name": "x", "tier": -1}]}),
+            false,
+            "`spec.policyRefs[0].tier` is `-1`, expected at least 1, or 0 for that of the trigger",
         );
         refused(
             json!({"policyRefs": [{"remoteURL": {"url": "https://example.com/a.yaml"}}]}),

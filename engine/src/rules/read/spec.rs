@@ -66,10 +66,9 @@ pub struct EventTriggerSpec {
     pub secret_generator: Vec<GeneratorSpec>,
     /// How long an object is kept as it should be.
     pub sync_mode: SyncMode,
-    /// In Sveltos, of two triggers that claim an object the strictly lower tier has it. At least 1. No effect here: the
-    /// first claim counts.
+    /// Of two triggers that claim an object the strictly lower tier has it. At least 1.
     pub tier: i32,
-    /// In Sveltos, whether a conflict over one object leaves the others to be applied. No effect here: it always does.
+    /// Whether a conflict over one object leaves the others to be applied.
     pub continue_on_conflict: bool,
     /// In Sveltos, how many clusters are updated at a time. No effect here.
     pub max_update: Option<Value>,
@@ -163,11 +162,11 @@ pub struct PolicyRefSpec {
     pub remote_url: Option<Value>,
     /// Which cluster its objects go to. Here there is one.
     pub deployment_type: DeploymentType,
-    /// In Sveltos, overrides the trigger's tier; 0 does not. No effect here.
+    /// The tier of its objects; 0 for that of the trigger.
     pub tier: i32,
-    /// In Sveltos, whether an object is recreated when a field of it can never change. No effect here.
+    /// Whether an object is deleted and made again when a field of it shall change that never can.
     pub force: bool,
-    /// In Sveltos, whether a missing namespace is an error instead of being created. No effect here: it always is.
+    /// Whether a missing namespace is waited for instead of being created.
     pub skip_namespace_creation: bool,
 }
 

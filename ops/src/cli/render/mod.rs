@@ -419,7 +419,7 @@ fn one(
 }
 
 fn shown_manifest(rendered: Rendered) -> Shown {
-    let Rendered { manifest, from, key, document } = rendered;
+    let Rendered { manifest, from, key, document, handling: _ } = rendered;
     Shown { origin: format!("{from}, key `{key}`, document {}", document + 1), manifest }
 }
 
