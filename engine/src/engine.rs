@@ -34,7 +34,7 @@ use crate::saver::Saver;
 use crate::scrub;
 use crate::site::{IntakeState, Site, Sites};
 use crate::status::{
-    HeldBackStatus, HeldWithdrawal, PlainStatus, ReplayStatus, ScrubStatus, SiteStatus, Status, StreamStatus,
+    FightStatus, HeldBackStatus, HeldWithdrawal, PlainStatus, ReplayStatus, ScrubStatus, SiteStatus, Status, StreamStatus, UnwatchedStatus,
 };
 use crate::view::View;
 
@@ -377,7 +377,7 @@ fn add_plain(status: &mut Status, (cluster, stream): (&str, &str), plain: &plain
 
 /// Sums up over the sites, and says what waits.
 fn add_sites(status: &mut Status, stranded: usize) {
-    for SiteStatus { cluster, api_server, reconciliations, writes, failures, unavailable, held_back, .. } in
+    for SiteStatus { cluster, api_server, reconciliations, writes, failures, unavailable, held_back, drift, .. } in
         &status.sites
     {
         status.reconciliations += reconciliations;
@@ -392,6 +392,18 @@ fn add_sites(status: &mut Status, stranded: usize) {
             )
         });
         status.warnings.extend(held_back);
+        let unwatched = drift.unwatched.iter().map(|UnwatchedStatus { kind, because }| {
+            format!("cluster `{cluster}` ({api_server}): what others do to objects of {kind} is not seen: {because}")
+        });
+        status.warnings.extend(unwatched);
+        let fights = drift.fights.iter().map(|FightStatus { object, manager, .. }| {
+            let who = manager.as_ref().map_or("somebody".to_owned(), |manager| format!("`{manager}`"));
+            format!(
+                "cluster `{cluster}`: {object} is fought over: {who} changes or deletes it each time it is put back\nhint: let \
+                 only one of both manage it, or name the fields in `spec.driftExclusions`"
+            )
+        });
+        status.warnings.extend(fights);
     }
     if stranded > 0 {
         status.warnings.push(format!("{stranded} lifecycles wait: this engine does not know their cluster"));

@@ -7,6 +7,7 @@
 
 mod breaker;
 mod bulkhead;
+mod drifts;
 mod watched;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,7 @@ use tokio::time::sleep_until;
 use self::breaker::Breaker;
 use self::bulkhead::Bulkhead;
 pub(crate) use self::bulkhead::Sort;
+use self::drifts::Drifts;
 use self::watched::Watched;
 use crate::cluster::{self, Cluster};
 use crate::intake::streams;
@@ -43,6 +45,8 @@ pub struct Site {
     pub(crate) queue: Queue,
     /// What reconciliation did here.
     pub(crate) counters: Counters,
+    /// What others did to its objects.
+    pub(crate) drifts: Drifts,
     /// What the intake of each of its NATS servers says of itself, by server.
     intakes: Mutex<BTreeMap<String, IntakeState>>,
 }
@@ -80,6 +84,7 @@ impl Site {
             breaker,
             queue: Queue::default(),
             counters: Counters::default(),
+            drifts: Drifts::default(),
             intakes: Mutex::default(),
         }
     }
@@ -180,6 +185,7 @@ impl Site {
             failures: self.counters.failures.load(Ordering::Relaxed),
             unavailable: self.breaker.because(),
             held_back: self.bulkhead.status(),
+            drift: self.drifts.status(),
         }
     }
 }

@@ -101,6 +101,7 @@ pub fn touched_holders(fact: &Fact<'_>, mark: Mark, holders: &mut BTreeMap<Lifec
                 | Happened::Redecided(_)
                 | Happened::ApplyIntended(_)
                 | Happened::Applied { .. }
+                | Happened::Drifted(_)
                 | Happened::ApplyFailed { .. } => {}
             }
         }

@@ -4,7 +4,7 @@
 
 use lifeline_store::Offset;
 
-use crate::fact::{AppliedObject, FailedAttempt, Link, News, ObjectKey, Reconciled, Redesired, Ruling, What};
+use crate::fact::{AppliedObject, DriftedObject, FailedAttempt, Link, News, ObjectKey, Reconciled, Redesired, Ruling, What};
 
 /// What happened, and to which lifecycle of a resource.
 pub(crate) struct Change<'f> {
@@ -32,6 +32,8 @@ pub enum Happened<'a> {
         /// All of them.
         objects: &'a [AppliedObject],
     },
+    /// Others deleted or changed these objects.
+    Drifted(&'a [DriftedObject]),
     /// An attempt failed.
     ApplyFailed {
         /// The decision.
@@ -95,6 +97,7 @@ impl<'f> Happened<'f> {
                 Happened::ApplyFailed { acted_for, objects, error, attempt: *attempt, transient: *transient }
             }
             What::Deleted(objects) | What::Released(objects) => Happened::Removed { acted_for, objects },
+            What::Drifted(objects) => Happened::Drifted(objects),
         }
     }
 }

@@ -132,7 +132,7 @@ pub fn wanted(
         Known::Applied(live) if live.deleting => Step::End(Made::Terminating),
         Known::Applied(live) => {
             let (object, uid, digest) = (want.object.clone(), live.uid.clone(), want.digest);
-            Step::End(Made::Applied(AppliedObject { object, uid, digest }))
+            Step::End(Made::Applied(AppliedObject { object, uid, digest, fields: 0 }))
         }
     }
 }
@@ -191,6 +191,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cluster::Managed;
     use crate::reconcile::marks::Marks;
 
     /// Who made an object: this lifecycle (that of zoe), that of another subject, or nobody that we know of.
@@ -227,7 +228,7 @@ mod tests {
             Other => mark("ann", &mut manifest),
             Stranger => {}
         }
-        LiveObject { uid: "live".into(), deleting, manifest }
+        LiveObject { uid: "live".into(), deleting, manifest, managed: Managed::default() }
     }
 
     fn nothing() -> Known {
@@ -259,7 +260,7 @@ mod tests {
         };
         let end = Step::End;
         let foreign = |by: By| Step::End(Made::Foreign(marks::owner(&live(by, false), &key("zoe"))));
-        let applied = AppliedObject { object: want(false).object, uid: "live".into(), digest: 7 };
+        let applied = AppliedObject { object: want(false).object, uid: "live".into(), digest: 7, fields: 0 };
 
         // An object of a known uid is applied at once, any other one is looked at first.
         check(Some("live"), Known::Recorded, ALONE, apply(Some("live")));
@@ -323,7 +324,7 @@ mod tests {
         let check_mode = |recorded: Option<&str>, known: Known, circumstances, removing, expected: Step<Removed>| {
             let applied = recorded.map(|uid| {
                 let (digest, acted_for) = (DIGEST_UNKNOWN, Offset::ZERO);
-                Applied { uid: uid.into(), digest, acted_for, unix_nanos: 0 }
+                Applied { uid: uid.into(), digest, acted_for, unix_nanos: 0, fields: 0 }
             });
             let holding = Holding { object: ObjectKey::of_namespace("a"), since: Offset::ZERO, applied };
             let step = unwanted(&holding, &known, &key("zoe"), circumstances, removing);

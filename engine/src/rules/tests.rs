@@ -496,8 +496,8 @@ fn digest_changes_with_what_can_change_the_result_and_with_nothing_else() {
         vec![template("kind: A"), references(json!({}))],
         vec![references(json!({"tier": 99, "maxUpdate": "30%", "helmCharts": [{}]})), template("kind: A")],
         vec![
-            references(json!({"continueOnConflict": true, "driftExclusions": [{}], "profileNameFormat": "x",
-                "syncMode": "ContinuousWithDriftDetection"})),
+            references(json!({"continueOnConflict": true, "driftExclusions": [{"paths": ["/spec/replicas"]}],
+                "profileNameFormat": "x", "syncMode": "ContinuousWithDriftDetection"})),
             template("kind: A"),
         ],
         vec![

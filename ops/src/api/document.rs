@@ -38,6 +38,7 @@ use super::{confirm, difference, lists, records, redrive, resource, stuck, verif
         why::event,
         records::history,
         records::events,
+        records::drift,
         why::detail,
         redrive::redrive,
         confirm::confirm,

@@ -158,8 +158,17 @@ impl Version {
     #[must_use]
     pub fn rules(self) -> Current {
         static COMPILED: LazyLock<[Current; Version::ALL.len()]> =
-            LazyLock::new(|| Version::ALL.map(|version| version.compile(false)));
+            LazyLock::new(|| Version::ALL.map(|version| version.compile(false, false)));
         COMPILED[self as usize].clone()
+    }
+
+    /// The same rules with triggers that detect drift, and maybe with the mistake of [`Version::broken`]. The checksums of
+    /// the triggers are the same.
+    #[must_use]
+    pub fn watching(self, is_broken: bool) -> Current {
+        static COMPILED: LazyLock<[[Current; Version::ALL.len()]; 2]> =
+            LazyLock::new(|| [false, true].map(|is_broken| Version::ALL.map(|version| version.compile(is_broken, true))));
+        COMPILED[usize::from(is_broken)][self as usize].clone()
     }
 
     /// The same rules with a mistake in the trigger `manage`, which is out of force for it. A version without this trigger
@@ -167,7 +176,7 @@ impl Version {
     #[must_use]
     pub fn broken(self) -> Current {
         static COMPILED: LazyLock<[Current; Version::ALL.len()]> =
-            LazyLock::new(|| Version::ALL.map(|version| version.compile(true)));
+            LazyLock::new(|| Version::ALL.map(|version| version.compile(true, false)));
         COMPILED[self as usize].clone()
     }
 
@@ -228,7 +237,7 @@ impl Version {
         }
     }
 
-    fn compile(self, is_broken: bool) -> Current {
+    fn compile(self, is_broken: bool, detects_drift: bool) -> Current {
         let deletes = match self {
             Version::Stricter => r#"or (eq .CloudEvent.type "logout") (eq .CloudEvent.type "suspend")"#,
             Version::First
@@ -252,6 +261,10 @@ impl Version {
         if self.has_guests() {
             let leaves = if self == Version::WithGuests { "suspend" } else { "farewell" };
             text += &trigger("guest", &GUEST_ACTION.replace("LEAVES", leaves), GUEST);
+        }
+        if detects_drift {
+            let with_drift = "oneForEvent: true\n  syncMode: ContinuousWithDriftDetection";
+            text = text.replace("oneForEvent: true", with_drift);
         }
         let rules = RuleSet::new(Manifests::read("rules.yaml", &text), Clusters::default());
         // What Sveltos does otherwise is a warning, and no mistake.

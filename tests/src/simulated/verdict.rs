@@ -134,6 +134,7 @@ fn consequence(fact: &Fact<'_>) -> Option<Hazard> {
         Fact::Event(EventReceived { redriven: Some(_), .. }) => Some(Hazard::TakenUp),
         Fact::Reconciled(Reconciled { what: What::Failed(_), .. }) => Some(Hazard::FailedAttempt),
         Fact::Reconciled(Reconciled { what: What::Released(_), .. }) => Some(Hazard::Release),
+        Fact::Reconciled(Reconciled { what: What::Drifted(_), .. }) => Some(Hazard::Drift),
         _ => None,
     }
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::spec::{
-    self, DeploymentType, EventSourceSpec, EventTriggerSpec, LabelSelector, MatchCriteria, PolicyRefSpec, Requirement,
+    self, DeploymentType, DriftExclusionSpec, DriftTargetSpec, EventSourceSpec, EventTriggerSpec, LabelSelector, MatchCriteria, PolicyRefSpec, Requirement,
     StopMatchingBehavior, SyncMode, UnknownField,
 };
 use crate::rules::problem::Problem;
@@ -100,6 +100,7 @@ pub(in crate::rules) fn event_trigger(
         // Done by `policy::reference`, and by `reconcile`.
         policy_refs,
         sync_mode,
+        drift_exclusions,
         // Not done.
         patches,
         patches_from,
@@ -120,7 +121,6 @@ pub(in crate::rules) fn event_trigger(
         tier,
         continue_on_conflict,
         max_update,
-        drift_exclusions,
         reloader,
     } = spec;
 
@@ -167,6 +167,19 @@ pub(in crate::rules) fn event_trigger(
         report.refuse(!kustomization_refs.is_empty(), "spec.kustomizationRefs", &makes_nothing)?;
     }
 
+    // Without the selector more objects would be left alone than their author wants.
+    for (index, exclusion) in drift_exclusions.iter().enumerate() {
+        // Done by `decide::exclusion`.
+        let DriftExclusionSpec { paths: _, target } = exclusion;
+        let Some(target) = target else { continue };
+        let DriftTargetSpec { group: _, version: _, kind: _, namespace: _, name: _, label_selector, annotation_selector } =
+            target;
+        let path = format!("spec.driftExclusions[{index}].target");
+        let by_name = "is not read: choose objects by `group`, `version`, `kind`, `namespace` and `name`";
+        report.refuse(!label_selector.is_empty(), &format!("{path}.labelSelector"), by_name)?;
+        report.refuse(!annotation_selector.is_empty(), &format!("{path}.annotationSelector"), by_name)?;
+    }
+
     report.warn(!helm_charts.is_empty(), "spec.helmCharts", ADDON_CONTROLLER);
     report.warn(!kustomization_refs.is_empty(), "spec.kustomizationRefs", ADDON_CONTROLLER);
     report.warn(!validate_healths.is_empty(), "spec.validateHealths", ADDON_CONTROLLER);
@@ -189,14 +202,8 @@ pub(in crate::rules) fn event_trigger(
     report.warn(leaves && may_delete, "spec.stopMatchingBehavior", still_deletes);
 
     match sync_mode {
-        SyncMode::Continuous | SyncMode::OneTime => {}
+        SyncMode::Continuous | SyncMode::OneTime | SyncMode::ContinuousWithDriftDetection => {}
         SyncMode::DryRun => report.warn(true, "spec.syncMode", "is `DryRun`: events are decided, nothing is applied"),
-        SyncMode::ContinuousWithDriftDetection => report.warn(
-            true,
-            "spec.syncMode",
-            "is `ContinuousWithDriftDetection` and works like `Continuous`: objects are not watched, so a change made in \
-             the cluster stays until the manifest changes",
-        ),
     }
     let no_profile = "Lifeline makes no ClusterProfile";
     report.without_effect(!profile_name_format.is_empty(), "spec.profileNameFormat", profile_name_format, no_profile);
@@ -206,8 +213,9 @@ pub(in crate::rules) fn event_trigger(
     let is_limited = max_update.as_ref().is_some_and(|limit| limit != "100%");
     let at_once = "there is one cluster, and a change reaches all its objects at once";
     report.without_effect(is_limited, "spec.maxUpdate", max_update, at_once);
-    let all_fields = "each apply sets all fields of the manifest";
-    report.without_effect(!drift_exclusions.is_empty(), "spec.driftExclusions", drift_exclusions, all_fields);
+    let excludes_nothing = !drift_exclusions.is_empty() && *sync_mode != SyncMode::ContinuousWithDriftDetection;
+    let not_detected = "drift is detected with `syncMode: ContinuousWithDriftDetection` alone";
+    report.without_effect(excludes_nothing, "spec.driftExclusions", drift_exclusions, not_detected);
     let no_restart = "workloads are not restarted when what they mount changes";
     report.without_effect(*reloader, "spec.reloader", reloader, no_restart);
 
@@ -253,6 +261,11 @@ fn unknown_fields(written: &Value) -> Vec<UnknownField> {
     let mut unknown = spec::unknown_fields::<EventTriggerSpec>("spec", written);
     for (index, entry) in written["policyRefs"].as_array().into_iter().flatten().enumerate() {
         unknown.extend(spec::unknown_fields::<PolicyRefSpec>(&format!("spec.policyRefs[{index}]"), entry));
+    }
+    for (index, entry) in written["driftExclusions"].as_array().into_iter().flatten().enumerate() {
+        let path = format!("spec.driftExclusions[{index}]");
+        unknown.extend(spec::unknown_fields::<DriftExclusionSpec>(&path, entry));
+        unknown.extend(spec::unknown_fields::<DriftTargetSpec>(&format!("{path}.target"), &entry["target"]));
     }
     let path = "spec.sourceClusterSelector";
     let selector = &written["sourceClusterSelector"];
