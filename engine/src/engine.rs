@@ -34,7 +34,8 @@ use crate::saver::Saver;
 use crate::scrub;
 use crate::site::{IntakeState, Site, Sites};
 use crate::status::{
-    FightStatus, HeldBackStatus, HeldWithdrawal, PlainStatus, ReplayStatus, ScrubStatus, SiteStatus, Status, StreamStatus, UnwatchedStatus,
+    FightStatus, HeldBackStatus, HeldWithdrawal, PlainStatus, ReplayStatus, ScrubStatus, SiteStatus, Status,
+    StreamStatus, UnwatchedStatus,
 };
 use crate::view::View;
 

@@ -8,6 +8,7 @@
 mod breaker;
 mod bulkhead;
 mod drifts;
+mod fight;
 mod watched;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,7 @@ use self::breaker::Breaker;
 use self::bulkhead::Bulkhead;
 pub(crate) use self::bulkhead::Sort;
 use self::drifts::Drifts;
+pub(crate) use self::fight::Fought;
 use self::watched::Watched;
 use crate::cluster::{self, Cluster};
 use crate::intake::streams;

@@ -12,9 +12,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::fact::{
-    AppliedObject, Decision, Delivery, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt, LifecycleKey, ObjectKey,
-    Reconciled, RecordLost, Redecision, Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange,
-    StreamChanged, TriggerReplayed, What,
+    AppliedObject, Decision, Delivery, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt,
+    LifecycleKey, ObjectKey, Reconciled, RecordLost, Redecision, Redesired, Redriven, ResourceKey, RuleChanged, Ruling,
+    StreamChange, StreamChanged, TriggerReplayed, What,
 };
 
 /// Longer than any label, index or buffer would like.

@@ -4,7 +4,9 @@
 
 use lifeline_store::Offset;
 
-use crate::fact::{AppliedObject, DriftedObject, FailedAttempt, Link, News, ObjectKey, Reconciled, Redesired, Ruling, What};
+use crate::fact::{
+    AppliedObject, DriftedObject, FailedAttempt, Link, News, ObjectKey, Reconciled, Redesired, Ruling, What,
+};
 
 /// What happened, and to which lifecycle of a resource.
 pub(crate) struct Change<'f> {

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::fact::{
-    Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt, ObjectKey, Reconciled, RecordLost, Redecision, Redesired,
-    Redriven, ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed, What, plain_subject,
+    Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt, ObjectKey, Reconciled, RecordLost,
+    Redecision, Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed,
+    What, plain_subject,
 };
 use crate::fold::Resource;
 use crate::incarnation::Incarnations;

@@ -474,7 +474,12 @@ mod tests {
     fn what_stood_in_a_namespace_goes_with_it() {
         use Happened::{Applied, ApplyFailed, DecidedCreate};
         let pod = ObjectKey { kind: "Pod".into(), namespace: Some("one".into()), ..namespace("pod") };
-        let of = |object: &ObjectKey, uid: &str| AppliedObject { object: object.clone(), uid: uid.into(), digest: 7, fields: 0 };
+        let of = |object: &ObjectKey, uid: &str| AppliedObject {
+            object: object.clone(),
+            uid: uid.into(),
+            digest: 7,
+            fields: 0,
+        };
         let done = [of(&namespace("one"), "first"), of(&pod, "pod")];
         let same = [of(&namespace("one"), "first")];
         let again = [of(&namespace("one"), "second")];

@@ -16,8 +16,8 @@ use proptest::prelude::*;
 
 use crate::arbitrary::facts;
 use crate::fact::{
-    AppliedObject, Decision, Drift, DriftedObject, EventReceived, Fact, FailedAttempt, LifecycleKey, ObjectKey, Reconciled, ResourceKey,
-    RuleChanged, Ruling, TriggerReplayed, What,
+    AppliedObject, Decision, Drift, DriftedObject, EventReceived, Fact, FailedAttempt, LifecycleKey, ObjectKey,
+    Reconciled, ResourceKey, RuleChanged, Ruling, TriggerReplayed, What,
 };
 use crate::fold::{Projection, Resource};
 use crate::lifecycle::Phase;

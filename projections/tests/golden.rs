@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use lifeline_projections::fact::{
-    AppliedObject, Decision, Delivery, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt, LifecycleKey, ObjectKey,
-    Reconciled, RecordLost, Redecision, Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange,
-    StreamChanged, TriggerReplayed, What,
+    AppliedObject, Decision, Delivery, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt,
+    LifecycleKey, ObjectKey, Reconciled, RecordLost, Redecision, Redesired, Redriven, ResourceKey, RuleChanged, Ruling,
+    StreamChange, StreamChanged, TriggerReplayed, What,
 };
 use lifeline_store::Offset;
 

@@ -1,6 +1,6 @@
 //! What a watch over the objects of a kind says, and whose the fields of an object are.
 //!
-//! Start at [`Seen`]. Never here: what a change means; that is decided by [`crate::reconcile`].
+//! Start at [`Seen`]. Never here: what a change means; that is decided by reconciliation.
 
 use serde_json::Value;
 

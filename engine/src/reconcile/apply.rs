@@ -52,7 +52,7 @@ impl<D: Disk> Reconciler<D> {
                 let circumstances = task.circumstances(&self.view.projection(), object, is_held_up, known);
                 let step = wanted(want, recorded, known, &task.key, circumstances);
                 match detection {
-                    Some(detection) => detection.adapt(object, known, step),
+                    Some(detection) => detection.adapt(want, recorded, known, step),
                     None => step,
                 }
             });

@@ -29,5 +29,4 @@ mod stories;
 mod task;
 mod work;
 
-pub(crate) use drift::fight;
 pub use work::Reconciler;

@@ -165,7 +165,12 @@ mod tests {
         let check = |story: &[(&str, Then)], marked: &str, expected: bool| {
             let mut manifest = json!({"metadata": {"name": "n"}});
             Marks { key: &key(marked), event: Offset::ZERO }.mark(&mut manifest);
-            let found = Known::Found(Some(LiveObject { uid: "live".into(), deleting: false, manifest, managed: Managed::default() }));
+            let found = Known::Found(Some(LiveObject {
+                uid: "live".into(),
+                deleting: false,
+                manifest,
+                managed: Managed::default(),
+            }));
             let projection = folded(story);
             let circumstances = task(&projection, "zoe").circumstances(&projection, &object("n"), false, &found);
             assert_eq!(circumstances.outranks_marks, expected, "{story:?}, {marked}");

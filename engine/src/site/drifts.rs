@@ -1,6 +1,6 @@
 //! What a site knows of drift: which kinds are watched, what others did to objects, and what is fought over.
 //!
-//! Start at [`Drifts`]. The watch itself is in [`crate::reconcile`].
+//! Start at [`Drifts`]. The watch itself is a part of reconciliation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::fight::{Fights, Fought};
 use crate::cluster::Kind;
-use crate::reconcile::fight::{Fights, Fought};
 use crate::status::{DriftStatus, FightStatus, UnwatchedStatus};
 
 /// Fights that the status names at most. The count is of all.
@@ -114,9 +114,10 @@ impl Drifts {
     /// For operators.
     pub(super) fn status(&self) -> DriftStatus {
         let state = &*self.state.lock();
-        let unwatched = state.kinds.iter().filter_map(|(kind, trouble)| {
-            Some(UnwatchedStatus { kind: kind.short(), because: trouble.clone()? })
-        });
+        let unwatched = state
+            .kinds
+            .iter()
+            .filter_map(|(kind, trouble)| Some(UnwatchedStatus { kind: kind.short(), because: trouble.clone()? }));
         let fights: Vec<Fought> = state.fights.all(Instant::now()).collect();
         let shown = fights.iter().take(FIGHTS_SHOWN_MAX).map(|Fought { object, manager, pause }| FightStatus {
             object: object.to_string(),

@@ -15,7 +15,10 @@ use crate::world::{NOTE, SOURCE, TRIGGER, World, play, play_on, rules};
 
 fn with_drift_detection(settings: &str) -> Current {
     let spec = format!("oneForEvent: true\n  syncMode: ContinuousWithDriftDetection\n{settings}");
-    rules(&format!("{SOURCE}{}{NOTE}", TRIGGER.replace("BEHAVIOUR", "WithdrawPolicies").replace("oneForEvent: true", &spec)))
+    rules(&format!(
+        "{SOURCE}{}{NOTE}",
+        TRIGGER.replace("BEHAVIOUR", "WithdrawPolicies").replace("oneForEvent: true", &spec)
+    ))
 }
 
 fn note() -> ObjectKey {
@@ -90,7 +93,8 @@ async fn what_was_done_while_no_engine_ran_or_no_rules_were_there_is_seen_afterw
 
 #[tokio::test(start_paused = true)]
 async fn excluded_fields_are_left_to_others_and_a_trigger_without_drift_detection_does_nothing() {
-    let excluded = "  driftExclusions: [{paths: [/metadata/labels/lifeline.dev~1lifecycle], target: {kind: Namespace}}]\n";
+    let excluded =
+        "  driftExclusions: [{paths: [/metadata/labels/lifeline.dev~1lifecycle], target: {kind: Namespace}}]\n";
     play(with_drift_detection(excluded), async |world| {
         world.happens(1, "login", "zoe").await;
         world.cluster.apply_as_other(&labelled(json!({"lifeline.dev/lifecycle": "x"}))).expect("it may");

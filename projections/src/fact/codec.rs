@@ -9,7 +9,9 @@ use bincode::config;
 use bincode::error::{DecodeError, EncodeError};
 use serde::{Deserialize, Serialize};
 
-use super::{AppliedObject, EventReceived, Fact, FailedAttempt, Reconciled, RecordLost, StreamChange, StreamChanged, What};
+use super::{
+    AppliedObject, EventReceived, Fact, FailedAttempt, Reconciled, RecordLost, StreamChange, StreamChanged, What,
+};
 
 /// The version byte that opens every payload. A golden file pins it; a change of layout takes the next number.
 pub const VERSION: u8 = 1;

@@ -362,12 +362,8 @@ mod tests {
             namespace: None,
             name: name.into(),
         };
-        let applied = |name: &str, uid: &str, digest| AppliedObject {
-            object: object(name),
-            uid: uid.into(),
-            digest,
-            fields: 0,
-        };
+        let applied =
+            |name: &str, uid: &str, digest| AppliedObject { object: object(name), uid: uid.into(), digest, fields: 0 };
         let mut lifecycle = Lifecycle::new("t", "c");
         lifecycle.evolve(Offset::from(1), 10, Happened::DecidedCreate);
         let objects = [applied("b", "uid-b", 7), applied("a", "0b8f2c1a-93d4-4e57-8a60-fedcba987654", 8)];

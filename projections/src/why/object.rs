@@ -402,16 +402,18 @@ fn held<D: Disk>(
     let drifts = drifts(log, &key, &row, &holding, last_record);
     // A change that was recorded, and not yet that it was put back.
     let is_drifted = holding.applied.as_ref().is_some_and(|applied| !applied.is_known())
-        && drifts.first().is_some_and(|drift| applied.as_ref().and_then(|why| why.offset).is_none_or(|at| at < drift.offset));
+        && drifts
+            .first()
+            .is_some_and(|drift| applied.as_ref().and_then(|why| why.offset).is_none_or(|at| at < drift.offset));
     let short = holding.object.short();
     let why = match &decision.event {
         Some(event) => format!("{} decided {} of the event at offset {}", row.trigger, decision.action, event.offset),
         None => format!("{} decided {} at offset {}", row.trigger, decision.action, decision.offset),
     };
     let summary = match (is_wanted, &applied) {
-        (true, Some(_)) if is_drifted => format!(
-            "{short} is not as it was applied on {cluster} and is put back, because {why}"
-        ),
+        (true, Some(_)) if is_drifted => {
+            format!("{short} is not as it was applied on {cluster} and is put back, because {why}")
+        }
         (true, Some(_)) => format!("{short} exists on {cluster} because {why}"),
         (true, None) => format!("{short} shall exist on {cluster} because {why}; it is not applied yet"),
         (false, _) => format!("{short} is to go from {cluster} because {why}"),

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::{FutureExt, StreamExt};
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt};
 use lifeline_engine::clock::{Clock, SimulatedClock};
 use lifeline_engine::cluster::{Cluster, Deletion, Error, Kind, Label, LiveObject, ObjectKey, Seen};
 use lifeline_store::Offset;
@@ -48,6 +48,8 @@ struct State {
     /// Objects whose deletion was accepted: the uid, and when they are gone.
     going: BTreeMap<ObjectKey, (String, Instant)>,
     applies: Vec<Apply>,
+    /// How often somebody else deleted each object.
+    taken: BTreeMap<ObjectKey, usize>,
     /// What the engine has folded.
     folded: Option<watch::Receiver<Offset>>,
 }
@@ -114,13 +116,17 @@ impl FaultyCluster {
     /// Changes or deletes one of the objects of Lifeline as somebody else does; says which, if there is one.
     pub fn meddle(&self, which: u64, deletes: bool) -> Option<String> {
         let state = &mut *self.state.lock();
-        let ours = |live: &LiveObject| live.manifest.pointer("/metadata/labels/app.kubernetes.io~1managed-by").is_some();
-        let there: Vec<(ObjectKey, LiveObject)> = state.objects.list().into_iter().filter(|(_, live)| ours(live)).collect();
+        let ours =
+            |live: &LiveObject| live.manifest.pointer("/metadata/labels/app.kubernetes.io~1managed-by").is_some();
+        let there: Vec<(ObjectKey, LiveObject)> =
+            state.objects.list().into_iter().filter(|(_, live)| ours(live)).collect();
         let (key, live) = &there.get((which % there.len().max(1) as u64) as usize)?;
         if state.is_going(key) {
             return None;
         }
         if deletes {
+            let taken = there.iter().map(|(other, _)| other).filter(|other| *other == key || other.is_in(key));
+            taken.for_each(|taken| *state.taken.entry(taken.clone()).or_default() += 1);
             state.objects.delete(key, &live.uid);
         } else {
             state.objects.edit(key);
@@ -140,6 +146,12 @@ impl FaultyCluster {
     #[must_use]
     pub fn applies(&self) -> Vec<Apply> {
         self.state.lock().applies.clone()
+    }
+
+    /// How often somebody else deleted each object of Lifeline: so often more it may be made.
+    #[must_use]
+    pub fn taken(&self) -> BTreeMap<ObjectKey, usize> {
+        self.state.lock().taken.clone()
     }
 
     fn now(&self) -> Moment {

@@ -166,8 +166,9 @@ impl Version {
     /// the triggers are the same.
     #[must_use]
     pub fn watching(self, is_broken: bool) -> Current {
-        static COMPILED: LazyLock<[[Current; Version::ALL.len()]; 2]> =
-            LazyLock::new(|| [false, true].map(|is_broken| Version::ALL.map(|version| version.compile(is_broken, true))));
+        static COMPILED: LazyLock<[[Current; Version::ALL.len()]; 2]> = LazyLock::new(|| {
+            [false, true].map(|is_broken| Version::ALL.map(|version| version.compile(is_broken, true)))
+        });
         COMPILED[usize::from(is_broken)][self as usize].clone()
     }
 
@@ -184,9 +185,9 @@ impl Version {
     #[must_use]
     pub fn is_broken(digest: u64) -> bool {
         static BROKEN: LazyLock<BTreeSet<u64>> = LazyLock::new(|| {
-            let digest = |version: Version| Some(version.broken().rules?.documents().get(MANAGE)?.digest);
+            let digest = |rules: Current| Some(rules.rules?.documents().get(MANAGE)?.digest);
             let with_trigger = Version::ALL.into_iter().filter(|version| *version != Version::Withdrawn);
-            with_trigger.filter_map(digest).collect()
+            with_trigger.flat_map(|version| [version.broken(), version.watching(true)]).filter_map(digest).collect()
         });
         BROKEN.contains(&digest)
     }

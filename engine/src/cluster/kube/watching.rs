@@ -68,9 +68,13 @@ impl KubeCluster {
             watcher::Config::default().labels(&format!("{}={}", label.key, label.value)).page_size(PAGE_OBJECTS);
         let client = self.client.clone();
         Ok(if kind.can_finish() {
-            watcher::watcher(Api::<DynamicObject>::all_with(client, &resource), config).map(|event| event.map(as_json)).boxed()
+            watcher::watcher(Api::<DynamicObject>::all_with(client, &resource), config)
+                .map(|event| event.map(as_json))
+                .boxed()
         } else {
-            watcher::watcher(Api::<PartialObjectMeta<DynamicObject>>::all_with(client, &resource), config).map(|event| event.map(as_json)).boxed()
+            watcher::watcher(Api::<PartialObjectMeta<DynamicObject>>::all_with(client, &resource), config)
+                .map(|event| event.map(as_json))
+                .boxed()
         })
     }
 

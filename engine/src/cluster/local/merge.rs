@@ -190,7 +190,10 @@ mod tests {
             assert_eq!(disowned(&applied, &before, &after), left, "{after}");
         };
         check(before.clone(), json!({"data": {"a": "1", "b": "2"}, "list": [1]}));
-        check(json!({"data": {"a": "x", "b": "2", "c": "3"}, "list": [1], "other": 4}), json!({"data": {"b": "2"}, "list": [1]}));
+        check(
+            json!({"data": {"a": "x", "b": "2", "c": "3"}, "list": [1], "other": 4}),
+            json!({"data": {"b": "2"}, "list": [1]}),
+        );
         check(json!({"data": {"a": "1", "b": "2"}, "list": [1, 2]}), json!({"data": {"a": "1", "b": "2"}}));
         check(json!({}), json!({}));
         assert_eq!(fields(&json!({"data": {"a": "1"}, "list": [1]})), json!({"f:data": {"f:a": {}}, "f:list": {}}));

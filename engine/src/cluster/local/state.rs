@@ -369,8 +369,7 @@ impl State {
                 metadata.insert("generation".to_owned(), Value::from(1));
             }
         }
-        let mut record =
-            Record {
+        let mut record = Record {
             key: key.clone(),
             applied: (manager == Manager::Lifeline).then(|| manifest.clone()),
             object,

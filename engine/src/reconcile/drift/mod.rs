@@ -14,7 +14,6 @@
 
 mod applying;
 mod fields;
-pub(crate) mod fight;
 mod judge;
 mod scan;
 
@@ -402,9 +401,8 @@ impl<'r, D: Disk> Following<'r, D> {
         if self.looks.len() >= LOOKS_MAX {
             return None;
         }
-        let has_room = |object: &ObjectKey| {
-            self.looking.get(&Kind::of(object)).is_none_or(|of_kind| *of_kind < LOOKS_OF_KIND_MAX)
-        };
+        let has_room =
+            |object: &ObjectKey| self.looking.get(&Kind::of(object)).is_none_or(|of_kind| *of_kind < LOOKS_OF_KIND_MAX);
         self.suspects.iter().filter(|(object, _)| has_room(object)).map(|(_, suspect)| suspect.due).min()
     }
 }
@@ -439,7 +437,8 @@ fn watch<D: Disk>(reconciler: &Reconciler<D>, kind: Kind) -> Watch<'_> {
             tokio::time::sleep(pause).await;
         }
         loop {
-            let (events, until) = running.get_or_insert_with(|| (cluster.watch(kind.clone(), marks::OURS), Instant::now() + RESYNC));
+            let (events, until) =
+                running.get_or_insert_with(|| (cluster.watch(kind.clone(), marks::OURS), Instant::now() + RESYNC));
             let next = tokio::time::timeout_at(*until, events.next()).await;
             let said = match next {
                 Ok(Some(Ok(seen))) => {

@@ -1,6 +1,6 @@
 //! [`DriftExclusion`]: paths in objects that others may change.
 //!
-//! Start at [`DriftExclusion::read`]. What is done with them is in [`crate::reconcile`].
+//! Start at [`DriftExclusion::read`]. What is done with them is a part of reconciliation.
 
 use lifeline_projections::fact::ObjectKey;
 
@@ -27,14 +27,18 @@ impl DriftExclusion {
         }
         let path = |(index, pointer): (usize, &String)| match segments(pointer) {
             Some(path) => Ok(path),
-            None => Err((format!("paths[{index}]"), format!("is `{pointer}`, expected a JSON pointer such as `/spec/replicas`"))),
+            None => Err((
+                format!("paths[{index}]"),
+                format!("is `{pointer}`, expected a JSON pointer such as `/spec/replicas`"),
+            )),
         };
         let paths = paths.iter().enumerate().map(path).collect::<Result<_, _>>()?;
         let target = match target {
             None => None,
             Some(target) => {
                 let read = |field: &str, written: &str| {
-                    Pattern::parse(written).map_err(|reason| (format!("target.{field}"), format!("is no expression: {reason}")))
+                    Pattern::parse(written)
+                        .map_err(|reason| (format!("target.{field}"), format!("is no expression: {reason}")))
                 };
                 Some([
                     read("group", &target.group)?,

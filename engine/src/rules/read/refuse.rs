@@ -12,8 +12,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::spec::{
-    self, DeploymentType, DriftExclusionSpec, DriftTargetSpec, EventSourceSpec, EventTriggerSpec, LabelSelector, MatchCriteria, PolicyRefSpec, Requirement,
-    StopMatchingBehavior, SyncMode, UnknownField,
+    self, DeploymentType, DriftExclusionSpec, DriftTargetSpec, EventSourceSpec, EventTriggerSpec, LabelSelector,
+    MatchCriteria, PolicyRefSpec, Requirement, StopMatchingBehavior, SyncMode, UnknownField,
 };
 use crate::rules::problem::Problem;
 
@@ -172,8 +172,15 @@ pub(in crate::rules) fn event_trigger(
         // Done by `decide::exclusion`.
         let DriftExclusionSpec { paths: _, target } = exclusion;
         let Some(target) = target else { continue };
-        let DriftTargetSpec { group: _, version: _, kind: _, namespace: _, name: _, label_selector, annotation_selector } =
-            target;
+        let DriftTargetSpec {
+            group: _,
+            version: _,
+            kind: _,
+            namespace: _,
+            name: _,
+            label_selector,
+            annotation_selector,
+        } = target;
         let path = format!("spec.driftExclusions[{index}].target");
         let by_name = "is not read: choose objects by `group`, `version`, `kind`, `namespace` and `name`";
         report.refuse(!label_selector.is_empty(), &format!("{path}.labelSelector"), by_name)?;
