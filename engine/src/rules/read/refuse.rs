@@ -397,15 +397,13 @@ mod tests {
             json!({"driftExclusions": [{"paths": ["/spec/replicas"]}]}),
             false,
             &[
-                "`spec.driftExclusions` is `[{\"paths\":[\"/spec/replicas\"]}]` and has no effect: each apply sets all fields of the manifest",
+                "`spec.driftExclusions` is `[{\"paths\":[\"/spec/replicas\"]}]` and has no effect: drift is detected with `syncMode: ContinuousWithDriftDetection` alone",
             ],
         );
         check(
-            json!({"syncMode": "ContinuousWithDriftDetection"}),
+            json!({"syncMode": "ContinuousWithDriftDetection", "driftExclusions": [{"paths": ["/spec/replicas"]}]}),
             false,
-            &[
-                "`spec.syncMode` is `ContinuousWithDriftDetection` and works like `Continuous`: objects are not watched, so a change made in the cluster stays until the manifest changes",
-            ],
+            &[],
         );
         check(
             json!({"profileNameFormat": "{{ .CloudEvent.subject }}"}),

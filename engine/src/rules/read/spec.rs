@@ -193,6 +193,7 @@ pub struct DriftExclusionSpec {
     /// JSON pointers (RFC 6901) into the object.
     pub paths: Vec<String>,
     /// Which objects; none means all.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<DriftTargetSpec>,
 }
 
