@@ -34,7 +34,8 @@ use crate::saver::Saver;
 use crate::scrub;
 use crate::site::{IntakeState, Site, Sites};
 use crate::status::{
-    HeldBackStatus, HistoryStatus, PlainStatus, ReplayStatus, ScrubStatus, SiteStatus, Status, StreamStatus,
+    FightStatus, HeldBackStatus, HistoryStatus, PlainStatus, ReplayStatus, ScrubStatus, SiteStatus, Status,
+    StreamStatus, UnwatchedStatus,
 };
 use crate::view::View;
 
@@ -388,7 +389,16 @@ fn add_plain(status: &mut Status, (cluster, stream): (&str, &str), plain: &plain
 /// Sums up over the sites, and says what waits.
 fn add_sites(status: &mut Status, stranded: usize) {
     for SiteStatus {
-        cluster, api_server, reconciliations, writes, failures, unavailable, held_back, history, ..
+        cluster,
+        api_server,
+        reconciliations,
+        writes,
+        failures,
+        unavailable,
+        held_back,
+        history,
+        drift,
+        ..
     } in &status.sites
     {
         status.reconciliations += reconciliations;
@@ -417,6 +427,18 @@ fn add_sites(status: &mut Status, stranded: usize) {
             }
         };
         status.warnings.extend(history.as_ref().map(unread));
+        let unwatched = drift.unwatched.iter().map(|UnwatchedStatus { kind, because }| {
+            format!("cluster `{cluster}` ({api_server}): what others do to objects of {kind} is not seen: {because}")
+        });
+        status.warnings.extend(unwatched);
+        let fights = drift.fights.iter().map(|FightStatus { object, manager, .. }| {
+            let who = manager.as_ref().map_or("somebody".to_owned(), |manager| format!("`{manager}`"));
+            format!(
+                "cluster `{cluster}`: {object} is fought over: {who} changes or deletes it each time it is put back\nhint: let \
+                 only one of both manage it, or name the fields in `spec.driftExclusions`"
+            )
+        });
+        status.warnings.extend(fights);
     }
     if stranded > 0 {
         status.warnings.push(format!("{stranded} lifecycles wait: this engine does not know their cluster"));

@@ -7,6 +7,8 @@
 
 mod breaker;
 mod bulkhead;
+mod drifts;
+mod fight;
 mod history;
 mod watched;
 
@@ -23,6 +25,8 @@ use tokio::time::{sleep, sleep_until};
 use self::breaker::Breaker;
 use self::bulkhead::Bulkhead;
 pub(crate) use self::bulkhead::Sort;
+use self::drifts::Drifts;
+pub(crate) use self::fight::Fought;
 use self::history::{Unread, Wait};
 use self::watched::Watched;
 use crate::cluster::{self, Cluster};
@@ -45,6 +49,8 @@ pub struct Site {
     pub(crate) queue: Queue,
     /// What reconciliation did here.
     pub(crate) counters: Counters,
+    /// What others did to its objects.
+    pub(crate) drifts: Drifts,
     /// What the intake of each of its NATS servers says of itself, by server.
     intakes: Mutex<BTreeMap<String, IntakeState>>,
     history: Wait,
@@ -83,6 +89,7 @@ impl Site {
             breaker,
             queue: Queue::default(),
             counters: Counters::default(),
+            drifts: Drifts::default(),
             intakes: Mutex::default(),
             history: Wait::default(),
         }
@@ -199,6 +206,7 @@ impl Site {
             unavailable: self.breaker.because(),
             held_back: self.bulkhead.status(),
             history: self.history.status(),
+            drift: self.drifts.status(),
         }
     }
 }

@@ -164,6 +164,9 @@ pub struct SiteStatus {
     /// they are.
     #[serde(default)]
     pub history: Option<HistoryStatus>,
+    /// What others did to its objects, of triggers that detect drift.
+    #[serde(default)]
+    pub drift: DriftStatus,
 }
 
 /// Events that waited in the streams of a site at the connection. A later one may undo an earlier one, so nothing is done
@@ -178,6 +181,44 @@ pub struct HistoryStatus {
     pub seconds: u64,
     /// Whether that was too long, so that the engine acts on what is recorded.
     pub given_up: bool,
+}
+
+/// What others did to the objects of a cluster since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DriftStatus {
+    /// Kinds of objects that are watched.
+    pub watched_kinds: usize,
+    /// Objects that others deleted.
+    pub deleted: u64,
+    /// Objects that others changed.
+    pub changed: u64,
+    /// Objects that others change or delete each time they are put back.
+    pub fought: usize,
+    /// These, some of them.
+    pub fights: Vec<FightStatus>,
+    /// Kinds whose objects cannot be watched now.
+    pub unwatched: Vec<UnwatchedStatus>,
+}
+
+/// An object that others change or delete each time it is put back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FightStatus {
+    /// The object.
+    pub object: String,
+    /// The field manager that changed it last; absent where it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manager: Option<String>,
+    /// Seconds until it is put back again; 0 where it was.
+    pub pause_seconds: u64,
+}
+
+/// A kind of objects that cannot be watched now.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UnwatchedStatus {
+    /// The group, where there is one, and the kind.
+    pub kind: String,
+    /// What the cluster said.
+    pub because: String,
 }
 
 /// Calls about one kind of object that are not answered in time, so that only a few are made at once.

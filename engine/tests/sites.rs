@@ -9,9 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use lifeline_engine::clock::SimulatedClock;
 use lifeline_engine::cluster::local::LocalCluster;
-use lifeline_engine::cluster::{Cluster, Deletion, Error, LiveObject, ObjectKey};
+use lifeline_engine::cluster::{Cluster, Deletion, Error, Kind, Label, LiveObject, ObjectKey, Seen};
 use lifeline_engine::engine::{Engine, Parts, Ports};
 use lifeline_engine::intake::jetstream::{Acknowledge, Backlog, Batch, Batches, Consume, JetStream};
 use lifeline_engine::intake::jetstream::{Retention, Stored, StreamState};
@@ -198,6 +199,10 @@ impl Cluster for Hanging {
 
     fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>> {
         self.about_object(self.hangs() == Hangs::All, 35, self.inner.delete(key, uid)).boxed()
+    }
+
+    fn watch(&self, kind: Kind, label: Label) -> BoxStream<'_, Result<Seen, Error>> {
+        self.inner.watch(kind, label)
     }
 }
 

@@ -35,7 +35,7 @@ use crate::api::problem::Problem;
 const NAME: &str = "lifeline";
 
 /// What it answers to. A watch is no request and reply: it is had over HTTP.
-const NOUNS: [&str; 15] = [
+const NOUNS: [&str; 16] = [
     "resources",
     "resource",
     "lifecycles",
@@ -48,6 +48,7 @@ const NOUNS: [&str; 15] = [
     "why.event",
     "history",
     "events",
+    "drift",
     "event",
     "status",
     "verify",

@@ -12,9 +12,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::fact::{
-    AppliedObject, Decision, Delivery, EventReceived, EventRejected, Fact, FailedAttempt, LifecycleKey, ObjectKey,
-    Reconciled, RecordLost, Recreated, Redecision, Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange,
-    StreamChanged, TriggerReplayed, What,
+    AppliedObject, Decision, Delivery, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt,
+    LifecycleKey, ObjectKey, Reconciled, RecordLost, Recreated, Redecision, Redesired, Redriven, ResourceKey,
+    RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed, What,
 };
 
 /// Longer than any label, index or buffer would like.
@@ -64,7 +64,12 @@ fn object() -> impl Strategy<Value = ObjectKey> {
 }
 
 fn applied() -> impl Strategy<Value = AppliedObject> {
-    (object(), any::<u64>()).prop_map(|(object, digest)| AppliedObject { object, uid: format!("{digest:x}"), digest })
+    (object(), any::<u64>()).prop_map(|(object, digest)| AppliedObject {
+        object,
+        uid: format!("{digest:x}"),
+        digest,
+        fields: digest % 3,
+    })
 }
 
 fn delivery() -> impl Strategy<Value = Delivery<'static>> {
@@ -176,8 +181,15 @@ pub(crate) fn fact() -> impl Strategy<Value = Fact<'static>> {
         let recreated = Recreated { object, uid: "uid".into(), reason: "it can never change".into() };
         Fact::Reconciled(Reconciled { key, acted_for, previous: None, what: What::Recreated(recreated) })
     });
+    let drifted = (applied(), any::<bool>(), option::of(select(TRIGGERS))).prop_map(|(applied, is_gone, manager)| {
+        let drift = if is_gone { Drift::Deleted } else { Drift::Changed };
+        DriftedObject { object: applied.object, uid: applied.uid, drift, manager: manager.map(Into::into) }
+    });
+    let drifted = (lifecycle_key(), offset(), vec(drifted, 1..3)).prop_map(|(key, acted_for, objects)| {
+        Fact::Reconciled(Reconciled { key, acted_for, previous: None, what: What::Drifted(objects) })
+    });
     prop_oneof![
-        6 => event, 1 => rejected, 1 => opened, 1 => gap, 1 => rule,
+        2 => drifted, 6 => event, 1 => rejected, 1 => opened, 1 => gap, 1 => rule,
         3 => replayed, 3 => intended, 3 => done, 2 => failed, 3 => deleted,
         1 => released, 1 => recreated, 1 => Just(Fact::Lost(RecordLost { reason: "gone" })),
     ]

@@ -102,6 +102,7 @@ pub fn touched_holders(fact: &Fact<'_>, mark: Mark, holders: &mut BTreeMap<Lifec
                 | Happened::ApplyIntended(_)
                 | Happened::Recreated(_)
                 | Happened::Applied { .. }
+                | Happened::Drifted(_)
                 | Happened::ApplyFailed { .. } => {}
             }
         }

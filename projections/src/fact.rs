@@ -22,7 +22,7 @@ pub use self::event::{
     Decision, Delivery, EventReceived, EventRejected, PLAIN_PREFIX, Redriven, Ruling, plain_subject,
 };
 pub use self::names::{LifecycleKey, ObjectKey, ResourceKey};
-pub use self::reconciled::{AppliedObject, FailedAttempt, Reconciled, Recreated, What};
+pub use self::reconciled::{AppliedObject, Drift, DriftedObject, FailedAttempt, Reconciled, Recreated, What};
 pub use self::rule::{Redecision, Redesired, RuleChanged, TriggerReplayed};
 pub use self::stream::{StreamChange, StreamChanged};
 
@@ -105,6 +105,7 @@ impl<'a> Fact<'a> {
                 What::Deleted(_) => "Deleted",
                 What::Released(_) => "Released",
                 What::Recreated(_) => "Recreated",
+                What::Drifted(_) => "Drifted",
             },
             Fact::Lost(_) => "RecordLost",
         }

@@ -5,7 +5,7 @@
 use lifeline_store::Offset;
 
 use crate::fact::{
-    AppliedObject, FailedAttempt, Link, News, ObjectKey, Reconciled, Recreated, Redesired, Ruling, What,
+    AppliedObject, DriftedObject, FailedAttempt, Link, News, ObjectKey, Reconciled, Recreated, Redesired, Ruling, What,
 };
 
 /// What happened, and to which lifecycle of a resource.
@@ -34,6 +34,8 @@ pub enum Happened<'a> {
         /// All of them.
         objects: &'a [AppliedObject],
     },
+    /// Others deleted or changed these objects.
+    Drifted(&'a [DriftedObject]),
     /// An attempt failed.
     ApplyFailed {
         /// The decision.
@@ -100,6 +102,7 @@ impl<'f> Happened<'f> {
             }
             What::Recreated(Recreated { object, .. }) => Happened::Recreated(object),
             What::Deleted(objects) | What::Released(objects) => Happened::Removed { acted_for, objects },
+            What::Drifted(objects) => Happened::Drifted(objects),
         }
     }
 }

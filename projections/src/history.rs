@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::fact::{
-    EventReceived, EventRejected, Fact, FailedAttempt, ObjectKey, Reconciled, RecordLost, Recreated, Redecision,
-    Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed, What,
-    plain_subject,
+    Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt, ObjectKey, Reconciled, RecordLost,
+    Recreated, Redecision, Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged,
+    TriggerReplayed, What, plain_subject,
 };
 use crate::fold::Resource;
 use crate::incarnation::Incarnations;
@@ -56,9 +56,60 @@ pub struct Entry {
     /// Objects it names, as `Kind/name` or `Kind/namespace/name`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub objects: Vec<String>,
+    /// What others did to objects, when it says so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drifts: Vec<DriftEntry>,
     /// The failure, when it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// What others did to an object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DriftEntry {
+    /// The object, as `Kind/name` or `Kind/namespace/name`.
+    pub object: String,
+    /// `deleted` or `changed`.
+    pub drift: String,
+    /// The field manager that changed it last; absent where it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manager: Option<String>,
+}
+
+/// A drift in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DriftRow {
+    /// The record.
+    pub offset: u64,
+    /// When it was seen, RFC 3339.
+    pub time: String,
+    /// The cluster.
+    pub cluster: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: DriftEntry,
+    /// The EventTrigger whose object it is.
+    pub trigger: String,
+    /// CloudEvent source.
+    pub source: String,
+    /// CloudEvent subject.
+    pub subject: String,
+}
+
+impl DriftRow {
+    /// The drifts that a record says, one row an object.
+    pub fn of(entry: &Entry) -> impl Iterator<Item = DriftRow> {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        entry.drifts.iter().map(move |what| DriftRow {
+            offset: entry.offset,
+            time: text(&entry.time),
+            cluster: text(&entry.cluster),
+            what: what.clone(),
+            trigger: text(&entry.trigger),
+            source: text(&entry.source),
+            subject: text(&entry.subject),
+        })
+    }
 }
 
 /// How a rejected message was taken up again.
@@ -384,6 +435,11 @@ fn of_reconciled(entry: Entry, reconciled: &Reconciled) -> Entry {
             format!("about to delete {names} (uid {uid}) and make it again: a field can never change"),
             Some(reason.clone()),
         ),
+        What::Drifted(objects) => (drifted(objects), None),
+    };
+    let drifts = match what {
+        What::Drifted(objects) => objects.iter().map(drift_entry).collect(),
+        _ => Vec::new(),
     };
     Entry {
         source: Some(key.resource.source.to_string()),
@@ -392,10 +448,26 @@ fn of_reconciled(entry: Entry, reconciled: &Reconciled) -> Entry {
         trigger: Some(key.trigger.to_string()),
         acted_for: Some(acted_for.get()),
         objects,
+        drifts,
         summary,
         error,
         ..entry
     }
+}
+
+fn drift_entry(drifted: &DriftedObject) -> DriftEntry {
+    let DriftedObject { object, drift, manager, .. } = drifted;
+    DriftEntry { object: object.short(), drift: drift.as_str().to_owned(), manager: manager.clone() }
+}
+
+/// What others did to objects, in words.
+pub(crate) fn drifted(objects: &[DriftedObject]) -> String {
+    let each = objects.iter().map(|DriftedObject { object, drift, manager, .. }| match (drift, manager) {
+        (Drift::Deleted, _) => format!("{} was deleted by somebody else", object.short()),
+        (Drift::Changed, Some(manager)) => format!("{} was changed by `{manager}`", object.short()),
+        (Drift::Changed, None) => format!("{} was changed by somebody else", object.short()),
+    });
+    each.collect::<Vec<_>>().join("; ")
 }
 
 /// What a trigger made of an event, in words.
@@ -440,6 +512,7 @@ impl Entry {
             redriven: None,
             acted_for: None,
             objects: Vec::new(),
+            drifts: Vec::new(),
             error: None,
         }
     }

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use lifeline_store::Offset;
 use serde::{Deserialize, Serialize};
 
-use crate::fact::{AppliedObject, LifecycleKey, ObjectKey, Redesired, ResourceKey};
+use crate::fact::{AppliedObject, DriftedObject, LifecycleKey, ObjectKey, Redesired, ResourceKey};
 use crate::happened::Happened;
 
 /// A lifecycle: what one trigger makes of one resource on one cluster.
@@ -101,6 +101,8 @@ pub struct Applied {
     pub acted_for: Offset,
     /// When, in nanoseconds since 1970.
     pub unix_nanos: u64,
+    /// Checksum of the fields that belong to Lifeline since then; 0 where it is not known.
+    pub fields: u64,
 }
 
 impl Applied {
@@ -275,6 +277,8 @@ impl Lifecycle {
                     (self.settled, self.settled_unix_nanos) = (None, 0);
                 }
             }
+            // Where a change is under way, or another object was applied meanwhile, its outcome says more.
+            Happened::Drifted(objects) => self.note_drifted(objects),
             Happened::Applied { acted_for, objects } => {
                 self.note_applied(offset, unix_nanos, acted_for, objects);
                 if acted_for == self.decided {
@@ -330,6 +334,21 @@ impl Lifecycle {
         self.settled_unix_nanos = unix_nanos;
     }
 
+    /// What has drifted has to be applied again. Nothing is claimed: what is not held is not the lifecycle's to put back.
+    fn note_drifted(&mut self, objects: &[DriftedObject]) {
+        if !self.desired.is_present() {
+            return;
+        }
+        for DriftedObject { object, uid, .. } in objects {
+            let held = self.inventory.iter_mut().find(|held| held.object == *object);
+            let Some(applied) = held.and_then(|held| held.applied.as_mut()) else { continue };
+            if applied.is_known() && applied.uid == *uid {
+                applied.digest = DIGEST_UNKNOWN;
+                (self.settled, self.settled_unix_nanos) = (None, 0);
+            }
+        }
+    }
+
     fn note_applied(&mut self, offset: Offset, unix_nanos: u64, acted_for: Offset, objects: &[AppliedObject]) {
         // A lifecycle that let go of its objects does not take them back because a late outcome names them.
         if self.desired == Desired::Left {
@@ -343,10 +362,10 @@ impl Lifecycle {
                 lost.for_each(|held| held.applied = None);
             }
         }
-        for AppliedObject { object, uid, digest } in objects {
+        for AppliedObject { object, uid, digest, fields } in objects {
             let is_to_go = matches!(self.desired, Desired::Absent { .. });
             let digest = if is_to_go { DIGEST_UNKNOWN } else { *digest };
-            let applied = Applied { uid: uid.clone(), digest, acted_for, unix_nanos };
+            let applied = Applied { uid: uid.clone(), digest, acted_for, unix_nanos, fields: *fields };
             self.hold(object, offset).applied = Some(applied);
         }
     }
@@ -372,7 +391,7 @@ mod tests {
     }
 
     fn applied(name: &str) -> AppliedObject {
-        AppliedObject { object: namespace(name), uid: format!("uid-{name}"), digest: 7 }
+        AppliedObject { object: namespace(name), uid: format!("uid-{name}"), digest: 7, fields: 0 }
     }
 
     /// Plays a story, one entry an offset, and compares phase, incarnation and inventory at its end.
@@ -460,7 +479,12 @@ mod tests {
     fn what_stood_in_a_namespace_goes_with_it() {
         use Happened::{Applied, ApplyFailed, DecidedCreate};
         let pod = ObjectKey { kind: "Pod".into(), namespace: Some("one".into()), ..namespace("pod") };
-        let of = |object: &ObjectKey, uid: &str| AppliedObject { object: object.clone(), uid: uid.into(), digest: 7 };
+        let of = |object: &ObjectKey, uid: &str| AppliedObject {
+            object: object.clone(),
+            uid: uid.into(),
+            digest: 7,
+            fields: 0,
+        };
         let done = [of(&namespace("one"), "first"), of(&pod, "pod")];
         let same = [of(&namespace("one"), "first")];
         let again = [of(&namespace("one"), "second")];
@@ -517,6 +541,32 @@ mod tests {
         let held = &lifecycle.inventory[0];
         assert_eq!(held.since, Offset::from(1), "the claim is as old as before");
         assert_eq!(held.applied.as_ref().map(|applied| applied.digest), Some(DIGEST_UNKNOWN));
+    }
+
+    #[test]
+    fn what_has_drifted_is_applied_again_if_it_is_what_was_applied_last() {
+        use crate::fact::Drift;
+        use Happened::{Applied, ApplyIntended, DecidedCreate, DecidedDelete, Drifted};
+        let (one, done) = ([namespace("one")], [applied("one")]);
+        let acted_for = Offset::from(0);
+        let ready = [DecidedCreate, ApplyIntended(&one), Applied { acted_for, objects: &done }];
+        let drifted = |name: &str, uid: &str| DriftedObject {
+            object: namespace(name),
+            uid: uid.into(),
+            drift: Drift::Deleted,
+            manager: None,
+        };
+        let [ours, before, other] = [drifted("one", "uid-one"), drifted("one", "before"), drifted("two", "uid-two")];
+        let check_after = |drifted: DriftedObject, phase: Phase| {
+            check(&[&ready[..], &[Drifted(&[drifted])]].concat(), phase, 1, &["one"]);
+        };
+        check_after(ours.clone(), Phase::Pending);
+        // It is about an object that was replaced meanwhile, or that is not held.
+        check_after(before, Phase::Ready);
+        check_after(other, Phase::Ready);
+        let put_back = [Drifted(std::slice::from_ref(&ours)), Applied { acted_for, objects: &done }];
+        check(&[&ready[..], &put_back].concat(), Phase::Ready, 1, &["one"]);
+        check(&[&ready[..], &[DecidedDelete], &put_back[..1]].concat(), Phase::Deleting, 1, &["one"]);
     }
 
     #[test]

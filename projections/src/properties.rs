@@ -16,8 +16,8 @@ use proptest::prelude::*;
 
 use crate::arbitrary::facts;
 use crate::fact::{
-    AppliedObject, Decision, EventReceived, Fact, FailedAttempt, LifecycleKey, ObjectKey, Reconciled, ResourceKey,
-    RuleChanged, Ruling, TriggerReplayed, What,
+    AppliedObject, Decision, Drift, DriftedObject, EventReceived, Fact, FailedAttempt, LifecycleKey, ObjectKey,
+    Reconciled, ResourceKey, RuleChanged, Ruling, TriggerReplayed, What,
 };
 use crate::fold::{Projection, Resource};
 use crate::lifecycle::Phase;
@@ -267,7 +267,7 @@ proptest! {
             };
             let applied = objects.iter().map(|object| {
                 let uid = format!("0b8f2c1a-93d4-4e57-8a60-fedcba98765{digest}");
-                AppliedObject { object: object.clone(), uid, digest: digest + 1 }
+                AppliedObject { object: object.clone(), uid, digest: digest + 1, fields: digest % 3 }
             });
             let (applied, key) = (applied.collect(), key.clone());
             let fact = match step {
@@ -275,6 +275,11 @@ proptest! {
                 3 => decided(Ruling::Delete),
                 4 => Fact::Reconciled(Reconciled { key, acted_for, previous: None, what: What::Intended(objects) }),
                 5 => Fact::Reconciled(Reconciled { key, acted_for, previous: None, what: What::Deleted(objects) }),
+                7 => {
+                    let drifted = |AppliedObject { object, uid, .. }| DriftedObject { object, uid, drift: Drift::Deleted, manager: None };
+                    let objects = Vec::<AppliedObject>::into_iter(applied).map(drifted).collect();
+                    Fact::Reconciled(Reconciled { key, acted_for, previous: None, what: What::Drifted(objects) })
+                }
                 6 => {
                     let (error, attempt, transient) = ("e".to_owned(), 1, true);
                     Fact::Reconciled(Reconciled { key, acted_for, previous: None, what: What::Failed(FailedAttempt { objects: applied, error, attempt, transient }) })

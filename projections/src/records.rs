@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, BinaryHeap};
 
 use lifeline_store::{Disk, Offset, Reader, Record};
 
-use crate::fact::{EventReceived, Fact, Link, ResourceKey};
+use crate::fact::{EventReceived, Fact, Link, Reconciled, ResourceKey, What};
 use crate::fold::Trail;
 use crate::history::{Entry, about, unreadable};
 use crate::landmarks::{Landmarks, RECORDS_APART};
@@ -43,6 +43,8 @@ pub struct Choice {
     pub kind: Option<String>,
     /// True for the messages that were rejected, false for all other records.
     pub rejected: Option<bool>,
+    /// Only those that say what others did to objects.
+    pub drifted: bool,
 }
 
 /// How much is looked at, at most. What is begun is finished, so it may be a little more.
@@ -110,7 +112,9 @@ impl Choice {
     /// The one resource that a fact is wanted for, if there is one; `None` for a fact that is not wanted.
     #[expect(clippy::option_option, reason = "the outer one says whether, the inner one for whom")]
     fn wants(&self, fact: &Fact<'_>) -> Option<Option<ResourceKey>> {
-        let is_wanted = self.rejected.is_none_or(|wanted| wanted == matches!(fact, Fact::Rejected(_)))
+        let is_drift = |fact: &Fact<'_>| matches!(fact, Fact::Reconciled(Reconciled { what: What::Drifted(_), .. }));
+        let is_wanted = (!self.drifted || is_drift(fact))
+            && self.rejected.is_none_or(|wanted| wanted == matches!(fact, Fact::Rejected(_)))
             && self
                 .kind
                 .as_ref()

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use lifeline_projections::fact::{
-    AppliedObject, Decision, Delivery, EventReceived, EventRejected, Fact, FailedAttempt, LifecycleKey, ObjectKey,
-    Reconciled, RecordLost, Recreated, Redecision, Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange,
-    StreamChanged, TriggerReplayed, What,
+    AppliedObject, Decision, Delivery, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt,
+    LifecycleKey, ObjectKey, Reconciled, RecordLost, Recreated, Redecision, Redesired, Redriven, ResourceKey,
+    RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed, What,
 };
 use lifeline_store::Offset;
 
@@ -32,7 +32,15 @@ fn facts() -> Vec<(&'static str, Fact<'static>)> {
         subject: "user-operation",
     };
     let decided = |ruling| Decision { trigger: "manage", event_source: "users", criterion: 1, ruling };
-    let applied = AppliedObject { object: object(), uid: "8f3c0f1e".into(), digest: u64::MAX };
+    let applied = AppliedObject { object: object(), uid: "8f3c0f1e".into(), digest: u64::MAX, fields: 0 };
+    let watched = AppliedObject { fields: 7, ..applied.clone() };
+    let reconciled = |what| Fact::Reconciled(Reconciled { key: key(), acted_for: three, previous: Some(five), what });
+    let drifted = |drift, manager: Option<&str>| DriftedObject {
+        object: object(),
+        uid: "8f3c0f1e".into(),
+        drift,
+        manager: manager.map(Into::into),
+    };
     let redecided =
         |desired| Redecision { cluster: "mgmt/mgmt".into(), resource: resource(), desired, previous: Some(three) };
     vec![
@@ -120,7 +128,7 @@ fn facts() -> Vec<(&'static str, Fact<'static>)> {
                 acted_for: three,
                 previous: Some(five),
                 what: What::Failed(FailedAttempt {
-                    objects: vec![applied],
+                    objects: vec![applied.clone()],
                     error: "refused\nhint: ask".into(),
                     attempt: 3,
                     transient: true,
@@ -173,6 +181,23 @@ fn facts() -> Vec<(&'static str, Fact<'static>)> {
                     reason: "spec.template: field is immutable".into(),
                 }),
             }),
+        ),
+        (
+            "Drifted",
+            reconciled(What::Drifted(vec![
+                drifted(Drift::Deleted, None),
+                drifted(Drift::Changed, Some("kubectl-edit")),
+            ])),
+        ),
+        ("Applied, with fields", reconciled(What::Applied(vec![watched.clone(), applied.clone()]))),
+        (
+            "ApplyFailed, with fields",
+            reconciled(What::Failed(FailedAttempt {
+                objects: vec![watched],
+                error: "refused".into(),
+                attempt: 3,
+                transient: false,
+            })),
         ),
     ]
 }

@@ -36,7 +36,7 @@ const OBJECT_RULES: &str = r#"
 rbac:
   objects:
     rules:
-      - {apiGroups: [""], resources: [namespaces], verbs: [get, create, patch, delete]}
+      - {apiGroups: [""], resources: [namespaces], verbs: [get, list, watch, create, patch, delete]}
 "#;
 
 fn main() -> ExitCode {

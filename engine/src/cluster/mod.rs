@@ -12,11 +12,14 @@ pub mod kube;
 pub mod local;
 #[cfg(test)]
 mod shipped;
+mod watch;
 
 pub use error::Error;
 pub use key::{ObjectKey, object_key};
+pub use watch::{Kind, Label, Managed, Seen};
 
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use serde_json::Value;
 
 /// The field manager of every server-side apply.
@@ -41,8 +44,10 @@ pub struct LiveObject {
     pub uid: String,
     /// Deletion was asked for and finalizers (or a namespace's contents) still hold it.
     pub deleting: bool,
-    /// The whole object, without `metadata.managedFields`.
+    /// The whole object, without `metadata.managedFields`; of a watch often its metadata alone.
     pub manifest: Value,
+    /// Whose its fields are.
+    pub managed: Managed,
 }
 
 /// How far a deletion has come when `delete` returns.
@@ -109,4 +114,11 @@ pub trait Cluster: Send + Sync + 'static {
     /// # Errors
     /// Those of the cluster, never that the object is missing.
     fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>>;
+
+    /// Watches the objects of a kind that have a label, in all namespaces: first those that are there, then each change.
+    /// Of most kinds only the metadata comes; see [`Kind::can_finish`]. An object that loses the label counts as gone.
+    ///
+    /// The stream never ends, and keeps nothing of an object. After an error it goes on where it was, or lists again; the
+    /// caller decides how soon it is asked for more.
+    fn watch(&self, kind: Kind, label: Label) -> BoxStream<'_, Result<Seen, Error>>;
 }

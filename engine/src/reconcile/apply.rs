@@ -9,6 +9,7 @@ use tracing::{debug, info};
 
 use crate::cluster::Error;
 use crate::reconcile::attempt::Attempt;
+use crate::reconcile::drift::{Detection, of_fight};
 use crate::reconcile::failure::{Failure, Retry};
 use crate::reconcile::kinds::{defined, defined_beside};
 use crate::reconcile::plan::Wanted;
@@ -62,14 +63,27 @@ impl<D: Disk> Reconciler<D> {
     }
 
     /// Applies what an attempt has to apply, but for what others hold.
-    pub(super) async fn apply_all(&self, task: &Task, attempt: &mut Attempt<'_>) -> Result<(), Stopped> {
+    pub(super) async fn apply_all(
+        &self,
+        task: &Task,
+        detection: Option<Detection<'_>>,
+        attempt: &mut Attempt<'_>,
+    ) -> Result<(), Stopped> {
         while let Some(want) = attempt.next_to_apply() {
             let object = &want.object;
+            if let Some(fought) = self.site.drifts.fight_over(object) {
+                attempt.failures.push(of_fight(&fought));
+                continue;
+            }
             let (recorded, is_held_up) = (task.recorded_uid(object), attempt.is_held_up(object));
             let recorded = recorded.filter(|_| !attempt.has_recreated(object));
             let made = self.perform(task, object, |known| {
                 let circumstances = task.circumstances(&self.view.projection(), object, is_held_up, known);
-                wanted(want, recorded, known, &task.key, circumstances)
+                let step = wanted(want, recorded, known, &task.key, circumstances);
+                match detection {
+                    Some(detection) => detection.adapt(want, recorded, known, step),
+                    None => step,
+                }
             });
             let mut made = made.await;
             match &mut made {

@@ -232,7 +232,7 @@ mod tests {
     }
 
     fn applied(name: &str, uid: &str) -> AppliedObject {
-        AppliedObject { object: object(name), uid: uid.into(), digest: 7 }
+        AppliedObject { object: object(name), uid: uid.into(), digest: 7, fields: 0 }
     }
 
     fn failure(message: &str) -> Failure {

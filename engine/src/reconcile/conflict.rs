@@ -174,7 +174,7 @@ mod tests {
     fn an_object_may_be_deleted_while_its_owner_does_not_want_it_or_an_outcome_is_not_known() {
         let namespace = ObjectKey::of_namespace("zoe");
         let (claimed, at) = ([namespace.clone()], Offset::from);
-        let applied = [AppliedObject { object: namespace.clone(), uid: "uid".into(), digest: 7 }];
+        let applied = [AppliedObject { object: namespace.clone(), uid: "uid".into(), digest: 7, fields: 0 }];
         let intended = Happened::ApplyIntended(&claimed);
         let done = |acted_for: u64| Happened::Applied { acted_for: at(acted_for), objects: &applied };
         let failed = |acted_for: u64| Happened::ApplyFailed {

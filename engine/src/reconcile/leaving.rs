@@ -64,11 +64,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cluster::Managed;
 
     #[test]
     fn what_keeps_an_object_is_named() {
         let check = |manifest: Value, expected: Option<&str>| {
-            let live = LiveObject { uid: "u".into(), deleting: true, manifest };
+            let live = LiveObject { uid: "u".into(), deleting: true, manifest, managed: Managed::default() };
             assert_eq!(held_by(&live).as_deref(), expected, "{}", live.manifest);
         };
         check(json!({"metadata": {}}), None);

@@ -8,13 +8,15 @@ use lifeline_projections::fact::{LifecycleKey, ResourceKey};
 use lifeline_store::Offset;
 use serde_json::{Map, Value, json};
 
-use crate::cluster::LiveObject;
+use crate::cluster::{Label, LiveObject};
 use crate::digest::digest;
 
 /// Says that Lifeline made the object (label), where the manifest does not say something else.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The value of [`MANAGED_BY`].
 pub const MANAGER: &str = "lifeline";
+/// What every object of Lifeline has, and is watched by.
+pub const OURS: Label = Label { key: MANAGED_BY, value: MANAGER };
 /// Selects the objects of one lifecycle (label): 16 hexadecimal digits.
 pub const LIFECYCLE: &str = "lifeline.dev/lifecycle";
 /// The EventTrigger (annotation, and label where it fits one).
@@ -151,6 +153,7 @@ mod tests {
     use lifeline_projections::fact::ResourceKey;
 
     use super::*;
+    use crate::cluster::Managed;
 
     fn key(trigger: &str, subject: &str) -> LifecycleKey {
         let resource = ResourceKey { source: "https://auth/login".into(), subject: subject.into() };
@@ -160,7 +163,7 @@ mod tests {
     fn marked(manifest: Value, key: &LifecycleKey) -> LiveObject {
         let mut manifest = manifest;
         Marks { key, event: Offset::from(41) }.mark(&mut manifest);
-        LiveObject { uid: "u".into(), deleting: false, manifest }
+        LiveObject { uid: "u".into(), deleting: false, manifest, managed: Managed::default() }
     }
 
     #[test]
@@ -183,7 +186,7 @@ mod tests {
         let ours = marked(bare.clone(), &key("t", "a"));
         assert_eq!(owner(&ours, &key("t", "a")), Owner::Us);
         assert_eq!(owner(&ours, &key("t", "b")), Owner::Other { key: Box::new(key("t", "a")) });
-        let stranger = LiveObject { uid: "u".into(), deleting: false, manifest: bare };
+        let stranger = LiveObject { uid: "u".into(), deleting: false, manifest: bare, managed: Managed::default() };
         assert_eq!(owner(&stranger, &key("t", "a")), Owner::Stranger);
         assert!(!is_bare_namespace(&stranger));
         let bare = LiveObject { manifest: bare_namespace("a"), ..stranger };

@@ -5,7 +5,8 @@
 //! which decision it acted for, so an outcome that comes late settles nothing it should not.
 //!
 //! Decided without effects: `plan` (a lifecycle), `conflict` (what others hold), `step` (one object), `attempt` (how it
-//! ends), `failure` (when to try again). Effects: `work`, `apply`, `remove`, and `perform`, which calls the cluster.
+//! ends), `failure` (when to try again). Effects: `work`, `apply`, `remove`, and `perform`, which calls the cluster. What
+//! others do to objects is seen by `drift`.
 //!
 //! Why a crash at any point is harmless: the name of an object is durable in the log before each change to it
 //! (`ApplyIntended`), applying twice changes nothing, and a deletion names the uid it means.
@@ -13,6 +14,7 @@
 mod apply;
 mod attempt;
 mod conflict;
+mod drift;
 mod failure;
 mod kinds;
 mod leaving;

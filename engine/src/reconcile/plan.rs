@@ -62,8 +62,8 @@ pub fn plan<'a>(lifecycle: &'a Lifecycle, wanted: &'a [Wanted], once: bool) -> P
             }
             Some(None) => plan.apply.push(want),
             Some(Some(applied)) if applied.digest == want.digest || (once && applied.is_known()) => {
-                let (object, uid, digest) = (want.object.clone(), applied.uid.clone(), applied.digest);
-                plan.keep.push(AppliedObject { object, uid, digest });
+                let Applied { uid, digest, fields, .. } = applied.clone();
+                plan.keep.push(AppliedObject { object: want.object.clone(), uid, digest, fields });
             }
             Some(Some(applied)) => {
                 if applied.is_known() {
@@ -133,6 +133,7 @@ mod tests {
                 object: object(kind, name),
                 uid: (*name).into(),
                 digest: *digest,
+                fields: 0,
             })
             .collect();
         lifecycle.evolve(Offset::from(2), 0, Happened::Applied { acted_for: Offset::from(0), objects: &done });

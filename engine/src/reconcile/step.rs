@@ -163,7 +163,7 @@ pub fn wanted(
         Known::Applied(live) if live.deleting => Step::End(Made::Terminating(leaving::held_by(live))),
         Known::Applied(live) => {
             let (object, uid, digest) = (want.object.clone(), live.uid.clone(), want.digest);
-            Step::End(Made::Applied(AppliedObject { object, uid, digest }))
+            Step::End(Made::Applied(AppliedObject { object, uid, digest, fields: 0 }))
         }
         Known::Refused(_) | Known::Homeless if is_unwanted => Step::End(Made::Unwanted),
         Known::Refused(refusal) if want.handling.recreates && refusal.uid.is_some() => {
@@ -236,6 +236,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cluster::Managed;
     use crate::reconcile::marks::Marks;
     use crate::rules::Handling;
 
@@ -278,7 +279,7 @@ mod tests {
             Other => mark("ann", &mut manifest),
             Stranger => {}
         }
-        LiveObject { uid: "live".into(), deleting, manifest }
+        LiveObject { uid: "live".into(), deleting, manifest, managed: Managed::default() }
     }
 
     fn nothing() -> Known {
@@ -311,7 +312,7 @@ mod tests {
         };
         let end = Step::End;
         let foreign = |by: By| Step::End(Made::Foreign(marks::owner(&live(by, false), &key("zoe"))));
-        let applied = AppliedObject { object: want(false).object, uid: "live".into(), digest: 7 };
+        let applied = AppliedObject { object: want(false).object, uid: "live".into(), digest: 7, fields: 0 };
 
         // An object of a known uid is applied at once, any other one is looked at first.
         check(Some("live"), Known::Recorded, ALONE, apply(Some("live")));
@@ -386,7 +387,12 @@ mod tests {
         check(true, Known::Homeless, WITHDRAWN, Step::End(Made::Unwanted));
         check(true, Known::Housed, ALONE, apply(None));
         // Such a Namespace belongs to nobody: who gives it takes it over.
-        let bare = LiveObject { uid: "live".into(), deleting: false, manifest: marks::bare_namespace("a") };
+        let bare = LiveObject {
+            uid: "live".into(),
+            deleting: false,
+            managed: Managed::default(),
+            manifest: marks::bare_namespace("a"),
+        };
         check(true, Known::Found(Some(bare)), ALONE, apply(Some("live")));
     }
 
@@ -413,7 +419,7 @@ mod tests {
         let check_mode = |recorded: Option<&str>, known: Known, circumstances, removing, expected: Step<Removed>| {
             let applied = recorded.map(|uid| {
                 let (digest, acted_for) = (DIGEST_UNKNOWN, Offset::ZERO);
-                Applied { uid: uid.into(), digest, acted_for, unix_nanos: 0 }
+                Applied { uid: uid.into(), digest, acted_for, unix_nanos: 0, fields: 0 }
             });
             let holding = Holding { object: ObjectKey::of_namespace("a"), since: Offset::ZERO, applied };
             let step = unwanted(&holding, &known, &key("zoe"), circumstances, removing);

@@ -65,7 +65,7 @@ pub fn folded(story: &[(&str, Then)]) -> Projection {
             }
             Then::Intends(name) => reconciled(at, What::Intended(vec![object(name)])),
             Then::Applied(name, acted_for, uid) => {
-                let applied = AppliedObject { object: object(name), uid: (*uid).into(), digest: 7 };
+                let applied = AppliedObject { object: object(name), uid: (*uid).into(), digest: 7, fields: 0 };
                 reconciled(Offset::from(*acted_for), What::Applied(vec![applied]))
             }
         };

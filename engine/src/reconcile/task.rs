@@ -123,7 +123,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cluster::LiveObject;
+    use crate::cluster::{LiveObject, Managed};
     use crate::reconcile::marks::Marks;
     use crate::reconcile::stories::Then::{Applied, Create, Delete, Intends, Left};
     use crate::reconcile::stories::{Then, folded, key, object, task};
@@ -176,7 +176,12 @@ mod tests {
         let check = |story: &[(&str, Then)], marked: &str, expected: bool| {
             let mut manifest = json!({"metadata": {"name": "n"}});
             Marks { key: &key(marked), event: Offset::ZERO }.mark(&mut manifest);
-            let found = Known::Found(Some(LiveObject { uid: "live".into(), deleting: false, manifest }));
+            let found = Known::Found(Some(LiveObject {
+                uid: "live".into(),
+                deleting: false,
+                manifest,
+                managed: Managed::default(),
+            }));
             let projection = folded(story);
             let circumstances = task(&projection, "zoe").circumstances(&projection, &object("n"), false, &found);
             assert_eq!(circumstances.outranks_marks, expected, "{story:?}, {marked}");

@@ -20,9 +20,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{Instrument, debug, info, warn};
 
+use crate::cluster::Kind;
 use crate::queue::Next;
 use crate::reconcile::attempt::{Attempt, Ending, has_object_news, is_news, is_recorded};
 use crate::reconcile::conflict::{Conflict, conflicts, going_namespaces};
+use crate::reconcile::drift::Detection;
 use crate::reconcile::failure::Failure;
 use crate::reconcile::kinds::Kinds;
 use crate::reconcile::leaving::Leaving;
@@ -90,6 +92,14 @@ impl<D: Disk> Reconciler<D> {
     /// Takes keys from the queue until `stop` says true; what runs then is dropped, which is as good as a crash, and a
     /// crash is harmless.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        tokio::select! {
+            biased;
+            () = self.work(&mut stop) => {}
+            () = self.follow_drift() => {}
+        }
+    }
+
+    async fn work(&self, stop: &mut watch::Receiver<bool>) {
         let mut running = FuturesUnordered::new();
         // Kept while attempts end: a question whether the cluster is available is not to be dropped on its way.
         let mut next = Box::pin(self.site.next());
@@ -167,6 +177,9 @@ impl<D: Disk> Reconciler<D> {
         if !plan.intend.is_empty() {
             self.record(task, What::Intended(plan.intend.clone())).await?;
         }
+        if Detection::of(trigger).is_some() {
+            self.site.drifts.use_kinds(wanted.iter().map(|want| Kind::of(&want.object)));
+        }
         // Naming the objects and recording took time. Nothing is made for a decision that was replaced meanwhile. A replay of
         // the rules decides again, except for what a degraded trigger keeps as it is. What was claimed needs no record
         // again, so this ends, however fast decisions come.
@@ -183,7 +196,7 @@ impl<D: Disk> Reconciler<D> {
         self.ask_for(&rules, &wanted, &conflicts).await?;
         let mut attempt = Attempt::new(&plan, &wanted, conflicts);
         attempt.stops_at_conflict = !trigger.continues_on_conflict();
-        self.apply_all(task, &mut attempt).await?;
+        self.apply_all(task, Detection::of(trigger), &mut attempt).await?;
         // Namespaces that were made are empty. What the task itself had in them was just applied again.
         self.record_lost_in_namespaces(task, &attempt.made, Some(task.index)).await?;
         self.record_gone(task, &attempt.gone, Some(task.index)).await?;
@@ -336,6 +349,7 @@ impl<D: Disk> Reconciler<D> {
         let going = || going_namespaces(&self.view.projection().lifecycle(task.index).1);
         let mut awaited = going();
         self.record(task, what).await?;
+        self.site.drifts.settled(task.index);
         let still = going();
         awaited.retain(|namespace| !still.contains(namespace));
         self.wake_in_namespaces(task, &awaited);

@@ -497,7 +497,7 @@ fn digest_changes_with_what_can_change_the_result_and_with_nothing_else() {
         vec![template("kind: A"), references(json!({}))],
         vec![references(json!({"maxUpdate": "30%", "helmCharts": [{}]})), template("kind: A")],
         vec![
-            references(json!({"driftExclusions": [{}], "profileNameFormat": "x",
+            references(json!({"driftExclusions": [{"paths": ["/spec/replicas"]}], "profileNameFormat": "x",
                 "syncMode": "ContinuousWithDriftDetection"})),
             template("kind: A"),
         ],

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::cluster::Clusters;
 use super::decide::action::Action;
+use super::decide::exclusion::DriftExclusion;
 use super::policy::{self, Asked, Error, Patches, Policies, Purpose, Rendered};
 use super::problem::Problem;
 use super::read::content::{Content, Contents, Fault, Reference, dialect};
@@ -34,6 +35,7 @@ pub struct Trigger {
     patches: Patches,
     extra: Extra,
     adopts: bool,
+    drift_exclusions: Vec<DriftExclusion>,
     dialect: Dialect,
     /// What it may reference, shared by all triggers of the rule set.
     pub(super) contents: Arc<Contents>,
@@ -95,6 +97,12 @@ impl Trigger {
             labels: extra("extraLabels", &spec.extra_labels)?,
             annotations: extra("extraAnnotations", &spec.extra_annotations)?,
         };
+        let exclusion = |(index, written): (usize, &spec::DriftExclusionSpec)| {
+            DriftExclusion::read(written).map_err(|(field, what)| {
+                Problem::error(&rule, origin, format!("`spec.driftExclusions[{index}].{field}` {what}"))
+            })
+        };
+        let drift_exclusions = spec.drift_exclusions.iter().enumerate().map(exclusion).collect::<Result<_, _>>()?;
         let adopts = match annotation(ADOPT) {
             None | Some("false") => false,
             Some("true") => true,
@@ -117,6 +125,7 @@ impl Trigger {
             patches,
             extra,
             adopts,
+            drift_exclusions,
             dialect,
             contents: Arc::default(),
             clusters: Arc::clone(clusters),
@@ -169,6 +178,18 @@ impl Trigger {
     #[must_use]
     pub fn continues_on_conflict(&self) -> bool {
         self.spec.continue_on_conflict
+    }
+
+    /// Whether what others change or delete is put back.
+    #[must_use]
+    pub fn detects_drift(&self) -> bool {
+        self.sync_mode() == SyncMode::ContinuousWithDriftDetection
+    }
+
+    /// What others may change all the same.
+    #[must_use]
+    pub fn drift_exclusions(&self) -> &[DriftExclusion] {
+        &self.drift_exclusions
     }
 
     /// How long its objects are kept as they should be.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use serde_json::Value;
 
 use super::breaker::Breaker;
-use crate::cluster::{Cluster, Deletion, Error, LiveObject, ObjectKey};
+use crate::cluster::{Cluster, Deletion, Error, Kind, Label, LiveObject, ObjectKey, Seen};
 
 /// A cluster whose calls are noted by a breaker.
 pub(super) struct Watched {
@@ -64,5 +65,10 @@ impl Cluster for Watched {
 
     fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>> {
         self.noted(self.inner.delete(key, uid))
+    }
+
+    fn watch(&self, kind: Kind, label: Label) -> BoxStream<'_, Result<Seen, Error>> {
+        // Long calls that end now and then say little about the cluster, and nothing that other calls would not.
+        self.inner.watch(kind, label)
     }
 }

@@ -2,5 +2,6 @@
 
 mod claims;
 mod deletions;
+mod drift;
 mod guests;
 mod world;

@@ -9,9 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use lifeline_engine::clock::SimulatedClock;
 use lifeline_engine::cluster::local::LocalCluster;
-use lifeline_engine::cluster::{Cluster, Deletion, Error, LiveObject, ObjectKey};
+use lifeline_engine::cluster::{Cluster, Deletion, Error, Kind, Label, LiveObject, ObjectKey, Seen};
 use lifeline_engine::intake::{Intake, Message, Received};
 use lifeline_engine::reconcile::Reconciler;
 use lifeline_engine::recorder::{self, Recorder};
@@ -125,6 +126,10 @@ impl Cluster for Slow {
 
     fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>> {
         self.0.delete(key, uid)
+    }
+
+    fn watch(&self, kind: Kind, label: Label) -> BoxStream<'_, Result<Seen, Error>> {
+        self.0.watch(kind, label)
     }
 }
 

@@ -39,6 +39,7 @@ use super::{confirm, difference, lists, log_level, records, redrive, resource, s
         why::event,
         records::history,
         records::events,
+        records::drift,
         why::detail,
         redrive::redrive,
         confirm::confirm,

@@ -10,6 +10,7 @@ use std::fmt::Write;
 use lifeline_engine::status::{
     HeldBackStatus, PlainStatus, ReplayStatus, ScrubStatus, SiteStatus, Status, StreamStatus,
 };
+use lifeline_projections::fact::Drift;
 use lifeline_projections::lifecycle::Phase;
 
 /// The media type of [`exposition`].
@@ -182,6 +183,21 @@ const METRICS: &[Metric] = &[
         held_back,
     ),
     counter(
+        "lifeline_drifts_total",
+        "Objects that others deleted or changed and that are put back, by cluster and what was done, since start.",
+        drifts,
+    ),
+    gauge(
+        "lifeline_fights",
+        "Objects that others change or delete each time they are put back, by cluster.",
+        |status| by_site(status, |site| site.drift.fought as u64),
+    ),
+    gauge(
+        "lifeline_unwatched_kinds",
+        "Kinds of objects whose changes by others are not seen, because they cannot be watched, by cluster.",
+        |status| by_site(status, |site| site.drift.unwatched.len() as u64),
+    ),
+    counter(
         "lifeline_scrub_passes_total",
         "Times the whole log was read again to find damage, since start.",
         |status| scrub(status, |scrub| scrub.passes),
@@ -240,6 +256,16 @@ fn by_replay(status: &Status, value: fn(&ReplayStatus) -> usize) -> Vec<Sample<'
 fn by_site(status: &Status, value: fn(&SiteStatus) -> u64) -> Vec<Sample<'_>> {
     let samples =
         status.sites.iter().map(|site| Sample { labels: vec![("cluster", site.cluster.as_str())], value: value(site) });
+    samples.collect()
+}
+
+fn drifts(status: &Status) -> Vec<Sample<'_>> {
+    let each = |site: &SiteStatus| [(Drift::Deleted, site.drift.deleted), (Drift::Changed, site.drift.changed)];
+    let samples = status.sites.iter().flat_map(|site| each(site).map(|(drift, value)| (site, drift, value)));
+    let samples = samples.map(|(site, drift, value)| Sample {
+        labels: vec![("cluster", site.cluster.as_str()), ("drift", drift.as_str())],
+        value,
+    });
     samples.collect()
 }
 
@@ -317,6 +343,8 @@ fn escape(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use lifeline_engine::status::DriftStatus;
+
     use super::*;
 
     #[test]
@@ -346,6 +374,20 @@ mod tests {
         let text = exposition(&Status { sites: vec![site], ..Default::default() });
         let expected = r#"lifeline_site_held_back_lifecycles{cluster="a/b",kind="Secret",verb="apply"} 7"#;
         assert!(text.lines().any(|line| line == expected), "{text}");
+    }
+
+    #[test]
+    fn drifts_are_counted_by_cluster_and_what_was_done() {
+        let drift = DriftStatus { deleted: 2, changed: 3, fought: 1, ..Default::default() };
+        let site = SiteStatus { cluster: "a/b".into(), drift, ..Default::default() };
+        let text = exposition(&Status { sites: vec![site], ..Default::default() });
+        for expected in [
+            r#"lifeline_drifts_total{cluster="a/b",drift="deleted"} 2"#,
+            r#"lifeline_drifts_total{cluster="a/b",drift="changed"} 3"#,
+            r#"lifeline_fights{cluster="a/b"} 1"#,
+        ] {
+            assert!(text.lines().any(|line| line == expected), "{text}");
+        }
     }
 
     #[test]

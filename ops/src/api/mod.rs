@@ -88,6 +88,7 @@ pub fn router<D: Disk>(state: ApiState<D>) -> Router {
         .route("/v1/why/event", get(why::event::<D>))
         .route("/v1/history", get(records::history::<D>))
         .route("/v1/events", get(records::events::<D>))
+        .route("/v1/drift", get(records::drift::<D>))
         .route("/v1/event", get(why::detail::<D>))
         .route("/v1/status", get(status::<D>))
         .route("/v1/verify", get(verify::verify::<D>))

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use lifeline_engine::queries::{Entries, Place};
 use lifeline_projections::fact::ResourceKey;
-use lifeline_projections::history::Entry;
+use lifeline_projections::history::{DriftRow, Entry};
 use lifeline_projections::reads::{List, PAGE_ROWS};
 use lifeline_projections::records::Choice;
 use lifeline_store::{Disk, Offset};
@@ -136,8 +136,63 @@ pub(super) async fn events<D: Disk>(
         (None, before, _) => Place::Before(before.map(Offset::from)),
     };
     let since = since.map(|text| moment("since", &text)).transpose()?;
-    let choice = Choice { source, subject, kind, rejected };
+    let choice = Choice { source, subject, kind, rejected, ..Choice::default() };
     Ok(Json(list(shared.queries.events(choice, place, since, limit).await?)))
+}
+
+/// The parameters of the list of drifts.
+#[derive(Deserialize, Default, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DriftQuery {
+    /// The object is that of a resource whose CloudEvent source begins with this.
+    #[param(nullable = false)]
+    source: Option<String>,
+    /// The object is that of a resource of this CloudEvent subject.
+    #[param(nullable = false)]
+    subject: Option<String>,
+    /// It was recorded at this offset or later, or at this RFC 3339 time or later.
+    #[param(
+        nullable = false,
+        pattern = r"^([0-9]{1,19}|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ].+)$",
+        example = "2026-11-22T14:12:03Z"
+    )]
+    since: Option<String>,
+    /// Records in the answer, at most. One may be about several objects.
+    #[param(nullable = false, minimum = 1, maximum = 10000, default = 100)]
+    limit: Option<usize>,
+    /// Records before this offset, such as the `next` of the page before; the latest when missing.
+    #[param(nullable = false, format = "uint64")]
+    before: Option<u64>,
+}
+
+/// What others did to objects of triggers that detect drift, the latest first.
+///
+/// A page has looked at a bounded part of the log, so it may be short, even empty, and still have a `next`.
+#[utoipa::path(
+    get,
+    path = "/v1/drift",
+    tag = "records",
+    params(DriftQuery),
+    responses(
+        (status = 200, description = "A page of drifts; `next` is the `before` of the page that came earlier.", body = List<DriftRow>),
+        Refused,
+        RefusedExpired,
+        RefusedUnreadable,
+    ),
+)]
+pub(super) async fn drift<D: Disk>(
+    State(shared): State<Shared<D>>,
+    Asked(query): Asked<DriftQuery>,
+) -> Result<Json<List<DriftRow>>, Problem> {
+    let DriftQuery { source, subject, since, limit, before } = query;
+    let limit = checked_limit(limit)?.unwrap_or(PAGE_ROWS);
+    let since = since.map(|text| moment("since", &text)).transpose()?;
+    let choice = Choice { source, subject, drifted: true, ..Choice::default() };
+    let place = Place::Before(before.map(Offset::from));
+    let Entries { offset, items, next } = shared.queries.events(choice, place, since, limit).await?;
+    let items = items.iter().rev().flat_map(DriftRow::of).collect();
+    Ok(Json(List { offset: offset.get(), items, next: next.map(|next| next.to_string()) }))
 }
 
 fn list(Entries { offset, items, next }: Entries) -> List<Entry> {

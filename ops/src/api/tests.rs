@@ -60,7 +60,7 @@ pub(super) fn namespace(name: &str) -> ObjectKey {
 /// Two users log in; the Namespace of the first is made, that of the second fails.
 pub(crate) fn story() -> Vec<Fact<'static>> {
     let (acted_for, previous) = (Offset::from(1), Some(Offset::from(1)));
-    let object = AppliedObject { object: namespace("mgianluc"), uid: "8f3c0f1e".into(), digest: 1 };
+    let object = AppliedObject { object: namespace("mgianluc"), uid: "8f3c0f1e".into(), digest: 1, fields: 0 };
     vec![
         Fact::Rule(RuleChanged { rule: "EventTrigger/manage-namespace", digest: Some(7), manifest: "{}" }),
         event("mgianluc", "auth.example.com.login", Ruling::Create, 1, None),
@@ -550,7 +550,7 @@ async fn an_object_is_watched_as_it_goes_from_one_owner_to_the_next() {
     let outcome = |subject: &str| (key(subject), Offset::ZERO);
     let applied = |subject: &str, uid: &str| {
         let (key, acted_for) = outcome(subject);
-        let objects = vec![AppliedObject { object: namespace("shared"), uid: uid.into(), digest: 1 }];
+        let objects = vec![AppliedObject { object: namespace("shared"), uid: uid.into(), digest: 1, fields: 0 }];
         Reconciled::new(key, acted_for, What::Applied(objects))
     };
     let deleted = || {

@@ -101,7 +101,7 @@ pub(super) fn write_log(data: &Path, events: u64, resources: u64, held: u64) -> 
                 });
                 last[at] = Some(push(&intended, &mut log)?);
             }
-            let objects = vec![AppliedObject { object, uid, digest: 7 }];
+            let objects = vec![AppliedObject { object, uid, digest: 7, fields: 0 }];
             last[at] = Some(push(
                 &Fact::Reconciled(Reconciled {
                     key,

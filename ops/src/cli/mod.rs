@@ -103,7 +103,7 @@ pub enum Command {
     Get(Get),
     /// Show the history of one resource, oldest first.
     History(HistoryArgs),
-    /// Show what is deployed, in conflict, or stuck.
+    /// Show what is deployed, in conflict, stuck, or changed by others.
     #[command(subcommand)]
     Show(Show),
     /// Explain why an object exists, or what an event caused.

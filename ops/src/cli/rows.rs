@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 use lifeline_engine::status::{HeldWithdrawal, ReplayStatus, Status};
-use lifeline_projections::history::{Entry, EventEntry};
+use lifeline_projections::history::{DriftRow, Entry, EventEntry};
 use lifeline_projections::lifecycle::Phase;
 use lifeline_projections::reads::{ConflictRow, LifecycleRow, ObjectRow, OwnedObjectRow, ResourceRow, RuleRow};
 
@@ -147,6 +147,33 @@ pub fn conflicts(rows: &[ConflictRow]) -> Table {
             vec![row.cluster.as_str().into(), object(&row.object).into(), name(owner).into(), owner.offset.into()];
         let waiting = others.iter().map(|claim| format!("waits: {}, since offset {}", name(claim), claim.offset));
         table.push(cells).remark = Some(waiting.collect::<Vec<_>>().join("\n"));
+    }
+    table
+}
+
+/// What others did to objects.
+pub fn drifts(rows: &[DriftRow]) -> Table {
+    let mut table = Table::new(&[
+        Column::number("OFFSET").rank(3),
+        Column::word("TIME").rank(1),
+        Column::word("CLUSTER").rank(5),
+        Column::name("OBJECT").comfort(24),
+        Column::word("DRIFT"),
+        Column::name("BY"),
+        Column::name("TRIGGER").rank(4),
+        Column::name("SUBJECT").rank(2),
+    ]);
+    for row in rows {
+        table.push(vec![
+            row.offset.into(),
+            spaced(&row.time).into(),
+            row.cluster.as_str().into(),
+            row.what.object.as_str().into(),
+            row.what.drift.as_str().into(),
+            row.what.manager.as_deref().unwrap_or("-").into(),
+            row.trigger.as_str().into(),
+            subject(&row.subject).into(),
+        ]);
     }
     table
 }

@@ -1,15 +1,17 @@
-//! The commands that show what is deployed, in conflict, or stuck: `show`.
+//! The commands that show what is deployed, in conflict, stuck, or changed by others: `show`.
 
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use lifeline_projections::reads::{ConflictRow, LifecycleRow, OwnedObjectRow};
+use lifeline_engine::status::Status;
+use lifeline_projections::history::DriftRow;
+use lifeline_projections::reads::{ConflictRow, LifecycleRow, List, OwnedObjectRow};
 
 use super::addons;
 use super::ask::{AskArgs, RulesArgs, WhenArgs, print_list};
 use super::output::{self, Format};
 use super::rows;
-use crate::client::{Error, Listed};
+use crate::client::{Client, Error, Listed, PAGE_ROWS_ASKED, Query};
 
 /// `lifeline show`.
 #[derive(Debug, Clone, Subcommand)]
@@ -20,6 +22,8 @@ pub enum Show {
     Conflicts(RulesArgs),
     /// Lifecycles that are stuck: failing, or not carried out for a while.
     Stuck(StuckArgs),
+    /// What others deleted or changed, of triggers with `syncMode: ContinuousWithDriftDetection`, the latest first.
+    Drift(DriftArgs),
 }
 
 /// `lifeline show addons`.
@@ -59,10 +63,31 @@ pub struct StuckArgs {
     pub ask: AskArgs,
 }
 
+/// `lifeline show drift`.
+#[derive(Debug, Clone, Args)]
+pub struct DriftArgs {
+    /// Only objects of resources whose CloudEvent source begins with this.
+    #[arg(long)]
+    pub source: Option<String>,
+    /// Only objects of resources of this CloudEvent subject.
+    #[arg(long)]
+    pub subject: Option<String>,
+    /// Only what was seen from this offset or time on, or in the last while, such as 10m.
+    #[arg(long, value_name = "OFFSET|TIME", value_parser = super::moment::parse, default_value = "24h")]
+    pub since: String,
+    /// Rows at most.
+    #[arg(long, value_name = "N", value_parser = super::ask::rows_at_most, default_value = "50")]
+    pub limit: usize,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub ask: AskArgs,
+}
+
 /// Shows what was typed.
 pub fn show(show: Show) -> Result<ExitCode, Error> {
     match show {
         Show::Addons(args) => addons(&args),
+        Show::Drift(args) => drift(&args),
         Show::Conflicts(args) => {
             let query = args.when.query();
             let none = "no conflicts: each object is claimed once";
@@ -83,6 +108,60 @@ pub fn show(show: Show) -> Result<ExitCode, Error> {
             )
         }
     }
+}
+
+fn drift(args: &DriftArgs) -> Result<ExitCode, Error> {
+    let client = args.ask.client()?;
+    let mut list: Option<List<DriftRow>> = None;
+    loop {
+        let mut query = Query::default();
+        query.maybe("source", args.source.as_ref());
+        query.maybe("subject", args.subject.as_ref());
+        query.add("since", &args.since);
+        query.add("limit", args.limit.min(PAGE_ROWS_ASKED));
+        query.maybe("before", list.as_ref().and_then(|list| list.next.as_ref()));
+        let page: List<DriftRow> = client.get("/v1/drift", &query)?;
+        let found = match list.take() {
+            None => page,
+            Some(mut found) => {
+                found.items.extend(page.items);
+                List { offset: found.offset, items: found.items, next: page.next }
+            }
+        };
+        let is_done = found.next.is_none() || found.items.len() >= args.limit;
+        list = Some(found);
+        if is_done {
+            break;
+        }
+    }
+    let mut list = list.expect("a page was just put in");
+    list.items.truncate(args.limit);
+    if !output::structured(&list, args.ask.engine.output)? {
+        if list.items.is_empty() {
+            output::remark(&format!("nothing was changed or deleted by others since {}", args.since));
+        } else {
+            output::table(&rows::drifts(&list.items), args.ask.engine.output)?;
+        }
+        if let Some(fights) = fights(&client)? {
+            output::remark(&fights);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The objects that are fought over now, a line each.
+fn fights(client: &Client) -> Result<Option<String>, Error> {
+    let Ok(status) = client.get::<Status>("/v1/status", &Query::default()) else { return Ok(None) };
+    let lines: Vec<String> = status
+        .sites
+        .iter()
+        .flat_map(|site| &site.drift.fights)
+        .map(|fight| {
+            let who = fight.manager.as_ref().map_or("somebody".to_owned(), |manager| format!("`{manager}`"));
+            format!("{} is fought over with {who}: put back in {} s", fight.object, fight.pause_seconds)
+        })
+        .collect();
+    Ok((!lines.is_empty()).then(|| lines.join("\n")))
 }
 
 fn addons(args: &AddonsArgs) -> Result<ExitCode, Error> {

@@ -161,6 +161,9 @@ fn of_object(why: &WhyObject) -> Story {
     if let Some(applied) = &why.applied {
         of_applied(&mut story, applied);
     }
+    for drift in &why.drifts {
+        story.line("drift", at(drift));
+    }
     if let Some(gone) = &why.gone {
         story.line("gone", at(gone));
     }

@@ -176,7 +176,8 @@ fn namespace(name: &str) -> ObjectKey {
 }
 
 fn applied(subject: &str, name: &str) -> Fact<'static> {
-    let objects = vec![AppliedObject { object: namespace(name), uid: format!("uid of {subject}"), digest: 7 }];
+    let objects =
+        vec![AppliedObject { object: namespace(name), uid: format!("uid of {subject}"), digest: 7, fields: 0 }];
     Fact::Reconciled(Reconciled {
         key: key(subject),
         acted_for: Offset::ZERO,

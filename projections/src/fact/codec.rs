@@ -9,7 +9,9 @@ use bincode::config;
 use bincode::error::{DecodeError, EncodeError};
 use serde::{Deserialize, Serialize};
 
-use super::{EventReceived, Fact, FailedAttempt, Reconciled, RecordLost, StreamChange, StreamChanged, What};
+use super::{
+    AppliedObject, EventReceived, Fact, FailedAttempt, Reconciled, RecordLost, StreamChange, StreamChanged, What,
+};
 
 /// The version byte that opens every payload. A golden file pins it; a change of layout takes the next number.
 pub const VERSION: u8 = 1;
@@ -33,6 +35,9 @@ mod kind {
     pub(super) const RELEASED: u32 = 11;
     pub(super) const EVENT_REDRIVEN: u32 = 12;
     pub(super) const RECREATED: u32 = 17;
+    pub(super) const DRIFTED: u32 = 15;
+    /// [`APPLIED`] or [`APPLY_FAILED`] of which checksums of fields are known.
+    pub(super) const APPLIED_FIELDS: u32 = 16;
 }
 
 /// A payload that cannot be read as a fact.
@@ -93,6 +98,15 @@ impl<'a> Fact<'a> {
                 let whose = (key, acted_for, previous);
                 match what {
                     What::Intended(objects) => put(out, (kind::APPLY_INTENDED, whose, objects)),
+                    What::Applied(objects) if has_fields(objects) => {
+                        let failed: Option<(&str, u32, bool)> = None;
+                        put(out, (kind::APPLIED_FIELDS, whose, objects, fields(objects), failed));
+                    }
+                    What::Failed(FailedAttempt { objects, error, attempt, transient }) if has_fields(objects) => {
+                        let failed = Some((error, attempt, transient));
+                        put(out, (kind::APPLIED_FIELDS, whose, objects, fields(objects), failed));
+                    }
+                    What::Drifted(objects) => put(out, (kind::DRIFTED, whose, objects)),
                     What::Applied(objects) => put(out, (kind::APPLIED, whose, objects)),
                     What::Failed(FailedAttempt { objects, error, attempt, transient }) => {
                         put(out, (kind::APPLY_FAILED, whose, objects, error, attempt, transient));
@@ -147,6 +161,8 @@ impl<'a> Fact<'a> {
                     kind::DELETED => |fields| Ok(What::Deleted(fields.take()?)),
                     kind::RELEASED => |fields| Ok(What::Released(fields.take()?)),
                     kind::RECREATED => |fields| Ok(What::Recreated(fields.take()?)),
+                    kind::DRIFTED => |fields| Ok(What::Drifted(fields.take()?)),
+                    kind::APPLIED_FIELDS => Fields::applied,
                     found => return Err(Error::Kind { found }),
                 };
                 let (key, acted_for, previous) = fields.take()?;
@@ -160,6 +176,15 @@ impl<'a> Fact<'a> {
     }
 }
 
+fn has_fields(objects: &[AppliedObject]) -> bool {
+    objects.iter().any(|object| object.fields != 0)
+}
+
+/// The checksums of fields, in the order of their objects.
+fn fields(objects: &[AppliedObject]) -> Vec<u64> {
+    objects.iter().map(|object| object.fields).collect()
+}
+
 fn put(out: &mut Vec<u8>, fields: impl Serialize) {
     bincode::serde::encode_into_writer(fields, Appender(out), config::standard())
         .expect("a fact holds only what bincode can write, and a Vec takes all of it");
@@ -169,6 +194,21 @@ fn put(out: &mut Vec<u8>, fields: impl Serialize) {
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
+    /// What [`kind::APPLIED_FIELDS`] says.
+    fn applied(&mut self) -> Result<What, Error> {
+        type Failed = Option<(String, u32, bool)>;
+        let (mut objects, fields, failed): (Vec<AppliedObject>, Vec<u64>, Failed) = self.take()?;
+        // One without a partner would be lost in silence.
+        if objects.len() != fields.len() {
+            return Err(Error::Malformed(DecodeError::Other("as many checksums as objects")));
+        }
+        objects.iter_mut().zip(fields).for_each(|(object, fields)| object.fields = fields);
+        Ok(match failed {
+            None => What::Applied(objects),
+            Some((error, attempt, transient)) => What::Failed(FailedAttempt { objects, error, attempt, transient }),
+        })
+    }
+
     fn take<T: Deserialize<'a>>(&mut self) -> Result<T, Error> {
         let config = config::standard().with_limit::<DECODED_BYTES_MAX>();
         let (value, read) = bincode::serde::borrow_decode_from_slice(self.0, config).map_err(Error::Malformed)?;

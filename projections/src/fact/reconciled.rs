@@ -36,6 +36,8 @@ pub enum What {
     Released(Vec<ObjectKey>),
     /// An object of the lifecycle is about to be deleted and made again. From here on no uid of it is known.
     Recreated(Recreated),
+    /// Somebody else deleted or changed these objects. They have to be applied again.
+    Drifted(Vec<DriftedObject>),
 }
 
 /// An object that is deleted and made again: a field of it shall change that never can.
@@ -47,6 +49,39 @@ pub struct Recreated {
     pub uid: String,
     /// What the cluster said to the change.
     pub reason: String,
+}
+
+/// An object that is no longer as it was applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DriftedObject {
+    /// The object.
+    pub object: ObjectKey,
+    /// `metadata.uid` under which it was applied.
+    pub uid: String,
+    /// What happened to it.
+    pub drift: Drift,
+    /// The field manager that changed it last; `None` where the cluster does not say, as of a deletion.
+    pub manager: Option<String>,
+}
+
+/// What others did to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Drift {
+    /// It was deleted; another object may have its name.
+    Deleted,
+    /// A field that was applied belongs to another field manager now, or is gone.
+    Changed,
+}
+
+impl Drift {
+    /// Its name in tables, JSON and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Drift::Deleted => "deleted",
+            Drift::Changed => "changed",
+        }
+    }
 }
 
 /// An attempt that did not succeed.
@@ -71,6 +106,10 @@ pub struct AppliedObject {
     pub uid: String,
     /// Checksum of the manifest as it was sent; the same one need not be sent again.
     pub digest: u64,
+    /// Checksum of the fields that belong to Lifeline since then, as the cluster keeps account of them; 0 where it is not
+    /// known, and where nobody looks for drift. It is not among the bytes of facts without it.
+    #[serde(skip)]
+    pub fields: u64,
 }
 
 impl Reconciled {
@@ -82,11 +121,13 @@ impl Reconciled {
 
     /// The objects that it names.
     pub fn objects(&self) -> impl Iterator<Item = &ObjectKey> {
-        let (named, applied): (&[ObjectKey], &[AppliedObject]) = match &self.what {
-            What::Intended(objects) | What::Deleted(objects) | What::Released(objects) => (objects, &[]),
-            What::Recreated(Recreated { object, .. }) => (std::slice::from_ref(object), &[]),
-            What::Applied(objects) | What::Failed(FailedAttempt { objects, .. }) => (&[], objects),
+        let (named, applied, drifted): (&[ObjectKey], &[AppliedObject], &[DriftedObject]) = match &self.what {
+            What::Intended(objects) | What::Deleted(objects) | What::Released(objects) => (objects, &[], &[]),
+            What::Recreated(Recreated { object, .. }) => (std::slice::from_ref(object), &[], &[]),
+            What::Applied(objects) | What::Failed(FailedAttempt { objects, .. }) => (&[], objects, &[]),
+            What::Drifted(objects) => (&[], &[], objects),
         };
-        named.iter().chain(applied.iter().map(|applied| &applied.object))
+        let applied = applied.iter().map(|applied| &applied.object);
+        named.iter().chain(applied).chain(drifted.iter().map(|drifted| &drifted.object))
     }
 }

@@ -19,7 +19,7 @@ fn choice() -> impl Strategy<Value = Choice> {
     let kind = option::weighted(0.2, select(&["login", "a", "other"][..]));
     (source, subject, kind, option::weighted(0.3, any::<bool>())).prop_map(|(source, subject, kind, rejected)| {
         let text = |text: Option<&str>| text.map(str::to_owned);
-        Choice { source: text(source), subject: text(subject), kind: text(kind), rejected }
+        Choice { source: text(source), subject: text(subject), kind: text(kind), rejected, drifted: false }
     })
 }
 
@@ -34,7 +34,7 @@ fn keys(fact: &Fact<'_>) -> Vec<ResourceKey> {
 
 /// What is said of a fact, as the choice is described.
 fn expected(choice: &Choice, fact: &Fact<'_>, offset: u64) -> Option<Entry> {
-    let Choice { source, subject, kind, rejected } = choice;
+    let Choice { source, subject, kind, rejected, drifted: _ } = choice;
     if rejected.is_some_and(|wanted| wanted != (fact.name() == "EventRejected")) {
         return None;
     }

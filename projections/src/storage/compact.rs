@@ -215,6 +215,7 @@ impl CompactLifecycle {
             }
             Happened::Redecided(_)
             | Happened::ApplyIntended(_)
+            | Happened::Drifted(_)
             | Happened::ApplyFailed { .. }
             | Happened::Recreated(_)
             | Happened::Removed { .. } => None,

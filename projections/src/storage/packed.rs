@@ -7,7 +7,8 @@
 //! holding    group, version, kind, name   each a length and its bytes
 //!            namespace                    0, or 1, a length and its bytes
 //!            since                        a number
-//!            applied                      flags (see below); when they say so: the uid, the digest (8), and when
+//!            applied                      flags (see below); when they say so: the uid, the digest (8), the fields (8),
+//!                                         and when
 //! ```
 //!
 //! Lengths and numbers take seven bits a byte, the lowest first; the eighth says that more follow. Two things keep it short:
@@ -34,8 +35,10 @@ pub(crate) const BYTES_MAX: usize = 256 << 20;
 const APPLIED: u8 = 1;
 /// ... its uid is a UUID, ...
 const UUID: u8 = 2;
-/// ... and it was applied at another time than that at which the lifecycle was last settled.
+/// ... it was applied at another time than that at which the lifecycle was last settled, ...
 const APART: u8 = 4;
+/// ... and the checksum of its fields is known.
+const FIELDS: u8 = 8;
 
 /// Packs what there is; `None` when there is nothing.
 pub(crate) fn pack(lifecycle: &Lifecycle) -> Option<Box<[u8]>> {
@@ -118,6 +121,7 @@ struct Row<'r> {
 struct AppliedRow<'r> {
     uid: Uid<'r>,
     digest: u64,
+    fields: u64,
     /// The decision it was applied for, and when; `None` when the lifecycle was last settled by it.
     at: Option<Moment>,
 }
@@ -129,7 +133,8 @@ impl Row<'_> {
             Some(applied) => {
                 // Without either the lifecycle was not settled, which damage alone can make of it.
                 let (acted_for, unix_nanos) = applied.at.or(settled_at).unwrap_or_default();
-                Some(Applied { uid: applied.uid.text()?, digest: applied.digest, acted_for, unix_nanos })
+                let AppliedRow { digest, fields, .. } = *applied;
+                Some(Applied { uid: applied.uid.text()?, digest, acted_for, unix_nanos, fields })
             }
         };
         Some(Holding { object: self.object()?, since: self.since, applied })
@@ -154,7 +159,8 @@ impl Row<'_> {
 
     fn is_settled_as(&self, told: &AppliedObject) -> bool {
         let is_so = |known: &AppliedRow<'_>| {
-            known.at.is_none() && known.digest == told.digest && known.uid == Uid::of(&told.uid)
+            let is_alike = known.digest == told.digest && known.fields == told.fields;
+            known.at.is_none() && is_alike && known.uid == Uid::of(&told.uid)
         };
         self.applied.as_ref().is_some_and(is_so) && self.is(&told.object)
     }
@@ -177,12 +183,16 @@ fn put_holding(out: &mut Vec<u8>, holding: &Holding, settled_at: Option<Moment>)
     let (uid, at) = (Uid::of(&applied.uid), (applied.acted_for, applied.unix_nanos));
     let is_apart = settled_at != Some(at);
     let uuid_flag = if matches!(uid, Uid::Uuid(_)) { UUID } else { 0 };
-    out.push(APPLIED | uuid_flag | if is_apart { APART } else { 0 });
+    let fields_flag = if applied.fields != 0 { FIELDS } else { 0 };
+    out.push(APPLIED | uuid_flag | fields_flag | if is_apart { APART } else { 0 });
     match uid {
         Uid::Uuid(uuid) => out.extend_from_slice(&uuid),
         Uid::Text(text) => put_text(out, text),
     }
     out.extend_from_slice(&applied.digest.to_le_bytes());
+    if applied.fields != 0 {
+        out.extend_from_slice(&applied.fields.to_le_bytes());
+    }
     if is_apart {
         put_number(out, applied.acted_for.get());
         put_number(out, applied.unix_nanos);
@@ -231,8 +241,9 @@ impl<'r> Bytes<'r> {
         } else {
             let uid = if flags & UUID == 0 { Uid::Text(self.text()?) } else { Uid::Uuid(*self.fixed()?) };
             let digest = u64::from_le_bytes(*self.fixed()?);
+            let fields = if flags & FIELDS == 0 { 0 } else { u64::from_le_bytes(*self.fixed()?) };
             let at = if flags & APART == 0 { None } else { Some((Offset::from(self.number()?), self.number()?)) };
-            Some(AppliedRow { uid, digest, at })
+            Some(AppliedRow { uid, digest, fields, at })
         };
         Some(Row { group, version, kind, name, namespace, since, applied })
     }
@@ -351,7 +362,8 @@ mod tests {
             namespace: None,
             name: name.into(),
         };
-        let applied = |name: &str, uid: &str, digest| AppliedObject { object: object(name), uid: uid.into(), digest };
+        let applied =
+            |name: &str, uid: &str, digest| AppliedObject { object: object(name), uid: uid.into(), digest, fields: 0 };
         let mut lifecycle = Lifecycle::new("t", "c");
         lifecycle.evolve(Offset::from(1), 10, Happened::DecidedCreate);
         let objects = [applied("b", "uid-b", 7), applied("a", "0b8f2c1a-93d4-4e57-8a60-fedcba987654", 8)];
@@ -367,6 +379,7 @@ mod tests {
         check(&[a.clone(), b.clone(), applied("c", "uid-c", 9)], false);
         check(&[a.clone(), applied("b", "uid-c", 7)], false);
         check(&[a.clone(), applied("b", "uid-b", 8)], false);
+        check(&[a.clone(), AppliedObject { fields: 3, ..b.clone() }], false);
         check(&[a.clone(), applied("c", "uid-b", 7)], false);
         check(&[], false);
 
@@ -399,7 +412,8 @@ mod tests {
                 };
                 let (acted_for, unix_nanos) = if at == 1 { (Offset::from(number(2)), 3) } else { (Offset::from(number(0)), number(1)) };
                 let uid = if bits & 2 == 0 { name.clone() } else { "0b8f2c1a-93d4-4e57-8a60-fedcba987654".to_owned() };
-                let applied = Applied { uid, digest: number(3), acted_for, unix_nanos };
+                let fields = if at == 0 { 0 } else { number(2) };
+                let applied = Applied { uid, digest: number(3), acted_for, unix_nanos, fields };
                 lifecycle.inventory.push(Holding { object, since: Offset::from(number(at)), applied: (at != 2).then_some(applied) });
             }
             lifecycle.inventory.sort_by(|one, other| one.object.cmp(&other.object));

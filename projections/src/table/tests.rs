@@ -422,7 +422,7 @@ fn rows_are_laid_out_as_the_golden_file_says() {
         name: name.into(),
     };
     let uuid = "0b8f2c1a-93d4-4e57-8a60-fedcba987654";
-    let applied = |object, uid: &str| AppliedObject { object, uid: uid.into(), digest: 300 };
+    let applied = |object, uid: &str| AppliedObject { object, uid: uid.into(), digest: 300, fields: 0 };
     let facts = [
         Fact::Rule(RuleChanged { rule: "EventTrigger/t", digest: Some(7), manifest: "{}" }),
         Fact::Event(EventReceived {

@@ -24,6 +24,9 @@ use crate::history::{self, Entry};
 use crate::lifecycle::{Desired, Holding};
 use crate::reads::{ClaimRow, LifecycleRow, ObjectRow, lifecycle_row, object_row, time};
 
+/// Drifts of an object that are named at most.
+const DRIFTS_MAX: usize = 5;
+
 /// Claims that a search gathers, at most: a question for more has to say more.
 const HITS_MAX: usize = 100;
 
@@ -77,6 +80,9 @@ pub struct WhyObject {
     /// What the cluster is known to hold; absent before the first apply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied: Option<AppliedWhy>,
+    /// What others did to it since it is there, the latest first, a few of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drifts: Vec<Entry>,
     /// The record by which it went; absent while a lifecycle holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone: Option<Entry>,
@@ -393,12 +399,21 @@ fn held<D: Disk>(
     let is_wanted = matches!(desired, Desired::Present { .. });
     let rendered = if is_wanted { rendered(log, rules, &row.trigger, named, &mut notes) } else { None };
     let applied = applied(log, &key, &row, &holding, last_record, &mut notes);
+    let drifts = drifts(log, &key, &row, &holding, last_record);
+    // A change that was recorded, and not yet that it was put back.
+    let is_drifted = holding.applied.as_ref().is_some_and(|applied| !applied.is_known())
+        && drifts
+            .first()
+            .is_some_and(|drift| applied.as_ref().and_then(|why| why.offset).is_none_or(|at| at < drift.offset));
     let short = holding.object.short();
     let why = match &decision.event {
         Some(event) => format!("{} decided {} of the event at offset {}", row.trigger, decision.action, event.offset),
         None => format!("{} decided {} at offset {}", row.trigger, decision.action, decision.offset),
     };
     let summary = match (is_wanted, &applied) {
+        (true, Some(_)) if is_drifted => {
+            format!("{short} is not as it was applied on {cluster} and is put back, because {why}")
+        }
         (true, Some(_)) => format!("{short} exists on {cluster} because {why}"),
         (true, None) => format!("{short} shall exist on {cluster} because {why}; it is not applied yet"),
         (false, _) => format!("{short} is to go from {cluster} because {why}"),
@@ -417,6 +432,7 @@ fn held<D: Disk>(
         decision: Some(decision),
         rendered,
         applied,
+        drifts,
         notes,
         ..WhyObject::new(summary, Verdict::Held)
     }
@@ -529,8 +545,11 @@ fn applied<D: Disk>(
         }
         is_whole = record.offset == holding.since;
         let Fact::Reconciled(Reconciled { key: of, what, .. }) = &fact else { continue };
-        let (What::Applied(objects) | What::Failed(FailedAttempt { objects, .. })) = what else { continue };
         let of_row = *of.trigger == *row.trigger && *of.cluster == *row.cluster;
+        if let What::Drifted(objects) = what {
+            is_unchanged &= !(of_row && objects.iter().any(|drifted| drifted.object == holding.object));
+        }
+        let (What::Applied(objects) | What::Failed(FailedAttempt { objects, .. })) = what else { continue };
         let Some(seen) = objects.iter().find(|seen| of_row && seen.object == holding.object) else { continue };
         if seen.uid != applied.uid {
             is_whole = true;
@@ -553,6 +572,32 @@ fn applied<D: Disk>(
         notes.push("too many records follow to find since when the object is as it is".to_owned());
     }
     Some(why)
+}
+
+/// What others did to the object, the latest first.
+fn drifts<D: Disk>(
+    log: &Reader<D>,
+    key: &ResourceKey,
+    row: &LifecycleRow,
+    holding: &Holding,
+    last_record: Offset,
+) -> Vec<Entry> {
+    let mut drifts = Vec::new();
+    for step in Chain::from(log, key, last_record).take(RECORDS_MAX) {
+        let Ok(record) = step else { break };
+        let Ok(fact) = Fact::decode(&record.payload) else { break };
+        if record.offset < holding.since || drifts.len() == DRIFTS_MAX {
+            break;
+        }
+        if let Fact::Reconciled(Reconciled { key: of, what: What::Drifted(objects), .. }) = &fact
+            && *of.trigger == *row.trigger
+            && *of.cluster == *row.cluster
+            && objects.iter().any(|drifted| drifted.object == holding.object)
+        {
+            drifts.push(history::about(&fact, Some(key), record.offset, record.time_unix_nanos).0);
+        }
+    }
+    drifts
 }
 
 /// No lifecycle holds it: asks the resources called like it whether one let it go, and then the latest records.
@@ -729,6 +774,7 @@ impl WhyObject {
             decision: None,
             rendered: None,
             applied: None,
+            drifts: Vec::new(),
             gone: None,
             also_claimed: Vec::new(),
             candidates: Vec::new(),

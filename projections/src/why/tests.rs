@@ -63,7 +63,7 @@ fn intended(acted_for: u64) -> Fact<'static> {
 }
 
 fn applied(acted_for: u64, uid: &str, digest: u64) -> Fact<'static> {
-    let objects = vec![AppliedObject { object: namespace(), uid: uid.into(), digest }];
+    let objects = vec![AppliedObject { object: namespace(), uid: uid.into(), digest, fields: 0 }];
     Fact::Reconciled(Reconciled {
         key: key(),
         acted_for: acted_for.into(),

@@ -52,9 +52,12 @@ pub fn violations<'f>(
     records: &[Record],
     facts: &'f [Fact<'f>],
     applies: &'f [Apply],
+    taken: &'f BTreeMap<ObjectKey, usize>,
     foreign: &BTreeSet<ObjectKey>,
 ) -> Vec<Violation> {
-    let (mut wants, mut violations) = (Wants { foreign: foreign.clone(), ..Wants::default() }, Vec::new());
+    // What somebody else deletes is made once more, as if it began to be wanted again.
+    let begins = taken.iter().map(|(object, times)| (object, *times)).collect();
+    let (mut wants, mut violations) = (Wants { foreign: foreign.clone(), begins, ..Wants::default() }, Vec::new());
     let mut applies: Vec<&Apply> = applies.iter().collect();
     applies.sort_by_key(|apply| apply.sent.unix_nanos);
     let mut applies = applies.into_iter().peekable();

@@ -4,14 +4,15 @@
 //!
 //! Never here: rules of Kubernetes; those are in [`super::objects`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt};
 use lifeline_engine::clock::{Clock, SimulatedClock};
-use lifeline_engine::cluster::{Cluster, Deletion, Error, LiveObject, ObjectKey};
+use lifeline_engine::cluster::{Cluster, Deletion, Error, Kind, Label, LiveObject, ObjectKey, Seen};
 use lifeline_store::Offset;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -35,6 +36,8 @@ pub struct FaultyCluster {
     is_unkind: bool,
     is_calm: AtomicBool,
     state: Mutex<State>,
+    /// Sent whenever an object may have changed.
+    changed: watch::Sender<()>,
 }
 
 #[derive(Default)]
@@ -46,6 +49,8 @@ struct State {
     /// Objects whose deletion was accepted: the uid, and when they are gone.
     going: BTreeMap<ObjectKey, (String, Instant)>,
     applies: Vec<Apply>,
+    /// How often somebody else deleted each object.
+    taken: BTreeMap<ObjectKey, usize>,
     /// What the engine has folded.
     folded: Option<watch::Receiver<Offset>>,
     /// What is wrong with a write at this moment.
@@ -83,7 +88,7 @@ impl FaultyCluster {
     #[must_use]
     pub fn new(chance: Chance, clock: SimulatedClock, is_unkind: bool, counter: Counter) -> FaultyCluster {
         let (is_calm, state) = (AtomicBool::new(false), Mutex::default());
-        FaultyCluster { chance, clock, counter, is_unkind, is_calm, state }
+        FaultyCluster { chance, clock, counter, is_unkind, is_calm, state, changed: watch::Sender::new(()) }
     }
 
     /// Answers nobody for a while.
@@ -131,6 +136,29 @@ impl FaultyCluster {
         self.state.lock().objects.apply(&key, manifest, None).expect("nothing is there yet");
     }
 
+    /// Changes or deletes one of the objects of Lifeline as somebody else does; says which, if there is one.
+    pub fn meddle(&self, which: u64, deletes: bool) -> Option<String> {
+        let state = &mut *self.state.lock();
+        let ours =
+            |live: &LiveObject| live.manifest.pointer("/metadata/labels/app.kubernetes.io~1managed-by").is_some();
+        let there: Vec<(ObjectKey, LiveObject)> =
+            state.objects.list().into_iter().filter(|(_, live)| ours(live)).collect();
+        let (key, live) = &there.get((which % there.len().max(1) as u64) as usize)?;
+        if state.is_going(key) {
+            return None;
+        }
+        if deletes {
+            let taken = there.iter().map(|(other, _)| other).filter(|other| *other == key || other.is_in(key));
+            taken.for_each(|taken| *state.taken.entry(taken.clone()).or_default() += 1);
+            state.objects.delete(key, &live.uid);
+        } else {
+            state.objects.edit(key);
+        }
+        self.changed.send_replace(());
+        self.counter.count(Hazard::Meddling);
+        Some(format!("somebody {} {key}", if deletes { "deletes" } else { "edits" }))
+    }
+
     /// What it holds: every object with its uid and manifest.
     #[must_use]
     pub fn list(&self) -> Vec<(ObjectKey, LiveObject)> {
@@ -141,6 +169,12 @@ impl FaultyCluster {
     #[must_use]
     pub fn applies(&self) -> Vec<Apply> {
         self.state.lock().applies.clone()
+    }
+
+    /// How often somebody else deleted each object of Lifeline: so often more it may be made.
+    #[must_use]
+    pub fn taken(&self) -> BTreeMap<ObjectKey, usize> {
+        self.state.lock().taken.clone()
     }
 
     fn now(&self) -> Moment {
@@ -194,12 +228,25 @@ impl FaultyCluster {
         if self.meets(Hazard::LostAnswer, 15) { Err(unavailable("the answer was lost")) } else { Ok(answer) }
     }
 
+    /// The objects that a watch shows.
+    fn seen_now(&self, kind: &Kind, label: Label) -> BTreeMap<ObjectKey, LiveObject> {
+        let state = self.state.lock();
+        let has_label = |live: &LiveObject| live.manifest["metadata"]["labels"][label.key] == label.value;
+        let all = state.objects.list().into_iter().filter(|(key, live)| Kind::of(key) == *kind && has_label(live));
+        all.map(|(key, live)| {
+            let deleting = state.is_going(&key);
+            (key, LiveObject { deleting, ..live })
+        })
+        .collect()
+    }
+
     fn finish_deletions(&self) {
         let (now, state) = (Instant::now(), &mut *self.state.lock());
         state.going.retain(|object, (uid, moment)| {
             let is_due = *moment <= now;
             if is_due {
                 state.objects.delete(object, uid);
+                self.changed.send_replace(());
             }
             !is_due
         });
@@ -230,6 +277,7 @@ impl FaultyCluster {
             return Err(Error::NamespaceTerminating { namespace: namespace.to_string() });
         }
         let live = state.objects.apply(object, manifest, uid)?;
+        self.changed.send_replace(());
         let login = manifest["data"]["login"].clone();
         state.applies.push(Apply { sent, object: object.clone(), is_birth, login });
         Ok(live)
@@ -243,9 +291,13 @@ impl FaultyCluster {
             Some(_) if self.meets(Hazard::SlowDeletion, 2) => {
                 let gone_at = Instant::now() + self.chance.millis_below(4_000);
                 state.going.insert(object.clone(), (uid.to_owned(), gone_at));
+                self.changed.send_replace(());
                 Deletion::Terminating
             }
-            Some(_) => state.objects.delete(object, uid),
+            Some(_) => {
+                self.changed.send_replace(());
+                state.objects.delete(object, uid)
+            }
         }
     }
 }
@@ -340,6 +392,47 @@ impl Cluster for FaultyCluster {
         }
         .boxed()
     }
+
+    fn watch(&self, kind: Kind, label: Label) -> BoxStream<'_, Result<Seen, Error>> {
+        let begin = (kind, VecDeque::new(), None::<Watched>);
+        let said = stream::unfold(begin, move |(kind, mut waiting, mut watched)| async move {
+            loop {
+                if let Some(seen) = waiting.pop_front() {
+                    return Some((Ok(seen), (kind, waiting, watched)));
+                }
+                let now = || self.seen_now(&kind, label);
+                let Some(Watched { changed, known }) = &mut watched else {
+                    if let Err(error) = self.request().await {
+                        return Some((Err(error), (kind, waiting, watched)));
+                    }
+                    let (changed, known) = (self.changed.subscribe(), now());
+                    waiting.push_back(Seen::Listing);
+                    waiting.extend(known.clone().into_iter().map(|(key, live)| Seen::Is(key, live)));
+                    waiting.push_back(Seen::Listed);
+                    watched = Some(Watched { changed, known });
+                    continue;
+                };
+                let _ = changed.changed().await;
+                if self.meets(Hazard::CutWatch, 20) {
+                    return Some((Err(unavailable("the watch was cut")), (kind, waiting, None)));
+                }
+                sleep(self.chance.millis_below(40)).await;
+                let now = now();
+                let gone = known.iter().filter(|(key, before)| now.get(*key).is_none_or(|live| live.uid != before.uid));
+                waiting.extend(gone.map(|(key, live)| Seen::Gone(key.clone(), live.clone())));
+                let is = now.iter().filter(|(key, live)| known.get(*key) != Some(live));
+                waiting.extend(is.map(|(key, live)| Seen::Is(key.clone(), live.clone())));
+                *known = now;
+            }
+        });
+        said.boxed()
+    }
+}
+
+/// What a watch knows.
+struct Watched {
+    changed: watch::Receiver<()>,
+    known: BTreeMap<ObjectKey, LiveObject>,
 }
 
 fn unavailable(message: &str) -> Error {

@@ -30,7 +30,16 @@ impl Found {
         let mut steps = vec![at_once(Action::Rules(Version::First))];
         steps.extend((self.steps)(seed));
         let Found { retention, unkind_cluster, has_foreign, .. } = *self;
-        Script { seed, retention, messages_max: usize::MAX, unkind_server: false, unkind_cluster, has_foreign, steps }
+        Script {
+            seed,
+            retention,
+            messages_max: usize::MAX,
+            unkind_server: false,
+            unkind_cluster,
+            has_foreign,
+            detects_drift: false,
+            steps,
+        }
     }
 }
 

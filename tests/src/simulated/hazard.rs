@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// Something that goes wrong. The last seven are what the engine records of it.
+/// Something that goes wrong. The last eight are what the engine records of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hazard {
     /// The engine is asked to stop, and does.
@@ -69,6 +69,10 @@ pub enum Hazard {
     FailedDiscovery,
     /// A deletion is accepted and takes seconds.
     SlowDeletion,
+    /// Somebody else changes or deletes an object that was applied.
+    Meddling,
+    /// A watch over the objects of the cluster is cut.
+    CutWatch,
     /// The rules change.
     ChangedRules,
     /// What changed rules would withdraw is held, and confirmed later.
@@ -85,6 +89,8 @@ pub enum Hazard {
     Release,
     /// That an object is deleted to be made again is recorded.
     Recreation,
+    /// A drift is recorded.
+    Drift,
     /// A piece of a replay is recorded that is not the last one.
     ReplayPiece,
     /// A message that an earlier release rejected is taken up again.
@@ -93,7 +99,7 @@ pub enum Hazard {
 
 impl Hazard {
     /// All hazards, in the order in which they are printed.
-    pub const ALL: [Hazard; 39] = [
+    pub const ALL: [Hazard; 42] = [
         Hazard::Stop,
         Hazard::Kill,
         Hazard::PowerCut,
@@ -123,6 +129,8 @@ impl Hazard {
         Hazard::SlowAnswer,
         Hazard::FailedDiscovery,
         Hazard::SlowDeletion,
+        Hazard::Meddling,
+        Hazard::CutWatch,
         Hazard::ChangedRules,
         Hazard::HeldWithdrawal,
         Hazard::BrokenRules,
@@ -131,6 +139,7 @@ impl Hazard {
         Hazard::FailedAttempt,
         Hazard::Release,
         Hazard::Recreation,
+        Hazard::Drift,
         Hazard::ReplayPiece,
         Hazard::TakenUp,
     ];
@@ -168,6 +177,8 @@ impl Hazard {
             Hazard::SlowAnswer => "answer of the cluster slow",
             Hazard::FailedDiscovery => "discovery failed",
             Hazard::SlowDeletion => "deletion slow",
+            Hazard::Meddling => "object changed or deleted by somebody else",
+            Hazard::CutWatch => "watch cut",
             Hazard::ChangedRules => "rules changed",
             Hazard::HeldWithdrawal => "withdrawal held by the brake",
             Hazard::BrokenRules => "trigger broken",
@@ -176,6 +187,7 @@ impl Hazard {
             Hazard::FailedAttempt => "failed attempt recorded",
             Hazard::Release => "release recorded",
             Hazard::Recreation => "object made again recorded",
+            Hazard::Drift => "drift recorded",
             Hazard::ReplayPiece => "piece of a replay recorded",
             Hazard::TakenUp => "rejected message taken up again",
         }

@@ -8,8 +8,8 @@
 
 use std::collections::BTreeMap;
 
-use lifeline_engine::cluster::{Deletion, Error, LiveObject, ObjectKey};
-use serde_json::Value;
+use lifeline_engine::cluster::{Deletion, Error, LiveObject, Managed, ObjectKey};
+use serde_json::{Value, json};
 
 /// The namespace that every cluster has from the beginning.
 const FIRST_NAMESPACE: &str = "default";
@@ -64,6 +64,7 @@ impl Objects {
 
     /// As [`lifeline_engine::cluster::Cluster::apply`], by somebody to whom all fields belong.
     pub fn apply(&mut self, key: &ObjectKey, manifest: &Value, uid: Option<&str>) -> Result<LiveObject, Error> {
+        let ours = || json!({"f:data": {}});
         if let Some(live) = self.held.get_mut(key) {
             if uid.is_some_and(|uid| uid != live.uid) {
                 return Err(Error::Replaced { uid: live.uid.clone() });
@@ -75,6 +76,7 @@ impl Objects {
                 });
             }
             live.manifest = manifest.clone();
+            live.managed.ours = ours();
             return Ok(live.clone());
         }
         if uid.is_some() {
@@ -87,9 +89,18 @@ impl Objects {
             return Err(Error::NamespaceMissing { namespace: namespace.to_string() });
         }
         self.made += 1;
-        let live = LiveObject { uid: format!("uid-{}", self.made), deleting: false, manifest: manifest.clone() };
+        let managed = Managed { ours: ours(), last_other: None };
+        let uid = format!("uid-{}", self.made);
+        let live = LiveObject { uid, deleting: false, manifest: manifest.clone(), managed };
         self.held.insert(key.clone(), live.clone());
         Ok(live)
+    }
+
+    /// Changes an object as somebody else does: its data are not as they were applied, and belong to nobody else.
+    pub fn edit(&mut self, key: &ObjectKey) {
+        let Some(live) = self.held.get_mut(key) else { return };
+        live.manifest["data"] = json!({"login": "edited"});
+        live.managed = Managed { ours: Value::Null, last_other: Some("stranger".to_owned()) };
     }
 
     /// As [`lifeline_engine::cluster::Cluster::delete`]; a namespace takes along what is in it.
@@ -109,7 +120,6 @@ mod tests {
     use lifeline_engine::cluster::Cluster;
     use lifeline_engine::cluster::local::LocalCluster;
     use lifeline_store::Random;
-    use serde_json::json;
 
     use super::*;
 

@@ -206,8 +206,18 @@ impl Version {
     #[must_use]
     pub fn rules(self) -> Current {
         static COMPILED: LazyLock<[Current; Version::ALL.len()]> =
-            LazyLock::new(|| Version::ALL.map(|version| version.compile(false)));
+            LazyLock::new(|| Version::ALL.map(|version| version.compile(false, false)));
         COMPILED[self as usize].clone()
+    }
+
+    /// The same rules with triggers that detect drift, and maybe with the mistake of [`Version::broken`]. The checksums of
+    /// the triggers are the same.
+    #[must_use]
+    pub fn watching(self, is_broken: bool) -> Current {
+        static COMPILED: LazyLock<[[Current; Version::ALL.len()]; 2]> = LazyLock::new(|| {
+            [false, true].map(|is_broken| Version::ALL.map(|version| version.compile(is_broken, true)))
+        });
+        COMPILED[usize::from(is_broken)][self as usize].clone()
     }
 
     /// The same rules with a mistake in the trigger `manage`, which is out of force for it. A version without this trigger
@@ -215,7 +225,7 @@ impl Version {
     #[must_use]
     pub fn broken(self) -> Current {
         static COMPILED: LazyLock<[Current; Version::ALL.len()]> =
-            LazyLock::new(|| Version::ALL.map(|version| version.compile(true)));
+            LazyLock::new(|| Version::ALL.map(|version| version.compile(true, false)));
         COMPILED[self as usize].clone()
     }
 
@@ -223,9 +233,9 @@ impl Version {
     #[must_use]
     pub fn is_broken(digest: u64) -> bool {
         static BROKEN: LazyLock<BTreeSet<u64>> = LazyLock::new(|| {
-            let digest = |version: Version| Some(version.broken().rules?.documents().get(MANAGE)?.digest);
+            let digest = |rules: Current| Some(rules.rules?.documents().get(MANAGE)?.digest);
             let with_trigger = Version::ALL.into_iter().filter(|version| *version != Version::Withdrawn);
-            with_trigger.filter_map(digest).collect()
+            with_trigger.flat_map(|version| [version.broken(), version.watching(true)]).filter_map(digest).collect()
         });
         BROKEN.contains(&digest)
     }
@@ -283,7 +293,7 @@ impl Version {
         }
     }
 
-    fn compile(self, is_broken: bool) -> Current {
+    fn compile(self, is_broken: bool, detects_drift: bool) -> Current {
         let deletes = match self {
             Version::Stricter => r#"or (eq .CloudEvent.type "logout") (eq .CloudEvent.type "suspend")"#,
             Version::First
@@ -313,6 +323,10 @@ impl Version {
             text += &trigger("base", BASE_ACTION, &(TIERED.replace("WHO", "") + FIXED));
             let lead = trigger("lead", LEAD_ACTION, &TIERED.replace("WHO", "lead-"));
             text += &lead.replace("oneForEvent: true", "oneForEvent: true\n  tier: 50");
+        }
+        if detects_drift {
+            let with_drift = "oneForEvent: true\n  syncMode: ContinuousWithDriftDetection";
+            text = text.replace("oneForEvent: true", with_drift);
         }
         let rules = RuleSet::new(Manifests::read("rules.yaml", &text), Clusters::default());
         // What Sveltos does otherwise is a warning, and no mistake.

@@ -51,6 +51,8 @@ pub struct Script {
     pub unkind_cluster: bool,
     /// Whether objects that the rules give are there already, made by another owner.
     pub has_foreign: bool,
+    /// Whether the triggers detect drift.
+    pub detects_drift: bool,
     /// The steps.
     pub steps: Vec<Step>,
 }
@@ -109,6 +111,13 @@ pub enum Action {
         kind: &'static str,
         /// How long.
         pause: Duration,
+    },
+    /// Somebody else changes or deletes an object that was applied, if there is one.
+    Meddle {
+        /// Which one.
+        which: u64,
+        /// It is deleted.
+        deletes: bool,
     },
     /// The oldest messages of the stream are purged: this many of every thousand.
     Purge {
@@ -228,10 +237,16 @@ impl Script {
             let at = usize::try_from(tiered.below(steps.len() as u64)).unwrap_or_default();
             steps.insert(at, Step { action: Action::Rules(Version::Tiered), pause: Duration::ZERO });
         }
+        let meddling = Chance::new(seed, 11);
+        let detects_drift = meddling.one_in(3);
+        if detects_drift {
+            meddled(&mut steps, &meddling);
+        }
         let has_foreign = chance.one_in(4);
         let messages_max = if chance.one_in(6) { 2 + chance.below(20) } else { u64::MAX };
         let messages_max = usize::try_from(messages_max).unwrap_or(usize::MAX);
-        Script { seed, retention, messages_max, unkind_server: true, unkind_cluster: true, has_foreign, steps }
+        let (unkind_server, unkind_cluster) = (true, true);
+        Script { seed, retention, messages_max, unkind_server, unkind_cluster, has_foreign, detects_drift, steps }
     }
 
     /// How many messages are published.
@@ -272,6 +287,15 @@ fn upgraded(steps: &mut Vec<Step>, chance: &Chance) {
         steps.insert(redrive, Step { action: Action::Redrive, pause: chance.millis_below(30) });
     }
     steps.insert(0, at_once(Action::Release { reads_less: true }));
+}
+
+/// Somebody else changes or deletes objects, a few times: fewer than would make the last pause of a fight longer than the calm.
+fn meddled(steps: &mut Vec<Step>, chance: &Chance) {
+    for _ in 0..=chance.below(7) {
+        let at = usize::try_from(chance.below(steps.len() as u64 + 1)).unwrap_or_default();
+        let action = Action::Meddle { which: chance.below(1_000), deletes: chance.one_in(2) };
+        steps.insert(at, Step { action, pause: chance.millis_below(500) });
+    }
 }
 
 /// A login and a logout, under any rules.
@@ -379,6 +403,9 @@ impl fmt::Display for Action {
             Action::ServerAway(pause) => write!(out, "the NATS server is away for {pause:?}"),
             Action::ClusterAway(pause) => write!(out, "the cluster is away for {pause:?}"),
             Action::KindHangs { kind, pause } => write!(out, "writes of a {kind} hang for {pause:?}"),
+            Action::Meddle { deletes, .. } => {
+                write!(out, "somebody else {} an object", if *deletes { "deletes" } else { "changes" })
+            }
             Action::Purge { per_mille } => write!(out, "the oldest {per_mille} ‰ of the stream are purged"),
             Action::RemakeStream => write!(out, "the stream is deleted and made again"),
             Action::LoseTail { messages, cuts } => {

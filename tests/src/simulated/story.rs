@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use lifeline_engine::error_text::chain;
 use lifeline_engine::redrive::{self, Because};
+use lifeline_engine::rules::Current;
 use lifeline_projections::fact::{EventReceived, Fact, RuleChanged};
 use lifeline_projections::fold::Projection;
 use lifeline_store::{Fault, Offset, Record};
@@ -154,7 +155,7 @@ impl Director<'_> {
                     self.counter.count(Hazard::ChangedRules);
                 }
                 self.rules = (*version, false);
-                self.world.rules.send_replace(version.rules());
+                self.world.rules.send_replace(self.compiled());
             }
             // Before the first rules there is nothing to be mistaken.
             Action::Mistake { .. } if self.world.rules.borrow().rules.is_none() => {}
@@ -164,7 +165,7 @@ impl Director<'_> {
                     self.counter.count(Hazard::BrokenRules);
                 }
                 self.rules = (version, *comes);
-                self.world.rules.send_replace(if *comes { version.broken() } else { version.rules() });
+                self.world.rules.send_replace(self.compiled());
             }
             Action::Release { reads_less } => {
                 self.end_process(Ending::Stop, Duration::ZERO).await;
@@ -178,6 +179,11 @@ impl Director<'_> {
             Action::ServerAway(pause) => self.world.server.go_away(*pause),
             Action::ClusterAway(pause) => self.world.cluster.go_away(*pause),
             Action::KindHangs { kind, pause } => self.world.cluster.hang(kind, *pause),
+            Action::Meddle { which, deletes } => {
+                if let Some(what) = self.world.cluster.meddle(*which, *deletes) {
+                    self.note(what);
+                }
+            }
             Action::Purge { per_mille } => self.world.server.purge(STREAM, *per_mille),
             Action::RemakeStream => {
                 self.counter.count(Hazard::RemadeStream);
@@ -186,6 +192,15 @@ impl Director<'_> {
             Action::LoseTail { messages, cuts } => self.world.server.lose_tail(STREAM, *messages, *cuts),
             Action::Deafen => self.world.server.go_deaf(),
             Action::Steal { messages, acknowledges } => self.world.server.steal(*messages, *acknowledges),
+        }
+    }
+
+    /// The rules in force.
+    fn compiled(&self) -> Current {
+        match self.rules {
+            (version, is_broken) if self.script.detects_drift => version.watching(is_broken),
+            (version, true) => version.broken(),
+            (version, false) => version.rules(),
         }
     }
 
@@ -283,7 +298,8 @@ impl Director<'_> {
         self.world.disk.plan_no_faults();
         let (_, is_broken) = self.rules;
         if is_broken || self.world.rules.borrow().rules.is_none() {
-            self.world.rules.send_replace(self.script.version().rules());
+            self.rules = (self.script.version(), false);
+            self.world.rules.send_replace(self.compiled());
         }
         if std::mem::take(&mut self.world.reads_less) {
             self.end_process(Ending::Stop, Duration::ZERO).await;

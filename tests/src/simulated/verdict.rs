@@ -64,7 +64,8 @@ pub fn violations(finished: &Finished<'_>) -> Vec<Violation> {
     let foreign = foreign().into_iter().filter(|_| finished.has_foreign);
     let foreign =
         foreign.map(|manifest| Objects::resolve(&manifest).expect("a name that the cluster accepts")).collect();
-    violations.extend(applies::violations(finished.records, &facts, &finished.cluster.applies(), &foreign));
+    let (applies, taken) = (finished.cluster.applies(), finished.cluster.taken());
+    violations.extend(applies::violations(finished.records, &facts, &applies, &taken, &foreign));
     let projection = folded(finished, &facts);
     violations.extend(the_fold_is_a_function_of_the_log(finished, &projection));
     violations.extend(refold::violations(finished.records, &facts, &projection));
@@ -135,6 +136,7 @@ fn consequence(fact: &Fact<'_>) -> Option<Hazard> {
         Fact::Reconciled(Reconciled { what: What::Failed(_), .. }) => Some(Hazard::FailedAttempt),
         Fact::Reconciled(Reconciled { what: What::Released(_), .. }) => Some(Hazard::Release),
         Fact::Reconciled(Reconciled { what: What::Recreated(_), .. }) => Some(Hazard::Recreation),
+        Fact::Reconciled(Reconciled { what: What::Drifted(_), .. }) => Some(Hazard::Drift),
         _ => None,
     }
 }

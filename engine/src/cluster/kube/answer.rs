@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::cluster::{Error, LiveObject, ObjectKey};
+use crate::cluster::{Error, LiveObject, Managed, ObjectKey};
 
 /// An answer of the API server, whole.
 #[derive(Debug, Clone)]
@@ -202,9 +202,12 @@ const NEVER_CHANGES: [&str; 12] = [
 
 /// The object an answer holds.
 pub(super) fn object(mut body: Value) -> Result<LiveObject, Error> {
-    if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
+    let mut managed = Managed::default();
+    if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut)
+        && let Some(fields) = metadata.remove("managedFields")
+    {
         // Bookkeeping of the server, often larger than the object.
-        metadata.remove("managedFields");
+        managed = Managed::of(&fields);
     }
     let uid = body.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default().to_owned();
     if uid.is_empty() {
@@ -215,7 +218,7 @@ pub(super) fn object(mut body: Value) -> Result<LiveObject, Error> {
         });
     }
     let deleting = body.pointer("/metadata/deletionTimestamp").is_some_and(|time| !time.is_null());
-    Ok(LiveObject { uid, deleting, manifest: body })
+    Ok(LiveObject { uid, deleting, manifest: body, managed })
 }
 
 #[cfg(test)]

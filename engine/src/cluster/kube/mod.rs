@@ -2,16 +2,18 @@
 //!
 //! Start at [`KubeCluster::connect`]. A call of the port is one request, with one more to learn of an unknown kind and one
 //! more after an answer about another uid. Each request has a deadline; nothing is retried and nothing is throttled here.
-//! What answers mean is in `answer`, which kinds there are in `served`. It watches nothing: rules have their own way to the
-//! cluster.
+//! What answers mean is in `answer`, which kinds there are in `served`, and watches in `watching`. Rules have their own way to
+//! the cluster.
 
 mod answer;
 mod served;
+mod watching;
 
 use std::path::Path;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use http_body_util::BodyExt;
 use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -24,7 +26,7 @@ use tokio::time::error::Elapsed;
 
 use self::answer::Answer;
 use self::served::{Found, Served, ServedKinds};
-use super::{Cluster, Deletion, Error, FIELD_MANAGER, LiveObject, ObjectKey, SERVER_METADATA};
+use super::{Cluster, Deletion, Error, FIELD_MANAGER, Kind, Label, LiveObject, ObjectKey, SERVER_METADATA, Seen};
 
 /// How long one request that reads may take, from asking to the last byte. An API server that is well answers in
 /// milliseconds.
@@ -371,6 +373,10 @@ impl Cluster for KubeCluster {
 
     fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>> {
         Box::pin(self.erase(key, uid))
+    }
+
+    fn watch(&self, kind: Kind, label: Label) -> BoxStream<'_, Result<Seen, Error>> {
+        self.watch_kind(kind, label)
     }
 }
 

@@ -30,6 +30,32 @@ pub(super) fn apply(live: &Value, before: Option<&Value>, next: &Value) -> Value
     merge("", live, before.unwrap_or(&Value::Null), next)
 }
 
+/// What is left of the applied manifest for its manager after others made `after` of `before`: what they changed is theirs.
+pub(super) fn disowned(applied: &Value, before: &Value, after: &Value) -> Value {
+    let Value::Object(fields) = applied else { return applied.clone() };
+    let mut left = Map::new();
+    for (field, value) in fields {
+        match (before.get(field), after.get(field)) {
+            (one, other) if one == other => _ = left.insert(field.clone(), value.clone()),
+            (Some(one @ Value::Object(_)), Some(other @ Value::Object(_))) if value.is_object() => {
+                left.insert(field.clone(), disowned(value, one, other));
+            }
+            _ => {}
+        }
+    }
+    Value::Object(left)
+}
+
+/// The fields of an applied manifest, in the form of `fieldsV1`. A list counts as one field.
+pub(super) fn fields(applied: &Value) -> Value {
+    match applied {
+        Value::Object(fields_of) => {
+            fields_of.iter().map(|(field, value)| (format!("f:{field}"), fields(value))).collect::<Map<_, _>>().into()
+        }
+        _ => Value::Object(Map::new()),
+    }
+}
+
 fn merge(field: &str, live: &Value, before: &Value, next: &Value) -> Value {
     match (live, next) {
         (Value::Object(live), Value::Object(next)) => Value::Object(merge_maps(live, before, next)),
@@ -154,6 +180,23 @@ mod tests {
             (json!({"a": 1}), json!(null), json!({"b": 2}), json!({"a": 1, "b": 2})),
             (json!({"list": [1, 2]}), json!({"list": [1, 2]}), json!({"list": [3]}), json!({"list": [3]})),
         ]);
+    }
+
+    #[test]
+    fn what_others_change_is_theirs() {
+        let before = json!({"data": {"a": "1", "b": "2"}, "list": [1], "other": 3});
+        let check = |after: Value, left: Value| {
+            let applied = json!({"data": {"a": "1", "b": "2"}, "list": [1]});
+            assert_eq!(disowned(&applied, &before, &after), left, "{after}");
+        };
+        check(before.clone(), json!({"data": {"a": "1", "b": "2"}, "list": [1]}));
+        check(
+            json!({"data": {"a": "x", "b": "2", "c": "3"}, "list": [1], "other": 4}),
+            json!({"data": {"b": "2"}, "list": [1]}),
+        );
+        check(json!({"data": {"a": "1", "b": "2"}, "list": [1, 2]}), json!({"data": {"a": "1", "b": "2"}}));
+        check(json!({}), json!({}));
+        assert_eq!(fields(&json!({"data": {"a": "1"}, "list": [1]})), json!({"f:data": {"f:a": {}}, "f:list": {}}));
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod pod;
 mod rule;
 mod schema;
 mod state;
+mod watching;
 
 use std::io;
 use std::path::Path;
@@ -24,13 +25,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
 
 use self::disk::{Disk, Folder, Memory};
 use self::state::{Change, Manager, Record, Slot, State};
-use super::{Cluster, Deletion, Error, LiveObject, ObjectKey};
+use self::watching::News;
+use super::{Cluster, Deletion, Error, Kind, Label, LiveObject, ObjectKey, Seen};
 
 /// Gives the time; handed in, so that a simulation decides what it is.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -60,6 +63,8 @@ struct Kept {
     disk: Box<dyn Disk>,
     /// The revision up to which the disk knows that uids may be in use.
     reserved: u64,
+    /// What changed, for those who watch.
+    news: News,
 }
 
 impl LocalCluster {
@@ -101,7 +106,7 @@ impl LocalCluster {
                 records.push(serde_json::from_slice::<Record>(&bytes).map_err(damaged)?);
             }
         }
-        let mut kept = Kept { state: State::new(seed, reserved, records), disk, reserved };
+        let mut kept = Kept { state: State::new(seed, reserved, records), disk, reserved, news: News::default() };
         let changes = kept.state.settle(clock());
         kept.perform(changes)?;
         let inner = Inner { clock, writes: AtomicU64::new(0), kept: Mutex::new(kept) };
@@ -208,6 +213,7 @@ impl Kept {
                 }
                 Change::Remove(key) => self.disk.remove(&Slot::of(key).path())?,
             }
+            self.news.note(&self.state, &change);
             self.state.commit(change);
         }
         Ok(())
@@ -253,6 +259,10 @@ impl Cluster for LocalCluster {
     fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>> {
         let (key, uid) = (key.clone(), uid.to_owned());
         self.run(move |inner| inner.delete(&key, &uid))
+    }
+
+    fn watch(&self, kind: Kind, label: Label) -> BoxStream<'_, Result<Seen, Error>> {
+        watching::watch(&self.inner.kept, kind, label)
     }
 }
 

@@ -15,7 +15,7 @@ use super::check::{self, Fields};
 use super::kind::{self, Defined};
 use super::{immutable, merge};
 use crate::builtin;
-use crate::cluster::{Deletion, Error, LiveObject, ObjectKey, object_key};
+use crate::cluster::{Deletion, Error, LiveObject, Managed, ObjectKey, object_key};
 
 /// Namespaces that are there from the start.
 pub(super) const FIRST_NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
@@ -86,7 +86,13 @@ pub(super) struct Record {
     pub(super) applied: Option<Value>,
     /// The whole object.
     pub(super) object: Value,
+    /// Somebody else changed it.
+    #[serde(default)]
+    pub(super) changed_by_others: bool,
 }
+
+/// The field manager that changes of others are made by.
+const OTHER_MANAGER: &str = "other";
 
 impl Record {
     pub(super) fn live(&self) -> LiveObject {
@@ -94,7 +100,15 @@ impl Record {
             uid: self.object.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default().to_owned(),
             deleting: self.is_deleting(),
             manifest: self.object.clone(),
+            managed: Managed {
+                ours: self.applied.as_ref().map(merge::fields).unwrap_or_default(),
+                last_other: self.changed_by_others.then(|| OTHER_MANAGER.to_owned()),
+            },
         }
+    }
+
+    pub(super) fn live_as_keyed(&self) -> (ObjectKey, LiveObject) {
+        (self.key.clone(), self.live())
     }
 
     fn is_deleting(&self) -> bool {
@@ -271,7 +285,11 @@ impl State {
                 next.object = merge::apply(&record.object, record.applied.as_ref(), &manifest);
                 next.applied = Some(manifest);
             }
-            Manager::Other => next.object = merge::apply(&record.object, None, &manifest),
+            Manager::Other => {
+                next.object = merge::apply(&record.object, None, &manifest);
+                next.applied = record.applied.as_ref().map(|ours| merge::disowned(ours, &record.object, &next.object));
+                next.changed_by_others = true;
+            }
         }
         let mut problems = Vec::new();
         let fixed = immutable::check(key, &record.object, &next.object);
@@ -359,8 +377,12 @@ impl State {
                 metadata.insert("generation".to_owned(), Value::from(1));
             }
         }
-        let mut record =
-            Record { key: key.clone(), applied: (manager == Manager::Lifeline).then(|| manifest.clone()), object };
+        let mut record = Record {
+            key: key.clone(),
+            applied: (manager == Manager::Lifeline).then(|| manifest.clone()),
+            object,
+            changed_by_others: manager == Manager::Other,
+        };
         if record.is_namespace() {
             record.object["metadata"]["labels"]["kubernetes.io/metadata.name"] = Value::from(key.name.as_str());
             record.object["spec"]["finalizers"] = json!(["kubernetes"]);

@@ -11,6 +11,8 @@ mod go_syntax;
 
 pub(super) mod pattern;
 
+pub(super) mod exclusion;
+
 pub(super) mod source;
 
 pub(super) mod action;

@@ -12,8 +12,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::spec::{
-    self, DeploymentType, EventSourceSpec, EventTriggerSpec, GeneratorSpec, LabelSelector, MatchCriteria, PatchSpec,
-    PatchesFromSpec, PolicyRefSpec, Requirement, StopMatchingBehavior, SyncMode, TargetSpec, UnknownField,
+    self, DeploymentType, DriftExclusionSpec, DriftTargetSpec, EventSourceSpec, EventTriggerSpec, GeneratorSpec,
+    LabelSelector, MatchCriteria, PatchSpec, PatchesFromSpec, PolicyRefSpec, Requirement, StopMatchingBehavior,
+    SyncMode, TargetSpec, UnknownField,
 };
 use crate::rules::problem::Problem;
 
@@ -99,6 +100,7 @@ pub(in crate::rules) fn event_trigger(
         // Done by `reconcile`.
         tier,
         continue_on_conflict: _,
+        drift_exclusions,
         // Done by `policy::patches`.
         patches: _,
         patches_from,
@@ -119,7 +121,6 @@ pub(in crate::rules) fn event_trigger(
         cluster_set_refs,
         profile_name_format,
         max_update,
-        drift_exclusions,
         reloader,
     } = spec;
 
@@ -177,6 +178,26 @@ pub(in crate::rules) fn event_trigger(
         report.refuse(!kustomization_refs.is_empty(), "spec.kustomizationRefs", &makes_nothing)?;
     }
 
+    // Without the selector more objects would be left alone than their author wants.
+    for (index, exclusion) in drift_exclusions.iter().enumerate() {
+        // Done by `decide::exclusion`.
+        let DriftExclusionSpec { paths: _, target } = exclusion;
+        let Some(target) = target else { continue };
+        let DriftTargetSpec {
+            group: _,
+            version: _,
+            kind: _,
+            namespace: _,
+            name: _,
+            label_selector,
+            annotation_selector,
+        } = target;
+        let path = format!("spec.driftExclusions[{index}].target");
+        let by_name = "is not read: choose objects by `group`, `version`, `kind`, `namespace` and `name`";
+        report.refuse(!label_selector.is_empty(), &format!("{path}.labelSelector"), by_name)?;
+        report.refuse(!annotation_selector.is_empty(), &format!("{path}.annotationSelector"), by_name)?;
+    }
+
     report.warn(!helm_charts.is_empty(), "spec.helmCharts", ADDON_CONTROLLER);
     report.warn(!kustomization_refs.is_empty(), "spec.kustomizationRefs", ADDON_CONTROLLER);
     report.warn(!validate_healths.is_empty(), "spec.validateHealths", ADDON_CONTROLLER);
@@ -199,22 +220,17 @@ pub(in crate::rules) fn event_trigger(
     report.warn(leaves && may_delete, "spec.stopMatchingBehavior", still_deletes);
 
     match sync_mode {
-        SyncMode::Continuous | SyncMode::OneTime => {}
+        SyncMode::Continuous | SyncMode::OneTime | SyncMode::ContinuousWithDriftDetection => {}
         SyncMode::DryRun => report.warn(true, "spec.syncMode", "is `DryRun`: events are decided, nothing is applied"),
-        SyncMode::ContinuousWithDriftDetection => report.warn(
-            true,
-            "spec.syncMode",
-            "is `ContinuousWithDriftDetection` and works like `Continuous`: objects are not watched, so a change made in \
-             the cluster stays until the manifest changes",
-        ),
     }
     let no_profile = "Lifeline makes no ClusterProfile";
     report.without_effect(!profile_name_format.is_empty(), "spec.profileNameFormat", profile_name_format, no_profile);
     let is_limited = max_update.as_ref().is_some_and(|limit| limit != "100%");
     let at_once = "there is one cluster, and a change reaches all its objects at once";
     report.without_effect(is_limited, "spec.maxUpdate", max_update, at_once);
-    let all_fields = "each apply sets all fields of the manifest";
-    report.without_effect(!drift_exclusions.is_empty(), "spec.driftExclusions", drift_exclusions, all_fields);
+    let excludes_nothing = !drift_exclusions.is_empty() && *sync_mode != SyncMode::ContinuousWithDriftDetection;
+    let not_detected = "drift is detected with `syncMode: ContinuousWithDriftDetection` alone";
+    report.without_effect(excludes_nothing, "spec.driftExclusions", drift_exclusions, not_detected);
     let no_restart = "workloads are not restarted when what they mount changes";
     report.without_effect(*reloader, "spec.reloader", reloader, no_restart);
 
@@ -269,6 +285,11 @@ fn unknown_fields(written: &Value) -> Vec<UnknownField> {
     }
     for (index, entry) in written["patchesFrom"].as_array().into_iter().flatten().enumerate() {
         unknown.extend(spec::unknown_fields::<PatchesFromSpec>(&format!("spec.patchesFrom[{index}]"), entry));
+    }
+    for (index, entry) in written["driftExclusions"].as_array().into_iter().flatten().enumerate() {
+        let path = format!("spec.driftExclusions[{index}]");
+        unknown.extend(spec::unknown_fields::<DriftExclusionSpec>(&path, entry));
+        unknown.extend(spec::unknown_fields::<DriftTargetSpec>(&format!("{path}.target"), &entry["target"]));
     }
     let path = "spec.sourceClusterSelector";
     let selector = &written["sourceClusterSelector"];
@@ -383,15 +404,13 @@ mod tests {
             json!({"driftExclusions": [{"paths": ["/spec/replicas"]}]}),
             false,
             &[
-                "`spec.driftExclusions` is `[{\"paths\":[\"/spec/replicas\"]}]` and has no effect: each apply sets all fields of the manifest",
+                "`spec.driftExclusions` is `[{\"paths\":[\"/spec/replicas\"]}]` and has no effect: drift is detected with `syncMode: ContinuousWithDriftDetection` alone",
             ],
         );
         check(
-            json!({"syncMode": "ContinuousWithDriftDetection"}),
+            json!({"syncMode": "ContinuousWithDriftDetection", "driftExclusions": [{"paths": ["/spec/replicas"]}]}),
             false,
-            &[
-                "`spec.syncMode` is `ContinuousWithDriftDetection` and works like `Continuous`: objects are not watched, so a change made in the cluster stays until the manifest changes",
-            ],
+            &[],
         );
         check(
             json!({"profileNameFormat": "{{ .CloudEvent.subject }}"}),

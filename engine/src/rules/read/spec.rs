@@ -96,8 +96,8 @@ pub struct EventTriggerSpec {
     pub patches: Vec<PatchSpec>,
     /// The same, from ConfigMaps and Secrets.
     pub patches_from: Vec<PatchesFromSpec>,
-    /// In Sveltos, paths in objects whose drift is left alone. No effect here.
-    pub drift_exclusions: Vec<Value>,
+    /// Paths in objects that others may change.
+    pub drift_exclusions: Vec<DriftExclusionSpec>,
     /// Labels put on every object.
     pub extra_labels: BTreeMap<String, String>,
     /// Annotations put on every object.
@@ -245,6 +245,37 @@ pub struct PatchesFromSpec {
     pub optional: bool,
 }
 
+/// One entry of `driftExclusions`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DriftExclusionSpec {
+    /// JSON pointers (RFC 6901) into the object.
+    pub paths: Vec<String>,
+    /// Which objects; none means all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<DriftTargetSpec>,
+}
+
+/// `driftExclusions[].target`: expressions, unanchored, an empty one matches everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DriftTargetSpec {
+    /// API group.
+    pub group: String,
+    /// Version of the API.
+    pub version: String,
+    /// Kind.
+    pub kind: String,
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Selects by label in Sveltos; refused here.
+    pub label_selector: String,
+    /// Selects by annotation in Sveltos; refused here.
+    pub annotation_selector: String,
+}
+
 /// `matchLabels` and `matchExpressions`, all of which must hold; an empty selector matches everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -297,7 +328,7 @@ pub enum SyncMode {
     Continuous,
     /// Applied once and then left alone.
     OneTime,
-    /// Sveltos also undoes changes that others make. Here it is the same as `Continuous`.
+    /// What others change or delete is put back.
     ContinuousWithDriftDetection,
     /// Only reported.
     DryRun,

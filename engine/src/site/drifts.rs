@@ -1,0 +1,136 @@
+//! What a site knows of drift: which kinds are watched, what others did to objects, and what is fought over.
+//!
+//! Start at [`Drifts`]. The watch itself is a part of reconciliation.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lifeline_projections::fact::{Drift, ObjectKey};
+use lifeline_projections::fold::LifecycleIndex;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::fight::{Fights, Fought};
+use crate::cluster::Kind;
+use crate::status::{DriftStatus, FightStatus, UnwatchedStatus};
+
+/// Fights that the status names at most. The count is of all.
+const FIGHTS_SHOWN_MAX: usize = 20;
+
+/// What the watch of a site and its workers tell each other, and operators.
+#[derive(Default)]
+pub(crate) struct Drifts {
+    state: Mutex<State>,
+    /// There is a new kind, or an outcome was recorded.
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// The kinds of objects that are to be watched, and why one is not at the moment.
+    kinds: BTreeMap<Kind, Option<String>>,
+    /// Kinds that the watch does not know of yet.
+    new_kinds: BTreeSet<Kind>,
+    /// Lifecycles of which an outcome was recorded since the watch asked.
+    settled: BTreeSet<LifecycleIndex>,
+    fights: Fights,
+    deleted: u64,
+    changed: u64,
+}
+
+impl Drifts {
+    /// Objects of these kinds are to be watched from now on.
+    pub(crate) fn use_kinds(&self, kinds: impl Iterator<Item = Kind>) {
+        let state = &mut *self.state.lock();
+        let new: Vec<Kind> = kinds.filter(|kind| !state.kinds.contains_key(kind)).collect();
+        if new.is_empty() {
+            return;
+        }
+        state.kinds.extend(new.iter().map(|kind| (kind.clone(), None)));
+        state.new_kinds.extend(new);
+        self.changed.notify_one();
+    }
+
+    /// No object of a kind is to be watched any more.
+    pub(crate) fn forget_kind(&self, kind: &Kind) {
+        let state = &mut *self.state.lock();
+        state.kinds.remove(kind);
+        state.new_kinds.remove(kind);
+    }
+
+    /// An outcome of a lifecycle was recorded: what was seen of its objects before can be judged now.
+    pub(crate) fn settled(&self, lifecycle: LifecycleIndex) {
+        let state = &mut *self.state.lock();
+        if !state.kinds.is_empty() && state.settled.insert(lifecycle) {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Waits until there is something to take.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// The kinds that are new, and the lifecycles of which an outcome was recorded.
+    pub(crate) fn take(&self) -> (BTreeSet<Kind>, BTreeSet<LifecycleIndex>) {
+        let state = &mut *self.state.lock();
+        (std::mem::take(&mut state.new_kinds), std::mem::take(&mut state.settled))
+    }
+
+    /// Notes why a kind is not watched, or that it is. Says whether this is news.
+    pub(crate) fn note_watch(&self, kind: &Kind, trouble: Option<String>) -> bool {
+        let state = &mut *self.state.lock();
+        let Some(known) = state.kinds.get_mut(kind) else { return false };
+        let is_news = known.is_some() != trouble.is_some();
+        *known = trouble;
+        is_news
+    }
+
+    /// All kinds are watched from now on.
+    pub(crate) fn forget_news(&self) {
+        self.state.lock().new_kinds.clear();
+    }
+
+    /// The kinds that are to be watched.
+    pub(crate) fn kinds(&self) -> Vec<Kind> {
+        self.state.lock().kinds.keys().cloned().collect()
+    }
+
+    /// Counts a drift that was recorded.
+    pub(crate) fn note(&self, object: &ObjectKey, drift: Drift, manager: Option<&str>) {
+        let state = &mut *self.state.lock();
+        match drift {
+            Drift::Deleted => state.deleted += 1,
+            Drift::Changed => state.changed += 1,
+        }
+        state.fights.note(object, manager, Instant::now());
+    }
+
+    /// The fight because of which an object is not put back now.
+    pub(crate) fn fight_over(&self, object: &ObjectKey) -> Option<Fought> {
+        self.state.lock().fights.over(object, Instant::now())
+    }
+
+    /// For operators.
+    pub(super) fn status(&self) -> DriftStatus {
+        let state = &*self.state.lock();
+        let unwatched = state
+            .kinds
+            .iter()
+            .filter_map(|(kind, trouble)| Some(UnwatchedStatus { kind: kind.short(), because: trouble.clone()? }));
+        let fights: Vec<Fought> = state.fights.all(Instant::now()).collect();
+        let shown = fights.iter().take(FIGHTS_SHOWN_MAX).map(|Fought { object, manager, pause }| FightStatus {
+            object: object.to_string(),
+            manager: manager.clone(),
+            pause_seconds: pause.as_secs(),
+        });
+        DriftStatus {
+            watched_kinds: state.kinds.len(),
+            deleted: state.deleted,
+            changed: state.changed,
+            fought: fights.len(),
+            fights: shown.collect(),
+            unwatched: unwatched.collect(),
+        }
+    }
+}
