@@ -176,7 +176,10 @@ async fn beforehand(scene: &Scene) -> Outcome {
     let event = scene.write("login.json", &String::from_utf8_lossy(&Bytes::from(Event::user("login", "zoe"))))?;
     let event = event.to_string_lossy().into_owned();
     let from_file = Lifeline::command(&["render", "-f", &rules, "--event", &event, "--trigger", "neighbours"])?;
-    tells(&from_file, &["decided   Create", "name: texts-zoe", "patched: yes", "ConfigMap default/texts, key `data`"]);
+    tells(
+        &from_file,
+        &["decided   Create", "name: texts-zoe", "patched: \"yes\"", "ConfigMap default/texts, key `data`"],
+    );
 
     producer.publish(Event::user("login", "zoe")).await?;
     eventually("the ConfigMap of the generator", SOON, async || {

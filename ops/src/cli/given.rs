@@ -121,15 +121,15 @@ fn of_cluster(kubeconfig: Option<&Path>) -> Result<Manifests, Error> {
     let runtime = runtime.map_err(Error::Output)?;
     runtime.block_on(async {
         let cluster = KubeCluster::load(kubeconfig, None).await;
-        let cluster = cluster.map_err(|error| Error::Rules(chain(&error)))?;
+        let cluster = cluster.map_err(|error| Error::Given(chain(&error)))?;
         let read = read_cluster(cluster.client().clone());
         match tokio::time::timeout(CLUSTER_PATIENCE, read).await {
             Ok(Ok(manifests)) => Ok(manifests),
             Ok(Err(problem)) => {
                 let hint = problem.hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
-                Err(Error::Rules(format!("{}{hint}", problem.message)))
+                Err(Error::Given(format!("{}{hint}", problem.message)))
             }
-            Err(_) => Err(Error::Rules(format!("the cluster did not answer within {} s", CLUSTER_PATIENCE.as_secs()))),
+            Err(_) => Err(Error::Given(format!("the cluster did not answer within {} s", CLUSTER_PATIENCE.as_secs()))),
         }
     })
 }

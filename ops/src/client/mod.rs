@@ -45,9 +45,9 @@ pub enum Error {
     /// What was typed makes no sense together.
     #[error("{0}")]
     Usage(String),
-    /// The rules that a command was to work on cannot be read.
-    #[error("rules cannot be read: {0}")]
-    Rules(String),
+    /// What a command was to work on, beside an engine, cannot be read.
+    #[error("{0}")]
+    Given(String),
     /// Not an address that can be asked.
     #[error("server `{server}` cannot be asked, expected `http://HOST:PORT` or `https://HOST:PORT`")]
     Server {

@@ -27,6 +27,9 @@ const VERSION: &str = "v1beta1";
 /// The first wait after an error, and the longest.
 const PATIENCE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
+/// What an engine does about a failure that may pass.
+const TRIED_AGAIN: &str = "it is tried again; rules that were read before stay in force";
+
 /// What objects of a kind are to rules.
 #[derive(Debug, Clone, Copy)]
 enum Role {
@@ -181,7 +184,11 @@ pub async fn read_cluster(client: Client) -> Result<Manifests, Problem> {
             let now = feed.borrow_and_update().clone();
             match (now.manifests, now.troubles.into_iter().next()) {
                 (Some(manifests), _) => return Ok(Manifests::clone(&manifests)),
-                (None, Some(trouble)) => return Err(trouble),
+                // What helps an engine that goes on does not help here.
+                (None, Some(trouble)) => {
+                    let hint = trouble.hint.filter(|hint| hint != TRIED_AGAIN);
+                    return Err(Problem { hint, ..trouble });
+                }
                 // It changes for as long as it is followed, below.
                 (None, None) => _ = feed.changed().await,
             }
@@ -277,8 +284,7 @@ fn trouble(resource: &ApiResource, error: &watcher::Error) -> Option<Problem> {
             .hint("check the kubeconfig or the service account"),
         403 => problem(format!("reading `{plural}{group}` is forbidden"))
             .hint(format!("allow `get`, `list` and `watch` of `{plural}{group}` in all namespaces")),
-        _ => problem(format!("`{plural}{group}` cannot be read: {error}"))
-            .hint("it is tried again; rules that were read before stay in force"),
+        _ => problem(format!("`{plural}{group}` cannot be read: {error}")).hint(TRIED_AGAIN),
     })
 }
 

@@ -262,7 +262,7 @@ fn asked(event: &str, args: &RenderArgs) -> Result<Asked, Error> {
         query.add("offset", offset);
         let answer: One<EventDetail> = args.ask.client()?.get("/v1/event", &query)?;
         let detail = answer.item;
-        let message = message::recorded(&detail).map_err(Error::Rules)?;
+        let message = message::recorded(&detail).map_err(Error::Given)?;
         let time: Option<jiff::Timestamp> = detail.why.record.time.and_then(|time| time.parse().ok());
         let nanos = time.and_then(|time| u64::try_from(time.as_nanosecond()).ok()).unwrap_or_default();
         let cluster = detail.message.map_or_else(|| OWN.to_owned(), |message| message.cluster);
