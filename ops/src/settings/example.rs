@@ -20,6 +20,30 @@ const HEAD: &str = "\
 # `lifeline config check FILE` reports every mistake; `lifeline config show` says what is in force, and why.
 ";
 
+const CONNECTION: &str = r#"
+## The connection to NATS
+
+A URL may hold `user:password@` or `token@`. The JSON of the Secret `sveltos-nats`, or of a file that `--nats` names, is that of
+Sveltos; `credentials`, `jwt`, `nkey` and `domain` are ours:
+
+```json
+{"jetstream": {"configuration": {
+  "url": "nats://nats.example.com:4222",
+  "streams": [{"name": "EVENTS", "subjects": ["orders.>"]}],
+  "domain": "hub",
+  "authorization": {
+    "credentials": "-----BEGIN NATS USER JWT-----...",
+    "rootCA": "-----BEGIN CERTIFICATE-----...",
+    "clientCert": {"certPem": "-----BEGIN CERTIFICATE-----...", "keyPem": "-----BEGIN PRIVATE KEY-----..."}
+  }
+}}}
+```
+
+Of `user` (`{"user": ..., "password": ...}`), `token`, `credentials`, `nkey` (a seed) and `jwt` (with `nkey`) there may be one. The files
+of `--nats-credentials` and the other flags outweigh the JSON. All of it is read again every two seconds: what changed takes effect
+without a restart, and a mistake keeps what is in use. An unknown field that may say whom we connect to is a mistake.
+"#;
+
 /// The declaration of the settings.
 pub(super) fn arguments() -> Vec<Arg> {
     let command = Settings::augment_args(Command::new("settings"));
@@ -136,5 +160,5 @@ once; `lifeline config show` prints what is in force and where each value comes 
         let text = format!("{}.{}", help(&argument), values(&argument)).replace('|', "\\|");
         let _ = writeln!(out, "| `--{flag}` | `{variable}` | `{}` | {text} |", argument.get_id());
     }
-    out
+    out + CONNECTION
 }
