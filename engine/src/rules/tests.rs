@@ -7,6 +7,7 @@ use lifeline_projections::event::CloudEvent;
 use lifeline_projections::fact::{Decision, Ruling};
 
 mod foreign;
+mod order;
 
 const SEED: [&str; 3] = [
     include_str!("../../tests/seed/1-user-login.yaml"),

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lifeline_projections::fact::Ruling;
+use lifeline_projections::fact::{OrderBy, Ruling};
 use serde_json::{Map, Value, json};
 
 use super::cluster::Clusters;
@@ -21,6 +21,9 @@ use crate::template::{Data, Dialect};
 /// On an EventTrigger: `"true"` lets it take over objects that Lifeline did not make.
 pub const ADOPT: &str = "lifeline.dev/adopt";
 
+/// On an EventTrigger: what says which of two events is the later one, `stream` (the default), `time` or `sequence`.
+pub const ORDER: &str = "lifeline.dev/order";
+
 /// An EventTrigger with everything it references, compiled.
 #[derive(Debug)]
 pub struct Trigger {
@@ -33,6 +36,7 @@ pub struct Trigger {
     policies: Policies,
     extra: Extra,
     adopts: bool,
+    order_by: OrderBy,
     dialect: Dialect,
     /// What it may reference, shared by all triggers of the rule set.
     pub(super) contents: Arc<Contents>,
@@ -103,6 +107,23 @@ impl Trigger {
                 false
             }
         };
+        let written = manifest["metadata"]["annotations"].get(ORDER);
+        let order_by = match (annotation(ORDER), written) {
+            (None, None) | (Some("stream"), _) => OrderBy::Stream,
+            (Some("time"), _) => OrderBy::Time,
+            (Some("sequence"), _) => OrderBy::Sequence,
+            (other, written) => {
+                let written = written.map(ToString::to_string).unwrap_or_default();
+                let message = format!(
+                    "annotation `{ORDER}` is `{}`, expected `stream`, `time` or `sequence`",
+                    other.unwrap_or(&written)
+                );
+                return Err(Problem::error(&rule, origin, message).hint(
+                    "`time` and `sequence` are attributes of the CloudEvent that say which event is stale; without the \
+                     annotation it is the order of the streams",
+                ));
+            }
+        };
         Ok(Trigger {
             name: name.to_owned(),
             origin: origin.to_owned(),
@@ -112,6 +133,7 @@ impl Trigger {
             policies,
             extra,
             adopts,
+            order_by,
             dialect,
             contents: Arc::default(),
             clusters: Arc::clone(clusters),
@@ -151,6 +173,12 @@ impl Trigger {
     #[must_use]
     pub fn adopts(&self) -> bool {
         self.adopts
+    }
+
+    /// What says which of two events about a resource is the later one.
+    #[must_use]
+    pub fn order_by(&self) -> OrderBy {
+        self.order_by
     }
 
     /// How long its objects are kept as they should be.
@@ -248,7 +276,7 @@ impl Trigger {
             SyncMode::ContinuousWithDriftDetection => SyncMode::Continuous,
             mode @ (SyncMode::Continuous | SyncMode::OneTime | SyncMode::DryRun) => mode,
         };
-        json!({
+        let mut parts = json!({
             "oneForEvent": self.spec.one_for_event,
             "cloudEventAction": self.spec.cloud_event_action,
             "tier": default.tier,
@@ -261,7 +289,11 @@ impl Trigger {
             "extraAnnotations": self.spec.extra_annotations,
             "adopt": self.adopts,
             "dialect": format!("{:?}", self.dialect),
-        })
+        });
+        if self.order_by != OrderBy::Stream {
+            parts["order"] = self.order_by.as_str().into();
+        }
+        parts
     }
 }
 
