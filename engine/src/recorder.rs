@@ -11,13 +11,15 @@
 //! again and its end read back, and the group is written when the disk takes it. A disk that is nearly full stops intake
 //! only: messages wait, in order and unacknowledged, while outcomes and rules use the room that is kept for them.
 //!
-//! `group` is what was waiting together, `late` what of it came late, `staged` what it becomes on its way into the log,
-//! `fold_tail` the fold at a start, `redriver` who asks for rejected messages to be taken up again.
+//! `group` is what was waiting together, `late` what of it came late, `order` the place of an event among others,
+//! `staged` what it becomes on its way into the log, `fold_tail` the fold at a start, `redriver` who asks for rejected
+//! messages to be taken up again.
 
 mod damage;
 mod fold_tail;
 mod group;
 mod late;
+mod order;
 pub mod redriver;
 mod staged;
 

@@ -15,6 +15,8 @@
 //! Never here: writing. And never a guess that looks like knowledge: a message whose time does not lie between those of its
 //! neighbours is another one under the same number, and is not taken.
 
+mod order;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -155,7 +157,7 @@ pub async fn refetch<D: Disk>(log: &Reader<D>, context: &Context<'_>, source: &d
                 }
                 let mut pieces = pieces.into_iter();
                 for offset in (offsets.start.get()..offsets.end.get()).map(Offset::from) {
-                    hole.found.push(walk.put(offset, pieces.next(), &rules));
+                    hole.found.push(walk.put(offset, pieces.next(), &rules, log));
                 }
                 refetched.holes.push(hole);
                 scan.seek(offsets.end);
@@ -201,10 +203,10 @@ impl Walk {
     }
 
     /// Makes the fact for an offset, and folds it.
-    fn put(&mut self, offset: Offset, piece: Option<Piece>, rules: &RuleSet) -> Found {
+    fn put<D: Disk>(&mut self, offset: Offset, piece: Option<Piece>, rules: &RuleSet, log: &Reader<D>) -> Found {
         match piece {
             Some(Piece::Message { cluster, stream, epoch, message }) => {
-                self.put_message(offset, (&cluster, &stream, epoch), &message, rules);
+                self.put_message(offset, (&cluster, &stream, epoch), &message, rules, log);
                 Found::Message { stream, sequence: message.sequence }
             }
             Some(Piece::Gap { cluster, stream, epoch, sequences }) => {
@@ -223,12 +225,13 @@ impl Walk {
     }
 
     /// The fact that the recorder made of a message, byte for byte where the rules were the same, and what is an event.
-    fn put_message(
+    fn put_message<D: Disk>(
         &mut self,
         offset: Offset,
         (cluster, stream, epoch): (&str, &str, u32),
         message: &Message,
         rules: &RuleSet,
+        log: &Reader<D>,
     ) {
         let headers: Vec<(&str, &str)> = message.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
         let payload: &[u8] = &message.payload;
@@ -250,7 +253,7 @@ impl Walk {
                 let view =
                     EventView { nats_subject: delivery.subject, source, kind, subject, headers: &headers, payload };
                 let decisions = rules.decide(&view, cluster, time);
-                let fact = Fact::Event(EventReceived {
+                let mut event = EventReceived {
                     delivery,
                     source,
                     subject,
@@ -261,8 +264,11 @@ impl Walk {
                     headers,
                     payload,
                     redriven: None,
-                });
-                self.put_fact(offset, time, &fact);
+                    order: None,
+                };
+                let events = Read { log, replacements: &self.replacements };
+                order::place(&mut event, time, &self.projection, rules, &events);
+                self.put_fact(offset, time, &Fact::Event(event));
             }
             Err(reason) => {
                 self.put_fact(
@@ -279,6 +285,29 @@ impl Walk {
         fact.encode(&mut payload);
         self.fold(offset, time_unix_nanos, fact);
         self.replacements.insert(offset, Replacement { time_unix_nanos, payload });
+    }
+}
+
+/// The events recorded so far, those that were put back among them.
+struct Read<'r, D: Disk> {
+    log: &'r Reader<D>,
+    replacements: &'r BTreeMap<Offset, Replacement>,
+}
+
+impl<D: Disk> order::Events for Read<'_, D> {
+    fn with<T>(&self, offset: Offset, call: impl FnOnce(&EventReceived<'_>, u64) -> T) -> Option<T> {
+        let record;
+        let (time_unix_nanos, payload) = match self.replacements.get(&offset) {
+            Some(Replacement { time_unix_nanos, payload }) => (*time_unix_nanos, payload),
+            None => {
+                record = self.log.read(offset).ok()??;
+                (record.time_unix_nanos, &record.payload)
+            }
+        };
+        match Fact::decode(payload) {
+            Ok(Fact::Event(event)) => Some(call(&event, time_unix_nanos)),
+            _ => None,
+        }
     }
 }
 

@@ -23,6 +23,7 @@
 pub mod brake;
 mod cursor;
 mod desired;
+pub(crate) mod found;
 pub mod lately;
 mod turn;
 
@@ -35,12 +36,14 @@ use lifeline_projections::fact::{
 };
 use lifeline_projections::fold::{Claim, Ground, Projection, Resource};
 use lifeline_projections::lifecycle::{Desired, Lifecycle};
+use lifeline_projections::order::Precedence;
 use lifeline_store::{Disk, Reader};
 use tracing::warn;
 
 use self::brake::{Brake, Withdrawal, confirmation_id, sentence};
 use self::cursor::{Cursor, Walk};
 use self::desired::{Unmatched, redesired};
+use self::found::Found;
 use self::lately::Counts;
 use self::turn::{Count, Turn};
 use crate::rules::{EventView, RuleSet, Standing, Trigger};
@@ -372,8 +375,7 @@ impl Replay {
                 cursor.pass(key);
             } else {
                 let (next, first_event) = (Some(resource.last_record), resource.first_event);
-                let (found, failed) = Default::default();
-                cursor.walk = Some(Walk { key, next, first_event, found, failed, is_cut: false });
+                cursor.walk = Some(Walk { key, next, first_event, found: BTreeMap::new(), is_cut: false });
             }
         };
         if let (true, Turn::Counting(count)) = (is_at_end, turn) {
@@ -449,26 +451,31 @@ impl Replay {
                 return Ok((true, record.payload.len()));
             }
         };
-        if let Fact::Event(EventReceived { delivery, source, subject, kind, headers, payload, decisions, .. }) = &fact
-            && !walk.found.contains_key(delivery.cluster)
+        if let Fact::Event(event) = &fact
+            && !walk.found.get(event.delivery.cluster).is_some_and(Found::is_over)
         {
-            let nats_subject = delivery.subject;
-            let event = EventView { nats_subject, source, kind, subject, headers, payload };
-            let ruling = self.rules.decide_one(&target.trigger, &event, delivery.cluster, record.time_unix_nanos);
+            let EventReceived { delivery, source, subject, kind, headers, payload, .. } = event;
+            let view = EventView { nats_subject: delivery.subject, source, kind, subject, headers, payload };
+            let ruling = self.rules.decide_one(&target.trigger, &view, delivery.cluster, record.time_unix_nanos);
+            let by = self.rules.trigger(&target.trigger).map(Trigger::order_by).unwrap_or_default();
+            let precedence = || Precedence::of(by, event, record.time_unix_nanos);
             let desired = match ruling {
                 Some(Ruling::Create) => Some(Desired::Present { event: offset }),
                 Some(Ruling::Delete) => Some(Desired::Absent { event: Some(offset) }),
                 Some(Ruling::Failed(reason)) => {
                     let is_trigger = |decision: &&Decision<'_>| *decision.trigger == *target.trigger;
-                    if decisions.iter().find(is_trigger).is_some_and(|decision| decision.ruling.decides()) {
-                        walk.failed.entry(delivery.cluster.into()).or_insert_with(|| reason.into_owned());
+                    let known = event.decisions.iter().find(is_trigger);
+                    if known.is_some_and(|known| known.ruling.decides() && event.counts(known.trigger)) {
+                        let found = walk.found.entry(delivery.cluster.into()).or_default();
+                        found.fail(precedence(), reason.into_owned());
                     }
                     None
                 }
                 Some(Ruling::NoAction(_)) | None => None,
             };
             if let Some(desired) = desired {
-                walk.found.insert(delivery.cluster.into(), desired);
+                let found = walk.found.entry(delivery.cluster.into()).or_default();
+                found.pass(by, precedence(), event.is_late(), desired);
             }
         }
         match fact.previous(&walk.key) {
@@ -510,7 +517,8 @@ impl Replay {
             if known.is_some_and(|known| target.has_decided(projection, known)) {
                 continue;
             }
-            let desired = match walk.failed.get(cluster).filter(|_| known.is_some()) {
+            let found = walk.found.get(cluster);
+            let desired = match found.and_then(Found::failed).filter(|_| known.is_some()) {
                 Some(reason) => {
                     left_because.get_or_insert_with(|| {
                         let ResourceKey { source, subject } = &walk.key;
@@ -518,7 +526,7 @@ impl Replay {
                     });
                     redesired(known, None, Unmatched::Keeps)
                 }
-                None => redesired(known, walk.found.get(cluster).copied(), unmatched),
+                None => redesired(known, found.and_then(Found::desired), unmatched),
             };
             if let Some(desired) = desired {
                 let (cluster, resource) = (cluster.into(), walk.key.clone());
@@ -550,9 +558,9 @@ impl Target {
         confirmation_id(&self.trigger, self.digest)
     }
 
-    /// Whether something was found for every cluster.
-    fn has_all(&self, found: &BTreeMap<Box<str>, Desired>) -> bool {
-        self.clusters.iter().all(|cluster| found.contains_key(cluster))
+    /// Whether the event that decides was found for every cluster.
+    fn has_all(&self, found: &BTreeMap<Box<str>, Found>) -> bool {
+        self.clusters.iter().all(|cluster| found.get(cluster).is_some_and(Found::is_over))
     }
 
     fn record(&self, redecisions: Vec<Redecision>, complete: bool) -> TriggerReplayed {

@@ -110,6 +110,7 @@ fn log(disk: &SimulatedDisk) -> Log<SimulatedDisk> {
             headers: Vec::new(),
             payload: &message.payload,
             redriven: None,
+            order: None,
         });
         put(&received, &mut projection);
     }
@@ -243,6 +244,7 @@ fn a_message_that_was_taken_up_again_stays_rejected_where_it_was() {
             headers: Vec::new(),
             payload: &message.payload,
             redriven,
+            order: None,
         })
     };
     let rejected = EventRejected { delivery: delivery(one), reason: "no", headers: Vec::new(), payload: &one.payload };

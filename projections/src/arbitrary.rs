@@ -12,9 +12,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::fact::{
-    AppliedObject, Decision, Delivery, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt,
-    LifecycleKey, ObjectKey, Reconciled, RecordLost, Recreated, Redecision, Redesired, Redriven, ResourceKey,
-    RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed, What,
+    AppliedObject, Decision, Delivery, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt, Later,
+    LifecycleKey, ObjectKey, Order, OrderBy, Place, Reconciled, RecordLost, Recreated, Redecision, Redesired, Redriven,
+    ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed, What,
 };
 
 /// Longer than any label, index or buffer would like.
@@ -93,6 +93,19 @@ fn decision() -> impl Strategy<Value = Decision<'static>> {
     })
 }
 
+fn order() -> impl Strategy<Value = Order<'static>> {
+    let later = option::of(offset().prop_map(|offset| Later { offset, published_unix_nanos: 7, stream: "S".into() }));
+    let by = select(&[OrderBy::Stream, OrderBy::Time, OrderBy::Sequence][..]);
+    let place = (select(TRIGGERS), by, any::<bool>(), later);
+    let place =
+        place.prop_map(|(trigger, by, falls_back, overtaken_by)| Place { trigger, by, falls_back, overtaken_by });
+    (any::<u64>(), any::<bool>(), vec(place, 0..3)).prop_map(|(counted_unix_nanos, is_late, places)| Order {
+        counted_unix_nanos,
+        is_late,
+        places,
+    })
+}
+
 fn redecision() -> impl Strategy<Value = Redecision> {
     let incarnation = prop_oneof![0..3_u32, Just(u32::MAX)];
     let desired = prop_oneof![
@@ -111,8 +124,8 @@ fn redecision() -> impl Strategy<Value = Redecision> {
 /// Any fact.
 pub(crate) fn fact() -> impl Strategy<Value = Fact<'static>> {
     let redriven = option::weighted(0.1, offset());
-    let event = (delivery(), name(), name(), vec(decision(), 0..4), redriven).prop_map(
-        |(delivery, source, subject, decisions, redriven)| {
+    let event = (delivery(), name(), name(), vec(decision(), 0..4), redriven, option::weighted(0.3, order())).prop_map(
+        |(delivery, source, subject, decisions, redriven, order)| {
             let payload: &[u8] = b"{}";
             let (kind, id) = ("com.example.login", "1");
             let headers = vec![("ce-id", "1")];
@@ -127,6 +140,7 @@ pub(crate) fn fact() -> impl Strategy<Value = Fact<'static>> {
                 headers,
                 payload,
                 redriven: redriven.map(|of| Redriven { of, by: "anybody", reason: "it is read by now" }),
+                order,
             })
         },
     );

@@ -9,6 +9,7 @@
 mod names;
 
 mod event;
+mod order;
 mod reconciled;
 mod rule;
 mod stream;
@@ -22,6 +23,7 @@ pub use self::event::{
     Decision, Delivery, EventReceived, EventRejected, PLAIN_PREFIX, Redriven, Ruling, plain_subject,
 };
 pub use self::names::{LifecycleKey, ObjectKey, ResourceKey};
+pub use self::order::{Later, Order, OrderBy, Place};
 pub use self::reconciled::{AppliedObject, Drift, DriftedObject, FailedAttempt, Reconciled, Recreated, What};
 pub use self::rule::{Redecision, Redesired, RuleChanged, TriggerReplayed};
 pub use self::stream::{StreamChange, StreamChanged};
@@ -92,7 +94,10 @@ impl<'a> Fact<'a> {
     pub const fn name(&self) -> &'static str {
         match self {
             Fact::Event(EventReceived { redriven: Some(_), .. }) => "EventRedriven",
-            Fact::Event(EventReceived { redriven: None, .. }) => "EventReceived",
+            Fact::Event(EventReceived { redriven: None, order, .. }) => match order {
+                Some(order) if order.is_overtaken() => "EventOvertaken",
+                Some(_) | None => "EventReceived",
+            },
             Fact::Rejected(_) => "EventRejected",
             Fact::Stream(StreamChanged { change: StreamChange::Opened { .. }, .. }) => "StreamOpened",
             Fact::Stream(StreamChanged { change: StreamChange::Gap { .. }, .. }) => "GapFound",

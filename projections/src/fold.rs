@@ -26,7 +26,7 @@ use crate::claims::Claimants;
 use crate::fact::{Fact, ObjectKey};
 use crate::landmarks::{self, Landmarks};
 use crate::lifecycle::Phase;
-pub use crate::resource::{LifecycleIndex, Resource, ResourceIndex};
+pub use crate::resource::{Latest, LifecycleIndex, Newest, Resource, ResourceIndex};
 use crate::storage::{Changed, LOOKED_UP_MAX, Storage};
 
 /// A claim on an object: the lifecycle that intends or holds it, since which record.

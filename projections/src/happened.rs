@@ -63,19 +63,22 @@ pub enum Happened<'a> {
 impl<'f> Link<'f> {
     /// What the fact says of lifecycles of this resource, in the order in which it holds.
     pub(crate) fn happened(self) -> impl Iterator<Item = Change<'f>> {
-        let (decisions, cluster, one) = match self.news {
-            News::Event(event) => (&event.decisions[..], event.delivery.cluster, None),
+        let (event, cluster, one) = match self.news {
+            News::Event(event) => (Some(event), event.delivery.cluster, None),
             News::Redecision(trigger, redecision) => {
                 let happened = Happened::Redecided(redecision.desired);
-                (&[][..], "", Some(Change { trigger, cluster: &redecision.cluster, happened }))
+                (None, "", Some(Change { trigger, cluster: &redecision.cluster, happened }))
             }
             News::Reconciled(reconciled) => {
                 let (key, happened) = (&reconciled.key, Happened::of(reconciled));
-                (&[][..], "", Some(Change { trigger: &key.trigger, cluster: &key.cluster, happened }))
+                (None, "", Some(Change { trigger: &key.trigger, cluster: &key.cluster, happened }))
             }
         };
-        let decided = decisions.iter().filter_map(move |decision| {
+        let decisions =
+            event.into_iter().flat_map(|event| event.decisions.iter().map(move |decision| (event, decision)));
+        let decided = decisions.filter_map(move |(event, decision)| {
             let happened = match decision.ruling {
+                _ if !event.counts(decision.trigger) => return None,
                 Ruling::Create => Happened::DecidedCreate,
                 Ruling::Delete => Happened::DecidedDelete,
                 Ruling::NoAction(_) | Ruling::Failed(_) => return None,

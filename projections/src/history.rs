@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::fact::{
-    Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt, ObjectKey, Reconciled, RecordLost,
-    Recreated, Redecision, Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged,
-    TriggerReplayed, What, plain_subject,
+    Decision, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt, Later, ObjectKey, OrderBy,
+    Place, Reconciled, RecordLost, Recreated, Redecision, Redesired, Redriven, ResourceKey, RuleChanged, Ruling,
+    StreamChange, StreamChanged, TriggerReplayed, What, plain_subject,
 };
 use crate::fold::Resource;
 use crate::incarnation::Incarnations;
@@ -154,8 +154,11 @@ pub struct DecisionEntry {
     pub event_source: String,
     /// Criterion, counted from 1.
     pub criterion: u16,
-    /// `Create`, `Delete`, or why it is neither.
+    /// `Create`, `Delete`, or why it is neither; and what is to be said of its place among the events of the resource.
     pub action: String,
+    /// Offset of the later event that overtook it; absent where the decision counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overtaken_by: Option<u64>,
     /// The incarnation of the lifecycle that it made or ended, from 1; absent where it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<u32>,
@@ -341,6 +344,39 @@ fn of_stream(stream: &str, epoch: u32, change: StreamChange<'_>) -> String {
     }
 }
 
+/// What a trigger made of an event, and what is to be said of the event's place.
+pub(crate) fn action_of(event: &EventReceived<'_>, decision: &Decision<'_>) -> String {
+    let action = action(&decision.ruling);
+    let Some(Place { by, falls_back, overtaken_by, .. }) = event.place(decision.trigger) else { return action };
+    let lacks = match falls_back {
+        true => format!(" (by the order of streams: it has no `{}`)", by.as_str()),
+        false => String::new(),
+    };
+    match overtaken_by {
+        None => format!("{action}{lacks}"),
+        Some(Later { offset, published_unix_nanos, stream }) => {
+            let (published, own) = (time(*published_unix_nanos), own_order(*by, *falls_back));
+            format!(
+                "{action}, overtaken: a later event{own} at offset {offset}, published at {published} in stream {stream}, decided \
+                 already{lacks}"
+            )
+        }
+    }
+}
+
+fn own_order(by: OrderBy, falls_back: bool) -> String {
+    match by {
+        OrderBy::Stream => String::new(),
+        _ if falls_back => String::new(),
+        OrderBy::Time | OrderBy::Sequence => format!(" by its `{}`", by.as_str()),
+    }
+}
+
+/// The later event that overtook a decision.
+pub(crate) fn overtaken_by<'e>(event: &'e EventReceived<'_>, decision: &Decision<'_>) -> Option<&'e Later> {
+    event.place(decision.trigger)?.overtaken_by.as_ref()
+}
+
 fn of_event(entry: Entry, event: &EventReceived<'_>) -> Entry {
     let EventReceived { delivery, source, subject, kind, id, decisions, redriven, .. } = event;
     let decisions: Vec<DecisionEntry> = decisions
@@ -349,7 +385,8 @@ fn of_event(entry: Entry, event: &EventReceived<'_>) -> Entry {
             trigger: decision.trigger.to_owned(),
             event_source: decision.event_source.to_owned(),
             criterion: decision.criterion.saturating_add(1),
-            action: action(&decision.ruling),
+            action: action_of(event, decision),
+            overtaken_by: overtaken_by(event, decision).map(|later| later.offset.get()),
             incarnation: None,
         })
         .collect();

@@ -66,10 +66,11 @@ impl Incarnations {
     /// Sets what is known of the record at `offset`, whose entry is the last one, and of entries that waited for it.
     pub(crate) fn pass(&mut self, key: &ResourceKey, offset: Offset, fact: &Fact<'_>, entries: &mut [Entry]) {
         match fact {
-            Fact::Event(EventReceived { delivery, decisions, .. }) => {
+            Fact::Event(event @ EventReceived { delivery, decisions, .. }) => {
                 // What was decided last comes last.
                 for (place, decision) in decisions.iter().enumerate().rev() {
                     let creates = match decision.ruling {
+                        _ if !event.counts(decision.trigger) => continue,
                         Ruling::Create => true,
                         Ruling::Delete => false,
                         Ruling::NoAction(_) | Ruling::Failed(_) => continue,

@@ -11,6 +11,8 @@
 pub mod event;
 pub mod fact;
 pub mod happened;
+pub mod order;
+
 pub mod lifecycle;
 
 mod resource;

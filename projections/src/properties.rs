@@ -86,6 +86,7 @@ fn note(source: &'static str) -> Fact<'static> {
         headers: vec![],
         payload: b"",
         redriven: None,
+        order: None,
     })
 }
 
@@ -111,6 +112,7 @@ fn decided(ruling: Ruling<'static>) -> Fact<'static> {
         headers: vec![],
         payload: b"",
         redriven: None,
+        order: None,
     })
 }
 

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::fact::{Fact, Link, News, ResourceKey};
 use crate::happened::Change;
 use crate::lifecycle::Lifecycle;
+use crate::order;
 
 /// A resource's number: resources are counted as they come up in the log, so the same log numbers them alike everywhere.
 pub type ResourceIndex = u32;
@@ -34,6 +35,10 @@ pub struct Resource<L = Lifecycle> {
     pub first_event: Offset,
     /// The latest of them.
     pub last_event: Offset,
+    /// The latest of them by the order of streams: see [`crate::order`].
+    pub newest_event: Offset,
+    /// The time that counts of that one, in nanoseconds since 1970.
+    pub newest_unix_nanos: u64,
     /// When the latest was recorded, in nanoseconds since 1970.
     pub last_event_unix_nanos: u64,
     /// CloudEvent `type` of the latest.
@@ -46,12 +51,32 @@ pub struct Resource<L = Lifecycle> {
     pub lifecycles: Vec<L>,
 }
 
+/// What the next record about a resource is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Latest {
+    /// The latest record that spoke of it.
+    pub record: Offset,
+    /// The event that is the latest one by the order of streams; `None` where no event spoke of it.
+    pub newest: Option<Newest>,
+}
+
+/// The event that is the latest one by the order of streams: see [`crate::order`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Newest {
+    /// Its record.
+    pub event: Offset,
+    /// The time that counts of it, in nanoseconds since 1970.
+    pub unix_nanos: u64,
+}
+
 impl<L> Default for Resource<L> {
     fn default() -> Resource<L> {
         Resource {
             events: 0,
             first_event: Offset::ZERO,
             last_event: Offset::ZERO,
+            newest_event: Offset::ZERO,
+            newest_unix_nanos: 0,
             last_event_unix_nanos: 0,
             last_event_kind: Arc::default(),
             last_record: Offset::ZERO,
@@ -80,6 +105,9 @@ impl<L> Resource<L> {
             self.first_event = offset;
         }
         self.events += 1;
+        if !event.is_late() {
+            (self.newest_event, self.newest_unix_nanos) = (offset, order::counted_of(event, unix_nanos));
+        }
         self.last_event = offset;
         self.last_event_unix_nanos = unix_nanos;
         if *self.last_event_kind != *event.kind {

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use lifeline_projections::fact::{
-    AppliedObject, Decision, Delivery, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt,
-    LifecycleKey, ObjectKey, Reconciled, RecordLost, Recreated, Redecision, Redesired, Redriven, ResourceKey,
-    RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed, What,
+    AppliedObject, Decision, Delivery, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt, Later,
+    LifecycleKey, ObjectKey, Order, OrderBy, Place, Reconciled, RecordLost, Recreated, Redecision, Redesired, Redriven,
+    ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed, What,
 };
 use lifeline_store::Offset;
 
@@ -43,6 +43,29 @@ fn facts() -> Vec<(&'static str, Fact<'static>)> {
     };
     let redecided =
         |desired| Redecision { cluster: "mgmt/mgmt".into(), resource: resource(), desired, previous: Some(three) };
+    let place = |by, falls_back, overtaken_by| Place { trigger: "manage", by, falls_back, overtaken_by };
+    let later = Later { offset: three, published_unix_nanos: 1_770_000_000_000_000_001, stream: "OUTS".into() };
+    let ordered = |redriven| EventReceived {
+        delivery,
+        source: "https://auth.example.com",
+        subject: "mgianluc",
+        kind: "login",
+        id: "10001",
+        previous: Some(five),
+        decisions: vec![decided(Ruling::Create)],
+        headers: vec![("ce-id", "10001")],
+        payload: b"{}",
+        redriven,
+        order: Some(Order {
+            counted_unix_nanos: 1_770_000_000_000_000_000,
+            is_late: true,
+            places: vec![
+                place(OrderBy::Stream, false, Some(later.clone())),
+                place(OrderBy::Time, false, None),
+                place(OrderBy::Sequence, true, None),
+            ],
+        }),
+    };
     vec![
         (
             "EventReceived",
@@ -62,6 +85,7 @@ fn facts() -> Vec<(&'static str, Fact<'static>)> {
                 headers: vec![("ce-id", "10001")],
                 payload: b"{\"id\":\"10001\"}\xff",
                 redriven: None,
+                order: None,
             }),
         ),
         (
@@ -167,6 +191,7 @@ fn facts() -> Vec<(&'static str, Fact<'static>)> {
                 headers: vec![("ce-id", "10001")],
                 payload: b"{\"id\":\"10001\"}\xff",
                 redriven: Some(Redriven { of: three, by: "anybody", reason: "read since" }),
+                order: None,
             }),
         ),
         (
@@ -199,6 +224,11 @@ fn facts() -> Vec<(&'static str, Fact<'static>)> {
                 transient: false,
             })),
         ),
+        ("EventOvertaken", Fact::Event(ordered(None))),
+        (
+            "EventRedriven, overtaken",
+            Fact::Event(ordered(Some(Redriven { of: three, by: "anybody", reason: "read since" }))),
+        ),
     ]
 }
 
@@ -228,9 +258,9 @@ fn facts_are_read_from_the_bytes_in_the_golden_file() {
         let refused = Fact::decode(&other_version).expect_err("another version").to_string();
         assert!(refused.starts_with("record has version `2`"), "{refused}");
         let mut other_kind = bytes.clone();
-        other_kind[1] = 13;
+        other_kind[1] = 15;
         let refused = Fact::decode(&other_kind).expect_err("an unknown kind").to_string();
-        assert!(refused.starts_with("record is a fact of kind `13`, which this release does not know"), "{refused}");
+        assert!(refused.starts_with("record is a fact of kind `15`, which this release does not know"), "{refused}");
         assert!(refused.contains("written by a newer release"), "{refused}");
         let trailing = [bytes, vec![0]].concat();
         assert!(Fact::decode(&trailing).is_err(), "{name} with a byte behind it");

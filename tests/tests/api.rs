@@ -410,6 +410,7 @@ fn write_log(data: &Path) -> Outcome {
             headers: vec![],
             payload: b"{}",
             redriven: None,
+            order: None,
         });
         log.append_encoded(sequence, |buffer| fact.encode(buffer))?;
     }

@@ -100,6 +100,7 @@ mod tests {
             headers: Vec::new(),
             payload: payload.as_bytes(),
             redriven: None,
+            order: None,
         });
         let options = Options { low_space_bytes: 0, ..Options::default() };
         let (mut log, _) = Log::open(SimulatedDisk::new(1), options).unwrap();

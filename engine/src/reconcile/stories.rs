@@ -96,5 +96,6 @@ fn event<'a>(subject: &'a str, sequence: u64, previous: Option<Offset>, ruling: 
         headers,
         payload,
         redriven: None,
+        order: None,
     })
 }

@@ -10,12 +10,14 @@ use lifeline_projections::event::CloudEvent;
 use lifeline_projections::fact::{
     Delivery, EventReceived, EventRejected, Fact, Reconciled, Redriven, StreamChange, StreamChanged,
 };
-use lifeline_projections::fold::Projection;
+use lifeline_projections::fold::{Latest, Newest, Projection};
+use lifeline_projections::order::{counted, counted_of};
 use lifeline_store::{Disk, Log, Offset};
 use parking_lot::RwLockReadGuard;
 use tracing::{Span, warn};
 
 use super::group::{Parsed, Redrive, parse};
+use super::order::{Decider, Key};
 use super::{Error, Outcome, late};
 use crate::intake::{Intake, Message, Received};
 use crate::redrive::{self, Receive};
@@ -28,16 +30,18 @@ const PIECE_MESSAGES: usize = 32;
 /// Records that were appended and are not synced yet, with what decides about the next one.
 pub(super) struct Staged<'g, 'l, D: Disk> {
     log: &'l mut Log<D>,
-    rules: Option<&'g RuleSet>,
+    pub(super) rules: Option<&'g RuleSet>,
     receive: Receive,
-    now: u64,
-    view: &'g View<D>,
-    before: RwLockReadGuard<'g, Projection>,
+    pub(super) now: u64,
+    pub(super) view: &'g View<D>,
+    pub(super) before: RwLockReadGuard<'g, Projection>,
     /// Offset of the first fact.
-    first: Offset,
-    facts: Vec<Fact<'g>>,
-    /// Latest staged record by resource: source and subject.
-    latest: HashMap<(&'g str, &'g str), Offset>,
+    pub(super) first: Offset,
+    pub(super) facts: Vec<Fact<'g>>,
+    /// What the next record is compared with, of the resources that staged records are about: source and subject.
+    latest: HashMap<(&'g str, &'g str), Latest>,
+    /// What is known to have decided, by source, subject, trigger and cluster; of few lifecycles, most of the time of none.
+    pub(super) deciders: HashMap<Key<'g>, Decider>,
     positions: BTreeMap<(&'g str, &'g str), Position>,
     /// Open until the group is durable and folded.
     spans: Vec<Span>,
@@ -48,6 +52,8 @@ pub(super) struct Staged<'g, 'l, D: Disk> {
 struct Position {
     epoch: u32,
     next_sequence: u64,
+    /// The time that counts of its messages goes up to here: see [`lifeline_projections::order`].
+    counted_until: u64,
 }
 
 impl Position {
@@ -56,7 +62,7 @@ impl Position {
     fn take_epoch(&mut self, epoch: u32, start_sequence: u64) -> bool {
         let is_new = epoch > self.epoch;
         if is_new {
-            *self = Position { epoch, next_sequence: start_sequence };
+            *self = Position { epoch, next_sequence: start_sequence, counted_until: 0 };
         }
         is_new
     }
@@ -110,6 +116,7 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
             first,
             facts: Vec::with_capacity(facts_max),
             latest: HashMap::with_capacity(facts_max),
+            deciders: HashMap::new(),
             positions: BTreeMap::new(),
             spans: Vec::new(),
         }
@@ -160,17 +167,22 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
                 .map(|(message, cell)| (message, cell.get_or_init(|| parse(message, receive))));
             let keys = piece.clone().map(|(_, parsed)| parsed.as_ref().ok());
             let keys = keys.map(|event| event.map(|event| (&*event.source, &*event.subject)));
-            let last_records = self.before.last_records(keys);
-            for ((message, event), last_record) in piece.zip(last_records) {
-                let is_new = position.take_message(epoch, message.sequence)
-                    || (position.is_in(epoch) && recorded.insert(late::Identity::of(message)));
+            let latest = self.before.latest_of_all(keys);
+            for ((message, event), latest) in piece.zip(latest) {
+                let is_next = position.take_message(epoch, message.sequence);
+                let is_new = is_next || (position.is_in(epoch) && recorded.insert(late::Identity::of(message)));
                 if !is_new {
                     continue;
                 }
+                // A message that came late does not follow those that were recorded before it.
+                let until = if is_next { position.counted_until } else { 0 };
                 let Message { sequence, published_unix_nanos, subject, .. } = message;
                 let (sequence, published_unix_nanos) = (*sequence, *published_unix_nanos);
                 let delivery = Delivery { cluster, stream, epoch, sequence, published_unix_nanos, subject };
-                self.message(delivery, message, event, last_record)?;
+                if is_next {
+                    position.counted_until = counted(published_unix_nanos, self.now, until);
+                }
+                self.message(delivery, message, event, (latest, until))?;
             }
         }
         *self.position(cluster, stream) = position;
@@ -204,28 +216,38 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
     fn position(&mut self, cluster: &'g str, stream: &'g str) -> &mut Position {
         self.positions.entry((cluster, stream)).or_insert_with(|| {
             let known = self.before.ground().streams.get(&(cluster.to_owned(), stream.to_owned()));
-            let (epoch, next_sequence) = known.map_or((0, 0), |known| (known.epoch, known.next_sequence));
-            Position { epoch, next_sequence }
+            known.map_or(Position { epoch: 0, next_sequence: 0, counted_until: 0 }, |known| Position {
+                epoch: known.epoch,
+                next_sequence: known.next_sequence,
+                counted_until: known.counted_until_unix_nanos,
+            })
         })
     }
 
-    /// Notes that the next record is about this resource, and gives the latest staged one that was.
-    fn link(&mut self, source: &'g str, subject: &'g str) -> Option<Offset> {
-        self.latest.insert((source, subject), self.log.end())
+    /// Notes that the next record is about this resource, and which event is the latest one then.
+    fn link(&mut self, source: &'g str, subject: &'g str, newest: Option<Newest>) {
+        let latest = Latest { record: self.end(), newest };
+        self.latest.insert((source, subject), latest);
     }
 
-    /// Stages what a message says happened. `last_record` is the latest folded record about its resource.
+    /// First offset that is not staged.
+    pub(super) fn end(&self) -> Offset {
+        self.log.end()
+    }
+
+    /// Stages what a message says happened. `latest` is what the projection has of its resource, and the time that counts of the
+    /// messages before it goes up to `until`.
     fn message(
         &mut self,
         delivery: Delivery<'g>,
         message: &'g Message,
         event: &'g Parsed<'g>,
-        last_record: Option<Offset>,
+        (latest, until): (Option<Latest>, u64),
     ) -> Result<(), Error> {
         let headers = message.headers();
         let payload: &[u8] = &message.payload;
         match event {
-            Ok(event) => self.event(delivery, event, headers, payload, last_record, None),
+            Ok(event) => self.event(delivery, event, (headers, payload), (latest, until), None),
             Err(reason) => {
                 warn!(
                     stream = delivery.stream,
@@ -242,13 +264,13 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
         &mut self,
         delivery: Delivery<'g>,
         event: &'g CloudEvent<'g>,
-        headers: Vec<(&'g str, &'g str)>,
-        payload: &'g [u8],
-        last_record: Option<Offset>,
+        (headers, payload): (Vec<(&'g str, &'g str)>, &'g [u8]),
+        (latest, until): (Option<Latest>, u64),
         redriven: Option<Redriven<'g>>,
     ) -> Result<(), Error> {
         let (source, subject) = (&*event.source, &*event.subject);
-        let previous = self.link(source, subject).or(last_record);
+        let known = self.latest.get(&(source, subject)).copied().or(latest);
+        let previous = known.map(|known| known.record);
         let view = EventView {
             nats_subject: delivery.subject,
             source,
@@ -264,8 +286,26 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
             self.spans.push(span);
         }
         let (kind, id) = (&*event.kind, &*event.id);
-        let event =
-            EventReceived { delivery, source, subject, kind, id, previous, decisions, headers, payload, redriven };
+        let order = None;
+        let mut event = EventReceived {
+            delivery,
+            source,
+            subject,
+            kind,
+            id,
+            previous,
+            decisions,
+            headers,
+            payload,
+            redriven,
+            order,
+        };
+        self.order(&mut event, until, known);
+        let newest = match (event.is_late(), known.and_then(|known| known.newest)) {
+            (true, newest @ Some(_)) => newest,
+            _ => Some(Newest { event: self.end(), unix_nanos: counted_of(&event, self.now) }),
+        };
+        self.link(source, subject, newest);
         self.append(Fact::Event(event))
     }
 
@@ -286,9 +326,9 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
         match parsed {
             Ok(event) => {
                 let offset = self.log.end();
-                let last_record = self.before.last_record(&event.source, &event.subject);
+                let latest = self.before.latest(&event.source, &event.subject);
                 let redriven = Redriven { of, by: &redrive.because.by, reason: &redrive.because.reason };
-                self.event(delivery, event, headers, payload, last_record, Some(redriven))?;
+                self.event(delivery, event, (headers, payload), (latest, 0), Some(redriven))?;
                 Ok(redrive::Outcome::Event(Some(offset)))
             }
             Err(reason) => Ok(redrive::Outcome::Rejected(reason.clone())),
@@ -323,7 +363,9 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
     pub(super) fn outcome(&mut self, outcome: &'g Outcome) -> Result<(), Error> {
         let resource = &outcome.fact.key.resource;
         let (source, subject) = (&*resource.source, &*resource.subject);
-        let previous = self.link(source, subject).or_else(|| self.before.last_record(source, subject));
+        let known = self.latest.get(&(source, subject)).copied().or_else(|| self.before.latest(source, subject));
+        let (previous, newest) = (known.map(|known| known.record), known.and_then(|known| known.newest));
+        self.link(source, subject, newest);
         self.append(Fact::Reconciled(Reconciled { previous, ..outcome.fact.clone() }))
     }
 }

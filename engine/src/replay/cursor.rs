@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use lifeline_projections::fact::ResourceKey;
-use lifeline_projections::lifecycle::Desired;
 use lifeline_store::Offset;
+
+use super::found::Found;
 
 /// How far a replay has come.
 #[derive(Debug, Clone, Default)]
@@ -28,9 +29,7 @@ pub(super) struct Walk {
     /// Where the records have to lead.
     pub(super) first_event: Offset,
     /// What was found, by cluster.
-    pub(super) found: BTreeMap<Box<str>, Desired>,
-    /// Why the action fails of an event that decided when it came, by cluster: what it decides now is not known.
-    pub(super) failed: BTreeMap<Box<str>, String>,
+    pub(super) found: BTreeMap<Box<str>, Found>,
     /// Whether earlier records are missing, so that not finding an event says nothing.
     pub(super) is_cut: bool,
 }

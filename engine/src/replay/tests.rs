@@ -73,6 +73,7 @@ impl World {
             headers: Vec::new(),
             payload: payload.as_bytes(),
             redriven: None,
+            order: None,
         }));
     }
 

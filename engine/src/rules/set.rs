@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use lifeline_projections::fact::{Decision, Ruling};
+use lifeline_projections::fact::{Decision, OrderBy, Ruling};
 use lifeline_projections::why::event::Unmatched;
 use lifeline_store::Offset;
 use serde_json::Value;
@@ -40,6 +40,7 @@ pub struct RuleSet {
     documents: BTreeMap<String, RuleDocument>,
     problems: Vec<Problem>,
     is_complete: bool,
+    orders_by_events: bool,
 }
 
 /// What may be concluded about a trigger by its name.
@@ -101,7 +102,8 @@ impl RuleSet {
         let documents = written.documents(contents.keys());
         problems.sort();
         problems.dedup();
-        RuleSet { sources, triggers, out_of_force, views, documents, problems, is_complete }
+        let orders_by_events = triggers.iter().any(|trigger| trigger.order_by() != OrderBy::Stream);
+        RuleSet { sources, triggers, out_of_force, views, documents, problems, is_complete, orders_by_events }
     }
 
     /// A set without any rule: it decides nothing.
@@ -118,6 +120,12 @@ impl RuleSet {
     /// The EventSources in force, by name.
     pub fn sources(&self) -> impl Iterator<Item = &EventSource> {
         self.sources.iter()
+    }
+
+    /// Whether one of the triggers asks what the events say of their order.
+    #[must_use]
+    pub fn orders_by_events(&self) -> bool {
+        self.orders_by_events
     }
 
     /// A trigger in force.

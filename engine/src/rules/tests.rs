@@ -8,6 +8,7 @@ use lifeline_projections::fact::{Decision, Ruling};
 
 mod foreign;
 mod neighbours;
+mod order;
 
 const SEED: [&str; 3] = [
     include_str!("../../tests/seed/1-user-login.yaml"),

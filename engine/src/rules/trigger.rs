@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lifeline_projections::fact::Ruling;
+use lifeline_projections::fact::{OrderBy, Ruling};
 use serde_json::{Map, Value, json};
 
 use super::cluster::Clusters;
@@ -22,6 +22,9 @@ use crate::template::{Data, Dialect};
 /// On an EventTrigger: `"true"` lets it take over objects that Lifeline did not make.
 pub const ADOPT: &str = "lifeline.dev/adopt";
 
+/// On an EventTrigger: what says which of two events is the later one, `stream` (the default), `time` or `sequence`.
+pub const ORDER: &str = "lifeline.dev/order";
+
 /// An EventTrigger with everything it references, compiled.
 #[derive(Debug)]
 pub struct Trigger {
@@ -36,6 +39,7 @@ pub struct Trigger {
     extra: Extra,
     adopts: bool,
     drift_exclusions: Vec<DriftExclusion>,
+    order_by: OrderBy,
     dialect: Dialect,
     /// What it may reference, shared by all triggers of the rule set.
     pub(super) contents: Arc<Contents>,
@@ -115,6 +119,23 @@ impl Trigger {
                 false
             }
         };
+        let written = manifest["metadata"]["annotations"].get(ORDER);
+        let order_by = match (annotation(ORDER), written) {
+            (None, None) | (Some("stream"), _) => OrderBy::Stream,
+            (Some("time"), _) => OrderBy::Time,
+            (Some("sequence"), _) => OrderBy::Sequence,
+            (other, written) => {
+                let written = written.map(ToString::to_string).unwrap_or_default();
+                let message = format!(
+                    "annotation `{ORDER}` is `{}`, expected `stream`, `time` or `sequence`",
+                    other.unwrap_or(&written)
+                );
+                return Err(Problem::error(&rule, origin, message).hint(
+                    "`time` and `sequence` are attributes of the CloudEvent that say which event is stale; without the \
+                     annotation it is the order of the streams",
+                ));
+            }
+        };
         Ok(Trigger {
             name: name.to_owned(),
             origin: origin.to_owned(),
@@ -126,6 +147,7 @@ impl Trigger {
             extra,
             adopts,
             drift_exclusions,
+            order_by,
             dialect,
             contents: Arc::default(),
             clusters: Arc::clone(clusters),
@@ -190,6 +212,12 @@ impl Trigger {
     #[must_use]
     pub fn drift_exclusions(&self) -> &[DriftExclusion] {
         &self.drift_exclusions
+    }
+
+    /// What says which of two events about a resource is the later one.
+    #[must_use]
+    pub fn order_by(&self) -> OrderBy {
+        self.order_by
     }
 
     /// How long its objects are kept as they should be.
@@ -314,6 +342,9 @@ impl Trigger {
         // Only where there are some: logs hold checksums without them.
         if let Some(patches) = self.patches.digest_part() {
             parts["patches"] = patches;
+        }
+        if self.order_by != OrderBy::Stream {
+            parts["order"] = self.order_by.as_str().into();
         }
         parts
     }

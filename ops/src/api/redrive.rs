@@ -99,7 +99,7 @@ pub fn with_redrive<D: Disk>(router: Router, redriver: Redriver<D>) -> Router {
 }
 
 /// Takes rejected messages up again: each that is read as an event by now is recorded as one at a new offset, and decided by the
-/// rules in force, as if it came now.
+/// rules in force. Its place among other events is that of its message, so a later event overtakes it.
 ///
 /// Each is taken up once at most; asking again says that it was. The event says which record it was rejected by, who asked, and
 /// why. Events that came meanwhile about the same resource are older by then: where order matters, look at its history first.

@@ -44,6 +44,7 @@ pub(super) fn event(
         headers: vec![],
         payload: b"{}",
         redriven: None,
+        order: None,
     })
 }
 

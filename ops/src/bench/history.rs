@@ -73,6 +73,7 @@ pub(super) fn write_log(data: &Path, events: u64, resources: u64, held: u64) -> 
             headers: vec![],
             payload: &payload,
             redriven: None,
+            order: None,
         });
         let offset = push(&fact, &mut log)?;
         let is_first = last[at].replace(offset).is_none();

@@ -38,6 +38,10 @@ mod kind {
     pub(super) const DRIFTED: u32 = 15;
     /// [`APPLIED`] or [`APPLY_FAILED`] of which checksums of fields are known.
     pub(super) const APPLIED_FIELDS: u32 = 16;
+    /// An event whose place among those of its resource is said.
+    pub(super) const EVENT_ORDERED: u32 = 13;
+    /// The same, of a message that was taken up again.
+    pub(super) const EVENT_REDRIVEN_ORDERED: u32 = 14;
 }
 
 /// A payload that cannot be read as a fact.
@@ -79,9 +83,11 @@ impl<'a> Fact<'a> {
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(VERSION);
         match self {
-            Fact::Event(event) => match &event.redriven {
-                None => put(out, (kind::EVENT_RECEIVED, event)),
-                Some(redriven) => put(out, (kind::EVENT_REDRIVEN, redriven, event)),
+            Fact::Event(event) => match (&event.redriven, &event.order) {
+                (None, None) => put(out, (kind::EVENT_RECEIVED, event)),
+                (Some(redriven), None) => put(out, (kind::EVENT_REDRIVEN, redriven, event)),
+                (None, Some(order)) => put(out, (kind::EVENT_ORDERED, order, event)),
+                (Some(redriven), Some(order)) => put(out, (kind::EVENT_REDRIVEN_ORDERED, order, redriven, event)),
             },
             Fact::Rejected(rejected) => put(out, (kind::EVENT_REJECTED, rejected)),
             Fact::Stream(StreamChanged { cluster, stream, epoch, change }) => match change {
@@ -135,6 +141,14 @@ impl<'a> Fact<'a> {
             kind::EVENT_REDRIVEN => {
                 let redriven = Some(fields.take()?);
                 Fact::Event(EventReceived { redriven, ..fields.take()? })
+            }
+            kind::EVENT_ORDERED => {
+                let order = Some(fields.take()?);
+                Fact::Event(EventReceived { order, ..fields.take()? })
+            }
+            kind::EVENT_REDRIVEN_ORDERED => {
+                let (order, redriven) = (Some(fields.take()?), Some(fields.take()?));
+                Fact::Event(EventReceived { order, redriven, ..fields.take()? })
             }
             kind::EVENT_REJECTED => Fact::Rejected(fields.take()?),
             kind::STREAM_OPENED => {

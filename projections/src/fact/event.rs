@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use lifeline_store::Offset;
 use serde::{Deserialize, Serialize};
 
+use super::order::{Order, Place};
+
 /// Where a message was in JetStream. Cluster, stream, epoch and sequence together name one message for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery<'a> {
@@ -93,6 +95,30 @@ pub struct EventReceived<'a> {
     /// on disk, so that the bytes of all other events stay the same.
     #[serde(skip)]
     pub redriven: Option<Redriven<'a>>,
+    /// Its place among the events of its resource; `None` where it is later than all that were recorded before it, and in the
+    /// records of releases that knew no order. It is in a part of its own on disk too.
+    #[serde(skip)]
+    pub order: Option<Order<'a>>,
+}
+
+impl EventReceived<'_> {
+    /// The place of a trigger's decision, where there is something to be said of it.
+    #[must_use]
+    pub fn place(&self, trigger: &str) -> Option<&Place<'_>> {
+        self.order.iter().flat_map(|order| &order.places).find(|place| place.trigger == trigger)
+    }
+
+    /// Whether a trigger's decision counts, if it decides. One that does not changes nothing.
+    #[must_use]
+    pub fn counts(&self, trigger: &str) -> bool {
+        self.place(trigger).is_none_or(|place| place.overtaken_by.is_none())
+    }
+
+    /// Whether an event that was recorded before it is later in the order of streams.
+    #[must_use]
+    pub fn is_late(&self) -> bool {
+        self.order.as_ref().is_some_and(|order| order.is_late)
+    }
 }
 
 /// That a rejected message was taken up again, because it is read as an event by now.

@@ -7,8 +7,11 @@ use std::collections::BTreeMap;
 use lifeline_store::Offset;
 use serde::{Deserialize, Serialize};
 
-use crate::fact::{Delivery, EventReceived, Fact, RuleChanged, StreamChange, StreamChanged, TriggerReplayed};
+use crate::fact::{
+    Delivery, EventReceived, EventRejected, Fact, RuleChanged, StreamChange, StreamChanged, TriggerReplayed,
+};
 use crate::lifecycle::DIGEST_UNKNOWN;
+use crate::order;
 
 /// How far one stream has been recorded.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +26,9 @@ pub struct StreamPosition {
     pub tail: Option<Tail>,
     /// When the server stored the newest message recorded, over all epochs, in nanoseconds since 1970; 0 before the first.
     pub recorded_until_unix_nanos: u64,
+    /// The time that counts of the messages recorded of this epoch goes up to here, in nanoseconds since 1970; 0 before
+    /// the first. See [`crate::order`].
+    pub counted_until_unix_nanos: u64,
     /// Events recorded, over all epochs.
     pub received: u64,
     /// Messages recorded as rejected, over all epochs.
@@ -58,6 +64,8 @@ pub struct ReplayMark {
     digest: u64,
     /// Whether it leaves its objects when it goes.
     pub leaves: bool,
+    /// The record that opened the replay. What was decided for the trigger since was decided by these rules.
+    pub since: Offset,
 }
 
 impl ReplayMark {
@@ -108,8 +116,14 @@ impl Ground {
         match fact {
             // It moved its stream when it arrived, and was rejected.
             Fact::Event(EventReceived { redriven: Some(_), .. }) => {}
-            Fact::Event(event) => self.advance(offset, &event.delivery).received += 1,
-            Fact::Rejected(rejected) => self.advance(offset, &rejected.delivery).rejected += 1,
+            Fact::Event(event) => {
+                let counted = order::counted_of(event, self.folded_unix_nanos);
+                self.advance(offset, &event.delivery, counted).received += 1;
+            }
+            Fact::Rejected(EventRejected { delivery, .. }) => {
+                let counted = order::counted(delivery.published_unix_nanos, self.folded_unix_nanos, 0);
+                self.advance(offset, delivery, counted).rejected += 1;
+            }
             Fact::Stream(StreamChanged { cluster, stream, epoch, change }) => {
                 let position = self.position(cluster, stream);
                 match *change {
@@ -118,6 +132,7 @@ impl Ground {
                         position.created_unix_nanos = created_unix_nanos;
                         position.next_sequence = start_sequence;
                         position.tail = None;
+                        position.counted_until_unix_nanos = 0;
                     }
                     StreamChange::Gap { from_sequence, to_sequence } => {
                         position.missing = position.missing.saturating_add(to_sequence.saturating_sub(from_sequence));
@@ -146,6 +161,13 @@ impl Ground {
         }
     }
 
+    /// The record since which everything decided for a trigger was decided by the rules in force; `None` where no rules ever did.
+    #[must_use]
+    pub fn decided_since(&self, trigger: &str) -> Option<Offset> {
+        let open = self.open_replays.get(trigger).map(|open| open.since);
+        open.or_else(|| self.replayed.get(trigger).map(|mark| mark.since))
+    }
+
     fn take_replay(&mut self, offset: Offset, replay: &TriggerReplayed) {
         let TriggerReplayed { trigger, digest, leaves, complete, redecisions } = replay;
         let trigger = trigger.as_str();
@@ -154,8 +176,10 @@ impl Ground {
             (true, None) => None,
             (false, _) => Some(DIGEST_UNKNOWN),
         };
+        let open = self.open_replays.get(trigger).filter(|open| Some(open.digest) == *digest);
+        let since = open.map_or(offset, |open| open.since);
         match mark {
-            Some(digest) => _ = self.replayed.insert(trigger.into(), ReplayMark { digest, leaves: *leaves }),
+            Some(digest) => _ = self.replayed.insert(trigger.into(), ReplayMark { digest, leaves: *leaves, since }),
             None => _ = self.replayed.remove(trigger),
         }
         match (complete, *digest) {
@@ -179,11 +203,13 @@ impl Ground {
         }
     }
 
-    fn advance(&mut self, offset: Offset, delivery: &Delivery<'_>) -> &mut StreamPosition {
+    fn advance(&mut self, offset: Offset, delivery: &Delivery<'_>, counted_unix_nanos: u64) -> &mut StreamPosition {
         let position = self.position(delivery.cluster, delivery.stream);
         let (sequence, published_unix_nanos) = (delivery.sequence, delivery.published_unix_nanos);
         // A message that came late does not move the place where reading goes on.
         if delivery.epoch != position.epoch || sequence >= position.next_sequence {
+            let until = if delivery.epoch == position.epoch { position.counted_until_unix_nanos } else { 0 };
+            position.counted_until_unix_nanos = counted_unix_nanos.max(until);
             position.epoch = delivery.epoch;
             position.next_sequence = sequence.saturating_add(1);
             position.tail = Some(Tail { record: offset, sequence, published_unix_nanos });
@@ -208,7 +234,7 @@ pub(crate) fn change_rule(rules: &mut BTreeMap<String, RuleMark>, rule: &str, di
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fact::{EventRejected, Redecision, Redesired, ResourceKey};
+    use crate::fact::{Redecision, Redesired, ResourceKey};
 
     #[test]
     fn a_message_that_came_late_does_not_move_the_place_where_reading_goes_on() {

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use lifeline_store::Offset;
 
-use super::{Claim, LifecycleIndex, Projection, Resource, ResourceIndex};
+use super::{Claim, Latest, LifecycleIndex, Projection, Resource, ResourceIndex};
 use crate::fact::{LifecycleKey, ObjectKey, ResourceKey};
-use crate::lifecycle::{Lifecycle, Phase};
+use crate::lifecycle::{Desired, Lifecycle, Phase};
 use crate::storage::Stored;
 
 /// What a reader looks for, as far as it can be checked before a resource is made whole.
@@ -114,11 +114,23 @@ impl Projection {
         Some(self.resources.get(self.resources.find(source, subject)?).last_record())
     }
 
-    /// As [`Projection::last_record`] of many resources, in the order asked; `None` also where no key is given. For a few
+    /// What the next record about a resource is compared with; `None` where none spoke of it.
+    #[must_use]
+    pub fn latest(&self, source: &str, subject: &str) -> Option<Latest> {
+        Some(self.resources.get(self.resources.find(source, subject)?).latest())
+    }
+
+    /// As [`Projection::latest`] of many resources, in the order asked; `None` also where no key is given. For a few
     /// dozen at once it is faster than one by one.
-    pub fn last_records<'k>(&self, keys: impl Iterator<Item = Option<(&'k str, &'k str)>>) -> Vec<Option<Offset>> {
+    pub fn latest_of_all<'k>(&self, keys: impl Iterator<Item = Option<(&'k str, &'k str)>>) -> Vec<Option<Latest>> {
         let found = self.resources.find_all(keys).into_iter();
-        found.map(|found| found.map(|number| self.resources.get(number).last_record())).collect()
+        found.map(|found| found.map(|number| self.resources.get(number).latest())).collect()
+    }
+
+    /// What shall hold of a lifecycle, and the record that made it so; `None` where there is none.
+    #[must_use]
+    pub fn decision(&self, source: &str, subject: &str, trigger: &str, cluster: &str) -> Option<(Desired, Offset)> {
+        self.resources.get(self.resources.find(source, subject)?).decision(trigger, cluster)
     }
 
     /// All resources, sorted by key.

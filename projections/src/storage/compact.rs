@@ -133,11 +133,14 @@ impl Compact {
         lifecycles.sort_unstable_by(|one, other| (&one.trigger, &one.cluster).cmp(&(&other.trigger, &other.cluster)));
         let Resource { events, first_event, last_event, last_event_unix_nanos, last_record, records, .. } =
             self.resource;
+        let Resource { newest_event, newest_unix_nanos, .. } = self.resource;
         let last_event_kind = self.resource.last_event_kind.clone();
         Resource {
             events,
             first_event,
             last_event,
+            newest_event,
+            newest_unix_nanos,
             last_event_unix_nanos,
             last_event_kind,
             last_record,
@@ -260,6 +263,10 @@ impl Core {
             *lifecycle;
         let (holds, failing) = (!lifecycle.inventory.is_empty(), lifecycle.failure.is_some());
         Core { incarnation, desired, decided, decided_unix_nanos, settled, settled_unix_nanos, holds, failing }
+    }
+
+    pub(super) fn decision(&self) -> (Desired, Offset) {
+        (self.desired, self.decided)
     }
 
     pub(super) fn holds(&self) -> bool {

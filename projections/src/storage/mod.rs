@@ -32,8 +32,8 @@ use self::index::Index;
 use self::order::{Keys, Order};
 use crate::fact::{Link, ObjectKey, ResourceKey};
 use crate::happened::Change;
-use crate::lifecycle::{Lifecycle, Phase};
-use crate::resource::{Resource, ResourceIndex};
+use crate::lifecycle::{Desired, Lifecycle, Phase};
+use crate::resource::{Latest, Newest, Resource, ResourceIndex};
 
 /// Resources that are looked up together, at best: more of them do not fit into the processor's nearest cache.
 pub(crate) const LOOKED_UP_MAX: usize = 32;
@@ -346,6 +346,13 @@ impl<'s> Stored<'s> {
         self.compact.resource.last_record
     }
 
+    /// What the next record about it is compared with.
+    pub(crate) fn latest(self) -> Latest {
+        let Resource { events, last_record, newest_event, newest_unix_nanos, .. } = self.compact.resource;
+        let newest = Newest { event: newest_event, unix_nanos: newest_unix_nanos };
+        Latest { record: last_record, newest: (events > 0).then_some(newest) }
+    }
+
     /// How many records spoke of it.
     pub(crate) fn records(self) -> u32 {
         self.compact.resource.records
@@ -369,6 +376,12 @@ impl<'s> Stored<'s> {
     /// The number of a lifecycle.
     pub(crate) fn slot(self, trigger: &str, cluster: &str) -> Option<u32> {
         u32::try_from(self.compact.slot(self.shared, trigger, cluster)?).ok()
+    }
+
+    /// What shall hold of a lifecycle, and the record that made it so.
+    pub(crate) fn decision(self, trigger: &str, cluster: &str) -> Option<(Desired, Offset)> {
+        let slot = self.compact.slot(self.shared, trigger, cluster)?;
+        Some(self.compact.resource.lifecycles[slot].core.decision())
     }
 
     /// Each lifecycle's trigger, cluster and phase.

@@ -20,6 +20,8 @@ struct Row<'r> {
     events: u64,
     first_event: Offset,
     last_event: Offset,
+    newest_event: Offset,
+    newest_unix_nanos: u64,
     last_event_unix_nanos: u64,
     last_record: Offset,
     records: u32,
@@ -50,6 +52,7 @@ pub(super) fn encode(shared: &Shared, before: Option<&Compact>, compact: &Compac
     });
     let Resource { events, first_event, last_event, last_event_unix_nanos, last_record, records, .. } =
         compact.resource;
+    let Resource { newest_event, newest_unix_nanos, .. } = compact.resource;
     let (source, kind) = (&*compact.source, &*compact.resource.last_event_kind);
     let row = Row {
         source: before.is_none_or(|before| *before.source != *source).then_some(source),
@@ -58,6 +61,8 @@ pub(super) fn encode(shared: &Shared, before: Option<&Compact>, compact: &Compac
         events,
         first_event,
         last_event,
+        newest_event,
+        newest_unix_nanos,
         last_event_unix_nanos,
         last_record,
         records,
@@ -92,10 +97,13 @@ pub(super) fn decode(shared: &mut Shared, before: Option<&Compact>, bytes: &[u8]
         lifecycles.push(CompactLifecycle { pair, core, rest: rest.map(Box::from) });
     }
     let Row { subject, events, first_event, last_event, last_event_unix_nanos, last_record, records, .. } = row;
+    let Row { newest_event, newest_unix_nanos, .. } = row;
     let resource = Resource {
         events,
         first_event,
         last_event,
+        newest_event,
+        newest_unix_nanos,
         last_event_unix_nanos,
         last_event_kind,
         last_record,

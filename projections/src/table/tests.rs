@@ -108,6 +108,7 @@ fn event(subject: &'static str, sequence: u64, ruling: Ruling<'static>) -> Fact<
         headers: vec![],
         payload: b"",
         redriven: None,
+        order: None,
     })
 }
 
@@ -436,6 +437,7 @@ fn rows_are_laid_out_as_the_golden_file_says() {
             headers: vec![],
             payload: b"{}",
             redriven: None,
+            order: None,
         }),
         Fact::Reconciled(Reconciled {
             key: LifecycleKey {

@@ -74,6 +74,9 @@ pub struct TriggerWhy {
     /// taken back others between the two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub superseded_by: Option<u64>,
+    /// Offset of the later event that had decided already when it came; absent where its decision counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overtaken_by: Option<u64>,
     /// The outcomes that were recorded for it, oldest first.
     pub outcomes: Vec<Entry>,
 }
@@ -96,6 +99,8 @@ pub enum Effect {
     Superseded,
     /// There was nothing to do.
     Settled,
+    /// A later event had decided already when it came, so it changed nothing.
+    Overtaken,
     /// The trigger made nothing of the event.
     Nothing,
     /// It is not known: too many records came after it.
@@ -114,7 +119,12 @@ impl Effect {
             Effect::Deleted => Some("Deleted"),
             Effect::Released => Some("Released"),
             Effect::Failing => Some("ApplyFailed"),
-            Effect::Pending | Effect::Superseded | Effect::Settled | Effect::Nothing | Effect::Unknown => None,
+            Effect::Pending
+            | Effect::Superseded
+            | Effect::Settled
+            | Effect::Overtaken
+            | Effect::Nothing
+            | Effect::Unknown => None,
         }
     }
 }
@@ -199,14 +209,14 @@ pub fn event<D: Disk>(
         return Ok(no_event(entry));
     };
     let (entry, _) = history::about(&fact, None, offset, record.time_unix_nanos);
-    let Fact::Event(EventReceived { delivery, source, subject, decisions, .. }) = &fact else {
+    let Fact::Event(received @ EventReceived { source, subject, .. }) = &fact else {
         return Ok(no_event(entry));
     };
     let key = ResourceKey { source: (*source).into(), subject: (*subject).into() };
     let current = current(&key);
     let latest = current.as_ref().map_or(offset, |resource| resource.last_record);
     let (later, complete) = later(log, &key, latest, offset)?;
-    let mut threads = Effects::new(offset, delivery.cluster, decisions);
+    let mut threads = Effects::new(offset, received);
     for record in &later {
         if let Ok(fact) = Fact::decode(&record.payload) {
             threads.follow(&key, record.offset, record.time_unix_nanos, &fact);
@@ -288,9 +298,11 @@ enum Action {
 }
 
 impl Effects {
-    fn new(offset: Offset, cluster: &str, decisions: &[Decision<'_>]) -> Effects {
+    fn new(offset: Offset, event: &EventReceived<'_>) -> Effects {
+        let cluster = event.delivery.cluster;
         let thread = |decision: &Decision<'_>| {
             let action = match decision.ruling {
+                _ if !event.counts(decision.trigger) => None,
                 Ruling::Create => Some(Action::Create),
                 Ruling::Delete => Some(Action::Delete),
                 Ruling::NoAction(_) | Ruling::Failed(_) => None,
@@ -298,19 +310,20 @@ impl Effects {
             let why = TriggerWhy {
                 event_source: Some(decision.event_source.to_owned()),
                 criterion: Some(decision.criterion.saturating_add(1)),
-                action: history::action(&decision.ruling),
+                action: history::action_of(event, decision),
+                overtaken_by: history::overtaken_by(event, decision).map(|later| later.offset.get()),
                 ..TriggerWhy::new(decision.trigger, cluster)
             };
             TriggerEffect { why, decided: vec![offset], action, done: None }
         };
-        Effects { offset, threads: decisions.iter().map(thread).collect() }
+        Effects { offset, threads: event.decisions.iter().map(thread).collect() }
     }
 
     /// Takes in a record after the event.
     fn follow(&mut self, key: &ResourceKey, offset: Offset, unix_nanos: u64, fact: &Fact<'_>) {
         match fact {
-            Fact::Event(EventReceived { delivery, decisions, .. }) => {
-                let decided = decisions.iter().filter(|some| some.ruling.decides());
+            Fact::Event(event @ EventReceived { delivery, decisions, .. }) => {
+                let decided = decisions.iter().filter(|some| some.ruling.decides() && event.counts(some.trigger));
                 for decision in decided {
                     self.supersede(decision.trigger, delivery.cluster, offset);
                 }
@@ -377,13 +390,13 @@ impl Effects {
         }
         thread.decided.push(offset);
         thread.action = Some(action);
-        thread.why.superseded_by = None;
+        (thread.why.superseded_by, thread.why.overtaken_by) = (None, None);
         thread.why.effect = Effect::Pending;
     }
 
     fn answer(self, record: Entry, current: Option<&Resource>, complete: bool) -> WhyEvent {
         let triggers: Vec<TriggerWhy> = self.threads.into_iter().map(|thread| thread.end(current, complete)).collect();
-        let acted = triggers.iter().any(|why| why.effect != Effect::Nothing);
+        let acted = triggers.iter().any(|why| !matches!(why.effect, Effect::Nothing | Effect::Overtaken));
         let verdict = if acted { Verdict::Acted } else { Verdict::Nothing };
         let summary = match triggers.as_slice() {
             [] => "Nothing happened: no trigger speaks of it.".to_owned(),
@@ -398,7 +411,8 @@ impl TriggerEffect {
     fn end(self, current: Option<&Resource>, complete: bool) -> TriggerWhy {
         let TriggerEffect { mut why, decided, action, done } = self;
         if action.is_none() {
-            return TriggerWhy { effect: Effect::Nothing, ..why };
+            let effect = if why.overtaken_by.is_some() { Effect::Overtaken } else { Effect::Nothing };
+            return TriggerWhy { effect, ..why };
         }
         let lifecycle = current.and_then(|resource| {
             let mut all = resource.lifecycles.iter();
@@ -428,6 +442,7 @@ impl TriggerWhy {
             replayed: None,
             effect: Effect::Pending,
             superseded_by: None,
+            overtaken_by: None,
             outcomes: Vec::new(),
         }
     }
@@ -447,6 +462,7 @@ impl TriggerWhy {
                 let by = self.superseded_by.unwrap_or_default();
                 format!("{decided}, but offset {by} decided again before it was carried out.")
             }
+            Effect::Overtaken => format!("{decided}."),
             Effect::Nothing => format!("{trigger} made nothing of it: {action}."),
             Effect::Unknown => format!("{decided}; too many records follow to find what came of it."),
         }

@@ -40,6 +40,7 @@ fn about(subject: &'static str, kind: &'static str, decisions: Vec<Decision<'sta
         headers: vec![],
         payload: b"{}",
         redriven: None,
+        order: None,
     })
 }
 

@@ -48,6 +48,8 @@ struct Sabotage {
 
 const RECORDER: &str = "engine/src/recorder.rs";
 const STAGED: &str = "engine/src/recorder/staged.rs";
+const ORDER: &str = "engine/src/recorder/order.rs";
+const FOUND_EVENT: &str = "engine/src/replay/found.rs";
 const EPOCH: &str = "engine/src/intake/epoch.rs";
 const READER: &str = "engine/src/intake/reader.rs";
 const PLAN: &str = "engine/src/reconcile/plan.rs";
@@ -72,7 +74,25 @@ const GROUND: &str = "projections/src/fold/ground.rs";
 /// back, which it is not in the simulation, the times of the messages tell the same; a table in `epoch` tests it. And
 /// sessions that end again and again while a full stream drops messages: a story ends in calm, so they end too; a test
 /// on a real server has it.
-const SABOTAGES: [Sabotage; 50] = [
+const SABOTAGES: [Sabotage; 53] = [
+    Sabotage {
+        name: "take the event that is read last for the latest one",
+        file: ORDER,
+        good: "newest.filter(|_| !is_latest)",
+        bad: "newest.filter(|_| !SABOTAGED && !is_latest)",
+    },
+    Sabotage {
+        name: "compare a late event with what earlier rules decided",
+        file: ORDER,
+        good: "since.is_some_and(|since| *decided >= since)",
+        bad: "SABOTAGED || since.is_some_and(|since| *decided >= since)",
+    },
+    Sabotage {
+        name: "end a replay at the event that was read last",
+        file: FOUND_EVENT,
+        good: "self.is_over |= !is_late && lacks_own",
+        bad: "self.is_over |= (SABOTAGED || !is_late) && lacks_own",
+    },
     Sabotage {
         name: "acknowledge before the sync",
         file: RECORDER,
@@ -106,8 +126,8 @@ const SABOTAGES: [Sabotage; 50] = [
     Sabotage {
         name: "forget the record before this one",
         file: STAGED,
-        good: "self.latest.insert((source, subject), self.log.end())",
-        bad: "let before = self.latest.insert((source, subject), self.log.end());\n if SABOTAGED {\n self.latest.remove(&(source, subject));\n }\n before",
+        good: "self.latest.insert((source, subject), latest);",
+        bad: "if !SABOTAGED {\n self.latest.insert((source, subject), latest);\n }",
     },
     Sabotage {
         name: "do not see that the stream ends before the tail",

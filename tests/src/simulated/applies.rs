@@ -95,9 +95,9 @@ impl<'f> Wants<'f> {
     fn take(&mut self, record: &Record, fact: &'f Fact<'f>) {
         let mut has_changed = false;
         match fact {
-            Fact::Event(EventReceived { source, subject, kind, decisions, .. }) => {
+            Fact::Event(event @ EventReceived { source, subject, kind, decisions, .. }) => {
                 self.kinds.insert(record.offset, kind);
-                for decision in decisions {
+                for decision in decisions.iter().filter(|decision| event.counts(decision.trigger)) {
                     let lifecycle = (decision.trigger, *source, *subject);
                     match decision.ruling {
                         Ruling::Create => {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// Something that goes wrong. The last eight are what the engine records of it.
+/// Something that goes wrong. The last ones are what the engine records of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hazard {
     /// The engine is asked to stop, and does.
@@ -43,6 +43,8 @@ pub enum Hazard {
     StrangeMessage,
     /// Another reader of the consumer got a message.
     StolenDelivery,
+    /// One of two streams delivers nothing for a while, and the other does.
+    SlowStream,
     /// Messages are purged.
     Purge,
     /// The stream is deleted and made again.
@@ -95,11 +97,15 @@ pub enum Hazard {
     ReplayPiece,
     /// A message that an earlier release rejected is taken up again.
     TakenUp,
+    /// An event is recorded that a later one overtook.
+    Overtaken,
+    /// An event is recorded that a later one did not overtake: nothing that was later decided.
+    LateAndDecides,
 }
 
 impl Hazard {
     /// All hazards, in the order in which they are printed.
-    pub const ALL: [Hazard; 42] = [
+    pub const ALL: [Hazard; 45] = [
         Hazard::Stop,
         Hazard::Kill,
         Hazard::PowerCut,
@@ -116,6 +122,7 @@ impl Hazard {
         Hazard::DeafConsumer,
         Hazard::StrangeMessage,
         Hazard::StolenDelivery,
+        Hazard::SlowStream,
         Hazard::Purge,
         Hazard::RemadeStream,
         Hazard::LostTail,
@@ -142,6 +149,8 @@ impl Hazard {
         Hazard::Drift,
         Hazard::ReplayPiece,
         Hazard::TakenUp,
+        Hazard::Overtaken,
+        Hazard::LateAndDecides,
     ];
 
     /// What people read.
@@ -164,6 +173,7 @@ impl Hazard {
             Hazard::DeafConsumer => "consumer deaf",
             Hazard::StrangeMessage => "message published that the client cannot read",
             Hazard::StolenDelivery => "message delivered to another reader",
+            Hazard::SlowStream => "one of two streams slow",
             Hazard::Purge => "messages purged",
             Hazard::RemadeStream => "stream deleted and made again",
             Hazard::LostTail => "end of the stream lost",
@@ -190,6 +200,8 @@ impl Hazard {
             Hazard::Drift => "drift recorded",
             Hazard::ReplayPiece => "piece of a replay recorded",
             Hazard::TakenUp => "rejected message taken up again",
+            Hazard::Overtaken => "event overtaken",
+            Hazard::LateAndDecides => "late event decided all the same",
         }
     }
 }

@@ -61,7 +61,7 @@ impl JetStream for SimulatedJetStream {
     ) -> BoxFuture<'a, Result<StreamState, Error>> {
         async move {
             self.server.way("STREAM.CREATE").await?;
-            let [subject] = subjects else { unreachable!("a world has one subject") };
+            let [subject, ..] = subjects else { unreachable!("a stream is made for a subject") };
             Ok(self.server.make_stream(stream, subject, Retention::Limits, usize::MAX))
         }
         .boxed()

@@ -38,6 +38,9 @@ use super::witness::witness;
 /// The NATS subject of all events.
 pub const SUBJECT: &str = "user-operation";
 
+/// That of the events in the other stream, where there is one.
+pub const OTHER_SUBJECT: &str = "other-user-operation";
+
 /// When a story begins: a moment in 2026.
 pub const START_UNIX_NANOS: u64 = 1_780_000_000_000_000_000;
 
@@ -66,6 +69,8 @@ pub struct World {
     pub rules: watch::Sender<Current>,
     /// Whether the next engine is of an earlier release, which refuses some events.
     pub reads_less: bool,
+    /// Whether there are two streams.
+    has_two_streams: bool,
     /// How many resources and records an engine looks at in one piece of a replay.
     replay_steps: usize,
     brake: Brake,
@@ -105,7 +110,22 @@ impl World {
         let table = (!of_saver.one_in(4)).then(|| Arc::new(SimulatedTable::new(Chance::new(seed, 8), counter.clone())));
         let rules = watch::Sender::new(Current::default());
         let reads_less = false;
-        World { server, cluster, disk, table, pace, counter, clock, rules, reads_less, replay_steps, brake, confirming }
+        let has_two_streams = script.has_two_streams();
+        World {
+            server,
+            cluster,
+            disk,
+            table,
+            pace,
+            counter,
+            clock,
+            rules,
+            reads_less,
+            has_two_streams,
+            replay_steps,
+            brake,
+            confirming,
+        }
     }
 
     /// What is left once the process is gone.
@@ -206,7 +226,9 @@ impl World {
             }
         });
         let jetstream = Arc::new(SimulatedJetStream { server: self.server.clone() });
-        let wanted = Wanted { subjects: vec![SUBJECT.to_owned()], streams: Vec::new() };
+        let other = self.has_two_streams.then(|| OTHER_SUBJECT.to_owned());
+        let subjects = std::iter::once(SUBJECT.to_owned()).chain(other).collect();
+        let wanted = Wanted { subjects, streams: Vec::new() };
         let reading = engine.clone();
         tasks.spawn(async move {
             let order = Order::new(wanted, "lifeline", "LIFELINE");

@@ -8,6 +8,8 @@ use lifeline_engine::intake::jetstream::Message;
 /// A message that was published, and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
+    /// The name of its stream.
+    pub stream: String,
     /// When its stream was created: names the stream among those of its name.
     pub created_unix_nanos: u64,
     /// Its sequence.

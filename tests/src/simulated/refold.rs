@@ -2,6 +2,8 @@
 //!
 //! Start at [`violations`]. It knows the rules as [`Version::decides`] does and keeps the whole history; of the engine it takes
 //! the codec of facts, and the projection that it compares.
+//!
+//! What was published later is later: the times of the simulated server are never the same twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,8 +42,8 @@ struct Refold<'a> {
     versions: BTreeMap<&'a str, Version>,
     /// The trigger `manage` has a mistake: it decides nothing.
     is_broken: bool,
-    /// Every event: its record, its resource, and its type.
-    events: Vec<(Offset, Resource<'a>, &'a str)>,
+    /// Every event: when it was published, its record, its resource, and its type.
+    events: BTreeMap<u64, (Offset, Resource<'a>, &'a str)>,
     lives: BTreeMap<(&'a str, Resource<'a>), Life>,
     /// The latest record about each resource.
     latest: BTreeMap<Resource<'a>, Offset>,
@@ -62,9 +64,16 @@ pub fn violations<'a>(records: &'a [Record], facts: &'a [Fact<'a>], projection: 
 impl<'a> Refold<'a> {
     fn take(&mut self, offset: Offset, fact: &'a Fact<'a>) {
         match fact {
-            Fact::Event(EventReceived { source, subject, kind, previous, decisions, .. }) => {
+            Fact::Event(event @ EventReceived { source, subject, kind, previous, decisions, delivery, .. }) => {
                 let resource = (*source, *subject);
                 self.link(offset, resource, *previous);
+                let published = delivery.published_unix_nanos;
+                let mut later = self.events.range(published..).filter(|(_, (_, of, _))| *of == resource);
+                let is_late = later.next().is_some();
+                if event.is_late() != is_late {
+                    let whom = format!("offset {offset}: {}, expected {is_late}", event.is_late());
+                    self.violations.push(Violation::new("late, and not said so, or the other way round", whom));
+                }
                 for trigger in TRIGGERS {
                     let version = self.versions.get(trigger).filter(|_| !(self.is_broken && trigger == "manage"));
                     let expected = version.and_then(|version| version.decides(trigger, kind));
@@ -78,11 +87,20 @@ impl<'a> Refold<'a> {
                         let whom = format!("{trigger} at offset {offset}: {decided:?}, expected {expected:?}");
                         self.violations.push(Violation::new("decided wrongly", whom));
                     }
-                    if let Some(is_present) = expected {
+                    let Some(is_present) = expected else { continue };
+                    let by = self.overtaken_by(trigger, version.copied(), resource, published);
+                    let place = event.place(trigger);
+                    let told = place.and_then(|place| Some(place.overtaken_by.as_ref()?.offset));
+                    if told != by {
+                        let whom = format!("{trigger} at offset {offset}: {told:?}, expected {by:?}");
+                        self.violations
+                            .push(Violation::new("overtaken, and not said so, or the other way round", whom));
+                    }
+                    if by.is_none() {
                         self.lives.entry((trigger, resource)).or_default().decide(is_present);
                     }
                 }
-                self.events.push((offset, resource, kind));
+                self.events.insert(published, (offset, resource, kind));
             }
             Fact::Replay(replay) => self.replay(offset, replay),
             Fact::Reconciled(Reconciled { key, previous, .. }) => {
@@ -93,6 +111,18 @@ impl<'a> Refold<'a> {
             }
             Fact::Stream(_) | Fact::Rejected(_) | Fact::Rule(_) | Fact::Lost(_) => {}
         }
+    }
+
+    /// The event that decided already when one came that was published at this time, and is later.
+    fn overtaken_by(
+        &self,
+        trigger: &str,
+        version: Option<Version>,
+        resource: Resource<'_>,
+        published: u64,
+    ) -> Option<Offset> {
+        let mut later = self.events.range(published..).rev().filter(|(_, (_, of, _))| *of == resource);
+        later.find_map(|(_, (offset, _, kind))| version?.decides(trigger, kind).map(|_| *offset))
     }
 
     /// Each record about a resource names the one before it.
@@ -132,7 +162,7 @@ impl<'a> Refold<'a> {
         if !*complete {
             return;
         }
-        let resources: BTreeSet<Resource<'a>> = self.events.iter().map(|(_, resource, _)| *resource).collect();
+        let resources: BTreeSet<Resource<'a>> = self.events.values().map(|(_, resource, _)| *resource).collect();
         for resource in resources {
             let expected = self.decided(trigger, version, resource).is_some_and(|(_, is_present)| is_present);
             let is_present = self.lives.get(&(trigger, resource)).is_some_and(|life| life.is_present);
@@ -146,7 +176,7 @@ impl<'a> Refold<'a> {
     /// The latest event that decides about a resource, and whether it makes it present.
     fn decided(&self, trigger: &str, version: Option<Version>, resource: Resource<'_>) -> Option<(Offset, bool)> {
         let version = version?;
-        let mut events = self.events.iter().rev().filter(|(_, of, _)| *of == resource);
+        let mut events = self.events.values().rev().filter(|(_, of, _)| *of == resource);
         events.find_map(|(offset, _, kind)| Some((*offset, version.decides(trigger, kind)?)))
     }
 

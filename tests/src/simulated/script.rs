@@ -135,6 +135,13 @@ pub enum Action {
     },
     /// The consumer delivers nothing more.
     Deafen,
+    /// One of the streams delivers nothing for this long, in stories with two.
+    SlowStream {
+        /// Which: the other one, or the first.
+        other: bool,
+        /// How long.
+        pause: Duration,
+    },
     /// Another reader of the same consumer takes messages.
     Steal {
         /// At most that many; fewer may wait.
@@ -162,13 +169,16 @@ pub struct Message {
     pub payload: Bytes,
     /// The event in it; `None` where it is no CloudEvent.
     pub event: Option<Event>,
+    /// Whether it is published in the other stream.
+    pub elsewhere: bool,
 }
 
 impl Message {
     /// The message of a number, which makes it different from all others.
     pub fn choose(number: u64, chance: &Chance) -> Message {
         if chance.one_in(20) {
-            return Message { payload: Bytes::from(format!("no CloudEvent, message {number}.")), event: None };
+            let payload = Bytes::from(format!("no CloudEvent, message {number}."));
+            return Message { payload, event: None, elsewhere: false };
         }
         let resource = *chance.pick(&RESOURCES);
         Message::new(number, resource, chance.pick::<&str>(&KINDS))
@@ -181,7 +191,8 @@ impl Message {
         let payload =
             format!(r#"{{"specversion":"1.0","id":"{id}","source":"{source}","subject":"{subject}","type":"{kind}"}}"#);
         let (source, subject, kind) = (source.to_owned(), subject.to_owned(), kind.to_owned());
-        Message { payload: Bytes::from(payload), event: Some(Event { source, subject, kind, id }) }
+        let event = Some(Event { source, subject, kind, id });
+        Message { payload: Bytes::from(payload), event, elsewhere: false }
     }
 }
 
@@ -242,11 +253,21 @@ impl Script {
         if detects_drift {
             meddled(&mut steps, &meddling);
         }
+        let streams = Chance::new(seed, 12);
+        if streams.one_in(3) {
+            in_two_streams(&mut steps, &streams);
+        }
         let has_foreign = chance.one_in(4);
         let messages_max = if chance.one_in(6) { 2 + chance.below(20) } else { u64::MAX };
         let messages_max = usize::try_from(messages_max).unwrap_or(usize::MAX);
         let (unkind_server, unkind_cluster) = (true, true);
         Script { seed, retention, messages_max, unkind_server, unkind_cluster, has_foreign, detects_drift, steps }
+    }
+
+    /// Whether some messages are published in another stream.
+    #[must_use]
+    pub fn has_two_streams(&self) -> bool {
+        self.steps.iter().any(|step| matches!(&step.action, Action::Publish(message) if message.elsewhere))
     }
 
     /// How many messages are published.
@@ -263,6 +284,21 @@ impl Script {
             _ => None,
         });
         versions.last().unwrap_or(Version::First)
+    }
+}
+
+/// Half of the messages are published in another stream, and now and then one of the two is slow: so what was published later is
+/// read earlier.
+fn in_two_streams(steps: &mut Vec<Step>, chance: &Chance) {
+    for step in &mut *steps {
+        if let Action::Publish(message) = &mut step.action {
+            message.elsewhere = chance.one_in(2);
+        }
+    }
+    for _ in 0..=chance.below(4) {
+        let at = usize::try_from(chance.below(steps.len() as u64 + 1)).unwrap_or_default();
+        let action = Action::SlowStream { other: chance.one_in(2), pause: chance.millis_below(4_000) };
+        steps.insert(at, Step { action, pause: Duration::ZERO });
     }
 }
 
@@ -387,7 +423,13 @@ impl fmt::Display for Action {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Action::Wait => write!(out, "nothing is done"),
-            Action::Publish(message) => write!(out, "published: {}", String::from_utf8_lossy(&message.payload)),
+            Action::Publish(message) => {
+                let place = if message.elsewhere { " in the other stream" } else { "" };
+                write!(out, "published{place}: {}", String::from_utf8_lossy(&message.payload))
+            }
+            Action::SlowStream { other, pause } => {
+                write!(out, "the {} stream delivers nothing for {pause:?}", if *other { "other" } else { "first" })
+            }
             Action::Rules(version) => write!(out, "rules come into force: {version:?}"),
             Action::Release { reads_less: true } => write!(out, "an earlier release comes, which reads less"),
             Action::Release { reads_less: false } => write!(out, "our release comes"),

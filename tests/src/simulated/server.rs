@@ -72,6 +72,8 @@ struct State {
     published: BTreeMap<u64, Published>,
     last_stamp_unix_nanos: u64,
     away_until: Option<Instant>,
+    /// Until when streams deliver nothing.
+    slow_until: BTreeMap<String, Instant>,
     connections: u64,
     restarts: u64,
     consumers: u64,
@@ -154,6 +156,7 @@ impl Server {
         let is_strange = self.meets(Hazard::StrangeMessage, 25);
         let mut state = self.state.lock();
         let published_unix_nanos = state.stamp(&self.clock);
+        let name = stream.to_owned();
         let stream = state.streams.get_mut(stream).expect("the stream was made before");
         stream.last_sequence += 1;
         let (sequence, created_unix_nanos) = (stream.last_sequence, stream.created_unix_nanos);
@@ -165,6 +168,7 @@ impl Server {
         stream.strange.remove(&sequence);
         stream.strange.extend(is_strange.then_some(sequence));
         let published = Published {
+            stream: name,
             created_unix_nanos,
             sequence,
             published_unix_nanos,
@@ -257,6 +261,12 @@ impl Server {
         }
     }
 
+    /// Makes a stream deliver nothing for a while.
+    pub fn slow_down(&self, stream: &str, pause: Duration) {
+        self.counter.count(Hazard::SlowStream);
+        self.state.lock().slow_until.insert(stream.to_owned(), Instant::now() + pause);
+    }
+
     /// Gives the next messages of every consumer to somebody else, who uses the same consumer.
     pub fn steal(&self, messages: u64, acknowledges: bool) {
         for stream in self.state.lock().streams.values_mut() {
@@ -278,7 +288,11 @@ impl Server {
     /// No more trouble from here on.
     pub fn calm_down(&self) {
         self.is_calm.store(true, Ordering::Relaxed);
-        self.state.lock().away_until = None;
+        let mut state = self.state.lock();
+        state.away_until = None;
+        state.slow_until.clear();
+        drop(state);
+        self.changed.notify_waiters();
     }
 
     /// Every message ever published, in order.
@@ -386,12 +400,16 @@ impl Server {
         if state.connections != lease.connection {
             return Err(Error::Interrupted);
         }
-        let State { streams, published, connections, .. } = &mut *state;
+        let State { streams, published, connections, slow_until, .. } = &mut *state;
+        let slow_until = slow_until.get(&lease.consume.stream).copied().filter(|until| Instant::now() < *until);
         let stream = streams.get_mut(&lease.consume.stream);
         let leased = stream.and_then(|stream| stream.leased(lease));
         let (held, strange, consumer) = leased.ok_or_else(|| ended(&lease.consume, "it is gone"))?;
         if consumer.is_deaf {
             return Ok(Delivered::Nothing { again_at: None });
+        }
+        if slow_until.is_some() {
+            return Ok(Delivered::Nothing { again_at: slow_until });
         }
         let now = Instant::now();
         let late = consumer.unacknowledged.iter().filter(|(_, since)| **since + self.ack_wait <= now);

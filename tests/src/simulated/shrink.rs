@@ -133,6 +133,9 @@ fn smaller(action: &Action) -> Option<Action> {
         Action::KindHangs { kind, pause } if *pause > Duration::from_millis(1) => {
             Some(Action::KindHangs { kind, pause: round(*pause / 2) })
         }
+        Action::SlowStream { other, pause } if *pause > Duration::from_millis(1) => {
+            Some(Action::SlowStream { other: *other, pause: round(*pause / 2) })
+        }
         Action::LoseTail { messages, cuts } if *messages > 1 => {
             Some(Action::LoseTail { messages: messages - 1, cuts: *cuts })
         }

@@ -20,13 +20,16 @@ use tokio::time::{Instant, sleep};
 
 use super::chance::Chance;
 use super::hazard::{Counter, Counts, Hazard};
-use super::process::{Process, START_UNIX_NANOS, SUBJECT, World};
+use super::process::{OTHER_SUBJECT, Process, START_UNIX_NANOS, SUBJECT, World};
 use super::rules::Version;
 use super::script::{Action, Ending, Message, Script, Step, foreign};
 use super::verdict;
 use super::witness::read_log;
 
 const STREAM: &str = "EVENTS";
+
+/// The other stream, in stories with two. It comes to no harm: that is the first one's part.
+const OTHER_STREAM: &str = "ALL";
 
 /// How long the world stays calm at the end: longer than the longest pause of a retry.
 const CALM: Duration = Duration::from_secs(140);
@@ -131,6 +134,10 @@ impl Director<'_> {
     async fn tell(mut self) -> Story {
         self.note(format!("the stream is made: {:?}", self.script.retention));
         self.make_stream();
+        if self.script.has_two_streams() {
+            self.note("another stream is made");
+            self.world.server.make_stream(OTHER_STREAM, OTHER_SUBJECT, self.script.retention, usize::MAX);
+        }
         if self.script.has_foreign {
             self.note("objects that Lifeline did not make are there: Namespace/bob, ConfigMap/default/audit-auth-bob");
             foreign().iter().for_each(|manifest| self.world.cluster.make_foreign(manifest));
@@ -190,6 +197,11 @@ impl Director<'_> {
                 self.make_stream();
             }
             Action::LoseTail { messages, cuts } => self.world.server.lose_tail(STREAM, *messages, *cuts),
+            // Of one stream nothing can come out of its order.
+            Action::SlowStream { .. } if !self.script.has_two_streams() => {}
+            Action::SlowStream { other, pause } => {
+                self.world.server.slow_down(if *other { OTHER_STREAM } else { STREAM }, *pause);
+            }
             Action::Deafen => self.world.server.go_deaf(),
             Action::Steal { messages, acknowledges } => self.world.server.steal(*messages, *acknowledges),
         }
@@ -209,7 +221,8 @@ impl Director<'_> {
     }
 
     fn publish(&mut self, message: Message) {
-        self.world.server.publish(STREAM, SUBJECT, message.payload.clone());
+        let (stream, subject) = if message.elsewhere { (OTHER_STREAM, OTHER_SUBJECT) } else { (STREAM, SUBJECT) };
+        self.world.server.publish(stream, subject, message.payload.clone());
         self.published.push(message);
     }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lifeline_engine::redrive::Outcome;
 use lifeline_projections::fact::{
-    EventReceived, Fact, Reconciled, Redriven, StreamChange, StreamChanged, TriggerReplayed, What,
+    Decision, EventReceived, Fact, Reconciled, Redriven, StreamChange, StreamChanged, TriggerReplayed, What,
 };
 use lifeline_projections::fold::Projection;
 use lifeline_store::{Offset, Record};
@@ -59,7 +59,10 @@ pub fn violations(finished: &Finished<'_>) -> Vec<Violation> {
     violations.extend(recorded_once_and_in_order(finished, &recorded));
     violations.extend(nothing_is_missing_in_silence(finished, &facts, &recorded));
     violations.extend(taken_up_once_and_as_it_was(finished, &facts));
-    let events: Vec<&[u8]> = facts.iter().filter_map(event).collect();
+    // What was published later counts, whenever it was read: the times of this server are never the same twice.
+    let mut events: Vec<(u64, &[u8])> = facts.iter().filter_map(event).collect();
+    events.sort_by_key(|(published_unix_nanos, _)| *published_unix_nanos);
+    let events: Vec<&[u8]> = events.into_iter().map(|(_, payload)| payload).collect();
     violations.extend(the_cluster_is_as_decided(finished, &events));
     let foreign = foreign().into_iter().filter(|_| finished.has_foreign);
     let foreign =
@@ -73,10 +76,10 @@ pub fn violations(finished: &Finished<'_>) -> Vec<Violation> {
     violations
 }
 
-/// The payload of an event.
-fn event<'a>(fact: &Fact<'a>) -> Option<&'a [u8]> {
+/// When an event was published, and its payload.
+fn event<'a>(fact: &Fact<'a>) -> Option<(u64, &'a [u8])> {
     match fact {
-        Fact::Event(event) => Some(event.payload),
+        Fact::Event(event) => Some((event.delivery.published_unix_nanos, event.payload)),
         _ => None,
     }
 }
@@ -122,6 +125,15 @@ fn taken_up_once_and_as_it_was(finished: &Finished<'_>, facts: &[Fact<'_>]) -> V
     violations
 }
 
+fn consequence_of_order(event: &EventReceived<'_>) -> Option<Hazard> {
+    let decides = |decision: &Decision<'_>| decision.ruling.decides() && event.counts(decision.trigger);
+    match &event.order {
+        Some(order) if order.is_overtaken() => Some(Hazard::Overtaken),
+        Some(order) if order.is_late && event.decisions.iter().any(decides) => Some(Hazard::LateAndDecides),
+        Some(_) | None => None,
+    }
+}
+
 /// What was recorded of a hazard.
 fn consequence(fact: &Fact<'_>) -> Option<Hazard> {
     match fact {
@@ -133,6 +145,7 @@ fn consequence(fact: &Fact<'_>) -> Option<Hazard> {
             Some(Hazard::ReplayPiece)
         }
         Fact::Event(EventReceived { redriven: Some(_), .. }) => Some(Hazard::TakenUp),
+        Fact::Event(event) => consequence_of_order(event),
         Fact::Reconciled(Reconciled { what: What::Failed(_), .. }) => Some(Hazard::FailedAttempt),
         Fact::Reconciled(Reconciled { what: What::Released(_), .. }) => Some(Hazard::Release),
         Fact::Reconciled(Reconciled { what: What::Recreated(_), .. }) => Some(Hazard::Recreation),
@@ -146,7 +159,7 @@ fn recorded_once_and_in_order(finished: &Finished<'_>, recorded: &[&[u8]]) -> Ve
     let places: BTreeMap<&[u8], usize> =
         finished.published.iter().zip(0..).map(|(published, place)| (&*published.payload, place)).collect();
     let mut seen = BTreeSet::new();
-    let mut furthest = None;
+    let mut furthest: BTreeMap<&str, usize> = BTreeMap::new();
     for payload in recorded {
         let text = || String::from_utf8_lossy(payload);
         let Some(place) = places.get(payload).copied() else {
@@ -155,10 +168,13 @@ fn recorded_once_and_in_order(finished: &Finished<'_>, recorded: &[&[u8]]) -> Ve
         };
         if !seen.insert(place) {
             violations.push(Violation::new("recorded twice", text()));
-        } else if furthest.is_some_and(|furthest| place < furthest) {
+            continue;
+        }
+        let furthest = furthest.entry(&finished.published[place].stream).or_default();
+        if place < *furthest {
             violations.push(Violation::new("recorded out of order", text()));
         }
-        furthest = furthest.max(Some(place));
+        *furthest = place.max(*furthest);
     }
     for (published, place) in finished.published.iter().zip(0..) {
         let must_be_recorded = match published.fate {
@@ -175,10 +191,23 @@ fn recorded_once_and_in_order(finished: &Finished<'_>, recorded: &[&[u8]]) -> Ve
 /// What the stream let go of before it could be recorded is covered by a gap, unless it was there before the engine: what the
 /// stream had dropped by then is not a loss. A whole stream that was deleted shows as an epoch.
 fn nothing_is_missing_in_silence(finished: &Finished<'_>, facts: &[Fact<'_>], recorded: &[&[u8]]) -> Vec<Violation> {
+    let streams: BTreeSet<&str> = finished.published.iter().map(|published| &*published.stream).collect();
+    streams.into_iter().flat_map(|stream| nothing_of_a_stream_is_missing(finished, facts, recorded, stream)).collect()
+}
+
+fn nothing_of_a_stream_is_missing(
+    finished: &Finished<'_>,
+    facts: &[Fact<'_>],
+    recorded: &[&[u8]],
+    of: &str,
+) -> Vec<Violation> {
     let (mut opened_unix_nanos, mut opened_at) = (0, 0);
     let mut gaps = Vec::new();
     for (record, fact) in finished.records.iter().zip(facts) {
-        let Fact::Stream(StreamChanged { change, .. }) = fact else { continue };
+        let Fact::Stream(StreamChanged { change, stream, .. }) = fact else { continue };
+        if *stream != of {
+            continue;
+        }
         match *change {
             StreamChange::Opened { start_sequence, .. } => {
                 (opened_unix_nanos, opened_at) = (record.time_unix_nanos, start_sequence);
@@ -188,13 +217,14 @@ fn nothing_is_missing_in_silence(finished: &Finished<'_>, facts: &[Fact<'_>], re
         }
     }
     let recorded: BTreeSet<&[u8]> = recorded.iter().copied().collect();
-    let last_created = finished.published.last().map(|published| published.created_unix_nanos);
+    let published = || finished.published.iter().filter(|published| published.stream == of);
+    let last_created = published().last().map(|published| published.created_unix_nanos);
     // Where a sequence was given twice, the purge of one of its messages cannot be seen.
     let mut given: BTreeMap<(u64, u64), u32> = BTreeMap::new();
-    for published in &finished.published {
+    for published in published() {
         *given.entry((published.created_unix_nanos, published.sequence)).or_default() += 1;
     }
-    let silent = finished.published.iter().filter(|published| {
+    let silent = published().filter(|published| {
         published.fate == Fate::Removed
             && given[&(published.created_unix_nanos, published.sequence)] == 1
             && Some(published.created_unix_nanos) == last_created

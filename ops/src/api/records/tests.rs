@@ -32,6 +32,7 @@ fn note(headers: Vec<(&'static str, &'static str)>, payload: &'static [u8]) -> F
         headers,
         payload,
         redriven: None,
+        order: None,
     })
 }
 

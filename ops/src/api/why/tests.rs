@@ -33,6 +33,7 @@ fn elsewhere(nats_subject: &'static str) -> Fact<'static> {
         headers,
         payload,
         redriven: None,
+        order: None,
     })
 }
 
