@@ -172,7 +172,7 @@ pub fn drifts(rows: &[DriftRow]) -> Table {
             row.what.drift.as_str().into(),
             row.what.manager.as_deref().unwrap_or("-").into(),
             row.trigger.as_str().into(),
-            subject(&row.subject).into(),
+            subject(&row.subject),
         ]);
     }
     table

@@ -39,8 +39,10 @@ impl News {
             Change::Put(record) => Some((record.key.clone(), record.live(), false)),
             Change::Remove(key) => state.get(key).map(|record| (record.key.clone(), record.live(), true)),
         };
-        // Nobody may listen any more.
-        let _ = changed.map(|changed| self.0.send(changed));
+        if let Some(changed) = changed {
+            // Nobody may listen any more.
+            let _ = self.0.send(changed);
+        }
     }
 }
 

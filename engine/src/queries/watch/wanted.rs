@@ -54,6 +54,7 @@ pub(super) struct Wanted {
 /// A row of the list that is watched.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "a row lives only until it is sent")]
 pub enum Row {
     /// Of [`Noun::Lifecycles`].
     Lifecycle(LifecycleRow),

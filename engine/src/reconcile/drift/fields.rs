@@ -64,11 +64,12 @@ fn put(into: &mut Value, path: &[String], value: Value) {
         return;
     };
     match into {
-        Value::Object(fields) => match fields.get_mut(segment) {
-            Some(below) => put(below, rest, value),
-            // What the manifest does not give is not made ours.
-            None => {}
-        },
+        // What the manifest does not give is not made ours.
+        Value::Object(fields) => {
+            if let Some(below) = fields.get_mut(segment) {
+                put(below, rest, value);
+            }
+        }
         Value::Array(items) => {
             let item = segment.parse().ok().and_then(|at: usize| items.get_mut(at));
             if let Some(item) = item {

@@ -79,6 +79,9 @@ struct Suspect {
     tries: u32,
 }
 
+/// A look: at what, after what sight, after how many others, and how it ended.
+type Look = (ObjectKey, Sight, u32, Result<Looked, Stopped>);
+
 /// How a look ended.
 enum Looked {
     Done,
@@ -98,7 +101,7 @@ struct Following<'r, D: Disk> {
     waiting: BTreeMap<LifecycleIndex, BTreeMap<ObjectKey, Sight>>,
     waiting_count: usize,
     suspects: BTreeMap<ObjectKey, Suspect>,
-    looks: FuturesUnordered<BoxFuture<'r, (ObjectKey, Sight, u32, Result<Looked, Stopped>)>>,
+    looks: FuturesUnordered<BoxFuture<'r, Look>>,
     looking: BTreeMap<Kind, usize>,
     /// Triggers that detect drift, as far as it is known which kinds they have.
     known: BTreeSet<String>,
