@@ -12,8 +12,8 @@
 //!              --> a piece of redecisions, and another; the last one completes the replay
 //! ```
 //!
-//! What a replay would withdraw is counted first and recorded in a second turn, unless that is so much that the [`brake`]
-//! holds it until somebody confirms it. What it adds or renders again is recorded in the first turn.
+//! What a replay would withdraw, or what changed texts no longer give, is counted first and recorded in a second turn, unless
+//! that is so much that the [`brake`] holds it until somebody confirms it. The rest is recorded in the first turn.
 //!
 //! Invariant: what is decided for a trigger after its replay was opened is decided by the rules of that replay. So a resource
 //! that was decided since needs no second look, neither now nor after a restart, and the replay goes on where it was left.
@@ -26,6 +26,9 @@ mod desired;
 pub(crate) mod found;
 pub mod lately;
 mod turn;
+
+mod content;
+mod target;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
@@ -40,14 +43,16 @@ use lifeline_projections::order::Precedence;
 use lifeline_store::{Disk, Reader};
 use tracing::warn;
 
-use self::brake::{Brake, Withdrawal, confirmation_id, sentence};
+use self::brake::{Brake, Withdrawal, sentence};
+use self::content::lost;
 use self::cursor::{Cursor, Walk};
 use self::desired::{Unmatched, redesired};
 use self::found::Found;
 use self::lately::Counts;
+use self::target::Target;
 use self::turn::{Count, Turn};
 use crate::rules::{EventView, RuleSet, Standing, Trigger};
-use crate::status::{HeldWithdrawal, ReplayStatus};
+use crate::status::ReplayStatus;
 
 /// Resources and records looked at in one piece: about a millisecond, which is how long what happens meanwhile waits.
 pub const STEPS_AT_ONCE: usize = 512;
@@ -109,25 +114,6 @@ pub struct Replay {
     lately: Counts,
     /// What of it passed just now.
     passed: Counts,
-}
-
-/// A trigger whose history is decided again.
-#[derive(Debug)]
-struct Target {
-    trigger: Box<str>,
-    /// Checksum of the trigger; `None` where it is gone.
-    digest: Option<u64>,
-    leaves: bool,
-    /// The clusters whose events it listens to.
-    clusters: Vec<Box<str>>,
-    /// Whether the log says already that its replay began.
-    is_open: bool,
-    cursor: Cursor,
-    turn: Turn,
-    /// What is held, or was when it was last counted.
-    held: Option<Withdrawal>,
-    /// Whether it has come to the end and cannot be completed, because resources are left as they are.
-    is_stuck: bool,
 }
 
 /// What one step of a replay comes to.
@@ -346,6 +332,18 @@ impl Replay {
         let stays = |cluster: &str, object: &ObjectKey| {
             projection.claims(cluster, object).iter().any(|claim| self.stays(projection, claim))
         };
+        // What a lifecycle holds that would go, where it is decided like this.
+        let goes = |lifecycle: &Lifecycle, desired: &Redesired| {
+            let gone = match desired {
+                Redesired::Absent { .. } => lifecycle.inventory.iter().collect(),
+                Redesired::Present { event, .. } => match self.rules.trigger(&lifecycle.trigger) {
+                    Some(trigger) => lost(log, trigger, lifecycle, *event),
+                    None => Vec::new(),
+                },
+                Redesired::Left => Vec::new(),
+            };
+            gone.into_iter().filter(|holding| !stays(&lifecycle.cluster, &holding.object)).count() as u64
+        };
         let mut resources = projection.resources_from(start.as_ref().map_or(Bound::Unbounded, Bound::Excluded));
         let mut steps = steps;
         let is_at_end = loop {
@@ -360,7 +358,8 @@ impl Replay {
                     let walk = cursor.walk.take().expect("it was just walked");
                     let resource = projection.resource(&walk.key.source, &walk.key.subject).unwrap_or_default();
                     let differences = self.differences(projection, target, &walk, &resource, &mut cursor.left_because);
-                    redecisions.extend(turn.pass(&stays, &target.trigger, &resource, differences));
+                    steps = steps.saturating_sub(turn.steps_of(&differences));
+                    redecisions.extend(turn.pass(&goes, &target.trigger, &resource, differences));
                     cursor.pass(walk.key);
                 }
                 continue;
@@ -368,10 +367,11 @@ impl Replay {
             let Some((key, resource)) = resources.next() else { break true };
             steps = steps.saturating_sub((key.source.len() + key.subject.len()) / STEP_BYTES);
             if target.digest.is_none() {
-                redecisions.extend(turn.pass(&stays, &target.trigger, &resource, target.withdrawals(&key, &resource)));
+                let withdrawals = target.withdrawals(&key, &resource);
+                redecisions.extend(turn.pass(&goes, &target.trigger, &resource, withdrawals));
                 cursor.pass(key);
             } else if target.is_decided(projection, &resource) {
-                turn.pass(&stays, &target.trigger, &resource, Vec::new());
+                turn.pass(&goes, &target.trigger, &resource, Vec::new());
                 cursor.pass(key);
             } else {
                 let (next, first_event) = (Some(resource.last_record), resource.first_event);
@@ -534,71 +534,6 @@ impl Replay {
             }
         }
         redecisions
-    }
-}
-
-impl Target {
-    /// Whether there is a piece to be done.
-    fn goes_on(&self) -> bool {
-        !self.is_stuck && matches!(self.turn, Turn::Counting(_) | Turn::Recording)
-    }
-
-    /// Begins the turn that records everything.
-    fn begin_recording(&mut self) {
-        (self.turn, self.held, self.cursor) = (Turn::Recording, None, Cursor::default());
-    }
-
-    /// What is held, where `lately` more was withdrawn in small steps before.
-    fn held_withdrawal(&self, lately: u64) -> Option<HeldWithdrawal> {
-        let Withdrawal { objects, of } = self.held?;
-        Some(HeldWithdrawal { id: self.confirmation_id(), objects, of, lately })
-    }
-
-    fn confirmation_id(&self) -> String {
-        confirmation_id(&self.trigger, self.digest)
-    }
-
-    /// Whether the event that decides was found for every cluster.
-    fn has_all(&self, found: &BTreeMap<Box<str>, Found>) -> bool {
-        self.clusters.iter().all(|cluster| found.get(cluster).is_some_and(Found::is_over))
-    }
-
-    fn record(&self, redecisions: Vec<Redecision>, complete: bool) -> TriggerReplayed {
-        TriggerReplayed {
-            trigger: (*self.trigger).into(),
-            digest: self.digest,
-            leaves: self.leaves,
-            complete,
-            redecisions,
-        }
-    }
-
-    /// Whether these rules decided whatever they can decide about a resource.
-    fn is_decided(&self, projection: &Projection, resource: &Resource) -> bool {
-        let mut lifecycles = resource.lifecycles.iter().filter(|one| *one.trigger == *self.trigger);
-        let is_known = |cluster: &str| lifecycles.clone().any(|one| *one.cluster == *cluster);
-        self.clusters.iter().all(|cluster| is_known(cluster))
-            && lifecycles.all(|lifecycle| self.has_decided(projection, lifecycle))
-    }
-
-    /// Whether a lifecycle was decided by these rules.
-    fn has_decided(&self, projection: &Projection, lifecycle: &Lifecycle) -> bool {
-        let decided_by = projection.ground().decided_by(&self.trigger, lifecycle.decided);
-        decided_by.is_some() && decided_by == self.digest
-    }
-
-    /// What a trigger that is gone takes with it, or leaves.
-    fn withdrawals(&self, key: &ResourceKey, resource: &Resource) -> Vec<Redecision> {
-        let desired = if self.leaves { Redesired::Left } else { Redesired::Absent { event: None } };
-        let present = resource
-            .lifecycles
-            .iter()
-            .filter(|lifecycle| *lifecycle.trigger == *self.trigger && lifecycle.desired.is_present());
-        let withdrawn = |lifecycle: &Lifecycle| {
-            let (cluster, resource) = ((*lifecycle.cluster).into(), key.clone());
-            Redecision { cluster, resource, desired, previous: None }
-        };
-        present.map(withdrawn).collect()
     }
 }
 

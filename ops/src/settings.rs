@@ -7,6 +7,8 @@
 //! [`Settings`] is the one declaration of them all: help, file, `lifeline config`, and the documents in `docs` come from it.
 
 // In dependency order; blank lines keep the formatter from sorting them.
+mod mistake;
+
 pub mod example;
 
 pub mod file;
@@ -24,6 +26,7 @@ use lifeline_engine::intake::way::Use;
 use lifeline_engine::replay::brake::Brake;
 use serde::{Deserialize, Serialize};
 
+pub use self::mistake::Mistake;
 use crate::hosts::Allowed;
 use crate::tls;
 
@@ -271,43 +274,6 @@ pub struct Config {
     pub log: String,
     /// Form of log lines.
     pub log_format: LogFormat,
-}
-
-/// One thing that cannot be meant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Mistake {
-    /// The setting; empty where the text is not TOML.
-    pub key: String,
-    /// Where it was said: a place in a file, or a variable. Absent for a flag.
-    pub place: Option<String>,
-    /// What is wrong, with the key and the value.
-    pub complaint: String,
-    /// What to do.
-    pub hint: Option<String>,
-}
-
-impl Mistake {
-    fn new(key: &str, complaint: String) -> Mistake {
-        Mistake { key: key.to_owned(), place: None, complaint, hint: None }
-    }
-
-    fn hint(mut self, hint: impl Into<String>) -> Mistake {
-        self.hint = Some(hint.into());
-        self
-    }
-}
-
-impl std::fmt::Display for Mistake {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Some(place) = &self.place {
-            write!(out, "{place}: ")?;
-        }
-        out.write_str(&self.complaint)?;
-        match &self.hint {
-            Some(hint) => write!(out, "\nhint: {hint}"),
-            None => Ok(()),
-        }
-    }
 }
 
 /// Settings that cannot be meant.

@@ -3,13 +3,13 @@
 //! Nine objects are few, and nine more a minute later are few again. Without a memory a rule that is wrong in ten small
 //! steps would take everything past the [`brake`](super::brake).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 /// How long a withdrawal counts.
-const COUNTS_FOR: Duration = Duration::from_hours(1);
+const COUNTS_FOR: Duration = Duration::from_secs(60 * 60);
 
 /// Objects withdrawn without a confirmation, by trigger.
 pub type Counts = BTreeMap<Box<str>, u64>;
@@ -17,20 +17,20 @@ pub type Counts = BTreeMap<Box<str>, u64>;
 /// The withdrawals that passed without a confirmation. It is kept in memory: a restart forgets them.
 #[derive(Debug, Default)]
 pub struct Lately {
-    passed: VecDeque<(Instant, Counts)>,
+    passed: Vec<(Instant, Counts)>,
 }
 
 impl Lately {
     /// Notes what passed at a moment. Moments come in their order.
     pub fn note(&mut self, now: Instant, passed: Counts) {
         if !passed.is_empty() {
-            self.passed.push_back((now, passed));
+            self.passed.push((now, passed));
         }
     }
 
     /// What counts at a moment.
     pub fn counts(&mut self, now: Instant) -> Counts {
-        while self.passed.pop_front_if(|(at, _)| now.duration_since(*at) >= COUNTS_FOR).is_some() {}
+        self.passed.retain(|(at, _)| now.duration_since(*at) < COUNTS_FOR);
         let mut counts = Counts::new();
         for (trigger, objects) in self.passed.iter().flat_map(|(_, passed)| passed) {
             *counts.entry(trigger.clone()).or_default() += objects;
@@ -46,7 +46,7 @@ mod tests {
     #[test]
     fn a_withdrawal_counts_for_an_hour() {
         let start = Instant::now();
-        let after = |minutes| start + Duration::from_mins(minutes);
+        let after = |minutes: u64| start + Duration::from_secs(60 * minutes);
         let nine = |trigger: &str| Counts::from([(trigger.into(), 9)]);
         let mut lately = Lately::default();
         lately.note(start, nine("a"));

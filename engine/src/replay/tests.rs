@@ -6,6 +6,7 @@ use lifeline_store::{Log, Offset, Options, SimulatedDisk};
 
 use super::*;
 use crate::rules::{Clusters, Manifests};
+use crate::status::HeldWithdrawal;
 
 const RULES: &str = r#"
 apiVersion: lib.projectsveltos.io/v1beta1
@@ -20,6 +21,14 @@ spec:
   eventSourceName: users
   oneForEvent: true
   cloudEventAction: '{{if eq .CloudEvent.type "login"}}Create{{else if eq .CloudEvent.type "logout"}}Delete{{end}}'
+  policyRefs: [{kind: ConfigMap, namespace: default, name: namespaces}]
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: namespaces, namespace: default, annotations: {projectsveltos.io/instantiate: ok}}
+data:
+  namespace: |
+    {apiVersion: v1, kind: Namespace, metadata: {name: "{{ .CloudEvent.subject }}"}}
 "#;
 
 /// A log, and the projection that follows from it.
@@ -467,4 +476,43 @@ fn many_small_steps_are_a_large_one() {
         (0, 5, 15),
         "only what has objects is held"
     );
+}
+
+#[test]
+fn texts_that_no_longer_give_what_lives_are_held() {
+    let text = r#"{apiVersion: v1, kind: Namespace, metadata: {name: "{{ .CloudEvent.subject }}"}}"#;
+    let slips = [
+        text.replace(r#""{{"#, r#""x-{{"#),
+        text.replace("kind: Namespace", "kind: PersistentVolume"),
+        format!("{{{{ if false }}}}{text}{{{{ end }}}}"),
+        "".to_owned(),
+    ];
+    let mut changes: Vec<String> = slips.iter().map(|slip| RULES.replace(text, slip)).collect();
+    changes
+        .push(RULES.replace("policyRefs: [{kind: ConfigMap, namespace: default, name: namespaces}]", "policyRefs: []"));
+    for changed in changes {
+        let mut world = twelve();
+        let decided = world.projection.watermark();
+        let mut replay = world.begin(&rules(&changed));
+        world.go_on(&mut replay);
+        assert_eq!(
+            world.held(&replay).iter().map(|held| (held.objects, held.of)).collect::<Vec<_>>(),
+            [(12, 12)],
+            "{changed}"
+        );
+        let lifecycles = world.projection.resources().flat_map(|(_, resource)| resource.lifecycles);
+        assert!(lifecycles.into_iter().all(|one| one.decided < decided), "none is decided again: {changed}");
+        let mut replay = world.begin(&rules(RULES));
+        world.go_on(&mut replay);
+        assert!(!replay.is_held());
+    }
+    // What fails to render takes nothing away, and what only changes neither.
+    for changed in
+        [RULES.replace(text, "{{ fail `no` }}"), RULES.replace("kind: Namespace, ", "kind: Namespace, spec: {}, ")]
+    {
+        let mut world = twelve();
+        let mut replay = world.begin(&rules(&changed));
+        world.go_on(&mut replay);
+        assert!(!replay.is_held(), "{changed}");
+    }
 }

@@ -1,9 +1,9 @@
 //! The two turns of a replay: in the first, what would be withdrawn is counted, and the rest recorded; in the second,
 //! everything is recorded. Between them the [`brake`](super::brake) decides.
 
-use lifeline_projections::fact::{ObjectKey, Redecision, Redesired};
+use lifeline_projections::fact::{Redecision, Redesired};
 use lifeline_projections::fold::Resource;
-use lifeline_projections::lifecycle::Holding;
+use lifeline_projections::lifecycle::Lifecycle;
 
 use super::brake::Withdrawal;
 
@@ -29,12 +29,24 @@ pub(super) struct Count {
     pub(super) live: u64,
 }
 
+/// A lifecycle that stays present counts as so many steps more, for its texts are rendered.
+const RENDER_STEPS: usize = 16;
+
 impl Turn {
-    /// Goes on behind a resource. Gives what of its redecisions is recorded in this turn: what takes no object away. One that
-    /// another lifecycle wants, and goes on wanting, changes hands: it `stays`.
+    /// How many steps more the redecisions of a resource cost.
+    pub(super) fn steps_of(&self, redecisions: &[Redecision]) -> usize {
+        match self {
+            Turn::Counting(_) => RENDER_STEPS * redecisions.len(),
+            Turn::Counted(_) | Turn::Held(_) | Turn::Recording => 0,
+        }
+    }
+
+    /// Goes on behind a resource. Gives what of its redecisions is recorded in this turn: what takes no object away. How many
+    /// would go is what `goes` says of a lifecycle that is decided so. One that another lifecycle wants, and goes on wanting,
+    /// changes hands and does not count.
     pub(super) fn pass(
         &mut self,
-        stays: &impl Fn(&str, &ObjectKey) -> bool,
+        goes: &impl Fn(&Lifecycle, &Redesired) -> u64,
         trigger: &str,
         resource: &Resource,
         mut redecisions: Vec<Redecision>,
@@ -48,18 +60,12 @@ impl Turn {
                 continue;
             }
             count.withdrawal.of += objects;
-            let withdraws = |redecision: &Redecision| {
-                redecision.cluster == *lifecycle.cluster && matches!(redecision.desired, Redesired::Absent { .. })
-            };
-            if !redecisions.iter().any(withdraws) {
-                continue;
-            }
-            let goes = |holding: &&Holding| !stays(&lifecycle.cluster, &holding.object);
-            let goes = lifecycle.inventory.iter().filter(goes).count() as u64;
-            if goes > 0 {
+            redecisions.retain(|redecision| {
+                let is_its = redecision.cluster == *lifecycle.cluster;
+                let goes = if is_its { goes(lifecycle, &redecision.desired) } else { 0 };
                 count.withdrawal.objects += goes;
-                redecisions.retain(|redecision| !withdraws(redecision));
-            }
+                goes == 0
+            });
         }
         redecisions
     }

@@ -6,6 +6,8 @@
 //!
 //! Never here: what a message means.
 
+mod met;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -308,27 +310,8 @@ impl Server {
     }
 
     pub(super) fn streams(&self) -> Vec<StreamState> {
-        let state = &mut *self.state.lock();
-        let met = || state.streams.values().map(|stream| (stream.created_unix_nanos, stream.last_sequence)).collect();
-        state.met.get_or_insert_with(met);
-        state.streams.iter().map(|(name, stream)| stream.state(name)).collect()
-    }
-
-    /// Another engine begins, which knows no streams.
-    pub fn begin_life(&self) {
-        self.state.lock().met = None;
-    }
-
-    /// What was in the streams when the engine first asked for them, and is still there at a sequence from the one that
-    /// `next_sequence` gives for a stream by its name; `None` where it did not ask.
-    pub fn unread(&self, next_sequence: impl Fn(&str) -> u64) -> Option<Vec<u64>> {
-        let state = self.state.lock();
-        let met = state.met.as_ref()?;
-        let unread = state.streams.iter().filter_map(|(name, stream)| {
-            let (last, next) = (*met.get(&stream.created_unix_nanos)?, next_sequence(name));
-            Some(stream.held.range(next..).map(|(sequence, _)| *sequence).filter(move |sequence| *sequence <= last))
-        });
-        Some(unread.flatten().collect())
+        self.meet();
+        self.state.lock().streams.iter().map(|(name, stream)| stream.state(name)).collect()
     }
 
     pub(super) fn stored_from(&self, stream: &str, sequence: u64) -> Option<Stored> {

@@ -6,6 +6,7 @@
 //! the cluster.
 
 mod answer;
+mod request;
 mod served;
 mod watching;
 
@@ -19,14 +20,14 @@ use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use parking_lot::Mutex;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio::time::error::Elapsed;
 
 use self::answer::Answer;
+use self::request::{as_yaml, escaped, group_path, sent};
 use self::served::{Found, Served, ServedKinds};
-use super::{Cluster, Deletion, Error, FIELD_MANAGER, Kind, Label, LiveObject, ObjectKey, SERVER_METADATA, Seen};
+use super::{Cluster, Deletion, Error, FIELD_MANAGER, Kind, Label, LiveObject, ObjectKey, Seen};
 
 /// How long one request that reads may take, from asking to the last byte. An API server that is well answers in
 /// milliseconds.
@@ -35,9 +36,6 @@ const READ_TIMEOUT: Duration = Duration::from_secs(20);
 /// The same for one that writes. Kubernetes lets a webhook take 30 s; what is given up before may still be carried
 /// out. The API server itself gives up after 60 s.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(35);
-
-/// What is neither a letter, a digit nor one of `-._~` (RFC 3986, section 2.3).
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A Kubernetes cluster.
 pub struct KubeCluster {
@@ -378,50 +376,6 @@ impl Cluster for KubeCluster {
     fn watch(&self, kind: Kind, label: Label) -> BoxStream<'_, Result<Seen, Error>> {
         self.watch_kind(kind, label)
     }
-}
-
-/// The manifest as it is sent: the key's namespace, the uid as precondition, and nothing that only the server writes.
-fn sent(key: &ObjectKey, manifest: &Value, uid: Option<&str>) -> Value {
-    let mut sent = manifest.clone();
-    if let Some(metadata) = sent.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.retain(|field, _| !SERVER_METADATA.contains(&field.as_str()));
-        match &key.namespace {
-            Some(namespace) => metadata.insert("namespace".to_owned(), Value::from(namespace.as_str())),
-            None => metadata.remove("namespace"),
-        };
-        if let Some(uid) = uid {
-            metadata.insert("uid".to_owned(), Value::from(uid));
-        }
-    }
-    sent
-}
-
-/// JSON that a parser of YAML 1.1 reads as JSON. The API server takes an apply for YAML, and there these characters are
-/// line breaks, folded into blanks, or may not appear at all, not even in quotes.
-fn as_yaml(manifest: &Value) -> String {
-    let json = manifest.to_string();
-    let mut yaml = String::with_capacity(json.len());
-    for character in json.chars() {
-        match character {
-            '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
-                yaml.push_str(&format!("\\u{:04x}", u32::from(character)));
-            }
-            other => yaml.push(other),
-        }
-    }
-    yaml
-}
-
-fn group_path(key: &ObjectKey) -> String {
-    match key.group.as_str() {
-        "" => format!("/api/{}", escaped(&key.version)),
-        group => format!("/apis/{}/{}", escaped(group), escaped(&key.version)),
-    }
-}
-
-/// A name as one segment of a path: what is reserved is escaped, so no name can change the path or query.
-fn escaped(segment: &str) -> PercentEncode<'_> {
-    utf8_percent_encode(segment, RESERVED)
 }
 
 fn misconfigured(message: String, source: impl std::error::Error + Send + Sync + 'static) -> Error {

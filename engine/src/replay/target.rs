@@ -1,0 +1,99 @@
+//! [`Target`]: a trigger whose history is decided again, and how far that is.
+
+use std::collections::BTreeMap;
+
+use lifeline_projections::fact::{Redecision, Redesired, ResourceKey, TriggerReplayed};
+use lifeline_projections::fold::{Projection, Resource};
+use lifeline_projections::lifecycle::Lifecycle;
+
+use super::brake::{Withdrawal, confirmation_id};
+use super::cursor::Cursor;
+use super::found::Found;
+use super::turn::Turn;
+use crate::status::HeldWithdrawal;
+
+/// A trigger whose history is decided again.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) trigger: Box<str>,
+    /// Checksum of the trigger; `None` where it is gone.
+    pub(super) digest: Option<u64>,
+    pub(super) leaves: bool,
+    /// The clusters whose events it listens to.
+    pub(super) clusters: Vec<Box<str>>,
+    /// Whether the log says already that its replay began.
+    pub(super) is_open: bool,
+    pub(super) cursor: Cursor,
+    pub(super) turn: Turn,
+    /// What is held, or was when it was last counted.
+    pub(super) held: Option<Withdrawal>,
+    /// Whether it has come to the end and cannot be completed, because resources are left as they are.
+    pub(super) is_stuck: bool,
+}
+
+impl Target {
+    /// Whether there is a piece to be done.
+    pub(super) fn goes_on(&self) -> bool {
+        !self.is_stuck && matches!(self.turn, Turn::Counting(_) | Turn::Recording)
+    }
+
+    /// Begins the turn that records everything.
+    pub(super) fn begin_recording(&mut self) {
+        (self.turn, self.held, self.cursor) = (Turn::Recording, None, Cursor::default());
+    }
+
+    /// What is held, where `lately` more was withdrawn in small steps before.
+    pub(super) fn held_withdrawal(&self, lately: u64) -> Option<HeldWithdrawal> {
+        let Withdrawal { objects, of } = self.held?;
+        Some(HeldWithdrawal { id: self.confirmation_id(), objects, of, lately })
+    }
+
+    /// The name by which what is held is confirmed.
+    pub(super) fn confirmation_id(&self) -> String {
+        confirmation_id(&self.trigger, self.digest)
+    }
+
+    /// Whether the event that decides was found for every cluster.
+    pub(super) fn has_all(&self, found: &BTreeMap<Box<str>, Found>) -> bool {
+        self.clusters.iter().all(|cluster| found.get(cluster).is_some_and(Found::is_over))
+    }
+
+    /// The fact that opens the replay, goes on with it, or completes it.
+    pub(super) fn record(&self, redecisions: Vec<Redecision>, complete: bool) -> TriggerReplayed {
+        TriggerReplayed {
+            trigger: (*self.trigger).into(),
+            digest: self.digest,
+            leaves: self.leaves,
+            complete,
+            redecisions,
+        }
+    }
+
+    /// Whether these rules decided whatever they can decide about a resource.
+    pub(super) fn is_decided(&self, projection: &Projection, resource: &Resource) -> bool {
+        let mut lifecycles = resource.lifecycles.iter().filter(|one| *one.trigger == *self.trigger);
+        let is_known = |cluster: &str| lifecycles.clone().any(|one| *one.cluster == *cluster);
+        self.clusters.iter().all(|cluster| is_known(cluster))
+            && lifecycles.all(|lifecycle| self.has_decided(projection, lifecycle))
+    }
+
+    /// Whether a lifecycle was decided by these rules.
+    pub(super) fn has_decided(&self, projection: &Projection, lifecycle: &Lifecycle) -> bool {
+        let decided_by = projection.ground().decided_by(&self.trigger, lifecycle.decided);
+        decided_by.is_some() && decided_by == self.digest
+    }
+
+    /// What a trigger that is gone takes with it, or leaves.
+    pub(super) fn withdrawals(&self, key: &ResourceKey, resource: &Resource) -> Vec<Redecision> {
+        let desired = if self.leaves { Redesired::Left } else { Redesired::Absent { event: None } };
+        let present = resource
+            .lifecycles
+            .iter()
+            .filter(|lifecycle| *lifecycle.trigger == *self.trigger && lifecycle.desired.is_present());
+        let withdrawn = |lifecycle: &Lifecycle| {
+            let (cluster, resource) = ((*lifecycle.cluster).into(), key.clone());
+            Redecision { cluster, resource, desired, previous: None }
+        };
+        present.map(withdrawn).collect()
+    }
+}
