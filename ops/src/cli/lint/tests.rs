@@ -38,7 +38,7 @@ fn linted(texts: &[(&str, &str)]) -> (Vec<Finding>, Vec<Source>) {
 
 #[test]
 fn people_see_the_words_in_question() {
-    let rules = RULES.replace("5%", "5");
+    let rules = RULES.replace("tier: 5%", "maxUpdate: 5");
     let (findings, sources) = linted(&[("rules/trigger.yaml", &rules), ("rules/namespace.yaml", CONTENT)]);
     let expected = "\
 note: EventSource `users` is not among the files
@@ -49,11 +49,11 @@ note: EventSource `users` is not among the files
   |
   = help: it has to be where the engine finds it: give its file too, or say `--cluster kube`
 
-warning: `spec.tier` is `5` and has no effect: the trigger that claims an object first keeps it
- --> rules/trigger.yaml:6:9
+warning: `spec.maxUpdate` is `5` and has no effect: there is one cluster, and a change reaches all its objects at once
+ --> rules/trigger.yaml:6:14
   |
-6 |   tier: 5
-  |         ^ in EventTrigger/manage
+6 |   maxUpdate: 5
+  |              ^ in EventTrigger/manage
 
 error: key `namespace.yaml`: unknown function `toYamll`
  --> rules/namespace.yaml:7:35
