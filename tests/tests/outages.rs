@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use async_nats::datetime::{add_std_duration, now};
 use bytes::Bytes;
 use lifeline_tests::harness::Need::{ControlPlane, Nats};
 use lifeline_tests::harness::{
@@ -60,6 +61,8 @@ fn main() -> ExitCode {
         story("an_engine_that_starts_without_nats_waits_for_it", &[Nats, ControlPlane], nats_away),
         story("messages_that_no_client_reads_stop_neither_intake_nor_answers", &[Nats], strange_messages),
         story("a_stream_that_is_made_after_the_engine_started_is_read", &[Nats, ControlPlane], stream_to_come),
+        story("a_stream_that_is_gone_is_left_to_its_owner", &[Nats], left_to_owner),
+        story("a_paused_consumer_is_named_and_left_paused", &[Nats], paused_consumer),
         story("a_lost_volume_changes_no_living_object", &[Nats, ControlPlane], lost_volume),
         story(
             "a_login_that_waits_in_the_stream_keeps_what_an_open_logout_would_delete",
@@ -349,4 +352,67 @@ async fn open_logout(scene: &Scene) -> Outcome {
     let after = kubernetes.has_namespace("open-logout").await?;
     assert_eq!(after.metadata.uid, Some(before));
     Ok(())
+}
+
+/// Whatever the engine reads, its owner can delete it and make it again, however long that takes.
+async fn left_to_owner(scene: &Scene) -> Outcome {
+    let nats = scene.nats("nats")?;
+    let producer = Producer::connect(&nats, "visits").await?;
+    producer.make_stream("OWNED").await?;
+    let mut lifeline = scene.local_engine("engine", &nats, "visits", RULES)?;
+    lifeline.wait_until_ready()?;
+    producer.publish(Event::user("login", "left-before")).await?;
+    lifeline.has_recorded(1).await?;
+
+    producer.jetstream().delete_stream("OWNED").await?;
+    eventually("the engine to say what it waits for", SOON, async || match lifeline.get("/readyz") {
+        Err(failure) if failure.to_string().contains("stream `OWNED`, which had `visits`, is gone") => Ok(()),
+        Err(failure) => Err(failure.to_string()),
+        Ok(_) => Err("it says that it is ready".to_owned()),
+    })
+    .await?;
+    // Longer than streams are looked for.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert!(producer.jetstream().get_stream("LIFELINE").await.is_err(), "it took the subjects");
+    producer.make_stream("OWNED").await?;
+    producer.publish(Event::user("login", "left-after")).await?;
+    lifeline.has_recorded(2).await?;
+    lifeline.wait_until_ready()?;
+
+    // Another stream takes its place for good.
+    producer.jetstream().delete_stream("OWNED").await?;
+    producer.make_stream("HEIR").await?;
+    producer.publish(Event::user("login", "left-to-heir")).await?;
+    lifeline.has_recorded(3).await?;
+    eventually("the engine to be ready", SOON, async || {
+        lifeline.get("/readyz").map(drop).map_err(|error| error.to_string())
+    })
+    .await
+}
+
+/// Somebody who pauses the consumer means it. Nothing is read, and the engine says why.
+async fn paused_consumer(scene: &Scene) -> Outcome {
+    let nats = scene.nats("nats")?;
+    let producer = Producer::connect(&nats, "visits").await?;
+    let stream = producer.make_stream("VISITS").await?;
+    let mut lifeline = scene.local_engine("engine", &nats, "visits", RULES)?;
+    lifeline.wait_until_ready()?;
+    producer.publish(Event::user("login", "paused-before")).await?;
+    lifeline.has_recorded(1).await?;
+
+    let until = add_std_duration(now(), Duration::from_secs(3_600)).map_err(|error| error.to_string())?;
+    stream.pause_consumer("lifeline", until).await?;
+    producer.publish_all((0..300).map(|user| Event::user("login", &format!("paused-{user}")))).await?;
+    eventually("the engine to name the pause", SOON, async || match lifeline.get("/readyz") {
+        Err(failure) if failure.to_string().contains("consumer `lifeline` of stream `VISITS` is paused") => Ok(()),
+        Err(failure) => Err(failure.to_string()),
+        Ok(_) => Err("it says that it is ready".to_owned()),
+    })
+    .await?;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let status = lifeline.status()?;
+    assert_eq!(status["streams"][0]["received"], 1, "read all the same: {status}");
+    stream.resume_consumer("lifeline").await?;
+    lifeline.has_recorded(301).await?;
+    lifeline.wait_until_ready()
 }

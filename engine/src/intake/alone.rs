@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::Error;
 use super::jetstream::{Batch, Consume, Message, Retention};
-use super::nats::{Nats, optional};
+use super::nats::{Nats, delivers, optional};
 use super::pull::Replies;
 
 /// Bytes of payload after which no further message is read alone.
@@ -36,6 +36,7 @@ impl Nats {
         let Consume { stream, durable, from_sequence, retention, .. } = consume;
         // A consumer that is not there has not delivered what stops it.
         let Some(info) = self.consumer(stream, durable).await? else { return Ok(None) };
+        delivers(&info)?;
         let mut from = match retention {
             Retention::Limits => *from_sequence,
             Retention::Interest | Retention::WorkQueue => (*from_sequence).min(info.ack_floor.stream_sequence + 1),

@@ -218,6 +218,19 @@ pub enum Error {
         /// What the server said.
         reason: String,
     },
+    /// Somebody paused the consumer.
+    #[error(
+        "consumer `{consumer}` of stream `{stream}` is paused, for {seconds} s more\nhint: `nats consumer resume {stream} {consumer}` \
+         lets it deliver"
+    )]
+    Paused {
+        /// The stream.
+        stream: String,
+        /// The consumer.
+        consumer: String,
+        /// How long it stays so.
+        seconds: u64,
+    },
     /// Deliveries are numbered without holes; one is missing, so acknowledging the next would lose it.
     #[error(
         "delivery `{expected}` of consumer `{consumer}` of stream `{stream}` is missing, got `{got}`\nhint: only one engine may read with this durable name"

@@ -190,6 +190,7 @@ impl Nats {
             let from = if *retention == Retention::Limits { *from_sequence } else { 1 };
             return self.create(stream, consume, from).await;
         };
+        delivers(&info)?;
         // A work queue holds what nobody asked for so far. With other subjects it is wanted now, and nobody else can get it.
         let has_other_filters = *retention == Retention::WorkQueue && filters(&info.config) != wanted_filters(&wanted);
         if has_other_filters && self.reset(stream, durable, 1).await?.is_none() {
@@ -507,6 +508,15 @@ fn agrees(current: &consumer::Config, wanted: &consumer::pull::Config) -> bool {
         && current.max_deliver == wanted.max_deliver
         && filters(current) == wanted_filters(wanted)
         && delivers_whole_batches(current)
+}
+
+/// A consumer that somebody paused delivers nothing, and says nothing. It is left so, for somebody meant it.
+pub(super) fn delivers(info: &consumer::Info) -> Result<(), Error> {
+    if !info.paused {
+        return Ok(());
+    }
+    let (stream, consumer) = (info.stream_name.clone(), info.name.clone());
+    Err(Error::Paused { stream, consumer, seconds: info.pause_remaining.unwrap_or_default().as_secs() })
 }
 
 /// Whether a consumer delivers whole messages, and as many as a pull asks for.

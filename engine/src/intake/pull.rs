@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use super::Error;
 use super::connection::ConnectionState;
 use super::jetstream::{Acknowledge, Backlog, Batch, Batches, Consume, Message, Retention};
-use super::nats::Nats;
+use super::nats::{Nats, delivers};
 
 /// Messages of one pull, and at most in one batch. Two pulls stay far below the 65,536 messages at which the client
 /// library starts to drop. Small enough that few messages are unacknowledged: for each the server keeps an entry, and it
@@ -337,6 +337,7 @@ impl Batches for Pull {
         async move {
             let Consume { stream, durable, .. } = &self.consume;
             let info = self.nats.consumer(stream, durable).await?;
+            info.as_ref().map_or(Ok(()), delivers)?;
             if let Some(info) = &info
                 && !self.nats.asks_for(&self.consume, &info.config)
             {

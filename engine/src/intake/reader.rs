@@ -200,7 +200,10 @@ impl Reader {
             failures = if has_delivered || is_interrupted { 1 } else { failures + 1 };
             suspects = if has_delivered { *ALONE.start() } else { (suspects * 2).min(*ALONE.end()) };
             alone = suspects;
-            tracing::warn!(stream = self.reading.stream, reason, failures, "looking at the stream again");
+            // Each state once, and the longer it lasts the less often.
+            if failures.is_power_of_two() {
+                tracing::warn!(stream = self.reading.stream, reason, failures, "looking at the stream again");
+            }
             self.status.send_modify(|status| status.phase = Phase::Waiting { reason });
             tokio::select! {
                 biased;
@@ -259,6 +262,7 @@ impl Reader {
             match jetstream.first_alone(&consume, alone).await {
                 Ok(Some(batch)) => return self.take_alone(batch, &state, known).await,
                 Ok(None) => {}
+                Err(error @ Error::Paused { .. }) => return Err(error),
                 // To consume may work all the same, and this question may never be answered.
                 Err(error) => {
                     let (stream, reason) = (&self.reading.stream, one_line(&error));

@@ -108,6 +108,7 @@ pub async fn run(reach: Reach, plan: Plan, sink: mpsc::Sender<Intake>, status: w
         status,
         tasks: JoinSet::new(),
         gates: BTreeMap::new(),
+        held: BTreeMap::new(),
         plain: BTreeMap::new(),
         already: Already::default(),
     };
@@ -189,6 +190,8 @@ struct Running {
     tasks: JoinSet<()>,
     /// Of each stream that is read.
     gates: BTreeMap<String, Arc<Gate>>,
+    /// The subjects that each of them had when it was last seen.
+    held: BTreeMap<String, Vec<String>>,
     /// By subject.
     plain: BTreeMap<String, Subscribed>,
     /// What came by subscriptions that have ended, until streams are read in their place.
@@ -404,6 +407,28 @@ impl Running {
         self.status.send_modify(|known| _ = known.plain.insert(stream, status));
     }
 
+    /// Takes out of `unheld` the subjects of streams that were read and are gone: their owners may make them again, which they
+    /// could not if a stream of ours had the subjects. Says what is waited for. Where other streams have the subjects by now, the
+    /// stream that is gone is no longer waited for.
+    fn leave_to_owners(&mut self, own: &str, streams: &[StreamState], unheld: &mut Vec<String>) -> Vec<String> {
+        let mut waiting = Vec::new();
+        let is_gone = |name: &str| name != own && streams.iter().all(|stream| stream.name != *name);
+        for (name, held) in self.held.iter().filter(|(name, _)| is_gone(name)) {
+            let is_of = |subject: &String| held.iter().any(|held| subjects::intersect(subject, held).is_some());
+            let theirs: Vec<String> = unheld.extract_if(.., |subject| is_of(subject)).collect();
+            if theirs.is_empty() {
+                self.gates.get(name).into_iter().for_each(|gate| gate.shut());
+                continue;
+            }
+            let list = theirs.iter().map(|subject| format!("`{subject}`")).collect::<Vec<_>>().join(", ");
+            waiting.push(format!(
+                "stream `{name}`, which had {list}, is gone and is waited for; if it is retired, start Lifeline again, and a stream \
+                 `{own}` is made for it"
+            ));
+        }
+        waiting
+    }
+
     /// Looks for the wanted streams, makes the one that is missing, and decides what is read without one.
     async fn find(&mut self) -> Result<Found, Error> {
         let mut found = Found::default();
@@ -429,6 +454,10 @@ impl Running {
                 found.created.push(missing.name);
             }
         }
+        let mut waiting = Vec::new();
+        if absent.is_none() {
+            waiting = self.leave_to_owners(&own_stream, &streams, &mut assigned.unheld_subjects);
+        }
         let mut refused = None;
         if !assigned.unheld_subjects.is_empty() {
             match self.make(&own_stream, &assigned.unheld_subjects).await? {
@@ -436,7 +465,6 @@ impl Running {
                 Err(reason) => refused = Some(reason),
             }
         }
-        let mut waiting = Vec::new();
         for subject in subjects::disjoint(wanted.subjects.clone()) {
             let keeping = match (&absent, &refused) {
                 (Some(absent), _) => Keeping::Absent(absent.clone()),
@@ -489,6 +517,8 @@ impl Running {
         let is_plain = |subject: &String| found.plain.contains_key(subject);
         found.is_complete = assigned.unheld_subjects.iter().all(is_plain) && assigned.missing_streams.is_empty();
         found.readings = assigned.readings;
+        let is_read = |stream: &&StreamState| found.readings.iter().any(|reading| reading.stream == stream.name);
+        self.held.extend(streams.iter().filter(is_read).map(|stream| (stream.name.clone(), stream.subjects.clone())));
         Ok(found)
     }
 
