@@ -195,7 +195,7 @@ impl<'a> CloudEvent<'a> {
         let check = |name, value: &str| if is_plain { Ok(()) } else { check_string(name, value) };
         let event = match scanned {
             Some(event) => event,
-            None => serde_json::from_str(text).map_err(not_json)?,
+            None => serde_json::from_str(text).map_err(|error| not_text(text).unwrap_or_else(|| not_json(error)))?,
         };
         let plain = |text: Option<Text<'a>>| text.map(|text| text.0);
         if event.data.is_some() && event.data_base64.is_some() {
@@ -374,6 +374,26 @@ fn strip_prefix_ignore_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str> 
 
 fn utf8(payload: &[u8]) -> Result<&str, Error> {
     std::str::from_utf8(payload).map_err(|error| Error::NotUtf8 { at: error.valid_up_to(), len: payload.len() })
+}
+
+/// The first attribute that is something else than a string, where that is why an event cannot be read.
+fn not_text(text: &str) -> Option<Error> {
+    const TEXTS: [&str; 10] = [
+        "specversion",
+        "id",
+        "source",
+        "type",
+        "subject",
+        "time",
+        "dataschema",
+        "datacontenttype",
+        "data_base64",
+        "traceparent",
+    ];
+    let attributes: Map<String, Value> = serde_json::from_str(text).ok()?;
+    let is_other = |name: &&str| attributes.get(*name).is_some_and(|value| !value.is_string() && !value.is_null());
+    let name = TEXTS.into_iter().find(is_other)?;
+    Some(invalid(name, &attributes[name].to_string(), "a string"))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "shaped for map_err")]

@@ -184,3 +184,17 @@ fn templates_see_a_flat_map_in_both_modes() {
     let map = CloudEvent::to_map(&headers, &[0xff, 0x00]).unwrap();
     assert_eq!(map["data_base64"], "/wA=");
 }
+
+#[test]
+fn an_attribute_that_is_no_string_is_named() {
+    for (attribute, value) in [("id", "7"), ("subject", "true"), ("time", "[1]"), ("source", r#"{"a":1}"#)] {
+        let mut event = serde_json::json!({"specversion": "1.0", "type": "login", "source": "auth", "id": "1"});
+        event[attribute] = serde_json::from_str(value).expect("JSON");
+        let payload = event.to_string();
+        let error = CloudEvent::receive(&Vec::new(), payload.as_bytes()).expect_err(attribute);
+        assert_eq!(error.to_string(), format!("attribute `{attribute}` is `{value}`, expected a string"));
+    }
+    // Null is as if it were not written.
+    let payload = r#"{"specversion":"1.0","type":"login","source":"auth","id":"1","subject":null,"time":null}"#;
+    assert!(CloudEvent::receive(&Vec::new(), payload.as_bytes()).is_ok());
+}
