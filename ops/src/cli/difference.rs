@@ -62,10 +62,13 @@ fn sign(change: Change) -> (&'static str, Tone) {
 
 /// Asks for the difference and prints it.
 pub fn diff(args: &DiffArgs) -> Result<ExitCode, Error> {
-    if let (Ok(Moment::Time(from)), Some(Ok(Moment::Time(to)))) =
-        (args.from.parse(), args.to.as_deref().map(str::parse))
-        && from > to
-    {
+    let (from, to) = (args.from.parse(), args.to.as_deref().map(str::parse));
+    let is_turned = match (from, to) {
+        (Ok(Moment::Time(from)), Some(Ok(Moment::Time(to)))) => from > to,
+        (Ok(Moment::Offset(from)), Some(Ok(Moment::Offset(to)))) => from > to,
+        _ => false,
+    };
+    if is_turned {
         let why = format!("FROM, {}, is later than TO, {}", args.from, args.to.as_deref().unwrap_or_default());
         return Err(Error::Usage(format!(
             "{why}\nhint: type the earlier moment first, such as `lifeline diff 10m 5m`"
