@@ -2,7 +2,7 @@
 //!
 //! Start at [`Attempt`]. Pure: what came of each object in, what is recorded and when it goes on out.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use lifeline_projections::fact::{AppliedObject, ObjectKey};
 use lifeline_projections::lifecycle::Lifecycle;
@@ -140,16 +140,16 @@ impl<'a> Attempt<'a> {
         self.failures.is_empty() && self.conflicts.iter().all(|conflict| conflict.exists)
     }
 
-    /// How it ends. `has_lost` says that objects went with a Namespace meanwhile.
-    pub fn end(mut self, has_lost: bool) -> Ending {
+    /// How it ends. `lost` says that objects went with a Namespace meanwhile, or that these drifted.
+    pub fn end(mut self, lost: Option<HashSet<ObjectKey>>) -> Ending {
         self.applied.append(&mut self.kept);
         let conflicts = self.conflicts.into_iter().map(|conflict| conflict.failure);
         let mut failures: Vec<Failure> = conflicts.chain(self.not_ours).chain(self.failures).collect();
-        if has_lost {
+        if let Some(drifted) = lost {
             // What was found out about objects in Namespaces may be about deleted ones, so it is dropped. What was found out
             // about Namespaces is kept: without the uid, the next attempt would report the Namespace as made again, and two
             // lifecycles could restart each other for ever.
-            self.applied.retain(|applied| applied.object.namespace.is_none());
+            self.applied.retain(|applied| applied.object.namespace.is_none() && !drifted.contains(&applied.object));
             failures.push(Failure::of_lost_objects());
         }
         match Failure::join(failures) {
@@ -298,7 +298,7 @@ mod tests {
             assert_eq!(attempt.is_ready(), is_ready, "{case}");
             attempt.failures.extend(failed.iter().map(|message| failure(message)));
             attempt.waits = waits;
-            assert_eq!(attempt.end(has_lost), ending, "{case}");
+            assert_eq!(attempt.end(has_lost.then(HashSet::new)), ending, "{case}");
         };
         let [n, a, b] = [applied("n", "live"), applied("n/a", "a"), applied("m/b", "b")];
         let failed = |failures: Vec<Failure>, applied: &[&AppliedObject]| {

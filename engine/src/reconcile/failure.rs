@@ -113,7 +113,7 @@ impl Failure {
     /// Objects went with their Namespace while others were applied.
     #[must_use]
     pub fn of_lost_objects() -> Failure {
-        let message = "a Namespace was deleted while this attempt ran, and objects of this lifecycle with it; they are \
+        let message = "objects of this lifecycle went while this attempt ran, with a Namespace or by somebody else; they are \
                        applied again";
         let message = message.to_owned();
         Failure { message, retry: Retry::Soon(None) }

@@ -1,4 +1,4 @@
-//! Which attempts may not trust what they know, because objects went with a Namespace while they ran.
+//! Which attempts may not trust what they know, because objects went with a Namespace, or drifted, while they ran.
 //!
 //! Start at [`Lost`]. That objects are lost is first noted here, then recorded, then folded. An attempt that begins in
 //! between reads a state that is too old, so the note counts for it as well.
@@ -10,36 +10,47 @@ use lifeline_projections::fold::LifecycleIndex;
 use lifeline_projections::lifecycle::{Applied, Lifecycle};
 use parking_lot::Mutex;
 
-/// Lifecycles that lost objects with a Namespace since their attempt began.
+/// Lifecycles that lost objects since their attempt began.
 #[derive(Debug, Default)]
 pub struct Lost(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// How many records of losses are on their way, by lifecycle; none that is 0.
-    pending: HashMap<LifecycleIndex, usize>,
-    /// Lifecycles whose attempt, if one runs, may be wrong.
-    hit: HashSet<LifecycleIndex>,
+    /// Records of losses that are on their way, by lifecycle.
+    pending: HashMap<LifecycleIndex, Pending>,
+    /// Lifecycles whose attempt, if one runs, may be wrong, with the objects that drifted.
+    hit: HashMap<LifecycleIndex, HashSet<ObjectKey>>,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    /// How many there are; never 0.
+    count: usize,
+    drifted: HashSet<ObjectKey>,
 }
 
 impl Lost {
     /// An attempt begins. It has to read the state of its lifecycle after this.
     pub fn begin(&self, index: LifecycleIndex) {
         let state = &mut *self.0.lock();
-        if state.pending.contains_key(&index) {
-            state.hit.insert(index);
-        } else {
-            state.hit.remove(&index);
+        match state.pending.get(&index) {
+            Some(pending) => _ = state.hit.insert(index, pending.drifted.clone()),
+            None => _ = state.hit.remove(&index),
         }
     }
 
-    /// A record that these lifecycles lost objects will be written.
+    /// A record that these lifecycles lost objects with a Namespace will be written.
     pub fn note(&self, whose: &[LifecycleIndex]) {
+        whose.iter().for_each(|index| self.note_drift(*index, &[]));
+    }
+
+    /// A record that these objects of a lifecycle drifted will be written.
+    pub fn note_drift(&self, index: LifecycleIndex, objects: &[ObjectKey]) {
         let state = &mut *self.0.lock();
-        for index in whose {
-            *state.pending.entry(*index).or_default() += 1;
-            state.hit.insert(*index);
-        }
+        let pending = state.pending.entry(index).or_default();
+        pending.count += 1;
+        pending.drifted.extend(objects.iter().cloned());
+        state.hit.entry(index).or_default().extend(objects.iter().cloned());
     }
 
     /// That record is folded.
@@ -47,15 +58,15 @@ impl Lost {
         let state = &mut *self.0.lock();
         for index in whose {
             let Some(pending) = state.pending.get_mut(index) else { continue };
-            *pending -= 1;
-            if *pending == 0 {
+            pending.count -= 1;
+            if pending.count == 0 {
                 state.pending.remove(index);
             }
         }
     }
 
-    /// Whether the attempt that ends may be wrong about what is there; says so once.
-    pub fn take(&self, index: LifecycleIndex) -> bool {
+    /// Whether the attempt that ends may be wrong about what is there, and the objects that drifted; says so once.
+    pub fn take(&self, index: LifecycleIndex) -> Option<HashSet<ObjectKey>> {
         self.0.lock().hit.remove(&index)
     }
 }
@@ -103,27 +114,42 @@ mod tests {
         let [one, other] = [0, 1].map(|slot| LifecycleIndex { resource: 7, slot });
         let lost = Lost::default();
         lost.begin(one);
-        assert!(!lost.take(one), "nothing was lost");
+        assert!(lost.take(one).is_none(), "nothing was lost");
 
         lost.begin(one);
         lost.note(&[one, other]);
         lost.folded(&[one, other]);
-        assert!(lost.take(one), "noted and folded while it ran");
+        assert!(lost.take(one).is_some(), "noted and folded while it ran");
 
         lost.note(&[one]);
         lost.note(&[one]);
         lost.begin(one);
-        assert!(lost.take(one), "noted before it began, and not folded");
+        assert!(lost.take(one).is_some(), "noted before it began, and not folded");
         lost.begin(one);
         lost.folded(&[one]);
-        assert!(lost.take(one), "folded after it read the state");
+        assert!(lost.take(one).is_some(), "folded after it read the state");
         lost.begin(one);
-        assert!(lost.take(one), "the second record is not folded yet");
+        assert!(lost.take(one).is_some(), "the second record is not folded yet");
         lost.folded(&[one]);
         lost.begin(one);
-        assert!(!lost.take(one), "all was folded before it began");
+        assert!(lost.take(one).is_none(), "all was folded before it began");
 
         lost.begin(other);
-        assert!(!lost.take(other), "an older note says nothing about a new attempt");
+        assert!(lost.take(other).is_none(), "an older note says nothing about a new attempt");
+    }
+
+    #[test]
+    fn an_attempt_is_told_which_objects_drifted() {
+        let one = LifecycleIndex { resource: 7, slot: 0 };
+        let drifted = HashSet::from([object("n/a")]);
+        let lost = Lost::default();
+        lost.begin(one);
+        lost.note_drift(one, &[object("n/a")]);
+        assert_eq!(lost.take(one).as_ref(), Some(&drifted));
+        lost.begin(one);
+        assert_eq!(lost.take(one).as_ref(), Some(&drifted), "it is not folded yet");
+        lost.folded(&[one]);
+        lost.begin(one);
+        assert_eq!(lost.take(one), None);
     }
 }

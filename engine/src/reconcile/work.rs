@@ -204,8 +204,8 @@ impl<D: Disk> Reconciler<D> {
         self.report_leaving(task, &mut attempt);
         // Invariant: nothing is awaited from here until the outcome is sent to the recorder. A loss that another attempt records
         // is then either seen here, or in the log after this outcome.
-        let (made, has_lost) = (attempt.made.clone(), self.lost.take(task.index));
-        let next = match attempt.end(has_lost) {
+        let (made, lost) = (attempt.made.clone(), self.lost.take(task.index));
+        let next = match attempt.end(lost) {
             Ending::Waits => return Ok(Next::RetryAfter(PAUSE_DELETING)),
             Ending::Failed(failure, applied) => self.failed(task, applied, failure).await?,
             Ending::Done(applied) => {
@@ -256,7 +256,7 @@ impl<D: Disk> Reconciler<D> {
         let mut attempt = Attempt::default();
         self.remove(task, &plan.remove, Removing::DeletesToo, &mut attempt).await?;
         self.report_leaving(task, &mut attempt);
-        match attempt.end(false) {
+        match attempt.end(None) {
             Ending::Waits => Ok(Next::RetryAfter(PAUSE_DELETING)),
             Ending::Failed(failure, applied) => self.failed(task, applied, failure).await,
             // What is gone is recorded by now.

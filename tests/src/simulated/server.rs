@@ -426,8 +426,8 @@ impl Server {
                 return Err(Error::Interrupted);
             }
         }
-        messages.truncate(readable);
-        let pending = held.range(consumer.cursor..).count() as u64;
+        let unread = messages.split_off(readable).len();
+        let pending = (held.range(consumer.cursor..).count() + unread) as u64;
         deliver(published, &messages);
         Ok(Delivered::Messages { messages, pending })
     }

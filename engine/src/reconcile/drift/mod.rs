@@ -192,18 +192,21 @@ impl<D: Disk> Reconciler<D> {
                 What::Drifted(vec![DriftedObject { object: object.clone(), uid, drift, manager }])
             }
         };
-        self.apply_again(&before, what).await?;
+        self.apply_again(&before, object, what).await?;
         Ok(Looked::Done)
     }
 
     /// Records why an object is to be applied again, and queues its lifecycle.
-    async fn apply_again(&self, claimed: &Claimed, what: What) -> Result<(), Stopped> {
+    async fn apply_again(&self, claimed: &Claimed, object: &ObjectKey, what: What) -> Result<(), Stopped> {
         let key = {
             let projection = self.view.projection();
             let (resource, lifecycle) = projection.lifecycle(claimed.lifecycle);
             lifecycle.key(resource)
         };
+        // An attempt that runs may know the object as it was applied before.
+        self.lost.note_drift(claimed.lifecycle, std::slice::from_ref(object));
         self.recording.record(Reconciled::new(key, claimed.decided, what)).await?;
+        self.lost.folded(&[claimed.lifecycle]);
         self.site.queue.push([claimed.lifecycle]);
         Ok(())
     }
