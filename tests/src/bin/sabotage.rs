@@ -185,7 +185,7 @@ const SABOTAGES: [Sabotage; 53] = [
     },
     Sabotage {
         name: "record a gap for what another reader got",
-        file: READER,
+        file: "engine/src/intake/search.rs",
         good: "if stored.is_some_and(|stored| stored.sequence < to) {",
         bad: "if stored.is_some_and(|stored| !SABOTAGED && stored.sequence < to) {",
     },
@@ -313,8 +313,8 @@ const SABOTAGES: [Sabotage; 53] = [
     Sabotage {
         name: "record as applied what went with a namespace meanwhile",
         file: ATTEMPT,
-        good: "if has_lost {",
-        bad: "if has_lost && !SABOTAGED {",
+        good: "if let Some(drifted) = lost {",
+        bad: "if let Some(drifted) = lost.filter(|_| !SABOTAGED) {",
     },
     Sabotage {
         name: "remove nothing while others own what is wanted",
@@ -360,7 +360,7 @@ const SABOTAGES: [Sabotage; 53] = [
     },
     Sabotage {
         name: "take what other rules decided for decided",
-        file: REPLAY,
+        file: "engine/src/replay/target.rs",
         good: "decided_by.is_some() && decided_by == self.digest",
         bad: "decided_by.is_some() && (SABOTAGED || decided_by == self.digest)",
     },
