@@ -74,7 +74,13 @@ const GROUND: &str = "projections/src/fold/ground.rs";
 /// back, which it is not in the simulation, the times of the messages tell the same; a table in `epoch` tests it. And
 /// sessions that end again and again while a full stream drops messages: a story ends in calm, so they end too; a test
 /// on a real server has it.
-const SABOTAGES: [Sabotage; 53] = [
+const SABOTAGES: [Sabotage; 54] = [
+    Sabotage {
+        name: "act before what waits in the streams is read",
+        file: "engine/src/site/history.rs",
+        good: "state.unread = Some((unread, since));\n        !state.is_given_up",
+        bad: "state.unread = Some((unread, since));\n        !state.is_given_up && !SABOTAGED",
+    },
     Sabotage {
         name: "take the event that is read last for the latest one",
         file: ORDER,
