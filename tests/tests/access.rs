@@ -5,6 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
@@ -14,7 +15,9 @@ use kube::Api;
 use kube::api::PostParams;
 use lifeline_ops::servers::NatsAccess;
 use lifeline_tests::harness::Need::{ControlPlane, Nats};
-use lifeline_tests::harness::{Event, Failure, Lifeline, Outcome, Producer, Scene, User, eventually, run, story};
+use lifeline_tests::harness::{
+    Event, Failure, Lifeline, Outcome, Producer, Scene, User, eventually, run, story, visits,
+};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,36 +30,13 @@ const SUBJECT: &str = "quillfeather";
 const TOKEN: &str = "s3cret-of-the-engine";
 const PASSWORD: &str = "pa55word-of-nats";
 
-const RULES: &str = r#"
-apiVersion: lib.projectsveltos.io/v1beta1
-kind: EventSource
-metadata: {name: visits}
-spec:
-  messagingMatchCriteria:
-  - subject: visits
----
-apiVersion: lib.projectsveltos.io/v1beta1
-kind: EventTrigger
-metadata: {name: visits}
-spec:
-  eventSourceName: visits
-  oneForEvent: true
-  cloudEventAction: '{{ if eq .CloudEvent.type "auth.example.com.logout" }}Delete{{ else }}Create{{ end }}'
-  policyRefs:
-  - {kind: ConfigMap, namespace: default, name: visits}
----
-apiVersion: v1
-kind: ConfigMap
-metadata:
-  name: visits
-  namespace: default
-  annotations: {projectsveltos.io/instantiate: ok}
-data:
-  namespace.yaml: |
-    apiVersion: v1
-    kind: Namespace
-    metadata: {name: "{{ .CloudEvent.subject }}"}
-"#;
+static RULES: LazyLock<String> = LazyLock::new(|| {
+    visits(
+        r#"apiVersion: v1
+kind: Namespace
+metadata: {name: "{{ .CloudEvent.subject }}"}"#,
+    )
+});
 
 /// What is in a Secret that a rule names, and not in what it makes.
 const IN_SECRET: &str = "hidden-part-of-a-secret";
@@ -121,7 +101,7 @@ async fn check(lifeline: &Lifeline, target: &str, headers: &[&str], status: u16,
 
 async fn engine(scene: &Scene, more: &[&str]) -> Result<(lifeline_ops::servers::NatsServer, Lifeline), Failure> {
     let nats = scene.nats("nats")?;
-    let rules = scene.write("engine/rules/rules.yaml", RULES)?;
+    let rules = scene.write("engine/rules/rules.yaml", &RULES)?;
     let (url, rules) = (nats.url(), rules.to_string_lossy().into_owned());
     let lifeline =
         scene.lifeline("engine", &[&["--nats", &url, "--subjects", "visits", "--rules", &rules], more].concat())?;
@@ -425,7 +405,7 @@ async fn publishers(scene: &Scene) -> Outcome {
         {user: guest, password: guest, permissions: {publish: ["other.>"], subscribe: ["_INBOX.>"]}}
     ] }"#;
     let nats = scene.nats_with("nats", NatsAccess::Anybody, users)?;
-    let rules = scene.write("engine/rules/rules.yaml", RULES)?;
+    let rules = scene.write("engine/rules/rules.yaml", &RULES)?;
     let (url, rules) = (format!("nats://engine:engine@{}", nats.address()), rules.to_string_lossy().into_owned());
     let mut lifeline = scene.lifeline("engine", &["--nats", &url, "--subjects", "visits", "--rules", &rules])?;
     lifeline.wait_until_ready()?;

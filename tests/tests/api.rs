@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, ExitCode, Output};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_nats::Client;
@@ -17,7 +18,9 @@ use lifeline_ops::servers::{NatsAccess, NatsServer};
 use lifeline_projections::fact::{Delivery, EventReceived, Fact};
 use lifeline_store::{Log, Offset, OsDisk, Random};
 use lifeline_tests::harness::Need::{ControlPlane, Fuzzer, Nats};
-use lifeline_tests::harness::{Event, Failure, Lifeline, Outcome, Producer, Scene, User, eventually, run, story};
+use lifeline_tests::harness::{
+    Event, Failure, Lifeline, Outcome, Producer, Scene, User, eventually, run, story, visits,
+};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -27,37 +30,14 @@ const SOON: Duration = Duration::from_secs(30);
 /// How long the fuzzer may ask, in seconds.
 const FUZZING_SECONDS: &str = "45";
 
-const RULES: &str = r#"
-apiVersion: lib.projectsveltos.io/v1beta1
-kind: EventSource
-metadata: {name: visits}
-spec:
-  messagingMatchCriteria:
-  - subject: visits
----
-apiVersion: lib.projectsveltos.io/v1beta1
-kind: EventTrigger
-metadata: {name: visits}
-spec:
-  eventSourceName: visits
-  oneForEvent: true
-  cloudEventAction: '{{ if eq .CloudEvent.type "auth.example.com.logout" }}Delete{{ else }}Create{{ end }}'
-  policyRefs:
-  - {kind: ConfigMap, namespace: default, name: visits}
----
-apiVersion: v1
-kind: ConfigMap
+static RULES: LazyLock<String> = LazyLock::new(|| {
+    visits(
+        r#"apiVersion: v1
+kind: Namespace
 metadata:
-  name: visits
-  namespace: default
-  annotations: {projectsveltos.io/instantiate: ok}
-data:
-  namespace.yaml: |
-    apiVersion: v1
-    kind: Namespace
-    metadata:
-      name: {{ .CloudEvent.subject | sha256sum | trunc 20 }}
-"#;
+  name: {{ .CloudEvent.subject | sha256sum | trunc 20 }}"#,
+    )
+});
 
 fn main() -> ExitCode {
     run(vec![
@@ -337,7 +317,7 @@ async fn rebuilding(scene: &Scene) -> Outcome {
     let nats = scene.nats("nats")?;
     let data = scene.folder().join("engine/data");
     write_log(&data)?;
-    let mut lifeline = scene.local_engine("engine", &nats, "visits", RULES)?;
+    let mut lifeline = scene.local_engine("engine", &nats, "visits", &RULES)?;
     // A client that asks without a pause sees it, unless the machine looks away for as long as it lasts: then once more.
     for round in 1.. {
         let told = told_until_open(&lifeline).await?;
@@ -493,7 +473,7 @@ async fn verified(scene: &Scene) -> Outcome {
 async fn outside(scene: &Scene) -> Outcome {
     let nats = scene.nats("nats")?;
     let url = nats.url();
-    let rules = scene.write("rules/rules.yaml", RULES)?;
+    let rules = scene.write("rules/rules.yaml", &RULES)?;
     let rules = rules.to_string_lossy();
     let token = scene.write("token", "s3cret\n")?;
     let token = token.to_string_lossy();
@@ -555,7 +535,7 @@ async fn reviewed(scene: &Scene) -> Outcome {
     Api::all(client).create(&PostParams::default(), &binding).await?;
 
     let nats = scene.nats("nats")?;
-    let rules = scene.write("rules/rules.yaml", RULES)?;
+    let rules = scene.write("rules/rules.yaml", &RULES)?;
     let (url, rules) = (nats.url(), rules.to_string_lossy().into_owned());
     let kubeconfig = control_plane.kubeconfig(User::Admin);
     let kubeconfig = kubeconfig.to_string_lossy();
@@ -680,7 +660,7 @@ async fn no_service(scene: &Scene) -> Outcome {
         {user: engine, password: engine, permissions: {subscribe: {deny: ["$SRV.>", "lifeline.v1.>"]}}}
     ] }"#;
     let nats = scene.nats_with("nats", NatsAccess::Anybody, users)?;
-    let rules = scene.write("engine/rules/rules.yaml", RULES)?;
+    let rules = scene.write("engine/rules/rules.yaml", &RULES)?;
     let (url, rules) = (format!("nats://engine:engine@{}", nats.address()), rules.to_string_lossy().into_owned());
     let mut lifeline = scene.lifeline("engine", &["--nats", &url, "--subjects", "visits", "--rules", &rules])?;
     lifeline.wait_until_ready()?;
@@ -710,7 +690,7 @@ async fn engine(scene: &Scene) -> Result<(NatsServer, Lifeline), Failure> {
 }
 
 fn ready_engine(scene: &Scene, nats: &NatsServer) -> Result<Lifeline, Failure> {
-    let mut lifeline = scene.local_engine("engine", nats, "visits", RULES)?;
+    let mut lifeline = scene.local_engine("engine", nats, "visits", &RULES)?;
     lifeline.wait_until_ready()?;
     Ok(lifeline)
 }

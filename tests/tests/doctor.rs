@@ -3,11 +3,14 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use lifeline_ops::servers::NatsAccess;
 use lifeline_tests::harness::Need::{ControlPlane, Mounts, Nats};
-use lifeline_tests::harness::{Failure, Kubernetes, Lifeline, Mount, Outcome, Scene, User, eventually, run, story};
+use lifeline_tests::harness::{
+    Failure, Kubernetes, Lifeline, Mount, Outcome, Scene, User, eventually, run, story, visits,
+};
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use serde_json::{Value, json};
 
@@ -18,42 +21,19 @@ const SEED: &str = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY";
 const PUBLIC: &str = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4";
 const OTHER_SEED: &str = "SUANQDPB2RUOE4ETUA26CNX7FUKE5ZZKFCQIIW63OX225F2CO7UEXTM7ZY";
 
-const RULES: &str = r#"
-apiVersion: lib.projectsveltos.io/v1beta1
-kind: EventSource
-metadata: {name: visits}
-spec:
-  messagingMatchCriteria:
-  - subject: visits
----
-apiVersion: lib.projectsveltos.io/v1beta1
-kind: EventTrigger
-metadata: {name: visits}
-spec:
-  eventSourceName: visits
-  oneForEvent: true
-  cloudEventAction: Create
-  policyRefs:
-  - {kind: ConfigMap, namespace: default, name: visits}
----
-apiVersion: v1
-kind: ConfigMap
+static RULES: LazyLock<String> = LazyLock::new(|| {
+    visits(
+        r#"apiVersion: v1
+kind: Namespace
 metadata:
-  name: visits
-  namespace: default
-  annotations: {projectsveltos.io/instantiate: ok}
-data:
-  namespace.yaml: |
-    apiVersion: v1
-    kind: Namespace
-    metadata:
-      name: {{ .CloudEvent.subject }}
-    ---
-    apiVersion: example.com/v1
-    kind: Missing
-    metadata:
-      name: {{ .CloudEvent.subject }}
-"#;
+  name: {{ .CloudEvent.subject }}
+---
+apiVersion: example.com/v1
+kind: Missing
+metadata:
+  name: {{ .CloudEvent.subject }}"#,
+    )
+});
 
 fn main() -> ExitCode {
     run(vec![
@@ -208,7 +188,7 @@ fn definitions(is_old: bool) -> Result<String, Failure> {
 
 async fn kubernetes(scene: &Scene) -> Outcome {
     let control_plane = scene.fresh_control_plane()?;
-    let rules = scene.write("rules.yaml", RULES)?;
+    let rules = scene.write("rules.yaml", &RULES)?;
     let data = scene.folder().join("data");
     let (data, rules) = (data.to_string_lossy(), rules.to_string_lossy());
     let look = |user: User, more: &[&str]| {

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use async_nats::datetime::{add_std_duration, now};
 use bytes::Bytes;
 use lifeline_tests::harness::Need::{ControlPlane, Nats};
 use lifeline_tests::harness::{
-    Event, Failure, Kubernetes, Lifeline, Outcome, Producer, Scene, Write, eventually, run, story,
+    Event, Failure, Kubernetes, Lifeline, Outcome, Producer, Scene, Write, eventually, run, story, visits,
 };
 use serde_json::json;
 
@@ -19,39 +20,16 @@ const USERS: u64 = 100;
 const SOON: Duration = Duration::from_secs(30);
 
 /// A Namespace per user, whose label tells which event it was made for.
-const RULES: &str = r#"
-apiVersion: lib.projectsveltos.io/v1beta1
-kind: EventSource
-metadata: {name: visits}
-spec:
-  messagingMatchCriteria:
-  - subject: visits
----
-apiVersion: lib.projectsveltos.io/v1beta1
-kind: EventTrigger
-metadata: {name: visits}
-spec:
-  eventSourceName: visits
-  oneForEvent: true
-  cloudEventAction: '{{ if eq .CloudEvent.type "auth.example.com.logout" }}Delete{{ else }}Create{{ end }}'
-  policyRefs:
-  - {kind: ConfigMap, namespace: default, name: visits}
----
-apiVersion: v1
-kind: ConfigMap
+static RULES: LazyLock<String> = LazyLock::new(|| {
+    visits(
+        r#"apiVersion: v1
+kind: Namespace
 metadata:
-  name: visits
-  namespace: default
-  annotations: {projectsveltos.io/instantiate: ok}
-data:
-  namespace.yaml: |
-    apiVersion: v1
-    kind: Namespace
-    metadata:
-      name: {{ .CloudEvent.subject }}
-      labels:
-        visit: "{{ .CloudEvent.id }}"
-"#;
+  name: {{ .CloudEvent.subject }}
+  labels:
+    visit: "{{ .CloudEvent.id }}""#,
+    )
+});
 
 fn main() -> ExitCode {
     run(vec![
@@ -89,7 +67,7 @@ async fn backlog(scene: &Scene) -> Outcome {
     assert_eq!(stream.info().await?.state.messages, EVENTS);
 
     let started = Instant::now();
-    let mut lifeline = scene.engine("engine", control_plane, &nats, "visits", RULES)?;
+    let mut lifeline = scene.engine("engine", control_plane, &nats, "visits", &RULES)?;
     lifeline.wait_until_ready()?;
     lifeline.has_recorded(EVENTS).await?;
     let recorded = started.elapsed();
@@ -128,7 +106,7 @@ async fn killed_nats(scene: &Scene) -> Outcome {
     let control_plane = scene.control_plane();
     let mut nats = scene.nats("nats")?;
     let kubernetes = Kubernetes::of(control_plane).await?;
-    let mut lifeline = scene.engine("engine", control_plane, &nats, "visits", RULES)?;
+    let mut lifeline = scene.engine("engine", control_plane, &nats, "visits", &RULES)?;
     lifeline.wait_until_ready()?;
     let producer = Producer::connect(&nats, "visits").await?;
     let before = kubernetes_after(&kubernetes, &producer, "killed-nats-before").await?;
@@ -167,7 +145,7 @@ async fn killed_api_server(scene: &Scene) -> Outcome {
     let mut control_plane = scene.fresh_control_plane()?;
     let nats = scene.nats("nats")?;
     let kubernetes = Kubernetes::of(&control_plane).await?;
-    let mut lifeline = scene.engine("engine", &control_plane, &nats, "visits", RULES)?;
+    let mut lifeline = scene.engine("engine", &control_plane, &nats, "visits", &RULES)?;
     lifeline.wait_until_ready()?;
     let producer = Producer::connect(&nats, "visits").await?;
     let uid = kubernetes_after(&kubernetes, &producer, "kept").await?;
@@ -199,7 +177,7 @@ async fn nats_away(scene: &Scene) -> Outcome {
     let mut nats = scene.nats("nats")?;
     let kubernetes = Kubernetes::of(control_plane).await?;
     nats.kill();
-    let mut lifeline = scene.engine("engine", control_plane, &nats, "visits", RULES)?;
+    let mut lifeline = scene.engine("engine", control_plane, &nats, "visits", &RULES)?;
     let address = nats.address();
     let said = lifeline.has_said(&format!("waiting for NATS at nats://{address}")).await?;
     assert!(said.contains("hint: check that the server runs"), "no remedy in:\n{said}");
@@ -223,7 +201,7 @@ async fn stream_to_come(scene: &Scene) -> Outcome {
     // The form of the connection settings that names streams and says nothing of how to make them.
     let connection = json!({"jetstream": {"configuration": {"url": nats.url(), "streams": [{"name": "VISITS"}]}}});
     let connection = scene.write("connection.json", &connection.to_string())?;
-    let rules = scene.write("rules/rules.yaml", RULES)?;
+    let rules = scene.write("rules/rules.yaml", &RULES)?;
     let kubeconfig = control_plane.kubeconfig(lifeline_tests::harness::User::Admin);
     let [connection, rules, kubeconfig] = [&connection, &rules, &kubeconfig].map(|path| path.to_string_lossy());
     let arguments = ["--cluster", "kube", "--kubeconfig", &kubeconfig, "--nats", &connection, "--rules", &rules];
@@ -250,7 +228,7 @@ const STRANGE: [&str; 4] = [
 
 async fn strange_messages(scene: &Scene) -> Outcome {
     let nats = scene.nats("nats")?;
-    let mut lifeline = scene.local_engine("engine", &nats, "visits", RULES)?;
+    let mut lifeline = scene.local_engine("engine", &nats, "visits", &RULES)?;
     lifeline.wait_until_ready()?;
     let client = async_nats::connect(nats.url()).await?;
     let producer = Producer::on(client.clone(), "visits");
@@ -308,7 +286,7 @@ async fn lost_volume(scene: &Scene) -> Outcome {
     producer.publish_all((0..OTHERS).map(|event| Event::user("logout", &format!("other-{event}")))).await?;
     producer.publish_all(all("login")).await?;
     let events = 3 * PEOPLE + OTHERS;
-    let mut lifeline = scene.engine("engine", control_plane, &nats, "visits", RULES)?;
+    let mut lifeline = scene.engine("engine", control_plane, &nats, "visits", &RULES)?;
     let settled = async |lifeline: &mut Lifeline| {
         lifeline.wait_until_ready()?;
         lifeline.has_recorded(events).await?;
@@ -336,7 +314,7 @@ async fn open_logout(scene: &Scene) -> Outcome {
     let nats = scene.nats("nats")?;
     let kubernetes = Kubernetes::of(&control_plane).await?;
     let producer = Producer::connect(&nats, "visits").await?;
-    let mut lifeline = scene.engine("engine", &control_plane, &nats, "visits", RULES)?;
+    let mut lifeline = scene.engine("engine", &control_plane, &nats, "visits", &RULES)?;
     lifeline.wait_until_ready()?;
     let before = kubernetes_after(&kubernetes, &producer, "open-logout").await?;
     control_plane.kill_api_server();
@@ -359,7 +337,7 @@ async fn left_to_owner(scene: &Scene) -> Outcome {
     let nats = scene.nats("nats")?;
     let producer = Producer::connect(&nats, "visits").await?;
     producer.make_stream("OWNED").await?;
-    let mut lifeline = scene.local_engine("engine", &nats, "visits", RULES)?;
+    let mut lifeline = scene.local_engine("engine", &nats, "visits", &RULES)?;
     lifeline.wait_until_ready()?;
     producer.publish(Event::user("login", "left-before")).await?;
     lifeline.has_recorded(1).await?;
@@ -395,7 +373,7 @@ async fn paused_consumer(scene: &Scene) -> Outcome {
     let nats = scene.nats("nats")?;
     let producer = Producer::connect(&nats, "visits").await?;
     let stream = producer.make_stream("VISITS").await?;
-    let mut lifeline = scene.local_engine("engine", &nats, "visits", RULES)?;
+    let mut lifeline = scene.local_engine("engine", &nats, "visits", &RULES)?;
     lifeline.wait_until_ready()?;
     producer.publish(Event::user("login", "paused-before")).await?;
     lifeline.has_recorded(1).await?;

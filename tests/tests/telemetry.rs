@@ -1,6 +1,7 @@
 //! What the engine says of itself to machines: spans to a collector, probes and metrics.
 
 use std::process::ExitCode;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
@@ -8,7 +9,7 @@ use lifeline_ops::servers::{NatsServer, free_port};
 use lifeline_tests::harness::Need::Nats;
 use lifeline_tests::harness::exposition::{self, Series};
 use lifeline_tests::harness::{
-    Collector, Event, Failure, Lifeline, Outcome, Producer, Scene, Traced, eventually, run, story,
+    Collector, Event, Failure, Lifeline, Outcome, Producer, Scene, Traced, eventually, run, story, visits,
 };
 use tokio::net::TcpListener;
 
@@ -22,37 +23,14 @@ const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 /// How long the exporter collects before it sends: the standard says 5 s, a test does not want to wait.
 const SEND_AT_ONCE: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "50");
 
-const RULES: &str = r#"
-apiVersion: lib.projectsveltos.io/v1beta1
-kind: EventSource
-metadata: {name: visits}
-spec:
-  messagingMatchCriteria:
-  - subject: visits
----
-apiVersion: lib.projectsveltos.io/v1beta1
-kind: EventTrigger
-metadata: {name: visits}
-spec:
-  eventSourceName: visits
-  oneForEvent: true
-  cloudEventAction: '{{ if eq .CloudEvent.type "auth.example.com.logout" }}Delete{{ else }}Create{{ end }}'
-  policyRefs:
-  - {kind: ConfigMap, namespace: default, name: visits}
----
-apiVersion: v1
-kind: ConfigMap
+static RULES: LazyLock<String> = LazyLock::new(|| {
+    visits(
+        r#"apiVersion: v1
+kind: Namespace
 metadata:
-  name: visits
-  namespace: default
-  annotations: {projectsveltos.io/instantiate: ok}
-data:
-  namespace.yaml: |
-    apiVersion: v1
-    kind: Namespace
-    metadata:
-      name: {{ .CloudEvent.subject }}
-"#;
+  name: {{ .CloudEvent.subject }}"#,
+    )
+});
 
 fn main() -> ExitCode {
     run(vec![
@@ -219,7 +197,7 @@ async fn probes(scene: &Scene) -> Outcome {
     let mut nats = scene.nats("nats")?;
     let url = nats.url();
     nats.kill();
-    let mut lifeline = scene.local_engine("engine", &nats, "visits", RULES)?;
+    let mut lifeline = scene.local_engine("engine", &nats, "visits", &RULES)?;
     for reason in ["refused", "cannot be reached"] {
         not_ready(&lifeline, &["NATS is not read", &url, reason]).await?;
         assert_eq!(metrics(&lifeline)?["lifeline_ready"], 0.0);
@@ -301,7 +279,7 @@ fn metrics(lifeline: &Lifeline) -> Result<Series, Failure> {
 
 /// An engine on the local cluster that is ready.
 fn engine(scene: &Scene, name: &str, nats: &NatsServer, environment: &[(&str, &str)]) -> Result<Lifeline, Failure> {
-    let rules = scene.write(&format!("{name}/rules/rules.yaml"), RULES)?;
+    let rules = scene.write(&format!("{name}/rules/rules.yaml"), &RULES)?;
     let rules = rules.to_string_lossy();
     let url = nats.url();
     let arguments = ["--cluster", "local", "--nats", &url, "--subjects", "visits", "--rules", &rules];

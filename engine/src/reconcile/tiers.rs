@@ -10,7 +10,7 @@ use lifeline_projections::fact::ObjectKey;
 use lifeline_projections::fold::LifecycleIndex;
 use parking_lot::Mutex;
 
-/// Notes that are kept at most. All are forgotten then; whoever waits notes its own again.
+/// Notes that are kept at most. All are forgotten then; a lifecycle that waits notes its own again.
 const NOTES_MAX: usize = 100_000;
 
 /// At which tier lifecycles want contested objects.

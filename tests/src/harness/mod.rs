@@ -21,6 +21,7 @@ mod node;
 mod node_programs;
 mod scene;
 mod stories;
+mod visits;
 mod waiting;
 
 pub use collector::{Collector, Traced};
@@ -37,4 +38,5 @@ pub use node::{NODE, Node, image, lifeline_image};
 pub use node_programs::{NodePrograms, install};
 pub use scene::Scene;
 pub use stories::{Need, run, story};
+pub use visits::visits;
 pub use waiting::eventually;

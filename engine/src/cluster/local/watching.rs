@@ -1,6 +1,6 @@
 //! Watching a local cluster: what is there, then each change as it is made.
 //!
-//! Start at [`watch`]. Whoever is too slow to take all changes gets a list again, as from an API server.
+//! Start at [`watch`]. A watcher that is too slow to take all changes gets a list again, as from an API server.
 
 use std::collections::VecDeque;
 

@@ -12,9 +12,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::spec::{
-    self, DeploymentType, DriftExclusionSpec, DriftTargetSpec, EventSourceSpec, EventTriggerSpec, GeneratorSpec,
-    LabelSelector, MatchCriteria, PatchSpec, PatchesFromSpec, PolicyRefSpec, Requirement, StopMatchingBehavior,
-    SyncMode, TargetSpec, UnknownField,
+    self, DeploymentType, DriftExclusionSpec, EventSourceSpec, EventTriggerSpec, GeneratorSpec, LabelSelector,
+    MatchCriteria, PatchSpec, PatchesFromSpec, PolicyRefSpec, Requirement, StopMatchingBehavior, SyncMode, TargetSpec,
+    UnknownField,
 };
 use crate::rules::problem::Problem;
 
@@ -183,15 +183,8 @@ pub(in crate::rules) fn event_trigger(
         // Done by `decide::exclusion`.
         let DriftExclusionSpec { paths: _, target } = exclusion;
         let Some(target) = target else { continue };
-        let DriftTargetSpec {
-            group: _,
-            version: _,
-            kind: _,
-            namespace: _,
-            name: _,
-            label_selector,
-            annotation_selector,
-        } = target;
+        let TargetSpec { group: _, version: _, kind: _, namespace: _, name: _, label_selector, annotation_selector } =
+            target;
         let path = format!("spec.driftExclusions[{index}].target");
         let by_name = "is not read: choose objects by `group`, `version`, `kind`, `namespace` and `name`";
         report.refuse(!label_selector.is_empty(), &format!("{path}.labelSelector"), by_name)?;
@@ -289,7 +282,7 @@ fn unknown_fields(written: &Value) -> Vec<UnknownField> {
     for (index, entry) in written["driftExclusions"].as_array().into_iter().flatten().enumerate() {
         let path = format!("spec.driftExclusions[{index}]");
         unknown.extend(spec::unknown_fields::<DriftExclusionSpec>(&path, entry));
-        unknown.extend(spec::unknown_fields::<DriftTargetSpec>(&format!("{path}.target"), &entry["target"]));
+        unknown.extend(spec::unknown_fields::<TargetSpec>(&format!("{path}.target"), &entry["target"]));
     }
     let path = "spec.sourceClusterSelector";
     let selector = &written["sourceClusterSelector"];

@@ -211,7 +211,7 @@ pub struct PatchSpec {
     pub target: Option<TargetSpec>,
 }
 
-/// Which manifests are changed: each field that is written must match.
+/// Which objects are meant, by `patches` and `driftExclusions`: each field that is written must match.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TargetSpec {
@@ -251,29 +251,9 @@ pub struct PatchesFromSpec {
 pub struct DriftExclusionSpec {
     /// JSON pointers (RFC 6901) into the object.
     pub paths: Vec<String>,
-    /// Which objects; none means all.
+    /// Which objects; none means all. Selectors are refused here.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub target: Option<DriftTargetSpec>,
-}
-
-/// `driftExclusions[].target`: expressions, unanchored, an empty one matches everything.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct DriftTargetSpec {
-    /// API group.
-    pub group: String,
-    /// Version of the API.
-    pub version: String,
-    /// Kind.
-    pub kind: String,
-    /// Namespace.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
-    /// Selects by label in Sveltos; refused here.
-    pub label_selector: String,
-    /// Selects by annotation in Sveltos; refused here.
-    pub annotation_selector: String,
+    pub target: Option<TargetSpec>,
 }
 
 /// `matchLabels` and `matchExpressions`, all of which must hold; an empty selector matches everything.
