@@ -14,7 +14,7 @@ use lifeline_engine::clock::SimulatedClock;
 use lifeline_engine::cluster::local::LocalCluster;
 use lifeline_engine::cluster::{Cluster, Deletion, Error, Kind, Label, LiveObject, ObjectKey, Seen};
 use lifeline_engine::engine::{Engine, Parts, Ports};
-use lifeline_engine::intake::jetstream::{Acknowledge, Backlog, Batch, Batches, Consume, JetStream};
+use lifeline_engine::intake::jetstream::{Acknowledge, Backlog, Batch, Batches, Consume, Copied, JetStream};
 use lifeline_engine::intake::jetstream::{Retention, Stored, StreamState};
 use lifeline_engine::intake::streams::{Order, Reach};
 use lifeline_engine::intake::subjects::Wanted;
@@ -232,6 +232,7 @@ impl Users {
             on_disk: true,
             erasable: false,
             consumers_kept: None,
+            copied: Copied::default(),
         }
     }
 
@@ -400,6 +401,27 @@ async fn a_site_that_hangs_takes_no_worker_from_another() {
         let [_, west] = both(&status);
         assert_eq!((west.unavailable.as_deref(), west.open), (None, 0), "{status:?}");
         assert_eq!((lively.count("Namespace"), hanging.count("Namespace")), (NAMESPACES, NAMESPACES));
+        engine.stop();
+    };
+    tasks.run_until(story).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_answers_no_more_while_there_is_nothing_to_do_is_told() {
+    let (site, cluster) = site("east", Hangs::Nothing);
+    let tasks = LocalSet::new();
+    let engine = engine(&[&site], RULES, Users { logins: 1, visits: 0 }, &tasks);
+    let unavailable = || engine.status().sites.remove(0).unavailable;
+    let story = async {
+        sleep(Duration::from_secs(600)).await;
+        assert_eq!((unavailable(), cluster.count("Namespace")), (None, 1));
+        *cluster.hangs.lock() = Hangs::All;
+        sleep(Duration::from_secs(51)).await;
+        assert_eq!(unavailable().as_deref(), Some("no answer for 20 s"));
+        assert!(!engine.status().warnings.is_empty());
+        *cluster.hangs.lock() = Hangs::Nothing;
+        sleep(Duration::from_secs(32)).await;
+        assert_eq!(unavailable(), None);
         engine.stop();
     };
     tasks.run_until(story).await;

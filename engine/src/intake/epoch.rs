@@ -142,7 +142,7 @@ pub fn content_hash(payload: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::intake::jetstream::Retention;
+    use crate::intake::jetstream::{Copied, Retention};
 
     const CREATED: u64 = 1_000;
 
@@ -159,6 +159,7 @@ mod tests {
             on_disk: true,
             erasable: true,
             consumers_kept: None,
+            copied: Copied::default(),
         }
     }
 

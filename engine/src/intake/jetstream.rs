@@ -27,6 +27,17 @@ pub enum Retention {
     WorkQueue,
 }
 
+/// What a stream holds that was not published to it, and under which subjects.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// Streams of the same server and account that it copies: its sources, or what it mirrors.
+    pub origins: Vec<String>,
+    /// Whether it copies streams of other servers or accounts.
+    pub is_elsewhere: bool,
+    /// Whether messages are kept under other subjects than they were published on.
+    pub is_renamed: bool,
+}
+
 /// What the server says of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamState {
@@ -44,8 +55,10 @@ pub struct StreamState {
     pub replicas: usize,
     /// When messages are let go.
     pub retention: Retention,
-    /// Subjects it holds; none for a mirror.
+    /// Subjects that are published to it; none for a mirror.
     pub subjects: Vec<String>,
+    /// What it holds that was not published to it.
+    pub copied: Copied,
     /// Whether messages are kept on disk.
     pub on_disk: bool,
     /// Whether clients may delete or purge its messages.

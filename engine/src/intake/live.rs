@@ -5,6 +5,7 @@
 
 mod catch_up;
 mod connections;
+mod copies;
 mod delivery;
 mod logins;
 mod plain;
@@ -380,8 +381,13 @@ impl World {
     }
 
     async fn emptied(&self, stream: &str) {
+        self.emptied_but(stream, 0).await;
+    }
+
+    /// Waits until a stream holds so many messages.
+    async fn emptied_but(&self, stream: &str, left: u64) {
         let deadline = Instant::now() + PATIENCE;
-        while self.held(stream).await > 0 {
+        while self.held(stream).await != left {
             assert!(Instant::now() < deadline, "{} messages left", self.held(stream).await);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

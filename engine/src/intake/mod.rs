@@ -1,7 +1,7 @@
 //! Intake: from a JetStream stream to the recorder, in order, each message once, nothing in silence.
 //!
 //! ```text
-//! Connection --connect--> Nats (a JetStream) --streams--> subjects::assign --one Reader per stream--> Intake --> recorder
+//! Connection --connect--> Nats (a JetStream) --streams--> assign::assign --one Reader per stream--> Intake --> recorder
 //!                                                                              ^                                |
 //!                                                           epoch::judge ------+          Acknowledge <-- fsync -+
 //! ```
@@ -14,8 +14,10 @@
 //! does that, after its fsync.
 
 mod alone;
+pub mod assign;
 mod catch_up;
 pub mod connection;
+mod copies;
 mod counted;
 pub mod epoch;
 mod gate;

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 use super::catch_up::CatchUp;
 use super::connection::ConnectionState;
-use super::jetstream::{Batch, Batches, Consume, JetStream, Retention, Stored, StreamState};
+use super::jetstream::{Batch, Batches, Consume, Copied, JetStream, Retention, Stored, StreamState};
 use super::pull::{BATCH_MESSAGES_MAX, Pull};
 use super::{Error, epoch};
 use crate::error_text::one_line;
@@ -564,6 +564,7 @@ fn state_of(info: &stream::Info) -> StreamState {
             RetentionPolicy::WorkQueue => Retention::WorkQueue,
         },
         subjects: info.config.subjects.clone(),
+        copied: copied(&info.config),
         on_disk: info.config.storage == StorageType::File,
         erasable: !(info.config.deny_delete && info.config.deny_purge),
         consumers_kept: info
@@ -572,6 +573,16 @@ fn state_of(info: &stream::Info) -> StreamState {
             .as_ref()
             .map(|limits| limits.inactive_threshold)
             .filter(|threshold| !threshold.is_zero()),
+    }
+}
+
+fn copied(config: &stream::Config) -> Copied {
+    let (elsewhere, here): (Vec<_>, Vec<_>) =
+        config.mirror.iter().chain(config.sources.iter().flatten()).partition(|source| source.external.is_some());
+    Copied {
+        origins: here.into_iter().map(|source| source.name.clone()).collect(),
+        is_elsewhere: !elsewhere.is_empty(),
+        is_renamed: config.subject_transform.is_some(),
     }
 }
 

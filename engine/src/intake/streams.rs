@@ -27,6 +27,7 @@ use hashbrown::HashMap;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+use super::assign;
 use super::connection::ConnectionState;
 use super::epoch::content_hash;
 use super::gate::Gate;
@@ -484,7 +485,7 @@ impl Running {
             tracing::info!(?created, "made streams for subjects that none held");
             let warnings = std::mem::take(&mut assigned.warnings);
             streams = jetstream.streams().await?;
-            assigned = subjects::assign(&from_streams, &streams);
+            assigned = assign::assign(&from_streams, &streams);
             assigned.warnings.extend(warnings);
             assigned.warnings.sort();
             assigned.warnings.dedup();
@@ -533,7 +534,7 @@ impl Running {
             return Ok(Err(format!("the NATS server refuses a right to JetStream: {denied}")));
         }
         match jetstream.streams().await {
-            Ok(streams) => Ok(Ok((subjects::assign(wanted, &streams), streams))),
+            Ok(streams) => Ok(Ok((assign::assign(wanted, &streams), streams))),
             Err(error) => match way::absence(&error, jetstream.denied().as_deref()) {
                 Some(absent) => Ok(Err(absent)),
                 None => Err(error),

@@ -1,10 +1,12 @@
-//! Which streams hold the wanted subjects, and with which filters they are read. Pure.
+//! What is to be read: subjects, streams, and what is read of each. Pure.
 //!
-//! Start at [`assign`]. A subject here is a pattern of NATS: tokens between dots, `*` for one token, `>` for the rest.
-//!
-//! Never here: creating a stream. What no stream holds is returned, and [`super::streams`] acts on it.
+//! A subject here is a pattern of NATS: tokens between dots, `*` for one token, `>` for the rest. [`intersect`] and
+//! [`includes`] compare two.
 
-use super::jetstream::StreamState;
+use super::jetstream::Message;
+
+/// The header of a message that came from a source.
+const SOURCE_HEADER: &str = "Nats-Stream-Source";
 
 /// What the settings ask to be read. Empty in both: every stream there is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,9 +33,11 @@ pub struct Reading {
     pub stream: String,
     /// Subjects to read; empty for all. Then sequences have no holes but those of removed messages.
     pub filters: Vec<String>,
+    /// What is delivered and not recorded.
+    pub passed: Passed,
 }
 
-/// What [`assign`] found.
+/// What [`super::assign::assign`] found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Assignment {
     /// Streams to read, by name.
@@ -46,67 +50,35 @@ pub struct Assignment {
     pub warnings: Vec<String>,
 }
 
-/// Finds the streams that hold what is wanted.
-#[must_use]
-pub fn assign(wanted: &Wanted, streams: &[StreamState]) -> Assignment {
-    let mut found = Assignment::default();
-    let everything = wanted.subjects.is_empty() && wanted.streams.is_empty();
-    for stream in streams {
-        let mut filters = Vec::new();
-        let mut whole = everything;
-        for subject in &wanted.subjects {
-            filters.extend(stream.subjects.iter().filter_map(|held| intersect(subject, held)));
-        }
-        for named in wanted.streams.iter().filter(|named| named.name == stream.name) {
-            whole |= named.subjects.is_empty();
-            for subject in &named.subjects {
-                filters.extend(stream.subjects.iter().filter_map(|held| intersect(subject, held)));
-                // A mirror names no subjects of its own; the server knows what it holds.
-                if stream.subjects.is_empty() {
-                    filters.push(subject.clone());
-                }
-            }
-        }
-        if filters.is_empty() && !whole {
-            continue;
-        }
-        // All of a stream is read without a filter: it is faster, and a removed message shows as a hole.
-        whole |= !stream.subjects.is_empty()
-            && stream.subjects.iter().all(|held| filters.iter().any(|filter| includes(filter, held)));
-        let filters = if whole { Vec::new() } else { disjoint(filters) };
-        found.readings.push(Reading { stream: stream.name.clone(), filters });
-    }
-    for subject in &wanted.subjects {
-        let overlapping: Vec<_> = streams
-            .iter()
-            .filter(|stream| stream.subjects.iter().any(|held| intersect(subject, held).is_some()))
-            .collect();
-        let held = overlapping.iter().flat_map(|stream| &stream.subjects).any(|held| includes(held, subject));
-        match overlapping.first() {
-            _ if held => {}
-            None => found.unheld_subjects.push(subject.clone()),
-            Some(stream) => found.warnings.push(format!(
-                "subject `{subject}` is held only in part, by stream `{}`: events on its other subjects are not kept",
-                stream.name
-            )),
+/// What is delivered of a stream and not recorded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// Subjects that are wanted, where the stream is read without a filter because it held no others; empty for all.
+    pub only: Vec<String>,
+    /// Streams that are read themselves, and the subjects that are read there; without subjects all.
+    pub origins: Vec<(String, Vec<String>)>,
+}
+
+impl Passed {
+    /// Takes out what is not to be recorded.
+    pub fn over(&self, messages: &mut Vec<Message>) {
+        if !self.only.is_empty() || !self.origins.is_empty() {
+            messages.retain(|message| self.is_wanted(message) && !self.is_copy(message));
         }
     }
-    for named in &wanted.streams {
-        match streams.iter().find(|stream| stream.name == named.name) {
-            None => found.missing_streams.push(named.clone()),
-            Some(stream) => found.warnings.extend(
-                named
-                    .subjects
-                    .iter()
-                    .filter(|subject| {
-                        !stream.subjects.is_empty()
-                            && !stream.subjects.iter().any(|held| intersect(subject, held).is_some())
-                    })
-                    .map(|subject| format!("stream `{}` does not hold the subject `{subject}`", stream.name)),
-            ),
-        }
+
+    fn is_wanted(&self, message: &Message) -> bool {
+        self.only.is_empty() || self.only.iter().any(|wanted| includes(wanted, &message.subject))
     }
-    found
+
+    fn is_copy(&self, message: &Message) -> bool {
+        let header = message.headers.iter().find(|(name, _)| name == SOURCE_HEADER);
+        let Some(origin) = header.and_then(|(_, value)| value.split(' ').next()) else { return false };
+        // A source of another server has the hash of its address behind its name.
+        self.origins.iter().any(|(name, filters)| {
+            name == origin && (filters.is_empty() || filters.iter().any(|filter| includes(filter, &message.subject)))
+        })
+    }
 }
 
 /// Why a text is no subject pattern, or `None`.
@@ -180,23 +152,6 @@ pub fn disjoint(mut filters: Vec<String>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::intake::jetstream::Retention;
-
-    fn stream(name: &str, subjects: &[&str]) -> StreamState {
-        StreamState {
-            name: name.to_owned(),
-            created_unix_nanos: 1,
-            first_sequence: 1,
-            last_sequence: 0,
-            messages: 0,
-            replicas: 1,
-            retention: Retention::Limits,
-            subjects: owned(subjects),
-            on_disk: true,
-            erasable: false,
-            consumers_kept: None,
-        }
-    }
 
     fn owned(texts: &[&str]) -> Vec<String> {
         texts.iter().map(|&text| text.to_owned()).collect()
@@ -233,48 +188,6 @@ mod tests {
         check("a..b", false);
         check("a b", false);
         check("a.>.b", false);
-    }
-
-    #[track_caller]
-    fn check(wanted: Wanted, streams: &[StreamState], readings: &[(&str, &[&str])], unheld: &[&str], warnings: usize) {
-        let found = assign(&wanted, streams);
-        let expected: Vec<_> = readings
-            .iter()
-            .map(|(stream, filters)| Reading { stream: (*stream).to_owned(), filters: owned(filters) })
-            .collect();
-        assert_eq!(found.readings, expected);
-        assert_eq!(found.unheld_subjects, owned(unheld));
-        assert_eq!(found.warnings.len(), warnings, "{:?}", found.warnings);
-    }
-
-    fn subjects(subjects: &[&str]) -> Wanted {
-        Wanted { subjects: owned(subjects), streams: Vec::new() }
-    }
-
-    #[test]
-    fn subjects_find_their_streams() {
-        let streams = [stream("ORDERS", &["orders.>"]), stream("USERS", &["user-operation", "user-login"])];
-        check(subjects(&["user-login"]), &streams, &[("USERS", &["user-login"])], &[], 0);
-        check(subjects(&["user-login", "user-operation"]), &streams, &[("USERS", &[])], &[], 0);
-        check(subjects(&["orders.*.new"]), &streams, &[("ORDERS", &["orders.*.new"])], &[], 0);
-        check(subjects(&[">"]), &streams, &[("ORDERS", &[]), ("USERS", &[])], &[], 1);
-        check(subjects(&["test", "foo"]), &streams, &[], &["test", "foo"], 0);
-        check(subjects(&["orders.new", "orders.*"]), &streams, &[("ORDERS", &["orders.*"])], &[], 0);
-        check(Wanted::default(), &streams, &[("ORDERS", &[]), ("USERS", &[])], &[], 0);
-    }
-
-    #[test]
-    fn streams_are_found_by_name() {
-        let streams = [stream("MIRROR", &[]), stream("USERS", &["user-operation", "user-login"])];
-        let named = |name: &str, subjects: &[&str]| Wanted {
-            subjects: Vec::new(),
-            streams: vec![WantedStream { name: name.to_owned(), subjects: owned(subjects) }],
-        };
-        check(named("USERS", &[]), &streams, &[("USERS", &[])], &[], 0);
-        check(named("USERS", &["user-login"]), &streams, &[("USERS", &["user-login"])], &[], 0);
-        check(named("USERS", &["nothing"]), &streams, &[], &[], 1);
-        check(named("MIRROR", &["a"]), &streams, &[("MIRROR", &["a"])], &[], 0);
-        assert_eq!(assign(&named("NONE", &["a"]), &streams).missing_streams.len(), 1);
     }
 
     #[test]

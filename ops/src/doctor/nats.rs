@@ -8,9 +8,9 @@ use async_nats::Client;
 use jiff::Timestamp;
 use lifeline_engine::error_text::one_line;
 use lifeline_engine::intake::JetStream;
+use lifeline_engine::intake::assign;
 use lifeline_engine::intake::connection::Server;
 use lifeline_engine::intake::nats::Nats;
-use lifeline_engine::intake::subjects;
 use lifeline_engine::intake::way::Use;
 use serde_json::{Value, json};
 
@@ -88,7 +88,7 @@ async fn read(config: &Config, server: &Server, nats: &Nats, client: &Client, is
             return vec![Finding::failed("jetstream", "does not answer", remedy)];
         }
     };
-    let assignment = subjects::assign(&server.wanted, &held);
+    let assignment = assign::assign(&server.wanted, &held);
     let mut found = Vec::new();
     for missing in &assignment.missing_streams {
         let remedy = "make it, or correct the name in the connection settings";

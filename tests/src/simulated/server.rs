@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lifeline_engine::clock::{Clock, SimulatedClock};
 use lifeline_engine::intake::epoch::content_hash;
-use lifeline_engine::intake::jetstream::{Backlog, Consume, Message, Retention, Stored, StreamState};
+use lifeline_engine::intake::jetstream::{Backlog, Consume, Copied, Message, Retention, Stored, StreamState};
 use lifeline_engine::intake::{Error, Subject};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -561,6 +561,7 @@ impl Stream {
             on_disk: true,
             erasable: true,
             consumers_kept: None,
+            copied: Copied::default(),
         }
     }
 

@@ -1,0 +1,178 @@
+//! Which streams hold what is wanted, and with which filters they are read. Pure.
+//!
+//! Start at [`assign`].
+//!
+//! Never here: creating a stream. What no stream holds is returned, and [`super::streams`] acts on it.
+
+use super::copies::leave_out;
+use super::jetstream::{Copied, Retention, StreamState};
+use super::subjects::{Assignment, Passed, Reading, Wanted, disjoint, includes, intersect};
+
+/// Finds the streams that hold what is wanted.
+#[must_use]
+pub fn assign(wanted: &Wanted, streams: &[StreamState]) -> Assignment {
+    let mut found = Assignment::default();
+    let everything = wanted.subjects.is_empty() && wanted.streams.is_empty();
+    for stream in streams {
+        if everything && stream.retention != Retention::Limits {
+            found.warnings.push(format!(
+                "stream `{}` is not read: it deletes what is acknowledged, which may be another's; to read it, name its \
+                 subjects with `--subjects`",
+                stream.name
+            ));
+            continue;
+        }
+        let mut filters = Vec::new();
+        let mut whole = everything;
+        for subject in &wanted.subjects {
+            filters.extend(stream.subjects.iter().filter_map(|held| intersect(subject, held)));
+        }
+        for named in wanted.streams.iter().filter(|named| named.name == stream.name) {
+            whole |= named.subjects.is_empty();
+            for subject in &named.subjects {
+                filters.extend(stream.subjects.iter().filter_map(|held| intersect(subject, held)));
+                // A mirror names no subjects of its own; the server knows what it holds.
+                if stream.subjects.is_empty() {
+                    filters.push(subject.clone());
+                }
+            }
+        }
+        if filters.is_empty() && !whole {
+            continue;
+        }
+        let filters = if whole { Vec::new() } else { disjoint(filters) };
+        // All of a stream is read without a filter: it is faster, and a removed message shows as a hole. What its owner adds to it
+        // later is passed over, until it is looked at again.
+        // To pass over a message is to acknowledge it: not where that deletes it.
+        let has_all = stream.retention == Retention::Limits
+            && !stream.subjects.is_empty()
+            && stream.subjects.iter().all(|held| filters.iter().any(|filter| includes(filter, held)));
+        let (filters, only) = if has_all { (Vec::new(), filters) } else { (filters, Vec::new()) };
+        // Copies and renamed messages are not kept under the subjects that the stream names.
+        let only = if stream.copied == Copied::default() { only } else { Vec::new() };
+        let passed = Passed { only, ..Passed::default() };
+        found.readings.push(Reading { stream: stream.name.clone(), filters, passed });
+    }
+    leave_out(&mut found, streams);
+    for subject in &wanted.subjects {
+        let overlapping: Vec<_> = streams
+            .iter()
+            .filter(|stream| stream.subjects.iter().any(|held| intersect(subject, held).is_some()))
+            .collect();
+        let held = overlapping.iter().flat_map(|stream| &stream.subjects).any(|held| includes(held, subject));
+        match overlapping.first() {
+            _ if held => {}
+            None => found.unheld_subjects.push(subject.clone()),
+            Some(stream) => found.warnings.push(format!(
+                "subject `{subject}` is held only in part, by stream `{}`: events on its other subjects are not kept",
+                stream.name
+            )),
+        }
+    }
+    for named in &wanted.streams {
+        match streams.iter().find(|stream| stream.name == named.name) {
+            None => found.missing_streams.push(named.clone()),
+            Some(stream) => found.warnings.extend(
+                named
+                    .subjects
+                    .iter()
+                    .filter(|subject| {
+                        !stream.subjects.is_empty()
+                            && !stream.subjects.iter().any(|held| intersect(subject, held).is_some())
+                    })
+                    .map(|subject| format!("stream `{}` does not hold the subject `{subject}`", stream.name)),
+            ),
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intake::subjects::WantedStream;
+
+    fn stream(name: &str, subjects: &[&str]) -> StreamState {
+        StreamState {
+            name: name.to_owned(),
+            created_unix_nanos: 1,
+            first_sequence: 1,
+            last_sequence: 0,
+            messages: 0,
+            replicas: 1,
+            retention: Retention::Limits,
+            subjects: owned(subjects),
+            on_disk: true,
+            erasable: false,
+            consumers_kept: None,
+            copied: Copied::default(),
+        }
+    }
+
+    fn owned(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|&text| text.to_owned()).collect()
+    }
+
+    #[track_caller]
+    fn check(wanted: Wanted, streams: &[StreamState], readings: &[(&str, &[&str])], unheld: &[&str], warnings: usize) {
+        let found = assign(&wanted, streams);
+        let expected: Vec<_> =
+            readings.iter().map(|(stream, filters)| ((*stream).to_owned(), owned(filters))).collect();
+        let readings: Vec<_> = found.readings.into_iter().map(|reading| (reading.stream, reading.filters)).collect();
+        assert_eq!(readings, expected);
+        assert_eq!(found.unheld_subjects, owned(unheld));
+        assert_eq!(found.warnings.len(), warnings, "{:?}", found.warnings);
+    }
+
+    fn subjects(subjects: &[&str]) -> Wanted {
+        Wanted { subjects: owned(subjects), streams: Vec::new() }
+    }
+
+    #[test]
+    fn subjects_find_their_streams() {
+        let streams = [stream("ORDERS", &["orders.>"]), stream("USERS", &["user-operation", "user-login"])];
+        check(subjects(&["user-login"]), &streams, &[("USERS", &["user-login"])], &[], 0);
+        check(subjects(&["user-login", "user-operation"]), &streams, &[("USERS", &[])], &[], 0);
+        check(subjects(&["orders.*.new"]), &streams, &[("ORDERS", &["orders.*.new"])], &[], 0);
+        check(subjects(&[">"]), &streams, &[("ORDERS", &[]), ("USERS", &[])], &[], 1);
+        check(subjects(&["test", "foo"]), &streams, &[], &["test", "foo"], 0);
+        check(subjects(&["orders.new", "orders.*"]), &streams, &[("ORDERS", &["orders.*"])], &[], 0);
+        check(Wanted::default(), &streams, &[("ORDERS", &[]), ("USERS", &[])], &[], 0);
+    }
+
+    #[test]
+    fn streams_are_found_by_name() {
+        let streams = [stream("MIRROR", &[]), stream("USERS", &["user-operation", "user-login"])];
+        let named = |name: &str, subjects: &[&str]| Wanted {
+            subjects: Vec::new(),
+            streams: vec![WantedStream { name: name.to_owned(), subjects: owned(subjects) }],
+        };
+        check(named("USERS", &[]), &streams, &[("USERS", &[])], &[], 0);
+        check(named("USERS", &["user-login"]), &streams, &[("USERS", &["user-login"])], &[], 0);
+        check(named("USERS", &["nothing"]), &streams, &[], &[], 1);
+        check(named("MIRROR", &["a"]), &streams, &[("MIRROR", &["a"])], &[], 0);
+        assert_eq!(assign(&named("NONE", &["a"]), &streams).missing_streams.len(), 1);
+    }
+
+    #[test]
+    fn what_deletes_the_acknowledged_is_read_when_it_is_named() {
+        let streams =
+            [stream("EVENTS", &["e"]), StreamState { retention: Retention::WorkQueue, ..stream("JOBS", &["j"]) }];
+        check(Wanted::default(), &streams, &[("EVENTS", &[])], &[], 1);
+        check(subjects(&["j"]), &streams, &[("JOBS", &["j"])], &[], 0);
+        check(subjects(&[">"]), &streams, &[("EVENTS", &[]), ("JOBS", &["j"])], &[], 1);
+        let jobs = WantedStream { name: "JOBS".to_owned(), subjects: Vec::new() };
+        check(Wanted { streams: vec![jobs], ..Wanted::default() }, &streams, &[("JOBS", &[])], &[], 0);
+    }
+
+    #[test]
+    fn a_subject_that_is_added_to_a_stream_later_is_passed_over() {
+        let only = |wanted, stream| assign(&wanted, &[stream]).readings.remove(0).passed.only;
+        assert_eq!(only(subjects(&["a", "b"]), stream("S", &["a", "b"])), ["a", "b"]);
+        assert_eq!(only(subjects(&["a"]), stream("S", &["a", "b"])), [""; 0]);
+        assert_eq!(only(Wanted::default(), stream("S", &["a"])), [""; 0]);
+        // Its messages may be kept under other subjects than it names.
+        let renamed = Copied { is_renamed: true, ..Copied::default() };
+        assert_eq!(only(subjects(&["a"]), StreamState { copied: renamed, ..stream("S", &["a"]) }), [""; 0]);
+    }
+}
