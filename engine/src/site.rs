@@ -38,6 +38,9 @@ use crate::status::SiteStatus;
 /// Lifecycles of one site that are reconciled at once, not counting those whose calls are detached.
 pub(crate) const WORKERS: usize = 64;
 
+/// How often a cluster is asked whether it answers, while there is nothing to do.
+const IDLE_LOOK_EVERY: Duration = Duration::from_secs(30);
+
 /// A cluster that Lifeline works for: events come from its NATS, objects go to its API server.
 pub struct Site {
     name: Arc<str>,
@@ -153,6 +156,15 @@ impl Site {
         self.history.is_waited(&self.name, || Unread::at(self.intakes.lock().iter()))
     }
 
+    /// Asks the cluster now and then, while there is nothing to do, and ends when it does not answer: nobody else would notice,
+    /// and what others change of its objects is not seen meanwhile.
+    async fn is_found_away(&self) {
+        while self.breaker.due().is_none() {
+            sleep(IDLE_LOOK_EVERY).await;
+            self.breaker.note_idle_check(&self.cluster.check().await);
+        }
+    }
+
     /// Takes the next lifecycle. Waits until there is one, history is read, and the cluster is available.
     /// [`Queue::finish`] has to follow. It may be dropped at any time: then no lifecycle was taken.
     pub(crate) async fn next(&self) -> LifecycleIndex {
@@ -165,7 +177,12 @@ impl Site {
             while self.awaits_history() {
                 sleep(history::LOOK_EVERY).await;
             }
-            let index = self.queue.next().await;
+            let index = tokio::select! {
+                biased;
+                index = self.queue.next() => index,
+                // The loop waits until it answers again.
+                () = self.is_found_away() => continue,
+            };
             if self.breaker.due().is_none() && !self.awaits_history() {
                 return index;
             }

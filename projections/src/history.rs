@@ -348,9 +348,10 @@ fn of_stream(stream: &str, epoch: u32, change: StreamChange<'_>) -> String {
 pub(crate) fn action_of(event: &EventReceived<'_>, decision: &Decision<'_>) -> String {
     let action = action(&decision.ruling);
     let Some(Place { by, falls_back, overtaken_by, .. }) = event.place(decision.trigger) else { return action };
-    let lacks = match falls_back {
-        true => format!(" (by the order of streams: it has no `{}`)", by.as_str()),
-        false => String::new(),
+    let lacks = match (falls_back, by) {
+        (false, _) => "",
+        (true, OrderBy::Time) => " (it has no `time`: the time counts at which its message was stored)",
+        (true, OrderBy::Stream | OrderBy::Sequence) => " (it has no `sequence`: the order of streams counts)",
     };
     match overtaken_by {
         None => format!("{action}{lacks}"),

@@ -7,8 +7,8 @@
 //! within an epoch of a stream: see [`counted`]. A stream that was made again, or restored, is told apart by its epoch
 //! alone, so a restored message, which keeps its time, is as old as it ever was.
 //!
-//! A trigger may ask for the CloudEvent's own `time`, or its extension `sequence`, instead. An event without a `time` is
-//! ordered by the time that counts. Two events of which one has no `sequence` are ordered by their streams; then more than
+//! A trigger may ask for the CloudEvent's own `time`, or its extension `sequence`, instead. A `time` far ahead of the time that
+//! counts is cut ([`AHEAD_MAX_NANOS`]); an event without one is ordered by the time that counts. Two events of which one has no `sequence` are ordered by their streams; then more than
 //! two events may have no common order, and the order in which they were recorded decides too.
 //!
 //! The order of streams is a total order. It decides what is recorded, not how records are folded: an event that a release before
@@ -23,8 +23,8 @@ use smol_str::SmolStr;
 use crate::event::CloudEvent;
 use crate::fact::{EventReceived, OrderBy};
 
-/// How much later than its record a message may count, in nanoseconds: a server whose clock ran years ahead for a moment must
-/// not overtake the events of other streams for years.
+/// How much later than its record a message may count, and the `time` of an event later than its message, in nanoseconds: a
+/// clock that ran years ahead for a moment must not overtake the events of years.
 pub const AHEAD_MAX_NANOS: u64 = 60_000_000_000;
 
 /// The time that counts of a message, in nanoseconds since 1970: the one at which the server stored it, but not far ahead of
@@ -121,10 +121,13 @@ impl Precedence {
         }
     }
 
+    /// The event's own time, but not far ahead of the one that counts: one event of a clock that ran ahead by years must not
+    /// overtake the events of years.
     fn time(&self) -> i128 {
+        let counted = i128::from(self.rank.counted_unix_nanos);
         match self.own {
-            Some(Own::Time(nanos)) => nanos,
-            Some(Own::Sequence(_)) | None => i128::from(self.rank.counted_unix_nanos),
+            Some(Own::Time(nanos)) => nanos.min(counted + i128::from(AHEAD_MAX_NANOS)),
+            Some(Own::Sequence(_)) | None => counted,
         }
     }
 }

@@ -210,6 +210,9 @@ async fn by_time(scene: &Scene) -> Outcome {
     lifeline.has_recorded(3).await?;
     assert_eq!(desired(&lifeline, "ann")?, "present");
     let told = events(&lifeline, "ann")?;
-    assert_eq!(told[2]["event"]["decisions"][0]["action"], "Create (by the order of streams: it has no `time`)");
+    assert_eq!(
+        told[2]["event"]["decisions"][0]["action"],
+        "Create (it has no `time`: the time counts at which its message was stored)"
+    );
     Ok(())
 }

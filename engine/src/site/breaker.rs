@@ -59,6 +59,14 @@ impl Breaker {
         self.note(checked, State::after_check);
     }
 
+    /// Takes in how the question ended while there was no work: nothing is lost when it opens for one request that was.
+    pub(super) fn note_idle_check(&self, checked: &Result<(), Error>) {
+        self.note(checked, |state, now, message, asked| match state {
+            State::Closed { .. } => State::open(now, PAUSE_MIN, message, asked),
+            State::Open { .. } => state.clone(),
+        });
+    }
+
     fn note<T>(&self, called: &Result<T, Error>, after: fn(&State, Instant, &str, Duration) -> State) {
         let mut state = self.0.lock();
         match called {

@@ -6,6 +6,9 @@ use crate::fact::{Delivery, Order};
 /// A message: stream, epoch, sequence, when it was published, and the payload.
 type Made = (&'static str, u32, u64, u64, &'static str);
 
+/// 2026-11-22T12:00:00Z in nanoseconds since 1970.
+const NOON: u64 = 1_795_348_800_000_000_000;
+
 const PLAIN: &str = r#"{"specversion":"1.0","id":"1","source":"s","type":"t"}"#;
 
 fn event((stream, epoch, sequence, published_unix_nanos, payload): Made) -> EventReceived<'static> {
@@ -29,7 +32,7 @@ fn event((stream, epoch, sequence, published_unix_nanos, payload): Made) -> Even
 /// The second is the later one, whichever is asked about.
 #[track_caller]
 fn check(by: OrderBy, earlier: Made, later: Made) {
-    let of = |made| Precedence::of(by, &event(made), 1_000);
+    let of = |made: Made| Precedence::of(by, &event(made), made.3);
     assert!(of(later).is_later_than(&of(earlier)), "{later:?} is later than {earlier:?}");
     assert!(!of(earlier).is_later_than(&of(later)), "{earlier:?} is not later than {later:?}");
     assert!(!of(later).is_later_than(&of(later)), "nothing is later than itself");
@@ -96,14 +99,22 @@ fn a_trigger_may_order_by_what_the_events_say() {
     let at = |time: &str| text(&format!(r#","time":"{time}""#));
     let numbered = |sequence: &str| text(&format!(r#","sequence":{sequence}"#));
     let both = |by, earlier, later| {
-        check(by, ("A", 1, 1, 10, earlier), ("A", 1, 2, 20, later));
-        check(by, ("A", 1, 2, 20, earlier), ("A", 1, 1, 10, later));
-        check(by, ("B", 1, 2, 20, earlier), ("A", 1, 1, 10, later));
+        check(by, ("A", 1, 1, NOON + 10, earlier), ("A", 1, 2, NOON + 20, later));
+        check(by, ("A", 1, 2, NOON + 20, earlier), ("A", 1, 1, NOON + 10, later));
+        check(by, ("B", 1, 2, NOON + 20, earlier), ("A", 1, 1, NOON + 10, later));
     };
     both(OrderBy::Time, at("2026-11-22T12:00:00Z"), at("2026-11-22T12:00:10Z"));
     both(OrderBy::Time, at("2026-11-22T13:00:00+01:00"), at("2026-11-22T12:00:00.000000001Z"));
-    // An event without a time is as old as its message: from 1970 here.
+    // An event without a time is as old as its message.
     both(OrderBy::Time, PLAIN, at("2026-11-22T12:00:10Z"));
+    // One that is far ahead of its message overtakes what comes within a minute, not what comes in years.
+    let second = 1_000_000_000;
+    let message = |sequence, seconds: u64, payload| ("A", 1, sequence, seconds * second, payload);
+    let ahead = message(1, 0, at("2099-01-01T00:00:00Z"));
+    let of = |made: Made| Precedence::of(OrderBy::Time, &event(made), made.3);
+    assert!(of(ahead).is_later_than(&of(message(2, 59, PLAIN))));
+    assert!(of(message(2, 61, PLAIN)).is_later_than(&of(ahead)));
+    assert!(of(message(2, 61, at("1970-01-01T00:01:01Z"))).is_later_than(&of(ahead)));
     // One that cannot be read is none.
     check(OrderBy::Time, ("A", 1, 1, 10, PLAIN), ("B", 1, 1, 11, text(r#","time":7"#)));
 
