@@ -13,6 +13,8 @@ pub mod telemetry;
 
 pub mod settings;
 
+pub mod reach;
+
 pub mod servers;
 
 pub mod care;
@@ -24,8 +26,6 @@ pub mod listener;
 pub mod service;
 
 pub mod terminal;
-
-pub mod reach;
 
 pub mod run;
 

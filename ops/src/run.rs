@@ -158,14 +158,14 @@ async fn engine(config: Config, level: Level) -> Result<(), Error> {
 
     let mut tasks = JoinSet::new();
     let doorway = Arc::new(Doorway::default());
-    let scheme = if identity.is_some() { "https" } else { "http" };
-    info!("listening on {scheme}://{}", listener.local_addr().unwrap_or(config.listen));
     if identity.is_none() && config.auth != Auth::None && !config.listen.ip().is_loopback() {
         warn!(
             "bearer tokens come without TLS: who can read the network can take them (`--tls-cert` and `--tls-key` end this)"
         );
     }
     let access = Arc::new(access(&config, kube.as_ref()).await?);
+    let scheme = if identity.is_some() { "https" } else { "http" };
+    info!("listening on {scheme}://{}", listener.local_addr().unwrap_or(config.listen));
     let guarded = guard(doorway.router(), Hosts::new(config.listen.ip(), config.allowed_hosts.clone()), access.clone());
     if let Some(identity) = identity.clone() {
         tasks.spawn(async move { identity.follow().await });

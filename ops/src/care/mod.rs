@@ -61,6 +61,9 @@ pub enum Error {
     /// The NATS to fetch from.
     #[error("nothing can be fetched")]
     Fetch(#[from] intake::Error),
+    /// The cluster that holds the settings of the connection.
+    #[error("the cluster that says where NATS is cannot be asked")]
+    Cluster(#[from] lifeline_engine::cluster::Error),
     /// What was in the holes.
     #[error("the lost records cannot be determined")]
     Refetch(#[from] refetch::Error),

@@ -4,13 +4,13 @@
 //! `repair`; here the two meet, on a folder that no engine has. Damaged files are kept beside the new ones.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use lifeline_engine::cluster::kube::KubeCluster;
 use lifeline_engine::intake::jetstream::Source;
 use lifeline_engine::intake::nats::Nats;
-use lifeline_engine::intake::{self, Connection, JetStream, Message, subjects};
+use lifeline_engine::intake::{self, Connection, JetStream, Message, assign};
 use lifeline_engine::refetch::{self, Context, Found, Refetched};
 use lifeline_engine::rules::{Cluster, Clusters};
 use lifeline_projections::fact::plain_subject;
@@ -21,6 +21,8 @@ use serde::{Deserialize, Serialize};
 use super::verify::checkpoint;
 use super::{DamagedPlace, Error, damage, folder, refused};
 use crate::data;
+use crate::reach::ConnectionSource;
+use crate::settings::{ClusterKind, Config};
 
 /// What was done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,19 +66,6 @@ pub enum Outcome {
     Lost,
 }
 
-/// Where to fetch, and what is known beside the log.
-#[derive(Debug, Clone, Default)]
-pub struct From {
-    /// A URL, or a file with the connection settings.
-    pub nats: String,
-    /// Subjects that are read where `nats` is a URL.
-    pub subjects: Vec<String>,
-    /// Labels of the own cluster, by which triggers were selected.
-    pub cluster_labels: BTreeMap<String, String>,
-    /// Go on although a stream that the log was recorded from is nowhere.
-    pub accept_loss: bool,
-}
-
 /// The servers that hold the streams, by cluster and stream.
 struct Servers(BTreeMap<(String, String), Nats>);
 
@@ -94,12 +83,14 @@ impl Source for Servers {
     }
 }
 
-/// Repairs the log of a stopped engine; `say` gets the progress.
+/// Repairs the log of the stopped engine that ran with these settings; `say` gets the progress. With `accept_loss` it goes on
+/// although a stream that the log was recorded from is nowhere.
 ///
 /// # Errors
 /// When there is no log, an engine has it, or the server cannot be asked: then nothing was changed. [`Error::Log`] after
 /// that, when the disk refuses.
-pub fn repair(data: &Path, from: &From, say: &mut dyn FnMut(&str)) -> Result<Report, Error> {
+pub fn repair(config: &Config, accept_loss: bool, say: &mut dyn FnMut(&str)) -> Result<Report, Error> {
+    let data = config.data.as_path();
     let failed = refused(data);
     let disk = OsDisk::open(&folder(data)?).map_err(&failed)?;
     let (mut log, recovery) = Log::open(disk, data::log_options()).map_err(&failed)?;
@@ -122,9 +113,11 @@ pub fn repair(data: &Path, from: &From, say: &mut dyn FnMut(&str)) -> Result<Rep
     let checkpoint = checkpoint(data)?.and_then(Result::ok);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
     let refetched = runtime.block_on(async {
-        say(&format!("asking {}", from.nats.split('@').next_back().unwrap_or_default()));
-        let own = Cluster::own(from.cluster_labels.clone());
-        let (servers, filters) = connect(from, &own.full_name(), &log, &mut report.remarks).await?;
+        let connection = connection(config).await?;
+        let urls: Vec<&str> = connection.servers.iter().map(|server| server.url.as_str()).collect();
+        say(&format!("asking {}", urls.join(", ")));
+        let own = Cluster::own(config.cluster_labels.clone());
+        let (servers, filters) = connect(&connection, &own.full_name(), &log, accept_loss, &mut report.remarks).await?;
         say("fetching what was in the damaged places");
         let clusters = Clusters::new(vec![own]);
         let context = Context { clusters, filters, checkpoint: checkpoint.as_ref() };
@@ -162,21 +155,32 @@ pub fn repair(data: &Path, from: &From, say: &mut dyn FnMut(&str)) -> Result<Rep
     Ok(report)
 }
 
+/// The servers that the settings name, as an engine with these settings finds them.
+async fn connection(config: &Config) -> Result<Connection, Error> {
+    let kube = match (config.cluster, &config.nats) {
+        (ClusterKind::Kube, None) => {
+            Some(KubeCluster::load(config.kubeconfig.as_deref(), None).await?.client().clone())
+        }
+        _ => None,
+    };
+    Ok(ConnectionSource::of(config, kube).load().await?)
+}
+
 /// The servers of a cluster by stream, and what is read of each stream.
 async fn connect(
-    from: &From,
+    connection: &Connection,
     cluster: &str,
     log: &Log,
+    accept_loss: bool,
     remarks: &mut Vec<String>,
 ) -> Result<(Servers, BTreeMap<(String, String), Vec<String>>), Error> {
-    let connection = Connection::from_argument(&from.nats, &from.subjects)?;
     let (mut servers, mut filters) = (BTreeMap::new(), BTreeMap::new());
     let mut urls = Vec::new();
     for server in &connection.servers {
         let (client, link) = server.connect().await?;
         let nats = Nats::new(client, server.url.clone(), link, server.domain.as_deref());
         let streams = nats.streams().await?;
-        for reading in subjects::assign(&server.wanted, &streams).readings {
+        for reading in assign::assign(&server.wanted, &streams).readings {
             filters.insert((cluster.to_owned(), reading.stream), reading.filters);
         }
         for stream in streams {
@@ -204,7 +208,7 @@ async fn connect(
             remarks.push(format!("subject `{subject}` was read without a stream: its lost messages are nowhere else"));
         } else if !servers.contains_key(key) {
             let (stream, servers) = (key.1.clone(), urls.join(", "));
-            if !from.accept_loss {
+            if !accept_loss {
                 return Err(Error::NoStream { stream, servers });
             }
             remarks.push(format!("stream {stream} does not exist at {servers}: its messages are taken as lost"));

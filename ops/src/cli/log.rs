@@ -3,22 +3,23 @@
 //!
 //! Arguments come first, then how findings are printed. The work is done in [`crate::care`].
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueHint};
 use jiff::Timestamp;
 
+use super::RunArgs;
 use super::ask::EngineArgs;
 use super::output::{self, Format};
 use crate::api::log_level::{LevelOrder, LevelSet};
 use crate::care::info::{Info, info};
-use crate::care::repair::{self, From, Outcome, repair};
+use crate::care::repair::{self, Outcome, repair};
 use crate::care::verify::{self, State};
 use crate::care::{self, DamagedPlace};
 use crate::client;
 use crate::data;
+use crate::settings;
 use crate::terminal::fail;
 use crate::terminal::style::Tone;
 use crate::terminal::table::{Cell, Column, Table};
@@ -40,7 +41,7 @@ pub enum LogCommand {
     /// Show the parts of the log: segments, offsets, times, bytes.
     Info(FolderArgs),
     /// Restore damaged records from JetStream, as far as it still holds them.
-    Repair(RepairArgs),
+    Repair(Box<RepairArgs>),
     /// Change which lines a running engine logs, until it ends.
     Level(LevelArgs),
 }
@@ -48,25 +49,18 @@ pub enum LogCommand {
 /// What `lifeline log repair` was given.
 #[derive(Debug, Clone, Args)]
 pub struct RepairArgs {
-    /// Where.
-    #[command(flatten)]
-    pub folder: FolderArgs,
     /// Fetch by stream sequence what the streams still hold; what they do not is recorded as lost
     #[arg(long, required = true)]
     pub from_stream: bool,
-    /// NATS that the log was recorded from: a URL, or a file with the connection JSON of Sveltos
-    #[arg(long, env = "LIFELINE_NATS", value_name = "FILE|URL", default_value = "nats://127.0.0.1:4222")]
-    pub nats: String,
-    /// NATS subjects that the engine reads, as it was given them [default: all streams there are]
-    #[arg(long, alias = "subject", env = "LIFELINE_SUBJECTS", value_name = "SUBJECT", value_delimiter = ',')]
-    pub subjects: Vec<String>,
-    /// Label of the own cluster, as the engine was given it; may be repeated
-    #[arg(long = "cluster-label", env = "LIFELINE_CLUSTER_LABELS", value_name = "KEY=VALUE", value_delimiter = ',',
-          value_parser = label)]
-    pub cluster_labels: Vec<(String, String)>,
     /// Go on although a stream that the log was recorded from exists nowhere any more
     #[arg(long)]
     pub accept_loss: bool,
+    /// How to print: table (what the terminal has room for), wide (all of it), json or yaml
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
+    pub output: Format,
+    /// The flags of `lifeline run`: the folder, the servers that the log was recorded from, the labels of the own cluster.
+    #[command(flatten)]
+    pub run: RunArgs,
 }
 
 /// What `lifeline log level` was given.
@@ -92,6 +86,8 @@ pub(super) enum Error {
     Care(#[from] care::Error),
     #[error(transparent)]
     Output(#[from] client::Error),
+    #[error(transparent)]
+    Settings(#[from] settings::Error),
 }
 
 /// Verifies a folder, and prints what was found; whether it is sound.
@@ -111,7 +107,7 @@ pub(super) fn verify_folder(data: &Path, output: Format) -> Result<bool, Error> 
 pub fn log(command: LogCommand) -> ExitCode {
     ended(match command {
         LogCommand::Info(args) => show_info(&args),
-        LogCommand::Repair(args) => show_repair(args),
+        LogCommand::Repair(args) => show_repair(*args),
         LogCommand::Level(args) => set_level(args),
     })
 }
@@ -121,6 +117,10 @@ pub(super) fn ended(said: Result<bool, Error>) -> ExitCode {
     match said {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
+        Err(error @ Error::Settings(_)) => {
+            fail(&error);
+            ExitCode::from(2)
+        }
         Err(error) => fail(&error),
     }
 }
@@ -144,10 +144,9 @@ fn show_info(args: &FolderArgs) -> Result<bool, Error> {
 }
 
 fn show_repair(args: RepairArgs) -> Result<bool, Error> {
-    let FolderArgs { data, output } = args.folder;
-    let cluster_labels: BTreeMap<String, String> = args.cluster_labels.into_iter().collect();
-    let from = From { nats: args.nats, subjects: args.subjects, cluster_labels, accept_loss: args.accept_loss };
-    let report = repair(&data, &from, &mut output::remark)?;
+    let RepairArgs { accept_loss, output, run, .. } = args;
+    let (config, _) = run.load()?;
+    let report = repair(&config, accept_loss, &mut output::remark)?;
     if !output::structured(&report, output)? {
         if !report.records.is_empty() {
             output::table(&repaired(&report), output)?;
@@ -183,7 +182,11 @@ fn verdict(report: &verify::Report) -> String {
         line(format!("log     sound: {records} records, from offset {} on, below {}", report.start, report.end));
     } else {
         let lost: u64 = report.damage.iter().map(|place| place.end - place.first).sum();
-        line(format!("log     damaged: {lost} of {records} records do not read back"));
+        line(match (lost, report.damage.len()) {
+            (0, 1) => "log     damaged in 1 place beside the records; all records read back".to_owned(),
+            (0, places) => format!("log     damaged in {places} places beside the records; all records read back"),
+            (lost, _) => format!("log     damaged: {lost} of {records} records do not read back"),
+        });
     }
     if report.torn_bytes > 0 {
         line(format!(
