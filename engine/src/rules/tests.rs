@@ -170,6 +170,14 @@ fn check(broken: &[String], cost: Cost, expected: &[&str]) {
 }
 
 #[test]
+fn the_target_of_a_drift_exclusion_is_a_known_field() {
+    let exclusions = |target| json!({"syncMode": "ContinuousWithDriftDetection", "driftExclusions": [{"paths": ["/spec"], "target": target}]});
+    check(&[trigger(exclusions(json!({"kind": "Deployment"})))], Cost::Nothing, &[]);
+    let slip = "unknown field `spec.driftExclusions[0].target.knd`";
+    check(&[trigger(exclusions(json!({"knd": "Deployment"})))], Cost::OutOfForce, &[slip]);
+}
+
+#[test]
 fn broken_trigger_is_out_of_force_alone() {
     use Cost::OutOfForce;
     check(
@@ -498,8 +506,10 @@ fn digest_changes_with_what_can_change_the_result_and_with_nothing_else() {
         vec![template("kind: A"), references(json!({}))],
         vec![references(json!({"maxUpdate": "30%", "helmCharts": [{}]})), template("kind: A")],
         vec![
-            references(json!({"driftExclusions": [{"paths": ["/spec/replicas"]}], "profileNameFormat": "x",
-                "syncMode": "ContinuousWithDriftDetection"})),
+            references(
+                json!({"driftExclusions": [{"paths": ["/spec/replicas"], "target": {"kind": "Deployment"}}], "profileNameFormat": "x",
+                "syncMode": "ContinuousWithDriftDetection"}),
+            ),
             template("kind: A"),
         ],
         vec![

@@ -76,6 +76,10 @@ pub(super) fn read(paths: &[PathBuf], args: &GivenArgs) -> Result<Given, Error> 
         std::io::stdin()
             .read_to_string(&mut text)
             .map_err(|error| Error::Usage(format!("standard input cannot be read: {error}")))?;
+        // What stands before the pipe failed, most likely.
+        if text.trim().is_empty() {
+            return Err(Error::Usage("standard input is empty, expected manifests".to_owned()));
+        }
         given.manifests.append(Manifests::read("<stdin>", &text));
         given.files += 1;
         given.add("<stdin>", &text);

@@ -30,6 +30,7 @@ mod watch;
 mod why;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
@@ -171,9 +172,13 @@ pub fn main_from(typed: impl IntoIterator<Item = OsString>) -> ExitCode {
     match Cli::try_parse_from(typed) {
         Ok(cli) => run(cli),
         Err(error) => {
+            let printed = error.print();
             // Help and version are answers, on standard output; the rest are mistakes, on standard error.
-            let _ = error.print();
-            ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+            if error.use_stderr() {
+                return ExitCode::from(2);
+            }
+            output::taken(printed.and_then(|()| std::io::stdout().flush()))
+                .map_or_else(|error| fail(&error), |_| ExitCode::SUCCESS)
         }
     }
 }

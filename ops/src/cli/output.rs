@@ -38,7 +38,12 @@ pub fn data(text: &str) -> Result<(), Error> {
 /// Writes data of which there will be more; false when nobody reads any more.
 pub fn flow(text: &str) -> Result<bool, Error> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    taken(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// Whether the reader took what was written; false when nobody reads any more.
+pub fn taken(written: std::io::Result<()>) -> Result<bool, Error> {
+    match written {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(Error::Output(error)),

@@ -1,6 +1,6 @@
 //! What settings mean, where they come from, and that every document of them is theirs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{FromArgMatches, Parser};
 
@@ -230,4 +230,20 @@ fn the_committed_documents_are_the_generated_ones() {
             "docs/{name} is not what the code says\nhint: run this test once with LIFELINE_WRITE_GENERATED=1, and commit the file"
         );
     }
+}
+
+#[test]
+fn what_a_connection_would_refuse_is_said_before_a_start() {
+    let settings = Settings {
+        nats: Some("http://me:secret@h".into()),
+        data: Some(PathBuf::new()),
+        subjects: vec!["a b".into(), String::new(), "a.*".into(), "*.b".into()],
+        ..Settings::default()
+    };
+    let Err(Error::Values(mistakes)) = Config::from_settings(settings) else { panic!("refused") };
+    let keys: Vec<&str> = mistakes.iter().map(|mistake| mistake.key.as_str()).collect();
+    assert_eq!(keys, ["data", "nats", "subjects", "subjects", "subjects"]);
+    assert!(!mistakes[1].to_string().contains("secret"), "{}", mistakes[1]);
+    assert_eq!(mistakes[2].complaint, "`subjects` has `a b`, expected no spaces");
+    assert_eq!(mistakes[4].complaint, "`subjects` has `a.*` and `*.b`, which overlap in part");
 }

@@ -264,6 +264,10 @@ impl Listing {
         };
         let place = (metadata.dev(), metadata.ino());
         if !metadata.is_dir() {
+            // To read a pipe may take for ever, and to read it again gives something else.
+            if !metadata.is_file() && (is_root || is_manifest_file(path)) {
+                return self.fault(path, "a pipe, socket or device, expected a file");
+            }
             if (is_root || is_manifest_file(path)) && self.known.insert(place) {
                 self.files.push((path.to_owned(), FileVersion::of(&metadata)));
             }
@@ -383,6 +387,16 @@ mod tests {
         std::os::unix::fs::symlink(&folder.0, folder.0.join("c/loop")).unwrap();
         let mut directory = Directory::new(vec![folder.0.clone(), folder.0.join("b.yaml")]);
         assert_eq!(settled(&mut directory), (names(&["a", "b", "d"]), 0));
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_told_and_not_read() {
+        let folder = Folder::new();
+        folder.write("a.yaml", &named("a"));
+        let _socket = std::os::unix::net::UnixListener::bind(folder.0.join("b.yaml")).unwrap();
+        let _other = std::os::unix::net::UnixListener::bind(folder.0.join("other")).unwrap();
+        let mut directory = Directory::new(vec![folder.0.clone()]);
+        assert_eq!(settled(&mut directory), (names(&["a"]), 1));
     }
 
     #[test]
