@@ -573,7 +573,7 @@ impl Reader {
                 "the stream holds what came before it was read"
             );
         }
-        self.reading.passed.over(&mut messages);
+        self.reading.skipped.out_of(&mut messages);
         *count += messages.len() as u64;
         self.known = Some(*known);
         self.batches += u64::from(acknowledge.is_some());
