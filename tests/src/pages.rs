@@ -1,7 +1,7 @@
 //! What a page of the documentation asks its reader to do: files to write and commands to type, with what they print.
 //!
-//! Start at [`Page::read`]. A block of ```` ```console ```` has lines that begin with `$ `, and below each what it prints; `...` stands
-//! for any text in a line, and alone for any lines. Comments of HTML, which no reader sees, say the rest:
+//! Start at [`Page::read`]. A block of ```` ```console ```` has lines that begin with `$ `, and below each what it prints;
+//! `...` stands for any text in a line, and alone for any lines. Comments of HTML, which no reader sees, say the rest:
 //!
 //! - `<!-- file: NAME -->` before a block: the block is the text of that file.
 //! - `<!-- background -->`: the commands of the next block run until the page ends or says stop.
@@ -87,6 +87,8 @@ impl Page {
                 page.commands(&block, &std::mem::take(&mut marks))?;
             } else if let Some(mark) = line.strip_prefix("<!-- ").and_then(|rest| rest.strip_suffix(" -->")) {
                 page.mark(number, mark, &mut marks)?;
+            } else if line.trim_start().starts_with("```") {
+                return Err(format!("line {number}: a block begins at the first column, or it is not run"));
             }
         }
         Ok(page)
@@ -217,6 +219,7 @@ mod tests {
         check("```sh\nls\n```\n", "line 1: write `console`");
         check("```console\nls\n```\n", "line 2: a block of commands begins with `$ `");
         check("<!-- skipp: x -->\n", "unknown mark `skipp: x`");
+        check("1. One\n   ```console\n   $ ls\n   ```\n", "line 2: a block begins at the first column");
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! The examples do what they say: each is checked by `lifeline lint`, rendered by `lifeline render`, and played by a real engine with
-//! its event and its end, on the local cluster and on a real API server; and the SDKs of three languages publish to it.
+//! The examples do what they say: each is checked by `lifeline lint`, rendered by `lifeline render`, and played by a real
+//! engine with its event and its end, on the local cluster and on a real API server; and the SDKs of three languages
+//! publish to it.
 
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,8 @@
 //! Somebody who reads a page of the documentation and types what it says.
 //!
-//! Start at [`Reader::follow`]. The folder of the reader has the examples, the `PATH` the programs, and each page its own nats-server
-//! and engine on free ports: the page says `127.0.0.1:4222` and `127.0.0.1:7717`, and what is typed and shown is translated.
+//! Start at [`Reader::follow`]. The folder of the reader has the examples, the `PATH` the programs, and each page its own
+//! nats-server and engine on free ports: the page says `127.0.0.1:4222` and `127.0.0.1:7717`, and what is typed and shown
+//! is translated.
 
 use std::fs;
 use std::net::TcpStream;

@@ -1,7 +1,7 @@
 //! What people publish with: the `nats` program, and the CloudEvents SDKs that `examples/publish` uses.
 //!
-//! Start at [`Sdk::publisher`]. Each is fetched once by the package manager of its language, with the versions that the example pins,
-//! into a folder of the cache; nothing is installed for anybody else.
+//! Start at [`Sdk::publisher`]. Each is fetched once by the package manager of its language, with the versions that the
+//! example pins, into a folder of the cache; nothing is installed for anybody else.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
