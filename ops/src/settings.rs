@@ -281,7 +281,9 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file that `--config` names.
-    #[error("settings in `{path}` cannot be read")]
+    #[error(
+        "settings in `{path}` cannot be read\nhint: check the path; `lifeline config example` prints a file to begin with"
+    )]
     File {
         /// The file.
         path: PathBuf,

@@ -6,5 +6,7 @@
 #[cfg(feature = "servers")]
 pub mod harness;
 #[cfg(feature = "servers")]
+pub mod pages;
+#[cfg(feature = "servers")]
 pub mod report;
 pub mod simulated;

@@ -96,7 +96,7 @@ pub enum Received {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The connection settings are wrong; all mistakes at once.
-    #[error("{origin}: {}", list(.mistakes))]
+    #[error("{}{}", if is_flag(.origin) { String::new() } else { format!("{origin}: ") }, list(.mistakes))]
     Settings {
         /// Where they were read.
         origin: String,
@@ -129,7 +129,7 @@ pub enum Error {
         remedy: String,
     },
     /// Nothing answers there.
-    #[error("NATS at {url} cannot be reached\nhint: check that the server runs and that `url` in {origin} names it")]
+    #[error("NATS at {url} cannot be reached\nhint: check that the server runs and that {} names it", setting(.origin))]
     Unreachable {
         /// Without password.
         url: String,
@@ -140,7 +140,7 @@ pub enum Error {
         cause: async_nats::ConnectError,
     },
     /// The host name of the server cannot be resolved.
-    #[error("host of {url} cannot be resolved\nhint: check `url` in {origin}, and the DNS of this machine or cluster")]
+    #[error("host of {url} cannot be resolved\nhint: check {}, and the DNS of this machine or cluster", setting(.origin))]
     Dns {
         /// Without password.
         url: String,
@@ -255,6 +255,16 @@ pub enum Error {
         /// Its reply.
         reply: String,
     },
+}
+
+/// Whether the settings were typed as a flag: then each mistake names the flag itself.
+fn is_flag(origin: &str) -> bool {
+    origin.starts_with("--")
+}
+
+/// What says where the server is.
+fn setting(origin: &str) -> String {
+    if is_flag(origin) { format!("`{origin}`") } else { format!("`url` in {origin}") }
 }
 
 fn list(mistakes: &[String]) -> String {

@@ -94,7 +94,10 @@ impl Given {
     fn read_files(&mut self, paths: Vec<PathBuf>) -> Result<(), Error> {
         for path in &paths {
             if let Err(error) = std::fs::metadata(path) {
-                return Err(Error::Usage(format!("`{}` cannot be read: {error}", path.display())));
+                return Err(Error::Usage(format!(
+                    "`{}` cannot be read: {error}\nhint: check the path",
+                    path.display()
+                )));
             }
         }
         let shown = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");

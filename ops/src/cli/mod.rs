@@ -17,6 +17,7 @@ mod events;
 mod given;
 mod lint;
 mod log;
+mod man;
 mod moment;
 mod output;
 mod printer;
@@ -49,6 +50,7 @@ pub use difference::DiffArgs;
 pub use doctor::DoctorArgs;
 pub use lint::LintArgs;
 pub use log::LogCommand;
+pub use man::ManArgs;
 pub use redrive::RedriveArgs;
 pub use render::RenderArgs;
 pub use run::RunArgs;
@@ -147,9 +149,13 @@ pub enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Write the manual pages into a folder.
+    #[command(hide = true)]
+    Man(ManArgs),
 }
 
-const CRDS: [&str; 2] = [include_str!("../../crds/eventsources.yaml"), include_str!("../../crds/eventtriggers.yaml")];
+pub(crate) const CRDS: [&str; 2] =
+    [include_str!("../../crds/eventsources.yaml"), include_str!("../../crds/eventtriggers.yaml")];
 
 /// The version, and the commit where the build knows one: `0.1.0 (1a2b3c4d5e6f)`. It comes from a variable and not from a
 /// build script: the same sources then give the same program, in a clone or out of one.
@@ -191,6 +197,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Run(args) => return args.run(),
         Command::Demo(args) => return crate::demo::demo(args),
         Command::Bench(args) => return crate::bench::bench(args),
+        Command::Man(args) => return man::man(&args),
         Command::Verify(args) => return verify::verify(&args),
         Command::Log(command) => return log::log(command),
         Command::Doctor(args) => doctor::doctor(*args),

@@ -322,6 +322,7 @@ pub fn status(status: &Status, width: Option<usize>, paint: Paint) -> String {
     // One lifecycle that waits holds this back, even when all others are done.
     let held_back = match folded.saturating_sub(*reconciled) {
         0 => String::new(),
+        lag if status.open == 0 => format!(" ({lag} behind)"),
         lag => format!(" ({lag} behind: {} since then)", count(status.open as u64, "open lifecycle")),
     };
     line("reconciled", format!("{reconciled}{held_back}"));

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::Finding;
 use crate::settings::{ClusterKind, Config};
+use crate::terminal::count;
 
 /// How long rules may take to be read.
 const READ_WITHIN: Duration = Duration::from_secs(10);
@@ -51,7 +52,8 @@ pub(super) async fn examine(config: &Config, client: Option<kube::Client>) -> (V
     };
     found.extend(set.problems().iter().map(|problem| of_text("rules", &problem.to_string())));
     let (triggers, sources) = (set.triggers().count(), set.sources().count());
-    let said = format!("{sources} EventSources and {triggers} EventTriggers in force");
+    let said =
+        format!("{} and {} in force", count(sources as u64, "EventSource"), count(triggers as u64, "EventTrigger"));
     found.push(match triggers {
         0 => Finding::warning("rules", said, "an engine without a trigger records events and makes nothing"),
         _ => Finding::ok("rules", said),

@@ -17,7 +17,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use http_body_util::BodyExt;
 use kube::client::Body;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -75,7 +75,11 @@ impl KubeCluster {
                         "cannot read the kubeconfig `{}`\nhint: give the path of a kubeconfig file with `--kubeconfig`",
                         path.display()
                     );
-                    misconfigured(message, error)
+                    match error {
+                        // It would name the file once more.
+                        KubeconfigError::ReadConfig(error, _) => misconfigured(message, error),
+                        error => misconfigured(message, error),
+                    }
                 })?;
                 Config::from_custom_kubeconfig(read, &options).await.map_err(|error| {
                     let message = format!(

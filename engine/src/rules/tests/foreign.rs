@@ -42,6 +42,19 @@ fn a_manifest_of_another_kind_is_told_and_stops_a_withdrawal_only_where_it_may_b
 }
 
 #[test]
+fn what_a_manifest_does_not_say_is_not_shown_as_empty() {
+    #[track_caller]
+    fn check(manifest: &Value, expected: &str) {
+        let rules = rules(&format!("{SOUND}\n---\n{manifest}"));
+        assert_eq!(messages(&rules), [expected], "{manifest}");
+    }
+    let nothing = "warning : a document without `kind` is no manifest and has no effect";
+    check(&json!({"specversion": "1.0", "id": "1"}), nothing);
+    check(&json!({"kind": "Foo"}), "warning Foo: `Foo` without `apiVersion` is no rule and has no effect");
+    check(&json!({"apiVersion": "v1", "kind": "Foo"}), "warning Foo: `Foo` of `v1` is no rule and has no effect");
+}
+
+#[test]
 fn a_list_that_is_none_may_hold_rules() {
     for (kind, field) in [("Lst", "items"), ("List", "item")] {
         let list = json!({"apiVersion": "v1", "kind": kind, field: [{"kind": "EventTrigger"}]});

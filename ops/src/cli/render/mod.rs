@@ -323,7 +323,10 @@ fn decide(
     let (event, map) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => {
-            answer.troubles.push(format!("error: the message is no CloudEvent: {}", chain(&error)));
+            answer.troubles.push(format!(
+                "error: the message is no CloudEvent: {}\n  hint: a CloudEvent has at least `specversion`, `id`, `source` and `type`",
+                chain(&error)
+            ));
             return answer;
         }
     };
