@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
+use super::owner::Owner;
 use super::{Error, Subject};
 
 /// What every subject matches.
@@ -112,6 +113,8 @@ pub struct Consume {
     pub from_sequence: u64,
     /// The stream's retention, which decides the acknowledgement policy.
     pub retention: Retention,
+    /// Who is noted with the consumer when it is made; `None` where there is no other engine.
+    pub owner: Option<Owner>,
 }
 
 impl Consume {
@@ -207,6 +210,17 @@ pub trait JetStream: Send + Sync {
         subject: &'a str,
         sequence: u64,
     ) -> BoxFuture<'a, Result<Option<Stored>, Error>>;
+
+    /// Who is noted as the owner of a consumer; `None` where nobody is, or there is no such consumer.
+    fn owner<'a>(&'a self, stream: &'a str, durable: &'a str) -> BoxFuture<'a, Result<Option<Owner>, Error>>;
+
+    /// Notes an owner, where there is such a consumer. Gives the one that is noted afterwards.
+    fn note_owner<'a>(
+        &'a self,
+        stream: &'a str,
+        durable: &'a str,
+        owner: &'a Owner,
+    ) -> BoxFuture<'a, Result<Option<Owner>, Error>>;
 
     /// The first messages that the consumer has to deliver, at most `count`, asked for one by one, in a form that any bytes
     /// survive. `None` when none waits.

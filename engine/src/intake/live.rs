@@ -7,6 +7,7 @@ mod catch_up;
 mod connections;
 mod delivery;
 mod logins;
+mod owners;
 mod plain;
 mod strange;
 mod stream_changes;

@@ -21,9 +21,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::watch;
 
+use super::agreement::{agrees, delivers, delivers_whole_batches, filters, wanted_filters};
 use super::catch_up::CatchUp;
 use super::connection::ConnectionState;
 use super::jetstream::{Batch, Batches, Consume, JetStream, Retention, Stored, StreamState};
+use super::metadata::note;
+use super::owner::Owner;
 use super::pull::{BATCH_MESSAGES_MAX, Pull};
 use super::{Error, epoch};
 use crate::error_text::one_line;
@@ -239,6 +242,7 @@ impl Nats {
             },
             ack_wait: self.ack_wait,
             max_deliver: -1,
+            metadata: consume.owner.as_ref().map(note).unwrap_or_default(),
             max_ack_pending: ACK_PENDING_MAX,
             filter_subject: match consume.filters.as_slice() {
                 [one] => one.clone(),
@@ -327,7 +331,9 @@ impl Nats {
         current: &consumer::Config,
         wanted: &consumer::pull::Config,
     ) -> Result<bool, Error> {
-        let config = consumer::pull::Config { deliver_policy: current.deliver_policy, ..wanted.clone() };
+        // Where somebody else is noted by now, this stays.
+        let metadata = wanted.metadata.clone().into_iter().chain(current.metadata.clone()).collect();
+        let config = consumer::pull::Config { deliver_policy: current.deliver_policy, metadata, ..wanted.clone() };
         match self.put(stream, &config).await {
             Ok(_) => Ok(true),
             Err(Error::Api { .. }) => Ok(false),
@@ -461,6 +467,19 @@ impl JetStream for Nats {
         .boxed()
     }
 
+    fn owner<'a>(&'a self, stream: &'a str, durable: &'a str) -> BoxFuture<'a, Result<Option<Owner>, Error>> {
+        self.owner(stream, durable).boxed()
+    }
+
+    fn note_owner<'a>(
+        &'a self,
+        stream: &'a str,
+        durable: &'a str,
+        owner: &'a Owner,
+    ) -> BoxFuture<'a, Result<Option<Owner>, Error>> {
+        self.note_owner(stream, durable, owner).boxed()
+    }
+
     fn first_alone<'a>(&'a self, consume: &'a Consume, count: u32) -> BoxFuture<'a, Result<Option<Batch>, Error>> {
         self.first_alone(consume, count).boxed()
     }
@@ -497,52 +516,6 @@ fn allowed_ack_pending(error: &Error) -> Option<i64> {
     let said = cause.to_string();
     let (description, _) = said.rsplit_once(" (code")?;
     description.rsplit(' ').next()?.parse().ok()
-}
-
-/// Whether the consumer that is there is as wanted, apart from where it starts.
-fn agrees(current: &consumer::Config, wanted: &consumer::pull::Config) -> bool {
-    current.deliver_subject.is_none()
-        && current.ack_policy == wanted.ack_policy
-        && current.ack_wait == wanted.ack_wait
-        && current.max_ack_pending == wanted.max_ack_pending
-        && current.max_deliver == wanted.max_deliver
-        && filters(current) == wanted_filters(wanted)
-        && delivers_whole_batches(current)
-}
-
-/// A consumer that somebody paused delivers nothing, and says nothing. It is left so, for somebody meant it.
-pub(super) fn delivers(info: &consumer::Info) -> Result<(), Error> {
-    if !info.paused {
-        return Ok(());
-    }
-    let (stream, consumer) = (info.stream_name.clone(), info.name.clone());
-    Err(Error::Paused { stream, consumer, seconds: info.pause_remaining.unwrap_or_default().as_secs() })
-}
-
-/// Whether a consumer delivers whole messages, and as many as a pull asks for.
-fn delivers_whole_batches(config: &consumer::Config) -> bool {
-    !config.headers_only
-        && config.max_batch <= 0
-        && config.max_bytes <= 0
-        && config.max_expires.is_zero()
-        && config.rate_limit == 0
-        && config.priority_groups.is_empty()
-}
-
-/// The subjects that a consumer asks for, sorted; none for all.
-fn filters(config: &consumer::Config) -> Vec<&str> {
-    sorted_filters(&config.filter_subject, &config.filter_subjects)
-}
-
-fn wanted_filters(config: &consumer::pull::Config) -> Vec<&str> {
-    sorted_filters(&config.filter_subject, &config.filter_subjects)
-}
-
-fn sorted_filters<'c>(one: &'c str, many: &'c [String]) -> Vec<&'c str> {
-    let mut all: Vec<&str> = many.iter().map(String::as_str).collect();
-    all.extend((!one.is_empty()).then_some(one));
-    all.sort_unstable();
-    all
 }
 
 /// JetStream's own: key-value buckets, object stores, anything hidden.
