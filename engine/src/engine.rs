@@ -314,7 +314,9 @@ impl<D: Disk> Engine<D> {
                 pending: None,
                 received: position.received,
                 rejected: position.rejected,
+                markers: position.markers,
                 missing: position.missing,
+                missing_up_to: 0,
                 redelivered: 0,
                 plain: None,
             });
@@ -367,6 +369,7 @@ impl<D: Disk> Engine<D> {
                                 let delivered = reading.delivered_sequence + 1;
                                 known.pending = Some(reading.pending + delivered.saturating_sub(known.next_sequence));
                                 known.redelivered = reading.redelivered;
+                                known.missing_up_to = reading.passed_over;
                             }
                         }
                         for (stream, plain) in &intake.plain {

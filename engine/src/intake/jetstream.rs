@@ -5,10 +5,12 @@
 //!
 //! Never here: decisions. Which streams, from where, which epoch: [`super::subjects`] and [`super::epoch`].
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::owner::Owner;
@@ -202,6 +204,12 @@ pub trait JetStream: Send + Sync {
 
     /// One stream; `None` when there is none of this name.
     fn state<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Option<StreamState>, Error>>;
+
+    /// The sequences between the first and the last message of a stream that it does not hold; `None` where they are too many, or
+    /// nobody knows.
+    fn deleted<'a>(&'a self, _stream: &'a str) -> BoxFuture<'a, Result<Option<BTreeSet<u64>>, Error>> {
+        async { Ok(None) }.boxed()
+    }
 
     /// The first message with a subject like this that is held at `sequence` or after it.
     fn stored_from<'a>(

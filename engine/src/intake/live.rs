@@ -8,6 +8,7 @@ mod connections;
 mod delivery;
 mod logins;
 mod owners;
+mod passed;
 mod plain;
 mod strange;
 mod stream_changes;

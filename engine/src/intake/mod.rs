@@ -5,10 +5,10 @@
 //!                                                                              ^                                |
 //!                                                           epoch::judge ------+          Acknowledge <-- fsync -+
 //! ```
-//! Start at [`Intake`] (what the recorder receives), then [`streams::run`] (which streams are read), then [`reader`] (one
-//! stream), then [`epoch`] (the decision on which all of it rests). [`jetstream`] is the port; [`nats`], [`pull`],
-//! [`catch_up`] and [`alone`] are the real one. [`owner`] keeps two engines from reading with one consumer. Where there can be no stream ([`way`]), a subject is read by [`plain`];
-//! [`subscription`] is the real side of that.
+//! Start at [`Intake`] (what the recorder receives), then [`streams::run`] (which streams are read), then [`reader`]
+//! (one stream), then [`epoch`] (the decision on which all of it rests). [`jetstream`] is the port; [`nats`], [`pull`],
+//! [`catch_up`] and [`alone`] are the real one. [`owner`] keeps two engines from reading with one consumer. Where there
+//! can be no stream ([`way`]), a subject is read by [`plain`]; [`subscription`] is the real side of that.
 //!
 //! Never here: what a message means. Payloads pass through unread. Nothing is acknowledged here either: the recorder
 //! does that, after its fsync.
@@ -26,6 +26,7 @@ pub mod jetstream;
 pub mod metadata;
 pub mod nats;
 pub mod owner;
+mod passed;
 pub mod plain;
 mod plan;
 pub mod pull;

@@ -5,6 +5,7 @@
 //!
 //! Never here: a decision about epochs; and never a delete of a consumer whose stream would then let go of messages.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::agreement::{agrees, delivers, delivers_whole_batches, filters, wanted_filters};
@@ -43,6 +44,9 @@ const BACKLOG_MIN: u64 = 50_000;
 
 /// Time after which the server removes that consumer when nobody pulls.
 const UNUSED: Duration = Duration::from_secs(30);
+
+/// Deleted messages of a stream that are asked for one by one, at most: each takes up to 20 bytes of an answer.
+const DELETED_MAX: u64 = 20_000;
 
 /// How long a request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -183,6 +187,19 @@ impl Nats {
 
     pub(super) async fn consumer(&self, stream: &str, durable: &str) -> Result<Option<consumer::Info>, Error> {
         optional(self.request(format!("CONSUMER.INFO.{stream}.{durable}"), &json!({})).await)
+    }
+
+    /// Which sequences a stream does not hold, where it has had no more than a few of them.
+    async fn deleted_in(&self, stream: &str) -> Result<Option<BTreeSet<u64>>, Error> {
+        let operation = format!("STREAM.INFO.{stream}");
+        let info: Option<Value> = optional(self.request(operation.clone(), &json!({})).await)?;
+        let count = info.map_or(0, |info| info["state"]["num_deleted"].as_u64().unwrap_or(0));
+        if count > DELETED_MAX {
+            return Ok(None);
+        }
+        let info: Option<Value> = optional(self.request(operation, &json!({"deleted_details": true})).await)?;
+        let deleted = info.map(|info| info["state"]["deleted"].as_array().cloned().unwrap_or_default());
+        Ok(deleted.map(|deleted| deleted.iter().filter_map(Value::as_u64).collect()))
     }
 
     /// Sees to it that the durable consumer will deliver from `from_sequence` on.
@@ -448,6 +465,10 @@ impl JetStream for Nats {
             Ok(info.as_ref().map(state_of))
         }
         .boxed()
+    }
+
+    fn deleted<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Option<BTreeSet<u64>>, Error>> {
+        self.deleted_in(stream).boxed()
     }
 
     fn stored_from<'a>(

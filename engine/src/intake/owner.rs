@@ -1,9 +1,9 @@
 //! One owner of a durable consumer: which engine reads with it. A second one waits, and says whose it is.
 //!
-//! Two engines with one consumer would each record a part of the events. So an engine notes itself in the metadata of the consumer
-//! before it reads, renews that every [`RENEW_EVERY`], and stops reading when somebody else is noted. The server has no
-//! compare-and-set for it: the owner is read, compared, written, and read again. Two that write in the same moment may both
-//! read until the next renewal, and not longer.
+//! Two engines with one consumer would each record a part of the events. So an engine notes itself in the metadata of
+//! the consumer before it reads, renews that every [`RENEW_EVERY`], and stops reading when somebody else is noted. The
+//! server has no compare-and-set for it: the owner is read, compared, written, and read again. Two that write in the
+//! same moment may both read until the next renewal, and not longer.
 //!
 //! Whether an owner is gone is not told by its clock, which may differ from ours: it is gone when its note did not change for
 //! [`KEPT`] while we looked. A data folder has one instance, so an engine that starts again takes its own consumer at once.
@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Error;
-use super::jetstream::JetStream;
+use super::jetstream::{JetStream, Retention};
 use crate::clock::Clock;
 use crate::error_text::one_line;
 
@@ -137,7 +137,7 @@ impl Claim {
     }
 
     /// Makes the consumer ours, or says whose it is. The owner that has to be noted where the consumer is made again.
-    pub(super) async fn take(&mut self, jetstream: &Arc<dyn JetStream>) -> Result<Owner, Error> {
+    pub(super) async fn take(&mut self, jetstream: &Arc<dyn JetStream>, retention: Retention) -> Result<Owner, Error> {
         // Where it was lost meanwhile, the task that renews has ended.
         self.keeping = JoinSet::new();
         let found = jetstream.owner(&self.stream, &self.durable).await?;
@@ -148,7 +148,13 @@ impl Claim {
             Judgement::TakeOver(theirs) => {
                 let error = self.owned(&theirs);
                 let by_order = if self.claimant.takes_over { ", by order" } else { ", which is gone" };
-                tracing::warn!(stream = self.stream, "taken over{by_order}: {}", one_line(&error));
+                let read_again = match retention {
+                    Retention::Limits => "what it acknowledged is read again where it is still there",
+                    Retention::Interest | Retention::WorkQueue => {
+                        "what it acknowledged is gone from this stream, and told as missing where that shows"
+                    }
+                };
+                tracing::warn!(stream = self.stream, "taken over{by_order}: {}; {read_again}", one_line(&error));
             }
         }
         let now = self.claimant.clock.now_unix_nanos();

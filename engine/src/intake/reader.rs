@@ -8,6 +8,7 @@
 //!
 //! Never here: acknowledging, and reading the log. What the log knows is given once, as [`Known`].
 
+mod ends;
 mod status;
 
 use std::ops::RangeInclusive;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use self::ends::{Ended, Stop};
 pub use self::status::{Phase, Status};
 use super::counted::Counted;
 use super::epoch::{self, Held, Judgement, Known, Start};
@@ -26,6 +28,7 @@ use super::jetstream::{
     Acknowledge, Batch, Batches, Consume, EVERY_SUBJECT, JetStream, Message, Retention, Stored, StreamState,
 };
 use super::owner::{self, Claim, Claimant};
+use super::passed::Passed;
 use super::plain::Already;
 use super::search::{first_after, holds_between};
 use super::subjects::Reading;
@@ -59,6 +62,8 @@ pub struct Reader {
     known: Option<Known>,
     /// Holes below this sequence may be the stream's history before we came; above it they are our loss.
     gaps_from: u64,
+    /// What it passed over, where it does not read all of the stream.
+    passed: Passed,
     /// What it does to own the consumer; `None` where there is no other engine.
     claim: Option<Claim>,
     sink: mpsc::Sender<Intake>,
@@ -66,35 +71,6 @@ pub struct Reader {
     /// Batches handed over, and how many of them the recorder has acknowledged.
     batches: u64,
     acknowledged: Arc<watch::Sender<u64>>,
-}
-
-/// How a session ended, when not by an error.
-enum Ended {
-    /// The recorder takes no more.
-    Closed,
-    /// The stream has to be looked at again.
-    LookAgain(String),
-    /// There is no such stream.
-    Missing,
-    /// The first messages that waited were read alone.
-    ReadAlone,
-}
-
-/// Why handing over stopped.
-enum Stop {
-    Closed,
-    LookAgain(String),
-    Failed(Error),
-}
-
-impl From<Stop> for Result<Ended, Error> {
-    fn from(stop: Stop) -> Result<Ended, Error> {
-        match stop {
-            Stop::Closed => Ok(Ended::Closed),
-            Stop::LookAgain(reason) => Ok(Ended::LookAgain(reason)),
-            Stop::Failed(error) => Err(error),
-        }
-    }
 }
 
 impl Reader {
@@ -119,6 +95,7 @@ impl Reader {
             already: Already::default(),
             known,
             gaps_from: 0,
+            passed: Passed::default(),
             claim: None,
             sink,
             status,
@@ -207,7 +184,7 @@ impl Reader {
         let reason = owned.to_string().replace("\nhint: ", "; ");
         let phase = Phase::Waiting { reason };
         if self.status.borrow().phase != phase {
-            tracing::warn!("{owned}");
+            tracing::warn!("{}", owned.to_string().replace("\nhint: ", "\n  hint: "));
             self.status.send_modify(|status| (status.phase, status.history) = (phase, History::Elsewhere));
         }
         tokio::select! {
@@ -222,7 +199,7 @@ impl Reader {
         let jetstream = Arc::clone(&self.jetstream);
         let Some(state) = jetstream.state(&self.reading.stream).await? else { return Ok(Ended::Missing) };
         let owner = match &mut self.claim {
-            Some(claim) => Some(claim.take(&jetstream).await?),
+            Some(claim) => Some(claim.take(&jetstream, state.retention).await?),
             None => None,
         };
         let mut lost = self.claim.as_ref().map(Claim::lost);
@@ -313,6 +290,7 @@ impl Reader {
         let discontinuity = self.known.is_some();
         if !matches!(received, Received::Gap { .. }) {
             // With holes already there, new ones among them cannot be distinguished from them.
+            self.passed = Passed::default();
             self.gaps_from = if has_holes(state) { state.last_sequence + 1 } else { 0 };
         }
         if self.send(known.epoch, received).await.is_err() {
@@ -406,6 +384,10 @@ impl Reader {
                         return Ok(Ended::LookAgain(format!("consumer `{}` is gone", self.durable)));
                     };
                     following.looked(&backlog, known.next_sequence, self.batches);
+                    if !self.reading.filters.is_empty() {
+                        let from = known.next_sequence.max(self.gaps_from);
+                        self.passed.look_back(&*self.jetstream, (&state, &backlog), from, &self.status).await?;
+                    }
                     let went_elsewhere = backlog.delivered_sequence >= known.next_sequence;
                     stalled = if went_elsewhere || should_deliver(&backlog) { stalled + 1 } else { 0 };
                     self.status.send_modify(|status| {
@@ -481,6 +463,9 @@ impl Reader {
                 "messages from sequence {from} on were delivered elsewhere: only one engine may read with the durable name `{}`",
                 self.durable
             )));
+        }
+        if !whole {
+            self.passed.over_all_but(&messages, known.next_sequence.max(self.gaps_from));
         }
         let (mut redelivered, mut count) = (0, 0);
         let (mut fresh, mut late) = (Vec::<Message>::new(), Vec::new());

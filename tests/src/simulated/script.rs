@@ -16,7 +16,7 @@ use super::rules::{Event, Version};
 
 /// The resources that events are about: two of them share a subject and so the name of an object, and one asks for an
 /// object that no cluster accepts.
-const RESOURCES: [(&str, &str); 5] =
+pub const RESOURCES: [(&str, &str); 5] =
     [("auth", "ann"), ("auth", "bob"), ("auth", "cid"), ("sso", "ann"), ("sso", "a/b")];
 
 /// Logins and logouts are most of what happens.

@@ -40,6 +40,9 @@ pub struct Status {
     pub messages: u64,
     /// Messages below sequences that were handed over before: delivered again, or late.
     pub redelivered: u64,
+    /// Messages of any subject that were gone from the stream when reading passed them, since the start; 0 where the
+    /// stream is read whole, for then what is missing is recorded.
+    pub passed_over: u64,
     /// Sessions begun; more than one means that something was looked at again.
     pub sessions: u64,
     /// Gaps and new epochs found since the start.
