@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
-use crate::clock::Clock;
+use crate::clock::{Believed, Clock, moment};
 use crate::error_text::chain;
 use crate::intake::epoch::content_hash;
 use crate::intake::jetstream::Stored;
@@ -94,7 +94,7 @@ pub struct Engine<D: Disk> {
     scrub: Mutex<Option<ScrubStatus>>,
     /// What came by plain subscriptions and is not handed over yet.
     buffers: Buffers,
-    clock: Arc<dyn Clock>,
+    clock: Arc<Believed>,
 }
 
 /// How far opening has come, for those who wait: records folded, and how many there are.
@@ -107,6 +107,7 @@ impl<D: Disk> Engine<D> {
     /// When the log cannot be opened or read. A projection that cannot be used is set aside and rebuilt.
     pub fn open(ports: Ports<D>, progress: Progress<'_>) -> Result<(Engine<D>, Parts<D>), recorder::Error> {
         let Ports { mut open_log, table, sites, clock, rules } = ports;
+        let clock = Arc::new(Believed::new(clock));
         let (log, recovery) = open_log()?;
         recorder::report(&recovery);
         let damage = recorder::damage(&recovery);
@@ -145,6 +146,11 @@ impl<D: Disk> Engine<D> {
     /// The state, for reading.
     pub fn view(&self) -> &Arc<View<D>> {
         &self.view
+    }
+
+    /// The clock of the ports, as far as it is believed. Who asks about times needs the same.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        self.clock.clone()
     }
 
     /// What takes rejected messages up again.
@@ -308,7 +314,9 @@ impl<D: Disk> Engine<D> {
                 pending: None,
                 received: position.received,
                 rejected: position.rejected,
+                markers: position.markers,
                 missing: position.missing,
+                missing_up_to: 0,
                 redelivered: 0,
                 plain: None,
             });
@@ -316,6 +324,14 @@ impl<D: Disk> Engine<D> {
         drop(projection);
         let damage = self.damage.iter().map(|damage| format!("the log was damaged at the start: {damage}"));
         status.warnings.extend(damage);
+        status.warnings.extend(self.clock.trouble());
+        status.warnings.extend(self.view.ahead(self.clock.now_unix_nanos()).map(|newest| {
+            let newest = moment(newest);
+            format!(
+                "the newest record has the time {newest}, which is to come: all records get that time until then, for times in a log \
+                 never fall\nhint: look at the clock of this machine; ask by offset, not by time, about what is recorded meanwhile"
+            )
+        }));
         add_sites(&mut status, stranded);
         self.add_intake(&mut status);
         status.fold_lag_seconds = self.age_seconds(status.folded..status.recorded);
@@ -353,6 +369,7 @@ impl<D: Disk> Engine<D> {
                                 let delivered = reading.delivered_sequence + 1;
                                 known.pending = Some(reading.pending + delivered.saturating_sub(known.next_sequence));
                                 known.redelivered = reading.redelivered;
+                                known.missing_up_to = reading.passed_over;
                             }
                         }
                         for (stream, plain) in &intake.plain {

@@ -253,8 +253,15 @@ pub struct StreamStatus {
     pub received: u64,
     /// Messages recorded as rejected, ever.
     pub rejected: u64,
+    /// Messages by which the server said that what a subject held is gone, ever (`Nats-Marker-Reason`).
+    #[serde(default)]
+    pub markers: u64,
     /// Messages that were gone before they were read, ever.
     pub missing: u64,
+    /// Messages of any subject that were gone from the stream when reading passed them, since the start: up to so many more are
+    /// missing. 0 where the stream is read whole, for then `missing` is exact.
+    #[serde(default)]
+    pub missing_up_to: u64,
     /// Messages delivered again since the start, and recorded once.
     pub redelivered: u64,
     /// That it is no stream: a subject that is read by a plain subscription. Its events are not durable before they are in the

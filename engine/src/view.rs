@@ -175,6 +175,11 @@ impl<D: Disk> View<D> {
         self.stamps.lock().stamp(now_unix_nanos)
     }
 
+    /// The time of the newest record, where it is to come by more than a minute; in nanoseconds since 1970.
+    pub(crate) fn ahead(&self, now_unix_nanos: u64) -> Option<u64> {
+        self.stamps.lock().ahead(now_unix_nanos)
+    }
+
     /// Everything that was stamped is durable, folded and announced, or known not to be on the disk.
     pub(crate) fn settled(&self) {
         self.stamps.lock().settled();

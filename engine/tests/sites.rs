@@ -16,6 +16,7 @@ use lifeline_engine::cluster::{Cluster, Deletion, Error, Kind, Label, LiveObject
 use lifeline_engine::engine::{Engine, Parts, Ports};
 use lifeline_engine::intake::jetstream::{Acknowledge, Backlog, Batch, Batches, Consume, Copied, JetStream};
 use lifeline_engine::intake::jetstream::{Retention, Stored, StreamState};
+use lifeline_engine::intake::owner::Owner;
 use lifeline_engine::intake::streams::{Order, Reach};
 use lifeline_engine::intake::subjects::Wanted;
 use lifeline_engine::intake::{self, Message};
@@ -270,6 +271,19 @@ impl JetStream for Users {
         _: &'a str,
         _: u64,
     ) -> BoxFuture<'a, Result<Option<Stored>, intake::Error>> {
+        async { Ok(None) }.boxed()
+    }
+
+    fn owner<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Option<Owner>, intake::Error>> {
+        async { Ok(None) }.boxed()
+    }
+
+    fn note_owner<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+        _: &'a Owner,
+    ) -> BoxFuture<'a, Result<Option<Owner>, intake::Error>> {
         async { Ok(None) }.boxed()
     }
 

@@ -18,6 +18,7 @@ use lifeline_engine::engine::{Engine, Parts, Ports, SavedIn};
 use lifeline_engine::error_text::chain;
 use lifeline_engine::intake::connection::{self, Server};
 use lifeline_engine::intake::nats::Nats;
+use lifeline_engine::intake::owner::Claimant;
 use lifeline_engine::intake::streams::{Order, Reach};
 use lifeline_engine::intake::{self, Connection};
 use lifeline_engine::queries::Queries;
@@ -120,19 +121,19 @@ pub enum Error {
     },
 }
 
-/// Runs an engine until SIGINT or SIGTERM.
+/// Runs an engine until SIGINT or SIGTERM. With `take_over` it takes its consumers from whoever has them.
 ///
 /// # Errors
 /// When it cannot start, or cannot go on. A server that is away is waited for.
 ///
 /// # Panics
 /// When the system gives no threads.
-pub fn run(config: Config) -> Result<(), Error> {
+pub fn run(config: Config, take_over: bool) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.expect("the system has room for a few threads");
     let ended = runtime.block_on(async {
         let telemetry = Telemetry::start(&config.log, config.log_format == LogFormat::Json);
-        let ended = engine(config, telemetry.level()).await;
+        let ended = engine(config, take_over, telemetry.level()).await;
         // Exporting what waits blocks, which a worker of the runtime must not.
         let _ = tokio::task::spawn_blocking(move || drop(telemetry)).await;
         ended
@@ -141,7 +142,7 @@ pub fn run(config: Config) -> Result<(), Error> {
     ended
 }
 
-async fn engine(config: Config, level: Level) -> Result<(), Error> {
+async fn engine(config: Config, takes_over: bool, level: Level) -> Result<(), Error> {
     let data = config.data.clone();
     // First of all: an engine that cannot listen fails at once.
     let listener = tokio::net::TcpListener::bind(config.listen).await;
@@ -153,6 +154,13 @@ async fn engine(config: Config, level: Level) -> Result<(), Error> {
     // A second engine on the folder stops here, before it touches anything in it.
     let log = folders::log(&data);
     let disk = OsDisk::open(&log).map_err(|source| Error::Log { path: log, source })?;
+    // A full disk is no reason not to start.
+    let instance = folders::instance(&data, &disk).unwrap_or_else(|error| {
+        let file = folders::instance_file(&data);
+        warn!("`{}` cannot be written, so the next start waits 30 s for its own consumers: {error}", file.display());
+        folders::new_instance(&disk)
+    });
+    let claimant = Claimant { instance, host: host(), takes_over, clock: Arc::new(SystemClock) };
     let (cluster, kube) = connect_cluster(&config).await?;
     info!("lifeline {} on {}, {}", env!("CARGO_PKG_VERSION"), data.display(), cluster.name());
 
@@ -196,7 +204,7 @@ async fn engine(config: Config, level: Level) -> Result<(), Error> {
             status
         })
     };
-    let queries = Queries::new(engine.view().clone(), Arc::new(SystemClock));
+    let queries = Queries::new(engine.view().clone(), engine.clock());
     let reads = api::router(api::ApiState { queries, status, stop: engine.stopping() });
     let redriver = Redriver::new(engine.view().clone(), engine.recording().clone());
     let writes = api::redrive::with_redrive(reads, redriver);
@@ -208,7 +216,7 @@ async fn engine(config: Config, level: Level) -> Result<(), Error> {
     if let ConnectionFrom::Argument { .. } = source.from {
         source.load().await?;
     }
-    tasks.spawn(follow_connection(engine.clone(), site, source, config.clone(), service));
+    tasks.spawn(follow_connection(engine.clone(), site, source, (config.clone(), claimant), service));
     tasks.spawn(report_rules(rules, config.rules.is_empty().then_some(kube).flatten()));
     if config.scrub_rate > 0 {
         let (engine, settings) = (engine.clone(), scrub::Settings::daily(config.scrub_rate));
@@ -393,7 +401,7 @@ async fn follow_connection(
     engine: Arc<Engine<OsDisk>>,
     site: Arc<Site>,
     source: ConnectionSource,
-    config: Config,
+    (config, mut claimant): (Config, Claimant),
     service: Option<Answering>,
 ) {
     let mut in_use: Option<Connection> = None;
@@ -419,8 +427,11 @@ async fn follow_connection(
                     if let Some(answering) = service.clone() {
                         readers.spawn(service::serve(server.clone(), answering));
                     }
-                    readers.spawn(read_server(engine.clone(), site.clone(), server, config.clone()));
+                    let settings = (config.clone(), claimant.clone());
+                    readers.spawn(read_server(engine.clone(), site.clone(), server, settings));
                 }
+                // It is said once, about the servers of the start.
+                claimant.takes_over = false;
                 in_use = Some(connection);
                 said.clear();
             }
@@ -441,7 +452,12 @@ async fn follow_connection(
 }
 
 /// Reads from a server until the engine stops, with another client whenever one has ended.
-async fn read_server(engine: Arc<Engine<OsDisk>>, site: Arc<Site>, server: Server, config: Config) {
+async fn read_server(
+    engine: Arc<Engine<OsDisk>>,
+    site: Arc<Site>,
+    server: Server,
+    (config, mut claimant): (Config, Claimant),
+) {
     let mut said = String::new();
     let url = server.url.clone();
     loop {
@@ -457,21 +473,29 @@ async fn read_server(engine: Arc<Engine<OsDisk>>, site: Arc<Site>, server: Serve
         let nats = Arc::new(Nats::new(client, url.clone(), link.clone(), server.domain.as_deref()));
         tokio::select! {
             biased;
-            () = read_from(&engine, &site, &server, &config, nats) => return,
+            () = read_from(&engine, &site, &server, (&config, &claimant), nats) => return,
             () = async {
                 connection::ended(link).await;
                 tokio::time::sleep(ENDED_PAUSE).await;
             } => warn!("the client of {url} ended: connecting again"),
         }
+        claimant.takes_over = false;
     }
 }
 
 /// Reads until the engine stops. What keeps it from beginning is the own disk, which may come back.
-async fn read_from(engine: &Engine<OsDisk>, site: &Site, server: &Server, config: &Config, nats: Arc<Nats>) {
+async fn read_from(
+    engine: &Engine<OsDisk>,
+    site: &Site,
+    server: &Server,
+    (config, claimant): (&Config, &Claimant),
+    nats: Arc<Nats>,
+) {
     let url = &server.url;
     loop {
         let order = Order {
             jetstream: config.jetstream,
+            claimant: Some(claimant.clone()),
             ..Order::new(server.wanted.clone(), &config.consumer, &config.stream)
         };
         let Err(error) = engine.read(site, url, Reach::both(nats.clone()), order).await else { return };
@@ -479,6 +503,12 @@ async fn read_from(engine: &Engine<OsDisk>, site: &Site, server: &Server, config
         site.set_waiting(url, chain(&error));
         tokio::time::sleep(SETTINGS_PERIOD).await;
     }
+}
+
+/// The name of this machine or pod, for those who find its consumer owned; empty where the system does not say.
+fn host() -> String {
+    let named = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    named.or_else(|| std::env::var("HOSTNAME").ok()).map(|name| name.trim().to_owned()).unwrap_or_default()
 }
 
 async fn stop_signal() -> &'static str {

@@ -20,7 +20,7 @@ use lifeline_store::Offset;
 
 pub use self::codec::{Error, VERSION};
 pub use self::event::{
-    Decision, Delivery, EventReceived, EventRejected, PLAIN_PREFIX, Redriven, Ruling, plain_subject,
+    Decision, Delivery, EventReceived, EventRejected, MarkerFound, PLAIN_PREFIX, Redriven, Ruling, plain_subject,
 };
 pub use self::names::{LifecycleKey, ObjectKey, ResourceKey};
 pub use self::order::{Later, Order, OrderBy, Place};
@@ -35,6 +35,8 @@ pub enum Fact<'a> {
     Event(EventReceived<'a>),
     /// A message arrived and is no CloudEvent.
     Rejected(EventRejected<'a>),
+    /// A message arrived by which the server says that what a subject held is gone.
+    Marker(MarkerFound<'a>),
     /// A stream was met, began again, or lost messages that were never recorded.
     Stream(StreamChanged<'a>),
     /// A rule appeared, changed, or went.
@@ -99,6 +101,7 @@ impl<'a> Fact<'a> {
                 Some(_) | None => "EventReceived",
             },
             Fact::Rejected(_) => "EventRejected",
+            Fact::Marker(_) => "MarkerFound",
             Fact::Stream(StreamChanged { change: StreamChange::Opened { .. }, .. }) => "StreamOpened",
             Fact::Stream(StreamChanged { change: StreamChange::Gap { .. }, .. }) => "GapFound",
             Fact::Rule(_) => "RuleChanged",
@@ -129,7 +132,7 @@ impl<'a> Fact<'a> {
                 (Some(Link { source: &key.source, subject: &key.subject, previous, news }), "", &[])
             }
             Fact::Replay(replay) => (None, &replay.trigger, &replay.redecisions),
-            Fact::Rejected(_) | Fact::Stream(_) | Fact::Rule(_) | Fact::Lost(_) => (None, "", &[]),
+            Fact::Rejected(_) | Fact::Marker(_) | Fact::Stream(_) | Fact::Rule(_) | Fact::Lost(_) => (None, "", &[]),
         };
         one.into_iter().chain(many.iter().map(move |redecision| {
             let (key, previous) = (&redecision.resource, redecision.previous);
@@ -144,7 +147,8 @@ impl<'a> Fact<'a> {
         match self {
             Fact::Event(EventReceived { source, subject, .. }) => Some((source, subject)),
             Fact::Reconciled(Reconciled { key, .. }) => Some((&key.resource.source, &key.resource.subject)),
-            Fact::Rejected(_) | Fact::Stream(_) | Fact::Rule(_) | Fact::Replay(_) | Fact::Lost(_) => None,
+            Fact::Rejected(_) | Fact::Marker(_) | Fact::Stream(_) | Fact::Rule(_) => None,
+            Fact::Replay(_) | Fact::Lost(_) => None,
         }
     }
 
@@ -160,7 +164,7 @@ impl<'a> Fact<'a> {
             Fact::Reconciled(Reconciled { key, previous, .. }) => {
                 *previous = last_record(&key.resource.source, &key.resource.subject);
             }
-            Fact::Rejected(_) | Fact::Stream(_) | Fact::Rule(_) | Fact::Lost(_) => {}
+            Fact::Rejected(_) | Fact::Marker(_) | Fact::Stream(_) | Fact::Rule(_) | Fact::Lost(_) => {}
         }
     }
 
@@ -176,7 +180,8 @@ impl<'a> Fact<'a> {
         match self {
             Fact::Event(EventReceived { redriven: Some(_), .. }) => None,
             Fact::Event(EventReceived { delivery, payload, redriven: None, .. })
-            | Fact::Rejected(EventRejected { delivery, payload, .. }) => Some((delivery, payload)),
+            | Fact::Rejected(EventRejected { delivery, payload, .. })
+            | Fact::Marker(MarkerFound { delivery, payload, .. }) => Some((delivery, payload)),
             Fact::Stream(_) | Fact::Rule(_) | Fact::Replay(_) | Fact::Reconciled(_) | Fact::Lost(_) => None,
         }
     }

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::fact::{
-    Decision, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt, Later, ObjectKey, OrderBy,
-    Place, Reconciled, RecordLost, Recreated, Redecision, Redesired, Redriven, ResourceKey, RuleChanged, Ruling,
-    StreamChange, StreamChanged, TriggerReplayed, What, plain_subject,
+    Decision, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt, Later, MarkerFound, ObjectKey,
+    OrderBy, Place, Reconciled, RecordLost, Recreated, Redecision, Redesired, Redriven, ResourceKey, RuleChanged,
+    Ruling, StreamChange, StreamChanged, TriggerReplayed, What, plain_subject,
 };
 use crate::fold::Resource;
 use crate::incarnation::Incarnations;
@@ -289,6 +289,16 @@ pub(crate) fn unreadable(offset: Offset, unix_nanos: Option<u64>, error: &dyn st
     Entry { time: unix_nanos.map(time), summary, error: Some(reason), ..Entry::empty(offset, "Unreadable") }
 }
 
+/// What the word of a server means.
+fn marker_words(reason: &str) -> &str {
+    match reason {
+        "MaxAge" => "it was too old (MaxAge)",
+        "Purge" => "it was purged (Purge)",
+        "Remove" => "it was removed (Remove)",
+        other => other,
+    }
+}
+
 /// What a record says, of one resource where `key` names it, and the record before it that speaks of the same one.
 #[must_use]
 pub fn about(fact: &Fact<'_>, key: Option<&ResourceKey>, offset: Offset, unix_nanos: u64) -> (Entry, Option<Offset>) {
@@ -305,6 +315,10 @@ pub fn about(fact: &Fact<'_>, key: Option<&ResourceKey>, offset: Offset, unix_na
             let (stream, sequence) = (delivery.stream, delivery.sequence);
             let summary = format!("message {sequence} of stream {stream} is no CloudEvent: {reason}");
             Entry { summary, error: Some((*reason).to_owned()), ..entry }
+        }
+        Fact::Marker(MarkerFound { delivery, reason, .. }) => {
+            let (subject, why) = (delivery.subject, marker_words(reason));
+            Entry { summary: format!("the NATS server says that what subject {subject} held is gone: {why}"), ..entry }
         }
         Fact::Stream(StreamChanged { stream, epoch, change, .. }) => {
             let summary = match (*change, plain_subject(stream)) {

@@ -104,7 +104,7 @@ impl Incarnations {
                     _ => self.waiting.push((*acted_for, name, entry)),
                 }
             }
-            Fact::Rejected(_) | Fact::Stream(_) | Fact::Rule(_) | Fact::Lost(_) => {}
+            Fact::Rejected(_) | Fact::Marker(_) | Fact::Stream(_) | Fact::Rule(_) | Fact::Lost(_) => {}
         }
     }
 

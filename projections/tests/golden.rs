@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use lifeline_projections::fact::{
     AppliedObject, Decision, Delivery, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt, Later,
-    LifecycleKey, ObjectKey, Order, OrderBy, Place, Reconciled, RecordLost, Recreated, Redecision, Redesired, Redriven,
-    ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed, What,
+    LifecycleKey, MarkerFound, ObjectKey, Order, OrderBy, Place, Reconciled, RecordLost, Recreated, Redecision,
+    Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed, What,
 };
 use lifeline_store::Offset;
 
@@ -228,6 +228,15 @@ fn facts() -> Vec<(&'static str, Fact<'static>)> {
         (
             "EventRedriven, overtaken",
             Fact::Event(ordered(Some(Redriven { of: three, by: "anybody", reason: "read since" }))),
+        ),
+        (
+            "MarkerFound",
+            Fact::Marker(MarkerFound {
+                delivery,
+                reason: "MaxAge",
+                headers: vec![("Nats-Marker-Reason", "MaxAge")],
+                payload: b"",
+            }),
         ),
     ]
 }

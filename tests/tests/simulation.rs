@@ -3,7 +3,10 @@
 //! `LIFELINE_SIMULATION_SEEDS=10000` plays more of them, `LIFELINE_SIMULATION_FIRST=N` begins at another seed, and
 //! `LIFELINE_SIMULATION_SEED=17` plays one and prints what happened. A story that breaks a promise is made short and printed.
 
+use std::time::Duration;
+
 use lifeline_engine::error_text::chain;
+use lifeline_engine::intake::jetstream::Retention;
 use lifeline_projections::fact::Fact;
 use lifeline_projections::fold::Projection;
 use lifeline_projections::table::Table;
@@ -11,6 +14,7 @@ use lifeline_store::Record;
 use lifeline_tests::simulated::campaign::{Campaign, shrunk};
 use lifeline_tests::simulated::found::FOUND;
 use lifeline_tests::simulated::hazard::Hazard;
+use lifeline_tests::simulated::idle::idle;
 use lifeline_tests::simulated::shrink::play_safely;
 use lifeline_tests::simulated::{Script, play};
 
@@ -36,6 +40,15 @@ fn the_same_seed_gives_the_same_story_whatever_was_played_before() {
         assert_eq!(one, other, "seed {seed} gave two different stories");
         assert!(!logs.contains(&one.records), "seed {seed} gave the log of another");
         logs.push(one.records);
+    }
+}
+
+#[test]
+fn a_day_without_events_is_quiet() {
+    for retention in [Retention::Limits, Retention::WorkQueue] {
+        let (complaints, written) = idle(retention, Duration::from_secs(24 * 3_600));
+        assert!(complaints.is_empty(), "{retention:?}: {complaints:#?}");
+        assert_eq!(written, 0, "{retention:?}: it recorded something");
     }
 }
 

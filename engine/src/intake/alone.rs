@@ -14,8 +14,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Error;
+use super::agreement::delivers;
 use super::jetstream::{Batch, Consume, Message, Retention};
-use super::nats::{Nats, delivers, optional};
+use super::nats::{Nats, optional};
 use super::pull::Replies;
 
 /// Bytes of payload after which no further message is read alone.

@@ -5,12 +5,15 @@
 //!
 //! Never here: decisions. Which streams, from where, which epoch: [`super::subjects`] and [`super::epoch`].
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 
+use super::owner::Owner;
 use super::{Error, Subject};
 
 /// What every subject matches.
@@ -125,6 +128,8 @@ pub struct Consume {
     pub from_sequence: u64,
     /// The stream's retention, which decides the acknowledgement policy.
     pub retention: Retention,
+    /// Who is noted with the consumer when it is made; `None` where there is no other engine.
+    pub owner: Option<Owner>,
 }
 
 impl Consume {
@@ -213,6 +218,12 @@ pub trait JetStream: Send + Sync {
     /// One stream; `None` when there is none of this name.
     fn state<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Option<StreamState>, Error>>;
 
+    /// The sequences between the first and the last message of a stream that it does not hold; `None` where they are too many, or
+    /// nobody knows.
+    fn deleted<'a>(&'a self, _stream: &'a str) -> BoxFuture<'a, Result<Option<BTreeSet<u64>>, Error>> {
+        async { Ok(None) }.boxed()
+    }
+
     /// The first message with a subject like this that is held at `sequence` or after it.
     fn stored_from<'a>(
         &'a self,
@@ -220,6 +231,17 @@ pub trait JetStream: Send + Sync {
         subject: &'a str,
         sequence: u64,
     ) -> BoxFuture<'a, Result<Option<Stored>, Error>>;
+
+    /// Who is noted as the owner of a consumer; `None` where nobody is, or there is no such consumer.
+    fn owner<'a>(&'a self, stream: &'a str, durable: &'a str) -> BoxFuture<'a, Result<Option<Owner>, Error>>;
+
+    /// Notes an owner, where there is such a consumer. Gives the one that is noted afterwards.
+    fn note_owner<'a>(
+        &'a self,
+        stream: &'a str,
+        durable: &'a str,
+        owner: &'a Owner,
+    ) -> BoxFuture<'a, Result<Option<Owner>, Error>>;
 
     /// The first messages that the consumer has to deliver, at most `count`, asked for one by one, in a form that any bytes
     /// survive. `None` when none waits.

@@ -88,6 +88,9 @@ const METRICS: &[Metric] = &[
     counter("lifeline_messages_rejected_total", "Messages recorded as no CloudEvent, ever.", |status| {
         by_stream(status, |stream| stream.rejected)
     }),
+    counter("lifeline_markers_total", "Subject delete markers of NATS recorded, ever.", |status| {
+        by_stream(status, |stream| stream.markers)
+    }),
     counter("lifeline_messages_missing_total", "Messages that were gone before they were read, ever.", |status| {
         by_stream(status, |stream| stream.missing)
     }),

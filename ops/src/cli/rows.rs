@@ -405,7 +405,10 @@ fn streams(status: &Status) -> Table {
             stream.pending.map_or_else(|| "?".into(), Cell::from),
             stream.received.into(),
             look(stream.rejected),
-            look(stream.missing),
+            match stream.missing_up_to {
+                0 => look(stream.missing),
+                more => Cell::toned(&format!("{} to {}", stream.missing, stream.missing + more), Tone::Waiting),
+            },
         ]);
     }
     table

@@ -8,7 +8,8 @@ use lifeline_store::Offset;
 use serde::{Deserialize, Serialize};
 
 use crate::fact::{
-    Delivery, EventReceived, EventRejected, Fact, RuleChanged, StreamChange, StreamChanged, TriggerReplayed,
+    Delivery, EventReceived, EventRejected, Fact, MarkerFound, RuleChanged, StreamChange, StreamChanged,
+    TriggerReplayed,
 };
 use crate::lifecycle::DIGEST_UNKNOWN;
 use crate::order;
@@ -35,6 +36,8 @@ pub struct StreamPosition {
     pub rejected: u64,
     /// Messages recorded as missing, over all epochs.
     pub missing: u64,
+    /// Messages by which the server said that what a subject held is gone, over all epochs.
+    pub markers: u64,
 }
 
 /// The recorded message with the highest sequence of an epoch.
@@ -123,6 +126,10 @@ impl Ground {
             Fact::Rejected(EventRejected { delivery, .. }) => {
                 let counted = order::counted(delivery.published_unix_nanos, self.folded_unix_nanos, 0);
                 self.advance(offset, delivery, counted).rejected += 1;
+            }
+            Fact::Marker(MarkerFound { delivery, .. }) => {
+                let counted = order::counted(delivery.published_unix_nanos, self.folded_unix_nanos, 0);
+                self.advance(offset, delivery, counted).markers += 1;
             }
             Fact::Stream(StreamChanged { cluster, stream, epoch, change }) => {
                 let position = self.position(cluster, stream);

@@ -19,6 +19,8 @@ pub enum Hazard {
     PowerCut,
     /// The power is cut in the middle of a disk operation.
     PowerCutInOperation,
+    /// The clock of the engine's machine shows another year for a while.
+    ClockJump,
     /// A disk operation fails.
     DiskFailure,
     /// A disk operation finds no space.
@@ -43,6 +45,8 @@ pub enum Hazard {
     StrangeMessage,
     /// Another reader of the consumer got a message.
     StolenDelivery,
+    /// Another engine takes a consumer.
+    Rival,
     /// One of two streams delivers nothing for a while, and the other does.
     SlowStream,
     /// Messages are purged.
@@ -105,11 +109,12 @@ pub enum Hazard {
 
 impl Hazard {
     /// All hazards, in the order in which they are printed.
-    pub const ALL: [Hazard; 45] = [
+    pub const ALL: [Hazard; 47] = [
         Hazard::Stop,
         Hazard::Kill,
         Hazard::PowerCut,
         Hazard::PowerCutInOperation,
+        Hazard::ClockJump,
         Hazard::DiskFailure,
         Hazard::DiskFull,
         Hazard::CutCheckpoint,
@@ -122,6 +127,7 @@ impl Hazard {
         Hazard::DeafConsumer,
         Hazard::StrangeMessage,
         Hazard::StolenDelivery,
+        Hazard::Rival,
         Hazard::SlowStream,
         Hazard::Purge,
         Hazard::RemadeStream,
@@ -161,6 +167,7 @@ impl Hazard {
             Hazard::Kill => "engine killed",
             Hazard::PowerCut => "power cut",
             Hazard::PowerCutInOperation => "power cut within a disk operation",
+            Hazard::ClockJump => "clock jumped and came back",
             Hazard::DiskFailure => "disk operation failed",
             Hazard::DiskFull => "disk full",
             Hazard::CutCheckpoint => "engine ended within a checkpoint",
@@ -173,6 +180,7 @@ impl Hazard {
             Hazard::DeafConsumer => "consumer deaf",
             Hazard::StrangeMessage => "message published that the client cannot read",
             Hazard::StolenDelivery => "message delivered to another reader",
+            Hazard::Rival => "consumer taken by another engine",
             Hazard::SlowStream => "one of two streams slow",
             Hazard::Purge => "messages purged",
             Hazard::RemadeStream => "stream deleted and made again",

@@ -109,7 +109,7 @@ impl<'a> Refold<'a> {
             Fact::Rule(RuleChanged { rule: MANAGE, digest, .. }) => {
                 self.is_broken = digest.is_some_and(Version::is_broken);
             }
-            Fact::Stream(_) | Fact::Rejected(_) | Fact::Rule(_) | Fact::Lost(_) => {}
+            Fact::Stream(_) | Fact::Rejected(_) | Fact::Marker(_) | Fact::Rule(_) | Fact::Lost(_) => {}
         }
     }
 
