@@ -105,7 +105,7 @@ pub(in crate::rules) struct Entry {
 #[derive(Debug)]
 pub(in crate::rules) enum Body {
     /// Applied as they are.
-    Manifests(Vec<Value>),
+    Manifests(Vec<template::Object>),
     Template(Template),
     /// Neither; rendering fails with this.
     Broken(template::Error),
@@ -172,7 +172,7 @@ impl Content {
                 let body = if is_template {
                     Template::compile(dialect, &key, &text).map(Body::Template)
                 } else {
-                    template::parse_manifests(&key, &text).map(Body::Manifests)
+                    template::parse_objects(&key, &text).map(Body::Manifests)
                 };
                 let body = body.unwrap_or_else(|error| {
                     problems.push(told(&key, &error));
