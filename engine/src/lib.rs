@@ -51,6 +51,10 @@ pub mod site;
 
 pub mod replay;
 
+pub mod health;
+
+pub mod report;
+
 pub mod redrive;
 
 pub mod refetch;

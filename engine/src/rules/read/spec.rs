@@ -252,7 +252,6 @@ pub struct DriftExclusionSpec {
     /// JSON pointers (RFC 6901) into the object.
     pub paths: Vec<String>,
     /// Which objects; none means all. Selectors are refused here.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<TargetSpec>,
 }
 
