@@ -256,6 +256,51 @@ pub const FIELDS: &[Field] = &[
     ),
 ];
 
+/// What a template may write, and what becomes of it: the text that it gives, or the words of the warning or refusal.
+pub const TEMPLATES: &[(&str, Verdict, &str)] = &[
+    // What templates see.
+    ("{{ .CloudEvent.subject }}", Done, "ada"),
+    ("{{ .CloudEvent.data.number }}", Done, "1000000"),
+    (
+        "{{ .Cluster.metadata.name }} {{ .Cluster.metadata.namespace }} {{ .Cluster.kind }}",
+        Done,
+        "mgmt mgmt SveltosCluster",
+    ),
+    ("{{ len .CloudEvents }}", Warned("give nothing: one instance a resource is made"), ""),
+    ("{{ .Resource.metadata.name }}", Warned("`.Resource` is not there"), ""),
+    ("{{ range .Resources }}{{ . }}{{ end }}", Warned("`.Resources` is not there"), ""),
+    ("{{ .MatchingResource.Name }}", Warned("`.MatchingResource` is not there"), ""),
+    ("{{ with .CloudEvent }}{{ $.MatchingResources }}{{ end }}", Warned("`.MatchingResources` is not there"), ""),
+    ("{{ .MgmtResources }}", Warned("`.MgmtResources` is not there"), ""),
+    ("{{ .KubeadmControlPlane }}", Warned("`.KubeadmControlPlane` is not there"), ""),
+    ("{{ .InfrastructureProvider }}", Warned("`.InfrastructureProvider` is not there"), ""),
+    ("{{ .ClusterName }}", Warned("use `.Cluster.kind` and `.Cluster.metadata`"), ""),
+    // A field of something else that is called so.
+    ("{{ with .CloudEvent.data }}{{ .Resource }}{{ end }}", Done, "r"),
+    ("{{ range .CloudEvent.data.list }}{{ .Resources }}{{ end }}", Done, "ab"),
+    // Functions.
+    ("{{ .CloudEvent.subject | upper | quote }}", Done, "\"ADA\""),
+    ("{{ now | date \"2006\" }}", Done, "1970"),
+    ("{{ fromJsonArray \"[1,2]\" | len }} {{ fromYamlArray \"[1]\" | len }}", Done, "2 1"),
+    ("{{ toToml (dict \"a\" 1) | trim }}", Done, "a = 1"),
+    ("{{ getField .CloudEvent \"data.text\" }}", Done, "b"),
+    ("{{ (fromYaml (setField .CloudEvent.data \"text\" \"c\")).text }}", Done, "c"),
+    ("{{ getResource \"Id\" }}", Refused("no object of a cluster is read"), ""),
+    ("{{ copy \"Id\" }}", Refused("no object of a cluster is read"), ""),
+    ("{{ getField \"Id\" \"a\" }}", Refused("no object of a cluster is read"), ""),
+    ("{{ randAlphaNum 3 }}", Refused("its result is random"), ""),
+    ("{{ randInt 1 3 }}", Refused("its result is random"), ""),
+    ("{{ shuffle \"ab\" }}", Refused("its result is random"), ""),
+    ("{{ uuidv4 }}", Refused("its result is random"), ""),
+    ("{{ genCA \"a\" 1 }}", Refused("render a Certificate"), ""),
+    ("{{ genPrivateKey \"rsa\" }}", Refused("render a Certificate"), ""),
+    ("{{ bcrypt \"a\" }}", Refused("a controller that keeps secrets"), ""),
+    ("{{ htpasswd \"a\" \"b\" }}", Refused("a controller that keeps secrets"), ""),
+    ("{{ encryptAES \"a\" \"b\" }}", Refused("a controller that keeps secrets"), ""),
+    ("{{ env \"HOME\" }}", Refused("reads the environment"), ""),
+    ("{{ getHostByName \"a\" }}", Refused("asks the network"), ""),
+];
+
 impl Field {
     /// Sound rules with this field: an EventSource, an EventTrigger and a ConfigMap.
     ///

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use lifeline_engine::rules::{Clusters, Finding, Level, Manifests, RuleSet, Standing, lint};
+use lifeline_engine::error_text::chain;
+use lifeline_engine::rules::{Clusters, Finding, Level, Manifests, OWN, RuleSet, Standing, lint};
 use lifeline_engine::template::parse_manifests;
-use lifeline_tests::parity::{FIELDS, Field, Place, Verdict};
+use lifeline_tests::parity::{FIELDS, Field, Place, TEMPLATES, Verdict};
 
 fn findings(field: &Field) -> (Vec<Finding>, bool) {
     let text = field.rules().map(|manifest| manifest.to_string()).join("\n---\n");
@@ -44,6 +45,46 @@ fn every_field_is_done_warned_about_or_refused_as_the_table_says() {
         }
     }
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), FIELDS.len(), wrong.join("\n"));
+}
+
+#[test]
+fn every_template_gives_its_text_or_is_warned_about_or_refused() {
+    let event = serde_json::json!({
+        "specversion": "1.0", "type": "login", "source": "auth", "id": "1", "subject": "ada",
+        "data": {"number": 1_000_000, "text": "b", "Resource": "r", "list": [{"Resources": "a"}, {"Resources": "b"}]},
+    });
+    let mut wrong = Vec::new();
+    for (template, verdict, gives) in TEMPLATES {
+        let sound = Field { place: Place::Policy, written: "{}", verdict: Verdict::Done };
+        let [source, mut trigger, mut content] = sound.rules();
+        // One of a list is warned about, where it is not an error of the event.
+        trigger["spec"]["oneForEvent"] = (!template.contains("CloudEvents")).into();
+        content["metadata"]["annotations"] = serde_json::json!({"projectsveltos.io/instantiate": "ok"});
+        let object = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n";
+        let filled = format!("{object}data:\n  text: |-\n    {template}\n");
+        content["data"] = serde_json::json!({"a.yaml": filled, "b.yaml": object.replace("name: a", "name: b")});
+        let text = [source, trigger, content].map(|manifest| manifest.to_string()).join("\n---\n");
+        let rules = RuleSet::new(Manifests::read("rules.yaml", &text), Clusters::default());
+        let problems: Vec<String> = rules.problems().iter().map(ToString::to_string).collect();
+        let warned = |words: &str| problems.iter().any(|text| text.starts_with("warning") && text.contains(words));
+        let event = event.as_object().expect("an object");
+        let made = rules.trigger("parity").map(|trigger| trigger.manifests(event, OWN, 0));
+        let given = match &made {
+            Some(Ok(made)) => made[0].manifest["data"]["text"].as_str().unwrap_or_default().to_owned(),
+            Some(Err(error)) => format!("failed: {}", chain(error)),
+            None => "out of force".to_owned(),
+        };
+        let said = format!("{given}\n{}", problems.join("\n"));
+        let is_so = match verdict {
+            Verdict::Done => given == *gives && problems.is_empty(),
+            Verdict::Warned(words) => warned(words),
+            Verdict::Refused(words) => !matches!(made, Some(Ok(_))) && said.contains(words),
+        };
+        if !is_so {
+            wrong.push(format!("{verdict:?} {template}\n  {said}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), TEMPLATES.len(), wrong.join("\n"));
 }
 
 #[test]

@@ -122,6 +122,20 @@ impl Template {
         }
     }
 
+    /// The first thing that the template refers to, that templates of Sveltos may see, and that is never there for a
+    /// CloudEvent: what rendering will fail with.
+    pub fn foreign(&self) -> Option<Error> {
+        let Program::Go(program) = &self.inner.program else { return None };
+        let (key, offset) = program.foreign()?;
+        let place = LineColumn::at(&self.inner.source, offset);
+        let message = format!("`.{key}` is not there: templates see `.CloudEvent` and `.Cluster`");
+        let hint = match key {
+            "ClusterKind" | "ClusterName" | "ClusterNamespace" => "use `.Cluster.kind` and `.Cluster.metadata`",
+            _ => "no object of a cluster is read: put what the template needs into the event's data",
+        };
+        Some(Error::Render(Fault::new(&self.inner.name, place, message).hint(hint)))
+    }
+
     fn render(&self, data: &Data<'_>) -> Result<TrackedText, Error> {
         let Compiled { name, source, program } = &*self.inner;
         match program {

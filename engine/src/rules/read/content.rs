@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::manifest::Manifest;
 use super::metadata::{self, OtherStage};
 use crate::digest::digest;
-use crate::rules::problem::{Place, Problem, Topic};
+use crate::rules::problem::{Place, Problem, Severity, Topic};
 use crate::template::{self, Dialect, Template};
 
 /// Its presence, not its value, makes the texts templates.
@@ -174,6 +174,12 @@ impl Content {
                 } else {
                     template::parse_objects(&key, &text).map(Body::Manifests)
                 };
+                let foreign = match &body {
+                    Ok(Body::Template(template)) => template.foreign(),
+                    Ok(_) | Err(_) => None,
+                };
+                let foreign = foreign.map(|error| Problem { severity: Severity::Warning, ..told(&key, &error) });
+                problems.extend(foreign);
                 let body = body.unwrap_or_else(|error| {
                     problems.push(told(&key, &error));
                     Body::Broken(error)

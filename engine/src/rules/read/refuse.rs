@@ -281,7 +281,8 @@ fn unknown_fields(written: &Value) -> Vec<UnknownField> {
     }
     for (index, entry) in written["driftExclusions"].as_array().into_iter().flatten().enumerate() {
         let path = format!("spec.driftExclusions[{index}]");
-        unknown.extend(spec::unknown_fields::<DriftExclusionSpec>(&path, entry));
+        let whole = DriftExclusionSpec { paths: Vec::new(), target: Some(TargetSpec::default()) };
+        unknown.extend(spec::unknown_beside(&path, entry, &whole));
         unknown.extend(spec::unknown_fields::<TargetSpec>(&format!("{path}.target"), &entry["target"]));
     }
     let path = "spec.sourceClusterSelector";
