@@ -125,7 +125,8 @@ impl Takes {
             // A number is one, however it is written. Of a string only what JSON would write so: `010` is not 8.
             Takes::IntegerOrText => match &scalar.untyped {
                 Value::String(_) => {
-                    read.filter(|read| (read.is_i64() || read.is_u64()) && read.to_string() == scalar.spelled)
+                    let written = read.as_ref().map(Value::to_string);
+                    read.filter(|read| (read.is_i64() || read.is_u64()) && written.as_ref() == Some(&scalar.spelled))
                 }
                 Value::Number(_) => None,
                 Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => Some(text()),

@@ -420,9 +420,8 @@ async fn report_status(view: Arc<View<OsDisk>>, mut rules: watch::Receiver<rules
             tokio::time::sleep(STATUS_PAUSE).await;
             rules.changed().await
         };
-        match tokio::time::timeout(pause, changed).await {
-            Ok(Err(_)) => return,
-            Ok(Ok(())) | Err(_) => {}
+        if let Ok(Err(_)) = tokio::time::timeout(pause, changed).await {
+            return;
         }
     }
 }

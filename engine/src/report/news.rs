@@ -49,7 +49,10 @@ impl News {
         }
         self.before = Some(health.clone());
         self.said.retain(|_, said| now_seconds - *said < PAUSE_SECONDS);
-        let due: Vec<_> = self.waiting.extract_if(.., |key, _| !self.said.contains_key(key)).collect();
+        let waiting = std::mem::take(&mut self.waiting);
+        let (later, due): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            waiting.into_iter().partition(|(key, _)| self.said.contains_key(key));
+        self.waiting = later;
         let notice = |((trigger, reason), (note, count)): ((String, &'static str), (String, u64))| {
             self.said.insert((trigger.clone(), reason), now_seconds);
             let more = if count > 1 { format!("{} more; ", count - 1) } else { String::new() };
@@ -103,9 +106,12 @@ mod tests {
         Health { triggers: [("t".to_owned(), trigger)].into(), ..Health::default() }
     }
 
+    /// Reasons and notes.
+    type Said = &'static [(&'static str, &'static str)];
+
     /// What is said at times of states that follow each other.
     #[track_caller]
-    fn check(states: &[(i64, Health, &[(&str, &str)])]) {
+    fn check(states: &[(i64, Health, Said)]) {
         let mut news = News::default();
         for (now, health, expected) in states {
             let said = news.take(health, *now);

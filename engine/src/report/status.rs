@@ -127,7 +127,8 @@ pub(super) fn shortened(text: &str, bytes_max: usize) -> String {
     if text.len() <= bytes_max {
         return text.to_owned();
     }
-    let end = text.floor_char_boundary(bytes_max - MORE.len());
+    let longest = bytes_max - MORE.len();
+    let end = (0..=longest).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     format!("{}{MORE}", &text[..end])
 }
 
