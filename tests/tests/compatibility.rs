@@ -99,8 +99,8 @@ fn api(kubernetes: &Kubernetes, group: &str, version: &str, kind: &str) -> Api<D
 
 /// The condition of a type in a status.
 fn condition<'v>(status: &'v Value, kind: &str) -> &'v Value {
-    let conditions = status["conditions"].as_array().into_iter().flatten();
-    conditions.filter(|condition| condition["type"] == kind).next_back().unwrap_or(&Value::Null)
+    let mut conditions = status["conditions"].as_array().into_iter().flatten();
+    conditions.find(|condition| condition["type"] == kind).unwrap_or(&Value::Null)
 }
 
 /// An EventSource and an EventTrigger over all events, and a ConfigMap with the template.
