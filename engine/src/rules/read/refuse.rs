@@ -281,8 +281,8 @@ fn unknown_fields(written: &Value) -> Vec<UnknownField> {
     }
     for (index, entry) in written["driftExclusions"].as_array().into_iter().flatten().enumerate() {
         let path = format!("spec.driftExclusions[{index}]");
-        let whole = DriftExclusionSpec { paths: Vec::new(), target: Some(TargetSpec::default()) };
-        unknown.extend(spec::unknown_beside(&path, entry, &whole));
+        let whole = DriftExclusionSpec { target: Some(TargetSpec::default()), ..DriftExclusionSpec::default() };
+        unknown.extend(spec::fields_not_of(&whole, &path, entry));
         unknown.extend(spec::unknown_fields::<TargetSpec>(&format!("{path}.target"), &entry["target"]));
     }
     let path = "spec.sourceClusterSelector";

@@ -377,12 +377,12 @@ pub(in crate::rules) struct UnknownField {
 
 /// The fields of `written` that `T` does not have. The fields of `T` are those its default value is written with.
 pub(in crate::rules) fn unknown_fields<T: Default + Serialize>(path: &str, written: &Value) -> Vec<UnknownField> {
-    unknown_beside(path, written, &T::default())
+    fields_not_of(&T::default(), path, written)
 }
 
-/// The same where a default would leave fields out: `whole` has all of them.
-pub(in crate::rules) fn unknown_beside(path: &str, written: &Value, whole: &impl Serialize) -> Vec<UnknownField> {
-    let known = serde_json::to_value(whole).expect("a spec is written as JSON");
+/// The same, where not every field of the default is written.
+pub(in crate::rules) fn fields_not_of(known: &impl Serialize, path: &str, written: &Value) -> Vec<UnknownField> {
+    let known = serde_json::to_value(known).expect("a spec is written as JSON");
     let known: Vec<&String> = known.as_object().into_iter().flatten().map(|(name, _)| name).collect();
     let Some(written) = written.as_object() else { return Vec::new() };
     written
