@@ -25,6 +25,8 @@ pub mod kinds;
 
 pub mod template;
 
+pub mod schema;
+
 pub mod rules;
 
 pub mod cluster;
@@ -48,6 +50,10 @@ pub mod queue;
 pub mod site;
 
 pub mod replay;
+
+pub mod health;
+
+pub mod report;
 
 pub mod redrive;
 

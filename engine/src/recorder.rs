@@ -480,7 +480,7 @@ impl<D: Disk> Recorder<D> {
         }
         work.sort_unstable();
         work.dedup();
-        self.view.by_trigger().recorded(facts);
+        self.view.by_trigger().recorded(facts, now);
         debug!(records = facts.len(), changed = work.len(), first = first.get(), "recorded");
         // Once a group, so that what its events want together is done once; and before the watermark is announced, so that
         // nobody takes for settled what has only been folded.

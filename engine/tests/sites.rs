@@ -21,6 +21,7 @@ use lifeline_engine::intake::streams::{Order, Reach};
 use lifeline_engine::intake::subjects::Wanted;
 use lifeline_engine::intake::{self, Message};
 use lifeline_engine::rules::{self, ClusterKind, Clusters, Current, Manifests, RuleSet};
+use lifeline_engine::schema::Schema;
 use lifeline_engine::site::Site;
 use lifeline_engine::status::{HeldBackStatus, SiteStatus, Status};
 use lifeline_store::{Log, Options, SimulatedDisk};
@@ -174,6 +175,10 @@ impl Cluster for Hanging {
 
     fn resolve<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<ObjectKey, Error>> {
         self.inner.resolve(manifest)
+    }
+
+    fn schema<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Option<Arc<Schema>>> {
+        self.inner.schema(key)
     }
 
     fn get<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {

@@ -16,6 +16,7 @@ use lifeline_engine::cluster::local::LocalCluster;
 use lifeline_engine::cluster::{self, Cluster};
 use lifeline_engine::engine::{Engine, Parts, Ports, SavedIn};
 use lifeline_engine::error_text::chain;
+use lifeline_engine::health::Look;
 use lifeline_engine::intake::connection::{self, Server};
 use lifeline_engine::intake::nats::Nats;
 use lifeline_engine::intake::owner::Claimant;
@@ -24,9 +25,11 @@ use lifeline_engine::intake::{self, Connection};
 use lifeline_engine::queries::Queries;
 use lifeline_engine::recorder::{self, OpenLog, Redriver};
 use lifeline_engine::replay::brake::Brake;
+use lifeline_engine::report::Reporter;
 use lifeline_engine::rules::{self, Clusters, Places};
 use lifeline_engine::scrub;
 use lifeline_engine::site::Site;
+use lifeline_engine::view::View;
 use lifeline_store::{Log, Offset, OsDisk};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -49,6 +52,10 @@ use crate::tls::server::Identity;
 
 /// How often the connection settings are compared with those in use.
 const SETTINGS_PERIOD: Duration = Duration::from_secs(2);
+
+/// How often the status of rules is written where something changed, and how soon after the last time where the rules did.
+const STATUS_PERIOD: Duration = Duration::from_secs(5);
+const STATUS_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long the engine may take to finish what it holds.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -217,7 +224,10 @@ async fn engine(config: Config, takes_over: bool, level: Level) -> Result<(), Er
         source.load().await?;
     }
     tasks.spawn(follow_connection(engine.clone(), site, source, (config.clone(), claimant), service));
-    tasks.spawn(report_rules(rules, config.rules.is_empty().then_some(kube).flatten()));
+    tasks.spawn(report_rules(rules.clone()));
+    if let Some(client) = kube.filter(|_| config.rules.is_empty()) {
+        tasks.spawn(report_status(engine.view().clone(), rules, client));
+    }
     if config.scrub_rate > 0 {
         let (engine, settings) = (engine.clone(), scrub::Settings::daily(config.scrub_rate));
         tasks.spawn(async move { engine.scrub(settings, Arc::new(SystemClock)).await });
@@ -358,9 +368,8 @@ impl Shown {
     }
 }
 
-/// Says what is wrong with the rules whenever that changes, here and on the rules themselves.
-async fn report_rules(mut rules: watch::Receiver<rules::Current>, kube: Option<kube::Client>) {
-    let mut reporter = rules::Reporter::default();
+/// Says what is wrong with the rules whenever that changes.
+async fn report_rules(mut rules: watch::Receiver<rules::Current>) {
     let mut said = Vec::new();
     loop {
         let current = rules.borrow_and_update().clone();
@@ -385,12 +394,41 @@ async fn report_rules(mut rules: watch::Receiver<rules::Current>, kube: Option<k
             info!("rules in force: {sources}, {triggers}, {}", count(problems.len() as u64, "problem"));
         }
         said = problems;
-        if let (Some(client), Some(set)) = (&kube, current.rules.clone())
-            && let Err(error) = reporter.report(client, &set, now()).await
-        {
-            warn!("the status of rules is not written: {}", chain(&error));
-        }
         if rules.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Writes to the cluster what became of the rules in it: soon after they change, and every few seconds where their work goes on.
+async fn report_status(view: Arc<View<OsDisk>>, mut rules: watch::Receiver<rules::Current>, client: kube::Client) {
+    let (mut reporter, mut look, mut said) = (Reporter::default(), Look::default(), String::new());
+    loop {
+        let current = rules.borrow_and_update().rules.clone();
+        let began = Instant::now();
+        if let Some(set) = current {
+            let health = look.look(&view).await;
+            let reported = reporter.report(&client, &set, &health, view.by_trigger(), now()).await;
+            let failed = match reported {
+                Ok(()) => String::new(),
+                Err(kube::Error::Api(status)) => status.message,
+                Err(error) => chain(&error),
+            };
+            if !failed.is_empty() && failed != said {
+                warn!(
+                    "the status of rules is not written: {failed}\n  hint: it takes `get` of eventsources and eventtriggers, `patch` \
+                     of their `status`, and `create` of events of `events.k8s.io`, as in the chart"
+                );
+            }
+            said = failed;
+        }
+        // Looking at millions of lifecycles takes a while, and has to stay a small part of the work.
+        let pause = STATUS_PERIOD.max(began.elapsed() * 20);
+        let changed = async {
+            tokio::time::sleep(STATUS_PAUSE).await;
+            rules.changed().await
+        };
+        if let Ok(Err(_)) = tokio::time::timeout(pause, changed).await {
             return;
         }
     }

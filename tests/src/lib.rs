@@ -5,6 +5,7 @@
 
 #[cfg(feature = "servers")]
 pub mod harness;
+pub mod parity;
 #[cfg(feature = "servers")]
 pub mod pages;
 #[cfg(feature = "servers")]

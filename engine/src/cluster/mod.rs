@@ -1,4 +1,4 @@
-//! The port to a Kubernetes cluster: six effects, no decision.
+//! The port to a Kubernetes cluster: its effects, and no decision.
 //!
 //! Start at [`Cluster`]. [`kube`] speaks to a real API server, [`local`] keeps objects in a folder or in memory and refuses
 //! what an API server would. [`conformance`] is the one suite both must pass, so that nothing works locally that fails on
@@ -18,9 +18,13 @@ pub use error::Error;
 pub use key::{ObjectKey, object_key};
 pub use watch::{Kind, Label, Managed, Seen};
 
+use std::sync::Arc;
+
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use serde_json::Value;
+
+use crate::schema::Schema;
 
 /// The field manager of every server-side apply.
 pub const FIELD_MANAGER: &str = "lifeline";
@@ -79,6 +83,10 @@ pub trait Cluster: Send + Sync + 'static {
     /// [`Error::Invalid`] without `apiVersion`, `kind` or `metadata.name`; [`Error::UnknownKind`] where the cluster does
     /// not serve the kind (yet); [`Error::Unavailable`] where it could not be asked.
     fn resolve<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<ObjectKey, Error>>;
+
+    /// The types of the fields of a kind, as far as the cluster says; it may lag behind a change of the kind. Never an
+    /// error: where they cannot be had, they are not known.
+    fn schema<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Option<Arc<Schema>>>;
 
     /// Reads an object; `None` where there is none.
     ///

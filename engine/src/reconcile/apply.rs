@@ -3,6 +3,8 @@
 //! Start at `apply_all`. What is done about each is decided in [`super::step`], what follows from it in [`super::attempt`].
 //! Never here: what is removed; that is in [`super::remove`].
 
+use std::sync::Arc;
+
 use lifeline_projections::fact::{ObjectKey, Recreated, What};
 use lifeline_store::Disk;
 use tracing::{debug, info};
@@ -20,6 +22,7 @@ use crate::reconcile::task::Task;
 use crate::reconcile::work::Reconciler;
 use crate::recorder::Stopped;
 use crate::rules::Handling;
+use crate::schema::Schema;
 use crate::site::Sort;
 
 impl<D: Disk> Reconciler<D> {
@@ -32,7 +35,7 @@ impl<D: Disk> Reconciler<D> {
     ) -> Result<Vec<Wanted>, Failure> {
         let mut wanted: Vec<Wanted> = Vec::with_capacity(manifests.len());
         let beside = manifests.clone();
-        for MarkedManifest { manifest, digest, origin, handling } in manifests {
+        for MarkedManifest { mut manifest, plain, digest, origin, handling } in manifests {
             let sort = Sort::discovery(&manifest);
             let resolved = self.site.call(&sort, task.index, self.site.cluster().resolve(&manifest)).await;
             let resolved = resolved.map_err(|pause| Failure::of_held_back(&origin, &sort, pause))?;
@@ -55,11 +58,32 @@ impl<D: Disk> Reconciler<D> {
                 let message = format!("{origin}: gives {object}, which {} gives already", twin.origin);
                 return Err(Failure { message, retry: Retry::Never });
             }
+            if !plain.is_empty()
+                && let Some(schema) = self.schema(task, &object).await
+            {
+                schema.fit(Arc::make_mut(&mut manifest), &plain);
+            }
             let recreates = may_recreate(&object, &manifest, handling.recreates);
             let handling = Handling { recreates, ..handling };
-            wanted.push(Wanted { object, manifest, digest, origin, adopts, handling, is_defined_beside });
+            let has_open_types = !plain.is_empty();
+            wanted.push(Wanted {
+                object,
+                manifest,
+                digest,
+                origin,
+                adopts,
+                handling,
+                is_defined_beside,
+                has_open_types,
+            });
         }
         Ok(wanted)
+    }
+
+    /// The types of a kind, where the cluster says them in time.
+    async fn schema(&self, task: &Task, object: &ObjectKey) -> Option<Arc<Schema>> {
+        let asked = async { Ok::<_, Error>(self.site.cluster().schema(object).await) };
+        self.site.call(&Sort::of("schema", object), task.index, asked).await.ok()?.ok()?
     }
 
     /// Applies what an attempt has to apply, but for what others hold.
@@ -101,6 +125,8 @@ impl<D: Disk> Reconciler<D> {
                 Err(failure) if want.is_defined_beside && failure.retry == Retry::WhenKnown => {
                     failure.retry = Retry::Soon(None);
                 }
+                // The definition may change, or be published only now.
+                Err(failure) if want.has_open_types && failure.retry == Retry::Never => failure.retry = Retry::Slowly,
                 Ok(_) | Err(_) => {}
             }
             attempt.note(want, recorded, made);

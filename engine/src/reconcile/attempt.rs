@@ -228,6 +228,7 @@ mod tests {
             adopts: false,
             handling,
             is_defined_beside: false,
+            has_open_types: false,
         }
     }
 

@@ -28,6 +28,8 @@ pub struct Wanted {
     pub handling: Handling,
     /// Its kind is defined by another of the wanted objects.
     pub is_defined_beside: bool,
+    /// Some of its types are the cluster's to know, so what it refuses now may be right when it says more of the kind.
+    pub has_open_types: bool,
 }
 
 /// What to do, in order.
@@ -108,7 +110,16 @@ mod tests {
 
     fn want(kind: &str, name: &str, digest: u64) -> Wanted {
         let (object, origin, handling) = (object(kind, name), String::new(), Handling::default());
-        Wanted { object, manifest: Arc::default(), digest, origin, adopts: false, handling, is_defined_beside: false }
+        Wanted {
+            object,
+            manifest: Arc::default(),
+            digest,
+            origin,
+            adopts: false,
+            handling,
+            is_defined_beside: false,
+            has_open_types: false,
+        }
     }
 
     /// Holds `applied` (with digest) and `intended`, wants `wanted`; compares the four lists by object name.

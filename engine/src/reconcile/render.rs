@@ -15,13 +15,16 @@ use crate::error_text::chain;
 use crate::reconcile::failure::{Failure, Retry};
 use crate::reconcile::marks::Marks;
 use crate::rules::{Handling, Trigger};
+use crate::template::Plain;
 
 /// A manifest, marked as its lifecycle's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MarkedManifest {
     /// The manifest.
     pub manifest: Arc<Value>,
-    /// Checksum of the manifest.
+    /// Its scalars whose types only the cluster knows.
+    pub plain: Vec<Plain>,
+    /// Checksum of the manifest as it was rendered, whatever types the cluster knows: a replay gives the same.
     pub digest: u64,
     /// Which document and key of it gave the manifest, for messages.
     pub origin: String,
@@ -60,7 +63,8 @@ pub fn render<D: Disk>(
         let origin = format!("{}, key `{}`", one.from, one.key);
         let mut manifest = one.manifest;
         stamp.mark(&mut manifest);
-        MarkedManifest { digest: digest(&manifest), manifest: Arc::new(manifest), origin, handling: one.handling }
+        let digest = digest(&manifest);
+        MarkedManifest { digest, manifest: Arc::new(manifest), plain: one.plain, origin, handling: one.handling }
     });
     Ok(marked.collect())
 }

@@ -297,7 +297,16 @@ mod tests {
     fn want(adopts: bool) -> Wanted {
         let object = ObjectKey::of_namespace("a");
         let (manifest, origin, handling) = (Arc::default(), String::new(), Handling::default());
-        Wanted { object, manifest, digest: 7, origin, adopts, handling, is_defined_beside: false }
+        Wanted {
+            object,
+            manifest,
+            digest: 7,
+            origin,
+            adopts,
+            handling,
+            is_defined_beside: false,
+            has_open_types: false,
+        }
     }
 
     fn apply(uid: Option<&str>) -> Step<Made> {

@@ -38,6 +38,8 @@ pub struct RuleSet {
     /// Who listens, by cluster.
     views: Vec<View>,
     documents: BTreeMap<String, RuleDocument>,
+    /// Of the rules that came from a cluster, by their names as rules.
+    generations: BTreeMap<String, i64>,
     problems: Vec<Problem>,
     is_complete: bool,
     orders_by_events: bool,
@@ -100,10 +102,21 @@ impl RuleSet {
         let (triggers, views) = link::link(triggers, &links, &mut out_of_force, &mut problems);
 
         let documents = written.documents(contents.keys());
+        let generations = written.generations();
         problems.sort();
         problems.dedup();
         let orders_by_events = triggers.iter().any(|trigger| trigger.order_by() != OrderBy::Stream);
-        RuleSet { sources, triggers, out_of_force, views, documents, problems, is_complete, orders_by_events }
+        RuleSet {
+            sources,
+            triggers,
+            out_of_force,
+            views,
+            documents,
+            generations,
+            problems,
+            is_complete,
+            orders_by_events,
+        }
     }
 
     /// A set without any rule: it decides nothing.
@@ -159,6 +172,16 @@ impl RuleSet {
     /// The defects of one rule, such as `EventTrigger/name`.
     pub fn problems_of(&self, rule: &str) -> impl Iterator<Item = &Problem> {
         self.problems.iter().filter(move |problem| problem.rule == rule)
+    }
+
+    /// The defects of a trigger, and of what it references.
+    #[must_use]
+    pub fn problems_around(&self, trigger: &str) -> Vec<&Problem> {
+        let of_trigger = self.problems_of(&format!("EventTrigger/{trigger}")).collect::<Vec<_>>();
+        let contents = self.trigger(trigger).into_iter().flat_map(Trigger::candidates);
+        let referenced: Vec<String> = contents.map(|content| content.reference.rule()).collect();
+        let of_contents = self.problems.iter().filter(|problem| referenced.contains(&problem.rule));
+        of_trigger.into_iter().chain(of_contents).collect()
     }
 
     /// What each trigger makes of an event, by trigger name.
@@ -238,10 +261,17 @@ impl RuleSet {
             rules.views.iter().map(|view| (view.cluster.clone(), view.value.clone())).collect()
         };
         self.documents == other.documents
+            && self.generations == other.generations
             && self.problems == other.problems
             && self.is_complete == other.is_complete
             && digests(self) == digests(other)
             && clusters(self) == clusters(other)
+    }
+
+    /// Which version of a rule this is, as its cluster counts them; `None` where it came from no cluster.
+    #[must_use]
+    pub fn generation(&self, rule: &str) -> Option<i64> {
+        self.generations.get(rule).copied()
     }
 
     /// Every document that counts, by its name as a rule: `EventSource/name`, `EventTrigger/name`,

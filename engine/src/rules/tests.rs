@@ -7,6 +7,7 @@ use lifeline_projections::event::CloudEvent;
 use lifeline_projections::fact::{Decision, Ruling};
 
 mod foreign;
+mod injection;
 mod neighbours;
 mod order;
 

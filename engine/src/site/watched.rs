@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::breaker::Breaker;
 use crate::cluster::{Cluster, Deletion, Error, Kind, Label, LiveObject, ObjectKey, Seen};
+use crate::schema::Schema;
 
 /// A cluster whose calls are noted by a breaker.
 pub(super) struct Watched {
@@ -44,6 +45,10 @@ impl Cluster for Watched {
             }
         };
         resolved.inspect(note).boxed()
+    }
+
+    fn schema<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Option<Arc<Schema>>> {
+        self.inner.schema(key)
     }
 
     fn get<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {

@@ -55,6 +55,11 @@ impl Program {
         self.prepared.uses_event_list
     }
 
+    /// What it refers to and no event gives, with its offset in the source.
+    pub fn foreign(&self) -> Option<(&'static str, usize)> {
+        self.prepared.foreign
+    }
+
     pub fn render(&self, name: &str, source: &str, data: &Data<'_>) -> Result<TrackedText, Error> {
         let values = from_json(data.values);
         let mut writer = TrackingWriter::new(&self.prepared.markers, &self.prepared.close, self.text_bytes);

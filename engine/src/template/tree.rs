@@ -26,7 +26,23 @@ pub(super) struct Prepared {
     pub close: Arc<str>,
     pub functions: BTreeSet<&'static str>,
     pub uses_event_list: bool,
+    /// The first key of [`FOREIGN`] that it refers to, with its offset in the source.
+    pub foreign: Option<(&'static str, usize)>,
 }
+
+/// What templates of Sveltos may see beside the event and its cluster: nothing here gives it.
+const FOREIGN: [&str; 10] = [
+    "ClusterKind",
+    "ClusterName",
+    "ClusterNamespace",
+    "InfrastructureProvider",
+    "KubeadmControlPlane",
+    "MatchingResource",
+    "MatchingResources",
+    "MgmtResources",
+    "Resource",
+    "Resources",
+];
 
 /// What an error message wants to know about a node.
 #[derive(Debug, Default)]
@@ -63,6 +79,7 @@ pub(super) fn prepare(
         templates,
         variables: vec!["$".to_owned()],
         range_depth: 0,
+        dot_depth: 0,
         expression_depth: 0,
         prepared: Prepared {
             body: ListNode { pos: body.pos, nodes: Vec::new() },
@@ -72,6 +89,7 @@ pub(super) fn prepare(
             close: "\u{FDD0}.".into(),
             functions: BTreeSet::new(),
             uses_event_list: false,
+            foreign: None,
         },
         action: Action::default(),
     };
@@ -79,6 +97,8 @@ pub(super) fn prepare(
     for mut define in defines {
         walk.variables = vec!["$".to_owned()];
         walk.range_depth = 0;
+        // What it is called with is not known.
+        walk.dot_depth = 1;
         define.body = walk.list(define.body)?;
         walk.prepared.defines.push(define);
     }
@@ -93,6 +113,8 @@ struct Walk<'w> {
     /// Names in scope, innermost last.
     variables: Vec<String>,
     range_depth: usize,
+    /// How many `range` and `with` are around: inside of them the dot is not the root.
+    dot_depth: usize,
     expression_depth: usize,
     prepared: Prepared,
     /// The node being walked.
@@ -110,15 +132,15 @@ impl Walk<'_> {
                 Node::Define(_) => {}
                 Node::Action(action) => self.action(action, &mut nodes)?,
                 Node::If(branch) => {
-                    let branch = self.branch(branch, false, &mut nodes)?;
+                    let branch = self.branch(branch, (0, 0), &mut nodes)?;
                     nodes.push(Node::If(branch));
                 }
                 Node::With(branch) => {
-                    let branch = self.branch(branch, false, &mut nodes)?;
+                    let branch = self.branch(branch, (0, 1), &mut nodes)?;
                     nodes.push(Node::With(branch));
                 }
                 Node::Range(branch) => {
-                    let branch = self.branch(branch, true, &mut nodes)?;
+                    let branch = self.branch(branch, (1, 1), &mut nodes)?;
                     nodes.push(Node::Range(branch));
                 }
                 Node::Template(mut call) => {
@@ -168,13 +190,21 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn branch(&mut self, mut branch: BranchNode, is_range: bool, nodes: &mut Vec<Node>) -> Result<BranchNode, Error> {
+    /// A node with a body, around which there are so many loops more, and so many values of the dot.
+    fn branch(
+        &mut self,
+        mut branch: BranchNode,
+        (loops, dots): (usize, usize),
+        nodes: &mut Vec<Node>,
+    ) -> Result<BranchNode, Error> {
         let in_scope = self.variables.len();
         self.pipe(&mut branch.pipe)?;
         self.marker(branch.pos, None, nodes);
-        self.range_depth += usize::from(is_range);
+        self.range_depth += loops;
+        self.dot_depth += dots;
         branch.body = self.list(branch.body)?;
-        self.range_depth -= usize::from(is_range);
+        self.range_depth -= loops;
+        self.dot_depth -= dots;
         if let Some(body) = branch.else_body {
             branch.else_body = Some(self.list(body)?);
         }
@@ -267,6 +297,13 @@ impl Walk<'_> {
     }
 
     /// `'x'` is a string here as `'xy'` is.
+    fn note_foreign(&mut self, pos: Pos, root: Option<&str>) {
+        let foreign = FOREIGN.into_iter().find(|foreign| Some(*foreign) == root);
+        if let (None, Some(foreign)) = (self.prepared.foreign, foreign) {
+            self.prepared.foreign = Some((foreign, self.rewritten.original(pos.offset)));
+        }
+    }
+
     fn rune_to_string(&self, arg: &mut Expr) {
         if let Expr::Number(pos, Number::Int(code)) = arg
             && self.rewritten.source.as_bytes().get(pos.offset) == Some(&b'\'')
@@ -282,12 +319,18 @@ impl Walk<'_> {
             Expr::Field(pos, fields) => {
                 self.fields(*pos, fields.iter().map(|field| field.as_str()));
                 self.prepared.uses_event_list |= fields.first().is_some_and(|field| field == "CloudEvents");
+                if self.dot_depth == 0 {
+                    self.note_foreign(*pos, fields.first().map(|field| field.as_str()));
+                }
                 Ok(())
             }
             Expr::Variable(pos, variable, fields) => {
                 self.variable(*pos, variable)?;
                 self.fields(*pos, fields.iter().map(|field| field.as_str()));
                 self.prepared.uses_event_list |= fields.first().is_some_and(|field| field == "CloudEvents");
+                if variable == "$" {
+                    self.note_foreign(*pos, fields.first().map(|field| field.as_str()));
+                }
                 Ok(())
             }
             Expr::Identifier(pos, function) => self.call(*pos, function, 0),

@@ -17,6 +17,7 @@ use lifeline_engine::intake::{Intake, Message, Received};
 use lifeline_engine::reconcile::Reconciler;
 use lifeline_engine::recorder::{self, Recorder};
 use lifeline_engine::rules::{Clusters, Current, Manifests, RuleSet, Severity};
+use lifeline_engine::schema::Schema;
 use lifeline_engine::site::{Site, Sites};
 use lifeline_engine::view::View;
 use lifeline_projections::fold::Projection;
@@ -101,6 +102,10 @@ impl Cluster for Slow {
 
     fn resolve<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<ObjectKey, Error>> {
         self.0.resolve(manifest)
+    }
+
+    fn schema<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Option<Arc<Schema>>> {
+        self.0.schema(key)
     }
 
     fn get<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {

@@ -193,6 +193,30 @@ impl Projection {
         })
     }
 
+    /// Shows each lifecycle of up to `resources_max` resources behind a key, sorted by key: its index, trigger and phase.
+    /// Nothing is made whole. Gives the last key, where more resources may follow.
+    pub fn visit_lifecycles(
+        &self,
+        behind: Option<&ResourceKey>,
+        resources_max: usize,
+        mut visit: impl FnMut(LifecycleIndex, &str, Phase),
+    ) -> Option<ResourceKey> {
+        let start = behind.map_or(Bound::Unbounded, |key| Bound::Excluded((&*key.source, &*key.subject)));
+        let mut last = None;
+        for (count, (resource, stored)) in self.stored(start, Sieve::default()).enumerate() {
+            if count == resources_max {
+                return last;
+            }
+            for (slot, (trigger, _, phase)) in (0..).zip(stored.outline()) {
+                visit(LifecycleIndex { resource, slot }, trigger, phase);
+            }
+            if count + 1 == resources_max {
+                last = Some(stored.key());
+            }
+        }
+        None
+    }
+
     /// Who claims an object, the earliest first: that one owns it.
     #[must_use]
     pub fn claims(&self, cluster: &str, object: &ObjectKey) -> Vec<Claim> {

@@ -5,6 +5,7 @@
 //! Never here: rules of Kubernetes; those are in [`super::objects`].
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 use lifeline_engine::clock::{Clock, SimulatedClock};
 use lifeline_engine::cluster::{Cluster, Deletion, Error, Kind, Label, LiveObject, ObjectKey, Seen};
+use lifeline_engine::schema::Schema;
 use lifeline_store::Offset;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -338,6 +340,10 @@ impl Cluster for FaultyCluster {
             Objects::resolve(manifest)
         }
         .boxed()
+    }
+
+    fn schema<'a>(&'a self, _: &'a ObjectKey) -> BoxFuture<'a, Option<Arc<Schema>>> {
+        async { None }.boxed()
     }
 
     fn get<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {

@@ -426,6 +426,24 @@ async fn refuses_paths(scene: Scene<'_>) {
     }
 }
 
+/// The types of a kind can be had, and make an object of text fit. A real server publishes them after a moment.
+async fn knows_types(scene: Scene<'_>, key: &ObjectKey, thing: &Value) {
+    let spelled = manifest::with(thing, "/spec", json!({"size": null, "tags": [null]})).to_string();
+    let spelled = spelled.replace("\"size\":null", "\"size\": 3").replace("[null]", "[1.10]");
+    let mut schema = scene.cluster.schema(key).await;
+    for _ in 0..100 {
+        if schema.is_some() {
+            break;
+        }
+        (scene.pause)(Duration::from_millis(100)).await;
+        schema = scene.cluster.schema(key).await;
+    }
+    let schema = schema.expect("the types of a kind that is served");
+    let mut object = crate::template::parse_objects("thing", &spelled).unwrap().remove(0);
+    schema.fit(&mut object.value, &object.plain);
+    assert_eq!(object.value["spec"], json!({"size": 3, "tags": ["1.10"]}));
+}
+
 async fn definitions(scene: Scene<'_>) {
     let group = format!("{}.example.com", scene.prefix);
     let thing = json!({
@@ -452,6 +470,7 @@ async fn definitions(scene: Scene<'_>) {
     assert_eq!(live.manifest.get("status"), None, "a status that is a subresource is not applied");
     let (_, again) = scene.applied(&thing).await;
     assert_eq!(version(&live), version(&again));
+    knows_types(scene, &key, &thing).await;
     for (change, value) in [
         ("/spec/size", json!("three")),
         ("/spec/size", json!(0)),

@@ -2,15 +2,17 @@
 //!
 //! Start at [`KubeCluster::connect`]. A call of the port is one request, with one more to learn of an unknown kind and one
 //! more after an answer about another uid. Each request has a deadline; nothing is retried and nothing is throttled here.
-//! What answers mean is in `answer`, which kinds there are in `served`, and watches in `watching`. Rules have their own way to
-//! the cluster.
+//! What answers mean is in `answer`, which kinds there are in `served`, their types in
+//! `schemas`, and watches in `watching`. Rules have their own way to the cluster.
 
 mod answer;
 mod request;
+mod schemas;
 mod served;
 mod watching;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -26,8 +28,10 @@ use tokio::time::error::Elapsed;
 
 use self::answer::Answer;
 use self::request::{as_yaml, escaped, group_path, sent};
+use self::schemas::{Said, Schemas};
 use self::served::{Found, Served, ServedKinds};
 use super::{Cluster, Deletion, Error, FIELD_MANAGER, Kind, Label, LiveObject, ObjectKey, Seen};
+use crate::schema::Schema;
 
 /// How long one request that reads may take, from asking to the last byte. An API server that is well answers in
 /// milliseconds.
@@ -37,6 +41,9 @@ const READ_TIMEOUT: Duration = Duration::from_secs(20);
 /// out. The API server itself gives up after 60 s.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(35);
 
+/// How long the types of a kind are waited for. Objects are applied without them then.
+const SCHEMA_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A Kubernetes cluster.
 pub struct KubeCluster {
     name: String,
@@ -44,6 +51,9 @@ pub struct KubeCluster {
     read_timeout: Duration,
     write_timeout: Duration,
     served: Mutex<ServedKinds>,
+    schemas: Mutex<Schemas>,
+    /// Held while a document of types is asked for.
+    asking_schema: tokio::sync::Mutex<()>,
 }
 
 impl KubeCluster {
@@ -109,6 +119,8 @@ impl KubeCluster {
             read_timeout: READ_TIMEOUT,
             write_timeout: WRITE_TIMEOUT,
             served: Mutex::new(ServedKinds::default()),
+            schemas: Mutex::new(Schemas::default()),
+            asking_schema: tokio::sync::Mutex::default(),
         })
     }
 
@@ -227,6 +239,29 @@ impl KubeCluster {
         known(served.find(key, now)).unwrap_or_else(|| Err(unknown()))
     }
 
+    /// The types of a key's kind, where they can be had.
+    async fn types(&self, key: &ObjectKey) -> Option<Arc<Schema>> {
+        if let Some(known) = self.schemas.lock().find(key, Instant::now()) {
+            return known;
+        }
+        // Many ask at once when a document is old.
+        let _asking = self.asking_schema.lock().await;
+        if let Some(known) = self.schemas.lock().find(key, Instant::now()) {
+            return known;
+        }
+        let path = schemas::path(&group_path(key));
+        let asked = tokio::time::timeout(SCHEMA_TIMEOUT, self.ask("GET", &path, None)).await;
+        let said = match asked {
+            Ok(Ok(answer)) if answer.is_success() => Said::Document(answer.body),
+            Ok(Ok(answer)) if answer.code == 404 => Said::Nothing,
+            Ok(Ok(_) | Err(_)) | Err(_) => Said::Failed,
+        };
+        let now = Instant::now();
+        let mut schemas = self.schemas.lock();
+        schemas.learn(key, said, now);
+        schemas.find(key, now).flatten()
+    }
+
     /// The path of an object.
     async fn path(&self, key: &ObjectKey) -> Result<String, Error> {
         let served = self.served(key).await?;
@@ -274,6 +309,7 @@ impl KubeCluster {
         if answer.is_success() {
             if let ("CustomResourceDefinition", Some(group)) = (key.kind.as_str(), manifest["spec"]["group"].as_str()) {
                 self.served.lock().forget_group(group);
+                self.schemas.lock().forget_group(group);
             }
             return answer::object(answer.body);
         }
@@ -347,6 +383,10 @@ impl Cluster for KubeCluster {
         })
     }
 
+    fn schema<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Option<Arc<Schema>>> {
+        Box::pin(self.types(key))
+    }
+
     fn get<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {
         Box::pin(self.read(key))
     }
@@ -395,7 +435,6 @@ fn no_cluster(source: impl std::error::Error + Send + Sync + 'static) -> Error {
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
-    use std::sync::Arc;
 
     use super::*;
     use crate::cluster::conformance::{self, manifest, verdict};

@@ -34,6 +34,7 @@ use self::disk::{Disk, Folder, Memory};
 use self::state::{Change, Manager, Record, Slot, State};
 use self::watching::News;
 use super::{Cluster, Deletion, Error, Kind, Label, LiveObject, ObjectKey, Seen};
+use crate::schema::Schema;
 
 /// Gives the time; handed in, so that a simulation decides what it is.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -231,6 +232,10 @@ impl Cluster for LocalCluster {
 
     fn resolve<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<ObjectKey, Error>> {
         Box::pin(async move { self.inner.kept.lock().state.resolve(manifest) })
+    }
+
+    fn schema<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Option<Arc<Schema>>> {
+        Box::pin(async move { self.inner.kept.lock().state.schema(key).map(Arc::new) })
     }
 
     fn get<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {

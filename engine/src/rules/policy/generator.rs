@@ -108,6 +108,7 @@ impl Policy for Generator {
         manifest[kind.texts_field] = Value::Object(data);
         Ok(vec![Rendered {
             manifest,
+            plain: Vec::new(),
             from: reference.clone(),
             key: kind.texts_field.to_owned(),
             document: 0,

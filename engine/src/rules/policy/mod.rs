@@ -186,6 +186,8 @@ impl ContentKind {
 pub struct Rendered {
     /// What to apply.
     pub manifest: Value,
+    /// Its scalars whose types only the cluster knows; see [`crate::schema`].
+    pub plain: Vec<template::Plain>,
     /// The object whose text it is.
     pub from: Reference,
     /// The data key there.

@@ -123,16 +123,17 @@ impl Policy for PolicyRef {
         let entries = content.entries.as_ref().map_err(|reason| self.target.refused(asked, reference, reason))?;
         let mut all = Vec::new();
         for Entry { key, body } in entries {
-            let manifests = match body {
-                Body::Manifests(manifests) => Ok(manifests.clone()),
+            let objects = match body {
+                Body::Manifests(objects) => Ok(objects.clone()),
                 Body::Template(template) if asked.leaves_out_lists && template.uses_event_list() => continue,
-                Body::Template(template) => template.render_manifests(asked.data),
+                Body::Template(template) => template.render_objects(asked.data),
                 Body::Broken(error) => Err(error.clone()),
             };
-            let manifests = manifests.map_err(|source| unrendered(asked, reference, key, source))?;
-            for (document, manifest) in manifests.into_iter().enumerate() {
+            let objects = objects.map_err(|source| unrendered(asked, reference, key, source))?;
+            for (document, object) in objects.into_iter().enumerate() {
+                let template::Object { value: manifest, plain } = object;
                 let (from, key) = (reference.clone(), key.clone());
-                all.push(Rendered { manifest, from, key, document, handling: self.handling(asked.tier) });
+                all.push(Rendered { manifest, plain, from, key, document, handling: self.handling(asked.tier) });
             }
         }
         Ok(all)

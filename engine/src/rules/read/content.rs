@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::manifest::Manifest;
 use super::metadata::{self, OtherStage};
 use crate::digest::digest;
-use crate::rules::problem::{Place, Problem, Topic};
+use crate::rules::problem::{Place, Problem, Severity, Topic};
 use crate::template::{self, Dialect, Template};
 
 /// Its presence, not its value, makes the texts templates.
@@ -105,7 +105,7 @@ pub(in crate::rules) struct Entry {
 #[derive(Debug)]
 pub(in crate::rules) enum Body {
     /// Applied as they are.
-    Manifests(Vec<Value>),
+    Manifests(Vec<template::Object>),
     Template(Template),
     /// Neither; rendering fails with this.
     Broken(template::Error),
@@ -172,8 +172,14 @@ impl Content {
                 let body = if is_template {
                     Template::compile(dialect, &key, &text).map(Body::Template)
                 } else {
-                    template::parse_manifests(&key, &text).map(Body::Manifests)
+                    template::parse_objects(&key, &text).map(Body::Manifests)
                 };
+                let foreign = match &body {
+                    Ok(Body::Template(template)) => template.foreign(),
+                    Ok(_) | Err(_) => None,
+                };
+                let foreign = foreign.map(|error| Problem { severity: Severity::Warning, ..told(&key, &error) });
+                problems.extend(foreign);
                 let body = body.unwrap_or_else(|error| {
                     problems.push(told(&key, &error));
                     Body::Broken(error)

@@ -153,6 +153,14 @@ impl Written {
         written
     }
 
+    /// The versions of EventSources and EventTriggers, by their names as rules.
+    pub fn generations(&self) -> BTreeMap<String, i64> {
+        let sources = self.sources.iter().map(|(name, manifest)| (format!("EventSource/{name}"), manifest.generation));
+        let triggers =
+            self.triggers.iter().map(|(name, manifest)| (format!("EventTrigger/{name}"), manifest.generation));
+        sources.chain(triggers).filter_map(|(rule, generation)| Some((rule, generation?))).collect()
+    }
+
     /// The documents for the log: all rules, and of the content what a trigger could reference.
     pub fn documents<'a>(&self, contents: impl Iterator<Item = &'a Reference>) -> BTreeMap<String, RuleDocument> {
         let sources = self.sources.iter().map(|(name, manifest)| (format!("EventSource/{name}"), document(manifest)));

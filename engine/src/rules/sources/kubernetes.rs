@@ -39,7 +39,7 @@ enum Role {
 }
 
 /// One of the two kinds of Sveltos that are rules.
-pub(super) fn rule_resource(kind: &str) -> ApiResource {
+pub(crate) fn rule_resource(kind: &str) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, VERSION, kind))
 }
 
@@ -76,13 +76,16 @@ struct Object {
     manifest: Value,
     /// The finalizers that its deletion waits for; `None` where it is not being deleted.
     waits_for: Option<Vec<String>>,
+    /// Which version of its spec it is.
+    generation: Option<i64>,
 }
 
 impl Object {
     fn of(resource: &ApiResource, object: DynamicObject) -> Object {
         let is_going = object.metadata.deletion_timestamp.is_some();
         let waits_for = is_going.then(|| object.metadata.finalizers.clone().unwrap_or_default());
-        Object { manifest: manifest(resource, object), waits_for }
+        let generation = object.metadata.generation;
+        Object { manifest: manifest(resource, object), waits_for, generation }
     }
 }
 
@@ -158,8 +161,9 @@ fn say(stores: &[Store]) -> Feed {
         Role::Source | Role::Trigger => true,
         Role::Content(kind) => mentions.iter().any(|mention| mention.could_be(kind.name, name)),
     });
-    let manifest = |Object { manifest, waits_for }: &Object| Manifest {
+    let manifest = |Object { manifest, waits_for, generation }: &Object| Manifest {
         waits_for: waits_for.clone(),
+        generation: *generation,
         ..Manifest::new("kubernetes", manifest.clone())
     };
     let manifests = counts.map(|(_, _, object)| manifest(object)).collect();
