@@ -25,6 +25,8 @@ pub mod kinds;
 
 pub mod template;
 
+pub mod account;
+
 pub mod rules;
 
 pub mod cluster;

@@ -10,10 +10,9 @@ use lifeline_projections::fact::{EventReceived, Fact, LifecycleKey};
 use lifeline_store::{Disk, Offset, Reader};
 use serde_json::Value;
 
-use crate::digest::digest;
 use crate::error_text::chain;
 use crate::reconcile::failure::{Failure, Retry};
-use crate::reconcile::marks::Marks;
+use crate::reconcile::marks::{self, Marks};
 use crate::rules::{Handling, Trigger};
 
 /// A manifest, marked as its lifecycle's.
@@ -21,7 +20,7 @@ use crate::rules::{Handling, Trigger};
 pub struct MarkedManifest {
     /// The manifest.
     pub manifest: Arc<Value>,
-    /// Checksum of the manifest.
+    /// Checksum of the manifest, as [`marks::checksum`].
     pub digest: u64,
     /// Which document and key of it gave the manifest, for messages.
     pub origin: String,
@@ -60,7 +59,8 @@ pub fn render<D: Disk>(
         let origin = format!("{}, key `{}`", one.from, one.key);
         let mut manifest = one.manifest;
         stamp.mark(&mut manifest);
-        MarkedManifest { digest: digest(&manifest), manifest: Arc::new(manifest), origin, handling: one.handling }
+        let digest = marks::checksum(&mut manifest);
+        MarkedManifest { manifest: Arc::new(manifest), digest, origin, handling: one.handling }
     });
     Ok(marked.collect())
 }

@@ -56,7 +56,7 @@ pub use set::written::RuleDocument;
 pub use set::{RuleSet, Standing};
 pub use sources::directory::{Directory, Polled};
 pub use sources::kubernetes::read_cluster;
-pub use sources::recorded::recorded;
+pub use sources::recorded::{recorded, recorded_account};
 pub use sources::report::Reporter;
 pub use sources::watch::{Current, Places, watch};
 pub use trigger::{ADOPT, Trigger};
