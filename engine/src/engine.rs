@@ -26,6 +26,7 @@ use crate::intake::jetstream::Stored;
 use crate::intake::plain::{self, Buffers};
 use crate::intake::streams::{self, Order, Reach};
 use crate::intake::{Intake, Known};
+use crate::queue::Urgency;
 use crate::reconcile::Reconciler;
 use crate::recorder::{self, OpenLog, OutcomeSender, Recorder};
 use crate::replay::brake;
@@ -34,8 +35,8 @@ use crate::saver::Saver;
 use crate::scrub;
 use crate::site::{IntakeState, Site, Sites};
 use crate::status::{
-    FightStatus, HeldBackStatus, HistoryStatus, PlainStatus, ReplayStatus, ScrubStatus, SiteStatus, Status,
-    StreamStatus, UnwatchedStatus,
+    BudgetStatus, FightStatus, HeldBackStatus, HistoryStatus, PlainStatus, ReplayStatus, ScrubStatus, SiteStatus,
+    Status, StreamStatus, UnwatchedStatus,
 };
 use crate::view::View;
 
@@ -124,7 +125,7 @@ impl<D: Disk> Engine<D> {
         info!(records = reader.end().get(), resources = projection.len(), open = unsettled.len(), "log read");
 
         let sites = Arc::new(Sites::new(sites));
-        sites.push(&projection, unsettled);
+        sites.push(&projection, unsettled, Urgency::Replayed);
         let view = View::new(projection, reader);
         let (intake, messages) = mpsc::channel(INTAKE_BATCHES_MAX);
         let (recorder, recording) = Recorder::new(open_log, log, view.clone(), sites.clone(), clock.clone(), messages);
@@ -413,6 +414,7 @@ fn add_sites(status: &mut Status, stranded: usize) {
         failures,
         unavailable,
         held_back,
+        budget,
         history,
         drift,
         ..
@@ -430,6 +432,12 @@ fn add_sites(status: &mut Status, stranded: usize) {
             )
         });
         status.warnings.extend(held_back);
+        let BudgetStatus { waiting, pause_seconds, .. } = budget;
+        if *pause_seconds > 0 {
+            status.warnings.push(format!(
+                "cluster `{cluster}` ({api_server}) has too many requests and asks for none for {pause_seconds} s; {waiting} wait"
+            ));
+        }
         let unread = |HistoryStatus { messages, what, seconds, given_up }: &HistoryStatus| {
             let what = what.join(", ");
             match given_up {

@@ -27,6 +27,8 @@ pub mod template;
 
 pub mod schema;
 
+pub mod account;
+
 pub mod rules;
 
 pub mod cluster;

@@ -46,6 +46,7 @@ use self::staged::Staged;
 use crate::clock::Clock;
 use crate::error_text::chain;
 use crate::intake::Intake;
+use crate::queue::Urgency;
 use crate::redrive::{self, Because, Receive};
 use crate::replay::brake::Brake;
 use crate::replay::lately::Lately;
@@ -422,7 +423,7 @@ impl<D: Disk> Recorder<D> {
         self.view.reopened(reader.clone());
         let mut work = BTreeSet::new();
         self.view.change(|projection| fold_tail(projection, &reader, |_, _| {}, |index| _ = work.insert(index)))?;
-        self.sites.push(&self.view.projection(), work);
+        self.sites.push(&self.view.projection(), work, Urgency::Replayed);
         // What the disk did not keep comes with a stamp of its own, if it comes.
         self.view.settled();
         // Only now: with records that are not folded, the next group would be given offsets that are taken.
@@ -484,7 +485,9 @@ impl<D: Disk> Recorder<D> {
         debug!(records = facts.len(), changed = work.len(), first = first.get(), "recorded");
         // Once a group, so that what its events want together is done once; and before the watermark is announced, so that
         // nobody takes for settled what has only been folded.
-        self.sites.push(&self.view.projection(), work);
+        let is_replay = facts.iter().any(|fact| matches!(fact, Fact::Replay(_)));
+        let urgency = if is_replay { Urgency::Replayed } else { Urgency::Fresh };
+        self.sites.push(&self.view.projection(), work, urgency);
         self.view.announce();
         self.view.settled();
         Ok(())

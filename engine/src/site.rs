@@ -6,6 +6,7 @@
 //! Never here: what is done to objects (see [`crate::reconcile`]), and how a cluster or its NATS is connected to.
 
 mod breaker;
+mod budget;
 mod bulkhead;
 mod drifts;
 mod fight;
@@ -23,15 +24,17 @@ use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until};
 
 use self::breaker::Breaker;
+use self::budget::Budget;
+pub use self::budget::Rate;
 use self::bulkhead::Bulkhead;
 pub(crate) use self::bulkhead::Sort;
 use self::drifts::Drifts;
 pub(crate) use self::fight::Fought;
 use self::history::{Unread, Wait};
 use self::watched::Watched;
-use crate::cluster::{self, Cluster};
+use crate::cluster::{self, Account, Cluster};
 use crate::intake::streams;
-use crate::queue::{Next, Queue};
+use crate::queue::{Lane, Next, Queue, Urgency};
 use crate::rules;
 use crate::status::SiteStatus;
 
@@ -47,6 +50,7 @@ pub struct Site {
     described: rules::Cluster,
     cluster: Arc<dyn Cluster>,
     breaker: Arc<Breaker>,
+    budget: Arc<Budget>,
     bulkhead: Bulkhead,
     /// Its lifecycles that wait for a worker.
     pub(crate) queue: Queue,
@@ -82,14 +86,15 @@ impl Site {
     /// A site with the cluster that its objects go to.
     #[must_use]
     pub fn new(described: rules::Cluster, cluster: Arc<dyn Cluster>) -> Site {
-        let breaker = Arc::new(Breaker::default());
+        let (breaker, budget) = (Arc::new(Breaker::default()), Arc::new(Budget::default()));
         let name: Arc<str> = described.full_name().into();
         Site {
             bulkhead: Bulkhead::new(name.clone()),
             name,
             described,
-            cluster: Arc::new(Watched::new(cluster, breaker.clone())),
+            cluster: Arc::new(Watched::new(cluster, breaker.clone(), budget.clone())),
             breaker,
+            budget,
             queue: Queue::default(),
             counters: Counters::default(),
             drifts: Drifts::default(),
@@ -119,6 +124,32 @@ impl Site {
     /// Where objects go. How its calls end is noted for the breaker.
     pub(crate) fn cluster(&self) -> &dyn Cluster {
         &*self.cluster
+    }
+
+    /// Where objects of a service account go.
+    pub(crate) fn cluster_as(&self, account: Option<&Account>) -> Arc<dyn Cluster> {
+        let acting = account.and_then(|account| self.cluster.acting_as(account));
+        acting.unwrap_or_else(|| self.cluster.clone())
+    }
+
+    /// Limits its requests from here on.
+    pub fn limit_requests(&self, rate: Rate) {
+        self.budget.set(rate);
+    }
+
+    /// Waits until a request about an object may be made.
+    pub(crate) async fn afford(&self) {
+        self.budget.take().await;
+    }
+
+    /// Puts lifecycles that need work into the queue. What should be gone is more urgent than `urgency` says.
+    pub(crate) fn push(
+        &self,
+        projection: &Projection,
+        work: impl IntoIterator<Item = LifecycleIndex>,
+        urgency: Urgency,
+    ) {
+        self.queue.push_into(work.into_iter().map(|index| (index, lane(projection, index, urgency))));
     }
 
     /// Makes a call for a lifecycle.
@@ -177,6 +208,11 @@ impl Site {
             while self.awaits_history() {
                 sleep(history::LOOK_EVERY).await;
             }
+            // Chosen as late as possible: what waits for the budget here is not in the queue, where what comes later may be
+            // more urgent.
+            while let Some(due) = self.budget.due() {
+                sleep_until(due).await;
+            }
             let index = tokio::select! {
                 biased;
                 index = self.queue.next() => index,
@@ -222,6 +258,7 @@ impl Site {
             failures: self.counters.failures.load(Ordering::Relaxed),
             unavailable: self.breaker.because(),
             held_back: self.bulkhead.status(),
+            budget: self.budget.status(),
             history: self.history.status(),
             drift: self.drifts.status(),
         }
@@ -248,18 +285,18 @@ impl Sites {
         self.sites.values()
     }
 
-    /// Puts lifecycles that need work into the queues of their sites.
-    pub fn push(&self, projection: &Projection, work: impl IntoIterator<Item = LifecycleIndex>) {
-        let mut by_site = BTreeMap::<&str, (&Queue, Vec<LifecycleIndex>)>::new();
+    /// Puts lifecycles that need work into the queues of their sites. What should be gone is more urgent than `urgency` says.
+    pub fn push(&self, projection: &Projection, work: impl IntoIterator<Item = LifecycleIndex>, urgency: Urgency) {
+        let mut by_site = BTreeMap::<&str, (&Site, Vec<LifecycleIndex>)>::new();
         let mut stranded = Vec::new();
         for index in work {
             match self.sites.get_key_value(projection.cluster_of(index)) {
-                Some((name, site)) => by_site.entry(name).or_insert((&site.queue, Vec::new())).1.push(index),
+                Some((name, site)) => by_site.entry(name).or_insert((site, Vec::new())).1.push(index),
                 None => stranded.push(index),
             }
         }
-        for (queue, keys) in by_site.into_values() {
-            queue.push(keys);
+        for (site, keys) in by_site.into_values() {
+            site.push(projection, keys, urgency);
         }
         self.stranded.push(stranded);
     }
@@ -274,4 +311,10 @@ impl Sites {
     pub(crate) fn stranded(&self) -> BTreeSet<LifecycleIndex> {
         self.stranded.open()
     }
+}
+
+/// Where a lifecycle waits.
+fn lane(projection: &Projection, index: LifecycleIndex, urgency: Urgency) -> Lane {
+    let (trigger, desired) = projection.errand(index);
+    Lane { urgency: if desired.is_present() { urgency } else { Urgency::Removal }, trigger }
 }

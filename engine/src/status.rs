@@ -160,6 +160,9 @@ pub struct SiteStatus {
     /// Calls that are held back because the cluster does not answer them, while it answers others.
     #[serde(default)]
     pub held_back: Vec<HeldBackStatus>,
+    /// Its requests about objects.
+    #[serde(default)]
+    pub budget: BudgetStatus,
     /// What its lifecycles wait for: events that were in its streams at the connection and are not recorded; `null` once
     /// they are.
     #[serde(default)]
@@ -167,6 +170,21 @@ pub struct SiteStatus {
     /// What others did to its objects, of triggers that detect drift.
     #[serde(default)]
     pub drift: DriftStatus,
+}
+
+/// How many requests about objects a site makes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BudgetStatus {
+    /// Requests a second in the long run; 0 for no limit.
+    pub per_second: u32,
+    /// Requests at once after a pause.
+    pub burst: u32,
+    /// Requests that wait for their turn.
+    pub waiting: usize,
+    /// Requests since the start that the API server refused because it had too many.
+    pub refused: u64,
+    /// For how many seconds it asks for no more requests; 0 where it does not.
+    pub pause_seconds: u64,
 }
 
 /// Events that waited in the streams of a site at the connection. A later one may undo an earlier one, so nothing is done

@@ -199,6 +199,15 @@ impl Cluster for Hanging {
         self.about_object(hangs, 35, self.inner.apply(key, manifest, uid)).boxed()
     }
 
+    fn make<'a>(&'a self, key: &'a ObjectKey, manifest: &'a Value) -> BoxFuture<'a, Result<LiveObject, Error>> {
+        let hangs = match self.hangs() {
+            Hangs::Nothing => false,
+            Hangs::All => true,
+            Hangs::Secrets => key.kind == "Secret",
+        };
+        self.about_object(hangs, 35, self.inner.make(key, manifest)).boxed()
+    }
+
     fn create_namespace<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<(), Error>> {
         self.about_object(self.hangs() == Hangs::All, 35, self.inner.create_namespace(manifest)).boxed()
     }

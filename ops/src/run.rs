@@ -190,6 +190,10 @@ async fn engine(config: Config, takes_over: bool, level: Level) -> Result<(), Er
     });
     let site = Arc::new(Site::own(config.cluster_labels.clone(), cluster));
     site.await_history(config.history_wait);
+    // A local cluster is nobody else's.
+    if config.cluster == ClusterKind::Kube {
+        site.limit_requests(config.requests);
+    }
     // The sender lives as long as the engine: sites do not change while it runs yet.
     let (_clusters, clusters) = watch::channel(Clusters::new(vec![site.described().clone()]));
     let from_cluster = if config.rules.is_empty() { kube.clone() } else { None };

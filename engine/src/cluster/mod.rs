@@ -10,6 +10,7 @@ mod error;
 mod key;
 pub mod kube;
 pub mod local;
+mod rights;
 #[cfg(test)]
 mod shipped;
 mod watch;
@@ -25,6 +26,7 @@ use futures::stream::BoxStream;
 use serde_json::Value;
 
 use crate::schema::Schema;
+pub use crate::account::Account;
 
 /// The field manager of every server-side apply.
 pub const FIELD_MANAGER: &str = "lifeline";
@@ -70,6 +72,14 @@ pub trait Cluster: Send + Sync + 'static {
     /// Which cluster this is, for messages: `local cluster in DIR`, `kubernetes at https://...`.
     fn name(&self) -> &str;
 
+    /// The same cluster, asked in the name of a service account: what is read, applied and deleted is so with its rights.
+    /// Which kinds there are is asked for as before, and so are watches, for an account of a tenant may rarely see all
+    /// namespaces. `None` where a cluster asks nobody for rights.
+    fn acting_as(&self, account: &Account) -> Option<Arc<dyn Cluster>> {
+        let _ = account;
+        None
+    }
+
     /// Asks something cheap that is not about an object, to find out whether the cluster answers.
     ///
     /// # Errors
@@ -109,6 +119,13 @@ pub trait Cluster: Send + Sync + 'static {
         manifest: &'a Value,
         uid: Option<&'a str>,
     ) -> BoxFuture<'a, Result<LiveObject, Error>>;
+
+    /// Applies an object of which it is not known whether there is one: made where there is none, and not touched where there
+    /// is. One step, so that nothing is made for a lifecycle that came to want nothing meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Taken`] where an object of the name lives. Else as each variant says.
+    fn make<'a>(&'a self, key: &'a ObjectKey, manifest: &'a Value) -> BoxFuture<'a, Result<LiveObject, Error>>;
 
     /// Makes a Namespace; one of its name that is there already stays as it is.
     ///

@@ -10,6 +10,7 @@ use lifeline_store::Disk;
 use tracing::{debug, info};
 
 use crate::cluster::Error;
+use crate::queue::Urgency;
 use crate::reconcile::attempt::Attempt;
 use crate::reconcile::drift::{Detection, of_fight};
 use crate::reconcile::failure::{Failure, Retry};
@@ -101,8 +102,10 @@ impl<D: Disk> Reconciler<D> {
             }
             let (recorded, is_held_up) = (task.recorded_uid(object), attempt.is_held_up(object));
             let recorded = recorded.filter(|_| !attempt.has_recreated(object));
+            let is_unchanged = attempt.is_unchanged(object);
             let made = self.perform(task, object, |known| {
-                let circumstances = task.circumstances(&self.view.projection(), object, is_held_up, known);
+                let mut circumstances = task.circumstances(&self.view.projection(), object, is_held_up, known);
+                circumstances.is_unchanged = is_unchanged;
                 let step = wanted(want, recorded, known, &task.key, circumstances);
                 match detection {
                     Some(detection) => detection.adapt(want, recorded, known, step),
@@ -121,6 +124,11 @@ impl<D: Disk> Reconciler<D> {
                     Ok(()) => attempt.make_again(want),
                     Err(failure) => made = Err(failure),
                 },
+                Ok(Made::Differs) => {
+                    // What was applied before is not known any more from here on.
+                    self.record(task, What::Intended(vec![object.clone()])).await?;
+                    attempt.apply_after_all(want);
+                }
                 // Its definition was just applied. A cluster takes a moment until it knows the kind.
                 Err(failure) if want.is_defined_beside && failure.retry == Retry::WhenKnown => {
                     failure.retry = Retry::Soon(None);
@@ -151,7 +159,7 @@ impl<D: Disk> Reconciler<D> {
         let waiting = self.kinds.known(group, kind).into_iter().filter(|index| *index != task.index);
         let waiting: Vec<_> = waiting.collect();
         if !waiting.is_empty() {
-            self.site.queue.push(waiting);
+            self.site.push(&self.view.projection(), waiting, Urgency::Fresh);
         }
     }
 }

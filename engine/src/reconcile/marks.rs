@@ -25,7 +25,8 @@ pub const TRIGGER: &str = "lifeline.dev/trigger";
 pub const SOURCE: &str = "lifeline.dev/source";
 /// The CloudEvent subject (annotation).
 pub const SUBJECT: &str = "lifeline.dev/subject";
-/// The offset of the event that the object was last rendered from (annotation).
+/// The offset of the event that the object was last applied for (annotation). Later events that ask for the same object
+/// leave it.
 pub const OFFSET: &str = "lifeline.dev/offset";
 
 /// On a Namespace that was made because it was missing (annotation). It belongs to nobody, and a lifecycle that gives it
@@ -79,6 +80,42 @@ impl Marks<'_> {
             annotations.insert(SUBJECT.into(), (&*self.key.resource.subject).into());
             annotations.insert(OFFSET.into(), self.event.to_string().into());
         }
+    }
+}
+
+/// Checksum of a marked manifest, whichever event it was rendered from. An event that asks for what an earlier one asked
+/// for is no reason for a call: the log says which events there were, and the object keeps the offset of the one that
+/// changed it last.
+#[must_use]
+pub fn checksum(manifest: &mut Value) -> u64 {
+    let dated = manifest.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
+    let offset = dated.and_then(|annotations| annotations.remove(OFFSET));
+    let checksum = digest(manifest);
+    if let (Some(offset), Some(Value::Object(annotations))) = (offset, manifest.pointer_mut("/metadata/annotations")) {
+        annotations.insert(OFFSET.into(), offset);
+    }
+    checksum
+}
+
+/// Whether a live object has every field of a marked manifest, with the same value, whichever event it was applied for.
+/// What is empty may be missing.
+#[must_use]
+pub fn holds(live: &Value, manifest: &Value) -> bool {
+    let is_empty = |wanted: &Value| match wanted {
+        Value::Null => true,
+        Value::Object(fields) => fields.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    };
+    match (live, manifest) {
+        (Value::Object(live), Value::Object(wanted)) => wanted.iter().all(|(name, wanted)| match live.get(name) {
+            Some(live) => name == OFFSET || holds(live, wanted),
+            None => is_empty(wanted),
+        }),
+        (Value::Array(live), Value::Array(wanted)) => {
+            live.len() == wanted.len() && live.iter().zip(wanted).all(|(live, wanted)| holds(live, wanted))
+        }
+        (live, wanted) => live == wanted,
     }
 }
 
@@ -164,6 +201,39 @@ mod tests {
         let mut manifest = manifest;
         Marks { key, event: Offset::from(41) }.mark(&mut manifest);
         LiveObject { uid: "u".into(), deleting: false, manifest, managed: Managed::default() }
+    }
+
+    #[test]
+    fn an_object_is_as_applied_whichever_event_that_was_for_and_whatever_others_added() {
+        let manifest =
+            || json!({"kind": "Deployment", "spec": {"a": [{"x": 1}], "b": "t"}, "status": {}, "none": null});
+        let mut earlier = manifest();
+        Marks { key: &key("t", "ann"), event: Offset::from(3) }.mark(&mut earlier);
+        let live = |change: &dyn Fn(&mut Value)| {
+            let mut live = marked(manifest(), &key("t", "ann")).manifest;
+            live.as_object_mut().expect("a map").retain(|_, value| !value.is_null());
+            change(&mut live);
+            live
+        };
+        let check = |change: &dyn Fn(&mut Value), expected: bool| {
+            let live = live(change);
+            assert_eq!(holds(&live, &earlier), expected, "{live}");
+        };
+        check(&|_| {}, true);
+        check(&|live| live["spec"]["c"] = json!(1), true);
+        check(&|live| live["spec"]["a"][0]["default"] = json!(1), true);
+        check(&|live| _ = live.as_object_mut().expect("a map").remove("status"), true);
+        check(&|live| live["spec"]["b"] = json!("u"), false);
+        check(&|live| live["spec"]["a"] = json!([{"x": 1}, {"x": 2}]), false);
+        check(&|live| _ = live["spec"].as_object_mut().expect("a map").remove("b"), false);
+        check(&|live| live["metadata"]["annotations"][SUBJECT] = json!("bob"), false);
+        check(&|live| _ = live["metadata"].as_object_mut().expect("a map").remove("labels"), false);
+        let mut other = earlier.clone();
+        Marks { key: &key("t", "ann"), event: Offset::from(9) }.mark(&mut other);
+        assert_ne!(earlier, other);
+        assert_eq!(checksum(&mut earlier.clone()), checksum(&mut other.clone()));
+        other["spec"]["b"] = json!("u");
+        assert_ne!(checksum(&mut earlier), checksum(&mut other));
     }
 
     #[test]

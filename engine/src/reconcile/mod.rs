@@ -16,6 +16,7 @@ mod attempt;
 mod conflict;
 mod drift;
 mod failure;
+mod gone;
 mod kinds;
 mod leaving;
 mod lost;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use lifeline_projections::fact::{AppliedObject, ObjectKey};
 use lifeline_projections::lifecycle::{Applied, Holding, Lifecycle};
+use lifeline_store::Offset;
 use serde_json::Value;
 
 use crate::rules::Handling;
@@ -84,6 +85,21 @@ pub fn plan<'a>(lifecycle: &'a Lifecycle, wanted: &'a [Wanted], once: bool) -> P
     plan
 }
 
+impl<'a> Plan<'a> {
+    /// Objects that would be kept, though there is an event that is newer than their last apply: somebody may have changed
+    /// or deleted them since. They are to be looked at.
+    pub fn look_again(&mut self, lifecycle: &Lifecycle, wanted: &'a [Wanted], event: Offset) -> Vec<ObjectKey> {
+        let is_older = |kept: &mut AppliedObject| {
+            let applied = lifecycle.holding(&kept.object).and_then(|holding| holding.applied.as_ref());
+            applied.is_some_and(|applied| applied.acted_for < event)
+        };
+        let looked_at: Vec<ObjectKey> = self.keep.extract_if(.., is_older).map(|kept| kept.object).collect();
+        self.apply.extend(wanted.iter().filter(|want| looked_at.contains(&want.object)));
+        self.apply.sort_by_key(|want| (rank(&want.object), want.object.clone()));
+        looked_at
+    }
+}
+
 /// What other objects need comes first: definitions, then namespaces, then identities and configuration.
 pub fn rank(object: &ObjectKey) -> u8 {
     match object.kind.as_str() {
@@ -100,7 +116,6 @@ pub fn rank(object: &ObjectKey) -> u8 {
 mod tests {
     use lifeline_projections::happened::Happened;
     use lifeline_projections::lifecycle::DIGEST_UNKNOWN;
-    use lifeline_store::Offset;
 
     use super::*;
 

@@ -10,10 +10,9 @@ use lifeline_projections::fact::{EventReceived, Fact, LifecycleKey};
 use lifeline_store::{Disk, Offset, Reader};
 use serde_json::Value;
 
-use crate::digest::digest;
 use crate::error_text::chain;
 use crate::reconcile::failure::{Failure, Retry};
-use crate::reconcile::marks::Marks;
+use crate::reconcile::marks::{self, Marks};
 use crate::rules::{Handling, Trigger};
 use crate::template::Plain;
 
@@ -24,7 +23,7 @@ pub struct MarkedManifest {
     pub manifest: Arc<Value>,
     /// Its scalars whose types only the cluster knows.
     pub plain: Vec<Plain>,
-    /// Checksum of the manifest as it was rendered, whatever types the cluster knows: a replay gives the same.
+    /// Checksum of the manifest as it was rendered, whatever types the cluster knows: [`marks::checksum`]. A replay gives the same.
     pub digest: u64,
     /// Which document and key of it gave the manifest, for messages.
     pub origin: String,
@@ -63,7 +62,7 @@ pub fn render<D: Disk>(
         let origin = format!("{}, key `{}`", one.from, one.key);
         let mut manifest = one.manifest;
         stamp.mark(&mut manifest);
-        let digest = digest(&manifest);
+        let digest = marks::checksum(&mut manifest);
         MarkedManifest { digest, manifest: Arc::new(manifest), plain: one.plain, origin, handling: one.handling }
     });
     Ok(marked.collect())

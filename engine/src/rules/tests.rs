@@ -214,7 +214,7 @@ fn broken_trigger_is_out_of_force_alone() {
         &[trigger(json!({}))
             .replace(r#""metadata":{"#, r#""metadata":{"labels":{"projectsveltos.io/serviceaccount-name":"eng"},"#)],
         OutOfForce,
-        &["error EventTrigger/x: label `projectsveltos.io/serviceaccount-name` is `eng`"],
+        &["error EventTrigger/x: label `projectsveltos.io/serviceaccount-namespace` is missing beside"],
     );
     check(
         &[trigger(json!({"policyRefs": [{"kind": "GitRepository", "name": "a"}]}))],

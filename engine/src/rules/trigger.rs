@@ -17,6 +17,7 @@ use super::read::content::{Content, Contents, Fault, Reference, dialect};
 use super::read::spec::{self, EventTriggerSpec, LabelSelector, StopMatchingBehavior, SyncMode};
 use super::read::text::{Reading, Text};
 use super::read::{metadata, refuse};
+use crate::account::Account;
 use crate::template::{Data, Dialect};
 
 /// On an EventTrigger: `"true"` lets it take over objects that Lifeline did not make.
@@ -38,6 +39,7 @@ pub struct Trigger {
     patches: Patches,
     extra: Extra,
     adopts: bool,
+    account: Option<Account>,
     drift_exclusions: Vec<DriftExclusion>,
     order_by: OrderBy,
     dialect: Dialect,
@@ -67,7 +69,7 @@ impl Trigger {
         problems: &mut Vec<Problem>,
     ) -> Result<Trigger, Problem> {
         let rule = format!("EventTrigger/{name}");
-        metadata::event_trigger(&rule, origin, manifest)?;
+        let account = metadata::event_trigger(&rule, origin, manifest)?;
         let written = manifest.get("spec").unwrap_or(&Value::Null);
         let spec: EventTriggerSpec = spec::read(written).map_err(|error| error.problem(&rule, origin))?;
         let has_other_clusters = clusters.iter().count() > 1;
@@ -146,6 +148,7 @@ impl Trigger {
             patches,
             extra,
             adopts,
+            account,
             drift_exclusions,
             order_by,
             dialect,
@@ -187,6 +190,12 @@ impl Trigger {
     #[must_use]
     pub fn adopts(&self) -> bool {
         self.adopts
+    }
+
+    /// In whose name its objects are touched; `None` for the engine's own.
+    #[must_use]
+    pub fn account(&self) -> Option<&Account> {
+        self.account.as_ref()
     }
 
     /// The highest tier that one of its objects may have: whether another trigger could take one of them over.

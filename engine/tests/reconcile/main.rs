@@ -1,5 +1,6 @@
 //! What reconciliation makes of clusters, with a recorder and a log in memory, in simulated time.
 
+mod calls;
 mod claims;
 mod deletions;
 mod drift;

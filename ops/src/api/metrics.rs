@@ -185,6 +185,16 @@ const METRICS: &[Metric] = &[
         "Lifecycles that wait because the cluster does not answer calls about a kind; missing while none is held back.",
         held_back,
     ),
+    gauge(
+        "lifeline_site_requests_waiting",
+        "Requests about objects that wait for the request budget, by cluster.",
+        |status| by_site(status, |site| site.budget.waiting as u64),
+    ),
+    counter(
+        "lifeline_site_requests_refused_total",
+        "Requests that the API server refused because it had too many (429), by cluster, since start.",
+        |status| by_site(status, |site| site.budget.refused),
+    ),
     counter(
         "lifeline_drifts_total",
         "Objects that others deleted or changed and that are put back, by cluster and what was done, since start.",

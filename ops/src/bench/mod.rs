@@ -8,6 +8,7 @@ mod intake;
 mod log;
 mod pull;
 mod queries;
+mod reconcile;
 mod replay;
 
 use std::path::PathBuf;
@@ -49,6 +50,8 @@ pub enum BenchName {
     Log,
     /// Rebuilding, starting and answering with a long history, while events come in; needs 6 GB of disk.
     Queries,
+    /// Making objects, against a bare kube-rs program, on the cluster of `KUBECONFIG`; it makes a namespace and deletes it.
+    Reconcile,
     /// Recording while the history is decided again under a changed rule; needs 2 GB of disk.
     Replay,
 }
@@ -60,6 +63,7 @@ pub fn bench(args: BenchArgs) -> ExitCode {
         BenchName::Intake => intake::run(&args),
         BenchName::Log => log::run(&args),
         BenchName::Queries => queries::run(&args),
+        BenchName::Reconcile => reconcile::run(&args),
         BenchName::Replay => replay::run(&args),
     };
     match figures {

@@ -100,6 +100,13 @@ impl Projection {
         outline.expect("an index is of a lifecycle that there is").1
     }
 
+    /// What shall hold of a lifecycle, and a number that all lifecycles of its trigger on its cluster share, as long as this
+    /// projection lives.
+    #[must_use]
+    pub fn errand(&self, index: LifecycleIndex) -> (u32, Desired) {
+        self.resources.get(index.resource).errand(index.slot)
+    }
+
     /// The index of a lifecycle, when there is one of that key.
     #[must_use]
     pub fn lifecycle_index(&self, key: &LifecycleKey) -> Option<LifecycleIndex> {

@@ -392,6 +392,12 @@ impl<'s> Stored<'s> {
         })
     }
 
+    /// The number of the trigger and cluster of a lifecycle, and what shall hold of it.
+    pub(crate) fn errand(self, slot: u32) -> (u32, Desired) {
+        let lifecycle = &self.compact.resource.lifecycles[slot as usize];
+        (lifecycle.pair, lifecycle.core.decision().0)
+    }
+
     /// The numbers of the lifecycles that need work.
     pub(crate) fn needing_work(self) -> impl Iterator<Item = u32> + use<'s> {
         self.slots().filter(|(_, lifecycle)| lifecycle.core.needs_work()).map(|(slot, _)| slot)

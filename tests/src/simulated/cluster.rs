@@ -374,6 +374,25 @@ impl Cluster for FaultyCluster {
         .boxed()
     }
 
+    fn make<'a>(&'a self, key: &'a ObjectKey, manifest: &'a Value) -> BoxFuture<'a, Result<LiveObject, Error>> {
+        async move {
+            let sent = self.now();
+            self.look_at_write();
+            let make = || match self.state.lock().live(key) {
+                Some(_) => Err(Error::Taken),
+                None => Ok(()),
+            };
+            let made = || make().and_then(|()| self.apply_now(sent, key, manifest, None));
+            if let Some(error) = self.hung(key, &made).await {
+                return Err(error);
+            }
+            self.request().await?;
+            let made = made()?;
+            self.answer(made).await
+        }
+        .boxed()
+    }
+
     fn create_namespace<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<(), Error>> {
         async move {
             let (sent, key) = (self.now(), Objects::resolve(manifest)?);

@@ -60,6 +60,7 @@ cases![
     "a deleting object takes no new finalizer" => refuses_late_finalizers,
     "a namespace takes what it holds with it" => namespace_cascades,
     "a namespace is created once and then left alone" => creates_namespace_once,
+    "what is to be made is not touched where it is there" => makes_what_is_not_there,
     "nothing is made in a namespace that is missing" => refuses_missing_namespace,
     "nothing is made in a namespace that is being deleted" => refuses_terminating_namespace,
     "the namespaces every cluster begins with are there, and stay" => first_namespaces,
@@ -376,6 +377,25 @@ async fn creates_namespace_once(scene: Scene<'_>) {
     let now = scene.seen(&key).await.expect("it is still there");
     assert_eq!((now.uid.as_str(), version(&now)), (live.uid.as_str(), version(&live)));
     scene.deleted(&key, &live.uid).await;
+}
+
+async fn makes_what_is_not_there(scene: Scene<'_>) {
+    let manifest = scene.config("made", json!({"a": "1"}));
+    let key = scene.cluster.resolve(&manifest).await.unwrap();
+    let live = scene.cluster.make(&key, &manifest).await.unwrap();
+    assert_eq!(live.manifest["data"], json!({"a": "1"}));
+    let again = scene.config("made", json!({"a": "2"}));
+    assert!(matches!(scene.cluster.make(&key, &again).await, Err(Error::Taken)));
+    let now = scene.seen(&key).await.expect("it is there");
+    assert_eq!((now.uid.as_str(), version(&now)), (live.uid.as_str(), version(&live)));
+    // It was applied: what a later apply does not give goes.
+    let without = scene.cluster.apply(&key, &scene.config("made", json!({"b": "1"})), Some(&live.uid)).await.unwrap();
+    assert_eq!(without.manifest["data"], json!({"b": "1"}));
+    scene.deleted(&key, &live.uid).await;
+    let inside = scene.namespace("missing");
+    let manifest = manifest::with(&manifest, "/metadata/namespace", inside["metadata"]["name"].clone());
+    let key = scene.cluster.resolve(&manifest).await.unwrap();
+    assert!(matches!(scene.cluster.make(&key, &manifest).await, Err(Error::NamespaceMissing { .. })));
 }
 
 async fn scopes(scene: Scene<'_>) {

@@ -2,10 +2,11 @@
 //!
 //! Start at [`KubeCluster::connect`]. A call of the port is one request, with one more to learn of an unknown kind and one
 //! more after an answer about another uid. Each request has a deadline; nothing is retried and nothing is throttled here.
-//! What answers mean is in `answer`, which kinds there are in `served`, their types in
-//! `schemas`, and watches in `watching`. Rules have their own way to the cluster.
+//! What is asked about one object is in `objects`, what answers mean in `answer`, which kinds there are in `served`, their types
+//! in `schemas`, and watches in `watching`. Rules have their own way to the cluster.
 
 mod answer;
+mod objects;
 mod request;
 mod schemas;
 mod served;
@@ -22,15 +23,15 @@ use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::Instant;
 use tokio::time::error::Elapsed;
 
 use self::answer::Answer;
-use self::request::{as_yaml, escaped, group_path, sent};
+use self::request::group_path;
 use self::schemas::{Said, Schemas};
 use self::served::{Found, Served, ServedKinds};
-use super::{Cluster, Deletion, Error, FIELD_MANAGER, Kind, Label, LiveObject, ObjectKey, Seen};
+use super::{Account, Cluster, Deletion, Error, FIELD_MANAGER, Kind, Label, LiveObject, ObjectKey, Seen};
 use crate::schema::Schema;
 
 /// How long one request that reads may take, from asking to the last byte. An API server that is well answers in
@@ -50,10 +51,13 @@ pub struct KubeCluster {
     client: Client,
     read_timeout: Duration,
     write_timeout: Duration,
-    served: Mutex<ServedKinds>,
-    schemas: Mutex<Schemas>,
+    /// Shared by all identities, as what is below.
+    served: Arc<Mutex<ServedKinds>>,
+    schemas: Arc<Mutex<Schemas>>,
     /// Held while a document of types is asked for.
-    asking_schema: tokio::sync::Mutex<()>,
+    asking_schema: Arc<tokio::sync::Mutex<()>>,
+    /// In whose name objects are read and written; `None` for the engine's own.
+    account: Option<Account>,
 }
 
 impl KubeCluster {
@@ -118,9 +122,10 @@ impl KubeCluster {
             client,
             read_timeout: READ_TIMEOUT,
             write_timeout: WRITE_TIMEOUT,
-            served: Mutex::new(ServedKinds::default()),
-            schemas: Mutex::new(Schemas::default()),
-            asking_schema: tokio::sync::Mutex::default(),
+            served: Arc::default(),
+            schemas: Arc::default(),
+            asking_schema: Arc::default(),
+            account: None,
         })
     }
 
@@ -154,9 +159,24 @@ impl KubeCluster {
         }
     }
 
-    /// One request under one deadline: any answer is a success here.
+    /// One request under one deadline, in the engine's own name: any answer is a success here.
     async fn ask(&self, method: &str, path: &str, body: Option<(&str, Vec<u8>)>) -> Result<Answer, Error> {
+        self.ask_as(None, method, path, body).await
+    }
+
+    /// The same in the name of a service account. The API server knows its groups by its name, so no right to impersonate
+    /// groups is needed.
+    async fn ask_as(
+        &self,
+        account: Option<&Account>,
+        method: &str,
+        path: &str,
+        body: Option<(&str, Vec<u8>)>,
+    ) -> Result<Answer, Error> {
         let mut request = http::Request::builder().method(method).uri(path).header("accept", "application/json");
+        if let Some(account) = account {
+            request = request.header("impersonate-user", account.to_string());
+        }
         let mut bytes = Vec::new();
         if let Some((content_type, content)) = body {
             request = request.header("content-type", content_type);
@@ -261,107 +281,24 @@ impl KubeCluster {
         schemas.learn(key, said, now);
         schemas.find(key, now).flatten()
     }
-
-    /// The path of an object.
-    async fn path(&self, key: &ObjectKey) -> Result<String, Error> {
-        let served = self.served(key).await?;
-        let mut path = group_path(key);
-        if let (true, Some(namespace)) = (served.namespaced, &key.namespace) {
-            path.push_str("/namespaces/");
-            path.extend(escaped(namespace));
-        }
-        Ok(format!("{path}/{}/{}", escaped(&served.plural), escaped(&key.name)))
-    }
-
-    /// An answer that is no success, as an error; forgets a kind that is no longer served.
-    fn refused(&self, answer: &Answer, key: &ObjectKey) -> Error {
-        if answer.is_unserved(key) {
-            self.served.lock().forget(key);
-        }
-        answer::refusal(answer, key)
-    }
-
-    async fn read(&self, key: &ObjectKey) -> Result<Option<LiveObject>, Error> {
-        let path = match self.path(key).await {
-            // The last object of a kind is gone before its definition is.
-            Err(Error::UnknownKind { .. }) => return Ok(None),
-            path => path?,
-        };
-        let answer = self.ask("GET", &path, None).await?;
-        if answer.is_missing(key) {
-            return Ok(None);
-        }
-        if !answer.is_success() {
-            return match self.refused(&answer, key) {
-                Error::UnknownKind { .. } | Error::NamespaceMissing { .. } | Error::Gone => Ok(None),
-                error => Err(error),
-            };
-        }
-        answer::object(answer.body).map(Some)
-    }
-
-    async fn write(&self, key: &ObjectKey, manifest: &Value, uid: Option<&str>) -> Result<LiveObject, Error> {
-        let path = self.path(key).await?;
-        let query = format!("fieldManager={FIELD_MANAGER}&force=true&fieldValidation=Strict");
-        let body = as_yaml(&sent(key, manifest, uid)).into_bytes();
-        let answer =
-            self.ask("PATCH", &format!("{path}?{query}"), Some(("application/apply-patch+yaml", body))).await?;
-        if answer.is_success() {
-            if let ("CustomResourceDefinition", Some(group)) = (key.kind.as_str(), manifest["spec"]["group"].as_str()) {
-                self.served.lock().forget_group(group);
-                self.schemas.lock().forget_group(group);
-            }
-            return answer::object(answer.body);
-        }
-        if let (Some(uid), true) = (uid, answer.is_other_uid() || answer.is_missing(key)) {
-            return Err(match self.read(key).await? {
-                None => Error::Gone,
-                Some(live) if live.uid != uid => Error::Replaced { uid: live.uid },
-                Some(_) => self.refused(&answer, key),
-            });
-        }
-        // An object in a namespace that is gone is gone itself.
-        match (uid, self.refused(&answer, key)) {
-            (Some(_), Error::NamespaceMissing { .. }) => Err(Error::Gone),
-            (_, error) => Err(error),
-        }
-    }
-
-    async fn erase(&self, key: &ObjectKey, uid: &str) -> Result<Deletion, Error> {
-        let path = match self.path(key).await {
-            Err(Error::UnknownKind { .. }) => return Ok(Deletion::Gone),
-            path => path?,
-        };
-        let options = json!({
-            "apiVersion": "v1",
-            "kind": "DeleteOptions",
-            "preconditions": {"uid": uid},
-            "propagationPolicy": "Background",
-        });
-        let answer = self.ask("DELETE", &path, Some(("application/json", options.to_string().into_bytes()))).await?;
-        if answer.is_success() {
-            // What is still being finished is given back as an object, what is gone as a Status.
-            return Ok(if answer.body["kind"] == "Status" { Deletion::Gone } else { Deletion::Terminating });
-        }
-        if answer.is_missing(key) {
-            return Ok(Deletion::Gone);
-        }
-        match self.refused(&answer, key) {
-            Error::UnknownKind { .. } | Error::NamespaceMissing { .. } | Error::Gone => Ok(Deletion::Gone),
-            // Another uid lives there, or a namespace is being emptied already: look which.
-            error @ Error::Conflict { .. } => match self.read(key).await? {
-                Some(live) if live.uid == uid && live.deleting => Ok(Deletion::Terminating),
-                Some(live) if live.uid == uid => Err(error),
-                _ => Ok(Deletion::Gone),
-            },
-            error => Err(error),
-        }
-    }
 }
 
 impl Cluster for KubeCluster {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn acting_as(&self, account: &Account) -> Option<Arc<dyn Cluster>> {
+        Some(Arc::new(KubeCluster {
+            name: self.name.clone(),
+            client: self.client.clone(),
+            read_timeout: self.read_timeout,
+            write_timeout: self.write_timeout,
+            served: self.served.clone(),
+            schemas: self.schemas.clone(),
+            asking_schema: self.asking_schema.clone(),
+            account: Some(account.clone()),
+        }))
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), Error>> {
@@ -400,12 +337,18 @@ impl Cluster for KubeCluster {
         Box::pin(self.write(key, manifest, uid))
     }
 
+    fn make<'a>(&'a self, key: &'a ObjectKey, manifest: &'a Value) -> BoxFuture<'a, Result<LiveObject, Error>> {
+        Box::pin(self.write_new(key, manifest))
+    }
+
     fn create_namespace<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             let (key, path) = (crate::cluster::object_key(manifest)?, "/api/v1/namespaces");
             let body = manifest.to_string().into_bytes();
             let query = format!("fieldManager={FIELD_MANAGER}");
-            let answer = self.ask("POST", &format!("{path}?{query}"), Some(("application/json", body))).await?;
+            let answer = self
+                .ask_as(self.account.as_ref(), "POST", &format!("{path}?{query}"), Some(("application/json", body)))
+                .await?;
             match answer.is_success() || answer.is_taken() {
                 true => Ok(()),
                 false => Err(self.refused(&answer, &key)),
@@ -436,6 +379,9 @@ fn no_cluster(source: impl std::error::Error + Send + Sync + 'static) -> Error {
 mod tests {
     use std::path::PathBuf;
 
+    use serde_json::json;
+
+    use super::request::as_yaml;
     use super::*;
     use crate::cluster::conformance::{self, manifest, verdict};
     use crate::cluster::local::LocalCluster;

@@ -252,6 +252,14 @@ impl Cluster for LocalCluster {
         self.run(move |inner| inner.apply(&key, &manifest, uid.as_deref(), Manager::Lifeline))
     }
 
+    fn make<'a>(&'a self, key: &'a ObjectKey, manifest: &'a Value) -> BoxFuture<'a, Result<LiveObject, Error>> {
+        let (key, manifest) = (key.clone(), manifest.clone());
+        self.run(move |inner| {
+            let is_there = inner.kept.lock().state.get(&key).is_some();
+            if is_there { Err(Error::Taken) } else { inner.apply(&key, &manifest, None, Manager::Lifeline) }
+        })
+    }
+
     fn create_namespace<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<(), Error>> {
         let manifest = manifest.clone();
         self.run(move |inner| {
