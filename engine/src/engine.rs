@@ -26,6 +26,7 @@ use crate::intake::jetstream::Stored;
 use crate::intake::plain::{self, Buffers};
 use crate::intake::streams::{self, Order, Reach};
 use crate::intake::{Intake, Known};
+use crate::preview::Planner;
 use crate::reconcile::Reconciler;
 use crate::recorder::{self, OpenLog, OutcomeSender, Recorder};
 use crate::replay::brake;
@@ -150,6 +151,12 @@ impl<D: Disk> Engine<D> {
     /// What takes rejected messages up again.
     pub fn recording(&self) -> &OutcomeSender {
         &self.recording
+    }
+
+    /// What says what other rules would do. `client` is that of the cluster with its rules, where they come from one.
+    pub fn planner(&self, client: Option<kube::Client>) -> Arc<Planner<D>> {
+        let (view, sites, rules) = (self.view.clone(), self.sites.clone(), self.rules.clone());
+        Arc::new(Planner::new(view, sites, rules, self.recording.clone(), client))
     }
 
     /// Asks the parts to stop. They finish what they hold.

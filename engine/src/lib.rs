@@ -59,6 +59,8 @@ pub mod saver;
 
 pub mod reconcile;
 
+pub mod preview;
+
 pub mod scrub;
 
 pub mod engine;

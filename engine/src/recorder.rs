@@ -48,7 +48,7 @@ use crate::error_text::chain;
 use crate::intake::Intake;
 use crate::redrive::{self, Because, Receive};
 use crate::replay::brake::Brake;
-use crate::replay::lately::Lately;
+use crate::replay::lately::{Counts, Lately};
 use crate::replay::{self, Replay};
 use crate::rules::{Current, RuleSet};
 use crate::site::Sites;
@@ -130,14 +130,29 @@ struct Outcome {
     done: oneshot::Sender<Offset>,
 }
 
+/// What decides how much a change of rules may withdraw by itself.
+#[derive(Debug, Default)]
+struct Braked {
+    brake: Brake,
+    /// What changes of rules withdrew lately, though the brake held nothing.
+    lately: Lately,
+}
+
 /// Sends outcomes to the recorder. Clones may be kept anywhere.
 #[derive(Clone)]
 pub struct OutcomeSender {
     outcomes: mpsc::Sender<Outcome>,
     redrives: mpsc::Sender<Redrive>,
+    braked: Arc<Mutex<Braked>>,
 }
 
 impl OutcomeSender {
+    /// The brake of changes of rules, and what they withdrew lately without being held.
+    pub(crate) fn braked(&self) -> (Brake, Counts) {
+        let mut braked = self.braked.lock();
+        (braked.brake, braked.lately.counts(Instant::now()))
+    }
+
     /// Records an outcome. Returns once it is durable and folded; `previous` is filled in on the way.
     ///
     /// # Errors
@@ -180,10 +195,7 @@ pub struct Recorder<D: Disk> {
     /// What is still to be decided again under these rules.
     replay: Option<Replay>,
     replay_due: Instant,
-    /// How much a change of rules may withdraw by itself.
-    brake: Brake,
-    /// What changes of rules withdrew lately, though the brake held nothing.
-    lately: Lately,
+    braked: Arc<Mutex<Braked>>,
     /// When what the brake holds is counted again, and the pause before it.
     count_again: (Instant, Duration),
     /// Resources and records that a replay looks at in one piece.
@@ -213,6 +225,7 @@ impl<D: Disk> Recorder<D> {
     ) -> (Recorder<D>, OutcomeSender) {
         let (sender, outcomes) = mpsc::channel(1_024);
         let (redriver, redrives) = mpsc::channel(REDRIVES_MAX);
+        let braked = Arc::<Mutex<Braked>>::default();
         let recorder = Recorder {
             open_log,
             log: Some(log),
@@ -222,8 +235,7 @@ impl<D: Disk> Recorder<D> {
             rules: None,
             replay: None,
             replay_due: Instant::now(),
-            brake: Brake::default(),
-            lately: Lately::default(),
+            braked: braked.clone(),
             count_again: (Instant::now(), COUNT_AGAIN_PAUSE_MIN),
             replay_steps: replay::STEPS_AT_ONCE,
             outcomes,
@@ -234,7 +246,7 @@ impl<D: Disk> Recorder<D> {
             held_because: None,
             look_again: Instant::now(),
         };
-        (recorder, OutcomeSender { outcomes: sender, redrives: redriver })
+        (recorder, OutcomeSender { outcomes: sender, redrives: redriver, braked })
     }
 
     /// The same, with other steps in one piece of a replay than [`replay::STEPS_AT_ONCE`].
@@ -246,7 +258,8 @@ impl<D: Disk> Recorder<D> {
     /// The same, with another brake.
     #[must_use]
     pub fn with_brake(self, brake: Brake) -> Recorder<D> {
-        Recorder { brake, ..self }
+        self.braked.lock().brake = brake;
+        self
     }
 
     /// The same, reading messages in another way: as another release would.
@@ -497,7 +510,8 @@ impl<D: Disk> Recorder<D> {
             let ground = projection.ground();
             let changes = replay::rule_changes(rules, ground);
             let replay = Replay::new(rules, ground, self.replay.as_ref(), self.rules.as_deref(), &changes);
-            (replay.with_brake(self.brake).with_lately(self.lately.counts(Instant::now())), changes)
+            let braked = &mut *self.braked.lock();
+            (replay.with_brake(braked.brake).with_lately(braked.lately.counts(Instant::now())), changes)
         };
         // In this order: were the power cut between them, the next start would see the change, and open the replays again.
         let changes = changes.iter().map(replay::RuleChange::fact);
@@ -518,7 +532,7 @@ impl<D: Disk> Recorder<D> {
     fn replay_piece(&mut self) -> Result<(), Error> {
         let Some(replay) = &mut self.replay else { return Ok(()) };
         if replay.is_held() && !replay.goes_on() {
-            replay.count_again(self.lately.counts(Instant::now()));
+            replay.count_again(self.braked.lock().lately.counts(Instant::now()));
         }
         let reader = self.view.log();
         let piece = match replay.piece(&self.view.projection(), &reader, self.replay_steps) {
@@ -542,7 +556,7 @@ impl<D: Disk> Recorder<D> {
             replay.confirm(&self.view.confirmed().borrow());
             let passed = replay.take_passed();
             if !passed.is_empty() {
-                self.lately.note(Instant::now(), passed);
+                self.braked.lock().lately.note(Instant::now(), passed);
                 let open = u32::try_from(self.sites.open().len()).unwrap_or(u32::MAX);
                 let pause = HAND_OVER_PAUSE.saturating_add(HAND_OVER_PAUSE_EACH.saturating_mul(open));
                 self.replay_due = Instant::now() + pause.min(HAND_OVER_PAUSE_MAX);

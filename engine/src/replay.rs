@@ -27,7 +27,7 @@ pub(crate) mod found;
 pub mod lately;
 mod turn;
 
-mod content;
+pub(crate) mod content;
 mod target;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -43,7 +43,7 @@ use lifeline_projections::order::Precedence;
 use lifeline_store::{Disk, Reader};
 use tracing::warn;
 
-use self::brake::{Brake, Withdrawal, sentence};
+use self::brake::{Brake, sentence};
 use self::content::lost;
 use self::cursor::{Cursor, Walk};
 use self::desired::{Unmatched, redesired};
@@ -198,6 +198,23 @@ impl Replay {
         Replay { lately, ..self }
     }
 
+    /// The same, which comes to everything in one turn: for a preview, of which nothing is recorded and nothing is held.
+    #[must_use]
+    pub(crate) fn at_once(mut self) -> Replay {
+        self.targets.iter_mut().for_each(Target::begin_recording);
+        self
+    }
+
+    /// The triggers that are decided again, each with the checksum that it has then; `None` where it is gone.
+    pub(crate) fn triggers(&self) -> impl Iterator<Item = (&str, Option<u64>)> {
+        self.targets.iter().map(|target| (&*target.trigger, target.digest))
+    }
+
+    /// Resources that the triggers under way are done with.
+    pub(crate) fn resources_done(&self) -> usize {
+        self.targets.iter().map(|target| target.cursor.resources).sum()
+    }
+
     /// Lets withdrawals pass that are held and were confirmed. Whether there was one.
     pub fn confirm(&mut self, confirmed: &BTreeSet<String>) -> bool {
         let is_confirmed = |target: &&mut Target| {
@@ -257,20 +274,17 @@ impl Replay {
         if self.targets.iter().any(|target| !target.is_stuck && matches!(target.turn, Turn::Counting(_))) {
             return;
         }
-        // What passed counts as well: confirming one does not make little of the others, and many small steps are a large one.
+        let counted = |(at, target): (usize, &Target)| match target.turn {
+            Turn::Counted(count) => Some((at, count)),
+            Turn::Counting(_) | Turn::Held(_) | Turn::Recording => None,
+        };
+        let counted: Vec<(usize, Count)> = self.targets.iter().enumerate().filter_map(counted).collect();
+        let would_go = counted.iter().map(|(at, count)| (&*self.targets[*at].trigger, count.withdrawal, count.live));
+        let held = self.brake.held(&would_go.collect::<Vec<_>>(), self.confirmed, &self.lately);
         let in_small_steps = self.lately.values().sum();
-        let before = self.confirmed + in_small_steps;
-        let mut all = Withdrawal { objects: before, of: 0 };
-        for target in &self.targets {
-            if let Turn::Counted(Count { withdrawal, live }) = target.turn {
-                all = Withdrawal { objects: all.objects + withdrawal.objects, of: all.of.max(live + before) };
-            }
-        }
-        for target in &mut self.targets {
-            let Turn::Counted(Count { withdrawal, .. }) = target.turn else { continue };
-            let lately = self.lately.get(&target.trigger).copied().unwrap_or(0);
-            let one = Withdrawal { objects: withdrawal.objects + lately, of: withdrawal.of + lately };
-            if withdrawal.objects > 0 && self.brake.holds(one, all) {
+        for ((at, Count { withdrawal, .. }), is_held) in counted.into_iter().zip(held) {
+            let target = &mut self.targets[at];
+            if is_held {
                 let was_told = target.held.replace(withdrawal) == Some(withdrawal);
                 target.turn = Turn::Held(withdrawal);
                 if let (false, Some(held)) = (was_told, target.held_withdrawal(in_small_steps)) {

@@ -201,7 +201,9 @@ async fn engine(config: Config, level: Level) -> Result<(), Error> {
     let redriver = Redriver::new(engine.view().clone(), engine.recording().clone());
     let writes = api::redrive::with_redrive(reads, redriver);
     let writes = api::log_level::with_log_level(writes, level);
-    doorway.open(api::confirm::with_confirm(writes, engine.view().clone()));
+    let writes = api::confirm::with_confirm(writes, engine.view().clone());
+    let client = config.rules.is_empty().then(|| kube.clone()).flatten();
+    doorway.open(api::plan::with_plan(writes, engine.planner(client)));
 
     // A mistake in the settings that are there at the start ends the start; a later one keeps those in use.
     let source = ConnectionSource::of(&config, kube.clone());

@@ -1,4 +1,4 @@
-//! The port to a Kubernetes cluster: six effects, no decision.
+//! The port to a Kubernetes cluster: effects, no decision.
 //!
 //! Start at [`Cluster`]. [`kube`] speaks to a real API server, [`local`] keeps objects in a folder or in memory and refuses
 //! what an API server would. [`conformance`] is the one suite both must pass, so that nothing works locally that fails on
@@ -101,6 +101,19 @@ pub trait Cluster: Send + Sync + 'static {
         manifest: &'a Value,
         uid: Option<&'a str>,
     ) -> BoxFuture<'a, Result<LiveObject, Error>>;
+
+    /// What [`Cluster::apply`] would make of an object, or refuse; nothing is changed. `None` where the cluster cannot say.
+    ///
+    /// # Errors
+    /// As those of [`Cluster::apply`].
+    fn dry_run<'a>(
+        &'a self,
+        _key: &'a ObjectKey,
+        _manifest: &'a Value,
+        _uid: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {
+        Box::pin(async { Ok(None) })
+    }
 
     /// Makes a Namespace; one of its name that is there already stays as it is.
     ///

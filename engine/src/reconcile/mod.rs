@@ -15,21 +15,21 @@ mod apply;
 mod attempt;
 mod conflict;
 mod drift;
-mod failure;
-mod kinds;
+pub(crate) mod failure;
+pub(crate) mod kinds;
 mod leaving;
 mod lost;
 pub mod marks;
 mod perform;
 pub mod plan;
 mod recent;
-mod recreate;
+pub(crate) mod recreate;
 mod remove;
-mod render;
-mod step;
+pub(crate) mod render;
+pub(crate) mod step;
 #[cfg(test)]
-mod stories;
-mod task;
+pub(crate) mod stories;
+pub(crate) mod task;
 mod tiers;
 mod work;
 

@@ -9,6 +9,9 @@ use lifeline_projections::fact::{AppliedObject, ObjectKey};
 use lifeline_projections::lifecycle::{Applied, Holding, Lifecycle};
 use serde_json::Value;
 
+use crate::reconcile::failure::{Failure, Retry};
+use crate::reconcile::recreate::may_recreate;
+use crate::reconcile::render::MarkedManifest;
 use crate::rules::Handling;
 
 /// An object that shall exist.
@@ -28,6 +31,30 @@ pub struct Wanted {
     pub handling: Handling,
     /// Its kind is defined by another of the wanted objects.
     pub is_defined_beside: bool,
+}
+
+impl Wanted {
+    /// Adds a manifest to those of its lifecycle, under the name that the cluster gives its object.
+    ///
+    /// # Errors
+    /// When another one gives the object already.
+    pub(crate) fn add(
+        wanted: &mut Vec<Wanted>,
+        marked: MarkedManifest,
+        object: ObjectKey,
+        is_defined_beside: bool,
+        adopts: bool,
+    ) -> Result<(), Failure> {
+        let MarkedManifest { manifest, digest, origin, handling } = marked;
+        if let Some(twin) = wanted.iter().find(|other| other.object == object) {
+            let message = format!("{origin}: gives {object}, which {} gives already", twin.origin);
+            return Err(Failure { message, retry: Retry::Never });
+        }
+        let recreates = may_recreate(&object, &manifest, handling.recreates);
+        let handling = Handling { recreates, ..handling };
+        wanted.push(Wanted { object, manifest, digest, origin, adopts, handling, is_defined_beside });
+        Ok(())
+    }
 }
 
 /// What to do, in order.

@@ -77,10 +77,10 @@ impl Target {
             && lifecycles.all(|lifecycle| self.has_decided(projection, lifecycle))
     }
 
-    /// Whether a lifecycle was decided by these rules.
+    /// Whether a lifecycle was decided by these rules. Before the replay is open, none was.
     pub(super) fn has_decided(&self, projection: &Projection, lifecycle: &Lifecycle) -> bool {
         let decided_by = projection.ground().decided_by(&self.trigger, lifecycle.decided);
-        decided_by.is_some() && decided_by == self.digest
+        self.is_open && decided_by.is_some() && decided_by == self.digest
     }
 
     /// What a trigger that is gone takes with it, or leaves.

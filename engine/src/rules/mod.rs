@@ -56,6 +56,7 @@ pub use set::written::RuleDocument;
 pub use set::{RuleSet, Standing};
 pub use sources::directory::{Directory, Polled};
 pub use sources::kubernetes::read_cluster;
+pub(crate) use sources::kubernetes::read_contents;
 pub use sources::recorded::recorded;
 pub use sources::report::Reporter;
 pub use sources::watch::{Current, Places, watch};

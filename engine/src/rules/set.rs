@@ -18,7 +18,7 @@ use super::decide::matching::{Explanation, Matching, View};
 use super::decide::source::EventSource;
 use super::decide::unmatched;
 use super::problem::Problem;
-use super::read::manifest::Manifests;
+use super::read::manifest::{Manifest, Manifests};
 use super::trigger::Trigger;
 
 // In dependency order; blank lines keep the formatter from sorting them.
@@ -38,6 +38,8 @@ pub struct RuleSet {
     /// Who listens, by cluster.
     views: Vec<View>,
     documents: BTreeMap<String, RuleDocument>,
+    /// The content that counts, as it was given.
+    contents_given: Vec<Manifest>,
     problems: Vec<Problem>,
     is_complete: bool,
     orders_by_events: bool,
@@ -100,10 +102,21 @@ impl RuleSet {
         let (triggers, views) = link::link(triggers, &links, &mut out_of_force, &mut problems);
 
         let documents = written.documents(contents.keys());
+        let contents_given = contents.keys().filter_map(|reference| written.contents.get(reference).cloned()).collect();
         problems.sort();
         problems.dedup();
         let orders_by_events = triggers.iter().any(|trigger| trigger.order_by() != OrderBy::Stream);
-        RuleSet { sources, triggers, out_of_force, views, documents, problems, is_complete, orders_by_events }
+        RuleSet {
+            sources,
+            triggers,
+            out_of_force,
+            views,
+            documents,
+            contents_given,
+            problems,
+            is_complete,
+            orders_by_events,
+        }
     }
 
     /// A set without any rule: it decides nothing.
@@ -250,5 +263,10 @@ impl RuleSet {
     #[must_use]
     pub fn documents(&self) -> &BTreeMap<String, RuleDocument> {
         &self.documents
+    }
+
+    /// The content that counts, as it was given: for other rules that name it and do not bring it.
+    pub(crate) fn contents_given(&self) -> &[Manifest] {
+        &self.contents_given
     }
 }

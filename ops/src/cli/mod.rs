@@ -19,6 +19,7 @@ mod lint;
 mod log;
 mod moment;
 mod output;
+mod plan;
 mod printer;
 mod redrive;
 mod render;
@@ -48,6 +49,7 @@ pub use difference::DiffArgs;
 pub use doctor::DoctorArgs;
 pub use lint::LintArgs;
 pub use log::LogCommand;
+pub use plan::PlanArgs;
 pub use redrive::RedriveArgs;
 pub use render::RenderArgs;
 pub use run::RunArgs;
@@ -89,6 +91,7 @@ Examples:
   lifeline diff 10m                            what ten minutes changed
   lifeline lint rules/                         every mistake in the rules
   lifeline render -f rules/ --event e.json     what they would make of it
+  lifeline plan -f rules/                      and what they would change
   lifeline status --data lifeline-data         ask a stopped engine's folder";
 
 /// The commands.
@@ -124,6 +127,8 @@ pub enum Command {
     Lint(LintArgs),
     /// Show what rules would make of an event, or a template of values; nothing is applied.
     Render(Box<RenderArgs>),
+    /// Show what rules would do to what is there, in place of those in force; exits with 2 where that is something.
+    Plan(Box<PlanArgs>),
     /// Inspect or repair the log of a stopped engine, or change what a running one logs.
     #[command(subcommand)]
     Log(LogCommand),
@@ -200,6 +205,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Redrive(args) => redrive::redrive(&args),
         Command::Lint(args) => lint::lint(&args),
         Command::Render(args) => render::render(&args),
+        Command::Plan(args) => return plan::plan(&args),
         Command::Crds => output::data(&crds()).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => output::data(&completions(shell)).map(|()| ExitCode::SUCCESS),
     };

@@ -19,6 +19,7 @@ pub mod hazard;
 mod inventory;
 mod jetstream;
 mod objects;
+pub mod planned;
 pub mod process;
 mod published;
 mod refold;

@@ -261,9 +261,16 @@ impl KubeCluster {
         answer::object(answer.body).map(Some)
     }
 
-    async fn write(&self, key: &ObjectKey, manifest: &Value, uid: Option<&str>) -> Result<LiveObject, Error> {
+    async fn write(
+        &self,
+        key: &ObjectKey,
+        manifest: &Value,
+        uid: Option<&str>,
+        is_dry: bool,
+    ) -> Result<LiveObject, Error> {
         let path = self.path(key).await?;
-        let query = format!("fieldManager={FIELD_MANAGER}&force=true&fieldValidation=Strict");
+        let dry = if is_dry { "&dryRun=All" } else { "" };
+        let query = format!("fieldManager={FIELD_MANAGER}&force=true&fieldValidation=Strict{dry}");
         let body = as_yaml(&sent(key, manifest, uid)).into_bytes();
         let answer =
             self.ask("PATCH", &format!("{path}?{query}"), Some(("application/apply-patch+yaml", body))).await?;
@@ -353,7 +360,16 @@ impl Cluster for KubeCluster {
         manifest: &'a Value,
         uid: Option<&'a str>,
     ) -> BoxFuture<'a, Result<LiveObject, Error>> {
-        Box::pin(self.write(key, manifest, uid))
+        Box::pin(self.write(key, manifest, uid, false))
+    }
+
+    fn dry_run<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        manifest: &'a Value,
+        uid: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {
+        Box::pin(async move { self.write(key, manifest, uid, true).await.map(Some) })
     }
 
     fn create_namespace<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<(), Error>> {
