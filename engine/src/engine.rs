@@ -284,6 +284,7 @@ impl<D: Disk> Engine<D> {
             cluster_writes: 0,
             failures: 0,
             replays: self.view.replays(),
+            replayed: self.view.replayed(),
             scrub: self.scrub.lock().clone(),
             fold_lag_seconds: 0.0,
             reconcile_lag_seconds: 0.0,

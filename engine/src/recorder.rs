@@ -13,8 +13,11 @@
 //!
 //! `group` is what was waiting together, `late` what of it came late, `order` the place of an event among others,
 //! `staged` what it becomes on its way into the log, `fold_tail` the fold at a start, `redriver` who asks for rejected
-//! messages to be taken up again.
+//! messages to be taken up again, `again` who asks for history to be decided again,
+//! `braked` what a change of rules may withdraw.
 
+mod again;
+mod braked;
 mod damage;
 mod fold_tail;
 mod group;
@@ -38,6 +41,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
+use self::again::Again;
+pub use self::again::Begun;
+use self::braked::Braked;
 pub use self::damage::{damage, report};
 pub use self::fold_tail::fold_tail;
 use self::group::{Group, Parsed, Redrive};
@@ -48,7 +54,6 @@ use crate::error_text::chain;
 use crate::intake::Intake;
 use crate::redrive::{self, Because, Receive};
 use crate::replay::brake::Brake;
-use crate::replay::lately::{Counts, Lately};
 use crate::replay::{self, Replay};
 use crate::rules::{Current, RuleSet};
 use crate::site::Sites;
@@ -130,29 +135,16 @@ struct Outcome {
     done: oneshot::Sender<Offset>,
 }
 
-/// What decides how much a change of rules may withdraw by itself.
-#[derive(Debug, Default)]
-struct Braked {
-    brake: Brake,
-    /// What changes of rules withdrew lately, though the brake held nothing.
-    lately: Lately,
-}
-
 /// Sends outcomes to the recorder. Clones may be kept anywhere.
 #[derive(Clone)]
 pub struct OutcomeSender {
     outcomes: mpsc::Sender<Outcome>,
     redrives: mpsc::Sender<Redrive>,
+    again: mpsc::Sender<Again>,
     braked: Arc<Mutex<Braked>>,
 }
 
 impl OutcomeSender {
-    /// The brake of changes of rules, and what they withdrew lately without being held.
-    pub(crate) fn braked(&self) -> (Brake, Counts) {
-        let mut braked = self.braked.lock();
-        (braked.brake, braked.lately.counts(Instant::now()))
-    }
-
     /// Records an outcome. Returns once it is durable and folded; `previous` is filled in on the way.
     ///
     /// # Errors
@@ -202,6 +194,8 @@ pub struct Recorder<D: Disk> {
     replay_steps: usize,
     outcomes: mpsc::Receiver<Outcome>,
     redrives: mpsc::Receiver<Redrive>,
+    /// Triggers whose history somebody wants to be decided again.
+    again: mpsc::Receiver<Again>,
     /// How messages are read.
     receive: Receive,
     intake: mpsc::Receiver<Intake>,
@@ -225,6 +219,7 @@ impl<D: Disk> Recorder<D> {
     ) -> (Recorder<D>, OutcomeSender) {
         let (sender, outcomes) = mpsc::channel(1_024);
         let (redriver, redrives) = mpsc::channel(REDRIVES_MAX);
+        let (asker, again) = mpsc::channel(REDRIVES_MAX);
         let braked = Arc::<Mutex<Braked>>::default();
         let recorder = Recorder {
             open_log,
@@ -240,13 +235,14 @@ impl<D: Disk> Recorder<D> {
             replay_steps: replay::STEPS_AT_ONCE,
             outcomes,
             redrives,
+            again,
             receive: |headers, payload| CloudEvent::receive(headers, payload),
             intake,
             held: Group::default(),
             held_because: None,
             look_again: Instant::now(),
         };
-        (recorder, OutcomeSender { outcomes: sender, redrives: redriver, braked })
+        (recorder, OutcomeSender { outcomes: sender, redrives: redriver, again: asker, braked })
     }
 
     /// The same, with other steps in one piece of a replay than [`replay::STEPS_AT_ONCE`].
@@ -309,6 +305,16 @@ impl<D: Disk> Recorder<D> {
                 () = until(replay_due) => {
                     self.replay_due = Instant::now() + REPLAY_PAUSE;
                     self.with_log(&mut stopping, Recorder::replay_piece).await?;
+                    continue;
+                }
+                Some(again) = self.again.recv(), if self.rules.is_some() => {
+                    let mut begun = None;
+                    self.with_log(&mut stopping, |recorder| {
+                        begun = Some(recorder.replay_again(&again)?);
+                        Ok(())
+                    })
+                    .await?;
+                    again.answer(begun);
                     continue;
                 }
                 Some(outcome) = self.outcomes.recv() => group.outcomes.push(outcome),
@@ -553,6 +559,7 @@ impl<D: Disk> Recorder<D> {
             }
             let replay = self.replay.as_mut().expect("it gave the piece");
             replay.advance(piece);
+            self.view.note_replayed(replay.take_over());
             replay.confirm(&self.view.confirmed().borrow());
             let passed = replay.take_passed();
             if !passed.is_empty() {

@@ -1,4 +1,5 @@
-//! What the rules would decide of the events that are recorded: the replay that an engine would make, of which nothing is
+//! What the rules would decide of the events that are recorded: the replay that an engine would make, of which nothing
+//! is
 //! recorded.
 //!
 //! Start at [`decide`]. Reads the projection in short turns, as the recorder does when it replays.
@@ -45,6 +46,11 @@ pub(super) fn decide<D: Disk>(
         let ground = projection.ground();
         let replay = match wish {
             Wish::Rules => Replay::new(rules, ground, None, in_force, &rule_changes(rules, ground)),
+            Wish::Again(trigger, from) => {
+                let mut replay = Replay::of_nothing(rules);
+                replay.ask(trigger, *from);
+                replay
+            }
         };
         let why = |trigger: &str, digest: Option<u64>| match (digest, ground.replayed.get(trigger)) {
             (None, _) => Why::Gone,

@@ -1,6 +1,7 @@
 //! What other rules would do to what is there, before they are in force: nothing is recorded, and nothing is changed.
 //!
-//! Start at [`Planner::plan`]. It goes the way of an engine, with the functions that an engine decides by, in four steps:
+//! Start at [`Planner::plan`]. It goes the way of an engine, with the functions that an engine decides by, in four
+//! steps:
 //!
 //! | file | step | what decides there |
 //! |---|---|---|
@@ -9,7 +10,8 @@
 //! | `outlook`, `outcome` | what each lifecycle would want, and who would have each object | `render`, `plan` |
 //! | `look` | what the cluster makes of it: the fields that differ, what it refuses | `step::wanted`, a dry run of the server |
 //!
-//! A plan is about one offset; what is recorded meanwhile is counted. It takes some kilobytes for each lifecycle that is decided
+//! A plan is about one offset; what is recorded meanwhile is counted. It takes some kilobytes for each lifecycle that
+//! is decided
 //! again. One is made at a time.
 
 pub mod answer;
@@ -25,7 +27,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use lifeline_store::Disk;
+use lifeline_store::{Disk, Offset};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -57,6 +59,9 @@ pub struct Asked {
 pub(crate) enum Wish {
     /// Because these rules come.
     Rules,
+    /// Because it is asked for, of a trigger in force; with an offset only of resources that an event from there on
+    /// spoke of.
+    Again(String, Option<Offset>),
 }
 
 /// Why there is no plan.
@@ -205,6 +210,29 @@ impl<D: Disk> Planner<D> {
     pub fn draft(&self, rules: &Arc<RuleSet>) -> Result<Draft, Error> {
         self.progress.is_left.store(false, Ordering::Relaxed);
         self.draft_of(rules, self.in_force(&BTreeMap::new()).0, &Wish::Rules)
+    }
+
+    /// What deciding the history of a trigger again would do, as [`OutcomeSender::replay`] does it. `None` where it is
+    /// not in
+    /// force.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn again(
+        self: &Arc<Planner<D>>,
+        trigger: &str,
+        from: Option<Offset>,
+        (changes_max, looks_max): (usize, usize),
+    ) -> Result<Option<Preview>, Error> {
+        let _turn = self.turn.lock().await;
+        self.progress.is_left.store(false, Ordering::Relaxed);
+        let _waiting = Waiting(self.progress.clone());
+        let Some(rules) = self.in_force(&BTreeMap::new()).0.filter(|rules| rules.trigger(trigger).is_some()) else {
+            return Ok(None);
+        };
+        let (planner, wish) = (self.clone(), Wish::Again(trigger.to_owned(), from));
+        let draft = tokio::task::spawn_blocking(move || planner.draft_of(&rules, Some(rules.clone()), &wish)).await;
+        self.look(draft.map_err(|_| Error::Stopped)??, changes_max, looks_max).await.map(Some)
     }
 
     /// The rules in force, and the clusters that they are for.

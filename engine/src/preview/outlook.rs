@@ -64,7 +64,8 @@ pub(super) enum Does {
 }
 
 impl Outlook {
-    /// That of a lifecycle of which `desired` shall hold. `cluster` names objects; without one they are named by their kinds.
+    /// That of a lifecycle of which `desired` shall hold. `cluster` names objects; without one they are named by their
+    /// kinds.
     pub(super) fn of<D: Disk>(
         view: &View<D>,
         log: &Reader<D>,
@@ -159,7 +160,8 @@ pub(super) fn wanted<D: Disk>(
     Ok(wanted)
 }
 
-/// Names an object as the cluster does. Where that is not asked, or away, as its kind says, or what is `held` of its name.
+/// Names an object as the cluster does. Where that is not asked, or away, as its kind says, or what is `held` of its
+/// name.
 fn named(manifest: &Value, cluster: Option<&dyn Cluster>, held: &[Holding]) -> Result<ObjectKey, Error> {
     let asked = cluster.map(|cluster| {
         // A kind that was named before needs no request. This is not a thread that others wait for.

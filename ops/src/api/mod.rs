@@ -2,7 +2,7 @@
 //!
 //! Start at [`router`]. Every list is `{"offset": N, "items": [...], "next": "cursor"}`; every error is a problem document
 //! (see [`problem`]); a parameter that is not known is refused rather than ignored. All of them read; the paths that change
-//! something are added by [`redrive`], [`confirm`] and [`log_level`], those about other rules by [`plan`].
+//! something are added by [`redrive`], [`confirm`], [`replay`] and [`log_level`], those about other rules by [`plan`].
 
 pub mod access;
 pub mod confirm;
@@ -21,6 +21,7 @@ pub mod plan;
 mod records;
 pub mod redrive;
 mod refusals;
+pub mod replay;
 mod resource;
 mod stuck;
 pub(crate) mod verify;

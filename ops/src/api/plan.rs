@@ -1,6 +1,7 @@
 //! What other rules would do.
 //!
-//! Start at [`with_plan`]. Who may ask is decided before, by [`super::access`]. A plan changes nothing; it is an order because it
+//! Start at [`with_plan`]. Who may ask is decided before, by [`super::access`]. A plan changes nothing; it is an order
+//! because it
 //! brings the rules, and what an order has to be like is said in [`super::order`].
 
 use std::collections::BTreeMap;
@@ -74,7 +75,7 @@ pub struct PlanProgress {
     pub of: u64,
 }
 
-fn changes_by_default() -> usize {
+pub(super) fn changes_by_default() -> usize {
     1_000
 }
 
@@ -95,8 +96,10 @@ pub fn with_plan<D: Disk>(router: Router, planner: Arc<Planner<D>>) -> Router {
 
 /// What these rules in place of those in force would do to what is there. Nothing is recorded or changed.
 ///
-/// The cluster is read, and asked what an apply would make (`dryRun=All`). What the rules name and do not bring is taken from those
-/// in force, or from the cluster that the rules of the engine come from. Where the rules have an error, only `problems` come back.
+/// The cluster is read, and asked what an apply would make (`dryRun=All`). What the rules name and do not bring is
+/// taken from those
+/// in force, or from the cluster that the rules of the engine come from. Where the rules have an error, only `problems`
+/// come back.
 /// One plan is made at a time. Requests with an `Origin` are refused: no web page may ask.
 #[utoipa::path(
     post,

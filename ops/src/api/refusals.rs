@@ -39,6 +39,9 @@ pub(super) struct RefusedRedrive;
 /// Why a confirmation may be refused.
 pub(super) struct RefusedConfirmation;
 
+/// Why a replay may be refused.
+pub(super) struct RefusedReplay;
+
 /// Why any order may be refused.
 pub(super) struct RefusedOrder;
 
@@ -98,6 +101,12 @@ impl IntoResponses for RefusedUnreadable {
 impl IntoResponses for RefusedRedrive {
     fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
         responses_of(&["slow-body", "not-json", "too-large", "not-recorded"])
+    }
+}
+
+impl IntoResponses for RefusedReplay {
+    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
+        responses_of(&["no-such-trigger", "slow-body", "not-json", "too-large", "log-unreadable", "not-recorded"])
     }
 }
 

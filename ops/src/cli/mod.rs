@@ -23,6 +23,7 @@ mod plan;
 mod printer;
 mod redrive;
 mod render;
+mod replay;
 mod rows;
 mod run;
 mod show;
@@ -52,6 +53,7 @@ pub use log::LogCommand;
 pub use plan::PlanArgs;
 pub use redrive::RedriveArgs;
 pub use render::RenderArgs;
+pub use replay::ReplayArgs;
 pub use run::RunArgs;
 pub use show::Show;
 pub use verify::VerifyArgs;
@@ -129,6 +131,8 @@ pub enum Command {
     Render(Box<RenderArgs>),
     /// Show what rules would do to what is there, in place of those in force; exits with 2 where that is something.
     Plan(Box<PlanArgs>),
+    /// Decide the recorded events again for a trigger, under the rules in force.
+    Replay(ReplayArgs),
     /// Inspect or repair the log of a stopped engine, or change what a running one logs.
     #[command(subcommand)]
     Log(LogCommand),
@@ -206,6 +210,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Lint(args) => lint::lint(&args),
         Command::Render(args) => render::render(&args),
         Command::Plan(args) => return plan::plan(&args),
+        Command::Replay(args) => replay::replay(&args),
         Command::Crds => output::data(&crds()).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => output::data(&completions(shell)).map(|()| ExitCode::SUCCESS),
     };

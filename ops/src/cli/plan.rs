@@ -1,6 +1,7 @@
 //! `plan`: what rules would do to what is there, in place of those in force.
 //!
-//! Start at [`plan`]. An engine, or the folder of one, works it out; here it is shown. Problems of the rules are shown as
+//! Start at [`plan`]. An engine, or the folder of one, works it out; here it is shown. Problems of the rules are shown
+//! as
 //! [`super::lint`] shows them.
 
 use std::collections::BTreeMap;

@@ -328,6 +328,20 @@ impl Client {
         Ok(self.ask(path, query)?.0)
     }
 
+    /// The same beside other work.
+    pub(crate) async fn get_soon<T: DeserializeOwned>(&self, path: &str, query: &Query) -> Result<T, Error> {
+        let path = format!("{path}{query}");
+        let (status, _, body) = self.fetch(&path).await?;
+        self.answered(&path, status, &body)
+    }
+
+    async fn fetch(&self, path: &str) -> Result<(StatusCode, Option<String>, Bytes), Error> {
+        match &self.asked {
+            Asked::Server(server) => over_http(server, path).await,
+            Asked::Folder(router, _) => Ok(in_process(router.clone(), get(path)).await),
+        }
+    }
+
     /// Asks for something to be done, with a body of JSON. What is not answered is not asked again.
     ///
     /// # Errors
@@ -358,17 +372,11 @@ impl Client {
                     answer = &mut answer => return answer,
                     () = tokio::time::sleep(LOOK_EVERY) => {}
                 }
-                let looked = async {
-                    match &self.asked {
-                        Asked::Server(server) => over_http(server, path).await.map(|(.., body)| body),
-                        Asked::Folder(router, _) => Ok(in_process(router.clone(), get(path)).await.2),
-                    }
-                };
                 tokio::select! {
                     biased;
                     answer = &mut answer => return answer,
-                    looked = looked => {
-                        let looked = looked.ok().and_then(|body| serde_json::from_slice(&body).ok());
+                    looked = self.fetch(path) => {
+                        let looked = looked.ok().and_then(|(.., body)| serde_json::from_slice(&body).ok());
                         looked.into_iter().for_each(&mut look);
                     }
                 }
@@ -447,12 +455,7 @@ impl Client {
 
     fn ask_once<T: DeserializeOwned>(&self, path: &str) -> Result<(T, Option<String>), Error> {
         check_length(path)?;
-        let (status, time, body) = self.runtime.block_on(async {
-            match &self.asked {
-                Asked::Server(server) => over_http(server, path).await,
-                Asked::Folder(router, _) => Ok(in_process(router.clone(), get(path)).await),
-            }
-        })?;
+        let (status, time, body) = self.runtime.block_on(self.fetch(path))?;
         Ok((self.answered(path, status, &body)?, time))
     }
 }

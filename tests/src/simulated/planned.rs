@@ -1,6 +1,7 @@
 //! Plans, compared with what the engine then does.
 //!
-//! Start at [`play`]. In a world without faults events come, the engine comes to rest, other rules are planned and then put into
+//! Start at [`play`]. In a world without faults events come, the engine comes to rest, other rules are planned and then
+//! put into
 //! force. What became of each object must be what the plan said; and planning must have touched nothing.
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use lifeline_engine::cluster::{LiveObject, ObjectKey};
 use lifeline_engine::intake::jetstream::Retention;
 use lifeline_engine::preview::Preview;
 use lifeline_engine::preview::answer::{Action, Against};
+use lifeline_engine::recorder::Begun;
 use lifeline_projections::reads::{ObjectRow, object_row};
 use lifeline_store::Offset;
 use serde_json::Value;
@@ -24,7 +26,8 @@ use super::rules::Version;
 use super::script::{Message, Script, foreign};
 use super::story::Violation;
 
-/// How long the engine has to come to rest: longer than the longest pause of a retry, and than what is held is counted again in.
+/// How long the engine has to come to rest: longer than the longest pause of a retry, and than what is held is counted
+/// again in.
 const REST: Duration = Duration::from_secs(400);
 
 /// Changes of rules in one story.
@@ -159,9 +162,29 @@ async fn tell(seed: u64) -> (Vec<Violation>, Met) {
             violations.push(Violation::new("the brake did not hold what was planned", format!("{change}: {told:?}")));
         }
         now = next;
+        if chance.one_in(3) {
+            let trigger = *chance.pick(&["manage", "guest", "audit"]);
+            violations.extend(replay(&world, &process, trigger, &now).await);
+        }
     }
     process.stop().await.expect("it stops");
     (violations, met)
+}
+
+/// Asks for history to be decided again, which must change nothing where all is as it should be.
+async fn replay(world: &World, process: &Process, trigger: &str, now: &str) -> Vec<Violation> {
+    let (applies, there) = (world.cluster.applies().len(), world.cluster.list());
+    let begun = process.engine.recording().replay(trigger, None).await.expect("it runs");
+    sleep(REST).await;
+    let mut wrong = Vec::new();
+    if world.cluster.list() != there || world.cluster.applies().len() != applies {
+        wrong.push(Violation::new("a replay changed what was as it should be", format!("{now}, {trigger}, {begun:?}")));
+    }
+    let is_done = process.engine.status().replays.iter().all(|replay| replay.trigger != *trigger);
+    if begun == Begun::Begun && !is_done {
+        wrong.push(Violation::new("a replay does not come to its end", format!("{now}, {trigger}")));
+    }
+    wrong
 }
 
 /// What planning must not change: the log, and what the cluster was asked to do.

@@ -77,6 +77,16 @@ pub async fn planned(scene: &Scene) -> Outcome {
     tells(&plan(&elsewhere, &asks)?, 1, &["ConfigMap default/nowhere, which does not exist"]);
     assert_eq!(has_all("first").await?, uids, "nothing was touched");
 
+    // A replay under the same rules decides all of them again, and changes nothing.
+    let replay = |more: &[&str]| Lifeline::exit_of(&[&["replay"], &asks[..], more].concat());
+    tells(&replay(&["--trigger", "planned", "--dry-run"])?, 0, &["No changes"]);
+    let all = "12 resources looked at, 12 lifecycles decided again, 0 otherwise than before";
+    tells(&replay(&["--trigger", "planned"])?, 0, &[all]);
+    tells(&replay(&["--trigger", "planned"])?, 0, &[all]);
+    tells(&replay(&["--trigger", "planned", "--from", "1s"])?, 0, &["0 lifecycles decided again"]);
+    tells(&replay(&["--trigger", "nobody"])?, 1, &["no EventTrigger `nobody` is in force"]);
+    assert_eq!(has_all("first").await?, uids);
+
     stage.change_rules(&rules("planned", &second))?;
     assert_eq!(has_all("second").await?, uids);
     stage.change_rules(&rules("renamed", &second))?;
