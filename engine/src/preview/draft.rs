@@ -74,6 +74,7 @@ impl<D: Disk> Planner<D> {
             });
             self.progress.set(start as u64);
         }
+        outcomes.lose_namespaces(&mut effects);
         let (mut gained, mut lost) =
             self.view.read(|projection| (outcomes.gained(projection, &effects), outcomes.lost(projection, &effects)));
         effects.append(&mut gained);

@@ -179,6 +179,38 @@ impl<'a> Outcomes<'a> {
         (effects, goes)
     }
 
+    /// What is wanted in a Namespace that is deleted: it goes with it, or cannot be made.
+    pub(super) fn lose_namespaces(&self, effects: &mut [Effect]) {
+        let deleted = effects.iter().filter(|effect| effect.action == Action::Delete);
+        let deleted: HashSet<(String, String)> = deleted
+            .filter_map(|effect| {
+                let object = effect.object.as_ref().filter(|object| object.is_namespace())?;
+                Some((self.outlooks[effect.outlook].key.cluster.to_string(), object.name.to_string()))
+            })
+            .collect();
+        for effect in effects.iter_mut() {
+            let outlook = &self.outlooks[effect.outlook];
+            let Some(name) = effect.object.as_ref().and_then(|object| object.namespace.clone()) else { continue };
+            if !deleted.contains(&(outlook.key.cluster.to_string(), name.to_string())) {
+                continue;
+            }
+            let makes_namespace = match &outlook.end {
+                End::Present { wants, .. } => {
+                    let want = wants.iter().find(|want| Some(&want.object) == effect.object.as_ref());
+                    want.is_some_and(|want| want.makes_namespace)
+                }
+                End::Fails(_) | End::DryRun { .. } | End::Absent | End::Left => false,
+            };
+            effect.action = match (effect.action, makes_namespace) {
+                (Action::Create, false) => Action::Fail,
+                (Action::Update | Action::HandOver, true) => Action::Replace,
+                (Action::Update | Action::HandOver, false) => Action::Delete,
+                _ => continue,
+            };
+            effect.because = Some(format!("its Namespace `{name}` is deleted"));
+        }
+    }
+
     /// What waits for Namespaces that are made, of lifecycles that are not decided again.
     pub(super) fn gained(&self, projection: &Projection, effects: &[Effect]) -> Vec<Effect> {
         let mut gained = Vec::new();
@@ -342,6 +374,7 @@ mod tests {
                 effects.append(&mut of);
                 counted += objects;
             }
+            outcomes.lose_namespaces(&mut effects);
             let mut lost = outcomes.lost(&projection, &effects);
             effects.append(&mut lost);
             let found: Vec<(Action, String, String)> = effects
@@ -373,6 +406,9 @@ mod tests {
         check(&zoe, &[("new", wants(100)), ("zoe", kept)], &[(Action::Conflict, "Namespace/n", "new")], 0);
         let taken = [(Action::HandOver, "Namespace/n", "new"), (Action::Conflict, "Namespace/n", "zoe")];
         check(&zoe, &[("new", wants(50)), ("zoe", kept)], &taken, 0);
+        // Nothing is made in a Namespace that is deleted.
+        let guest: &[(&str, Wants)] = &[("new", Some(&[("n/b", 100, Make)])), ("zoe", None)];
+        check(&zoe, guest, &[(Action::Fail, "ConfigMap/n/b", "new"), (Action::Delete, "Namespace/n", "zoe")], 1);
         // What is in a Namespace goes with it, whosever it is.
         let inside = [&zoe[..], &[("ann", Create), ("ann", Intends("n/a")), ("ann", Applied("n/a", 3, "v"))]].concat();
         let lost = [(Action::Delete, "Namespace/n", "zoe"), (Action::Delete, "ConfigMap/n/a", "zoe")];
