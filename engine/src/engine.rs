@@ -26,6 +26,7 @@ use crate::intake::jetstream::Stored;
 use crate::intake::plain::{self, Buffers};
 use crate::intake::streams::{self, Order, Reach};
 use crate::intake::{Intake, Known};
+use crate::preview::Planner;
 use crate::queue::Urgency;
 use crate::reconcile::Reconciler;
 use crate::recorder::{self, OpenLog, OutcomeSender, Recorder};
@@ -159,6 +160,12 @@ impl<D: Disk> Engine<D> {
         &self.recording
     }
 
+    /// What says what other rules would do. `client` is that of the cluster with its rules, where they come from one.
+    pub fn planner(&self, client: Option<kube::Client>) -> Arc<Planner<D>> {
+        let (view, sites, rules) = (self.view.clone(), self.sites.clone(), self.rules.clone());
+        Arc::new(Planner::new(view, sites, rules, self.recording.clone(), client))
+    }
+
     /// Asks the parts to stop. They finish what they hold.
     pub fn stop(&self) {
         self.stop.send_replace(true);
@@ -284,6 +291,7 @@ impl<D: Disk> Engine<D> {
             cluster_writes: 0,
             failures: 0,
             replays: self.view.replays(),
+            replayed: self.view.replayed(),
             scrub: self.scrub.lock().clone(),
             fold_lag_seconds: 0.0,
             reconcile_lag_seconds: 0.0,

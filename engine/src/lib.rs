@@ -67,6 +67,8 @@ pub mod saver;
 
 pub mod reconcile;
 
+pub mod preview;
+
 pub mod scrub;
 
 pub mod engine;

@@ -13,8 +13,11 @@
 //!
 //! `group` is what was waiting together, `late` what of it came late, `order` the place of an event among others,
 //! `staged` what it becomes on its way into the log, `fold_tail` the fold at a start, `redriver` who asks for rejected
-//! messages to be taken up again.
+//! messages to be taken up again, `again` who asks for history to be decided again,
+//! `braked` what a change of rules may withdraw.
 
+mod again;
+mod braked;
 mod damage;
 mod fold_tail;
 mod group;
@@ -38,6 +41,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
+use self::again::Again;
+pub use self::again::Begun;
+use self::braked::Braked;
 pub use self::damage::{damage, report};
 pub use self::fold_tail::fold_tail;
 use self::group::{Group, Parsed, Redrive};
@@ -49,7 +55,6 @@ use crate::intake::Intake;
 use crate::queue::Urgency;
 use crate::redrive::{self, Because, Receive};
 use crate::replay::brake::Brake;
-use crate::replay::lately::Lately;
 use crate::replay::{self, Replay};
 use crate::rules::{Current, RuleSet};
 use crate::site::Sites;
@@ -136,6 +141,8 @@ struct Outcome {
 pub struct OutcomeSender {
     outcomes: mpsc::Sender<Outcome>,
     redrives: mpsc::Sender<Redrive>,
+    again: mpsc::Sender<Again>,
+    braked: Arc<Mutex<Braked>>,
 }
 
 impl OutcomeSender {
@@ -181,16 +188,15 @@ pub struct Recorder<D: Disk> {
     /// What is still to be decided again under these rules.
     replay: Option<Replay>,
     replay_due: Instant,
-    /// How much a change of rules may withdraw by itself.
-    brake: Brake,
-    /// What changes of rules withdrew lately, though the brake held nothing.
-    lately: Lately,
+    braked: Arc<Mutex<Braked>>,
     /// When what the brake holds is counted again, and the pause before it.
     count_again: (Instant, Duration),
     /// Resources and records that a replay looks at in one piece.
     replay_steps: usize,
     outcomes: mpsc::Receiver<Outcome>,
     redrives: mpsc::Receiver<Redrive>,
+    /// Triggers whose history somebody wants to be decided again.
+    again: mpsc::Receiver<Again>,
     /// How messages are read.
     receive: Receive,
     intake: mpsc::Receiver<Intake>,
@@ -214,6 +220,8 @@ impl<D: Disk> Recorder<D> {
     ) -> (Recorder<D>, OutcomeSender) {
         let (sender, outcomes) = mpsc::channel(1_024);
         let (redriver, redrives) = mpsc::channel(REDRIVES_MAX);
+        let (asker, again) = mpsc::channel(REDRIVES_MAX);
+        let braked = Arc::<Mutex<Braked>>::default();
         let recorder = Recorder {
             open_log,
             log: Some(log),
@@ -223,19 +231,19 @@ impl<D: Disk> Recorder<D> {
             rules: None,
             replay: None,
             replay_due: Instant::now(),
-            brake: Brake::default(),
-            lately: Lately::default(),
+            braked: braked.clone(),
             count_again: (Instant::now(), COUNT_AGAIN_PAUSE_MIN),
             replay_steps: replay::STEPS_AT_ONCE,
             outcomes,
             redrives,
+            again,
             receive: |headers, payload| CloudEvent::receive(headers, payload),
             intake,
             held: Group::default(),
             held_because: None,
             look_again: Instant::now(),
         };
-        (recorder, OutcomeSender { outcomes: sender, redrives: redriver })
+        (recorder, OutcomeSender { outcomes: sender, redrives: redriver, again: asker, braked })
     }
 
     /// The same, with other steps in one piece of a replay than [`replay::STEPS_AT_ONCE`].
@@ -247,7 +255,8 @@ impl<D: Disk> Recorder<D> {
     /// The same, with another brake.
     #[must_use]
     pub fn with_brake(self, brake: Brake) -> Recorder<D> {
-        Recorder { brake, ..self }
+        self.braked.lock().brake = brake;
+        self
     }
 
     /// The same, reading messages in another way: as another release would.
@@ -297,6 +306,16 @@ impl<D: Disk> Recorder<D> {
                 () = until(replay_due) => {
                     self.replay_due = Instant::now() + REPLAY_PAUSE;
                     self.with_log(&mut stopping, Recorder::replay_piece).await?;
+                    continue;
+                }
+                Some(again) = self.again.recv(), if self.rules.is_some() => {
+                    let mut begun = None;
+                    self.with_log(&mut stopping, |recorder| {
+                        begun = Some(recorder.replay_again(&again)?);
+                        Ok(())
+                    })
+                    .await?;
+                    again.answer(begun);
                     continue;
                 }
                 Some(outcome) = self.outcomes.recv() => group.outcomes.push(outcome),
@@ -500,7 +519,8 @@ impl<D: Disk> Recorder<D> {
             let ground = projection.ground();
             let changes = replay::rule_changes(rules, ground);
             let replay = Replay::new(rules, ground, self.replay.as_ref(), self.rules.as_deref(), &changes);
-            (replay.with_brake(self.brake).with_lately(self.lately.counts(Instant::now())), changes)
+            let braked = &mut *self.braked.lock();
+            (replay.with_brake(braked.brake).with_lately(braked.lately.counts(Instant::now())), changes)
         };
         // In this order: were the power cut between them, the next start would see the change, and open the replays again.
         let changes = changes.iter().map(replay::RuleChange::fact);
@@ -521,7 +541,7 @@ impl<D: Disk> Recorder<D> {
     fn replay_piece(&mut self) -> Result<(), Error> {
         let Some(replay) = &mut self.replay else { return Ok(()) };
         if replay.is_held() && !replay.goes_on() {
-            replay.count_again(self.lately.counts(Instant::now()));
+            replay.count_again(self.braked.lock().lately.counts(Instant::now()));
         }
         let reader = self.view.log();
         let piece = match replay.piece(&self.view.projection(), &reader, self.replay_steps) {
@@ -542,10 +562,11 @@ impl<D: Disk> Recorder<D> {
             }
             let replay = self.replay.as_mut().expect("it gave the piece");
             replay.advance(piece);
+            self.view.note_replayed(replay.take_over());
             replay.confirm(&self.view.confirmed().borrow());
             let passed = replay.take_passed();
             if !passed.is_empty() {
-                self.lately.note(Instant::now(), passed);
+                self.braked.lock().lately.note(Instant::now(), passed);
                 let open = u32::try_from(self.sites.open().len()).unwrap_or(u32::MAX);
                 let pause = HAND_OVER_PAUSE.saturating_add(HAND_OVER_PAUSE_EACH.saturating_mul(open));
                 self.replay_due = Instant::now() + pause.min(HAND_OVER_PAUSE_MAX);

@@ -20,6 +20,7 @@
 //!
 //! Reads the log and the projection, writes nothing; the recorder records what comes out.
 
+mod asked;
 pub mod brake;
 mod cursor;
 mod desired;
@@ -27,7 +28,7 @@ pub(crate) mod found;
 pub mod lately;
 mod turn;
 
-mod content;
+pub(crate) mod content;
 mod target;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -43,16 +44,16 @@ use lifeline_projections::order::Precedence;
 use lifeline_store::{Disk, Reader};
 use tracing::warn;
 
-use self::brake::{Brake, Withdrawal, sentence};
+use self::brake::{Brake, sentence};
 use self::content::lost;
 use self::cursor::{Cursor, Walk};
 use self::desired::{Unmatched, redesired};
 use self::found::Found;
 use self::lately::Counts;
-use self::target::Target;
+use self::target::{Decided, Target};
 use self::turn::{Count, Turn};
 use crate::rules::{EventView, RuleSet, Standing, Trigger};
-use crate::status::ReplayStatus;
+use crate::status::{ReplayStatus, ReplayedStatus};
 
 /// Resources and records looked at in one piece: about a millisecond, which is how long what happens meanwhile waits.
 pub const STEPS_AT_ONCE: usize = 512;
@@ -114,6 +115,8 @@ pub struct Replay {
     lately: Counts,
     /// What of it passed just now.
     passed: Counts,
+    /// What came to its end just now.
+    over: Vec<ReplayedStatus>,
 }
 
 /// What one step of a replay comes to.
@@ -122,6 +125,7 @@ pub struct Piece {
     fact: Option<TriggerReplayed>,
     reached: Cursor,
     turn: Turn,
+    decided: Decided,
     is_last: bool,
 }
 
@@ -146,12 +150,20 @@ impl Replay {
         let target = |trigger: &str, digest: Option<u64>, leaves: bool, is_open: bool| {
             let same = |target: &Target| is_open && *target.trigger == *trigger && target.digest == digest;
             let known = before.and_then(|before| before.targets.iter().find(|target| same(target)));
-            let (cursor, turn, held, is_stuck) = match known {
-                Some(known) => (known.cursor.clone(), known.turn, known.held, known.is_stuck),
-                None => (Cursor::default(), Turn::Counting(Count::default()), None, false),
-            };
             let clusters = rules.heard_clusters(trigger).map(Into::into).collect();
-            Target { trigger: trigger.into(), digest, leaves, clusters, is_open, cursor, turn, held, is_stuck }
+            let new = Target { is_open, ..Target::new(trigger, digest, leaves, clusters) };
+            match known {
+                Some(known) => Target {
+                    cursor: known.cursor.clone(),
+                    turn: known.turn,
+                    held: known.held,
+                    is_stuck: known.is_stuck,
+                    from: known.from,
+                    decided: known.decided,
+                    ..new
+                },
+                None => new,
+            }
         };
         let was_gone = |trigger: &str| {
             let is_same = |target: &Target| *target.trigger == *trigger && target.digest.is_none();
@@ -176,13 +188,21 @@ impl Replay {
                 targets.push_back(target(name, Some(digest), trigger.leaves_policies(), is_open));
             }
         }
+        let confirmed = before.map_or(0, |before| before.confirmed);
+        Replay { targets, confirmed, ..Replay::of_nothing(rules) }
+    }
+
+    /// Nothing to be decided again under these rules, until it is asked for.
+    #[must_use]
+    pub fn of_nothing(rules: &Arc<RuleSet>) -> Replay {
         Replay {
             rules: Arc::clone(rules),
-            targets,
+            targets: VecDeque::new(),
             brake: Brake::default(),
-            confirmed: before.map_or(0, |before| before.confirmed),
+            confirmed: 0,
             lately: Counts::new(),
             passed: Counts::new(),
+            over: Vec::new(),
         }
     }
 
@@ -257,20 +277,17 @@ impl Replay {
         if self.targets.iter().any(|target| !target.is_stuck && matches!(target.turn, Turn::Counting(_))) {
             return;
         }
-        // What passed counts as well: confirming one does not make little of the others, and many small steps are a large one.
+        let counted = |(at, target): (usize, &Target)| match target.turn {
+            Turn::Counted(count) => Some((at, count)),
+            Turn::Counting(_) | Turn::Held(_) | Turn::Recording => None,
+        };
+        let counted: Vec<(usize, Count)> = self.targets.iter().enumerate().filter_map(counted).collect();
+        let would_go = counted.iter().map(|(at, count)| (&*self.targets[*at].trigger, count.withdrawal, count.live));
+        let held = self.brake.held(&would_go.collect::<Vec<_>>(), self.confirmed, &self.lately);
         let in_small_steps = self.lately.values().sum();
-        let before = self.confirmed + in_small_steps;
-        let mut all = Withdrawal { objects: before, of: 0 };
-        for target in &self.targets {
-            if let Turn::Counted(Count { withdrawal, live }) = target.turn {
-                all = Withdrawal { objects: all.objects + withdrawal.objects, of: all.of.max(live + before) };
-            }
-        }
-        for target in &mut self.targets {
-            let Turn::Counted(Count { withdrawal, .. }) = target.turn else { continue };
-            let lately = self.lately.get(&target.trigger).copied().unwrap_or(0);
-            let one = Withdrawal { objects: withdrawal.objects + lately, of: withdrawal.of + lately };
-            if withdrawal.objects > 0 && self.brake.holds(one, all) {
+        for ((at, Count { withdrawal, .. }), is_held) in counted.into_iter().zip(held) {
+            let target = &mut self.targets[at];
+            if is_held {
                 let was_told = target.held.replace(withdrawal) == Some(withdrawal);
                 target.turn = Turn::Held(withdrawal);
                 if let (false, Some(held)) = (was_told, target.held_withdrawal(in_small_steps)) {
@@ -309,6 +326,7 @@ impl Replay {
             of: projection.len(),
             left_because: target.cursor.left_because.clone(),
             held: target.held_withdrawal(in_small_steps),
+            decided: target.decided.again,
         };
         self.targets.iter().map(status).collect()
     }
@@ -366,7 +384,10 @@ impl Replay {
             }
             let Some((key, resource)) = resources.next() else { break true };
             steps = steps.saturating_sub((key.source.len() + key.subject.len()) / STEP_BYTES);
-            if target.digest.is_none() {
+            if target.from.is_some_and(|from| resource.last_event < from) {
+                turn.pass(&goes, &target.trigger, &resource, Vec::new());
+                cursor.pass(key);
+            } else if target.digest.is_none() {
                 let withdrawals = target.withdrawals(&key, &resource);
                 redecisions.extend(turn.pass(&goes, &target.trigger, &resource, withdrawals));
                 cursor.pass(key);
@@ -384,15 +405,16 @@ impl Replay {
         }
         let is_complete = is_at_end && turn == Turn::Recording && cursor.left_because.is_none();
         let is_news = is_complete || !redecisions.is_empty();
+        let decided = target.count(projection, &redecisions);
         let fact = is_news.then(|| target.record(redecisions, is_complete));
-        Ok(Some(Piece { fact, reached: cursor, turn, is_last: is_at_end }))
+        Ok(Some(Piece { fact, reached: cursor, turn, decided, is_last: is_at_end }))
     }
 
     /// Goes on behind a piece that is recorded.
     pub fn advance(&mut self, piece: Piece) {
         let Some(at) = self.targets.iter().position(Target::goes_on) else { return };
-        let Piece { reached, turn, is_last, .. } = piece;
-        self.targets[at].turn = turn;
+        let Piece { reached, turn, decided, is_last, .. } = piece;
+        (self.targets[at].turn, self.targets[at].decided) = (turn, decided);
         if turn == Turn::Recording {
             self.targets[at].held = None;
         }
@@ -402,7 +424,14 @@ impl Replay {
             return;
         }
         if is_last && reached.left_because.is_none() {
-            self.targets.remove(at);
+            let over = self.targets.remove(at).map(|target| ReplayedStatus {
+                trigger: target.trigger.to_string(),
+                resources: reached.resources,
+                decided: decided.again,
+                otherwise: decided.otherwise,
+                number: 0,
+            });
+            self.over.extend(over);
             self.settle_counts();
             return;
         }

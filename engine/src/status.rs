@@ -48,6 +48,9 @@ pub struct Status {
     /// Triggers whose history is being decided again because their rules changed; recording goes on meanwhile.
     #[serde(default)]
     pub replays: Vec<ReplayStatus>,
+    /// What the last replays did that came to their end, up to a hundred; numbers begin with the process.
+    #[serde(default)]
+    pub replayed: Vec<ReplayedStatus>,
     /// The progress of the scrub of the log; absent while it is off.
     #[serde(default)]
     pub scrub: Option<ScrubStatus>,
@@ -100,6 +103,24 @@ pub struct ReplayStatus {
     /// What waits to be confirmed, because it is much; absent when nothing does.
     #[serde(default)]
     pub held: Option<HeldWithdrawal>,
+    /// Lifecycles that were decided again so far.
+    #[serde(default)]
+    pub decided: u64,
+}
+
+/// What a replay that came to its end did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReplayedStatus {
+    /// The EventTrigger.
+    pub trigger: String,
+    /// Resources that were looked at.
+    pub resources: usize,
+    /// Lifecycles that were decided again.
+    pub decided: u64,
+    /// Of these, those that came to be present or absent, or present for another event.
+    pub otherwise: u64,
+    /// Which replay of this engine it was, from 1.
+    pub number: u64,
 }
 
 /// Objects that changed rules would withdraw, and that stay until somebody confirms it.

@@ -2,7 +2,7 @@
 //!
 //! One writer (the recorder), many readers (reconciliation, queries). Start at [`View`]. Nothing here decides anything.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::by_trigger::ByTrigger;
 use crate::stamps::Stamps;
-use crate::status::ReplayStatus;
+use crate::status::{ReplayStatus, ReplayedStatus};
 use crate::trace::Traces;
 
 /// How far the projection is saved.
@@ -25,6 +25,17 @@ pub struct Saved {
     pub trouble: Option<String>,
 }
 
+/// The replays that came to their end, the last ones.
+#[derive(Debug, Default)]
+struct Replayed {
+    /// How many there were.
+    count: u64,
+    last: VecDeque<ReplayedStatus>,
+}
+
+/// Replays that are remembered.
+const REPLAYED_MAX: usize = 100;
+
 /// The state of an engine as its readers see it.
 pub struct View<D: Disk> {
     projection: RwLock<Projection>,
@@ -34,6 +45,7 @@ pub struct View<D: Disk> {
     folded: watch::Sender<Offset>,
     stalled: Mutex<Option<String>>,
     replays: Mutex<Vec<ReplayStatus>>,
+    replayed: Mutex<Replayed>,
     saved: Mutex<Saved>,
     confirmed: watch::Sender<BTreeSet<String>>,
     stamps: Mutex<Stamps>,
@@ -58,6 +70,7 @@ impl<D: Disk> View<D> {
             folded,
             stalled,
             replays,
+            replayed: Mutex::default(),
             saved,
             confirmed,
             stamps,
@@ -95,6 +108,17 @@ impl<D: Disk> View<D> {
     /// How far history is decided again under changed rules; empty when no replay is open.
     pub fn replays(&self) -> Vec<ReplayStatus> {
         self.replays.lock().clone()
+    }
+
+    /// What the last replays did that came to their end.
+    pub fn replayed(&self) -> Vec<ReplayedStatus> {
+        self.replayed.lock().last.iter().cloned().collect()
+    }
+
+    /// How many replays came to their end.
+    #[must_use]
+    pub fn replays_over(&self) -> u64 {
+        self.replayed.lock().count
     }
 
     /// Lets a withdrawal pass that is held, by the id that the status gives it. Says whose it is and how many objects
@@ -223,6 +247,15 @@ impl<D: Disk> View<D> {
 
     pub(crate) fn set_replays(&self, replays: Vec<ReplayStatus>) {
         *self.replays.lock() = replays;
+    }
+
+    pub(crate) fn note_replayed(&self, over: Vec<ReplayedStatus>) {
+        let replayed = &mut *self.replayed.lock();
+        for over in over {
+            replayed.count += 1;
+            replayed.last.push_back(ReplayedStatus { number: replayed.count, ..over });
+        }
+        replayed.last.drain(..replayed.last.len().saturating_sub(REPLAYED_MAX));
     }
 
     pub(crate) fn set_saved(&self, watermark: Offset) {

@@ -220,7 +220,11 @@ async fn engine(config: Config, takes_over: bool, level: Level) -> Result<(), Er
     let redriver = Redriver::new(engine.view().clone(), engine.recording().clone());
     let writes = api::redrive::with_redrive(reads, redriver);
     let writes = api::log_level::with_log_level(writes, level);
-    doorway.open(api::confirm::with_confirm(writes, engine.view().clone()));
+    let writes = api::confirm::with_confirm(writes, engine.view().clone());
+    let client = config.rules.is_empty().then(|| kube.clone()).flatten();
+    let planner = engine.planner(client);
+    let writes = api::replay::with_replay(writes, engine.view().clone(), engine.recording().clone(), planner.clone());
+    doorway.open(api::plan::with_plan(writes, planner));
 
     // A mistake in the settings that are there at the start ends the start; a later one keeps those in use.
     let source = ConnectionSource::of(&config, kube.clone());

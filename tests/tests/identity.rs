@@ -5,6 +5,8 @@
 mod brake;
 #[path = "identity/ownership.rs"]
 mod ownership;
+#[path = "identity/planned.rs"]
+mod planned;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         story("a_slip_in_a_rule_removes_nothing_that_lives_until_it_is_confirmed", &[Nats, ControlPlane], brake::slip),
         story("a_trigger_that_is_renamed_keeps_the_uids_of_few_objects", &[Nats, ControlPlane], brake::few_renamed),
         story("a_trigger_that_is_renamed_keeps_the_uids_of_many_objects", &[Nats, ControlPlane], brake::many_renamed),
+        story("a_plan_says_what_changed_rules_then_do", &[Nats, ControlPlane], planned::planned),
         story("a_template_that_changes_changes_the_objects", &[Nats, ControlPlane], changed_template),
         story(
             "an_object_claimed_twice_stays_with_the_first_and_then_goes_to_the_next",

@@ -15,6 +15,7 @@ use lifeline_tests::simulated::campaign::{Campaign, shrunk};
 use lifeline_tests::simulated::found::FOUND;
 use lifeline_tests::simulated::hazard::Hazard;
 use lifeline_tests::simulated::idle::idle;
+use lifeline_tests::simulated::planned;
 use lifeline_tests::simulated::shrink::play_safely;
 use lifeline_tests::simulated::{Script, play};
 
@@ -70,6 +71,22 @@ fn a_crash_anywhere_loses_nothing_and_doubles_nothing() {
     let missing: Vec<&str> =
         Hazard::ALL.iter().filter(|one| played.hazards.of(**one) == 0).map(|one| one.label()).collect();
     assert!(seeds < SEEDS_WITH_ALL_HAZARDS || missing.is_empty(), "never happened: {}", missing.join(", "));
+}
+
+#[test]
+fn a_plan_says_what_the_engine_then_does() {
+    let first = number("LIFELINE_SIMULATION_FIRST").unwrap_or(0);
+    let seeds = number("LIFELINE_SIMULATION_SEEDS").unwrap_or(SEEDS);
+    let mut met = planned::Met::default();
+    let mut broken = String::new();
+    for seed in number("LIFELINE_SIMULATION_SEED").map_or(first..first + seeds, |seed| seed..seed + 1) {
+        let (violations, more) = planned::play(seed);
+        met += more;
+        violations.iter().for_each(|violation| broken += &format!("seed {seed}: {violation}\n"));
+    }
+    println!("{met:?}");
+    assert!(broken.is_empty(), "{met:?}\n{broken}");
+    assert!(seeds < SEEDS_WITH_ALL_HAZARDS || met.has_all(), "something was never planned: {met:?}");
 }
 
 #[test]

@@ -127,6 +127,19 @@ pub trait Cluster: Send + Sync + 'static {
     /// [`Error::Taken`] where an object of the name lives. Else as each variant says.
     fn make<'a>(&'a self, key: &'a ObjectKey, manifest: &'a Value) -> BoxFuture<'a, Result<LiveObject, Error>>;
 
+    /// What [`Cluster::apply`] would make of an object, or refuse; nothing is changed. `None` where the cluster cannot say.
+    ///
+    /// # Errors
+    /// As those of [`Cluster::apply`].
+    fn dry_run<'a>(
+        &'a self,
+        _key: &'a ObjectKey,
+        _manifest: &'a Value,
+        _uid: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// Makes a Namespace; one of its name that is there already stays as it is.
     ///
     /// # Errors

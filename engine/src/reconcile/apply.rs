@@ -16,13 +16,11 @@ use crate::reconcile::drift::{Detection, of_fight};
 use crate::reconcile::failure::{Failure, Retry};
 use crate::reconcile::kinds::{defined, defined_beside};
 use crate::reconcile::plan::Wanted;
-use crate::reconcile::recreate::may_recreate;
 use crate::reconcile::render::MarkedManifest;
 use crate::reconcile::step::{Made, Refusal, wanted};
 use crate::reconcile::task::Task;
 use crate::reconcile::work::Reconciler;
 use crate::recorder::Stopped;
-use crate::rules::Handling;
 use crate::schema::Schema;
 use crate::site::Sort;
 
@@ -36,47 +34,28 @@ impl<D: Disk> Reconciler<D> {
     ) -> Result<Vec<Wanted>, Failure> {
         let mut wanted: Vec<Wanted> = Vec::with_capacity(manifests.len());
         let beside = manifests.clone();
-        for MarkedManifest { mut manifest, plain, digest, origin, handling } in manifests {
-            let sort = Sort::discovery(&manifest);
-            let resolved = self.site.call(&sort, task.index, self.site.cluster().resolve(&manifest)).await;
-            let resolved = resolved.map_err(|pause| Failure::of_held_back(&origin, &sort, pause))?;
+        for marked in manifests {
+            let MarkedManifest { manifest, origin, .. } = &marked;
+            let sort = Sort::discovery(manifest);
+            let resolved = self.site.call(&sort, task.index, self.site.cluster().resolve(manifest)).await;
+            let resolved = resolved.map_err(|pause| Failure::of_held_back(origin, &sort, pause))?;
             let others = beside.iter().map(|other| &*other.manifest);
             let (object, is_defined_beside) = match resolved {
                 Ok(object) => {
                     self.wake_for_kind(task, &object.group, &object.kind);
                     (object, false)
                 }
-                Err(error @ Error::UnknownKind { .. }) => match defined_beside(&manifest, others) {
+                Err(error @ Error::UnknownKind { .. }) => match defined_beside(manifest, others) {
                     Some(object) => (object, true),
                     None => {
-                        self.kinds.wait(&manifest, task.index);
-                        return Err(Failure::of_cluster(&origin, &error));
+                        self.kinds.wait(manifest, task.index);
+                        return Err(Failure::of_cluster(origin, &error));
                     }
                 },
-                Err(error) => return Err(Failure::of_cluster(&origin, &error)),
+                Err(error) => return Err(Failure::of_cluster(origin, &error)),
             };
-            if let Some(twin) = wanted.iter().find(|other| other.object == object) {
-                let message = format!("{origin}: gives {object}, which {} gives already", twin.origin);
-                return Err(Failure { message, retry: Retry::Never });
-            }
-            if !plain.is_empty()
-                && let Some(schema) = self.schema(task, &object).await
-            {
-                schema.fit(Arc::make_mut(&mut manifest), &plain);
-            }
-            let recreates = may_recreate(&object, &manifest, handling.recreates);
-            let handling = Handling { recreates, ..handling };
-            let has_open_types = !plain.is_empty();
-            wanted.push(Wanted {
-                object,
-                manifest,
-                digest,
-                origin,
-                adopts,
-                handling,
-                is_defined_beside,
-                has_open_types,
-            });
+            let schema = if marked.plain.is_empty() { None } else { self.schema(task, &object).await };
+            Wanted::add(&mut wanted, marked, schema.as_deref(), object, is_defined_beside, adopts)?;
         }
         Ok(wanted)
     }

@@ -10,7 +10,11 @@ use lifeline_projections::lifecycle::{Applied, Holding, Lifecycle};
 use lifeline_store::Offset;
 use serde_json::Value;
 
+use crate::reconcile::failure::{Failure, Retry};
+use crate::reconcile::recreate::may_recreate;
+use crate::reconcile::render::MarkedManifest;
 use crate::rules::Handling;
+use crate::schema::Schema;
 
 /// An object that shall exist.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +35,36 @@ pub struct Wanted {
     pub is_defined_beside: bool,
     /// Some of its types are the cluster's to know, so what it refuses now may be right when it says more of the kind.
     pub has_open_types: bool,
+}
+
+impl Wanted {
+    /// Adds a manifest to those of its lifecycle, under the name that the cluster gives its object, with the types that the
+    /// cluster says.
+    ///
+    /// # Errors
+    /// When another one gives the object already.
+    pub(crate) fn add(
+        wanted: &mut Vec<Wanted>,
+        marked: MarkedManifest,
+        schema: Option<&Schema>,
+        object: ObjectKey,
+        is_defined_beside: bool,
+        adopts: bool,
+    ) -> Result<(), Failure> {
+        let MarkedManifest { mut manifest, plain, digest, origin, handling } = marked;
+        if let Some(twin) = wanted.iter().find(|other| other.object == object) {
+            let message = format!("{origin}: gives {object}, which {} gives already", twin.origin);
+            return Err(Failure { message, retry: Retry::Never });
+        }
+        if let Some(schema) = schema {
+            schema.fit(Arc::make_mut(&mut manifest), &plain);
+        }
+        let recreates = may_recreate(&object, &manifest, handling.recreates);
+        let handling = Handling { recreates, ..handling };
+        let has_open_types = !plain.is_empty();
+        wanted.push(Wanted { object, manifest, digest, origin, adopts, handling, is_defined_beside, has_open_types });
+        Ok(())
+    }
 }
 
 /// What to do, in order.

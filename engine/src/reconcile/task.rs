@@ -138,7 +138,7 @@ impl Task {
 
 /// Whether the first claim on an object takes precedence over the marks of another lifecycle: that one claims the object
 /// later, or has let go of it. While a trigger is removed, what it left keeps its marks and is not taken over.
-fn outranks(projection: &Projection, object: &ObjectKey, marked: &LifecycleKey) -> bool {
+pub(crate) fn outranks(projection: &Projection, object: &ObjectKey, marked: &LifecycleKey) -> bool {
     let Some(index) = projection.lifecycle_index(marked) else { return false };
     let claims = projection.claims(&marked.cluster, object);
     claims.iter().any(|claim| claim.lifecycle == index) || projection.lifecycle(index).1.desired != Desired::Left

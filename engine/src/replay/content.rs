@@ -42,7 +42,7 @@ fn given<D: Disk>(log: &Reader<D>, trigger: &Trigger, cluster: &str, event: Offs
 
 /// Whether a manifest is about an object. The version does not count. A namespace that is not written is the default one, or
 /// none, which only the cluster knows: it counts as the same.
-fn is_of(manifest: &Value, object: &ObjectKey) -> bool {
+pub(crate) fn is_of(manifest: &Value, object: &ObjectKey) -> bool {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let version = text(&manifest["apiVersion"]);
     let group = version.rsplit_once('/').map_or("", |(group, _)| group);

@@ -18,7 +18,7 @@ use super::decide::matching::{Explanation, Matching, View};
 use super::decide::source::EventSource;
 use super::decide::unmatched;
 use super::problem::Problem;
-use super::read::manifest::Manifests;
+use super::read::manifest::{Manifest, Manifests};
 use super::trigger::Trigger;
 
 // In dependency order; blank lines keep the formatter from sorting them.
@@ -40,6 +40,8 @@ pub struct RuleSet {
     documents: BTreeMap<String, RuleDocument>,
     /// Of the rules that came from a cluster, by their names as rules.
     generations: BTreeMap<String, i64>,
+    /// The content that counts, as it was given.
+    contents_given: Vec<Manifest>,
     problems: Vec<Problem>,
     is_complete: bool,
     orders_by_events: bool,
@@ -103,6 +105,7 @@ impl RuleSet {
 
         let documents = written.documents(contents.keys());
         let generations = written.generations();
+        let contents_given = contents.keys().filter_map(|reference| written.contents.get(reference).cloned()).collect();
         problems.sort();
         problems.dedup();
         let orders_by_events = triggers.iter().any(|trigger| trigger.order_by() != OrderBy::Stream);
@@ -113,6 +116,7 @@ impl RuleSet {
             views,
             documents,
             generations,
+            contents_given,
             problems,
             is_complete,
             orders_by_events,
@@ -280,5 +284,10 @@ impl RuleSet {
     #[must_use]
     pub fn documents(&self) -> &BTreeMap<String, RuleDocument> {
         &self.documents
+    }
+
+    /// The content that counts, as it was given: for other rules that name it and do not bring it.
+    pub(crate) fn contents_given(&self) -> &[Manifest] {
+        &self.contents_given
     }
 }

@@ -79,6 +79,15 @@ impl Cluster for Watched {
         self.noted(self.inner.make(key, manifest))
     }
 
+    fn dry_run<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        manifest: &'a Value,
+        uid: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {
+        self.noted(self.inner.dry_run(key, manifest, uid))
+    }
+
     fn create_namespace<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<(), Error>> {
         self.noted(self.inner.create_namespace(manifest))
     }

@@ -1,8 +1,8 @@
 //! The HTTP API: what may be asked of an engine, and what an operator's tools scrape.
 //!
 //! Start at [`router`]. Every list is `{"offset": N, "items": [...], "next": "cursor"}`; every error is a problem document
-//! (see [`problem`]); a parameter that is not known is refused rather than ignored. All of them read; the two paths that change
-//! something are added by [`redrive`] and [`confirm`].
+//! (see [`problem`]); a parameter that is not known is refused rather than ignored. All of them read; the paths that change
+//! something are added by [`redrive`], [`confirm`], [`replay`] and [`log_level`], those about other rules by [`plan`].
 
 pub mod access;
 pub mod confirm;
@@ -17,9 +17,11 @@ pub mod log_level;
 pub(crate) mod one;
 mod order;
 pub(crate) mod parameters;
+pub mod plan;
 mod records;
 pub mod redrive;
 mod refusals;
+pub mod replay;
 mod resource;
 mod stuck;
 pub(crate) mod verify;

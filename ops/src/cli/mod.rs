@@ -20,9 +20,11 @@ mod log;
 mod man;
 mod moment;
 mod output;
+mod plan;
 mod printer;
 mod redrive;
 mod render;
+mod replay;
 mod rows;
 mod run;
 mod show;
@@ -51,8 +53,10 @@ pub use doctor::DoctorArgs;
 pub use lint::LintArgs;
 pub use log::LogCommand;
 pub use man::ManArgs;
+pub use plan::PlanArgs;
 pub use redrive::RedriveArgs;
 pub use render::RenderArgs;
+pub use replay::ReplayArgs;
 pub use run::RunArgs;
 pub use show::Show;
 pub use verify::VerifyArgs;
@@ -92,6 +96,7 @@ Examples:
   lifeline diff 10m                            what ten minutes changed
   lifeline lint rules/                         every mistake in the rules
   lifeline render -f rules/ --event e.json     what they would make of it
+  lifeline plan -f rules/                      and what they would change
   lifeline status --data lifeline-data         ask a stopped engine's folder";
 
 /// The commands.
@@ -127,6 +132,10 @@ pub enum Command {
     Lint(LintArgs),
     /// Show what rules would make of an event, or a template of values; nothing is applied.
     Render(Box<RenderArgs>),
+    /// Show what rules would do to what is there, in place of those in force; exits with 2 where that is something.
+    Plan(Box<PlanArgs>),
+    /// Decide the recorded events again for a trigger, under the rules in force.
+    Replay(ReplayArgs),
     /// Inspect or repair the log of a stopped engine, or change what a running one logs.
     #[command(subcommand)]
     Log(LogCommand),
@@ -212,6 +221,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Redrive(args) => redrive::redrive(&args),
         Command::Lint(args) => lint::lint(&args),
         Command::Render(args) => render::render(&args),
+        Command::Plan(args) => return plan::plan(&args),
+        Command::Replay(args) => replay::replay(&args),
         Command::Crds => output::data(&crds()).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => output::data(&completions(shell)).map(|()| ExitCode::SUCCESS),
     };

@@ -118,6 +118,13 @@ fn what_is_typed_is_understood_or_refused() {
     check("lifeline log repair --data d", false);
     check("lifeline log", false);
     check("lifeline log level debug", true);
+    check("lifeline plan -f rules other.yaml --merge --looks 0 --limit 5 -o json", true);
+    check("lifeline plan -f rules --data d --detailed-exitcode", true);
+    check("lifeline plan", false);
+    check("lifeline plan -f rules --looks many", false);
+    check("lifeline replay --trigger t --from 2h --dry-run", true);
+    check("lifeline replay", false);
+    check("lifeline replay --trigger t --data d", false);
     check("lifeline config check lifeline.toml", true);
     check("lifeline config show --nats nats://n -o toml", true);
     check("lifeline config show -o yaml", false);

@@ -393,6 +393,20 @@ impl Cluster for FaultyCluster {
         .boxed()
     }
 
+    fn dry_run<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        manifest: &'a Value,
+        uid: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {
+        async move {
+            self.request().await?;
+            let outcome = self.state.lock().objects.clone().apply(key, manifest, uid);
+            self.answer(outcome).await?.map(Some)
+        }
+        .boxed()
+    }
+
     fn create_namespace<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<(), Error>> {
         async move {
             let (sent, key) = (self.now(), Objects::resolve(manifest)?);

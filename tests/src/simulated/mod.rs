@@ -20,6 +20,7 @@ pub mod idle;
 mod inventory;
 mod jetstream;
 mod objects;
+pub mod planned;
 pub mod process;
 mod published;
 mod refold;

@@ -334,7 +334,16 @@ impl Cluster for KubeCluster {
         manifest: &'a Value,
         uid: Option<&'a str>,
     ) -> BoxFuture<'a, Result<LiveObject, Error>> {
-        Box::pin(self.write(key, manifest, uid))
+        Box::pin(self.write(key, manifest, uid, false))
+    }
+
+    fn dry_run<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        manifest: &'a Value,
+        uid: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {
+        Box::pin(async move { self.write(key, manifest, uid, true).await.map(Some) })
     }
 
     fn make<'a>(&'a self, key: &'a ObjectKey, manifest: &'a Value) -> BoxFuture<'a, Result<LiveObject, Error>> {

@@ -48,9 +48,16 @@ impl KubeCluster {
         answer::object(answer.body).map(Some)
     }
 
-    async fn patch(&self, key: &ObjectKey, manifest: &Value, precondition: If<'_>) -> Result<Answer, Error> {
+    async fn patch(
+        &self,
+        key: &ObjectKey,
+        manifest: &Value,
+        precondition: If<'_>,
+        is_dry: bool,
+    ) -> Result<Answer, Error> {
         let path = self.path(key).await?;
-        let query = format!("fieldManager={FIELD_MANAGER}&force=true&fieldValidation=Strict");
+        let dry = if is_dry { "&dryRun=All" } else { "" };
+        let query = format!("fieldManager={FIELD_MANAGER}&force=true&fieldValidation=Strict{dry}");
         let body = as_yaml(&sent(key, manifest, precondition)).into_bytes();
         let content = Some(("application/apply-patch+yaml", body));
         let answer = self.ask_as(self.account.as_ref(), "PATCH", &format!("{path}?{query}"), content).await?;
@@ -66,7 +73,7 @@ impl KubeCluster {
     /// One request. A server that refuses what was asked in this form is asked in the usual one: what is wrong with an object
     /// is said then.
     pub(super) async fn write_new(&self, key: &ObjectKey, manifest: &Value) -> Result<LiveObject, Error> {
-        let answer = self.patch(key, manifest, If::None).await?;
+        let answer = self.patch(key, manifest, If::None, false).await?;
         if answer.is_success() {
             return answer::object(answer.body);
         }
@@ -81,8 +88,9 @@ impl KubeCluster {
         key: &ObjectKey,
         manifest: &Value,
         uid: Option<&str>,
+        is_dry: bool,
     ) -> Result<LiveObject, Error> {
-        let answer = self.patch(key, manifest, uid.map_or(If::Any, If::Uid)).await?;
+        let answer = self.patch(key, manifest, uid.map_or(If::Any, If::Uid), is_dry).await?;
         if answer.is_success() {
             return answer::object(answer.body);
         }

@@ -260,6 +260,20 @@ impl Cluster for LocalCluster {
         })
     }
 
+    fn dry_run<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        manifest: &'a Value,
+        uid: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {
+        Box::pin(async move {
+            // What comes of an apply is worked out first, and made true by the disk.
+            let mut kept = self.inner.kept.lock();
+            let (_, live) = kept.state.apply(key, manifest, uid, Manager::Lifeline, (self.inner.clock)())?;
+            Ok(Some(live))
+        })
+    }
+
     fn create_namespace<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<(), Error>> {
         let manifest = manifest.clone();
         self.run(move |inner| {
