@@ -115,7 +115,8 @@ impl EventDetail {
                 detail.note_headers(&headers);
             }
             // The entry says what it is, or why it cannot be read.
-            Ok(Fact::Stream(_) | Fact::Rule(_) | Fact::Replay(_) | Fact::Reconciled(_) | Fact::Lost(_)) | Err(_) => {}
+            Ok(Fact::Stream(_) | Fact::Rule(_) | Fact::Replay(_) | Fact::Reconciled(_)) => {}
+            Ok(Fact::Gathered(_) | Fact::Lost(_)) | Err(_) => {}
         }
         detail
     }

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use lifeline_projections::fact::{
-    AppliedObject, Decision, Delivery, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt, Later,
-    LifecycleKey, ObjectKey, Order, OrderBy, Place, Reconciled, RecordLost, Recreated, Redecision, Redesired, Redriven,
-    ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed, What,
+    AppliedObject, Decision, Delivery, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt,
+    Gathered, Later, LifecycleKey, ObjectKey, Order, OrderBy, Place, Reconciled, RecordLost, Recreated, Redecision,
+    Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed, What,
 };
 use lifeline_store::Offset;
 
@@ -228,6 +228,16 @@ fn facts() -> Vec<(&'static str, Fact<'static>)> {
         (
             "EventRedriven, overtaken",
             Fact::Event(ordered(Some(Redriven { of: three, by: "anybody", reason: "read since" }))),
+        ),
+        (
+            "Gathered",
+            Fact::Gathered(Gathered {
+                trigger: "manage".into(),
+                cluster: "mgmt/mgmt".into(),
+                keys: 2,
+                until: three,
+                previous: Some(five),
+            }),
         ),
     ]
 }

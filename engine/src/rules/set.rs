@@ -41,6 +41,7 @@ pub struct RuleSet {
     problems: Vec<Problem>,
     is_complete: bool,
     orders_by_events: bool,
+    gathers: bool,
 }
 
 /// What may be concluded about a trigger by its name.
@@ -103,7 +104,8 @@ impl RuleSet {
         problems.sort();
         problems.dedup();
         let orders_by_events = triggers.iter().any(|trigger| trigger.order_by() != OrderBy::Stream);
-        RuleSet { sources, triggers, out_of_force, views, documents, problems, is_complete, orders_by_events }
+        let gathers = triggers.iter().any(Trigger::gathers);
+        RuleSet { sources, triggers, out_of_force, views, documents, problems, is_complete, orders_by_events, gathers }
     }
 
     /// A set without any rule: it decides nothing.
@@ -126,6 +128,12 @@ impl RuleSet {
     #[must_use]
     pub fn orders_by_events(&self) -> bool {
         self.orders_by_events
+    }
+
+    /// Whether one of the triggers makes a list.
+    #[must_use]
+    pub fn gathers(&self) -> bool {
+        self.gathers
     }
 
     /// A trigger in force.

@@ -103,6 +103,14 @@ impl Template {
         manifest::read(&rendered).map_err(|refusal| self.explain(&rendered, refusal))
     }
 
+    /// Whether the template refers to `.CloudEvent`, the one event.
+    pub fn uses_event(&self) -> bool {
+        match &self.inner.program {
+            Program::Go(program) => program.uses_event(),
+            Program::Tera(program) => program.uses_event(),
+        }
+    }
+
     /// Whether the template refers to `.CloudEvents`, the list of the latest Create events.
     pub fn uses_event_list(&self) -> bool {
         match &self.inner.program {
