@@ -26,6 +26,7 @@ use crate::intake::jetstream::Stored;
 use crate::intake::plain::{self, Buffers};
 use crate::intake::streams::{self, Order, Reach};
 use crate::intake::{Intake, Known};
+use crate::lists;
 use crate::preview::Planner;
 use crate::queue::Urgency;
 use crate::reconcile::Reconciler;
@@ -270,11 +271,13 @@ impl<D: Disk> Engine<D> {
         let open_replays = projection.ground().open_replays.values().map(|open| open.since);
         let current = self.rules.borrow();
         let rules = current.rules.as_ref();
+        let lists_due = rules.filter(|rules| rules.gathers()).map(|rules| lists::due(rules, &projection));
+        let lists_due = lists_due.into_iter().flatten().map(|due| due.until);
         let saved = self.view.saved();
         let mut status = Status {
             recorded: self.view.log().end().get(),
             folded: folded.get(),
-            reconciled: oldest_open.chain(open_replays).min().unwrap_or(folded).get(),
+            reconciled: oldest_open.chain(open_replays).chain(lists_due).min().unwrap_or(folded).get(),
             saved: saved.watermark.map(Offset::get),
             stalled: self.view.stalled(),
             intake: None,

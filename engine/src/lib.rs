@@ -45,6 +45,8 @@ pub mod by_trigger;
 
 pub mod view;
 
+pub mod lists;
+
 pub mod queries;
 
 pub mod queue;

@@ -11,15 +11,16 @@
 //! again and its end read back, and the group is written when the disk takes it. A disk that is nearly full stops intake
 //! only: messages wait, in order and unacknowledged, while outcomes and rules use the room that is kept for them.
 //!
-//! `group` is what was waiting together, `late` what of it came late, `order` the place of an event among others,
-//! `staged` what it becomes on its way into the log, `fold_tail` the fold at a start, `redriver` who asks for rejected
-//! messages to be taken up again, `again` who asks for history to be decided again,
+//! `gather` records lists whose keys changed, `group` is what was waiting together, `late` what of it came late, `order` the
+//! place of an event among others, `staged` what it becomes on its way into the log, `fold_tail` the fold at a start,
+//! `redriver` who asks for rejected messages to be taken up again, `again` who asks for history to be decided again,
 //! `braked` what a change of rules may withdraw.
 
 mod again;
 mod braked;
 mod damage;
 mod fold_tail;
+mod gather;
 mod group;
 mod late;
 mod order;
@@ -193,6 +194,8 @@ pub struct Recorder<D: Disk> {
     count_again: (Instant, Duration),
     /// Resources and records that a replay looks at in one piece.
     replay_steps: usize,
+    /// When lists may be recorded again.
+    gather_after: Instant,
     outcomes: mpsc::Receiver<Outcome>,
     redrives: mpsc::Receiver<Redrive>,
     /// Triggers whose history somebody wants to be decided again.
@@ -234,6 +237,7 @@ impl<D: Disk> Recorder<D> {
             braked: braked.clone(),
             count_again: (Instant::now(), COUNT_AGAIN_PAUSE_MIN),
             replay_steps: replay::STEPS_AT_ONCE,
+            gather_after: Instant::now(),
             outcomes,
             redrives,
             again,
@@ -286,6 +290,7 @@ impl<D: Disk> Recorder<D> {
                 true => self.replay_due,
                 false => self.count_again.0,
             });
+            let gather_due = self.gather_due();
             let look_again = self.held_because.is_some().then_some(self.look_again);
             tokio::select! {
                 biased;
@@ -316,6 +321,10 @@ impl<D: Disk> Recorder<D> {
                     })
                     .await?;
                     again.answer(begun);
+                    continue;
+                }
+                () = until(gather_due) => {
+                    self.with_log(&mut stopping, Recorder::gather).await?;
                     continue;
                 }
                 Some(outcome) = self.outcomes.recv() => group.outcomes.push(outcome),

@@ -350,12 +350,20 @@ impl Replay {
         let stays = |cluster: &str, object: &ObjectKey| {
             projection.claims(cluster, object).iter().any(|claim| self.stays(projection, claim))
         };
+        // A key that is in a list counts as an object there: a list that loses its keys is no small loss.
+        let holds = |lifecycle: &Lifecycle| {
+            let Lifecycle { trigger, cluster, inventory, .. } = lifecycle;
+            let list = projection.decision("", trigger, trigger, cluster);
+            let is_listed = list.is_some_and(|(desired, _)| desired.is_present());
+            (inventory.len() as u64).max(u64::from(is_listed))
+        };
         // What a lifecycle holds that would go, where it is decided like this.
         let goes = |lifecycle: &Lifecycle, desired: &Redesired| {
             let gone = match desired {
+                Redesired::Absent { .. } if lifecycle.inventory.is_empty() => return holds(lifecycle),
                 Redesired::Absent { .. } => lifecycle.inventory.iter().collect(),
                 Redesired::Present { event, .. } => match self.rules.trigger(&lifecycle.trigger) {
-                    Some(trigger) => lost(log, trigger, lifecycle, *event),
+                    Some(trigger) => lost(log, projection, trigger, lifecycle, *event),
                     None => Vec::new(),
                 },
                 Redesired::Left => Vec::new(),
@@ -377,7 +385,7 @@ impl Replay {
                     let resource = projection.resource(&walk.key.source, &walk.key.subject).unwrap_or_default();
                     let differences = self.differences(projection, target, &walk, &resource, &mut cursor.left_because);
                     steps = steps.saturating_sub(turn.steps_of(&differences));
-                    redecisions.extend(turn.pass(&goes, &target.trigger, &resource, differences));
+                    redecisions.extend(turn.pass(&holds, &goes, &target.trigger, &resource, differences));
                     cursor.pass(walk.key);
                 }
                 continue;
@@ -385,14 +393,19 @@ impl Replay {
             let Some((key, resource)) = resources.next() else { break true };
             steps = steps.saturating_sub((key.source.len() + key.subject.len()) / STEP_BYTES);
             if target.from.is_some_and(|from| resource.last_event < from) {
-                turn.pass(&goes, &target.trigger, &resource, Vec::new());
+                turn.pass(&holds, &goes, &target.trigger, &resource, Vec::new());
                 cursor.pass(key);
             } else if target.digest.is_none() {
                 let withdrawals = target.withdrawals(&key, &resource);
-                redecisions.extend(turn.pass(&goes, &target.trigger, &resource, withdrawals));
+                redecisions.extend(turn.pass(&holds, &goes, &target.trigger, &resource, withdrawals));
+                cursor.pass(key);
+            } else if key.is_list() {
+                let differences = self.list_differences(projection, target, &key, &resource);
+                steps = steps.saturating_sub(turn.steps_of(&differences));
+                redecisions.extend(turn.pass(&holds, &goes, &target.trigger, &resource, differences));
                 cursor.pass(key);
             } else if target.is_decided(projection, &resource) {
-                turn.pass(&goes, &target.trigger, &resource, Vec::new());
+                turn.pass(&holds, &goes, &target.trigger, &resource, Vec::new());
                 cursor.pass(key);
             } else {
                 let (next, first_event) = (Some(resource.last_record), resource.first_event);
@@ -516,6 +529,50 @@ impl Replay {
             None => (walk.next, walk.is_cut) = (None, true),
         }
         Ok((walk.next.is_none() || target.has_all(&walk.found), record.payload.len()))
+    }
+
+    /// What becomes of a list. It stays as its keys made it, and is made again by the texts as they are now, unless the trigger
+    /// makes no list any more.
+    fn list_differences(
+        &self,
+        projection: &Projection,
+        target: &Target,
+        key: &ResourceKey,
+        resource: &Resource,
+    ) -> Vec<Redecision> {
+        let trigger = self.rules.trigger(&target.trigger);
+        let makes_lists = trigger.is_some_and(Trigger::may_gather);
+        let unmatched = match target.leaves {
+            _ if trigger.is_none_or(Trigger::is_degraded) => Unmatched::Keeps,
+            true => Unmatched::Leaves,
+            false => Unmatched::Withdraws,
+        };
+        let of_trigger = resource.lifecycles.iter().filter(|lifecycle| *lifecycle.trigger == *target.trigger);
+        let undecided = of_trigger.filter(|lifecycle| !target.has_decided(projection, lifecycle));
+        let redecided = undecided.filter_map(|lifecycle| {
+            let is_heard = target.clusters.iter().any(|cluster| **cluster == *lifecycle.cluster);
+            let is_made = makes_lists && is_heard;
+            // One that was to go is asked for again once its keys are decided: see [`crate::lists`].
+            if is_made && !lifecycle.desired.is_present() {
+                return None;
+            }
+            let found = Some(lifecycle.desired).filter(|_| is_made);
+            let desired = redesired(Some(lifecycle), found, unmatched)?;
+            Some(Redecision { cluster: (*lifecycle.cluster).into(), resource: key.clone(), desired, previous: None })
+        });
+        redecided.collect()
+    }
+
+    /// Whether a list has to wait: its keys are being decided again, or what the list would lose is held.
+    #[must_use]
+    pub fn holds_list(&self, projection: &Projection, trigger: &str, cluster: &str) -> bool {
+        self.targets.iter().filter(|target| *target.trigger == *trigger).any(|target| {
+            let list = projection.decision("", trigger, trigger, cluster);
+            let is_undecided = list.is_some_and(|(desired, decided)| {
+                desired.is_present() && projection.ground().decided_by(trigger, decided) != target.digest
+            });
+            target.goes_on() || is_undecided
+        })
     }
 
     /// Where what was found differs from the lifecycles as they are. A lifecycle that stays present is decided again as well:

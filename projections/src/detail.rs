@@ -118,7 +118,8 @@ impl EventDetail {
                 detail.message = Some(MessageDetail::of(&delivery, &headers, payload));
             }
             // The entry says what it is, or why it cannot be read.
-            Ok(Fact::Stream(_) | Fact::Rule(_) | Fact::Replay(_) | Fact::Reconciled(_) | Fact::Lost(_)) | Err(_) => {}
+            Ok(Fact::Stream(_) | Fact::Rule(_) | Fact::Replay(_) | Fact::Reconciled(_)) => {}
+            Ok(Fact::Gathered(_) | Fact::Lost(_)) | Err(_) => {}
         }
         detail
     }

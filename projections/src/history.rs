@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::fact::{
-    Decision, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt, Later, MarkerFound, ObjectKey,
+    Decision, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt, Later, MarkerFound, ObjectKey, Gathered,
     OrderBy, Place, Reconciled, RecordLost, Recreated, Redecision, Redesired, Redriven, ResourceKey, RuleChanged,
     Ruling, StreamChange, StreamChanged, TriggerReplayed, What, plain_subject,
 };
@@ -311,6 +311,7 @@ pub fn about(fact: &Fact<'_>, key: Option<&ResourceKey>, offset: Offset, unix_na
         Fact::Event(event) => of_event(entry, event),
         Fact::Replay(replay) => of_replay(entry, replay, key),
         Fact::Reconciled(reconciled) => of_reconciled(entry, reconciled),
+        Fact::Gathered(gathered) => of_gathered(entry, gathered),
         Fact::Rejected(EventRejected { delivery, reason, .. }) => {
             let (stream, sequence) = (delivery.stream, delivery.sequence);
             let summary = format!("message {sequence} of stream {stream} is no CloudEvent: {reason}");
@@ -464,6 +465,26 @@ fn of_replay(entry: Entry, replay: &TriggerReplayed, key: Option<&ResourceKey>) 
         source: key.map(|key| key.source.to_string()),
         subject: key.map(|key| key.subject.to_string()),
         trigger: Some(replay.trigger.to_string()),
+        summary,
+        ..entry
+    }
+}
+
+fn of_gathered(entry: Entry, gathered: &Gathered) -> Entry {
+    let Gathered { trigger, cluster, keys, until, .. } = gathered;
+    let summary = match keys {
+        0 => format!("the list of {trigger} is to go: no key is live since offset {until}"),
+        keys => {
+            let keys = usize::try_from(*keys).unwrap_or(usize::MAX);
+            format!("the list of {trigger} is to hold {}, as decided up to offset {until}", count(keys, "live key"))
+        }
+    };
+    let ResourceKey { source, subject } = ResourceKey::of_list(trigger);
+    Entry {
+        source: Some(source.to_string()),
+        subject: Some(subject.to_string()),
+        cluster: Some(cluster.to_string()),
+        trigger: Some(trigger.to_string()),
         summary,
         ..entry
     }

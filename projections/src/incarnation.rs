@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use lifeline_store::Offset;
 use smol_str::SmolStr;
 
-use crate::fact::{EventReceived, Fact, Reconciled, Redesired, ResourceKey, Ruling, TriggerReplayed};
+use crate::fact::{EventReceived, Fact, Gathered, Reconciled, Redesired, ResourceKey, Ruling, TriggerReplayed};
 use crate::fold::Resource;
 use crate::history::Entry;
 
@@ -94,6 +94,12 @@ impl Incarnations {
                     if creates && let Some(life) = self.life(trigger, &redecision.cluster) {
                         life.incarnation = None;
                     }
+                }
+            }
+            Fact::Gathered(Gathered { trigger, cluster, keys, .. }) => {
+                let incarnation = self.decided(trigger, cluster, offset, *keys > 0, entries);
+                if let Some(entry) = entries.last_mut() {
+                    entry.incarnation = incarnation;
                 }
             }
             Fact::Reconciled(Reconciled { key: of, acted_for, .. }) => {

@@ -3,8 +3,7 @@
 use std::fmt::Write;
 
 use lifeline_projections::fact::{
-    AppliedObject, Decision, Delivery, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt, Later,
-    LifecycleKey, MarkerFound, ObjectKey, Order, OrderBy, Place, Reconciled, RecordLost, Recreated, Redecision,
+    AppliedObject, Decision, Delivery, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt, Later, LifecycleKey, MarkerFound, ObjectKey, Order, OrderBy, Place, Reconciled, RecordLost, Recreated, Redecision, Gathered,
     Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed, What,
 };
 use lifeline_store::Offset;
@@ -236,6 +235,16 @@ fn facts() -> Vec<(&'static str, Fact<'static>)> {
                 reason: "MaxAge",
                 headers: vec![("Nats-Marker-Reason", "MaxAge")],
                 payload: b"",
+            }),
+        ),
+        (
+            "Gathered",
+            Fact::Gathered(Gathered {
+                trigger: "manage".into(),
+                cluster: "mgmt/mgmt".into(),
+                keys: 2,
+                until: three,
+                previous: Some(five),
             }),
         ),
     ]

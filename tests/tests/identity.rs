@@ -3,10 +3,14 @@
 
 #[path = "identity/brake.rs"]
 mod brake;
+#[path = "identity/lists.rs"]
+mod lists;
 #[path = "identity/ownership.rs"]
 mod ownership;
 #[path = "identity/planned.rs"]
 mod planned;
+#[path = "identity/resources.rs"]
+mod resources;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -59,6 +63,9 @@ fn main() -> ExitCode {
         story("a_conflict_stops_the_others_or_not", &[Nats, ControlPlane], ownership::stops_at_conflict),
         story("what_a_webhook_denies_is_tried_until_it_allows", &[Nats, ControlPlane], ownership::webhook_denies),
         story("what_a_policy_denies_is_tried_until_it_allows", &[Nats, ControlPlane], ownership::policy_denies),
+        story("one_object_lists_all_live_keys", &[Nats, ControlPlane], lists::roster),
+        story("a_list_under_changed_rules", &[Nats, ControlPlane], lists::roster_under_changed_rules),
+        story("an_object_that_templates_see_is_followed", &[Nats, ControlPlane], resources::followed),
         story("the_value_of_an_event_cannot_add_a_key_or_a_kind", &[Nats, ControlPlane], injection),
     ])
 }

@@ -33,7 +33,7 @@ use crate::reconcile::lost::Lost;
 use crate::reconcile::plan::{Wanted, plan};
 use crate::reconcile::recent::{self, Recent};
 use crate::reconcile::recreate::Recreating;
-use crate::reconcile::render::{MarkedManifest, render};
+use crate::reconcile::render::{MarkedManifest, render, render_list};
 use crate::reconcile::step::Removing;
 use crate::reconcile::task::Task;
 use crate::reconcile::tiers::Tiers;
@@ -244,7 +244,10 @@ impl<D: Disk> Reconciler<D> {
         if let Some(manifests) = self.recent.get(task.index, source) {
             return Ok(manifests);
         }
-        let manifests = render(&self.view.log(), trigger, &task.key, event)?;
+        let manifests = match task.key.resource.is_list() {
+            true => render_list(&self.view, trigger, &task.key, event)?,
+            false => render(&self.view.log(), trigger, &task.key, event)?,
+        };
         self.recent.put(task.index, source, &manifests);
         Ok(manifests)
     }

@@ -5,10 +5,12 @@
 
 use lifeline_projections::event::CloudEvent;
 use lifeline_projections::fact::{EventReceived, Fact, ObjectKey};
+use lifeline_projections::fold::Projection;
 use lifeline_projections::lifecycle::{Holding, Lifecycle};
 use lifeline_store::{Disk, Offset, Reader};
 use serde_json::Value;
 
+use crate::lists;
 use crate::rules::Trigger;
 use crate::rules::spec::SyncMode;
 
@@ -16,6 +18,7 @@ use crate::rules::spec::SyncMode;
 /// fails, and keeps what it has. None either where nothing is applied.
 pub(super) fn lost<'l, D: Disk>(
     log: &Reader<D>,
+    projection: &Projection,
     trigger: &Trigger,
     lifecycle: &'l Lifecycle,
     event: Offset,
@@ -23,7 +26,7 @@ pub(super) fn lost<'l, D: Disk>(
     if lifecycle.inventory.is_empty() || trigger.sync_mode() == SyncMode::DryRun {
         return Vec::new();
     }
-    let Some(given) = given(log, trigger, &lifecycle.cluster, event) else { return Vec::new() };
+    let Some(given) = given(log, projection, trigger, &lifecycle.cluster, event) else { return Vec::new() };
     lifecycle
         .inventory
         .iter()
@@ -31,12 +34,28 @@ pub(super) fn lost<'l, D: Disk>(
         .collect()
 }
 
-/// The manifests that a trigger gives for an event; `None` where it fails.
-fn given<D: Disk>(log: &Reader<D>, trigger: &Trigger, cluster: &str, event: Offset) -> Option<Vec<Value>> {
+/// The manifests that a trigger gives for an event, or for all live keys; `None` where it fails.
+fn given<D: Disk>(
+    log: &Reader<D>,
+    projection: &Projection,
+    trigger: &Trigger,
+    cluster: &str,
+    event: Offset,
+) -> Option<Vec<Value>> {
     let record = log.read(event).ok()??;
-    let Fact::Event(EventReceived { headers, payload, .. }) = Fact::decode(&record.payload).ok()? else { return None };
-    let event = CloudEvent::to_map(&headers, payload).ok()?;
-    let rendered = trigger.manifests(&event, cluster, record.time_unix_nanos).ok()?;
+    let rendered = match Fact::decode(&record.payload).ok()? {
+        Fact::Event(EventReceived { headers, payload, .. }) => {
+            let event = CloudEvent::to_map(&headers, payload).ok()?;
+            trigger.manifests(&event, cluster, record.time_unix_nanos).ok()?
+        }
+        Fact::Gathered(_) => {
+            let mut keys = projection.live_keys(trigger.name(), cluster, 0..u32::MAX);
+            keys.sort_unstable();
+            let events = lists::events(log, trigger.name(), keys).ok()?;
+            trigger.list(events, cluster, record.time_unix_nanos).ok()?
+        }
+        _ => return None,
+    };
     Some(rendered.into_iter().map(|one| one.manifest).collect())
 }
 

@@ -42,10 +42,11 @@ impl Turn {
     }
 
     /// Goes on behind a resource. Gives what of its redecisions is recorded in this turn: what takes no object away. How many
-    /// would go is what `goes` says of a lifecycle that is decided so. One that another lifecycle wants, and goes on wanting,
-    /// changes hands and does not count.
+    /// there are is what `holds` says of a lifecycle, how many would go what `goes` says of one that is decided so. One that
+    /// another lifecycle wants, and goes on wanting, changes hands and does not count.
     pub(super) fn pass(
         &mut self,
+        holds: &impl Fn(&Lifecycle) -> u64,
         goes: &impl Fn(&Lifecycle, &Redesired) -> u64,
         trigger: &str,
         resource: &Resource,
@@ -54,7 +55,7 @@ impl Turn {
         let Turn::Counting(count) = self else { return redecisions };
         let live = resource.lifecycles.iter().filter(|lifecycle| lifecycle.desired.is_present());
         for lifecycle in live {
-            let objects = lifecycle.inventory.len() as u64;
+            let objects = holds(lifecycle);
             count.live += objects;
             if *lifecycle.trigger != *trigger {
                 continue;

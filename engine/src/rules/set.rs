@@ -45,6 +45,7 @@ pub struct RuleSet {
     problems: Vec<Problem>,
     is_complete: bool,
     orders_by_events: bool,
+    gathers: bool,
 }
 
 /// What may be concluded about a trigger by its name.
@@ -109,6 +110,7 @@ impl RuleSet {
         problems.sort();
         problems.dedup();
         let orders_by_events = triggers.iter().any(|trigger| trigger.order_by() != OrderBy::Stream);
+        let gathers = triggers.iter().any(Trigger::gathers);
         RuleSet {
             sources,
             triggers,
@@ -120,6 +122,7 @@ impl RuleSet {
             problems,
             is_complete,
             orders_by_events,
+            gathers,
         }
     }
 
@@ -143,6 +146,12 @@ impl RuleSet {
     #[must_use]
     pub fn orders_by_events(&self) -> bool {
         self.orders_by_events
+    }
+
+    /// Whether one of the triggers makes a list.
+    #[must_use]
+    pub fn gathers(&self) -> bool {
+        self.gathers
     }
 
     /// A trigger in force.

@@ -51,6 +51,10 @@ impl Program {
         Ok(Program { template, prepared, text_bytes: source.len() })
     }
 
+    pub fn uses_event(&self) -> bool {
+        self.prepared.uses_event
+    }
+
     pub fn uses_event_list(&self) -> bool {
         self.prepared.uses_event_list
     }

@@ -114,6 +114,14 @@ impl Template {
         Ok(self.render_objects(data)?.into_iter().map(|object| object.value).collect())
     }
 
+    /// Whether the template refers to `.CloudEvent`, the one event.
+    pub fn uses_event(&self) -> bool {
+        match &self.inner.program {
+            Program::Go(program) => program.uses_event(),
+            Program::Tera(program) => program.uses_event(),
+        }
+    }
+
     /// Whether the template refers to `.CloudEvents`, the list of the latest Create events.
     pub fn uses_event_list(&self) -> bool {
         match &self.inner.program {
@@ -129,10 +137,7 @@ impl Template {
         let (key, offset) = program.foreign()?;
         let place = LineColumn::at(&self.inner.source, offset);
         let message = format!("`.{key}` is not there: templates see `.CloudEvent` and `.Cluster`");
-        let hint = match key {
-            "ClusterKind" | "ClusterName" | "ClusterNamespace" => "use `.Cluster.kind` and `.Cluster.metadata`",
-            _ => "no object of a cluster is read: put what the template needs into the event's data",
-        };
+        let hint = "no such object is read: put what the template needs into the event's data";
         Some(Error::Render(Fault::new(&self.inner.name, place, message).hint(hint)))
     }
 

@@ -25,21 +25,18 @@ pub(super) struct Prepared {
     pub actions: Vec<Action>,
     pub close: Arc<str>,
     pub functions: BTreeSet<&'static str>,
+    pub uses_event: bool,
     pub uses_event_list: bool,
     /// The first key of [`FOREIGN`] that it refers to, with its offset in the source.
     pub foreign: Option<(&'static str, usize)>,
 }
 
 /// What templates of Sveltos may see beside the event and its cluster: nothing here gives it.
-const FOREIGN: [&str; 10] = [
-    "ClusterKind",
-    "ClusterName",
-    "ClusterNamespace",
+const FOREIGN: [&str; 6] = [
     "InfrastructureProvider",
     "KubeadmControlPlane",
     "MatchingResource",
     "MatchingResources",
-    "MgmtResources",
     "Resource",
     "Resources",
 ];
@@ -88,6 +85,7 @@ pub(super) fn prepare(
             actions: Vec::new(),
             close: "\u{FDD0}.".into(),
             functions: BTreeSet::new(),
+            uses_event: false,
             uses_event_list: false,
             foreign: None,
         },
@@ -255,12 +253,20 @@ impl Walk<'_> {
         if let Some(function) = &called {
             let arguments = command.args.len() - 1 + usize::from(piped);
             self.call(command.pos, function, arguments)?;
-            let names_event_list = |arg: &Expr| matches!(arg, Expr::String(_, text) if &**text == "CloudEvents");
-            if matches!(function.as_str(), "index" | "get" | "hasKey" | "dig" | "pluck" | "pick")
-                && command.args.iter().any(names_event_list)
-            {
-                self.prepared.uses_event_list = true;
+            if matches!(function.as_str(), "index" | "get" | "hasKey" | "dig" | "pluck" | "pick") {
+                for arg in &command.args {
+                    if let Expr::String(_, text) = arg {
+                        self.note_event(text);
+                    }
+                }
             }
+        }
+        // Sveltos calls a resource by its identifier there.
+        if called.as_deref().is_some_and(functions::takes_resource)
+            && let Some(resource @ Expr::String(..)) = command.args.get_mut(1)
+            && let Expr::String(pos, identifier) = &*resource
+        {
+            *resource = Expr::Variable(*pos, "$".into(), vec!["MgmtResources".into(), (&**identifier).into()]);
         }
         let is_call = called.is_some();
         for arg in command.args.iter_mut().skip(usize::from(is_call)) {
@@ -318,18 +324,20 @@ impl Walk<'_> {
             Expr::Dot(_) | Expr::String(..) | Expr::Number(..) | Expr::Bool(..) | Expr::Nil(_) => Ok(()),
             Expr::Field(pos, fields) => {
                 self.fields(*pos, fields.iter().map(|field| field.as_str()));
-                self.prepared.uses_event_list |= fields.first().is_some_and(|field| field == "CloudEvents");
+                let first = fields.first().map(|field| field.as_str());
+                self.note_event(first.unwrap_or_default());
                 if self.dot_depth == 0 {
-                    self.note_foreign(*pos, fields.first().map(|field| field.as_str()));
+                    self.note_foreign(*pos, first);
                 }
                 Ok(())
             }
             Expr::Variable(pos, variable, fields) => {
                 self.variable(*pos, variable)?;
                 self.fields(*pos, fields.iter().map(|field| field.as_str()));
-                self.prepared.uses_event_list |= fields.first().is_some_and(|field| field == "CloudEvents");
+                let first = fields.first().map(|field| field.as_str());
+                self.note_event(first.unwrap_or_default());
                 if variable == "$" {
-                    self.note_foreign(*pos, fields.first().map(|field| field.as_str()));
+                    self.note_foreign(*pos, first);
                 }
                 Ok(())
             }
@@ -341,6 +349,12 @@ impl Walk<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Remembers that a template asks for the event, or for the list of events.
+    fn note_event(&mut self, name: &str) {
+        self.prepared.uses_event |= name == "CloudEvent";
+        self.prepared.uses_event_list |= name == "CloudEvents";
     }
 
     /// Remembers where each field of a chain is written.

@@ -15,6 +15,9 @@ use crate::terminal::count;
 use crate::terminal::style::{Paint, Tone};
 use crate::terminal::table::{Cell, Column, Table, cut_middle, printable};
 
+/// In place of a source: the lifecycle of all live keys of a trigger.
+const LIST: &str = "(list)";
+
 /// What is shown for an empty subject.
 const NONE: &str = "(none)";
 
@@ -33,7 +36,7 @@ pub fn resources(rows: &[ResourceRow], now: Timestamp, wide: bool) -> Table {
     ]);
     for row in rows {
         table.push(vec![
-            row.source.as_str().into(),
+            source(&row.source),
             subject(&row.subject),
             row.events.into(),
             row.lifecycles.into(),
@@ -65,7 +68,7 @@ pub fn lifecycles(rows: &[LifecycleRow], now: Timestamp, wide: bool) -> Table {
     rows.sort_by_key(|row| row.phase != Phase::Failing.as_str());
     for row in rows {
         let mut cells = vec![
-            row.source.as_str().into(),
+            source(&row.source),
             subject(&row.subject),
             row.trigger.as_str().into(),
             row.cluster.as_str().into(),
@@ -110,7 +113,7 @@ pub fn objects(rows: &[OwnedObjectRow], now: Timestamp, wide: bool) -> Table {
             row.cluster.as_str().into(),
             object(&row.object).into(),
             row.trigger.as_str().into(),
-            row.source.as_str().into(),
+            source(&row.source),
             subject(&row.subject),
             row.offset.into(),
             Cell::toned(&age, tone),
@@ -435,6 +438,11 @@ pub fn object(row: &ObjectRow) -> String {
 /// A subject as people read it.
 pub fn subject_words(subject: &str) -> &str {
     if subject.is_empty() { NONE } else { subject }
+}
+
+/// A source; a lifecycle without one is the list of its trigger.
+fn source(source: &str) -> Cell {
+    if source.is_empty() { Cell::toned(LIST, Tone::Faint) } else { source.into() }
 }
 
 fn subject(subject: &str) -> Cell {

@@ -43,6 +43,7 @@ mod kind {
     /// The same, of a message that was taken up again.
     pub(super) const EVENT_REDRIVEN_ORDERED: u32 = 14;
     pub(super) const MARKER_FOUND: u32 = 18;
+    pub(super) const GATHERED: u32 = 22;
 }
 
 /// A payload that cannot be read as a fact.
@@ -124,6 +125,7 @@ impl<'a> Fact<'a> {
                     What::Recreated(recreated) => put(out, (kind::RECREATED, whose, recreated)),
                 }
             }
+            Fact::Gathered(gathered) => put(out, (kind::GATHERED, gathered)),
             Fact::Lost(RecordLost { reason }) => put(out, (kind::RECORD_LOST, reason)),
         }
     }
@@ -166,6 +168,7 @@ impl<'a> Fact<'a> {
             }
             kind::RULE_CHANGED => Fact::Rule(fields.take()?),
             kind::TRIGGER_REPLAYED => Fact::Replay(fields.take()?),
+            kind::GATHERED => Fact::Gathered(fields.take()?),
             kind::RECORD_LOST => Fact::Lost(RecordLost { reason: fields.take()? }),
             found => {
                 let what: fn(&mut Fields<'a>) -> Result<What, Error> = match found {

@@ -154,7 +154,7 @@ impl Ground {
             Fact::Replay(replay) => self.take_replay(offset, replay),
             // A lost record keeps its offset. What it said is said again where it can be: outcomes by reconciliation, rules
             // by the next comparison with those in force.
-            Fact::Reconciled(_) | Fact::Lost(_) => {}
+            Fact::Reconciled(_) | Fact::Gathered(_) | Fact::Lost(_) => {}
         }
     }
 

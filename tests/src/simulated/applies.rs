@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lifeline_engine::cluster::ObjectKey;
 use lifeline_projections::fact::{
-    EventReceived, Fact, LifecycleKey, Reconciled, Recreated, Redesired, Ruling, TriggerReplayed, What,
+    EventReceived, Fact, Gathered, LifecycleKey, Reconciled, Recreated, Redesired, Ruling, TriggerReplayed, What,
 };
 use lifeline_store::{Offset, Record};
 
@@ -108,6 +108,14 @@ impl<'f> Wants<'f> {
                         Ruling::NoAction(_) | Ruling::Failed(_) => {}
                     }
                 }
+            }
+            Fact::Gathered(Gathered { trigger, keys, .. }) => {
+                self.kinds.insert(record.offset, "list");
+                let (lifecycle, now) = ((&**trigger, "", &**trigger), ("list", self.versions.get(&**trigger).copied()));
+                has_changed |= match keys {
+                    0 => self.present.remove(&lifecycle).is_some(),
+                    _ => self.present.insert(lifecycle, now) != Some(now),
+                };
             }
             Fact::Replay(TriggerReplayed { trigger, digest, redecisions, .. }) => {
                 has_changed = true;

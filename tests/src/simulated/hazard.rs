@@ -97,6 +97,10 @@ pub enum Hazard {
     Recreation,
     /// A drift is recorded.
     Drift,
+    /// That the live keys of a list changed is recorded, more than one at once.
+    Gathered,
+    /// That no key of a list is live any more is recorded.
+    EmptiedList,
     /// A piece of a replay is recorded that is not the last one.
     ReplayPiece,
     /// A message that an earlier release rejected is taken up again.
@@ -109,7 +113,7 @@ pub enum Hazard {
 
 impl Hazard {
     /// All hazards, in the order in which they are printed.
-    pub const ALL: [Hazard; 47] = [
+    pub const ALL: [Hazard; 49] = [
         Hazard::Stop,
         Hazard::Kill,
         Hazard::PowerCut,
@@ -153,6 +157,8 @@ impl Hazard {
         Hazard::Release,
         Hazard::Recreation,
         Hazard::Drift,
+        Hazard::Gathered,
+        Hazard::EmptiedList,
         Hazard::ReplayPiece,
         Hazard::TakenUp,
         Hazard::Overtaken,
@@ -206,6 +212,8 @@ impl Hazard {
             Hazard::Release => "release recorded",
             Hazard::Recreation => "object made again recorded",
             Hazard::Drift => "drift recorded",
+            Hazard::Gathered => "list of several keys recorded",
+            Hazard::EmptiedList => "list without keys recorded",
             Hazard::ReplayPiece => "piece of a replay recorded",
             Hazard::TakenUp => "rejected message taken up again",
             Hazard::Overtaken => "event overtaken",

@@ -257,6 +257,15 @@ impl Script {
             let at = usize::try_from(tiered.below(steps.len() as u64)).unwrap_or_default();
             steps.insert(at, Step { action: Action::Rules(Version::Tiered), pause: Duration::ZERO });
         }
+        let listed = Chance::new(seed, 13);
+        if listed.one_in(3) {
+            let mut at = usize::try_from(listed.below(steps.len() as u64)).unwrap_or_default();
+            steps.insert(at, Step { action: Action::Rules(Version::Listed), pause: Duration::ZERO });
+            if listed.one_in(2) {
+                at += usize::try_from(listed.below((steps.len() - at) as u64)).unwrap_or_default();
+                steps.insert(at + 1, Step { action: Action::Rules(Version::Relisted), pause: Duration::ZERO });
+            }
+        }
         let meddling = Chance::new(seed, 11);
         let detects_drift = meddling.one_in(3);
         if detects_drift {

@@ -14,8 +14,10 @@ use crate::rules::problem::Problem;
 const PAUSED: &str = "cluster.x-k8s.io/paused";
 /// Objects are applied and deleted with the rights of this ServiceAccount, as in Sveltos.
 const TENANT: [&str; 2] = ["projectsveltos.io/serviceaccount-name", "projectsveltos.io/serviceaccount-namespace"];
-/// On content: rendered again when it is deployed, with objects of the management cluster.
-const TEMPLATE: &str = "projectsveltos.io/template";
+/// On content: its presence, not its value, makes the texts templates.
+pub const INSTANTIATE: &str = "projectsveltos.io/instantiate";
+/// The same: in Sveltos the texts are rendered when they are deployed, with objects of the management cluster.
+pub const TEMPLATE: &str = "projectsveltos.io/template";
 /// On content: a script that gives the objects.
 const LUA: &str = "projectsveltos.io/lua";
 /// On content: the subresources that are applied beside the object.
@@ -86,8 +88,9 @@ pub(in crate::rules) fn other_stage(manifest: &Value) -> Option<OtherStage> {
     let (annotation, reason, hint) = [
         (
             TEMPLATE,
-            "asks for a second rendering, with objects of the management cluster, which is not done",
-            "put what it needs into the event, and set `projectsveltos.io/instantiate` instead",
+            "asks to render once more what `projectsveltos.io/instantiate` renders, which is not done: an event could then add \
+             to the template",
+            "take one of them away: `getResource \"ID\"` and `.MgmtResources` are there beside `.CloudEvent`",
         ),
         (
             LUA,
@@ -96,7 +99,10 @@ pub(in crate::rules) fn other_stage(manifest: &Value) -> Option<OtherStage> {
         ),
     ]
     .into_iter()
-    .find(|(annotation, ..)| has(manifest, "annotations", annotation))?;
+    .find(|(annotation, ..)| {
+        let is_alone = *annotation != TEMPLATE || has(manifest, "annotations", INSTANTIATE);
+        is_alone && has(manifest, "annotations", annotation)
+    })?;
     Some(OtherStage { annotation, message: format!("annotation `{annotation}` {reason}"), hint })
 }
 
@@ -166,7 +172,9 @@ mod tests {
     #[test]
     fn content_of_another_stage_is_refused_and_other_annotations_are_named() {
         let check = |annotation: &str, refused: &str, warned: &str| {
-            let manifest = json!({"metadata": {"annotations": {annotation: "ok"}}});
+            let annotations: serde_json::Map<String, Value> =
+                annotation.split(' ').map(|name| (name.to_owned(), "ok".into())).collect();
+            let manifest = json!({"metadata": {"annotations": annotations}});
             assert_eq!(other_stage(&manifest).map_or(String::new(), |stage| stage.message), refused);
             let mut problems = Vec::new();
             content("ConfigMap/default/x", "r.yaml:1", &manifest, &mut problems);
@@ -174,8 +182,8 @@ mod tests {
             assert_eq!(messages.join(", "), warned);
         };
         check(
-            TEMPLATE,
-            "annotation `projectsveltos.io/template` asks for a second rendering, with objects of the management cluster, which is not done",
+            &format!("{TEMPLATE} {INSTANTIATE}"),
+            "annotation `projectsveltos.io/template` asks to render once more what `projectsveltos.io/instantiate` renders, which is not done: an event could then add to the template",
             "",
         );
         check(LUA, "annotation `projectsveltos.io/lua` says that the texts are Lua, which is not run", "");
@@ -184,6 +192,7 @@ mod tests {
             "",
             "annotation `projectsveltos.io/subresources` has no effect: an object is applied without its `status`",
         );
+        check(TEMPLATE, "", "");
         // Nothing is watched, so nothing is put right that should be left alone.
         check("projectsveltos.io/driftDetectionIgnore", "", "");
         check("projectsveltos.io/instantiate", "", "");

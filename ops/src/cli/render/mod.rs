@@ -425,7 +425,14 @@ fn one(
     match &decision.ruling {
         Ruling::Create => {
             made.decision = "Create".into();
-            match trigger.manifests(event, &asked.cluster, asked.recorded_at_unix_nanos) {
+            let (cluster, recorded_at) = (&asked.cluster, asked.recorded_at_unix_nanos);
+            let mut rendered = trigger.manifests(event, cluster, recorded_at);
+            if trigger.gathers() {
+                made.decision = "Create; the list holds this event alone here, in an engine every live key".into();
+                let list = trigger.list(vec![event.clone()], cluster, recorded_at);
+                rendered = rendered.and_then(|each| Ok(each.into_iter().chain(list?).collect()));
+            }
+            match rendered {
                 Ok(rendered) => made.manifests = rendered.into_iter().map(shown_manifest).collect(),
                 Err(error) => {
                     troubles.push(trouble(rules, sources, &error));
