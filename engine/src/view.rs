@@ -12,6 +12,7 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::{Notify, watch};
 
 use crate::by_trigger::ByTrigger;
+use crate::orphans::Orphans;
 use crate::stamps::Stamps;
 use crate::status::ReplayStatus;
 use crate::trace::Traces;
@@ -40,6 +41,18 @@ pub struct View<D: Disk> {
     settled: Notify,
     traces: Traces,
     by_trigger: ByTrigger,
+    orphans: Orphans,
+}
+
+/// What was confirmed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confirmed {
+    /// Objects that nothing claims, rather than what changed rules withdraw.
+    pub orphans: bool,
+    /// The trigger.
+    pub trigger: String,
+    /// Objects that go.
+    pub objects: u64,
 }
 
 impl<D: Disk> View<D> {
@@ -64,6 +77,7 @@ impl<D: Disk> View<D> {
             settled,
             traces,
             by_trigger: ByTrigger::default(),
+            orphans: Orphans::default(),
         })
     }
 
@@ -87,6 +101,11 @@ impl<D: Disk> View<D> {
         &self.by_trigger
     }
 
+    /// Objects with our marks that nothing claims.
+    pub fn orphans(&self) -> &Orphans {
+        &self.orphans
+    }
+
     /// Why nothing is recorded, or why no message is; `None` while everything is.
     pub fn stalled(&self) -> Option<String> {
         self.stalled.lock().clone()
@@ -97,18 +116,22 @@ impl<D: Disk> View<D> {
         self.replays.lock().clone()
     }
 
-    /// Lets a withdrawal pass that is held, by the id that the status gives it. Says whose it is and how many objects
-    /// go; `None` where there is none.
+    /// Lets a withdrawal pass that is held, or orphans be deleted, by the id that the status gives them. `None` where there is
+    /// nothing of this id.
     ///
-    /// It holds for this process: were the engine to end before all is recorded, it has to be confirmed again.
-    pub fn confirm(&self, id: &str) -> Option<(String, u64)> {
+    /// It holds for this process: were the engine to end before all is done, it has to be confirmed again.
+    pub fn confirm(&self, id: &str) -> Option<Confirmed> {
         let held = |replay: &ReplayStatus| {
             let held = replay.held.as_ref().filter(|held| held.id == id)?;
             Some((replay.trigger.clone(), held.objects))
         };
-        let found = self.replays.lock().iter().find_map(held)?;
+        let found = self.replays.lock().iter().find_map(held);
+        let Some((trigger, objects)) = found else {
+            let (trigger, objects) = self.orphans.confirm(id)?;
+            return Some(Confirmed { orphans: true, trigger, objects });
+        };
         self.confirmed.send_modify(|confirmed| _ = confirmed.insert(id.to_owned()));
-        Some(found)
+        Some(Confirmed { orphans: false, trigger, objects })
     }
 
     /// What was confirmed and is not done.

@@ -173,7 +173,7 @@ async fn engine(config: Config, level: Level) -> Result<(), Error> {
     tasks.spawn(async move {
         let _: std::convert::Infallible = listener::serve(listener, Bounds::default(), identity, guarded).await;
     });
-    let site = Arc::new(Site::own(config.cluster_labels.clone(), cluster));
+    let site = Arc::new(Site::own(config.cluster_labels.clone(), cluster).of_instance(&config.consumer));
     site.await_history(config.history_wait);
     // The sender lives as long as the engine: sites do not change while it runs yet.
     let (_clusters, clusters) = watch::channel(Clusters::new(vec![site.described().clone()]));

@@ -1,4 +1,4 @@
-//! The port to a Kubernetes cluster: six effects, no decision.
+//! The port to a Kubernetes cluster: effects, no decision.
 //!
 //! Start at [`Cluster`]. [`kube`] speaks to a real API server, [`local`] keeps objects in a folder or in memory and refuses
 //! what an API server would. [`conformance`] is the one suite both must pass, so that nothing works locally that fails on
@@ -114,6 +114,13 @@ pub trait Cluster: Send + Sync + 'static {
     /// # Errors
     /// Those of the cluster, never that the object is missing.
     fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>>;
+
+    /// The kinds whose objects can be listed and applied, in each version that the cluster serves them in; of one kind the
+    /// preferred version comes first.
+    ///
+    /// # Errors
+    /// Those of the cluster.
+    fn kinds(&self) -> BoxFuture<'_, Result<Vec<Kind>, Error>>;
 
     /// Watches the objects of a kind that have a label, in all namespaces: first those that are there, then each change.
     /// Of most kinds only the metadata comes; see [`Kind::can_finish`]. An object that loses the label counts as gone.

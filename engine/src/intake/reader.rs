@@ -234,6 +234,7 @@ impl Reader {
     async fn session(&mut self, alone: u32) -> Result<Ended, Error> {
         let jetstream = Arc::clone(&self.jetstream);
         let Some(state) = jetstream.state(&self.reading.stream).await? else { return Ok(Ended::Missing) };
+        let known_below = self.known.map_or(1, |known| known.next_sequence);
         let Some(known) = self.agree(&state).await? else { return Ok(Ended::Closed) };
         self.status.send_modify(|status| {
             status.epoch = known.epoch;
@@ -257,6 +258,7 @@ impl Reader {
             filters: self.reading.filters.clone(),
             from_sequence: known.next_sequence,
             retention: state.retention,
+            known_below,
         };
         if alone > 0 {
             match jetstream.first_alone(&consume, alone).await {

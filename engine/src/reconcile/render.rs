@@ -29,7 +29,7 @@ pub struct MarkedManifest {
     pub handling: Handling,
 }
 
-/// The manifests that `event` asks for.
+/// The manifests that `event` asks for, marked as applied by an instance of Lifeline.
 ///
 /// # Errors
 /// When the record cannot be read, or a template fails.
@@ -37,6 +37,7 @@ pub fn render<D: Disk>(
     log: &Reader<D>,
     trigger: &Trigger,
     key: &LifecycleKey,
+    instance: &str,
     event: Offset,
 ) -> Result<Vec<MarkedManifest>, Failure> {
     let lost = |reason: String| Failure {
@@ -55,7 +56,7 @@ pub fn render<D: Disk>(
     let rendered = trigger
         .manifests(&event_map, &key.cluster, record.time_unix_nanos)
         .map_err(|error| Failure { message: chain(&error), retry: Retry::Never })?;
-    let stamp = Marks { key, event };
+    let stamp = Marks { key, instance, event };
     let marked = rendered.into_iter().map(|one| {
         let origin = format!("{}, key `{}`", one.from, one.key);
         let mut manifest = one.manifest;
@@ -110,7 +111,7 @@ mod tests {
         let resource = ResourceKey { source: "auth".into(), subject: "ada".into() };
         let key = LifecycleKey { trigger: "create-namespace".into(), cluster: "mgmt/mgmt".into(), resource };
         let trigger = rules.trigger(&key.trigger).expect("the trigger is in force");
-        render(&log.reader(), trigger, &key, Offset::ZERO)
+        render(&log.reader(), trigger, &key, "lifeline", Offset::ZERO)
     }
 
     #[test]

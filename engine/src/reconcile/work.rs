@@ -96,6 +96,7 @@ impl<D: Disk> Reconciler<D> {
             biased;
             () = self.work(&mut stop) => {}
             () = self.follow_drift() => {}
+            () = self.follow_orphans() => {}
         }
     }
 
@@ -235,7 +236,7 @@ impl<D: Disk> Reconciler<D> {
         if let Some(manifests) = self.recent.get(task.index, source) {
             return Ok(manifests);
         }
-        let manifests = render(&self.view.log(), trigger, &task.key, event)?;
+        let manifests = render(&self.view.log(), trigger, &task.key, self.site.instance(), event)?;
         self.recent.put(task.index, source, &manifests);
         Ok(manifests)
     }

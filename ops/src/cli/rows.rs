@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use jiff::Timestamp;
+use lifeline_engine::orphans::OrphanRow;
 use lifeline_engine::status::{HeldWithdrawal, ReplayStatus, Status};
 use lifeline_projections::history::{DriftRow, Entry, EventEntry};
 use lifeline_projections::lifecycle::Phase;
@@ -147,6 +148,35 @@ pub fn conflicts(rows: &[ConflictRow]) -> Table {
             vec![row.cluster.as_str().into(), object(&row.object).into(), name(owner).into(), owner.offset.into()];
         let waiting = others.iter().map(|claim| format!("waits: {}, since offset {}", name(claim), claim.offset));
         table.push(cells).remark = Some(waiting.collect::<Vec<_>>().join("\n"));
+    }
+    table
+}
+
+/// Objects that nothing claims.
+pub fn orphans(rows: &[OrphanRow], wide: bool) -> Table {
+    let mut columns = vec![
+        Column::word("CLUSTER").rank(4),
+        Column::name("OBJECT").comfort(24),
+        Column::name("TRIGGER").rank(2),
+        Column::name("SOURCE").rank(3),
+        Column::name("SUBJECT").rank(1),
+        Column::text("BECAUSE").comfort(30),
+        Column::word("CONFIRM"),
+    ];
+    columns.extend(wide.then_some(Column::word("UID")));
+    let mut table = Table::new(&columns);
+    for row in rows {
+        let mut cells = vec![
+            row.cluster.as_str().into(),
+            object(&row.object).into(),
+            row.trigger.as_str().into(),
+            row.source.as_str().into(),
+            subject(&row.subject),
+            row.because.as_str().into(),
+            row.confirm.as_deref().unwrap_or("-").into(),
+        ];
+        cells.extend(wide.then(|| row.object.uid.as_deref().unwrap_or("-").into()));
+        table.push(cells);
     }
     table
 }
@@ -345,6 +375,17 @@ pub fn status(status: &Status, width: Option<usize>, paint: Paint) -> String {
             continue;
         }
         line("replaying", format!("`{trigger}` under changed rules, {resources} of {}", count(*of as u64, "resource")));
+    }
+    for group in status.sites.iter().flat_map(|site| &site.orphans.groups) {
+        let remedy = match &group.confirm {
+            Some(id) => format!("`lifeline show orphans`, `lifeline confirm {id}`"),
+            None => "`lifeline show orphans`".to_owned(),
+        };
+        let objects = count(group.objects, "object");
+        line(
+            "orphans",
+            paint.tone(Tone::Waiting, &format!("{objects} of `{}` that nothing claims: {remedy}", group.trigger)),
+        );
     }
     if let Some(scrub) = &status.scrub {
         let damaged = match scrub.damaged_records {

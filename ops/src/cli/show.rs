@@ -1,14 +1,15 @@
-//! The commands that show what is deployed, in conflict, stuck, or changed by others: `show`.
+//! The commands that show what is deployed, in conflict, stuck, changed by others, or claimed by nothing: `show`.
 
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use lifeline_engine::orphans::OrphanRow;
 use lifeline_engine::status::Status;
 use lifeline_projections::history::DriftRow;
 use lifeline_projections::reads::{ConflictRow, LifecycleRow, List, OwnedObjectRow};
 
 use super::addons;
-use super::ask::{AskArgs, RulesArgs, WhenArgs, print_list};
+use super::ask::{AskArgs, EngineArgs, RulesArgs, WhenArgs, print_list};
 use super::output::{self, Format};
 use super::rows;
 use crate::client::{Client, Error, Listed, PAGE_ROWS_ASKED, Query};
@@ -24,6 +25,9 @@ pub enum Show {
     Stuck(StuckArgs),
     /// What others deleted or changed, of triggers with `syncMode: ContinuousWithDriftDetection`, the latest first.
     Drift(DriftArgs),
+    /// Objects with the marks of Lifeline that nothing in the log claims, as after a lost volume. They stay until
+    /// `lifeline confirm`.
+    Orphans(EngineArgs),
 }
 
 /// `lifeline show addons`.
@@ -88,6 +92,7 @@ pub fn show(show: Show) -> Result<ExitCode, Error> {
     match show {
         Show::Addons(args) => addons(&args),
         Show::Drift(args) => drift(&args),
+        Show::Orphans(args) => orphans(&args),
         Show::Conflicts(args) => {
             let query = args.when.query();
             let none = "no conflicts: each object is claimed once";
@@ -162,6 +167,31 @@ fn fights(client: &Client) -> Result<Option<String>, Error> {
         })
         .collect();
     Ok((!lines.is_empty()).then(|| lines.join("\n")))
+}
+
+/// Lists the orphans, and says how they are deleted.
+fn orphans(args: &EngineArgs) -> Result<ExitCode, Error> {
+    let client = args.client()?;
+    let list: List<OrphanRow> = client.get("/v1/orphans", &Query::default())?;
+    if output::structured(&list, args.output)? {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if list.items.is_empty() {
+        output::remark("no orphans: something in the log claims each object with the marks of Lifeline");
+    } else {
+        output::table(&rows::orphans(&list.items, args.output == Format::Wide), args.output)?;
+        output::remark(
+            "`lifeline confirm ID` deletes the objects with that id in CONFIRM; all others stay as they are",
+        );
+    }
+    if let Ok(status) = client.get::<Status>("/v1/status", &Query::default()) {
+        let unlisted: Vec<&str> =
+            status.sites.iter().flat_map(|site| &site.orphans.unlisted).map(String::as_str).collect();
+        if !unlisted.is_empty() {
+            output::remark(&format!("not looked at, for the right to `list` is missing: {}", unlisted.join(", ")));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn addons(args: &AddonsArgs) -> Result<ExitCode, Error> {

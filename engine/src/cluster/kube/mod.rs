@@ -6,6 +6,7 @@
 //! the cluster.
 
 mod answer;
+mod kinds;
 mod request;
 mod served;
 mod watching;
@@ -140,7 +141,18 @@ impl KubeCluster {
 
     /// One request under one deadline: any answer is a success here.
     async fn ask(&self, method: &str, path: &str, body: Option<(&str, Vec<u8>)>) -> Result<Answer, Error> {
-        let mut request = http::Request::builder().method(method).uri(path).header("accept", "application/json");
+        self.ask_for(method, path, "application/json", body).await
+    }
+
+    /// The same, for an answer in one of these forms.
+    async fn ask_for(
+        &self,
+        method: &str,
+        path: &str,
+        accept: &str,
+        body: Option<(&str, Vec<u8>)>,
+    ) -> Result<Answer, Error> {
+        let mut request = http::Request::builder().method(method).uri(path).header("accept", accept);
         let mut bytes = Vec::new();
         if let Some((content_type, content)) = body {
             request = request.header("content-type", content_type);
@@ -371,6 +383,10 @@ impl Cluster for KubeCluster {
 
     fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>> {
         Box::pin(self.erase(key, uid))
+    }
+
+    fn kinds(&self) -> BoxFuture<'_, Result<Vec<Kind>, Error>> {
+        Box::pin(self.served_kinds())
     }
 
     fn watch(&self, kind: Kind, label: Label) -> BoxStream<'_, Result<Seen, Error>> {
