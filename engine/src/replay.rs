@@ -51,6 +51,7 @@ use self::found::Found;
 use self::lately::Counts;
 use self::target::Target;
 use self::turn::{Count, Turn};
+use crate::rules::spec::SyncMode;
 use crate::rules::{EventView, RuleSet, Standing, Trigger};
 use crate::status::ReplayStatus;
 
@@ -151,7 +152,24 @@ impl Replay {
                 None => (Cursor::default(), Turn::Counting(Count::default()), None, false),
             };
             let clusters = rules.heard_clusters(trigger).map(Into::into).collect();
-            Target { trigger: trigger.into(), digest, leaves, clusters, is_open, cursor, turn, held, is_stuck }
+            let was_dry_run = match in_force.and_then(|rules| rules.trigger(trigger)) {
+                _ if digest.is_some() || !leaves => false,
+                Some(before) => before.sync_mode() == SyncMode::DryRun,
+                // It went while no engine ran, or was broken before.
+                None => known.is_none_or(|known| known.was_dry_run),
+            };
+            Target {
+                trigger: trigger.into(),
+                digest,
+                leaves,
+                was_dry_run,
+                clusters,
+                is_open,
+                cursor,
+                turn,
+                held,
+                is_stuck,
+            }
         };
         let was_gone = |trigger: &str| {
             let is_same = |target: &Target| *target.trigger == *trigger && target.digest.is_none();

@@ -12,6 +12,7 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::{Notify, watch};
 
 use crate::by_trigger::ByTrigger;
+use crate::dry_runs::DryRuns;
 use crate::orphans::Orphans;
 use crate::stamps::Stamps;
 use crate::status::ReplayStatus;
@@ -42,6 +43,8 @@ pub struct View<D: Disk> {
     traces: Traces,
     by_trigger: ByTrigger,
     orphans: Orphans,
+    dry_runs: DryRuns,
+    foreign: DryRuns,
 }
 
 /// What was confirmed.
@@ -78,6 +81,8 @@ impl<D: Disk> View<D> {
             traces,
             by_trigger: ByTrigger::default(),
             orphans: Orphans::default(),
+            dry_runs: DryRuns::default(),
+            foreign: DryRuns::default(),
         })
     }
 
@@ -104,6 +109,16 @@ impl<D: Disk> View<D> {
     /// Objects with our marks that nothing claims.
     pub fn orphans(&self) -> &Orphans {
         &self.orphans
+    }
+
+    /// What dry runs would do.
+    pub(crate) fn dry_runs(&self) -> &DryRuns {
+        &self.dry_runs
+    }
+
+    /// Objects of others that are in the way of wanted ones.
+    pub(crate) fn foreign(&self) -> &DryRuns {
+        &self.foreign
     }
 
     /// Why nothing is recorded, or why no message is; `None` while everything is.

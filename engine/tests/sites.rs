@@ -193,6 +193,10 @@ impl Cluster for Hanging {
         self.about_object(hangs, 35, self.inner.apply(key, manifest, uid)).boxed()
     }
 
+    fn dry_run<'a>(&'a self, key: &'a ObjectKey, manifest: &'a Value) -> BoxFuture<'a, Result<LiveObject, Error>> {
+        self.inner.dry_run(key, manifest)
+    }
+
     fn create_namespace<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<(), Error>> {
         self.about_object(self.hangs() == Hangs::All, 35, self.inner.create_namespace(manifest)).boxed()
     }

@@ -102,6 +102,12 @@ pub trait Cluster: Send + Sync + 'static {
         uid: Option<&'a str>,
     ) -> BoxFuture<'a, Result<LiveObject, Error>>;
 
+    /// What would live after [`Cluster::apply`] without a uid. Nothing is changed.
+    ///
+    /// # Errors
+    /// Those of the apply.
+    fn dry_run<'a>(&'a self, key: &'a ObjectKey, manifest: &'a Value) -> BoxFuture<'a, Result<LiveObject, Error>>;
+
     /// Makes a Namespace; one of its name that is there already stays as it is.
     ///
     /// # Errors

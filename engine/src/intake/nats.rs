@@ -191,9 +191,6 @@ impl Nats {
             return self.create(stream, consume, from).await;
         };
         delivers(&info)?;
-        if let Some(told) = consume.of_another_log(info.ack_floor.stream_sequence) {
-            tracing::warn!("{told}");
-        }
         // A work queue holds what nobody asked for so far. With other subjects it is wanted now, and nobody else can get it.
         let has_other_filters = *retention == Retention::WorkQueue && filters(&info.config) != wanted_filters(&wanted);
         if has_other_filters && self.reset(stream, durable, 1).await?.is_none() {

@@ -101,6 +101,7 @@ impl<D: Disk> Reconciler<D> {
                 Err(failure) if want.is_defined_beside && failure.retry == Retry::WhenKnown => {
                     failure.retry = Retry::Soon(None);
                 }
+                Ok(foreign @ Made::Foreign(_)) => self.note_foreign(task, want, foreign).await,
                 Ok(_) | Err(_) => {}
             }
             attempt.note(want, recorded, made);

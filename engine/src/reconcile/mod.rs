@@ -15,6 +15,7 @@ mod apply;
 mod attempt;
 mod conflict;
 mod drift;
+mod dry_run;
 mod failure;
 mod kinds;
 mod leaving;

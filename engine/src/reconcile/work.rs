@@ -46,6 +46,9 @@ use crate::view::View;
 /// The pause between looks at an object that is on its way out.
 const PAUSE_DELETING: Duration = Duration::from_millis(250);
 
+/// The pause between two dry runs of a lifecycle: others may change what it would find.
+const PAUSE_DRY_RUN: Duration = Duration::from_secs(600);
+
 /// The pause while the rules are not read yet.
 const PAUSE_RULES: Duration = Duration::from_millis(100);
 
@@ -97,6 +100,7 @@ impl<D: Disk> Reconciler<D> {
             () = self.work(&mut stop) => {}
             () = self.follow_drift() => {}
             () = self.follow_orphans() => {}
+            () = self.follow_modes() => {}
         }
     }
 
@@ -120,6 +124,8 @@ impl<D: Disk> Reconciler<D> {
 
     async fn reconcile(&self, index: LifecycleIndex) {
         self.lost.begin(index);
+        self.view.dry_runs().forget(index);
+        self.view.foreign().forget(index);
         let task = Task::of(&self.view.projection(), index);
         let Some(task) = task else {
             self.recent.forget(index);
@@ -170,10 +176,14 @@ impl<D: Disk> Reconciler<D> {
         let Some(rules) = rules else { return Ok(Next::RetryAfter(PAUSE_RULES)) };
         let Some(trigger) = task.trigger(&rules) else { return Ok(Next::RetryAfter(PAUSE_REPLAY)) };
         let wanted = match self.wanted(task, trigger, event).await {
-            Ok(Some(wanted)) => wanted,
-            Ok(None) => return Ok(Next::Park),
+            Ok(wanted) => wanted,
             Err(failure) => return self.failed(task, Vec::new(), failure).await,
         };
+        if trigger.sync_mode() == SyncMode::DryRun {
+            info!(objects = wanted.len(), "dry run of {}: nothing is applied", task.key.trigger);
+            self.rehearse(task, &wanted).await;
+            return Ok(Next::RetryAfter(PAUSE_DRY_RUN));
+        }
         let plan = plan(&task.lifecycle, &wanted, trigger.sync_mode() == SyncMode::OneTime);
         if !plan.intend.is_empty() {
             self.record(task, What::Intended(plan.intend.clone())).await?;
@@ -220,14 +230,10 @@ impl<D: Disk> Reconciler<D> {
         Ok(next)
     }
 
-    /// The objects that the event asks for; `None` where they are only rendered, and nothing is applied.
-    async fn wanted(&self, task: &Task, trigger: &Trigger, event: Offset) -> Result<Option<Vec<Wanted>>, Failure> {
+    /// The objects that the event asks for.
+    async fn wanted(&self, task: &Task, trigger: &Trigger, event: Offset) -> Result<Vec<Wanted>, Failure> {
         let manifests = self.render(task, trigger, event)?;
-        if trigger.sync_mode() == SyncMode::DryRun {
-            info!(objects = manifests.len(), "dry run of {}: nothing is applied", task.key.trigger);
-            return Ok(None);
-        }
-        self.resolve(task, manifests, trigger.adopts()).await.map(Some)
+        self.resolve(task, manifests, trigger.adopts()).await
     }
 
     /// The manifests of an event, rendered once for all attempts that follow soon.
@@ -252,7 +258,8 @@ impl<D: Disk> Reconciler<D> {
         if rules.trigger(&task.key.trigger).is_some_and(|trigger| trigger.sync_mode() == SyncMode::DryRun) {
             let objects = plan.remove.iter().map(|holding| &holding.object);
             info!(objects = %names(objects), "dry run of {}: nothing is deleted", task.key.trigger);
-            return Ok(Next::Park);
+            self.rehearse(task, &[]).await;
+            return Ok(Next::RetryAfter(PAUSE_DRY_RUN));
         }
         let mut attempt = Attempt::default();
         self.remove(task, &plan.remove, Removing::DeletesToo, &mut attempt).await?;

@@ -59,6 +59,10 @@ impl Cluster for Watched {
         self.noted(self.inner.apply(key, manifest, uid))
     }
 
+    fn dry_run<'a>(&'a self, key: &'a ObjectKey, manifest: &'a Value) -> BoxFuture<'a, Result<LiveObject, Error>> {
+        self.noted(self.inner.dry_run(key, manifest))
+    }
+
     fn create_namespace<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<(), Error>> {
         self.noted(self.inner.create_namespace(manifest))
     }

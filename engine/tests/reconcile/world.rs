@@ -120,6 +120,10 @@ impl Cluster for Slow {
         .boxed()
     }
 
+    fn dry_run<'a>(&'a self, key: &'a ObjectKey, manifest: &'a Value) -> BoxFuture<'a, Result<LiveObject, Error>> {
+        self.0.dry_run(key, manifest)
+    }
+
     fn create_namespace<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<(), Error>> {
         self.0.create_namespace(manifest)
     }

@@ -33,6 +33,8 @@ use super::{confirm, difference, lists, log_level, orphans, records, redrive, re
         lists::conflicts,
         lists::rules,
         orphans::orphans,
+        orphans::dry_runs,
+        orphans::foreign,
         watch::watch,
         stuck::stuck,
         difference::difference,

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use jiff::Timestamp;
+use lifeline_engine::dry_runs::DryRunRow;
 use lifeline_engine::orphans::OrphanRow;
 use lifeline_engine::status::{HeldWithdrawal, ReplayStatus, Status};
 use lifeline_projections::history::{DriftRow, Entry, EventEntry};
@@ -147,7 +148,9 @@ pub fn conflicts(rows: &[ConflictRow]) -> Table {
         let cells =
             vec![row.cluster.as_str().into(), object(&row.object).into(), name(owner).into(), owner.offset.into()];
         let waiting = others.iter().map(|claim| format!("waits: {}, since offset {}", name(claim), claim.offset));
-        table.push(cells).remark = Some(waiting.collect::<Vec<_>>().join("\n"));
+        let remedy =
+            "hint: give it another name in one of the triggers; it changes hands when its owner lets go".to_owned();
+        table.push(cells).remark = Some(waiting.chain([remedy]).collect::<Vec<_>>().join("\n"));
     }
     table
 }
@@ -177,6 +180,36 @@ pub fn orphans(rows: &[OrphanRow], wide: bool) -> Table {
         ];
         cells.extend(wide.then(|| row.object.uid.as_deref().unwrap_or("-").into()));
         table.push(cells);
+    }
+    table
+}
+
+/// What dry runs would do; below each object its fields, and what is in the way.
+pub fn dry_runs(rows: &[DryRunRow]) -> Table {
+    let mut table = Table::new(&[
+        Column::word("CLUSTER").rank(4),
+        Column::word("ACTION"),
+        Column::name("OBJECT").comfort(24),
+        Column::name("TRIGGER").rank(2),
+        Column::name("SOURCE").rank(3),
+        Column::name("SUBJECT").rank(1),
+    ]);
+    for row in rows {
+        let cells = vec![
+            row.cluster.as_str().into(),
+            row.action.as_str().into(),
+            object(&row.object).into(),
+            row.trigger.as_str().into(),
+            row.source.as_str().into(),
+            subject(&row.subject),
+        ];
+        let value = |value: &Option<serde_json::Value>| value.as_ref().map_or("(none)".to_owned(), ToString::to_string);
+        let fields = row
+            .fields
+            .iter()
+            .map(|change| format!("{}: {} -> {}", change.field, value(&change.from), value(&change.to)));
+        let remarks: Vec<String> = row.because.clone().into_iter().chain(fields).collect();
+        table.push(cells).remark = (!remarks.is_empty()).then(|| remarks.join("\n"));
     }
     table
 }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use lifeline_engine::dry_runs::{Action, DryRunRow};
 use lifeline_engine::orphans::OrphanRow;
 use lifeline_engine::status::Status;
 use lifeline_projections::history::DriftRow;
@@ -19,7 +20,7 @@ use crate::client::{Client, Error, Listed, PAGE_ROWS_ASKED, Query};
 pub enum Show {
     /// What is deployed where, in the table that `sveltosctl show addons` prints.
     Addons(AddonsArgs),
-    /// Objects that more than one lifecycle claims; the first one owns it.
+    /// Objects that more than one lifecycle claims, the first one owns it; and objects of others that are in the way.
     Conflicts(RulesArgs),
     /// Lifecycles that are stuck: failing, or not carried out for a while.
     Stuck(StuckArgs),
@@ -28,6 +29,8 @@ pub enum Show {
     /// Objects with the marks of Lifeline that nothing in the log claims, as after a lost volume. They stay until
     /// `lifeline confirm`.
     Orphans(EngineArgs),
+    /// What triggers with `syncMode: DryRun` would create, change and delete, field by field.
+    Dryrun(EngineArgs),
 }
 
 /// `lifeline show addons`.
@@ -93,12 +96,15 @@ pub fn show(show: Show) -> Result<ExitCode, Error> {
         Show::Addons(args) => addons(&args),
         Show::Drift(args) => drift(&args),
         Show::Orphans(args) => orphans(&args),
+        Show::Dryrun(args) => dry_runs(&args),
         Show::Conflicts(args) => {
             let query = args.when.query();
-            let none = "no conflicts: each object is claimed once";
-            print_list(&args.ask, &args.when, "conflicts", &query, none, |rows: &[ConflictRow], _, _| {
+            let none = "no object is claimed by more than one lifecycle";
+            let code = print_list(&args.ask, &args.when, "conflicts", &query, none, |rows: &[ConflictRow], _, _| {
                 rows::conflicts(rows)
-            })
+            })?;
+            foreign(&args)?;
+            Ok(code)
         }
         Show::Stuck(args) => {
             let mut query = args.when.query();
@@ -191,6 +197,40 @@ fn orphans(args: &EngineArgs) -> Result<ExitCode, Error> {
             output::remark(&format!("not looked at, for the right to `list` is missing: {}", unlisted.join(", ")));
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Objects of others that are in the way, below the table of claims. As JSON they are at `/v1/conflicts/foreign`.
+fn foreign(args: &RulesArgs) -> Result<(), Error> {
+    let is_structured = matches!(args.ask.engine.output, Format::Json | Format::Yaml);
+    if is_structured || args.ask.data.is_some() || args.when.as_of.is_some() {
+        return Ok(());
+    }
+    let list: List<DryRunRow> = args.ask.client()?.get("/v1/conflicts/foreign", &Query::default())?;
+    if list.items.is_empty() {
+        output::remark("no object of others is in the way");
+    } else {
+        output::remark("objects of others that are in the way, and what an apply would change:");
+        output::table(&rows::dry_runs(&list.items), args.ask.engine.output)?;
+    }
+    Ok(())
+}
+
+fn dry_runs(args: &EngineArgs) -> Result<ExitCode, Error> {
+    let list: List<DryRunRow> = args.client()?.get("/v1/dry-run", &Query::default())?;
+    if output::structured(&list, args.output)? {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if list.items.is_empty() {
+        output::remark("no trigger with `syncMode: DryRun` would change anything");
+        return Ok(ExitCode::SUCCESS);
+    }
+    output::table(&rows::dry_runs(&list.items), args.output)?;
+    let count = |action: Action| list.items.iter().filter(|row| row.action == action).count();
+    let [create, change, delete, refuse] = [Action::Create, Action::Change, Action::Delete, Action::Refuse].map(count);
+    output::remark(&format!(
+        "{create} to create, {change} to change, {delete} to delete, {refuse} with something in the way. Nothing was changed"
+    ));
     Ok(ExitCode::SUCCESS)
 }
 

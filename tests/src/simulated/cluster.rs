@@ -368,6 +368,15 @@ impl Cluster for FaultyCluster {
         .boxed()
     }
 
+    fn dry_run<'a>(&'a self, key: &'a ObjectKey, manifest: &'a Value) -> BoxFuture<'a, Result<LiveObject, Error>> {
+        async move {
+            self.request().await?;
+            let live = self.state.lock().objects.clone().apply(key, manifest, None)?;
+            self.answer(live).await
+        }
+        .boxed()
+    }
+
     fn create_namespace<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<(), Error>> {
         async move {
             let (sent, key) = (self.now(), Objects::resolve(manifest)?);

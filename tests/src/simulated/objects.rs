@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 const FIRST_NAMESPACE: &str = "default";
 
 /// What a cluster holds.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Objects {
     held: BTreeMap<ObjectKey, LiveObject>,
     made: u64,

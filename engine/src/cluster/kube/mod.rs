@@ -273,14 +273,23 @@ impl KubeCluster {
         answer::object(answer.body).map(Some)
     }
 
-    async fn write(&self, key: &ObjectKey, manifest: &Value, uid: Option<&str>) -> Result<LiveObject, Error> {
+    async fn write(
+        &self,
+        key: &ObjectKey,
+        manifest: &Value,
+        uid: Option<&str>,
+        is_dry: bool,
+    ) -> Result<LiveObject, Error> {
         let path = self.path(key).await?;
-        let query = format!("fieldManager={FIELD_MANAGER}&force=true&fieldValidation=Strict");
+        let dry = if is_dry { "&dryRun=All" } else { "" };
+        let query = format!("fieldManager={FIELD_MANAGER}&force=true&fieldValidation=Strict{dry}");
         let body = as_yaml(&sent(key, manifest, uid)).into_bytes();
         let answer =
             self.ask("PATCH", &format!("{path}?{query}"), Some(("application/apply-patch+yaml", body))).await?;
         if answer.is_success() {
-            if let ("CustomResourceDefinition", Some(group)) = (key.kind.as_str(), manifest["spec"]["group"].as_str()) {
+            if let (false, "CustomResourceDefinition", Some(group)) =
+                (is_dry, key.kind.as_str(), manifest["spec"]["group"].as_str())
+            {
                 self.served.lock().forget_group(group);
             }
             return answer::object(answer.body);
@@ -365,7 +374,11 @@ impl Cluster for KubeCluster {
         manifest: &'a Value,
         uid: Option<&'a str>,
     ) -> BoxFuture<'a, Result<LiveObject, Error>> {
-        Box::pin(self.write(key, manifest, uid))
+        Box::pin(self.write(key, manifest, uid, false))
+    }
+
+    fn dry_run<'a>(&'a self, key: &'a ObjectKey, manifest: &'a Value) -> BoxFuture<'a, Result<LiveObject, Error>> {
+        Box::pin(self.write(key, manifest, None, true))
     }
 
     fn create_namespace<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<(), Error>> {

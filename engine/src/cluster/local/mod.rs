@@ -248,6 +248,14 @@ impl Cluster for LocalCluster {
         self.run(move |inner| inner.apply(&key, &manifest, uid.as_deref(), Manager::Lifeline))
     }
 
+    fn dry_run<'a>(&'a self, key: &'a ObjectKey, manifest: &'a Value) -> BoxFuture<'a, Result<LiveObject, Error>> {
+        let (key, manifest) = (key.clone(), manifest.clone());
+        self.run(move |inner| {
+            let mut kept = inner.kept.lock();
+            kept.state.apply(&key, &manifest, None, Manager::Lifeline, (inner.clock)()).map(|(_, live)| live)
+        })
+    }
+
     fn create_namespace<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<(), Error>> {
         let manifest = manifest.clone();
         self.run(move |inner| {
