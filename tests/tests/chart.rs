@@ -414,7 +414,8 @@ async fn roles(scene: &Scene) -> Outcome {
     let unused: Vec<&Right> =
         granted.difference(&called).filter(|right| right.0 != "create" || right.2 != "namespaces").collect();
     assert!(unused.is_empty(), "granted, and never called: {unused:?}");
-    let missing: Vec<&Right> = called.difference(&granted).collect();
+    // All kinds are listed once for objects that the log does not know; the engine names those that it may not list.
+    let missing: Vec<&Right> = called.difference(&granted).filter(|right| right.0 != "list").collect();
     assert!(missing.is_empty(), "called, and not granted: {missing:?}");
 
     // An apply that creates is a `patch` in the audit log, and needs `create` all the same.

@@ -80,7 +80,7 @@ impl Stage {
     }
 
     async fn made(&self, name: &str) -> Result<ConfigMap, Failure> {
-        Ok(eventually(name, SOON, async || self.maps.get(name).await).await?)
+        eventually(name, SOON, async || self.maps.get(name).await).await
     }
 
     async fn gone(&self, name: &str) -> Outcome {

@@ -149,11 +149,11 @@ fn is_secret(object: &ObjectKey) -> bool {
 fn changes(live: &Value, would: &Value, is_secret: bool) -> Vec<FieldChange> {
     let mut found = Vec::new();
     compare(&mut found, String::new(), Some(live), Some(would));
-    let is_ours = |field: &str| field.contains("/lifeline.dev~1");
-    found.retain(|change| {
-        let of_server = |name: &&str| change.field == format!("/metadata/{name}");
-        !SERVER_METADATA.iter().any(|name| of_server(&name)) && !is_ours(&change.field)
-    });
+    let is_shown = |field: &str| {
+        let of_server = SERVER_METADATA.iter().any(|name| field == format!("/metadata/{name}"));
+        !of_server && !field.contains("/lifeline.dev~1")
+    };
+    found.retain(|change| is_shown(&change.field));
     found.truncate(FIELDS_MAX);
     if is_secret {
         let hidden = found.iter_mut().filter(|change| change.field.contains("ata/"));

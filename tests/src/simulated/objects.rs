@@ -111,7 +111,9 @@ impl Objects {
         let Some(live) = self.held.get_mut(key) else { return };
         live.manifest["data"] = json!({"login": "edited"});
         if let Some(ours) = live.managed.ours.as_object_mut() {
+            // A Namespace has no data: something of it is not ours any more, and the marks still are.
             ours.remove("f:data");
+            ours.remove("f:kind");
         }
         live.managed.last_other = Some("stranger".to_owned());
     }
