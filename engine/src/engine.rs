@@ -27,6 +27,7 @@ use crate::intake::plain::{self, Buffers};
 use crate::intake::streams::{self, Order, Reach};
 use crate::intake::{Intake, Known};
 use crate::lists;
+use crate::orphans;
 use crate::preview::Planner;
 use crate::queue::Urgency;
 use crate::reconcile::Reconciler;
@@ -259,7 +260,9 @@ impl<D: Disk> Engine<D> {
         // In this order: what follows from records below `folded` is in the queue, or done.
         let folded = self.view.folded();
         let (open, stranded) = (self.sites.open(), self.sites.stranded());
-        let sites: Vec<SiteStatus> = self.sites.iter().map(|site| site.status()).collect();
+        let orphans = |site: &Site| self.view.orphans().status(site.name());
+        let status = |site: &Arc<Site>| SiteStatus { orphans: orphans(site), ..site.status() };
+        let sites: Vec<SiteStatus> = self.sites.iter().map(status).collect();
         let projection = self.view.projection();
         // Nobody takes them, so some may need no work any more.
         let needs_work = |index: &&LifecycleIndex| projection.lifecycle(**index).1.needs_work();
@@ -428,6 +431,7 @@ fn add_sites(status: &mut Status, stranded: usize) {
         budget,
         history,
         drift,
+        orphans,
         ..
     } in &status.sites
     {
@@ -475,6 +479,7 @@ fn add_sites(status: &mut Status, stranded: usize) {
             )
         });
         status.warnings.extend(fights);
+        status.warnings.extend(orphans.groups.iter().map(|group| orphans::sentence(cluster, group)));
     }
     if stranded > 0 {
         status.warnings.push(format!("{stranded} lifecycles wait: this engine does not know their cluster"));

@@ -42,6 +42,8 @@ mod stamps;
 pub mod status;
 
 pub mod by_trigger;
+pub mod dry_runs;
+pub mod orphans;
 
 pub mod view;
 

@@ -52,6 +52,7 @@ use self::found::Found;
 use self::lately::Counts;
 use self::target::{Decided, Target};
 use self::turn::{Count, Turn};
+use crate::rules::spec::SyncMode;
 use crate::rules::{EventView, RuleSet, Standing, Trigger};
 use crate::status::{ReplayStatus, ReplayedStatus};
 
@@ -151,7 +152,13 @@ impl Replay {
             let same = |target: &Target| is_open && *target.trigger == *trigger && target.digest == digest;
             let known = before.and_then(|before| before.targets.iter().find(|target| same(target)));
             let clusters = rules.heard_clusters(trigger).map(Into::into).collect();
-            let new = Target { is_open, ..Target::new(trigger, digest, leaves, clusters) };
+            let was_dry_run = match in_force.and_then(|rules| rules.trigger(trigger)) {
+                _ if digest.is_some() || !leaves => false,
+                Some(before) => before.sync_mode() == SyncMode::DryRun,
+                // It went while no engine ran, or was broken before.
+                None => known.is_none_or(|known| known.was_dry_run),
+            };
+            let new = Target { is_open, was_dry_run, ..Target::new(trigger, digest, leaves, clusters) };
             match known {
                 Some(known) => Target {
                     cursor: known.cursor.clone(),

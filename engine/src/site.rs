@@ -36,17 +36,21 @@ use crate::cluster::{self, Account, Cluster};
 use crate::intake::streams;
 use crate::queue::{Lane, Next, Queue, Urgency};
 use crate::rules;
-use crate::status::SiteStatus;
+use crate::status::{OrphanStatus, SiteStatus};
 
 /// Lifecycles of one site that are reconciled at once, not counting those whose calls are detached.
 pub(crate) const WORKERS: usize = 64;
 
 /// How often a cluster is asked whether it answers, while there is nothing to do.
 const IDLE_LOOK_EVERY: Duration = Duration::from_secs(30);
+/// The name of an instance that was given none.
+pub(crate) const INSTANCE: &str = "lifeline";
 
 /// A cluster that Lifeline works for: events come from its NATS, objects go to its API server.
 pub struct Site {
     name: Arc<str>,
+    /// Which instance of Lifeline works for it, as marks name it.
+    instance: String,
     described: rules::Cluster,
     cluster: Arc<dyn Cluster>,
     breaker: Arc<Breaker>,
@@ -91,6 +95,7 @@ impl Site {
         Site {
             bulkhead: Bulkhead::new(name.clone()),
             name,
+            instance: INSTANCE.to_owned(),
             described,
             cluster: Arc::new(Watched::new(cluster, breaker.clone(), budget.clone())),
             breaker,
@@ -107,6 +112,17 @@ impl Site {
     #[must_use]
     pub fn own(labels: BTreeMap<String, String>, cluster: Arc<dyn Cluster>) -> Site {
         Site::new(rules::Cluster::own(labels), cluster)
+    }
+
+    /// The same, for an instance of this name: of several that work for one cluster each has another.
+    #[must_use]
+    pub fn of_instance(self, instance: &str) -> Site {
+        Site { instance: instance.to_owned(), ..self }
+    }
+
+    /// The instance of Lifeline that works for it.
+    pub(crate) fn instance(&self) -> &str {
+        &self.instance
     }
 
     /// `namespace/name` of the resource that represents it, as records name it.
@@ -196,6 +212,13 @@ impl Site {
         }
     }
 
+    /// Waits until what was in its streams at the connection is recorded, or is given up.
+    pub(crate) async fn history_read(&self) {
+        while self.awaits_history() {
+            sleep(history::LOOK_EVERY).await;
+        }
+    }
+
     /// Takes the next lifecycle. Waits until there is one, history is read, and the cluster is available.
     /// [`Queue::finish`] has to follow. It may be dropped at any time: then no lifecycle was taken.
     pub(crate) async fn next(&self) -> LifecycleIndex {
@@ -205,9 +228,7 @@ impl Site {
                 // `Watched` notes the answer for the breaker.
                 let _ = self.cluster.check().await;
             }
-            while self.awaits_history() {
-                sleep(history::LOOK_EVERY).await;
-            }
+            self.history_read().await;
             // Chosen as late as possible: what waits for the budget here is not in the queue, where what comes later may be
             // more urgent.
             while let Some(due) = self.budget.due() {
@@ -261,6 +282,7 @@ impl Site {
             budget: self.budget.status(),
             history: self.history.status(),
             drift: self.drifts.status(),
+            orphans: OrphanStatus::default(),
         }
     }
 }

@@ -191,6 +191,32 @@ pub struct SiteStatus {
     /// What others did to its objects, of triggers that detect drift.
     #[serde(default)]
     pub drift: DriftStatus,
+    /// Objects with the marks of Lifeline that nothing claims.
+    #[serde(default)]
+    pub orphans: OrphanStatus,
+}
+
+/// Objects with the marks of Lifeline that nothing in the log claims.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OrphanStatus {
+    /// How many.
+    pub objects: u64,
+    /// These by trigger.
+    pub groups: Vec<OrphanGroup>,
+    /// Kinds that were not looked at, because they may not be listed.
+    pub unlisted: Vec<String>,
+}
+
+/// Objects that nothing claims, of one trigger.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OrphanGroup {
+    /// The EventTrigger that their marks name.
+    pub trigger: String,
+    /// How many.
+    pub objects: u64,
+    /// What `lifeline confirm` is given to delete them; absent where they cannot be deleted like this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<String>,
 }
 
 /// How many requests about objects a site makes.

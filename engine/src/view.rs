@@ -12,6 +12,8 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::{Notify, watch};
 
 use crate::by_trigger::ByTrigger;
+use crate::dry_runs::DryRuns;
+use crate::orphans::Orphans;
 use crate::stamps::Stamps;
 use crate::status::{ReplayStatus, ReplayedStatus};
 use crate::trace::Traces;
@@ -52,6 +54,20 @@ pub struct View<D: Disk> {
     settled: Notify,
     traces: Traces,
     by_trigger: ByTrigger,
+    orphans: Orphans,
+    dry_runs: DryRuns,
+    foreign: DryRuns,
+}
+
+/// What was confirmed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confirmed {
+    /// Objects that nothing claims, rather than what changed rules withdraw.
+    pub orphans: bool,
+    /// The trigger.
+    pub trigger: String,
+    /// Objects that go.
+    pub objects: u64,
 }
 
 impl<D: Disk> View<D> {
@@ -77,6 +93,9 @@ impl<D: Disk> View<D> {
             settled,
             traces,
             by_trigger: ByTrigger::default(),
+            orphans: Orphans::default(),
+            dry_runs: DryRuns::default(),
+            foreign: DryRuns::default(),
         })
     }
 
@@ -100,6 +119,21 @@ impl<D: Disk> View<D> {
         &self.by_trigger
     }
 
+    /// Objects with our marks that nothing claims.
+    pub fn orphans(&self) -> &Orphans {
+        &self.orphans
+    }
+
+    /// What dry runs would do.
+    pub(crate) fn dry_runs(&self) -> &DryRuns {
+        &self.dry_runs
+    }
+
+    /// Objects of others that are in the way of wanted ones.
+    pub(crate) fn foreign(&self) -> &DryRuns {
+        &self.foreign
+    }
+
     /// Why nothing is recorded, or why no message is; `None` while everything is.
     pub fn stalled(&self) -> Option<String> {
         self.stalled.lock().clone()
@@ -121,18 +155,22 @@ impl<D: Disk> View<D> {
         self.replayed.lock().count
     }
 
-    /// Lets a withdrawal pass that is held, by the id that the status gives it. Says whose it is and how many objects
-    /// go; `None` where there is none.
+    /// Lets a withdrawal pass that is held, or orphans be deleted, by the id that the status gives them. `None` where there is
+    /// nothing of this id.
     ///
-    /// It holds for this process: were the engine to end before all is recorded, it has to be confirmed again.
-    pub fn confirm(&self, id: &str) -> Option<(String, u64)> {
+    /// It holds for this process: were the engine to end before all is done, it has to be confirmed again.
+    pub fn confirm(&self, id: &str) -> Option<Confirmed> {
         let held = |replay: &ReplayStatus| {
             let held = replay.held.as_ref().filter(|held| held.id == id)?;
             Some((replay.trigger.clone(), held.objects))
         };
-        let found = self.replays.lock().iter().find_map(held)?;
+        let found = self.replays.lock().iter().find_map(held);
+        let Some((trigger, objects)) = found else {
+            let (trigger, objects) = self.orphans.confirm(id)?;
+            return Some(Confirmed { orphans: true, trigger, objects });
+        };
         self.confirmed.send_modify(|confirmed| _ = confirmed.insert(id.to_owned()));
-        Some(found)
+        Some(Confirmed { orphans: false, trigger, objects })
     }
 
     /// What was confirmed and is not done.

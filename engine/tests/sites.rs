@@ -216,6 +216,10 @@ impl Cluster for Hanging {
         self.about_object(self.hangs() == Hangs::All, 35, self.inner.delete(key, uid)).boxed()
     }
 
+    fn kinds(&self) -> BoxFuture<'_, Result<Vec<Kind>, Error>> {
+        self.inner.kinds()
+    }
+
     fn watch(&self, kind: Kind, label: Label) -> BoxStream<'_, Result<Seen, Error>> {
         self.inner.watch(kind, label)
     }

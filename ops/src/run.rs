@@ -188,7 +188,7 @@ async fn engine(config: Config, takes_over: bool, level: Level) -> Result<(), Er
     tasks.spawn(async move {
         let _: std::convert::Infallible = listener::serve(listener, Bounds::default(), identity, guarded).await;
     });
-    let site = Arc::new(Site::own(config.cluster_labels.clone(), cluster));
+    let site = Arc::new(Site::own(config.cluster_labels.clone(), cluster).of_instance(&config.consumer));
     site.await_history(config.history_wait);
     // A local cluster is nobody else's.
     if config.cluster == ClusterKind::Kube {

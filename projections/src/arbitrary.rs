@@ -12,8 +12,10 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::fact::{
-    AppliedObject, Decision, Delivery, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt, Later, LifecycleKey, MarkerFound, ObjectKey, Order, OrderBy, Place, Reconciled, RecordLost, Recreated, Redecision, Gathered,
-    Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed, What,
+    AppliedObject, Decision, Delivery, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt,
+    Gathered, Later, LifecycleKey, MarkerFound, ObjectKey, Order, OrderBy, Place, Reconciled, RecordLost, Recreated,
+    Redecision, Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed,
+    What,
 };
 
 /// Longer than any label, index or buffer would like.

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::fact::{
-    Decision, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt, Later, MarkerFound, ObjectKey, Gathered,
-    OrderBy, Place, Reconciled, RecordLost, Recreated, Redecision, Redesired, Redriven, ResourceKey, RuleChanged,
-    Ruling, StreamChange, StreamChanged, TriggerReplayed, What, plain_subject,
+    Decision, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt, Gathered, Later, MarkerFound,
+    ObjectKey, OrderBy, Place, Reconciled, RecordLost, Recreated, Redecision, Redesired, Redriven, ResourceKey,
+    RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed, What, plain_subject,
 };
 use crate::fold::Resource;
 use crate::incarnation::Incarnations;

@@ -3,8 +3,10 @@
 use std::fmt::Write;
 
 use lifeline_projections::fact::{
-    AppliedObject, Decision, Delivery, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt, Later, LifecycleKey, MarkerFound, ObjectKey, Order, OrderBy, Place, Reconciled, RecordLost, Recreated, Redecision, Gathered,
-    Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed, What,
+    AppliedObject, Decision, Delivery, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt,
+    Gathered, Later, LifecycleKey, MarkerFound, ObjectKey, Order, OrderBy, Place, Reconciled, RecordLost, Recreated,
+    Redecision, Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed,
+    What,
 };
 use lifeline_store::Offset;
 

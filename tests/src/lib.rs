@@ -5,9 +5,9 @@
 
 #[cfg(feature = "servers")]
 pub mod harness;
-pub mod parity;
 #[cfg(feature = "servers")]
 pub mod pages;
+pub mod parity;
 #[cfg(feature = "servers")]
 pub mod report;
 pub mod simulated;

@@ -15,6 +15,7 @@ use lifeline_tests::simulated::campaign::{Campaign, shrunk};
 use lifeline_tests::simulated::found::FOUND;
 use lifeline_tests::simulated::hazard::Hazard;
 use lifeline_tests::simulated::idle::idle;
+use lifeline_tests::simulated::lost_volume::{self, Ends};
 use lifeline_tests::simulated::planned;
 use lifeline_tests::simulated::shrink::play_safely;
 use lifeline_tests::simulated::{Script, play};
@@ -100,6 +101,19 @@ fn what_broke_a_promise_once_does_not_again() {
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn a_lost_volume_keeps_what_is_wanted_removes_what_was_logged_out_and_shows_the_rest() {
+    let mut all = Ends::default();
+    for seed in 0..60 {
+        let (violations, Ends { kept, removed, orphans }) = lost_volume::play(seed);
+        let told: Vec<String> = violations.iter().map(ToString::to_string).collect();
+        assert!(violations.is_empty(), "seed {seed}: {}", told.join("\n  "));
+        all = Ends { kept: all.kept + kept, removed: all.removed + removed, orphans: all.orphans + orphans };
+    }
+    println!("{all:?}");
+    assert!(all.kept > 0 && all.removed > 0 && all.orphans > 0, "{all:?}");
 }
 
 #[test]

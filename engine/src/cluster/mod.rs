@@ -25,8 +25,8 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use serde_json::Value;
 
-use crate::schema::Schema;
 pub use crate::account::Account;
+use crate::schema::Schema;
 
 /// The field manager of every server-side apply.
 pub const FIELD_MANAGER: &str = "lifeline";
@@ -152,6 +152,13 @@ pub trait Cluster: Send + Sync + 'static {
     /// # Errors
     /// Those of the cluster, never that the object is missing.
     fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>>;
+
+    /// The kinds whose objects can be listed and applied, in each version that the cluster serves them in; of one kind the
+    /// preferred version comes first.
+    ///
+    /// # Errors
+    /// Those of the cluster.
+    fn kinds(&self) -> BoxFuture<'_, Result<Vec<Kind>, Error>>;
 
     /// Watches the objects of a kind that have a label, in all namespaces: first those that are there, then each change.
     /// Of most kinds only the metadata comes; see [`Kind::can_finish`]. An object that loses the label counts as gone.

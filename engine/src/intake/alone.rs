@@ -38,6 +38,10 @@ impl Nats {
         // A consumer that is not there has not delivered what stops it.
         let Some(info) = self.consumer(stream, durable).await? else { return Ok(None) };
         delivers(&info)?;
+        // Each start begins here.
+        if let Some(told) = consume.of_another_log(info.ack_floor.stream_sequence) {
+            tracing::warn!("{told}");
+        }
         let mut from = match retention {
             Retention::Limits => *from_sequence,
             Retention::Interest | Retention::WorkQueue => (*from_sequence).min(info.ack_floor.stream_sequence + 1),

@@ -130,9 +130,29 @@ pub struct Consume {
     pub retention: Retention,
     /// Who is noted with the consumer when it is made; `None` where there is no other engine.
     pub owner: Option<Owner>,
+    /// First sequence that the log did not know when the session began; 1 for a new log. A consumer that acknowledged more
+    /// served another log.
+    pub known_below: u64,
 }
 
 impl Consume {
+    /// What is to be said where the consumer acknowledged messages that this log does not hold. It happens once: reading takes
+    /// the consumer back to where the log ends.
+    #[must_use]
+    pub fn of_another_log(&self, acknowledged: u64) -> Option<String> {
+        let Consume { stream, durable, known_below, .. } = self;
+        let log = match known_below {
+            below if acknowledged < *below => return None,
+            1 => "this log is new".to_owned(),
+            below => format!("this log ends at {}", below - 1),
+        };
+        Some(format!(
+            "the consumer `{durable}` of stream `{stream}` was acknowledged up to {acknowledged}, and {log}: its volume is another \
+             one, or an older copy. What the stream still holds is read again\nhint: `lifeline show orphans` lists objects \
+             that nothing in this log explains"
+        ))
+    }
+
     /// The subjects to ask for, where one question is about one subject.
     #[must_use]
     pub fn subjects(&self) -> &[String] {
@@ -278,4 +298,25 @@ pub trait Source: Send + Sync {
         stream: &'a str,
         sequence: u64,
     ) -> BoxFuture<'a, Result<Option<Message>, Error>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_consumer_that_acknowledged_more_than_the_log_holds_served_another_log() {
+        let check = |known_below: u64, acknowledged: u64, expected: Option<&str>| {
+            let (stream, durable) = ("USERS".to_owned(), "lifeline".to_owned());
+            let (filters, retention) = (Vec::new(), Retention::Limits);
+            let consume = Consume { stream, durable, filters, from_sequence: 9, retention, known_below };
+            let told = consume.of_another_log(acknowledged);
+            assert_eq!(told.is_some(), expected.is_some(), "{told:?}");
+            assert!(told.unwrap_or_default().contains(expected.unwrap_or_default()));
+        };
+        check(1, 0, None);
+        check(9, 8, None);
+        check(1, 1, Some("was acknowledged up to 1, and this log is new"));
+        check(4, 8, Some("was acknowledged up to 8, and this log ends at 3"));
+    }
 }

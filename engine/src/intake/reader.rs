@@ -198,6 +198,7 @@ impl Reader {
     async fn session(&mut self, alone: u32) -> Result<Ended, Error> {
         let jetstream = Arc::clone(&self.jetstream);
         let Some(state) = jetstream.state(&self.reading.stream).await? else { return Ok(Ended::Missing) };
+        let known_below = self.known.map_or(1, |known| known.next_sequence);
         let owner = match &mut self.claim {
             Some(claim) => Some(claim.take(&jetstream, state.retention).await?),
             None => None,
@@ -228,6 +229,7 @@ impl Reader {
             from_sequence: known.next_sequence,
             retention: state.retention,
             owner,
+            known_below,
         };
         if alone > 0 {
             match jetstream.first_alone(&consume, alone).await {

@@ -17,6 +17,7 @@ use super::{Error, Planner, Wish};
 use crate::replay::brake::{Withdrawal, confirmation_id};
 use crate::rules::RuleSet;
 use crate::rules::spec::SyncMode;
+use crate::site::{self, Site};
 use crate::status::HeldWithdrawal;
 
 /// Lifecycles or resources that are looked at in one turn, while the recorder waits.
@@ -33,6 +34,11 @@ pub struct Draft {
     pub(super) triggers: BTreeMap<String, TriggerPlan>,
 }
 
+/// Under which name of an instance objects of a site are made. It counts nowhere where manifests are compared.
+pub(super) fn instance_of(site: Option<&Site>) -> &str {
+    site.map_or(site::INSTANCE, Site::instance)
+}
+
 impl<D: Disk> Planner<D> {
     pub(super) fn draft_of(
         &self,
@@ -43,13 +49,12 @@ impl<D: Disk> Planner<D> {
         let before = in_force.as_deref().filter(|_| self.is_running());
         let Decided { offset, triggers, lifecycles } = decide(&self.view, rules, before, wish, &self.progress)?;
         self.progress.begin("rendering", lifecycles.len() as u64);
-        let log = self.view.log();
         let mut outlooks = Vec::with_capacity(lifecycles.len());
         for lifecycle in lifecycles {
             self.progress.check()?;
             let site = self.site(&lifecycle.0.cluster);
-            let cluster = site.as_deref().map(|site| site.cluster());
-            outlooks.push(Outlook::of(&self.view, &log, rules, cluster, lifecycle));
+            let named = (site.as_deref().map(|site| site.cluster()), instance_of(site.as_deref()));
+            outlooks.push(Outlook::of(&self.view, rules, named, lifecycle));
             self.progress.one_more();
         }
         let (effects, goes) = self.effects(&outlooks, rules)?;

@@ -16,7 +16,7 @@ use lifeline_projections::reads::object_row;
 use lifeline_store::{Disk, Offset};
 
 use super::answer::{Action, Against, Change, Counts, Field, Preview};
-use super::draft::Draft;
+use super::draft::{Draft, instance_of};
 use super::fields::differing;
 use super::outcome::{Effect, key_of};
 use super::outlook::{End, Want, event_now};
@@ -221,7 +221,9 @@ impl<D: Disk> Planner<D> {
 
     /// The manifest of an object that rules give for an event.
     fn given(&self, rules: &RuleSet, key: &LifecycleKey, event: Offset, object: &ObjectKey) -> Option<MarkedManifest> {
-        let manifests = render(&self.view.log(), rules.trigger(&key.trigger)?, key, event).ok()?;
+        let site = self.site(&key.cluster);
+        let instance = instance_of(site.as_deref());
+        let manifests = render(&self.view, rules.trigger(&key.trigger)?, key, instance, event).ok()?;
         manifests.into_iter().find(|one| is_of(&one.manifest, object))
     }
 

@@ -6,7 +6,7 @@ use futures::FutureExt;
 use lifeline_projections::fact::{LifecycleKey, ObjectKey, Redesired};
 use lifeline_projections::fold::LifecycleIndex;
 use lifeline_projections::lifecycle::{Desired, Holding, Lifecycle};
-use lifeline_store::{Disk, Offset, Reader};
+use lifeline_store::{Disk, Offset};
 use serde_json::Value;
 
 use crate::builtin;
@@ -68,9 +68,8 @@ impl Outlook {
     /// kinds.
     pub(super) fn of<D: Disk>(
         view: &View<D>,
-        log: &Reader<D>,
         rules: &RuleSet,
-        cluster: Option<&dyn Cluster>,
+        (cluster, instance): (Option<&dyn Cluster>, &str),
         (key, desired): (LifecycleKey, Redesired),
     ) -> Outlook {
         let known = view.read(|projection| {
@@ -88,7 +87,7 @@ impl Outlook {
             (Redesired::Absent { .. }, _) if is_dry => End::DryRun { is_present: false },
             (Redesired::Absent { .. }, _) | (Redesired::Present { .. }, None) => End::Absent,
             (Redesired::Present { event, .. }, Some(trigger)) => {
-                match wanted(log, trigger, cluster, &key, &now.inventory, event) {
+                match wanted(view, trigger, (cluster, instance), &key, &now.inventory, event) {
                     Err(message) => End::Fails(message),
                     Ok(_) if is_dry => End::DryRun { is_present: true },
                     Ok(wanted) => End::Present {
@@ -135,14 +134,14 @@ fn wants(now: &Lifecycle, wanted: &[Wanted], once: bool) -> Vec<Want> {
 
 /// The objects that an event asks for, as an engine would apply them; or why there are none.
 pub(super) fn wanted<D: Disk>(
-    log: &Reader<D>,
+    view: &View<D>,
     trigger: &Trigger,
-    cluster: Option<&dyn Cluster>,
+    (cluster, instance): (Option<&dyn Cluster>, &str),
     key: &LifecycleKey,
     held: &[Holding],
     event: Offset,
 ) -> Result<Vec<Wanted>, String> {
-    let manifests = render(log, trigger, key, event).map_err(|failure| failure.message)?;
+    let manifests = render(view, trigger, key, instance, event).map_err(|failure| failure.message)?;
     let beside: Vec<_> = manifests.iter().map(|one| one.manifest.clone()).collect();
     let mut wanted = Vec::with_capacity(manifests.len());
     for marked in manifests {

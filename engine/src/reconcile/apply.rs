@@ -114,6 +114,7 @@ impl<D: Disk> Reconciler<D> {
                 }
                 // The definition may change, or be published only now.
                 Err(failure) if want.has_open_types && failure.retry == Retry::Never => failure.retry = Retry::Slowly,
+                Ok(foreign @ Made::Foreign(_)) => self.note_foreign(task, want, foreign).await,
                 Ok(_) | Err(_) => {}
             }
             attempt.note(want, recorded, made);

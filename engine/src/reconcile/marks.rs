@@ -15,10 +15,10 @@ use crate::digest::digest;
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The value of [`MANAGED_BY`].
 pub const MANAGER: &str = "lifeline";
-/// What every object of Lifeline has, and is watched by.
-pub const OURS: Label = Label { key: MANAGED_BY, value: MANAGER };
 /// Selects the objects of one lifecycle (label): 16 hexadecimal digits.
 pub const LIFECYCLE: &str = "lifeline.dev/lifecycle";
+/// What every object of Lifeline has, and is watched and listed by.
+pub const OURS: Label = Label(LIFECYCLE);
 /// The EventTrigger (annotation, and label where it fits one).
 pub const TRIGGER: &str = "lifeline.dev/trigger";
 /// The CloudEvent source (annotation).
@@ -28,6 +28,10 @@ pub const SUBJECT: &str = "lifeline.dev/subject";
 /// The offset of the event that the object was last applied for (annotation). Later events that ask for the same object
 /// leave it.
 pub const OFFSET: &str = "lifeline.dev/offset";
+
+/// The instance of Lifeline that applied the object last (annotation). Several may work for one cluster. Objects of earlier
+/// releases have none, and count as those of any instance.
+pub const INSTANCE: &str = "lifeline.dev/instance";
 
 /// On a Namespace that was made because it was missing (annotation). It belongs to nobody, and a lifecycle that gives it
 /// takes it over.
@@ -41,6 +45,8 @@ const LABEL_VALUE_BYTES_MAX: usize = 63;
 pub struct Marks<'a> {
     /// Whose objects they are.
     pub key: &'a LifecycleKey,
+    /// Which instance of Lifeline applies them.
+    pub instance: &'a str,
     /// The event they are rendered from.
     pub event: Offset,
 }
@@ -79,20 +85,23 @@ impl Marks<'_> {
             annotations.insert(SOURCE.into(), (&*self.key.resource.source).into());
             annotations.insert(SUBJECT.into(), (&*self.key.resource.subject).into());
             annotations.insert(OFFSET.into(), self.event.to_string().into());
+            annotations.insert(INSTANCE.into(), self.instance.into());
         }
     }
 }
 
-/// Checksum of a marked manifest, whichever event it was rendered from. An event that asks for what an earlier one asked
-/// for is no reason for a call: the log says which events there were, and the object keeps the offset of the one that
-/// changed it last.
+/// Checksum of a marked manifest, whichever event and instance it was rendered for. An event that asks for what an earlier one
+/// asked for is no reason for a call: the log says which events there were, and the object keeps the marks of the apply
+/// that changed it last.
 #[must_use]
 pub fn checksum(manifest: &mut Value) -> u64 {
-    let dated = manifest.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
-    let offset = dated.and_then(|annotations| annotations.remove(OFFSET));
+    let annotations = manifest.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
+    let left_out: Vec<(&str, Value)> = annotations.map_or_else(Vec::new, |annotations| {
+        [OFFSET, INSTANCE].into_iter().filter_map(|mark| Some((mark, annotations.remove(mark)?))).collect()
+    });
     let checksum = digest(manifest);
-    if let (Some(offset), Some(Value::Object(annotations))) = (offset, manifest.pointer_mut("/metadata/annotations")) {
-        annotations.insert(OFFSET.into(), offset);
+    if let Some(Value::Object(annotations)) = manifest.pointer_mut("/metadata/annotations") {
+        annotations.extend(left_out.into_iter().map(|(mark, value)| (mark.to_owned(), value)));
     }
     checksum
 }
@@ -158,6 +167,31 @@ pub fn owner(live: &LiveObject, key: &LifecycleKey) -> Owner {
     }
 }
 
+/// What the marks of a live object say, where Lifeline put all of them there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marked {
+    /// Whose it is.
+    pub key: LifecycleKey,
+    /// Which instance of Lifeline applied it; `None` on objects of earlier releases.
+    pub instance: Option<String>,
+}
+
+/// The marks of an object on a cluster. `None` where some are missing, where they do not belong together, or where others
+/// put them there: who copies an object copies its annotations, and controllers copy labels to what they make. The
+/// API server says whose each of them is.
+#[must_use]
+pub fn genuine(live: &LiveObject, cluster: &str) -> Option<Marked> {
+    let metadata = |part: &str, name: &str| {
+        let is_ours = !live.managed.ours["f:metadata"][format!("f:{part}")][format!("f:{name}")].is_null();
+        live.manifest["metadata"][part][name].as_str().filter(|_| is_ours)
+    };
+    let annotation = |name: &str| metadata("annotations", name);
+    let resource = ResourceKey { source: annotation(SOURCE)?.into(), subject: annotation(SUBJECT)?.into() };
+    let key = LifecycleKey { trigger: annotation(TRIGGER)?.into(), cluster: cluster.into(), resource };
+    let is_whole = metadata("labels", LIFECYCLE)? == lifecycle_label(&key);
+    is_whole.then(|| Marked { key, instance: annotation(INSTANCE).map(str::to_owned) })
+}
+
 /// The value of [`LIFECYCLE`].
 #[must_use]
 pub fn lifecycle_label(key: &LifecycleKey) -> String {
@@ -199,7 +233,7 @@ mod tests {
 
     fn marked(manifest: Value, key: &LifecycleKey) -> LiveObject {
         let mut manifest = manifest;
-        Marks { key, event: Offset::from(41) }.mark(&mut manifest);
+        Marks { key, instance: "lifeline", event: Offset::from(41) }.mark(&mut manifest);
         LiveObject { uid: "u".into(), deleting: false, manifest, managed: Managed::default() }
     }
 
@@ -269,6 +303,39 @@ mod tests {
         let live = marked(json!({"metadata": {"name": "a"}}), &key(&long, "a"));
         assert_eq!(live.manifest["metadata"]["labels"].get(TRIGGER), None);
         assert_eq!(live.manifest["metadata"]["annotations"][TRIGGER], long);
+    }
+
+    #[test]
+    fn marks_are_genuine_where_the_cluster_says_that_all_are_ours() {
+        fn fields(value: &Value) -> Value {
+            match value {
+                Value::Object(map) => map.iter().map(|(name, value)| (format!("f:{name}"), fields(value))).collect(),
+                _ => json!({}),
+            }
+        }
+        let key = key("t", "a");
+        let ours = || {
+            let live = marked(json!({"metadata": {"name": "a"}}), &key);
+            let managed = Managed { ours: fields(&live.manifest), ..Managed::default() };
+            LiveObject { managed, ..live }
+        };
+        let check = |what: &str, change: &dyn Fn(&mut LiveObject), instance: Option<Option<&str>>| {
+            let mut live = ours();
+            change(&mut live);
+            let expected = instance.map(|instance| Marked { key: key.clone(), instance: instance.map(str::to_owned) });
+            assert_eq!(genuine(&live, "mgmt/mgmt"), expected, "{what}");
+        };
+        check("as applied", &|_| {}, Some(Some("lifeline")));
+        check(
+            "of an earlier release",
+            &|live| live.manifest["metadata"]["annotations"][INSTANCE] = Value::Null,
+            Some(None),
+        );
+        check("a copy", &|live| live.managed = Managed::default(), None);
+        check("a label that somebody took", &|live| live.managed.ours["f:metadata"]["f:labels"] = json!({}), None);
+        check("another label", &|live| live.manifest["metadata"]["labels"][LIFECYCLE] = "00".into(), None);
+        check("another subject", &|live| live.manifest["metadata"]["annotations"][SUBJECT] = "b".into(), None);
+        assert_eq!(genuine(&ours(), "other/cluster"), None, "it came with a copy of another cluster");
     }
 
     #[test]

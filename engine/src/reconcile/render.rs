@@ -36,14 +36,29 @@ pub struct MarkedManifest {
     pub handling: Handling,
 }
 
-/// The manifests that `event` asks for.
+/// The manifests that the record at an offset asks for, marked as applied by an instance of Lifeline: an event, or of a list that
+/// its keys were recorded.
 ///
 /// # Errors
-/// When the record cannot be read, or a template fails.
+/// When a record cannot be read, a template fails, or a list is too large.
 pub fn render<D: Disk>(
+    view: &View<D>,
+    trigger: &Trigger,
+    key: &LifecycleKey,
+    instance: &str,
+    record: Offset,
+) -> Result<Vec<MarkedManifest>, Failure> {
+    match key.resource.is_list() {
+        true => render_list(view, trigger, key, instance, record),
+        false => render_event(&view.log(), trigger, key, instance, record),
+    }
+}
+
+fn render_event<D: Disk>(
     log: &Reader<D>,
     trigger: &Trigger,
     key: &LifecycleKey,
+    instance: &str,
     event: Offset,
 ) -> Result<Vec<MarkedManifest>, Failure> {
     let lost = |reason: String| Failure {
@@ -62,17 +77,15 @@ pub fn render<D: Disk>(
     let rendered = trigger
         .manifests(&event_map, &key.cluster, record.time_unix_nanos)
         .map_err(|error| Failure { message: chain(&error), retry: Retry::Never })?;
-    Ok(marked(rendered, key, event))
+    Ok(marked(rendered, key, instance, event))
 }
 
 /// The manifests of a list whose keys were recorded at `gathered`.
-///
-/// # Errors
-/// When there are too many keys, a record cannot be read, a template fails, or an object is too large.
-pub fn render_list<D: Disk>(
+fn render_list<D: Disk>(
     view: &View<D>,
     trigger: &Trigger,
     key: &LifecycleKey,
+    instance: &str,
     gathered: Offset,
 ) -> Result<Vec<MarkedManifest>, Failure> {
     let failed = |error: lists::Error| {
@@ -88,7 +101,7 @@ pub fn render_list<D: Disk>(
     let rendered = trigger
         .list(events, &key.cluster, recorded.time_unix_nanos)
         .map_err(|error| Failure { message: chain(&error), retry: Retry::Never })?;
-    let marked = marked(rendered, key, gathered);
+    let marked = marked(rendered, key, instance, gathered);
     let large = marked.iter().find_map(|one| {
         let bytes = one.manifest.to_string().len();
         (bytes > OBJECT_BYTES_MAX).then(|| too_large(&key.trigger, one, bytes))
@@ -109,8 +122,8 @@ fn too_large(trigger: &str, one: &MarkedManifest, bytes: usize) -> Failure {
 
 /// Manifests, marked as those of a lifecycle, made from the event at an offset.
 #[must_use]
-pub fn marked(rendered: Vec<Rendered>, key: &LifecycleKey, event: Offset) -> Vec<MarkedManifest> {
-    let stamp = Marks { key, event };
+pub fn marked(rendered: Vec<Rendered>, key: &LifecycleKey, instance: &str, event: Offset) -> Vec<MarkedManifest> {
+    let stamp = Marks { key, instance, event };
     let marked = rendered.into_iter().map(|one| {
         let origin = format!("{}, key `{}`", one.from, one.key);
         let mut manifest = one.manifest;
@@ -166,7 +179,7 @@ mod tests {
         let resource = ResourceKey { source: "auth".into(), subject: "ada".into() };
         let key = LifecycleKey { trigger: "create-namespace".into(), cluster: "mgmt/mgmt".into(), resource };
         let trigger = rules.trigger(&key.trigger).expect("the trigger is in force");
-        render(&log.reader(), trigger, &key, Offset::ZERO)
+        render_event(&log.reader(), trigger, &key, "lifeline", Offset::ZERO)
     }
 
     #[test]

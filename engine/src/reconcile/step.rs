@@ -299,8 +299,9 @@ mod tests {
 
     fn live(by: By, deleting: bool) -> LiveObject {
         let mut manifest = json!({"metadata": {"name": "a"}});
-        let mark =
-            |subject: &str, manifest: &mut Value| Marks { key: &key(subject), event: Offset::ZERO }.mark(manifest);
+        let mark = |subject: &str, manifest: &mut Value| {
+            Marks { key: &key(subject), instance: "lifeline", event: Offset::ZERO }.mark(manifest)
+        };
         match by {
             Us => mark("zoe", &mut manifest),
             Other => mark("ann", &mut manifest),

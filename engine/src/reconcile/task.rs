@@ -202,7 +202,7 @@ mod tests {
     fn the_first_claim_outranks_the_marks_of_a_lifecycle_that_comes_later_or_let_go() {
         let check = |story: &[(&str, Then)], marked: &str, expected: bool| {
             let mut manifest = json!({"metadata": {"name": "n"}});
-            Marks { key: &key(marked), event: Offset::ZERO }.mark(&mut manifest);
+            Marks { key: &key(marked), instance: "lifeline", event: Offset::ZERO }.mark(&mut manifest);
             let found = Known::Found(Some(LiveObject {
                 uid: "live".into(),
                 deleting: false,

@@ -33,7 +33,7 @@ use crate::reconcile::lost::Lost;
 use crate::reconcile::plan::{Wanted, plan};
 use crate::reconcile::recent::{self, Recent};
 use crate::reconcile::recreate::Recreating;
-use crate::reconcile::render::{MarkedManifest, render, render_list};
+use crate::reconcile::render::{MarkedManifest, render};
 use crate::reconcile::step::Removing;
 use crate::reconcile::task::Task;
 use crate::reconcile::tiers::Tiers;
@@ -46,6 +46,9 @@ use crate::view::View;
 
 /// The pause between looks at an object that is on its way out.
 const PAUSE_DELETING: Duration = Duration::from_millis(250);
+
+/// The pause between two dry runs of a lifecycle: others may change what it would find.
+const PAUSE_DRY_RUN: Duration = Duration::from_secs(600);
 
 /// The pause while the rules are not read yet.
 const PAUSE_RULES: Duration = Duration::from_millis(100);
@@ -99,6 +102,8 @@ impl<D: Disk> Reconciler<D> {
             biased;
             () = self.work(&mut stop) => {}
             () = self.follow_drift() => {}
+            () = self.follow_orphans() => {}
+            () = self.follow_modes() => {}
         }
     }
 
@@ -122,6 +127,8 @@ impl<D: Disk> Reconciler<D> {
 
     async fn reconcile(&self, index: LifecycleIndex) {
         self.lost.begin(index);
+        self.view.dry_runs().forget(index);
+        self.view.foreign().forget(index);
         let task = Task::of(&self.view.projection(), index);
         let Some(task) = task else {
             self.recent.forget(index);
@@ -173,10 +180,14 @@ impl<D: Disk> Reconciler<D> {
         let Some(trigger) = task.trigger(&rules) else { return Ok(Next::RetryAfter(PAUSE_REPLAY)) };
         task.act_as(trigger.account().cloned());
         let wanted = match self.wanted(task, trigger, event).await {
-            Ok(Some(wanted)) => wanted,
-            Ok(None) => return Ok(Next::Park),
+            Ok(wanted) => wanted,
             Err(failure) => return self.failed(task, Vec::new(), failure).await,
         };
+        if trigger.sync_mode() == SyncMode::DryRun {
+            info!(objects = wanted.len(), "dry run of {}: nothing is applied", task.key.trigger);
+            self.rehearse(task, &wanted).await;
+            return Ok(Next::RetryAfter(PAUSE_DRY_RUN));
+        }
         let mut plan = plan(&task.lifecycle, &wanted, trigger.sync_mode() == SyncMode::OneTime);
         // Where drift is detected, a watch says what others do. Nobody does elsewhere, so a new event is the time to look.
         let unchanged = match trigger.sync_mode() {
@@ -228,14 +239,10 @@ impl<D: Disk> Reconciler<D> {
         Ok(next)
     }
 
-    /// The objects that the event asks for; `None` where they are only rendered, and nothing is applied.
-    async fn wanted(&self, task: &Task, trigger: &Trigger, event: Offset) -> Result<Option<Vec<Wanted>>, Failure> {
+    /// The objects that the event asks for.
+    async fn wanted(&self, task: &Task, trigger: &Trigger, event: Offset) -> Result<Vec<Wanted>, Failure> {
         let manifests = self.render(task, trigger, event)?;
-        if trigger.sync_mode() == SyncMode::DryRun {
-            info!(objects = manifests.len(), "dry run of {}: nothing is applied", task.key.trigger);
-            return Ok(None);
-        }
-        self.resolve(task, manifests, trigger.adopts()).await.map(Some)
+        self.resolve(task, manifests, trigger.adopts()).await
     }
 
     /// The manifests of an event, rendered once for all attempts that follow soon.
@@ -244,10 +251,7 @@ impl<D: Disk> Reconciler<D> {
         if let Some(manifests) = self.recent.get(task.index, source) {
             return Ok(manifests);
         }
-        let manifests = match task.key.resource.is_list() {
-            true => render_list(&self.view, trigger, &task.key, event)?,
-            false => render(&self.view.log(), trigger, &task.key, event)?,
-        };
+        let manifests = render(&self.view, trigger, &task.key, self.site.instance(), event)?;
         self.recent.put(task.index, source, &manifests);
         Ok(manifests)
     }
@@ -263,7 +267,8 @@ impl<D: Disk> Reconciler<D> {
         if rules.trigger(&task.key.trigger).is_some_and(|trigger| trigger.sync_mode() == SyncMode::DryRun) {
             let objects = plan.remove.iter().map(|holding| &holding.object);
             info!(objects = %names(objects), "dry run of {}: nothing is deleted", task.key.trigger);
-            return Ok(Next::Park);
+            self.rehearse(task, &[]).await;
+            return Ok(Next::RetryAfter(PAUSE_DRY_RUN));
         }
         match self.gone.account(&self.view, &rules, &task.key.trigger) {
             Ok(account) => task.act_as(account),

@@ -20,6 +20,8 @@ pub(super) struct Target {
     /// Checksum of the trigger; `None` where it is gone.
     pub(super) digest: Option<u64>,
     pub(super) leaves: bool,
+    /// Whether it was a dry run when it went, or may have been: then what was logged out meanwhile stays too.
+    pub(super) was_dry_run: bool,
     /// The clusters whose events it listens to.
     pub(super) clusters: Vec<Box<str>>,
     /// Whether the log says already that its replay began.
@@ -50,6 +52,7 @@ impl Target {
             trigger: trigger.into(),
             digest,
             leaves,
+            was_dry_run: false,
             clusters,
             is_open: false,
             cursor: Cursor::default(),
@@ -134,7 +137,8 @@ impl Target {
         let present = resource
             .lifecycles
             .iter()
-            .filter(|lifecycle| *lifecycle.trigger == *self.trigger && lifecycle.desired.is_present());
+            .filter(|lifecycle| *lifecycle.trigger == *self.trigger)
+            .filter(|lifecycle| lifecycle.desired.is_present() || (self.was_dry_run && lifecycle.needs_work()));
         let withdrawn = |lifecycle: &Lifecycle| {
             let (cluster, resource) = ((*lifecycle.cluster).into(), key.clone());
             Redecision { cluster, resource, desired, previous: None }

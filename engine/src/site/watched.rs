@@ -96,6 +96,10 @@ impl Cluster for Watched {
         self.noted(self.inner.delete(key, uid))
     }
 
+    fn kinds(&self) -> BoxFuture<'_, Result<Vec<Kind>, Error>> {
+        self.noted(self.inner.kinds())
+    }
+
     fn watch(&self, kind: Kind, label: Label) -> BoxStream<'_, Result<Seen, Error>> {
         // Long calls that end now and then say little about the cluster, and nothing that other calls would not.
         self.inner.watch(kind, label)

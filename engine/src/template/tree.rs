@@ -32,14 +32,8 @@ pub(super) struct Prepared {
 }
 
 /// What templates of Sveltos may see beside the event and its cluster: nothing here gives it.
-const FOREIGN: [&str; 6] = [
-    "InfrastructureProvider",
-    "KubeadmControlPlane",
-    "MatchingResource",
-    "MatchingResources",
-    "Resource",
-    "Resources",
-];
+const FOREIGN: [&str; 6] =
+    ["InfrastructureProvider", "KubeadmControlPlane", "MatchingResource", "MatchingResources", "Resource", "Resources"];
 
 /// What an error message wants to know about a node.
 #[derive(Debug, Default)]

@@ -5,4 +5,5 @@ mod claims;
 mod deletions;
 mod drift;
 mod guests;
+mod modes;
 mod world;

@@ -156,6 +156,10 @@ impl Cluster for Slow {
         self.0.delete(key, uid)
     }
 
+    fn kinds(&self) -> BoxFuture<'_, Result<Vec<Kind>, Error>> {
+        self.0.kinds()
+    }
+
     fn watch(&self, kind: Kind, label: Label) -> BoxStream<'_, Result<Seen, Error>> {
         self.0.watch(kind, label)
     }

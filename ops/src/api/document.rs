@@ -14,7 +14,7 @@ use super::parameters::{Asked, Nothing};
 use super::problem;
 use super::refusals::Refused;
 use super::{
-    confirm, difference, lists, log_level, plan, records, redrive, replay, resource, stuck, verify, watch, why,
+    confirm, difference, lists, log_level, orphans, plan, records, redrive, replay, resource, stuck, verify, watch, why,
 };
 
 /// The document.
@@ -23,7 +23,7 @@ use super::{
     info(
         title = "Lifeline",
         description = "What exists, why, since when, and what was true before: the lifecycles that CloudEvents gave to \
-                       Kubernetes resources. All paths read but four (`/v1/plan` reads too, and takes its rules by POST): `/v1/replay` decides history again, `/v1/redrive` records events, `/v1/confirm` lets changed rules remove what is held, and \
+                       Kubernetes resources. All paths read but four (`/v1/plan` reads too, and takes its rules by POST): `/v1/replay` decides history again, `/v1/redrive` records events, `/v1/confirm` lets changed rules remove what is held and orphans be deleted, and \
                        `/v1/log-level` changes which lines are logged. A parameter that is \
                        not described is refused.",
     ),
@@ -34,6 +34,9 @@ use super::{
         lists::objects,
         lists::conflicts,
         lists::rules,
+        orphans::orphans,
+        orphans::dry_runs,
+        orphans::foreign,
         watch::watch,
         stuck::stuck,
         difference::difference,

@@ -206,6 +206,11 @@ const METRICS: &[Metric] = &[
         |status| by_site(status, |site| site.drift.fought as u64),
     ),
     gauge(
+        "lifeline_orphans",
+        "Objects with the marks of Lifeline that nothing in the log claims, by cluster.",
+        |status| by_site(status, |site| site.orphans.objects),
+    ),
+    gauge(
         "lifeline_unwatched_kinds",
         "Kinds of objects whose changes by others are not seen, because they cannot be watched, by cluster.",
         |status| by_site(status, |site| site.drift.unwatched.len() as u64),

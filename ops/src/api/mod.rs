@@ -16,6 +16,7 @@ mod lists;
 pub mod log_level;
 pub(crate) mod one;
 mod order;
+mod orphans;
 pub(crate) mod parameters;
 pub mod plan;
 mod records;
@@ -84,6 +85,9 @@ pub fn router<D: Disk>(state: ApiState<D>) -> Router {
         .route("/v1/objects", get(lists::objects::<D>))
         .route("/v1/conflicts", get(lists::conflicts::<D>))
         .route("/v1/rules", get(lists::rules::<D>))
+        .route("/v1/orphans", get(orphans::orphans::<D>))
+        .route("/v1/dry-run", get(orphans::dry_runs::<D>))
+        .route("/v1/conflicts/foreign", get(orphans::foreign::<D>))
         .route("/v1/stuck", get(stuck::stuck::<D>))
         .route("/v1/difference", get(difference::difference::<D>))
         .route("/v1/why/object", get(why::object::<D>))

@@ -111,7 +111,7 @@ pub enum Command {
     Get(Get),
     /// Show the history of one resource, oldest first.
     History(HistoryArgs),
-    /// Show what is deployed, in conflict, stuck, or changed by others.
+    /// Show what is deployed, in conflict, stuck, changed by others, or claimed by nothing.
     #[command(subcommand)]
     Show(Show),
     /// Explain why an object exists, or what an event caused.
@@ -126,7 +126,7 @@ pub enum Command {
     /// Take rejected messages up again, once what they were rejected for is mended.
     Redrive(RedriveArgs),
 
-    /// Let changed rules withdraw what is held because it is much; `lifeline status` gives the id
+    /// Let changed rules withdraw what is held because it is much, or delete orphans; `lifeline status` gives the id
     Confirm(ConfirmArgs),
     /// Check rules before an engine reads them: every mistake, with the place it is at.
     Lint(LintArgs),

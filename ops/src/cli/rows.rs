@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use jiff::Timestamp;
+use lifeline_engine::dry_runs::DryRunRow;
+use lifeline_engine::orphans::OrphanRow;
 use lifeline_engine::status::{HeldWithdrawal, ReplayStatus, Status};
 use lifeline_projections::history::{DriftRow, Entry, EventEntry};
 use lifeline_projections::lifecycle::Phase;
@@ -149,7 +151,68 @@ pub fn conflicts(rows: &[ConflictRow]) -> Table {
         let cells =
             vec![row.cluster.as_str().into(), object(&row.object).into(), name(owner).into(), owner.offset.into()];
         let waiting = others.iter().map(|claim| format!("waits: {}, since offset {}", name(claim), claim.offset));
-        table.push(cells).remark = Some(waiting.collect::<Vec<_>>().join("\n"));
+        let remedy =
+            "hint: give it another name in one of the triggers; it changes hands when its owner lets go".to_owned();
+        table.push(cells).remark = Some(waiting.chain([remedy]).collect::<Vec<_>>().join("\n"));
+    }
+    table
+}
+
+/// Objects that nothing claims.
+pub fn orphans(rows: &[OrphanRow], wide: bool) -> Table {
+    let mut columns = vec![
+        Column::word("CLUSTER").rank(4),
+        Column::name("OBJECT").comfort(24),
+        Column::name("TRIGGER").rank(2),
+        Column::name("SOURCE").rank(3),
+        Column::name("SUBJECT").rank(1),
+        Column::text("BECAUSE").comfort(30),
+        Column::word("CONFIRM"),
+    ];
+    columns.extend(wide.then_some(Column::word("UID")));
+    let mut table = Table::new(&columns);
+    for row in rows {
+        let mut cells = vec![
+            row.cluster.as_str().into(),
+            object(&row.object).into(),
+            row.trigger.as_str().into(),
+            row.source.as_str().into(),
+            subject(&row.subject),
+            row.because.as_str().into(),
+            row.confirm.as_deref().unwrap_or("-").into(),
+        ];
+        cells.extend(wide.then(|| row.object.uid.as_deref().unwrap_or("-").into()));
+        table.push(cells);
+    }
+    table
+}
+
+/// What dry runs would do; below each object its fields, and what is in the way.
+pub fn dry_runs(rows: &[DryRunRow]) -> Table {
+    let mut table = Table::new(&[
+        Column::word("CLUSTER").rank(4),
+        Column::word("ACTION"),
+        Column::name("OBJECT").comfort(24),
+        Column::name("TRIGGER").rank(2),
+        Column::name("SOURCE").rank(3),
+        Column::name("SUBJECT").rank(1),
+    ]);
+    for row in rows {
+        let cells = vec![
+            row.cluster.as_str().into(),
+            row.action.as_str().into(),
+            object(&row.object).into(),
+            row.trigger.as_str().into(),
+            row.source.as_str().into(),
+            subject(&row.subject),
+        ];
+        let value = |value: &Option<serde_json::Value>| value.as_ref().map_or("(none)".to_owned(), ToString::to_string);
+        let fields = row
+            .fields
+            .iter()
+            .map(|change| format!("{}: {} -> {}", change.field, value(&change.from), value(&change.to)));
+        let remarks: Vec<String> = row.because.clone().into_iter().chain(fields).collect();
+        table.push(cells).remark = (!remarks.is_empty()).then(|| remarks.join("\n"));
     }
     table
 }
@@ -349,6 +412,17 @@ pub fn status(status: &Status, width: Option<usize>, paint: Paint) -> String {
             continue;
         }
         line("replaying", format!("`{trigger}` under changed rules, {resources} of {}", count(*of as u64, "resource")));
+    }
+    for group in status.sites.iter().flat_map(|site| &site.orphans.groups) {
+        let remedy = match &group.confirm {
+            Some(id) => format!("`lifeline show orphans`, `lifeline confirm {id}`"),
+            None => "`lifeline show orphans`".to_owned(),
+        };
+        let objects = count(group.objects, "object");
+        line(
+            "orphans",
+            paint.tone(Tone::Waiting, &format!("{objects} of `{}` that nothing claims: {remedy}", group.trigger)),
+        );
     }
     if let Some(scrub) = &status.scrub {
         let damaged = match scrub.damaged_records {

@@ -135,7 +135,7 @@ impl FaultyCluster {
     /// Makes an object as another owner does. It is not among [`FaultyCluster::applies`].
     pub fn make_foreign(&self, manifest: &Value) {
         let key = Objects::resolve(manifest).expect("a name that the cluster accepts");
-        self.state.lock().objects.apply(&key, manifest, None).expect("nothing is there yet");
+        self.state.lock().objects.make_foreign(&key, manifest);
     }
 
     /// Changes or deletes one of the objects of Lifeline as somebody else does; says which, if there is one.
@@ -233,7 +233,7 @@ impl FaultyCluster {
     /// The objects that a watch shows.
     fn seen_now(&self, kind: &Kind, label: Label) -> BTreeMap<ObjectKey, LiveObject> {
         let state = self.state.lock();
-        let has_label = |live: &LiveObject| live.manifest["metadata"]["labels"][label.key] == label.value;
+        let has_label = |live: &LiveObject| !live.manifest["metadata"]["labels"][label.0].is_null();
         let all = state.objects.list().into_iter().filter(|(key, live)| Kind::of(key) == *kind && has_label(live));
         all.map(|(key, live)| {
             let deleting = state.is_going(&key);
@@ -428,6 +428,18 @@ impl Cluster for FaultyCluster {
             self.request().await?;
             let deleted = self.delete_now(key, uid);
             self.answer(deleted).await
+        }
+        .boxed()
+    }
+
+    fn kinds(&self) -> BoxFuture<'_, Result<Vec<Kind>, Error>> {
+        async move {
+            self.request().await?;
+            if self.meets(Hazard::FailedDiscovery, 10) {
+                return Err(unavailable("discovery failed"));
+            }
+            let core = |kind: &str| Kind { group: String::new(), version: "v1".to_owned(), kind: kind.to_owned() };
+            self.answer(["Namespace", "ConfigMap"].map(core).to_vec()).await
         }
         .boxed()
     }

@@ -22,7 +22,7 @@ use lifeline_engine::rules::Current;
 use lifeline_engine::saver::Pace;
 use lifeline_engine::site::Site;
 use lifeline_projections::event::{self, CloudEvent, Headers};
-use lifeline_store::{Log, Options, SimulatedDisk};
+use lifeline_store::{Disk, Log, Options, SimulatedDisk};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -152,6 +152,17 @@ impl World {
         self.count_cut_checkpoint();
         self.disk.cut_power();
         self.table.iter().for_each(|table| table.cut_power());
+    }
+
+    /// The volume of the engine is lost: another one begins with an empty one.
+    ///
+    /// # Panics
+    /// When the disk refuses to be emptied.
+    pub fn lose_volume(&mut self) {
+        let files = self.disk.list().expect("a disk that works");
+        files.iter().for_each(|file| self.disk.remove(file).expect("it is there"));
+        self.disk.sync_folder().expect("a disk that works");
+        self.table = None;
     }
 
     fn count_cut_checkpoint(&self) {

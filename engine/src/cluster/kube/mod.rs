@@ -6,6 +6,7 @@
 //! in `schemas`, and watches in `watching`. Rules have their own way to the cluster.
 
 mod answer;
+mod kinds;
 mod objects;
 mod request;
 mod schemas;
@@ -173,7 +174,19 @@ impl KubeCluster {
         path: &str,
         body: Option<(&str, Vec<u8>)>,
     ) -> Result<Answer, Error> {
-        let mut request = http::Request::builder().method(method).uri(path).header("accept", "application/json");
+        self.ask_for(account, method, path, "application/json", body).await
+    }
+
+    /// The same, for an answer in one of these forms.
+    async fn ask_for(
+        &self,
+        account: Option<&Account>,
+        method: &str,
+        path: &str,
+        accept: &str,
+        body: Option<(&str, Vec<u8>)>,
+    ) -> Result<Answer, Error> {
+        let mut request = http::Request::builder().method(method).uri(path).header("accept", accept);
         if let Some(account) = account {
             request = request.header("impersonate-user", account.to_string());
         }
@@ -367,6 +380,10 @@ impl Cluster for KubeCluster {
 
     fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>> {
         Box::pin(self.erase(key, uid))
+    }
+
+    fn kinds(&self) -> BoxFuture<'_, Result<Vec<Kind>, Error>> {
+        Box::pin(self.served_kinds())
     }
 
     fn watch(&self, kind: Kind, label: Label) -> BoxStream<'_, Result<Seen, Error>> {

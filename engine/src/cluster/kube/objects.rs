@@ -62,7 +62,7 @@ impl KubeCluster {
         let content = Some(("application/apply-patch+yaml", body));
         let answer = self.ask_as(self.account.as_ref(), "PATCH", &format!("{path}?{query}"), content).await?;
         if let ("CustomResourceDefinition", Some(group), true) =
-            (key.kind.as_str(), manifest["spec"]["group"].as_str(), answer.is_success())
+            (key.kind.as_str(), manifest["spec"]["group"].as_str(), answer.is_success() && !is_dry)
         {
             self.served.lock().forget_group(group);
             self.schemas.lock().forget_group(group);

@@ -19,6 +19,7 @@ mod schema;
 mod state;
 mod watching;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -286,6 +287,14 @@ impl Cluster for LocalCluster {
     fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>> {
         let (key, uid) = (key.clone(), uid.to_owned());
         self.run(move |inner| inner.delete(&key, &uid))
+    }
+
+    fn kinds(&self) -> BoxFuture<'_, Result<Vec<Kind>, Error>> {
+        Box::pin(async move {
+            let kinds: BTreeSet<Kind> =
+                self.inner.kept.lock().state.records().map(|record| Kind::of(&record.key)).collect();
+            Ok(kinds.into_iter().collect())
+        })
     }
 
     fn watch(&self, kind: Kind, label: Label) -> BoxStream<'_, Result<Seen, Error>> {

@@ -104,6 +104,7 @@ impl Record {
             managed: Managed {
                 ours: self.applied.as_ref().map(merge::fields).unwrap_or_default(),
                 last_other: self.changed_by_others.then(|| OTHER_MANAGER.to_owned()),
+                applied_unix_seconds: 0,
             },
         }
     }
