@@ -309,7 +309,7 @@ mod tests {
         let check = |known_below: u64, acknowledged: u64, expected: Option<&str>| {
             let (stream, durable) = ("USERS".to_owned(), "lifeline".to_owned());
             let (filters, retention) = (Vec::new(), Retention::Limits);
-            let consume = Consume { stream, durable, filters, from_sequence: 9, retention, known_below };
+            let consume = Consume { stream, durable, filters, from_sequence: 9, retention, owner: None, known_below };
             let told = consume.of_another_log(acknowledged);
             assert_eq!(told.is_some(), expected.is_some(), "{told:?}");
             assert!(told.unwrap_or_default().contains(expected.unwrap_or_default()));

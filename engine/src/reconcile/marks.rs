@@ -242,7 +242,7 @@ mod tests {
         let manifest =
             || json!({"kind": "Deployment", "spec": {"a": [{"x": 1}], "b": "t"}, "status": {}, "none": null});
         let mut earlier = manifest();
-        Marks { key: &key("t", "ann"), event: Offset::from(3) }.mark(&mut earlier);
+        Marks { key: &key("t", "ann"), instance: "lifeline", event: Offset::from(3) }.mark(&mut earlier);
         let live = |change: &dyn Fn(&mut Value)| {
             let mut live = marked(manifest(), &key("t", "ann")).manifest;
             live.as_object_mut().expect("a map").retain(|_, value| !value.is_null());
@@ -263,7 +263,7 @@ mod tests {
         check(&|live| live["metadata"]["annotations"][SUBJECT] = json!("bob"), false);
         check(&|live| _ = live["metadata"].as_object_mut().expect("a map").remove("labels"), false);
         let mut other = earlier.clone();
-        Marks { key: &key("t", "ann"), event: Offset::from(9) }.mark(&mut other);
+        Marks { key: &key("t", "ann"), instance: "lifeline", event: Offset::from(9) }.mark(&mut other);
         assert_ne!(earlier, other);
         assert_eq!(checksum(&mut earlier.clone()), checksum(&mut other.clone()));
         other["spec"]["b"] = json!("u");

@@ -186,7 +186,7 @@ mod tests {
     fn an_object_that_no_api_server_takes_is_named_with_its_size() {
         let manifest = Arc::new(serde_json::json!({"kind": "ConfigMap", "metadata": {"name": "roster"}}));
         let origin = "ConfigMap default/t, key `a`".to_owned();
-        let one = MarkedManifest { manifest, digest: 7, origin, handling: Handling::of_tier(1) };
+        let one = MarkedManifest { manifest, plain: Vec::new(), digest: 7, origin, handling: Handling::of_tier(1) };
         let Failure { message, retry } = too_large("users", &one, 2_000_000);
         assert_eq!(retry, Retry::Never);
         assert!(
