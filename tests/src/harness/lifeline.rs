@@ -15,7 +15,8 @@ use super::Failure;
 use super::eventually;
 use super::scene::read_or_say;
 
-const READY_WITHIN: Duration = Duration::from_secs(30);
+/// How long an engine may take until it is ready. One whose data folder was lost waits 30 s for the owner of the consumer.
+const READY_WITHIN: Duration = Duration::from_secs(60);
 /// Outages end, backlogs are worked off, namespaces go: all within this.
 const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(60);
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
