@@ -40,6 +40,7 @@ pub struct DryRunRow {
 /// What would be done with an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = DryRunAction)]
 pub enum Action {
     /// It would be made.
     Create,

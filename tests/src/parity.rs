@@ -155,7 +155,7 @@ pub const FIELDS: &[Field] = &[
     field(
         Trigger,
         r#"{"templateResourceRefs": [{"identifier": "S", "optional": true, "ignoreStatusChanges": true, "watchFields": ["data"], "resource": {"apiVersion": "v1", "kind": "Secret", "namespace": "default", "name": "s"}}]}"#,
-        Warned("templates see the event alone"),
+        Warned("has no effect: every change of the object counts"),
     ),
     field(
         Trigger,
@@ -214,7 +214,7 @@ pub const FIELDS: &[Field] = &[
     field(
         TriggerMetadata,
         r#"{"labels": {"projectsveltos.io/serviceaccount-name": "a", "projectsveltos.io/serviceaccount-namespace": "b"}}"#,
-        Refused("objects are not applied with a tenant's rights"),
+        Done,
     ),
     // An entry of `policyRefs`.
     field(Policy, r#"{"kind": "ConfigMap"}"#, Done),
@@ -239,11 +239,7 @@ pub const FIELDS: &[Field] = &[
     field(Policy, r#"{"skipNamespaceCreation": true}"#, Done),
     // What is written on the object that an entry names.
     field(ContentMetadata, r#"{"annotations": {"projectsveltos.io/instantiate": ""}}"#, Done),
-    field(
-        ContentMetadata,
-        r#"{"annotations": {"projectsveltos.io/template": "ok"}}"#,
-        Refused("asks for a second rendering"),
-    ),
+    field(ContentMetadata, r#"{"annotations": {"projectsveltos.io/template": "ok"}}"#, Done),
     field(
         ContentMetadata,
         r#"{"annotations": {"projectsveltos.io/lua": "ok"}}"#,
@@ -266,15 +262,14 @@ pub const TEMPLATES: &[(&str, Verdict, &str)] = &[
         Done,
         "mgmt mgmt SveltosCluster",
     ),
-    ("{{ len .CloudEvents }}", Warned("give nothing: one instance a resource is made"), ""),
     ("{{ .Resource.metadata.name }}", Warned("`.Resource` is not there"), ""),
     ("{{ range .Resources }}{{ . }}{{ end }}", Warned("`.Resources` is not there"), ""),
     ("{{ .MatchingResource.Name }}", Warned("`.MatchingResource` is not there"), ""),
     ("{{ with .CloudEvent }}{{ $.MatchingResources }}{{ end }}", Warned("`.MatchingResources` is not there"), ""),
-    ("{{ .MgmtResources }}", Warned("`.MgmtResources` is not there"), ""),
+    ("{{ len .MgmtResources }}", Done, "0"),
     ("{{ .KubeadmControlPlane }}", Warned("`.KubeadmControlPlane` is not there"), ""),
     ("{{ .InfrastructureProvider }}", Warned("`.InfrastructureProvider` is not there"), ""),
-    ("{{ .ClusterName }}", Warned("use `.Cluster.kind` and `.Cluster.metadata`"), ""),
+    ("{{ .ClusterKind }} {{ .ClusterNamespace }}/{{ .ClusterName }}", Done, "SveltosCluster mgmt/mgmt"),
     // A field of something else that is called so.
     ("{{ with .CloudEvent.data }}{{ .Resource }}{{ end }}", Done, "r"),
     ("{{ range .CloudEvent.data.list }}{{ .Resources }}{{ end }}", Done, "ab"),

@@ -57,8 +57,7 @@ fn every_template_gives_its_text_or_is_warned_about_or_refused() {
     for (template, verdict, gives) in TEMPLATES {
         let sound = Field { place: Place::Policy, written: "{}", verdict: Verdict::Done };
         let [source, mut trigger, mut content] = sound.rules();
-        // One of a list is warned about, where it is not an error of the event.
-        trigger["spec"]["oneForEvent"] = (!template.contains("CloudEvents")).into();
+        trigger["spec"]["oneForEvent"] = true.into();
         content["metadata"]["annotations"] = serde_json::json!({"projectsveltos.io/instantiate": "ok"});
         let object = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n";
         let filled = format!("{object}data:\n  text: |-\n    {template}\n");

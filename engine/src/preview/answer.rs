@@ -40,6 +40,7 @@ pub struct Preview {
 
 /// How many objects; of failures, how many lifecycles or objects.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = PlanCounts)]
 pub struct Counts {
     /// Would be made.
     pub create: u64,
@@ -64,6 +65,7 @@ pub struct Counts {
 /// What would be done about an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schema(as = PlannedAction)]
 pub enum Action {
     /// It is made.
     Create,
@@ -116,6 +118,7 @@ pub struct TriggerPlan {
 
 /// One object, or a lifecycle that makes none because it fails.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = PlannedChange)]
 pub struct Change {
     /// What would be done.
     pub action: Action,
@@ -156,6 +159,7 @@ pub enum Against {
 
 /// A field that would be different.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = PlannedField)]
 pub struct Field {
     /// Where it is, such as `data.login` or `metadata.labels["a/b"]`.
     pub path: String,

@@ -5,6 +5,7 @@
 
 use axum::http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use super::problem::Problem;
 
@@ -21,6 +22,8 @@ pub(super) fn parse<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Re
     if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
         return Err(Problem::not_json(kind));
     }
-    serde_json::from_slice(body)
-        .map_err(|error| Problem::bad_parameter(&format!("the body is not as expected: {error}")))
+    let wrong = |error: serde_json::Error| Problem::bad_parameter(&format!("the body is not as expected: {error}"));
+    // A struct would be read from a list as well.
+    let fields: Map<String, Value> = serde_json::from_slice(body).map_err(wrong)?;
+    T::deserialize(Value::Object(fields)).map_err(wrong)
 }

@@ -1,8 +1,7 @@
 //! What other rules would do.
 //!
 //! Start at [`with_plan`]. Who may ask is decided before, by [`super::access`]. A plan changes nothing; it is an order
-//! because it
-//! brings the rules, and what an order has to be like is said in [`super::order`].
+//! because it brings the rules, and what an order has to be like is said in [`super::order`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +14,9 @@ use axum::{Json, Router};
 use lifeline_engine::preview::{self, Asked as AskedPlan, Planner, Preview};
 use lifeline_engine::rules::Source;
 use lifeline_store::Disk;
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::order;
@@ -37,6 +38,7 @@ pub(crate) const LOOKS_MAX: usize = 10_000;
 #[serde(deny_unknown_fields)]
 pub struct PlanOrder {
     /// The texts of the rules.
+    #[serde(deserialize_with = "objects")]
     pub rules: Vec<RuleText>,
     /// The rules in force that these do not name stay; without it they are gone.
     #[serde(default)]
@@ -73,6 +75,12 @@ pub struct PlanProgress {
     pub done: u64,
     /// Of how much.
     pub of: u64,
+}
+
+/// Texts that are objects. A struct would be read from a list as well.
+fn objects<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<RuleText>, D::Error> {
+    let texts = Vec::<Map<String, Value>>::deserialize(from)?;
+    texts.into_iter().map(|text| RuleText::deserialize(Value::Object(text)).map_err(D::Error::custom)).collect()
 }
 
 pub(super) fn changes_by_default() -> usize {
