@@ -31,6 +31,7 @@ use std::time::Duration;
 
 use lifeline_projections::event::CloudEvent;
 use lifeline_projections::fact::{Fact, Reconciled};
+use lifeline_projections::fold::Projection;
 use lifeline_projections::table;
 use lifeline_store::{Disk, Log, Offset, Record, Recovery};
 use parking_lot::Mutex;
@@ -48,11 +49,10 @@ use crate::error_text::chain;
 use crate::intake::Intake;
 use crate::redrive::{self, Because, Receive};
 use crate::replay::brake::Brake;
-use crate::replay::lately::Lately;
-use crate::replay::{self, Replay};
+use crate::replay::{self, Confirmable, Counts, Replay};
 use crate::rules::{Current, RuleSet};
 use crate::site::Sites;
-use crate::view::View;
+use crate::view::{Confirmation, View};
 
 /// Messages in one group at most. The sync costs the same for one and for thousands; memory does not.
 const GROUP_MESSAGES_MAX: usize = 10_000;
@@ -182,8 +182,8 @@ pub struct Recorder<D: Disk> {
     replay_due: Instant,
     /// How much a change of rules may withdraw by itself.
     brake: Brake,
-    /// What changes of rules withdrew lately, though the brake held nothing.
-    lately: Lately,
+    /// What is to be confirmed.
+    confirmations: Vec<Confirmation>,
     /// When what the brake holds is counted again, and the pause before it.
     count_again: (Instant, Duration),
     /// Resources and records that a replay looks at in one piece.
@@ -223,7 +223,7 @@ impl<D: Disk> Recorder<D> {
             replay: None,
             replay_due: Instant::now(),
             brake: Brake::default(),
-            lately: Lately::default(),
+            confirmations: Vec::new(),
             count_again: (Instant::now(), COUNT_AGAIN_PAUSE_MIN),
             replay_steps: replay::STEPS_AT_ONCE,
             outcomes,
@@ -269,7 +269,7 @@ impl<D: Disk> Recorder<D> {
         // What is in force already counts as a change.
         rules.mark_changed();
         let mut stopping = stop.clone();
-        let mut confirmed = self.view.confirmed();
+        let view = self.view.clone();
         loop {
             let mut group = Group::default();
             let replay_due = self.replay.as_ref().map(|replay| match replay.goes_on() {
@@ -287,10 +287,8 @@ impl<D: Disk> Recorder<D> {
                     }
                     continue;
                 }
-                Ok(()) = confirmed.changed() => {
-                    if let Some(replay) = &mut self.replay {
-                        replay.confirm(&confirmed.borrow_and_update());
-                    }
+                () = view.confirmation_asked() => {
+                    self.with_log(&mut stopping, Recorder::confirm).await?;
                     continue;
                 }
                 () = until(replay_due) => {
@@ -329,6 +327,8 @@ impl<D: Disk> Recorder<D> {
             let end = self.view.projection().watermark();
             group.answer(end).await;
         }
+        // Who waits for a confirmation learns that nothing more is recorded.
+        drop(self.view.take_confirmations());
         if let Some(log) = self.log.take() {
             log.close()?;
         }
@@ -497,7 +497,7 @@ impl<D: Disk> Recorder<D> {
             let ground = projection.ground();
             let changes = replay::rule_changes(rules, ground);
             let replay = Replay::new(rules, ground, self.replay.as_ref(), self.rules.as_deref(), &changes);
-            (replay.with_brake(self.brake).with_lately(self.lately.counts(Instant::now())), changes)
+            (replay.with_brake(self.brake).with_lately(self.lately(&projection)), changes)
         };
         // In this order: were the power cut between them, the next start would see the change, and open the replays again.
         let changes = changes.iter().map(replay::RuleChange::fact);
@@ -508,17 +508,26 @@ impl<D: Disk> Recorder<D> {
         replay.opened();
         self.rules = Some(rules.clone());
         self.view.set_replays(replay.status(&self.view.projection()));
-        self.view.keep_confirmed(&replay.confirmation_ids());
-        (self.replay, self.replay_due) = (Some(replay), Instant::now());
+        let due = Instant::now() + if replay.withdraws() { self.hand_over_pause() } else { Duration::ZERO };
+        (self.replay, self.replay_due) = (Some(replay), due);
         self.count_again.1 = COUNT_AGAIN_PAUSE_MIN;
-        Ok(())
+        self.confirm()
     }
 
     /// Decides a piece of history again, and records what is different.
     fn replay_piece(&mut self) -> Result<(), Error> {
+        let lately = self.lately(&self.view.projection());
         let Some(replay) = &mut self.replay else { return Ok(()) };
+        if !replay.passed().is_empty() {
+            // Before any of it is withdrawn: a restart neither forgets what it sums up to, nor counts it twice.
+            let facts: Vec<Fact<'static>> = replay.passed().iter().cloned().map(Fact::Replay).collect();
+            self.record_facts(&facts)?;
+            self.replay.as_mut().expect("it was just asked").passed_recorded();
+            self.replay_due = Instant::now() + self.hand_over_pause();
+            return Ok(());
+        }
         if replay.is_held() && !replay.goes_on() {
-            replay.count_again(self.lately.counts(Instant::now()));
+            replay.count_again(lately);
         }
         let reader = self.view.log();
         let piece = match replay.piece(&self.view.projection(), &reader, self.replay_steps) {
@@ -539,14 +548,6 @@ impl<D: Disk> Recorder<D> {
             }
             let replay = self.replay.as_mut().expect("it gave the piece");
             replay.advance(piece);
-            replay.confirm(&self.view.confirmed().borrow());
-            let passed = replay.take_passed();
-            if !passed.is_empty() {
-                self.lately.note(Instant::now(), passed);
-                let open = u32::try_from(self.sites.open().len()).unwrap_or(u32::MAX);
-                let pause = HAND_OVER_PAUSE.saturating_add(HAND_OVER_PAUSE_EACH.saturating_mul(open));
-                self.replay_due = Instant::now() + pause.min(HAND_OVER_PAUSE_MAX);
-            }
             if replay.is_held() && !replay.goes_on() {
                 let (_, pause) = self.count_again;
                 self.count_again = (Instant::now() + pause, (pause * 2).min(COUNT_AGAIN_PAUSE_MAX));
@@ -554,12 +555,47 @@ impl<D: Disk> Recorder<D> {
         }
         let replay = self.replay.as_ref().expect("it is taken away only below");
         let status = replay.status(&self.view.projection());
-        self.view.keep_confirmed(&replay.confirmation_ids());
         self.view.set_replays(status);
         if is_over && !replay.is_held() {
             self.replay = None;
         }
+        self.confirm()
+    }
+
+    /// Records the confirmations that are asked for, then lets pass what they are about, and says so.
+    fn confirm(&mut self) -> Result<(), Error> {
+        self.confirmations.extend(self.view.take_confirmations());
+        let mut later = Vec::new();
+        while let Some(Confirmation { id, .. }) = self.confirmations.last() {
+            let id = id.clone();
+            let known = self.replay.as_ref().map_or(Confirmable::Unknown, |replay| replay.confirmable(&id));
+            if let Confirmable::Held { fact, .. } = &known {
+                self.record_facts(&[Fact::Replay(fact.clone())])?;
+                let replay = self.replay.as_mut().expect("it holds it");
+                replay.confirm(&id);
+                self.view.set_replays(replay.status(&self.view.projection()));
+            }
+            let confirmation = self.confirmations.pop().expect("it was just looked at");
+            // Nobody may wait any more; then it is confirmed all the same.
+            match known {
+                Confirmable::Held { objects, .. } => _ = confirmation.done.send(Some(objects)),
+                Confirmable::Unknown => _ = confirmation.done.send(None),
+                Confirmable::Counting => later.push(confirmation),
+            }
+        }
+        self.confirmations = later;
         Ok(())
+    }
+
+    /// What changes of rules withdrew within the last hour, though the brake held nothing.
+    fn lately(&self, projection: &Projection) -> Counts {
+        projection.ground().withdrawals.lately(self.clock.now_unix_nanos())
+    }
+
+    /// How long others have to claim what is to be withdrawn.
+    fn hand_over_pause(&self) -> Duration {
+        let open = u32::try_from(self.sites.open().len()).unwrap_or(u32::MAX);
+        HAND_OVER_PAUSE.saturating_add(HAND_OVER_PAUSE_EACH.saturating_mul(open)).min(HAND_OVER_PAUSE_MAX)
     }
 }
 

@@ -15,6 +15,11 @@
 //! What a replay would withdraw, or what changed texts no longer give, is counted first and recorded in a second turn, unless
 //! that is so much that the [`brake`] holds it until somebody confirms it. The rest is recorded in the first turn.
 //!
+//! Nothing of a resource is withdrawn while it is not known what others want of it: another lifecycle of it is present, and its
+//! texts cannot be rendered or its trigger is out of force. That is held too, until it is mended or somebody confirms it.
+//!
+//! What may be withdrawn is recorded before it is, so all of this holds over a restart.
+//!
 //! Invariant: what is decided for a trigger after its replay was opened is decided by the rules of that replay. So a resource
 //! that was decided since needs no second look, neither now nor after a restart, and the replay goes on where it was left.
 //!
@@ -24,7 +29,6 @@ pub mod brake;
 mod cursor;
 mod desired;
 pub(crate) mod found;
-pub mod lately;
 mod turn;
 
 mod content;
@@ -44,13 +48,12 @@ use lifeline_store::{Disk, Reader};
 use tracing::warn;
 
 use self::brake::{Brake, Withdrawal, sentence};
-use self::content::lost;
+use self::content::{fails, lost};
 use self::cursor::{Cursor, Walk};
 use self::desired::{Unmatched, redesired};
 use self::found::Found;
-use self::lately::Counts;
-use self::target::Target;
-use self::turn::{Count, Turn};
+use self::target::{Held, Target};
+use self::turn::{Consent, Count, Going, Turn};
 use crate::rules::{EventView, RuleSet, Standing, Trigger};
 use crate::status::ReplayStatus;
 
@@ -112,8 +115,29 @@ pub struct Replay {
     confirmed: u64,
     /// Objects withdrawn lately without a confirmation.
     lately: Counts,
-    /// What of it passed just now.
-    passed: Counts,
+    /// What passed just now, and is not recorded yet.
+    passed: Vec<TriggerReplayed>,
+    /// Why something that never decided anything may want anything: a trigger is out of force, or hidden.
+    may_want_all: Option<String>,
+}
+
+/// Objects withdrawn without a confirmation, by trigger.
+pub type Counts = BTreeMap<Box<str>, u64>;
+
+/// What is known of the withdrawal that somebody confirms.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Confirmable {
+    /// It is held.
+    Held {
+        /// The fact that lets it pass. Once it is recorded, [`Replay::confirm`] is to be called.
+        fact: TriggerReplayed,
+        /// How many objects go.
+        objects: u64,
+    },
+    /// It was held, and is just counted again.
+    Counting,
+    /// There is none.
+    Unknown,
 }
 
 /// What one step of a replay comes to.
@@ -146,12 +170,25 @@ impl Replay {
         let target = |trigger: &str, digest: Option<u64>, leaves: bool, is_open: bool| {
             let same = |target: &Target| is_open && *target.trigger == *trigger && target.digest == digest;
             let known = before.and_then(|before| before.targets.iter().find(|target| same(target)));
+            // What was allowed before a restart stays allowed.
+            let allowed = ground.withdrawals.allowed(trigger, digest).filter(|_| is_open || digest.is_none());
+            let begun = match allowed.map(|allowed| allowed.is_confirmed) {
+                Some(true) => Turn::Recording(Consent::Confirmed),
+                Some(false) => Turn::Recording(Consent::Little),
+                None => Turn::Counting(Count::default()),
+            };
             let (cursor, turn, held, is_stuck) = match known {
-                Some(known) => (known.cursor.clone(), known.turn, known.held, known.is_stuck),
-                None => (Cursor::default(), Turn::Counting(Count::default()), None, false),
+                Some(known) => (known.cursor.clone(), known.turn, known.held.clone(), known.is_stuck),
+                None => (Cursor::default(), begun, None, false),
             };
             let clusters = rules.heard_clusters(trigger).map(Into::into).collect();
-            Target { trigger: trigger.into(), digest, leaves, clusters, is_open, cursor, turn, held, is_stuck }
+            let trigger = trigger.into();
+            let mut target = Target { trigger, digest, leaves, clusters, is_open, cursor, turn, held, is_stuck };
+            // Other rules may have mended what it waits for.
+            if target.turn == Turn::Held && target.held.as_ref().is_some_and(|held| held.waits_for.is_some()) {
+                target.begin_counting();
+            }
+            target
         };
         let was_gone = |trigger: &str| {
             let is_same = |target: &Target| *target.trigger == *trigger && target.digest.is_none();
@@ -176,13 +213,17 @@ impl Replay {
                 targets.push_back(target(name, Some(digest), trigger.leaves_policies(), is_open));
             }
         }
+        let mut newcomers = rules.out_of_force().filter(|name| !ground.replayed.contains_key(*name));
+        let hides = || (!rules.is_complete()).then(|| "what cannot be read may hide a rule".to_owned());
+        let may_want_all = newcomers.next().map(out_of_force).or_else(hides);
         Replay {
             rules: Arc::clone(rules),
             targets,
             brake: Brake::default(),
-            confirmed: before.map_or(0, |before| before.confirmed),
+            confirmed: ground.withdrawals.confirmed(ground.folded_unix_nanos),
             lately: Counts::new(),
-            passed: Counts::new(),
+            passed: Vec::new(),
+            may_want_all,
         }
     }
 
@@ -198,32 +239,75 @@ impl Replay {
         Replay { lately, ..self }
     }
 
-    /// Lets withdrawals pass that are held and were confirmed. Whether there was one.
-    pub fn confirm(&mut self, confirmed: &BTreeSet<String>) -> bool {
-        let is_confirmed = |target: &&mut Target| {
-            matches!(target.turn, Turn::Held(_)) && confirmed.contains(&target.confirmation_id())
+    /// What is held under an id.
+    #[must_use]
+    pub fn confirmable(&self, id: &str) -> Confirmable {
+        let held = |target: &Target| target.held_withdrawal(0).filter(|held| held.id == id);
+        let Some((target, held)) = self.targets.iter().find_map(|target| Some((target, held(target)?))) else {
+            return Confirmable::Unknown;
         };
-        let mut is_any = false;
-        for target in self.targets.iter_mut().filter(is_confirmed) {
-            self.confirmed += target.held.map_or(0, |held| held.objects);
-            target.begin_recording();
-            is_any = true;
+        match target.turn {
+            Turn::Held => Confirmable::Held { fact: target.allow(held.objects, true), objects: held.objects },
+            Turn::Counting(_) | Turn::Counted(_) => Confirmable::Counting,
+            Turn::Recording(_) => Confirmable::Unknown,
         }
-        is_any
+    }
+
+    /// Lets the withdrawal pass that is held under an id, once that is recorded.
+    pub fn confirm(&mut self, id: &str) {
+        let is_confirmed = |target: &&mut Target| {
+            target.turn == Turn::Held && target.held_withdrawal(0).is_some_and(|held| held.id == id)
+        };
+        for target in self.targets.iter_mut().filter(is_confirmed) {
+            self.confirmed += target.held.as_ref().map_or(0, |held| held.withdrawal.objects);
+            target.begin_recording(Consent::Confirmed);
+        }
     }
 
     /// Counts once more what is held, beside what was withdrawn lately: meanwhile other lifecycles may claim it, so that it
-    /// changes hands instead of going.
+    /// changes hands instead of going, or do not want it.
     pub fn count_again(&mut self, lately: Counts) {
         self.lately = lately;
-        for target in self.targets.iter_mut().filter(|target| matches!(target.turn, Turn::Held(_))) {
-            (target.turn, target.cursor) = (Turn::Counting(Count::default()), Cursor::default());
-        }
+        self.targets.iter_mut().filter(|target| target.turn == Turn::Held).for_each(Target::begin_counting);
     }
 
-    /// What passed just now without a confirmation. Others should have the time to claim what they want of it. Told once.
-    pub fn take_passed(&mut self) -> Counts {
-        std::mem::take(&mut self.passed)
+    /// What passed just now without a confirmation, to be recorded before the next piece. Others should have the time to claim
+    /// what they want of it.
+    #[must_use]
+    pub fn passed(&self) -> &[TriggerReplayed] {
+        &self.passed
+    }
+
+    /// Notes that [`Replay::passed`] is recorded.
+    pub fn passed_recorded(&mut self) {
+        self.passed.clear();
+    }
+
+    /// Whether something is to be withdrawn at once: after a restart too, others should have the time to claim what they want.
+    #[must_use]
+    pub fn withdraws(&self) -> bool {
+        self.targets.iter().any(|target| matches!(target.turn, Turn::Recording(_)))
+    }
+
+    /// Why a lifecycle of a resource may want what another trigger's has: it is present, and what it wants is not known.
+    fn waits<D: Disk>(&self, log: &Reader<D>, whose: &str, resource: &Resource, cluster: &str) -> Option<String> {
+        if let Some(reason) = &self.may_want_all {
+            return Some(reason.clone());
+        }
+        let others = resource.lifecycles.iter().filter(|other| *other.trigger != *whose);
+        let mut others = others.filter(|other| *other.cluster == *cluster);
+        others.find_map(|other| match (other.desired, self.rules.standing(&other.trigger)) {
+            (Desired::Present { .. }, Standing::OutOfForce) => Some(out_of_force(&other.trigger)),
+            (Desired::Present { event }, Standing::InForce(trigger)) => fails(log, trigger, cluster, event),
+            (Desired::Present { .. }, Standing::Absent) | (Desired::Absent { .. } | Desired::Left, _) => None,
+        })
+    }
+
+    /// The trigger whose turn it is. Those that are in force count first: then what they want of the withdrawals is known.
+    fn next(&self) -> Option<usize> {
+        let counts = |target: &Target| target.digest.is_some() && matches!(target.turn, Turn::Counting(_));
+        let first = self.targets.iter().position(|target| target.goes_on() && counts(target));
+        first.or_else(|| self.targets.iter().position(Target::goes_on))
     }
 
     /// Whether the owner of a claim goes on wanting the object: the rules in force decided so.
@@ -232,12 +316,6 @@ impl Replay {
         let in_force = self.rules.trigger(&lifecycle.trigger).map(Trigger::digest);
         let decided_by = projection.ground().decided_by(&lifecycle.trigger, lifecycle.decided);
         lifecycle.desired.is_present() && decided_by.is_some() && decided_by == in_force
-    }
-
-    /// The confirmations that are waited for, or were given.
-    #[must_use]
-    pub fn confirmation_ids(&self) -> BTreeSet<String> {
-        self.targets.iter().map(Target::confirmation_id).collect()
     }
 
     /// Whether there is a piece to be done.
@@ -249,7 +327,7 @@ impl Replay {
     /// Whether something waits to be confirmed.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        self.targets.iter().any(|target| matches!(target.turn, Turn::Held(_)))
+        self.targets.iter().any(|target| target.turn == Turn::Held)
     }
 
     /// Decides which withdrawals are held, once all are counted.
@@ -262,26 +340,30 @@ impl Replay {
         let before = self.confirmed + in_small_steps;
         let mut all = Withdrawal { objects: before, of: 0 };
         for target in &self.targets {
-            if let Turn::Counted(Count { withdrawal, live }) = target.turn {
+            if let Turn::Counted(Count { withdrawal, live, .. }) = target.turn {
                 all = Withdrawal { objects: all.objects + withdrawal.objects, of: all.of.max(live + before) };
             }
         }
         for target in &mut self.targets {
-            let Turn::Counted(Count { withdrawal, .. }) = target.turn else { continue };
+            let Turn::Counted(Count { withdrawal, waiting, names, .. }) = target.turn else { continue };
             let lately = self.lately.get(&target.trigger).copied().unwrap_or(0);
             let one = Withdrawal { objects: withdrawal.objects + lately, of: withdrawal.of + lately };
-            if withdrawal.objects > 0 && self.brake.holds(one, all) {
-                let was_told = target.held.replace(withdrawal) == Some(withdrawal);
-                target.turn = Turn::Held(withdrawal);
+            let is_much = withdrawal.objects > 0 && self.brake.holds(one, all);
+            if is_much || (withdrawal.objects == 0 && waiting > 0) {
+                let withdrawal = Withdrawal { objects: withdrawal.objects + waiting, of: withdrawal.of };
+                let waits_for = if is_much { None } else { target.cursor.waits_for.clone() };
+                let held = Held { withdrawal, names, waits_for };
+                let was_told = target.held.as_ref() == Some(&held);
+                (target.turn, target.held) = (Turn::Held, Some(held));
                 if let (false, Some(held)) = (was_told, target.held_withdrawal(in_small_steps)) {
                     warn!("{}", sentence(&target.trigger, &held));
                 }
             } else {
                 if withdrawal.objects > 0 {
                     *self.lately.entry(target.trigger.clone()).or_default() += withdrawal.objects;
-                    *self.passed.entry(target.trigger.clone()).or_default() += withdrawal.objects;
+                    self.passed.push(target.allow(withdrawal.objects, false));
                 }
-                target.begin_recording();
+                target.begin_recording(Consent::Little);
             }
         }
     }
@@ -324,7 +406,7 @@ impl Replay {
         log: &Reader<D>,
         steps: usize,
     ) -> Result<Option<Piece>, lifeline_store::Error> {
-        let Some(target) = self.targets.iter().find(|target| target.goes_on()) else { return Ok(None) };
+        let Some(target) = self.next().map(|next| &self.targets[next]) else { return Ok(None) };
         let mut turn = target.turn;
         let mut cursor = target.cursor.clone();
         let mut redecisions = Vec::new();
@@ -342,7 +424,8 @@ impl Replay {
                 },
                 Redesired::Left => Vec::new(),
             };
-            gone.into_iter().filter(|holding| !stays(&lifecycle.cluster, &holding.object)).count() as u64
+            let gone = gone.into_iter().map(|holding| &holding.object);
+            Going::of(&lifecycle.cluster, gone.filter(|object| !stays(&lifecycle.cluster, object)))
         };
         let mut resources = projection.resources_from(start.as_ref().map_or(Bound::Unbounded, Bound::Excluded));
         let mut steps = steps;
@@ -359,7 +442,9 @@ impl Replay {
                     let resource = projection.resource(&walk.key.source, &walk.key.subject).unwrap_or_default();
                     let differences = self.differences(projection, target, &walk, &resource, &mut cursor.left_because);
                     steps = steps.saturating_sub(turn.steps_of(&differences));
-                    redecisions.extend(turn.pass(&goes, &target.trigger, &resource, differences));
+                    let waits = |cluster: &str| self.waits(log, &target.trigger, &resource, cluster);
+                    let whose = (&*target.trigger, &resource);
+                    redecisions.extend(turn.pass(&goes, &waits, whose, differences, &mut cursor.waits_for));
                     cursor.pass(walk.key);
                 }
                 continue;
@@ -368,32 +453,48 @@ impl Replay {
             steps = steps.saturating_sub((key.source.len() + key.subject.len()) / STEP_BYTES);
             if target.digest.is_none() {
                 let withdrawals = target.withdrawals(&key, &resource);
-                redecisions.extend(turn.pass(&goes, &target.trigger, &resource, withdrawals));
+                // What the others want is rendered.
+                if resource.lifecycles.len() > 1 {
+                    steps = steps.saturating_sub(turn.steps_of(&withdrawals));
+                }
+                let waits = |cluster: &str| self.waits(log, &target.trigger, &resource, cluster);
+                let whose = (&*target.trigger, &resource);
+                redecisions.extend(turn.pass(&goes, &waits, whose, withdrawals, &mut cursor.waits_for));
                 cursor.pass(key);
             } else if target.is_decided(projection, &resource) {
-                turn.pass(&goes, &target.trigger, &resource, Vec::new());
+                let whose = (&*target.trigger, &resource);
+                turn.pass(&goes, &|_: &str| None, whose, Vec::new(), &mut cursor.waits_for);
                 cursor.pass(key);
             } else {
                 let (next, first_event) = (Some(resource.last_record), resource.first_event);
                 cursor.walk = Some(Walk { key, next, first_event, found: BTreeMap::new(), is_cut: false });
             }
         };
-        if let (true, Turn::Counting(count)) = (is_at_end, turn) {
-            // Where nothing is to be withdrawn there is no second turn.
-            turn = if count.withdrawal.objects == 0 { Turn::Recording } else { Turn::Counted(count) };
+        match turn {
+            Turn::Counting(count) if is_at_end => {
+                // Where nothing is to be withdrawn there is no second turn.
+                let is_none = count.withdrawal.objects == 0 && count.waiting == 0;
+                turn = if is_none { Turn::Recording(Consent::Little) } else { Turn::Counted(count) };
+            }
+            // Meanwhile others came to be that may want something: it is counted again, and held.
+            Turn::Recording(Consent::Little) if is_at_end && cursor.waits_for.is_some() => {
+                (turn, cursor) = (Turn::Counting(Count::default()), Cursor::default());
+            }
+            Turn::Counting(_) | Turn::Counted(_) | Turn::Held | Turn::Recording(_) => {}
         }
-        let is_complete = is_at_end && turn == Turn::Recording && cursor.left_because.is_none();
+        let is_last = is_at_end && !matches!(turn, Turn::Counting(_));
+        let is_complete = is_last && matches!(turn, Turn::Recording(_)) && cursor.left_because.is_none();
         let is_news = is_complete || !redecisions.is_empty();
         let fact = is_news.then(|| target.record(redecisions, is_complete));
-        Ok(Some(Piece { fact, reached: cursor, turn, is_last: is_at_end }))
+        Ok(Some(Piece { fact, reached: cursor, turn, is_last }))
     }
 
     /// Goes on behind a piece that is recorded.
     pub fn advance(&mut self, piece: Piece) {
-        let Some(at) = self.targets.iter().position(Target::goes_on) else { return };
+        let Some(at) = self.next() else { return };
         let Piece { reached, turn, is_last, .. } = piece;
         self.targets[at].turn = turn;
-        if turn == Turn::Recording {
+        if let Turn::Recording(_) = turn {
             self.targets[at].held = None;
         }
         if let Turn::Counted(_) = turn {
@@ -535,6 +636,10 @@ impl Replay {
         }
         redecisions
     }
+}
+
+fn out_of_force(trigger: &str) -> String {
+    format!("trigger `{trigger}` is out of force")
 }
 
 #[cfg(test)]

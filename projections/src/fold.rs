@@ -13,6 +13,7 @@
 mod digest;
 mod ground;
 mod read;
+mod withdrawals;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use lifeline_store::Offset;
 pub(crate) use self::ground::change_rule;
 pub use self::ground::{Ground, OpenReplay, ReplayMark, RuleMark, StreamPosition, Tail};
 pub use self::read::{Candidate, Sieve, Trail};
+pub use self::withdrawals::Withdrawals;
 use crate::claims::Claimants;
 use crate::fact::{Fact, ObjectKey};
 use crate::landmarks::{self, Landmarks};

@@ -9,6 +9,7 @@ use lifeline_projections::lifecycle::{Holding, Lifecycle};
 use lifeline_store::{Disk, Offset, Reader};
 use serde_json::Value;
 
+use crate::error_text::chain;
 use crate::rules::Trigger;
 use crate::rules::spec::SyncMode;
 
@@ -23,7 +24,7 @@ pub(super) fn lost<'l, D: Disk>(
     if lifecycle.inventory.is_empty() || trigger.sync_mode() == SyncMode::DryRun {
         return Vec::new();
     }
-    let Some(given) = given(log, trigger, &lifecycle.cluster, event) else { return Vec::new() };
+    let Ok(given) = given(log, trigger, &lifecycle.cluster, event) else { return Vec::new() };
     lifecycle
         .inventory
         .iter()
@@ -31,13 +32,31 @@ pub(super) fn lost<'l, D: Disk>(
         .collect()
 }
 
-/// The manifests that a trigger gives for an event; `None` where it fails.
-fn given<D: Disk>(log: &Reader<D>, trigger: &Trigger, cluster: &str, event: Offset) -> Option<Vec<Value>> {
-    let record = log.read(event).ok()??;
-    let Fact::Event(EventReceived { headers, payload, .. }) = Fact::decode(&record.payload).ok()? else { return None };
-    let event = CloudEvent::to_map(&headers, payload).ok()?;
-    let rendered = trigger.manifests(&event, cluster, record.time_unix_nanos).ok()?;
-    Some(rendered.into_iter().map(|one| one.manifest).collect())
+/// Why it is not known what a trigger wants for an event: its texts cannot be rendered. `None` where they can, and where it only
+/// runs dry, for then it takes nothing over.
+pub(super) fn fails<D: Disk>(log: &Reader<D>, trigger: &Trigger, cluster: &str, event: Offset) -> Option<String> {
+    if trigger.sync_mode() == SyncMode::DryRun {
+        return None;
+    }
+    given(log, trigger, cluster, event).err()
+}
+
+/// The manifests that a trigger gives for an event.
+///
+/// # Errors
+/// Why it fails, in one line.
+fn given<D: Disk>(log: &Reader<D>, trigger: &Trigger, cluster: &str, event: Offset) -> Result<Vec<Value>, String> {
+    let lost = || format!("the event at offset {event} cannot be read");
+    let record = log.read(event).ok().flatten().ok_or_else(lost)?;
+    let Ok(Fact::Event(EventReceived { headers, payload, .. })) = Fact::decode(&record.payload) else {
+        return Err(lost());
+    };
+    let event = CloudEvent::to_map(&headers, payload).map_err(|_| lost())?;
+    let rendered = trigger.manifests(&event, cluster, record.time_unix_nanos).map_err(|error| {
+        let said = chain(&error);
+        said.lines().next().unwrap_or_default().to_owned()
+    })?;
+    Ok(rendered.into_iter().map(|one| one.manifest).collect())
 }
 
 /// Whether a manifest is about an object. The version does not count. A namespace that is not written is the default one, or

@@ -99,6 +99,7 @@ impl World {
                 self.record(Fact::Replay(fact));
             }
             replay.advance(piece);
+            self.allow(&mut replay);
             pieces += 1;
         }
         pieces
@@ -323,10 +324,29 @@ impl World {
     }
 
     fn begin(&mut self, rules: &Arc<RuleSet>) -> Replay {
-        let mut replay = Replay::new(rules, self.projection.ground(), None, None, &[]);
+        let ground = self.projection.ground();
+        let mut replay = Replay::new(rules, ground, None, None, &[]).with_lately(self.lately());
         replay.openings().for_each(|opening| self.record(Fact::Replay(opening)));
         replay.opened();
         replay
+    }
+
+    fn lately(&self) -> Counts {
+        self.projection.ground().withdrawals.lately(1)
+    }
+
+    /// Records what passed.
+    fn allow(&mut self, replay: &mut Replay) {
+        replay.passed().iter().for_each(|passed| self.record(Fact::Replay(passed.clone())));
+        replay.passed_recorded();
+    }
+
+    /// Confirms what is held under an id.
+    fn confirm(&mut self, replay: &mut Replay, id: &str) {
+        let confirmable = replay.confirmable(id);
+        let Confirmable::Held { fact, .. } = confirmable else { panic!("{confirmable:?}") };
+        self.record(Fact::Replay(fact));
+        replay.confirm(id);
     }
 
     fn go_on(&mut self, replay: &mut Replay) {
@@ -335,6 +355,7 @@ impl World {
                 self.record(Fact::Replay(fact));
             }
             replay.advance(piece);
+            self.allow(replay);
         }
     }
 
@@ -353,10 +374,19 @@ fn what_would_take_much_is_held_until_it_is_confirmed() {
         world.go_on(&mut replay);
         assert_eq!(world.present("manage"), 12, "{changed}");
         let held = world.held(&replay);
-        let [HeldWithdrawal { id, objects: 12, of: 12, lately: 0 }] = held.as_slice() else { panic!("{held:?}") };
-        assert!(!replay.confirm(&BTreeSet::from(["another".to_owned()])));
+        let [HeldWithdrawal { id, objects: 12, of: 12, lately: 0, waits_for: None }] = held.as_slice() else {
+            panic!("{held:?}")
+        };
+        assert_eq!(replay.confirmable("another"), Confirmable::Unknown);
+        replay.confirm("another");
         assert!(!replay.goes_on());
-        assert!(replay.confirm(&BTreeSet::from([id.clone()])));
+        let mut replay = world.begin(&rules(&changed));
+        world.go_on(&mut replay);
+        assert_eq!(world.held(&replay), held, "a restart changes nothing");
+        world.confirm(&mut replay, id);
+        // It is recorded: a restart before the first of them goes changes nothing either.
+        let mut replay = world.begin(&rules(&changed));
+        assert!(replay.withdraws());
         world.go_on(&mut replay);
         assert_eq!((world.present("manage"), replay.is_held()), (0, false), "{changed}");
     }
@@ -440,11 +470,14 @@ fn what_is_confirmed_of_many_does_not_let_the_rest_pass() {
     let held = world.held(&replay);
     assert_eq!(held.iter().map(|held| held.objects).collect::<Vec<_>>(), [5, 5, 5]);
     for (confirmed, left) in held[..2].iter().zip([2, 1]) {
-        assert!(replay.confirm(&BTreeSet::from([confirmed.id.clone()])));
+        world.confirm(&mut replay, &confirmed.id);
         world.go_on(&mut replay);
         replay.count_again(Counts::new());
         world.go_on(&mut replay);
         assert_eq!(world.held(&replay).len(), left);
+        replay = world.begin(&rules(""));
+        world.go_on(&mut replay);
+        assert_eq!(world.held(&replay).len(), left, "a restart does not make little of them");
     }
 }
 
@@ -462,14 +495,17 @@ fn many_small_steps_are_a_large_one() {
             world.claim(name, user);
         }
     }
-    let mut lately = Counts::new();
     for (number, (left, is_held)) in [(2, false), (1, true)].into_iter().enumerate() {
-        let mut replay = world.begin(&rules(&names.map(of)[names.len() - left..].join("\n---\n"))).with_lately(lately);
+        let mut replay = world.begin(&rules(&names.map(of)[names.len() - left..].join("\n---\n")));
         world.go_on(&mut replay);
         assert_eq!(replay.is_held(), is_held, "step {number}");
         let told = world.held(&replay).into_iter().map(|held| (held.objects, held.lately)).collect::<Vec<_>>();
         assert_eq!(told, if is_held { vec![(5, 5)] } else { Vec::new() });
-        lately = replay.take_passed();
+        // A restart counts again, and knows what went before.
+        let mut again = world.begin(&rules(&names.map(of)[names.len() - left..].join("\n---\n")));
+        world.go_on(&mut again);
+        assert_eq!(world.held(&again), world.held(&replay), "step {number}");
+        assert_eq!(world.lately().values().sum::<u64>(), 5);
     }
     assert_eq!(
         (world.present("one"), world.present("two"), world.present("three")),
@@ -515,4 +551,133 @@ fn texts_that_no_longer_give_what_lives_are_held() {
         world.go_on(&mut replay);
         assert!(!replay.is_held(), "{changed}");
     }
+}
+
+#[test]
+fn a_restart_goes_on_with_what_passed_and_counts_it_once() {
+    let mut world = World::new();
+    for user in 0..9 {
+        world.event("login", ("auth", &format!("user-{user}")), Some(Ruling::Create));
+        world.claim("manage", user);
+    }
+    world.replay(&rules(RULES), 7);
+    for changed in ["", "", RULES] {
+        let mut replay = world.begin(&rules(changed));
+        while replay.passed().is_empty() && replay.goes_on() {
+            let mut piece = replay.piece(&world.projection, &world.log.reader(), 2).unwrap().expect("it goes on");
+            if let Some(fact) = piece.take_fact() {
+                world.record(Fact::Replay(fact));
+            }
+            replay.advance(piece);
+            if replay.withdraws() && !replay.passed().is_empty() {
+                world.allow(&mut replay);
+                break;
+            }
+        }
+    }
+    assert_eq!(world.lately(), Counts::from([("manage".into(), 9)]), "the second start knows that it passed");
+}
+
+#[test]
+fn a_confirmation_is_about_the_objects_that_were_shown() {
+    let slip = rules(&RULES.replace("cloudEventSource: auth", "cloudEventSource: ^aut$"));
+    let mut world = twelve();
+    let mut replay = world.begin(&slip);
+    world.go_on(&mut replay);
+    let before = world.held(&replay);
+    world.replay(&rules(RULES), 7);
+    world.event("login", ("auth", "user-12"), Some(Ruling::Create));
+    world.claim("manage", 12);
+    let mut replay = world.begin(&slip);
+    world.go_on(&mut replay);
+    let held = world.held(&replay);
+    let [HeldWithdrawal { id, objects: 13, .. }] = held.as_slice() else { panic!("{held:?}") };
+    assert_ne!(*id, before[0].id);
+    assert_eq!(replay.confirmable(&before[0].id), Confirmable::Unknown);
+}
+
+/// The rules with a second trigger, whose further texts are these.
+fn with_other(first: &str, texts: &str) -> Arc<RuleSet> {
+    let other =
+        RULES.replace("name: manage", "name: other").replace("name: namespaces}]", &format!("name: {texts}}}]"));
+    rules(&format!("{first}\n---\n{other}"))
+}
+
+#[test]
+fn what_another_trigger_may_want_stays_until_it_is_known() {
+    const MISSING: &str = "missing";
+    // The other one has more texts from now on, of which one is not there yet; or it is broken.
+    let emptied =
+        RULES.replace("policyRefs: [{kind: ConfigMap, namespace: default, name: namespaces}]", "policyRefs: []");
+    let broken = || rules(&RULES.replace("name: manage", "name: other").replace("'{{if", "'{{"));
+    let changes = [with_other("", MISSING), with_other(&emptied, MISSING), broken()];
+    for (number, changed) in changes.into_iter().enumerate() {
+        for was_there in [true, false] {
+            let case = format!("change {number}, was there {was_there}");
+            let play = || {
+                let mut world = World::new();
+                for user in 0..3 {
+                    world.event("login", ("auth", &format!("user-{user}")), Some(Ruling::Create));
+                    world.claim("manage", user);
+                }
+                world.replay(&if was_there { with_other(RULES, "namespaces") } else { rules(RULES) }, 7);
+                let mut replay = world.begin(&changed);
+                world.go_on(&mut replay);
+                let decided = world.present("manage");
+                let held = world.held(&replay);
+                assert_eq!((decided, held.len()), (3, 1), "{case}: {held:?}");
+                assert_eq!((held[0].objects, held[0].of), (3, 3), "{case}");
+                let reason = held[0].waits_for.clone().expect(&case);
+                assert!(reason.contains("trigger `other`"), "{case}: {reason}");
+                // The other one was not known yet when it was counted: then it passed, and was held before it went.
+                let has_passed = number == 1 && !was_there;
+                assert_eq!(world.lately().values().sum::<u64>(), if has_passed { 3 } else { 0 }, "{case}");
+                // It is the same, however often it is counted, and after a restart.
+                replay.count_again(world.lately());
+                world.go_on(&mut replay);
+                assert_eq!(world.held(&replay), held, "{case}");
+                let mut again = world.begin(&changed);
+                world.go_on(&mut again);
+                assert_eq!(world.held(&again), held, "{case}");
+                (world, again, held[0].id.clone())
+            };
+            let (mut world, mut replay, id) = play();
+            world.confirm(&mut replay, &id);
+            world.go_on(&mut replay);
+            assert!(!replay.is_held(), "{case}: it is confirmed");
+            if number == 1 {
+                continue;
+            }
+            assert_eq!(world.present("manage"), 0, "{case}");
+            // Mended, it is known what the other one wants.
+            let (mut world, _, _) = play();
+            let mut replay = world.begin(&with_other("", "namespaces"));
+            world.go_on(&mut replay);
+            assert!(!replay.is_held(), "{case}");
+            assert_eq!((world.present("manage"), world.present("other")), (0, 3), "{case}");
+        }
+    }
+}
+
+#[test]
+fn what_no_other_lifecycle_may_want_is_not_held_for_its_neighbours() {
+    let mut world = World::new();
+    for user in 0..3 {
+        world.event("login", ("auth", &format!("user-{user}")), Some(Ruling::Create));
+        world.claim("manage", user);
+    }
+    world.event("logout", ("auth", "user-1"), None);
+    world.event("login", ("auth", "user-2"), None);
+    let both = with_other(&RULES.replace("logout", "signout"), "namespaces");
+    world.replay(&both, 7);
+    assert_eq!((world.present("manage"), world.present("other")), (3, 2));
+    let mut replay = world.begin(&with_other("", "missing"));
+    world.go_on(&mut replay);
+    // The other one is absent for the user who is logged out, as its event says.
+    assert_eq!((world.present("manage"), world.held(&replay)[0].objects), (2, 2));
+    world.event("logout", ("auth", "user-0"), None);
+    world.event("logout", ("auth", "user-2"), None);
+    let mut replay = world.begin(&with_other("", "missing"));
+    world.go_on(&mut replay);
+    assert!(replay.is_held(), "nothing decided the events");
 }

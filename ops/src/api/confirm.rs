@@ -51,9 +51,8 @@ pub fn with_confirm<D: Disk>(router: Router, view: Arc<View<D>>) -> Router {
 
 /// Lets changed rules withdraw what the brake holds.
 ///
-/// A confirmation is for one trigger and one version of it. It holds while the engine runs: were the engine to end before
-/// everything is recorded, what is left is counted, and may be held, again. Requests with an `Origin` are refused: no web
-/// page may ask.
+/// A confirmation is for one trigger, one version of it and these objects. It is recorded before this is answered, so it holds
+/// though the engine ends before they are gone. Requests with an `Origin` are refused: no web page may ask.
 #[utoipa::path(
     post,
     path = "/v1/confirm",
@@ -69,7 +68,7 @@ pub(super) async fn confirm<D: Disk>(
 ) -> Result<Json<Confirmed>, Problem> {
     let ConfirmationOrder { id } = order::parse(&headers, &body)?;
     let by = asker.map_or_else(Asker::anybody, |Extension(asker)| asker).0;
-    let Some((trigger, objects)) = view.confirm(&id) else { return Err(Problem::nothing_held(&id)) };
+    let Some((trigger, objects)) = view.confirm(&id).await? else { return Err(Problem::nothing_held(&id)) };
     info!(by, trigger, objects, "a withdrawal is confirmed");
     Ok(Json(Confirmed { by, trigger, objects }))
 }

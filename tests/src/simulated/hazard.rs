@@ -79,6 +79,8 @@ pub enum Hazard {
     ChangedRules,
     /// What changed rules would withdraw is held, and confirmed later.
     HeldWithdrawal,
+    /// What changed rules would withdraw is held, for others may want it, and confirmed later.
+    AwaitedWithdrawal,
     /// A mistake takes a trigger out of force.
     BrokenRules,
     /// A new epoch is recorded.
@@ -105,7 +107,7 @@ pub enum Hazard {
 
 impl Hazard {
     /// All hazards, in the order in which they are printed.
-    pub const ALL: [Hazard; 45] = [
+    pub const ALL: [Hazard; 46] = [
         Hazard::Stop,
         Hazard::Kill,
         Hazard::PowerCut,
@@ -140,6 +142,7 @@ impl Hazard {
         Hazard::CutWatch,
         Hazard::ChangedRules,
         Hazard::HeldWithdrawal,
+        Hazard::AwaitedWithdrawal,
         Hazard::BrokenRules,
         Hazard::NewEpoch,
         Hazard::Gap,
@@ -191,6 +194,7 @@ impl Hazard {
             Hazard::CutWatch => "watch cut",
             Hazard::ChangedRules => "rules changed",
             Hazard::HeldWithdrawal => "withdrawal held by the brake",
+            Hazard::AwaitedWithdrawal => "withdrawal held for others",
             Hazard::BrokenRules => "trigger broken",
             Hazard::NewEpoch => "new epoch recorded",
             Hazard::Gap => "gap recorded",
