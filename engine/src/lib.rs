@@ -39,6 +39,8 @@ pub mod status;
 
 pub mod by_trigger;
 
+mod confirmations;
+
 pub mod view;
 
 pub mod queries;

@@ -13,8 +13,9 @@
 //!
 //! `group` is what was waiting together, `late` what of it came late, `order` the place of an event among others,
 //! `staged` what it becomes on its way into the log, `fold_tail` the fold at a start, `redriver` who asks for rejected
-//! messages to be taken up again.
+//! messages to be taken up again, `confirming` withdrawals that somebody confirms.
 
+mod confirming;
 mod damage;
 mod fold_tail;
 mod group;
@@ -31,7 +32,6 @@ use std::time::Duration;
 
 use lifeline_projections::event::CloudEvent;
 use lifeline_projections::fact::{Fact, Reconciled};
-use lifeline_projections::fold::Projection;
 use lifeline_projections::table;
 use lifeline_store::{Disk, Log, Offset, Record, Recovery};
 use parking_lot::Mutex;
@@ -39,20 +39,22 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
+pub use self::confirming::confirm;
 pub use self::damage::{damage, report};
 pub use self::fold_tail::fold_tail;
 use self::group::{Group, Parsed, Redrive};
 pub use self::redriver::Redriver;
 use self::staged::Staged;
 use crate::clock::Clock;
+use crate::confirmations::Confirmation;
 use crate::error_text::chain;
 use crate::intake::Intake;
 use crate::redrive::{self, Because, Receive};
 use crate::replay::brake::Brake;
-use crate::replay::{self, Confirmable, Counts, Replay};
+use crate::replay::{self, Replay};
 use crate::rules::{Current, RuleSet};
 use crate::site::Sites;
-use crate::view::{Confirmation, View};
+use crate::view::View;
 
 /// Messages in one group at most. The sync costs the same for one and for thousands; memory does not.
 const GROUP_MESSAGES_MAX: usize = 10_000;
@@ -68,12 +70,6 @@ const FOLD_RECORDS_MAX: usize = 256;
 
 /// The pause between two pieces of a replay: about as long as a piece takes, so that half of the time is left for the rest.
 const REPLAY_PAUSE: Duration = Duration::from_millis(1);
-
-/// The pause before withdrawals: time for other lifecycles, also of rules that came shortly before, to claim what is to change
-/// hands. It is longer where many lifecycles have work to do.
-const HAND_OVER_PAUSE: Duration = Duration::from_secs(2);
-const HAND_OVER_PAUSE_EACH: Duration = Duration::from_millis(2);
-const HAND_OVER_PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// The pauses after which a withdrawal that is held is counted again: each twice as long as the one before.
 const COUNT_AGAIN_PAUSE_MIN: Duration = Duration::from_secs(2);
@@ -287,7 +283,7 @@ impl<D: Disk> Recorder<D> {
                     }
                     continue;
                 }
-                () = view.confirmation_asked() => {
+                () = view.confirmations().asked() => {
                     self.with_log(&mut stopping, Recorder::confirm).await?;
                     continue;
                 }
@@ -328,7 +324,7 @@ impl<D: Disk> Recorder<D> {
             group.answer(end).await;
         }
         // Who waits for a confirmation learns that nothing more is recorded.
-        drop(self.view.take_confirmations());
+        drop(self.view.confirmations().take());
         if let Some(log) = self.log.take() {
             log.close()?;
         }
@@ -560,42 +556,6 @@ impl<D: Disk> Recorder<D> {
             self.replay = None;
         }
         self.confirm()
-    }
-
-    /// Records the confirmations that are asked for, then lets pass what they are about, and says so.
-    fn confirm(&mut self) -> Result<(), Error> {
-        self.confirmations.extend(self.view.take_confirmations());
-        let mut later = Vec::new();
-        while let Some(Confirmation { id, .. }) = self.confirmations.last() {
-            let id = id.clone();
-            let known = self.replay.as_ref().map_or(Confirmable::Unknown, |replay| replay.confirmable(&id));
-            if let Confirmable::Held { fact, .. } = &known {
-                self.record_facts(&[Fact::Replay(fact.clone())])?;
-                let replay = self.replay.as_mut().expect("it holds it");
-                replay.confirm(&id);
-                self.view.set_replays(replay.status(&self.view.projection()));
-            }
-            let confirmation = self.confirmations.pop().expect("it was just looked at");
-            // Nobody may wait any more; then it is confirmed all the same.
-            match known {
-                Confirmable::Held { objects, .. } => _ = confirmation.done.send(Some(objects)),
-                Confirmable::Unknown => _ = confirmation.done.send(None),
-                Confirmable::Counting => later.push(confirmation),
-            }
-        }
-        self.confirmations = later;
-        Ok(())
-    }
-
-    /// What changes of rules withdrew within the last hour, though the brake held nothing.
-    fn lately(&self, projection: &Projection) -> Counts {
-        projection.ground().withdrawals.lately(self.clock.now_unix_nanos())
-    }
-
-    /// How long others have to claim what is to be withdrawn.
-    fn hand_over_pause(&self) -> Duration {
-        let open = u32::try_from(self.sites.open().len()).unwrap_or(u32::MAX);
-        HAND_OVER_PAUSE.saturating_add(HAND_OVER_PAUSE_EACH.saturating_mul(open)).min(HAND_OVER_PAUSE_MAX)
     }
 }
 

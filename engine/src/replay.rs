@@ -34,6 +34,8 @@ mod turn;
 mod content;
 mod target;
 
+mod holding;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -47,12 +49,13 @@ use lifeline_projections::order::Precedence;
 use lifeline_store::{Disk, Reader};
 use tracing::warn;
 
-use self::brake::{Brake, Withdrawal, sentence};
+use self::brake::Brake;
 use self::content::{fails, lost};
 use self::cursor::{Cursor, Walk};
 use self::desired::{Unmatched, redesired};
 use self::found::Found;
-use self::target::{Held, Target};
+pub use self::holding::Confirmable;
+use self::target::Target;
 use self::turn::{Consent, Count, Going, Turn};
 use crate::rules::{EventView, RuleSet, Standing, Trigger};
 use crate::status::ReplayStatus;
@@ -123,22 +126,6 @@ pub struct Replay {
 
 /// Objects withdrawn without a confirmation, by trigger.
 pub type Counts = BTreeMap<Box<str>, u64>;
-
-/// What is known of the withdrawal that somebody confirms.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Confirmable {
-    /// It is held.
-    Held {
-        /// The fact that lets it pass. Once it is recorded, [`Replay::confirm`] is to be called.
-        fact: TriggerReplayed,
-        /// How many objects go.
-        objects: u64,
-    },
-    /// It was held, and is just counted again.
-    Counting,
-    /// There is none.
-    Unknown,
-}
 
 /// What one step of a replay comes to.
 #[derive(Debug)]
@@ -239,56 +226,6 @@ impl Replay {
         Replay { lately, ..self }
     }
 
-    /// What is held under an id.
-    #[must_use]
-    pub fn confirmable(&self, id: &str) -> Confirmable {
-        let held = |target: &Target| target.held_withdrawal(0).filter(|held| held.id == id);
-        let Some((target, held)) = self.targets.iter().find_map(|target| Some((target, held(target)?))) else {
-            return Confirmable::Unknown;
-        };
-        match target.turn {
-            Turn::Held => Confirmable::Held { fact: target.allow(held.objects, true), objects: held.objects },
-            Turn::Counting(_) | Turn::Counted(_) => Confirmable::Counting,
-            Turn::Recording(_) => Confirmable::Unknown,
-        }
-    }
-
-    /// Lets the withdrawal pass that is held under an id, once that is recorded.
-    pub fn confirm(&mut self, id: &str) {
-        let is_confirmed = |target: &&mut Target| {
-            target.turn == Turn::Held && target.held_withdrawal(0).is_some_and(|held| held.id == id)
-        };
-        for target in self.targets.iter_mut().filter(is_confirmed) {
-            self.confirmed += target.held.as_ref().map_or(0, |held| held.withdrawal.objects);
-            target.begin_recording(Consent::Confirmed);
-        }
-    }
-
-    /// Counts once more what is held, beside what was withdrawn lately: meanwhile other lifecycles may claim it, so that it
-    /// changes hands instead of going, or do not want it.
-    pub fn count_again(&mut self, lately: Counts) {
-        self.lately = lately;
-        self.targets.iter_mut().filter(|target| target.turn == Turn::Held).for_each(Target::begin_counting);
-    }
-
-    /// What passed just now without a confirmation, to be recorded before the next piece. Others should have the time to claim
-    /// what they want of it.
-    #[must_use]
-    pub fn passed(&self) -> &[TriggerReplayed] {
-        &self.passed
-    }
-
-    /// Notes that [`Replay::passed`] is recorded.
-    pub fn passed_recorded(&mut self) {
-        self.passed.clear();
-    }
-
-    /// Whether something is to be withdrawn at once: after a restart too, others should have the time to claim what they want.
-    #[must_use]
-    pub fn withdraws(&self) -> bool {
-        self.targets.iter().any(|target| matches!(target.turn, Turn::Recording(_)))
-    }
-
     /// Why a lifecycle of a resource may want what another trigger's has: it is present, and what it wants is not known.
     fn waits<D: Disk>(&self, log: &Reader<D>, whose: &str, resource: &Resource, cluster: &str) -> Option<String> {
         if let Some(reason) = &self.may_want_all {
@@ -328,44 +265,6 @@ impl Replay {
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.targets.iter().any(|target| target.turn == Turn::Held)
-    }
-
-    /// Decides which withdrawals are held, once all are counted.
-    fn settle_counts(&mut self) {
-        if self.targets.iter().any(|target| !target.is_stuck && matches!(target.turn, Turn::Counting(_))) {
-            return;
-        }
-        // What passed counts as well: confirming one does not make little of the others, and many small steps are a large one.
-        let in_small_steps = self.lately.values().sum();
-        let before = self.confirmed + in_small_steps;
-        let mut all = Withdrawal { objects: before, of: 0 };
-        for target in &self.targets {
-            if let Turn::Counted(Count { withdrawal, live, .. }) = target.turn {
-                all = Withdrawal { objects: all.objects + withdrawal.objects, of: all.of.max(live + before) };
-            }
-        }
-        for target in &mut self.targets {
-            let Turn::Counted(Count { withdrawal, waiting, names, .. }) = target.turn else { continue };
-            let lately = self.lately.get(&target.trigger).copied().unwrap_or(0);
-            let one = Withdrawal { objects: withdrawal.objects + lately, of: withdrawal.of + lately };
-            let is_much = withdrawal.objects > 0 && self.brake.holds(one, all);
-            if is_much || (withdrawal.objects == 0 && waiting > 0) {
-                let withdrawal = Withdrawal { objects: withdrawal.objects + waiting, of: withdrawal.of };
-                let waits_for = if is_much { None } else { target.cursor.waits_for.clone() };
-                let held = Held { withdrawal, names, waits_for };
-                let was_told = target.held.as_ref() == Some(&held);
-                (target.turn, target.held) = (Turn::Held, Some(held));
-                if let (false, Some(held)) = (was_told, target.held_withdrawal(in_small_steps)) {
-                    warn!("{}", sentence(&target.trigger, &held));
-                }
-            } else {
-                if withdrawal.objects > 0 {
-                    *self.lately.entry(target.trigger.clone()).or_default() += withdrawal.objects;
-                    self.passed.push(target.allow(withdrawal.objects, false));
-                }
-                target.begin_recording(Consent::Little);
-            }
-        }
     }
 
     /// What opens the replays that are not open yet. From these records on, events are decided by these rules.

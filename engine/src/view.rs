@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use lifeline_projections::fold::Projection;
 use lifeline_store::{Disk, Offset, Reader};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, watch};
 
 use crate::by_trigger::ByTrigger;
-use crate::recorder::{Stopped, redriver};
+use crate::confirmations::Confirmations;
 use crate::stamps::Stamps;
 use crate::status::ReplayStatus;
 use crate::trace::Traces;
@@ -25,13 +25,6 @@ pub struct Saved {
     pub trouble: Option<String>,
 }
 
-/// A withdrawal that is to be confirmed, by its id.
-pub(crate) struct Confirmation {
-    pub(crate) id: String,
-    /// How many objects go, once that is recorded; `None` where nothing is held under the id.
-    pub(crate) done: oneshot::Sender<Option<u64>>,
-}
-
 /// The state of an engine as its readers see it.
 pub struct View<D: Disk> {
     projection: RwLock<Projection>,
@@ -42,8 +35,7 @@ pub struct View<D: Disk> {
     stalled: Mutex<Option<String>>,
     replays: Mutex<Vec<ReplayStatus>>,
     saved: Mutex<Saved>,
-    confirmations: Mutex<Vec<Confirmation>>,
-    confirmation_asked: Notify,
+    confirmations: Confirmations,
     stamps: Mutex<Stamps>,
     settled: Notify,
     traces: Traces,
@@ -58,7 +50,7 @@ impl<D: Disk> View<D> {
         let (projection, log) = (RwLock::new(projection), RwLock::new(log));
         let (stalled, replays, saved) = (Mutex::new(None), Mutex::default(), Mutex::default());
         let (settled, traces) = (Notify::new(), Traces::default());
-        let (is_broken, confirmation_asked) = (AtomicBool::new(false), Notify::new());
+        let (is_broken, confirmations) = (AtomicBool::new(false), Confirmations::default());
         Arc::new(View {
             projection,
             is_broken,
@@ -67,8 +59,7 @@ impl<D: Disk> View<D> {
             stalled,
             replays,
             saved,
-            confirmations: Mutex::default(),
-            confirmation_asked,
+            confirmations,
             stamps,
             settled,
             traces,
@@ -106,35 +97,9 @@ impl<D: Disk> View<D> {
         self.replays.lock().clone()
     }
 
-    /// Lets a withdrawal pass that is held, by the id that the status gives it. Says whose it is and how many objects
-    /// go; `None` where there is none.
-    ///
-    /// Returns once it is recorded: it holds, were the engine to end before all is done.
-    ///
-    /// # Errors
-    /// When it is not recorded in time, or the engine is stopping.
-    pub async fn confirm(&self, id: &str) -> Result<Option<(String, u64)>, redriver::Error> {
-        let held = |replay: &ReplayStatus| {
-            let held = replay.held.as_ref().filter(|held| held.id == id)?;
-            Some((replay.trigger.clone(), held.objects))
-        };
-        let Some((trigger, _)) = self.replays.lock().iter().find_map(held) else { return Ok(None) };
-        let (done, recorded) = oneshot::channel();
-        self.confirmations.lock().push(Confirmation { id: id.to_owned(), done });
-        self.confirmation_asked.notify_one();
-        let recorded = tokio::time::timeout(redriver::PATIENCE, recorded).await;
-        let objects = recorded.map_err(|_| redriver::Error::Late)?.map_err(|_| Stopped)?;
-        Ok(objects.map(|objects| (trigger, objects)))
-    }
-
-    /// Waits until something is to be confirmed.
-    pub(crate) async fn confirmation_asked(&self) {
-        self.confirmation_asked.notified().await;
-    }
-
     /// What is to be confirmed.
-    pub(crate) fn take_confirmations(&self) -> Vec<Confirmation> {
-        std::mem::take(&mut self.confirmations.lock())
+    pub(crate) fn confirmations(&self) -> &Confirmations {
+        &self.confirmations
     }
 
     /// How far the projection is saved.

@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::routing::post;
 use axum::{Extension, Json, Router};
+use lifeline_engine::recorder;
 use lifeline_engine::view::View;
 use lifeline_store::Disk;
 use serde::{Deserialize, Serialize};
@@ -68,7 +69,7 @@ pub(super) async fn confirm<D: Disk>(
 ) -> Result<Json<Confirmed>, Problem> {
     let ConfirmationOrder { id } = order::parse(&headers, &body)?;
     let by = asker.map_or_else(Asker::anybody, |Extension(asker)| asker).0;
-    let Some((trigger, objects)) = view.confirm(&id).await? else { return Err(Problem::nothing_held(&id)) };
+    let Some((trigger, objects)) = recorder::confirm(&view, &id).await? else { return Err(Problem::nothing_held(&id)) };
     info!(by, trigger, objects, "a withdrawal is confirmed");
     Ok(Json(Confirmed { by, trigger, objects }))
 }

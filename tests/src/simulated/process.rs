@@ -219,7 +219,7 @@ impl World {
                     () = tokio::time::sleep(confirming.millis_below(5_000)) => {}
                 }
                 for held in view.replays().into_iter().filter_map(|replay| replay.held) {
-                    if matches!(view.confirm(&held.id).await, Ok(Some(_))) {
+                    if matches!(recorder::confirm(&view, &held.id).await, Ok(Some(_))) {
                         counter.count(match held.waits_for {
                             Some(_) => Hazard::AwaitedWithdrawal,
                             None => Hazard::HeldWithdrawal,
