@@ -24,11 +24,28 @@ pub const BUCKETS_SECONDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5
 #[derive(Debug, Default)]
 pub struct ByTrigger {
     counts: Mutex<BTreeMap<String, TriggerStatus>>,
+    /// What EventSources and EventTriggers matched, by name. There are as many as rules were.
+    matched: Mutex<Matches>,
+}
+
+#[derive(Debug, Default)]
+struct Matches {
+    sources: BTreeMap<String, Matched>,
+    triggers: BTreeMap<String, Matched>,
+}
+
+/// The events that a rule matched since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Matched {
+    /// How many.
+    pub events: u64,
+    /// When the last one was recorded, in nanoseconds since 1970.
+    pub last_unix_nanos: u64,
 }
 
 impl ByTrigger {
-    /// Counts what was decided for the events among recorded facts.
-    pub(crate) fn recorded(&self, facts: &[Fact<'_>]) {
+    /// Counts what was decided for the events among facts that were recorded at a time.
+    pub(crate) fn recorded(&self, facts: &[Fact<'_>], at_unix_nanos: u64) {
         let decisions = facts.iter().flat_map(|fact| match fact {
             Fact::Event(event) => event.decisions.as_slice(),
             _ => &[],
@@ -48,6 +65,30 @@ impl ByTrigger {
                 Ruling::Failed(_) => count.undecided += 1,
             }
         }
+        drop(counts);
+        let mut matched = self.matched.lock();
+        for fact in facts {
+            let Fact::Event(event) = fact else { continue };
+            for (index, Decision { trigger, event_source, .. }) in event.decisions.iter().enumerate() {
+                note(&mut matched.triggers, trigger, at_unix_nanos);
+                // Several triggers may listen to one source.
+                if event.decisions[..index].iter().all(|before| before.event_source != *event_source) {
+                    note(&mut matched.sources, event_source, at_unix_nanos);
+                }
+            }
+        }
+    }
+
+    /// What an EventSource matched.
+    #[must_use]
+    pub fn matched_by_source(&self, name: &str) -> Matched {
+        self.matched.lock().sources.get(name).copied().unwrap_or_default()
+    }
+
+    /// What an EventTrigger matched.
+    #[must_use]
+    pub fn matched_by_trigger(&self, name: &str) -> Matched {
+        self.matched.lock().triggers.get(name).copied().unwrap_or_default()
     }
 
     /// Counts an attempt that came to an end. `at_unix_nanos` is when it brought the cluster to what is wanted; `None` where it
@@ -73,6 +114,14 @@ impl ByTrigger {
     pub fn status(&self) -> Vec<TriggerStatus> {
         self.counts.lock().values().cloned().collect()
     }
+}
+
+fn note(matched: &mut BTreeMap<String, Matched>, name: &str, at_unix_nanos: u64) {
+    let matched = match matched.get_mut(name) {
+        Some(matched) => matched,
+        None => matched.entry(name.to_owned()).or_default(),
+    };
+    *matched = Matched { events: matched.events + 1, last_unix_nanos: at_unix_nanos };
 }
 
 fn entry<'c>(counts: &'c mut BTreeMap<String, TriggerStatus>, trigger: &str) -> &'c mut TriggerStatus {

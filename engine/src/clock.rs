@@ -3,7 +3,12 @@
 //! Waiting is done with tokio's timers, which a simulation pauses; [`SimulatedClock`] gives the wall time that belongs
 //! to them. Durations inside a decision are never measured.
 
+mod believed;
+
 use std::time::{SystemTime, UNIX_EPOCH};
+
+pub(crate) use self::believed::moment;
+pub use self::believed::{Believed, DOUBTED_FOR, JUMP_NANOS};
 
 /// Gives the wall time.
 pub trait Clock: Send + Sync + 'static {

@@ -19,13 +19,17 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
-use crate::clock::Clock;
+use crate::clock::{Believed, Clock, moment};
 use crate::error_text::chain;
 use crate::intake::epoch::content_hash;
 use crate::intake::jetstream::Stored;
 use crate::intake::plain::{self, Buffers};
 use crate::intake::streams::{self, Order, Reach};
 use crate::intake::{Intake, Known};
+use crate::lists;
+use crate::orphans;
+use crate::preview::Planner;
+use crate::queue::Urgency;
 use crate::reconcile::Reconciler;
 use crate::recorder::{self, OpenLog, OutcomeSender, Recorder};
 use crate::replay::brake;
@@ -34,8 +38,8 @@ use crate::saver::Saver;
 use crate::scrub;
 use crate::site::{IntakeState, Site, Sites};
 use crate::status::{
-    FightStatus, HeldBackStatus, HistoryStatus, PlainStatus, ReplayStatus, ScrubStatus, SiteStatus, Status,
-    StreamStatus, UnwatchedStatus,
+    BudgetStatus, FightStatus, HeldBackStatus, HistoryStatus, PlainStatus, ReplayStatus, ScrubStatus, SiteStatus,
+    Status, StreamStatus, UnwatchedStatus,
 };
 use crate::view::View;
 
@@ -94,7 +98,7 @@ pub struct Engine<D: Disk> {
     scrub: Mutex<Option<ScrubStatus>>,
     /// What came by plain subscriptions and is not handed over yet.
     buffers: Buffers,
-    clock: Arc<dyn Clock>,
+    clock: Arc<Believed>,
 }
 
 /// How far opening has come, for those who wait: records folded, and how many there are.
@@ -107,6 +111,7 @@ impl<D: Disk> Engine<D> {
     /// When the log cannot be opened or read. A projection that cannot be used is set aside and rebuilt.
     pub fn open(ports: Ports<D>, progress: Progress<'_>) -> Result<(Engine<D>, Parts<D>), recorder::Error> {
         let Ports { mut open_log, table, sites, clock, rules } = ports;
+        let clock = Arc::new(Believed::new(clock));
         let (log, recovery) = open_log()?;
         recorder::report(&recovery);
         let damage = recorder::damage(&recovery);
@@ -123,7 +128,7 @@ impl<D: Disk> Engine<D> {
         info!(records = reader.end().get(), resources = projection.len(), open = unsettled.len(), "log read");
 
         let sites = Arc::new(Sites::new(sites));
-        sites.push(&projection, unsettled);
+        sites.push(&projection, unsettled, Urgency::Replayed);
         let view = View::new(projection, reader);
         let (intake, messages) = mpsc::channel(INTAKE_BATCHES_MAX);
         let (recorder, recording) = Recorder::new(open_log, log, view.clone(), sites.clone(), clock.clone(), messages);
@@ -147,9 +152,20 @@ impl<D: Disk> Engine<D> {
         &self.view
     }
 
+    /// The clock of the ports, as far as it is believed. Who asks about times needs the same.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        self.clock.clone()
+    }
+
     /// What takes rejected messages up again.
     pub fn recording(&self) -> &OutcomeSender {
         &self.recording
+    }
+
+    /// What says what other rules would do. `client` is that of the cluster with its rules, where they come from one.
+    pub fn planner(&self, client: Option<kube::Client>) -> Arc<Planner<D>> {
+        let (view, sites, rules) = (self.view.clone(), self.sites.clone(), self.rules.clone());
+        Arc::new(Planner::new(view, sites, rules, self.recording.clone(), client))
     }
 
     /// Asks the parts to stop. They finish what they hold.
@@ -244,7 +260,9 @@ impl<D: Disk> Engine<D> {
         // In this order: what follows from records below `folded` is in the queue, or done.
         let folded = self.view.folded();
         let (open, stranded) = (self.sites.open(), self.sites.stranded());
-        let sites: Vec<SiteStatus> = self.sites.iter().map(|site| site.status()).collect();
+        let orphans = |site: &Site| self.view.orphans().status(site.name());
+        let status = |site: &Arc<Site>| SiteStatus { orphans: orphans(site), ..site.status() };
+        let sites: Vec<SiteStatus> = self.sites.iter().map(status).collect();
         let projection = self.view.projection();
         // Nobody takes them, so some may need no work any more.
         let needs_work = |index: &&LifecycleIndex| projection.lifecycle(**index).1.needs_work();
@@ -256,11 +274,13 @@ impl<D: Disk> Engine<D> {
         let open_replays = projection.ground().open_replays.values().map(|open| open.since);
         let current = self.rules.borrow();
         let rules = current.rules.as_ref();
+        let lists_due = rules.filter(|rules| rules.gathers()).map(|rules| lists::due(rules, &projection));
+        let lists_due = lists_due.into_iter().flatten().map(|due| due.until);
         let saved = self.view.saved();
         let mut status = Status {
             recorded: self.view.log().end().get(),
             folded: folded.get(),
-            reconciled: oldest_open.chain(open_replays).min().unwrap_or(folded).get(),
+            reconciled: oldest_open.chain(open_replays).chain(lists_due).min().unwrap_or(folded).get(),
             saved: saved.watermark.map(Offset::get),
             stalled: self.view.stalled(),
             intake: None,
@@ -277,6 +297,7 @@ impl<D: Disk> Engine<D> {
             cluster_writes: 0,
             failures: 0,
             replays: self.view.replays(),
+            replayed: self.view.replayed(),
             scrub: self.scrub.lock().clone(),
             fold_lag_seconds: 0.0,
             reconcile_lag_seconds: 0.0,
@@ -308,7 +329,9 @@ impl<D: Disk> Engine<D> {
                 pending: None,
                 received: position.received,
                 rejected: position.rejected,
+                markers: position.markers,
                 missing: position.missing,
+                missing_up_to: 0,
                 redelivered: 0,
                 plain: None,
             });
@@ -316,6 +339,14 @@ impl<D: Disk> Engine<D> {
         drop(projection);
         let damage = self.damage.iter().map(|damage| format!("the log was damaged at the start: {damage}"));
         status.warnings.extend(damage);
+        status.warnings.extend(self.clock.trouble());
+        status.warnings.extend(self.view.ahead(self.clock.now_unix_nanos()).map(|newest| {
+            let newest = moment(newest);
+            format!(
+                "the newest record has the time {newest}, which is to come: all records get that time until then, for times in a log \
+                 never fall\nhint: look at the clock of this machine; ask by offset, not by time, about what is recorded meanwhile"
+            )
+        }));
         add_sites(&mut status, stranded);
         self.add_intake(&mut status);
         status.fold_lag_seconds = self.age_seconds(status.folded..status.recorded);
@@ -353,6 +384,7 @@ impl<D: Disk> Engine<D> {
                                 let delivered = reading.delivered_sequence + 1;
                                 known.pending = Some(reading.pending + delivered.saturating_sub(known.next_sequence));
                                 known.redelivered = reading.redelivered;
+                                known.missing_up_to = reading.passed_over;
                             }
                         }
                         for (stream, plain) in &intake.plain {
@@ -396,8 +428,10 @@ fn add_sites(status: &mut Status, stranded: usize) {
         failures,
         unavailable,
         held_back,
+        budget,
         history,
         drift,
+        orphans,
         ..
     } in &status.sites
     {
@@ -413,6 +447,12 @@ fn add_sites(status: &mut Status, stranded: usize) {
             )
         });
         status.warnings.extend(held_back);
+        let BudgetStatus { waiting, pause_seconds, .. } = budget;
+        if *pause_seconds > 0 {
+            status.warnings.push(format!(
+                "cluster `{cluster}` ({api_server}) has too many requests and asks for none for {pause_seconds} s; {waiting} wait"
+            ));
+        }
         let unread = |HistoryStatus { messages, what, seconds, given_up }: &HistoryStatus| {
             let what = what.join(", ");
             match given_up {
@@ -439,6 +479,7 @@ fn add_sites(status: &mut Status, stranded: usize) {
             )
         });
         status.warnings.extend(fights);
+        status.warnings.extend(orphans.groups.iter().map(|group| orphans::sentence(cluster, group)));
     }
     if stranded > 0 {
         status.warnings.push(format!("{stranded} lifecycles wait: this engine does not know their cluster"));

@@ -25,6 +25,10 @@ pub mod kinds;
 
 pub mod template;
 
+pub mod schema;
+
+pub mod account;
+
 pub mod rules;
 
 pub mod cluster;
@@ -38,10 +42,14 @@ mod stamps;
 pub mod status;
 
 pub mod by_trigger;
+pub mod dry_runs;
+pub mod orphans;
 
 mod confirmations;
 
 pub mod view;
+
+pub mod lists;
 
 pub mod queries;
 
@@ -50,6 +58,10 @@ pub mod queue;
 pub mod site;
 
 pub mod replay;
+
+pub mod health;
+
+pub mod report;
 
 pub mod redrive;
 
@@ -60,6 +72,8 @@ pub mod recorder;
 pub mod saver;
 
 pub mod reconcile;
+
+pub mod preview;
 
 pub mod scrub;
 

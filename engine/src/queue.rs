@@ -2,9 +2,12 @@
 //!
 //! Start at [`Queue`]. A key pushed while it waits is not queued again, so a backlog of a thousand events about one
 //! resource is one reconciliation; a key pushed while it runs runs once more afterwards. The queue holds keys, never
-//! events: the worker that takes a key reads the current lifecycle.
+//! events: the worker that takes a key reads the current lifecycle. Whose turn it is among those that are ready is decided
+//! in `lanes`.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod lanes;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lifeline_projections::fold::LifecycleIndex;
@@ -13,6 +16,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use self::lanes::Lanes;
+pub use self::lanes::{Lane, Urgency};
+
 /// The lifecycles that wait for a worker.
 #[derive(Default)]
 pub struct Queue {
@@ -20,12 +26,13 @@ pub struct Queue {
     changed: Notify,
 }
 
-/// Invariants: `ready` holds the keys that are [`Phase::Ready`], each once; `pauses` those that are [`Phase::Pausing`].
+/// Invariants: `ready` holds the keys that are [`Phase::Ready`], each in its lane; `pauses` those that are
+/// [`Phase::Pausing`].
 #[derive(Default)]
 struct State {
     keys: BTreeMap<LifecycleIndex, Key>,
-    /// In the order of arrival.
-    ready: VecDeque<LifecycleIndex>,
+    /// In each lane in the order of arrival.
+    ready: Lanes,
     /// By the end of the pause.
     pauses: BTreeSet<(Instant, LifecycleIndex)>,
 }
@@ -33,6 +40,7 @@ struct State {
 /// A key that is not done.
 struct Key {
     phase: Phase,
+    lane: Lane,
     /// Failed attempts, and the decision they were for.
     attempts: Option<(Offset, u32)>,
     /// Failed attempts since the last push.
@@ -73,11 +81,22 @@ pub enum Next {
 }
 
 impl Queue {
-    /// Adds keys that need work now. A pause they are in ends.
+    /// Adds keys that need work now, each to its lane. A pause they are in ends. One that waits in a more urgent lane stays
+    /// there.
+    pub fn push_into(&self, keys: impl IntoIterator<Item = (LifecycleIndex, Lane)>) {
+        let mut state = self.state.lock();
+        for (key, lane) in keys {
+            state.push(key, Some(lane));
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// The same, each to the lane that it had before.
     pub fn push(&self, keys: impl IntoIterator<Item = LifecycleIndex>) {
         let mut state = self.state.lock();
         for key in keys {
-            state.push(key);
+            state.push(key, None);
         }
         drop(state);
         self.changed.notify_one();
@@ -164,14 +183,22 @@ impl Queue {
 }
 
 impl State {
-    fn push(&mut self, key: LifecycleIndex) {
-        let new = Key { phase: Phase::Parked, attempts: None, since_push: 0 };
-        self.keys.entry(key).or_insert(new).since_push = 0;
-        self.make_ready(key);
+    fn push(&mut self, key: LifecycleIndex, lane: Option<Lane>) {
+        let new = Key { phase: Phase::Parked, lane: Lane::default(), attempts: None, since_push: 0 };
+        let known = self.keys.entry(key).or_insert(new);
+        known.since_push = 0;
+        let lane = lane.unwrap_or(known.lane);
+        if known.phase != Phase::Ready {
+            known.lane = lane;
+            self.make_ready(key);
+        } else if lane.urgency < known.lane.urgency {
+            known.lane = lane;
+            self.ready.add(lane, key);
+        }
     }
 
     fn make_ready(&mut self, key: LifecycleIndex) {
-        let Some(Key { phase, .. }) = self.keys.get_mut(&key) else { return };
+        let Some(Key { phase, lane, .. }) = self.keys.get_mut(&key) else { return };
         match phase {
             Phase::Ready => return,
             Phase::Running { again } => {
@@ -182,22 +209,26 @@ impl State {
             Phase::Parked => {}
         }
         *phase = Phase::Ready;
-        self.ready.push_back(key);
+        self.ready.add(*lane, key);
     }
 
     fn take(&mut self) -> Option<LifecycleIndex> {
-        let key = self.ready.pop_front()?;
+        let keys = &self.keys;
+        let waits = |lane: Lane, key: LifecycleIndex| {
+            keys.get(&key).is_some_and(|known| known.phase == Phase::Ready && known.lane == lane)
+        };
+        let key = self.ready.take(waits)?;
         self.keys.get_mut(&key).expect("what is ready is not done").phase = Phase::Running { again: false };
         Some(key)
     }
 
     fn finish(&mut self, key: LifecycleIndex, next: Next) {
-        let Some(Key { phase, .. }) = self.keys.get_mut(&key) else { return };
+        let Some(Key { phase, lane, .. }) = self.keys.get_mut(&key) else { return };
         let again = *phase == Phase::Running { again: true };
         match next {
             _ if again => {
                 *phase = Phase::Ready;
-                self.ready.push_back(key);
+                self.ready.add(*lane, key);
             }
             Next::Done => _ = self.keys.remove(&key),
             Next::RetryAfter(pause) => {
@@ -242,6 +273,23 @@ mod tests {
         queue.finish(key(2), Next::Done);
         assert_eq!(next_at_once(&queue).await, None);
         assert!(queue.open().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_becomes_urgent_overtakes_and_comes_once() {
+        let queue = Queue::default();
+        let lane = |urgency| Lane { urgency, trigger: 1 };
+        queue.push_into([1, 2, 3].map(|resource| (key(resource), lane(Urgency::Replayed))));
+        queue.push_into([(key(3), lane(Urgency::Removal)), (key(2), lane(Urgency::Fresh))]);
+        queue.push_into([(key(3), lane(Urgency::Replayed))]);
+        for expected in [Some(3), Some(2), Some(1), None] {
+            assert_eq!(next_at_once(&queue).await, expected);
+        }
+        // A retry keeps its lane.
+        queue.finish(key(1), Next::RetryAfter(Duration::ZERO));
+        queue.push_into([(key(4), lane(Urgency::Fresh))]);
+        assert_eq!(queue.next().await, key(4));
+        assert_eq!(queue.next().await, key(1));
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,13 +11,17 @@
 //! again and its end read back, and the group is written when the disk takes it. A disk that is nearly full stops intake
 //! only: messages wait, in order and unacknowledged, while outcomes and rules use the room that is kept for them.
 //!
-//! `group` is what was waiting together, `late` what of it came late, `order` the place of an event among others,
-//! `staged` what it becomes on its way into the log, `fold_tail` the fold at a start, `redriver` who asks for rejected
-//! messages to be taken up again, `confirming` withdrawals that somebody confirms.
+//! `gather` records lists whose keys changed, `group` is what was waiting together, `late` what of it came late, `order` the
+//! place of an event among others, `staged` what it becomes on its way into the log, `fold_tail` the fold at a start,
+//! `redriver` who asks for rejected messages to be taken up again, `again` who asks for history to be decided again,
+//! `braked` what a change of rules may withdraw, `confirming` withdrawals that somebody confirms.
 
+mod again;
+mod braked;
 mod confirming;
 mod damage;
 mod fold_tail;
+mod gather;
 mod group;
 mod late;
 mod order;
@@ -39,6 +43,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
+use self::again::Again;
+pub use self::again::Begun;
+use self::braked::Braked;
 pub use self::confirming::confirm;
 pub use self::damage::{damage, report};
 pub use self::fold_tail::fold_tail;
@@ -49,6 +56,7 @@ use crate::clock::Clock;
 use crate::confirmations::Confirmation;
 use crate::error_text::chain;
 use crate::intake::Intake;
+use crate::queue::Urgency;
 use crate::redrive::{self, Because, Receive};
 use crate::replay::brake::Brake;
 use crate::replay::{self, Replay};
@@ -131,6 +139,8 @@ struct Outcome {
 pub struct OutcomeSender {
     outcomes: mpsc::Sender<Outcome>,
     redrives: mpsc::Sender<Redrive>,
+    again: mpsc::Sender<Again>,
+    braked: Arc<Braked>,
 }
 
 impl OutcomeSender {
@@ -176,16 +186,19 @@ pub struct Recorder<D: Disk> {
     /// What is still to be decided again under these rules.
     replay: Option<Replay>,
     replay_due: Instant,
-    /// How much a change of rules may withdraw by itself.
-    brake: Brake,
+    braked: Arc<Braked>,
     /// What is to be confirmed.
     confirmations: Vec<Confirmation>,
     /// When what the brake holds is counted again, and the pause before it.
     count_again: (Instant, Duration),
     /// Resources and records that a replay looks at in one piece.
     replay_steps: usize,
+    /// When lists may be recorded again.
+    gather_after: Instant,
     outcomes: mpsc::Receiver<Outcome>,
     redrives: mpsc::Receiver<Redrive>,
+    /// Triggers whose history somebody wants to be decided again.
+    again: mpsc::Receiver<Again>,
     /// How messages are read.
     receive: Receive,
     intake: mpsc::Receiver<Intake>,
@@ -209,6 +222,8 @@ impl<D: Disk> Recorder<D> {
     ) -> (Recorder<D>, OutcomeSender) {
         let (sender, outcomes) = mpsc::channel(1_024);
         let (redriver, redrives) = mpsc::channel(REDRIVES_MAX);
+        let (asker, again) = mpsc::channel(REDRIVES_MAX);
+        let braked = Arc::new(Braked::by(clock.clone()));
         let recorder = Recorder {
             open_log,
             log: Some(log),
@@ -218,19 +233,21 @@ impl<D: Disk> Recorder<D> {
             rules: None,
             replay: None,
             replay_due: Instant::now(),
-            brake: Brake::default(),
+            braked: braked.clone(),
             confirmations: Vec::new(),
             count_again: (Instant::now(), COUNT_AGAIN_PAUSE_MIN),
             replay_steps: replay::STEPS_AT_ONCE,
+            gather_after: Instant::now(),
             outcomes,
             redrives,
+            again,
             receive: |headers, payload| CloudEvent::receive(headers, payload),
             intake,
             held: Group::default(),
             held_because: None,
             look_again: Instant::now(),
         };
-        (recorder, OutcomeSender { outcomes: sender, redrives: redriver })
+        (recorder, OutcomeSender { outcomes: sender, redrives: redriver, again: asker, braked })
     }
 
     /// The same, with other steps in one piece of a replay than [`replay::STEPS_AT_ONCE`].
@@ -242,7 +259,8 @@ impl<D: Disk> Recorder<D> {
     /// The same, with another brake.
     #[must_use]
     pub fn with_brake(self, brake: Brake) -> Recorder<D> {
-        Recorder { brake, ..self }
+        self.braked.set_brake(brake);
+        self
     }
 
     /// The same, reading messages in another way: as another release would.
@@ -272,6 +290,7 @@ impl<D: Disk> Recorder<D> {
                 true => self.replay_due,
                 false => self.count_again.0,
             });
+            let gather_due = self.gather_due();
             let look_again = self.held_because.is_some().then_some(self.look_again);
             tokio::select! {
                 biased;
@@ -290,6 +309,20 @@ impl<D: Disk> Recorder<D> {
                 () = until(replay_due) => {
                     self.replay_due = Instant::now() + REPLAY_PAUSE;
                     self.with_log(&mut stopping, Recorder::replay_piece).await?;
+                    continue;
+                }
+                Some(again) = self.again.recv(), if self.rules.is_some() => {
+                    let mut begun = None;
+                    self.with_log(&mut stopping, |recorder| {
+                        begun = Some(recorder.replay_again(&again)?);
+                        Ok(())
+                    })
+                    .await?;
+                    again.answer(begun);
+                    continue;
+                }
+                () = until(gather_due) => {
+                    self.with_log(&mut stopping, Recorder::gather).await?;
                     continue;
                 }
                 Some(outcome) = self.outcomes.recv() => group.outcomes.push(outcome),
@@ -418,7 +451,7 @@ impl<D: Disk> Recorder<D> {
         self.view.reopened(reader.clone());
         let mut work = BTreeSet::new();
         self.view.change(|projection| fold_tail(projection, &reader, |_, _| {}, |index| _ = work.insert(index)))?;
-        self.sites.push(&self.view.projection(), work);
+        self.sites.push(&self.view.projection(), work, Urgency::Replayed);
         // What the disk did not keep comes with a stamp of its own, if it comes.
         self.view.settled();
         // Only now: with records that are not folded, the next group would be given offsets that are taken.
@@ -476,11 +509,13 @@ impl<D: Disk> Recorder<D> {
         }
         work.sort_unstable();
         work.dedup();
-        self.view.by_trigger().recorded(facts);
+        self.view.by_trigger().recorded(facts, now);
         debug!(records = facts.len(), changed = work.len(), first = first.get(), "recorded");
         // Once a group, so that what its events want together is done once; and before the watermark is announced, so that
         // nobody takes for settled what has only been folded.
-        self.sites.push(&self.view.projection(), work);
+        let is_replay = facts.iter().any(|fact| matches!(fact, Fact::Replay(_)));
+        let urgency = if is_replay { Urgency::Replayed } else { Urgency::Fresh };
+        self.sites.push(&self.view.projection(), work, urgency);
         self.view.announce();
         self.view.settled();
         Ok(())
@@ -493,7 +528,7 @@ impl<D: Disk> Recorder<D> {
             let ground = projection.ground();
             let changes = replay::rule_changes(rules, ground);
             let replay = Replay::new(rules, ground, self.replay.as_ref(), self.rules.as_deref(), &changes);
-            (replay.with_brake(self.brake).with_lately(self.lately(&projection)), changes)
+            (replay.with_brake(self.braked.brake()).with_lately(self.lately(&projection)), changes)
         };
         // In this order: were the power cut between them, the next start would see the change, and open the replays again.
         let changes = changes.iter().map(replay::RuleChange::fact);
@@ -544,6 +579,7 @@ impl<D: Disk> Recorder<D> {
             }
             let replay = self.replay.as_mut().expect("it gave the piece");
             replay.advance(piece);
+            self.view.note_replayed(replay.take_over());
             if replay.is_held() && !replay.goes_on() {
                 let (_, pause) = self.count_again;
                 self.count_again = (Instant::now() + pause, (pause * 2).min(COUNT_AGAIN_PAUSE_MAX));

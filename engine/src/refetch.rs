@@ -20,9 +20,9 @@ mod order;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use lifeline_projections::event::CloudEvent;
+use lifeline_projections::event::{CloudEvent, marker_reason};
 use lifeline_projections::fact::{
-    Delivery, EventReceived, EventRejected, Fact, RecordLost, RuleChanged, StreamChange, StreamChanged,
+    Delivery, EventReceived, EventRejected, Fact, MarkerFound, RecordLost, RuleChanged, StreamChange, StreamChanged,
 };
 use lifeline_projections::fold::{Projection, StreamPosition};
 use lifeline_store::{Disk, Offset, Reader, Replacement};
@@ -271,11 +271,11 @@ impl Walk {
                 self.put_fact(offset, time, &Fact::Event(event));
             }
             Err(reason) => {
-                self.put_fact(
-                    offset,
-                    time,
-                    &Fact::Rejected(EventRejected { delivery, reason: &reason, headers, payload }),
-                );
+                let fact = match marker_reason(&headers, payload) {
+                    Some(reason) => Fact::Marker(MarkerFound { delivery, reason, headers, payload }),
+                    None => Fact::Rejected(EventRejected { delivery, reason: &reason, headers, payload }),
+                };
+                self.put_fact(offset, time, &fact);
             }
         }
     }

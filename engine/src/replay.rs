@@ -25,23 +25,27 @@
 //!
 //! Reads the log and the projection, writes nothing; the recorder records what comes out.
 
+mod asked;
 pub mod brake;
+mod changes;
 mod cursor;
 mod desired;
 pub(crate) mod found;
 mod turn;
 
-mod content;
+pub(crate) mod content;
 mod target;
 
 mod holding;
+mod listed;
+mod wants;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use lifeline_projections::fact::{
-    Decision, EventReceived, Fact, ObjectKey, Redecision, Redesired, ResourceKey, RuleChanged, Ruling, TriggerReplayed,
+    Decision, EventReceived, Fact, ObjectKey, Redecision, Redesired, ResourceKey, Ruling, TriggerReplayed,
 };
 use lifeline_projections::fold::{Claim, Ground, Projection, Resource};
 use lifeline_projections::lifecycle::{Desired, Lifecycle};
@@ -50,62 +54,25 @@ use lifeline_store::{Disk, Reader};
 use tracing::warn;
 
 use self::brake::Brake;
-use self::content::{fails, lost};
+pub use self::changes::{RuleChange, rule_changes};
+use self::content::{holds, lost};
 use self::cursor::{Cursor, Walk};
 use self::desired::{Unmatched, redesired};
 use self::found::Found;
 pub use self::holding::Confirmable;
-use self::target::Target;
-use self::turn::{Consent, Count, Going, Turn};
+use self::target::{Decided, Target};
+pub(crate) use self::turn::Going;
+use self::turn::{Consent, Count, Turn};
+use self::wants::may_want_all;
+use crate::rules::spec::SyncMode;
 use crate::rules::{EventView, RuleSet, Standing, Trigger};
-use crate::status::ReplayStatus;
+use crate::status::{ReplayStatus, ReplayedStatus};
 
 /// Resources and records looked at in one piece: about a millisecond, which is how long what happens meanwhile waits.
 pub const STEPS_AT_ONCE: usize = 512;
 
 /// A record counts as one more step for each of these bytes: templates may parse all of them.
 const STEP_BYTES: usize = 4 << 10;
-
-/// A rule that differs from what was last recorded of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuleChange {
-    rule: String,
-    digest: Option<u64>,
-    manifest: String,
-}
-
-impl RuleChange {
-    /// The fact that records it.
-    #[must_use]
-    pub fn fact(&self) -> Fact<'_> {
-        Fact::Rule(RuleChanged { rule: &self.rule, digest: self.digest, manifest: &self.manifest })
-    }
-
-    /// Whether it is about what a trigger decides by.
-    fn concerns(&self, trigger: &str, event_source: Option<&str>) -> bool {
-        match self.rule.split_once('/') {
-            Some(("EventTrigger", name)) => name == trigger,
-            Some(("EventSource", name)) => Some(name) == event_source,
-            _ => false,
-        }
-    }
-}
-
-/// The rules that appeared, changed or went since they were last recorded, by name.
-#[must_use]
-pub fn rule_changes(rules: &RuleSet, ground: &Ground) -> Vec<RuleChange> {
-    let current = rules.documents();
-    let gone = ground.rules.keys().filter(|rule| !current.contains_key(*rule));
-    let mut changes: Vec<RuleChange> =
-        gone.map(|rule| RuleChange { rule: rule.clone(), digest: None, manifest: String::new() }).collect();
-    for (rule, document) in current {
-        if ground.rules.get(rule).is_none_or(|known| known.digest != document.digest) {
-            let (rule, manifest) = (rule.clone(), document.manifest.clone());
-            changes.push(RuleChange { rule, digest: Some(document.digest), manifest });
-        }
-    }
-    changes
-}
 
 /// What is still to be decided again under the rules in force, one trigger after the other.
 #[derive(Debug)]
@@ -122,6 +89,8 @@ pub struct Replay {
     passed: Vec<TriggerReplayed>,
     /// Why something that never decided anything may want anything: a trigger is out of force, or hidden.
     may_want_all: Option<String>,
+    /// What came to its end just now.
+    over: Vec<ReplayedStatus>,
 }
 
 /// Objects withdrawn without a confirmation, by trigger.
@@ -133,6 +102,7 @@ pub struct Piece {
     fact: Option<TriggerReplayed>,
     reached: Cursor,
     turn: Turn,
+    decided: Decided,
     is_last: bool,
 }
 
@@ -157,20 +127,33 @@ impl Replay {
         let target = |trigger: &str, digest: Option<u64>, leaves: bool, is_open: bool| {
             let same = |target: &Target| is_open && *target.trigger == *trigger && target.digest == digest;
             let known = before.and_then(|before| before.targets.iter().find(|target| same(target)));
+            let clusters = rules.heard_clusters(trigger).map(Into::into).collect();
+            let was_dry_run = match in_force.and_then(|rules| rules.trigger(trigger)) {
+                _ if digest.is_some() || !leaves => false,
+                Some(before) => before.sync_mode() == SyncMode::DryRun,
+                // It went while no engine ran, or was broken before.
+                None => known.is_none_or(|known| known.was_dry_run),
+            };
             // What was allowed before a restart stays allowed.
             let allowed = ground.withdrawals.allowed(trigger, digest).filter(|_| is_open || digest.is_none());
-            let begun = match allowed.map(|allowed| allowed.is_confirmed) {
+            let turn = match allowed.map(|allowed| allowed.is_confirmed) {
                 Some(true) => Turn::Recording(Consent::Confirmed),
                 Some(false) => Turn::Recording(Consent::Little),
                 None => Turn::Counting(Count::default()),
             };
-            let (cursor, turn, held, is_stuck) = match known {
-                Some(known) => (known.cursor.clone(), known.turn, known.held.clone(), known.is_stuck),
-                None => (Cursor::default(), begun, None, false),
+            let new = Target { is_open, was_dry_run, turn, ..Target::new(trigger, digest, leaves, clusters) };
+            let mut target = match known {
+                Some(known) => Target {
+                    cursor: known.cursor.clone(),
+                    turn: known.turn,
+                    held: known.held.clone(),
+                    is_stuck: known.is_stuck,
+                    from: known.from,
+                    decided: known.decided,
+                    ..new
+                },
+                None => new,
             };
-            let clusters = rules.heard_clusters(trigger).map(Into::into).collect();
-            let trigger = trigger.into();
-            let mut target = Target { trigger, digest, leaves, clusters, is_open, cursor, turn, held, is_stuck };
             // Other rules may have mended what it waits for.
             if target.turn == Turn::Held && target.held.as_ref().is_some_and(|held| held.waits_for.is_some()) {
                 target.begin_counting();
@@ -200,17 +183,21 @@ impl Replay {
                 targets.push_back(target(name, Some(digest), trigger.leaves_policies(), is_open));
             }
         }
-        let mut newcomers = rules.out_of_force().filter(|name| !ground.replayed.contains_key(*name));
-        let hides = || (!rules.is_complete()).then(|| "what cannot be read may hide a rule".to_owned());
-        let may_want_all = newcomers.next().map(out_of_force).or_else(hides);
+        Replay { targets, ..Replay::of_nothing(rules, ground) }
+    }
+
+    /// Nothing to be decided again under these rules, until it is asked for.
+    #[must_use]
+    pub fn of_nothing(rules: &Arc<RuleSet>, ground: &Ground) -> Replay {
         Replay {
             rules: Arc::clone(rules),
-            targets,
+            targets: VecDeque::new(),
             brake: Brake::default(),
             confirmed: ground.withdrawals.confirmed(ground.folded_unix_nanos),
             lately: Counts::new(),
             passed: Vec::new(),
-            may_want_all,
+            may_want_all: may_want_all(rules, ground),
+            over: Vec::new(),
         }
     }
 
@@ -224,20 +211,6 @@ impl Replay {
     #[must_use]
     pub fn with_lately(self, lately: Counts) -> Replay {
         Replay { lately, ..self }
-    }
-
-    /// Why a lifecycle of a resource may want what another trigger's has: it is present, and what it wants is not known.
-    fn waits<D: Disk>(&self, log: &Reader<D>, whose: &str, resource: &Resource, cluster: &str) -> Option<String> {
-        if let Some(reason) = &self.may_want_all {
-            return Some(reason.clone());
-        }
-        let others = resource.lifecycles.iter().filter(|other| *other.trigger != *whose);
-        let mut others = others.filter(|other| *other.cluster == *cluster);
-        others.find_map(|other| match (other.desired, self.rules.standing(&other.trigger)) {
-            (Desired::Present { .. }, Standing::OutOfForce) => Some(out_of_force(&other.trigger)),
-            (Desired::Present { event }, Standing::InForce(trigger)) => fails(log, trigger, cluster, event),
-            (Desired::Present { .. }, Standing::Absent) | (Desired::Absent { .. } | Desired::Left, _) => None,
-        })
     }
 
     /// The trigger whose turn it is. Those that are in force count first: then what they want of the withdrawals is known.
@@ -290,6 +263,7 @@ impl Replay {
             of: projection.len(),
             left_because: target.cursor.left_because.clone(),
             held: target.held_withdrawal(in_small_steps),
+            decided: target.decided.again,
         };
         self.targets.iter().map(status).collect()
     }
@@ -313,12 +287,16 @@ impl Replay {
         let stays = |cluster: &str, object: &ObjectKey| {
             projection.claims(cluster, object).iter().any(|claim| self.stays(projection, claim))
         };
+        let holds = |lifecycle: &Lifecycle| holds(projection, lifecycle);
         // What a lifecycle holds that would go, where it is decided like this.
-        let goes = |lifecycle: &Lifecycle, desired: &Redesired| {
+        let goes = |lifecycle: &Lifecycle, Redecision { desired, resource, .. }: &Redecision| {
             let gone = match desired {
+                Redesired::Absent { .. } if lifecycle.inventory.is_empty() => {
+                    return Going::of_key(&lifecycle.cluster, resource, holds(lifecycle));
+                }
                 Redesired::Absent { .. } => lifecycle.inventory.iter().collect(),
                 Redesired::Present { event, .. } => match self.rules.trigger(&lifecycle.trigger) {
-                    Some(trigger) => lost(log, trigger, lifecycle, *event),
+                    Some(trigger) => lost(log, projection, trigger, lifecycle, *event),
                     None => Vec::new(),
                 },
                 Redesired::Left => Vec::new(),
@@ -341,28 +319,35 @@ impl Replay {
                     let resource = projection.resource(&walk.key.source, &walk.key.subject).unwrap_or_default();
                     let differences = self.differences(projection, target, &walk, &resource, &mut cursor.left_because);
                     steps = steps.saturating_sub(turn.steps_of(&differences));
-                    let waits = |cluster: &str| self.waits(log, &target.trigger, &resource, cluster);
+                    let waits = |cluster: &str| self.waits(log, projection, &target.trigger, &resource, cluster);
                     let whose = (&*target.trigger, &resource);
-                    redecisions.extend(turn.pass(&goes, &waits, whose, differences, &mut cursor.waits_for));
+                    redecisions.extend(turn.pass(&holds, &goes, &waits, whose, differences, &mut cursor.waits_for));
                     cursor.pass(walk.key);
                 }
                 continue;
             }
             let Some((key, resource)) = resources.next() else { break true };
             steps = steps.saturating_sub((key.source.len() + key.subject.len()) / STEP_BYTES);
-            if target.digest.is_none() {
+            let waits = |cluster: &str| self.waits(log, projection, &target.trigger, &resource, cluster);
+            let whose = (&*target.trigger, &resource);
+            if target.from.is_some_and(|from| resource.last_event < from) {
+                turn.pass(&holds, &goes, &waits, whose, Vec::new(), &mut cursor.waits_for);
+                cursor.pass(key);
+            } else if target.digest.is_none() {
                 let withdrawals = target.withdrawals(&key, &resource);
                 // What the others want is rendered.
                 if resource.lifecycles.len() > 1 {
                     steps = steps.saturating_sub(turn.steps_of(&withdrawals));
                 }
-                let waits = |cluster: &str| self.waits(log, &target.trigger, &resource, cluster);
-                let whose = (&*target.trigger, &resource);
-                redecisions.extend(turn.pass(&goes, &waits, whose, withdrawals, &mut cursor.waits_for));
+                redecisions.extend(turn.pass(&holds, &goes, &waits, whose, withdrawals, &mut cursor.waits_for));
+                cursor.pass(key);
+            } else if key.is_list() {
+                let differences = self.list_differences(projection, target, &key, &resource);
+                steps = steps.saturating_sub(turn.steps_of(&differences));
+                redecisions.extend(turn.pass(&holds, &goes, &waits, whose, differences, &mut cursor.waits_for));
                 cursor.pass(key);
             } else if target.is_decided(projection, &resource) {
-                let whose = (&*target.trigger, &resource);
-                turn.pass(&goes, &|_: &str| None, whose, Vec::new(), &mut cursor.waits_for);
+                turn.pass(&holds, &goes, &waits, whose, Vec::new(), &mut cursor.waits_for);
                 cursor.pass(key);
             } else {
                 let (next, first_event) = (Some(resource.last_record), resource.first_event);
@@ -384,15 +369,16 @@ impl Replay {
         let is_last = is_at_end && !matches!(turn, Turn::Counting(_));
         let is_complete = is_last && matches!(turn, Turn::Recording(_)) && cursor.left_because.is_none();
         let is_news = is_complete || !redecisions.is_empty();
+        let decided = target.count(projection, &redecisions);
         let fact = is_news.then(|| target.record(redecisions, is_complete));
-        Ok(Some(Piece { fact, reached: cursor, turn, is_last }))
+        Ok(Some(Piece { fact, reached: cursor, turn, decided, is_last }))
     }
 
     /// Goes on behind a piece that is recorded.
     pub fn advance(&mut self, piece: Piece) {
         let Some(at) = self.next() else { return };
-        let Piece { reached, turn, is_last, .. } = piece;
-        self.targets[at].turn = turn;
+        let Piece { reached, turn, decided, is_last, .. } = piece;
+        (self.targets[at].turn, self.targets[at].decided) = (turn, decided);
         if let Turn::Recording(_) = turn {
             self.targets[at].held = None;
         }
@@ -402,7 +388,14 @@ impl Replay {
             return;
         }
         if is_last && reached.left_because.is_none() {
-            self.targets.remove(at);
+            let over = self.targets.remove(at).map(|target| ReplayedStatus {
+                trigger: target.trigger.to_string(),
+                resources: reached.resources,
+                decided: decided.again,
+                otherwise: decided.otherwise,
+                number: 0,
+            });
+            self.over.extend(over);
             self.settle_counts();
             return;
         }
@@ -535,10 +528,6 @@ impl Replay {
         }
         redecisions
     }
-}
-
-fn out_of_force(trigger: &str) -> String {
-    format!("trigger `{trigger}` is out of force")
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! Never here: what is done to objects (see [`crate::reconcile`]), and how a cluster or its NATS is connected to.
 
 mod breaker;
+mod budget;
 mod bulkhead;
 mod drifts;
 mod fight;
@@ -23,30 +24,37 @@ use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until};
 
 use self::breaker::Breaker;
+use self::budget::Budget;
+pub use self::budget::Rate;
 use self::bulkhead::Bulkhead;
 pub(crate) use self::bulkhead::Sort;
 use self::drifts::Drifts;
 pub(crate) use self::fight::Fought;
 use self::history::{Unread, Wait};
 use self::watched::Watched;
-use crate::cluster::{self, Cluster};
+use crate::cluster::{self, Account, Cluster};
 use crate::intake::streams;
-use crate::queue::{Next, Queue};
+use crate::queue::{Lane, Next, Queue, Urgency};
 use crate::rules;
-use crate::status::SiteStatus;
+use crate::status::{OrphanStatus, SiteStatus};
 
 /// Lifecycles of one site that are reconciled at once, not counting those whose calls are detached.
 pub(crate) const WORKERS: usize = 64;
 
 /// How often a cluster is asked whether it answers, while there is nothing to do.
 const IDLE_LOOK_EVERY: Duration = Duration::from_secs(30);
+/// The name of an instance that was given none.
+pub(crate) const INSTANCE: &str = "lifeline";
 
 /// A cluster that Lifeline works for: events come from its NATS, objects go to its API server.
 pub struct Site {
     name: Arc<str>,
+    /// Which instance of Lifeline works for it, as marks name it.
+    instance: String,
     described: rules::Cluster,
     cluster: Arc<dyn Cluster>,
     breaker: Arc<Breaker>,
+    budget: Arc<Budget>,
     bulkhead: Bulkhead,
     /// Its lifecycles that wait for a worker.
     pub(crate) queue: Queue,
@@ -82,14 +90,16 @@ impl Site {
     /// A site with the cluster that its objects go to.
     #[must_use]
     pub fn new(described: rules::Cluster, cluster: Arc<dyn Cluster>) -> Site {
-        let breaker = Arc::new(Breaker::default());
+        let (breaker, budget) = (Arc::new(Breaker::default()), Arc::new(Budget::default()));
         let name: Arc<str> = described.full_name().into();
         Site {
             bulkhead: Bulkhead::new(name.clone()),
             name,
+            instance: INSTANCE.to_owned(),
             described,
-            cluster: Arc::new(Watched::new(cluster, breaker.clone())),
+            cluster: Arc::new(Watched::new(cluster, breaker.clone(), budget.clone())),
             breaker,
+            budget,
             queue: Queue::default(),
             counters: Counters::default(),
             drifts: Drifts::default(),
@@ -102,6 +112,17 @@ impl Site {
     #[must_use]
     pub fn own(labels: BTreeMap<String, String>, cluster: Arc<dyn Cluster>) -> Site {
         Site::new(rules::Cluster::own(labels), cluster)
+    }
+
+    /// The same, for an instance of this name: of several that work for one cluster each has another.
+    #[must_use]
+    pub fn of_instance(self, instance: &str) -> Site {
+        Site { instance: instance.to_owned(), ..self }
+    }
+
+    /// The instance of Lifeline that works for it.
+    pub(crate) fn instance(&self) -> &str {
+        &self.instance
     }
 
     /// `namespace/name` of the resource that represents it, as records name it.
@@ -119,6 +140,32 @@ impl Site {
     /// Where objects go. How its calls end is noted for the breaker.
     pub(crate) fn cluster(&self) -> &dyn Cluster {
         &*self.cluster
+    }
+
+    /// Where objects of a service account go.
+    pub(crate) fn cluster_as(&self, account: Option<&Account>) -> Arc<dyn Cluster> {
+        let acting = account.and_then(|account| self.cluster.acting_as(account));
+        acting.unwrap_or_else(|| self.cluster.clone())
+    }
+
+    /// Limits its requests from here on.
+    pub fn limit_requests(&self, rate: Rate) {
+        self.budget.set(rate);
+    }
+
+    /// Waits until a request about an object may be made.
+    pub(crate) async fn afford(&self) {
+        self.budget.take().await;
+    }
+
+    /// Puts lifecycles that need work into the queue. What should be gone is more urgent than `urgency` says.
+    pub(crate) fn push(
+        &self,
+        projection: &Projection,
+        work: impl IntoIterator<Item = LifecycleIndex>,
+        urgency: Urgency,
+    ) {
+        self.queue.push_into(work.into_iter().map(|index| (index, lane(projection, index, urgency))));
     }
 
     /// Makes a call for a lifecycle.
@@ -165,6 +212,13 @@ impl Site {
         }
     }
 
+    /// Waits until what was in its streams at the connection is recorded, or is given up.
+    pub(crate) async fn history_read(&self) {
+        while self.awaits_history() {
+            sleep(history::LOOK_EVERY).await;
+        }
+    }
+
     /// Takes the next lifecycle. Waits until there is one, history is read, and the cluster is available.
     /// [`Queue::finish`] has to follow. It may be dropped at any time: then no lifecycle was taken.
     pub(crate) async fn next(&self) -> LifecycleIndex {
@@ -174,8 +228,11 @@ impl Site {
                 // `Watched` notes the answer for the breaker.
                 let _ = self.cluster.check().await;
             }
-            while self.awaits_history() {
-                sleep(history::LOOK_EVERY).await;
+            self.history_read().await;
+            // Chosen as late as possible: what waits for the budget here is not in the queue, where what comes later may be
+            // more urgent.
+            while let Some(due) = self.budget.due() {
+                sleep_until(due).await;
             }
             let index = tokio::select! {
                 biased;
@@ -222,8 +279,10 @@ impl Site {
             failures: self.counters.failures.load(Ordering::Relaxed),
             unavailable: self.breaker.because(),
             held_back: self.bulkhead.status(),
+            budget: self.budget.status(),
             history: self.history.status(),
             drift: self.drifts.status(),
+            orphans: OrphanStatus::default(),
         }
     }
 }
@@ -248,18 +307,18 @@ impl Sites {
         self.sites.values()
     }
 
-    /// Puts lifecycles that need work into the queues of their sites.
-    pub fn push(&self, projection: &Projection, work: impl IntoIterator<Item = LifecycleIndex>) {
-        let mut by_site = BTreeMap::<&str, (&Queue, Vec<LifecycleIndex>)>::new();
+    /// Puts lifecycles that need work into the queues of their sites. What should be gone is more urgent than `urgency` says.
+    pub fn push(&self, projection: &Projection, work: impl IntoIterator<Item = LifecycleIndex>, urgency: Urgency) {
+        let mut by_site = BTreeMap::<&str, (&Site, Vec<LifecycleIndex>)>::new();
         let mut stranded = Vec::new();
         for index in work {
             match self.sites.get_key_value(projection.cluster_of(index)) {
-                Some((name, site)) => by_site.entry(name).or_insert((&site.queue, Vec::new())).1.push(index),
+                Some((name, site)) => by_site.entry(name).or_insert((site, Vec::new())).1.push(index),
                 None => stranded.push(index),
             }
         }
-        for (queue, keys) in by_site.into_values() {
-            queue.push(keys);
+        for (site, keys) in by_site.into_values() {
+            site.push(projection, keys, urgency);
         }
         self.stranded.push(stranded);
     }
@@ -274,4 +333,10 @@ impl Sites {
     pub(crate) fn stranded(&self) -> BTreeSet<LifecycleIndex> {
         self.stranded.open()
     }
+}
+
+/// Where a lifecycle waits.
+fn lane(projection: &Projection, index: LifecycleIndex, urgency: Urgency) -> Lane {
+    let (trigger, desired) = projection.errand(index);
+    Lane { urgency: if desired.is_present() { urgency } else { Urgency::Removal }, trigger }
 }

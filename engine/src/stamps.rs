@@ -4,8 +4,12 @@
 //! time has passed: what was stamped before may still be on its way. [`Stamps`] knows what is, and a question about a time
 //! waits until [`Stamps::seal`] says that nothing up to it can come.
 //!
-//! Invariant: stamps never grow smaller, and behind a sealed time there is none; the clock may do as it likes. The seal is
+//! Invariant: stamps never grow smaller, and behind a sealed time there is none; the clock may do as it likes. How far
+//! they may run ahead of it is bounded by [`crate::clock::Believed`], which does not follow a jump at once. The seal is
 //! kept in memory: across a restart it is the clock that must not step back.
+
+/// What a stamp may be ahead of the clock before that is told.
+const AHEAD_TOLD_NANOS: u64 = 60_000_000_000;
 
 /// Gives records their times, which never fall.
 #[derive(Debug)]
@@ -28,6 +32,12 @@ impl Stamps {
         self.floor = self.floor.max(now_unix_nanos);
         self.in_flight.get_or_insert(self.floor);
         self.floor
+    }
+
+    /// How far the next stamp is ahead of the clock, where that cannot be the rounding of a question: then the log has times that
+    /// are to come, and all that follow get the last of them.
+    pub(crate) fn ahead(&self, now_unix_nanos: u64) -> Option<u64> {
+        Some(self.floor).filter(|floor| floor.saturating_sub(now_unix_nanos) > AHEAD_TOLD_NANOS)
     }
 
     /// Everything that was stamped is durable and folded, or known not to be on the disk.
@@ -57,6 +67,14 @@ mod tests {
         check(100, 100);
         check(150, 150);
         check(149, 150);
+    }
+
+    #[test]
+    fn stamps_that_are_to_come_are_told() {
+        let stamps = Stamps::after(200_000_000_000);
+        assert_eq!(stamps.ahead(100_000_000_000), Some(200_000_000_000));
+        assert_eq!(stamps.ahead(140_000_000_000), None);
+        assert_eq!(stamps.ahead(300_000_000_000), None);
     }
 
     #[test]

@@ -48,6 +48,9 @@ pub struct Status {
     /// Triggers whose history is being decided again because their rules changed; recording goes on meanwhile.
     #[serde(default)]
     pub replays: Vec<ReplayStatus>,
+    /// What the last replays did that came to their end, up to a hundred; numbers begin with the process.
+    #[serde(default)]
+    pub replayed: Vec<ReplayedStatus>,
     /// The progress of the scrub of the log; absent while it is off.
     #[serde(default)]
     pub scrub: Option<ScrubStatus>,
@@ -100,6 +103,24 @@ pub struct ReplayStatus {
     /// What waits to be confirmed, because it is much or may be wanted by others; absent when nothing does.
     #[serde(default)]
     pub held: Option<HeldWithdrawal>,
+    /// Lifecycles that were decided again so far.
+    #[serde(default)]
+    pub decided: u64,
+}
+
+/// What a replay that came to its end did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReplayedStatus {
+    /// The EventTrigger.
+    pub trigger: String,
+    /// Resources that were looked at.
+    pub resources: usize,
+    /// Lifecycles that were decided again.
+    pub decided: u64,
+    /// Of these, those that came to be present or absent, or present for another event.
+    pub otherwise: u64,
+    /// Which replay of this engine it was, from 1.
+    pub number: u64,
 }
 
 /// Objects that changed rules would withdraw, and that stay until somebody confirms it.
@@ -164,6 +185,9 @@ pub struct SiteStatus {
     /// Calls that are held back because the cluster does not answer them, while it answers others.
     #[serde(default)]
     pub held_back: Vec<HeldBackStatus>,
+    /// Its requests about objects.
+    #[serde(default)]
+    pub budget: BudgetStatus,
     /// What its lifecycles wait for: events that were in its streams at the connection and are not recorded; `null` once
     /// they are.
     #[serde(default)]
@@ -171,6 +195,47 @@ pub struct SiteStatus {
     /// What others did to its objects, of triggers that detect drift.
     #[serde(default)]
     pub drift: DriftStatus,
+    /// Objects with the marks of Lifeline that nothing claims.
+    #[serde(default)]
+    pub orphans: OrphanStatus,
+}
+
+/// Objects with the marks of Lifeline that nothing in the log claims.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OrphanStatus {
+    /// How many.
+    pub objects: u64,
+    /// These by trigger.
+    pub groups: Vec<OrphanGroup>,
+    /// Kinds that were not looked at, because they may not be listed.
+    pub unlisted: Vec<String>,
+}
+
+/// Objects that nothing claims, of one trigger.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OrphanGroup {
+    /// The EventTrigger that their marks name.
+    pub trigger: String,
+    /// How many.
+    pub objects: u64,
+    /// What `lifeline confirm` is given to delete them; absent where they cannot be deleted like this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<String>,
+}
+
+/// How many requests about objects a site makes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BudgetStatus {
+    /// Requests a second in the long run; 0 for no limit.
+    pub per_second: u32,
+    /// Requests at once after a pause.
+    pub burst: u32,
+    /// Requests that wait for their turn.
+    pub waiting: usize,
+    /// Requests since the start that the API server refused because it had too many.
+    pub refused: u64,
+    /// For how many seconds it asks for no more requests; 0 where it does not.
+    pub pause_seconds: u64,
 }
 
 /// Events that waited in the streams of a site at the connection. A later one may undo an earlier one, so nothing is done
@@ -257,8 +322,15 @@ pub struct StreamStatus {
     pub received: u64,
     /// Messages recorded as rejected, ever.
     pub rejected: u64,
+    /// Messages by which the server said that what a subject held is gone, ever (`Nats-Marker-Reason`).
+    #[serde(default)]
+    pub markers: u64,
     /// Messages that were gone before they were read, ever.
     pub missing: u64,
+    /// Messages of any subject that were gone from the stream when reading passed them, since the start: up to so many more are
+    /// missing. 0 where the stream is read whole, for then `missing` is exact.
+    #[serde(default)]
+    pub missing_up_to: u64,
     /// Messages delivered again since the start, and recorded once.
     pub redelivered: u64,
     /// That it is no stream: a subject that is read by a plain subscription. Its events are not durable before they are in the

@@ -2,6 +2,7 @@
 //!
 //! One writer (the recorder), many readers (reconciliation, queries). Start at [`View`]. Nothing here decides anything.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,8 +13,10 @@ use tokio::sync::{Notify, watch};
 
 use crate::by_trigger::ByTrigger;
 use crate::confirmations::Confirmations;
+use crate::dry_runs::DryRuns;
+use crate::orphans::Orphans;
 use crate::stamps::Stamps;
-use crate::status::ReplayStatus;
+use crate::status::{ReplayStatus, ReplayedStatus};
 use crate::trace::Traces;
 
 /// How far the projection is saved.
@@ -25,6 +28,17 @@ pub struct Saved {
     pub trouble: Option<String>,
 }
 
+/// The replays that came to their end, the last ones.
+#[derive(Debug, Default)]
+struct Replayed {
+    /// How many there were.
+    count: u64,
+    last: VecDeque<ReplayedStatus>,
+}
+
+/// Replays that are remembered.
+const REPLAYED_MAX: usize = 100;
+
 /// The state of an engine as its readers see it.
 pub struct View<D: Disk> {
     projection: RwLock<Projection>,
@@ -34,12 +48,27 @@ pub struct View<D: Disk> {
     folded: watch::Sender<Offset>,
     stalled: Mutex<Option<String>>,
     replays: Mutex<Vec<ReplayStatus>>,
+    replayed: Mutex<Replayed>,
     saved: Mutex<Saved>,
     confirmations: Confirmations,
     stamps: Mutex<Stamps>,
     settled: Notify,
     traces: Traces,
     by_trigger: ByTrigger,
+    orphans: Orphans,
+    dry_runs: DryRuns,
+    foreign: DryRuns,
+}
+
+/// What was confirmed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confirmed {
+    /// Objects that nothing claims, rather than what changed rules withdraw.
+    pub orphans: bool,
+    /// The trigger.
+    pub trigger: String,
+    /// Objects that go.
+    pub objects: u64,
 }
 
 impl<D: Disk> View<D> {
@@ -58,12 +87,16 @@ impl<D: Disk> View<D> {
             folded,
             stalled,
             replays,
+            replayed: Mutex::default(),
             saved,
             confirmations,
             stamps,
             settled,
             traces,
             by_trigger: ByTrigger::default(),
+            orphans: Orphans::default(),
+            dry_runs: DryRuns::default(),
+            foreign: DryRuns::default(),
         })
     }
 
@@ -87,6 +120,21 @@ impl<D: Disk> View<D> {
         &self.by_trigger
     }
 
+    /// Objects with our marks that nothing claims.
+    pub fn orphans(&self) -> &Orphans {
+        &self.orphans
+    }
+
+    /// What dry runs would do.
+    pub(crate) fn dry_runs(&self) -> &DryRuns {
+        &self.dry_runs
+    }
+
+    /// Objects of others that are in the way of wanted ones.
+    pub(crate) fn foreign(&self) -> &DryRuns {
+        &self.foreign
+    }
+
     /// Why nothing is recorded, or why no message is; `None` while everything is.
     pub fn stalled(&self) -> Option<String> {
         self.stalled.lock().clone()
@@ -100,6 +148,17 @@ impl<D: Disk> View<D> {
     /// What is to be confirmed.
     pub(crate) fn confirmations(&self) -> &Confirmations {
         &self.confirmations
+    }
+
+    /// What the last replays did that came to their end.
+    pub fn replayed(&self) -> Vec<ReplayedStatus> {
+        self.replayed.lock().last.iter().cloned().collect()
+    }
+
+    /// How many replays came to their end.
+    #[must_use]
+    pub fn replays_over(&self) -> u64 {
+        self.replayed.lock().count
     }
 
     /// How far the projection is saved.
@@ -153,6 +212,11 @@ impl<D: Disk> View<D> {
         self.stamps.lock().stamp(now_unix_nanos)
     }
 
+    /// The time of the newest record, where it is to come by more than a minute; in nanoseconds since 1970.
+    pub(crate) fn ahead(&self, now_unix_nanos: u64) -> Option<u64> {
+        self.stamps.lock().ahead(now_unix_nanos)
+    }
+
     /// Everything that was stamped is durable, folded and announced, or known not to be on the disk.
     pub(crate) fn settled(&self) {
         self.stamps.lock().settled();
@@ -196,6 +260,15 @@ impl<D: Disk> View<D> {
 
     pub(crate) fn set_replays(&self, replays: Vec<ReplayStatus>) {
         *self.replays.lock() = replays;
+    }
+
+    pub(crate) fn note_replayed(&self, over: Vec<ReplayedStatus>) {
+        let replayed = &mut *self.replayed.lock();
+        for over in over {
+            replayed.count += 1;
+            replayed.last.push_back(ReplayedStatus { number: replayed.count, ..over });
+        }
+        replayed.last.drain(..replayed.last.len().saturating_sub(REPLAYED_MAX));
     }
 
     pub(crate) fn set_saved(&self, watermark: Offset) {

@@ -16,10 +16,12 @@ use lifeline_engine::cluster::{Cluster, Deletion, Error, Kind, Label, LiveObject
 use lifeline_engine::engine::{Engine, Parts, Ports};
 use lifeline_engine::intake::jetstream::{Acknowledge, Backlog, Batch, Batches, Consume, Copied, JetStream};
 use lifeline_engine::intake::jetstream::{Retention, Stored, StreamState};
+use lifeline_engine::intake::owner::Owner;
 use lifeline_engine::intake::streams::{Order, Reach};
 use lifeline_engine::intake::subjects::Wanted;
 use lifeline_engine::intake::{self, Message};
 use lifeline_engine::rules::{self, ClusterKind, Clusters, Current, Manifests, RuleSet};
+use lifeline_engine::schema::Schema;
 use lifeline_engine::site::Site;
 use lifeline_engine::status::{HeldBackStatus, SiteStatus, Status};
 use lifeline_store::{Log, Options, SimulatedDisk};
@@ -175,6 +177,10 @@ impl Cluster for Hanging {
         self.inner.resolve(manifest)
     }
 
+    fn schema<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Option<Arc<Schema>>> {
+        self.inner.schema(key)
+    }
+
     fn get<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {
         self.about_object(self.hangs() == Hangs::All, 20, self.inner.get(key)).boxed()
     }
@@ -193,12 +199,25 @@ impl Cluster for Hanging {
         self.about_object(hangs, 35, self.inner.apply(key, manifest, uid)).boxed()
     }
 
+    fn make<'a>(&'a self, key: &'a ObjectKey, manifest: &'a Value) -> BoxFuture<'a, Result<LiveObject, Error>> {
+        let hangs = match self.hangs() {
+            Hangs::Nothing => false,
+            Hangs::All => true,
+            Hangs::Secrets => key.kind == "Secret",
+        };
+        self.about_object(hangs, 35, self.inner.make(key, manifest)).boxed()
+    }
+
     fn create_namespace<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<(), Error>> {
         self.about_object(self.hangs() == Hangs::All, 35, self.inner.create_namespace(manifest)).boxed()
     }
 
     fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>> {
         self.about_object(self.hangs() == Hangs::All, 35, self.inner.delete(key, uid)).boxed()
+    }
+
+    fn kinds(&self) -> BoxFuture<'_, Result<Vec<Kind>, Error>> {
+        self.inner.kinds()
     }
 
     fn watch(&self, kind: Kind, label: Label) -> BoxStream<'_, Result<Seen, Error>> {
@@ -270,6 +289,19 @@ impl JetStream for Users {
         _: &'a str,
         _: u64,
     ) -> BoxFuture<'a, Result<Option<Stored>, intake::Error>> {
+        async { Ok(None) }.boxed()
+    }
+
+    fn owner<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Option<Owner>, intake::Error>> {
+        async { Ok(None) }.boxed()
+    }
+
+    fn note_owner<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+        _: &'a Owner,
+    ) -> BoxFuture<'a, Result<Option<Owner>, intake::Error>> {
         async { Ok(None) }.boxed()
     }
 

@@ -38,3 +38,6 @@ pub mod demo;
 pub mod bench;
 
 pub mod cli;
+
+#[cfg(test)]
+mod reference;

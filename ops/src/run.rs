@@ -16,16 +16,20 @@ use lifeline_engine::cluster::local::LocalCluster;
 use lifeline_engine::cluster::{self, Cluster};
 use lifeline_engine::engine::{Engine, Parts, Ports, SavedIn};
 use lifeline_engine::error_text::chain;
+use lifeline_engine::health::Look;
 use lifeline_engine::intake::connection::{self, Server};
 use lifeline_engine::intake::nats::Nats;
+use lifeline_engine::intake::owner::Claimant;
 use lifeline_engine::intake::streams::{Order, Reach};
 use lifeline_engine::intake::{self, Connection};
 use lifeline_engine::queries::Queries;
 use lifeline_engine::recorder::{self, OpenLog, Redriver};
 use lifeline_engine::replay::brake::Brake;
+use lifeline_engine::report::Reporter;
 use lifeline_engine::rules::{self, Clusters, Places};
 use lifeline_engine::scrub;
 use lifeline_engine::site::Site;
+use lifeline_engine::view::View;
 use lifeline_store::{Log, Offset, OsDisk};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -48,6 +52,10 @@ use crate::tls::server::Identity;
 
 /// How often the connection settings are compared with those in use.
 const SETTINGS_PERIOD: Duration = Duration::from_secs(2);
+
+/// How often the status of rules is written where something changed, and how soon after the last time where the rules did.
+const STATUS_PERIOD: Duration = Duration::from_secs(5);
+const STATUS_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long the engine may take to finish what it holds.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -120,19 +128,19 @@ pub enum Error {
     },
 }
 
-/// Runs an engine until SIGINT or SIGTERM.
+/// Runs an engine until SIGINT or SIGTERM. With `take_over` it takes its consumers from whoever has them.
 ///
 /// # Errors
 /// When it cannot start, or cannot go on. A server that is away is waited for.
 ///
 /// # Panics
 /// When the system gives no threads.
-pub fn run(config: Config) -> Result<(), Error> {
+pub fn run(config: Config, take_over: bool) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.expect("the system has room for a few threads");
     let ended = runtime.block_on(async {
         let telemetry = Telemetry::start(&config.log, config.log_format == LogFormat::Json);
-        let ended = engine(config, telemetry.level()).await;
+        let ended = engine(config, take_over, telemetry.level()).await;
         // Exporting what waits blocks, which a worker of the runtime must not.
         let _ = tokio::task::spawn_blocking(move || drop(telemetry)).await;
         ended
@@ -141,7 +149,7 @@ pub fn run(config: Config) -> Result<(), Error> {
     ended
 }
 
-async fn engine(config: Config, level: Level) -> Result<(), Error> {
+async fn engine(config: Config, takes_over: bool, level: Level) -> Result<(), Error> {
     let data = config.data.clone();
     // First of all: an engine that cannot listen fails at once.
     let listener = tokio::net::TcpListener::bind(config.listen).await;
@@ -153,6 +161,13 @@ async fn engine(config: Config, level: Level) -> Result<(), Error> {
     // A second engine on the folder stops here, before it touches anything in it.
     let log = folders::log(&data);
     let disk = OsDisk::open(&log).map_err(|source| Error::Log { path: log, source })?;
+    // A full disk is no reason not to start.
+    let instance = folders::instance(&data, &disk).unwrap_or_else(|error| {
+        let file = folders::instance_file(&data);
+        warn!("`{}` cannot be written, so the next start waits 30 s for its own consumers: {error}", file.display());
+        folders::new_instance(&disk)
+    });
+    let claimant = Claimant { instance, host: host(), takes_over, clock: Arc::new(SystemClock) };
     let (cluster, kube) = connect_cluster(&config).await?;
     info!("lifeline {} on {}, {}", env!("CARGO_PKG_VERSION"), data.display(), cluster.name());
 
@@ -173,8 +188,12 @@ async fn engine(config: Config, level: Level) -> Result<(), Error> {
     tasks.spawn(async move {
         let _: std::convert::Infallible = listener::serve(listener, Bounds::default(), identity, guarded).await;
     });
-    let site = Arc::new(Site::own(config.cluster_labels.clone(), cluster));
+    let site = Arc::new(Site::own(config.cluster_labels.clone(), cluster).of_instance(&config.consumer));
     site.await_history(config.history_wait);
+    // A local cluster is nobody else's.
+    if config.cluster == ClusterKind::Kube {
+        site.limit_requests(config.requests);
+    }
     // The sender lives as long as the engine: sites do not change while it runs yet.
     let (_clusters, clusters) = watch::channel(Clusters::new(vec![site.described().clone()]));
     let from_cluster = if config.rules.is_empty() { kube.clone() } else { None };
@@ -196,20 +215,27 @@ async fn engine(config: Config, level: Level) -> Result<(), Error> {
             status
         })
     };
-    let queries = Queries::new(engine.view().clone(), Arc::new(SystemClock));
+    let queries = Queries::new(engine.view().clone(), engine.clock());
     let reads = api::router(api::ApiState { queries, status, stop: engine.stopping() });
     let redriver = Redriver::new(engine.view().clone(), engine.recording().clone());
     let writes = api::redrive::with_redrive(reads, redriver);
     let writes = api::log_level::with_log_level(writes, level);
-    doorway.open(api::confirm::with_confirm(writes, engine.view().clone()));
+    let writes = api::confirm::with_confirm(writes, engine.view().clone());
+    let client = config.rules.is_empty().then(|| kube.clone()).flatten();
+    let planner = engine.planner(client);
+    let writes = api::replay::with_replay(writes, engine.view().clone(), engine.recording().clone(), planner.clone());
+    doorway.open(api::plan::with_plan(writes, planner));
 
     // A mistake in the settings that are there at the start ends the start; a later one keeps those in use.
     let source = ConnectionSource::of(&config, kube.clone());
     if let ConnectionFrom::Argument { .. } = source.from {
         source.load().await?;
     }
-    tasks.spawn(follow_connection(engine.clone(), site, source, config.clone(), service));
-    tasks.spawn(report_rules(rules, config.rules.is_empty().then_some(kube).flatten()));
+    tasks.spawn(follow_connection(engine.clone(), site, source, (config.clone(), claimant), service));
+    tasks.spawn(report_rules(rules.clone()));
+    if let Some(client) = kube.filter(|_| config.rules.is_empty()) {
+        tasks.spawn(report_status(engine.view().clone(), rules, client));
+    }
     if config.scrub_rate > 0 {
         let (engine, settings) = (engine.clone(), scrub::Settings::daily(config.scrub_rate));
         tasks.spawn(async move { engine.scrub(settings, Arc::new(SystemClock)).await });
@@ -350,9 +376,8 @@ impl Shown {
     }
 }
 
-/// Says what is wrong with the rules whenever that changes, here and on the rules themselves.
-async fn report_rules(mut rules: watch::Receiver<rules::Current>, kube: Option<kube::Client>) {
-    let mut reporter = rules::Reporter::default();
+/// Says what is wrong with the rules whenever that changes.
+async fn report_rules(mut rules: watch::Receiver<rules::Current>) {
     let mut said = Vec::new();
     loop {
         let current = rules.borrow_and_update().clone();
@@ -377,12 +402,41 @@ async fn report_rules(mut rules: watch::Receiver<rules::Current>, kube: Option<k
             info!("rules in force: {sources}, {triggers}, {}", count(problems.len() as u64, "problem"));
         }
         said = problems;
-        if let (Some(client), Some(set)) = (&kube, current.rules.clone())
-            && let Err(error) = reporter.report(client, &set, now()).await
-        {
-            warn!("the status of rules is not written: {}", chain(&error));
-        }
         if rules.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Writes to the cluster what became of the rules in it: soon after they change, and every few seconds where their work goes on.
+async fn report_status(view: Arc<View<OsDisk>>, mut rules: watch::Receiver<rules::Current>, client: kube::Client) {
+    let (mut reporter, mut look, mut said) = (Reporter::default(), Look::default(), String::new());
+    loop {
+        let current = rules.borrow_and_update().rules.clone();
+        let began = Instant::now();
+        if let Some(set) = current {
+            let health = look.look(&view).await;
+            let reported = reporter.report(&client, &set, &health, view.by_trigger(), now()).await;
+            let failed = match reported {
+                Ok(()) => String::new(),
+                Err(kube::Error::Api(status)) => status.message,
+                Err(error) => chain(&error),
+            };
+            if !failed.is_empty() && failed != said {
+                warn!(
+                    "the status of rules is not written: {failed}\n  hint: it takes `get` of eventsources and eventtriggers, `patch` \
+                     of their `status`, and `create` of events of `events.k8s.io`, as in the chart"
+                );
+            }
+            said = failed;
+        }
+        // Looking at millions of lifecycles takes a while, and has to stay a small part of the work.
+        let pause = STATUS_PERIOD.max(began.elapsed() * 20);
+        let changed = async {
+            tokio::time::sleep(STATUS_PAUSE).await;
+            rules.changed().await
+        };
+        if let Ok(Err(_)) = tokio::time::timeout(pause, changed).await {
             return;
         }
     }
@@ -393,7 +447,7 @@ async fn follow_connection(
     engine: Arc<Engine<OsDisk>>,
     site: Arc<Site>,
     source: ConnectionSource,
-    config: Config,
+    (config, mut claimant): (Config, Claimant),
     service: Option<Answering>,
 ) {
     let mut in_use: Option<Connection> = None;
@@ -419,8 +473,11 @@ async fn follow_connection(
                     if let Some(answering) = service.clone() {
                         readers.spawn(service::serve(server.clone(), answering));
                     }
-                    readers.spawn(read_server(engine.clone(), site.clone(), server, config.clone()));
+                    let settings = (config.clone(), claimant.clone());
+                    readers.spawn(read_server(engine.clone(), site.clone(), server, settings));
                 }
+                // It is said once, about the servers of the start.
+                claimant.takes_over = false;
                 in_use = Some(connection);
                 said.clear();
             }
@@ -441,7 +498,12 @@ async fn follow_connection(
 }
 
 /// Reads from a server until the engine stops, with another client whenever one has ended.
-async fn read_server(engine: Arc<Engine<OsDisk>>, site: Arc<Site>, server: Server, config: Config) {
+async fn read_server(
+    engine: Arc<Engine<OsDisk>>,
+    site: Arc<Site>,
+    server: Server,
+    (config, mut claimant): (Config, Claimant),
+) {
     let mut said = String::new();
     let url = server.url.clone();
     loop {
@@ -457,21 +519,29 @@ async fn read_server(engine: Arc<Engine<OsDisk>>, site: Arc<Site>, server: Serve
         let nats = Arc::new(Nats::new(client, url.clone(), link.clone(), server.domain.as_deref()));
         tokio::select! {
             biased;
-            () = read_from(&engine, &site, &server, &config, nats) => return,
+            () = read_from(&engine, &site, &server, (&config, &claimant), nats) => return,
             () = async {
                 connection::ended(link).await;
                 tokio::time::sleep(ENDED_PAUSE).await;
             } => warn!("the client of {url} ended: connecting again"),
         }
+        claimant.takes_over = false;
     }
 }
 
 /// Reads until the engine stops. What keeps it from beginning is the own disk, which may come back.
-async fn read_from(engine: &Engine<OsDisk>, site: &Site, server: &Server, config: &Config, nats: Arc<Nats>) {
+async fn read_from(
+    engine: &Engine<OsDisk>,
+    site: &Site,
+    server: &Server,
+    (config, claimant): (&Config, &Claimant),
+    nats: Arc<Nats>,
+) {
     let url = &server.url;
     loop {
         let order = Order {
             jetstream: config.jetstream,
+            claimant: Some(claimant.clone()),
             ..Order::new(server.wanted.clone(), &config.consumer, &config.stream)
         };
         let Err(error) = engine.read(site, url, Reach::both(nats.clone()), order).await else { return };
@@ -479,6 +549,12 @@ async fn read_from(engine: &Engine<OsDisk>, site: &Site, server: &Server, config
         site.set_waiting(url, chain(&error));
         tokio::time::sleep(SETTINGS_PERIOD).await;
     }
+}
+
+/// The name of this machine or pod, for those who find its consumer owned; empty where the system does not say.
+fn host() -> String {
+    let named = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    named.or_else(|| std::env::var("HOSTNAME").ok()).map(|name| name.trim().to_owned()).unwrap_or_default()
 }
 
 async fn stop_signal() -> &'static str {

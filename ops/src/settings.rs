@@ -25,6 +25,7 @@ use lifeline_engine::intake::connection::Files;
 use lifeline_engine::intake::way::Use;
 use lifeline_engine::intake::{self, Connection, subjects};
 use lifeline_engine::replay::brake::Brake;
+use lifeline_engine::site::Rate;
 use serde::{Deserialize, Serialize};
 
 pub use self::mistake::Mistake;
@@ -160,6 +161,15 @@ pub struct Settings {
     #[arg(long, env = "LIFELINE_HISTORY_WAIT", value_name = "SECONDS")]
     pub history_wait: Option<u64>,
 
+    /// Requests about objects that an API server gets in a second; 0 sets no limit. What should be gone and what events ask for
+    /// comes before what changed rules ask for, each trigger in its turn [default: 1000]
+    #[arg(long, env = "LIFELINE_REQUESTS_PER_SECOND", value_name = "REQUESTS")]
+    pub requests_per_second: Option<u32>,
+
+    /// Requests about objects that an API server may get at once after a pause [default: 2000]
+    #[arg(long, env = "LIFELINE_REQUEST_BURST", value_name = "REQUESTS")]
+    pub request_burst: Option<u32>,
+
     /// Bytes a second of the scrub, which reads the log again once a day to find damage; 0 turns it off
     /// [default: 8388608]
     #[arg(long, env = "LIFELINE_SCRUB_RATE", value_name = "BYTES")]
@@ -269,6 +279,8 @@ pub struct Config {
     pub brake_percent: u8,
     /// How long without progress nothing is done in a cluster while events that waited in NATS at the connection are unread.
     pub history_wait: Duration,
+    /// How many requests about objects an API server gets.
+    pub requests: Rate,
     /// Bytes of the log a second that are read again to find damage; zero for none.
     pub scrub_rate: u64,
     /// Level of log lines.
@@ -281,7 +293,9 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file that `--config` names.
-    #[error("settings in `{path}` cannot be read")]
+    #[error(
+        "settings in `{path}` cannot be read\nhint: check the path; `lifeline config example` prints a file to begin with"
+    )]
     File {
         /// The file.
         path: PathBuf,
@@ -316,6 +330,8 @@ impl Settings {
             service: Some(true),
             brake_percent: Some(Brake::default().percent),
             history_wait: Some(HISTORY_WAIT_SECONDS),
+            requests_per_second: Some(Rate::GENEROUS.per_second),
+            request_burst: Some(Rate::GENEROUS.burst),
             scrub_rate: Some(SCRUB_RATE),
             log: Some("info".to_owned()),
             log_format: Some(LogFormat::Text),
@@ -353,6 +369,8 @@ impl Settings {
             service: self.service.or(other.service),
             brake_percent: self.brake_percent.or(other.brake_percent),
             history_wait: self.history_wait.or(other.history_wait),
+            requests_per_second: self.requests_per_second.or(other.requests_per_second),
+            request_burst: self.request_burst.or(other.request_burst),
             scrub_rate: self.scrub_rate.or(other.scrub_rate),
             log: self.log.or(other.log),
             log_format: self.log_format.or(other.log_format),
@@ -496,6 +514,10 @@ impl Config {
                 service: settings.service.unwrap_or_default(),
                 brake_percent,
                 history_wait: Duration::from_secs(settings.history_wait.unwrap_or_default()),
+                requests: Rate {
+                    per_second: settings.requests_per_second.unwrap_or_default(),
+                    burst: settings.request_burst.unwrap_or_default(),
+                },
                 scrub_rate: settings.scrub_rate.unwrap_or_default(),
                 log,
                 log_format: settings.log_format.unwrap_or(LogFormat::Text),

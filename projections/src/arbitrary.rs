@@ -13,9 +13,9 @@ use proptest::sample::select;
 
 use crate::fact::{
     Allowance, AppliedObject, Decision, Delivery, Drift, DriftedObject, EventReceived, EventRejected, Fact,
-    FailedAttempt, Later, LifecycleKey, ObjectKey, Order, OrderBy, Place, Reconciled, RecordLost, Recreated,
-    Redecision, Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed,
-    What,
+    FailedAttempt, Gathered, Later, LifecycleKey, MarkerFound, ObjectKey, Order, OrderBy, Place, Reconciled,
+    RecordLost, Recreated, Redecision, Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange,
+    StreamChanged, TriggerReplayed, What,
 };
 
 /// Longer than any label, index or buffer would like.
@@ -149,6 +149,10 @@ pub(crate) fn fact() -> impl Strategy<Value = Fact<'static>> {
         let payload: &[u8] = &[0xff];
         Fact::Rejected(EventRejected { delivery, reason: "no CloudEvent", headers: vec![], payload })
     });
+    let marker = delivery().prop_map(|delivery| {
+        let headers = vec![("Nats-Marker-Reason", "Purge")];
+        Fact::Marker(MarkerFound { delivery, reason: "Purge", headers, payload: b"" })
+    });
     let opened = (select(CLUSTERS), 0..3_u32, number()).prop_map(|(cluster, epoch, start_sequence)| {
         Fact::Stream(StreamChanged {
             cluster,
@@ -205,8 +209,12 @@ pub(crate) fn fact() -> impl Strategy<Value = Fact<'static>> {
     let drifted = (lifecycle_key(), offset(), vec(drifted, 1..3)).prop_map(|(key, acted_for, objects)| {
         Fact::Reconciled(Reconciled { key, acted_for, previous: None, what: What::Drifted(objects) })
     });
+    let gathered =
+        (select(TRIGGERS), select(CLUSTERS), 0..3_u64, offset()).prop_map(|(trigger, cluster, keys, until)| {
+            Fact::Gathered(Gathered { trigger: trigger.into(), cluster: cluster.into(), keys, until, previous: None })
+        });
     prop_oneof![
-        2 => drifted, 6 => event, 1 => rejected, 1 => opened, 1 => gap, 1 => rule,
+        2 => gathered, 2 => drifted, 6 => event, 1 => rejected, 1 => marker, 1 => opened, 1 => gap, 1 => rule,
         3 => replayed, 3 => intended, 3 => done, 2 => failed, 3 => deleted,
         1 => released, 1 => recreated, 1 => Just(Fact::Lost(RecordLost { reason: "gone" })),
     ]

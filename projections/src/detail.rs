@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::event::{CloudEvent, Mode, is_json};
-use crate::fact::{Delivery, EventReceived, EventRejected, Fact};
+use crate::fact::{Delivery, EventReceived, EventRejected, Fact, MarkerFound};
 use crate::reads::time;
 use crate::why::event::WhyEvent;
 
@@ -114,8 +114,12 @@ impl EventDetail {
                 detail.reason = Some(reason.to_owned());
                 detail.note_headers(&headers);
             }
+            Ok(Fact::Marker(MarkerFound { delivery, headers, payload, .. })) => {
+                detail.message = Some(MessageDetail::of(&delivery, &headers, payload));
+            }
             // The entry says what it is, or why it cannot be read.
-            Ok(Fact::Stream(_) | Fact::Rule(_) | Fact::Replay(_) | Fact::Reconciled(_) | Fact::Lost(_)) | Err(_) => {}
+            Ok(Fact::Stream(_) | Fact::Rule(_) | Fact::Replay(_) | Fact::Reconciled(_)) => {}
+            Ok(Fact::Gathered(_) | Fact::Lost(_)) | Err(_) => {}
         }
         detail
     }

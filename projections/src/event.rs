@@ -300,6 +300,14 @@ impl<'a> CloudEvent<'a> {
     }
 }
 
+/// The reason in a message that is no event, by which the server says that what a subject held is gone: a subject delete marker
+/// (ADR-43). `None` for any other message.
+#[must_use]
+pub fn marker_reason<'a>(headers: &Headers<'a>, payload: &[u8]) -> Option<&'a str> {
+    let found = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("nats-marker-reason"));
+    found.filter(|_| payload.is_empty()).map(|(_, reason)| *reason)
+}
+
 fn binary_data(kind: Option<&str>, payload: &[u8]) -> Result<(&'static str, Value), Error> {
     // Absent, the content type is not known; JSON that parses is what nearly every producer means.
     if kind.is_none_or(is_json) {

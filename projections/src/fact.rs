@@ -9,6 +9,7 @@
 mod names;
 
 mod event;
+mod gathered;
 mod order;
 mod reconciled;
 mod rule;
@@ -20,8 +21,9 @@ use lifeline_store::Offset;
 
 pub use self::codec::{Error, VERSION};
 pub use self::event::{
-    Decision, Delivery, EventReceived, EventRejected, PLAIN_PREFIX, Redriven, Ruling, plain_subject,
+    Decision, Delivery, EventReceived, EventRejected, MarkerFound, PLAIN_PREFIX, Redriven, Ruling, plain_subject,
 };
+pub use self::gathered::Gathered;
 pub use self::names::{LifecycleKey, ObjectKey, ResourceKey};
 pub use self::order::{Later, Order, OrderBy, Place};
 pub use self::reconciled::{AppliedObject, Drift, DriftedObject, FailedAttempt, Reconciled, Recreated, What};
@@ -35,6 +37,8 @@ pub enum Fact<'a> {
     Event(EventReceived<'a>),
     /// A message arrived and is no CloudEvent.
     Rejected(EventRejected<'a>),
+    /// A message arrived by which the server says that what a subject held is gone.
+    Marker(MarkerFound<'a>),
     /// A stream was met, began again, or lost messages that were never recorded.
     Stream(StreamChanged<'a>),
     /// A rule appeared, changed, or went.
@@ -43,6 +47,8 @@ pub enum Fact<'a> {
     Replay(TriggerReplayed),
     /// Something was done in the cluster for a lifecycle, or was about to be, or failed.
     Reconciled(Reconciled),
+    /// The live keys changed of which a trigger makes one list.
+    Gathered(Gathered),
     /// What was at this offset was damaged on disk, and a repair found it nowhere else.
     Lost(RecordLost<'a>),
 }
@@ -72,6 +78,7 @@ pub(crate) enum News<'f> {
     Event(&'f EventReceived<'f>),
     Redecision(&'f str, &'f Redecision),
     Reconciled(&'f Reconciled),
+    Gathered(&'f Gathered),
 }
 
 impl Link<'_> {
@@ -99,6 +106,7 @@ impl<'a> Fact<'a> {
                 Some(_) | None => "EventReceived",
             },
             Fact::Rejected(_) => "EventRejected",
+            Fact::Marker(_) => "MarkerFound",
             Fact::Stream(StreamChanged { change: StreamChange::Opened { .. }, .. }) => "StreamOpened",
             Fact::Stream(StreamChanged { change: StreamChange::Gap { .. }, .. }) => "GapFound",
             Fact::Rule(_) => "RuleChanged",
@@ -112,6 +120,7 @@ impl<'a> Fact<'a> {
                 What::Recreated(_) => "Recreated",
                 What::Drifted(_) => "Drifted",
             },
+            Fact::Gathered(_) => "Gathered",
             Fact::Lost(_) => "RecordLost",
         }
     }
@@ -128,8 +137,12 @@ impl<'a> Fact<'a> {
                 let news = News::Reconciled(reconciled);
                 (Some(Link { source: &key.source, subject: &key.subject, previous, news }), "", &[])
             }
+            Fact::Gathered(gathered) => {
+                let (subject, previous, news) = (&*gathered.trigger, gathered.previous, News::Gathered(gathered));
+                (Some(Link { source: "", subject, previous, news }), "", &[])
+            }
             Fact::Replay(replay) => (None, &replay.trigger, &replay.redecisions),
-            Fact::Rejected(_) | Fact::Stream(_) | Fact::Rule(_) | Fact::Lost(_) => (None, "", &[]),
+            Fact::Rejected(_) | Fact::Marker(_) | Fact::Stream(_) | Fact::Rule(_) | Fact::Lost(_) => (None, "", &[]),
         };
         one.into_iter().chain(many.iter().map(move |redecision| {
             let (key, previous) = (&redecision.resource, redecision.previous);
@@ -144,7 +157,9 @@ impl<'a> Fact<'a> {
         match self {
             Fact::Event(EventReceived { source, subject, .. }) => Some((source, subject)),
             Fact::Reconciled(Reconciled { key, .. }) => Some((&key.resource.source, &key.resource.subject)),
-            Fact::Rejected(_) | Fact::Stream(_) | Fact::Rule(_) | Fact::Replay(_) | Fact::Lost(_) => None,
+            Fact::Gathered(Gathered { trigger, .. }) => Some(("", trigger)),
+            Fact::Rejected(_) | Fact::Marker(_) | Fact::Stream(_) | Fact::Rule(_) => None,
+            Fact::Replay(_) | Fact::Lost(_) => None,
         }
     }
 
@@ -160,7 +175,8 @@ impl<'a> Fact<'a> {
             Fact::Reconciled(Reconciled { key, previous, .. }) => {
                 *previous = last_record(&key.resource.source, &key.resource.subject);
             }
-            Fact::Rejected(_) | Fact::Stream(_) | Fact::Rule(_) | Fact::Lost(_) => {}
+            Fact::Gathered(Gathered { trigger, previous, .. }) => *previous = last_record("", trigger),
+            Fact::Rejected(_) | Fact::Marker(_) | Fact::Stream(_) | Fact::Rule(_) | Fact::Lost(_) => {}
         }
     }
 
@@ -176,8 +192,10 @@ impl<'a> Fact<'a> {
         match self {
             Fact::Event(EventReceived { redriven: Some(_), .. }) => None,
             Fact::Event(EventReceived { delivery, payload, redriven: None, .. })
-            | Fact::Rejected(EventRejected { delivery, payload, .. }) => Some((delivery, payload)),
-            Fact::Stream(_) | Fact::Rule(_) | Fact::Replay(_) | Fact::Reconciled(_) | Fact::Lost(_) => None,
+            | Fact::Rejected(EventRejected { delivery, payload, .. })
+            | Fact::Marker(MarkerFound { delivery, payload, .. }) => Some((delivery, payload)),
+            Fact::Stream(_) | Fact::Rule(_) | Fact::Replay(_) | Fact::Reconciled(_) => None,
+            Fact::Gathered(_) | Fact::Lost(_) => None,
         }
     }
 }

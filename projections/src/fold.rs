@@ -12,6 +12,7 @@
 
 mod digest;
 mod ground;
+mod lists;
 mod read;
 mod withdrawals;
 
@@ -22,6 +23,7 @@ use lifeline_store::Offset;
 
 pub(crate) use self::ground::change_rule;
 pub use self::ground::{Ground, OpenReplay, ReplayMark, RuleMark, StreamPosition, Tail};
+pub use self::lists::Keys;
 pub use self::read::{Candidate, Sieve, Trail};
 pub use self::withdrawals::Withdrawals;
 use crate::claims::Claimants;
@@ -51,6 +53,8 @@ pub struct Projection {
     /// Resources with a lifecycle that needs work.
     open: BTreeSet<ResourceIndex>,
     phases: Phases,
+    /// The resources of each trigger and cluster, by the number of both.
+    keys: Vec<Keys>,
     /// The last record of resources that the checkpoint held newer than its watermark: records up to there are in the
     /// state already.
     ahead: BTreeMap<ResourceIndex, Offset>,
@@ -181,6 +185,14 @@ impl Projection {
     /// Keeps what is counted and claimed in step with a lifecycle.
     fn follow(&mut self, resource: ResourceIndex, cluster: &str, changed: &Changed) {
         self.phases.moved(changed.before, changed.after);
+        // A list is no key of itself.
+        if !self.resources.get(resource).source().is_empty() {
+            let pair = changed.key.pair as usize;
+            if self.keys.len() <= pair {
+                self.keys.resize(pair + 1, Keys::default());
+            }
+            self.keys[pair].take(&changed.key);
+        }
         for object in &changed.released {
             self.claimants.remove(cluster, object, resource);
             self.note_contested(cluster, object);

@@ -5,7 +5,8 @@
 use lifeline_store::Offset;
 
 use crate::fact::{
-    AppliedObject, DriftedObject, FailedAttempt, Link, News, ObjectKey, Reconciled, Recreated, Redesired, Ruling, What,
+    AppliedObject, DriftedObject, FailedAttempt, Gathered, Link, News, ObjectKey, Reconciled, Recreated, Redesired,
+    Ruling, What,
 };
 
 /// What happened, and to which lifecycle of a resource.
@@ -18,9 +19,9 @@ pub(crate) struct Change<'f> {
 /// What can happen to a lifecycle, in the past tense.
 #[derive(Debug, Clone, Copy)]
 pub enum Happened<'a> {
-    /// The decision about an event is Create.
+    /// The decision about an event is Create; of a list, one of its keys is live.
     DecidedCreate,
-    /// The decision about an event is Delete.
+    /// The decision about an event is Delete; of a list, none of its keys is live.
     DecidedDelete,
     /// The rules changed, and this is what the events mean now.
     Redecided(Redesired),
@@ -72,6 +73,10 @@ impl<'f> Link<'f> {
             News::Reconciled(reconciled) => {
                 let (key, happened) = (&reconciled.key, Happened::of(reconciled));
                 (None, "", Some(Change { trigger: &key.trigger, cluster: &key.cluster, happened }))
+            }
+            News::Gathered(Gathered { trigger, cluster, keys, .. }) => {
+                let happened = if *keys > 0 { Happened::DecidedCreate } else { Happened::DecidedDelete };
+                (None, "", Some(Change { trigger, cluster, happened }))
             }
         };
         let decisions =

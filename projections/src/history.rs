@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::fact::{
-    Decision, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt, Later, ObjectKey, OrderBy,
-    Place, Reconciled, RecordLost, Recreated, Redecision, Redesired, Redriven, ResourceKey, RuleChanged, Ruling,
-    StreamChange, StreamChanged, TriggerReplayed, What, plain_subject,
+    Decision, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt, Gathered, Later, MarkerFound,
+    ObjectKey, OrderBy, Place, Reconciled, RecordLost, Recreated, Redecision, Redesired, Redriven, ResourceKey,
+    RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed, What, plain_subject,
 };
 use crate::fold::Resource;
 use crate::incarnation::Incarnations;
@@ -289,6 +289,16 @@ pub(crate) fn unreadable(offset: Offset, unix_nanos: Option<u64>, error: &dyn st
     Entry { time: unix_nanos.map(time), summary, error: Some(reason), ..Entry::empty(offset, "Unreadable") }
 }
 
+/// What the word of a server means.
+fn marker_words(reason: &str) -> &str {
+    match reason {
+        "MaxAge" => "it was too old (MaxAge)",
+        "Purge" => "it was purged (Purge)",
+        "Remove" => "it was removed (Remove)",
+        other => other,
+    }
+}
+
 /// What a record says, of one resource where `key` names it, and the record before it that speaks of the same one.
 #[must_use]
 pub fn about(fact: &Fact<'_>, key: Option<&ResourceKey>, offset: Offset, unix_nanos: u64) -> (Entry, Option<Offset>) {
@@ -301,10 +311,15 @@ pub fn about(fact: &Fact<'_>, key: Option<&ResourceKey>, offset: Offset, unix_na
         Fact::Event(event) => of_event(entry, event),
         Fact::Replay(replay) => of_replay(entry, replay, key),
         Fact::Reconciled(reconciled) => of_reconciled(entry, reconciled),
+        Fact::Gathered(gathered) => of_gathered(entry, gathered),
         Fact::Rejected(EventRejected { delivery, reason, .. }) => {
             let (stream, sequence) = (delivery.stream, delivery.sequence);
             let summary = format!("message {sequence} of stream {stream} is no CloudEvent: {reason}");
             Entry { summary, error: Some((*reason).to_owned()), ..entry }
+        }
+        Fact::Marker(MarkerFound { delivery, reason, .. }) => {
+            let (subject, why) = (delivery.subject, marker_words(reason));
+            Entry { summary: format!("the NATS server says that what subject {subject} held is gone: {why}"), ..entry }
         }
         Fact::Stream(StreamChanged { stream, epoch, change, .. }) => {
             let summary = match (*change, plain_subject(stream)) {
@@ -450,6 +465,26 @@ fn of_replay(entry: Entry, replay: &TriggerReplayed, key: Option<&ResourceKey>) 
         source: key.map(|key| key.source.to_string()),
         subject: key.map(|key| key.subject.to_string()),
         trigger: Some(replay.trigger.to_string()),
+        summary,
+        ..entry
+    }
+}
+
+fn of_gathered(entry: Entry, gathered: &Gathered) -> Entry {
+    let Gathered { trigger, cluster, keys, until, .. } = gathered;
+    let summary = match keys {
+        0 => format!("the list of {trigger} is to go: no key is live since offset {until}"),
+        keys => {
+            let keys = usize::try_from(*keys).unwrap_or(usize::MAX);
+            format!("the list of {trigger} is to hold {}, as decided up to offset {until}", count(keys, "live key"))
+        }
+    };
+    let ResourceKey { source, subject } = ResourceKey::of_list(trigger);
+    Entry {
+        source: Some(source.to_string()),
+        subject: Some(subject.to_string()),
+        cluster: Some(cluster.to_string()),
+        trigger: Some(trigger.to_string()),
         summary,
         ..entry
     }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use lifeline_store::Offset;
 use smol_str::SmolStr;
 
-use crate::fact::{EventReceived, Fact, Reconciled, Redesired, ResourceKey, Ruling, TriggerReplayed};
+use crate::fact::{EventReceived, Fact, Gathered, Reconciled, Redesired, ResourceKey, Ruling, TriggerReplayed};
 use crate::fold::Resource;
 use crate::history::Entry;
 
@@ -96,6 +96,12 @@ impl Incarnations {
                     }
                 }
             }
+            Fact::Gathered(Gathered { trigger, cluster, keys, .. }) => {
+                let incarnation = self.decided(trigger, cluster, offset, *keys > 0, entries);
+                if let Some(entry) = entries.last_mut() {
+                    entry.incarnation = incarnation;
+                }
+            }
             Fact::Reconciled(Reconciled { key: of, acted_for, .. }) => {
                 let name = (of.trigger.clone(), of.cluster.clone());
                 let Some(entry) = entries.len().checked_sub(1) else { return };
@@ -104,7 +110,7 @@ impl Incarnations {
                     _ => self.waiting.push((*acted_for, name, entry)),
                 }
             }
-            Fact::Rejected(_) | Fact::Stream(_) | Fact::Rule(_) | Fact::Lost(_) => {}
+            Fact::Rejected(_) | Fact::Marker(_) | Fact::Stream(_) | Fact::Rule(_) | Fact::Lost(_) => {}
         }
     }
 

@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use lifeline_projections::fact::{
     Allowance, AppliedObject, Decision, Delivery, Drift, DriftedObject, EventReceived, EventRejected, Fact,
-    FailedAttempt, Later, LifecycleKey, ObjectKey, Order, OrderBy, Place, Reconciled, RecordLost, Recreated,
-    Redecision, Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed,
-    What,
+    FailedAttempt, Gathered, Later, LifecycleKey, MarkerFound, ObjectKey, Order, OrderBy, Place, Reconciled,
+    RecordLost, Recreated, Redecision, Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange,
+    StreamChanged, TriggerReplayed, What,
 };
 use lifeline_store::Offset;
 
@@ -230,6 +230,25 @@ fn facts() -> Vec<(&'static str, Fact<'static>)> {
         (
             "EventRedriven, overtaken",
             Fact::Event(ordered(Some(Redriven { of: three, by: "anybody", reason: "read since" }))),
+        ),
+        (
+            "MarkerFound",
+            Fact::Marker(MarkerFound {
+                delivery,
+                reason: "MaxAge",
+                headers: vec![("Nats-Marker-Reason", "MaxAge")],
+                payload: b"",
+            }),
+        ),
+        (
+            "Gathered",
+            Fact::Gathered(Gathered {
+                trigger: "manage".into(),
+                cluster: "mgmt/mgmt".into(),
+                keys: 2,
+                until: three,
+                previous: Some(five),
+            }),
         ),
         (
             "TriggerReplayed, may withdraw",

@@ -6,5 +6,8 @@
 #[cfg(feature = "servers")]
 pub mod harness;
 #[cfg(feature = "servers")]
+pub mod pages;
+pub mod parity;
+#[cfg(feature = "servers")]
 pub mod report;
 pub mod simulated;

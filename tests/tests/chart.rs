@@ -17,8 +17,8 @@ use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use lifeline_tests::harness::Need::{ControlPlane as ApiServer, Helm as HelmProgram, Nats, Node as RealNode, Promtool};
 use lifeline_tests::harness::{
-    ControlPlane, Event, Failure, Helm, Kubernetes, Lifeline, Outcome, Producer, Scene, User, documents, eventually,
-    lifeline_image, run, story,
+    ControlPlane, Event, Failure, Helm, Kubernetes, Lifeline, Outcome, Producer, Scene, User, Write, documents,
+    eventually, lifeline_image, run, story,
 };
 use serde_json::{Value, json};
 
@@ -411,10 +411,12 @@ async fn roles(scene: &Scene) -> Outcome {
     kubernetes.lost_namespace("mgianluc").await?;
 
     let called = called(&control_plane, &granted).await?;
-    let unused: Vec<&Right> =
-        granted.difference(&called).filter(|right| right.0 != "create" || right.2 != "namespaces").collect();
+    // Nothing has failed, so no Event was due.
+    let is_due = |right: &&Right| right.0 != "create" || !["namespaces", "events"].contains(&right.2.as_str());
+    let unused: Vec<&Right> = granted.difference(&called).filter(is_due).collect();
     assert!(unused.is_empty(), "granted, and never called: {unused:?}");
-    let missing: Vec<&Right> = called.difference(&granted).collect();
+    // All kinds are listed once for objects that the log does not know; the engine names those that it may not list.
+    let missing: Vec<&Right> = called.difference(&granted).filter(|right| right.0 != "list").collect();
     assert!(missing.is_empty(), "called, and not granted: {missing:?}");
 
     // An apply that creates is a `patch` in the audit log, and needs `create` all the same.
@@ -429,6 +431,12 @@ async fn roles(scene: &Scene) -> Outcome {
         let failing = ["get", "lifecycles", "--phase", "failing"];
         let said = Lifeline::command(&[&failing[..], &asked[2..]].concat()).map_err(|failure| failure.to_string())?;
         if said.contains("second") { Ok(()) } else { Err(said) }
+    })
+    .await?;
+    eventually("an Event about it", std::time::Duration::from_secs(30), async || {
+        let calls = control_plane.calls().map_err(|failure| failure.to_string())?;
+        let is_it = |call: &Write| call.user.ends_with(":lifeline") && call.resource == "events" && call.status == 201;
+        if calls.iter().any(is_it) { Ok(()) } else { Err("no Event was made".to_owned()) }
     })
     .await
 }
@@ -464,7 +472,7 @@ async fn called(control_plane: &ControlPlane, granted: &BTreeSet<Right>) -> Resu
                 (call.verb, call.group, call.resource + &subresource)
             })
             .collect();
-        if granted.difference(&called).count() <= 1 { Ok(()) } else { Err(format!("{called:?}")) }
+        if granted.difference(&called).count() <= 2 { Ok(()) } else { Err(format!("{called:?}")) }
     });
     // What is missing is said by the one who asks.
     _ = outcome.await;

@@ -3,8 +3,14 @@
 
 #[path = "identity/brake.rs"]
 mod brake;
+#[path = "identity/lists.rs"]
+mod lists;
 #[path = "identity/ownership.rs"]
 mod ownership;
+#[path = "identity/planned.rs"]
+mod planned;
+#[path = "identity/resources.rs"]
+mod resources;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -35,6 +41,7 @@ fn main() -> ExitCode {
         story("what_another_trigger_may_want_stays_until_it_is_mended", &[Nats, ControlPlane], brake::moved),
         story("a_trigger_that_is_renamed_keeps_the_uids_of_few_objects", &[Nats, ControlPlane], brake::few_renamed),
         story("a_trigger_that_is_renamed_keeps_the_uids_of_many_objects", &[Nats, ControlPlane], brake::many_renamed),
+        story("a_plan_says_what_changed_rules_then_do", &[Nats, ControlPlane], planned::planned),
         story("a_template_that_changes_changes_the_objects", &[Nats, ControlPlane], changed_template),
         story(
             "an_object_claimed_twice_stays_with_the_first_and_then_goes_to_the_next",
@@ -58,6 +65,9 @@ fn main() -> ExitCode {
         story("a_conflict_stops_the_others_or_not", &[Nats, ControlPlane], ownership::stops_at_conflict),
         story("what_a_webhook_denies_is_tried_until_it_allows", &[Nats, ControlPlane], ownership::webhook_denies),
         story("what_a_policy_denies_is_tried_until_it_allows", &[Nats, ControlPlane], ownership::policy_denies),
+        story("one_object_lists_all_live_keys", &[Nats, ControlPlane], lists::roster),
+        story("a_list_under_changed_rules", &[Nats, ControlPlane], lists::roster_under_changed_rules),
+        story("an_object_that_templates_see_is_followed", &[Nats, ControlPlane], resources::followed),
         story("the_value_of_an_event_cannot_add_a_key_or_a_kind", &[Nats, ControlPlane], injection),
     ])
 }

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use async_nats::datetime::{add_std_duration, now};
+use async_nats::jetstream::stream;
 use bytes::Bytes;
 use lifeline_tests::harness::Need::{ControlPlane, Nats};
 use lifeline_tests::harness::{
@@ -41,6 +42,9 @@ fn main() -> ExitCode {
         story("a_stream_that_is_made_after_the_engine_started_is_read", &[Nats, ControlPlane], stream_to_come),
         story("a_stream_that_is_gone_is_left_to_its_owner", &[Nats], left_to_owner),
         story("a_paused_consumer_is_named_and_left_paused", &[Nats], paused_consumer),
+        story("of_two_engines_with_one_consumer_one_reads_and_the_other_says_whose_it_is", &[Nats], two_engines),
+        story("an_idle_engine_is_ready_and_says_nothing", &[Nats], idle),
+        story("a_subject_delete_marker_is_known", &[Nats], marker),
         story("a_lost_volume_changes_no_living_object", &[Nats, ControlPlane], lost_volume),
         story(
             "a_login_that_waits_in_the_stream_keeps_what_an_open_logout_would_delete",
@@ -301,6 +305,8 @@ async fn lost_volume(scene: &Scene) -> Outcome {
     lifeline.kill();
     std::fs::remove_dir_all(lifeline.data())?;
     lifeline.restart()?;
+    // To others it is another engine; the one that is gone keeps the consumer for a moment.
+    lifeline.has_said("taken over, which is gone").await?;
     assert_eq!(settled(&mut lifeline).await?, before);
     let is_deletion = |write: &&Write| write.verb == "delete" && write.name.starts_with("lost-volume-");
     let deletions: Vec<_> = control_plane.writes()?.into_iter().filter(|write| is_deletion(&write)).collect();
@@ -366,6 +372,141 @@ async fn left_to_owner(scene: &Scene) -> Outcome {
         lifeline.get("/readyz").map(drop).map_err(|error| error.to_string())
     })
     .await
+}
+
+/// Two minutes; ten or more where `LIFELINE_IDLE_SECONDS` asks for it.
+async fn idle(scene: &Scene) -> Outcome {
+    let seconds = std::env::var("LIFELINE_IDLE_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(120);
+    let nats = scene.nats("nats")?;
+    let producer = Producer::connect(&nats, "visits").await?;
+    producer.make_stream("VISITS").await?;
+    let mut lifeline = scene.local_engine("engine", &nats, "visits", &RULES)?;
+    lifeline.wait_until_ready()?;
+    producer.publish(Event::user("login", "idle")).await?;
+    lifeline.has_recorded(1).await?;
+    lifeline.has_settled().await?;
+    // It said what there is to be said about a new stream and its first event.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let before = std::fs::read_to_string(lifeline.log())?.lines().count();
+    let warnings = lifeline.status()?["warnings"].clone();
+    let end = Instant::now() + Duration::from_secs(seconds);
+    while Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        lifeline.get("/readyz")?;
+        assert_eq!(lifeline.status()?["warnings"], warnings);
+    }
+    let said = std::fs::read_to_string(lifeline.log())?;
+    let said: Vec<&str> = said.lines().skip(before).collect();
+    assert!(said.is_empty(), "an idle engine said: {said:#?}");
+    Ok(())
+}
+
+/// The server says that a subject holds nothing any more. That is no event, and nobody's mistake.
+async fn marker(scene: &Scene) -> Outcome {
+    let nats = scene.nats("nats")?;
+    let producer = Producer::connect(&nats, "visits").await?;
+    let config = stream::Config {
+        name: "VISITS".to_owned(),
+        subjects: vec!["visits".to_owned()],
+        max_age: Duration::from_secs(2),
+        allow_message_ttl: true,
+        subject_delete_marker_ttl: Some(Duration::from_secs(60)),
+        ..stream::Config::default()
+    };
+    producer.jetstream().create_stream(config).await?;
+    let mut lifeline = scene.local_engine("engine", &nats, "visits", &RULES)?;
+    lifeline.wait_until_ready()?;
+    producer.publish(Event::user("login", "marker")).await?;
+    eventually("the marker to be recorded", SOON, async || {
+        let status = lifeline.status().map_err(|error| error.to_string())?;
+        let counts = ["received", "markers", "rejected"].map(|name| status["streams"][0][name].clone());
+        if counts == [json!(1), json!(1), json!(0)] { Ok(()) } else { Err(format!("{counts:?}")) }
+    })
+    .await?;
+    let said = std::fs::read_to_string(lifeline.log())?;
+    assert!(!said.contains("no CloudEvent"), "{said}");
+    let records = lifeline.ask(&["get", "events"])?.to_string();
+    assert!(records.contains("what subject visits held is gone: it was too old (MaxAge)"), "{records}");
+    // A start reads it back, and goes on behind it.
+    lifeline.restart()?;
+    lifeline.wait_until_ready()?;
+    producer.publish(Event::user("logout", "marker")).await?;
+    lifeline.has_recorded(2).await
+}
+
+/// Two engines with folders of their own share a NATS and a consumer, as by mistake.
+async fn two_engines(scene: &Scene) -> Outcome {
+    let nats = scene.nats("nats")?;
+    let producer = Producer::connect(&nats, "visits").await?;
+    producer.make_stream("VISITS").await?;
+    let mut events = 0;
+    let mut publish = async |count: u64| {
+        let users = (events..events + count).map(|user| Event::user("login", &format!("two-engines-{user}")));
+        events += count;
+        producer.publish_all(users).await
+    };
+    let instance = |engine: &Lifeline| std::fs::read_to_string(engine.data().join("instance"));
+    let unready = async |engine: &Lifeline, owner: &str| {
+        eventually("an engine to say whose the consumer is", SOON, async || match engine.get("/readyz") {
+            Err(failure) if failure.to_string().contains(&format!("belongs to another engine: instance `{owner}`")) => {
+                Ok(())
+            }
+            Err(failure) => Err(failure.to_string()),
+            Ok(_) => Err("it says that it is ready".to_owned()),
+        })
+        .await
+    };
+    let received = |engine: &Lifeline| Ok::<_, Failure>(engine.status()?["streams"][0]["received"].clone());
+
+    let mut first = scene.local_engine("first", &nats, "visits", &RULES)?;
+    first.wait_until_ready()?;
+    publish(8).await?;
+    first.has_recorded(8).await?;
+    let owner = instance(&first)?.trim().to_owned();
+    let mut second = scene.local_engine("second", &nats, "visits", &RULES)?;
+    unready(&second, &owner).await?;
+    publish(8).await?;
+    first.has_recorded(16).await?;
+    assert_eq!(received(&second)?, json!(null), "it read");
+
+    // The first one is started again, with its folder: it has not to wait.
+    first.kill();
+    first.restart()?;
+    let started = Instant::now();
+    first.wait_until_ready()?;
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+    publish(8).await?;
+    first.has_recorded(24).await?;
+    assert_eq!(received(&second)?, json!(null), "it read");
+
+    // The first one is gone; the second one takes over, and reads all that is there.
+    first.kill();
+    second.has_recorded(24).await?;
+    second.wait_until_ready()?;
+    publish(8).await?;
+    second.has_recorded(32).await?;
+    let owner = instance(&second)?.trim().to_owned();
+    first.restart()?;
+    unready(&first, &owner).await?;
+    assert_eq!(received(&first)?, json!(24), "it read");
+
+    // Somebody gives the consumer back to the first one, which reads what the second one acknowledged.
+    first.kill();
+    let rules = scene.folder().join("first/rules");
+    let (url, rules) = (nats.url(), rules.to_string_lossy().into_owned());
+    let arguments = ["--nats", &url, "--subjects", "visits", "--rules", &rules, "--take-over"];
+    let mut first = scene.lifeline("first", &arguments)?;
+    first.wait_until_ready()?;
+    first.has_recorded(32).await?;
+    let owner = instance(&first)?.trim().to_owned();
+    unready(&second, &owner).await?;
+    publish(8).await?;
+    first.has_recorded(40).await?;
+    assert_eq!(received(&second)?, json!(32), "both read");
+    for engine in [&first, &second] {
+        assert_eq!(engine.status()?["streams"][0]["missing"], 0);
+    }
+    Ok(())
 }
 
 /// Somebody who pauses the consumer means it. Nothing is read, and the engine says why.

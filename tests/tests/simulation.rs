@@ -3,7 +3,10 @@
 //! `LIFELINE_SIMULATION_SEEDS=10000` plays more of them, `LIFELINE_SIMULATION_FIRST=N` begins at another seed, and
 //! `LIFELINE_SIMULATION_SEED=17` plays one and prints what happened. A story that breaks a promise is made short and printed.
 
+use std::time::Duration;
+
 use lifeline_engine::error_text::chain;
+use lifeline_engine::intake::jetstream::Retention;
 use lifeline_projections::fact::Fact;
 use lifeline_projections::fold::Projection;
 use lifeline_projections::table::Table;
@@ -11,6 +14,9 @@ use lifeline_store::Record;
 use lifeline_tests::simulated::campaign::{Campaign, shrunk};
 use lifeline_tests::simulated::found::FOUND;
 use lifeline_tests::simulated::hazard::Hazard;
+use lifeline_tests::simulated::idle::idle;
+use lifeline_tests::simulated::lost_volume::{self, Ends};
+use lifeline_tests::simulated::planned;
 use lifeline_tests::simulated::shrink::play_safely;
 use lifeline_tests::simulated::{Script, play};
 
@@ -40,6 +46,15 @@ fn the_same_seed_gives_the_same_story_whatever_was_played_before() {
 }
 
 #[test]
+fn a_day_without_events_is_quiet() {
+    for retention in [Retention::Limits, Retention::WorkQueue] {
+        let (complaints, written) = idle(retention, Duration::from_secs(24 * 3_600));
+        assert!(complaints.is_empty(), "{retention:?}: {complaints:#?}");
+        assert_eq!(written, 0, "{retention:?}: it recorded something");
+    }
+}
+
+#[test]
 fn a_crash_anywhere_loses_nothing_and_doubles_nothing() {
     if let Some(seed) = number("LIFELINE_SIMULATION_SEED") {
         let story = play(&Script::of(seed));
@@ -60,6 +75,22 @@ fn a_crash_anywhere_loses_nothing_and_doubles_nothing() {
 }
 
 #[test]
+fn a_plan_says_what_the_engine_then_does() {
+    let first = number("LIFELINE_SIMULATION_FIRST").unwrap_or(0);
+    let seeds = number("LIFELINE_SIMULATION_SEEDS").unwrap_or(SEEDS);
+    let mut met = planned::Met::default();
+    let mut broken = String::new();
+    for seed in number("LIFELINE_SIMULATION_SEED").map_or(first..first + seeds, |seed| seed..seed + 1) {
+        let (violations, more) = planned::play(seed);
+        met += more;
+        violations.iter().for_each(|violation| broken += &format!("seed {seed}: {violation}\n"));
+    }
+    println!("{met:?}");
+    assert!(broken.is_empty(), "{met:?}\n{broken}");
+    assert!(seeds < SEEDS_WITH_ALL_HAZARDS || met.has_all(), "something was never planned: {met:?}");
+}
+
+#[test]
 fn what_broke_a_promise_once_does_not_again() {
     let mut broken = Vec::new();
     for found in FOUND {
@@ -70,6 +101,19 @@ fn what_broke_a_promise_once_does_not_again() {
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn a_lost_volume_keeps_what_is_wanted_removes_what_was_logged_out_and_shows_the_rest() {
+    let mut all = Ends::default();
+    for seed in 0..60 {
+        let (violations, Ends { kept, removed, orphans }) = lost_volume::play(seed);
+        let told: Vec<String> = violations.iter().map(ToString::to_string).collect();
+        assert!(violations.is_empty(), "seed {seed}: {}", told.join("\n  "));
+        all = Ends { kept: all.kept + kept, removed: all.removed + removed, orphans: all.orphans + orphans };
+    }
+    println!("{all:?}");
+    assert!(all.kept > 0 && all.removed > 0 && all.orphans > 0, "{all:?}");
 }
 
 #[test]

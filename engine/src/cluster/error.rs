@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use super::rights;
+
 /// Why a cluster did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -33,7 +35,7 @@ pub enum Error {
         remedy: &'static str,
     },
     /// The identity in use may not do this. Retry slowly: rights may be granted.
-    #[error("the cluster forbids it: {message}\nhint: grant the identity Lifeline runs as this verb on this kind")]
+    #[error("the cluster forbids it: {message}\nhint: {}", rights::remedy(message))]
     Forbidden {
         /// What the API server said about it.
         message: String,
@@ -86,11 +88,22 @@ pub enum Error {
     /// An object was to be changed under its uid, and no object has its name any more. Decide again.
     #[error("the object is gone")]
     Gone,
+    /// An object was to be made, and one of its name is there. Look whose it is.
+    #[error("an object of this name exists")]
+    Taken,
     /// An object was to be changed under its uid, and another now has its name. Decide again.
     #[error("the object was replaced by another of the same name, uid `{uid}`")]
     Replaced {
         /// The uid that lives under the name now.
         uid: String,
+    },
+    /// The cluster has too many requests, and did nothing about this one. Ask nothing for the pause.
+    #[error("the cluster has too many requests: {message}")]
+    Throttled {
+        /// What the API server said.
+        message: String,
+        /// How long it asks to be left alone.
+        retry_after: Duration,
     },
     /// The cluster could not answer: network, timeout, overload, an error of its own. Retry with growing pauses.
     #[error("the cluster is unavailable: {message}")]
@@ -112,6 +125,7 @@ impl Error {
             Error::NamespaceMissing { .. }
             | Error::NamespaceTerminating { .. }
             | Error::Conflict { .. }
+            | Error::Throttled { .. }
             | Error::Unavailable { .. } => true,
             Error::Invalid { .. }
             | Error::Immutable { .. }
@@ -121,6 +135,7 @@ impl Error {
             | Error::Misconfigured { .. }
             | Error::UnknownKind { .. }
             | Error::Gone
+            | Error::Taken
             | Error::Replaced { .. } => false,
         }
     }
@@ -139,7 +154,9 @@ impl Error {
             Error::NamespaceTerminating { .. } => "NamespaceTerminating",
             Error::Conflict { .. } => "Conflict",
             Error::Gone => "Gone",
+            Error::Taken => "Taken",
             Error::Replaced { .. } => "Replaced",
+            Error::Throttled { .. } => "Throttled",
             Error::Unavailable { .. } => "Unavailable",
         }
     }
@@ -147,6 +164,7 @@ impl Error {
     /// How long the server asked to be left alone, where it said so.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
+            Error::Throttled { retry_after, .. } => Some(*retry_after),
             Error::Unavailable { retry_after, .. } => *retry_after,
             _ => None,
         }

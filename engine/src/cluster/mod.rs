@@ -1,4 +1,4 @@
-//! The port to a Kubernetes cluster: six effects, no decision.
+//! The port to a Kubernetes cluster: its effects, and no decision.
 //!
 //! Start at [`Cluster`]. [`kube`] speaks to a real API server, [`local`] keeps objects in a folder or in memory and refuses
 //! what an API server would. [`conformance`] is the one suite both must pass, so that nothing works locally that fails on
@@ -10,6 +10,7 @@ mod error;
 mod key;
 pub mod kube;
 pub mod local;
+mod rights;
 #[cfg(test)]
 mod shipped;
 mod watch;
@@ -18,9 +19,14 @@ pub use error::Error;
 pub use key::{ObjectKey, object_key};
 pub use watch::{Kind, Label, Managed, Seen};
 
+use std::sync::Arc;
+
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use serde_json::Value;
+
+pub use crate::account::Account;
+use crate::schema::Schema;
 
 /// The field manager of every server-side apply.
 pub const FIELD_MANAGER: &str = "lifeline";
@@ -66,6 +72,14 @@ pub trait Cluster: Send + Sync + 'static {
     /// Which cluster this is, for messages: `local cluster in DIR`, `kubernetes at https://...`.
     fn name(&self) -> &str;
 
+    /// The same cluster, asked in the name of a service account: what is read, applied and deleted is so with its rights.
+    /// Which kinds there are is asked for as before, and so are watches, for an account of a tenant may rarely see all
+    /// namespaces. `None` where a cluster asks nobody for rights.
+    fn acting_as(&self, account: &Account) -> Option<Arc<dyn Cluster>> {
+        let _ = account;
+        None
+    }
+
     /// Asks something cheap that is not about an object, to find out whether the cluster answers.
     ///
     /// # Errors
@@ -79,6 +93,10 @@ pub trait Cluster: Send + Sync + 'static {
     /// [`Error::Invalid`] without `apiVersion`, `kind` or `metadata.name`; [`Error::UnknownKind`] where the cluster does
     /// not serve the kind (yet); [`Error::Unavailable`] where it could not be asked.
     fn resolve<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<ObjectKey, Error>>;
+
+    /// The types of the fields of a kind, as far as the cluster says; it may lag behind a change of the kind. Never an
+    /// error: where they cannot be had, they are not known.
+    fn schema<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Option<Arc<Schema>>>;
 
     /// Reads an object; `None` where there is none.
     ///
@@ -102,6 +120,26 @@ pub trait Cluster: Send + Sync + 'static {
         uid: Option<&'a str>,
     ) -> BoxFuture<'a, Result<LiveObject, Error>>;
 
+    /// Applies an object of which it is not known whether there is one: made where there is none, and not touched where there
+    /// is. One step, so that nothing is made for a lifecycle that came to want nothing meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Taken`] where an object of the name lives. Else as each variant says.
+    fn make<'a>(&'a self, key: &'a ObjectKey, manifest: &'a Value) -> BoxFuture<'a, Result<LiveObject, Error>>;
+
+    /// What [`Cluster::apply`] would make of an object, or refuse; nothing is changed. `None` where the cluster cannot say.
+    ///
+    /// # Errors
+    /// As those of [`Cluster::apply`].
+    fn dry_run<'a>(
+        &'a self,
+        _key: &'a ObjectKey,
+        _manifest: &'a Value,
+        _uid: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// Makes a Namespace; one of its name that is there already stays as it is.
     ///
     /// # Errors
@@ -114,6 +152,13 @@ pub trait Cluster: Send + Sync + 'static {
     /// # Errors
     /// Those of the cluster, never that the object is missing.
     fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>>;
+
+    /// The kinds whose objects can be listed and applied, in each version that the cluster serves them in; of one kind the
+    /// preferred version comes first.
+    ///
+    /// # Errors
+    /// Those of the cluster.
+    fn kinds(&self) -> BoxFuture<'_, Result<Vec<Kind>, Error>>;
 
     /// Watches the objects of a kind that have a label, in all namespaces: first those that are there, then each change.
     /// Of most kinds only the metadata comes; see [`Kind::can_finish`]. An object that loses the label counts as gone.

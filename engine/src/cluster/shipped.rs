@@ -150,7 +150,7 @@ pub(super) async fn check(cluster: &dyn Cluster, pause: Pause) {
         ("/spec/syncMode", json!("Sometimes")),
         ("/spec/tier", json!(0)),
         ("/spec/stopMatchingBehavior", json!("Leave")),
-        ("/spec/policyRefs/0/name", Value::Null),
+        ("/spec/policyRefs/0/kind", json!("Deployment")),
         ("/spec/policyRefs/0/deploymentType", json!("Nearby")),
         ("/spec/policyRefs/0/namspace", json!("typo")),
     ] {

@@ -2,6 +2,7 @@
 //!
 //! Start at [`Seen`]. Never here: what a change means; that is decided by reconciliation.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{FIELD_MANAGER, LiveObject, ObjectKey};
@@ -17,14 +18,9 @@ pub struct Kind {
     pub kind: String,
 }
 
-/// A label and the value that objects have to have.
+/// A label that objects have to have, whatever its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Label {
-    /// Its key.
-    pub key: &'static str,
-    /// Its value.
-    pub value: &'static str,
-}
+pub struct Label(pub &'static str);
 
 /// What a watch says.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +43,8 @@ pub struct Managed {
     pub ours: Value,
     /// The other field manager that changed the object last, its status aside.
     pub last_other: Option<String>,
+    /// When an apply as [`FIELD_MANAGER`] last changed the object, in seconds since 1970; 0 where the cluster does not say.
+    pub applied_unix_seconds: u64,
 }
 
 impl Kind {
@@ -77,12 +75,15 @@ impl Managed {
         let entries = || managed_fields.as_array().into_iter().flatten();
         let is_whole = |entry: &&Value| entry["subresource"].as_str().is_none_or(str::is_empty);
         let is_ours = |entry: &&Value| entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply";
-        let ours = entries().filter(is_whole).find(is_ours).map(|entry| entry["fieldsV1"].clone());
+        let our_entry = entries().filter(is_whole).find(is_ours);
+        let ours = our_entry.map(|entry| entry["fieldsV1"].clone());
+        let time = our_entry.and_then(|entry| entry["time"].as_str()?.parse::<Timestamp>().ok());
+        let applied_unix_seconds = time.and_then(|time| time.as_second().try_into().ok()).unwrap_or_default();
         let others = entries().filter(is_whole).filter(|entry| !is_ours(entry));
         // Times are RFC 3339 in UTC, to the second: they sort as text. Of one second the later entry counts.
         let last_other = others.max_by_key(|entry| entry["time"].as_str().unwrap_or_default());
         let last_other = last_other.and_then(|entry| entry["manager"].as_str()).map(str::to_owned);
-        Managed { ours: ours.unwrap_or_default(), last_other }
+        Managed { ours: ours.unwrap_or_default(), last_other, applied_unix_seconds }
     }
 }
 
@@ -105,7 +106,12 @@ mod tests {
         };
         let check = |entries: &[Value], ours: Value, last_other: Option<&str>| {
             let managed = Managed::of(&Value::Array(entries.to_vec()));
-            assert_eq!(managed, Managed { ours, last_other: last_other.map(str::to_owned) }, "{entries:?}");
+            let applied_unix_seconds = if ours.is_null() { 0 } else { 1_795_852_800 };
+            assert_eq!(
+                managed,
+                Managed { ours, last_other: last_other.map(str::to_owned), applied_unix_seconds },
+                "{entries:?}"
+            );
         };
         let ours = entry("lifeline", "Apply", "", "2026-11-28T08:00:00Z");
         let fields = json!({"f:by": {"f:lifeline": {}}});

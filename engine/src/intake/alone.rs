@@ -14,8 +14,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Error;
+use super::agreement::delivers;
 use super::jetstream::{Batch, Consume, Message, Retention};
-use super::nats::{Nats, delivers, optional};
+use super::nats::{Nats, optional};
 use super::pull::Replies;
 
 /// Bytes of payload after which no further message is read alone.
@@ -37,6 +38,10 @@ impl Nats {
         // A consumer that is not there has not delivered what stops it.
         let Some(info) = self.consumer(stream, durable).await? else { return Ok(None) };
         delivers(&info)?;
+        // Each start begins here.
+        if let Some(told) = consume.of_another_log(info.ack_floor.stream_sequence) {
+            tracing::warn!("{told}");
+        }
         let mut from = match retention {
             Retention::Limits => *from_sequence,
             Retention::Interest | Retention::WorkQueue => (*from_sequence).min(info.ack_floor.stream_sequence + 1),

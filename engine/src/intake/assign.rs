@@ -6,7 +6,7 @@
 
 use super::copies::leave_out;
 use super::jetstream::{Copied, Retention, StreamState};
-use super::subjects::{Assignment, Passed, Reading, Wanted, disjoint, includes, intersect};
+use super::subjects::{Assignment, Reading, Skipped, Wanted, disjoint, includes, intersect};
 
 /// Finds the streams that hold what is wanted.
 #[must_use]
@@ -42,7 +42,7 @@ pub fn assign(wanted: &Wanted, streams: &[StreamState]) -> Assignment {
         }
         let filters = if whole { Vec::new() } else { disjoint(filters) };
         // All of a stream is read without a filter: it is faster, and a removed message shows as a hole. What its owner adds to it
-        // later is passed over, until it is looked at again.
+        // later is skipped, until it is looked at again.
         // To pass over a message is to acknowledge it: not where that deletes it.
         let has_all = stream.retention == Retention::Limits
             && !stream.subjects.is_empty()
@@ -50,8 +50,8 @@ pub fn assign(wanted: &Wanted, streams: &[StreamState]) -> Assignment {
         let (filters, only) = if has_all { (Vec::new(), filters) } else { (filters, Vec::new()) };
         // Copies and renamed messages are not kept under the subjects that the stream names.
         let only = if stream.copied == Copied::default() { only } else { Vec::new() };
-        let passed = Passed { only, ..Passed::default() };
-        found.readings.push(Reading { stream: stream.name.clone(), filters, passed });
+        let skipped = Skipped { only, ..Skipped::default() };
+        found.readings.push(Reading { stream: stream.name.clone(), filters, skipped });
     }
     leave_out(&mut found, streams);
     for subject in &wanted.subjects {
@@ -166,8 +166,8 @@ mod tests {
     }
 
     #[test]
-    fn a_subject_that_is_added_to_a_stream_later_is_passed_over() {
-        let only = |wanted, stream| assign(&wanted, &[stream]).readings.remove(0).passed.only;
+    fn a_subject_that_is_added_to_a_stream_later_is_skipped() {
+        let only = |wanted, stream| assign(&wanted, &[stream]).readings.remove(0).skipped.only;
         assert_eq!(only(subjects(&["a", "b"]), stream("S", &["a", "b"])), ["a", "b"]);
         assert_eq!(only(subjects(&["a"]), stream("S", &["a", "b"])), [""; 0]);
         assert_eq!(only(Wanted::default(), stream("S", &["a"])), [""; 0]);

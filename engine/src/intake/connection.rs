@@ -338,7 +338,7 @@ impl Mistakes {
         let field = format!("{kind}.configuration");
         let part = self.strict_object(kind, part, &["configuration"])?;
         let Some(configuration) = part.get("configuration") else {
-            self.add(&field, "is missing");
+            self.add(&field, "is missing, expected an object with `url` and `subjects` or `streams`");
             return None;
         };
         let known: &[&str] = match kind {

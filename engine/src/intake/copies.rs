@@ -1,7 +1,7 @@
 //! Streams that hold copies of other streams: mirrors, and streams with sources. Pure.
 //!
 //! Each event counts once. A copy of streams that are read anyway is not read itself ([`leave_out`]). A stream that holds
-//! messages of its own beside copies is read, and its copies are passed over ([`Passed::over`](super::subjects::Passed::over)).
+//! messages of its own beside copies is read, and its copies are skipped ([`Skipped`](super::subjects::Skipped)).
 //!
 //! Source: NATS ADR-8, ADR-36 and the header `Nats-Stream-Source`, which the server gives each message that a stream takes
 //! from a source: the name of the origin, then its sequence there. A mirror keeps sequences and adds no header.
@@ -33,7 +33,7 @@ pub fn leave_out(found: &mut Assignment, streams: &[StreamState]) {
     for reading in &mut found.readings {
         let origins = state(&reading.stream).map(|stream| stream.copied.origins.as_slice()).unwrap_or_default();
         let is_origin = |other: &&Reading| other.stream != reading.stream && origins.contains(&other.stream);
-        reading.passed.origins =
+        reading.skipped.origins =
             read.iter().filter(is_origin).map(|other| (other.stream.clone(), other.filters.clone())).collect();
     }
 }
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_among_its_own_messages_are_passed_over() {
+    fn copies_among_its_own_messages_are_skipped() {
         let streams = [stream("BOTH", &["own"], &["IN"]), stream("IN", &["in"], &[])];
         let found = assign(&Wanted::default(), &streams);
         let message = |subject: &'static str, header: Option<&str>| Message {
@@ -137,7 +137,7 @@ mod tests {
         };
         let left = |index: usize, message| {
             let mut messages = vec![message];
-            found.readings[index].passed.over(&mut messages);
+            found.readings[index].skipped.out_of(&mut messages);
             messages.len()
         };
         assert_eq!(left(0, message("in", Some("IN 7 > > in"))), 0);

@@ -18,6 +18,8 @@ pub enum History {
     },
     /// All of it is recorded.
     Recorded,
+    /// Another engine reads it.
+    Elsewhere,
 }
 
 /// Follows the history of one session.

@@ -5,12 +5,15 @@
 //!
 //! Never here: decisions. Which streams, from where, which epoch: [`super::subjects`] and [`super::epoch`].
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 
+use super::owner::Owner;
 use super::{Error, Subject};
 
 /// What every subject matches.
@@ -125,9 +128,31 @@ pub struct Consume {
     pub from_sequence: u64,
     /// The stream's retention, which decides the acknowledgement policy.
     pub retention: Retention,
+    /// Who is noted with the consumer when it is made; `None` where there is no other engine.
+    pub owner: Option<Owner>,
+    /// First sequence that the log did not know when the session began; 1 for a new log. A consumer that acknowledged more
+    /// served another log.
+    pub known_below: u64,
 }
 
 impl Consume {
+    /// What is to be said where the consumer acknowledged messages that this log does not hold. It happens once: reading takes
+    /// the consumer back to where the log ends.
+    #[must_use]
+    pub fn of_another_log(&self, acknowledged: u64) -> Option<String> {
+        let Consume { stream, durable, known_below, .. } = self;
+        let log = match known_below {
+            below if acknowledged < *below => return None,
+            1 => "this log is new".to_owned(),
+            below => format!("this log ends at {}", below - 1),
+        };
+        Some(format!(
+            "the consumer `{durable}` of stream `{stream}` was acknowledged up to {acknowledged}, and {log}: its volume is another \
+             one, or an older copy. What the stream still holds is read again\nhint: `lifeline show orphans` lists objects \
+             that nothing in this log explains"
+        ))
+    }
+
     /// The subjects to ask for, where one question is about one subject.
     #[must_use]
     pub fn subjects(&self) -> &[String] {
@@ -213,6 +238,12 @@ pub trait JetStream: Send + Sync {
     /// One stream; `None` when there is none of this name.
     fn state<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Option<StreamState>, Error>>;
 
+    /// The sequences between the first and the last message of a stream that it does not hold; `None` where they are too many, or
+    /// nobody knows.
+    fn deleted<'a>(&'a self, _stream: &'a str) -> BoxFuture<'a, Result<Option<BTreeSet<u64>>, Error>> {
+        async { Ok(None) }.boxed()
+    }
+
     /// The first message with a subject like this that is held at `sequence` or after it.
     fn stored_from<'a>(
         &'a self,
@@ -220,6 +251,17 @@ pub trait JetStream: Send + Sync {
         subject: &'a str,
         sequence: u64,
     ) -> BoxFuture<'a, Result<Option<Stored>, Error>>;
+
+    /// Who is noted as the owner of a consumer; `None` where nobody is, or there is no such consumer.
+    fn owner<'a>(&'a self, stream: &'a str, durable: &'a str) -> BoxFuture<'a, Result<Option<Owner>, Error>>;
+
+    /// Notes an owner, where there is such a consumer. Gives the one that is noted afterwards.
+    fn note_owner<'a>(
+        &'a self,
+        stream: &'a str,
+        durable: &'a str,
+        owner: &'a Owner,
+    ) -> BoxFuture<'a, Result<Option<Owner>, Error>>;
 
     /// The first messages that the consumer has to deliver, at most `count`, asked for one by one, in a form that any bytes
     /// survive. `None` when none waits.
@@ -256,4 +298,25 @@ pub trait Source: Send + Sync {
         stream: &'a str,
         sequence: u64,
     ) -> BoxFuture<'a, Result<Option<Message>, Error>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_consumer_that_acknowledged_more_than_the_log_holds_served_another_log() {
+        let check = |known_below: u64, acknowledged: u64, expected: Option<&str>| {
+            let (stream, durable) = ("USERS".to_owned(), "lifeline".to_owned());
+            let (filters, retention) = (Vec::new(), Retention::Limits);
+            let consume = Consume { stream, durable, filters, from_sequence: 9, retention, owner: None, known_below };
+            let told = consume.of_another_log(acknowledged);
+            assert_eq!(told.is_some(), expected.is_some(), "{told:?}");
+            assert!(told.unwrap_or_default().contains(expected.unwrap_or_default()));
+        };
+        check(1, 0, None);
+        check(9, 8, None);
+        check(1, 1, Some("was acknowledged up to 1, and this log is new"));
+        check(4, 8, Some("was acknowledged up to 8, and this log ends at 3"));
+    }
 }

@@ -8,6 +8,8 @@ mod connections;
 mod copies;
 mod delivery;
 mod logins;
+mod owners;
+mod passed;
 mod plain;
 mod strange;
 mod stream_changes;

@@ -5,14 +5,15 @@
 //!                                                                              ^                                |
 //!                                                           epoch::judge ------+          Acknowledge <-- fsync -+
 //! ```
-//! Start at [`Intake`] (what the recorder receives), then [`streams::run`] (which streams are read), then [`reader`] (one
-//! stream), then [`epoch`] (the decision on which all of it rests). [`jetstream`] is the port; [`nats`], [`pull`],
-//! [`catch_up`] and [`alone`] are the real one. Where there can be no stream ([`way`]), a subject is read by [`plain`];
-//! [`subscription`] is the real side of that.
+//! Start at [`Intake`] (what the recorder receives), then [`streams::run`] (which streams are read), then [`reader`]
+//! (one stream), then [`epoch`] (the decision on which all of it rests). [`jetstream`] is the port; [`nats`], [`pull`],
+//! [`catch_up`] and [`alone`] are the real one. [`owner`] keeps two engines from reading with one consumer. Where there
+//! can be no stream ([`way`]), a subject is read by [`plain`]; [`subscription`] is the real side of that.
 //!
 //! Never here: what a message means. Payloads pass through unread. Nothing is acknowledged here either: the recorder
 //! does that, after its fsync.
 
+mod agreement;
 mod alone;
 pub mod assign;
 mod catch_up;
@@ -24,7 +25,10 @@ mod gate;
 pub mod history;
 mod holes;
 pub mod jetstream;
+pub mod metadata;
 pub mod nats;
+pub mod owner;
+mod passed;
 pub mod plain;
 mod plan;
 pub mod pull;
@@ -96,7 +100,7 @@ pub enum Received {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The connection settings are wrong; all mistakes at once.
-    #[error("{origin}: {}", list(.mistakes))]
+    #[error("{}{}", if is_flag(.origin) { String::new() } else { format!("{origin}: ") }, list(.mistakes))]
     Settings {
         /// Where they were read.
         origin: String,
@@ -129,7 +133,7 @@ pub enum Error {
         remedy: String,
     },
     /// Nothing answers there.
-    #[error("NATS at {url} cannot be reached\nhint: check that the server runs and that `url` in {origin} names it")]
+    #[error("NATS at {url} cannot be reached\nhint: check that the server runs and that {} names it", setting(.origin))]
     Unreachable {
         /// Without password.
         url: String,
@@ -140,7 +144,7 @@ pub enum Error {
         cause: async_nats::ConnectError,
     },
     /// The host name of the server cannot be resolved.
-    #[error("host of {url} cannot be resolved\nhint: check `url` in {origin}, and the DNS of this machine or cluster")]
+    #[error("host of {url} cannot be resolved\nhint: check {}, and the DNS of this machine or cluster", setting(.origin))]
     Dns {
         /// Without password.
         url: String,
@@ -233,6 +237,25 @@ pub enum Error {
         /// How long it stays so.
         seconds: u64,
     },
+    /// Another engine reads with the consumer.
+    #[error(
+        "consumer `{consumer}` of stream `{stream}` belongs to another engine: instance `{instance}`{}, since {since}\nhint: stop \
+         that engine, and this one takes over {} s later, or at once with `lifeline run --take-over`; an engine with another \
+         purpose needs another `--consumer`",
+        on(.host), owner::KEPT.as_secs()
+    )]
+    Owned {
+        /// The stream.
+        stream: String,
+        /// The consumer.
+        consumer: String,
+        /// The name that the data folder of the other engine keeps.
+        instance: String,
+        /// Where it runs; may be empty.
+        host: String,
+        /// Since when, by its clock.
+        since: jiff::Timestamp,
+    },
     /// Deliveries are numbered without holes; one is missing, so acknowledging the next would lose it.
     #[error(
         "delivery `{expected}` of consumer `{consumer}` of stream `{stream}` is missing, got `{got}`\nhint: only one engine may read with this durable name"
@@ -255,6 +278,20 @@ pub enum Error {
         /// Its reply.
         reply: String,
     },
+}
+
+/// Whether the settings were typed as a flag: then each mistake names the flag itself.
+fn is_flag(origin: &str) -> bool {
+    origin.starts_with("--")
+}
+
+/// What says where the server is.
+fn setting(origin: &str) -> String {
+    if is_flag(origin) { format!("`{origin}`") } else { format!("`url` in {origin}") }
+}
+
+fn on(host: &str) -> String {
+    if host.is_empty() { String::new() } else { format!(" on `{host}`") }
 }
 
 fn list(mistakes: &[String]) -> String {

@@ -5,6 +5,7 @@
 //!
 //! Never here: a decision about epochs; and never a delete of a consumer whose stream would then let go of messages.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -18,12 +19,15 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::agreement::{agrees, delivers, delivers_whole_batches, filters, wanted_filters};
 use super::catch_up::CatchUp;
 use super::connection::ConnectionState;
 use super::jetstream::{Batch, Batches, Consume, Copied, JetStream, Retention, Stored, StreamState};
+use super::metadata::note;
+use super::owner::Owner;
 use super::pull::{BATCH_MESSAGES_MAX, Pull};
 use super::{Error, epoch};
 use crate::error_text::one_line;
@@ -40,6 +44,9 @@ const BACKLOG_MIN: u64 = 50_000;
 
 /// Time after which the server removes that consumer when nobody pulls.
 const UNUSED: Duration = Duration::from_secs(30);
+
+/// Deleted messages of a stream that are asked for one by one, at most: each takes up to 20 bytes of an answer.
+const DELETED_MAX: u64 = 20_000;
 
 /// How long a request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -182,6 +189,19 @@ impl Nats {
         optional(self.request(format!("CONSUMER.INFO.{stream}.{durable}"), &json!({})).await)
     }
 
+    /// Which sequences a stream does not hold, where it has had no more than a few of them.
+    async fn deleted_in(&self, stream: &str) -> Result<Option<BTreeSet<u64>>, Error> {
+        let operation = format!("STREAM.INFO.{stream}");
+        let info: Option<Value> = optional(self.request(operation.clone(), &json!({})).await)?;
+        let count = info.map_or(0, |info| info["state"]["num_deleted"].as_u64().unwrap_or(0));
+        if count > DELETED_MAX {
+            return Ok(None);
+        }
+        let info: Option<Value> = optional(self.request(operation, &json!({"deleted_details": true})).await)?;
+        let deleted = info.map(|info| info["state"]["deleted"].as_array().cloned().unwrap_or_default());
+        Ok(deleted.map(|deleted| deleted.iter().filter_map(Value::as_u64).collect()))
+    }
+
     /// Sees to it that the durable consumer will deliver from `from_sequence` on.
     pub(super) async fn prepare(&self, consume: &Consume) -> Result<Ready, Error> {
         let Consume { stream, durable, from_sequence, retention, .. } = consume;
@@ -239,6 +259,7 @@ impl Nats {
             },
             ack_wait: self.ack_wait,
             max_deliver: -1,
+            metadata: consume.owner.as_ref().map(note).unwrap_or_default(),
             max_ack_pending: ACK_PENDING_MAX,
             filter_subject: match consume.filters.as_slice() {
                 [one] => one.clone(),
@@ -327,7 +348,9 @@ impl Nats {
         current: &consumer::Config,
         wanted: &consumer::pull::Config,
     ) -> Result<bool, Error> {
-        let config = consumer::pull::Config { deliver_policy: current.deliver_policy, ..wanted.clone() };
+        // Where somebody else is noted by now, this stays.
+        let metadata = wanted.metadata.clone().into_iter().chain(current.metadata.clone()).collect();
+        let config = consumer::pull::Config { deliver_policy: current.deliver_policy, metadata, ..wanted.clone() };
         match self.put(stream, &config).await {
             Ok(_) => Ok(true),
             Err(Error::Api { .. }) => Ok(false),
@@ -444,6 +467,10 @@ impl JetStream for Nats {
         .boxed()
     }
 
+    fn deleted<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Option<BTreeSet<u64>>, Error>> {
+        self.deleted_in(stream).boxed()
+    }
+
     fn stored_from<'a>(
         &'a self,
         stream: &'a str,
@@ -459,6 +486,19 @@ impl JetStream for Nats {
             }))
         }
         .boxed()
+    }
+
+    fn owner<'a>(&'a self, stream: &'a str, durable: &'a str) -> BoxFuture<'a, Result<Option<Owner>, Error>> {
+        self.owner(stream, durable).boxed()
+    }
+
+    fn note_owner<'a>(
+        &'a self,
+        stream: &'a str,
+        durable: &'a str,
+        owner: &'a Owner,
+    ) -> BoxFuture<'a, Result<Option<Owner>, Error>> {
+        self.note_owner(stream, durable, owner).boxed()
     }
 
     fn first_alone<'a>(&'a self, consume: &'a Consume, count: u32) -> BoxFuture<'a, Result<Option<Batch>, Error>> {
@@ -497,52 +537,6 @@ fn allowed_ack_pending(error: &Error) -> Option<i64> {
     let said = cause.to_string();
     let (description, _) = said.rsplit_once(" (code")?;
     description.rsplit(' ').next()?.parse().ok()
-}
-
-/// Whether the consumer that is there is as wanted, apart from where it starts.
-fn agrees(current: &consumer::Config, wanted: &consumer::pull::Config) -> bool {
-    current.deliver_subject.is_none()
-        && current.ack_policy == wanted.ack_policy
-        && current.ack_wait == wanted.ack_wait
-        && current.max_ack_pending == wanted.max_ack_pending
-        && current.max_deliver == wanted.max_deliver
-        && filters(current) == wanted_filters(wanted)
-        && delivers_whole_batches(current)
-}
-
-/// A consumer that somebody paused delivers nothing, and says nothing. It is left so, for somebody meant it.
-pub(super) fn delivers(info: &consumer::Info) -> Result<(), Error> {
-    if !info.paused {
-        return Ok(());
-    }
-    let (stream, consumer) = (info.stream_name.clone(), info.name.clone());
-    Err(Error::Paused { stream, consumer, seconds: info.pause_remaining.unwrap_or_default().as_secs() })
-}
-
-/// Whether a consumer delivers whole messages, and as many as a pull asks for.
-fn delivers_whole_batches(config: &consumer::Config) -> bool {
-    !config.headers_only
-        && config.max_batch <= 0
-        && config.max_bytes <= 0
-        && config.max_expires.is_zero()
-        && config.rate_limit == 0
-        && config.priority_groups.is_empty()
-}
-
-/// The subjects that a consumer asks for, sorted; none for all.
-fn filters(config: &consumer::Config) -> Vec<&str> {
-    sorted_filters(&config.filter_subject, &config.filter_subjects)
-}
-
-fn wanted_filters(config: &consumer::pull::Config) -> Vec<&str> {
-    sorted_filters(&config.filter_subject, &config.filter_subjects)
-}
-
-fn sorted_filters<'c>(one: &'c str, many: &'c [String]) -> Vec<&'c str> {
-    let mut all: Vec<&str> = many.iter().map(String::as_str).collect();
-    all.extend((!one.is_empty()).then_some(one));
-    all.sort_unstable();
-    all
 }
 
 /// JetStream's own: key-value buckets, object stores, anything hidden.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::epoch::Known;
 use super::jetstream::JetStream;
+use super::owner::Claimant;
 use super::plain::{Buffers, Plain};
 use super::subjects::Wanted;
 use super::way::Use;
@@ -45,14 +46,16 @@ pub struct Order {
     pub own_stream: String,
     /// Whether streams are used for subjects.
     pub jetstream: Use,
+    /// Who asks for the consumers; `None` where there is no other engine.
+    pub claimant: Option<Claimant>,
 }
 
 impl Order {
-    /// To read these from streams, or without where there can be none.
+    /// To read these from streams, or without where there can be none; there is no other engine.
     #[must_use]
     pub fn new(wanted: Wanted, durable: &str, own_stream: &str) -> Order {
         let (durable, own_stream) = (durable.to_owned(), own_stream.to_owned());
-        Order { wanted, durable, own_stream, jetstream: Use::Auto }
+        Order { wanted, durable, own_stream, jetstream: Use::Auto, claimant: None }
     }
 }
 

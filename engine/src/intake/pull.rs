@@ -21,9 +21,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Error;
+use super::agreement::delivers;
 use super::connection::ConnectionState;
 use super::jetstream::{Acknowledge, Backlog, Batch, Batches, Consume, Message, Retention};
-use super::nats::{Nats, delivers};
+use super::nats::Nats;
 
 /// Messages of one pull, and at most in one batch. Two pulls stay far below the 65,536 messages at which the client
 /// library starts to drop. Small enough that few messages are unacknowledged: for each the server keeps an entry, and it

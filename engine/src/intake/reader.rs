@@ -8,12 +8,17 @@
 //!
 //! Never here: acknowledging, and reading the log. What the log knows is given once, as [`Known`].
 
+mod ends;
+mod status;
+
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use self::ends::{Ended, Stop};
+pub use self::status::{Phase, Status};
 use super::counted::Counted;
 use super::epoch::{self, Held, Judgement, Known, Start};
 use super::gate::Gate;
@@ -22,6 +27,8 @@ use super::holes::{first_jump, has_holes, is_plain, should_deliver};
 use super::jetstream::{
     Acknowledge, Batch, Batches, Consume, EVERY_SUBJECT, JetStream, Message, Retention, Stored, StreamState,
 };
+use super::owner::{self, Claim, Claimant};
+use super::passed::Passed;
 use super::plain::Already;
 use super::search::{first_after, holds_between};
 use super::subjects::Reading;
@@ -43,54 +50,6 @@ const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(1);
 /// Longest pause between sessions that fail. Short: while the connection is down, a session costs nothing.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// What a reader is doing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Phase {
-    /// Looking at the stream, or not begun.
-    #[default]
-    Opening,
-    /// Delivering what comes.
-    Reading,
-    /// Nothing, while plain subscriptions take its place.
-    Paused,
-    /// Something has to change first; the reader keeps trying.
-    Waiting {
-        /// What, on one line.
-        reason: String,
-    },
-}
-
-/// What an operator may ask of a reader; for `/readyz` and metrics.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Status {
-    /// The stream.
-    pub stream: String,
-    /// What it is doing.
-    pub phase: Phase,
-    /// The stream's epoch; 0 before it is known.
-    pub epoch: u32,
-    /// Last sequence that was delivered.
-    pub delivered_sequence: u64,
-    /// Last sequence the stream has given, as of the last look.
-    pub stream_last_sequence: u64,
-    /// Messages that wait for delivery, as of the last batch or look.
-    pub pending: u64,
-    /// Messages delivered and not acknowledged, as of the last look.
-    pub unacknowledged: u64,
-    /// Messages handed over since the start.
-    pub messages: u64,
-    /// Messages below sequences that were handed over before: delivered again, or late.
-    pub redelivered: u64,
-    /// Sessions begun; more than one means that something was looked at again.
-    pub sessions: u64,
-    /// Gaps and new epochs found since the start.
-    pub discontinuities: u64,
-    /// Whether what the stream held at the connection is recorded.
-    pub history: History,
-    /// What an operator should know about the stream.
-    pub warnings: Vec<String>,
-}
-
 /// Reads one stream.
 pub struct Reader {
     site: Arc<str>,
@@ -103,40 +62,15 @@ pub struct Reader {
     known: Option<Known>,
     /// Holes below this sequence may be the stream's history before we came; above it they are our loss.
     gaps_from: u64,
+    /// What it passed over, where it does not read all of the stream.
+    passed: Passed,
+    /// What it does to own the consumer; `None` where there is no other engine.
+    claim: Option<Claim>,
     sink: mpsc::Sender<Intake>,
     status: watch::Sender<Status>,
     /// Batches handed over, and how many of them the recorder has acknowledged.
     batches: u64,
     acknowledged: Arc<watch::Sender<u64>>,
-}
-
-/// How a session ended, when not by an error.
-enum Ended {
-    /// The recorder takes no more.
-    Closed,
-    /// The stream has to be looked at again.
-    LookAgain(String),
-    /// There is no such stream.
-    Missing,
-    /// The first messages that waited were read alone.
-    ReadAlone,
-}
-
-/// Why handing over stopped.
-enum Stop {
-    Closed,
-    LookAgain(String),
-    Failed(Error),
-}
-
-impl From<Stop> for Result<Ended, Error> {
-    fn from(stop: Stop) -> Result<Ended, Error> {
-        match stop {
-            Stop::Closed => Ok(Ended::Closed),
-            Stop::LookAgain(reason) => Ok(Ended::LookAgain(reason)),
-            Stop::Failed(error) => Err(error),
-        }
-    }
 }
 
 impl Reader {
@@ -161,12 +95,20 @@ impl Reader {
             already: Already::default(),
             known,
             gaps_from: 0,
+            passed: Passed::default(),
+            claim: None,
             sink,
             status,
             batches: 0,
             acknowledged: Arc::default(),
         };
         (reader, watched)
+    }
+
+    /// The same, reading only while this one owns the consumer.
+    pub(super) fn owned_by(mut self, claimant: Option<Claimant>) -> Reader {
+        self.claim = claimant.map(|claimant| Claim::new(claimant, &self.reading.stream, &self.durable));
+        self
     }
 
     /// Reads until the receiver of `sink` is dropped. Dropping this future stops it at any point: what was not handed
@@ -192,6 +134,12 @@ impl Reader {
                 Ok(Ended::Missing) => {
                     self.status.send_modify(|status| status.history = History::Recorded);
                     format!("stream `{}` does not exist", self.reading.stream)
+                }
+                Err(error @ Error::Owned { .. }) => {
+                    if self.wait_for_owner(&error).await {
+                        return;
+                    }
+                    continue;
                 }
                 Err(error) => one_line(&error),
             };
@@ -230,10 +178,32 @@ impl Reader {
         false
     }
 
+    /// Says that another engine reads, and waits a moment; true when the recorder takes no more. What it records and applies
+    /// is not known here, so nothing is done in the cluster either.
+    async fn wait_for_owner(&mut self, owned: &Error) -> bool {
+        let reason = owned.to_string().replace("\nhint: ", "; ");
+        let phase = Phase::Waiting { reason };
+        if self.status.borrow().phase != phase {
+            tracing::warn!("{}", owned.to_string().replace("\nhint: ", "\n  hint: "));
+            self.status.send_modify(|status| (status.phase, status.history) = (phase, History::Elsewhere));
+        }
+        tokio::select! {
+            biased;
+            () = self.sink.closed() => true,
+            () = tokio::time::sleep(owner::LOOK_EVERY) => false,
+        }
+    }
+
     /// Reads until something is doubtful. With `alone` above 0 it reads so many first messages alone, and ends.
     async fn session(&mut self, alone: u32) -> Result<Ended, Error> {
         let jetstream = Arc::clone(&self.jetstream);
         let Some(state) = jetstream.state(&self.reading.stream).await? else { return Ok(Ended::Missing) };
+        let known_below = self.known.map_or(1, |known| known.next_sequence);
+        let owner = match &mut self.claim {
+            Some(claim) => Some(claim.take(&jetstream, state.retention).await?),
+            None => None,
+        };
+        let mut lost = self.claim.as_ref().map(Claim::lost);
         let Some(known) = self.agree(&state).await? else { return Ok(Ended::Closed) };
         self.status.send_modify(|status| {
             status.epoch = known.epoch;
@@ -245,6 +215,7 @@ impl Reader {
         tokio::select! {
             biased;
             () = self.sink.closed() => return Ok(Ended::Closed),
+            Some(error) = owner::taken(self.claim.as_ref(), &mut lost) => return Err(error),
             _ = acknowledged.wait_for(|count| *count >= self.batches) => {}
             () = tokio::time::sleep(ACKNOWLEDGED_WITHIN), if !is_limits => {}
         }
@@ -257,6 +228,8 @@ impl Reader {
             filters: self.reading.filters.clone(),
             from_sequence: known.next_sequence,
             retention: state.retention,
+            owner,
+            known_below,
         };
         if alone > 0 {
             match jetstream.first_alone(&consume, alone).await {
@@ -319,6 +292,7 @@ impl Reader {
         let discontinuity = self.known.is_some();
         if !matches!(received, Received::Gap { .. }) {
             // With holes already there, new ones among them cannot be distinguished from them.
+            self.passed = Passed::default();
             self.gaps_from = if has_holes(state) { state.last_sequence + 1 } else { 0 };
         }
         if self.send(known.epoch, received).await.is_err() {
@@ -382,6 +356,7 @@ impl Reader {
             following.looked(&backlog, known.next_sequence, self.batches);
         }
         let mut recorded = self.acknowledged.subscribe();
+        let mut lost = self.claim.as_ref().map(Claim::lost);
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         look.tick().await;
@@ -397,6 +372,7 @@ impl Reader {
                 () = gate.shut_down() => {
                     return Ok(Ended::LookAgain("plain subscriptions take its place".to_owned()));
                 }
+                Some(error) = owner::taken(self.claim.as_ref(), &mut lost) => return Err(error),
                 _ = look.tick() => {
                     let Some(state) = self.jetstream.state(&self.reading.stream).await? else {
                         return Ok(Ended::Missing);
@@ -410,6 +386,10 @@ impl Reader {
                         return Ok(Ended::LookAgain(format!("consumer `{}` is gone", self.durable)));
                     };
                     following.looked(&backlog, known.next_sequence, self.batches);
+                    if !self.reading.filters.is_empty() {
+                        let from = known.next_sequence.max(self.gaps_from);
+                        self.passed.look_back(&*self.jetstream, (&state, &backlog), from, &self.status).await?;
+                    }
                     let went_elsewhere = backlog.delivered_sequence >= known.next_sequence;
                     stalled = if went_elsewhere || should_deliver(&backlog) { stalled + 1 } else { 0 };
                     self.status.send_modify(|status| {
@@ -485,6 +465,9 @@ impl Reader {
                 "messages from sequence {from} on were delivered elsewhere: only one engine may read with the durable name `{}`",
                 self.durable
             )));
+        }
+        if !whole {
+            self.passed.over_all_but(&messages, known.next_sequence.max(self.gaps_from));
         }
         let (mut redelivered, mut count) = (0, 0);
         let (mut fresh, mut late) = (Vec::<Message>::new(), Vec::new());
@@ -573,7 +556,7 @@ impl Reader {
                 "the stream holds what came before it was read"
             );
         }
-        self.reading.passed.over(&mut messages);
+        self.reading.skipped.out_of(&mut messages);
         *count += messages.len() as u64;
         self.known = Some(*known);
         self.batches += u64::from(acknowledge.is_some());

@@ -362,7 +362,7 @@ impl Running {
         let (reader, watched) = Reader::new(site, jetstream, reading, durable, known, gate.clone(), sink);
         self.status.send_modify(|status| _ = status.readers.insert(stream.clone(), watched));
         self.gates.insert(stream, gate);
-        self.tasks.spawn(reader.run());
+        self.tasks.spawn(reader.owned_by(self.plan.order.claimant.clone()).run());
     }
 
     /// Reads a subject without a stream.

@@ -34,7 +34,7 @@ pub struct Reading {
     /// Subjects to read; empty for all. Then sequences have no holes but those of removed messages.
     pub filters: Vec<String>,
     /// What is delivered and not recorded.
-    pub passed: Passed,
+    pub skipped: Skipped,
 }
 
 /// What [`super::assign::assign`] found.
@@ -52,16 +52,16 @@ pub struct Assignment {
 
 /// What is delivered of a stream and not recorded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Passed {
+pub struct Skipped {
     /// Subjects that are wanted, where the stream is read without a filter because it held no others; empty for all.
     pub only: Vec<String>,
     /// Streams that are read themselves, and the subjects that are read there; without subjects all.
     pub origins: Vec<(String, Vec<String>)>,
 }
 
-impl Passed {
+impl Skipped {
     /// Takes out what is not to be recorded.
-    pub fn over(&self, messages: &mut Vec<Message>) {
+    pub fn out_of(&self, messages: &mut Vec<Message>) {
         if !self.only.is_empty() || !self.origins.is_empty() {
             messages.retain(|message| self.is_wanted(message) && !self.is_copy(message));
         }

@@ -9,6 +9,7 @@
 
 mod difference;
 mod lists;
+mod orphans;
 mod past;
 mod records;
 mod resource;

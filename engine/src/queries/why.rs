@@ -2,17 +2,22 @@
 
 use lifeline_projections::detail::EventDetail;
 use lifeline_projections::fact::{EventReceived, Fact, ResourceKey};
+use lifeline_projections::reads::LifecycleRow;
 use lifeline_projections::why::event::{self, Unmatched, Verdict, WhyEvent};
-use lifeline_projections::why::object::{self, Question, Search, WhyObject};
+use lifeline_projections::why::object::{self, KeyWhy, ListWhy, Question, Search, WhyObject};
 use lifeline_store::{Disk, Offset};
 
 use super::{At, Error, Queries, blocking};
 use crate::kinds;
+use crate::lists;
 use crate::rules::{Clusters, EventView, named_objects, recorded};
 use crate::view::View;
 
 /// Resources looked at in one turn: a few milliseconds of them.
 const RESOURCES_SEARCHED_MAX: usize = 10_000;
+
+/// Live keys of a list that an answer names.
+const KEYS_LISTED_MAX: usize = 20;
 
 impl<D: Disk> Queries<D> {
     /// Why an object is as it is: the lifecycle that holds it, the event, the rule, and what was applied; or why it is gone.
@@ -29,6 +34,7 @@ impl<D: Disk> Queries<D> {
             let rules = view.read(|projection| projection.ground().rules.clone());
             let current = |key: &ResourceKey| view.read(|projection| projection.resource(&key.source, &key.subject));
             let mut item = search.answer(&view.log(), &rules, current, named_objects);
+            item.list = item.lifecycle.as_ref().and_then(|row| list(&view, row));
             if item.verdict == object::Verdict::Unknown {
                 item.notes.extend(kinds::doubt(&called));
             }
@@ -74,6 +80,24 @@ impl<D: Disk> Queries<D> {
         })
         .await
     }
+}
+
+/// The live keys behind a list; `None` where the lifecycle is none.
+fn list<D: Disk>(view: &View<D>, row: &LifecycleRow) -> Option<ListWhy> {
+    let LifecycleRow { trigger, cluster, .. } = row;
+    if !row.source.is_empty() {
+        return None;
+    }
+    let live = view.read(|projection| {
+        projection.keys_of(trigger).find(|(of, _)| ***of == **cluster).map_or(0, |(_, keys)| keys.live)
+    });
+    let keys = lists::keys(view, trigger, cluster).into_iter().take(KEYS_LISTED_MAX);
+    let keys = keys.map(|(ResourceKey { source, subject }, event)| KeyWhy {
+        source: source.to_string(),
+        subject: subject.to_string(),
+        event: event.get(),
+    });
+    Some(ListWhy { live, keys: keys.collect() })
 }
 
 /// Why no trigger spoke of the event, by the rules that the log holds.

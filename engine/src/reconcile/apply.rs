@@ -3,23 +3,25 @@
 //! Start at `apply_all`. What is done about each is decided in [`super::step`], what follows from it in [`super::attempt`].
 //! Never here: what is removed; that is in [`super::remove`].
 
+use std::sync::Arc;
+
 use lifeline_projections::fact::{ObjectKey, Recreated, What};
 use lifeline_store::Disk;
 use tracing::{debug, info};
 
 use crate::cluster::Error;
+use crate::queue::Urgency;
 use crate::reconcile::attempt::Attempt;
 use crate::reconcile::drift::{Detection, of_fight};
 use crate::reconcile::failure::{Failure, Retry};
 use crate::reconcile::kinds::{defined, defined_beside};
 use crate::reconcile::plan::Wanted;
-use crate::reconcile::recreate::may_recreate;
 use crate::reconcile::render::MarkedManifest;
 use crate::reconcile::step::{Made, Refusal, wanted};
 use crate::reconcile::task::Task;
 use crate::reconcile::work::Reconciler;
 use crate::recorder::Stopped;
-use crate::rules::Handling;
+use crate::schema::Schema;
 use crate::site::Sort;
 
 impl<D: Disk> Reconciler<D> {
@@ -32,34 +34,36 @@ impl<D: Disk> Reconciler<D> {
     ) -> Result<Vec<Wanted>, Failure> {
         let mut wanted: Vec<Wanted> = Vec::with_capacity(manifests.len());
         let beside = manifests.clone();
-        for MarkedManifest { manifest, digest, origin, handling } in manifests {
-            let sort = Sort::discovery(&manifest);
-            let resolved = self.site.call(&sort, task.index, self.site.cluster().resolve(&manifest)).await;
-            let resolved = resolved.map_err(|pause| Failure::of_held_back(&origin, &sort, pause))?;
+        for marked in manifests {
+            let MarkedManifest { manifest, origin, .. } = &marked;
+            let sort = Sort::discovery(manifest);
+            let resolved = self.site.call(&sort, task.index, self.site.cluster().resolve(manifest)).await;
+            let resolved = resolved.map_err(|pause| Failure::of_held_back(origin, &sort, pause))?;
             let others = beside.iter().map(|other| &*other.manifest);
             let (object, is_defined_beside) = match resolved {
                 Ok(object) => {
                     self.wake_for_kind(task, &object.group, &object.kind);
                     (object, false)
                 }
-                Err(error @ Error::UnknownKind { .. }) => match defined_beside(&manifest, others) {
+                Err(error @ Error::UnknownKind { .. }) => match defined_beside(manifest, others) {
                     Some(object) => (object, true),
                     None => {
-                        self.kinds.wait(&manifest, task.index);
-                        return Err(Failure::of_cluster(&origin, &error));
+                        self.kinds.wait(manifest, task.index);
+                        return Err(Failure::of_cluster(origin, &error));
                     }
                 },
-                Err(error) => return Err(Failure::of_cluster(&origin, &error)),
+                Err(error) => return Err(Failure::of_cluster(origin, &error)),
             };
-            if let Some(twin) = wanted.iter().find(|other| other.object == object) {
-                let message = format!("{origin}: gives {object}, which {} gives already", twin.origin);
-                return Err(Failure { message, retry: Retry::Never });
-            }
-            let recreates = may_recreate(&object, &manifest, handling.recreates);
-            let handling = Handling { recreates, ..handling };
-            wanted.push(Wanted { object, manifest, digest, origin, adopts, handling, is_defined_beside });
+            let schema = if marked.plain.is_empty() { None } else { self.schema(task, &object).await };
+            Wanted::add(&mut wanted, marked, schema.as_deref(), object, is_defined_beside, adopts)?;
         }
         Ok(wanted)
+    }
+
+    /// The types of a kind, where the cluster says them in time.
+    async fn schema(&self, task: &Task, object: &ObjectKey) -> Option<Arc<Schema>> {
+        let asked = async { Ok::<_, Error>(self.site.cluster().schema(object).await) };
+        self.site.call(&Sort::of("schema", object), task.index, asked).await.ok()?.ok()?
     }
 
     /// Applies what an attempt has to apply, but for what others hold.
@@ -77,8 +81,10 @@ impl<D: Disk> Reconciler<D> {
             }
             let (recorded, is_held_up) = (task.recorded_uid(object), attempt.is_held_up(object));
             let recorded = recorded.filter(|_| !attempt.has_recreated(object));
+            let is_unchanged = attempt.is_unchanged(object);
             let made = self.perform(task, object, |known| {
-                let circumstances = task.circumstances(&self.view.projection(), object, is_held_up, known);
+                let mut circumstances = task.circumstances(&self.view.projection(), object, is_held_up, known);
+                circumstances.is_unchanged = is_unchanged;
                 let step = wanted(want, recorded, known, &task.key, circumstances);
                 match detection {
                     Some(detection) => detection.adapt(want, recorded, known, step),
@@ -97,10 +103,18 @@ impl<D: Disk> Reconciler<D> {
                     Ok(()) => attempt.make_again(want),
                     Err(failure) => made = Err(failure),
                 },
+                Ok(Made::Differs) => {
+                    // What was applied before is not known any more from here on.
+                    self.record(task, What::Intended(vec![object.clone()])).await?;
+                    attempt.apply_after_all(want);
+                }
                 // Its definition was just applied. A cluster takes a moment until it knows the kind.
                 Err(failure) if want.is_defined_beside && failure.retry == Retry::WhenKnown => {
                     failure.retry = Retry::Soon(None);
                 }
+                // The definition may change, or be published only now.
+                Err(failure) if want.has_open_types && failure.retry == Retry::Never => failure.retry = Retry::Slowly,
+                Ok(foreign @ Made::Foreign(_)) => self.note_foreign(task, want, foreign).await,
                 Ok(_) | Err(_) => {}
             }
             attempt.note(want, recorded, made);
@@ -125,7 +139,7 @@ impl<D: Disk> Reconciler<D> {
         let waiting = self.kinds.known(group, kind).into_iter().filter(|index| *index != task.index);
         let waiting: Vec<_> = waiting.collect();
         if !waiting.is_empty() {
-            self.site.queue.push(waiting);
+            self.site.push(&self.view.projection(), waiting, Urgency::Fresh);
         }
     }
 }

@@ -38,6 +38,8 @@ pub struct Attempt<'a> {
     pub stops_at_conflict: bool,
     /// Objects that were deleted in order to be made again.
     recreated: Vec<ObjectKey>,
+    /// Objects that are only to be looked at, as long as they are as they were applied before.
+    unchanged: Vec<ObjectKey>,
 }
 
 /// How an attempt ends.
@@ -56,6 +58,22 @@ impl<'a> Attempt<'a> {
     pub fn new(plan: &Plan<'a>, wanted: &'a [Wanted], conflicts: Vec<Conflict>) -> Attempt<'a> {
         let (left, kept) = (plan.apply.iter().copied().collect(), plan.keep.clone());
         Attempt { wanted, conflicts, left, kept, ..Attempt::default() }
+    }
+
+    /// The same, with objects that are only to be looked at.
+    pub fn looking_at(self, unchanged: Vec<ObjectKey>) -> Attempt<'a> {
+        Attempt { unchanged, ..self }
+    }
+
+    /// Whether an object is only to be looked at.
+    pub fn is_unchanged(&self, object: &ObjectKey) -> bool {
+        self.unchanged.contains(object)
+    }
+
+    /// An object is not as it was applied before. It is applied next.
+    pub fn apply_after_all(&mut self, want: &'a Wanted) {
+        self.unchanged.retain(|object| *object != want.object);
+        self.left.push_front(want);
     }
 
     /// The next object to apply.
@@ -119,8 +137,8 @@ impl<'a> Attempt<'a> {
                 return self.failures.push(Failure::of_immutable_object(&want.object, &refusal));
             }
             Ok(Made::Homeless) => return self.failures.push(Failure::of_missing_namespace(&want.object)),
-            // That is done by `Reconciler::make_again`.
-            Ok(Made::Recreates(_)) => return,
+            // It comes again.
+            Ok(Made::Recreates(_) | Made::Differs) => return,
             Ok(Made::Unwanted) => {
                 self.left.clear();
                 return self.failures.push(Failure::of_unwanted_objects());
@@ -228,6 +246,7 @@ mod tests {
             adopts: false,
             handling,
             is_defined_beside: false,
+            has_open_types: false,
         }
     }
 

@@ -125,6 +125,7 @@ mod tests {
                 adopts: false,
                 handling: Handling::default(),
                 is_defined_beside: false,
+                has_open_types: false,
             };
             let wanted: Vec<Wanted> = wanted.iter().map(want).collect();
             let projection = folded(story);

@@ -94,9 +94,13 @@ impl Failure {
             | Error::Misconfigured { .. } => Retry::Slowly,
             Error::UnknownKind { .. } => Retry::WhenKnown,
             Error::NamespaceTerminating { .. } => Retry::WhenGone,
-            Error::NamespaceMissing { .. } | Error::Conflict { .. } | Error::Gone | Error::Replaced { .. } => {
-                Retry::Soon(None)
-            }
+            Error::NamespaceMissing { .. }
+            | Error::Conflict { .. }
+            | Error::Gone
+            | Error::Taken
+            | Error::Replaced { .. } => Retry::Soon(None),
+            // Nothing was done, and the whole site makes a pause.
+            Error::Throttled { retry_after, .. } => Retry::HeldBack(*retry_after),
             Error::Unavailable { retry_after, .. } => Retry::Soon(*retry_after),
         };
         let message = format!("{what}: {}", chain(error));
@@ -259,7 +263,10 @@ mod tests {
         check(Error::NamespaceTerminating { namespace: namespace() }, Retry::WhenGone);
         check(Error::Conflict { message: message() }, Retry::Soon(None));
         check(Error::Gone, Retry::Soon(None));
+        check(Error::Taken, Retry::Soon(None));
         check(Error::Replaced { uid: message() }, Retry::Soon(None));
+        let pause = Duration::from_secs(3);
+        check(Error::Throttled { message: message(), retry_after: pause }, Retry::HeldBack(pause));
         check(Error::Unavailable { message: message(), retry_after, source }, Retry::Soon(retry_after));
     }
 

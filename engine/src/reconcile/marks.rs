@@ -15,18 +15,23 @@ use crate::digest::digest;
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The value of [`MANAGED_BY`].
 pub const MANAGER: &str = "lifeline";
-/// What every object of Lifeline has, and is watched by.
-pub const OURS: Label = Label { key: MANAGED_BY, value: MANAGER };
 /// Selects the objects of one lifecycle (label): 16 hexadecimal digits.
 pub const LIFECYCLE: &str = "lifeline.dev/lifecycle";
+/// What every object of Lifeline has, and is watched and listed by.
+pub const OURS: Label = Label(LIFECYCLE);
 /// The EventTrigger (annotation, and label where it fits one).
 pub const TRIGGER: &str = "lifeline.dev/trigger";
 /// The CloudEvent source (annotation).
 pub const SOURCE: &str = "lifeline.dev/source";
 /// The CloudEvent subject (annotation).
 pub const SUBJECT: &str = "lifeline.dev/subject";
-/// The offset of the event that the object was last rendered from (annotation).
+/// The offset of the event that the object was last applied for (annotation). Later events that ask for the same object
+/// leave it.
 pub const OFFSET: &str = "lifeline.dev/offset";
+
+/// The instance of Lifeline that applied the object last (annotation). Several may work for one cluster. Objects of earlier
+/// releases have none, and count as those of any instance.
+pub const INSTANCE: &str = "lifeline.dev/instance";
 
 /// On a Namespace that was made because it was missing (annotation). It belongs to nobody, and a lifecycle that gives it
 /// takes it over.
@@ -40,6 +45,8 @@ const LABEL_VALUE_BYTES_MAX: usize = 63;
 pub struct Marks<'a> {
     /// Whose objects they are.
     pub key: &'a LifecycleKey,
+    /// Which instance of Lifeline applies them.
+    pub instance: &'a str,
     /// The event they are rendered from.
     pub event: Offset,
 }
@@ -78,7 +85,46 @@ impl Marks<'_> {
             annotations.insert(SOURCE.into(), (&*self.key.resource.source).into());
             annotations.insert(SUBJECT.into(), (&*self.key.resource.subject).into());
             annotations.insert(OFFSET.into(), self.event.to_string().into());
+            annotations.insert(INSTANCE.into(), self.instance.into());
         }
+    }
+}
+
+/// Checksum of a marked manifest, whichever event and instance it was rendered for. An event that asks for what an earlier one
+/// asked for is no reason for a call: the log says which events there were, and the object keeps the marks of the apply
+/// that changed it last.
+#[must_use]
+pub fn checksum(manifest: &mut Value) -> u64 {
+    let annotations = manifest.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
+    let left_out: Vec<(&str, Value)> = annotations.map_or_else(Vec::new, |annotations| {
+        [OFFSET, INSTANCE].into_iter().filter_map(|mark| Some((mark, annotations.remove(mark)?))).collect()
+    });
+    let checksum = digest(manifest);
+    if let Some(Value::Object(annotations)) = manifest.pointer_mut("/metadata/annotations") {
+        annotations.extend(left_out.into_iter().map(|(mark, value)| (mark.to_owned(), value)));
+    }
+    checksum
+}
+
+/// Whether a live object has every field of a marked manifest, with the same value, whichever event it was applied for.
+/// What is empty may be missing.
+#[must_use]
+pub fn holds(live: &Value, manifest: &Value) -> bool {
+    let is_empty = |wanted: &Value| match wanted {
+        Value::Null => true,
+        Value::Object(fields) => fields.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    };
+    match (live, manifest) {
+        (Value::Object(live), Value::Object(wanted)) => wanted.iter().all(|(name, wanted)| match live.get(name) {
+            Some(live) => name == OFFSET || holds(live, wanted),
+            None => is_empty(wanted),
+        }),
+        (Value::Array(live), Value::Array(wanted)) => {
+            live.len() == wanted.len() && live.iter().zip(wanted).all(|(live, wanted)| holds(live, wanted))
+        }
+        (live, wanted) => live == wanted,
     }
 }
 
@@ -119,6 +165,31 @@ pub fn owner(live: &LiveObject, key: &LifecycleKey) -> Owner {
         }
         _ => Owner::Stranger,
     }
+}
+
+/// What the marks of a live object say, where Lifeline put all of them there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marked {
+    /// Whose it is.
+    pub key: LifecycleKey,
+    /// Which instance of Lifeline applied it; `None` on objects of earlier releases.
+    pub instance: Option<String>,
+}
+
+/// The marks of an object on a cluster. `None` where some are missing, where they do not belong together, or where others
+/// put them there: who copies an object copies its annotations, and controllers copy labels to what they make. The
+/// API server says whose each of them is.
+#[must_use]
+pub fn genuine(live: &LiveObject, cluster: &str) -> Option<Marked> {
+    let metadata = |part: &str, name: &str| {
+        let is_ours = !live.managed.ours["f:metadata"][format!("f:{part}")][format!("f:{name}")].is_null();
+        live.manifest["metadata"][part][name].as_str().filter(|_| is_ours)
+    };
+    let annotation = |name: &str| metadata("annotations", name);
+    let resource = ResourceKey { source: annotation(SOURCE)?.into(), subject: annotation(SUBJECT)?.into() };
+    let key = LifecycleKey { trigger: annotation(TRIGGER)?.into(), cluster: cluster.into(), resource };
+    let is_whole = metadata("labels", LIFECYCLE)? == lifecycle_label(&key);
+    is_whole.then(|| Marked { key, instance: annotation(INSTANCE).map(str::to_owned) })
 }
 
 /// The value of [`LIFECYCLE`].
@@ -162,8 +233,41 @@ mod tests {
 
     fn marked(manifest: Value, key: &LifecycleKey) -> LiveObject {
         let mut manifest = manifest;
-        Marks { key, event: Offset::from(41) }.mark(&mut manifest);
+        Marks { key, instance: "lifeline", event: Offset::from(41) }.mark(&mut manifest);
         LiveObject { uid: "u".into(), deleting: false, manifest, managed: Managed::default() }
+    }
+
+    #[test]
+    fn an_object_is_as_applied_whichever_event_that_was_for_and_whatever_others_added() {
+        let manifest =
+            || json!({"kind": "Deployment", "spec": {"a": [{"x": 1}], "b": "t"}, "status": {}, "none": null});
+        let mut earlier = manifest();
+        Marks { key: &key("t", "ann"), instance: "lifeline", event: Offset::from(3) }.mark(&mut earlier);
+        let live = |change: &dyn Fn(&mut Value)| {
+            let mut live = marked(manifest(), &key("t", "ann")).manifest;
+            live.as_object_mut().expect("a map").retain(|_, value| !value.is_null());
+            change(&mut live);
+            live
+        };
+        let check = |change: &dyn Fn(&mut Value), expected: bool| {
+            let live = live(change);
+            assert_eq!(holds(&live, &earlier), expected, "{live}");
+        };
+        check(&|_| {}, true);
+        check(&|live| live["spec"]["c"] = json!(1), true);
+        check(&|live| live["spec"]["a"][0]["default"] = json!(1), true);
+        check(&|live| _ = live.as_object_mut().expect("a map").remove("status"), true);
+        check(&|live| live["spec"]["b"] = json!("u"), false);
+        check(&|live| live["spec"]["a"] = json!([{"x": 1}, {"x": 2}]), false);
+        check(&|live| _ = live["spec"].as_object_mut().expect("a map").remove("b"), false);
+        check(&|live| live["metadata"]["annotations"][SUBJECT] = json!("bob"), false);
+        check(&|live| _ = live["metadata"].as_object_mut().expect("a map").remove("labels"), false);
+        let mut other = earlier.clone();
+        Marks { key: &key("t", "ann"), instance: "lifeline", event: Offset::from(9) }.mark(&mut other);
+        assert_ne!(earlier, other);
+        assert_eq!(checksum(&mut earlier.clone()), checksum(&mut other.clone()));
+        other["spec"]["b"] = json!("u");
+        assert_ne!(checksum(&mut earlier), checksum(&mut other));
     }
 
     #[test]
@@ -199,6 +303,39 @@ mod tests {
         let live = marked(json!({"metadata": {"name": "a"}}), &key(&long, "a"));
         assert_eq!(live.manifest["metadata"]["labels"].get(TRIGGER), None);
         assert_eq!(live.manifest["metadata"]["annotations"][TRIGGER], long);
+    }
+
+    #[test]
+    fn marks_are_genuine_where_the_cluster_says_that_all_are_ours() {
+        fn fields(value: &Value) -> Value {
+            match value {
+                Value::Object(map) => map.iter().map(|(name, value)| (format!("f:{name}"), fields(value))).collect(),
+                _ => json!({}),
+            }
+        }
+        let key = key("t", "a");
+        let ours = || {
+            let live = marked(json!({"metadata": {"name": "a"}}), &key);
+            let managed = Managed { ours: fields(&live.manifest), ..Managed::default() };
+            LiveObject { managed, ..live }
+        };
+        let check = |what: &str, change: &dyn Fn(&mut LiveObject), instance: Option<Option<&str>>| {
+            let mut live = ours();
+            change(&mut live);
+            let expected = instance.map(|instance| Marked { key: key.clone(), instance: instance.map(str::to_owned) });
+            assert_eq!(genuine(&live, "mgmt/mgmt"), expected, "{what}");
+        };
+        check("as applied", &|_| {}, Some(Some("lifeline")));
+        check(
+            "of an earlier release",
+            &|live| live.manifest["metadata"]["annotations"][INSTANCE] = Value::Null,
+            Some(None),
+        );
+        check("a copy", &|live| live.managed = Managed::default(), None);
+        check("a label that somebody took", &|live| live.managed.ours["f:metadata"]["f:labels"] = json!({}), None);
+        check("another label", &|live| live.manifest["metadata"]["labels"][LIFECYCLE] = "00".into(), None);
+        check("another subject", &|live| live.manifest["metadata"]["annotations"][SUBJECT] = "b".into(), None);
+        assert_eq!(genuine(&ours(), "other/cluster"), None, "it came with a copy of another cluster");
     }
 
     #[test]

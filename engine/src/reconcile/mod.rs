@@ -6,7 +6,7 @@
 //!
 //! Decided without effects: `plan` (a lifecycle), `conflict` (what others hold), `step` (one object), `attempt` (how it
 //! ends), `failure` (when to try again). Effects: `work`, `apply`, `remove`, and `perform`, which calls the cluster. What
-//! others do to objects is seen by `drift`.
+//! others do to objects is seen by `drift`; objects that the log does not know by `orphans`.
 //!
 //! Why a crash at any point is harmless: the name of an object is durable in the log before each change to it
 //! (`ApplyIntended`), applying twice changes nothing, and a deletion names the uid it means.
@@ -15,21 +15,24 @@ mod apply;
 mod attempt;
 mod conflict;
 mod drift;
-mod failure;
-mod kinds;
+mod dry_run;
+pub(crate) mod failure;
+mod gone;
+pub(crate) mod kinds;
 mod leaving;
 mod lost;
 pub mod marks;
+mod orphans;
 mod perform;
 pub mod plan;
 mod recent;
-mod recreate;
+pub(crate) mod recreate;
 mod remove;
-mod render;
-mod step;
+pub(crate) mod render;
+pub(crate) mod step;
 #[cfg(test)]
-mod stories;
-mod task;
+pub(crate) mod stories;
+pub(crate) mod task;
 mod tiers;
 mod work;
 

@@ -25,7 +25,7 @@ impl<D: Disk> Reconciler<D> {
         object: &ObjectKey,
         decide: impl Fn(&Known) -> Step<End>,
     ) -> Result<End, Failure> {
-        let (cluster, writes) = (self.site.cluster(), &self.site.counters.writes);
+        let (cluster, writes) = (self.site.cluster_as(task.account()), &self.site.counters.writes);
         let failed = |error| Failure::of_cluster(&object.to_string(), &error);
         let mut known = Known::Recorded;
         loop {
@@ -42,6 +42,18 @@ impl<D: Disk> Reconciler<D> {
                     made.map_err(|error| Failure::of_cluster(&namespace.to_string(), &error))?;
                     info!(namespace = name, "made the Namespace, which was missing");
                     Known::Housed
+                }
+                Step::Make { manifest } => {
+                    let outcome = |_: &LiveObject| "made";
+                    let call = async {
+                        writes.fetch_add(1, Ordering::Relaxed);
+                        trace::write("apply", object, cluster.make(object, &manifest), outcome).await
+                    };
+                    match self.call(task, "apply", object, call).await? {
+                        Err(Error::Taken) => Known::Lost,
+                        Err(Error::NamespaceMissing { .. }) => Known::Homeless,
+                        answer => Known::Applied(answer.map_err(failed)?),
+                    }
                 }
                 Step::Apply { manifest, uid } => {
                     let outcome = |live: &LiveObject| if live.deleting { "terminating" } else { "applied" };
@@ -68,9 +80,10 @@ impl<D: Disk> Reconciler<D> {
             Deletion::Gone => "gone",
             Deletion::Terminating => "terminating",
         };
+        let cluster = self.site.cluster_as(task.account());
         let call = async {
             self.site.counters.writes.fetch_add(1, Ordering::Relaxed);
-            trace::write("delete", object, self.site.cluster().delete(object, uid), outcome).await
+            trace::write("delete", object, cluster.delete(object, uid), outcome).await
         };
         let deleted = self.call(task, "delete", object, call).await?;
         deleted.map_err(|error| Failure::of_cluster(&object.to_string(), &error))
@@ -84,6 +97,7 @@ impl<D: Disk> Reconciler<D> {
         object: &ObjectKey,
         call: impl Future<Output = Result<T, Error>>,
     ) -> Result<Result<T, Error>, Failure> {
+        self.site.afford().await;
         let sort = Sort::of(verb, object);
         let called = self.site.call(&sort, task.index, call).await;
         called.map_err(|pause| Failure::of_held_back(&object.to_string(), &sort, pause))

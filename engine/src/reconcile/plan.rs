@@ -7,9 +7,14 @@ use std::sync::Arc;
 
 use lifeline_projections::fact::{AppliedObject, ObjectKey};
 use lifeline_projections::lifecycle::{Applied, Holding, Lifecycle};
+use lifeline_store::Offset;
 use serde_json::Value;
 
+use crate::reconcile::failure::{Failure, Retry};
+use crate::reconcile::recreate::may_recreate;
+use crate::reconcile::render::MarkedManifest;
 use crate::rules::Handling;
+use crate::schema::Schema;
 
 /// An object that shall exist.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +33,38 @@ pub struct Wanted {
     pub handling: Handling,
     /// Its kind is defined by another of the wanted objects.
     pub is_defined_beside: bool,
+    /// Some of its types are the cluster's to know, so what it refuses now may be right when it says more of the kind.
+    pub has_open_types: bool,
+}
+
+impl Wanted {
+    /// Adds a manifest to those of its lifecycle, under the name that the cluster gives its object, with the types that the
+    /// cluster says.
+    ///
+    /// # Errors
+    /// When another one gives the object already.
+    pub(crate) fn add(
+        wanted: &mut Vec<Wanted>,
+        marked: MarkedManifest,
+        schema: Option<&Schema>,
+        object: ObjectKey,
+        is_defined_beside: bool,
+        adopts: bool,
+    ) -> Result<(), Failure> {
+        let MarkedManifest { mut manifest, plain, digest, origin, handling } = marked;
+        if let Some(twin) = wanted.iter().find(|other| other.object == object) {
+            let message = format!("{origin}: gives {object}, which {} gives already", twin.origin);
+            return Err(Failure { message, retry: Retry::Never });
+        }
+        if let Some(schema) = schema {
+            schema.fit(Arc::make_mut(&mut manifest), &plain);
+        }
+        let recreates = may_recreate(&object, &manifest, handling.recreates);
+        let handling = Handling { recreates, ..handling };
+        let has_open_types = !plain.is_empty();
+        wanted.push(Wanted { object, manifest, digest, origin, adopts, handling, is_defined_beside, has_open_types });
+        Ok(())
+    }
 }
 
 /// What to do, in order.
@@ -82,6 +119,21 @@ pub fn plan<'a>(lifecycle: &'a Lifecycle, wanted: &'a [Wanted], once: bool) -> P
     plan
 }
 
+impl<'a> Plan<'a> {
+    /// Objects that would be kept, though there is an event that is newer than their last apply: somebody may have changed
+    /// or deleted them since. They are to be looked at.
+    pub fn look_again(&mut self, lifecycle: &Lifecycle, wanted: &'a [Wanted], event: Offset) -> Vec<ObjectKey> {
+        let is_older = |kept: &mut AppliedObject| {
+            let applied = lifecycle.holding(&kept.object).and_then(|holding| holding.applied.as_ref());
+            applied.is_some_and(|applied| applied.acted_for < event)
+        };
+        let looked_at: Vec<ObjectKey> = self.keep.extract_if(.., is_older).map(|kept| kept.object).collect();
+        self.apply.extend(wanted.iter().filter(|want| looked_at.contains(&want.object)));
+        self.apply.sort_by_key(|want| (rank(&want.object), want.object.clone()));
+        looked_at
+    }
+}
+
 /// What other objects need comes first: definitions, then namespaces, then identities and configuration.
 pub fn rank(object: &ObjectKey) -> u8 {
     match object.kind.as_str() {
@@ -98,7 +150,6 @@ pub fn rank(object: &ObjectKey) -> u8 {
 mod tests {
     use lifeline_projections::happened::Happened;
     use lifeline_projections::lifecycle::DIGEST_UNKNOWN;
-    use lifeline_store::Offset;
 
     use super::*;
 
@@ -108,7 +159,16 @@ mod tests {
 
     fn want(kind: &str, name: &str, digest: u64) -> Wanted {
         let (object, origin, handling) = (object(kind, name), String::new(), Handling::default());
-        Wanted { object, manifest: Arc::default(), digest, origin, adopts: false, handling, is_defined_beside: false }
+        Wanted {
+            object,
+            manifest: Arc::default(),
+            digest,
+            origin,
+            adopts: false,
+            handling,
+            is_defined_beside: false,
+            has_open_types: false,
+        }
     }
 
     /// Holds `applied` (with digest) and `intended`, wants `wanted`; compares the four lists by object name.

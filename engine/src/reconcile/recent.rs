@@ -67,7 +67,8 @@ mod tests {
     #[test]
     fn manifests_are_found_by_lifecycle_event_and_rules_until_it_is_done() {
         let manifest = Arc::new(json!({"kind": "Namespace"}));
-        let rendered = MarkedManifest { manifest, digest: 7, origin: String::new(), handling: Handling::default() };
+        let (plain, origin) = (Vec::new(), String::new());
+        let rendered = MarkedManifest { manifest, plain, digest: 7, origin, handling: Handling::default() };
         let (recent, one) = (Recent::default(), index(1));
         let source = Source { event: Offset::from(5), trigger: 9 };
         recent.put(one, source, std::slice::from_ref(&rendered));

@@ -9,6 +9,7 @@ use lifeline_projections::lifecycle::Holding;
 use lifeline_store::Disk;
 use tracing::info;
 
+use crate::queue::Urgency;
 use crate::reconcile::attempt::Attempt;
 use crate::reconcile::lost::needs_record;
 use crate::reconcile::plan::rank;
@@ -158,7 +159,7 @@ impl<D: Disk> Reconciler<D> {
         }
         try_join_all(lost.into_iter().map(|lost| self.recording.record(lost))).await?;
         self.lost.folded(&hit);
-        self.site.queue.push(whose);
+        self.site.push(&self.view.projection(), whose, Urgency::Fresh);
         Ok(())
     }
 
@@ -168,8 +169,7 @@ impl<D: Disk> Reconciler<D> {
         let inside = namespaces(changed).flat_map(|name| projection.claims_inside(&task.key.cluster, name));
         let waiting: Vec<LifecycleIndex> =
             inside.map(|(index, _)| index).filter(|index| *index != task.index).collect();
-        drop(projection);
-        self.site.queue.push(waiting);
+        self.site.push(&projection, waiting, Urgency::Fresh);
     }
 
     /// Queues the lifecycles that own these objects now: those whose claims came next.
@@ -177,8 +177,7 @@ impl<D: Disk> Reconciler<D> {
         let projection = self.view.projection();
         let next = gone.iter().filter_map(|object| projection.claims(&task.key.cluster, object).first().copied());
         let next: Vec<LifecycleIndex> = next.map(|claim| claim.lifecycle).collect();
-        drop(projection);
-        self.site.queue.push(next);
+        self.site.push(&projection, next, Urgency::Fresh);
     }
 }
 

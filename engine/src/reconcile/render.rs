@@ -10,18 +10,25 @@ use lifeline_projections::fact::{EventReceived, Fact, LifecycleKey};
 use lifeline_store::{Disk, Offset, Reader};
 use serde_json::Value;
 
-use crate::digest::digest;
 use crate::error_text::chain;
+use crate::lists;
 use crate::reconcile::failure::{Failure, Retry};
-use crate::reconcile::marks::Marks;
-use crate::rules::{Handling, Trigger};
+use crate::reconcile::marks::{self, Marks};
+use crate::rules::{Handling, Rendered, Trigger};
+use crate::template::Plain;
+use crate::view::View;
+
+/// Bytes of an object that is a list, at most: etcd takes no more.
+const OBJECT_BYTES_MAX: usize = 1_536 << 10;
 
 /// A manifest, marked as its lifecycle's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MarkedManifest {
     /// The manifest.
     pub manifest: Arc<Value>,
-    /// Checksum of the manifest.
+    /// Its scalars whose types only the cluster knows.
+    pub plain: Vec<Plain>,
+    /// Checksum of the manifest as it was rendered, whatever types the cluster knows: [`marks::checksum`]. A replay gives the same.
     pub digest: u64,
     /// Which document and key of it gave the manifest, for messages.
     pub origin: String,
@@ -29,14 +36,29 @@ pub struct MarkedManifest {
     pub handling: Handling,
 }
 
-/// The manifests that `event` asks for.
+/// The manifests that the record at an offset asks for, marked as applied by an instance of Lifeline: an event, or of a list that
+/// its keys were recorded.
 ///
 /// # Errors
-/// When the record cannot be read, or a template fails.
+/// When a record cannot be read, a template fails, or a list is too large.
 pub fn render<D: Disk>(
+    view: &View<D>,
+    trigger: &Trigger,
+    key: &LifecycleKey,
+    instance: &str,
+    record: Offset,
+) -> Result<Vec<MarkedManifest>, Failure> {
+    match key.resource.is_list() {
+        true => render_list(view, trigger, key, instance, record),
+        false => render_event(&view.log(), trigger, key, instance, record),
+    }
+}
+
+fn render_event<D: Disk>(
     log: &Reader<D>,
     trigger: &Trigger,
     key: &LifecycleKey,
+    instance: &str,
     event: Offset,
 ) -> Result<Vec<MarkedManifest>, Failure> {
     let lost = |reason: String| Failure {
@@ -55,14 +77,61 @@ pub fn render<D: Disk>(
     let rendered = trigger
         .manifests(&event_map, &key.cluster, record.time_unix_nanos)
         .map_err(|error| Failure { message: chain(&error), retry: Retry::Never })?;
-    let stamp = Marks { key, event };
+    Ok(marked(rendered, key, instance, event))
+}
+
+/// The manifests of a list whose keys were recorded at `gathered`.
+fn render_list<D: Disk>(
+    view: &View<D>,
+    trigger: &Trigger,
+    key: &LifecycleKey,
+    instance: &str,
+    gathered: Offset,
+) -> Result<Vec<MarkedManifest>, Failure> {
+    let failed = |error: lists::Error| {
+        let retry = if matches!(error, lists::Error::Unreadable { .. }) { Retry::Slowly } else { Retry::Never };
+        Failure { message: chain(&error), retry }
+    };
+    let log = view.log();
+    let unreadable = |reason: String| failed(lists::Error::Unreadable { event: gathered, reason });
+    let recorded = log.read(gathered).map_err(|error| unreadable(chain(&error)))?;
+    let recorded = recorded.ok_or_else(|| unreadable("the log no longer holds it".to_owned()))?;
+    let keys = lists::keys(view, &key.trigger, &key.cluster);
+    let events = lists::events(&log, &key.trigger, keys).map_err(failed)?;
+    let rendered = trigger
+        .list(events, &key.cluster, recorded.time_unix_nanos)
+        .map_err(|error| Failure { message: chain(&error), retry: Retry::Never })?;
+    let marked = marked(rendered, key, instance, gathered);
+    let large = marked.iter().find_map(|one| {
+        let bytes = one.manifest.to_string().len();
+        (bytes > OBJECT_BYTES_MAX).then(|| too_large(&key.trigger, one, bytes))
+    });
+    large.map_or(Ok(marked), Err)
+}
+
+fn too_large(trigger: &str, one: &MarkedManifest, bytes: usize) -> Failure {
+    let text = |field: &str| one.manifest.pointer(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (kind, name, origin) = (text("/kind"), text("/metadata/name"), &one.origin);
+    let message = format!(
+        "the list of `{trigger}` gives {kind} `{name}` with `{bytes}` bytes ({origin}), expected at most {OBJECT_BYTES_MAX}: \
+         Kubernetes takes no larger object\nhint: {}",
+        lists::FEWER
+    );
+    Failure { message, retry: Retry::Never }
+}
+
+/// Manifests, marked as those of a lifecycle, made from the event at an offset.
+#[must_use]
+pub fn marked(rendered: Vec<Rendered>, key: &LifecycleKey, instance: &str, event: Offset) -> Vec<MarkedManifest> {
+    let stamp = Marks { key, instance, event };
     let marked = rendered.into_iter().map(|one| {
         let origin = format!("{}, key `{}`", one.from, one.key);
         let mut manifest = one.manifest;
         stamp.mark(&mut manifest);
-        MarkedManifest { digest: digest(&manifest), manifest: Arc::new(manifest), origin, handling: one.handling }
+        let digest = marks::checksum(&mut manifest);
+        MarkedManifest { digest, manifest: Arc::new(manifest), plain: one.plain, origin, handling: one.handling }
     });
-    Ok(marked.collect())
+    marked.collect()
 }
 
 #[cfg(test)]
@@ -110,7 +179,23 @@ mod tests {
         let resource = ResourceKey { source: "auth".into(), subject: "ada".into() };
         let key = LifecycleKey { trigger: "create-namespace".into(), cluster: "mgmt/mgmt".into(), resource };
         let trigger = rules.trigger(&key.trigger).expect("the trigger is in force");
-        render(&log.reader(), trigger, &key, Offset::ZERO)
+        render_event(&log.reader(), trigger, &key, "lifeline", Offset::ZERO)
+    }
+
+    #[test]
+    fn an_object_that_no_api_server_takes_is_named_with_its_size() {
+        let manifest = Arc::new(serde_json::json!({"kind": "ConfigMap", "metadata": {"name": "roster"}}));
+        let origin = "ConfigMap default/t, key `a`".to_owned();
+        let one = MarkedManifest { manifest, plain: Vec::new(), digest: 7, origin, handling: Handling::of_tier(1) };
+        let Failure { message, retry } = too_large("users", &one, 2_000_000);
+        assert_eq!(retry, Retry::Never);
+        assert!(
+            message.starts_with(
+                "the list of `users` gives ConfigMap `roster` with `2000000` bytes (ConfigMap default/t, key `a`), expected at \
+                 most 1572864: Kubernetes takes no larger object\nhint: "
+            ),
+            "{message}"
+        );
     }
 
     #[test]

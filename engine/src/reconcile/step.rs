@@ -20,6 +20,11 @@ use crate::reconcile::plan::Wanted;
 pub enum Step<End> {
     /// Ask the cluster what has its name.
     Look,
+    /// Make it, if there is none.
+    Make {
+        /// What is applied.
+        manifest: Arc<Value>,
+    },
     /// Apply it.
     Apply {
         /// What is applied.
@@ -54,7 +59,8 @@ pub struct Refusal {
 pub enum Known {
     /// Nothing but what is recorded: there was no step yet.
     Recorded,
-    /// The recorded uid does not live any more: somebody deleted the object, or put another in its place.
+    /// Something else has the name than what is recorded, or had it: somebody deleted the object, put another in its place, or
+    /// made one where none is known.
     Lost,
     /// What has its name.
     Found(Option<LiveObject>),
@@ -81,6 +87,8 @@ pub struct Circumstances {
     pub outranks_marks: bool,
     /// A lifecycle claims the Namespace that the object belongs into, and will make it.
     pub has_namespace_claimant: bool,
+    /// It was applied just like this for an earlier event, so it is looked at, and applied only if it is not so any more.
+    pub is_unchanged: bool,
     /// What shall hold by now, where the lifecycle was decided again since the task began.
     pub overtaken_by: Option<Desired>,
 }
@@ -96,6 +104,8 @@ pub enum Made {
     Terminating(Option<String>),
     /// Another lifecycle has to let go first.
     HeldUp,
+    /// It was to be as it was applied before, and is not.
+    Differs,
     /// A field that can never change is in the way.
     NeverChanges(Refusal),
     /// A field that can never change is in the way. The object is to be deleted and made again.
@@ -149,8 +159,14 @@ pub fn wanted(
     };
     match known {
         Known::Recorded if circumstances.is_held_up => Step::End(Made::HeldUp),
+        Known::Recorded if circumstances.is_unchanged && !is_unwanted => Step::Look,
         Known::Recorded if is_unwanted || recorded.is_some() => apply(recorded),
-        Known::Recorded | Known::Lost | Known::Deleted(_) => Step::Look,
+        Known::Recorded => Step::Make { manifest: want.manifest.clone() },
+        Known::Lost | Known::Deleted(_) => Step::Look,
+        Known::Found(live) if circumstances.is_unchanged => match live {
+            Some(live) if is_as_applied(live, want, recorded, key) => Step::End(Made::Applied(applied(want, live))),
+            Some(_) | None => Step::End(Made::Differs),
+        },
         Known::Found(None) | Known::Housed => apply(None),
         Known::Found(Some(live)) if live.deleting => Step::End(Made::Terminating(leaving::held_by(live))),
         Known::Found(Some(live)) => match marks::owner(live, key) {
@@ -161,10 +177,7 @@ pub fn wanted(
             owner => Step::End(Made::Foreign(owner)),
         },
         Known::Applied(live) if live.deleting => Step::End(Made::Terminating(leaving::held_by(live))),
-        Known::Applied(live) => {
-            let (object, uid, digest) = (want.object.clone(), live.uid.clone(), want.digest);
-            Step::End(Made::Applied(AppliedObject { object, uid, digest, fields: 0 }))
-        }
+        Known::Applied(live) => Step::End(Made::Applied(applied(want, live))),
         Known::Refused(_) | Known::Homeless if is_unwanted => Step::End(Made::Unwanted),
         Known::Refused(refusal) if want.handling.recreates && refusal.uid.is_some() => {
             Step::End(Made::Recreates(refusal.clone()))
@@ -175,6 +188,19 @@ pub fn wanted(
         }
         Known::Homeless => Step::End(Made::Homeless),
     }
+}
+
+fn applied(want: &Wanted, live: &LiveObject) -> AppliedObject {
+    AppliedObject { object: want.object.clone(), uid: live.uid.clone(), digest: want.digest, fields: 0 }
+}
+
+/// Whether a live object is the recorded one, ours, and as it was applied. A server that writes a value in another way, or
+/// keeps one for itself (`stringData`), makes it differ: then it is applied once more.
+fn is_as_applied(live: &LiveObject, want: &Wanted, recorded: Option<&str>, key: &LifecycleKey) -> bool {
+    !live.deleting
+        && recorded == Some(&live.uid)
+        && marks::owner(live, key) == Owner::Us
+        && marks::holds(&live.manifest, &want.manifest)
 }
 
 /// Decides about an object that is held and no longer wanted.
@@ -254,6 +280,7 @@ mod tests {
         has_next_claimant: false,
         outranks_marks: false,
         has_namespace_claimant: false,
+        is_unchanged: false,
         overtaken_by: None,
     };
     const HELD_UP: Circumstances = Circumstances { is_held_up: true, ..ALONE };
@@ -272,8 +299,9 @@ mod tests {
 
     fn live(by: By, deleting: bool) -> LiveObject {
         let mut manifest = json!({"metadata": {"name": "a"}});
-        let mark =
-            |subject: &str, manifest: &mut Value| Marks { key: &key(subject), event: Offset::ZERO }.mark(manifest);
+        let mark = |subject: &str, manifest: &mut Value| {
+            Marks { key: &key(subject), instance: "lifeline", event: Offset::ZERO }.mark(manifest)
+        };
         match by {
             Us => mark("zoe", &mut manifest),
             Other => mark("ann", &mut manifest),
@@ -297,11 +325,46 @@ mod tests {
     fn want(adopts: bool) -> Wanted {
         let object = ObjectKey::of_namespace("a");
         let (manifest, origin, handling) = (Arc::default(), String::new(), Handling::default());
-        Wanted { object, manifest, digest: 7, origin, adopts, handling, is_defined_beside: false }
+        Wanted {
+            object,
+            manifest,
+            digest: 7,
+            origin,
+            adopts,
+            handling,
+            is_defined_beside: false,
+            has_open_types: false,
+        }
     }
 
     fn apply(uid: Option<&str>) -> Step<Made> {
         Step::Apply { manifest: Arc::default(), uid: uid.map(str::to_owned) }
+    }
+
+    #[test]
+    fn what_was_applied_like_this_for_an_earlier_event_is_looked_at_and_left_if_it_is_as_it_was() {
+        const UNCHANGED: Circumstances = Circumstances { is_unchanged: true, ..ALONE };
+        let mut marked = live(Us, false).manifest;
+        let want = Wanted { manifest: Arc::new(marked.clone()), ..want(false) };
+        let check = |recorded: &str, known: Known, circumstances: Circumstances, expected: Step<Made>| {
+            let step = wanted(&want, Some(recorded), &known, &key("zoe"), circumstances);
+            assert_eq!(step, expected, "{known:?}, {circumstances:?}");
+        };
+        let kept = || Step::End(Made::Applied(applied(&want, &live(Us, false))));
+        let differs = || Step::End(Made::Differs);
+        check("live", Known::Recorded, UNCHANGED, Step::Look);
+        check("live", found(Us), UNCHANGED, kept());
+        check("before", found(Us), UNCHANGED, differs());
+        check("live", going(Us), UNCHANGED, differs());
+        check("live", found(Other), UNCHANGED, differs());
+        check("live", found(Stranger), UNCHANGED, differs());
+        check("live", nothing(), UNCHANGED, differs());
+        check("live", Known::Recorded, Circumstances { is_unchanged: true, ..HELD_UP }, Step::End(Made::HeldUp));
+        let withdrawn = Circumstances { is_unchanged: true, ..WITHDRAWN };
+        check("live", Known::Recorded, withdrawn, Step::End(Made::Unwanted));
+        marked["metadata"]["name"] = json!("b");
+        let changed = LiveObject { manifest: marked, ..live(Us, false) };
+        check("live", Known::Found(Some(changed)), UNCHANGED, differs());
     }
 
     #[test]
@@ -314,9 +377,10 @@ mod tests {
         let foreign = |by: By| Step::End(Made::Foreign(marks::owner(&live(by, false), &key("zoe"))));
         let applied = AppliedObject { object: want(false).object, uid: "live".into(), digest: 7, fields: 0 };
 
-        // An object of a known uid is applied at once, any other one is looked at first.
+        // An object of a known uid is applied at once, and any other one made; what is there already is looked at.
         check(Some("live"), Known::Recorded, ALONE, apply(Some("live")));
-        check(None, Known::Recorded, ALONE, Step::Look);
+        check(None, Known::Recorded, ALONE, Step::Make { manifest: Arc::default() });
+        check(None, Known::Lost, ALONE, Step::Look);
         check(Some("before"), Known::Lost, ALONE, Step::Look);
         check(None, nothing(), ALONE, apply(None));
         check(Some("before"), nothing(), ALONE, apply(None));
@@ -405,7 +469,7 @@ mod tests {
                 "{known:?}, {circumstances:?}"
             );
         };
-        check(Known::Recorded, ALONE, Step::Look);
+        check(Known::Recorded, ALONE, Step::Make { manifest: Arc::default() });
         check(found(Stranger), ALONE, apply(Some("live")));
         check(found(Other), ALONE, apply(Some("live")));
         check(going(Stranger), ALONE, Step::End(Made::Terminating(None)));

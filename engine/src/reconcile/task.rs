@@ -2,10 +2,13 @@
 //!
 //! Start at [`Task`]. Never here: the cluster, or what is done about any of it.
 
+use std::sync::OnceLock;
+
 use lifeline_projections::fact::{LifecycleKey, ObjectKey};
 use lifeline_projections::fold::{LifecycleIndex, Projection};
 use lifeline_projections::lifecycle::{Desired, Lifecycle};
 
+use crate::cluster::Account;
 use crate::reconcile::marks::{self, Owner};
 use crate::reconcile::step::{Circumstances, Known};
 use crate::rules::{RuleSet, Standing, Trigger};
@@ -21,6 +24,8 @@ pub struct Task {
     /// Checksum of the trigger that the decision counts under; `None` while a replay has not come to it, or once the trigger was
     /// removed.
     pub decided_by: Option<u64>,
+    /// In whose name its objects are touched: that of the rules that it is rendered by, whatever they become meanwhile.
+    account: OnceLock<Option<Account>>,
 }
 
 impl Task {
@@ -32,7 +37,21 @@ impl Task {
             key: lifecycle.key(resource),
             decided_by: projection.ground().decided_by(&lifecycle.trigger, lifecycle.decided),
             lifecycle,
+            account: OnceLock::new(),
         })
+    }
+
+    /// Says in whose name its objects are touched.
+    pub fn act_as(&self, account: Option<Account>) {
+        self.account.set(account).expect("an attempt has one identity");
+    }
+
+    /// In whose name its objects are touched; `None` for the engine's own.
+    ///
+    /// # Panics
+    /// Before [`Task::act_as`]: nothing is touched before it is known in whose name.
+    pub fn account(&self) -> Option<&Account> {
+        self.account.get().expect("an attempt says as whom it acts before it acts").as_ref()
     }
 
     /// The trigger, if it is in force and has decided this lifecycle. It may never do so: the process may die, or the rules may
@@ -105,13 +124,21 @@ impl Task {
             let namespace = object.namespace.as_deref().map(ObjectKey::of_namespace);
             namespace.is_some_and(|namespace| !projection.claims(&self.key.cluster, &namespace).is_empty())
         };
-        Circumstances { is_held_up, has_next_claimant, outranks_marks, has_namespace_claimant, overtaken_by }
+        let is_unchanged = false;
+        Circumstances {
+            is_held_up,
+            has_next_claimant,
+            outranks_marks,
+            has_namespace_claimant,
+            is_unchanged,
+            overtaken_by,
+        }
     }
 }
 
 /// Whether the first claim on an object takes precedence over the marks of another lifecycle: that one claims the object
 /// later, or has let go of it. While a trigger is removed, what it left keeps its marks and is not taken over.
-fn outranks(projection: &Projection, object: &ObjectKey, marked: &LifecycleKey) -> bool {
+pub(crate) fn outranks(projection: &Projection, object: &ObjectKey, marked: &LifecycleKey) -> bool {
     let Some(index) = projection.lifecycle_index(marked) else { return false };
     let claims = projection.claims(&marked.cluster, object);
     claims.iter().any(|claim| claim.lifecycle == index) || projection.lifecycle(index).1.desired != Desired::Left
@@ -175,7 +202,7 @@ mod tests {
     fn the_first_claim_outranks_the_marks_of_a_lifecycle_that_comes_later_or_let_go() {
         let check = |story: &[(&str, Then)], marked: &str, expected: bool| {
             let mut manifest = json!({"metadata": {"name": "n"}});
-            Marks { key: &key(marked), event: Offset::ZERO }.mark(&mut manifest);
+            Marks { key: &key(marked), instance: "lifeline", event: Offset::ZERO }.mark(&mut manifest);
             let found = Known::Found(Some(LiveObject {
                 uid: "live".into(),
                 deleting: false,

@@ -21,11 +21,12 @@ use tokio::time::Instant;
 use tracing::{Instrument, debug, info, warn};
 
 use crate::cluster::Kind;
-use crate::queue::Next;
+use crate::queue::{Next, Urgency};
 use crate::reconcile::attempt::{Attempt, Ending, has_object_news, is_news, is_recorded};
 use crate::reconcile::conflict::{Conflict, conflicts, going_namespaces};
 use crate::reconcile::drift::Detection;
 use crate::reconcile::failure::Failure;
+use crate::reconcile::gone::Gone;
 use crate::reconcile::kinds::Kinds;
 use crate::reconcile::leaving::Leaving;
 use crate::reconcile::lost::Lost;
@@ -45,6 +46,9 @@ use crate::view::View;
 
 /// The pause between looks at an object that is on its way out.
 const PAUSE_DELETING: Duration = Duration::from_millis(250);
+
+/// The pause between two dry runs of a lifecycle: others may change what it would find.
+const PAUSE_DRY_RUN: Duration = Duration::from_secs(600);
 
 /// The pause while the rules are not read yet.
 const PAUSE_RULES: Duration = Duration::from_millis(100);
@@ -68,6 +72,8 @@ pub struct Reconciler<D: Disk> {
     pub(super) kinds: Kinds,
     /// Which objects it is recorded of that they are deleted to be made again.
     pub(super) recreating: Recreating,
+    /// In whose name what triggers left is deleted.
+    gone: Gone,
     /// How long what is being deleted is waited for.
     leaving: Leaving,
     /// At which tier lifecycles want what several of them claim.
@@ -85,8 +91,8 @@ impl<D: Disk> Reconciler<D> {
     ) -> Reconciler<D> {
         let (handing_over, recent, lost) = (tokio::sync::Mutex::default(), Recent::default(), Lost::default());
         let (kinds, recreating) = (Kinds::default(), Recreating::default());
-        let (leaving, tiers) = (Leaving::default(), Tiers::default());
-        Reconciler { view, site, rules, recording, handing_over, recent, lost, kinds, recreating, leaving, tiers }
+        let (gone, leaving, tiers) = (Gone::default(), Leaving::default(), Tiers::default());
+        Reconciler { view, site, rules, recording, handing_over, recent, lost, kinds, recreating, gone, leaving, tiers }
     }
 
     /// Takes keys from the queue until `stop` says true; what runs then is dropped, which is as good as a crash, and a
@@ -96,6 +102,8 @@ impl<D: Disk> Reconciler<D> {
             biased;
             () = self.work(&mut stop) => {}
             () = self.follow_drift() => {}
+            () = self.follow_orphans() => {}
+            () = self.follow_modes() => {}
         }
     }
 
@@ -119,6 +127,8 @@ impl<D: Disk> Reconciler<D> {
 
     async fn reconcile(&self, index: LifecycleIndex) {
         self.lost.begin(index);
+        self.view.dry_runs().forget(index);
+        self.view.foreign().forget(index);
         let task = Task::of(&self.view.projection(), index);
         let Some(task) = task else {
             self.recent.forget(index);
@@ -153,7 +163,7 @@ impl<D: Disk> Reconciler<D> {
             let projection = self.view.projection();
             let (_, lifecycle) = projection.lifecycle(index);
             if lifecycle.decided != task.lifecycle.decided && lifecycle.needs_work() {
-                self.site.queue.push([index]);
+                self.site.push(&projection, [index], Urgency::Fresh);
             }
         }
         if !matches!(next, Next::RetryAfter(_)) {
@@ -168,12 +178,22 @@ impl<D: Disk> Reconciler<D> {
         let rules = self.rules.borrow().rules.clone();
         let Some(rules) = rules else { return Ok(Next::RetryAfter(PAUSE_RULES)) };
         let Some(trigger) = task.trigger(&rules) else { return Ok(Next::RetryAfter(PAUSE_REPLAY)) };
+        task.act_as(trigger.account().cloned());
         let wanted = match self.wanted(task, trigger, event).await {
-            Ok(Some(wanted)) => wanted,
-            Ok(None) => return Ok(Next::Park),
+            Ok(wanted) => wanted,
             Err(failure) => return self.failed(task, Vec::new(), failure).await,
         };
-        let plan = plan(&task.lifecycle, &wanted, trigger.sync_mode() == SyncMode::OneTime);
+        if trigger.sync_mode() == SyncMode::DryRun {
+            info!(objects = wanted.len(), "dry run of {}: nothing is applied", task.key.trigger);
+            self.rehearse(task, &wanted).await;
+            return Ok(Next::RetryAfter(PAUSE_DRY_RUN));
+        }
+        let mut plan = plan(&task.lifecycle, &wanted, trigger.sync_mode() == SyncMode::OneTime);
+        // Where drift is detected, a watch says what others do. Nobody does elsewhere, so a new event is the time to look.
+        let unchanged = match trigger.sync_mode() {
+            SyncMode::OneTime | SyncMode::ContinuousWithDriftDetection => Vec::new(),
+            SyncMode::Continuous | SyncMode::DryRun => plan.look_again(&task.lifecycle, &wanted, event),
+        };
         if !plan.intend.is_empty() {
             self.record(task, What::Intended(plan.intend.clone())).await?;
         }
@@ -194,7 +214,7 @@ impl<D: Disk> Reconciler<D> {
         }
         let conflicts = conflicts(&self.view.projection(), task, &wanted);
         self.ask_for(&rules, &wanted, &conflicts).await?;
-        let mut attempt = Attempt::new(&plan, &wanted, conflicts);
+        let mut attempt = Attempt::new(&plan, &wanted, conflicts).looking_at(unchanged);
         attempt.stops_at_conflict = !trigger.continues_on_conflict();
         self.apply_all(task, Detection::of(trigger), &mut attempt).await?;
         // Namespaces that were made are empty. What the task itself had in them was just applied again.
@@ -219,14 +239,10 @@ impl<D: Disk> Reconciler<D> {
         Ok(next)
     }
 
-    /// The objects that the event asks for; `None` where they are only rendered, and nothing is applied.
-    async fn wanted(&self, task: &Task, trigger: &Trigger, event: Offset) -> Result<Option<Vec<Wanted>>, Failure> {
+    /// The objects that the event asks for.
+    async fn wanted(&self, task: &Task, trigger: &Trigger, event: Offset) -> Result<Vec<Wanted>, Failure> {
         let manifests = self.render(task, trigger, event)?;
-        if trigger.sync_mode() == SyncMode::DryRun {
-            info!(objects = manifests.len(), "dry run of {}: nothing is applied", task.key.trigger);
-            return Ok(None);
-        }
-        self.resolve(task, manifests, trigger.adopts()).await.map(Some)
+        self.resolve(task, manifests, trigger.adopts()).await
     }
 
     /// The manifests of an event, rendered once for all attempts that follow soon.
@@ -235,7 +251,7 @@ impl<D: Disk> Reconciler<D> {
         if let Some(manifests) = self.recent.get(task.index, source) {
             return Ok(manifests);
         }
-        let manifests = render(&self.view.log(), trigger, &task.key, event)?;
+        let manifests = render(&self.view, trigger, &task.key, self.site.instance(), event)?;
         self.recent.put(task.index, source, &manifests);
         Ok(manifests)
     }
@@ -251,7 +267,12 @@ impl<D: Disk> Reconciler<D> {
         if rules.trigger(&task.key.trigger).is_some_and(|trigger| trigger.sync_mode() == SyncMode::DryRun) {
             let objects = plan.remove.iter().map(|holding| &holding.object);
             info!(objects = %names(objects), "dry run of {}: nothing is deleted", task.key.trigger);
-            return Ok(Next::Park);
+            self.rehearse(task, &[]).await;
+            return Ok(Next::RetryAfter(PAUSE_DRY_RUN));
+        }
+        match self.gone.account(&self.view, &rules, &task.key.trigger) {
+            Ok(account) => task.act_as(account),
+            Err(failure) => return self.failed(task, Vec::new(), failure).await,
         }
         let mut attempt = Attempt::default();
         self.remove(task, &plan.remove, Removing::DeletesToo, &mut attempt).await?;
@@ -299,7 +320,7 @@ impl<D: Disk> Reconciler<D> {
                 let again = What::Intended(vec![object.clone()]);
                 self.recording.record(Reconciled::new(owner.key(resource), owner.decided, again)).await?;
             }
-            self.site.queue.push([conflict.owner]);
+            self.site.push(&self.view.projection(), [conflict.owner], Urgency::Fresh);
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::{Error, Recorder, Stopped, redriver};
 use crate::confirmations::Confirmation;
 use crate::replay::{Confirmable, Counts};
 use crate::status::ReplayStatus;
-use crate::view::View;
+use crate::view::{Confirmed, View};
 
 /// The pause before withdrawals: time for other lifecycles, also of rules that came shortly before, to claim what is to change
 /// hands. It is longer where many lifecycles have work to do.
@@ -20,19 +20,23 @@ const HAND_OVER_PAUSE: Duration = Duration::from_secs(2);
 const HAND_OVER_PAUSE_EACH: Duration = Duration::from_millis(2);
 const HAND_OVER_PAUSE_MAX: Duration = Duration::from_secs(60);
 
-/// Lets a withdrawal pass that is held, by the id that the status gives it. Says whose it is and how many objects go; `None`
-/// where there is none.
+/// Lets a withdrawal pass that is held, or orphans be deleted, by the id that the status gives them. `None` where there is
+/// nothing of this id.
 ///
-/// Returns once it is recorded: it holds, were the engine to end before all is done.
+/// Returns once a withdrawal is recorded: it holds, were the engine to end before all is done. Orphans have to be confirmed
+/// again then.
 ///
 /// # Errors
 /// When it is not recorded in time, or the engine is stopping.
-pub async fn confirm<D: Disk>(view: &View<D>, id: &str) -> Result<Option<(String, u64)>, redriver::Error> {
+pub async fn confirm<D: Disk>(view: &View<D>, id: &str) -> Result<Option<Confirmed>, redriver::Error> {
     let is_held = |replay: &ReplayStatus| replay.held.as_ref().is_some_and(|held| held.id == id);
-    let Some(replay) = view.replays().into_iter().find(is_held) else { return Ok(None) };
+    let Some(replay) = view.replays().into_iter().find(is_held) else {
+        let orphans = view.orphans().confirm(id);
+        return Ok(orphans.map(|(trigger, objects)| Confirmed { orphans: true, trigger, objects }));
+    };
     let recorded = tokio::time::timeout(redriver::PATIENCE, view.confirmations().ask(id)).await;
     let objects = recorded.map_err(|_| redriver::Error::Late)?.map_err(|_| Stopped)?;
-    Ok(objects.map(|objects| (replay.trigger, objects)))
+    Ok(objects.map(|objects| Confirmed { orphans: false, trigger: replay.trigger, objects }))
 }
 
 impl<D: Disk> Recorder<D> {
@@ -63,7 +67,7 @@ impl<D: Disk> Recorder<D> {
 
     /// What changes of rules withdrew within the last hour, though the brake held nothing.
     pub(super) fn lately(&self, projection: &Projection) -> Counts {
-        projection.ground().withdrawals.lately(self.clock.now_unix_nanos())
+        self.braked.lately(projection)
     }
 
     /// How long others have to claim what is to be withdrawn.

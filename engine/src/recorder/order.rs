@@ -203,6 +203,7 @@ fn previous(fact: &Fact<'_>, source: &str, subject: &str) -> Option<Offset> {
             let mut links = replay.redecisions.iter();
             links.find(|link| *link.resource.source == *source && *link.resource.subject == *subject)?.previous
         }
-        Fact::Rejected(_) | Fact::Stream(_) | Fact::Rule(_) | Fact::Lost(_) => None,
+        Fact::Rejected(_) | Fact::Marker(_) | Fact::Stream(_) | Fact::Rule(_) => None,
+        Fact::Gathered(_) | Fact::Lost(_) => None,
     }
 }

@@ -6,9 +6,9 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use hashbrown::{HashMap, HashSet};
-use lifeline_projections::event::CloudEvent;
+use lifeline_projections::event::{CloudEvent, marker_reason};
 use lifeline_projections::fact::{
-    Delivery, EventReceived, EventRejected, Fact, Reconciled, Redriven, StreamChange, StreamChanged,
+    Delivery, EventReceived, EventRejected, Fact, MarkerFound, Reconciled, Redriven, StreamChange, StreamChanged,
 };
 use lifeline_projections::fold::{Latest, Newest, Projection};
 use lifeline_projections::order::{counted, counted_of};
@@ -249,6 +249,9 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
         match event {
             Ok(event) => self.event(delivery, event, (headers, payload), (latest, until), None),
             Err(reason) => {
+                if let Some(reason) = marker_reason(&headers, payload) {
+                    return self.append(Fact::Marker(MarkerFound { delivery, reason, headers, payload }));
+                }
                 warn!(
                     stream = delivery.stream,
                     sequence = delivery.sequence,

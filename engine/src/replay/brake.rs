@@ -8,6 +8,7 @@ use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
+use super::Counts;
 use crate::status::HeldWithdrawal;
 
 /// How much a change of rules may withdraw without a confirmation.
@@ -42,6 +43,24 @@ impl Brake {
             objects >= self.objects_min && u128::from(objects) * 100 > u128::from(of) * u128::from(self.percent)
         };
         one.objects > 0 && (is_much(one) || is_much(all))
+    }
+
+    /// Which of these withdrawals are held: of each trigger what would go, and how many objects all triggers have. What was
+    /// confirmed and what went lately counts as well: confirming one does not make little of the others, and many small
+    /// steps are a large one.
+    #[must_use]
+    pub fn held(self, counted: &[(&str, Withdrawal, u64)], confirmed: u64, lately: &Counts) -> Vec<bool> {
+        let before = confirmed + lately.values().sum::<u64>();
+        let mut all = Withdrawal { objects: before, of: 0 };
+        for (_, withdrawal, live) in counted {
+            all = Withdrawal { objects: all.objects + withdrawal.objects, of: all.of.max(live + before) };
+        }
+        let is_held = |(trigger, withdrawal, _): &(&str, Withdrawal, u64)| {
+            let lately = lately.get(*trigger).copied().unwrap_or(0);
+            let one = Withdrawal { objects: withdrawal.objects + lately, of: withdrawal.of + lately };
+            withdrawal.objects > 0 && self.holds(one, all)
+        };
+        counted.iter().map(is_held).collect()
     }
 }
 

@@ -33,20 +33,16 @@ impl Replay {
         if self.targets.iter().any(|target| !target.is_stuck && matches!(target.turn, Turn::Counting(_))) {
             return;
         }
-        // What passed counts as well: confirming one does not make little of the others, and many small steps are a large one.
+        let counted = |(at, target): (usize, &Target)| match target.turn {
+            Turn::Counted(count) => Some((at, count)),
+            Turn::Counting(_) | Turn::Held | Turn::Recording(_) => None,
+        };
+        let counted: Vec<(usize, Count)> = self.targets.iter().enumerate().filter_map(counted).collect();
+        let would_go = counted.iter().map(|(at, count)| (&*self.targets[*at].trigger, count.withdrawal, count.live));
+        let much = self.brake.held(&would_go.collect::<Vec<_>>(), self.confirmed, &self.lately);
         let in_small_steps = self.lately.values().sum();
-        let before = self.confirmed + in_small_steps;
-        let mut all = Withdrawal { objects: before, of: 0 };
-        for target in &self.targets {
-            if let Turn::Counted(Count { withdrawal, live, .. }) = target.turn {
-                all = Withdrawal { objects: all.objects + withdrawal.objects, of: all.of.max(live + before) };
-            }
-        }
-        for target in &mut self.targets {
-            let Turn::Counted(Count { withdrawal, waiting, names, .. }) = target.turn else { continue };
-            let lately = self.lately.get(&target.trigger).copied().unwrap_or(0);
-            let one = Withdrawal { objects: withdrawal.objects + lately, of: withdrawal.of + lately };
-            let is_much = withdrawal.objects > 0 && self.brake.holds(one, all);
+        for ((at, Count { withdrawal, waiting, names, .. }), is_much) in counted.into_iter().zip(much) {
+            let target = &mut self.targets[at];
             if is_much || (withdrawal.objects == 0 && waiting > 0) {
                 let withdrawal = Withdrawal { objects: withdrawal.objects + waiting, of: withdrawal.of };
                 let waits_for = if is_much { None } else { target.cursor.waits_for.clone() };

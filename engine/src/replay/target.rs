@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use lifeline_projections::fact::{Allowance, Redecision, Redesired, ResourceKey, TriggerReplayed};
 use lifeline_projections::fold::{Projection, Resource};
-use lifeline_projections::lifecycle::Lifecycle;
+use lifeline_projections::lifecycle::{Desired, Lifecycle};
+use lifeline_store::Offset;
 
 use super::brake::{Withdrawal, confirmation_id};
 use super::cursor::Cursor;
@@ -29,6 +30,8 @@ pub(super) struct Target {
     /// Checksum of the trigger; `None` where it is gone.
     pub(super) digest: Option<u64>,
     pub(super) leaves: bool,
+    /// Whether it was a dry run when it went, or may have been: then what was logged out meanwhile stays too.
+    pub(super) was_dry_run: bool,
     /// The clusters whose events it listens to.
     pub(super) clusters: Vec<Box<str>>,
     /// Whether the log says already that its replay began.
@@ -39,9 +42,50 @@ pub(super) struct Target {
     pub(super) held: Option<Held>,
     /// Whether it has come to the end and cannot be completed, because resources are left as they are.
     pub(super) is_stuck: bool,
+    /// Only resources that an event from here on spoke of are decided again; `None` for all.
+    pub(super) from: Option<Offset>,
+    pub(super) decided: Decided,
+}
+
+/// How many lifecycles were decided again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Decided {
+    pub(super) again: u64,
+    /// Of these, those that came to be present or absent, or present for another event.
+    pub(super) otherwise: u64,
 }
 
 impl Target {
+    /// One of which nothing is decided yet.
+    pub(super) fn new(trigger: &str, digest: Option<u64>, leaves: bool, clusters: Vec<Box<str>>) -> Target {
+        Target {
+            trigger: trigger.into(),
+            digest,
+            leaves,
+            was_dry_run: false,
+            clusters,
+            is_open: false,
+            cursor: Cursor::default(),
+            turn: Turn::Counting(Count::default()),
+            held: None,
+            is_stuck: false,
+            from: None,
+            decided: Decided::default(),
+        }
+    }
+
+    /// Counts what is recorded of it; `projection` does not reflect that yet.
+    pub(super) fn count(&self, projection: &Projection, redecisions: &[Redecision]) -> Decided {
+        let mut decided = self.decided;
+        for Redecision { cluster, resource, desired, .. } in redecisions {
+            let known = projection.decision(&resource.source, &resource.subject, &self.trigger, cluster);
+            let then = Desired::from(*desired);
+            decided.again += 1;
+            decided.otherwise += u64::from(known.is_none_or(|(known, _)| known != then));
+        }
+        decided
+    }
+
     /// Whether there is a piece to be done.
     pub(super) fn goes_on(&self) -> bool {
         !self.is_stuck && matches!(self.turn, Turn::Counting(_) | Turn::Recording(_))
@@ -94,10 +138,10 @@ impl Target {
             && lifecycles.all(|lifecycle| self.has_decided(projection, lifecycle))
     }
 
-    /// Whether a lifecycle was decided by these rules.
+    /// Whether a lifecycle was decided by these rules. Before the replay is open, none was.
     pub(super) fn has_decided(&self, projection: &Projection, lifecycle: &Lifecycle) -> bool {
         let decided_by = projection.ground().decided_by(&self.trigger, lifecycle.decided);
-        decided_by.is_some() && decided_by == self.digest
+        self.is_open && decided_by.is_some() && decided_by == self.digest
     }
 
     /// What a trigger that is gone takes with it, or leaves.
@@ -106,7 +150,8 @@ impl Target {
         let present = resource
             .lifecycles
             .iter()
-            .filter(|lifecycle| *lifecycle.trigger == *self.trigger && lifecycle.desired.is_present());
+            .filter(|lifecycle| *lifecycle.trigger == *self.trigger)
+            .filter(|lifecycle| lifecycle.desired.is_present() || (self.was_dry_run && lifecycle.needs_work()));
         let withdrawn = |lifecycle: &Lifecycle| {
             let (cluster, resource) = ((*lifecycle.cluster).into(), key.clone());
             Redecision { cluster, resource, desired, previous: None }

@@ -298,4 +298,38 @@ fn what_has_to_be_recorded_of_a_lifecycle() {
     }
 }
 
+#[test]
+fn a_replay_that_is_asked_for_decides_again_what_events_from_there_on_spoke_of() {
+    let mut world = World::new();
+    world.event("login", ANN, None);
+    world.event("login", BOB, None);
+    let rules = rules(RULES);
+    world.replay(&rules, 10);
+    let again = |world: &mut World, from: Option<Offset>| {
+        let mut replay = Replay::of_nothing(&rules, world.projection.ground());
+        assert!(!replay.ask("nobody", from));
+        assert!(replay.ask("manage", from));
+        assert!(replay.ask("manage", from), "its opening may not have been recorded");
+        replay.openings().for_each(|opening| world.record(Fact::Replay(opening)));
+        replay.opened();
+        assert!(!replay.ask("manage", from), "it is under way");
+        while let Some(mut piece) = replay.piece(&world.projection, &world.log.reader(), 1).expect("a sound log") {
+            piece.take_fact().into_iter().for_each(|fact| world.record(Fact::Replay(fact)));
+            replay.advance(piece);
+        }
+        let over = replay.take_over();
+        assert_eq!(over.len(), 1, "{over:?}");
+        assert!(world.projection.ground().open_replays.is_empty());
+        (over[0].resources, over[0].decided, over[0].otherwise)
+    };
+    assert_eq!(again(&mut world, None), (2, 2, 0));
+    assert_eq!(again(&mut world, None), (2, 2, 0), "asked twice");
+    assert_eq!(again(&mut world, Some(Offset::from(1))), (2, 1, 0), "only of the second one");
+    // An event that an earlier release did not decide.
+    world.event("logout", BOB, None);
+    assert_eq!(again(&mut world, None), (2, 2, 1));
+    assert_eq!(world.desired(BOB).map(|(desired, _)| desired.is_present()), Some(false));
+    assert_eq!(world.desired(ANN), Some((Desired::Present { event: Offset::from(0) }, 1)));
+}
+
 mod brake;

@@ -1,7 +1,7 @@
 //! The two turns of a replay: in the first, what would be withdrawn is counted, and the rest recorded; in the second,
 //! everything is recorded. Between them the [`brake`](super::brake) decides.
 
-use lifeline_projections::fact::{ObjectKey, Redecision, Redesired};
+use lifeline_projections::fact::{ObjectKey, Redecision, ResourceKey};
 use lifeline_projections::fold::Resource;
 use lifeline_projections::lifecycle::Lifecycle;
 use serde_json::json;
@@ -46,19 +46,30 @@ pub(super) struct Count {
 
 /// Objects that would go.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Going {
-    pub(super) objects: u64,
+pub(crate) struct Going {
+    pub(crate) objects: u64,
     /// A checksum of their names, in any order.
-    pub(super) names: u64,
+    pub(crate) names: u64,
 }
 
 impl Going {
     /// Those objects of a cluster.
-    pub(super) fn of<'o>(cluster: &str, objects: impl Iterator<Item = &'o ObjectKey>) -> Going {
+    pub(crate) fn of<'o>(cluster: &str, objects: impl Iterator<Item = &'o ObjectKey>) -> Going {
         objects.fold(Going::default(), |going, object| {
-            let name = digest(&json!([cluster, object]));
-            Going { objects: going.objects + 1, names: going.names.wrapping_add(name) }
+            going.and(Going { objects: 1, names: digest(&json!([cluster, object])) })
         })
+    }
+
+    /// A key of a list, which counts as so many objects.
+    pub(crate) fn of_key(cluster: &str, ResourceKey { source, subject }: &ResourceKey, objects: u64) -> Going {
+        let names = if objects == 0 { 0 } else { digest(&json!([cluster, source, subject])) };
+        Going { objects, names }
+    }
+
+    /// Both.
+    #[must_use]
+    pub(crate) fn and(self, other: Going) -> Going {
+        Going { objects: self.objects + other.objects, names: self.names.wrapping_add(other.names) }
     }
 }
 
@@ -75,12 +86,14 @@ impl Turn {
     }
 
     /// Goes on behind a resource. Gives what of its redecisions is recorded in this turn: in the first one, what takes no object
-    /// away; in the second one, all but what takes away an object that another lifecycle may want. What would go is what
-    /// `goes` says of a lifecycle that is decided so; one that another lifecycle wants, and goes on wanting, changes hands and
-    /// does not count. Why another one may want it is what `waits` says of a cluster; the first reason goes to `waits_for`.
+    /// away; in the second one, all but what takes away an object that another lifecycle may want. How many objects there are is
+    /// what `holds` says of a lifecycle, what would go what `goes` says of one that is decided so; one that another lifecycle
+    /// wants, and goes on wanting, changes hands and does not count. Why another one may want it is what `waits` says of a
+    /// cluster; the first reason goes to `waits_for`.
     pub(super) fn pass(
         &mut self,
-        goes: &impl Fn(&Lifecycle, &Redesired) -> Going,
+        holds: &impl Fn(&Lifecycle) -> u64,
+        goes: &impl Fn(&Lifecycle, &Redecision) -> Going,
         waits: &impl Fn(&str) -> Option<String>,
         (trigger, resource): (&str, &Resource),
         mut redecisions: Vec<Redecision>,
@@ -94,7 +107,7 @@ impl Turn {
         let (is_counting, mut none) = (count.is_some(), Count::default());
         let count = count.unwrap_or(&mut none);
         for lifecycle in resource.lifecycles.iter().filter(|lifecycle| lifecycle.desired.is_present()) {
-            let objects = lifecycle.inventory.len() as u64;
+            let objects = holds(lifecycle);
             count.live += objects;
             if *lifecycle.trigger != *trigger {
                 continue;
@@ -108,7 +121,7 @@ impl Turn {
                 if !is_counting && reason.is_none() {
                     return true;
                 }
-                let Going { objects, names } = goes(lifecycle, &redecision.desired);
+                let Going { objects, names } = goes(lifecycle, redecision);
                 if objects == 0 {
                     return true;
                 }

@@ -107,6 +107,14 @@ impl Clusters {
         )
     }
 
+    /// What templates see of it beside the event.
+    #[must_use]
+    pub(super) fn values_of(&self, full_name: &str) -> Value {
+        let cluster = self.value_of(full_name);
+        let (name, namespace) = (cluster["metadata"]["name"].clone(), cluster["metadata"]["namespace"].clone());
+        json!({"ClusterName": name, "ClusterNamespace": namespace, "ClusterKind": cluster["kind"], "Cluster": cluster})
+    }
+
     /// By full name.
     pub fn iter(&self) -> impl Iterator<Item = &Cluster> {
         self.0.iter()

@@ -11,7 +11,7 @@ use strsim::jaro;
 use super::cluster::Clusters;
 use super::policy::{ContentKind, Purpose};
 use super::problem::{Problem, Severity, Topic};
-use super::read::content::INSTANTIATE;
+use super::read::content::{INSTANTIATE, TEMPLATE};
 use super::read::manifest::{Manifests, documents};
 use super::read::places::{Places, token};
 use super::set::RuleSet;
@@ -102,7 +102,8 @@ pub fn placed(problems: Vec<Problem>, sources: &[Source]) -> Vec<Finding> {
 fn unreferenced(manifests: Manifests, rules: &RuleSet, problems: &mut Vec<Problem>) {
     let written = Written::sort(manifests.manifests, &mut Vec::new());
     for (reference, manifest) in &written.contents {
-        let is_template = manifest.value["metadata"]["annotations"].get(INSTANTIATE).is_some();
+        let annotations = &manifest.value["metadata"]["annotations"];
+        let is_template = [INSTANTIATE, TEMPLATE].iter().any(|name| annotations.get(*name).is_some());
         if is_template
             && !rules.documents().contains_key(&reference.rule())
             && let Some(kind) = ContentKind::named(reference.kind)

@@ -56,8 +56,8 @@ pub use set::written::RuleDocument;
 pub use set::{RuleSet, Standing};
 pub use sources::directory::{Directory, Polled};
 pub use sources::kubernetes::read_cluster;
-pub use sources::recorded::recorded;
-pub use sources::report::Reporter;
+pub(crate) use sources::kubernetes::{read_contents, rule_resource};
+pub use sources::recorded::{recorded, recorded_account};
 pub use sources::watch::{Current, Places, watch};
 pub use trigger::{ADOPT, Trigger};
 

@@ -18,7 +18,7 @@ use super::decide::matching::{Explanation, Matching, View};
 use super::decide::source::EventSource;
 use super::decide::unmatched;
 use super::problem::Problem;
-use super::read::manifest::Manifests;
+use super::read::manifest::{Manifest, Manifests};
 use super::trigger::Trigger;
 
 // In dependency order; blank lines keep the formatter from sorting them.
@@ -38,9 +38,14 @@ pub struct RuleSet {
     /// Who listens, by cluster.
     views: Vec<View>,
     documents: BTreeMap<String, RuleDocument>,
+    /// Of the rules that came from a cluster, by their names as rules.
+    generations: BTreeMap<String, i64>,
+    /// The content that counts, as it was given.
+    contents_given: Vec<Manifest>,
     problems: Vec<Problem>,
     is_complete: bool,
     orders_by_events: bool,
+    gathers: bool,
 }
 
 /// What may be concluded about a trigger by its name.
@@ -100,10 +105,25 @@ impl RuleSet {
         let (triggers, views) = link::link(triggers, &links, &mut out_of_force, &mut problems);
 
         let documents = written.documents(contents.keys());
+        let generations = written.generations();
+        let contents_given = contents.keys().filter_map(|reference| written.contents.get(reference).cloned()).collect();
         problems.sort();
         problems.dedup();
         let orders_by_events = triggers.iter().any(|trigger| trigger.order_by() != OrderBy::Stream);
-        RuleSet { sources, triggers, out_of_force, views, documents, problems, is_complete, orders_by_events }
+        let gathers = triggers.iter().any(Trigger::gathers);
+        RuleSet {
+            sources,
+            triggers,
+            out_of_force,
+            views,
+            documents,
+            generations,
+            contents_given,
+            problems,
+            is_complete,
+            orders_by_events,
+            gathers,
+        }
     }
 
     /// A set without any rule: it decides nothing.
@@ -126,6 +146,12 @@ impl RuleSet {
     #[must_use]
     pub fn orders_by_events(&self) -> bool {
         self.orders_by_events
+    }
+
+    /// Whether one of the triggers makes a list.
+    #[must_use]
+    pub fn gathers(&self) -> bool {
+        self.gathers
     }
 
     /// A trigger in force.
@@ -164,6 +190,16 @@ impl RuleSet {
     /// The defects of one rule, such as `EventTrigger/name`.
     pub fn problems_of(&self, rule: &str) -> impl Iterator<Item = &Problem> {
         self.problems.iter().filter(move |problem| problem.rule == rule)
+    }
+
+    /// The defects of a trigger, and of what it references.
+    #[must_use]
+    pub fn problems_around(&self, trigger: &str) -> Vec<&Problem> {
+        let of_trigger = self.problems_of(&format!("EventTrigger/{trigger}")).collect::<Vec<_>>();
+        let contents = self.trigger(trigger).into_iter().flat_map(Trigger::candidates);
+        let referenced: Vec<String> = contents.map(|content| content.reference.rule()).collect();
+        let of_contents = self.problems.iter().filter(|problem| referenced.contains(&problem.rule));
+        of_trigger.into_iter().chain(of_contents).collect()
     }
 
     /// What each trigger makes of an event, by trigger name.
@@ -243,10 +279,17 @@ impl RuleSet {
             rules.views.iter().map(|view| (view.cluster.clone(), view.value.clone())).collect()
         };
         self.documents == other.documents
+            && self.generations == other.generations
             && self.problems == other.problems
             && self.is_complete == other.is_complete
             && digests(self) == digests(other)
             && clusters(self) == clusters(other)
+    }
+
+    /// Which version of a rule this is, as its cluster counts them; `None` where it came from no cluster.
+    #[must_use]
+    pub fn generation(&self, rule: &str) -> Option<i64> {
+        self.generations.get(rule).copied()
     }
 
     /// Every document that counts, by its name as a rule: `EventSource/name`, `EventTrigger/name`,
@@ -255,5 +298,10 @@ impl RuleSet {
     #[must_use]
     pub fn documents(&self) -> &BTreeMap<String, RuleDocument> {
         &self.documents
+    }
+
+    /// The content that counts, as it was given: for other rules that name it and do not bring it.
+    pub(crate) fn contents_given(&self) -> &[Manifest] {
+        &self.contents_given
     }
 }

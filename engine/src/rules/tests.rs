@@ -7,6 +7,7 @@ use lifeline_projections::event::CloudEvent;
 use lifeline_projections::fact::{Decision, Ruling};
 
 mod foreign;
+mod injection;
 mod neighbours;
 mod order;
 
@@ -213,7 +214,7 @@ fn broken_trigger_is_out_of_force_alone() {
         &[trigger(json!({}))
             .replace(r#""metadata":{"#, r#""metadata":{"labels":{"projectsveltos.io/serviceaccount-name":"eng"},"#)],
         OutOfForce,
-        &["error EventTrigger/x: label `projectsveltos.io/serviceaccount-name` is `eng`"],
+        &["error EventTrigger/x: label `projectsveltos.io/serviceaccount-namespace` is missing beside"],
     );
     check(
         &[trigger(json!({"policyRefs": [{"kind": "GitRepository", "name": "a"}]}))],
@@ -382,9 +383,10 @@ fn names_of_references_are_templates_and_an_empty_namespace_is_the_cluster_s() {
 }
 
 #[test]
-fn template_over_the_list_gives_nothing_and_fails_where_there_is_no_list() {
+fn a_template_over_the_list_is_made_once_and_fails_where_there_is_no_list() {
     let list = "kind: ConfigMap\napiVersion: v1\nmetadata:\n  name: all\ndata:\n  count: \"{{ len .CloudEvents }}\"\n";
     let one = "kind: Namespace\napiVersion: v1\nmetadata:\n  name: {{ .CloudEvent.subject }}\n";
+    let still = "{kind: ConfigMap, apiVersion: v1, metadata: {name: \"{{ .ClusterName }}\"}}";
     let references = |one_for_event: bool| {
         trigger(
             json!({"oneForEvent": one_for_event, "policyRefs": [{"kind": "ConfigMap", "namespace": "default", "name": "x"}]}),
@@ -394,18 +396,21 @@ fn template_over_the_list_gives_nothing_and_fails_where_there_is_no_list() {
         rules(&format!(
             "{SOUND}\n---\n{}\n---\n{}",
             references(one_for_event),
-            config_map("x", json!({"l": list, "o": one}))
+            config_map("x", json!({"l": list, "o": one, "s": still}))
         ))
     };
     let rules = set(false);
     let x = rules.trigger("x").unwrap();
-    assert!(x.uses_event_list());
+    assert!(x.gathers());
     let keys = |made: Vec<Rendered>| made.into_iter().map(|one| one.key).collect::<Vec<_>>();
     assert_eq!(keys(x.manifests(&map(LOGIN), OWN, 1).unwrap()), ["o"]);
+    let list = x.list(vec![map(LOGIN), map(LOGIN)], OWN, 1).unwrap();
+    assert_eq!(list[0].manifest["data"]["count"], "2");
+    assert_eq!(keys(list), ["l", "s"]);
 
     let rules = set(true);
     let x = rules.trigger("x").unwrap();
-    assert!(!x.uses_event_list());
+    assert!(!x.gathers());
     let error = x.manifests(&map(LOGIN), OWN, 1).unwrap_err();
     assert!(matches!(&error, Error::Content { key, .. } if key == "l"), "{error:?}");
 }

@@ -11,12 +11,13 @@ use serde_json::{Map, Value, json};
 use super::cluster::Clusters;
 use super::decide::action::Action;
 use super::decide::exclusion::DriftExclusion;
-use super::policy::{self, Asked, Error, Patches, Policies, Purpose, Rendered};
+use super::policy::{self, Asked, Error, Patches, Policies, Purpose, Rendered, Resources};
 use super::problem::Problem;
-use super::read::content::{Content, Contents, Fault, Reference, dialect};
+use super::read::content::{Content, Contents, Fault, Part, Reference, dialect};
 use super::read::spec::{self, EventTriggerSpec, LabelSelector, StopMatchingBehavior, SyncMode};
 use super::read::text::{Reading, Text};
 use super::read::{metadata, refuse};
+use crate::account::Account;
 use crate::template::{Data, Dialect};
 
 /// On an EventTrigger: `"true"` lets it take over objects that Lifeline did not make.
@@ -36,14 +37,20 @@ pub struct Trigger {
     pub(super) action: Arc<Action>,
     policies: Policies,
     patches: Patches,
+    resources: Resources,
     extra: Extra,
     adopts: bool,
+    account: Option<Account>,
     drift_exclusions: Vec<DriftExclusion>,
     order_by: OrderBy,
     dialect: Dialect,
     /// What it may reference, shared by all triggers of the rule set.
     pub(super) contents: Arc<Contents>,
     clusters: Arc<Clusters>,
+    /// Whether it makes a list of all live keys, beside what it makes of each.
+    pub(super) gathers: bool,
+    /// Whether it makes nothing of each.
+    pub(super) is_list_only: bool,
     pub(super) digest: u64,
     pub(super) is_degraded: bool,
 }
@@ -67,7 +74,7 @@ impl Trigger {
         problems: &mut Vec<Problem>,
     ) -> Result<Trigger, Problem> {
         let rule = format!("EventTrigger/{name}");
-        metadata::event_trigger(&rule, origin, manifest)?;
+        let account = metadata::event_trigger(&rule, origin, manifest)?;
         let written = manifest.get("spec").unwrap_or(&Value::Null);
         let spec: EventTriggerSpec = spec::read(written).map_err(|error| error.problem(&rule, origin))?;
         let has_other_clusters = clusters.iter().count() > 1;
@@ -91,6 +98,7 @@ impl Trigger {
         }
         let policies = policy::read(&spec, &reading)?;
         let patches = Patches::read(&spec, &reading)?;
+        let resources = Resources::read(&spec, &reading)?;
         let extra = |field: &str, map: &BTreeMap<String, String>| {
             let entry = |(key, value): (&String, &String)| {
                 Ok((key.clone(), reading.text(&format!("spec.{field}.{key}"), value)?))
@@ -144,13 +152,17 @@ impl Trigger {
             action: Arc::new(action),
             policies,
             patches,
+            resources,
             extra,
             adopts,
+            account,
             drift_exclusions,
             order_by,
             dialect,
             contents: Arc::default(),
             clusters: Arc::clone(clusters),
+            gathers: false,
+            is_list_only: false,
             digest: 0,
             is_degraded: false,
             spec,
@@ -187,6 +199,12 @@ impl Trigger {
     #[must_use]
     pub fn adopts(&self) -> bool {
         self.adopts
+    }
+
+    /// In whose name its objects are touched; `None` for the engine's own.
+    #[must_use]
+    pub fn account(&self) -> Option<&Account> {
+        self.account.as_ref()
     }
 
     /// The highest tier that one of its objects may have: whether another trigger could take one of them over.
@@ -226,19 +244,42 @@ impl Trigger {
         self.spec.sync_mode
     }
 
-    /// Whether one of its templates is over `.CloudEvents`, the list of events. Such a template makes nothing.
+    /// Whether it makes a list: `oneForEvent` is false, and one of its templates is over `.CloudEvents`, the latest Create event
+    /// of every live key.
     #[must_use]
-    pub fn uses_event_list(&self) -> bool {
-        !self.spec.one_for_event && self.candidates().any(Content::uses_event_list)
+    pub fn gathers(&self) -> bool {
+        self.gathers
     }
 
-    /// Whether everything that it could reference is such a template, so that it can make nothing.
-    pub(super) fn makes_nothing_of_one_event(&self) -> bool {
-        let mut candidates = self.candidates().peekable();
-        !self.spec.one_for_event && candidates.peek().is_some() && candidates.all(Content::is_of_event_list)
+    /// Whether it may make a list, as far as is known: something that it names is missing or broken.
+    #[must_use]
+    pub fn may_gather(&self) -> bool {
+        let is_unknown = || self.missing().next().is_some() || self.candidates().any(Content::is_broken);
+        self.gathers || !self.spec.one_for_event && is_unknown()
     }
 
-    /// The manifests it makes of one event: everything but the templates over `.CloudEvents`.
+    /// Notes what it makes, once its contents are there.
+    pub(super) fn note_lists(&mut self) {
+        self.gathers = !self.spec.one_for_event && self.candidates().any(Content::uses_event_list);
+        self.is_list_only = self.gathers && !self.candidates().any(Content::is_of_each);
+    }
+
+    /// The manifests it makes of the live keys together: of templates over `.CloudEvents`, and of what asks for no event.
+    ///
+    /// `events` are the maps of [`Trigger::manifests`], one for each key, in the order that templates shall see.
+    ///
+    /// # Errors
+    /// As [`Trigger::manifests`].
+    pub fn list(
+        &self,
+        events: Vec<Map<String, Value>>,
+        cluster: &str,
+        recorded_at_unix_nanos: u64,
+    ) -> Result<Vec<Rendered>, Error> {
+        self.make(Part::List, ("CloudEvents", json!(events)), cluster, recorded_at_unix_nanos)
+    }
+
+    /// The manifests it makes of one event: everything, or where it makes a list too, what is not of that.
     ///
     /// Flow: names of references are rendered, then each key of what they name, in order of reference, key and document.
     /// `event` is the flat map of [`lifeline_projections::event::CloudEvent::to_map`], `cluster` the full name of the one
@@ -252,14 +293,30 @@ impl Trigger {
         cluster: &str,
         recorded_at_unix_nanos: u64,
     ) -> Result<Vec<Rendered>, Error> {
-        let values = json!({"CloudEvent": event, "Cluster": self.clusters.value_of(cluster)});
+        if self.is_list_only {
+            return Ok(Vec::new());
+        }
+        let part = if self.gathers { Part::Each } else { Part::Whole };
+        self.make(part, ("CloudEvent", json!(event)), cluster, recorded_at_unix_nanos)
+    }
+
+    fn make(
+        &self,
+        part: Part,
+        (name, events): (&str, Value),
+        cluster: &str,
+        recorded_at_unix_nanos: u64,
+    ) -> Result<Vec<Rendered>, Error> {
+        let mut values = self.clusters.values_of(cluster);
+        values[name] = events;
+        let (trigger, contents, tier) = (self.name.as_str(), &*self.contents, self.spec.tier);
+        let data = &Data { values: &values, recorded_at_unix_nanos };
+        let resources = self.resources.values(&Asked { trigger, data, cluster, contents, tier, part })?;
+        values["MgmtResources"] = resources;
         let data = &Data { values: &values, recorded_at_unix_nanos };
         let labels = self.render_extra("extraLabels", &self.extra.labels, data)?;
         let annotations = self.render_extra("extraAnnotations", &self.extra.annotations, data)?;
-        // With `oneForEvent` there is no list: a template that wants it fails and says so.
-        let leaves_out_lists = !self.spec.one_for_event;
-        let (trigger, contents, tier) = (self.name.as_str(), &*self.contents, self.spec.tier);
-        let asked = Asked { trigger, data, cluster, contents, tier, leaves_out_lists };
+        let asked = Asked { trigger, data, cluster, contents, tier, part };
         let mut all = Vec::new();
         for policy in &self.policies {
             all.extend(policy.render(&asked)?);
@@ -306,13 +363,15 @@ impl Trigger {
     pub(super) fn purposes(&self, reference: &Reference) -> impl Iterator<Item = Purpose> {
         let naming = self.policies.iter().filter(|policy| policy.could_reference(reference, &self.clusters));
         let of_patches = self.patches.could_reference(reference, &self.clusters).then_some(Purpose::Texts);
-        naming.map(|policy| policy.purpose()).chain(of_patches)
+        let of_resources = self.resources.could_reference(reference, &self.clusters).then_some(Purpose::Object);
+        naming.map(|policy| policy.purpose()).chain(of_patches).chain(of_resources)
     }
 
     /// What its policies reference for every event and is not there.
     pub(super) fn missing(&self) -> impl Iterator<Item = Fault> {
         let of_policies = self.policies.iter().filter_map(|policy| policy.missing(&self.contents, &self.clusters));
-        of_policies.chain(self.patches.missing(&self.contents, &self.clusters))
+        let of_patches = self.patches.missing(&self.contents, &self.clusters);
+        of_policies.chain(of_patches).chain(self.resources.missing(&self.contents, &self.clusters))
     }
 
     /// What of its own spec can change what it decides or renders.
@@ -343,8 +402,14 @@ impl Trigger {
         if let Some(patches) = self.patches.digest_part() {
             parts["patches"] = patches;
         }
+        if let Some(resources) = self.resources.digest_part() {
+            parts["resources"] = resources;
+        }
         if self.order_by != OrderBy::Stream {
             parts["order"] = self.order_by.as_str().into();
+        }
+        if self.gathers {
+            parts["gathers"] = true.into();
         }
         parts
     }

@@ -1,7 +1,8 @@
 //! The breaker of a site: it holds work back while the cluster is unavailable, until a cheap question is answered again.
 //!
 //! Start at [`Breaker::note_call`] and [`Breaker::note_check`]. What counts is [`Error::Unavailable`]: no answer, or
-//! one such as 429 or 503 that says to come back later. Any other answer closes the breaker, a refusal too. A webhook
+//! one such as 503 that says to come back later. Any other answer closes the breaker, a refusal too; what follows from one
+//! that there are too many requests is in the [budget](super::budget). A webhook
 //! that fails for one kind of object may open it as well, but not for long: the question is not about an object. What
 //! hangs for one kind is held back by the [bulkhead](super::bulkhead).
 

@@ -1,9 +1,10 @@
 //! When a site may be worked for: once what waited in its streams at the connection is recorded.
 //!
-//! A logout that is recorded may be followed by a login that still waits in the stream. If the engine was away, or its volume is
-//! lost and history is read from the beginning, then each logout on the way would delete what lives. So nothing is done
-//! in the cluster of a site before its history is read. Where reading makes no progress for long (a server that does not
-//! come back, a right that is missing), the engine acts on what is recorded, and says so.
+//! A logout that is recorded may be followed by a login that still waits in the stream. If the engine was away, or its
+//! volume is lost and history is read from the beginning, then each logout on the way would delete what lives. So
+//! nothing is done in the cluster of a site before its history is read, nor while another engine reads it and acts on
+//! it. Where reading makes no progress for long (a server that does not come back, a right that is missing), the engine
+//! acts on what is recorded, and says so.
 
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub(super) struct Unread {
     delivered: u64,
     /// What is not read, in words.
     what: Vec<String>,
+    /// Whether another engine reads a part of it: then that one acts on it.
+    is_elsewhere: bool,
 }
 
 impl Unread {
@@ -78,6 +81,10 @@ impl Unread {
             _ if reader.phase == Phase::Paused => {}
             History::Recorded => {}
             History::Unknown => self.what.push(format!("stream `{}` is being opened", reader.stream)),
+            History::Elsewhere => {
+                self.is_elsewhere = true;
+                self.what.push(format!("stream `{}` is read by another engine", reader.stream));
+            }
             History::Unread { until } => {
                 self.messages += until.saturating_sub(reader.delivered_sequence);
                 self.what.push(format!("stream `{}`", reader.stream));
@@ -95,12 +102,12 @@ impl Wait {
     /// Whether it is waited, with what is unread now.
     pub(super) fn is_waited(&self, cluster: &str, look: impl FnOnce() -> Option<Unread>) -> bool {
         let mut state = self.state.lock();
-        let Some(patience) = state.patience else { return false };
         let (now, before) = (Instant::now(), state.unread.take());
-        let Some(unread) = look() else {
+        let Some(unread) = look().filter(|unread| unread.is_elsewhere || state.patience.is_some()) else {
             state.is_given_up = false;
             return false;
         };
+        let patience = state.patience.filter(|_| !unread.is_elsewhere);
         let since = match before {
             Some((before, since)) if before.delivered == unread.delivered => since,
             before => {
@@ -112,7 +119,8 @@ impl Wait {
                 now
             }
         };
-        if !state.is_given_up && now.duration_since(since) >= patience {
+        if let Some(patience) = patience.filter(|patience| !state.is_given_up && now.duration_since(since) >= *patience)
+        {
             state.is_given_up = true;
             let (what, seconds) = (unread.what.join(", "), patience.as_secs());
             tracing::warn!(
@@ -121,8 +129,9 @@ impl Wait {
                 "what waits could not be read for {seconds} s: the engine acts on what is recorded"
             );
         }
+        let is_waited = unread.is_elsewhere || !state.is_given_up;
         state.unread = Some((unread, since));
-        !state.is_given_up
+        is_waited
     }
 
     /// What is waited for, for operators.
@@ -171,7 +180,10 @@ mod tests {
         assert!(unread(IntakeState::Running(watch::channel(streams::Status::default()).1)).is_some());
         assert!(unread(running(&[("A", History::Recorded, 9), ("B", History::Unknown, 0)])).is_some());
         let two = unread(running(&[("A", History::Recorded, 9), ("B", History::Unread { until: 9 }, 2)]));
-        assert_eq!(two, Some(Unread { messages: 7, delivered: 11, what: vec!["stream `B`".to_owned()] }));
+        assert_eq!(
+            two,
+            Some(Unread { messages: 7, delivered: 11, what: vec!["stream `B`".to_owned()], is_elsewhere: false })
+        );
         assert_eq!(unread(running(&[("A", History::Recorded, 9)])), None);
         assert_eq!(unread(running(&[])), None);
     }

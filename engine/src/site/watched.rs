@@ -8,27 +8,39 @@ use futures::stream::BoxStream;
 use serde_json::Value;
 
 use super::breaker::Breaker;
-use crate::cluster::{Cluster, Deletion, Error, Kind, Label, LiveObject, ObjectKey, Seen};
+use super::budget::Budget;
+use crate::cluster::{Account, Cluster, Deletion, Error, Kind, Label, LiveObject, ObjectKey, Seen};
+use crate::schema::Schema;
 
-/// A cluster whose calls are noted by a breaker.
+/// A cluster whose calls are noted by a breaker and a budget.
 pub(super) struct Watched {
     inner: Arc<dyn Cluster>,
     breaker: Arc<Breaker>,
+    budget: Arc<Budget>,
 }
 
 impl Watched {
-    pub(super) fn new(inner: Arc<dyn Cluster>, breaker: Arc<Breaker>) -> Watched {
-        Watched { inner, breaker }
+    pub(super) fn new(inner: Arc<dyn Cluster>, breaker: Arc<Breaker>, budget: Arc<Budget>) -> Watched {
+        Watched { inner, breaker, budget }
     }
 
     fn noted<'a, T: Send + 'a>(&'a self, call: BoxFuture<'a, Result<T, Error>>) -> BoxFuture<'a, Result<T, Error>> {
-        call.inspect(|called| self.breaker.note_call(called)).boxed()
+        let note = |called: &Result<T, Error>| {
+            self.breaker.note_call(called);
+            self.budget.note(called);
+        };
+        call.inspect(note).boxed()
     }
 }
 
 impl Cluster for Watched {
     fn name(&self) -> &str {
         self.inner.name()
+    }
+
+    fn acting_as(&self, account: &Account) -> Option<Arc<dyn Cluster>> {
+        let inner = self.inner.acting_as(account)?;
+        Some(Arc::new(Watched::new(inner, self.breaker.clone(), self.budget.clone())))
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), Error>> {
@@ -46,6 +58,10 @@ impl Cluster for Watched {
         resolved.inspect(note).boxed()
     }
 
+    fn schema<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Option<Arc<Schema>>> {
+        self.inner.schema(key)
+    }
+
     fn get<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {
         self.noted(self.inner.get(key))
     }
@@ -59,12 +75,29 @@ impl Cluster for Watched {
         self.noted(self.inner.apply(key, manifest, uid))
     }
 
+    fn make<'a>(&'a self, key: &'a ObjectKey, manifest: &'a Value) -> BoxFuture<'a, Result<LiveObject, Error>> {
+        self.noted(self.inner.make(key, manifest))
+    }
+
+    fn dry_run<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        manifest: &'a Value,
+        uid: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {
+        self.noted(self.inner.dry_run(key, manifest, uid))
+    }
+
     fn create_namespace<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<(), Error>> {
         self.noted(self.inner.create_namespace(manifest))
     }
 
     fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>> {
         self.noted(self.inner.delete(key, uid))
+    }
+
+    fn kinds(&self) -> BoxFuture<'_, Result<Vec<Kind>, Error>> {
+        self.noted(self.inner.kinds())
     }
 
     fn watch(&self, kind: Kind, label: Label) -> BoxStream<'_, Result<Seen, Error>> {

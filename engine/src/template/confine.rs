@@ -234,7 +234,10 @@ fn loses_in_block(rendered: &TrackedText, filled: &Filled, piece: &Piece) -> boo
             return true;
         }
         if !line.trim_matches([' ', '\n']).is_empty() {
-            return false;
+            // This line says how far the block is indented. Lines that are indented less begin with fewer blanks than they had.
+            let has_own_lines =
+                text.trim_end_matches('\n').contains('\n') || rendered.text[..range.start].ends_with('\n');
+            return matches!(filled.layout, Layout::Indented(indentation) if indentation < blanks && has_own_lines);
         }
         line_start += line.len();
     }

@@ -51,8 +51,17 @@ impl Program {
         Ok(Program { template, prepared, text_bytes: source.len() })
     }
 
+    pub fn uses_event(&self) -> bool {
+        self.prepared.uses_event
+    }
+
     pub fn uses_event_list(&self) -> bool {
         self.prepared.uses_event_list
+    }
+
+    /// What it refers to and no event gives, with its offset in the source.
+    pub fn foreign(&self) -> Option<(&'static str, usize)> {
+        self.prepared.foreign
     }
 
     pub fn render(&self, name: &str, source: &str, data: &Data<'_>) -> Result<TrackedText, Error> {

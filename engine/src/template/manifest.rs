@@ -11,11 +11,20 @@ use serde_json::{Map, Value};
 use super::confine::{self, Piece, PieceKind, Violation};
 use super::scalar;
 use super::tracking::{Manner, TrackedText};
-use super::types::{self, Undecided};
+use super::types::{self, Plain, Undecided};
 use crate::builtin::{FieldPath, PathStep};
 
 /// The most nodes that aliases may multiply a text into.
 const NODES_MAX: usize = 200_000;
+
+/// An object that a text describes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Object {
+    /// The manifest.
+    pub value: Value,
+    /// Its plain scalars whose types are not known here; see [`crate::schema`].
+    pub plain: Vec<Plain>,
+}
 
 /// Why a text was refused, at a byte offset of that text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,12 +41,21 @@ impl Refusal {
     }
 }
 
-/// The objects of a text of YAML documents, in order; empty documents are skipped.
+/// The values of a text of YAML documents, in order, as they are written; empty documents are skipped.
 pub(super) fn read(rendered: &TrackedText) -> Result<Vec<Value>, Refusal> {
+    Ok(build(rendered, false)?.into_iter().map(|object| object.value).collect())
+}
+
+/// The objects of a text, as they are to be applied: each plain scalar has the type of its place where that is known.
+pub(super) fn read_objects(rendered: &TrackedText) -> Result<Vec<Object>, Refusal> {
+    build(rendered, true)
+}
+
+fn build(rendered: &TrackedText, is_applied: bool) -> Result<Vec<Object>, Refusal> {
     let mut options = Options::default();
     options.set_emit_comments(!rendered.filled.is_empty());
     options.max_buffered_comment_events = usize::MAX;
-    let mut builder = Builder::new(rendered);
+    let mut builder = Builder::new(rendered, is_applied);
     for event in Parser::new_from_str_with_options(&rendered.text, options) {
         match event {
             Ok((event, span)) => {
@@ -95,10 +113,12 @@ enum Key {
 struct Builder<'r> {
     rendered: &'r TrackedText,
     judged: bool,
+    /// Whether what the author wrote gets the type of its place too.
+    is_applied: bool,
     stack: Vec<Open>,
     anchors: HashMap<usize, Value>,
     nodes: usize,
-    objects: Vec<Value>,
+    objects: Vec<Object>,
     /// Scalars of the current document whose type depends on their place.
     undecided: Vec<Undecided>,
     /// The documents that are lists of objects.
@@ -110,9 +130,10 @@ struct Builder<'r> {
 }
 
 impl<'r> Builder<'r> {
-    fn new(rendered: &'r TrackedText) -> Builder<'r> {
+    fn new(rendered: &'r TrackedText, is_applied: bool) -> Builder<'r> {
         Builder {
             rendered,
+            is_applied,
             judged: !rendered.filled.is_empty(),
             stack: Vec::new(),
             anchors: HashMap::new(),
@@ -256,9 +277,14 @@ impl<'r> Builder<'r> {
         let tainted = tainted.filter(|taint| taint.manner != Manner::Structure || read != Some(Value::Null));
         match (tainted, read) {
             (_, Some(Value::String(text))) => Ok(Value::String(text)),
-            (Some(_), _) if self.is_string_place() => Ok(Value::String(text.to_owned())),
-            (Some(Taint { is_text, is_composed, filled, .. }), read) if is_text || read.is_some() => {
+            (None, Some(Value::Null)) => Ok(Value::Null),
+            (None, Some(read)) if !self.is_applied => Ok(read),
+            (Some(_), _) | (None, Some(_)) if self.is_string_place() => Ok(Value::String(text.to_owned())),
+            (taint, read) if taint.is_some_and(|taint| taint.is_text) || read.is_some() => {
                 let (place, spelled) = (self.place_here(), text.to_owned());
+                let is_text = taint.is_some_and(|taint| taint.is_text);
+                let is_composed = taint.is_some_and(|taint| taint.is_composed);
+                let filled = taint.map(|taint| taint.filled);
                 let scalar =
                     Undecided { place: place.clone().unwrap_or_default(), spelled, read, is_text, is_composed, filled };
                 let value = scalar.untyped();
@@ -268,7 +294,6 @@ impl<'r> Builder<'r> {
                 }
                 Ok(value)
             }
-            (None, Some(read)) => Ok(read),
             (_, read) => read.ok_or_else(|| Refusal::manifest(start, format!("JSON has no number `{text}`"))),
         }
     }
@@ -312,8 +337,8 @@ impl<'r> Builder<'r> {
         let mut undecided = std::mem::take(&mut self.undecided);
         let violated = |(filled, violation)| Refusal::Violation { filled, violation };
         if !is_list(&object) {
-            types::settle(&mut object, &undecided).map_err(violated)?;
-            self.objects.push(object);
+            let plain = types::settle(&mut object, &undecided).map_err(violated)?;
+            self.objects.push(Object { value: object, plain });
             return Ok(());
         }
         self.lists.push(self.root_starts..end);
@@ -332,8 +357,8 @@ impl<'r> Builder<'r> {
                 .extract_if(.., is_here)
                 .map(|scalar| Undecided { place: scalar.place[2..].to_vec(), ..scalar })
                 .collect();
-            types::settle(&mut item, &of_item).map_err(violated)?;
-            self.objects.push(item);
+            let plain = types::settle(&mut item, &of_item).map_err(violated)?;
+            self.objects.push(Object { value: item, plain });
         }
         Ok(())
     }

@@ -26,6 +26,9 @@ mod types;
 use std::sync::Arc;
 
 pub use error::{Error, Fault};
+pub use manifest::Object;
+pub use types::Plain;
+pub(crate) use types::{at, put};
 
 use error::{LineColumn, shortened};
 use manifest::Refusal;
@@ -98,9 +101,25 @@ impl Template {
     ///
     /// # Errors
     /// As [`Template::render_text`], and [`Error::Confined`] or [`Error::Manifest`].
-    pub fn render_manifests(&self, data: &Data<'_>) -> Result<Vec<serde_json::Value>, Error> {
+    pub fn render_objects(&self, data: &Data<'_>) -> Result<Vec<Object>, Error> {
         let rendered = self.render(data)?;
-        manifest::read(&rendered).map_err(|refusal| self.explain(&rendered, refusal))
+        manifest::read_objects(&rendered).map_err(|refusal| self.explain(&rendered, refusal))
+    }
+
+    /// The manifests of [`Template::render_objects`], without what is not known of their types.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn render_manifests(&self, data: &Data<'_>) -> Result<Vec<serde_json::Value>, Error> {
+        Ok(self.render_objects(data)?.into_iter().map(|object| object.value).collect())
+    }
+
+    /// Whether the template refers to `.CloudEvent`, the one event.
+    pub fn uses_event(&self) -> bool {
+        match &self.inner.program {
+            Program::Go(program) => program.uses_event(),
+            Program::Tera(program) => program.uses_event(),
+        }
     }
 
     /// Whether the template refers to `.CloudEvents`, the list of the latest Create events.
@@ -109,6 +128,17 @@ impl Template {
             Program::Go(program) => program.uses_event_list(),
             Program::Tera(program) => program.uses_event_list(),
         }
+    }
+
+    /// The first thing that the template refers to, that templates of Sveltos may see, and that is never there for a
+    /// CloudEvent: what rendering will fail with.
+    pub fn foreign(&self) -> Option<Error> {
+        let Program::Go(program) = &self.inner.program else { return None };
+        let (key, offset) = program.foreign()?;
+        let place = LineColumn::at(&self.inner.source, offset);
+        let message = format!("`.{key}` is not there: templates see `.CloudEvent` and `.Cluster`");
+        let hint = "no such object is read: put what the template needs into the event's data";
+        Some(Error::Render(Fault::new(&self.inner.name, place, message).hint(hint)))
     }
 
     fn render(&self, data: &Data<'_>) -> Result<TrackedText, Error> {
@@ -208,8 +238,20 @@ fn culprit(rendered: &TrackedText) -> Option<&Filled> {
 /// # Errors
 /// [`Error::Manifest`] with line and column.
 pub fn parse_manifests(name: &str, source: &str) -> Result<Vec<serde_json::Value>, Error> {
+    parse(name, source, manifest::read)
+}
+
+/// Reads manifests that are no templates, as they are to be applied.
+///
+/// # Errors
+/// [`Error::Manifest`] with line and column.
+pub fn parse_objects(name: &str, source: &str) -> Result<Vec<Object>, Error> {
+    parse(name, source, manifest::read_objects)
+}
+
+fn parse<T>(name: &str, source: &str, read: fn(&TrackedText) -> Result<T, Refusal>) -> Result<T, Error> {
     let rendered = TrackedText { text: source.to_owned(), filled: Vec::new() };
-    manifest::read(&rendered).map_err(|refusal| {
+    read(&rendered).map_err(|refusal| {
         let (offset, message, hint) = match refusal {
             Refusal::Manifest { offset, message, hint } => (offset, message, hint),
             Refusal::Violation { violation, .. } => (0, violation.message().to_owned(), None),

@@ -32,6 +32,7 @@ fn is_mark(c: char) -> bool {
 /// A compiled Tera template.
 pub(super) struct Program {
     tera: Tera,
+    uses_event: bool,
     uses_event_list: bool,
 }
 
@@ -81,9 +82,14 @@ impl Program {
         }
         let mut tera = BARE.clone();
         tera.add_raw_template(TEMPLATE, source).map_err(|error| Error::Compile(fault(name, &error)))?;
-        let uses_event_list =
-            tera.get_template_variables(TEMPLATE).is_ok_and(|variables| variables.contains("CloudEvents"));
-        Ok(Program { tera, uses_event_list })
+        let variables = tera.get_template_variables(TEMPLATE);
+        let uses_event = variables.as_ref().map_or(true, |variables| variables.contains("CloudEvent"));
+        let uses_event_list = variables.is_ok_and(|variables| variables.contains("CloudEvents"));
+        Ok(Program { tera, uses_event, uses_event_list })
+    }
+
+    pub fn uses_event(&self) -> bool {
+        self.uses_event
     }
 
     pub fn uses_event_list(&self) -> bool {

@@ -25,8 +25,15 @@ pub(super) struct Prepared {
     pub actions: Vec<Action>,
     pub close: Arc<str>,
     pub functions: BTreeSet<&'static str>,
+    pub uses_event: bool,
     pub uses_event_list: bool,
+    /// The first key of [`FOREIGN`] that it refers to, with its offset in the source.
+    pub foreign: Option<(&'static str, usize)>,
 }
+
+/// What templates of Sveltos may see beside the event and its cluster: nothing here gives it.
+const FOREIGN: [&str; 6] =
+    ["InfrastructureProvider", "KubeadmControlPlane", "MatchingResource", "MatchingResources", "Resource", "Resources"];
 
 /// What an error message wants to know about a node.
 #[derive(Debug, Default)]
@@ -63,6 +70,7 @@ pub(super) fn prepare(
         templates,
         variables: vec!["$".to_owned()],
         range_depth: 0,
+        dot_depth: 0,
         expression_depth: 0,
         prepared: Prepared {
             body: ListNode { pos: body.pos, nodes: Vec::new() },
@@ -71,7 +79,9 @@ pub(super) fn prepare(
             actions: Vec::new(),
             close: "\u{FDD0}.".into(),
             functions: BTreeSet::new(),
+            uses_event: false,
             uses_event_list: false,
+            foreign: None,
         },
         action: Action::default(),
     };
@@ -79,6 +89,8 @@ pub(super) fn prepare(
     for mut define in defines {
         walk.variables = vec!["$".to_owned()];
         walk.range_depth = 0;
+        // What it is called with is not known.
+        walk.dot_depth = 1;
         define.body = walk.list(define.body)?;
         walk.prepared.defines.push(define);
     }
@@ -93,6 +105,8 @@ struct Walk<'w> {
     /// Names in scope, innermost last.
     variables: Vec<String>,
     range_depth: usize,
+    /// How many `range` and `with` are around: inside of them the dot is not the root.
+    dot_depth: usize,
     expression_depth: usize,
     prepared: Prepared,
     /// The node being walked.
@@ -110,15 +124,15 @@ impl Walk<'_> {
                 Node::Define(_) => {}
                 Node::Action(action) => self.action(action, &mut nodes)?,
                 Node::If(branch) => {
-                    let branch = self.branch(branch, false, &mut nodes)?;
+                    let branch = self.branch(branch, (0, 0), &mut nodes)?;
                     nodes.push(Node::If(branch));
                 }
                 Node::With(branch) => {
-                    let branch = self.branch(branch, false, &mut nodes)?;
+                    let branch = self.branch(branch, (0, 1), &mut nodes)?;
                     nodes.push(Node::With(branch));
                 }
                 Node::Range(branch) => {
-                    let branch = self.branch(branch, true, &mut nodes)?;
+                    let branch = self.branch(branch, (1, 1), &mut nodes)?;
                     nodes.push(Node::Range(branch));
                 }
                 Node::Template(mut call) => {
@@ -168,13 +182,21 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn branch(&mut self, mut branch: BranchNode, is_range: bool, nodes: &mut Vec<Node>) -> Result<BranchNode, Error> {
+    /// A node with a body, around which there are so many loops more, and so many values of the dot.
+    fn branch(
+        &mut self,
+        mut branch: BranchNode,
+        (loops, dots): (usize, usize),
+        nodes: &mut Vec<Node>,
+    ) -> Result<BranchNode, Error> {
         let in_scope = self.variables.len();
         self.pipe(&mut branch.pipe)?;
         self.marker(branch.pos, None, nodes);
-        self.range_depth += usize::from(is_range);
+        self.range_depth += loops;
+        self.dot_depth += dots;
         branch.body = self.list(branch.body)?;
-        self.range_depth -= usize::from(is_range);
+        self.range_depth -= loops;
+        self.dot_depth -= dots;
         if let Some(body) = branch.else_body {
             branch.else_body = Some(self.list(body)?);
         }
@@ -225,12 +247,20 @@ impl Walk<'_> {
         if let Some(function) = &called {
             let arguments = command.args.len() - 1 + usize::from(piped);
             self.call(command.pos, function, arguments)?;
-            let names_event_list = |arg: &Expr| matches!(arg, Expr::String(_, text) if &**text == "CloudEvents");
-            if matches!(function.as_str(), "index" | "get" | "hasKey" | "dig" | "pluck" | "pick")
-                && command.args.iter().any(names_event_list)
-            {
-                self.prepared.uses_event_list = true;
+            if matches!(function.as_str(), "index" | "get" | "hasKey" | "dig" | "pluck" | "pick") {
+                for arg in &command.args {
+                    if let Expr::String(_, text) = arg {
+                        self.note_event(text);
+                    }
+                }
             }
+        }
+        // Sveltos calls a resource by its identifier there.
+        if called.as_deref().is_some_and(functions::takes_resource)
+            && let Some(resource @ Expr::String(..)) = command.args.get_mut(1)
+            && let Expr::String(pos, identifier) = &*resource
+        {
+            *resource = Expr::Variable(*pos, "$".into(), vec!["MgmtResources".into(), (&**identifier).into()]);
         }
         let is_call = called.is_some();
         for arg in command.args.iter_mut().skip(usize::from(is_call)) {
@@ -267,6 +297,13 @@ impl Walk<'_> {
     }
 
     /// `'x'` is a string here as `'xy'` is.
+    fn note_foreign(&mut self, pos: Pos, root: Option<&str>) {
+        let foreign = FOREIGN.into_iter().find(|foreign| Some(*foreign) == root);
+        if let (None, Some(foreign)) = (self.prepared.foreign, foreign) {
+            self.prepared.foreign = Some((foreign, self.rewritten.original(pos.offset)));
+        }
+    }
+
     fn rune_to_string(&self, arg: &mut Expr) {
         if let Expr::Number(pos, Number::Int(code)) = arg
             && self.rewritten.source.as_bytes().get(pos.offset) == Some(&b'\'')
@@ -281,13 +318,21 @@ impl Walk<'_> {
             Expr::Dot(_) | Expr::String(..) | Expr::Number(..) | Expr::Bool(..) | Expr::Nil(_) => Ok(()),
             Expr::Field(pos, fields) => {
                 self.fields(*pos, fields.iter().map(|field| field.as_str()));
-                self.prepared.uses_event_list |= fields.first().is_some_and(|field| field == "CloudEvents");
+                let first = fields.first().map(|field| field.as_str());
+                self.note_event(first.unwrap_or_default());
+                if self.dot_depth == 0 {
+                    self.note_foreign(*pos, first);
+                }
                 Ok(())
             }
             Expr::Variable(pos, variable, fields) => {
                 self.variable(*pos, variable)?;
                 self.fields(*pos, fields.iter().map(|field| field.as_str()));
-                self.prepared.uses_event_list |= fields.first().is_some_and(|field| field == "CloudEvents");
+                let first = fields.first().map(|field| field.as_str());
+                self.note_event(first.unwrap_or_default());
+                if variable == "$" {
+                    self.note_foreign(*pos, first);
+                }
                 Ok(())
             }
             Expr::Identifier(pos, function) => self.call(*pos, function, 0),
@@ -298,6 +343,12 @@ impl Walk<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Remembers that a template asks for the event, or for the list of events.
+    fn note_event(&mut self, name: &str) {
+        self.prepared.uses_event |= name == "CloudEvent";
+        self.prepared.uses_event_list |= name == "CloudEvents";
     }
 
     /// Remembers where each field of a chain is written.

@@ -2,15 +2,31 @@
 //!
 //! Start at [`settle`]. YAML reads a plain scalar by its spelling, so text of an event could turn into a number.
 //! Three things are asked, in this order: what the place takes, where the kind is built into Kubernetes and its
-//! types are known; what the event holds, a string or not; and only then the spelling. The texts of the template's
-//! author never come here.
+//! types are known; what the event holds, a string or not; and only then the spelling. What the template's author wrote is read
+//! by its spelling, and becomes the string that it spells where only a string fits.
+//!
+//! Of a kind that is not built in, nothing is known here: rendering is pure, and its types are in the cluster. So the scalars
+//! are handed on as [`Plain`], and the edge that applies the object asks for its [`crate::schema`].
 
 use serde_json::Value;
 
 use super::confine::Violation;
 use crate::builtin::{self, FieldPath, PathStep, TypeCheck};
 
-/// A plain scalar that data filled, and that YAML reads as something else than a string.
+/// A plain scalar of an object whose types are not known where it is rendered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plain {
+    /// Where it is, from the root of its object.
+    pub(crate) place: FieldPath,
+    /// As it is written.
+    pub(crate) spelled: String,
+    /// As YAML reads it; `None` where JSON has no such number.
+    pub(crate) read: Option<Value>,
+    /// What it is as long as no type is known.
+    pub(crate) untyped: Value,
+}
+
+/// A plain scalar that YAML reads as something else than a string.
 #[derive(Debug, Clone)]
 pub(super) struct Undecided {
     /// Where it is, from the root of its object.
@@ -23,8 +39,8 @@ pub(super) struct Undecided {
     pub is_text: bool,
     /// Whether it is put together, of several values or of a value and text of the template.
     pub is_composed: bool,
-    /// Which action filled it, as an index into the ranges of the rendered text.
-    pub filled: usize,
+    /// Which action filled it, as an index into the ranges of the rendered text; `None` where the author wrote it.
+    pub filled: Option<usize>,
 }
 
 impl Undecided {
@@ -52,17 +68,21 @@ impl Undecided {
     }
 }
 
-/// Gives each undecided scalar of an object the type that its place takes.
+/// Gives each undecided scalar of an object the type that its place takes, and those back whose types are not known here.
 ///
 /// # Errors
 /// The index of an action, where a number would not be spelled any more as the template composed it: `1.10` is `1.1`. That of the
 /// first one, where there are too many.
-pub(super) fn settle(object: &mut Value, undecided: &[Undecided]) -> Result<(), (usize, Violation)> {
+pub(super) fn settle(object: &mut Value, undecided: &[Undecided]) -> Result<Vec<Plain>, (usize, Violation)> {
     if undecided.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    if let Some(check) = check_of(object) {
-        fit(object, undecided, check).ok_or((undecided[0].filled, Violation::TooMany))?;
+    let check = check_of(object);
+    if let Some(check) = check
+        && fit(object, undecided, check).is_none()
+        && let Some(filled) = undecided.iter().find_map(|scalar| scalar.filled)
+    {
+        return Err((filled, Violation::TooMany));
     }
     // The type is bytes in base64. What is no base64 is refused by the cluster, as the string that it is.
     if object["kind"] == "Secret" && object["apiVersion"] == "v1" {
@@ -76,11 +96,19 @@ pub(super) fn settle(object: &mut Value, undecided: &[Undecided]) -> Result<(), 
         if scalar.is_composed
             && let Some(number @ Value::Number(_)) = at(object, &scalar.place)
             && !scalar.spells(number)
+            && let Some(filled) = scalar.filled
         {
-            return Err((scalar.filled, Violation::Respelled));
+            return Err((filled, Violation::Respelled));
         }
     }
-    Ok(())
+    if check.is_some() {
+        return Ok(Vec::new());
+    }
+    let plain = undecided.iter().map(|scalar| {
+        let Undecided { place, spelled, read, .. } = scalar.clone();
+        Plain { place, spelled, read, untyped: scalar.untyped() }
+    });
+    Ok(plain.collect())
 }
 
 fn check_of(object: &Value) -> Option<TypeCheck> {
@@ -163,7 +191,7 @@ fn without_nulls(value: &Value) -> Value {
     }
 }
 
-fn at<'v>(value: &'v Value, place: &[PathStep]) -> Option<&'v Value> {
+pub(crate) fn at<'v>(value: &'v Value, place: &[PathStep]) -> Option<&'v Value> {
     place.iter().try_fold(value, |value, step| match step {
         PathStep::Field(name) => value.get(name),
         PathStep::Item(index) => value.get(index),
@@ -177,7 +205,7 @@ fn at_mut<'v>(value: &'v mut Value, place: &[PathStep]) -> Option<&'v mut Value>
     })
 }
 
-fn put(value: &mut Value, place: &[PathStep], new: Value) {
+pub(crate) fn put(value: &mut Value, place: &[PathStep], new: Value) {
     if let Some(old) = at_mut(value, place) {
         *old = new;
     }

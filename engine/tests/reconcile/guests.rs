@@ -30,6 +30,7 @@ data:
     apiVersion: v1
     kind: ConfigMap
     metadata: {name: guest, namespace: "{{ .CloudEvent.subject | lower }}"}
+    data: {visit: "{{ .CloudEvent.id }}"}
 "#;
 
 /// The rules of owners and guests: who logs in owns the Namespace, who visits puts an object into it.

@@ -14,14 +14,17 @@ use lifeline_engine::clock::SimulatedClock;
 use lifeline_engine::cluster::local::LocalCluster;
 use lifeline_engine::cluster::{Cluster, Deletion, Error, Kind, Label, LiveObject, ObjectKey, Seen};
 use lifeline_engine::intake::{Intake, Message, Received};
+use lifeline_engine::queue::Urgency;
 use lifeline_engine::reconcile::Reconciler;
 use lifeline_engine::recorder::{self, Recorder};
 use lifeline_engine::rules::{Clusters, Current, Manifests, RuleSet, Severity};
+use lifeline_engine::schema::Schema;
 use lifeline_engine::site::{Site, Sites};
 use lifeline_engine::view::View;
 use lifeline_projections::fold::Projection;
 use lifeline_projections::lifecycle::Phase;
 use lifeline_store::{Log, Options, Recovery, SimulatedDisk};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
@@ -87,8 +90,17 @@ pub fn with_trigger(behaviour: &str) -> Current {
     rules(&format!("{SOURCE}{}", TRIGGER.replace("BEHAVIOUR", behaviour)))
 }
 
-/// A cluster that takes a moment for each apply, as real ones do.
-struct Slow(Arc<LocalCluster>);
+/// How often a cluster was asked, by verb.
+pub type Calls = Arc<Mutex<BTreeMap<&'static str, u64>>>;
+
+/// A cluster that takes a moment for each apply, as real ones do, and counts.
+struct Slow(Arc<LocalCluster>, Calls);
+
+impl Slow {
+    fn count(&self, verb: &'static str) {
+        *self.1.lock().entry(verb).or_default() += 1;
+    }
+}
 
 impl Cluster for Slow {
     fn name(&self) -> &str {
@@ -103,7 +115,12 @@ impl Cluster for Slow {
         self.0.resolve(manifest)
     }
 
+    fn schema<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Option<Arc<Schema>>> {
+        self.0.schema(key)
+    }
+
     fn get<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {
+        self.count("get");
         self.0.get(key)
     }
 
@@ -113,9 +130,19 @@ impl Cluster for Slow {
         manifest: &'a Value,
         uid: Option<&'a str>,
     ) -> BoxFuture<'a, Result<LiveObject, Error>> {
+        self.count("apply");
         async move {
             sleep(Duration::from_millis(50)).await;
             self.0.apply(key, manifest, uid).await
+        }
+        .boxed()
+    }
+
+    fn make<'a>(&'a self, key: &'a ObjectKey, manifest: &'a Value) -> BoxFuture<'a, Result<LiveObject, Error>> {
+        self.count("apply");
+        async move {
+            sleep(Duration::from_millis(50)).await;
+            self.0.make(key, manifest).await
         }
         .boxed()
     }
@@ -125,7 +152,12 @@ impl Cluster for Slow {
     }
 
     fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>> {
+        self.count("delete");
         self.0.delete(key, uid)
+    }
+
+    fn kinds(&self) -> BoxFuture<'_, Result<Vec<Kind>, Error>> {
+        self.0.kinds()
     }
 
     fn watch(&self, kind: Kind, label: Label) -> BoxStream<'_, Result<Seen, Error>> {
@@ -137,6 +169,8 @@ impl Cluster for Slow {
 pub struct World {
     pub view: Arc<View<SimulatedDisk>>,
     pub cluster: Arc<LocalCluster>,
+    /// What the engine asked of it.
+    pub calls: Calls,
     intake: mpsc::Sender<Intake>,
     pub rules: watch::Sender<Current>,
 }
@@ -201,9 +235,10 @@ pub async fn play_on(
     let log = open_log().expect("a sound disk").0;
     let mut projection = Projection::default();
     recorder::fold_tail(&mut projection, &log.reader(), |_, _| {}, |_| {}).expect("a sound log");
-    let site = Arc::new(Site::own(BTreeMap::new(), Arc::new(Slow(cluster.clone()))));
+    let calls = Calls::default();
+    let site = Arc::new(Site::own(BTreeMap::new(), Arc::new(Slow(cluster.clone(), calls.clone()))));
     let sites = Arc::new(Sites::new(vec![site.clone()]));
-    sites.push(&projection, projection.needing_work().collect::<Vec<_>>());
+    sites.push(&projection, projection.needing_work().collect::<Vec<_>>(), Urgency::Replayed);
     let view = View::new(projection, log.reader());
     let clock = Arc::new(SimulatedClock::starting_at(START_UNIX_NANOS));
     let (intake, received) = mpsc::channel(4);
@@ -211,7 +246,7 @@ pub async fn play_on(
     let (rules, watched) = watch::channel(rules);
     let (stop, stopping) = watch::channel(false);
     let reconciler = Reconciler::new(view.clone(), site, watched.clone(), recording);
-    let world = World { view, cluster, intake, rules };
+    let world = World { view, cluster, calls, intake, rules };
     let told = async {
         story(&world).await;
         stop.send_replace(true);

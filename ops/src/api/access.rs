@@ -48,6 +48,9 @@ const VERDICTS_MAX: usize = 4_096;
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
 const BODY_BYTES_MAX: usize = 64 << 10;
 
+/// The same where the body holds rules.
+const RULES_BYTES_MAX: usize = 8 << 20;
+
 /// Questions to the API server at once: a stranger who tries tokens cannot make it busy.
 const QUESTIONS_MAX: usize = 16;
 
@@ -91,7 +94,7 @@ pub fn guard(router: Router, hosts: Hosts, access: Arc<Access>) -> Router {
             let mut response = match admit(hosts, access, &parts).await {
                 Ok(asker) => {
                     parts.extensions.insert(asker);
-                    match whole(&parts.method, body).await {
+                    match whole(&parts.method, parts.uri.path(), body).await {
                         Ok(body) => next.run(Request::from_parts(parts, body)).await,
                         Err(problem) => problem.into_response(),
                     }
@@ -105,13 +108,14 @@ pub fn guard(router: Router, hosts: Hosts, access: Arc<Access>) -> Router {
 }
 
 /// The body, once all of it came: one that is never sent holds nothing. Questions have none that is looked at.
-async fn whole(method: &Method, body: Body) -> Result<Body, Problem> {
+async fn whole(method: &Method, path: &str, body: Body) -> Result<Body, Problem> {
     if matches!(*method, Method::GET | Method::HEAD) {
         return Ok(body);
     }
-    match tokio::time::timeout(BODY_PATIENCE, to_bytes(body, BODY_BYTES_MAX)).await {
+    let bytes_max = if path == super::plan::PATH { RULES_BYTES_MAX } else { BODY_BYTES_MAX };
+    match tokio::time::timeout(BODY_PATIENCE, to_bytes(body, bytes_max)).await {
         Ok(Ok(bytes)) => Ok(Body::from(bytes)),
-        Ok(Err(_)) => Err(Problem::large_body(BODY_BYTES_MAX)),
+        Ok(Err(_)) => Err(Problem::large_body(bytes_max)),
         Err(_) => Err(Problem::slow_body()),
     }
 }

@@ -1,4 +1,4 @@
-//! Confirming a withdrawal that the brake holds.
+//! Confirming a withdrawal that the brake holds, or that orphans are deleted.
 //!
 //! Start at [`with_confirm`]. Who may ask is decided before, by [`super::access`]; what an order has to be like, by
 //! [`super::order`].
@@ -11,7 +11,7 @@ use axum::http::HeaderMap;
 use axum::routing::post;
 use axum::{Extension, Json, Router};
 use lifeline_engine::recorder;
-use lifeline_engine::view::View;
+use lifeline_engine::view::{self, View};
 use lifeline_store::Disk;
 use serde::{Deserialize, Serialize};
 use tracing::info;
@@ -22,11 +22,11 @@ use super::order;
 use super::problem::Problem;
 use super::refusals::{Refused, RefusedConfirmation};
 
-/// Which withdrawal may go on.
+/// Which objects may go.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConfirmationOrder {
-    /// The id that the status gives it, in `replays[].held`.
+    /// The id that the status gives it, in `replays[].held` or `sites[].orphans.groups[]`.
     pub id: String,
 }
 
@@ -39,6 +39,8 @@ pub struct Confirmed {
     pub trigger: String,
     /// Objects that go now.
     pub objects: u64,
+    /// Whether these are objects that nothing claimed; otherwise changed rules withdraw them.
+    pub orphans: bool,
 }
 
 /// The paths of `router`, and the one for confirmations.
@@ -50,7 +52,7 @@ pub fn with_confirm<D: Disk>(router: Router, view: Arc<View<D>>) -> Router {
     router.merge(confirmations)
 }
 
-/// Lets changed rules withdraw what the brake holds.
+/// Lets changed rules withdraw what the brake holds, or objects be deleted that nothing claims.
 ///
 /// A confirmation is for one trigger, one version of it and these objects. It is recorded before this is answered, so it holds
 /// though the engine ends before they are gone. Requests with an `Origin` are refused: no web page may ask.
@@ -69,9 +71,10 @@ pub(super) async fn confirm<D: Disk>(
 ) -> Result<Json<Confirmed>, Problem> {
     let ConfirmationOrder { id } = order::parse(&headers, &body)?;
     let by = asker.map_or_else(Asker::anybody, |Extension(asker)| asker).0;
-    let Some((trigger, objects)) = recorder::confirm(&view, &id).await? else { return Err(Problem::nothing_held(&id)) };
-    info!(by, trigger, objects, "a withdrawal is confirmed");
-    Ok(Json(Confirmed { by, trigger, objects }))
+    let Some(confirmed) = recorder::confirm(&view, &id).await? else { return Err(Problem::nothing_held(&id)) };
+    let view::Confirmed { orphans, trigger, objects } = confirmed;
+    info!(by, trigger, objects, "{} is confirmed", if orphans { "a deletion of orphans" } else { "a withdrawal" });
+    Ok(Json(Confirmed { by, trigger, objects, orphans }))
 }
 
 #[cfg(test)]

@@ -13,7 +13,9 @@ use utoipa::{Modify, OpenApi, openapi};
 use super::parameters::{Asked, Nothing};
 use super::problem;
 use super::refusals::Refused;
-use super::{confirm, difference, lists, log_level, records, redrive, resource, stuck, verify, watch, why};
+use super::{
+    confirm, difference, lists, log_level, orphans, plan, records, redrive, replay, resource, stuck, verify, watch, why,
+};
 
 /// The document.
 #[derive(OpenApi)]
@@ -21,7 +23,7 @@ use super::{confirm, difference, lists, log_level, records, redrive, resource, s
     info(
         title = "Lifeline",
         description = "What exists, why, since when, and what was true before: the lifecycles that CloudEvents gave to \
-                       Kubernetes resources. All paths read but three: `/v1/redrive` records events, `/v1/confirm` lets changed rules remove what is held, and \
+                       Kubernetes resources. All paths read but four (`/v1/plan` reads too, and takes its rules by POST): `/v1/replay` decides history again, `/v1/redrive` records events, `/v1/confirm` lets changed rules remove what is held and orphans be deleted, and \
                        `/v1/log-level` changes which lines are logged. A parameter that is \
                        not described is refused.",
     ),
@@ -32,6 +34,9 @@ use super::{confirm, difference, lists, log_level, records, redrive, resource, s
         lists::objects,
         lists::conflicts,
         lists::rules,
+        orphans::orphans,
+        orphans::dry_runs,
+        orphans::foreign,
         watch::watch,
         stuck::stuck,
         difference::difference,
@@ -44,6 +49,9 @@ use super::{confirm, difference, lists, log_level, records, redrive, resource, s
         redrive::redrive,
         confirm::confirm,
         log_level::set,
+        plan::plan,
+        plan::progress,
+        replay::replay,
         super::status,
         verify::verify,
         super::alive,

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use super::access::Asker;
 use super::order;
 use super::problem::Problem;
-use super::refusals::{Refused, RefusedLevel};
+use super::refusals::{Refused, RefusedOrder};
 use crate::telemetry::Level;
 
 /// Which lines are wanted.
@@ -54,7 +54,7 @@ pub fn with_log_level(router: Router, level: Level) -> Router {
     path = "/v1/log-level",
     tag = "engine",
     request_body = LevelOrder,
-    responses((status = 200, description = "The level is in force.", body = LevelSet), Refused, RefusedLevel),
+    responses((status = 200, description = "The level is in force.", body = LevelSet), Refused, RefusedOrder),
 )]
 pub(super) async fn set(
     State(state): State<Level>,

@@ -88,6 +88,9 @@ const METRICS: &[Metric] = &[
     counter("lifeline_messages_rejected_total", "Messages recorded as no CloudEvent, ever.", |status| {
         by_stream(status, |stream| stream.rejected)
     }),
+    counter("lifeline_markers_total", "Subject delete markers of NATS recorded, ever.", |status| {
+        by_stream(status, |stream| stream.markers)
+    }),
     counter("lifeline_messages_missing_total", "Messages that were gone before they were read, ever.", |status| {
         by_stream(status, |stream| stream.missing)
     }),
@@ -182,6 +185,16 @@ const METRICS: &[Metric] = &[
         "Lifecycles that wait because the cluster does not answer calls about a kind; missing while none is held back.",
         held_back,
     ),
+    gauge(
+        "lifeline_site_requests_waiting",
+        "Requests about objects that wait for the request budget, by cluster.",
+        |status| by_site(status, |site| site.budget.waiting as u64),
+    ),
+    counter(
+        "lifeline_site_requests_refused_total",
+        "Requests that the API server refused because it had too many (429), by cluster, since start.",
+        |status| by_site(status, |site| site.budget.refused),
+    ),
     counter(
         "lifeline_drifts_total",
         "Objects that others deleted or changed and that are put back, by cluster and what was done, since start.",
@@ -191,6 +204,11 @@ const METRICS: &[Metric] = &[
         "lifeline_fights",
         "Objects that others change or delete each time they are put back, by cluster.",
         |status| by_site(status, |site| site.drift.fought as u64),
+    ),
+    gauge(
+        "lifeline_orphans",
+        "Objects with the marks of Lifeline that nothing in the log claims, by cluster.",
+        |status| by_site(status, |site| site.orphans.objects),
     ),
     gauge(
         "lifeline_unwatched_kinds",

@@ -1,8 +1,8 @@
 //! The HTTP API: what may be asked of an engine, and what an operator's tools scrape.
 //!
 //! Start at [`router`]. Every list is `{"offset": N, "items": [...], "next": "cursor"}`; every error is a problem document
-//! (see [`problem`]); a parameter that is not known is refused rather than ignored. All of them read; the two paths that change
-//! something are added by [`redrive`] and [`confirm`].
+//! (see [`problem`]); a parameter that is not known is refused rather than ignored. All of them read; the paths that change
+//! something are added by [`redrive`], [`confirm`], [`replay`] and [`log_level`], those about other rules by [`plan`].
 
 pub mod access;
 pub mod confirm;
@@ -16,10 +16,13 @@ mod lists;
 pub mod log_level;
 pub(crate) mod one;
 mod order;
+mod orphans;
 pub(crate) mod parameters;
+pub mod plan;
 mod records;
 pub mod redrive;
 mod refusals;
+pub mod replay;
 mod resource;
 mod stuck;
 pub(crate) mod verify;
@@ -82,6 +85,9 @@ pub fn router<D: Disk>(state: ApiState<D>) -> Router {
         .route("/v1/objects", get(lists::objects::<D>))
         .route("/v1/conflicts", get(lists::conflicts::<D>))
         .route("/v1/rules", get(lists::rules::<D>))
+        .route("/v1/orphans", get(orphans::orphans::<D>))
+        .route("/v1/dry-run", get(orphans::dry_runs::<D>))
+        .route("/v1/conflicts/foreign", get(orphans::foreign::<D>))
         .route("/v1/stuck", get(stuck::stuck::<D>))
         .route("/v1/difference", get(difference::difference::<D>))
         .route("/v1/why/object", get(why::object::<D>))

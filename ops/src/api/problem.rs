@@ -35,6 +35,7 @@ pub const CODES: &[Known] = &[
     Known { code: "foreign-page", status: 403, title: "A web page of another site may not ask" },
     Known { code: "unknown-resource", status: 404, title: "Nothing is known of this resource" },
     Known { code: "nothing-held", status: 404, title: "Nothing is held under this id" },
+    Known { code: "no-such-trigger", status: 404, title: "No such trigger is in force" },
     Known { code: "no-such-path", status: 404, title: "There is nothing here" },
     Known { code: "method-not-allowed", status: 405, title: "The path does not answer this method" },
     Known { code: "slow-body", status: 408, title: "The body did not come in time" },
@@ -148,6 +149,18 @@ impl Problem {
             "nothing is held under `{id}`\nhint: `lifeline status` shows what is held; the id changes with the rules and the objects"
         );
         Problem::new("nothing-held", &text)
+    }
+
+    /// There is no trigger of this name, or it is broken.
+    #[must_use]
+    pub fn no_such_trigger(trigger: &str, is_broken: bool) -> Problem {
+        let text = match is_broken {
+            true => {
+                format!("EventTrigger `{trigger}` is out of force\nhint: `lifeline status` says what is wrong with it")
+            }
+            false => format!("no EventTrigger `{trigger}` is in force\nhint: `lifeline get rules` lists them"),
+        };
+        Problem::new("no-such-trigger", &text)
     }
 
     /// A body that does not say that it is JSON.

@@ -39,8 +39,11 @@ pub(super) struct RefusedRedrive;
 /// Why a confirmation may be refused.
 pub(super) struct RefusedConfirmation;
 
-/// Why a change of the level of log lines may be refused.
-pub(super) struct RefusedLevel;
+/// Why a replay may be refused.
+pub(super) struct RefusedReplay;
+
+/// Why any order may be refused.
+pub(super) struct RefusedOrder;
 
 /// Why a question about one resource may be refused.
 pub(super) struct RefusedUnknown;
@@ -101,7 +104,13 @@ impl IntoResponses for RefusedRedrive {
     }
 }
 
-impl IntoResponses for RefusedLevel {
+impl IntoResponses for RefusedReplay {
+    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
+        responses_of(&["no-such-trigger", "slow-body", "not-json", "too-large", "log-unreadable", "not-recorded"])
+    }
+}
+
+impl IntoResponses for RefusedOrder {
     fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
         responses_of(&["slow-body", "not-json", "too-large"])
     }

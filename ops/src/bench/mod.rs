@@ -6,8 +6,10 @@
 mod history;
 mod intake;
 mod log;
+mod plan;
 mod pull;
 mod queries;
+mod reconcile;
 mod replay;
 
 use std::path::PathBuf;
@@ -34,8 +36,8 @@ pub struct BenchArgs {
     /// `queries` only: every Nth resource has a lifecycle with an applied object; 0 for none [default: 0]
     #[arg(long, value_name = "N", default_value = "0", hide_default_value = true)]
     pub held: u64,
-    /// `log`, `queries`, `replay`: a folder on the disk to measure [default: the current one; the system's temporary one
-    /// for `queries` and `replay`]
+    /// `log`, `plan`, `queries`, `replay`: a folder on the disk to measure [default: the current one for `log`, the system's
+    /// temporary one for the others]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 }
@@ -49,6 +51,10 @@ pub enum BenchName {
     Log,
     /// Rebuilding, starting and answering with a long history, while events come in; needs 6 GB of disk.
     Queries,
+    /// Making objects, against a bare kube-rs program, on the cluster of `KUBECONFIG`; it makes a namespace and deletes it.
+    Reconcile,
+    /// What rules would change among 100,000 resources.
+    Plan,
     /// Recording while the history is decided again under a changed rule; needs 2 GB of disk.
     Replay,
 }
@@ -60,6 +66,8 @@ pub fn bench(args: BenchArgs) -> ExitCode {
         BenchName::Intake => intake::run(&args),
         BenchName::Log => log::run(&args),
         BenchName::Queries => queries::run(&args),
+        BenchName::Reconcile => reconcile::run(&args),
+        BenchName::Plan => plan::run(&args),
         BenchName::Replay => replay::run(&args),
     };
     match figures {

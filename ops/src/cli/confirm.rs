@@ -1,4 +1,4 @@
-//! `confirm`: changed rules may withdraw what the brake holds.
+//! `confirm`: changed rules may withdraw what the brake holds, and what nothing claims is deleted.
 
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ use crate::client::Error;
 /// `lifeline confirm`.
 #[derive(Debug, Clone, Args)]
 pub struct ConfirmArgs {
-    /// The id that `lifeline status` gives what is held.
+    /// The id that `lifeline status` gives what is held, or `lifeline show orphans` objects that nothing claims.
     #[arg(value_name = "ID")]
     pub id: String,
     /// Whom to ask.
@@ -25,10 +25,15 @@ pub fn confirm(args: &ConfirmArgs) -> Result<ExitCode, Error> {
     let order = ConfirmationOrder { id: args.id.clone() };
     let done: Confirmed = args.engine.client()?.post("/v1/confirm", &order)?;
     if !output::structured(&done, args.engine.output)? {
-        let Confirmed { trigger, objects, .. } = done;
-        output::remark(&format!(
-            "`{trigger}` withdraws {objects} objects now: `lifeline get lifecycles --trigger {trigger}`"
-        ));
+        let Confirmed { trigger, objects, orphans, .. } = done;
+        output::remark(&match orphans {
+            false => {
+                format!("`{trigger}` withdraws {objects} objects now: `lifeline get lifecycles --trigger {trigger}`")
+            }
+            true => {
+                format!("{objects} objects of `{trigger}` are deleted now: `lifeline show orphans` shows what is left")
+            }
+        });
     }
     Ok(ExitCode::SUCCESS)
 }

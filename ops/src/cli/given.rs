@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use clap::Args;
 use lifeline_engine::cluster::kube::KubeCluster;
+use lifeline_engine::cluster::{Cluster, object_key};
 use lifeline_engine::error_text::chain;
 use lifeline_engine::rules::{Clusters, Directory, Manifests, Source, read_cluster};
+use lifeline_engine::template::Plain;
+use serde_json::Value;
 
 use crate::client::Error;
 use crate::settings::ClusterKind;
@@ -94,7 +97,10 @@ impl Given {
     fn read_files(&mut self, paths: Vec<PathBuf>) -> Result<(), Error> {
         for path in &paths {
             if let Err(error) = std::fs::metadata(path) {
-                return Err(Error::Usage(format!("`{}` cannot be read: {error}", path.display())));
+                return Err(Error::Usage(format!(
+                    "`{}` cannot be read: {error}\nhint: check the path",
+                    path.display()
+                )));
             }
         }
         let shown = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
@@ -119,13 +125,44 @@ impl Given {
     }
 }
 
-/// The rules that a cluster has now.
-fn of_cluster(kubeconfig: Option<&Path>) -> Result<Manifests, Error> {
+impl GivenArgs {
+    /// Gives scalars of manifests the types that the cluster says, where one is given. Says whether one is.
+    ///
+    /// # Errors
+    /// Where the cluster cannot be asked.
+    pub(super) fn fit<'o>(&self, objects: impl Iterator<Item = (&'o mut Value, &'o [Plain])>) -> Result<bool, Error> {
+        if self.cluster != Some(ClusterKind::Kube) {
+            return Ok(false);
+        }
+        with_cluster(self.kubeconfig.as_deref(), async |cluster| {
+            for (manifest, plain) in objects.filter(|(_, plain)| !plain.is_empty()) {
+                if let Ok(object) = object_key(manifest)
+                    && let Some(schema) = cluster.schema(&object).await
+                {
+                    schema.fit(manifest, plain);
+                }
+            }
+            Ok(true)
+        })
+    }
+}
+
+/// Asks a cluster.
+fn with_cluster<T>(
+    kubeconfig: Option<&Path>,
+    ask: impl AsyncFnOnce(KubeCluster) -> Result<T, Error>,
+) -> Result<T, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(Error::Output)?;
     runtime.block_on(async {
         let cluster = KubeCluster::load(kubeconfig, None).await;
-        let cluster = cluster.map_err(|error| Error::Given(chain(&error)))?;
+        ask(cluster.map_err(|error| Error::Given(chain(&error)))?).await
+    })
+}
+
+/// The rules that a cluster has now.
+fn of_cluster(kubeconfig: Option<&Path>) -> Result<Manifests, Error> {
+    with_cluster(kubeconfig, async |cluster| {
         let read = read_cluster(cluster.client().clone());
         match tokio::time::timeout(CLUSTER_PATIENCE, read).await {
             Ok(Ok(manifests)) => Ok(manifests),

@@ -17,11 +17,14 @@ mod events;
 mod given;
 mod lint;
 mod log;
+mod man;
 mod moment;
 mod output;
+mod plan;
 mod printer;
 mod redrive;
 mod render;
+mod replay;
 mod rows;
 mod run;
 mod show;
@@ -49,8 +52,11 @@ pub use difference::DiffArgs;
 pub use doctor::DoctorArgs;
 pub use lint::LintArgs;
 pub use log::LogCommand;
+pub use man::ManArgs;
+pub use plan::PlanArgs;
 pub use redrive::RedriveArgs;
 pub use render::RenderArgs;
+pub use replay::ReplayArgs;
 pub use run::RunArgs;
 pub use show::Show;
 pub use verify::VerifyArgs;
@@ -90,6 +96,7 @@ Examples:
   lifeline diff 10m                            what ten minutes changed
   lifeline lint rules/                         every mistake in the rules
   lifeline render -f rules/ --event e.json     what they would make of it
+  lifeline plan -f rules/                      and what they would change
   lifeline status --data lifeline-data         ask a stopped engine's folder";
 
 /// The commands.
@@ -104,7 +111,7 @@ pub enum Command {
     Get(Get),
     /// Show the history of one resource, oldest first.
     History(HistoryArgs),
-    /// Show what is deployed, in conflict, stuck, or changed by others.
+    /// Show what is deployed, in conflict, stuck, changed by others, or claimed by nothing.
     #[command(subcommand)]
     Show(Show),
     /// Explain why an object exists, or what an event caused.
@@ -119,12 +126,16 @@ pub enum Command {
     /// Take rejected messages up again, once what they were rejected for is mended.
     Redrive(RedriveArgs),
 
-    /// Let changed rules withdraw what is held because it is much; `lifeline status` gives the id
+    /// Let changed rules withdraw what is held because it is much, or delete orphans; `lifeline status` gives the id
     Confirm(ConfirmArgs),
     /// Check rules before an engine reads them: every mistake, with the place it is at.
     Lint(LintArgs),
     /// Show what rules would make of an event, or a template of values; nothing is applied.
     Render(Box<RenderArgs>),
+    /// Show what rules would do to what is there, in place of those in force; exits with 2 where that is something.
+    Plan(Box<PlanArgs>),
+    /// Decide the recorded events again for a trigger, under the rules in force.
+    Replay(ReplayArgs),
     /// Inspect or repair the log of a stopped engine, or change what a running one logs.
     #[command(subcommand)]
     Log(LogCommand),
@@ -147,9 +158,13 @@ pub enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Write the manual pages into a folder.
+    #[command(hide = true)]
+    Man(ManArgs),
 }
 
-const CRDS: [&str; 2] = [include_str!("../../crds/eventsources.yaml"), include_str!("../../crds/eventtriggers.yaml")];
+pub(crate) const CRDS: [&str; 2] =
+    [include_str!("../../crds/eventsources.yaml"), include_str!("../../crds/eventtriggers.yaml")];
 
 /// The version, and the commit where the build knows one: `0.1.0 (1a2b3c4d5e6f)`. It comes from a variable and not from a
 /// build script: the same sources then give the same program, in a clone or out of one.
@@ -191,6 +206,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Run(args) => return args.run(),
         Command::Demo(args) => return crate::demo::demo(args),
         Command::Bench(args) => return crate::bench::bench(args),
+        Command::Man(args) => return man::man(&args),
         Command::Verify(args) => return verify::verify(&args),
         Command::Log(command) => return log::log(command),
         Command::Doctor(args) => doctor::doctor(*args),
@@ -205,6 +221,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Redrive(args) => redrive::redrive(&args),
         Command::Lint(args) => lint::lint(&args),
         Command::Render(args) => render::render(&args),
+        Command::Plan(args) => return plan::plan(&args),
+        Command::Replay(args) => replay::replay(&args),
         Command::Crds => output::data(&crds()).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => output::data(&completions(shell)).map(|()| ExitCode::SUCCESS),
     };

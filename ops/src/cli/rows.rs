@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use jiff::Timestamp;
+use lifeline_engine::dry_runs::DryRunRow;
+use lifeline_engine::orphans::OrphanRow;
 use lifeline_engine::status::{HeldWithdrawal, ReplayStatus, Status};
 use lifeline_projections::history::{DriftRow, Entry, EventEntry};
 use lifeline_projections::lifecycle::Phase;
@@ -14,6 +16,9 @@ use lifeline_projections::reads::{ConflictRow, LifecycleRow, ObjectRow, OwnedObj
 use crate::terminal::count;
 use crate::terminal::style::{Paint, Tone};
 use crate::terminal::table::{Cell, Column, Table, cut_middle, printable};
+
+/// In place of a source: the lifecycle of all live keys of a trigger.
+const LIST: &str = "(list)";
 
 /// What is shown for an empty subject.
 const NONE: &str = "(none)";
@@ -33,7 +38,7 @@ pub fn resources(rows: &[ResourceRow], now: Timestamp, wide: bool) -> Table {
     ]);
     for row in rows {
         table.push(vec![
-            row.source.as_str().into(),
+            source(&row.source),
             subject(&row.subject),
             row.events.into(),
             row.lifecycles.into(),
@@ -65,7 +70,7 @@ pub fn lifecycles(rows: &[LifecycleRow], now: Timestamp, wide: bool) -> Table {
     rows.sort_by_key(|row| row.phase != Phase::Failing.as_str());
     for row in rows {
         let mut cells = vec![
-            row.source.as_str().into(),
+            source(&row.source),
             subject(&row.subject),
             row.trigger.as_str().into(),
             row.cluster.as_str().into(),
@@ -110,7 +115,7 @@ pub fn objects(rows: &[OwnedObjectRow], now: Timestamp, wide: bool) -> Table {
             row.cluster.as_str().into(),
             object(&row.object).into(),
             row.trigger.as_str().into(),
-            row.source.as_str().into(),
+            source(&row.source),
             subject(&row.subject),
             row.offset.into(),
             Cell::toned(&age, tone),
@@ -146,7 +151,68 @@ pub fn conflicts(rows: &[ConflictRow]) -> Table {
         let cells =
             vec![row.cluster.as_str().into(), object(&row.object).into(), name(owner).into(), owner.offset.into()];
         let waiting = others.iter().map(|claim| format!("waits: {}, since offset {}", name(claim), claim.offset));
-        table.push(cells).remark = Some(waiting.collect::<Vec<_>>().join("\n"));
+        let remedy =
+            "hint: give it another name in one of the triggers; it changes hands when its owner lets go".to_owned();
+        table.push(cells).remark = Some(waiting.chain([remedy]).collect::<Vec<_>>().join("\n"));
+    }
+    table
+}
+
+/// Objects that nothing claims.
+pub fn orphans(rows: &[OrphanRow], wide: bool) -> Table {
+    let mut columns = vec![
+        Column::word("CLUSTER").rank(4),
+        Column::name("OBJECT").comfort(24),
+        Column::name("TRIGGER").rank(2),
+        Column::name("SOURCE").rank(3),
+        Column::name("SUBJECT").rank(1),
+        Column::text("BECAUSE").comfort(30),
+        Column::word("CONFIRM"),
+    ];
+    columns.extend(wide.then_some(Column::word("UID")));
+    let mut table = Table::new(&columns);
+    for row in rows {
+        let mut cells = vec![
+            row.cluster.as_str().into(),
+            object(&row.object).into(),
+            row.trigger.as_str().into(),
+            row.source.as_str().into(),
+            subject(&row.subject),
+            row.because.as_str().into(),
+            row.confirm.as_deref().unwrap_or("-").into(),
+        ];
+        cells.extend(wide.then(|| row.object.uid.as_deref().unwrap_or("-").into()));
+        table.push(cells);
+    }
+    table
+}
+
+/// What dry runs would do; below each object its fields, and what is in the way.
+pub fn dry_runs(rows: &[DryRunRow]) -> Table {
+    let mut table = Table::new(&[
+        Column::word("CLUSTER").rank(4),
+        Column::word("ACTION"),
+        Column::name("OBJECT").comfort(24),
+        Column::name("TRIGGER").rank(2),
+        Column::name("SOURCE").rank(3),
+        Column::name("SUBJECT").rank(1),
+    ]);
+    for row in rows {
+        let cells = vec![
+            row.cluster.as_str().into(),
+            row.action.as_str().into(),
+            object(&row.object).into(),
+            row.trigger.as_str().into(),
+            row.source.as_str().into(),
+            subject(&row.subject),
+        ];
+        let value = |value: &Option<serde_json::Value>| value.as_ref().map_or("(none)".to_owned(), ToString::to_string);
+        let fields = row
+            .fields
+            .iter()
+            .map(|change| format!("{}: {} -> {}", change.field, value(&change.from), value(&change.to)));
+        let remarks: Vec<String> = row.because.clone().into_iter().chain(fields).collect();
+        table.push(cells).remark = (!remarks.is_empty()).then(|| remarks.join("\n"));
     }
     table
 }
@@ -322,6 +388,7 @@ pub fn status(status: &Status, width: Option<usize>, paint: Paint) -> String {
     // One lifecycle that waits holds this back, even when all others are done.
     let held_back = match folded.saturating_sub(*reconciled) {
         0 => String::new(),
+        lag if status.open == 0 => format!(" ({lag} behind)"),
         lag => format!(" ({lag} behind: {} since then)", count(status.open as u64, "open lifecycle")),
     };
     line("reconciled", format!("{reconciled}{held_back}"));
@@ -348,6 +415,17 @@ pub fn status(status: &Status, width: Option<usize>, paint: Paint) -> String {
             continue;
         }
         line("replaying", format!("`{trigger}` under changed rules, {resources} of {}", count(*of as u64, "resource")));
+    }
+    for group in status.sites.iter().flat_map(|site| &site.orphans.groups) {
+        let remedy = match &group.confirm {
+            Some(id) => format!("`lifeline show orphans`, `lifeline confirm {id}`"),
+            None => "`lifeline show orphans`".to_owned(),
+        };
+        let objects = count(group.objects, "object");
+        line(
+            "orphans",
+            paint.tone(Tone::Waiting, &format!("{objects} of `{}` that nothing claims: {remedy}", group.trigger)),
+        );
     }
     if let Some(scrub) = &status.scrub {
         let damaged = match scrub.damaged_records {
@@ -407,7 +485,10 @@ fn streams(status: &Status) -> Table {
             stream.pending.map_or_else(|| "?".into(), Cell::from),
             stream.received.into(),
             look(stream.rejected),
-            look(stream.missing),
+            match stream.missing_up_to {
+                0 => look(stream.missing),
+                more => Cell::toned(&format!("{} to {}", stream.missing, stream.missing + more), Tone::Waiting),
+            },
         ]);
     }
     table
@@ -434,6 +515,11 @@ pub fn object(row: &ObjectRow) -> String {
 /// A subject as people read it.
 pub fn subject_words(subject: &str) -> &str {
     if subject.is_empty() { NONE } else { subject }
+}
+
+/// A source; a lifecycle without one is the list of its trigger.
+fn source(source: &str) -> Cell {
+    if source.is_empty() { Cell::toned(LIST, Tone::Faint) } else { source.into() }
 }
 
 fn subject(subject: &str) -> Cell {

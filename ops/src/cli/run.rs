@@ -24,6 +24,10 @@ pub struct RunArgs {
     /// A TOML file with any of these settings, each under the name of its flag; `lifeline config example` prints one
     #[arg(long, value_name = "FILE", env = "LIFELINE_CONFIG")]
     pub config: Option<PathBuf>,
+    /// Take the consumers at once from the engine that reads with them, which then stops reading. Without it that
+    /// engine has to be gone for 30 s
+    #[arg(long)]
+    pub take_over: bool,
 }
 
 impl RunArgs {
@@ -37,8 +41,9 @@ impl RunArgs {
 
     /// Runs an engine. Settings that cannot be meant are wrong usage.
     pub fn run(self) -> ExitCode {
+        let take_over = self.take_over;
         match self.load() {
-            Ok((config, _)) => match crate::run::run(config) {
+            Ok((config, _)) => match crate::run::run(config, take_over) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => fail(&error),
             },

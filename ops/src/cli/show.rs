@@ -1,14 +1,16 @@
-//! The commands that show what is deployed, in conflict, stuck, or changed by others: `show`.
+//! The commands that show what is deployed, in conflict, stuck, changed by others, or claimed by nothing: `show`.
 
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use lifeline_engine::dry_runs::{Action, DryRunRow};
+use lifeline_engine::orphans::OrphanRow;
 use lifeline_engine::status::Status;
 use lifeline_projections::history::DriftRow;
 use lifeline_projections::reads::{ConflictRow, LifecycleRow, List, OwnedObjectRow};
 
 use super::addons;
-use super::ask::{AskArgs, RulesArgs, WhenArgs, print_list};
+use super::ask::{AskArgs, EngineArgs, RulesArgs, WhenArgs, print_list};
 use super::output::{self, Format};
 use super::rows;
 use crate::client::{Client, Error, Listed, PAGE_ROWS_ASKED, Query};
@@ -18,12 +20,17 @@ use crate::client::{Client, Error, Listed, PAGE_ROWS_ASKED, Query};
 pub enum Show {
     /// What is deployed where, in the table that `sveltosctl show addons` prints.
     Addons(AddonsArgs),
-    /// Objects that more than one lifecycle claims; the first one owns it.
+    /// Objects that more than one lifecycle claims, the first one owns it; and objects of others that are in the way.
     Conflicts(RulesArgs),
     /// Lifecycles that are stuck: failing, or not carried out for a while.
     Stuck(StuckArgs),
     /// What others deleted or changed, of triggers with `syncMode: ContinuousWithDriftDetection`, the latest first.
     Drift(DriftArgs),
+    /// Objects with the marks of Lifeline that nothing in the log claims, as after a lost volume. They stay until
+    /// `lifeline confirm`.
+    Orphans(EngineArgs),
+    /// What triggers with `syncMode: DryRun` would create, change and delete, field by field.
+    Dryrun(EngineArgs),
 }
 
 /// `lifeline show addons`.
@@ -88,12 +95,16 @@ pub fn show(show: Show) -> Result<ExitCode, Error> {
     match show {
         Show::Addons(args) => addons(&args),
         Show::Drift(args) => drift(&args),
+        Show::Orphans(args) => orphans(&args),
+        Show::Dryrun(args) => dry_runs(&args),
         Show::Conflicts(args) => {
             let query = args.when.query();
-            let none = "no conflicts: each object is claimed once";
-            print_list(&args.ask, &args.when, "conflicts", &query, none, |rows: &[ConflictRow], _, _| {
+            let none = "no object is claimed by more than one lifecycle";
+            let code = print_list(&args.ask, &args.when, "conflicts", &query, none, |rows: &[ConflictRow], _, _| {
                 rows::conflicts(rows)
-            })
+            })?;
+            foreign(&args)?;
+            Ok(code)
         }
         Show::Stuck(args) => {
             let mut query = args.when.query();
@@ -162,6 +173,65 @@ fn fights(client: &Client) -> Result<Option<String>, Error> {
         })
         .collect();
     Ok((!lines.is_empty()).then(|| lines.join("\n")))
+}
+
+/// Lists the orphans, and says how they are deleted.
+fn orphans(args: &EngineArgs) -> Result<ExitCode, Error> {
+    let client = args.client()?;
+    let list: List<OrphanRow> = client.get("/v1/orphans", &Query::default())?;
+    if output::structured(&list, args.output)? {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if list.items.is_empty() {
+        output::remark("no orphans: something in the log claims each object with the marks of Lifeline");
+    } else {
+        output::table(&rows::orphans(&list.items, args.output == Format::Wide), args.output)?;
+        output::remark(
+            "`lifeline confirm ID` deletes the objects with that id in CONFIRM; all others stay as they are",
+        );
+    }
+    if let Ok(status) = client.get::<Status>("/v1/status", &Query::default()) {
+        let unlisted: Vec<&str> =
+            status.sites.iter().flat_map(|site| &site.orphans.unlisted).map(String::as_str).collect();
+        if !unlisted.is_empty() {
+            output::remark(&format!("not looked at, for the right to `list` is missing: {}", unlisted.join(", ")));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Objects of others that are in the way, below the table of claims. As JSON they are at `/v1/conflicts/foreign`.
+fn foreign(args: &RulesArgs) -> Result<(), Error> {
+    let is_structured = matches!(args.ask.engine.output, Format::Json | Format::Yaml);
+    if is_structured || args.ask.data.is_some() || args.when.as_of.is_some() {
+        return Ok(());
+    }
+    let list: List<DryRunRow> = args.ask.client()?.get("/v1/conflicts/foreign", &Query::default())?;
+    if list.items.is_empty() {
+        output::remark("no object of others is in the way");
+    } else {
+        output::remark("objects of others that are in the way, and what an apply would change:");
+        output::table(&rows::dry_runs(&list.items), args.ask.engine.output)?;
+    }
+    Ok(())
+}
+
+fn dry_runs(args: &EngineArgs) -> Result<ExitCode, Error> {
+    let list: List<DryRunRow> = args.client()?.get("/v1/dry-run", &Query::default())?;
+    if output::structured(&list, args.output)? {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if list.items.is_empty() {
+        output::remark("no trigger with `syncMode: DryRun` would change anything");
+        return Ok(ExitCode::SUCCESS);
+    }
+    output::table(&rows::dry_runs(&list.items), args.output)?;
+    let count = |action: Action| list.items.iter().filter(|row| row.action == action).count();
+    let [create, change, delete, refuse] = [Action::Create, Action::Change, Action::Delete, Action::Refuse].map(count);
+    output::remark(&format!(
+        "{create} to create, {change} to change, {delete} to delete, {refuse} with something in the way. Nothing was changed"
+    ));
+    Ok(ExitCode::SUCCESS)
 }
 
 fn addons(args: &AddonsArgs) -> Result<ExitCode, Error> {

@@ -118,6 +118,13 @@ fn what_is_typed_is_understood_or_refused() {
     check("lifeline log repair --data d", false);
     check("lifeline log", false);
     check("lifeline log level debug", true);
+    check("lifeline plan -f rules other.yaml --merge --looks 0 --limit 5 -o json", true);
+    check("lifeline plan -f rules --data d --detailed-exitcode", true);
+    check("lifeline plan", false);
+    check("lifeline plan -f rules --looks many", false);
+    check("lifeline replay --trigger t --from 2h --dry-run", true);
+    check("lifeline replay", false);
+    check("lifeline replay --trigger t --data d", false);
     check("lifeline config check lifeline.toml", true);
     check("lifeline config show --nats nats://n -o toml", true);
     check("lifeline config show -o yaml", false);
@@ -135,7 +142,9 @@ fn what_is_typed_is_understood_or_refused() {
 fn every_setting_of_run_has_an_environment_variable_of_its_name() {
     let mut command = Cli::command();
     let run = command.find_subcommand_mut("run").expect("run");
-    for setting in run.get_arguments().filter(|setting| !["help", "version"].contains(&setting.get_id().as_str())) {
+    // To take consumers over is an order for one start, and would be a fight as a setting.
+    let others = ["help", "version", "take_over"];
+    for setting in run.get_arguments().filter(|setting| !others.contains(&setting.get_id().as_str())) {
         let name = setting.get_id().as_str().to_uppercase();
         let variable = setting.get_env().map(|variable| variable.to_string_lossy().into_owned());
         assert_eq!(variable, Some(format!("LIFELINE_{name}")));

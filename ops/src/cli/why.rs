@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use lifeline_projections::history::Entry;
 use lifeline_projections::why::event::{Effect, TriggerWhy, WhyEvent};
-use lifeline_projections::why::object::{self, AppliedWhy, DecisionWhy, PolicyWhy, Verdict, WhyObject};
+use lifeline_projections::why::object::{
+    self, AppliedWhy, DecisionWhy, KeyWhy, ListWhy, PolicyWhy, Verdict, WhyObject,
+};
 use serde::Serialize;
 
 use super::ask::AskArgs;
@@ -15,6 +17,7 @@ use super::output;
 use super::rows::{self, moment, object, spaced, subject_words};
 use crate::api::one::One;
 use crate::client::{Error, Query};
+use crate::terminal::count;
 use crate::terminal::style::{Paint, Tone};
 use crate::terminal::table::{printable, wrap};
 
@@ -154,6 +157,15 @@ fn of_object(why: &WhyObject) -> Story {
     };
     if let Some(decision) = &why.decision {
         of_decision(&mut story, decision, why.lifecycle.as_ref().map(|lifecycle| lifecycle.trigger.as_str()));
+    }
+    if let Some(ListWhy { live, keys }) = &why.list {
+        story.line("listed", format!("{}, by source and subject", count(*live, "live key")));
+        for KeyWhy { source, subject, event } in keys {
+            story.line("", format!("{source}, subject {}: the event at offset {event}", subject_words(subject)));
+        }
+        if *live > keys.len() as u64 {
+            story.line("", "and more");
+        }
     }
     for policy in why.rendered.iter().flat_map(|rendered| &rendered.policies) {
         story.line("rendered", of_policy(policy));

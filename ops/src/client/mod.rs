@@ -11,6 +11,7 @@ pub(crate) mod stopped;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -19,6 +20,7 @@ use hyper::body::Bytes;
 use hyper::header::{self, HeaderValue};
 use hyper::{Request, StatusCode};
 use lifeline_engine::clock::SystemClock;
+use lifeline_engine::preview::Planner;
 use lifeline_engine::queries::Queries;
 use lifeline_engine::view::View;
 use lifeline_projections::as_of::{self, Moment};
@@ -38,6 +40,9 @@ use crate::tls;
 
 /// Rows asked for at once.
 pub(crate) const PAGE_ROWS_ASKED: usize = 1_000;
+
+/// How often it is looked how far an answer is.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Why a question got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -208,6 +213,15 @@ enum Asked {
     Folder(Router, PathBuf),
 }
 
+impl std::fmt::Display for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Asked::Server(server) => server.fmt(f),
+            Asked::Folder(_, data) => data.display().fmt(f),
+        }
+    }
+}
+
 /// A list over all its pages, with what its table says below.
 pub struct Listed<T> {
     /// The rows, and the offset that the first page reflects.
@@ -314,23 +328,84 @@ impl Client {
         Ok(self.ask(path, query)?.0)
     }
 
+    /// The same beside other work.
+    pub(crate) async fn get_soon<T: DeserializeOwned>(&self, path: &str, query: &Query) -> Result<T, Error> {
+        let path = format!("{path}{query}");
+        let (status, _, body) = self.fetch(&path).await?;
+        self.answered(&path, status, &body)
+    }
+
+    async fn fetch(&self, path: &str) -> Result<(StatusCode, Option<String>, Bytes), Error> {
+        match &self.asked {
+            Asked::Server(server) => over_http(server, path).await,
+            Asked::Folder(router, _) => Ok(in_process(router.clone(), get(path)).await),
+        }
+    }
+
     /// Asks for something to be done, with a body of JSON. What is not answered is not asked again.
     ///
     /// # Errors
     /// When a folder is asked, or there is no answer.
     pub fn post<T: DeserializeOwned>(&self, path: &str, order: &impl Serialize) -> Result<T, Error> {
-        let server = self.server()?;
+        self.server()?;
+        let order = serde_json::to_vec(order).map_err(|error| Error::Encode(error.to_string()))?;
+        let (status, bytes) = self.runtime.block_on(self.send_order(path, order.into()))?;
+        self.answered(path, status, &bytes)
+    }
+
+    /// The same of an engine or a folder. While there is no answer, what a GET of the path gives is looked at now and then.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn post_and_look<T: DeserializeOwned, P: DeserializeOwned>(
+        &self,
+        path: &str,
+        order: &impl Serialize,
+        mut look: impl FnMut(P),
+    ) -> Result<T, Error> {
         let order = serde_json::to_vec(order).map_err(|error| Error::Encode(error.to_string()))?;
         let (status, bytes) = self.runtime.block_on(async {
-            let headers = [(header::CONTENT_TYPE, "application/json")];
-            let response = post(server, path, &headers, order.into()).await?;
-            Ok::<_, Error>((response.status(), body(server, response).await?))
+            let mut answer = std::pin::pin!(self.send_order(path, order.into()));
+            loop {
+                tokio::select! {
+                    biased;
+                    answer = &mut answer => return answer,
+                    () = tokio::time::sleep(LOOK_EVERY) => {}
+                }
+                tokio::select! {
+                    biased;
+                    answer = &mut answer => return answer,
+                    looked = self.fetch(path) => {
+                        let looked = looked.ok().and_then(|(.., body)| serde_json::from_slice(&body).ok());
+                        looked.into_iter().for_each(&mut look);
+                    }
+                }
+            }
         })?;
-        let answer = |source| Error::Answer { server: server.to_string(), path: path.to_owned(), source };
+        self.answered(path, status, &bytes)
+    }
+
+    fn answered<T: DeserializeOwned>(&self, path: &str, status: StatusCode, bytes: &[u8]) -> Result<T, Error> {
+        let answer = |source| Error::Answer { server: self.asked.to_string(), path: path.to_owned(), source };
         if status.is_success() {
-            return serde_json::from_slice(&bytes).map_err(answer);
+            return serde_json::from_slice(bytes).map_err(answer);
         }
-        Err(problem(&bytes).map_or_else(answer, Error::Problem))
+        Err(problem(bytes).map_or_else(answer, Error::Problem))
+    }
+
+    async fn send_order(&self, path: &str, order: Bytes) -> Result<(StatusCode, Bytes), Error> {
+        let headers = [(header::CONTENT_TYPE, "application/json")];
+        match &self.asked {
+            Asked::Server(server) => {
+                let response = post(server, path, &headers, order).await?;
+                Ok((response.status(), body(server, response).await?))
+            }
+            Asked::Folder(router, _) => {
+                let request = Request::post(path).header(header::CONTENT_TYPE, headers[0].1).body(Body::from(order));
+                let (status, _, body) = in_process(router.clone(), request.expect("the path is encoded")).await;
+                Ok((status, body))
+            }
+        }
     }
 
     /// A list, page by page, until it ends or has `limit` rows.
@@ -380,21 +455,8 @@ impl Client {
 
     fn ask_once<T: DeserializeOwned>(&self, path: &str) -> Result<(T, Option<String>), Error> {
         check_length(path)?;
-        let (status, time, body) = self.runtime.block_on(async {
-            match &self.asked {
-                Asked::Server(server) => over_http(server, path).await,
-                Asked::Folder(router, _) => Ok(in_process(router.clone(), path).await),
-            }
-        })?;
-        let server = match &self.asked {
-            Asked::Server(server) => server.to_string(),
-            Asked::Folder(_, data) => data.display().to_string(),
-        };
-        let answer = |source| Error::Answer { server: server.clone(), path: path.to_owned(), source };
-        if status.is_success() {
-            return Ok((serde_json::from_slice(&body).map_err(answer)?, time));
-        }
-        Err(problem(&body).map_or_else(answer, Error::Problem))
+        let (status, time, body) = self.runtime.block_on(self.fetch(path))?;
+        Ok((self.answered(path, status, &body)?, time))
     }
 }
 
@@ -415,8 +477,11 @@ async fn over_http(server: &Server, path: &str) -> Result<(StatusCode, Option<St
     Ok((status, time, body(server, response).await?))
 }
 
-async fn in_process(router: Router, path: &str) -> (StatusCode, Option<String>, Bytes) {
-    let request = Request::get(path).body(Body::empty()).expect("the path is encoded");
+fn get(path: &str) -> Request<Body> {
+    Request::get(path).body(Body::empty()).expect("the path is encoded")
+}
+
+async fn in_process(router: Router, request: Request<Body>) -> (StatusCode, Option<String>, Bytes) {
     let Ok(response) = router.oneshot(request).await;
     let (status, time) = (response.status(), time_of(response.headers()));
     let body = response.into_body().collect().await.map(|body| body.to_bytes());
@@ -442,11 +507,13 @@ fn folder(data: &Path) -> Result<Router, Error> {
     let projection = as_of::projection(&log, Moment::Offset(log.end())).map_err(fold)?;
     let status = stopped::status(&projection, &log);
     let status = Arc::new(move || status.clone());
-    Ok(crate::api::router(ApiState {
-        queries: Queries::new(View::new(projection, log), Arc::new(SystemClock)),
+    let view = View::new(projection, log);
+    let router = crate::api::router(ApiState {
+        queries: Queries::new(view.clone(), Arc::new(SystemClock)),
         status,
         stop: tokio::sync::watch::channel(false).1,
-    }))
+    });
+    Ok(crate::api::plan::with_plan(router, Arc::new(Planner::of_stopped(view))))
 }
 
 /// The parameters of a question.

@@ -39,6 +39,9 @@ pub struct DemoArgs {
     /// Do not pause between the acts.
     #[arg(long)]
     pub fast: bool,
+    /// Keep the servers after the story, until Ctrl-C: to publish and ask on one's own.
+    #[arg(long)]
+    pub keep: bool,
 }
 
 /// Plays the story; the exit code says whether it went as it should.
@@ -101,6 +104,14 @@ fn play(args: &DemoArgs) -> Result<(), Error> {
     say("\n④ Ask it anything");
     stage.ask(&["history", SOURCE, USER])?;
     stage.ask(&["get", "lifecycles"])?;
+    if args.keep {
+        say("\nThe servers go on until you press Ctrl-C. In another terminal:");
+        let [engine, nats] = stage.addresses();
+        say(&format!("   export LIFELINE_SERVER={engine} NATS_URL={nats}"));
+        say(&format!("   nats pub {NATS_SUBJECT} '{}'", event("login")));
+        say("   lifeline get lifecycles --watch");
+        stage.wait_until_interrupted()?;
+    }
     say("\nNothing of this is left behind: the servers and their folder go now.");
     say("Try next: lifeline run --help · the same on your own cluster: lifeline demo --kube");
     Ok(())

@@ -139,6 +139,24 @@ impl Stage {
         Ok(())
     }
 
+    /// Where the engine is asked, and where NATS is.
+    pub(super) fn addresses(&self) -> [String; 2] {
+        [self.server(), self.nats.url()]
+    }
+
+    /// Waits for Ctrl-C, or for SIGTERM.
+    pub(super) fn wait_until_interrupted(&self) -> Result<(), Error> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let interrupted = async {
+            let mut terminated = signal(SignalKind::terminate())?;
+            tokio::select! {
+                pressed = tokio::signal::ctrl_c() => pressed,
+                _ = terminated.recv() => Ok(()),
+            }
+        };
+        self.runtime.block_on(interrupted).map_err(Error::Program)
+    }
+
     /// Ends the engine as a crash would.
     pub(super) fn kill_engine(&mut self) {
         if let Some(mut engine) = self.engine.take() {

@@ -11,11 +11,12 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessR
 use kube::api::PostParams;
 use kube::client::Body;
 use kube::{Api, Client};
+use lifeline_engine::cluster::Account;
 use lifeline_engine::cluster::kube::KubeCluster;
 use serde_json::Value;
 
 use super::definitions::{self, GROUP_VERSION};
-use super::rules::Kind;
+use super::rules::{Kind, Needs};
 use super::{Finding, certificates, clock};
 use crate::settings::{Auth, Config};
 
@@ -26,7 +27,7 @@ const MINOR_MIN: u64 = 29;
 const OBJECT_VERBS: [&str; 4] = ["get", "create", "patch", "delete"];
 
 /// Looks at the cluster, and at the rights for the kinds that the rules make.
-pub(super) async fn examine(config: &Config, cluster: &Arc<KubeCluster>, kinds: &BTreeSet<Kind>) -> Vec<Finding> {
+pub(super) async fn examine(config: &Config, cluster: &Arc<KubeCluster>, needs: &Needs) -> Vec<Finding> {
     let mut found = certificates_of(config).await;
     let client = cluster.client();
     let asked = clock::now_millis();
@@ -51,7 +52,8 @@ pub(super) async fn examine(config: &Config, cluster: &Arc<KubeCluster>, kinds: 
         });
     }
     found.extend(own_rights(config, client, from_cluster).await);
-    found.extend(object_rights(client, kinds).await);
+    found.extend(object_rights(client, &needs.kinds).await);
+    found.extend(account_rights(client, &needs.accounts).await);
     found
 }
 
@@ -141,10 +143,11 @@ async fn own_rights(config: &Config, client: &Client, from_cluster: bool) -> Vec
     if from_cluster {
         let ours = "lib.projectsveltos.io";
         for resource in ["eventsources", "eventtriggers"] {
-            rights.push(right(ours, resource, &["list", "watch"], "the rules"));
+            rights.push(right(ours, resource, &["get", "list", "watch"], "the rules"));
             rights
                 .push(Right { subresource: "status", ..right(ours, resource, &["patch"], "what became of the rules") });
         }
+        rights.push(right("events.k8s.io", "events", &["create"], "what became of the rules"));
         rights.push(right("", "configmaps", &["list", "watch"], "what triggers reference"));
         rights.push(right("", "secrets", &["list", "watch"], "what triggers reference"));
     }
@@ -222,6 +225,25 @@ async fn object_rights(client: &Client, kinds: &BTreeSet<Kind>) -> Vec<Finding> 
              delete]}}"
         );
         found.push(review(client, check, &OBJECT_VERBS, attributes, remedy).await);
+    }
+    found
+}
+
+/// Every service account that a trigger names. What it may do itself is for who made it.
+async fn account_rights(client: &Client, accounts: &BTreeSet<Account>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for Account { namespace, name } in accounts {
+        let attributes = |verb: &str| ResourceAttributes {
+            group: Some(String::new()),
+            resource: Some("serviceaccounts".to_owned()),
+            namespace: Some(namespace.clone()),
+            name: Some(name.clone()),
+            verb: Some(verb.to_owned()),
+            ..ResourceAttributes::default()
+        };
+        let remedy = format!("add to `rbac.impersonate` of the chart: {{namespace: {namespace}, names: [{name}]}}");
+        let check = format!("right to act as {namespace}/{name}");
+        found.push(review(client, check, &["impersonate"], attributes, remedy).await);
     }
     found
 }

@@ -47,7 +47,7 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
     };
     found.extend(certificates::of_the_api(config));
     found.extend(nats::examine(config, client.clone()).await);
-    let (rules, kinds) = rules::examine(config, client.clone()).await;
+    let (rules, needs) = rules::examine(config, client.clone()).await;
     found.extend(rules);
     match cluster {
         None => found.push(Finding::skipped(
@@ -57,7 +57,7 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
         )),
         Some(Err(error)) => found.push(Finding::of_error("kubernetes", &error)),
         Some(Ok(cluster)) => {
-            found.extend(kubernetes::examine(config, &Arc::new(cluster), &kinds).await);
+            found.extend(kubernetes::examine(config, &Arc::new(cluster), &needs).await);
         }
     }
     found

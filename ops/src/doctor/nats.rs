@@ -103,6 +103,7 @@ async fn read(config: &Config, server: &Server, nats: &Nats, client: &Client, is
         found.push(Finding::ok("streams", said));
     }
     let api = server.domain.as_ref().map_or("$JS.API".to_owned(), |domain| format!("$JS.{domain}.API"));
+    let instance = crate::data::known_instance(&config.data);
     let mut clock_is_read = false;
     for reading in &assignment.readings {
         let stream = &reading.stream;
@@ -124,7 +125,12 @@ async fn read(config: &Config, server: &Server, nats: &Nats, client: &Client, is
         match ask(client, format!("{api}.CONSUMER.LIST.{stream}"), json!({"offset": 0})).await {
             Ok(list) => {
                 let consumers = list["consumers"].as_array().cloned().unwrap_or_default();
-                let expected = streams::Expected { consumer: &config.consumer, filters: &reading.filters, is_running };
+                let expected = streams::Expected {
+                    consumer: &config.consumer,
+                    filters: &reading.filters,
+                    is_running,
+                    instance: instance.as_deref(),
+                };
                 found.extend(streams::of_consumer(stream, &info, &consumers, &expected));
             }
             Err(why) => {

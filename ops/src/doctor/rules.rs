@@ -6,12 +6,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use lifeline_engine::rules::{self, Clusters, Places, RuleSet};
+use lifeline_engine::cluster::Account;
+use lifeline_engine::rules::{self, Clusters, Places, RuleSet, Trigger};
 use serde_json::Value;
 use tokio::sync::watch;
 
 use super::Finding;
 use crate::settings::{ClusterKind, Config};
+use crate::terminal::count;
 
 /// How long rules may take to be read.
 const READ_WITHIN: Duration = Duration::from_secs(10);
@@ -19,13 +21,22 @@ const READ_WITHIN: Duration = Duration::from_secs(10);
 /// A kind that rules make: its API version and its name.
 pub(super) type Kind = (String, String);
 
+/// What the rules need of a cluster.
+#[derive(Debug, Default)]
+pub(super) struct Needs {
+    /// The kinds that they make.
+    pub kinds: BTreeSet<Kind>,
+    /// The service accounts in whose name they make them.
+    pub accounts: BTreeSet<Account>,
+}
+
 /// Reads the rules, once.
-pub(super) async fn examine(config: &Config, client: Option<kube::Client>) -> (Vec<Finding>, BTreeSet<Kind>) {
+pub(super) async fn examine(config: &Config, client: Option<kube::Client>) -> (Vec<Finding>, Needs) {
     let from_cluster = config.rules.is_empty() && config.cluster == ClusterKind::Kube;
     if config.rules.is_empty() && client.is_none() {
         let found =
             Finding::skipped("rules", "none are named", "name files with EventSources and EventTriggers by `--rules`");
-        return (vec![found], BTreeSet::new());
+        return (vec![found], Needs::default());
     }
     let clusters = watch::Sender::new(Clusters::own(config.cluster_labels.clone())).subscribe();
     let places = Places { paths: config.rules.clone(), client: client.filter(|_| from_cluster) };
@@ -49,11 +60,12 @@ pub(super) async fn examine(config: &Config, client: Option<kube::Client>) -> (V
                 "look for files among them that are no rules, or very large: `lifeline lint` reads them without a limit",
             ));
         }
-        return (found, BTreeSet::new());
+        return (found, Needs::default());
     };
     found.extend(set.problems().iter().map(|problem| of_text("rules", &problem.to_string())));
     let (triggers, sources) = (set.triggers().count(), set.sources().count());
-    let said = format!("{sources} EventSources and {triggers} EventTriggers in force");
+    let said =
+        format!("{} and {} in force", count(sources as u64, "EventSource"), count(triggers as u64, "EventTrigger"));
     found.push(match triggers {
         0 => Finding::warning("rules", said, "an engine without a trigger records events and makes nothing"),
         _ => Finding::ok("rules", said),
@@ -66,7 +78,8 @@ pub(super) async fn examine(config: &Config, client: Option<kube::Client>) -> (V
             "check its rights by hand",
         )
     }));
-    (found, kinds)
+    let accounts = set.triggers().filter_map(Trigger::account).cloned().collect();
+    (found, Needs { kinds, accounts })
 }
 
 /// A problem as the engine words it: `error: ...` or `warning: ...`, with its hint on a line of its own.

@@ -2,6 +2,7 @@
 //!
 //! Start at [`of_stream`] and [`of_consumer`]: functions of the answers of the server, in its own JSON.
 
+use lifeline_engine::intake::metadata::{RENEWED, owner_of};
 use serde_json::Value;
 
 use super::Finding;
@@ -69,6 +70,8 @@ pub(super) struct Expected<'a> {
     pub filters: &'a [String],
     /// Whether an engine has the data folder now.
     pub is_running: bool,
+    /// The name that the data folder keeps; `None` before its first engine.
+    pub instance: Option<&'a str>,
 }
 
 /// The durable consumer, in a list of all consumers of the stream.
@@ -124,6 +127,16 @@ fn state(check: &str, consumer: &Value, expected: &Expected<'_>) -> Finding {
         let remedy =
             "the next start changes it back; name another consumer by `--consumer` where two settings share one";
         return Finding::warning(check, format!("delivers {}, wanted is {}", said(&filters), said(&wanted)), remedy);
+    }
+    if let Some(owner) = owner_of(consumer).filter(|owner| Some(&*owner.instance) != expected.instance) {
+        let said = format!(
+            "belongs to the engine `{}` on `{}`, which said so last at {}",
+            owner.instance,
+            owner.host,
+            consumer["config"]["metadata"][RENEWED].as_str().unwrap_or("no time")
+        );
+        let remedy = "stop that engine; a start waits until it is gone for 30 s, and does not with `--take-over`";
+        return Finding::warning(check, said, remedy);
     }
     let waiting = consumer["num_waiting"].as_u64().unwrap_or(0);
     if waiting > 0 && !expected.is_running {
@@ -188,7 +201,7 @@ mod tests {
         let filters = ["a".to_owned(), "b".to_owned()];
         let check = |consumer: Value, is_running: bool, expected: &[Verdict]| {
             let info = json!({"config": {"retention": "limits"}, "state": {"first_seq": 10}});
-            let expecting = Expected { consumer: "lifeline", filters: &filters, is_running };
+            let expecting = Expected { consumer: "lifeline", filters: &filters, is_running, instance: Some("me") };
             let found = of_consumer("S", &info, &[json!({"name": "other"}), consumer], &expecting);
             assert_eq!(verdicts(&found), expected, "{found:#?}");
         };
@@ -204,6 +217,10 @@ mod tests {
         check(consumer(json!({})), false, &[Ok, Ok, Ok]);
         check(consumer(json!({"paused": true})), false, &[Failed, Ok, Ok]);
         check(consumer(json!({"config": {"filter_subject": "a"}})), false, &[Warning, Ok, Ok]);
+        let owned =
+            |by: &str| json!({"config": {"filter_subjects": ["b", "a"], "metadata": {"lifeline.dev/owner": by}}});
+        check(consumer(owned("me")), false, &[Ok, Ok, Ok]);
+        check(consumer(owned("you")), true, &[Warning, Ok, Ok]);
         check(consumer(json!({"num_waiting": 1})), false, &[Warning, Ok, Ok]);
         check(consumer(json!({"num_waiting": 1})), true, &[Ok, Ok, Ok]);
         check(consumer(json!({"ack_floor": {"stream_seq": 4}})), false, &[Ok, Warning, Ok]);

@@ -45,6 +45,8 @@ mod kind {
     pub(super) const EVENT_ORDERED: u32 = 13;
     /// The same, of a message that was taken up again.
     pub(super) const EVENT_REDRIVEN_ORDERED: u32 = 14;
+    pub(super) const MARKER_FOUND: u32 = 18;
+    pub(super) const GATHERED: u32 = 22;
 }
 
 /// A payload that cannot be read as a fact.
@@ -93,6 +95,7 @@ impl<'a> Fact<'a> {
                 (Some(redriven), Some(order)) => put(out, (kind::EVENT_REDRIVEN_ORDERED, order, redriven, event)),
             },
             Fact::Rejected(rejected) => put(out, (kind::EVENT_REJECTED, rejected)),
+            Fact::Marker(marker) => put(out, (kind::MARKER_FOUND, marker)),
             Fact::Stream(StreamChanged { cluster, stream, epoch, change }) => match change {
                 StreamChange::Opened { created_unix_nanos, start_sequence, reason } => {
                     put(out, (kind::STREAM_OPENED, cluster, stream, epoch, created_unix_nanos, start_sequence, reason));
@@ -128,6 +131,7 @@ impl<'a> Fact<'a> {
                     What::Recreated(recreated) => put(out, (kind::RECREATED, whose, recreated)),
                 }
             }
+            Fact::Gathered(gathered) => put(out, (kind::GATHERED, gathered)),
             Fact::Lost(RecordLost { reason }) => put(out, (kind::RECORD_LOST, reason)),
         }
     }
@@ -157,6 +161,7 @@ impl<'a> Fact<'a> {
                 Fact::Event(EventReceived { order, redriven, ..fields.take()? })
             }
             kind::EVENT_REJECTED => Fact::Rejected(fields.take()?),
+            kind::MARKER_FOUND => Fact::Marker(fields.take()?),
             kind::STREAM_OPENED => {
                 let (cluster, stream, epoch, created_unix_nanos, start_sequence, reason) = fields.take()?;
                 let change = StreamChange::Opened { created_unix_nanos, start_sequence, reason };
@@ -173,6 +178,7 @@ impl<'a> Fact<'a> {
                 let allowance = Some(fields.take()?);
                 Fact::Replay(TriggerReplayed { allowance, ..fields.take()? })
             }
+            kind::GATHERED => Fact::Gathered(fields.take()?),
             kind::RECORD_LOST => Fact::Lost(RecordLost { reason: fields.take()? }),
             found => {
                 let what: fn(&mut Fields<'a>) -> Result<What, Error> = match found {

@@ -1,4 +1,4 @@
-//! Facts about messages: [`EventReceived`] and [`EventRejected`].
+//! Facts about messages: [`EventReceived`], [`EventRejected`] and [`MarkerFound`].
 
 use std::borrow::Cow;
 
@@ -143,6 +143,22 @@ pub struct EventRejected<'a> {
     /// All its headers.
     pub headers: Vec<(&'a str, &'a str)>,
     /// The payload, byte for byte.
+    #[serde(with = "raw")]
+    pub payload: &'a [u8],
+}
+
+/// A message arrived that the server wrote itself: it says that what a subject held is gone (ADR-43, nats-server 2.11
+/// and later). It is no event, and nobody's mistake.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarkerFound<'a> {
+    /// Where it came from.
+    #[serde(borrow)]
+    pub delivery: Delivery<'a>,
+    /// Why it is gone, in the server's word: `MaxAge`, `Purge` or `Remove`.
+    pub reason: &'a str,
+    /// All its headers.
+    pub headers: Vec<(&'a str, &'a str)>,
+    /// The payload, byte for byte; as a rule there is none.
     #[serde(with = "raw")]
     pub payload: &'a [u8],
 }

@@ -12,6 +12,20 @@ pub struct ResourceKey {
     pub subject: SmolStr,
 }
 
+impl ResourceKey {
+    /// What stands for the list of a trigger where a resource has its key: the source is empty, which no CloudEvent's is.
+    #[must_use]
+    pub fn of_list(trigger: &str) -> ResourceKey {
+        ResourceKey { source: "".into(), subject: trigger.into() }
+    }
+
+    /// Whether it stands for a list.
+    #[must_use]
+    pub fn is_list(&self) -> bool {
+        self.source.is_empty()
+    }
+}
+
 /// One trigger's view of one resource on one cluster.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LifecycleKey {

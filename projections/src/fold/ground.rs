@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::withdrawals::Withdrawals;
 use crate::fact::{
-    Delivery, EventReceived, EventRejected, Fact, RuleChanged, StreamChange, StreamChanged, TriggerReplayed,
+    Delivery, EventReceived, EventRejected, Fact, MarkerFound, RuleChanged, StreamChange, StreamChanged,
+    TriggerReplayed,
 };
 use crate::lifecycle::DIGEST_UNKNOWN;
 use crate::order;
@@ -36,6 +37,8 @@ pub struct StreamPosition {
     pub rejected: u64,
     /// Messages recorded as missing, over all epochs.
     pub missing: u64,
+    /// Messages by which the server said that what a subject held is gone, over all epochs.
+    pub markers: u64,
 }
 
 /// The recorded message with the highest sequence of an epoch.
@@ -128,6 +131,10 @@ impl Ground {
                 let counted = order::counted(delivery.published_unix_nanos, self.folded_unix_nanos, 0);
                 self.advance(offset, delivery, counted).rejected += 1;
             }
+            Fact::Marker(MarkerFound { delivery, .. }) => {
+                let counted = order::counted(delivery.published_unix_nanos, self.folded_unix_nanos, 0);
+                self.advance(offset, delivery, counted).markers += 1;
+            }
             Fact::Stream(StreamChanged { cluster, stream, epoch, change }) => {
                 let position = self.position(cluster, stream);
                 match *change {
@@ -151,7 +158,7 @@ impl Ground {
             Fact::Replay(replay) => self.take_replay(offset, replay),
             // A lost record keeps its offset. What it said is said again where it can be: outcomes by reconciliation, rules
             // by the next comparison with those in force.
-            Fact::Reconciled(_) | Fact::Lost(_) => {}
+            Fact::Reconciled(_) | Fact::Gathered(_) | Fact::Lost(_) => {}
         }
     }
 

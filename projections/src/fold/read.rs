@@ -100,6 +100,13 @@ impl Projection {
         outline.expect("an index is of a lifecycle that there is").1
     }
 
+    /// What shall hold of a lifecycle, and a number that all lifecycles of its trigger on its cluster share, as long as this
+    /// projection lives.
+    #[must_use]
+    pub fn errand(&self, index: LifecycleIndex) -> (u32, Desired) {
+        self.resources.get(index.resource).errand(index.slot)
+    }
+
     /// The index of a lifecycle, when there is one of that key.
     #[must_use]
     pub fn lifecycle_index(&self, key: &LifecycleKey) -> Option<LifecycleIndex> {
@@ -191,6 +198,30 @@ impl Projection {
         self.open.iter().flat_map(|&resource| {
             self.resources.get(resource).needing_work().map(move |slot| LifecycleIndex { resource, slot })
         })
+    }
+
+    /// Shows each lifecycle of up to `resources_max` resources behind a key, sorted by key: its index, trigger and phase.
+    /// Nothing is made whole. Gives the last key, where more resources may follow.
+    pub fn visit_lifecycles(
+        &self,
+        behind: Option<&ResourceKey>,
+        resources_max: usize,
+        mut visit: impl FnMut(LifecycleIndex, &str, Phase),
+    ) -> Option<ResourceKey> {
+        let start = behind.map_or(Bound::Unbounded, |key| Bound::Excluded((&*key.source, &*key.subject)));
+        let mut last = None;
+        for (count, (resource, stored)) in self.stored(start, Sieve::default()).enumerate() {
+            if count == resources_max {
+                return last;
+            }
+            for (slot, (trigger, _, phase)) in (0..).zip(stored.outline()) {
+                visit(LifecycleIndex { resource, slot }, trigger, phase);
+            }
+            if count + 1 == resources_max {
+                last = Some(stored.key());
+            }
+        }
+        None
     }
 
     /// Who claims an object, the earliest first: that one owns it.

@@ -28,7 +28,8 @@ fn keys(fact: &Fact<'_>) -> Vec<ResourceKey> {
         Fact::Event(event) => vec![ResourceKey { source: event.source.into(), subject: event.subject.into() }],
         Fact::Reconciled(outcome) => vec![outcome.key.resource.clone()],
         Fact::Replay(replay) => replay.redecisions.iter().map(|some| some.resource.clone()).collect(),
-        Fact::Rejected(_) | Fact::Stream(_) | Fact::Rule(_) | Fact::Lost(_) => vec![],
+        Fact::Gathered(gathered) => vec![ResourceKey::of_list(&gathered.trigger)],
+        Fact::Rejected(_) | Fact::Marker(_) | Fact::Stream(_) | Fact::Rule(_) | Fact::Lost(_) => vec![],
     }
 }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use super::names::Names;
-use super::{Changed, packed};
+use super::{Changed, KeyChange, packed};
 use crate::fact::ObjectKey;
 use crate::happened::{Change, Happened};
 use crate::lifecycle::{Desired, Lifecycle, Phase};
@@ -40,6 +40,11 @@ impl Shared {
     /// The clusters that lifecycles are on, sorted.
     pub(super) fn clusters(&self) -> BTreeSet<&str> {
         self.pairs.iter().map(|(_, cluster)| &**cluster).collect()
+    }
+
+    /// The clusters beside a trigger, each with the number of both.
+    pub(super) fn pairs_of(&self, trigger: &str) -> impl Iterator<Item = (Pair, &Arc<str>)> {
+        (0..).zip(&self.pairs).filter(move |(_, (of, _))| **of == *trigger).map(|(pair, (_, on))| (pair, on))
     }
 
     /// The trigger and the cluster with this number.
@@ -116,9 +121,12 @@ impl Compact {
         });
         let compact = &mut lifecycles[at];
         let before = known.map(|_| compact.core.phase());
+        let desired = known.map(|_| compact.core.desired);
         let [released, claimed] = compact.evolve(shared, offset, unix_nanos, happened);
         let slot = u32::try_from(at).expect("fewer than 2^32 lifecycles fit in memory");
-        Changed { slot, before, after: compact.core.phase(), needs_work: compact.core.needs_work(), released, claimed }
+        let (after, needs_work) = (compact.core.phase(), compact.core.needs_work());
+        let key = compact.core.key_change(compact.pair, desired);
+        Changed { slot, before, after, needs_work, key, released, claimed }
     }
 
     /// The place of a lifecycle.
@@ -267,6 +275,10 @@ impl Core {
 
     pub(super) fn decision(&self) -> (Desired, Offset) {
         (self.desired, self.decided)
+    }
+
+    pub(super) fn key_change(&self, pair: Pair, before: Option<Desired>) -> KeyChange {
+        KeyChange { pair, before, after: self.desired, decided: self.decided }
     }
 
     pub(super) fn holds(&self) -> bool {

@@ -66,10 +66,25 @@ pub(crate) struct Changed {
     pub(crate) after: Phase,
     /// Whether the cluster may differ from what it desires.
     pub(crate) needs_work: bool,
+    /// What it is to the list of its trigger.
+    pub(crate) key: KeyChange,
     /// The objects that it claims no longer.
     pub(crate) released: Vec<ObjectKey>,
     /// The objects that it claims now.
     pub(crate) claimed: Vec<ObjectKey>,
+}
+
+/// What a change of a lifecycle is to the list of its trigger.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct KeyChange {
+    /// Trigger and cluster, by number.
+    pub(crate) pair: u32,
+    /// What shall hold before; `None` when it began with this.
+    pub(crate) before: Option<Desired>,
+    /// What shall hold after.
+    pub(crate) after: Desired,
+    /// The record that made it so.
+    pub(crate) decided: Offset,
 }
 
 #[derive(Debug, Default)]
@@ -161,6 +176,11 @@ impl Storage {
     /// The clusters that lifecycles are on, sorted.
     pub(crate) fn clusters(&self) -> BTreeSet<&str> {
         self.shared.clusters()
+    }
+
+    /// The clusters that a trigger has lifecycles on, each with the number of both.
+    pub(crate) fn pairs_of(&self, trigger: &str) -> impl Iterator<Item = (u32, &Arc<str>)> {
+        self.shared.pairs_of(trigger)
     }
 
     /// The numbers in the order of their keys, from a key on: of the resources whose source begins with this, and whose subject
@@ -384,12 +404,24 @@ impl<'s> Stored<'s> {
         Some(self.compact.resource.lifecycles[slot].core.decision())
     }
 
+    /// What shall hold of the lifecycle of a trigger and cluster, by the number of both.
+    pub(crate) fn desired(self, pair: u32) -> Option<Desired> {
+        let lifecycle = self.compact.resource.lifecycles.iter().find(|lifecycle| lifecycle.pair == pair)?;
+        Some(lifecycle.core.decision().0)
+    }
+
     /// Each lifecycle's trigger, cluster and phase.
     pub(crate) fn outline(self) -> impl Iterator<Item = (&'s str, &'s str, Phase)> {
         self.slots().map(move |(_, lifecycle)| {
             let (trigger, cluster) = self.shared.of(lifecycle.pair);
             (&**trigger, &**cluster, lifecycle.core.phase())
         })
+    }
+
+    /// The number of the trigger and cluster of a lifecycle, and what shall hold of it.
+    pub(crate) fn errand(self, slot: u32) -> (u32, Desired) {
+        let lifecycle = &self.compact.resource.lifecycles[slot as usize];
+        (lifecycle.pair, lifecycle.core.decision().0)
     }
 
     /// The numbers of the lifecycles that need work.
@@ -414,9 +446,9 @@ impl<'s> Stored<'s> {
     /// What its lifecycles are, as changes since there were none, each with its cluster.
     pub(crate) fn changes(self) -> impl Iterator<Item = (Arc<str>, Changed)> {
         self.slots().map(move |(slot, CompactLifecycle { pair, core, .. })| {
-            let (after, needs_work) = (core.phase(), core.needs_work());
+            let (after, needs_work, key) = (core.phase(), core.needs_work(), core.key_change(*pair, None));
             let claimed = self.compact.resource.lifecycles[slot as usize].objects().collect();
-            let changed = Changed { slot, before: None, after, needs_work, released: Vec::new(), claimed };
+            let changed = Changed { slot, before: None, after, needs_work, key, released: Vec::new(), claimed };
             (self.shared.of(*pair).1.clone(), changed)
         })
     }

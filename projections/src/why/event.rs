@@ -347,7 +347,8 @@ impl Effects {
                     thread.done = Some(thread.why.effect).filter(|effect| effect.is_done()).or(thread.done);
                 }
             }
-            Fact::Rejected(_) | Fact::Stream(_) | Fact::Rule(_) | Fact::Lost(_) => {}
+            Fact::Rejected(_) | Fact::Marker(_) | Fact::Stream(_) | Fact::Rule(_) => {}
+            Fact::Gathered(_) | Fact::Lost(_) => {}
         }
     }
 

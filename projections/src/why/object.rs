@@ -89,6 +89,9 @@ pub struct WhyObject {
     /// Who else claims it, the earliest first: the next owners.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also_claimed: Vec<ClaimRow>,
+    /// The live keys that it lists; absent where it is made of one event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list: Option<ListWhy>,
     /// The objects that match when several do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub candidates: Vec<Candidate>,
@@ -135,6 +138,26 @@ pub struct DecisionWhy {
     /// The event it follows from; absent when there is none, and when the log no longer holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<Entry>,
+}
+
+/// The live keys of a trigger that makes one list of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ListWhy {
+    /// How many there are.
+    pub live: u64,
+    /// The first of them, in the order of the list.
+    pub keys: Vec<KeyWhy>,
+}
+
+/// A live key of a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct KeyWhy {
+    /// CloudEvent `source`.
+    pub source: String,
+    /// CloudEvent `subject`.
+    pub subject: String,
+    /// Offset of its latest Create event.
+    pub event: u64,
 }
 
 /// An object that a policy of a trigger names, as it is written there.
@@ -732,6 +755,10 @@ fn decided_by<D: Disk>(
             let desired = if creates { Desired::Present { event } } else { Desired::Absent { event: Some(event) } };
             (desired, decided)
         }
+        Ok(Fact::Gathered(gathered)) => match gathered.keys {
+            0 => (Desired::Absent { event: Some(decided) }, decided),
+            _ => (Desired::Present { event: decided }, decided),
+        },
         Ok(Fact::Replay(TriggerReplayed { redecisions, .. })) => {
             let about = redecisions.iter().find(|known| known.resource == *key && *known.cluster == *cluster);
             match about.map(|known| known.desired) {
@@ -777,6 +804,7 @@ impl WhyObject {
             drifts: Vec::new(),
             gone: None,
             also_claimed: Vec::new(),
+            list: None,
             candidates: Vec::new(),
             more: false,
             notes: Vec::new(),

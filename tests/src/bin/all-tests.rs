@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use lifeline_ops::servers::{Cache, Error, NatsProgram, Progress, program_on_path};
-use lifeline_tests::harness::{ControlPlane, ControlPlanePrograms, Fuzzer, Helm, NodePrograms, User, install};
+use lifeline_tests::harness::{
+    ControlPlane, ControlPlanePrograms, Fuzzer, Helm, NatsCli, NodePrograms, Sdk, User, install,
+};
 use lifeline_tests::report::Report;
 
 const USAGE: &str = "\
@@ -87,10 +89,18 @@ impl Servers {
         if let Err(error) = Helm::obtain(&cache, progress) {
             warn(error);
         }
-        if program_on_path("promtool").is_none()
-            && let Err(reason) = install(&["prometheus"])
-        {
-            eprintln!("warning: promtool cannot be installed: {reason}\nTests that need it will be skipped.");
+        if let Err(error) = NatsCli::obtain(&cache, progress) {
+            warn(error);
+        }
+        for error in Sdk::ALL.into_iter().filter_map(|sdk| sdk.obtain(&cache, progress).err()) {
+            warn(error);
+        }
+        for (program, package) in [("promtool", "prometheus"), ("kubectl", "kubernetes-client")] {
+            if program_on_path(program).is_none()
+                && let Err(reason) = install(&[package])
+            {
+                eprintln!("warning: {program} cannot be installed: {reason}\nTests that need it will be skipped.");
+            }
         }
         match ControlPlanePrograms::obtain(&cache, progress) {
             Ok(programs) => {

@@ -74,7 +74,7 @@ const GROUND: &str = "projections/src/fold/ground.rs";
 /// back, which it is not in the simulation, the times of the messages tell the same; a table in `epoch` tests it. And
 /// sessions that end again and again while a full stream drops messages: a story ends in calm, so they end too; a test
 /// on a real server has it.
-const SABOTAGES: [Sabotage; 54] = [
+const SABOTAGES: [Sabotage; 55] = [
     Sabotage {
         name: "act before what waits in the streams is read",
         file: "engine/src/site/history.rs",
@@ -98,6 +98,12 @@ const SABOTAGES: [Sabotage; 54] = [
         file: FOUND_EVENT,
         good: "self.is_over |= !is_late && lacks_own",
         bad: "self.is_over |= (SABOTAGED || !is_late) && lacks_own",
+    },
+    Sabotage {
+        name: "make a list once and never again",
+        file: "engine/src/lists.rs",
+        good: "is_present && keys.until > decided",
+        bad: "!SABOTAGED && is_present && keys.until > decided",
     },
     Sabotage {
         name: "acknowledge before the sync",

@@ -49,6 +49,10 @@ rules:
 - level: Metadata
   userGroups: ["system:serviceaccounts"]
 - level: Metadata
+  users: [admin]
+  verbs: [get]
+  resources: [{group: "", resources: [configmaps]}]
+- level: Metadata
   verbs: [create, update, patch, delete, deletecollection]
 - level: None
 "#;
@@ -100,6 +104,8 @@ pub struct Write {
     pub name: String,
     /// The user who asked.
     pub user: String,
+    /// Whom the user acted as; empty for himself.
+    pub acting_as: String,
     /// The HTTP status it got.
     pub status: u16,
     /// The group of the resource; empty for the core, and where there is no resource.
@@ -197,7 +203,7 @@ impl ControlPlane {
         Ok(calls)
     }
 
-    /// Every write so far, and every read of a service account.
+    /// Every write so far, and every read of a service account, or of a ConfigMap by its name.
     ///
     /// # Errors
     /// When the audit log cannot be read.
@@ -405,6 +411,7 @@ fn write_in(line: &str) -> serde_json::Result<Write> {
     struct Event {
         verb: String,
         user: UserInfo,
+        impersonated_user: Option<UserInfo>,
         object_ref: Option<Value>,
         response_status: Option<Value>,
     }
@@ -424,6 +431,7 @@ fn write_in(line: &str) -> serde_json::Result<Write> {
         namespace: text("namespace"),
         name: text("name"),
         user: event.user.username,
+        acting_as: event.impersonated_user.map(|user| user.username).unwrap_or_default(),
         status: code.and_then(|code| u16::try_from(code).ok()).unwrap_or_default(),
     })
 }

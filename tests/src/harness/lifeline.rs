@@ -242,6 +242,16 @@ impl Lifeline {
         succeeded(arguments, &output)
     }
 
+    /// The same for a command that says something by its exit code: that, and what it printed to both.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn exit_of(arguments: &[&str]) -> Result<(Option<i32>, String), Failure> {
+        let output = command(&Self::program()?).args(arguments).output()?;
+        let [stdout, stderr] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+        Ok((output.status.code(), format!("{stdout}{stderr}")))
+    }
+
     /// What it answers to an asking command, as JSON: `ask(&["get", "lifecycles"])`.
     ///
     /// # Errors

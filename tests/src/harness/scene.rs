@@ -9,8 +9,8 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::{
-    ControlPlane, ControlPlanePrograms, Failure, Fuzzer, Helm, Lifeline, Mount, Need, Node, NodePrograms, User, image,
-    lifeline_image,
+    ControlPlane, ControlPlanePrograms, Failure, Fuzzer, Helm, Lifeline, Mount, NatsCli, Need, Node, NodePrograms,
+    User, image, lifeline_image,
 };
 
 /// The control plane that the tests of one program share, once one of them needs it.
@@ -107,6 +107,22 @@ impl Scene {
         Ok(helm().as_ref().map_err(String::as_str)?)
     }
 
+    /// The nats-server program, which [`Self::nats`] starts.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn nats_server_program(&self) -> Result<&'static Path, Failure> {
+        Ok(nats_program().as_ref().map(|program| program.path.as_path()).map_err(String::as_str)?)
+    }
+
+    /// The `nats` program, with which people publish.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn nats_cli(&self) -> Result<&'static NatsCli, Failure> {
+        Ok(nats_cli().as_ref().map_err(String::as_str)?)
+    }
+
     /// The programs that check the HTTP API from outside.
     ///
     /// # Errors
@@ -188,6 +204,15 @@ pub(super) fn unmet(need: Need) -> Option<&'static str> {
             Some("no promtool here; `cargo all-tests` installs the package `prometheus` where it may")
         }
         Need::Promtool => None,
+        Need::NatsCli => nats_cli().as_ref().err().map(String::as_str),
+        Need::Kubectl if program_on_path("kubectl").is_none() => {
+            Some("no kubectl here; `cargo all-tests` installs the package `kubernetes-client` where it may")
+        }
+        Need::Kubectl => None,
+        Need::Sdk(sdk) => {
+            let found = Cache::from_environment().is_ok_and(|cache| sdk.find(&cache).is_some());
+            (!found).then(|| sdk.reason())
+        }
         Need::Node => unmet(Need::Mounts).or_else(|| node_programs().as_ref().err().map(String::as_str)),
     }
 }
@@ -220,6 +245,14 @@ fn nats_program() -> &'static Result<NatsProgram, String> {
         let cache = Cache::from_environment().map_err(|error| error.to_string())?;
         let found = NatsProgram::find(&cache, Progress::on_stderr()).map_err(|error| error.to_string())?;
         found.ok_or_else(|| "no nats-server here; `cargo all-tests` fetches one".to_owned())
+    })
+}
+
+fn nats_cli() -> &'static Result<NatsCli, String> {
+    static NATS_CLI: OnceLock<Result<NatsCli, String>> = OnceLock::new();
+    NATS_CLI.get_or_init(|| {
+        let cache = Cache::from_environment().map_err(|error| error.to_string())?;
+        NatsCli::find(&cache).ok_or_else(|| "no `nats` program here; `cargo all-tests` builds one".to_owned())
     })
 }
 

@@ -9,7 +9,7 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use tokio::runtime;
 
 use super::scene::{strike, unmet};
-use super::{Failure, Outcome, Scene};
+use super::{Failure, Outcome, Scene, Sdk};
 
 /// No story takes this long: what does hangs, and says so here rather than in a CI that was cut off.
 const STORY_WITHIN: Duration = Duration::from_secs(300);
@@ -31,6 +31,12 @@ pub enum Need {
     Promtool,
     /// A node that runs pods: a kubelet, a scheduler, containerd, and the right to use them.
     Node,
+    /// The `nats` program, with which people publish.
+    NatsCli,
+    /// The `kubectl` program.
+    Kubectl,
+    /// The CloudEvents SDK of a language, and the language.
+    Sdk(Sdk),
 }
 
 /// A test: its name (a sentence), what it needs, and its body, which runs on a runtime of its own.

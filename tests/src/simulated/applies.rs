@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lifeline_engine::cluster::ObjectKey;
 use lifeline_projections::fact::{
-    Allowance, EventReceived, Fact, LifecycleKey, Reconciled, Recreated, Redesired, RuleChanged, Ruling,
+    Allowance, EventReceived, Fact, Gathered, LifecycleKey, Reconciled, Recreated, Redesired, RuleChanged, Ruling,
     TriggerReplayed, What,
 };
 use lifeline_store::{Offset, Record};
@@ -120,6 +120,14 @@ impl<'f> Wants<'f> {
             }
             Fact::Rule(RuleChanged { rule: MANAGE, digest, .. }) => {
                 self.is_broken = digest.is_some_and(Version::is_broken);
+            }
+            Fact::Gathered(Gathered { trigger, keys, .. }) => {
+                self.kinds.insert(record.offset, "list");
+                let (lifecycle, now) = ((&**trigger, "", &**trigger), ("list", self.versions.get(&**trigger).copied()));
+                has_changed |= match keys {
+                    0 => self.present.remove(&lifecycle).is_some(),
+                    _ => self.present.insert(lifecycle, now) != Some(now),
+                };
             }
             Fact::Replay(TriggerReplayed { trigger, digest, redecisions, allowance, complete, .. }) => {
                 has_changed = true;

@@ -5,6 +5,7 @@
 //! Never here: rules of Kubernetes; those are in [`super::objects`].
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 use lifeline_engine::clock::{Clock, SimulatedClock};
 use lifeline_engine::cluster::{Cluster, Deletion, Error, Kind, Label, LiveObject, ObjectKey, Seen};
+use lifeline_engine::schema::Schema;
 use lifeline_store::Offset;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -133,7 +135,7 @@ impl FaultyCluster {
     /// Makes an object as another owner does. It is not among [`FaultyCluster::applies`].
     pub fn make_foreign(&self, manifest: &Value) {
         let key = Objects::resolve(manifest).expect("a name that the cluster accepts");
-        self.state.lock().objects.apply(&key, manifest, None).expect("nothing is there yet");
+        self.state.lock().objects.make_foreign(&key, manifest);
     }
 
     /// Changes or deletes one of the objects of Lifeline as somebody else does; says which, if there is one.
@@ -231,7 +233,7 @@ impl FaultyCluster {
     /// The objects that a watch shows.
     fn seen_now(&self, kind: &Kind, label: Label) -> BTreeMap<ObjectKey, LiveObject> {
         let state = self.state.lock();
-        let has_label = |live: &LiveObject| live.manifest["metadata"]["labels"][label.key] == label.value;
+        let has_label = |live: &LiveObject| !live.manifest["metadata"]["labels"][label.0].is_null();
         let all = state.objects.list().into_iter().filter(|(key, live)| Kind::of(key) == *kind && has_label(live));
         all.map(|(key, live)| {
             let deleting = state.is_going(&key);
@@ -340,6 +342,10 @@ impl Cluster for FaultyCluster {
         .boxed()
     }
 
+    fn schema<'a>(&'a self, _: &'a ObjectKey) -> BoxFuture<'a, Option<Arc<Schema>>> {
+        async { None }.boxed()
+    }
+
     fn get<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {
         async move {
             self.request().await?;
@@ -368,6 +374,39 @@ impl Cluster for FaultyCluster {
         .boxed()
     }
 
+    fn make<'a>(&'a self, key: &'a ObjectKey, manifest: &'a Value) -> BoxFuture<'a, Result<LiveObject, Error>> {
+        async move {
+            let sent = self.now();
+            self.look_at_write();
+            let make = || match self.state.lock().live(key) {
+                Some(_) => Err(Error::Taken),
+                None => Ok(()),
+            };
+            let made = || make().and_then(|()| self.apply_now(sent, key, manifest, None));
+            if let Some(error) = self.hung(key, &made).await {
+                return Err(error);
+            }
+            self.request().await?;
+            let made = made()?;
+            self.answer(made).await
+        }
+        .boxed()
+    }
+
+    fn dry_run<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        manifest: &'a Value,
+        uid: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {
+        async move {
+            self.request().await?;
+            let outcome = self.state.lock().objects.clone().apply(key, manifest, uid);
+            self.answer(outcome).await?.map(Some)
+        }
+        .boxed()
+    }
+
     fn create_namespace<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<(), Error>> {
         async move {
             let (sent, key) = (self.now(), Objects::resolve(manifest)?);
@@ -389,6 +428,18 @@ impl Cluster for FaultyCluster {
             self.request().await?;
             let deleted = self.delete_now(key, uid);
             self.answer(deleted).await
+        }
+        .boxed()
+    }
+
+    fn kinds(&self) -> BoxFuture<'_, Result<Vec<Kind>, Error>> {
+        async move {
+            self.request().await?;
+            if self.meets(Hazard::FailedDiscovery, 10) {
+                return Err(unavailable("discovery failed"));
+            }
+            let core = |kind: &str| Kind { group: String::new(), version: "v1".to_owned(), kind: kind.to_owned() };
+            self.answer(["Namespace", "ConfigMap"].map(core).to_vec()).await
         }
         .boxed()
     }

@@ -19,6 +19,8 @@ pub enum Hazard {
     PowerCut,
     /// The power is cut in the middle of a disk operation.
     PowerCutInOperation,
+    /// The clock of the engine's machine shows another year for a while.
+    ClockJump,
     /// A disk operation fails.
     DiskFailure,
     /// A disk operation finds no space.
@@ -43,6 +45,8 @@ pub enum Hazard {
     StrangeMessage,
     /// Another reader of the consumer got a message.
     StolenDelivery,
+    /// Another engine takes a consumer.
+    Rival,
     /// One of two streams delivers nothing for a while, and the other does.
     SlowStream,
     /// Messages are purged.
@@ -95,6 +99,10 @@ pub enum Hazard {
     Recreation,
     /// A drift is recorded.
     Drift,
+    /// That the live keys of a list changed is recorded, more than one at once.
+    Gathered,
+    /// That no key of a list is live any more is recorded.
+    EmptiedList,
     /// A piece of a replay is recorded that is not the last one.
     ReplayPiece,
     /// A message that an earlier release rejected is taken up again.
@@ -107,11 +115,12 @@ pub enum Hazard {
 
 impl Hazard {
     /// All hazards, in the order in which they are printed.
-    pub const ALL: [Hazard; 46] = [
+    pub const ALL: [Hazard; 50] = [
         Hazard::Stop,
         Hazard::Kill,
         Hazard::PowerCut,
         Hazard::PowerCutInOperation,
+        Hazard::ClockJump,
         Hazard::DiskFailure,
         Hazard::DiskFull,
         Hazard::CutCheckpoint,
@@ -124,6 +133,7 @@ impl Hazard {
         Hazard::DeafConsumer,
         Hazard::StrangeMessage,
         Hazard::StolenDelivery,
+        Hazard::Rival,
         Hazard::SlowStream,
         Hazard::Purge,
         Hazard::RemadeStream,
@@ -150,6 +160,8 @@ impl Hazard {
         Hazard::Release,
         Hazard::Recreation,
         Hazard::Drift,
+        Hazard::Gathered,
+        Hazard::EmptiedList,
         Hazard::ReplayPiece,
         Hazard::TakenUp,
         Hazard::Overtaken,
@@ -164,6 +176,7 @@ impl Hazard {
             Hazard::Kill => "engine killed",
             Hazard::PowerCut => "power cut",
             Hazard::PowerCutInOperation => "power cut within a disk operation",
+            Hazard::ClockJump => "clock jumped and came back",
             Hazard::DiskFailure => "disk operation failed",
             Hazard::DiskFull => "disk full",
             Hazard::CutCheckpoint => "engine ended within a checkpoint",
@@ -176,6 +189,7 @@ impl Hazard {
             Hazard::DeafConsumer => "consumer deaf",
             Hazard::StrangeMessage => "message published that the client cannot read",
             Hazard::StolenDelivery => "message delivered to another reader",
+            Hazard::Rival => "consumer taken by another engine",
             Hazard::SlowStream => "one of two streams slow",
             Hazard::Purge => "messages purged",
             Hazard::RemadeStream => "stream deleted and made again",
@@ -202,6 +216,8 @@ impl Hazard {
             Hazard::Release => "release recorded",
             Hazard::Recreation => "object made again recorded",
             Hazard::Drift => "drift recorded",
+            Hazard::Gathered => "list of several keys recorded",
+            Hazard::EmptiedList => "list without keys recorded",
             Hazard::ReplayPiece => "piece of a replay recorded",
             Hazard::TakenUp => "rejected message taken up again",
             Hazard::Overtaken => "event overtaken",

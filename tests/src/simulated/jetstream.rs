@@ -11,6 +11,7 @@ use lifeline_engine::intake::Error;
 use lifeline_engine::intake::jetstream::{
     Acknowledge, Backlog, Batch, Batches, Consume, JetStream, Message, Retention, Stored, StreamState,
 };
+use lifeline_engine::intake::owner::Owner;
 use tokio::time::{sleep, sleep_until};
 
 use super::hazard::Hazard;
@@ -84,6 +85,27 @@ impl JetStream for SimulatedJetStream {
         async move {
             self.server.way("STREAM.MSG.GET").await?;
             Ok(self.server.stored_from(stream, sequence))
+        }
+        .boxed()
+    }
+
+    fn owner<'a>(&'a self, stream: &'a str, durable: &'a str) -> BoxFuture<'a, Result<Option<Owner>, Error>> {
+        async move {
+            self.server.way("CONSUMER.INFO").await?;
+            Ok(self.server.owner(stream, durable))
+        }
+        .boxed()
+    }
+
+    fn note_owner<'a>(
+        &'a self,
+        stream: &'a str,
+        durable: &'a str,
+        owner: &'a Owner,
+    ) -> BoxFuture<'a, Result<Option<Owner>, Error>> {
+        async move {
+            self.server.way("CONSUMER.DURABLE.CREATE").await?;
+            Ok(self.server.note_owner(stream, durable, owner))
         }
         .boxed()
     }

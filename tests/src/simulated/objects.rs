@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 const FIRST_NAMESPACE: &str = "default";
 
 /// What a cluster holds.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Objects {
     held: BTreeMap<ObjectKey, LiveObject>,
     made: u64,
@@ -64,7 +64,7 @@ impl Objects {
 
     /// As [`lifeline_engine::cluster::Cluster::apply`], by somebody to whom all fields belong.
     pub fn apply(&mut self, key: &ObjectKey, manifest: &Value, uid: Option<&str>) -> Result<LiveObject, Error> {
-        let ours = || json!({"f:data": {}});
+        let ours = || fields(manifest);
         if let Some(live) = self.held.get_mut(key) {
             if uid.is_some_and(|uid| uid != live.uid) {
                 return Err(Error::Replaced { uid: live.uid.clone() });
@@ -89,18 +89,33 @@ impl Objects {
             return Err(Error::NamespaceMissing { namespace: namespace.to_string() });
         }
         self.made += 1;
-        let managed = Managed { ours: ours(), last_other: None };
+        let managed = Managed { ours: ours(), ..Managed::default() };
         let uid = format!("uid-{}", self.made);
         let live = LiveObject { uid, deleting: false, manifest: manifest.clone(), managed };
         self.held.insert(key.clone(), live.clone());
         Ok(live)
     }
 
+    /// Makes an object as somebody else does.
+    ///
+    /// # Panics
+    /// Where there is one, or it is refused.
+    pub fn make_foreign(&mut self, key: &ObjectKey, manifest: &Value) {
+        self.apply(key, manifest, None).expect("nothing is there yet");
+        let live = self.held.get_mut(key).expect("it was just made");
+        live.managed = Managed { last_other: Some("stranger".to_owned()), ..Managed::default() };
+    }
+
     /// Changes an object as somebody else does: its data are not as they were applied, and belong to nobody else.
     pub fn edit(&mut self, key: &ObjectKey) {
         let Some(live) = self.held.get_mut(key) else { return };
         live.manifest["data"] = json!({"login": "edited"});
-        live.managed = Managed { ours: Value::Null, last_other: Some("stranger".to_owned()) };
+        if let Some(ours) = live.managed.ours.as_object_mut() {
+            // A Namespace has no data: something of it is not ours any more, and the marks still are.
+            ours.remove("f:data");
+            ours.remove("f:kind");
+        }
+        live.managed.last_other = Some("stranger".to_owned());
     }
 
     /// As [`lifeline_engine::cluster::Cluster::delete`]; a namespace takes along what is in it.
@@ -110,6 +125,14 @@ impl Objects {
             self.held.retain(|other, _| !other.is_in(key));
         }
         Deletion::Gone
+    }
+}
+
+/// The fields of a manifest that its apply makes ours, in the form of `fieldsV1`.
+fn fields(applied: &Value) -> Value {
+    match applied {
+        Value::Object(map) => map.iter().map(|(name, value)| (format!("f:{name}"), fields(value))).collect(),
+        _ => json!({}),
     }
 }
 

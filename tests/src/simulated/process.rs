@@ -4,13 +4,15 @@
 //! at whatever they wait for is the crash.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::FutureExt;
-use lifeline_engine::clock::SimulatedClock;
+use lifeline_engine::clock::{Clock, SimulatedClock};
 use lifeline_engine::engine::{Engine, Parts, Ports, SavedIn};
 use lifeline_engine::error_text::chain;
+use lifeline_engine::intake::owner::Claimant;
 use lifeline_engine::intake::streams::{Order, Reach};
 use lifeline_engine::intake::subjects::Wanted;
 use lifeline_engine::recorder;
@@ -20,7 +22,7 @@ use lifeline_engine::rules::Current;
 use lifeline_engine::saver::Pace;
 use lifeline_engine::site::Site;
 use lifeline_projections::event::{self, CloudEvent, Headers};
-use lifeline_store::{Log, Options, SimulatedDisk};
+use lifeline_store::{Disk, Log, Options, SimulatedDisk};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -65,6 +67,8 @@ pub struct World {
     counter: Counter,
     /// The time.
     pub clock: SimulatedClock,
+    /// How far the clock of the engine's machine is off.
+    off_seconds: Arc<AtomicI64>,
     /// The rules in force.
     pub rules: watch::Sender<Current>,
     /// Whether the next engine is of an earlier release, which refuses some events.
@@ -119,6 +123,7 @@ impl World {
             pace,
             counter,
             clock,
+            off_seconds: Arc::default(),
             rules,
             reads_less,
             has_two_streams,
@@ -126,6 +131,14 @@ impl World {
             brake,
             confirming,
         }
+    }
+
+    /// The clock of the engine's machine shows another day for a while.
+    pub async fn jump(&self, days: i64, pause: Duration) {
+        self.counter.count(Hazard::ClockJump);
+        self.off_seconds.store(days * 86_400, Ordering::Relaxed);
+        tokio::time::sleep(pause).await;
+        self.off_seconds.store(0, Ordering::Relaxed);
     }
 
     /// What is left once the process is gone.
@@ -139,6 +152,17 @@ impl World {
         self.count_cut_checkpoint();
         self.disk.cut_power();
         self.table.iter().for_each(|table| table.cut_power());
+    }
+
+    /// The volume of the engine is lost: another one begins with an empty one.
+    ///
+    /// # Panics
+    /// When the disk refuses to be emptied.
+    pub fn lose_volume(&mut self) {
+        let files = self.disk.list().expect("a disk that works");
+        files.iter().for_each(|file| self.disk.remove(file).expect("it is there"));
+        self.disk.sync_folder().expect("a disk that works");
+        self.table = None;
     }
 
     fn count_cut_checkpoint(&self) {
@@ -181,7 +205,7 @@ impl World {
             open_log: Box::new(move || Log::open(disk.clone(), options())),
             table: self.table.clone().map(|table| SavedIn::Rows(table)),
             sites: vec![site.clone()],
-            clock: Arc::new(self.clock),
+            clock: Arc::new(Jumping { clock: self.clock, off_seconds: self.off_seconds.clone() }),
             rules: self.rules.subscribe(),
         };
         let (engine, Parts { recorder, saver, reconcilers }) = Engine::open(ports, &mut |_, _| {})?;
@@ -232,9 +256,11 @@ impl World {
         let other = self.has_two_streams.then(|| OTHER_SUBJECT.to_owned());
         let subjects = std::iter::once(SUBJECT.to_owned()).chain(other).collect();
         let wanted = Wanted { subjects, streams: Vec::new() };
+        let (instance, host) = ("engine".to_owned(), String::new());
+        let claimant = Claimant { instance, host, takes_over: false, clock: Arc::new(self.clock) };
         let reading = engine.clone();
         tasks.spawn(async move {
-            let order = Order::new(wanted, "lifeline", "LIFELINE");
+            let order = Order { claimant: Some(claimant), ..Order::new(wanted, "lifeline", "LIFELINE") };
             reading.read(&site, "simulated", Reach::streams_only(jetstream), order).await
         });
         Ok(Process { engine, disk: self.disk.clone(), tasks })
@@ -290,6 +316,19 @@ impl Process {
             Err(_) if !self.disk.is_powered() => self.kill().await,
             Err(_) => Err("it does not stop".to_owned()),
         }
+    }
+}
+
+/// The clock of a machine, which may be off.
+struct Jumping {
+    clock: SimulatedClock,
+    off_seconds: Arc<AtomicI64>,
+}
+
+impl Clock for Jumping {
+    fn now_unix_nanos(&self) -> u64 {
+        let off = self.off_seconds.load(Ordering::Relaxed).saturating_mul(1_000_000_000);
+        self.clock.now_unix_nanos().saturating_add_signed(off)
     }
 }
 

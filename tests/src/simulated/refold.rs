@@ -7,7 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lifeline_projections::fact::{EventReceived, Fact, Reconciled, Redesired, RuleChanged, Ruling, TriggerReplayed};
+use lifeline_projections::fact::{
+    EventReceived, Fact, Gathered, Reconciled, Redesired, RuleChanged, Ruling, TriggerReplayed,
+};
 use lifeline_projections::fold::Projection;
 use lifeline_projections::lifecycle::Desired;
 use lifeline_store::{Offset, Record};
@@ -16,7 +18,7 @@ use super::rules::{MANAGE, Version};
 use super::story::Violation;
 
 /// The triggers of all rules.
-const TRIGGERS: [&str; 5] = ["audit", "base", "guest", "lead", "manage"];
+const TRIGGERS: [&str; 6] = ["audit", "base", "guest", "lead", "manage", "roster"];
 
 /// A resource: source and subject.
 type Resource<'a> = (&'a str, &'a str);
@@ -45,6 +47,8 @@ struct Refold<'a> {
     /// Every event: when it was published, its record, its resource, and its type.
     events: BTreeMap<u64, (Offset, Resource<'a>, &'a str)>,
     lives: BTreeMap<(&'a str, Resource<'a>), Life>,
+    /// The latest record that gathered the keys of a trigger, and whether there were some.
+    gathered: BTreeMap<&'a str, (Offset, bool)>,
     /// The latest record about each resource.
     latest: BTreeMap<Resource<'a>, Offset>,
     violations: Vec<Violation>,
@@ -106,11 +110,29 @@ impl<'a> Refold<'a> {
             Fact::Reconciled(Reconciled { key, previous, .. }) => {
                 self.link(offset, (&*key.resource.source, &*key.resource.subject), *previous);
             }
+            Fact::Gathered(gathered) => self.gathered(offset, gathered),
             Fact::Rule(RuleChanged { rule: MANAGE, digest, .. }) => {
                 self.is_broken = digest.is_some_and(Version::is_broken);
             }
-            Fact::Stream(_) | Fact::Rejected(_) | Fact::Rule(_) | Fact::Lost(_) => {}
+            Fact::Stream(_) | Fact::Rejected(_) | Fact::Marker(_) | Fact::Rule(_) | Fact::Lost(_) => {}
         }
+    }
+
+    /// The list of a trigger is made of all that is present by it.
+    fn gathered(&mut self, offset: Offset, gathered: &'a Gathered) {
+        let trigger = &*gathered.trigger;
+        let list = ("", trigger);
+        self.link(offset, list, gathered.previous);
+        let is_live = |((of, resource), life): &(&(&str, Resource<'_>), &Life)| {
+            *of == trigger && !resource.0.is_empty() && life.is_present
+        };
+        let live = self.lives.iter().filter(is_live).count() as u64;
+        if gathered.keys != live {
+            let whom = format!("{trigger} at offset {offset}: {} keys, expected {live}", gathered.keys);
+            self.violations.push(Violation::new("a list is not of the live keys", whom));
+        }
+        self.gathered.insert(trigger, (offset, live > 0));
+        self.lives.entry((trigger, list)).or_default().decide(live > 0);
     }
 
     /// The event that decided already when one came that was published at this time, and is later.
@@ -147,7 +169,11 @@ impl<'a> Refold<'a> {
         for redecision in redecisions {
             let resource = (&*redecision.resource.source, &*redecision.resource.subject);
             self.link(offset, resource, redecision.previous);
-            let event = self.decided(trigger, version, resource);
+            let event = match resource {
+                ("", _) if version.is_some() => self.gathered.get(trigger).copied(),
+                ("", _) => None,
+                resource => self.decided(trigger, version, resource),
+            };
             let (is_right, is_present) = match redecision.desired {
                 Redesired::Present { event: of, .. } => (event == Some((of, true)), true),
                 Redesired::Absent { event: of } => (event == of.map(|of| (of, false)), false),

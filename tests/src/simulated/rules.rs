@@ -111,6 +111,17 @@ const BASE_ACTION: &str =
 const LEAD_ACTION: &str =
     r#"{{if eq .CloudEvent.type "visit"}}Create{{else if eq .CloudEvent.type "suspend"}}Delete{{else}}Nothing{{end}}"#;
 
+/// It is made once, of all users that are logged in. WHO is different in two versions of it.
+const ROSTER: &str = r#"
+  roster.yaml: |
+    kind: ConfigMap
+    apiVersion: v1
+    metadata:
+      name: roster
+      namespace: default
+    data:
+      login: "WHO{{ range .CloudEvents }}{{ .source }}/{{ .subject }}={{ .id }} {{ end }}""#;
+
 /// WHO is different in the two triggers that give it.
 const TIERED: &str = r#"
   tiered.yaml: |
@@ -161,6 +172,10 @@ pub enum Version {
     Withdrawn,
     /// Two more triggers give one object, at different tiers, and one of them an object that never changes.
     Tiered,
+    /// A second trigger makes one list of all users that are logged in.
+    Listed,
+    /// The list says something else.
+    Relisted,
 }
 
 /// An event as far as rules are concerned.
@@ -178,7 +193,7 @@ pub struct Event {
 
 impl Version {
     /// All of them.
-    pub const ALL: [Version; 9] = [
+    pub const ALL: [Version; 11] = [
         Version::First,
         Version::Revised,
         Version::Fewer,
@@ -188,9 +203,11 @@ impl Version {
         Version::Stricter,
         Version::Withdrawn,
         Version::Tiered,
+        Version::Listed,
+        Version::Relisted,
     ];
 
-    /// Those that stories change to at any time. [`Version::Tiered`] has chances of its own.
+    /// Those that stories change to at any time. The others have chances of their own.
     pub const CHOSEN: [Version; 8] = [
         Version::First,
         Version::Revised,
@@ -258,8 +275,9 @@ impl Version {
             ("audit", _) if self != Version::Audited => None,
             ("guest", _) if !self.has_guests() => None,
             ("base" | "lead", _) if self != Version::Tiered => None,
-            ("manage" | "audit" | "guest" | "base", "login") | ("manage" | "lead", "visit") => Some(true),
-            ("base", "logout") | ("lead", "suspend") => Some(false),
+            ("roster", _) if !self.has_list() => None,
+            ("manage" | "audit" | "guest" | "base" | "roster", "login") | ("manage" | "lead", "visit") => Some(true),
+            ("base" | "roster", "logout") | ("lead", "suspend") => Some(false),
             ("guest", "suspend") if self == Version::WithGuests => Some(false),
             ("manage", "logout") => Some(false),
             ("manage", "suspend") if self == Version::Stricter => Some(false),
@@ -288,6 +306,10 @@ impl Version {
             ("base", "ConfigMap", name) => {
                 self == Version::Tiered && (name.starts_with("fixed-") || (name.starts_with("tiered-") && !is_lead))
             }
+            ("roster", "ConfigMap", "roster") => {
+                let says_again = login.as_str().is_some_and(|login| login.starts_with(Version::Relisted.list()));
+                self.has_list() && says_again == (self == Version::Relisted)
+            }
             ("lead", "ConfigMap", name) => self == Version::Tiered && name.starts_with("tiered-") && is_lead,
             _ => false,
         }
@@ -303,6 +325,8 @@ impl Version {
             | Version::WithGuests
             | Version::GuestsStay
             | Version::Tiered
+            | Version::Listed
+            | Version::Relisted
             | Version::Withdrawn => r#"eq .CloudEvent.type "logout""#,
         };
         let profile = if self == Version::Fewer { String::new() } else { PROFILE.replace("REVISION", self.revision()) };
@@ -323,6 +347,11 @@ impl Version {
             text += &trigger("base", BASE_ACTION, &(TIERED.replace("WHO", "") + FIXED));
             let lead = trigger("lead", LEAD_ACTION, &TIERED.replace("WHO", "lead-"));
             text += &lead.replace("oneForEvent: true", "oneForEvent: true\n  tier: 50");
+        }
+        if self.has_list() {
+            let roster = trigger("roster", BASE_ACTION, &ROSTER.replace("WHO", self.list()));
+            let settings = if detects_drift { "\n  syncMode: ContinuousWithDriftDetection" } else { "" };
+            text += &roster.replace("oneForEvent: true", &format!("oneForEvent: false{settings}"));
         }
         if detects_drift {
             let with_drift = "oneForEvent: true\n  syncMode: ContinuousWithDriftDetection";
@@ -351,6 +380,7 @@ impl Version {
         let mut guests: BTreeMap<(&str, &str), &Event> = BTreeMap::new();
         let mut based: BTreeMap<(&str, &str), &Event> = BTreeMap::new();
         let mut lead: BTreeMap<(&str, &str), &Event> = BTreeMap::new();
+        let mut listed: BTreeMap<(&str, &str), &Event> = BTreeMap::new();
         for event in events {
             let resource = (event.source.as_str(), event.subject.as_str());
             for (trigger, held) in [
@@ -359,6 +389,7 @@ impl Version {
                 ("guest", &mut guests),
                 ("base", &mut based),
                 ("lead", &mut lead),
+                ("roster", &mut listed),
             ] {
                 match self.decides(trigger, &event.kind) {
                     Some(true) => _ = held.insert(resource, event),
@@ -371,6 +402,12 @@ impl Version {
         let mut want = |object: String, value: String| {
             wanted.entry(object).or_default().insert(value);
         };
+        if !listed.is_empty() {
+            let users =
+                listed.into_iter().map(|((source, subject), event)| format!("{source}/{subject}={} ", event.id));
+            let roster = format!("{}{}", self.list(), users.collect::<String>());
+            want("ConfigMap/default/roster".to_owned(), Value::from(roster).to_string());
+        }
         let has_namespace = |subject: &str| {
             foreign_namespaces.contains(&subject) || present.keys().any(|(_, of)| *of == subject && !of.contains('/'))
         };
@@ -409,6 +446,14 @@ impl Version {
 
     fn has_guests(self) -> bool {
         matches!(self, Version::WithGuests | Version::GuestsStay)
+    }
+
+    fn has_list(self) -> bool {
+        matches!(self, Version::Listed | Version::Relisted)
+    }
+
+    fn list(self) -> &'static str {
+        if self == Version::Relisted { "again " } else { "" }
     }
 
     fn revision(self) -> &'static str {

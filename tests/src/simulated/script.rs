@@ -16,7 +16,7 @@ use super::rules::{Event, Version};
 
 /// The resources that events are about: two of them share a subject and so the name of an object, and one asks for an
 /// object that no cluster accepts.
-const RESOURCES: [(&str, &str); 5] =
+pub const RESOURCES: [(&str, &str); 5] =
     [("auth", "ann"), ("auth", "bob"), ("auth", "cid"), ("sso", "ann"), ("sso", "a/b")];
 
 /// Logins and logouts are most of what happens.
@@ -149,6 +149,15 @@ pub enum Action {
         /// It acknowledges them. A work queue then has no copy for us, so there it never does.
         acknowledges: bool,
     },
+    /// The clock of the engine's machine is off by so many days, for this long.
+    ClockJump {
+        /// Ahead, or back.
+        days: i64,
+        /// Shorter than a jump is doubted.
+        pause: Duration,
+    },
+    /// Another engine takes the consumers, and reads with them for this long.
+    Rival(Duration),
 }
 
 /// How an engine ends.
@@ -253,6 +262,15 @@ impl Script {
             let at = usize::try_from(tiered.below(steps.len() as u64)).unwrap_or_default();
             steps.insert(at, Step { action: Action::Rules(Version::Tiered), pause: Duration::ZERO });
         }
+        let listed = Chance::new(seed, 13);
+        if listed.one_in(3) {
+            let mut at = usize::try_from(listed.below(steps.len() as u64)).unwrap_or_default();
+            steps.insert(at, Step { action: Action::Rules(Version::Listed), pause: Duration::ZERO });
+            if listed.one_in(2) {
+                at += usize::try_from(listed.below((steps.len() - at) as u64)).unwrap_or_default();
+                steps.insert(at + 1, Step { action: Action::Rules(Version::Relisted), pause: Duration::ZERO });
+            }
+        }
         let meddling = Chance::new(seed, 11);
         let detects_drift = meddling.one_in(3);
         if detects_drift {
@@ -261,6 +279,21 @@ impl Script {
         let streams = Chance::new(seed, 12);
         if streams.one_in(3) {
             in_two_streams(&mut steps, &streams);
+        }
+        let rival = Chance::new(seed, 27);
+        if rival.one_in(4) {
+            let at = usize::try_from(rival.below(steps.len() as u64 + 1)).unwrap_or_default();
+            let (takes, acknowledges) = (1 + rival.below(4), rival.one_in(2));
+            let steals = Action::Steal { messages: takes, acknowledges };
+            steps.insert(at, Step { action: steals, pause: rival.millis_below(60_000) });
+            steps.insert(at, Step { action: Action::Rival(rival.millis_below(60_000)), pause: Duration::ZERO });
+        }
+        let clock = Chance::new(seed, 28);
+        if clock.one_in(6) {
+            let at = usize::try_from(clock.below(steps.len() as u64 + 1)).unwrap_or_default();
+            let action =
+                Action::ClockJump { days: *clock.pick(&[-14_600, 4, 14_600]), pause: clock.millis_below(500_000) };
+            steps.insert(at, Step { action, pause: Duration::ZERO });
         }
         let has_foreign = chance.one_in(4);
         let messages_max = if chance.one_in(6) { 2 + chance.below(20) } else { u64::MAX };
@@ -470,6 +503,10 @@ impl fmt::Display for Action {
                 let which = if *cuts { "" } else { ", not the one we are connected to," };
                 write!(out, "the server{which} restarts without the last {messages} messages of the stream")
             }
+            Action::ClockJump { days, pause } => {
+                write!(out, "the clock of the engine's machine is {days} days off, for {pause:?}")
+            }
+            Action::Rival(lives) => write!(out, "another engine takes the consumers, for {lives:?}"),
             Action::Deafen => write!(out, "the consumer goes deaf"),
             Action::Steal { messages, acknowledges } => {
                 let and = if *acknowledges { " and acknowledges them" } else { "" };

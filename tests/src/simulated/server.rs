@@ -7,6 +7,7 @@
 //! Never here: what a message means.
 
 mod met;
+mod rival;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,11 +18,13 @@ use bytes::Bytes;
 use lifeline_engine::clock::{Clock, SimulatedClock};
 use lifeline_engine::intake::epoch::content_hash;
 use lifeline_engine::intake::jetstream::{Backlog, Consume, Copied, Message, Retention, Stored, StreamState};
+use lifeline_engine::intake::owner::Owner;
 use lifeline_engine::intake::{Error, Subject};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
+use self::rival::Rival;
 use super::chance::Chance;
 use super::hazard::{Counter, Hazard};
 use super::published::deliver;
@@ -79,6 +82,8 @@ struct State {
     connections: u64,
     restarts: u64,
     consumers: u64,
+    /// Another engine that came.
+    rival: Option<Rival>,
     violations: Vec<Violation>,
     /// What the streams held when the engine first asked for them, by creation: the last sequence. `None` before it did.
     met: Option<BTreeMap<u64, u64>>,
@@ -107,6 +112,8 @@ struct Consumer {
     has_delivered: bool,
     /// It has delivered something to another reader since then.
     went_elsewhere: bool,
+    /// Who is noted with it.
+    owner: Option<Owner>,
 }
 
 impl Server {
@@ -269,29 +276,11 @@ impl Server {
         self.state.lock().slow_until.insert(stream.to_owned(), Instant::now() + pause);
     }
 
-    /// Gives the next messages of every consumer to somebody else, who uses the same consumer.
-    pub fn steal(&self, messages: u64, acknowledges: bool) {
-        for stream in self.state.lock().streams.values_mut() {
-            let Stream { held, consumers, retention, .. } = stream;
-            for consumer in consumers.values_mut().filter(|consumer| !consumer.is_deaf) {
-                let next = held.range(consumer.cursor..).map(|(sequence, _)| *sequence);
-                let stolen: Vec<u64> = next.take(usize::try_from(messages).expect("a few")).collect();
-                let Some(last) = stolen.last() else { continue };
-                self.counter.count_many(Hazard::StolenDelivery, stolen.len() as u64);
-                consumer.cursor = last + 1;
-                consumer.went_elsewhere |= consumer.has_delivered;
-                if !acknowledges || *retention == Retention::WorkQueue {
-                    consumer.unacknowledged.extend(stolen.iter().map(|sequence| (*sequence, Instant::now())));
-                }
-            }
-        }
-    }
-
     /// No more trouble from here on.
     pub fn calm_down(&self) {
         self.is_calm.store(true, Ordering::Relaxed);
         let mut state = self.state.lock();
-        state.away_until = None;
+        (state.away_until, state.rival) = (None, None);
         state.slow_until.clear();
         drop(state);
         self.changed.notify_waiters();
@@ -354,7 +343,9 @@ impl Server {
             Retention::Interest | Retention::WorkQueue => consume.from_sequence.min(stream.first_sequence()),
         };
         let (retention, created_unix_nanos) = (stream.retention, stream.created_unix_nanos);
+        let noted = stream.consumers.get(&consume.durable).and_then(|consumer| consumer.owner.clone());
         let consumer = Consumer {
+            owner: noted.or_else(|| consume.owner.clone()),
             number,
             cursor,
             unacknowledged: BTreeMap::new(),
@@ -383,6 +374,8 @@ impl Server {
         if state.connections != lease.connection {
             return Err(Error::Interrupted);
         }
+        let reads_as_well = state.reads_as_well(lease);
+        state.violations.extend(reads_as_well);
         let State { streams, published, connections, slow_until, .. } = &mut *state;
         let slow_until = slow_until.get(&lease.consume.stream).copied().filter(|until| Instant::now() < *until);
         let stream = streams.get_mut(&lease.consume.stream);
@@ -490,6 +483,10 @@ impl Server {
     /// Waits until something was published or broke.
     pub(super) fn changed(&self) -> tokio::sync::futures::Notified<'_> {
         self.changed.notified()
+    }
+
+    fn clock_unix_nanos(&self) -> u64 {
+        self.clock.now_unix_nanos()
     }
 
     /// Some time on the way, for a message.

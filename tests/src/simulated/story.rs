@@ -9,6 +9,7 @@ use std::fmt::{self, Display};
 use std::rc::Rc;
 use std::time::Duration;
 
+use lifeline_engine::clock::{Clock, JUMP_NANOS};
 use lifeline_engine::error_text::chain;
 use lifeline_engine::redrive::{self, Because};
 use lifeline_engine::rules::Current;
@@ -204,6 +205,8 @@ impl Director<'_> {
             Action::SlowStream { other, pause } => {
                 self.world.server.slow_down(if *other { OTHER_STREAM } else { STREAM }, *pause);
             }
+            Action::ClockJump { days, pause } => self.world.jump(*days, *pause).await,
+            Action::Rival(lives) => self.world.server.rival_comes(*lives),
             Action::Deafen => self.world.server.go_deaf(),
             Action::Steal { messages, acknowledges } => self.world.server.steal(*messages, *acknowledges),
         }
@@ -343,6 +346,11 @@ impl Director<'_> {
                 return self.over(Vec::new());
             }
         };
+        let now = self.world.clock.now_unix_nanos();
+        if let Some(ahead) = records.iter().find(|record| record.time_unix_nanos > now.saturating_add(JUMP_NANOS)) {
+            let whom = format!("offset {} at {} s", ahead.offset, ahead.time_unix_nanos / 1_000_000_000);
+            self.violations.push(Violation::new("a record has a time that is to come", whom));
+        }
         let redriven = self.redriven.take();
         let finished = verdict::Finished {
             records: &records,

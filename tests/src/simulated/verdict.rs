@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lifeline_engine::redrive::Outcome;
 use lifeline_projections::fact::{
-    Decision, EventReceived, Fact, Reconciled, Redriven, StreamChange, StreamChanged, TriggerReplayed, What,
+    Decision, EventReceived, Fact, Gathered, Reconciled, Redriven, StreamChange, StreamChanged, TriggerReplayed, What,
 };
 use lifeline_projections::fold::Projection;
 use lifeline_store::{Offset, Record};
@@ -150,6 +150,8 @@ fn consequence(fact: &Fact<'_>) -> Option<Hazard> {
         Fact::Reconciled(Reconciled { what: What::Released(_), .. }) => Some(Hazard::Release),
         Fact::Reconciled(Reconciled { what: What::Recreated(_), .. }) => Some(Hazard::Recreation),
         Fact::Reconciled(Reconciled { what: What::Drifted(_), .. }) => Some(Hazard::Drift),
+        Fact::Gathered(Gathered { keys: 0, .. }) => Some(Hazard::EmptiedList),
+        Fact::Gathered(Gathered { keys, .. }) => (*keys > 1).then_some(Hazard::Gathered),
         _ => None,
     }
 }

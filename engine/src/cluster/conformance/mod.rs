@@ -60,6 +60,7 @@ cases![
     "a deleting object takes no new finalizer" => refuses_late_finalizers,
     "a namespace takes what it holds with it" => namespace_cascades,
     "a namespace is created once and then left alone" => creates_namespace_once,
+    "what is to be made is not touched where it is there" => makes_what_is_not_there,
     "nothing is made in a namespace that is missing" => refuses_missing_namespace,
     "nothing is made in a namespace that is being deleted" => refuses_terminating_namespace,
     "the namespaces every cluster begins with are there, and stay" => first_namespaces,
@@ -378,6 +379,25 @@ async fn creates_namespace_once(scene: Scene<'_>) {
     scene.deleted(&key, &live.uid).await;
 }
 
+async fn makes_what_is_not_there(scene: Scene<'_>) {
+    let manifest = scene.config("made", json!({"a": "1"}));
+    let key = scene.cluster.resolve(&manifest).await.unwrap();
+    let live = scene.cluster.make(&key, &manifest).await.unwrap();
+    assert_eq!(live.manifest["data"], json!({"a": "1"}));
+    let again = scene.config("made", json!({"a": "2"}));
+    assert!(matches!(scene.cluster.make(&key, &again).await, Err(Error::Taken)));
+    let now = scene.seen(&key).await.expect("it is there");
+    assert_eq!((now.uid.as_str(), version(&now)), (live.uid.as_str(), version(&live)));
+    // It was applied: what a later apply does not give goes.
+    let without = scene.cluster.apply(&key, &scene.config("made", json!({"b": "1"})), Some(&live.uid)).await.unwrap();
+    assert_eq!(without.manifest["data"], json!({"b": "1"}));
+    scene.deleted(&key, &live.uid).await;
+    let inside = scene.namespace("missing");
+    let manifest = manifest::with(&manifest, "/metadata/namespace", inside["metadata"]["name"].clone());
+    let key = scene.cluster.resolve(&manifest).await.unwrap();
+    assert!(matches!(scene.cluster.make(&key, &manifest).await, Err(Error::NamespaceMissing { .. })));
+}
+
 async fn scopes(scene: Scene<'_>) {
     let resolve = async |api_version: &str, kind: &str, namespace: Value| {
         let metadata = json!({"name": "a", "namespace": namespace});
@@ -426,6 +446,24 @@ async fn refuses_paths(scene: Scene<'_>) {
     }
 }
 
+/// The types of a kind can be had, and make an object of text fit. A real server publishes them after a moment.
+async fn knows_types(scene: Scene<'_>, key: &ObjectKey, thing: &Value) {
+    let spelled = manifest::with(thing, "/spec", json!({"size": null, "tags": [null]})).to_string();
+    let spelled = spelled.replace("\"size\":null", "\"size\": 3").replace("[null]", "[1.10]");
+    let mut schema = scene.cluster.schema(key).await;
+    for _ in 0..100 {
+        if schema.is_some() {
+            break;
+        }
+        (scene.pause)(Duration::from_millis(100)).await;
+        schema = scene.cluster.schema(key).await;
+    }
+    let schema = schema.expect("the types of a kind that is served");
+    let mut object = crate::template::parse_objects("thing", &spelled).unwrap().remove(0);
+    schema.fit(&mut object.value, &object.plain);
+    assert_eq!(object.value["spec"], json!({"size": 3, "tags": ["1.10"]}));
+}
+
 async fn definitions(scene: Scene<'_>) {
     let group = format!("{}.example.com", scene.prefix);
     let thing = json!({
@@ -452,6 +490,7 @@ async fn definitions(scene: Scene<'_>) {
     assert_eq!(live.manifest.get("status"), None, "a status that is a subresource is not applied");
     let (_, again) = scene.applied(&thing).await;
     assert_eq!(version(&live), version(&again));
+    knows_types(scene, &key, &thing).await;
     for (change, value) in [
         ("/spec/size", json!("three")),
         ("/spec/size", json!(0)),

@@ -107,16 +107,16 @@ const MISFITS: [&str; 3] = [
     "failed to create manager for existing fields",
 ];
 
+/// The pause after a 429 that names none. API Priority and Fairness asks for so much.
+const THROTTLED: Duration = Duration::from_secs(1);
+
 /// The error that an unsuccessful answer means.
 pub(super) fn refusal(answer: &Answer, key: &ObjectKey) -> Error {
     let message = answer.message();
-    let unavailable = |message| Error::Unavailable {
-        message,
-        retry_after: answer.retry_after.or_else(|| {
-            answer.body.pointer("/details/retryAfterSeconds").and_then(Value::as_u64).map(Duration::from_secs)
-        }),
-        source: None,
-    };
+    let retry_after = answer
+        .retry_after
+        .or_else(|| answer.body.pointer("/details/retryAfterSeconds").and_then(Value::as_u64).map(Duration::from_secs));
+    let unavailable = |message| Error::Unavailable { message, retry_after, source: None };
     if let Some(namespace) = answer.missing_namespace(key) {
         return Error::NamespaceMissing { namespace: namespace.to_owned() };
     }
@@ -139,7 +139,8 @@ pub(super) fn refusal(answer: &Answer, key: &ObjectKey) -> Error {
         404 => Error::Gone,
         409 => Error::Conflict { message },
         413 => Error::Invalid { message },
-        408 | 429 => unavailable(message),
+        408 => unavailable(message),
+        429 => Error::Throttled { message, retry_after: retry_after.unwrap_or(THROTTLED) },
         500 if MISFITS.iter().any(|beginning| message.starts_with(beginning)) => Error::Invalid { message },
         422 => match answer.immutable_fields() {
             Some(fields) => Error::Immutable { fields, message },
@@ -172,6 +173,15 @@ fn denial(answer: &Answer) -> Option<Error> {
     } else if answer.code == 403 && message.contains("exceeded quota: ") {
         let by = format!("the ResourceQuota `{}`", quoted("exceeded quota: ", ',')?);
         (by, "raise the quota, or remove something that counts; it is tried again until then")
+    } else if answer.code == 403 && message.contains("failed quota: ") {
+        let by = format!("the ResourceQuota `{}`", quoted("failed quota: ", ':')?);
+        (
+            by,
+            "give the object the requests and limits that it names, or default ones by a LimitRange; it is tried again until then",
+        )
+    } else if answer.code == 403 && message.contains("status unknown for quota: ") {
+        let by = format!("the ResourceQuota `{}`", quoted("status unknown for quota: ", ',')?);
+        (by, "what counts is not counted yet, by the controller manager; it is tried again until then")
     } else {
         return None;
     };
@@ -313,7 +323,7 @@ mod tests {
                 "Invalid",
             ),
             (500, status("InternalError", "Internal error occurred: failed calling webhook", json!({})), "Unavailable"),
-            (429, json!("Too many requests"), "Unavailable"),
+            (429, json!("Too many requests"), "Throttled"),
             (503, status("ServiceUnavailable", "etcd is down", json!({})), "Unavailable"),
             (504, status("Timeout", "request timed out", json!({})), "Unavailable"),
             (302, json!(""), "Unavailable"),
@@ -339,6 +349,16 @@ mod tests {
             "the ValidatingAdmissionPolicy `g`",
         );
         check(403, "pods \"a\" is forbidden: exceeded quota: few, requested: pods=1", "the ResourceQuota `few`");
+        check(
+            403,
+            "pods \"a\" is forbidden: failed quota: few: must specify limits.cpu for: a",
+            "the ResourceQuota `few`",
+        );
+        check(
+            403,
+            "pods \"a\" is forbidden: status unknown for quota: few, resources: pods",
+            "the ResourceQuota `few`",
+        );
     }
 
     #[test]
@@ -385,5 +405,7 @@ mod tests {
         answer.retry_after = None;
         answer.body = status("TooManyRequests", "slow down", json!({"retryAfterSeconds": 7}));
         assert_eq!(refusal(&answer, &key()).retry_after(), Some(Duration::from_secs(7)));
+        answer.body = json!("Too many requests");
+        assert_eq!(refusal(&answer, &key()).retry_after(), Some(THROTTLED));
     }
 }

@@ -2,32 +2,38 @@
 //!
 //! Start at [`KubeCluster::connect`]. A call of the port is one request, with one more to learn of an unknown kind and one
 //! more after an answer about another uid. Each request has a deadline; nothing is retried and nothing is throttled here.
-//! What answers mean is in `answer`, which kinds there are in `served`, and watches in `watching`. Rules have their own way to
-//! the cluster.
+//! What is asked about one object is in `objects`, what answers mean in `answer`, which kinds there are in `served`, their types
+//! in `schemas`, and watches in `watching`. Rules have their own way to the cluster.
 
 mod answer;
+mod kinds;
+mod objects;
 mod request;
+mod schemas;
 mod served;
 mod watching;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use http_body_util::BodyExt;
 use kube::client::Body;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::Instant;
 use tokio::time::error::Elapsed;
 
 use self::answer::Answer;
-use self::request::{as_yaml, escaped, group_path, sent};
+use self::request::group_path;
+use self::schemas::{Said, Schemas};
 use self::served::{Found, Served, ServedKinds};
-use super::{Cluster, Deletion, Error, FIELD_MANAGER, Kind, Label, LiveObject, ObjectKey, Seen};
+use super::{Account, Cluster, Deletion, Error, FIELD_MANAGER, Kind, Label, LiveObject, ObjectKey, Seen};
+use crate::schema::Schema;
 
 /// How long one request that reads may take, from asking to the last byte. An API server that is well answers in
 /// milliseconds.
@@ -37,13 +43,22 @@ const READ_TIMEOUT: Duration = Duration::from_secs(20);
 /// out. The API server itself gives up after 60 s.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(35);
 
+/// How long the types of a kind are waited for. Objects are applied without them then.
+const SCHEMA_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A Kubernetes cluster.
 pub struct KubeCluster {
     name: String,
     client: Client,
     read_timeout: Duration,
     write_timeout: Duration,
-    served: Mutex<ServedKinds>,
+    /// Shared by all identities, as what is below.
+    served: Arc<Mutex<ServedKinds>>,
+    schemas: Arc<Mutex<Schemas>>,
+    /// Held while a document of types is asked for.
+    asking_schema: Arc<tokio::sync::Mutex<()>>,
+    /// In whose name objects are read and written; `None` for the engine's own.
+    account: Option<Account>,
 }
 
 impl KubeCluster {
@@ -75,7 +90,11 @@ impl KubeCluster {
                         "cannot read the kubeconfig `{}`\nhint: give the path of a kubeconfig file with `--kubeconfig`",
                         path.display()
                     );
-                    misconfigured(message, error)
+                    match error {
+                        // It would name the file once more.
+                        KubeconfigError::ReadConfig(error, _) => misconfigured(message, error),
+                        error => misconfigured(message, error),
+                    }
                 })?;
                 Config::from_custom_kubeconfig(read, &options).await.map_err(|error| {
                     let message = format!(
@@ -104,7 +123,10 @@ impl KubeCluster {
             client,
             read_timeout: READ_TIMEOUT,
             write_timeout: WRITE_TIMEOUT,
-            served: Mutex::new(ServedKinds::default()),
+            served: Arc::default(),
+            schemas: Arc::default(),
+            asking_schema: Arc::default(),
+            account: None,
         })
     }
 
@@ -138,9 +160,36 @@ impl KubeCluster {
         }
     }
 
-    /// One request under one deadline: any answer is a success here.
+    /// One request under one deadline, in the engine's own name: any answer is a success here.
     async fn ask(&self, method: &str, path: &str, body: Option<(&str, Vec<u8>)>) -> Result<Answer, Error> {
-        let mut request = http::Request::builder().method(method).uri(path).header("accept", "application/json");
+        self.ask_as(None, method, path, body).await
+    }
+
+    /// The same in the name of a service account. The API server knows its groups by its name, so no right to impersonate
+    /// groups is needed.
+    async fn ask_as(
+        &self,
+        account: Option<&Account>,
+        method: &str,
+        path: &str,
+        body: Option<(&str, Vec<u8>)>,
+    ) -> Result<Answer, Error> {
+        self.ask_for(account, method, path, "application/json", body).await
+    }
+
+    /// The same, for an answer in one of these forms.
+    async fn ask_for(
+        &self,
+        account: Option<&Account>,
+        method: &str,
+        path: &str,
+        accept: &str,
+        body: Option<(&str, Vec<u8>)>,
+    ) -> Result<Answer, Error> {
+        let mut request = http::Request::builder().method(method).uri(path).header("accept", accept);
+        if let Some(account) = account {
+            request = request.header("impersonate-user", account.to_string());
+        }
         let mut bytes = Vec::new();
         if let Some((content_type, content)) = body {
             request = request.header("content-type", content_type);
@@ -223,105 +272,46 @@ impl KubeCluster {
         known(served.find(key, now)).unwrap_or_else(|| Err(unknown()))
     }
 
-    /// The path of an object.
-    async fn path(&self, key: &ObjectKey) -> Result<String, Error> {
-        let served = self.served(key).await?;
-        let mut path = group_path(key);
-        if let (true, Some(namespace)) = (served.namespaced, &key.namespace) {
-            path.push_str("/namespaces/");
-            path.extend(escaped(namespace));
+    /// The types of a key's kind, where they can be had.
+    async fn types(&self, key: &ObjectKey) -> Option<Arc<Schema>> {
+        if let Some(known) = self.schemas.lock().find(key, Instant::now()) {
+            return known;
         }
-        Ok(format!("{path}/{}/{}", escaped(&served.plural), escaped(&key.name)))
-    }
-
-    /// An answer that is no success, as an error; forgets a kind that is no longer served.
-    fn refused(&self, answer: &Answer, key: &ObjectKey) -> Error {
-        if answer.is_unserved(key) {
-            self.served.lock().forget(key);
+        // Many ask at once when a document is old.
+        let _asking = self.asking_schema.lock().await;
+        if let Some(known) = self.schemas.lock().find(key, Instant::now()) {
+            return known;
         }
-        answer::refusal(answer, key)
-    }
-
-    async fn read(&self, key: &ObjectKey) -> Result<Option<LiveObject>, Error> {
-        let path = match self.path(key).await {
-            // The last object of a kind is gone before its definition is.
-            Err(Error::UnknownKind { .. }) => return Ok(None),
-            path => path?,
+        let path = schemas::path(&group_path(key));
+        let asked = tokio::time::timeout(SCHEMA_TIMEOUT, self.ask("GET", &path, None)).await;
+        let said = match asked {
+            Ok(Ok(answer)) if answer.is_success() => Said::Document(answer.body),
+            Ok(Ok(answer)) if answer.code == 404 => Said::Nothing,
+            Ok(Ok(_) | Err(_)) | Err(_) => Said::Failed,
         };
-        let answer = self.ask("GET", &path, None).await?;
-        if answer.is_missing(key) {
-            return Ok(None);
-        }
-        if !answer.is_success() {
-            return match self.refused(&answer, key) {
-                Error::UnknownKind { .. } | Error::NamespaceMissing { .. } | Error::Gone => Ok(None),
-                error => Err(error),
-            };
-        }
-        answer::object(answer.body).map(Some)
-    }
-
-    async fn write(&self, key: &ObjectKey, manifest: &Value, uid: Option<&str>) -> Result<LiveObject, Error> {
-        let path = self.path(key).await?;
-        let query = format!("fieldManager={FIELD_MANAGER}&force=true&fieldValidation=Strict");
-        let body = as_yaml(&sent(key, manifest, uid)).into_bytes();
-        let answer =
-            self.ask("PATCH", &format!("{path}?{query}"), Some(("application/apply-patch+yaml", body))).await?;
-        if answer.is_success() {
-            if let ("CustomResourceDefinition", Some(group)) = (key.kind.as_str(), manifest["spec"]["group"].as_str()) {
-                self.served.lock().forget_group(group);
-            }
-            return answer::object(answer.body);
-        }
-        if let (Some(uid), true) = (uid, answer.is_other_uid() || answer.is_missing(key)) {
-            return Err(match self.read(key).await? {
-                None => Error::Gone,
-                Some(live) if live.uid != uid => Error::Replaced { uid: live.uid },
-                Some(_) => self.refused(&answer, key),
-            });
-        }
-        // An object in a namespace that is gone is gone itself.
-        match (uid, self.refused(&answer, key)) {
-            (Some(_), Error::NamespaceMissing { .. }) => Err(Error::Gone),
-            (_, error) => Err(error),
-        }
-    }
-
-    async fn erase(&self, key: &ObjectKey, uid: &str) -> Result<Deletion, Error> {
-        let path = match self.path(key).await {
-            Err(Error::UnknownKind { .. }) => return Ok(Deletion::Gone),
-            path => path?,
-        };
-        let options = json!({
-            "apiVersion": "v1",
-            "kind": "DeleteOptions",
-            "preconditions": {"uid": uid},
-            "propagationPolicy": "Background",
-        });
-        let answer = self.ask("DELETE", &path, Some(("application/json", options.to_string().into_bytes()))).await?;
-        if answer.is_success() {
-            // What is still being finished is given back as an object, what is gone as a Status.
-            return Ok(if answer.body["kind"] == "Status" { Deletion::Gone } else { Deletion::Terminating });
-        }
-        if answer.is_missing(key) {
-            return Ok(Deletion::Gone);
-        }
-        match self.refused(&answer, key) {
-            Error::UnknownKind { .. } | Error::NamespaceMissing { .. } | Error::Gone => Ok(Deletion::Gone),
-            // Another uid lives there, or a namespace is being emptied already: look which.
-            error @ Error::Conflict { .. } => match self.read(key).await? {
-                Some(live) if live.uid == uid && live.deleting => Ok(Deletion::Terminating),
-                Some(live) if live.uid == uid => Err(error),
-                _ => Ok(Deletion::Gone),
-            },
-            error => Err(error),
-        }
+        let now = Instant::now();
+        let mut schemas = self.schemas.lock();
+        schemas.learn(key, said, now);
+        schemas.find(key, now).flatten()
     }
 }
 
 impl Cluster for KubeCluster {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn acting_as(&self, account: &Account) -> Option<Arc<dyn Cluster>> {
+        Some(Arc::new(KubeCluster {
+            name: self.name.clone(),
+            client: self.client.clone(),
+            read_timeout: self.read_timeout,
+            write_timeout: self.write_timeout,
+            served: self.served.clone(),
+            schemas: self.schemas.clone(),
+            asking_schema: self.asking_schema.clone(),
+            account: Some(account.clone()),
+        }))
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), Error>> {
@@ -343,6 +333,10 @@ impl Cluster for KubeCluster {
         })
     }
 
+    fn schema<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Option<Arc<Schema>>> {
+        Box::pin(self.types(key))
+    }
+
     fn get<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {
         Box::pin(self.read(key))
     }
@@ -353,7 +347,20 @@ impl Cluster for KubeCluster {
         manifest: &'a Value,
         uid: Option<&'a str>,
     ) -> BoxFuture<'a, Result<LiveObject, Error>> {
-        Box::pin(self.write(key, manifest, uid))
+        Box::pin(self.write(key, manifest, uid, false))
+    }
+
+    fn dry_run<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        manifest: &'a Value,
+        uid: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {
+        Box::pin(async move { self.write(key, manifest, uid, true).await.map(Some) })
+    }
+
+    fn make<'a>(&'a self, key: &'a ObjectKey, manifest: &'a Value) -> BoxFuture<'a, Result<LiveObject, Error>> {
+        Box::pin(self.write_new(key, manifest))
     }
 
     fn create_namespace<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<(), Error>> {
@@ -361,7 +368,9 @@ impl Cluster for KubeCluster {
             let (key, path) = (crate::cluster::object_key(manifest)?, "/api/v1/namespaces");
             let body = manifest.to_string().into_bytes();
             let query = format!("fieldManager={FIELD_MANAGER}");
-            let answer = self.ask("POST", &format!("{path}?{query}"), Some(("application/json", body))).await?;
+            let answer = self
+                .ask_as(self.account.as_ref(), "POST", &format!("{path}?{query}"), Some(("application/json", body)))
+                .await?;
             match answer.is_success() || answer.is_taken() {
                 true => Ok(()),
                 false => Err(self.refused(&answer, &key)),
@@ -371,6 +380,10 @@ impl Cluster for KubeCluster {
 
     fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>> {
         Box::pin(self.erase(key, uid))
+    }
+
+    fn kinds(&self) -> BoxFuture<'_, Result<Vec<Kind>, Error>> {
+        Box::pin(self.served_kinds())
     }
 
     fn watch(&self, kind: Kind, label: Label) -> BoxStream<'_, Result<Seen, Error>> {
@@ -391,8 +404,10 @@ fn no_cluster(source: impl std::error::Error + Send + Sync + 'static) -> Error {
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
-    use std::sync::Arc;
 
+    use serde_json::json;
+
+    use super::request::as_yaml;
     use super::*;
     use crate::cluster::conformance::{self, manifest, verdict};
     use crate::cluster::local::LocalCluster;

@@ -8,8 +8,23 @@ use super::super::{ObjectKey, SERVER_METADATA};
 /// What is neither a letter, a digit nor one of `-._~` (RFC 3986, section 2.3).
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// The manifest as it is sent: the key's namespace, the uid as precondition, and nothing that only the server writes.
-pub(super) fn sent(key: &ObjectKey, manifest: &Value, uid: Option<&str>) -> Value {
+/// What has to hold for an apply to be carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum If<'a> {
+    /// Nothing.
+    Any,
+    /// The object lives under this uid.
+    Uid(&'a str),
+    /// No object lives.
+    None,
+}
+
+/// A version that no object has. An API server compares it with that of the live object, and of one that it makes it takes
+/// none (`registry.Store::Update`).
+const NO_VERSION: &str = "18446744073709551615";
+
+/// The manifest as it is sent: the key's namespace, the precondition, and nothing that only the server writes.
+pub(super) fn sent(key: &ObjectKey, manifest: &Value, precondition: If<'_>) -> Value {
     let mut sent = manifest.clone();
     if let Some(metadata) = sent.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.retain(|field, _| !SERVER_METADATA.contains(&field.as_str()));
@@ -17,8 +32,10 @@ pub(super) fn sent(key: &ObjectKey, manifest: &Value, uid: Option<&str>) -> Valu
             Some(namespace) => metadata.insert("namespace".to_owned(), Value::from(namespace.as_str())),
             None => metadata.remove("namespace"),
         };
-        if let Some(uid) = uid {
-            metadata.insert("uid".to_owned(), Value::from(uid));
+        match precondition {
+            If::Any => {}
+            If::Uid(uid) => _ = metadata.insert("uid".to_owned(), Value::from(uid)),
+            If::None => _ = metadata.insert("resourceVersion".to_owned(), Value::from(NO_VERSION)),
         }
     }
     sent

@@ -64,8 +64,7 @@ impl KubeCluster {
         let Kind { group, version, kind: name } = kind.clone();
         let api_version = if group.is_empty() { version.clone() } else { format!("{group}/{version}") };
         let resource = ApiResource { group, version, api_version, kind: name, plural: served.plural };
-        let config =
-            watcher::Config::default().labels(&format!("{}={}", label.key, label.value)).page_size(PAGE_OBJECTS);
+        let config = watcher::Config::default().labels(label.0).page_size(PAGE_OBJECTS);
         let client = self.client.clone();
         Ok(if kind.can_finish() {
             watcher::watcher(Api::<DynamicObject>::all_with(client, &resource), config)

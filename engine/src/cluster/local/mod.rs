@@ -19,6 +19,7 @@ mod schema;
 mod state;
 mod watching;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use self::disk::{Disk, Folder, Memory};
 use self::state::{Change, Manager, Record, Slot, State};
 use self::watching::News;
 use super::{Cluster, Deletion, Error, Kind, Label, LiveObject, ObjectKey, Seen};
+use crate::schema::Schema;
 
 /// Gives the time; handed in, so that a simulation decides what it is.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -233,6 +235,10 @@ impl Cluster for LocalCluster {
         Box::pin(async move { self.inner.kept.lock().state.resolve(manifest) })
     }
 
+    fn schema<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Option<Arc<Schema>>> {
+        Box::pin(async move { self.inner.kept.lock().state.schema(key).map(Arc::new) })
+    }
+
     fn get<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {
         Box::pin(async move { Ok(self.inner.kept.lock().state.get(key).map(Record::live)) })
     }
@@ -247,6 +253,28 @@ impl Cluster for LocalCluster {
         self.run(move |inner| inner.apply(&key, &manifest, uid.as_deref(), Manager::Lifeline))
     }
 
+    fn make<'a>(&'a self, key: &'a ObjectKey, manifest: &'a Value) -> BoxFuture<'a, Result<LiveObject, Error>> {
+        let (key, manifest) = (key.clone(), manifest.clone());
+        self.run(move |inner| {
+            let is_there = inner.kept.lock().state.get(&key).is_some();
+            if is_there { Err(Error::Taken) } else { inner.apply(&key, &manifest, None, Manager::Lifeline) }
+        })
+    }
+
+    fn dry_run<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        manifest: &'a Value,
+        uid: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {
+        Box::pin(async move {
+            // What comes of an apply is worked out first, and made true by the disk.
+            let mut kept = self.inner.kept.lock();
+            let (_, live) = kept.state.apply(key, manifest, uid, Manager::Lifeline, (self.inner.clock)())?;
+            Ok(Some(live))
+        })
+    }
+
     fn create_namespace<'a>(&'a self, manifest: &'a Value) -> BoxFuture<'a, Result<(), Error>> {
         let manifest = manifest.clone();
         self.run(move |inner| {
@@ -259,6 +287,14 @@ impl Cluster for LocalCluster {
     fn delete<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<Deletion, Error>> {
         let (key, uid) = (key.clone(), uid.to_owned());
         self.run(move |inner| inner.delete(&key, &uid))
+    }
+
+    fn kinds(&self) -> BoxFuture<'_, Result<Vec<Kind>, Error>> {
+        Box::pin(async move {
+            let kinds: BTreeSet<Kind> =
+                self.inner.kept.lock().state.records().map(|record| Kind::of(&record.key)).collect();
+            Ok(kinds.into_iter().collect())
+        })
     }
 
     fn watch(&self, kind: Kind, label: Label) -> BoxStream<'_, Result<Seen, Error>> {

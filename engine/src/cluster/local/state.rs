@@ -16,6 +16,7 @@ use super::kind::{self, Defined};
 use super::{immutable, merge};
 use crate::builtin;
 use crate::cluster::{Deletion, Error, LiveObject, Managed, ObjectKey, object_key};
+use crate::schema::Schema;
 
 /// Namespaces that are there from the start.
 pub(super) const FIRST_NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
@@ -103,6 +104,7 @@ impl Record {
             managed: Managed {
                 ours: self.applied.as_ref().map(merge::fields).unwrap_or_default(),
                 last_other: self.changed_by_others.then(|| OTHER_MANAGER.to_owned()),
+                applied_unix_seconds: 0,
             },
         }
     }
@@ -245,6 +247,11 @@ impl State {
             Some(defined) => Ok((defined.namespaced, Fields::Defined(defined))),
             None => Err(Error::UnknownKind { api_version: key.api_version(), kind: key.kind.to_string() }),
         }
+    }
+
+    /// The types of a kind that a definition added.
+    pub(super) fn schema(&self, key: &ObjectKey) -> Option<Schema> {
+        self.defined(key)?.schema.cloned().map(Schema::of_definition)
     }
 
     fn defined(&self, key: &ObjectKey) -> Option<Defined<'_>> {

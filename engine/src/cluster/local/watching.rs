@@ -83,5 +83,5 @@ fn is_of(kind: &Kind, key: &ObjectKey) -> bool {
 
 fn has(label: Label, live: &LiveObject) -> bool {
     let labels = live.manifest.pointer("/metadata/labels").and_then(Value::as_object);
-    labels.and_then(|labels| labels.get(label.key)).is_some_and(|value| value == label.value)
+    labels.is_some_and(|labels| labels.contains_key(label.0))
 }

@@ -26,7 +26,7 @@ async fn an_event_that_is_copied_to_other_streams_is_recorded_once() {
         world.publish("own", round * 100 + 10..round * 100 + 20).await;
         world.publish("in", round * 100 + 20..round * 100 + 30).await;
         world.recorded(10 + 30 * round as usize).await;
-        // What was passed over is not recorded when it is delivered again.
+        // What was skipped is not recorded when it is delivered again.
         world.crash().await;
         world.run().await;
     }

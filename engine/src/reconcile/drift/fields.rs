@@ -117,7 +117,7 @@ mod tests {
     }
 
     fn managed(ours: Value) -> Managed {
-        Managed { ours, last_other: None }
+        Managed { ours, ..Managed::default() }
     }
 
     fn live(manifest: Value) -> LiveObject {

@@ -147,7 +147,7 @@ mod tests {
     }
 
     fn live(uid: &str, ours: Value) -> LiveObject {
-        let managed = Managed { ours, last_other: Some("kubectl-edit".into()) };
+        let managed = Managed { ours, last_other: Some("kubectl-edit".into()), ..Managed::default() };
         LiveObject { uid: uid.into(), deleting: false, manifest: json!({}), managed }
     }
 

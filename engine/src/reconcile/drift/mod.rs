@@ -32,9 +32,10 @@ use tracing::{debug, info, warn};
 
 pub(super) use self::applying::{Detection, of_fight};
 use self::judge::{Sight, Suspicion, Verdict, suspicion, verdict};
-use crate::cluster::{Error, Kind, Seen};
+use crate::cluster::{Account, Error, Kind, Seen};
 use crate::digest::digest;
 use crate::error_text::chain;
+use crate::queue::Urgency;
 use crate::reconcile::marks;
 use crate::reconcile::work::Reconciler;
 use crate::recorder::Stopped;
@@ -70,6 +71,7 @@ struct Claimed {
     decided: Offset,
     applied: Option<Applied>,
     excluded: Vec<Vec<String>>,
+    account: Option<Account>,
 }
 
 /// An object to look at.
@@ -162,7 +164,8 @@ impl<D: Disk> Reconciler<D> {
             return None;
         }
         let applied = state.holding(object)?.applied.clone();
-        Some(Claimed { lifecycle, decided: state.decided, applied, excluded: detection.excluded(object) })
+        let (excluded, account) = (detection.excluded(object), trigger.account().cloned());
+        Some(Claimed { lifecycle, decided: state.decided, applied, excluded, account })
     }
 
     /// Looks at an object, and records what others did to it.
@@ -171,7 +174,9 @@ impl<D: Disk> Reconciler<D> {
         let Some(applied) = before.applied.as_ref().filter(|applied| applied.is_known()) else {
             return Ok(Looked::Later);
         };
-        let live = match self.site.cluster().get(object).await {
+        self.site.afford().await;
+        let cluster = self.site.cluster_as(before.account.as_ref());
+        let live = match cluster.get(object).await {
             Ok(live) => live,
             Err(error) => {
                 debug!(%object, "cannot be looked at for drift: {}", chain(&error));
@@ -207,7 +212,7 @@ impl<D: Disk> Reconciler<D> {
         self.lost.note_drift(claimed.lifecycle, std::slice::from_ref(object));
         self.recording.record(Reconciled::new(key, claimed.decided, what)).await?;
         self.lost.folded(&[claimed.lifecycle]);
-        self.site.queue.push([claimed.lifecycle]);
+        self.site.push(&self.view.projection(), [claimed.lifecycle], Urgency::Fresh);
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use super::reference::{self, Target};
 use super::{Asked, ContentKind, Error, Handling, Kind, Policies, Policy, Purpose, Rendered};
 use crate::rules::cluster::Clusters;
 use crate::rules::problem::Problem;
-use crate::rules::read::content::{Contents, Fault, Reference};
+use crate::rules::read::content::{Contents, Fault, Part, Reference};
 use crate::rules::read::spec::{EventTriggerSpec, GeneratorSpec};
 use crate::rules::read::text::{Reading, Text};
 
@@ -88,7 +88,10 @@ impl Policy for Generator {
     }
 
     fn render(&self, asked: &Asked<'_>) -> Result<Vec<Rendered>, Error> {
-        let Some(content) = self.target.resolve(asked)? else { return Ok(Vec::new()) };
+        let Some(content) = self.target.resolve_part(asked)? else { return Ok(Vec::new()) };
+        if asked.part != Part::Whole && content.texts_use_event_list() != (asked.part == Part::List) {
+            return Ok(Vec::new());
+        }
         let reference = &content.reference;
         let texts = content.texts.as_ref().map_err(|reason| self.target.refused(asked, reference, reason))?;
         let mut data = Map::new();
@@ -108,6 +111,7 @@ impl Policy for Generator {
         manifest[kind.texts_field] = Value::Object(data);
         Ok(vec![Rendered {
             manifest,
+            plain: Vec::new(),
             from: reference.clone(),
             key: kind.texts_field.to_owned(),
             document: 0,

@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::cluster::Clusters;
 use super::problem::Problem;
 pub(super) use super::read::content::Purpose;
-use super::read::content::{Content, Contents, Fault, Reference, Texts};
+use super::read::content::{Content, Contents, Fault, Part, Reference, Texts};
 use super::read::manifest::Manifest;
 use super::read::spec::{self, EventTriggerSpec};
 use super::read::text::{Reading, Shape};
@@ -31,10 +31,12 @@ mod generator;
 mod patch;
 mod patches;
 mod reference;
+mod resources;
 mod secret;
 mod selector_text;
 
 pub(super) use patches::Patches;
+pub(super) use resources::Resources;
 pub use secret::SECRET_TYPE;
 
 /// The kinds of entries, in the order in which their manifests are made.
@@ -83,8 +85,8 @@ pub(super) struct Asked<'a> {
     pub contents: &'a Contents,
     /// The trigger's tier.
     pub tier: i32,
-    /// Whether templates over `.CloudEvents` are left out. If not, they fail and say so.
-    pub leaves_out_lists: bool,
+    /// Which manifests are wanted.
+    pub part: Part,
 }
 
 /// The policies of a spec.
@@ -116,7 +118,7 @@ pub fn named_objects(manifest: &Value) -> Vec<Named> {
     let spec = spec::read::<EventTriggerSpec>(&manifest["spec"]);
     let named = |spec: EventTriggerSpec| {
         let of_kinds = KINDS.iter().flat_map(|kind| (kind.named)(&spec));
-        of_kinds.chain(patches::named(&spec)).collect()
+        of_kinds.chain(patches::named(&spec)).chain(resources::named(&spec)).collect()
     };
     spec.map(named).unwrap_or_default()
 }
@@ -186,6 +188,8 @@ impl ContentKind {
 pub struct Rendered {
     /// What to apply.
     pub manifest: Value,
+    /// Its scalars whose types only the cluster knows; see [`crate::schema`].
+    pub plain: Vec<template::Plain>,
     /// The object whose text it is.
     pub from: Reference,
     /// The data key there.

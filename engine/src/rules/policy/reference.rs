@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{Asked, CONTENT_KINDS, ContentKind, Error, Handling, Kind, Policies, Policy, Purpose, Rendered};
 use crate::rules::cluster::Clusters;
 use crate::rules::problem::Problem;
-use crate::rules::read::content::{Body, Content, Contents, Entry, Fault, Reference};
+use crate::rules::read::content::{Body, Content, Contents, Entry, Fault, Part, Reference};
 use crate::rules::read::spec::{EventTriggerSpec, PolicyRefSpec};
 use crate::rules::read::text::{Reading, Text};
 use crate::template;
@@ -118,21 +118,21 @@ impl Policy for PolicyRef {
     }
 
     fn render(&self, asked: &Asked<'_>) -> Result<Vec<Rendered>, Error> {
-        let Some(content) = self.target.resolve(asked)? else { return Ok(Vec::new()) };
+        let Some(content) = self.target.resolve_part(asked)? else { return Ok(Vec::new()) };
         let reference = &content.reference;
         let entries = content.entries.as_ref().map_err(|reason| self.target.refused(asked, reference, reason))?;
         let mut all = Vec::new();
-        for Entry { key, body } in entries {
-            let manifests = match body {
-                Body::Manifests(manifests) => Ok(manifests.clone()),
-                Body::Template(template) if asked.leaves_out_lists && template.uses_event_list() => continue,
-                Body::Template(template) => template.render_manifests(asked.data),
+        for Entry { key, body } in entries.iter().filter(|entry| entry.body.is_in(asked.part)) {
+            let objects = match body {
+                Body::Manifests(objects) => Ok(objects.clone()),
+                Body::Template(template) => template.render_objects(asked.data),
                 Body::Broken(error) => Err(error.clone()),
             };
-            let manifests = manifests.map_err(|source| unrendered(asked, reference, key, source))?;
-            for (document, manifest) in manifests.into_iter().enumerate() {
+            let objects = objects.map_err(|source| unrendered(asked, reference, key, source))?;
+            for (document, object) in objects.into_iter().enumerate() {
+                let template::Object { value: manifest, plain } = object;
                 let (from, key) = (reference.clone(), key.clone());
-                all.push(Rendered { manifest, from, key, document, handling: self.handling(asked.tier) });
+                all.push(Rendered { manifest, plain, from, key, document, handling: self.handling(asked.tier) });
             }
         }
         Ok(all)
@@ -205,6 +205,19 @@ impl Target {
             let field = format!("{}.{field}", self.field);
             Error::Field { trigger: asked.trigger.to_owned(), field, source }
         })
+    }
+
+    /// As [`Target::resolve`]; `None` also where a name needs an event, there is none, and no list could be meant.
+    pub fn resolve_part<'a>(&self, asked: &Asked<'a>) -> Result<Option<&'a Content>, Error> {
+        let could_be = |content: &Content| {
+            let Reference { kind, namespace, name } = &content.reference;
+            let is_named = self.namespace.could_be(namespace) && self.name.could_be(name);
+            *kind == self.kind.name && is_named && content.uses_event_list()
+        };
+        match self.resolve(asked) {
+            Err(Error::Field { .. }) if asked.part == Part::List && !asked.contents.values().any(could_be) => Ok(None),
+            resolved => resolved,
+        }
     }
 
     /// What it names for this event; `None` when that is missing and may be.

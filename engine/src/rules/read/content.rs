@@ -10,12 +10,11 @@ use serde_json::{Value, json};
 
 use super::manifest::Manifest;
 use super::metadata::{self, OtherStage};
+pub use super::metadata::{INSTANTIATE, TEMPLATE};
 use crate::digest::digest;
-use crate::rules::problem::{Place, Problem, Topic};
+use crate::rules::problem::{Place, Problem, Severity, Topic};
 use crate::template::{self, Dialect, Template};
 
-/// Its presence, not its value, makes the texts templates.
-pub const INSTANTIATE: &str = "projectsveltos.io/instantiate";
 /// The language of the templates: `tera`, or Go's when absent.
 pub const DIALECT: &str = "lifeline.dev/dialect";
 
@@ -81,6 +80,8 @@ pub(in crate::rules) enum Purpose {
     Manifests,
     /// Templates of texts.
     Texts,
+    /// Values for templates: the object as it is.
+    Object,
 }
 
 /// An object of texts, read and compiled.
@@ -91,6 +92,8 @@ pub(in crate::rules) struct Content {
     pub digest: u64,
     /// Manifests or templates of them by key, sorted; or why nothing of it may be applied.
     pub entries: Result<Vec<Entry>, String>,
+    /// The object as it is, for templates; null where none asks for it.
+    pub object: Value,
     /// Templates of texts by key, for generators; or why nothing of it may be applied.
     pub texts: Result<BTreeMap<String, Result<Template, template::Error>>, String>,
 }
@@ -105,7 +108,7 @@ pub(in crate::rules) struct Entry {
 #[derive(Debug)]
 pub(in crate::rules) enum Body {
     /// Applied as they are.
-    Manifests(Vec<Value>),
+    Manifests(Vec<template::Object>),
     Template(Template),
     /// Neither; rendering fails with this.
     Broken(template::Error),
@@ -122,7 +125,7 @@ impl Content {
     ) -> Content {
         let (origin, manifest) = (&written.origin, &written.value);
         let rule = reference.rule();
-        let is_template = annotation(manifest, INSTANTIATE).is_some();
+        let is_template = [INSTANTIATE, TEMPLATE].iter().any(|name| annotation(manifest, name).is_some());
         let named = named_dialect(manifest);
         let other_stage = metadata::other_stage(manifest);
         let unknown = unknown_fields(manifest, &FIELDS);
@@ -134,7 +137,12 @@ impl Content {
         if let (false, Some(parts)) = (unknown.is_empty(), parts.as_array_mut()) {
             parts.push(json!(unknown));
         }
+        let is_object = purposes.contains(&Purpose::Object);
+        if let (true, Some(parts)) = (is_object, parts.as_array_mut()) {
+            parts.push(json!([manifest["metadata"]["labels"], manifest["metadata"]["annotations"]]));
+        }
         let digest = digest(&parts);
+        let object = if is_object { manifest.clone() } else { Value::Null };
 
         let entries = other_stage
             .map_or(Ok(()), |OtherStage { annotation, message, hint }| {
@@ -172,8 +180,14 @@ impl Content {
                 let body = if is_template {
                     Template::compile(dialect, &key, &text).map(Body::Template)
                 } else {
-                    template::parse_manifests(&key, &text).map(Body::Manifests)
+                    template::parse_objects(&key, &text).map(Body::Manifests)
                 };
+                let foreign = match &body {
+                    Ok(Body::Template(template)) => template.foreign(),
+                    Ok(_) | Err(_) => None,
+                };
+                let foreign = foreign.map(|error| Problem { severity: Severity::Warning, ..told(&key, &error) });
+                problems.extend(foreign);
                 let body = body.unwrap_or_else(|error| {
                     problems.push(told(&key, &error));
                     Body::Broken(error)
@@ -187,26 +201,56 @@ impl Content {
                 Problem::warning(&rule, origin, "`binaryData` holds no manifests and has no effect").at("binaryData"),
             );
         }
-        Content { reference, digest, entries, texts: of_texts }
+        Content { reference, digest, entries, object, texts: of_texts }
     }
 
     /// Whether a template in it asks for the list of events.
     pub(in crate::rules) fn uses_event_list(&self) -> bool {
-        self.entries.iter().flatten().any(Entry::uses_event_list)
+        let uses_list = |body: &Body| matches!(body, Body::Template(template) if template.uses_event_list());
+        self.entries.iter().flatten().any(|entry| uses_list(&entry.body)) || self.texts_use_event_list()
     }
 
-    /// Whether it has templates, and all of them ask for the list of events.
-    pub(in crate::rules) fn is_of_event_list(&self) -> bool {
-        let mut entries = self.entries.iter().flatten().peekable();
-        entries.peek().is_some() && entries.all(Entry::uses_event_list)
+    /// Whether a template of a text in it does.
+    pub(in crate::rules) fn texts_use_event_list(&self) -> bool {
+        let mut texts = self.texts.iter().flatten().filter_map(|(_, text)| text.as_ref().ok());
+        texts.any(Template::uses_event_list)
+    }
+
+    /// Whether something in it is made of each event, where there is a list.
+    pub(in crate::rules) fn is_of_each(&self) -> bool {
+        let mut bodies = self.entries.iter().flatten().map(|entry| &entry.body);
+        let has_texts = self.texts.as_ref().is_ok_and(|texts| !texts.is_empty());
+        bodies.any(|body| body.is_in(Part::Each)) || has_texts && !self.texts_use_event_list()
+    }
+
+    /// Whether something in it cannot be read, so that nobody knows what it would ask for.
+    pub(in crate::rules) fn is_broken(&self) -> bool {
+        let is_broken = |entry: &Entry| matches!(entry.body, Body::Broken(_));
+        self.entries.as_ref().map_or(true, |entries| entries.iter().any(is_broken))
     }
 }
 
-impl Entry {
-    fn uses_event_list(&self) -> bool {
-        match &self.body {
-            Body::Template(template) => template.uses_event_list(),
-            Body::Manifests(_) | Body::Broken(_) => false,
+/// Which of a trigger's manifests are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::rules) enum Part {
+    /// All of them.
+    Whole,
+    /// Beside a list: those of one event.
+    Each,
+    /// Those of the list: templates over `.CloudEvents`, and what asks for no event at all.
+    List,
+}
+
+impl Body {
+    /// Whether it is in a part. What is broken is in each: it fails there, and says so.
+    pub(in crate::rules) fn is_in(&self, part: Part) -> bool {
+        match (self, part) {
+            (_, Part::Whole) | (Body::Broken(_), _) => true,
+            (Body::Template(template), part) => {
+                let is_of_list = template.uses_event_list() || !template.uses_event();
+                is_of_list == (part == Part::List)
+            }
+            (Body::Manifests(_), part) => part == Part::List,
         }
     }
 }

@@ -21,13 +21,15 @@ pub struct Manifest {
     pub blocks: BTreeMap<(String, String), Block>,
     /// The finalizers that the cluster waits for, where the object is being deleted there; `None` where it is not.
     pub waits_for: Option<Vec<String>>,
+    /// Which version of the object the cluster says it is (`metadata.generation`); `None` where it came from no cluster.
+    pub generation: Option<i64>,
 }
 
 impl Manifest {
     /// A manifest that came from no text.
     #[must_use]
     pub fn new(origin: impl Into<String>, value: Value) -> Manifest {
-        Manifest { origin: origin.into(), value, blocks: BTreeMap::new(), waits_for: None }
+        Manifest { origin: origin.into(), value, blocks: BTreeMap::new(), waits_for: None, generation: None }
     }
 
     /// As its author wrote it: without status and what the API server keeps about it.

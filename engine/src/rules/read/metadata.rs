@@ -1,5 +1,5 @@
-//! What the metadata of a rule, or of content, asks for beside its spec: a pause, a tenant's rights, another stage of
-//! rendering.
+//! What the metadata of a rule, or of content, asks for beside its spec: a pause, the rights of a tenant, another stage
+//! of rendering.
 //!
 //! Start at [`event_trigger`]. As in `refuse`: what would make other objects, or make them with other rights, is
 //! refused; the rest is a warning. Never here: annotations that Lifeline acts on elsewhere
@@ -7,24 +7,27 @@
 
 use serde_json::Value;
 
+use crate::account::Account;
 use crate::rules::problem::Problem;
 
 /// Its presence, not its value, pauses a trigger.
 const PAUSED: &str = "cluster.x-k8s.io/paused";
-/// Sveltos applies objects with the rights of this ServiceAccount.
+/// Objects are applied and deleted with the rights of this ServiceAccount, as in Sveltos.
 const TENANT: [&str; 2] = ["projectsveltos.io/serviceaccount-name", "projectsveltos.io/serviceaccount-namespace"];
-/// On content: rendered again when it is deployed, with objects of the management cluster.
-const TEMPLATE: &str = "projectsveltos.io/template";
+/// On content: its presence, not its value, makes the texts templates.
+pub const INSTANTIATE: &str = "projectsveltos.io/instantiate";
+/// The same: in Sveltos the texts are rendered when they are deployed, with objects of the management cluster.
+pub const TEMPLATE: &str = "projectsveltos.io/template";
 /// On content: a script that gives the objects.
 const LUA: &str = "projectsveltos.io/lua";
 /// On content: the subresources that are applied beside the object.
 const SUBRESOURCES: &str = "projectsveltos.io/subresources";
 
-/// Checks the metadata of an EventTrigger.
+/// Checks the metadata of an EventTrigger; the account with whose rights its objects are made, if it names one.
 ///
 /// # Errors
-/// When it cannot be in force: it is paused, or belongs to a tenant.
-pub(in crate::rules) fn event_trigger(rule: &str, origin: &str, manifest: &Value) -> Result<(), Problem> {
+/// When it cannot be in force: it is paused, or names no whole account.
+pub(in crate::rules) fn event_trigger(rule: &str, origin: &str, manifest: &Value) -> Result<Option<Account>, Problem> {
     if has(manifest, "annotations", PAUSED) {
         let message = format!("annotation `{PAUSED}` is set: the trigger is paused");
         // Nothing is wrong with it, so it is no error.
@@ -32,13 +35,34 @@ pub(in crate::rules) fn event_trigger(rule: &str, origin: &str, manifest: &Value
             .hint("what it made stays as it is; without the annotation it goes on, with the events that came meanwhile")
             .at(format!("metadata.annotations.{PAUSED}")));
     }
-    if let Some((label, value)) = tenant(manifest) {
-        let message = format!("label `{label}` is `{value}`: objects are not applied with a tenant's rights");
-        return Err(Problem::error(rule, origin, message)
-            .hint("run a Lifeline of its own for the tenant, as that ServiceAccount, or take the label away")
-            .at(format!("metadata.labels.{label}")));
+    account(manifest).map_err(|(label, what)| {
+        Problem::error(rule, origin, format!("label `{label}` {what}"))
+            .hint(format!("`{}` and `{}` name a ServiceAccount and its namespace together", TENANT[0], TENANT[1]))
+            .at(format!("metadata.labels.{label}"))
+    })
+}
+
+/// The account that a trigger names by its labels.
+///
+/// # Errors
+/// The label that is wrong, and what is wrong with it. A trigger that names half an account must not have the rights of the
+/// engine.
+pub(in crate::rules) fn account(manifest: &Value) -> Result<Option<Account>, (&'static str, String)> {
+    let labels = &manifest["metadata"]["labels"];
+    let value = |label: &'static str| match labels.get(label) {
+        None | Some(Value::Null) => Ok(""),
+        Some(Value::String(value)) => Ok(value.as_str()),
+        Some(other) => Err((label, format!("is `{other}`, expected a text"))),
+    };
+    match (value(TENANT[0])?, value(TENANT[1])?) {
+        ("", "") => Ok(None),
+        ("", _) => Err((TENANT[0], format!("is missing beside `{}`", TENANT[1]))),
+        (_, "") => Err((TENANT[1], format!("is missing beside `{}`", TENANT[0]))),
+        (name, namespace) => {
+            let wrong = || (TENANT[0], format!("and `{}` name no ServiceAccount: `{namespace}/{name}`", TENANT[1]));
+            Account::new(namespace, name).map(Some).ok_or_else(wrong)
+        }
     }
-    Ok(())
 }
 
 /// Checks the metadata of an EventSource.
@@ -64,8 +88,9 @@ pub(in crate::rules) fn other_stage(manifest: &Value) -> Option<OtherStage> {
     let (annotation, reason, hint) = [
         (
             TEMPLATE,
-            "asks for a second rendering, with objects of the management cluster, which is not done",
-            "put what it needs into the event, and set `projectsveltos.io/instantiate` instead",
+            "asks to render once more what `projectsveltos.io/instantiate` renders, which is not done: an event could then add \
+             to the template",
+            "take one of them away: `getResource \"ID\"` and `.MgmtResources` are there beside `.CloudEvent`",
         ),
         (
             LUA,
@@ -74,7 +99,10 @@ pub(in crate::rules) fn other_stage(manifest: &Value) -> Option<OtherStage> {
         ),
     ]
     .into_iter()
-    .find(|(annotation, ..)| has(manifest, "annotations", annotation))?;
+    .find(|(annotation, ..)| {
+        let is_alone = *annotation != TEMPLATE || has(manifest, "annotations", INSTANTIATE);
+        is_alone && has(manifest, "annotations", annotation)
+    })?;
     Some(OtherStage { annotation, message: format!("annotation `{annotation}` {reason}"), hint })
 }
 
@@ -104,7 +132,7 @@ mod tests {
     use crate::rules::problem::Severity;
 
     #[test]
-    fn a_paused_trigger_and_one_of_a_tenant_are_out_of_force() {
+    fn a_paused_trigger_and_one_of_half_an_account_are_out_of_force() {
         use Severity::{Error, Warning};
         let check = |metadata: Value, expected: Option<(Severity, &str)>| {
             let refused = event_trigger("EventTrigger/x", "r.yaml:1", &json!({"metadata": metadata})).err();
@@ -114,20 +142,17 @@ mod tests {
         let paused = "annotation `cluster.x-k8s.io/paused` is set: the trigger is paused";
         check(json!({"annotations": {PAUSED: "true"}}), Some((Warning, paused)));
         check(json!({"annotations": {PAUSED: ""}}), Some((Warning, paused)));
-        check(
-            json!({"labels": {TENANT[0]: "eng"}}),
-            Some((
-                Error,
-                "label `projectsveltos.io/serviceaccount-name` is `eng`: objects are not applied with a tenant's rights",
-            )),
-        );
-        check(
-            json!({"labels": {TENANT[1]: "eng"}}),
-            Some((
-                Error,
-                "label `projectsveltos.io/serviceaccount-namespace` is `eng`: objects are not applied with a tenant's rights",
-            )),
-        );
+        let [name, namespace] = TENANT;
+        let half = "label `projectsveltos.io/serviceaccount-namespace` is missing beside `projectsveltos.io/serviceaccount-name`";
+        check(json!({"labels": {name: "eng"}}), Some((Error, half)));
+        let half = "label `projectsveltos.io/serviceaccount-name` is missing beside `projectsveltos.io/serviceaccount-namespace`";
+        check(json!({"labels": {namespace: "eng"}}), Some((Error, half)));
+        let number = "label `projectsveltos.io/serviceaccount-name` is `7`, expected a text";
+        check(json!({"labels": {name: 7, namespace: "eng"}}), Some((Error, number)));
+        let none = "label `projectsveltos.io/serviceaccount-name` and `projectsveltos.io/serviceaccount-namespace` name no \
+                    ServiceAccount: `eng/a_b`";
+        check(json!({"labels": {name: "a_b", namespace: "eng"}}), Some((Error, none)));
+        check(json!({"labels": {name: "deployer", namespace: "eng"}}), None);
         check(json!({"labels": {TENANT[0]: "", "team": "eng"}, "annotations": {"x": PAUSED}}), None);
         check(json!({"labels": null, "annotations": null}), None);
         check(Value::Null, None);
@@ -147,7 +172,9 @@ mod tests {
     #[test]
     fn content_of_another_stage_is_refused_and_other_annotations_are_named() {
         let check = |annotation: &str, refused: &str, warned: &str| {
-            let manifest = json!({"metadata": {"annotations": {annotation: "ok"}}});
+            let annotations: serde_json::Map<String, Value> =
+                annotation.split(' ').map(|name| (name.to_owned(), "ok".into())).collect();
+            let manifest = json!({"metadata": {"annotations": annotations}});
             assert_eq!(other_stage(&manifest).map_or(String::new(), |stage| stage.message), refused);
             let mut problems = Vec::new();
             content("ConfigMap/default/x", "r.yaml:1", &manifest, &mut problems);
@@ -155,8 +182,8 @@ mod tests {
             assert_eq!(messages.join(", "), warned);
         };
         check(
-            TEMPLATE,
-            "annotation `projectsveltos.io/template` asks for a second rendering, with objects of the management cluster, which is not done",
+            &format!("{TEMPLATE} {INSTANTIATE}"),
+            "annotation `projectsveltos.io/template` asks to render once more what `projectsveltos.io/instantiate` renders, which is not done: an event could then add to the template",
             "",
         );
         check(LUA, "annotation `projectsveltos.io/lua` says that the texts are Lua, which is not run", "");
@@ -165,6 +192,7 @@ mod tests {
             "",
             "annotation `projectsveltos.io/subresources` has no effect: an object is applied without its `status`",
         );
+        check(TEMPLATE, "", "");
         // Nothing is watched, so nothing is put right that should be left alone.
         check("projectsveltos.io/driftDetectionIgnore", "", "");
         check("projectsveltos.io/instantiate", "", "");

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use super::spec::{
     self, DeploymentType, DriftExclusionSpec, EventSourceSpec, EventTriggerSpec, GeneratorSpec, LabelSelector,
-    MatchCriteria, PatchSpec, PatchesFromSpec, PolicyRefSpec, Requirement, StopMatchingBehavior, SyncMode, TargetSpec,
-    UnknownField,
+    MatchCriteria, PatchSpec, PatchesFromSpec, PolicyRefSpec, Requirement, ResourceSpec, StopMatchingBehavior,
+    SyncMode, TargetSpec, TemplateResourceRefSpec, UnknownField,
 };
 use crate::rules::problem::Problem;
 
@@ -104,6 +104,8 @@ pub(in crate::rules) fn event_trigger(
         // Done by `policy::patches`.
         patches: _,
         patches_from,
+        // Done by `policy::resources`.
+        template_resource_refs,
         // Done by `policy::generator`.
         config_map_generator,
         secret_generator,
@@ -117,7 +119,6 @@ pub(in crate::rules) fn event_trigger(
         pre_delete_checks,
         post_delete_checks,
         depends_on,
-        template_resource_refs,
         cluster_set_refs,
         profile_name_format,
         max_update,
@@ -199,8 +200,11 @@ pub(in crate::rules) fn event_trigger(
     report.warn(!post_delete_checks.is_empty(), "spec.postDeleteChecks", ADDON_CONTROLLER);
     let no_profiles = "is about ClusterProfiles, of which Lifeline makes none";
     report.warn(!depends_on.is_empty(), "spec.dependsOn", no_profiles);
-    let event_alone = "has no effect: templates see the event alone";
-    report.warn(!template_resource_refs.is_empty(), "spec.templateResourceRefs", event_alone);
+    for (index, reference) in template_resource_refs.iter().enumerate() {
+        let every_change = "has no effect: every change of the object counts";
+        let field = format!("spec.templateResourceRefs[{index}].watchFields");
+        report.warn(!reference.watch_fields.is_empty(), &field, every_change);
+    }
     let selector = "has no effect: `spec.sourceClusterSelector` alone selects";
     report.warn(!cluster_set_refs.is_empty(), "spec.clusterSetRefs", selector);
     let is_written_empty = source_cluster_selector.as_ref().is_some_and(LabelSelector::is_empty);
@@ -278,6 +282,11 @@ fn unknown_fields(written: &Value) -> Vec<UnknownField> {
     }
     for (index, entry) in written["patchesFrom"].as_array().into_iter().flatten().enumerate() {
         unknown.extend(spec::unknown_fields::<PatchesFromSpec>(&format!("spec.patchesFrom[{index}]"), entry));
+    }
+    for (index, entry) in written["templateResourceRefs"].as_array().into_iter().flatten().enumerate() {
+        let path = format!("spec.templateResourceRefs[{index}]");
+        unknown.extend(spec::unknown_fields::<TemplateResourceRefSpec>(&path, entry));
+        unknown.extend(spec::unknown_fields::<ResourceSpec>(&format!("{path}.resource"), &entry["resource"]));
     }
     for (index, entry) in written["driftExclusions"].as_array().into_iter().flatten().enumerate() {
         let path = format!("spec.driftExclusions[{index}]");

@@ -79,7 +79,7 @@ pub struct EventTriggerSpec {
     /// Profiles that must be deployed before.
     pub depends_on: Vec<String>,
     /// Resources handed to templates.
-    pub template_resource_refs: Vec<Value>,
+    pub template_resource_refs: Vec<TemplateResourceRefSpec>,
     /// Helm charts to install.
     pub helm_charts: Vec<Value>,
     /// Kustomizations to apply.
@@ -199,6 +199,36 @@ pub struct GeneratorSpec {
     pub name_format: String,
     /// Whether it may be missing.
     pub optional: bool,
+}
+
+/// One entry of `templateResourceRefs`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TemplateResourceRefSpec {
+    /// The object.
+    pub resource: ResourceSpec,
+    /// What templates call it.
+    pub identifier: String,
+    /// Whether it may be missing.
+    pub optional: bool,
+    /// In Sveltos, whether a change of its status renders nothing again. What is read here has no status.
+    pub ignore_status_changes: bool,
+    /// In Sveltos, the fields whose change counts. Every change counts here.
+    pub watch_fields: Vec<String>,
+}
+
+/// The object of a `templateResourceRefs` entry.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ResourceSpec {
+    /// `v1`.
+    pub api_version: String,
+    /// `ConfigMap` or `Secret`.
+    pub kind: String,
+    /// A template; empty means the cluster's namespace.
+    pub namespace: String,
+    /// A template.
+    pub name: String,
 }
 
 /// One entry of `patches`, or of an object that `patchesFrom` names.

@@ -122,15 +122,7 @@ impl Linker<'_> {
         trigger.contents = Arc::clone(self.contents);
         let missing = trigger.missing().map(|fault| fault.problem(&rule, &trigger.origin));
         problems.extend(missing);
-        let of_one = "use `.CloudEvent`, the event of that resource";
-        if trigger.makes_nothing_of_one_event() {
-            let message = "all its templates are over `.CloudEvents`, so it makes nothing: there is no list of events";
-            return Err(Problem::error(&rule, &trigger.origin, message).hint(of_one));
-        }
-        if trigger.uses_event_list() {
-            let message = "templates over `.CloudEvents` give nothing: one instance a resource is made, no list";
-            problems.push(Problem::warning(&rule, &trigger.origin, message).hint(of_one));
-        }
+        trigger.note_lists();
         let contents: Map<String, Value> =
             trigger.candidates().map(|content| (content.reference.rule(), json!(content.digest))).collect();
         trigger.digest = digest(&json!([trigger.digest_parts(), heard, contents]));

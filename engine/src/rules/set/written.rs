@@ -153,6 +153,14 @@ impl Written {
         written
     }
 
+    /// The versions of EventSources and EventTriggers, by their names as rules.
+    pub fn generations(&self) -> BTreeMap<String, i64> {
+        let sources = self.sources.iter().map(|(name, manifest)| (format!("EventSource/{name}"), manifest.generation));
+        let triggers =
+            self.triggers.iter().map(|(name, manifest)| (format!("EventTrigger/{name}"), manifest.generation));
+        sources.chain(triggers).filter_map(|(rule, generation)| Some((rule, generation?))).collect()
+    }
+
     /// The documents for the log: all rules, and of the content what a trigger could reference.
     pub fn documents<'a>(&self, contents: impl Iterator<Item = &'a Reference>) -> BTreeMap<String, RuleDocument> {
         let sources = self.sources.iter().map(|(name, manifest)| (format!("EventSource/{name}"), document(manifest)));
@@ -173,9 +181,17 @@ const RULES: [&str; 2] = ["EventSource", "EventTrigger"];
 
 /// What is said of a manifest that is neither a rule nor content, and whether it may have been meant as a rule.
 fn no_rule(api_version: &str, kind: &str, name: &str, origin: &str) -> (Problem, bool) {
-    let rule = format!("{kind}/{name}");
+    let rule = match (kind, name) {
+        ("", _) => String::new(),
+        (kind, "") => kind.to_owned(),
+        (kind, name) => format!("{kind}/{name}"),
+    };
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    let no_rule = format!("`{kind}` of `{api_version}` is no rule and has no effect");
+    let no_rule = match (kind, api_version) {
+        ("", _) => "a document without `kind` is no manifest and has no effect".to_owned(),
+        (kind, "") => format!("`{kind}` without `apiVersion` is no rule and has no effect"),
+        (kind, api_version) => format!("`{kind}` of `{api_version}` is no rule and has no effect"),
+    };
     let is_of_sveltos = group.ends_with("projectsveltos.io");
     let has_a_rule_s_name = RULES.iter().any(|rule| strsim::jaro(rule, kind) > 0.85);
     // A typo must not withdraw what the rule made. Foreign groups with kinds of these names (`argoproj.io`) are far

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::join_all;
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 use parking_lot::Mutex;
@@ -39,7 +39,7 @@ enum Role {
 }
 
 /// One of the two kinds of Sveltos that are rules.
-pub(super) fn rule_resource(kind: &str) -> ApiResource {
+pub(crate) fn rule_resource(kind: &str) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, VERSION, kind))
 }
 
@@ -76,13 +76,16 @@ struct Object {
     manifest: Value,
     /// The finalizers that its deletion waits for; `None` where it is not being deleted.
     waits_for: Option<Vec<String>>,
+    /// Which version of its spec it is.
+    generation: Option<i64>,
 }
 
 impl Object {
     fn of(resource: &ApiResource, object: DynamicObject) -> Object {
         let is_going = object.metadata.deletion_timestamp.is_some();
         let waits_for = is_going.then(|| object.metadata.finalizers.clone().unwrap_or_default());
-        Object { manifest: manifest(resource, object), waits_for }
+        let generation = object.metadata.generation;
+        Object { manifest: manifest(resource, object), waits_for, generation }
     }
 }
 
@@ -158,8 +161,9 @@ fn say(stores: &[Store]) -> Feed {
         Role::Source | Role::Trigger => true,
         Role::Content(kind) => mentions.iter().any(|mention| mention.could_be(kind.name, name)),
     });
-    let manifest = |Object { manifest, waits_for }: &Object| Manifest {
+    let manifest = |Object { manifest, waits_for, generation }: &Object| Manifest {
         waits_for: waits_for.clone(),
+        generation: *generation,
         ..Manifest::new("kubernetes", manifest.clone())
     };
     let manifests = counts.map(|(_, _, object)| manifest(object)).collect();
@@ -198,6 +202,31 @@ pub async fn read_cluster(client: Client) -> Result<Manifests, Problem> {
         read = read => read,
         () = follow(client, sender) => Ok(Manifests::default()),
     }
+}
+
+/// The content in a cluster that these rules could reference.
+///
+/// # Errors
+/// What keeps one of the kinds from being read.
+pub(crate) async fn read_contents(client: Client, rules: &Manifests) -> Result<Vec<Manifest>, Problem> {
+    let mentions: Vec<Mention> = rules.manifests.iter().flat_map(|rule| Mention::of(&rule.value)).collect();
+    let mut contents = Vec::new();
+    for (kind, role) in CONTENT_KINDS.iter().map(|kind| (kind, Role::Content(kind))) {
+        let resource = role.resource();
+        let fields = kind.must_have.map(|(field, value)| format!("{field}={value}")).unwrap_or_default();
+        let listed = Api::<DynamicObject>::all_with(client.clone(), &resource)
+            .list(&ListParams::default().fields(&fields))
+            .await;
+        let listed = listed.map_err(|error| {
+            Problem::error("", "kubernetes", format!("`{}` cannot be read: {error}", resource.plural))
+        })?;
+        let named = listed.items.into_iter().filter(|object| {
+            let name = object.metadata.name.as_deref().unwrap_or_default();
+            mentions.iter().any(|mention| mention.could_be(kind.name, name))
+        });
+        contents.extend(named.map(|object| Manifest::new("kubernetes", manifest(&resource, object))));
+    }
+    Ok(contents)
 }
 
 /// Watches for ever.

@@ -9,9 +9,7 @@ mod feed;
 
 pub(super) mod directory;
 
-pub(super) mod kubernetes;
-
-pub(super) mod report;
+pub(crate) mod kubernetes;
 
 pub(super) mod watch;
 

@@ -10,9 +10,11 @@ use lifeline_projections::fold::RuleMark;
 use lifeline_store::{Disk, Offset, Reader};
 use serde_json::Value;
 
+use crate::account::Account;
 use crate::rules::cluster::Clusters;
 use crate::rules::problem::Problem;
 use crate::rules::read::manifest::Manifests;
+use crate::rules::read::metadata;
 use crate::rules::set::RuleSet;
 
 /// The rules that a state names, read from the records that it names for them. One that cannot be read is a problem.
@@ -28,6 +30,34 @@ pub fn recorded<D: Disk>(log: &Reader<D>, rules: &BTreeMap<String, RuleMark>, cl
         }
     }
     RuleSet::new(manifests, clusters)
+}
+
+/// The account that a trigger named last, as the log has it: of all records about rules, in the order of the log. So what a
+/// trigger made is deleted in the same name when it is gone.
+///
+/// # Errors
+/// When a record cannot be read: then nobody knows in whose name.
+pub fn recorded_account<D: Disk>(
+    log: &Reader<D>,
+    records: &[Offset],
+    trigger: &str,
+) -> Result<Option<Account>, String> {
+    let name = format!("EventTrigger/{trigger}");
+    for offset in records.iter().rev() {
+        let record = log.read(*offset).map_err(|error| error.to_string())?;
+        let record = record.ok_or_else(|| "the log no longer holds it".to_owned())?;
+        let Ok(Fact::Rule(RuleChanged { rule, manifest, .. })) = Fact::decode(&record.payload) else { continue };
+        if rule != name || manifest.is_empty() {
+            continue;
+        }
+        // One that could not be in force made nothing.
+        if let Ok(manifest) = serde_json::from_str(manifest)
+            && let Ok(account) = metadata::account(&manifest)
+        {
+            return Ok(account);
+        }
+    }
+    Ok(None)
 }
 
 /// `None` for a Secret.

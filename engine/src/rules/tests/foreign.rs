@@ -42,6 +42,19 @@ fn a_manifest_of_another_kind_is_told_and_stops_a_withdrawal_only_where_it_may_b
 }
 
 #[test]
+fn what_a_manifest_does_not_say_is_not_shown_as_empty() {
+    #[track_caller]
+    fn check(manifest: &Value, expected: &str) {
+        let rules = rules(&format!("{SOUND}\n---\n{manifest}"));
+        assert_eq!(messages(&rules), [expected], "{manifest}");
+    }
+    let nothing = "warning : a document without `kind` is no manifest and has no effect";
+    check(&json!({"specversion": "1.0", "id": "1"}), nothing);
+    check(&json!({"kind": "Foo"}), "warning Foo: `Foo` without `apiVersion` is no rule and has no effect");
+    check(&json!({"apiVersion": "v1", "kind": "Foo"}), "warning Foo: `Foo` of `v1` is no rule and has no effect");
+}
+
+#[test]
 fn a_list_that_is_none_may_hold_rules() {
     for (kind, field) in [("Lst", "items"), ("List", "item")] {
         let list = json!({"apiVersion": "v1", "kind": kind, field: [{"kind": "EventTrigger"}]});
@@ -52,13 +65,12 @@ fn a_list_that_is_none_may_hold_rules() {
 }
 
 #[test]
-fn a_trigger_whose_templates_are_all_over_the_list_is_out_of_force() {
+fn a_trigger_whose_templates_are_all_over_the_list_is_in_force_and_says_nothing() {
     let references = |one_for_event: bool| {
         trigger(json!({"oneForEvent": one_for_event, "policyRefs": [{"kind": "ConfigMap", "name": "x"}]}))
     };
     let list = config_map("x", json!({"a": "name: {{ len .CloudEvents }}"}));
-    let told = "error EventTrigger/x: all its templates are over `.CloudEvents`, so it makes nothing: there is no list";
-    check(&[references(false), list.clone()], Cost::OutOfForce, &[told]);
+    check(&[references(false), list.clone()], Cost::Nothing, &[]);
     check(&[references(true), list], Cost::Nothing, &[]);
 }
 
@@ -84,13 +96,12 @@ fn content_of_another_stage_is_refused_until_its_annotation_goes() {
         let content = config_map("x", json!({"a": text})).replace(INSTANTIATE, annotation);
         rules(&format!("{SOUND}\n---\n{references}\n---\n{content}"))
     };
-    for annotation in ["projectsveltos.io/template", "projectsveltos.io/lua"] {
-        let rules = set(annotation);
-        let said = messages(&rules);
-        assert!(said[0].starts_with(&format!("error ConfigMap/default/x: annotation `{annotation}` ")), "{said:?}");
-        let error = rules.trigger("x").unwrap().manifests(&map(LOGIN), OWN, 1).unwrap_err().to_string();
-        assert!(error.contains(annotation), "{error}");
-        // What failed is tried again when the annotation goes.
-        assert_ne!(rules.trigger("x").unwrap().digest(), set("other").trigger("x").unwrap().digest());
-    }
+    let annotation = "projectsveltos.io/lua";
+    let rules = set(annotation);
+    let said = messages(&rules);
+    assert!(said[0].starts_with(&format!("error ConfigMap/default/x: annotation `{annotation}` ")), "{said:?}");
+    let error = rules.trigger("x").unwrap().manifests(&map(LOGIN), OWN, 1).unwrap_err().to_string();
+    assert!(error.contains(annotation), "{error}");
+    // What failed is tried again when the annotation goes.
+    assert_ne!(rules.trigger("x").unwrap().digest(), set("other").trigger("x").unwrap().digest());
 }

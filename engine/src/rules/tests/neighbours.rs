@@ -244,3 +244,62 @@ fn no_value_of_an_event_adds_a_key_an_object_or_a_kind() {
     }
     assert_eq!(cases, 240);
 }
+
+/// A ConfigMap that templates see, and one of templates with an annotation.
+fn with_resources(more: &Value, text: &str, annotation: &str) -> (Value, Vec<String>) {
+    let mut reference = json!({"resource": {"apiVersion": "v1", "kind": "ConfigMap", "namespace": "default",
+        "name": "of-{{ .CloudEvent.subject }}"}, "identifier": "Plan"});
+    reference.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let spec = json!({"oneForEvent": true, "templateResourceRefs": [reference],
+        "policyRefs": [{"kind": "ConfigMap", "namespace": "default", "name": "t"}]});
+    let template = content("ConfigMap", "t", json!({"a": text})).replace(INSTANTIATE, annotation);
+    (spec, vec![template, content("ConfigMap", "of-zoe", json!({"size": "big"}))])
+}
+
+#[test]
+fn templates_see_the_objects_of_resource_references() {
+    let text = r#"{kind: ConfigMap, apiVersion: v1, metadata: {name: "{{ .CloudEvent.subject }}"},
+        data: {a: "{{ (getResource "Plan").data.size }}", b: "{{ .MgmtResources.Plan.metadata.name }}",
+        c: "{{ getField "Plan" "data.size" }}", d: "{{ .ClusterKind }} {{ .ClusterNamespace }}/{{ .ClusterName }}"}}"#;
+    for annotation in ["projectsveltos.io/template", INSTANTIATE] {
+        let (spec, contents) = with_resources(&json!({}), text, annotation);
+        let made = manifests_of(made(&spec, &contents, "").unwrap());
+        let expected = json!({"a": "big", "b": "of-zoe", "c": "big", "d": "SveltosCluster mgmt/mgmt"});
+        assert_eq!((made.len(), &made[0]["data"]), (1, &expected));
+    }
+    // What changes in it makes the objects again, and nothing of it is a template.
+    let (spec, contents) = with_resources(&json!({}), text, INSTANTIATE);
+    let digest = |contents: &[String]| rule_set(&spec, contents).trigger("x").unwrap().digest();
+    let changed = [contents[0].clone(), contents[1].replace("big", "{{ .x }}")];
+    assert_ne!(digest(&contents), digest(&changed));
+    let labelled =
+        [contents[0].clone(), contents[1].replace("\"namespace\"", "\"labels\":{\"a\":\"b\"},\"namespace\"")];
+    assert_ne!(digest(&contents), digest(&labelled));
+}
+
+#[test]
+fn a_resource_that_is_missing_fails_with_its_name_or_is_left_out() {
+    let text = r#"{kind: ConfigMap, apiVersion: v1, metadata: {name: "{{ if hasKey .MgmtResources "Plan" }}a{{ else }}b{{ end }}"}}"#;
+    let (spec, contents) = with_resources(&json!({}), text, INSTANTIATE);
+    let error = made(&spec, &contents[..1], "").unwrap_err();
+    assert!(
+        error.contains("`spec.templateResourceRefs[0].resource` names ConfigMap default/of-zoe, which does not exist"),
+        "{error}"
+    );
+    let (spec, contents) = with_resources(&json!({"optional": true}), text, INSTANTIATE);
+    assert_eq!(manifests_of(made(&spec, &contents[..1], "").unwrap())[0]["metadata"]["name"], "b");
+    assert_eq!(manifests_of(made(&spec, &contents, "").unwrap())[0]["metadata"]["name"], "a");
+
+    let (spec, contents) = with_resources(&json!({"resource": {"kind": "Service", "name": "s"}}), text, INSTANTIATE);
+    let error = made(&spec, &contents, "").unwrap_err();
+    assert!(error.contains("`spec.templateResourceRefs[0].resource.kind` is `Service`"), "{error}");
+    let (spec, contents) = with_resources(&json!({"identifier": ""}), text, INSTANTIATE);
+    let error = made(&spec, &contents, "").unwrap_err();
+    assert!(error.contains("`spec.templateResourceRefs[0].identifier` is missing"), "{error}");
+
+    // What an event fills in is never read as a template.
+    let (spec, contents) =
+        with_resources(&json!({}), text, "projectsveltos.io/template\":\"\",\"projectsveltos.io/instantiate");
+    let error = made(&spec, &contents, "").unwrap_err();
+    assert!(error.contains("annotation `projectsveltos.io/template` asks to render once more"), "{error}");
+}

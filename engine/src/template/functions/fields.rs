@@ -1,8 +1,8 @@
 //! What Sveltos adds for resources, as functions of a map: fields by their path, such as `spec.replicas`.
 //!
-//! Start at [`FUNCTIONS`]. As in Sveltos when an event is rendered, the first argument is a map. (When Sveltos renders content
-//! a second time, at its deployment, the argument may be the name of an object of the management cluster: that one is refused
-//! here, for a replay would read another object.) Values here never change, so a map that is given stays as it is.
+//! Start at [`FUNCTIONS`]. As in Sveltos when an event is rendered, the first argument is a map. Where it is written as the
+//! identifier of a `templateResourceRefs` entry, as in Sveltos when content is deployed, the template is read as if it were
+//! `$.MgmtResources.ID`. Values here never change, so a map that is given stays as it is.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,8 +31,8 @@ fn object(value: &Value) -> Result<&Object, String> {
     match value {
         Value::Map(map) => Ok(map),
         Value::String(name) => Err(format!(
-            "wants a map such as `.CloudEvent.data`, not the string `{}`: no object of a cluster is read, for a replay \
-             would read another; put what the template needs into the event's data",
+            "wants a map such as `.CloudEvent.data`, not the string `{}`: an object of `spec.templateResourceRefs` is called \
+             by its identifier as it is written there, such as `getResource \"ID\"`",
             super::super::error::shortened(name)
         )),
         other => Err(format!("wants a map such as `.CloudEvent.data`, not {}", described(other))),
@@ -147,7 +147,8 @@ mod tests {
             let error = rendered(source).expect_err(source);
             assert!(error.contains(expected), "{error}");
         }
-        check("{{ getField \"Deployment\" \"spec\" }}", "put what the template needs into the event's data");
+        check("{{ getField .n \"spec\" }}", "called by its identifier as it is written there");
+        check("{{ getField \"Deployment\" \"spec\" }}", "MgmtResources");
         check("{{ copy .l }}", "wants a map such as `.CloudEvent.data`, not a list");
         check("{{ setField .o \"kind.x\" 1 }}", "`kind` is the string `Service`, and has no field `x`");
         check("{{ fromJsonArray \"{}\" }}", "wants a list, not a dict");

@@ -117,6 +117,11 @@ pub(super) fn lookup(name: &str) -> Option<&'static Function> {
     KNOWN.get(name).copied()
 }
 
+/// Whether the first argument of a function may be the identifier of a resource.
+pub(super) fn takes_resource(function: &str) -> bool {
+    fields::FUNCTIONS.iter().any(|known| known.name == function)
+}
+
 /// Every name, in order.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     KNOWN.keys().copied()

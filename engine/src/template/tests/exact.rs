@@ -79,6 +79,9 @@ fn quotes_that_would_alter_a_value_are_refused_with_what_to_do() {
         ("a: {{ .v | squote }}\n", "it's", "ends or escapes the quotes"),
         ("a: '{{ .v }}'\n", "l1\nl2", "holds a line break"),
         ("a: >-\n{{ .v | indent 2 }}\n", "l1\nl2", "holds a line break"),
+        // The block is indented by 4, the second line by 2 and its own 2.
+        ("a:\n  b: |\n  {{ .v | indent 2 }}\n", "l1\n  l2", "holds a line break"),
+        ("a: |\n    l\n{{ .v | indent 2 }}\n", "  l2", "holds a line break"),
     ] {
         let error = manifests(source, &json!({"v": value})).expect_err(source);
         assert!(error.fault().message.contains(message), "{error}");

@@ -5,6 +5,7 @@
 
 mod message;
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use lifeline_engine::rules::Error as RenderError;
 use lifeline_engine::rules::{
     EventView, OWN, Place, Problem, Rendered, RuleSet, Severity, Source, Topic, Trigger, placed,
 };
-use lifeline_engine::template::{self, Data, Dialect, Template};
+use lifeline_engine::template::{self, Data, Dialect, Plain, Template};
 use lifeline_projections::detail::EventDetail;
 use lifeline_projections::event::CloudEvent;
 use lifeline_projections::fact::{Decision, Ruling};
@@ -96,7 +97,7 @@ pub enum DialectKind {
 /// Renders, and prints what came of it.
 pub fn render(args: &RenderArgs) -> Result<ExitCode, Error> {
     let format = args.ask.engine.output;
-    let answer = match (&args.template, &args.values, &args.event) {
+    let mut answer = match (&args.template, &args.values, &args.event) {
         (Some(template), Some(values), _) => of_values(template, values, args)?,
         (_, _, Some(event)) => of_event(event, args)?,
         _ => {
@@ -105,6 +106,7 @@ pub fn render(args: &RenderArgs) -> Result<ExitCode, Error> {
             ));
         }
     };
+    answer.fit(&args.given)?;
     if !output::structured(&answer.as_json(), if format == Format::Yaml { Format::Table } else { format })? {
         output::data(&answer.as_yaml()?)?;
     }
@@ -146,9 +148,26 @@ struct Decided {
 struct Shown {
     origin: String,
     manifest: Value,
+    /// Its scalars whose types only a cluster knows.
+    plain: Vec<Plain>,
 }
 
 impl Answer {
+    /// Gives what is rendered the types that a cluster knows, or says that one does.
+    fn fit(&mut self, given: &GivenArgs) -> Result<(), Error> {
+        let mut open: Vec<&mut Shown> = self.triggers.iter_mut().flat_map(|one| &mut one.manifests).collect();
+        open.retain(|shown| !shown.plain.is_empty());
+        let kinds: BTreeSet<String> =
+            open.iter().map(|shown| shown.manifest["kind"].as_str().unwrap_or_default().to_owned()).collect();
+        let objects = open.into_iter().map(|shown| (&mut shown.manifest, shown.plain.as_slice()));
+        if !kinds.is_empty() && !given.fit(objects)? {
+            let kinds = Vec::from_iter(kinds).join(", ");
+            let remark = format!("which values of {kinds} are strings or numbers, a cluster knows: see --cluster kube");
+            self.remarks.push(remark);
+        }
+        Ok(())
+    }
+
     fn as_json(&self) -> Value {
         if let Some(text) = &self.text {
             return json!({"text": text});
@@ -191,7 +210,7 @@ impl Answer {
                     comment(&mut out, "  rendered  nothing");
                 }
             }
-            for Shown { origin, manifest } in &one.manifests {
+            for Shown { origin, manifest, plain: _ } in &one.manifests {
                 out.push_str("---\n");
                 comment(&mut out, origin);
                 out.push_str(&serde_saphyr::to_string(manifest).map_err(|error| Error::Encode(error.to_string()))?);
@@ -215,9 +234,13 @@ fn of_values(template: &Path, values: &Path, args: &RenderArgs) -> Result<Answer
     let template = Template::compile(dialect, &name, &source);
     let rendered = template.and_then(|template| match args.text {
         true => template.render_text(&data).map(|text| Answer { text: Some(text), ..Answer::default() }),
-        false => template.render_manifests(&data).map(|manifests| {
-            let shown = |(document, manifest)| Shown { origin: format!("{name}, document {}", document + 1), manifest };
-            let manifests = manifests.into_iter().enumerate().map(shown).collect();
+        false => template.render_objects(&data).map(|objects| {
+            let shown = |(document, template::Object { value, plain })| Shown {
+                origin: format!("{name}, document {}", document + 1),
+                manifest: value,
+                plain,
+            };
+            let manifests = objects.into_iter().enumerate().map(shown).collect();
             Answer { triggers: vec![Decided { manifests, ..Decided::default() }], ..Answer::default() }
         }),
     });
@@ -323,7 +346,10 @@ fn decide(
     let (event, map) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => {
-            answer.troubles.push(format!("error: the message is no CloudEvent: {}", chain(&error)));
+            answer.troubles.push(format!(
+                "error: the message is no CloudEvent: {}\n  hint: a CloudEvent has at least `specversion`, `id`, `source` and `type`",
+                chain(&error)
+            ));
             return answer;
         }
     };
@@ -399,7 +425,14 @@ fn one(
     match &decision.ruling {
         Ruling::Create => {
             made.decision = "Create".into();
-            match trigger.manifests(event, &asked.cluster, asked.recorded_at_unix_nanos) {
+            let (cluster, recorded_at) = (&asked.cluster, asked.recorded_at_unix_nanos);
+            let mut rendered = trigger.manifests(event, cluster, recorded_at);
+            if trigger.gathers() {
+                made.decision = "Create; the list holds this event alone here, in an engine every live key".into();
+                let list = trigger.list(vec![event.clone()], cluster, recorded_at);
+                rendered = rendered.and_then(|each| Ok(each.into_iter().chain(list?).collect()));
+            }
+            match rendered {
                 Ok(rendered) => made.manifests = rendered.into_iter().map(shown_manifest).collect(),
                 Err(error) => {
                     troubles.push(trouble(rules, sources, &error));
@@ -419,8 +452,8 @@ fn one(
 }
 
 fn shown_manifest(rendered: Rendered) -> Shown {
-    let Rendered { manifest, from, key, document, handling: _ } = rendered;
-    Shown { origin: format!("{from}, key `{key}`, document {}", document + 1), manifest }
+    let Rendered { manifest, plain, from, key, document, handling: _ } = rendered;
+    Shown { origin: format!("{from}, key `{key}`, document {}", document + 1), manifest, plain }
 }
 
 /// Why a trigger made nothing, at the words that are to blame.

@@ -90,7 +90,8 @@ fn what_does_not_happen_is_explained() {
         let made = answer(text, nats_subject);
         assert_eq!((made.troubles.join("\n").as_str(), made.is_rendered), (expected, false));
     }
-    check("{}", None, "error: the message is no CloudEvent: attribute `id` is missing or empty");
+    let none = "error: the message is no CloudEvent: attribute `id` is missing or empty\n  hint: a CloudEvent has at least `specversion`, `id`, `source` and `type`";
+    check("{}", None, none);
     let closest = "nothing happens: no EventSource matches\n  closest: EventSource/users, criterion 1: subject `user` does not match `users`";
     check(&event(&json!({})), Some("user"), closest);
     let expected = "\

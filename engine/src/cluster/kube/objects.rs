@@ -1,0 +1,148 @@
+//! The requests about one object: read, applied, made, deleted.
+//!
+//! Start at `KubeCluster::write`. A call is one request, and one more after an answer about another uid.
+
+use serde_json::{Value, json};
+
+use super::answer::{self, Answer};
+use super::request::{If, as_yaml, escaped, group_path, sent};
+use super::{FIELD_MANAGER, KubeCluster};
+use crate::cluster::{Deletion, Error, LiveObject, ObjectKey};
+
+impl KubeCluster {
+    /// The path of an object.
+    async fn path(&self, key: &ObjectKey) -> Result<String, Error> {
+        let served = self.served(key).await?;
+        let mut path = group_path(key);
+        if let (true, Some(namespace)) = (served.namespaced, &key.namespace) {
+            path.push_str("/namespaces/");
+            path.extend(escaped(namespace));
+        }
+        Ok(format!("{path}/{}/{}", escaped(&served.plural), escaped(&key.name)))
+    }
+
+    /// An answer that is no success, as an error; forgets a kind that is no longer served.
+    pub(super) fn refused(&self, answer: &Answer, key: &ObjectKey) -> Error {
+        if answer.is_unserved(key) {
+            self.served.lock().forget(key);
+        }
+        answer::refusal(answer, key)
+    }
+
+    pub(super) async fn read(&self, key: &ObjectKey) -> Result<Option<LiveObject>, Error> {
+        let path = match self.path(key).await {
+            // The last object of a kind is gone before its definition is.
+            Err(Error::UnknownKind { .. }) => return Ok(None),
+            path => path?,
+        };
+        let answer = self.ask_as(self.account.as_ref(), "GET", &path, None).await?;
+        if answer.is_missing(key) {
+            return Ok(None);
+        }
+        if !answer.is_success() {
+            return match self.refused(&answer, key) {
+                Error::UnknownKind { .. } | Error::NamespaceMissing { .. } | Error::Gone => Ok(None),
+                error => Err(error),
+            };
+        }
+        answer::object(answer.body).map(Some)
+    }
+
+    async fn patch(
+        &self,
+        key: &ObjectKey,
+        manifest: &Value,
+        precondition: If<'_>,
+        is_dry: bool,
+    ) -> Result<Answer, Error> {
+        let path = self.path(key).await?;
+        let dry = if is_dry { "&dryRun=All" } else { "" };
+        let query = format!("fieldManager={FIELD_MANAGER}&force=true&fieldValidation=Strict{dry}");
+        let body = as_yaml(&sent(key, manifest, precondition)).into_bytes();
+        let content = Some(("application/apply-patch+yaml", body));
+        let answer = self.ask_as(self.account.as_ref(), "PATCH", &format!("{path}?{query}"), content).await?;
+        if let ("CustomResourceDefinition", Some(group), true) =
+            (key.kind.as_str(), manifest["spec"]["group"].as_str(), answer.is_success() && !is_dry)
+        {
+            self.served.lock().forget_group(group);
+            self.schemas.lock().forget_group(group);
+        }
+        Ok(answer)
+    }
+
+    /// One request. A server that refuses what was asked in this form is asked in the usual one: what is wrong with an object
+    /// is said then.
+    pub(super) async fn write_new(&self, key: &ObjectKey, manifest: &Value) -> Result<LiveObject, Error> {
+        let answer = self.patch(key, manifest, If::None, false).await?;
+        if answer.is_success() {
+            return answer::object(answer.body);
+        }
+        match self.refused(&answer, key) {
+            Error::Conflict { .. } | Error::Invalid { .. } | Error::Immutable { .. } => Err(Error::Taken),
+            error => Err(error),
+        }
+    }
+
+    pub(super) async fn write(
+        &self,
+        key: &ObjectKey,
+        manifest: &Value,
+        uid: Option<&str>,
+        is_dry: bool,
+    ) -> Result<LiveObject, Error> {
+        let answer = self.patch(key, manifest, uid.map_or(If::Any, If::Uid), is_dry).await?;
+        if answer.is_success() {
+            return answer::object(answer.body);
+        }
+        if let (Some(uid), true) = (uid, answer.is_other_uid() || answer.is_missing(key)) {
+            return Err(match self.read(key).await? {
+                None => Error::Gone,
+                Some(live) if live.uid != uid => Error::Replaced { uid: live.uid },
+                Some(_) => self.refused(&answer, key),
+            });
+        }
+        // An object in a namespace that is gone is gone itself.
+        match (uid, self.refused(&answer, key)) {
+            (Some(_), Error::NamespaceMissing { .. }) => Err(Error::Gone),
+            (_, error) => Err(error),
+        }
+    }
+
+    pub(super) async fn erase(&self, key: &ObjectKey, uid: &str) -> Result<Deletion, Error> {
+        let path = match self.path(key).await {
+            Err(Error::UnknownKind { .. }) => return Ok(Deletion::Gone),
+            path => path?,
+        };
+        let options = json!({
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": {"uid": uid},
+            "propagationPolicy": "Background",
+        });
+        let answer = self
+            .ask_as(
+                self.account.as_ref(),
+                "DELETE",
+                &path,
+                Some(("application/json", options.to_string().into_bytes())),
+            )
+            .await?;
+        if answer.is_success() {
+            // What is still being finished is given back as an object, what is gone as a Status.
+            return Ok(if answer.body["kind"] == "Status" { Deletion::Gone } else { Deletion::Terminating });
+        }
+        if answer.is_missing(key) {
+            return Ok(Deletion::Gone);
+        }
+        match self.refused(&answer, key) {
+            Error::UnknownKind { .. } | Error::NamespaceMissing { .. } | Error::Gone => Ok(Deletion::Gone),
+            // Another uid lives there, or a namespace is being emptied already: look which.
+            error @ Error::Conflict { .. } => match self.read(key).await? {
+                Some(live) if live.uid == uid && live.deleting => Ok(Deletion::Terminating),
+                Some(live) if live.uid == uid => Err(error),
+                _ => Ok(Deletion::Gone),
+            },
+            error => Err(error),
+        }
+    }
+}

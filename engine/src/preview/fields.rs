@@ -1,0 +1,129 @@
+//! What differs between two manifests, field by field. Pure.
+
+use serde_json::Value;
+
+use super::answer::Field;
+use crate::cluster::SERVER_METADATA;
+
+/// Fields of one object that are listed at most.
+const FIELDS_MAX: usize = 100;
+
+/// In the place of what a Secret holds.
+const SENSITIVE: &str = "(sensitive)";
+
+/// The fields that differ, in the order of their paths. What only the server writes does not count; what a Secret holds
+/// is not
+/// shown.
+pub(super) fn differing(before: &Value, after: &Value) -> Vec<Field> {
+    let (before, after) = (without_server(before), without_server(after));
+    let mut fields = Vec::new();
+    compare(String::new(), Some(&before), Some(&after), &mut fields);
+    if after["kind"] == "Secret" && after["apiVersion"] == "v1" {
+        for field in fields.iter_mut().filter(|field| ["data", "stringData"].iter().any(|of| is_below(&field.path, of)))
+        {
+            let mask = |value: &mut Option<Value>| *value = value.take().map(|_| SENSITIVE.into());
+            mask(&mut field.before);
+            mask(&mut field.after);
+        }
+    }
+    fields.truncate(FIELDS_MAX);
+    fields
+}
+
+fn is_below(path: &str, field: &str) -> bool {
+    path.strip_prefix(field).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+fn without_server(manifest: &Value) -> Value {
+    let mut manifest = manifest.clone();
+    if let Some(map) = manifest.as_object_mut() {
+        map.remove("status");
+    }
+    if let Some(metadata) = manifest.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.retain(|field, _| !SERVER_METADATA.contains(&field.as_str()));
+    }
+    manifest
+}
+
+fn compare(path: String, before: Option<&Value>, after: Option<&Value>, fields: &mut Vec<Field>) {
+    match (before, after) {
+        (Some(before), Some(after)) if before == after => {}
+        (None | Some(Value::Object(_)), None | Some(Value::Object(_))) if is_map(before) || is_map(after) => {
+            let maps = [before, after].map(|value| value.and_then(Value::as_object));
+            let mut names: Vec<&String> = maps.iter().flatten().flat_map(|map| map.keys()).collect();
+            names.sort_unstable();
+            names.dedup();
+            for name in names {
+                let [before, after] = maps.map(|map| map.and_then(|map| map.get(name)));
+                compare(step_into(&path, name), before, after, fields);
+            }
+        }
+        (Some(Value::Array(before)), Some(Value::Array(after))) => {
+            for at in 0..before.len().max(after.len()) {
+                compare(format!("{path}[{at}]"), before.get(at), after.get(at), fields);
+            }
+        }
+        (before, after) => fields.push(field(path, before, after)),
+    }
+}
+
+fn is_map(value: Option<&Value>) -> bool {
+    value.is_some_and(|value| value.as_object().is_some_and(|map| !map.is_empty()))
+}
+
+fn field(path: String, before: Option<&Value>, after: Option<&Value>) -> Field {
+    Field { path, before: before.cloned(), after: after.cloned() }
+}
+
+fn step_into(path: &str, name: &str) -> String {
+    let is_plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    match (is_plain, path.is_empty()) {
+        (true, true) => name.to_owned(),
+        (true, false) => format!("{path}.{name}"),
+        (false, _) => format!("{path}[{}]", Value::from(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn fields_are_named_by_their_paths_and_secrets_are_not_shown() {
+        let check = |before: Value, after: Value, expected: &[(&str, Option<Value>, Option<Value>)]| {
+            let found = differing(&before, &after);
+            let found: Vec<_> =
+                found.iter().map(|one| (one.path.as_str(), one.before.clone(), one.after.clone())).collect();
+            assert_eq!(found, expected, "{before} {after}");
+        };
+        check(json!({"data": {"a": "1"}}), json!({"data": {"a": "1"}}), &[]);
+        check(
+            json!({"data": {"a": "1"}}),
+            json!({"data": {"a": "2"}}),
+            &[("data.a", Some(json!("1")), Some(json!("2")))],
+        );
+        check(json!({}), json!({"data": {"a.b/c": "2"}}), &[("data[\"a.b/c\"]", None, Some(json!("2")))]);
+        check(json!({"a": {"b": 1}}), json!({}), &[("a.b", Some(json!(1)), None)]);
+        check(json!({"a": {}}), json!({}), &[("a", Some(json!({})), None)]);
+        check(json!({"a": {}}), json!({"a": {"b": 1}}), &[("a.b", None, Some(json!(1)))]);
+        check(
+            json!({"a": [1, {"b": 2}]}),
+            json!({"a": [1, {"b": 3}, 4]}),
+            &[("a[1].b", Some(json!(2)), Some(json!(3))), ("a[2]", None, Some(json!(4)))],
+        );
+        check(json!({"a": {"b": 1}}), json!({"a": "text"}), &[("a", Some(json!({"b": 1})), Some(json!("text")))]);
+        check(
+            json!({"metadata": {"uid": "1", "resourceVersion": "1"}, "status": {"a": 1}}),
+            json!({"metadata": {"uid": "2"}}),
+            &[],
+        );
+        let secret = |value: Value| json!({"apiVersion": "v1", "kind": "Secret", "data": value, "dataOf": 1});
+        check(
+            secret(json!({"key": "b25l"})),
+            secret(json!({"key": "dHdv", "new": "eA=="})),
+            &[("data.key", Some(json!(SENSITIVE)), Some(json!(SENSITIVE))), ("data.new", None, Some(json!(SENSITIVE)))],
+        );
+    }
+}

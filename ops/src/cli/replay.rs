@@ -1,0 +1,127 @@
+//! `replay`: the recorded events are decided again for a trigger, under the rules in force.
+//!
+//! Start at [`replay`]. The engine does it; here it is asked for, and followed to its end.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use lifeline_engine::status::{ReplayStatus, ReplayedStatus, Status};
+
+use super::ask::EngineArgs;
+use super::{moment, output, plan};
+use crate::api::replay::{ReplayOrder, Replaying};
+use crate::client::{Client, Error, Query};
+use crate::servers::{Progress, Step};
+use crate::terminal::count;
+
+const EXAMPLES: &str = "\
+Examples:
+  lifeline replay --trigger manage --dry-run        what it would do
+  lifeline replay --trigger manage                  decides all of them again
+  lifeline replay --trigger manage --from 2h        of resources with events since
+
+Each resource is decided, rendered and compared again, as if the rules had just
+come; what is as it was is not applied again. Asking twice does no harm. It is
+done by the engine, which also goes on after Ctrl-C here, or after a restart.
+With --dry-run it exits with 2 where something would change, as `plan` does.";
+
+/// How often it is looked how far it is.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
+
+/// `lifeline replay`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ReplayArgs {
+    /// The EventTrigger.
+    #[arg(long, value_name = "NAME")]
+    pub trigger: String,
+    /// Only resources that an event from this offset or time on spoke of, or of the last while, such as 2h.
+    #[arg(long, value_name = "OFFSET|TIME", value_parser = moment::parse)]
+    pub from: Option<String>,
+    /// Only show what it would do.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+/// Asks for it, and says what came of it.
+pub fn replay(args: &ReplayArgs) -> Result<ExitCode, Error> {
+    let client = args.engine.client()?;
+    let ReplayArgs { trigger, from, dry_run, .. } = args.clone();
+    let order = ReplayOrder { trigger, from, dry_run };
+    let began: Replaying = client.post("/v1/replay", &order)?;
+    if let Some(preview) = &began.plan {
+        return plan::show(preview, &[], args.engine.output);
+    }
+    if !began.begun {
+        output::remark(&format!("`{}` is being decided again already", began.trigger));
+    }
+    let followed = client.until_interrupted(follow(&client, &began))?;
+    let Some(done) = followed.transpose()? else {
+        output::remark("the engine goes on: `lifeline status` says how far it is");
+        return Ok(ExitCode::FAILURE);
+    };
+    match done {
+        Done::Over(over) => {
+            if !output::structured(&over, args.engine.output)? {
+                let ReplayedStatus { trigger, resources, decided, otherwise, .. } = over;
+                let (resources, decided) = (count(resources as u64, "resource"), count(decided, "lifecycle"));
+                output::data(&format!(
+                    "`{trigger}`: {resources} looked at, {decided} decided again, {otherwise} otherwise than before\n"
+                ))?;
+                output::remark(&format!("what differs is applied: `lifeline get lifecycles --trigger {trigger}`"));
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Done::Stays(why) => {
+            eprintln!("{why}");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// How following ends.
+enum Done {
+    /// It came to its end.
+    Over(ReplayedStatus),
+    /// It waits for somebody, or cannot be completed.
+    Stays(String),
+}
+
+/// Shows how far it is until it is over.
+async fn follow(client: &Client, began: &Replaying) -> Result<Done, Error> {
+    let mut step = Step::start(Progress::on_stderr(), "replaying");
+    loop {
+        let status: Status = client.get_soon("/v1/status", &Query::default()).await?;
+        let over = status.replayed.into_iter().find(|one| one.trigger == began.trigger && one.number > began.over);
+        if let Some(over) = over {
+            step.done();
+            return Ok(Done::Over(over));
+        }
+        let Some(under_way) = status.replays.into_iter().find(|one| one.trigger == began.trigger) else {
+            step.done();
+            let hint = "`lifeline get lifecycles` says how they are";
+            return Ok(Done::Stays(format!("it is over; the engine was restarted meanwhile\nhint: {hint}")));
+        };
+        if let Some(why) = stays(&under_way) {
+            step.done();
+            return Ok(Done::Stays(why));
+        }
+        let ReplayStatus { resources, of, decided, .. } = under_way;
+        step.show(&format!("{resources} of {}, {decided} decided", count(of as u64, "resource")));
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Why it does not go on by itself.
+fn stays(replay: &ReplayStatus) -> Option<String> {
+    let ReplayStatus { trigger, resources, of, left_because, held, .. } = replay;
+    if let Some(held) = held {
+        return Some(lifeline_engine::replay::brake::sentence(trigger, held));
+    }
+    let because = left_because.as_ref().filter(|_| resources == of)?;
+    Some(format!("`{trigger}` is decided again, but resources are left as they are: {because}"))
+}
