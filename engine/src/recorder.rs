@@ -45,7 +45,7 @@ use tracing::{debug, error, info, warn};
 
 use self::again::Again;
 pub use self::again::Begun;
-use self::braked::Braked;
+use self::braked::{Braked, COUNT_AGAIN_PAUSE_MAX, COUNT_AGAIN_PAUSE_MIN};
 pub use self::confirming::confirm;
 pub use self::damage::{damage, report};
 pub use self::fold_tail::fold_tail;
@@ -78,10 +78,6 @@ const FOLD_RECORDS_MAX: usize = 256;
 
 /// The pause between two pieces of a replay: about as long as a piece takes, so that half of the time is left for the rest.
 const REPLAY_PAUSE: Duration = Duration::from_millis(1);
-
-/// The pauses after which a withdrawal that is held is counted again: each twice as long as the one before.
-const COUNT_AGAIN_PAUSE_MIN: Duration = Duration::from_secs(2);
-const COUNT_AGAIN_PAUSE_MAX: Duration = Duration::from_secs(300);
 
 /// The pause before a failed group is tried again, and before the disk is asked again whether there is room.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);

@@ -9,6 +9,8 @@
 // In dependency order; blank lines keep the formatter from sorting them.
 mod mistake;
 
+mod source;
+
 pub mod example;
 
 pub mod file;
@@ -23,7 +25,6 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use lifeline_engine::intake::connection::Files;
 use lifeline_engine::intake::way::Use;
-use lifeline_engine::intake::{self, Connection, subjects};
 use lifeline_engine::replay::brake::Brake;
 use lifeline_engine::site::Rate;
 use serde::{Deserialize, Serialize};
@@ -410,7 +411,7 @@ impl Config {
         if settings.data.as_ref().is_some_and(|data| data.as_os_str().is_empty()) {
             mistakes.push(Mistake::new("data", "`data` is empty, expected a folder".to_owned()).hint("leave it out"));
         }
-        source(settings.nats.as_deref(), &settings.subjects, &mut mistakes);
+        source::check(settings.nats.as_deref(), &settings.subjects, &mut mistakes);
         let brake_percent = settings.brake_percent.unwrap_or_default();
         if brake_percent > 100 {
             mistakes.push(
@@ -554,30 +555,6 @@ fn auth(
             "`listen` is an address that others can reach, and nothing says who may ask".to_owned(),
         )
         .hint("say `--auth-token-file FILE`, `--auth kubernetes`, or `--auth none` for everybody")),
-    }
-}
-
-/// What a connection would refuse of the server and the subjects: said before anything starts.
-fn source(nats: Option<&str>, wanted: &[String], mistakes: &mut Vec<Mistake>) {
-    match nats {
-        Some("") => mistakes.push(
-            Mistake::new("nats", "`nats` is empty, expected a URL or a file".to_owned())
-                .hint(format!("write it like `{NATS}`")),
-        ),
-        Some(url) if url.contains("://") => {
-            if let Err(intake::Error::Settings { mistakes: refused, .. }) = Connection::from_url(url, "nats", &[]) {
-                mistakes.extend(refused.into_iter().map(|refused| Mistake::new("nats", refused)));
-            }
-        }
-        Some(_) | None => {}
-    }
-    let wrong = |complaint: String| Mistake::new("subjects", complaint).hint("write a subject like `orders.>`");
-    for subject in wanted {
-        let complaint = subjects::complaint(subject);
-        mistakes.extend(complaint.map(|complaint| wrong(format!("`subjects` has `{subject}`, {complaint}"))));
-    }
-    if let Some((one, other)) = subjects::overlapping(wanted) {
-        mistakes.push(wrong(format!("`subjects` has `{one}` and `{other}`, which overlap in part")));
     }
 }
 

@@ -7,9 +7,10 @@
 //! within an epoch of a stream: see [`counted`]. A stream that was made again, or restored, is told apart by its epoch
 //! alone, so a restored message, which keeps its time, is as old as it ever was.
 //!
-//! A trigger may ask for the CloudEvent's own `time`, or its extension `sequence`, instead. A `time` far ahead of the time that
-//! counts is cut ([`AHEAD_MAX_NANOS`]); an event without one is ordered by the time that counts. Two events of which one has no `sequence` are ordered by their streams; then more than
-//! two events may have no common order, and the order in which they were recorded decides too.
+//! A trigger may ask for the CloudEvent's own `time`, or its extension `sequence`, instead. A `time` far ahead of the time
+//! that counts is cut ([`AHEAD_MAX_NANOS`]); an event without one is ordered by the time that counts. Two events of which
+//! one has no `sequence` are ordered by their streams; then more than two events may have no common order, and the order
+//! in which they were recorded decides too.
 //!
 //! The order of streams is a total order. It decides what is recorded, not how records are folded: an event that a release before
 //! this one recorded counts as later than all that were recorded before it, as it did then.

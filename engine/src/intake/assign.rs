@@ -41,11 +41,9 @@ pub fn assign(wanted: &Wanted, streams: &[StreamState]) -> Assignment {
             continue;
         }
         let filters = if whole { Vec::new() } else { disjoint(filters) };
-        // All of a stream is read without a filter: it is faster, and a removed message shows as a hole. What its owner adds to it
-        // later is skipped, until it is looked at again.
-        // To pass over a message is to acknowledge it: not where that deletes it.
-        let has_all = stream.retention == Retention::Limits
-            && !stream.subjects.is_empty()
+        // All of a stream is read without a filter: it is faster, and a removed message shows as a hole. What its owner adds
+        // to it later is skipped, until it is looked at again.
+        let has_all = !stream.subjects.is_empty()
             && stream.subjects.iter().all(|held| filters.iter().any(|filter| includes(filter, held)));
         let (filters, only) = if has_all { (Vec::new(), filters) } else { (filters, Vec::new()) };
         // Copies and renamed messages are not kept under the subjects that the stream names.
@@ -159,8 +157,8 @@ mod tests {
         let streams =
             [stream("EVENTS", &["e"]), StreamState { retention: Retention::WorkQueue, ..stream("JOBS", &["j"]) }];
         check(Wanted::default(), &streams, &[("EVENTS", &[])], &[], 1);
-        check(subjects(&["j"]), &streams, &[("JOBS", &["j"])], &[], 0);
-        check(subjects(&[">"]), &streams, &[("EVENTS", &[]), ("JOBS", &["j"])], &[], 1);
+        check(subjects(&["j"]), &streams, &[("JOBS", &[])], &[], 0);
+        check(subjects(&[">"]), &streams, &[("EVENTS", &[]), ("JOBS", &[])], &[], 1);
         let jobs = WantedStream { name: "JOBS".to_owned(), subjects: Vec::new() };
         check(Wanted { streams: vec![jobs], ..Wanted::default() }, &streams, &[("JOBS", &[])], &[], 0);
     }

@@ -454,6 +454,11 @@ impl Reader {
             status.pending = pending;
             status.delivered_sequence = status.delivered_sequence.max(last_sequence);
         });
+        // To skip a message is to acknowledge it, and to acknowledge deletes it there. The next look at the streams gives a
+        // filter.
+        if retention != Retention::Limits && self.reading.skipped.has_unwanted(&messages) {
+            return Err(Stop::LookAgain("a subject that is not wanted was added to the stream".to_owned()));
+        }
         let whole = self.reading.filters.is_empty();
         // What a filter leaves out looks like a jump, so there only the first message of a session is looked at.
         let may_be_elsewhere = |from: u64| whole || (is_first && from == known.next_sequence);

@@ -67,6 +67,12 @@ impl Skipped {
         }
     }
 
+    /// Whether one of the messages is on a subject that is not wanted.
+    #[must_use]
+    pub fn has_unwanted(&self, messages: &[Message]) -> bool {
+        !messages.iter().all(|message| self.is_wanted(message))
+    }
+
     fn is_wanted(&self, message: &Message) -> bool {
         self.only.is_empty() || self.only.iter().any(|wanted| includes(wanted, &message.subject))
     }

@@ -80,7 +80,9 @@ impl<D: Disk> Reconciler<D> {
             }
             would => would?,
         };
-        let (Some(live), Some(would)) = (live, would) else { return Ok(Some((Action::Create, Vec::new(), None))) };
+        let Some(live) = live else { return Ok(Some((Action::Create, Vec::new(), None))) };
+        // A cluster that cannot say.
+        let Some(would) = would else { return Ok(None) };
         let fields = changes(&live.manifest, &would.manifest, is_secret(object));
         Ok((!fields.is_empty()).then_some((Action::Change, fields, None)))
     }

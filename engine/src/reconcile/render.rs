@@ -28,7 +28,8 @@ pub struct MarkedManifest {
     pub manifest: Arc<Value>,
     /// Its scalars whose types only the cluster knows.
     pub plain: Vec<Plain>,
-    /// Checksum of the manifest as it was rendered, whatever types the cluster knows: [`marks::checksum`]. A replay gives the same.
+    /// Checksum of the manifest as it was rendered, whatever types the cluster knows: [`marks::checksum`]. A replay gives
+    /// the same.
     pub digest: u64,
     /// Which document and key of it gave the manifest, for messages.
     pub origin: String,

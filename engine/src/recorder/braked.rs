@@ -1,6 +1,7 @@
 //! [`Braked`]: what decides how much a change of rules may withdraw by itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lifeline_projections::fold::Projection;
 use parking_lot::Mutex;
@@ -9,6 +10,10 @@ use super::OutcomeSender;
 use crate::clock::Clock;
 use crate::replay::Counts;
 use crate::replay::brake::Brake;
+
+/// The pauses after which a withdrawal that is held is counted again: each twice as long as the one before.
+pub(super) const COUNT_AGAIN_PAUSE_MIN: Duration = Duration::from_secs(2);
+pub(super) const COUNT_AGAIN_PAUSE_MAX: Duration = Duration::from_secs(300);
 
 /// The brake, and the clock by which it remembers what passed.
 pub(super) struct Braked {

@@ -171,14 +171,6 @@ fn check(broken: &[String], cost: Cost, expected: &[&str]) {
 }
 
 #[test]
-fn the_target_of_a_drift_exclusion_is_a_known_field() {
-    let exclusions = |target| json!({"syncMode": "ContinuousWithDriftDetection", "driftExclusions": [{"paths": ["/spec"], "target": target}]});
-    check(&[trigger(exclusions(json!({"kind": "Deployment"})))], Cost::Nothing, &[]);
-    let slip = "unknown field `spec.driftExclusions[0].target.knd`";
-    check(&[trigger(exclusions(json!({"knd": "Deployment"})))], Cost::OutOfForce, &[slip]);
-}
-
-#[test]
 fn broken_trigger_is_out_of_force_alone() {
     use Cost::OutOfForce;
     check(

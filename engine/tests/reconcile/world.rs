@@ -138,6 +138,15 @@ impl Cluster for Slow {
         .boxed()
     }
 
+    fn dry_run<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        manifest: &'a Value,
+        uid: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {
+        self.0.dry_run(key, manifest, uid)
+    }
+
     fn make<'a>(&'a self, key: &'a ObjectKey, manifest: &'a Value) -> BoxFuture<'a, Result<LiveObject, Error>> {
         self.count("apply");
         async move {

@@ -78,8 +78,8 @@ const SABOTAGES: [Sabotage; 55] = [
     Sabotage {
         name: "act before what waits in the streams is read",
         file: "engine/src/site/history.rs",
-        good: "state.unread = Some((unread, since));\n        !state.is_given_up",
-        bad: "state.unread = Some((unread, since));\n        !state.is_given_up && !SABOTAGED",
+        good: "let is_waited = unread.is_elsewhere || !state.is_given_up;",
+        bad: "let is_waited = unread.is_elsewhere || !state.is_given_up && !SABOTAGED;",
     },
     Sabotage {
         name: "take the event that is read last for the latest one",

@@ -75,8 +75,9 @@ fn differs(
     }
     let Desired::Present { event } = lifecycle.desired else { return None };
     let from = &live.manifest["metadata"]["annotations"][marks::OFFSET];
-    // What says the same for each event of the lifecycle is not applied again.
-    if *from != event.to_string() && !live.manifest["data"].is_null() {
+    // What says the same for each event of the lifecycle is not applied again; nor is a list whose keys changed and changed
+    // back. What a list holds is looked at elsewhere.
+    if *from != event.to_string() && !live.manifest["data"].is_null() && !key.resource.is_list() {
         return Some(format!("it was made from the event {from}, wanted is {event}"));
     }
     let applied = lifecycle.holding(object).and_then(|holding| holding.applied.as_ref());

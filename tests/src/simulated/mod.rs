@@ -5,8 +5,8 @@
 //! in it. [`verdict`] says what must hold at the end; [`rules`] decides a second time what events ask for, without the
 //! engine's matching and templates. [`server`] and [`cluster`] are the two sides of the world, [`process`] is one life
 //! of the engine in it; [`witness`] watches what is acknowledged. [`campaign`] plays many stories, and [`shrink`] makes a
-//! story that breaks a promise as short as it can. [`idle`] has no faults at all. Those that once did are in [`found`]. A lost volume
-//! has stories of its own ([`lost_volume`]).
+//! story that breaks a promise as short as it can. [`idle`] has no faults at all. Those that once did are in [`found`].
+//! A lost volume has stories of its own ([`lost_volume`]).
 //!
 //! Inside a story there is no real time, no real file, no thread, and no chance that is not drawn from the seed. Only
 //! [`campaign`] uses threads and a clock.

@@ -303,3 +303,11 @@ fn a_resource_that_is_missing_fails_with_its_name_or_is_left_out() {
     let error = made(&spec, &contents, "").unwrap_err();
     assert!(error.contains("annotation `projectsveltos.io/template` asks to render once more"), "{error}");
 }
+
+#[test]
+fn the_target_of_a_drift_exclusion_is_a_known_field() {
+    let exclusions = |target| json!({"syncMode": "ContinuousWithDriftDetection", "driftExclusions": [{"paths": ["/spec"], "target": target}]});
+    check(&[trigger(exclusions(json!({"kind": "Deployment"})))], Cost::Nothing, &[]);
+    let slip = "unknown field `spec.driftExclusions[0].target.knd`";
+    check(&[trigger(exclusions(json!({"knd": "Deployment"})))], Cost::OutOfForce, &[slip]);
+}
