@@ -45,6 +45,8 @@ pub mod by_trigger;
 pub mod dry_runs;
 pub mod orphans;
 
+mod confirmations;
+
 pub mod view;
 
 pub mod lists;

@@ -14,10 +14,11 @@
 //! `gather` records lists whose keys changed, `group` is what was waiting together, `late` what of it came late, `order` the
 //! place of an event among others, `staged` what it becomes on its way into the log, `fold_tail` the fold at a start,
 //! `redriver` who asks for rejected messages to be taken up again, `again` who asks for history to be decided again,
-//! `braked` what a change of rules may withdraw.
+//! `braked` what a change of rules may withdraw, `confirming` withdrawals that somebody confirms.
 
 mod again;
 mod braked;
+mod confirming;
 mod damage;
 mod fold_tail;
 mod gather;
@@ -44,13 +45,15 @@ use tracing::{debug, error, info, warn};
 
 use self::again::Again;
 pub use self::again::Begun;
-use self::braked::Braked;
+use self::braked::{Braked, COUNT_AGAIN_PAUSE_MAX, COUNT_AGAIN_PAUSE_MIN};
+pub use self::confirming::confirm;
 pub use self::damage::{damage, report};
 pub use self::fold_tail::fold_tail;
 use self::group::{Group, Parsed, Redrive};
 pub use self::redriver::Redriver;
 use self::staged::Staged;
 use crate::clock::Clock;
+use crate::confirmations::Confirmation;
 use crate::error_text::chain;
 use crate::intake::Intake;
 use crate::queue::Urgency;
@@ -75,16 +78,6 @@ const FOLD_RECORDS_MAX: usize = 256;
 
 /// The pause between two pieces of a replay: about as long as a piece takes, so that half of the time is left for the rest.
 const REPLAY_PAUSE: Duration = Duration::from_millis(1);
-
-/// The pause before withdrawals: time for other lifecycles, also of rules that came shortly before, to claim what is to change
-/// hands. It is longer where many lifecycles have work to do.
-const HAND_OVER_PAUSE: Duration = Duration::from_secs(2);
-const HAND_OVER_PAUSE_EACH: Duration = Duration::from_millis(2);
-const HAND_OVER_PAUSE_MAX: Duration = Duration::from_secs(60);
-
-/// The pauses after which a withdrawal that is held is counted again: each twice as long as the one before.
-const COUNT_AGAIN_PAUSE_MIN: Duration = Duration::from_secs(2);
-const COUNT_AGAIN_PAUSE_MAX: Duration = Duration::from_secs(300);
 
 /// The pause before a failed group is tried again, and before the disk is asked again whether there is room.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -143,7 +136,7 @@ pub struct OutcomeSender {
     outcomes: mpsc::Sender<Outcome>,
     redrives: mpsc::Sender<Redrive>,
     again: mpsc::Sender<Again>,
-    braked: Arc<Mutex<Braked>>,
+    braked: Arc<Braked>,
 }
 
 impl OutcomeSender {
@@ -189,7 +182,9 @@ pub struct Recorder<D: Disk> {
     /// What is still to be decided again under these rules.
     replay: Option<Replay>,
     replay_due: Instant,
-    braked: Arc<Mutex<Braked>>,
+    braked: Arc<Braked>,
+    /// What is to be confirmed.
+    confirmations: Vec<Confirmation>,
     /// When what the brake holds is counted again, and the pause before it.
     count_again: (Instant, Duration),
     /// Resources and records that a replay looks at in one piece.
@@ -224,7 +219,7 @@ impl<D: Disk> Recorder<D> {
         let (sender, outcomes) = mpsc::channel(1_024);
         let (redriver, redrives) = mpsc::channel(REDRIVES_MAX);
         let (asker, again) = mpsc::channel(REDRIVES_MAX);
-        let braked = Arc::<Mutex<Braked>>::default();
+        let braked = Arc::new(Braked::by(clock.clone()));
         let recorder = Recorder {
             open_log,
             log: Some(log),
@@ -235,6 +230,7 @@ impl<D: Disk> Recorder<D> {
             replay: None,
             replay_due: Instant::now(),
             braked: braked.clone(),
+            confirmations: Vec::new(),
             count_again: (Instant::now(), COUNT_AGAIN_PAUSE_MIN),
             replay_steps: replay::STEPS_AT_ONCE,
             gather_after: Instant::now(),
@@ -259,7 +255,7 @@ impl<D: Disk> Recorder<D> {
     /// The same, with another brake.
     #[must_use]
     pub fn with_brake(self, brake: Brake) -> Recorder<D> {
-        self.braked.lock().brake = brake;
+        self.braked.set_brake(brake);
         self
     }
 
@@ -283,7 +279,7 @@ impl<D: Disk> Recorder<D> {
         // What is in force already counts as a change.
         rules.mark_changed();
         let mut stopping = stop.clone();
-        let mut confirmed = self.view.confirmed();
+        let view = self.view.clone();
         loop {
             let mut group = Group::default();
             let replay_due = self.replay.as_ref().map(|replay| match replay.goes_on() {
@@ -302,10 +298,8 @@ impl<D: Disk> Recorder<D> {
                     }
                     continue;
                 }
-                Ok(()) = confirmed.changed() => {
-                    if let Some(replay) = &mut self.replay {
-                        replay.confirm(&confirmed.borrow_and_update());
-                    }
+                () = view.confirmations().asked() => {
+                    self.with_log(&mut stopping, Recorder::confirm).await?;
                     continue;
                 }
                 () = until(replay_due) => {
@@ -358,6 +352,8 @@ impl<D: Disk> Recorder<D> {
             let end = self.view.projection().watermark();
             group.answer(end).await;
         }
+        // Who waits for a confirmation learns that nothing more is recorded.
+        drop(self.view.confirmations().take());
         if let Some(log) = self.log.take() {
             log.close()?;
         }
@@ -528,8 +524,7 @@ impl<D: Disk> Recorder<D> {
             let ground = projection.ground();
             let changes = replay::rule_changes(rules, ground);
             let replay = Replay::new(rules, ground, self.replay.as_ref(), self.rules.as_deref(), &changes);
-            let braked = &mut *self.braked.lock();
-            (replay.with_brake(braked.brake).with_lately(braked.lately.counts(Instant::now())), changes)
+            (replay.with_brake(self.braked.brake()).with_lately(self.lately(&projection)), changes)
         };
         // In this order: were the power cut between them, the next start would see the change, and open the replays again.
         let changes = changes.iter().map(replay::RuleChange::fact);
@@ -540,17 +535,26 @@ impl<D: Disk> Recorder<D> {
         replay.opened();
         self.rules = Some(rules.clone());
         self.view.set_replays(replay.status(&self.view.projection()));
-        self.view.keep_confirmed(&replay.confirmation_ids());
-        (self.replay, self.replay_due) = (Some(replay), Instant::now());
+        let due = Instant::now() + if replay.withdraws() { self.hand_over_pause() } else { Duration::ZERO };
+        (self.replay, self.replay_due) = (Some(replay), due);
         self.count_again.1 = COUNT_AGAIN_PAUSE_MIN;
-        Ok(())
+        self.confirm()
     }
 
     /// Decides a piece of history again, and records what is different.
     fn replay_piece(&mut self) -> Result<(), Error> {
+        let lately = self.lately(&self.view.projection());
         let Some(replay) = &mut self.replay else { return Ok(()) };
+        if !replay.passed().is_empty() {
+            // Before any of it is withdrawn: a restart neither forgets what it sums up to, nor counts it twice.
+            let facts: Vec<Fact<'static>> = replay.passed().iter().cloned().map(Fact::Replay).collect();
+            self.record_facts(&facts)?;
+            self.replay.as_mut().expect("it was just asked").passed_recorded();
+            self.replay_due = Instant::now() + self.hand_over_pause();
+            return Ok(());
+        }
         if replay.is_held() && !replay.goes_on() {
-            replay.count_again(self.braked.lock().lately.counts(Instant::now()));
+            replay.count_again(lately);
         }
         let reader = self.view.log();
         let piece = match replay.piece(&self.view.projection(), &reader, self.replay_steps) {
@@ -572,14 +576,6 @@ impl<D: Disk> Recorder<D> {
             let replay = self.replay.as_mut().expect("it gave the piece");
             replay.advance(piece);
             self.view.note_replayed(replay.take_over());
-            replay.confirm(&self.view.confirmed().borrow());
-            let passed = replay.take_passed();
-            if !passed.is_empty() {
-                self.braked.lock().lately.note(Instant::now(), passed);
-                let open = u32::try_from(self.sites.open().len()).unwrap_or(u32::MAX);
-                let pause = HAND_OVER_PAUSE.saturating_add(HAND_OVER_PAUSE_EACH.saturating_mul(open));
-                self.replay_due = Instant::now() + pause.min(HAND_OVER_PAUSE_MAX);
-            }
             if replay.is_held() && !replay.goes_on() {
                 let (_, pause) = self.count_again;
                 self.count_again = (Instant::now() + pause, (pause * 2).min(COUNT_AGAIN_PAUSE_MAX));
@@ -587,12 +583,11 @@ impl<D: Disk> Recorder<D> {
         }
         let replay = self.replay.as_ref().expect("it is taken away only below");
         let status = replay.status(&self.view.projection());
-        self.view.keep_confirmed(&replay.confirmation_ids());
         self.view.set_replays(status);
         if is_over && !replay.is_held() {
             self.replay = None;
         }
-        Ok(())
+        self.confirm()
     }
 }
 

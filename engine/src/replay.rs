@@ -15,6 +15,11 @@
 //! What a replay would withdraw, or what changed texts no longer give, is counted first and recorded in a second turn, unless
 //! that is so much that the [`brake`] holds it until somebody confirms it. The rest is recorded in the first turn.
 //!
+//! Nothing of a resource is withdrawn while it is not known what others want of it: another lifecycle of it is present, and its
+//! texts cannot be rendered or its trigger is out of force. That is held too, until it is mended or somebody confirms it.
+//!
+//! What may be withdrawn is recorded before it is, so all of this holds over a restart.
+//!
 //! Invariant: what is decided for a trigger after its replay was opened is decided by the rules of that replay. So a resource
 //! that was decided since needs no second look, neither now nor after a restart, and the replay goes on where it was left.
 //!
@@ -22,21 +27,25 @@
 
 mod asked;
 pub mod brake;
+mod changes;
 mod cursor;
 mod desired;
 pub(crate) mod found;
-pub mod lately;
 mod turn;
 
 pub(crate) mod content;
 mod target;
+
+mod holding;
+mod listed;
+mod wants;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use lifeline_projections::fact::{
-    Decision, EventReceived, Fact, ObjectKey, Redecision, Redesired, ResourceKey, RuleChanged, Ruling, TriggerReplayed,
+    Decision, EventReceived, Fact, ObjectKey, Redecision, Redesired, ResourceKey, Ruling, TriggerReplayed,
 };
 use lifeline_projections::fold::{Claim, Ground, Projection, Resource};
 use lifeline_projections::lifecycle::{Desired, Lifecycle};
@@ -44,14 +53,17 @@ use lifeline_projections::order::Precedence;
 use lifeline_store::{Disk, Reader};
 use tracing::warn;
 
-use self::brake::{Brake, sentence};
-use self::content::lost;
+use self::brake::Brake;
+pub use self::changes::{RuleChange, rule_changes};
+use self::content::{holds, lost};
 use self::cursor::{Cursor, Walk};
 use self::desired::{Unmatched, redesired};
 use self::found::Found;
-use self::lately::Counts;
+pub use self::holding::Confirmable;
 use self::target::{Decided, Target};
-use self::turn::{Count, Turn};
+pub(crate) use self::turn::Going;
+use self::turn::{Consent, Count, Turn};
+use self::wants::may_want_all;
 use crate::rules::spec::SyncMode;
 use crate::rules::{EventView, RuleSet, Standing, Trigger};
 use crate::status::{ReplayStatus, ReplayedStatus};
@@ -61,47 +73,6 @@ pub const STEPS_AT_ONCE: usize = 512;
 
 /// A record counts as one more step for each of these bytes: templates may parse all of them.
 const STEP_BYTES: usize = 4 << 10;
-
-/// A rule that differs from what was last recorded of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuleChange {
-    rule: String,
-    digest: Option<u64>,
-    manifest: String,
-}
-
-impl RuleChange {
-    /// The fact that records it.
-    #[must_use]
-    pub fn fact(&self) -> Fact<'_> {
-        Fact::Rule(RuleChanged { rule: &self.rule, digest: self.digest, manifest: &self.manifest })
-    }
-
-    /// Whether it is about what a trigger decides by.
-    fn concerns(&self, trigger: &str, event_source: Option<&str>) -> bool {
-        match self.rule.split_once('/') {
-            Some(("EventTrigger", name)) => name == trigger,
-            Some(("EventSource", name)) => Some(name) == event_source,
-            _ => false,
-        }
-    }
-}
-
-/// The rules that appeared, changed or went since they were last recorded, by name.
-#[must_use]
-pub fn rule_changes(rules: &RuleSet, ground: &Ground) -> Vec<RuleChange> {
-    let current = rules.documents();
-    let gone = ground.rules.keys().filter(|rule| !current.contains_key(*rule));
-    let mut changes: Vec<RuleChange> =
-        gone.map(|rule| RuleChange { rule: rule.clone(), digest: None, manifest: String::new() }).collect();
-    for (rule, document) in current {
-        if ground.rules.get(rule).is_none_or(|known| known.digest != document.digest) {
-            let (rule, manifest) = (rule.clone(), document.manifest.clone());
-            changes.push(RuleChange { rule, digest: Some(document.digest), manifest });
-        }
-    }
-    changes
-}
 
 /// What is still to be decided again under the rules in force, one trigger after the other.
 #[derive(Debug)]
@@ -114,11 +85,16 @@ pub struct Replay {
     confirmed: u64,
     /// Objects withdrawn lately without a confirmation.
     lately: Counts,
-    /// What of it passed just now.
-    passed: Counts,
+    /// What passed just now, and is not recorded yet.
+    passed: Vec<TriggerReplayed>,
+    /// Why something that never decided anything may want anything: a trigger is out of force, or hidden.
+    may_want_all: Option<String>,
     /// What came to its end just now.
     over: Vec<ReplayedStatus>,
 }
+
+/// Objects withdrawn without a confirmation, by trigger.
+pub type Counts = BTreeMap<Box<str>, u64>;
 
 /// What one step of a replay comes to.
 #[derive(Debug)]
@@ -158,19 +134,31 @@ impl Replay {
                 // It went while no engine ran, or was broken before.
                 None => known.is_none_or(|known| known.was_dry_run),
             };
-            let new = Target { is_open, was_dry_run, ..Target::new(trigger, digest, leaves, clusters) };
-            match known {
+            // What was allowed before a restart stays allowed.
+            let allowed = ground.withdrawals.allowed(trigger, digest).filter(|_| is_open || digest.is_none());
+            let turn = match allowed.map(|allowed| allowed.is_confirmed) {
+                Some(true) => Turn::Recording(Consent::Confirmed),
+                Some(false) => Turn::Recording(Consent::Little),
+                None => Turn::Counting(Count::default()),
+            };
+            let new = Target { is_open, was_dry_run, turn, ..Target::new(trigger, digest, leaves, clusters) };
+            let mut target = match known {
                 Some(known) => Target {
                     cursor: known.cursor.clone(),
                     turn: known.turn,
-                    held: known.held,
+                    held: known.held.clone(),
                     is_stuck: known.is_stuck,
                     from: known.from,
                     decided: known.decided,
                     ..new
                 },
                 None => new,
+            };
+            // Other rules may have mended what it waits for.
+            if target.turn == Turn::Held && target.held.as_ref().is_some_and(|held| held.waits_for.is_some()) {
+                target.begin_counting();
             }
+            target
         };
         let was_gone = |trigger: &str| {
             let is_same = |target: &Target| *target.trigger == *trigger && target.digest.is_none();
@@ -195,20 +183,20 @@ impl Replay {
                 targets.push_back(target(name, Some(digest), trigger.leaves_policies(), is_open));
             }
         }
-        let confirmed = before.map_or(0, |before| before.confirmed);
-        Replay { targets, confirmed, ..Replay::of_nothing(rules) }
+        Replay { targets, ..Replay::of_nothing(rules, ground) }
     }
 
     /// Nothing to be decided again under these rules, until it is asked for.
     #[must_use]
-    pub fn of_nothing(rules: &Arc<RuleSet>) -> Replay {
+    pub fn of_nothing(rules: &Arc<RuleSet>, ground: &Ground) -> Replay {
         Replay {
             rules: Arc::clone(rules),
             targets: VecDeque::new(),
             brake: Brake::default(),
-            confirmed: 0,
+            confirmed: ground.withdrawals.confirmed(ground.folded_unix_nanos),
             lately: Counts::new(),
-            passed: Counts::new(),
+            passed: Vec::new(),
+            may_want_all: may_want_all(rules, ground),
             over: Vec::new(),
         }
     }
@@ -225,32 +213,11 @@ impl Replay {
         Replay { lately, ..self }
     }
 
-    /// Lets withdrawals pass that are held and were confirmed. Whether there was one.
-    pub fn confirm(&mut self, confirmed: &BTreeSet<String>) -> bool {
-        let is_confirmed = |target: &&mut Target| {
-            matches!(target.turn, Turn::Held(_)) && confirmed.contains(&target.confirmation_id())
-        };
-        let mut is_any = false;
-        for target in self.targets.iter_mut().filter(is_confirmed) {
-            self.confirmed += target.held.map_or(0, |held| held.objects);
-            target.begin_recording();
-            is_any = true;
-        }
-        is_any
-    }
-
-    /// Counts once more what is held, beside what was withdrawn lately: meanwhile other lifecycles may claim it, so that it
-    /// changes hands instead of going.
-    pub fn count_again(&mut self, lately: Counts) {
-        self.lately = lately;
-        for target in self.targets.iter_mut().filter(|target| matches!(target.turn, Turn::Held(_))) {
-            (target.turn, target.cursor) = (Turn::Counting(Count::default()), Cursor::default());
-        }
-    }
-
-    /// What passed just now without a confirmation. Others should have the time to claim what they want of it. Told once.
-    pub fn take_passed(&mut self) -> Counts {
-        std::mem::take(&mut self.passed)
+    /// The trigger whose turn it is. Those that are in force count first: then what they want of the withdrawals is known.
+    fn next(&self) -> Option<usize> {
+        let counts = |target: &Target| target.digest.is_some() && matches!(target.turn, Turn::Counting(_));
+        let first = self.targets.iter().position(|target| target.goes_on() && counts(target));
+        first.or_else(|| self.targets.iter().position(Target::goes_on))
     }
 
     /// Whether the owner of a claim goes on wanting the object: the rules in force decided so.
@@ -259,12 +226,6 @@ impl Replay {
         let in_force = self.rules.trigger(&lifecycle.trigger).map(Trigger::digest);
         let decided_by = projection.ground().decided_by(&lifecycle.trigger, lifecycle.decided);
         lifecycle.desired.is_present() && decided_by.is_some() && decided_by == in_force
-    }
-
-    /// The confirmations that are waited for, or were given.
-    #[must_use]
-    pub fn confirmation_ids(&self) -> BTreeSet<String> {
-        self.targets.iter().map(Target::confirmation_id).collect()
     }
 
     /// Whether there is a piece to be done.
@@ -276,38 +237,7 @@ impl Replay {
     /// Whether something waits to be confirmed.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        self.targets.iter().any(|target| matches!(target.turn, Turn::Held(_)))
-    }
-
-    /// Decides which withdrawals are held, once all are counted.
-    fn settle_counts(&mut self) {
-        if self.targets.iter().any(|target| !target.is_stuck && matches!(target.turn, Turn::Counting(_))) {
-            return;
-        }
-        let counted = |(at, target): (usize, &Target)| match target.turn {
-            Turn::Counted(count) => Some((at, count)),
-            Turn::Counting(_) | Turn::Held(_) | Turn::Recording => None,
-        };
-        let counted: Vec<(usize, Count)> = self.targets.iter().enumerate().filter_map(counted).collect();
-        let would_go = counted.iter().map(|(at, count)| (&*self.targets[*at].trigger, count.withdrawal, count.live));
-        let held = self.brake.held(&would_go.collect::<Vec<_>>(), self.confirmed, &self.lately);
-        let in_small_steps = self.lately.values().sum();
-        for ((at, Count { withdrawal, .. }), is_held) in counted.into_iter().zip(held) {
-            let target = &mut self.targets[at];
-            if is_held {
-                let was_told = target.held.replace(withdrawal) == Some(withdrawal);
-                target.turn = Turn::Held(withdrawal);
-                if let (false, Some(held)) = (was_told, target.held_withdrawal(in_small_steps)) {
-                    warn!("{}", sentence(&target.trigger, &held));
-                }
-            } else {
-                if withdrawal.objects > 0 {
-                    *self.lately.entry(target.trigger.clone()).or_default() += withdrawal.objects;
-                    *self.passed.entry(target.trigger.clone()).or_default() += withdrawal.objects;
-                }
-                target.begin_recording();
-            }
-        }
+        self.targets.iter().any(|target| target.turn == Turn::Held)
     }
 
     /// What opens the replays that are not open yet. From these records on, events are decided by these rules.
@@ -349,7 +279,7 @@ impl Replay {
         log: &Reader<D>,
         steps: usize,
     ) -> Result<Option<Piece>, lifeline_store::Error> {
-        let Some(target) = self.targets.iter().find(|target| target.goes_on()) else { return Ok(None) };
+        let Some(target) = self.next().map(|next| &self.targets[next]) else { return Ok(None) };
         let mut turn = target.turn;
         let mut cursor = target.cursor.clone();
         let mut redecisions = Vec::new();
@@ -357,17 +287,13 @@ impl Replay {
         let stays = |cluster: &str, object: &ObjectKey| {
             projection.claims(cluster, object).iter().any(|claim| self.stays(projection, claim))
         };
-        // A key that is in a list counts as an object there: a list that loses its keys is no small loss.
-        let holds = |lifecycle: &Lifecycle| {
-            let Lifecycle { trigger, cluster, inventory, .. } = lifecycle;
-            let list = projection.decision("", trigger, trigger, cluster);
-            let is_listed = list.is_some_and(|(desired, _)| desired.is_present());
-            (inventory.len() as u64).max(u64::from(is_listed))
-        };
+        let holds = |lifecycle: &Lifecycle| holds(projection, lifecycle);
         // What a lifecycle holds that would go, where it is decided like this.
-        let goes = |lifecycle: &Lifecycle, desired: &Redesired| {
+        let goes = |lifecycle: &Lifecycle, Redecision { desired, resource, .. }: &Redecision| {
             let gone = match desired {
-                Redesired::Absent { .. } if lifecycle.inventory.is_empty() => return holds(lifecycle),
+                Redesired::Absent { .. } if lifecycle.inventory.is_empty() => {
+                    return Going::of_key(&lifecycle.cluster, resource, holds(lifecycle));
+                }
                 Redesired::Absent { .. } => lifecycle.inventory.iter().collect(),
                 Redesired::Present { event, .. } => match self.rules.trigger(&lifecycle.trigger) {
                     Some(trigger) => lost(log, projection, trigger, lifecycle, *event),
@@ -375,7 +301,8 @@ impl Replay {
                 },
                 Redesired::Left => Vec::new(),
             };
-            gone.into_iter().filter(|holding| !stays(&lifecycle.cluster, &holding.object)).count() as u64
+            let gone = gone.into_iter().map(|holding| &holding.object);
+            Going::of(&lifecycle.cluster, gone.filter(|object| !stays(&lifecycle.cluster, object)))
         };
         let mut resources = projection.resources_from(start.as_ref().map_or(Bound::Unbounded, Bound::Excluded));
         let mut steps = steps;
@@ -392,50 +319,67 @@ impl Replay {
                     let resource = projection.resource(&walk.key.source, &walk.key.subject).unwrap_or_default();
                     let differences = self.differences(projection, target, &walk, &resource, &mut cursor.left_because);
                     steps = steps.saturating_sub(turn.steps_of(&differences));
-                    redecisions.extend(turn.pass(&holds, &goes, &target.trigger, &resource, differences));
+                    let waits = |cluster: &str| self.waits(log, projection, &target.trigger, &resource, cluster);
+                    let whose = (&*target.trigger, &resource);
+                    redecisions.extend(turn.pass(&holds, &goes, &waits, whose, differences, &mut cursor.waits_for));
                     cursor.pass(walk.key);
                 }
                 continue;
             }
             let Some((key, resource)) = resources.next() else { break true };
             steps = steps.saturating_sub((key.source.len() + key.subject.len()) / STEP_BYTES);
+            let waits = |cluster: &str| self.waits(log, projection, &target.trigger, &resource, cluster);
+            let whose = (&*target.trigger, &resource);
             if target.from.is_some_and(|from| resource.last_event < from) {
-                turn.pass(&holds, &goes, &target.trigger, &resource, Vec::new());
+                turn.pass(&holds, &goes, &waits, whose, Vec::new(), &mut cursor.waits_for);
                 cursor.pass(key);
             } else if target.digest.is_none() {
                 let withdrawals = target.withdrawals(&key, &resource);
-                redecisions.extend(turn.pass(&holds, &goes, &target.trigger, &resource, withdrawals));
+                // What the others want is rendered.
+                if resource.lifecycles.len() > 1 {
+                    steps = steps.saturating_sub(turn.steps_of(&withdrawals));
+                }
+                redecisions.extend(turn.pass(&holds, &goes, &waits, whose, withdrawals, &mut cursor.waits_for));
                 cursor.pass(key);
             } else if key.is_list() {
                 let differences = self.list_differences(projection, target, &key, &resource);
                 steps = steps.saturating_sub(turn.steps_of(&differences));
-                redecisions.extend(turn.pass(&holds, &goes, &target.trigger, &resource, differences));
+                redecisions.extend(turn.pass(&holds, &goes, &waits, whose, differences, &mut cursor.waits_for));
                 cursor.pass(key);
             } else if target.is_decided(projection, &resource) {
-                turn.pass(&holds, &goes, &target.trigger, &resource, Vec::new());
+                turn.pass(&holds, &goes, &waits, whose, Vec::new(), &mut cursor.waits_for);
                 cursor.pass(key);
             } else {
                 let (next, first_event) = (Some(resource.last_record), resource.first_event);
                 cursor.walk = Some(Walk { key, next, first_event, found: BTreeMap::new(), is_cut: false });
             }
         };
-        if let (true, Turn::Counting(count)) = (is_at_end, turn) {
-            // Where nothing is to be withdrawn there is no second turn.
-            turn = if count.withdrawal.objects == 0 { Turn::Recording } else { Turn::Counted(count) };
+        match turn {
+            Turn::Counting(count) if is_at_end => {
+                // Where nothing is to be withdrawn there is no second turn.
+                let is_none = count.withdrawal.objects == 0 && count.waiting == 0;
+                turn = if is_none { Turn::Recording(Consent::Little) } else { Turn::Counted(count) };
+            }
+            // Meanwhile others came to be that may want something: it is counted again, and held.
+            Turn::Recording(Consent::Little) if is_at_end && cursor.waits_for.is_some() => {
+                (turn, cursor) = (Turn::Counting(Count::default()), Cursor::default());
+            }
+            Turn::Counting(_) | Turn::Counted(_) | Turn::Held | Turn::Recording(_) => {}
         }
-        let is_complete = is_at_end && turn == Turn::Recording && cursor.left_because.is_none();
+        let is_last = is_at_end && !matches!(turn, Turn::Counting(_));
+        let is_complete = is_last && matches!(turn, Turn::Recording(_)) && cursor.left_because.is_none();
         let is_news = is_complete || !redecisions.is_empty();
         let decided = target.count(projection, &redecisions);
         let fact = is_news.then(|| target.record(redecisions, is_complete));
-        Ok(Some(Piece { fact, reached: cursor, turn, decided, is_last: is_at_end }))
+        Ok(Some(Piece { fact, reached: cursor, turn, decided, is_last }))
     }
 
     /// Goes on behind a piece that is recorded.
     pub fn advance(&mut self, piece: Piece) {
-        let Some(at) = self.targets.iter().position(Target::goes_on) else { return };
+        let Some(at) = self.next() else { return };
         let Piece { reached, turn, decided, is_last, .. } = piece;
         (self.targets[at].turn, self.targets[at].decided) = (turn, decided);
-        if turn == Turn::Recording {
+        if let Turn::Recording(_) = turn {
             self.targets[at].held = None;
         }
         if let Turn::Counted(_) = turn {
@@ -536,50 +480,6 @@ impl Replay {
             None => (walk.next, walk.is_cut) = (None, true),
         }
         Ok((walk.next.is_none() || target.has_all(&walk.found), record.payload.len()))
-    }
-
-    /// What becomes of a list. It stays as its keys made it, and is made again by the texts as they are now, unless the trigger
-    /// makes no list any more.
-    fn list_differences(
-        &self,
-        projection: &Projection,
-        target: &Target,
-        key: &ResourceKey,
-        resource: &Resource,
-    ) -> Vec<Redecision> {
-        let trigger = self.rules.trigger(&target.trigger);
-        let makes_lists = trigger.is_some_and(Trigger::may_gather);
-        let unmatched = match target.leaves {
-            _ if trigger.is_none_or(Trigger::is_degraded) => Unmatched::Keeps,
-            true => Unmatched::Leaves,
-            false => Unmatched::Withdraws,
-        };
-        let of_trigger = resource.lifecycles.iter().filter(|lifecycle| *lifecycle.trigger == *target.trigger);
-        let undecided = of_trigger.filter(|lifecycle| !target.has_decided(projection, lifecycle));
-        let redecided = undecided.filter_map(|lifecycle| {
-            let is_heard = target.clusters.iter().any(|cluster| **cluster == *lifecycle.cluster);
-            let is_made = makes_lists && is_heard;
-            // One that was to go is asked for again once its keys are decided: see [`crate::lists`].
-            if is_made && !lifecycle.desired.is_present() {
-                return None;
-            }
-            let found = Some(lifecycle.desired).filter(|_| is_made);
-            let desired = redesired(Some(lifecycle), found, unmatched)?;
-            Some(Redecision { cluster: (*lifecycle.cluster).into(), resource: key.clone(), desired, previous: None })
-        });
-        redecided.collect()
-    }
-
-    /// Whether a list has to wait: its keys are being decided again, or what the list would lose is held.
-    #[must_use]
-    pub fn holds_list(&self, projection: &Projection, trigger: &str, cluster: &str) -> bool {
-        self.targets.iter().filter(|target| *target.trigger == *trigger).any(|target| {
-            let list = projection.decision("", trigger, trigger, cluster);
-            let is_undecided = list.is_some_and(|(desired, decided)| {
-                desired.is_present() && projection.ground().decided_by(trigger, decided) != target.digest
-            });
-            target.goes_on() || is_undecided
-        })
     }
 
     /// Where what was found differs from the lifecycles as they are. A lifecycle that stays present is decided again as well:

@@ -100,7 +100,7 @@ pub struct ReplayStatus {
     /// Why resources are left as they are (damage in the log, or an action that fails), so that the replay cannot be completed;
     /// absent when none is.
     pub left_because: Option<String>,
-    /// What waits to be confirmed, because it is much; absent when nothing does.
+    /// What waits to be confirmed, because it is much or may be wanted by others; absent when nothing does.
     #[serde(default)]
     pub held: Option<HeldWithdrawal>,
     /// Lifecycles that were decided again so far.
@@ -136,6 +136,10 @@ pub struct HeldWithdrawal {
     /// as well.
     #[serde(default)]
     pub lately: u64,
+    /// Why another trigger may want some of them, so that they stay though they are few: its texts cannot be rendered, or it is
+    /// out of force. It goes on by itself once that is mended. Absent when none may.
+    #[serde(default)]
+    pub waits_for: Option<String>,
 }
 
 /// How far the log has been read again to find damage. Counts begin with the process.

@@ -2,7 +2,7 @@
 //!
 //! One writer (the recorder), many readers (reconciliation, queries). Start at [`View`]. Nothing here decides anything.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,6 +12,7 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::{Notify, watch};
 
 use crate::by_trigger::ByTrigger;
+use crate::confirmations::Confirmations;
 use crate::dry_runs::DryRuns;
 use crate::orphans::Orphans;
 use crate::stamps::Stamps;
@@ -49,7 +50,7 @@ pub struct View<D: Disk> {
     replays: Mutex<Vec<ReplayStatus>>,
     replayed: Mutex<Replayed>,
     saved: Mutex<Saved>,
-    confirmed: watch::Sender<BTreeSet<String>>,
+    confirmations: Confirmations,
     stamps: Mutex<Stamps>,
     settled: Notify,
     traces: Traces,
@@ -78,7 +79,7 @@ impl<D: Disk> View<D> {
         let (projection, log) = (RwLock::new(projection), RwLock::new(log));
         let (stalled, replays, saved) = (Mutex::new(None), Mutex::default(), Mutex::default());
         let (settled, traces) = (Notify::new(), Traces::default());
-        let (is_broken, confirmed) = (AtomicBool::new(false), watch::Sender::default());
+        let (is_broken, confirmations) = (AtomicBool::new(false), Confirmations::default());
         Arc::new(View {
             projection,
             is_broken,
@@ -88,7 +89,7 @@ impl<D: Disk> View<D> {
             replays,
             replayed: Mutex::default(),
             saved,
-            confirmed,
+            confirmations,
             stamps,
             settled,
             traces,
@@ -144,6 +145,11 @@ impl<D: Disk> View<D> {
         self.replays.lock().clone()
     }
 
+    /// What is to be confirmed.
+    pub(crate) fn confirmations(&self) -> &Confirmations {
+        &self.confirmations
+    }
+
     /// What the last replays did that came to their end.
     pub fn replayed(&self) -> Vec<ReplayedStatus> {
         self.replayed.lock().last.iter().cloned().collect()
@@ -153,37 +159,6 @@ impl<D: Disk> View<D> {
     #[must_use]
     pub fn replays_over(&self) -> u64 {
         self.replayed.lock().count
-    }
-
-    /// Lets a withdrawal pass that is held, or orphans be deleted, by the id that the status gives them. `None` where there is
-    /// nothing of this id.
-    ///
-    /// It holds for this process: were the engine to end before all is done, it has to be confirmed again.
-    pub fn confirm(&self, id: &str) -> Option<Confirmed> {
-        let held = |replay: &ReplayStatus| {
-            let held = replay.held.as_ref().filter(|held| held.id == id)?;
-            Some((replay.trigger.clone(), held.objects))
-        };
-        let found = self.replays.lock().iter().find_map(held);
-        let Some((trigger, objects)) = found else {
-            let (trigger, objects) = self.orphans.confirm(id)?;
-            return Some(Confirmed { orphans: true, trigger, objects });
-        };
-        self.confirmed.send_modify(|confirmed| _ = confirmed.insert(id.to_owned()));
-        Some(Confirmed { orphans: false, trigger, objects })
-    }
-
-    /// What was confirmed and is not done.
-    pub(crate) fn confirmed(&self) -> watch::Receiver<BTreeSet<String>> {
-        self.confirmed.subscribe()
-    }
-
-    /// Forgets the confirmations of what is not among these: another withdrawal may get the same id.
-    pub(crate) fn keep_confirmed(&self, ids: &BTreeSet<String>) {
-        self.confirmed.send_if_modified(|confirmed| {
-            confirmed.retain(|id| ids.contains(id));
-            false
-        });
     }
 
     /// How far the projection is saved.

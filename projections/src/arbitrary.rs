@@ -12,10 +12,10 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::fact::{
-    AppliedObject, Decision, Delivery, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt,
-    Gathered, Later, LifecycleKey, MarkerFound, ObjectKey, Order, OrderBy, Place, Reconciled, RecordLost, Recreated,
-    Redecision, Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed,
-    What,
+    Allowance, AppliedObject, Decision, Delivery, Drift, DriftedObject, EventReceived, EventRejected, Fact,
+    FailedAttempt, Gathered, Later, LifecycleKey, MarkerFound, ObjectKey, Order, OrderBy, Place, Reconciled,
+    RecordLost, Recreated, Redecision, Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange,
+    StreamChanged, TriggerReplayed, What,
 };
 
 /// Longer than any label, index or buffer would like.
@@ -173,7 +173,9 @@ pub(crate) fn fact() -> impl Strategy<Value = Fact<'static>> {
         .prop_map(|(rule, digest)| Fact::Rule(RuleChanged { rule, digest, manifest: "{}" }));
     let replayed = (select(TRIGGERS), option::of(any::<u64>()), any::<(bool, bool)>(), vec(redecision(), 0..5));
     let replayed = replayed.prop_map(|(trigger, digest, (leaves, complete), redecisions)| {
-        Fact::Replay(TriggerReplayed { trigger: trigger.into(), digest, leaves, complete, redecisions })
+        let says_so = redecisions.is_empty() && leaves && !complete;
+        let allowance = says_so.then_some(Allowance { objects: 7, is_confirmed: digest.is_some() });
+        Fact::Replay(TriggerReplayed { trigger: trigger.into(), digest, leaves, complete, redecisions, allowance })
     });
     let intended = (lifecycle_key(), offset(), vec(object(), 0..4)).prop_map(|(key, acted_for, objects)| {
         Fact::Reconciled(Reconciled { key, acted_for, previous: None, what: What::Intended(objects) })

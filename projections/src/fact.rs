@@ -27,7 +27,7 @@ pub use self::gathered::Gathered;
 pub use self::names::{LifecycleKey, ObjectKey, ResourceKey};
 pub use self::order::{Later, Order, OrderBy, Place};
 pub use self::reconciled::{AppliedObject, Drift, DriftedObject, FailedAttempt, Reconciled, Recreated, What};
-pub use self::rule::{Redecision, Redesired, RuleChanged, TriggerReplayed};
+pub use self::rule::{Allowance, Redecision, Redesired, RuleChanged, TriggerReplayed};
 pub use self::stream::{StreamChange, StreamChanged};
 
 /// What one record says happened.

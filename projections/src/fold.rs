@@ -14,6 +14,7 @@ mod digest;
 mod ground;
 mod lists;
 mod read;
+mod withdrawals;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub(crate) use self::ground::change_rule;
 pub use self::ground::{Ground, OpenReplay, ReplayMark, RuleMark, StreamPosition, Tail};
 pub use self::lists::Keys;
 pub use self::read::{Candidate, Sieve, Trail};
+pub use self::withdrawals::Withdrawals;
 use crate::claims::Claimants;
 use crate::fact::{Fact, ObjectKey};
 use crate::landmarks::{self, Landmarks};

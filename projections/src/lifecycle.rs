@@ -68,6 +68,16 @@ pub enum Desired {
     Left,
 }
 
+impl From<Redesired> for Desired {
+    fn from(redesired: Redesired) -> Desired {
+        match redesired {
+            Redesired::Present { event, .. } => Desired::Present { event },
+            Redesired::Absent { event } => Desired::Absent { event },
+            Redesired::Left => Desired::Left,
+        }
+    }
+}
+
 impl Desired {
     /// Whether the objects shall exist.
     #[must_use]

@@ -325,6 +325,7 @@ fn a_replay_decides_one_resource_on_each_of_its_clusters() {
         leaves: false,
         complete: true,
         redecisions,
+        allowance: None,
     });
     let mut projection = Projection::with_landmarks_every(4);
     // Not at offset 0, where "never spoken of" and "spoken of by the first record" look alike.

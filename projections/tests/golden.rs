@@ -3,10 +3,10 @@
 use std::fmt::Write;
 
 use lifeline_projections::fact::{
-    AppliedObject, Decision, Delivery, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt,
-    Gathered, Later, LifecycleKey, MarkerFound, ObjectKey, Order, OrderBy, Place, Reconciled, RecordLost, Recreated,
-    Redecision, Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed,
-    What,
+    Allowance, AppliedObject, Decision, Delivery, Drift, DriftedObject, EventReceived, EventRejected, Fact,
+    FailedAttempt, Gathered, Later, LifecycleKey, MarkerFound, ObjectKey, Order, OrderBy, Place, Reconciled,
+    RecordLost, Recreated, Redecision, Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange,
+    StreamChanged, TriggerReplayed, What,
 };
 use lifeline_store::Offset;
 
@@ -126,6 +126,7 @@ fn facts() -> Vec<(&'static str, Fact<'static>)> {
                     redecided(Redesired::Absent { event: None }),
                     redecided(Redesired::Left),
                 ],
+                allowance: None,
             }),
         ),
         (
@@ -247,6 +248,17 @@ fn facts() -> Vec<(&'static str, Fact<'static>)> {
                 keys: 2,
                 until: three,
                 previous: Some(five),
+            }),
+        ),
+        (
+            "TriggerReplayed, may withdraw",
+            Fact::Replay(TriggerReplayed {
+                trigger: "manage".into(),
+                digest: None,
+                leaves: false,
+                complete: false,
+                redecisions: Vec::new(),
+                allowance: Some(Allowance { objects: 300, is_confirmed: true }),
             }),
         ),
     ]

@@ -37,6 +37,8 @@ fn main() -> ExitCode {
         story("a_trigger_that_is_removed_withdraws_its_objects_or_leaves_them", &[Nats, ControlPlane], removed_trigger),
         story("a_dry_run_deletes_nothing", &[Nats, ControlPlane], brake::dry_run),
         story("a_slip_in_a_rule_removes_nothing_that_lives_until_it_is_confirmed", &[Nats, ControlPlane], brake::slip),
+        story("what_is_held_or_confirmed_stays_so_over_a_restart", &[Nats, ControlPlane], brake::restarted),
+        story("what_another_trigger_may_want_stays_until_it_is_mended", &[Nats, ControlPlane], brake::moved),
         story("a_trigger_that_is_renamed_keeps_the_uids_of_few_objects", &[Nats, ControlPlane], brake::few_renamed),
         story("a_trigger_that_is_renamed_keeps_the_uids_of_many_objects", &[Nats, ControlPlane], brake::many_renamed),
         story("a_plan_says_what_changed_rules_then_do", &[Nats, ControlPlane], planned::planned),

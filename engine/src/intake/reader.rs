@@ -454,7 +454,8 @@ impl Reader {
             status.pending = pending;
             status.delivered_sequence = status.delivered_sequence.max(last_sequence);
         });
-        // To skip a message is to acknowledge it, and to acknowledge deletes it there. The next look at the streams gives a filter.
+        // To skip a message is to acknowledge it, and to acknowledge deletes it there. The next look at the streams gives a
+        // filter.
         if retention != Retention::Limits && self.reading.skipped.has_unwanted(&messages) {
             return Err(Stop::LookAgain("a subject that is not wanted was added to the stream".to_owned()));
         }

@@ -22,6 +22,8 @@ pub(super) struct Decided {
     pub triggers: Vec<Replayed>,
     /// What shall hold of lifecycles, each of which is here once.
     pub lifecycles: Vec<(LifecycleKey, Redesired)>,
+    /// The replay that came to it.
+    pub replay: Replay,
 }
 
 /// A trigger whose history is decided again.
@@ -47,7 +49,7 @@ pub(super) fn decide<D: Disk>(
         let replay = match wish {
             Wish::Rules => Replay::new(rules, ground, None, in_force, &rule_changes(rules, ground)),
             Wish::Again(trigger, from) => {
-                let mut replay = Replay::of_nothing(rules);
+                let mut replay = Replay::of_nothing(rules, ground);
                 replay.ask(trigger, *from);
                 replay
             }
@@ -91,5 +93,5 @@ pub(super) fn decide<D: Disk>(
     }
     triggers.sort_by(|one, other| one.trigger.cmp(&other.trigger));
     lifecycles.sort_by(|(one, _), (other, _)| one.cmp(other));
-    Ok(Decided { offset, triggers, lifecycles })
+    Ok(Decided { offset, triggers, lifecycles, replay })
 }

@@ -2,11 +2,13 @@
 //!
 //! Start at [`Planner::draft`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use lifeline_projections::fact::ResourceKey;
+use lifeline_projections::fact::{LifecycleKey, ResourceKey};
+use lifeline_projections::fold::{Ground, Projection};
+use lifeline_projections::lifecycle::{Desired, Lifecycle};
 use lifeline_store::{Disk, Offset};
 
 use super::answer::{Action, Counts, TriggerPlan};
@@ -14,7 +16,9 @@ use super::decide::{Decided, Replayed, decide};
 use super::outcome::{Effect, Outcomes};
 use super::outlook::{End, Outlook};
 use super::{Error, Planner, Wish};
-use crate::replay::brake::{Withdrawal, confirmation_id};
+use crate::replay::brake::{Brake, Withdrawal, confirmation_id};
+use crate::replay::content::holds;
+use crate::replay::{Going, Replay};
 use crate::rules::RuleSet;
 use crate::rules::spec::SyncMode;
 use crate::site::{self, Site};
@@ -32,6 +36,18 @@ pub struct Draft {
     pub(super) outlooks: Vec<Outlook>,
     pub(super) effects: Vec<Effect>,
     pub(super) triggers: BTreeMap<String, TriggerPlan>,
+    /// The outlooks of which others may want what would go.
+    waiting: BTreeSet<usize>,
+}
+
+/// What would go of a trigger, as the brake counts it.
+#[derive(Default)]
+struct Loss {
+    /// Objects that nobody else may want.
+    goes: Going,
+    /// Objects beside them that others may want, and why, of the first one.
+    waits: Going,
+    waits_for: Option<String>,
 }
 
 /// Under which name of an instance objects of a site are made. It counts nowhere where manifests are compared.
@@ -47,9 +63,10 @@ impl<D: Disk> Planner<D> {
         wish: &Wish,
     ) -> Result<Draft, Error> {
         let before = in_force.as_deref().filter(|_| self.is_running());
-        let Decided { offset, triggers, lifecycles } = decide(&self.view, rules, before, wish, &self.progress)?;
+        let Decided { offset, triggers, lifecycles, replay } = decide(&self.view, rules, before, wish, &self.progress)?;
         self.progress.begin("rendering", lifecycles.len() as u64);
         let mut outlooks = Vec::with_capacity(lifecycles.len());
+        let desired: Vec<Desired> = lifecycles.iter().map(|(_, desired)| Desired::from(*desired)).collect();
         for lifecycle in lifecycles {
             self.progress.check()?;
             let site = self.site(&lifecycle.0.cluster);
@@ -58,23 +75,24 @@ impl<D: Disk> Planner<D> {
             self.progress.one_more();
         }
         let (effects, goes) = self.effects(&outlooks, rules)?;
+        let (losses, waiting) = self.losses(&replay, &outlooks, &desired, &goes)?;
         let under_way = self.view.read(|projection| projection.needing_work().count() as u64);
-        let triggers = self.by_trigger(triggers, rules, &goes)?;
-        Ok(Draft { offset, under_way, rules: rules.clone(), in_force, outlooks, effects, triggers })
+        let triggers = self.by_trigger(triggers, rules, &losses, replay.confirmed())?;
+        Ok(Draft { offset, under_way, rules: rules.clone(), in_force, outlooks, effects, triggers, waiting })
     }
 
-    /// What becomes of every object, and how many of each trigger count for the brake.
-    fn effects(&self, outlooks: &[Outlook], rules: &RuleSet) -> Result<(Vec<Effect>, BTreeMap<String, u64>), Error> {
+    /// What becomes of every object, and what of each outlook counts for the brake.
+    fn effects(&self, outlooks: &[Outlook], rules: &RuleSet) -> Result<(Vec<Effect>, Vec<Going>), Error> {
         let outcomes = Outcomes::new(outlooks, rules);
-        let (mut effects, mut goes) = (Vec::new(), BTreeMap::<String, u64>::new());
+        let (mut effects, mut goes) = (Vec::new(), Vec::with_capacity(outlooks.len()));
         self.progress.begin("comparing", outlooks.len() as u64);
         for start in (0..outlooks.len()).step_by(PIECE) {
             self.progress.check()?;
             self.view.read(|projection| {
-                for (at, outlook) in outlooks.iter().enumerate().skip(start).take(PIECE) {
+                for at in (start..outlooks.len()).take(PIECE) {
                     let (mut of, objects) = outcomes.of(projection, at);
                     effects.append(&mut of);
-                    *goes.entry(outlook.key.trigger.to_string()).or_default() += objects;
+                    goes.push(objects);
                 }
             });
             self.progress.set(start as u64);
@@ -87,36 +105,101 @@ impl<D: Disk> Planner<D> {
         Ok((effects, goes))
     }
 
+    /// What would go of each trigger, and which outlooks have to wait because others may want it. As everything is decided
+    /// then, so are the others.
+    fn losses(
+        &self,
+        replay: &Replay,
+        outlooks: &[Outlook],
+        desired: &[Desired],
+        goes: &[Going],
+    ) -> Result<(BTreeMap<String, Loss>, BTreeSet<usize>), Error> {
+        let mut of_resource: BTreeMap<&ResourceKey, Vec<usize>> = BTreeMap::new();
+        for (at, outlook) in outlooks.iter().enumerate() {
+            of_resource.entry(&outlook.key.resource).or_default().push(at);
+        }
+        let (mut losses, mut waiting, log) = (BTreeMap::<String, Loss>::new(), BTreeSet::new(), self.view.log());
+        for (at, outlook) in outlooks.iter().enumerate().filter(|(at, _)| goes[*at].objects > 0) {
+            self.progress.check()?;
+            let LifecycleKey { trigger, cluster, resource } = &outlook.key;
+            let others = of_resource.get(resource).into_iter().flatten();
+            let waits_for = self.view.read(|projection| {
+                let mut then = projection.resource(&resource.source, &resource.subject).unwrap_or_default();
+                for other in others {
+                    let key = &outlooks[*other].key;
+                    let is_it = |one: &&mut Lifecycle| *one.trigger == *key.trigger && *one.cluster == *key.cluster;
+                    if let Some(known) = then.lifecycles.iter_mut().find(is_it) {
+                        known.desired = desired[*other];
+                    } else {
+                        let new = Lifecycle::new(&key.trigger, &key.cluster);
+                        then.lifecycles.push(Lifecycle { desired: desired[*other], ..new });
+                    }
+                }
+                replay.waits(&log, projection, trigger, &then, cluster)
+            });
+            let loss = losses.entry(trigger.to_string()).or_default();
+            match waits_for {
+                Some(reason) => {
+                    loss.waits = loss.waits.and(goes[at]);
+                    loss.waits_for.get_or_insert(reason);
+                    waiting.insert(at);
+                }
+                None => loss.goes = loss.goes.and(goes[at]),
+            }
+        }
+        Ok((losses, waiting))
+    }
+
     /// The triggers, with what the brake would hold of each. The counts are those of a plan without changes.
     fn by_trigger(
         &self,
         replayed: Vec<Replayed>,
         rules: &RuleSet,
-        goes: &BTreeMap<String, u64>,
+        losses: &BTreeMap<String, Loss>,
+        confirmed: u64,
     ) -> Result<BTreeMap<String, TriggerPlan>, Error> {
         let (live_of, live) = self.live()?;
-        let (brake, lately) = self.recording.as_ref().map(|recording| recording.braked()).unwrap_or_default();
-        let of = |by_trigger: &BTreeMap<String, u64>, trigger: &str| by_trigger.get(trigger).copied().unwrap_or(0);
-        let withdrawal =
-            |one: &Replayed| Withdrawal { objects: of(goes, &one.trigger), of: of(&live_of, &one.trigger) };
+        let recorded = |projection: &Projection| match &self.recording {
+            Some(recording) => recording.braked(projection),
+            None => {
+                let Ground { withdrawals, folded_unix_nanos, .. } = projection.ground();
+                (Brake::default(), withdrawals.lately(*folded_unix_nanos))
+            }
+        };
+        let (brake, lately) = self.view.read(recorded);
+        let none = Loss::default();
+        let loss = |one: &Replayed| losses.get(&one.trigger).unwrap_or(&none);
+        let of = |one: &Replayed| live_of.get(&one.trigger).copied().unwrap_or(0);
+        let withdrawal = |one: &Replayed| Withdrawal { objects: loss(one).goes.objects, of: of(one) };
         let counted: Vec<_> = replayed.iter().map(|one| (one.trigger.as_str(), withdrawal(one), live)).collect();
-        let held = brake.held(&counted, 0, &lately);
+        let much = brake.held(&counted, confirmed, &lately);
         let in_small_steps = lately.values().sum();
-        let plan = |(one, is_held): (&Replayed, bool)| {
-            let Withdrawal { objects, of } = withdrawal(one);
-            let id = confirmation_id(&one.trigger, one.digest);
+        let plan = |(one, is_much): (&Replayed, bool)| {
+            let Loss { goes, waits, waits_for } = loss(one);
+            // What is little goes, and only the rest of it stays.
+            let (stays, of, waits_for) = match is_much {
+                true => (goes.and(*waits), of(one), None),
+                false => (*waits, of(one).saturating_sub(goes.objects), waits_for.clone()),
+            };
+            let held = HeldWithdrawal {
+                id: confirmation_id(&one.trigger, one.digest, stays.names),
+                objects: stays.objects,
+                of,
+                lately: in_small_steps,
+                waits_for,
+            };
             let trigger = rules.trigger(&one.trigger);
             let plan = TriggerPlan {
                 trigger: one.trigger.clone(),
                 why: one.why,
                 dry_run: trigger.is_some_and(|trigger| trigger.sync_mode() == SyncMode::DryRun),
                 counts: Counts::default(),
-                held: is_held.then_some(HeldWithdrawal { id, objects, of, lately: in_small_steps }),
+                held: Some(held).filter(|held| held.objects > 0),
                 left_because: one.left_because.clone(),
             };
             (one.trigger.clone(), plan)
         };
-        Ok(replayed.iter().zip(held).map(plan).collect())
+        Ok(replayed.iter().zip(much).map(plan).collect())
     }
 
     /// The objects of lifecycles that are present: by trigger, and all.
@@ -131,7 +214,7 @@ impl<D: Disk> Planner<D> {
                 let (mut seen, mut reached) = (0, None);
                 for (key, resource) in projection.resources_from(start).take(PIECE) {
                     for one in resource.lifecycles.iter().filter(|one| one.desired.is_present()) {
-                        let objects = one.inventory.len() as u64;
+                        let objects = holds(projection, one);
                         all += objects;
                         match by_trigger.get_mut(&*one.trigger) {
                             Some(count) => *count += objects,
@@ -154,7 +237,9 @@ impl Draft {
     /// Whether an effect waits for a confirmation.
     pub(super) fn is_held(&self, effect: &Effect) -> bool {
         let trigger = &self.outlooks[effect.outlook].key.trigger;
-        effect.action == Action::Delete && self.triggers.get(&**trigger).is_some_and(|plan| plan.held.is_some())
+        let held = self.triggers.get(&**trigger).and_then(|plan| plan.held.as_ref());
+        let is_its = |held: &HeldWithdrawal| held.waits_for.is_none() || self.waiting.contains(&effect.outlook);
+        effect.action == Action::Delete && held.is_some_and(is_its)
     }
 
     /// The event that an outlook would be present for.

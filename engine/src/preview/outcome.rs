@@ -13,7 +13,9 @@ use lifeline_projections::lifecycle::Holding;
 use super::answer::Action;
 use super::outlook::{Does, End, Outlook, Want};
 use crate::reconcile::failure::named;
-use crate::rules::{RuleSet, Trigger};
+use crate::replay::Going;
+use crate::replay::content::holds;
+use crate::rules::{RuleSet, Standing, Trigger};
 
 /// What would be done about one object.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,8 +63,8 @@ impl<'a> Outcomes<'a> {
         Outcomes { outlooks, rules, decided, newly }
     }
 
-    /// What an outlook comes to, and how many objects count for the brake.
-    pub(super) fn of(&self, projection: &Projection, at: usize) -> (Vec<Effect>, u64) {
+    /// What an outlook comes to, and which objects count for the brake.
+    pub(super) fn of(&self, projection: &Projection, at: usize) -> (Vec<Effect>, Going) {
         let outlook = &self.outlooks[at];
         let effect = |action, object: &ObjectKey| Effect {
             action,
@@ -104,14 +106,14 @@ impl<'a> Outcomes<'a> {
                     because: Some(message.clone()),
                     ..effect(Action::Fail, &ObjectKey::of_namespace(""))
                 };
-                (is_news.then_some(fail).into_iter().collect(), 0)
+                (is_news.then_some(fail).into_iter().collect(), Going::default())
             }
             End::DryRun { is_present } => {
-                let goes = if *is_present { 0 } else { self.removed(projection, at, |_| true).1 };
+                let goes = if *is_present { Going::default() } else { self.taken(projection, at).1 };
                 (Vec::new(), goes)
             }
-            End::Absent => self.removed(projection, at, |_| true),
-            End::Left => (held().map(|holding| effect(Action::Leave, &holding.object)).collect(), 0),
+            End::Absent => self.taken(projection, at),
+            End::Left => (held().map(|holding| effect(Action::Leave, &holding.object)).collect(), Going::default()),
         }
     }
 
@@ -149,21 +151,34 @@ impl<'a> Outcomes<'a> {
         (effects, true)
     }
 
-    /// What becomes of holdings that are no longer wanted, and how many of them nobody wants.
+    /// What becomes of all that a lifecycle has. One that has nothing may be a key in a list, which counts as well.
+    fn taken(&self, projection: &Projection, at: usize) -> (Vec<Effect>, Going) {
+        let Outlook { key, now, .. } = &self.outlooks[at];
+        let (effects, goes) = self.removed(projection, at, |_| true);
+        if now.inventory.is_empty() && now.desired.is_present() {
+            return (effects, Going::of_key(&key.cluster, &key.resource, holds(projection, now)));
+        }
+        (effects, goes)
+    }
+
+    /// What becomes of holdings that are no longer wanted, and which of them nobody wants.
     fn removed(
         &self,
         projection: &Projection,
         at: usize,
         is_unwanted: impl Fn(&&Holding) -> bool,
-    ) -> (Vec<Effect>, u64) {
+    ) -> (Vec<Effect>, Going) {
         let outlook = &self.outlooks[at];
-        let (mut effects, mut goes) = (Vec::new(), 0);
+        let (mut effects, mut goes) = (Vec::new(), Vec::new());
         for holding in outlook.now.inventory.iter().filter(is_unwanted) {
             let object = &holding.object;
             let claimants = self.claimants(projection, &outlook.key.cluster, object);
             let is_first = claimants.iter().find_map(|claimant| claimant.claims) == outlook.index;
             let winner = winner(&claimants);
-            goes += u64::from(winner.is_none() && outlook.now.desired.is_present());
+            if outlook.now.desired.is_present() && winner.is_none_or(|winner| self.is_out_of_force(projection, winner))
+            {
+                goes.push(object);
+            }
             let Some(applied) = holding.applied.as_ref().filter(|_| is_first) else { continue };
             let (action, to) = match winner {
                 None => (Action::Delete, None),
@@ -176,7 +191,15 @@ impl<'a> Outcomes<'a> {
             let because = is_doubtful.then(|| "it may be gone already: what the cluster holds is not known".to_owned());
             effects.push(Effect { action, outlook: at, object: Some(object.clone()), from: None, to, because });
         }
-        (effects, goes)
+        (effects, Going::of(&outlook.key.cluster, goes.into_iter()))
+    }
+
+    /// Whether it is not known what a claimant goes on wanting.
+    fn is_out_of_force(&self, projection: &Projection, claimant: &Claimant) -> bool {
+        let index = claimant.claims.filter(|_| claimant.outlook.is_none());
+        index.is_some_and(|index| {
+            matches!(self.rules.standing(&projection.lifecycle(index).1.trigger), Standing::OutOfForce)
+        })
     }
 
     /// What is wanted in a Namespace that is deleted: it goes with it, or cannot be made.
@@ -372,7 +395,7 @@ mod tests {
             for at in 0..outlooks.len() {
                 let (mut of, objects) = outcomes.of(&projection, at);
                 effects.append(&mut of);
-                counted += objects;
+                counted += objects.objects;
             }
             outcomes.lose_namespaces(&mut effects);
             let mut lost = outcomes.lost(&projection, &effects);

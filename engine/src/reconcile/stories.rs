@@ -61,7 +61,14 @@ pub fn folded(story: &[(&str, Then)]) -> Projection {
                 let redecision = Redecision { cluster, resource, desired: Redesired::Left, previous: latest };
                 let redecisions = vec![redecision];
                 let digest = None;
-                Fact::Replay(TriggerReplayed { trigger, digest, leaves: true, complete: true, redecisions })
+                Fact::Replay(TriggerReplayed {
+                    trigger,
+                    digest,
+                    leaves: true,
+                    complete: true,
+                    redecisions,
+                    allowance: None,
+                })
             }
             Then::Intends(name) => reconciled(at, What::Intended(vec![object(name)])),
             Then::Applied(name, acted_for, uid) => {

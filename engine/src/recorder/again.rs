@@ -65,14 +65,15 @@ impl<D: Disk> Recorder<D> {
             Standing::OutOfForce => return Ok(Begun::OutOfForce),
             Standing::Absent => return Ok(Begun::Absent),
         }
-        let braked = || {
-            let braked = &mut *self.braked.lock();
-            (braked.brake, braked.lately.counts(Instant::now()))
+        let replay = match self.replay.take() {
+            Some(replay) => replay,
+            None => {
+                let projection = self.view.projection();
+                let replay = Replay::of_nothing(&rules, projection.ground());
+                replay.with_brake(self.braked.brake()).with_lately(self.lately(&projection))
+            }
         };
-        let replay = self.replay.get_or_insert_with(|| {
-            let (brake, lately) = braked();
-            Replay::of_nothing(&rules).with_brake(brake).with_lately(lately)
-        });
+        let replay = self.replay.insert(replay);
         if !replay.ask(&again.trigger, again.from) {
             return Ok(Begun::UnderWay);
         }

@@ -16,7 +16,7 @@ use crate::redrive::{Because, Outcome, Place, look, try_out};
 use crate::view::View;
 
 /// How long the recorder may take: it waits for rules, and for a disk that fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Takes rejected messages of one engine up again.
 pub struct Redriver<D: Disk> {

@@ -8,6 +8,7 @@ use lifeline_store::Offset;
 
 use super::Replay;
 use super::target::Target;
+use super::turn::Consent;
 use crate::status::ReplayedStatus;
 
 impl Replay {
@@ -35,8 +36,13 @@ impl Replay {
     /// held.
     #[must_use]
     pub(crate) fn at_once(mut self) -> Replay {
-        self.targets.iter_mut().for_each(Target::begin_recording);
+        self.targets.iter_mut().for_each(|target| target.begin_recording(Consent::Confirmed));
         self
+    }
+
+    /// Objects whose withdrawal was confirmed since nothing was left to be decided again.
+    pub(crate) fn confirmed(&self) -> u64 {
+        self.confirmed
     }
 
     /// The triggers that are decided again, each with the checksum that it has then; `None` where it is gone.

@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
-use super::lately::Counts;
+use super::Counts;
 use crate::status::HeldWithdrawal;
 
 /// How much a change of rules may withdraw without a confirmation.
@@ -64,13 +64,16 @@ impl Brake {
     }
 }
 
-/// The name by which a held withdrawal is confirmed. It changes with the rules, and is the same after a restart.
+/// The name by which a held withdrawal is confirmed. It changes with the rules and with the objects (a checksum of their
+/// names), and is the same after a restart.
 #[must_use]
-pub fn confirmation_id(trigger: &str, digest: Option<u64>) -> String {
+pub fn confirmation_id(trigger: &str, digest: Option<u64>, names: u64) -> String {
     let mut sha = Sha256::new();
     sha.update(trigger.as_bytes());
     sha.update([0]);
     sha.update(digest.map_or(Vec::new(), |digest| digest.to_be_bytes().to_vec()));
+    sha.update([0]);
+    sha.update(names.to_be_bytes());
     sha.finalize().iter().take(4).fold(String::new(), |mut id, byte| {
         write!(id, "{byte:02x}").expect("a String takes everything");
         id
@@ -80,7 +83,13 @@ pub fn confirmation_id(trigger: &str, digest: Option<u64>) -> String {
 /// The sentence about a withdrawal that is held.
 #[must_use]
 pub fn sentence(trigger: &str, held: &HeldWithdrawal) -> String {
-    let HeldWithdrawal { id, objects, of, lately } = held;
+    let HeldWithdrawal { id, objects, of, lately, waits_for } = held;
+    if let Some(waits_for) = waits_for {
+        return format!(
+            "the changed rules would withdraw {objects} of {of} objects of `{trigger}`; they stay while others may want them: \
+             {waits_for}\nhint: it goes on by itself once that is mended; `lifeline confirm {id}` removes them now"
+        );
+    }
     let lately = match lately {
         0 => String::new(),
         lately => format!(", after {lately} in smaller steps within an hour"),
@@ -118,17 +127,19 @@ mod tests {
 
     #[test]
     fn the_sentence_says_what_went_before() {
-        let held = HeldWithdrawal { id: "0a".into(), objects: 9, of: 41, lately: 0 };
+        let held = HeldWithdrawal { id: "0a".into(), objects: 9, of: 41, lately: 0, waits_for: None };
         let told = sentence("manage", &held);
         assert!(told.starts_with("the changed rules would withdraw 9 of 41 objects of `manage`; they stay"), "{told}");
-        let told = sentence("manage", &HeldWithdrawal { lately: 18, ..held });
+        let told = sentence("manage", &HeldWithdrawal { lately: 18, ..held.clone() });
         assert!(told.contains("of `manage`, after 18 in smaller steps within an hour; they stay"), "{told}");
+        let told = sentence("manage", &HeldWithdrawal { waits_for: Some("`b` is out of force".into()), ..held });
+        assert!(told.contains("they stay while others may want them: `b` is out of force\nhint: "), "{told}");
     }
 
     #[test]
-    fn a_confirmation_is_about_one_trigger_and_one_version_of_it() {
-        let ids = [("a", None), ("a", Some(1)), ("a", Some(2)), ("b", None)]
-            .map(|(name, digest)| confirmation_id(name, digest));
+    fn a_confirmation_is_about_one_trigger_one_version_of_it_and_these_objects() {
+        let ids = [("a", None, 7), ("a", Some(1), 7), ("a", Some(2), 7), ("b", None, 7), ("a", None, 8)]
+            .map(|(name, digest, names)| confirmation_id(name, digest, names));
         let distinct: std::collections::BTreeSet<_> = ids.iter().collect();
         assert_eq!(distinct.len(), ids.len());
         assert!(ids.iter().all(|id| id.len() == 8));

@@ -10,6 +10,7 @@ use lifeline_projections::lifecycle::{Holding, Lifecycle};
 use lifeline_store::{Disk, Offset, Reader};
 use serde_json::Value;
 
+use crate::error_text::chain;
 use crate::lists;
 use crate::rules::Trigger;
 use crate::rules::spec::SyncMode;
@@ -26,7 +27,7 @@ pub(super) fn lost<'l, D: Disk>(
     if lifecycle.inventory.is_empty() || trigger.sync_mode() == SyncMode::DryRun {
         return Vec::new();
     }
-    let Some(given) = given(log, projection, trigger, &lifecycle.cluster, event) else { return Vec::new() };
+    let Ok(given) = given(log, projection, trigger, &lifecycle.cluster, event) else { return Vec::new() };
     lifecycle
         .inventory
         .iter()
@@ -34,29 +35,61 @@ pub(super) fn lost<'l, D: Disk>(
         .collect()
 }
 
-/// The manifests that a trigger gives for an event, or for all live keys; `None` where it fails.
+/// Why it is not known what a trigger wants for an event: its texts cannot be rendered. `None` where they can, and where it only
+/// runs dry, for then it takes nothing over.
+pub(super) fn fails<D: Disk>(
+    log: &Reader<D>,
+    projection: &Projection,
+    trigger: &Trigger,
+    cluster: &str,
+    event: Offset,
+) -> Option<String> {
+    if trigger.sync_mode() == SyncMode::DryRun {
+        return None;
+    }
+    given(log, projection, trigger, cluster, event).err()
+}
+
+/// How many objects a lifecycle counts for. A key that is in a list counts as an object there: a list that loses its keys is no
+/// small loss.
+pub(crate) fn holds(projection: &Projection, lifecycle: &Lifecycle) -> u64 {
+    let Lifecycle { trigger, cluster, inventory, .. } = lifecycle;
+    let list = projection.decision("", trigger, trigger, cluster);
+    let is_listed = list.is_some_and(|(desired, _)| desired.is_present());
+    (inventory.len() as u64).max(u64::from(is_listed))
+}
+
+/// The manifests that a trigger gives for an event, or for all live keys.
+///
+/// # Errors
+/// Why it fails, in one line.
 fn given<D: Disk>(
     log: &Reader<D>,
     projection: &Projection,
     trigger: &Trigger,
     cluster: &str,
     event: Offset,
-) -> Option<Vec<Value>> {
-    let record = log.read(event).ok()??;
-    let rendered = match Fact::decode(&record.payload).ok()? {
-        Fact::Event(EventReceived { headers, payload, .. }) => {
-            let event = CloudEvent::to_map(&headers, payload).ok()?;
-            trigger.manifests(&event, cluster, record.time_unix_nanos).ok()?
+) -> Result<Vec<Value>, String> {
+    let lost = || format!("the event at offset {event} cannot be read");
+    let record = log.read(event).ok().flatten().ok_or_else(lost)?;
+    let rendered = match Fact::decode(&record.payload) {
+        Ok(Fact::Event(EventReceived { headers, payload, .. })) => {
+            let event = CloudEvent::to_map(&headers, payload).map_err(|_| lost())?;
+            trigger.manifests(&event, cluster, record.time_unix_nanos)
         }
-        Fact::Gathered(_) => {
+        Ok(Fact::Gathered(_)) => {
             let mut keys = projection.live_keys(trigger.name(), cluster, 0..u32::MAX);
             keys.sort_unstable();
-            let events = lists::events(log, trigger.name(), keys).ok()?;
-            trigger.list(events, cluster, record.time_unix_nanos).ok()?
+            let events = lists::events(log, trigger.name(), keys).map_err(|_| "its keys cannot be read".to_owned())?;
+            trigger.list(events, cluster, record.time_unix_nanos)
         }
-        _ => return None,
+        _ => return Err(lost()),
     };
-    Some(rendered.into_iter().map(|one| one.manifest).collect())
+    let rendered = rendered.map_err(|error| {
+        let said = chain(&error);
+        said.lines().next().unwrap_or_default().to_owned()
+    })?;
+    Ok(rendered.into_iter().map(|one| one.manifest).collect())
 }
 
 /// Whether a manifest is about an object. The version does not count. A namespace that is not written is the default one, or

@@ -19,6 +19,8 @@ pub(super) struct Cursor {
     /// Why a resource is left as it is, of the first one: damage hides its records, or the action fails. The replay
     /// cannot be completed then.
     pub(super) left_because: Option<String>,
+    /// Why others may want what would be withdrawn of a resource, of the first one.
+    pub(super) waits_for: Option<String>,
 }
 
 /// The records of one resource, read from the latest back to the events that decide.

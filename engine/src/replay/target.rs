@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lifeline_projections::fact::{Redecision, Redesired, ResourceKey, TriggerReplayed};
+use lifeline_projections::fact::{Allowance, Redecision, Redesired, ResourceKey, TriggerReplayed};
 use lifeline_projections::fold::{Projection, Resource};
 use lifeline_projections::lifecycle::{Desired, Lifecycle};
 use lifeline_store::Offset;
@@ -10,8 +10,18 @@ use lifeline_store::Offset;
 use super::brake::{Withdrawal, confirmation_id};
 use super::cursor::Cursor;
 use super::found::Found;
-use super::turn::{Count, Turn};
+use super::turn::{Consent, Count, Turn};
 use crate::status::HeldWithdrawal;
+
+/// What is held of a trigger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) withdrawal: Withdrawal,
+    /// A checksum of the names of the objects.
+    pub(super) names: u64,
+    /// Why another trigger may want some of them.
+    pub(super) waits_for: Option<String>,
+}
 
 /// A trigger whose history is decided again.
 #[derive(Debug)]
@@ -29,7 +39,7 @@ pub(super) struct Target {
     pub(super) cursor: Cursor,
     pub(super) turn: Turn,
     /// What is held, or was when it was last counted.
-    pub(super) held: Option<Withdrawal>,
+    pub(super) held: Option<Held>,
     /// Whether it has come to the end and cannot be completed, because resources are left as they are.
     pub(super) is_stuck: bool,
     /// Only resources that an event from here on spoke of are decided again; `None` for all.
@@ -69,11 +79,7 @@ impl Target {
         let mut decided = self.decided;
         for Redecision { cluster, resource, desired, .. } in redecisions {
             let known = projection.decision(&resource.source, &resource.subject, &self.trigger, cluster);
-            let then = match *desired {
-                Redesired::Present { event, .. } => Desired::Present { event },
-                Redesired::Absent { event } => Desired::Absent { event },
-                Redesired::Left => Desired::Left,
-            };
+            let then = Desired::from(*desired);
             decided.again += 1;
             decided.otherwise += u64::from(known.is_none_or(|(known, _)| known != then));
         }
@@ -82,23 +88,24 @@ impl Target {
 
     /// Whether there is a piece to be done.
     pub(super) fn goes_on(&self) -> bool {
-        !self.is_stuck && matches!(self.turn, Turn::Counting(_) | Turn::Recording)
+        !self.is_stuck && matches!(self.turn, Turn::Counting(_) | Turn::Recording(_))
     }
 
-    /// Begins the turn that records everything.
-    pub(super) fn begin_recording(&mut self) {
-        (self.turn, self.held, self.cursor) = (Turn::Recording, None, Cursor::default());
+    /// Begins the turn that records what may go.
+    pub(super) fn begin_recording(&mut self, consent: Consent) {
+        (self.turn, self.held, self.cursor) = (Turn::Recording(consent), None, Cursor::default());
+    }
+
+    /// Begins to count again.
+    pub(super) fn begin_counting(&mut self) {
+        (self.turn, self.cursor) = (Turn::Counting(Count::default()), Cursor::default());
     }
 
     /// What is held, where `lately` more was withdrawn in small steps before.
     pub(super) fn held_withdrawal(&self, lately: u64) -> Option<HeldWithdrawal> {
-        let Withdrawal { objects, of } = self.held?;
-        Some(HeldWithdrawal { id: self.confirmation_id(), objects, of, lately })
-    }
-
-    /// The name by which what is held is confirmed.
-    pub(super) fn confirmation_id(&self) -> String {
-        confirmation_id(&self.trigger, self.digest)
+        let Held { withdrawal: Withdrawal { objects, of }, names, waits_for } = self.held.clone()?;
+        let id = confirmation_id(&self.trigger, self.digest, names);
+        Some(HeldWithdrawal { id, objects, of, lately, waits_for })
     }
 
     /// Whether the event that decides was found for every cluster.
@@ -114,7 +121,13 @@ impl Target {
             leaves: self.leaves,
             complete,
             redecisions,
+            allowance: None,
         }
+    }
+
+    /// The fact that says what may be withdrawn.
+    pub(super) fn allow(&self, objects: u64, is_confirmed: bool) -> TriggerReplayed {
+        TriggerReplayed { allowance: Some(Allowance { objects, is_confirmed }), ..self.record(Vec::new(), false) }
     }
 
     /// Whether these rules decided whatever they can decide about a resource.

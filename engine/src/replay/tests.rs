@@ -99,6 +99,7 @@ impl World {
                 self.record(Fact::Replay(fact));
             }
             replay.advance(piece);
+            self.allow(&mut replay);
             pieces += 1;
         }
         pieces
@@ -297,226 +298,6 @@ fn what_has_to_be_recorded_of_a_lifecycle() {
     }
 }
 
-/// Twelve users who are logged in, each with a Namespace.
-fn twelve() -> World {
-    let mut world = World::new();
-    for user in 0..12 {
-        world.event("login", ("auth", &format!("user-{user}")), Some(Ruling::Create));
-        world.claim("manage", user);
-    }
-    world.replay(&rules(RULES), 7);
-    world
-}
-
-impl World {
-    /// A lifecycle of a user claims that user's Namespace.
-    fn claim(&mut self, trigger: &str, user: usize) {
-        let resource = ResourceKey { source: "auth".into(), subject: format!("user-{user}").into() };
-        let key = LifecycleKey { trigger: trigger.into(), cluster: "mgmt/mgmt".into(), resource };
-        let objects = vec![ObjectKey::of_namespace(&format!("user-{user}"))];
-        self.record(Fact::Reconciled(Reconciled::new(key, self.projection.watermark(), What::Intended(objects))));
-    }
-
-    fn present(&self, trigger: &str) -> usize {
-        let lifecycles = self.projection.resources().flat_map(|(_, resource)| resource.lifecycles);
-        lifecycles.filter(|one| *one.trigger == *trigger && one.desired.is_present()).count()
-    }
-
-    fn begin(&mut self, rules: &Arc<RuleSet>) -> Replay {
-        let mut replay = Replay::new(rules, self.projection.ground(), None, None, &[]);
-        replay.openings().for_each(|opening| self.record(Fact::Replay(opening)));
-        replay.opened();
-        replay
-    }
-
-    fn go_on(&mut self, replay: &mut Replay) {
-        while let Some(mut piece) = replay.piece(&self.projection, &self.log.reader(), 5).expect("a sound log") {
-            if let Some(fact) = piece.take_fact() {
-                self.record(Fact::Replay(fact));
-            }
-            replay.advance(piece);
-        }
-    }
-
-    fn held(&self, replay: &Replay) -> Vec<HeldWithdrawal> {
-        replay.status(&self.projection).into_iter().filter_map(|status| status.held).collect()
-    }
-}
-
-#[test]
-fn what_would_take_much_is_held_until_it_is_confirmed() {
-    let slip = RULES.replace("cloudEventSource: auth", "cloudEventSource: ^aut$");
-    let other_sense = RULES.replace("\"login\"", "\"logon\"").replace("\"logout\"", "\"login\"");
-    for changed in ["".to_owned(), slip, other_sense] {
-        let mut world = twelve();
-        let mut replay = world.begin(&rules(&changed));
-        world.go_on(&mut replay);
-        assert_eq!(world.present("manage"), 12, "{changed}");
-        let held = world.held(&replay);
-        let [HeldWithdrawal { id, objects: 12, of: 12, lately: 0 }] = held.as_slice() else { panic!("{held:?}") };
-        assert!(!replay.confirm(&BTreeSet::from(["another".to_owned()])));
-        assert!(!replay.goes_on());
-        assert!(replay.confirm(&BTreeSet::from([id.clone()])));
-        world.go_on(&mut replay);
-        assert_eq!((world.present("manage"), replay.is_held()), (0, false), "{changed}");
-    }
-}
-
-#[test]
-fn rules_that_are_put_right_make_a_held_withdrawal_moot() {
-    let mut world = twelve();
-    let mut replay = world.begin(&rules(&RULES.replace("cloudEventSource: auth", "cloudEventSource: ^aut$")));
-    world.go_on(&mut replay);
-    assert!(replay.is_held());
-    let mut replay = world.begin(&rules(RULES));
-    world.go_on(&mut replay);
-    assert!(!replay.is_held());
-    assert_eq!(world.present("manage"), 12);
-    assert!(world.projection.ground().open_replays.is_empty());
-}
-
-#[test]
-fn what_another_trigger_claims_changes_hands_and_is_not_held() {
-    let mut world = twelve();
-    let mut replay = world.begin(&rules(&RULES.replace("name: manage", "name: other")));
-    world.go_on(&mut replay);
-    assert_eq!(world.held(&replay).len(), 1, "nobody claims the objects yet");
-    assert_eq!(world.present("other"), 12);
-    for user in 0..11 {
-        world.claim("other", user);
-    }
-    replay.count_again(Counts::new());
-    world.go_on(&mut replay);
-    assert!(!replay.is_held(), "one object is little");
-    assert_eq!((world.present("manage"), world.present("other")), (0, 12));
-}
-
-#[test]
-fn a_little_is_withdrawn_at_once() {
-    let mut world = World::new();
-    for user in 0..9 {
-        world.event("login", ("auth", &format!("user-{user}")), Some(Ruling::Create));
-        world.claim("manage", user);
-    }
-    world.replay(&rules(RULES), 7);
-    world.replay(&rules(""), 7);
-    assert_eq!(world.present("manage"), 0);
-}
-
-#[test]
-fn what_is_claimed_by_what_goes_too_does_not_count_as_handed_over() {
-    let mut world = twelve();
-    // Each Namespace belongs to two users of the same trigger.
-    for user in 0..12 {
-        world.event("login", ("auth", &format!("guest-{user}")), Some(Ruling::Create));
-        let resource = ResourceKey { source: "auth".into(), subject: format!("guest-{user}").into() };
-        let key = LifecycleKey { trigger: "manage".into(), cluster: "mgmt/mgmt".into(), resource };
-        let objects = vec![ObjectKey::of_namespace(&format!("user-{user}"))];
-        world.record(Fact::Reconciled(Reconciled::new(key, world.projection.watermark(), What::Intended(objects))));
-    }
-    for changed in ["".to_owned(), RULES.replace("cloudEventSource: auth", "cloudEventSource: ^aut$")] {
-        let mut replay = world.begin(&rules(&changed));
-        world.go_on(&mut replay);
-        assert_eq!((world.present("manage"), world.held(&replay).len()), (24, 1), "{changed}");
-    }
-}
-
-#[test]
-fn what_is_confirmed_of_many_does_not_let_the_rest_pass() {
-    let mut world = World::new();
-    let names = ["one", "two", "three"];
-    let all = names.map(|name| RULES.replace("name: manage", &format!("name: {name}"))).join("\n---\n");
-    for user in 0..15 {
-        world.event("login", ("auth", &format!("user-{user}")), None);
-    }
-    world.replay(&rules(&all), 7);
-    for (number, name) in names.into_iter().enumerate() {
-        for user in number * 5..number * 5 + 5 {
-            world.claim(name, user);
-        }
-    }
-    let mut replay = world.begin(&rules(""));
-    world.go_on(&mut replay);
-    let held = world.held(&replay);
-    assert_eq!(held.iter().map(|held| held.objects).collect::<Vec<_>>(), [5, 5, 5]);
-    for (confirmed, left) in held[..2].iter().zip([2, 1]) {
-        assert!(replay.confirm(&BTreeSet::from([confirmed.id.clone()])));
-        world.go_on(&mut replay);
-        replay.count_again(Counts::new());
-        world.go_on(&mut replay);
-        assert_eq!(world.held(&replay).len(), left);
-    }
-}
-
-#[test]
-fn many_small_steps_are_a_large_one() {
-    let mut world = World::new();
-    let names = ["one", "two", "three"];
-    let of = |name: &str| RULES.replace("name: manage", &format!("name: {name}"));
-    for user in 0..15 {
-        world.event("login", ("auth", &format!("user-{user}")), None);
-    }
-    world.replay(&rules(&names.map(of).join("\n---\n")), 7);
-    for (number, name) in names.into_iter().enumerate() {
-        for user in number * 5..number * 5 + 5 {
-            world.claim(name, user);
-        }
-    }
-    let mut lately = Counts::new();
-    for (number, (left, is_held)) in [(2, false), (1, true)].into_iter().enumerate() {
-        let mut replay = world.begin(&rules(&names.map(of)[names.len() - left..].join("\n---\n"))).with_lately(lately);
-        world.go_on(&mut replay);
-        assert_eq!(replay.is_held(), is_held, "step {number}");
-        let told = world.held(&replay).into_iter().map(|held| (held.objects, held.lately)).collect::<Vec<_>>();
-        assert_eq!(told, if is_held { vec![(5, 5)] } else { Vec::new() });
-        lately = replay.take_passed();
-    }
-    assert_eq!(
-        (world.present("one"), world.present("two"), world.present("three")),
-        (0, 5, 15),
-        "only what has objects is held"
-    );
-}
-
-#[test]
-fn texts_that_no_longer_give_what_lives_are_held() {
-    let text = r#"{apiVersion: v1, kind: Namespace, metadata: {name: "{{ .CloudEvent.subject }}"}}"#;
-    let slips = [
-        text.replace(r#""{{"#, r#""x-{{"#),
-        text.replace("kind: Namespace", "kind: PersistentVolume"),
-        format!("{{{{ if false }}}}{text}{{{{ end }}}}"),
-        "".to_owned(),
-    ];
-    let mut changes: Vec<String> = slips.iter().map(|slip| RULES.replace(text, slip)).collect();
-    changes
-        .push(RULES.replace("policyRefs: [{kind: ConfigMap, namespace: default, name: namespaces}]", "policyRefs: []"));
-    for changed in changes {
-        let mut world = twelve();
-        let decided = world.projection.watermark();
-        let mut replay = world.begin(&rules(&changed));
-        world.go_on(&mut replay);
-        assert_eq!(
-            world.held(&replay).iter().map(|held| (held.objects, held.of)).collect::<Vec<_>>(),
-            [(12, 12)],
-            "{changed}"
-        );
-        let lifecycles = world.projection.resources().flat_map(|(_, resource)| resource.lifecycles);
-        assert!(lifecycles.into_iter().all(|one| one.decided < decided), "none is decided again: {changed}");
-        let mut replay = world.begin(&rules(RULES));
-        world.go_on(&mut replay);
-        assert!(!replay.is_held());
-    }
-    // What fails to render takes nothing away, and what only changes neither.
-    for changed in
-        [RULES.replace(text, "{{ fail `no` }}"), RULES.replace("kind: Namespace, ", "kind: Namespace, spec: {}, ")]
-    {
-        let mut world = twelve();
-        let mut replay = world.begin(&rules(&changed));
-        world.go_on(&mut replay);
-        assert!(!replay.is_held(), "{changed}");
-    }
-}
-
 #[test]
 fn a_replay_that_is_asked_for_decides_again_what_events_from_there_on_spoke_of() {
     let mut world = World::new();
@@ -525,7 +306,7 @@ fn a_replay_that_is_asked_for_decides_again_what_events_from_there_on_spoke_of()
     let rules = rules(RULES);
     world.replay(&rules, 10);
     let again = |world: &mut World, from: Option<Offset>| {
-        let mut replay = Replay::of_nothing(&rules);
+        let mut replay = Replay::of_nothing(&rules, world.projection.ground());
         assert!(!replay.ask("nobody", from));
         assert!(replay.ask("manage", from));
         assert!(replay.ask("manage", from), "its opening may not have been recorded");
@@ -550,3 +331,5 @@ fn a_replay_that_is_asked_for_decides_again_what_events_from_there_on_spoke_of()
     assert_eq!(world.desired(BOB).map(|(desired, _)| desired.is_present()), Some(false));
     assert_eq!(world.desired(ANN), Some((Desired::Present { event: Offset::from(0) }, 1)));
 }
+
+mod brake;

@@ -160,6 +160,11 @@ impl RuleSet {
         self.triggers.binary_search_by(|trigger| trigger.name().cmp(name)).ok().map(|index| &self.triggers[index])
     }
 
+    /// The triggers that are there and broken, by name.
+    pub fn out_of_force(&self) -> impl Iterator<Item = &str> {
+        self.out_of_force.iter().map(String::as_str)
+    }
+
     /// What may be concluded about a trigger that once made something.
     #[must_use]
     pub fn standing(&self, name: &str) -> Standing<'_> {

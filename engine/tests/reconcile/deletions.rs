@@ -33,8 +33,14 @@ async fn half_a_replay_of_rules_that_were_taken_back_deletes_nothing() {
         previous,
     };
     let redecisions = vec![redecision];
-    let half =
-        TriggerReplayed { trigger: "manage".into(), digest: Some(7), leaves: false, complete: false, redecisions };
+    let half = TriggerReplayed {
+        trigger: "manage".into(),
+        digest: Some(7),
+        leaves: false,
+        complete: false,
+        redecisions,
+        allowance: None,
+    };
     let (mut log, _) = open(&disk).expect("a sound disk");
     let mut record = Vec::new();
     Fact::Replay(half).encode(&mut record);

@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::routing::post;
 use axum::{Extension, Json, Router};
+use lifeline_engine::recorder;
 use lifeline_engine::view::{self, View};
 use lifeline_store::Disk;
 use serde::{Deserialize, Serialize};
@@ -53,9 +54,8 @@ pub fn with_confirm<D: Disk>(router: Router, view: Arc<View<D>>) -> Router {
 
 /// Lets changed rules withdraw what the brake holds, or objects be deleted that nothing claims.
 ///
-/// A confirmation is for one trigger and one version of it. It holds while the engine runs: were the engine to end before
-/// everything is recorded, what is left is counted, and may be held, again. Requests with an `Origin` are refused: no web
-/// page may ask.
+/// A confirmation is for one trigger, one version of it and these objects. It is recorded before this is answered, so it holds
+/// though the engine ends before they are gone. Requests with an `Origin` are refused: no web page may ask.
 #[utoipa::path(
     post,
     path = "/v1/confirm",
@@ -71,7 +71,7 @@ pub(super) async fn confirm<D: Disk>(
 ) -> Result<Json<Confirmed>, Problem> {
     let ConfirmationOrder { id } = order::parse(&headers, &body)?;
     let by = asker.map_or_else(Asker::anybody, |Extension(asker)| asker).0;
-    let Some(confirmed) = view.confirm(&id) else { return Err(Problem::nothing_held(&id)) };
+    let Some(confirmed) = recorder::confirm(&view, &id).await? else { return Err(Problem::nothing_held(&id)) };
     let view::Confirmed { orphans, trigger, objects } = confirmed;
     info!(by, trigger, objects, "{} is confirmed", if orphans { "a deletion of orphans" } else { "a withdrawal" });
     Ok(Json(Confirmed { by, trigger, objects, orphans }))

@@ -146,7 +146,7 @@ impl Problem {
     #[must_use]
     pub fn nothing_held(id: &str) -> Problem {
         let text = format!(
-            "nothing is held under `{id}`\nhint: `lifeline status` shows what is held; the id changes with the rules, and that of orphans with the objects"
+            "nothing is held under `{id}`\nhint: `lifeline status` shows what is held; the id changes with the rules and the objects"
         );
         Problem::new("nothing-held", &text)
     }

@@ -88,7 +88,7 @@ impl IntoResponses for RefusedWatch {
 
 impl IntoResponses for RefusedConfirmation {
     fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
-        responses_of(&["nothing-held", "slow-body", "not-json", "too-large"])
+        responses_of(&["nothing-held", "not-recorded", "slow-body", "not-json", "too-large"])
     }
 }
 

@@ -513,7 +513,14 @@ async fn objects_rules_and_records_are_watched_from_an_offset() {
     let (cluster, resource) = ("mgmt/mgmt".into(), key("mgianluc").resource);
     let left = Redecision { cluster, resource, desired: Redesired::Left, previous: Some(Offset::from(3)) };
     let (trigger, redecisions) = ("manage-namespace".into(), vec![left]);
-    facts.push(Fact::Replay(TriggerReplayed { trigger, digest: None, leaves: true, complete: true, redecisions }));
+    facts.push(Fact::Replay(TriggerReplayed {
+        trigger,
+        digest: None,
+        leaves: true,
+        complete: true,
+        redecisions,
+        allowance: None,
+    }));
     let engine = Engine::of(&facts, Status::default());
     let check = async |query: &str, expected: &[(&str, u64, Value)]| {
         let events = watched(&engine, &format!("/v1/watch?{query}"), expected.len()).await;

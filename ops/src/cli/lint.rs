@@ -17,6 +17,7 @@ use super::output;
 use crate::client::Error;
 use crate::terminal::count;
 use crate::terminal::style::Paint;
+use crate::terminal::table::printable;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -118,12 +119,12 @@ fn excerpts(findings: &[Finding], sources: &[Source], paint: Paint) -> Vec<Strin
                 let start = text[..bytes.start].rfind('\n').map_or(0, |newline| newline + 1);
                 let end = text[bytes.start..].find('\n').map_or(text.len(), |length| bytes.start + length);
                 let span = bytes.start - start..bytes.end.min(end) - start;
-                let label = (!problem.rule.is_empty()).then(|| format!("in {}", problem.rule));
+                let label = (!problem.rule.is_empty()).then(|| format!("in {}", printable(&problem.rule)));
                 let mark = AnnotationKind::Primary.span(span).label(label);
                 title.element(Snippet::source(&text[start..end]).line_start(*line).path(name).annotation(mark))
             }
             None if problem.rule.is_empty() => title.element(Origin::path(problem.origin.as_str())),
-            None => title.element(Origin::path(format!("{}: {}", problem.origin, problem.rule))),
+            None => title.element(Origin::path(format!("{}: {}", problem.origin, printable(&problem.rule)))),
         };
         let group = match &problem.hint {
             Some(hint) => group.element(Sign::HELP.message(hint.as_str())),

@@ -347,7 +347,7 @@ mod tests {
         let deleted = Change { held: true, ..change(Action::Delete, "d") };
         let failed = Change { object: None, because: Some("no\nhint: do".to_owned()), ..change(Action::Fail, "") };
         let counts = Counts { create: 1, update: 1, delete: 1, hand_over: 1, fail: 1, held: 1, ..Counts::default() };
-        let held = Some(HeldWithdrawal { id: "0badf00d".to_owned(), objects: 10, of: 11, lately: 0 });
+        let held = Some(HeldWithdrawal { id: "0badf00d".to_owned(), objects: 10, of: 11, lately: 0, waits_for: None });
         let manage = TriggerPlan {
             trigger: "manage".to_owned(),
             why: Why::Changed,

@@ -405,9 +405,12 @@ pub fn status(status: &Status, width: Option<usize>, paint: Paint) -> String {
     ];
     line("since start", work.join(", "));
     for ReplayStatus { trigger, resources, of, held, .. } in &status.replays {
-        if let Some(HeldWithdrawal { id, objects, of, lately }) = held {
+        if let Some(HeldWithdrawal { id, objects, of, lately, waits_for }) = held {
             let lately = if *lately == 0 { String::new() } else { format!(" after {lately} within an hour") };
-            let held = format!("`{trigger}` would withdraw {objects} of {of} objects{lately}: `lifeline confirm {id}`");
+            let waits = waits_for.as_ref().map(|reason| format!(", but others may want them ({reason})"));
+            let waits = waits.unwrap_or_default();
+            let held =
+                format!("`{trigger}` would withdraw {objects} of {of} objects{lately}{waits}: `lifeline confirm {id}`");
             line("held", paint.tone(Tone::Bad, &held));
             continue;
         }

@@ -52,10 +52,12 @@ pub(super) async fn examine(config: &Config, client: Option<kube::Client>) -> (V
     let mut found: Vec<Finding> = troubles.iter().map(|trouble| of_text("rules", &trouble.to_string())).collect();
     let Some(set) = set else {
         if found.is_empty() {
+            let paths: Vec<String> = config.rules.iter().map(|path| format!("`{}`", path.display())).collect();
+            let where_from = if from_cluster { "those of the cluster".to_owned() } else { paths.join(", ") };
             found.push(Finding::failed(
                 "rules",
-                "cannot be read",
-                "check that `--rules` names a file or folder that can be read",
+                format!("{where_from} are not read within {} seconds", READ_WITHIN.as_secs()),
+                "look for files among them that are no rules, or very large: `lifeline lint` reads them without a limit",
             ));
         }
         return (found, Needs::default());

@@ -189,7 +189,14 @@ fn applied(subject: &str, name: &str) -> Fact<'static> {
 fn replayed(subject: &str, desired: Redesired) -> Fact<'static> {
     let resource = key(subject).resource;
     let redecisions = vec![Redecision { cluster: "mgmt/mgmt".into(), resource, desired, previous: None }];
-    Fact::Replay(TriggerReplayed { trigger: "t".into(), digest: None, leaves: true, complete: true, redecisions })
+    Fact::Replay(TriggerReplayed {
+        trigger: "t".into(),
+        digest: None,
+        leaves: true,
+        complete: true,
+        redecisions,
+        allowance: None,
+    })
 }
 
 fn refused(subject: &str) -> Fact<'static> {

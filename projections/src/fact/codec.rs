@@ -10,7 +10,8 @@ use bincode::error::{DecodeError, EncodeError};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AppliedObject, EventReceived, Fact, FailedAttempt, Reconciled, RecordLost, StreamChange, StreamChanged, What,
+    AppliedObject, EventReceived, Fact, FailedAttempt, Reconciled, RecordLost, StreamChange, StreamChanged,
+    TriggerReplayed, What,
 };
 
 /// The version byte that opens every payload. A golden file pins it; a change of layout takes the next number.
@@ -38,6 +39,8 @@ mod kind {
     pub(super) const DRIFTED: u32 = 15;
     /// [`APPLIED`] or [`APPLY_FAILED`] of which checksums of fields are known.
     pub(super) const APPLIED_FIELDS: u32 = 16;
+    /// [`TRIGGER_REPLAYED`] that says what may be withdrawn.
+    pub(super) const WITHDRAWAL_ALLOWED: u32 = 24;
     /// An event whose place among those of its resource is said.
     pub(super) const EVENT_ORDERED: u32 = 13;
     /// The same, of a message that was taken up again.
@@ -102,7 +105,10 @@ impl<'a> Fact<'a> {
                 }
             },
             Fact::Rule(rule) => put(out, (kind::RULE_CHANGED, rule)),
-            Fact::Replay(replay) => put(out, (kind::TRIGGER_REPLAYED, replay)),
+            Fact::Replay(replay) => match replay.allowance {
+                None => put(out, (kind::TRIGGER_REPLAYED, replay)),
+                Some(allowance) => put(out, (kind::WITHDRAWAL_ALLOWED, allowance, replay)),
+            },
             Fact::Reconciled(Reconciled { key, acted_for, previous, what }) => {
                 let whose = (key, acted_for, previous);
                 match what {
@@ -168,6 +174,10 @@ impl<'a> Fact<'a> {
             }
             kind::RULE_CHANGED => Fact::Rule(fields.take()?),
             kind::TRIGGER_REPLAYED => Fact::Replay(fields.take()?),
+            kind::WITHDRAWAL_ALLOWED => {
+                let allowance = Some(fields.take()?);
+                Fact::Replay(TriggerReplayed { allowance, ..fields.take()? })
+            }
             kind::GATHERED => Fact::Gathered(fields.take()?),
             kind::RECORD_LOST => Fact::Lost(RecordLost { reason: fields.take()? }),
             found => {

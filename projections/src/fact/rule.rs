@@ -33,6 +33,19 @@ pub struct TriggerReplayed {
     pub complete: bool,
     /// The differences, by resource.
     pub redecisions: Vec<Redecision>,
+    /// What may be withdrawn from here on. Such a record lists no differences and opens nothing. It is not among the bytes of
+    /// records without it.
+    #[serde(skip)]
+    pub allowance: Option<Allowance>,
+}
+
+/// Objects that a replay may withdraw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allowance {
+    /// How many.
+    pub objects: u64,
+    /// Whether somebody confirmed it; otherwise they are few.
+    pub is_confirmed: bool,
 }
 
 /// A change of desired state that came from rules rather than from a new event.

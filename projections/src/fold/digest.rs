@@ -23,6 +23,9 @@ impl Projection {
         if !self.ground.open_replays.is_empty() {
             digest.put(&self.ground.open_replays);
         }
+        if !self.ground.withdrawals.is_empty() {
+            digest.put(&self.ground.withdrawals);
+        }
         for row in self.resources() {
             digest.put(&row);
         }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use lifeline_store::Offset;
 use serde::{Deserialize, Serialize};
 
+use super::withdrawals::Withdrawals;
 use crate::fact::{
     Delivery, EventReceived, EventRejected, Fact, MarkerFound, RuleChanged, StreamChange, StreamChanged,
     TriggerReplayed,
@@ -111,6 +112,9 @@ pub struct Ground {
     /// written without them is the same as before there were any.
     #[serde(skip)]
     pub open_replays: BTreeMap<Box<str>, OpenReplay>,
+    /// What changes of rules were allowed to withdraw lately. Written apart, for the same reason.
+    #[serde(skip)]
+    pub withdrawals: Withdrawals,
 }
 
 impl Ground {
@@ -176,7 +180,8 @@ impl Ground {
     }
 
     fn take_replay(&mut self, offset: Offset, replay: &TriggerReplayed) {
-        let TriggerReplayed { trigger, digest, leaves, complete, redecisions } = replay;
+        self.withdrawals.take(self.folded_unix_nanos, replay);
+        let TriggerReplayed { trigger, digest, leaves, complete, redecisions, allowance } = replay;
         let trigger = trigger.as_str();
         let mark = match (complete, digest) {
             (true, Some(digest)) => Some(*digest),
@@ -193,11 +198,14 @@ impl Ground {
             // A record without redecisions opens a replay; the others carry on with it.
             (false, Some(digest)) => {
                 let known = self.open_replays.get(trigger);
-                if redecisions.is_empty() || known.is_none_or(|known| known.digest != digest) {
+                if (redecisions.is_empty() && allowance.is_none()) || known.is_none_or(|known| known.digest != digest) {
                     self.open_replays.insert(trigger.into(), OpenReplay { digest, since: offset });
                 }
             }
             (false, None) | (true, _) => _ = self.open_replays.remove(trigger),
+        }
+        if *complete && self.replayed.values().all(|mark| mark.digest().is_some()) {
+            self.withdrawals.rest();
         }
     }
 
@@ -271,7 +279,14 @@ mod tests {
     fn no_rules_count_as_replayed_until_the_last_piece_of_a_replay() {
         let piece = |digest: Option<u64>, leaves, complete| {
             let redecisions = Vec::new();
-            Fact::Replay(TriggerReplayed { trigger: "manage".into(), digest, leaves, complete, redecisions })
+            Fact::Replay(TriggerReplayed {
+                trigger: "manage".into(),
+                digest,
+                leaves,
+                complete,
+                redecisions,
+                allowance: None,
+            })
         };
         let mut ground = Ground::default();
         let mut after = |fact: &Fact<'_>| {
@@ -297,7 +312,14 @@ mod tests {
         };
         let replay = |digest, complete, pieces: usize| {
             let redecisions = std::iter::repeat_with(redecision).take(pieces).collect();
-            Fact::Replay(TriggerReplayed { trigger: "manage".into(), digest, leaves: false, complete, redecisions })
+            Fact::Replay(TriggerReplayed {
+                trigger: "manage".into(),
+                digest,
+                leaves: false,
+                complete,
+                redecisions,
+                allowance: None,
+            })
         };
         let (one, other, gone) = (Some(1), Some(2), None);
         // What is recorded at 10, 11 and so on; then the rules that a decision at 9, at 10 and so on counts under.

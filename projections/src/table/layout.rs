@@ -6,7 +6,7 @@ use crate::fold::{Ground, Projection};
 use crate::resource::ResourceIndex;
 
 /// The layout of keys and values. Another number in the file means: set aside, rebuild.
-pub(super) const VERSION: u8 = 6;
+pub(super) const VERSION: u8 = 7;
 
 /// The key of the ground.
 pub(super) const GROUND: &[u8] = b"g";
@@ -61,8 +61,13 @@ pub(super) fn encode_ground(projection: &Projection, out: &mut Vec<u8>) {
     let config = bincode::config::standard();
     let (resources, ground) = (projection.len() as u64, projection.ground());
     let mut written = bincode::serde::encode_into_std_write((resources, ground), out, config).map(|_| ());
-    if !ground.open_replays.is_empty() {
+    // Without either, the bytes are those of a release that knew none.
+    if !ground.open_replays.is_empty() || !ground.withdrawals.is_empty() {
         let more = bincode::serde::encode_into_std_write(&ground.open_replays, out, config);
+        written = written.and(more.map(|_| ()));
+    }
+    if !ground.withdrawals.is_empty() {
+        let more = bincode::serde::encode_into_std_write(&ground.withdrawals, out, config);
         written = written.and(more.map(|_| ()));
     }
     written.expect("a Vec takes everything that bincode can write");
@@ -76,6 +81,11 @@ pub(super) fn decode_ground(body: &[u8]) -> Option<(u64, Ground)> {
     if read < body.len() {
         let (open_replays, more) = bincode::serde::decode_from_slice(&body[read..], config).ok()?;
         ground.open_replays = open_replays;
+        read += more;
+    }
+    if read < body.len() {
+        let (withdrawals, more) = bincode::serde::decode_from_slice(&body[read..], config).ok()?;
+        ground.withdrawals = withdrawals;
         read += more;
     }
     (read == body.len()).then_some((resources, ground))

@@ -121,7 +121,14 @@ fn replayed(first: usize, count: usize) -> Fact<'static> {
         previous: None,
     };
     let redecisions = SUBJECTS.iter().cycle().skip(first).take(count).map(redecision).collect();
-    Fact::Replay(TriggerReplayed { trigger: "t".into(), digest: Some(1), leaves: false, complete: false, redecisions })
+    Fact::Replay(TriggerReplayed {
+        trigger: "t".into(),
+        digest: Some(1),
+        leaves: false,
+        complete: false,
+        redecisions,
+        allowance: None,
+    })
 }
 
 /// Facts about many resources, which come up one after the other and again.
@@ -455,6 +462,7 @@ fn rows_are_laid_out_as_the_golden_file_says() {
             leaves: true,
             complete: true,
             redecisions: vec![],
+            allowance: None,
         }),
     ];
     let mut projection = Projection::with_landmarks_every(4);

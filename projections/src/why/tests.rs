@@ -104,7 +104,14 @@ fn released(acted_for: u64) -> Fact<'static> {
 fn replayed(desired: Redesired) -> Fact<'static> {
     let LifecycleKey { trigger, cluster, resource } = key();
     let redecisions = vec![Redecision { cluster, resource, desired, previous: None }];
-    Fact::Replay(TriggerReplayed { trigger, digest: Some(1), leaves: false, complete: true, redecisions })
+    Fact::Replay(TriggerReplayed {
+        trigger,
+        digest: Some(1),
+        leaves: false,
+        complete: true,
+        redecisions,
+        allowance: None,
+    })
 }
 
 fn rule(rule: &'static str, manifest: &'static str) -> Fact<'static> {

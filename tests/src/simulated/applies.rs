@@ -1,7 +1,8 @@
 //! Every apply, compared with what the log said at that time.
 //!
-//! Start at [`violations`]. Three rules: an object is made only once for each time it begins to be wanted; an object is
-//! applied only by rules that are recorded to decide; and no object is applied that no present lifecycle claims. An
+//! Start at [`violations`]. Four rules: an object is made only once for each time it begins to be wanted; an object is
+//! applied only by rules that are recorded to decide; no object is applied that no present lifecycle claims; and changed
+//! rules take nothing that a lifecycle of the same resource may want, whose trigger is broken, unless somebody confirmed it. An
 //! object is wanted while a lifecycle that claims it is present and the rules give the object. If lifecycles claim its
 //! namespace, one of them must be present too.
 //!
@@ -12,12 +13,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lifeline_engine::cluster::ObjectKey;
 use lifeline_projections::fact::{
-    EventReceived, Fact, Gathered, LifecycleKey, Reconciled, Recreated, Redesired, Ruling, TriggerReplayed, What,
+    Allowance, EventReceived, Fact, Gathered, LifecycleKey, Reconciled, Recreated, Redesired, RuleChanged, Ruling,
+    TriggerReplayed, What,
 };
 use lifeline_store::{Offset, Record};
 
 use super::cluster::Apply;
-use super::rules::Version;
+use super::rules::{MANAGE, Version};
 use super::story::Violation;
 
 /// A lifecycle: trigger, source and subject.
@@ -42,6 +44,12 @@ struct Wants<'f> {
     begins: BTreeMap<&'f ObjectKey, usize>,
     /// How often each was made.
     births: BTreeMap<&'f ObjectKey, usize>,
+    /// Whether [`MANAGE`] is out of force.
+    is_broken: bool,
+    /// Triggers of which somebody confirmed what changed rules withdraw.
+    confirmed: BTreeSet<&'f str>,
+    /// What changed rules took that others may want.
+    taken: Vec<Violation>,
     /// The record since which no lifecycle that claims the object is present.
     unclaimed_since: BTreeMap<&'f ObjectKey, Offset>,
 }
@@ -68,6 +76,7 @@ pub fn violations<'f>(
         wants.take(record, fact);
     }
     violations.extend(applies.filter_map(|apply| wants.judge(apply)));
+    violations.extend(wants.taken);
     violations
 }
 
@@ -109,6 +118,9 @@ impl<'f> Wants<'f> {
                     }
                 }
             }
+            Fact::Rule(RuleChanged { rule: MANAGE, digest, .. }) => {
+                self.is_broken = digest.is_some_and(Version::is_broken);
+            }
             Fact::Gathered(Gathered { trigger, keys, .. }) => {
                 self.kinds.insert(record.offset, "list");
                 let (lifecycle, now) = ((&**trigger, "", &**trigger), ("list", self.versions.get(&**trigger).copied()));
@@ -117,8 +129,13 @@ impl<'f> Wants<'f> {
                     _ => self.present.insert(lifecycle, now) != Some(now),
                 };
             }
-            Fact::Replay(TriggerReplayed { trigger, digest, redecisions, .. }) => {
+            Fact::Replay(TriggerReplayed { trigger, digest, redecisions, allowance, complete, .. }) => {
                 has_changed = true;
+                match allowance {
+                    Some(Allowance { is_confirmed: true, .. }) => _ = self.confirmed.insert(trigger),
+                    Some(Allowance { is_confirmed: false, .. }) => _ = self.confirmed.remove(&**trigger),
+                    None => {}
+                }
                 let version = digest.and_then(|digest| Version::of_trigger(trigger, digest));
                 match version {
                     Some(version) => {
@@ -134,8 +151,15 @@ impl<'f> Wants<'f> {
                         Redesired::Present { event, .. } => {
                             self.present.insert(lifecycle, (self.kinds[&event], version));
                         }
-                        Redesired::Absent { .. } | Redesired::Left => _ = self.present.remove(&lifecycle),
+                        Redesired::Absent { event: None } => {
+                            self.withdraw(record.offset, lifecycle);
+                            self.present.remove(&lifecycle);
+                        }
+                        Redesired::Absent { event: Some(_) } | Redesired::Left => _ = self.present.remove(&lifecycle),
                     }
+                }
+                if *complete {
+                    self.confirmed.remove(&**trigger);
                 }
             }
             Fact::Reconciled(Reconciled { key, what: What::Intended(objects), .. }) => {
@@ -157,6 +181,21 @@ impl<'f> Wants<'f> {
         if has_changed {
             self.compare(record.offset);
         }
+    }
+
+    /// Changed rules withdraw a lifecycle.
+    fn withdraw(&mut self, offset: Offset, (trigger, source, subject): Lifecycle<'f>) {
+        let is_manage = trigger == "manage";
+        let may_be_wanted = self.is_broken && self.present.contains_key(&("manage", source, subject));
+        if is_manage || !may_be_wanted || self.confirmed.contains(trigger) {
+            return;
+        }
+        let is_alone = |claims: &BTreeSet<Lifecycle<'_>>| claims.iter().eq([&(trigger, source, subject)]);
+        let held = self.claims.iter().filter(|(_, claims)| is_alone(claims));
+        self.taken.extend(held.map(|(object, _)| {
+            let whom = format!("{object} of {trigger} at offset {offset}");
+            Violation::new("withdrawn though another trigger may want it", whom)
+        }));
     }
 
     fn compare(&mut self, offset: Offset) {

@@ -83,6 +83,8 @@ pub enum Hazard {
     ChangedRules,
     /// What changed rules would withdraw is held, and confirmed later.
     HeldWithdrawal,
+    /// What changed rules would withdraw is held, for others may want it, and confirmed later.
+    AwaitedWithdrawal,
     /// A mistake takes a trigger out of force.
     BrokenRules,
     /// A new epoch is recorded.
@@ -113,7 +115,7 @@ pub enum Hazard {
 
 impl Hazard {
     /// All hazards, in the order in which they are printed.
-    pub const ALL: [Hazard; 49] = [
+    pub const ALL: [Hazard; 50] = [
         Hazard::Stop,
         Hazard::Kill,
         Hazard::PowerCut,
@@ -150,6 +152,7 @@ impl Hazard {
         Hazard::CutWatch,
         Hazard::ChangedRules,
         Hazard::HeldWithdrawal,
+        Hazard::AwaitedWithdrawal,
         Hazard::BrokenRules,
         Hazard::NewEpoch,
         Hazard::Gap,
@@ -205,6 +208,7 @@ impl Hazard {
             Hazard::CutWatch => "watch cut",
             Hazard::ChangedRules => "rules changed",
             Hazard::HeldWithdrawal => "withdrawal held by the brake",
+            Hazard::AwaitedWithdrawal => "withdrawal held for others",
             Hazard::BrokenRules => "trigger broken",
             Hazard::NewEpoch => "new epoch recorded",
             Hazard::Gap => "gap recorded",

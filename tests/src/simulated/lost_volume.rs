@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use lifeline_engine::cluster::{Cluster, LiveObject, ObjectKey};
 use lifeline_engine::intake::jetstream::Retention;
+use lifeline_engine::recorder;
 use serde_json::{Value, json};
 use tokio::task::LocalSet;
 use tokio::time::sleep;
@@ -141,7 +142,7 @@ async fn tell(seed: u64) -> (Vec<Violation>, Ends) {
     world.cluster.calm_down();
     let ids: BTreeSet<&String> = rows.iter().filter_map(|row| row.confirm.as_ref()).collect();
     for id in ids {
-        if second.engine.view().confirm(id).is_none() {
+        if !matches!(recorder::confirm(second.engine.view(), id).await, Ok(Some(_))) {
             violations.push(Violation::new("shown, and not to be confirmed", id));
         }
     }

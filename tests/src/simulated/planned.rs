@@ -13,6 +13,7 @@ use lifeline_engine::intake::jetstream::Retention;
 use lifeline_engine::preview::Preview;
 use lifeline_engine::preview::answer::{Action, Against};
 use lifeline_engine::recorder::Begun;
+use lifeline_engine::status::HeldWithdrawal;
 use lifeline_projections::reads::{ObjectRow, object_row};
 use lifeline_store::Offset;
 use serde_json::Value;
@@ -149,15 +150,17 @@ async fn tell(seed: u64) -> (Vec<Violation>, Met) {
             violations.push(Violation::new("a plan touched something", change.clone()));
         }
         met += Met::of(&preview);
-        let was_held = counter.counts().of(Hazard::HeldWithdrawal);
+        let confirmed = || [Hazard::HeldWithdrawal, Hazard::AwaitedWithdrawal].map(|held| counter.counts().of(held));
+        let were_held = confirmed();
         let there = world.cluster.list();
         world.rules.send_replace(rules);
         sleep(REST).await;
-        let is_held = counter.counts().of(Hazard::HeldWithdrawal) > was_held;
+        let [is_much, is_awaited] = std::array::from_fn(|at| confirmed()[at] > were_held[at]);
         let wrong = compare(&preview, &there, &world.cluster.list());
         violations.extend(wrong.into_iter().map(|(what, whom)| Violation::new(what, format!("{change}: {whom}"))));
         // More may be held for a moment: what is to change hands, until the other lifecycle is decided.
-        if preview.triggers.iter().any(|plan| plan.held.is_some()) && !is_held {
+        let is_missed = |held: &HeldWithdrawal| if held.waits_for.is_some() { !is_awaited } else { !is_much };
+        if preview.triggers.iter().filter_map(|plan| plan.held.as_ref()).any(is_missed) {
             let told = &preview.triggers;
             violations.push(Violation::new("the brake did not hold what was planned", format!("{change}: {told:?}")));
         }

@@ -243,8 +243,11 @@ impl World {
                     () = tokio::time::sleep(confirming.millis_below(5_000)) => {}
                 }
                 for held in view.replays().into_iter().filter_map(|replay| replay.held) {
-                    if view.confirm(&held.id).is_some() {
-                        counter.count(Hazard::HeldWithdrawal);
+                    if matches!(recorder::confirm(&view, &held.id).await, Ok(Some(_))) {
+                        counter.count(match held.waits_for {
+                            Some(_) => Hazard::AwaitedWithdrawal,
+                            None => Hazard::HeldWithdrawal,
+                        });
                     }
                 }
             }

@@ -252,6 +252,11 @@ impl Script {
         if upgrade.one_in(4) {
             upgraded(&mut steps, &upgrade);
         }
+        let awaited = Chance::new(seed, 11);
+        if awaited.one_in(4) {
+            let at = usize::try_from(awaited.below(steps.len() as u64)).unwrap_or_default();
+            steps.splice(at..at, withdrawn_beside_a_mistake(&awaited));
+        }
         let tiered = Chance::new(seed, 10);
         if tiered.one_in(3) {
             let at = usize::try_from(tiered.below(steps.len() as u64)).unwrap_or_default();
@@ -403,6 +408,17 @@ fn mistake_that_is_mended(messages: u64, chance: &Chance) -> Vec<Step> {
     actions.push(Action::Mistake { comes: false });
     let limit = if chance.one_in(2) { 20 } else { 1_000 };
     actions.into_iter().map(|action| Step { action, pause: chance.millis_below(limit) }).collect()
+}
+
+/// A trigger goes while another one, which is present for the same resource, is out of force.
+fn withdrawn_beside_a_mistake(chance: &Chance) -> Vec<Step> {
+    let resource = *chance.pick(&RESOURCES);
+    let mut actions = vec![Action::Rules(Version::Audited)];
+    actions.extend(publish(["login"], 1_000_000, resource));
+    actions.extend([Action::Mistake { comes: true }, Action::Rules(Version::First), Action::Mistake { comes: false }]);
+    let waits = chance.millis_below(20_000);
+    let pauses = [Duration::ZERO, Duration::from_secs(5), chance.millis_below(100), waits, Duration::ZERO];
+    actions.into_iter().zip(pauses).map(|(action, pause)| Step { action, pause }).collect()
 }
 
 /// Events of these kinds about a resource, numbered from the number of messages before them on.

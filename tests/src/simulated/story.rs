@@ -162,7 +162,9 @@ impl Director<'_> {
                 if self.world.rules.borrow().rules.is_some() {
                     self.counter.count(Hazard::ChangedRules);
                 }
-                self.rules = (*version, false);
+                // A mistake that is there stays there.
+                let (_, is_broken) = self.rules;
+                self.rules = (*version, is_broken);
                 self.world.rules.send_replace(self.compiled());
             }
             // Before the first rules there is nothing to be mistaken.

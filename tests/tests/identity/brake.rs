@@ -76,6 +76,101 @@ pub async fn slip(scene: &Scene) -> Outcome {
     Ok(())
 }
 
+/// Nine objects go in a first small step; nine more are held, and a restart after each step changes nothing.
+pub async fn restarted(scene: &Scene) -> Outcome {
+    const USERS: usize = 31;
+    let rules = |without: &str| {
+        let action =
+            format!("{{{{ if regexMatch `{without}` .CloudEvent.subject }}}}No{{{{ else }}}}Create{{{{ end }}}}");
+        Rules { name: "steps", action: &action, behaviour: "WithdrawPolicies", template: &of_user("steps") }.text()
+    };
+    let mut stage = Stage::set(scene, &rules("^nobody$")).await?;
+    for user in 0..USERS {
+        stage.publish(Event::user("login", &format!("user-{user}"))).await?;
+    }
+    stage.uids("steps", USERS).await?;
+    stage.change_rules(&rules("^user-[0-8]$"))?;
+    for user in 0..9 {
+        stage.lost(&format!("steps-user-{user}")).await?;
+    }
+    stage.lifeline.has_settled().await?;
+    stage.lifeline.kill();
+    stage.lifeline.restart()?;
+    stage.lifeline.wait_until_ready()?;
+    stage.change_rules(&rules("^user-(1?[0-8])$"))?;
+    let id = stage.held(9).await?;
+    stage.lifeline.kill();
+    stage.lifeline.restart()?;
+    assert_eq!(stage.held(9).await?, id);
+    // Longer than the pause before withdrawals.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let status = stage.lifeline.ask(&["status"])?;
+    assert_eq!(status["replays"][0]["held"]["lately"], 9, "{status}");
+    for user in 10..19 {
+        let name = format!("steps-user-{user}");
+        assert!(stage.config_maps.get_opt(&name).await?.is_some(), "{name} went by a restart");
+    }
+    stage.lifeline.ask(&["confirm", &id])?;
+    // What was answered holds.
+    stage.lifeline.kill();
+    stage.lifeline.restart()?;
+    for user in 10..19 {
+        stage.lost(&format!("steps-user-{user}")).await?;
+    }
+    stage.has("steps-user-9", &[("of", "user-9")]).await?;
+    Ok(())
+}
+
+/// An object moves from a trigger that goes to one whose further text is not there yet.
+pub async fn moved(scene: &Scene) -> Outcome {
+    const USERS: usize = 3;
+    let rules = |name: &str, prefix: &str| {
+        Rules { name, action: LOGIN_LOGOUT, behaviour: "WithdrawPolicies", template: &of_user(prefix) }.text()
+    };
+    let before = format!("{}---\n{}", rules("first", "moved"), rules("second", "other"));
+    let mut stage = Stage::set(scene, &before).await?;
+    for user in 0..USERS {
+        stage.publish(Event::user("login", &format!("user-{user}"))).await?;
+    }
+    let uids = stage.uids("moved", USERS).await?;
+    stage.uids("other", USERS).await?;
+    let reference = "  - {kind: ConfigMap, namespace: default, name: second}\n";
+    let after = rules("second", "other")
+        .replace(reference, &format!("{reference}  - {{kind: ConfigMap, namespace: default, name: late}}\n"));
+    stage.change_rules(&after)?;
+    stage.held(USERS).await?;
+    stage.lifeline.kill();
+    stage.lifeline.restart()?;
+    stage.held(USERS).await?;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let status = stage.lifeline.ask(&["status"])?;
+    let reason = status["replays"][0]["held"]["waits_for"].to_string();
+    assert!(reason.contains("ConfigMap default/late, which does not exist"), "{status}");
+    assert!(status["warnings"].to_string().contains("they stay while others may want them"), "{status}");
+    assert_eq!(stage.uids("moved", USERS).await?, uids, "they stay while it is not known who wants them");
+    // A Delete event is never held.
+    stage.publish(Event::user("logout", "user-2")).await?;
+    stage.lost("other-user-2").await?;
+
+    let late = rules("late", "moved");
+    let late = late.rsplit("---\n").next().unwrap_or_default();
+    stage.change_rules(&format!("{after}---\n{late}"))?;
+    eventually("the objects to be those of the second trigger", SOON, async || {
+        let objects = stage.lifeline.ask(&["get", "objects"]).map_err(|failure| failure.to_string())?;
+        let items = objects["items"].as_array().cloned().unwrap_or_default();
+        if items.len() == 4 && items.iter().all(|item| item["trigger"] == "second") {
+            Ok(())
+        } else {
+            Err(objects.to_string())
+        }
+    })
+    .await?;
+    let kept = stage.uids("moved", USERS - 1).await?;
+    assert!(kept.iter().all(|(name, uid)| uids[name] == *uid), "{kept:?}, before {uids:?}");
+    stage.lost("moved-user-2").await?;
+    Ok(())
+}
+
 pub async fn dry_run(scene: &Scene) -> Outcome {
     let rules =
         Rules { name: "dry", action: LOGIN_LOGOUT, behaviour: "WithdrawPolicies", template: &of_user("dry") }.text();

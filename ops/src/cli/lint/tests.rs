@@ -95,3 +95,13 @@ fn programs_see_the_same_places() {
     let rules = sarif["runs"][0]["tool"]["driver"]["rules"].as_array().expect("rules");
     assert!(rules.iter().any(|rule| rule["id"] == result["ruleId"]));
 }
+
+#[test]
+fn the_name_of_a_rule_moves_no_cursor_and_begins_no_line() {
+    let rules = RULES.replace("name: manage", r#"name: "\e]0;x\a\n::error file=evil::x""#);
+    let (findings, sources) = linted(&[("rules/trigger.yaml", &rules)]);
+    let shown = excerpts(&findings, &sources, Paint::Off).join("\n");
+    assert!(shown.contains("::error file=evil"), "{shown}");
+    assert!(!shown.chars().any(|char| char.is_control() && char != '\n'), "{shown:?}");
+    assert!(shown.lines().all(|line| !line.starts_with("::error")), "{shown}");
+}
