@@ -135,7 +135,12 @@ impl<D: Disk> Planner<D> {
                         then.lifecycles.push(Lifecycle { desired: desired[*other], ..new });
                     }
                 }
-                replay.waits(&log, projection, trigger, &then, cluster)
+                // A key of a list has no object that others could want.
+                if outlook.now.inventory.is_empty() {
+                    None
+                } else {
+                    replay.waits(&log, projection, trigger, &then, cluster)
+                }
             });
             let loss = losses.entry(trigger.to_string()).or_default();
             match waits_for {

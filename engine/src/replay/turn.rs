@@ -113,11 +113,13 @@ impl Turn {
                 continue;
             }
             count.withdrawal.of += objects;
+            // A key of a list has no object that others could want.
+            let waits = || if lifecycle.inventory.is_empty() { None } else { waits(&lifecycle.cluster) };
             redecisions.retain(|redecision| {
                 if redecision.cluster != *lifecycle.cluster {
                     return true;
                 }
-                let reason = if is_counting { None } else { waits(&lifecycle.cluster) };
+                let reason = if is_counting { None } else { waits() };
                 if !is_counting && reason.is_none() {
                     return true;
                 }
@@ -126,7 +128,7 @@ impl Turn {
                     return true;
                 }
                 count.names = count.names.wrapping_add(names);
-                match reason.or_else(|| waits(&lifecycle.cluster)) {
+                match reason.or_else(waits) {
                     Some(reason) => {
                         count.waiting += objects;
                         waits_for.get_or_insert(reason);

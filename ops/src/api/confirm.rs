@@ -55,7 +55,8 @@ pub fn with_confirm<D: Disk>(router: Router, view: Arc<View<D>>) -> Router {
 /// Lets changed rules withdraw what the brake holds, or objects be deleted that nothing claims.
 ///
 /// A confirmation is for one trigger, one version of it and these objects. It is recorded before this is answered, so it holds
-/// though the engine ends before they are gone. Requests with an `Origin` are refused: no web page may ask.
+/// though the engine ends before they are gone; one of what nothing claims holds while the engine runs. Requests with an `Origin`
+/// are refused: no web page may ask.
 #[utoipa::path(
     post,
     path = "/v1/confirm",
