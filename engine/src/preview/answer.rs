@@ -114,6 +114,9 @@ pub struct TriggerPlan {
     pub held: Option<HeldWithdrawal>,
     /// Why resources would be left as they are; absent when none is.
     pub left_because: Option<String>,
+    /// Whether it makes a list of all live keys. A list is made again once its keys are decided, so of it only what is there
+    /// already is in the plan, with the keys that it has now.
+    pub makes_list: bool,
 }
 
 /// One object, or a lifecycle that makes none because it fails.

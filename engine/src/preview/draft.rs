@@ -19,8 +19,8 @@ use super::{Error, Planner, Wish};
 use crate::replay::brake::{Brake, Withdrawal, confirmation_id};
 use crate::replay::content::holds;
 use crate::replay::{Going, Replay};
-use crate::rules::RuleSet;
 use crate::rules::spec::SyncMode;
+use crate::rules::{RuleSet, Trigger};
 use crate::site::{self, Site};
 use crate::status::HeldWithdrawal;
 
@@ -201,6 +201,7 @@ impl<D: Disk> Planner<D> {
                 counts: Counts::default(),
                 held: Some(held).filter(|held| held.objects > 0),
                 left_because: one.left_because.clone(),
+                makes_list: trigger.is_some_and(Trigger::may_gather),
             };
             (one.trigger.clone(), plan)
         };

@@ -139,7 +139,7 @@ pub(super) fn show(preview: &Preview, sources: &[Source], format: Format) -> Res
         output::data(&text(preview, Paint::stdout()))?;
         remarks(preview);
     }
-    Ok(if preview.counts.is_nothing() { ExitCode::SUCCESS } else { ExitCode::from(2) })
+    Ok(if preview.counts.is_nothing() && !makes_list(preview) { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }
 
 fn remarks(preview: &Preview) {
@@ -174,7 +174,9 @@ fn text(preview: &Preview, paint: Paint) -> String {
     let mut out = String::new();
     for (trigger, changes) in by_trigger {
         let plan = preview.triggers.iter().find(|plan| plan.trigger == trigger);
-        let is_silent = plan.is_none_or(|plan| !plan.dry_run && plan.held.is_none() && plan.left_because.is_none());
+        let has_note =
+            |plan: &TriggerPlan| plan.dry_run || plan.makes_list || plan.held.is_some() || plan.left_because.is_some();
+        let is_silent = !plan.is_some_and(has_note);
         if changes.is_empty() && is_silent {
             continue;
         }
@@ -187,7 +189,7 @@ fn text(preview: &Preview, paint: Paint) -> String {
     if preview.more_changes > 0 {
         _ = writeln!(out, "... and {} more: --limit N, or -o json\n", preview.more_changes);
     }
-    out + &total(&preview.counts) + "\n"
+    out + &total(&preview.counts, makes_list(preview)) + "\n"
 }
 
 /// What is said of a trigger beside its name.
@@ -207,6 +209,9 @@ fn about(plan: &TriggerPlan) -> String {
     }
     if let Some(because) = &plan.left_because {
         _ = write!(about, "; resources are left as they are: {}", printable(because));
+    }
+    if plan.makes_list {
+        about.push_str("; its list of all live keys is made again afterwards, which this plan does not show");
     }
     about
 }
@@ -281,9 +286,17 @@ fn value(value: &Value) -> String {
     printable(&short)
 }
 
+/// Whether a list is made again, of which the plan says nothing.
+fn makes_list(preview: &Preview) -> bool {
+    preview.triggers.iter().any(|plan| plan.makes_list)
+}
+
 /// Such as `Plan: 3 to create, 2 to change, 1 to delete.`
-fn total(counts: &Counts) -> String {
+fn total(counts: &Counts, makes_list: bool) -> String {
     let Counts { create, update, replace, delete, hand_over, leave, conflict, fail, held } = *counts;
+    if counts.is_nothing() && makes_list {
+        return "No changes but to lists.".to_owned();
+    }
     if counts.is_nothing() {
         return "No changes: of what is recorded these rules make what there is.".to_owned();
     }
@@ -355,6 +368,7 @@ mod tests {
             counts,
             held,
             left_because: None,
+            makes_list: false,
         };
         let dry = TriggerPlan { trigger: "dry".to_owned(), why: Why::New, dry_run: true, held: None, ..manage.clone() };
         let silent = TriggerPlan { trigger: "silent".to_owned(), why: Why::Again, held: None, ..manage.clone() };
@@ -389,7 +403,11 @@ Plan: 1 to create, 1 to change, 1 to delete. 1 to change hands, 1 to fail, 1 to 
             "x".repeat(VALUE_CHARS - 1)
         );
         assert_eq!(text(&preview, Paint::Off), expected);
-        assert_eq!(total(&Counts { replace: 2, ..Counts::default() }), "Plan: 2 to create, 0 to change, 2 to delete.");
-        assert!(total(&Counts::default()).starts_with("No changes"));
+        assert_eq!(
+            total(&Counts { replace: 2, ..Counts::default() }, false),
+            "Plan: 2 to create, 0 to change, 2 to delete."
+        );
+        assert!(total(&Counts::default(), false).starts_with("No changes: "));
+        assert_eq!(total(&Counts::default(), true), "No changes but to lists.");
     }
 }
