@@ -50,7 +50,9 @@ pub enum Error {
         trigger: String,
     },
     /// One cannot be read from the log.
-    #[error("the event at offset {event} cannot be read: {reason}")]
+    #[error(
+        "the event at offset {event} cannot be read: {reason}\nhint: `lifeline verify` tells what of the log is damaged"
+    )]
     Unreadable {
         /// Which.
         event: Offset,

@@ -154,6 +154,11 @@ impl Replay {
                 },
                 None => new,
             };
+            // What passed before it was recorded is counted again: the sum of the hour has to know it.
+            let is_unrecorded = |before: &Replay| before.passed.iter().any(|passed| *passed.trigger == *trigger);
+            if allowed.is_none() && before.is_some_and(is_unrecorded) {
+                target.begin_counting();
+            }
             // Other rules may have mended what it waits for.
             if target.turn == Turn::Held && target.held.as_ref().is_some_and(|held| held.waits_for.is_some()) {
                 target.begin_counting();

@@ -266,8 +266,10 @@ impl<D: Disk> Planner<D> {
             return Some(self.deleted(draft, effect, object).await);
         }
         let (site, marked) = (self.site_of(draft, effect)?, self.manifest(draft, effect)?);
-        let cluster = site.cluster();
-        let adopts = draft.rules.trigger(&outlook.key.trigger).is_some_and(Trigger::adopts);
+        let trigger = draft.rules.trigger(&outlook.key.trigger);
+        // In the name that the engine will act in: a plan shows nobody what he may not see.
+        let cluster = site.cluster_as(trigger.and_then(Trigger::account));
+        let adopts = trigger.is_some_and(Trigger::adopts);
         let mut wants = Vec::new();
         let schema = if marked.plain.is_empty() { None } else { cluster.schema(object).await };
         Wanted::add(&mut wants, marked, schema.as_deref(), object.clone(), false, adopts).ok()?;

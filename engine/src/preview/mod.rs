@@ -259,6 +259,10 @@ impl<D: Disk> Planner<D> {
 impl Asked {
     /// Whether a problem is one of the rules that are given, and not of those that stay.
     fn brings(&self, problem: &Problem) -> bool {
-        !self.merges || self.sources.iter().any(|source| problem.origin.starts_with(&source.name))
+        !self.merges
+            || self.sources.iter().any(|source| {
+                let rest = problem.origin.strip_prefix(source.name.as_str());
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+            })
     }
 }

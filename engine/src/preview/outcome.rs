@@ -125,7 +125,8 @@ impl<'a> Outcomes<'a> {
             |action| Effect { action, outlook: at, object: Some(object.clone()), from: None, to: None, because: None };
         let first = claimants.iter().find_map(|claimant| claimant.claims);
         let is_first = first.is_some() && first == outlook.index;
-        let winner = winner(&claimants).expect("this one wants it");
+        // It was let go of since the lifecycle was looked at: that counts as what came meanwhile.
+        let Some(winner) = winner(&claimants) else { return (Vec::new(), false) };
         if winner.outlook == Some(at) {
             let from = first.filter(|first| Some(*first) != outlook.index);
             let from = from.filter(|from| is_applied(projection, *from, object));

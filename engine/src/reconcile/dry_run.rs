@@ -65,12 +65,12 @@ impl<D: Disk> Reconciler<D> {
         task: &Task,
         want: &Wanted,
     ) -> Result<Option<(Action, Vec<FieldChange>, Option<String>)>, Error> {
-        let (cluster, object) = (self.site.cluster(), &want.object);
+        let (cluster, object) = (self.site.cluster_as(task.account()), &want.object);
         let live = cluster.get(object).await?;
         let known = Known::Found(live.clone());
         let circumstances = task.circumstances(&self.view.projection(), object, false, &known);
         if let Step::End(made) = wanted(want, task.recorded_uid(object), &known, &task.key, circumstances) {
-            let (fields, because) = self.in_the_way(want, &made, live).await;
+            let (fields, because) = self.in_the_way(task, want, &made, live).await;
             return Ok(Some((Action::Refuse, fields, Some(because))));
         }
         let would = match cluster.dry_run(object, &want.manifest, None).await {
@@ -89,13 +89,19 @@ impl<D: Disk> Reconciler<D> {
 
     /// Notes an object of another owner that is in the way of a wanted one, for those who ask.
     pub(super) async fn note_foreign(&self, task: &Task, want: &Wanted, made: &Made) {
-        let Ok(live) = self.site.cluster().get(&want.object).await else { return };
-        let (fields, because) = self.in_the_way(want, made, live).await;
+        let Ok(live) = self.site.cluster_as(task.account()).get(&want.object).await else { return };
+        let (fields, because) = self.in_the_way(task, want, made, live).await;
         self.view.foreign().add(task.index, self.row(task, &want.object, Action::Refuse, fields, Some(because)));
     }
 
     /// Why an object is not applied, and which fields of the one that is there an apply would change.
-    async fn in_the_way(&self, want: &Wanted, made: &Made, live: Option<LiveObject>) -> (Vec<FieldChange>, String) {
+    async fn in_the_way(
+        &self,
+        task: &Task,
+        want: &Wanted,
+        made: &Made,
+        live: Option<LiveObject>,
+    ) -> (Vec<FieldChange>, String) {
         let object = &want.object;
         let failure = match made {
             Made::Foreign(owner) => Failure::of_foreign_object(object, owner),
@@ -116,7 +122,7 @@ impl<D: Disk> Reconciler<D> {
         };
         let would = match (made, &live) {
             (Made::Foreign(_), Some(_)) => {
-                self.site.cluster().dry_run(object, &want.manifest, None).await.ok().flatten()
+                self.site.cluster_as(task.account()).dry_run(object, &want.manifest, None).await.ok().flatten()
             }
             _ => None,
         };
@@ -161,7 +167,13 @@ fn changes(live: &Value, would: &Value, is_secret: bool) -> Vec<FieldChange> {
     found.retain(|change| is_shown(&change.field));
     found.truncate(FIELDS_MAX);
     if is_secret {
-        let hidden = found.iter_mut().filter(|change| change.field.contains("ata/"));
+        let holds_values = |field: &str| {
+            let is_in =
+                |part: &&str| field.strip_prefix(*part).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+            // An annotation of `kubectl apply` holds the whole manifest.
+            ["/data", "/stringData", "/metadata/annotations"].iter().any(|part| is_in(&part))
+        };
+        let hidden = found.iter_mut().filter(|change| holds_values(&change.field));
         hidden
             .flat_map(|change| [&mut change.from, &mut change.to])
             .flatten()

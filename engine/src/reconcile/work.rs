@@ -186,7 +186,7 @@ impl<D: Disk> Reconciler<D> {
         if trigger.sync_mode() == SyncMode::DryRun {
             info!(objects = wanted.len(), "dry run of {}: nothing is applied", task.key.trigger);
             self.rehearse(task, &wanted).await;
-            return Ok(Next::RetryAfter(PAUSE_DRY_RUN));
+            return Ok(self.after_dry_run(&rules));
         }
         let mut plan = plan(&task.lifecycle, &wanted, trigger.sync_mode() == SyncMode::OneTime);
         // Where drift is detected, a watch says what others do. Nobody does elsewhere, so a new event is the time to look.
@@ -256,6 +256,12 @@ impl<D: Disk> Reconciler<D> {
         Ok(manifests)
     }
 
+    /// When a dry run is done again: soon where the rules changed meanwhile, for they may have ended it.
+    fn after_dry_run(&self, rules: &Arc<RuleSet>) -> Next {
+        let is_same = self.rules.borrow().rules.as_ref().is_some_and(|now| Arc::ptr_eq(now, rules));
+        Next::RetryAfter(if is_same { PAUSE_DRY_RUN } else { PAUSE_REPLAY })
+    }
+
     /// Removes everything in the inventory.
     async fn make_absent(&self, task: &Task) -> Result<Next, Stopped> {
         let rules = self.rules.borrow().rules.clone();
@@ -264,15 +270,20 @@ impl<D: Disk> Reconciler<D> {
             return Ok(Next::RetryAfter(PAUSE_REPLAY));
         }
         let plan = plan(&task.lifecycle, &[], false);
-        if rules.trigger(&task.key.trigger).is_some_and(|trigger| trigger.sync_mode() == SyncMode::DryRun) {
+        let left = match self.gone.left(&self.view, &rules, &task.key.trigger) {
+            Ok(left) => left,
+            Err(failure) => return self.failed(task, Vec::new(), failure).await,
+        };
+        task.act_as(left.account);
+        if left.is_dry_run && rules.trigger(&task.key.trigger).is_none() {
+            // Broken, or gone: then a replay leaves what there is.
+            return Ok(Next::RetryAfter(PAUSE_REPLAY));
+        }
+        if left.is_dry_run {
             let objects = plan.remove.iter().map(|holding| &holding.object);
             info!(objects = %names(objects), "dry run of {}: nothing is deleted", task.key.trigger);
             self.rehearse(task, &[]).await;
-            return Ok(Next::RetryAfter(PAUSE_DRY_RUN));
-        }
-        match self.gone.account(&self.view, &rules, &task.key.trigger) {
-            Ok(account) => task.act_as(account),
-            Err(failure) => return self.failed(task, Vec::new(), failure).await,
+            return Ok(self.after_dry_run(&rules));
         }
         let mut attempt = Attempt::default();
         self.remove(task, &plan.remove, Removing::DeletesToo, &mut attempt).await?;

@@ -48,7 +48,11 @@ impl<D: Disk> Recorder<D> {
             let id = id.clone();
             let known = self.replay.as_ref().map_or(Confirmable::Unknown, |replay| replay.confirmable(&id));
             if let Confirmable::Held { fact, .. } = &known {
-                self.record_facts(&[Fact::Replay(fact.clone())])?;
+                if let Err(error) = self.record_facts(&[Fact::Replay(fact.clone())]) {
+                    // They are taken up again with the log.
+                    self.confirmations.append(&mut later);
+                    return Err(error);
+                }
                 let replay = self.replay.as_mut().expect("it holds it");
                 replay.confirm(&id);
                 self.view.set_replays(replay.status(&self.view.projection()));

@@ -57,7 +57,7 @@ pub use set::{RuleSet, Standing};
 pub use sources::directory::{Directory, Polled};
 pub use sources::kubernetes::read_cluster;
 pub(crate) use sources::kubernetes::{read_contents, rule_resource};
-pub use sources::recorded::{recorded, recorded_account};
+pub use sources::recorded::{Left, recorded, recorded_left};
 pub use sources::watch::{Current, Places, watch};
 pub use trigger::{ADOPT, Trigger};
 

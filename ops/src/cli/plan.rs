@@ -13,6 +13,7 @@ use clap::{Args, ValueHint};
 use lifeline_engine::preview::Preview;
 use lifeline_engine::preview::answer::{Action, Against, Change, Counts, TriggerPlan, Why};
 use lifeline_engine::rules::{Level, Problem, Source, placed};
+use lifeline_engine::status::HeldWithdrawal;
 use lifeline_projections::reads::ObjectRow;
 use serde_json::Value;
 
@@ -205,7 +206,13 @@ fn about(plan: &TriggerPlan) -> String {
         about.push_str("; a dry run: nothing is applied or deleted");
     }
     if let Some(held) = &plan.held {
-        _ = write!(about, "; {} of {} objects stay until `lifeline confirm {}`", held.objects, held.of, held.id);
+        let HeldWithdrawal { id, objects, of, waits_for, .. } = held;
+        _ = match waits_for {
+            Some(reason) => {
+                write!(about, "; {objects} of {of} objects stay, for others may want them: {}", printable(reason))
+            }
+            None => write!(about, "; {objects} of {of} objects stay until `lifeline confirm {id}`"),
+        };
     }
     if let Some(because) = &plan.left_because {
         _ = write!(about, "; resources are left as they are: {}", printable(because));
@@ -323,7 +330,7 @@ fn total(counts: &Counts, makes_list: bool) -> String {
 #[cfg(test)]
 mod tests {
     use lifeline_engine::preview::answer::Field;
-    use lifeline_engine::status::HeldWithdrawal;
+
     use serde_json::json;
 
     use super::*;

@@ -32,16 +32,21 @@ pub fn recorded<D: Disk>(log: &Reader<D>, rules: &BTreeMap<String, RuleMark>, cl
     RuleSet::new(manifests, clusters)
 }
 
-/// The account that a trigger named last, as the log has it: of all records about rules, in the order of the log. So what a
-/// trigger made is deleted in the same name when it is gone.
+/// What a trigger said last of the objects that it makes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Left {
+    /// In whose name they are touched; `None` for the engine's own.
+    pub account: Option<Account>,
+    /// Whether it was a dry run: then nothing is deleted.
+    pub is_dry_run: bool,
+}
+
+/// What a trigger said last, as the log has it: of all records about rules, in the order of the log. So what a trigger made is
+/// deleted in the same name when it is gone, and stays where it was a dry run.
 ///
 /// # Errors
 /// When a record cannot be read: then nobody knows in whose name.
-pub fn recorded_account<D: Disk>(
-    log: &Reader<D>,
-    records: &[Offset],
-    trigger: &str,
-) -> Result<Option<Account>, String> {
+pub fn recorded_left<D: Disk>(log: &Reader<D>, records: &[Offset], trigger: &str) -> Result<Left, String> {
     let name = format!("EventTrigger/{trigger}");
     for offset in records.iter().rev() {
         let record = log.read(*offset).map_err(|error| error.to_string())?;
@@ -51,13 +56,13 @@ pub fn recorded_account<D: Disk>(
             continue;
         }
         // One that could not be in force made nothing.
-        if let Ok(manifest) = serde_json::from_str(manifest)
+        if let Ok(manifest) = serde_json::from_str::<Value>(manifest)
             && let Ok(account) = metadata::account(&manifest)
         {
-            return Ok(account);
+            return Ok(Left { account, is_dry_run: manifest["spec"]["syncMode"] == "DryRun" });
         }
     }
-    Ok(None)
+    Ok(Left::default())
 }
 
 /// `None` for a Secret.
