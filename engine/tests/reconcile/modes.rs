@@ -71,3 +71,20 @@ async fn a_dry_run_that_is_removed_deletes_nothing_whatever_was_decided_under_it
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_that_is_broken_deletes_nothing() {
+    play(with_mode("Continuous"), async |world| {
+        world.happens(1, "login", "zoe").await;
+        world.rules.send_replace(with_mode("DryRun"));
+        world.settles().await;
+        world.happens(2, "logout", "zoe").await;
+        world.rules.send_replace(with_mode("Sometimes"));
+        world.settles().await;
+        assert!(is_there(world, "zoe").await);
+        world.rules.send_replace(with_mode("Continuous"));
+        world.settles().await;
+        assert!(!is_there(world, "zoe").await, "the mode changed back");
+    })
+    .await;
+}
