@@ -203,6 +203,8 @@ pub struct SiteStatus {
 /// Objects with the marks of Lifeline that nothing in the log claims.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OrphanStatus {
+    /// Whether they were looked for: once what waited in NATS at the start is read.
+    pub looked_for: bool,
     /// How many.
     pub objects: u64,
     /// These by trigger.

@@ -139,6 +139,7 @@ impl Reader {
                     if self.wait_for_owner(&error).await {
                         return;
                     }
+                    alone = suspects;
                     continue;
                 }
                 Err(error) => one_line(&error),

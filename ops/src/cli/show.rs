@@ -182,7 +182,11 @@ fn orphans(args: &EngineArgs) -> Result<ExitCode, Error> {
     if output::structured(&list, args.output)? {
         return Ok(ExitCode::SUCCESS);
     }
-    if list.items.is_empty() {
+    let status = client.get::<Status>("/v1/status", &Query::default()).ok();
+    let is_known = status.iter().flat_map(|status| &status.sites).all(|site| site.orphans.looked_for);
+    if list.items.is_empty() && !is_known {
+        output::remark("not known yet: they are looked for once what waits in NATS is read");
+    } else if list.items.is_empty() {
         output::remark("no orphans: something in the log claims each object with the marks of Lifeline");
     } else {
         output::table(&rows::orphans(&list.items, args.output == Format::Wide), args.output)?;
@@ -190,7 +194,7 @@ fn orphans(args: &EngineArgs) -> Result<ExitCode, Error> {
             "`lifeline confirm ID` deletes the objects with that id in CONFIRM; all others stay as they are",
         );
     }
-    if let Ok(status) = client.get::<Status>("/v1/status", &Query::default()) {
+    if let Some(status) = status {
         let unlisted: Vec<&str> =
             status.sites.iter().flat_map(|site| &site.orphans.unlisted).map(String::as_str).collect();
         if !unlisted.is_empty() {

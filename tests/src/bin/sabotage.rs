@@ -391,8 +391,8 @@ const SABOTAGES: [Sabotage; 55] = [
     Sabotage {
         name: "count a replay as begun when its rules came first, although others came between",
         file: GROUND,
-        good: "redecisions.is_empty() || known",
-        bad: "(redecisions.is_empty() && !SABOTAGED) || known",
+        good: "(redecisions.is_empty() && allowance.is_none()) || known",
+        bad: "(redecisions.is_empty() && allowance.is_none() && !SABOTAGED) || known",
     },
     Sabotage {
         name: "keep an object that a lower tier wants",
