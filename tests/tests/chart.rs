@@ -203,9 +203,11 @@ async fn dry_run(scene: &Scene) -> Outcome {
     let namespace =
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": enforced}});
     kubernetes.apply(&namespace.to_string()).await?;
-    // That of a service account which one set of values lets the engine act as.
-    let of_account = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "eng"}});
-    kubernetes.apply(&of_account.to_string()).await?;
+    // Those of service accounts which one set of values lets the engine act as.
+    for name in ["eng", "ops"] {
+        let of_account = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        kubernetes.apply(&of_account.to_string()).await?;
+    }
     let mut kinds = BTreeSet::new();
     for (name, values) in value_sets()? {
         let rendered = helm.template(&fs::read_to_string(values)?)?;
