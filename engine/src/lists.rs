@@ -167,7 +167,10 @@ mod tests {
         assert!(error.contains("\nhint: let the EventSource match fewer"), "{error}");
         // One that is gone from the log is named.
         let lost = events(&log.reader(), "roster", vec![(key(1), Offset::from(7))]).expect_err("no record").to_string();
-        assert_eq!(lost, "the event at offset 7 cannot be read: the log no longer holds it\nhint: `lifeline verify` tells what of the log is damaged");
+        assert_eq!(
+            lost,
+            "the event at offset 7 cannot be read: the log no longer holds it\nhint: `lifeline verify` tells what of the log is damaged"
+        );
     }
 
     #[test]

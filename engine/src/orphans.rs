@@ -99,7 +99,12 @@ impl Orphans {
             objects,
             confirm: confirm.map(str::to_owned),
         });
-        OrphanStatus { looked_for: true, objects: rows.len() as u64, groups: groups.collect(), unlisted: unlisted.clone() }
+        OrphanStatus {
+            looked_for: true,
+            objects: rows.len() as u64,
+            groups: groups.collect(),
+            unlisted: unlisted.clone(),
+        }
     }
 }
 
