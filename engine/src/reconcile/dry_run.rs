@@ -171,7 +171,7 @@ fn changes(live: &Value, would: &Value, is_secret: bool) -> Vec<FieldChange> {
             let is_in =
                 |part: &&str| field.strip_prefix(*part).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
             // An annotation of `kubectl apply` holds the whole manifest.
-            ["/data", "/stringData", "/metadata/annotations"].iter().any(|part| is_in(&part))
+            ["/data", "/stringData", "/metadata/annotations"].iter().any(is_in)
         };
         let hidden = found.iter_mut().filter(|change| holds_values(&change.field));
         hidden
