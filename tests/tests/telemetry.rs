@@ -51,7 +51,7 @@ async fn traced(scene: &Scene) -> Outcome {
     let (trace, parent) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
     let login = Event::user("login", "traced").with("traceparent", &format!("00-{trace}-{parent}-01"));
     producer.publish(login).await?;
-    continues(&collector, trace, parent, "apply", "applied").await?;
+    continues(&collector, trace, parent, "apply", "made").await?;
     lifeline.has_settled().await?;
 
     let (trace, parent) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
@@ -78,7 +78,7 @@ async fn traced(scene: &Scene) -> Outcome {
         producer.publish(event).await?;
         let record = span(&collector, |span| is_of(span, name)).await?;
         assert_eq!(record.parent, "");
-        continues(&collector, &record.trace, "", "apply", "applied").await?;
+        continues(&collector, &record.trace, "", "apply", "made").await?;
     }
     // A producer that decided not to sample is followed in that too.
     let unsampled = "4bf92f3577b34da6a3ce929d0e0e4737";
