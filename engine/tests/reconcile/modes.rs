@@ -6,7 +6,7 @@ use lifeline_engine::clock::SimulatedClock;
 use lifeline_engine::cluster::{Cluster, ObjectKey};
 use lifeline_engine::dry_runs::Action;
 use lifeline_engine::queries::Queries;
-use lifeline_engine::rules::Current;
+use lifeline_engine::rules::{Clusters, Current, Manifests, RuleSet};
 use lifeline_projections::lifecycle::Phase;
 
 use crate::world::{SOURCE, START_UNIX_NANOS, TRIGGER, World, play, rules};
@@ -15,6 +15,14 @@ fn with_mode(mode: &str) -> Current {
     let mode = format!("  oneForEvent: true\n  syncMode: {mode}\n");
     let trigger = TRIGGER.replace("BEHAVIOUR", "WithdrawPolicies").replace("  oneForEvent: true\n", &mode);
     rules(&format!("{SOURCE}{trigger}"))
+}
+
+/// The trigger cannot be read for a moment.
+fn broken() -> Current {
+    let mode = "  oneForEvent: true\n  syncMode: Sometimes\n";
+    let trigger = TRIGGER.replace("BEHAVIOUR", "WithdrawPolicies").replace("  oneForEvent: true\n", mode);
+    let manifests = Manifests::read("rules.yaml", &format!("{SOURCE}{trigger}"));
+    Current { rules: Some(Arc::new(RuleSet::new(manifests, Clusters::default()))), troubles: Vec::new() }
 }
 
 async fn is_there(world: &World, name: &str) -> bool {
@@ -79,7 +87,7 @@ async fn a_dry_run_that_is_broken_deletes_nothing() {
         world.rules.send_replace(with_mode("DryRun"));
         world.settles().await;
         world.happens(2, "logout", "zoe").await;
-        world.rules.send_replace(with_mode("Sometimes"));
+        world.rules.send_replace(broken());
         world.settles().await;
         assert!(is_there(world, "zoe").await);
         world.rules.send_replace(with_mode("Continuous"));

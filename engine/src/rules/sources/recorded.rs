@@ -15,6 +15,7 @@ use crate::rules::cluster::Clusters;
 use crate::rules::problem::Problem;
 use crate::rules::read::manifest::Manifests;
 use crate::rules::read::metadata;
+use crate::rules::read::spec::{self, EventTriggerSpec, SyncMode};
 use crate::rules::set::RuleSet;
 
 /// The rules that a state names, read from the records that it names for them. One that cannot be read is a problem.
@@ -58,8 +59,9 @@ pub fn recorded_left<D: Disk>(log: &Reader<D>, records: &[Offset], trigger: &str
         // One that could not be in force made nothing.
         if let Ok(manifest) = serde_json::from_str::<Value>(manifest)
             && let Ok(account) = metadata::account(&manifest)
+            && let Ok(spec) = spec::read::<EventTriggerSpec>(&manifest["spec"])
         {
-            return Ok(Left { account, is_dry_run: manifest["spec"]["syncMode"] == "DryRun" });
+            return Ok(Left { account, is_dry_run: spec.sync_mode == SyncMode::DryRun });
         }
     }
     Ok(Left::default())
