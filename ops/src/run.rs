@@ -128,7 +128,7 @@ pub enum Error {
     },
 }
 
-/// Runs an engine until SIGINT or SIGTERM. With `take_over` it takes its consumers from whoever has them.
+/// Runs an engine until SIGINT or SIGTERM. With `take_over` it takes its consumers from the engines that have them.
 ///
 /// # Errors
 /// When it cannot start, or cannot go on. A server that is away is waited for.

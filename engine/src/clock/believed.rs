@@ -66,7 +66,7 @@ impl Believed {
     pub fn trouble(&self) -> Option<String> {
         let believed = self.now_unix_nanos();
         let shown = self.clock.now_unix_nanos();
-        self.state.lock().doubted.map(|_| told(shown, believed))
+        self.state.lock().doubted.map(|_| warning(shown, believed))
     }
 }
 
@@ -79,7 +79,7 @@ impl Clock for Believed {
         let is_doubted = state.doubted.is_some();
         drop(state);
         match (before, is_doubted) {
-            (false, true) => tracing::warn!("{}", told(shown, believed).replace("\nhint: ", "\n  hint: ")),
+            (false, true) => tracing::warn!("{}", warning(shown, believed).replace("\nhint: ", "\n  hint: ")),
             (true, false) => tracing::warn!("the clock of this machine is believed again: it is {}", moment(believed)),
             (true, true) | (false, false) => {}
         }
@@ -87,7 +87,7 @@ impl Clock for Believed {
     }
 }
 
-fn told(shown: u64, believed: u64) -> String {
+fn warning(shown: u64, believed: u64) -> String {
     format!(
         "the clock of this machine jumped to {}: records get times around {} until it is back, or stays there for {} min\nhint: look \
          at the time service of this machine",
@@ -130,7 +130,7 @@ mod tests {
         let years = i64::try_from(YEARS).unwrap();
         let day = i64::try_from(24 * 3_600 * SECOND).unwrap();
         check(&[(1, 0, true), (60, day, true), (61, 0, true), (3_600, -day, true)]);
-        // Ahead and back, in between nobody asks.
+        // Ahead and back, with no question in between.
         check(&[(1, years, false), (2, 0, true), (900, years, false), (1_499, years, false), (1_500, 0, true)]);
         check(&[(1, -years, false), (300, -years, false), (599, 0, true)]);
         // It stays there.

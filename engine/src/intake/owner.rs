@@ -62,7 +62,7 @@ pub struct Claimant {
     pub instance: String,
     /// The machine or the pod, for people; may be empty.
     pub host: String,
-    /// Whether each consumer is taken at once when it is first asked for, whoever has it.
+    /// Whether each consumer is taken at once when it is first asked for, even if another engine has it.
     pub takes_over: bool,
     /// For the times in the notes.
     pub clock: Arc<dyn Clock>,

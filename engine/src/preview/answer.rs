@@ -1,8 +1,7 @@
 //! What a plan says: shapes only.
 //!
 //! Start at [`Preview`]. `lifeline plan -o json` prints it as it is, and `docs/PLAN.md` describes it: fields may be
-//! added, none is
-//! renamed or taken away.
+//! added, none is renamed or taken away.
 
 use lifeline_projections::reads::ObjectRow;
 use serde::{Deserialize, Serialize};

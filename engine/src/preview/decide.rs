@@ -1,6 +1,5 @@
 //! What the rules would decide of the events that are recorded: the replay that an engine would make, of which nothing
-//! is
-//! recorded.
+//! is recorded.
 //!
 //! Start at [`decide`]. Reads the projection in short turns, as the recorder does when it replays.
 

@@ -12,8 +12,7 @@ const FIELDS_MAX: usize = 100;
 const SENSITIVE: &str = "(sensitive)";
 
 /// The fields that differ, in the order of their paths. What only the server writes does not count; what a Secret holds
-/// is not
-/// shown.
+/// is not shown.
 pub(super) fn differing(before: &Value, after: &Value) -> Vec<Field> {
     let (before, after) = (without_server(before), without_server(after));
     let mut fields = Vec::new();

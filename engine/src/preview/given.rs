@@ -1,8 +1,7 @@
 //! Which rules are meant: those that are given, with the texts that they name and do not bring.
 //!
 //! Start at [`Planner::rules`]. An engine has read ConfigMaps and Secrets that nobody has in a file; what it has not
-//! read is
-//! looked for in the cluster that its rules come from. What is nowhere is a problem of the rules, by name.
+//! read is looked for in the cluster that its rules come from. What is nowhere is a problem of the rules, by name.
 
 use std::collections::BTreeSet;
 

@@ -1,10 +1,8 @@
 //! What the cluster makes of a plan: the fields that differ, what is there already, and what it refuses.
 //!
 //! Start at [`Planner::look`]. The cluster is only read, and asked what an apply would make (a dry run of the server).
-//! What
-//! follows from its answers is decided in [`crate::reconcile::step`], as for an engine. Where it is not asked, the
-//! manifest that
-//! the rules in force render is compared.
+//! What follows from its answers is decided in [`crate::reconcile::step`], as for an engine. Where it is not asked, the
+//! manifest that the rules in force render is compared.
 
 use std::collections::HashSet;
 use std::sync::Arc;

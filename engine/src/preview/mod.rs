@@ -11,8 +11,7 @@
 //! | `look` | what the cluster makes of it: the fields that differ, what it refuses | `step::wanted`, a dry run of the server |
 //!
 //! A plan is about one offset; what is recorded meanwhile is counted. It takes some kilobytes for each lifecycle that
-//! is decided
-//! again. One is made at a time.
+//! is decided again. One is made at a time.
 
 pub mod answer;
 mod decide;
@@ -213,8 +212,7 @@ impl<D: Disk> Planner<D> {
     }
 
     /// What deciding the history of a trigger again would do, as [`OutcomeSender::replay`] does it. `None` where it is
-    /// not in
-    /// force.
+    /// not in force.
     ///
     /// # Errors
     /// When the log cannot be read.

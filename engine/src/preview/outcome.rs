@@ -1,8 +1,8 @@
 //! What would become of each object, by who would want it.
 //!
 //! Start at [`Outcomes::of`]. Of the lifecycles that claim an object the first one has it, and a strictly lower tier
-//! takes it: that
-//! is how an engine ends up, whichever of them acts first. Pure: the projection and the outlooks in, effects out.
+//! takes it: that is how an engine ends up, whichever of them acts first. Pure: the projection and the outlooks in,
+//! effects out.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

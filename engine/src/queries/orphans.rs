@@ -1,5 +1,5 @@
-//! The questions what nothing claims, what dry runs would do, and which objects of others are in the way. All of it is known
-//! while an engine runs.
+//! Which objects nothing claims, what dry runs would do, and which objects of others are in the way. All of it is known while
+//! an engine runs.
 
 use lifeline_projections::reads::List;
 use lifeline_store::Disk;

@@ -47,7 +47,7 @@ struct Triggers {
 }
 
 impl Lanes {
-    /// Adds a lifecycle behind those of its lane.
+    /// Adds a lifecycle after those of its lane.
     pub(super) fn add(&mut self, lane: Lane, lifecycle: LifecycleIndex) {
         let triggers = &mut self.by_urgency[lane.urgency as usize];
         let waiting = triggers.waiting.entry(lane.trigger).or_default();

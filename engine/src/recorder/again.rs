@@ -1,9 +1,8 @@
 //! History that is decided again because somebody asks for it, under the rules in force.
 //!
 //! Start at [`OutcomeSender::replay`]. It goes the way of a change of rules: a record opens the replay, so a restart
-//! goes on with it,
-//! and what it would withdraw may be held. A restart knows nothing of where it was to begin, and decides all of it
-//! again.
+//! goes on with it, and what it would withdraw may be held. A restart knows nothing of where it was to begin, and
+//! decides all of it again.
 
 use lifeline_projections::fact::Fact;
 use lifeline_store::{Disk, Offset};
@@ -44,8 +43,8 @@ impl Again {
 
 impl OutcomeSender {
     /// Decides the history of a trigger again under the rules in force, as if they had just come; with `from` only of
-    /// the
-    /// resources that an event from there on spoke of. Returns once its opening is recorded; waits for the first rules.
+    /// the resources that an event from there on spoke of. Returns once its opening is recorded; waits for the first
+    /// rules.
     ///
     /// # Errors
     /// When the engine is stopping.

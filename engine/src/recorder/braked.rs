@@ -1,4 +1,4 @@
-//! [`Braked`]: what decides how much a change of rules may withdraw by itself.
+//! [`Braked`]: the limit on what a change of rules may withdraw by itself, and the clock for it.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,5 @@
 //! What else a replay is asked for: to decide a trigger again under its own rules, and to come to everything at once,
-//! for a
-//! plan.
+//! for a plan.
 //!
 //! Start at [`Replay::ask`].
 
@@ -13,8 +12,8 @@ use crate::status::ReplayedStatus;
 
 impl Replay {
     /// Adds a trigger in force to what is decided again, though its rules are as they were; with `from` only the
-    /// resources
-    /// that an event from there on spoke of. False where there is none, or its history is being decided again already.
+    /// resources that an event from there on spoke of. False where there is none, or its history is being decided again
+    /// already.
     pub fn ask(&mut self, trigger: &str, from: Option<Offset>) -> bool {
         // One that was asked for and is not open could not be recorded.
         if let Some(known) = self.targets.iter().find(|target| *target.trigger == *trigger) {

@@ -2,7 +2,7 @@
 //!
 //! Start at [`Budget::take`]. It is a token bucket, kept as one moment (the generic cell rate algorithm, ITU-T I.371): when
 //! the bucket would be full again. Where the server refuses a request because it has too many (429: API Priority and
-//! Fairness, or its own limit), nobody asks it for the time that it names.
+//! Fairness, or its own limit), no request is made for the time that it names.
 //!
 //! Whose turn it is, is decided by the [queue](crate::queue), so nothing is taken from it while requests wait here: what
 //! comes last and is urgent finds few before it. Never here: watches, and what a library asks for them.

@@ -1,10 +1,8 @@
 //! How long does a plan take over many resources?
 //!
 //! Workload: a log of 200,000 CloudEvents over 100,000 resources, each with a lifecycle of one applied object. The
-//! folder of that
-//! engine is asked what rules would do under which each object changes.
-//! `open_seconds`
-//! is the time to fold the log before, which a running engine has behind it. Nothing is compared with a cluster.
+//! folder of that engine is asked what rules would do under which each object changes. `open_seconds` is the time to
+//! fold the log before, which a running engine has behind it. Nothing is compared with a cluster.
 
 use std::error::Error;
 use std::path::Path;

@@ -90,9 +90,9 @@ pub fn plan(args: &PlanArgs) -> ExitCode {
 fn done(args: &PlanArgs) -> Result<ExitCode, Error> {
     let of_files = GivenArgs { cluster: None, kubeconfig: None, cluster_labels: Vec::new() };
     let given = given::read(&args.rules, &of_files)?;
-    // What is no text cannot be sent.
-    let unread: Vec<Problem> =
-        given.manifests.unreadable.into_iter().filter(|problem| problem.origin.split(':').count() == 1).collect();
+    // What is no text cannot be sent. A problem of a text has its line; that of a file has none.
+    let has_no_line = |problem: &Problem| !problem.origin.contains(':');
+    let unread: Vec<Problem> = given.manifests.unreadable.into_iter().filter(has_no_line).collect();
     if !unread.is_empty() {
         eprintln!("{}", shown(&placed(unread, &given.sources), &given.sources));
         return Ok(ExitCode::FAILURE);

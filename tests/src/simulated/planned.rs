@@ -1,8 +1,7 @@
 //! Plans, compared with what the engine then does.
 //!
 //! Start at [`play`]. In a world without faults events come, the engine comes to rest, other rules are planned and then
-//! put into
-//! force. What became of each object must be what the plan said; and planning must have touched nothing.
+//! put into force. What became of each object must be what the plan said; and planning must have touched nothing.
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;

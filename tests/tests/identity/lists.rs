@@ -38,7 +38,7 @@ pub async fn roster(scene: &Scene) -> Outcome {
     for user in ["cid", "ann", "bob"] {
         stage.publish(Event::user("login", user)).await?;
     }
-    // By key, whoever came first.
+    // By key, not by time.
     let uid = stage.users("ann,bob,cid,").await?;
     stage.publish(Event::user("logout", "bob")).await?;
     assert_eq!(stage.users("ann,cid,").await?, uid);
