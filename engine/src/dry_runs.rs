@@ -9,8 +9,9 @@ use lifeline_projections::fold::LifecycleIndex;
 use lifeline_projections::reads::ObjectRow;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
+
+use crate::fields::FieldChange;
 
 /// What a dry run would do with one object.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -50,19 +51,6 @@ pub enum Action {
     Delete,
     /// It would not be applied: something is in the way.
     Refuse,
-}
-
-/// A field that would change.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct FieldChange {
-    /// Where it is, such as `/data/limit`.
-    pub field: String,
-    /// What it is; absent where it is not there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<Value>,
-    /// What it would be; absent where it would go.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub to: Option<Value>,
 }
 
 impl Action {

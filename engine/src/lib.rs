@@ -33,6 +33,8 @@ pub mod rules;
 
 pub mod cluster;
 
+pub mod fields;
+
 pub mod intake;
 
 pub mod trace;

@@ -5,9 +5,9 @@
 
 use lifeline_projections::reads::ObjectRow;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::fields::FieldChange;
 use crate::rules::{Place, Problem, Severity, Topic};
 use crate::status::HeldWithdrawal;
 
@@ -141,7 +141,7 @@ pub struct Change {
     /// What `fields` compares.
     pub against: Against,
     /// What of the object would be different.
-    pub fields: Vec<Field>,
+    pub fields: Vec<FieldChange>,
     /// Why, where that is not plain.
     pub because: Option<String>,
 }
@@ -157,20 +157,6 @@ pub enum Against {
     /// Nothing.
     #[default]
     Nothing,
-}
-
-/// A field that would be different.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[schema(as = PlannedField)]
-pub struct Field {
-    /// Where it is, such as `data.login` or `metadata.labels["a/b"]`.
-    pub path: String,
-    /// What it holds; absent where there is none. Of a Secret it is always `(sensitive)`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub before: Option<Value>,
-    /// What it would hold; absent where there would be none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<Value>,
 }
 
 /// A problem of the rules, as `lifeline lint` has it.

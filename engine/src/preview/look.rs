@@ -13,14 +13,14 @@ use lifeline_projections::lifecycle::Lifecycle;
 use lifeline_projections::reads::object_row;
 use lifeline_store::{Disk, Offset};
 
-use super::answer::{Action, Against, Change, Counts, Field, Preview};
+use super::answer::{Action, Against, Change, Counts, Preview};
 use super::draft::{Draft, instance_of};
-use super::fields::differing;
 use super::outcome::{Effect, key_of};
 use super::outlook::{End, Want, event_now};
 use super::{Error, Planner};
 use crate::cluster;
 use crate::error_text::chain;
+use crate::fields::{FieldChange, differing};
 use crate::reconcile::failure::Failure;
 use crate::reconcile::marks::{self, Owner};
 use crate::reconcile::plan::Wanted;
@@ -38,7 +38,7 @@ const LOOKS_AT_ONCE: usize = 8;
 struct Seen {
     action: Action,
     against: Against,
-    fields: Vec<Field>,
+    fields: Vec<FieldChange>,
     because: Option<String>,
     /// The Namespace that would be made for it.
     makes: Option<ObjectKey>,

@@ -16,7 +16,6 @@
 pub mod answer;
 mod decide;
 mod draft;
-mod fields;
 mod given;
 mod look;
 mod outcome;
@@ -70,7 +69,7 @@ pub enum Error {
     #[error("the log cannot be read")]
     Log(#[from] lifeline_store::Error),
     /// Nobody waits for it any more.
-    #[error("the engine is stopping")]
+    #[error("nobody waits for the plan any more")]
     Stopped,
 }
 
@@ -92,7 +91,8 @@ pub struct Planner<D: Disk> {
     recording: Option<OutcomeSender>,
     /// The cluster that has rules, and what they name.
     client: Option<kube::Client>,
-    turn: tokio::sync::Mutex<()>,
+    /// Held until the threads of a plan have ended, even if nobody waits for it any more.
+    turn: Arc<tokio::sync::Mutex<()>>,
     progress: Arc<Progress>,
 }
 
@@ -153,21 +153,13 @@ impl<D: Disk> Planner<D> {
         client: Option<kube::Client>,
     ) -> Planner<D> {
         let (in_force, sites, recording) = (InForce::Followed(rules), Some(sites), Some(recording));
-        Planner {
-            view,
-            in_force,
-            sites,
-            recording,
-            client,
-            turn: tokio::sync::Mutex::default(),
-            progress: Arc::default(),
-        }
+        Planner { view, in_force, sites, recording, client, turn: Arc::default(), progress: Arc::default() }
     }
 
     /// One of a stopped engine: what rules would do that it finds at its next start. No cluster is asked.
     #[must_use]
     pub fn of_stopped(view: Arc<View<D>>) -> Planner<D> {
-        let (turn, progress, in_force) = (tokio::sync::Mutex::default(), Arc::default(), InForce::Recorded);
+        let (turn, progress, in_force) = (Arc::default(), Arc::default(), InForce::Recorded);
         Planner { view, in_force, sites: None, recording: None, client: None, turn, progress }
     }
 
@@ -182,7 +174,7 @@ impl<D: Disk> Planner<D> {
     /// # Errors
     /// When the log cannot be read.
     pub async fn plan(self: &Arc<Planner<D>>, asked: Asked) -> Result<Preview, Error> {
-        let _turn = self.turn.lock().await;
+        let turn = self.turn.clone().lock_owned().await;
         self.progress.is_left.store(false, Ordering::Relaxed);
         let _waiting = Waiting(self.progress.clone());
         let (in_force, clusters) = self.in_force(&asked.cluster_labels);
@@ -195,9 +187,9 @@ impl<D: Disk> Planner<D> {
         }
         let (planner, rules) = (self.clone(), Arc::new(rules));
         let (wish, taken) = (Wish::Rules, rules.clone());
-        let draft = tokio::task::spawn_blocking(move || planner.draft_of(&taken, in_force, &wish)).await;
-        let draft = draft.map_err(|_| Error::Stopped)??;
-        let mut preview = self.look(draft, asked.changes_max, asked.looks_max).await?;
+        let drafting = tokio::task::spawn_blocking(move || (planner.draft_of(&taken, in_force, &wish), turn));
+        let (draft, _turn) = ended(drafting.await)?;
+        let mut preview = self.look(draft?, asked.changes_max, asked.looks_max).await?;
         preview.problems = refused.problems;
         Ok(preview)
     }
@@ -222,15 +214,17 @@ impl<D: Disk> Planner<D> {
         from: Option<Offset>,
         (changes_max, looks_max): (usize, usize),
     ) -> Result<Option<Preview>, Error> {
-        let _turn = self.turn.lock().await;
+        let turn = self.turn.clone().lock_owned().await;
         self.progress.is_left.store(false, Ordering::Relaxed);
         let _waiting = Waiting(self.progress.clone());
         let Some(rules) = self.in_force(&BTreeMap::new()).0.filter(|rules| rules.trigger(trigger).is_some()) else {
             return Ok(None);
         };
         let (planner, wish) = (self.clone(), Wish::Again(trigger.to_owned(), from));
-        let draft = tokio::task::spawn_blocking(move || planner.draft_of(&rules, Some(rules.clone()), &wish)).await;
-        self.look(draft.map_err(|_| Error::Stopped)??, changes_max, looks_max).await.map(Some)
+        let drafting =
+            tokio::task::spawn_blocking(move || (planner.draft_of(&rules, Some(rules.clone()), &wish), turn));
+        let (draft, _turn) = ended(drafting.await)?;
+        self.look(draft?, changes_max, looks_max).await.map(Some)
     }
 
     /// The rules in force, and the clusters that they are for.
@@ -252,6 +246,14 @@ impl<D: Disk> Planner<D> {
     fn is_running(&self) -> bool {
         matches!(self.in_force, InForce::Followed(_))
     }
+}
+
+/// What a thread gave. One that panicked does not pass for one that was stopped.
+fn ended<T>(joined: Result<T, tokio::task::JoinError>) -> Result<T, Error> {
+    joined.map_err(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => Error::Stopped,
+    })
 }
 
 impl Asked {

@@ -7,20 +7,17 @@ use lifeline_projections::fact::ObjectKey;
 use lifeline_projections::fold::LifecycleIndex;
 use lifeline_projections::reads::{object_row, time};
 use lifeline_store::Disk;
-use serde_json::Value;
 
-use crate::cluster::{Error, LiveObject, SERVER_METADATA};
-use crate::dry_runs::{Action, DryRunRow, FieldChange};
+use crate::cluster::{Error, LiveObject};
+use crate::dry_runs::{Action, DryRunRow};
 use crate::error_text::chain;
+use crate::fields::{FieldChange, differing};
 use crate::reconcile::conflict::conflicts;
 use crate::reconcile::failure::Failure;
 use crate::reconcile::plan::{Wanted, plan};
 use crate::reconcile::step::{Known, Made, Step, wanted};
 use crate::reconcile::task::Task;
 use crate::reconcile::work::Reconciler;
-
-/// Fields of one object that are shown at most.
-const FIELDS_MAX: usize = 20;
 
 impl<D: Disk> Reconciler<D> {
     /// Finds out what a lifecycle would do, and notes it.
@@ -83,7 +80,7 @@ impl<D: Disk> Reconciler<D> {
         let Some(live) = live else { return Ok(Some((Action::Create, Vec::new(), None))) };
         // A cluster that cannot say.
         let Some(would) = would else { return Ok(None) };
-        let fields = changes(&live.manifest, &would.manifest, is_secret(object));
+        let fields = differing(&live.manifest, &would.manifest);
         Ok((!fields.is_empty()).then_some((Action::Change, fields, None)))
     }
 
@@ -126,7 +123,7 @@ impl<D: Disk> Reconciler<D> {
             }
             _ => None,
         };
-        let fields = live.zip(would).map(|(live, would)| changes(&live.manifest, &would.manifest, is_secret(object)));
+        let fields = live.zip(would).map(|(live, would)| differing(&live.manifest, &would.manifest));
         (fields.unwrap_or_default(), because)
     }
 
@@ -149,81 +146,5 @@ impl<D: Disk> Reconciler<D> {
             because,
             time: time(self.view.projection().ground().folded_unix_nanos),
         }
-    }
-}
-
-fn is_secret(object: &ObjectKey) -> bool {
-    object.group.is_empty() && object.kind == "Secret"
-}
-
-/// The fields that differ, but for those of the server and of the marks. Of a Secret the values are not shown.
-fn changes(live: &Value, would: &Value, is_secret: bool) -> Vec<FieldChange> {
-    let mut found = Vec::new();
-    compare(&mut found, String::new(), Some(live), Some(would));
-    let is_shown = |field: &str| {
-        let of_server = SERVER_METADATA.iter().any(|name| field == format!("/metadata/{name}"));
-        !of_server && !field.contains("/lifeline.dev~1")
-    };
-    found.retain(|change| is_shown(&change.field));
-    found.truncate(FIELDS_MAX);
-    if is_secret {
-        let holds_values = |field: &str| {
-            let is_in =
-                |part: &&str| field.strip_prefix(*part).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-            // An annotation of `kubectl apply` holds the whole manifest.
-            ["/data", "/stringData", "/metadata/annotations"].iter().any(is_in)
-        };
-        let hidden = found.iter_mut().filter(|change| holds_values(&change.field));
-        hidden
-            .flat_map(|change| [&mut change.from, &mut change.to])
-            .flatten()
-            .for_each(|value| *value = "(hidden)".into());
-    }
-    found
-}
-
-fn compare(found: &mut Vec<FieldChange>, at: String, from: Option<&Value>, to: Option<&Value>) {
-    match (from, to) {
-        (Some(Value::Object(before)), Some(Value::Object(after))) => {
-            let names = before.keys().chain(after.keys().filter(|name| !before.contains_key(*name)));
-            for name in names {
-                let at = format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
-                compare(found, at, before.get(name), after.get(name));
-            }
-        }
-        (from, to) if from != to => found.push(FieldChange { field: at, from: from.cloned(), to: to.cloned() }),
-        _ => {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::reconcile::marks;
-
-    #[test]
-    fn fields_are_compared_but_for_those_of_the_server_and_the_marks_and_secrets_stay_secret() {
-        let live = json!({"metadata": {"name": "a", "resourceVersion": "1", "annotations": {marks::OFFSET: "1"}},
-                          "data": {"a": "1", "b": "2"}});
-        let would = json!({"metadata": {"name": "a", "resourceVersion": "2", "annotations": {marks::OFFSET: "9"}},
-                           "data": {"a": "1", "b": "3", "c": "4"}});
-        let shown = |is_secret: bool| {
-            let change = |change: FieldChange| format!("{} {:?} {:?}", change.field, change.from, change.to);
-            changes(&live, &would, is_secret).into_iter().map(change).collect::<Vec<_>>()
-        };
-        assert_eq!(
-            shown(false),
-            [r#"/data/b Some(String("2")) Some(String("3"))"#, r#"/data/c None Some(String("4"))"#,]
-        );
-        assert_eq!(
-            shown(true),
-            [
-                r#"/data/b Some(String("(hidden)")) Some(String("(hidden)"))"#,
-                r#"/data/c None Some(String("(hidden)"))"#,
-            ]
-        );
-        assert_eq!(changes(&live, &live, false), []);
     }
 }

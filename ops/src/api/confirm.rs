@@ -37,7 +37,7 @@ pub struct Confirmed {
     pub by: String,
     /// The trigger.
     pub trigger: String,
-    /// Objects that go now.
+    /// Objects that go next, if they are still as they were shown.
     pub objects: u64,
     /// Whether these are objects that nothing claimed; otherwise changed rules withdraw them.
     pub orphans: bool,

@@ -329,7 +329,7 @@ fn total(counts: &Counts, makes_list: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use lifeline_engine::preview::answer::Field;
+    use lifeline_engine::fields::FieldChange;
 
     use serde_json::json;
 
@@ -355,8 +355,11 @@ mod tests {
 
     #[test]
     fn a_plan_says_what_becomes_of_each_object_and_a_total() {
-        let field =
-            |path: &str, before: Option<Value>, after: Option<Value>| Field { path: path.to_owned(), before, after };
+        let field = |path: &str, before: Option<Value>, after: Option<Value>| FieldChange {
+            path: path.to_owned(),
+            before,
+            after,
+        };
         let fields = vec![
             field("data.a", Some(json!("1")), Some(json!("2\u{1b}[31m"))),
             field("data.b", None, Some(json!(true))),

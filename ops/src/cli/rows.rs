@@ -210,7 +210,7 @@ pub fn dry_runs(rows: &[DryRunRow]) -> Table {
         let fields = row
             .fields
             .iter()
-            .map(|change| format!("{}: {} -> {}", change.field, value(&change.from), value(&change.to)));
+            .map(|change| format!("{}: {} -> {}", change.path, value(&change.before), value(&change.after)));
         let remarks: Vec<String> = row.because.clone().into_iter().chain(fields).collect();
         table.push(cells).remark = (!remarks.is_empty()).then(|| remarks.join("\n"));
     }

@@ -175,6 +175,13 @@ impl<D: Disk> Reconciler<D> {
                 self.tell(told);
             }
             let ids = confirmed.borrow_and_update().clone();
+            let known: BTreeSet<String> =
+                self.view.orphans().rows().into_iter().filter_map(|row| row.confirm).collect();
+            for id in ids.iter().filter(|id| !known.contains(*id)) {
+                // Nothing is deleted later that was not shown under this id.
+                tracing::warn!(id, "what was confirmed is not as it was shown any more: nothing is deleted for it");
+                self.view.orphans().forget_confirmed(id);
+            }
             let shown: BTreeSet<&String> = rows.iter().filter_map(|row| row.confirm.as_ref()).collect();
             let asked: Vec<&String> = shown.into_iter().filter(|id| ids.contains(*id)).collect();
             for id in &asked {

@@ -1,8 +1,9 @@
 //! What differs between two manifests, field by field. Pure.
 
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
-use super::answer::Field;
 use crate::cluster::SERVER_METADATA;
 
 /// Fields of one object that are listed at most.
@@ -11,15 +12,34 @@ const FIELDS_MAX: usize = 100;
 /// In the place of what a Secret holds.
 const SENSITIVE: &str = "(sensitive)";
 
-/// The fields that differ, in the order of their paths. What only the server writes does not count; what a Secret holds
-/// is not shown.
-pub(super) fn differing(before: &Value, after: &Value) -> Vec<Field> {
-    let (before, after) = (without_server(before), without_server(after));
+/// Where a Secret holds values. An annotation of `kubectl apply` has the whole manifest.
+const SENSITIVE_FIELDS: [&str; 3] = ["data", "stringData", "metadata.annotations"];
+
+/// What the names of our marks begin with.
+const MARKS: &str = "lifeline.dev/";
+
+/// A field that would be different.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FieldChange {
+    /// Where it is, such as `data.login` or `metadata.labels["a/b"]`.
+    pub path: String,
+    /// What it holds; absent where there is none. Of a Secret it is always `(sensitive)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Value>,
+    /// What it would hold; absent where there would be none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Value>,
+}
+
+/// The fields that differ, in the order of their paths. What only the server writes does not count, nor do the marks; what
+/// a Secret holds is not shown.
+pub(crate) fn differing(before: &Value, after: &Value) -> Vec<FieldChange> {
+    let is_secret = [before, after].iter().any(|one| one["kind"] == "Secret" && one["apiVersion"] == "v1");
+    let (before, after) = (without_what_is_not_wanted(before), without_what_is_not_wanted(after));
     let mut fields = Vec::new();
     compare(String::new(), Some(&before), Some(&after), &mut fields);
-    if after["kind"] == "Secret" && after["apiVersion"] == "v1" {
-        for field in fields.iter_mut().filter(|field| ["data", "stringData"].iter().any(|of| is_below(&field.path, of)))
-        {
+    if is_secret {
+        for field in fields.iter_mut().filter(|field| SENSITIVE_FIELDS.iter().any(|of| is_below(&field.path, of))) {
             let mask = |value: &mut Option<Value>| *value = value.take().map(|_| SENSITIVE.into());
             mask(&mut field.before);
             mask(&mut field.after);
@@ -33,18 +53,28 @@ fn is_below(path: &str, field: &str) -> bool {
     path.strip_prefix(field).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
-fn without_server(manifest: &Value) -> Value {
+/// A manifest without what the server writes, and without marks.
+fn without_what_is_not_wanted(manifest: &Value) -> Value {
     let mut manifest = manifest.clone();
     if let Some(map) = manifest.as_object_mut() {
         map.remove("status");
     }
     if let Some(metadata) = manifest.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.retain(|field, _| !SERVER_METADATA.contains(&field.as_str()));
+        for field in ["annotations", "labels"] {
+            if let Some(named) = metadata.get_mut(field).and_then(Value::as_object_mut) {
+                named.retain(|name, _| !name.starts_with(MARKS));
+            }
+            // Where there were marks alone there is nothing.
+            if metadata.get(field).and_then(Value::as_object).is_some_and(Map::is_empty) {
+                metadata.remove(field);
+            }
+        }
     }
     manifest
 }
 
-fn compare(path: String, before: Option<&Value>, after: Option<&Value>, fields: &mut Vec<Field>) {
+fn compare(path: String, before: Option<&Value>, after: Option<&Value>, fields: &mut Vec<FieldChange>) {
     match (before, after) {
         (Some(before), Some(after)) if before == after => {}
         (None | Some(Value::Object(_)), None | Some(Value::Object(_))) if is_map(before) || is_map(after) => {
@@ -70,8 +100,8 @@ fn is_map(value: Option<&Value>) -> bool {
     value.is_some_and(|value| value.as_object().is_some_and(|map| !map.is_empty()))
 }
 
-fn field(path: String, before: Option<&Value>, after: Option<&Value>) -> Field {
-    Field { path, before: before.cloned(), after: after.cloned() }
+fn field(path: String, before: Option<&Value>, after: Option<&Value>) -> FieldChange {
+    FieldChange { path, before: before.cloned(), after: after.cloned() }
 }
 
 fn step_into(path: &str, name: &str) -> String {
@@ -124,5 +154,15 @@ mod tests {
             secret(json!({"key": "dHdv", "new": "eA=="})),
             &[("data.key", Some(json!(SENSITIVE)), Some(json!(SENSITIVE))), ("data.new", None, Some(json!(SENSITIVE)))],
         );
+        // The whole map is new.
+        check(
+            json!({"apiVersion": "v1", "kind": "Secret"}),
+            secret(json!({"key": "b25l"})),
+            &[("data.key", None, Some(json!(SENSITIVE))), ("dataOf", None, Some(json!(1)))],
+        );
+        let marked =
+            |offset: &str| json!({"metadata": {"annotations": {"lifeline.dev/offset": offset}, "labels": {"a": "b"}}});
+        check(marked("1"), marked("9"), &[]);
+        check(json!({"metadata": {"labels": {"a": "b"}}}), marked("9"), &[]);
     }
 }
