@@ -42,10 +42,10 @@ pub fn assign(wanted: &Wanted, streams: &[StreamState]) -> Assignment {
         }
         let filters = if whole { Vec::new() } else { disjoint(filters) };
         // All of a stream is read without a filter: it is faster, and a removed message shows as a hole. What its owner adds
-        // to it later is skipped, until it is looked at again.
+        // to it later is skipped where it is not wanted, until it is looked at again.
         let has_all = !stream.subjects.is_empty()
             && stream.subjects.iter().all(|held| filters.iter().any(|filter| includes(filter, held)));
-        let (filters, only) = if has_all { (Vec::new(), filters) } else { (filters, Vec::new()) };
+        let (filters, only) = if has_all { (Vec::new(), wanted_of(wanted, stream)) } else { (filters, Vec::new()) };
         // Copies and renamed messages are not kept under the subjects that the stream names.
         let only = if stream.copied == Copied::default() { only } else { Vec::new() };
         let skipped = Skipped { only, ..Skipped::default() };
@@ -83,6 +83,12 @@ pub fn assign(wanted: &Wanted, streams: &[StreamState]) -> Assignment {
         }
     }
     found
+}
+
+/// The subjects that are wanted of a stream, whether it has them by now or not.
+fn wanted_of(wanted: &Wanted, stream: &StreamState) -> Vec<String> {
+    let named = wanted.streams.iter().filter(|named| named.name == stream.name).flat_map(|named| &named.subjects);
+    disjoint(wanted.subjects.iter().chain(named).cloned().collect())
 }
 
 #[cfg(test)]
@@ -168,6 +174,8 @@ mod tests {
         let only = |wanted, stream| assign(&wanted, &[stream]).readings.remove(0).skipped.only;
         assert_eq!(only(subjects(&["a", "b"]), stream("S", &["a", "b"])), ["a", "b"]);
         assert_eq!(only(subjects(&["a"]), stream("S", &["a", "b"])), [""; 0]);
+        // What is added and wanted is read at once.
+        assert_eq!(only(subjects(&["a.*"]), stream("S", &["a.b"])), ["a.*"]);
         assert_eq!(only(Wanted::default(), stream("S", &["a"])), [""; 0]);
         // Its messages may be kept under other subjects than it names.
         let renamed = Copied { is_renamed: true, ..Copied::default() };

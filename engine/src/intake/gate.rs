@@ -1,4 +1,4 @@
-//! When a stream is read: not while plain subscriptions read its subjects.
+//! When a stream is read, and what of it: not while plain subscriptions read its subjects, and otherwise once its owner changed it.
 //!
 //! Start at [`Gate`]. [`super::streams`] opens and shuts it, the reader of the stream waits at it.
 
@@ -6,11 +6,13 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::plain::Already;
+use super::subjects::Reading;
 
-/// Whether a stream is read.
+/// Whether a stream is read, and what of it.
 #[derive(Debug)]
 pub struct Gate {
     is_open: watch::Sender<bool>,
+    reading: watch::Sender<Reading>,
     /// What the stream holds that was recorded meanwhile; for its reader.
     already: Mutex<Already>,
 }
@@ -18,8 +20,19 @@ pub struct Gate {
 impl Gate {
     /// An open one; `already` is what the stream holds that is recorded.
     #[must_use]
-    pub fn open_with(already: Already) -> Gate {
-        Gate { is_open: watch::Sender::new(true), already: Mutex::new(already) }
+    pub fn open_with(reading: Reading, already: Already) -> Gate {
+        Gate { is_open: watch::Sender::new(true), reading: watch::Sender::new(reading), already: Mutex::new(already) }
+    }
+
+    /// Says what is to be read of the stream from now on.
+    pub fn read(&self, reading: &Reading) {
+        self.reading.send_if_modified(|known| {
+            let is_new = known != reading;
+            if is_new {
+                known.clone_from(reading);
+            }
+            is_new
+        });
     }
 
     /// Lets the stream be read again.
@@ -43,6 +56,17 @@ impl Gate {
     pub(super) fn take_already(&self) -> Option<Already> {
         let already = std::mem::take(&mut *self.already.lock());
         (!already.is_empty()).then_some(already)
+    }
+
+    /// What is to be read of the stream.
+    pub(super) fn reading(&self) -> Reading {
+        self.reading.borrow().clone()
+    }
+
+    /// Waits until something else is to be read than this.
+    pub(super) async fn differs_from(&self, reading: &Reading) {
+        // The sender is our own, so the wait has no other end.
+        let _ = self.reading.subscribe().wait_for(|wanted| wanted != reading).await;
     }
 
     /// Waits until it is open.

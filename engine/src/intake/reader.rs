@@ -62,6 +62,8 @@ pub struct Reader {
     known: Option<Known>,
     /// Holes below this sequence may be the stream's history before we came; above it they are our loss.
     gaps_from: u64,
+    /// Whether all of the stream is read now, and was not before.
+    is_widened: bool,
     /// What it passed over, where it does not read all of the stream.
     passed: Passed,
     /// What it does to own the consumer; `None` where there is no other engine.
@@ -74,17 +76,17 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// `known` is what the log says of this stream, `durable` the name of the consumer, `gate` says when to read.
+    /// `known` is what the log says of this stream, `durable` the name of the consumer, `gate` says when to read, and what.
     #[must_use]
     pub(super) fn new(
         site: Arc<str>,
         jetstream: Arc<dyn JetStream>,
-        reading: Reading,
         durable: String,
         known: Option<Known>,
         gate: Arc<Gate>,
         sink: mpsc::Sender<Intake>,
     ) -> (Reader, watch::Receiver<Status>) {
+        let reading = gate.reading();
         let (status, watched) = watch::channel(Status { stream: reading.stream.clone(), ..Status::default() });
         let reader = Reader {
             site,
@@ -95,6 +97,7 @@ impl Reader {
             already: Already::default(),
             known,
             gaps_from: 0,
+            is_widened: false,
             passed: Passed::default(),
             claim: None,
             sink,
@@ -126,7 +129,7 @@ impl Reader {
             let is_interrupted = matches!(session, Err(Error::Interrupted));
             let reason = match session {
                 Ok(Ended::Closed) => return,
-                Ok(Ended::ReadAlone) => {
+                Ok(Ended::ReadAlone | Ended::ReadsOtherwise) => {
                     failures = 0;
                     continue;
                 }
@@ -176,6 +179,13 @@ impl Reader {
         if let Some(already) = self.gate.take_already() {
             self.already = already;
         }
+        let reading = self.gate.reading();
+        if reading != self.reading {
+            tracing::info!(stream = reading.stream, ?reading.filters, "other subjects of the stream are read from here on");
+            // What was passed over so far is no hole where all of it is read now.
+            self.is_widened |= !self.reading.filters.is_empty() && reading.filters.is_empty();
+            self.reading = reading;
+        }
         false
     }
 
@@ -206,6 +216,9 @@ impl Reader {
         };
         let mut lost = self.claim.as_ref().map(Claim::lost);
         let Some(known) = self.agree(&state).await? else { return Ok(Ended::Closed) };
+        if std::mem::take(&mut self.is_widened) && has_holes(&state) {
+            self.gaps_from = self.gaps_from.max(state.last_sequence + 1);
+        }
         self.status.send_modify(|status| {
             status.epoch = known.epoch;
             status.delivered_sequence = known.next_sequence - 1;
@@ -362,7 +375,7 @@ impl Reader {
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         look.tick().await;
         let (mut stalled, mut is_first) = (0_u32, true);
-        let gate = Arc::clone(&self.gate);
+        let (gate, reading) = (Arc::clone(&self.gate), self.reading.clone());
         loop {
             let history = self.follow(&following);
             tokio::select! {
@@ -373,6 +386,7 @@ impl Reader {
                 () = gate.shut_down() => {
                     return Ok(Ended::LookAgain("plain subscriptions take its place".to_owned()));
                 }
+                () = gate.differs_from(&reading) => return Ok(Ended::ReadsOtherwise),
                 Some(error) = owner::taken(self.claim.as_ref(), &mut lost) => return Err(error),
                 _ = look.tick() => {
                     let Some(state) = self.jetstream.state(&self.reading.stream).await? else {

@@ -333,6 +333,7 @@ impl Running {
     async fn read(&mut self, readings: &[subjects::Reading]) -> Result<(), Error> {
         for reading in readings {
             let gate = self.gates.get(&reading.stream).cloned();
+            gate.iter().for_each(|gate| gate.read(reading));
             if gate.as_ref().is_some_and(|gate| gate.is_open()) {
                 continue;
             }
@@ -355,11 +356,12 @@ impl Running {
     }
 
     fn open(&mut self, reading: subjects::Reading, already: Already) {
-        let (stream, gate) = (reading.stream.clone(), Arc::new(Gate::open_with(already)));
+        let stream = reading.stream.clone();
+        let gate = Arc::new(Gate::open_with(reading, already));
         let known = self.plan.known.remove(&stream);
         let (site, durable) = (self.plan.site.clone(), self.plan.order.durable.clone());
         let (jetstream, sink) = (self.reach.jetstream.clone(), self.sink.clone());
-        let (reader, watched) = Reader::new(site, jetstream, reading, durable, known, gate.clone(), sink);
+        let (reader, watched) = Reader::new(site, jetstream, durable, known, gate.clone(), sink);
         self.status.send_modify(|status| _ = status.readers.insert(stream.clone(), watched));
         self.gates.insert(stream, gate);
         self.tasks.spawn(reader.owned_by(self.plan.order.claimant.clone()).run());

@@ -12,6 +12,8 @@ pub(super) enum Ended {
     Missing,
     /// The first messages that waited were read alone.
     ReadAlone,
+    /// Other subjects of the stream are to be read.
+    ReadsOtherwise,
 }
 
 /// Why handing over stopped.
