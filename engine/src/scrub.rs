@@ -187,6 +187,7 @@ mod tests {
             assert!(healed.damage.is_empty() && healed.damaged_records == 0, "{healed:?}");
         };
         tokio::select! {
+            biased;
             () = run(&view, settings, Arc::new(SystemClock), &status) => unreachable!("it never ends by itself"),
             () = watch => {}
         }

@@ -159,6 +159,22 @@ fn what_is_computed_from_the_log_asks_no_clock_and_no_chance() {
     assert_none(&found);
 }
 
+/// What is played in simulated time takes the branch that comes first where several are ready: by chance, a seed would not give
+/// one story.
+#[test]
+fn a_choice_of_branches_is_in_order() {
+    let mut found = String::new();
+    let is_played = |name: &str| name.starts_with("engine/src/") || name.starts_with("tests/src/simulated/");
+    for (name, text) in sources().into_iter().filter(|(name, _)| is_played(name)) {
+        let lines: Vec<&str> = text.lines().collect();
+        let choices = lines.iter().enumerate().filter(|(_, line)| line.trim_end().ends_with("select! {"));
+        for (at, line) in choices.filter(|(at, _)| lines.get(at + 1).is_none_or(|next| next.trim() != "biased;")) {
+            _ = writeln!(found, "{name}:{}: `biased;` is missing: {}", at + 1, line.trim());
+        }
+    }
+    assert_none(&found);
+}
+
 /// Where modules are declared in dependency order, none uses one that comes after it. Roots of crates must declare them so;
 /// any other file does when it says so in these words.
 #[test]

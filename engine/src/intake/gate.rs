@@ -1,4 +1,5 @@
-//! When a stream is read, and what of it: not while plain subscriptions read its subjects, and otherwise once its owner changed it.
+//! When a stream is read, and what of it: not while plain subscriptions read its subjects, and otherwise once its owner
+//! changed it.
 //!
 //! Start at [`Gate`]. [`super::streams`] opens and shuts it, the reader of the stream waits at it.
 

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -18,7 +18,7 @@ use lifeline_engine::schema::Schema;
 use lifeline_store::Offset;
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::chance::Chance;
@@ -39,7 +39,7 @@ pub struct FaultyCluster {
     is_calm: AtomicBool,
     state: Mutex<State>,
     /// Sent whenever an object may have changed.
-    changed: watch::Sender<()>,
+    changed: Changes,
 }
 
 #[derive(Default)]
@@ -90,7 +90,7 @@ impl FaultyCluster {
     #[must_use]
     pub fn new(chance: Chance, clock: SimulatedClock, is_unkind: bool, counter: Counter) -> FaultyCluster {
         let (is_calm, state) = (AtomicBool::new(false), Mutex::default());
-        FaultyCluster { chance, clock, counter, is_unkind, is_calm, state, changed: watch::Sender::new(()) }
+        FaultyCluster { chance, clock, counter, is_unkind, is_calm, state, changed: Changes::default() }
     }
 
     /// Answers nobody for a while.
@@ -156,7 +156,7 @@ impl FaultyCluster {
         } else {
             state.objects.edit(key);
         }
-        self.changed.send_replace(());
+        self.changed.tell();
         self.counter.count(Hazard::Meddling);
         Some(format!("somebody {} {key}", if deletes { "deletes" } else { "edits" }))
     }
@@ -248,7 +248,7 @@ impl FaultyCluster {
             let is_due = *moment <= now;
             if is_due {
                 state.objects.delete(object, uid);
-                self.changed.send_replace(());
+                self.changed.tell();
             }
             !is_due
         });
@@ -279,7 +279,7 @@ impl FaultyCluster {
             return Err(Error::NamespaceTerminating { namespace: namespace.to_string() });
         }
         let live = state.objects.apply(object, manifest, uid)?;
-        self.changed.send_replace(());
+        self.changed.tell();
         let login = manifest["data"]["login"].clone();
         state.applies.push(Apply { sent, object: object.clone(), is_birth, login });
         Ok(live)
@@ -293,11 +293,11 @@ impl FaultyCluster {
             Some(_) if self.meets(Hazard::SlowDeletion, 2) => {
                 let gone_at = Instant::now() + self.chance.millis_below(4_000);
                 state.going.insert(object.clone(), (uid.to_owned(), gone_at));
-                self.changed.send_replace(());
+                self.changed.tell();
                 Deletion::Terminating
             }
             Some(_) => {
-                self.changed.send_replace(());
+                self.changed.tell();
                 state.objects.delete(object, uid)
             }
         }
@@ -452,18 +452,18 @@ impl Cluster for FaultyCluster {
                     return Some((Ok(seen), (kind, waiting, watched)));
                 }
                 let now = || self.seen_now(&kind, label);
-                let Some(Watched { changed, known }) = &mut watched else {
+                let Some(Watched { seen, known }) = &mut watched else {
                     if let Err(error) = self.request().await {
                         return Some((Err(error), (kind, waiting, watched)));
                     }
-                    let (changed, known) = (self.changed.subscribe(), now());
+                    let (seen, known) = (self.changed.count(), now());
                     waiting.push_back(Seen::Listing);
                     waiting.extend(known.clone().into_iter().map(|(key, live)| Seen::Is(key, live)));
                     waiting.push_back(Seen::Listed);
-                    watched = Some(Watched { changed, known });
+                    watched = Some(Watched { seen, known });
                     continue;
                 };
-                let _ = changed.changed().await;
+                *seen = self.changed.after(*seen).await;
                 if self.meets(Hazard::CutWatch, 20) {
                     return Some((Err(unavailable("the watch was cut")), (kind, waiting, None)));
                 }
@@ -482,8 +482,39 @@ impl Cluster for FaultyCluster {
 
 /// What a watch knows.
 struct Watched {
-    changed: watch::Receiver<()>,
+    /// Changes it has seen.
+    seen: u64,
     known: BTreeMap<ObjectKey, LiveObject>,
+}
+
+/// Changes of the cluster, told to all watches in the order in which they wait. A `tokio::sync::watch` wakes its receivers in an
+/// order of chance, so a seed would not give one story.
+#[derive(Debug, Default)]
+struct Changes {
+    count: AtomicU64,
+    told: Notify,
+}
+
+impl Changes {
+    fn tell(&self) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.told.notify_waiters();
+    }
+
+    fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Waits until there are more than these, and says how many.
+    async fn after(&self, seen: u64) -> u64 {
+        loop {
+            let told = self.told.notified();
+            if self.count() > seen {
+                return self.count();
+            }
+            told.await;
+        }
+    }
 }
 
 fn unavailable(message: &str) -> Error {

@@ -239,6 +239,7 @@ impl World {
         tasks.spawn(async move {
             loop {
                 tokio::select! {
+                    biased;
                     _ = stopping.wait_for(|stop| *stop) => return Ok(()),
                     () = tokio::time::sleep(confirming.millis_below(5_000)) => {}
                 }

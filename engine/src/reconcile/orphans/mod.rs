@@ -197,6 +197,7 @@ impl<D: Disk> Reconciler<D> {
                 return std::future::pending().await;
             }
             tokio::select! {
+                biased;
                 () = sleep_until(again) => return Ok(()),
                 changed = folded.changed() => match changed {
                     Ok(()) => sleep(BURST).await,

@@ -199,6 +199,7 @@ pub async fn read_cluster(client: Client) -> Result<Manifests, Problem> {
         }
     };
     tokio::select! {
+        biased;
         read = read => read,
         () = follow(client, sender) => Ok(Manifests::default()),
     }
