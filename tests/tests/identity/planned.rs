@@ -83,6 +83,8 @@ pub async fn planned(scene: &Scene) -> Outcome {
     let all = "12 resources looked at, 12 lifecycles decided again, 0 otherwise than before";
     tells(&replay(&["--trigger", "planned"])?, 0, &[all]);
     tells(&replay(&["--trigger", "planned"])?, 0, &[all]);
+    // Nothing has happened for longer than that.
+    tokio::time::sleep(Duration::from_secs(2)).await;
     tells(&replay(&["--trigger", "planned", "--from", "1s"])?, 0, &["0 lifecycles decided again"]);
     tells(&replay(&["--trigger", "nobody"])?, 1, &["no EventTrigger `nobody` is in force"]);
     assert_eq!(has_all("first").await?, uids);
