@@ -136,7 +136,7 @@ impl<'a> Attempt<'a> {
             Ok(Made::NeverChanges(refusal)) => {
                 return self.failures.push(Failure::of_immutable_object(&want.object, &refusal));
             }
-            Ok(Made::Homeless) => return self.failures.push(Failure::of_missing_namespace(&want.object)),
+            Ok(Made::Homeless) => return self.note_homeless(want),
             // It comes again.
             Ok(Made::Recreates(_) | Made::Differs) => return,
             Ok(Made::Unwanted) => {
@@ -151,6 +151,19 @@ impl<'a> Attempt<'a> {
             let is_lost = |want: &&Wanted| lost.iter().any(|lost| lost.object == want.object);
             self.left.extend(self.wanted.iter().filter(is_lost));
         }
+    }
+
+    /// Takes in that the Namespace of an object does not exist. One that was to be kept as it was applied is looked at again, and
+    /// the object follows it: somebody deleted it, and nothing else says so where drift is not watched.
+    fn note_homeless(&mut self, want: &Wanted) {
+        let is_home = |kept: &AppliedObject| want.object.is_in(&kept.object);
+        if self.kept.extract_if(.., |kept| is_home(kept)).count() == 0 {
+            return self.failures.push(Failure::of_missing_namespace(&want.object));
+        }
+        let again = self.wanted.iter().filter(|other| want.object.is_in(&other.object) || other.object == want.object);
+        let mut again: Vec<&Wanted> = again.collect();
+        again.sort_by_key(|other| !other.object.is_namespace());
+        again.into_iter().rev().for_each(|other| self.left.push_front(other));
     }
 
     /// Whether all wanted objects exist, even if others made them.
@@ -289,6 +302,25 @@ mod tests {
         check(Some("live"), Ok(Made::HeldUp), [false, false, false]);
         check(Some("live"), Ok(Made::Unwanted), [false, false, false]);
         check(Some("live"), Err(failure("no")), [false, false, false]);
+    }
+
+    #[test]
+    fn a_namespace_that_was_to_be_kept_and_is_gone_is_applied_again_before_what_is_in_it() {
+        let wanted = ["n", "n/a", "n/c"].map(want);
+        let check = |kept: &[&str], again: &[usize]| {
+            let keep = kept.iter().map(|name| applied(name, "live")).collect();
+            let apply = vec![&wanted[1]];
+            let plan = Plan { intend: Vec::new(), apply, keep, remove: Vec::new() };
+            let mut attempt = Attempt::new(&plan, &wanted, Vec::new());
+            let first = attempt.next_to_apply().expect("there is one");
+            attempt.note(first, None, Ok(Made::Homeless));
+            let left: Vec<_> = std::iter::from_fn(|| attempt.next_to_apply()).collect();
+            assert_eq!(left, again.iter().map(|at| &wanted[*at]).collect::<Vec<_>>(), "{kept:?}");
+            assert_eq!(attempt.is_ready(), !again.is_empty(), "{kept:?}");
+        };
+        check(&["n", "n/c"], &[0, 1]);
+        // It was applied just now, or is not the lifecycle's.
+        check(&["n/c"], &[]);
     }
 
     #[test]
