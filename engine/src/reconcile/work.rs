@@ -292,7 +292,10 @@ impl<D: Disk> Reconciler<D> {
             Ending::Waits => Ok(Next::RetryAfter(PAUSE_DELETING)),
             Ending::Failed(failure, applied) => self.failed(task, applied, failure).await,
             // What is gone is recorded by now.
-            Ending::Done(_) => Ok(Next::Done),
+            Ending::Done(_) => {
+                self.site.drifts.settled(task.index);
+                Ok(Next::Done)
+            }
         }
     }
 

@@ -20,6 +20,7 @@ pub struct Found {
     retention: Retention,
     unkind_cluster: bool,
     has_foreign: bool,
+    detects_drift: bool,
     steps: fn(u64) -> Vec<Step>,
 }
 
@@ -29,7 +30,7 @@ impl Found {
     pub fn script(&self, seed: u64) -> Script {
         let mut steps = vec![at_once(Action::Rules(Version::First))];
         steps.extend((self.steps)(seed));
-        let Found { retention, unkind_cluster, has_foreign, .. } = *self;
+        let Found { retention, unkind_cluster, has_foreign, detects_drift, .. } = *self;
         Script {
             seed,
             retention,
@@ -37,7 +38,7 @@ impl Found {
             unkind_server: false,
             unkind_cluster,
             has_foreign,
-            detects_drift: false,
+            detects_drift,
             steps,
         }
     }
@@ -45,11 +46,19 @@ impl Found {
 
 /// Most stories: nothing is lost on the way.
 const fn found(name: &'static str, steps: fn(u64) -> Vec<Step>) -> Found {
-    Found { name, seeds: 50, retention: Retention::Limits, unkind_cluster: false, has_foreign: false, steps }
+    Found {
+        name,
+        seeds: 50,
+        retention: Retention::Limits,
+        unkind_cluster: false,
+        has_foreign: false,
+        detects_drift: false,
+        steps,
+    }
 }
 
 /// All of them.
-pub const FOUND: [Found; 11] = [
+pub const FOUND: [Found; 13] = [
     found("messages after an end that was lost twice are recorded", lost_twice),
     Found {
         retention: Retention::WorkQueue,
@@ -170,6 +179,34 @@ pub const FOUND: [Found; 11] = [
         has_foreign: true,
         ..found("an unwanted object is deleted although another object belongs to another owner", |_| {
             vec![publish(0, BOB, "login"), wait(2_000), at_once(Action::Rules(Version::Fewer)), wait(500)]
+        })
+    },
+    // The edit has to come after the apply and before its outcome, and the two messages before that as well.
+    Found {
+        seeds: 300,
+        unkind_cluster: true,
+        detects_drift: true,
+        ..found("an edit of an object that is unwanted for a moment is put back", |seed| {
+            let edits = Action::Meddle { which: seed, deletes: false };
+            vec![
+                publish(0, ANN, "login"),
+                wait(20 + seed / 3),
+                at_once(edits),
+                publish(1, ANN, "logout"),
+                wait(seed % 20),
+                publish(2, ANN, "login"),
+                wait(10_000),
+            ]
+        })
+    },
+    Found {
+        seeds: 300,
+        unkind_cluster: true,
+        detects_drift: true,
+        ..found("a Namespace that somebody deletes while what is in it is applied is made again", |seed| {
+            let deletes = Action::Meddle { which: seed, deletes: true };
+            let hangs = Action::KindHangs { kind: "ConfigMap", pause: Duration::from_secs(5) };
+            vec![at_once(hangs), publish(0, ANN, "login"), wait(20 + seed / 3), at_once(deletes), wait(60_000)]
         })
     },
 ];

@@ -25,7 +25,7 @@ use futures::stream::{BoxStream, FuturesUnordered, StreamFuture};
 use futures::{FutureExt, StreamExt};
 use lifeline_projections::fact::{DriftedObject, ObjectKey, Reconciled, What};
 use lifeline_projections::fold::LifecycleIndex;
-use lifeline_projections::lifecycle::Applied;
+use lifeline_projections::lifecycle::{Applied, Desired};
 use lifeline_store::{Disk, Offset};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
@@ -69,6 +69,8 @@ enum Said {
 struct Claimed {
     lifecycle: LifecycleIndex,
     decided: Offset,
+    /// `None` where it is not known what the cluster holds, and where the object is to be deleted: it may be wanted again
+    /// before that is done, and is then as it was.
     applied: Option<Applied>,
     excluded: Vec<Vec<String>>,
     account: Option<Account>,
@@ -160,10 +162,12 @@ impl<D: Disk> Reconciler<D> {
         let (_, state) = projection.lifecycle(lifecycle);
         let trigger = rules.trigger(&state.trigger)?;
         let detection = Detection::of(trigger)?;
-        if !state.desired.is_present() {
-            return None;
-        }
-        let applied = state.holding(object)?.applied.clone();
+        let holding = state.holding(object)?;
+        let applied = match state.desired {
+            Desired::Present { .. } => holding.applied.clone(),
+            Desired::Absent { .. } => None,
+            Desired::Left => return None,
+        };
         let (excluded, account) = (detection.excluded(object), trigger.account().cloned());
         Some(Claimed { lifecycle, decided: state.decided, applied, excluded, account })
     }
@@ -399,11 +403,8 @@ impl<'r, D: Disk> Following<'r, D> {
                 let again = Suspect { sight, due: Instant::now() + pause, tries: tries + 1 };
                 self.suspects.entry(object).or_insert(again);
             }
-            Looked::Later => {
-                if let Some(claimed) = self.reconciler.claimed(&object) {
-                    self.wait(claimed.lifecycle, object, sight);
-                }
-            }
+            // The outcome may be recorded by now.
+            Looked::Later => self.judge(object, sight),
         }
     }
 
