@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use self::ends::{Ended, Stop};
 pub use self::status::{Phase, Status};
@@ -31,7 +32,7 @@ use super::passed::Passed;
 use super::plain::Already;
 use super::search::holds_between;
 use super::subjects::Reading;
-use super::{Error, Intake, Received};
+use super::{Error, Intake, Received, pace};
 use crate::error_text::one_line;
 
 /// How often the stream's state is looked at, to distinguish idle from stalled.
@@ -56,6 +57,7 @@ pub struct Reader {
     reading: Reading,
     durable: String,
     gate: Arc<Gate>,
+    /// What is read, and what the gate said last: the same, but where a work queue holds what others published.
     /// What the stream holds that is recorded, since the gate was opened.
     already: Already,
     known: Option<Known>,
@@ -113,8 +115,8 @@ impl Reader {
         self
     }
 
-    /// Reads until the receiver of `sink` is dropped. Dropping this future stops it at any point: what was not handed
-    /// over is delivered again.
+    /// Reads until the receiver of `sink` is dropped, and lets go of the consumer then: all that was recorded is acknowledged.
+    /// Dropping this future stops it at any point: what was not handed over is delivered again.
     pub async fn run(mut self) {
         // Whatever ended the last session, or the client before this one, may be a message. So each session after a
         // failed one reads the first messages alone.
@@ -124,6 +126,15 @@ impl Reader {
                 return;
             }
             let before = self.status.borrow().messages;
+        self.read_on().await;
+        let Reader { claim: Some(claim), jetstream, reading, .. } = self else { return };
+        if let Err(error) = claim.release(&*jetstream).await {
+            let (stream, reason) = (reading.stream, one_line(&error));
+            tracing::warn!(stream, reason, "the consumer is not released: another engine waits for it for 30 s");
+        }
+    }
+
+    async fn read_on(&mut self) {
             let session = self.session(std::mem::take(&mut alone)).await;
             let is_interrupted = matches!(session, Err(Error::Interrupted));
             let reason = match session {
@@ -318,6 +329,7 @@ impl Reader {
                     if !self.reading.filters.is_empty() {
                         let from = known.next_sequence.max(self.gaps_from);
                         self.passed.look_back(&*self.jetstream, (&state, &backlog), from, &self.status).await?;
+                    let looked = Instant::now();
                     }
                     let went_elsewhere = backlog.delivered_sequence >= known.next_sequence;
                     stalled = if went_elsewhere || should_deliver(&backlog) { stalled + 1 } else { 0 };
@@ -342,6 +354,7 @@ impl Reader {
                     match self.hand_over(batch, std::mem::take(&mut is_first), opened.retention, &mut known).await {
                         Ok(()) => {}
                         Err(stop) => return stop.into(),
+                    look.reset_after(pace::pause_after(looked.elapsed(), LOOK_EVERY));
                     }
                     following.handed_over(known.next_sequence, self.batches);
                     following.left(pending, self.batches);

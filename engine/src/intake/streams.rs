@@ -56,6 +56,9 @@ const BOTH: Duration = Duration::from_secs(1);
 /// How long a reader may take to pause.
 const PAUSE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long readers may take to let go of their consumers at the end.
+const RELEASED_WITHIN: Duration = Duration::from_secs(2);
+
 /// What is said of a subject without a stream, in the log and in the status.
 pub const NOT_DURABLE: &str = "not durable before the log: events published while Lifeline is away are lost";
 
@@ -139,6 +142,9 @@ pub async fn run(reach: Reach, plan: Plan, sink: mpsc::Sender<Intake>, status: w
             }
         }
     }
+    // They end for the same reason, and let go of their consumers.
+    let all = async { while running.tasks.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(RELEASED_WITHIN, all).await;
     running.tasks.shutdown().await;
 }
 
