@@ -47,6 +47,9 @@ const ALONE: RangeInclusive<u32> = 64..=256;
 /// How long a new session waits until what was handed over is acknowledged, where that is not needed.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(1);
 
+/// Why a session ends where it is not decided yet which messages of a stream are copies.
+const COPIES_OTHERS: &str = "the stream copies other streams than before";
+
 /// Longest pause between sessions that fail. Short: while the connection is down, a session costs nothing.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
@@ -54,10 +57,13 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 pub struct Reader {
     site: Arc<str>,
     jetstream: Arc<dyn JetStream>,
+    /// What is read, and what the gate said last: the same, but where a work queue holds what others published.
     reading: Reading,
+    told: Reading,
+    /// Whether messages wait that are not wanted, where an acknowledgement deletes: a filter leaves them to others.
+    holds_others: bool,
     durable: String,
     gate: Arc<Gate>,
-    /// What is read, and what the gate said last: the same, but where a work queue holds what others published.
     /// What the stream holds that is recorded, since the gate was opened.
     already: Already,
     known: Option<Known>,
@@ -92,7 +98,9 @@ impl Reader {
         let reader = Reader {
             site,
             jetstream,
+            told: reading.clone(),
             reading,
+            holds_others: false,
             durable,
             gate,
             already: Already::default(),
@@ -118,14 +126,6 @@ impl Reader {
     /// Reads until the receiver of `sink` is dropped, and lets go of the consumer then: all that was recorded is acknowledged.
     /// Dropping this future stops it at any point: what was not handed over is delivered again.
     pub async fn run(mut self) {
-        // Whatever ended the last session, or the client before this one, may be a message. So each session after a
-        // failed one reads the first messages alone.
-        let (mut failures, mut alone, mut suspects) = (0_u32, *ALONE.start(), *ALONE.start());
-        loop {
-            if self.wait_at_gate().await {
-                return;
-            }
-            let before = self.status.borrow().messages;
         self.read_on().await;
         let Reader { claim: Some(claim), jetstream, reading, .. } = self else { return };
         if let Err(error) = claim.release(&*jetstream).await {
@@ -135,6 +135,14 @@ impl Reader {
     }
 
     async fn read_on(&mut self) {
+        // Whatever ended the last session, or the client before this one, may be a message. So each session after a
+        // failed one reads the first messages alone.
+        let (mut failures, mut alone, mut suspects) = (0_u32, *ALONE.start(), *ALONE.start());
+        loop {
+            if self.wait_at_gate().await {
+                return;
+            }
+            let before = self.status.borrow().messages;
             let session = self.session(std::mem::take(&mut alone)).await;
             let is_interrupted = matches!(session, Err(Error::Interrupted));
             let reason = match session {
@@ -189,7 +197,11 @@ impl Reader {
         if let Some(already) = self.gate.take_already() {
             self.already = already;
         }
-        let reading = self.gate.reading();
+        self.told = self.gate.reading();
+        let mut reading = self.told.clone();
+        if self.holds_others && reading.filters.is_empty() {
+            reading.filters.clone_from(&reading.skipped.only);
+        }
         if reading != self.reading {
             tracing::info!(stream = reading.stream, ?reading.filters, "other subjects of the stream are read from here on");
             // What was passed over so far is no hole where all of it is read now.
@@ -219,6 +231,9 @@ impl Reader {
     async fn session(&mut self, alone: u32) -> Result<Ended, Error> {
         let jetstream = Arc::clone(&self.jetstream);
         let Some(state) = jetstream.state(&self.reading.stream).await? else { return Ok(Ended::Missing) };
+        if !self.reading.skipped.fits(&state) {
+            return Ok(Ended::LookAgain(COPIES_OTHERS.to_owned()));
+        }
         let known_below = self.known.map_or(1, |known| known.next_sequence);
         let owner = match &mut self.claim {
             Some(claim) => Some(claim.take(&jetstream, state.retention).await?),
@@ -300,7 +315,7 @@ impl Reader {
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         look.tick().await;
         let (mut stalled, mut is_first) = (0_u32, true);
-        let (gate, reading) = (Arc::clone(&self.gate), self.reading.clone());
+        let (gate, reading) = (Arc::clone(&self.gate), self.told.clone());
         loop {
             let history = self.follow(&following);
             tokio::select! {
@@ -314,6 +329,7 @@ impl Reader {
                 () = gate.differs_from(&reading) => return Ok(Ended::ReadsOtherwise),
                 Some(error) = owner::taken(self.claim.as_ref(), &mut lost) => return Err(error),
                 _ = look.tick() => {
+                    let looked = Instant::now();
                     let Some(state) = self.jetstream.state(&self.reading.stream).await? else {
                         return Ok(Ended::Missing);
                     };
@@ -329,7 +345,6 @@ impl Reader {
                     if !self.reading.filters.is_empty() {
                         let from = known.next_sequence.max(self.gaps_from);
                         self.passed.look_back(&*self.jetstream, (&state, &backlog), from, &self.status).await?;
-                    let looked = Instant::now();
                     }
                     let went_elsewhere = backlog.delivered_sequence >= known.next_sequence;
                     stalled = if went_elsewhere || should_deliver(&backlog) { stalled + 1 } else { 0 };
@@ -339,6 +354,7 @@ impl Reader {
                         status.unacknowledged = backlog.unacknowledged;
                         status.warnings = state.warnings();
                     });
+                    look.reset_after(pace::pause_after(looked.elapsed(), LOOK_EVERY));
                     if stalled >= STALLED_LOOKS && went_elsewhere {
                         let next = known.next_sequence;
                         return Ok(Ended::LookAgain(format!("messages from sequence {next} on were delivered elsewhere")));
@@ -354,7 +370,6 @@ impl Reader {
                     match self.hand_over(batch, std::mem::take(&mut is_first), opened.retention, &mut known).await {
                         Ok(()) => {}
                         Err(stop) => return stop.into(),
-                    look.reset_after(pace::pause_after(looked.elapsed(), LOOK_EVERY));
                     }
                     following.handed_over(known.next_sequence, self.batches);
                     following.left(pending, self.batches);
@@ -396,9 +411,17 @@ impl Reader {
             status.pending = pending;
             status.delivered_sequence = status.delivered_sequence.max(last_sequence);
         });
-        // To skip a message is to acknowledge it, and to acknowledge deletes it there. The next look at the streams gives a
-        // filter.
+        // A copy of what is read counts once. The next look at the streams says what is one.
+        if self.reading.skipped.has_other_copies(&messages) {
+            let state = self.jetstream.state(&self.reading.stream).await.map_err(Stop::Failed)?;
+            if state.is_none_or(|state| !self.reading.skipped.fits(&state)) {
+                return Err(Stop::LookAgain(COPIES_OTHERS.to_owned()));
+            }
+        }
+        // To skip a message is to acknowledge it, and to acknowledge deletes it there. So it is left to others by a filter, also
+        // where the stream has lost its subject again.
         if retention != Retention::Limits && self.reading.skipped.has_unwanted(&messages) {
+            self.holds_others = true;
             return Err(Stop::LookAgain("a subject that is not wanted was added to the stream".to_owned()));
         }
         let whole = self.reading.filters.is_empty();

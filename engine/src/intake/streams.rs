@@ -164,6 +164,8 @@ async fn changed(link: &mut Option<watch::Receiver<ConnectionState>>) {
 #[derive(Default)]
 struct Found {
     readings: Vec<subjects::Reading>,
+    /// Streams that are not read because they hold copies of these.
+    left_out: Vec<String>,
     /// Subjects to be read without a stream, and why.
     plain: BTreeMap<String, String>,
     /// The stream that holds a subject whole, by subject.
@@ -220,6 +222,8 @@ impl Running {
             let named: BTreeSet<&str> = self.plan.order.wanted.streams.iter().map(|named| &*named.name).collect();
             self.gates.iter().filter(|(stream, _)| !named.contains(&***stream)).for_each(|(_, gate)| gate.shut());
         }
+        // What became a copy of a stream that is read.
+        self.gates.iter().filter(|(stream, _)| found.left_out.contains(stream)).for_each(|(_, gate)| gate.shut());
         self.unsubscribe(&found).await;
         self.finish(&found).await;
         self.read(&found.readings).await?;
@@ -525,7 +529,7 @@ impl Running {
         }
         let is_plain = |subject: &String| found.plain.contains_key(subject);
         found.is_complete = assigned.unheld_subjects.iter().all(is_plain) && assigned.missing_streams.is_empty();
-        found.readings = assigned.readings;
+        (found.readings, found.left_out) = (assigned.readings, assigned.left_out);
         let is_read = |stream: &&StreamState| found.readings.iter().any(|reading| reading.stream == stream.name);
         self.held.extend(streams.iter().filter(is_read).map(|stream| (stream.name.clone(), stream.subjects.clone())));
         Ok(found)
