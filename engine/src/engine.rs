@@ -92,6 +92,8 @@ pub struct Engine<D: Disk> {
     intake: mpsc::Sender<Intake>,
     recording: OutcomeSender,
     stop: watch::Sender<bool>,
+    /// Servers that are being read.
+    reading: watch::Sender<usize>,
     /// What was found damaged when the log was opened.
     damage: Vec<String>,
     /// What the scrub says of itself; `None` while none runs.
@@ -99,6 +101,15 @@ pub struct Engine<D: Disk> {
     /// What came by plain subscriptions and is not handed over yet.
     buffers: Buffers,
     clock: Arc<Believed>,
+}
+
+/// A server that is being read.
+struct Reading<'e>(&'e watch::Sender<usize>);
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }
 
 /// How far opening has come, for those who wait: records folded, and how many there are.
@@ -143,7 +154,8 @@ impl<D: Disk> Engine<D> {
             |site: &Arc<Site>| Reconciler::new(view.clone(), site.clone(), rules.clone(), recording.clone());
         let reconcilers = sites.iter().map(reconciler).collect();
         let (stop, scrub, buffers) = (watch::Sender::new(false), Mutex::default(), Buffers::default());
-        let engine = Engine { view, sites, rules, intake, recording, stop, damage, scrub, buffers, clock };
+        let reading = watch::Sender::new(0);
+        let engine = Engine { view, sites, rules, intake, recording, stop, reading, damage, scrub, buffers, clock };
         Ok((engine, Parts { recorder, saver, reconcilers }))
     }
 
@@ -227,13 +239,16 @@ impl<D: Disk> Engine<D> {
         let plan = streams::Plan { site: site.name().clone(), order, known, buffers, waiting_messages_max };
         let (status, watched) = watch::channel(streams::Status::default());
         site.set_running(server, watched);
-        let mut stop = self.stop.subscribe();
-        tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop) => {}
-            () = streams::run(reach, plan, self.intake.clone(), status) => {}
-        }
+        self.reading.send_modify(|count| *count += 1);
+        let _reading = Reading(&self.reading);
+        // It ends with the recorder, which closes the channel.
+        streams::run(reach, plan, self.intake.clone(), status).await;
         Ok(())
+    }
+
+    /// Waits until nothing is read any more, after a stop: consumers are released then.
+    pub async fn released(&self) {
+        let _ = self.reading.subscribe().wait_for(|count| *count == 0).await;
     }
 
     /// Reads the log again and again, slowly, until the engine stops. Not one of the [`Parts`]: it needs a runtime with

@@ -198,6 +198,11 @@ impl Site {
         self.history.set_patience(patience);
     }
 
+    /// Whether another engine reads what is wanted here: then that one knows what this one does not.
+    pub fn is_read_elsewhere(&self) -> bool {
+        Unread::at(self.intakes.lock().iter()).is_some_and(|unread| unread.is_elsewhere())
+    }
+
     /// Whether what was in its streams at the connection is not recorded yet.
     fn awaits_history(&self) -> bool {
         self.history.is_waited(&self.name, || Unread::at(self.intakes.lock().iter()))

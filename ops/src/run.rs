@@ -167,7 +167,7 @@ async fn engine(config: Config, takes_over: bool, level: Level) -> Result<(), Er
         warn!("`{}` cannot be written, so the next start waits 30 s for its own consumers: {error}", file.display());
         folders::new_instance(&disk)
     });
-    let claimant = Claimant { instance, host: host(), takes_over, clock: Arc::new(SystemClock) };
+    let claimant = Claimant { instance: instance.clone(), host: host(), takes_over, clock: Arc::new(SystemClock) };
     let (cluster, kube) = connect_cluster(&config).await?;
     info!("lifeline {} on {}, {}", env!("CARGO_PKG_VERSION"), data.display(), cluster.name());
 
@@ -205,8 +205,13 @@ async fn engine(config: Config, takes_over: bool, level: Level) -> Result<(), Er
     let brake = Brake { percent: config.brake_percent, ..Brake::default() };
     parts.recorder = parts.recorder.with_brake(brake);
     let engine = Arc::new(engine);
-    let service =
-        config.service.then(|| Answering { router: doorway.router(), access, trouble: watch::Sender::new(None) });
+    let service = config.service.then(|| Answering {
+        router: doorway.router(),
+        access,
+        trouble: watch::Sender::new(None),
+        site: site.clone(),
+        instance,
+    });
     let status = {
         let (engine, trouble) = (engine.clone(), service.as_ref().map(|service| service.trouble.subscribe()));
         Arc::new(move || {
@@ -248,7 +253,11 @@ async fn engine(config: Config, takes_over: bool, level: Level) -> Result<(), Er
             info!("{signal}: stopping");
             engine.stop();
             match tokio::time::timeout(STOP_PATIENCE, &mut end).await {
-                Ok(ended) => ended,
+                Ok(ended) => {
+                    // Bounded: each server is given two seconds.
+                    engine.released().await;
+                    ended
+                }
                 Err(_) => {
                     warn!("still busy after {} s; what is acknowledged is safe", STOP_PATIENCE.as_secs());
                     return Ok(());

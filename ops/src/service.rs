@@ -7,7 +7,8 @@
 //! services (ADR-32), and spoken here rather than by the client library, whose errors have no body.
 //!
 //! It has a connection of its own: a large answer never delays an acknowledgement. Engines share the
-//! requests between them (queue group `q`).
+//! requests between them (queue group `q`). One that waits for the consumer of another does not answer, for it knows less; and
+//! each answer says in its header `Lifeline-Instance` which engine gave it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use futures::StreamExt;
 use http_body_util::BodyExt;
 use hyper::{Method, Request};
 use lifeline_engine::intake::connection::{self, Server};
+use lifeline_engine::site::Site;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
@@ -63,6 +65,12 @@ const CONCURRENCY: usize = 16;
 /// The header of a message that says who asks. Headers of NATS are told apart by upper and lower case; this one in any.
 const AUTHORIZATION: &str = "authorization";
 
+/// The header of an answer that says which engine gave it.
+const INSTANCE: &str = "Lifeline-Instance";
+
+/// How often it is looked whether another engine reads what this one would.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// How long its own ping may take.
 const PING_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -78,6 +86,10 @@ pub struct Answering {
     pub access: Arc<Access>,
     /// What keeps it from being heard.
     pub trouble: watch::Sender<Option<String>>,
+    /// What the engine works for.
+    pub site: Arc<Site>,
+    /// The name that the data folder keeps.
+    pub instance: String,
 }
 
 /// Answers the requests of one server until it is dropped.
@@ -98,7 +110,28 @@ pub async fn serve(server: Server, answering: Answering) {
     }
 }
 
+/// Answers as long as no other engine reads what this one would.
 async fn answer(client: &Client, answering: &Answering) -> Result<(), async_nats::SubscribeError> {
+    loop {
+        read_elsewhere(&answering.site, false).await;
+        tokio::select! {
+            biased;
+            () = read_elsewhere(&answering.site, true) => {
+                info!("another engine answers at {NAME}.v1.> while it owns the consumer");
+            }
+            answered = hear(client, answering) => return answered,
+        }
+    }
+}
+
+/// Waits until another engine reads, or none does.
+async fn read_elsewhere(site: &Site, wanted: bool) {
+    while site.is_read_elsewhere() != wanted {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn hear(client: &Client, answering: &Answering) -> Result<(), async_nats::SubscribeError> {
     let service = Arc::new(Service::new(client.clone(), answering));
     let id = service.id.clone();
     let mut subscriptions = Vec::new();
@@ -147,6 +180,7 @@ struct Service {
     router: Router,
     access: Arc<Access>,
     id: String,
+    instance: String,
     started: String,
     stats: Mutex<BTreeMap<&'static str, Stats>>,
 }
@@ -158,8 +192,8 @@ impl Service {
         let id = inbox.rsplit('.').next().unwrap_or(&inbox).to_owned();
         let stats = NOUNS.into_iter().map(|noun| (noun, Stats::default())).collect();
         let started = jiff::Timestamp::now().to_string();
-        let Answering { router, access, .. } = answering.clone();
-        Service { client, router, access, id, started, stats: Mutex::new(stats) }
+        let Answering { router, access, instance, .. } = answering.clone();
+        Service { client, router, access, id, instance, started, stats: Mutex::new(stats) }
     }
 
     /// Answers one message, if it asks for an answer.
@@ -170,10 +204,11 @@ impl Service {
             Some(verb) => Ok(Bytes::from(self.discovery(verb.split('.').next().unwrap_or_default()).to_string())),
             None => self.question(subject, message.headers.as_ref(), &message.payload).await,
         };
+        let mut headers = HeaderMap::new();
+        headers.insert(INSTANCE, self.instance.as_str());
         let sent = match answer {
-            Ok(body) => self.client.publish(reply, body).await,
+            Ok(body) => self.client.publish_with_headers(reply, headers, body).await,
             Err((problem, body)) => {
-                let mut headers = HeaderMap::new();
                 // A header has one line.
                 headers.insert("Nats-Service-Error", problem.0.detail.replace(['\r', '\n'], " ").as_str());
                 headers.insert("Nats-Service-Error-Code", problem.0.status.to_string().as_str());
@@ -188,7 +223,7 @@ impl Service {
     fn discovery(&self, verb: &str) -> Value {
         let mut answer = json!({
             "type": format!("io.nats.micro.v1.{}_response", verb.to_lowercase()),
-            "name": NAME, "id": self.id, "version": env!("CARGO_PKG_VERSION"), "metadata": {},
+            "name": NAME, "id": self.id, "version": env!("CARGO_PKG_VERSION"), "metadata": {"instance": self.instance},
         });
         let endpoint = |noun: &str| json!({"name": noun.replace('.', "-"), "subject": format!("{NAME}.v1.{noun}"), "queue_group": QUEUE});
         match verb {

@@ -15,6 +15,11 @@ use lifeline_tests::harness::{
 };
 use serde_json::json;
 
+#[path = "outages/owners.rs"]
+mod owners;
+#[path = "outages/slow_link.rs"]
+mod slow_link;
+
 const EVENTS: u64 = 10_000;
 const USERS: u64 = 100;
 
@@ -43,6 +48,8 @@ fn main() -> ExitCode {
         story("a_stream_that_is_gone_is_left_to_its_owner", &[Nats], left_to_owner),
         story("a_paused_consumer_is_named_and_left_paused", &[Nats], paused_consumer),
         story("of_two_engines_with_one_consumer_one_reads_and_the_other_says_whose_it_is", &[Nats], two_engines),
+        story("a_slow_link_is_used_as_far_as_it_goes", &[Nats], slow_link::backlog),
+        story("an_engine_that_stops_leaves_its_consumer_to_the_next_at_once", &[Nats], owners::released),
         story("an_idle_engine_is_ready_and_says_nothing", &[Nats], idle),
         story("a_subject_delete_marker_is_known", &[Nats], marker),
         story("a_lost_volume_changes_no_living_object", &[Nats, ControlPlane], lost_volume),

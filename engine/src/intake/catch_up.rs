@@ -20,11 +20,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::info;
 
-use super::Error;
 use super::connection::ConnectionState;
 use super::jetstream::{Acknowledge, Backlog, Batch, Batches, Consume};
 use super::nats::Nats;
 use super::pull::{BATCH_MESSAGES_MAX, Pull};
+use super::{Error, pace};
 
 /// Fewer waiting messages than this are left to the durable consumer.
 const FEW: u64 = BATCH_MESSAGES_MAX as u64;
@@ -51,7 +51,7 @@ pub(super) struct CatchUp {
     next_sequence: u64,
     /// First sequence that the recorder has not acknowledged.
     recorded: Arc<watch::Sender<u64>>,
-    /// Where the durable consumer is, and since when.
+    /// Where the durable consumer is, and when it is moved up next.
     followed: (u64, Instant),
 }
 
@@ -75,7 +75,7 @@ impl CatchUp {
             pending,
             next_sequence: from,
             recorded: Arc::new(watch::Sender::new(from)),
-            followed: (from, Instant::now()),
+            followed: (from, Instant::now() + FOLLOW_EVERY),
             consume,
         })
     }
@@ -99,15 +99,16 @@ impl CatchUp {
 
     /// Moves the durable consumer up to what is recorded.
     async fn follow(&mut self) -> Result<(), Error> {
-        let (position, since) = self.followed;
+        let (position, next) = self.followed;
         let recorded = *self.recorded.borrow();
-        if recorded > position && since.elapsed() >= FOLLOW_EVERY {
+        if recorded > position && Instant::now() >= next {
+            let asked = Instant::now();
             let Consume { stream, durable, .. } = &self.consume;
             if self.nats.reset(stream, durable, recorded).await?.is_none() {
                 let reason = format!("it cannot be moved to sequence {recorded}");
                 return Err(Error::ConsumerEnded { stream: stream.clone(), consumer: durable.clone(), reason });
             }
-            self.followed = (recorded, Instant::now());
+            self.followed = (recorded, Instant::now() + pace::pause_after(asked.elapsed(), FOLLOW_EVERY));
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ pub fn leave_out(found: &mut Assignment, streams: &[StreamState]) {
     let all = found.readings.clone();
     let state = |name: &str| streams.iter().find(|stream| stream.name == name);
     found.readings.retain(|reading| {
-        let Some(stream) = state(&reading.stream).filter(|stream| is_only_copies(stream)) else { return true };
+        let Some(stream) = state(&reading.stream).filter(|stream| stream.is_copy()) else { return true };
         let is_read = stream.copied.origins.iter().all(|origin| is_covered(origin, reading, &all, streams, 0));
         if is_read {
             let origins = stream.copied.origins.join("`, `");
@@ -26,6 +26,7 @@ pub fn leave_out(found: &mut Assignment, streams: &[StreamState]) {
                  the copy instead, name it alone under `streams` in the connection file",
                 stream.name
             ));
+            found.left_out.push(stream.name.clone());
         }
         !is_read
     });
@@ -35,12 +36,9 @@ pub fn leave_out(found: &mut Assignment, streams: &[StreamState]) {
         let is_origin = |other: &&Reading| other.stream != reading.stream && origins.contains(&other.stream);
         reading.skipped.origins =
             read.iter().filter(is_origin).map(|other| (other.stream.clone(), other.filters.clone())).collect();
+        reading.skipped.copied = origins.to_vec();
+        reading.skipped.is_copy = state(&reading.stream).is_some_and(StreamState::is_copy);
     }
-}
-
-/// Whether a stream holds nothing that was published to it, and copies of streams of this server alone.
-fn is_only_copies(stream: &StreamState) -> bool {
-    stream.subjects.is_empty() && !stream.copied.is_elsewhere && !stream.copied.origins.is_empty()
 }
 
 /// Whether all that `reading` would give of `origin` is read from it, or from what it is a copy of.
@@ -50,7 +48,7 @@ fn is_covered(origin: &str, reading: &Reading, all: &[Reading], streams: &[Strea
         other.filters.is_empty() || (!reading.filters.is_empty() && reading.filters.iter().all(has))
     };
     let is_read = all.iter().any(|other| other.stream == origin && origin != reading.stream && is_enough(other));
-    let copied = || streams.iter().find(|stream| stream.name == origin).filter(|stream| is_only_copies(stream));
+    let copied = || streams.iter().find(|stream| stream.name == origin).filter(|stream| stream.is_copy());
     is_read
         || depth < DEPTH_MAX
             && copied().is_some_and(|stream| {
@@ -144,5 +142,9 @@ mod tests {
         assert_eq!(left(0, message("in", Some("OTHER 7"))), 1);
         assert_eq!(left(0, message("own", None)), 1);
         assert_eq!(left(1, message("in", Some("IN 7"))), 1, "the origin itself");
+        // Its owner may let it copy another one any time.
+        let is_new = |header| found.readings[0].skipped.has_other_copies(&[message("in", header)]);
+        let seen = [Some("IN 7 > > in"), Some("MORE 1"), Some("MORE:hash 1"), None].map(is_new);
+        assert_eq!(seen, [false, true, false, false]);
     }
 }

@@ -71,6 +71,12 @@ pub struct StreamState {
 }
 
 impl StreamState {
+    /// Whether it holds nothing that was published to it, and copies of streams of this server alone.
+    #[must_use]
+    pub fn is_copy(&self) -> bool {
+        self.subjects.is_empty() && !self.copied.is_elsewhere && !self.copied.origins.is_empty()
+    }
+
     /// What an operator should know about a stream's promises.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {

@@ -40,14 +40,15 @@ fn with_note(metadata: HashMap<String, String>, owner: &Owner) -> HashMap<String
     metadata.into_iter().filter(|(key, _)| !key.starts_with(OF_SERVER)).chain(note(owner)).collect()
 }
 
-/// The owner in metadata; `None` where nobody is noted. Times that cannot be read are 1970: then a renewal shows no change.
+/// The owner in metadata, or the one that let go of it; `None` where nobody is noted.
+/// Times that cannot be read are 1970: then a renewal shows no change.
 fn noted(metadata: &BTreeMap<String, String>) -> Option<Owner> {
     let time = |key| {
         let moment = metadata.get(key)?.parse::<jiff::Timestamp>().ok()?;
         u64::try_from(moment.as_nanosecond()).ok()
     };
     Some(Owner {
-        instance: metadata.get(INSTANCE).filter(|instance| !instance.is_empty())?.clone(),
+        instance: metadata.get(INSTANCE)?.clone(),
         host: metadata.get(HOST).cloned().unwrap_or_default(),
         since_unix_nanos: time(SINCE).unwrap_or(0),
         renewed_unix_nanos: time(RENEWED).unwrap_or(0),
@@ -57,6 +58,10 @@ fn noted(metadata: &BTreeMap<String, String>) -> Option<Owner> {
 /// Who owns a consumer, by what the server says of it.
 #[must_use]
 pub fn owner_of(consumer: &Value) -> Option<Owner> {
+    noted_with(consumer).filter(|owner| !owner.is_released())
+}
+
+fn noted_with(consumer: &Value) -> Option<Owner> {
     let metadata = serde_json::from_value(consumer["config"]["metadata"].clone());
     noted(&metadata.unwrap_or_default())
 }
@@ -64,7 +69,7 @@ pub fn owner_of(consumer: &Value) -> Option<Owner> {
 impl Nats {
     /// Who is noted as the owner of a consumer; `None` when nobody is, or there is no such consumer.
     pub(super) async fn owner(&self, stream: &str, durable: &str) -> Result<Option<Owner>, Error> {
-        Ok(self.described(stream, durable).await?.as_ref().and_then(owner_of))
+        Ok(self.described(stream, durable).await?.as_ref().and_then(noted_with))
     }
 
     /// Notes an owner, where there is such a consumer. Gives the one that is noted afterwards.
@@ -104,6 +109,10 @@ mod tests {
         assert_eq!(read.as_ref(), Some(&owner));
         assert_eq!((metadata.len(), metadata.get("team").map(String::as_str)), (5, Some("x")), "{metadata:?}");
         assert_eq!(owner_of(&json!({"config": {"metadata": {"team": "x"}}})), None);
+        let released = with_note(metadata, &Owner { instance: String::new(), ..owner });
+        let released = json!({"config": {"metadata": released}});
+        assert_eq!(owner_of(&released), None);
+        assert!(noted_with(&released).is_some_and(|owner| owner.is_released()));
         assert_eq!(owner_of(&json!({"config": {}})), None);
     }
 }

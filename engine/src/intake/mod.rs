@@ -28,6 +28,7 @@ pub mod jetstream;
 pub mod metadata;
 pub mod nats;
 pub mod owner;
+mod pace;
 mod passed;
 pub mod plain;
 mod plan;
@@ -240,7 +241,7 @@ pub enum Error {
     /// Another engine reads with the consumer.
     #[error(
         "consumer `{consumer}` of stream `{stream}` belongs to another engine: instance `{instance}`{}, since {since}\nhint: stop \
-         that engine, and this one takes over {} s later, or at once with `lifeline run --take-over`; an engine with another \
+         that engine, and this one takes over at once, or {} s after it died; or now with `lifeline run --take-over`; an engine with another \
          purpose needs another `--consumer`",
         on(.host), owner::KEPT.as_secs()
     )]

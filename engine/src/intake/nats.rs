@@ -29,7 +29,7 @@ use super::jetstream::{Batch, Batches, Consume, Copied, JetStream, Retention, St
 use super::metadata::note;
 use super::owner::Owner;
 use super::pull::{BATCH_MESSAGES_MAX, Pull};
-use super::{Error, epoch};
+use super::{Error, epoch, pace};
 use crate::error_text::one_line;
 
 /// How long the server waits for an acknowledgement before it delivers again.
@@ -47,9 +47,6 @@ const UNUSED: Duration = Duration::from_secs(30);
 
 /// Deleted messages of a stream that are asked for one by one, at most: each takes up to 20 bytes of an answer.
 const DELETED_MAX: u64 = 20_000;
-
-/// How long a request may take.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Requests in a row without an answer after which the connection is made again. A server that took the right to an inbox away
 /// for a while gives no answer ever after: the client subscribes again only when it connects.
@@ -95,7 +92,8 @@ impl Nats {
     ) -> Nats {
         let prefix = domain.map_or("$JS.API".to_owned(), |domain| format!("$JS.{domain}.API"));
         let mut context = jetstream::with_prefix(client.clone(), &prefix);
-        context.set_timeout(REQUEST_TIMEOUT);
+        // How long is waited for an answer is decided here.
+        context.set_timeout(2 * pace::ANSWER_AT_LAST);
         let (ack_wait, backlog_min, unanswered) = (ACK_WAIT, BACKLOG_MIN, Arc::default());
         Nats { client, context, prefix, url, link, ack_wait, backlog_min, unanswered }
     }
@@ -141,13 +139,14 @@ impl Nats {
             return Err(Error::Disconnected { url: self.url.clone(), trouble: trouble.clone() });
         }
         let (mut link, connects) = (self.link.clone(), self.link.borrow().connects);
+        let timed_out = jetstream::context::RequestErrorKind::TimedOut;
         let answer = tokio::select! {
             biased;
             answer = self.context.request::<_, _, Response<T>>(operation.clone(), body) => answer,
             // No answer comes any more; the client would wait for it until it times out.
             _ = link.wait_for(|link| !link.up || link.connects != connects) => return Err(Error::Interrupted),
+            () = pace::late(self.client.statistics()) => Err(timed_out.into()),
         };
-        let timed_out = jetstream::context::RequestErrorKind::TimedOut;
         // Nor is there an answer where the right to ask is refused, but then no other connection helps.
         let is_denied = self.denied().is_some_and(|denied| denied.contains(&operation));
         self.note_answer(is_denied || !answer.as_ref().is_err_and(|error| error.kind() == timed_out)).await;

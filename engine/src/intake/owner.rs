@@ -7,6 +7,7 @@
 //!
 //! Whether an owner is gone is not told by its clock, which may differ from ours: it is gone when its note did not change for
 //! [`KEPT`] while we looked. A data folder has one instance, so an engine that starts again takes its own consumer at once.
+//! One that stops in good order says in its note that the consumer is nobody's: then nobody waits.
 //!
 //! Start at [`judge`]. Never here: how a note is stored ([`super::metadata`]), and reading ([`super::reader`]).
 
@@ -38,7 +39,7 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Who is noted as the owner of a consumer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
-    /// The instance: a name that its data folder keeps.
+    /// The instance: a name that its data folder keeps. Empty once its engine has released the consumer.
     pub instance: String,
     /// The machine or the pod, for people; may be empty.
     pub host: String,
@@ -52,6 +53,12 @@ impl Owner {
     /// Whether both are one engine, in one of its lives.
     fn is(&self, other: &Owner) -> bool {
         (&self.instance, self.since_unix_nanos) == (&other.instance, other.since_unix_nanos)
+    }
+
+    /// Whether it has let go of the consumer.
+    #[must_use]
+    pub fn is_released(&self) -> bool {
+        self.instance.is_empty()
     }
 }
 
@@ -103,6 +110,10 @@ fn judge(found: Option<&Owner>, claimant: &Claimant, seen: &mut Seen, now: Insta
         None => found.instance == claimant.instance,
     };
     match found {
+        Some(found) if found.is_released() => {
+            seen.theirs = None;
+            return Judgement::Take;
+        }
         Some(found) if is_ours(found) => return Judgement::Take,
         Some(found) if seen.theirs.as_ref().is_none_or(|(theirs, _)| theirs != found) => {
             seen.theirs = Some((found.clone(), now));
@@ -208,6 +219,18 @@ impl Claim {
         });
     }
 
+    /// Says that the consumer is nobody's any more, if it is ours.
+    pub(super) async fn release(mut self, jetstream: &dyn JetStream) -> Result<(), Error> {
+        self.keeping.shutdown().await;
+        let Some(ours) = self.seen.ours else { return Ok(()) };
+        let found = jetstream.owner(&self.stream, &self.durable).await?;
+        if found.is_some_and(|found| found.is(&ours)) {
+            let released = Owner { instance: String::new(), ..ours };
+            jetstream.note_owner(&self.stream, &self.durable, &released).await?;
+        }
+        Ok(())
+    }
+
     /// Whether another engine took the consumer since the claim was taken.
     pub(super) fn lost(&self) -> watch::Receiver<Option<Owner>> {
         self.lost.subscribe()
@@ -256,7 +279,7 @@ impl Keeping {
 
     async fn renew(&mut self) -> Result<Option<Owner>, Error> {
         let found = self.jetstream.owner(&self.stream, &self.durable).await?;
-        if let Some(other) = found.filter(|found| !found.is(&self.owner)) {
+        if let Some(other) = found.filter(|found| !found.is(&self.owner) && !found.is_released()) {
             return Ok(Some(other));
         }
         self.owner.renewed_unix_nanos = self.clock.now_unix_nanos();
@@ -328,6 +351,10 @@ mod tests {
                 (30, None, TakeOver(other.clone())),
             ],
         );
+        // It stopped in good order, while we waited or before.
+        let released = owner("", 1, 9);
+        check(false, None, &[(0, Some(other.clone()), Leave(other.clone())), (1, Some(released.clone()), Take)]);
+        check(false, None, &[(0, Some(released), Take), (1, Some(other.clone()), Leave(other.clone()))]);
         check(true, None, &[(0, Some(other.clone()), TakeOver(other.clone()))]);
         check(false, Some(mine), &[(0, Some(other.clone()), Leave(other))]);
     }

@@ -20,11 +20,11 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::Error;
 use super::agreement::delivers;
 use super::connection::ConnectionState;
 use super::jetstream::{Acknowledge, Backlog, Batch, Batches, Consume, Message, Retention};
 use super::nats::Nats;
+use super::{Error, pace};
 
 /// Messages of one pull, and at most in one batch. Two pulls stay far below the 65,536 messages at which the client
 /// library starts to drop. Small enough that few messages are unacknowledged: for each the server keeps an entry, and it
@@ -43,8 +43,8 @@ const SIZE_HEADER: &str = "Nats-Msg-Size";
 /// What the reply subject of a delivered message begins with.
 const ACK_PREFIX: &str = "$JS.ACK.";
 
-/// Bytes of one pull, unless a single message may be larger.
-const PULL_BYTES_MIN: usize = 32 << 20;
+/// Bytes of one pull at most, unless a single message may be larger.
+const PULL_BYTES_MAX: usize = 32 << 20;
 
 /// How long a pull waits at the server.
 const EXPIRES: Duration = Duration::from_secs(30);
@@ -63,10 +63,10 @@ pub struct Pull {
     subscriber: Subscriber,
     inbox: String,
     request_subject: String,
-    /// Asks for messages that are not there yet; it stays open at the server.
-    request: Bytes,
-    /// Asks for messages that are there: without the times that the server otherwise looks at for each of them.
-    request_of_backlog: Bytes,
+    /// Bytes of the next pull, and at most.
+    bytes: (usize, usize),
+    /// When the last pull was made.
+    pulled: Instant,
     /// Messages that waited at the server when it sent the last one.
     waiting: u64,
     /// What the replies of this consumer begin with, as far as is known.
@@ -99,18 +99,11 @@ impl Pull {
             .subscribe(format!("{inbox}.*"))
             .await
             .map_err(|cause| Error::NoAnswer { operation: "subscribe".to_owned(), cause: Box::new(cause) })?;
-        let bytes_max = PULL_BYTES_MIN.max(2 * nats.client().max_payload());
-        let request_of_backlog = json!({ "batch": BATCH_MESSAGES_MAX, "max_bytes": bytes_max });
-        let request = json!({
-            "batch": BATCH_MESSAGES_MAX,
-            "max_bytes": bytes_max,
-            "expires": nanos(EXPIRES),
-            "idle_heartbeat": nanos(HEARTBEAT),
-        });
+        let bytes_max = PULL_BYTES_MAX.max(2 * nats.client().max_payload());
         Ok(Pull {
             request_subject: nats.subject_of(&format!("CONSUMER.MSG.NEXT.{}.{}", consume.stream, consume.durable)),
-            request: request.to_string().into(),
-            request_of_backlog: request_of_backlog.to_string().into(),
+            bytes: (pace::BYTES_FIRST, bytes_max),
+            pulled: Instant::now(),
             waiting: 0,
             nats,
             link,
@@ -192,11 +185,16 @@ impl Pull {
     async fn top_up(&mut self) -> Result<(), Error> {
         while self.outstanding <= BATCH_MESSAGES_MAX {
             let reply = format!("{}.{}", self.inbox, self.pulls);
-            let is_backlog = self.waiting >= (self.outstanding + BATCH_MESSAGES_MAX) as u64;
-            let request = if is_backlog { &self.request_of_backlog } else { &self.request };
+            // One ended. Where nothing waited, it took as long as messages took to be published.
+            if self.waiting > 0 {
+                let (bytes, bytes_max) = self.bytes;
+                self.bytes.0 = pace::next_bytes(bytes, self.pulled.elapsed(), bytes_max);
+            }
+            self.pulled = Instant::now();
+            let request = self.request();
             self.nats
                 .client()
-                .publish_with_reply(self.request_subject.clone(), reply, request.clone())
+                .publish_with_reply(self.request_subject.clone(), reply, request)
                 .await
                 .map_err(|cause| Error::NoAnswer { operation: "pull".to_owned(), cause: Box::new(cause) })?;
             // Silence counts from here at the earliest: the recorder may have kept us waiting.
@@ -205,6 +203,18 @@ impl Pull {
             self.outstanding += BATCH_MESSAGES_MAX;
         }
         Ok(())
+    }
+
+    /// What the next pull asks for.
+    fn request(&self) -> Bytes {
+        let mut request = json!({ "batch": BATCH_MESSAGES_MAX, "max_bytes": self.bytes.0 });
+        // One for messages that are there goes without the times that the server otherwise looks at for each of them. Any
+        // other stays open at the server.
+        if self.waiting < (self.outstanding + BATCH_MESSAGES_MAX) as u64 {
+            request["expires"] = nanos(EXPIRES).into();
+            request["idle_heartbeat"] = nanos(HEARTBEAT).into();
+        }
+        request.to_string().into()
     }
 
     /// Takes what has arrived, without waiting.
@@ -299,11 +309,11 @@ impl Pull {
         match status {
             StatusCode::IDLE_HEARTBEAT => {}
             // A pull ended unfilled: it ran out of time, or of bytes. What it still wanted is no longer outstanding.
-            StatusCode::NOT_FOUND | StatusCode::TIMEOUT => self.call_off(message.headers.as_ref()),
+            StatusCode::NOT_FOUND | StatusCode::TIMEOUT => self.call_off(message),
             StatusCode::REQUEST_TERMINATED
                 if description.starts_with("Message Size Exceeds") || description.starts_with("Batch Completed") =>
             {
-                self.call_off(message.headers.as_ref());
+                self.call_off(message);
             }
             StatusCode::NO_RESPONDERS => {
                 self.ended("nobody answers for it: the consumer, its stream or JetStream is gone")
@@ -312,11 +322,17 @@ impl Pull {
         }
     }
 
-    fn call_off(&mut self, headers: Option<&HeaderMap>) {
-        let unfilled = headers
+    fn call_off(&mut self, message: &async_nats::Message) {
+        let unfilled = message
+            .headers
+            .as_ref()
             .and_then(|headers| headers.get("Nats-Pending-Messages"))
             .and_then(|value| value.as_str().parse::<usize>().ok())
             .unwrap_or(BATCH_MESSAGES_MAX);
+        // It had no room for a single message.
+        if message.status == Some(StatusCode::REQUEST_TERMINATED) && unfilled == BATCH_MESSAGES_MAX {
+            self.bytes.0 = pace::larger(self.bytes.0, self.bytes.1);
+        }
         self.outstanding = self.outstanding.saturating_sub(unfilled);
     }
 

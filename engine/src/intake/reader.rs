@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use self::ends::{Ended, Stop};
 pub use self::status::{Phase, Status};
@@ -31,7 +32,7 @@ use super::passed::Passed;
 use super::plain::Already;
 use super::search::holds_between;
 use super::subjects::Reading;
-use super::{Error, Intake, Received};
+use super::{Error, Intake, Received, pace};
 use crate::error_text::one_line;
 
 /// How often the stream's state is looked at, to distinguish idle from stalled.
@@ -46,6 +47,9 @@ const ALONE: RangeInclusive<u32> = 64..=256;
 /// How long a new session waits until what was handed over is acknowledged, where that is not needed.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(1);
 
+/// Why a session ends where it is not decided yet which messages of a stream are copies.
+const COPIES_OTHERS: &str = "the stream copies other streams than before";
+
 /// Longest pause between sessions that fail. Short: while the connection is down, a session costs nothing.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
@@ -53,7 +57,11 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 pub struct Reader {
     site: Arc<str>,
     jetstream: Arc<dyn JetStream>,
+    /// What is read, and what the gate said last: the same, but where a work queue holds what others published.
     reading: Reading,
+    told: Reading,
+    /// Whether messages wait that are not wanted, where an acknowledgement deletes: a filter leaves them to others.
+    holds_others: bool,
     durable: String,
     gate: Arc<Gate>,
     /// What the stream holds that is recorded, since the gate was opened.
@@ -90,7 +98,9 @@ impl Reader {
         let reader = Reader {
             site,
             jetstream,
+            told: reading.clone(),
             reading,
+            holds_others: false,
             durable,
             gate,
             already: Already::default(),
@@ -113,9 +123,18 @@ impl Reader {
         self
     }
 
-    /// Reads until the receiver of `sink` is dropped. Dropping this future stops it at any point: what was not handed
-    /// over is delivered again.
+    /// Reads until the receiver of `sink` is dropped, and lets go of the consumer then: all that was recorded is acknowledged.
+    /// Dropping this future stops it at any point: what was not handed over is delivered again.
     pub async fn run(mut self) {
+        self.read_on().await;
+        let Reader { claim: Some(claim), jetstream, reading, .. } = self else { return };
+        if let Err(error) = claim.release(&*jetstream).await {
+            let (stream, reason) = (reading.stream, one_line(&error));
+            tracing::warn!(stream, reason, "the consumer is not released: another engine waits for it for 30 s");
+        }
+    }
+
+    async fn read_on(&mut self) {
         // Whatever ended the last session, or the client before this one, may be a message. So each session after a
         // failed one reads the first messages alone.
         let (mut failures, mut alone, mut suspects) = (0_u32, *ALONE.start(), *ALONE.start());
@@ -178,7 +197,11 @@ impl Reader {
         if let Some(already) = self.gate.take_already() {
             self.already = already;
         }
-        let reading = self.gate.reading();
+        self.told = self.gate.reading();
+        let mut reading = self.told.clone();
+        if self.holds_others && reading.filters.is_empty() {
+            reading.filters.clone_from(&reading.skipped.only);
+        }
         if reading != self.reading {
             tracing::info!(stream = reading.stream, ?reading.filters, "other subjects of the stream are read from here on");
             // What was passed over so far is no hole where all of it is read now.
@@ -208,6 +231,9 @@ impl Reader {
     async fn session(&mut self, alone: u32) -> Result<Ended, Error> {
         let jetstream = Arc::clone(&self.jetstream);
         let Some(state) = jetstream.state(&self.reading.stream).await? else { return Ok(Ended::Missing) };
+        if !self.reading.skipped.fits(&state) {
+            return Ok(Ended::LookAgain(COPIES_OTHERS.to_owned()));
+        }
         let known_below = self.known.map_or(1, |known| known.next_sequence);
         let owner = match &mut self.claim {
             Some(claim) => Some(claim.take(&jetstream, state.retention).await?),
@@ -289,7 +315,7 @@ impl Reader {
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         look.tick().await;
         let (mut stalled, mut is_first) = (0_u32, true);
-        let (gate, reading) = (Arc::clone(&self.gate), self.reading.clone());
+        let (gate, reading) = (Arc::clone(&self.gate), self.told.clone());
         loop {
             let history = self.follow(&following);
             tokio::select! {
@@ -303,6 +329,7 @@ impl Reader {
                 () = gate.differs_from(&reading) => return Ok(Ended::ReadsOtherwise),
                 Some(error) = owner::taken(self.claim.as_ref(), &mut lost) => return Err(error),
                 _ = look.tick() => {
+                    let looked = Instant::now();
                     let Some(state) = self.jetstream.state(&self.reading.stream).await? else {
                         return Ok(Ended::Missing);
                     };
@@ -327,6 +354,7 @@ impl Reader {
                         status.unacknowledged = backlog.unacknowledged;
                         status.warnings = state.warnings();
                     });
+                    look.reset_after(pace::pause_after(looked.elapsed(), LOOK_EVERY));
                     if stalled >= STALLED_LOOKS && went_elsewhere {
                         let next = known.next_sequence;
                         return Ok(Ended::LookAgain(format!("messages from sequence {next} on were delivered elsewhere")));
@@ -383,9 +411,17 @@ impl Reader {
             status.pending = pending;
             status.delivered_sequence = status.delivered_sequence.max(last_sequence);
         });
-        // To skip a message is to acknowledge it, and to acknowledge deletes it there. The next look at the streams gives a
-        // filter.
+        // A copy of what is read counts once. The next look at the streams says what is one.
+        if self.reading.skipped.has_other_copies(&messages) {
+            let state = self.jetstream.state(&self.reading.stream).await.map_err(Stop::Failed)?;
+            if state.is_none_or(|state| !self.reading.skipped.fits(&state)) {
+                return Err(Stop::LookAgain(COPIES_OTHERS.to_owned()));
+            }
+        }
+        // To skip a message is to acknowledge it, and to acknowledge deletes it there. So it is left to others by a filter, also
+        // where the stream has lost its subject again.
         if retention != Retention::Limits && self.reading.skipped.has_unwanted(&messages) {
+            self.holds_others = true;
             return Err(Stop::LookAgain("a subject that is not wanted was added to the stream".to_owned()));
         }
         let whole = self.reading.filters.is_empty();

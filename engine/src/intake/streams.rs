@@ -56,6 +56,9 @@ const BOTH: Duration = Duration::from_secs(1);
 /// How long a reader may take to pause.
 const PAUSE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long readers may take to let go of their consumers at the end.
+const RELEASED_WITHIN: Duration = Duration::from_secs(2);
+
 /// What is said of a subject without a stream, in the log and in the status.
 pub const NOT_DURABLE: &str = "not durable before the log: events published while Lifeline is away are lost";
 
@@ -139,6 +142,9 @@ pub async fn run(reach: Reach, plan: Plan, sink: mpsc::Sender<Intake>, status: w
             }
         }
     }
+    // They end for the same reason, and let go of their consumers.
+    let all = async { while running.tasks.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(RELEASED_WITHIN, all).await;
     running.tasks.shutdown().await;
 }
 
@@ -158,6 +164,8 @@ async fn changed(link: &mut Option<watch::Receiver<ConnectionState>>) {
 #[derive(Default)]
 struct Found {
     readings: Vec<subjects::Reading>,
+    /// Streams that are not read because they hold copies of these.
+    left_out: Vec<String>,
     /// Subjects to be read without a stream, and why.
     plain: BTreeMap<String, String>,
     /// The stream that holds a subject whole, by subject.
@@ -214,6 +222,8 @@ impl Running {
             let named: BTreeSet<&str> = self.plan.order.wanted.streams.iter().map(|named| &*named.name).collect();
             self.gates.iter().filter(|(stream, _)| !named.contains(&***stream)).for_each(|(_, gate)| gate.shut());
         }
+        // What became a copy of a stream that is read.
+        self.gates.iter().filter(|(stream, _)| found.left_out.contains(stream)).for_each(|(_, gate)| gate.shut());
         self.unsubscribe(&found).await;
         self.finish(&found).await;
         self.read(&found.readings).await?;
@@ -519,7 +529,7 @@ impl Running {
         }
         let is_plain = |subject: &String| found.plain.contains_key(subject);
         found.is_complete = assigned.unheld_subjects.iter().all(is_plain) && assigned.missing_streams.is_empty();
-        found.readings = assigned.readings;
+        (found.readings, found.left_out) = (assigned.readings, assigned.left_out);
         let is_read = |stream: &&StreamState| found.readings.iter().any(|reading| reading.stream == stream.name);
         self.held.extend(streams.iter().filter(is_read).map(|stream| (stream.name.clone(), stream.subjects.clone())));
         Ok(found)

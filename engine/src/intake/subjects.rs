@@ -3,7 +3,7 @@
 //! A subject here is a pattern of NATS: tokens between dots, `*` for one token, `>` for the rest. [`intersect`] and
 //! [`includes`] compare two.
 
-use super::jetstream::Message;
+use super::jetstream::{Message, StreamState};
 
 /// The header of a message that came from a source.
 const SOURCE_HEADER: &str = "Nats-Stream-Source";
@@ -42,6 +42,8 @@ pub struct Reading {
 pub struct Assignment {
     /// Streams to read, by name.
     pub readings: Vec<Reading>,
+    /// Streams that are not read because they hold nothing but copies of these.
+    pub left_out: Vec<String>,
     /// Subjects that no stream holds: one has to be made for them.
     pub unheld_subjects: Vec<String>,
     /// Streams asked for by name that do not exist.
@@ -57,6 +59,10 @@ pub struct Skipped {
     pub only: Vec<String>,
     /// Streams that are read themselves, and the subjects that are read there; without subjects all.
     pub origins: Vec<(String, Vec<String>)>,
+    /// Streams that it copied when all of this was decided.
+    pub copied: Vec<String>,
+    /// Whether it held nothing but copies then.
+    pub is_copy: bool,
 }
 
 impl Skipped {
@@ -77,14 +83,30 @@ impl Skipped {
         self.only.is_empty() || self.only.iter().any(|wanted| includes(wanted, &message.subject))
     }
 
+    /// Whether a stream copies what it did when all of this was decided.
+    #[must_use]
+    pub fn fits(&self, state: &StreamState) -> bool {
+        (&state.copied.origins, state.is_copy()) == (&self.copied, self.is_copy)
+    }
+
+    /// Whether one of the messages says that it is a copy from a stream that was not copied yet. Anybody may write so.
+    #[must_use]
+    pub fn has_other_copies(&self, messages: &[Message]) -> bool {
+        messages.iter().filter_map(origin).any(|origin| self.copied.iter().all(|known| known != origin))
+    }
+
     fn is_copy(&self, message: &Message) -> bool {
-        let header = message.headers.iter().find(|(name, _)| name == SOURCE_HEADER);
-        let Some(origin) = header.and_then(|(_, value)| value.split(' ').next()) else { return false };
-        // A source of another server has the hash of its address behind its name.
+        let Some(origin) = origin(message) else { return false };
         self.origins.iter().any(|(name, filters)| {
             name == origin && (filters.is_empty() || filters.iter().any(|filter| includes(filter, &message.subject)))
         })
     }
+}
+
+/// The stream of this server that a message says to be a copy from. One of another server has a hash behind its name.
+fn origin(message: &Message) -> Option<&str> {
+    let (_, value) = message.headers.iter().find(|(name, _)| name == SOURCE_HEADER)?;
+    value.split(' ').next().filter(|origin| !origin.contains(':'))
 }
 
 /// Why a text is no subject pattern, or `None`.

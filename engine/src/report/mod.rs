@@ -19,6 +19,7 @@ use self::news::{News, Notice};
 use self::status::Status;
 use crate::by_trigger::ByTrigger;
 use crate::health::Health;
+use crate::intake::epoch::content_hash;
 use crate::rules::RuleSet;
 use crate::rules::rule_resource;
 
@@ -36,8 +37,8 @@ pub struct Reporter {
     news: News,
     /// Whether it was said that the cluster keeps no conditions.
     has_said_pruned: bool,
-    /// Events that could not be written, to be tried again.
-    unsaid: Vec<Notice>,
+    /// Events that could not be written, to be tried again, and when they happened.
+    unsaid: Vec<(Timestamp, Notice)>,
 }
 
 /// What the cluster has of a rule.
@@ -81,14 +82,14 @@ impl Reporter {
                 failed.get_or_insert(error);
             }
         }
-        self.unsaid.extend(self.news.take(health, now.as_second()));
-        for notice in std::mem::take(&mut self.unsaid) {
-            if let Err(error) = self.say(client, &notice, now).await {
+        self.unsaid.extend(self.news.take(health, now.as_second()).into_iter().map(|notice| (now, notice)));
+        for (at, notice) in std::mem::take(&mut self.unsaid) {
+            if let Err(error) = self.say(client, &notice, at).await {
                 // What is refused for what it says is refused for ever.
                 let is_invalid = matches!(&error, kube::Error::Api(status) if status.code == 422);
                 failed.get_or_insert(error);
                 if !is_invalid {
-                    self.unsaid.push(notice);
+                    self.unsaid.push((at, notice));
                 }
             }
         }
@@ -143,8 +144,8 @@ impl Reporter {
         Ok(())
     }
 
-    /// Writes an Event about a trigger.
-    async fn say(&self, client: &Client, notice: &Notice, now: Timestamp) -> Result<(), kube::Error> {
+    /// Writes an Event about a trigger, once: its name is the same when it is tried again.
+    async fn say(&self, client: &Client, notice: &Notice, at: Timestamp) -> Result<(), kube::Error> {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("events.k8s.io", "v1", "Event"));
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), EVENTS_NAMESPACE, &resource);
         let Notice { trigger, reason, is_warning, note } = notice;
@@ -153,8 +154,8 @@ impl Reporter {
         let event = json!({
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"name": event_name(notice, now), "namespace": EVENTS_NAMESPACE},
-            "eventTime": format!("{now:.6}"),
+            "metadata": {"name": event_name(notice, at), "namespace": EVENTS_NAMESPACE},
+            "eventTime": format!("{at:.6}"),
             "type": if *is_warning { "Warning" } else { "Normal" },
             "reason": reason,
             "action": "Reconcile",
@@ -167,7 +168,11 @@ impl Reporter {
             "reportingInstance": "lifeline",
         });
         let event: DynamicObject = serde_json::from_value(event).map_err(kube::Error::SerdeError)?;
-        api.create(&PostParams::default(), &event).await.map(drop)
+        match api.create(&PostParams::default(), &event).await {
+            // An answer was lost.
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+            created => created.map(drop),
+        }
     }
 }
 
@@ -213,11 +218,15 @@ impl Written {
     }
 }
 
-/// A name of at most 253 characters, as Kubernetes takes it: that of the trigger, what happened, and when.
-fn event_name(notice: &Notice, now: Timestamp) -> String {
-    let trigger: String = notice.trigger.chars().take(200).collect();
-    let trigger = trigger.trim_end_matches(|last: char| !last.is_ascii_alphanumeric());
-    format!("{trigger}.{}.{:x}", notice.reason.to_lowercase(), now.as_nanosecond())
+/// A name of at most 253 characters, as Kubernetes takes it: that of the trigger, what happened to whom, and when. Not of the
+/// time of the try, so what is tried again is no second Event; nor of a count, which a restart forgets while the cluster keeps
+/// Events for an hour.
+fn event_name(notice: &Notice, at: Timestamp) -> String {
+    let Notice { trigger, reason, note, .. } = notice;
+    let name: String = trigger.chars().take(190).collect();
+    let name = name.trim_end_matches(|last: char| !last.is_ascii_alphanumeric());
+    let whom = content_hash(format!("{trigger}\n{note}").as_bytes());
+    format!("{name}.{}.{whom:016x}.{:x}", reason.to_lowercase(), at.as_second())
 }
 
 fn since(conditions: &[Value]) -> Vec<(String, String, String)> {
@@ -251,17 +260,22 @@ mod tests {
     }
 
     #[test]
-    fn an_event_has_a_name_that_kubernetes_takes() {
-        let notice = |trigger: &str| Notice {
+    fn an_event_has_a_name_that_kubernetes_takes_and_that_is_its_own() {
+        let notice = |trigger: &str, note: &str| Notice {
             trigger: trigger.to_owned(),
             reason: "LifecycleFailing",
             is_warning: true,
-            note: String::new(),
+            note: note.to_owned(),
         };
-        let now = Timestamp::from_second(1).unwrap();
-        assert_eq!(event_name(&notice("t"), now), "t.lifecyclefailing.3b9aca00");
-        let long = event_name(&notice(&format!("{}-{}", "a".repeat(199), "b".repeat(53))), now);
-        assert!(long.len() <= 253 && long.starts_with(&format!("{}.lifecyclefailing.", "a".repeat(199))), "{long}");
+        let now = Timestamp::from_second(255).unwrap();
+        let name = event_name(&notice("t", "subject `u1`"), now);
+        assert!(name.starts_with("t.lifecyclefailing.") && name.ends_with(".ff"), "{name}");
+        assert_eq!(name, event_name(&notice("t", "subject `u1`"), now), "tried again");
+        assert_ne!(name, event_name(&notice("t", "subject `u2`"), now), "in the same moment");
+        let long =
+            |end: char| event_name(&notice(&format!("{}-{}", "a".repeat(189), end.to_string().repeat(63)), ""), now);
+        assert!(long('b').len() <= 253 && long('b').starts_with(&format!("{}.lifecyclefailing.", "a".repeat(189))));
+        assert_ne!(long('b'), long('c'), "what is cut off tells them apart");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::decide::action::Action;
 use super::decide::exclusion::DriftExclusion;
 use super::policy::{self, Asked, Error, Patches, Policies, Purpose, Rendered, Resources};
 use super::problem::Problem;
-use super::read::content::{Content, Contents, Fault, Part, Reference, dialect};
+use super::read::content::{Content, Contents, DIALECT, Fault, Part, Reference, dialect};
 use super::read::spec::{self, EventTriggerSpec, LabelSelector, StopMatchingBehavior, SyncMode};
 use super::read::text::{Reading, Text};
 use super::read::{metadata, refuse};
@@ -75,6 +75,7 @@ impl Trigger {
     ) -> Result<Trigger, Problem> {
         let rule = format!("EventTrigger/{name}");
         let account = metadata::event_trigger(&rule, origin, manifest)?;
+        metadata::unknown(&rule, origin, manifest, [ADOPT, ORDER, DIALECT], problems);
         let written = manifest.get("spec").unwrap_or(&Value::Null);
         let spec: EventTriggerSpec = spec::read(written).map_err(|error| error.problem(&rule, origin))?;
         let has_other_clusters = clusters.iter().count() > 1;

@@ -50,6 +50,11 @@ pub(super) struct Unread {
 }
 
 impl Unread {
+    /// Whether another engine reads a part of it.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.is_elsewhere
+    }
+
     /// What is unread at these servers; `None` where nothing is.
     pub(super) fn at<'s>(servers: impl Iterator<Item = (&'s String, &'s IntakeState)>) -> Option<Unread> {
         let (mut unread, mut is_known) = (Unread::default(), false);

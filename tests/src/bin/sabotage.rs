@@ -5,6 +5,9 @@
 //! one build serves all. Stories are then played until one breaks a promise. The command fails when a sabotage is not
 //! noticed, when the source no longer has the piece, or when a known story notices no sabotage.
 
+#[path = "sabotage/by_hand.rs"]
+mod by_hand;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs;
@@ -74,13 +77,7 @@ const GROUND: &str = "projections/src/fold/ground.rs";
 /// back, which it is not in the simulation, the times of the messages tell the same; a table in `epoch` tests it. And
 /// sessions that end again and again while a full stream drops messages: a story ends in calm, so they end too; a test
 /// on a real server has it.
-const SABOTAGES: [Sabotage; 55] = [
-    Sabotage {
-        name: "act before what waits in the streams is read",
-        file: "engine/src/site/history.rs",
-        good: "let is_waited = unread.is_elsewhere || !state.is_given_up;",
-        bad: "let is_waited = unread.is_elsewhere || !state.is_given_up && !SABOTAGED;",
-    },
+static SABOTAGES: [Sabotage; 53] = [
     Sabotage {
         name: "take the event that is read last for the latest one",
         file: ORDER,
@@ -170,12 +167,6 @@ const SABOTAGES: [Sabotage; 55] = [
         file: EPOCH,
         good: "if state.created_unix_nanos <= known.recorded_until_unix_nanos {",
         bad: "if !SABOTAGED && state.created_unix_nanos <= known.recorded_until_unix_nanos {",
-    },
-    Sabotage {
-        name: "forget an epoch's last message in the next one",
-        file: READER,
-        good: "self.known.map_or(0, |known| known.recorded_until_unix_nanos),",
-        bad: "self.known.filter(|_| !SABOTAGED).map_or(0, |known| known.recorded_until_unix_nanos),",
     },
     Sabotage {
         name: "do not look again once the consumer is there",
@@ -415,7 +406,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let is_wanted = |one: &Sabotage| wanted.is_empty() || wanted.iter().any(|part| one.name.contains(part.as_str()));
-    let chosen: Vec<_> = (1..).zip(&SABOTAGES).filter(|(_, one)| is_wanted(one)).collect();
+    let chosen: Vec<_> = (1..).zip(sabotages()).filter(|(_, one)| is_wanted(one)).collect();
     if chosen.is_empty() {
         eprintln!("error: no sabotage has `{}` in its name\n\n{USAGE}", wanted.join(" "));
         return ExitCode::from(2);
@@ -430,9 +421,14 @@ fn main() -> ExitCode {
     }
 }
 
+/// All of them.
+fn sabotages() -> impl Iterator<Item = &'static Sabotage> {
+    SABOTAGES.iter().chain(&by_hand::SABOTAGES)
+}
+
 fn try_all(chosen: &[(usize, &Sabotage)]) -> Result<bool, String> {
     let mut files = workspace_files()?;
-    for (number, sabotage) in (1..).zip(&SABOTAGES) {
+    for (number, sabotage) in (1..).zip(sabotages()) {
         sabotage.put_into(&mut files, number)?;
     }
     let copy = target_folder().join("sabotage");
@@ -457,7 +453,7 @@ fn try_all(chosen: &[(usize, &Sabotage)]) -> Result<bool, String> {
             noticed.extend(found);
         }
     }
-    if chosen.len() == SABOTAGES.len() {
+    if chosen.len() == sabotages().count() {
         for found in FOUND.iter().filter(|found| !noticed.contains(found.name)) {
             println!("{:>8}  no sabotage is noticed by the known story: {}", "-", found.name);
             is_well = false;
@@ -592,7 +588,7 @@ mod tests {
     #[test]
     fn each_piece_is_in_the_source_once() {
         let mut files = workspace_files().expect("the workspace of this test");
-        for (number, sabotage) in (1..).zip(&SABOTAGES) {
+        for (number, sabotage) in (1..).zip(sabotages()) {
             sabotage.put_into(&mut files, number).expect(sabotage.name);
         }
     }

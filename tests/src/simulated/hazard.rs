@@ -47,6 +47,12 @@ pub enum Hazard {
     StolenDelivery,
     /// Another engine takes a consumer.
     Rival,
+    /// Somebody changes what a consumer asks for.
+    EditedConsumer,
+    /// A copy of a stream appears, with its messages.
+    CopiedStream,
+    /// The owner of a stream adds a subject to it, or takes it away.
+    OtherSubject,
     /// One of two streams delivers nothing for a while, and the other does.
     SlowStream,
     /// Messages are purged.
@@ -87,6 +93,8 @@ pub enum Hazard {
     AwaitedWithdrawal,
     /// A mistake takes a trigger out of force.
     BrokenRules,
+    /// The engine starts while the cluster does not know the kinds of the rules.
+    NoDefinitions,
     /// A new epoch is recorded.
     NewEpoch,
     /// A gap is recorded.
@@ -115,7 +123,7 @@ pub enum Hazard {
 
 impl Hazard {
     /// All hazards, in the order in which they are printed.
-    pub const ALL: [Hazard; 50] = [
+    pub const ALL: [Hazard; 54] = [
         Hazard::Stop,
         Hazard::Kill,
         Hazard::PowerCut,
@@ -134,6 +142,9 @@ impl Hazard {
         Hazard::StrangeMessage,
         Hazard::StolenDelivery,
         Hazard::Rival,
+        Hazard::EditedConsumer,
+        Hazard::CopiedStream,
+        Hazard::OtherSubject,
         Hazard::SlowStream,
         Hazard::Purge,
         Hazard::RemadeStream,
@@ -154,6 +165,7 @@ impl Hazard {
         Hazard::HeldWithdrawal,
         Hazard::AwaitedWithdrawal,
         Hazard::BrokenRules,
+        Hazard::NoDefinitions,
         Hazard::NewEpoch,
         Hazard::Gap,
         Hazard::FailedAttempt,
@@ -190,6 +202,9 @@ impl Hazard {
             Hazard::StrangeMessage => "message published that the client cannot read",
             Hazard::StolenDelivery => "message delivered to another reader",
             Hazard::Rival => "consumer taken by another engine",
+            Hazard::EditedConsumer => "consumer edited by somebody",
+            Hazard::CopiedStream => "copy of a stream made",
+            Hazard::OtherSubject => "subject added to a stream, or taken away",
             Hazard::SlowStream => "one of two streams slow",
             Hazard::Purge => "messages purged",
             Hazard::RemadeStream => "stream deleted and made again",
@@ -210,6 +225,7 @@ impl Hazard {
             Hazard::HeldWithdrawal => "withdrawal held by the brake",
             Hazard::AwaitedWithdrawal => "withdrawal held for others",
             Hazard::BrokenRules => "trigger broken",
+            Hazard::NoDefinitions => "started without the kinds of the rules",
             Hazard::NewEpoch => "new epoch recorded",
             Hazard::Gap => "gap recorded",
             Hazard::FailedAttempt => "failed attempt recorded",

@@ -79,12 +79,12 @@ impl JetStream for SimulatedJetStream {
     fn stored_from<'a>(
         &'a self,
         stream: &'a str,
-        _subject: &'a str,
+        subject: &'a str,
         sequence: u64,
     ) -> BoxFuture<'a, Result<Option<Stored>, Error>> {
         async move {
             self.server.way("STREAM.MSG.GET").await?;
-            Ok(self.server.stored_from(stream, sequence))
+            Ok(self.server.stored_from(stream, subject, sequence))
         }
         .boxed()
     }
@@ -162,7 +162,7 @@ impl Batches for Delivery {
     fn backlog(&self) -> BoxFuture<'_, Result<Option<Backlog>, Error>> {
         async move {
             self.server.way("CONSUMER.INFO").await?;
-            Ok(self.server.backlog(&self.lease))
+            self.server.backlog(&self.lease)
         }
         .boxed()
     }

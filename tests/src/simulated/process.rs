@@ -75,6 +75,8 @@ pub struct World {
     pub reads_less: bool,
     /// Whether there are two streams.
     has_two_streams: bool,
+    /// Whether all streams are read.
+    reads_all: bool,
     /// How many resources and records an engine looks at in one piece of a replay.
     replay_steps: usize,
     brake: Brake,
@@ -114,7 +116,7 @@ impl World {
         let table = (!of_saver.one_in(4)).then(|| Arc::new(SimulatedTable::new(Chance::new(seed, 8), counter.clone())));
         let rules = watch::Sender::new(Current::default());
         let reads_less = false;
-        let has_two_streams = script.has_two_streams();
+        let (has_two_streams, reads_all) = (script.has_two_streams(), script.reads_all());
         World {
             server,
             cluster,
@@ -127,6 +129,7 @@ impl World {
             rules,
             reads_less,
             has_two_streams,
+            reads_all,
             replay_steps,
             brake,
             confirming,
@@ -255,7 +258,8 @@ impl World {
         });
         let jetstream = Arc::new(SimulatedJetStream { server: self.server.clone() });
         let other = self.has_two_streams.then(|| OTHER_SUBJECT.to_owned());
-        let subjects = std::iter::once(SUBJECT.to_owned()).chain(other).collect();
+        let subjects = std::iter::once(SUBJECT.to_owned()).chain(other);
+        let subjects = subjects.filter(|_| !self.reads_all).collect();
         let wanted = Wanted { subjects, streams: Vec::new() };
         let (instance, host) = ("engine".to_owned(), String::new());
         let claimant = Claimant { instance, host, takes_over: false, clock: Arc::new(self.clock) };

@@ -80,6 +80,11 @@ pub enum Action {
         /// It comes.
         comes: bool,
     },
+    /// The kinds of the rules go from the cluster, or come back. A running engine keeps its rules, and one that starts has none.
+    Definitions {
+        /// They come back.
+        come: bool,
+    },
     /// A release of the engine comes in place of the one before it, which is stopped.
     Release {
         /// It refuses some events that ours reads.
@@ -158,6 +163,19 @@ pub enum Action {
     },
     /// Another engine takes the consumers, and reads with them for this long.
     Rival(Duration),
+    /// Somebody changes what the consumers ask for.
+    Edit,
+    /// A copy of the stream appears: with an event of its own, where it has a subject of its own; a mirror otherwise.
+    Copy(Option<Message>),
+    /// The copy goes.
+    RemoveCopy,
+    /// The owner of the stream adds a subject that nobody wants, or takes it away.
+    OtherSubject {
+        /// It is added.
+        comes: bool,
+    },
+    /// Something is published on that subject.
+    PublishOther(Bytes),
 }
 
 /// How an engine ends.
@@ -295,6 +313,7 @@ impl Script {
                 Action::ClockJump { days: *clock.pick(&[-14_600, 4, 14_600]), pause: clock.millis_below(500_000) };
             steps.insert(at, Step { action, pause: Duration::ZERO });
         }
+        by_hand(&mut steps, seed, retention);
         let has_foreign = chance.one_in(4);
         let messages_max = if chance.one_in(6) { 2 + chance.below(20) } else { u64::MAX };
         let messages_max = usize::try_from(messages_max).unwrap_or(usize::MAX);
@@ -306,6 +325,18 @@ impl Script {
     #[must_use]
     pub fn has_two_streams(&self) -> bool {
         self.steps.iter().any(|step| matches!(&step.action, Action::Publish(message) if message.elsewhere))
+    }
+
+    /// Whether all streams are read, whatever their subjects: copies are among them then.
+    #[must_use]
+    pub fn reads_all(&self) -> bool {
+        self.steps.iter().any(|step| matches!(&step.action, Action::Copy(_)))
+    }
+
+    /// Whether the stream has subjects that nobody wants: then what is missing is counted, and no gap.
+    #[must_use]
+    pub fn has_other_subject(&self) -> bool {
+        self.steps.iter().any(|step| matches!(&step.action, Action::OtherSubject { .. }))
     }
 
     /// How many messages are published.
@@ -337,6 +368,41 @@ fn in_two_streams(steps: &mut Vec<Step>, chance: &Chance) {
         let at = usize::try_from(chance.below(steps.len() as u64 + 1)).unwrap_or_default();
         let action = Action::SlowStream { other: chance.one_in(2), pause: chance.millis_below(4_000) };
         steps.insert(at, Step { action, pause: Duration::ZERO });
+    }
+}
+
+/// People change a consumer, copy the stream, or add a subject to it, in stories of their own. Drawn apart.
+fn by_hand(steps: &mut Vec<Step>, seed: u64, retention: Retention) {
+    let chance = Chance::new(seed, 30);
+    let mut insert = |action, pause| {
+        let at = usize::try_from(chance.below(steps.len() as u64 + 1)).unwrap_or_default();
+        steps.insert(at, Step { action, pause });
+    };
+    if chance.one_in(5) {
+        for come in [true, false] {
+            insert(Action::Definitions { come }, Duration::ZERO);
+        }
+    }
+    if chance.one_in(5) {
+        insert(Action::Edit, chance.millis_below(3_000));
+    }
+    match chance.below(6) {
+        // What deletes the acknowledged is read by name alone.
+        0 if retention == Retention::Limits => {
+            for number in 0..=chance.below(3) {
+                let own = Message::new(2_000_000 + number, *chance.pick(&RESOURCES), chance.pick::<&str>(&KINDS));
+                insert(Action::Copy(chance.one_in(2).then_some(own)), chance.millis_below(9_000));
+                insert(Action::RemoveCopy, chance.millis_below(9_000));
+            }
+        }
+        1 | 2 => {
+            for number in 0..=chance.below(4) {
+                insert(Action::OtherSubject { comes: !chance.one_in(3) }, chance.millis_below(9_000));
+                let payload = Bytes::from(format!("number {number} of somebody else"));
+                insert(Action::PublishOther(payload), Duration::ZERO);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -485,6 +551,8 @@ impl fmt::Display for Action {
             Action::Redrive => write!(out, "what was rejected is to be taken up again"),
             Action::Mistake { comes: true } => write!(out, "the trigger `manage` gets a mistake"),
             Action::Mistake { comes: false } => write!(out, "the trigger `manage` is without a mistake"),
+            Action::Definitions { come: false } => write!(out, "the kinds of the rules go from the cluster"),
+            Action::Definitions { come: true } => write!(out, "the kinds of the rules are in the cluster again"),
             Action::End { how: Ending::Stop, away } => write!(out, "the engine is stopped, for {away:?}"),
             Action::End { how: Ending::Kill, away } => write!(out, "the engine is killed, for {away:?}"),
             Action::End { how: Ending::PowerCut, away } => write!(out, "the power is cut, for {away:?}"),
@@ -508,6 +576,15 @@ impl fmt::Display for Action {
             }
             Action::Rival(lives) => write!(out, "another engine takes the consumers, for {lives:?}"),
             Action::Deafen => write!(out, "the consumer goes deaf"),
+            Action::Edit => write!(out, "somebody changes what the consumer asks for"),
+            Action::Copy(None) => write!(out, "a mirror of the stream appears"),
+            Action::Copy(Some(own)) => {
+                write!(out, "a stream with its messages appears, and has {}", String::from_utf8_lossy(&own.payload))
+            }
+            Action::RemoveCopy => write!(out, "the copy of the stream goes"),
+            Action::OtherSubject { comes: true } => write!(out, "the owner of the stream adds a subject"),
+            Action::OtherSubject { comes: false } => write!(out, "the owner of the stream takes the subject away"),
+            Action::PublishOther(payload) => write!(out, "published there: {}", String::from_utf8_lossy(payload)),
             Action::Steal { messages, acknowledges } => {
                 let and = if *acknowledges { " and acknowledges them" } else { "" };
                 write!(out, "another reader takes {messages} messages of the consumer{and}")

@@ -6,8 +6,10 @@
 //!
 //! Never here: what a message means.
 
+mod copied;
 mod met;
 mod rival;
+mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use lifeline_engine::clock::{Clock, SimulatedClock};
 use lifeline_engine::intake::epoch::content_hash;
 use lifeline_engine::intake::jetstream::{Backlog, Consume, Copied, Message, Retention, Stored, StreamState};
 use lifeline_engine::intake::owner::Owner;
+use lifeline_engine::intake::subjects::includes;
 use lifeline_engine::intake::{Error, Subject};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -98,6 +101,8 @@ struct Stream {
     held: BTreeMap<u64, Message>,
     /// Those of them that the client cannot read: it breaks the connection off.
     strange: BTreeSet<u64>,
+    /// The stream whose messages it takes as well.
+    origin: Option<String>,
     consumers: BTreeMap<String, Consumer>,
 }
 
@@ -108,6 +113,8 @@ struct Consumer {
     unacknowledged: BTreeMap<u64, Instant>,
     /// It delivers nothing more, and reports nothing.
     is_deaf: bool,
+    /// Somebody changed what it asks for.
+    is_edited: bool,
     /// It has delivered something to the reader that opened it.
     has_delivered: bool,
     /// It has delivered something to another reader since then.
@@ -148,6 +155,7 @@ impl Server {
             last_sequence: 0,
             held: BTreeMap::new(),
             strange: BTreeSet::new(),
+            origin: None,
             consumers: BTreeMap::new(),
         };
         let made = stream.state(name);
@@ -187,6 +195,7 @@ impl Server {
         };
         let is_full = stream.held.len() > stream.messages_max;
         let oldest = if is_full { stream.held.pop_first() } else { None };
+        state.copy_newest(&published.stream);
         state.published.insert(published_unix_nanos, published);
         if let Some((_, oldest)) = oldest {
             self.counter.count(Hazard::FullStream);
@@ -194,86 +203,6 @@ impl Server {
         }
         drop(state);
         self.changed.notify_waiters();
-    }
-
-    /// Removes the oldest messages of a stream: this many of every thousand.
-    pub fn purge(&self, stream: &str, per_mille: u64) {
-        let mut state = self.state.lock();
-        let Some(stream) = state.streams.get_mut(stream) else { return };
-        let count = stream.held.len() as u64 * per_mille / 1_000;
-        if count > 0 {
-            self.counter.count(Hazard::Purge);
-        }
-        let gone: Vec<Message> =
-            (0..count).filter_map(|_| stream.held.pop_first()).map(|(_, message)| message).collect();
-        for message in gone {
-            state.let_go(&message, Fate::Removed);
-        }
-    }
-
-    /// Restarts the server that has a stream, which has lost its newest messages: it gives their sequences to others.
-    /// With `cuts` it is the server that the engine is connected to; otherwise the connection stays, and the consumer
-    /// goes on at the new end.
-    pub fn lose_tail(&self, stream: &str, messages: u64, cuts: bool) {
-        let mut state = self.state.lock();
-        let Some(stream) = state.streams.get_mut(stream) else { return };
-        let count = messages.min(stream.last_sequence);
-        if count > 0 {
-            self.counter.count(Hazard::LostTail);
-        }
-        stream.last_sequence -= count;
-        let (last_sequence, created_unix_nanos) = (stream.last_sequence, stream.created_unix_nanos);
-        for consumer in stream.consumers.values_mut() {
-            consumer.cursor = consumer.cursor.min(last_sequence + 1);
-            consumer.unacknowledged.retain(|sequence, _| *sequence <= last_sequence);
-        }
-        let gone = stream.held.split_off(&(stream.last_sequence + 1));
-        for message in gone.values() {
-            state.let_go(message, Fate::Lost);
-        }
-        // Other messages get these sequences now.
-        if let Some(last) = state.met.as_mut().and_then(|met| met.get_mut(&created_unix_nanos)) {
-            *last = last_sequence.min(*last);
-        }
-        // A server that does not know of a message does not know that it purged it either.
-        let purged = state.published.values_mut().filter(|published| {
-            published.created_unix_nanos == created_unix_nanos
-                && published.sequence > last_sequence
-                && published.fate == Fate::Removed
-        });
-        purged.for_each(|published| published.fate = Fate::Lost);
-        if cuts {
-            state.connections += 1;
-            state.restarts += 1;
-        }
-        drop(state);
-        self.changed.notify_waiters();
-    }
-
-    /// Cuts every connection; nobody gets through for a while.
-    pub fn go_away(&self, pause: Duration) {
-        self.counter.count(Hazard::ServerAway);
-        let mut state = self.state.lock();
-        state.connections += 1;
-        state.away_until = Some(Instant::now() + pause);
-        drop(state);
-        self.changed.notify_waiters();
-    }
-
-    /// Makes every consumer stop delivering, without an error.
-    pub fn go_deaf(&self) {
-        for stream in self.state.lock().streams.values_mut() {
-            for consumer in stream.consumers.values_mut() {
-                self.counter.count(Hazard::DeafConsumer);
-                consumer.is_deaf = true;
-            }
-        }
-    }
-
-    /// Makes a stream deliver nothing for a while.
-    pub fn slow_down(&self, stream: &str, pause: Duration) {
-        self.counter.count(Hazard::SlowStream);
-        self.state.lock().slow_until.insert(stream.to_owned(), Instant::now() + pause);
     }
 
     /// No more trouble from here on.
@@ -303,9 +232,11 @@ impl Server {
         self.state.lock().streams.iter().map(|(name, stream)| stream.state(name)).collect()
     }
 
-    pub(super) fn stored_from(&self, stream: &str, sequence: u64) -> Option<Stored> {
+    pub(super) fn stored_from(&self, stream: &str, subject: &str, sequence: u64) -> Option<Stored> {
         let state = self.state.lock();
-        let (sequence, message) = state.streams.get(stream)?.held.range(sequence..).next()?;
+        let held = &state.streams.get(stream)?.held;
+        let asked = [subject.to_owned()];
+        let (sequence, message) = held.range(sequence..).find(|(_, message)| is_asked_for(&asked, message))?;
         let content_hash = content_hash(&message.payload);
         Some(Stored { sequence: *sequence, published_unix_nanos: message.published_unix_nanos, content_hash })
     }
@@ -318,7 +249,8 @@ impl Server {
         let consumer = consumers.get(&consume.durable)?;
         let unacknowledged = consumer.unacknowledged.keys().next().filter(|_| *retention != Retention::Limits);
         let from = unacknowledged.map_or(consume.from_sequence, |first| consume.from_sequence.min(*first));
-        let messages: Vec<Message> = held.range(from..).take(count as usize).map(|(_, held)| held.clone()).collect();
+        let waiting = held.range(from..).filter(|(_, message)| is_asked_for(&consume.filters, message));
+        let messages: Vec<Message> = waiting.take(count as usize).map(|(_, held)| held.clone()).collect();
         deliver(published, &messages);
         let lease = Lease {
             consume: consume.clone(),
@@ -350,6 +282,7 @@ impl Server {
             cursor,
             unacknowledged: BTreeMap::new(),
             is_deaf: false,
+            is_edited: false,
             has_delivered: false,
             went_elsewhere: false,
         };
@@ -381,7 +314,7 @@ impl Server {
         let stream = streams.get_mut(&lease.consume.stream);
         let leased = stream.and_then(|stream| stream.leased(lease));
         let (held, strange, consumer) = leased.ok_or_else(|| ended(&lease.consume, "it is gone"))?;
-        if consumer.is_deaf {
+        if consumer.is_deaf || consumer.is_edited {
             return Ok(Delivered::Nothing { again_at: None });
         }
         if slow_until.is_some() {
@@ -394,7 +327,8 @@ impl Server {
         self.counter.count_many(Hazard::Redelivery, sequences.len() as u64);
         if consumer.unacknowledged.len() < UNACKNOWLEDGED_MAX {
             let room = 1 + self.chance.below(BATCH_MESSAGES_MAX);
-            let fresh = held.range(consumer.cursor..).map(|(sequence, _)| *sequence);
+            let asked = held.range(consumer.cursor..).filter(|(_, held)| is_asked_for(&lease.consume.filters, held));
+            let fresh = asked.map(|(sequence, _)| *sequence);
             sequences.extend(fresh.take(usize::try_from(room).expect("a batch is small")));
         }
         let Some(last) = sequences.last() else {
@@ -420,20 +354,24 @@ impl Server {
             }
         }
         let unread = messages.split_off(readable).len();
-        let pending = (held.range(consumer.cursor..).count() + unread) as u64;
+        let pending = count(held, consumer.cursor, lease) + unread as u64;
         deliver(published, &messages);
         Ok(Delivered::Messages { messages, pending })
     }
 
-    pub(super) fn backlog(&self, lease: &Lease) -> Option<Backlog> {
+    pub(super) fn backlog(&self, lease: &Lease) -> Result<Option<Backlog>, Error> {
         let mut state = self.state.lock();
-        let (held, _, consumer) = state.streams.get_mut(&lease.consume.stream)?.leased(lease)?;
-        Some(Backlog {
-            pending: held.range(consumer.cursor..).count() as u64,
+        let stream = state.streams.get_mut(&lease.consume.stream);
+        let Some((held, _, consumer)) = stream.and_then(|stream| stream.leased(lease)) else { return Ok(None) };
+        if consumer.is_edited {
+            return Err(ended(&lease.consume, "somebody changed its configuration"));
+        }
+        Ok(Some(Backlog {
+            pending: count(held, consumer.cursor, lease),
             unacknowledged: consumer.unacknowledged.len() as u64,
             unacknowledged_max: UNACKNOWLEDGED_MAX as u64,
             delivered_sequence: consumer.cursor.saturating_sub(1),
-        })
+        }))
     }
 
     /// Takes an acknowledgement of messages, by sequence and the time they were published. Whether or not it arrives, what it
@@ -475,6 +413,12 @@ impl Server {
             let same: Vec<u64> = covered.iter().filter(is_same).map(|(sequence, _)| *sequence).collect();
             let gone: Vec<Message> = same.iter().filter_map(|sequence| stream.held.remove(sequence)).collect();
             for message in gone {
+                if !state.is_event(&lease.consume.stream, &message) {
+                    let whom = String::from_utf8_lossy(&message.payload).into_owned();
+                    state
+                        .violations
+                        .push(Violation::new("acknowledged, and deleted by that, though it is another's", whom));
+                }
                 state.let_go(&message, Fate::Acknowledged);
             }
         }
@@ -532,8 +476,10 @@ impl State {
     }
 
     fn let_go(&mut self, message: &Message, fate: Fate) {
-        let published = self.published.get_mut(&message.published_unix_nanos);
-        published.expect("only what was published is held").fate = fate;
+        // A copy, and what is another's, is none of the messages that are to be recorded.
+        if let Some(published) = self.published.get_mut(&message.published_unix_nanos) {
+            published.fate = fate;
+        }
     }
 }
 
@@ -558,13 +504,23 @@ impl Stream {
             on_disk: true,
             erasable: true,
             consumers_kept: None,
-            copied: Copied::default(),
+            copied: Copied { origins: self.origin.iter().cloned().collect(), ..Copied::default() },
         }
     }
 
     fn first_sequence(&self) -> u64 {
         self.held.first_key_value().map_or(self.last_sequence + 1, |(first, _)| *first)
     }
+}
+
+/// Whether a message has one of these subjects; without any, all have.
+fn is_asked_for(subjects: &[String], message: &Message) -> bool {
+    subjects.is_empty() || subjects.iter().any(|subject| includes(subject, &message.subject))
+}
+
+/// How many messages wait for the consumer of a lease.
+fn count(held: &BTreeMap<u64, Message>, cursor: u64, lease: &Lease) -> u64 {
+    held.range(cursor..).filter(|(_, message)| is_asked_for(&lease.consume.filters, message)).count() as u64
 }
 
 fn ended(consume: &Consume, reason: &str) -> Error {

@@ -32,6 +32,13 @@ const STREAM: &str = "EVENTS";
 /// The other stream, in stories with two. It comes to no harm: that is the first one's part.
 const OTHER_STREAM: &str = "ALL";
 
+/// A copy of the first one, and the subject of its own.
+const COPY: &str = "COPY";
+const COPY_SUBJECT: &str = "copied-user-operation";
+
+/// A subject of the first one that nobody wants. The rules would match it.
+const NOT_OURS: &str = "not-our-user-operation";
+
 /// How long the world stays calm at the end: longer than the longest pause of a retry.
 const CALM: Duration = Duration::from_secs(140);
 
@@ -109,6 +116,10 @@ struct Director<'s> {
     published: Vec<Message>,
     /// The rules, and whether they have a mistake now.
     rules: (Version, bool),
+    /// Whether the cluster does not know the kinds of rules now.
+    has_no_definitions: bool,
+    /// Whether there were rules.
+    has_rules: bool,
     began: Instant,
     happened: Vec<(Duration, String)>,
     violations: Vec<Violation>,
@@ -126,6 +137,8 @@ impl Director<'_> {
             redriven: Answers::default(),
             published: Vec::new(),
             rules: (Version::First, false),
+            has_no_definitions: false,
+            has_rules: false,
             began: Instant::now(),
             happened: Vec::new(),
             violations: Vec::new(),
@@ -165,7 +178,7 @@ impl Director<'_> {
                 // A mistake that is there stays there.
                 let (_, is_broken) = self.rules;
                 self.rules = (*version, is_broken);
-                self.world.rules.send_replace(self.compiled());
+                self.rules_change();
             }
             // Before the first rules there is nothing to be mistaken.
             Action::Mistake { .. } if self.world.rules.borrow().rules.is_none() => {}
@@ -175,7 +188,13 @@ impl Director<'_> {
                     self.counter.count(Hazard::BrokenRules);
                 }
                 self.rules = (version, *comes);
-                self.world.rules.send_replace(self.compiled());
+                self.rules_change();
+            }
+            Action::Definitions { come: false } => self.has_no_definitions = true,
+            Action::Definitions { come: true } => {
+                if std::mem::take(&mut self.has_no_definitions) && self.has_rules {
+                    self.rules_change();
+                }
             }
             Action::Release { reads_less } => {
                 self.end_process(Ending::Stop, Duration::ZERO).await;
@@ -208,7 +227,26 @@ impl Director<'_> {
             Action::ClockJump { days, pause } => self.world.jump(*days, *pause).await,
             Action::Rival(lives) => self.world.server.rival_comes(*lives),
             Action::Deafen => self.world.server.go_deaf(),
+            Action::Edit => self.world.server.edit(),
+            Action::Copy(own) => {
+                self.world.server.copy(STREAM, COPY, own.as_ref().map(|_| COPY_SUBJECT));
+                if let Some(own) = own {
+                    self.world.server.publish(COPY, COPY_SUBJECT, own.payload.clone());
+                    self.published.push(own.clone());
+                }
+            }
+            Action::RemoveCopy => self.world.server.remove(COPY),
+            Action::OtherSubject { comes } => self.world.server.set_other_subject(STREAM, NOT_OURS, *comes),
+            Action::PublishOther(payload) => self.world.server.publish_other(STREAM, NOT_OURS, payload.clone()),
             Action::Steal { messages, acknowledges } => self.world.server.steal(*messages, *acknowledges),
+        }
+    }
+
+    /// Lets the rules come into force, where they can be read.
+    fn rules_change(&mut self) {
+        self.has_rules = true;
+        if !self.has_no_definitions {
+            self.world.rules.send_replace(self.compiled());
         }
     }
 
@@ -293,6 +331,10 @@ impl Director<'_> {
             self.world.cut_power();
         }
         if self.process.is_none() && Instant::now() >= self.restart_at {
+            if self.has_no_definitions && self.has_rules {
+                self.counter.count(Hazard::NoDefinitions);
+                self.world.rules.send_replace(Current::default());
+            }
             match self.world.start() {
                 Ok(process) => {
                     self.note("the engine starts");
@@ -315,7 +357,7 @@ impl Director<'_> {
         self.world.cluster.calm_down();
         self.world.disk.plan_no_faults();
         let (_, is_broken) = self.rules;
-        if is_broken || self.world.rules.borrow().rules.is_none() {
+        if std::mem::take(&mut self.has_no_definitions) || is_broken || self.world.rules.borrow().rules.is_none() {
             self.rules = (self.script.version(), false);
             self.world.rules.send_replace(self.compiled());
         }
@@ -359,6 +401,7 @@ impl Director<'_> {
             messages: &self.published,
             version: self.script.version(),
             has_foreign: self.script.has_foreign,
+            counts_gaps: self.script.has_other_subject(),
             cluster: &self.world.cluster,
             digest,
             counter: &self.counter,

@@ -96,3 +96,53 @@ async fn a_subject_that_its_owner_adds_to_a_stream_is_not_read() {
         }
     }
 }
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn a_subject_that_comes_and_goes_stops_no_work_queue() {
+    let mut world = World::new(&["a"]).await;
+    let retention = RetentionPolicy::WorkQueue;
+    let config = |subjects: &[&str]| Config {
+        name: "S".to_owned(),
+        subjects: subjects.iter().map(|&subject| subject.to_owned()).collect(),
+        retention,
+        ..Config::default()
+    };
+    world.jetstream.create_stream(config(&["a", "b"])).await.unwrap();
+    world.publish("b", 10..13).await;
+    world.jetstream.update_stream(config(&["a"])).await.unwrap();
+    world.run().await;
+    world.publish("a", 0..3).await;
+    world.recorded(3).await;
+    assert_eq!(world.payloads(), numbers(0..3));
+    world.emptied_but("S", 3).await;
+}
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn a_stream_that_becomes_a_copy_while_it_is_read_repeats_no_event() {
+    let mut world = World::new(&[]).await;
+    world.create("IN", &["in"], Config::default()).await;
+    world.create("BOTH", &["own"], Config::default()).await;
+    world.create("LATER", &["later"], Config::default()).await;
+    world.run().await;
+    world.publish("in", 0..10).await;
+    world.publish("own", 10..20).await;
+    world.publish("later", 20..30).await;
+    world.recorded(30).await;
+    // One gets a source, and one is made again as a mirror.
+    let sources = Some(vec![source("IN")]);
+    let config = Config { name: "BOTH".to_owned(), subjects: vec!["own".to_owned()], sources, ..Config::default() };
+    world.jetstream.update_stream(config).await.unwrap();
+    world.jetstream.delete_stream("LATER").await.unwrap();
+    world.create("LATER", &[], Config { mirror: Some(source("IN")), ..Config::default() }).await;
+    world.publish("in", 30..40).await;
+    world.publish("own", 40..50).await;
+    world.recorded(50).await;
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    let mut payloads = world.payloads();
+    payloads.sort();
+    let mut expected = numbers(0..50);
+    expected.sort();
+    assert_eq!(payloads, expected);
+}

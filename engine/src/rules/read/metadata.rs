@@ -65,6 +65,40 @@ pub(in crate::rules) fn account(manifest: &Value) -> Result<Option<Account>, (&'
     }
 }
 
+/// What all annotations begin with that Lifeline acts on.
+const OWN_PREFIX: &str = "lifeline.dev/";
+
+/// Warns of annotations of an EventTrigger that look like these, which are ours, and have no effect.
+pub(in crate::rules) fn unknown(
+    rule: &str,
+    origin: &str,
+    manifest: &Value,
+    ours: [&str; 3],
+    problems: &mut Vec<Problem>,
+) {
+    let annotations = manifest["metadata"]["annotations"].as_object();
+    let names = annotations.into_iter().flatten().map(|(name, _)| name.as_str());
+    for name in names.filter(|name| name.starts_with(OWN_PREFIX) && !ours.contains(name)) {
+        let known = ours.map(|known| format!("`{known}`")).join(", ");
+        let hint = match &name[OWN_PREFIX.len()..] {
+            "on-marker" => {
+                "the marker of NATS names a subject of NATS, and no resource: publish an event that says what is over".to_owned()
+            }
+            "expiry" | "expirytime" | "on-expiry" => {
+                "an event ends nothing later by itself: publish another one then; that it came too late, `cloudEventAction` can say by \
+                 `now`"
+                    .to_owned()
+            }
+            _ => format!("a trigger may have {known}"),
+        };
+        problems.push(
+            Problem::warning(rule, origin, format!("annotation `{name}` has no effect"))
+                .hint(hint)
+                .at(format!("metadata.annotations.{name}")),
+        );
+    }
+}
+
 /// Checks the metadata of an EventSource.
 pub(in crate::rules) fn event_source(rule: &str, origin: &str, manifest: &Value, problems: &mut Vec<Problem>) {
     if let Some((label, value)) = tenant(manifest) {
@@ -130,6 +164,29 @@ mod tests {
 
     use super::*;
     use crate::rules::problem::Severity;
+
+    #[test]
+    fn an_annotation_that_looks_like_ours_is_not_passed_over_in_silence() {
+        let check = |annotations: Value, expected: &[(&str, &str)]| {
+            let mut problems = Vec::new();
+            let manifest = json!({"metadata": {"annotations": annotations}});
+            let ours = ["lifeline.dev/adopt", "lifeline.dev/order", "lifeline.dev/dialect"];
+            unknown("EventTrigger/x", "r.yaml:1", &manifest, ours, &mut problems);
+            assert_eq!(problems.len(), expected.len(), "{problems:?}");
+            for (problem, (name, hint)) in problems.iter().zip(expected) {
+                assert_eq!(problem.message, format!("annotation `{name}` has no effect"));
+                assert!(problem.hint.as_ref().is_some_and(|given| given.contains(hint)), "{problem:?}");
+            }
+        };
+        check(
+            json!({"lifeline.dev/adopt": "true", "lifeline.dev/order": "time", "lifeline.dev/dialect": "tera", "x/y": "1"}),
+            &[],
+        );
+        check(json!({"lifeline.dev/adpot": "true"}), &[("lifeline.dev/adpot", "`lifeline.dev/adopt`")]);
+        check(json!({"lifeline.dev/on-marker": "Delete"}), &[("lifeline.dev/on-marker", "publish an event")]);
+        check(json!({"lifeline.dev/expiry": "true"}), &[("lifeline.dev/expiry", "`now`")]);
+        check(Value::Null, &[]);
+    }
 
     #[test]
     fn a_paused_trigger_and_one_of_half_an_account_are_out_of_force() {

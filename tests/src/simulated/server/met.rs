@@ -22,7 +22,8 @@ impl Server {
         let met = state.met.as_ref()?;
         let unread = state.streams.iter().filter_map(|(name, stream)| {
             let (last, next) = (*met.get(&stream.created_unix_nanos)?, next_sequence(name));
-            Some(stream.held.range(next..).map(|(sequence, _)| *sequence).filter(move |sequence| *sequence <= last))
+            let held = stream.held.range(next..).filter(|(_, message)| state.is_event(name, message));
+            Some(held.map(|(sequence, _)| *sequence).filter(move |sequence| *sequence <= last))
         });
         Some(unread.flatten().collect())
     }
