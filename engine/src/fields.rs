@@ -104,7 +104,8 @@ fn field(path: String, before: Option<&Value>, after: Option<&Value>) -> FieldCh
     FieldChange { path, before: before.cloned(), after: after.cloned() }
 }
 
-fn step_into(path: &str, name: &str) -> String {
+/// The path of a field below another.
+pub(crate) fn step_into(path: &str, name: &str) -> String {
     let is_plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
     match (is_plain, path.is_empty()) {
         (true, true) => name.to_owned(),

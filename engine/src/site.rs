@@ -158,6 +158,11 @@ impl Site {
         self.budget.take().await;
     }
 
+    /// The same for a request that nobody waits for: all others come first.
+    pub(crate) async fn afford_last(&self) {
+        self.budget.take_last().await;
+    }
+
     /// Puts lifecycles that need work into the queue. What should be gone is more urgent than `urgency` says.
     pub(crate) fn push(
         &self,

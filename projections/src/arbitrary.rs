@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::fact::{
-    Allowance, AppliedObject, Decision, Delivery, Drift, DriftedObject, EventReceived, EventRejected, Fact,
+    Allowance, Altered, AppliedObject, Decision, Delivery, Drift, DriftedObject, EventReceived, EventRejected, Fact,
     FailedAttempt, Gathered, Later, LifecycleKey, MarkerFound, ObjectKey, Order, OrderBy, Place, Reconciled,
     RecordLost, Recreated, Redecision, Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange,
     StreamChanged, TriggerReplayed, What,
@@ -209,12 +209,16 @@ pub(crate) fn fact() -> impl Strategy<Value = Fact<'static>> {
     let drifted = (lifecycle_key(), offset(), vec(drifted, 1..3)).prop_map(|(key, acted_for, objects)| {
         Fact::Reconciled(Reconciled { key, acted_for, previous: None, what: What::Drifted(objects) })
     });
+    let altered = (lifecycle_key(), offset(), object()).prop_map(|(key, acted_for, object)| {
+        let altered = Altered { object, fields: vec!["data.a".into(), "data[\"b/c\"]".into()] };
+        Fact::Reconciled(Reconciled { key, acted_for, previous: None, what: What::Altered(altered) })
+    });
     let gathered =
         (select(TRIGGERS), select(CLUSTERS), 0..3_u64, offset()).prop_map(|(trigger, cluster, keys, until)| {
             Fact::Gathered(Gathered { trigger: trigger.into(), cluster: cluster.into(), keys, until, previous: None })
         });
     prop_oneof![
-        2 => gathered, 2 => drifted, 6 => event, 1 => rejected, 1 => marker, 1 => opened, 1 => gap, 1 => rule,
+        2 => gathered, 2 => drifted, 1 => altered, 6 => event, 1 => rejected, 1 => marker, 1 => opened, 1 => gap, 1 => rule,
         3 => replayed, 3 => intended, 3 => done, 2 => failed, 3 => deleted,
         1 => released, 1 => recreated, 1 => Just(Fact::Lost(RecordLost { reason: "gone" })),
     ]

@@ -26,7 +26,7 @@ pub use self::event::{
 pub use self::gathered::Gathered;
 pub use self::names::{LifecycleKey, ObjectKey, ResourceKey};
 pub use self::order::{Later, Order, OrderBy, Place};
-pub use self::reconciled::{AppliedObject, Drift, DriftedObject, FailedAttempt, Reconciled, Recreated, What};
+pub use self::reconciled::{Altered, AppliedObject, Drift, DriftedObject, FailedAttempt, Reconciled, Recreated, What};
 pub use self::rule::{Allowance, Redecision, Redesired, RuleChanged, TriggerReplayed};
 pub use self::stream::{StreamChange, StreamChanged};
 
@@ -119,6 +119,7 @@ impl<'a> Fact<'a> {
                 What::Released(_) => "Released",
                 What::Recreated(_) => "Recreated",
                 What::Drifted(_) => "Drifted",
+                What::Altered(_) => "Altered",
             },
             Fact::Gathered(_) => "Gathered",
             Fact::Lost(_) => "RecordLost",

@@ -111,6 +111,8 @@ impl<'f> Happened<'f> {
             What::Recreated(Recreated { object, .. }) => Happened::Recreated(object),
             What::Deleted(objects) | What::Released(objects) => Happened::Removed { acted_for, objects },
             What::Drifted(objects) => Happened::Drifted(objects),
+            // The object is applied, which is recorded beside it, and nothing more is to be done.
+            What::Altered(_) => Happened::Drifted(&[]),
         }
     }
 }

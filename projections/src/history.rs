@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::fact::{
-    Decision, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt, Gathered, Later, MarkerFound,
-    ObjectKey, OrderBy, Place, Reconciled, RecordLost, Recreated, Redecision, Redesired, Redriven, ResourceKey,
-    RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed, What, plain_subject,
+    Altered, Decision, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt, Gathered, Later,
+    MarkerFound, ObjectKey, OrderBy, Place, Reconciled, RecordLost, Recreated, Redecision, Redesired, Redriven,
+    ResourceKey, RuleChanged, Ruling, StreamChange, StreamChanged, TriggerReplayed, What, plain_subject,
 };
 use crate::fold::Resource;
 use crate::incarnation::Incarnations;
@@ -69,11 +69,14 @@ pub struct Entry {
 pub struct DriftEntry {
     /// The object, as `Kind/name` or `Kind/namespace/name`.
     pub object: String,
-    /// `deleted` or `changed`.
+    /// `deleted` or `changed`; `altered` where the cluster itself changed what was applied, as it took it.
     pub drift: String,
     /// The field manager that changed it last; absent where it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manager: Option<String>,
+    /// The fields that the cluster itself changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<String>,
 }
 
 /// A drift in a list.
@@ -509,9 +512,14 @@ fn of_reconciled(entry: Entry, reconciled: &Reconciled) -> Entry {
             Some(reason.clone()),
         ),
         What::Drifted(objects) => (drifted(objects), None),
+        What::Altered(altered) => (altered.summary(), None),
     };
     let drifts = match what {
         What::Drifted(objects) => objects.iter().map(drift_entry).collect(),
+        What::Altered(Altered { object, fields }) => {
+            let (object, fields) = (object.short(), fields.clone());
+            vec![DriftEntry { object, drift: "altered".to_owned(), manager: None, fields }]
+        }
         _ => Vec::new(),
     };
     Entry {
@@ -530,7 +538,7 @@ fn of_reconciled(entry: Entry, reconciled: &Reconciled) -> Entry {
 
 fn drift_entry(drifted: &DriftedObject) -> DriftEntry {
     let DriftedObject { object, drift, manager, .. } = drifted;
-    DriftEntry { object: object.short(), drift: drift.as_str().to_owned(), manager: manager.clone() }
+    DriftEntry { object: object.short(), drift: drift.as_str().to_owned(), manager: manager.clone(), fields: vec![] }
 }
 
 /// What others did to objects, in words.

@@ -112,7 +112,9 @@ impl Choice {
     /// The one resource that a fact is wanted for, if there is one; `None` for a fact that is not wanted.
     #[expect(clippy::option_option, reason = "the outer one says whether, the inner one for whom")]
     fn wants(&self, fact: &Fact<'_>) -> Option<Option<ResourceKey>> {
-        let is_drift = |fact: &Fact<'_>| matches!(fact, Fact::Reconciled(Reconciled { what: What::Drifted(_), .. }));
+        let is_drift = |fact: &Fact<'_>| {
+            matches!(fact, Fact::Reconciled(Reconciled { what: What::Drifted(_) | What::Altered(_), .. }))
+        };
         let is_wanted = (!self.drifted || is_drift(fact))
             && self.rejected.is_none_or(|wanted| wanted == matches!(fact, Fact::Rejected(_)))
             && self

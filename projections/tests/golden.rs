@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use lifeline_projections::fact::{
-    Allowance, AppliedObject, Decision, Delivery, Drift, DriftedObject, EventReceived, EventRejected, Fact,
+    Allowance, Altered, AppliedObject, Decision, Delivery, Drift, DriftedObject, EventReceived, EventRejected, Fact,
     FailedAttempt, Gathered, Later, LifecycleKey, MarkerFound, ObjectKey, Order, OrderBy, Place, Reconciled,
     RecordLost, Recreated, Redecision, Redesired, Redriven, ResourceKey, RuleChanged, Ruling, StreamChange,
     StreamChanged, TriggerReplayed, What,
@@ -260,6 +260,13 @@ fn facts() -> Vec<(&'static str, Fact<'static>)> {
                 redecisions: Vec::new(),
                 allowance: Some(Allowance { objects: 300, is_confirmed: true }),
             }),
+        ),
+        (
+            "Altered",
+            reconciled(What::Altered(Altered {
+                object: object(),
+                fields: vec!["data.login".into(), "rules[0].verbs".into()],
+            })),
         ),
     ]
 }

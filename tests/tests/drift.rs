@@ -1,6 +1,9 @@
 //! What others do to applied objects on a real API server: it is seen at once, put back, and told; what is not ours to
 //! decide is left alone.
 
+#[path = "drift/kept.rs"]
+mod kept;
+
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -88,6 +91,11 @@ fn main() -> ExitCode {
         story("fields_that_are_not_ours_or_excluded_are_left_alone", &[Nats, ControlPlane], not_ours),
         story("a_finished_job_that_was_removed_never_runs_again", &[Nats, ControlPlane], finished),
         story("a_fight_with_another_manager_slows_down_and_names_it", &[Nats, ControlPlane], fight),
+        story("the_key_of_a_list_item_that_was_changed_is_put_back", &[Nats, ControlPlane], kept::list_item_key),
+        story("what_kubectl_apply_gave_before_goes_with_our_text", &[Nats, ControlPlane], kept::client_side_apply),
+        story("a_default_that_no_longer_fits_is_named_or_made_anew", &[Nats, ControlPlane], kept::left_default),
+        story("what_a_policy_changes_of_an_apply_is_said_once", &[Nats, ControlPlane], kept::altered),
+        story("what_was_deleted_and_hangs_behind_a_finalizer_is_stuck", &[Nats, ControlPlane], kept::hangs),
     ])
 }
 
@@ -100,8 +108,12 @@ struct Stage {
 }
 
 async fn stage(scene: &Scene) -> Result<Stage, Failure> {
+    stage_of(scene, RULES).await
+}
+
+async fn stage_of(scene: &Scene, rules: &str) -> Result<Stage, Failure> {
     let nats = scene.nats("nats")?;
-    let mut lifeline = scene.engine("engine", scene.control_plane(), &nats, SUBJECT, RULES)?;
+    let mut lifeline = scene.engine("engine", scene.control_plane(), &nats, SUBJECT, rules)?;
     lifeline.wait_until_ready()?;
     let producer = Producer::connect(&nats, SUBJECT).await?;
     let client = Kubernetes::of(scene.control_plane()).await?.client();

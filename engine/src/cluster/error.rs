@@ -23,6 +23,14 @@ pub enum Error {
         /// What the API server said about them.
         message: String,
     },
+    /// A field that the manifest does not give keeps the value it has, and no longer fits the others. Retry slowly: as above.
+    #[error("the cluster refuses the object: {message}")]
+    Left {
+        /// The fields, as the API server names them.
+        fields: String,
+        /// What the API server said about them.
+        message: String,
+    },
     /// Somebody else denies it: a webhook, a policy, a quota. The request itself is sound. Retry slowly: who denies it may
     /// come to allow it.
     #[error("{by} denies it: {message}\nhint: {remedy}")]
@@ -129,6 +137,7 @@ impl Error {
             | Error::Unavailable { .. } => true,
             Error::Invalid { .. }
             | Error::Immutable { .. }
+            | Error::Left { .. }
             | Error::Denied { .. }
             | Error::Forbidden { .. }
             | Error::Unauthorized { .. }
@@ -145,6 +154,7 @@ impl Error {
         match self {
             Error::Invalid { .. } => "Invalid",
             Error::Immutable { .. } => "Immutable",
+            Error::Left { .. } => "Left",
             Error::Denied { .. } => "Denied",
             Error::Forbidden { .. } => "Forbidden",
             Error::Unauthorized { .. } => "Unauthorized",

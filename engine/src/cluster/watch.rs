@@ -73,18 +73,26 @@ impl Managed {
     #[must_use]
     pub fn of(managed_fields: &Value) -> Managed {
         let entries = || managed_fields.as_array().into_iter().flatten();
-        let is_whole = |entry: &&Value| entry["subresource"].as_str().is_none_or(str::is_empty);
-        let is_ours = |entry: &&Value| entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply";
-        let our_entry = entries().filter(is_whole).find(is_ours);
+        let our_entry = entries().find(|entry| is_our_apply(entry));
         let ours = our_entry.map(|entry| entry["fieldsV1"].clone());
         let time = our_entry.and_then(|entry| entry["time"].as_str()?.parse::<Timestamp>().ok());
         let applied_unix_seconds = time.and_then(|time| time.as_second().try_into().ok()).unwrap_or_default();
-        let others = entries().filter(is_whole).filter(|entry| !is_ours(entry));
+        let others = entries().filter(|entry| is_whole(entry) && !is_our_apply(entry));
         // Times are RFC 3339 in UTC, to the second: they sort as text. Of one second the later entry counts.
         let last_other = others.max_by_key(|entry| entry["time"].as_str().unwrap_or_default());
         let last_other = last_other.and_then(|entry| entry["manager"].as_str()).map(str::to_owned);
         Managed { ours: ours.unwrap_or_default(), last_other, applied_unix_seconds }
     }
+}
+
+/// Whether an entry of `managedFields` is about an object itself, not about a subresource such as its status.
+pub(super) fn is_whole(entry: &Value) -> bool {
+    entry["subresource"].as_str().is_none_or(str::is_empty)
+}
+
+/// Whether an entry of `managedFields` is that of an apply as [`FIELD_MANAGER`].
+pub(super) fn is_our_apply(entry: &Value) -> bool {
+    is_whole(entry) && entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply"
 }
 
 #[cfg(test)]

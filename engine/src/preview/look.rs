@@ -272,10 +272,12 @@ impl<D: Disk> Planner<D> {
         let schema = if marked.plain.is_empty() { None } else { cluster.schema(object).await };
         Wanted::add(&mut wants, marked, schema.as_deref(), object.clone(), false, adopts).ok()?;
         let want = wants.pop()?;
+        site.afford_last().await;
         let live = match cluster.get(object).await {
             Ok(live) => live,
             Err(error) => return Some(Err(error)),
         };
+        site.afford_last().await;
         let Some(live) = live else {
             let because =
                 (effect.action != Action::Create).then(|| "it is not there any more, and is made again".to_owned());
@@ -317,8 +319,10 @@ impl<D: Disk> Planner<D> {
                 let Some(fields) = fields else { return Some(Ok(self.rendered(draft, effect))) };
                 Ok(Seen { action, against: Against::Cluster, fields, because, ..Seen::nothing(effect) })
             }
-            Err(cluster::Error::Immutable { fields, .. }) if want.handling.recreates => {
-                let because = Some(format!("{fields} can never change"));
+            Err(cluster::Error::Immutable { fields, .. } | cluster::Error::Left { fields, .. })
+                if want.handling.recreates =>
+            {
+                let because = Some(format!("{fields} cannot be changed in place"));
                 Ok(Seen { action: Action::Replace, against: Against::Cluster, because, ..Seen::nothing(effect) })
             }
             Err(error) => refused(error, object, effect),
@@ -332,6 +336,7 @@ impl<D: Disk> Planner<D> {
         let (Some(site), Some(holding)) = (self.site_of(draft, effect), lifecycle.holding(object)) else {
             return Ok(nothing);
         };
+        site.afford_last().await;
         let live = site.cluster().get(object).await?;
         let marked = live.as_ref().map(|live| marks::owner(live, &key));
         let outranks_marks = self.outranks(object, marked.as_ref());
@@ -390,8 +395,12 @@ impl<D: Disk> Planner<D> {
 fn refused(error: cluster::Error, object: &ObjectKey, effect: &Effect) -> Result<Seen, cluster::Error> {
     match error {
         cluster::Error::Immutable { fields, message } => {
-            let failure = Failure::of_immutable_object(object, &Refusal { fields, message, uid: None });
-            Ok(Seen::fails(effect, Action::Fail, failure))
+            let refusal = Refusal { fields, message, uid: None, is_left: false };
+            Ok(Seen::fails(effect, Action::Fail, Failure::of_immutable_object(object, &refusal)))
+        }
+        cluster::Error::Left { fields, message } => {
+            let refusal = Refusal { fields, message, uid: None, is_left: true };
+            Ok(Seen::fails(effect, Action::Fail, Failure::of_immutable_object(object, &refusal)))
         }
         cluster::Error::Invalid { .. }
         | cluster::Error::Denied { .. }

@@ -5,19 +5,21 @@
 
 use std::sync::Arc;
 
-use lifeline_projections::fact::{ObjectKey, Recreated, What};
+use lifeline_projections::fact::{Altered, ObjectKey, Recreated, What};
 use lifeline_store::Disk;
-use tracing::{debug, info};
+use parking_lot::Mutex;
+use tracing::{debug, info, warn};
 
 use crate::cluster::Error;
 use crate::queue::Urgency;
+use crate::reconcile::altered::altered;
 use crate::reconcile::attempt::Attempt;
-use crate::reconcile::drift::{Detection, of_fight};
+use crate::reconcile::drift::{Detection, keeping, of_fight};
 use crate::reconcile::failure::{Failure, Retry};
 use crate::reconcile::kinds::{defined, defined_beside};
 use crate::reconcile::plan::Wanted;
 use crate::reconcile::render::MarkedManifest;
-use crate::reconcile::step::{Made, Refusal, wanted};
+use crate::reconcile::step::{Known, Made, Refusal, wanted};
 use crate::reconcile::task::Task;
 use crate::reconcile::work::Reconciler;
 use crate::recorder::Stopped;
@@ -82,7 +84,12 @@ impl<D: Disk> Reconciler<D> {
             let (recorded, is_held_up) = (task.recorded_uid(object), attempt.is_held_up(object));
             let recorded = recorded.filter(|_| !attempt.has_recreated(object));
             let is_unchanged = attempt.is_unchanged(object);
+            let changed = Mutex::new(Vec::new());
             let made = self.perform(task, object, |known| {
+                if let Known::Applied(live) = known {
+                    let others = detection.map(|detection| detection.excluded(object)).unwrap_or_default();
+                    *changed.lock() = altered(&keeping(&want.manifest, live, &others), &live.manifest);
+                }
                 let mut circumstances = task.circumstances(&self.view.projection(), object, is_held_up, known);
                 circumstances.is_unchanged = is_unchanged;
                 let step = wanted(want, recorded, known, &task.key, circumstances);
@@ -95,6 +102,11 @@ impl<D: Disk> Reconciler<D> {
             match &mut made {
                 Ok(Made::Applied(applied)) => {
                     debug!(object = %applied.object, uid = applied.uid, "object applied");
+                    let fields = changed.into_inner();
+                    if !fields.is_empty() && self.noted.note(task.index, &format!("{} {fields:?}", applied.uid)) {
+                        warn!(%object, fields = fields.join(", "), "the cluster changed what was applied, as it took it");
+                        self.record(task, What::Altered(Altered { object: object.clone(), fields })).await?;
+                    }
                     if let Some((group, kind)) = defined(&want.manifest) {
                         self.wake_for_kind(task, group, kind);
                     }
@@ -126,7 +138,7 @@ impl<D: Disk> Reconciler<D> {
     /// deletion that fails and is tried again is recorded once.
     async fn clear(&self, task: &Task, object: &ObjectKey, refusal: &Refusal) -> Result<Result<(), Failure>, Stopped> {
         let uid = refusal.uid.clone().unwrap_or_default();
-        if self.recreating.note(task.index, &uid) {
+        if self.noted.note(task.index, &uid) {
             info!(%object, uid, fields = refusal.fields, "deleted in order to be made again");
             let recreated = Recreated { object: object.clone(), uid: uid.clone(), reason: refusal.message.clone() };
             self.record(task, What::Recreated(recreated)).await?;

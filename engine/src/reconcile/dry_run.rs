@@ -38,7 +38,12 @@ impl<D: Disk> Reconciler<D> {
                 }
             }
         }
-        for holding in plan(&task.lifecycle, wants, false).remove {
+        // What another lifecycle claims would change hands, not go.
+        let goes = |object: &ObjectKey| {
+            let projection = self.view.projection();
+            !task.is_not_first(&projection, object) && !task.has_next_claimant(&projection, object)
+        };
+        for holding in plan(&task.lifecycle, wants, false).remove.into_iter().filter(|held| goes(&held.object)) {
             rows.push(self.row(task, &holding.object, Action::Delete, Vec::new(), None));
         }
         self.view.dry_runs().set(task.index, rows);
@@ -63,6 +68,7 @@ impl<D: Disk> Reconciler<D> {
         want: &Wanted,
     ) -> Result<Option<(Action, Vec<FieldChange>, Option<String>)>, Error> {
         let (cluster, object) = (self.site.cluster_as(task.account()), &want.object);
+        self.site.afford_last().await;
         let live = cluster.get(object).await?;
         let known = Known::Found(live.clone());
         let circumstances = task.circumstances(&self.view.projection(), object, false, &known);
@@ -70,6 +76,7 @@ impl<D: Disk> Reconciler<D> {
             let (fields, because) = self.in_the_way(task, want, &made, live).await;
             return Ok(Some((Action::Refuse, fields, Some(because))));
         }
+        self.site.afford_last().await;
         let would = match cluster.dry_run(object, &want.manifest, None).await {
             Err(Error::NamespaceMissing { namespace }) => {
                 let because = format!("Namespace `{namespace}` is missing, and would be made before");
@@ -86,6 +93,7 @@ impl<D: Disk> Reconciler<D> {
 
     /// Notes an object of another owner that is in the way of a wanted one, for those who ask.
     pub(super) async fn note_foreign(&self, task: &Task, want: &Wanted, made: &Made) {
+        self.site.afford().await;
         let Ok(live) = self.site.cluster_as(task.account()).get(&want.object).await else { return };
         let (fields, because) = self.in_the_way(task, want, made, live).await;
         self.view.foreign().add(task.index, self.row(task, &want.object, Action::Refuse, fields, Some(because)));
@@ -119,6 +127,7 @@ impl<D: Disk> Reconciler<D> {
         };
         let would = match (made, &live) {
             (Made::Foreign(_), Some(_)) => {
+                self.site.afford().await;
                 self.site.cluster_as(task.account()).dry_run(object, &want.manifest, None).await.ok().flatten()
             }
             _ => None,

@@ -27,6 +27,10 @@ const PAUSE_KNOWN_MAX: Duration = Duration::from_secs(10);
 /// The pause while something is on its way out: a namespace takes some seconds, and the next incarnation waits for it.
 const PAUSE_TERMINATING: Duration = Duration::from_millis(500);
 
+/// After so many attempts it hangs: the pause grows to this then.
+const TERMINATING_ATTEMPTS: u32 = 60;
+const PAUSE_HANGING: Duration = Duration::from_secs(5);
+
 /// A failed attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -73,7 +77,10 @@ impl Failure {
         let growing = || (PAUSE_MIN * 2_u32.saturating_pow(attempt.saturating_sub(1).min(16))).min(PAUSE_MAX);
         match self.retry {
             Retry::Soon(asked) => Next::RetryAfter(growing().max(asked.unwrap_or_default())),
-            Retry::WhenGone => Next::RetryAfter(PAUSE_TERMINATING),
+            Retry::WhenGone => {
+                let doubled = attempt.saturating_sub(TERMINATING_ATTEMPTS).min(16);
+                Next::RetryAfter((PAUSE_TERMINATING * 2_u32.pow(doubled)).min(PAUSE_HANGING))
+            }
             Retry::Slowly => Next::RetryAfter(growing().max(Duration::from_secs(5))),
             Retry::WhenKnown => Next::RetryAfter(growing().clamp(PAUSE_KNOWN_MIN, PAUSE_KNOWN_MAX)),
             Retry::HeldBack(pause) => Next::RetryAfter(pause),
@@ -88,6 +95,7 @@ impl Failure {
         let retry = match error {
             Error::Invalid { .. } => Retry::Never,
             Error::Immutable { .. }
+            | Error::Left { .. }
             | Error::Denied { .. }
             | Error::Forbidden { .. }
             | Error::Unauthorized { .. }
@@ -161,11 +169,15 @@ impl Failure {
     /// A wanted object cannot be changed. It may be gone at the next look: somebody may delete it.
     #[must_use]
     pub fn of_immutable_object(object: &ObjectKey, refusal: &Refusal) -> Failure {
-        let Refusal { fields, message, .. } = refusal;
+        let Refusal { fields, message, is_left, .. } = refusal;
+        let because = match is_left {
+            true => "keeps the value it had, for no apply takes away what none gave",
+            false => "can never change while the object lives",
+        };
         let force = if recreate::holds_others(object) { "" } else { "`force: true` in its entry of `policyRefs`, or " };
         let message = format!(
-            "{object}: {message}\nhint: {fields} can never change while the object lives: delete it, and the wanted one is made; \
-             or let it be deleted and made again, with {force}the annotation `{}: \"true\"` in its manifest",
+            "{object}: {message}\nhint: {fields} {because}: delete it, and the wanted one is made; or let it be deleted and made \
+             again, with {force}the annotation `{}: \"true\"` in its manifest",
             recreate::RECREATE
         );
         Failure { message, retry: Retry::Slowly }
@@ -234,7 +246,9 @@ mod tests {
         check(Retry::Soon(None), 3, millis(1_000));
         check(Retry::Soon(None), 400, millis(60_000));
         check(Retry::Soon(Some(Duration::from_secs(7))), 1, millis(7_000));
-        check(Retry::WhenGone, 50, millis(500));
+        check(Retry::WhenGone, 60, millis(500));
+        check(Retry::WhenGone, 61, millis(1_000));
+        check(Retry::WhenGone, 5_000, millis(5_000));
         check(Retry::Slowly, 1, millis(5_000));
         check(Retry::WhenKnown, 1, millis(2_000));
         check(Retry::WhenKnown, 50, millis(10_000));
@@ -259,6 +273,7 @@ mod tests {
         let denied = Error::Denied { by: message(), message: message(), remedy: "" };
         check(denied, Retry::Slowly);
         check(Error::Immutable { fields: message(), message: message() }, Retry::Slowly);
+        check(Error::Left { fields: message(), message: message() }, Retry::Slowly);
         check(Error::NamespaceMissing { namespace: namespace() }, Retry::Soon(None));
         check(Error::NamespaceTerminating { namespace: namespace() }, Retry::WhenGone);
         check(Error::Conflict { message: message() }, Retry::Soon(None));

@@ -11,6 +11,7 @@
 //! Why a crash at any point is harmless: the name of an object is durable in the log before each change to it
 //! (`ApplyIntended`), applying twice changes nothing, and a deletion names the uid it means.
 
+mod altered;
 mod apply;
 mod attempt;
 mod conflict;

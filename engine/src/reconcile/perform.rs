@@ -64,7 +64,12 @@ impl<D: Disk> Reconciler<D> {
                     match self.call(task, "apply", object, call).await? {
                         Err(Error::Gone | Error::Replaced { .. }) if known == Known::Recorded => Known::Lost,
                         Err(Error::NamespaceMissing { .. }) if known != Known::Housed => Known::Homeless,
-                        Err(Error::Immutable { fields, message }) => Known::Refused(Refusal { fields, message, uid }),
+                        Err(Error::Immutable { fields, message }) => {
+                            Known::Refused(Refusal { fields, message, uid, is_left: false })
+                        }
+                        Err(Error::Left { fields, message }) => {
+                            Known::Refused(Refusal { fields, message, uid, is_left: true })
+                        }
                         answer => Known::Applied(answer.map_err(failed)?),
                     }
                 }

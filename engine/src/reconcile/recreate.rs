@@ -1,6 +1,6 @@
 //! Which objects may be deleted and made again, because a field that can never change shall change.
 //!
-//! Start at [`may_recreate`]. [`Recreating`] remembers of which objects it is recorded. Never here: whose an object is;
+//! Start at [`may_recreate`]. [`Noted`] remembers what is recorded of objects. Never here: whose an object is;
 //! that is in [`super::step`].
 
 use std::collections::HashSet;
@@ -19,18 +19,19 @@ const FORCE_RECREATE: &str = "projectsveltos.io/forceRecreate";
 /// Objects that are kept in mind at most. One that is forgotten is recorded once more.
 const RECREATING_MAX: usize = 10_000;
 
-/// The objects of which it is recorded that they are deleted in order to be made again, by lifecycle and uid.
+/// What is recorded once of an object: that it is deleted in order to be made again, or what the cluster changed of it. By
+/// lifecycle; the text has the uid.
 #[derive(Debug, Default)]
-pub struct Recreating(Mutex<HashSet<(LifecycleIndex, String)>>);
+pub struct Noted(Mutex<HashSet<(LifecycleIndex, String)>>);
 
-impl Recreating {
-    /// Notes an object that is about to be deleted. Whether it was not noted before.
-    pub fn note(&self, index: LifecycleIndex, uid: &str) -> bool {
+impl Noted {
+    /// Notes something that is about to be recorded. Whether it was not noted before.
+    pub fn note(&self, index: LifecycleIndex, what: &str) -> bool {
         let mut noted = self.0.lock();
         if noted.len() >= RECREATING_MAX {
             noted.clear();
         }
-        noted.insert((index, uid.to_owned()))
+        noted.insert((index, what.to_owned()))
     }
 }
 
@@ -62,10 +63,9 @@ mod tests {
 
     #[test]
     fn an_object_that_is_deleted_to_be_made_again_is_recorded_once() {
-        let (recreating, index) = (Recreating::default(), LifecycleIndex { resource: 1, slot: 0 });
+        let (noted, index) = (Noted::default(), LifecycleIndex { resource: 1, slot: 0 });
         let other = LifecycleIndex { resource: 2, slot: 0 };
-        let noted =
-            [(index, "a"), (index, "a"), (index, "b"), (other, "a")].map(|(index, uid)| recreating.note(index, uid));
+        let noted = [(index, "a"), (index, "a"), (index, "b"), (other, "a")].map(|(index, uid)| noted.note(index, uid));
         assert_eq!(noted, [true, false, true, true]);
     }
 

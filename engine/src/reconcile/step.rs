@@ -43,7 +43,7 @@ pub enum Step<End> {
     End(End),
 }
 
-/// An apply was refused because a field of the live object can never change.
+/// An apply was refused because of a field of the live object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The fields.
@@ -52,6 +52,8 @@ pub struct Refusal {
     pub message: String,
     /// The identity under which it was to be changed.
     pub uid: Option<String>,
+    /// They are not given and keep the value they have. Else they can never change.
+    pub is_left: bool,
 }
 
 /// What is known of an object: what the cluster answered to the step before.
@@ -423,6 +425,7 @@ mod tests {
             fields: "`spec.template`".into(),
             message: "it is immutable".into(),
             uid: uid.map(str::to_owned),
+            is_left: false,
         };
         let check = |recreates: bool, known: Known, circumstances: Circumstances, expected: Step<Made>| {
             let want = Wanted { handling: Handling { recreates, ..Handling::default() }, ..want(false) };

@@ -32,7 +32,7 @@ use crate::reconcile::leaving::Leaving;
 use crate::reconcile::lost::Lost;
 use crate::reconcile::plan::{Wanted, plan};
 use crate::reconcile::recent::{self, Recent};
-use crate::reconcile::recreate::Recreating;
+use crate::reconcile::recreate::Noted;
 use crate::reconcile::render::{MarkedManifest, render};
 use crate::reconcile::step::Removing;
 use crate::reconcile::task::Task;
@@ -71,7 +71,7 @@ pub struct Reconciler<D: Disk> {
     /// Who waits for a kind of object to be known.
     pub(super) kinds: Kinds,
     /// Which objects it is recorded of that they are deleted to be made again.
-    pub(super) recreating: Recreating,
+    pub(super) noted: Noted,
     /// In whose name what triggers left is deleted.
     gone: Gone,
     /// How long what is being deleted is waited for.
@@ -90,9 +90,9 @@ impl<D: Disk> Reconciler<D> {
         recording: OutcomeSender,
     ) -> Reconciler<D> {
         let (handing_over, recent, lost) = (tokio::sync::Mutex::default(), Recent::default(), Lost::default());
-        let (kinds, recreating) = (Kinds::default(), Recreating::default());
+        let (kinds, noted) = (Kinds::default(), Noted::default());
         let (gone, leaving, tiers) = (Gone::default(), Leaving::default(), Tiers::default());
-        Reconciler { view, site, rules, recording, handing_over, recent, lost, kinds, recreating, gone, leaving, tiers }
+        Reconciler { view, site, rules, recording, handing_over, recent, lost, kinds, noted, gone, leaving, tiers }
     }
 
     /// Takes keys from the queue until `stop` says true; what runs then is dropped, which is as good as a crash, and a

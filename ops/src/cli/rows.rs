@@ -230,7 +230,7 @@ pub fn drifts(rows: &[DriftRow]) -> Table {
         Column::name("SUBJECT").rank(2),
     ]);
     for row in rows {
-        table.push(vec![
+        let cells = vec![
             row.offset.into(),
             spaced(&row.time).into(),
             row.cluster.as_str().into(),
@@ -239,7 +239,10 @@ pub fn drifts(rows: &[DriftRow]) -> Table {
             row.what.manager.as_deref().unwrap_or("-").into(),
             row.trigger.as_str().into(),
             subject(&row.subject),
-        ]);
+        ];
+        let fields = row.what.fields.join(", ");
+        let remark = || format!("the cluster itself changed {fields}: an admission policy or a webhook");
+        table.push(cells).remark = (!fields.is_empty()).then(remark);
     }
     table
 }

@@ -46,6 +46,7 @@ mod kind {
     /// The same, of a message that was taken up again.
     pub(super) const EVENT_REDRIVEN_ORDERED: u32 = 14;
     pub(super) const MARKER_FOUND: u32 = 18;
+    pub(super) const ALTERED: u32 = 21;
     pub(super) const GATHERED: u32 = 22;
 }
 
@@ -122,6 +123,7 @@ impl<'a> Fact<'a> {
                         put(out, (kind::APPLIED_FIELDS, whose, objects, fields(objects), failed));
                     }
                     What::Drifted(objects) => put(out, (kind::DRIFTED, whose, objects)),
+                    What::Altered(altered) => put(out, (kind::ALTERED, whose, altered)),
                     What::Applied(objects) => put(out, (kind::APPLIED, whose, objects)),
                     What::Failed(FailedAttempt { objects, error, attempt, transient }) => {
                         put(out, (kind::APPLY_FAILED, whose, objects, error, attempt, transient));
@@ -192,6 +194,7 @@ impl<'a> Fact<'a> {
                     kind::RELEASED => |fields| Ok(What::Released(fields.take()?)),
                     kind::RECREATED => |fields| Ok(What::Recreated(fields.take()?)),
                     kind::DRIFTED => |fields| Ok(What::Drifted(fields.take()?)),
+                    kind::ALTERED => |fields| Ok(What::Altered(fields.take()?)),
                     kind::APPLIED_FIELDS => Fields::applied,
                     found => return Err(Error::Kind { found }),
                 };

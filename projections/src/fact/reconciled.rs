@@ -38,6 +38,8 @@ pub enum What {
     Recreated(Recreated),
     /// Somebody else deleted or changed these objects. They have to be applied again.
     Drifted(Vec<DriftedObject>),
+    /// The cluster itself changed an object as it took it.
+    Altered(Altered),
 }
 
 /// An object that is deleted and made again: a field of it shall change that never can.
@@ -49,6 +51,24 @@ pub struct Recreated {
     pub uid: String,
     /// What the cluster said to the change.
     pub reason: String,
+}
+
+/// An object that has other values than those that were applied: an admission policy or a webhook changed them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Altered {
+    /// The object.
+    pub object: ObjectKey,
+    /// Where they are, such as `data.login`.
+    pub fields: Vec<String>,
+}
+
+impl Altered {
+    /// What happened, in words.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let fields: Vec<String> = self.fields.iter().map(|field| format!("`{field}`")).collect();
+        format!("the cluster changed {} as it took {}", fields.join(", "), self.object.short())
+    }
 }
 
 /// An object that is no longer as it was applied.
@@ -123,7 +143,9 @@ impl Reconciled {
     pub fn objects(&self) -> impl Iterator<Item = &ObjectKey> {
         let (named, applied, drifted): (&[ObjectKey], &[AppliedObject], &[DriftedObject]) = match &self.what {
             What::Intended(objects) | What::Deleted(objects) | What::Released(objects) => (objects, &[], &[]),
-            What::Recreated(Recreated { object, .. }) => (std::slice::from_ref(object), &[], &[]),
+            What::Recreated(Recreated { object, .. }) | What::Altered(Altered { object, .. }) => {
+                (std::slice::from_ref(object), &[], &[])
+            }
             What::Applied(objects) | What::Failed(FailedAttempt { objects, .. }) => (&[], objects, &[]),
             What::Drifted(objects) => (&[], &[], objects),
         };

@@ -342,7 +342,7 @@ impl Effects {
                         What::Deleted(_) => Effect::Deleted,
                         What::Released(_) => Effect::Released,
                         What::Failed(_) => Effect::Failing,
-                        What::Intended(_) | What::Recreated(_) | What::Drifted(_) => Effect::Pending,
+                        What::Intended(_) | What::Recreated(_) | What::Drifted(_) | What::Altered(_) => Effect::Pending,
                     };
                     thread.done = Some(thread.why.effect).filter(|effect| effect.is_done()).or(thread.done);
                 }

@@ -612,10 +612,11 @@ fn drifts<D: Disk>(
         if record.offset < holding.since || drifts.len() == DRIFTS_MAX {
             break;
         }
-        if let Fact::Reconciled(Reconciled { key: of, what: What::Drifted(objects), .. }) = &fact
+        if let Fact::Reconciled(reconciled @ Reconciled { key: of, what, .. }) = &fact
+            && matches!(what, What::Drifted(_) | What::Altered(_))
             && *of.trigger == *row.trigger
             && *of.cluster == *row.cluster
-            && objects.iter().any(|drifted| drifted.object == holding.object)
+            && reconciled.objects().any(|object| *object == holding.object)
         {
             drifts.push(history::about(&fact, Some(key), record.offset, record.time_unix_nanos).0);
         }

@@ -86,7 +86,18 @@ impl Answer {
         (count > 0 && fields.len() == count).then(|| fields.join(", "))
     }
 
-    fn message(&self) -> String {
+    /// The refused fields, where the manifest gives none of them and all may only not be there: their values are left of what
+    /// the object was before.
+    pub(super) fn left_fields(&self, manifest: &Value) -> Option<String> {
+        let is_left = |cause: &&Value| {
+            cause["reason"] == "FieldValueForbidden" && !gives(manifest, cause["field"].as_str().unwrap_or_default())
+        };
+        let is_all = self.code == 422 && self.causes().count() > 0 && self.causes().all(|cause| is_left(&cause));
+        let name = |cause: &Value| format!("`{}`", cause["field"].as_str().unwrap_or_default());
+        is_all.then(|| self.causes().map(name).collect::<Vec<_>>().join(", "))
+    }
+
+    pub(super) fn message(&self) -> String {
         let text = match &self.body {
             Value::String(text) => text.trim(),
             body => body["message"].as_str().unwrap_or_default(),
@@ -97,6 +108,13 @@ impl Answer {
             text => text.chars().take(2_000).collect(),
         }
     }
+}
+
+/// Whether a manifest gives a field, as messages name it: `spec.ports[0].name`. One whose name cannot be read counts as given.
+fn gives(manifest: &Value, field: &str) -> bool {
+    let is_plain = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let pointer = field.replace('[', ".").replace(']', "");
+    !pointer.split('.').all(is_plain) || manifest.pointer(&format!("/{}", pointer.replace('.', "/"))).is_some()
 }
 
 /// Beginnings of messages that come as errors of the server (500) but say that the manifest does not fit its kind: a field
@@ -359,6 +377,31 @@ mod tests {
             "pods \"a\" is forbidden: status unknown for quota: few, resources: pods",
             "the ResourceQuota `few`",
         );
+    }
+
+    #[test]
+    fn a_field_that_is_forbidden_and_not_given_is_left_of_before() {
+        let manifest = json!({"spec": {"strategy": {"type": "Recreate"}, "ports": [{"port": 80}]}});
+        let check = |causes: &[(&str, &str)], expected: Option<&str>| {
+            let causes: Vec<Value> =
+                causes.iter().map(|(reason, field)| json!({"reason": reason, "field": field})).collect();
+            let body = status("Invalid", "x is invalid", json!({ "causes": causes }));
+            let answer = Answer { code: 422, retry_after: None, body };
+            assert_eq!(answer.left_fields(&manifest).as_deref(), expected, "{causes:?}");
+        };
+        let update = ("FieldValueForbidden", "spec.strategy.rollingUpdate");
+        check(&[update], Some("`spec.strategy.rollingUpdate`"));
+        check(
+            &[update, ("FieldValueForbidden", "spec.ports[0].nodePort")],
+            Some("`spec.strategy.rollingUpdate`, `spec.ports[0].nodePort`"),
+        );
+        // It is refused in a new object too.
+        check(&[("FieldValueForbidden", "spec.strategy.type")], None);
+        check(&[update, ("FieldValueForbidden", "spec.ports[0].port")], None);
+        check(&[("FieldValueRequired", "spec.selector")], None);
+        check(&[update, ("FieldValueInvalid", "spec.ports[0].nodePort")], None);
+        check(&[("FieldValueForbidden", "metadata.annotations[a.b/c]")], None);
+        check(&[], None);
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! The port spoken to a real API server.
 //!
-//! Start at [`KubeCluster::connect`]. A call of the port is one request, with one more to learn of an unknown kind and one
-//! more after an answer about another uid. Each request has a deadline; nothing is retried and nothing is throttled here.
+//! Start at [`KubeCluster::connect`]. A call of the port is one request, with one more to learn of an unknown kind, one
+//! more after an answer about another uid, and up to three where `ownership` has something to set right. Each request has
+//! a deadline; nothing is retried and nothing is throttled here.
 //! What is asked about one object is in `objects`, what answers mean in `answer`, which kinds there are in `served`, their types
 //! in `schemas`, and watches in `watching`. Rules have their own way to the cluster.
 
 mod answer;
 mod kinds;
 mod objects;
+mod ownership;
 mod request;
 mod schemas;
 mod served;

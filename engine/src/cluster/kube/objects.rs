@@ -1,12 +1,13 @@
 //! The requests about one object: read, applied, made, deleted.
 //!
-//! Start at `KubeCluster::write`. A call is one request, and one more after an answer about another uid.
+//! Start at `KubeCluster::write`. A call is one request, and one more after an answer about another uid, or where fields that
+//! are ours have another owner in the account of the server as well.
 
 use serde_json::{Value, json};
 
 use super::answer::{self, Answer};
 use super::request::{If, as_yaml, escaped, group_path, sent};
-use super::{FIELD_MANAGER, KubeCluster};
+use super::{FIELD_MANAGER, KubeCluster, ownership};
 use crate::cluster::{Deletion, Error, LiveObject, ObjectKey};
 
 impl KubeCluster {
@@ -78,7 +79,9 @@ impl KubeCluster {
             return answer::object(answer.body);
         }
         match self.refused(&answer, key) {
-            Error::Conflict { .. } | Error::Invalid { .. } | Error::Immutable { .. } => Err(Error::Taken),
+            Error::Conflict { .. } | Error::Invalid { .. } | Error::Immutable { .. } | Error::Left { .. } => {
+                Err(Error::Taken)
+            }
             error => Err(error),
         }
     }
@@ -90,7 +93,18 @@ impl KubeCluster {
         uid: Option<&str>,
         is_dry: bool,
     ) -> Result<LiveObject, Error> {
-        let answer = self.patch(key, manifest, uid.map_or(If::Any, If::Uid), is_dry).await?;
+        let mut answer = self.patch(key, manifest, uid.map_or(If::Any, If::Uid), is_dry).await?;
+        if let (Some(uid), 422, false, false) = (uid, answer.code, answer.is_other_uid(), is_dry)
+            && let Some(again) = self.retake(key, manifest, uid).await?
+        {
+            answer = again;
+        }
+        if answer.is_success() {
+            let shared = if is_dry { None } else { ownership::unshared(&answer.body) };
+            if let Some(owners) = shared {
+                answer = self.give(key, &answer.body, owners).await?;
+            }
+        }
         if answer.is_success() {
             return answer::object(answer.body);
         }
@@ -101,11 +115,41 @@ impl KubeCluster {
                 Some(_) => self.refused(&answer, key),
             });
         }
+        if let Some(fields) = answer.left_fields(manifest) {
+            return Err(Error::Left { fields, message: answer.message() });
+        }
         // An object in a namespace that is gone is gone itself.
         match (uid, self.refused(&answer, key)) {
             (Some(_), Error::NamespaceMissing { .. }) => Err(Error::Gone),
             (_, error) => Err(error),
         }
+    }
+
+    /// Applies a refused object once more, if others made theirs of items of ours: these are ours before. `None` if not.
+    async fn retake(&self, key: &ObjectKey, manifest: &Value, uid: &str) -> Result<Option<Answer>, Error> {
+        let path = self.path(key).await?;
+        let live = self.ask_as(self.account.as_ref(), "GET", &path, None).await?;
+        if !live.is_success() || live.body["metadata"]["uid"] != uid {
+            return Ok(None);
+        }
+        let Some(owners) = ownership::retaken(&live.body, manifest) else { return Ok(None) };
+        let given = self.give(key, &live.body, owners).await?;
+        if !given.is_success() {
+            return Err(self.refused(&given, key));
+        }
+        self.patch(key, manifest, If::Uid(uid), false).await.map(Some)
+    }
+
+    /// Changes whose the fields of an object are, and nothing else, as long as the object is as it was seen.
+    async fn give(&self, key: &ObjectKey, live: &Value, owners: Value) -> Result<Answer, Error> {
+        let path = self.path(key).await?;
+        // No other object ever has this version.
+        let patch = json!([
+            {"op": "replace", "path": "/metadata/managedFields", "value": owners},
+            {"op": "replace", "path": "/metadata/resourceVersion", "value": live["metadata"]["resourceVersion"]},
+        ]);
+        let content = Some(("application/json-patch+json", patch.to_string().into_bytes()));
+        self.ask_as(self.account.as_ref(), "PATCH", &format!("{path}?fieldManager={FIELD_MANAGER}"), content).await
     }
 
     pub(super) async fn erase(&self, key: &ObjectKey, uid: &str) -> Result<Deletion, Error> {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use lifeline_projections::fact::ObjectKey;
 
-use super::fields::{checksum, keeping};
+use super::fields::{as_altered, checksum, keeping};
+use crate::reconcile::altered::altered;
 use crate::reconcile::failure::{Failure, Retry};
 use crate::reconcile::plan::Wanted;
 use crate::reconcile::step::{Known, Made, Step};
@@ -55,7 +56,9 @@ impl<'t> Detection<'t> {
                 Step::Apply { manifest: Arc::new(keeping(&want.manifest, live, &excluded)), uid }
             }
             (Step::End(Made::Applied(mut applied)), Known::Applied(live)) => {
-                applied.fields = checksum(&live.managed, &excluded);
+                let fields = checksum(&live.managed, &excluded);
+                let is_altered = !altered(&keeping(&want.manifest, live, &excluded), &live.manifest).is_empty();
+                applied.fields = if is_altered { as_altered(fields) } else { fields };
                 Step::End(Made::Applied(applied))
             }
             (step, _) => step,

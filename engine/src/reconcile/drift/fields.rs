@@ -22,6 +22,19 @@ pub fn checksum(managed: &Managed, excluded: &[Vec<String>]) -> u64 {
     (low(&Value::from(excluded.to_vec())) << 32) | low(&ours).max(1)
 }
 
+/// The checksum of an object that the cluster changed as it took it: it is recorded with an upper half turned round.
+#[must_use]
+pub fn as_altered(checksum: u64) -> u64 {
+    checksum ^ (u64::from(u32::MAX) << 32)
+}
+
+/// A recorded checksum as it can be compared with one of now, and whether the cluster changed the object then.
+#[must_use]
+pub fn recorded(recorded: u64, now: u64) -> (u64, bool) {
+    let turned = as_altered(recorded);
+    if recorded != 0 && turned >> 32 == now >> 32 { (turned, true) } else { (recorded, false) }
+}
+
 /// Whether a checksum was made with other excluded paths, so that it cannot be compared; one that is not known cannot either.
 #[must_use]
 pub fn is_incomparable(recorded: u64, now: u64) -> bool {
@@ -154,6 +167,16 @@ mod tests {
         check(without(image, "f:image"), &["/spec/containers/0/image"], true);
         check(without(image, "f:image"), &["/spec/containers/0/env"], false);
         check(Value::Null, &[], false);
+    }
+
+    #[test]
+    fn a_checksum_says_whether_the_cluster_changed_the_object() {
+        let now = checksum(&managed(json!({"f:a": {}})), &[]);
+        let other = checksum(&managed(json!({"f:a": {}})), &[vec!["a".to_owned()]]);
+        assert_eq!(recorded(now, now), (now, false));
+        assert_eq!(recorded(as_altered(now), now), (now, true));
+        assert_eq!(recorded(as_altered(other), now), (as_altered(other), false));
+        assert_eq!(recorded(0, now), (0, false));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use lifeline_projections::fact::Drift;
 use lifeline_projections::lifecycle::Applied;
 use serde_json::Value;
 
-use super::fields::{checksum, is_ignored, is_incomparable};
+use super::fields::{checksum, is_ignored, is_incomparable, recorded};
 use crate::cluster::{Kind, LiveObject};
 
 /// What a watch, or what is missing in a list, says of an object, in few bytes.
@@ -22,10 +22,12 @@ pub enum Sight {
         uid: String,
         /// The checksum of the fields that are ours.
         fields: u64,
-        /// It is on its way out; what that means is seen when it is gone.
+        /// It is on its way out. Something may hold it for ever; what that means for one that can finish is seen when it is gone.
         deleting: bool,
         /// It asks not to be watched.
         ignored: bool,
+        /// It was seen in a list of all objects: that comes now and then, and not because of a change.
+        listed: bool,
     },
     /// It went, or lost our label.
     Gone {
@@ -67,9 +69,9 @@ pub enum Verdict {
 impl Sight {
     /// What is seen of an object that is there.
     #[must_use]
-    pub fn of(live: &LiveObject, excluded: &[Vec<String>]) -> Sight {
+    pub fn of(live: &LiveObject, excluded: &[Vec<String>], listed: bool) -> Sight {
         let (uid, fields) = (live.uid.clone(), checksum(&live.managed, excluded));
-        Sight::Is { uid, fields, deleting: live.deleting, ignored: is_ignored(live) }
+        Sight::Is { uid, fields, deleting: live.deleting, ignored: is_ignored(live), listed }
     }
 
     /// What is seen of one that went.
@@ -84,11 +86,16 @@ impl Sight {
 pub fn suspicion(sight: &Sight, kind: &Kind, applied: Option<&Applied>) -> Suspicion {
     let Some(applied) = applied.filter(|applied| applied.is_known()) else { return Suspicion::Later };
     match sight {
-        Sight::Is { deleting: true, .. } | Sight::Is { ignored: true, .. } => Suspicion::None,
-        Sight::Is { uid, .. } if *uid != applied.uid => Suspicion::Look,
-        Sight::Is { fields, .. } if is_incomparable(applied.fields, *fields) => Suspicion::Unmeasured,
-        Sight::Is { fields, .. } if *fields == applied.fields => Suspicion::None,
-        Sight::Is { .. } => Suspicion::Look,
+        Sight::Is { ignored: true, .. } => Suspicion::None,
+        Sight::Is { deleting: true, .. } if kind.can_finish() => Suspicion::None,
+        Sight::Is { uid, deleting, .. } if *deleting || *uid != applied.uid => Suspicion::Look,
+        Sight::Is { fields, listed, .. } => match recorded(applied.fields, *fields) {
+            (before, _) if is_incomparable(before, *fields) => Suspicion::Unmeasured,
+            // What changed it may be gone. Each change would come back as one, so only a list is the time to try.
+            (before, true) if before == *fields && *listed => Suspicion::Unmeasured,
+            (before, _) if before == *fields => Suspicion::None,
+            (_, _) => Suspicion::Look,
+        },
         Sight::Gone { uid, finished, ignored } if *uid != applied.uid || *finished || *ignored => Suspicion::None,
         Sight::Gone { .. } => Suspicion::Look,
         // Whether it had ended is not known any more, and nothing that had may run again.
@@ -113,9 +120,14 @@ pub fn verdict(
         return if is_drift { Verdict::Drifted(Drift::Deleted, None) } else { Verdict::AsApplied };
     };
     let fields = checksum(&live.managed, excluded);
+    let (before, is_altered) = recorded(applied.fields, fields);
+    let is_tried_again = is_altered && matches!(sight, Sight::Is { listed: true, .. });
     match () {
-        () if live.deleting || is_ignored(live) || fields == applied.fields => Verdict::AsApplied,
-        () if is_incomparable(applied.fields, fields) => Verdict::Unmeasured,
+        () if is_ignored(live) || (live.deleting && kind.can_finish()) => Verdict::AsApplied,
+        // Who deleted it is nowhere.
+        () if live.deleting => Verdict::Drifted(Drift::Deleted, None),
+        () if before == fields && !is_tried_again => Verdict::AsApplied,
+        () if before == fields || is_incomparable(before, fields) => Verdict::Unmeasured,
         () => Verdict::Drifted(Drift::Changed, live.managed.last_other.clone()),
     }
 }
@@ -139,6 +151,7 @@ mod tests {
     use lifeline_store::Offset;
     use serde_json::json;
 
+    use super::super::fields::as_altered;
     use super::*;
     use crate::cluster::Managed;
 
@@ -157,7 +170,7 @@ mod tests {
     }
 
     fn seen(uid: &str, ours: Value) -> Sight {
-        Sight::of(&live(uid, ours), &[])
+        Sight::of(&live(uid, ours), &[], false)
     }
 
     fn gone(uid: &str, finished: bool) -> Sight {
@@ -181,7 +194,17 @@ mod tests {
         check(seen("other", ours()), &map, Some(&known), Suspicion::Look);
         check(seen("u", ours()), &map, Some(&Applied { fields: 0, ..known.clone() }), Suspicion::Unmeasured);
         let going = LiveObject { deleting: true, ..live("u", json!({})) };
-        check(Sight::of(&going, &[]), &map, Some(&known), Suspicion::None);
+        check(Sight::of(&going, &[], false), &map, Some(&known), Suspicion::Look);
+        check(Sight::of(&going, &[], false), &map, None, Suspicion::Later);
+        // It may have ended: that is seen when it goes.
+        check(Sight::of(&going, &[], false), &job, Some(&known), Suspicion::None);
+        // The cluster changed it as it took it. That is tried again now and then, and drift is seen as ever.
+        let altered = Applied { fields: as_altered(known.fields), ..known.clone() };
+        let listed = |ours: Value| Sight::of(&live("u", ours), &[], true);
+        check(seen("u", ours()), &map, Some(&altered), Suspicion::None);
+        check(listed(ours()), &map, Some(&altered), Suspicion::Unmeasured);
+        check(listed(ours()), &map, Some(&known), Suspicion::None);
+        check(seen("u", json!({})), &map, Some(&altered), Suspicion::Look);
         // An earlier object of the name.
         check(gone("before", false), &map, Some(&known), Suspicion::None);
         check(gone("u", false), &map, Some(&known), Suspicion::Look);
@@ -212,7 +235,24 @@ mod tests {
         // It was put back meanwhile.
         check(seen("u", json!({})), &map, Some(live("u", json!({"f:a": {}}))), Verdict::AsApplied);
         let going = LiveObject { deleting: true, ..live("u", json!({})) };
-        check(seen("u", json!({})), &map, Some(going), Verdict::AsApplied);
+        check(Sight::of(&going, &[], false), &job, Some(going.clone()), Verdict::AsApplied);
+        check(Sight::of(&going, &[], false), &map, Some(going), deleted());
+    }
+
+    #[test]
+    fn what_the_cluster_changed_is_tried_again_when_it_is_listed() {
+        let (map, known) = (kind("", "ConfigMap"), applied());
+        let altered = Applied { fields: as_altered(known.fields), ..known.clone() };
+        let check = |listed: bool, now: Value, applied: &Applied, expected: Verdict| {
+            let now = live("u", now);
+            let sight = Sight::of(&now, &[], listed);
+            assert_eq!(verdict(&sight, &map, applied, Some(&now), &[]), expected, "{sight:?} {applied:?}");
+        };
+        let ours = || json!({"f:a": {}});
+        check(false, ours(), &altered, Verdict::AsApplied);
+        check(true, ours(), &altered, Verdict::Unmeasured);
+        check(true, ours(), &known, Verdict::AsApplied);
+        check(true, json!({}), &altered, Verdict::Drifted(Drift::Changed, Some("kubectl-edit".into())));
     }
 
     #[test]

@@ -31,6 +31,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
 pub(super) use self::applying::{Detection, of_fight};
+pub(super) use self::fields::keeping;
 use self::judge::{Sight, Suspicion, Verdict, suspicion, verdict};
 use crate::cluster::{Account, Error, Kind, Seen};
 use crate::digest::digest;
@@ -300,11 +301,13 @@ impl<'r, D: Disk> Following<'r, D> {
                 match seen {
                     Seen::Listing => _ = self.listing.insert(kind.clone(), HashSet::new()),
                     Seen::Is(object, live) => {
-                        if let Some(names) = self.listing.get_mut(kind) {
+                        let mut listing = self.listing.get_mut(kind);
+                        if let Some(names) = &mut listing {
                             names.insert(name_sum(&object));
                         }
+                        let is_listed = listing.is_some();
                         if let Some(claimed) = self.reconciler.claimed(&object) {
-                            self.judge(object, Sight::of(&live, &claimed.excluded));
+                            self.judge(object, Sight::of(&live, &claimed.excluded, is_listed));
                         }
                     }
                     Seen::Gone(object, live) => self.judge(object, Sight::gone(&live)),
@@ -345,7 +348,13 @@ impl<'r, D: Disk> Following<'r, D> {
         let Some(claimed) = self.reconciler.claimed(&object) else { return };
         match suspicion(&sight, &Kind::of(&object), claimed.applied.as_ref()) {
             Suspicion::None => {}
-            Suspicion::Later => self.wait(claimed.lifecycle, object, sight),
+            Suspicion::Later => {
+                // An attempt may pause until it is gone.
+                if matches!(sight, Sight::Gone { .. }) {
+                    self.reconciler.site.queue.wake([claimed.lifecycle]);
+                }
+                self.wait(claimed.lifecycle, object, sight);
+            }
             Suspicion::Look | Suspicion::Unmeasured => {
                 self.suspects.insert(object, Suspect { sight, due: Instant::now(), tries: 0 });
             }

@@ -121,6 +121,7 @@ impl<D: Disk> Reconciler<D> {
     }
 
     async fn list_kind(&self, kind: &Kind, also: &[Kind]) -> Result<Vec<Candidate>, Error> {
+        self.site.afford_last().await;
         let mut seen = self.site.cluster().watch(kind.clone(), marks::OURS);
         let mut candidates = BTreeMap::new();
         let list = async {
@@ -346,6 +347,9 @@ impl<D: Disk> Reconciler<D> {
     async fn delete_orphan(&self, candidate: &Candidate) -> Result<bool, Error> {
         let Candidate { object, uid, marked, .. } = candidate;
         let (cluster, site) = (self.site.cluster(), self.site.name());
+        // For both requests: nothing is waited for between the look and what follows from it.
+        self.site.afford_last().await;
+        self.site.afford_last().await;
         let live = cluster.get(object).await?;
         let is_it = live.is_some_and(|live| live.uid == *uid && marks::genuine(&live, site).as_ref() == Some(marked));
         let is_orphan = matches!(self.judge(candidate), Verdict::Orphan(_));
