@@ -353,7 +353,7 @@ fn site(name: &str, hangs: Hangs) -> (Arc<Site>, Arc<Hanging>) {
     let cluster = Arc::new(cluster);
     let labels = Some(BTreeMap::new());
     let (namespace, kind) = ("fleet".to_owned(), ClusterKind::Sveltos);
-    let described = rules::Cluster { namespace, name: name.to_owned(), kind, labels };
+    let described = rules::Cluster { namespace, name: name.to_owned(), kind, labels, object: None };
     (Arc::new(Site::new(described, cluster.clone())), cluster)
 }
 

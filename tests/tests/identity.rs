@@ -68,6 +68,7 @@ fn main() -> ExitCode {
         story("one_object_lists_all_live_keys", &[Nats, ControlPlane], lists::roster),
         story("a_list_under_changed_rules", &[Nats, ControlPlane], lists::roster_under_changed_rules),
         story("an_object_that_templates_see_is_followed", &[Nats, ControlPlane], resources::followed),
+        story("the_own_sveltos_cluster_is_followed", &[Nats, ControlPlane], resources::own_cluster),
         story("the_value_of_an_event_cannot_add_a_key_or_a_kind", &[Nats, ControlPlane], injection),
     ])
 }

@@ -47,7 +47,7 @@ pub struct Counts {
     pub update: u64,
     /// Would be deleted and made again.
     pub replace: u64,
-    /// Would be deleted, those that wait for a confirmation among them.
+    /// Would be deleted.
     pub delete: u64,
     /// Would go on under another lifecycle, under their uid.
     pub hand_over: u64,
@@ -57,7 +57,8 @@ pub struct Counts {
     pub conflict: u64,
     /// Would fail.
     pub fail: u64,
-    /// Of the deletions, those that would wait for a confirmation.
+    /// Of all of these, those that would wait for a confirmation: what would be deleted, and what would be made or changed
+    /// for the same resource.
     pub held: u64,
 }
 
@@ -107,15 +108,20 @@ pub struct TriggerPlan {
     pub why: Why,
     /// Whether it is a dry run: what it would make is rendered, and nothing is applied or deleted.
     pub dry_run: bool,
+    /// How many objects stay as they are, and are touched no more, because it becomes a dry run; absent where it becomes none.
+    #[serde(default)]
+    pub untouched: Option<u64>,
     /// Its part of the counts.
     pub counts: Counts,
     /// What the brake would hold; absent where it holds nothing.
     pub held: Option<HeldWithdrawal>,
     /// Why resources would be left as they are; absent when none is.
     pub left_because: Option<String>,
-    /// Whether it makes a list of all live keys. A list is made again once its keys are decided, so of it only what is there
-    /// already is in the plan, with the keys that it has now.
+    /// Whether it may make a list of all live keys that is not in the plan: something that it names is missing or broken.
     pub makes_list: bool,
+    /// Whether it makes a list of all live keys: then a key counts as an object in what is held.
+    #[serde(default)]
+    pub lists: bool,
 }
 
 /// One object, or a lifecycle that makes none because it fails.

@@ -11,8 +11,9 @@ use lifeline_projections::fold::{Ground, Projection};
 use lifeline_projections::lifecycle::{Desired, Lifecycle};
 use lifeline_store::{Disk, Offset};
 
-use super::answer::{Action, Counts, TriggerPlan};
+use super::answer::{Counts, TriggerPlan};
 use super::decide::{Decided, Replayed, decide};
+use super::listed::listed;
 use super::outcome::{Effect, Outcomes};
 use super::outlook::{End, Outlook};
 use super::{Error, Planner, Wish};
@@ -36,8 +37,8 @@ pub struct Draft {
     pub(super) outlooks: Vec<Outlook>,
     pub(super) effects: Vec<Effect>,
     pub(super) triggers: BTreeMap<String, TriggerPlan>,
-    /// The outlooks of which others may want what would go.
-    waiting: BTreeSet<usize>,
+    /// The outlooks that stay as they are, for what would go of them is held. What they would make waits with it.
+    held: BTreeSet<usize>,
 }
 
 /// What would go of a trigger, as the brake counts it.
@@ -63,7 +64,12 @@ impl<D: Disk> Planner<D> {
         wish: &Wish,
     ) -> Result<Draft, Error> {
         let before = in_force.as_deref().filter(|_| self.is_running());
-        let Decided { offset, triggers, lifecycles, replay } = decide(&self.view, rules, before, wish, &self.progress)?;
+        let decided = decide(&self.view, rules, before, wish, &self.progress)?;
+        let Decided { offset, triggers, mut lifecycles, replay } = decided;
+        // What the replay decided of lists is counted as it counts it.
+        let counted: BTreeSet<LifecycleKey> = lifecycles.iter().map(|(key, _)| key.clone()).collect();
+        let names = triggers.iter().map(|one| one.trigger.as_str());
+        let mut keys = listed(&self.view, rules, names, &mut lifecycles);
         self.progress.begin("rendering", lifecycles.len() as u64);
         let mut outlooks = Vec::with_capacity(lifecycles.len());
         let desired: Vec<Desired> = lifecycles.iter().map(|(_, desired)| Desired::from(*desired)).collect();
@@ -71,14 +77,31 @@ impl<D: Disk> Planner<D> {
             self.progress.check()?;
             let site = self.site(&lifecycle.0.cluster);
             let named = (site.as_deref().map(|site| site.cluster()), instance_of(site.as_deref()));
-            outlooks.push(Outlook::of(&self.view, rules, named, lifecycle));
+            let keys = keys.remove(&lifecycle.0);
+            outlooks.push(Outlook::of(&self.view, rules, named, lifecycle, keys));
             self.progress.one_more();
         }
-        let (effects, goes) = self.effects(&outlooks, rules)?;
-        let (losses, waiting) = self.losses(&replay, &outlooks, &desired, &goes)?;
+        let (effects, mut goes) = self.effects(&outlooks, rules)?;
+        for (outlook, goes) in outlooks.iter().zip(&mut goes) {
+            if !counted.contains(&outlook.key) {
+                *goes = Going::default();
+            }
+        }
+        let (losses, mut held) = self.losses(&replay, &outlooks, &desired, &goes)?;
         let under_way = self.view.read(|projection| projection.needing_work().count() as u64);
-        let triggers = self.by_trigger(triggers, rules, &losses, replay.confirmed())?;
-        Ok(Draft { offset, under_way, rules: rules.clone(), in_force, outlooks, effects, triggers, waiting })
+        let triggers = self.by_trigger(triggers, (rules, in_force.as_deref()), &losses, replay.confirmed())?;
+        let is_much = |outlook: &Outlook| {
+            let of = triggers.get(&*outlook.key.trigger).and_then(|plan| plan.held.as_ref());
+            of.is_some_and(|held| held.waits_for.is_none())
+        };
+        // A list waits for its keys.
+        let is_list = |outlook: &Outlook| {
+            outlook.key.resource.is_list()
+                && triggers.get(&*outlook.key.trigger).is_some_and(|plan| plan.held.is_some())
+        };
+        let waits = |at: &usize| goes[*at].objects > 0 && is_much(&outlooks[*at]) || is_list(&outlooks[*at]);
+        held.extend((0..outlooks.len()).filter(waits));
+        Ok(Draft { offset, under_way, rules: rules.clone(), in_force, outlooks, effects, triggers, held })
     }
 
     /// What becomes of every object, and what of each outlook counts for the brake.
@@ -159,7 +182,7 @@ impl<D: Disk> Planner<D> {
     fn by_trigger(
         &self,
         replayed: Vec<Replayed>,
-        rules: &RuleSet,
+        (rules, in_force): (&RuleSet, Option<&RuleSet>),
         losses: &BTreeMap<String, Loss>,
         confirmed: u64,
     ) -> Result<BTreeMap<String, TriggerPlan>, Error> {
@@ -180,7 +203,7 @@ impl<D: Disk> Planner<D> {
         let much = brake.held(&counted, confirmed, &lately);
         let in_small_steps = lately.values().sum();
         let plan = |(one, is_much): (&Replayed, bool)| {
-            let Loss { goes, waits, waits_for } = loss(one);
+            let (Loss { goes, waits, waits_for }, live) = (loss(one), of(one));
             // What is little goes, and only the rest of it stays.
             let (stays, of, waits_for) = match is_much {
                 true => (goes.and(*waits), of(one), None),
@@ -194,14 +217,20 @@ impl<D: Disk> Planner<D> {
                 waits_for,
             };
             let trigger = rules.trigger(&one.trigger);
+            let is_dry = |trigger: &Trigger| trigger.sync_mode() == SyncMode::DryRun;
+            let before = in_force.and_then(|rules| rules.trigger(&one.trigger));
+            let was_wet = before.is_some_and(|before| !is_dry(before));
+            let dry_run = trigger.is_some_and(is_dry);
             let plan = TriggerPlan {
                 trigger: one.trigger.clone(),
                 why: one.why,
-                dry_run: trigger.is_some_and(|trigger| trigger.sync_mode() == SyncMode::DryRun),
+                dry_run,
+                untouched: (dry_run && was_wet).then_some(live),
                 counts: Counts::default(),
                 held: Some(held).filter(|held| held.objects > 0),
                 left_because: one.left_because.clone(),
-                makes_list: trigger.is_some_and(Trigger::may_gather),
+                lists: trigger.is_some_and(Trigger::gathers) || before.is_some_and(Trigger::gathers),
+                makes_list: trigger.is_some_and(|trigger| trigger.may_gather() && !trigger.gathers()),
             };
             (one.trigger.clone(), plan)
         };
@@ -240,12 +269,9 @@ impl<D: Disk> Planner<D> {
 }
 
 impl Draft {
-    /// Whether an effect waits for a confirmation.
+    /// Whether an effect waits for a confirmation: its lifecycle stays as it is until then.
     pub(super) fn is_held(&self, effect: &Effect) -> bool {
-        let trigger = &self.outlooks[effect.outlook].key.trigger;
-        let held = self.triggers.get(&**trigger).and_then(|plan| plan.held.as_ref());
-        let is_its = |held: &HeldWithdrawal| held.waits_for.is_none() || self.waiting.contains(&effect.outlook);
-        effect.action == Action::Delete && held.is_some_and(is_its)
+        self.held.contains(&effect.outlook)
     }
 
     /// The event that an outlook would be present for.

@@ -56,7 +56,9 @@ fn name(manifest: &Value) -> [String; 3] {
     let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     let metadata = &manifest["metadata"];
     let namespace = match manifest["kind"].as_str() {
-        Some("ConfigMap" | "Secret") => text(&metadata["namespace"]).unwrap_or_else(|| "default".to_owned()),
+        Some("ConfigMap" | "Secret" | "SveltosCluster") => {
+            text(&metadata["namespace"]).unwrap_or_else(|| "default".to_owned())
+        }
         _ => String::new(),
     };
     [text(&manifest["kind"]).unwrap_or_default(), namespace, text(&metadata["name"]).unwrap_or_default()]

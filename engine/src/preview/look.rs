@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
-use lifeline_projections::fact::{LifecycleKey, ObjectKey};
+use lifeline_projections::fact::{LifecycleKey, ObjectKey, ResourceKey};
 use lifeline_projections::lifecycle::Lifecycle;
 use lifeline_projections::reads::object_row;
 use lifeline_store::{Disk, Offset};
@@ -16,7 +16,7 @@ use lifeline_store::{Disk, Offset};
 use super::answer::{Action, Against, Change, Counts, Preview};
 use super::draft::{Draft, instance_of};
 use super::outcome::{Effect, key_of};
-use super::outlook::{End, Want, event_now};
+use super::outlook::{End, Outlook, Want, event_now, made};
 use super::{Error, Planner};
 use crate::cluster;
 use crate::error_text::chain;
@@ -24,7 +24,7 @@ use crate::fields::{FieldChange, differing};
 use crate::reconcile::failure::Failure;
 use crate::reconcile::marks::{self, Owner};
 use crate::reconcile::plan::Wanted;
-use crate::reconcile::render::{MarkedManifest, render};
+use crate::reconcile::render::MarkedManifest;
 use crate::reconcile::step::{Circumstances, Known, Made, Refusal, Removing, Step, unwanted, wanted};
 use crate::reconcile::task::outranks;
 use crate::replay::content::is_of;
@@ -33,6 +33,9 @@ use crate::site::Site;
 
 /// Objects that are looked at at once: the cluster has others to serve.
 const LOOKS_AT_ONCE: usize = 8;
+
+/// Namespaces that are made, each with its cluster.
+type Namespaces = HashSet<(String, ObjectKey)>;
 
 /// What looking at an object comes to.
 struct Seen {
@@ -80,10 +83,13 @@ impl<D: Disk> Planner<D> {
             Action::Replace | Action::Leave | Action::Conflict | Action::Fail => false,
         };
         let made = |effect: &&Effect| effect.action == Action::Create;
-        let namespaces: HashSet<ObjectKey> = effects
+        let namespaces: Namespaces = effects
             .iter()
             .filter(made)
-            .filter_map(|effect| effect.object.clone().filter(ObjectKey::is_namespace))
+            .filter_map(|effect| {
+                let object = effect.object.clone().filter(ObjectKey::is_namespace)?;
+                Some((draft.outlooks[effect.outlook].key.cluster.to_string(), object))
+            })
             .collect();
         let listed = effects.len().min(changes_max);
         self.progress.begin("looking", listed as u64);
@@ -157,7 +163,8 @@ impl<D: Disk> Planner<D> {
                 more_changes += 1;
                 continue;
             };
-            if let Some(namespace) = makes.filter(|namespace| made.insert(namespace.clone())) {
+            let makes = makes.filter(|namespace| made.insert((change.cluster.clone(), namespace.clone())));
+            if let Some(namespace) = makes {
                 count(Action::Create, false, &change.trigger);
                 let because = Some("it is missing, and is made without any fields".to_owned());
                 let (object, fields) = (Some(object_row(&namespace, None)), Vec::new());
@@ -213,15 +220,21 @@ impl<D: Disk> Planner<D> {
 
     /// The manifest that an effect is about, under the rules in question.
     fn manifest(&self, draft: &Draft, effect: &Effect) -> Option<MarkedManifest> {
-        let key = &draft.outlooks[effect.outlook].key;
-        self.given(&draft.rules, key, draft.event(effect)?, effect.object.as_ref()?)
+        let Outlook { key, keys, .. } = &draft.outlooks[effect.outlook];
+        self.given(&draft.rules, key, (draft.event(effect)?, keys.as_deref()), effect.object.as_ref()?)
     }
 
-    /// The manifest of an object that rules give for an event.
-    fn given(&self, rules: &RuleSet, key: &LifecycleKey, event: Offset, object: &ObjectKey) -> Option<MarkedManifest> {
+    /// The manifest of an object that rules give for an event, or for a list with these keys.
+    fn given(
+        &self,
+        rules: &RuleSet,
+        key: &LifecycleKey,
+        made_of: (Offset, Option<&[(ResourceKey, Offset)]>),
+        object: &ObjectKey,
+    ) -> Option<MarkedManifest> {
         let site = self.site(&key.cluster);
         let instance = instance_of(site.as_deref());
-        let manifests = render(&self.view, rules.trigger(&key.trigger)?, key, instance, event).ok()?;
+        let manifests = made(&self.view, rules.trigger(&key.trigger)?, key, instance, made_of).ok()?;
         manifests.into_iter().find(|one| is_of(&one.manifest, object))
     }
 
@@ -233,7 +246,7 @@ impl<D: Disk> Planner<D> {
         }
         let (key, lifecycle) = self.whose(draft, effect);
         let before = draft.in_force.as_ref().zip(event_now(&lifecycle)).zip(effect.object.as_ref());
-        let before = before.and_then(|((rules, event), object)| self.given(rules, &key, event, object));
+        let before = before.and_then(|((rules, event), object)| self.given(rules, &key, (event, None), object));
         match (before, self.manifest(draft, effect)) {
             (Some(before), Some(after)) => {
                 let fields = differing(&before.manifest, &after.manifest);
@@ -244,7 +257,7 @@ impl<D: Disk> Planner<D> {
     }
 
     /// What the cluster says.
-    async fn seen(&self, draft: &Draft, effect: &Effect, namespaces: &HashSet<ObjectKey>) -> Seen {
+    async fn seen(&self, draft: &Draft, effect: &Effect, namespaces: &Namespaces) -> Seen {
         let asked = self.asked(draft, effect, namespaces).await;
         match asked {
             Some(Ok(seen)) => seen,
@@ -257,7 +270,7 @@ impl<D: Disk> Planner<D> {
         &self,
         draft: &Draft,
         effect: &Effect,
-        namespaces: &HashSet<ObjectKey>,
+        namespaces: &Namespaces,
     ) -> Option<Result<Seen, cluster::Error>> {
         let (outlook, object) = (&draft.outlooks[effect.outlook], effect.object.as_ref()?);
         if effect.action == Action::Delete {
@@ -285,7 +298,7 @@ impl<D: Disk> Planner<D> {
             return Some(match cluster.dry_run(object, &want.manifest, None).await {
                 Ok(_) => Ok(made),
                 Err(cluster::Error::NamespaceMissing { namespace }) => {
-                    Ok(self.homeless(outlook_want(draft, effect), effect, made, &namespace, namespaces))
+                    Ok(self.homeless(draft, effect, made, &namespace, namespaces))
                 }
                 Err(error) => refused(error, object, effect),
             });
@@ -366,22 +379,11 @@ impl<D: Disk> Planner<D> {
     }
 
     /// An object whose Namespace is missing.
-    fn homeless(
-        &self,
-        want: Option<&Want>,
-        effect: &Effect,
-        made: Seen,
-        name: &str,
-        namespaces: &HashSet<ObjectKey>,
-    ) -> Seen {
-        let (namespace, object) = (ObjectKey::of_namespace(name), effect.object.as_ref());
-        let (Some(want), Some(object)) = (want, object) else { return made };
-        let is_claimed = || {
-            let cluster = self.sites.iter().flat_map(|sites| sites.iter()).next().map(|site| site.name().clone());
-            let cluster = cluster.unwrap_or_default();
-            self.view.read(|projection| !projection.claims(&cluster, &namespace).is_empty())
-        };
-        if namespaces.contains(&namespace) {
+    fn homeless(&self, draft: &Draft, effect: &Effect, made: Seen, name: &str, namespaces: &Namespaces) -> Seen {
+        let (namespace, cluster) = (ObjectKey::of_namespace(name), &draft.outlooks[effect.outlook].key.cluster);
+        let (Some(want), Some(object)) = (outlook_want(draft, effect), effect.object.as_ref()) else { return made };
+        let is_claimed = || self.view.read(|projection| !projection.claims(cluster, &namespace).is_empty());
+        if namespaces.contains(&(cluster.to_string(), namespace.clone())) {
             return made;
         }
         match want.makes_namespace && !is_claimed() {

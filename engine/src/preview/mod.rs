@@ -17,7 +17,9 @@ pub mod answer;
 mod decide;
 mod draft;
 mod given;
+mod listed;
 mod look;
+pub mod names;
 mod outcome;
 mod outlook;
 

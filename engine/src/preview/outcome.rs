@@ -377,7 +377,7 @@ mod tests {
             wants: wants.iter().map(want).collect(),
             stops_at_conflict: false,
         });
-        Outlook { key, index, now, end }
+        Outlook { key, index, now, end, keys: None }
     }
 
     #[test]

@@ -3,17 +3,18 @@
 //! Start at [`Outlook::of`]. Manifests are rendered, named and compared by the code that an engine applies them with.
 
 use futures::FutureExt;
-use lifeline_projections::fact::{LifecycleKey, ObjectKey, Redesired};
+use lifeline_projections::fact::{LifecycleKey, ObjectKey, Redesired, ResourceKey};
 use lifeline_projections::fold::LifecycleIndex;
 use lifeline_projections::lifecycle::{Desired, Holding, Lifecycle};
 use lifeline_store::{Disk, Offset};
 use serde_json::Value;
 
-use crate::builtin;
+use super::names::placed;
 use crate::cluster::{Cluster, Error, object_key};
+use crate::reconcile::failure::Failure;
 use crate::reconcile::kinds::defined_beside;
 use crate::reconcile::plan::{Wanted, plan};
-use crate::reconcile::render::render;
+use crate::reconcile::render::{MarkedManifest, render, render_keys};
 use crate::rules::spec::SyncMode;
 use crate::rules::{RuleSet, Trigger};
 use crate::view::View;
@@ -26,6 +27,8 @@ pub(super) struct Outlook {
     pub index: Option<LifecycleIndex>,
     pub now: Lifecycle,
     pub end: End,
+    /// Of a list that would be made of other keys than now: these, each with its Create event.
+    pub keys: Option<Vec<(ResourceKey, Offset)>>,
 }
 
 /// What would become of a lifecycle.
@@ -71,6 +74,7 @@ impl Outlook {
         rules: &RuleSet,
         (cluster, instance): (Option<&dyn Cluster>, &str),
         (key, desired): (LifecycleKey, Redesired),
+        keys: Option<Vec<(ResourceKey, Offset)>>,
     ) -> Outlook {
         let known = view.read(|projection| {
             let index = projection.lifecycle_index(&key)?;
@@ -87,7 +91,8 @@ impl Outlook {
             (Redesired::Absent { .. }, _) if is_dry => End::DryRun { is_present: false },
             (Redesired::Absent { .. }, _) | (Redesired::Present { .. }, None) => End::Absent,
             (Redesired::Present { event, .. }, Some(trigger)) => {
-                match wanted(view, trigger, (cluster, instance), &key, &now.inventory, event) {
+                let keys = keys.as_deref();
+                match wanted(view, trigger, (cluster, instance), &key, &now.inventory, (event, keys)) {
                     Err(message) => End::Fails(message),
                     Ok(_) if is_dry => End::DryRun { is_present: true },
                     Ok(wanted) => End::Present {
@@ -98,7 +103,7 @@ impl Outlook {
                 }
             }
         };
-        Outlook { key, index, now, end }
+        Outlook { key, index, now, end, keys }
     }
 
     /// Where it wants an object: at which tier. `tier` is that of its trigger, where only this is known.
@@ -139,9 +144,9 @@ pub(super) fn wanted<D: Disk>(
     (cluster, instance): (Option<&dyn Cluster>, &str),
     key: &LifecycleKey,
     held: &[Holding],
-    event: Offset,
+    made_of: (Offset, Option<&[(ResourceKey, Offset)]>),
 ) -> Result<Vec<Wanted>, String> {
-    let manifests = render(view, trigger, key, instance, event).map_err(|failure| failure.message)?;
+    let manifests = made(view, trigger, key, instance, made_of).map_err(|failure| failure.message)?;
     let beside: Vec<_> = manifests.iter().map(|one| one.manifest.clone()).collect();
     let mut wanted = Vec::with_capacity(manifests.len());
     for marked in manifests {
@@ -159,6 +164,19 @@ pub(super) fn wanted<D: Disk>(
     Ok(wanted)
 }
 
+/// The manifests of an event, or of a list with these keys.
+pub(super) fn made<D: Disk>(
+    view: &View<D>,
+    trigger: &Trigger,
+    key: &LifecycleKey,
+    instance: &str,
+    (event, keys): (Offset, Option<&[(ResourceKey, Offset)]>),
+) -> Result<Vec<MarkedManifest>, Failure> {
+    let Some(keys) = keys else { return render(view, trigger, key, instance, event) };
+    let now = view.read(|projection| projection.ground().folded_unix_nanos);
+    render_keys(&view.log(), trigger, key, instance, (event, now), keys.to_vec())
+}
+
 /// Names an object as the cluster does. Where that is not asked, or away, as its kind says, or what is `held` of its
 /// name.
 fn named(manifest: &Value, cluster: Option<&dyn Cluster>, held: &[Holding]) -> Result<ObjectKey, Error> {
@@ -174,19 +192,14 @@ fn named(manifest: &Value, cluster: Option<&dyn Cluster>, held: &[Holding]) -> R
         Some(Err(error)) if !error.is_transient() => return Err(error),
         Some(Err(_)) | None => {}
     }
-    let mut object = object_key(manifest)?;
+    let object = object_key(manifest)?;
     let is_same = |holding: &&Holding| {
         let ObjectKey { group, kind, name, namespace, .. } = &holding.object;
         let is_there = object.namespace.is_none() || object.namespace == *namespace;
         *group == object.group && *kind == object.kind && *name == object.name && is_there
     };
-    let known = held.iter().find(is_same).map(|holding| holding.object.namespace.clone());
-    object.namespace = match builtin::kind(&object.group, &object.version, &object.kind) {
-        Some(kind) if kind.namespaced => object.namespace.or_else(|| Some("default".into())),
-        Some(_) => None,
-        None => known.unwrap_or(object.namespace),
-    };
-    Ok(object)
+    let known = held.iter().find(is_same).map(|holding| holding.object.clone());
+    Ok(placed(object, known.as_ref()))
 }
 
 /// The event that a lifecycle is present for, as it is now.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use lifeline_projections::event::CloudEvent;
-use lifeline_projections::fact::{EventReceived, Fact, LifecycleKey};
+use lifeline_projections::fact::{EventReceived, Fact, LifecycleKey, ResourceKey};
 use lifeline_store::{Disk, Offset, Reader};
 use serde_json::Value;
 
@@ -89,18 +89,34 @@ fn render_list<D: Disk>(
     instance: &str,
     gathered: Offset,
 ) -> Result<Vec<MarkedManifest>, Failure> {
-    let failed = |error: lists::Error| {
-        let retry = if matches!(error, lists::Error::Unreadable { .. }) { Retry::Slowly } else { Retry::Never };
-        Failure { message: chain(&error), retry }
-    };
     let log = view.log();
-    let unreadable = |reason: String| failed(lists::Error::Unreadable { event: gathered, reason });
+    let unreadable = |reason: String| lists_failed(&lists::Error::Unreadable { event: gathered, reason });
     let recorded = log.read(gathered).map_err(|error| unreadable(chain(&error)))?;
     let recorded = recorded.ok_or_else(|| unreadable("the log no longer holds it".to_owned()))?;
     let keys = lists::keys(view, &key.trigger, &key.cluster);
-    let events = lists::events(&log, &key.trigger, keys).map_err(failed)?;
+    render_keys(&log, trigger, key, instance, (gathered, recorded.time_unix_nanos), keys)
+}
+
+fn lists_failed(error: &lists::Error) -> Failure {
+    let retry = if matches!(error, lists::Error::Unreadable { .. }) { Retry::Slowly } else { Retry::Never };
+    Failure { message: chain(error), retry }
+}
+
+/// The manifests of a list of these keys, which were recorded at an offset and a time.
+///
+/// # Errors
+/// As [`render`].
+pub fn render_keys<D: Disk>(
+    log: &Reader<D>,
+    trigger: &Trigger,
+    key: &LifecycleKey,
+    instance: &str,
+    (gathered, time_unix_nanos): (Offset, u64),
+    keys: Vec<(ResourceKey, Offset)>,
+) -> Result<Vec<MarkedManifest>, Failure> {
+    let events = lists::events(log, &key.trigger, keys).map_err(|error| lists_failed(&error))?;
     let rendered = trigger
-        .list(events, &key.cluster, recorded.time_unix_nanos)
+        .list(events, &key.cluster, time_unix_nanos)
         .map_err(|error| Failure { message: chain(&error), retry: Retry::Never })?;
     let marked = marked(rendered, key, instance, gathered);
     let large = marked.iter().find_map(|one| {

@@ -1,14 +1,15 @@
 //! Every problem of rules that are given as texts, at the words that it is about, before an engine reads them.
 //!
 //! Start at [`lint`]. What is a problem, and what is said of it, is decided where rules are loaded: [`RuleSet`] is asked, and
-//! nothing is checked a second time. Added here is only where it is, and that what is not in the given texts may well be
-//! elsewhere. Pure: never reads a file.
+//! nothing is checked a second time. Added here is only where it is, what is wrong after the first mistake of a rule
+//! ([`further`]), and that what is not in the given texts may well be elsewhere. Pure: never reads a file.
 
 use std::ops::Range;
 
 use strsim::jaro;
 
 use super::cluster::Clusters;
+use super::further::further;
 use super::policy::{ContentKind, Purpose};
 use super::problem::{Problem, Severity, Topic};
 use super::read::content::{INSTANTIATE, TEMPLATE};
@@ -67,16 +68,27 @@ pub struct Spot {
 /// stays an error where another is, for then its name is likely a slip.
 #[must_use]
 pub fn lint(manifests: Manifests, clusters: Clusters, sources: &[Source]) -> Vec<Finding> {
-    let rules = RuleSet::new(manifests.clone(), clusters);
-    let mut problems = rules.problems().to_vec();
-    unreferenced(manifests, &rules, &mut problems);
-    let mut findings = placed(problems, sources);
+    let rules = RuleSet::new(manifests.clone(), clusters.clone());
+    let mut findings = placed(problems(&manifests, &clusters), sources);
     for finding in &mut findings {
         if finding.problem.place.topic == Topic::Reference {
             elsewhere(finding, &rules);
         }
     }
     findings
+}
+
+/// All problems of manifests: those that an engine names, and those that it would name once these are mended.
+fn problems(manifests: &Manifests, clusters: &Clusters) -> Vec<Problem> {
+    let read = |manifests: Manifests| {
+        let rules = RuleSet::new(manifests.clone(), clusters.clone());
+        let mut problems = rules.problems().to_vec();
+        unreferenced(manifests, &rules, &mut problems);
+        problems
+    };
+    let mut told = read(manifests.clone());
+    further(manifests, &mut told, read);
+    told
 }
 
 /// These problems, each at its place in the texts it came from.

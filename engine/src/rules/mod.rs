@@ -35,6 +35,8 @@ mod trigger;
 
 mod set;
 
+mod further;
+
 mod lint;
 
 mod sources;

@@ -40,7 +40,7 @@ pub struct RuleSet {
     documents: BTreeMap<String, RuleDocument>,
     /// Of the rules that came from a cluster, by their names as rules.
     generations: BTreeMap<String, i64>,
-    /// The content that counts, as it was given.
+    /// The content that counts, and what represents the own cluster, as they were given.
     contents_given: Vec<Manifest>,
     problems: Vec<Problem>,
     is_complete: bool,
@@ -67,10 +67,10 @@ impl RuleSet {
     /// reference it.
     #[must_use]
     pub fn new(manifests: Manifests, clusters: Clusters) -> RuleSet {
-        let clusters = Arc::new(clusters);
         let is_read = manifests.unreadable.is_empty();
         let mut problems = manifests.unreadable;
         let written = Written::sort(manifests.manifests, &mut problems);
+        let clusters = Arc::new(clusters.represented_by(&written.clusters, written.asks_for_whole_cluster()));
         let is_complete = is_read && !written.hides_rules;
         let mut out_of_force = written.refused_triggers.clone();
         let mut broken_sources = written.refused_sources.clone();
@@ -106,7 +106,8 @@ impl RuleSet {
 
         let documents = written.documents(contents.keys());
         let generations = written.generations();
-        let contents_given = contents.keys().filter_map(|reference| written.contents.get(reference).cloned()).collect();
+        let given = contents.keys().filter_map(|reference| written.contents.get(reference));
+        let contents_given = given.chain(written.clusters.values()).cloned().collect();
         problems.sort();
         problems.dedup();
         let orders_by_events = triggers.iter().any(|trigger| trigger.order_by() != OrderBy::Stream);
@@ -276,7 +277,7 @@ impl RuleSet {
     pub(super) fn says_the_same_as(&self, other: &RuleSet) -> bool {
         let digests = |rules: &RuleSet| rules.triggers.iter().map(Trigger::digest).collect::<Vec<_>>();
         let clusters = |rules: &RuleSet| -> Vec<(String, Value)> {
-            rules.views.iter().map(|view| (view.cluster.clone(), view.value.clone())).collect()
+            rules.views.iter().map(|view| (view.cluster.clone(), view.values.clone())).collect()
         };
         self.documents == other.documents
             && self.generations == other.generations
@@ -293,14 +294,15 @@ impl RuleSet {
     }
 
     /// Every document that counts, by its name as a rule: `EventSource/name`, `EventTrigger/name`,
-    /// `ConfigMap/namespace/name`, `Secret/namespace/name`. Broken ones are among them; content that no trigger
-    /// could reference is not.
+    /// `ConfigMap/namespace/name`, `Secret/namespace/name`, `SveltosCluster/mgmt/mgmt`. Broken ones are
+    /// among them; content that no trigger could reference is not.
     #[must_use]
     pub fn documents(&self) -> &BTreeMap<String, RuleDocument> {
         &self.documents
     }
 
-    /// The content that counts, as it was given: for other rules that name it and do not bring it.
+    /// The content that counts, and what represents the own cluster, as they were given: for other rules that do not bring
+    /// it.
     pub(crate) fn contents_given(&self) -> &[Manifest] {
         &self.contents_given
     }

@@ -6,6 +6,7 @@ use super::*;
 use lifeline_projections::event::CloudEvent;
 use lifeline_projections::fact::{Decision, Ruling};
 
+mod cluster;
 mod foreign;
 mod injection;
 mod neighbours;
@@ -442,6 +443,7 @@ fn clusters_with_labels_are_selected_by_them() {
         name: "edge".into(),
         kind: ClusterKind::Sveltos,
         labels: Some(labels("prod")),
+        object: None,
     };
     let clusters = Clusters::new(vec![managed, Cluster::own(labels("test"))]);
     let rules = RuleSet::new(Manifests::read("rules.yaml", &text), clusters);

@@ -10,13 +10,14 @@ use serde_json::{Map, Value, json};
 
 use super::cluster::Clusters;
 use super::decide::action::Action;
+use super::decide::event::{MATCHING_RESOURCE, MATCHING_RESOURCES, matching_resource};
 use super::decide::exclusion::DriftExclusion;
 use super::policy::{self, Asked, Error, Patches, Policies, Purpose, Rendered, Resources};
 use super::problem::Problem;
 use super::read::content::{Content, Contents, DIALECT, Fault, Part, Reference, dialect};
 use super::read::spec::{self, EventTriggerSpec, LabelSelector, StopMatchingBehavior, SyncMode};
 use super::read::text::{Reading, Text};
-use super::read::{metadata, refuse};
+use super::read::{cluster_fields, metadata, refuse};
 use crate::account::Account;
 use crate::template::{Data, Dialect};
 
@@ -53,6 +54,10 @@ pub struct Trigger {
     pub(super) is_list_only: bool,
     pub(super) digest: u64,
     pub(super) is_degraded: bool,
+    /// Whether its own texts may ask for more of `.Cluster` than name and labels.
+    asks_for_whole_cluster: bool,
+    /// What of it they ask for that only a resource has.
+    field_of_cluster: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -166,6 +171,8 @@ impl Trigger {
             is_list_only: false,
             digest: 0,
             is_degraded: false,
+            asks_for_whole_cluster: cluster_fields::asks_for_whole(&manifest["spec"]),
+            field_of_cluster: cluster_fields::field_of_resource(&manifest["spec"]),
             spec,
         })
     }
@@ -310,6 +317,11 @@ impl Trigger {
     ) -> Result<Vec<Rendered>, Error> {
         let mut values = self.clusters.values_of(cluster);
         values[name] = events;
+        // There is none: as in Sveltos, it is there and says nothing.
+        match part {
+            Part::List => values[MATCHING_RESOURCES] = json!([]),
+            Part::Whole | Part::Each => values[MATCHING_RESOURCE] = matching_resource(),
+        }
         let (trigger, contents, tier) = (self.name.as_str(), &*self.contents, self.spec.tier);
         let data = &Data { values: &values, recorded_at_unix_nanos };
         let resources = self.resources.values(&Asked { trigger, data, cluster, contents, tier, part })?;
@@ -353,6 +365,17 @@ impl Trigger {
     /// Everything in the rule set that one of its references could name.
     pub(super) fn candidates(&self) -> impl Iterator<Item = &Content> {
         self.contents.values().filter(|content| self.could_reference(&content.reference))
+    }
+
+    /// Whether it, or what it may reference, may ask for more of `.Cluster` than name and labels.
+    pub(super) fn asks_for_whole_cluster(&self) -> bool {
+        self.asks_for_whole_cluster || self.candidates().any(|content| content.asks_for_whole_cluster)
+    }
+
+    /// What it, or what it may reference, asks of `.Cluster` that only a resource that represents the cluster has.
+    pub(super) fn field_of_cluster(&self) -> Option<String> {
+        let of_contents = || self.candidates().find_map(|content| content.field_of_cluster.clone());
+        self.field_of_cluster.clone().or_else(of_contents)
     }
 
     /// Whether it could reference this, for some event.

@@ -130,14 +130,22 @@ impl Template {
         }
     }
 
-    /// The first thing that the template refers to, that templates of Sveltos may see, and that is never there for a
-    /// CloudEvent: what rendering will fail with.
+    /// The first thing that the template refers to, that templates of Sveltos may see, and that is empty or not there for a
+    /// CloudEvent: rendering makes nothing of it, or fails with it.
     pub fn foreign(&self) -> Option<Error> {
         let Program::Go(program) = &self.inner.program else { return None };
         let (key, offset) = program.foreign()?;
         let place = LineColumn::at(&self.inner.source, offset);
-        let message = format!("`.{key}` is not there: templates see `.CloudEvent` and `.Cluster`");
-        let hint = "no such object is read: put what the template needs into the event's data";
+        let (message, hint) = match key.starts_with("Matching") {
+            true => (
+                format!("`.{key}` is empty: a CloudEvent is about no resource of Kubernetes"),
+                "use `.CloudEvent.subject`, or what the event's data says",
+            ),
+            false => (
+                format!("`.{key}` is not there: templates see `.CloudEvent` and `.Cluster`"),
+                "no such object is read: put what the template needs into the event's data",
+            ),
+        };
         Some(Error::Render(Fault::new(&self.inner.name, place, message).hint(hint)))
     }
 

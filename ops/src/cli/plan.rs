@@ -140,7 +140,8 @@ pub(super) fn show(preview: &Preview, sources: &[Source], format: Format) -> Res
         output::data(&text(preview, Paint::stdout()))?;
         remarks(preview);
     }
-    Ok(if preview.counts.is_nothing() && !makes_list(preview) { ExitCode::SUCCESS } else { ExitCode::from(2) })
+    let is_nothing = preview.counts.is_nothing() && !makes_list(preview) && dry_begin(preview).is_empty();
+    Ok(if is_nothing { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }
 
 fn remarks(preview: &Preview) {
@@ -190,7 +191,7 @@ fn text(preview: &Preview, paint: Paint) -> String {
     if preview.more_changes > 0 {
         _ = writeln!(out, "... and {} more: --limit N, or -o json\n", preview.more_changes);
     }
-    out + &total(&preview.counts, makes_list(preview)) + "\n"
+    out + &total(preview) + "\n"
 }
 
 /// What is said of a trigger beside its name.
@@ -205,22 +206,37 @@ fn about(plan: &TriggerPlan) -> String {
     if plan.dry_run {
         about.push_str("; a dry run: nothing is applied or deleted");
     }
+    if let Some(objects) = plan.untouched {
+        _ = write!(about, ", and {} as they are", count_stay(objects));
+    }
     if let Some(held) = &plan.held {
         let HeldWithdrawal { id, objects, of, waits_for, .. } = held;
+        // What is in a list counts as an object there.
+        let what = if plan.lists { "objects or keys of its list" } else { "objects" };
         _ = match waits_for {
             Some(reason) => {
-                write!(about, "; {objects} of {of} objects stay, for others may want them: {}", printable(reason))
+                write!(about, "; {objects} of {of} {what} stay, for others may want them: {}", printable(reason))
             }
-            None => write!(about, "; {objects} of {of} objects stay until `lifeline confirm {id}`"),
+            None => write!(about, "; {objects} of {of} {what} stay until `lifeline confirm {id}`"),
         };
+        about.push_str(if plan.counts.held > plan.counts.delete {
+            ", and what would be made with them waits too"
+        } else {
+            ""
+        });
     }
     if let Some(because) = &plan.left_because {
         _ = write!(about, "; resources are left as they are: {}", printable(because));
     }
     if plan.makes_list {
-        about.push_str("; its list of all live keys is made again afterwards, which this plan does not show");
+        about.push_str("; if it makes a list of all live keys, this plan does not show it: something that it names is missing or broken");
     }
     about
+}
+
+/// Such as `3 objects stay`.
+fn count_stay(objects: u64) -> String {
+    format!("{} {}", count(objects, "object"), if objects == 1 { "stays" } else { "stay" })
 }
 
 /// The mark, the words and the tone of an action.
@@ -298,9 +314,21 @@ fn makes_list(preview: &Preview) -> bool {
     preview.triggers.iter().any(|plan| plan.makes_list)
 }
 
+/// The triggers that become a dry run.
+fn dry_begin(preview: &Preview) -> Vec<&TriggerPlan> {
+    preview.triggers.iter().filter(|plan| plan.untouched.is_some()).collect()
+}
+
 /// Such as `Plan: 3 to create, 2 to change, 1 to delete.`
-fn total(counts: &Counts, makes_list: bool) -> String {
+fn total(preview: &Preview) -> String {
+    let counts = &preview.counts;
     let Counts { create, update, replace, delete, hand_over, leave, conflict, fail, held } = *counts;
+    let (dry, makes_list) = (dry_begin(preview), makes_list(preview));
+    if counts.is_nothing() && !dry.is_empty() {
+        let objects = dry.iter().filter_map(|plan| plan.untouched).sum();
+        let (triggers, stay) = (count(dry.len() as u64, "trigger"), count_stay(objects));
+        return format!("No object changes now: {triggers} would touch nothing any more, and {stay} as they are.");
+    }
     if counts.is_nothing() && makes_list {
         return "No changes but to lists.".to_owned();
     }
@@ -375,10 +403,12 @@ mod tests {
             trigger: "manage".to_owned(),
             why: Why::Changed,
             dry_run: false,
+            untouched: None,
             counts,
             held,
             left_because: None,
             makes_list: false,
+            lists: false,
         };
         let dry = TriggerPlan { trigger: "dry".to_owned(), why: Why::New, dry_run: true, held: None, ..manage.clone() };
         let silent = TriggerPlan { trigger: "silent".to_owned(), why: Why::Again, held: None, ..manage.clone() };
@@ -413,11 +443,22 @@ Plan: 1 to create, 1 to change, 1 to delete. 1 to change hands, 1 to fail, 1 to 
             "x".repeat(VALUE_CHARS - 1)
         );
         assert_eq!(text(&preview, Paint::Off), expected);
-        assert_eq!(
-            total(&Counts { replace: 2, ..Counts::default() }, false),
-            "Plan: 2 to create, 0 to change, 2 to delete."
+        let of = |counts, triggers| Preview { counts, triggers, ..Preview::default() };
+        let replaced = of(Counts { replace: 2, ..Counts::default() }, Vec::new());
+        assert_eq!(total(&replaced), "Plan: 2 to create, 0 to change, 2 to delete.");
+        assert!(total(&Preview::default()).starts_with("No changes: "));
+        let plan = preview.triggers[1].clone();
+        let list = TriggerPlan { makes_list: true, ..plan.clone() };
+        assert_eq!(total(&of(Counts::default(), vec![list])), "No changes but to lists.");
+        let dry = TriggerPlan { dry_run: true, untouched: Some(3), held: None, ..plan.clone() };
+        let dry = of(Counts::default(), vec![dry]);
+        let expected = "EventTrigger/manage  changed; a dry run: nothing is applied or deleted, and 3 objects stay as they are\n\n\
+                        No object changes now: 1 trigger would touch nothing any more, and 3 objects stay as they are.\n";
+        assert_eq!(text(&dry, Paint::Off), expected);
+        let waits = Counts { create: 1, delete: 1, held: 2, ..Counts::default() };
+        let waits = TriggerPlan { counts: waits, ..plan };
+        assert!(
+            about(&waits).ends_with("until `lifeline confirm 0badf00d`, and what would be made with them waits too")
         );
-        assert!(total(&Counts::default(), false).starts_with("No changes: "));
-        assert_eq!(total(&Counts::default(), true), "No changes but to lists.");
     }
 }

@@ -218,8 +218,6 @@ fn compare(preview: &Preview, before: &Held, after: &Held) -> Vec<(&'static str,
     let mut names: Vec<&String> = before.keys().chain(after.keys()).chain(planned.keys()).collect();
     names.sort_unstable();
     names.dedup();
-    // A list is made after its keys are decided. The plan says so, and not what is in it.
-    names.retain(|name| *name != "ConfigMap/default/roster");
     for name in names {
         let became = became(before.get(name), after.get(name));
         let said = planned.get(name);

@@ -67,6 +67,18 @@ pub async fn planned(scene: &Scene) -> Outcome {
         2,
         &["12 to delete. 12 to be confirmed", "12 of 12 objects stay until `lifeline confirm "],
     );
+    // Other names: what would be made waits with what would go.
+    let elsewhere = rules("planned", &first).replace("name: \"planned-", "name: \"moved-");
+    let expected =
+        ["Plan: 12 to create, 0 to change, 12 to delete. 24 to be confirmed", "what would be made with them waits too"];
+    tells(&plan(&elsewhere, &asks)?, 2, &expected);
+    // A dry run: nothing is touched any more.
+    let dry = rules("planned", &second).replace("  oneForEvent: true", "  oneForEvent: true\n  syncMode: DryRun");
+    tells(
+        &plan(&dry, &asks)?,
+        2,
+        &["a dry run: nothing is applied or deleted, and 12 objects stay as they are", "No object changes now"],
+    );
     // A mistake in the rules is shown as lint shows it, and what they name and do not bring is the engine's.
     let broken = rules("planned", &first).replace("oneForEvent", "oneForEvents");
     tells(&plan(&broken, &asks)?, 1, &["oneForEvents", "plan.yaml:", "there is no plan"]);

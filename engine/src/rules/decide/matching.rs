@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use lifeline_projections::event::CloudEvent;
 use lifeline_projections::fact::{Decision, Ruling};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::action::Action;
-use super::event::EventView;
+use super::event::{EventView, MATCHING_RESOURCE, matching_resource};
 use super::pattern::Pattern;
 use super::source::{Criterion, EventSource};
 
@@ -23,8 +23,8 @@ use super::source::{Criterion, EventSource};
 pub(in crate::rules) struct View {
     /// Full name of the cluster.
     pub cluster: String,
-    /// `.Cluster` in templates.
-    pub value: Value,
+    /// What templates see of it: `.Cluster`, `.ClusterName` and so on.
+    pub values: Value,
     /// Sources that a trigger listens to, each with its triggers in order of their names.
     pub listened: Vec<Listened>,
 }
@@ -79,7 +79,7 @@ impl<'r> Matching<'r> {
             sources_matched += 1;
             for Listener { trigger, action } in listeners {
                 let values =
-                    || values.get_or_init(|| template_values(event, &view.value)).as_ref().map_err(Clone::clone);
+                    || values.get_or_init(|| template_values(event, &view.values)).as_ref().map_err(Clone::clone);
                 decisions.push(Decision {
                     trigger,
                     event_source: source.name(),
@@ -98,7 +98,7 @@ impl<'r> Matching<'r> {
     pub fn decide_one(self, trigger: &str, event: &EventView<'_>, recorded_at_unix_nanos: u64) -> Option<Ruling<'r>> {
         let view = self.view?;
         let values = OnceCell::new();
-        let values = || values.get_or_init(|| template_values(event, &view.value)).as_ref().map_err(Clone::clone);
+        let values = || values.get_or_init(|| template_values(event, &view.values)).as_ref().map_err(Clone::clone);
         let listened = view.listened.iter().find(|listened| listened.has(trigger))?;
         self.sources[listened.source].first_match(event)?;
         let listener = listened.listeners.iter().find(|listener| listener.trigger == trigger)?;
@@ -135,14 +135,14 @@ impl<'r> Matching<'r> {
     }
 }
 
-/// What templates see of an event: `.CloudEvent` and `.Cluster`.
-fn template_values(event: &EventView<'_>, cluster: &Value) -> Result<Value, Ruling<'static>> {
+/// What templates see: `.CloudEvent`, and what there is of its cluster.
+fn template_values(event: &EventView<'_>, of_cluster: &Value) -> Result<Value, Ruling<'static>> {
     let map = CloudEvent::to_map(event.headers, event.payload)
         .map_err(|error| Ruling::Failed(Cow::Owned(error.to_string())))?;
-    let mut values = Map::new();
-    values.insert("CloudEvent".into(), Value::Object(map));
-    values.insert("Cluster".into(), cluster.clone());
-    Ok(Value::Object(values))
+    let mut values = of_cluster.clone();
+    values["CloudEvent"] = Value::Object(map);
+    values[MATCHING_RESOURCE] = matching_resource();
+    Ok(values)
 }
 
 /// Why one criterion did not match.

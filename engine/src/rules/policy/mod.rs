@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::cluster::Clusters;
 use super::problem::Problem;
 pub(super) use super::read::content::Purpose;
-use super::read::content::{Content, Contents, Fault, Part, Reference, Texts};
+use super::read::content::{Content, Contents, Fault, Part, Reference, Texts, asks_for_whole_cluster};
 use super::read::manifest::Manifest;
 use super::read::spec::{self, EventTriggerSpec};
 use super::read::text::{Reading, Shape};
@@ -172,6 +172,11 @@ impl ContentKind {
         problems: &mut Vec<Problem>,
     ) -> Content {
         Content::read(reference, purposes, written, self.texts, problems)
+    }
+
+    /// Whether a text of an object of this kind may ask for more of `.Cluster` than name and labels.
+    pub fn asks_for_whole_cluster(&self, manifest: &Value) -> bool {
+        asks_for_whole_cluster(&(self.texts)(manifest))
     }
 
     /// What to do about an object that is not there.

@@ -151,13 +151,17 @@ impl Patch {
         }
         match &self.change {
             Change::Json(patch) => {
-                for operation in patch.iter() {
+                for (index, operation) in patch.iter().enumerate() {
                     if let json_patch::PatchOperation::Remove(remove) = operation
                         && remove.path.resolve(manifest).is_err()
                     {
                         continue;
                     }
-                    json_patch::patch(manifest, std::slice::from_ref(operation)).map_err(|error| error.to_string())?;
+                    // Each is applied by itself, so only here is known which of the list it is.
+                    json_patch::patch(manifest, std::slice::from_ref(operation)).map_err(|error| {
+                        let json_patch::PatchError { path, kind, .. } = error;
+                        format!("operation '/{index}' failed at path '{path}': {kind}")
+                    })?;
                 }
             }
             Change::Merge(patch) => {
@@ -298,6 +302,9 @@ mod tests {
         check(all.clone(), two, Ok(&places));
         check(all.clone(), r#"[{"op": "test", "path": "/spec/replicas", "value": 2}]"#, Err("value did not match"));
         check(all.clone(), "- {op: replace, path: /spec/absent, value: 3}", Err("path is invalid"));
+        // The operation is named by its place in the list, whatever stands before it.
+        let second = "- {op: remove, path: /spec/absent}\n- {op: replace, path: /spec/gone, value: 3}";
+        check(all.clone(), second, Err("operation '/1' failed at path '/spec/gone': path is invalid"));
         check(all.clone(), "- {op: chnage, path: /spec}", Err("it is no JSON patch"));
         check(all.clone(), "- {op: remove, path: /kind}", Err("has no `kind`"));
         check(all, "text", Err("expected a list of operations"));

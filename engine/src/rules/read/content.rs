@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
+use super::cluster_fields;
 use super::manifest::Manifest;
 use super::metadata::{self, OtherStage};
 pub use super::metadata::{INSTANTIATE, TEMPLATE};
@@ -96,6 +97,10 @@ pub(in crate::rules) struct Content {
     pub object: Value,
     /// Templates of texts by key, for generators; or why nothing of it may be applied.
     pub texts: Result<BTreeMap<String, Result<Template, template::Error>>, String>,
+    /// Whether its texts may ask for more of `.Cluster` than name and labels.
+    pub asks_for_whole_cluster: bool,
+    /// What of it they ask for that only a resource that represents the cluster has.
+    pub field_of_cluster: Option<String>,
 }
 
 /// One key.
@@ -201,7 +206,14 @@ impl Content {
                 Problem::warning(&rule, origin, "`binaryData` holds no manifests and has no effect").at("binaryData"),
             );
         }
-        Content { reference, digest, entries, object, texts: of_texts }
+        let all = texts(manifest);
+        let asks_for_whole_cluster = asks_for_whole_cluster(&all);
+        let field_of_cluster = all
+            .iter()
+            .flatten()
+            .filter(|_| is_template)
+            .find_map(|(_, text)| cluster_fields::text_field_of_resource(text));
+        Content { reference, digest, entries, object, texts: of_texts, asks_for_whole_cluster, field_of_cluster }
     }
 
     /// Whether a template in it asks for the list of events.
@@ -228,6 +240,11 @@ impl Content {
         let is_broken = |entry: &Entry| matches!(entry.body, Body::Broken(_));
         self.entries.as_ref().map_or(true, |entries| entries.iter().any(is_broken))
     }
+}
+
+/// Whether one of the texts may ask for more of `.Cluster` than name and labels.
+pub(in crate::rules) fn asks_for_whole_cluster(texts: &Result<Texts, Fault>) -> bool {
+    texts.iter().flatten().any(|(_, text)| cluster_fields::text_asks_for_whole(text))
 }
 
 /// Which of a trigger's manifests are made.

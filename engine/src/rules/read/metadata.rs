@@ -144,7 +144,14 @@ pub(in crate::rules) fn other_stage(manifest: &Value) -> Option<OtherStage> {
 pub(in crate::rules) fn content(rule: &str, origin: &str, manifest: &Value, problems: &mut Vec<Problem>) {
     if has(manifest, "annotations", SUBRESOURCES) {
         let message = format!("annotation `{SUBRESOURCES}` has no effect: an object is applied without its `status`");
-        problems.push(Problem::warning(rule, origin, message).at(format!("metadata.annotations.{SUBRESOURCES}")));
+        problems.push(
+            Problem::warning(rule, origin, message)
+                .hint(
+                    "the controller of its kind writes the `status`: put what the template says of it into `spec`, an annotation, or an \
+                     object of its own",
+                )
+                .at(format!("metadata.annotations.{SUBRESOURCES}")),
+        );
     }
 }
 

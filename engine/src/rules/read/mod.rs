@@ -6,6 +6,8 @@
 // In dependency order; blank lines keep the formatter from sorting them.
 pub(super) mod blocks;
 
+pub(super) mod cluster_fields;
+
 pub(super) mod manifest;
 
 pub mod spec;

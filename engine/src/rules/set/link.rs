@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::written::Written;
 use crate::digest::digest;
-use crate::rules::cluster::{Cluster, Clusters};
+use crate::rules::cluster::{Cluster, Clusters, OWN};
 use crate::rules::decide::matching::{Listened, Listener, View};
 use crate::rules::decide::source::EventSource;
 use crate::rules::policy::ContentKind;
@@ -59,8 +59,7 @@ impl Linker<'_> {
         if !cluster.is_selected_by(&trigger.selector) {
             return Listens::No;
         }
-        let (value, name, namespace) = (cluster.to_value(), &cluster.name, &cluster.namespace);
-        let values = json!({"Cluster": value, "ClusterName": name, "ClusterNamespace": namespace});
+        let values = cluster.values();
         // There is no event here, so `now` is 1970: nobody wants a name that depends on it.
         let name = match trigger.source.render(&Data { values: &values, recorded_at_unix_nanos: 0 }) {
             Ok(name) => name.into_owned(),
@@ -80,6 +79,12 @@ impl Linker<'_> {
     /// Completes a trigger, and says what it listens to by cluster; an error puts it out of force.
     fn complete(&self, trigger: &mut Trigger, problems: &mut Vec<Problem>) -> Result<Vec<(usize, usize)>, Problem> {
         let rule = format!("EventTrigger/{}", trigger.name);
+        trigger.contents = Arc::clone(self.contents);
+        // A change of what it cannot see is none.
+        let value_for = |trigger: &Trigger, cluster: &Cluster| match trigger.asks_for_whole_cluster() {
+            true => cluster.to_value(),
+            false => cluster.basics(),
+        };
         let mut listens = Vec::new();
         let mut heard = Map::new();
         for (index, cluster) in self.clusters.iter().enumerate() {
@@ -92,7 +97,7 @@ impl Linker<'_> {
                             .hint("nothing happens until it does; check `spec.eventSourceName`")
                             .of_reference("spec.eventSourceName"),
                     );
-                    heard.insert(cluster.full_name(), json!([cluster.to_value(), name, null]));
+                    heard.insert(cluster.full_name(), json!([value_for(trigger, cluster), name, null]));
                     // A typing mistake, or a file that could not be read: what was made stays until the source is there again,
                     // or the trigger goes.
                     trigger.is_degraded = true;
@@ -106,7 +111,7 @@ impl Linker<'_> {
             };
             let heard_source = &self.sources[source];
             let (name, digest) = (heard_source.name(), heard_source.digest);
-            heard.insert(cluster.full_name(), json!([cluster.to_value(), name, digest]));
+            heard.insert(cluster.full_name(), json!([value_for(trigger, cluster), name, digest]));
             trigger.is_degraded |= heard_source.is_degraded();
             listens.push((index, source));
         }
@@ -115,11 +120,19 @@ impl Linker<'_> {
                 "no labels are configured for the own cluster: `spec.sourceClusterSelector` is assumed to match";
             problems.push(
                 Problem::warning(&rule, &trigger.origin, message)
-                    .hint("set `cluster_labels` to have it evaluated")
+                    .hint("set `cluster_labels`, or let Lifeline read the SveltosCluster `mgmt/mgmt`, to have it evaluated")
                     .at("spec.sourceClusterSelector"),
             );
         }
-        trigger.contents = Arc::clone(self.contents);
+        let is_represented = self.clusters.iter().all(Cluster::is_represented);
+        if let Some(field) = trigger.field_of_cluster().filter(|_| !is_represented) {
+            let message = format!(
+                "`.Cluster.{field}` is not there: no SveltosCluster `{OWN}` is known, only its name and labels are"
+            );
+            let hint =
+                "give its manifest beside the rules, or let Lifeline read `sveltosclusters` in the cluster that has it";
+            problems.push(Problem::warning(&rule, &trigger.origin, message).hint(hint));
+        }
         let missing = trigger.missing().map(|fault| fault.problem(&rule, &trigger.origin));
         problems.extend(missing);
         trigger.note_lists();
@@ -138,7 +151,7 @@ pub(super) fn link(
     problems: &mut Vec<Problem>,
 ) -> (Vec<Trigger>, Vec<View>) {
     let view =
-        |cluster: &Cluster| View { cluster: cluster.full_name(), value: cluster.to_value(), listened: Vec::new() };
+        |cluster: &Cluster| View { cluster: cluster.full_name(), values: cluster.values(), listened: Vec::new() };
     let mut views: Vec<View> = link.clusters.iter().map(view).collect();
     let mut linked = Vec::new();
     for mut trigger in triggers {

@@ -8,8 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::digest::{canonical, digest};
+use crate::rules::cluster::{self, OWN};
 use crate::rules::policy::{CONTENT_KINDS, ContentKind};
 use crate::rules::problem::Problem;
+use crate::rules::read::cluster_fields;
 use crate::rules::read::content::Reference;
 use crate::rules::read::manifest::Manifest;
 
@@ -30,6 +32,8 @@ pub(in crate::rules) struct Written {
     pub sources: BTreeMap<String, Manifest>,
     pub triggers: BTreeMap<String, Manifest>,
     pub contents: BTreeMap<Reference, Manifest>,
+    /// What represents the clusters that events come from, by full name. Today that is the own one alone.
+    pub clusters: BTreeMap<String, Manifest>,
     /// Written for an API version that is not read.
     pub refused_sources: BTreeSet<String>,
     pub refused_triggers: BTreeSet<String>,
@@ -67,12 +71,14 @@ const NOT_READ: [&str; 18] = [
 enum RuleKind {
     EventSource,
     EventTrigger,
+    Cluster,
     Content(&'static ContentKind),
 }
 
 impl RuleKind {
-    fn of(group: &str, kind: &str) -> Option<RuleKind> {
+    fn of(group: &str, kind: &str, full_name: &str) -> Option<RuleKind> {
         match (group, kind) {
+            (GROUP, "SveltosCluster") if full_name == OWN => Some(RuleKind::Cluster),
             (GROUP, "EventSource") => Some(RuleKind::EventSource),
             (GROUP, "EventTrigger") => Some(RuleKind::EventTrigger),
             ("", kind) => ContentKind::named(kind).map(RuleKind::Content),
@@ -91,7 +97,8 @@ impl Written {
             let (api_version, kind, name) = (text("/apiVersion"), text("/kind"), text("/metadata/name"));
             let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
             let origin = &manifest.origin;
-            let Some(rule_kind) = RuleKind::of(group, &kind) else {
+            let full_name = format!("{}/{name}", text("/metadata/namespace"));
+            let Some(rule_kind) = RuleKind::of(group, &kind, &full_name) else {
                 let (mut problem, mut hides_a_rule) = no_rule(&api_version, &kind, &name, origin);
                 // `kind: Lst`, or a List with `item` for `items`: what is in it may be rules.
                 if ["items", "item", "itmes"].iter().any(|field| manifest.value[field].is_array()) {
@@ -116,6 +123,7 @@ impl Written {
             let namespace = namespace.unwrap_or_else(|| "default".into());
             let (rule, expected) = match rule_kind {
                 RuleKind::EventSource | RuleKind::EventTrigger => (format!("{kind}/{name}"), "v1beta1"),
+                RuleKind::Cluster => (format!("{kind}/{namespace}/{name}"), "v1beta1"),
                 RuleKind::Content(_) => (format!("{kind}/{namespace}/{name}"), "v1"),
             };
             if let Some(finalizers) = &manifest.waits_for {
@@ -132,13 +140,14 @@ impl Written {
                 match rule_kind {
                     RuleKind::EventSource => _ = written.refused_sources.insert(name),
                     RuleKind::EventTrigger => _ = written.refused_triggers.insert(name),
-                    RuleKind::Content(_) => {}
+                    RuleKind::Cluster | RuleKind::Content(_) => {}
                 }
                 continue;
             }
             let refused = match rule_kind {
                 RuleKind::EventSource => keep_first(&mut written.sources, name, manifest),
                 RuleKind::EventTrigger => keep_first(&mut written.triggers, name, manifest),
+                RuleKind::Cluster => keep_first(&mut written.clusters, full_name, manifest),
                 RuleKind::Content(kind) => {
                     keep_first(&mut written.contents, Reference { kind: kind.name, namespace, name }, manifest)
                 }
@@ -161,7 +170,17 @@ impl Written {
         sources.chain(triggers).filter_map(|(rule, generation)| Some((rule, generation?))).collect()
     }
 
-    /// The documents for the log: all rules, and of the content what a trigger could reference.
+    /// Whether a rule, or what it may reference, asks for more of a cluster than its name and labels.
+    pub fn asks_for_whole_cluster(&self) -> bool {
+        let asks = |(reference, manifest): (&Reference, &Manifest)| {
+            ContentKind::named(reference.kind).is_some_and(|kind| kind.asks_for_whole_cluster(&manifest.value))
+        };
+        let mut triggers = self.triggers.values();
+        triggers.any(|manifest| cluster_fields::asks_for_whole(&manifest.value["spec"]))
+            || self.contents.iter().any(asks)
+    }
+
+    /// The documents for the log: all rules, of the content what a trigger could reference, and of clusters what rules ask for.
     pub fn documents<'a>(&self, contents: impl Iterator<Item = &'a Reference>) -> BTreeMap<String, RuleDocument> {
         let sources = self.sources.iter().map(|(name, manifest)| (format!("EventSource/{name}"), document(manifest)));
         let triggers =
@@ -172,7 +191,13 @@ impl Written {
             let manifest = if is_recorded { document.manifest } else { String::new() };
             Some((reference.rule(), RuleDocument { manifest, ..document }))
         });
-        sources.chain(triggers).chain(contents).collect()
+        let is_whole = self.asks_for_whole_cluster();
+        let clusters = self.clusters.iter().map(|(name, manifest)| {
+            let value = if is_whole { cluster::seen(&manifest.value) } else { cluster::basics(&manifest.value) };
+            let (digest, origin) = (digest(&value), manifest.origin.clone());
+            (format!("SveltosCluster/{name}"), RuleDocument { digest, manifest: canonical(&value), origin })
+        });
+        sources.chain(triggers).chain(contents).chain(clusters).collect()
     }
 }
 
@@ -209,7 +234,10 @@ fn no_rule(api_version: &str, kind: &str, name: &str, origin: &str) -> (Problem,
         return (Problem::error(rule, origin, no_rule).hint(hint).at("kind"), true);
     }
     let contents = CONTENT_KINDS.each_ref().map(|kind| format!("{}s", kind.name)).join(" and ");
-    let read = format!("rules are EventSource, EventTrigger, and the {contents} they reference");
+    let read = match (group, kind) {
+        (GROUP, "SveltosCluster") => format!("only `{OWN}` is, the one that represents the own cluster"),
+        _ => format!("rules are EventSource, EventTrigger, and the {contents} they reference"),
+    };
     let message = if is_of_sveltos { format!("`{kind}` of Sveltos is not read and has no effect") } else { no_rule };
     (Problem::warning(rule, origin, message).hint(read).at("kind"), false)
 }

@@ -18,6 +18,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::feed::Feed;
+use crate::rules::cluster::{OWN, seen};
 use crate::rules::policy::{CONTENT_KINDS, ContentKind, Mention};
 use crate::rules::problem::Problem;
 use crate::rules::read::manifest::{Manifest, Manifests, meaning};
@@ -27,6 +28,9 @@ const VERSION: &str = "v1beta1";
 /// The first wait after an error, and the longest.
 const PATIENCE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
+/// The pause before it is asked again whether there is something that represents the own cluster.
+const NO_CLUSTER_PAUSE: Duration = Duration::from_secs(60);
+
 /// What an engine does about a failure that may pass.
 const TRIED_AGAIN: &str = "it is tried again; rules that were read before stay in force";
 
@@ -35,6 +39,8 @@ const TRIED_AGAIN: &str = "it is tried again; rules that were read before stay i
 enum Role {
     Source,
     Trigger,
+    /// What represents the own cluster: a cluster without Sveltos does not even know the kind.
+    Cluster,
     Content(&'static ContentKind),
 }
 
@@ -46,13 +52,15 @@ pub(crate) fn rule_resource(kind: &str) -> ApiResource {
 impl Role {
     /// All of them, in the order in which their objects are handed on.
     fn all() -> Vec<Role> {
-        [Role::Source, Role::Trigger].into_iter().chain(CONTENT_KINDS.iter().map(Role::Content)).collect()
+        let rules = [Role::Source, Role::Trigger].into_iter();
+        rules.chain(CONTENT_KINDS.iter().map(Role::Content)).chain([Role::Cluster]).collect()
     }
 
     fn resource(self) -> ApiResource {
         match self {
             Role::Source => rule_resource("EventSource"),
             Role::Trigger => rule_resource("EventTrigger"),
+            Role::Cluster => rule_resource("SveltosCluster"),
             Role::Content(kind) => ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind.name)),
         }
     }
@@ -61,6 +69,10 @@ impl Role {
         match self {
             Role::Content(ContentKind { must_have: Some((field, value)), .. }) => {
                 watcher::Config::default().fields(&format!("{field}={value}"))
+            }
+            Role::Cluster => {
+                let (namespace, name) = OWN.split_once('/').expect("both parts are there");
+                watcher::Config::default().fields(&format!("metadata.namespace={namespace},metadata.name={name}"))
             }
             Role::Content(ContentKind { must_have: None, .. }) | Role::Source | Role::Trigger => {
                 watcher::Config::default()
@@ -81,11 +93,15 @@ struct Object {
 }
 
 impl Object {
-    fn of(resource: &ApiResource, object: DynamicObject) -> Object {
+    fn of(role: Role, resource: &ApiResource, object: DynamicObject) -> Object {
         let is_going = object.metadata.deletion_timestamp.is_some();
         let waits_for = is_going.then(|| object.metadata.finalizers.clone().unwrap_or_default());
         let generation = object.metadata.generation;
-        Object { manifest: manifest(resource, object), waits_for, generation }
+        let manifest = match role {
+            Role::Cluster => of_type(resource, seen(&serde_json::to_value(object).unwrap_or_default())),
+            Role::Source | Role::Trigger | Role::Content(_) => manifest(resource, object),
+        };
+        Object { manifest, waits_for, generation }
     }
 }
 
@@ -115,12 +131,12 @@ impl Store {
                 return false;
             }
             Event::InitApply(object) => {
-                self.listing.insert(key(&object), Object::of(&self.resource, object));
+                self.listing.insert(key(&object), Object::of(self.role, &self.resource, object));
                 return false;
             }
             Event::InitDone => self.objects = Some(std::mem::take(&mut self.listing)),
             Event::Apply(object) => {
-                let (key, object) = (key(&object), Object::of(&self.resource, object));
+                let (key, object) = (key(&object), Object::of(self.role, &self.resource, object));
                 self.objects.get_or_insert_default().insert(key, object);
             }
             Event::Delete(object) => {
@@ -138,7 +154,10 @@ fn key(object: &DynamicObject) -> (String, String) {
 
 /// The object as its author wrote it. Items of a list come without the type they are of.
 fn manifest(resource: &ApiResource, object: DynamicObject) -> Value {
-    let mut manifest = meaning(&serde_json::to_value(object).unwrap_or_default());
+    of_type(resource, meaning(&serde_json::to_value(object).unwrap_or_default()))
+}
+
+fn of_type(resource: &ApiResource, mut manifest: Value) -> Value {
     if let Some(map) = manifest.as_object_mut() {
         map.insert("apiVersion".into(), resource.api_version.clone().into());
         map.insert("kind".into(), resource.kind.clone().into());
@@ -158,7 +177,7 @@ fn say(stores: &[Store]) -> Feed {
     });
     // A busy cluster changes ConfigMaps all day that no trigger ever names.
     let counts = objects.filter(|(role, name, _)| match role {
-        Role::Source | Role::Trigger => true,
+        Role::Source | Role::Trigger | Role::Cluster => true,
         Role::Content(kind) => mentions.iter().any(|mention| mention.could_be(kind.name, name)),
     });
     let manifest = |Object { manifest, waits_for, generation }: &Object| Manifest {
@@ -261,6 +280,17 @@ pub(super) async fn follow(client: Client, feed: watch::Sender<Feed>) {
                             publish(&stores);
                         }
                     }
+                    // Most clusters are no clusters of Sveltos. One that becomes one is noticed.
+                    Err(error) if matches!(role, Role::Cluster) && is_none(&error) => {
+                        {
+                            let mut stores = stores.lock();
+                            if stores[index].objects.is_none() {
+                                stores[index].objects = Some(BTreeMap::new());
+                                publish(&stores);
+                            }
+                        }
+                        tokio::time::sleep(NO_CLUSTER_PAUSE).await;
+                    }
                     Err(error) => {
                         if let Some(trouble) = trouble(&resource, &error) {
                             tracing::warn!(kind = resource.kind, problem = trouble.message, "rules cannot be watched");
@@ -279,6 +309,16 @@ pub(super) async fn follow(client: Client, feed: watch::Sender<Feed>) {
         }
     });
     join_all(followers).await;
+}
+
+/// Whether the API server says that it knows no such kind, or that it is not for this reader.
+fn is_none(error: &watcher::Error) -> bool {
+    let code = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code,
+        _ => 0,
+    };
+    matches!(code, 403 | 404)
 }
 
 /// Whether the API server no longer knows the state that was listed, and did not begin to watch from there. The library would ask
@@ -366,7 +406,7 @@ mod tests {
     #[test]
     fn nothing_is_said_before_every_kind_was_listed_and_a_new_list_replaces_the_old_at_once() {
         let mut stores = all();
-        for index in [0, 1, 3] {
+        for index in [0, 1, 3, 4] {
             stores[index].take(Event::Init);
             stores[index].take(Event::InitDone);
         }
@@ -478,7 +518,7 @@ mod tests {
             assert!(request.contains("fieldSelector=type%3Daddons.projectsveltos.io%2Fcluster-profile"), "{request}");
             return list("Secret", json!([]));
         }
-        if !knows_rules {
+        if !knows_rules || request.contains("/sveltosclusters") {
             let status = json!({"kind": "Status", "status": "Failure", "message": "not found", "reason": "NotFound", "code": 404});
             return text("404 Not Found", status);
         }

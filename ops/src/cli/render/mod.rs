@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum, ValueHint};
 use lifeline_engine::clock::{Clock, SystemClock};
 use lifeline_engine::error_text::chain;
+use lifeline_engine::preview::names::{Doubt, doubts};
 use lifeline_engine::rules::Error as RenderError;
 use lifeline_engine::rules::{
     EventView, OWN, Place, Problem, Rendered, RuleSet, Severity, Source, Topic, Trigger, placed,
@@ -144,7 +145,7 @@ struct Decided {
 }
 
 /// One manifest, and where it came from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Shown {
     origin: String,
     manifest: Value,
@@ -202,10 +203,15 @@ impl Answer {
                 );
                 comment(&mut out, &format!("  decided   {}", one.decision));
                 if one.action != one.decision {
-                    comment(&mut out, &format!("  because   `spec.cloudEventAction` is {}", one.action.trim()));
+                    let action = one.action.split_whitespace().collect::<Vec<_>>().join(" ");
+                    comment(&mut out, &format!("  because   `spec.cloudEventAction` is {action}"));
                 }
                 if let Some(failure) = &one.failure {
-                    comment(&mut out, &format!("  failed    {failure}"));
+                    let (what, hint) = failure.split_once(HINT).unwrap_or((failure, ""));
+                    comment(&mut out, &format!("  failed    {what}"));
+                    if !hint.is_empty() {
+                        comment(&mut out, &format!("  hint      {hint}"));
+                    }
                 } else if one.manifests.is_empty() {
                     comment(&mut out, "  rendered  nothing");
                 }
@@ -245,7 +251,11 @@ fn of_values(template: &Path, values: &Path, args: &RenderArgs) -> Result<Answer
         }),
     });
     match rendered {
-        Ok(answer) => Ok(Answer { is_rendered: true, ..answer }),
+        Ok(mut answer) => {
+            let made = answer.triggers.iter().flat_map(|one| &one.manifests).cloned().collect::<Vec<_>>();
+            let refused = doubted("", &made, &mut answer.troubles);
+            Ok(Answer { is_rendered: refused.is_none(), ..answer })
+        }
         Err(error) => {
             let fault = error.fault();
             let origin = match (fault.line, fault.column) {
@@ -433,7 +443,10 @@ fn one(
                 rendered = rendered.and_then(|each| Ok(each.into_iter().chain(list?).collect()));
             }
             match rendered {
-                Ok(rendered) => made.manifests = rendered.into_iter().map(shown_manifest).collect(),
+                Ok(rendered) => {
+                    made.manifests = rendered.into_iter().map(shown_manifest).collect();
+                    made.failure = doubted(&format!("{rule}: "), &made.manifests, troubles);
+                }
                 Err(error) => {
                     troubles.push(trouble(rules, sources, &error));
                     made.failure = Some(chain(&error));
@@ -445,10 +458,32 @@ fn one(
         Ruling::Failed(why) => {
             made.decision = "nothing".into();
             made.failure = Some(why.to_string());
-            troubles.push(format!("error: {rule}: `spec.cloudEventAction` cannot be rendered: {}", printable(why)));
+            troubles.push(format!("error: {rule}: `spec.cloudEventAction` cannot be rendered: {}", with_hint(why)));
         }
     }
     made
+}
+
+/// What stands between an error and its remedy.
+const HINT: &str = "\nhint: ";
+
+/// An error and its remedy, each on a line.
+fn with_hint(text: &str) -> String {
+    text.split(HINT).map(printable).collect::<Vec<_>>().join("\n  hint: ")
+}
+
+/// Says what is wrong with the names of manifests, and gives what an engine would refuse, if anything.
+fn doubted(rule: &str, manifests: &[Shown], troubles: &mut Vec<String>) -> Option<String> {
+    let all: Vec<(&Value, &str)> = manifests.iter().map(|shown| (&shown.manifest, shown.origin.as_str())).collect();
+    let mut refused = None;
+    for Doubt { is_refused, message, .. } in doubts(&all) {
+        let level = if is_refused { "error" } else { "warning" };
+        troubles.push(format!("{level}: {rule}{}", with_hint(&message)));
+        if is_refused {
+            refused.get_or_insert(message);
+        }
+    }
+    refused
 }
 
 fn shown_manifest(rendered: Rendered) -> Shown {

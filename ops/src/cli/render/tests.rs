@@ -104,3 +104,40 @@ error: key `a.yaml` cannot be rendered: no key `team`
    = help: if it may be absent: `{{ if hasKey ... \"team\" }}` or `dig`";
     check(&event(&json!({"action": "Create"})), Some("users"), expected);
 }
+
+#[test]
+fn names_that_an_engine_refuses_fail_and_names_that_no_server_takes_are_warned_about() {
+    let of = |subject: &str| {
+        let data = json!({"action": "Create", "team": "core"});
+        let event = json!({"specversion": "1.0", "type": "login", "source": "auth", "id": "1", "subject": subject, "data": data});
+        answer(&event.to_string(), Some("users"))
+    };
+    let refused = of("../x");
+    assert!(!refused.is_rendered, "{:?}", refused.troubles);
+    assert!(
+        refused.troubles[0].starts_with("error: EventTrigger/manage: ConfigMap default/namespace, key `a.yaml`"),
+        "{:?}",
+        refused.troubles
+    );
+    for (subject, words) in
+        [("UPPER", "its name `UPPER`"), ("a b", "its name `a b`"), (&"x".repeat(300), "`300` bytes")]
+    {
+        let warned = of(subject);
+        assert!(warned.is_rendered && warned.troubles[0].starts_with("warning: "), "{:?}", warned.troubles);
+        assert!(
+            warned.troubles[0].contains(words) && warned.troubles[0].contains("\n  hint: "),
+            "{:?}",
+            warned.troubles
+        );
+    }
+}
+
+#[test]
+fn a_remedy_is_on_a_line_of_its_own() {
+    let text = RULES.replace("name: namespace}]", "name: nowhere}]");
+    let rules = RuleSet::new(Manifests::read("r.yaml", &text), Clusters::default());
+    let made = decide(&rules, &[], &asked(&event(&json!({"action": "Create"}))), Some("users"), None);
+    let yaml = made.as_yaml().expect("text");
+    assert!(yaml.contains("nowhere, which does not exist\n#   hint      create it, or set"), "{yaml}");
+    assert!(!yaml.contains("\\n"), "{yaml}");
+}
