@@ -25,8 +25,8 @@ from compare import ANY, TEXT, Form, difference
 
 LISTS = {"resources": lists.resources, "lifecycles": lists.lifecycles, "objects": lists.objects, "conflicts": lists.conflicts,
          "rules": lists.rules}
-import os
-DIFFERENCES_SHOWN = int(os.environ.get("DIFFERENCES", 5))
+# An engine that records meanwhile is asked again, so often.
+TIMES_ASKED = 5
 
 
 class Trial:
@@ -52,6 +52,9 @@ class Trial:
             self.differing.append(f"{question}\n  seed {self.seed}: the first field that differs is `{path or '.'}`\n"
                                   f"  the engine says  {said!r}\n  the model says   {meant!r}")
 
+    def sample(self, held, count):
+        return sorted(self.random.sample(held, min(count, len(held))))
+
     def keys(self):
         """Resources that records speak of, and one that none does."""
         return sorted({key for record in self.records for key in fold.resources_of(record)})
@@ -63,7 +66,7 @@ class Trial:
         some = [
             {"source": source}, {"source": "auth.example.com"}, {"subject": subject}, {"source": source, "subject": subject},
             {"trigger": self.random.choice(["plain", "shared-1", "shared-2", "list", "none"])}, {"cluster": "mgmt/mgmt"},
-            {"phase": self.random.choice(lists.PHASES).lower()}, {"phase": "FAILING"}, {"gone": "true"}, {"gone": "false"},
+            {"age_min": 86400}, {"age_max": 86400, "source": source}, {"phase": self.random.choice(lists.PHASES).lower()}, {"phase": "FAILING"}, {"gone": "true"}, {"gone": "false"},
             {"kind": self.random.choice(["ns", "Namespace", "namespaces", "cm", "configmap", "Secret"])},
         ]
         both = {**self.random.choice(some), **self.random.choice(some)}
@@ -96,12 +99,12 @@ def ask_running(trial, url):
     records(trial, engine)
     for moment in range(4):
         differences(trial, engine)
-    for offset in range(trial.end):
+    for offset in trial.sample(range(trial.end), 40):
         answer = {"offset": trial.end, "item": why.detail(trial.state(trial.end), trial.records, offset)}
         trial.check(f"/v1/event?offset={offset}", engine.get("/v1/event", offset=offset), answer)
         answer = {"offset": trial.end, "item": why.event(trial.state(trial.end), trial.records, offset)}
         trial.check(f"/v1/why/event?offset={offset}", engine.get("/v1/why/event", offset=offset), answer)
-    for named in sorted(why.objects(trial.records)):
+    for named in trial.sample(sorted(why.objects(trial.records)), 20):
         given = {"kind": named[2], "name": named[4], **({"namespace": named[3]} if named[3] else {}), "cluster": named[0]}
         answer = {"offset": trial.end, "item": why.why_object(trial.state(trial.end), trial.records, named)}
         trial.check(f"/v1/why/object {given}", engine.get("/v1/why/object", **given), answer)
@@ -151,18 +154,19 @@ def records(trial, engine):
     """The records, forwards and backwards, with filters."""
     state = trial.state(trial.end)
     source, subject = trial.random.choice(trial.keys())
-    for given in [{}, {"rejected": "true"}, {"rejected": "false"}, {"source": source}, {"subject": subject}, {"type": "logout"},
-                  {"source": source, "subject": subject}, {"source": source, "type": "login"}]:
+    some = [{"rejected": "true"}, {"rejected": "false"}, {"source": source}, {"subject": subject}, {"type": "logout"},
+            {"source": source, "subject": subject}, {"source": source, "type": "login"}]
+    for given in [{}, *trial.random.sample(some, 4)]:
         limit = trial.random.choice([2, 9, 1000])
         at = trial.random.randrange(trial.end)
         shown = lists.time_text(trial.records[at]["time"])
         since = [record for record in trial.records if lists.time_text(record["time"]) >= shown]
-        for more, cursor, held in [
+        ways = [
             ({}, "after", trial.records), ({"after": at}, "after", trial.records[at + 1 :]), ({"latest": "true"}, "before", trial.records),
             ({"before": at}, "before", trial.records[:at]), ({"since": at}, "after", trial.records[at:]), ({"since": shown}, "after", since),
-        ]:
-            got = engine.pages("/v1/events", cursor=cursor, limit=limit, **given, **({} if cursor in more else more)) \
-                if cursor not in more else engine.pages("/v1/events", cursor=cursor, limit=limit, **given, **more)
+        ]
+        for more, cursor, held in trial.random.sample(ways, 3):
+            got = engine.pages("/v1/events", cursor=cursor, limit=limit, **given, **more)
             rows = [row for page in (got if cursor == "after" else reversed(got)) for row in page.get("items", [page])]
             trial.check(f"/v1/events {given} {more} limit={limit}", rows, entries.events(state, held, given))
 
@@ -171,7 +175,7 @@ def differences(trial, engine):
     moments = sorted([trial.moment(), trial.moment()], key=lambda moment: moment[1])
     (since, begin), (until, end) = moments
     given = trial.random.choice(trial.filters()[:3])
-    given = {name: value for name, value in given.items() if name not in ("gone", "kind")}
+    given = {name: value for name, value in given.items() if name not in ("gone", "kind", "age_min", "age_max")}
     got = engine.pages("/v1/difference", **{"from": since, "to": until, "limit": trial.random.choice([1, 1000])}, **given)
     question = f"/v1/difference from={since} to={until} {given}"
     model = lists.difference(trial.state(begin), trial.state(end), given)
@@ -271,17 +275,21 @@ def main():
     parser.add_argument("--data", required=True, help="the data folder of the engine")
     parser.add_argument("--program", required=True, help="the `lifeline` program")
     parser.add_argument("--seed", type=int, default=1, help="which questions are asked")
+    parser.add_argument("--shown", type=int, default=5, help="how many differences are printed [default: 5]")
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument("--server", help="the URL of the running engine")
     who.add_argument("--stopped", action="store_true", help="the engine is stopped")
     arguments = parser.parse_args()
-    trial = Trial(arguments)
-    if arguments.server:
-        ask_running(trial, arguments.server)
-    else:
-        commands(trial, "--data", arguments.data)
+    for _ in range(TIMES_ASKED):
+        trial = Trial(arguments)
+        if arguments.server:
+            ask_running(trial, arguments.server)
+        else:
+            commands(trial, "--data", arguments.data)
+        if len(facts.read_all(f"{arguments.data}/log")) == trial.end:
+            break
     print(f"{trial.asked} answers about {trial.end} records, {len(trial.differing)} differ")
-    for difference_text in trial.differing[:DIFFERENCES_SHOWN]:
+    for difference_text in trial.differing[: arguments.shown]:
         print(difference_text)
     return 1 if trial.differing else 0
 

@@ -17,8 +17,6 @@ class Holding:
     uid: str = None
     applied_for: int = None
     time: int = None
-    # A claim that an attempt could not make good is another's, or nobody's, until it is.
-    refused: bool = False
 
 
 @dataclasses.dataclass
@@ -53,6 +51,11 @@ class Lifecycle:
             return "Deleting"
         return "Ready" if self.is_settled else "Pending"
 
+    def own(self):
+        """What it holds: what was applied, and what it claimed for the decision in force, unless that failed: then it is another's."""
+        is_on_its_way = lambda held: not self.failure and held.claimed_at >= self.offset
+        return sorted((key, held) for key, held in self.holds.items() if held.uid or is_on_its_way(held))
+
     def takes_in(self, record):
         """An outcome."""
         what, is_current = record["fact"], record["acted_for"] == self.offset
@@ -60,7 +63,7 @@ class Lifecycle:
         if what in ("ApplyIntended", "Drifted"):
             for key in keys:
                 if what == "ApplyIntended":
-                    self.holds.setdefault(key, Holding(record["offset"])).refused = False
+                    self.holds.setdefault(key, Holding(record["offset"]))
             self.is_settled = False
         elif what == "Recreated":
             self.holds[keys[0]] = Holding(self.holds[keys[0]].claimed_at)
@@ -73,10 +76,7 @@ class Lifecycle:
         else:
             for key, item in zip(keys, record["objects"]):
                 held = self.holds.setdefault(key, Holding(record["offset"]))
-                held.uid, held.applied_for, held.time, held.refused = item["uid"], record["acted_for"], record["time"], False
-            if what == "ApplyFailed":
-                for held in self.holds.values():
-                    held.refused |= held.uid is None
+                held.uid, held.applied_for, held.time = item["uid"], record["acted_for"], record["time"]
             if is_current:
                 self.is_settled = what == "Applied"
                 self.failure = None if what == "Applied" else {"error": record["error"], "attempt": record["attempt"]}

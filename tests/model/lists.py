@@ -19,18 +19,13 @@ def object_row(key, uid):
     return {"group": group, "version": version, "kind": kind, "namespace": namespace or None, "name": name, "uid": uid}
 
 
-def own(lifecycle):
-    """What it holds: what it could not apply is another's, or nobody's."""
-    return sorted((key, held) for key, held in lifecycle.holds.items() if not held.refused)
-
-
 def lifecycle_row(source, subject, resource, lifecycle):
     event = resource.last_event
     return {
         "source": source, "subject": subject, "trigger": lifecycle.trigger, "cluster": lifecycle.cluster,
         "desired": "present" if lifecycle.desired == "present" else "absent", "phase": lifecycle.phase(),
         "incarnation": lifecycle.incarnation, "offset": lifecycle.offset, "time": time_text(lifecycle.time),
-        "objects": [object_row(key, held.uid) for key, held in own(lifecycle)],
+        "objects": [object_row(key, held.uid) for key, held in lifecycle.own()],
         "last_event": event["type"] if event else "", "last_event_offset": event["offset"] if event else 0,
         **(lifecycle.failure or {}),
     }
@@ -43,7 +38,8 @@ class Filter:
         self.given = parameters
 
     def of_resource(self, source, subject):
-        return source.startswith(self.given.get("source", "")) and subject == self.given.get("subject", subject)
+        # All of a history is younger than the day that is asked for.
+        return "age_min" not in self.given and source.startswith(self.given.get("source", "")) and subject == self.given.get("subject", subject)
 
     def of_lifecycle(self, lifecycle):
         given = self.given
@@ -53,7 +49,7 @@ class Filter:
             and lifecycle.cluster == given.get("cluster", lifecycle.cluster)
             and lifecycle.phase().lower() == given.get("phase", lifecycle.phase()).lower()
             and given.get("gone") in (None, "true" if lifecycle.phase() == "Gone" else "false")
-            and (kind is None or any(is_kind(key, kind) for key, _ in own(lifecycle)))
+            and (kind is None or any(is_kind(key, kind) for key, _ in lifecycle.own()))
         )
 
     def asks_of_lifecycles(self):
@@ -70,7 +66,7 @@ def resource_row(source, subject, resource):
     lifecycles = resource.lifecycles.values()
     return {
         "source": source, "subject": subject, "events": resource.events, "last_event": event["type"],
-        "lifecycles": len(lifecycles), "objects": sum(len(own(lifecycle)) for lifecycle in lifecycles),
+        "lifecycles": len(lifecycles), "objects": sum(len(lifecycle.own()) for lifecycle in lifecycles),
         "offset": event["offset"], "time": time_text(event["time"]),
     }
 
@@ -102,7 +98,7 @@ def objects(state, given):
     for source, subject, _, lifecycle in state.lifecycles():
         if not wanted.of_resource(source, subject) or not wanted.of_lifecycle(lifecycle):
             continue
-        for key, held in own(lifecycle):
+        for key, held in lifecycle.own():
             if "kind" not in given or is_kind(key, given["kind"]):
                 rows.append({
                     **object_row(key, held.uid), "cluster": lifecycle.cluster, "trigger": lifecycle.trigger,
