@@ -99,12 +99,12 @@ def ask_running(trial, url):
     records(trial, engine)
     for moment in range(4):
         differences(trial, engine)
-    for offset in trial.sample(range(trial.end), 40):
+    for offset in trial.sample(range(trial.end), 25):
         answer = {"offset": trial.end, "item": why.detail(trial.state(trial.end), trial.records, offset)}
         trial.check(f"/v1/event?offset={offset}", engine.get("/v1/event", offset=offset), answer)
         answer = {"offset": trial.end, "item": why.event(trial.state(trial.end), trial.records, offset)}
         trial.check(f"/v1/why/event?offset={offset}", engine.get("/v1/why/event", offset=offset), answer)
-    for named in trial.sample(sorted(why.objects(trial.records)), 20):
+    for named in trial.sample(sorted(why.objects(trial.records)), 12):
         given = {"kind": named[2], "name": named[4], **({"namespace": named[3]} if named[3] else {}), "cluster": named[0]}
         answer = {"offset": trial.end, "item": why.why_object(trial.state(trial.end), trial.records, named)}
         trial.check(f"/v1/why/object {given}", engine.get("/v1/why/object", **given), answer)
@@ -114,7 +114,7 @@ def ask_running(trial, url):
     for name in ("drift", "dry-run", "orphans", "conflicts/foreign"):
         trial.check(f"/v1/{name}", engine.get(f"/v1/{name}").get("items"), [])
     trial.check("/v1/verify", engine.get("/v1/verify")["item"]["sound"], True)
-    commands(trial, "--server", url)
+    commands(trial, 3, "--server", url)
 
 
 def pages(trial, engine, name, rows, given, more, end):
@@ -245,29 +245,34 @@ def row_key(name):
     return lambda row: tuple(row[part] or "" for part in parts)
 
 
-def commands(trial, *where):
+def commands(trial, count, *where):
     """Some of the same with the program: of a running engine, or of a folder."""
-    state = trial.state(trial.end)
-    for name in ("resources", "lifecycles", "objects", "rules"):
-        got = ask.program(trial.program, "get", name, *where)
-        trial.check(f"lifeline get {name}", got, {"offset": trial.end, "items": LISTS[name](state, {})})
+    state, say = trial.state(trial.end), trial.random
     moment, end = trial.moment()
-    got = ask.program(trial.program, "get", "lifecycles", "--as-of", moment, "--gone=false", *where)
-    model = lists.lifecycles(trial.state(end), {"gone": "false"})
-    trial.check(f"lifeline get lifecycles --as-of {moment} --gone=false", got, {"offset": end, "items": model})
-    got = ask.program(trial.program, "show", "conflicts", *where)
-    trial.check("lifeline show conflicts", got["items"], lists.conflicts(state, {}))
-    got = ask.program(trial.program, "get", "events", "--limit", "1000", "--rejected=false", *where)
-    trial.check("lifeline get events --rejected=false", got["items"], entries.events(state, trial.records, {"rejected": "false"}))
-    source, subject = trial.random.choice(trial.keys())
-    got = ask.program(trial.program, "history", source, subject, "--limit", "1000", *where)
-    trial.check(f"lifeline history {source!r} {subject!r}", got["items"], entries.history(state, trial.records, (source, subject)))
-    offset = trial.random.randrange(trial.end)
-    got = ask.program(trial.program, "why", "event", str(offset), *where)
-    trial.check(f"lifeline why event {offset}", got["item"], why.event(state, trial.records, offset))
-    got = ask.program(trial.program, "get", "event", str(offset), *where)
-    trial.check(f"lifeline get event {offset}", got["item"], why.detail(state, trial.records, offset))
-    status(trial, ask.program(trial.program, "status", *where))
+    source, subject = say.choice(trial.keys())
+    offset = say.randrange(trial.end)
+    rows = {name: ("get", name) for name in ("resources", "lifecycles", "objects", "rules")}
+    questions = [
+        *((words, {"offset": trial.end, "items": LISTS[name](state, {})}) for name, words in rows.items()),
+        (("get", "lifecycles", "--as-of", moment, "--gone=false"),
+         {"offset": end, "items": lists.lifecycles(trial.state(end), {"gone": "false"})}),
+        (("get", "events", "--limit", "1000", "--rejected=false"),
+         {"items": entries.events(state, trial.records, {"rejected": "false"}), "offset": trial.end}),
+        (("history", source, subject, "--limit", "1000"),
+         {"items": entries.history(state, trial.records, (source, subject)), "offset": trial.end}),
+        (("why", "event", str(offset)), {"item": why.event(state, trial.records, offset), "offset": trial.end}),
+        (("get", "event", str(offset)), {"item": why.detail(state, trial.records, offset), "offset": trial.end}),
+        (("diff", str(min(end, offset)), str(max(end, offset))),
+         {"offset": max(end, offset), "from": min(end, offset),
+          "items": lists.difference(trial.state(min(end, offset)), trial.state(max(end, offset)), {})}),
+        (("status",), None),
+    ]
+    for words, model in say.sample(questions, count):
+        got = ask.program(trial.program, *words, *where)
+        if model is None:
+            status(trial, got)
+        else:
+            trial.check(f"lifeline {' '.join(words)}", got, model)
 
 
 def main():
@@ -285,7 +290,7 @@ def main():
         if arguments.server:
             ask_running(trial, arguments.server)
         else:
-            commands(trial, "--data", arguments.data)
+            commands(trial, 2, "--data", arguments.data)
         if len(facts.read_all(f"{arguments.data}/log")) == trial.end:
             break
     print(f"{trial.asked} answers about {trial.end} records, {len(trial.differing)} differ")

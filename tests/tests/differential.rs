@@ -26,13 +26,13 @@ use serde_json::{Value, json};
 const HISTORIES: u64 = 40;
 
 /// Histories at once. Most of the time of one is waiting.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 5;
 
 /// No other history is begun after this long.
 const BEGUN_WITHIN: Duration = Duration::from_secs(80);
 
 /// What happens in a history: so many things, and up to as many more.
-const ACTIONS: u64 = 15;
+const ACTIONS: u64 = 12;
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -213,7 +213,7 @@ impl History {
     async fn begin(scene: &Scene, nats: &NatsServer, seed: u64) -> Result<Self, Failure> {
         let jetstream = jetstream::new(async_nats::connect(nats.url()).await?);
         let name = format!("engine-{seed}");
-        let rules = Rules::default();
+        let rules = Rules { by_time: seed % 2 == 0, ..Rules::default() };
         let folder = scene.write(&format!("{name}/rules/rules.yaml"), &rules.text())?;
         let folder = folder.parent().unwrap_or(&folder).to_string_lossy();
         let (url, subjects, consumer) = (nats.url(), format!("d{seed}.>"), format!("differential-{seed}"));
@@ -256,9 +256,9 @@ impl History {
 
     async fn happens(&mut self) -> Outcome {
         match self.random.below(24) {
-            0..=11 => self.publish().await,
-            12 => self.publish_nothing_good().await,
-            13 | 14 => self.away().await,
+            0..=10 => self.publish().await,
+            11 => self.publish_nothing_good().await,
+            12..=14 => self.away().await,
             15 => {
                 self.told.push("SIGKILL".to_owned());
                 tokio::time::sleep(Duration::from_millis(self.random.below(40))).await;
@@ -285,7 +285,7 @@ impl History {
         let mut burst = String::from("events:");
         for _ in 0..=self.random.below(3) {
             self.turn += 1;
-            let (event, headers) = event(&mut self.random, self.turn);
+            let (event, headers) = event(&mut self.random, self.seed, self.turn);
             let number = ["one", "two"][self.random.below(2) as usize];
             write!(burst, " {}@{number}", event["type"].as_str().unwrap_or("?"))?;
             let again = self.random.below(8) == 0;
@@ -322,7 +322,8 @@ impl History {
             self.lifeline.stop();
         }
         self.told.push("away".to_owned());
-        for _ in 0..self.random.below(5) {
+        // Both streams are read at once afterwards, so that some of these are overtaken.
+        for _ in 0..2 + self.random.below(4) {
             self.publish().await?;
         }
         let number = ["ONE", "TWO"][self.random.below(2) as usize];
@@ -389,7 +390,9 @@ impl History {
         if rejected.is_empty() {
             return Ok(());
         }
-        let offset = rejected[self.random.below(rejected.len() as u64) as usize]["offset"].to_string();
+        // The first ones are those of the older release.
+        let first = rejected.len().min(4) as u64;
+        let offset = rejected[self.random.below(first) as usize]["offset"].to_string();
         self.told.push(format!("redrive of {offset}"));
         // It may be no event still, or may have been taken up already.
         let url = self.lifeline.url();
@@ -403,7 +406,7 @@ impl History {
         let mut ends = Vec::new();
         for number in ["ONE", "TWO"] {
             self.turn += 1;
-            let (event, _) = event(&mut self.random, self.turn);
+            let (event, _) = event(&mut self.random, self.seed, self.turn);
             let subject = format!("d{}.{}", self.seed, number.to_lowercase());
             let sequence = store(&self.jetstream, &subject, HeaderMap::new(), event.to_string().into()).await?;
             ends.push((stream_name(self.seed, number), sequence));
@@ -417,7 +420,8 @@ impl History {
                 row.is_some_and(|row| row["next_sequence"] == end + 1)
             });
             let phases = status["phases"].as_array().cloned().unwrap_or_default();
-            let failing = phases.iter().find(|phase| phase[0] == "Failing").map_or(0, |row| row[1].as_u64().unwrap_or(0));
+            let failing =
+                phases.iter().find(|phase| phase[0] == "Failing").map_or(0, |row| row[1].as_u64().unwrap_or(0));
             let is_done = status["replays"] == json!([]) && status["open"] == failing;
             let is_still = status["recorded"] == last;
             last = status["recorded"].clone();
@@ -454,8 +458,9 @@ async fn store(
 }
 
 /// A random event, and its headers where it is published in binary mode.
-fn event(random: &mut Random, turn: u64) -> (Value, Option<HeaderMap>) {
-    let which = random.below(RESOURCES.len() as u64) as usize;
+fn event(random: &mut Random, seed: u64, turn: u64) -> (Value, Option<HeaderMap>) {
+    // A history is about some of them, so that much happens to each.
+    let which = (seed + random.below(4)) as usize % RESOURCES.len();
     let (source, subject) = RESOURCES[which];
     let kind = ["login", "login", "logout", "visit"][random.below(4) as usize];
     let name = if random.below(12) == 0 { REFUSED.to_owned() } else { format!("r{}", which % 6) };
@@ -498,13 +503,10 @@ async fn older_release(
 ) -> Result<u64, Failure> {
     let (name, subject) = (stream_name(seed, "ONE"), format!("d{seed}.one"));
     let mut messages = Vec::new();
-    for turn in 0..random.below(4) {
-        let (event, _) = event(random, turn);
+    for turn in 0..1 + random.below(3) {
+        let (event, _) = event(random, seed, turn);
         let sequence = store(jetstream, &subject, HeaderMap::new(), event.to_string().into()).await?;
         messages.push((sequence, event));
-    }
-    if messages.is_empty() {
-        return Ok(0);
     }
     fs::create_dir_all(data)?;
     let stream = jetstream.get_stream(&name).await?;
