@@ -22,7 +22,7 @@ pub struct Status {
     pub intake: Option<String>,
     /// Why no rules are in force yet; absent once they are.
     pub rules_missing: Option<String>,
-    /// Rules in force.
+    /// EventTriggers in force.
     pub triggers: usize,
     /// Defects of rules, each up to three lines.
     pub problems: Vec<String>,
@@ -33,7 +33,7 @@ pub struct Status {
     /// The clusters that objects go to, by name.
     #[serde(default)]
     pub sites: Vec<SiteStatus>,
-    /// Resources known.
+    /// Resources known. The list of a trigger that makes one of all live keys counts as one.
     pub resources: usize,
     /// Lifecycles by phase, in order of urgency; phases without any are missing.
     pub phases: Vec<(String, u64)>,

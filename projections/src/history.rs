@@ -318,13 +318,15 @@ pub fn about(fact: &Fact<'_>, key: Option<&ResourceKey>, offset: Offset, unix_na
         Fact::Rejected(EventRejected { delivery, reason, .. }) => {
             let (stream, sequence) = (delivery.stream, delivery.sequence);
             let summary = format!("message {sequence} of stream {stream} is no CloudEvent: {reason}");
-            Entry { summary, error: Some((*reason).to_owned()), ..entry }
+            let cluster = Some(delivery.cluster.to_owned());
+            Entry { cluster, summary, error: Some((*reason).to_owned()), ..entry }
         }
         Fact::Marker(MarkerFound { delivery, reason, .. }) => {
             let (subject, why) = (delivery.subject, marker_words(reason));
-            Entry { summary: format!("the NATS server says that what subject {subject} held is gone: {why}"), ..entry }
+            let summary = format!("the NATS server says that what subject {subject} held is gone: {why}");
+            Entry { cluster: Some(delivery.cluster.to_owned()), summary, ..entry }
         }
-        Fact::Stream(StreamChanged { stream, epoch, change, .. }) => {
+        Fact::Stream(StreamChanged { cluster, stream, epoch, change }) => {
             let summary = match (*change, plain_subject(stream)) {
                 (StreamChange::Opened { .. }, Some(subject)) => format!("reading subject {subject} without a stream"),
                 (StreamChange::Gap { from_sequence, to_sequence }, Some(subject)) => {
@@ -335,7 +337,7 @@ pub fn about(fact: &Fact<'_>, key: Option<&ResourceKey>, offset: Offset, unix_na
                 }
                 (change, None) => of_stream(stream, *epoch, change),
             };
-            Entry { summary, ..entry }
+            Entry { cluster: Some((*cluster).to_owned()), summary, ..entry }
         }
         Fact::Rule(RuleChanged { rule, digest, .. }) => {
             let summary = format!("{rule} {}", if digest.is_some() { "changed" } else { "removed" });

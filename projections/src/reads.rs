@@ -109,11 +109,14 @@ pub struct LifecycleRow {
     pub cluster: String,
     /// `present` or `absent`.
     pub desired: String,
-    /// Its state, in one word.
+    /// Its state, in one word: `Failing` (the last attempt failed), `Pending` (to be present, not applied yet), `Deleting` (to be
+    /// absent, objects are still there), `Ready` (applied), `Left` (the trigger is gone, and its objects stay) or `Gone` (absent,
+    /// and nothing is left).
     pub phase: String,
     /// How often it became present; 0 for never.
     pub incarnation: u32,
-    /// What it holds in the cluster.
+    /// What it holds in the cluster, or is about to: what was applied, and what it claimed for the decision in force, unless the
+    /// attempt failed.
     pub objects: Vec<ObjectRow>,
     /// Why the last attempt failed; absent when it did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]

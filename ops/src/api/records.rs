@@ -103,7 +103,8 @@ pub(super) struct EventsQuery {
 /// Pages follow each other from the first record on; with `latest` or `before` they go back from the latest one. A page has
 /// looked at a bounded part of the log, so it may hold fewer records than `limit`, even none, and still have a `next`. A record
 /// that cannot be read may be one that is asked for, and is given as `Unreadable`; one that is no event passes `source` and
-/// `subject` where it speaks of such a resource.
+/// `subject` where it speaks of such a resource. Where it speaks of several and one of them is asked for, it is given as it
+/// speaks of that one.
 #[utoipa::path(
     get,
     path = "/v1/events",

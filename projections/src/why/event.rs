@@ -27,7 +27,7 @@ pub struct WhyEvent {
     pub verdict: Verdict,
     /// The record, as a history shows it.
     pub record: Entry,
-    /// What came of it by trigger and cluster; empty when no trigger speaks of it.
+    /// What came of it, sorted by trigger and cluster; empty when no trigger speaks of it.
     pub triggers: Vec<TriggerWhy>,
     /// Whether everything was looked at that came after it; `false` when its resource has had too many records since.
     pub complete: bool,
@@ -77,7 +77,7 @@ pub struct TriggerWhy {
     /// Offset of the later event that had decided already when it came; absent where its decision counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overtaken_by: Option<u64>,
-    /// The outcomes that were recorded for it, oldest first.
+    /// What was recorded of carrying it out, oldest first: what was about to be touched, and what came of it.
     pub outcomes: Vec<Entry>,
 }
 
@@ -396,7 +396,10 @@ impl Effects {
     }
 
     fn answer(self, record: Entry, current: Option<&Resource>, complete: bool) -> WhyEvent {
-        let triggers: Vec<TriggerWhy> = self.threads.into_iter().map(|thread| thread.end(current, complete)).collect();
+        let mut triggers: Vec<TriggerWhy> =
+            self.threads.into_iter().map(|thread| thread.end(current, complete)).collect();
+        // A replay may have added one that was not there when the event came.
+        triggers.sort_by(|one, other| (&one.trigger, &one.cluster).cmp(&(&other.trigger, &other.cluster)));
         let acted = triggers.iter().any(|why| !matches!(why.effect, Effect::Nothing | Effect::Overtaken));
         let verdict = if acted { Verdict::Acted } else { Verdict::Nothing };
         let summary = match triggers.as_slice() {

@@ -209,6 +209,10 @@ pub(super) fn unmet(need: Need) -> Option<&'static str> {
             Some("no kubectl here; `cargo all-tests` installs the package `kubernetes-client` where it may")
         }
         Need::Kubectl => None,
+        Need::Python if program_on_path("python3").is_none() => {
+            Some("no python3 here; install the package `python3`, 3.10 or later")
+        }
+        Need::Python => None,
         Need::Sdk(sdk) => {
             let found = Cache::from_environment().is_ok_and(|cache| sdk.find(&cache).is_some());
             (!found).then(|| sdk.reason())

@@ -35,6 +35,8 @@ pub enum Need {
     NatsCli,
     /// The `kubectl` program.
     Kubectl,
+    /// The `python3` program, 3.10 or later, without any packages.
+    Python,
     /// The CloudEvents SDK of a language, and the language.
     Sdk(Sdk),
 }
