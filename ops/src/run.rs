@@ -433,8 +433,8 @@ async fn report_status(view: Arc<View<OsDisk>>, mut rules: watch::Receiver<rules
             };
             if !failed.is_empty() && failed != said {
                 warn!(
-                    "the status of rules is not written: {failed}\n  hint: it takes `get` of eventsources and eventtriggers, `patch` \
-                     of their `status`, and `create` of events of `events.k8s.io`, as in the chart"
+                    "the status of rules is not written: {failed}\n  hint: it takes `patch` of the `status` of eventsources \
+                     and eventtriggers, and `create` of events of `events.k8s.io`, as in the chart"
                 );
             }
             said = failed;

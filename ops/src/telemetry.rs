@@ -31,8 +31,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 use self::export::Telling;
 use self::traced::Traced;
 
-/// What `info` means: the client libraries' lines for a request or a connection that failed do not name the server; ours do.
-const INFO: &str = "info,async_nats=warn,async_nats::connector=off,kube=warn,kube_client::client=off";
+/// What `info` means: the client libraries' lines for a request or a connection that failed do not name the server; ours do. Nor
+/// does a line for each kind that may not be watched say more than ours.
+const INFO: &str =
+    "info,async_nats=warn,async_nats::connector=off,kube=warn,kube_client::client=off,kube_runtime::watcher=off";
 
 /// The levels there are.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];

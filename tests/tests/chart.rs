@@ -1,5 +1,4 @@
-//! The Helm chart: what it renders, what it refuses, that a real API server takes all of it, and that its roles allow what the
-//! engine calls and nothing else.
+//! The Helm chart: what it renders, what it refuses, and that a real API server takes all of it. Its roles are in `rights.rs`.
 //!
 //! What is rendered is committed: `tests/chart/*.golden.yaml` for each file of values in `ops/chart/ci`, and
 //! `ops/manifests/lifeline.yaml` for those who use no Helm. `LIFELINE_WRITE_GENERATED=1` writes them again.
@@ -9,16 +8,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::ServiceAccount;
-use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::Api;
-use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
-use lifeline_tests::harness::Need::{ControlPlane as ApiServer, Helm as HelmProgram, Nats, Node as RealNode, Promtool};
+use lifeline_tests::harness::Need::{ControlPlane as ApiServer, Helm as HelmProgram, Node as RealNode, Promtool};
 use lifeline_tests::harness::{
-    ControlPlane, Event, Failure, Helm, Kubernetes, Lifeline, Outcome, Producer, Scene, User, Write, documents,
-    eventually, lifeline_image, run, story,
+    Failure, Helm, Kubernetes, Lifeline, Outcome, Scene, documents, lifeline_image, run, story,
 };
 use serde_json::{Value, json};
 
@@ -31,14 +26,6 @@ const FOREIGN: &str = "monitoring.coreos.com/v1";
 
 const NAMESPACE: &str = "projectsveltos";
 
-/// The rules for the objects of the seed's trigger.
-const OBJECT_RULES: &str = r#"
-rbac:
-  objects:
-    rules:
-      - {apiGroups: [""], resources: [namespaces], verbs: [get, list, watch, create, patch, delete]}
-"#;
-
 fn main() -> ExitCode {
     run(vec![
         story("the_definitions_and_the_version_of_the_chart_are_those_of_the_program", &[], same_as_the_program),
@@ -50,7 +37,6 @@ fn main() -> ExitCode {
         story("the_plain_manifests_can_be_applied_as_they_are", &[ApiServer], manifests),
         story("the_release_is_the_same_twice_and_small_and_confined", &[RealNode], release),
         story("every_alert_and_panel_asks_for_metrics_that_exist", &[HelmProgram, Promtool], metrics),
-        story("the_engine_needs_the_roles_of_the_chart_and_nothing_else", &[HelmProgram, ApiServer, Nats], roles),
     ])
 }
 
@@ -359,144 +345,4 @@ async fn metrics(scene: &Scene) -> Outcome {
         }
     }
     Ok(())
-}
-
-/// What a role allows, or what was called: verb, group, resource with subresource.
-type Right = (String, String, String);
-
-/// The engine runs as the chart's service account, with the chart's roles; the API server's audit log says what it called.
-async fn roles(scene: &Scene) -> Outcome {
-    let control_plane = scene.fresh_control_plane()?;
-    let kubernetes = Kubernetes::of(&control_plane).await?;
-    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
-    kubernetes.apply(&namespace.to_string()).await?;
-    let rendered = scene.helm()?.template(OBJECT_RULES)?;
-    let mut granted = BTreeSet::new();
-    for document in documents(&rendered) {
-        let manifest: Value = serde_saphyr::from_str(document)?;
-        let kind = manifest["kind"].as_str().unwrap_or_default();
-        let is_hook = manifest["metadata"]["annotations"]["helm.sh/hook"].is_string();
-        let counts = ["CustomResourceDefinition", "ServiceAccount", "ClusterRole", "Role"].contains(&kind);
-        if !is_hook && (counts || kind.ends_with("RoleBinding")) {
-            kubernetes.apply(&manifest.to_string()).await?;
-            // The role for readers is not the engine's.
-            if kind.ends_with("Role") && !document.contains(":reader\n") && !document.contains(":operator\n") {
-                granted.extend(rights(&manifest));
-            }
-        }
-    }
-    let nats = scene.nats("nats")?;
-    let connection = json!({"nats": {"configuration": {"url": nats.url(), "subjects": ["user-operation"]}}});
-    let metadata = json!({"namespace": NAMESPACE, "name": "sveltos-nats"});
-    let data = json!({"sveltos-nats": connection.to_string()});
-    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data});
-    kubernetes.apply(&secret.to_string()).await?;
-    kubernetes.apply(END_TO_END).await?;
-
-    let token = token(&kubernetes, "lifeline").await?;
-    let kubeconfig = kubeconfig(&control_plane, &token)?;
-    let file = scene.write("engine.kubeconfig", &kubeconfig.to_string())?;
-    let token_file = scene.write("token", &token)?;
-    let file = file.to_string_lossy();
-    let flags = ["--cluster", "kube", "--kubeconfig", &file, "--auth", "kubernetes"];
-    let mut lifeline = scene.lifeline("engine", &flags)?;
-    lifeline.wait_until_ready()?;
-
-    let producer = Producer::connect(&nats, "user-operation").await?;
-    producer.publish(Event::user("login", "mgianluc")).await?;
-    kubernetes.has_namespace("mgianluc").await?;
-    // As the command in the pod asks.
-    let asked = ["get", "objects", "--server", &lifeline.url(), "--token-file", &token_file.to_string_lossy()];
-    let said = Lifeline::command(&asked)?;
-    assert!(said.contains("Namespace/mgianluc"), "{said}");
-    // A change of the trigger is applied to what is there: the object is read before.
-    lifeline.restart()?;
-    lifeline.wait_until_ready()?;
-    producer.publish(Event::user("logout", "mgianluc")).await?;
-    kubernetes.lost_namespace("mgianluc").await?;
-
-    let called = called(&control_plane, &granted).await?;
-    // Nothing has failed, so no Event was due.
-    let is_due = |right: &&Right| right.0 != "create" || !["namespaces", "events"].contains(&right.2.as_str());
-    let unused: Vec<&Right> = granted.difference(&called).filter(is_due).collect();
-    assert!(unused.is_empty(), "granted, and never called: {unused:?}");
-    // All kinds are listed once for objects that the log does not know; the engine names those that it may not list.
-    let missing: Vec<&Right> = called.difference(&granted).filter(|right| right.0 != "list").collect();
-    assert!(missing.is_empty(), "called, and not granted: {missing:?}");
-
-    // An apply that creates is a `patch` in the audit log, and needs `create` all the same.
-    let roles: Api<ClusterRole> = Api::all(kubernetes.client());
-    let mut role = roles.get("projectsveltos:lifeline:objects").await?;
-    for rule in role.rules.iter_mut().flatten() {
-        rule.verbs.retain(|verb| verb != "create");
-    }
-    roles.replace("projectsveltos:lifeline:objects", &PostParams::default(), &role).await?;
-    producer.publish(Event::user("login", "second")).await?;
-    eventually("a lifecycle that fails", std::time::Duration::from_secs(30), async || {
-        let failing = ["get", "lifecycles", "--phase", "failing"];
-        let said = Lifeline::command(&[&failing[..], &asked[2..]].concat()).map_err(|failure| failure.to_string())?;
-        if said.contains("second") { Ok(()) } else { Err(said) }
-    })
-    .await?;
-    eventually("an Event about it", std::time::Duration::from_secs(30), async || {
-        let calls = control_plane.calls().map_err(|failure| failure.to_string())?;
-        let is_it = |call: &Write| call.user.ends_with(":lifeline") && call.resource == "events" && call.status == 201;
-        if calls.iter().any(is_it) { Ok(()) } else { Err("no Event was made".to_owned()) }
-    })
-    .await
-}
-
-/// Every right that the rules of a role give for resources.
-fn rights(role: &Value) -> BTreeSet<Right> {
-    let texts = |value: &Value| -> Vec<String> {
-        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
-    };
-    let mut rights = BTreeSet::new();
-    for rule in role["rules"].as_array().into_iter().flatten() {
-        for verb in texts(&rule["verbs"]) {
-            for group in texts(&rule["apiGroups"]) {
-                for resource in texts(&rule["resources"]) {
-                    rights.insert((verb.clone(), group.clone(), resource));
-                }
-            }
-        }
-    }
-    rights
-}
-
-/// What the engine's service account has called, refused calls included, once that is as much as was granted.
-async fn called(control_plane: &ControlPlane, granted: &BTreeSet<Right>) -> Result<BTreeSet<Right>, Failure> {
-    let mut called = BTreeSet::new();
-    let outcome = eventually("every right to be used", std::time::Duration::from_secs(20), async || {
-        let calls = control_plane.calls().map_err(|failure| failure.to_string())?;
-        let of_engine = calls.into_iter().filter(|call| call.user.ends_with(":lifeline") && !call.resource.is_empty());
-        called = of_engine
-            .map(|call| {
-                let subresource =
-                    if call.subresource.is_empty() { String::new() } else { format!("/{}", call.subresource) };
-                (call.verb, call.group, call.resource + &subresource)
-            })
-            .collect();
-        if granted.difference(&called).count() <= 2 { Ok(()) } else { Err(format!("{called:?}")) }
-    });
-    // What is missing is said by the one who asks.
-    _ = outcome.await;
-    Ok(called)
-}
-
-/// A token of a service account of the chart, as a pod would get it.
-async fn token(kubernetes: &Kubernetes, name: &str) -> Result<String, Failure> {
-    let accounts: Api<ServiceAccount> = Api::namespaced(kubernetes.client(), NAMESPACE);
-    let spec = TokenRequestSpec { expiration_seconds: Some(3600), ..TokenRequestSpec::default() };
-    let request = TokenRequest { spec, ..TokenRequest::default() };
-    let answer = accounts.create_token_request(name, &PostParams::default(), &request).await?;
-    Ok(answer.status.ok_or("no token")?.token)
-}
-
-/// The admin's kubeconfig with the token of somebody else.
-fn kubeconfig(control_plane: &ControlPlane, token: &str) -> Result<Value, Failure> {
-    let text = fs::read_to_string(control_plane.kubeconfig(User::Admin))?;
-    let mut kubeconfig: Value = serde_json::from_str(&text)?;
-    kubeconfig["users"][0]["user"]["token"] = token.into();
-    Ok(kubeconfig)
 }

@@ -224,7 +224,7 @@ async fn kubernetes(scene: &Scene) -> Outcome {
     check(&found, "clock of kubernetes", "ok", "agrees");
     assert_eq!(code, 1);
     let (found, _) = look(User::Engine, &[])?;
-    check(&found, "right to eventtriggers", "failed", "may not get, list, watch");
+    check(&found, "right to eventtriggers", "failed", "may not list, watch");
     let (found, _) = look(User::Admin, &["--rules", &rules])?;
     check(&found, "right to Namespace", "ok", "may get, create, patch, delete");
     // Reviews are answered and not kept; everything else is a read.

@@ -12,6 +12,13 @@ pub(super) fn remedy(message: &str) -> String {
              `rbac.impersonate` of the chart, or grant the verb `impersonate` on `{resource}`{place}"
         );
     }
+    // Newer API servers ask for narrower rights, and name the last one that they asked for. The broad one will do.
+    if verb.starts_with("impersonate-on:") {
+        return format!(
+            "the trigger asks for an account, and `{user}`, as which Lifeline runs, may not act as it: name it in `rbac.impersonate` of \
+             the chart, or grant the verb `impersonate` on `serviceaccounts` in its namespace"
+        );
+    }
     let role = match namespace {
         Some(namespace) => format!("a Role in the namespace `{namespace}`"),
         None => "a ClusterRole".to_owned(),
@@ -60,6 +67,11 @@ mod tests {
             r#"serviceaccounts "d" is forbidden: User "engine" cannot impersonate resource "serviceaccounts" in API group "" in the namespace "eng""#,
             "the trigger asks for this account, and `engine`, as which Lifeline runs, may not act as it: name it in `rbac.impersonate` of the chart, \
              or grant the verb `impersonate` on `serviceaccounts` in the namespace `eng`",
+        );
+        check(
+            r#"configmaps "a" is forbidden: User "engine" cannot impersonate-on:serviceaccount:patch resource "configmaps" in API group "" in the namespace "eng""#,
+            "the trigger asks for an account, and `engine`, as which Lifeline runs, may not act as it: name it in `rbac.impersonate` of the chart, \
+             or grant the verb `impersonate` on `serviceaccounts` in its namespace",
         );
         check("status 403", "grant the identity Lifeline runs as this verb on this kind");
     }

@@ -111,8 +111,12 @@ impl Reporter {
         let api: Api<DynamicObject> = Api::all_with(client.clone(), &rule_resource(kind));
         let before = match self.written.remove(&rule) {
             Some(before) => before,
-            // What an engine before this one wrote tells since when conditions hold. A cluster may not let us read it.
-            None => api.get(name).await.map_or_else(|_| Written::nothing(now), |found| Written::found(&found, now)),
+            // What an engine before this one wrote tells since when conditions hold. A patch that changes nothing is answered
+            // with the object, and takes no right beside the one to write.
+            None => match api.patch_status(name, &PatchParams::default(), &Patch::Merge(json!({}))).await {
+                Ok(found) => Written::found(&found, now),
+                Err(_) => Written::nothing(now),
+            },
         };
         if !before.is_due(&status, now) {
             self.written.insert(rule, before);

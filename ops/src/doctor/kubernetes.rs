@@ -143,7 +143,7 @@ async fn own_rights(config: &Config, client: &Client, from_cluster: bool) -> Vec
     if from_cluster {
         let ours = "lib.projectsveltos.io";
         for resource in ["eventsources", "eventtriggers"] {
-            rights.push(right(ours, resource, &["get", "list", "watch"], "the rules"));
+            rights.push(right(ours, resource, &["list", "watch"], "the rules"));
             rights
                 .push(Right { subresource: "status", ..right(ours, resource, &["patch"], "what became of the rules") });
         }

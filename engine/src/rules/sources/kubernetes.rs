@@ -353,7 +353,7 @@ fn trouble(resource: &ApiResource, error: &watcher::Error) -> Option<Problem> {
         401 => problem(format!("the API server does not accept the credentials, reading `{plural}{group}`"))
             .hint("check the kubeconfig or the service account"),
         403 => problem(format!("reading `{plural}{group}` is forbidden"))
-            .hint(format!("allow `get`, `list` and `watch` of `{plural}{group}` in all namespaces")),
+            .hint(format!("allow `list` and `watch` of `{plural}{group}` in all namespaces")),
         _ => problem(format!("`{plural}{group}` cannot be read: {error}")).hint(TRIED_AGAIN),
     })
 }
