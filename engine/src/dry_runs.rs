@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use lifeline_projections::fold::LifecycleIndex;
 use lifeline_projections::reads::ObjectRow;
+use lifeline_store::Offset;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -68,22 +69,31 @@ impl Action {
 
 /// What dry runs found, by lifecycle.
 #[derive(Debug, Default)]
-pub struct DryRuns(Mutex<BTreeMap<LifecycleIndex, Vec<DryRunRow>>>);
+pub struct DryRuns {
+    found: Mutex<BTreeMap<LifecycleIndex, Vec<DryRunRow>>>,
+    /// The decision whose dry run is in the log of the process. It is repeated every ten minutes, and said once.
+    said: Mutex<BTreeMap<LifecycleIndex, Offset>>,
+}
 
 impl DryRuns {
     /// Notes what the dry run of a lifecycle found.
     pub(crate) fn set(&self, lifecycle: LifecycleIndex, rows: Vec<DryRunRow>) {
-        self.0.lock().insert(lifecycle, rows);
+        self.found.lock().insert(lifecycle, rows);
     }
 
     /// Notes one more object of a lifecycle.
     pub(crate) fn add(&self, lifecycle: LifecycleIndex, row: DryRunRow) {
-        self.0.lock().entry(lifecycle).or_default().push(row);
+        self.found.lock().entry(lifecycle).or_default().push(row);
+    }
+
+    /// Whether the dry run of a decision was not said yet; it is from now on.
+    pub(crate) fn is_news(&self, lifecycle: LifecycleIndex, decided: Offset) -> bool {
+        self.said.lock().insert(lifecycle, decided) != Some(decided)
     }
 
     /// Forgets the dry run of a lifecycle: it is worked on.
     pub(crate) fn forget(&self, lifecycle: LifecycleIndex) {
-        let mut found = self.0.lock();
+        let mut found = self.found.lock();
         if !found.is_empty() {
             found.remove(&lifecycle);
         }
@@ -91,12 +101,12 @@ impl DryRuns {
 
     /// The lifecycles with a dry run.
     pub(crate) fn lifecycles(&self) -> Vec<LifecycleIndex> {
-        self.0.lock().keys().copied().collect()
+        self.found.lock().keys().copied().collect()
     }
 
     /// What was found of lifecycles for which this holds.
     pub(crate) fn rows(&self, mut holds: impl FnMut(LifecycleIndex) -> bool) -> Vec<DryRunRow> {
-        let found = self.0.lock();
+        let found = self.found.lock();
         found.iter().filter(|(index, _)| holds(**index)).flat_map(|(_, rows)| rows.iter().cloned()).collect()
     }
 }

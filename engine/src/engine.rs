@@ -42,6 +42,7 @@ use crate::status::{
     Status, StreamStatus, UnwatchedStatus,
 };
 use crate::view::View;
+use crate::waits::{self, ByIntent};
 
 /// Batches that wait for the recorder, at most: with their size, the bound of what intake holds in memory. They cover the
 /// writing of one group; more would only make more unacknowledged messages for the server to keep account of.
@@ -277,25 +278,37 @@ impl<D: Disk> Engine<D> {
         let (open, stranded) = (self.sites.open(), self.sites.stranded());
         let orphans = |site: &Site| self.view.orphans().status(site.name());
         let status = |site: &Arc<Site>| SiteStatus { orphans: orphans(site), ..site.status() };
-        let sites: Vec<SiteStatus> = self.sites.iter().map(status).collect();
+        let mut sites: Vec<SiteStatus> = self.sites.iter().map(status).collect();
         let projection = self.view.projection();
         // Nobody takes them, so some may need no work any more.
         let needs_work = |index: &&LifecycleIndex| projection.lifecycle(**index).1.needs_work();
         let stranded = stranded.iter().filter(needs_work).count();
-        let oldest_open = open.iter().filter_map(|index| {
-            let (_, lifecycle) = projection.lifecycle(*index);
-            lifecycle.needs_work().then_some(lifecycle.decided)
-        });
-        let open_replays = projection.ground().open_replays.values().map(|open| open.since);
         let current = self.rules.borrow();
         let rules = current.rules.as_ref();
+        let replays = self.view.replays();
+        let intent = ByIntent::new(rules.map(|rules| &**rules), projection.ground(), &replays);
+        let mut waiting = Vec::new();
+        let mut oldest_open = None;
+        for index in &open {
+            let (_, lifecycle) = projection.lifecycle(*index);
+            if let Some(why) = intent.why(&lifecycle) {
+                let site = sites.iter_mut().find(|site| *site.cluster == *lifecycle.cluster);
+                site.into_iter().for_each(|site| site.open = site.open.saturating_sub(1));
+                waiting.push((lifecycle.trigger.to_string(), why));
+            } else if lifecycle.needs_work() {
+                oldest_open =
+                    Some(oldest_open.map_or(lifecycle.decided, |oldest: Offset| oldest.min(lifecycle.decided)));
+            }
+        }
+        let open_replays = projection.ground().open_replays.iter();
+        let open_replays = open_replays.filter(|(trigger, _)| !intent.holds(trigger)).map(|(_, open)| open.since);
         let lists_due = rules.filter(|rules| rules.gathers()).map(|rules| lists::due(rules, &projection));
         let lists_due = lists_due.into_iter().flatten().map(|due| due.until);
         let saved = self.view.saved();
         let mut status = Status {
             recorded: self.view.log().end().get(),
             folded: folded.get(),
-            reconciled: oldest_open.chain(open_replays).chain(lists_due).min().unwrap_or(folded).get(),
+            reconciled: oldest_open.into_iter().chain(open_replays).chain(lists_due).min().unwrap_or(folded).get(),
             saved: saved.watermark.map(Offset::get),
             stalled: self.view.stalled(),
             intake: None,
@@ -307,11 +320,12 @@ impl<D: Disk> Engine<D> {
             resources: projection.len(),
             phases: projection.phases().map(|(phase, count)| (phase.as_str().to_owned(), count)).collect(),
             open: sites.iter().map(|site| site.open).sum::<usize>() + stranded,
+            waiting: waits::count(waiting),
             sites,
             reconciliations: 0,
             cluster_writes: 0,
             failures: 0,
-            replays: self.view.replays(),
+            replays,
             replayed: self.view.replayed(),
             scrub: self.scrub.lock().clone(),
             fold_lag_seconds: 0.0,

@@ -35,6 +35,10 @@ pub struct TriggerHealth {
     pub live: u64,
     /// Those whose last attempt failed.
     pub failing: u64,
+    /// Those that wait to be carried out, without a failure.
+    pub pending: u64,
+    /// Objects that would go, and stay until somebody confirms it.
+    pub held_objects: u64,
     /// The withdrawal that waits for a confirmation, as a sentence.
     pub held: Option<String>,
     /// Why its history is not decided again in full.
@@ -76,6 +80,7 @@ impl Look {
         self.counted = Some((folded, health.clone()));
         for replay in view.replays() {
             let trigger = health.triggers.entry(replay.trigger.clone()).or_default();
+            trigger.held_objects = replay.held.as_ref().map_or(0, |held| held.objects);
             trigger.held = replay.held.as_ref().map(|held| brake::sentence(&replay.trigger, held));
             trigger.left_because = replay.left_because;
         }
@@ -117,6 +122,7 @@ impl Health {
             };
             trigger.live += u64::from(!matches!(phase, Phase::Gone | Phase::Left));
             trigger.failing += u64::from(phase == Phase::Failing);
+            trigger.pending += u64::from(matches!(phase, Phase::Pending | Phase::Deleting));
             if phase == Phase::Failing && failing.len() < room {
                 failing.insert(index);
             }

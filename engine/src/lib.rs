@@ -51,6 +51,8 @@ mod confirmations;
 
 pub mod view;
 
+pub mod waits;
+
 pub mod lists;
 
 pub mod queries;

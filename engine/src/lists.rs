@@ -51,7 +51,7 @@ pub enum Error {
     },
     /// One cannot be read from the log.
     #[error(
-        "the event at offset {event} cannot be read: {reason}\nhint: `lifeline verify` tells what of the log is damaged"
+        "the event at offset {event} cannot be read: {reason}\nhint: `lifeline verify` says which records are damaged"
     )]
     Unreadable {
         /// Which.
@@ -169,7 +169,7 @@ mod tests {
         let lost = events(&log.reader(), "roster", vec![(key(1), Offset::from(7))]).expect_err("no record").to_string();
         assert_eq!(
             lost,
-            "the event at offset 7 cannot be read: the log no longer holds it\nhint: `lifeline verify` tells what of the log is damaged"
+            "the event at offset 7 cannot be read: the log no longer holds it\nhint: `lifeline verify` says which records are damaged"
         );
     }
 

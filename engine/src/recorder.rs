@@ -534,7 +534,7 @@ impl<D: Disk> Recorder<D> {
         }
         replay.opened();
         self.rules = Some(rules.clone());
-        self.view.set_replays(replay.status(&self.view.projection()));
+        self.view.set_replays(replay.said_status(&self.view.projection()));
         let due = Instant::now() + if replay.withdraws() { self.hand_over_pause() } else { Duration::ZERO };
         (self.replay, self.replay_due) = (Some(replay), due);
         self.count_again.1 = COUNT_AGAIN_PAUSE_MIN;
@@ -582,7 +582,7 @@ impl<D: Disk> Recorder<D> {
             }
         }
         let replay = self.replay.as_ref().expect("it is taken away only below");
-        let status = replay.status(&self.view.projection());
+        let status = replay.said_status(&self.view.projection());
         self.view.set_replays(status);
         if is_over && !replay.is_held() {
             self.replay = None;

@@ -147,6 +147,7 @@ impl Replay {
                     cursor: known.cursor.clone(),
                     turn: known.turn,
                     held: known.held.clone(),
+                    may_be_taken_over: known.may_be_taken_over,
                     is_stuck: known.is_stuck,
                     from: known.from,
                     decided: known.decided,
@@ -187,6 +188,11 @@ impl Replay {
             if is_open || was_broken || mark.is_none_or(|mark| mark.digest() != Some(digest)) {
                 targets.push_back(target(name, Some(digest), trigger.leaves_policies(), is_open));
             }
+        }
+        let comes = |trigger: &str| targets.iter().any(|other| other.digest.is_some() && *other.trigger != *trigger);
+        let taken_over: Vec<bool> = targets.iter().map(|target| comes(&target.trigger)).collect();
+        for (target, comes) in targets.iter_mut().zip(taken_over) {
+            target.may_be_taken_over |= comes;
         }
         Replay { targets, ..Replay::of_nothing(rules, ground) }
     }
@@ -271,6 +277,16 @@ impl Replay {
             decided: target.decided.again,
         };
         self.targets.iter().map(status).collect()
+    }
+
+    /// The same for people: without a hold of which it is not known yet whether another trigger takes the objects over.
+    #[must_use]
+    pub fn said_status(&self, projection: &Projection) -> Vec<ReplayStatus> {
+        let mut status = self.status(projection);
+        for (status, target) in status.iter_mut().zip(&self.targets) {
+            status.held.take_if(|_| !target.says_held());
+        }
+        status
     }
 
     /// The next piece, of about `steps` looks at resources and records; `None` when there is nothing left to do. Once its fact

@@ -10,7 +10,7 @@ pub struct Status {
     pub recorded: u64,
     /// First offset that is not folded.
     pub folded: u64,
-    /// First offset whose consequences are not all carried out.
+    /// First offset whose consequences are not all carried out; what waits by intent (`waiting`) does not hold it back.
     pub reconciled: u64,
     /// First offset that the last complete checkpoint of the state does not reflect: a start reads the log from there on. `null`
     /// before the first checkpoint.
@@ -37,8 +37,12 @@ pub struct Status {
     pub resources: usize,
     /// Lifecycles by phase, in order of urgency; phases without any are missing.
     pub phases: Vec<(String, u64)>,
-    /// Lifecycles that are not done: they wait, run, pause after a failure, or failed permanently.
+    /// Lifecycles that are not done: they wait, run, pause after a failure, or failed permanently. Those of `waiting` do not
+    /// count.
     pub open: usize,
+    /// Lifecycles that are not done by intent, by trigger.
+    #[serde(default)]
+    pub waiting: Vec<WaitingStatus>,
     /// Reconciliations begun since the start.
     pub reconciliations: u64,
     /// Calls since the start that may have changed a cluster.
@@ -63,6 +67,17 @@ pub struct Status {
     /// What each trigger did since the start, by name; triggers beyond the first hundred count as `other`.
     #[serde(default)]
     pub by_trigger: Vec<TriggerStatus>,
+}
+
+/// Lifecycles of one trigger that are not done by intent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WaitingStatus {
+    /// The EventTrigger.
+    pub trigger: String,
+    /// `DryRun`: its `syncMode` says so. `Held`: what its changed rules would withdraw waits for a confirmation.
+    pub why: String,
+    /// How many.
+    pub lifecycles: u64,
 }
 
 /// What one trigger did since the start.
@@ -172,7 +187,7 @@ pub struct SiteStatus {
     pub cluster: String,
     /// Where its API server is.
     pub api_server: String,
-    /// Its lifecycles that are not done.
+    /// Its lifecycles that are not done; those that wait by intent do not count.
     pub open: usize,
     /// Reconciliations begun since the start.
     pub reconciliations: u64,

@@ -106,7 +106,9 @@ pub enum Error {
     #[error(transparent)]
     Connection(#[from] intake::Error),
     /// The token file.
-    #[error("token file `{path}` cannot be used")]
+    #[error(
+        "token file `{path}` cannot be used\nhint: check the path in `--auth-token-file`, and that the engine may read it"
+    )]
     Token {
         /// The file.
         path: PathBuf,

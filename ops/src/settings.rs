@@ -84,7 +84,8 @@ pub struct Settings {
     #[arg(long, env = "LIFELINE_JETSTREAM_DOMAIN", value_name = "NAME")]
     pub jetstream_domain: Option<String>,
 
-    /// NATS subjects to read when `--nats` is a URL, comma-separated or repeated [default: all streams there are]
+    /// NATS subjects to read when `--nats` is a URL, comma-separated or repeated [default: all streams but work queues and
+    /// those with interest retention]
     #[arg(long, alias = "subject", env = "LIFELINE_SUBJECTS", value_name = "SUBJECT", value_delimiter = ',')]
     pub subjects: Vec<String>,
 

@@ -116,6 +116,7 @@ pub enum Error {
 
 /// The attributes of the JSON format that are looked at for every event; everything else stays unread.
 #[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(expecting = "an object")]
 struct Attributes<'a> {
     #[serde(borrow, default)]
     specversion: Option<Text<'a>>,

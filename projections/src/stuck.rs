@@ -23,7 +23,7 @@ type Urgency = u8;
 /// The lifecycles whose last attempt failed, and those whose decision waits for `longer_than` at least to be carried out.
 ///
 /// `now_unix_nanos` is when they are asked for; `None` for the time of the last record in the state. The order does not
-/// depend on it, so a cursor stays right while time passes.
+/// depend on it, so a cursor stays right while time passes. One for which `waits_by_intent` holds is not stuck.
 ///
 /// # Errors
 /// When the cursor is none of this list's.
@@ -31,6 +31,7 @@ pub fn stuck(
     projection: &Projection,
     now_unix_nanos: Option<u64>,
     longer_than: Duration,
+    waits_by_intent: impl Fn(&Lifecycle) -> bool,
     page: &Page,
 ) -> Result<List<LifecycleRow>, Error> {
     let after: Option<Cursor> = decode_cursor(STUCK, page)?;
@@ -40,7 +41,8 @@ pub fn stuck(
     let now = now_unix_nanos.unwrap_or(projection.ground().folded_unix_nanos);
     let patience = u64::try_from(longer_than.as_nanos()).unwrap_or(u64::MAX);
     let is_stuck = |lifecycle: &Lifecycle| {
-        lifecycle.phase() == Phase::Failing || now.saturating_sub(lifecycle.decided_unix_nanos) >= patience
+        let waits_long = now.saturating_sub(lifecycle.decided_unix_nanos) >= patience;
+        lifecycle.phase() == Phase::Failing || (waits_long && !waits_by_intent(lifecycle))
     };
     let limit = page.limit.unwrap_or(PAGE_ROWS).max(1);
     // Candidates come in any order: the most urgent so far are kept, and one more, which says that more follow.

@@ -51,6 +51,10 @@ fn main() -> ExitCode {
 fn doctor(arguments: &[&str]) -> Result<(Vec<Value>, i32), Failure> {
     let mut command = Command::new(Lifeline::program()?);
     command.env_clear().args(["doctor", "-o", "json"]).args(arguments).stdin(Stdio::null());
+    if !arguments.contains(&"--listen") {
+        // Others may have the usual port while these tests run.
+        command.args(["--listen", "127.0.0.1:0"]);
+    }
     let output = command.output()?;
     let said: Value = serde_json::from_slice(&output.stdout)
         .map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&output.stderr)))?;
@@ -117,6 +121,19 @@ async fn nats(scene: &Scene) -> Outcome {
     };
     assert_eq!(without_time(&before.payload)?, without_time(&after.payload)?);
     assert!(!Path::new(&*data).exists(), "the data folder was made");
+
+    // Where somebody else listens, with a folder that is not of Lifeline.
+    let strangers = scene.write("strangers/passwd", "")?;
+    let strangers = strangers.parent().ok_or("no folder")?.to_string_lossy().into_owned();
+    let taken = server.address().to_string();
+    let elsewhere = ["--data", &strangers, "--nats", &right, "--listen", &taken];
+    let (found, code) = doctor(&elsewhere)?;
+    check(&found, "listen address", "failed", "another address by `--listen`");
+    check(&found, "data folder", "warning", "what is not of Lifeline: `passwd`");
+    assert_eq!(code, 1);
+    let (_, said) = Lifeline::exit_of(&[&["doctor"], &elsewhere[..]].concat())?;
+    let last = said.lines().last().unwrap_or_default();
+    assert!(last.contains(" checks: ") && last.contains("First, listen address: stop what listens there"), "{said}");
 
     let resumed = client.request("$JS.API.CONSUMER.PAUSE.S.lifeline", "{}".into()).await?;
     assert!(!String::from_utf8_lossy(&resumed.payload).contains("error"), "{resumed:?}");

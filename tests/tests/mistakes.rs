@@ -1,6 +1,9 @@
 //! What people and producers get wrong, and what a machine runs out of: each is told by name with what to do about it,
 //! nothing else stops for it, and nothing is lost.
 
+#[path = "mistakes/asked.rs"]
+mod asked;
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         story("a_checkpoint_that_finds_no_room_is_written_once_there_is_some", &[Nats, Mounts], full_for_a_checkpoint),
         story("two_engines_do_not_share_a_data_folder", &[Nats], two_engines),
         story("a_port_in_use_is_named", &[Nats], port_in_use),
+        story("what_is_asked_wrongly_is_told_with_the_remedy_to_people_and_programs", &[Nats], asked::wrongly),
     ])
 }
 
@@ -202,13 +206,9 @@ async fn beforehand(scene: &Scene) -> Outcome {
     lifeline.stop();
     let data = lifeline.data().to_string_lossy().into_owned();
     let stopped = ["render", "-f", &rules, "--event", &offset, "--data", &data, "--trigger", "neighbours"];
-    assert_eq!(Lifeline::command(&stopped)?, from_file.replacen(first_line(&from_file), "", 1));
+    let (_, without_first_line) = from_file.split_once('\n').ok_or("it says one line")?;
+    assert_eq!(Lifeline::command(&stopped)?, without_first_line);
     Ok(())
-}
-
-/// The first line, with its end.
-fn first_line(text: &str) -> &str {
-    text.split_inclusive('\n').next().unwrap_or_default()
 }
 
 async fn wrong_rules(scene: &Scene) -> Outcome {

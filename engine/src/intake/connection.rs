@@ -24,6 +24,9 @@ use super::Error;
 use super::subjects::{self, Wanted, WantedStream};
 use crate::error_text::one_line;
 
+/// The form of the connection settings.
+const EXAMPLE: &str = r#"`{"nats": {"configuration": {"url": "nats://HOST:4222", "subjects": ["orders"]}}}`"#;
+
 /// Longest pause between two attempts to connect.
 const RETRY_MAX: Duration = Duration::from_secs(4);
 
@@ -151,7 +154,7 @@ impl Connection {
             Ok(root) => root,
             Err(error) => {
                 // serde_json's message holds position and expectation, never the content.
-                mistakes.add("", &format!("JSON does not parse: {error}"));
+                mistakes.add("", &format!("this is not JSON: {error}\nhint: expected the form of Sveltos, {EXAMPLE}"));
                 mistakes.into_result(origin)?;
                 unreachable!("a mistake was added")
             }

@@ -115,7 +115,9 @@ pub enum Error {
         argument: String,
     },
     /// The connection settings cannot be read.
-    #[error("connection settings `{path}` cannot be read")]
+    #[error(
+        "connection settings `{path}` cannot be read\nhint: check the path in `--nats`; a server is written `nats://HOST:PORT`"
+    )]
     Unreadable {
         /// The file.
         path: String,

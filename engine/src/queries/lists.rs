@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lifeline_projections::as_of::{self, Piece};
 use lifeline_projections::fold::Projection;
+use lifeline_projections::lifecycle::Lifecycle;
 use lifeline_projections::reads::{
     self, ConflictRow, Filter, LifecycleRow, List, Noun, OwnedObjectRow, Page, ResourceRow, RuleRow,
 };
@@ -12,6 +13,7 @@ use lifeline_projections::stuck;
 use lifeline_store::Disk;
 
 use super::{Dated, Error, Queries, When, blocking};
+use crate::waits::{self, ByIntent};
 
 /// Candidates looked at in one turn: a few milliseconds of them.
 const CANDIDATES_MAX: usize = 1_000;
@@ -63,6 +65,7 @@ impl<D: Disk> Queries<D> {
     }
 
     /// Lifecycles whose last attempt failed, and those whose decision waits for `longer_than` at least, the most urgent first.
+    /// Those that wait by intent are left out.
     ///
     /// # Errors
     /// Those of [`Queries::resources`].
@@ -73,9 +76,31 @@ impl<D: Disk> Queries<D> {
         when: When,
     ) -> Result<Dated<List<LifecycleRow>>, Error> {
         let now_unix_nanos = self.ages_until(when);
-        let read =
-            move |projection: &Projection, page: &Page| stuck::stuck(projection, now_unix_nanos, longer_than, page);
-        self.whole(page, when, read).await
+        let Some(end) = self.reach(when).await? else {
+            let view = self.view.clone();
+            let by_intent = blocking(move || {
+                let (triggers, ground) =
+                    view.read(|projection| (waits::triggers_with_work(projection), projection.ground().clone()));
+                Ok(ByIntent::recorded(&view.log(), &ground, &triggers, &view.replays()))
+            });
+            let by_intent = by_intent.await?;
+            let read = move |projection: &Projection, page: &Page| {
+                let waits = |lifecycle: &Lifecycle| by_intent.why(lifecycle).is_some();
+                stuck::stuck(projection, now_unix_nanos, longer_than, waits, page)
+            };
+            return self.present(page, read).await;
+        };
+        let (view, turn) = (self.view.clone(), self.past.turn().await);
+        blocking(move || {
+            let past = turn.at(&view.log(), end)?;
+            let triggers = waits::triggers_with_work(&past);
+            // What was held then is not known any more.
+            let by_intent = ByIntent::recorded(&view.log(), past.ground(), &triggers, &[]);
+            let waits = |lifecycle: &Lifecycle| by_intent.why(lifecycle).is_some();
+            let answer = stuck::stuck(&past, now_unix_nanos, longer_than, waits, &page)?;
+            Ok(Dated { answer, unix_nanos: past.ground().folded_unix_nanos })
+        })
+        .await
     }
 
     /// The rules in force, sorted by name.

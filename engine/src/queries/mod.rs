@@ -82,7 +82,7 @@ pub enum Error {
         unix_nanos: u64,
     },
     /// No event ever spoke of the resource.
-    #[error("nothing is recorded about source `{}`, subject `{}`", .key.source, .key.subject)]
+    #[error("nothing is recorded about {}", spoken(.key))]
     UnknownResource {
         /// The resource.
         key: Box<ResourceKey>,
@@ -132,6 +132,16 @@ impl<D: Disk> Queries<D> {
     /// Questions about a view. The clock says what is the future, and how old something is.
     pub fn new(view: Arc<View<D>>, clock: Arc<dyn Clock>) -> Queries<D> {
         Queries { view, clock, past: Past::default() }
+    }
+}
+
+/// A resource as people name it.
+fn spoken(key: &ResourceKey) -> String {
+    let ResourceKey { source, subject } = key;
+    match (source.is_empty(), subject.is_empty()) {
+        (true, _) => format!("a list of the trigger `{subject}`"),
+        (false, true) => format!("source `{source}` without a subject"),
+        (false, false) => format!("source `{source}`, subject `{subject}`"),
     }
 }
 

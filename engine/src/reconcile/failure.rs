@@ -227,7 +227,10 @@ impl Failure {
 
 /// A lifecycle, as messages name it.
 pub fn named(trigger: &str, resource: &ResourceKey) -> String {
-    format!("trigger `{trigger}` for source `{}`, subject `{}`", resource.source, resource.subject)
+    match resource.is_list() {
+        true => format!("the list of trigger `{trigger}`"),
+        false => format!("trigger `{trigger}` for source `{}`, subject `{}`", resource.source, resource.subject),
+    }
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ use crate::reconcile::task::Task;
 use crate::reconcile::tiers::Tiers;
 use crate::recorder::{OutcomeSender, Stopped};
 use crate::rules::spec::SyncMode;
-use crate::rules::{Current, RuleSet, Trigger};
+use crate::rules::{Current, RuleSet, Standing, Trigger};
 use crate::site::Site;
 use crate::trace;
 use crate::view::View;
@@ -184,7 +184,10 @@ impl<D: Disk> Reconciler<D> {
             Err(failure) => return self.failed(task, Vec::new(), failure).await,
         };
         if trigger.sync_mode() == SyncMode::DryRun {
-            info!(objects = wanted.len(), "dry run of {}: nothing is applied", task.key.trigger);
+            if self.view.dry_runs().is_news(task.index, task.lifecycle.decided) {
+                let objects = names(wanted.iter().map(|want| &want.object));
+                info!(%objects, "dry run of {}: nothing is applied", task.key.trigger);
+            }
             self.rehearse(task, &wanted).await;
             return Ok(self.after_dry_run(&rules));
         }
@@ -213,6 +216,12 @@ impl<D: Disk> Reconciler<D> {
             return Ok(Next::RetryAfter(Duration::ZERO));
         }
         let conflicts = conflicts(&self.view.projection(), task, &wanted);
+        // A trigger that is renamed: what it made changes hands in a moment, so nothing is wrong yet.
+        let is_of_gone = |owner: LifecycleIndex| {
+            let (_, owner) = self.view.projection().lifecycle(owner);
+            matches!(rules.standing(&owner.trigger), Standing::Absent)
+        };
+        let is_hand_over = !conflicts.is_empty() && conflicts.iter().all(|conflict| is_of_gone(conflict.owner));
         self.ask_for(&rules, &wanted, &conflicts).await?;
         let mut attempt = Attempt::new(&plan, &wanted, conflicts).looking_at(unchanged);
         attempt.stops_at_conflict = !trigger.continues_on_conflict();
@@ -225,11 +234,17 @@ impl<D: Disk> Reconciler<D> {
         // Invariant: nothing is awaited from here until the outcome is sent to the recorder. A loss that another attempt records
         // is then either seen here, or in the log after this outcome.
         let (made, lost) = (attempt.made.clone(), self.lost.take(task.index));
+        let is_hand_over = is_hand_over && attempt.failures.is_empty();
         let next = match attempt.end(lost) {
             Ending::Waits => return Ok(Next::RetryAfter(PAUSE_DELETING)),
-            Ending::Failed(failure, applied) => self.failed(task, applied, failure).await?,
+            Ending::Failed(failure, applied) => self.failed_saying(task, applied, failure, !is_hand_over).await?,
             Ending::Done(applied) => {
-                info!(objects = %names(applied.iter().map(|applied| &applied.object)), "applied");
+                let objects = names(applied.iter().map(|applied| &applied.object));
+                if objects.is_empty() {
+                    debug!("nothing is applied: the rules give no object for this event");
+                } else {
+                    info!(%objects, "applied");
+                }
                 self.record_outcome(task, What::Applied(applied)).await?;
                 Next::Done
             }
@@ -280,8 +295,10 @@ impl<D: Disk> Reconciler<D> {
             return Ok(Next::RetryAfter(PAUSE_REPLAY));
         }
         if left.is_dry_run {
-            let objects = plan.remove.iter().map(|holding| &holding.object);
-            info!(objects = %names(objects), "dry run of {}: nothing is deleted", task.key.trigger);
+            if self.view.dry_runs().is_news(task.index, task.lifecycle.decided) {
+                let objects = plan.remove.iter().map(|holding| &holding.object);
+                info!(objects = %names(objects), "dry run of {}: nothing is deleted", task.key.trigger);
+            }
             self.rehearse(task, &[]).await;
             return Ok(self.after_dry_run(&rules));
         }
@@ -350,6 +367,17 @@ impl<D: Disk> Reconciler<D> {
 
     /// Records a failure where it is worth a record, and says when to try again.
     async fn failed(&self, task: &Task, applied: Vec<AppliedObject>, failure: Failure) -> Result<Next, Stopped> {
+        self.failed_saying(task, applied, failure, true).await
+    }
+
+    /// The same; with `is_said` false no line of the log warns of it.
+    async fn failed_saying(
+        &self,
+        task: &Task,
+        applied: Vec<AppliedObject>,
+        failure: Failure,
+        is_said: bool,
+    ) -> Result<Next, Stopped> {
         let recorded = task.lifecycle.failure.as_ref().map_or(0, |before| before.attempt);
         if failure.is_held_back() {
             debug!("{}", failure.message);
@@ -366,7 +394,7 @@ impl<D: Disk> Reconciler<D> {
         self.view.by_trigger().failed(&task.key.trigger);
         let attempts = self.site.queue.count_attempt(task.index, task.lifecycle.decided, recorded);
         let attempt = attempts.of_decision;
-        if is_news(&task.lifecycle, &failure) {
+        if is_said && is_news(&task.lifecycle, &failure) {
             warn!(attempt, "{}", failure.message);
         } else {
             debug!(attempt, "{}", failure.message);

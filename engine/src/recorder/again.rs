@@ -80,7 +80,7 @@ impl<D: Disk> Recorder<D> {
         self.record_facts(&openings)?;
         let replay = self.replay.as_mut().expect("it was just there");
         replay.opened();
-        self.view.set_replays(replay.status(&self.view.projection()));
+        self.view.set_replays(replay.said_status(&self.view.projection()));
         self.replay_due = Instant::now();
         Ok(Begun::Begun)
     }

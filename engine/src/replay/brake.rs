@@ -96,7 +96,7 @@ pub fn sentence(trigger: &str, held: &HeldWithdrawal) -> String {
     };
     format!(
         "the changed rules would withdraw {objects} of {of} objects of `{trigger}`{lately}; they stay until somebody confirms \
-         it\nhint: `lifeline confirm {id}` removes them; rules that are put right make it moot"
+         it\nhint: `lifeline confirm {id}` removes them; put the rules right, and they stay"
     )
 }
 

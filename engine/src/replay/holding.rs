@@ -46,10 +46,11 @@ impl Replay {
             if is_much || (withdrawal.objects == 0 && waiting > 0) {
                 let withdrawal = Withdrawal { objects: withdrawal.objects + waiting, of: withdrawal.of };
                 let waits_for = if is_much { None } else { target.cursor.waits_for.clone() };
-                let held = Held { withdrawal, names, waits_for };
-                let was_told = target.held.as_ref() == Some(&held);
+                let held = Held { withdrawal, names, waits_for, counts: 0, is_said: false };
+                let held = held.after(target.held.as_ref(), target.may_be_taken_over);
+                let is_news = held.is_news(target.held.as_ref());
                 (target.turn, target.held) = (Turn::Held, Some(held));
-                if let (false, Some(held)) = (was_told, target.held_withdrawal(in_small_steps)) {
+                if let (true, Some(held)) = (is_news, target.held_withdrawal(in_small_steps)) {
                     warn!("{}", sentence(&target.trigger, &held));
                 }
             } else {

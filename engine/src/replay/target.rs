@@ -21,6 +21,33 @@ pub(super) struct Held {
     pub(super) names: u64,
     /// Why another trigger may want some of them.
     pub(super) waits_for: Option<String>,
+    /// How often it was counted.
+    pub(super) counts: u8,
+    /// Whether it is said: it is known that another trigger does not take the objects over.
+    pub(super) is_said: bool,
+}
+
+/// After so many counts a hold is said, though it becomes less with each.
+const COUNTS_UNSAID_MAX: u8 = 3;
+
+impl Held {
+    /// The same, counted once more than `before`. A trigger that is renamed looks like one that goes and another that comes:
+    /// where `may_be_taken_over`, a hold is said once a second count finds as much.
+    pub(super) fn after(self, before: Option<&Held>, may_be_taken_over: bool) -> Held {
+        let counts = before.map_or(1, |before| before.counts.saturating_add(1));
+        let is_less = before.is_none_or(|before| self.withdrawal.objects < before.withdrawal.objects);
+        let was_said = before.is_some_and(|before| before.is_said);
+        let is_said = was_said || !may_be_taken_over || !is_less || counts > COUNTS_UNSAID_MAX;
+        Held { counts, is_said, ..self }
+    }
+
+    /// Whether the same was said before.
+    pub(super) fn is_news(&self, before: Option<&Held>) -> bool {
+        let is_same = |before: &Held| {
+            (before.withdrawal, before.names, &before.waits_for) == (self.withdrawal, self.names, &self.waits_for)
+        };
+        self.is_said && !before.is_some_and(|before| before.is_said && is_same(before))
+    }
 }
 
 /// A trigger whose history is decided again.
@@ -40,6 +67,8 @@ pub(super) struct Target {
     pub(super) turn: Turn,
     /// What is held, or was when it was last counted.
     pub(super) held: Option<Held>,
+    /// Whether other triggers came or changed at the same time, and may take over what it lets go.
+    pub(super) may_be_taken_over: bool,
     /// Whether it has come to the end and cannot be completed, because resources are left as they are.
     pub(super) is_stuck: bool,
     /// Only resources that an event from here on spoke of are decided again; `None` for all.
@@ -68,6 +97,7 @@ impl Target {
             cursor: Cursor::default(),
             turn: Turn::Counting(Count::default()),
             held: None,
+            may_be_taken_over: false,
             is_stuck: false,
             from: None,
             decided: Decided::default(),
@@ -103,9 +133,14 @@ impl Target {
 
     /// What is held, where `lately` more was withdrawn in small steps before.
     pub(super) fn held_withdrawal(&self, lately: u64) -> Option<HeldWithdrawal> {
-        let Held { withdrawal: Withdrawal { objects, of }, names, waits_for } = self.held.clone()?;
+        let Held { withdrawal: Withdrawal { objects, of }, names, waits_for, .. } = self.held.clone()?;
         let id = confirmation_id(&self.trigger, self.digest, names);
         Some(HeldWithdrawal { id, objects, of, lately, waits_for })
+    }
+
+    /// Whether what is held is said.
+    pub(super) fn says_held(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.is_said)
     }
 
     /// Whether the event that decides was found for every cluster.
@@ -157,5 +192,34 @@ impl Target {
             Redecision { cluster, resource, desired, previous: None }
         };
         present.map(withdrawn).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hold_is_said_once_it_is_known_that_nobody_takes_the_objects_over() {
+        // What each count finds, and whether it is said from then on.
+        let check = |may_be_taken_over: bool, counts: &[(u64, bool)]| {
+            let mut before: Option<Held> = None;
+            for (number, (objects, is_said)) in counts.iter().enumerate() {
+                let withdrawal = Withdrawal { objects: *objects, of: 20 };
+                let counted = Held { withdrawal, names: *objects, waits_for: None, counts: 0, is_said: false };
+                let held = counted.after(before.as_ref(), may_be_taken_over);
+                assert_eq!(held.is_said, *is_said, "count {number} of {counts:?}");
+                let is_first = before.as_ref().is_none_or(|before| !before.is_said || before.names != held.names);
+                assert_eq!(held.is_news(before.as_ref()), *is_said && is_first, "count {number} of {counts:?}");
+                before = Some(held);
+            }
+        };
+        check(false, &[(20, true), (20, true), (19, true)]);
+        // Renamed: the new one takes them over between two counts, so there is no third.
+        check(true, &[(20, false), (3, false)]);
+        check(true, &[(20, false), (20, true), (19, true)]);
+        check(true, &[(20, false), (21, true)]);
+        // Logouts make it less each time; it is said all the same.
+        check(true, &[(20, false), (19, false), (18, false), (17, true)]);
     }
 }

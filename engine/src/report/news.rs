@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::status::{about, shortened};
+use super::status::{about, named, shortened};
 use crate::health::{Failing, Health};
 
 /// How long one sort of Event about one trigger is not repeated, in seconds. What comes meanwhile is said after it.
@@ -70,8 +70,7 @@ fn changes(before: &Health, now: &Health) -> Vec<(String, &'static str, String)>
     let began = began.map(|(_, failing)| said(FAILING, failing, about(failing)));
     let ended = before.failing.iter().filter(|(index, _)| !now.failing.contains_key(*index));
     let ended = ended.map(|(_, failing)| {
-        let note =
-            format!("source `{}`, subject `{}` is as desired again", failing.resource.source, failing.resource.subject);
+        let note = format!("{} is as desired again", named(&failing.resource));
         said(HEALED, failing, note)
     });
     let held = |health: &Health, name: &str| health.triggers.get(name).and_then(|trigger| trigger.held.clone());

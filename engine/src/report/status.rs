@@ -3,10 +3,12 @@
 //! Start at [`of_trigger`] and [`of_source`]. `Ready` is about the rule: whether it is in force, and what is wrong with it.
 //! `Degraded` is about its work: whether somebody should look.
 
+use lifeline_projections::fact::ResourceKey;
 use serde_json::{Map, Value, json};
 
 use crate::by_trigger::Matched;
 use crate::health::{Failing, TriggerHealth};
+use crate::rules::spec::SyncMode;
 use crate::rules::{Problem, RuleSet, Severity, Standing};
 
 /// The longest message; Kubernetes takes 32,768 bytes of a condition.
@@ -50,11 +52,17 @@ pub(super) fn of_trigger<'f>(
 ) -> Status {
     let rule = format!("EventTrigger/{name}");
     let is_in_force = matches!(rules.standing(name), Standing::InForce(_));
+    let is_dry_run = rules.trigger(name).is_some_and(|trigger| trigger.sync_mode() == SyncMode::DryRun);
     let mut counts = events(matched);
-    counts.insert("lifecycles".into(), json!({"live": health.live, "failing": health.failing}));
+    let TriggerHealth { live, failing: fails, pending, held_objects, .. } = health;
+    counts.insert("lifecycles".into(), json!({"live": live, "failing": fails, "pending": pending}));
+    counts.insert("heldObjects".into(), (*held_objects).into());
     Status {
         generation: rules.generation(&rule),
-        conditions: vec![ready(&rule, is_in_force, &rules.problems_around(name)), degraded(health, failing)],
+        conditions: vec![
+            ready(&rule, is_in_force, &rules.problems_around(name)),
+            degraded(health, is_dry_run, failing),
+        ],
         counts,
     }
 }
@@ -91,8 +99,8 @@ fn ready(rule: &str, is_in_force: bool, problems: &[&Problem]) -> Value {
 }
 
 /// The condition `Degraded` of a trigger: the most urgent reason, and all that is to be said.
-fn degraded<'f>(health: &TriggerHealth, failing: impl Iterator<Item = &'f Failing>) -> Value {
-    let TriggerHealth { live, failing: count, held, left_because } = health;
+fn degraded<'f>(health: &TriggerHealth, is_dry_run: bool, failing: impl Iterator<Item = &'f Failing>) -> Value {
+    let TriggerHealth { live, failing: count, pending, held, left_because, .. } = health;
     let failing = (*count > 0).then(|| {
         let first =
             failing.min_by(|one, other| one.resource.cmp(&other.resource)).map(|one| format!("; {}", about(one)));
@@ -102,6 +110,10 @@ fn degraded<'f>(health: &TriggerHealth, failing: impl Iterator<Item = &'f Failin
     let said = [("WithdrawalHeld", held.clone()), ("LifecyclesFailing", failing), ("ReplayIncomplete", left)];
     let said: Vec<(&str, String)> = said.into_iter().filter_map(|(reason, text)| Some((reason, text?))).collect();
     match said.first() {
+        None if is_dry_run => {
+            let message = format!("a dry run: nothing is applied or deleted; {pending} lifecycles wait by intent");
+            condition("Degraded", false, "DryRun", &message)
+        }
         None => condition("Degraded", false, "AsDesired", "what it made is as it should be"),
         Some((reason, _)) => {
             let texts: Vec<&str> = said.iter().map(|(_, text)| text.as_str()).collect();
@@ -112,8 +124,15 @@ fn degraded<'f>(health: &TriggerHealth, failing: impl Iterator<Item = &'f Failin
 
 /// A failing lifecycle of a trigger that is named elsewhere.
 pub(super) fn about(failing: &Failing) -> String {
-    let Failing { resource, message, .. } = failing;
-    format!("source `{}`, subject `{}`: {message}", resource.source, resource.subject)
+    format!("{}: {}", named(&failing.resource), failing.message)
+}
+
+/// A resource of a trigger that is named elsewhere; its list where it is that.
+pub(super) fn named(resource: &ResourceKey) -> String {
+    match resource.is_list() {
+        true => "its list".to_owned(),
+        false => format!("source `{}`, subject `{}`", resource.source, resource.subject),
+    }
 }
 
 fn condition(kind: &str, is_true: bool, reason: &str, message: &str) -> Value {
@@ -134,8 +153,6 @@ pub(super) fn shortened(text: &str, bytes_max: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use lifeline_projections::fact::ResourceKey;
-
     use super::*;
     use crate::rules::{Clusters, Manifest, Manifests};
 
@@ -191,13 +208,16 @@ mod tests {
         };
         let failing = [failing("zoe"), failing("ada")];
         let check = |health: TriggerHealth, status: &str, reason: &str, parts: &[&str]| {
-            let condition = degraded(&health, failing.iter());
+            let condition = degraded(&health, health.pending > 0, failing.iter());
             assert_eq!((condition["status"].as_str(), condition["reason"].as_str()), (Some(status), Some(reason)));
             let message = condition["message"].as_str().unwrap_or_default();
             assert!(parts.iter().all(|part| message.contains(part)), "{message}");
         };
         let health = TriggerHealth { live: 812, ..TriggerHealth::default() };
         check(health.clone(), "False", "AsDesired", &[]);
+        let dry_run = TriggerHealth { pending: 3, ..health.clone() };
+        check(dry_run.clone(), "False", "DryRun", &["3 lifecycles wait by intent"]);
+        check(TriggerHealth { failing: 2, ..dry_run }, "True", "LifecyclesFailing", &["2 of 812 lifecycles fail"]);
         let failing = TriggerHealth { failing: 2, ..health };
         let first = "2 of 812 lifecycles fail; source `app`, subject `ada`: Namespace/ada: no";
         check(failing.clone(), "True", "LifecyclesFailing", &[first]);

@@ -273,14 +273,14 @@ pub(super) fn when(at_least: Option<u64>, as_of: Option<String>) -> Result<When,
 
 /// The moment that a parameter names.
 pub(super) fn moment(parameter: &str, text: &str) -> Result<Moment, Problem> {
-    text.parse().map_err(|error| Problem::bad_parameter(&format!("{parameter}: {error}")))
+    text.parse().map_err(|error| Problem::bad_parameter(&format!("parameter `{parameter}`: {error}")))
 }
 
 /// A limit that a page may have.
 pub(super) fn checked_limit(limit: Option<usize>) -> Result<Option<usize>, Problem> {
     match limit {
         Some(limit) if !(1..=LIMIT_MAX).contains(&limit) => {
-            Err(Problem::bad_parameter(&format!("limit: `{limit}` is not from `1` to `{LIMIT_MAX}`")))
+            Err(Problem::bad_parameter(&format!("parameter `limit` is `{limit}`, expected `1` to `{LIMIT_MAX}`")))
         }
         limit => Ok(limit),
     }

@@ -64,7 +64,7 @@ pub(super) async fn set(
 ) -> Result<Json<LevelSet>, Problem> {
     let LevelOrder { level } = order::parse(&headers, &body)?;
     let by = asker.map_or_else(Asker::anybody, |Extension(asker)| asker).0;
-    let before = state.set(&level).map_err(|why| Problem::bad_parameter(&format!("`level` is `{level}`: {why}")))?;
+    let before = state.set(&level).map_err(|why| Problem::bad_parameter(&why))?;
     let level = state.get();
     // A warning, so that it is seen at either level.
     warn!(by, before, level, "the level of log lines is changed");

@@ -8,7 +8,7 @@ mod by_trigger;
 use std::fmt::Write;
 
 use lifeline_engine::status::{
-    HeldBackStatus, PlainStatus, ReplayStatus, ScrubStatus, SiteStatus, Status, StreamStatus,
+    HeldBackStatus, PlainStatus, ReplayStatus, ScrubStatus, SiteStatus, Status, StreamStatus, WaitingStatus,
 };
 use lifeline_projections::fact::Drift;
 use lifeline_projections::lifecycle::Phase;
@@ -152,8 +152,13 @@ const METRICS: &[Metric] = &[
     }),
     gauge(
         "lifeline_lifecycles_open",
-        "Lifecycles that are not done: they wait, run, pause after a failure, or failed permanently.",
+        "Lifecycles that are not done: they wait, run, pause after a failure, or failed permanently; those that wait by intent do not count.",
         |status| one(status.open as u64),
+    ),
+    gauge(
+        "lifeline_lifecycles_waiting",
+        "Lifecycles that are not done by intent: of dry runs, or held until somebody confirms it; by trigger, missing when there are none.",
+        |status| status.waiting.iter().map(waiting).collect(),
     ),
     counter("lifeline_reconciliations_total", "Reconciliations begun, since start.", |status| {
         one(status.reconciliations)
@@ -294,6 +299,11 @@ fn held_back(status: &Status) -> Vec<Sample<'_>> {
         value: *waiting as u64,
     });
     samples.collect()
+}
+
+fn waiting(waiting: &WaitingStatus) -> Sample<'_> {
+    let labels = vec![("trigger", waiting.trigger.as_str()), ("why", waiting.why.as_str())];
+    Sample { labels, value: waiting.lifecycles }
 }
 
 fn by_stream(status: &Status, value: fn(&StreamStatus) -> u64) -> Vec<Sample<'_>> {

@@ -182,7 +182,8 @@ impl serde::de::Error for Wrong {
     }
 
     fn missing_field(name: &'static str) -> Wrong {
-        Wrong(Problem::bad_parameter(&format!("parameter `{name}` is missing")))
+        let hint = "`/openapi.json` says what each path takes";
+        Wrong(Problem::bad_parameter(&format!("parameter `{name}` is missing\nhint: {hint}")))
     }
 }
 

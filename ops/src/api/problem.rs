@@ -54,6 +54,9 @@ pub const CODES: &[Known] = &[
     Known { code: "access-unknown", status: 503, title: "Access cannot be checked" },
 ];
 
+/// Where offsets are found.
+const OFFSETS: &str = "`lifeline get events` shows the latest offsets";
+
 /// A problem, to be answered with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -106,7 +109,7 @@ impl Problem {
     /// There is nothing at this path.
     #[must_use]
     pub fn no_such_path() -> Problem {
-        let text = "there is nothing at this path\nhint: lists are at /v1/resources, /v1/lifecycles, /v1/objects, /v1/events, /v1/event, /v1/history, /v1/rules, /v1/conflicts, /v1/stuck and /v1/difference";
+        let text = "there is nothing at this path\nhint: lists are at /v1/resources, /v1/lifecycles, /v1/objects, /v1/events, /v1/event, /v1/history, /v1/rules, /v1/conflicts, /v1/stuck and /v1/difference; /openapi.json says everything else";
         Problem::new("no-such-path", text)
     }
 
@@ -166,7 +169,8 @@ impl Problem {
     /// A body that does not say that it is JSON.
     #[must_use]
     pub fn not_json(kind: &str) -> Problem {
-        let text = format!("the body has content type `{kind}`\nhint: send `Content-Type: application/json`");
+        let said = if kind.is_empty() { "no content type".to_owned() } else { format!("content type `{kind}`") };
+        let text = format!("the body has {said}\nhint: send `Content-Type: application/json`");
         Problem::new("not-json", &text)
     }
 
@@ -179,7 +183,8 @@ impl Problem {
     /// The engine is not open yet.
     #[must_use]
     pub fn rebuilding(sentence: &str) -> Problem {
-        let text = format!("{sentence}\nhint: ask again in a moment; /readyz says when the engine is open");
+        let text =
+            format!("the engine is starting: {sentence}\nhint: ask again in a moment; /readyz says when it answers");
         Problem::new("rebuilding", &text)
     }
 
@@ -276,10 +281,14 @@ impl From<queries::Error> for Problem {
         use queries::Error;
         let with = |code: &str, hint: &str| Problem::new(code, &format!("{error}\nhint: {hint}"));
         match error {
-            Error::NotReached { .. } => with("not-reached", "ask again, or ask without `at_least`"),
+            Error::NotReached { .. } => {
+                with("not-reached", "ask again, or without `at_least` (`--at-least`) for what there is")
+            }
             Error::NotSettled { .. } => with("not-reached", "ask again; `/v1/status` says whether the disk refuses it"),
             Error::Future { .. } => with("bad-parameter", "leave it out to ask for the present"),
-            Error::UnknownResource { .. } => Problem::new("unknown-resource", &error.to_string()),
+            Error::UnknownResource { .. } => {
+                with("unknown-resource", "`lifeline get resources` lists what events spoke of")
+            }
             Error::Expired { .. } => with("expired", "begin again, without `from` and `Last-Event-ID`"),
             Error::Unfiltered { .. } => {
                 with("bad-parameter", "leave it out; `/openapi.json` says what each list takes")
@@ -309,7 +318,7 @@ impl From<reads::Error> for Problem {
 impl From<why::event::Error> for Problem {
     fn from(error: why::event::Error) -> Problem {
         match error {
-            why::event::Error::Ahead { .. } => Problem::bad_parameter(&error.to_string()),
+            why::event::Error::Ahead { .. } => Problem::bad_parameter(&format!("{error}\nhint: {OFFSETS}")),
             why::event::Error::Forgotten { .. } => Problem::new("forgotten", &error.to_string()),
             why::event::Error::Log(_) => Problem::log(&error),
         }
@@ -330,7 +339,8 @@ impl From<difference::Error<as_of::Error>> for Problem {
 impl From<as_of::Error> for Problem {
     fn from(error: as_of::Error) -> Problem {
         match error {
-            as_of::Error::Moment { .. } | as_of::Error::Ahead { .. } => Problem::bad_parameter(&error.to_string()),
+            as_of::Error::Moment { .. } => Problem::bad_parameter(&error.to_string()),
+            as_of::Error::Ahead { .. } => Problem::bad_parameter(&format!("{error}\nhint: {OFFSETS}")),
             as_of::Error::Forgotten { .. } => Problem::new("forgotten", &error.to_string()),
             as_of::Error::Log(_) | as_of::Error::Fact { .. } | as_of::Error::NotAboutResource { .. } => {
                 Problem::log(&error)

@@ -381,7 +381,7 @@ async fn what_a_client_gets_wrong_is_its_own_problem_and_named() {
     engine.refused("/v1/conflicts?phase=ready", 400, bad, "parameter `phase` is not known").await;
     engine.refused("/v1/lifecycles?phase=sleepy", 400, bad, "phase `sleepy` does not exist").await;
     engine.refused("/v1/lifecycles?phase=ready&phase=gone", 400, bad, "parameter `phase` is given twice").await;
-    engine.refused("/v1/lifecycles?limit=0", 400, bad, "limit: `0` is not from `1` to `10000`").await;
+    engine.refused("/v1/lifecycles?limit=0", 400, bad, "parameter `limit` is `0`, expected `1` to `10000`").await;
     engine.refused("/v1/lifecycles?limit=many", 400, bad, "parameter `limit` is `many`, expected a whole number").await;
     engine.refused("/v1/lifecycles?at_least=-1", 400, bad, "parameter `at_least` is `-1`, expected").await;
     engine.refused("/v1/lifecycles?after=AAAA", 400, bad, "cursor `AAAA`").await;
@@ -389,7 +389,12 @@ async fn what_a_client_gets_wrong_is_its_own_problem_and_named() {
     engine.refused("/v1/lifecycles?source=%ff", 400, bad, "UTF-8").await;
     engine.refused("/v1/status?source=a", 400, bad, "parameter `source` is not known").await;
     engine
-        .refused("/v1/lifecycles?as_of=noon", 400, bad, "as_of: `noon` is neither an offset nor an RFC 3339 time")
+        .refused(
+            "/v1/lifecycles?as_of=noon",
+            400,
+            bad,
+            "parameter `as_of`: `noon` is neither an offset nor an RFC 3339 time",
+        )
         .await;
     engine.refused("/v1/lifecycles?as_of=7", 400, bad, "offset `7` is not reached yet").await;
     engine

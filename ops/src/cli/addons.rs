@@ -25,7 +25,8 @@ impl Filter<'_> {
         let (namespace, name) = row.cluster.split_once('/').unwrap_or(("", &row.cluster));
         row.time.is_some()
             && self.namespace.is_none_or(|wanted| wanted == namespace)
-            && self.cluster.is_none_or(|wanted| wanted == name)
+            // The other commands write clusters as `namespace/name`.
+            && self.cluster.is_none_or(|wanted| wanted == name || wanted == row.cluster)
             && self.profile.is_none_or(|wanted| wanted == profile(row))
     }
 }

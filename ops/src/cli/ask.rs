@@ -9,7 +9,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueHint};
 use jiff::Timestamp;
 use lifeline_engine::kinds;
-use lifeline_engine::status::Status;
+use lifeline_engine::status::{Status, WaitingStatus};
 use lifeline_projections::history::Entry;
 use lifeline_projections::reads::{LifecycleRow, List, OwnedObjectRow, ResourceRow, RuleRow};
 use serde::Serialize;
@@ -374,7 +374,15 @@ pub fn get(get: Get) -> Result<ExitCode, Error> {
             args.print_or_watch("resources", |rows: &[ResourceRow], now, wide| rows::resources(rows, now, wide))
         }
         Get::Lifecycles(args) => {
-            args.print_or_watch("lifecycles", |rows: &[LifecycleRow], now, wide| rows::lifecycles(rows, now, wide))
+            let client = args.list.ask.client()?;
+            let is_now = !args.watch && args.list.when.as_of.is_none();
+            args.print_or_watch("lifecycles", |rows: &[LifecycleRow], now, wide| {
+                let mut rows = rows.to_vec();
+                if is_now && rows.iter().any(rows::is_waiting) {
+                    rows::by_intent(&mut rows, &waiting(&client));
+                }
+                rows::lifecycles(&rows, now, wide)
+            })
         }
         Get::Objects(args) => {
             args.print_or_watch("objects", |rows: &[OwnedObjectRow], now, wide| rows::objects(rows, now, wide))
@@ -418,6 +426,11 @@ pub fn print_list<T: DeserializeOwned + Serialize>(
     Ok(ExitCode::SUCCESS)
 }
 
+/// Which lifecycles wait by intent. Like the line under a table it is a remark, and may be missing.
+pub fn waiting(client: &Client) -> Vec<WaitingStatus> {
+    client.get::<Status>("/v1/status", &Query::default()).map_or_else(|_| Vec::new(), |status| status.waiting)
+}
+
 /// Says under a table which state it shows.
 fn close<T>(client: &Client, listed: &Listed<T>, earlier: bool) {
     // How far the engine is behind is a remark: a table is not withheld because this one question fails.
@@ -443,7 +456,7 @@ pub fn history(args: HistoryArgs) -> Result<ExitCode, Error> {
     if !output::structured(&list, args.ask.engine.output)? {
         let wide = args.ask.engine.output == Format::Wide;
         if list.items.is_empty() {
-            output::remark("nothing that happened before is held");
+            output::remark("nothing older is in the log");
         } else {
             output::table(&rows::history(&list.items, wide), args.ask.engine.output)?;
         }

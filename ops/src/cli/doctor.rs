@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::output::{self, Format};
 use super::{RunArgs, client};
-use crate::doctor::{Finding, Verdict, examine};
+use crate::doctor::{Finding, Verdict, examine, summary};
 use crate::terminal::fail;
 use crate::terminal::style::Tone;
 use crate::terminal::table::{Cell, Column, Table};
@@ -38,6 +38,7 @@ pub fn doctor(args: DoctorArgs) -> Result<ExitCode, client::Error> {
     runtime.shutdown_background();
     if !output::structured(&found, format)? {
         output::table(&table(&found), format)?;
+        output::remark(&summary(&found));
     }
     let failed = found.iter().any(|finding| finding.verdict == Verdict::Failed);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })

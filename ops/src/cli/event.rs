@@ -18,7 +18,7 @@ use crate::client::{Error, Query};
 pub const EXAMPLES: &str = "\
 Examples:
   lifeline get event 41                        the event at offset 41
-  lifeline get event 41 -o json                with every byte of a rejected message, in base64";
+  lifeline get event 41 -o json                every byte of it, in base64";
 
 /// `lifeline get event`.
 #[derive(Debug, Clone, Args)]

@@ -15,10 +15,10 @@ use crate::client::{Client, Error, PAGE_ROWS_ASKED, Query};
 
 pub const EXAMPLES: &str = "\
 Examples:
-  lifeline get events --watch --limit 10             the latest ten, and those to come
-  lifeline get events --after 41 -o wide             what followed the record at 41
-  lifeline get events --rejected --since 1h          what was no CloudEvent
-  lifeline get events --source auth.example.com --subject mgianluc --type auth.example.com.login";
+  lifeline get events --watch --limit 10        the latest ten, and what comes
+  lifeline get events --after 41 -o wide        what followed the record at 41
+  lifeline get events --rejected --since 1h     what was no CloudEvent
+  lifeline get events --subject mgianluc --type auth.example.com.login";
 
 /// `lifeline get events`.
 #[derive(Debug, Clone, Args)]

@@ -42,8 +42,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::bench::BenchArgs;
 use crate::client;
 use crate::demo::DemoArgs;
-use crate::terminal::fail;
 use crate::terminal::style::Color;
+use crate::terminal::{fail, fail_typing, for_readers_of};
 
 pub use ask::{AskArgs, Get, HistoryArgs};
 pub use config::ConfigCommand;
@@ -181,21 +181,35 @@ fn version() -> &'static str {
 
 /// Parses what was typed and does it.
 pub fn main_from(typed: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let typed: Vec<OsString> = typed.into_iter().collect();
+    let typed = meant(typed.into_iter().collect());
     // Before anything is parsed: help and mistakes have colours as well.
     Color::typed(&typed).choose();
+    for_readers_of(&typed);
     match Cli::try_parse_from(typed) {
         Ok(cli) => run(cli),
         Err(error) => {
-            let printed = error.print();
             // Help and version are answers, on standard output; the rest are mistakes, on standard error.
             if error.use_stderr() {
+                fail_typing(&error);
                 return ExitCode::from(2);
             }
+            let printed = error.print();
             output::taken(printed.and_then(|()| std::io::stdout().flush()))
                 .map_or_else(|error| fail(&error), |_| ExitCode::SUCCESS)
         }
     }
+}
+
+/// `lifeline help get` and `lifeline version`, as many programs have them, in the words of this one.
+fn meant(mut typed: Vec<OsString>) -> Vec<OsString> {
+    let flag = match typed.get(1).and_then(|word| word.to_str()) {
+        Some("help") => "--help",
+        Some("version") => "--version",
+        _ => return typed,
+    };
+    typed.remove(1);
+    typed.push(flag.into());
+    typed
 }
 
 /// Does what was typed.

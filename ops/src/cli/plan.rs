@@ -30,9 +30,9 @@ use crate::terminal::{count, fail};
 
 const EXAMPLES: &str = "\
 Examples:
-  lifeline plan -f rules/                          these rules instead of those in force
+  lifeline plan -f rules/                          in place of those in force
   lifeline plan -f trigger.yaml --merge            beside those in force
-  lifeline plan -f rules/ --data lifeline-data     at the next start of a stopped engine
+  lifeline plan -f rules/ --data lifeline-data     of a stopped engine
   lifeline plan -f rules/ -o json | jq .counts     in a pipeline
 
 Nothing is recorded, applied or deleted. ConfigMaps and Secrets that the rules
@@ -257,7 +257,10 @@ fn write_change(out: &mut String, change: &Change, paint: Paint) {
     let Change { action, object, source, subject, from_trigger, held, against, fields, because, .. } = change;
     let (mark, word, tone) = word(*action);
     let object = object.as_ref().map(|object| printable(&name(object)));
-    let of = format!("source `{}`, subject `{}`", printable(source), printable(subject));
+    let of = match source.is_empty() {
+        true => "the list".to_owned(),
+        false => format!("source `{}`, subject `{}`", printable(source), printable(subject)),
+    };
     let what = object.unwrap_or_else(|| of.clone());
     _ = write!(out, "  {}  {what}", paint.tone(tone, &format!("{mark} {word:<9}")));
     if let Some(from) = from_trigger {

@@ -18,8 +18,8 @@ use crate::terminal::table::{Cell, Column, Table};
 
 const EXAMPLES: &str = "\
 Examples:
-  lifeline redrive --rejected --dry-run               what would come of all that was rejected
-  lifeline redrive --rejected --from 2h --reason 'release 0.2 reads times without a zone'
+  lifeline redrive --rejected --dry-run         what would come of all of them
+  lifeline redrive --rejected --from 2h --reason 'the producer is mended'
   lifeline redrive 41 57 --reason 'the trigger expects these'";
 
 /// `lifeline redrive`.
@@ -74,9 +74,10 @@ pub fn redrive(args: &RedriveArgs) -> Result<ExitCode, Error> {
     if !output::structured(&all, args.engine.output)? {
         output::table(&table(&all.items), args.engine.output)?;
         let events = all.items.iter().filter(|row| row.outcome == RedriveOutcome::Event).count();
-        let events = count(events as u64, "event");
+        let (all_recorded, events) = (events, count(events as u64, "event"));
         output::remark(&match args.dry_run {
             true => format!("{events} would be recorded; nothing was, because of --dry-run"),
+            false if all_recorded == 0 => "no event was recorded".to_owned(),
             false => format!("{events} recorded for `{}`: `lifeline get event OFFSET` shows what came of one", all.by),
         });
     }

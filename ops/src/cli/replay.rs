@@ -13,7 +13,7 @@ use super::{moment, output, plan};
 use crate::api::replay::{ReplayOrder, Replaying};
 use crate::client::{Client, Error, Query};
 use crate::servers::{Progress, Step};
-use crate::terminal::count;
+use crate::terminal::{count, fail};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -70,14 +70,17 @@ pub fn replay(args: &ReplayArgs) -> Result<ExitCode, Error> {
                 let ReplayedStatus { trigger, resources, decided, otherwise, .. } = over;
                 let (resources, decided) = (count(resources as u64, "resource"), count(decided, "lifecycle"));
                 output::data(&format!(
-                    "`{trigger}`: {resources} looked at, {decided} decided again, {otherwise} otherwise than before\n"
+                    "replayed EventTrigger/{trigger}: {resources} looked at, {decided} decided again, {otherwise} with another result\n"
                 ))?;
-                output::remark(&format!("what differs is applied: `lifeline get lifecycles --trigger {trigger}`"));
+                output::remark(&format!(
+                    "what was decided again is compared with the cluster, and what differs applied: `lifeline get lifecycles --trigger \
+                     {trigger}`"
+                ));
             }
             Ok(ExitCode::SUCCESS)
         }
         Done::Stays(why) => {
-            eprintln!("{why}");
+            fail(&Error::Given(why));
             Ok(ExitCode::FAILURE)
         }
     }

@@ -8,7 +8,8 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use lifeline_engine::dry_runs::DryRunRow;
 use lifeline_engine::orphans::OrphanRow;
-use lifeline_engine::status::{HeldWithdrawal, ReplayStatus, Status};
+use lifeline_engine::status::{HeldWithdrawal, ReplayStatus, Status, WaitingStatus};
+use lifeline_engine::waits::Why;
 use lifeline_projections::history::{DriftRow, Entry, EventEntry};
 use lifeline_projections::lifecycle::Phase;
 use lifeline_projections::reads::{ConflictRow, LifecycleRow, ObjectRow, OwnedObjectRow, ResourceRow, RuleRow};
@@ -48,6 +49,20 @@ pub fn resources(rows: &[ResourceRow], now: Timestamp, wide: bool) -> Table {
         ]);
     }
     table
+}
+
+/// Says of lifecycles that wait by intent why they do, in place of their phase.
+pub fn by_intent(rows: &mut [LifecycleRow], waiting: &[WaitingStatus]) {
+    for row in rows.iter_mut().filter(|row| is_waiting(row)) {
+        if let Some(known) = waiting.iter().find(|known| known.trigger == row.trigger) {
+            row.phase.clone_from(&known.why);
+        }
+    }
+}
+
+/// Whether a lifecycle waits, by intent or not.
+pub fn is_waiting(row: &LifecycleRow) -> bool {
+    [Phase::Pending, Phase::Deleting].iter().any(|phase| row.phase == phase.as_str())
 }
 
 /// Lifecycles, failing ones first with their reason below, the others as they came.
@@ -144,9 +159,8 @@ pub fn conflicts(rows: &[ConflictRow]) -> Table {
         Column::number("SINCE OFFSET").rank(1),
     ]);
     for row in rows {
-        let name = |claim: &lifeline_projections::reads::ClaimRow| {
-            format!("{} for {} {}", claim.trigger, claim.source, subject_words(&claim.subject))
-        };
+        let name =
+            |claim: &lifeline_projections::reads::ClaimRow| claimant(&claim.trigger, &claim.source, &claim.subject);
         let Some((owner, others)) = row.claims.split_first() else { continue };
         let cells =
             vec![row.cluster.as_str().into(), object(&row.object).into(), name(owner).into(), owner.offset.into()];
@@ -401,6 +415,13 @@ pub fn status(status: &Status, width: Option<usize>, paint: Paint) -> String {
     let phases = phases.collect::<Vec<_>>().join(", ");
     let phases = if phases.is_empty() { "none".to_owned() } else { phases };
     line("lifecycles", format!("{phases}; {} open", status.open));
+    for WaitingStatus { trigger, why, lifecycles } in &status.waiting {
+        let because = match why == Why::DryRun.as_str() {
+            true => "by its `syncMode: DryRun`, see `lifeline show dryrun`",
+            false => "for the confirmation of its changed rules",
+        };
+        line("waiting", format!("{} of `{trigger}` {because}", count(*lifecycles, "lifecycle")));
+    }
     let work = [
         count(status.reconciliations, "reconciliation"),
         format!("{} failed", status.failures),
@@ -512,6 +533,14 @@ pub fn object(row: &ObjectRow) -> String {
     match &row.namespace {
         Some(namespace) => format!("{group}{}/{namespace}/{}", row.kind, row.name),
         None => format!("{group}{}/{}", row.kind, row.name),
+    }
+}
+
+/// Who claims an object: a trigger for a resource, or its list.
+pub fn claimant(trigger: &str, source: &str, subject: &str) -> String {
+    match source.is_empty() {
+        true => format!("the list of {trigger}"),
+        false => format!("{trigger} for {source} {}", subject_words(subject)),
     }
 }
 

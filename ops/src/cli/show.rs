@@ -10,10 +10,11 @@ use lifeline_projections::history::DriftRow;
 use lifeline_projections::reads::{ConflictRow, LifecycleRow, List, OwnedObjectRow};
 
 use super::addons;
-use super::ask::{AskArgs, EngineArgs, RulesArgs, WhenArgs, print_list};
+use super::ask::{AskArgs, RulesArgs, WhenArgs, print_list, waiting};
 use super::output::{self, Format};
 use super::rows;
 use crate::client::{Client, Error, Listed, PAGE_ROWS_ASKED, Query};
+use crate::terminal::count;
 
 /// `lifeline show`.
 #[derive(Debug, Clone, Subcommand)]
@@ -22,15 +23,16 @@ pub enum Show {
     Addons(AddonsArgs),
     /// Objects that more than one lifecycle claims, the first one owns it; and objects of others that are in the way.
     Conflicts(RulesArgs),
-    /// Lifecycles that are stuck: failing, or not carried out for a while.
+    /// Lifecycles that are stuck: failing, or not carried out for a while. Those of dry runs, and what is held until somebody
+    /// confirms it, are not stuck.
     Stuck(StuckArgs),
     /// What others deleted or changed, of triggers with `syncMode: ContinuousWithDriftDetection`, the latest first.
     Drift(DriftArgs),
     /// Objects with the marks of Lifeline that nothing in the log claims, as after a lost volume. They stay until
     /// `lifeline confirm`.
-    Orphans(EngineArgs),
+    Orphans(AskArgs),
     /// What triggers with `syncMode: DryRun` would create, change and delete, field by field.
-    Dryrun(EngineArgs),
+    Dryrun(AskArgs),
 }
 
 /// `lifeline show addons`.
@@ -39,7 +41,7 @@ pub struct AddonsArgs {
     /// Only clusters in this namespace.
     #[arg(long)]
     pub namespace: Option<String>,
-    /// Only clusters of this name.
+    /// Only clusters of this name, or NAMESPACE/NAME.
     #[arg(long)]
     pub cluster: Option<String>,
     /// Only what this deployed, as KIND/NAME.
@@ -109,14 +111,17 @@ pub fn show(show: Show) -> Result<ExitCode, Error> {
         Show::Stuck(args) => {
             let mut query = args.when.query();
             query.add("longer_than", args.longer_than);
-            print_list(
-                &args.ask,
-                &args.when,
-                "stuck",
-                &query,
-                "nothing is stuck",
-                |rows: &[LifecycleRow], now, wide| rows::lifecycles(rows, now, wide),
-            )
+            let table = |rows: &[LifecycleRow], now, wide| rows::lifecycles(rows, now, wide);
+            let code = print_list(&args.ask, &args.when, "stuck", &query, "nothing is stuck", table)?;
+            let is_structured = matches!(args.ask.engine.output, Format::Json | Format::Yaml);
+            if !is_structured && args.when.as_of.is_none() {
+                let waiting: u64 = waiting(&args.ask.client()?).iter().map(|known| known.lifecycles).sum();
+                if waiting > 0 {
+                    let waiting = count(waiting, "lifecycle");
+                    output::remark(&format!("not listed: {waiting} that wait by intent, see `lifeline status`"));
+                }
+            }
+            Ok(code)
         }
     }
 }
@@ -176,8 +181,10 @@ fn fights(client: &Client) -> Result<Option<String>, Error> {
 }
 
 /// Lists the orphans, and says how they are deleted.
-fn orphans(args: &EngineArgs) -> Result<ExitCode, Error> {
-    let client = args.client()?;
+fn orphans(args: &AskArgs) -> Result<ExitCode, Error> {
+    let hint = "start the engine and ask it without `--data`: it looks for them once it has read what waits in NATS";
+    in_memory(args, "which objects nothing claims", hint)?;
+    let (client, args) = (args.client()?, &args.engine);
     let list: List<OrphanRow> = client.get("/v1/orphans", &Query::default())?;
     if output::structured(&list, args.output)? {
         return Ok(ExitCode::SUCCESS);
@@ -207,7 +214,11 @@ fn orphans(args: &EngineArgs) -> Result<ExitCode, Error> {
 /// Objects of others that are in the way, below the table of claims. As JSON they are at `/v1/conflicts/foreign`.
 fn foreign(args: &RulesArgs) -> Result<(), Error> {
     let is_structured = matches!(args.ask.engine.output, Format::Json | Format::Yaml);
-    if is_structured || args.ask.data.is_some() || args.when.as_of.is_some() {
+    if is_structured || args.when.as_of.is_some() {
+        return Ok(());
+    }
+    if args.ask.data.is_some() {
+        output::remark("objects of others that are in the way are known to a running engine alone");
         return Ok(());
     }
     let list: List<DryRunRow> = args.ask.client()?.get("/v1/conflicts/foreign", &Query::default())?;
@@ -220,8 +231,20 @@ fn foreign(args: &RulesArgs) -> Result<(), Error> {
     Ok(())
 }
 
-fn dry_runs(args: &EngineArgs) -> Result<ExitCode, Error> {
-    let list: List<DryRunRow> = args.client()?.get("/v1/dry-run", &Query::default())?;
+/// Refuses `--data` for what an engine finds out from the cluster, and keeps in memory.
+fn in_memory(args: &AskArgs, what: &str, hint: &str) -> Result<(), Error> {
+    let Some(data) = &args.data else { return Ok(()) };
+    let folder = data.display();
+    Err(Error::Usage(format!(
+        "{what} is known to a running engine, and not in the data folder `{folder}`\nhint: {hint}"
+    )))
+}
+
+fn dry_runs(args: &AskArgs) -> Result<ExitCode, Error> {
+    let hint = "start the engine and ask it without `--data`; `lifeline get lifecycles --data DIR` shows which lifecycles wait as DryRun";
+    in_memory(args, "what dry runs would do", hint)?;
+    let (client, args) = (args.client()?, &args.engine);
+    let list: List<DryRunRow> = client.get("/v1/dry-run", &Query::default())?;
     if output::structured(&list, args.output)? {
         return Ok(ExitCode::SUCCESS);
     }
@@ -252,6 +275,9 @@ fn addons(args: &AddonsArgs) -> Result<ExitCode, Error> {
     if !output::structured(&list, args.ask.engine.output)? {
         let zone = jiff::tz::TimeZone::system();
         output::data(&addons::table(&list.items, &zone, args.ask.engine.output == Format::Wide).render_framed())?;
+        if list.items.is_empty() {
+            output::remark("nothing is deployed that matches");
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

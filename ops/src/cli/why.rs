@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::ask::AskArgs;
 use super::output;
-use super::rows::{self, moment, object, spaced, subject_words};
+use super::rows::{self, claimant, moment, object, spaced, subject_words};
 use crate::api::one::One;
 use crate::client::{Error, Query};
 use crate::terminal::count;
@@ -190,7 +190,7 @@ fn of_object(why: &WhyObject) -> Story {
         }
     }
     for claim in &why.also_claimed {
-        let who = format!("{} for {} {}", claim.trigger, claim.source, subject_words(&claim.subject));
+        let who = claimant(&claim.trigger, &claim.source, &claim.subject);
         story.line("waits", format!("{who}, since offset {}", claim.offset));
     }
     for candidate in &why.candidates {

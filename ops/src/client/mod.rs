@@ -54,7 +54,7 @@ pub enum Error {
     #[error("{0}")]
     Given(String),
     /// Not an address that can be asked.
-    #[error("server `{server}` cannot be asked, expected `http://HOST:PORT` or `https://HOST:PORT`")]
+    #[error("server `{server}` is no address\nhint: write it like `http://HOST:PORT` or `https://HOST:PORT`")]
     Server {
         /// What was given.
         server: String,
@@ -82,7 +82,9 @@ pub enum Error {
     #[error(transparent)]
     Trust(#[from] tls::Error),
     /// What is there speaks no HTTP.
-    #[error("`{server}` does not answer in HTTP\nhint: if it speaks TLS, ask it with `https://{server}`")]
+    #[error(
+        "`{server}` does not answer in HTTP\nhint: is it an engine? if it speaks TLS, ask it with `https://{server}`"
+    )]
     NoHttp {
         /// The address.
         server: String,
@@ -133,7 +135,7 @@ pub enum Error {
     )]
     Token,
     /// The file with the token cannot be read.
-    #[error("token file `{}` cannot be read", .path.display())]
+    #[error("token file `{}` cannot be read\nhint: check the path in `--token-file` or `LIFELINE_TOKEN_FILE`", .path.display())]
     TokenFile {
         /// The file.
         path: PathBuf,

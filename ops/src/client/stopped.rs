@@ -1,13 +1,22 @@
 //! The status of a stopped engine, as far as its folder shows it.
 
 use lifeline_engine::status::{Status, StreamStatus};
+use lifeline_engine::waits::{self, ByIntent};
 use lifeline_projections::fold::{Projection, StreamPosition};
 use lifeline_store::{Disk, Reader};
 
 /// The status that a folder gives.
 pub fn status<D: Disk>(projection: &Projection, log: &Reader<D>) -> Status {
     let phases = projection.phases().map(|(phase, count)| (phase.as_str().to_owned(), count));
-    let open: Vec<u64> = projection.needing_work().map(|index| projection.lifecycle(index).1.decided.get()).collect();
+    let intent = ByIntent::recorded(log, projection.ground(), &waits::triggers_with_work(projection), &[]);
+    let (mut open, mut waiting) = (Vec::new(), Vec::new());
+    for index in projection.needing_work() {
+        let (_, lifecycle) = projection.lifecycle(index);
+        match intent.why(&lifecycle) {
+            Some(why) => waiting.push((lifecycle.trigger.to_string(), why)),
+            None => open.push(lifecycle.decided.get()),
+        }
+    }
     let stream = |((cluster, stream), position): (&(String, String), &StreamPosition)| StreamStatus {
         cluster: cluster.clone(),
         stream: stream.clone(),
@@ -29,6 +38,7 @@ pub fn status<D: Disk>(projection: &Projection, log: &Reader<D>) -> Status {
         resources: projection.len(),
         phases: phases.collect(),
         open: open.len(),
+        waiting: waits::count(waiting),
         ..Status::default()
     }
 }

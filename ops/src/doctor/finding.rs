@@ -5,6 +5,8 @@ use std::error::Error;
 use lifeline_engine::error_text::chain;
 use serde::{Deserialize, Serialize};
 
+use crate::terminal::count;
+
 /// What a check comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -70,5 +72,44 @@ impl Finding {
         let hints: Vec<&str> = hints.iter().map(|hint| hint.trim_start_matches("hint: ")).collect();
         let remedy = if hints.is_empty() { "mend what the message names".to_owned() } else { hints.join("; ") };
         Finding::failed(check, said.join(" "), remedy)
+    }
+}
+
+/// All findings on one line: how many there are, and what to do first.
+#[must_use]
+pub fn summary(found: &[Finding]) -> String {
+    let of = |verdict: Verdict| found.iter().filter(|finding| finding.verdict == verdict).count() as u64;
+    let (failed, warnings, skipped) = (of(Verdict::Failed), of(Verdict::Warning), of(Verdict::Skipped));
+    let counts = format!(
+        "{}: {failed} failed, {}, {skipped} skipped",
+        count(found.len() as u64, "check"),
+        count(warnings, "warning")
+    );
+    let worst = [Verdict::Failed, Verdict::Warning].into_iter();
+    let first = worst.filter_map(|verdict| found.iter().find(|finding| finding.verdict == verdict)).next();
+    match first {
+        None => format!("{counts}. An engine with these settings can start"),
+        Some(Finding { check, remedy, .. }) => {
+            format!("{counts}. First, {check}: {}", remedy.as_deref().unwrap_or("see above"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_counts_and_names_the_first_of_the_worst() {
+        let ok = Finding::ok("a", "fine");
+        let warning = Finding::warning("b", "slow", "make it fast");
+        let failed = Finding::failed("c", "away", "start it");
+        let check = |found: &[&Finding], expected: &str| {
+            let found: Vec<Finding> = found.iter().copied().cloned().collect();
+            assert_eq!(summary(&found), expected);
+        };
+        check(&[&ok], "1 check: 0 failed, 0 warnings, 0 skipped. An engine with these settings can start");
+        check(&[&ok, &warning], "2 checks: 0 failed, 1 warning, 0 skipped. First, b: make it fast");
+        check(&[&warning, &failed, &failed], "3 checks: 2 failed, 1 warning, 0 skipped. First, c: start it");
     }
 }

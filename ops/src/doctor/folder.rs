@@ -86,13 +86,39 @@ fn log(data: &Path) -> Finding {
             format!("the log in `{}` has {} damaged places", data.display(), info.damage.len()),
             "`lifeline verify --data DIR` says where, `lifeline log repair` restores what the stream still holds",
         ),
-        Err(care::Error::NoLog { .. }) => {
-            Finding::ok(check, format!("`{}` has no log yet; a start makes one", data.display()))
-        }
+        Err(care::Error::NoLog { .. }) => without_log(data),
         Err(care::Error::InUse { .. }) => Finding::ok(check, format!("`{}` is in use by an engine", data.display())),
         Err(error) => Finding::of_error(check, &error),
     }
 }
+
+/// A folder without a log: right for a first start, and else the wrong folder.
+fn without_log(data: &Path) -> Finding {
+    let (check, folder) = ("data folder", data.display());
+    let Ok(entries) = std::fs::read_dir(data) else {
+        return Finding::ok(check, format!("`{folder}` is not there: a start makes it, with an empty log"));
+    };
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut strangers: Vec<String> = names.filter(|name| !OWN_NAMES.contains(&name.as_str())).collect();
+    strangers.sort();
+    let Some(first) = strangers.first() else {
+        return Finding::ok(check, format!("`{folder}` is empty: a start makes an empty log in it"));
+    };
+    let files = match strangers.len() {
+        1 => format!("`{first}`"),
+        several => format!("`{first}` and {} more", several - 1),
+    };
+    let found = format!("`{folder}` has no log, and holds what is not of Lifeline: {files}");
+    Finding::warning(check, found, "name a folder of its own by `--data`, or that of the engine that was stopped")
+}
+
+/// Whether there is a log in a data folder.
+pub(super) fn has_log(data: &Path) -> bool {
+    !matches!(care::info::info(data), Err(care::Error::NoLog { .. }))
+}
+
+/// What Lifeline, and the file system of a volume, put into a data folder.
+const OWN_NAMES: [&str; 6] = ["log", "projection", "cluster", "instance", "instance.new", "lost+found"];
 
 fn space(bytes: u64) -> Finding {
     let found = format!("{} MiB free", bytes >> 20);
@@ -154,12 +180,28 @@ mod tests {
         check(sync(&[Duration::from_millis(51)]), Verdict::Warning);
     }
 
+    #[test]
+    fn a_folder_without_a_log_is_for_a_first_start_unless_it_is_of_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let check = |verdict: Verdict, text: &str| {
+            let found = log(folder.path());
+            assert_eq!((found.verdict, found.found.contains(text)), (verdict, true), "{found:?}");
+        };
+        check(Verdict::Ok, "is empty");
+        std::fs::write(folder.path().join("instance"), "").unwrap();
+        check(Verdict::Ok, "is empty");
+        std::fs::write(folder.path().join("passwd"), "").unwrap();
+        check(Verdict::Warning, "what is not of Lifeline: `passwd`");
+        std::fs::write(folder.path().join("zeta"), "").unwrap();
+        check(Verdict::Warning, "`passwd` and 1 more");
+    }
+
     #[tokio::test]
     async fn looking_at_a_folder_leaves_nothing_in_it() {
         let folder = tempfile::tempdir().unwrap();
         let found = examine(&folder.path().join("not/yet")).await;
         assert_eq!(found.len(), 3, "{found:?}");
-        assert!(found[0].found.contains("no log yet") && found[2].verdict != Verdict::Failed, "{found:?}");
+        assert!(found[0].found.contains("a start makes it") && found[2].verdict != Verdict::Failed, "{found:?}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

@@ -1,6 +1,7 @@
 //! `lifeline doctor`: whether an engine with these settings would find what it needs, with a remedy for what it would not.
 //!
-//! Start at [`examine`]. Each file looks at one part of the world: NATS, the data folder, Kubernetes, the rules, certificates.
+//! Start at [`examine`]. Each file looks at one part of the world: the data folder, the address of the API, NATS,
+//! Kubernetes, the rules, certificates.
 //! What an answer means is decided by functions of values; asking is apart from it.
 //!
 //! Invariant: nothing is changed, anywhere. Requests read, access reviews are not kept, and the file that measures the disk has
@@ -14,6 +15,8 @@ mod certificates;
 mod clock;
 
 mod folder;
+
+mod listen;
 
 mod streams;
 
@@ -31,7 +34,7 @@ use lifeline_engine::cluster::kube::KubeCluster;
 
 use crate::settings::{ClusterKind, Config};
 
-pub use finding::{Finding, Verdict};
+pub use finding::{Finding, Verdict, summary};
 
 /// Looks at everything that the settings name, in the order in which it is reported.
 pub async fn examine(config: &Config) -> Vec<Finding> {
@@ -45,6 +48,7 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
         Some(Ok(cluster)) => Some(cluster.client().clone()),
         _ => None,
     };
+    found.push(listen::examine(config.listen, folder::is_in_use(&config.data)));
     found.extend(certificates::of_the_api(config));
     found.extend(nats::examine(config, client.clone()).await);
     let (rules, needs) = rules::examine(config, client.clone()).await;

@@ -130,6 +130,7 @@ async fn read(config: &Config, server: &Server, nats: &Nats, client: &Client, is
                     filters: &reading.filters,
                     is_running,
                     instance: instance.as_deref(),
+                    has_log: folder::has_log(&config.data),
                 };
                 found.extend(streams::of_consumer(stream, &info, &consumers, &expected));
             }

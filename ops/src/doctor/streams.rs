@@ -72,6 +72,8 @@ pub(super) struct Expected<'a> {
     pub is_running: bool,
     /// The name that the data folder keeps; `None` before its first engine.
     pub instance: Option<&'a str>,
+    /// Whether there is a log in the data folder.
+    pub has_log: bool,
 }
 
 /// The durable consumer, in a list of all consumers of the stream.
@@ -130,12 +132,20 @@ fn state(check: &str, consumer: &Value, expected: &Expected<'_>) -> Finding {
     }
     if let Some(owner) = owner_of(consumer).filter(|owner| Some(&*owner.instance) != expected.instance) {
         let said = format!(
-            "belongs to the engine `{}` on `{}`, which said so last at {}",
+            "belongs to the engine `{}` on `{}`, which said so last at {}; the data folder is {}",
             owner.instance,
             owner.host,
-            consumer["config"]["metadata"][RENEWED].as_str().unwrap_or("no time")
+            consumer["config"]["metadata"][RENEWED].as_str().unwrap_or("no time"),
+            expected.instance.map_or("of no engine yet".to_owned(), |other| format!("that of the engine `{other}`"))
         );
-        let remedy = "stop that engine; a start waits until it is gone for 30 s, and does not with `--take-over`";
+        let remedy = "name the folder of that engine by `--data`, or stop it: a start waits until it is gone for 30 s, and does not \
+                      with `--take-over`";
+        return Finding::warning(check, said, remedy);
+    }
+    let read = consumer["ack_floor"]["stream_seq"].as_u64().unwrap_or(0);
+    if read > 0 && !expected.has_log {
+        let said = format!("an engine recorded up to sequence {read}, and the data folder has no log");
+        let remedy = "name the folder of that engine by `--data`; where it is lost, a start reads again what the stream still holds";
         return Finding::warning(check, said, remedy);
     }
     let waiting = consumer["num_waiting"].as_u64().unwrap_or(0);
@@ -201,7 +211,8 @@ mod tests {
         let filters = ["a".to_owned(), "b".to_owned()];
         let check = |consumer: Value, is_running: bool, expected: &[Verdict]| {
             let info = json!({"config": {"retention": "limits"}, "state": {"first_seq": 10}});
-            let expecting = Expected { consumer: "lifeline", filters: &filters, is_running, instance: Some("me") };
+            let expecting =
+                Expected { consumer: "lifeline", filters: &filters, is_running, instance: Some("me"), has_log: true };
             let found = of_consumer("S", &info, &[json!({"name": "other"}), consumer], &expecting);
             assert_eq!(verdicts(&found), expected, "{found:#?}");
         };
@@ -224,5 +235,12 @@ mod tests {
         check(consumer(json!({"num_waiting": 1})), false, &[Warning, Ok, Ok]);
         check(consumer(json!({"num_waiting": 1})), true, &[Ok, Ok, Ok]);
         check(consumer(json!({"ack_floor": {"stream_seq": 4}})), false, &[Ok, Warning, Ok]);
+        let without_log =
+            Expected { consumer: "lifeline", filters: &filters, is_running: false, instance: None, has_log: false };
+        let look = |consumer: Value| state("c", &consumer, &without_log);
+        let found = look(consumer(json!({})));
+        assert_eq!(found.verdict, Warning, "it was read, and the folder is another one: {found:?}");
+        assert!(found.found.contains("up to sequence 9, and the data folder has no log"), "{found:?}");
+        assert_eq!(look(consumer(json!({"ack_floor": {"stream_seq": 0}}))).verdict, Ok, "a first start");
     }
 }

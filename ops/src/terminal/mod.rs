@@ -9,7 +9,7 @@ pub mod table;
 
 mod failure;
 
-pub use failure::fail;
+pub use failure::{fail, fail_typing, for_readers_of};
 
 /// `1 trigger`, `2 triggers`.
 #[must_use]

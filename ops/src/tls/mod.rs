@@ -27,7 +27,7 @@ pub struct Files {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// A file cannot be read.
-    #[error("TLS file `{path}` cannot be read: {reason}")]
+    #[error("TLS file `{path}` cannot be read: {reason}\nhint: check the path, and that it may be read")]
     Read {
         /// The file.
         path: PathBuf,

@@ -91,7 +91,7 @@ proptest! {
         });
         prop_assert_eq!(objects(&filter), expected);
 
-        let told = stuck(&projection, now_unix_nanos, Duration::from_secs(min), &all).expect("no cursor").items;
+        let told = stuck(&projection, now_unix_nanos, Duration::from_secs(min), |_| false, &all).expect("no cursor").items;
         let mut expected: Vec<_> = every
             .iter()
             .filter(|(some, _)| some.needs_work())
@@ -179,7 +179,7 @@ proptest! {
             prop_assert_eq!(at_once, paged);
         }
         for seconds in [0, 20] {
-            let stuck = |page: &Page| stuck(&projection, None, Duration::from_secs(seconds), page).expect("its own cursor");
+            let stuck = |page: &Page| stuck(&projection, None, Duration::from_secs(seconds), |_| false, page).expect("its own cursor");
             prop_assert_eq!(stuck(&all).items, pages(limit, stuck));
         }
         let at_once = reads::conflicts(&projection, &all).expect("no cursor").items;

@@ -49,6 +49,8 @@ pub async fn slip(scene: &Scene) -> Outcome {
 
     stage.change_rules(&wrong)?;
     let id = stage.held(USERS).await?;
+    let status = stage.lifeline.ask(&["status"])?;
+    assert_eq!(status["reconciled"], status["recorded"], "what is held is no lag: {status}");
     stage.lifeline.kill();
     stage.lifeline.restart()?;
     assert_eq!(stage.held(USERS).await?, id, "a restart neither lets it pass nor gives it another id");
@@ -56,6 +58,11 @@ pub async fn slip(scene: &Scene) -> Outcome {
     assert!(stage.lifeline.get("/readyz").is_ok(), "what is held stops nothing");
 
     stage.change_rules(&right)?;
+    eventually("nothing to be held any more", SOON, async || {
+        let status = stage.lifeline.ask(&["status"]).map_err(|failure| failure.to_string())?;
+        if status["replays"] == json!([]) { Ok(()) } else { Err(status["replays"].to_string()) }
+    })
+    .await?;
     stage.lifeline.has_settled().await?;
     assert_eq!(stage.uids("braked", USERS).await?, before, "rules that are put right make it moot");
     // Deletions by events are never held.
@@ -171,6 +178,36 @@ pub async fn moved(scene: &Scene) -> Outcome {
     Ok(())
 }
 
+/// What waits by intent is no lag, and not stuck, and says why it waits.
+async fn waits_by_intent(stage: &Stage, trigger: &str, why: &str, lifecycles: u64) -> Outcome {
+    // Longer than `show stuck` is patient below.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let lifeline = &stage.lifeline;
+    let status = lifeline.ask(&["status"])?;
+    assert_eq!(status["waiting"], json!([{"trigger": trigger, "why": why, "lifecycles": lifecycles}]));
+    assert_eq!((&status["open"], &status["sites"][0]["open"]), (&json!(0), &json!(0)), "{status}");
+    assert_eq!(status["reconciled"], status["recorded"], "{status}");
+    let stuck = lifeline.ask(&["show", "stuck", "--longer-than", "1s"])?;
+    assert_eq!(stuck["items"], json!([]));
+    let url = lifeline.url();
+    for (command, text) in [
+        (&["get", "lifecycles"][..], why),
+        (&["show", "stuck", "--longer-than", "1s"], "not listed: 2 lifecycles that wait by intent"),
+        (&["status"], "waiting     2 lifecycles of `dry` by its `syncMode: DryRun`, see `lifeline show dryrun`"),
+    ] {
+        let (_, said) = Lifeline::exit_of(&[command, &["--server", &url]].concat())?;
+        assert!(said.contains(text), "{command:?}: {said}");
+    }
+    let metrics = lifeline.get("/metrics")?;
+    for line in [
+        "lifeline_reconcile_lag_records 0".to_owned(),
+        format!("lifeline_lifecycles_waiting{{trigger=\"{trigger}\",why=\"{why}\"}} {lifecycles}"),
+    ] {
+        assert!(metrics.contains(&line), "`{line}` is missing in:\n{metrics}");
+    }
+    Ok(())
+}
+
 pub async fn dry_run(scene: &Scene) -> Outcome {
     let rules =
         Rules { name: "dry", action: LOGIN_LOGOUT, behaviour: "WithdrawPolicies", template: &of_user("dry") }.text();
@@ -186,6 +223,7 @@ pub async fn dry_run(scene: &Scene) -> Outcome {
     stage.lifeline.has_said("dry run of dry: nothing is deleted").await?;
     stage.lifeline.has_recorded(3).await?;
     assert_eq!(stage.uids("dry", 2).await?, before);
+    waits_by_intent(&stage, "dry", "DryRun", 2).await?;
     stage.lifeline.kill();
     stage.lifeline.restart()?;
     stage.lifeline.wait_until_ready()?;
@@ -239,6 +277,10 @@ async fn renamed_trigger(scene: &Scene, prefix: &str, users: usize) -> Outcome {
     .await?;
     stage.lifeline.has_settled().await?;
     assert_eq!(stage.uids(prefix, users).await?, before);
+    let said = fs::read_to_string(stage.lifeline.log())?;
+    let alarms: Vec<&str> = said.lines().filter(|line| line.contains(" WARN ") && line.contains(prefix)).collect();
+    assert_eq!(alarms, Vec::<&str>::new(), "a new name is no alarm");
+    assert!(!said.contains("would withdraw"), "a hold is said that is none:\n{said}");
     for user in 0..users {
         stage.publish(Event::user("logout", &format!("user-{user}"))).await?;
     }

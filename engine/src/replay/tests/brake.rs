@@ -115,6 +115,13 @@ fn what_another_trigger_claims_changes_hands_and_is_not_held() {
     let mut replay = world.begin(&rules(&RULES.replace("name: manage", "name: other")));
     world.go_on(&mut replay);
     assert_eq!(world.held(&replay).len(), 1, "nobody claims the objects yet");
+    let said = |replay: &Replay, world: &World| {
+        replay.said_status(&world.projection).into_iter().filter(|status| status.held.is_some()).count()
+    };
+    assert_eq!(said(&replay, &world), 0, "it may be another name");
+    replay.count_again(Counts::new());
+    world.go_on(&mut replay);
+    assert_eq!(said(&replay, &world), 1, "nobody took them over");
     assert_eq!(world.present("other"), 12);
     for user in 0..11 {
         world.claim("other", user);

@@ -76,7 +76,7 @@ async fn pages_of_a_difference_keep_their_moments() {
     assert_eq!(second.get("next"), None);
     let bad = "bad-parameter";
     engine.refused("/v1/difference?from=5&to=4", 400, bad, "`5` is after `4`").await;
-    engine.refused("/v1/difference?from=noon", 400, bad, "from: `noon` is neither").await;
+    engine.refused("/v1/difference?from=noon", 400, bad, "parameter `from`: `noon` is neither").await;
     engine.refused("/v1/difference?from=0&to=99", 400, bad, "offset `99` is not reached yet").await;
     engine.refused("/v1/difference?to=4", 400, bad, "parameter `from` is missing").await;
     engine.refused("/v1/difference?from=0&after=AAAA", 400, bad, "cursor `AAAA`").await;

@@ -95,7 +95,7 @@ async fn records_are_chosen_by_what_they_speak_of() {
     check("subject=mgianluc&since=3", &[3, 6, 7]).await;
     engine.refused("/v1/events?rejected=true&type=x", 400, "bad-parameter", "a rejected message has no `type`").await;
     engine.refused("/v1/events?since=11", 400, "bad-parameter", "offset `11` is not reached yet").await;
-    engine.refused("/v1/events?since=noon", 400, "bad-parameter", "since: `noon` is neither").await;
+    engine.refused("/v1/events?since=noon", 400, "bad-parameter", "parameter `since`: `noon` is neither").await;
     engine.refused("/v1/events?since=2099-01-01T00:00:00Z", 400, "bad-parameter", "is in the future").await;
     engine.refused("/v1/events?rejected=yes", 400, "bad-parameter", "parameter `rejected` is `yes`").await;
     engine.refused("/v1/events?after=1&latest=true", 400, "bad-parameter", "`after` goes on").await;

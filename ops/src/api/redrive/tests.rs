@@ -181,7 +181,7 @@ async fn a_web_page_and_a_body_that_is_not_in_order_are_refused() {
         let fine = r#"{"offsets": [0], "reason": "r"}"#;
         check(&[json, ("Origin", "http://evil.example")], fine, 403, "forbidden", "a web page").await;
         check(&[json, ("Origin", "null")], fine, 403, "forbidden", "a web page").await;
-        check(&[], fine, 415, "not-json", "content type ``").await;
+        check(&[], fine, 415, "not-json", "no content type").await;
         check(&[("Content-Type", "text/plain")], fine, 415, "not-json", "`text/plain`").await;
         check(&[json], "", 400, "bad-parameter", "the body is not as expected").await;
         check(&[json], r#"{"offsets": [0]}"#, 400, "bad-parameter", "missing field `reason`").await;

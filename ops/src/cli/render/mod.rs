@@ -230,8 +230,9 @@ impl Answer {
 fn of_values(template: &Path, values: &Path, args: &RenderArgs) -> Result<Answer, Error> {
     let (name, source) = (template.display().to_string(), text_of(template)?);
     let written = text_of(values)?;
-    let values: Value = serde_saphyr::from_str(&written)
-        .map_err(|error| Error::Usage(format!("values `{}` cannot be read: {error}", values.display())))?;
+    let values: Value = serde_saphyr::from_str(&written).map_err(|error| {
+        Error::Usage(format!("values `{}` cannot be read: {error}\nhint: expected YAML or JSON", values.display()))
+    })?;
     let dialect = match args.dialect {
         DialectKind::Go => Dialect::Go,
         DialectKind::Tera => Dialect::Tera,
@@ -270,7 +271,9 @@ fn of_values(template: &Path, values: &Path, args: &RenderArgs) -> Result<Answer
 }
 
 fn text_of(path: &Path) -> Result<String, Error> {
-    let cannot = |error: std::io::Error| Error::Usage(format!("`{}` cannot be read: {error}", path.display()));
+    let cannot = |error: std::io::Error| {
+        Error::Usage(format!("`{}` cannot be read: {error}\nhint: check the path", path.display()))
+    };
     if path == Path::new("-") {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).map_err(cannot)?;
