@@ -26,10 +26,10 @@ use serde_json::{Value, json};
 const HISTORIES: u64 = 40;
 
 /// Histories at once. Most of the time of one is waiting.
-const AT_ONCE: usize = 5;
+const AT_ONCE: usize = 4;
 
 /// No other history is begun after this long.
-const BEGUN_WITHIN: Duration = Duration::from_secs(80);
+const BEGUN_WITHIN: Duration = Duration::from_secs(70);
 
 /// What happens in a history: so many things, and up to as many more.
 const ACTIONS: u64 = 12;
@@ -213,7 +213,7 @@ impl History {
     async fn begin(scene: &Scene, nats: &NatsServer, seed: u64) -> Result<Self, Failure> {
         let jetstream = jetstream::new(async_nats::connect(nats.url()).await?);
         let name = format!("engine-{seed}");
-        let rules = Rules { by_time: seed % 2 == 0, ..Rules::default() };
+        let rules = Rules { by_time: seed.is_multiple_of(2), ..Rules::default() };
         let folder = scene.write(&format!("{name}/rules/rules.yaml"), &rules.text())?;
         let folder = folder.parent().unwrap_or(&folder).to_string_lossy();
         let (url, subjects, consumer) = (nats.url(), format!("d{seed}.>"), format!("differential-{seed}"));
