@@ -21,7 +21,7 @@ import fold
 import lists
 import order
 import why
-from compare import ANY, TEXT, Form, difference
+from compare import ANY, difference
 
 LISTS = {"resources": lists.resources, "lifecycles": lists.lifecycles, "objects": lists.objects, "conflicts": lists.conflicts,
          "rules": lists.rules}
@@ -66,7 +66,8 @@ class Trial:
         some = [
             {"source": source}, {"source": "auth.example.com"}, {"subject": subject}, {"source": source, "subject": subject},
             {"trigger": self.random.choice(["plain", "shared-1", "shared-2", "list", "none"])}, {"cluster": "mgmt/mgmt"},
-            {"age_min": 86400}, {"age_max": 86400, "source": source}, {"phase": self.random.choice(lists.PHASES).lower()}, {"phase": "FAILING"}, {"gone": "true"}, {"gone": "false"},
+            {"age_min": 86400}, {"age_max": 86400, "source": source}, {"gone": "true"}, {"gone": "false"},
+            {"phase": self.random.choice(lists.PHASES).lower()}, {"phase": "FAILING"},
             {"kind": self.random.choice(["ns", "Namespace", "namespaces", "cm", "configmap", "Secret"])},
         ]
         both = {**self.random.choice(some), **self.random.choice(some)}
@@ -162,7 +163,8 @@ def records(trial, engine):
         shown = lists.time_text(trial.records[at]["time"])
         since = [record for record in trial.records if lists.time_text(record["time"]) >= shown]
         ways = [
-            ({}, "after", trial.records), ({"after": at}, "after", trial.records[at + 1 :]), ({"latest": "true"}, "before", trial.records),
+            ({}, "after", trial.records), ({"after": at}, "after", trial.records[at + 1 :]),
+            ({"latest": "true"}, "before", trial.records),
             ({"before": at}, "before", trial.records[:at]), ({"since": at}, "after", trial.records[at:]), ({"since": shown}, "after", since),
         ]
         for more, cursor, held in trial.random.sample(ways, 3):
@@ -198,7 +200,8 @@ def status(trial, answer):
     state = trial.state(trial.end)
     phases = [lifecycle.phase() for *_, lifecycle in state.lifecycles()]
     model = {
-        "recorded": trial.end, "folded": trial.end, "resources": len(state.resources), "triggers": sum(name.startswith("EventTrigger/") for name in state.rules),
+        "recorded": trial.end, "folded": trial.end, "resources": len(state.resources),
+        "triggers": sum(name.startswith("EventTrigger/") for name in state.rules),
         "phases": [[phase, phases.count(phase)] for phase in lists.PHASES if phase in phases],
         "open": sum(phase in ("Failing", "Pending", "Deleting") for phase in phases),
         "streams": [{"cluster": cluster, "stream": stream, **row} for (cluster, stream), row in sorted(state.streams.items())],

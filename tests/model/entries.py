@@ -21,7 +21,8 @@ def entry(state, record, key=None):
     row = {
         "offset": record["offset"], "time": time_text(record["time"]), "fact": record["fact"], "summary": TEXT,
         "trigger": None if is_event else record.get("trigger"), "acted_for": record.get("acted_for"),
-        "cluster": record.get("cluster") or record.get("delivery", {}).get("cluster"), "error": record.get("reason" if record["fact"] in ("EventRejected", "RecordLost") else "error"),
+        "cluster": record.get("cluster") or record.get("delivery", {}).get("cluster"),
+        "error": record.get("reason" if record["fact"] in ("EventRejected", "RecordLost") else "error"),
         "redriven": record.get("redriven"), "objects": [short(item) for item in record.get("objects", [])],
     }
     if about:
@@ -70,7 +71,8 @@ def wanted_keys(record, given):
 
 
 def events(state, records, given):
-    """The records that are wanted, oldest first. Where only one of the resources is wanted that a record speaks of, it is told of that."""
+    """The records that are wanted, oldest first. Where only one of the resources is wanted that a record speaks of, it is told
+    of that."""
     rows = []
     for record in records:
         if is_wanted(record, given):

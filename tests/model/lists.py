@@ -39,7 +39,8 @@ class Filter:
 
     def of_resource(self, source, subject):
         # All of a history is younger than the day that is asked for.
-        return "age_min" not in self.given and source.startswith(self.given.get("source", "")) and subject == self.given.get("subject", subject)
+        begins = source.startswith(self.given.get("source", ""))
+        return "age_min" not in self.given and begins and subject == self.given.get("subject", subject)
 
     def of_lifecycle(self, lifecycle):
         given = self.given

@@ -74,8 +74,10 @@ def triggers(state, records, record):
         if key not in resources_of(other):
             continue
         for made in other.get("decisions", []):
-            if (made["trigger"], cluster) in threads and made["ruling"][0] in ("Create", "Delete") and facts.overtaken_by(other, made["trigger"]) is None:
-                threads[made["trigger"], cluster].another_decides(other["offset"])
+            name = made["trigger"], cluster
+            counts = made["ruling"][0] in ("Create", "Delete") and facts.overtaken_by(other, made["trigger"]) is None
+            if name in threads and counts:
+                threads[name].another_decides(other["offset"])
         for each in other.get("redecisions", []):
             if tuple(each["resource"].values()) == key:
                 desired, how = each["desired"]
@@ -134,7 +136,8 @@ def objects(records):
 def why_object(state, records, named):
     """The answer of `/v1/why/object`: who holds an object, or let it go."""
     cluster, key = named[0], named[1:]
-    answer = {"summary": TEXT, "cluster": cluster, "more": False, **dict.fromkeys(("decision", "rendered", "list", "drifts", "notes"), ANY)}
+    left_open = dict.fromkeys(("decision", "rendered", "list", "drifts", "notes"), ANY)
+    answer = {"summary": TEXT, "cluster": cluster, "more": False, **left_open}
     claims = [claim for claim in state.claims().get(named, [])]
     if claims:
         _, source, subject, owner = claims[0]
