@@ -78,8 +78,8 @@ impl Stage {
     /// What the engine says of the one lifecycle of a subject.
     fn lifecycle(&self, subject: &str) -> Result<Value, Failure> {
         let all = self.lifeline.ask(&["get", "lifecycles"])?;
-        let items = all["items"].as_array().into_iter().flatten();
-        Ok(items.cloned().find(|item| item["subject"] == subject).unwrap_or(all.clone()))
+        let mut items = all["items"].as_array().into_iter().flatten();
+        Ok(items.find(|item| item["subject"] == subject).unwrap_or(&all).clone())
     }
 
     async fn becomes(&self, subject: &str, phase: &str) -> Result<Value, Failure> {

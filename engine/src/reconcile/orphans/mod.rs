@@ -302,11 +302,16 @@ impl<D: Disk> Reconciler<D> {
         for (candidate, _) in orphans.iter().filter(|(candidate, _)| !in_use(candidate)) {
             uids.entry(&candidate.marked.key.trigger).or_default().insert(&candidate.uid);
         }
+        // Once a trigger, not once a row: there may be many thousands, and the projection is locked meanwhile.
+        let id = |(trigger, uids): (&&str, &BTreeSet<&str>)| {
+            ((*trigger).to_owned(), confirmation_id(cluster, trigger, uids.iter().copied()))
+        };
+        let ids: BTreeMap<String, String> = uids.iter().map(id).collect();
         let row = |(candidate, because): &(Candidate, &'static str)| {
             let Candidate { object, uid, marked, .. } = candidate;
             let trigger = &*marked.key.trigger;
             let is_in_use = in_use(candidate);
-            let of_trigger = uids.get(trigger).filter(|_| !is_in_use);
+            let of_trigger = ids.get(trigger).filter(|_| !is_in_use);
             OrphanRow {
                 object: object_row(object, Some(uid.clone())),
                 cluster: cluster.to_string(),
@@ -318,7 +323,7 @@ impl<D: Disk> Reconciler<D> {
                 } else {
                     (*because).to_owned()
                 },
-                confirm: of_trigger.map(|uids| confirmation_id(cluster, trigger, uids.iter().copied())),
+                confirm: of_trigger.cloned(),
             }
         };
         orphans.iter().map(row).collect()
