@@ -219,10 +219,14 @@ const CASES: [Case; 20] = [
     },
     Case {
         file: "maintenance",
-        events: &[["site/banner", "shop", "banner.set", r#"{"text": "welcome"}"#],
+        // Of one banner both would want the object, and the first would wait for it: here they are two.
+        events: &[["site/banner", "blog", "banner.set", r#"{"text": "welcome"}"#],
                   ["site/maintenance", "shop", "maintenance", r#"{"state": "begins", "until": "10:00"}"#],
                   ["site/maintenance", "shop", "maintenance", r#"{"state": "planned"}"#]],
-        makes: &[("v1 ConfigMap default/banner-shop", &[("/data/text", r#""back at 10:00""#)])],
+        makes: &[
+            ("v1 ConfigMap default/banner-blog", &[("/data/text", r#""welcome""#)]),
+            ("v1 ConfigMap default/banner-shop", &[("/data/text", r#""back at 10:00""#)]),
+        ],
         ends: &[], gone: &[],
     },
 ];

@@ -42,7 +42,9 @@ fn is_news(problem: &Problem, told: &[Problem], taken: &BTreeSet<(String, String
         of == rule && overlap && place.topic != Topic::Template
     };
     let is_same = |other: &Problem| other.rule == *rule && (other.message == *message || other.place == *place);
-    is_of_copy && !place.field.is_empty() && !taken.iter().any(is_of_taken) && !told.iter().any(is_same)
+    // What is named and is not there may well be elsewhere: that is said once all else is right.
+    let is_here = place.topic != Topic::Reference && !place.field.is_empty();
+    is_of_copy && is_here && !taken.iter().any(is_of_taken) && !told.iter().any(is_same)
 }
 
 /// Takes the words of a problem out of the rule that has them; says whether that was possible.

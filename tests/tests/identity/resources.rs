@@ -47,7 +47,7 @@ pub async fn followed(scene: &Scene) -> Outcome {
 pub async fn own_cluster(scene: &Scene) -> Outcome {
     let template = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: \"on-{{ .CloudEvent.subject }}\", namespace: default}\n\
                     data: {zone: \"{{ .Cluster.metadata.annotations.zone }}\", ready: \"{{ .Cluster.status.ready }}\"}\n";
-    let rules = Rules { name: "on", action: LOGIN_LOGOUT, behaviour: "WithdrawPolicies", template };
+    let rules = Rules { name: "zoned", action: LOGIN_LOGOUT, behaviour: "WithdrawPolicies", template };
     let selected = "spec:\n  sourceClusterSelector: {matchLabels: {env: fv}}\n  eventSourceName";
     let rules = rules.text().replace("spec:\n  eventSourceName", selected);
     let managed = |env: &str, zone: &str| {
