@@ -9,7 +9,7 @@ use std::time::Duration;
 use lifeline_projections::fact::{Decision, Fact, Ruling};
 use parking_lot::Mutex;
 
-use crate::status::TriggerStatus;
+use crate::status::{Exemplar, TriggerStatus};
 
 /// Triggers that are told apart.
 pub const TRIGGERS_MAX: usize = 100;
@@ -91,9 +91,16 @@ impl ByTrigger {
         self.matched.lock().triggers.get(name).copied().unwrap_or_default()
     }
 
-    /// Counts an attempt that came to an end. `at_unix_nanos` is when it brought the cluster to what is wanted; `None` where it
-    /// did not.
-    pub(crate) fn reconciled(&self, trigger: &str, took: Duration, at_unix_nanos: Option<u64>) {
+    /// Counts an attempt that came to an end at a time: whether it brought the cluster to what is wanted, and its trace
+    /// where that is exported.
+    pub(crate) fn reconciled(
+        &self,
+        trigger: &str,
+        took: Duration,
+        at_unix_nanos: u64,
+        succeeded: bool,
+        trace_id: Option<String>,
+    ) {
         let mut counts = self.counts.lock();
         let count = entry(&mut counts, trigger);
         let seconds = took.as_secs_f64();
@@ -101,7 +108,13 @@ impl ByTrigger {
         count.durations.resize(BUCKETS_SECONDS.len() + 1, 0);
         count.durations[bucket] += 1;
         count.seconds += seconds;
-        count.succeeded_unix_nanos = at_unix_nanos.or(count.succeeded_unix_nanos);
+        if succeeded {
+            count.succeeded_unix_nanos = Some(at_unix_nanos);
+        }
+        if let Some(trace_id) = trace_id {
+            count.exemplars.resize(count.durations.len(), None);
+            count.exemplars[bucket] = Some(Exemplar { trace_id, seconds, at_unix_nanos });
+        }
     }
 
     /// Counts an attempt that failed.
@@ -140,11 +153,15 @@ mod tests {
     fn durations_fall_into_the_bucket_that_holds_them() {
         let check = |millis: u64, bucket: usize| {
             let counts = ByTrigger::default();
-            counts.reconciled("t", Duration::from_millis(millis), Some(7));
+            counts.reconciled("t", Duration::from_millis(millis), 7, true, Some(format!("of {millis}")));
+            counts.reconciled("t", Duration::from_millis(millis), 8, false, None);
             let [status] = counts.status().try_into().expect("one trigger");
-            let found = status.durations.iter().position(|count| *count == 1);
+            let found = status.durations.iter().position(|count| *count == 2);
             assert_eq!((found, status.durations.len()), (Some(bucket), BUCKETS_SECONDS.len() + 1), "{millis} ms");
             assert_eq!(status.succeeded_unix_nanos, Some(7));
+            let exemplars: Vec<_> = status.exemplars.iter().flatten().collect();
+            assert_eq!(exemplars.len(), 1, "{exemplars:?}");
+            assert_eq!(status.exemplars[bucket].as_ref().map(|one| one.at_unix_nanos), Some(7));
         };
         check(0, 0);
         check(5, 0);

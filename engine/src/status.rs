@@ -95,12 +95,26 @@ pub struct TriggerStatus {
     pub undecided: u64,
     /// Attempts to reconcile by how long they took; the bounds are those of the metric. Empty before the first.
     pub durations: Vec<u64>,
+    /// The last attempt of each duration whose trace is exported. For metrics alone.
+    #[serde(skip)]
+    pub exemplars: Vec<Option<Exemplar>>,
     /// How long all attempts took together, in seconds.
     pub seconds: f64,
     /// Attempts that failed.
     pub failures: u64,
     /// When an attempt last brought the cluster to what is wanted, in nanoseconds since 1970; absent before the first did.
     pub succeeded_unix_nanos: Option<u64>,
+}
+
+/// An attempt to reconcile that can be looked at in detail: by its trace.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Exemplar {
+    /// The trace, in 32 hexadecimal digits.
+    pub trace_id: String,
+    /// How long the attempt took, in seconds.
+    pub seconds: f64,
+    /// When it ended, in nanoseconds since 1970.
+    pub at_unix_nanos: u64,
 }
 
 /// How far the history of one trigger is decided again.

@@ -75,6 +75,16 @@ impl Traces {
     }
 }
 
+/// The trace that a span belongs to, where it is exported.
+#[must_use]
+pub fn exported(span: &Span) -> Option<String> {
+    if span.is_disabled() {
+        return None;
+    }
+    let context = span.context().span().span_context().clone();
+    context.is_sampled().then(|| context.trace_id().to_string())
+}
+
 /// Makes one call that changes a cluster in a span of its own, which `verb` names and which records how it ended: in the
 /// words of `outcome`, or `failed` and why.
 pub async fn write<T>(

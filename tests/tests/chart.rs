@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 const END_TO_END: &str = include_str!("../../engine/tests/seed/3-end-to-end.yaml");
 const METRICS: &str = include_str!("../../ops/src/api/metrics.rs");
+const METRICS_BY_TRIGGER: &str = include_str!("../../ops/src/api/metrics/by_trigger.rs");
 const DASHBOARD: &str = include_str!("../../ops/chart/files/dashboard.json");
 
 /// What the chart cannot check, for the kinds are those of the Prometheus operator.
@@ -284,7 +285,14 @@ async fn release(scene: &Scene) -> Outcome {
         Ok(entries.find(|path| path.to_string_lossy().ends_with(end)).ok_or_else(|| format!("no {end}"))?)
     };
     let archive = list(&["-tzf"], &name(".tar.gz")?)?;
-    for file in ["/lifeline\n", "/LICENSE\n", "/manifests/lifeline.yaml\n", "/completions/lifeline.bash\n"] {
+    for file in [
+        "/lifeline\n",
+        "/LICENSE\n",
+        "/lifeline.cdx.json\n",
+        "/THIRD-PARTY-LICENSES\n",
+        "/manifests/lifeline.yaml\n",
+        "/completions/lifeline.bash\n",
+    ] {
         assert!(archive.contains(file), "`{file}` is missing in:\n{archive}");
     }
     let image = name("-image.tar")?;
@@ -296,13 +304,31 @@ async fn release(scene: &Scene) -> Outcome {
     assert_eq!(config["config"]["User"], "65532:65532");
     assert_eq!(config["config"]["Entrypoint"], json!(["/lifeline"]));
     let files = list(&["-tvf"], &within(&text("/0/Layers/0")))?;
-    for file in ["usr/share/licenses/lifeline/LICENSE", "etc/ssl/certs/ca-certificates.crt", "lifeline"] {
+    let licences = "usr/share/licenses/lifeline";
+    for file in [
+        &format!("{licences}/LICENSE"),
+        &format!("{licences}/THIRD-PARTY-LICENSES"),
+        "etc/ssl/certs/ca-certificates.crt",
+        "lifeline",
+    ] {
         assert!(files.lines().any(|line| line.ends_with(&format!(" {file}"))), "`{file}` is missing in:\n{files}");
     }
     let writable: Vec<&str> =
         files.lines().filter(|line| line.as_bytes()[5] == b'w' || line.as_bytes()[8] == b'w').collect();
     assert!(writable.is_empty(), "files that more than root may write: {writable:?}");
     assert!(!files.contains("bin/sh"), "{files}");
+
+    // What the image says that it is made of: every package of Cargo.lock that the program links, and no path of this machine.
+    let said = list(&["-xO", "usr/share/sbom/lifeline.cdx.json", "-f"], &within(&text("/0/Layers/0")))?;
+    let bill: Value = serde_json::from_str(&said)?;
+    let components = bill["components"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let has =
+        |name: &str| components.iter().any(|one| one["name"] == name && one["licenses"][0]["expression"].is_string());
+    assert_eq!((bill["bomFormat"].as_str(), bill["specVersion"].as_str()), (Some("CycloneDX"), Some("1.5")));
+    assert!(components.len() > 200 && has("sled") && has("tokio") && !has("libtest-mimic"), "{}", components.len());
+    assert!(bill["serialNumber"].is_null() && !said.contains(&root().canonicalize()?.to_string_lossy()[..]), "{said}");
+    let texts = list(&["-xO", &format!("{licences}/THIRD-PARTY-LICENSES"), "-f"], &within(&text("/0/Layers/0")))?;
+    assert!(texts.contains("MIT License") && texts.lines().any(|line| line.contains("tokio-1.")), "{}", texts.len());
     Ok(())
 }
 
@@ -341,7 +367,9 @@ async fn metrics(scene: &Scene) -> Outcome {
             .collect();
         assert!(!names.is_empty(), "{expression}");
         for name in names {
-            assert!(METRICS.contains(&format!("\"{name}\"")), "no metric `{name}`, which `{expression}` asks for");
+            let name = format!("\"{}\"", name.strip_suffix("_bucket").unwrap_or(name));
+            let is_there = METRICS.contains(&name) || METRICS_BY_TRIGGER.contains(&name);
+            assert!(is_there, "no metric `{name}`, which `{expression}` asks for");
         }
     }
     Ok(())

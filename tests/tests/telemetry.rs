@@ -1,17 +1,19 @@
 //! What the engine says of itself to machines: spans to a collector, probes and metrics.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
-use lifeline_ops::servers::{NatsServer, free_port};
-use lifeline_tests::harness::Need::Nats;
+use lifeline_ops::servers::{NatsServer, Process, free_port};
+use lifeline_tests::harness::Need::{Nats, Promtool};
 use lifeline_tests::harness::exposition::{self, Series};
 use lifeline_tests::harness::{
     Collector, Event, Failure, Lifeline, Outcome, Producer, Scene, Traced, eventually, run, story, visits,
 };
-use tokio::net::TcpListener;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -22,6 +24,9 @@ const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
 /// How long the exporter collects before it sends: the standard says 5 s, a test does not want to wait.
 const SEND_AT_ONCE: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "50");
+
+/// Metrics that are missing while nothing is held back, after the start, and before the first checkpoint.
+const SELDOM: [&str; 3] = ["lifeline_site_held_back", "lifeline_opening", "lifeline_saved_offset"];
 
 static RULES: LazyLock<String> = LazyLock::new(|| {
     visits(
@@ -39,6 +44,7 @@ fn main() -> ExitCode {
         story("a_collector_that_comes_late_is_sent_what_happens_then", &[Nats], late_collector),
         story("readyz_says_why_not_while_livez_and_metrics_answer", &[Nats], probes),
         story("the_watermarks_of_the_metrics_move_with_an_event", &[Nats], watermarks),
+        story("a_prometheus_finds_the_trace_behind_a_histogram", &[Nats, Promtool], exemplars),
     ])
 }
 
@@ -270,6 +276,56 @@ async fn watermarks(scene: &Scene) -> Outcome {
     lifeline.has_said("DEBUG").await?;
     let refused = lifeline.ask(&["log", "level", "loud"]).expect_err("no level").to_string();
     assert!(refused.contains("`loud` is no level"), "{refused}");
+    Ok(())
+}
+
+/// A real Prometheus, which keeps exemplars, is led from the histogram to the trace that the producer began.
+async fn exemplars(scene: &Scene) -> Outcome {
+    let (collector, nats) = (Collector::start().await?, scene.nats("nats")?);
+    let lifeline = engine(scene, "engine", &nats, &[(ENDPOINT, &collector.url()), SEND_AT_ONCE])?;
+    let (target, address) = (lifeline.url().replace("http://", ""), format!("127.0.0.1:{}", free_port()?));
+    let targets = format!("[{{targets: ['{target}'], labels: {{namespace: n}}}}]");
+    let scrape = format!("[{{job_name: lifeline, static_configs: {targets}}}]");
+    let config =
+        scene.write("prometheus.yaml", &format!("global: {{scrape_interval: 1s}}\nscrape_configs: {scrape}\n"))?;
+    let mut prometheus = Command::new("prometheus");
+    prometheus.arg("--config.file").arg(config).arg("--storage.tsdb.path").arg(scene.folder().join("prometheus"));
+    prometheus.args(["--enable-feature=exemplar-storage", "--web.listen-address", &address]);
+    let _prometheus = Process::start("prometheus", prometheus, &scene.folder().join("prometheus.log"))?;
+
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let producer = Producer::connect(&nats, "visits").await?;
+    let login = Event::user("login", "traced").with("traceparent", &format!("00-{trace}-b7ad6b7169203331-01"));
+    producer.publish(login).await?;
+    lifeline.has_settled().await?;
+    let ask = async |path: &str| -> Result<String, Failure> {
+        let mut answer = String::new();
+        let mut stream = TcpStream::connect(&address).await?;
+        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
+    };
+    let query = "lifeline_trigger_reconcile_duration_seconds_bucket";
+    eventually("the trace as an exemplar", SOON, async || {
+        let path = format!("/api/v1/query_exemplars?query={query}&start=1700000000&end=4000000000");
+        let said = ask(&path).await.map_err(|failure| failure.to_string())?;
+        if said.contains(&format!(r#""trace_id":"{trace}""#)) { Ok(()) } else { Err(said) }
+    })
+    .await?;
+    // Every panel of the dashboard shows something, but for what there is only at a start or in trouble.
+    let dashboard: Value = serde_json::from_str(include_str!("../../ops/chart/files/dashboard.json"))?;
+    let targets = dashboard["panels"].as_array().into_iter().flatten().flat_map(|panel| panel["targets"].as_array());
+    let expressions: Vec<&str> = targets.flatten().filter_map(|target| target["expr"].as_str()).collect();
+    assert!(expressions.len() > 20, "{expressions:?}");
+    for expression in expressions.into_iter().filter(|text| SELDOM.iter().all(|name| !text.contains(name))) {
+        let plain = expression.replace("$__rate_interval", "1m").replace("$namespace", "n");
+        let query: String = plain.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        eventually(&format!("data for `{plain}`"), SOON, async || {
+            let said = ask(&format!("/api/v1/query?query={query}")).await.map_err(|failure| failure.to_string())?;
+            if said.contains(r#""value":["#) { Ok(()) } else { Err(said) }
+        })
+        .await?;
+    }
     Ok(())
 }
 

@@ -155,9 +155,10 @@ impl<D: Disk> Reconciler<D> {
             next.unwrap_or(Next::Park)
         };
         let (trigger, began) = (&*task.key.trigger, Instant::now());
-        let next = attempt.instrument(span).await;
-        let succeeded = (next == Next::Done).then(|| self.view.projection().ground().folded_unix_nanos);
-        self.view.by_trigger().reconciled(trigger, began.elapsed(), succeeded);
+        let next = attempt.instrument(span.clone()).await;
+        let (took, ended) = (began.elapsed(), self.view.projection().ground().folded_unix_nanos);
+        self.view.by_trigger().reconciled(trigger, took, ended, next == Next::Done, trace::exported(&span));
+        drop(span);
         {
             // A Delete that came while nothing was claimed yet was not queued. This attempt may have made something since.
             let projection = self.view.projection();

@@ -1,5 +1,6 @@
 //! The metrics: their names and what they mean, all in [`METRICS`] and, with fractions, in `by_trigger`, as Prometheus text
-//! (exposition format 0.0.4).
+//! (exposition format 0.0.4), or as OpenMetrics 1.0 for those who ask for it: that has exemplars, which lead from a histogram to
+//! a trace.
 //!
 //! Counters named `since start` begin at zero with the process; the others are folded from the log and never go back.
 
@@ -15,6 +16,43 @@ use lifeline_projections::lifecycle::Phase;
 
 /// The media type of [`exposition`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// How metrics are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus text, exposition format 0.0.4.
+    Text,
+    /// OpenMetrics 1.0: families of counters without `_total`, exemplars, and a last line.
+    OpenMetrics,
+}
+
+impl Format {
+    /// The one that a client takes, by its header `Accept`. Prometheus names OpenMetrics first.
+    #[must_use]
+    pub fn wanted(accept: Option<&str>) -> Format {
+        match accept {
+            Some(accept) if accept.contains("application/openmetrics-text") => Format::OpenMetrics,
+            _ => Format::Text,
+        }
+    }
+
+    /// Its media type.
+    #[must_use]
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Format::Text => CONTENT_TYPE,
+            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+
+    /// The bound of a bucket, as the format wants it.
+    fn bound(self, seconds: f64) -> String {
+        match self {
+            Format::Text => seconds.to_string(),
+            Format::OpenMetrics => format!("{seconds:?}"),
+        }
+    }
+}
 
 /// One metric.
 struct Metric {
@@ -342,18 +380,22 @@ pub fn opening(at: u64, of: u64) -> String {
     out
 }
 
-/// All metrics of an open engine as text.
+/// All metrics of an open engine as Prometheus text.
 #[must_use]
 pub fn exposition(status: &Status) -> String {
+    written(status, Format::Text)
+}
+
+/// All metrics of an open engine in a format.
+#[must_use]
+pub fn written(status: &Status, format: Format) -> String {
     let mut out = String::new();
     for Metric { name, kind, help, read } in METRICS {
         let kind = match kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
         };
-        // A String takes everything that is written to it.
-        let _ = writeln!(out, "# HELP {name} {}", help.replace('\\', "\\\\").replace('\n', "\\n"));
-        let _ = writeln!(out, "# TYPE {name} {kind}");
+        head(&mut out, format, name, kind, help);
         for Sample { labels, value } in read(status) {
             let labels: Vec<String> =
                 labels.iter().map(|(label, value)| format!("{label}=\"{}\"", escape(value))).collect();
@@ -361,8 +403,21 @@ pub fn exposition(status: &Status) -> String {
             let _ = writeln!(out, "{name}{labels} {value}");
         }
     }
-    by_trigger::write(status, &mut out);
+    by_trigger::write(status, format, &mut out);
+    if format == Format::OpenMetrics {
+        out.push_str("# EOF\n");
+    }
     out
+}
+
+fn head(out: &mut String, format: Format, name: &str, kind: &str, help: &str) {
+    let family = match format {
+        Format::OpenMetrics => name.strip_suffix("_total").unwrap_or(name),
+        Format::Text => name,
+    };
+    // A String takes everything that is written to it.
+    let _ = writeln!(out, "# HELP {family} {}", help.replace('\\', "\\\\").replace('\n', "\\n"));
+    let _ = writeln!(out, "# TYPE {family} {kind}");
 }
 
 fn escape(value: &str) -> String {
@@ -383,6 +438,29 @@ mod tests {
             assert!(metric.name.starts_with("lifeline_") && metric.help.ends_with('.'), "{}", metric.name);
             assert!(METRICS[..at].iter().all(|other| other.name != metric.name), "{} twice", metric.name);
         }
+    }
+
+    #[test]
+    fn who_asks_for_open_metrics_gets_families_told_once_and_an_end() {
+        let prometheus = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
+                          text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        for (accept, expected) in [
+            (None, Format::Text),
+            (Some("*/*"), Format::Text),
+            (Some("text/plain;version=0.0.4"), Format::Text),
+            (Some(prometheus), Format::OpenMetrics),
+        ] {
+            assert_eq!(Format::wanted(accept), expected, "{accept:?}");
+        }
+        let text = written(&Status::default(), Format::OpenMetrics);
+        assert!(text.ends_with("\n# EOF\n"), "{text}");
+        let mut families: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        let told = families.len();
+        assert!(told > 50 && families.iter().all(|family| !family.contains("_total ")), "{families:?}");
+        families.iter_mut().for_each(|family| *family = family.split(' ').next().unwrap_or_default());
+        families.sort_unstable();
+        families.dedup();
+        assert_eq!(families.len(), told);
     }
 
     #[test]

@@ -34,7 +34,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use lifeline_engine::queries::Queries;
@@ -155,7 +155,7 @@ async fn ready<D: Disk>(State(shared): State<Shared<D>>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, lines).into_response()
 }
 
-/// The metrics, as Prometheus reads them (exposition format 0.0.4).
+/// The metrics, as Prometheus reads them: exposition format 0.0.4, or OpenMetrics 1.0 where `Accept` asks for it.
 #[utoipa::path(
     get,
     path = "/metrics",
@@ -166,8 +166,9 @@ async fn ready<D: Disk>(State(shared): State<Shared<D>>) -> Response {
         RefusedAtTheDoor,
     ),
 )]
-async fn scrape<D: Disk>(State(shared): State<Shared<D>>) -> Response {
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::exposition(&(shared.status)())).into_response()
+async fn scrape<D: Disk>(State(shared): State<Shared<D>>, headers: HeaderMap) -> Response {
+    let format = metrics::Format::wanted(headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()));
+    ([(header::CONTENT_TYPE, format.content_type())], metrics::written(&(shared.status)(), format)).into_response()
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use lifeline_ops::servers::{Cache, Error, Item, Progress, program_on_path};
 use super::control_plane_programs::{KUBERNETES_STAMP, build};
 
 const KUBERNETES: Item = Item { name: "kubernetes-node-1.37.2", programs: &["kubelet", "kube-scheduler"] };
+/// What `ops/release` lists the content of the program with, and looks for in the cache.
+const CYCLONEDX: Item = Item { name: "cargo-cyclonedx-0.5.9", programs: &["bin/cargo-cyclonedx"] };
 const PAUSE: Item = Item { name: "pause-1", programs: &["pause"] };
 
 /// Programs that are packages of Debian, under the names of their packages.
@@ -50,8 +52,9 @@ impl NodePrograms {
         if !missing.is_empty() {
             return Err(format!("no {} here; `cargo all-tests` installs them where it may", missing.join(", ")));
         }
-        match (cache.find(KUBERNETES), cache.find(PAUSE)) {
-            (Some(kubernetes), Some(pause)) => Ok(Self { kubernetes, pause }),
+        match (cache.find(KUBERNETES), cache.find(PAUSE), cache.find(CYCLONEDX)) {
+            (Some(kubernetes), Some(pause), Some(_)) => Ok(Self { kubernetes, pause }),
+            (_, _, None) => Err("no cargo-cyclonedx here; `cargo all-tests` builds one".to_owned()),
             _ => Err("no kubelet here; `cargo all-tests` builds one".to_owned()),
         }
     }
@@ -86,6 +89,13 @@ impl NodePrograms {
                 go.args(["build", "-trimpath", "-ldflags", "-s -w", "-o"]).arg(folder.join("pause")).arg(&source);
                 go.env("CGO_ENABLED", "0");
                 progress.run("building the pause program", None, go, log)
+            })
+            .map_err(failed)?;
+        cache
+            .obtain(CYCLONEDX, progress, |folder, log| {
+                let mut cargo = Command::new("cargo");
+                cargo.args(["install", "--locked", "--version", "0.5.9", "cargo-cyclonedx", "--root"]).arg(folder);
+                progress.run("building cargo-cyclonedx 0.5.9 (about 1 min, once)", None, cargo, log)
             })
             .map_err(failed)?;
         Self::find(cache).map_err(unavailable)
