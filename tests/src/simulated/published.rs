@@ -37,12 +37,12 @@ pub enum Fate {
     Lost,
 }
 
-/// Notes that messages were given out.
-pub(super) fn deliver(published: &mut BTreeMap<u64, Published>, messages: &[Message]) {
+/// Notes that the stream that was made at this time gave out messages.
+pub(super) fn deliver(published: &mut BTreeMap<u64, Published>, created_unix_nanos: u64, messages: &[Message]) {
     for message in messages {
         // A copy, and what is another's, is none of the messages that are to be recorded.
         if let Some(published) = published.get_mut(&message.published_unix_nanos) {
-            published.delivered = true;
+            published.delivered |= published.created_unix_nanos == created_unix_nanos;
         }
     }
 }

@@ -251,7 +251,7 @@ impl Server {
         let from = unacknowledged.map_or(consume.from_sequence, |first| consume.from_sequence.min(*first));
         let waiting = held.range(from..).filter(|(_, message)| is_asked_for(&consume.filters, message));
         let messages: Vec<Message> = waiting.take(count as usize).map(|(_, held)| held.clone()).collect();
-        deliver(published, &messages);
+        deliver(published, *created_unix_nanos, &messages);
         let lease = Lease {
             consume: consume.clone(),
             number: consumer.number,
@@ -355,7 +355,7 @@ impl Server {
         }
         let unread = messages.split_off(readable).len();
         let pending = count(held, consumer.cursor, lease) + unread as u64;
-        deliver(published, &messages);
+        deliver(published, lease.created_unix_nanos, &messages);
         Ok(Delivered::Messages { messages, pending })
     }
 
