@@ -356,9 +356,12 @@ async fn told_until_open(lifeline: &Lifeline) -> Result<Vec<u64>, Failure> {
             assert_eq!((status, &problem["code"]), (503, &json!("rebuilding")), "{body}");
             let detail = problem["detail"].as_str().ok_or("a problem has a detail")?;
             let of = format!(" of {REBUILT_RECORDS}");
-            match detail.strip_prefix("rebuilding, at offset ").and_then(|rest| rest.strip_suffix(&of)) {
+            match detail
+                .strip_prefix("the engine is starting: rebuilding, at offset ")
+                .and_then(|rest| rest.strip_suffix(&of))
+            {
                 Some(at) => told.push(at.parse()?),
-                None => assert_eq!(detail, "opening the log"),
+                None => assert_eq!(detail, "the engine is starting: opening the log"),
             }
         }
     };

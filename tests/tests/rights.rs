@@ -108,6 +108,22 @@ fn main() -> ExitCode {
     ])
 }
 
+/// The definition that Sveltos installs for the clusters that it knows, as far as it matters here.
+const SVELTOS_CLUSTER: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: sveltosclusters.lib.projectsveltos.io}
+spec:
+  group: lib.projectsveltos.io
+  scope: Namespaced
+  names: {kind: SveltosCluster, listKind: SveltosClusterList, plural: sveltosclusters, singular: sveltoscluster}
+  versions:
+    - name: v1beta1
+      served: true
+      storage: true
+      schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+";
+
 /// A control plane with the definitions, the roles of the chart, and the rules; and a nats-server.
 struct Stage {
     control_plane: ControlPlane,
@@ -128,6 +144,8 @@ impl Stage {
             let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
             kubernetes.apply(&namespace.to_string()).await?;
         }
+        // What Sveltos says of the own cluster is read where it is installed.
+        kubernetes.apply(SVELTOS_CLUSTER).await?;
         let (mut roles, mut for_people) = (Vec::new(), Vec::new());
         for document in documents(&scene.helm()?.template(VALUES)?) {
             let manifest: Value = serde_saphyr::from_str(document)?;

@@ -112,7 +112,7 @@ mod tests {
         let (status, body) = ask(&doorway, "/v1/lifecycles?phase=ready").await;
         let problem: serde_json::Value = serde_json::from_str(&body).expect("JSON");
         assert_eq!((status, problem["code"].as_str()), (503, Some("rebuilding")));
-        assert_eq!(problem["detail"], "rebuilding, at offset 16384 of 50000");
+        assert_eq!(problem["detail"], "the engine is starting: rebuilding, at offset 16384 of 50000");
     }
 
     /// What an engine without its projection answers while it folds its log, held in the middle of it.
@@ -163,7 +163,7 @@ mod tests {
             let (status, body) = ask(&doorway, path).await;
             let problem: serde_json::Value = serde_json::from_str(&body).expect("JSON");
             assert_eq!((status, problem["code"].as_str()), (503, Some("rebuilding")), "{path}");
-            assert_eq!(problem["detail"], "rebuilding, at offset 16384 of 20000", "{path}");
+            assert_eq!(problem["detail"], "the engine is starting: rebuilding, at offset 16384 of 20000", "{path}");
         }
         go_on.send(()).expect("it waits");
         rebuilding.join().expect("no panic");

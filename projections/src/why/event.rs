@@ -422,8 +422,11 @@ impl TriggerEffect {
             let mut all = resource.lifecycles.iter();
             all.find(|lifecycle| *lifecycle.trigger == *why.trigger && *lifecycle.cluster == *why.cluster)
         });
-        let is_settled =
-            lifecycle.is_some_and(|lifecycle| lifecycle.settled.is_some_and(|settled| decided.contains(&settled)));
+        // An outcome of the decision before may have left nothing to do for this one.
+        let is_settled = lifecycle.is_some_and(|lifecycle| {
+            lifecycle.settled.is_some_and(|settled| decided.contains(&settled))
+                || (!lifecycle.needs_work() && decided.contains(&lifecycle.decided))
+        });
         why.effect = match why.effect {
             // Decided again by changed rules, and then once more: what it came to before that stays true.
             Effect::Pending | Effect::Failing if why.superseded_by.is_some() => done.unwrap_or(Effect::Superseded),

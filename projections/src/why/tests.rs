@@ -179,6 +179,9 @@ fn an_event_tells_what_it_caused_under_each_trigger() {
     let again = || replayed(Redesired::Present { event: Offset::ZERO, incarnation: 1 });
     check(&[login(), intended(0), applied(0, "a", 1), again(), logout()], 0, Applied, Some(4), made);
     check(&[logout()], 0, Settled, None, "manage decided Delete, and there was nothing to do.");
+    // The outcome of the decision before left nothing to do for this one.
+    let facts = [login(), intended(0), logout(), logout(), deleted(2)];
+    check(&facts, 3, Settled, None, "manage decided Delete, and there was nothing to do.");
     let other = received("login", Ruling::NoAction("Creat".into()));
     check(&[other], 0, Nothing, None, "manage made nothing of it: no action: cloudEventAction gave `Creat`.");
     // A trigger that came after the event, and one that came to another end.

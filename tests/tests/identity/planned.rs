@@ -68,7 +68,7 @@ pub async fn planned(scene: &Scene) -> Outcome {
         &["12 to delete. 12 to be confirmed", "12 of 12 objects stay until `lifeline confirm "],
     );
     // Other names: what would be made waits with what would go.
-    let elsewhere = rules("planned", &first).replace("name: \"planned-", "name: \"moved-");
+    let elsewhere = rules("planned", &first).replace("name: \"planned-", "name: \"planned-elsewhere-");
     let expected =
         ["Plan: 12 to create, 0 to change, 12 to delete. 24 to be confirmed", "what would be made with them waits too"];
     tells(&plan(&elsewhere, &asks)?, 2, &expected);

@@ -267,7 +267,7 @@ pub(super) async fn follow(client: Client, feed: watch::Sender<Feed>) {
             let resource = role.resource();
             let begin = || watcher::watcher(Api::all_with(client.clone(), &resource), role.config()).boxed();
             let mut events = begin();
-            let mut patience = PATIENCE.0;
+            let (mut patience, mut is_told) = (PATIENCE.0, false);
             while let Some(event) = events.next().await {
                 match event {
                     Ok(event) => {
@@ -280,8 +280,17 @@ pub(super) async fn follow(client: Client, feed: watch::Sender<Feed>) {
                             publish(&stores);
                         }
                     }
-                    // Most clusters are no clusters of Sveltos. One that becomes one is noticed.
+                    // Most clusters are no clusters of Sveltos. One that becomes one is noticed. Where it may not be read, what
+                    // is known of it stays.
                     Err(error) if matches!(role, Role::Cluster) && is_none(&error) => {
+                        let refused = trouble(&resource, &error).filter(|_| code_of(&error) == 403);
+                        if let Some(refused) = refused.filter(|_| !std::mem::replace(&mut is_told, true)) {
+                            tracing::warn!(
+                                kind = resource.kind,
+                                problem = refused.message,
+                                "what Sveltos says of the own cluster is not read"
+                            );
+                        }
                         {
                             let mut stores = stores.lock();
                             if stores[index].objects.is_none() {
@@ -313,12 +322,16 @@ pub(super) async fn follow(client: Client, feed: watch::Sender<Feed>) {
 
 /// Whether the API server says that it knows no such kind, or that it is not for this reader.
 fn is_none(error: &watcher::Error) -> bool {
-    let code = match error {
+    matches!(code_of(error), 403 | 404)
+}
+
+/// The HTTP status by which the API server refused to list or to watch; 0 for any other error.
+fn code_of(error: &watcher::Error) -> u16 {
+    match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code,
         _ => 0,
-    };
-    matches!(code, 403 | 404)
+    }
 }
 
 /// Whether the API server no longer knows the state that was listed, and did not begin to watch from there. The library would ask
