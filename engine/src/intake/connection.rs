@@ -690,7 +690,7 @@ mod tests {
                 assert!(mistake.contains(expected), "`{mistake}` lacks `{expected}`");
             }
         }
-        check("{", &["does not parse"]);
+        check("{", &["this is not JSON"]);
         check("[]", &["not a JSON object"]);
         check("{}", &["`nats` is missing"]);
         check(r#"{"nats":{}}"#, &["`nats.configuration` is missing"]);
