@@ -394,8 +394,8 @@ static SABOTAGES: [Sabotage; 53] = [
     Sabotage {
         name: "make an object again without a record",
         file: APPLY,
-        good: "if self.recreating.note(task.index, &uid) {",
-        bad: "if !SABOTAGED && self.recreating.note(task.index, &uid) {",
+        good: "if self.noted.note(task.index, &uid) {",
+        bad: "if !SABOTAGED && self.noted.note(task.index, &uid) {",
     },
 ];
 
