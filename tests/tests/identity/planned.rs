@@ -92,7 +92,7 @@ pub async fn planned(scene: &Scene) -> Outcome {
     // A replay under the same rules decides all of them again, and changes nothing.
     let replay = |more: &[&str]| Lifeline::exit_of(&[&["replay"], &asks[..], more].concat());
     tells(&replay(&["--trigger", "planned", "--dry-run"])?, 0, &["No changes"]);
-    let all = "12 resources looked at, 12 lifecycles decided again, 0 otherwise than before";
+    let all = "12 resources looked at, 12 lifecycles decided again, 0 with another result";
     tells(&replay(&["--trigger", "planned"])?, 0, &[all]);
     tells(&replay(&["--trigger", "planned"])?, 0, &[all]);
     // Nothing has happened for longer than that.
