@@ -244,8 +244,9 @@ async fn status(scene: &Scene) -> Outcome {
     for user in 0..USERS {
         stage.producer.publish(login(&format!("user-{user}"), "default")).await?;
     }
-    let live =
-        |status: &Value, live: usize, failing: usize| status["lifecycles"] == json!({"live": live, "failing": failing});
+    let live = |status: &Value, live: usize, failing: usize| {
+        status["lifecycles"] == json!({"live": live, "failing": failing, "pending": 0})
+    };
     let found = stage.says("EventTrigger", "status", |status| live(status, USERS, 0)).await?;
     let status = &found["status"];
     assert_eq!(
