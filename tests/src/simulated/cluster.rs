@@ -242,6 +242,24 @@ impl FaultyCluster {
         .collect()
     }
 
+    /// The objects that a watch has to say are gone after it has seen these and so many had gone; and how many have now.
+    fn gone_since(
+        &self,
+        (kind, label): (&Kind, Label),
+        known: &BTreeMap<ObjectKey, LiveObject>,
+        gone: usize,
+    ) -> (Vec<Seen>, usize) {
+        let state = self.state.lock();
+        let is_told = |(key, live): &&(ObjectKey, LiveObject)| {
+            let has_label = !live.manifest["metadata"]["labels"][label.0].is_null();
+            // What it has seen is compared with what is there.
+            Kind::of(key) == *kind && has_label && known.get(key).is_none_or(|known| known.uid != live.uid)
+        };
+        let all = state.objects.gone();
+        let told = all[gone..].iter().filter(is_told).map(|(key, live)| Seen::Gone(key.clone(), live.clone()));
+        (told.collect(), all.len())
+    }
+
     fn finish_deletions(&self) {
         let (now, state) = (Instant::now(), &mut *self.state.lock());
         state.going.retain(|object, (uid, moment)| {
@@ -452,15 +470,16 @@ impl Cluster for FaultyCluster {
                     return Some((Ok(seen), (kind, waiting, watched)));
                 }
                 let now = || self.seen_now(&kind, label);
-                let Some(Watched { seen, known }) = &mut watched else {
+                let Some(Watched { seen, known, gone }) = &mut watched else {
                     if let Err(error) = self.request().await {
                         return Some((Err(error), (kind, waiting, watched)));
                     }
+                    let gone = self.state.lock().objects.gone().len();
                     let (seen, known) = (self.changed.count(), now());
                     waiting.push_back(Seen::Listing);
                     waiting.extend(known.clone().into_iter().map(|(key, live)| Seen::Is(key, live)));
                     waiting.push_back(Seen::Listed);
-                    watched = Some(Watched { seen, known });
+                    watched = Some(Watched { seen, known, gone });
                     continue;
                 };
                 *seen = self.changed.after(*seen).await;
@@ -469,6 +488,10 @@ impl Cluster for FaultyCluster {
                 }
                 sleep(self.chance.millis_below(40)).await;
                 let now = now();
+                // One that came and went in between was never there to be compared.
+                let (unseen, all) = self.gone_since((&kind, label), known, *gone);
+                waiting.extend(unseen);
+                *gone = all;
                 let gone = known.iter().filter(|(key, before)| now.get(*key).is_none_or(|live| live.uid != before.uid));
                 waiting.extend(gone.map(|(key, live)| Seen::Gone(key.clone(), live.clone())));
                 let is = now.iter().filter(|(key, live)| known.get(*key) != Some(live));
@@ -484,6 +507,8 @@ impl Cluster for FaultyCluster {
 struct Watched {
     /// Changes it has seen.
     seen: u64,
+    /// Objects of the cluster that had gone by then.
+    gone: usize,
     known: BTreeMap<ObjectKey, LiveObject>,
 }
 

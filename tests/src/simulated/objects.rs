@@ -19,6 +19,8 @@ const FIRST_NAMESPACE: &str = "default";
 pub struct Objects {
     held: BTreeMap<ObjectKey, LiveObject>,
     made: u64,
+    /// What went, in order.
+    gone: Vec<(ObjectKey, LiveObject)>,
 }
 
 impl Objects {
@@ -26,6 +28,12 @@ impl Objects {
     #[must_use]
     pub fn list(&self) -> Vec<(ObjectKey, LiveObject)> {
         self.held.iter().map(|(key, live)| (key.clone(), live.clone())).collect()
+    }
+
+    /// What went so far, in order.
+    #[must_use]
+    pub fn gone(&self) -> &[(ObjectKey, LiveObject)] {
+        &self.gone
     }
 
     /// An object.
@@ -121,8 +129,11 @@ impl Objects {
     /// As [`lifeline_engine::cluster::Cluster::delete`]; a namespace takes along what is in it.
     pub fn delete(&mut self, key: &ObjectKey, uid: &str) -> Deletion {
         if self.held.get(key).is_some_and(|live| live.uid == uid) {
-            self.held.remove(key);
-            self.held.retain(|other, _| !other.is_in(key));
+            let goes = |other: &ObjectKey| other == key || other.is_in(key);
+            self.gone.extend(
+                self.held.iter().filter(|(other, _)| goes(other)).map(|(key, live)| (key.clone(), live.clone())),
+            );
+            self.held.retain(|other, _| !goes(other));
         }
         Deletion::Gone
     }

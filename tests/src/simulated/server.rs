@@ -109,6 +109,8 @@ struct Stream {
 struct Consumer {
     number: u64,
     cursor: u64,
+    /// The subjects that it asks for; without any, all.
+    filters: Vec<String>,
     /// Since when, by sequence.
     unacknowledged: BTreeMap<u64, Instant>,
     /// It delivers nothing more, and reports nothing.
@@ -280,6 +282,7 @@ impl Server {
             owner: noted.or_else(|| consume.owner.clone()),
             number,
             cursor,
+            filters: consume.filters.clone(),
             unacknowledged: BTreeMap::new(),
             is_deaf: false,
             is_edited: false,

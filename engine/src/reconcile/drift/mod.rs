@@ -328,13 +328,17 @@ impl<'r, D: Disk> Following<'r, D> {
                 return;
             }
             is_held = true;
-            if holding.applied.is_some() && !names.contains(&name_sum(&holding.object)) {
-                missing.push(holding.object.clone());
+            if !names.contains(&name_sum(&holding.object)) {
+                missing.push((holding.object.clone(), holding.applied.is_some()));
             }
         })
         .await;
-        for object in missing {
-            self.judge(object, Sight::Missing);
+        for (object, is_recorded) in missing {
+            // One whose apply is not recorded yet may have been made and deleted since. Those that fail stay so for long, so
+            // they get a part of the room only.
+            if is_recorded || self.waiting_count < WAITING_MAX / 2 {
+                self.judge(object, Sight::Missing);
+            }
         }
         // A lifecycle that begins to use the kind again says so.
         if !is_held && names.is_empty() && reconciler.site.queue.is_empty() {

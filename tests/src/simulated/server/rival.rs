@@ -6,7 +6,7 @@ use lifeline_engine::intake::jetstream::Retention;
 use lifeline_engine::intake::owner::{Owner, RENEW_EVERY};
 use tokio::time::Instant;
 
-use super::{Lease, Server, State, Stream};
+use super::{Lease, Server, State, Stream, is_asked_for};
 use crate::simulated::hazard::Hazard;
 use crate::simulated::story::Violation;
 
@@ -29,7 +29,8 @@ impl Server {
         for stream in self.state.lock().streams.values_mut() {
             let Stream { held, consumers, retention, .. } = stream;
             for consumer in consumers.values_mut().filter(|consumer| !consumer.is_deaf) {
-                let next = held.range(consumer.cursor..).map(|(sequence, _)| *sequence);
+                let asked = held.range(consumer.cursor..).filter(|(_, held)| is_asked_for(&consumer.filters, held));
+                let next = asked.map(|(sequence, _)| *sequence);
                 let stolen: Vec<u64> = next.take(usize::try_from(messages).expect("a few")).collect();
                 let Some(last) = stolen.last() else { continue };
                 self.counter.count_many(Hazard::StolenDelivery, stolen.len() as u64);
