@@ -39,6 +39,8 @@ class Lifecycle:
             self.incarnation += 1
         self.desired, self.offset, self.time, self.event = desired, record["offset"], record["time"], event
         self.is_settled, self.failure = False, None
+        if desired == "left":
+            self.holds.clear()
 
     def phase(self):
         if self.desired == "left":
@@ -60,12 +62,14 @@ class Lifecycle:
         """An outcome."""
         what, is_current = record["fact"], record["acted_for"] == self.offset
         keys = [object_key(item) for item in record["objects"]]
+        if self.desired == "left" and what not in ("Deleted", "Released"):
+            keys = []  # An attempt that began before the trigger was gone claims nothing any more.
         if what in ("ApplyIntended", "Drifted"):
             for key in keys:
                 if what == "ApplyIntended":
                     self.holds.setdefault(key, Holding(record["offset"]))
             self.is_settled = False
-        elif what == "Recreated":
+        elif what == "Recreated" and keys:
             self.holds[keys[0]] = Holding(self.holds[keys[0]].claimed_at)
             self.is_settled = False
         elif what in ("Deleted", "Released"):
