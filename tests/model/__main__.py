@@ -145,7 +145,7 @@ def history(trial, engine, source, subject):
     limit = trial.random.choice([1, 3, 1000])
     got = engine.pages("/v1/history", cursor="before", source=source, subject=subject, limit=limit)
     question = f"/v1/history source={source!r} subject={subject!r} limit={limit}"
-    model = entries.history(trial.state(trial.end), trial.records, (source, subject))
+    model = entries.history(trial.state(trial.end), trial.records, (source, subject), is_whole=limit == 1000)
     if not model:
         return trial.check(question, got[0], {"status": 404, "code": "unknown-resource", "body": ANY})
     trial.check(question, [row for page in reversed(got) for row in page["items"]], model)
@@ -262,7 +262,7 @@ def commands(trial, count, *where):
         (("get", "events", "--limit", "1000", "--rejected=false"),
          {"items": entries.events(state, trial.records, {"rejected": "false"}), "offset": trial.end}),
         (("history", source, subject, "--limit", "1000"),
-         {"items": entries.history(state, trial.records, (source, subject)), "offset": trial.end}),
+         {"items": entries.history(state, trial.records, (source, subject), is_whole=True), "offset": trial.end}),
         (("why", "event", str(offset)), {"item": why.event(state, trial.records, offset), "offset": trial.end}),
         (("get", "event", str(offset)), {"item": why.detail(state, trial.records, offset), "offset": trial.end}),
         (("diff", str(min(end, offset)), str(max(end, offset))),

@@ -81,7 +81,14 @@ def events(state, records, given):
     return rows
 
 
-def history(state, records, key):
-    """The records that speak of a resource, oldest first. Which incarnation each belongs to may be left out, also in a whole page: open,
-    for one answer in some thousands leaves it out where the model knows it."""
-    return [entry(state, record, key) for record in records if key in resources_of(record)]
+def history(state, records, key, is_whole=False):
+    """The records that speak of a resource, oldest first. In a page that has them all it is known which incarnation each belongs to,
+    back to where a replay set the count. What counts is the decision: an outcome may come after a replay and act for one before."""
+    rows = [entry(state, record, key) for record in records if key in resources_of(record)]
+    replays = {row["trigger"]: row["offset"] for row in rows if row["fact"] == "TriggerReplayed"}
+    for row in rows if is_whole else []:
+        decided = row["offset"] if row.get("acted_for") is None else row["acted_for"]
+        for known in (row, *row.get("event", {}).get("decisions", [])):
+            if "incarnation" in known and decided >= replays.get(known["trigger"], 0):
+                known["incarnation"] = known["incarnation"].value
+    return rows

@@ -23,7 +23,7 @@ use lifeline_tests::harness::{Failure, Lifeline, Outcome, Scene, eventually, run
 use serde_json::{Value, json};
 
 /// Histories of a test run.
-const HISTORIES: u64 = 6;
+const HISTORIES: u64 = 20;
 
 /// Histories at once. Most of the time of one is waiting.
 const AT_ONCE: usize = 4;
