@@ -10,6 +10,7 @@ mod error;
 mod key;
 pub mod kube;
 pub mod local;
+pub(crate) mod quantity;
 mod rights;
 #[cfg(test)]
 mod shipped;

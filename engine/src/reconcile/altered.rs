@@ -7,6 +7,7 @@
 use serde_json::Value;
 
 use crate::cluster::SERVER_METADATA;
+use crate::cluster::quantity::quantity;
 
 /// Fields that are named at most.
 const FIELDS_MAX: usize = 20;
@@ -73,36 +74,6 @@ fn is_same_quantity(given: &Value, live: &Value) -> bool {
     let [given, live] = [given, live].map(quantity);
     let (Some(given), Some(live)) = (given, live) else { return false };
     (given - live).abs() <= f64::EPSILON * 4.0 * given.abs().max(live.abs())
-}
-
-/// The value of a quantity (Kubernetes, `resource.Quantity`).
-fn quantity(value: &Value) -> Option<f64> {
-    let text = match value {
-        Value::Number(number) => return number.as_f64(),
-        Value::String(text) => text.as_str(),
-        _ => return None,
-    };
-    let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
-    let factor = match &text[digits.len()..] {
-        "" => 1.0,
-        "n" => 1e-9,
-        "u" => 1e-6,
-        "m" => 1e-3,
-        "k" => 1e3,
-        "M" => 1e6,
-        "G" => 1e9,
-        "T" => 1e12,
-        "P" => 1e15,
-        "E" => 1e18,
-        "Ki" => 1024.0,
-        "Mi" => 1024.0_f64.powi(2),
-        "Gi" => 1024.0_f64.powi(3),
-        "Ti" => 1024.0_f64.powi(4),
-        "Pi" => 1024.0_f64.powi(5),
-        "Ei" => 1024.0_f64.powi(6),
-        _ => return None,
-    };
-    digits.parse::<f64>().ok().filter(|value| value.is_finite()).map(|value| value * factor)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::name;
+use crate::cluster::quantity::quantity;
 
 /// A place in a manifest. A missing field is a field too: its value is null.
 #[derive(Clone)]
@@ -210,36 +211,4 @@ pub(super) fn port_name_problem(text: &str) -> Option<String> {
         && !text.ends_with('-')
         && !text.contains("--");
     (!good).then(|| "expected at most 15 of lowercase letters, digits and single `-`, with a letter".to_owned())
-}
-
-/// The size of a Kubernetes quantity: a decimal with an SI or binary suffix, or an exponent.
-pub(super) fn quantity(value: &Value) -> Option<f64> {
-    let text = match value {
-        Value::String(text) => text.as_str(),
-        Value::Number(number) => return number.as_f64(),
-        _ => return None,
-    };
-    let end = text.find(|part: char| !(part.is_ascii_digit() || "+-.".contains(part))).unwrap_or(text.len());
-    let (digits, suffix) = text.split_at(end);
-    let number: f64 = digits.parse().ok()?;
-    let factor = match suffix {
-        "" => 1.0,
-        "n" => 1e-9,
-        "u" => 1e-6,
-        "m" => 1e-3,
-        "k" => 1e3,
-        "M" => 1e6,
-        "G" => 1e9,
-        "T" => 1e12,
-        "P" => 1e15,
-        "E" => 1e18,
-        "Ki" => 1024.0,
-        "Mi" => 1024f64.powi(2),
-        "Gi" => 1024f64.powi(3),
-        "Ti" => 1024f64.powi(4),
-        "Pi" => 1024f64.powi(5),
-        "Ei" => 1024f64.powi(6),
-        exponent => 10f64.powi(exponent.strip_prefix(['e', 'E'])?.parse().ok()?),
-    };
-    Some(number * factor)
 }

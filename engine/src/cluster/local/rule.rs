@@ -6,9 +6,10 @@
 use data_encoding::BASE64;
 use serde_json::{Map, Value};
 
-use super::field::{Field, Problems, port_name_problem, quantity};
+use super::field::{Field, Problems, port_name_problem};
 use super::{name, pod};
 use crate::cluster::ObjectKey;
+use crate::cluster::quantity::quantity;
 
 /// A ConfigMap or Secret may hold this much, keys not counted.
 const DATA_BYTES_MAX: usize = 1024 * 1024;
