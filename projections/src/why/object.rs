@@ -5,24 +5,27 @@
 //! object that no lifecycle holds may have been let go by a resource of its name: their histories are asked, and then the
 //! latest records.
 
+mod answer;
+mod gone;
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use lifeline_store::{Disk, Offset, Reader};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::ToSchema;
 
+pub use self::answer::{
+    AppliedWhy, Candidate, DecisionWhy, KeyWhy, ListWhy, Named, PolicyWhy, RenderedWhy, Verdict, WhyObject,
+};
+use self::gone::gone;
 use super::RECORDS_MAX;
 use crate::chain::Chain;
-use crate::fact::{
-    EventReceived, Fact, FailedAttempt, LifecycleKey, ObjectKey, Reconciled, Redesired, ResourceKey, RuleChanged,
-    Ruling, TriggerReplayed, What,
-};
+use crate::fact::{EventReceived, Fact, FailedAttempt, ObjectKey, Reconciled, ResourceKey, RuleChanged, What};
 use crate::fold::{Projection, Resource, RuleMark, Sieve};
 use crate::history::{self, Entry};
 use crate::lifecycle::{Desired, Holding};
-use crate::reads::{ClaimRow, LifecycleRow, ObjectRow, lifecycle_row, object_row, time};
+use crate::reads::{ClaimRow, LifecycleRow, lifecycle_row, object_row, time};
 
 /// Drifts of an object that are named at most.
 const DRIFTS_MAX: usize = 5;
@@ -32,12 +35,6 @@ const HITS_MAX: usize = 100;
 
 /// Resources called like the object whose histories are asked, at most.
 const NAMESAKES_MAX: usize = 4;
-
-/// Records looked through for an object that no resource of its name had, at most: half a second of reading.
-const RECORDS_BACK_MAX: u64 = 2_000_000;
-
-/// How many of them at a time, the latest first.
-const RECORDS_BACK: u64 = 1 << 16;
 
 /// Which object is meant.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,173 +50,6 @@ pub struct Question {
     pub group: Option<String>,
     /// The cluster it is on; `None` for any.
     pub cluster: Option<String>,
-}
-
-/// Why an object is as it is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct WhyObject {
-    /// The answer in a sentence.
-    pub summary: String,
-    /// What kind of answer it is.
-    pub verdict: Verdict,
-    /// The object that the answer is about; absent when several match, and when none was ever met.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub object: Option<ObjectRow>,
-    /// The cluster it is on; absent like it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cluster: Option<String>,
-    /// The lifecycle that owns it, or that let it go.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lifecycle: Option<LifecycleRow>,
-    /// The decision that it follows from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub decision: Option<DecisionWhy>,
-    /// What it is rendered from; absent when it is to go, and when the log does not hold the trigger.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rendered: Option<RenderedWhy>,
-    /// What the cluster is known to hold; absent before the first apply.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub applied: Option<AppliedWhy>,
-    /// What others did to it since it is there, the latest first, a few of them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub drifts: Vec<Entry>,
-    /// The record by which it went; absent while a lifecycle holds it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gone: Option<Entry>,
-    /// Who else claims it, the earliest first: the next owners.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub also_claimed: Vec<ClaimRow>,
-    /// The live keys that it lists; absent where it is made of one event.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub list: Option<ListWhy>,
-    /// The objects that match when several do.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub candidates: Vec<Candidate>,
-    /// Whether more match than are listed.
-    pub more: bool,
-    /// What is not known, and why.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
-}
-
-/// What kind of answer it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schema(as = ObjectVerdict)]
-pub enum Verdict {
-    /// A lifecycle holds it.
-    Held,
-    /// No lifecycle holds it any more.
-    Gone,
-    /// Several objects match the question.
-    Ambiguous,
-    /// No lifecycle holds it, and none is known that ever did.
-    Unknown,
-}
-
-/// The decision that an object follows from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct DecisionWhy {
-    /// Offset of the record that decided: the event's, or that of a replay after rules changed.
-    pub offset: u64,
-    /// When it was recorded, RFC 3339; absent when the log no longer holds it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub time: Option<String>,
-    /// `Create` or `Delete`; `Withdraw` when the trigger is gone.
-    pub action: String,
-    /// Whether changed rules decided it, of an event that was there already.
-    pub replayed: bool,
-    /// EventSource that matched; absent when the trigger came after the event.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub event_source: Option<String>,
-    /// Its criterion, counted from 1; absent like it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub criterion: Option<u16>,
-    /// The event it follows from; absent when there is none, and when the log no longer holds it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub event: Option<Entry>,
-}
-
-/// The live keys of a trigger that makes one list of them.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct ListWhy {
-    /// How many there are.
-    pub live: u64,
-    /// The first of them, in the order of the list.
-    pub keys: Vec<KeyWhy>,
-}
-
-/// A live key of a list.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct KeyWhy {
-    /// CloudEvent `source`.
-    pub source: String,
-    /// CloudEvent `subject`.
-    pub subject: String,
-    /// Offset of its latest Create event.
-    pub event: u64,
-}
-
-/// An object that a policy of a trigger names, as it is written there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Named {
-    /// Its kind.
-    pub kind: String,
-    /// Its namespace, or a template of it; empty for the trigger's default.
-    pub namespace: String,
-    /// Its name, or a template of it.
-    pub name: String,
-}
-
-/// What an object is rendered from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct RenderedWhy {
-    /// Offset of the record that holds the trigger's manifest.
-    pub rule: u64,
-    /// What the policies of the trigger name, as written there.
-    pub policies: Vec<PolicyWhy>,
-}
-
-/// An object that a policy of the trigger names.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct PolicyWhy {
-    /// `ConfigMap` or `Secret`.
-    pub kind: String,
-    /// Namespace; empty for the trigger's default.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
-    /// Its data keys; empty for a Secret, whose content has no place in a log, and for a name that is a template.
-    pub keys: Vec<String>,
-}
-
-/// What the cluster is known to hold.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct AppliedWhy {
-    /// `metadata.uid`.
-    pub uid: String,
-    /// When an apply last confirmed it, RFC 3339.
-    pub time: String,
-    /// Offset of that record; absent when it is too far back.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub offset: Option<u64>,
-    /// Offset of the first record with this uid and manifest: unchanged since. Absent when it is too far back.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unchanged_since: Option<u64>,
-    /// Offset of the first record with this uid: made then. Absent when it is too far back.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub made_at: Option<u64>,
-}
-
-/// An object that matches, when several do.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[schema(as = ObjectCandidate)]
-pub struct Candidate {
-    /// The object.
-    #[serde(flatten)]
-    pub object: ObjectRow,
-    /// The cluster it is on.
-    pub cluster: String,
 }
 
 /// A claim that was met.
@@ -624,155 +454,6 @@ fn drifts<D: Disk>(
     drifts
 }
 
-/// No lifecycle holds it: asks the resources called like it whether one let it go, and then the latest records.
-fn gone<D: Disk>(
-    log: &Reader<D>,
-    question: &Question,
-    namesakes: &[(ResourceKey, Offset)],
-    current: impl FnOnce(&ResourceKey) -> Option<Resource>,
-) -> WhyObject {
-    let departures = namesakes.iter().filter_map(|(key, latest)| departure(log, question, key, *latest));
-    let mut last = departures.max_by_key(|departure| departure.entry.offset);
-    let mut notes = Vec::new();
-    if last.is_none() {
-        last = look_back(log, question, &mut notes);
-    }
-    let Some(Departure { entry, object, key, acted_for, is_deleted }) = last else {
-        let summary = format!("no lifecycle holds {}", question.short());
-        return WhyObject { notes, ..WhyObject::new(summary, Verdict::Unknown) };
-    };
-    let LifecycleKey { trigger, cluster, resource: key } = key;
-    let (desired, decided) = decided_by(log, &key, &trigger, &cluster, acted_for);
-    let decision = decision(log, &key, &trigger, &cluster, desired, decided, &mut notes);
-    let short = object.short();
-    let of = decision.event.as_ref().map(|event| format!(" of the event at offset {}", event.offset));
-    let of = of.unwrap_or_else(|| format!(" at offset {}", decision.offset));
-    let summary = if is_deleted {
-        format!("{short} is gone from {cluster} because {trigger} decided {}{of}", decision.action)
-    } else {
-        format!("no lifecycle holds {short} on {cluster}: {trigger} released it")
-    };
-    let lifecycle = current(&key).and_then(|resource| {
-        let mut lifecycles = resource.lifecycles.iter();
-        let known = lifecycles.find(|known| *known.trigger == *trigger && *known.cluster == *cluster)?;
-        Some(lifecycle_row(&key, &resource, known))
-    });
-    WhyObject {
-        object: Some(object_row(&object, None)),
-        cluster: Some(cluster.to_string()),
-        lifecycle,
-        decision: Some(decision),
-        gone: Some(entry),
-        notes,
-        ..WhyObject::new(summary, Verdict::Gone)
-    }
-}
-
-/// How an object went.
-struct Departure {
-    entry: Entry,
-    object: ObjectKey,
-    key: LifecycleKey,
-    acted_for: Offset,
-    is_deleted: bool,
-}
-
-impl Departure {
-    /// When a record lets such an object go.
-    fn of(question: &Question, offset: Offset, unix_nanos: u64, payload: &[u8]) -> Option<Departure> {
-        let fact = Fact::decode(payload).ok()?;
-        let Fact::Reconciled(Reconciled { key, acted_for, what, .. }) = &fact else { return None };
-        let (What::Deleted(objects) | What::Released(objects)) = what else { return None };
-        let object = objects.iter().find(|object| question.means(&key.cluster, object))?;
-        Some(Departure {
-            entry: history::about(&fact, Some(&key.resource), offset, unix_nanos).0,
-            object: object.clone(),
-            key: key.clone(),
-            acted_for: *acted_for,
-            is_deleted: matches!(what, What::Deleted(_)),
-        })
-    }
-}
-
-/// The last record by which a resource let such an object go.
-fn departure<D: Disk>(log: &Reader<D>, question: &Question, key: &ResourceKey, latest: Offset) -> Option<Departure> {
-    let records = Chain::from(log, key, latest).take(RECORDS_MAX).map_while(Result::ok);
-    let mut departures =
-        records.map(|record| Departure::of(question, record.offset, record.time_unix_nanos, &record.payload));
-    departures.find_map(|departure| departure)
-}
-
-/// The last record by which any resource let such an object go, if it is not too far back.
-fn look_back<D: Disk>(log: &Reader<D>, question: &Question, notes: &mut Vec<String>) -> Option<Departure> {
-    let (start, end) = (log.start().get(), log.end().get());
-    let floor = start.max(end.saturating_sub(RECORDS_BACK_MAX));
-    let mut until = end;
-    while until > floor {
-        let from = floor.max(until.saturating_sub(RECORDS_BACK));
-        let mut scan = log.scan(Offset::from(from));
-        let mut last = None;
-        loop {
-            match scan.next() {
-                Ok(Some(record)) if record.offset.get() < until => {
-                    let found = Departure::of(question, record.offset, record.time_unix_nanos, record.payload);
-                    last = found.or(last);
-                }
-                Ok(_) => break,
-                Err(error) => {
-                    notes.push(format!("the records from offset {from} on cannot all be read: {error}"));
-                    break;
-                }
-            }
-        }
-        if last.is_some() {
-            return last;
-        }
-        until = from;
-    }
-    notes.push(match floor {
-        _ if floor == start => "no record that the log holds says that a lifecycle deleted or released it".to_owned(),
-        floor => format!(
-            "no record from offset {floor} on says that a lifecycle deleted or released it; `lifeline history SOURCE \
-             SUBJECT` shows what a resource had before"
-        ),
-    });
-    None
-}
-
-/// What a record decided about a lifecycle.
-fn decided_by<D: Disk>(
-    log: &Reader<D>,
-    key: &ResourceKey,
-    trigger: &str,
-    cluster: &str,
-    decided: Offset,
-) -> (Desired, Offset) {
-    let unknown = (Desired::Absent { event: None }, decided);
-    let Ok(Some(record)) = log.read(decided) else { return unknown };
-    match Fact::decode(&record.payload) {
-        Ok(Fact::Event(EventReceived { decisions, .. })) => {
-            let creates = decisions.iter().any(|known| known.trigger == trigger && known.ruling == Ruling::Create);
-            let event = decided;
-            let desired = if creates { Desired::Present { event } } else { Desired::Absent { event: Some(event) } };
-            (desired, decided)
-        }
-        Ok(Fact::Gathered(gathered)) => match gathered.keys {
-            0 => (Desired::Absent { event: Some(decided) }, decided),
-            _ => (Desired::Present { event: decided }, decided),
-        },
-        Ok(Fact::Replay(TriggerReplayed { redecisions, .. })) => {
-            let about = redecisions.iter().find(|known| known.resource == *key && *known.cluster == *cluster);
-            match about.map(|known| known.desired) {
-                Some(Redesired::Present { event, .. }) => (Desired::Present { event }, decided),
-                Some(Redesired::Absent { event }) => (Desired::Absent { event }, decided),
-                Some(Redesired::Left) => (Desired::Left, decided),
-                None => unknown,
-            }
-        }
-        _ => unknown,
-    }
-}
-
 /// The record at an offset, or a note that says why not.
 fn read<D: Disk>(
     log: &Reader<D>,
@@ -789,26 +470,4 @@ fn read<D: Disk>(
         notes.push(note);
     }
     None
-}
-
-impl WhyObject {
-    fn new(summary: String, verdict: Verdict) -> WhyObject {
-        WhyObject {
-            summary,
-            verdict,
-            object: None,
-            cluster: None,
-            lifecycle: None,
-            decision: None,
-            rendered: None,
-            applied: None,
-            drifts: Vec::new(),
-            gone: None,
-            also_claimed: Vec::new(),
-            list: None,
-            candidates: Vec::new(),
-            more: false,
-            notes: Vec::new(),
-        }
-    }
 }
