@@ -1,4 +1,4 @@
-//! What becomes of the lists of all live keys: they are made again once their keys are decided, so of them is planned last.
+//! What becomes of the lists of all live keys. A list is made from its keys, so it is planned after them.
 //!
 //! Start at [`listed`]. The keys are those of the projection with what was just decided in their place; what is due then is
 //! decided as in [`crate::lists`].
@@ -16,7 +16,7 @@ use crate::view::View;
 /// The live keys that lists would hold, each with its Create event, by the list.
 pub(super) type Keys = BTreeMap<LifecycleKey, Vec<(ResourceKey, Offset)>>;
 
-/// Says what becomes of the lists of these triggers, beside what is decided of their keys; the keys of those that are made.
+/// Adds what becomes of the lists of these triggers to what was decided of their keys. Returns the keys of the lists that are made.
 pub(super) fn listed<'t, D: Disk>(
     view: &View<D>,
     rules: &RuleSet,
@@ -50,14 +50,14 @@ pub(super) fn listed<'t, D: Disk>(
             let decided = lifecycles.iter().position(|(one, _)| *one == key);
             let desired = match (now, keys.is_empty()) {
                 (None | Some(Desired::Absent { .. }), true) => continue,
-                // What they made stays, and the list that they made.
+                // Objects of its keys were left, so the list is left as well.
                 (Some(Desired::Present { .. } | Desired::Left), true) if left > 0 => continue,
                 (Some(Desired::Left), is_empty) if is_empty || !changed => continue,
                 (Some(_), true) => Redesired::Absent { event: None },
                 (Some(Desired::Present { .. }), false) if decided.is_none() && !changed => continue,
                 (_, false) => Redesired::Present { event: Offset::ZERO, incarnation: 1 },
             };
-            // One that is made again goes on as the record that it is made of now; there is none of a new one yet.
+            // A list that exists keeps the record that it was made from; a new one has no record yet.
             let desired = match (now, desired) {
                 (Some(Desired::Present { event }), Redesired::Present { incarnation, .. }) => {
                     Redesired::Present { event, incarnation }

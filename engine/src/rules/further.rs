@@ -1,8 +1,8 @@
-//! Further mistakes of rules: those that are found once the first one of a rule is out of the way.
+//! Further mistakes of rules: those behind the first one of each rule.
 //!
-//! Start at [`further`]. A rule is read up to its first mistake, and a template up to its first one. For somebody who mends
-//! files that is one at a time, so here the words that were found are taken out of a copy, and the copy is read again. Only
-//! what is said of other words counts: what is missing because it was taken out is no mistake. Pure.
+//! Start at [`further`]. Reading ends at the first mistake of a rule or a template. To find the next one, the wrong words are
+//! removed from a copy, and the copy is read again. A problem counts only if it is about other words: what is missing
+//! because it was removed is no mistake. Pure.
 
 use std::collections::BTreeSet;
 
@@ -33,7 +33,7 @@ pub(super) fn further(manifests: &Manifests, told: &mut Vec<Problem>, problems_o
     }
 }
 
-/// Whether a problem is about words that nobody has spoken of.
+/// Whether no problem before was about the words of this one.
 fn is_news(problem: &Problem, told: &[Problem], taken: &BTreeSet<(String, String)>) -> bool {
     let Problem { rule, message, place, .. } = problem;
     let is_of_copy = taken.iter().any(|(of, _)| of == rule);
@@ -42,7 +42,7 @@ fn is_news(problem: &Problem, told: &[Problem], taken: &BTreeSet<(String, String
         of == rule && overlap && place.topic != Topic::Template
     };
     let is_same = |other: &Problem| other.rule == *rule && (other.message == *message || other.place == *place);
-    // What is named and is not there may well be elsewhere: that is said once all else is right.
+    // A reference to something that is not there may be right once the rest is: it is reported then.
     let is_here = place.topic != Topic::Reference && !place.field.is_empty();
     is_of_copy && is_here && !taken.iter().any(is_of_taken) && !told.iter().any(is_same)
 }
@@ -58,7 +58,7 @@ fn take_out(manifests: &mut [Manifest], problem: &Problem, taken: &mut BTreeSet<
             Topic::Template => match map.get_mut(&key) {
                 Some(Value::String(text)) => {
                     let is_blank = blank(text, place.line, place.column);
-                    // Nothing is left of it: a field that may be absent is, and one that may not has some name.
+                    // Nothing is left: an optional field is removed, and a required one gets some name.
                     match (text.trim(), key.as_str()) {
                         ("", "eventSourceName") => text.push('x'),
                         ("", _) if place.field.starts_with("spec.") => _ = map.remove(&key),

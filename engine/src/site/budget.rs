@@ -2,8 +2,8 @@
 //!
 //! Start at [`Budget::take`]. It is a token bucket, kept as one moment (the generic cell rate algorithm, ITU-T I.371): when
 //! the bucket would be full again. Where the server refuses a request because it has too many (429: API Priority and
-//! Fairness, or its own limit), no request is made for the time that it names. Then requests are few, and twice as many each
-//! second, whatever the limit is: all that waited would come at once, and be refused again.
+//! Fairness, or its own limit), no request is made for the time that it names. Requests then begin slowly, and their
+//! rate doubles each second, whatever the limit: if all that waited came at once, it would be refused again.
 //!
 //! What nobody waits for (plans, dry runs, orphans) takes from the upper half of the bucket, and only while nothing else waits.
 //!
@@ -182,7 +182,7 @@ impl State {
         let is_news = self.closed_until.is_none_or(|until| until <= now);
         let until = now + pause;
         if self.closed_until.is_none_or(|before| before < until) {
-            // Whoever waits takes another turn, one after the other from then on.
+            // Requests that wait queue again, and go one after the other from then on.
             (self.closed_until, self.full) = (Some(until), Some(until));
             self.closings += 1;
         }

@@ -1,7 +1,7 @@
-//! Whose the fields of an object are, where others gave them before us or made theirs of ours. Pure.
+//! Which manager owns the fields of an object, where another one set them before us, or changed the key of our list item. Pure.
 //!
-//! Start at [`retaken`] and [`unshared`]. Both give the `managedFields` that an object is to have, and change no field: an
-//! apply afterwards does what it should have done. `kubectl apply --server-side`, Flux and Argo CD do the same for what was
+//! Start at [`retaken`] and [`unshared`]. Both give the `managedFields` that an object should have, and change no value. The
+//! next apply then removes what it could not remove before. `kubectl apply --server-side`, Flux and Argo CD do the same for what was
 //! given by client-side applies (`csaupgrade` of client-go).
 
 use serde_json::{Map, Value};
@@ -12,11 +12,11 @@ use crate::cluster::watch::{is_our_apply, is_whole};
 /// an object that is older than the account of its fields.
 const BY_KUBECTL: [&str; 2] = ["kubectl-client-side-apply", "before-first-apply"];
 
-/// What others made of items that a manifest gives becomes ours, so that the next apply takes it out. `None` where there is
-/// nothing like that.
+/// The `managedFields` with which the list items that another manager made out of ours are ours, so that the next apply removes
+/// them; `None` where there are none.
 ///
-/// Who changes the key of an item (`port` of a Service) makes, for the API server, another item out of it that is his. The
-/// next apply adds ours beside it, and where both have one name the object is refused for ever.
+/// To change the key of an item (`port` of a Service) is, for the API server, to remove it and to add another one, which the
+/// other manager owns. The next apply adds ours beside it. If both have one name, the server refuses the object each time.
 pub(super) fn retaken(object: &Value, manifest: &Value) -> Option<Value> {
     let mut entries = object["metadata"]["managedFields"].as_array()?.clone();
     let mut taken = Map::new();
@@ -33,8 +33,8 @@ pub(super) fn retaken(object: &Value, manifest: &Value) -> Option<Value> {
     Some(without_empty(entries))
 }
 
-/// What `kubectl apply` gave before and our last apply gave too becomes ours alone, so that it goes with our text. `None` where
-/// there is nothing like that.
+/// The `managedFields` with which what both `kubectl apply` and our last apply gave is ours alone, so that it goes when our
+/// text no longer gives it; `None` where there is no such field.
 pub(super) fn unshared(object: &Value) -> Option<Value> {
     let mut entries = object["metadata"]["managedFields"].as_array()?.clone();
     let ours = entries.iter().find(|entry| is_our_apply(entry))?["fieldsV1"].clone();
@@ -124,7 +124,7 @@ fn unite(into: &mut Map<String, Value>, from: Map<String, Value>) {
     }
 }
 
-/// Takes from fields what is also in others; whether there was something.
+/// Removes from the first fields those that the second ones have too; returns whether there were any.
 fn subtract(theirs: &mut Map<String, Value>, ours: &Map<String, Value>) -> bool {
     let mut is_shared = false;
     theirs.retain(|name, below| {
@@ -132,7 +132,7 @@ fn subtract(theirs: &mut Map<String, Value>, ours: &Map<String, Value>) -> bool 
         match below.as_object_mut() {
             Some(below) if !below.is_empty() && !ours.is_empty() => {
                 is_shared |= subtract(below, ours);
-                // That a map or an item is there is nothing without what is in it.
+                // An empty map or item need not be kept.
                 below.keys().any(|name| name != ".")
             }
             _ => {
@@ -170,7 +170,7 @@ mod tests {
     fn an_item_that_is_ours_but_for_its_key_is_taken_again_and_any_other_is_not() {
         let item = || json!({".": {}, "f:port": {}});
         let port = |name: &str, port: u32| json!({"name": name, "port": port, "protocol": "TCP", "targetPort": 80});
-        // What lives, the keys that another one owns, what we give, and the keys that become ours.
+        // The live items, the keys that another manager owns, the items of the manifest, and the keys that become ours.
         let check = |live: &[Value], theirs: &[&str], wanted: Value, taken: &[&str]| {
             let fields_of = |keys: &[&str]| -> Value {
                 let items: Map<_, _> = keys.iter().map(|key| ((*key).to_owned(), item())).collect();
@@ -186,7 +186,7 @@ mod tests {
         };
         let http = json!([{"name": "http", "port": 80}, {"name": "metrics", "port": 90}]);
         check(&[port("http", 81), port("metrics", 90)], &[K81], http.clone(), &[K81]);
-        // Somebody else's item, beside ours.
+        // An item of another manager, beside ours.
         check(&[port("http", 80), port("metrics", 90), port("more", 81)], &[K81], http.clone(), &[]);
         check(&[port("more", 81), port("metrics", 90)], &[K81], http.clone(), &[]);
         check(&[port("http", 80), port("metrics", 90)], &[K80], http.clone(), &[]);

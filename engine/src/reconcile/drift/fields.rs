@@ -22,7 +22,7 @@ pub fn checksum(managed: &Managed, excluded: &[Vec<String>]) -> u64 {
     (low(&Value::from(excluded.to_vec())) << 32) | low(&ours).max(1)
 }
 
-/// The checksum of an object that the cluster changed as it took it: it is recorded with an upper half turned round.
+/// The checksum of an object that the cluster changed as it took it: the bits of its upper half are recorded inverted.
 #[must_use]
 pub fn as_altered(checksum: u64) -> u64 {
     checksum ^ (u64::from(u32::MAX) << 32)

@@ -22,7 +22,7 @@ pub enum Sight {
         uid: String,
         /// The checksum of the fields that are ours.
         fields: u64,
-        /// It is on its way out. Something may hold it for ever; what that means for one that can finish is seen when it is gone.
+        /// It is being deleted; a finalizer may hold it for ever. A Job or a Pod is judged when it is gone.
         deleting: bool,
         /// It asks not to be watched.
         ignored: bool,
