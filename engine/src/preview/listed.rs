@@ -16,7 +16,8 @@ use crate::view::View;
 /// The live keys that lists would hold, each with its Create event, by the list.
 pub(super) type Keys = BTreeMap<LifecycleKey, Vec<(ResourceKey, Offset)>>;
 
-/// Adds what becomes of the lists of these triggers to what was decided of their keys. Returns the keys of the lists that are made.
+/// Adds what becomes of the lists of these triggers to what was decided of their keys. Returns the keys of the lists that are
+/// made.
 pub(super) fn listed<'t, D: Disk>(
     view: &View<D>,
     rules: &RuleSet,

@@ -1,8 +1,8 @@
 //! Which manager owns the fields of an object, where another one set them before us, or changed the key of our list item. Pure.
 //!
 //! Start at [`retaken`] and [`unshared`]. Both give the `managedFields` that an object should have, and change no value. The
-//! next apply then removes what it could not remove before. `kubectl apply --server-side`, Flux and Argo CD do the same for what was
-//! given by client-side applies (`csaupgrade` of client-go).
+//! next apply then removes what it could not remove before. `kubectl apply --server-side`, Flux and Argo CD do the same for
+//! what was given by client-side applies (`csaupgrade` of client-go).
 
 use serde_json::{Map, Value};
 
