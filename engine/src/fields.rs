@@ -5,12 +5,10 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::cluster::SERVER_METADATA;
+use crate::confidential::SENSITIVE;
 
 /// Fields of one object that are listed at most.
 const FIELDS_MAX: usize = 100;
-
-/// In the place of what a Secret holds.
-const SENSITIVE: &str = "(sensitive)";
 
 /// Where a Secret holds values. An annotation of `kubectl apply` has the whole manifest.
 const SENSITIVE_FIELDS: [&str; 3] = ["data", "stringData", "metadata.annotations"];
@@ -23,7 +21,7 @@ const MARKS: &str = "lifeline.dev/";
 pub struct FieldChange {
     /// Where it is, such as `data.login` or `metadata.labels["a/b"]`.
     pub path: String,
-    /// What it holds; absent where there is none. Of a Secret it is always `(sensitive)`.
+    /// What it holds; absent where there is none. Of a Secret, and where a template sees one, it is always `(sensitive)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Value>,
     /// What it would hold; absent where there would be none.
@@ -32,14 +30,15 @@ pub struct FieldChange {
 }
 
 /// The fields that differ, in the order of their paths. What only the server writes does not count, nor do the marks; what
-/// a Secret holds is not shown.
-pub(crate) fn differing(before: &Value, after: &Value) -> Vec<FieldChange> {
+/// a Secret holds is not shown, and no value where `hides_values`.
+pub(crate) fn differing(before: &Value, after: &Value, hides_values: bool) -> Vec<FieldChange> {
     let is_secret = [before, after].iter().any(|one| one["kind"] == "Secret" && one["apiVersion"] == "v1");
     let (before, after) = (without_what_is_not_wanted(before), without_what_is_not_wanted(after));
     let mut fields = Vec::new();
     compare(String::new(), Some(&before), Some(&after), &mut fields);
-    if is_secret {
-        for field in fields.iter_mut().filter(|field| SENSITIVE_FIELDS.iter().any(|of| is_below(&field.path, of))) {
+    if is_secret || hides_values {
+        let is_sensitive = |path: &str| hides_values || SENSITIVE_FIELDS.iter().any(|of| is_below(path, of));
+        for field in fields.iter_mut().filter(|field| is_sensitive(&field.path)) {
             let mask = |value: &mut Option<Value>| *value = value.take().map(|_| SENSITIVE.into());
             mask(&mut field.before);
             mask(&mut field.after);
@@ -123,7 +122,7 @@ mod tests {
     #[test]
     fn fields_are_named_by_their_paths_and_secrets_are_not_shown() {
         let check = |before: Value, after: Value, expected: &[(&str, Option<Value>, Option<Value>)]| {
-            let found = differing(&before, &after);
+            let found = differing(&before, &after, false);
             let found: Vec<_> =
                 found.iter().map(|one| (one.path.as_str(), one.before.clone(), one.after.clone())).collect();
             assert_eq!(found, expected, "{before} {after}");
@@ -160,6 +159,13 @@ mod tests {
             json!({"apiVersion": "v1", "kind": "Secret"}),
             secret(json!({"key": "b25l"})),
             &[("data.key", None, Some(json!(SENSITIVE))), ("dataOf", None, Some(json!(1)))],
+        );
+        // A template that sees a Secret may write a value of it anywhere.
+        let [before, after] = ["1", "2"].map(|value| json!({"kind": "ConfigMap", "data": {"a": value}}));
+        let hidden = differing(&before, &after, true);
+        assert_eq!(
+            (hidden[0].before.clone(), hidden[0].after.clone()),
+            (Some(json!(SENSITIVE)), Some(json!(SENSITIVE)))
         );
         let marked =
             |offset: &str| json!({"metadata": {"annotations": {"lifeline.dev/offset": offset}, "labels": {"a": "b"}}});

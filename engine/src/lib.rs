@@ -21,6 +21,8 @@ pub mod error_text;
 
 mod builtin;
 
+mod confidential;
+
 pub mod kinds;
 
 pub mod template;

@@ -79,6 +79,15 @@ pub enum Error {
         /// What the JSON parser said, with line and column.
         reason: String,
     },
+    /// The JSON has objects and lists inside each other deeper than is read.
+    #[error("payload is nested deeper than `{levels_max}` levels of JSON, the most that is read")]
+    TooDeep {
+        /// How deep it may be.
+        levels_max: usize,
+    },
+    /// An event has data in two forms.
+    #[error("`data` and `data_base64` are both there, expected one of them")]
+    DataTwice,
     /// A required attribute is absent, null or empty.
     #[error("attribute `{name}` is missing or empty")]
     Missing {
@@ -113,6 +122,9 @@ pub enum Error {
         value: String,
     },
 }
+
+/// How deep objects and lists may be inside each other in the JSON of a message: what serde_json reads.
+const LEVELS_MAX: usize = 127;
 
 /// The attributes of the JSON format that are looked at for every event; everything else stays unread.
 #[derive(Debug, Default, PartialEq, Deserialize)]
@@ -164,7 +176,12 @@ impl<'a> CloudEvent<'a> {
             refuse_unreadable(headers)?;
             refuse_twice(headers)?;
         }
-        CloudEvent::parse(headers, payload)
+        let (event, is_read_whole) = CloudEvent::parse_told(headers, payload)?;
+        // Attributes that are sound do not promise data that templates can read.
+        if !is_read_whole {
+            CloudEvent::to_map(headers, payload)?;
+        }
+        Ok(event)
     }
 
     /// Reads the attributes of the event in a message.
@@ -172,6 +189,11 @@ impl<'a> CloudEvent<'a> {
     /// # Errors
     /// The reason why the message is no CloudEvent.
     pub fn parse(headers: &Headers<'a>, payload: &'a [u8]) -> Result<CloudEvent<'a>, Error> {
+        CloudEvent::parse_told(headers, payload).map(|(event, _)| event)
+    }
+
+    /// The same, and whether it is known that all of the message reads as values.
+    fn parse_told(headers: &Headers<'a>, payload: &'a [u8]) -> Result<(CloudEvent<'a>, bool), Error> {
         match Mode::of(headers) {
             Mode::Structured => {
                 refuse_other_formats(headers)?;
@@ -181,16 +203,17 @@ impl<'a> CloudEvent<'a> {
                 let event = Self::parse_binary(headers)?;
                 // Said to be JSON and none: no template could ever read it, so it is refused here and not at every attempt.
                 if !payload.is_empty() && content_type(headers).is_some_and(is_json) {
-                    serde_json::from_slice::<Value>(payload).map_err(not_json)?;
+                    binary_data(content_type(headers), payload)?;
                 }
-                Ok(event)
+                Ok((event, true))
             }
         }
     }
 
-    fn parse_structured(payload: &'a [u8]) -> Result<CloudEvent<'a>, Error> {
+    fn parse_structured(payload: &'a [u8]) -> Result<(CloudEvent<'a>, bool), Error> {
         let text = utf8(payload)?;
-        let scanned = scan::scan(text);
+        let (scanned, is_read_whole) =
+            scan::scan_told(text).map_or((None, false), |(event, whole)| (Some(event), whole));
         // What was scanned has no control character below the space; without a byte from DEL on it has none at all.
         let is_plain = scanned.is_some() && payload.iter().fold(true, |plain, byte| plain & (*byte < 0x7f));
         let check = |name, value: &str| if is_plain { Ok(()) } else { check_string(name, value) };
@@ -200,7 +223,7 @@ impl<'a> CloudEvent<'a> {
         };
         let plain = |text: Option<Text<'a>>| text.map(|text| text.0);
         if event.data.is_some() && event.data_base64.is_some() {
-            return Err(invalid("data_base64", "", "no `data` beside it"));
+            return Err(Error::DataTwice);
         }
         if let Some(data) = &event.data_base64
             && BASE64.decode(data.0.as_bytes()).is_err()
@@ -225,7 +248,7 @@ impl<'a> CloudEvent<'a> {
                 check(name, &value.0)?;
             }
         }
-        Ok(CloudEvent { id, source, kind, subject, traceparent: plain(event.traceparent) })
+        Ok((CloudEvent { id, source, kind, subject, traceparent: plain(event.traceparent) }, is_read_whole))
     }
 
     fn parse_binary(headers: &Headers<'a>) -> Result<CloudEvent<'a>, Error> {
@@ -407,7 +430,11 @@ fn not_text(text: &str) -> Option<Error> {
 
 #[expect(clippy::needless_pass_by_value, reason = "shaped for map_err")]
 fn not_json(error: serde_json::Error) -> Error {
-    Error::NotJson { reason: error.to_string() }
+    let reason = error.to_string();
+    match reason.starts_with("recursion limit exceeded") {
+        true => Error::TooDeep { levels_max: LEVELS_MAX },
+        false => Error::NotJson { reason },
+    }
 }
 
 fn required<'a>(name: &'static str, value: Option<Cow<'a, str>>) -> Result<Cow<'a, str>, Error> {

@@ -8,6 +8,7 @@ mod entry;
 
 use lifeline_store::{Disk, Offset, Reader, Record};
 
+use crate::event::CloudEvent;
 use crate::fact::{
     Altered, Decision, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt, Gathered, Later,
     MarkerFound, ObjectKey, OrderBy, Place, Reconciled, RecordLost, Recreated, Redecision, Redesired, Redriven,
@@ -228,21 +229,30 @@ pub(crate) fn action_of(event: &EventReceived<'_>, decision: &Decision<'_>) -> S
     match overtaken_by {
         None => format!("{action}{lacks}"),
         Some(Later { offset, published_unix_nanos, stream }) => {
-            let (published, own) = (time(*published_unix_nanos), own_order(*by, *falls_back));
-            format!(
-                "{action}, overtaken: a later event{own} at offset {offset}, published at {published} in stream {stream}, decided \
-                 already{lacks}"
-            )
+            let (published, own) = (time(*published_unix_nanos), own_order(event, *by, *falls_back));
+            match own {
+                None => format!(
+                    "{action}, overtaken: a later event at offset {offset}, published at {published} in stream {stream}, decided \
+                     already{lacks}"
+                ),
+                Some(own) => format!(
+                    "{action}, overtaken: {own}, is not after that of the event at offset {offset} in stream {stream}, which \
+                     decided already"
+                ),
+            }
         }
     }
 }
 
-fn own_order(by: OrderBy, falls_back: bool) -> String {
-    match by {
-        OrderBy::Stream => String::new(),
-        _ if falls_back => String::new(),
-        OrderBy::Time | OrderBy::Sequence => format!(" by its `{}`", by.as_str()),
+/// What decides about an event's place where that is its own, such as "its `time`, `2026-11-22T12:00:00Z`".
+fn own_order(event: &EventReceived<'_>, by: OrderBy, falls_back: bool) -> Option<String> {
+    if by == OrderBy::Stream || falls_back {
+        return None;
     }
+    let attributes = CloudEvent::to_map(&event.headers, event.payload).unwrap_or_default();
+    let value =
+        attributes.get(by.as_str()).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+    Some(format!("its `{}`, `{}`", by.as_str(), value.unwrap_or_default()))
 }
 
 /// The later event that overtook a decision.

@@ -4,7 +4,10 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::rights;
+use crate::confidential::masked;
 
 /// Why a cluster did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -127,6 +130,30 @@ pub enum Error {
 }
 
 impl Error {
+    /// The same error without the values of the manifest that it is about.
+    #[must_use]
+    pub(crate) fn without_values(mut self, manifest: &Value) -> Error {
+        match &mut self {
+            Error::Invalid { message }
+            | Error::Immutable { message, .. }
+            | Error::Left { message, .. }
+            | Error::Denied { message, .. }
+            | Error::Forbidden { message }
+            | Error::Conflict { message }
+            | Error::Unavailable { message, .. } => *message = masked(message, manifest),
+            Error::Unauthorized { .. }
+            | Error::Misconfigured { .. }
+            | Error::UnknownKind { .. }
+            | Error::NamespaceMissing { .. }
+            | Error::NamespaceTerminating { .. }
+            | Error::Gone
+            | Error::Taken
+            | Error::Replaced { .. }
+            | Error::Throttled { .. } => {}
+        }
+        self
+    }
+
     /// Whether the same call may succeed soon without anybody changing a rule, a right or a definition.
     pub fn is_transient(&self) -> bool {
         match self {

@@ -249,7 +249,8 @@ impl<D: Disk> Planner<D> {
         let before = before.and_then(|((rules, event), object)| self.given(rules, &key, (event, None), object));
         match (before, self.manifest(draft, effect)) {
             (Some(before), Some(after)) => {
-                let fields = differing(&before.manifest, &after.manifest);
+                let hides_values = before.handling.hides_values || after.handling.hides_values;
+                let fields = differing(&before.manifest, &after.manifest, hides_values);
                 Seen { against: Against::Rendered, fields, ..nothing }
             }
             _ => nothing,
@@ -285,6 +286,10 @@ impl<D: Disk> Planner<D> {
         let schema = if marked.plain.is_empty() { None } else { cluster.schema(object).await };
         Wanted::add(&mut wants, marked, schema.as_deref(), object.clone(), false, adopts).ok()?;
         let want = wants.pop()?;
+        let worded = |error: cluster::Error| match want.handling.hides_values {
+            true => error.without_values(&want.manifest),
+            false => error,
+        };
         site.afford_last().await;
         let live = match cluster.get(object).await {
             Ok(live) => live,
@@ -300,7 +305,7 @@ impl<D: Disk> Planner<D> {
                 Err(cluster::Error::NamespaceMissing { namespace }) => {
                     Ok(self.homeless(draft, effect, made, &namespace, namespaces))
                 }
-                Err(error) => refused(error, object, effect),
+                Err(error) => refused(worded(error), object, effect),
             });
         };
         let recorded = recorded_uid(&outlook.now, object);
@@ -327,7 +332,8 @@ impl<D: Disk> Planner<D> {
         let action = if effect.action == Action::Create { Action::Update } else { effect.action };
         Some(match cluster.dry_run(object, &want.manifest, Some(&live.uid)).await {
             Ok(after) => {
-                let fields = after.map(|after| differing(&live.manifest, &after.manifest));
+                let hides_values = want.handling.hides_values;
+                let fields = after.map(|after| differing(&live.manifest, &after.manifest, hides_values));
                 // A cluster that cannot say what an apply would make.
                 let Some(fields) = fields else { return Some(Ok(self.rendered(draft, effect))) };
                 Ok(Seen { action, against: Against::Cluster, fields, because, ..Seen::nothing(effect) })
@@ -338,7 +344,7 @@ impl<D: Disk> Planner<D> {
                 let because = Some(format!("{fields} cannot be changed in place"));
                 Ok(Seen { action: Action::Replace, against: Against::Cluster, because, ..Seen::nothing(effect) })
             }
-            Err(error) => refused(error, object, effect),
+            Err(error) => refused(worded(error), object, effect),
         })
     }
 

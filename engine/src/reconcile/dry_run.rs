@@ -70,6 +70,7 @@ impl<D: Disk> Reconciler<D> {
         let (cluster, object) = (self.site.cluster_as(task.account()), &want.object);
         self.site.afford_last().await;
         let live = cluster.get(object).await?;
+        let hides_values = want.handling.hides_values;
         let known = Known::Found(live.clone());
         let circumstances = task.circumstances(&self.view.projection(), object, false, &known);
         if let Step::End(made) = wanted(want, task.recorded_uid(object), &known, &task.key, circumstances) {
@@ -82,12 +83,13 @@ impl<D: Disk> Reconciler<D> {
                 let because = format!("Namespace `{namespace}` is missing, and would be made before");
                 return Ok(Some((Action::Create, Vec::new(), Some(because))));
             }
+            Err(error) if hides_values => return Err(error.without_values(&want.manifest)),
             would => would?,
         };
         let Some(live) = live else { return Ok(Some((Action::Create, Vec::new(), None))) };
         // A cluster that cannot say.
         let Some(would) = would else { return Ok(None) };
-        let fields = differing(&live.manifest, &would.manifest);
+        let fields = differing(&live.manifest, &would.manifest, hides_values);
         Ok((!fields.is_empty()).then_some((Action::Change, fields, None)))
     }
 
@@ -132,7 +134,9 @@ impl<D: Disk> Reconciler<D> {
             }
             _ => None,
         };
-        let fields = live.zip(would).map(|(live, would)| differing(&live.manifest, &would.manifest));
+        let fields = live.zip(would);
+        let hides_values = want.handling.hides_values;
+        let fields = fields.map(|(live, would)| differing(&live.manifest, &would.manifest, hides_values));
         (fields.unwrap_or_default(), because)
     }
 

@@ -18,15 +18,18 @@ use crate::site::Sort;
 use crate::trace;
 
 impl<D: Disk> Reconciler<D> {
-    /// Takes steps about an object until its end is decided, a call fails, or a call is held back.
+    /// Takes steps about an object until its end is decided, a call fails, or a call is held back. Where values are hidden, no
+    /// answer of the cluster quotes one of what is applied.
     pub(super) async fn perform<End>(
         &self,
         task: &Task,
         object: &ObjectKey,
+        hides_values: bool,
         decide: impl Fn(&Known) -> Step<End>,
     ) -> Result<End, Failure> {
         let (cluster, writes) = (self.site.cluster_as(task.account()), &self.site.counters.writes);
         let failed = |error| Failure::of_cluster(&object.to_string(), &error);
+        let worded = |error: Error, manifest: &_| if hides_values { error.without_values(manifest) } else { error };
         let mut known = Known::Recorded;
         loop {
             known = match decide(&known) {
@@ -47,7 +50,9 @@ impl<D: Disk> Reconciler<D> {
                     let outcome = |_: &LiveObject| "made";
                     let call = async {
                         writes.fetch_add(1, Ordering::Relaxed);
-                        trace::write("apply", object, cluster.make(object, &manifest), outcome).await
+                        let made =
+                            async { cluster.make(object, &manifest).await.map_err(|error| worded(error, &manifest)) };
+                        trace::write("apply", object, made, outcome).await
                     };
                     match self.call(task, "apply", object, call).await? {
                         Err(Error::Taken) => Known::Lost,
@@ -59,7 +64,11 @@ impl<D: Disk> Reconciler<D> {
                     let outcome = |live: &LiveObject| if live.deleting { "terminating" } else { "applied" };
                     let call = async {
                         writes.fetch_add(1, Ordering::Relaxed);
-                        trace::write("apply", object, cluster.apply(object, &manifest, uid.as_deref()), outcome).await
+                        let applied = async {
+                            let applied = cluster.apply(object, &manifest, uid.as_deref()).await;
+                            applied.map_err(|error| worded(error, &manifest))
+                        };
+                        trace::write("apply", object, applied, outcome).await
                     };
                     match self.call(task, "apply", object, call).await? {
                         Err(Error::Gone | Error::Replaced { .. }) if known == Known::Recorded => Known::Lost,

@@ -55,7 +55,7 @@ impl<D: Disk> Reconciler<D> {
                 removing = Removing::HandsOver;
             }
             let is_not_first = task.is_not_first(&self.view.projection(), object);
-            let removed = self.perform(task, object, |known| {
+            let removed = self.perform(task, object, false, |known| {
                 let circumstances = task.circumstances(&self.view.projection(), object, is_not_first, known);
                 unwanted(holding, known, &task.key, circumstances, removing)
             });

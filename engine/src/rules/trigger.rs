@@ -308,7 +308,24 @@ impl Trigger {
         self.make(part, ("CloudEvent", json!(event)), cluster, recorded_at_unix_nanos)
     }
 
+    /// Where a Secret may be part of what is made, no error says what is in it, and the manifests are marked.
     fn make(
+        &self,
+        part: Part,
+        events: (&str, Value),
+        cluster: &str,
+        recorded_at_unix_nanos: u64,
+    ) -> Result<Vec<Rendered>, Error> {
+        let sees_secret = self.candidates().any(|content| content.is_secret());
+        let made = self.make_all(part, events, cluster, recorded_at_unix_nanos);
+        let mut made = made.map_err(|error| if sees_secret { error.without_values() } else { error })?;
+        for Rendered { manifest, handling, .. } in &mut made {
+            handling.hides_values = sees_secret || manifest["kind"] == "Secret" && manifest["apiVersion"] == "v1";
+        }
+        Ok(made)
+    }
+
+    fn make_all(
         &self,
         part: Part,
         (name, events): (&str, Value),

@@ -81,19 +81,15 @@ impl Violation {
         }
     }
 
-    pub fn hint(self, action: &str) -> String {
-        let action =
-            action.strip_suffix("| squote").or_else(|| action.strip_prefix("squote ")).unwrap_or(action).trim();
+    /// What to do about it; `quoting` says how to quote the value.
+    pub fn hint(self, quoting: &str) -> String {
         match self {
             Violation::Objects => "write the objects in the template, and `range` over the data".to_owned(),
             Violation::Respelled => "write quotes around the whole value, as in `\"1.{{ .minor }}\"`".to_owned(),
-            Violation::Structure | Violation::Folded | Violation::Empty | Violation::TooMany => {
-                format!("quote it: {{{{ {action} | quote }}}}")
-            }
-            Violation::Quotes => {
-                format!("write no quotes around it and let the template quote it: {{{{ {action} | quote }}}}")
-            }
             Violation::Outdented => "indent it below its key: `| nindent N` with N deeper than the key".to_owned(),
+            Violation::Structure | Violation::Quotes | Violation::Folded | Violation::Empty | Violation::TooMany => {
+                quoting.to_owned()
+            }
         }
     }
 }

@@ -40,6 +40,24 @@ impl Error {
             | Error::Manifest(fault) => fault,
         }
     }
+
+    /// The same mistake in words that quote nothing of what the template was given or holds: for templates that see a Secret, or
+    /// are in one.
+    #[must_use]
+    pub fn without_values(mut self) -> Error {
+        let fault = match &mut self {
+            Error::Compile(fault)
+            | Error::Refused(fault)
+            | Error::Render(fault)
+            | Error::Limit(fault)
+            | Error::Confined(fault)
+            | Error::Manifest(fault) => fault,
+        };
+        if let Some(words) = fault.without_values.take() {
+            (fault.message, fault.hint) = *words;
+        }
+        self
+    }
 }
 
 /// One mistake with its place in the template.
@@ -55,6 +73,8 @@ pub struct Fault {
     pub message: String,
     /// What to do about it, if that can be said.
     pub hint: Option<String>,
+    /// Message and hint without the values that they quote; `None` where they quote none.
+    pub without_values: Option<Box<(String, Option<String>)>>,
 }
 
 impl Fault {
@@ -65,7 +85,14 @@ impl Fault {
             column: place.column,
             message: message.into(),
             hint: None,
+            without_values: None,
         })
+    }
+
+    /// The same, which quotes values. `message` and `hint` do not.
+    pub(super) fn quoting(mut self: Box<Self>, message: impl Into<String>, hint: Option<String>) -> Box<Fault> {
+        self.without_values = Some(Box::new((message.into(), hint)));
+        self
     }
 
     pub(super) fn hint(mut self: Box<Self>, hint: impl Into<String>) -> Box<Fault> {

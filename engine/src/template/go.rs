@@ -76,6 +76,11 @@ impl Program {
         }
     }
 
+    /// An offset in the source that is inside an action.
+    pub fn place_of(&self, action: u32) -> Option<usize> {
+        self.prepared.markers.get(action as usize).map(|marker| marker.offset)
+    }
+
     /// Where an action is and how it reads, for a message.
     pub fn action(&self, source: &str, action: u32) -> (LineColumn, String) {
         let Some(marker) = self.prepared.markers.get(action as usize) else {
@@ -131,10 +136,17 @@ impl Program {
                 None => {
                     let function = message.strip_prefix('`').and_then(|rest| rest.split('`').next());
                     let place = function.map_or(place, place_of);
-                    Error::Render(Fault::new(name, place, message))
+                    let known = function.filter(|function| words.iter().any(|(word, _)| word == function));
+                    let apart = match known {
+                        Some(function) => format!("`{function}` refuses what it is given"),
+                        None => "a function refuses what it is given".to_owned(),
+                    };
+                    Error::Render(Fault::new(name, place, message).quoting(apart, None))
                 }
             },
-            error => Error::Render(Fault::new(name, place, error.to_string())),
+            error => {
+                Error::Render(Fault::new(name, place, error.to_string()).quoting("an action cannot be rendered", None))
+            }
         }
     }
 }

@@ -10,6 +10,7 @@
 //! source -----------------------------------------------------> Tera --+--> tracked text --> manifest + confine --> objects
 //! ```
 
+mod advice;
 mod blocks;
 mod confine;
 mod error;
@@ -33,6 +34,8 @@ pub(crate) use types::{at, put};
 use error::{LineColumn, shortened};
 use manifest::Refusal;
 use tracking::{Filled, Manner, TrackedText};
+
+use crate::confidential::masked_quotes;
 
 /// The language a template is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -173,8 +176,10 @@ impl Template {
                 let place = if rendered.text == self.inner.source { rendered_place } else { LineColumn::default() };
                 let line = rendered.text.lines().nth(rendered_place.line - 1).unwrap_or("").trim();
                 let line = shortened(line);
+                let apart =
+                    format!("line {} of the rendered manifest: {}", rendered_place.line, masked_quotes(&message));
                 let message = format!("line {} of the rendered manifest, `{line}`: {message}", rendered_place.line);
-                let fault = Fault::new(&self.inner.name, place, message);
+                let fault = Fault::new(&self.inner.name, place, message).quoting(apart, hint.clone());
                 Error::Manifest(match hint {
                     Some(hint) => fault.hint(hint),
                     None => fault,
@@ -196,8 +201,16 @@ impl Template {
             (false, true) => format!("what `{{{{ {action} }}}}` gives {}", violation.message()),
             (false, false) => format!("value `{value}` of `{{{{ {action} }}}}` {}", violation.message()),
         };
-        let shown = if action.is_empty() { "...".to_owned() } else { action };
-        Error::Confined(Fault::new(name, place, message).hint(violation.hint(&shown)))
+        let apart = format!("a value {}", violation.message());
+        let advice = match program {
+            Program::Go(program) => program.place_of(filled.action).map(|inside| advice::quote(source, inside)),
+            Program::Tera(_) => None,
+        };
+        let unseen = violation.hint(advice::UNSEEN);
+        let fault = Fault::new(name, place, message);
+        Error::Confined(
+            fault.hint(violation.hint(advice.as_deref().unwrap_or(advice::UNSEEN))).quoting(apart, Some(unseen)),
+        )
     }
 }
 
@@ -264,7 +277,8 @@ fn parse<T>(name: &str, source: &str, read: fn(&TrackedText) -> Result<T, Refusa
             Refusal::Manifest { offset, message, hint } => (offset, message, hint),
             Refusal::Violation { violation, .. } => (0, violation.message().to_owned(), None),
         };
-        let fault = Fault::new(name, LineColumn::at(source, offset), message);
+        let apart = masked_quotes(&message);
+        let fault = Fault::new(name, LineColumn::at(source, offset), message).quoting(apart, hint.clone());
         Error::Manifest(match hint {
             Some(hint) => fault.hint(hint),
             None => fault,

@@ -114,7 +114,10 @@ impl Program {
                 let message = format!("more than {RENDERED_BYTES_MAX} bytes or {STEPS_MAX} pieces were rendered");
                 return Err(Error::Limit(Fault::new(name, LineColumn::default(), message)));
             }
-            Err(error) => return Err(Error::Render(fault(name, &error))),
+            Err(error) => {
+                let fault = fault(name, &error).quoting("an expression cannot be rendered", None);
+                return Err(Error::Render(fault));
+            }
         }
         String::from_utf8(page.bytes).ok().and_then(|text| unmark(&text)).ok_or_else(|| {
             Error::Render(Fault::new(

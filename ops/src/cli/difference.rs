@@ -141,8 +141,15 @@ fn line(out: &mut String, row: &DifferenceRow, width: Option<usize>, paint: Pain
         None => name.to_owned(),
     };
     let (source, subject) = (name(&row.source), name(rows::subject_words(&row.subject)));
-    let who = format!("{source} {subject}  {} on {}", row.trigger, row.cluster);
+    // A lifecycle without a source is the list of its trigger.
+    let who = match row.source.is_empty() {
+        true => format!("{}  {} on {}", rows::LIST, row.trigger, row.cluster),
+        false => format!("{source} {subject}  {} on {}", row.trigger, row.cluster),
+    };
     let mut what: Vec<String> = changes(row.before.as_ref(), row.after.as_ref());
+    if what.is_empty() {
+        what.push("changed, with the same fields".to_owned());
+    }
     if row.change == Change::Recreated {
         what.insert(0, "made again".to_owned());
     }

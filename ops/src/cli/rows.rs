@@ -19,7 +19,7 @@ use crate::terminal::style::{Paint, Tone};
 use crate::terminal::table::{Cell, Column, Table, cut_middle, printable};
 
 /// In place of a source: the lifecycle of all live keys of a trigger.
-const LIST: &str = "(list)";
+pub const LIST: &str = "(list)";
 
 /// What is shown for an empty subject.
 const NONE: &str = "(none)";

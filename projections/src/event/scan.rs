@@ -1,10 +1,10 @@
 //! One pass over the JSON of an event in structured mode: its attributes, borrowed, and a check of everything else.
 //!
-//! Start at [`scan`]. It knows the shape that nearly every producer sends, and gives up with `None` at anything else:
+//! Start at [`scan_told`]. It knows the shape that nearly every producer sends, and gives up with `None` at anything else:
 //! a fault, an escaped attribute, a repeated one, a value that is no string, nesting beyond [`DEPTH_MAX`]. Then serde_json
 //! reads the event from the start and has the last word, so verdicts and their texts are its own.
 //!
-//! Invariant: what [`scan`] accepts, serde_json accepts too, and reads the same out of it. The tests at the end compare
+//! Invariant: what [`scan_told`] accepts, serde_json accepts too, and reads the same out of it. The tests at the end compare
 //! the two on whole families of texts.
 //!
 //! Never here: what an attribute may say. That is checked in [`super`], for both ways.
@@ -19,7 +19,14 @@ use super::{Attributes, Text};
 const DEPTH_MAX: u32 = 64;
 
 /// The attributes of an event, when it has the common shape.
-pub(super) fn scan(text: &str) -> Option<Attributes<'_>> {
+#[cfg(test)]
+fn scan(text: &str) -> Option<Attributes<'_>> {
+    scan_told(text).map(|(attributes, _)| attributes)
+}
+
+/// The attributes, and whether all the rest reads as values too. Numbers with exponents may be too large for any, and escapes may
+/// be halves of a character; serde_json sees that where the value is read.
+pub(super) fn scan_told(text: &str) -> Option<(Attributes<'_>, bool)> {
     let mut scanner = Scanner::new(text);
     let mut attributes = Attributes::default();
     let mut has_data = false;
@@ -78,8 +85,11 @@ pub(super) fn scan(text: &str) -> Option<Attributes<'_>> {
         }
     }
     scanner.skip_space();
-    (scanner.at == text.len()).then_some(attributes)
+    (scanner.at == text.len()).then_some((attributes, !scanner.has_doubt))
 }
+
+/// A number of so many digits, without an exponent, is no infinity.
+const DIGITS_SURE: usize = 300;
 
 /// Bytes looked at together: as many as a number has bits.
 const BLOCK_BYTES: usize = 64;
@@ -111,12 +121,14 @@ struct Scanner<'a> {
     /// The block that was looked at last, and what [`ends`] said of it.
     block: usize,
     ends: u64,
+    /// Whether something was passed that may read as no value.
+    has_doubt: bool,
 }
 
 impl<'a> Scanner<'a> {
     fn new(text: &'a str) -> Scanner<'a> {
         // No block has this number: none was looked at.
-        Scanner { text, bytes: text.as_bytes(), at: 0, block: usize::MAX, ends: 0 }
+        Scanner { text, bytes: text.as_bytes(), at: 0, block: usize::MAX, ends: 0, has_doubt: false }
     }
 
     #[inline]
@@ -181,6 +193,7 @@ impl<'a> Scanner<'a> {
                         b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {}
                         // Whether surrogates pair up does not matter to serde_json where nobody reads the text.
                         b'u' => {
+                            self.has_doubt = true;
                             let digits = self.bytes.get(self.at..self.at + 4)?;
                             if !digits.iter().all(u8::is_ascii_hexdigit) {
                                 return None;
@@ -295,6 +308,7 @@ impl<'a> Scanner<'a> {
 
     /// A number behind its first byte (RFC 8259, section 6).
     fn number(&mut self, first: u8) -> Option<()> {
+        let start = self.at;
         let first = if first == b'-' {
             let digit = self.peek()?;
             self.at += 1;
@@ -312,12 +326,14 @@ impl<'a> Scanner<'a> {
             self.some_digits()?;
         }
         if let Some(b'e' | b'E') = self.peek() {
+            self.has_doubt = true;
             self.at += 1;
             if let Some(b'+' | b'-') = self.peek() {
                 self.at += 1;
             }
             self.some_digits()?;
         }
+        self.has_doubt |= self.at - start > DIGITS_SURE;
         // A digit behind a leading zero fails where the end of the value is looked for.
         Some(())
     }

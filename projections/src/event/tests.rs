@@ -70,6 +70,48 @@ fn an_attribute_beside_a_line_that_cannot_be_read_is_not_believed() {
     check(&[("", "no colon"), ("X-Name", "j\u{fffd}rgen")], LOGIN.as_bytes(), Ok(("auth.example.com", "mgianluc")));
 }
 
+/// What no template could read is refused when it comes, in the words in which it is told of events in old logs.
+#[test]
+fn what_cannot_be_read_whole_is_no_event_and_stays_one_where_it_was_recorded() {
+    let of = |data: &str| format!(r#"{{"specversion":"1.0","type":"t","source":"s","id":"1","data":{data}}}"#);
+    let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+    let too_deep = Some("payload is nested deeper than `127` levels of JSON, the most that is read");
+    for (data, expected) in [
+        (nested(60), None),
+        (nested(100), None),
+        (nested(126), None),
+        (nested(127), too_deep),
+        (nested(200), too_deep),
+        ("1e3".into(), None),
+        ("\"\\u00e9\"".into(), None),
+        ("1e999".into(), Some("number out of range")),
+        (format!("{}.5", "9".repeat(400)), Some("number out of range")),
+        ("9".repeat(400), None),
+        ("\"\\ud800\"".into(), Some("surrogate")),
+    ] {
+        let payload = of(&data);
+        let received = CloudEvent::receive(&[], payload.as_bytes()).map(drop).map_err(|error| error.to_string());
+        let read = CloudEvent::to_map(&[], payload.as_bytes()).map(drop).map_err(|error| error.to_string());
+        assert_eq!(received, read, "{payload}");
+        match expected {
+            None => assert_eq!(received, Ok(()), "{payload}"),
+            Some(words) => {
+                assert!(received.as_ref().is_err_and(|told| told.contains(words)), "{payload}: {received:?}")
+            }
+        }
+        assert!(CloudEvent::parse(&[], payload.as_bytes()).is_ok(), "{payload}");
+        let headers = [
+            ("ce-specversion", "1.0"),
+            ("ce-type", "t"),
+            ("ce-source", "s"),
+            ("ce-id", "1"),
+            ("content-type", "text/json"),
+        ];
+        let in_binary = CloudEvent::receive(&headers, data.as_bytes()).map(drop).map_err(|error| error.to_string());
+        assert_eq!(in_binary.is_err(), expected.is_some() && data != nested(127), "{data}: {in_binary:?}");
+    }
+}
+
 #[test]
 fn what_is_no_cloudevent_says_why() {
     check(
@@ -88,6 +130,11 @@ fn what_is_no_cloudevent_says_why() {
         &[],
         br#"{"specversion":"1.0","type":"t","source":"s","id":"1","time":"noon"}"#,
         Err("attribute `time` is `noon`, expected an RFC 3339 time"),
+    );
+    check(
+        &[],
+        br#"{"specversion":"1.0","type":"t","source":"s","id":"1","data":1,"data_base64":"e30="}"#,
+        Err("`data` and `data_base64` are both there, expected one of them"),
     );
     check(
         &[],

@@ -24,6 +24,7 @@ use super::read::content::{Content, Contents, Fault, Part, Reference, Texts, ask
 use super::read::manifest::Manifest;
 use super::read::spec::{self, EventTriggerSpec};
 use super::read::text::{Reading, Shape};
+use crate::confidential::masked_quotes;
 use crate::template::{self, Data};
 
 mod config_map;
@@ -68,7 +69,12 @@ pub(super) trait Policy: Debug + Send + Sync {
 
 impl Default for Handling {
     fn default() -> Handling {
-        Handling { tier: EventTriggerSpec::default().tier, recreates: false, makes_namespace: true }
+        Handling {
+            tier: EventTriggerSpec::default().tier,
+            recreates: false,
+            makes_namespace: true,
+            hides_values: false,
+        }
     }
 }
 
@@ -215,12 +221,14 @@ pub struct Handling {
     pub recreates: bool,
     /// Whether its Namespace is made where it is missing.
     pub makes_namespace: bool,
+    /// Whether a Secret is part of it, so that no message and no answer shows a value of it.
+    pub hides_values: bool,
 }
 
 impl Handling {
     /// What may be done where only a tier is known.
     pub(crate) fn of_tier(tier: i32) -> Handling {
-        Handling { tier, recreates: false, makes_namespace: true }
+        Handling { tier, ..Handling::default() }
     }
 }
 
@@ -285,4 +293,19 @@ pub enum Error {
         #[source]
         source: template::Error,
     },
+}
+
+impl Error {
+    /// The same error without the values that it quotes.
+    #[must_use]
+    pub fn without_values(self) -> Error {
+        match self {
+            Error::Field { trigger, field, source } => Error::Field { trigger, field, source: source.without_values() },
+            Error::Content { trigger, reference, key, source } => {
+                Error::Content { trigger, reference, key, source: source.without_values() }
+            }
+            Error::Patch { trigger, field, reason } => Error::Patch { trigger, field, reason: masked_quotes(&reason) },
+            error @ (Error::Missing { .. } | Error::Refused { .. }) => error,
+        }
+    }
 }

@@ -146,6 +146,7 @@ impl PolicyRef {
             tier: if self.spec.tier == 0 { trigger_tier } else { self.spec.tier },
             recreates: self.spec.force,
             makes_namespace: !self.spec.skip_namespace_creation,
+            hides_values: false,
         }
     }
 }

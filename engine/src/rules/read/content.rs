@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use data_encoding::BASE64;
 use serde_json::{Value, json};
 
 use super::cluster_fields;
@@ -147,7 +148,7 @@ impl Content {
             parts.push(json!([manifest["metadata"]["labels"], manifest["metadata"]["annotations"]]));
         }
         let digest = digest(&parts);
-        let object = if is_object { manifest.clone() } else { Value::Null };
+        let object = if is_object { served(manifest) } else { Value::Null };
 
         let entries = other_stage
             .map_or(Ok(()), |OtherStage { annotation, message, hint }| {
@@ -158,6 +159,9 @@ impl Content {
             .inspect(|_| metadata::content(&rule, origin, manifest, problems))
             .inspect_err(|fault| problems.push(fault.problem(&rule, origin)))
             .map_err(|fault| fault.message);
+        // What a Secret holds stays out of messages.
+        let is_secret = reference.kind == "Secret";
+        let worded = |error: template::Error| if is_secret { error.without_values() } else { error };
         let told = |key: &str, error: &template::Error| {
             let fault = error.fault();
             let at =
@@ -173,8 +177,9 @@ impl Content {
         let of_texts = entries.as_ref().map_err(Clone::clone).map(|(dialect, texts)| {
             let wanted = texts.iter().filter(|_| purposes.contains(&Purpose::Texts));
             let one = |(key, text): (&String, &String)| {
-                let template =
-                    Template::compile(*dialect, key, text).inspect_err(|error| problems.push(told(key, error)));
+                let template = Template::compile(*dialect, key, text)
+                    .map_err(worded)
+                    .inspect_err(|error| problems.push(told(key, error)));
                 (key.clone(), template)
             };
             wanted.map(one).collect::<BTreeMap<_, _>>()
@@ -193,7 +198,7 @@ impl Content {
                 };
                 let foreign = foreign.map(|error| Problem { severity: Severity::Warning, ..told(&key, &error) });
                 problems.extend(foreign);
-                let body = body.unwrap_or_else(|error| {
+                let body = body.map_err(worded).unwrap_or_else(|error| {
                     problems.push(told(&key, &error));
                     Body::Broken(error)
                 });
@@ -214,6 +219,11 @@ impl Content {
             .filter(|_| is_template)
             .find_map(|(_, text)| cluster_fields::text_field_of_resource(text));
         Content { reference, digest, entries, object, texts: of_texts, asks_for_whole_cluster, field_of_cluster }
+    }
+
+    /// Whether it is a Secret, of which nothing is recorded or shown.
+    pub(in crate::rules) fn is_secret(&self) -> bool {
+        self.reference.kind == "Secret"
     }
 
     /// Whether a template in it asks for the list of events.
@@ -240,6 +250,22 @@ impl Content {
         let is_broken = |entry: &Entry| matches!(entry.body, Body::Broken(_));
         self.entries.as_ref().map_or(true, |entries| entries.iter().any(is_broken))
     }
+}
+
+/// The object as an API server would give it: it keeps the texts of `stringData` in `data`, in base64.
+fn served(manifest: &Value) -> Value {
+    let mut object = manifest.clone();
+    let Some(fields) = object.as_object_mut().filter(|_| manifest["kind"] == "Secret") else { return object };
+    let Some(Value::Object(texts)) = fields.remove("stringData") else { return object };
+    let data = fields.entry("data").or_insert(Value::Null);
+    if data.is_null() {
+        *data = json!({});
+    }
+    if let Some(data) = data.as_object_mut() {
+        let encoded = |text: &str| BASE64.encode(text.as_bytes()).into();
+        data.extend(texts.into_iter().filter_map(|(key, text)| Some((key, encoded(text.as_str()?)))));
+    }
+    object
 }
 
 /// Whether one of the texts may ask for more of `.Cluster` than name and labels.
@@ -340,6 +366,10 @@ impl Fault {
 pub(in crate::rules) fn strings(manifest: &Value, field: &str) -> Result<Texts, Fault> {
     let entry = |(key, value): (&String, &Value)| match value {
         Value::String(text) => Ok((key.clone(), text.clone())),
+        // It may be a password.
+        _ if manifest["kind"] == "Secret" => Err(Fault::new(format!("`{field}.{key}` is no string"))
+            .hint("put quotes around it")
+            .at(format!("{field}.{key}"))),
         other => Err(Fault::new(format!("`{field}.{key}` is `{other}`, expected a string"))
             .hint(format!("put a block scalar there: `{key}: |`"))
             .at(format!("{field}.{key}"))),

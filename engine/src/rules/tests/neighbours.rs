@@ -311,3 +311,45 @@ fn the_target_of_a_drift_exclusion_is_a_known_field() {
     let slip = "unknown field `spec.driftExclusions[0].target.knd`";
     check(&[trigger(exclusions(json!({"knd": "Deployment"})))], Cost::OutOfForce, &[slip]);
 }
+
+#[test]
+fn no_message_about_what_sees_a_secret_quotes_a_value() {
+    let reference = json!({"resource": {"apiVersion": "v1", "kind": "Secret", "name": "s", "namespace": "default"}, "identifier": "S"});
+    let sees = |kind: &str| json!({"oneForEvent": true, "templateResourceRefs": [reference], "policyRefs": [{"kind": kind, "namespace": "default", "name": "m"}]});
+    let secret = content("Secret", "s", json!({"pw": "hunter2: x"}));
+    let password = ".MgmtResources.S.data.pw | b64dec";
+    for text in [
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\ndata:\n  pw: {{{{ {password} }}}}\n"),
+        format!("pw: \"{{{{ {password} }}}}\\\"\n"),
+        format!("{{{{ {password} | fail }}}}"),
+        format!("{{{{ {password} | toDate \"2006\" }}}}"),
+        format!("a: 1\nb: {{{{ {password} | mustRegexMatch \"(\" }}}}"),
+        format!("- {{{{ {password} | quote }}}}\n"),
+        format!("{{{{ {password} | quote }}}}: 1\n{{{{ {password} | quote }}}}: 1\n"),
+        format!("{{{{ $x := {password} }}}}a: {{{{ $x }}}}\n"),
+    ] {
+        let config_map = content("ConfigMap", "m", json!({"a.yaml": text}));
+        let error = made(&sees("ConfigMap"), &[secret.clone(), config_map], "x").expect_err(&text);
+        assert!(!error.contains("hunter2") && error.contains("key `a.yaml`"), "{text}\n{error}");
+    }
+    // A Secret as content: what it holds, template or not, is quoted as little.
+    for text in
+        ["- hunter2\n", "hunter2: 1\nhunter2: 2\n", "a: hunter2{{ .CloudEvent.subject }}: {{ .CloudEvent.data.value }}"]
+    {
+        let spec =
+            json!({"oneForEvent": true, "policyRefs": [{"kind": "Secret", "namespace": "default", "name": "m"}]});
+        let error = made(&spec, &[content("Secret", "m", json!({"a.yaml": text}))], "a: b").expect_err(text);
+        assert!(!error.contains("hunter2"), "{text}\n{error}");
+    }
+    // `stringData` of a file is `data`, as an API server keeps it; the manifest is marked for those who apply it.
+    let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  pw: {{ .MgmtResources.S.data.pw | b64dec | quote }}\n";
+    let config_map = content("ConfigMap", "m", json!({"a.yaml": text}));
+    let rendered = made(&sees("ConfigMap"), &[secret, config_map], "x").unwrap();
+    assert_eq!(rendered[0].manifest["data"]["pw"], "hunter2: x");
+    assert!(rendered[0].handling.hides_values);
+    // A value of the event is shown, where no Secret is near.
+    let config_map = content("ConfigMap", "m", json!({"a.yaml": "a: {{ .CloudEvent.data.value }}\n"}));
+    let spec = json!({"oneForEvent": true, "policyRefs": [{"kind": "ConfigMap", "namespace": "default", "name": "m"}]});
+    let error = made(&spec, &[config_map], "a: b").unwrap_err();
+    assert!(error.contains("value `a: b` of"), "{error}");
+}

@@ -102,7 +102,11 @@ pub(super) fn json_of(value: &Value) -> Result<serde_json::Value, String> {
         Value::Bool(value) => (*value).into(),
         Value::Int(value) => (*value).into(),
         Value::Uint(value) => (*value).into(),
-        Value::Float(value) if value.fract() == 0.0 && value.abs() < 1e15 => (*value as i64).into(),
+        Value::Float(value)
+            if value.fract() == 0.0 && value.abs() < 1e15 && !(*value == 0.0 && value.is_sign_negative()) =>
+        {
+            (*value as i64).into()
+        }
         Value::Float(value) => serde_json::Number::from_f64(*value).ok_or("JSON has no infinity and no NaN")?.into(),
         Value::String(text) => text.to_string().into(),
         Value::List(items) => serde_json::Value::Array(items.iter().map(json_of).collect::<Result<_, _>>()?),

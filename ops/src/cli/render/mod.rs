@@ -386,6 +386,16 @@ fn decide(
             let likely = subjects(rules);
             let hit =
                 likely.iter().find_map(|one| Some((one.clone(), decide(one))).filter(|(_, made)| !made.is_empty()));
+            let patterns = patterns(rules);
+            if hit.is_none() && !patterns.is_empty() {
+                let patterns: Vec<String> = patterns.iter().map(|one| format!("`{one}`")).collect();
+                answer.troubles.push(format!(
+                    "the NATS subject is not given, and {} may match more than one\nhint: say which one the message came on: \
+                     --nats-subject SUBJECT",
+                    patterns.join(", ")
+                ));
+                return answer;
+            }
             let (taken, decisions) = hit.unwrap_or_else(|| (likely.first().cloned().unwrap_or_default(), Vec::new()));
             answer.remarks.push(format!("the NATS subject is not given and taken to be `{taken}`: see --nats-subject"));
             (taken, decisions)
@@ -524,19 +534,35 @@ fn trouble(rules: &RuleSet, sources: &[Source], error: &RenderError) -> String {
 
 /// The NATS subjects that EventSources name in plain text, and none.
 fn subjects(rules: &RuleSet) -> Vec<String> {
+    let mut subjects: Vec<String> = criteria(rules).iter().filter_map(|one| plain(one)).collect();
+    subjects.push(String::new());
+    subjects
+}
+
+/// The patterns for NATS subjects that are no plain text.
+fn patterns(rules: &RuleSet) -> Vec<String> {
+    criteria(rules).into_iter().filter(|one| plain(one).is_none()).collect()
+}
+
+/// The one subject that a pattern spells, which it matches; `None` where it is a pattern for several.
+fn plain(pattern: &str) -> Option<String> {
+    let plain = pattern.trim_start_matches('^').trim_end_matches('$').replace("\\.", ".");
+    (!plain.contains(['\\', '^', '$', '(', ')', '[', ']', '{', '}', '|', '*', '+', '?'])).then_some(plain)
+}
+
+/// What EventSources ask of NATS subjects, each once.
+fn criteria(rules: &RuleSet) -> Vec<String> {
     let documents = rules.documents().iter().filter(|(rule, _)| rule.starts_with("EventSource/"));
-    let mut subjects = Vec::new();
+    let mut subjects: Vec<String> = Vec::new();
     for (_, document) in documents {
         let manifest: Value = serde_json::from_str(&document.manifest).unwrap_or_default();
         for criterion in manifest["spec"]["messagingMatchCriteria"].as_array().into_iter().flatten() {
             let subject = criterion["subject"].as_str().unwrap_or_default();
-            let plain = subject.trim_start_matches('^').trim_end_matches('$').replace("\\.", ".");
-            if !plain.is_empty() && !subjects.contains(&plain) {
-                subjects.push(plain);
+            if !subject.is_empty() && !subjects.iter().any(|known| known == subject) {
+                subjects.push(subject.to_owned());
             }
         }
     }
-    subjects.push(String::new());
     subjects
 }
 

@@ -141,3 +141,24 @@ fn a_remedy_is_on_a_line_of_its_own() {
     assert!(yaml.contains("nowhere, which does not exist\n#   hint      create it, or set"), "{yaml}");
     assert!(!yaml.contains("\\n"), "{yaml}");
 }
+
+#[test]
+fn a_nats_subject_is_made_up_only_where_a_source_spells_it() {
+    let check = |pattern: &str, plain: Option<&str>| assert_eq!(super::plain(pattern).as_deref(), plain, "{pattern}");
+    check("^users$", Some("users"));
+    check(r"^vm\.up$", Some("vm.up"));
+    check("auth.example/a-b_c", Some("auth.example/a-b_c"));
+    for pattern in [r"^vm\.(up|down)$", "(login|logout)", "a.[0-9]+", "a.*", r"\w", "a{2}", "a$b", "x?"] {
+        check(pattern, None);
+    }
+    let rules = RULES.replacen("subject: users", r"subject: '^users\.(up|down)$'", 1);
+    assert_ne!(rules, RULES);
+    let sources = [Source { name: "r.yaml".into(), text: rules.clone() }];
+    let rules = RuleSet::new(Manifests::read("r.yaml", &rules), Clusters::default());
+    let text = event(&json!({"action": "Create", "team": "core"}));
+    let answer = decide(&rules, &sources, &asked(&text), None, None);
+    let told = answer.troubles.concat();
+    assert!(told.contains(r"`^users\.(up|down)$` may match") && told.contains("--nats-subject"), "{told}");
+    let answer = decide(&rules, &sources, &asked(&text), Some("users.up"), None);
+    assert!(answer.is_rendered, "{:?}", answer.troubles);
+}
