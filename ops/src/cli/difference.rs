@@ -147,11 +147,11 @@ fn line(out: &mut String, row: &DifferenceRow, width: Option<usize>, paint: Pain
         false => format!("{source} {subject}  {} on {}", row.trigger, row.cluster),
     };
     let mut what: Vec<String> = changes(row.before.as_ref(), row.after.as_ref());
-    if what.is_empty() {
-        what.push("changed, with the same fields".to_owned());
-    }
     if row.change == Change::Recreated {
         what.insert(0, "made again".to_owned());
+    }
+    if what.is_empty() {
+        what.push("changed, with the same fields".to_owned());
     }
     let text = printable(&format!("{who}  {}", what.join(", ")));
     let lines = match width {
