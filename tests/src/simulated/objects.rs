@@ -48,7 +48,7 @@ impl Objects {
         let (kind, name) = (text("/kind"), text("/metadata/name"));
         let is_namespaced = match (text("/apiVersion"), kind) {
             ("v1", "Namespace") => false,
-            ("v1", "ConfigMap") => true,
+            ("v1" | "v2", "ConfigMap") => true,
             (api_version, kind) => {
                 return Err(Error::UnknownKind { api_version: api_version.to_owned(), kind: kind.to_owned() });
             }
@@ -63,7 +63,7 @@ impl Objects {
         };
         Ok(ObjectKey {
             group: "".into(),
-            version: "v1".into(),
+            version: text("/apiVersion").into(),
             kind: kind.into(),
             namespace: is_namespaced.then(|| namespace.into()),
             name: name.into(),

@@ -51,8 +51,6 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 struct Candidate {
     object: ObjectKey,
-    /// The same object, in other versions of its kind.
-    also: Vec<ObjectKey>,
     uid: String,
     is_going: bool,
     marked: Marked,
@@ -101,13 +99,11 @@ impl<D: Disk> Reconciler<D> {
                 return Listed { is_incomplete: true, ..listed };
             }
         };
-        let mut versions = BTreeMap::<(String, String), Vec<Kind>>::new();
-        for kind in kinds {
-            versions.entry((kind.group.clone(), kind.kind.clone())).or_default().push(kind);
-        }
-        for versions in versions.into_values() {
-            let (kind, also) = versions.split_first().expect("each has a version");
-            match self.list_kind(kind, also).await {
+        // Each once, in the version that the server prefers, which comes first.
+        let mut once = BTreeSet::new();
+        kinds.into_iter().for_each(|kind| _ = once.insert(kind));
+        for kind in &once {
+            match self.list_kind(kind).await {
                 Ok(candidates) => listed.candidates.extend(candidates),
                 Err(Error::Forbidden { .. }) => listed.unlisted.push(kind.short()),
                 Err(Error::UnknownKind { .. }) => {}
@@ -120,7 +116,7 @@ impl<D: Disk> Reconciler<D> {
         listed
     }
 
-    async fn list_kind(&self, kind: &Kind, also: &[Kind]) -> Result<Vec<Candidate>, Error> {
+    async fn list_kind(&self, kind: &Kind) -> Result<Vec<Candidate>, Error> {
         self.site.afford_last().await;
         let mut seen = self.site.cluster().watch(kind.clone(), marks::OURS);
         let mut candidates = BTreeMap::new();
@@ -129,7 +125,7 @@ impl<D: Disk> Reconciler<D> {
                 match seen.next().await {
                     Some(Ok(Seen::Listing)) => candidates.clear(),
                     Some(Ok(Seen::Is(object, live))) => {
-                        if let Some(candidate) = self.candidate(&object, &live, also) {
+                        if let Some(candidate) = self.candidate(&object, &live) {
                             candidates.insert(object, candidate);
                         }
                     }
@@ -150,12 +146,10 @@ impl<D: Disk> Reconciler<D> {
     }
 
     /// An object of the list, where it has our marks and nobody claims it.
-    fn candidate(&self, object: &ObjectKey, live: &LiveObject, also: &[Kind]) -> Option<Candidate> {
+    fn candidate(&self, object: &ObjectKey, live: &LiveObject) -> Option<Candidate> {
         let marked = marks::genuine(live, self.site.name())?;
-        let in_version = |kind: &Kind| ObjectKey { version: kind.version.as_str().into(), ..object.clone() };
         let candidate = Candidate {
             object: object.clone(),
-            also: also.iter().map(in_version).collect(),
             uid: live.uid.clone(),
             is_going: live.deleting,
             marked,
@@ -371,10 +365,9 @@ impl<D: Disk> Reconciler<D> {
 }
 
 impl Candidate {
-    /// Whether a lifecycle claims it, in whichever version of its kind.
+    /// Whether a lifecycle claims it.
     fn is_claimed(&self, projection: &Projection) -> bool {
-        let cluster = &self.marked.key.cluster;
-        std::iter::once(&self.object).chain(&self.also).any(|object| !projection.claims(cluster, object).is_empty())
+        !projection.claims(&self.marked.key.cluster, &self.object).is_empty()
     }
 
     /// Whether it is a Namespace in which lifecycles claim objects.
