@@ -314,7 +314,7 @@ async fn lost_volume(scene: &Scene) -> Outcome {
     std::fs::remove_dir_all(lifeline.data())?;
     lifeline.restart()?;
     // To others it is another engine; the one that is gone keeps the consumer for a moment.
-    lifeline.has_said("taken over, which is gone").await?;
+    lifeline.has_said("it did not renew its note for 30 s").await?;
     assert_eq!(settled(&mut lifeline).await?, before);
     let is_deletion = |write: &&Write| write.verb == "delete" && write.name.starts_with("lost-volume-");
     let deletions: Vec<_> = control_plane.writes()?.into_iter().filter(|write| is_deletion(&write)).collect();

@@ -83,27 +83,36 @@ impl StreamState {
         let name = &self.name;
         let mut warnings = Vec::new();
         if self.replicas < 2 {
-            warnings
-                .push(format!("stream `{name}` has a single replica: power loss can take messages it acknowledged"));
+            warnings.push(format!(
+                "stream `{name}` has a single replica: power loss can take messages it acknowledged\nhint: give it 3 replicas in a \
+                 cluster of NATS, or `sync_interval: always` to the server"
+            ));
         }
         if !self.on_disk {
-            warnings.push(format!("stream `{name}` is kept in memory: a restart of the server empties it"));
+            warnings.push(format!(
+                "stream `{name}` is kept in memory: a restart of the server empties it\nhint: make a stream with `storage: file`"
+            ));
         }
         if self.erasable {
-            warnings.push(format!("messages of stream `{name}` may be deleted or purged by clients"));
+            warnings.push(format!(
+                "messages of stream `{name}` may be deleted or purged by clients before they are recorded\nhint: set `deny_delete` and \
+                 `deny_purge` of the stream"
+            ));
         }
         // A limits stream keeps its messages all the same, a work queue until its consumer has acknowledged them.
         if let (Retention::Interest, Some(kept)) = (self.retention, self.consumers_kept) {
             warnings.push(format!(
                 "stream `{name}` deletes consumers that are not used for {} s: events published while Lifeline is away for longer \
-                 are lost",
+                 are lost\nhint: raise `consumer_limits.inactive_threshold` of the stream, or take it away",
                 kept.as_secs()
             ));
         }
         match self.retention {
             Retention::Limits => {}
-            Retention::Interest | Retention::WorkQueue => warnings
-                .push(format!("stream `{name}` deletes acknowledged messages: a lost log cannot be rebuilt from it")),
+            Retention::Interest | Retention::WorkQueue => warnings.push(format!(
+                "stream `{name}` deletes acknowledged messages: a lost log cannot be rebuilt from it\nhint: keep copies of the \
+                 data folder, or publish to a stream with `retention: limits`"
+            )),
         }
         warnings
     }

@@ -261,7 +261,7 @@ pub enum Error {
     },
     /// Deliveries are numbered without holes; one is missing, so acknowledging the next would lose it.
     #[error(
-        "delivery `{expected}` of consumer `{consumer}` of stream `{stream}` is missing, got `{got}`\nhint: only one engine may read with this durable name"
+        "delivery `{expected}` of consumer `{consumer}` of stream `{stream}` is missing, got `{got}`\nhint: only one engine may read with a consumer; give every other its own with `--consumer`"
     )]
     DeliveryMissing {
         /// The stream.
