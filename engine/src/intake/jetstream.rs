@@ -334,4 +334,50 @@ mod tests {
         check(1, 1, Some("was acknowledged up to 1, and this log is new"));
         check(4, 8, Some("was acknowledged up to 8, and this log ends at 3"));
     }
+
+    #[test]
+    fn what_a_stream_does_not_promise_is_named_with_a_remedy() {
+        let sound = StreamState {
+            name: "S".to_owned(),
+            created_unix_nanos: 1,
+            first_sequence: 1,
+            last_sequence: 0,
+            messages: 0,
+            replicas: 3,
+            retention: Retention::Limits,
+            subjects: vec!["s".to_owned()],
+            copied: Copied::default(),
+            on_disk: true,
+            erasable: false,
+            consumers_kept: None,
+        };
+        assert!(sound.warnings().is_empty());
+        let check = |state: StreamState, expected: &[&str]| {
+            let told = state.warnings();
+            assert_eq!(told.len(), expected.len(), "{told:?}");
+            for (told, expected) in told.iter().zip(expected) {
+                assert!(told.starts_with(&format!("{expected}\nhint: ")), "{told}");
+            }
+        };
+        check(
+            StreamState { replicas: 1, on_disk: false, erasable: true, ..sound.clone() },
+            &[
+                "stream `S` has a single replica: power loss can take messages it acknowledged",
+                "stream `S` is kept in memory: a restart of the server empties it",
+                "messages of stream `S` may be deleted or purged by clients before they are recorded",
+            ],
+        );
+        let kept = Some(Duration::from_secs(60));
+        check(
+            StreamState { retention: Retention::Interest, consumers_kept: kept, ..sound.clone() },
+            &[
+                "stream `S` deletes consumers that are not used for 60 s: events published while Lifeline is away for longer are lost",
+                "stream `S` deletes acknowledged messages: a lost log cannot be rebuilt from it",
+            ],
+        );
+        check(
+            StreamState { retention: Retention::WorkQueue, ..sound },
+            &["stream `S` deletes acknowledged messages: a lost log cannot be rebuilt from it"],
+        );
+    }
 }

@@ -365,7 +365,8 @@ impl Reader {
                         return Ok(Ended::LookAgain(format!("messages from sequence {next} on were delivered elsewhere")));
                     }
                     if stalled >= STALLED_LOOKS {
-                        return Ok(Ended::LookAgain(format!("{} messages wait, none came", backlog.pending)));
+                        let waiting = count(backlog.pending, "message");
+                        return Ok(Ended::LookAgain(format!("none came, though {waiting} should have")));
                     }
                 }
                 batch = batches.next() => {
