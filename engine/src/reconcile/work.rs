@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use tracing::{Instrument, debug, info, warn};
 
 use crate::cluster::Kind;
+use crate::error_text::in_log;
 use crate::queue::{Next, Urgency};
 use crate::reconcile::attempt::{Attempt, Ending, has_object_news, is_news, is_recorded};
 use crate::reconcile::conflict::{Conflict, conflicts, going_namespaces};
@@ -396,7 +397,7 @@ impl<D: Disk> Reconciler<D> {
         let attempts = self.site.queue.count_attempt(task.index, task.lifecycle.decided, recorded);
         let attempt = attempts.of_decision;
         if is_said && is_news(&task.lifecycle, &failure) {
-            warn!(attempt, "{}", failure.message);
+            warn!(attempt, "{}", in_log(&failure.message));
         } else {
             debug!(attempt, "{}", failure.message);
         }

@@ -23,7 +23,7 @@ use tracing::{info, warn};
 
 use self::judge::{Found, Standing, Verdict, verdict};
 use crate::cluster::{Deletion, Error, Kind, LiveObject, Seen};
-use crate::error_text::chain;
+use crate::error_text::{chain, in_log};
 use crate::orphans::{OrphanRow, confirmation_id, sentence};
 use crate::reconcile::marks::{self, Marked};
 use crate::reconcile::plan::rank;
@@ -95,7 +95,7 @@ impl<D: Disk> Reconciler<D> {
         let kinds = match self.site.cluster().kinds().await {
             Ok(kinds) => kinds,
             Err(error) => {
-                warn!("objects without a lifecycle are not looked for yet: {}", chain(&error));
+                warn!("objects without a lifecycle are not looked for yet: {}", in_log(&chain(&error)));
                 return Listed { is_incomplete: true, ..listed };
             }
         };
@@ -209,7 +209,7 @@ impl<D: Disk> Reconciler<D> {
         for group in self.view.orphans().status(cluster).groups {
             let sentence = sentence(cluster, &group);
             if told.insert(sentence.clone()) {
-                warn!("{sentence}");
+                warn!("{}", in_log(&sentence));
             }
         }
     }
@@ -336,7 +336,7 @@ impl<D: Disk> Reconciler<D> {
                 }
                 Ok(false) => info!("is not as it was shown, and stays: {}", names([&candidate.object])),
                 Err(error) => {
-                    warn!("{} cannot be deleted: {}", candidate.object, chain(&error));
+                    warn!("{} cannot be deleted: {}", candidate.object, in_log(&chain(&error)));
                     candidates.push(candidate);
                 }
             }
