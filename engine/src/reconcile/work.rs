@@ -113,6 +113,7 @@ impl<D: Disk> Reconciler<D> {
         // Kept while attempts end: a question whether the cluster is available is not to be dropped on its way.
         let mut next = Box::pin(self.site.next());
         loop {
+            self.site.let_on(running.len());
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return,
@@ -200,7 +201,9 @@ impl<D: Disk> Reconciler<D> {
             SyncMode::Continuous | SyncMode::DryRun => plan.look_again(&task.lifecycle, &wanted, event),
         };
         if !plan.intend.is_empty() {
+            let waits = self.site.wait_for_log();
             self.record(task, What::Intended(plan.intend.clone())).await?;
+            waits.go_on().await;
         }
         if Detection::of(trigger).is_some() {
             self.site.drifts.use_kinds(wanted.iter().map(|want| Kind::of(&want.object)));
@@ -413,7 +416,10 @@ impl<D: Disk> Reconciler<D> {
     async fn record_outcome(&self, task: &Task, what: What) -> Result<(), Stopped> {
         let going = || going_namespaces(&self.view.projection().lifecycle(task.index).1);
         let mut awaited = going();
+        // The attempt calls nothing any more.
+        let waits = self.site.wait_for_log();
         self.record(task, what).await?;
+        drop(waits);
         self.site.drifts.settled(task.index);
         let still = going();
         awaited.retain(|namespace| !still.contains(namespace));

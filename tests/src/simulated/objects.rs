@@ -14,11 +14,16 @@ use serde_json::{Value, json};
 /// The namespace that every cluster has from the beginning.
 const FIRST_NAMESPACE: &str = "default";
 
+/// The label that an admission policy changes, and how its values begin.
+pub const ALTERED_LABEL: &str = "app.kubernetes.io/managed-by";
+pub const ALTERED: &str = "policy-";
+
 /// What a cluster holds.
 #[derive(Debug, Default, Clone)]
 pub struct Objects {
     held: BTreeMap<ObjectKey, LiveObject>,
     made: u64,
+    altered: u64,
     /// What went, in order.
     gone: Vec<(ObjectKey, LiveObject)>,
 }
@@ -124,6 +129,15 @@ impl Objects {
             ours.remove("f:kind");
         }
         live.managed.last_other = Some("stranger".to_owned());
+    }
+
+    /// What an admission policy makes of an object that was just applied: a label has another value each time, and is counted as
+    /// the applier's.
+    pub fn alter(&mut self, key: &ObjectKey) -> Option<LiveObject> {
+        let live = self.held.get_mut(key)?;
+        self.altered += 1;
+        live.manifest["metadata"]["labels"][ALTERED_LABEL] = json!(format!("{ALTERED}{}", self.altered));
+        Some(live.clone())
     }
 
     /// As [`lifeline_engine::cluster::Cluster::delete`]; a namespace takes along what is in it.

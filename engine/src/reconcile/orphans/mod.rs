@@ -18,6 +18,7 @@ use lifeline_projections::fold::Projection;
 use lifeline_projections::lifecycle::{Desired, Lifecycle};
 use lifeline_projections::reads::object_row;
 use lifeline_store::{Disk, Offset};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
@@ -43,6 +44,12 @@ const SETTLE: Duration = Duration::from_secs(10);
 
 /// The pause after a record, for more may follow.
 const BURST: Duration = Duration::from_millis(200);
+
+/// Judging takes this part of the time at most, however many objects there are: the workers wait meanwhile.
+const SHARE: u32 = 20;
+
+/// So many are judged without letting the workers go on.
+const JUDGED_AT_ONCE: usize = 256;
 
 /// How long the list of a kind may take.
 const LIST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -164,11 +171,13 @@ impl<D: Disk> Reconciler<D> {
         let (mut folded, mut confirmed) = (self.view.subscribe(), self.view.orphans().confirmed());
         loop {
             folded.mark_unchanged();
+            let began = Instant::now();
             let (rows, are_all_decided) = self.judge_all(&mut candidates).await?;
             self.view.orphans().set(self.site.name(), rows.clone(), unlisted.clone());
             if are_all_decided {
                 self.tell(told);
             }
+            let pause = BURST.max(began.elapsed() * SHARE);
             let ids = confirmed.borrow_and_update().clone();
             let known: BTreeSet<String> =
                 self.view.orphans().rows().into_iter().filter_map(|row| row.confirm).collect();
@@ -195,7 +204,7 @@ impl<D: Disk> Reconciler<D> {
                 biased;
                 () = sleep_until(again) => return Ok(()),
                 changed = folded.changed() => match changed {
-                    Ok(()) => sleep(BURST).await,
+                    Ok(()) => sleep(pause).await,
                     Err(_) => return std::future::pending().await,
                 },
                 Ok(()) = confirmed.changed() => {}
@@ -218,7 +227,10 @@ impl<D: Disk> Reconciler<D> {
     /// nothing is left that is decided later.
     async fn judge_all(&self, candidates: &mut Vec<Candidate>) -> Result<(Vec<OrphanRow>, bool), Stopped> {
         let (mut orphans, mut kept, mut are_all_decided) = (Vec::new(), Vec::new(), true);
-        for candidate in std::mem::take(candidates) {
+        for (candidate, place) in std::mem::take(candidates).into_iter().zip(1..) {
+            if place % JUDGED_AT_ONCE == 0 {
+                yield_now().await;
+            }
             match self.judge(&candidate) {
                 Verdict::Stays => continue,
                 Verdict::Goes => {
