@@ -16,6 +16,11 @@ const VALUE_BYTES_MIN: usize = 4;
 const ANNOUNCED: [&str; 6] =
     ["Invalid value: ", "Unsupported value: ", "Duplicate value: ", "Too long: ", "ValueUnstructured{Value:", "got "];
 
+/// Whether it is a Secret: what it holds is shown nowhere.
+pub(crate) fn is_secret(manifest: &Value) -> bool {
+    manifest["kind"] == "Secret" && manifest["apiVersion"] == "v1"
+}
+
 /// A message about a manifest, without the values that it holds.
 pub(crate) fn masked(message: &str, manifest: &Value) -> String {
     let text = |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str).unwrap_or_default();

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::cluster::SERVER_METADATA;
-use crate::confidential::SENSITIVE;
+use crate::confidential::{SENSITIVE, is_secret};
 
 /// Fields of one object that are listed at most.
 const FIELDS_MAX: usize = 100;
@@ -32,11 +32,11 @@ pub struct FieldChange {
 /// The fields that differ, in the order of their paths. What only the server writes does not count, nor do the marks; what
 /// a Secret holds is not shown, and no value where `hides_values`.
 pub(crate) fn differing(before: &Value, after: &Value, hides_values: bool) -> Vec<FieldChange> {
-    let is_secret = [before, after].iter().any(|one| one["kind"] == "Secret" && one["apiVersion"] == "v1");
+    let of_secret = is_secret(before) || is_secret(after);
     let (before, after) = (without_what_is_not_wanted(before), without_what_is_not_wanted(after));
     let mut fields = Vec::new();
     compare(String::new(), Some(&before), Some(&after), &mut fields);
-    if is_secret || hides_values {
+    if of_secret || hides_values {
         let is_sensitive = |path: &str| hides_values || SENSITIVE_FIELDS.iter().any(|of| is_below(path, of));
         for field in fields.iter_mut().filter(|field| is_sensitive(&field.path)) {
             let mask = |value: &mut Option<Value>| *value = value.take().map(|_| SENSITIVE.into());

@@ -227,22 +227,21 @@ pub(crate) fn action_of(event: &EventReceived<'_>, decision: &Decision<'_>) -> S
     match overtaken_by {
         None => format!("{action}{lacks}"),
         Some(Later { offset, published_unix_nanos, stream }) => {
-            let (published, own) = (time(*published_unix_nanos), own_order(event, *by, *falls_back));
-            match own {
+            let published = time(*published_unix_nanos);
+            match own_order(event, *by, *falls_back) {
                 None => format!(
                     "{action}, overtaken: a later event at offset {offset}, published at {published} in stream {stream}, decided \
                      already{lacks}"
                 ),
                 Some(own) => format!(
-                    "{action}, overtaken: {own}, is not after that of the event at offset {offset} in stream {stream}, which \
-                     decided already"
+                    "{action}, overtaken by {own}: the event at offset {offset} in stream {stream} is later, and decided already"
                 ),
             }
         }
     }
 }
 
-/// What decides about an event's place where that is its own, such as "its `time`, `2026-11-22T12:00:00Z`".
+/// What decides about an event's place where that is its own, such as "`time` (its own is `2026-11-22T12:00:00Z`)".
 fn own_order(event: &EventReceived<'_>, by: OrderBy, falls_back: bool) -> Option<String> {
     if by == OrderBy::Stream || falls_back {
         return None;
@@ -250,7 +249,7 @@ fn own_order(event: &EventReceived<'_>, by: OrderBy, falls_back: bool) -> Option
     let attributes = CloudEvent::to_map(&event.headers, event.payload).unwrap_or_default();
     let value =
         attributes.get(by.as_str()).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
-    Some(format!("its `{}`, `{}`", by.as_str(), value.unwrap_or_default()))
+    Some(format!("`{}` (its own is `{}`)", by.as_str(), value.unwrap_or_default()))
 }
 
 /// The later event that overtook a decision.

@@ -203,7 +203,7 @@ async fn by_time(scene: &Scene) -> Outcome {
     assert_eq!(desired(&lifeline, "ann")?, "absent");
     let told = events(&lifeline, "ann")?;
     let action = told[1]["event"]["decisions"][0]["action"].as_str().unwrap_or_default();
-    let why = "Create, overtaken: its `time`, `2026-11-22T12:00:00Z`, is not after that of the event at offset ";
+    let why = "Create, overtaken by `time` (its own is `2026-11-22T12:00:00Z`): the event at offset ";
     assert!(action.starts_with(why), "{told:#?}");
 
     // Without a time it is as old as its message, and says so.

@@ -286,7 +286,7 @@ impl<D: Disk> Planner<D> {
         let schema = if marked.plain.is_empty() { None } else { cluster.schema(object).await };
         Wanted::add(&mut wants, marked, schema.as_deref(), object.clone(), false, adopts).ok()?;
         let want = wants.pop()?;
-        let worded = |error: cluster::Error| match want.handling.hides_values {
+        let worded = |error: cluster::Error| match want.hides_answers() {
             true => error.without_values(&want.manifest),
             false => error,
         };

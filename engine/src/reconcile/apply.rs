@@ -85,7 +85,7 @@ impl<D: Disk> Reconciler<D> {
             let recorded = recorded.filter(|_| !attempt.has_recreated(object));
             let is_unchanged = attempt.is_unchanged(object);
             let changed = Mutex::new(Vec::new());
-            let made = self.perform(task, object, want.handling.hides_values, |known| {
+            let made = self.perform(task, object, want.hides_answers(), |known| {
                 if let Known::Applied(live) = known {
                     let others = detection.map(|detection| detection.excluded(object)).unwrap_or_default();
                     *changed.lock() = altered(&keeping(&want.manifest, live, &others), &live.manifest);

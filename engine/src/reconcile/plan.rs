@@ -10,6 +10,7 @@ use lifeline_projections::lifecycle::{Applied, Holding, Lifecycle};
 use lifeline_store::Offset;
 use serde_json::Value;
 
+use crate::confidential::is_secret;
 use crate::reconcile::failure::{Failure, Retry};
 use crate::reconcile::recreate::may_recreate;
 use crate::reconcile::render::MarkedManifest;
@@ -64,6 +65,11 @@ impl Wanted {
         let has_open_types = !plain.is_empty();
         wanted.push(Wanted { object, manifest, digest, origin, adopts, handling, is_defined_beside, has_open_types });
         Ok(())
+    }
+
+    /// Whether no answer of the cluster may quote a value of it.
+    pub(crate) fn hides_answers(&self) -> bool {
+        self.handling.hides_values || is_secret(&self.manifest)
     }
 }
 

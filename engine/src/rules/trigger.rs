@@ -319,8 +319,8 @@ impl Trigger {
         let sees_secret = self.candidates().any(|content| content.is_secret());
         let made = self.make_all(part, events, cluster, recorded_at_unix_nanos);
         let mut made = made.map_err(|error| if sees_secret { error.without_values() } else { error })?;
-        for Rendered { manifest, handling, .. } in &mut made {
-            handling.hides_values = sees_secret || manifest["kind"] == "Secret" && manifest["apiVersion"] == "v1";
+        for Rendered { handling, .. } in &mut made {
+            handling.hides_values = sees_secret;
         }
         Ok(made)
     }

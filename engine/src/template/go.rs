@@ -14,6 +14,7 @@ use super::error::{Error, Fault, LineColumn, nearest};
 use super::tracking::{RENDERED_BYTES_MAX, STEPS_MAX, Stopped, TrackedText, TrackingWriter};
 use super::tree::{self, Prepared};
 use super::{Data, blocks, functions, single_quotes, tracking};
+use crate::confidential::masked_quotes;
 
 /// The most iterations of all `range` loops of one rendering together.
 const ITERATIONS_MAX: u64 = 200_000;
@@ -177,7 +178,8 @@ fn syntax_error(name: &str, source: &str, rewritten: &single_quotes::Rewritten<'
         }
         error => (LineColumn::default(), error.to_string()),
     };
-    Error::Compile(Fault::new(name, place, message))
+    let apart = masked_quotes(&message);
+    Error::Compile(Fault::new(name, place, message).quoting(apart, None))
 }
 
 /// JSON as the engine holds it: integers stay integers.

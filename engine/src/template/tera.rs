@@ -14,6 +14,7 @@ use super::Data;
 use super::error::{Error, Fault, LineColumn, nearest};
 use super::functions;
 use super::tracking::{Filled, Layout, Manner, RENDERED_BYTES_MAX, STEPS_MAX, TrackedText};
+use crate::confidential::masked_quotes;
 
 /// The name the template has inside the engine.
 const TEMPLATE: &str = "template";
@@ -81,7 +82,11 @@ impl Program {
             ));
         }
         let mut tera = BARE.clone();
-        tera.add_raw_template(TEMPLATE, source).map_err(|error| Error::Compile(fault(name, &error)))?;
+        tera.add_raw_template(TEMPLATE, source).map_err(|error| {
+            let fault = fault(name, &error);
+            let apart = masked_quotes(&fault.message);
+            Error::Compile(fault.quoting(apart, None))
+        })?;
         let variables = tera.get_template_variables(TEMPLATE);
         let uses_event = variables.as_ref().map_or(true, |variables| variables.contains("CloudEvent"));
         let uses_event_list = variables.is_ok_and(|variables| variables.contains("CloudEvents"));

@@ -221,7 +221,7 @@ pub struct Handling {
     pub recreates: bool,
     /// Whether its Namespace is made where it is missing.
     pub makes_namespace: bool,
-    /// Whether a Secret is part of it, so that no message and no answer shows a value of it.
+    /// Whether its template sees a Secret, so that no message and no answer shows a value of it.
     pub hides_values: bool,
 }
 
