@@ -87,7 +87,7 @@ fn what_cannot_be_read_whole_is_no_event_and_stays_one_where_it_was_recorded() {
         ("1e999".into(), Some("number out of range")),
         (format!("{}.5", "9".repeat(400)), Some("number out of range")),
         ("9".repeat(400), None),
-        ("\"\\ud800\"".into(), Some("surrogate")),
+        ("\"\\ud800\"".into(), Some("hex escape")),
     ] {
         let payload = of(&data);
         let received = CloudEvent::receive(&[], payload.as_bytes()).map(drop).map_err(|error| error.to_string());
