@@ -278,7 +278,6 @@ mod tests {
         follow("v: '{{ .x }}'\n", "it's");
         follow("v: '{{ .x | squote }}'\n", "it's");
         follow("v: \"{{ .x | quote }}\"\n", "so");
-        follow("v: a-{{ .x | quote }}\n", "s\"o");
     }
 
     #[test]
