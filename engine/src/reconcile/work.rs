@@ -6,6 +6,7 @@
 //! Invariant: of the lifecycles that claim an object only the first one applies or deletes it, and it stays the first until
 //! it has recorded that it let go. So no lifecycle deletes what another has just taken over.
 
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use crate::cluster::Kind;
 use crate::error_text::in_log;
 use crate::queue::{Next, Urgency};
 use crate::reconcile::attempt::{Attempt, Ending, has_object_news, is_news, is_recorded};
-use crate::reconcile::conflict::{Conflict, conflicts, going_namespaces};
+use crate::reconcile::conflict::{Conflict, Conflicts, conflicts, going_namespaces};
 use crate::reconcile::drift::Detection;
 use crate::reconcile::failure::Failure;
 use crate::reconcile::gone::Gone;
@@ -38,6 +39,7 @@ use crate::reconcile::render::{MarkedManifest, render};
 use crate::reconcile::step::Removing;
 use crate::reconcile::task::Task;
 use crate::reconcile::tiers::Tiers;
+use crate::reconcile::turns::aside;
 use crate::recorder::{OutcomeSender, Stopped};
 use crate::rules::spec::SyncMode;
 use crate::rules::{Current, RuleSet, Standing, Trigger};
@@ -164,8 +166,8 @@ impl<D: Disk> Reconciler<D> {
         {
             // A Delete that came while nothing was claimed yet was not queued. This attempt may have made something since.
             let projection = self.view.projection();
-            let (_, lifecycle) = projection.lifecycle(index);
-            if lifecycle.decided != task.lifecycle.decided && lifecycle.needs_work() {
+            let head = projection.head(index);
+            if head.decided != task.lifecycle.decided && head.needs_work {
                 self.site.push(&projection, [index], Urgency::Fresh);
             }
         }
@@ -182,7 +184,7 @@ impl<D: Disk> Reconciler<D> {
         let Some(rules) = rules else { return Ok(Next::RetryAfter(PAUSE_RULES)) };
         let Some(trigger) = task.trigger(&rules) else { return Ok(Next::RetryAfter(PAUSE_REPLAY)) };
         task.act_as(trigger.account().cloned());
-        let wanted = match self.wanted(task, trigger, event).await {
+        let wanted = match self.wanted(task, &rules, trigger, event).await {
             Ok(wanted) => wanted,
             Err(failure) => return self.failed(task, Vec::new(), failure).await,
         };
@@ -197,7 +199,7 @@ impl<D: Disk> Reconciler<D> {
         let mut plan = plan(&task.lifecycle, &wanted, trigger.sync_mode() == SyncMode::OneTime);
         // Where drift is detected, a watch says what others do. Nobody does elsewhere, so a new event is the time to look.
         let unchanged = match trigger.sync_mode() {
-            SyncMode::OneTime | SyncMode::ContinuousWithDriftDetection => Vec::new(),
+            SyncMode::OneTime | SyncMode::ContinuousWithDriftDetection => HashSet::new(),
             SyncMode::Continuous | SyncMode::DryRun => plan.look_again(&task.lifecycle, &wanted, event),
         };
         if !plan.intend.is_empty() {
@@ -223,8 +225,8 @@ impl<D: Disk> Reconciler<D> {
         let conflicts = conflicts(&self.view.projection(), task, &wanted);
         // A trigger that is renamed: what it made changes hands in a moment, so nothing is wrong yet.
         let is_of_gone = |owner: LifecycleIndex| {
-            let (_, owner) = self.view.projection().lifecycle(owner);
-            matches!(rules.standing(&owner.trigger), Standing::Absent)
+            let owner = self.view.projection().head(owner).trigger.clone();
+            matches!(rules.standing(&owner), Standing::Absent)
         };
         let is_hand_over = !conflicts.is_empty() && conflicts.iter().all(|conflict| is_of_gone(conflict.owner));
         self.ask_for(&rules, &wanted, &conflicts).await?;
@@ -260,18 +262,35 @@ impl<D: Disk> Reconciler<D> {
     }
 
     /// The objects that the event asks for.
-    async fn wanted(&self, task: &Task, trigger: &Trigger, event: Offset) -> Result<Vec<Wanted>, Failure> {
-        let manifests = self.render(task, trigger, event)?;
+    async fn wanted(
+        &self,
+        task: &Task,
+        rules: &Arc<RuleSet>,
+        trigger: &Trigger,
+        event: Offset,
+    ) -> Result<Vec<Wanted>, Failure> {
+        let manifests = self.render(task, rules, trigger, event).await?;
         self.resolve(task, manifests, trigger.adopts()).await
     }
 
     /// The manifests of an event, rendered once for all attempts that follow soon.
-    fn render(&self, task: &Task, trigger: &Trigger, event: Offset) -> Result<Vec<MarkedManifest>, Failure> {
+    async fn render(
+        &self,
+        task: &Task,
+        rules: &Arc<RuleSet>,
+        trigger: &Trigger,
+        event: Offset,
+    ) -> Result<Vec<MarkedManifest>, Failure> {
         let source = recent::Source { event, trigger: trigger.digest() };
         if let Some(manifests) = self.recent.get(task.index, source) {
             return Ok(manifests);
         }
-        let manifests = render(&self.view, trigger, &task.key, self.site.instance(), event)?;
+        let (view, site, rules, key) = (self.view.clone(), self.site.clone(), rules.clone(), task.key.clone());
+        let rendered = aside(move || {
+            let trigger = rules.trigger(&key.trigger).expect("these rules have it");
+            render(&view, trigger, &key, site.instance(), event)
+        });
+        let manifests = rendered.await?;
         self.recent.put(task.index, source, &manifests);
         Ok(manifests)
     }
@@ -333,7 +352,7 @@ impl<D: Disk> Reconciler<D> {
             }
             self.tiers.note(object, task.index, handling.tier);
             let is_lower = |other: LifecycleIndex| {
-                projection.lifecycle(other).1.desired.is_present()
+                projection.head(other).desired.is_present()
                     && self.tiers.of(object, other).is_some_and(|tier| tier < handling.tier)
             };
             claims[0].lifecycle == task.index && claims[1..].iter().any(|claim| is_lower(claim.lifecycle))
@@ -344,17 +363,26 @@ impl<D: Disk> Reconciler<D> {
     /// Asks the owners of wanted objects to let go of them, where they may have a higher tier: it is recorded that they have
     /// to look at the object again, and then they compare. One whose tier is known, and is no higher, is not asked.
     async fn ask_for(&self, rules: &RuleSet, wanted: &[Wanted], conflicts: &[Conflict]) -> Result<(), Stopped> {
+        if conflicts.is_empty() {
+            return Ok(());
+        }
+        let conflicts = Conflicts::of(conflicts);
         for Wanted { object, handling, .. } in wanted {
-            let Some(conflict) = conflicts.iter().find(|conflict| conflict.is_lasting(object)) else { continue };
-            let (resource, owner) = self.view.projection().lifecycle(conflict.owner);
-            let of_trigger = || rules.trigger(&owner.trigger).map(Trigger::tier_max);
+            let Some(conflict) = conflicts.lasting(object) else { continue };
+            let (trigger, desired, decided, needs_work) = {
+                let projection = self.view.projection();
+                let owner = projection.head(conflict.owner);
+                (owner.trigger.clone(), owner.desired, owner.decided, owner.needs_work)
+            };
+            let of_trigger = || rules.trigger(&trigger).map(Trigger::tier_max);
             let tier = self.tiers.of(object, conflict.owner).or_else(of_trigger);
-            if !owner.desired.is_present() || tier.is_none_or(|tier| tier <= handling.tier) {
+            if !desired.is_present() || tier.is_none_or(|tier| tier <= handling.tier) {
                 continue;
             }
-            if !owner.needs_work() {
+            if !needs_work {
+                let key = self.view.projection().lifecycle_key(conflict.owner);
                 let again = What::Intended(vec![object.clone()]);
-                self.recording.record(Reconciled::new(owner.key(resource), owner.decided, again)).await?;
+                self.recording.record(Reconciled::new(key, decided, again)).await?;
             }
             self.site.push(&self.view.projection(), [conflict.owner], Urgency::Fresh);
         }
@@ -421,7 +449,7 @@ impl<D: Disk> Reconciler<D> {
         self.record(task, what).await?;
         drop(waits);
         self.site.drifts.settled(task.index);
-        let still = going();
+        let still: BTreeSet<ObjectKey> = going().into_iter().collect();
         awaited.retain(|namespace| !still.contains(namespace));
         self.wake_in_namespaces(task, &awaited);
         Ok(())
@@ -434,7 +462,16 @@ impl<D: Disk> Reconciler<D> {
     }
 }
 
-/// The short names of objects, for the log.
+/// Objects that a line of the log names at most.
+const NAMES_MAX: usize = 50;
+
+/// The short names of objects, for the log. Of many the first ones.
 pub(super) fn names<'a>(objects: impl IntoIterator<Item = &'a ObjectKey>) -> String {
-    objects.into_iter().map(ObjectKey::short).collect::<Vec<_>>().join(", ")
+    let mut objects = objects.into_iter();
+    let mut names: Vec<String> = objects.by_ref().take(NAMES_MAX).map(ObjectKey::short).collect();
+    let more = objects.count();
+    if more > 0 {
+        names.push(format!("and {more} more"));
+    }
+    names.join(", ")
 }
