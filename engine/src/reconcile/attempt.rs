@@ -8,7 +8,7 @@ use lifeline_projections::fact::{AppliedObject, ObjectKey};
 use lifeline_projections::lifecycle::Lifecycle;
 
 use crate::reconcile::conflict::{Conflict, Conflicts};
-use crate::reconcile::failure::Failure;
+use crate::reconcile::failure::{Failure, Retry};
 use crate::reconcile::plan::{Plan, Wanted};
 use crate::reconcile::step::Made;
 use crate::reconcile::work::names;
@@ -33,6 +33,8 @@ pub struct Attempt<'a> {
     not_ours: Vec<Failure>,
     /// What else failed.
     pub failures: Vec<Failure>,
+    /// Objects that the cluster refused for good: nothing was written, and another attempt would not be either.
+    pub refused: Vec<ObjectKey>,
     /// Something that is removed has to be looked at again.
     pub waits: bool,
     /// What is being deleted and does not go, with what holds it.
@@ -147,7 +149,12 @@ impl<'a> Attempt<'a> {
                 self.left.clear();
                 return self.failures.push(Failure::of_unwanted_objects());
             }
-            Err(failure) => return self.failures.push(failure),
+            Err(failure) => {
+                if failure.retry == Retry::Never {
+                    self.refused.push(want.object.clone());
+                }
+                return self.failures.push(failure);
+            }
         };
         if is_another && want.object.is_namespace() {
             // What was in the one before went with it.
@@ -249,7 +256,6 @@ mod tests {
     use lifeline_store::Offset;
 
     use super::*;
-    use crate::reconcile::failure::Retry;
     use crate::reconcile::marks::Owner;
     use crate::reconcile::stories::object;
     use crate::rules::Handling;

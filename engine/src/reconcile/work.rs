@@ -50,6 +50,9 @@ use crate::view::View;
 /// The pause between looks at an object that is on its way out.
 const PAUSE_DELETING: Duration = Duration::from_millis(250);
 
+/// The pause between looks whether a trigger that is gone has let go of an object.
+const PAUSE_HAND_OVER: Duration = Duration::from_millis(500);
+
 /// The pause between two dry runs of a lifecycle: others may change what it would find.
 const PAUSE_DRY_RUN: Duration = Duration::from_secs(600);
 
@@ -79,6 +82,8 @@ pub struct Reconciler<D: Disk> {
     gone: Gone,
     /// How long what is being deleted is waited for.
     leaving: Leaving,
+    /// How long what a trigger that is gone has to let go of is waited for.
+    taking_over: Leaving,
     /// At which tier lifecycles want what several of them claim.
     tiers: Tiers,
 }
@@ -94,8 +99,23 @@ impl<D: Disk> Reconciler<D> {
     ) -> Reconciler<D> {
         let (handing_over, recent, lost) = (tokio::sync::Mutex::default(), Recent::default(), Lost::default());
         let (kinds, noted) = (Kinds::default(), Noted::default());
-        let (gone, leaving, tiers) = (Gone::default(), Leaving::default(), Tiers::default());
-        Reconciler { view, site, rules, recording, handing_over, recent, lost, kinds, noted, gone, leaving, tiers }
+        let (gone, leaving, taking_over, tiers) =
+            (Gone::default(), Leaving::default(), Leaving::default(), Tiers::default());
+        Reconciler {
+            view,
+            site,
+            rules,
+            recording,
+            handing_over,
+            recent,
+            lost,
+            kinds,
+            noted,
+            gone,
+            leaving,
+            taking_over,
+            tiers,
+        }
     }
 
     /// Takes keys from the queue until `stop` says true; what runs then is dropped, which is as good as a crash, and a
@@ -173,6 +193,7 @@ impl<D: Disk> Reconciler<D> {
         }
         if !matches!(next, Next::RetryAfter(_)) {
             self.leaving.forget(index);
+            self.taking_over.forget(index);
             self.recent.forget(index);
         }
         self.site.queue.finish(index, next);
@@ -225,8 +246,8 @@ impl<D: Disk> Reconciler<D> {
         let conflicts = conflicts(&self.view.projection(), task, &wanted);
         // A trigger that is renamed: what it made changes hands in a moment, so nothing is wrong yet.
         let is_of_gone = |owner: LifecycleIndex| {
-            let owner = self.view.projection().head(owner).trigger.clone();
-            matches!(rules.standing(&owner), Standing::Absent)
+            let projection = self.view.projection();
+            matches!(rules.standing(projection.head(owner).trigger), Standing::Absent)
         };
         let is_hand_over = !conflicts.is_empty() && conflicts.iter().all(|conflict| is_of_gone(conflict.owner));
         self.ask_for(&rules, &wanted, &conflicts).await?;
@@ -237,6 +258,10 @@ impl<D: Disk> Reconciler<D> {
         self.record_lost_in_namespaces(task, &attempt.made, Some(task.index)).await?;
         self.record_gone(task, &attempt.gone, Some(task.index)).await?;
         self.remove_unwanted(task, &plan.remove, &mut attempt).await?;
+        let refused = self.refused_in_vain(task, &attempt.refused);
+        if !refused.is_empty() {
+            self.let_go(task, Vec::new(), refused).await?;
+        }
         self.report_leaving(task, &mut attempt);
         // Invariant: nothing is awaited from here until the outcome is sent to the recorder. A loss that another attempt records
         // is then either seen here, or in the log after this outcome.
@@ -244,6 +269,14 @@ impl<D: Disk> Reconciler<D> {
         let is_hand_over = is_hand_over && attempt.failures.is_empty();
         let next = match attempt.end(lost) {
             Ending::Waits => return Ok(Next::RetryAfter(PAUSE_DELETING)),
+            // It is woken when its turn comes. That it waits is no failure, and no record, until it lasts long.
+            Ending::Failed(_, applied)
+                if is_hand_over
+                    && !has_object_news(&task.lifecycle, &applied)
+                    && !self.taking_over.is_long(task.index) =>
+            {
+                return Ok(Next::RetryAfter(PAUSE_HAND_OVER));
+            }
             Ending::Failed(failure, applied) => self.failed_saying(task, applied, failure, !is_hand_over).await?,
             Ending::Done(applied) => {
                 let objects = names(applied.iter().map(|applied| &applied.object));
@@ -361,22 +394,27 @@ impl<D: Disk> Reconciler<D> {
     }
 
     /// Asks the owners of wanted objects to let go of them, where they may have a higher tier: it is recorded that they have
-    /// to look at the object again, and then they compare. One whose tier is known, and is no higher, is not asked.
+    /// to look at the object again, and then they compare. One whose tier is known, and is no higher, is not asked; but one that
+    /// failed for good and never made the object tries again: see [`Reconciler::refused_in_vain`].
     async fn ask_for(&self, rules: &RuleSet, wanted: &[Wanted], conflicts: &[Conflict]) -> Result<(), Stopped> {
         if conflicts.is_empty() {
             return Ok(());
         }
-        let conflicts = Conflicts::of(conflicts);
+        let (conflicts, mut blocked_by) = (Conflicts::of(conflicts), BTreeSet::new());
         for Wanted { object, handling, .. } in wanted {
             let Some(conflict) = conflicts.lasting(object) else { continue };
-            let (trigger, desired, decided, needs_work) = {
+            let (trigger, desired, decided, needs_work, is_failing) = {
                 let projection = self.view.projection();
                 let owner = projection.head(conflict.owner);
-                (owner.trigger.clone(), owner.desired, owner.decided, owner.needs_work)
+                (owner.trigger.clone(), owner.desired, owner.decided, owner.needs_work, owner.is_failing)
             };
             let of_trigger = || rules.trigger(&trigger).map(Trigger::tier_max);
             let tier = self.tiers.of(object, conflict.owner).or_else(of_trigger);
-            if !desired.is_present() || tier.is_none_or(|tier| tier <= handling.tier) {
+            if !desired.is_present() {
+                continue;
+            }
+            if tier.is_none_or(|tier| tier <= handling.tier) {
+                blocked_by.extend((!conflict.exists && is_failing).then_some(conflict.owner));
                 continue;
             }
             if !needs_work {
@@ -386,7 +424,22 @@ impl<D: Disk> Reconciler<D> {
             }
             self.site.push(&self.view.projection(), [conflict.owner], Urgency::Fresh);
         }
+        let projection = self.view.projection();
+        let has_given_up =
+            |owner: &LifecycleIndex| projection.lifecycle(*owner).1.failure.is_some_and(|failure| !failure.transient);
+        blocked_by.retain(has_given_up);
+        self.site.push(&projection, blocked_by, Urgency::Fresh);
         Ok(())
+    }
+
+    /// What the cluster refused for good, was never made, and another lifecycle wants. The claim on it ends, or it would keep that one
+    /// from an object that this one never makes. Should an answer have been lost, and with it that the object was made, the other
+    /// one takes it over by its marks, as any object that is handed over.
+    fn refused_in_vain(&self, task: &Task, refused: &[ObjectKey]) -> Vec<ObjectKey> {
+        let projection = self.view.projection();
+        let is_in_vain =
+            |object: &&ObjectKey| task.recorded_uid(object).is_none() && task.has_next_claimant(&projection, object);
+        refused.iter().filter(is_in_vain).cloned().collect()
     }
 
     /// Reports what is being deleted and does not go, once that has lasted long.
