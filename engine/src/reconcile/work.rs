@@ -250,7 +250,7 @@ impl<D: Disk> Reconciler<D> {
             matches!(rules.standing(projection.head(owner).trigger), Standing::Absent)
         };
         let is_hand_over = !conflicts.is_empty() && conflicts.iter().all(|conflict| is_of_gone(conflict.owner));
-        self.ask_for(&rules, &wanted, &conflicts).await?;
+        self.ask_for(task, &rules, &wanted, &conflicts).await?;
         let mut attempt = Attempt::new(&plan, &wanted, conflicts).looking_at(unchanged);
         attempt.stops_at_conflict = !trigger.continues_on_conflict();
         self.apply_all(task, Detection::of(trigger), &mut attempt).await?;
@@ -396,7 +396,13 @@ impl<D: Disk> Reconciler<D> {
     /// Asks the owners of wanted objects to let go of them, where they may have a higher tier: it is recorded that they have
     /// to look at the object again, and then they compare. One whose tier is known, and is no higher, is not asked; but one that
     /// failed for good and never made the object tries again: see [`Reconciler::refused_in_vain`].
-    async fn ask_for(&self, rules: &RuleSet, wanted: &[Wanted], conflicts: &[Conflict]) -> Result<(), Stopped> {
+    async fn ask_for(
+        &self,
+        task: &Task,
+        rules: &RuleSet,
+        wanted: &[Wanted],
+        conflicts: &[Conflict],
+    ) -> Result<(), Stopped> {
         if conflicts.is_empty() {
             return Ok(());
         }
@@ -427,7 +433,12 @@ impl<D: Disk> Reconciler<D> {
         let projection = self.view.projection();
         let has_given_up =
             |owner: &LifecycleIndex| projection.lifecycle(*owner).1.failure.is_some_and(|failure| !failure.transient);
-        blocked_by.retain(has_given_up);
+        // Once for each decision of both: two that wait for each other would wake each other for ever.
+        let is_first_time = |owner: &LifecycleIndex| {
+            let (ours, theirs) = (task.lifecycle.decided, projection.head(*owner).decided);
+            self.noted.note(task.index, &format!("{owner:?} {theirs} {ours}"))
+        };
+        blocked_by.retain(|owner| has_given_up(owner) && is_first_time(owner));
         self.site.push(&projection, blocked_by, Urgency::Fresh);
         Ok(())
     }
