@@ -388,13 +388,9 @@ impl Lifecycle {
             let known = self.holding(&renewed.object).and_then(|held| held.applied.as_ref());
             renewed.object.is_namespace() && known.is_none_or(|known| known.uid != renewed.uid)
         };
-        let renewed: BTreeSet<&str> =
-            objects.iter().filter(is_another).map(|renewed| renewed.object.name.as_str()).collect();
-        if !renewed.is_empty() {
-            let is_lost =
-                |held: &&mut Holding| held.object.namespace.as_deref().is_some_and(|name| renewed.contains(name));
-            self.inventory.iter_mut().filter(is_lost).for_each(|held| held.applied = None);
-        }
+        let renewed: BTreeSet<&str> = objects.iter().filter(is_another).map(|one| one.object.name.as_str()).collect();
+        let is_lost = |held: &Holding| held.object.namespace.as_deref().is_some_and(|name| renewed.contains(name));
+        self.inventory.iter_mut().filter(|held| is_lost(held)).for_each(|held| held.applied = None);
         self.claim(objects.iter().map(|applied| &applied.object), offset);
         let is_to_go = matches!(self.desired, Desired::Absent { .. });
         for AppliedObject { object, uid, digest, fields } in objects {

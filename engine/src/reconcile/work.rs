@@ -443,9 +443,9 @@ impl<D: Disk> Reconciler<D> {
         Ok(())
     }
 
-    /// What the cluster refused for good, was never made, and another lifecycle wants. The claim on it ends, or it would keep that one
-    /// from an object that this one never makes. Should an answer have been lost, and with it that the object was made, the other
-    /// one takes it over by its marks, as any object that is handed over.
+    /// What the cluster refused for good, was never made, and another lifecycle wants. The claim on it ends, or it would keep
+    /// that one from an object that this one never makes. Should an answer have been lost, and with it that the object was made,
+    /// the other one takes it over by its marks, as any object that is handed over.
     fn refused_in_vain(&self, task: &Task, refused: &[ObjectKey]) -> Vec<ObjectKey> {
         let projection = self.view.projection();
         let is_in_vain =
