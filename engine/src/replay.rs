@@ -235,10 +235,10 @@ impl Replay {
 
     /// Whether the owner of a claim goes on wanting the object: the rules in force decided so.
     fn stays(&self, projection: &Projection, claim: &Claim) -> bool {
-        let (_, lifecycle) = projection.lifecycle(claim.lifecycle);
-        let in_force = self.rules.trigger(&lifecycle.trigger).map(Trigger::digest);
-        let decided_by = projection.ground().decided_by(&lifecycle.trigger, lifecycle.decided);
-        lifecycle.desired.is_present() && decided_by.is_some() && decided_by == in_force
+        let head = projection.head(claim.lifecycle);
+        let in_force = self.rules.trigger(head.trigger).map(Trigger::digest);
+        let decided_by = projection.ground().decided_by(head.trigger, head.decided);
+        head.desired.is_present() && decided_by.is_some() && decided_by == in_force
     }
 
     /// Whether there is a piece to be done.

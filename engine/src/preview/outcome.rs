@@ -198,9 +198,7 @@ impl<'a> Outcomes<'a> {
     /// Whether it is not known what a claimant goes on wanting.
     fn is_out_of_force(&self, projection: &Projection, claimant: &Claimant) -> bool {
         let index = claimant.claims.filter(|_| claimant.outlook.is_none());
-        index.is_some_and(|index| {
-            matches!(self.rules.standing(&projection.lifecycle(index).1.trigger), Standing::OutOfForce)
-        })
+        index.is_some_and(|index| matches!(self.rules.standing(projection.head(index).trigger), Standing::OutOfForce))
     }
 
     /// What is wanted in a Namespace that is deleted: it goes with it, or cannot be made.
@@ -241,7 +239,7 @@ impl<'a> Outcomes<'a> {
         for effect in effects.iter().filter(|effect| effect.action == Action::Create) {
             let Some(namespace) = effect.object.as_ref().filter(|object| object.is_namespace()) else { continue };
             let cluster = &self.outlooks[effect.outlook].key.cluster;
-            for (index, objects) in projection.claims_inside(cluster, &namespace.name) {
+            for (index, objects) in projection.claims_inside(cluster, &[&*namespace.name].into()) {
                 let (_, lifecycle) = projection.lifecycle(index);
                 if self.decided.contains_key(&index) || !lifecycle.desired.is_present() {
                     continue;
@@ -280,7 +278,7 @@ impl<'a> Outcomes<'a> {
             .collect();
         for ((cluster, name), by) in namespaces {
             let namespace = ObjectKey::of_namespace(name);
-            for (index, objects) in projection.claims_inside(cluster, name) {
+            for (index, objects) in projection.claims_inside(cluster, &[name].into()) {
                 for object in objects {
                     let is_there = is_applied(projection, index, &object)
                         && projection.claims(cluster, &object).first().is_some_and(|claim| claim.lifecycle == index);
@@ -312,8 +310,8 @@ impl<'a> Outcomes<'a> {
             let tier = match outlook {
                 Some(at) => self.outlooks[at].wants_at(object, tier_of(&self.outlooks[at].key.trigger)),
                 None => {
-                    let (_, lifecycle) = projection.lifecycle(lifecycle);
-                    lifecycle.desired.is_present().then(|| tier_of(&lifecycle.trigger))
+                    let head = projection.head(lifecycle);
+                    head.desired.is_present().then(|| tier_of(head.trigger))
                 }
             };
             Claimant { claims: Some(lifecycle), outlook, tier }
@@ -340,13 +338,12 @@ fn winner(claimants: &[Claimant]) -> Option<&Claimant> {
 
 /// Whether a lifecycle has applied an object.
 fn is_applied(projection: &Projection, index: LifecycleIndex, object: &ObjectKey) -> bool {
-    projection.lifecycle(index).1.holding(object).is_some_and(|holding| holding.applied.is_some())
+    projection.holding(index, object).is_some_and(|holding| holding.applied.is_some())
 }
 
 /// The key of a lifecycle that there is.
 pub(super) fn key_of(projection: &Projection, index: LifecycleIndex) -> LifecycleKey {
-    let (resource, lifecycle) = projection.lifecycle(index);
-    lifecycle.key(resource)
+    projection.lifecycle_key(index)
 }
 
 #[cfg(test)]

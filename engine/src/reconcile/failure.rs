@@ -31,6 +31,9 @@ const PAUSE_TERMINATING: Duration = Duration::from_millis(500);
 const TERMINATING_ATTEMPTS: u32 = 60;
 const PAUSE_HANGING: Duration = Duration::from_secs(5);
 
+/// Failures of one attempt that are told at most. A lifecycle may have ten thousand objects, and all of them the same trouble.
+const MESSAGES_MAX: usize = 50;
+
 /// A failed attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -220,7 +223,12 @@ impl Failure {
             Retry::Never => 5,
         };
         let retry = failures.iter().min_by_key(|failure| order(failure))?.retry;
-        let messages: Vec<String> = failures.into_iter().map(|failure| failure.message).collect();
+        let mut failures = failures.into_iter();
+        let mut messages: Vec<String> = failures.by_ref().take(MESSAGES_MAX).map(|failure| failure.message).collect();
+        let more = failures.count();
+        if more > 0 {
+            messages.push(format!("and {more} more failures of other objects"));
+        }
         Some(Failure { message: messages.join("\n"), retry })
     }
 }
@@ -294,6 +302,12 @@ mod tests {
         let joined = Failure::join(vec![failure("a", Retry::Never), failure("b", Retry::Soon(None))]).unwrap();
         assert_eq!(joined, failure("a\nb", Retry::Soon(None)));
         assert_eq!(Failure::join(vec![]), None);
+        let many = (0..52).map(|number| failure(&number.to_string(), Retry::Slowly)).collect();
+        let joined = Failure::join(many).unwrap().message;
+        assert!(
+            joined.starts_with("0\n1\n") && joined.ends_with("\n49\nand 2 more failures of other objects"),
+            "{joined}"
+        );
         // What is held back counts where nothing else failed.
         let [held, other] = ["a", "b"].map(|message| failure(message, Retry::HeldBack(Duration::ZERO)));
         let joined = Failure::join(vec![held.clone(), failure("no", Retry::Never), other.clone()]);

@@ -160,12 +160,12 @@ impl<D: Disk> Reconciler<D> {
         let rules = self.rules.borrow().rules.clone()?;
         let projection = self.view.projection();
         let lifecycle = projection.claims(self.site.name(), object).first()?.lifecycle;
-        let (_, state) = projection.lifecycle(lifecycle);
-        let trigger = rules.trigger(&state.trigger)?;
+        let state = projection.head(lifecycle);
+        let trigger = rules.trigger(state.trigger)?;
         let detection = Detection::of(trigger)?;
-        let holding = state.holding(object)?;
+        let holding = projection.holding(lifecycle, object)?;
         let applied = match state.desired {
-            Desired::Present { .. } => holding.applied.clone(),
+            Desired::Present { .. } => holding.applied,
             Desired::Absent { .. } => None,
             Desired::Left => return None,
         };
@@ -208,11 +208,7 @@ impl<D: Disk> Reconciler<D> {
 
     /// Records why an object is to be applied again, and queues its lifecycle.
     async fn apply_again(&self, claimed: &Claimed, object: &ObjectKey, what: What) -> Result<(), Stopped> {
-        let key = {
-            let projection = self.view.projection();
-            let (resource, lifecycle) = projection.lifecycle(claimed.lifecycle);
-            lifecycle.key(resource)
-        };
+        let key = self.view.projection().lifecycle_key(claimed.lifecycle);
         // An attempt that runs may know the object as it was applied before.
         self.lost.note_drift(claimed.lifecycle, std::slice::from_ref(object));
         self.recording.record(Reconciled::new(key, claimed.decided, what)).await?;
