@@ -25,10 +25,13 @@ pub fn confirm(args: &ConfirmArgs) -> Result<ExitCode, Error> {
     let order = ConfirmationOrder { id: args.id.clone() };
     let done: Confirmed = args.engine.client()?.post("/v1/confirm", &order)?;
     if !output::structured(&done, args.engine.output)? {
-        let Confirmed { trigger, objects, orphans, .. } = done;
+        let Confirmed { trigger, objects, keys, orphans, .. } = done;
+        let keys = if keys == 0 { String::new() } else { format!(" and {keys} keys of its list") };
         output::remark(&match orphans {
             false => {
-                format!("`{trigger}` withdraws {objects} objects now: `lifeline get lifecycles --trigger {trigger}`")
+                format!(
+                    "`{trigger}` withdraws {objects} objects{keys} now: `lifeline get lifecycles --trigger {trigger}`"
+                )
             }
             true => {
                 format!("{objects} objects of `{trigger}` are deleted now: `lifeline show orphans` shows what is left")
