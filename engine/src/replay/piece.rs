@@ -166,6 +166,7 @@ impl Replay {
             Arc::make_mut(&mut target.leaving).extend(leaving);
         }
         let questions = questions.map(|questions| questions.without(&target.leaving));
+        questions.iter().for_each(|questions| self.answers.keep_used(questions));
         (target.turn, target.decided) = (turn, decided);
         if let Turn::Recording(_) = turn {
             target.held = None;
@@ -197,9 +198,9 @@ impl Replay {
         questions
     }
 
-    /// Takes in what was asked. What was known of texts before is forgotten.
+    /// Takes in what was asked.
     pub fn answer(&mut self, answers: Answers) {
-        self.answers = answers;
+        self.answers.take(answers);
     }
 }
 

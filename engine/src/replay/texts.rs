@@ -8,7 +8,8 @@
 //! it was made of; otherwise it is asked again. A list whose keys change all the time is not asked for ever: its latest answer
 //! is taken then. It is as old as rendering takes, and only says what the [`brake`](super::brake) counts.
 //!
-//! Bounded: a piece asks [`QUESTIONS_MAX`] questions, an answer is the names of objects alone, and the answers before are dropped.
+//! Bounded: a piece asks [`QUESTIONS_MAX`] questions, an answer is the names of objects alone, and what the piece
+//! that asks had no use for is dropped.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,6 +69,8 @@ pub struct Questions {
     rules: Arc<RuleSet>,
     /// Each with how often it was asked before.
     questions: BTreeMap<Question, u8>,
+    /// What was known to the piece already. A resource that asks one thing after the other needs it again.
+    used: BTreeSet<Question>,
     /// Keys that go once the replay is done, as [`key_digest`] names them: the list is to be made without them.
     leaving: Arc<BTreeSet<u64>>,
 }
@@ -78,11 +81,13 @@ pub(super) struct Known<'a> {
     projection: &'a Projection,
     answers: &'a Answers,
     asked: RefCell<BTreeMap<Question, u8>>,
+    /// What was asked and is known.
+    used: RefCell<BTreeSet<Question>>,
 }
 
 impl<'a> Known<'a> {
     pub(super) fn new(rules: &'a Arc<RuleSet>, projection: &'a Projection, answers: &'a Answers) -> Known<'a> {
-        Known { rules, projection, answers, asked: RefCell::default() }
+        Known { rules, projection, answers, asked: RefCell::default(), used: RefCell::default() }
     }
 
     /// What the texts of a trigger give for a record, an event or that keys of a list were recorded; `None` where that is not
@@ -95,8 +100,9 @@ impl<'a> Known<'a> {
             tries >= TRIES_MAX || keys.is_none_or(|keys| keys_of(self.projection, trigger, cluster) == keys)
         };
         let answer = answer.filter(|answer| holds(answer.keys));
-        if answer.is_none() {
-            self.asked.borrow_mut().insert(question, tries);
+        match answer {
+            Some(_) => _ = self.used.borrow_mut().insert(question),
+            None => _ = self.asked.borrow_mut().insert(question, tries),
         }
         answer.map(|answer| &answer.given)
     }
@@ -108,8 +114,21 @@ impl<'a> Known<'a> {
 
     /// What was asked, where something was.
     pub(super) fn questions(self) -> Option<Questions> {
-        let questions = self.asked.into_inner();
-        (!questions.is_empty()).then(|| Questions { rules: self.rules.clone(), questions, leaving: Arc::default() })
+        let (questions, used) = (self.asked.into_inner(), self.used.into_inner());
+        let (rules, leaving) = (self.rules.clone(), Arc::default());
+        (!questions.is_empty()).then_some(Questions { rules, questions, used, leaving })
+    }
+}
+
+impl Answers {
+    /// Forgets what was of no use to the piece that asked these.
+    pub(super) fn keep_used(&mut self, asking: &Questions) {
+        self.0.retain(|question, _| asking.used.contains(question));
+    }
+
+    /// Takes in what was asked.
+    pub(super) fn take(&mut self, answers: Answers) {
+        self.0.extend(answers.0);
     }
 }
 
@@ -134,7 +153,7 @@ impl Questions {
         log: &Reader<D>,
         keys: &dyn Fn(&str, &str) -> (Keys, LiveKeys),
     ) -> Answers {
-        let Questions { rules, questions, leaving } = self;
+        let Questions { rules, questions, leaving, .. } = self;
         let answer = |(question, tries): (Question, u8)| {
             let Question { trigger, cluster, record } = &question;
             let mut keys_then = None;

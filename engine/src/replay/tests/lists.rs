@@ -26,7 +26,7 @@ fn listing(text: &str) -> String {
     let one = r#"{apiVersion: v1, kind: Namespace, metadata: {name: "{{ .CloudEvent.subject }}"}}"#;
     RULES
         .replace("oneForEvent: true", "oneForEvent: false")
-        .replace(one, &format!("{text}\n    {{{{/* {{{{.CloudEvents}}}} */}}}}"))
+        .replace(one, &format!("{{{{ $keys := .CloudEvents }}}}\n    {text}"))
 }
 
 fn config_map(name: &str) -> ObjectKey {
