@@ -21,7 +21,6 @@ mod again;
 mod aside;
 mod braked;
 mod confirming;
-mod damage;
 mod fold_tail;
 mod gather;
 mod group;
@@ -52,14 +51,14 @@ use self::aside::Aside;
 pub use self::aside::Rendering;
 use self::braked::{Braked, COUNT_AGAIN_PAUSE_MAX, COUNT_AGAIN_PAUSE_MIN};
 pub use self::confirming::confirm;
-pub use self::damage::{damage, report};
 pub use self::fold_tail::fold_tail;
 use self::group::{Group, Parsed, Redrive};
 pub use self::redriver::Redriver;
 use self::staged::Staged;
 use crate::clock::Clock;
 use crate::confirmations::Confirmation;
-use crate::error_text::chain;
+pub use crate::damage::{damage, report};
+use crate::error_text::{chain, in_log};
 use crate::intake::Intake;
 use crate::queue::Urgency;
 use crate::redrive::{self, Because, Receive};
@@ -97,8 +96,10 @@ pub struct Stopped;
 pub enum Error {
     /// Records that the state does not hold yet were acknowledged once, and do not read back.
     #[error(
-        "records `{}` to `{}` are damaged in `{file}`, bytes `{}` to `{}` ({why}); the state reaches offset `{folded}` and cannot go on without them\nhint: `lifeline verify --data DIR` lists all damage and what it means; `lifeline log repair --from-stream --data DIR` brings back what the stream still holds",
-        offsets.start, offsets.end.get().saturating_sub(1), bytes.start, bytes.end
+        "`{file}` is damaged at {}, bytes `{}` to `{}` ({why}); the state reaches offset `{folded}` and cannot go on without that\nhint: \
+         `lifeline verify --data DIR` lists all damage and what it means; `lifeline log repair --from-stream --data DIR` brings back what \
+         the stream still holds",
+        lifeline_store::records(offsets), bytes.start, bytes.end
     )]
     Damaged {
         /// Which records: from the first lost one to the first good one after it.
@@ -400,7 +401,7 @@ impl<D: Disk> Recorder<D> {
                     self.log = None;
                     let message = chain(&cause);
                     if self.view.stalled().as_ref() != Some(&message) {
-                        error!("recording stands still, nothing is acknowledged meanwhile: {message}");
+                        error!("recording stands still, nothing is acknowledged meanwhile: {}", in_log(&message));
                     }
                     self.view.set_stalled(Some(message));
                     tokio::select! {
@@ -423,7 +424,7 @@ impl<D: Disk> Recorder<D> {
         match &lacking {
             Some(reason) => {
                 if self.held_because.is_none() {
-                    warn!("messages wait unacknowledged, outcomes are still recorded: {reason}");
+                    warn!("messages wait unacknowledged, outcomes are still recorded: {}", in_log(reason));
                 }
                 self.view.set_stalled(lacking.clone());
                 let outcomes = std::mem::take(&mut group.outcomes);

@@ -375,8 +375,10 @@ impl Lifecycle {
         for AppliedObject { object, uid, digest, fields } in objects {
             let is_to_go = matches!(self.desired, Desired::Absent { .. });
             let digest = if is_to_go { DIGEST_UNKNOWN } else { *digest };
-            let applied = Applied { uid: uid.clone(), digest, acted_for, unix_nanos, fields: *fields };
-            self.hold(object, offset).applied = Some(applied);
+            let holding = self.hold(object, offset);
+            // It may be another version of its kind than before.
+            holding.object.version = object.version.clone();
+            holding.applied = Some(Applied { uid: uid.clone(), digest, acted_for, unix_nanos, fields: *fields });
         }
     }
 
@@ -395,6 +397,33 @@ impl Lifecycle {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_object_that_is_applied_in_another_version_of_its_kind_is_the_one_that_was_held() {
+        let scaler = |version: &str| ObjectKey {
+            group: "autoscaling".into(),
+            version: version.into(),
+            kind: "HorizontalPodAutoscaler".into(),
+            namespace: Some("shop".into()),
+            name: "web".into(),
+        };
+        let applied =
+            |version: &str, digest| AppliedObject { object: scaler(version), uid: "u".into(), digest, fields: 0 };
+        let mut lifecycle = Lifecycle::new("t", "c");
+        let acted_for = Offset::from(0);
+        lifecycle.evolve(acted_for, 0, Happened::DecidedCreate);
+        lifecycle.evolve(Offset::from(1), 0, Happened::Applied { acted_for, objects: &[applied("v1", 1)] });
+        lifecycle.evolve(Offset::from(2), 0, Happened::ApplyIntended(&[scaler("v2")]));
+        assert_eq!(lifecycle.inventory[0].object.version, "v1", "an intended apply may fail");
+        lifecycle.evolve(Offset::from(3), 0, Happened::Applied { acted_for, objects: &[applied("v2", 2)] });
+        assert_eq!(lifecycle.inventory.len(), 1);
+        assert_eq!(
+            (lifecycle.inventory[0].object.version.as_str(), lifecycle.inventory[0].since),
+            ("v2", Offset::from(1))
+        );
+        lifecycle.evolve(Offset::from(4), 0, Happened::Removed { acted_for, objects: &[scaler("v1")] });
+        assert_eq!(lifecycle.inventory, []);
+    }
 
     fn namespace(name: &str) -> ObjectKey {
         ObjectKey::of_namespace(name)

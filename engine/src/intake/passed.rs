@@ -68,8 +68,8 @@ impl Passed {
         }
         let count = self.settle(jetstream, state).await?;
         if count > 0 && status.borrow().passed_over == 0 {
-            let stream = &state.name;
-            tracing::warn!(stream, count, "messages were gone before they were read, those of other subjects included");
+            let (stream, gone) = (&state.name, lifeline_projections::count(count, "message"));
+            tracing::warn!(stream, "{gone} gone before they were read, those of other subjects included");
         }
         status.send_if_modified(|status| {
             status.passed_over += count;

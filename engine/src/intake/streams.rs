@@ -38,7 +38,7 @@ use super::reader::{self, Phase, Reader};
 use super::subjects::{self, Wanted};
 use super::way::{self, Keeping, Use, Way, way};
 use super::{Error, Intake};
-use crate::error_text::one_line;
+use crate::error_text::with_remedy;
 
 /// How often streams are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -85,7 +85,7 @@ impl Status {
     pub fn obstacles(&self) -> Vec<String> {
         let mut obstacles: Vec<String> = self.trouble.iter().cloned().collect();
         if self.trouble.is_none() && !self.complete {
-            obstacles.push("not all wanted streams are found".to_owned());
+            obstacles.push("streams are looked for".to_owned());
         }
         for (stream, status) in &self.readers {
             match &status.borrow().phase {
@@ -134,7 +134,7 @@ pub async fn run(reach: Reach, plan: Plan, sink: mpsc::Sender<Intake>, status: w
                     Ok(()) if running.plain.is_empty() => LOOK_EVERY,
                     Ok(()) => LOOK_EVERY_WITHOUT,
                     Err(error) => {
-                        running.trouble(one_line(&error));
+                        running.trouble(with_remedy(&error));
                         RETRY
                     }
                 };
@@ -459,9 +459,11 @@ impl Running {
         found.is_absent = absent.is_some();
         for missing in std::mem::take(&mut assigned.missing_streams) {
             if missing.subjects.is_empty() {
-                assigned
-                    .warnings
-                    .push(format!("stream `{}` does not exist, and no subjects are given to make it", missing.name));
+                let name = missing.name;
+                assigned.warnings.push(format!(
+                    "stream `{name}` does not exist, and no subjects are given to make it\nhint: make it, or name its `subjects` in the \
+                     connection file"
+                ));
             } else {
                 jetstream.ensure_stream(&missing.name, &missing.subjects).await?;
                 found.created.push(missing.name);
@@ -510,7 +512,10 @@ impl Running {
         let denied = jetstream.denied();
         found.warnings = assigned.warnings;
         found.warnings.extend(denied.iter().map(|denied| {
-            format!("the NATS server refuses a right that is needed, until the next connection at least: {denied}")
+            format!(
+                "the NATS server refuses a right that is needed, until the next connection at least: {denied}\nhint: grant it to the user \
+                 that Lifeline connects as; `lifeline doctor` tells what is refused"
+            )
         }));
         let is_everything = wanted.subjects.is_empty() && wanted.streams.is_empty();
         let cannot_be_read = |absent: &String| {

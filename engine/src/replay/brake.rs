@@ -6,6 +6,7 @@
 
 use std::fmt::Write;
 
+use lifeline_projections::count;
 use sha2::{Digest, Sha256};
 
 use super::Counts;
@@ -112,10 +113,11 @@ pub fn confirmation_id(trigger: &str, digest: Option<u64>, names: u64) -> String
 #[must_use]
 pub fn what(held: &HeldWithdrawal) -> String {
     let HeldWithdrawal { objects, of, keys, keys_of, .. } = held;
+    let (of, keys_of) = (count(*of, "object"), count(*keys_of, "key"));
     match (objects, keys) {
-        (_, 0) => format!("{objects} of {of} objects"),
-        (0, _) => format!("{keys} of {keys_of} keys of the list"),
-        (_, _) => format!("{objects} of {of} objects and {keys} of {keys_of} keys of the list"),
+        (_, 0) => format!("{objects} of {of}"),
+        (0, _) => format!("{keys} of {keys_of} of the list"),
+        (_, _) => format!("{objects} of {of} and {keys} of {keys_of} of the list"),
     }
 }
 
@@ -170,6 +172,8 @@ mod tests {
         let held = HeldWithdrawal { id: "0a".into(), objects: 9, of: 41, ..HeldWithdrawal::default() };
         let told = sentence("manage", &held);
         assert!(told.starts_with("the changed rules would withdraw 9 of 41 objects of `manage`; they stay"), "{told}");
+        let told = sentence("manage", &HeldWithdrawal { objects: 1, of: 1, ..held.clone() });
+        assert!(told.starts_with("the changed rules would withdraw 1 of 1 object of `manage`; they stay"), "{told}");
         let told = sentence("manage", &HeldWithdrawal { lately: 18, ..held.clone() });
         assert!(told.contains("of `manage`, after 18 in smaller steps within an hour; they stay"), "{told}");
         let told = sentence("manage", &HeldWithdrawal { waits_for: Some("`b` is out of force".into()), ..held });

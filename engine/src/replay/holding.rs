@@ -11,6 +11,7 @@ use super::content::Size;
 use super::target::{Held, Target};
 use super::turn::{Consent, Count, Turn};
 use super::{Counts, Replay};
+use crate::error_text::in_log;
 
 /// What is known of the withdrawal that somebody confirms.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,7 +58,7 @@ impl Replay {
                 let is_news = held.is_news(target.held.as_ref());
                 (target.turn, target.held) = (Turn::Held, Some(held));
                 if let (true, Some(held)) = (is_news, target.held_withdrawal(in_small_steps)) {
-                    warn!("{}", sentence(&target.trigger, &held));
+                    warn!("{}", in_log(&sentence(&target.trigger, &held)));
                 }
             } else {
                 let goes = count.goes();

@@ -22,8 +22,10 @@ use super::cursor::{Cursor, Read, Walk};
 use super::target::{Decided, Target};
 use super::texts::{Answers, Known, QUESTIONS_MAX, Questions, key_digest};
 use super::turn::{Consent, Count, Going, Measures, Turn};
+use crate::error_text::in_log;
 use crate::rules::Trigger;
 use crate::status::ReplayedStatus;
+use crate::warnings;
 
 /// A record counts as one more step for each of these bytes: templates may parse all of them.
 const STEP_BYTES: usize = 4 << 10;
@@ -189,7 +191,7 @@ impl Replay {
             return questions;
         }
         if let (true, Some(reason)) = (is_last, &cursor.left_because) {
-            warn!("the replay of `{}` left resources as they are: {reason}", target.trigger);
+            warn!("{}", in_log(&warnings::left(&target.trigger, reason)));
         }
         (target.cursor, target.is_stuck) = (cursor, is_last);
         if is_last {

@@ -8,6 +8,7 @@ use super::ask::EngineArgs;
 use super::output;
 use crate::api::confirm::{ConfirmationOrder, Confirmed};
 use crate::client::Error;
+use crate::terminal::count;
 
 /// `lifeline confirm`.
 #[derive(Debug, Clone, Args)]
@@ -26,15 +27,14 @@ pub fn confirm(args: &ConfirmArgs) -> Result<ExitCode, Error> {
     let done: Confirmed = args.engine.client()?.post("/v1/confirm", &order)?;
     if !output::structured(&done, args.engine.output)? {
         let Confirmed { trigger, objects, keys, orphans, .. } = done;
-        let keys = if keys == 0 { String::new() } else { format!(" and {keys} keys of its list") };
+        let keys = if keys == 0 { String::new() } else { format!(" and {} of its list", count(keys, "key")) };
+        let count = count(objects, "object");
         output::remark(&match orphans {
             false => {
-                format!(
-                    "`{trigger}` withdraws {objects} objects{keys} now: `lifeline get lifecycles --trigger {trigger}`"
-                )
+                format!("`{trigger}` withdraws {count}{keys} now: `lifeline get lifecycles --trigger {trigger}`")
             }
             true => {
-                format!("{objects} objects of `{trigger}` are deleted now: `lifeline show orphans` shows what is left")
+                format!("deletes {count} of `{trigger}` now: `lifeline show orphans` shows what is left")
             }
         });
     }
