@@ -5,7 +5,7 @@
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
-use crate::replay::content::Size;
+use crate::size::Size;
 
 /// A withdrawal that is to be confirmed, by its id.
 pub(crate) struct Confirmation {

@@ -18,12 +18,12 @@ use super::outcome::{Effect, Outcomes};
 use super::outlook::{End, Outlook};
 use super::{Error, Planner, Wish};
 use crate::replay::brake::{Brake, Counted, Withdrawal, confirmation_id};
-use crate::replay::content::Size;
 use crate::replay::texts;
 use crate::replay::{Going, Replay};
 use crate::rules::spec::SyncMode;
 use crate::rules::{RuleSet, Trigger};
 use crate::site::{self, Site};
+use crate::size::Size;
 use crate::status::HeldWithdrawal;
 
 /// Lifecycles or resources that are looked at in one turn, while the recorder waits.

@@ -15,8 +15,8 @@ use super::answer::Action;
 use super::outlook::{Does, End, Outlook, Want};
 use crate::reconcile::failure::named;
 use crate::replay::Going;
-use crate::replay::content::Size;
 use crate::rules::{RuleSet, Standing, Trigger};
+use crate::size::Size;
 
 /// What would be done about one object.
 #[derive(Debug, Clone, PartialEq)]

@@ -10,8 +10,8 @@ use lifeline_store::Disk;
 
 use super::{Error, Recorder, Stopped, redriver};
 use crate::confirmations::Confirmation;
-use crate::replay::content::Size;
 use crate::replay::{Confirmable, Counts};
+use crate::size::Size;
 use crate::status::ReplayStatus;
 use crate::view::{Confirmed, View};
 

@@ -1,7 +1,7 @@
 //! Rules that change, and history that is decided again by them, in pieces.
 //!
-//! Start at [`Recorder::take_rules`]. What is decided is said in [`crate::replay`]; here it is recorded. Texts that a piece has to
-//! know are rendered beside: see [`super::aside`].
+//! Start at [`Recorder::take_rules`]. What is decided is said in [`crate::replay`]; here it is recorded. Texts that a piece has
+//! to know are rendered beside: see [`super::aside`].
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -10,7 +10,7 @@ use lifeline_projections::count;
 use sha2::{Digest, Sha256};
 
 use super::Counts;
-use super::content::Size;
+use crate::size::Size;
 use crate::status::HeldWithdrawal;
 
 /// How much a change of rules may withdraw without a confirmation.

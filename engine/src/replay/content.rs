@@ -3,8 +3,6 @@
 //! A text that is emptied by accident, a kind or a name that is misspelt: each would delete what lives, as a rule that is
 //! removed does. So the [`brake`](super::brake) counts it too. What texts give is asked of [`Known`].
 
-use std::ops::{Add, AddAssign};
-
 use lifeline_projections::fold::Projection;
 use lifeline_projections::lifecycle::{Holding, Lifecycle};
 use lifeline_store::Offset;
@@ -13,16 +11,7 @@ use super::named::Named;
 use super::texts::Known;
 use crate::rules::Trigger;
 use crate::rules::spec::SyncMode;
-
-/// How many objects a lifecycle counts for, and how many keys of a list. A list is an object or more, whatever it holds: its
-/// keys count beside the objects, for a list that loses most of them is no small loss.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Size {
-    /// Those that it holds.
-    pub objects: u64,
-    /// 1 where it is a key in a list.
-    pub keys: u64,
-}
+use crate::size::Size;
 
 impl Size {
     /// That of a lifecycle; `is_list` says that it is a list itself.
@@ -33,36 +22,6 @@ impl Size {
             list.is_some_and(|(desired, _)| desired.is_present())
         };
         Size { objects: inventory.len() as u64, keys: u64::from(!is_list && has_list()) }
-    }
-
-    /// Whether there is nothing.
-    pub(crate) fn is_none(self) -> bool {
-        self == Size::default()
-    }
-
-    /// What is left where so much goes.
-    pub(crate) fn without(self, gone: Size) -> Size {
-        let Size { objects, keys } = self;
-        Size { objects: objects.saturating_sub(gone.objects), keys: keys.saturating_sub(gone.keys) }
-    }
-
-    /// Objects and keys together.
-    pub(crate) fn sum(self) -> u64 {
-        self.objects.saturating_add(self.keys)
-    }
-}
-
-impl Add for Size {
-    type Output = Size;
-
-    fn add(self, other: Size) -> Size {
-        Size { objects: self.objects + other.objects, keys: self.keys + other.keys }
-    }
-}
-
-impl AddAssign for Size {
-    fn add_assign(&mut self, other: Size) {
-        *self = *self + other;
     }
 }
 

@@ -7,11 +7,11 @@ use lifeline_projections::fact::TriggerReplayed;
 use tracing::warn;
 
 use super::brake::{Counted, Withdrawal, sentence};
-use super::content::Size;
 use super::target::{Held, Target};
 use super::turn::{Consent, Count, Turn};
 use super::{Counts, Replay};
 use crate::error_text::in_log;
+use crate::size::Size;
 
 /// What is known of the withdrawal that somebody confirms.
 #[derive(Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 //!
 //! Start at [`Replay::piece`]. A resource is read first, then it is finished: what becomes of its lifecycles is decided, and what
 //! would go is counted or recorded. Where that needs texts that are not known yet, the resource waits in [`Cursor::read`], others
-//! are read as long as there is room, and the piece asks for the texts: see [`super::texts`]. The list of a trigger is made of its
-//! keys, so it comes after them.
+//! are read as long as there is room, and the piece asks for the texts: see [`super::texts`]. The list of a trigger is made of
+//! its keys, so it comes after them.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,13 +17,14 @@ use lifeline_store::{Disk, Reader};
 use tracing::warn;
 
 use super::Replay;
-use super::content::{Size, fails, lost};
+use super::content::{fails, lost};
 use super::cursor::{Cursor, Read, Walk};
 use super::target::{Decided, Target};
 use super::texts::{Answers, Known, QUESTIONS_MAX, Questions, key_digest};
 use super::turn::{Consent, Count, Going, Measures, Turn};
 use crate::error_text::in_log;
 use crate::rules::Trigger;
+use crate::size::Size;
 use crate::status::ReplayedStatus;
 use crate::warnings;
 

@@ -9,10 +9,10 @@ use lifeline_projections::lifecycle::{Desired, Lifecycle};
 use lifeline_store::Offset;
 
 use super::brake::{Withdrawal, confirmation_id};
-use super::content::Size;
 use super::cursor::Cursor;
 use super::found::Found;
 use super::turn::{Consent, Count, Turn};
+use crate::size::Size;
 use crate::status::HeldWithdrawal;
 
 /// What is held of a trigger.

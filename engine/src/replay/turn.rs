@@ -7,9 +7,9 @@ use lifeline_projections::lifecycle::Lifecycle;
 use serde_json::json;
 
 use super::brake::Withdrawal;
-use super::content::Size;
 use super::texts::key_digest;
 use crate::digest::digest;
+use crate::size::Size;
 
 /// Which turn of a replay is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
