@@ -39,11 +39,15 @@ impl KubeCluster {
         loop {
             let (key, served) = self.served_in_any_version(key).await?;
             let answer = self.ask_as(self.account.as_ref(), verb, &path_of(&key, &served), content.clone()).await?;
-            if is_again || !answer.is_unserved(&key) {
+            if !answer.is_unserved(&key) {
                 return Ok(answer);
             }
-            // It was served when it was asked for last.
+            // Only that no kind is listed says that there is no object: a 404 may come from something on the way.
             self.served.lock().forget(&key);
+            if is_again {
+                let message = format!("it answered 404 for {key}, a kind that it serves: {}", answer.message());
+                return Err(Error::Unavailable { message, retry_after: None, source: None });
+            }
             is_again = true;
         }
     }

@@ -39,11 +39,9 @@ impl KubeCluster {
                 Some(Ok(event)) => return seen(kind, event),
                 Some(Err(error)) => {
                     let refused = status_of(&error);
-                    // The library would ask for a state that is too old for ever; and of a kind that is gone everything
-                    // has to be asked again.
-                    if matches!(refused, Some((404 | 410, _))) {
-                        *events = None;
-                    }
+                    // The library would go on from where it was. That may be too old; and after an outage it may be a state
+                    // that was lost when the server was restored from a copy, for which a watch waits in silence.
+                    *events = None;
                     match refused {
                         // The watch was too old and begins again.
                         Some((410, _)) => {}
