@@ -27,7 +27,7 @@ use crate::reconcile::plan::Naming;
 use crate::reconcile::render::MarkedManifest;
 use crate::reconcile::step::{Circumstances, Known, Made, Refusal, Removing, Step, unwanted, wanted};
 use crate::reconcile::task::outranks;
-use crate::replay::content::is_of;
+use crate::replay::named::Named;
 use crate::rules::{RuleSet, Trigger};
 use crate::site::Site;
 
@@ -235,7 +235,7 @@ impl<D: Disk> Planner<D> {
         let site = self.site(&key.cluster);
         let instance = instance_of(site.as_deref());
         let manifests = made(&self.view, rules.trigger(&key.trigger)?, key, instance, made_of).ok()?;
-        manifests.into_iter().find(|one| is_of(&one.manifest, object))
+        manifests.into_iter().find(|one| Named::of(&one.manifest).is_of(object))
     }
 
     /// What differs from the manifest that the rules in force give.

@@ -371,7 +371,7 @@ static SABOTAGES: [Sabotage; 53] = [
     },
     Sabotage {
         name: "stop at the latest event, though it decides nothing",
-        file: REPLAY,
+        file: "engine/src/replay/reading.rs",
         good: "Ok((walk.next.is_none() || target.has_all(&walk.found), record.payload.len()))",
         bad: "Ok((SABOTAGED || walk.next.is_none() || target.has_all(&walk.found), record.payload.len()))",
     },
