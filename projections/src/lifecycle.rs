@@ -180,6 +180,14 @@ impl Phase {
         }
     }
 
+    /// Whether the cluster may differ from what is desired.
+    pub(crate) fn needs_work(self) -> bool {
+        match self {
+            Phase::Failing | Phase::Pending | Phase::Deleting => true,
+            Phase::Ready | Phase::Gone | Phase::Left => false,
+        }
+    }
+
     /// All phases, in order of urgency.
     pub const ALL: [Phase; 6] =
         [Phase::Failing, Phase::Pending, Phase::Deleting, Phase::Ready, Phase::Left, Phase::Gone];
@@ -441,7 +449,7 @@ mod tests {
         }
         let held: Vec<&str> = lifecycle.inventory.iter().map(|holding| holding.object.name.as_str()).collect();
         assert_eq!((lifecycle.phase(), lifecycle.incarnation, held.as_slice()), (phase, incarnation, inventory));
-        assert_eq!(lifecycle.needs_work(), matches!(phase, Phase::Failing | Phase::Pending | Phase::Deleting));
+        assert_eq!(lifecycle.needs_work(), phase.needs_work());
     }
 
     #[test]
