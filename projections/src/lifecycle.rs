@@ -199,6 +199,14 @@ impl Phase {
         }
     }
 
+    /// Whether the cluster may differ from what is desired.
+    pub(crate) fn needs_work(self) -> bool {
+        match self {
+            Phase::Failing | Phase::Pending | Phase::Deleting => true,
+            Phase::Ready | Phase::Gone | Phase::Left => false,
+        }
+    }
+
     /// All phases, in order of urgency.
     pub const ALL: [Phase; 6] =
         [Phase::Failing, Phase::Pending, Phase::Deleting, Phase::Ready, Phase::Left, Phase::Gone];

@@ -27,9 +27,12 @@ const PAUSE_KNOWN_MAX: Duration = Duration::from_secs(10);
 /// The pause while something is on its way out: a namespace takes some seconds, and the next incarnation waits for it.
 const PAUSE_TERMINATING: Duration = Duration::from_millis(500);
 
-/// After so many attempts it hangs: the pause grows to this then.
-const TERMINATING_ATTEMPTS: u32 = 60;
-const PAUSE_HANGING: Duration = Duration::from_secs(5);
+/// The pause doubles each time after so many attempts: the longer it lasts, the longer it will. What goes at last is noticed
+/// after a fifth more of the time.
+const TERMINATING_ATTEMPTS: u32 = 10;
+
+/// The longest of these pauses.
+const PAUSE_HANGING: Duration = Duration::from_secs(10);
 
 /// Failures of one attempt that are told at most. A lifecycle may have ten thousand objects, and all of them the same trouble.
 const MESSAGES_MAX: usize = 50;
@@ -81,7 +84,7 @@ impl Failure {
         match self.retry {
             Retry::Soon(asked) => Next::RetryAfter(growing().max(asked.unwrap_or_default())),
             Retry::WhenGone => {
-                let doubled = attempt.saturating_sub(TERMINATING_ATTEMPTS).min(16);
+                let doubled = (attempt.saturating_sub(1) / TERMINATING_ATTEMPTS).min(16);
                 Next::RetryAfter((PAUSE_TERMINATING * 2_u32.pow(doubled)).min(PAUSE_HANGING))
             }
             Retry::Slowly => Next::RetryAfter(growing().max(Duration::from_secs(5))),
@@ -257,9 +260,10 @@ mod tests {
         check(Retry::Soon(None), 3, millis(1_000));
         check(Retry::Soon(None), 400, millis(60_000));
         check(Retry::Soon(Some(Duration::from_secs(7))), 1, millis(7_000));
-        check(Retry::WhenGone, 60, millis(500));
-        check(Retry::WhenGone, 61, millis(1_000));
-        check(Retry::WhenGone, 5_000, millis(5_000));
+        check(Retry::WhenGone, 10, millis(500));
+        check(Retry::WhenGone, 11, millis(1_000));
+        check(Retry::WhenGone, 30, millis(2_000));
+        check(Retry::WhenGone, 5_000, millis(10_000));
         check(Retry::Slowly, 1, millis(5_000));
         check(Retry::WhenKnown, 1, millis(2_000));
         check(Retry::WhenKnown, 50, millis(10_000));

@@ -184,7 +184,7 @@ impl<D: Disk> Reconciler<D> {
         self.view.by_trigger().reconciled(trigger, took, ended, next == Next::Done, trace::exported(&span));
         drop(span);
         {
-            // A Delete that came while nothing was claimed yet was not queued. This attempt may have made something since.
+            // A Delete that came while nothing was claimed yet left nothing to do. This attempt may have made something since.
             let projection = self.view.projection();
             let head = projection.head(index);
             if head.decided != task.lifecycle.decided && head.needs_work {

@@ -455,8 +455,10 @@ pub fn status(status: &Status, width: Option<usize>, paint: Paint) -> String {
     }
     if let Some(scrub) = &status.scrub {
         let damaged = match scrub.damaged_records {
-            0 => "no damage".to_owned(),
-            damaged => paint.tone(Tone::Bad, &count(damaged, "damaged record")),
+            // Before the first pass nothing is known; what the start found is among the warnings.
+            0 if scrub.passes == 0 => String::new(),
+            0 => ", no damage".to_owned(),
+            damaged => format!(", {}", paint.tone(Tone::Bad, &count(damaged, "damaged record"))),
         };
         let pass = match (scrub.running, scrub.passes) {
             (true, _) => format!("reading offset {} of {}", scrub.position, scrub.end),
@@ -464,7 +466,7 @@ pub fn status(status: &Status, width: Option<usize>, paint: Paint) -> String {
             (false, 1) => "1 pass".to_owned(),
             (false, passes) => format!("{passes} passes"),
         };
-        line("log scrub", format!("{pass}, {damaged}"));
+        line("log scrub", format!("{pass}{damaged}"));
         if let Some(trouble) = &scrub.trouble {
             indented(&mut out, "  ", trouble);
         }

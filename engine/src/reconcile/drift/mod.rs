@@ -137,9 +137,15 @@ impl<D: Disk> Reconciler<D> {
                     let Ok(looked) = looked else { return std::future::pending().await };
                     following.looked(object, sight, tries, looked);
                 }
-                () = self.site.drifts.changed() => following.take_news(),
+                () = self.site.drifts.changed() => {
+                    following.take_news();
+                    self.end_fights();
+                }
                 changed = rules.changed() => match changed {
-                    Ok(()) => following.learn_kinds().await,
+                    Ok(()) => {
+                        following.learn_kinds().await;
+                        self.end_fights();
+                    }
                     // The engine is stopping.
                     Err(_) => return std::future::pending().await,
                 },
@@ -171,6 +177,11 @@ impl<D: Disk> Reconciler<D> {
         };
         let (excluded, account) = (detection.excluded(object), trigger.account().cloned());
         Some(Claimed { lifecycle, decided: state.decided, applied, excluded, account })
+    }
+
+    /// Ends the fights over objects that are gone, were let go, or whose trigger no longer detects drift.
+    fn end_fights(&self) {
+        self.site.drifts.end_fights(|object| self.claimed(object).is_some());
     }
 
     /// Looks at an object, and records what others did to it.
