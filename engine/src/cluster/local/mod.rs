@@ -426,15 +426,14 @@ mod tests {
         let record = folder.path.join("objects/core/Namespace/_cluster/default.json");
         std::fs::write(&record, b"{").unwrap();
         let error = LocalCluster::open(&folder.path, 1, clock()).map(drop).unwrap_err();
-        let source = std::error::Error::source(&error).unwrap().to_string();
-        assert!(source.contains("objects/core/Namespace/_cluster/default.json"), "{source}");
+        assert!(error.to_string().contains("objects/core/Namespace/_cluster/default.json"), "{error}");
         let error = LocalCluster::open(&record, 1, clock()).map(drop).unwrap_err();
         assert!(error.to_string().contains("hint:") && error.is_transient(), "{error}");
     }
 
     #[tokio::test]
     async fn a_damaged_file_is_named_with_what_to_do() {
-        let folder = Scratch::new("damaged");
+        let folder = Scratch::new("damaged-file");
         let namespace = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}});
         let cluster = LocalCluster::open(&folder.path, 1, clock()).unwrap();
         let key = cluster.resolve(&namespace).await.unwrap();
