@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use lifeline_projections::fact::Fact;
-use lifeline_projections::fold::{LifecycleIndex, Projection, StreamPosition};
+use lifeline_projections::fold::{Holes, LifecycleIndex, Projection, StreamPosition};
 use lifeline_projections::table::{Rows, Table};
 use lifeline_store::{Disk, Offset, Reader};
 use parking_lot::Mutex;
@@ -25,6 +25,7 @@ use crate::intake::epoch::content_hash;
 use crate::intake::jetstream::Stored;
 use crate::intake::plain::{self, Buffers};
 use crate::intake::streams::{self, Order, Reach};
+use crate::intake::way;
 use crate::intake::{Intake, Known};
 use crate::lists;
 use crate::orphans;
@@ -268,7 +269,8 @@ impl<D: Disk> Engine<D> {
         let log = self.view.log();
         let projection = self.view.projection();
         let streams = projection.ground().streams.iter().filter(|((cluster, _), _)| cluster == site);
-        streams.map(|((_, stream), position)| Ok((stream.clone(), known(position, &log)?))).collect()
+        let holes = |stream: &String| projection.ground().holes_of(site, stream);
+        streams.map(|((_, stream), position)| Ok((stream.clone(), known(position, holes(stream), &log)?))).collect()
     }
 
     /// The status of the engine.
@@ -360,7 +362,7 @@ impl<D: Disk> Engine<D> {
                 rejected: position.rejected,
                 markers: position.markers,
                 missing: position.missing,
-                missing_up_to: 0,
+                missing_up_to: projection.ground().holes_of(cluster, stream).up_to,
                 redelivered: 0,
                 plain: None,
             });
@@ -411,9 +413,9 @@ impl<D: Disk> Engine<D> {
                                 // Those that are delivered and not recorded wait too. A sequence that a filter leaves out
                                 // counts here.
                                 let delivered = reading.delivered_sequence + 1;
-                                known.pending = Some(reading.pending + delivered.saturating_sub(known.next_sequence));
+                                let delivered = delivered.saturating_sub(known.next_sequence);
+                                known.pending = reading.pending.map(|pending| pending + delivered);
                                 known.redelivered = reading.redelivered;
-                                known.missing_up_to = reading.passed_over;
                             }
                         }
                         for (stream, plain) in &intake.plain {
@@ -438,7 +440,7 @@ fn add_plain(status: &mut Status, (cluster, stream): (&str, &str), plain: &plain
         (0, 0) => String::new(),
         _ => format!("; since the start {dropped} were dropped, and {interruptions} interruptions may have lost more"),
     };
-    let hint = "enable JetStream at the NATS server (`config.jetstream.enabled` of its chart): a stream is made as soon as it is there";
+    let hint = way::remedy(&subject, &because);
     status.warnings.push(format!("subject `{subject}` is {}{lost}: {because}\nhint: {hint}", streams::NOT_DURABLE));
     let is_it = |known: &&mut StreamStatus| known.cluster == *cluster && known.stream == *stream;
     if let Some(known) = status.streams.iter_mut().find(is_it) {
@@ -515,7 +517,7 @@ fn add_sites(status: &mut Status, stranded: usize) {
     }
 }
 
-fn known<D: Disk>(position: &StreamPosition, log: &Reader<D>) -> Result<Known, recorder::Error> {
+fn known<D: Disk>(position: &StreamPosition, holes: Holes, log: &Reader<D>) -> Result<Known, recorder::Error> {
     let mut last = None;
     if let Some(tail) = position.tail
         && let Some(record) = log.read(tail.record)?
@@ -528,7 +530,8 @@ fn known<D: Disk>(position: &StreamPosition, log: &Reader<D>) -> Result<Known, r
         }
     }
     let StreamPosition { epoch, created_unix_nanos, next_sequence, recorded_until_unix_nanos, .. } = *position;
-    Ok(Known { epoch, created_unix_nanos, next_sequence, last, recorded_until_unix_nanos })
+    let looked_until = holes.until(epoch);
+    Ok(Known { epoch, created_unix_nanos, next_sequence, last, recorded_until_unix_nanos, looked_until })
 }
 
 /// Opens the projection's table; what cannot be used, or knows of records that the log does not hold, is set aside. Also why

@@ -181,6 +181,7 @@ pub fn about(fact: &Fact<'_>, key: Option<&ResourceKey>, offset: Offset, unix_na
         Fact::Stream(StreamChanged { cluster, stream, epoch, change }) => {
             let summary = match (*change, plain_subject(stream)) {
                 (StreamChange::Opened { .. }, Some(subject)) => format!("reading subject {subject} without a stream"),
+                (change @ StreamChange::Holes { .. }, Some(subject)) => of_stream(subject, *epoch, change),
                 (StreamChange::Gap { from_sequence, to_sequence }, Some(subject)) => {
                     let lost = to_sequence.saturating_sub(from_sequence);
                     format!(
@@ -212,6 +213,12 @@ fn of_stream(stream: &str, epoch: u32, change: StreamChange<'_>) -> String {
         StreamChange::Gap { from_sequence, to_sequence } => {
             let last = to_sequence.saturating_sub(1);
             format!("stream {stream} no longer holds its messages {from_sequence} to {last}")
+        }
+        StreamChange::Holes { from_sequence, to_sequence, up_to } => {
+            let last = to_sequence.saturating_sub(1);
+            format!(
+                "stream {stream} no longer holds up to {up_to} messages of {from_sequence} to {last}, of other subjects included"
+            )
         }
     }
 }

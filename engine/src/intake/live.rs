@@ -151,12 +151,17 @@ impl Log {
                     created_unix_nanos: *created_unix_nanos,
                     next_sequence: *start_sequence,
                     last: None,
+                    looked_until: 0,
                 };
                 self.known.insert(stream.clone(), known);
             }
             Received::Gap { from_sequence, to_sequence } => {
                 self.others.push(format!("gap {stream} {epoch} {from_sequence} {to_sequence}"));
                 self.known.get_mut(stream).unwrap().next_sequence = *to_sequence;
+            }
+            Received::Holes { from_sequence, to_sequence, up_to } => {
+                self.others.push(format!("holes {stream} {epoch} {from_sequence} {to_sequence} {up_to}"));
+                self.known.get_mut(stream).unwrap().looked_until = *to_sequence;
             }
             Received::Messages { messages, .. } => {
                 let known = self.known.get_mut(stream).unwrap();
