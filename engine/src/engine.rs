@@ -5,7 +5,7 @@
 //!
 //! Never here: settings, signals, HTTP, and anything that a part decides for itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -19,13 +19,12 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
-use crate::clock::{Believed, Clock, moment};
+use crate::clock::{Believed, Clock};
 use crate::error_text::chain;
 use crate::intake::epoch::content_hash;
 use crate::intake::jetstream::Stored;
 use crate::intake::plain::{self, Buffers};
 use crate::intake::streams::{self, Order, Reach};
-use crate::intake::way;
 use crate::intake::{Intake, Known};
 use crate::lists;
 use crate::orphans;
@@ -38,12 +37,10 @@ use crate::rules::Current;
 use crate::saver::Saver;
 use crate::scrub;
 use crate::site::{IntakeState, Site, Sites};
-use crate::status::{
-    BudgetStatus, FightStatus, HeldBackStatus, HistoryStatus, PlainStatus, ReplayStatus, ScrubStatus, SiteStatus,
-    Status, StreamStatus, UnwatchedStatus,
-};
+use crate::status::{PlainStatus, ReplayStatus, ScrubStatus, SiteStatus, Status, StreamStatus};
 use crate::view::View;
 use crate::waits::{self, ByIntent};
+use crate::warnings;
 
 /// Batches that wait for the recorder, at most: with their size, the bound of what intake holds in memory. They cover the
 /// writing of one group; more would only make more unacknowledged messages for the server to keep account of.
@@ -284,7 +281,10 @@ impl<D: Disk> Engine<D> {
         let projection = self.view.projection();
         // Nobody takes them, so some may need no work any more.
         let needs_work = |index: &&LifecycleIndex| projection.lifecycle(**index).1.needs_work();
-        let stranded = stranded.iter().filter(needs_work).count();
+        let stranded: Vec<_> = stranded.iter().filter(needs_work).collect();
+        let elsewhere: BTreeSet<String> =
+            stranded.iter().map(|index| projection.cluster_of(**index).to_owned()).collect();
+        let stranded = stranded.len();
         let current = self.rules.borrow();
         let rules = current.rules.as_ref();
         let replays = self.view.replays();
@@ -334,16 +334,11 @@ impl<D: Disk> Engine<D> {
             reconcile_lag_seconds: 0.0,
             by_trigger: self.view.by_trigger().status(),
         };
-        let not_saved = |why| format!("the state is not saved, the next start reads more of the log: {why}");
-        status.warnings.extend(saved.trouble.map(not_saved));
+        status.warnings.extend(saved.trouble.as_deref().map(warnings::not_saved));
         if let Some(scrub) = &status.scrub {
-            status.warnings.extend(scrub.damage.iter().map(|place| format!("the log is damaged: {place}")));
+            status.warnings.extend(scrub.damage.iter().map(|place| warnings::damaged(place)));
         }
-        let left = |replay: &ReplayStatus| {
-            let ReplayStatus { trigger, left_because, .. } = replay;
-            let reason = left_because.as_ref()?;
-            Some(format!("the replay of `{trigger}` leaves resources as they are: {reason}"))
-        };
+        let left = |replay: &ReplayStatus| Some(warnings::left(&replay.trigger, replay.left_because.as_deref()?));
         status.warnings.extend(status.replays.iter().filter_map(left));
         let held = |replay: &ReplayStatus| Some(brake::sentence(&replay.trigger, replay.held.as_ref()?));
         status.warnings.extend(status.replays.iter().filter_map(held));
@@ -368,17 +363,10 @@ impl<D: Disk> Engine<D> {
             });
         }
         drop(projection);
-        let damage = self.damage.iter().map(|damage| format!("the log was damaged at the start: {damage}"));
-        status.warnings.extend(damage);
+        status.warnings.extend(self.damage.iter().map(|place| warnings::damaged_at_the_start(place)));
         status.warnings.extend(self.clock.trouble());
-        status.warnings.extend(self.view.ahead(self.clock.now_unix_nanos()).map(|newest| {
-            let newest = moment(newest);
-            format!(
-                "the newest record has the time {newest}, which is to come: all records get that time until then, for times in a log \
-                 never fall\nhint: look at the clock of this machine; ask by offset, not by time, about what is recorded meanwhile"
-            )
-        }));
-        add_sites(&mut status, stranded);
+        status.warnings.extend(self.view.ahead(self.clock.now_unix_nanos()).map(warnings::ahead));
+        add_sites(&mut status, (stranded, &elsewhere));
         self.add_intake(&mut status);
         status.fold_lag_seconds = self.age_seconds(status.folded..status.recorded);
         status.reconcile_lag_seconds = self.age_seconds(status.reconciled..status.folded);
@@ -436,84 +424,27 @@ impl<D: Disk> Engine<D> {
 fn add_plain(status: &mut Status, (cluster, stream): (&str, &str), plain: &plain::Status) {
     let (subject, because) = (plain.subject.clone(), plain.because.clone());
     let plain::Counts { next_sequence, dropped, interruptions } = plain.buffer.lock().counts();
-    let lost = match (dropped, interruptions) {
-        (0, 0) => String::new(),
-        _ => format!("; since the start {dropped} were dropped, and {interruptions} interruptions may have lost more"),
-    };
-    let hint = way::remedy(&subject, &because);
-    status.warnings.push(format!("subject `{subject}` is {}{lost}: {because}\nhint: {hint}", streams::NOT_DURABLE));
+    let plain = PlainStatus { subject, because, dropped, interruptions };
+    status.warnings.push(warnings::plain(streams::NOT_DURABLE, &plain));
     let is_it = |known: &&mut StreamStatus| known.cluster == *cluster && known.stream == *stream;
     if let Some(known) = status.streams.iter_mut().find(is_it) {
         known.pending = Some(next_sequence.saturating_sub(known.next_sequence));
-        known.plain = Some(PlainStatus { subject, because, dropped, interruptions });
+        known.plain = Some(plain);
     }
 }
 
-/// Sums up over the sites, and says what waits.
-fn add_sites(status: &mut Status, stranded: usize) {
-    for SiteStatus {
-        cluster,
-        api_server,
-        reconciliations,
-        writes,
-        failures,
-        unavailable,
-        held_back,
-        budget,
-        history,
-        drift,
-        orphans,
-        ..
-    } in &status.sites
-    {
-        status.reconciliations += reconciliations;
-        status.cluster_writes += writes;
-        status.failures += failures;
-        let waits = |why| format!("cluster `{cluster}` ({api_server}) is not available, its lifecycles wait: {why}");
-        status.warnings.extend(unavailable.as_ref().map(waits));
-        let held_back = held_back.iter().map(|HeldBackStatus { kind, verb, seconds, waiting, because }| {
-            format!(
-                "cluster `{cluster}` ({api_server}) does not answer `{verb}` of {kind}, held back for {seconds} s, \
-                 {waiting} lifecycles wait: {because}"
-            )
-        });
-        status.warnings.extend(held_back);
-        let BudgetStatus { waiting, pause_seconds, .. } = budget;
-        if *pause_seconds > 0 {
-            status.warnings.push(format!(
-                "cluster `{cluster}` ({api_server}) has too many requests and asks for none for {pause_seconds} s; {waiting} wait"
-            ));
-        }
-        let unread = |HistoryStatus { messages, what, seconds, given_up }: &HistoryStatus| {
-            let what = what.join(", ");
-            match given_up {
-                false => format!(
-                    "nothing is applied or deleted in cluster `{cluster}` before what waited in NATS is read: {messages} messages left, \
-                     {what}"
-                ),
-                true => format!(
-                    "what waited in NATS for cluster `{cluster}` could not be read for {seconds} s, so Lifeline acts on what is \
-                     recorded: {what}"
-                ),
-            }
-        };
-        status.warnings.extend(history.as_ref().map(unread));
-        let unwatched = drift.unwatched.iter().map(|UnwatchedStatus { kind, because }| {
-            format!("cluster `{cluster}` ({api_server}): what others do to objects of {kind} is not seen: {because}")
-        });
-        status.warnings.extend(unwatched);
-        let fights = drift.fights.iter().map(|FightStatus { object, manager, .. }| {
-            let who = manager.as_ref().map_or("somebody".to_owned(), |manager| format!("`{manager}`"));
-            format!(
-                "cluster `{cluster}`: {object} is fought over: {who} changes or deletes it each time it is put back\nhint: let \
-                 only one of both manage it, or name the fields in `spec.driftExclusions`"
-            )
-        });
-        status.warnings.extend(fights);
-        status.warnings.extend(orphans.groups.iter().map(|group| orphans::sentence(cluster, group)));
+/// Sums up over the sites, and says what waits: also lifecycles of clusters that are no sites.
+fn add_sites(status: &mut Status, (stranded, clusters): (usize, &BTreeSet<String>)) {
+    for site in &status.sites {
+        status.reconciliations += site.reconciliations;
+        status.cluster_writes += site.writes;
+        status.failures += site.failures;
+        status.warnings.extend(warnings::of_site(site));
+        status.warnings.extend(site.orphans.groups.iter().map(|group| orphans::sentence(&site.cluster, group)));
     }
     if stranded > 0 {
-        status.warnings.push(format!("{stranded} lifecycles wait: this engine does not know their cluster"));
+        let clusters = clusters.iter().map(|cluster| format!("`{cluster}`")).collect::<Vec<_>>().join(", ");
+        status.warnings.push(warnings::stranded(stranded, &clusters));
     }
 }
 

@@ -19,6 +19,22 @@ pub fn chain(error: &dyn Error) -> String {
     text
 }
 
+/// A text of several lines as a line of the log: what follows the first is set in, so that it is seen where the next begins.
+#[must_use]
+pub fn in_log(text: &str) -> String {
+    text.replace("\n", "\n  ")
+}
+
+/// An error with its causes on one line, and its remedy behind a semicolon: for a list of obstacles.
+#[must_use]
+pub fn with_remedy(error: &dyn Error) -> String {
+    let line = one_line(error);
+    match chain(error).split_once("\nhint: ") {
+        Some((_, remedy)) => format!("{line}; {}", remedy.replace('\n', " ")),
+        None => line,
+    }
+}
+
 /// An error with its causes on one line, without hints: what fits into a status.
 #[must_use]
 pub fn one_line(error: &dyn Error) -> String {
@@ -33,4 +49,24 @@ pub fn one_line(error: &dyn Error) -> String {
         cause = inner.source();
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("consumer `c` is paused\nhint: resume it")]
+    struct Paused(#[source] std::io::Error);
+
+    #[test]
+    fn a_remedy_comes_after_all_causes() {
+        let paused = Paused(std::io::Error::other("for 60 s"));
+        assert_eq!(chain(&paused), "consumer `c` is paused: for 60 s\nhint: resume it");
+        assert_eq!(one_line(&paused), "consumer `c` is paused: for 60 s");
+        assert_eq!(with_remedy(&paused), "consumer `c` is paused: for 60 s; resume it");
+        assert_eq!(in_log(&chain(&paused)), "consumer `c` is paused: for 60 s\n  hint: resume it");
+        let plain = std::io::Error::other("for 60 s");
+        assert_eq!((with_remedy(&plain), in_log("no more")), ("for 60 s".to_owned(), "no more".to_owned()));
+    }
 }

@@ -13,11 +13,13 @@
 //! Never here: settings, the command line, HTTP.
 
 // In dependency order; blank lines keep the formatter from sorting them.
+pub mod error_text;
+
 pub mod clock;
 
 pub mod digest;
 
-pub mod error_text;
+mod damage;
 
 mod builtin;
 
@@ -42,6 +44,8 @@ pub mod trace;
 mod stamps;
 
 pub mod status;
+
+mod warnings;
 
 pub mod by_trigger;
 pub mod dry_runs;

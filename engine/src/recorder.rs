@@ -19,7 +19,6 @@
 mod again;
 mod braked;
 mod confirming;
-mod damage;
 mod fold_tail;
 mod gather;
 mod group;
@@ -48,14 +47,14 @@ use self::again::Again;
 pub use self::again::Begun;
 use self::braked::{Braked, COUNT_AGAIN_PAUSE_MAX, COUNT_AGAIN_PAUSE_MIN};
 pub use self::confirming::confirm;
-pub use self::damage::{damage, report};
 pub use self::fold_tail::fold_tail;
 use self::group::{Group, Parsed, Redrive};
 pub use self::redriver::Redriver;
 use self::staged::Staged;
 use crate::clock::Clock;
 use crate::confirmations::Confirmation;
-use crate::error_text::chain;
+pub use crate::damage::{damage, report};
+use crate::error_text::{chain, in_log};
 use crate::intake::Intake;
 use crate::queue::Urgency;
 use crate::redrive::{self, Because, Receive};
@@ -93,8 +92,10 @@ pub struct Stopped;
 pub enum Error {
     /// Records that the state does not hold yet were acknowledged once, and do not read back.
     #[error(
-        "records `{}` to `{}` are damaged in `{file}`, bytes `{}` to `{}` ({why}); the state reaches offset `{folded}` and cannot go on without them\nhint: `lifeline verify --data DIR` lists all damage and what it means; `lifeline log repair --from-stream --data DIR` brings back what the stream still holds",
-        offsets.start, offsets.end.get().saturating_sub(1), bytes.start, bytes.end
+        "`{file}` is damaged at {}, bytes `{}` to `{}` ({why}); the state reaches offset `{folded}` and cannot go on without that\nhint: \
+         `lifeline verify --data DIR` lists all damage and what it means; `lifeline log repair --from-stream --data DIR` brings back what \
+         the stream still holds",
+        lifeline_store::records(offsets), bytes.start, bytes.end
     )]
     Damaged {
         /// Which records: from the first lost one to the first good one after it.
@@ -396,7 +397,7 @@ impl<D: Disk> Recorder<D> {
                     self.log = None;
                     let message = chain(&cause);
                     if self.view.stalled().as_ref() != Some(&message) {
-                        error!("recording stands still, nothing is acknowledged meanwhile: {message}");
+                        error!("recording stands still, nothing is acknowledged meanwhile: {}", in_log(&message));
                     }
                     self.view.set_stalled(Some(message));
                     tokio::select! {
@@ -547,7 +548,7 @@ impl<D: Disk> Recorder<D> {
             Ok(piece) => piece,
             Err(error) => {
                 // It is read later. That is no reason to stop recording.
-                warn!("history is not replayed for now: {}", chain(&error));
+                warn!("history is not replayed for now: {}", in_log(&chain(&error)));
                 self.replay_due = Instant::now() + RETRY_PAUSE;
                 return Ok(());
             }

@@ -25,6 +25,7 @@ use lifeline_projections::fact::{
     Delivery, EventReceived, EventRejected, Fact, MarkerFound, RecordLost, RuleChanged, StreamChange, StreamChanged,
 };
 use lifeline_projections::fold::{Projection, StreamPosition};
+use lifeline_projections::span;
 use lifeline_store::{Disk, Offset, Reader, Replacement};
 use serde_json::Value;
 
@@ -474,9 +475,8 @@ fn flush(
         pieces.push((time, piece));
     } else {
         hole.remarks.push(format!(
-            "stream {stream} no longer holds its messages {} to {}: those that were read stood here and are lost for good",
-            sequences.start,
-            sequences.end - 1
+            "stream {stream} no longer holds its {}: what was read of it stood here and is lost for good",
+            span("message", sequences.start, sequences.end)
         ));
     }
 }

@@ -64,9 +64,11 @@ use self::target::{Decided, Target};
 pub(crate) use self::turn::Going;
 use self::turn::{Consent, Count, Turn};
 use self::wants::may_want_all;
+use crate::error_text::in_log;
 use crate::rules::spec::SyncMode;
 use crate::rules::{EventView, RuleSet, Standing, Trigger};
 use crate::status::{ReplayStatus, ReplayedStatus};
+use crate::warnings;
 
 /// Resources and records looked at in one piece: about a millisecond, which is how long what happens meanwhile waits.
 pub const STEPS_AT_ONCE: usize = 512;
@@ -422,7 +424,7 @@ impl Replay {
         }
         if let (true, Some(reason)) = (is_last, &reached.left_because) {
             let trigger = &self.targets[at].trigger;
-            warn!("the replay of `{trigger}` left resources as they are: {reason}");
+            warn!("{}", in_log(&warnings::left(trigger, reason)));
         }
         (self.targets[at].cursor, self.targets[at].is_stuck) = (reached, is_last);
         if is_last {

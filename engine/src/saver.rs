@@ -19,8 +19,9 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use crate::error_text::chain;
+use crate::error_text::{chain, in_log};
 use crate::view::View;
+use crate::warnings;
 
 /// Changed records between two checkpoints of the projection, at most, while the disk keeps up.
 const CHECKPOINT_RECORDS: u64 = 1_000_000;
@@ -85,7 +86,7 @@ impl<D: Disk> Saver<D> {
         }
         self.checkpoint().await;
         if let Err(error) = self.table.flush() {
-            warn!("the projection is not saved, the next start folds more of the log: {}", chain(&error));
+            warn!("{}", in_log(&warnings::not_saved(&chain(&error))));
         }
     }
 
@@ -120,7 +121,7 @@ impl<D: Disk> Saver<D> {
                 let remedy = if error.is_full() { "\nhint: free space; then it is saved by itself" } else { "" };
                 let why = chain(&error) + remedy;
                 if self.failures == 0 {
-                    warn!("the projection is not saved, the next start folds more of the log: {why}");
+                    warn!("{}", in_log(&warnings::not_saved(&why)));
                 }
                 self.failures = self.failures.saturating_add(1);
                 self.view.set_not_saved(why);

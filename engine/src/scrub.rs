@@ -10,14 +10,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifeline_store::{Damage, Disk, Pace, Progress, Scrub};
+use lifeline_store::{Disk, Pace, Progress, Scrub};
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
 use crate::clock::Clock;
-use crate::error_text::chain;
+use crate::damage::place;
+use crate::error_text::{chain, in_log};
 use crate::status::ScrubStatus;
 use crate::view::View;
+use crate::warnings;
 
 /// How often it reads a little: the rate is smooth, and a stop is not waited for.
 const STEP_PERIOD: Duration = Duration::from_millis(250);
@@ -76,9 +78,9 @@ pub async fn run<D: Disk>(
             scrub = back;
             for damage in scrub.damage() {
                 if told.insert((damage.file.clone(), damage.bytes.start)) {
-                    let place = describe(damage);
-                    error!("the log is damaged: {place}\nhint: {HINT}");
-                    tell(&mut |status| status.damage.push(place.clone()));
+                    let found = place(damage);
+                    error!("{}", in_log(&warnings::damaged(&found)));
+                    tell(&mut |status| status.damage.push(found.clone()));
                 }
             }
             if let Err(error) = stepped {
@@ -90,7 +92,7 @@ pub async fn run<D: Disk>(
         }
         let now = clock.now_unix_nanos();
         let progress = *scrub.progress();
-        let damage: Vec<String> = scrub.into_damage().iter().map(describe).collect();
+        let damage: Vec<String> = scrub.into_damage().iter().map(place).collect();
         tell(&mut |status| {
             status.running = false;
             status.trouble.clone_from(&failed);
@@ -111,21 +113,6 @@ pub async fn run<D: Disk>(
             );
         }
     }
-}
-
-/// What to do about damage.
-const HINT: &str = "stop the engine, then `lifeline verify --data DIR` lists all damage and \
-                    `lifeline log repair --from-stream --data DIR` brings back what the stream still holds";
-
-/// Where damage is, in a line.
-fn describe(damage: &Damage) -> String {
-    let Damage { file, offsets, bytes, why } = damage;
-    let what = if offsets.is_empty() {
-        "no record".to_owned()
-    } else {
-        format!("records {} to {}", offsets.start, offsets.end.get().saturating_sub(1))
-    };
-    format!("{what} in {file}, bytes {} to {} ({why})", bytes.start, bytes.end)
 }
 
 fn note(status: &mut ScrubStatus, progress: &Progress, bytes_before: u64, known: u64) {
@@ -177,7 +164,7 @@ mod tests {
             }
             let found = status.lock().clone().unwrap();
             assert_eq!((found.damaged_records, found.end), (1, 100), "{found:?}");
-            assert!(found.damage[0].starts_with("records 50 to 50 in 0000"), "{found:?}");
+            assert!(found.damage[0].starts_with("record `50` in `0000"), "{found:?}");
             disk.flip_bit(&name, bit);
             let seen = found.passes;
             while passes(&status) < seen + 2 {

@@ -5,6 +5,7 @@
 //!
 //! Never here: what is done to objects (see [`crate::reconcile`]), and how a cluster or its NATS is connected to.
 
+mod at_log;
 mod breaker;
 mod budget;
 mod bulkhead;
@@ -23,6 +24,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until};
 
+use self::at_log::AtLog;
+pub(crate) use self::at_log::Waits;
 use self::breaker::Breaker;
 use self::budget::Budget;
 pub use self::budget::Rate;
@@ -38,7 +41,8 @@ use crate::queue::{Lane, Next, Queue, Urgency};
 use crate::rules;
 use crate::status::{OrphanStatus, SiteStatus};
 
-/// Lifecycles of one site that are reconciled at once, not counting those whose calls are detached.
+/// Lifecycles of one site that are reconciled at once, not counting those that wait for the log and those whose calls are
+/// detached.
 pub(crate) const WORKERS: usize = 64;
 
 /// How often a cluster is asked whether it answers, while there is nothing to do.
@@ -56,6 +60,7 @@ pub struct Site {
     breaker: Arc<Breaker>,
     budget: Arc<Budget>,
     bulkhead: Bulkhead,
+    at_log: AtLog,
     /// Its lifecycles that wait for a worker.
     pub(crate) queue: Queue,
     /// What reconciliation did here.
@@ -94,6 +99,7 @@ impl Site {
         let name: Arc<str> = described.full_name().into();
         Site {
             bulkhead: Bulkhead::new(name.clone()),
+            at_log: AtLog::default(),
             name,
             instance: INSTANCE.to_owned(),
             described,
@@ -187,14 +193,33 @@ impl Site {
         self.bulkhead.call(sort, &self.queue, lifecycle, call).await
     }
 
-    /// Whether another lifecycle may be begun while so many are reconciled.
-    pub(crate) fn has_worker(&self, reconciled: usize) -> bool {
-        reconciled < WORKERS + self.bulkhead.detached()
+    /// Lets lifecycles that come back from the log go on, as far as workers are free while so many are reconciled.
+    pub(crate) fn let_on(&self, reconciled: usize) {
+        self.at_log.let_on(reconciled, self.workers());
     }
 
-    /// Waits until [`Site::has_worker`] may have become true, because a call was detached.
+    /// Whether another lifecycle may be begun while so many are reconciled.
+    pub(crate) fn has_worker(&self, reconciled: usize) -> bool {
+        self.at_log.has_place(reconciled, self.workers())
+    }
+
+    fn workers(&self) -> usize {
+        WORKERS + self.bulkhead.detached()
+    }
+
+    /// Waits until there may be a free worker, because a call was detached or a lifecycle waits for the log, or until a
+    /// lifecycle wants to go on.
     pub(crate) async fn worker_freed(&self) {
-        self.bulkhead.changed().await;
+        tokio::select! {
+            biased;
+            () = self.bulkhead.changed() => {}
+            () = self.at_log.changed() => {}
+        }
+    }
+
+    /// A lifecycle waits for the log from here on, and its worker takes another one.
+    pub(crate) fn wait_for_log(&self) -> Waits<'_> {
+        self.at_log.wait()
     }
 
     /// Lets the site wait, from here on, until what was in its streams at the connection is recorded; so long at most without

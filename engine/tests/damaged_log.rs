@@ -80,7 +80,7 @@ fn an_engine_refuses_to_start_without_a_record_that_its_state_needs() {
     );
     let text = error_text::chain(&error);
     for part in [
-        "records `120` to `120` are damaged in `00000000000000000000.segment`, bytes `",
+        "`00000000000000000000.segment` is damaged at record `120`, bytes `",
         "the state reaches offset `120`",
         "`lifeline verify --data DIR`",
         "`lifeline log repair --from-stream --data DIR`",

@@ -15,7 +15,7 @@ use lifeline_engine::cluster::kube::KubeCluster;
 use lifeline_engine::cluster::local::LocalCluster;
 use lifeline_engine::cluster::{self, Cluster};
 use lifeline_engine::engine::{Engine, Parts, Ports, SavedIn};
-use lifeline_engine::error_text::chain;
+use lifeline_engine::error_text::{chain, in_log};
 use lifeline_engine::health::Look;
 use lifeline_engine::intake::connection::{self, Server};
 use lifeline_engine::intake::nats::Nats;
@@ -261,7 +261,8 @@ async fn engine(config: Config, takes_over: bool, level: Level) -> Result<(), Er
                     ended
                 }
                 Err(_) => {
-                    warn!("still busy after {} s; what is acknowledged is safe", STOP_PATIENCE.as_secs());
+                    let seconds = STOP_PATIENCE.as_secs();
+                    warn!("the engine did not end within {seconds} s, and is broken off; what is acknowledged is safe");
                     return Ok(());
                 }
             }
@@ -316,7 +317,7 @@ async fn access(config: &Config, kube: Option<&kube::Client>) -> Result<Access, 
 /// Says so when the cluster is away. It is waited for: events are recorded meanwhile.
 async fn check_cluster(cluster: Arc<KubeCluster>) {
     if let Err(error) = cluster.version().await {
-        warn!("the cluster does not answer yet: {}", chain(&error));
+        warn!("the cluster does not answer yet, and is waited for: {}", in_log(&chain(&error)));
     }
 }
 
@@ -474,7 +475,7 @@ async fn follow_connection(
                 readers.shutdown().await;
                 site.forget_servers();
                 for warning in &connection.warnings {
-                    warn!("{warning}");
+                    warn!("connection settings: {warning}");
                 }
                 // All are known before one of them is read: the site waits for the history of each.
                 for Server { url, .. } in &connection.servers {
@@ -499,7 +500,7 @@ async fn follow_connection(
                 }
                 if said != message {
                     let kept = if in_use.is_some() { "; those in use are kept" } else { "" };
-                    error!("connection settings cannot be used{kept}: {message}");
+                    error!("connection settings cannot be used{kept}: {}", in_log(&message));
                     said = message;
                 }
             }
@@ -534,7 +535,7 @@ async fn read_server(
             () = async {
                 connection::ended(link).await;
                 tokio::time::sleep(ENDED_PAUSE).await;
-            } => warn!("the client of {url} ended: connecting again"),
+            } => warn!("the connection to NATS at {url} ended: connecting again"),
         }
         claimant.takes_over = false;
     }
@@ -556,7 +557,7 @@ async fn read_from(
             ..Order::new(server.wanted.clone(), &config.consumer, &config.stream)
         };
         let Err(error) = engine.read(site, url, Reach::both(nats.clone()), order).await else { return };
-        error!("{url} is not read: {}", chain(&error));
+        error!("NATS at {url} is not read: {}", in_log(&chain(&error)));
         site.set_waiting(url, chain(&error));
         tokio::time::sleep(SETTINGS_PERIOD).await;
     }

@@ -8,6 +8,7 @@ mod entry;
 
 use lifeline_store::{Disk, Offset, Reader, Record};
 
+use crate::count::{count, span};
 use crate::fact::{
     Altered, Decision, Drift, DriftedObject, EventReceived, EventRejected, Fact, FailedAttempt, Gathered, Later,
     MarkerFound, ObjectKey, OrderBy, Place, Reconciled, RecordLost, Recreated, Redecision, Redesired, Redriven,
@@ -183,10 +184,8 @@ pub fn about(fact: &Fact<'_>, key: Option<&ResourceKey>, offset: Offset, unix_na
                 (StreamChange::Opened { .. }, Some(subject)) => format!("reading subject {subject} without a stream"),
                 (change @ StreamChange::Holes { .. }, Some(subject)) => of_stream(subject, *epoch, change),
                 (StreamChange::Gap { from_sequence, to_sequence }, Some(subject)) => {
-                    let lost = to_sequence.saturating_sub(from_sequence);
-                    format!(
-                        "messages on {subject} are lost, {lost} of them: no stream held them, and there was no room"
-                    )
+                    let lost = count(to_sequence.saturating_sub(from_sequence), "message");
+                    format!("{lost} on {subject} lost: no stream held what came, and there was no room for it")
                 }
                 (change, None) => of_stream(stream, *epoch, change),
             };
@@ -211,8 +210,7 @@ fn of_stream(stream: &str, epoch: u32, change: StreamChange<'_>) -> String {
         }
         StreamChange::Opened { reason, .. } => format!("stream {stream} began again, epoch {epoch}: {reason}"),
         StreamChange::Gap { from_sequence, to_sequence } => {
-            let last = to_sequence.saturating_sub(1);
-            format!("stream {stream} no longer holds its messages {from_sequence} to {last}")
+            format!("stream {stream} no longer holds its {}", span("message", from_sequence, to_sequence))
         }
         StreamChange::Holes { from_sequence, to_sequence, up_to } => {
             let last = to_sequence.saturating_sub(1);
@@ -316,7 +314,7 @@ fn of_replay(entry: Entry, replay: &TriggerReplayed, key: Option<&ResourceKey>) 
     let summary = match (key, about.as_slice()) {
         (_, []) if replay.complete => "rules changed: all of history is decided again".to_owned(),
         (_, []) => "rules changed: they decide from here on".to_owned(),
-        (None, some) => format!("rules changed: {} decided again", count(some.len(), "lifecycle")),
+        (None, some) => format!("rules changed: {} decided again", count(some.len() as u64, "lifecycle")),
         (Some(_), some) => some.iter().map(|some| redecided(some)).collect::<Vec<_>>().join("; "),
     };
     let only = match about.as_slice() {
@@ -339,8 +337,7 @@ fn of_gathered(entry: Entry, gathered: &Gathered) -> Entry {
     let summary = match keys {
         0 => format!("the list of {trigger} is to go: no key is live since offset {until}"),
         keys => {
-            let keys = usize::try_from(*keys).unwrap_or(usize::MAX);
-            format!("the list of {trigger} is to hold {}, as decided up to offset {until}", count(keys, "live key"))
+            format!("the list of {trigger} is to hold {}, as decided up to offset {until}", count(*keys, "live key"))
         }
     };
     let ResourceKey { source, subject } = ResourceKey::of_list(trigger);
@@ -432,10 +429,6 @@ fn redecided(redecision: &Redecision) -> String {
         Redesired::Absent { event: None } => format!("rules changed: withdrawn from {cluster}"),
         Redesired::Left => format!("rules changed: its objects on {cluster} are left"),
     }
-}
-
-fn count(number: usize, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 impl Entry {

@@ -8,6 +8,9 @@
 //! This crate has no clock, no randomness and no network: times and offsets come with the facts, and the same facts
 //! give the same state, byte for byte.
 
+mod count;
+pub use count::{count, span};
+
 pub mod event;
 pub mod fact;
 pub mod happened;

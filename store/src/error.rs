@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Range;
 
-use crate::Offset;
+use crate::{Offset, records};
 
 /// What went wrong with a log.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +78,10 @@ pub enum Error {
     },
 
     /// Records that were acknowledged cannot be read any more.
-    #[error("records `{}` to `{}` in `{file}` are damaged ({why})\nhint: `lifeline log repair --from-stream` refetches what the stream still holds", offsets.start, offsets.end.get().saturating_sub(1))]
+    #[error(
+        "`{file}` is damaged at {} ({why})\nhint: `lifeline log repair --from-stream` refetches what the stream still holds",
+        records(offsets)
+    )]
     Damaged {
         /// Which records: from the first lost one to the first good one after it.
         offsets: Range<Offset>,

@@ -62,7 +62,7 @@ pub use checksum::crc32c;
 pub use disk::{Disk, Fault, File, OsDisk, SimulatedDisk, SimulatedFile};
 pub use error::Error;
 pub use log::{Log, Space};
-pub use offset::Offset;
+pub use offset::{Offset, records};
 pub use options::Options;
 pub use random::Random;
 pub use reader::{Reader, Record};

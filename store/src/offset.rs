@@ -4,6 +4,7 @@
 //! have different types; nothing here knows about bytes or files.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,15 @@ impl Offset {
     /// At `u64::MAX`, which a log that grows by a million records a second reaches after 584,000 years.
     pub const fn next(self) -> Offset {
         Offset(self.0.checked_add(1).expect("an offset stays below `u64::MAX`"))
+    }
+}
+
+/// Records that follow each other, as people read it: `record 5`, `records 5 to 7`. They end before the second offset.
+#[must_use]
+pub fn records(offsets: &Range<Offset>) -> String {
+    match (offsets.start.get(), offsets.end.get().saturating_sub(1)) {
+        (first, last) if last <= first => format!("record `{first}`"),
+        (first, last) => format!("records `{first}` to `{last}`"),
     }
 }
 

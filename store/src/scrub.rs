@@ -110,7 +110,6 @@ impl<D: Disk> Scrub<D> {
                 }
                 Ok(None) => break,
                 Err(Error::Damaged { offsets, bytes, file, why }) => {
-                    tracing::warn!(file, first = offsets.start.get(), end = offsets.end.get(), why, "damaged records");
                     self.progress.damaged_records += offsets.end.get() - offsets.start.get();
                     self.progress.bytes += bytes.end - bytes.start;
                     self.scan.seek(offsets.end);

@@ -14,6 +14,7 @@ class Holding:
     """What a lifecycle may have in the cluster: claimed by a record; what an apply left there is known or not."""
 
     claimed_at: int
+    version: str  # Of its kind, as it was applied last.
     uid: str = None
     applied_for: int = None
     time: int = None
@@ -65,12 +66,13 @@ class Lifecycle:
         if self.desired == "left" and what not in ("Deleted", "Released"):
             keys = []  # An attempt that began before the trigger was gone claims nothing any more.
         if what in ("ApplyIntended", "Drifted"):
-            for key in keys:
+            for key, item in zip(keys, record["objects"]):
                 if what == "ApplyIntended":
-                    self.holds.setdefault(key, Holding(record["offset"]))
+                    self.holds.setdefault(key, Holding(record["offset"], item["version"]))
             self.is_settled = False
         elif what == "Recreated" and keys:
-            self.holds[keys[0]] = Holding(self.holds[keys[0]].claimed_at)
+            held = self.holds[keys[0]]
+            self.holds[keys[0]] = Holding(held.claimed_at, held.version)
             self.is_settled = False
         elif what in ("Deleted", "Released"):
             for key in keys:
@@ -79,7 +81,8 @@ class Lifecycle:
                 self.failure = None
         else:
             for key, item in zip(keys, record["objects"]):
-                held = self.holds.setdefault(key, Holding(record["offset"]))
+                held = self.holds.setdefault(key, Holding(record["offset"], item["version"]))
+                held.version = item["version"]
                 held.uid, held.applied_for, held.time = item["uid"], record["acted_for"], record["time"]
             if is_current:
                 self.is_settled = what == "Applied"
@@ -188,5 +191,5 @@ def resources_of(record):
 
 
 def object_key(item):
-    """What an object is called, in the order in which lists sort it."""
-    return item["group"], item["kind"], item["namespace"] or "", item["name"], item["version"]
+    """What an object is called, in the order in which lists sort it. It is one object in all versions of its kind."""
+    return item["group"], item["kind"], item["namespace"] or "", item["name"]

@@ -14,8 +14,8 @@ def time_text(nanos):
     return f"{shown:%Y-%m-%dT%H:%M:%S}.{millis % 1000:03}Z"
 
 
-def object_row(key, uid):
-    group, kind, namespace, name, version = key
+def object_row(key, version, uid):
+    group, kind, namespace, name = key
     return {"group": group, "version": version, "kind": kind, "namespace": namespace or None, "name": name, "uid": uid}
 
 
@@ -25,7 +25,7 @@ def lifecycle_row(source, subject, resource, lifecycle):
         "source": source, "subject": subject, "trigger": lifecycle.trigger, "cluster": lifecycle.cluster,
         "desired": "present" if lifecycle.desired == "present" else "absent", "phase": lifecycle.phase(),
         "incarnation": lifecycle.incarnation, "offset": lifecycle.offset, "time": time_text(lifecycle.time),
-        "objects": [object_row(key, held.uid) for key, held in lifecycle.own()],
+        "objects": [object_row(key, held.version, held.uid) for key, held in lifecycle.own()],
         "last_event": event["type"] if event else "", "last_event_offset": event["offset"] if event else 0,
         **(lifecycle.failure or {}),
     }
@@ -102,7 +102,7 @@ def objects(state, given):
         for key, held in lifecycle.own():
             if "kind" not in given or is_kind(key, given["kind"]):
                 rows.append({
-                    **object_row(key, held.uid), "cluster": lifecycle.cluster, "trigger": lifecycle.trigger,
+                    **object_row(key, held.version, held.uid), "cluster": lifecycle.cluster, "trigger": lifecycle.trigger,
                     "source": source, "subject": subject, "offset": held.applied_for if held.uid else held.claimed_at,
                     "time": time_text(held.time) if held.uid else None,
                 })
@@ -115,7 +115,7 @@ def conflicts(state, _):
         if len(claims) > 1:
             held = claims[0][3].holds[tuple(key)]
             rows.append({
-                **object_row(key, held.uid), "cluster": cluster,
+                **object_row(key, held.version, held.uid), "cluster": cluster,
                 "claims": [{"trigger": lifecycle.trigger, "source": source, "subject": subject, "offset": offset}
                            for offset, source, subject, lifecycle in claims],
             })

@@ -143,7 +143,7 @@ def why_object(state, records, named):
         _, source, subject, owner = claims[0]
         held = owner.holds[key]
         answer.update(
-            verdict="held", object=object_row(key, held.uid),
+            verdict="held", object=object_row(key, held.version, held.uid),
             lifecycle=lifecycle_row(source, subject, state.resources[source, subject], owner),
             also_claimed=[{"trigger": lifecycle.trigger, "source": source, "subject": subject, "offset": offset}
                           for offset, source, subject, lifecycle in claims[1:]])
@@ -154,7 +154,8 @@ def why_object(state, records, named):
             and key in map(object_key, record["objects"])]
     # It went by the last record that took it from its last holder.
     last = ends[-1]
+    version = next(item["version"] for item in last["objects"] if object_key(item) == key)
     lifecycle = state.resources[last["source"], last["subject"]].lifecycle(last["trigger"], cluster)
-    answer.update(verdict="gone", object=object_row(key, None), gone=ANY, lifecycle=ANY if len(ends) > 1 else lifecycle_row(
+    answer.update(verdict="gone", object=object_row(key, version, None), gone=ANY, lifecycle=ANY if len(ends) > 1 else lifecycle_row(
         last["source"], last["subject"], state.resources[last["source"], last["subject"]], lifecycle))
     return answer

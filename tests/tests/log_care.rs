@@ -127,7 +127,7 @@ async fn brought_back(scene: &Scene) -> Outcome {
     engine.restart()?;
     let (code, said) = engine.wait_until_ended(SOON)?;
     assert_eq!(code, Some(1), "{said}");
-    for part in ["are damaged in `00000000000000000000.segment`, bytes `", "hint: `lifeline verify --data DIR`"] {
+    for part in ["`00000000000000000000.segment` is damaged at ", "hint: `lifeline verify --data DIR`"] {
         assert!(said.contains(part), "`{part}` is missing in:\n{said}");
     }
     fs::remove_dir_all(data.join("projection"))?;

@@ -5,6 +5,9 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "tidy/messages.rs"]
+mod messages;
+
 /// The crates in a line: each uses those before it, never those after.
 const CRATES: [&str; 5] = ["store", "projections", "engine", "ops", "tests"];
 

@@ -2,17 +2,22 @@
 //!
 //! Start at [`Seen`]. Never here: what a change means; that is decided by reconciliation.
 
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
+
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{FIELD_MANAGER, LiveObject, ObjectKey};
 
-/// A kind of objects, in one version of its API.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A kind of objects.
+///
+/// All versions of a kind have the same objects, so the version counts neither for `==` nor for the order, as in [`ObjectKey`].
+#[derive(Debug, Clone)]
 pub struct Kind {
     /// The API group; empty for the core group.
     pub group: String,
-    /// The version of the API.
+    /// A version of the API in which it can be asked for.
     pub version: String,
     /// The kind.
     pub kind: String,
@@ -55,6 +60,10 @@ impl Kind {
         Kind { group, version, kind }
     }
 
+    fn identity(&self) -> (&str, &str) {
+        (&self.group, &self.kind)
+    }
+
     /// Whether its objects end by themselves, and may be removed for that. Of these a watch says the status as well.
     #[must_use]
     pub fn can_finish(&self) -> bool {
@@ -65,6 +74,32 @@ impl Kind {
     #[must_use]
     pub fn short(&self) -> String {
         if self.group.is_empty() { self.kind.clone() } else { format!("{} {}", self.group, self.kind) }
+    }
+}
+
+impl PartialEq for Kind {
+    fn eq(&self, other: &Kind) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl Eq for Kind {}
+
+impl PartialOrd for Kind {
+    fn partial_cmp(&self, other: &Kind) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Kind {
+    fn cmp(&self, other: &Kind) -> Ordering {
+        self.identity().cmp(&other.identity())
+    }
+}
+
+impl Hash for Kind {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.identity().hash(state);
     }
 }
 

@@ -16,7 +16,7 @@ pub fn assign(wanted: &Wanted, streams: &[StreamState]) -> Assignment {
     for stream in streams {
         if everything && stream.retention != Retention::Limits {
             found.warnings.push(format!(
-                "stream `{}` is not read: it deletes what is acknowledged, which may be another's; to read it, name its \
+                "stream `{}` is not read: it deletes what is acknowledged, which may be another's\nhint: to read it, name its \
                  subjects with `--subjects`",
                 stream.name
             ));
@@ -62,7 +62,8 @@ pub fn assign(wanted: &Wanted, streams: &[StreamState]) -> Assignment {
             _ if held => {}
             None => found.unheld_subjects.push(subject.clone()),
             Some(stream) => found.warnings.push(format!(
-                "subject `{subject}` is held only in part, by stream `{}`: events on its other subjects are not kept",
+                "subject `{subject}` is held only in part, by stream `{}`: events on its other subjects are not kept\nhint: add them \
+                 to that stream, or name with `--subjects` what it holds",
                 stream.name
             )),
         }
@@ -78,7 +79,13 @@ pub fn assign(wanted: &Wanted, streams: &[StreamState]) -> Assignment {
                         !stream.subjects.is_empty()
                             && !stream.subjects.iter().any(|held| intersect(subject, held).is_some())
                     })
-                    .map(|subject| format!("stream `{}` does not hold the subject `{subject}`", stream.name)),
+                    .map(|subject| {
+                        format!(
+                            "stream `{}` does not hold the subject `{subject}`\nhint: correct `subjects` of that stream in the \
+                             connection file, or add the subject to the stream",
+                            stream.name
+                        )
+                    }),
             ),
         }
     }

@@ -529,7 +529,7 @@ fn handle_event(link: &watch::Sender<ConnectionState>, event: &Event) {
             link.trouble = "disconnected".to_owned();
         }),
         Event::ServerError(error) => {
-            tracing::warn!(%error, "NATS server complains");
+            tracing::warn!(%error, "the NATS server refuses something, or has trouble");
             link.send_if_modified(|link| {
                 link.trouble = error.to_string();
                 if link.trouble.to_ascii_lowercase().contains("permissions violation") {

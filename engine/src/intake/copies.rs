@@ -22,8 +22,8 @@ pub fn leave_out(found: &mut Assignment, streams: &[StreamState]) {
         if is_read {
             let origins = stream.copied.origins.join("`, `");
             found.warnings.push(format!(
-                "stream `{}` is not read: it holds copies of `{origins}`, which is read, and each event counts once; to read \
-                 the copy instead, name it alone under `streams` in the connection file",
+                "stream `{}` is not read: it holds copies of `{origins}`, which is read, and each event counts once\nhint: \
+                 to read the copy instead, name it alone under `streams` in the connection file",
                 stream.name
             ));
             found.left_out.push(stream.name.clone());

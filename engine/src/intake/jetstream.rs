@@ -83,27 +83,36 @@ impl StreamState {
         let name = &self.name;
         let mut warnings = Vec::new();
         if self.replicas < 2 {
-            warnings
-                .push(format!("stream `{name}` has a single replica: power loss can take messages it acknowledged"));
+            warnings.push(format!(
+                "stream `{name}` has a single replica: power loss can take messages it acknowledged\nhint: give it 3 replicas in a \
+                 cluster of NATS, or `sync_interval: always` to the server"
+            ));
         }
         if !self.on_disk {
-            warnings.push(format!("stream `{name}` is kept in memory: a restart of the server empties it"));
+            warnings.push(format!(
+                "stream `{name}` is kept in memory: a restart of the server empties it\nhint: make a stream with `storage: file`"
+            ));
         }
         if self.erasable {
-            warnings.push(format!("messages of stream `{name}` may be deleted or purged by clients"));
+            warnings.push(format!(
+                "messages of stream `{name}` may be deleted or purged by clients before they are recorded\nhint: set `deny_delete` and \
+                 `deny_purge` of the stream"
+            ));
         }
         // A limits stream keeps its messages all the same, a work queue until its consumer has acknowledged them.
         if let (Retention::Interest, Some(kept)) = (self.retention, self.consumers_kept) {
             warnings.push(format!(
                 "stream `{name}` deletes consumers that are not used for {} s: events published while Lifeline is away for longer \
-                 are lost",
+                 are lost\nhint: raise `consumer_limits.inactive_threshold` of the stream, or take it away",
                 kept.as_secs()
             ));
         }
         match self.retention {
             Retention::Limits => {}
-            Retention::Interest | Retention::WorkQueue => warnings
-                .push(format!("stream `{name}` deletes acknowledged messages: a lost log cannot be rebuilt from it")),
+            Retention::Interest | Retention::WorkQueue => warnings.push(format!(
+                "stream `{name}` deletes acknowledged messages: a lost log cannot be rebuilt from it\nhint: keep copies of the \
+                 data folder, or publish to a stream with `retention: limits`"
+            )),
         }
         warnings
     }
@@ -329,5 +338,51 @@ mod tests {
         check(9, 8, None);
         check(1, 1, Some("was acknowledged up to 1, and this log is new"));
         check(4, 8, Some("was acknowledged up to 8, and this log ends at 3"));
+    }
+
+    #[test]
+    fn what_a_stream_does_not_promise_is_named_with_a_remedy() {
+        let sound = StreamState {
+            name: "S".to_owned(),
+            created_unix_nanos: 1,
+            first_sequence: 1,
+            last_sequence: 0,
+            messages: 0,
+            replicas: 3,
+            retention: Retention::Limits,
+            subjects: vec!["s".to_owned()],
+            copied: Copied::default(),
+            on_disk: true,
+            erasable: false,
+            consumers_kept: None,
+        };
+        assert!(sound.warnings().is_empty());
+        let check = |state: StreamState, expected: &[&str]| {
+            let told = state.warnings();
+            assert_eq!(told.len(), expected.len(), "{told:?}");
+            for (told, expected) in told.iter().zip(expected) {
+                assert!(told.starts_with(&format!("{expected}\nhint: ")), "{told}");
+            }
+        };
+        check(
+            StreamState { replicas: 1, on_disk: false, erasable: true, ..sound.clone() },
+            &[
+                "stream `S` has a single replica: power loss can take messages it acknowledged",
+                "stream `S` is kept in memory: a restart of the server empties it",
+                "messages of stream `S` may be deleted or purged by clients before they are recorded",
+            ],
+        );
+        let kept = Some(Duration::from_secs(60));
+        check(
+            StreamState { retention: Retention::Interest, consumers_kept: kept, ..sound.clone() },
+            &[
+                "stream `S` deletes consumers that are not used for 60 s: events published while Lifeline is away for longer are lost",
+                "stream `S` deletes acknowledged messages: a lost log cannot be rebuilt from it",
+            ],
+        );
+        check(
+            StreamState { retention: Retention::WorkQueue, ..sound },
+            &["stream `S` deletes acknowledged messages: a lost log cannot be rebuilt from it"],
+        );
     }
 }

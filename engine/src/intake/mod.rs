@@ -271,7 +271,7 @@ pub enum Error {
     },
     /// Deliveries are numbered without holes; one is missing, so acknowledging the next would lose it.
     #[error(
-        "delivery `{expected}` of consumer `{consumer}` of stream `{stream}` is missing, got `{got}`\nhint: only one engine may read with this durable name"
+        "delivery `{expected}` of consumer `{consumer}` of stream `{stream}` is missing, got `{got}`\nhint: only one engine may read with a consumer; give every other its own with `--consumer`"
     )]
     DeliveryMissing {
         /// The stream.
@@ -316,3 +316,42 @@ fn list(mistakes: &[String]) -> String {
 
 #[cfg(test)]
 mod live;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_consumer_names_it_and_the_remedy() {
+        let check = |error: Error, expected: &str| assert_eq!(error.to_string(), expected);
+        let named = || ("S".to_owned(), "lifeline".to_owned());
+        let (instance, host) = ("01ab".to_owned(), "node-7".to_owned());
+        let (stream, consumer) = named();
+        check(
+            Error::Silent { stream, consumer, seconds: 5 },
+            "no message and no heartbeat from consumer `lifeline` of stream `S` for `5` s",
+        );
+        let (stream, consumer) = named();
+        check(
+            Error::Paused { stream, consumer, seconds: 60 },
+            "consumer `lifeline` of stream `S` is paused, for 60 s more\nhint: `nats consumer resume S lifeline` lets it deliver",
+        );
+        let (stream, consumer) = named();
+        check(
+            Error::DeliveryMissing { stream, consumer, expected: 5, got: 7 },
+            "delivery `5` of consumer `lifeline` of stream `S` is missing, got `7`\nhint: only one engine may read with a consumer; give \
+             every other its own with `--consumer`",
+        );
+        let (stream, consumer) = named();
+        check(
+            Error::Owned { stream, consumer, instance, host, since: jiff::Timestamp::UNIX_EPOCH },
+            "consumer `lifeline` of stream `S` belongs to another engine: instance `01ab` on `node-7`, since 1970-01-01T00:00:00Z\nhint: \
+             stop that engine, and this one takes over at once, or 30 s after it died; or now with `lifeline run --take-over`; an engine \
+             with another purpose needs another `--consumer`",
+        );
+        check(
+            Error::Foreign { subject: "s".to_owned(), reply: "r".to_owned() },
+            "message on `s` has the reply subject `r`, expected `$JS.ACK...`",
+        );
+    }
+}

@@ -93,7 +93,7 @@ impl Nats {
         let prefix = domain.map_or("$JS.API".to_owned(), |domain| format!("$JS.{domain}.API"));
         let mut context = jetstream::with_prefix(client.clone(), &prefix);
         // How long is waited for an answer is decided here.
-        context.set_timeout(2 * pace::ANSWER_AT_LAST);
+        context.set_timeout(Duration::from_secs(24 * 3_600));
         let (ack_wait, backlog_min, unanswered) = (ACK_WAIT, BACKLOG_MIN, Arc::default());
         Nats { client, context, prefix, url, link, ack_wait, backlog_min, unanswered }
     }
@@ -140,12 +140,14 @@ impl Nats {
         }
         let (mut link, connects) = (self.link.clone(), self.link.borrow().connects);
         let timed_out = jetstream::context::RequestErrorKind::TimedOut;
+        // Two pulls are on the way, each as large as the largest message at least.
+        let before = 2 * self.client.max_payload() as u64;
         let answer = tokio::select! {
             biased;
             answer = self.context.request::<_, _, Response<T>>(operation.clone(), body) => answer,
             // No answer comes any more; the client would wait for it until it times out.
             _ = link.wait_for(|link| !link.up || link.connects != connects) => return Err(Error::Interrupted),
-            () = pace::late(self.client.statistics()) => Err(timed_out.into()),
+            () = pace::late(self.client.statistics(), before) => Err(timed_out.into()),
         };
         // Nor is there an answer where the right to ask is refused, but then no other connection helps.
         let is_denied = self.denied().is_some_and(|denied| denied.contains(&operation));
@@ -519,7 +521,7 @@ impl JetStream for Nats {
                     Ok(catch_up) => return Ok(Box::new(catch_up) as Box<dyn Batches>),
                     Err(error) => {
                         let reason = one_line(&error);
-                        tracing::warn!(stream = consume.stream, reason, "a backlog is read more slowly");
+                        tracing::warn!(stream = consume.stream, reason, "a backlog is read by the slower way");
                     }
                 }
             }

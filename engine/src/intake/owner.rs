@@ -129,6 +129,24 @@ fn judge(found: Option<&Owner>, claimant: &Claimant, seen: &mut Seen, now: Insta
     }
 }
 
+/// That a consumer is taken over, by the order of somebody or because its owner is gone.
+fn taken_over((stream, durable): (&str, &str), from: &Owner, is_order: bool, retention: Retention) -> String {
+    let because = match is_order {
+        true => "`--take-over` says so".to_owned(),
+        false => format!("it did not renew its note for {} s", KEPT.as_secs()),
+    };
+    let read_again = match retention {
+        Retention::Limits => "what it acknowledged is read again where it is still there",
+        Retention::Interest | Retention::WorkQueue => {
+            "what it acknowledged is gone from this stream, and reported as missing where that shows"
+        }
+    };
+    let (instance, on) = (&from.instance, super::on(&from.host));
+    format!(
+        "consumer `{durable}` of stream `{stream}` is taken over from instance `{instance}`{on}: {because}; {read_again}"
+    )
+}
+
 /// What one reader does to own its consumer.
 pub(super) struct Claim {
     claimant: Claimant,
@@ -157,15 +175,9 @@ impl Claim {
             Judgement::Leave(theirs) => return Err(self.owned(&theirs)),
             Judgement::Take => {}
             Judgement::TakeOver(theirs) => {
-                let error = self.owned(&theirs);
-                let by_order = if self.claimant.takes_over { ", by order" } else { ", which is gone" };
-                let read_again = match retention {
-                    Retention::Limits => "what it acknowledged is read again where it is still there",
-                    Retention::Interest | Retention::WorkQueue => {
-                        "what it acknowledged is gone from this stream, and told as missing where that shows"
-                    }
-                };
-                tracing::warn!(stream = self.stream, "taken over{by_order}: {}; {read_again}", one_line(&error));
+                let Claim { claimant, stream, durable, .. } = &*self;
+                let told = taken_over((stream, durable), &theirs, claimant.takes_over, retention);
+                tracing::warn!("{told}");
             }
         }
         let now = self.claimant.clock.now_unix_nanos();
@@ -357,5 +369,25 @@ mod tests {
         check(false, None, &[(0, Some(released), Take), (1, Some(other.clone()), Leave(other.clone()))]);
         check(true, None, &[(0, Some(other.clone()), TakeOver(other.clone()))]);
         check(false, Some(mine), &[(0, Some(other.clone()), Leave(other))]);
+    }
+    #[test]
+    fn a_consumer_that_is_taken_over_is_named_with_its_owner_and_the_reason() {
+        let check = |is_order, retention, expected: &str| {
+            let told = taken_over(("S", "lifeline"), &owner("you", 1, 1), is_order, retention);
+            assert_eq!(
+                told,
+                format!("consumer `lifeline` of stream `S` is taken over from instance `you` on `node`: {expected}")
+            );
+        };
+        check(
+            false,
+            Retention::Limits,
+            "it did not renew its note for 30 s; what it acknowledged is read again where it is still there",
+        );
+        check(
+            true,
+            Retention::WorkQueue,
+            "`--take-over` says so; what it acknowledged is gone from this stream, and reported as missing where that shows",
+        );
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! Answers come by the same connection as messages, behind all that is on the way. So no more is asked for than comes within
 //! about a second, an answer is late only when nothing comes, and what makes reading pause for its answer is asked less
-//! often the longer that takes. Pure, but for [`late`].
+//! often the longer that takes. Pure, but for [`late`] and [`Heard`].
+//!
+//! One large message may take long, and everything else comes after it. So bytes that arrive are life, not whole messages
+//! alone; the client counts them as it reads them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,7 +29,7 @@ const LONG: Duration = Duration::from_secs(1);
 /// How long an answer may take when nothing else comes.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long an answer may take at all.
+/// How long an answer may take on a busy link, once more came than can have been before it.
 pub(super) const ANSWER_AT_LAST: Duration = Duration::from_secs(60);
 
 /// Bytes that tell in [`ANSWER_WITHIN`] that a link is busy. Signs of life are fewer.
@@ -52,22 +55,65 @@ pub(super) fn larger(bytes: usize, bytes_max: usize) -> usize {
     (bytes * 2).min(bytes_max)
 }
 
-/// Whether an answer is late, when so many bytes came in the last [`ANSWER_WITHIN`].
-pub(super) fn is_late(waited: Duration, bytes: u64) -> bool {
-    waited >= ANSWER_AT_LAST || (waited >= ANSWER_WITHIN && bytes < BUSY_BYTES)
+/// What came while something is awaited, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Arrived {
+    /// In the last [`ANSWER_WITHIN`].
+    lately: u64,
+    /// Since it is awaited.
+    since: u64,
+    /// What can be on the way before it.
+    before: u64,
 }
 
-/// Waits until an answer is late.
-pub(super) async fn late(statistics: Arc<Statistics>) {
-    let arrived = || statistics.in_bytes.load(Ordering::Relaxed);
-    let (start, mut before) = (Instant::now(), arrived());
+/// Whether what has been awaited for so long is late: nothing else comes, or all that can be before it came long ago.
+pub(super) fn is_late(waited: Duration, arrived: Arrived) -> bool {
+    let Arrived { lately, since, before } = arrived;
+    (waited >= ANSWER_WITHIN && lately < BUSY_BYTES) || (waited >= ANSWER_AT_LAST && since > before)
+}
+
+/// Waits until an answer is late, where so many bytes can be on the way before it.
+pub(super) async fn late(statistics: Arc<Statistics>, before: u64) {
+    let mut heard = Heard::new(statistics);
     loop {
-        tokio::time::sleep(ANSWER_WITHIN).await;
-        let now = arrived();
-        if is_late(start.elapsed(), now.saturating_sub(before)) {
+        tokio::time::sleep_until(heard.look_at()).await;
+        if heard.is_silent(before) {
             return;
         }
-        before = now;
+    }
+}
+
+/// When something that was awaited last came, and the bytes of the connection since then.
+pub(super) struct Heard {
+    statistics: Arc<Statistics>,
+    at: (Instant, u64),
+    looked: (Instant, u64),
+}
+
+impl Heard {
+    /// Of the connection that counts with these, from now on.
+    pub(super) fn new(statistics: Arc<Statistics>) -> Heard {
+        let now = (Instant::now(), statistics.in_bytes.load(Ordering::Relaxed));
+        Heard { statistics, at: now, looked: now }
+    }
+
+    /// It came.
+    pub(super) fn note(&mut self) {
+        self.at = (Instant::now(), self.statistics.in_bytes.load(Ordering::Relaxed));
+        self.looked = self.at;
+    }
+
+    /// When it is to be asked whether the connection is silent.
+    pub(super) fn look_at(&self) -> Instant {
+        self.looked.0 + ANSWER_WITHIN
+    }
+
+    /// Whether it should have come by now, where so many bytes can be on the way before it.
+    pub(super) fn is_silent(&mut self, before: u64) -> bool {
+        let (now, bytes) = (Instant::now(), self.statistics.in_bytes.load(Ordering::Relaxed));
+        let (lately, since) = (bytes.saturating_sub(self.looked.1), bytes.saturating_sub(self.at.1));
+        self.looked = (now, bytes);
+        is_late(now.duration_since(self.at.0), Arrived { lately, since, before })
     }
 }
 
@@ -101,14 +147,36 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_late_when_nothing_comes_or_at_last() {
-        let check = |seconds, bytes, expected| assert_eq!(is_late(Duration::from_secs(seconds), bytes), expected);
-        check(4, 0, false);
-        check(5, 0, true);
-        check(5, 100, true);
-        check(5, 100_000, false);
-        check(55, 100_000, false);
-        check(60, 100_000, true);
+    fn an_answer_is_late_when_nothing_comes_or_after_all_that_can_be_before_it() {
+        #[track_caller]
+        fn check(seconds: u64, lately: u64, since: u64, expected: bool) {
+            let arrived = Arrived { lately, since, before: 2 << 20 };
+            assert_eq!(is_late(Duration::from_secs(seconds), arrived), expected, "{seconds} s, {arrived:?}");
+        }
+        check(4, 0, 0, false);
+        check(5, 0, 0, true);
+        check(5, 100, 100, true);
+        check(5, 100_000, 100_000, false);
+        check(55, 100_000, 1_100_000, false);
+        // A link that is fast: what is before it would be here.
+        check(59, 50_000_000, 600_000_000, false);
+        check(60, 50_000_000, 600_000_000, true);
+        // One that carries a large message.
+        check(60, 20_000, 240_000, false);
+        check(300, 20_000, 1_200_000, false);
+        check(300, 0, 1_200_000, true);
+        check(600, 20_000, 2_400_000, true);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_of_a_message_that_is_not_complete_are_life() {
+        let statistics = Arc::new(Statistics::default());
+        let mut heard = Heard::new(statistics.clone());
+        for (bytes, expected) in [(500_000, false), (500_000, false), (100, true)] {
+            statistics.in_bytes.fetch_add(bytes, Ordering::Relaxed);
+            tokio::time::advance(ANSWER_WITHIN).await;
+            assert_eq!(heard.is_silent(1 << 20), expected, "{bytes}");
+        }
     }
 
     #[test]

@@ -13,16 +13,13 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
+use lifeline_projections::{count, span};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::jetstream::{Backlog, JetStream, Message, StreamState};
 use super::reader::Status;
 use super::{Error, Received};
-
-/// What is said of them in the log.
-const MAYBE_MISSING: &str =
-    "messages may be missing: so many were gone before they were read, of other subjects included";
 
 /// Ranges that are kept apart until they are looked at. More are joined: then the messages between them count as well.
 const RANGES_MAX: usize = 10_000;
@@ -96,11 +93,11 @@ impl Passed {
         status: &watch::Sender<Status>,
     ) -> Result<Option<Received>, Error> {
         let from = self.ranges.first().map_or(self.next, |first| first.start);
-        let count = self.settle(jetstream, state).await?;
-        if count > 0 {
+        let gone = self.settle(jetstream, state).await?;
+        if gone > 0 {
             let (from, before) = self.found.unwrap_or((from, 0));
-            self.found = Some((from, before + count));
-            status.send_modify(|status| status.passed_over += count);
+            self.found = Some((from, before + gone));
+            status.send_modify(|status| status.passed_over += gone);
         }
         if self.due.is_some_and(|due| Instant::now() < due) {
             return Ok(None);
@@ -108,7 +105,8 @@ impl Passed {
         let Some((from_sequence, up_to)) = self.found.take() else { return Ok(None) };
         self.due = Some(Instant::now() + RECORD_EVERY);
         let (stream, to_sequence) = (&state.name, self.next);
-        tracing::warn!(stream, from_sequence, to_sequence = to_sequence - 1, up_to, "{MAYBE_MISSING}");
+        let (messages, sequences) = (count(up_to, "message"), span("sequence", from_sequence, to_sequence));
+        tracing::warn!(stream, "up to {messages} missing, {sequences}: gone before they were read, those of other subjects included");
         Ok(Some(Received::Holes { from_sequence, to_sequence, up_to }))
     }
 

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use lifeline_projections::count;
 use lifeline_projections::fact::PLAIN_PREFIX;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -256,7 +257,8 @@ fn intake(site: &Arc<str>, subject: &str, epoch: u32, item: Item) -> Intake {
         Item::Opened => Received::Opened { created_unix_nanos: 0, start_sequence: 1, reason: String::new() },
         Item::Messages(messages) => Received::Messages { messages, acknowledge: None },
         Item::Gap(from_sequence, to_sequence) => {
-            warn!(subject, messages = to_sequence - from_sequence, "messages were dropped");
+            let dropped = count(to_sequence - from_sequence, "message");
+            warn!(subject, "{dropped} dropped: no stream held what came, and there was no room for it");
             Received::Gap { from_sequence, to_sequence }
         }
     };

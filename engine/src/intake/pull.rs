@@ -24,6 +24,7 @@ use super::agreement::{backlog_of, delivers};
 use super::connection::ConnectionState;
 use super::jetstream::{Acknowledge, Backlog, Batch, Batches, Consume, Message, Retention};
 use super::nats::Nats;
+use super::pace::Heard;
 use super::{Error, pace};
 
 /// Messages of one pull, and at most in one batch. Two pulls stay far below the 65,536 messages at which the client
@@ -53,7 +54,7 @@ const EXPIRES: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// Silence after which the consumer is taken for dead: two heartbeats and a half.
-const SILENCE: Duration = Duration::from_secs(5);
+const SILENCE: Duration = pace::ANSWER_WITHIN;
 
 /// A pull consumer at work.
 pub struct Pull {
@@ -77,8 +78,8 @@ pub struct Pull {
     outstanding: usize,
     /// Pulls made so far; names the next one's inbox.
     pulls: u64,
-    /// When something last came.
-    heard: Instant,
+    /// When something of the consumer last came, and what came by its connection since then.
+    heard: Heard,
     /// What has been taken and not given out: it survives when the future that waits for more is dropped.
     collected: Collected,
     /// Why the consumer is over, kept until what came before it has been given out.
@@ -99,6 +100,7 @@ impl Pull {
             .subscribe(format!("{inbox}.*"))
             .await
             .map_err(|cause| Error::NoAnswer { operation: "subscribe".to_owned(), cause: Box::new(cause) })?;
+        let heard = Heard::new(nats.client().statistics());
         let bytes_max = PULL_BYTES_MAX.max(2 * nats.client().max_payload());
         Ok(Pull {
             request_subject: nats.subject_of(&format!("CONSUMER.MSG.NEXT.{}.{}", consume.stream, consume.durable)),
@@ -114,7 +116,7 @@ impl Pull {
             next_delivery: delivered + 1,
             outstanding: 0,
             pulls: 0,
-            heard: Instant::now(),
+            heard,
             collected: Collected::default(),
             end: None,
         })
@@ -134,7 +136,7 @@ impl Pull {
                 self.collect().await;
             }
             if let Some(batch) = self.collected.finish(&self.nats, self.consume.retention) {
-                self.heard = Instant::now();
+                self.heard.note();
                 return Ok(batch);
             }
             if let Some(end) = self.end.take() {
@@ -161,19 +163,24 @@ impl Pull {
 
     /// Waits until a message is there, or something else happened.
     async fn wait(&mut self) -> Result<(), Error> {
-        let silent_at = self.heard + SILENCE;
+        // The server delivers what two pulls asked for, and a message that is larger than they are makes them larger.
+        let before = 2 * (self.bytes.0.max(self.nats.client().max_payload()) as u64);
         let (link, subscriber) = (&mut self.link, &mut self.subscriber);
-        let first = tokio::select! {
-            biased;
-            _ = link.changed() => return Err(Error::Interrupted),
-            first = poll_fn(|context| Pin::new(&mut *subscriber).poll_next(context)) => first,
-            () = tokio::time::sleep_until(silent_at) => return Err(Error::Silent {
-                stream: self.consume.stream.clone(),
-                consumer: self.consume.durable.clone(),
-                seconds: SILENCE.as_secs(),
-            }),
+        let first = loop {
+            tokio::select! {
+                biased;
+                _ = link.changed() => return Err(Error::Interrupted),
+                first = poll_fn(|context| Pin::new(&mut *subscriber).poll_next(context)) => break first,
+                () = tokio::time::sleep_until(self.heard.look_at()) => if self.heard.is_silent(before) {
+                    return Err(Error::Silent {
+                        stream: self.consume.stream.clone(),
+                        consumer: self.consume.durable.clone(),
+                        seconds: SILENCE.as_secs(),
+                    });
+                },
+            }
         };
-        self.heard = Instant::now();
+        self.heard.note();
         match first {
             Some(message) => self.take(message),
             None => return Err(Error::Interrupted),
@@ -198,7 +205,7 @@ impl Pull {
                 .await
                 .map_err(|cause| Error::NoAnswer { operation: "pull".to_owned(), cause: Box::new(cause) })?;
             // Silence counts from here at the earliest: the recorder may have kept us waiting.
-            self.heard = Instant::now();
+            self.heard.note();
             self.pulls += 1;
             self.outstanding += BATCH_MESSAGES_MAX;
         }
@@ -232,7 +239,7 @@ impl Pull {
         }
         // Heartbeats come here too, when a look of the reader has just ended the wait for messages.
         if has_heard {
-            self.heard = Instant::now();
+            self.heard.note();
         }
     }
 
@@ -359,7 +366,7 @@ impl Batches for Pull {
                 && !self.nats.asks_for(&self.consume, &info.config)
             {
                 let reason =
-                    "somebody changed its configuration; only one engine may read with this durable name".to_owned();
+                    "somebody changed its configuration; only one engine may read with this consumer".to_owned();
                 let (stream, consumer) = (stream.clone(), durable.clone());
                 return Err(Error::ConsumerEnded { stream, consumer, reason });
             }

@@ -17,6 +17,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lifeline_projections::{count, span};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -36,7 +37,7 @@ use super::reserved::is_reserved;
 use super::search::holds_between;
 use super::subjects::Reading;
 use super::{Error, Intake, Received, pace};
-use crate::error_text::one_line;
+use crate::error_text::{in_log, one_line, with_remedy};
 
 /// How often the stream's state is looked at, to distinguish idle from stalled.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -52,9 +53,6 @@ const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why a session ends where it is not decided yet which messages of a stream are copies.
 const COPIES_OTHERS: &str = "the stream copies other streams than before";
-
-/// What is said in the log of messages that are gone. The last sequence is the last one that is missing.
-const MISSING: &str = "messages are missing: they were gone before they were recorded";
 
 /// Longest pause between sessions that fail. Short: while the connection is down, a session costs nothing.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -172,7 +170,7 @@ impl Reader {
                     alone = suspects;
                     continue;
                 }
-                Err(error) => one_line(&error),
+                Err(error) => with_remedy(&error),
             };
             let has_delivered = self.status.borrow().messages > before;
             // The connection may break at the messages of another stream, again and again.
@@ -227,10 +225,10 @@ impl Reader {
     /// Says that another engine reads, and waits a moment; true when the recorder takes no more. What it records and applies
     /// is not known here, so nothing is done in the cluster either.
     async fn wait_for_owner(&mut self, owned: &Error) -> bool {
-        let reason = owned.to_string().replace("\nhint: ", "; ");
+        let reason = with_remedy(owned);
         let phase = Phase::Waiting { reason };
         if self.status.borrow().phase != phase {
-            tracing::warn!("{}", owned.to_string().replace("\nhint: ", "\n  hint: "));
+            tracing::warn!("{}", in_log(&owned.to_string()));
             self.status.send_modify(|status| {
                 (status.phase, status.history, status.pending) = (phase, History::Elsewhere, None);
             });
@@ -294,7 +292,11 @@ impl Reader {
                 // To consume may work all the same, and this question may never be answered.
                 Err(error) => {
                     let (stream, reason) = (&self.reading.stream, one_line(&error));
-                    tracing::warn!(stream, reason, "the first messages cannot be read alone");
+                    tracing::warn!(
+                        stream,
+                        reason,
+                        "the first messages cannot be fetched one by one: they are read as all others"
+                    );
                 }
             }
         }
@@ -379,7 +381,8 @@ impl Reader {
                         return Ok(Ended::LookAgain(format!("messages from sequence {next} on were delivered elsewhere")));
                     }
                     if stalled >= STALLED_LOOKS {
-                        return Ok(Ended::LookAgain(format!("{} messages wait, none came", backlog.pending)));
+                        let waiting = count(backlog.pending, "message");
+                        return Ok(Ended::LookAgain(format!("none came, though {waiting} should have")));
                     }
                 }
                 batch = batches.next() => {
@@ -468,7 +471,7 @@ impl Reader {
             && holds_between(&*self.jetstream, &self.reading, from, to).await.map_err(Stop::Failed)?
         {
             return Err(Stop::LookAgain(format!(
-                "messages from sequence {from} on were delivered elsewhere: only one engine may read with the durable name `{}`",
+                "messages from sequence {from} on were delivered elsewhere: only one engine may read with consumer `{}`",
                 self.durable
             )));
         }
@@ -513,8 +516,7 @@ impl Reader {
             if whole && message.sequence > known.next_sequence.max(self.gaps_from) {
                 let from_sequence = known.next_sequence.max(self.gaps_from);
                 self.messages(known, std::mem::take(&mut fresh), None, &mut count).await?;
-                let (stream, to_sequence) = (&self.reading.stream, message.sequence - 1);
-                tracing::warn!(stream, from_sequence, to_sequence, MISSING);
+                warn_missing(&self.reading.stream, from_sequence, message.sequence);
                 let gap = Received::Gap { from_sequence, to_sequence: message.sequence };
                 self.send(known.epoch, gap).await?;
                 self.status.send_modify(|status| status.discontinuities += 1);
@@ -584,4 +586,10 @@ impl Reader {
 /// Pause before the next session: short after a session that delivered, doubled after each one that did not.
 fn pause(failures: u32) -> Duration {
     Duration::from_millis(25 << failures.min(8)).min(PAUSE_MAX)
+}
+
+/// Says that messages are gone, from the first one up to the first that is there.
+fn warn_missing(stream: &str, first: u64, end: u64) {
+    let (missing, sequences) = (count(end.saturating_sub(first), "message"), span("sequence", first, end));
+    tracing::warn!(stream, "{missing} missing, {sequences}: gone from the stream before they were read");
 }

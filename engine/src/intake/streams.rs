@@ -41,7 +41,7 @@ use super::reader::{Phase, Reader};
 use super::subjects::{self, Wanted};
 use super::way::{self, Keeping, Use, Way, way};
 use super::{Error, Intake, reserved};
-use crate::error_text::one_line;
+use crate::error_text::{in_log, with_remedy};
 
 /// How often streams are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -102,7 +102,7 @@ pub async fn run(reach: Reach, plan: Plan, sink: mpsc::Sender<Intake>, status: w
                     Ok(()) if running.plain.is_empty() => LOOK_EVERY,
                     Ok(()) => LOOK_EVERY_WITHOUT,
                     Err(error) => {
-                        running.trouble(one_line(&error));
+                        running.trouble(with_remedy(&error));
                         RETRY
                     }
                 };
@@ -422,7 +422,7 @@ impl Running {
         }
         let said: Vec<String> = gone.iter().map(|name| format!("stream `{name}`, which was read, {GONE}")).collect();
         let is_new = |(name, _): &(&String, &String)| !self.gone.contains(*name);
-        gone.iter().zip(&said).filter(is_new).for_each(|(_, said)| tracing::warn!("{said}"));
+        gone.iter().zip(&said).filter(is_new).for_each(|(_, said)| tracing::warn!("{}", in_log(said)));
         self.gone = gone;
         (waiting, said)
     }
@@ -444,9 +444,11 @@ impl Running {
         found.is_absent = absent.is_some();
         for missing in std::mem::take(&mut assigned.missing_streams) {
             if missing.subjects.is_empty() {
-                assigned
-                    .warnings
-                    .push(format!("stream `{}` does not exist, and no subjects are given to make it", missing.name));
+                let name = missing.name;
+                assigned.warnings.push(format!(
+                    "stream `{name}` does not exist, and no subjects are given to make it\nhint: make it, or name its `subjects` in the \
+                     connection file"
+                ));
             } else {
                 jetstream.ensure_stream(&missing.name, &missing.subjects).await?;
                 found.created.push(missing.name);
@@ -497,7 +499,10 @@ impl Running {
         found.warnings = assigned.warnings;
         found.warnings.extend(gone);
         found.warnings.extend(denied.iter().map(|denied| {
-            format!("the NATS server refuses a right that is needed, until the next connection at least: {denied}")
+            format!(
+                "the NATS server refuses a right that is needed, until the next connection at least: {denied}\nhint: grant it to the user \
+                 that Lifeline connects as; `lifeline doctor` tells what is refused"
+            )
         }));
         let is_everything = wanted.subjects.is_empty() && wanted.streams.is_empty();
         let cannot_be_read = |absent: &String| {

@@ -72,6 +72,8 @@ impl<D: Disk> Reconciler<D> {
                 Err(failure) => attempt.failures.push(failure),
             }
         }
+        // The attempt calls nothing any more.
+        let _waits = self.site.wait_for_log();
         self.record_gone(task, &gone, None).await?;
         // A Namespace that somebody else made in the place of ours is empty too.
         self.record_lost_in_namespaces(task, &released, None).await?;

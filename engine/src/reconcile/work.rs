@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use tracing::{Instrument, debug, info, warn};
 
 use crate::cluster::Kind;
+use crate::error_text::in_log;
 use crate::queue::{Next, Urgency};
 use crate::reconcile::attempt::{Attempt, Ending, has_object_news, is_news, is_recorded};
 use crate::reconcile::conflict::{Conflict, conflicts, going_namespaces};
@@ -112,6 +113,7 @@ impl<D: Disk> Reconciler<D> {
         // Kept while attempts end: a question whether the cluster is available is not to be dropped on its way.
         let mut next = Box::pin(self.site.next());
         loop {
+            self.site.let_on(running.len());
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return,
@@ -199,7 +201,9 @@ impl<D: Disk> Reconciler<D> {
             SyncMode::Continuous | SyncMode::DryRun => plan.look_again(&task.lifecycle, &wanted, event),
         };
         if !plan.intend.is_empty() {
+            let waits = self.site.wait_for_log();
             self.record(task, What::Intended(plan.intend.clone())).await?;
+            waits.go_on().await;
         }
         if Detection::of(trigger).is_some() {
             self.site.drifts.use_kinds(wanted.iter().map(|want| Kind::of(&want.object)));
@@ -396,7 +400,7 @@ impl<D: Disk> Reconciler<D> {
         let attempts = self.site.queue.count_attempt(task.index, task.lifecycle.decided, recorded);
         let attempt = attempts.of_decision;
         if is_said && is_news(&task.lifecycle, &failure) {
-            warn!(attempt, "{}", failure.message);
+            warn!(attempt, "{}", in_log(&failure.message));
         } else {
             debug!(attempt, "{}", failure.message);
         }
@@ -412,7 +416,10 @@ impl<D: Disk> Reconciler<D> {
     async fn record_outcome(&self, task: &Task, what: What) -> Result<(), Stopped> {
         let going = || going_namespaces(&self.view.projection().lifecycle(task.index).1);
         let mut awaited = going();
+        // The attempt calls nothing any more.
+        let waits = self.site.wait_for_log();
         self.record(task, what).await?;
+        drop(waits);
         self.site.drifts.settled(task.index);
         let still = going();
         awaited.retain(|namespace| !still.contains(namespace));

@@ -6,6 +6,7 @@
 
 use std::fmt::Write;
 
+use lifeline_projections::count;
 use sha2::{Digest, Sha256};
 
 use super::Counts;
@@ -84,9 +85,10 @@ pub fn confirmation_id(trigger: &str, digest: Option<u64>, names: u64) -> String
 #[must_use]
 pub fn sentence(trigger: &str, held: &HeldWithdrawal) -> String {
     let HeldWithdrawal { id, objects, of, lately, waits_for } = held;
+    let of = count(*of, "object");
     if let Some(waits_for) = waits_for {
         return format!(
-            "the changed rules would withdraw {objects} of {of} objects of `{trigger}`; they stay while others may want them: \
+            "the changed rules would withdraw {objects} of {of} of `{trigger}`; they stay while others may want them: \
              {waits_for}\nhint: it goes on by itself once that is mended; `lifeline confirm {id}` removes them now"
         );
     }
@@ -95,7 +97,7 @@ pub fn sentence(trigger: &str, held: &HeldWithdrawal) -> String {
         lately => format!(", after {lately} in smaller steps within an hour"),
     };
     format!(
-        "the changed rules would withdraw {objects} of {of} objects of `{trigger}`{lately}; they stay until somebody confirms \
+        "the changed rules would withdraw {objects} of {of} of `{trigger}`{lately}; they stay until somebody confirms \
          it\nhint: `lifeline confirm {id}` removes them; put the rules right, and they stay"
     )
 }
@@ -130,6 +132,8 @@ mod tests {
         let held = HeldWithdrawal { id: "0a".into(), objects: 9, of: 41, lately: 0, waits_for: None };
         let told = sentence("manage", &held);
         assert!(told.starts_with("the changed rules would withdraw 9 of 41 objects of `manage`; they stay"), "{told}");
+        let told = sentence("manage", &HeldWithdrawal { objects: 1, of: 1, ..held.clone() });
+        assert!(told.starts_with("the changed rules would withdraw 1 of 1 object of `manage`; they stay"), "{told}");
         let told = sentence("manage", &HeldWithdrawal { lately: 18, ..held.clone() });
         assert!(told.contains("of `manage`, after 18 in smaller steps within an hour; they stay"), "{told}");
         let told = sentence("manage", &HeldWithdrawal { waits_for: Some("`b` is out of force".into()), ..held });

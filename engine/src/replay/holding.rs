@@ -10,6 +10,7 @@ use super::brake::{Withdrawal, sentence};
 use super::target::{Held, Target};
 use super::turn::{Consent, Count, Turn};
 use super::{Counts, Replay};
+use crate::error_text::in_log;
 
 /// What is known of the withdrawal that somebody confirms.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,7 +52,7 @@ impl Replay {
                 let is_news = held.is_news(target.held.as_ref());
                 (target.turn, target.held) = (Turn::Held, Some(held));
                 if let (true, Some(held)) = (is_news, target.held_withdrawal(in_small_steps)) {
-                    warn!("{}", sentence(&target.trigger, &held));
+                    warn!("{}", in_log(&sentence(&target.trigger, &held)));
                 }
             } else {
                 if withdrawal.objects > 0 {

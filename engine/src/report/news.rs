@@ -55,8 +55,9 @@ impl News {
         self.waiting = later;
         let notice = |((trigger, reason), (note, count)): ((String, &'static str), (String, u64))| {
             self.said.insert((trigger.clone(), reason), now_seconds);
-            let more = if count > 1 { format!("{} more; ", count - 1) } else { String::new() };
-            let note = shortened(&format!("{more}{note}"), NOTE_BYTES_MAX);
+            // In front, for a long note is cut.
+            let many = if count > 1 { format!("the first of {count}: ") } else { String::new() };
+            let note = shortened(&format!("{many}{note}"), NOTE_BYTES_MAX);
             Notice { trigger, reason, is_warning: matches!(reason, FAILING | HELD), note }
         };
         due.into_iter().map(notice).collect()
@@ -125,11 +126,11 @@ mod tests {
             (0, failing(&[1]), &[]),
             (5, failing(&[1, 2]), &[(FAILING, "source `app`, subject `u2`: no")]),
             (10, failing(&[1, 2]), &[]),
-            (15, failing(&[]), &[(HEALED, "1 more; source `app`, subject `u1` is as desired again")]),
+            (15, failing(&[]), &[(HEALED, "the first of 2: source `app`, subject `u1` is as desired again")]),
             // It is not repeated at once, and not forgotten.
             (20, failing(&[3, 4, 5]), &[]),
             (34, failing(&[3, 4, 5]), &[]),
-            (35, failing(&[3, 4, 5]), &[(FAILING, "2 more; source `app`, subject `u3`: no")]),
+            (35, failing(&[3, 4, 5]), &[(FAILING, "the first of 3: source `app`, subject `u3`: no")]),
         ]);
     }
 

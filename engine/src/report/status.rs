@@ -3,6 +3,7 @@
 //! Start at [`of_trigger`] and [`of_source`]. `Ready` is about the rule: whether it is in force, and what is wrong with it.
 //! `Degraded` is about its work: whether somebody should look.
 
+use lifeline_projections::count;
 use lifeline_projections::fact::ResourceKey;
 use serde_json::{Map, Value, json};
 
@@ -99,19 +100,21 @@ fn ready(rule: &str, is_in_force: bool, problems: &[&Problem]) -> Value {
 }
 
 /// The condition `Degraded` of a trigger: the most urgent reason, and all that is to be said.
-fn degraded<'f>(health: &TriggerHealth, is_dry_run: bool, failing: impl Iterator<Item = &'f Failing>) -> Value {
-    let TriggerHealth { live, failing: count, pending, held, left_because, .. } = health;
-    let failing = (*count > 0).then(|| {
-        let first =
-            failing.min_by(|one, other| one.resource.cmp(&other.resource)).map(|one| format!("; {}", about(one)));
-        format!("{count} of {live} lifecycles fail{}", first.unwrap_or_default())
+fn degraded<'f>(health: &TriggerHealth, is_dry_run: bool, some: impl Iterator<Item = &'f Failing>) -> Value {
+    let TriggerHealth { live, failing, pending, held, left_because, .. } = health;
+    let fails = (*failing > 0).then(|| {
+        let first = some.min_by(|one, other| one.resource.cmp(&other.resource)).map(|one| format!("; {}", about(one)));
+        let verb = if *failing == 1 { "fails" } else { "fail" };
+        format!("{failing} of {} {verb}{}", count(*live, "lifecycle"), first.unwrap_or_default())
     });
     let left = left_because.as_ref().map(|why| format!("history is not decided again in full: {why}"));
-    let said = [("WithdrawalHeld", held.clone()), ("LifecyclesFailing", failing), ("ReplayIncomplete", left)];
+    let said = [("WithdrawalHeld", held.clone()), ("LifecyclesFailing", fails), ("ReplayIncomplete", left)];
     let said: Vec<(&str, String)> = said.into_iter().filter_map(|(reason, text)| Some((reason, text?))).collect();
     match said.first() {
         None if is_dry_run => {
-            let message = format!("a dry run: nothing is applied or deleted; {pending} lifecycles wait by intent");
+            let verb = if *pending == 1 { "waits" } else { "wait" };
+            let waits = format!("{} {verb} by intent", count(*pending, "lifecycle"));
+            let message = format!("a dry run: nothing is applied or deleted; {waits}");
             condition("Degraded", false, "DryRun", &message)
         }
         None => condition("Degraded", false, "AsDesired", "what it made is as it should be"),
@@ -217,6 +220,9 @@ mod tests {
         check(health.clone(), "False", "AsDesired", &[]);
         let dry_run = TriggerHealth { pending: 3, ..health.clone() };
         check(dry_run.clone(), "False", "DryRun", &["3 lifecycles wait by intent"]);
+        check(TriggerHealth { pending: 1, ..dry_run.clone() }, "False", "DryRun", &["1 lifecycle waits by intent"]);
+        let one = TriggerHealth { live: 1, failing: 1, ..TriggerHealth::default() };
+        check(one, "True", "LifecyclesFailing", &["1 of 1 lifecycle fails; source `app`"]);
         check(TriggerHealth { failing: 2, ..dry_run }, "True", "LifecyclesFailing", &["2 of 812 lifecycles fail"]);
         let failing = TriggerHealth { failing: 2, ..health };
         let first = "2 of 812 lifecycles fail; source `app`, subject `ada`: Namespace/ada: no";

@@ -29,6 +29,7 @@ use tracing::{info, warn};
 
 use super::WORKERS;
 use crate::cluster::{Error, ObjectKey};
+use crate::error_text::in_log;
 use crate::queue::Queue;
 use crate::status::HeldBackStatus;
 
@@ -237,7 +238,11 @@ impl UnderWay<'_> {
         let (cluster, sort) = (&self.bulkhead.cluster, self.sort);
         match (was_held_back, is_held_back, ended) {
             (false, true, Ended::Unanswered(because)) => {
-                warn!(%cluster, "{sort} is held back, {PLACES_HELD_BACK} calls at once: {because}");
+                warn!(
+                    %cluster,
+                    "the cluster does not answer {sort} in time: held back, {PLACES_HELD_BACK} calls at once: {}",
+                    in_log(because)
+                );
             }
             (true, false, _) => info!(%cluster, "{sort} is answered again, and no longer held back"),
             _ => {}

@@ -6,4 +6,5 @@ mod deletions;
 mod drift;
 mod guests;
 mod modes;
+mod slow_log;
 mod world;

@@ -3,7 +3,10 @@
 //! Start at [`play`].
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -64,17 +67,20 @@ data:
     metadata: {name: "{{ .CloudEvent.subject | lower }}"}
 "#;
 
-fn event(sequence: u64, kind: &str, subject: &str) -> Intake {
+fn message(sequence: u64, kind: &str, subject: &str) -> Message {
     let payload =
         format!(r#"{{"specversion":"1.0","type":"{kind}","source":"auth","id":"{sequence}","subject":"{subject}"}}"#);
-    let message = Message {
+    Message {
         sequence,
         published_unix_nanos: START_UNIX_NANOS,
         subject: "users".into(),
         headers: Vec::new(),
         payload: Bytes::from(payload),
-    };
-    let received = Received::Messages { messages: vec![message], acknowledge: None };
+    }
+}
+
+fn batch(messages: Vec<Message>) -> Intake {
+    let received = Received::Messages { messages, acknowledge: None };
     Intake { site: "mgmt/mgmt".into(), stream: "USERS".to_owned(), epoch: 1, received }
 }
 
@@ -93,12 +99,35 @@ pub fn with_trigger(behaviour: &str) -> Current {
 /// How often a cluster was asked, by verb.
 pub type Calls = Arc<Mutex<BTreeMap<&'static str, u64>>>;
 
+/// How many applies are under way, and how many were at most.
+#[derive(Default)]
+pub struct UnderWay {
+    now: AtomicUsize,
+    peak: AtomicUsize,
+}
+
+impl UnderWay {
+    pub fn peak(&self) -> usize {
+        self.peak.load(Ordering::Relaxed)
+    }
+}
+
+/// How long the cluster takes for an apply.
+pub const APPLY: Duration = Duration::from_millis(50);
+
 /// A cluster that takes a moment for each apply, as real ones do, and counts.
-struct Slow(Arc<LocalCluster>, Calls);
+struct Slow(Arc<LocalCluster>, Calls, Arc<UnderWay>);
 
 impl Slow {
     fn count(&self, verb: &'static str) {
         *self.1.lock().entry(verb).or_default() += 1;
+    }
+
+    async fn take(&self) {
+        let now = self.2.now.fetch_add(1, Ordering::Relaxed) + 1;
+        self.2.peak.fetch_max(now, Ordering::Relaxed);
+        sleep(APPLY).await;
+        self.2.now.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -132,7 +161,7 @@ impl Cluster for Slow {
     ) -> BoxFuture<'a, Result<LiveObject, Error>> {
         self.count("apply");
         async move {
-            sleep(Duration::from_millis(50)).await;
+            self.take().await;
             self.0.apply(key, manifest, uid).await
         }
         .boxed()
@@ -150,7 +179,7 @@ impl Cluster for Slow {
     fn make<'a>(&'a self, key: &'a ObjectKey, manifest: &'a Value) -> BoxFuture<'a, Result<LiveObject, Error>> {
         self.count("apply");
         async move {
-            sleep(Duration::from_millis(50)).await;
+            self.take().await;
             self.0.make(key, manifest).await
         }
         .boxed()
@@ -180,6 +209,7 @@ pub struct World {
     pub cluster: Arc<LocalCluster>,
     /// What the engine asked of it.
     pub calls: Calls,
+    pub under_way: Arc<UnderWay>,
     intake: mpsc::Sender<Intake>,
     pub rules: watch::Sender<Current>,
 }
@@ -193,7 +223,13 @@ impl World {
 
     /// Takes in an event.
     pub async fn begins(&self, sequence: u64, kind: &str, subject: &str) {
-        self.intake.send(event(sequence, kind, subject)).await.expect("it runs");
+        self.intake.send(batch(vec![message(sequence, kind, subject)])).await.expect("it runs");
+    }
+
+    /// Takes in a login of each of so many users, all at once.
+    pub async fn all_log_in(&self, users: u64) {
+        let logins = (1..=users).map(|user| message(user, "login", &format!("user-{user}")));
+        self.intake.send(batch(logins.collect())).await.expect("it runs");
     }
 
     /// Waits until whatever was caused has happened.
@@ -239,13 +275,25 @@ pub async fn play_on(
     rules: Current,
     story: impl AsyncFnOnce(&World),
 ) {
+    play_slowly(disk, cluster, rules, Duration::ZERO, story).await;
+}
+
+/// The same, where the log takes so long to write what waits.
+pub async fn play_slowly(
+    disk: &SimulatedDisk,
+    cluster: Arc<LocalCluster>,
+    rules: Current,
+    sync: Duration,
+    story: impl AsyncFnOnce(&World),
+) {
     let disk = disk.clone();
     let open_log = move || open(&disk);
     let log = open_log().expect("a sound disk").0;
     let mut projection = Projection::default();
     recorder::fold_tail(&mut projection, &log.reader(), |_, _| {}, |_| {}).expect("a sound log");
-    let calls = Calls::default();
-    let site = Arc::new(Site::own(BTreeMap::new(), Arc::new(Slow(cluster.clone(), calls.clone()))));
+    let (calls, under_way) = (Calls::default(), Arc::<UnderWay>::default());
+    let slow = Slow(cluster.clone(), calls.clone(), under_way.clone());
+    let site = Arc::new(Site::own(BTreeMap::new(), Arc::new(slow)));
     let sites = Arc::new(Sites::new(vec![site.clone()]));
     sites.push(&projection, projection.needing_work().collect::<Vec<_>>(), Urgency::Replayed);
     let view = View::new(projection, log.reader());
@@ -255,13 +303,28 @@ pub async fn play_on(
     let (rules, watched) = watch::channel(rules);
     let (stop, stopping) = watch::channel(false);
     let reconciler = Reconciler::new(view.clone(), site, watched.clone(), recording);
-    let world = World { view, cluster, calls, intake, rules };
+    let world = World { view, cluster, calls, under_way, intake, rules };
     let told = async {
         story(&world).await;
         stop.send_replace(true);
     };
-    let (ended, (), ()) = tokio::join!(recorder.run(watched, stopping.clone()), reconciler.run(stopping), told);
+    let recording = every(sync, recorder.run(watched, stopping.clone()));
+    let (ended, (), ()) = tokio::join!(recording, reconciler.run(stopping), told);
     ended.expect("it stops in good order");
+}
+
+/// Goes on with some work only so often: what comes meanwhile waits.
+async fn every<T>(pause: Duration, work: impl Future<Output = T>) -> T {
+    if pause.is_zero() {
+        return work.await;
+    }
+    let mut work = pin!(work);
+    loop {
+        if let Poll::Ready(ended) = futures::poll!(work.as_mut()) {
+            return ended;
+        }
+        sleep(pause).await;
+    }
 }
 
 /// A note beside the Namespace, which each subject has for itself.

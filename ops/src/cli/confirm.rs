@@ -8,6 +8,7 @@ use super::ask::EngineArgs;
 use super::output;
 use crate::api::confirm::{ConfirmationOrder, Confirmed};
 use crate::client::Error;
+use crate::terminal::count;
 
 /// `lifeline confirm`.
 #[derive(Debug, Clone, Args)]
@@ -26,12 +27,13 @@ pub fn confirm(args: &ConfirmArgs) -> Result<ExitCode, Error> {
     let done: Confirmed = args.engine.client()?.post("/v1/confirm", &order)?;
     if !output::structured(&done, args.engine.output)? {
         let Confirmed { trigger, objects, orphans, .. } = done;
+        let count = count(objects, "object");
         output::remark(&match orphans {
             false => {
-                format!("`{trigger}` withdraws {objects} objects now: `lifeline get lifecycles --trigger {trigger}`")
+                format!("`{trigger}` withdraws {count} now: `lifeline get lifecycles --trigger {trigger}`")
             }
             true => {
-                format!("{objects} objects of `{trigger}` are deleted now: `lifeline show orphans` shows what is left")
+                format!("deletes {count} of `{trigger}` now: `lifeline show orphans` shows what is left")
             }
         });
     }

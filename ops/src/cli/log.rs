@@ -20,9 +20,9 @@ use crate::care::{self, DamagedPlace};
 use crate::client;
 use crate::data;
 use crate::settings;
-use crate::terminal::fail;
 use crate::terminal::style::Tone;
 use crate::terminal::table::{Cell, Column, Table};
+use crate::terminal::{count, fail};
 
 /// The folder, and how to print what was found there.
 #[derive(Debug, Clone, Args)]
@@ -179,13 +179,14 @@ fn verdict(report: &verify::Report) -> String {
     };
     let records = report.end - report.start;
     if report.damage.is_empty() {
-        line(format!("log     sound: {records} records, from offset {} on, below {}", report.start, report.end));
+        let records = count(records, "record");
+        line(format!("log     sound: {records}, from offset {} on, below {}", report.start, report.end));
     } else {
         let lost: u64 = report.damage.iter().map(|place| place.end - place.first).sum();
         line(match (lost, report.damage.len()) {
             (0, 1) => "log     damaged in 1 place beside the records; all records read back".to_owned(),
             (0, places) => format!("log     damaged in {places} places beside the records; all records read back"),
-            (lost, _) => format!("log     damaged: {lost} of {records} records do not read back"),
+            (lost, _) => format!("log     damaged: {lost} of {} unreadable", count(records, "record")),
         });
     }
     if report.torn_bytes > 0 {
@@ -195,8 +196,8 @@ fn verdict(report: &verify::Report) -> String {
         ));
     }
     if !report.lost.is_empty() {
-        let (count, first) = (report.lost.len(), report.lost[0]);
-        line(format!("        {count} records were lost before an earlier repair, the first at offset {first}"));
+        let (lost, first) = (count(report.lost.len() as u64, "record"), report.lost[0]);
+        line(format!("        {lost} lost before an earlier repair, the first at offset {first}"));
     }
     match &report.state {
         State::Same { checkpoint, digest } => {

@@ -433,8 +433,8 @@ pub fn status(status: &Status, width: Option<usize>, paint: Paint) -> String {
             let lately = if *lately == 0 { String::new() } else { format!(" after {lately} within an hour") };
             let waits = waits_for.as_ref().map(|reason| format!(", but others may want them ({reason})"));
             let waits = waits.unwrap_or_default();
-            let held =
-                format!("`{trigger}` would withdraw {objects} of {of} objects{lately}{waits}: `lifeline confirm {id}`");
+            let of = count(*of, "object");
+            let held = format!("`{trigger}` would withdraw {objects} of {of}{lately}{waits}: `lifeline confirm {id}`");
             line("held", paint.tone(Tone::Bad, &held));
             continue;
         }

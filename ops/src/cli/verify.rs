@@ -15,6 +15,7 @@ use crate::api::one::One;
 use crate::api::verify::{Differing, How, Verified};
 use crate::care;
 use crate::client::Query;
+use crate::terminal::count;
 use crate::terminal::style::Tone;
 use crate::terminal::table::{Cell, Column, Table};
 
@@ -110,8 +111,8 @@ fn verdict(answer: &One<Verified>) -> String {
     let One { offset, item } = answer;
     let mut lines = vec![format!("log     sound: folded again, below offset {offset}, in {:.1} s", item.seconds)];
     if item.sound {
-        let (resources, digest) = (item.resources, &item.digest);
-        lines.push(format!("state   sound: memory and log give the same, {digest}, {resources} resources"));
+        let (resources, digest) = (count(item.resources, "resource"), &item.digest);
+        lines.push(format!("state   sound: memory and log give the same, {digest}, {resources}"));
         if item.changed_meanwhile > 0 {
             let changed = item.changed_meanwhile;
             lines.push(format!(
@@ -120,8 +121,9 @@ fn verdict(answer: &One<Verified>) -> String {
         }
     } else {
         let Verified { differing_count, resources, resources_in_memory, digest, .. } = item;
+        let differ = count(*differing_count, "resource");
         lines.push(format!(
-            "state   differs: {differing_count} resources; the log gives {resources} ({digest}), memory holds {resources_in_memory}"
+            "state   differs: {differ}; the log gives {resources} ({digest}), memory holds {resources_in_memory}"
         ));
         let unnamed = differing_count.saturating_sub(item.differing.len() as u64);
         if unnamed > 0 {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Finding;
 use crate::care;
+use crate::terminal::count;
 
 /// Below this, intake waits.
 const SPACE_BYTES_MIN: u64 = 256 << 20;
@@ -78,9 +79,10 @@ fn existing(data: &Path) -> Option<PathBuf> {
 fn log(data: &Path) -> Finding {
     let check = "data folder";
     match care::info::info(data) {
-        Ok(info) if info.damage.is_empty() => {
-            Finding::ok(check, format!("`{}` holds a log of {} records", data.display(), info.end - info.start))
-        }
+        Ok(info) if info.damage.is_empty() => Finding::ok(
+            check,
+            format!("`{}` holds a log of {}", data.display(), count(info.end - info.start, "record")),
+        ),
         Ok(info) => Finding::failed(
             check,
             format!("the log in `{}` has {} damaged places", data.display(), info.damage.len()),

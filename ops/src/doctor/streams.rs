@@ -6,6 +6,7 @@ use lifeline_engine::intake::metadata::{RENEWED, owner_of};
 use serde_json::Value;
 
 use super::Finding;
+use crate::terminal::count;
 
 /// A stream that forgets sooner than this loses events of a weekend's outage.
 const AGE_MIN_NANOS: u64 = 3 * 24 * 3_600 * 1_000_000_000;
@@ -151,12 +152,16 @@ fn state(check: &str, consumer: &Value, expected: &Expected<'_>) -> Finding {
     let waiting = consumer["num_waiting"].as_u64().unwrap_or(0);
     if waiting > 0 && !expected.is_running {
         let remedy = "only one engine may read with this name: stop the other one, or say `--consumer NAME`";
-        return Finding::warning(check, format!("{waiting} pulls wait, and no engine has this data folder"), remedy);
+        return Finding::warning(
+            check,
+            format!("{} open, and no engine has this data folder", count(waiting, "pull")),
+            remedy,
+        );
     }
     let pending = consumer["num_pending"].as_u64().unwrap_or(0);
     Finding::ok(
         check,
-        format!("{pending} messages wait, {} are delivered and not recorded", consumer["num_ack_pending"]),
+        format!("{} unread, {} delivered and not recorded", count(pending, "message"), consumer["num_ack_pending"]),
     )
 }
 
@@ -167,7 +172,7 @@ fn recorded(check: &str, info: &Value, consumer: &Value) -> Finding {
     let first = info["state"]["first_seq"].as_u64().unwrap_or(0);
     if next > 1 && first > next {
         let remedy = "they are lost, and the log will say so; raise the limits of the stream for the next outage";
-        Finding::warning(check, format!("{} messages were let go before they were recorded", first - next), remedy)
+        Finding::warning(check, format!("{} gone before they were recorded", count(first - next, "message")), remedy)
     } else {
         Finding::ok(check, format!("recorded below sequence {next}, the stream holds from {first} on"))
     }

@@ -10,9 +10,4 @@ pub mod table;
 mod failure;
 
 pub use failure::{fail, fail_typing, for_readers_of};
-
-/// `1 trigger`, `2 triggers`.
-#[must_use]
-pub fn count(number: u64, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
-}
+pub use lifeline_projections::count;

@@ -1,5 +1,8 @@
 //! What facts speak of: resources, lifecycles and objects, by name.
 
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
+
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
@@ -38,11 +41,14 @@ pub struct LifecycleKey {
 }
 
 /// An object of Kubernetes by name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+///
+/// Two keys are equal where they name one object: Kubernetes serves it in every version of its kind, under one uid. So the
+/// version counts neither for `==` nor for the order.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ObjectKey {
     /// API group; empty for the core group.
     pub group: SmolStr,
-    /// API version within the group, such as `v1`.
+    /// API version within the group, such as `v1`: in which one it was written last.
     pub version: SmolStr,
     /// Kind, such as `Namespace`.
     pub kind: SmolStr,
@@ -53,6 +59,10 @@ pub struct ObjectKey {
 }
 
 impl ObjectKey {
+    fn identity(&self) -> (&SmolStr, &SmolStr, &Option<SmolStr>, &SmolStr) {
+        (&self.group, &self.kind, &self.namespace, &self.name)
+    }
+
     /// `apiVersion` as a manifest writes it.
     #[must_use]
     pub fn api_version(&self) -> String {
@@ -90,6 +100,32 @@ impl ObjectKey {
             Some(namespace) => format!("{}/{namespace}/{}", self.kind, self.name),
             None => format!("{}/{}", self.kind, self.name),
         }
+    }
+}
+
+impl PartialEq for ObjectKey {
+    fn eq(&self, other: &ObjectKey) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl Eq for ObjectKey {}
+
+impl PartialOrd for ObjectKey {
+    fn partial_cmp(&self, other: &ObjectKey) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ObjectKey {
+    fn cmp(&self, other: &ObjectKey) -> Ordering {
+        self.identity().cmp(&other.identity())
+    }
+}
+
+impl Hash for ObjectKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.identity().hash(state);
     }
 }
 

@@ -153,7 +153,6 @@ impl Row<'_> {
         self.name == object.name.as_bytes()
             && self.namespace == object.namespace.as_ref().map(|namespace| namespace.as_bytes())
             && self.kind == object.kind.as_bytes()
-            && self.version == object.version.as_bytes()
             && self.group == object.group.as_bytes()
     }
 
@@ -162,7 +161,8 @@ impl Row<'_> {
             let is_alike = known.digest == told.digest && known.fields == told.fields;
             known.at.is_none() && is_alike && known.uid == Uid::of(&told.uid)
         };
-        self.applied.as_ref().is_some_and(is_so) && self.is(&told.object)
+        let is_same_version = self.version == told.object.version.as_bytes();
+        self.applied.as_ref().is_some_and(is_so) && is_same_version && self.is(&told.object)
     }
 }
 

@@ -6,7 +6,7 @@ use crate::fold::{Ground, Projection};
 use crate::resource::ResourceIndex;
 
 /// The layout of keys and values. Another number in the file means: set aside, rebuild.
-pub(super) const VERSION: u8 = 7;
+pub(super) const VERSION: u8 = 8;
 
 /// The key of the ground.
 pub(super) const GROUND: &[u8] = b"g";

@@ -7,6 +7,8 @@
 
 #[path = "sabotage/by_hand.rs"]
 mod by_hand;
+#[path = "sabotage/others.rs"]
+mod others;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -423,7 +425,7 @@ fn main() -> ExitCode {
 
 /// All of them.
 fn sabotages() -> impl Iterator<Item = &'static Sabotage> {
-    SABOTAGES.iter().chain(&by_hand::SABOTAGES)
+    SABOTAGES.iter().chain(&by_hand::SABOTAGES).chain(&others::SABOTAGES)
 }
 
 fn try_all(chosen: &[(usize, &Sabotage)]) -> Result<bool, String> {

@@ -1,10 +1,11 @@
 //! A cluster behind a network that fails: requests that are refused, slow, or done with the answer lost.
 //!
-//! Start at [`FaultyCluster`]. Deletions may take a while, as namespaces do. It remembers every apply that it carried out.
+//! Start at [`FaultyCluster`]. Deletions may take a while, as namespaces do, or hang: see [`super::leaving`]. It remembers every
+//! apply that it carried out.
 //!
 //! Never here: rules of Kubernetes; those are in [`super::objects`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -23,6 +24,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::chance::Chance;
 use super::hazard::{Counter, Hazard};
+use super::leaving::{Hung, Leaving};
 use super::objects::Objects;
 use super::story::Violation;
 
@@ -48,8 +50,12 @@ struct State {
     away_until: Option<Instant>,
     /// A kind whose writes hang, and until when.
     hanging: Option<(&'static str, Instant)>,
-    /// Objects whose deletion was accepted: the uid, and when they are gone.
-    going: BTreeMap<ObjectKey, (String, Instant)>,
+    /// Objects on their way out.
+    leaving: Leaving,
+    /// A policy changes what is applied.
+    alters: bool,
+    /// Objects that somebody changed.
+    edited: BTreeSet<ObjectKey>,
     applies: Vec<Apply>,
     /// How often somebody else deleted each object.
     taken: BTreeMap<ObjectKey, usize>,
@@ -109,6 +115,33 @@ impl FaultyCluster {
         self.is_calm.store(true, Ordering::Relaxed);
         let state = &mut *self.state.lock();
         (state.away_until, state.hanging) = (None, None);
+        state.leaving.calm_down(Instant::now());
+    }
+
+    /// A policy changes what is applied from here on, or goes.
+    pub fn alter(&self, alters: bool) {
+        self.state.lock().alters = alters;
+    }
+
+    /// Somebody puts a finalizer on one of the objects of Lifeline for a while; says on which, if there is one.
+    pub fn hold(&self, which: u64, pause: Duration) -> Option<String> {
+        let state = &mut *self.state.lock();
+        let ours = state.ours();
+        let (key, _) = ours.get((which % ours.len().max(1) as u64) as usize)?;
+        state.leaving.hold(key.clone(), Instant::now() + pause);
+        Some(format!("somebody holds {key} for {pause:?}"))
+    }
+
+    /// The deletions that hung.
+    #[must_use]
+    pub fn hung_deletions(&self) -> Vec<Hung> {
+        self.state.lock().leaving.hung()
+    }
+
+    /// Objects that somebody else changed.
+    #[must_use]
+    pub fn edited(&self) -> BTreeSet<ObjectKey> {
+        self.state.lock().edited.clone()
     }
 
     /// Notes from here on what an engine has folded when it asks for something.
@@ -141,10 +174,7 @@ impl FaultyCluster {
     /// Changes or deletes one of the objects of Lifeline as somebody else does; says which, if there is one.
     pub fn meddle(&self, which: u64, deletes: bool) -> Option<String> {
         let state = &mut *self.state.lock();
-        let ours =
-            |live: &LiveObject| live.manifest.pointer("/metadata/labels/app.kubernetes.io~1managed-by").is_some();
-        let there: Vec<(ObjectKey, LiveObject)> =
-            state.objects.list().into_iter().filter(|(_, live)| ours(live)).collect();
+        let there = state.ours();
         let (key, live) = &there.get((which % there.len().max(1) as u64) as usize)?;
         if state.is_going(key) {
             return None;
@@ -152,9 +182,14 @@ impl FaultyCluster {
         if deletes {
             let taken = there.iter().map(|(other, _)| other).filter(|other| *other == key || other.is_in(key));
             taken.for_each(|taken| *state.taken.entry(taken.clone()).or_default() += 1);
-            state.objects.delete(key, &live.uid);
+            let now = Instant::now();
+            match state.leaving.held_until(key, now) {
+                Some(until) => state.leaving.hang(key, live, (now, until)),
+                None => _ = state.objects.delete(key, &live.uid),
+            }
         } else {
             state.objects.edit(key);
+            state.edited.insert(key.clone());
         }
         self.changed.tell();
         self.counter.count(Hazard::Meddling);
@@ -236,8 +271,8 @@ impl FaultyCluster {
         let has_label = |live: &LiveObject| !live.manifest["metadata"]["labels"][label.0].is_null();
         let all = state.objects.list().into_iter().filter(|(key, live)| Kind::of(key) == *kind && has_label(live));
         all.map(|(key, live)| {
-            let deleting = state.is_going(&key);
-            (key, LiveObject { deleting, ..live })
+            let shown = state.leaving.shown(&key, live);
+            (key, shown)
         })
         .collect()
     }
@@ -261,15 +296,12 @@ impl FaultyCluster {
     }
 
     fn finish_deletions(&self) {
-        let (now, state) = (Instant::now(), &mut *self.state.lock());
-        state.going.retain(|object, (uid, moment)| {
-            let is_due = *moment <= now;
-            if is_due {
-                state.objects.delete(object, uid);
-                self.changed.tell();
-            }
-            !is_due
-        });
+        let folded = self.now().folded;
+        let state = &mut *self.state.lock();
+        for (object, uid) in state.leaving.finish(Instant::now(), folded) {
+            state.objects.delete(&object, &uid);
+            self.changed.tell();
+        }
     }
 
     fn apply_now(
@@ -296,7 +328,11 @@ impl FaultyCluster {
         {
             return Err(Error::NamespaceTerminating { namespace: namespace.to_string() });
         }
-        let live = state.objects.apply(object, manifest, uid)?;
+        let mut live = state.objects.apply(object, manifest, uid)?;
+        if state.alters {
+            live = state.objects.alter(object).unwrap_or(live);
+            self.counter.count(Hazard::AlteredApply);
+        }
         self.changed.tell();
         let login = manifest["data"]["login"].clone();
         state.applies.push(Apply { sent, object: object.clone(), is_birth, login });
@@ -304,20 +340,21 @@ impl FaultyCluster {
     }
 
     fn delete_now(&self, object: &ObjectKey, uid: &str) -> Deletion {
-        let state = &mut *self.state.lock();
-        match state.objects.get(object).filter(|live| live.uid == uid) {
-            None => Deletion::Gone,
-            Some(_) if state.is_going(object) => Deletion::Terminating,
-            Some(_) if self.meets(Hazard::SlowDeletion, 2) => {
-                let gone_at = Instant::now() + self.chance.millis_below(4_000);
-                state.going.insert(object.clone(), (uid.to_owned(), gone_at));
-                self.changed.tell();
-                Deletion::Terminating
-            }
-            Some(_) => {
-                self.changed.tell();
-                state.objects.delete(object, uid)
-            }
+        let (now, state) = (Instant::now(), &mut *self.state.lock());
+        let Some(live) = state.objects.get(object).filter(|live| live.uid == uid) else { return Deletion::Gone };
+        if state.is_going(object) {
+            return Deletion::Terminating;
+        }
+        self.changed.tell();
+        if let Some(until) = state.leaving.held_until(object, now) {
+            self.counter.count(Hazard::HungDeletion);
+            state.leaving.hang(object, live, (now, until));
+            Deletion::Terminating
+        } else if self.meets(Hazard::SlowDeletion, 2) {
+            state.leaving.begin(object, live, now + self.chance.millis_below(4_000));
+            Deletion::Terminating
+        } else {
+            state.objects.delete(object, uid)
         }
     }
 }
@@ -325,14 +362,19 @@ impl FaultyCluster {
 impl State {
     /// The live object, marked when it is on its way out.
     fn live(&self, object: &ObjectKey) -> Option<LiveObject> {
-        let live = self.objects.get(object)?.clone();
-        Some(LiveObject { deleting: self.is_going(object), ..live })
+        Some(self.leaving.shown(object, self.objects.get(object)?.clone()))
     }
 
-    /// Whether it is on its way out. What went with its namespace and was made again is not.
+    /// Whether it is on its way out.
     fn is_going(&self, object: &ObjectKey) -> bool {
-        let Some((uid, _)) = self.going.get(object) else { return false };
-        self.objects.get(object).is_some_and(|live| live.uid == *uid)
+        self.objects.get(object).is_some_and(|live| self.leaving.is_going(object, &live.uid))
+    }
+
+    /// The objects of Lifeline.
+    fn ours(&self) -> Vec<(ObjectKey, LiveObject)> {
+        let is_ours =
+            |live: &LiveObject| live.manifest.pointer("/metadata/labels/app.kubernetes.io~1managed-by").is_some();
+        self.objects.list().into_iter().filter(|(_, live)| is_ours(live)).collect()
     }
 }
 
@@ -419,7 +461,12 @@ impl Cluster for FaultyCluster {
     ) -> BoxFuture<'a, Result<Option<LiveObject>, Error>> {
         async move {
             self.request().await?;
-            let outcome = self.state.lock().objects.clone().apply(key, manifest, uid);
+            let outcome = {
+                let state = self.state.lock();
+                let mut objects = state.objects.clone();
+                let applied = objects.apply(key, manifest, uid);
+                if state.alters { applied.map(|live| objects.alter(key).unwrap_or(live)) } else { applied }
+            };
             self.answer(outcome).await?.map(Some)
         }
         .boxed()

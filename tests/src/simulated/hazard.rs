@@ -81,8 +81,12 @@ pub enum Hazard {
     FailedDiscovery,
     /// A deletion is accepted and takes seconds.
     SlowDeletion,
+    /// A deletion is accepted and hangs, for somebody put a finalizer on the object.
+    HungDeletion,
     /// Somebody else changes or deletes an object that was applied.
     Meddling,
+    /// The cluster changes what is applied, as it takes it.
+    AlteredApply,
     /// A watch over the objects of the cluster is cut.
     CutWatch,
     /// The rules change.
@@ -107,6 +111,8 @@ pub enum Hazard {
     Recreation,
     /// A drift is recorded.
     Drift,
+    /// That the cluster changed what was applied is recorded.
+    Altered,
     /// That the live keys of a list changed is recorded, more than one at once.
     Gathered,
     /// That no key of a list is live any more is recorded.
@@ -123,7 +129,7 @@ pub enum Hazard {
 
 impl Hazard {
     /// All hazards, in the order in which they are printed.
-    pub const ALL: [Hazard; 54] = [
+    pub const ALL: [Hazard; 57] = [
         Hazard::Stop,
         Hazard::Kill,
         Hazard::PowerCut,
@@ -159,7 +165,9 @@ impl Hazard {
         Hazard::SlowAnswer,
         Hazard::FailedDiscovery,
         Hazard::SlowDeletion,
+        Hazard::HungDeletion,
         Hazard::Meddling,
+        Hazard::AlteredApply,
         Hazard::CutWatch,
         Hazard::ChangedRules,
         Hazard::HeldWithdrawal,
@@ -172,6 +180,7 @@ impl Hazard {
         Hazard::Release,
         Hazard::Recreation,
         Hazard::Drift,
+        Hazard::Altered,
         Hazard::Gathered,
         Hazard::EmptiedList,
         Hazard::ReplayPiece,
@@ -219,6 +228,8 @@ impl Hazard {
             Hazard::SlowAnswer => "answer of the cluster slow",
             Hazard::FailedDiscovery => "discovery failed",
             Hazard::SlowDeletion => "deletion slow",
+            Hazard::HungDeletion => "deletion hung behind a finalizer",
+            Hazard::AlteredApply => "apply changed by the cluster",
             Hazard::Meddling => "object changed or deleted by somebody else",
             Hazard::CutWatch => "watch cut",
             Hazard::ChangedRules => "rules changed",
@@ -232,6 +243,7 @@ impl Hazard {
             Hazard::Release => "release recorded",
             Hazard::Recreation => "object made again recorded",
             Hazard::Drift => "drift recorded",
+            Hazard::Altered => "altered apply recorded",
             Hazard::Gathered => "list of several keys recorded",
             Hazard::EmptiedList => "list without keys recorded",
             Hazard::ReplayPiece => "piece of a replay recorded",

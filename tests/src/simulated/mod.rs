@@ -11,6 +11,7 @@
 //! Inside a story there is no real time, no real file, no thread, and no chance that is not drawn from the seed. Only
 //! [`campaign`] uses threads and a clock.
 
+mod altered;
 mod applies;
 pub mod campaign;
 mod chance;
@@ -20,6 +21,7 @@ pub mod hazard;
 pub mod idle;
 mod inventory;
 mod jetstream;
+mod leaving;
 pub mod lost_volume;
 mod objects;
 pub mod planned;
@@ -27,6 +29,7 @@ pub mod process;
 mod published;
 mod refold;
 mod rules;
+mod said;
 pub mod script;
 mod server;
 pub mod shrink;

@@ -14,11 +14,16 @@ use serde_json::{Value, json};
 /// The namespace that every cluster has from the beginning.
 const FIRST_NAMESPACE: &str = "default";
 
+/// The label that an admission policy changes, and how its values begin.
+pub const ALTERED_LABEL: &str = "app.kubernetes.io/managed-by";
+pub const ALTERED: &str = "policy-";
+
 /// What a cluster holds.
 #[derive(Debug, Default, Clone)]
 pub struct Objects {
     held: BTreeMap<ObjectKey, LiveObject>,
     made: u64,
+    altered: u64,
     /// What went, in order.
     gone: Vec<(ObjectKey, LiveObject)>,
 }
@@ -48,7 +53,7 @@ impl Objects {
         let (kind, name) = (text("/kind"), text("/metadata/name"));
         let is_namespaced = match (text("/apiVersion"), kind) {
             ("v1", "Namespace") => false,
-            ("v1", "ConfigMap") => true,
+            ("v1" | "v2", "ConfigMap") => true,
             (api_version, kind) => {
                 return Err(Error::UnknownKind { api_version: api_version.to_owned(), kind: kind.to_owned() });
             }
@@ -63,7 +68,7 @@ impl Objects {
         };
         Ok(ObjectKey {
             group: "".into(),
-            version: "v1".into(),
+            version: text("/apiVersion").into(),
             kind: kind.into(),
             namespace: is_namespaced.then(|| namespace.into()),
             name: name.into(),
@@ -124,6 +129,15 @@ impl Objects {
             ours.remove("f:kind");
         }
         live.managed.last_other = Some("stranger".to_owned());
+    }
+
+    /// What an admission policy makes of an object that was just applied: a label has another value each time, and is counted as
+    /// the applier's.
+    pub fn alter(&mut self, key: &ObjectKey) -> Option<LiveObject> {
+        let live = self.held.get_mut(key)?;
+        self.altered += 1;
+        live.manifest["metadata"]["labels"][ALTERED_LABEL] = json!(format!("{ALTERED}{}", self.altered));
+        Some(live.clone())
     }
 
     /// As [`lifeline_engine::cluster::Cluster::delete`]; a namespace takes along what is in it.

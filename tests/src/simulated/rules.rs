@@ -64,7 +64,7 @@ const PROFILE: &str = r#"
   profile.yaml: |
     {{- if eq .CloudEvent.type "login" }}
     kind: ConfigMap
-    apiVersion: v1
+    apiVersion: API_VERSION
     metadata:
       name: profile
       namespace: {{ .CloudEvent.subject }}
@@ -156,7 +156,7 @@ fn trigger(name: &str, action: &str, data: &str) -> String {
 pub enum Version {
     /// A login makes a namespace with a profile in it, a visit a namespace alone; a logout removes all.
     First,
-    /// The profile says something else.
+    /// The profile says something else, and is written in another version of its kind.
     Revised,
     /// There is no profile any more.
     Fewer,
@@ -329,7 +329,7 @@ impl Version {
             | Version::Relisted
             | Version::Withdrawn => r#"eq .CloudEvent.type "logout""#,
         };
-        let profile = if self == Version::Fewer { String::new() } else { PROFILE.replace("REVISION", self.revision()) };
+        let profile = if self == Version::Fewer { String::new() } else { self.profile() };
         let mut text = SOURCE.to_owned();
         if self != Version::Withdrawn {
             let action = MANAGE_ACTION.replace("DELETES", deletes);
@@ -454,6 +454,12 @@ impl Version {
 
     fn list(self) -> &'static str {
         if self == Version::Relisted { "again " } else { "" }
+    }
+
+    /// The text of the profile.
+    fn profile(self) -> String {
+        let api_version = if self == Version::Revised { "v2" } else { "v1" };
+        PROFILE.replace("REVISION", self.revision()).replace("API_VERSION", api_version)
     }
 
     fn revision(self) -> &'static str {

@@ -3,7 +3,6 @@
 //! What a world does by itself (delays, lost answers) is drawn while it is played. A script is plain data, so that a part of
 //! it can be left out and the rest played again: see [`super::shrink`].
 
-use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -123,6 +122,18 @@ pub enum Action {
         which: u64,
         /// It is deleted.
         deletes: bool,
+    },
+    /// Somebody puts a finalizer on an object that was applied, if there is one, and takes it away after this long.
+    Hold {
+        /// Which one.
+        which: u64,
+        /// How long.
+        pause: Duration,
+    },
+    /// A policy of the cluster changes what is applied, or goes.
+    Policy {
+        /// It comes.
+        comes: bool,
     },
     /// The oldest messages of the stream are purged: this many of every thousand.
     Purge {
@@ -314,6 +325,7 @@ impl Script {
             steps.insert(at, Step { action, pause: Duration::ZERO });
         }
         by_hand(&mut steps, seed, retention);
+        held_and_altered(&mut steps, &Chance::new(seed, 31));
         let has_foreign = chance.one_in(4);
         let messages_max = if chance.one_in(6) { 2 + chance.below(20) } else { u64::MAX };
         let messages_max = usize::try_from(messages_max).unwrap_or(usize::MAX);
@@ -438,6 +450,25 @@ fn meddled(steps: &mut Vec<Step>, chance: &Chance) {
     }
 }
 
+/// Others put finalizers on objects, so that deletions hang; and a policy changes what is applied.
+fn held_and_altered(steps: &mut Vec<Step>, chance: &Chance) {
+    let mut insert = |action| {
+        let at = usize::try_from(chance.below(steps.len() as u64 + 1)).unwrap_or_default();
+        steps.insert(at, Step { action, pause: Duration::ZERO });
+    };
+    if chance.one_in(4) {
+        for _ in 0..=chance.below(7) {
+            insert(Action::Hold { which: chance.below(1_000), pause: chance.millis_below(90_000) });
+        }
+    }
+    if chance.one_in(4) {
+        insert(Action::Policy { comes: true });
+        if chance.one_in(2) {
+            insert(Action::Policy { comes: false });
+        }
+    }
+}
+
 /// A login and a logout, under any rules.
 fn login_and_logout(messages: u64, chance: &Chance) -> Vec<Step> {
     let resource = *chance.pick(&RESOURCES);
@@ -531,64 +562,5 @@ impl Step {
             _ => Action::Wait,
         };
         Step { action, pause }
-    }
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Action::Wait => write!(out, "nothing is done"),
-            Action::Publish(message) => {
-                let place = if message.elsewhere { " in the other stream" } else { "" };
-                write!(out, "published{place}: {}", String::from_utf8_lossy(&message.payload))
-            }
-            Action::SlowStream { other, pause } => {
-                write!(out, "the {} stream delivers nothing for {pause:?}", if *other { "other" } else { "first" })
-            }
-            Action::Rules(version) => write!(out, "rules come into force: {version:?}"),
-            Action::Release { reads_less: true } => write!(out, "an earlier release comes, which reads less"),
-            Action::Release { reads_less: false } => write!(out, "our release comes"),
-            Action::Redrive => write!(out, "what was rejected is to be taken up again"),
-            Action::Mistake { comes: true } => write!(out, "the trigger `manage` gets a mistake"),
-            Action::Mistake { comes: false } => write!(out, "the trigger `manage` is without a mistake"),
-            Action::Definitions { come: false } => write!(out, "the kinds of the rules go from the cluster"),
-            Action::Definitions { come: true } => write!(out, "the kinds of the rules are in the cluster again"),
-            Action::End { how: Ending::Stop, away } => write!(out, "the engine is stopped, for {away:?}"),
-            Action::End { how: Ending::Kill, away } => write!(out, "the engine is killed, for {away:?}"),
-            Action::End { how: Ending::PowerCut, away } => write!(out, "the power is cut, for {away:?}"),
-            Action::DiskFault { fault, operation } => {
-                write!(out, "the disk operation number {operation} from here on will fail: {fault:?}")
-            }
-            Action::ServerAway(pause) => write!(out, "the NATS server is away for {pause:?}"),
-            Action::ClusterAway(pause) => write!(out, "the cluster is away for {pause:?}"),
-            Action::KindHangs { kind, pause } => write!(out, "writes of a {kind} hang for {pause:?}"),
-            Action::Meddle { deletes, .. } => {
-                write!(out, "somebody else {} an object", if *deletes { "deletes" } else { "changes" })
-            }
-            Action::Purge { per_mille } => write!(out, "the oldest {per_mille} ‰ of the stream are purged"),
-            Action::RemakeStream => write!(out, "the stream is deleted and made again"),
-            Action::LoseTail { messages, cuts } => {
-                let which = if *cuts { "" } else { ", not the one we are connected to," };
-                write!(out, "the server{which} restarts without the last {messages} messages of the stream")
-            }
-            Action::ClockJump { days, pause } => {
-                write!(out, "the clock of the engine's machine is {days} days off, for {pause:?}")
-            }
-            Action::Rival(lives) => write!(out, "another engine takes the consumers, for {lives:?}"),
-            Action::Deafen => write!(out, "the consumer goes deaf"),
-            Action::Edit => write!(out, "somebody changes what the consumer asks for"),
-            Action::Copy(None) => write!(out, "a mirror of the stream appears"),
-            Action::Copy(Some(own)) => {
-                write!(out, "a stream with its messages appears, and has {}", String::from_utf8_lossy(&own.payload))
-            }
-            Action::RemoveCopy => write!(out, "the copy of the stream goes"),
-            Action::OtherSubject { comes: true } => write!(out, "the owner of the stream adds a subject"),
-            Action::OtherSubject { comes: false } => write!(out, "the owner of the stream takes the subject away"),
-            Action::PublishOther(payload) => write!(out, "published there: {}", String::from_utf8_lossy(payload)),
-            Action::Steal { messages, acknowledges } => {
-                let and = if *acknowledges { " and acknowledges them" } else { "" };
-                write!(out, "another reader takes {messages} messages of the consumer{and}")
-            }
-        }
     }
 }

@@ -213,6 +213,12 @@ impl Director<'_> {
                     self.note(what);
                 }
             }
+            Action::Hold { which, pause } => {
+                if let Some(what) = self.world.cluster.hold(*which, *pause) {
+                    self.note(what);
+                }
+            }
+            Action::Policy { comes } => self.world.cluster.alter(*comes),
             Action::Purge { per_mille } => self.world.server.purge(STREAM, *per_mille),
             Action::RemakeStream => {
                 self.counter.count(Hazard::RemadeStream);

@@ -12,10 +12,12 @@ use lifeline_projections::fact::{
 use lifeline_projections::fold::Projection;
 use lifeline_store::{Offset, Record};
 
+use super::altered;
 use super::applies;
 use super::cluster::FaultyCluster;
 use super::hazard::{Counter, Hazard};
 use super::inventory;
+use super::leaving;
 use super::objects::Objects;
 use super::refold;
 use super::rules::{Event, Version};
@@ -73,9 +75,11 @@ pub fn violations(finished: &Finished<'_>) -> Vec<Violation> {
         foreign.map(|manifest| Objects::resolve(&manifest).expect("a name that the cluster accepts")).collect();
     let (applies, taken) = (finished.cluster.applies(), finished.cluster.taken());
     violations.extend(applies::violations(finished.records, &facts, &applies, &taken, &foreign));
+    violations.extend(leaving::violations(finished.records, &facts, &finished.cluster.hung_deletions()));
     let projection = folded(finished, &facts);
     violations.extend(the_fold_is_a_function_of_the_log(finished, &projection));
     violations.extend(refold::violations(finished.records, &facts, &projection));
+    violations.extend(altered::violations(&projection, &facts, finished.cluster));
     violations.extend(inventory::violations(&projection, &finished.cluster.list(), &foreign));
     violations
 }
@@ -154,6 +158,7 @@ fn consequence(fact: &Fact<'_>) -> Option<Hazard> {
         Fact::Reconciled(Reconciled { what: What::Released(_), .. }) => Some(Hazard::Release),
         Fact::Reconciled(Reconciled { what: What::Recreated(_), .. }) => Some(Hazard::Recreation),
         Fact::Reconciled(Reconciled { what: What::Drifted(_), .. }) => Some(Hazard::Drift),
+        Fact::Reconciled(Reconciled { what: What::Altered(_), .. }) => Some(Hazard::Altered),
         Fact::Gathered(Gathered { keys: 0, .. }) => Some(Hazard::EmptiedList),
         Fact::Gathered(Gathered { keys, .. }) => (*keys > 1).then_some(Hazard::Gathered),
         _ => None,

@@ -1,4 +1,4 @@
-//! A deep backlog behind a slow link: answers come late, and that is no failure.
+//! A slow link: answers come late, and a large message takes long. That is no failure.
 
 use std::time::{Duration, Instant};
 
@@ -62,5 +62,57 @@ pub(super) async fn backlog(scene: &Scene) -> Outcome {
         assert!(!said.contains("looking at the stream again"), "at {link} bytes/s:\n{said}");
         assert!(rate >= possible * 0.7, "at {link} bytes/s: {rate:.0} events/s of {possible:.0}");
     }
+    Ok(())
+}
+
+/// Bytes a second of a link on which a large message takes twice as long as a consumer may be silent.
+const LARGE_LINK: usize = 100_000;
+
+/// Bytes of a large event: nearly what a message may have.
+const LARGE_BYTES: usize = 1_000_000;
+
+/// Heartbeats and answers come after a large message, whether it is published to a running engine or waits for the next one.
+pub(super) async fn large_message(scene: &Scene) -> Outcome {
+    let nats = scene.nats("nats")?;
+    let producer = Producer::connect(&nats, "visits").await?;
+    producer.make_stream("VISITS").await?;
+    let rules = scene.write("rules/rules.yaml", &RULES)?;
+    let rules = rules.parent().unwrap_or(&rules).to_string_lossy();
+    let url = SlowLink::to(&nats.address(), LARGE_LINK)?.url();
+    let arguments = ["--nats", &url, "--subjects", "visits", "--rules", &rules, "--consumer"];
+    let engine = |name: &str| scene.lifeline(name, &[&arguments[..], &[name]].concat());
+    let mut running = engine("running")?;
+    running.wait_until_ready()?;
+    producer.publish(Event::user("login", "small")).await?;
+    running.has_recorded(1).await?;
+    let before = std::fs::read_to_string(running.log())?.len();
+    producer.publish(Event::user("login", "large").data(json!({ "text": "x".repeat(LARGE_BYTES) }))).await?;
+    let (started, mut received) = (Instant::now(), 0);
+    while received < 2 && started.elapsed() < 6 * SOON {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        running.get("/readyz")?;
+        received = running.status()?["streams"][0]["received"].as_u64().unwrap_or_default();
+    }
+    println!(
+        "slow link: a message of {LARGE_BYTES} bytes at {LARGE_LINK} bytes/s is recorded after {:?}",
+        started.elapsed()
+    );
+    running.kill();
+    let said = std::fs::read_to_string(running.log())?;
+    assert_eq!(received, 2, "{said}");
+    assert!(!said[before..].contains("WARN"), "{}", &said[before..]);
+
+    let mut next = engine("next")?;
+    eventually("both events to be recorded", 3 * SOON, async || {
+        let status = next.status().map_err(|failure| failure.to_string())?;
+        match status["streams"][0]["received"].as_u64() {
+            Some(2) => Ok(()),
+            _ => Err(status.to_string()),
+        }
+    })
+    .await?;
+    next.kill();
+    let said = std::fs::read_to_string(next.log())?;
+    assert!(!said.contains("looking at the stream again"), "{said}");
     Ok(())
 }

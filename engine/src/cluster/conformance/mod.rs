@@ -70,6 +70,7 @@ cases![
     "a kind nobody serves is unknown" => unknown_kind,
     "a name that could lead elsewhere is refused" => refuses_paths,
     "a definition makes its kind known" => definitions,
+    "an object is one in all versions of its kind" => versions,
     "labels are those of the manifest" => labels,
     "a list with keys is merged, one without replaced" => lists,
     "what never changes is refused when it does" => immutable_fields,
@@ -446,6 +447,27 @@ async fn definitions(scene: Scene<'_>) {
     scene.deleted(&definition, &defined.uid).await;
     assert_eq!(scene.seen(&key).await, None, "a definition takes its objects with it");
     assert_eq!(scene.delete(&key, &live.uid).await, Deletion::Gone);
+}
+
+/// Of one object there is one, in whichever version of its kind it is written, read and deleted; also where a version is
+/// served no more.
+async fn versions(scene: Scene<'_>) {
+    let scaler = |api_version: &str, max: u32| {
+        json!({
+            "apiVersion": api_version,
+            "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "a", "namespace": scene.home},
+            "spec": {"maxReplicas": max, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}},
+        })
+    };
+    let (first, live) = scene.applied(&scaler("autoscaling/v1", 3)).await;
+    let (second, again) = scene.applied(&scaler("autoscaling/v2", 4)).await;
+    assert_eq!((&first, &live.uid), (&second, &again.uid));
+    assert_eq!(scene.seen(&first).await.map(|live| live.manifest["spec"]["maxReplicas"].clone()), Some(json!(4)));
+    let unserved = ObjectKey { version: "v1alpha9".into(), ..first };
+    assert_eq!(scene.seen(&unserved).await.map(|live| live.uid), Some(again.uid.clone()));
+    scene.deleted(&unserved, &again.uid).await;
+    assert_eq!(scene.seen(&second).await, None);
 }
 
 async fn labels(scene: Scene<'_>) {

@@ -274,6 +274,28 @@ impl KubeCluster {
         known(served.find(key, now)).unwrap_or_else(|| Err(unknown()))
     }
 
+    /// How a key's kind is served, in its version or else in another one of its group; the key has that version.
+    async fn served_in_any_version(&self, key: &ObjectKey) -> Result<(ObjectKey, Served), Error> {
+        let unserved = match self.served(key).await {
+            Err(error @ Error::UnknownKind { .. }) if !key.group.is_empty() => error,
+            served => return served.map(|served| (key.clone(), served)),
+        };
+        let path = format!("/apis/{}", request::escaped(&key.group));
+        let answer = self.ask("GET", &path, None).await?;
+        if !answer.is_success() && answer.code != 404 {
+            return Err(answer::refusal(&answer, key));
+        }
+        for version in answer.body["versions"].as_array().into_iter().flatten() {
+            let Some(version) = version["version"].as_str().filter(|version| *version != key.version) else { continue };
+            let other = ObjectKey { version: version.into(), ..key.clone() };
+            match self.served(&other).await {
+                Err(Error::UnknownKind { .. }) => {}
+                served => return served.map(|served| (other, served)),
+            }
+        }
+        Err(unserved)
+    }
+
     /// The types of a key's kind, where they can be had.
     async fn types(&self, key: &ObjectKey) -> Option<Arc<Schema>> {
         if let Some(known) = self.schemas.lock().find(key, Instant::now()) {

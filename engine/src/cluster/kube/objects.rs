@@ -7,19 +7,49 @@ use serde_json::{Value, json};
 
 use super::answer::{self, Answer};
 use super::request::{If, as_yaml, escaped, group_path, sent};
+use super::served::Served;
 use super::{FIELD_MANAGER, KubeCluster, ownership};
 use crate::cluster::{Deletion, Error, LiveObject, ObjectKey};
 
+/// The path of an object of a kind that is served so.
+fn path_of(key: &ObjectKey, served: &Served) -> String {
+    let mut path = group_path(key);
+    if let (true, Some(namespace)) = (served.namespaced, &key.namespace) {
+        path.push_str("/namespaces/");
+        path.extend(escaped(namespace));
+    }
+    format!("{path}/{}/{}", escaped(&served.plural), escaped(&key.name))
+}
+
 impl KubeCluster {
-    /// The path of an object.
+    /// The path of an object, in the version of its key.
     async fn path(&self, key: &ObjectKey) -> Result<String, Error> {
-        let served = self.served(key).await?;
-        let mut path = group_path(key);
-        if let (true, Some(namespace)) = (served.namespaced, &key.namespace) {
-            path.push_str("/namespaces/");
-            path.extend(escaped(namespace));
+        Ok(path_of(key, &self.served(key).await?))
+    }
+
+    /// One request about an object that may have been written in a version which is served no more: in another one, it is
+    /// the same object.
+    async fn ask_in_any_version(
+        &self,
+        verb: &str,
+        key: &ObjectKey,
+        content: Option<(&'static str, Vec<u8>)>,
+    ) -> Result<Answer, Error> {
+        let mut is_again = false;
+        loop {
+            let (key, served) = self.served_in_any_version(key).await?;
+            let answer = self.ask_as(self.account.as_ref(), verb, &path_of(&key, &served), content.clone()).await?;
+            if !answer.is_unserved(&key) {
+                return Ok(answer);
+            }
+            // Only that no kind is listed says that there is no object: a 404 may come from something on the way.
+            self.served.lock().forget(&key);
+            if is_again {
+                let message = format!("it answered 404 for {key}, a kind that it serves: {}", answer.message());
+                return Err(Error::Unavailable { message, retry_after: None, source: None });
+            }
+            is_again = true;
         }
-        Ok(format!("{path}/{}/{}", escaped(&served.plural), escaped(&key.name)))
     }
 
     /// An answer that is no success, as an error; forgets a kind that is no longer served.
@@ -31,12 +61,11 @@ impl KubeCluster {
     }
 
     pub(super) async fn read(&self, key: &ObjectKey) -> Result<Option<LiveObject>, Error> {
-        let path = match self.path(key).await {
+        let answer = match self.ask_in_any_version("GET", key, None).await {
             // The last object of a kind is gone before its definition is.
             Err(Error::UnknownKind { .. }) => return Ok(None),
-            path => path?,
+            answer => answer?,
         };
-        let answer = self.ask_as(self.account.as_ref(), "GET", &path, None).await?;
         if answer.is_missing(key) {
             return Ok(None);
         }
@@ -153,24 +182,17 @@ impl KubeCluster {
     }
 
     pub(super) async fn erase(&self, key: &ObjectKey, uid: &str) -> Result<Deletion, Error> {
-        let path = match self.path(key).await {
-            Err(Error::UnknownKind { .. }) => return Ok(Deletion::Gone),
-            path => path?,
-        };
         let options = json!({
             "apiVersion": "v1",
             "kind": "DeleteOptions",
             "preconditions": {"uid": uid},
             "propagationPolicy": "Background",
         });
-        let answer = self
-            .ask_as(
-                self.account.as_ref(),
-                "DELETE",
-                &path,
-                Some(("application/json", options.to_string().into_bytes())),
-            )
-            .await?;
+        let content = Some(("application/json", options.to_string().into_bytes()));
+        let answer = match self.ask_in_any_version("DELETE", key, content).await {
+            Err(Error::UnknownKind { .. }) => return Ok(Deletion::Gone),
+            answer => answer?,
+        };
         if answer.is_success() {
             // What is still being finished is given back as an object, what is gone as a Status.
             return Ok(if answer.body["kind"] == "Status" { Deletion::Gone } else { Deletion::Terminating });

@@ -39,16 +39,14 @@ impl KubeCluster {
                 Some(Ok(event)) => return seen(kind, event),
                 Some(Err(error)) => {
                     let refused = status_of(&error);
-                    // The library would ask for a state that is too old for ever; and of a kind that is gone everything
-                    // has to be asked again.
-                    if matches!(refused, Some((404 | 410, _))) {
-                        *events = None;
-                    }
+                    // The library would go on from where it was. That may be too old; and after an outage it may be a state
+                    // that was lost when the server was restored from a copy, for which a watch waits in silence.
+                    *events = None;
                     match refused {
                         // The watch was too old and begins again.
                         Some((410, _)) => {}
                         Some((404, _)) => {
-                            self.served.lock().forget(&any_of(kind));
+                            self.served.lock().forget_group(&kind.group);
                             return Err(unknown(kind));
                         }
                         refused => return Err(self.cut(kind, refused, error)),
@@ -60,10 +58,10 @@ impl KubeCluster {
     }
 
     async fn begin(&self, kind: &Kind, label: Label) -> Result<Events, Error> {
-        let served = self.served(&any_of(kind)).await?;
-        let Kind { group, version, kind: name } = kind.clone();
-        let api_version = if group.is_empty() { version.clone() } else { format!("{group}/{version}") };
-        let resource = ApiResource { group, version, api_version, kind: name, plural: served.plural };
+        let (key, served) = self.served_in_any_version(&any_of(kind)).await?;
+        let api_version = key.api_version();
+        let [group, version, kind_name] = [key.group, key.version, key.kind].map(Into::into);
+        let resource = ApiResource { group, version, api_version, kind: kind_name, plural: served.plural };
         let config = watcher::Config::default().labels(label.0).page_size(PAGE_OBJECTS);
         let client = self.client.clone();
         Ok(if kind.can_finish() {

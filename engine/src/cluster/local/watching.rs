@@ -78,7 +78,7 @@ pub(super) fn watch(kept: &Mutex<Kept>, kind: Kind, label: Label) -> BoxStream<'
 }
 
 fn is_of(kind: &Kind, key: &ObjectKey) -> bool {
-    kind.group == key.group.as_str() && kind.kind == key.kind.as_str()
+    *kind == Kind::of(key)
 }
 
 fn has(label: Label, live: &LiveObject) -> bool {

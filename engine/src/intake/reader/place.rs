@@ -3,7 +3,7 @@
 //! Start at [`Reader::agree`]. The decision is [`epoch::judge`]; what it has to know is asked for here, and what it decides is
 //! told to the recorder.
 
-use super::{MISSING, Reader};
+use super::{Reader, warn_missing};
 use crate::intake::epoch::{self, Held, Judgement, Known, Start};
 use crate::intake::holes::has_holes;
 use crate::intake::jetstream::{EVERY_SUBJECT, Stored, StreamState};
@@ -45,7 +45,7 @@ impl Reader {
             }
             Judgement::Gap { from, to } => {
                 let known = self.known.map_or_else(|| open(1, to), |known| Known { next_sequence: to, ..known });
-                tracing::warn!(stream, from_sequence = from, to_sequence = to - 1, MISSING);
+                warn_missing(&stream, from, to);
                 (known, Received::Gap { from_sequence: from, to_sequence: to })
             }
         };

@@ -30,7 +30,7 @@ impl Status {
     pub fn obstacles(&self) -> Vec<String> {
         let mut obstacles: Vec<String> = self.trouble.iter().cloned().collect();
         if self.trouble.is_none() && !self.complete {
-            obstacles.push("not all wanted streams are found".to_owned());
+            obstacles.push("streams are looked for".to_owned());
         }
         for (stream, status) in &self.readers {
             match &status.borrow().phase {

@@ -18,12 +18,13 @@ use lifeline_projections::fold::Projection;
 use lifeline_projections::lifecycle::{Desired, Lifecycle};
 use lifeline_projections::reads::object_row;
 use lifeline_store::{Disk, Offset};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use self::judge::{Found, Standing, Verdict, verdict};
 use crate::cluster::{Deletion, Error, Kind, LiveObject, Seen};
-use crate::error_text::chain;
+use crate::error_text::{chain, in_log};
 use crate::orphans::{OrphanRow, confirmation_id, sentence};
 use crate::reconcile::marks::{self, Marked};
 use crate::reconcile::plan::rank;
@@ -44,6 +45,12 @@ const SETTLE: Duration = Duration::from_secs(10);
 /// The pause after a record, for more may follow.
 const BURST: Duration = Duration::from_millis(200);
 
+/// Judging takes this part of the time at most, however many objects there are: the workers wait meanwhile.
+const SHARE: u32 = 20;
+
+/// So many are judged without letting the workers go on.
+const JUDGED_AT_ONCE: usize = 256;
+
 /// How long the list of a kind may take.
 const LIST_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -51,8 +58,6 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 struct Candidate {
     object: ObjectKey,
-    /// The same object, in other versions of its kind.
-    also: Vec<ObjectKey>,
     uid: String,
     is_going: bool,
     marked: Marked,
@@ -97,17 +102,15 @@ impl<D: Disk> Reconciler<D> {
         let kinds = match self.site.cluster().kinds().await {
             Ok(kinds) => kinds,
             Err(error) => {
-                warn!("objects without a lifecycle are not looked for yet: {}", chain(&error));
+                warn!("objects without a lifecycle are not looked for yet: {}", in_log(&chain(&error)));
                 return Listed { is_incomplete: true, ..listed };
             }
         };
-        let mut versions = BTreeMap::<(String, String), Vec<Kind>>::new();
-        for kind in kinds {
-            versions.entry((kind.group.clone(), kind.kind.clone())).or_default().push(kind);
-        }
-        for versions in versions.into_values() {
-            let (kind, also) = versions.split_first().expect("each has a version");
-            match self.list_kind(kind, also).await {
+        // Each once, in the version that the server prefers, which comes first.
+        let mut once = BTreeSet::new();
+        kinds.into_iter().for_each(|kind| _ = once.insert(kind));
+        for kind in &once {
+            match self.list_kind(kind).await {
                 Ok(candidates) => listed.candidates.extend(candidates),
                 Err(Error::Forbidden { .. }) => listed.unlisted.push(kind.short()),
                 Err(Error::UnknownKind { .. }) => {}
@@ -120,7 +123,7 @@ impl<D: Disk> Reconciler<D> {
         listed
     }
 
-    async fn list_kind(&self, kind: &Kind, also: &[Kind]) -> Result<Vec<Candidate>, Error> {
+    async fn list_kind(&self, kind: &Kind) -> Result<Vec<Candidate>, Error> {
         self.site.afford_last().await;
         let mut seen = self.site.cluster().watch(kind.clone(), marks::OURS);
         let mut candidates = BTreeMap::new();
@@ -129,7 +132,7 @@ impl<D: Disk> Reconciler<D> {
                 match seen.next().await {
                     Some(Ok(Seen::Listing)) => candidates.clear(),
                     Some(Ok(Seen::Is(object, live))) => {
-                        if let Some(candidate) = self.candidate(&object, &live, also) {
+                        if let Some(candidate) = self.candidate(&object, &live) {
                             candidates.insert(object, candidate);
                         }
                     }
@@ -150,12 +153,10 @@ impl<D: Disk> Reconciler<D> {
     }
 
     /// An object of the list, where it has our marks and nobody claims it.
-    fn candidate(&self, object: &ObjectKey, live: &LiveObject, also: &[Kind]) -> Option<Candidate> {
+    fn candidate(&self, object: &ObjectKey, live: &LiveObject) -> Option<Candidate> {
         let marked = marks::genuine(live, self.site.name())?;
-        let in_version = |kind: &Kind| ObjectKey { version: kind.version.as_str().into(), ..object.clone() };
         let candidate = Candidate {
             object: object.clone(),
-            also: also.iter().map(in_version).collect(),
             uid: live.uid.clone(),
             is_going: live.deleting,
             marked,
@@ -170,11 +171,13 @@ impl<D: Disk> Reconciler<D> {
         let (mut folded, mut confirmed) = (self.view.subscribe(), self.view.orphans().confirmed());
         loop {
             folded.mark_unchanged();
+            let began = Instant::now();
             let (rows, are_all_decided) = self.judge_all(&mut candidates).await?;
             self.view.orphans().set(self.site.name(), rows.clone(), unlisted.clone());
             if are_all_decided {
                 self.tell(told);
             }
+            let pause = BURST.max(began.elapsed() * SHARE);
             let ids = confirmed.borrow_and_update().clone();
             let known: BTreeSet<String> =
                 self.view.orphans().rows().into_iter().filter_map(|row| row.confirm).collect();
@@ -201,7 +204,7 @@ impl<D: Disk> Reconciler<D> {
                 biased;
                 () = sleep_until(again) => return Ok(()),
                 changed = folded.changed() => match changed {
-                    Ok(()) => sleep(BURST).await,
+                    Ok(()) => sleep(pause).await,
                     Err(_) => return std::future::pending().await,
                 },
                 Ok(()) = confirmed.changed() => {}
@@ -215,7 +218,7 @@ impl<D: Disk> Reconciler<D> {
         for group in self.view.orphans().status(cluster).groups {
             let sentence = sentence(cluster, &group);
             if told.insert(sentence.clone()) {
-                warn!("{sentence}");
+                warn!("{}", in_log(&sentence));
             }
         }
     }
@@ -224,7 +227,10 @@ impl<D: Disk> Reconciler<D> {
     /// nothing is left that is decided later.
     async fn judge_all(&self, candidates: &mut Vec<Candidate>) -> Result<(Vec<OrphanRow>, bool), Stopped> {
         let (mut orphans, mut kept, mut are_all_decided) = (Vec::new(), Vec::new(), true);
-        for candidate in std::mem::take(candidates) {
+        for (candidate, place) in std::mem::take(candidates).into_iter().zip(1..) {
+            if place % JUDGED_AT_ONCE == 0 {
+                yield_now().await;
+            }
             match self.judge(&candidate) {
                 Verdict::Stays => continue,
                 Verdict::Goes => {
@@ -342,7 +348,7 @@ impl<D: Disk> Reconciler<D> {
                 }
                 Ok(false) => info!("is not as it was shown, and stays: {}", names([&candidate.object])),
                 Err(error) => {
-                    warn!("{} cannot be deleted: {}", candidate.object, chain(&error));
+                    warn!("{} cannot be deleted: {}", candidate.object, in_log(&chain(&error)));
                     candidates.push(candidate);
                 }
             }
@@ -371,10 +377,9 @@ impl<D: Disk> Reconciler<D> {
 }
 
 impl Candidate {
-    /// Whether a lifecycle claims it, in whichever version of its kind.
+    /// Whether a lifecycle claims it.
     fn is_claimed(&self, projection: &Projection) -> bool {
-        let cluster = &self.marked.key.cluster;
-        std::iter::once(&self.object).chain(&self.also).any(|object| !projection.claims(cluster, object).is_empty())
+        !projection.claims(&self.marked.key.cluster, &self.object).is_empty()
     }
 
     /// Whether it is a Namespace in which lifecycles claim objects.
