@@ -111,7 +111,9 @@ pub enum Error {
     },
     /// The log was opened again, and is not the one that was recorded to.
     #[error(
-        "the log is another one than before: it ends at offset `{end}`, and the state reaches offset `{folded}` of the one that was there\nhint: stop whatever changes the folder, put the former log back, and start Lifeline again; a start with the log that is there goes on from where that ends"
+        "the log is another one than before: it ends at offset `{end}`, and the state reaches offset `{folded}` of the one that was there\nhint: \
+         stop whatever changes the folder, put the former log back, and start Lifeline again; a start with the log that is there goes on from \
+         where that ends"
     )]
     OtherLog {
         /// First offset that is not folded.

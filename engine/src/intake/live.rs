@@ -417,6 +417,15 @@ impl World {
         self.log.lock().unwrap().payloads()
     }
 
+    /// Waits until the status is as expected.
+    async fn shows(&self, what: &str, until: impl Fn(&Status) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !until(&self.status()) {
+            assert!(Instant::now() < deadline, "{what}: {:?}", self.status());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     fn status(&self) -> Status {
         self.running.as_ref().unwrap().status.borrow().clone()
     }
