@@ -45,8 +45,7 @@ async fn swapped_for(records: u64, from_unix_nanos: u64) -> Result<(), Error> {
     let clock = Arc::new(SimulatedClock::starting_at(START_UNIX_NANOS + 1_000_000));
     let (_intake, received) = mpsc::channel(4);
     let open_log = Box::new(move || Log::open(other.clone(), options()));
-    let (recorder, _recording) =
-        Recorder::new(open_log, log, view, Arc::new(Sites::new(Vec::new())), clock, received);
+    let (recorder, _recording) = Recorder::new(open_log, log, view, Arc::new(Sites::new(Vec::new())), clock, received);
     // The rules of the log are gone: that is written.
     let rules = Current { rules: Some(Arc::new(RuleSet::empty())), troubles: Vec::new() };
     let (_rules, rules) = watch::channel(rules);
@@ -62,7 +61,9 @@ async fn swapped_for(records: u64, from_unix_nanos: u64) -> Result<(), Error> {
 
 #[tokio::test(start_paused = true)]
 async fn another_log_ends_the_engine_with_both_offsets() {
-    for (records, from) in [(0, START_UNIX_NANOS), (3, START_UNIX_NANOS), (5, START_UNIX_NANOS + 7), (9, START_UNIX_NANOS + 7)] {
+    for (records, from) in
+        [(0, START_UNIX_NANOS), (3, START_UNIX_NANOS), (5, START_UNIX_NANOS + 7), (9, START_UNIX_NANOS + 7)]
+    {
         let Err(error) = swapped_for(records, from).await else { panic!("{records} records were taken for its own") };
         let Error::OtherLog { folded, end } = &error else { panic!("{records}: {error:?}") };
         assert_eq!((*folded, *end), (Offset::from(5), Offset::from(records)));

@@ -536,10 +536,8 @@ impl JetStream for Nats {
 /// word of its description (`JSConsumerMaxPendingAckExcessErrF` in nats-server's `errors.json`).
 fn allowed_ack_pending(error: &Error) -> Option<i64> {
     let Error::Api { cause, .. } = error else { return None };
-    if cause.error_code() != ErrorCode::CONSUMER_MAX_PENDING_ACK_EXCESS {
-        return None;
-    }
-    let said = cause.to_string();
+    let is_this = cause.error_code() == ErrorCode::CONSUMER_MAX_PENDING_ACK_EXCESS;
+    let said = is_this.then(|| cause.to_string())?;
     let (description, _) = said.rsplit_once(" (code")?;
     description.rsplit(' ').next()?.parse().ok()
 }

@@ -106,7 +106,10 @@ impl Passed {
         self.due = Some(Instant::now() + RECORD_EVERY);
         let (stream, to_sequence) = (&state.name, self.next);
         let (messages, sequences) = (count(up_to, "message"), span("sequence", from_sequence, to_sequence));
-        tracing::warn!(stream, "up to {messages} missing, {sequences}: gone before they were read, those of other subjects included");
+        tracing::warn!(
+            stream,
+            "up to {messages} missing, {sequences}: gone before they were read, those of other subjects included"
+        );
         Ok(Some(Received::Holes { from_sequence, to_sequence, up_to }))
     }
 

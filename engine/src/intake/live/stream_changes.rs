@@ -28,8 +28,11 @@ async fn a_stream_that_was_read_and_is_deleted_is_told_until_it_is_back() {
     world.publish("b", 3..6).await;
     world.recorded(6).await;
     world.jetstream.delete_stream("A").await.unwrap();
-    let is_told = |status: &Status| status.warnings.iter().any(|one| one.starts_with("stream `A`, which was read, is gone"));
-    world.shows("the other one is read, and that one is told", |status| is_told(status) && status.obstacles().is_empty()).await;
+    let is_told =
+        |status: &Status| status.warnings.iter().any(|one| one.starts_with("stream `A`, which was read, is gone"));
+    world
+        .shows("the other one is read, and that one is told", |status| is_told(status) && status.obstacles().is_empty())
+        .await;
     // It lasts.
     tokio::time::sleep(Duration::from_secs(12)).await;
     assert!(is_told(&world.status()) && !world.status().readers.contains_key("A"), "{:?}", world.status());
