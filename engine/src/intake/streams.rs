@@ -63,8 +63,9 @@ const PAUSE_PATIENCE: Duration = Duration::from_secs(5);
 const RELEASED_WITHIN: Duration = Duration::from_secs(2);
 
 /// What is said of a stream that is gone, after its name.
-const GONE: &str = "is gone: what it held and was not recorded is lost, and nothing is published to it\nhint: make it again, and it \
-                    is read; if it is retired, start Lifeline again, and this is not said any more";
+const GONE: &str =
+    "which was read, is gone: what it held and was not recorded is lost, and nothing is published to it\nhint: make it again, and it is \
+     read; if it is retired, start Lifeline again, and this is not said any more";
 
 /// What is said of a subject without a stream, in the log and in the status.
 pub const NOT_DURABLE: &str = "not durable before the log: events published while Lifeline is away are lost";
@@ -391,8 +392,9 @@ impl Running {
     }
 
     /// Takes out of `unheld` the subjects of streams that were read and are gone: their owners may make them again, which they
-    /// could not if a stream of ours had the subjects. Says what is waited for. Where nobody asks for the subjects, or other streams
-    /// have them by now, the stream that is gone is not waited for: second, what is said of those whose subjects no stream has.
+    /// could not if a stream of ours had the subjects. Says what is waited for. Where nobody asks for the subjects, or other
+    /// streams have them by now, the stream that is gone is not waited for: second, what is said of those whose subjects no
+    /// stream has.
     fn leave_to_owners(
         &mut self,
         own: &str,
@@ -420,7 +422,7 @@ impl Running {
                  `{own}` is made for it"
             ));
         }
-        let said: Vec<String> = gone.iter().map(|name| format!("stream `{name}`, which was read, {GONE}")).collect();
+        let said: Vec<String> = gone.iter().map(|name| format!("stream `{name}`, {GONE}")).collect();
         let is_new = |(name, _): &(&String, &String)| !self.gone.contains(*name);
         gone.iter().zip(&said).filter(is_new).for_each(|(_, said)| tracing::warn!("{}", in_log(said)));
         self.gone = gone;

@@ -1,7 +1,7 @@
 //! What may be missing of a stream of which a part is read. Pure.
 //!
-//! A server does not say which subjects the messages had that it no longer holds. So they are counted together with those of other
-//! subjects, and shown as "up to so many".
+//! A server does not say which subjects the messages had that it no longer holds. So they are counted together with those of
+//! other subjects, and shown as "up to so many".
 
 use serde::{Deserialize, Serialize};
 

@@ -50,8 +50,8 @@ impl Asked {
     }
 }
 
-/// What waits for a consumer that nobody reads with. It counts from where the consumer is: where that is not where the log ends, it
-/// says nothing of the log.
+/// What waits for a consumer that nobody reads with. It counts from where the consumer is: where the log ends elsewhere, it says
+/// nothing of the log.
 fn waiting(backlog: &Backlog, status: &Status) -> Option<u64> {
     (backlog.delivered_sequence == status.delivered_sequence).then_some(backlog.pending)
 }
