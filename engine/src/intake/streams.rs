@@ -63,8 +63,7 @@ const PAUSE_PATIENCE: Duration = Duration::from_secs(5);
 const RELEASED_WITHIN: Duration = Duration::from_secs(2);
 
 /// What is said of a stream that is gone, after its name.
-const GONE: &str =
-    "which was read, is gone: what it held and was not recorded is lost, and nothing is published to it\nhint: make it again, and it is \
+const GONE: &str = "which was read, is gone: what it held and was not recorded is lost, and nothing is published to it\nhint: make it again, and it is \
      read; if it is retired, start Lifeline again, and this is not said any more";
 
 /// What is said of a subject without a stream, in the log and in the status.
