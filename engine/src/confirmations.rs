@@ -5,11 +5,13 @@
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
+use crate::size::Size;
+
 /// A withdrawal that is to be confirmed, by its id.
 pub(crate) struct Confirmation {
     pub(crate) id: String,
-    /// How many objects go, once that is recorded; `None` where nothing is held under the id.
-    pub(crate) done: oneshot::Sender<Option<u64>>,
+    /// What goes, once that is recorded; `None` where nothing is held under the id.
+    pub(crate) done: oneshot::Sender<Option<Size>>,
 }
 
 /// Those that nobody took yet.
@@ -21,7 +23,7 @@ pub(crate) struct Confirmations {
 
 impl Confirmations {
     /// Asks for one. The answer comes once it is recorded.
-    pub(crate) fn ask(&self, id: &str) -> oneshot::Receiver<Option<u64>> {
+    pub(crate) fn ask(&self, id: &str) -> oneshot::Receiver<Option<Size>> {
         let (done, recorded) = oneshot::channel();
         self.waiting.lock().push(Confirmation { id: id.to_owned(), done });
         self.asked.notify_one();

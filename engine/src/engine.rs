@@ -280,7 +280,7 @@ impl<D: Disk> Engine<D> {
         let mut sites: Vec<SiteStatus> = self.sites.iter().map(status).collect();
         let projection = self.view.projection();
         // Nobody takes them, so some may need no work any more.
-        let needs_work = |index: &&LifecycleIndex| projection.lifecycle(**index).1.needs_work();
+        let needs_work = |index: &&LifecycleIndex| projection.head(**index).needs_work;
         let stranded: Vec<_> = stranded.iter().filter(needs_work).collect();
         let elsewhere: BTreeSet<String> =
             stranded.iter().map(|index| projection.cluster_of(**index).to_owned()).collect();

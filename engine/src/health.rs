@@ -104,7 +104,7 @@ impl Health {
     /// Takes those that failed before, and are neither done nor given up, for failing still: another attempt is under way.
     fn keep_undone<D: Disk>(&mut self, view: &View<D>, before: &BTreeMap<LifecycleIndex, Failing>) {
         for (index, failing) in before {
-            let phase = || view.read(|projection| projection.lifecycle(*index).1.phase());
+            let phase = || view.read(|projection| projection.head(*index).phase);
             if !self.failing.contains_key(index) && matches!(phase(), Phase::Pending | Phase::Deleting) {
                 self.failing.insert(*index, failing.clone());
             }

@@ -51,6 +51,8 @@ pub mod by_trigger;
 pub mod dry_runs;
 pub mod orphans;
 
+mod size;
+
 mod confirmations;
 
 pub mod view;

@@ -14,9 +14,11 @@
 //! `gather` records lists whose keys changed, `group` is what was waiting together, `late` what of it came late, `order` the
 //! place of an event among others, `staged` what it becomes on its way into the log, `fold_tail` the fold at a start,
 //! `redriver` who asks for rejected messages to be taken up again, `again` who asks for history to be decided again,
-//! `braked` what a change of rules may withdraw, `confirming` withdrawals that somebody confirms.
+//! `replaying` rules that change, `aside` texts that are rendered meanwhile, `braked` what a change of rules may withdraw,
+//! `confirming` withdrawals that somebody confirms.
 
 mod again;
+mod aside;
 mod braked;
 mod confirming;
 mod fold_tail;
@@ -25,6 +27,7 @@ mod group;
 mod late;
 mod order;
 pub mod redriver;
+mod replaying;
 mod room;
 mod staged;
 
@@ -45,6 +48,8 @@ use tracing::{debug, error, info, warn};
 
 use self::again::Again;
 pub use self::again::Begun;
+use self::aside::Aside;
+pub use self::aside::Rendering;
 use self::braked::{Braked, COUNT_AGAIN_PAUSE_MAX, COUNT_AGAIN_PAUSE_MIN};
 pub use self::confirming::confirm;
 pub use self::fold_tail::fold_tail;
@@ -196,6 +201,8 @@ pub struct Recorder<D: Disk> {
     /// What is still to be decided again under these rules.
     replay: Option<Replay>,
     replay_due: Instant,
+    /// The texts that it has to know before it goes on.
+    aside: Aside,
     braked: Arc<Braked>,
     /// What is to be confirmed.
     confirmations: Vec<Confirmation>,
@@ -243,6 +250,7 @@ impl<D: Disk> Recorder<D> {
             rules: None,
             replay: None,
             replay_due: Instant::now(),
+            aside: Aside::default(),
             braked: braked.clone(),
             confirmations: Vec::new(),
             count_again: (Instant::now(), COUNT_AGAIN_PAUSE_MIN),
@@ -264,6 +272,12 @@ impl<D: Disk> Recorder<D> {
     #[must_use]
     pub fn with_replay_steps(self, replay_steps: usize) -> Recorder<D> {
         Recorder { replay_steps, ..self }
+    }
+
+    /// The same, rendering what a replay has to know in another way than [`Rendering::OnThread`].
+    #[must_use]
+    pub fn with_rendering(self, rendering: Rendering) -> Recorder<D> {
+        Recorder { aside: Aside::by(rendering), ..self }
     }
 
     /// The same, with another brake.
@@ -296,10 +310,7 @@ impl<D: Disk> Recorder<D> {
         let view = self.view.clone();
         loop {
             let mut group = Group::default();
-            let replay_due = self.replay.as_ref().map(|replay| match replay.goes_on() {
-                true => self.replay_due,
-                false => self.count_again.0,
-            });
+            let replay_due = self.replay_due();
             let gather_due = self.gather_due();
             let look_again = Some(self.look_again);
             tokio::select! {
@@ -319,6 +330,10 @@ impl<D: Disk> Recorder<D> {
                 () = until(replay_due) => {
                     self.replay_due = Instant::now() + REPLAY_PAUSE;
                     self.with_log(&mut stopping, Recorder::replay_piece).await?;
+                    continue;
+                }
+                answers = self.aside.answers() => {
+                    self.take_answers(answers);
                     continue;
                 }
                 Some(again) = self.again.recv(), if self.rules.is_some() => {
@@ -504,79 +519,6 @@ impl<D: Disk> Recorder<D> {
         self.view.announce();
         self.view.settled();
         Ok(())
-    }
-
-    /// Records what is new about the rules, and that history has to be decided again by them. From here on they decide.
-    fn take_rules(&mut self, rules: &Arc<RuleSet>) -> Result<(), Error> {
-        let (mut replay, changes) = {
-            let projection = self.view.projection();
-            let ground = projection.ground();
-            let changes = replay::rule_changes(rules, ground);
-            let replay = Replay::new(rules, ground, self.replay.as_ref(), self.rules.as_deref(), &changes);
-            (replay.with_brake(self.braked.brake()).with_lately(self.lately(&projection)), changes)
-        };
-        // In this order: were the power cut between them, the next start would see the change, and open the replays again.
-        let changes = changes.iter().map(replay::RuleChange::fact);
-        let facts: Vec<Fact<'_>> = replay.openings().map(Fact::Replay).chain(changes).collect();
-        if !facts.is_empty() {
-            self.record_facts(&facts)?;
-        }
-        replay.opened();
-        self.rules = Some(rules.clone());
-        self.view.set_replays(replay.said_status(&self.view.projection()));
-        let due = Instant::now() + if replay.withdraws() { self.hand_over_pause() } else { Duration::ZERO };
-        (self.replay, self.replay_due) = (Some(replay), due);
-        self.count_again.1 = COUNT_AGAIN_PAUSE_MIN;
-        self.confirm()
-    }
-
-    /// Decides a piece of history again, and records what is different.
-    fn replay_piece(&mut self) -> Result<(), Error> {
-        let lately = self.lately(&self.view.projection());
-        let Some(replay) = &mut self.replay else { return Ok(()) };
-        if !replay.passed().is_empty() {
-            // Before any of it is withdrawn: a restart neither forgets what it sums up to, nor counts it twice.
-            let facts: Vec<Fact<'static>> = replay.passed().iter().cloned().map(Fact::Replay).collect();
-            self.record_facts(&facts)?;
-            self.replay.as_mut().expect("it was just asked").passed_recorded();
-            self.replay_due = Instant::now() + self.hand_over_pause();
-            return Ok(());
-        }
-        if replay.is_held() && !replay.goes_on() {
-            replay.count_again(lately);
-        }
-        let reader = self.view.log();
-        let piece = match replay.piece(&self.view.projection(), &reader, self.replay_steps) {
-            Ok(piece) => piece,
-            Err(error) => {
-                // It is read later. That is no reason to stop recording.
-                warn!("history is not replayed for now: {}", in_log(&chain(&error)));
-                self.replay_due = Instant::now() + RETRY_PAUSE;
-                return Ok(());
-            }
-        };
-        let is_over = piece.is_none();
-        if let Some(mut piece) = piece {
-            if let Some(replayed) = piece.take_fact() {
-                let mut fact = Fact::Replay(replayed);
-                fact.link(|source, subject| self.view.projection().last_record(source, subject));
-                self.record_facts(&[fact])?;
-            }
-            let replay = self.replay.as_mut().expect("it gave the piece");
-            replay.advance(piece);
-            self.view.note_replayed(replay.take_over());
-            if replay.is_held() && !replay.goes_on() {
-                let (_, pause) = self.count_again;
-                self.count_again = (Instant::now() + pause, (pause * 2).min(COUNT_AGAIN_PAUSE_MAX));
-            }
-        }
-        let replay = self.replay.as_ref().expect("it is taken away only below");
-        let status = replay.said_status(&self.view.projection());
-        self.view.set_replays(status);
-        if is_over && !replay.is_held() {
-            self.replay = None;
-        }
-        self.confirm()
     }
 }
 

@@ -31,50 +31,40 @@ mod changes;
 mod cursor;
 mod desired;
 pub(crate) mod found;
+pub(crate) mod named;
 mod turn;
 
 pub(crate) mod content;
 mod target;
+pub mod texts;
 
 mod holding;
 mod listed;
+mod piece;
+mod reading;
 mod wants;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::Bound;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use lifeline_projections::fact::{
-    Decision, EventReceived, Fact, ObjectKey, Redecision, Redesired, ResourceKey, Ruling, TriggerReplayed,
-};
-use lifeline_projections::fold::{Claim, Ground, Projection, Resource};
-use lifeline_projections::lifecycle::{Desired, Lifecycle};
-use lifeline_projections::order::Precedence;
-use lifeline_store::{Disk, Reader};
-use tracing::warn;
+use lifeline_projections::fact::TriggerReplayed;
+use lifeline_projections::fold::{Claim, Ground, Projection};
 
 use self::brake::Brake;
 pub use self::changes::{RuleChange, rule_changes};
-use self::content::{holds, lost};
-use self::cursor::{Cursor, Walk};
-use self::desired::{Unmatched, redesired};
-use self::found::Found;
 pub use self::holding::Confirmable;
-use self::target::{Decided, Target};
+pub use self::piece::Piece;
+use self::target::Target;
+use self::texts::Answers;
 pub(crate) use self::turn::Going;
 use self::turn::{Consent, Count, Turn};
 use self::wants::may_want_all;
-use crate::error_text::in_log;
 use crate::rules::spec::SyncMode;
-use crate::rules::{EventView, RuleSet, Standing, Trigger};
+use crate::rules::{RuleSet, Standing, Trigger};
 use crate::status::{ReplayStatus, ReplayedStatus};
-use crate::warnings;
 
 /// Resources and records looked at in one piece: about a millisecond, which is how long what happens meanwhile waits.
 pub const STEPS_AT_ONCE: usize = 512;
-
-/// A record counts as one more step for each of these bytes: templates may parse all of them.
-const STEP_BYTES: usize = 4 << 10;
 
 /// What is still to be decided again under the rules in force, one trigger after the other.
 #[derive(Debug)]
@@ -93,27 +83,12 @@ pub struct Replay {
     may_want_all: Option<String>,
     /// What came to its end just now.
     over: Vec<ReplayedStatus>,
+    /// What the piece before asked of texts.
+    answers: Answers,
 }
 
-/// Objects withdrawn without a confirmation, by trigger.
+/// Objects withdrawn without a confirmation, and keys of lists, by trigger.
 pub type Counts = BTreeMap<Box<str>, u64>;
-
-/// What one step of a replay comes to.
-#[derive(Debug)]
-pub struct Piece {
-    fact: Option<TriggerReplayed>,
-    reached: Cursor,
-    turn: Turn,
-    decided: Decided,
-    is_last: bool,
-}
-
-impl Piece {
-    /// What has to be recorded before the replay may go on.
-    pub fn take_fact(&mut self) -> Option<TriggerReplayed> {
-        self.fact.take()
-    }
-}
 
 impl Replay {
     /// The triggers whose history has to be decided again under `rules`: `before` is what was being replayed when they came,
@@ -153,6 +128,7 @@ impl Replay {
                     is_stuck: known.is_stuck,
                     from: known.from,
                     decided: known.decided,
+                    leaving: known.leaving.clone(),
                     ..new
                 },
                 None => new,
@@ -211,6 +187,7 @@ impl Replay {
             passed: Vec::new(),
             may_want_all: may_want_all(rules, ground),
             over: Vec::new(),
+            answers: Answers::default(),
         }
     }
 
@@ -235,10 +212,10 @@ impl Replay {
 
     /// Whether the owner of a claim goes on wanting the object: the rules in force decided so.
     fn stays(&self, projection: &Projection, claim: &Claim) -> bool {
-        let (_, lifecycle) = projection.lifecycle(claim.lifecycle);
-        let in_force = self.rules.trigger(&lifecycle.trigger).map(Trigger::digest);
-        let decided_by = projection.ground().decided_by(&lifecycle.trigger, lifecycle.decided);
-        lifecycle.desired.is_present() && decided_by.is_some() && decided_by == in_force
+        let head = projection.head(claim.lifecycle);
+        let in_force = self.rules.trigger(head.trigger).map(Trigger::digest);
+        let decided_by = projection.ground().decided_by(head.trigger, head.decided);
+        head.desired.is_present() && decided_by.is_some() && decided_by == in_force
     }
 
     /// Whether there is a piece to be done.
@@ -289,267 +266,6 @@ impl Replay {
             status.held.take_if(|_| !target.says_held());
         }
         status
-    }
-
-    /// The next piece, of about `steps` looks at resources and records; `None` when there is nothing left to do. Once its fact
-    /// is recorded, [`Replay::advance`] is to be called with it.
-    ///
-    /// # Errors
-    /// When the disk refuses. A damaged record is noted, and its resource is left as it is.
-    pub fn piece<D: Disk>(
-        &self,
-        projection: &Projection,
-        log: &Reader<D>,
-        steps: usize,
-    ) -> Result<Option<Piece>, lifeline_store::Error> {
-        let Some(target) = self.next().map(|next| &self.targets[next]) else { return Ok(None) };
-        let mut turn = target.turn;
-        let mut cursor = target.cursor.clone();
-        let mut redecisions = Vec::new();
-        let start = cursor.walk.as_ref().map(|walk| &walk.key).or(cursor.done.as_ref()).cloned();
-        let stays = |cluster: &str, object: &ObjectKey| {
-            projection.claims(cluster, object).iter().any(|claim| self.stays(projection, claim))
-        };
-        let holds = |lifecycle: &Lifecycle| holds(projection, lifecycle);
-        // What a lifecycle holds that would go, where it is decided like this.
-        let goes = |lifecycle: &Lifecycle, Redecision { desired, resource, .. }: &Redecision| {
-            let gone = match desired {
-                Redesired::Absent { .. } if lifecycle.inventory.is_empty() => {
-                    return Going::of_key(&lifecycle.cluster, resource, holds(lifecycle));
-                }
-                Redesired::Absent { .. } => lifecycle.inventory.iter().collect(),
-                Redesired::Present { event, .. } => match self.rules.trigger(&lifecycle.trigger) {
-                    Some(trigger) => lost(log, projection, trigger, lifecycle, *event),
-                    None => Vec::new(),
-                },
-                Redesired::Left => Vec::new(),
-            };
-            let gone = gone.into_iter().map(|holding| &holding.object);
-            Going::of(&lifecycle.cluster, gone.filter(|object| !stays(&lifecycle.cluster, object)))
-        };
-        let mut resources = projection.resources_from(start.as_ref().map_or(Bound::Unbounded, Bound::Excluded));
-        let mut steps = steps;
-        let is_at_end = loop {
-            if steps == 0 {
-                break false;
-            }
-            steps -= 1;
-            if let Some(walk) = &mut cursor.walk {
-                let (is_over, bytes) = self.step(target, walk, log, &mut cursor.left_because)?;
-                steps = steps.saturating_sub(bytes / STEP_BYTES);
-                if is_over {
-                    let walk = cursor.walk.take().expect("it was just walked");
-                    let resource = projection.resource(&walk.key.source, &walk.key.subject).unwrap_or_default();
-                    let differences = self.differences(projection, target, &walk, &resource, &mut cursor.left_because);
-                    steps = steps.saturating_sub(turn.steps_of(&differences));
-                    let waits = |cluster: &str| self.waits(log, projection, &target.trigger, &resource, cluster);
-                    let whose = (&*target.trigger, &resource);
-                    redecisions.extend(turn.pass(&holds, &goes, &waits, whose, differences, &mut cursor.waits_for));
-                    cursor.pass(walk.key);
-                }
-                continue;
-            }
-            let Some((key, resource)) = resources.next() else { break true };
-            steps = steps.saturating_sub((key.source.len() + key.subject.len()) / STEP_BYTES);
-            let waits = |cluster: &str| self.waits(log, projection, &target.trigger, &resource, cluster);
-            let whose = (&*target.trigger, &resource);
-            if target.from.is_some_and(|from| resource.last_event < from) {
-                turn.pass(&holds, &goes, &waits, whose, Vec::new(), &mut cursor.waits_for);
-                cursor.pass(key);
-            } else if target.digest.is_none() {
-                let withdrawals = target.withdrawals(&key, &resource);
-                // What the others want is rendered.
-                if resource.lifecycles.len() > 1 {
-                    steps = steps.saturating_sub(turn.steps_of(&withdrawals));
-                }
-                redecisions.extend(turn.pass(&holds, &goes, &waits, whose, withdrawals, &mut cursor.waits_for));
-                cursor.pass(key);
-            } else if key.is_list() {
-                let differences = self.list_differences(projection, target, &key, &resource);
-                steps = steps.saturating_sub(turn.steps_of(&differences));
-                redecisions.extend(turn.pass(&holds, &goes, &waits, whose, differences, &mut cursor.waits_for));
-                cursor.pass(key);
-            } else if target.is_decided(projection, &resource) {
-                turn.pass(&holds, &goes, &waits, whose, Vec::new(), &mut cursor.waits_for);
-                cursor.pass(key);
-            } else {
-                let (next, first_event) = (Some(resource.last_record), resource.first_event);
-                cursor.walk = Some(Walk { key, next, first_event, found: BTreeMap::new(), is_cut: false });
-            }
-        };
-        match turn {
-            Turn::Counting(count) if is_at_end => {
-                // Where nothing is to be withdrawn there is no second turn.
-                let is_none = count.withdrawal.objects == 0 && count.waiting == 0;
-                turn = if is_none { Turn::Recording(Consent::Little) } else { Turn::Counted(count) };
-            }
-            // Meanwhile others came to be that may want something: it is counted again, and held.
-            Turn::Recording(Consent::Little) if is_at_end && cursor.waits_for.is_some() => {
-                (turn, cursor) = (Turn::Counting(Count::default()), Cursor::default());
-            }
-            Turn::Counting(_) | Turn::Counted(_) | Turn::Held | Turn::Recording(_) => {}
-        }
-        let is_last = is_at_end && !matches!(turn, Turn::Counting(_));
-        let is_complete = is_last && matches!(turn, Turn::Recording(_)) && cursor.left_because.is_none();
-        let is_news = is_complete || !redecisions.is_empty();
-        let decided = target.count(projection, &redecisions);
-        let fact = is_news.then(|| target.record(redecisions, is_complete));
-        Ok(Some(Piece { fact, reached: cursor, turn, decided, is_last }))
-    }
-
-    /// Goes on behind a piece that is recorded.
-    pub fn advance(&mut self, piece: Piece) {
-        let Some(at) = self.next() else { return };
-        let Piece { reached, turn, decided, is_last, .. } = piece;
-        (self.targets[at].turn, self.targets[at].decided) = (turn, decided);
-        if let Turn::Recording(_) = turn {
-            self.targets[at].held = None;
-        }
-        if let Turn::Counted(_) = turn {
-            self.targets[at].cursor = reached;
-            self.settle_counts();
-            return;
-        }
-        if is_last && reached.left_because.is_none() {
-            let over = self.targets.remove(at).map(|target| ReplayedStatus {
-                trigger: target.trigger.to_string(),
-                resources: reached.resources,
-                decided: decided.again,
-                otherwise: decided.otherwise,
-                number: 0,
-            });
-            self.over.extend(over);
-            self.settle_counts();
-            return;
-        }
-        if let (true, Some(reason)) = (is_last, &reached.left_because) {
-            let trigger = &self.targets[at].trigger;
-            warn!("{}", in_log(&warnings::left(trigger, reason)));
-        }
-        (self.targets[at].cursor, self.targets[at].is_stuck) = (reached, is_last);
-        if is_last {
-            self.settle_counts();
-        }
-    }
-
-    /// Reads one record of a resource. True when no further one has to be read; and how many bytes it was.
-    fn step<D: Disk>(
-        &self,
-        target: &Target,
-        walk: &mut Walk,
-        log: &Reader<D>,
-        left_because: &mut Option<String>,
-    ) -> Result<(bool, usize), lifeline_store::Error> {
-        let is_known = self.rules.may_decide(&target.trigger, &walk.key.source, &walk.key.subject);
-        let offset = match walk.next.filter(|_| is_known && !target.has_all(&walk.found)) {
-            Some(offset) => offset,
-            None => return Ok((true, 0)),
-        };
-        let record = match log.read(offset) {
-            Ok(Some(record)) => record,
-            Ok(None) => {
-                walk.is_cut = true;
-                return Ok((true, 0));
-            }
-            Err(error @ lifeline_store::Error::Damaged { .. }) => {
-                walk.is_cut = true;
-                left_because.get_or_insert_with(|| format!("the log is damaged: {error}"));
-                return Ok((true, 0));
-            }
-            Err(error) => return Err(error),
-        };
-        let fact = match Fact::decode(&record.payload) {
-            Ok(fact) => fact,
-            Err(error) => {
-                walk.is_cut = true;
-                left_because
-                    .get_or_insert_with(|| format!("record at offset `{offset}` cannot be understood: {error}"));
-                return Ok((true, record.payload.len()));
-            }
-        };
-        if let Fact::Event(event) = &fact
-            && !walk.found.get(event.delivery.cluster).is_some_and(Found::is_over)
-        {
-            let EventReceived { delivery, source, subject, kind, headers, payload, .. } = event;
-            let view = EventView { nats_subject: delivery.subject, source, kind, subject, headers, payload };
-            let ruling = self.rules.decide_one(&target.trigger, &view, delivery.cluster, record.time_unix_nanos);
-            let by = self.rules.trigger(&target.trigger).map(Trigger::order_by).unwrap_or_default();
-            let precedence = || Precedence::of(by, event, record.time_unix_nanos);
-            let desired = match ruling {
-                Some(Ruling::Create) => Some(Desired::Present { event: offset }),
-                Some(Ruling::Delete) => Some(Desired::Absent { event: Some(offset) }),
-                Some(Ruling::Failed(reason)) => {
-                    let is_trigger = |decision: &&Decision<'_>| *decision.trigger == *target.trigger;
-                    let known = event.decisions.iter().find(is_trigger);
-                    if known.is_some_and(|known| known.ruling.decides() && event.counts(known.trigger)) {
-                        let found = walk.found.entry(delivery.cluster.into()).or_default();
-                        found.fail(precedence(), reason.into_owned());
-                    }
-                    None
-                }
-                Some(Ruling::NoAction(_)) | None => None,
-            };
-            if let Some(desired) = desired {
-                let found = walk.found.entry(delivery.cluster.into()).or_default();
-                found.pass(by, precedence(), event.is_late(), desired);
-            }
-        }
-        match fact.previous(&walk.key) {
-            Some(previous) => {
-                walk.next = previous.filter(|previous| *previous < offset);
-                walk.is_cut = walk.next.is_none() && offset > walk.first_event;
-            }
-            // What was lost here may have decided, and cannot say what was before.
-            None => (walk.next, walk.is_cut) = (None, true),
-        }
-        Ok((walk.next.is_none() || target.has_all(&walk.found), record.payload.len()))
-    }
-
-    /// Where what was found differs from the lifecycles as they are. A lifecycle that stays present is decided again as well:
-    /// its templates may give something else now. A trigger of which a part is broken withdraws nothing: what no longer
-    /// matches may match again once it is mended. A lifecycle stays as it is where the action fails now of an event that
-    /// decided it: that is a mistake in the rule, mostly, and no wish to withdraw.
-    fn differences(
-        &self,
-        projection: &Projection,
-        target: &Target,
-        walk: &Walk,
-        resource: &Resource,
-        left_because: &mut Option<String>,
-    ) -> Vec<Redecision> {
-        let is_uncertain = walk.is_cut || self.rules.trigger(&target.trigger).is_none_or(Trigger::is_degraded);
-        let unmatched = match target.leaves {
-            _ if is_uncertain => Unmatched::Keeps,
-            true => Unmatched::Leaves,
-            false => Unmatched::Withdraws,
-        };
-        let of_trigger = resource.lifecycles.iter().filter(|lifecycle| *lifecycle.trigger == *target.trigger);
-        let known: BTreeMap<&str, &Lifecycle> = of_trigger.map(|one| (&*one.cluster, one)).collect();
-        let clusters: BTreeSet<&str> =
-            known.keys().copied().chain(walk.found.keys().map(|cluster| &**cluster)).collect();
-        let mut redecisions = Vec::new();
-        for cluster in clusters {
-            let known = known.get(cluster).copied();
-            if known.is_some_and(|known| target.has_decided(projection, known)) {
-                continue;
-            }
-            let found = walk.found.get(cluster);
-            let desired = match found.and_then(Found::failed).filter(|_| known.is_some()) {
-                Some(reason) => {
-                    left_because.get_or_insert_with(|| {
-                        let ResourceKey { source, subject } = &walk.key;
-                        format!("`cloudEventAction` fails for source `{source}`, subject `{subject}`: {reason}")
-                    });
-                    redesired(known, None, Unmatched::Keeps)
-                }
-                None => redesired(known, found.and_then(Found::desired), unmatched),
-            };
-            if let Some(desired) = desired {
-                let (cluster, resource) = (cluster.into(), walk.key.clone());
-                redecisions.push(Redecision { cluster, resource, desired, previous: None });
-            }
-        }
-        redecisions
     }
 }
 

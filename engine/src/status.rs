@@ -161,8 +161,14 @@ pub struct HeldWithdrawal {
     pub objects: u64,
     /// Objects of the trigger.
     pub of: u64,
-    /// Objects that changes of rules withdrew within the last hour, of all triggers, each time too few to be held. They count
-    /// as well.
+    /// Keys that would go from the list that the trigger makes of all live keys; 0 where it makes none.
+    #[serde(default)]
+    pub keys: u64,
+    /// Keys of that list.
+    #[serde(default)]
+    pub keys_of: u64,
+    /// Objects and keys that changes of rules withdrew within the last hour, of all triggers, each time too few to be held. They
+    /// count as well.
     #[serde(default)]
     pub lately: u64,
     /// Why another trigger may want some of them, so that they stay though they are few: its texts cannot be rendered, or it is

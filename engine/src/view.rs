@@ -69,6 +69,8 @@ pub struct Confirmed {
     pub trigger: String,
     /// Objects that go.
     pub objects: u64,
+    /// Keys of its list that go.
+    pub keys: u64,
 }
 
 impl<D: Disk> View<D> {

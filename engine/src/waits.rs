@@ -88,7 +88,7 @@ impl ByIntent {
 /// The triggers of lifecycles that need work.
 #[must_use]
 pub fn triggers_with_work(projection: &Projection) -> BTreeSet<String> {
-    projection.needing_work().map(|index| projection.lifecycle(index).1.trigger.to_string()).collect()
+    projection.needing_work().map(|index| projection.head(index).trigger.to_string()).collect()
 }
 
 /// How many lifecycles wait, by trigger.

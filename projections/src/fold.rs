@@ -122,7 +122,8 @@ impl Projection {
         &self.landmarks
     }
 
-    /// Takes in the record at `offset`. Lifecycles that it decides and that now need work are appended to `work`.
+    /// Takes in the record at `offset`. Lifecycles that it decides are appended to `work` where they need work now, or did
+    /// until now: whoever waits to try again is to learn that nothing is left to do.
     ///
     /// A record that is in the state already (after a restart from a checkpoint that was written in pieces) changes
     /// nothing: see [`crate::table`].
@@ -174,8 +175,9 @@ impl Projection {
             for change in link.happened() {
                 let changed = self.resources.evolve(resource, offset, unix_nanos, &change);
                 self.follow(resource, change.cluster, &changed);
+                let needed_work = changed.before.is_some_and(Phase::needs_work);
                 // After an outcome, the one who recorded it knows what is left to do.
-                if changed.needs_work && change.happened.is_decision() {
+                if (changed.needs_work || needed_work) && change.happened.is_decision() {
                     work.push(LifecycleIndex { resource, slot: changed.slot });
                 }
             }

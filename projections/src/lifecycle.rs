@@ -51,6 +51,25 @@ pub struct Lifecycle {
     pub failure: Option<Failure>,
 }
 
+/// What is known of a lifecycle without its inventory and its failure: it costs the same however many objects it holds.
+#[derive(Debug, Clone, Copy)]
+pub struct Head<'p> {
+    /// The EventTrigger.
+    pub trigger: &'p Arc<str>,
+    /// The cluster the objects are on.
+    pub cluster: &'p Arc<str>,
+    /// What shall hold.
+    pub desired: Desired,
+    /// The record that made it so.
+    pub decided: Offset,
+    /// Its state, in one word.
+    pub phase: Phase,
+    /// Whether the cluster may differ from what is desired.
+    pub needs_work: bool,
+    /// Whether its last attempt failed, as [`Lifecycle::failure`] says.
+    pub is_failing: bool,
+}
+
 /// What shall hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Desired {
@@ -180,6 +199,14 @@ impl Phase {
         }
     }
 
+    /// Whether the cluster may differ from what is desired.
+    pub(crate) fn needs_work(self) -> bool {
+        match self {
+            Phase::Failing | Phase::Pending | Phase::Deleting => true,
+            Phase::Ready | Phase::Gone | Phase::Left => false,
+        }
+    }
+
     /// All phases, in order of urgency.
     pub const ALL: [Phase; 6] =
         [Phase::Failing, Phase::Pending, Phase::Deleting, Phase::Ready, Phase::Left, Phase::Gone];
@@ -276,9 +303,10 @@ impl Lifecycle {
             // An attempt that began before the trigger was removed does not claim the objects again.
             Happened::ApplyIntended(_) if self.desired == Desired::Left => {}
             Happened::ApplyIntended(objects) => {
+                self.claim(objects, offset);
                 for object in objects {
                     // The change may happen or not: until its outcome is recorded, the state in the cluster is unknown.
-                    if let Some(applied) = &mut self.hold(object, offset).applied {
+                    if let Some(applied) = self.held(object).and_then(|held| held.applied.as_mut()) {
                         applied.digest = DIGEST_UNKNOWN;
                     }
                 }
@@ -350,8 +378,7 @@ impl Lifecycle {
             return;
         }
         for DriftedObject { object, uid, .. } in objects {
-            let held = self.inventory.iter_mut().find(|held| held.object == *object);
-            let Some(applied) = held.and_then(|held| held.applied.as_mut()) else { continue };
+            let Some(applied) = self.held(object).and_then(|held| held.applied.as_mut()) else { continue };
             if applied.is_known() && applied.uid == *uid {
                 applied.digest = DIGEST_UNKNOWN;
                 (self.settled, self.settled_unix_nanos) = (None, 0);
@@ -365,32 +392,40 @@ impl Lifecycle {
             return;
         }
         // A namespace that was made again is empty: what is known of the objects that were in the old one is no longer so.
-        for renewed in objects {
+        let is_another = |renewed: &&AppliedObject| {
             let known = self.holding(&renewed.object).and_then(|held| held.applied.as_ref());
-            if known.is_none_or(|known| known.uid != renewed.uid) {
-                let lost = self.inventory.iter_mut().filter(|held| held.object.is_in(&renewed.object));
-                lost.for_each(|held| held.applied = None);
-            }
-        }
+            renewed.object.is_namespace() && known.is_none_or(|known| known.uid != renewed.uid)
+        };
+        let renewed: BTreeSet<&str> = objects.iter().filter(is_another).map(|one| one.object.name.as_str()).collect();
+        let is_lost = |held: &Holding| held.object.namespace.as_deref().is_some_and(|name| renewed.contains(name));
+        self.inventory.iter_mut().filter(|held| is_lost(held)).for_each(|held| held.applied = None);
+        self.claim(objects.iter().map(|applied| &applied.object), offset);
+        let is_to_go = matches!(self.desired, Desired::Absent { .. });
         for AppliedObject { object, uid, digest, fields } in objects {
-            let is_to_go = matches!(self.desired, Desired::Absent { .. });
             let digest = if is_to_go { DIGEST_UNKNOWN } else { *digest };
-            let holding = self.hold(object, offset);
+            let Some(held) = self.held(object) else { continue };
             // It may be another version of its kind than before.
-            holding.object.version = object.version.clone();
-            holding.applied = Some(Applied { uid: uid.clone(), digest, acted_for, unix_nanos, fields: *fields });
+            held.object.version = object.version.clone();
+            held.applied = Some(Applied { uid: uid.clone(), digest, acted_for, unix_nanos, fields: *fields });
         }
     }
 
-    fn hold(&mut self, object: &ObjectKey, since: Offset) -> &mut Holding {
-        let at = match self.inventory.binary_search_by(|holding| holding.object.cmp(object)) {
-            Ok(at) => at,
-            Err(at) => {
-                self.inventory.insert(at, Holding { object: object.clone(), since, applied: None });
-                at
-            }
-        };
-        &mut self.inventory[at]
+    /// Claims those of the objects that are not held yet. All at once, for there may be ten thousand.
+    fn claim<'o>(&mut self, objects: impl IntoIterator<Item = &'o ObjectKey>, since: Offset) {
+        let is_new = |object: &&ObjectKey| self.holding(object).is_none();
+        let new: BTreeSet<&ObjectKey> = objects.into_iter().filter(is_new).collect();
+        if new.is_empty() {
+            return;
+        }
+        let new = new.into_iter().map(|object| Holding { object: object.clone(), since, applied: None });
+        self.inventory.extend(new);
+        // Two sorted runs, which this sort merges in one go.
+        self.inventory.sort_by(|one, other| one.object.cmp(&other.object));
+    }
+
+    fn held(&mut self, object: &ObjectKey) -> Option<&mut Holding> {
+        let at = self.inventory.binary_search_by(|holding| holding.object.cmp(object)).ok()?;
+        Some(&mut self.inventory[at])
     }
 }
 

@@ -485,17 +485,16 @@ pub(crate) fn rule_row(rule: &str, mark: &RuleMark) -> RuleRow {
 
 fn conflict_row(projection: &Projection, cluster: &str, object: &ObjectKey, claims: &[Claim]) -> ConflictRow {
     let claim = |claim: &Claim| {
-        let (key, lifecycle) = projection.lifecycle(claim.lifecycle);
+        let (key, head) = (projection.resource_key(claim.lifecycle), projection.head(claim.lifecycle));
         ClaimRow {
-            trigger: lifecycle.trigger.to_string(),
+            trigger: head.trigger.to_string(),
             source: key.source.to_string(),
             subject: key.subject.to_string(),
             offset: claim.since.get(),
         }
     };
-    let owner = claims.first().map(|claim| projection.lifecycle(claim.lifecycle).1);
-    let applied = owner.as_ref().and_then(|owner| owner.holding(object)?.applied.as_ref());
-    let object = object_row(object, applied.map(|applied| applied.uid.clone()));
+    let applied = claims.first().and_then(|claim| projection.holding(claim.lifecycle, object)?.applied);
+    let object = object_row(object, applied.map(|applied| applied.uid));
     ConflictRow { object, cluster: cluster.to_owned(), claims: claims.iter().map(claim).collect() }
 }
 

@@ -1,6 +1,9 @@
 //! What people bring from Sveltos, on a real API server: values that look like other types, definitions of either side, and a
 //! status that tells where to look.
 
+#[path = "compatibility/own_cluster.rs"]
+mod own_cluster;
+
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -28,6 +31,7 @@ fn main() -> ExitCode {
         story("values_have_the_types_that_the_cluster_says", &[Nats, ApiServer], types),
         story("the_status_of_rules_tells_what_to_look_at", &[Nats, ApiServer], status),
         story("a_cluster_takes_every_field_of_sveltos", &[ApiServer], fields),
+        story("what_sveltos_says_of_the_own_cluster_is_followed", &[Nats, ApiServer], own_cluster::followed),
         story("with_the_definitions_of_sveltos_the_engine_works_as_well", &[Nats, ApiServer], definitions_of_sveltos),
     ])
 }

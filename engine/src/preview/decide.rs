@@ -84,7 +84,9 @@ pub(super) fn decide<D: Disk>(
                 (LifecycleKey { trigger: trigger.clone(), cluster, resource }, desired)
             }));
         }
-        replay.advance(piece);
+        if let Some(questions) = replay.advance(piece) {
+            replay.answer(questions.answered(view));
+        }
     }
     for status in view.read(|projection| replay.status(projection)) {
         let left = triggers.iter_mut().find(|one| one.trigger == status.trigger);

@@ -17,12 +17,13 @@ use super::listed::listed;
 use super::outcome::{Effect, Outcomes};
 use super::outlook::{End, Outlook};
 use super::{Error, Planner, Wish};
-use crate::replay::brake::{Brake, Withdrawal, confirmation_id};
-use crate::replay::content::holds;
+use crate::replay::brake::{Brake, Counted, Withdrawal, confirmation_id};
+use crate::replay::texts;
 use crate::replay::{Going, Replay};
 use crate::rules::spec::SyncMode;
 use crate::rules::{RuleSet, Trigger};
 use crate::site::{self, Site};
+use crate::size::Size;
 use crate::status::HeldWithdrawal;
 
 /// Lifecycles or resources that are looked at in one turn, while the recorder waits.
@@ -99,7 +100,7 @@ impl<D: Disk> Planner<D> {
             outlook.key.resource.is_list()
                 && triggers.get(&*outlook.key.trigger).is_some_and(|plan| plan.held.is_some())
         };
-        let waits = |at: &usize| goes[*at].objects > 0 && is_much(&outlooks[*at]) || is_list(&outlooks[*at]);
+        let waits = |at: &usize| !goes[*at].size.is_none() && is_much(&outlooks[*at]) || is_list(&outlooks[*at]);
         held.extend((0..outlooks.len()).filter(waits));
         Ok(Draft { offset, under_way, rules: rules.clone(), in_force, outlooks, effects, triggers, held })
     }
@@ -142,29 +143,28 @@ impl<D: Disk> Planner<D> {
             of_resource.entry(&outlook.key.resource).or_default().push(at);
         }
         let (mut losses, mut waiting, log) = (BTreeMap::<String, Loss>::new(), BTreeSet::new(), self.view.log());
-        for (at, outlook) in outlooks.iter().enumerate().filter(|(at, _)| goes[*at].objects > 0) {
+        for (at, outlook) in outlooks.iter().enumerate().filter(|(at, _)| !goes[*at].size.is_none()) {
             self.progress.check()?;
             let LifecycleKey { trigger, cluster, resource } = &outlook.key;
             let others = of_resource.get(resource).into_iter().flatten();
-            let waits_for = self.view.read(|projection| {
-                let mut then = projection.resource(&resource.source, &resource.subject).unwrap_or_default();
-                for other in others {
-                    let key = &outlooks[*other].key;
-                    let is_it = |one: &&mut Lifecycle| *one.trigger == *key.trigger && *one.cluster == *key.cluster;
-                    if let Some(known) = then.lifecycles.iter_mut().find(is_it) {
-                        known.desired = desired[*other];
-                    } else {
-                        let new = Lifecycle::new(&key.trigger, &key.cluster);
-                        then.lifecycles.push(Lifecycle { desired: desired[*other], ..new });
-                    }
-                }
-                // A key of a list has no object that others could want.
-                if outlook.now.inventory.is_empty() {
-                    None
+            let mut then = self.view.read(|projection| projection.resource(&resource.source, &resource.subject));
+            let then = then.get_or_insert_default();
+            for other in others {
+                let key = &outlooks[*other].key;
+                let is_it = |one: &&mut Lifecycle| *one.trigger == *key.trigger && *one.cluster == *key.cluster;
+                if let Some(known) = then.lifecycles.iter_mut().find(is_it) {
+                    known.desired = desired[*other];
                 } else {
-                    replay.waits(&log, projection, trigger, &then, cluster)
+                    let new = Lifecycle::new(&key.trigger, &key.cluster);
+                    then.lifecycles.push(Lifecycle { desired: desired[*other], ..new });
                 }
-            });
+            }
+            let fails = |trigger: &Trigger, event| texts::fails(&log, trigger, cluster, event);
+            // A key of a list has no object that others could want.
+            let waits_for = match outlook.now.inventory.is_empty() {
+                true => None,
+                false => replay.waits(&fails, trigger, then, cluster),
+            };
             let loss = losses.entry(trigger.to_string()).or_default();
             match waits_for {
                 Some(reason) => {
@@ -197,22 +197,29 @@ impl<D: Disk> Planner<D> {
         let (brake, lately) = self.view.read(recorded);
         let none = Loss::default();
         let loss = |one: &Replayed| losses.get(&one.trigger).unwrap_or(&none);
-        let of = |one: &Replayed| live_of.get(&one.trigger).copied().unwrap_or(0);
-        let withdrawal = |one: &Replayed| Withdrawal { objects: loss(one).goes.objects, of: of(one) };
-        let counted: Vec<_> = replayed.iter().map(|one| (one.trigger.as_str(), withdrawal(one), live)).collect();
+        let of = |one: &Replayed| live_of.get(&one.trigger).copied().unwrap_or_default();
+        let counted = replayed.iter().map(|one| {
+            let (Size { objects, keys }, of) = (loss(one).goes.size, of(one));
+            let (objects, keys) =
+                (Withdrawal { goes: objects, of: of.objects }, Withdrawal { goes: keys, of: of.keys });
+            Counted { trigger: &one.trigger, objects, keys, live }
+        });
+        let counted: Vec<Counted<'_>> = counted.collect();
         let much = brake.held(&counted, confirmed, &lately);
         let in_small_steps = lately.values().sum();
         let plan = |(one, is_much): (&Replayed, bool)| {
             let (Loss { goes, waits, waits_for }, live) = (loss(one), of(one));
             // What is little goes, and only the rest of it stays.
             let (stays, of, waits_for) = match is_much {
-                true => (goes.and(*waits), of(one), None),
-                false => (*waits, of(one).saturating_sub(goes.objects), waits_for.clone()),
+                true => (goes.and(*waits), live, None),
+                false => (*waits, live.without(goes.size), waits_for.clone()),
             };
             let held = HeldWithdrawal {
                 id: confirmation_id(&one.trigger, one.digest, stays.names),
-                objects: stays.objects,
-                of,
+                objects: stays.size.objects,
+                of: of.objects,
+                keys: stays.size.keys,
+                keys_of: of.keys,
                 lately: in_small_steps,
                 waits_for,
             };
@@ -225,9 +232,9 @@ impl<D: Disk> Planner<D> {
                 trigger: one.trigger.clone(),
                 why: one.why,
                 dry_run,
-                untouched: (dry_run && was_wet).then_some(live),
+                untouched: (dry_run && was_wet).then_some(live.objects),
                 counts: Counts::default(),
-                held: Some(held).filter(|held| held.objects > 0),
+                held: Some(held).filter(|_| !stays.size.is_none()),
                 left_because: one.left_because.clone(),
                 lists: trigger.is_some_and(Trigger::gathers) || before.is_some_and(Trigger::gathers),
                 makes_list: trigger.is_some_and(|trigger| trigger.may_gather() && !trigger.gathers()),
@@ -237,9 +244,9 @@ impl<D: Disk> Planner<D> {
         Ok(replayed.iter().zip(much).map(plan).collect())
     }
 
-    /// The objects of lifecycles that are present: by trigger, and all.
-    fn live(&self) -> Result<(BTreeMap<String, u64>, u64), Error> {
-        let (mut by_trigger, mut all) = (BTreeMap::<String, u64>::new(), 0);
+    /// The objects of lifecycles that are present, and keys of lists: by trigger, and all.
+    fn live(&self) -> Result<(BTreeMap<String, Size>, Size), Error> {
+        let (mut by_trigger, mut all) = (BTreeMap::<String, Size>::new(), Size::default());
         let mut last: Option<ResourceKey> = None;
         loop {
             self.progress.check()?;
@@ -249,11 +256,11 @@ impl<D: Disk> Planner<D> {
                 let (mut seen, mut reached) = (0, None);
                 for (key, resource) in projection.resources_from(start).take(PIECE) {
                     for one in resource.lifecycles.iter().filter(|one| one.desired.is_present()) {
-                        let objects = holds(projection, one);
-                        all += objects;
+                        let size = Size::of(projection, one, key.is_list());
+                        all += size;
                         match by_trigger.get_mut(&*one.trigger) {
-                            Some(count) => *count += objects,
-                            None => _ = by_trigger.insert(one.trigger.to_string(), objects),
+                            Some(count) => *count += size,
+                            None => _ = by_trigger.insert(one.trigger.to_string(), size),
                         }
                     }
                     (seen, reached) = (seen + 1, Some(key));

@@ -46,7 +46,7 @@ pub(super) fn listed<'t, D: Disk>(
             }
             let now = view.read(|projection| {
                 let index = projection.lifecycle_index(&key)?;
-                Some(projection.lifecycle(index).1.desired)
+                Some(projection.head(index).desired)
             });
             let decided = lifecycles.iter().position(|(one, _)| *one == key);
             let desired = match (now, keys.is_empty()) {

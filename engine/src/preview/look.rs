@@ -23,11 +23,11 @@ use crate::error_text::chain;
 use crate::fields::{FieldChange, differing};
 use crate::reconcile::failure::Failure;
 use crate::reconcile::marks::{self, Owner};
-use crate::reconcile::plan::Wanted;
+use crate::reconcile::plan::Naming;
 use crate::reconcile::render::MarkedManifest;
 use crate::reconcile::step::{Circumstances, Known, Made, Refusal, Removing, Step, unwanted, wanted};
 use crate::reconcile::task::outranks;
-use crate::replay::content::is_of;
+use crate::replay::named::Named;
 use crate::rules::{RuleSet, Trigger};
 use crate::site::Site;
 
@@ -235,7 +235,7 @@ impl<D: Disk> Planner<D> {
         let site = self.site(&key.cluster);
         let instance = instance_of(site.as_deref());
         let manifests = made(&self.view, rules.trigger(&key.trigger)?, key, instance, made_of).ok()?;
-        manifests.into_iter().find(|one| is_of(&one.manifest, object))
+        manifests.into_iter().find(|one| Named::of(&one.manifest).is_of(object))
     }
 
     /// What differs from the manifest that the rules in force give.
@@ -281,10 +281,10 @@ impl<D: Disk> Planner<D> {
         // In the name that the engine will act in: a plan shows nobody what he may not see.
         let cluster = site.cluster_as(trigger.and_then(Trigger::account));
         let adopts = trigger.is_some_and(Trigger::adopts);
-        let mut wants = Vec::new();
+        let mut naming = Naming::default();
         let schema = if marked.plain.is_empty() { None } else { cluster.schema(object).await };
-        Wanted::add(&mut wants, marked, schema.as_deref(), object.clone(), false, adopts).ok()?;
-        let want = wants.pop()?;
+        naming.add(marked, schema.as_deref(), object.clone(), false, adopts).ok()?;
+        let want = naming.wanted().pop()?;
         site.afford_last().await;
         let live = match cluster.get(object).await {
             Ok(live) => live,

@@ -4,9 +4,10 @@
 //! takes it: that is how an engine ends up, whichever of them acts first. Pure: the projection and the outlooks in,
 //! effects out.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use lifeline_projections::fact::{LifecycleKey, ObjectKey};
+use lifeline_projections::fact::{LifecycleKey, ObjectKey, ResourceKey};
 use lifeline_projections::fold::{Claim, LifecycleIndex, Projection};
 use lifeline_projections::lifecycle::Holding;
 
@@ -14,8 +15,8 @@ use super::answer::Action;
 use super::outlook::{Does, End, Outlook, Want};
 use crate::reconcile::failure::named;
 use crate::replay::Going;
-use crate::replay::content::holds;
 use crate::rules::{RuleSet, Standing, Trigger};
+use crate::size::Size;
 
 /// What would be done about one object.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +40,8 @@ pub(super) struct Outcomes<'a> {
     decided: HashMap<LifecycleIndex, usize>,
     /// Who would want an object that it does not claim yet.
     newly: HashMap<(&'a str, &'a ObjectKey), Vec<usize>>,
+    /// Of lists whose trigger is gone: whether others take over all of their objects.
+    is_taken_over: RefCell<BTreeMap<LifecycleKey, bool>>,
 }
 
 /// One that claims an object, or would.
@@ -60,7 +63,7 @@ impl<'a> Outcomes<'a> {
                 newly.entry((&*outlook.key.cluster, &want.object)).or_default().push(at);
             }
         }
-        Outcomes { outlooks, rules, decided, newly }
+        Outcomes { outlooks, rules, decided, newly, is_taken_over: RefCell::default() }
     }
 
     /// What an outlook comes to, and which objects count for the brake.
@@ -152,14 +155,33 @@ impl<'a> Outcomes<'a> {
         (effects, true)
     }
 
-    /// What becomes of all that a lifecycle has. One that has nothing may be a key in a list, which counts as well.
+    /// What becomes of all that a lifecycle has. It may be a key in a list, which counts as well.
     fn taken(&self, projection: &Projection, at: usize) -> (Vec<Effect>, Going) {
         let Outlook { key, now, .. } = &self.outlooks[at];
         let (effects, goes) = self.removed(projection, at, |_| true);
-        if now.inventory.is_empty() && now.desired.is_present() {
-            return (effects, Going::of_key(&key.cluster, &key.resource, holds(projection, now)));
+        let is_key = now.desired.is_present()
+            && Size::of(projection, now, key.resource.is_list()).keys > 0
+            && !self.list_is_taken_over(projection, key);
+        if is_key { (effects, goes.and(Going::of_key(&key.cluster, &key.resource))) } else { (effects, goes) }
+    }
+
+    /// Whether the trigger is gone, and others take over all objects of its list: then the keys change hands with it.
+    fn list_is_taken_over(&self, projection: &Projection, key: &LifecycleKey) -> bool {
+        let LifecycleKey { trigger, cluster, .. } = key;
+        if !matches!(self.rules.standing(trigger), Standing::Absent) {
+            return false;
         }
-        (effects, goes)
+        let list = LifecycleKey { resource: ResourceKey::of_list(trigger), ..key.clone() };
+        if let Some(known) = self.is_taken_over.borrow().get(&list) {
+            return *known;
+        }
+        let found = projection.lifecycle_index(&list).map(|index| projection.lifecycle(index).1);
+        let is_taken_over = found.is_some_and(|found| {
+            let stays = |holding: &Holding| winner(&self.claimants(projection, cluster, &holding.object)).is_some();
+            !found.inventory.is_empty() && found.inventory.iter().all(stays)
+        });
+        self.is_taken_over.borrow_mut().insert(list, is_taken_over);
+        is_taken_over
     }
 
     /// What becomes of holdings that are no longer wanted, and which of them nobody wants.
@@ -198,9 +220,7 @@ impl<'a> Outcomes<'a> {
     /// Whether it is not known what a claimant goes on wanting.
     fn is_out_of_force(&self, projection: &Projection, claimant: &Claimant) -> bool {
         let index = claimant.claims.filter(|_| claimant.outlook.is_none());
-        index.is_some_and(|index| {
-            matches!(self.rules.standing(&projection.lifecycle(index).1.trigger), Standing::OutOfForce)
-        })
+        index.is_some_and(|index| matches!(self.rules.standing(projection.head(index).trigger), Standing::OutOfForce))
     }
 
     /// What is wanted in a Namespace that is deleted: it goes with it, or cannot be made.
@@ -241,7 +261,7 @@ impl<'a> Outcomes<'a> {
         for effect in effects.iter().filter(|effect| effect.action == Action::Create) {
             let Some(namespace) = effect.object.as_ref().filter(|object| object.is_namespace()) else { continue };
             let cluster = &self.outlooks[effect.outlook].key.cluster;
-            for (index, objects) in projection.claims_inside(cluster, &namespace.name) {
+            for (index, objects) in projection.claims_inside(cluster, &[&*namespace.name].into()) {
                 let (_, lifecycle) = projection.lifecycle(index);
                 if self.decided.contains_key(&index) || !lifecycle.desired.is_present() {
                     continue;
@@ -280,7 +300,7 @@ impl<'a> Outcomes<'a> {
             .collect();
         for ((cluster, name), by) in namespaces {
             let namespace = ObjectKey::of_namespace(name);
-            for (index, objects) in projection.claims_inside(cluster, name) {
+            for (index, objects) in projection.claims_inside(cluster, &[name].into()) {
                 for object in objects {
                     let is_there = is_applied(projection, index, &object)
                         && projection.claims(cluster, &object).first().is_some_and(|claim| claim.lifecycle == index);
@@ -312,8 +332,8 @@ impl<'a> Outcomes<'a> {
             let tier = match outlook {
                 Some(at) => self.outlooks[at].wants_at(object, tier_of(&self.outlooks[at].key.trigger)),
                 None => {
-                    let (_, lifecycle) = projection.lifecycle(lifecycle);
-                    lifecycle.desired.is_present().then(|| tier_of(&lifecycle.trigger))
+                    let head = projection.head(lifecycle);
+                    head.desired.is_present().then(|| tier_of(head.trigger))
                 }
             };
             Claimant { claims: Some(lifecycle), outlook, tier }
@@ -340,13 +360,12 @@ fn winner(claimants: &[Claimant]) -> Option<&Claimant> {
 
 /// Whether a lifecycle has applied an object.
 fn is_applied(projection: &Projection, index: LifecycleIndex, object: &ObjectKey) -> bool {
-    projection.lifecycle(index).1.holding(object).is_some_and(|holding| holding.applied.is_some())
+    projection.holding(index, object).is_some_and(|holding| holding.applied.is_some())
 }
 
 /// The key of a lifecycle that there is.
 pub(super) fn key_of(projection: &Projection, index: LifecycleIndex) -> LifecycleKey {
-    let (resource, lifecycle) = projection.lifecycle(index);
-    lifecycle.key(resource)
+    projection.lifecycle_key(index)
 }
 
 #[cfg(test)]
@@ -396,7 +415,7 @@ mod tests {
             for at in 0..outlooks.len() {
                 let (mut of, objects) = outcomes.of(&projection, at);
                 effects.append(&mut of);
-                counted += objects.objects;
+                counted += objects.size.objects;
             }
             outcomes.lose_namespaces(&mut effects);
             let mut lost = outcomes.lost(&projection, &effects);

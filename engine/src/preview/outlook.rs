@@ -3,6 +3,8 @@
 //! Start at [`Outlook::of`]. Manifests are rendered, named and compared by the code that an engine applies them with.
 
 use futures::FutureExt;
+use std::collections::HashSet;
+
 use lifeline_projections::fact::{LifecycleKey, ObjectKey, Redesired, ResourceKey};
 use lifeline_projections::fold::LifecycleIndex;
 use lifeline_projections::lifecycle::{Desired, Holding, Lifecycle};
@@ -12,8 +14,8 @@ use serde_json::Value;
 use super::names::placed;
 use crate::cluster::{Cluster, Error, object_key};
 use crate::reconcile::failure::Failure;
-use crate::reconcile::kinds::defined_beside;
-use crate::reconcile::plan::{Wanted, plan};
+use crate::reconcile::kinds::{defined, defined_beside};
+use crate::reconcile::plan::{Naming, Wanted, plan};
 use crate::reconcile::render::{MarkedManifest, render, render_keys};
 use crate::rules::spec::SyncMode;
 use crate::rules::{RuleSet, Trigger};
@@ -122,7 +124,8 @@ impl Outlook {
 /// What of the wanted objects is kept, changed and made, those that are applied first.
 fn wants(now: &Lifecycle, wanted: &[Wanted], once: bool) -> Vec<Want> {
     let plan = plan(now, wanted, once);
-    let is_kept = |want: &&Wanted| plan.keep.iter().any(|kept| kept.object == want.object);
+    let keep: HashSet<&ObjectKey> = plan.keep.iter().map(|kept| &kept.object).collect();
+    let is_kept = |want: &&Wanted| keep.contains(&want.object);
     let kept = wanted.iter().filter(is_kept).map(|want| (want, Does::Keep));
     let applied = plan.apply.iter().map(|want| {
         let is_there = now.holding(&want.object).is_some_and(|held| held.applied.is_some());
@@ -147,21 +150,21 @@ pub(super) fn wanted<D: Disk>(
     made_of: (Offset, Option<&[(ResourceKey, Offset)]>),
 ) -> Result<Vec<Wanted>, String> {
     let manifests = made(view, trigger, key, instance, made_of).map_err(|failure| failure.message)?;
-    let beside: Vec<_> = manifests.iter().map(|one| one.manifest.clone()).collect();
-    let mut wanted = Vec::with_capacity(manifests.len());
+    let definitions: Vec<_> =
+        manifests.iter().map(|one| one.manifest.clone()).filter(|manifest| defined(manifest).is_some()).collect();
+    let mut naming = Naming::default();
     for marked in manifests {
         let (object, is_defined_beside) = match named(&marked.manifest, cluster, held) {
             Ok(object) => (object, false),
             Err(error @ Error::UnknownKind { .. }) => {
-                let defined = defined_beside(&marked.manifest, beside.iter().map(|other| &**other));
+                let defined = defined_beside(&marked.manifest, definitions.iter().map(|definition| &**definition));
                 (defined.ok_or_else(|| format!("{}: {error}", marked.origin))?, true)
             }
             Err(error) => return Err(format!("{}: {error}", marked.origin)),
         };
-        Wanted::add(&mut wanted, marked, None, object, is_defined_beside, trigger.adopts())
-            .map_err(|failure| failure.message)?;
+        naming.add(marked, None, object, is_defined_beside, trigger.adopts()).map_err(|failure| failure.message)?;
     }
-    Ok(wanted)
+    Ok(naming.wanted())
 }
 
 /// The manifests of an event, or of a list with these keys.

@@ -30,7 +30,7 @@ impl<D: Disk> Queries<D> {
     fn rehearsed(&self, found: &DryRuns) -> List<DryRunRow> {
         let offset = self.view.folded().get();
         // One that is done since, or left, would do nothing.
-        let needs_work = |index| self.view.read(|projection| projection.lifecycle(index).1.needs_work());
+        let needs_work = |index| self.view.read(|projection| projection.head(index).needs_work);
         List { offset, items: found.rows(needs_work), next: None }
     }
 }

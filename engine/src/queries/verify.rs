@@ -121,10 +121,7 @@ impl Whole {
     /// That of a state. Takes long only where very many objects are contested.
     fn of(projection: &Projection) -> Whole {
         let contested = projection.contested_from(Bound::Unbounded).map(|(cluster, object, claims)| {
-            let claims = claims.into_iter().map(|claim| {
-                let (resource, lifecycle) = projection.lifecycle(claim.lifecycle);
-                (claim.since, lifecycle.key(resource))
-            });
+            let claims = claims.into_iter().map(|claim| (claim.since, projection.lifecycle_key(claim.lifecycle)));
             Contested { cluster: cluster.to_owned(), object: object.clone(), claims: claims.collect() }
         });
         Whole {

@@ -45,7 +45,8 @@ fn compare(path: &str, given: &Value, live: Option<&Value>, fields: &mut Vec<Str
             }
         }
         (Value::Null, _) => {}
-        (given, None) if is_zero(given) => {}
+        // A list that is empty may be stored as null.
+        (given, None | Some(Value::Null)) if is_zero(given) => {}
         (given, Some(live)) if given == live || is_same_quantity(given, live) => {}
         _ => fields.push(path.to_owned()),
     }
@@ -111,6 +112,9 @@ mod tests {
         }
         check(json!({"stringData": {"a": "1"}, "status": {"a": 1}}), json!({}), &[]);
         check(json!({"spec": {"a": {}, "b": [], "c": null, "d": {"e": []}}}), json!({"spec": {}}), &[]);
+        check(json!({"rules": [], "spec": {"a": {}}}), json!({"rules": null, "spec": null}), &[]);
+        check(json!({"rules": [{"verbs": ["get"]}]}), json!({"rules": null}), &["rules"]);
+        check(json!({"rules": []}), json!({"rules": [{}]}), &[]);
         check(json!({"spec": {"a": false, "b": 0, "c": "", "d": [{"e": ""}]}}), json!({"spec": {"d": [{}]}}), &[]);
         check(json!({"spec": {"a": false, "b": true}}), json!({"spec": {"a": true}}), &["spec.a", "spec.b"]);
         let metadata =

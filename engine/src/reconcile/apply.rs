@@ -8,6 +8,7 @@ use std::sync::Arc;
 use lifeline_projections::fact::{Altered, ObjectKey, Recreated, What};
 use lifeline_store::Disk;
 use parking_lot::Mutex;
+use serde_json::Value;
 use tracing::{debug, info, warn};
 
 use crate::cluster::Error;
@@ -17,10 +18,11 @@ use crate::reconcile::attempt::Attempt;
 use crate::reconcile::drift::{Detection, keeping, of_fight};
 use crate::reconcile::failure::{Failure, Retry};
 use crate::reconcile::kinds::{defined, defined_beside};
-use crate::reconcile::plan::Wanted;
+use crate::reconcile::plan::{Naming, Wanted};
 use crate::reconcile::render::MarkedManifest;
 use crate::reconcile::step::{Known, Made, Refusal, wanted};
 use crate::reconcile::task::Task;
+use crate::reconcile::turns::let_others_go_on;
 use crate::reconcile::work::Reconciler;
 use crate::recorder::Stopped;
 use crate::schema::Schema;
@@ -34,20 +36,22 @@ impl<D: Disk> Reconciler<D> {
         manifests: Vec<MarkedManifest>,
         adopts: bool,
     ) -> Result<Vec<Wanted>, Failure> {
-        let mut wanted: Vec<Wanted> = Vec::with_capacity(manifests.len());
-        let beside = manifests.clone();
-        for marked in manifests {
+        let mut naming = Naming::default();
+        let definitions: Vec<Arc<Value>> =
+            manifests.iter().map(|one| &one.manifest).filter(|manifest| defined(manifest).is_some()).cloned().collect();
+        for (done, marked) in manifests.into_iter().enumerate() {
+            let_others_go_on(done).await;
             let MarkedManifest { manifest, origin, .. } = &marked;
             let sort = Sort::discovery(manifest);
             let resolved = self.site.call(&sort, task.index, self.site.cluster().resolve(manifest)).await;
             let resolved = resolved.map_err(|pause| Failure::of_held_back(origin, &sort, pause))?;
-            let others = beside.iter().map(|other| &*other.manifest);
+            let definitions = definitions.iter().map(|definition| &**definition);
             let (object, is_defined_beside) = match resolved {
                 Ok(object) => {
                     self.wake_for_kind(task, &object.group, &object.kind);
                     (object, false)
                 }
-                Err(error @ Error::UnknownKind { .. }) => match defined_beside(manifest, others) {
+                Err(error @ Error::UnknownKind { .. }) => match defined_beside(manifest, definitions) {
                     Some(object) => (object, true),
                     None => {
                         self.kinds.wait(manifest, task.index);
@@ -57,9 +61,9 @@ impl<D: Disk> Reconciler<D> {
                 Err(error) => return Err(Failure::of_cluster(origin, &error)),
             };
             let schema = if marked.plain.is_empty() { None } else { self.schema(task, &object).await };
-            Wanted::add(&mut wanted, marked, schema.as_deref(), object, is_defined_beside, adopts)?;
+            naming.add(marked, schema.as_deref(), object, is_defined_beside, adopts)?;
         }
-        Ok(wanted)
+        Ok(naming.wanted())
     }
 
     /// The types of a kind, where the cluster says them in time.
@@ -75,7 +79,10 @@ impl<D: Disk> Reconciler<D> {
         detection: Option<Detection<'_>>,
         attempt: &mut Attempt<'_>,
     ) -> Result<(), Stopped> {
+        let mut done = 0;
         while let Some(want) = attempt.next_to_apply() {
+            let_others_go_on(done).await;
+            done += 1;
             let object = &want.object;
             if let Some(fought) = self.site.drifts.fight_over(object) {
                 attempt.failures.push(of_fight(&fought));

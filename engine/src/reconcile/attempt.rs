@@ -7,16 +7,19 @@ use std::collections::{HashSet, VecDeque};
 use lifeline_projections::fact::{AppliedObject, ObjectKey};
 use lifeline_projections::lifecycle::Lifecycle;
 
-use crate::reconcile::conflict::Conflict;
-use crate::reconcile::failure::Failure;
+use crate::reconcile::conflict::{Conflict, Conflicts};
+use crate::reconcile::failure::{Failure, Retry};
 use crate::reconcile::plan::{Plan, Wanted};
 use crate::reconcile::step::Made;
+use crate::reconcile::work::names;
 
 /// What an attempt has to apply, and what it has found out so far.
 #[derive(Default)]
 pub struct Attempt<'a> {
     wanted: &'a [Wanted],
     conflicts: Vec<Conflict>,
+    /// The same, by their objects.
+    by_object: Conflicts,
     /// What is left to apply. Namespaces come first, so what one of them took with it joins the end.
     left: VecDeque<&'a Wanted>,
     /// What is as wanted without a call.
@@ -30,6 +33,8 @@ pub struct Attempt<'a> {
     not_ours: Vec<Failure>,
     /// What else failed.
     pub failures: Vec<Failure>,
+    /// Objects that the cluster refused for good: nothing was written, and another attempt would not be either.
+    pub refused: Vec<ObjectKey>,
     /// Something that is removed has to be looked at again.
     pub waits: bool,
     /// What is being deleted and does not go, with what holds it.
@@ -37,9 +42,9 @@ pub struct Attempt<'a> {
     /// Whether the first conflict ends it (`continueOnConflict: false`).
     pub stops_at_conflict: bool,
     /// Objects that were deleted in order to be made again.
-    recreated: Vec<ObjectKey>,
+    recreated: HashSet<ObjectKey>,
     /// Objects that are only to be looked at, as long as they are as they were applied before.
-    unchanged: Vec<ObjectKey>,
+    unchanged: HashSet<ObjectKey>,
 }
 
 /// How an attempt ends.
@@ -57,11 +62,12 @@ impl<'a> Attempt<'a> {
     /// An attempt that has done nothing yet. One by default has nothing to apply.
     pub fn new(plan: &Plan<'a>, wanted: &'a [Wanted], conflicts: Vec<Conflict>) -> Attempt<'a> {
         let (left, kept) = (plan.apply.iter().copied().collect(), plan.keep.clone());
-        Attempt { wanted, conflicts, left, kept, ..Attempt::default() }
+        let by_object = Conflicts::of(&conflicts);
+        Attempt { wanted, conflicts, by_object, left, kept, ..Attempt::default() }
     }
 
     /// The same, with objects that are only to be looked at.
-    pub fn looking_at(self, unchanged: Vec<ObjectKey>) -> Attempt<'a> {
+    pub fn looking_at(self, unchanged: HashSet<ObjectKey>) -> Attempt<'a> {
         Attempt { unchanged, ..self }
     }
 
@@ -72,7 +78,7 @@ impl<'a> Attempt<'a> {
 
     /// An object is not as it was applied before. It is applied next.
     pub fn apply_after_all(&mut self, want: &'a Wanted) {
-        self.unchanged.retain(|object| *object != want.object);
+        self.unchanged.remove(&want.object);
         self.left.push_front(want);
     }
 
@@ -83,7 +89,7 @@ impl<'a> Attempt<'a> {
 
     /// Whether another lifecycle has to let go before an object can be applied.
     pub fn is_held_up(&self, object: &ObjectKey) -> bool {
-        self.conflicts.iter().any(|conflict| conflict.holds_up(object))
+        self.by_object.holding_up(object).is_some()
     }
 
     /// Whether an object was deleted in this attempt in order to be made again.
@@ -93,7 +99,7 @@ impl<'a> Attempt<'a> {
 
     /// An object was deleted in order to be made again, which is next.
     pub fn make_again(&mut self, want: &'a Wanted) {
-        self.recreated.push(want.object.clone());
+        self.recreated.insert(want.object.clone());
         self.left.push_front(want);
     }
 
@@ -102,8 +108,8 @@ impl<'a> Attempt<'a> {
         if !self.stops_at_conflict || self.left.is_empty() {
             return;
         }
-        let left: Vec<String> = self.left.drain(..).map(|want| want.object.short()).collect();
-        self.failures.push(Failure::of_conflict_before(&left.join(", ")));
+        let left = names(self.left.drain(..).map(|want| &want.object));
+        self.failures.push(Failure::of_conflict_before(&left));
     }
 
     /// Takes in what came of an object. `recorded` is the uid it was last applied under.
@@ -128,7 +134,7 @@ impl<'a> Attempt<'a> {
                 return self.failures.push(Failure::of_terminating_object(&want.object, held_by.as_deref()));
             }
             Ok(Made::HeldUp) => {
-                if self.conflicts.iter().any(|conflict| conflict.is_lasting(&want.object)) {
+                if self.by_object.lasting(&want.object).is_some() {
                     self.stop_at_conflict();
                 }
                 return;
@@ -143,12 +149,18 @@ impl<'a> Attempt<'a> {
                 self.left.clear();
                 return self.failures.push(Failure::of_unwanted_objects());
             }
-            Err(failure) => return self.failures.push(failure),
+            Err(failure) => {
+                if failure.retry == Retry::Never {
+                    self.refused.push(want.object.clone());
+                }
+                return self.failures.push(failure);
+            }
         };
-        if is_another {
+        if is_another && want.object.is_namespace() {
             // What was in the one before went with it.
-            let lost: Vec<_> = self.kept.extract_if(.., |kept| kept.object.is_in(&want.object)).collect();
-            let is_lost = |want: &&Wanted| lost.iter().any(|lost| lost.object == want.object);
+            let lost = self.kept.extract_if(.., |kept| kept.object.is_in(&want.object));
+            let lost: HashSet<ObjectKey> = lost.map(|lost| lost.object).collect();
+            let is_lost = |want: &&Wanted| lost.contains(&want.object);
             self.left.extend(self.wanted.iter().filter(is_lost));
         }
     }
@@ -244,7 +256,6 @@ mod tests {
     use lifeline_store::Offset;
 
     use super::*;
-    use crate::reconcile::failure::Retry;
     use crate::reconcile::marks::Owner;
     use crate::reconcile::stories::object;
     use crate::rules::Handling;

@@ -2,11 +2,12 @@
 //!
 //! Start at [`conflicts`]. Pure: claims, as the projection has them, in; conflicts out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use lifeline_projections::fact::ObjectKey;
 use lifeline_projections::fold::{LifecycleIndex, Projection};
-use lifeline_projections::lifecycle::Lifecycle;
+use lifeline_projections::lifecycle::{Desired, Holding, Lifecycle};
+use lifeline_store::Offset;
 
 use crate::reconcile::failure::{Failure, Retry, named};
 use crate::reconcile::plan::Wanted;
@@ -38,6 +39,29 @@ impl Conflict {
     }
 }
 
+/// Conflicts, found by their objects: there may be as many as there are wanted objects.
+#[derive(Debug, Clone, Default)]
+pub struct Conflicts(HashMap<ObjectKey, Conflict>);
+
+impl Conflicts {
+    /// Those of one attempt.
+    pub fn of(conflicts: &[Conflict]) -> Conflicts {
+        Conflicts(conflicts.iter().map(|conflict| (conflict.object.clone(), conflict.clone())).collect())
+    }
+
+    /// What holds an object up.
+    pub fn holding_up(&self, object: &ObjectKey) -> Option<&Conflict> {
+        let namespace = || self.0.get(&ObjectKey::of_namespace(object.namespace.as_deref()?));
+        let holds_up = |conflict: &&Conflict| conflict.holds_up(object);
+        self.0.get(object).filter(holds_up).or_else(|| namespace().filter(holds_up))
+    }
+
+    /// Who has an object, and does not let go of it by itself.
+    pub fn lasting(&self, object: &ObjectKey) -> Option<&Conflict> {
+        self.0.get(object).filter(|conflict| conflict.is_lasting(object))
+    }
+}
+
 /// Wanted objects that another lifecycle claimed first, and the namespaces of wanted objects that another lifecycle owns and
 /// may delete, where the task does not want them itself.
 pub fn conflicts(projection: &Projection, task: &Task, wanted: &[Wanted]) -> Vec<Conflict> {
@@ -46,31 +70,31 @@ pub fn conflicts(projection: &Projection, task: &Task, wanted: &[Wanted]) -> Vec
         if owner == task.index {
             return None;
         }
-        let (resource, lifecycle) = projection.lifecycle(owner);
-        Some((owner, resource, lifecycle))
+        let (head, holding) = (projection.head(owner), projection.holding(owner, object));
+        let is_going = is_going(head.desired, head.decided, head.is_failing, holding.as_ref());
+        let name = || named(head.trigger, &projection.resource_key(owner));
+        Some((owner, is_going, holding.is_some_and(|holding| holding.applied.is_some()), name()))
     };
     let mut conflicts = Vec::new();
     for Wanted { object, .. } in wanted {
-        let Some((index, resource, owner)) = owner(object) else { continue };
+        let Some((index, is_going, is_applied, name)) = owner(object) else { continue };
         let message = format!(
-            "{object} is held by {}\nhint: give the object a name of its own; it is taken over when that lifecycle releases \
-             it",
-            named(&owner.trigger, &resource)
+            "{object} is held by {name}\nhint: give the object a name of its own; it is taken over when that lifecycle releases \
+             it"
         );
-        let is_going = is_going(&owner, object);
-        let exists = !is_going && owner.holding(object).is_some_and(|holding| holding.applied.is_some());
+        let exists = !is_going && is_applied;
         let failure = Failure { message, retry: Retry::Slowly };
         conflicts.push(Conflict { object: object.clone(), owner: index, is_going, exists, failure });
     }
     let names: BTreeSet<&str> = wanted.iter().filter_map(|want| want.object.namespace.as_deref()).collect();
     let namespaces = names.into_iter().map(ObjectKey::of_namespace);
-    for object in namespaces.filter(|namespace| wanted.iter().all(|want| want.object != *namespace)) {
-        let found = owner(&object).filter(|(.., owner)| is_going(owner, &object));
-        let Some((index, resource, owner)) = found else { continue };
+    let wants: HashSet<&ObjectKey> = wanted.iter().map(|want| &want.object).collect();
+    for object in namespaces.filter(|namespace| !wants.contains(namespace)) {
+        let found = owner(&object).filter(|(_, is_going, ..)| *is_going);
+        let Some((index, .., name)) = found else { continue };
         let message = format!(
-            "nothing is applied in {object}, which may be deleted: {} no longer wants it, or is changing it\nhint: this goes on \
-             by itself; `lifeline show stuck` says what that trigger waits for",
-            named(&owner.trigger, &resource)
+            "nothing is applied in {object}, which may be deleted: {name} no longer wants it, or is changing it\nhint: this goes on \
+             by itself; `lifeline show stuck` says what that trigger waits for"
         );
         let failure = Failure { message, retry: Retry::Slowly };
         conflicts.push(Conflict { object, owner: index, is_going: true, exists: false, failure });
@@ -80,22 +104,25 @@ pub fn conflicts(projection: &Projection, task: &Task, wanted: &[Wanted]) -> Vec
 
 /// The Namespaces of a lifecycle that it may delete. Nobody makes objects in them meanwhile.
 pub fn going_namespaces(owner: &Lifecycle) -> Vec<ObjectKey> {
-    let held = owner.inventory.iter().map(|holding| &holding.object);
-    held.filter(|object| object.is_namespace() && is_going(owner, object)).cloned().collect()
+    let Lifecycle { desired, decided, failure, inventory, .. } = owner;
+    let goes = |holding: &&Holding| is_going(*desired, *decided, failure.is_some(), Some(holding));
+    let namespaces = inventory.iter().filter(|holding| holding.object.is_namespace());
+    namespaces.filter(goes).map(|holding| holding.object.clone()).collect()
 }
 
-/// Whether the lifecycle that owns an object may delete it.
-fn is_going(owner: &Lifecycle, object: &ObjectKey) -> bool {
-    if !owner.desired.is_present() {
+/// Whether the lifecycle that owns an object may delete it: by what it desires, since when, whether its last attempt failed, and
+/// what it holds of the object.
+fn is_going(desired: Desired, decided: Offset, is_failing: bool, holding: Option<&Holding>) -> bool {
+    if !desired.is_present() {
         return true;
     }
-    let Some(holding) = owner.holding(object) else { return false };
+    let Some(holding) = holding else { return false };
     match &holding.applied {
         // While the outcome of a change is not known, a deletion may be under way.
         Some(applied) => !applied.is_known(),
         // Claimed for an earlier decision, it may be deleted for one in between. Once an attempt for the current decision has
         // failed, that deletion is over.
-        None => holding.since < owner.decided && owner.failure.is_none(),
+        None => holding.since < decided && !is_failing,
     }
 }
 
@@ -105,7 +132,6 @@ mod tests {
 
     use lifeline_projections::fact::{AppliedObject, Redesired};
     use lifeline_projections::happened::Happened;
-    use lifeline_store::Offset;
 
     use super::*;
     use crate::reconcile::stories::Then::{Applied, Create, Delete, Intends};
@@ -162,6 +188,8 @@ mod tests {
             let owner = LifecycleIndex { resource: 7, slot: 0 };
             let conflict = Conflict { object: object("n"), owner, is_going, exists: false, failure };
             assert_eq!(conflict.holds_up(&object(held_up)), expected, "{held_up}, {is_going}");
+            let found = Conflicts::of(std::slice::from_ref(&conflict)).holding_up(&object(held_up)).is_some();
+            assert_eq!(found, expected, "{held_up}, {is_going}");
         };
         check(false, "n", true);
         check(true, "n", true);
@@ -191,7 +219,8 @@ mod tests {
             for (happened, offset) in story.iter().zip(0..) {
                 owner.evolve(at(offset), 0, *happened);
             }
-            assert_eq!(is_going(&owner, &namespace), expected, "{story:?}");
+            let (is_failing, holding) = (owner.failure.is_some(), owner.holding(&namespace));
+            assert_eq!(is_going(owner.desired, owner.decided, is_failing, holding), expected, "{story:?}");
         };
         use Happened::{DecidedCreate, DecidedDelete};
         check(&[DecidedCreate, intended], false);

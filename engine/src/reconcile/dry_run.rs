@@ -12,7 +12,7 @@ use crate::cluster::{Error, LiveObject};
 use crate::dry_runs::{Action, DryRunRow};
 use crate::error_text::chain;
 use crate::fields::{FieldChange, differing};
-use crate::reconcile::conflict::conflicts;
+use crate::reconcile::conflict::{Conflicts, conflicts};
 use crate::reconcile::failure::Failure;
 use crate::reconcile::plan::{Wanted, plan};
 use crate::reconcile::step::{Known, Made, Step, wanted};
@@ -23,9 +23,9 @@ impl<D: Disk> Reconciler<D> {
     /// Finds out what a lifecycle would do, and notes it.
     pub(super) async fn rehearse(&self, task: &Task, wants: &[Wanted]) {
         let mut rows = Vec::new();
-        let conflicts = conflicts(&self.view.projection(), task, wants);
+        let conflicts = Conflicts::of(&conflicts(&self.view.projection(), task, wants));
         for want in wants {
-            if let Some(conflict) = conflicts.iter().find(|conflict| conflict.holds_up(&want.object)) {
+            if let Some(conflict) = conflicts.holding_up(&want.object) {
                 let because = conflict.failure.message.clone();
                 rows.push(self.row(task, &want.object, Action::Refuse, Vec::new(), Some(because)));
                 continue;

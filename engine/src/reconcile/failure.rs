@@ -27,9 +27,15 @@ const PAUSE_KNOWN_MAX: Duration = Duration::from_secs(10);
 /// The pause while something is on its way out: a namespace takes some seconds, and the next incarnation waits for it.
 const PAUSE_TERMINATING: Duration = Duration::from_millis(500);
 
-/// After so many attempts it hangs: the pause grows to this then.
-const TERMINATING_ATTEMPTS: u32 = 60;
-const PAUSE_HANGING: Duration = Duration::from_secs(5);
+/// The pause doubles each time after so many attempts: the longer it lasts, the longer it will. What goes at last is noticed
+/// after a fifth more of the time.
+const TERMINATING_ATTEMPTS: u32 = 10;
+
+/// The longest of these pauses.
+const PAUSE_HANGING: Duration = Duration::from_secs(10);
+
+/// Failures of one attempt that are told at most. A lifecycle may have ten thousand objects, and all of them the same trouble.
+const MESSAGES_MAX: usize = 50;
 
 /// A failed attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +84,7 @@ impl Failure {
         match self.retry {
             Retry::Soon(asked) => Next::RetryAfter(growing().max(asked.unwrap_or_default())),
             Retry::WhenGone => {
-                let doubled = attempt.saturating_sub(TERMINATING_ATTEMPTS).min(16);
+                let doubled = (attempt.saturating_sub(1) / TERMINATING_ATTEMPTS).min(16);
                 Next::RetryAfter((PAUSE_TERMINATING * 2_u32.pow(doubled)).min(PAUSE_HANGING))
             }
             Retry::Slowly => Next::RetryAfter(growing().max(Duration::from_secs(5))),
@@ -220,7 +226,12 @@ impl Failure {
             Retry::Never => 5,
         };
         let retry = failures.iter().min_by_key(|failure| order(failure))?.retry;
-        let messages: Vec<String> = failures.into_iter().map(|failure| failure.message).collect();
+        let mut failures = failures.into_iter();
+        let mut messages: Vec<String> = failures.by_ref().take(MESSAGES_MAX).map(|failure| failure.message).collect();
+        let more = failures.count();
+        if more > 0 {
+            messages.push(format!("and {more} more failures of other objects"));
+        }
         Some(Failure { message: messages.join("\n"), retry })
     }
 }
@@ -249,9 +260,10 @@ mod tests {
         check(Retry::Soon(None), 3, millis(1_000));
         check(Retry::Soon(None), 400, millis(60_000));
         check(Retry::Soon(Some(Duration::from_secs(7))), 1, millis(7_000));
-        check(Retry::WhenGone, 60, millis(500));
-        check(Retry::WhenGone, 61, millis(1_000));
-        check(Retry::WhenGone, 5_000, millis(5_000));
+        check(Retry::WhenGone, 10, millis(500));
+        check(Retry::WhenGone, 11, millis(1_000));
+        check(Retry::WhenGone, 30, millis(2_000));
+        check(Retry::WhenGone, 5_000, millis(10_000));
         check(Retry::Slowly, 1, millis(5_000));
         check(Retry::WhenKnown, 1, millis(2_000));
         check(Retry::WhenKnown, 50, millis(10_000));
@@ -294,6 +306,12 @@ mod tests {
         let joined = Failure::join(vec![failure("a", Retry::Never), failure("b", Retry::Soon(None))]).unwrap();
         assert_eq!(joined, failure("a\nb", Retry::Soon(None)));
         assert_eq!(Failure::join(vec![]), None);
+        let many = (0..52).map(|number| failure(&number.to_string(), Retry::Slowly)).collect();
+        let joined = Failure::join(many).unwrap().message;
+        assert!(
+            joined.starts_with("0\n1\n") && joined.ends_with("\n49\nand 2 more failures of other objects"),
+            "{joined}"
+        );
         // What is held back counts where nothing else failed.
         let [held, other] = ["a", "b"].map(|message| failure(message, Retry::HeldBack(Duration::ZERO)));
         let joined = Failure::join(vec![held.clone(), failure("no", Retry::Never), other.clone()]);

@@ -35,6 +35,7 @@ pub(crate) mod step;
 pub(crate) mod stories;
 pub(crate) mod task;
 mod tiers;
+mod turns;
 mod work;
 
 pub use work::Reconciler;

@@ -3,6 +3,8 @@
 //! Start at [`plan`]: the lifecycle's inventory and the wanted manifests in, a list of intentions out. What is done about
 //! each object, by what the cluster says of it, is decided in [`super::step`]. Pure and total.
 
+use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use lifeline_projections::fact::{AppliedObject, ObjectKey};
@@ -37,14 +39,22 @@ pub struct Wanted {
     pub has_open_types: bool,
 }
 
-impl Wanted {
+/// The wanted objects of a lifecycle, while they are named one after the other. None is given twice.
+#[derive(Debug, Default)]
+pub(crate) struct Naming {
+    wanted: Vec<Wanted>,
+    /// Where each is among them.
+    places: HashMap<ObjectKey, usize>,
+}
+
+impl Naming {
     /// Adds a manifest to those of its lifecycle, under the name that the cluster gives its object, with the types that the
     /// cluster says.
     ///
     /// # Errors
     /// When another one gives the object already.
     pub(crate) fn add(
-        wanted: &mut Vec<Wanted>,
+        &mut self,
         marked: MarkedManifest,
         schema: Option<&Schema>,
         object: ObjectKey,
@@ -52,7 +62,7 @@ impl Wanted {
         adopts: bool,
     ) -> Result<(), Failure> {
         let MarkedManifest { mut manifest, plain, digest, origin, handling } = marked;
-        if let Some(twin) = wanted.iter().find(|other| other.object == object) {
+        if let Some(twin) = self.places.insert(object.clone(), self.wanted.len()).map(|place| &self.wanted[place]) {
             let message = format!("{origin}: gives {object}, which {} gives already", twin.origin);
             return Err(Failure { message, retry: Retry::Never });
         }
@@ -62,8 +72,14 @@ impl Wanted {
         let recreates = may_recreate(&object, &manifest, handling.recreates);
         let handling = Handling { recreates, ..handling };
         let has_open_types = !plain.is_empty();
-        wanted.push(Wanted { object, manifest, digest, origin, adopts, handling, is_defined_beside, has_open_types });
+        let wanted = Wanted { object, manifest, digest, origin, adopts, handling, is_defined_beside, has_open_types };
+        self.wanted.push(wanted);
         Ok(())
+    }
+
+    /// All of them, in the order in which they were added.
+    pub(crate) fn wanted(self) -> Vec<Wanted> {
+        self.wanted
     }
 }
 
@@ -110,10 +126,10 @@ pub fn plan<'a>(lifecycle: &'a Lifecycle, wanted: &'a [Wanted], once: bool) -> P
             }
         }
     }
-    plan.apply.sort_by_key(|want| (rank(&want.object), want.object.clone()));
-    plan.remove =
-        lifecycle.inventory.iter().filter(|holding| wanted.iter().all(|want| want.object != holding.object)).collect();
-    plan.remove.sort_by_key(|holding| std::cmp::Reverse((rank(&holding.object), holding.object.clone())));
+    plan.apply.sort_by(|one, other| order(&one.object, &other.object));
+    let names: HashSet<&ObjectKey> = wanted.iter().map(|want| &want.object).collect();
+    plan.remove = lifecycle.inventory.iter().filter(|holding| !names.contains(&holding.object)).collect();
+    plan.remove.sort_by(|one, other| order(&other.object, &one.object));
     let is_known = |holding: &&&Holding| holding.applied.as_ref().is_some_and(Applied::is_known);
     plan.intend.extend(plan.remove.iter().filter(is_known).map(|holding| holding.object.clone()));
     plan
@@ -122,16 +138,21 @@ pub fn plan<'a>(lifecycle: &'a Lifecycle, wanted: &'a [Wanted], once: bool) -> P
 impl<'a> Plan<'a> {
     /// Objects that would be kept, though there is an event that is newer than their last apply: somebody may have changed
     /// or deleted them since. They are to be looked at.
-    pub fn look_again(&mut self, lifecycle: &Lifecycle, wanted: &'a [Wanted], event: Offset) -> Vec<ObjectKey> {
+    pub fn look_again(&mut self, lifecycle: &Lifecycle, wanted: &'a [Wanted], event: Offset) -> HashSet<ObjectKey> {
         let is_older = |kept: &mut AppliedObject| {
             let applied = lifecycle.holding(&kept.object).and_then(|holding| holding.applied.as_ref());
             applied.is_some_and(|applied| applied.acted_for < event)
         };
-        let looked_at: Vec<ObjectKey> = self.keep.extract_if(.., is_older).map(|kept| kept.object).collect();
+        let looked_at: HashSet<ObjectKey> = self.keep.extract_if(.., is_older).map(|kept| kept.object).collect();
         self.apply.extend(wanted.iter().filter(|want| looked_at.contains(&want.object)));
-        self.apply.sort_by_key(|want| (rank(&want.object), want.object.clone()));
+        self.apply.sort_by(|one, other| order(&one.object, &other.object));
         looked_at
     }
+}
+
+/// Which of two objects comes first: one that others need, then by name.
+fn order(one: &ObjectKey, other: &ObjectKey) -> Ordering {
+    rank(one).cmp(&rank(other)).then_with(|| one.cmp(other))
 }
 
 /// What other objects need comes first: definitions, then namespaces, then identities and configuration.

@@ -19,8 +19,8 @@ const FORCE_RECREATE: &str = "projectsveltos.io/forceRecreate";
 /// Objects that are kept in mind at most. One that is forgotten is recorded once more.
 const RECREATING_MAX: usize = 10_000;
 
-/// What is recorded once of an object: that it is deleted in order to be made again, or what the cluster changed of it. By
-/// lifecycle; the text has the uid.
+/// What is done once: to record of an object that it is deleted in order to be made again, or what the cluster changed of it,
+/// and to ask the owner of one to try again. By lifecycle; the text has the uid, or whose it is.
 #[derive(Debug, Default)]
 pub struct Noted(Mutex<HashSet<(LifecycleIndex, String)>>);
 

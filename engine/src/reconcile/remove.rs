@@ -2,6 +2,8 @@
 //!
 //! Start at `remove`. What is done about one object is decided in [`super::step`].
 
+use std::collections::BTreeSet;
+
 use futures::future::try_join_all;
 use lifeline_projections::fact::{ObjectKey, Reconciled, What};
 use lifeline_projections::fold::LifecycleIndex;
@@ -15,6 +17,7 @@ use crate::reconcile::lost::needs_record;
 use crate::reconcile::plan::rank;
 use crate::reconcile::step::{Removed, Removing, unwanted};
 use crate::reconcile::task::Task;
+use crate::reconcile::turns::let_others_go_on;
 use crate::reconcile::work::{Reconciler, names};
 use crate::recorder::Stopped;
 
@@ -46,7 +49,8 @@ impl<D: Disk> Reconciler<D> {
     ) -> Result<(), Stopped> {
         let (mut gone, mut released, mut handed_over) = (Vec::new(), Vec::new(), Vec::new());
         let (mut removing, mut rank_before) = (removing, None);
-        for holding in holdings {
+        for (done, holding) in holdings.iter().enumerate() {
+            let_others_go_on(done).await;
             let object = &holding.object;
             // What others need goes last, and only once all that needs it is gone.
             if rank_before.replace(rank(object)).is_some_and(|before| before != rank(object))
@@ -140,7 +144,7 @@ impl<D: Disk> Reconciler<D> {
         let mut hit = Vec::new();
         let lost: Vec<(LifecycleIndex, Reconciled)> = {
             let projection = self.view.projection();
-            let inside = namespaces(gone).flat_map(|name| projection.claims_inside(&task.key.cluster, name));
+            let inside = projection.claims_inside(&task.key.cluster, &namespaces(gone)).into_iter();
             let others = inside.filter(|(index, _)| except != Some(*index));
             let lost = others.filter_map(|(index, objects)| {
                 let (resource, lifecycle) = projection.lifecycle(index);
@@ -168,9 +172,9 @@ impl<D: Disk> Reconciler<D> {
     /// Queues the other lifecycles that claim objects in these Namespaces, for something became different there.
     pub(super) fn wake_in_namespaces(&self, task: &Task, changed: &[ObjectKey]) {
         let projection = self.view.projection();
-        let inside = namespaces(changed).flat_map(|name| projection.claims_inside(&task.key.cluster, name));
+        let inside = projection.claims_inside(&task.key.cluster, &namespaces(changed));
         let waiting: Vec<LifecycleIndex> =
-            inside.map(|(index, _)| index).filter(|index| *index != task.index).collect();
+            inside.into_iter().map(|(index, _)| index).filter(|index| *index != task.index).collect();
         self.site.push(&projection, waiting, Urgency::Fresh);
     }
 
@@ -184,6 +188,6 @@ impl<D: Disk> Reconciler<D> {
 }
 
 /// The names of those objects that are namespaces.
-fn namespaces(objects: &[ObjectKey]) -> impl Iterator<Item = &str> {
-    objects.iter().filter(|object| object.is_namespace()).map(|object| object.name.as_str())
+fn namespaces(objects: &[ObjectKey]) -> BTreeSet<&str> {
+    objects.iter().filter(|object| object.is_namespace()).map(|object| object.name.as_str()).collect()
 }

@@ -79,7 +79,7 @@ impl Task {
 
     /// What shall hold by now, where the lifecycle was decided again since the task began.
     pub fn overtaken_by(&self, projection: &Projection) -> Option<Desired> {
-        let (_, now) = projection.lifecycle(self.index);
+        let now = projection.head(self.index);
         (now.decided != self.lifecycle.decided).then_some(now.desired)
     }
 
@@ -91,7 +91,7 @@ impl Task {
 
     /// Whether another lifecycle that is to be present claims the object.
     pub fn has_next_claimant(&self, projection: &Projection, object: &ObjectKey) -> bool {
-        let is_present = |index| projection.lifecycle(index).1.desired.is_present();
+        let is_present = |index| projection.head(index).desired.is_present();
         let claims = projection.claims(&self.key.cluster, object);
         claims.iter().any(|claim| claim.lifecycle != self.index && is_present(claim.lifecycle))
     }
@@ -141,7 +141,7 @@ impl Task {
 pub(crate) fn outranks(projection: &Projection, object: &ObjectKey, marked: &LifecycleKey) -> bool {
     let Some(index) = projection.lifecycle_index(marked) else { return false };
     let claims = projection.claims(&marked.cluster, object);
-    claims.iter().any(|claim| claim.lifecycle == index) || projection.lifecycle(index).1.desired != Desired::Left
+    claims.iter().any(|claim| claim.lifecycle == index) || projection.head(index).desired != Desired::Left
 }
 
 #[cfg(test)]

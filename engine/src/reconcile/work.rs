@@ -6,6 +6,7 @@
 //! Invariant: of the lifecycles that claim an object only the first one applies or deletes it, and it stays the first until
 //! it has recorded that it let go. So no lifecycle deletes what another has just taken over.
 
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use crate::cluster::Kind;
 use crate::error_text::in_log;
 use crate::queue::{Next, Urgency};
 use crate::reconcile::attempt::{Attempt, Ending, has_object_news, is_news, is_recorded};
-use crate::reconcile::conflict::{Conflict, conflicts, going_namespaces};
+use crate::reconcile::conflict::{Conflict, Conflicts, conflicts, going_namespaces};
 use crate::reconcile::drift::Detection;
 use crate::reconcile::failure::Failure;
 use crate::reconcile::gone::Gone;
@@ -38,6 +39,7 @@ use crate::reconcile::render::{MarkedManifest, render};
 use crate::reconcile::step::Removing;
 use crate::reconcile::task::Task;
 use crate::reconcile::tiers::Tiers;
+use crate::reconcile::turns::aside;
 use crate::recorder::{OutcomeSender, Stopped};
 use crate::rules::spec::SyncMode;
 use crate::rules::{Current, RuleSet, Standing, Trigger};
@@ -47,6 +49,9 @@ use crate::view::View;
 
 /// The pause between looks at an object that is on its way out.
 const PAUSE_DELETING: Duration = Duration::from_millis(250);
+
+/// The pause between looks whether a trigger that is gone has let go of an object.
+const PAUSE_HAND_OVER: Duration = Duration::from_millis(500);
 
 /// The pause between two dry runs of a lifecycle: others may change what it would find.
 const PAUSE_DRY_RUN: Duration = Duration::from_secs(600);
@@ -77,6 +82,8 @@ pub struct Reconciler<D: Disk> {
     gone: Gone,
     /// How long what is being deleted is waited for.
     leaving: Leaving,
+    /// How long what a trigger that is gone has to let go of is waited for.
+    taking_over: Leaving,
     /// At which tier lifecycles want what several of them claim.
     tiers: Tiers,
 }
@@ -92,8 +99,23 @@ impl<D: Disk> Reconciler<D> {
     ) -> Reconciler<D> {
         let (handing_over, recent, lost) = (tokio::sync::Mutex::default(), Recent::default(), Lost::default());
         let (kinds, noted) = (Kinds::default(), Noted::default());
-        let (gone, leaving, tiers) = (Gone::default(), Leaving::default(), Tiers::default());
-        Reconciler { view, site, rules, recording, handing_over, recent, lost, kinds, noted, gone, leaving, tiers }
+        let (gone, leaving, taking_over, tiers) =
+            (Gone::default(), Leaving::default(), Leaving::default(), Tiers::default());
+        Reconciler {
+            view,
+            site,
+            rules,
+            recording,
+            handing_over,
+            recent,
+            lost,
+            kinds,
+            noted,
+            gone,
+            leaving,
+            taking_over,
+            tiers,
+        }
     }
 
     /// Takes keys from the queue until `stop` says true; what runs then is dropped, which is as good as a crash, and a
@@ -162,15 +184,16 @@ impl<D: Disk> Reconciler<D> {
         self.view.by_trigger().reconciled(trigger, took, ended, next == Next::Done, trace::exported(&span));
         drop(span);
         {
-            // A Delete that came while nothing was claimed yet was not queued. This attempt may have made something since.
+            // A Delete that came while nothing was claimed yet left nothing to do. This attempt may have made something since.
             let projection = self.view.projection();
-            let (_, lifecycle) = projection.lifecycle(index);
-            if lifecycle.decided != task.lifecycle.decided && lifecycle.needs_work() {
+            let head = projection.head(index);
+            if head.decided != task.lifecycle.decided && head.needs_work {
                 self.site.push(&projection, [index], Urgency::Fresh);
             }
         }
         if !matches!(next, Next::RetryAfter(_)) {
             self.leaving.forget(index);
+            self.taking_over.forget(index);
             self.recent.forget(index);
         }
         self.site.queue.finish(index, next);
@@ -182,7 +205,7 @@ impl<D: Disk> Reconciler<D> {
         let Some(rules) = rules else { return Ok(Next::RetryAfter(PAUSE_RULES)) };
         let Some(trigger) = task.trigger(&rules) else { return Ok(Next::RetryAfter(PAUSE_REPLAY)) };
         task.act_as(trigger.account().cloned());
-        let wanted = match self.wanted(task, trigger, event).await {
+        let wanted = match self.wanted(task, &rules, trigger, event).await {
             Ok(wanted) => wanted,
             Err(failure) => return self.failed(task, Vec::new(), failure).await,
         };
@@ -197,7 +220,7 @@ impl<D: Disk> Reconciler<D> {
         let mut plan = plan(&task.lifecycle, &wanted, trigger.sync_mode() == SyncMode::OneTime);
         // Where drift is detected, a watch says what others do. Nobody does elsewhere, so a new event is the time to look.
         let unchanged = match trigger.sync_mode() {
-            SyncMode::OneTime | SyncMode::ContinuousWithDriftDetection => Vec::new(),
+            SyncMode::OneTime | SyncMode::ContinuousWithDriftDetection => HashSet::new(),
             SyncMode::Continuous | SyncMode::DryRun => plan.look_again(&task.lifecycle, &wanted, event),
         };
         if !plan.intend.is_empty() {
@@ -223,11 +246,11 @@ impl<D: Disk> Reconciler<D> {
         let conflicts = conflicts(&self.view.projection(), task, &wanted);
         // A trigger that is renamed: what it made changes hands in a moment, so nothing is wrong yet.
         let is_of_gone = |owner: LifecycleIndex| {
-            let (_, owner) = self.view.projection().lifecycle(owner);
-            matches!(rules.standing(&owner.trigger), Standing::Absent)
+            let projection = self.view.projection();
+            matches!(rules.standing(projection.head(owner).trigger), Standing::Absent)
         };
         let is_hand_over = !conflicts.is_empty() && conflicts.iter().all(|conflict| is_of_gone(conflict.owner));
-        self.ask_for(&rules, &wanted, &conflicts).await?;
+        self.ask_for(task, &rules, &wanted, &conflicts).await?;
         let mut attempt = Attempt::new(&plan, &wanted, conflicts).looking_at(unchanged);
         attempt.stops_at_conflict = !trigger.continues_on_conflict();
         self.apply_all(task, Detection::of(trigger), &mut attempt).await?;
@@ -235,6 +258,10 @@ impl<D: Disk> Reconciler<D> {
         self.record_lost_in_namespaces(task, &attempt.made, Some(task.index)).await?;
         self.record_gone(task, &attempt.gone, Some(task.index)).await?;
         self.remove_unwanted(task, &plan.remove, &mut attempt).await?;
+        let refused = self.refused_in_vain(task, &attempt.refused);
+        if !refused.is_empty() {
+            self.let_go(task, Vec::new(), refused).await?;
+        }
         self.report_leaving(task, &mut attempt);
         // Invariant: nothing is awaited from here until the outcome is sent to the recorder. A loss that another attempt records
         // is then either seen here, or in the log after this outcome.
@@ -242,6 +269,14 @@ impl<D: Disk> Reconciler<D> {
         let is_hand_over = is_hand_over && attempt.failures.is_empty();
         let next = match attempt.end(lost) {
             Ending::Waits => return Ok(Next::RetryAfter(PAUSE_DELETING)),
+            // It is woken when its turn comes. That it waits is no failure, and no record, until it lasts long.
+            Ending::Failed(_, applied)
+                if is_hand_over
+                    && !has_object_news(&task.lifecycle, &applied)
+                    && !self.taking_over.is_long(task.index) =>
+            {
+                return Ok(Next::RetryAfter(PAUSE_HAND_OVER));
+            }
             Ending::Failed(failure, applied) => self.failed_saying(task, applied, failure, !is_hand_over).await?,
             Ending::Done(applied) => {
                 let objects = names(applied.iter().map(|applied| &applied.object));
@@ -260,18 +295,35 @@ impl<D: Disk> Reconciler<D> {
     }
 
     /// The objects that the event asks for.
-    async fn wanted(&self, task: &Task, trigger: &Trigger, event: Offset) -> Result<Vec<Wanted>, Failure> {
-        let manifests = self.render(task, trigger, event)?;
+    async fn wanted(
+        &self,
+        task: &Task,
+        rules: &Arc<RuleSet>,
+        trigger: &Trigger,
+        event: Offset,
+    ) -> Result<Vec<Wanted>, Failure> {
+        let manifests = self.render(task, rules, trigger, event).await?;
         self.resolve(task, manifests, trigger.adopts()).await
     }
 
     /// The manifests of an event, rendered once for all attempts that follow soon.
-    fn render(&self, task: &Task, trigger: &Trigger, event: Offset) -> Result<Vec<MarkedManifest>, Failure> {
+    async fn render(
+        &self,
+        task: &Task,
+        rules: &Arc<RuleSet>,
+        trigger: &Trigger,
+        event: Offset,
+    ) -> Result<Vec<MarkedManifest>, Failure> {
         let source = recent::Source { event, trigger: trigger.digest() };
         if let Some(manifests) = self.recent.get(task.index, source) {
             return Ok(manifests);
         }
-        let manifests = render(&self.view, trigger, &task.key, self.site.instance(), event)?;
+        let (view, site, rules, key) = (self.view.clone(), self.site.clone(), rules.clone(), task.key.clone());
+        let rendered = aside(move || {
+            let trigger = rules.trigger(&key.trigger).expect("these rules have it");
+            render(&view, trigger, &key, site.instance(), event)
+        });
+        let manifests = rendered.await?;
         self.recent.put(task.index, source, &manifests);
         Ok(manifests)
     }
@@ -333,7 +385,7 @@ impl<D: Disk> Reconciler<D> {
             }
             self.tiers.note(object, task.index, handling.tier);
             let is_lower = |other: LifecycleIndex| {
-                projection.lifecycle(other).1.desired.is_present()
+                projection.head(other).desired.is_present()
                     && self.tiers.of(object, other).is_some_and(|tier| tier < handling.tier)
             };
             claims[0].lifecycle == task.index && claims[1..].iter().any(|claim| is_lower(claim.lifecycle))
@@ -342,23 +394,63 @@ impl<D: Disk> Reconciler<D> {
     }
 
     /// Asks the owners of wanted objects to let go of them, where they may have a higher tier: it is recorded that they have
-    /// to look at the object again, and then they compare. One whose tier is known, and is no higher, is not asked.
-    async fn ask_for(&self, rules: &RuleSet, wanted: &[Wanted], conflicts: &[Conflict]) -> Result<(), Stopped> {
+    /// to look at the object again, and then they compare. One whose tier is known, and is no higher, is not asked; but one that
+    /// failed for good and never made the object tries again: see [`Reconciler::refused_in_vain`].
+    async fn ask_for(
+        &self,
+        task: &Task,
+        rules: &RuleSet,
+        wanted: &[Wanted],
+        conflicts: &[Conflict],
+    ) -> Result<(), Stopped> {
+        if conflicts.is_empty() {
+            return Ok(());
+        }
+        let (conflicts, mut blocked_by) = (Conflicts::of(conflicts), BTreeSet::new());
         for Wanted { object, handling, .. } in wanted {
-            let Some(conflict) = conflicts.iter().find(|conflict| conflict.is_lasting(object)) else { continue };
-            let (resource, owner) = self.view.projection().lifecycle(conflict.owner);
-            let of_trigger = || rules.trigger(&owner.trigger).map(Trigger::tier_max);
+            let Some(conflict) = conflicts.lasting(object) else { continue };
+            let (trigger, desired, decided, needs_work, is_failing) = {
+                let projection = self.view.projection();
+                let owner = projection.head(conflict.owner);
+                (owner.trigger.clone(), owner.desired, owner.decided, owner.needs_work, owner.is_failing)
+            };
+            let of_trigger = || rules.trigger(&trigger).map(Trigger::tier_max);
             let tier = self.tiers.of(object, conflict.owner).or_else(of_trigger);
-            if !owner.desired.is_present() || tier.is_none_or(|tier| tier <= handling.tier) {
+            if !desired.is_present() {
                 continue;
             }
-            if !owner.needs_work() {
+            if tier.is_none_or(|tier| tier <= handling.tier) {
+                blocked_by.extend((!conflict.exists && is_failing).then_some(conflict.owner));
+                continue;
+            }
+            if !needs_work {
+                let key = self.view.projection().lifecycle_key(conflict.owner);
                 let again = What::Intended(vec![object.clone()]);
-                self.recording.record(Reconciled::new(owner.key(resource), owner.decided, again)).await?;
+                self.recording.record(Reconciled::new(key, decided, again)).await?;
             }
             self.site.push(&self.view.projection(), [conflict.owner], Urgency::Fresh);
         }
+        let projection = self.view.projection();
+        let has_given_up =
+            |owner: &LifecycleIndex| projection.lifecycle(*owner).1.failure.is_some_and(|failure| !failure.transient);
+        // Once for each decision of both: two that wait for each other would wake each other for ever.
+        let is_first_time = |owner: &LifecycleIndex| {
+            let (ours, theirs) = (task.lifecycle.decided, projection.head(*owner).decided);
+            self.noted.note(task.index, &format!("{owner:?} {theirs} {ours}"))
+        };
+        blocked_by.retain(|owner| has_given_up(owner) && is_first_time(owner));
+        self.site.push(&projection, blocked_by, Urgency::Fresh);
         Ok(())
+    }
+
+    /// What the cluster refused for good, was never made, and another lifecycle wants. The claim on it ends, or it would keep
+    /// that one from an object that this one never makes. Should an answer have been lost, and with it that the object was made,
+    /// the other one takes it over by its marks, as any object that is handed over.
+    fn refused_in_vain(&self, task: &Task, refused: &[ObjectKey]) -> Vec<ObjectKey> {
+        let projection = self.view.projection();
+        let is_in_vain =
+            |object: &&ObjectKey| task.recorded_uid(object).is_none() && task.has_next_claimant(&projection, object);
+        refused.iter().filter(is_in_vain).cloned().collect()
     }
 
     /// Reports what is being deleted and does not go, once that has lasted long.
@@ -421,7 +513,7 @@ impl<D: Disk> Reconciler<D> {
         self.record(task, what).await?;
         drop(waits);
         self.site.drifts.settled(task.index);
-        let still = going();
+        let still: BTreeSet<ObjectKey> = going().into_iter().collect();
         awaited.retain(|namespace| !still.contains(namespace));
         self.wake_in_namespaces(task, &awaited);
         Ok(())
@@ -434,7 +526,16 @@ impl<D: Disk> Reconciler<D> {
     }
 }
 
-/// The short names of objects, for the log.
+/// Objects that a line of the log names at most.
+const NAMES_MAX: usize = 50;
+
+/// The short names of objects, for the log. Of many the first ones.
 pub(super) fn names<'a>(objects: impl IntoIterator<Item = &'a ObjectKey>) -> String {
-    objects.into_iter().map(ObjectKey::short).collect::<Vec<_>>().join(", ")
+    let mut objects = objects.into_iter();
+    let mut names: Vec<String> = objects.by_ref().take(NAMES_MAX).map(ObjectKey::short).collect();
+    let more = objects.count();
+    if more > 0 {
+        names.push(format!("and {more} more"));
+    }
+    names.join(", ")
 }

@@ -11,6 +11,7 @@ use lifeline_store::Disk;
 use super::{Error, Recorder, Stopped, redriver};
 use crate::confirmations::Confirmation;
 use crate::replay::{Confirmable, Counts};
+use crate::size::Size;
 use crate::status::ReplayStatus;
 use crate::view::{Confirmed, View};
 
@@ -32,11 +33,12 @@ pub async fn confirm<D: Disk>(view: &View<D>, id: &str) -> Result<Option<Confirm
     let is_held = |replay: &ReplayStatus| replay.held.as_ref().is_some_and(|held| held.id == id);
     let Some(replay) = view.replays().into_iter().find(is_held) else {
         let orphans = view.orphans().confirm(id);
-        return Ok(orphans.map(|(trigger, objects)| Confirmed { orphans: true, trigger, objects }));
+        return Ok(orphans.map(|(trigger, objects)| Confirmed { orphans: true, trigger, objects, keys: 0 }));
     };
     let recorded = tokio::time::timeout(redriver::PATIENCE, view.confirmations().ask(id)).await;
-    let objects = recorded.map_err(|_| redriver::Error::Late)?.map_err(|_| Stopped)?;
-    Ok(objects.map(|objects| Confirmed { orphans: false, trigger: replay.trigger, objects }))
+    let goes = recorded.map_err(|_| redriver::Error::Late)?.map_err(|_| Stopped)?;
+    let confirmed = |Size { objects, keys }| Confirmed { orphans: false, trigger: replay.trigger, objects, keys };
+    Ok(goes.map(confirmed))
 }
 
 impl<D: Disk> Recorder<D> {
@@ -60,7 +62,7 @@ impl<D: Disk> Recorder<D> {
             let confirmation = self.confirmations.pop().expect("it was just looked at");
             // Nobody may wait any more; then it is confirmed all the same.
             match known {
-                Confirmable::Held { objects, .. } => _ = confirmation.done.send(Some(objects)),
+                Confirmable::Held { goes, .. } => _ = confirmation.done.send(Some(goes)),
                 Confirmable::Unknown => _ = confirmation.done.send(None),
                 Confirmable::Counting => later.push(confirmation),
             }

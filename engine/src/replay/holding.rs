@@ -6,11 +6,12 @@
 use lifeline_projections::fact::TriggerReplayed;
 use tracing::warn;
 
-use super::brake::{Withdrawal, sentence};
+use super::brake::{Counted, Withdrawal, sentence};
 use super::target::{Held, Target};
 use super::turn::{Consent, Count, Turn};
 use super::{Counts, Replay};
 use crate::error_text::in_log;
+use crate::size::Size;
 
 /// What is known of the withdrawal that somebody confirms.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,8 +20,8 @@ pub enum Confirmable {
     Held {
         /// The fact that lets it pass. Once it is recorded, [`Replay::confirm`] is to be called.
         fact: TriggerReplayed,
-        /// How many objects go.
-        objects: u64,
+        /// What goes.
+        goes: Size,
     },
     /// It was held, and is just counted again.
     Counting,
@@ -39,15 +40,20 @@ impl Replay {
             Turn::Counting(_) | Turn::Held | Turn::Recording(_) => None,
         };
         let counted: Vec<(usize, Count)> = self.targets.iter().enumerate().filter_map(counted).collect();
-        let would_go = counted.iter().map(|(at, count)| (&*self.targets[*at].trigger, count.withdrawal, count.live));
+        let would_go = counted.iter().map(|(at, Count { withdrawal, keys, live, .. })| {
+            let trigger = &*self.targets[*at].trigger;
+            Counted { trigger, objects: *withdrawal, keys: *keys, live: *live }
+        });
         let much = self.brake.held(&would_go.collect::<Vec<_>>(), self.confirmed, &self.lately);
         let in_small_steps = self.lately.values().sum();
-        for ((at, Count { withdrawal, waiting, names, .. }), is_much) in counted.into_iter().zip(much) {
+        for ((at, count), is_much) in counted.into_iter().zip(much) {
+            let Count { withdrawal, keys, waiting, names, .. } = count;
             let target = &mut self.targets[at];
-            if is_much || (withdrawal.objects == 0 && waiting > 0) {
-                let withdrawal = Withdrawal { objects: withdrawal.objects + waiting, of: withdrawal.of };
+            if is_much || (count.goes().is_none() && !waiting.is_none()) {
+                let withdrawal = Withdrawal { goes: withdrawal.goes + waiting.objects, ..withdrawal };
+                let keys = Withdrawal { goes: keys.goes + waiting.keys, ..keys };
                 let waits_for = if is_much { None } else { target.cursor.waits_for.clone() };
-                let held = Held { withdrawal, names, waits_for, counts: 0, is_said: false };
+                let held = Held { withdrawal, keys, names, waits_for, counts: 0, is_said: false };
                 let held = held.after(target.held.as_ref(), target.may_be_taken_over);
                 let is_news = held.is_news(target.held.as_ref());
                 (target.turn, target.held) = (Turn::Held, Some(held));
@@ -55,9 +61,10 @@ impl Replay {
                     warn!("{}", in_log(&sentence(&target.trigger, &held)));
                 }
             } else {
-                if withdrawal.objects > 0 {
-                    *self.lately.entry(target.trigger.clone()).or_default() += withdrawal.objects;
-                    self.passed.push(target.allow(withdrawal.objects, false));
+                let goes = count.goes();
+                if !goes.is_none() {
+                    *self.lately.entry(target.trigger.clone()).or_default() += goes.sum();
+                    self.passed.push(target.allow(goes, false));
                 }
                 target.begin_recording(Consent::Little);
             }
@@ -72,7 +79,10 @@ impl Replay {
             return Confirmable::Unknown;
         };
         match target.turn {
-            Turn::Held => Confirmable::Held { fact: target.allow(held.objects, true), objects: held.objects },
+            Turn::Held => {
+                let goes = Size { objects: held.objects, keys: held.keys };
+                Confirmable::Held { fact: target.allow(goes, true), goes }
+            }
             Turn::Counting(_) | Turn::Counted(_) => Confirmable::Counting,
             Turn::Recording(_) => Confirmable::Unknown,
         }
@@ -84,7 +94,7 @@ impl Replay {
             target.turn == Turn::Held && target.held_withdrawal(0).is_some_and(|held| held.id == id)
         };
         for target in self.targets.iter_mut().filter(is_confirmed) {
-            self.confirmed += target.held.as_ref().map_or(0, |held| held.withdrawal.objects);
+            self.confirmed += target.held.as_ref().map_or(0, |held| held.goes().sum());
             target.begin_recording(Consent::Confirmed);
         }
     }

@@ -1,6 +1,7 @@
 //! [`Target`]: a trigger whose history is decided again, and how far that is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use lifeline_projections::fact::{Allowance, Redecision, Redesired, ResourceKey, TriggerReplayed};
 use lifeline_projections::fold::{Projection, Resource};
@@ -11,13 +12,16 @@ use super::brake::{Withdrawal, confirmation_id};
 use super::cursor::Cursor;
 use super::found::Found;
 use super::turn::{Consent, Count, Turn};
+use crate::size::Size;
 use crate::status::HeldWithdrawal;
 
 /// What is held of a trigger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Held {
     pub(super) withdrawal: Withdrawal,
-    /// A checksum of the names of the objects.
+    /// The same of the keys of its list.
+    pub(super) keys: Withdrawal,
+    /// A checksum of the names of both.
     pub(super) names: u64,
     /// Why another trigger may want some of them.
     pub(super) waits_for: Option<String>,
@@ -31,11 +35,16 @@ pub(super) struct Held {
 const COUNTS_UNSAID_MAX: u8 = 3;
 
 impl Held {
+    /// What would go.
+    pub(super) fn goes(&self) -> Size {
+        Size { objects: self.withdrawal.goes, keys: self.keys.goes }
+    }
+
     /// The same, counted once more than `before`. A trigger that is renamed looks like one that goes and another that comes:
     /// where `may_be_taken_over`, a hold is said once a second count finds as much.
     pub(super) fn after(self, before: Option<&Held>, may_be_taken_over: bool) -> Held {
         let counts = before.map_or(1, |before| before.counts.saturating_add(1));
-        let is_less = before.is_none_or(|before| self.withdrawal.objects < before.withdrawal.objects);
+        let is_less = before.is_none_or(|before| self.goes().sum() < before.goes().sum());
         let was_said = before.is_some_and(|before| before.is_said);
         let is_said = was_said || !may_be_taken_over || !is_less || counts > COUNTS_UNSAID_MAX;
         Held { counts, is_said, ..self }
@@ -44,7 +53,8 @@ impl Held {
     /// Whether the same was said before.
     pub(super) fn is_news(&self, before: Option<&Held>) -> bool {
         let is_same = |before: &Held| {
-            (before.withdrawal, before.names, &before.waits_for) == (self.withdrawal, self.names, &self.waits_for)
+            let of = |held: &Held| (held.withdrawal, held.keys, held.names);
+            (of(before), &before.waits_for) == (of(self), &self.waits_for)
         };
         self.is_said && !before.is_some_and(|before| before.is_said && is_same(before))
     }
@@ -74,6 +84,9 @@ pub(super) struct Target {
     /// Only resources that an event from here on spoke of are decided again; `None` for all.
     pub(super) from: Option<Offset>,
     pub(super) decided: Decided,
+    /// Keys of its list that are not to be in it any more and stay for now, as
+    /// [`key_digest`](super::texts::key_digest) names them.
+    pub(super) leaving: Arc<BTreeSet<u64>>,
 }
 
 /// How many lifecycles were decided again.
@@ -101,6 +114,7 @@ impl Target {
             is_stuck: false,
             from: None,
             decided: Decided::default(),
+            leaving: Arc::default(),
         }
     }
 
@@ -124,18 +138,21 @@ impl Target {
     /// Begins the turn that records what may go.
     pub(super) fn begin_recording(&mut self, consent: Consent) {
         (self.turn, self.held, self.cursor) = (Turn::Recording(consent), None, Cursor::default());
+        self.leaving = Arc::default();
     }
 
     /// Begins to count again.
     pub(super) fn begin_counting(&mut self) {
         (self.turn, self.cursor) = (Turn::Counting(Count::default()), Cursor::default());
+        self.leaving = Arc::default();
     }
 
     /// What is held, where `lately` more was withdrawn in small steps before.
     pub(super) fn held_withdrawal(&self, lately: u64) -> Option<HeldWithdrawal> {
-        let Held { withdrawal: Withdrawal { objects, of }, names, waits_for, .. } = self.held.clone()?;
+        let Held { withdrawal, keys, names, waits_for, .. } = self.held.clone()?;
         let id = confirmation_id(&self.trigger, self.digest, names);
-        Some(HeldWithdrawal { id, objects, of, lately, waits_for })
+        let (Withdrawal { goes: objects, of }, Withdrawal { goes: keys, of: keys_of }) = (withdrawal, keys);
+        Some(HeldWithdrawal { id, objects, of, keys, keys_of, lately, waits_for })
     }
 
     /// Whether what is held is said.
@@ -160,9 +177,25 @@ impl Target {
         }
     }
 
-    /// The fact that says what may be withdrawn.
-    pub(super) fn allow(&self, objects: u64, is_confirmed: bool) -> TriggerReplayed {
+    /// The fact that says what may be withdrawn: objects, and keys of lists, in one sum.
+    pub(super) fn allow(&self, goes: Size, is_confirmed: bool) -> TriggerReplayed {
+        let objects = goes.sum();
         TriggerReplayed { allowance: Some(Allowance { objects, is_confirmed }), ..self.record(Vec::new(), false) }
+    }
+
+    /// Whether a resource is left out, for no event spoke of it since the one from which on history is decided again.
+    pub(super) fn is_left_out(&self, resource: &Resource) -> bool {
+        self.from.is_some_and(|from| resource.last_event < from)
+    }
+
+    /// Whether the records of a resource have to be read.
+    pub(super) fn has_to_walk(&self, projection: &Projection, key: &ResourceKey, resource: &Resource) -> bool {
+        self.digest.is_some() && !self.is_left_out(resource) && !key.is_list() && !self.is_decided(projection, resource)
+    }
+
+    /// Whether it is the list that this trigger makes of its keys, so that it comes after them.
+    pub(super) fn makes_last(&self, key: &ResourceKey) -> bool {
+        self.digest.is_some() && key.is_list() && *key.subject == *self.trigger
     }
 
     /// Whether these rules decided whatever they can decide about a resource.
@@ -205,8 +238,9 @@ mod tests {
         let check = |may_be_taken_over: bool, counts: &[(u64, bool)]| {
             let mut before: Option<Held> = None;
             for (number, (objects, is_said)) in counts.iter().enumerate() {
-                let withdrawal = Withdrawal { objects: *objects, of: 20 };
-                let counted = Held { withdrawal, names: *objects, waits_for: None, counts: 0, is_said: false };
+                let withdrawal = Withdrawal { goes: *objects, of: 20 };
+                let keys = Withdrawal::default();
+                let counted = Held { withdrawal, keys, names: *objects, waits_for: None, counts: 0, is_said: false };
                 let held = counted.after(before.as_ref(), may_be_taken_over);
                 assert_eq!(held.is_said, *is_said, "count {number} of {counts:?}");
                 let is_first = before.as_ref().is_none_or(|before| !before.is_said || before.names != held.names);

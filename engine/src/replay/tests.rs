@@ -1,9 +1,14 @@
 //! Histories, and what a replay makes of them.
 
-use lifeline_projections::fact::{Decision, Delivery, LifecycleKey, ObjectKey, Reconciled, RecordLost, What};
-use lifeline_projections::lifecycle::Holding;
+use lifeline_projections::fact::{
+    Decision, Delivery, EventReceived, Fact, LifecycleKey, ObjectKey, Reconciled, RecordLost, Redesired, ResourceKey,
+    Ruling, What,
+};
+use lifeline_projections::fold::Keys;
+use lifeline_projections::lifecycle::{Desired, Holding, Lifecycle};
 use lifeline_store::{Log, Offset, Options, SimulatedDisk};
 
+use super::desired::{Unmatched, redesired};
 use super::*;
 use crate::rules::{Clusters, Manifests};
 use crate::status::HeldWithdrawal;
@@ -98,11 +103,22 @@ impl World {
             if let Some(fact) = piece.take_fact() {
                 self.record(Fact::Replay(fact));
             }
-            replay.advance(piece);
+            self.advance(&mut replay, piece);
             self.allow(&mut replay);
             pieces += 1;
         }
         pieces
+    }
+
+    /// Goes on behind a piece, with the texts that it asked.
+    fn advance(&self, replay: &mut Replay, piece: Piece) {
+        let Some(questions) = replay.advance(piece) else { return };
+        let keys = |trigger: &str, cluster: &str| {
+            let mut keys = self.projection.live_keys(trigger, cluster, 0..u32::MAX);
+            keys.sort_unstable();
+            (texts::keys_of(&self.projection, trigger, cluster), keys)
+        };
+        replay.answer(questions.answered_by(&self.log.reader(), &keys));
     }
 
     fn desired(&self, (source, subject): (&str, &str)) -> Option<(Desired, u32)> {
@@ -315,7 +331,7 @@ fn a_replay_that_is_asked_for_decides_again_what_events_from_there_on_spoke_of()
         assert!(!replay.ask("manage", from), "it is under way");
         while let Some(mut piece) = replay.piece(&world.projection, &world.log.reader(), 1).expect("a sound log") {
             piece.take_fact().into_iter().for_each(|fact| world.record(Fact::Replay(fact)));
-            replay.advance(piece);
+            world.advance(&mut replay, piece);
         }
         let over = replay.take_over();
         assert_eq!(over.len(), 1, "{over:?}");
@@ -333,3 +349,4 @@ fn a_replay_that_is_asked_for_decides_again_what_events_from_there_on_spoke_of()
 }
 
 mod brake;
+mod lists;

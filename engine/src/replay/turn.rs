@@ -7,7 +7,9 @@ use lifeline_projections::lifecycle::Lifecycle;
 use serde_json::json;
 
 use super::brake::Withdrawal;
+use super::texts::key_digest;
 use crate::digest::digest;
+use crate::size::Size;
 
 /// Which turn of a replay is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,19 +38,28 @@ pub(super) enum Consent {
 pub(super) struct Count {
     /// What it would withdraw now, of the objects of its trigger.
     pub(super) withdrawal: Withdrawal,
-    /// Objects beside them that would go, and that another lifecycle may want.
-    pub(super) waiting: u64,
-    /// A checksum of the names of both, in any order.
+    /// The same of the keys of its list.
+    pub(super) keys: Withdrawal,
+    /// What would go beside them, and what another lifecycle may want.
+    pub(super) waiting: Size,
+    /// A checksum of the names of all of these, in any order.
     pub(super) names: u64,
-    /// The live objects of all triggers.
-    pub(super) live: u64,
+    /// What is live of all triggers.
+    pub(super) live: Size,
 }
 
-/// Objects that would go.
+impl Count {
+    /// What it would withdraw now.
+    pub(super) fn goes(&self) -> Size {
+        Size { objects: self.withdrawal.goes, keys: self.keys.goes }
+    }
+}
+
+/// What would go.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Going {
-    pub(crate) objects: u64,
-    /// A checksum of their names, in any order.
+    pub(crate) size: Size,
+    /// A checksum of the names, in any order.
     pub(crate) names: u64,
 }
 
@@ -56,45 +67,42 @@ impl Going {
     /// Those objects of a cluster.
     pub(crate) fn of<'o>(cluster: &str, objects: impl Iterator<Item = &'o ObjectKey>) -> Going {
         objects.fold(Going::default(), |going, object| {
-            going.and(Going { objects: 1, names: digest(&json!([cluster, object])) })
+            going.and(Going { size: Size { objects: 1, keys: 0 }, names: digest(&json!([cluster, object])) })
         })
     }
 
-    /// A key of a list, which counts as so many objects.
-    pub(crate) fn of_key(cluster: &str, ResourceKey { source, subject }: &ResourceKey, objects: u64) -> Going {
-        let names = if objects == 0 { 0 } else { digest(&json!([cluster, source, subject])) };
-        Going { objects, names }
+    /// A key of a list.
+    pub(crate) fn of_key(cluster: &str, key: &ResourceKey) -> Going {
+        Going { size: Size { objects: 0, keys: 1 }, names: key_digest(cluster, key) }
     }
 
     /// Both.
     #[must_use]
     pub(crate) fn and(self, other: Going) -> Going {
-        Going { objects: self.objects + other.objects, names: self.names.wrapping_add(other.names) }
+        Going { size: self.size + other.size, names: self.names.wrapping_add(other.names) }
     }
 }
 
-/// A lifecycle that stays present counts as so many steps more, for its texts are rendered.
-const RENDER_STEPS: usize = 16;
+/// What the lifecycles of a resource are measured by.
+pub(super) trait Measures {
+    /// How much a lifecycle has.
+    fn size(&self, lifecycle: &Lifecycle) -> Size;
+
+    /// What of it would go, where it is decided like this. An object that another lifecycle wants, and goes on wanting, changes
+    /// hands and does not count.
+    fn goes(&self, lifecycle: &Lifecycle, redecision: &Redecision) -> Going;
+
+    /// Why another lifecycle may want it, on a cluster.
+    fn waits(&self, cluster: &str) -> Option<String>;
+}
 
 impl Turn {
-    /// How many steps more the redecisions of a resource cost.
-    pub(super) fn steps_of(&self, redecisions: &[Redecision]) -> usize {
-        match self {
-            Turn::Counting(_) | Turn::Recording(Consent::Little) => RENDER_STEPS * redecisions.len(),
-            Turn::Counted(_) | Turn::Held | Turn::Recording(Consent::Confirmed) => 0,
-        }
-    }
-
     /// Goes on behind a resource. Gives what of its redecisions is recorded in this turn: in the first one, what takes no object
-    /// away; in the second one, all but what takes away an object that another lifecycle may want. How many objects there are is
-    /// what `holds` says of a lifecycle, what would go what `goes` says of one that is decided so; one that another lifecycle
-    /// wants, and goes on wanting, changes hands and does not count. Why another one may want it is what `waits` says of a
-    /// cluster; the first reason goes to `waits_for`.
+    /// away, and no key of a list; in the second one, all but what takes away an object that another lifecycle may want. Why
+    /// another one may is said by the first reason, in `waits_for`.
     pub(super) fn pass(
         &mut self,
-        holds: &impl Fn(&Lifecycle) -> u64,
-        goes: &impl Fn(&Lifecycle, &Redecision) -> Going,
-        waits: &impl Fn(&str) -> Option<String>,
+        measures: &impl Measures,
         (trigger, resource): (&str, &Resource),
         mut redecisions: Vec<Redecision>,
         waits_for: &mut Option<String>,
@@ -107,14 +115,15 @@ impl Turn {
         let (is_counting, mut none) = (count.is_some(), Count::default());
         let count = count.unwrap_or(&mut none);
         for lifecycle in resource.lifecycles.iter().filter(|lifecycle| lifecycle.desired.is_present()) {
-            let objects = holds(lifecycle);
-            count.live += objects;
+            let size = measures.size(lifecycle);
+            count.live += size;
             if *lifecycle.trigger != *trigger {
                 continue;
             }
-            count.withdrawal.of += objects;
+            count.withdrawal.of += size.objects;
+            count.keys.of += size.keys;
             // A key of a list has no object that others could want.
-            let waits = || if lifecycle.inventory.is_empty() { None } else { waits(&lifecycle.cluster) };
+            let waits = || if lifecycle.inventory.is_empty() { None } else { measures.waits(&lifecycle.cluster) };
             redecisions.retain(|redecision| {
                 if redecision.cluster != *lifecycle.cluster {
                     return true;
@@ -123,17 +132,20 @@ impl Turn {
                 if !is_counting && reason.is_none() {
                     return true;
                 }
-                let Going { objects, names } = goes(lifecycle, redecision);
-                if objects == 0 {
+                let Going { size, names } = measures.goes(lifecycle, redecision);
+                if size.is_none() {
                     return true;
                 }
                 count.names = count.names.wrapping_add(names);
                 match reason.or_else(waits) {
                     Some(reason) => {
-                        count.waiting += objects;
+                        count.waiting += size;
                         waits_for.get_or_insert(reason);
                     }
-                    None => count.withdrawal.objects += objects,
+                    None => {
+                        count.withdrawal.goes += size.objects;
+                        count.keys.goes += size.keys;
+                    }
                 }
                 false
             });

@@ -2,13 +2,12 @@
 //!
 //! Start at [`Replay::waits`].
 
-use lifeline_projections::fold::{Ground, Projection, Resource};
+use lifeline_projections::fold::{Ground, Resource};
 use lifeline_projections::lifecycle::Desired;
-use lifeline_store::{Disk, Reader};
+use lifeline_store::Offset;
 
 use super::Replay;
-use super::content::fails;
-use crate::rules::{RuleSet, Standing};
+use crate::rules::{RuleSet, Standing, Trigger};
 
 /// Why something that never decided anything may want anything: a trigger is out of force, or hidden.
 pub(super) fn may_want_all(rules: &RuleSet, ground: &Ground) -> Option<String> {
@@ -19,10 +18,10 @@ pub(super) fn may_want_all(rules: &RuleSet, ground: &Ground) -> Option<String> {
 
 impl Replay {
     /// Why a lifecycle of a resource may want what another trigger's has: it is present, and what it wants is not known.
-    pub(crate) fn waits<D: Disk>(
+    /// Why texts cannot be rendered is what `fails` says of a trigger and an event.
+    pub(crate) fn waits(
         &self,
-        log: &Reader<D>,
-        projection: &Projection,
+        fails: &dyn Fn(&Trigger, Offset) -> Option<String>,
         whose: &str,
         resource: &Resource,
         cluster: &str,
@@ -34,7 +33,7 @@ impl Replay {
         let mut others = others.filter(|other| *other.cluster == *cluster);
         others.find_map(|other| match (other.desired, self.rules.standing(&other.trigger)) {
             (Desired::Present { .. }, Standing::OutOfForce) => Some(out_of_force(&other.trigger)),
-            (Desired::Present { event }, Standing::InForce(trigger)) => fails(log, projection, trigger, cluster, event),
+            (Desired::Present { event }, Standing::InForce(trigger)) => fails(trigger, event),
             (Desired::Present { .. }, Standing::Absent) | (Desired::Absent { .. } | Desired::Left, _) => None,
         })
     }

@@ -106,6 +106,15 @@ impl Drifts {
         state.fights.note(object, manager, Instant::now());
     }
 
+    /// Ends the fights over objects that nobody puts back any more.
+    pub(crate) fn end_fights(&self, is_put_back: impl Fn(&ObjectKey) -> bool) {
+        // Asked without the lock: the answer may wait for others.
+        let fought: Vec<ObjectKey> = self.state.lock().fights.objects().cloned().collect();
+        for object in fought.iter().filter(|object| !is_put_back(object)) {
+            self.state.lock().fights.end(object);
+        }
+    }
+
     /// The fight because of which an object is not put back now.
     pub(crate) fn fight_over(&self, object: &ObjectKey) -> Option<Fought> {
         self.state.lock().fights.over(object, Instant::now())

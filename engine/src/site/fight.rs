@@ -89,6 +89,16 @@ impl Fights {
         })
     }
 
+    /// The objects that are fought over.
+    pub fn objects(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.0.iter().filter(|(_, fight)| fight.pauses > 0).map(|(object, _)| object)
+    }
+
+    /// Nobody puts an object back any more.
+    pub fn end(&mut self, object: &ObjectKey) {
+        self.0.remove(object);
+    }
+
     fn forget(&mut self, now: Instant) {
         for fight in self.0.values_mut().filter(|fight| fight.pauses == 0) {
             while fight.drifts.front().is_some_and(|at| now.duration_since(*at) > WINDOW) {
@@ -159,5 +169,16 @@ mod tests {
         }
         assert_eq!(fights.0.len(), OBJECTS_MAX);
         assert_eq!(told(&fights, 0), 0, "the oldest drift is forgotten first");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fight_ends_with_what_was_put_back() {
+        let (mut fights, now) = (Fights::default(), Instant::now());
+        for name in ["a", "a", "a", "a", "a", "a", "b"] {
+            fights.note(&object(name), None, now);
+        }
+        assert_eq!(fights.objects().collect::<Vec<_>>(), [&object("a")], "few drifts are no fight");
+        fights.end(&object("a"));
+        assert_eq!((fights.all(now).count(), fights.over(&object("a"), now)), (0, None));
     }
 }

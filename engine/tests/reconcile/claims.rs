@@ -132,6 +132,59 @@ async fn what_is_no_longer_wanted_goes_though_another_object_belongs_to_others()
     .await;
 }
 
+/// A label that no API server takes, for the subject in capitals alone.
+fn with_bad_label() -> Current {
+    let text = format!("{SOURCE}{}", TRIGGER.replace("BEHAVIOUR", "WithdrawPolicies"));
+    let name = r#"metadata: {name: "{{ .CloudEvent.subject | lower }}""#;
+    let label = r#", labels: {"of": "{{ if eq .CloudEvent.subject "ZOE" }}not a label{{ else }}good{{ end }}"}"#;
+    rules(&text.replace(name, &format!("{name}{label}")))
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_is_never_made_goes_to_the_next_who_wants_it() {
+    // The one that is refused comes first, or last.
+    for [first, second] in [["ZOE", "zoe"], ["zoe", "ZOE"]] {
+        play(with_bad_label(), async |world| {
+            let manifest = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "zoe"}});
+            let object = world.cluster.resolve(&manifest).await.expect("a Namespace");
+            world.happens(1, "login", first).await;
+            world.happens(2, "login", second).await;
+            let live = world.cluster.get(&object).await.expect("a cluster").expect("one of them can make it");
+            assert_eq!(live.manifest["metadata"]["annotations"]["lifeline.dev/subject"], "zoe");
+            assert_eq!(world.phases(), [(Phase::Failing, 1), (Phase::Ready, 1)], "{first}");
+            // It is the other one's to delete.
+            world.happens(3, "logout", "ZOE").await;
+            let still = world.cluster.get(&object).await.expect("a cluster").expect("it is wanted");
+            assert_eq!(still.uid, live.uid);
+            world.happens(4, "logout", "zoe").await;
+            assert_eq!(world.cluster.get(&object).await.expect("a cluster"), None);
+            assert_eq!(world.phases(), [(Phase::Gone, 2)]);
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_renamed_trigger_made_is_waited_for_without_a_failure() {
+    play(two_triggers("p", None), async |world| {
+        for (sequence, subject) in (1..).zip(["ann", "bob", "cid"]) {
+            world.happens(sequence, "login", subject).await;
+        }
+        let text = TRIGGER.replace("BEHAVIOUR", "WithdrawPolicies").replace("name: manage", "name: renamed");
+        let text = text.replace("{{ .CloudEvent.subject | lower }}", "p-{{ .CloudEvent.subject }}");
+        world.rules.send_replace(rules(&format!("{SOURCE}{text}")));
+        world.settles().await;
+        assert_eq!(world.phases(), [(Phase::Ready, 3), (Phase::Gone, 3)]);
+        let log = world.view.log();
+        let mut scan = log.scan(log.start());
+        while let Some(record) = scan.next().expect("a sound log") {
+            let fact = Fact::decode(record.payload).expect("a fact");
+            assert!(!matches!(fact, Fact::Reconciled(Reconciled { what: What::Failed(_), .. })), "{fact:?}");
+        }
+    })
+    .await;
+}
+
 /// Two triggers, each with one object for every resource: their names begin with these.
 fn two_triggers(one: &str, other: Option<&str>) -> Current {
     let trigger = |name: &str, begins: &str| {

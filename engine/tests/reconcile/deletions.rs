@@ -9,7 +9,7 @@ use lifeline_projections::fact::{Fact, Redecision, Redesired, ResourceKey, Trigg
 use lifeline_projections::lifecycle::Phase;
 use lifeline_store::SimulatedDisk;
 
-use crate::world::{SOURCE, START_UNIX_NANOS, TRIGGER, open, play, play_on, with_trigger};
+use crate::world::{SOURCE, START_UNIX_NANOS, TRIGGER, World, open, play, play_on, rules, with_trigger};
 
 #[tokio::test(start_paused = true)]
 async fn half_a_replay_of_rules_that_were_taken_back_deletes_nothing() {
@@ -76,6 +76,28 @@ async fn a_deletion_goes_on_although_its_trigger_is_broken_by_now() {
         world.hold("zoe", false).await;
         world.settles().await;
         assert_eq!(world.phases(), [(Phase::Gone, 1)]);
+    })
+    .await;
+}
+
+/// The trigger, whose only object cannot be rendered.
+fn that_fails() -> Current {
+    let without_a_name = TRIGGER.replace("BEHAVIOUR", "WithdrawPolicies").replace("{name: \"{{", "{generateName: \"{{");
+    rules(&format!("{SOURCE}{without_a_name}"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_failed_before_it_made_anything_is_not_open_once_nothing_is_wanted() {
+    let open = |world: &World| world.sites.open().len();
+    play(that_fails(), async |world| {
+        world.happens(1, "login", "zoe").await;
+        world.happens(2, "login", "ann").await;
+        assert_eq!((world.phases(), open(world)), (vec![(Phase::Failing, 2)], 2));
+        world.happens(3, "logout", "zoe").await;
+        assert_eq!((world.phases(), open(world)), (vec![(Phase::Failing, 1), (Phase::Gone, 1)], 1));
+        world.rules.send_replace(rules(SOURCE));
+        world.settles().await;
+        assert_eq!((world.phases(), open(world)), (vec![(Phase::Gone, 2)], 0));
     })
     .await;
 }

@@ -116,3 +116,22 @@ async fn excluded_fields_are_left_to_others_and_a_trigger_without_drift_detectio
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_fight_over_an_object_ends_with_the_object() {
+    play(with_drift_detection(""), async |world| {
+        world.happens(1, "login", "zoe").await;
+        let ours = "app.kubernetes.io/managed-by";
+        for _ in 0..60 {
+            if label(world, ours).await == "lifeline" {
+                world.cluster.apply_as_other(&labelled(json!({ours: "me"}))).expect("it may");
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+        assert_eq!(label(world, ours).await, "me", "it is not put back for a while");
+        world.happens(2, "logout", "zoe").await;
+        world.happens(3, "login", "zoe").await;
+        assert_eq!(world.phases(), [(Phase::Ready, 1)], "what is made now was never fought over");
+    })
+    .await;
+}

@@ -5,6 +5,7 @@ mod claims;
 mod deletions;
 mod drift;
 mod guests;
+mod large;
 mod modes;
 mod slow_log;
 mod world;

@@ -210,6 +210,7 @@ pub struct World {
     /// What the engine asked of it.
     pub calls: Calls,
     pub under_way: Arc<UnderWay>,
+    pub sites: Arc<Sites>,
     intake: mpsc::Sender<Intake>,
     pub rules: watch::Sender<Current>,
 }
@@ -299,11 +300,11 @@ pub async fn play_slowly(
     let view = View::new(projection, log.reader());
     let clock = Arc::new(SimulatedClock::starting_at(START_UNIX_NANOS));
     let (intake, received) = mpsc::channel(4);
-    let (recorder, recording) = Recorder::new(Box::new(open_log), log, view.clone(), sites, clock, received);
+    let (recorder, recording) = Recorder::new(Box::new(open_log), log, view.clone(), sites.clone(), clock, received);
     let (rules, watched) = watch::channel(rules);
     let (stop, stopping) = watch::channel(false);
     let reconciler = Reconciler::new(view.clone(), site, watched.clone(), recording);
-    let world = World { view, cluster, calls, under_way, intake, rules };
+    let world = World { view, cluster, calls, under_way, sites, intake, rules };
     let told = async {
         story(&world).await;
         stop.send_replace(true);

@@ -39,6 +39,9 @@ pub struct Confirmed {
     pub trigger: String,
     /// Objects that go next, if they are still as they were shown.
     pub objects: u64,
+    /// Keys that leave the list that the trigger makes of all live keys.
+    #[serde(default)]
+    pub keys: u64,
     /// Whether these are objects that nothing claimed; otherwise changed rules withdraw them.
     pub orphans: bool,
 }
@@ -73,9 +76,16 @@ pub(super) async fn confirm<D: Disk>(
     let ConfirmationOrder { id } = order::parse(&headers, &body)?;
     let by = asker.map_or_else(Asker::anybody, |Extension(asker)| asker).0;
     let Some(confirmed) = recorder::confirm(&view, &id).await? else { return Err(Problem::nothing_held(&id)) };
-    let view::Confirmed { orphans, trigger, objects } = confirmed;
-    info!(by, trigger, objects, "{} is confirmed", if orphans { "a deletion of orphans" } else { "a withdrawal" });
-    Ok(Json(Confirmed { by, trigger, objects, orphans }))
+    let view::Confirmed { orphans, trigger, objects, keys } = confirmed;
+    info!(
+        by,
+        trigger,
+        objects,
+        keys,
+        "{} is confirmed",
+        if orphans { "a deletion of orphans" } else { "a withdrawal" }
+    );
+    Ok(Json(Confirmed { by, trigger, objects, keys, orphans }))
 }
 
 #[cfg(test)]

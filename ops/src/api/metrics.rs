@@ -9,7 +9,8 @@ mod by_trigger;
 use std::fmt::Write;
 
 use lifeline_engine::status::{
-    HeldBackStatus, PlainStatus, ReplayStatus, ScrubStatus, SiteStatus, Status, StreamStatus, WaitingStatus,
+    HeldBackStatus, HeldWithdrawal, PlainStatus, ReplayStatus, ScrubStatus, SiteStatus, Status, StreamStatus,
+    WaitingStatus,
 };
 use lifeline_projections::fact::Drift;
 use lifeline_projections::lifecycle::Phase;
@@ -172,15 +173,13 @@ const METRICS: &[Metric] = &[
     ),
     gauge(
         "lifeline_replay_held_objects",
-        "Objects that changed rules would withdraw and that wait for a confirmation, by trigger; missing when none do.",
-        |status| {
-            let held = status.replays.iter().filter_map(|replay| Some((replay, replay.held.as_ref()?)));
-            held.map(|(replay, held)| Sample {
-                labels: vec![("trigger", replay.trigger.as_str())],
-                value: held.objects,
-            })
-            .collect()
-        },
+        "Objects that changed rules would withdraw and that wait for a confirmation, by trigger; missing when nothing waits.",
+        |status| by_held(status, |held| held.objects),
+    ),
+    gauge(
+        "lifeline_replay_held_keys",
+        "Keys that changed rules would take out of the list of a trigger, and that wait for a confirmation, by trigger; missing when nothing waits.",
+        |status| by_held(status, |held| held.keys),
     ),
     gauge("lifeline_resources", "Resources known: pairs of CloudEvent source and subject.", |status| {
         one(status.resources as u64)
@@ -317,6 +316,12 @@ fn by_replay(status: &Status, value: fn(&ReplayStatus) -> usize) -> Vec<Sample<'
         .iter()
         .map(|replay| Sample { labels: vec![("trigger", replay.trigger.as_str())], value: value(replay) as u64 });
     samples.collect()
+}
+
+fn by_held(status: &Status, value: fn(&HeldWithdrawal) -> u64) -> Vec<Sample<'_>> {
+    let held = status.replays.iter().filter_map(|replay| Some((replay, replay.held.as_ref()?)));
+    held.map(|(replay, held)| Sample { labels: vec![("trigger", replay.trigger.as_str())], value: value(held) })
+        .collect()
 }
 
 fn by_site(status: &Status, value: fn(&SiteStatus) -> u64) -> Vec<Sample<'_>> {

@@ -38,6 +38,8 @@ pub struct Report {
     pub state: State,
     /// Why an engine would refuse to start on this folder; absent when it would not.
     pub refuses: Option<String>,
+    /// Why an engine would start, but not read a stream; absent when it would.
+    pub unread: Option<String>,
 }
 
 /// How the state compares.
@@ -90,7 +92,7 @@ pub fn verify(data: &Path, say: &mut dyn FnMut(&str)) -> Result<Report, Error> {
     say("folding the log");
     let checkpoint = checkpoint(data)?;
     let (folded, lost) = fold(&reader);
-    let (state, refuses) = compare(&reader, checkpoint, folded);
+    let Compared { state, refuses, unread } = compare(&reader, checkpoint, folded);
     let mut report = Report {
         sound: false,
         start: reader.start().get(),
@@ -101,6 +103,7 @@ pub fn verify(data: &Path, say: &mut dyn FnMut(&str)) -> Result<Report, Error> {
         lost,
         state,
         refuses,
+        unread,
     };
     report.sound = report.damage.is_empty()
         && match &report.state {
@@ -176,12 +179,26 @@ pub fn digest(projection: &Projection) -> String {
     format!("{:016x}", projection.digest())
 }
 
-/// How the state compares, and why an engine would not start.
+/// How the state compares, and why an engine would not start, or not read a stream.
+struct Compared {
+    state: State,
+    refuses: Option<String>,
+    unread: Option<String>,
+}
+
+/// Why an engine does not read a stream: it recognizes each by the last record of it.
+pub(crate) fn unread(state: &Projection, reader: &Reader) -> Option<String> {
+    state.ground().streams.iter().find_map(|((_, stream), position)| {
+        let error = reader.read(position.tail?.record).err()?;
+        Some(format!("stream `{stream}` is not read: {}", first_line(&error)))
+    })
+}
+
 fn compare(
     reader: &Reader,
     checkpoint: Option<Result<Projection, String>>,
     folded: Result<Projection, String>,
-) -> (State, Option<String>) {
+) -> Compared {
     // What a start does: on from the checkpoint, or from nothing when it is unusable or ahead of the log.
     let (known, reason) = match checkpoint {
         None => (None, None),
@@ -195,6 +212,7 @@ fn compare(
     let watermark = known.as_ref().map(|state| state.watermark().get());
     let mut started = known.unwrap_or_default();
     let refuses = recorder::fold_tail(&mut started, reader, |_, _| {}, |_| {}).err().map(|error| chain(&error));
+    let unread = if refuses.is_none() { unread(&started, reader) } else { None };
     let state = match (folded, watermark, reason) {
         (Err(reason), checkpoint, _) => State::NotFolded { checkpoint, reason },
         (Ok(_), None, Some(reason)) => State::Unusable { reason },
@@ -206,7 +224,7 @@ fn compare(
             State::Differs { checkpoint, checkpoint_digest: digest(&started), digest: digest(&folded) }
         }
     };
-    (state, refuses)
+    Compared { state, refuses, unread }
 }
 
 fn first_line(error: &dyn std::error::Error) -> String {

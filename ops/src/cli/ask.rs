@@ -149,7 +149,8 @@ pub enum Get {
     /// What each trigger makes of each resource; failing ones first, with the reason.
     #[command(after_help = LIFECYCLES_EXAMPLES)]
     Lifecycles(WatchArgs),
-    /// The objects in clusters, each with the lifecycle that owns it.
+    /// The objects that lifecycles hold or are about to make, each with its owner. `intended` for an age: claimed, and not
+    /// applied yet, so it may not exist.
     Objects(WatchArgs),
     /// The records of the log: events, rejected messages, outcomes.
     #[command(after_help = events::EXAMPLES)]

@@ -26,11 +26,12 @@ pub fn confirm(args: &ConfirmArgs) -> Result<ExitCode, Error> {
     let order = ConfirmationOrder { id: args.id.clone() };
     let done: Confirmed = args.engine.client()?.post("/v1/confirm", &order)?;
     if !output::structured(&done, args.engine.output)? {
-        let Confirmed { trigger, objects, orphans, .. } = done;
+        let Confirmed { trigger, objects, keys, orphans, .. } = done;
+        let keys = if keys == 0 { String::new() } else { format!(" and {} of its list", count(keys, "key")) };
         let count = count(objects, "object");
         output::remark(&match orphans {
             false => {
-                format!("`{trigger}` withdraws {count} now: `lifeline get lifecycles --trigger {trigger}`")
+                format!("`{trigger}` withdraws {count}{keys} now: `lifeline get lifecycles --trigger {trigger}`")
             }
             true => {
                 format!("deletes {count} of `{trigger}` now: `lifeline show orphans` shows what is left")

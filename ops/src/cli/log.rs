@@ -177,7 +177,9 @@ fn verdict(report: &verify::Report) -> String {
         out.push_str(&text);
         out.push('\n');
     };
-    let records = report.end - report.start;
+    // Records of a file that is missing count too.
+    let held_from = report.damage.iter().map(|place| place.first).fold(report.start, u64::min);
+    let records = report.end - held_from;
     if report.damage.is_empty() {
         let records = count(records, "record");
         line(format!("log     sound: {records}, from offset {} on, below {}", report.start, report.end));
@@ -223,12 +225,24 @@ fn verdict(report: &verify::Report) -> String {
             }
         }
     }
-    match &report.refuses {
-        Some(reason) => {
-            line(format!("start   refused: {}", reason.lines().next().unwrap_or_default()));
+    let checkpoint = match &report.state {
+        State::Same { checkpoint, .. } | State::Differs { checkpoint, .. } => Some(*checkpoint),
+        State::NotFolded { checkpoint, .. } => *checkpoint,
+        State::NoCheckpoint { .. } | State::Unusable { .. } => None,
+    };
+    let lost = report.damage.iter().filter(|place| place.end > place.first);
+    let lost_below = lost.map(|place| place.end).max();
+    match (&report.refuses, &report.unread, lost_below) {
+        (Some(reason), ..) => line(format!("start   refused: {}", reason.lines().next().unwrap_or_default())),
+        (None, Some(reason), _) => line(format!("start   possible, but {reason}")),
+        (None, None, None) if report.damage.is_empty() => {}
+        (None, None, None) => line("start   possible: all records read back".to_owned()),
+        (None, None, Some(below)) if checkpoint >= Some(below) => {
+            line("start   possible: the checkpoint holds what the damaged records said".to_owned());
         }
-        None if report.damage.is_empty() => {}
-        None => line("start   possible: the checkpoint holds what the damaged records said".to_owned()),
+        (None, None, Some(_)) => {
+            line("start   possible, but without what the damaged records said: no checkpoint holds it".to_owned());
+        }
     }
     if !report.damage.is_empty() {
         line(
@@ -337,4 +351,45 @@ fn closing(report: &repair::Report) -> String {
         out.push_str(&format!("still damaged: records {} in {} ({})\n", place.records(), place.file, place.why));
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_is_said_to_be_possible_as_far_as_it_is() {
+        let lost = |first, end| {
+            let (file, why) = ("0.segment".to_owned(), "segment ends too early".to_owned());
+            DamagedPlace { file, first, end, from_byte: 0, to_byte: 9, why }
+        };
+        let check = |damage: Vec<DamagedPlace>, checkpoint: Option<u64>, unread: Option<&str>, expected: &str| {
+            let report = verify::Report {
+                sound: false,
+                start: 4,
+                end: 9,
+                clean_stop: true,
+                torn_bytes: 0,
+                damage,
+                lost: vec![],
+                state: State::NotFolded { checkpoint, reason: "r".to_owned() },
+                refuses: None,
+                unread: unread.map(str::to_owned),
+            };
+            let verdict = verdict(&report);
+            let start: Vec<&str> = verdict.lines().filter(|line| line.starts_with("start")).collect();
+            assert_eq!(start.join("\n"), expected, "{verdict}");
+            verdict
+        };
+        check(vec![], Some(9), None, "");
+        check(vec![lost(5, 5)], None, None, "start   possible: all records read back");
+        let held = "start   possible: the checkpoint holds what the damaged records said";
+        check(vec![lost(5, 7)], Some(7), None, held);
+        let lacks = "start   possible, but without what the damaged records said: no checkpoint holds it";
+        check(vec![lost(5, 7)], Some(6), None, lacks);
+        let verdict = check(vec![lost(0, 4)], None, None, lacks);
+        assert!(verdict.starts_with("log     damaged: 4 of 9 records unreadable"), "{verdict}");
+        let not_read = "stream `S` is not read: records `5` to `8` are damaged";
+        check(vec![lost(5, 9)], Some(9), Some(not_read), &format!("start   possible, but {not_read}"));
+    }
 }

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueHint};
 use lifeline_engine::preview::Preview;
 use lifeline_engine::preview::answer::{Action, Against, Change, Counts, TriggerPlan, Why};
+use lifeline_engine::replay::brake;
 use lifeline_engine::rules::{Level, Problem, Source, placed};
 use lifeline_engine::status::HeldWithdrawal;
 use lifeline_projections::reads::ObjectRow;
@@ -210,14 +211,13 @@ fn about(plan: &TriggerPlan) -> String {
         _ = write!(about, ", and {} as they are", count_stay(objects));
     }
     if let Some(held) = &plan.held {
-        let HeldWithdrawal { id, objects, of, waits_for, .. } = held;
-        // What is in a list counts as an object there.
-        let what = if plan.lists { "objects or keys of its list" } else { "objects" };
+        let HeldWithdrawal { id, waits_for, .. } = held;
+        let what = brake::what(held);
         _ = match waits_for {
             Some(reason) => {
-                write!(about, "; {objects} of {of} {what} stay, for others may want them: {}", printable(reason))
+                write!(about, "; {what} stay, for others may want them: {}", printable(reason))
             }
-            None => write!(about, "; {objects} of {of} {what} stay until `lifeline confirm {id}`"),
+            None => write!(about, "; {what} stay until `lifeline confirm {id}`"),
         };
         about.push_str(if plan.counts.held > plan.counts.delete {
             ", and what would be made with them waits too"
@@ -401,7 +401,7 @@ mod tests {
         let deleted = Change { held: true, ..change(Action::Delete, "d") };
         let failed = Change { object: None, because: Some("no\nhint: do".to_owned()), ..change(Action::Fail, "") };
         let counts = Counts { create: 1, update: 1, delete: 1, hand_over: 1, fail: 1, held: 1, ..Counts::default() };
-        let held = Some(HeldWithdrawal { id: "0badf00d".to_owned(), objects: 10, of: 11, lately: 0, waits_for: None });
+        let held = Some(HeldWithdrawal { id: "0badf00d".to_owned(), objects: 10, of: 11, ..HeldWithdrawal::default() });
         let manage = TriggerPlan {
             trigger: "manage".to_owned(),
             why: Why::Changed,

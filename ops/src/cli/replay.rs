@@ -21,9 +21,10 @@ Examples:
   lifeline replay --trigger manage                  decides all of them again
   lifeline replay --trigger manage --from 2h        of resources with events since
 
-Each resource is decided, rendered and compared again, as if the rules had just
-come; what is as it was is not applied again. Asking twice does no harm. It is
-done by the engine, which also goes on after Ctrl-C here, or after a restart.
+Each resource is decided and rendered again, as if the rules had just come, and
+compared with what was applied. What is as it was is not applied again, and not
+looked at in the cluster. Asking twice does no harm. It is done by the engine,
+which also goes on after Ctrl-C here, or after a restart.
 With --dry-run it exits with 2 where something would change, as `plan` does.";
 
 /// How often it is looked how far it is.
@@ -73,8 +74,8 @@ pub fn replay(args: &ReplayArgs) -> Result<ExitCode, Error> {
                     "replayed EventTrigger/{trigger}: {resources} looked at, {decided} decided again, {otherwise} with another result\n"
                 ))?;
                 output::remark(&format!(
-                    "what was decided again is compared with the cluster, and what differs applied: `lifeline get lifecycles --trigger \
-                     {trigger}`"
+                    "what was decided again is rendered and compared with what was applied; only what differs from that is \
+                     applied: `lifeline get lifecycles --trigger {trigger}`"
                 ));
             }
             Ok(ExitCode::SUCCESS)

@@ -8,6 +8,7 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use lifeline_engine::dry_runs::DryRunRow;
 use lifeline_engine::orphans::OrphanRow;
+use lifeline_engine::replay::brake;
 use lifeline_engine::status::{HeldWithdrawal, ReplayStatus, Status, WaitingStatus};
 use lifeline_engine::waits::Why;
 use lifeline_projections::history::{DriftRow, Entry, EventEntry};
@@ -429,12 +430,13 @@ pub fn status(status: &Status, width: Option<usize>, paint: Paint) -> String {
     ];
     line("since start", work.join(", "));
     for ReplayStatus { trigger, resources, of, held, .. } in &status.replays {
-        if let Some(HeldWithdrawal { id, objects, of, lately, waits_for }) = held {
+        if let Some(held) = held {
+            let HeldWithdrawal { id, lately, waits_for, .. } = held;
+            let what = brake::what(held);
             let lately = if *lately == 0 { String::new() } else { format!(" after {lately} within an hour") };
             let waits = waits_for.as_ref().map(|reason| format!(", but others may want them ({reason})"));
             let waits = waits.unwrap_or_default();
-            let of = count(*of, "object");
-            let held = format!("`{trigger}` would withdraw {objects} of {of}{lately}{waits}: `lifeline confirm {id}`");
+            let held = format!("`{trigger}` would withdraw {what}{lately}{waits}: `lifeline confirm {id}`");
             line("held", paint.tone(Tone::Bad, &held));
             continue;
         }
@@ -453,8 +455,10 @@ pub fn status(status: &Status, width: Option<usize>, paint: Paint) -> String {
     }
     if let Some(scrub) = &status.scrub {
         let damaged = match scrub.damaged_records {
-            0 => "no damage".to_owned(),
-            damaged => paint.tone(Tone::Bad, &count(damaged, "damaged record")),
+            // Before the first pass nothing is known; what the start found is among the warnings.
+            0 if scrub.passes == 0 => String::new(),
+            0 => ", no damage".to_owned(),
+            damaged => format!(", {}", paint.tone(Tone::Bad, &count(damaged, "damaged record"))),
         };
         let pass = match (scrub.running, scrub.passes) {
             (true, _) => format!("reading offset {} of {}", scrub.position, scrub.end),
@@ -462,7 +466,7 @@ pub fn status(status: &Status, width: Option<usize>, paint: Paint) -> String {
             (false, 1) => "1 pass".to_owned(),
             (false, passes) => format!("{passes} passes"),
         };
-        line("log scrub", format!("{pass}, {damaged}"));
+        line("log scrub", format!("{pass}{damaged}"));
         if let Some(trouble) = &scrub.trouble {
             indented(&mut out, "  ", trouble);
         }

@@ -253,6 +253,25 @@ fn a_running_engine_and_a_stopped_one_with_the_same_log_have_the_same_digest() {
 }
 
 #[test]
+fn a_stream_whose_last_record_is_damaged_is_said_not_to_be_read() {
+    let data = tempfile::tempdir().expect("a folder");
+    stopped(data.path());
+    let read = || {
+        let disk = OsDisk::open_read_only(&data::log(data.path())).expect("a folder");
+        Reader::open(disk, &Options::default()).expect("a log").0
+    };
+    let log = read();
+    let state = as_of::projection(&log, Moment::Offset(log.end())).expect("a whole log");
+    assert_eq!(care::verify::unread(&state, &log), None);
+    drop(log);
+    let segment = data::log(data.path()).join("00000000000000000000.segment");
+    // Behind the header.
+    std::fs::File::options().write(true).open(segment).and_then(|file| file.set_len(4_096)).expect("a file");
+    let said = care::verify::unread(&state, &read()).expect("it is damaged");
+    assert!(said.starts_with("stream `") && said.contains("` is not read: record"), "{said}");
+}
+
+#[test]
 fn the_story_is_shown_in_tables() {
     let data = tempfile::tempdir().expect("a folder");
     stopped(data.path());

@@ -36,8 +36,8 @@ impl Projection {
         for (cluster, object, claims) in self.contested_from(Bound::Unbounded) {
             digest.put(&(cluster, object));
             for claim in claims {
-                let (key, lifecycle) = self.lifecycle(claim.lifecycle);
-                digest.put(&(claim.since, key, &lifecycle.trigger, &lifecycle.cluster));
+                let (key, head) = (self.resource_key(claim.lifecycle), self.head(claim.lifecycle));
+                digest.put(&(claim.since, key, head.trigger, head.cluster));
             }
         }
         digest.0

@@ -10,7 +10,7 @@ use lifeline_store::Offset;
 
 use super::{Claim, Latest, LifecycleIndex, Projection, Resource, ResourceIndex};
 use crate::fact::{LifecycleKey, ObjectKey, ResourceKey};
-use crate::lifecycle::{Desired, Lifecycle, Phase};
+use crate::lifecycle::{Desired, Head, Holding, Lifecycle, Phase};
 use crate::storage::Stored;
 
 /// What a reader looks for, as far as it can be checked before a resource is made whole.
@@ -91,6 +91,32 @@ impl Projection {
     pub fn lifecycle(&self, index: LifecycleIndex) -> (ResourceKey, Lifecycle) {
         let stored = self.resources.get(index.resource);
         (stored.key(), stored.lifecycle(index.slot))
+    }
+
+    /// What is known of the lifecycle behind an index without its inventory and its failure. Who asks for each of many objects
+    /// asks for this, and not for the whole lifecycle.
+    #[must_use]
+    pub fn head(&self, index: LifecycleIndex) -> Head<'_> {
+        self.resources.get(index.resource).head(index.slot)
+    }
+
+    /// The resource that the lifecycle behind an index is of.
+    #[must_use]
+    pub fn resource_key(&self, index: LifecycleIndex) -> ResourceKey {
+        self.resources.get(index.resource).key()
+    }
+
+    /// The key of the lifecycle behind an index.
+    #[must_use]
+    pub fn lifecycle_key(&self, index: LifecycleIndex) -> LifecycleKey {
+        let Head { trigger, cluster, .. } = self.head(index);
+        LifecycleKey { trigger: (**trigger).into(), cluster: (**cluster).into(), resource: self.resource_key(index) }
+    }
+
+    /// What a lifecycle holds of an object, if it does. It is found without a look at all that is held.
+    #[must_use]
+    pub fn holding(&self, index: LifecycleIndex, object: &ObjectKey) -> Option<Holding> {
+        self.resources.get(index.resource).holding(index.slot, object)
     }
 
     /// The cluster that a lifecycle is about.
@@ -236,14 +262,16 @@ impl Projection {
         claims
     }
 
-    /// Who claims objects in a namespace, each with those objects.
+    /// Who claims objects in these namespaces, each with those objects.
     #[must_use]
-    pub fn claims_inside(&self, cluster: &str, namespace: &str) -> Vec<(LifecycleIndex, Vec<ObjectKey>)> {
+    pub fn claims_inside(&self, cluster: &str, namespaces: &BTreeSet<&str>) -> Vec<(LifecycleIndex, Vec<ObjectKey>)> {
+        let claimants: BTreeSet<ResourceIndex> =
+            namespaces.iter().flat_map(|namespace| self.claimants.inside(cluster, namespace)).collect();
+        let is_inside = |object: &ObjectKey| object.namespace.as_deref().is_some_and(|name| namespaces.contains(name));
         let mut found = Vec::new();
-        for resource in self.claimants.inside(cluster, namespace) {
+        for resource in claimants {
             for (slot, objects) in self.resources.get(resource).holdings(cluster) {
-                let inside = objects.filter(|object| object.namespace.as_deref() == Some(namespace));
-                let inside: Vec<ObjectKey> = inside.collect();
+                let inside: Vec<ObjectKey> = objects.filter(is_inside).collect();
                 if !inside.is_empty() {
                     found.push((LifecycleIndex { resource, slot }, inside));
                 }

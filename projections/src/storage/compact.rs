@@ -17,7 +17,7 @@ use super::names::Names;
 use super::{Changed, KeyChange, packed};
 use crate::fact::ObjectKey;
 use crate::happened::{Change, Happened};
-use crate::lifecycle::{Desired, Lifecycle, Phase};
+use crate::lifecycle::{Desired, Head, Holding, Lifecycle, Phase};
 use crate::resource::Resource;
 
 /// A trigger and a cluster by number: there are few, and every lifecycle has one of each.
@@ -247,6 +247,12 @@ impl CompactLifecycle {
         self.rest.as_deref().into_iter().flat_map(packed::objects)
     }
 
+    /// The holding of an object.
+    pub(super) fn holding(&self, object: &ObjectKey) -> Option<Holding> {
+        let settled_at = self.core.settled.map(|settled| (settled, self.core.settled_unix_nanos));
+        packed::holding(self.rest.as_deref()?, object, settled_at)
+    }
+
     fn without_rest(&self, shared: &Shared) -> Lifecycle {
         let (trigger, cluster) = shared.of(self.pair).clone();
         let Core { incarnation, desired, decided, decided_unix_nanos, settled, settled_unix_nanos, .. } = self.core;
@@ -271,6 +277,12 @@ impl Core {
             *lifecycle;
         let (holds, failing) = (!lifecycle.inventory.is_empty(), lifecycle.failure.is_some());
         Core { incarnation, desired, decided, decided_unix_nanos, settled, settled_unix_nanos, holds, failing }
+    }
+
+    pub(super) fn head<'s>(&self, trigger: &'s Arc<str>, cluster: &'s Arc<str>) -> Head<'s> {
+        let Core { desired, decided, failing, .. } = *self;
+        let (phase, needs_work) = (self.phase(), self.needs_work());
+        Head { trigger, cluster, desired, decided, phase, needs_work, is_failing: failing }
     }
 
     pub(super) fn decision(&self) -> (Desired, Offset) {

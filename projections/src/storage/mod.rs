@@ -32,7 +32,7 @@ use self::index::Index;
 use self::order::{Keys, Order};
 use crate::fact::{Link, ObjectKey, ResourceKey};
 use crate::happened::Change;
-use crate::lifecycle::{Desired, Lifecycle, Phase};
+use crate::lifecycle::{Desired, Head, Holding, Lifecycle, Phase};
 use crate::resource::{Latest, Newest, Resource, ResourceIndex};
 
 /// Resources that are looked up together, at best: more of them do not fit into the processor's nearest cache.
@@ -416,6 +416,18 @@ impl<'s> Stored<'s> {
             let (trigger, cluster) = self.shared.of(lifecycle.pair);
             (&**trigger, &**cluster, lifecycle.core.phase())
         })
+    }
+
+    /// What is known of a lifecycle without its inventory and its failure.
+    pub(crate) fn head(self, slot: u32) -> Head<'s> {
+        let CompactLifecycle { pair, core, .. } = &self.compact.resource.lifecycles[slot as usize];
+        let (trigger, cluster) = self.shared.of(*pair);
+        core.head(trigger, cluster)
+    }
+
+    /// The holding of an object by one lifecycle.
+    pub(crate) fn holding(self, slot: u32, object: &ObjectKey) -> Option<Holding> {
+        self.compact.resource.lifecycles[slot as usize].holding(object)
     }
 
     /// The number of the trigger and cluster of a lifecycle, and what shall hold of it.

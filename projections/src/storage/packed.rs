@@ -1,8 +1,9 @@
 //! A lifecycle's inventory and failure as bytes: what few decisions touch, and would otherwise take the most memory.
 //!
-//! Start at [`pack`]. The failure comes first, then holding after holding:
+//! Start at [`pack`]. The failure comes first, then holding after holding, in the order of their objects:
 //!
 //! ```text
+//! index      where there are more than 32 holdings: 2, how many entries (4), and where every 32nd holding begins (4 each)
 //! failure    0, or 1 and the Failure in bincode
 //! holding    group, version, kind, name   each a length and its bytes
 //!            namespace                    0, or 1, a length and its bytes
@@ -19,7 +20,12 @@
 //!   for every outcome of a log that is read, which is why these few bytes have a layout of their own: bincode
 //!   with serde takes five times the instructions.
 //!
+//! One holding is found by the index, without a look at all the others: [`since`] and [`holding`] are asked for each object of a
+//! lifecycle, and it may hold ten thousand.
+//!
 //! Never here: what follows from a fact. See [`crate::lifecycle`].
+
+use std::cmp::Ordering;
 
 use data_encoding::HEXLOWER;
 use lifeline_store::Offset;
@@ -30,6 +36,12 @@ use crate::lifecycle::{Applied, Failure, Holding, Lifecycle};
 
 /// The longest collection that decoding will believe, in bytes.
 pub(crate) const BYTES_MAX: usize = 256 << 20;
+
+/// Holdings from one entry of the index to the next. So many and fewer have no index.
+const INDEX_EVERY: usize = 32;
+
+/// The first byte where there is an index. A failure begins with 0 or 1.
+const INDEXED: u8 = 2;
 
 /// The flags of a holding: it was applied, ...
 const APPLIED: u8 = 1;
@@ -48,11 +60,30 @@ pub(crate) fn pack(lifecycle: &Lifecycle) -> Option<Box<[u8]>> {
     let mut out = Vec::with_capacity(128);
     bincode::serde::encode_into_std_write(&lifecycle.failure, &mut out, bincode::config::standard())
         .expect("a failure holds only what bincode can write, and a Vec takes all of it");
-    for holding in &lifecycle.inventory {
+    let (count, mut starts) = (lifecycle.inventory.len(), Vec::new());
+    for (at, holding) in lifecycle.inventory.iter().enumerate() {
+        if count > INDEX_EVERY && at.is_multiple_of(INDEX_EVERY) {
+            starts.push(out.len());
+        }
         put_holding(&mut out, holding, lifecycle.settled_at());
+    }
+    if !starts.is_empty() {
+        out = indexed(&starts, &out);
     }
     // Exactly fitted: there may be a million.
     Some(out.as_slice().into())
+}
+
+/// The same bytes behind an index that says where these holdings begin.
+fn indexed(starts: &[usize], bytes: &[u8]) -> Vec<u8> {
+    let number = |number: usize| u32::try_from(number).expect("an inventory takes less than 4 GiB").to_le_bytes();
+    let head = 1 + 4 * (1 + starts.len());
+    let mut out = Vec::with_capacity(head + bytes.len());
+    out.push(INDEXED);
+    out.extend(number(starts.len()));
+    starts.iter().for_each(|start| out.extend(number(head + start)));
+    out.extend_from_slice(bytes);
+    out
 }
 
 /// Gives a lifecycle the inventory and the failure that were packed; it knows already when it was settled.
@@ -61,6 +92,7 @@ pub(crate) fn pack(lifecycle: &Lifecycle) -> Option<Box<[u8]>> {
 /// When the bytes are not [`is_sound`].
 pub(crate) fn unpack(packed: &[u8], into: &mut Lifecycle) {
     let mut bytes = Bytes(packed);
+    bytes.index().expect(SOUND);
     into.failure = bytes.failure().expect(SOUND);
     let settled_at = into.settled_at();
     into.inventory = bytes.map(|row| row.holding(settled_at).expect(SOUND)).collect();
@@ -69,11 +101,16 @@ pub(crate) fn unpack(packed: &[u8], into: &mut Lifecycle) {
 /// Whether bytes that come from elsewhere are what [`pack`] makes.
 pub(crate) fn is_sound(packed: &[u8]) -> bool {
     let mut bytes = Bytes(packed);
-    let mut sound = bytes.failure().is_some();
+    let Some(starts) = bytes.index() else { return false };
+    let (mut sound, mut count, mut begun) = (bytes.failure().is_some(), 0, Vec::new());
     while sound && !bytes.0.is_empty() {
+        if usize::is_multiple_of(count, INDEX_EVERY) {
+            begun.push(packed.len() - bytes.0.len());
+        }
         sound = bytes.row().is_some_and(|row| row.holding(None).is_some());
+        count += 1;
     }
-    sound
+    sound && if count > INDEX_EVERY { starts.iter().map(place).eq(begun) } else { starts.is_empty() }
 }
 
 /// The objects held, in order.
@@ -83,7 +120,28 @@ pub(crate) fn objects(packed: &[u8]) -> impl Iterator<Item = ObjectKey> {
 
 /// Since when an object is held.
 pub(crate) fn since(packed: &[u8], object: &ObjectKey) -> Option<Offset> {
-    rows(packed).find(|row| row.is(object)).map(|row| row.since)
+    find(packed, object).map(|row| row.since)
+}
+
+/// The holding of an object; `settled_at` is when the lifecycle was last settled.
+pub(crate) fn holding(packed: &[u8], object: &ObjectKey, settled_at: Option<Moment>) -> Option<Holding> {
+    find(packed, object).map(|row| row.holding(settled_at).expect(SOUND))
+}
+
+fn find<'r>(packed: &'r [u8], object: &ObjectKey) -> Option<Row<'r>> {
+    let starts = Bytes(packed).index().expect(SOUND);
+    if starts.is_empty() {
+        return rows(packed).find(|row| row.is(object));
+    }
+    let from = |start: &[u8; 4]| Bytes(&packed[place(start)..]);
+    let is_behind = |start: &[u8; 4]| from(start).next().is_some_and(|row| row.order(object) == Ordering::Greater);
+    let last = starts.partition_point(|start| !is_behind(start)).checked_sub(1)?;
+    from(&starts[last]).take(INDEX_EVERY).find(|row| row.is(object))
+}
+
+/// What an entry of the index says.
+fn place(entry: &[u8; 4]) -> usize {
+    u32::from_le_bytes(*entry) as usize
 }
 
 /// Whether these objects are all that is held, each as it was when the lifecycle was last settled.
@@ -97,6 +155,7 @@ pub(crate) fn confirms(packed: &[u8], objects: &[AppliedObject]) -> bool {
 
 fn rows(packed: &[u8]) -> Bytes<'_> {
     let mut bytes = Bytes(packed);
+    bytes.index().expect(SOUND);
     bytes.failure().expect(SOUND);
     bytes
 }
@@ -104,7 +163,7 @@ fn rows(packed: &[u8]) -> Bytes<'_> {
 const SOUND: &str = "it was packed by this process, or looked into when it was read";
 
 /// A record and the time of it, in nanoseconds since 1970.
-type Moment = (Offset, u64);
+pub(crate) type Moment = (Offset, u64);
 
 /// A [`Holding`] as it lies there. Texts are looked into only by who wants them.
 struct Row<'r> {
@@ -154,6 +213,14 @@ impl Row<'_> {
             && self.namespace == object.namespace.as_ref().map(|namespace| namespace.as_bytes())
             && self.kind == object.kind.as_bytes()
             && self.group == object.group.as_bytes()
+    }
+
+    /// Where it is beside an object, in the order of [`ObjectKey`].
+    fn order(&self, object: &ObjectKey) -> Ordering {
+        let ObjectKey { group, version: _, kind, namespace, name } = object;
+        let namespace = namespace.as_ref().map(|namespace| namespace.as_bytes());
+        let its = (self.group, self.kind, self.namespace, self.name);
+        its.cmp(&(group.as_bytes(), kind.as_bytes(), namespace, name.as_bytes()))
     }
 
     fn is_settled_as(&self, told: &AppliedObject) -> bool {
@@ -229,6 +296,18 @@ impl<'r> Bytes<'r> {
         let (failure, read) = bincode::serde::decode_from_slice(self.0, config).ok()?;
         self.0 = &self.0[read..];
         Some(failure)
+    }
+
+    /// The entries of the index; none where there is none.
+    fn index(&mut self) -> Option<&'r [[u8; 4]]> {
+        if self.0.first() != Some(&INDEXED) {
+            return Some(&[]);
+        }
+        self.0 = &self.0[1..];
+        let count = usize::try_from(u32::from_le_bytes(*self.fixed()?)).ok()?;
+        let (entries, rest) = self.0.split_at_checked(count.checked_mul(4)?)?;
+        self.0 = rest;
+        Some(entries.as_chunks().0)
     }
 
     fn row(&mut self) -> Option<Row<'r>> {
@@ -389,6 +468,59 @@ mod tests {
         assert!(!confirms(&pack(&lifecycle).expect("it holds two"), &objects));
         lifecycle.evolve(Offset::from(5), 50, Happened::Applied { acted_for: Offset::from(3), objects: &objects });
         assert!(confirms(&pack(&lifecycle).expect("it holds two"), &objects));
+    }
+
+    /// A lifecycle that holds so many objects, the n-th of them since the record n.
+    fn holder(count: u64) -> Lifecycle {
+        let mut lifecycle = Lifecycle::new("t", "c");
+        lifecycle.failure =
+            Some(Failure { offset: Offset::ZERO, unix_nanos: 0, error: "no".into(), attempt: 1, transient: true });
+        for number in 0..count {
+            let object = ObjectKey {
+                group: ["", "apps"][number as usize % 2].into(),
+                version: "v1".into(),
+                kind: "Kind".into(),
+                namespace: (number % 3 != 0).then(|| format!("n{}", number % 5).into()),
+                name: format!("name-{number}").into(),
+            };
+            lifecycle.inventory.push(Holding { object, since: Offset::from(number), applied: None });
+        }
+        lifecycle.inventory.sort_by(|one, other| one.object.cmp(&other.object));
+        lifecycle
+    }
+
+    #[test]
+    fn each_of_many_holdings_is_found_and_no_other_one() {
+        for count in [1, 31, 32, 33, 64, 65, 1_000] {
+            let lifecycle = holder(count);
+            let packed = pack(&lifecycle).expect("it holds some");
+            assert!(is_sound(&packed), "{count}");
+            let mut unpacked = Lifecycle { inventory: vec![], failure: None, ..lifecycle.clone() };
+            unpack(&packed, &mut unpacked);
+            assert_eq!(unpacked, lifecycle);
+            for held in &lifecycle.inventory {
+                assert_eq!(since(&packed, &held.object), Some(held.since), "{count}, {held:?}");
+                assert_eq!(holding(&packed, &held.object, None).as_ref(), Some(held));
+                let [before, after] = ["", "~"].map(|tail| ObjectKey {
+                    name: format!("{}{tail}", if tail.is_empty() { "" } else { &held.object.name }).into(),
+                    ..held.object.clone()
+                });
+                assert_eq!((since(&packed, &before), since(&packed, &after)), (None, None), "{count}, {held:?}");
+            }
+            // An index that is not that of these holdings is not believed.
+            if packed[0] == INDEXED {
+                let mut other = packed.to_vec();
+                other[5] ^= 1;
+                assert!(!is_sound(&other), "{count}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_holding_of_ten_thousand_is_found_without_a_look_at_all_of_them() {
+        let packed = pack(&holder(10_000)).expect("it holds some");
+        let starts = Bytes(&packed).index().expect("it is sound");
+        assert_eq!(starts.len(), 10_000_usize.div_ceil(INDEX_EVERY));
     }
 
     proptest! {

@@ -221,8 +221,8 @@ static SABOTAGES: [Sabotage; 53] = [
     Sabotage {
         name: "keep the checksum of what is about to be changed",
         file: LIFECYCLE,
-        good: "if let Some(applied) = &mut self.hold(object, offset).applied {",
-        bad: "if let Some(applied) = self.hold(object, offset).applied.as_mut().filter(|_| !SABOTAGED) {",
+        good: "if let Some(applied) = self.held(object).and_then(|held| held.applied.as_mut()) {",
+        bad: "if let Some(applied) = self.held(object).and_then(|held| held.applied.as_mut()).filter(|_| !SABOTAGED) {",
     },
     Sabotage {
         name: "touch the cluster before it is recorded",
@@ -371,7 +371,7 @@ static SABOTAGES: [Sabotage; 53] = [
     },
     Sabotage {
         name: "stop at the latest event, though it decides nothing",
-        file: REPLAY,
+        file: "engine/src/replay/reading.rs",
         good: "Ok((walk.next.is_none() || target.has_all(&walk.found), record.payload.len()))",
         bad: "Ok((SABOTAGED || walk.next.is_none() || target.has_all(&walk.found), record.payload.len()))",
     },

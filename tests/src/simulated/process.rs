@@ -15,7 +15,7 @@ use lifeline_engine::error_text::chain;
 use lifeline_engine::intake::owner::Claimant;
 use lifeline_engine::intake::streams::{Order, Reach};
 use lifeline_engine::intake::subjects::Wanted;
-use lifeline_engine::recorder;
+use lifeline_engine::recorder::{self, Rendering};
 use lifeline_engine::replay;
 use lifeline_engine::replay::brake::Brake;
 use lifeline_engine::rules::Current;
@@ -79,6 +79,8 @@ pub struct World {
     reads_all: bool,
     /// How many resources and records an engine looks at in one piece of a replay.
     replay_steps: usize,
+    /// How long it takes until what a replay asks of texts is rendered.
+    rendering: Rendering,
     brake: Brake,
     /// When what the brake holds is confirmed.
     confirming: Arc<Chance>,
@@ -105,6 +107,8 @@ impl World {
         let cluster = FaultyCluster::new(of_cluster, clock, script.unkind_cluster, counter.clone());
         let cluster = Arc::new(cluster);
         let replay_steps = *Chance::new(seed, 6).pick(&[1, 5, replay::STEPS_AT_ONCE]);
+        let of_rendering = Chance::new(seed, 31);
+        let rendering = Rendering::AtOnce(of_rendering.millis_below(*of_rendering.pick(&[1, 50, 2_000])));
         // Stories have few objects: often the brake holds each of them.
         let confirming = Arc::new(Chance::new(seed, 9));
         let brake = *confirming.pick(&[Brake { percent: 0, objects_min: 1 }, Brake::default()]);
@@ -131,6 +135,7 @@ impl World {
             has_two_streams,
             reads_all,
             replay_steps,
+            rendering,
             brake,
             confirming,
         }
@@ -217,7 +222,8 @@ impl World {
         self.cluster.oversee(self.history_first(Arc::downgrade(&engine)));
         let mut tasks = JoinSet::new();
         // In the real program it runs on a thread of its own and need not be `Send`.
-        let recorder = recorder.with_replay_steps(self.replay_steps).with_brake(self.brake);
+        let recorder =
+            recorder.with_replay_steps(self.replay_steps).with_rendering(self.rendering).with_brake(self.brake);
         let recorder = if self.reads_less { recorder.with_receive(receive_less) } else { recorder };
         let recording = recorder.run(self.rules.subscribe(), engine.stopping());
         let (recorded, all_recorded) = oneshot::channel();

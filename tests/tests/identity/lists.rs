@@ -107,7 +107,11 @@ pub async fn roster_under_changed_rules(scene: &Scene) -> Outcome {
     stage.change_rules(&right.replace("subject: identity", "subject: identitty"))?;
     eventually("a withdrawal that is held", SOON, async || {
         let status = stage.lifeline.ask(&["status"]).map_err(|failure| failure.to_string())?;
-        let held = status["replays"].as_array().into_iter().flatten().any(|replay| replay["held"]["objects"] == USERS);
+        let held = status["replays"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|replay| replay["held"]["keys"] == USERS && replay["held"]["objects"] == 1);
         if held { Ok(()) } else { Err(status["replays"].to_string()) }
     })
     .await?;

@@ -41,6 +41,9 @@ pub(super) fn manifest(key: &ObjectKey, manifest: &Value, fields: Fields<'_>) ->
     let mut problems = metadata_problems(key, &kept["metadata"]);
     match fields {
         Fields::Typed(check) => {
+            if kept.get("status").is_some() && !has_status(check, &kept) {
+                problems.push("`status` is not a field of this kind".to_owned());
+            }
             remove(&mut kept, "status");
             match check(&kept) {
                 Ok(typed) => {
@@ -66,6 +69,14 @@ pub(super) fn manifest(key: &ObjectKey, manifest: &Value, fields: Fields<'_>) ->
         problems.push(format!("the object has {bytes} bytes, at most {OBJECT_BYTES_MAX} are allowed"));
     }
     if problems.is_empty() { Ok(kept) } else { Err(Error::invalid(problems.join("; "))) }
+}
+
+/// Whether a type has a status. An API server drops what is given for one, and refuses it where there is none.
+fn has_status(check: TypeCheck, manifest: &Value) -> bool {
+    let mut probe = manifest.clone();
+    probe["status"] = Value::Object(Map::new());
+    // What is wrong elsewhere is found without the status.
+    check(&probe).map_or(true, |typed| typed.get("status").is_some())
 }
 
 fn remove(manifest: &mut Value, field: &str) {

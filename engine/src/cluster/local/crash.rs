@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::disk::Disk;
-use super::{Clock, LocalCluster};
+use super::{Clock, LocalCluster, Unopened};
 use crate::cluster::{Cluster, Deletion, Error, LiveObject, ObjectKey};
 
 type Records = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
@@ -53,7 +53,7 @@ impl Disk for Mortal {
     }
 }
 
-fn opened(records: &Records, writes_left: usize, last_is_done: bool) -> io::Result<LocalCluster> {
+fn opened(records: &Records, writes_left: usize, last_is_done: bool) -> Result<LocalCluster, Unopened> {
     let disk = Mortal { records: Arc::clone(records), writes_left, last_is_done };
     let clock: Clock = Arc::new(|| Timestamp::from_second(1_800_000_000).unwrap());
     LocalCluster::with("mortal".to_owned(), Box::new(disk), false, 7, clock)

@@ -60,6 +60,35 @@ struct Inner {
     kept: Mutex<Kept>,
 }
 
+/// Why what a disk holds is no cluster.
+#[derive(Debug)]
+enum Unopened {
+    Disk(io::Error),
+    /// A record does not parse.
+    Damaged {
+        path: String,
+        source: serde_json::Error,
+    },
+}
+
+impl From<io::Error> for Unopened {
+    fn from(error: io::Error) -> Unopened {
+        Unopened::Disk(error)
+    }
+}
+
+/// What to do about a damaged file.
+fn damaged(file: &Path, is_revision: bool) -> String {
+    let remedy = match is_revision {
+        true => "restore it from a copy; without one, delete the folder of the local cluster, and its objects are lost",
+        false => {
+            "restore it from a copy, or delete it: then its object is missing, until the next event about it, or with drift \
+             detection until the start"
+        }
+    };
+    format!("the file `{}` of the local cluster is damaged\nhint: {remedy}", file.display())
+}
+
 struct Kept {
     state: State,
     disk: Box<dyn Disk>,
@@ -92,16 +121,27 @@ impl LocalCluster {
         };
         let disk = Folder::open(folder).map_err(failed)?;
         let name = format!("local cluster in {}", folder.display());
-        LocalCluster::with(name, Box::new(disk), true, seed, clock).map_err(failed)
+        LocalCluster::with(name, Box::new(disk), true, seed, clock).map_err(|error| match error {
+            Unopened::Disk(source) => failed(source),
+            Unopened::Damaged { path, source } => Error::Unavailable {
+                message: damaged(&folder.join(&path), path == REVISION),
+                retry_after: None,
+                source: Some(Box::new(source)),
+            },
+        })
     }
 
-    fn with(name: String, mut disk: Box<dyn Disk>, on_disk: bool, seed: u64, clock: Clock) -> io::Result<LocalCluster> {
+    fn with(
+        name: String,
+        mut disk: Box<dyn Disk>,
+        on_disk: bool,
+        seed: u64,
+        clock: Clock,
+    ) -> Result<LocalCluster, Unopened> {
         let mut records = Vec::new();
         let mut reserved = 0;
         for (path, bytes) in disk.load()? {
-            let damaged = |source: serde_json::Error| {
-                io::Error::new(io::ErrorKind::InvalidData, format!("the record `{path}` is damaged: {source}"))
-            };
+            let damaged = |source| Unopened::Damaged { path: path.clone(), source };
             if path == REVISION {
                 reserved = serde_json::from_slice(&bytes).map_err(damaged)?;
             } else if path.starts_with("objects/") && path.ends_with(".json") {
@@ -390,6 +430,29 @@ mod tests {
         assert!(source.contains("objects/core/Namespace/_cluster/default.json"), "{source}");
         let error = LocalCluster::open(&record, 1, clock()).map(drop).unwrap_err();
         assert!(error.to_string().contains("hint:") && error.is_transient(), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_damaged_file_is_named_with_what_to_do() {
+        let folder = Scratch::new("damaged");
+        let namespace = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}});
+        let cluster = LocalCluster::open(&folder.path, 1, clock()).unwrap();
+        let key = cluster.resolve(&namespace).await.unwrap();
+        cluster.apply(&key, &namespace, None).await.unwrap();
+        drop(cluster);
+        let object = Slot::of(&key).path();
+        for (file, remedy) in [(object.as_str(), "or delete it"), (REVISION, "from a copy")] {
+            let path = folder.path.join(file);
+            let sound = std::fs::read(&path).unwrap();
+            std::fs::write(&path, b"{").unwrap();
+            let error = LocalCluster::open(&folder.path, 1, clock()).err().expect("it is damaged").to_string();
+            std::fs::write(&path, sound).unwrap();
+            let named = format!("the file `{}` of the local cluster is damaged", path.display());
+            assert!(error.contains(&named) && error.contains(remedy) && !error.contains("writable"), "{error}");
+        }
+        // A file that was deleted is an object that is missing.
+        std::fs::remove_file(folder.path.join(&object)).unwrap();
+        assert_eq!(LocalCluster::open(&folder.path, 1, clock()).unwrap().list(), []);
     }
 
     #[test]

@@ -137,9 +137,15 @@ impl<D: Disk> Reconciler<D> {
                     let Ok(looked) = looked else { return std::future::pending().await };
                     following.looked(object, sight, tries, looked);
                 }
-                () = self.site.drifts.changed() => following.take_news(),
+                () = self.site.drifts.changed() => {
+                    following.take_news();
+                    self.end_fights();
+                }
                 changed = rules.changed() => match changed {
-                    Ok(()) => following.learn_kinds().await,
+                    Ok(()) => {
+                        following.learn_kinds().await;
+                        self.end_fights();
+                    }
                     // The engine is stopping.
                     Err(_) => return std::future::pending().await,
                 },
@@ -160,17 +166,22 @@ impl<D: Disk> Reconciler<D> {
         let rules = self.rules.borrow().rules.clone()?;
         let projection = self.view.projection();
         let lifecycle = projection.claims(self.site.name(), object).first()?.lifecycle;
-        let (_, state) = projection.lifecycle(lifecycle);
-        let trigger = rules.trigger(&state.trigger)?;
+        let state = projection.head(lifecycle);
+        let trigger = rules.trigger(state.trigger)?;
         let detection = Detection::of(trigger)?;
-        let holding = state.holding(object)?;
+        let holding = projection.holding(lifecycle, object)?;
         let applied = match state.desired {
-            Desired::Present { .. } => holding.applied.clone(),
+            Desired::Present { .. } => holding.applied,
             Desired::Absent { .. } => None,
             Desired::Left => return None,
         };
         let (excluded, account) = (detection.excluded(object), trigger.account().cloned());
         Some(Claimed { lifecycle, decided: state.decided, applied, excluded, account })
+    }
+
+    /// Ends the fights over objects that are gone, were let go, or whose trigger no longer detects drift.
+    fn end_fights(&self) {
+        self.site.drifts.end_fights(|object| self.claimed(object).is_some());
     }
 
     /// Looks at an object, and records what others did to it.
@@ -208,11 +219,7 @@ impl<D: Disk> Reconciler<D> {
 
     /// Records why an object is to be applied again, and queues its lifecycle.
     async fn apply_again(&self, claimed: &Claimed, object: &ObjectKey, what: What) -> Result<(), Stopped> {
-        let key = {
-            let projection = self.view.projection();
-            let (resource, lifecycle) = projection.lifecycle(claimed.lifecycle);
-            lifecycle.key(resource)
-        };
+        let key = self.view.projection().lifecycle_key(claimed.lifecycle);
         // An attempt that runs may know the object as it was applied before.
         self.lost.note_drift(claimed.lifecycle, std::slice::from_ref(object));
         self.recording.record(Reconciled::new(key, claimed.decided, what)).await?;

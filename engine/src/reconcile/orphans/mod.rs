@@ -288,7 +288,7 @@ impl<D: Disk> Reconciler<D> {
         let key = &candidate.marked.key;
         let known = {
             let projection = self.view.projection();
-            projection.lifecycle_index(key).map(|index| (index, projection.lifecycle(index).1.decided))
+            projection.lifecycle_index(key).map(|index| (index, projection.head(index).decided))
         };
         let Some((index, decided)) = known else { return Ok(()) };
         let (object, uid) = (&candidate.object, &candidate.uid);
@@ -384,7 +384,7 @@ impl Candidate {
 
     /// Whether it is a Namespace in which lifecycles claim objects.
     fn is_in_use(&self, cluster: &str, projection: &Projection) -> bool {
-        self.object.is_namespace() && !projection.claims_inside(cluster, &self.object.name).is_empty()
+        self.object.is_namespace() && !projection.claims_inside(cluster, &[&*self.object.name].into()).is_empty()
     }
 }
 

@@ -22,12 +22,12 @@ impl World {
         self.record(Fact::Reconciled(Reconciled::new(key, self.projection.watermark(), What::Intended(objects))));
     }
 
-    fn present(&self, trigger: &str) -> usize {
+    pub(super) fn present(&self, trigger: &str) -> usize {
         let lifecycles = self.projection.resources().flat_map(|(_, resource)| resource.lifecycles);
         lifecycles.filter(|one| *one.trigger == *trigger && one.desired.is_present()).count()
     }
 
-    fn begin(&mut self, rules: &Arc<RuleSet>) -> Replay {
+    pub(super) fn begin(&mut self, rules: &Arc<RuleSet>) -> Replay {
         let ground = self.projection.ground();
         let mut replay = Replay::new(rules, ground, None, None, &[]).with_lately(self.lately());
         replay.openings().for_each(|opening| self.record(Fact::Replay(opening)));
@@ -35,7 +35,7 @@ impl World {
         replay
     }
 
-    fn lately(&self) -> Counts {
+    pub(super) fn lately(&self) -> Counts {
         self.projection.ground().withdrawals.lately(1)
     }
 
@@ -53,17 +53,17 @@ impl World {
         replay.confirm(id);
     }
 
-    fn go_on(&mut self, replay: &mut Replay) {
+    pub(super) fn go_on(&mut self, replay: &mut Replay) {
         while let Some(mut piece) = replay.piece(&self.projection, &self.log.reader(), 5).expect("a sound log") {
             if let Some(fact) = piece.take_fact() {
                 self.record(Fact::Replay(fact));
             }
-            replay.advance(piece);
+            self.advance(replay, piece);
             self.allow(replay);
         }
     }
 
-    fn held(&self, replay: &Replay) -> Vec<HeldWithdrawal> {
+    pub(super) fn held(&self, replay: &Replay) -> Vec<HeldWithdrawal> {
         replay.status(&self.projection).into_iter().filter_map(|status| status.held).collect()
     }
 }
@@ -78,7 +78,9 @@ fn what_would_take_much_is_held_until_it_is_confirmed() {
         world.go_on(&mut replay);
         assert_eq!(world.present("manage"), 12, "{changed}");
         let held = world.held(&replay);
-        let [HeldWithdrawal { id, objects: 12, of: 12, lately: 0, waits_for: None }] = held.as_slice() else {
+        let [HeldWithdrawal { id, objects: 12, of: 12, keys: 0, keys_of: 0, lately: 0, waits_for: None }] =
+            held.as_slice()
+        else {
             panic!("{held:?}")
         };
         assert_eq!(replay.confirmable("another"), Confirmable::Unknown);
@@ -279,7 +281,7 @@ fn a_restart_goes_on_with_what_passed_and_counts_it_once() {
             if let Some(fact) = piece.take_fact() {
                 world.record(Fact::Replay(fact));
             }
-            replay.advance(piece);
+            world.advance(&mut replay, piece);
             if replay.withdraws() && !replay.passed().is_empty() {
                 world.allow(&mut replay);
                 break;
