@@ -44,7 +44,7 @@ use lifeline_store::{Disk, Log, Offset, Record, Recovery};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info};
 
 use self::again::Again;
 pub use self::again::Begun;
