@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use lifeline_projections::fact::Fact;
-use lifeline_projections::fold::{LifecycleIndex, Projection, StreamPosition};
+use lifeline_projections::fold::{Holes, LifecycleIndex, Projection, StreamPosition};
 use lifeline_projections::table::{Rows, Table};
 use lifeline_store::{Disk, Offset, Reader};
 use parking_lot::Mutex;
@@ -266,7 +266,8 @@ impl<D: Disk> Engine<D> {
         let log = self.view.log();
         let projection = self.view.projection();
         let streams = projection.ground().streams.iter().filter(|((cluster, _), _)| cluster == site);
-        streams.map(|((_, stream), position)| Ok((stream.clone(), known(position, &log)?))).collect()
+        let holes = |stream: &String| projection.ground().holes_of(site, stream);
+        streams.map(|((_, stream), position)| Ok((stream.clone(), known(position, holes(stream), &log)?))).collect()
     }
 
     /// The status of the engine.
@@ -356,7 +357,7 @@ impl<D: Disk> Engine<D> {
                 rejected: position.rejected,
                 markers: position.markers,
                 missing: position.missing,
-                missing_up_to: 0,
+                missing_up_to: projection.ground().holes_of(cluster, stream).up_to,
                 redelivered: 0,
                 plain: None,
             });
@@ -400,9 +401,9 @@ impl<D: Disk> Engine<D> {
                                 // Those that are delivered and not recorded wait too. A sequence that a filter leaves out
                                 // counts here.
                                 let delivered = reading.delivered_sequence + 1;
-                                known.pending = Some(reading.pending + delivered.saturating_sub(known.next_sequence));
+                                let delivered = delivered.saturating_sub(known.next_sequence);
+                                known.pending = reading.pending.map(|pending| pending + delivered);
                                 known.redelivered = reading.redelivered;
-                                known.missing_up_to = reading.passed_over;
                             }
                         }
                         for (stream, plain) in &intake.plain {
@@ -447,7 +448,7 @@ fn add_sites(status: &mut Status, (stranded, clusters): (usize, &BTreeSet<String
     }
 }
 
-fn known<D: Disk>(position: &StreamPosition, log: &Reader<D>) -> Result<Known, recorder::Error> {
+fn known<D: Disk>(position: &StreamPosition, holes: Holes, log: &Reader<D>) -> Result<Known, recorder::Error> {
     let mut last = None;
     if let Some(tail) = position.tail
         && let Some(record) = log.read(tail.record)?
@@ -460,7 +461,8 @@ fn known<D: Disk>(position: &StreamPosition, log: &Reader<D>) -> Result<Known, r
         }
     }
     let StreamPosition { epoch, created_unix_nanos, next_sequence, recorded_until_unix_nanos, .. } = *position;
-    Ok(Known { epoch, created_unix_nanos, next_sequence, last, recorded_until_unix_nanos })
+    let looked_until = holes.until(epoch);
+    Ok(Known { epoch, created_unix_nanos, next_sequence, last, recorded_until_unix_nanos, looked_until })
 }
 
 /// Opens the projection's table; what cannot be used, or knows of records that the log does not hold, is set aside. Also why

@@ -28,6 +28,7 @@ mod late;
 mod order;
 pub mod redriver;
 mod replaying;
+mod room;
 mod staged;
 
 use std::cell::OnceCell;
@@ -43,7 +44,7 @@ use lifeline_store::{Disk, Log, Offset, Record, Recovery};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info};
 
 use self::again::Again;
 pub use self::again::Begun;
@@ -112,6 +113,18 @@ pub enum Error {
         why: &'static str,
         /// First offset that is not folded.
         folded: Offset,
+    },
+    /// The log was opened again, and is not the one that was recorded to.
+    #[error(
+        "the log is another one than before: it ends at offset `{end}`, and the state reaches offset `{folded}` of the one that was there\nhint: \
+         stop whatever changes the folder, put the former log back, and start Lifeline again; a start with the log that is there goes on from \
+         where that ends"
+    )]
+    OtherLog {
+        /// First offset that is not folded.
+        folded: Offset,
+        /// Where the log that is there ends.
+        end: Offset,
     },
     /// The log cannot be opened, read or written.
     #[error("the log cannot be used")]
@@ -208,7 +221,7 @@ pub struct Recorder<D: Disk> {
     intake: mpsc::Receiver<Intake>,
     /// Messages that wait for room on the disk; no others are received meanwhile.
     held: Group,
-    /// Why they wait.
+    /// Why they wait, or would.
     held_because: Option<String>,
     /// When the disk is asked again whether there is room for them.
     look_again: Instant,
@@ -299,7 +312,7 @@ impl<D: Disk> Recorder<D> {
             let mut group = Group::default();
             let replay_due = self.replay_due();
             let gather_due = self.gather_due();
-            let look_again = self.held_because.is_some().then_some(self.look_again);
+            let look_again = Some(self.look_again);
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => break,
@@ -415,49 +428,13 @@ impl<D: Disk> Recorder<D> {
         }
     }
 
-    /// Keeps a group's messages back while the disk is nearly full, and gives what may be recorded all the same.
-    ///
-    /// The room is asked for before anything is appended: a group is recorded as a whole or not at all.
-    fn hold_back(&mut self, mut group: Group) -> Group {
-        let has_messages = !group.intakes.is_empty() || !group.redrives.is_empty();
-        let lacking = if has_messages { self.lacking_room() } else { None };
-        match &lacking {
-            Some(reason) => {
-                if self.held_because.is_none() {
-                    warn!("messages wait unacknowledged, outcomes are still recorded: {}", in_log(reason));
-                }
-                self.view.set_stalled(lacking.clone());
-                let outcomes = std::mem::take(&mut group.outcomes);
-                // Who asks for it can ask again, which a stream cannot.
-                for Redrive { done, .. } in group.redrives.drain(..) {
-                    let _ = done.send(redrive::Outcome::NoRoom(reason.clone()));
-                }
-                self.held = group;
-                group = Group { outcomes, ..Group::default() };
-            }
-            None if self.held_because.is_some() => info!("there is room again, messages are recorded"),
-            None => {}
-        }
-        self.held_because = lacking;
-        self.look_again = Instant::now() + RETRY_PAUSE;
-        group
-    }
-
-    /// Why the disk has no room for messages; a disk that fails shows when it is written to.
-    fn lacking_room(&mut self) -> Option<String> {
-        let log = self.log.as_mut()?;
-        let space = log.space().ok()?;
-        let low_space_bytes = log.options().low_space_bytes;
-        let lacking = lifeline_store::Error::LowSpace { free_bytes: space.free_bytes, low_space_bytes };
-        space.is_low.then(|| lacking.to_string())
-    }
-
     /// Opens a log that failed, and folds what did reach the disk before it did.
     fn reopen(&mut self) -> Result<(), Error> {
         if self.log.is_some() {
             return Ok(());
         }
         let (log, recovery) = (self.open_log)()?;
+        self.is_ours(&log.reader())?;
         report(&recovery);
         let reader = log.reader();
         self.view.reopened(reader.clone());
@@ -469,6 +446,17 @@ impl<D: Disk> Recorder<D> {
         // Only now: with records that are not folded, the next group would be given offsets that are taken.
         self.log = Some(log);
         Ok(())
+    }
+
+    /// Refuses a log that is not the one whose records are folded: another folder may be at its place, or an older copy.
+    fn is_ours(&self, log: &lifeline_store::Reader<D>) -> Result<(), Error> {
+        let projection = self.view.projection();
+        let (folded, end) = (projection.watermark(), log.end());
+        let last = folded.get().checked_sub(1).filter(|_| folded <= end).map(Offset::from);
+        // Whether what is damaged can be done without is decided elsewhere.
+        let last = last.and_then(|last| log.read(last).ok().flatten());
+        let is_other = last.is_some_and(|last| last.time_unix_nanos != projection.ground().folded_unix_nanos);
+        if end < folded || is_other { Err(Error::OtherLog { folded, end }) } else { Ok(()) }
     }
 
     /// Appends a group, syncs once, folds it.

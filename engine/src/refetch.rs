@@ -370,6 +370,8 @@ fn look_behind<'a, D: Disk>(
                 let sequence = match *change {
                     StreamChange::Opened { start_sequence, .. } => start_sequence,
                     StreamChange::Gap { from_sequence, .. } => from_sequence,
+                    // It says nothing about where reading was.
+                    StreamChange::Holes { .. } => continue,
                 };
                 (*cluster, *stream, *epoch, sequence, recorded)
             }

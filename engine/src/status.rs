@@ -364,8 +364,8 @@ pub struct StreamStatus {
     pub markers: u64,
     /// Messages that were gone before they were read, ever.
     pub missing: u64,
-    /// Messages of any subject that were gone from the stream when reading passed them, since the start: up to so many more are
-    /// missing. 0 where the stream is read whole, for then `missing` is exact.
+    /// Messages of any subject that were gone from the stream when reading passed them, ever: up to so many more are missing. 0
+    /// where the stream is read whole, for then `missing` is exact.
     #[serde(default)]
     pub missing_up_to: u64,
     /// Messages delivered again since the start, and recorded once.

@@ -7,6 +7,7 @@ use lifeline_projections::count;
 
 use crate::clock::moment;
 use crate::damage::HINT as DAMAGED;
+use crate::intake::way;
 use crate::status::{
     BudgetStatus, FightStatus, HeldBackStatus, HistoryStatus, PlainStatus, SiteStatus, UnwatchedStatus,
 };
@@ -56,10 +57,8 @@ pub(crate) fn plain(not_durable: &str, plain: &PlainStatus) -> String {
         (*interruptions > 0).then(|| format!("{} that may have lost more", count(*interruptions, "interruption")));
     let lost: Vec<String> = dropped.into_iter().chain(interrupted).collect();
     let lost = if lost.is_empty() { String::new() } else { format!("; since the start {}", lost.join(", and ")) };
-    format!(
-        "subject `{subject}` is {not_durable}{lost}: {because}\nhint: enable JetStream at the NATS server (`config.jetstream.enabled` of its \
-         chart): a stream is made as soon as it is there"
-    )
+    let hint = way::remedy(subject, because);
+    format!("subject `{subject}` is {not_durable}{lost}: {because}\nhint: {hint}")
 }
 
 /// Lifecycles of clusters that this engine has nothing to do with.

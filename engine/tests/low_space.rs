@@ -93,6 +93,16 @@ async fn intake_waits_for_room_while_outcomes_go_on() {
     let (acknowledge, mut acknowledged) = mpsc::unbounded_channel();
 
     let story = async {
+        // Nothing comes, and something else fills the disk: it is told all the same, and when there is room again.
+        sleep(Duration::from_secs(10)).await;
+        assert_eq!(view.stalled(), None);
+        disk.set_capacity_bytes(LOW_SPACE_BYTES / 2);
+        sleep(Duration::from_secs(10)).await;
+        assert!(view.stalled().is_some_and(|why| why.contains("below the watermark")), "{:?}", view.stalled());
+        disk.set_capacity_bytes(64 << 20);
+        sleep(Duration::from_secs(10)).await;
+        assert_eq!(view.stalled(), None);
+
         // Two segments' worth above the mark: full after some forty events.
         disk.set_capacity_bytes(LOW_SPACE_BYTES + (160 << 10));
         let mut sent = 0;

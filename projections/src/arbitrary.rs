@@ -169,6 +169,15 @@ pub(crate) fn fact() -> impl Strategy<Value = Fact<'static>> {
             change: StreamChange::Gap { from_sequence, to_sequence },
         })
     });
+    let holes = (select(CLUSTERS), number(), number(), number());
+    let holes = holes.prop_map(|(cluster, from_sequence, to_sequence, up_to)| {
+        Fact::Stream(StreamChanged {
+            cluster,
+            stream: "S",
+            epoch: 1,
+            change: StreamChange::Holes { from_sequence, to_sequence, up_to },
+        })
+    });
     let rule = (select(TRIGGERS), option::of(any::<u64>()))
         .prop_map(|(rule, digest)| Fact::Rule(RuleChanged { rule, digest, manifest: "{}" }));
     let replayed = (select(TRIGGERS), option::of(any::<u64>()), any::<(bool, bool)>(), vec(redecision(), 0..5));
@@ -218,7 +227,7 @@ pub(crate) fn fact() -> impl Strategy<Value = Fact<'static>> {
             Fact::Gathered(Gathered { trigger: trigger.into(), cluster: cluster.into(), keys, until, previous: None })
         });
     prop_oneof![
-        2 => gathered, 2 => drifted, 1 => altered, 6 => event, 1 => rejected, 1 => marker, 1 => opened, 1 => gap, 1 => rule,
+        2 => gathered, 2 => drifted, 1 => altered, 6 => event, 1 => rejected, 1 => marker, 1 => opened, 1 => gap, 1 => holes, 1 => rule,
         3 => replayed, 3 => intended, 3 => done, 2 => failed, 3 => deleted,
         1 => released, 1 => recreated, 1 => Just(Fact::Lost(RecordLost { reason: "gone" })),
     ]

@@ -109,6 +109,7 @@ impl<'a> Fact<'a> {
             Fact::Marker(_) => "MarkerFound",
             Fact::Stream(StreamChanged { change: StreamChange::Opened { .. }, .. }) => "StreamOpened",
             Fact::Stream(StreamChanged { change: StreamChange::Gap { .. }, .. }) => "GapFound",
+            Fact::Stream(StreamChanged { change: StreamChange::Holes { .. }, .. }) => "HolesFound",
             Fact::Rule(_) => "RuleChanged",
             Fact::Replay(_) => "TriggerReplayed",
             Fact::Reconciled(reconciled) => match &reconciled.what {

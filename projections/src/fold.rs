@@ -12,6 +12,7 @@
 
 mod digest;
 mod ground;
+mod holes;
 mod lists;
 mod read;
 mod withdrawals;
@@ -23,6 +24,7 @@ use lifeline_store::Offset;
 
 pub(crate) use self::ground::change_rule;
 pub use self::ground::{Ground, OpenReplay, ReplayMark, RuleMark, StreamPosition, Tail};
+pub use self::holes::Holes;
 pub use self::lists::Keys;
 pub use self::read::{Candidate, Sieve, Trail};
 pub use self::withdrawals::Withdrawals;

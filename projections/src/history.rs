@@ -183,6 +183,7 @@ pub fn about(fact: &Fact<'_>, key: Option<&ResourceKey>, offset: Offset, unix_na
         Fact::Stream(StreamChanged { cluster, stream, epoch, change }) => {
             let summary = match (*change, plain_subject(stream)) {
                 (StreamChange::Opened { .. }, Some(subject)) => format!("reading subject {subject} without a stream"),
+                (change @ StreamChange::Holes { .. }, Some(subject)) => of_stream(subject, *epoch, change),
                 (StreamChange::Gap { from_sequence, to_sequence }, Some(subject)) => {
                     let lost = count(to_sequence.saturating_sub(from_sequence), "message");
                     format!("{lost} on {subject} lost: no stream held what came, and there was no room for it")
@@ -211,6 +212,12 @@ fn of_stream(stream: &str, epoch: u32, change: StreamChange<'_>) -> String {
         StreamChange::Opened { reason, .. } => format!("stream {stream} began again, epoch {epoch}: {reason}"),
         StreamChange::Gap { from_sequence, to_sequence } => {
             format!("stream {stream} no longer holds its {}", span("message", from_sequence, to_sequence))
+        }
+        StreamChange::Holes { from_sequence, to_sequence, up_to } => {
+            let last = to_sequence.saturating_sub(1);
+            format!(
+                "stream {stream} no longer holds up to {up_to} messages of {from_sequence} to {last}, of other subjects included"
+            )
         }
     }
 }

@@ -111,6 +111,15 @@ fn facts() -> Vec<(&'static str, Fact<'static>)> {
                 change: StreamChange::Gap { from_sequence: 5, to_sequence: 70_000 },
             }),
         ),
+        (
+            "HolesFound",
+            Fact::Stream(StreamChanged {
+                cluster: "mgmt/mgmt",
+                stream: "USERS",
+                epoch: 1,
+                change: StreamChange::Holes { from_sequence: 5, to_sequence: 70_000, up_to: 9 },
+            }),
+        ),
         ("RuleChanged", Fact::Rule(RuleChanged { rule: "EventTrigger/manage", digest: Some(7), manifest: "{}" })),
         ("RuleChanged, gone", Fact::Rule(RuleChanged { rule: "EventTrigger/manage", digest: None, manifest: "" })),
         (

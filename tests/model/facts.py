@@ -42,6 +42,7 @@ KINDS = {
     1: ("EventRejected", {"delivery": DELIVERY, "reason": STR, **MESSAGE}),
     2: ("StreamOpened", {**STREAM, "created": INT, "start": INT, "reason": STR}),
     3: ("GapFound", {**STREAM, "from": INT, "to": INT}),
+    25: ("HolesFound", {**STREAM, "from": INT, "to": INT, "up_to": INT}),
     4: ("RuleChanged", {"rule": STR, "digest": (None, INT), "manifest": STR}),
     5: ("TriggerReplayed", REPLAY),
     6: ("ApplyIntended", {**WHOSE, "objects": [OBJECT]}),

@@ -3,6 +3,7 @@
 use async_nats::jetstream::consumer;
 
 use super::Error;
+use super::jetstream::Backlog;
 
 /// Whether the consumer that is there is as wanted, apart from where it starts.
 pub(super) fn agrees(current: &consumer::Config, wanted: &consumer::pull::Config) -> bool {
@@ -22,6 +23,16 @@ pub(super) fn delivers(info: &consumer::Info) -> Result<(), Error> {
     }
     let (stream, consumer) = (info.stream_name.clone(), info.name.clone());
     Err(Error::Paused { stream, consumer, seconds: info.pause_remaining.unwrap_or_default().as_secs() })
+}
+
+/// How far behind a consumer is.
+pub(super) fn backlog_of(info: &consumer::Info) -> Backlog {
+    Backlog {
+        pending: info.num_pending,
+        unacknowledged: info.num_ack_pending as u64,
+        unacknowledged_max: u64::try_from(info.config.max_ack_pending).unwrap_or(u64::MAX),
+        delivered_sequence: info.delivered.stream_sequence,
+    }
 }
 
 /// Whether a consumer delivers whole messages, and as many as a pull asks for.

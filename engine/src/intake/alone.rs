@@ -64,7 +64,9 @@ impl Nats {
         }
         let replies = acknowledgements(consume, &info, &messages);
         let acknowledge = Box::new(Replies::new(self.client().clone(), replies));
-        Ok(Some(Batch { messages, pending: info.num_pending, acknowledge }))
+        // The consumer has not delivered what is read beside it, so it counts that too.
+        let beside = messages.iter().filter(|message| message.sequence > info.delivered.stream_sequence).count() as u64;
+        Ok(Some(Batch { messages, pending: info.num_pending.saturating_sub(beside), acknowledge }))
     }
 
     /// The first message from a sequence on that the consumer asks for.

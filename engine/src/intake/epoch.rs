@@ -29,6 +29,8 @@ pub struct Known {
     pub last: Option<Stored>,
     /// When the newest message recorded in any epoch was stored, in nanoseconds since 1970; 0 before the first.
     pub recorded_until_unix_nanos: u64,
+    /// Below this sequence, what reading passed over and is gone is recorded; 0 where nothing is. Only where a part is read.
+    pub looked_until: u64,
 }
 
 /// What the stream holds below [`Known::next_sequence`].
@@ -170,7 +172,8 @@ mod tests {
 
     fn known(next: u64, last: Option<Stored>) -> Option<Known> {
         let recorded_until_unix_nanos = last.map_or(0, |last| last.published_unix_nanos);
-        Some(Known { epoch: 3, created_unix_nanos: CREATED, next_sequence: next, last, recorded_until_unix_nanos })
+        let (epoch, created_unix_nanos) = (3, CREATED);
+        Some(Known { epoch, created_unix_nanos, next_sequence: next, last, recorded_until_unix_nanos, looked_until: 0 })
     }
 
     #[test]

@@ -267,6 +267,11 @@ pub trait JetStream: Send + Sync {
         sequence: u64,
     ) -> BoxFuture<'a, Result<Option<Stored>, Error>>;
 
+    /// How far behind a consumer is that nobody reads with now; `None` where there is none of this name, or nobody knows.
+    fn backlog<'a>(&'a self, _stream: &'a str, _durable: &'a str) -> BoxFuture<'a, Result<Option<Backlog>, Error>> {
+        async { Ok(None) }.boxed()
+    }
+
     /// Who is noted as the owner of a consumer; `None` where nobody is, or there is no such consumer.
     fn owner<'a>(&'a self, stream: &'a str, durable: &'a str) -> BoxFuture<'a, Result<Option<Owner>, Error>>;
 

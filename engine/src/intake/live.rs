@@ -151,12 +151,17 @@ impl Log {
                     created_unix_nanos: *created_unix_nanos,
                     next_sequence: *start_sequence,
                     last: None,
+                    looked_until: 0,
                 };
                 self.known.insert(stream.clone(), known);
             }
             Received::Gap { from_sequence, to_sequence } => {
                 self.others.push(format!("gap {stream} {epoch} {from_sequence} {to_sequence}"));
                 self.known.get_mut(stream).unwrap().next_sequence = *to_sequence;
+            }
+            Received::Holes { from_sequence, to_sequence, up_to } => {
+                self.others.push(format!("holes {stream} {epoch} {from_sequence} {to_sequence} {up_to}"));
+                self.known.get_mut(stream).unwrap().looked_until = *to_sequence;
             }
             Received::Messages { messages, .. } => {
                 let known = self.known.get_mut(stream).unwrap();
@@ -410,6 +415,15 @@ impl World {
 
     fn payloads(&self) -> Vec<String> {
         self.log.lock().unwrap().payloads()
+    }
+
+    /// Waits until the status is as expected.
+    async fn shows(&self, what: &str, until: impl Fn(&Status) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !until(&self.status()) {
+            assert!(Instant::now() < deadline, "{what}: {:?}", self.status());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     fn status(&self) -> Status {

@@ -34,6 +34,7 @@ pub mod plain;
 mod plan;
 pub mod pull;
 pub mod reader;
+pub mod reserved;
 mod search;
 pub mod streams;
 pub mod subjects;
@@ -65,7 +66,7 @@ impl Intake {
     pub fn messages(&self) -> &[Message] {
         match &self.received {
             Received::Messages { messages, .. } => messages,
-            Received::Opened { .. } | Received::Gap { .. } => &[],
+            Received::Opened { .. } | Received::Gap { .. } | Received::Holes { .. } => &[],
         }
     }
 }
@@ -87,6 +88,15 @@ pub enum Received {
         from_sequence: u64,
         /// First sequence after the gap.
         to_sequence: u64,
+    },
+    /// Messages were gone when reading passed them, and nobody knows how many of them were wanted: record `HolesFound`.
+    Holes {
+        /// First sequence that was passed over.
+        from_sequence: u64,
+        /// First sequence after all that were passed over.
+        to_sequence: u64,
+        /// How many are gone, those of other subjects included.
+        up_to: u64,
     },
     /// Messages to record, where they are not recorded yet: some may be delivered again.
     Messages {

@@ -22,10 +22,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::agreement::{agrees, delivers, delivers_whole_batches, filters, wanted_filters};
+use super::agreement::{agrees, backlog_of, delivers, delivers_whole_batches, filters, wanted_filters};
 use super::catch_up::CatchUp;
 use super::connection::ConnectionState;
-use super::jetstream::{Batch, Batches, Consume, Copied, JetStream, Retention, Stored, StreamState};
+use super::jetstream::{Backlog, Batch, Batches, Consume, Copied, JetStream, Retention, Stored, StreamState};
 use super::metadata::note;
 use super::owner::Owner;
 use super::pull::{BATCH_MESSAGES_MAX, Pull};
@@ -489,6 +489,10 @@ impl JetStream for Nats {
         .boxed()
     }
 
+    fn backlog<'a>(&'a self, stream: &'a str, durable: &'a str) -> BoxFuture<'a, Result<Option<Backlog>, Error>> {
+        async move { Ok(self.consumer(stream, durable).await?.as_ref().map(backlog_of)) }.boxed()
+    }
+
     fn owner<'a>(&'a self, stream: &'a str, durable: &'a str) -> BoxFuture<'a, Result<Option<Owner>, Error>> {
         self.owner(stream, durable).boxed()
     }
@@ -532,10 +536,8 @@ impl JetStream for Nats {
 /// word of its description (`JSConsumerMaxPendingAckExcessErrF` in nats-server's `errors.json`).
 fn allowed_ack_pending(error: &Error) -> Option<i64> {
     let Error::Api { cause, .. } = error else { return None };
-    if cause.error_code() != ErrorCode::CONSUMER_MAX_PENDING_ACK_EXCESS {
-        return None;
-    }
-    let said = cause.to_string();
+    let is_this = cause.error_code() == ErrorCode::CONSUMER_MAX_PENDING_ACK_EXCESS;
+    let said = is_this.then(|| cause.to_string())?;
     let (description, _) = said.rsplit_once(" (code")?;
     description.rsplit(' ').next()?.parse().ok()
 }

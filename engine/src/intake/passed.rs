@@ -1,23 +1,32 @@
 //! What reading passed over: messages that a filter leaves out, or that were deleted or purged before they were read. A server
 //! does not tell the two apart, so they are counted together, and told as "up to so many".
 //!
-//! Where a stream is read whole, what is missing is known exactly, and recorded as a gap. Start at [`Passed::over`]. Pure, but
-//! for [`Passed::settle`], which asks.
+//! Where a stream is read whole, what is missing is known exactly, and recorded as a gap. Here it is recorded as `HolesFound`:
+//! before the first messages of a session, so that a crash does not forget what was lost while the engine was away; and as it
+//! is found while the stream is read, once a minute at most. Start at [`Passed::over`]. Pure, but for [`Passed::settle`], which
+//! asks.
 //!
-//! The limit: it is counted since the start of the process, from where reading went on then. In a work queue, and in a
-//! stream with interest retention, what other consumers acknowledged is gone too, and counts.
+//! The limit: in a work queue, and in a stream with interest retention, what other consumers acknowledged is gone too, and
+//! counts. What is found between two records of a minute is forgotten if the engine dies in that minute.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::time::Duration;
 
+use lifeline_projections::{count, span};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-use super::Error;
 use super::jetstream::{Backlog, JetStream, Message, StreamState};
 use super::reader::Status;
+use super::{Error, Received};
 
 /// Ranges that are kept apart until they are looked at. More are joined: then the messages between them count as well.
 const RANGES_MAX: usize = 10_000;
+
+/// The shortest time between two records of what was found. Where other consumers of a work queue acknowledge their messages,
+/// some are found at each look.
+const RECORD_EVERY: Duration = Duration::from_secs(60);
 
 /// Ranges of sequences that were passed over.
 #[derive(Debug, Default)]
@@ -27,9 +36,23 @@ pub(super) struct Passed {
     next: u64,
     /// How many messages were gone from the stream when it was last looked at, and its first sequence; where all of it was read.
     seen: Option<(u64, u64)>,
+    /// What was found and is not handed over yet: the first sequence, and how many messages are gone.
+    found: Option<(u64, u64)>,
+    /// When it may be handed over; `None` for at once.
+    due: Option<Instant>,
 }
 
 impl Passed {
+    /// What was passed over from a sequence on; below it, all that is gone is recorded.
+    pub(super) fn from(next: u64) -> Passed {
+        Passed { next, ..Passed::default() }
+    }
+
+    /// Whether there is something to look at.
+    pub(super) fn is_unsettled(&self) -> bool {
+        !self.ranges.is_empty()
+    }
+
     /// Notes that what follows the sequences from the first on, up to and not including the last, was read, and these were not.
     pub(super) fn over(&mut self, from: u64, to: u64) {
         let from = from.max(self.next);
@@ -54,28 +77,40 @@ impl Passed {
         }
     }
 
-    /// Counts what is gone among what was passed over, `from` being the first sequence that was not read.
-    pub(super) async fn look_back(
-        &mut self,
-        jetstream: &dyn JetStream,
-        (state, backlog): (&StreamState, &Backlog),
-        from: u64,
-        status: &watch::Sender<Status>,
-    ) -> Result<(), Error> {
-        // Nothing waits up to the end that the stream had before this was asked, so nothing of it comes any more.
+    /// Notes that the consumer has nothing left up to the end that the stream had before it was asked, so that nothing of it
+    /// comes any more; `from` is the first sequence that was not read.
+    pub(super) fn over_the_rest(&mut self, (state, backlog): (&StreamState, &Backlog), from: u64) {
         if backlog.pending == 0 && backlog.unacknowledged == 0 {
             self.over(from, state.last_sequence + 1);
         }
-        let count = self.settle(jetstream, state).await?;
-        if count > 0 && status.borrow().passed_over == 0 {
-            let (stream, gone) = (&state.name, lifeline_projections::count(count, "message"));
-            tracing::warn!(stream, "{gone} gone before they were read, those of other subjects included");
+    }
+
+    /// Counts what is gone among what was passed over, and gives what is to be recorded of it now.
+    pub(super) async fn look_back(
+        &mut self,
+        jetstream: &dyn JetStream,
+        state: &StreamState,
+        status: &watch::Sender<Status>,
+    ) -> Result<Option<Received>, Error> {
+        let from = self.ranges.first().map_or(self.next, |first| first.start);
+        let gone = self.settle(jetstream, state).await?;
+        if gone > 0 {
+            let (from, before) = self.found.unwrap_or((from, 0));
+            self.found = Some((from, before + gone));
+            status.send_modify(|status| status.passed_over += gone);
         }
-        status.send_if_modified(|status| {
-            status.passed_over += count;
-            count > 0
-        });
-        Ok(())
+        if self.due.is_some_and(|due| Instant::now() < due) {
+            return Ok(None);
+        }
+        let Some((from_sequence, up_to)) = self.found.take() else { return Ok(None) };
+        self.due = Some(Instant::now() + RECORD_EVERY);
+        let (stream, to_sequence) = (&state.name, self.next);
+        let (messages, sequences) = (count(up_to, "message"), span("sequence", from_sequence, to_sequence));
+        tracing::warn!(
+            stream,
+            "up to {messages} missing, {sequences}: gone before they were read, those of other subjects included"
+        );
+        Ok(Some(Received::Holes { from_sequence, to_sequence, up_to }))
     }
 
     /// How many of those that were passed over since the last look the stream does not hold.

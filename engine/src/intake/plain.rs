@@ -35,7 +35,7 @@ pub use self::buffer::{Already, Buffer, Counts, Item, MESSAGES_MAX};
 use super::connection::ConnectionState;
 use super::epoch::Known;
 use super::jetstream::Message;
-use super::{Error, Intake, Received, subjects};
+use super::{Error, Intake, Received, reserved, subjects};
 use crate::error_text::one_line;
 
 /// Pause before a subscription that failed is tried again.
@@ -231,9 +231,9 @@ impl Reader {
         warn!(subject = self.subject, "the connection was interrupted: events published meanwhile are lost");
     }
 
-    /// Whether no other reader gets a message too.
+    /// Whether a message is to be recorded, and no other reader gets it too.
     fn is_ours(&self, subject: &str) -> bool {
-        !self.others.iter().any(|other| subjects::includes(other, subject))
+        !reserved::is_reserved(subject) && !self.others.iter().any(|other| subjects::includes(other, subject))
     }
 }
 
@@ -356,7 +356,7 @@ mod tests {
 
     fn numbers(received: Received) -> Vec<u64> {
         match received {
-            Received::Opened { .. } => Vec::new(),
+            Received::Opened { .. } | Received::Holes { .. } => Vec::new(),
             Received::Gap { from_sequence, to_sequence } => vec![from_sequence, to_sequence],
             Received::Messages { messages, .. } => messages.iter().map(|message| message.sequence).collect(),
         }

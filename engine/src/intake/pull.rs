@@ -20,7 +20,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::agreement::delivers;
+use super::agreement::{backlog_of, delivers};
 use super::connection::ConnectionState;
 use super::jetstream::{Acknowledge, Backlog, Batch, Batches, Consume, Message, Retention};
 use super::nats::Nats;
@@ -370,12 +370,7 @@ impl Batches for Pull {
                 let (stream, consumer) = (stream.clone(), durable.clone());
                 return Err(Error::ConsumerEnded { stream, consumer, reason });
             }
-            Ok(info.map(|info| Backlog {
-                pending: info.num_pending,
-                unacknowledged: info.num_ack_pending as u64,
-                unacknowledged_max: u64::try_from(info.config.max_ack_pending).unwrap_or(u64::MAX),
-                delivered_sequence: info.delivered.stream_sequence,
-            }))
+            Ok(info.as_ref().map(backlog_of))
         }
         .boxed()
     }

@@ -8,6 +8,7 @@
 //!
 //! Never here: acknowledging, and reading the log. What the log knows is given once, as [`Known`].
 
+mod backlog;
 mod ends;
 mod place;
 mod status;
@@ -20,6 +21,7 @@ use lifeline_projections::{count, span};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use self::backlog::Asked;
 use self::ends::{Ended, Stop};
 pub use self::status::{Phase, Status};
 use super::counted::Counted;
@@ -31,6 +33,7 @@ use super::jetstream::{Acknowledge, Batch, Batches, Consume, JetStream, Message,
 use super::owner::{self, Claim, Claimant};
 use super::passed::Passed;
 use super::plain::Already;
+use super::reserved::is_reserved;
 use super::search::holds_between;
 use super::subjects::Reading;
 use super::{Error, Intake, Received, pace};
@@ -81,6 +84,8 @@ pub struct Reader {
     /// Batches handed over, and how many of them the recorder has acknowledged.
     batches: u64,
     acknowledged: Arc<watch::Sender<u64>>,
+    /// When it last asked how many messages wait while it reads none.
+    backlog: Asked,
 }
 
 impl Reader {
@@ -108,12 +113,13 @@ impl Reader {
             known,
             gaps_from: 0,
             is_widened: false,
-            passed: Passed::default(),
+            passed: Passed::from(known.map_or(0, |known| known.looked_until)),
             claim: None,
             sink,
             status,
             batches: 0,
             acknowledged: Arc::default(),
+            backlog: Asked::default(),
         };
         (reader, watched)
     }
@@ -176,10 +182,14 @@ impl Reader {
                 tracing::warn!(stream = self.reading.stream, reason, failures, "looking at the stream again");
             }
             self.status.send_modify(|status| status.phase = Phase::Waiting { reason });
+            let waits = async {
+                self.backlog.look(&*self.jetstream, (&self.reading.stream, &self.durable), &self.status).await;
+                tokio::time::sleep(pause(failures)).await;
+            };
             tokio::select! {
                 biased;
                 () = self.sink.closed() => return,
-                () = tokio::time::sleep(pause(failures)) => {}
+                () = waits => {}
             }
         }
     }
@@ -187,7 +197,7 @@ impl Reader {
     /// Waits until the stream is to be read; true when the recorder takes no more.
     async fn wait_at_gate(&mut self) -> bool {
         if !self.gate.is_open() {
-            self.status.send_modify(|status| status.phase = Phase::Paused);
+            self.status.send_modify(|status| (status.phase, status.pending) = (Phase::Paused, None));
             tokio::select! {
                 biased;
                 () = self.sink.closed() => return true,
@@ -219,7 +229,9 @@ impl Reader {
         let phase = Phase::Waiting { reason };
         if self.status.borrow().phase != phase {
             tracing::warn!("{}", in_log(&owned.to_string()));
-            self.status.send_modify(|status| (status.phase, status.history) = (phase, History::Elsewhere));
+            self.status.send_modify(|status| {
+                (status.phase, status.history, status.pending) = (phase, History::Elsewhere, None);
+            });
         }
         tokio::select! {
             biased;
@@ -258,6 +270,7 @@ impl Reader {
             Some(error) = owner::taken(self.claim.as_ref(), &mut lost) => return Err(error),
             _ = acknowledged.wait_for(|count| *count >= self.batches) => {}
             () = tokio::time::sleep(ACKNOWLEDGED_WITHIN), if !is_limits => {}
+            never = self.backlog.follow(&*jetstream, (&self.reading.stream, &self.durable), &self.status) => match never {},
         }
         let mut following = Following::of(&state);
         following.handed_over(known.next_sequence, self.batches);
@@ -348,14 +361,17 @@ impl Reader {
                     };
                     following.looked(&backlog, known.next_sequence, self.batches);
                     if !self.reading.filters.is_empty() {
-                        let from = known.next_sequence.max(self.gaps_from);
-                        self.passed.look_back(&*self.jetstream, (&state, &backlog), from, &self.status).await?;
+                        self.passed.over_the_rest((&state, &backlog), known.next_sequence.max(self.gaps_from));
+                        match self.say_what_is_gone(&state, known.epoch).await {
+                            Ok(()) => {}
+                            Err(stop) => return stop.into(),
+                        }
                     }
                     let went_elsewhere = backlog.delivered_sequence >= known.next_sequence;
                     stalled = if went_elsewhere || should_deliver(&backlog) { stalled + 1 } else { 0 };
                     self.status.send_modify(|status| {
                         status.stream_last_sequence = state.last_sequence;
-                        status.pending = backlog.pending;
+                        status.pending = Some(backlog.pending);
                         status.unacknowledged = backlog.unacknowledged;
                         status.warnings = state.warnings();
                     });
@@ -373,7 +389,15 @@ impl Reader {
                     stalled = 0;
                     let batch = batch?;
                     let pending = batch.pending;
-                    match self.hand_over(batch, std::mem::take(&mut is_first), opened.retention, &mut known).await {
+                    let is_first = std::mem::take(&mut is_first);
+                    let status = self.status.clone();
+                    let handed_over = tokio::select! {
+                        biased;
+                        handed_over = self.hand_over(batch, is_first, opened.retention, &mut known) => handed_over,
+                        // The recorder may have no room for a long time, and messages pile up.
+                        never = backlog::follow(batches, &status) => match never {},
+                    };
+                    match handed_over {
                         Ok(()) => {}
                         Err(stop) => return stop.into(),
                     }
@@ -381,6 +405,15 @@ impl Reader {
                     following.left(pending, self.batches);
                 }
             }
+        }
+    }
+
+    /// Hands over what was passed over and is gone, where some is.
+    async fn say_what_is_gone(&mut self, state: &StreamState, epoch: u32) -> Result<(), Stop> {
+        let gone = self.passed.look_back(&*self.jetstream, state, &self.status).await.map_err(Stop::Failed)?;
+        match gone {
+            Some(gone) => self.send(epoch, gone).await,
+            None => Ok(()),
         }
     }
 
@@ -414,7 +447,7 @@ impl Reader {
         // Said at once: the recorder may have no room for them.
         let last_sequence = messages.last().map_or(0, |last| last.sequence);
         self.status.send_modify(|status| {
-            status.pending = pending;
+            status.pending = Some(pending);
             status.delivered_sequence = status.delivered_sequence.max(last_sequence);
         });
         // A copy of what is read counts once. The next look at the streams says what is one.
@@ -444,6 +477,12 @@ impl Reader {
         }
         if !whole {
             self.passed.over_all_but(&messages, known.next_sequence.max(self.gaps_from));
+            // Before these messages: once they are recorded, a start does not look below them any more.
+            if is_first && self.passed.is_unsettled() {
+                let state = self.jetstream.state(&self.reading.stream).await.map_err(Stop::Failed)?;
+                let Some(state) = state else { return Err(Stop::LookAgain("the stream is gone".to_owned())) };
+                self.say_what_is_gone(&state, known.epoch).await?;
+            }
         }
         let (mut redelivered, mut count) = (0, 0);
         let (mut fresh, mut late) = (Vec::<Message>::new(), Vec::new());
@@ -469,7 +508,7 @@ impl Reader {
                 // Mostly it is recorded. Where the consumer did not ask for it before, or another reader had got it, it has to be
                 // recorded before it is acknowledged, for that deletes it. A limits stream keeps it, and its consumer is moved
                 // to where the log ends.
-                if retention != Retention::Limits {
+                if retention != Retention::Limits && !is_reserved(&message.subject) {
                     late.push(message);
                 }
                 continue;
@@ -528,6 +567,7 @@ impl Reader {
             );
         }
         self.reading.skipped.out_of(&mut messages);
+        messages.retain(|message| !is_reserved(&message.subject));
         *count += messages.len() as u64;
         self.known = Some(*known);
         self.batches += u64::from(acknowledge.is_some());

@@ -19,6 +19,8 @@
 //!
 //! Never here: the reading itself ([`super::reader`], [`super::plain`]), and the choice ([`super::subjects`], [`super::way`]).
 
+mod status;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +29,7 @@ use hashbrown::HashMap;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+pub use self::status::Status;
 use super::assign;
 use super::connection::ConnectionState;
 use super::epoch::content_hash;
@@ -34,11 +37,11 @@ use super::gate::Gate;
 use super::jetstream::{Message, StreamState};
 use super::plain::{self, Already, SharedBuffer, stream_of};
 pub use super::plan::{Order, Plan, Reach};
-use super::reader::{self, Phase, Reader};
+use super::reader::{Phase, Reader};
 use super::subjects::{self, Wanted};
 use super::way::{self, Keeping, Use, Way, way};
-use super::{Error, Intake};
-use crate::error_text::with_remedy;
+use super::{Error, Intake, reserved};
+use crate::error_text::{in_log, with_remedy};
 
 /// How often streams are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -59,48 +62,12 @@ const PAUSE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long readers may take to let go of their consumers at the end.
 const RELEASED_WITHIN: Duration = Duration::from_secs(2);
 
+/// What is said of a stream that is gone, after its name.
+const GONE: &str = "which was read, is gone: what it held and was not recorded is lost, and nothing is published to it\nhint: make it again, and it is \
+     read; if it is retired, start Lifeline again, and this is not said any more";
+
 /// What is said of a subject without a stream, in the log and in the status.
 pub const NOT_DURABLE: &str = "not durable before the log: events published while Lifeline is away are lost";
-
-/// What an operator may ask of intake as a whole.
-#[derive(Debug, Clone, Default)]
-pub struct Status {
-    /// Why streams cannot be looked for, if so.
-    pub trouble: Option<String>,
-    /// Whether streams have been looked for and all that is wanted is being read.
-    pub complete: bool,
-    /// Streams made since the start.
-    pub created: Vec<String>,
-    /// What an operator should know.
-    pub warnings: Vec<String>,
-    /// The readers, by stream.
-    pub readers: BTreeMap<String, watch::Receiver<reader::Status>>,
-    /// What is read without a stream, by the name that the log has for it.
-    pub plain: BTreeMap<String, plain::Status>,
-}
-
-impl Status {
-    /// Why intake is not ready, one line each; none when it is.
-    #[must_use]
-    pub fn obstacles(&self) -> Vec<String> {
-        let mut obstacles: Vec<String> = self.trouble.iter().cloned().collect();
-        if self.trouble.is_none() && !self.complete {
-            obstacles.push("streams are looked for".to_owned());
-        }
-        for (stream, status) in &self.readers {
-            match &status.borrow().phase {
-                Phase::Reading | Phase::Paused => {}
-                Phase::Opening => obstacles.push(format!("stream `{stream}` is being opened")),
-                Phase::Waiting { reason } => obstacles.push(format!("stream `{stream}` waits: {reason}")),
-            }
-        }
-        for plain::Status { subject, trouble, .. } in self.plain.values() {
-            let trouble = trouble.borrow();
-            obstacles.extend(trouble.iter().map(|reason| format!("subject `{subject}` is not subscribed: {reason}")));
-        }
-        obstacles
-    }
-}
 
 /// Reads all that is wanted until the receiver of `sink` is dropped.
 pub async fn run(reach: Reach, plan: Plan, sink: mpsc::Sender<Intake>, status: watch::Sender<Status>) {
@@ -113,6 +80,7 @@ pub async fn run(reach: Reach, plan: Plan, sink: mpsc::Sender<Intake>, status: w
         tasks: JoinSet::new(),
         gates: BTreeMap::new(),
         held: BTreeMap::new(),
+        gone: Vec::new(),
         plain: BTreeMap::new(),
         already: Already::default(),
     };
@@ -201,6 +169,8 @@ struct Running {
     gates: BTreeMap<String, Arc<Gate>>,
     /// The subjects that each of them had when it was last seen.
     held: BTreeMap<String, Vec<String>>,
+    /// Streams that were read, are gone, and are not waited for.
+    gone: Vec<String>,
     /// By subject.
     plain: BTreeMap<String, Subscribed>,
     /// What came by subscriptions that have ended, until streams are read in their place.
@@ -421,16 +391,28 @@ impl Running {
     }
 
     /// Takes out of `unheld` the subjects of streams that were read and are gone: their owners may make them again, which they
-    /// could not if a stream of ours had the subjects. Says what is waited for. Where other streams have the subjects by now, the
-    /// stream that is gone is no longer waited for.
-    fn leave_to_owners(&mut self, own: &str, streams: &[StreamState], unheld: &mut Vec<String>) -> Vec<String> {
-        let mut waiting = Vec::new();
+    /// could not if a stream of ours had the subjects. Says what is waited for. Where nobody asks for the subjects, or other
+    /// streams have them by now, the stream that is gone is not waited for: second, what is said of those whose subjects no
+    /// stream has.
+    fn leave_to_owners(
+        &mut self,
+        own: &str,
+        streams: &[StreamState],
+        unheld: &mut Vec<String>,
+    ) -> (Vec<String>, Vec<String>) {
+        let (mut waiting, mut gone) = (Vec::new(), Vec::new());
         let is_gone = |name: &str| name != own && streams.iter().all(|stream| stream.name != *name);
         for (name, held) in self.held.iter().filter(|(name, _)| is_gone(name)) {
             let is_of = |subject: &String| held.iter().any(|held| subjects::intersect(subject, held).is_some());
             let theirs: Vec<String> = unheld.extract_if(.., |subject| is_of(subject)).collect();
             if theirs.is_empty() {
                 self.gates.get(name).into_iter().for_each(|gate| gate.shut());
+                let is_held = |subject: &String| {
+                    streams.iter().flat_map(|stream| &stream.subjects).any(|held| subjects::includes(held, subject))
+                };
+                if held.is_empty() || !held.iter().all(is_held) {
+                    gone.push(name.clone());
+                }
                 continue;
             }
             let list = theirs.iter().map(|subject| format!("`{subject}`")).collect::<Vec<_>>().join(", ");
@@ -439,7 +421,11 @@ impl Running {
                  `{own}` is made for it"
             ));
         }
-        waiting
+        let said: Vec<String> = gone.iter().map(|name| format!("stream `{name}`, {GONE}")).collect();
+        let is_new = |(name, _): &(&String, &String)| !self.gone.contains(*name);
+        gone.iter().zip(&said).filter(is_new).for_each(|(_, said)| tracing::warn!("{}", in_log(said)));
+        self.gone = gone;
+        (waiting, said)
     }
 
     /// Looks for the wanted streams, makes the one that is missing, and decides what is read without one.
@@ -469,23 +455,24 @@ impl Running {
                 found.created.push(missing.name);
             }
         }
-        let mut waiting = Vec::new();
+        let (mut waiting, mut gone) = (Vec::new(), Vec::new());
         if absent.is_none() {
-            waiting = self.leave_to_owners(&own_stream, &streams, &mut assigned.unheld_subjects);
+            (waiting, gone) = self.leave_to_owners(&own_stream, &streams, &mut assigned.unheld_subjects);
         }
         let mut refused = None;
-        if !assigned.unheld_subjects.is_empty() {
-            match self.make(&own_stream, &assigned.unheld_subjects).await? {
+        let (kept, mut to_make) = (&assigned.unheld_subjects, assigned.unheld_subjects.clone());
+        to_make.retain(|subject| reserved::no_stream_for(subject).is_none());
+        if !to_make.is_empty() {
+            match self.make(&own_stream, &to_make).await? {
                 Ok(()) => found.created.push(own_stream),
                 Err(reason) => refused = Some(reason),
             }
         }
         for subject in subjects::disjoint(wanted.subjects.clone()) {
-            let keeping = match (&absent, &refused) {
+            let refused = reserved::no_stream_for(&subject).or_else(|| refused.clone());
+            let keeping = match (&absent, refused) {
                 (Some(absent), _) => Keeping::Absent(absent.clone()),
-                (None, Some(refused)) if assigned.unheld_subjects.contains(&subject) => {
-                    Keeping::Refused(refused.clone())
-                }
+                (None, Some(refused)) if kept.contains(&subject) => Keeping::Refused(refused),
                 (None, Some(_) | None) => Keeping::Held,
             };
             match way(used, &keeping) {
@@ -511,6 +498,7 @@ impl Running {
         }
         let denied = jetstream.denied();
         found.warnings = assigned.warnings;
+        found.warnings.extend(gone);
         found.warnings.extend(denied.iter().map(|denied| {
             format!(
                 "the NATS server refuses a right that is needed, until the next connection at least: {denied}\nhint: grant it to the user \

@@ -4,6 +4,7 @@
 //! [`includes`] compare two.
 
 use super::jetstream::{Message, StreamState};
+use super::reserved::is_all_reserved;
 
 /// The header of a message that came from a source.
 const SOURCE_HEADER: &str = "Nats-Stream-Source";
@@ -119,6 +120,8 @@ pub fn complaint(subject: &str) -> Option<&'static str> {
         Some("expected tokens between dots, none of them empty")
     } else if tokens[..tokens.len() - 1].contains(&">") {
         Some("expected `>` as the last token only")
+    } else if is_all_reserved(subject) {
+        Some("expected a subject of your own: NATS or Lifeline itself speaks with these")
     } else {
         None
     }
@@ -216,6 +219,9 @@ mod tests {
         check("a..b", false);
         check("a b", false);
         check("a.>.b", false);
+        check("_INBOX.>", false);
+        check("lifeline.v1.>", false);
+        check(">", true);
     }
 
     #[test]

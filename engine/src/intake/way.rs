@@ -7,7 +7,7 @@
 
 use async_nats::jetstream::ErrorCode;
 
-use super::Error;
+use super::{Error, reserved};
 use crate::error_text::one_line;
 
 /// Whether streams are used for the subjects that the settings name. Streams that are named themselves are always used.
@@ -48,17 +48,36 @@ pub enum Way {
     Wait(String),
 }
 
+/// Why a subject is read without a stream where the settings say so.
+const NEVER: &str = "`jetstream` is `never`";
+
 /// By which way a subject is read.
 #[must_use]
 pub fn way(used: Use, keeping: &Keeping) -> Way {
     match (used, keeping) {
-        (Use::Never, _) => Way::Plain("`jetstream` is `never`".to_owned()),
+        (Use::Never, _) => Way::Plain(NEVER.to_owned()),
         (Use::Auto | Use::Always, Keeping::Held) => Way::Stream,
         (Use::Auto | Use::Always, Keeping::Unheld) => Way::MakeStream,
         (Use::Auto, Keeping::Refused(why) | Keeping::Absent(why)) => Way::Plain(why.clone()),
         (Use::Always, Keeping::Refused(why) | Keeping::Absent(why)) => {
             Way::Wait(format!("{why}, and `jetstream` is `always`"))
         }
+    }
+}
+
+/// What to do about a subject that is read by a plain subscription, by why it is.
+#[must_use]
+pub fn remedy(subject: &str, because: &str) -> String {
+    if because == NEVER {
+        "with `jetstream` `auto` a stream is made for it, where no stream holds it".to_owned()
+    } else if reserved::no_stream_for(subject).is_some_and(|why| why == because) {
+        reserved::REMEDY.to_owned()
+    } else if because.starts_with("JetStream refused") {
+        "mend what the NATS server names, or make a stream for the subject: it is read as soon as it is there"
+            .to_owned()
+    } else {
+        "enable JetStream at the NATS server (`config.jetstream.enabled` of its chart): a stream is made as soon as it is there"
+            .to_owned()
     }
 }
 
@@ -116,6 +135,20 @@ mod tests {
             (Use::Never, absent(), plain("`jetstream` is `never`")),
         ] {
             assert_eq!(way(used, &keeping), expected, "{used:?} {keeping:?}");
+        }
+    }
+
+    #[test]
+    fn what_to_do_about_a_plain_subscription_follows_from_why_it_is_one() {
+        for (subject, because, expected) in [
+            ("a", NEVER, "with `jetstream` `auto`"),
+            (">", NEVER, "with `jetstream` `auto`"),
+            (">", &reserved::no_stream_for(">").unwrap(), "name narrower subjects"),
+            (">", "JetStream is not enabled at nats://n", "enable JetStream"),
+            ("a", "JetStream is not enabled at nats://n", "enable JetStream"),
+            ("a", "JetStream refused `STREAM.CREATE.LIFELINE`: no room", "mend what the NATS server names"),
+        ] {
+            assert!(remedy(subject, because).starts_with(expected), "{subject} {because}");
         }
     }
 

@@ -135,12 +135,12 @@ impl Whole {
     /// What differs, by name.
     fn differing(&self, other: &Whole) -> Vec<&'static str> {
         let Whole { ground, resources: _, phases, contested } = self;
-        let Ground { watermark, folded_unix_nanos, streams, rules, replayed, rule_records, open_replays, withdrawals } =
-            ground;
+        let Ground { watermark, folded_unix_nanos, streams, rules, replayed, rule_records, .. } = ground;
+        let Ground { open_replays, withdrawals, holes, .. } = ground;
         let differs = [
             ("offset", *watermark != other.ground.watermark),
             ("time", *folded_unix_nanos != other.ground.folded_unix_nanos),
-            ("streams", *streams != other.ground.streams),
+            ("streams", *streams != other.ground.streams || *holes != other.ground.holes),
             ("rules", *rules != other.ground.rules || *rule_records != other.ground.rule_records),
             ("replays", *replayed != other.ground.replayed || *open_replays != other.ground.open_replays),
             ("withdrawals", *withdrawals != other.ground.withdrawals),

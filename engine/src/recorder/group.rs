@@ -38,6 +38,11 @@ impl Group {
         self.intakes.is_empty() && self.outcomes.is_empty() && self.redrives.is_empty()
     }
 
+    /// Whether there is anything that only a disk with room takes.
+    pub(super) fn has_messages(&self) -> bool {
+        !self.intakes.is_empty() || !self.redrives.is_empty()
+    }
+
     pub(super) fn push(&mut self, intake: Intake) {
         self.messages += intake.messages().len();
         self.bytes += intake.messages().iter().map(Message::bytes).sum::<usize>();

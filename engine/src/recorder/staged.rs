@@ -10,7 +10,7 @@ use lifeline_projections::event::{CloudEvent, marker_reason};
 use lifeline_projections::fact::{
     Delivery, EventReceived, EventRejected, Fact, MarkerFound, Reconciled, Redriven, StreamChange, StreamChanged,
 };
-use lifeline_projections::fold::{Latest, Newest, Projection};
+use lifeline_projections::fold::{Holes, Latest, Newest, Projection};
 use lifeline_projections::order::{counted, counted_of};
 use lifeline_store::{Disk, Log, Offset};
 use parking_lot::RwLockReadGuard;
@@ -48,12 +48,13 @@ pub(super) struct Staged<'g, 'l, D: Disk> {
 }
 
 /// How far a stream is recorded or staged; epoch 0 for one never met.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Position {
     epoch: u32,
     next_sequence: u64,
     /// The time that counts of its messages goes up to here: see [`lifeline_projections::order`].
     counted_until: u64,
+    holes: Holes,
 }
 
 impl Position {
@@ -62,7 +63,7 @@ impl Position {
     fn take_epoch(&mut self, epoch: u32, start_sequence: u64) -> bool {
         let is_new = epoch > self.epoch;
         if is_new {
-            *self = Position { epoch, next_sequence: start_sequence, counted_until: 0 };
+            *self = Position { epoch, next_sequence: start_sequence, counted_until: 0, holes: self.holes };
         }
         is_new
     }
@@ -79,6 +80,15 @@ impl Position {
         }
         self.next_sequence = to_sequence;
         true
+    }
+
+    /// Whether holes that were found up to `to_sequence` are not in the log yet.
+    fn take_holes(&mut self, epoch: u32, to_sequence: u64, up_to: u64) -> bool {
+        let is_new = epoch == self.epoch && self.holes.is_new(epoch, to_sequence);
+        if is_new {
+            self.holes.take(epoch, to_sequence, up_to);
+        }
+        is_new
     }
 
     /// Whether a message is not in the log yet. What is new is taken as recorded from here on.
@@ -142,6 +152,11 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
             Received::Gap { from_sequence, to_sequence } => {
                 let (from_sequence, to_sequence) = (*from_sequence, *to_sequence);
                 (position.take_gap(epoch, to_sequence), StreamChange::Gap { from_sequence, to_sequence })
+            }
+            Received::Holes { from_sequence, to_sequence, up_to } => {
+                let (from_sequence, to_sequence, up_to) = (*from_sequence, *to_sequence, *up_to);
+                let holes = StreamChange::Holes { from_sequence, to_sequence, up_to };
+                (position.take_holes(epoch, to_sequence, up_to), holes)
             }
         };
         match is_new {
@@ -215,11 +230,13 @@ impl<'g, 'l, D: Disk> Staged<'g, 'l, D> {
 
     fn position(&mut self, cluster: &'g str, stream: &'g str) -> &mut Position {
         self.positions.entry((cluster, stream)).or_insert_with(|| {
-            let known = self.before.ground().streams.get(&(cluster.to_owned(), stream.to_owned()));
-            known.map_or(Position { epoch: 0, next_sequence: 0, counted_until: 0 }, |known| Position {
+            let ground = self.before.ground();
+            let known = ground.streams.get(&(cluster.to_owned(), stream.to_owned()));
+            known.map_or_else(Position::default, |known| Position {
                 epoch: known.epoch,
                 next_sequence: known.next_sequence,
                 counted_until: known.counted_until_unix_nanos,
+                holes: ground.holes_of(cluster, stream),
             })
         })
     }

@@ -134,6 +134,11 @@ const METRICS: &[Metric] = &[
         by_stream(status, |stream| stream.missing)
     }),
     counter(
+        "lifeline_messages_missing_up_to_total",
+        "Messages of any subject that were gone when reading passed them, ever: up to so many more are missing; 0 for a stream that is read whole.",
+        |status| by_stream(status, |stream| stream.missing_up_to),
+    ),
+    counter(
         "lifeline_messages_redelivered_total",
         "Messages delivered again and recorded once, since start.",
         |status| by_stream(status, |stream| stream.redelivered),

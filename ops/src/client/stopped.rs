@@ -17,6 +17,7 @@ pub fn status<D: Disk>(projection: &Projection, log: &Reader<D>) -> Status {
             None => open.push(lifecycle.decided.get()),
         }
     }
+    let ground = projection.ground();
     let stream = |((cluster, stream), position): (&(String, String), &StreamPosition)| StreamStatus {
         cluster: cluster.clone(),
         stream: stream.clone(),
@@ -25,9 +26,9 @@ pub fn status<D: Disk>(projection: &Projection, log: &Reader<D>) -> Status {
         received: position.received,
         rejected: position.rejected,
         missing: position.missing,
+        missing_up_to: ground.holes_of(cluster, stream).up_to,
         ..StreamStatus::default()
     };
-    let ground = projection.ground();
     Status {
         recorded: log.end().get(),
         folded: projection.watermark().get(),

@@ -11,6 +11,7 @@ use lifeline_engine::intake::JetStream;
 use lifeline_engine::intake::assign;
 use lifeline_engine::intake::connection::Server;
 use lifeline_engine::intake::nats::Nats;
+use lifeline_engine::intake::reserved;
 use lifeline_engine::intake::way::Use;
 use serde_json::{Value, json};
 
@@ -100,7 +101,16 @@ async fn read(config: &Config, server: &Server, nats: &Nats, client: &Client, is
         } else {
             "none holds the subjects; a start makes one"
         };
-        found.push(Finding::ok("streams", said));
+        let is_kept = assignment.unheld_subjects.iter().all(|subject| reserved::no_stream_for(subject).is_none());
+        found.extend(is_kept.then(|| Finding::ok("streams", said)));
+    }
+    for why in assignment.unheld_subjects.iter().filter_map(|subject| reserved::no_stream_for(subject)) {
+        found.push(if config.jetstream == Use::Always {
+            Finding::failed("streams", why, reserved::REMEDY)
+        } else {
+            let why = format!("{why}; a start subscribes plainly, and what is published while it is away is lost");
+            Finding::warning("streams", why, reserved::REMEDY)
+        });
     }
     let api = server.domain.as_ref().map_or("$JS.API".to_owned(), |domain| format!("$JS.{domain}.API"));
     let instance = crate::data::known_instance(&config.data);

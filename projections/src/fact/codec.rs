@@ -48,6 +48,7 @@ mod kind {
     pub(super) const MARKER_FOUND: u32 = 18;
     pub(super) const ALTERED: u32 = 21;
     pub(super) const GATHERED: u32 = 22;
+    pub(super) const HOLES_FOUND: u32 = 25;
 }
 
 /// A payload that cannot be read as a fact.
@@ -103,6 +104,9 @@ impl<'a> Fact<'a> {
                 }
                 StreamChange::Gap { from_sequence, to_sequence } => {
                     put(out, (kind::GAP_FOUND, cluster, stream, epoch, from_sequence, to_sequence));
+                }
+                StreamChange::Holes { from_sequence, to_sequence, up_to } => {
+                    put(out, (kind::HOLES_FOUND, cluster, stream, epoch, from_sequence, to_sequence, up_to));
                 }
             },
             Fact::Rule(rule) => put(out, (kind::RULE_CHANGED, rule)),
@@ -172,6 +176,11 @@ impl<'a> Fact<'a> {
             kind::GAP_FOUND => {
                 let (cluster, stream, epoch, from_sequence, to_sequence) = fields.take()?;
                 let change = StreamChange::Gap { from_sequence, to_sequence };
+                Fact::Stream(StreamChanged { cluster, stream, epoch, change })
+            }
+            kind::HOLES_FOUND => {
+                let (cluster, stream, epoch, from_sequence, to_sequence, up_to) = fields.take()?;
+                let change = StreamChange::Holes { from_sequence, to_sequence, up_to };
                 Fact::Stream(StreamChanged { cluster, stream, epoch, change })
             }
             kind::RULE_CHANGED => Fact::Rule(fields.take()?),

@@ -32,4 +32,14 @@ pub enum StreamChange<'a> {
         /// First sequence after the gap.
         to_sequence: u64,
     },
+    /// A stream of which a part is read no longer held messages that were not recorded. Which subjects they had is not known, so
+    /// nobody knows how many of them were wanted.
+    Holes {
+        /// First sequence that was passed over.
+        from_sequence: u64,
+        /// First sequence after all that were passed over. Where reading goes on does not follow from it.
+        to_sequence: u64,
+        /// How many messages between them are gone, those of other subjects included.
+        up_to: u64,
+    },
 }

@@ -26,6 +26,9 @@ impl Projection {
         if !self.ground.withdrawals.is_empty() {
             digest.put(&self.ground.withdrawals);
         }
+        if !self.ground.holes.is_empty() {
+            digest.put(&self.ground.holes);
+        }
         for row in self.resources() {
             digest.put(&row);
         }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use lifeline_store::Offset;
 use serde::{Deserialize, Serialize};
 
+use super::holes::Holes;
 use super::withdrawals::Withdrawals;
 use crate::fact::{
     Delivery, EventReceived, EventRejected, Fact, MarkerFound, RuleChanged, StreamChange, StreamChanged,
@@ -115,6 +116,9 @@ pub struct Ground {
     /// What changes of rules were allowed to withdraw lately. Written apart, for the same reason.
     #[serde(skip)]
     pub withdrawals: Withdrawals,
+    /// What may be missing of streams of which a part is read, by (cluster, stream). Written apart, for the same reason.
+    #[serde(skip)]
+    pub holes: BTreeMap<(String, String), Holes>,
 }
 
 impl Ground {
@@ -135,6 +139,15 @@ impl Ground {
                 let counted = order::counted(delivery.published_unix_nanos, self.folded_unix_nanos, 0);
                 self.advance(offset, delivery, counted).markers += 1;
             }
+            Fact::Stream(StreamChanged {
+                cluster,
+                stream,
+                epoch,
+                change: StreamChange::Holes { to_sequence, up_to, .. },
+            }) => {
+                let holes = self.holes.entry(((*cluster).to_owned(), (*stream).to_owned())).or_default();
+                holes.take(*epoch, *to_sequence, *up_to);
+            }
             Fact::Stream(StreamChanged { cluster, stream, epoch, change }) => {
                 let position = self.position(cluster, stream);
                 match *change {
@@ -149,6 +162,8 @@ impl Ground {
                         position.missing = position.missing.saturating_add(to_sequence.saturating_sub(from_sequence));
                         position.next_sequence = position.next_sequence.max(to_sequence);
                     }
+                    // Taken above: it does not move the place where reading goes on.
+                    StreamChange::Holes { .. } => {}
                 }
             }
             Fact::Rule(RuleChanged { rule, digest, .. }) => {
@@ -160,6 +175,13 @@ impl Ground {
             // by the next comparison with those in force.
             Fact::Reconciled(_) | Fact::Gathered(_) | Fact::Lost(_) => {}
         }
+    }
+
+    /// What may be missing of a stream.
+    #[must_use]
+    pub fn holes_of(&self, cluster: &str, stream: &str) -> Holes {
+        let mut all = self.holes.iter();
+        all.find(|((of, known), _)| of == cluster && known == stream).map_or_else(Holes::default, |(_, holes)| *holes)
     }
 
     /// Checksum of the trigger that a decision recorded at `decided` counts under: that of an open replay for what was decided

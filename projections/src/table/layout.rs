@@ -61,13 +61,18 @@ pub(super) fn encode_ground(projection: &Projection, out: &mut Vec<u8>) {
     let config = bincode::config::standard();
     let (resources, ground) = (projection.len() as u64, projection.ground());
     let mut written = bincode::serde::encode_into_std_write((resources, ground), out, config).map(|_| ());
-    // Without either, the bytes are those of a release that knew none.
-    if !ground.open_replays.is_empty() || !ground.withdrawals.is_empty() {
+    // Without any of these, the bytes are those of a release that knew none.
+    let (has_withdrawals, has_holes) = (!ground.withdrawals.is_empty(), !ground.holes.is_empty());
+    if !ground.open_replays.is_empty() || has_withdrawals || has_holes {
         let more = bincode::serde::encode_into_std_write(&ground.open_replays, out, config);
         written = written.and(more.map(|_| ()));
     }
-    if !ground.withdrawals.is_empty() {
+    if has_withdrawals || has_holes {
         let more = bincode::serde::encode_into_std_write(&ground.withdrawals, out, config);
+        written = written.and(more.map(|_| ()));
+    }
+    if has_holes {
+        let more = bincode::serde::encode_into_std_write(&ground.holes, out, config);
         written = written.and(more.map(|_| ()));
     }
     written.expect("a Vec takes everything that bincode can write");
@@ -86,6 +91,11 @@ pub(super) fn decode_ground(body: &[u8]) -> Option<(u64, Ground)> {
     if read < body.len() {
         let (withdrawals, more) = bincode::serde::decode_from_slice(&body[read..], config).ok()?;
         ground.withdrawals = withdrawals;
+        read += more;
+    }
+    if read < body.len() {
+        let (holes, more) = bincode::serde::decode_from_slice(&body[read..], config).ok()?;
+        ground.holes = holes;
         read += more;
     }
     (read == body.len()).then_some((resources, ground))

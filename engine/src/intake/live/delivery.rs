@@ -322,3 +322,26 @@ async fn an_idle_stream_is_not_taken_for_dead() {
     tokio::time::sleep(Duration::from_secs(20)).await;
     assert_eq!(world.reader("S").sessions, 1, "{:?}", world.reader("S"));
 }
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn what_waits_is_shown_while_nothing_is_read_or_is_not_known() {
+    let mut world = World::new(&["s"]).await;
+    world.create("S", &["s"], Config::default()).await;
+    world.run().await;
+    world.publish("s", 0..3).await;
+    world.recorded(3).await;
+    world.shows("nothing waits", |status| status.readers["S"].borrow().pending == Some(0)).await;
+    let request = serde_json::json!({"pause_until": "2100-01-01T00:00:00Z"}).to_string();
+    world.client.request("$JS.API.CONSUMER.PAUSE.S.lifeline", request.into()).await.unwrap();
+    world.publish("s", 3..503).await;
+    let waits = |status: &Status| status.readers["S"].borrow().pending == Some(500);
+    world.shows("what waits for a paused consumer", waits).await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert!(waits(&world.status()), "{:?}", world.status());
+    world.publish("s", 503..603).await;
+    world.shows("more of it", |status| status.readers["S"].borrow().pending == Some(600)).await;
+    world.client.request("$JS.API.CONSUMER.PAUSE.S.lifeline", "{}".into()).await.unwrap();
+    world.recorded(603).await;
+    world.shows("nothing waits again", |status| status.readers["S"].borrow().pending == Some(0)).await;
+}

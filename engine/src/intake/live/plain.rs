@@ -292,3 +292,29 @@ async fn a_subject_that_may_not_be_subscribed_to_is_named() {
     world.publish_plainly("t", 0..3).await;
     world.recorded(3).await;
 }
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn what_nats_and_lifeline_speak_with_is_never_recorded() {
+    let mut world = World::new(&[">"]).await;
+    world.run().await;
+    world.reads_plainly(1).await;
+    let because = world.status().plain[&stream_of(">")].because.clone();
+    assert!(because.contains("which belongs to NATS and is not recorded"), "{because}");
+    for subject in ["lifeline.v1.status", "_INBOX.a.b", "$SRV.PING"] {
+        world.publish_plainly(subject, 90..93).await;
+    }
+    world.publish_plainly("s", 0..3).await;
+    world.recorded(3).await;
+    // Meanwhile streams are looked for, with requests and their answers.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert_eq!(world.payloads(), numbers(0..3));
+    assert_eq!(world.status().created, Vec::<String>::new());
+    // A stream that somebody makes for a part of them changes nothing.
+    world.create("S", &["lifeline.>"], Config::default()).await;
+    world.publish("lifeline.v1.query", 93..94).await;
+    world.publish("lifeline.orders", 3..5).await;
+    world.recorded(5).await;
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert_eq!(world.payloads(), numbers(0..5));
+}

@@ -18,6 +18,32 @@ async fn subjects_that_no_stream_holds_get_one_and_become_durable() {
 
 #[tokio::test]
 #[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn a_stream_that_was_read_and_is_deleted_is_told_until_it_is_back() {
+    let mut world = World::new(&[]).await;
+    for name in ["a", "b"] {
+        world.create(&name.to_uppercase(), &[name], Config::default()).await;
+    }
+    world.run().await;
+    world.publish("a", 0..3).await;
+    world.publish("b", 3..6).await;
+    world.recorded(6).await;
+    world.jetstream.delete_stream("A").await.unwrap();
+    let is_told =
+        |status: &Status| status.warnings.iter().any(|one| one.starts_with("stream `A`, which was read, is gone"));
+    world
+        .shows("the other one is read, and that one is told", |status| is_told(status) && status.obstacles().is_empty())
+        .await;
+    // It lasts.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    assert!(is_told(&world.status()), "{:?}", world.status());
+    world.create("A", &["a"], Config::default()).await;
+    world.publish("a", 6..8).await;
+    world.recorded(8).await;
+    world.shows("it is back", |status| !is_told(status) && status.obstacles().is_empty()).await;
+}
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn a_deleted_and_recreated_stream_is_a_new_epoch_with_all_its_messages() {
     let mut world = World::new(&["s"]).await;
     world.create("S", &["s"], Config::default()).await;

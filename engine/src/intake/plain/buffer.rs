@@ -347,6 +347,7 @@ mod tests {
             next_sequence,
             last: None,
             recorded_until_unix_nanos: 0,
+            looked_until: 0,
         };
         for (known, expected) in [(None, vec!["opened", "1 2 "]), (Some(known(8)), vec!["8 9 "])] {
             let mut buffer = Buffer::new(known);

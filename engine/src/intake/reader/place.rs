@@ -22,6 +22,7 @@ impl Reader {
             next_sequence,
             last: None,
             recorded_until_unix_nanos: self.known.map_or(0, |known| known.recorded_until_unix_nanos),
+            looked_until: 0,
         };
         let (known, received) = match epoch::judge(self.known.as_ref(), state, &held) {
             Judgement::Continue { from } => {
@@ -34,6 +35,13 @@ impl Reader {
                 let from = self.resolve(state, start).await?;
                 tracing::warn!(stream, epoch, from, reason, "the stream began again");
                 (open(epoch, from), opened(&open(epoch, from), reason))
+            }
+            // What is gone is looked at with the rest, and recorded before any message that comes now.
+            Judgement::Gap { from, to } if !self.reading.filters.is_empty() => {
+                self.passed.over(from.max(self.gaps_from), to);
+                let known = self.known.map_or_else(|| open(1, to), |known| Known { next_sequence: to, ..known });
+                self.known = Some(known);
+                return Ok(Some(known));
             }
             Judgement::Gap { from, to } => {
                 let known = self.known.map_or_else(|| open(1, to), |known| Known { next_sequence: to, ..known });

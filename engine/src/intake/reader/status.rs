@@ -32,8 +32,8 @@ pub struct Status {
     pub delivered_sequence: u64,
     /// Last sequence the stream has given, as of the last look.
     pub stream_last_sequence: u64,
-    /// Messages that wait for delivery, as of the last batch or look.
-    pub pending: u64,
+    /// Messages that wait for delivery, as of the last batch or look; `None` while that is not known.
+    pub pending: Option<u64>,
     /// Messages delivered and not acknowledged, as of the last look.
     pub unacknowledged: u64,
     /// Messages handed over since the start.
