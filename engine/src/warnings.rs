@@ -234,7 +234,7 @@ mod tests {
             let (subject, because) = ("s".to_owned(), "`jetstream` is `never`".to_owned());
             let told = plain("not durable", &PlainStatus { subject, because, dropped, interruptions });
             let expected =
-                format!("subject `s` is not durable{expected}: `jetstream` is `never`\nhint: enable JetStream");
+                format!("subject `s` is not durable{expected}: `jetstream` is `never`\nhint: with `jetstream`");
             assert!(told.starts_with(&expected), "{told}");
         };
         check(0, 0, "");
