@@ -101,7 +101,8 @@ impl Replay {
                 break false;
             }
             steps -= 1;
-            if let Some(read) = at.cursor.read.pop_front_if(|_| asked == 0) {
+            let answered = if asked == 0 { at.cursor.read.pop_front() } else { None };
+            if let Some(read) = answered {
                 let resource = projection.resource(&read.key.source, &read.key.subject).unwrap_or_default();
                 if let Some(lacks) = making.finish(&mut at, read, &resource) {
                     at.cursor.read.push_front(lacks);
