@@ -19,7 +19,7 @@ use lifeline_engine::cluster::{Cluster, Deletion, Error, Kind, Label, LiveObject
 use lifeline_engine::intake::{Intake, Message, Received};
 use lifeline_engine::queue::Urgency;
 use lifeline_engine::reconcile::Reconciler;
-use lifeline_engine::recorder::{self, Recorder};
+use lifeline_engine::recorder::{self, Recorder, Rendering};
 use lifeline_engine::rules::{Clusters, Current, Manifests, RuleSet, Severity};
 use lifeline_engine::schema::Schema;
 use lifeline_engine::site::{Site, Sites};
@@ -301,6 +301,8 @@ pub async fn play_slowly(
     let clock = Arc::new(SimulatedClock::starting_at(START_UNIX_NANOS));
     let (intake, received) = mpsc::channel(4);
     let (recorder, recording) = Recorder::new(Box::new(open_log), log, view.clone(), sites.clone(), clock, received);
+    // The clock of these tests does not wait for a thread.
+    let recorder = recorder.with_rendering(Rendering::AtOnce(Duration::ZERO));
     let (rules, watched) = watch::channel(rules);
     let (stop, stopping) = watch::channel(false);
     let reconciler = Reconciler::new(view.clone(), site, watched.clone(), recording);
