@@ -45,8 +45,14 @@ impl KubeCluster {
             // Only that no kind is listed says that there is no object: a 404 may come from something on the way.
             self.served.lock().forget(&key);
             if is_again {
-                let message = format!("it answered 404 for {key}, a kind that it serves: {}", answer.message());
-                return Err(Error::Unavailable { message, retry_after: None, source: None });
+                return Err(match answer::refusal(&answer, &key) {
+                    Error::UnknownKind { .. } => {
+                        let message = format!("it answered 404 for {key}, a kind that it serves: {}", answer.message());
+                        Error::Unavailable { message, retry_after: None, source: None }
+                    }
+                    // A webhook may deny with any code.
+                    refused => refused,
+                });
             }
             is_again = true;
         }
