@@ -122,8 +122,8 @@ impl Projection {
         &self.landmarks
     }
 
-    /// Takes in the record at `offset`. Lifecycles that it decides are appended to `work` where they need work now, or did
-    /// until now: whoever waits to try again is to learn that nothing is left to do.
+    /// Takes in the record at `offset`. Appends to `work` the lifecycles that it decides, where they need work, or needed it
+    /// before this record: a queue that holds such a lifecycle has to learn that nothing is left to do.
     ///
     /// A record that is in the state already (after a restart from a checkpoint that was written in pieces) changes
     /// nothing: see [`crate::table`].

@@ -390,10 +390,11 @@ impl Running {
         self.status.send_modify(|known| _ = known.plain.insert(stream, status));
     }
 
-    /// Takes out of `unheld` the subjects of streams that were read and are gone: their owners may make them again, which they
-    /// could not if a stream of ours had the subjects. Says what is waited for. Where nobody asks for the subjects, or other
-    /// streams have them by now, the stream that is gone is not waited for: second, what is said of those whose subjects no
-    /// stream has.
+    /// Takes out of `unheld` the subjects of streams that were read and are gone. A stream of ours with these subjects would keep
+    /// the owners from making theirs again.
+    ///
+    /// Returns two lists of sentences: the streams that are waited for, and those that are gone and not waited for. A stream is
+    /// not waited for where nobody asks for its subjects. One whose subjects other streams have by now is in neither list.
     fn leave_to_owners(
         &mut self,
         own: &str,
