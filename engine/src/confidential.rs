@@ -1,12 +1,12 @@
-//! Messages without the values of Secrets: what a message may quote where a Secret is part of what it is about.
+//! Masks the values of Secrets in messages.
 //!
-//! Start at [`masked`]. API servers quote values in their refusals, and webhooks write what they like. So what stands between
-//! quotes or behind the words that announce a value is taken out, unless it is a name that everybody may know; and each value of
-//! the object, wherever it stands. Pure.
+//! Start at [`masked`]. API servers quote values in their refusals, and webhooks write what they like. So what is between
+//! quotes, or after words that announce a value, is removed, unless it is a name that everybody may know. Each value of
+//! the object is removed wherever it is. Pure.
 
 use serde_json::Value;
 
-/// In the place of a value.
+/// What is shown instead of a value.
 pub(crate) const SENSITIVE: &str = "(sensitive)";
 
 /// A value of fewer bytes is taken out only where it is quoted: it would be found in the middle of words.
@@ -56,15 +56,18 @@ pub(crate) fn masked_quotes(message: &str) -> String {
     mask_quotes(message, |_| false)
 }
 
-/// The strings and numbers in a value, also what they are in base64.
+/// The strings and numbers in a value: as they are, line by line, decoded from base64, and encoded in it, as a server keeps the
+/// texts of `stringData`.
 fn leaves(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::String(text) => {
             let decoded =
                 data_encoding::BASE64.decode(text.as_bytes()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-            found.extend(decoded);
-            found.extend(text.lines().map(str::to_owned));
-            found.push(text.clone());
+            for text in decoded.iter().chain([text]) {
+                found.extend(text.lines().map(|line| line.trim().to_owned()));
+                found.push(text.clone());
+            }
+            found.push(data_encoding::BASE64.encode(text.as_bytes()));
         }
         Value::Number(number) => found.push(number.to_string()),
         Value::Array(items) => items.iter().for_each(|item| leaves(item, found)),
@@ -81,8 +84,8 @@ fn announced(message: &str) -> String {
         let Some((end, _)) = next.min() else { break };
         masked.push_str(&rest[..end]);
         rest = &rest[end..];
-        // What has quotes is masked as such.
-        if !rest.starts_with(['"', '`', '\'']) {
+        // Quotes of these two kinds are masked later.
+        if !rest.starts_with(['"', '`']) {
             masked.push_str(SENSITIVE);
             rest = rest.find(": ").map_or("", |colon| &rest[colon..]);
         }
@@ -156,6 +159,8 @@ mod tests {
             "admission said (sensitive) and (sensitive) ((sensitive)) in team",
         );
         check("`data.pw` is `hunter2`, expected `string`", "`data.pw` is `(sensitive)`, expected `(sensitive)`");
+        check("a webhook saw aHVudGVyMg==", "a webhook saw (sensitive)");
+        check("data.pw: Invalid value: 'hun ter': no", "data.pw: Invalid value: (sensitive): no");
         check("`hunter2` and `a` and \"team", "`(sensitive)` and `a` and \"team");
         check("no values here", "no values here");
     }

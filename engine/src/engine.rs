@@ -366,7 +366,7 @@ impl<D: Disk> Engine<D> {
         status.warnings.extend(self.damage.iter().map(|place| warnings::damaged_at_the_start(place)));
         status.warnings.extend(self.clock.trouble());
         status.warnings.extend(self.view.ahead(self.clock.now_unix_nanos()).map(warnings::ahead));
-        add_sites(&mut status, (stranded, &elsewhere));
+        add_sites(&mut status, stranded, &elsewhere);
         self.add_intake(&mut status);
         status.fold_lag_seconds = self.age_seconds(status.folded..status.recorded);
         status.reconcile_lag_seconds = self.age_seconds(status.reconciled..status.folded);
@@ -434,7 +434,7 @@ fn add_plain(status: &mut Status, (cluster, stream): (&str, &str), plain: &plain
 }
 
 /// Sums up over the sites, and says what waits: also lifecycles of clusters that are no sites.
-fn add_sites(status: &mut Status, (stranded, clusters): (usize, &BTreeSet<String>)) {
+fn add_sites(status: &mut Status, stranded: usize, clusters: &BTreeSet<String>) {
     for site in &status.sites {
         status.reconciliations += site.reconciliations;
         status.cluster_writes += site.writes;
@@ -443,8 +443,7 @@ fn add_sites(status: &mut Status, (stranded, clusters): (usize, &BTreeSet<String
         status.warnings.extend(site.orphans.groups.iter().map(|group| orphans::sentence(&site.cluster, group)));
     }
     if stranded > 0 {
-        let clusters = clusters.iter().map(|cluster| format!("`{cluster}`")).collect::<Vec<_>>().join(", ");
-        status.warnings.push(warnings::stranded(stranded, &clusters));
+        status.warnings.push(warnings::stranded(stranded, clusters));
     }
 }
 

@@ -19,13 +19,13 @@ pub fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// A text of several lines as a line of the log: what follows the first is set in, so that it is seen where the next begins.
+/// A text of several lines as a line of the log: what follows the first is indented, so that it is seen where the next begins.
 #[must_use]
 pub fn in_log(text: &str) -> String {
     text.replace("\n", "\n  ")
 }
 
-/// An error with its causes on one line, and its remedy behind a semicolon: for a list of obstacles.
+/// An error with its causes on one line, and its remedy after a semicolon: for a list of obstacles.
 #[must_use]
 pub fn with_remedy(error: &dyn Error) -> String {
     let line = one_line(error);

@@ -117,8 +117,8 @@ pub enum Error {
     /// The log was opened again, and is not the one that was recorded to.
     #[error(
         "the log is another one than before: it ends at offset `{end}`, and the state reaches offset `{folded}` of the one that was there\nhint: \
-         stop whatever changes the folder, put the former log back, and start Lifeline again; a start with the log that is there goes on from \
-         where that ends"
+         stop what changes the folder, put the former log back, and start Lifeline again; started with the log that is there now, it goes on at \
+         the end of that log"
     )]
     OtherLog {
         /// First offset that is not folded.
@@ -223,7 +223,7 @@ pub struct Recorder<D: Disk> {
     held: Group,
     /// Why they wait, or would.
     held_because: Option<String>,
-    /// When the disk is asked again whether there is room for them.
+    /// When the disk is looked at again.
     look_again: Instant,
 }
 
@@ -312,7 +312,6 @@ impl<D: Disk> Recorder<D> {
             let mut group = Group::default();
             let replay_due = self.replay_due();
             let gather_due = self.gather_due();
-            let look_again = Some(self.look_again);
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => break,
@@ -353,7 +352,7 @@ impl<D: Disk> Recorder<D> {
                 Some(outcome) = self.outcomes.recv() => group.outcomes.push(outcome),
                 Some(redrive) = self.redrives.recv(), if self.rules.is_some() => group.redrives.push(redrive),
                 Some(intake) = self.intake.recv(), if self.rules.is_some() && self.held.is_empty() => group.push(intake),
-                () = until(look_again) => {}
+                () = tokio::time::sleep_until(self.look_again) => {}
             }
             while let Ok(outcome) = self.outcomes.try_recv() {
                 group.outcomes.push(outcome);
@@ -450,12 +449,13 @@ impl<D: Disk> Recorder<D> {
 
     /// Refuses a log that is not the one whose records are folded: another folder may be at its place, or an older copy.
     fn is_ours(&self, log: &lifeline_store::Reader<D>) -> Result<(), Error> {
-        let projection = self.view.projection();
-        let (folded, end) = (projection.watermark(), log.end());
+        let (folded, folded_unix_nanos) =
+            self.view.read(|projection| (projection.watermark(), projection.ground().folded_unix_nanos));
+        let end = log.end();
         let last = folded.get().checked_sub(1).filter(|_| folded <= end).map(Offset::from);
         // Whether what is damaged can be done without is decided elsewhere.
         let last = last.and_then(|last| log.read(last).ok().flatten());
-        let is_other = last.is_some_and(|last| last.time_unix_nanos != projection.ground().folded_unix_nanos);
+        let is_other = last.is_some_and(|last| last.time_unix_nanos != folded_unix_nanos);
         if end < folded || is_other { Err(Error::OtherLog { folded, end }) } else { Ok(()) }
     }
 

@@ -3,6 +3,8 @@
 //! What each of them means is in `docs/MESSAGES.md`. Never here: the warnings of a stream, which [`crate::intake`] gives, and
 //! those of rules.
 
+use std::collections::BTreeSet;
+
 use lifeline_projections::count;
 
 use crate::clock::moment;
@@ -62,11 +64,12 @@ pub(crate) fn plain(not_durable: &str, plain: &PlainStatus) -> String {
 }
 
 /// Lifecycles of clusters that this engine has nothing to do with.
-pub(crate) fn stranded(lifecycles: usize, clusters: &str) -> String {
+pub(crate) fn stranded(lifecycles: usize, clusters: &BTreeSet<String>) -> String {
+    let clusters = clusters.iter().map(|cluster| format!("`{cluster}`")).collect::<Vec<_>>().join(", ");
     let (lifecycles, verb) = (lifecycles as u64, if lifecycles == 1 { "waits" } else { "wait" });
     format!(
-        "{} {verb}: the log has them for {clusters}, which this engine does not work for\nhint: start an engine for that cluster on this log, \
-         or begin a new log; `lifeline get lifecycles` lists them",
+        "{} {verb}: the log has them for {clusters}, which this engine does not work for\nhint: `lifeline get lifecycles` lists them; \
+         where they are of no use any more, begin a new log in another data folder",
         count(lifecycles, "lifecycle")
     )
 }
@@ -245,7 +248,8 @@ mod tests {
 
     #[test]
     fn what_nobody_takes_is_named_with_its_cluster() {
-        let check = |number, expected: &str| assert!(stranded(number, "`a/b`").starts_with(expected), "{number}");
+        let clusters = BTreeSet::from(["a/b".to_owned()]);
+        let check = |number, expected: &str| assert!(stranded(number, &clusters).starts_with(expected), "{number}");
         check(1, "1 lifecycle waits: the log has them for `a/b`, which this engine does not work for\nhint: ");
         check(2, "2 lifecycles wait: the log has them for `a/b`, which");
     }

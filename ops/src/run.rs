@@ -15,7 +15,7 @@ use lifeline_engine::cluster::kube::KubeCluster;
 use lifeline_engine::cluster::local::LocalCluster;
 use lifeline_engine::cluster::{self, Cluster};
 use lifeline_engine::engine::{Engine, Parts, Ports, SavedIn};
-use lifeline_engine::error_text::{chain, in_log};
+use lifeline_engine::error_text::{chain, in_log, with_remedy};
 use lifeline_engine::health::Look;
 use lifeline_engine::intake::connection::{self, Server};
 use lifeline_engine::intake::nats::Nats;
@@ -262,7 +262,7 @@ async fn engine(config: Config, takes_over: bool, level: Level) -> Result<(), Er
                 }
                 Err(_) => {
                     let seconds = STOP_PATIENCE.as_secs();
-                    warn!("the engine did not end within {seconds} s, and is broken off; what is acknowledged is safe");
+                    warn!("the engine did not end within {seconds} s, and is ended by force; what is acknowledged is safe");
                     return Ok(());
                 }
             }
@@ -558,7 +558,7 @@ async fn read_from(
         };
         let Err(error) = engine.read(site, url, Reach::both(nats.clone()), order).await else { return };
         error!("NATS at {url} is not read: {}", in_log(&chain(&error)));
-        site.set_waiting(url, chain(&error));
+        site.set_waiting(url, with_remedy(&error));
         tokio::time::sleep(SETTINGS_PERIOD).await;
     }
 }

@@ -153,8 +153,8 @@ pub struct Settings {
     #[arg(long, env = "LIFELINE_SERVICE", value_name = "BOOL")]
     pub service: Option<bool>,
 
-    /// Percent of the live objects, of a trigger and of all, that changed rules may withdraw without `lifeline confirm`; fewer
-    /// than 10 objects always go, and 100 lets everything go [default: 10]
+    /// Percent of the live objects, or of the keys of a list, of a trigger and of all, that changed rules may withdraw without
+    /// `lifeline confirm`; fewer than 10 always go, and 100 lets everything go [default: 10]
     #[arg(long, env = "LIFELINE_BRAKE_PERCENT", value_name = "PERCENT")]
     pub brake_percent: Option<u8>,
 

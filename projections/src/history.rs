@@ -216,7 +216,8 @@ fn of_stream(stream: &str, epoch: u32, change: StreamChange<'_>) -> String {
         StreamChange::Holes { from_sequence, to_sequence, up_to } => {
             let last = to_sequence.saturating_sub(1);
             format!(
-                "stream {stream} no longer holds up to {up_to} messages of {from_sequence} to {last}, of other subjects included"
+                "stream {stream} no longer holds up to {} of {from_sequence} to {last}, those of other subjects included",
+                count(up_to, "message")
             )
         }
     }

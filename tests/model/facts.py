@@ -57,6 +57,7 @@ KINDS = {
     15: ("Drifted", {**WHOSE, "objects": [DRIFTED]}),
     16: ("Applied", {**WHOSE, "objects": [APPLIED], "fields": [INT], "failed": (None, FAILED)}),
     17: ("Recreated", {**WHOSE, "objects": OBJECT, "uid": STR, "reason": STR}),
+    21: ("Altered", {**WHOSE, "objects": OBJECT, "fields": [STR]}),
     18: ("MarkerFound", {"delivery": DELIVERY, "reason": STR, **MESSAGE}),
     22: ("Gathered", {"trigger": STR, "cluster": STR, "keys": INT, "until": OFFSET, "previous": MAYBE_OFFSET}),
     24: ("TriggerReplayed", {"allowance": {"objects": INT, "is_confirmed": BOOL}, **REPLAY}),
@@ -112,7 +113,7 @@ def fact(offset, time, payload):
         name = "EventOvertaken"
     if failed := read.pop("failed", None):
         name, read = "ApplyFailed", {**read, **failed}
-    if name == "Recreated":
+    if name in ("Recreated", "Altered"):
         read["objects"] = [read["objects"]]
     return {"offset": offset, "time": time, "fact": name, **read}
 

@@ -61,6 +61,8 @@ class Lifecycle:
 
     def takes_in(self, record):
         """An outcome."""
+        if record["fact"] == "Altered":
+            return  # What the cluster changed changes nothing here.
         what, is_current = record["fact"], record["acted_for"] == self.offset
         keys = [object_key(item) for item in record["objects"]]
         if self.desired == "left" and what not in ("Deleted", "Released"):

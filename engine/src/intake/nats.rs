@@ -92,7 +92,7 @@ impl Nats {
     ) -> Nats {
         let prefix = domain.map_or("$JS.API".to_owned(), |domain| format!("$JS.{domain}.API"));
         let mut context = jetstream::with_prefix(client.clone(), &prefix);
-        // How long is waited for an answer is decided here.
+        // `pace::late` decides how long an answer may take; the limit of the client must never come first.
         context.set_timeout(Duration::from_secs(24 * 3_600));
         let (ack_wait, backlog_min, unanswered) = (ACK_WAIT, BACKLOG_MIN, Arc::default());
         Nats { client, context, prefix, url, link, ack_wait, backlog_min, unanswered }

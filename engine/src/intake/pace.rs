@@ -4,8 +4,8 @@
 //! about a second, an answer is late only when nothing comes, and what makes reading pause for its answer is asked less
 //! often the longer that takes. Pure, but for [`late`] and [`Heard`].
 //!
-//! One large message may take long, and everything else comes after it. So bytes that arrive are life, not whole messages
-//! alone; the client counts them as it reads them.
+//! One large message may take long, and everything else comes after it. So bytes that arrive show that the link works, not only
+//! whole messages; the client counts them as it reads them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,5 +1,5 @@
 //! What reading passed over: messages that a filter leaves out, or that were deleted or purged before they were read. A server
-//! does not tell the two apart, so they are counted together, and told as "up to so many".
+//! does not tell the two apart, so they are counted together, and shown as "up to so many".
 //!
 //! Where a stream is read whole, what is missing is known exactly, and recorded as a gap. Here it is recorded as `HolesFound`:
 //! before the first messages of a session, so that a crash does not forget what was lost while the engine was away; and as it
@@ -7,7 +7,7 @@
 //! asks.
 //!
 //! The limit: in a work queue, and in a stream with interest retention, what other consumers acknowledged is gone too, and
-//! counts. What is found between two records of a minute is forgotten if the engine dies in that minute.
+//! counts. What is found between two records of a minute is forgotten if the engine ends in that minute, however it ends.
 
 use std::collections::BTreeSet;
 use std::ops::Range;

@@ -53,7 +53,7 @@ const EXPIRES: Duration = Duration::from_secs(30);
 /// How often the server says that it is alive when it has nothing to deliver.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// Silence after which the consumer is taken for dead: two heartbeats and a half.
+/// Time without a message, a heartbeat or bytes of either, after which the consumer is taken for dead: two heartbeats and a half.
 const SILENCE: Duration = pace::ANSWER_WITHIN;
 
 /// A pull consumer at work.

@@ -11,12 +11,12 @@ const RESERVED: [&str; 7] = ["$JS.>", "$SRV.>", "$SYS.>", "_INBOX.>", "_R_.>", "
 
 /// What to write in place of a pattern that includes them.
 pub const REMEDY: &str =
-    "name narrower subjects, such as `events.>`; without `--subjects` all streams that there are are read";
+    "name narrower subjects, such as `events.>`; without `--subjects` all streams are read";
 
 /// Whether a message of this subject is never recorded.
 #[must_use]
 pub fn is_reserved(subject: &str) -> bool {
-    // Nearly all subjects are told by their first byte.
+    // For nearly all subjects the first byte decides.
     subject.starts_with(['$', '_', 'l'])
         && RESERVED.iter().any(|reserved| subject.starts_with(&reserved[..reserved.len() - 1]))
 }

@@ -363,7 +363,8 @@ impl Running {
             }
             return;
         }
-        tracing::warn!(subject, because, "{NOT_DURABLE}");
+        let remedy = way::remedy(subject, because);
+        tracing::warn!(subject, "{}", in_log(&format!("{NOT_DURABLE}: {because}\nhint: {remedy}")));
         let Plan { site, order, .. } = &self.plan;
         let ((stop, stopped), (end, ended)) = (oneshot::channel(), oneshot::channel());
         let (trouble, troubled) = watch::channel(None);
@@ -461,8 +462,9 @@ impl Running {
             (waiting, gone) = self.leave_to_owners(&own_stream, &streams, &mut assigned.unheld_subjects);
         }
         let mut refused = None;
-        let (kept, mut to_make) = (&assigned.unheld_subjects, assigned.unheld_subjects.clone());
-        to_make.retain(|subject| reserved::no_stream_for(subject).is_none());
+        let unheld = &assigned.unheld_subjects;
+        let can_have_one = |subject: &&String| reserved::no_stream_for(subject).is_none();
+        let to_make: Vec<String> = unheld.iter().filter(can_have_one).cloned().collect();
         if !to_make.is_empty() {
             match self.make(&own_stream, &to_make).await? {
                 Ok(()) => found.created.push(own_stream),
@@ -473,7 +475,7 @@ impl Running {
             let refused = reserved::no_stream_for(&subject).or_else(|| refused.clone());
             let keeping = match (&absent, refused) {
                 (Some(absent), _) => Keeping::Absent(absent.clone()),
-                (None, Some(refused)) if kept.contains(&subject) => Keeping::Refused(refused),
+                (None, Some(refused)) if unheld.contains(&subject) => Keeping::Refused(refused),
                 (None, Some(_) | None) => Keeping::Held,
             };
             match way(used, &keeping) {
@@ -537,7 +539,7 @@ impl Running {
         let jetstream = &self.reach.jetstream;
         // Where the right to ask is refused, the question has no answer.
         if let Some(denied) = jetstream.denied().filter(|denied| denied.contains("STREAM.LIST")) {
-            return Ok(Err(format!("the NATS server refuses a right to JetStream: {denied}")));
+            return Ok(Err(way::denied(&denied)));
         }
         match jetstream.streams().await {
             Ok(streams) => Ok(Ok((assign::assign(wanted, &streams), streams))),
@@ -553,7 +555,7 @@ impl Running {
         let jetstream = &self.reach.jetstream;
         let denied = jetstream.denied().filter(|denied| denied.contains(".STREAM.") && !self.plain.is_empty());
         if let Some(denied) = denied {
-            return Ok(Err(format!("the NATS server refuses a right to JetStream: {denied}")));
+            return Ok(Err(way::denied(&denied)));
         }
         // A reader of it would take what a plain subscription brings as well.
         if !self.plain.is_empty() {

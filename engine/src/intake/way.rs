@@ -65,6 +65,14 @@ pub fn way(used: Use, keeping: &Keeping) -> Way {
     }
 }
 
+/// How the sentence begins that says which right is refused.
+const DENIED: &str = "the NATS server refuses a right to JetStream";
+
+/// That the server refuses a right to JetStream.
+pub(super) fn denied(right: &str) -> String {
+    format!("{DENIED}: {right}")
+}
+
 /// What to do about a subject that is read by a plain subscription, by why it is.
 #[must_use]
 pub fn remedy(subject: &str, because: &str) -> String {
@@ -72,6 +80,8 @@ pub fn remedy(subject: &str, because: &str) -> String {
         "with `jetstream` `auto` a stream is made for it, where no stream holds it".to_owned()
     } else if reserved::no_stream_for(subject).is_some_and(|why| why == because) {
         reserved::REMEDY.to_owned()
+    } else if because.starts_with(DENIED) {
+        "grant it to the user that Lifeline connects as; `lifeline doctor` names what is refused".to_owned()
     } else if because.starts_with("JetStream refused") {
         "mend what the NATS server names, or make a stream for the subject: it is read as soon as it is there"
             .to_owned()
@@ -106,8 +116,7 @@ pub fn refusal(error: &Error, denied: Option<&str>) -> Option<String> {
 
 /// That the right to an operation was refused. Such a request has no answer at all.
 fn right(operation: &str, denied: Option<&str>) -> Option<String> {
-    let denied = denied.filter(|denied| denied.contains(operation))?;
-    Some(format!("the NATS server refuses a right to JetStream: {denied}"))
+    denied.filter(|denied| denied.contains(operation)).map(self::denied)
 }
 
 #[cfg(test)]
@@ -146,6 +155,7 @@ mod tests {
             (">", &reserved::no_stream_for(">").unwrap(), "name narrower subjects"),
             (">", "JetStream is not enabled at nats://n", "enable JetStream"),
             ("a", "JetStream is not enabled at nats://n", "enable JetStream"),
+            ("a", &super::denied("`$JS.API.STREAM.LIST`"), "grant it to the user"),
             ("a", "JetStream refused `STREAM.CREATE.LIFELINE`: no room", "mend what the NATS server names"),
         ] {
             assert!(remedy(subject, because).starts_with(expected), "{subject} {because}");

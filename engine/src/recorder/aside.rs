@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use lifeline_store::Disk;
 use tokio::sync::oneshot;
+use tracing::warn;
 
+use super::RETRY_PAUSE;
 use crate::replay::texts::{Answers, Questions};
 use crate::view::View;
 
@@ -32,7 +34,7 @@ type Rendered = Pin<Box<dyn Future<Output = Answers> + Send>>;
 pub(super) struct Aside {
     rendering: Rendering,
     under_way: Option<Rendered>,
-    /// Whether who asked still wants to know.
+    /// Whether the replay that asked is still the one that goes on.
     is_wanted: bool,
 }
 
@@ -50,9 +52,19 @@ impl Aside {
                 let (done, answers) = oneshot::channel();
                 // The engine may be gone by then.
                 let work = move || _ = done.send(questions.answered(&*view));
-                let spawned = std::thread::Builder::new().name("lifeline-replay".into()).spawn(work);
-                spawned.expect("the system has room for one more thread");
-                Box::pin(async { answers.await.expect("a thread that renders ends with an answer, or with a panic") })
+                match std::thread::Builder::new().name("lifeline-replay".into()).spawn(work) {
+                    Ok(_) => Box::pin(async {
+                        answers.await.expect("a thread that renders ends with an answer, or with a panic")
+                    }),
+                    // Nothing is answered, so the next piece asks again.
+                    Err(error) => {
+                        warn!("texts are not rendered for now, the system gives no thread: {error}");
+                        Box::pin(async {
+                            tokio::time::sleep(RETRY_PAUSE).await;
+                            Answers::default()
+                        })
+                    }
+                }
             }
             Rendering::AtOnce(pause) => {
                 let answers = questions.answered(&*view);
@@ -68,7 +80,7 @@ impl Aside {
         self.under_way.is_some()
     }
 
-    /// What is under way is not wanted any more.
+    /// The answers of what is under way are dropped.
     pub(super) fn forget(&mut self) {
         self.is_wanted = false;
     }

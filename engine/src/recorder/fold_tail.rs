@@ -13,7 +13,7 @@ const RUN_RECORDS: usize = 32;
 const PROGRESS_RECORDS: u64 = 1 << 14;
 
 /// Folds the part of the log that the projection does not hold yet. `progress` is called where it begins, then every
-/// 16384 records; `needs_work` is called with each lifecycle that comes to need work or no longer does, as often as that is.
+/// 16384 records; `needs_work` is called with a lifecycle each time that it begins or ceases to need work.
 ///
 /// # Errors
 /// When a record cannot be read or understood.

@@ -38,7 +38,7 @@ impl Group {
         self.intakes.is_empty() && self.outcomes.is_empty() && self.redrives.is_empty()
     }
 
-    /// Whether there is anything that only a disk with room takes.
+    /// Whether there are messages in it, new or taken up again: they need room on the disk.
     pub(super) fn has_messages(&self) -> bool {
         !self.intakes.is_empty() || !self.redrives.is_empty()
     }

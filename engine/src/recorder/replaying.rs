@@ -24,11 +24,11 @@ impl<D: Disk> Recorder<D> {
         Some(if replay.goes_on() { self.replay_due } else { self.count_again.0 })
     }
 
-    /// Goes on with a replay whose texts are rendered, where they are still wanted.
+    /// Goes on with a replay whose texts are rendered. Answers that nobody wants any more change nothing: the pause before
+    /// withdrawals may have begun.
     pub(super) fn take_answers(&mut self, answers: Option<Answers>) {
-        if let (Some(replay), Some(answers)) = (&mut self.replay, answers) {
-            replay.answer(answers);
-        }
+        let (Some(replay), Some(answers)) = (&mut self.replay, answers) else { return };
+        replay.answer(answers);
         self.replay_due = Instant::now();
     }
 
@@ -60,7 +60,7 @@ impl<D: Disk> Recorder<D> {
 
     /// Decides a piece of history again, and records what is different.
     pub(super) fn replay_piece(&mut self) -> Result<(), Error> {
-        // The log failed after they were asked for.
+        // The log failed after the texts of this piece were asked for: this is another try.
         if self.aside.is_under_way() {
             return self.confirm();
         }

@@ -71,8 +71,7 @@ impl Brake {
     /// keys would make little of the objects that go, and an object that loses its keys would be one that stays.
     ///
     /// What was confirmed and what went lately counts as well: confirming one does not make little of the others, and many small
-    /// steps are a large one. It is one sum of objects and keys, and is added to either of the trigger, and to the objects of
-    /// all.
+    /// steps are a large one. It is one sum of objects and keys, and is added to either, of the trigger and of all.
     #[must_use]
     pub(crate) fn held(self, counted: &[Counted<'_>], confirmed: u64, lately: &Counts) -> Vec<bool> {
         let before = confirmed + lately.values().sum::<u64>();
@@ -82,7 +81,7 @@ impl Brake {
             counted.iter().map(of).fold(Withdrawal::default(), sum)
         };
         let all_objects = all(|one| (one.objects.goes, one.live.objects)).after(before);
-        let all_keys = all(|one| (one.keys.goes, one.live.keys));
+        let all_keys = all(|one| (one.keys.goes, one.live.keys)).after(before);
         let is_held = |Counted { trigger, objects, keys, .. }: &Counted<'_>| {
             let lately = lately.get(*trigger).copied().unwrap_or(0);
             let is_held = |one: Withdrawal, all| one.goes > 0 && self.holds(one.after(lately), all);

@@ -1,4 +1,4 @@
-//! Further mistakes of rules: those behind the first one of each rule.
+//! Further mistakes of rules: those after the first one of each rule.
 //!
 //! Start at [`further`]. Reading ends at the first mistake of a rule or a template. To find the next one, the wrong words are
 //! removed from a copy, and the copy is read again. A problem counts only if it is about other words: what is missing

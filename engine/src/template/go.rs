@@ -78,7 +78,7 @@ impl Program {
     }
 
     /// An offset in the source that is inside an action.
-    pub fn place_of(&self, action: u32) -> Option<usize> {
+    pub fn offset_in(&self, action: u32) -> Option<usize> {
         self.prepared.markers.get(action as usize).map(|marker| marker.offset)
     }
 
@@ -142,11 +142,11 @@ impl Program {
                         Some(function) => format!("`{function}` refuses what it is given"),
                         None => "a function refuses what it is given".to_owned(),
                     };
-                    Error::Render(Fault::new(name, place, message).quoting(apart, None))
+                    Error::Render(Fault::new(name, place, message).or_without_values(apart, None))
                 }
             },
             error => {
-                Error::Render(Fault::new(name, place, error.to_string()).quoting("an action cannot be rendered", None))
+                Error::Render(Fault::new(name, place, error.to_string()).or_without_values("an action cannot be rendered", None))
             }
         }
     }
@@ -179,7 +179,7 @@ fn syntax_error(name: &str, source: &str, rewritten: &single_quotes::Rewritten<'
         error => (LineColumn::default(), error.to_string()),
     };
     let apart = masked_quotes(&message);
-    Error::Compile(Fault::new(name, place, message).quoting(apart, None))
+    Error::Compile(Fault::new(name, place, message).or_without_values(apart, None))
 }
 
 /// JSON as the engine holds it: integers stay integers.

@@ -179,7 +179,7 @@ impl Template {
                 let apart =
                     format!("line {} of the rendered manifest: {}", rendered_place.line, masked_quotes(&message));
                 let message = format!("line {} of the rendered manifest, `{line}`: {message}", rendered_place.line);
-                let fault = Fault::new(&self.inner.name, place, message).quoting(apart, hint.clone());
+                let fault = Fault::new(&self.inner.name, place, message).or_without_values(apart, hint.clone());
                 Error::Manifest(match hint {
                     Some(hint) => fault.hint(hint),
                     None => fault,
@@ -203,13 +203,13 @@ impl Template {
         };
         let apart = format!("a value {}", violation.message());
         let advice = match program {
-            Program::Go(program) => program.place_of(filled.action).map(|inside| advice::quote(source, inside)),
+            Program::Go(program) => program.offset_in(filled.action).map(|inside| advice::quote(source, inside)),
             Program::Tera(_) => None,
         };
         let unseen = violation.hint(advice::UNSEEN);
         let fault = Fault::new(name, place, message);
         Error::Confined(
-            fault.hint(violation.hint(advice.as_deref().unwrap_or(advice::UNSEEN))).quoting(apart, Some(unseen)),
+            fault.hint(violation.hint(advice.as_deref().unwrap_or(advice::UNSEEN))).or_without_values(apart, Some(unseen)),
         )
     }
 }
@@ -278,7 +278,7 @@ fn parse<T>(name: &str, source: &str, read: fn(&TrackedText) -> Result<T, Refusa
             Refusal::Violation { violation, .. } => (0, violation.message().to_owned(), None),
         };
         let apart = masked_quotes(&message);
-        let fault = Fault::new(name, LineColumn::at(source, offset), message).quoting(apart, hint.clone());
+        let fault = Fault::new(name, LineColumn::at(source, offset), message).or_without_values(apart, hint.clone());
         Error::Manifest(match hint {
             Some(hint) => fault.hint(hint),
             None => fault,

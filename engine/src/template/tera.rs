@@ -85,7 +85,7 @@ impl Program {
         tera.add_raw_template(TEMPLATE, source).map_err(|error| {
             let fault = fault(name, &error);
             let apart = masked_quotes(&fault.message);
-            Error::Compile(fault.quoting(apart, None))
+            Error::Compile(fault.or_without_values(apart, None))
         })?;
         let variables = tera.get_template_variables(TEMPLATE);
         let uses_event = variables.as_ref().map_or(true, |variables| variables.contains("CloudEvent"));
@@ -120,7 +120,7 @@ impl Program {
                 return Err(Error::Limit(Fault::new(name, LineColumn::default(), message)));
             }
             Err(error) => {
-                let fault = fault(name, &error).quoting("an expression cannot be rendered", None);
+                let fault = fault(name, &error).or_without_values("an expression cannot be rendered", None);
                 return Err(Error::Render(fault));
             }
         }

@@ -135,7 +135,7 @@ const METRICS: &[Metric] = &[
     }),
     counter(
         "lifeline_messages_missing_up_to_total",
-        "Messages of any subject that were gone when reading passed them, ever: up to so many more are missing; 0 for a stream that is read whole.",
+        "Messages of any subject that were gone before they were read, ever, of streams of which only some subjects are read: at most so many are missing beside lifeline_messages_missing_total.",
         |status| by_stream(status, |stream| stream.missing_up_to),
     ),
     counter(

@@ -34,7 +34,7 @@ pub fn confirm(args: &ConfirmArgs) -> Result<ExitCode, Error> {
                 format!("`{trigger}` withdraws {count}{keys} now: `lifeline get lifecycles --trigger {trigger}`")
             }
             true => {
-                format!("deletes {count} of `{trigger}` now: `lifeline show orphans` shows what is left")
+                format!("Lifeline deletes {count} of `{trigger}` now: `lifeline show orphans` shows what is left")
             }
         });
     }

@@ -151,7 +151,7 @@ fn line(out: &mut String, row: &DifferenceRow, width: Option<usize>, paint: Pain
         what.insert(0, "made again".to_owned());
     }
     if what.is_empty() {
-        what.push("changed, with the same fields".to_owned());
+        what.push("recorded again, all fields as before".to_owned());
     }
     let text = printable(&format!("{who}  {}", what.join(", ")));
     let lines = match width {

@@ -101,8 +101,9 @@ async fn read(config: &Config, server: &Server, nats: &Nats, client: &Client, is
         } else {
             "none holds the subjects; a start makes one"
         };
-        let is_kept = assignment.unheld_subjects.iter().all(|subject| reserved::no_stream_for(subject).is_none());
-        found.extend(is_kept.then(|| Finding::ok("streams", said)));
+        let unheld = &assignment.unheld_subjects;
+        let says = unheld.is_empty() || unheld.iter().any(|subject| reserved::no_stream_for(subject).is_none());
+        found.extend(says.then(|| Finding::ok("streams", said)));
     }
     for why in assignment.unheld_subjects.iter().filter_map(|subject| reserved::no_stream_for(subject)) {
         found.push(if config.jetstream == Use::Always {

@@ -14,8 +14,10 @@ use serde_json::{Value, json};
 /// The namespace that every cluster has from the beginning.
 const FIRST_NAMESPACE: &str = "default";
 
-/// The label that an admission policy changes, and how its values begin.
+/// The label that an admission policy changes.
 pub const ALTERED_LABEL: &str = "app.kubernetes.io/managed-by";
+
+/// How the values begin that it writes.
 pub const ALTERED: &str = "policy-";
 
 /// What a cluster holds.

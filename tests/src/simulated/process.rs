@@ -107,7 +107,7 @@ impl World {
         let cluster = FaultyCluster::new(of_cluster, clock, script.unkind_cluster, counter.clone());
         let cluster = Arc::new(cluster);
         let replay_steps = *Chance::new(seed, 6).pick(&[1, 5, replay::STEPS_AT_ONCE]);
-        let of_rendering = Chance::new(seed, 31);
+        let of_rendering = Chance::new(seed, 32);
         let rendering = Rendering::AtOnce(of_rendering.millis_below(*of_rendering.pick(&[1, 50, 2_000])));
         // Stories have few objects: often the brake holds each of them.
         let confirming = Arc::new(Chance::new(seed, 9));

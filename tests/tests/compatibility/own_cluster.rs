@@ -106,7 +106,8 @@ pub async fn followed(scene: &Scene) -> Outcome {
     // Sveltos is installed: until it says something of the own cluster nothing is different.
     stage.kubernetes.apply(&definition().to_string()).await?;
     stage.kubernetes.apply(r#"{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "mgmt"}}"#).await?;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    // An engine asks once a minute whether the definition is there.
+    tokio::time::sleep(Duration::from_secs(65)).await;
     assert_eq!(stage.is_zoned("fv-zoe", Some("")).await?, fv);
     stage.kubernetes.apply(&own("fv", "a")).await?;
     assert_eq!(stage.is_zoned("fv-zoe", Some("a")).await?, fv, "it is changed in place");

@@ -325,7 +325,7 @@ async fn an_idle_stream_is_not_taken_for_dead() {
 
 #[tokio::test]
 #[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
-async fn what_waits_is_shown_while_nothing_is_read_or_is_not_known() {
+async fn what_waits_is_shown_while_a_consumer_is_paused() {
     let mut world = World::new(&["s"]).await;
     world.create("S", &["s"], Config::default()).await;
     world.run().await;

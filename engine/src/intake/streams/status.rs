@@ -1,4 +1,4 @@
-//! What an operator may ask of intake as a whole.
+//! The status of intake: what is read, and why it is not ready.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use crate::intake::plain;
 use crate::intake::reader::{self, Phase};
 
-/// What an operator may ask of intake as a whole.
+/// The status of intake as a whole.
 #[derive(Debug, Clone, Default)]
 pub struct Status {
     /// Why streams cannot be looked for, if so.

@@ -2,7 +2,7 @@
 
 use super::{READER, RECORDER, Sabotage};
 
-/// In the form of the others.
+/// The sabotages of this kind; `Sabotage` says what the fields mean.
 pub(super) static SABOTAGES: [Sabotage; 6] = [
     Sabotage {
         name: "forget an epoch's last message in the next one",

@@ -2,7 +2,7 @@
 
 use super::{APPLY, STEP, Sabotage};
 
-/// In the form of the others.
+/// The sabotages of this kind; `Sabotage` says what the fields mean.
 pub(super) static SABOTAGES: [Sabotage; 3] = [
     Sabotage {
         name: "say nothing of what the cluster changes as it takes it",
