@@ -34,7 +34,7 @@ pub(crate) mod found;
 pub(crate) mod named;
 mod turn;
 
-pub(crate) mod content;
+mod content;
 mod target;
 pub mod texts;
 

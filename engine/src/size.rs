@@ -2,17 +2,29 @@
 
 use std::ops::{Add, AddAssign};
 
-/// How many objects a lifecycle counts for, and how many keys of a list. A list is an object or more, whatever it holds: its
-/// keys count beside the objects, for a list that loses most of them is no small loss.
+use lifeline_projections::fold::Projection;
+use lifeline_projections::lifecycle::Lifecycle;
+
+/// Objects, and keys of lists beside them. A list that loses most of its keys may lose no object, and that is no small loss.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Size {
-    /// Those that it holds.
+    /// How many objects.
     pub objects: u64,
-    /// 1 where it is a key in a list.
+    /// How many keys of lists. One lifecycle counts for one key at most.
     pub keys: u64,
 }
 
 impl Size {
+    /// That of a lifecycle; `is_list` says that it is a list itself.
+    pub(crate) fn of(projection: &Projection, lifecycle: &Lifecycle, is_list: bool) -> Size {
+        let Lifecycle { trigger, cluster, inventory, .. } = lifecycle;
+        let has_list = || {
+            let list = projection.decision("", trigger, trigger, cluster);
+            list.is_some_and(|(desired, _)| desired.is_present())
+        };
+        Size { objects: inventory.len() as u64, keys: u64::from(!is_list && has_list()) }
+    }
+
     /// Whether there is nothing.
     pub(crate) fn is_none(self) -> bool {
         self == Size::default()

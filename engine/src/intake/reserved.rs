@@ -10,8 +10,7 @@ use super::subjects::{includes, intersect};
 const RESERVED: [&str; 7] = ["$JS.>", "$SRV.>", "$SYS.>", "_INBOX.>", "_R_.>", "_GR_.>", "lifeline.v1.>"];
 
 /// What to write in place of a pattern that includes them.
-pub const REMEDY: &str =
-    "name narrower subjects, such as `events.>`; without `--subjects` all streams are read";
+pub const REMEDY: &str = "name narrower subjects, such as `events.>`; without `--subjects` all streams are read";
 
 /// Whether a message of this subject is never recorded.
 #[must_use]

@@ -119,9 +119,6 @@ pub struct TriggerPlan {
     pub left_because: Option<String>,
     /// Whether it may make a list of all live keys that is not in the plan: something that it names is missing or broken.
     pub makes_list: bool,
-    /// Whether it makes a list of all live keys: then keys are held beside objects.
-    #[serde(default)]
-    pub lists: bool,
 }
 
 /// One object, or a lifecycle that makes none because it fails.

@@ -236,7 +236,6 @@ impl<D: Disk> Planner<D> {
                 counts: Counts::default(),
                 held: Some(held).filter(|_| !stays.size.is_none()),
                 left_because: one.left_because.clone(),
-                lists: trigger.is_some_and(Trigger::gathers) || before.is_some_and(Trigger::gathers),
                 makes_list: trigger.is_some_and(|trigger| trigger.may_gather() && !trigger.gathers()),
             };
             (one.trigger.clone(), plan)

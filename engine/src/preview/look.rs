@@ -15,7 +15,7 @@ use lifeline_store::{Disk, Offset};
 
 use super::answer::{Action, Against, Change, Counts, Preview};
 use super::draft::{Draft, instance_of};
-use super::outcome::{Effect, key_of};
+use super::outcome::Effect;
 use super::outlook::{End, Outlook, Want, event_now, made};
 use super::{Error, Planner};
 use crate::cluster;
@@ -190,7 +190,7 @@ impl<D: Disk> Planner<D> {
 
     fn change(&self, draft: &Draft, effect: &Effect, held: bool, seen: Seen) -> Change {
         let outlook = &draft.outlooks[effect.outlook];
-        let from = effect.from.map(|index| self.view.read(|projection| key_of(projection, index)));
+        let from = effect.from.map(|index| self.view.read(|projection| projection.lifecycle_key(index)));
         // What comes or goes with a Namespace belongs to another lifecycle than the Namespace.
         let (key, from_trigger) = match (effect.action, from, &effect.to) {
             (Action::Create | Action::Delete | Action::Replace, Some(whose), _) => (whose, None),
@@ -286,10 +286,6 @@ impl<D: Disk> Planner<D> {
         let schema = if marked.plain.is_empty() { None } else { cluster.schema(object).await };
         naming.add(marked, schema.as_deref(), object.clone(), false, adopts).ok()?;
         let want = naming.wanted().pop()?;
-        let worded = |error: cluster::Error| match want.hides_answers() {
-            true => error.without_values(&want.manifest),
-            false => error,
-        };
         site.afford_last().await;
         let live = match cluster.get(object).await {
             Ok(live) => live,
@@ -305,7 +301,7 @@ impl<D: Disk> Planner<D> {
                 Err(cluster::Error::NamespaceMissing { namespace }) => {
                     Ok(self.homeless(draft, effect, made, &namespace, namespaces))
                 }
-                Err(error) => refused(worded(error), object, effect),
+                Err(error) => refused(want.worded(error), object, effect),
             });
         };
         let recorded = recorded_uid(&outlook.now, object);
@@ -344,7 +340,7 @@ impl<D: Disk> Planner<D> {
                 let because = Some(format!("{fields} cannot be changed in place"));
                 Ok(Seen { action: Action::Replace, against: Against::Cluster, because, ..Seen::nothing(effect) })
             }
-            Err(error) => refused(worded(error), object, effect),
+            Err(error) => refused(want.worded(error), object, effect),
         })
     }
 

@@ -347,7 +347,7 @@ impl<'a> Outcomes<'a> {
     fn key(&self, projection: &Projection, claimant: &Claimant) -> LifecycleKey {
         match (claimant.outlook, claimant.claims) {
             (Some(at), _) => self.outlooks[at].key.clone(),
-            (None, Some(index)) => key_of(projection, index),
+            (None, Some(index)) => projection.lifecycle_key(index),
             (None, None) => unreachable!("who does not claim it yet is decided again"),
         }
     }
@@ -361,11 +361,6 @@ fn winner(claimants: &[Claimant]) -> Option<&Claimant> {
 /// Whether a lifecycle has applied an object.
 fn is_applied(projection: &Projection, index: LifecycleIndex, object: &ObjectKey) -> bool {
     projection.holding(index, object).is_some_and(|holding| holding.applied.is_some())
-}
-
-/// The key of a lifecycle that there is.
-pub(super) fn key_of(projection: &Projection, index: LifecycleIndex) -> LifecycleKey {
-    projection.lifecycle_key(index)
 }
 
 #[cfg(test)]

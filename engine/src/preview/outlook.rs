@@ -2,9 +2,9 @@
 //!
 //! Start at [`Outlook::of`]. Manifests are rendered, named and compared by the code that an engine applies them with.
 
-use futures::FutureExt;
 use std::collections::HashSet;
 
+use futures::FutureExt;
 use lifeline_projections::fact::{LifecycleKey, ObjectKey, Redesired, ResourceKey};
 use lifeline_projections::fold::LifecycleIndex;
 use lifeline_projections::lifecycle::{Desired, Holding, Lifecycle};

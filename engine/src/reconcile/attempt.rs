@@ -8,10 +8,9 @@ use lifeline_projections::fact::{AppliedObject, ObjectKey};
 use lifeline_projections::lifecycle::Lifecycle;
 
 use crate::reconcile::conflict::{Conflict, Conflicts};
-use crate::reconcile::failure::{Failure, Retry};
+use crate::reconcile::failure::{Failure, Retry, names};
 use crate::reconcile::plan::{Plan, Wanted};
 use crate::reconcile::step::Made;
-use crate::reconcile::work::names;
 
 /// What an attempt has to apply, and what it has found out so far.
 #[derive(Default)]
@@ -85,6 +84,11 @@ impl<'a> Attempt<'a> {
     /// The next object to apply.
     pub fn next_to_apply(&mut self) -> Option<&'a Wanted> {
         self.left.pop_front()
+    }
+
+    /// Whether nothing failed but what other lifecycles have to let go of.
+    pub fn is_only_held_up(&self) -> bool {
+        self.failures.is_empty() && self.not_ours.is_empty()
     }
 
     /// Whether another lifecycle has to let go before an object can be applied.

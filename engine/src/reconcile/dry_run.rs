@@ -83,8 +83,7 @@ impl<D: Disk> Reconciler<D> {
                 let because = format!("Namespace `{namespace}` is missing, and would be made before");
                 return Ok(Some((Action::Create, Vec::new(), Some(because))));
             }
-            Err(error) if want.hides_answers() => return Err(error.without_values(&want.manifest)),
-            would => would?,
+            would => would.map_err(|error| want.worded(error))?,
         };
         let Some(live) = live else { return Ok(Some((Action::Create, Vec::new(), None))) };
         // A cluster that cannot say.

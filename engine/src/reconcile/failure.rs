@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use lifeline_projections::count;
 use lifeline_projections::fact::{ObjectKey, ResourceKey};
 
 use crate::cluster;
@@ -34,8 +35,8 @@ const TERMINATING_ATTEMPTS: u32 = 10;
 /// The longest of these pauses.
 const PAUSE_HANGING: Duration = Duration::from_secs(10);
 
-/// Failures of one attempt that are told at most. A lifecycle may have ten thousand objects, and all of them the same trouble.
-const MESSAGES_MAX: usize = 50;
+/// Objects, or failures, that one message names at most. A lifecycle may have ten thousand objects, all with the same trouble.
+const NAMED_MAX: usize = 50;
 
 /// A failed attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -227,13 +228,24 @@ impl Failure {
         };
         let retry = failures.iter().min_by_key(|failure| order(failure))?.retry;
         let mut failures = failures.into_iter();
-        let mut messages: Vec<String> = failures.by_ref().take(MESSAGES_MAX).map(|failure| failure.message).collect();
+        let mut messages: Vec<String> = failures.by_ref().take(NAMED_MAX).map(|failure| failure.message).collect();
         let more = failures.count();
         if more > 0 {
-            messages.push(format!("and {more} more failures of other objects"));
+            messages.push(format!("and {} of other objects", count(more as u64, "more failure")));
         }
         Some(Failure { message: messages.join("\n"), retry })
     }
+}
+
+/// The short names of objects, for messages. Of many the first ones.
+pub fn names<'a>(objects: impl IntoIterator<Item = &'a ObjectKey>) -> String {
+    let mut objects = objects.into_iter();
+    let mut names: Vec<String> = objects.by_ref().take(NAMED_MAX).map(ObjectKey::short).collect();
+    let more = objects.count();
+    if more > 0 {
+        names.push(format!("and {more} more"));
+    }
+    names.join(", ")
 }
 
 /// A lifecycle, as messages name it.

@@ -12,6 +12,7 @@ use lifeline_projections::lifecycle::{Applied, Holding, Lifecycle};
 use lifeline_store::Offset;
 use serde_json::Value;
 
+use crate::cluster;
 use crate::confidential::is_secret;
 use crate::reconcile::failure::{Failure, Retry};
 use crate::reconcile::recreate::may_recreate;
@@ -88,6 +89,11 @@ impl Wanted {
     /// Whether no answer of the cluster may quote a value of it.
     pub(crate) fn hides_answers(&self) -> bool {
         self.handling.hides_values || is_secret(&self.manifest)
+    }
+
+    /// An error about it, without its values where no answer may quote them.
+    pub(crate) fn worded(&self, error: cluster::Error) -> cluster::Error {
+        if self.hides_answers() { error.without_values(&self.manifest) } else { error }
     }
 }
 

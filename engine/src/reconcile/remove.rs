@@ -13,12 +13,13 @@ use tracing::info;
 
 use crate::queue::Urgency;
 use crate::reconcile::attempt::Attempt;
+use crate::reconcile::failure::names;
 use crate::reconcile::lost::needs_record;
 use crate::reconcile::plan::rank;
 use crate::reconcile::step::{Removed, Removing, unwanted};
 use crate::reconcile::task::Task;
 use crate::reconcile::turns::let_others_go_on;
-use crate::reconcile::work::{Reconciler, names};
+use crate::reconcile::work::Reconciler;
 use crate::recorder::Stopped;
 
 impl<D: Disk> Reconciler<D> {

@@ -1,12 +1,19 @@
-//! Turns: how long work about one lifecycle leaves room for all others.
+//! Turns: how work about one lifecycle leaves room for all others.
 //!
 //! All lifecycles of a site are one task of the runtime. A task that computes for seconds holds up more than its own lifecycles:
 //! the thread that it runs on may be the one that waits for the network, and then nothing of the process is answered.
 //! Start at [`let_others_go_on`] and [`aside`].
 
 use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::Semaphore;
 use tokio::task::{spawn_blocking, yield_now};
 use tracing::Span;
+
+/// Texts that are rendered at once. A list may take hundreds of MiB while it is made, and the recorder needs a core.
+const AT_ONCE: usize = 2;
+
+/// The places of texts that are rendered.
+static PLACES: Semaphore = Semaphore::const_new(AT_ONCE);
 
 /// Objects of one lifecycle that are seen to in one turn.
 const OBJECTS_EACH: usize = 64;
@@ -25,6 +32,7 @@ pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + '
     if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
         return work();
     }
+    let _place = PLACES.acquire().await.expect("it is never closed");
     let span = Span::current();
     match spawn_blocking(move || span.in_scope(work)).await {
         Ok(done) => done,

@@ -27,7 +27,7 @@ use crate::queue::{Next, Urgency};
 use crate::reconcile::attempt::{Attempt, Ending, has_object_news, is_news, is_recorded};
 use crate::reconcile::conflict::{Conflict, Conflicts, conflicts, going_namespaces};
 use crate::reconcile::drift::Detection;
-use crate::reconcile::failure::Failure;
+use crate::reconcile::failure::{Failure, names};
 use crate::reconcile::gone::Gone;
 use crate::reconcile::kinds::Kinds;
 use crate::reconcile::leaving::Leaving;
@@ -266,7 +266,7 @@ impl<D: Disk> Reconciler<D> {
         // Invariant: nothing is awaited from here until the outcome is sent to the recorder. A loss that another attempt records
         // is then either seen here, or in the log after this outcome.
         let (made, lost) = (attempt.made.clone(), self.lost.take(task.index));
-        let is_hand_over = is_hand_over && attempt.failures.is_empty();
+        let is_hand_over = is_hand_over && attempt.is_only_held_up();
         let next = match attempt.end(lost) {
             Ending::Waits => return Ok(Next::RetryAfter(PAUSE_DELETING)),
             // It is woken when its turn comes. That it waits is no failure, and no record, until it lasts long.
@@ -524,18 +524,4 @@ impl<D: Disk> Reconciler<D> {
         self.recording.record(Reconciled::new(task.key.clone(), task.lifecycle.decided, what)).await?;
         Ok(())
     }
-}
-
-/// Objects that a line of the log names at most.
-const NAMES_MAX: usize = 50;
-
-/// The short names of objects, for the log. Of many the first ones.
-pub(super) fn names<'a>(objects: impl IntoIterator<Item = &'a ObjectKey>) -> String {
-    let mut objects = objects.into_iter();
-    let mut names: Vec<String> = objects.by_ref().take(NAMES_MAX).map(ObjectKey::short).collect();
-    let more = objects.count();
-    if more > 0 {
-        names.push(format!("and {more} more"));
-    }
-    names.join(", ")
 }

@@ -1,7 +1,7 @@
 //! The brake: how much of what lives a change of rules may take away before somebody confirms it.
 //!
 //! A slip in a rule, a folder that is emptied or a CustomResourceDefinition that is deleted looks like a wish to remove
-//! everything. So a replay first counts what it would withdraw, and [`Brake::holds`] decides whether it waits. What events
+//! everything. So a replay first counts what it would withdraw, and [`Brake::held`] decides what of it waits. What events
 //! decide is never held.
 
 use std::fmt::Write;
@@ -16,9 +16,9 @@ use crate::status::HeldWithdrawal;
 /// How much a change of rules may withdraw without a confirmation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Brake {
-    /// Percent of the live objects, of one trigger and of all of them; 100 holds nothing.
+    /// Percent of the live objects, or of the live keys of lists, of one trigger and of all of them; 100 holds nothing.
     pub percent: u8,
-    /// Fewer objects than these are never held.
+    /// Fewer objects, or keys, than these are never held.
     pub objects_min: u64,
 }
 

@@ -3,7 +3,6 @@
 //! A text that is emptied by accident, a kind or a name that is misspelt: each would delete what lives, as a rule that is
 //! removed does. So the [`brake`](super::brake) counts it too. What texts give is asked of [`Known`].
 
-use lifeline_projections::fold::Projection;
 use lifeline_projections::lifecycle::{Holding, Lifecycle};
 use lifeline_store::Offset;
 
@@ -11,19 +10,6 @@ use super::named::Named;
 use super::texts::Known;
 use crate::rules::Trigger;
 use crate::rules::spec::SyncMode;
-use crate::size::Size;
-
-impl Size {
-    /// That of a lifecycle; `is_list` says that it is a list itself.
-    pub(crate) fn of(projection: &Projection, lifecycle: &Lifecycle, is_list: bool) -> Size {
-        let Lifecycle { trigger, cluster, inventory, .. } = lifecycle;
-        let has_list = || {
-            let list = projection.decision("", trigger, trigger, cluster);
-            list.is_some_and(|(desired, _)| desired.is_present())
-        };
-        Size { objects: inventory.len() as u64, keys: u64::from(!is_list && has_list()) }
-    }
-}
 
 /// The objects of a lifecycle that `trigger` does not give for this event, or for the keys that its list will have. None where
 /// it cannot be rendered: then the lifecycle fails, and keeps what it has. None either where nothing is applied, and until it is

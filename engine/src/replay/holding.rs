@@ -8,6 +8,7 @@ use tracing::warn;
 
 use super::brake::{Counted, Withdrawal, sentence};
 use super::target::{Held, Target};
+use super::texts::Answers;
 use super::turn::{Consent, Count, Turn};
 use super::{Counts, Replay};
 use crate::error_text::in_log;
@@ -103,6 +104,8 @@ impl Replay {
     /// changes hands instead of going, or do not want it.
     pub fn count_again(&mut self, lately: Counts) {
         self.lately = lately;
+        // What could not be read may be readable by now, and keys of lists change.
+        self.answers = Answers::default();
         self.targets.iter_mut().filter(|target| target.turn == Turn::Held).for_each(Target::begin_counting);
     }
 

@@ -31,7 +31,7 @@ use crate::warnings;
 /// A record counts as one more step for each of these bytes: templates may parse all of them.
 const STEP_BYTES: usize = 4 << 10;
 
-/// What one step of a replay comes to.
+/// What one piece of a replay comes to.
 #[derive(Debug)]
 pub struct Piece {
     fact: Option<TriggerReplayed>,
@@ -95,17 +95,19 @@ impl Replay {
         let start = at.cursor.last_read().cloned();
         let mut resources = projection.resources_from(start.as_ref().map_or(Bound::Unbounded, Bound::Excluded));
         let mut steps = steps;
+        // So many of those that are read were looked at in this piece, and wait on.
+        let mut waiting = 0;
         let is_at_end = loop {
-            let asked = making.known.asked();
-            if steps == 0 || asked >= QUESTIONS_MAX {
+            if steps == 0 || making.known.asked() >= QUESTIONS_MAX {
                 break false;
             }
             steps -= 1;
-            let answered = if asked == 0 { at.cursor.read.pop_front() } else { None };
-            if let Some(read) = answered {
+            // Those that wait come before new ones, all of them: an answer that no piece uses is forgotten.
+            if let Some(read) = at.cursor.read.remove(waiting) {
                 let resource = projection.resource(&read.key.source, &read.key.subject).unwrap_or_default();
                 if let Some(lacks) = making.finish(&mut at, read, &resource) {
-                    at.cursor.read.push_front(lacks);
+                    at.cursor.read.insert(waiting, lacks);
+                    waiting += 1;
                 }
                 continue;
             }
@@ -132,6 +134,7 @@ impl Replay {
             };
             if let Some(lacks) = making.finish(&mut at, read, &resource) {
                 at.cursor.read.push_back(lacks);
+                waiting += 1;
             }
         };
         match at.turn {

@@ -48,7 +48,7 @@ const PLACES_HELD_BACK: usize = 8;
 const UNANSWERED_MAX: u32 = 3;
 
 /// Workers that calls which were detached leave to others at most, whatever their sort. So at most eight times [`WORKERS`]
-/// lifecycles are reconciled at once: it bounds what is sent to a cluster that does not answer at all, before the breaker
+/// lifecycles are at work at once, beside those that wait for the log ([`super::at_log`]): it bounds what is sent to a cluster that does not answer at all, before the breaker
 /// opens. So many sorts may hang at once before the others wait, for a timeout at most: then each has few places.
 const FREED_WORKERS_MAX: usize = 7 * WORKERS;
 

@@ -13,8 +13,7 @@ const WHOLE: &str =
 pub(super) const UNSEEN: &str = "quote the whole text by `| quote`, and write no quotes around it";
 
 /// What begins an action that prints nothing of its own.
-const CONTROLS: [&str; 10] =
-    ["if", "else", "end", "range", "with", "define", "block", "template", "break", "continue"];
+const CONTROLS: [&str; 10] = ["if", "else", "end", "range", "with", "define", "block", "template", "break", "continue"];
 
 /// What to write in place of which text, so that the value of the action is quoted. `inside` is an offset in the action.
 pub(super) fn quote(source: &str, inside: usize) -> String {

@@ -90,7 +90,11 @@ impl Fault {
     }
 
     /// Adds the message and the hint for those who must not see values. Its own quote some.
-    pub(super) fn or_without_values(mut self: Box<Self>, message: impl Into<String>, hint: Option<String>) -> Box<Fault> {
+    pub(super) fn or_without_values(
+        mut self: Box<Self>,
+        message: impl Into<String>,
+        hint: Option<String>,
+    ) -> Box<Fault> {
         self.without_values = Some(Box::new((message.into(), hint)));
         self
     }

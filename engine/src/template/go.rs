@@ -145,9 +145,9 @@ impl Program {
                     Error::Render(Fault::new(name, place, message).or_without_values(apart, None))
                 }
             },
-            error => {
-                Error::Render(Fault::new(name, place, error.to_string()).or_without_values("an action cannot be rendered", None))
-            }
+            error => Error::Render(
+                Fault::new(name, place, error.to_string()).or_without_values("an action cannot be rendered", None),
+            ),
         }
     }
 }

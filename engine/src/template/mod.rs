@@ -209,7 +209,9 @@ impl Template {
         let unseen = violation.hint(advice::UNSEEN);
         let fault = Fault::new(name, place, message);
         Error::Confined(
-            fault.hint(violation.hint(advice.as_deref().unwrap_or(advice::UNSEEN))).or_without_values(apart, Some(unseen)),
+            fault
+                .hint(violation.hint(advice.as_deref().unwrap_or(advice::UNSEEN)))
+                .or_without_values(apart, Some(unseen)),
         )
     }
 }

@@ -411,7 +411,6 @@ mod tests {
             held,
             left_because: None,
             makes_list: false,
-            lists: false,
         };
         let dry = TriggerPlan { trigger: "dry".to_owned(), why: Why::New, dry_run: true, held: None, ..manage.clone() };
         let silent = TriggerPlan { trigger: "silent".to_owned(), why: Why::Again, held: None, ..manage.clone() };

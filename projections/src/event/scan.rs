@@ -193,11 +193,13 @@ impl<'a> Scanner<'a> {
                         b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {}
                         // Whether surrogates pair up does not matter to serde_json where nobody reads the text.
                         b'u' => {
-                            self.has_doubt = true;
                             let digits = self.bytes.get(self.at..self.at + 4)?;
                             if !digits.iter().all(u8::is_ascii_hexdigit) {
                                 return None;
                             }
+                            // U+D800 to U+DFFF: it may be half of a character.
+                            self.has_doubt |=
+                                matches!(digits, [b'd' | b'D', b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F', ..]);
                             self.at += 4;
                         }
                         _ => return None,

@@ -39,10 +39,10 @@ pub struct TriggerReplayed {
     pub allowance: Option<Allowance>,
 }
 
-/// Objects that a replay may withdraw.
+/// What a replay may withdraw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Allowance {
-    /// How many.
+    /// How many objects and keys of lists, in one sum.
     pub objects: u64,
     /// Whether somebody confirmed it; otherwise they are few.
     pub is_confirmed: bool,

@@ -139,33 +139,26 @@ impl Ground {
                 let counted = order::counted(delivery.published_unix_nanos, self.folded_unix_nanos, 0);
                 self.advance(offset, delivery, counted).markers += 1;
             }
-            Fact::Stream(StreamChanged {
-                cluster,
-                stream,
-                epoch,
-                change: StreamChange::Holes { to_sequence, up_to, .. },
-            }) => {
-                let holes = self.holes.entry(((*cluster).to_owned(), (*stream).to_owned())).or_default();
-                holes.take(*epoch, *to_sequence, *up_to);
-            }
-            Fact::Stream(StreamChanged { cluster, stream, epoch, change }) => {
-                let position = self.position(cluster, stream);
-                match *change {
-                    StreamChange::Opened { created_unix_nanos, start_sequence, .. } => {
-                        position.epoch = *epoch;
-                        position.created_unix_nanos = created_unix_nanos;
-                        position.next_sequence = start_sequence;
-                        position.tail = None;
-                        position.counted_until_unix_nanos = 0;
-                    }
-                    StreamChange::Gap { from_sequence, to_sequence } => {
-                        position.missing = position.missing.saturating_add(to_sequence.saturating_sub(from_sequence));
-                        position.next_sequence = position.next_sequence.max(to_sequence);
-                    }
-                    // Taken above: it does not move the place where reading goes on.
-                    StreamChange::Holes { .. } => {}
+            Fact::Stream(StreamChanged { cluster, stream, epoch, change }) => match *change {
+                StreamChange::Opened { created_unix_nanos, start_sequence, .. } => {
+                    let position = self.position(cluster, stream);
+                    position.epoch = *epoch;
+                    position.created_unix_nanos = created_unix_nanos;
+                    position.next_sequence = start_sequence;
+                    position.tail = None;
+                    position.counted_until_unix_nanos = 0;
                 }
-            }
+                StreamChange::Gap { from_sequence, to_sequence } => {
+                    let position = self.position(cluster, stream);
+                    position.missing = position.missing.saturating_add(to_sequence.saturating_sub(from_sequence));
+                    position.next_sequence = position.next_sequence.max(to_sequence);
+                }
+                // It does not move the place where reading goes on.
+                StreamChange::Holes { to_sequence, up_to, .. } => {
+                    let holes = self.holes.entry(((*cluster).to_owned(), (*stream).to_owned())).or_default();
+                    holes.take(*epoch, to_sequence, up_to);
+                }
+            },
             Fact::Rule(RuleChanged { rule, digest, .. }) => {
                 self.rule_records.push(offset);
                 change_rule(&mut self.rules, rule, *digest, offset);

@@ -128,6 +128,10 @@ impl FaultyCluster {
         let state = &mut *self.state.lock();
         let ours = state.ours();
         let (key, _) = ours.get((which % ours.len().max(1) as u64) as usize)?;
+        // An API server takes no new finalizer on what is being deleted.
+        if state.is_going(key) {
+            return None;
+        }
         state.leaving.hold(key.clone(), Instant::now() + pause);
         Some(format!("somebody holds {key} for {pause:?}"))
     }
@@ -298,7 +302,9 @@ impl FaultyCluster {
     fn finish_deletions(&self) {
         let folded = self.now().folded;
         let state = &mut *self.state.lock();
-        for (object, uid) in state.leaving.finish(Instant::now(), folded) {
+        let State { leaving, objects, .. } = state;
+        let is_there = |object: &ObjectKey, uid: &str| objects.get(object).is_some_and(|live| live.uid == uid);
+        for (object, uid) in leaving.finish(Instant::now(), folded, is_there) {
             state.objects.delete(&object, &uid);
             self.changed.tell();
         }

@@ -95,8 +95,15 @@ impl Leaving {
         live
     }
 
-    /// The deletions that are done by now. `folded` is what the engine has folded.
-    pub fn finish(&mut self, now: Instant, folded: Offset) -> Vec<(ObjectKey, String)> {
+    /// The deletions that are done by now. `folded` is what the engine has folded, `is_there` says whether an object is there.
+    pub fn finish(
+        &mut self,
+        now: Instant,
+        folded: Offset,
+        is_there: impl Fn(&ObjectKey, &str) -> bool,
+    ) -> Vec<(ObjectKey, String)> {
+        // What went with its Namespace does not hang any more.
+        self.going.retain(|object, going| is_there(object, &going.uid));
         let mut done = Vec::new();
         for (object, going) in &mut self.going {
             let is_due = going.until <= now;

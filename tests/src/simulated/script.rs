@@ -345,7 +345,7 @@ impl Script {
         self.steps.iter().any(|step| matches!(&step.action, Action::Copy(_)))
     }
 
-    /// Whether the stream has subjects that nobody wants: then what is missing is counted, and no gap.
+    /// Whether the stream has subjects that nobody wants: then what is missing is recorded as holes, and no gap.
     #[must_use]
     pub fn has_other_subject(&self) -> bool {
         self.steps.iter().any(|step| matches!(&step.action, Action::OtherSubject { .. }))

@@ -407,7 +407,7 @@ impl Director<'_> {
             messages: &self.published,
             version: self.script.version(),
             has_foreign: self.script.has_foreign,
-            counts_gaps: self.script.has_other_subject(),
+            reads_by_filter: self.script.has_other_subject(),
             cluster: &self.world.cluster,
             digest,
             counter: &self.counter,

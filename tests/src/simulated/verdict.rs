@@ -39,8 +39,8 @@ pub struct Finished<'a> {
     pub version: Version,
     /// Whether objects that the rules give were there already, made by another owner.
     pub has_foreign: bool,
-    /// Whether a stream was not read whole: what is missing there is counted, and no gap.
-    pub counts_gaps: bool,
+    /// Whether a stream was not read whole: what is missing there is recorded as holes, and no gap.
+    pub reads_by_filter: bool,
     /// The cluster.
     pub cluster: &'a FaultyCluster,
     /// Digest of the projection as it was while the engine ran.
@@ -61,9 +61,10 @@ pub fn violations(finished: &Finished<'_>) -> Vec<Violation> {
     let recorded: Vec<&[u8]> = facts.iter().filter_map(Fact::message).map(|(_, payload)| payload).collect();
     let mut violations = Vec::new();
     violations.extend(recorded_once_and_in_order(finished, &recorded));
-    if !finished.counts_gaps {
+    if !finished.reads_by_filter {
         violations.extend(nothing_is_missing_in_silence(finished, &facts, &recorded));
     }
+    violations.extend(holes_are_counted_once(&facts));
     violations.extend(taken_up_once_and_as_it_was(finished, &facts));
     // What was published later counts, whenever it was read: the times of this server are never the same twice.
     let mut events: Vec<(u64, &[u8])> = facts.iter().filter_map(event).collect();
@@ -90,6 +91,21 @@ fn event<'a>(fact: &Fact<'a>) -> Option<(u64, &'a [u8])> {
         Fact::Event(event) => Some((event.delivery.published_unix_nanos, event.payload)),
         _ => None,
     }
+}
+
+/// What may be missing is counted once: the holes of an epoch follow each other, and none has more messages than sequences.
+fn holes_are_counted_once(facts: &[Fact<'_>]) -> Vec<Violation> {
+    let (mut until, mut violations) = (BTreeMap::<_, u64>::new(), Vec::new());
+    for fact in facts {
+        let Fact::Stream(StreamChanged { stream, epoch, change, .. }) = fact else { continue };
+        let StreamChange::Holes { from_sequence, to_sequence, up_to } = *change else { continue };
+        let until = until.entry((*stream, *epoch)).or_default();
+        if from_sequence < *until || up_to == 0 || from_sequence.saturating_add(up_to) > to_sequence {
+            violations.push(Violation::new("holes counted twice", format!("{stream}: {change:?}")));
+        }
+        *until = to_sequence;
+    }
+    violations
 }
 
 /// A rejected message is taken up once at most, as it was; and what was answered is so.
@@ -225,7 +241,7 @@ fn nothing_of_a_stream_is_missing(
                 gaps.clear();
             }
             StreamChange::Gap { from_sequence, to_sequence } => gaps.push(from_sequence..to_sequence),
-            // The stories read their streams whole.
+            // Only stories that read their streams whole are judged here.
             StreamChange::Holes { .. } => {}
         }
     }

@@ -255,23 +255,38 @@ impl KubeCluster {
         if let Some(outcome) = known(self.served.lock().find(key, Instant::now())) {
             return outcome;
         }
-        let answer = self.ask("GET", &group_path(key), None).await?;
-        let list = match answer.code {
-            200 if answer.body["resources"].is_array() => Some(&answer.body),
-            404 => None,
-            200 => {
+        let answer = self.discovered(&group_path(key)).await?;
+        let list = match &answer {
+            None => None,
+            Some(answer) if answer.code == 200 && answer.body["resources"].is_array() => Some(&answer.body),
+            Some(answer) if answer.code == 200 => {
                 return Err(Error::Unavailable {
                     message: format!("{} listed no kinds of `{}`", self.name, key.api_version()),
                     retry_after: None,
                     source: None,
                 });
             }
-            _ => return Err(answer::refusal(&answer, key)),
+            Some(answer) => return Err(answer::refusal(answer, key)),
         };
         let mut served = self.served.lock();
         let now = Instant::now();
         served.learn(&key.group, &key.version, list, now);
         known(served.find(key, now)).unwrap_or_else(|| Err(unknown()))
+    }
+
+    /// An answer of discovery; `None` where the API server has none at this path. Something on the way to it may answer 404 to
+    /// everything: so the server is asked for its groups then, which it always lists.
+    async fn discovered(&self, path: &str) -> Result<Option<Answer>, Error> {
+        let answer = self.ask("GET", path, None).await?;
+        if answer.code != 404 {
+            return Ok(Some(answer));
+        }
+        let groups = self.ask("GET", "/apis", None).await?;
+        if groups.is_success() && groups.body["groups"].is_array() {
+            return Ok(None);
+        }
+        let message = format!("{} answered 404 for `{path}`, and lists no API groups: {}", self.name, groups.message());
+        Err(Error::Unavailable { message, retry_after: None, source: None })
     }
 
     /// How a key's kind is served, in its version or else in another one of its group; the key has that version.
@@ -281,8 +296,8 @@ impl KubeCluster {
             served => return served.map(|served| (key.clone(), served)),
         };
         let path = format!("/apis/{}", request::escaped(&key.group));
-        let answer = self.ask("GET", &path, None).await?;
-        if !answer.is_success() && answer.code != 404 {
+        let Some(answer) = self.discovered(&path).await? else { return Err(unserved) };
+        if !answer.is_success() {
             return Err(answer::refusal(&answer, key));
         }
         for version in answer.body["versions"].as_array().into_iter().flatten() {

@@ -77,7 +77,7 @@ impl KubeCluster {
         }
         if !answer.is_success() {
             return match self.refused(&answer, key) {
-                Error::UnknownKind { .. } | Error::NamespaceMissing { .. } | Error::Gone => Ok(None),
+                Error::NamespaceMissing { .. } | Error::Gone => Ok(None),
                 error => Err(error),
             };
         }
@@ -207,7 +207,7 @@ impl KubeCluster {
             return Ok(Deletion::Gone);
         }
         match self.refused(&answer, key) {
-            Error::UnknownKind { .. } | Error::NamespaceMissing { .. } | Error::Gone => Ok(Deletion::Gone),
+            Error::NamespaceMissing { .. } | Error::Gone => Ok(Deletion::Gone),
             // Another uid lives there, or a namespace is being emptied already: look which.
             error @ Error::Conflict { .. } => match self.read(key).await? {
                 Some(live) if live.uid == uid && live.deleting => Ok(Deletion::Terminating),

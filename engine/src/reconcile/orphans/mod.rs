@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use lifeline_projections::fact::{Fact, ObjectKey, Reconciled, What};
 use lifeline_projections::fold::Projection;
-use lifeline_projections::lifecycle::{Desired, Lifecycle};
+use lifeline_projections::lifecycle::Desired;
 use lifeline_projections::reads::object_row;
 use lifeline_store::{Disk, Offset};
 use tokio::task::yield_now;
@@ -26,9 +26,10 @@ use self::judge::{Found, Standing, Verdict, verdict};
 use crate::cluster::{Deletion, Error, Kind, LiveObject, Seen};
 use crate::error_text::{chain, in_log};
 use crate::orphans::{OrphanRow, confirmation_id, sentence};
+use crate::reconcile::failure::names;
 use crate::reconcile::marks::{self, Marked};
 use crate::reconcile::plan::rank;
-use crate::reconcile::work::{Reconciler, names};
+use crate::reconcile::work::Reconciler;
 use crate::recorder::Stopped;
 use crate::rules;
 use crate::trace;
@@ -50,6 +51,9 @@ const SHARE: u32 = 20;
 
 /// So many are judged without letting the workers go on.
 const JUDGED_AT_ONCE: usize = 256;
+
+/// The longest pause between two judgements.
+const JUDGE_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// How long the list of a kind may take.
 const LIST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -177,7 +181,7 @@ impl<D: Disk> Reconciler<D> {
             if are_all_decided {
                 self.tell(told);
             }
-            let pause = BURST.max(began.elapsed() * SHARE);
+            let pause = (began.elapsed() * SHARE).clamp(BURST, JUDGE_PAUSE_MAX);
             let ids = confirmed.borrow_and_update().clone();
             let known: BTreeSet<String> =
                 self.view.orphans().rows().into_iter().filter_map(|row| row.confirm).collect();
@@ -200,14 +204,18 @@ impl<D: Disk> Reconciler<D> {
             if candidates.is_empty() && !is_incomplete {
                 return std::future::pending().await;
             }
+            let recorded = async {
+                let changed = folded.changed().await;
+                sleep(pause).await;
+                changed
+            };
             tokio::select! {
                 biased;
                 () = sleep_until(again) => return Ok(()),
-                changed = folded.changed() => match changed {
-                    Ok(()) => sleep(pause).await,
-                    Err(_) => return std::future::pending().await,
-                },
                 Ok(()) = confirmed.changed() => {}
+                changed = recorded => if changed.is_err() {
+                    return std::future::pending().await;
+                },
             }
         }
     }
@@ -250,8 +258,8 @@ impl<D: Disk> Reconciler<D> {
         let key = &candidate.marked.key;
         let (is_claimed, lifecycle) = {
             let projection = self.view.projection();
-            let index = projection.lifecycle_index(key);
-            (candidate.is_claimed(&projection), index.map(|index| projection.lifecycle(index).1))
+            let head = projection.lifecycle_index(key).map(|index| projection.head(index));
+            (candidate.is_claimed(&projection), head.map(|head| (head.desired, head.needs_work)))
         };
         let standing = match self.rules.borrow().rules.as_ref().map(|rules| rules.standing(&key.trigger)) {
             None => Standing::Replays,
@@ -269,15 +277,15 @@ impl<D: Disk> Reconciler<D> {
             is_of_another_instance: candidate.marked.instance.as_ref().is_some_and(|one| *one != self.site.instance()),
             is_going: candidate.is_going,
             is_claimed,
-            is_newer: lifecycle.as_ref().is_some_and(|lifecycle| self.is_newer(candidate, lifecycle)),
-            lifecycle: lifecycle.map(|lifecycle| (lifecycle.desired, !lifecycle.needs_work())),
+            is_newer: lifecycle.is_some_and(|(desired, _)| self.is_newer(candidate, desired)),
+            lifecycle: lifecycle.map(|(desired, needs_work)| (desired, !needs_work)),
             trigger: standing,
         })
     }
 
     /// Whether an object was applied after the event was published that wants it gone.
-    fn is_newer(&self, candidate: &Candidate, lifecycle: &Lifecycle) -> bool {
-        let Desired::Absent { event: Some(event) } = lifecycle.desired else { return false };
+    fn is_newer(&self, candidate: &Candidate, desired: Desired) -> bool {
+        let Desired::Absent { event: Some(event) } = desired else { return false };
         let published = published_unix_nanos(self, event);
         let applied = Duration::from_secs(candidate.applied_unix_seconds);
         published.is_some_and(|published| applied > Duration::from_nanos(published))

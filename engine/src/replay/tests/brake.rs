@@ -394,3 +394,26 @@ fn what_no_other_lifecycle_may_want_is_not_held_for_its_neighbours() {
     world.go_on(&mut replay);
     assert!(replay.is_held(), "nothing decided the events");
 }
+
+#[test]
+fn texts_are_asked_many_at_once() {
+    let mut world = World::new();
+    for user in 0..100 {
+        world.event("login", ("auth", &format!("user-{user}")), Some(Ruling::Create));
+        world.claim("manage", user);
+    }
+    // Two others that are present may want an object: each lifecycle asks for the texts of one, and then of the other.
+    let named = |name: &str| RULES.replace("name: manage", &format!("name: {name}"));
+    let others = format!("{}\n---\n{}", named("second"), named("third"));
+    world.replay(&rules(&format!("{RULES}\n---\n{others}")), 1000);
+    let mut replay = world.begin(&rules(&others));
+    let mut pieces = 0;
+    while let Some(mut piece) = replay.piece(&world.projection, &world.log.reader(), 1000).expect("a sound log") {
+        piece.take_fact().into_iter().for_each(|fact| world.record(Fact::Replay(fact)));
+        world.advance(&mut replay, piece);
+        world.allow(&mut replay);
+        pieces += 1;
+    }
+    assert_eq!(world.held(&replay).len(), 1, "nobody else claims the objects");
+    assert!(pieces < 20, "{pieces} pieces for 100 users");
+}

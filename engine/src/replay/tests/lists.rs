@@ -66,8 +66,7 @@ impl World {
         let mut replay = self.begin(&rules(changed));
         self.go_on(&mut replay);
         let held = self.held(&replay);
-        let again = self.begin(&rules(changed));
-        let mut again = again;
+        let mut again = self.begin(&rules(changed));
         self.go_on(&mut again);
         assert_eq!(self.held(&again), held, "a restart changes nothing");
         held.first().map(|held| [(held.objects, held.of), (held.keys, held.keys_of)])
