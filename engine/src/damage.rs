@@ -3,11 +3,19 @@
 use lifeline_store::{Damage, Recovery, records};
 use tracing::{debug, error};
 
-use crate::error_text::in_log;
-
 /// What to do about damage.
-pub(crate) const HINT: &str = "stop the engine, then `lifeline verify --data DIR` lists all damage and \
-                               `lifeline log repair --from-stream --data DIR` brings back what the stream still holds";
+const HINT: &str = "stop the engine, then `lifeline verify --data DIR` lists all damage and \
+                       `lifeline log repair --from-stream --data DIR` brings back what the stream still holds";
+
+/// The scrub, or the opening of the log, found damage.
+pub(crate) fn found(place: &str) -> String {
+    format!("the log is damaged: {place}\nhint: {HINT}")
+}
+
+/// What the opening of the log found, for as long as the process runs.
+pub(crate) fn found_at_the_start(place: &str) -> String {
+    format!("the log was damaged at the start: {place}\nhint: {HINT}")
+}
 
 /// Where damage is: the records that are gone, or bytes that hold none.
 pub(crate) fn place(damage: &Damage) -> String {
@@ -28,7 +36,7 @@ pub fn damage(recovery: &Recovery) -> Vec<String> {
 /// Says what was found when a log was opened, where it is not simply in order.
 pub fn report(recovery: &Recovery) {
     for place in damage(recovery) {
-        error!("{}", in_log(&format!("the log is damaged: {place}\nhint: {HINT}")));
+        error!("{}", found(&place));
     }
     debug!("log opened: {recovery:?}");
 }

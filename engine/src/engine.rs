@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use crate::clock::{Believed, Clock};
+use crate::damage;
 use crate::error_text::chain;
 use crate::intake::epoch::content_hash;
 use crate::intake::jetstream::Stored;
@@ -123,8 +124,8 @@ impl<D: Disk> Engine<D> {
         let Ports { mut open_log, table, sites, clock, rules } = ports;
         let clock = Arc::new(Believed::new(clock));
         let (log, recovery) = open_log()?;
-        recorder::report(&recovery);
-        let damage = recorder::damage(&recovery);
+        damage::report(&recovery);
+        let damage = damage::damage(&recovery);
         let reader = log.reader();
         let (table, mut projection) = match &table {
             Some(place) => {
@@ -336,7 +337,7 @@ impl<D: Disk> Engine<D> {
         };
         status.warnings.extend(saved.trouble.as_deref().map(warnings::not_saved));
         if let Some(scrub) = &status.scrub {
-            status.warnings.extend(scrub.damage.iter().map(|place| warnings::damaged(place)));
+            status.warnings.extend(scrub.damage.iter().map(|place| damage::found(place)));
         }
         let left = |replay: &ReplayStatus| Some(warnings::left(&replay.trigger, replay.left_because.as_deref()?));
         status.warnings.extend(status.replays.iter().filter_map(left));
@@ -363,7 +364,7 @@ impl<D: Disk> Engine<D> {
             });
         }
         drop(projection);
-        status.warnings.extend(self.damage.iter().map(|place| warnings::damaged_at_the_start(place)));
+        status.warnings.extend(self.damage.iter().map(|place| damage::found_at_the_start(place)));
         status.warnings.extend(self.clock.trouble());
         status.warnings.extend(self.view.ahead(self.clock.now_unix_nanos()).map(warnings::ahead));
         add_sites(&mut status, stranded, &elsewhere);

@@ -19,12 +19,6 @@ pub fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// A text of several lines as a line of the log: what follows the first is indented, so that it is seen where the next begins.
-#[must_use]
-pub fn in_log(text: &str) -> String {
-    text.replace("\n", "\n  ")
-}
-
 /// An error with its causes on one line, and its remedy after a semicolon: for a list of obstacles.
 #[must_use]
 pub fn with_remedy(error: &dyn Error) -> String {
@@ -65,8 +59,7 @@ mod tests {
         assert_eq!(chain(&paused), "consumer `c` is paused: for 60 s\nhint: resume it");
         assert_eq!(one_line(&paused), "consumer `c` is paused: for 60 s");
         assert_eq!(with_remedy(&paused), "consumer `c` is paused: for 60 s; resume it");
-        assert_eq!(in_log(&chain(&paused)), "consumer `c` is paused: for 60 s\n  hint: resume it");
         let plain = std::io::Error::other("for 60 s");
-        assert_eq!((with_remedy(&plain), in_log("no more")), ("for 60 s".to_owned(), "no more".to_owned()));
+        assert_eq!(with_remedy(&plain), "for 60 s");
     }
 }

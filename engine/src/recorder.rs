@@ -58,8 +58,8 @@ pub use self::redriver::Redriver;
 use self::staged::Staged;
 use crate::clock::Clock;
 use crate::confirmations::Confirmation;
-pub use crate::damage::{damage, report};
-use crate::error_text::{chain, in_log};
+use crate::damage;
+use crate::error_text::chain;
 use crate::intake::Intake;
 use crate::queue::Urgency;
 use crate::redrive::{self, Because, Receive};
@@ -413,7 +413,7 @@ impl<D: Disk> Recorder<D> {
                     self.log = None;
                     let message = chain(&cause);
                     if self.view.stalled().as_ref() != Some(&message) {
-                        error!("recording stands still, nothing is acknowledged meanwhile: {}", in_log(&message));
+                        error!("recording stands still, nothing is acknowledged meanwhile: {message}");
                     }
                     self.view.set_stalled(Some(message));
                     tokio::select! {
@@ -434,7 +434,7 @@ impl<D: Disk> Recorder<D> {
         }
         let (log, recovery) = (self.open_log)()?;
         self.is_ours(&log.reader())?;
-        report(&recovery);
+        damage::report(&recovery);
         let reader = log.reader();
         self.view.reopened(reader.clone());
         let mut work = BTreeSet::new();

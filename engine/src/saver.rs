@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use crate::error_text::{chain, in_log};
+use crate::error_text::chain;
 use crate::view::View;
 use crate::warnings;
 
@@ -86,7 +86,7 @@ impl<D: Disk> Saver<D> {
         }
         self.checkpoint().await;
         if let Err(error) = self.table.flush() {
-            warn!("{}", in_log(&warnings::not_saved(&chain(&error))));
+            warn!("{}", warnings::not_saved(&chain(&error)));
         }
     }
 
@@ -121,7 +121,7 @@ impl<D: Disk> Saver<D> {
                 let remedy = if error.is_full() { "\nhint: free space; then it is saved by itself" } else { "" };
                 let why = chain(&error) + remedy;
                 if self.failures == 0 {
-                    warn!("{}", in_log(&warnings::not_saved(&why)));
+                    warn!("{}", warnings::not_saved(&why));
                 }
                 self.failures = self.failures.saturating_add(1);
                 self.view.set_not_saved(why);

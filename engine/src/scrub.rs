@@ -15,11 +15,10 @@ use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
 use crate::clock::Clock;
-use crate::damage::place;
-use crate::error_text::{chain, in_log};
+use crate::damage::{self, place};
+use crate::error_text::chain;
 use crate::status::ScrubStatus;
 use crate::view::View;
-use crate::warnings;
 
 /// How often it reads a little: the rate is smooth, and a stop is not waited for.
 const STEP_PERIOD: Duration = Duration::from_millis(250);
@@ -79,7 +78,7 @@ pub async fn run<D: Disk>(
             for damage in scrub.damage() {
                 if told.insert((damage.file.clone(), damage.bytes.start)) {
                     let found = place(damage);
-                    error!("{}", in_log(&warnings::damaged(&found)));
+                    error!("{}", damage::found(&found));
                     tell(&mut |status| status.damage.push(found.clone()));
                 }
             }

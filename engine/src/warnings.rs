@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use lifeline_projections::count;
 
 use crate::clock::moment;
-use crate::damage::HINT as DAMAGED;
 use crate::intake::way;
 use crate::status::{
     BudgetStatus, FightStatus, HeldBackStatus, HistoryStatus, PlainStatus, SiteStatus, UnwatchedStatus,
@@ -25,16 +24,6 @@ pub(crate) fn not_saved(why: &str) -> String {
         format!("the state is not saved, the next start reads more of the log: {why}"),
         "look at the room and the rights of the data folder; it is tried again by itself",
     )
-}
-
-/// The scrub found damage.
-pub(crate) fn damaged(place: &str) -> String {
-    with_hint(format!("the log is damaged: {place}"), DAMAGED)
-}
-
-/// The start found damage.
-pub(crate) fn damaged_at_the_start(place: &str) -> String {
-    with_hint(format!("the log was damaged at the start: {place}"), DAMAGED)
 }
 
 /// A replay cannot be completed.
@@ -218,11 +207,6 @@ mod tests {
         check(
             not_saved("in use\nhint: stop the other engine"),
             "the state is not saved, the next start reads more of the log: in use\nhint: stop the other engine",
-        );
-        check(damaged("record 5"), &format!("the log is damaged: record 5\nhint: {DAMAGED}"));
-        check(
-            damaged_at_the_start("record 5"),
-            &format!("the log was damaged at the start: record 5\nhint: {DAMAGED}"),
         );
         let reason = "`cloudEventAction` fails";
         check(left("t", reason), "the replay of `t` leaves resources as they are: `cloudEventAction` fails");

@@ -15,7 +15,7 @@ use lifeline_engine::cluster::kube::KubeCluster;
 use lifeline_engine::cluster::local::LocalCluster;
 use lifeline_engine::cluster::{self, Cluster};
 use lifeline_engine::engine::{Engine, Parts, Ports, SavedIn};
-use lifeline_engine::error_text::{chain, in_log, with_remedy};
+use lifeline_engine::error_text::{chain, with_remedy};
 use lifeline_engine::health::Look;
 use lifeline_engine::intake::connection::{self, Server};
 use lifeline_engine::intake::nats::Nats;
@@ -317,7 +317,7 @@ async fn access(config: &Config, kube: Option<&kube::Client>) -> Result<Access, 
 /// Says so when the cluster is away. It is waited for: events are recorded meanwhile.
 async fn check_cluster(cluster: Arc<KubeCluster>) {
     if let Err(error) = cluster.version().await {
-        warn!("the cluster does not answer yet, and is waited for: {}", in_log(&chain(&error)));
+        warn!("the cluster does not answer yet, and is waited for: {}", chain(&error));
     }
 }
 
@@ -500,7 +500,7 @@ async fn follow_connection(
                 }
                 if said != message {
                     let kept = if in_use.is_some() { "; those in use are kept" } else { "" };
-                    error!("connection settings cannot be used{kept}: {}", in_log(&message));
+                    error!("connection settings cannot be used{kept}: {message}");
                     said = message;
                 }
             }
@@ -557,7 +557,7 @@ async fn read_from(
             ..Order::new(server.wanted.clone(), &config.consumer, &config.stream)
         };
         let Err(error) = engine.read(site, url, Reach::both(nats.clone()), order).await else { return };
-        error!("NATS at {url} is not read: {}", in_log(&chain(&error)));
+        error!("NATS at {url} is not read: {}", chain(&error));
         site.set_waiting(url, with_remedy(&error));
         tokio::time::sleep(SETTINGS_PERIOD).await;
     }

@@ -21,7 +21,6 @@ use bytes::Bytes;
 use futures::StreamExt;
 use http_body_util::BodyExt;
 use hyper::{Method, Request};
-use lifeline_engine::error_text::in_log;
 use lifeline_engine::intake::connection::{self, Server};
 use lifeline_engine::site::Site;
 use parking_lot::Mutex;
@@ -103,7 +102,7 @@ pub async fn serve(server: Server, answering: Answering) {
             () = connection::ended(link) => {}
             answered = answer(&client, &answering) => if let Err(error) = answered {
                 let why = format!("the NATS service at {} is not there: {error}", server.url);
-                warn!("{}", in_log(&why));
+                warn!("{why}");
                 answering.trouble.send_replace(Some(why));
                 return;
             },
@@ -161,7 +160,7 @@ async fn check(client: &Client, id: &str, trouble: &watch::Sender<Option<String>
                 "the NATS service gets no requests\nhint: permit to subscribe to `$SRV.>` and `{NAME}.v1.>`, and to publish to \
                  `_INBOX.>`; or say `--service false`"
             );
-            warn!("{}", in_log(&why));
+            warn!("{why}");
             trouble.send_replace(Some(why));
         }
     }

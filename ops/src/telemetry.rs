@@ -7,6 +7,7 @@
 //! end.
 
 mod export;
+mod indented;
 mod traced;
 
 use std::fmt;
@@ -29,6 +30,7 @@ use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use self::export::Telling;
+use self::indented::Indenting;
 use self::traced::Traced;
 
 /// What `info` means: the client libraries' lines for a request or a connection that failed do not name the server; ours do. Nor
@@ -168,7 +170,7 @@ where
     let lines = lines.with_target(false).with_ansi(colour && !as_json);
     match as_json {
         true => lines.json().with_target(true).map_event_format(Traced).boxed(),
-        false => lines.boxed(),
+        false => lines.map_writer(Indenting).boxed(),
     }
 }
 

@@ -36,7 +36,8 @@ impl Offset {
     }
 }
 
-/// Records that follow each other, as people read it: `record 5`, `records 5 to 7`. They end before the second offset; there has to be one at least.
+/// Records that follow each other, as people read it: `record 5`, `records 5 to 7`. They end before the second offset; there has
+/// to be one at least.
 #[must_use]
 pub fn records(offsets: &Range<Offset>) -> String {
     match (offsets.start.get(), offsets.end.get().saturating_sub(1)) {

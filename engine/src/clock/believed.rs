@@ -14,7 +14,6 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::Clock;
-use crate::error_text::in_log;
 
 /// A clock that is off by no more than this is followed. Machines sleep over a weekend, and their timers do not count that.
 pub const JUMP_NANOS: u64 = 3 * 24 * 3_600 * 1_000_000_000;
@@ -80,7 +79,7 @@ impl Clock for Believed {
         let is_doubted = state.doubted.is_some();
         drop(state);
         match (before, is_doubted) {
-            (false, true) => tracing::warn!("{}", in_log(&warning(shown, believed))),
+            (false, true) => tracing::warn!("{}", warning(shown, believed)),
             (true, false) => tracing::warn!("the clock of this machine is believed again: it is {}", moment(believed)),
             (true, true) | (false, false) => {}
         }

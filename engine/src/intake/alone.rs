@@ -18,7 +18,6 @@ use super::agreement::delivers;
 use super::jetstream::{Batch, Consume, Message, Retention};
 use super::nats::{Nats, optional};
 use super::pull::Replies;
-use crate::error_text::in_log;
 
 /// Bytes of payload after which no further message is read alone.
 const BYTES_MAX: usize = 8 << 20;
@@ -41,7 +40,7 @@ impl Nats {
         delivers(&info)?;
         // Each start begins here.
         if let Some(told) = consume.of_another_log(info.ack_floor.stream_sequence) {
-            tracing::warn!("{}", in_log(&told));
+            tracing::warn!("{told}");
         }
         let mut from = match retention {
             Retention::Limits => *from_sequence,

@@ -102,15 +102,23 @@ impl Passed {
         if self.due.is_some_and(|due| Instant::now() < due) {
             return Ok(None);
         }
-        let Some((from_sequence, up_to)) = self.found.take() else { return Ok(None) };
-        self.due = Some(Instant::now() + RECORD_EVERY);
-        let (stream, to_sequence) = (&state.name, self.next);
+        let rest = self.rest(&state.name);
+        if rest.is_some() {
+            self.due = Some(Instant::now() + RECORD_EVERY);
+        }
+        Ok(rest)
+    }
+
+    /// What was found and is not handed over yet.
+    pub(super) fn rest(&mut self, stream: &str) -> Option<Received> {
+        let (from_sequence, up_to) = self.found.take()?;
+        let to_sequence = self.next;
         let (messages, sequences) = (count(up_to, "message"), span("sequence", from_sequence, to_sequence));
         tracing::warn!(
             stream,
             "up to {messages} missing, {sequences}: gone before they were read, those of other subjects included"
         );
-        Ok(Some(Received::Holes { from_sequence, to_sequence, up_to }))
+        Some(Received::Holes { from_sequence, to_sequence, up_to })
     }
 
     /// How many of those that were passed over since the last look the stream does not hold.
@@ -171,6 +179,14 @@ mod tests {
         // The end was looked at before a message came.
         check(&[(3, 6), (3, 9)], 1, None, 6);
         check(&[(3, 6), (4, 5)], 1, None, 3);
+    }
+
+    #[test]
+    fn what_was_found_is_handed_over_once() {
+        let mut it = Passed { found: Some((3, 2)), next: 9, ..Passed::default() };
+        let rest = it.rest("S");
+        assert!(matches!(rest, Some(Received::Holes { from_sequence: 3, to_sequence: 9, up_to: 2 })));
+        assert!(it.rest("S").is_none());
     }
 
     #[test]

@@ -37,7 +37,7 @@ use super::reserved::is_reserved;
 use super::search::holds_between;
 use super::subjects::Reading;
 use super::{Error, Intake, Received, pace};
-use crate::error_text::{in_log, one_line, with_remedy};
+use crate::error_text::{one_line, with_remedy};
 
 /// How often the stream's state is looked at, to distinguish idle from stalled.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -228,7 +228,7 @@ impl Reader {
         let reason = with_remedy(owned);
         let phase = Phase::Waiting { reason };
         if self.status.borrow().phase != phase {
-            tracing::warn!("{}", in_log(&owned.to_string()));
+            tracing::warn!("{owned}");
             self.status.send_modify(|status| {
                 (status.phase, status.history, status.pending) = (phase, History::Elsewhere, None);
             });

@@ -41,7 +41,7 @@ use super::reader::{Phase, Reader};
 use super::subjects::{self, Wanted};
 use super::way::{self, Keeping, Use, Way, way};
 use super::{Error, Intake, reserved};
-use crate::error_text::{in_log, with_remedy};
+use crate::error_text::with_remedy;
 
 /// How often streams are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -364,7 +364,7 @@ impl Running {
             return;
         }
         let remedy = way::remedy(subject, because);
-        tracing::warn!(subject, "{}", in_log(&format!("{NOT_DURABLE}: {because}\nhint: {remedy}")));
+        tracing::warn!(subject, "{NOT_DURABLE}: {because}\nhint: {remedy}");
         let Plan { site, order, .. } = &self.plan;
         let ((stop, stopped), (end, ended)) = (oneshot::channel(), oneshot::channel());
         let (trouble, troubled) = watch::channel(None);
@@ -425,7 +425,7 @@ impl Running {
         }
         let said: Vec<String> = gone.iter().map(|name| format!("stream `{name}`, {GONE}")).collect();
         let is_new = |(name, _): &(&String, &String)| !self.gone.contains(*name);
-        gone.iter().zip(&said).filter(is_new).for_each(|(_, said)| tracing::warn!("{}", in_log(said)));
+        gone.iter().zip(&said).filter(is_new).for_each(|(_, said)| tracing::warn!("{said}"));
         self.gone = gone;
         (waiting, said)
     }

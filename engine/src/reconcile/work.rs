@@ -22,7 +22,6 @@ use tokio::time::Instant;
 use tracing::{Instrument, debug, info, warn};
 
 use crate::cluster::Kind;
-use crate::error_text::in_log;
 use crate::queue::{Next, Urgency};
 use crate::reconcile::attempt::{Attempt, Ending, has_object_news, is_news, is_recorded};
 use crate::reconcile::conflict::{Conflict, Conflicts, conflicts, going_namespaces};
@@ -492,7 +491,7 @@ impl<D: Disk> Reconciler<D> {
         let attempts = self.site.queue.count_attempt(task.index, task.lifecycle.decided, recorded);
         let attempt = attempts.of_decision;
         if is_said && is_news(&task.lifecycle, &failure) {
-            warn!(attempt, "{}", in_log(&failure.message));
+            warn!(attempt, "{}", failure.message);
         } else {
             debug!(attempt, "{}", failure.message);
         }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::{COUNT_AGAIN_PAUSE_MAX, COUNT_AGAIN_PAUSE_MIN, Error, RETRY_PAUSE, Recorder};
-use crate::error_text::{chain, in_log};
+use crate::error_text::chain;
 use crate::replay::texts::Answers;
 use crate::replay::{self, Replay};
 use crate::rules::RuleSet;
@@ -82,7 +82,7 @@ impl<D: Disk> Recorder<D> {
             Ok(piece) => piece,
             Err(error) => {
                 // It is read later. That is no reason to stop recording.
-                warn!("history is not replayed for now: {}", in_log(&chain(&error)));
+                warn!("history is not replayed for now: {}", chain(&error));
                 self.replay_due = Instant::now() + RETRY_PAUSE;
                 return Ok(());
             }

@@ -11,7 +11,6 @@ use tracing::{info, warn};
 
 use super::group::{Group, Redrive};
 use super::{RETRY_PAUSE, Recorder};
-use crate::error_text::in_log;
 use crate::redrive;
 
 /// How often the disk is looked at while no message comes.
@@ -29,7 +28,7 @@ impl<D: Disk> Recorder<D> {
         match &lacking {
             Some(reason) => {
                 if self.held_because.is_none() {
-                    warn!("messages wait unacknowledged, outcomes are still recorded: {}", in_log(reason));
+                    warn!("messages wait unacknowledged, outcomes are still recorded: {reason}");
                 }
                 self.view.set_stalled(lacking.clone());
                 let outcomes = std::mem::take(&mut group.outcomes);

@@ -11,7 +11,6 @@ use super::target::{Held, Target};
 use super::texts::Answers;
 use super::turn::{Consent, Count, Turn};
 use super::{Counts, Replay};
-use crate::error_text::in_log;
 use crate::size::Size;
 
 /// What is known of the withdrawal that somebody confirms.
@@ -59,7 +58,7 @@ impl Replay {
                 let is_news = held.is_news(target.held.as_ref());
                 (target.turn, target.held) = (Turn::Held, Some(held));
                 if let (true, Some(held)) = (is_news, target.held_withdrawal(in_small_steps)) {
-                    warn!("{}", in_log(&sentence(&target.trigger, &held)));
+                    warn!("{}", sentence(&target.trigger, &held));
                 }
             } else {
                 let goes = count.goes();

@@ -22,7 +22,6 @@ use super::cursor::{Cursor, Read, Walk};
 use super::target::{Decided, Target};
 use super::texts::{Answers, Known, QUESTIONS_MAX, Questions, key_digest};
 use super::turn::{Consent, Count, Going, Measures, Turn};
-use crate::error_text::in_log;
 use crate::rules::Trigger;
 use crate::size::Size;
 use crate::status::ReplayedStatus;
@@ -196,7 +195,7 @@ impl Replay {
             return questions;
         }
         if let (true, Some(reason)) = (is_last, &cursor.left_because) {
-            warn!("{}", in_log(&warnings::left(&target.trigger, reason)));
+            warn!("{}", warnings::left(&target.trigger, reason));
         }
         (target.cursor, target.is_stuck) = (cursor, is_last);
         if is_last {

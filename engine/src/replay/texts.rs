@@ -207,8 +207,8 @@ pub(super) fn given<D: Disk>(
     Ok(Named::sorted(rendered.iter().map(|one| &one.manifest)))
 }
 
-/// Why the texts of a trigger cannot be rendered for an event, as [`content::fails`](super::content::fails), but rendered at once:
-/// for callers that hold no lock.
+/// Why the texts of a trigger cannot be rendered for an event, as [`content::fails`](super::content::fails), but rendered at
+/// once: for callers that hold no lock.
 pub(crate) fn fails<D: Disk>(log: &Reader<D>, trigger: &Trigger, cluster: &str, event: Offset) -> Option<String> {
     if trigger.sync_mode() == SyncMode::DryRun {
         return None;

@@ -29,7 +29,6 @@ use tracing::{info, warn};
 
 use super::WORKERS;
 use crate::cluster::{Error, ObjectKey};
-use crate::error_text::in_log;
 use crate::queue::Queue;
 use crate::status::HeldBackStatus;
 
@@ -48,8 +47,9 @@ const PLACES_HELD_BACK: usize = 8;
 const UNANSWERED_MAX: u32 = 3;
 
 /// Workers that calls which were detached leave to others at most, whatever their sort. So at most eight times [`WORKERS`]
-/// lifecycles are at work at once, beside those that wait for the log ([`super::at_log`]): it bounds what is sent to a cluster that does not answer at all, before the breaker
-/// opens. So many sorts may hang at once before the others wait, for a timeout at most: then each has few places.
+/// lifecycles are at work at once, beside those that wait for the log ([`super::at_log`]): it bounds what is sent to a cluster
+/// that does not answer at all, before the breaker opens. So many sorts may hang at once before the others wait, for a timeout
+/// at most: then each has few places.
 const FREED_WORKERS_MAX: usize = 7 * WORKERS;
 
 /// A lifecycle that waits is tried again after this long even if nothing wakes it: those before it may not have used
@@ -240,8 +240,7 @@ impl UnderWay<'_> {
             (false, true, Ended::Unanswered(because)) => {
                 warn!(
                     %cluster,
-                    "the cluster does not answer {sort} in time: held back, {PLACES_HELD_BACK} calls at once: {}",
-                    in_log(because)
+                    "the cluster does not answer {sort} in time: held back, {PLACES_HELD_BACK} calls at once: {because}"
                 );
             }
             (true, false, _) => info!(%cluster, "{sort} is answered again, and no longer held back"),

@@ -30,7 +30,7 @@ impl<E: SpanExporter> SpanExporter for Telling<E> {
         let failed_before = self.failing.swap(result.is_err(), Ordering::Relaxed);
         match &result {
             Err(error) if !failed_before => warn!(
-                "spans are lost, the collector does not take them: {error}\n  hint: check that a collector listens for \
+                "spans are lost, the collector does not take them: {error}\nhint: check that a collector listens for \
                  OTLP by gRPC where OTEL_EXPORTER_OTLP_ENDPOINT says"
             ),
             Ok(()) if failed_before => info!("the collector takes spans again"),

@@ -70,7 +70,8 @@ fn an_attribute_beside_a_line_that_cannot_be_read_is_not_believed() {
     check(&[("", "no colon"), ("X-Name", "j\u{fffd}rgen")], LOGIN.as_bytes(), Ok(("auth.example.com", "mgianluc")));
 }
 
-/// Data that no template can read is rejected at intake. Events with such data in old logs stay events; both have the same reason.
+/// Data that no template can read is rejected at intake. Events with such data in old logs stay events; both have the same
+/// reason.
 #[test]
 fn what_cannot_be_read_whole_is_no_event_and_stays_one_where_it_was_recorded() {
     let of = |data: &str| format!(r#"{{"specversion":"1.0","type":"t","source":"s","id":"1","data":{data}}}"#);

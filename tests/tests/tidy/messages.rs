@@ -20,17 +20,30 @@ const ERRORS: [&str; 7] = [
 ];
 
 /// Files whose sentences (`format!`) are warnings of the status, or say why a lifecycle fails.
-const SENTENCES: [&str; 10] = [
+const SENTENCES: [&str; 23] = [
     "engine/src/warnings.rs",
+    "engine/src/cluster/kube/answer.rs",
+    "engine/src/cluster/kube/discovery.rs",
+    "engine/src/cluster/kube/objects.rs",
+    "engine/src/cluster/kube/ownership.rs",
     "engine/src/clock/believed.rs",
+    "engine/src/damage.rs",
+    "engine/src/intake/alone.rs",
     "engine/src/intake/assign.rs",
     "engine/src/intake/copies.rs",
     "engine/src/intake/jetstream.rs",
     "engine/src/intake/owner.rs",
+    "engine/src/intake/plain.rs",
     "engine/src/orphans.rs",
     "engine/src/reconcile/conflict.rs",
     "engine/src/reconcile/failure.rs",
+    "engine/src/reconcile/gone.rs",
+    "engine/src/reconcile/leaving.rs",
+    "engine/src/reconcile/marks.rs",
+    "engine/src/reconcile/plan.rs",
+    "engine/src/reconcile/render.rs",
     "engine/src/replay/brake.rs",
+    "engine/src/replay/wants.rs",
 ];
 
 /// A piece with fewer words is no sentence: it is a part of one.
@@ -153,5 +166,8 @@ fn every_message_that_is_explained_is_one_of_the_program() {
 #[test]
 fn a_message_is_known_by_its_longest_piece() {
     assert_eq!(piece("stream `{name}` is gone: {}\\nhint: a much longer text than before"), "is gone");
+    let said = "warn!(count, \"a\", \"is gone now\");\nlet it = format!(\"is it\");\n";
+    assert_eq!(calls(said, "warn!("), ["count, \"a\", \"is gone now\")"]);
+    assert_eq!(code("// \"a\"\nlet b = 1;\n#[cfg(test)]\nmod tests {\n\"c\"\n}\n"), "let b = 1;");
     assert_eq!(literals("f(\"a \\\n   b\", 'c', '\"', \"d\\\"\")"), ["a b", "d\\\""]);
 }

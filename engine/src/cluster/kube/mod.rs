@@ -3,10 +3,11 @@
 //! Start at [`KubeCluster::connect`]. A call of the port is one request, with one more to learn of an unknown kind, one
 //! more after an answer about another uid, and up to three where `ownership` has something to set right. Each request has
 //! a deadline; nothing is retried and nothing is throttled here.
-//! What is asked about one object is in `objects`, what answers mean in `answer`, which kinds there are in `served`, their types
-//! in `schemas`, and watches in `watching`. Rules have their own way to the cluster.
+//! What is asked about one object is in `objects`, what answers mean in `answer`, which kinds there are in `discovery`, their
+//! types in `schemas`, and watches in `watching`. Rules have their own way to the cluster.
 
 mod answer;
+mod discovery;
 mod kinds;
 mod objects;
 mod ownership;
@@ -33,7 +34,7 @@ use tokio::time::error::Elapsed;
 use self::answer::Answer;
 use self::request::group_path;
 use self::schemas::{Said, Schemas};
-use self::served::{Found, Served, ServedKinds};
+use self::served::ServedKinds;
 use super::{Account, Cluster, Deletion, Error, FIELD_MANAGER, Kind, Label, LiveObject, ObjectKey, Seen};
 use crate::schema::Schema;
 
@@ -234,81 +235,6 @@ impl KubeCluster {
             retry_after: None,
             source: Some(Box::new(source)),
         }
-    }
-
-    /// How the kind of a key is served; asks the server where it is not known.
-    async fn served(&self, key: &ObjectKey) -> Result<Served, Error> {
-        let unknown = || Error::UnknownKind { api_version: key.api_version(), kind: key.kind.to_string() };
-        let known = |found| match found {
-            Found::Served(served) => Some(Ok(served)),
-            Found::Unserved => Some(Err(unknown())),
-            Found::Unknown => None,
-        };
-        if let Some(outcome) = known(self.served.lock().find(key, Instant::now())) {
-            return outcome;
-        }
-        // An aggregated API may hang: nobody waits for the questions of many others, one after the other.
-        let asking = self.served.lock().asking(key);
-        let asking = tokio::time::timeout(self.read_timeout, asking.lock_owned()).await;
-        let _asking = asking.map_err(|elapsed| self.silent(self.read_timeout, elapsed))?;
-        // Another task may have asked while this one waited.
-        if let Some(outcome) = known(self.served.lock().find(key, Instant::now())) {
-            return outcome;
-        }
-        let answer = self.discovered(&group_path(key)).await?;
-        let list = match &answer {
-            None => None,
-            Some(answer) if answer.code == 200 && answer.body["resources"].is_array() => Some(&answer.body),
-            Some(answer) if answer.code == 200 => {
-                return Err(Error::Unavailable {
-                    message: format!("{} listed no kinds of `{}`", self.name, key.api_version()),
-                    retry_after: None,
-                    source: None,
-                });
-            }
-            Some(answer) => return Err(answer::refusal(answer, key)),
-        };
-        let mut served = self.served.lock();
-        let now = Instant::now();
-        served.learn(&key.group, &key.version, list, now);
-        known(served.find(key, now)).unwrap_or_else(|| Err(unknown()))
-    }
-
-    /// An answer of discovery; `None` where the API server has none at this path. Something on the way to it may answer 404 to
-    /// everything: so the server is asked for its groups then, which it always lists.
-    async fn discovered(&self, path: &str) -> Result<Option<Answer>, Error> {
-        let answer = self.ask("GET", path, None).await?;
-        if answer.code != 404 {
-            return Ok(Some(answer));
-        }
-        let groups = self.ask("GET", "/apis", None).await?;
-        if groups.is_success() && groups.body["groups"].is_array() {
-            return Ok(None);
-        }
-        let message = format!("{} answered 404 for `{path}`, and lists no API groups: {}", self.name, groups.message());
-        Err(Error::Unavailable { message, retry_after: None, source: None })
-    }
-
-    /// How a key's kind is served, in its version or else in another one of its group; the key has that version.
-    async fn served_in_any_version(&self, key: &ObjectKey) -> Result<(ObjectKey, Served), Error> {
-        let unserved = match self.served(key).await {
-            Err(error @ Error::UnknownKind { .. }) if !key.group.is_empty() => error,
-            served => return served.map(|served| (key.clone(), served)),
-        };
-        let path = format!("/apis/{}", request::escaped(&key.group));
-        let Some(answer) = self.discovered(&path).await? else { return Err(unserved) };
-        if !answer.is_success() {
-            return Err(answer::refusal(&answer, key));
-        }
-        for version in answer.body["versions"].as_array().into_iter().flatten() {
-            let Some(version) = version["version"].as_str().filter(|version| *version != key.version) else { continue };
-            let other = ObjectKey { version: version.into(), ..key.clone() };
-            match self.served(&other).await {
-                Err(Error::UnknownKind { .. }) => {}
-                served => return served.map(|served| (other, served)),
-            }
-        }
-        Err(unserved)
     }
 
     /// The types of a key's kind, where they can be had.

@@ -51,6 +51,12 @@ impl Reader {
         };
         let discontinuity = self.known.is_some();
         if !matches!(received, Received::Gap { .. }) {
+            // They are sequences of the epoch before.
+            if let (Some(known), Some(rest)) = (self.known, self.passed.rest(&stream))
+                && self.send(known.epoch, rest).await.is_err()
+            {
+                return Ok(None);
+            }
             // With holes already there, new ones among them cannot be distinguished from them.
             self.passed = Passed::default();
             self.gaps_from = if has_holes(state) { state.last_sequence + 1 } else { 0 };

@@ -35,7 +35,7 @@ pub(super) use self::fields::keeping;
 use self::judge::{Sight, Suspicion, Verdict, suspicion, verdict};
 use crate::cluster::{Account, Error, Kind, Seen};
 use crate::digest::digest;
-use crate::error_text::{chain, in_log};
+use crate::error_text::chain;
 use crate::queue::Urgency;
 use crate::reconcile::marks;
 use crate::reconcile::work::Reconciler;
@@ -297,7 +297,7 @@ impl<'r, D: Disk> Following<'r, D> {
                 }
                 let message = chain(&error);
                 if self.reconciler.site.drifts.note_watch(kind, Some(message.clone())) {
-                    warn!(kind = kind.short(), "changes by others are not seen: {}", in_log(&message));
+                    warn!(kind = kind.short(), "changes by others are not seen: {message}");
                 }
             }
             Said::Seen(seen) => {

@@ -24,7 +24,7 @@ use tracing::{info, warn};
 
 use self::judge::{Found, Standing, Verdict, verdict};
 use crate::cluster::{Deletion, Error, Kind, LiveObject, Seen};
-use crate::error_text::{chain, in_log};
+use crate::error_text::chain;
 use crate::orphans::{OrphanRow, confirmation_id, sentence};
 use crate::reconcile::failure::names;
 use crate::reconcile::marks::{self, Marked};
@@ -106,7 +106,7 @@ impl<D: Disk> Reconciler<D> {
         let kinds = match self.site.cluster().kinds().await {
             Ok(kinds) => kinds,
             Err(error) => {
-                warn!("objects without a lifecycle are not looked for yet: {}", in_log(&chain(&error)));
+                warn!("objects without a lifecycle are not looked for yet: {}", chain(&error));
                 return Listed { is_incomplete: true, ..listed };
             }
         };
@@ -226,7 +226,7 @@ impl<D: Disk> Reconciler<D> {
         for group in self.view.orphans().status(cluster).groups {
             let sentence = sentence(cluster, &group);
             if told.insert(sentence.clone()) {
-                warn!("{}", in_log(&sentence));
+                warn!("{sentence}");
             }
         }
     }
@@ -356,7 +356,7 @@ impl<D: Disk> Reconciler<D> {
                 }
                 Ok(false) => info!("is not as it was shown, and stays: {}", names([&candidate.object])),
                 Err(error) => {
-                    warn!("{} cannot be deleted: {}", candidate.object, in_log(&chain(&error)));
+                    warn!("{} cannot be deleted: {}", candidate.object, chain(&error));
                     candidates.push(candidate);
                 }
             }
