@@ -3,6 +3,8 @@
 
 #[path = "identity/brake.rs"]
 mod brake;
+#[path = "identity/instances.rs"]
+mod instances;
 #[path = "identity/lists.rs"]
 mod lists;
 #[path = "identity/ownership.rs"]
@@ -23,7 +25,9 @@ use kube::Api;
 use kube::api::PostParams;
 use lifeline_ops::servers::NatsServer;
 use lifeline_tests::harness::Need::{ControlPlane, Nats};
-use lifeline_tests::harness::{Event, Failure, Kubernetes, Lifeline, Outcome, Producer, Scene, eventually, run, story};
+use lifeline_tests::harness::{
+    Event, Failure, Kubernetes, Lifeline, Outcome, Producer, Scene, User, eventually, run, story,
+};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
             claimed_twice,
         ),
         story("an_object_of_somebody_else_is_neither_adopted_nor_deleted", &[Nats, ControlPlane], somebody_elses),
+        story("several_engines_leave_the_objects_of_each_other_alone", &[Nats, ControlPlane], instances::several),
         story("what_needs_another_object_comes_after_it_and_goes_before_it", &[Nats, ControlPlane], ownership::order),
         story("a_missing_namespace_is_made_or_waited_for", &[Nats, ControlPlane], ownership::waits_for_namespace),
         story(
@@ -126,7 +131,7 @@ struct Stage {
     lifeline: Lifeline,
     producer: Producer,
     config_maps: Api<ConfigMap>,
-    _nats: NatsServer,
+    nats: NatsServer,
 }
 
 impl Stage {
@@ -139,7 +144,7 @@ impl Stage {
             lifeline,
             producer: Producer::connect(&nats, "identity").await?,
             config_maps: Api::namespaced(kubernetes.client(), "default"),
-            _nats: nats,
+            nats,
         })
     }
 

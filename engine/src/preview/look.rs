@@ -310,7 +310,8 @@ impl<D: Disk> Planner<D> {
         if !is_ours {
             let owner = marks::owner(&live, &outlook.key);
             let outranks_marks = self.outranks(object, Some(&owner));
-            let circumstances = Circumstances { outranks_marks, ..Circumstances::default() };
+            let is_elsewhere = marks::is_elsewhere(&live, site.instance(), recorded);
+            let circumstances = Circumstances { outranks_marks, is_elsewhere, ..Circumstances::default() };
             match wanted(&want, None, &Known::Found(Some(live.clone())), &outlook.key, circumstances) {
                 Step::End(Made::Foreign(owner)) => {
                     return Some(Ok(Seen::fails(effect, Action::Conflict, Failure::of_foreign_object(object, &owner))));
@@ -355,7 +356,9 @@ impl<D: Disk> Planner<D> {
         let live = site.cluster().get(object).await?;
         let marked = live.as_ref().map(|live| marks::owner(live, &key));
         let outranks_marks = self.outranks(object, marked.as_ref());
-        let circumstances = Circumstances { outranks_marks, ..Circumstances::default() };
+        let recorded = recorded_uid(&lifecycle, object);
+        let is_elsewhere = live.as_ref().is_some_and(|live| marks::is_elsewhere(live, site.instance(), recorded));
+        let circumstances = Circumstances { outranks_marks, is_elsewhere, ..Circumstances::default() };
         let step = unwanted(holding, &Known::Found(live), &key, circumstances, Removing::DeletesToo);
         let is_moot = !matches!(step, Step::Delete { .. });
         Ok(Seen { against: Against::Cluster, is_moot, ..nothing })
@@ -365,7 +368,7 @@ impl<D: Disk> Planner<D> {
     fn outranks(&self, object: &ObjectKey, marked: Option<&Owner>) -> bool {
         match marked {
             Some(Owner::Other { key }) => self.view.read(|projection| outranks(projection, object, key)),
-            Some(Owner::Us | Owner::Stranger) | None => false,
+            Some(Owner::Us | Owner::Elsewhere { .. } | Owner::Stranger) | None => false,
         }
     }
 

@@ -150,11 +150,18 @@ impl Failure {
     pub fn of_foreign_object(object: &ObjectKey, owner: &Owner) -> Failure {
         let whose = match owner {
             Owner::Us | Owner::Stranger => "was not made by Lifeline".to_owned(),
+            Owner::Elsewhere { instance } => format!("carries the marks of another engine, `{instance}`"),
             Owner::Other { key } => format!("carries the marks of {}", named(&key.trigger, &key.resource)),
         };
+        let first = match owner {
+            Owner::Elsewhere { instance } => {
+                format!("where that engine is gone for good, give this one its name, `--consumer {instance}`; or ")
+            }
+            Owner::Us | Owner::Other { .. } | Owner::Stranger => String::new(),
+        };
         let message = format!(
-            "{object} exists and {whose}\nhint: remove it, give the object another name, or let the trigger adopt it with \
-             the annotation `lifeline.dev/adopt: \"true\"`"
+            "{object} exists and {whose}\nhint: {first}remove it, give the object another name, or let the trigger adopt it \
+             with the annotation `lifeline.dev/adopt: \"true\"`"
         );
         Failure { message, retry: Retry::Slowly }
     }

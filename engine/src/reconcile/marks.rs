@@ -29,8 +29,8 @@ pub const SUBJECT: &str = "lifeline.dev/subject";
 /// leave it.
 pub const OFFSET: &str = "lifeline.dev/offset";
 
-/// The instance of Lifeline that applied the object last (annotation). Several may work for one cluster. Objects of earlier
-/// releases have none, and count as those of any instance.
+/// The instance of Lifeline that applied the object last (annotation). Several may work for one cluster, and leave the objects
+/// of each other alone. Objects of earlier releases have none, and count as those of any instance.
 pub const INSTANCE: &str = "lifeline.dev/instance";
 
 /// On a Namespace that was made because it was missing (annotation). It belongs to nobody, and a lifecycle that gives it
@@ -60,6 +60,11 @@ pub enum Owner {
     Other {
         /// Whose, on the same cluster.
         key: Box<LifecycleKey>,
+    },
+    /// A lifecycle's of another instance of Lifeline.
+    Elsewhere {
+        /// The name of the instance.
+        instance: String,
     },
     /// Nobody's that Lifeline knows of.
     Stranger,
@@ -141,7 +146,28 @@ pub fn is_bare_namespace(live: &LiveObject) -> bool {
     live.manifest["kind"] == "Namespace" && live.manifest["metadata"]["annotations"][BARE] == "true"
 }
 
-/// Whose a live object is, by its marks.
+/// The instance of Lifeline that an object was applied by last, by its marks; `None` on objects of earlier releases.
+fn instance(live: &LiveObject) -> Option<&str> {
+    live.manifest["metadata"]["annotations"][INSTANCE].as_str()
+}
+
+/// Whether another instance than `here` applied an object. What this one applied under the recorded uid stays its own: it may have
+/// been given another name.
+#[must_use]
+pub fn is_elsewhere(live: &LiveObject, here: &str, recorded: Option<&str>) -> bool {
+    instance(live).is_some_and(|instance| instance != here) && recorded != Some(&*live.uid)
+}
+
+/// Whose a live object is, by its marks, where another instance of Lifeline may have put them there.
+#[must_use]
+pub fn owner_here(live: &LiveObject, key: &LifecycleKey, is_elsewhere: bool) -> Owner {
+    match (owner(live, key), instance(live).filter(|_| is_elsewhere)) {
+        (Owner::Us, Some(instance)) => Owner::Elsewhere { instance: instance.to_owned() },
+        (owner, _) => owner,
+    }
+}
+
+/// Whose a live object is, by its marks, whichever instance put them there.
 #[must_use]
 pub fn owner(live: &LiveObject, key: &LifecycleKey) -> Owner {
     let annotation = |name: &str| {
@@ -289,6 +315,11 @@ mod tests {
         let bare = json!({"metadata": {"name": "a"}});
         let ours = marked(bare.clone(), &key("t", "a"));
         assert_eq!(owner(&ours, &key("t", "a")), Owner::Us);
+        let is_elsewhere = |instance: &str, recorded: Option<&str>| is_elsewhere(&ours, instance, recorded);
+        assert!(
+            !is_elsewhere("lifeline", None) && is_elsewhere("other", None) && is_elsewhere("other", Some("before"))
+        );
+        assert!(!is_elsewhere("other", Some(&ours.uid)), "an engine that got another name");
         assert_eq!(owner(&ours, &key("t", "b")), Owner::Other { key: Box::new(key("t", "a")) });
         let stranger = LiveObject { uid: "u".into(), deleting: false, manifest: bare, managed: Managed::default() };
         assert_eq!(owner(&stranger, &key("t", "a")), Owner::Stranger);

@@ -87,6 +87,8 @@ pub struct Circumstances {
     pub has_next_claimant: bool,
     /// The marks name another lifecycle, and the first claim takes precedence over them.
     pub outranks_marks: bool,
+    /// The marks name another instance of Lifeline, and no apply of this one is recorded.
+    pub is_elsewhere: bool,
     /// A lifecycle claims the Namespace that the object belongs into, and will make it.
     pub has_namespace_claimant: bool,
     /// It was applied just like this for an earlier event, so it is looked at, and applied only if it is not so any more.
@@ -171,10 +173,10 @@ pub fn wanted(
         },
         Known::Found(None) | Known::Housed => apply(None),
         Known::Found(Some(live)) if live.deleting => Step::End(Made::Terminating(leaving::held_by(live))),
-        Known::Found(Some(live)) => match marks::owner(live, key) {
+        Known::Found(Some(live)) => match marks::owner_here(live, key, circumstances.is_elsewhere) {
             Owner::Us => apply(Some(&live.uid)),
             Owner::Other { .. } if circumstances.outranks_marks => apply(Some(&live.uid)),
-            Owner::Other { .. } | Owner::Stranger if want.adopts => apply(Some(&live.uid)),
+            Owner::Other { .. } | Owner::Elsewhere { .. } | Owner::Stranger if want.adopts => apply(Some(&live.uid)),
             Owner::Stranger if marks::is_bare_namespace(live) => apply(Some(&live.uid)),
             owner => Step::End(Made::Foreign(owner)),
         },
@@ -229,8 +231,9 @@ pub fn unwanted(
     };
     let recorded = holding.applied.as_ref();
     let is_recorded = recorded.is_some_and(|applied| applied.uid == live.uid);
-    let is_ours = match marks::owner(live, key) {
+    let is_ours = match marks::owner_here(live, key, circumstances.is_elsewhere) {
         Owner::Us => true,
+        Owner::Elsewhere { .. } => false,
         Owner::Other { .. } => circumstances.outranks_marks,
         Owner::Stranger => is_recorded,
     };
@@ -281,12 +284,15 @@ mod tests {
         is_held_up: false,
         has_next_claimant: false,
         outranks_marks: false,
+        is_elsewhere: false,
         has_namespace_claimant: false,
         is_unchanged: false,
         overtaken_by: None,
     };
     const HELD_UP: Circumstances = Circumstances { is_held_up: true, ..ALONE };
     const HAS_NEXT_CLAIMANT: Circumstances = Circumstances { has_next_claimant: true, ..ALONE };
+    /// Another instance made it, and we never did.
+    const ELSEWHERE: Circumstances = Circumstances { is_elsewhere: true, ..ALONE };
     /// The object was handed over to us.
     const INHERITED: Circumstances = Circumstances { outranks_marks: true, ..ALONE };
     const WANTED_AGAIN: Circumstances =
@@ -396,6 +402,10 @@ mod tests {
         check(None, found(Other), INHERITED, apply(Some("live")));
         check(None, found(Stranger), ALONE, foreign(Stranger));
         check(None, found(Stranger), INHERITED, foreign(Stranger));
+        let elsewhere = || Step::End(Made::Foreign(Owner::Elsewhere { instance: "lifeline".to_owned() }));
+        check(None, found(Us), ELSEWHERE, elsewhere());
+        check(Some("before"), found(Us), ELSEWHERE, elsewhere());
+        check(None, found(Other), ELSEWHERE, foreign(Other));
 
         // An object that is being deleted is waited for, no matter who made it.
         check(None, going(Us), ALONE, end(Made::Terminating(None)));
@@ -475,6 +485,7 @@ mod tests {
         check(Known::Recorded, ALONE, Step::Make { manifest: Arc::default() });
         check(found(Stranger), ALONE, apply(Some("live")));
         check(found(Other), ALONE, apply(Some("live")));
+        check(found(Us), ELSEWHERE, apply(Some("live")));
         check(going(Stranger), ALONE, Step::End(Made::Terminating(None)));
         check(found(Stranger), WITHDRAWN, Step::End(Made::Unwanted));
         check(Known::Recorded, HELD_UP, Step::End(Made::HeldUp));
@@ -515,6 +526,8 @@ mod tests {
         check(Some("before"), found(Stranger), ALONE, gone.clone());
         check(Some("before"), found(Other), ALONE, gone.clone());
         check(Some("before"), found(Us), ALONE, delete());
+        check(None, found(Us), ELSEWHERE, released.clone());
+        check(Some("before"), found(Us), ELSEWHERE, gone.clone());
         check(Some("live"), found(Stranger), ALONE, delete());
         check(Some("live"), found(Other), ALONE, released.clone());
         check(Some("live"), going(Us), ALONE, leaving.clone());

@@ -96,10 +96,10 @@ impl Task {
         claims.iter().any(|claim| claim.lifecycle != self.index && is_present(claim.lifecycle))
     }
 
-    /// What the next decision about an object has to know of all this.
+    /// What the next decision about an object has to know of all this. `instance` is the name of this one.
     pub fn circumstances(
         &self,
-        projection: &Projection,
+        (projection, instance): (&Projection, &str),
         object: &ObjectKey,
         is_held_up: bool,
         known: &Known,
@@ -107,7 +107,7 @@ impl Task {
         let outranks_marks = match known {
             Known::Found(Some(live)) => match marks::owner(live, &self.key) {
                 Owner::Other { key } => outranks(projection, object, &key),
-                Owner::Us | Owner::Stranger => false,
+                Owner::Us | Owner::Elsewhere { .. } | Owner::Stranger => false,
             },
             Known::Recorded
             | Known::Lost
@@ -125,10 +125,15 @@ impl Task {
             namespace.is_some_and(|namespace| !projection.claims(&self.key.cluster, &namespace).is_empty())
         };
         let is_unchanged = false;
+        let is_elsewhere = match known {
+            Known::Found(Some(live)) => marks::is_elsewhere(live, instance, self.recorded_uid(object)),
+            _ => false,
+        };
         Circumstances {
             is_held_up,
             has_next_claimant,
             outranks_marks,
+            is_elsewhere,
             has_namespace_claimant,
             is_unchanged,
             overtaken_by,
@@ -210,7 +215,8 @@ mod tests {
                 managed: Managed::default(),
             }));
             let projection = folded(story);
-            let circumstances = task(&projection, "zoe").circumstances(&projection, &object("n"), false, &found);
+            let circumstances =
+                task(&projection, "zoe").circumstances((&projection, "lifeline"), &object("n"), false, &found);
             assert_eq!(circumstances.outranks_marks, expected, "{story:?}, {marked}");
         };
         let zoe = [("zoe", Create), ("zoe", Intends("n"))];
