@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lifeline_projections::fold::{LifecycleIndex, Projection};
+use lifeline_store::Offset;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until};
@@ -31,7 +32,7 @@ use self::budget::Budget;
 pub use self::budget::Rate;
 use self::bulkhead::Bulkhead;
 pub(crate) use self::bulkhead::Sort;
-use self::drifts::Drifts;
+use self::drifts::{Asked, Drifts};
 pub(crate) use self::fight::Fought;
 use self::history::{Unread, Wait};
 use self::watched::Watched;
@@ -356,6 +357,12 @@ impl Sites {
             site.push(projection, keys, urgency);
         }
         self.stranded.push(stranded);
+    }
+
+    /// Looks at the objects of a trigger, and puts back what others did to them; with `from` only those that an event from there
+    /// on asked for.
+    pub(crate) fn put_back(&self, trigger: &str, from: Option<Offset>) {
+        self.iter().for_each(|site| site.drifts.ask(Asked { trigger: trigger.to_owned(), from }));
     }
 
     /// Every lifecycle that is not done.

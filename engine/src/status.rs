@@ -304,6 +304,9 @@ pub struct DriftStatus {
     pub fights: Vec<FightStatus>,
     /// Kinds whose objects cannot be watched now.
     pub unwatched: Vec<UnwatchedStatus>,
+    /// Objects that are still to be looked at, because a replay was asked to put back what others did.
+    #[serde(default)]
+    pub asked: usize,
 }
 
 /// An object that others change or delete each time it is put back.

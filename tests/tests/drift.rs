@@ -1,6 +1,8 @@
 //! What others do to applied objects on a real API server: it is seen at once, put back, and told; what is not ours to
 //! decide is left alone.
 
+#[path = "drift/asked.rs"]
+mod asked;
 #[path = "drift/kept.rs"]
 mod kept;
 
@@ -95,6 +97,7 @@ fn main() -> ExitCode {
         story("what_kubectl_apply_gave_before_goes_with_our_text", &[Nats, ControlPlane], kept::client_side_apply),
         story("a_default_that_no_longer_fits_is_named_or_made_anew", &[Nats, ControlPlane], kept::left_default),
         story("what_a_policy_changes_of_an_apply_is_said_once", &[Nats, ControlPlane], kept::altered),
+        story("what_others_did_is_put_back_when_somebody_asks", &[Nats, ControlPlane], asked::put_back),
         story("what_was_deleted_and_hangs_behind_a_finalizer_is_stuck", &[Nats, ControlPlane], kept::hangs),
     ])
 }

@@ -30,6 +30,7 @@ pub enum Begun {
 pub(super) struct Again {
     trigger: String,
     from: Option<Offset>,
+    puts_back: bool,
     done: oneshot::Sender<Begun>,
 }
 
@@ -44,13 +45,14 @@ impl Again {
 impl OutcomeSender {
     /// Decides the history of a trigger again under the rules in force, as if they had just come; with `from` only of
     /// the resources that an event from there on spoke of. Returns once its opening is recorded; waits for the first
-    /// rules.
+    /// rules. With `puts_back` the objects are looked at as well, and what others changed or deleted is put back; of that a
+    /// restart knows nothing.
     ///
     /// # Errors
     /// When the engine is stopping.
-    pub async fn replay(&self, trigger: &str, from: Option<Offset>) -> Result<Begun, Stopped> {
+    pub async fn replay(&self, trigger: &str, from: Option<Offset>, puts_back: bool) -> Result<Begun, Stopped> {
         let (done, begun) = oneshot::channel();
-        self.again.send(Again { trigger: trigger.to_owned(), from, done }).await.map_err(|_| Stopped)?;
+        self.again.send(Again { trigger: trigger.to_owned(), from, puts_back, done }).await.map_err(|_| Stopped)?;
         begun.await.map_err(|_| Stopped)
     }
 }
@@ -63,6 +65,9 @@ impl<D: Disk> Recorder<D> {
             Standing::InForce(_) => {}
             Standing::OutOfForce => return Ok(Begun::OutOfForce),
             Standing::Absent => return Ok(Begun::Absent),
+        }
+        if again.puts_back {
+            self.sites.put_back(&again.trigger, again.from);
         }
         let replay = match self.replay.take() {
             Some(replay) => replay,

@@ -234,6 +234,15 @@ impl Trigger {
         self.sync_mode() == SyncMode::ContinuousWithDriftDetection
     }
 
+    /// Whether objects are put back as they were applied when somebody asks for it. Others are applied once, or never.
+    #[must_use]
+    pub fn is_kept_as_wanted(&self) -> bool {
+        match self.sync_mode() {
+            SyncMode::Continuous | SyncMode::ContinuousWithDriftDetection => true,
+            SyncMode::OneTime | SyncMode::DryRun => false,
+        }
+    }
+
     /// What others may change all the same.
     #[must_use]
     pub fn drift_exclusions(&self) -> &[DriftExclusion] {

@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lifeline_projections::fact::{Drift, ObjectKey};
 use lifeline_projections::fold::LifecycleIndex;
+use lifeline_projections::lifecycle::{Desired, Lifecycle};
+use lifeline_store::Offset;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -25,6 +27,23 @@ pub(crate) struct Drifts {
     changed: Notify,
 }
 
+/// Whose objects are to be looked at because somebody asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// The trigger.
+    pub trigger: String,
+    /// Only those that an event from this offset on asked for.
+    pub from: Option<Offset>,
+}
+
+impl Asked {
+    /// Whether the objects of a lifecycle are among them.
+    pub(crate) fn is_about(&self, lifecycle: &Lifecycle) -> bool {
+        let Desired::Present { event } = lifecycle.desired else { return false };
+        *lifecycle.trigger == *self.trigger && self.from.is_none_or(|from| event >= from)
+    }
+}
+
 #[derive(Default)]
 struct State {
     /// The kinds of objects that are to be watched, and why one is not at the moment.
@@ -33,6 +52,10 @@ struct State {
     new_kinds: BTreeSet<Kind>,
     /// Lifecycles of which an outcome was recorded since the watch asked.
     settled: BTreeSet<LifecycleIndex>,
+    /// What somebody asked to put back, and the watch does not know of yet.
+    asked: Vec<Asked>,
+    /// Objects that are still to be looked at for it.
+    asked_left: usize,
     fights: Fights,
     deleted: u64,
     changed: u64,
@@ -64,6 +87,31 @@ impl Drifts {
         if !state.kinds.is_empty() && state.settled.insert(lifecycle) {
             self.changed.notify_one();
         }
+    }
+
+    /// The objects of a trigger are to be looked at, and put back where others changed or deleted them.
+    pub(crate) fn ask(&self, asked: Asked) {
+        let state = &mut *self.state.lock();
+        state.asked.retain(|other| other.trigger != asked.trigger || other.from != asked.from);
+        state.asked.push(asked);
+        self.changed.notify_one();
+    }
+
+    /// What somebody asked to put back. It counts as left until [`Drifts::note_asked`] says how much it is.
+    pub(crate) fn take_asked(&self) -> Vec<Asked> {
+        let state = &mut *self.state.lock();
+        state.asked_left = state.asked_left.max(state.asked.len());
+        std::mem::take(&mut state.asked)
+    }
+
+    /// Whether something is left of what somebody asked to put back.
+    pub(crate) fn has_asked(&self) -> bool {
+        self.state.lock().asked_left > 0
+    }
+
+    /// So many objects are left to look at.
+    pub(crate) fn note_asked(&self, left: usize) {
+        self.state.lock().asked_left = left;
     }
 
     /// Waits until there is something to take.
@@ -139,6 +187,7 @@ impl Drifts {
             changed: state.changed,
             fought: fights.len(),
             fights: shown.collect(),
+            asked: state.asked_left + state.asked.len(),
             unwatched: unwatched.collect(),
         }
     }

@@ -38,6 +38,10 @@ pub struct ReplayOrder {
     /// Only of resources that an event from this offset or RFC 3339 time on spoke of; absent for all.
     #[serde(default)]
     pub from: Option<String>,
+    /// Looks at each object as well, and puts back what others changed or deleted. Of triggers with `syncMode: OneTime` or
+    /// `DryRun` nothing is.
+    #[serde(default)]
+    pub put_back: bool,
     /// Only plans it; nothing is recorded.
     #[serde(default)]
     pub dry_run: bool,
@@ -83,7 +87,8 @@ pub fn with_replay<D: Disk>(
 ///
 /// It goes on while the engine does its work, and after a restart; the status says how far it is. Each lifecycle is
 /// decided and rendered again, and compared with what was applied, not with the cluster; what is as it was is not applied
-/// again. What it would withdraw may be held, as for changed rules. Where one is under way, none begins. Requests with an
+/// again, but for `put_back`: then the status of the site says how many objects are left to look at (`drift.asked`), and a restart
+/// forgets them. What it would withdraw may be held, as for changed rules. Where one is under way, none begins. Requests with an
 /// `Origin` are refused: no web page may ask.
 #[utoipa::path(
     post,
@@ -98,7 +103,7 @@ pub(super) async fn replay<D: Disk>(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Replaying>, Problem> {
-    let ReplayOrder { trigger, from, dry_run } = order::parse(&headers, &body)?;
+    let ReplayOrder { trigger, from, put_back, dry_run } = order::parse(&headers, &body)?;
     let by = asker.map_or_else(Asker::anybody, |Extension(asker)| asker).0;
     let from = from.map(|from| offset(&asking.view.log(), &from)).transpose()?;
     let over = asking.view.replays_over();
@@ -112,14 +117,15 @@ pub(super) async fn replay<D: Disk>(
             "it is not recorded yet, and may be later\nhint: `lifeline status` says what is waited for",
         )
     };
-    let begun = tokio::time::timeout(PATIENCE, asking.recording.replay(&trigger, from)).await.map_err(|_| late())?;
+    let begun =
+        tokio::time::timeout(PATIENCE, asking.recording.replay(&trigger, from, put_back)).await.map_err(|_| late())?;
     let begun = match begun.map_err(|_| Problem::stopping())? {
         Begun::Begun => true,
         Begun::UnderWay => false,
         Begun::OutOfForce => return Err(Problem::no_such_trigger(&trigger, true)),
         Begun::Absent => return Err(Problem::no_such_trigger(&trigger, false)),
     };
-    info!(by, trigger, from = from.map(Offset::get), begun, "history is to be decided again");
+    info!(by, trigger, from = from.map(Offset::get), put_back, begun, "history is to be decided again");
     Ok(Json(Replaying { by, trigger, begun, over, plan: None }))
 }
 

@@ -20,10 +20,13 @@ Examples:
   lifeline replay --trigger manage --dry-run        what it would do
   lifeline replay --trigger manage                  decides all of them again
   lifeline replay --trigger manage --from 2h        of resources with events since
+  lifeline replay --trigger manage --put-back       and looks at each object
 
 Each resource is decided and rendered again, as if the rules had just come, and
 compared with what was applied. What is as it was is not applied again, and not
-looked at in the cluster. Asking twice does no harm. It is done by the engine,
+looked at in the cluster. With --put-back it is: what others changed or deleted
+is put back, such as after a backup of the cluster was restored; but not with
+`syncMode: OneTime` or `DryRun`. Asking twice does no harm. It is done by the engine,
 which also goes on after Ctrl-C here, or after a restart.
 With --dry-run it exits with 2 where something would change, as `plan` does.";
 
@@ -40,6 +43,9 @@ pub struct ReplayArgs {
     /// Only resources that an event from this offset or time on spoke of, or of the last while, such as 2h.
     #[arg(long, value_name = "OFFSET|TIME", value_parser = moment::parse)]
     pub from: Option<String>,
+    /// Look at each object in the cluster too, and put back what others changed or deleted.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub put_back: bool,
     /// Only show what it would do.
     #[arg(long)]
     pub dry_run: bool,
@@ -51,8 +57,8 @@ pub struct ReplayArgs {
 /// Asks for it, and says what came of it.
 pub fn replay(args: &ReplayArgs) -> Result<ExitCode, Error> {
     let client = args.engine.client()?;
-    let ReplayArgs { trigger, from, dry_run, .. } = args.clone();
-    let order = ReplayOrder { trigger, from, dry_run };
+    let ReplayArgs { trigger, from, put_back, dry_run, .. } = args.clone();
+    let order = ReplayOrder { trigger, from, put_back, dry_run };
     let began: Replaying = client.post("/v1/replay", &order)?;
     if let Some(preview) = &began.plan {
         return plan::show(preview, &[], args.engine.output);
@@ -60,7 +66,7 @@ pub fn replay(args: &ReplayArgs) -> Result<ExitCode, Error> {
     if !began.begun {
         output::remark(&format!("`{}` is being decided again already", began.trigger));
     }
-    let followed = client.until_interrupted(follow(&client, &began))?;
+    let followed = client.until_interrupted(follow(&client, &began, put_back))?;
     let Some(done) = followed.transpose()? else {
         output::remark("the engine goes on: `lifeline status` says how far it is");
         return Ok(ExitCode::FAILURE);
@@ -73,9 +79,13 @@ pub fn replay(args: &ReplayArgs) -> Result<ExitCode, Error> {
                 output::data(&format!(
                     "replayed EventTrigger/{trigger}: {resources} looked at, {decided} decided again, {otherwise} with another result\n"
                 ))?;
+                let applied = match put_back {
+                    true => "only what differs from that, or was changed or deleted by others, is applied",
+                    false => "only what differs from that is applied",
+                };
                 output::remark(&format!(
-                    "what was decided again is rendered and compared with what was applied; only what differs from that is \
-                     applied: `lifeline get lifecycles --trigger {trigger}`"
+                    "what was decided again is rendered and compared with what was applied; {applied}: `lifeline get lifecycles \
+                     --trigger {trigger}`"
                 ));
             }
             Ok(ExitCode::SUCCESS)
@@ -95,8 +105,17 @@ enum Done {
     Stays(String),
 }
 
-/// Shows how far it is until it is over.
-async fn follow(client: &Client, began: &Replaying) -> Result<Done, Error> {
+/// Shows how far it is until it is over, with the objects that are looked at.
+async fn follow(client: &Client, began: &Replaying, puts_back: bool) -> Result<Done, Error> {
+    let done = follow_history(client, began).await?;
+    if puts_back {
+        follow_objects(client).await?;
+    }
+    Ok(done)
+}
+
+/// Shows how far it is until all is decided again.
+async fn follow_history(client: &Client, began: &Replaying) -> Result<Done, Error> {
     let mut step = Step::start(Progress::on_stderr(), "replaying");
     loop {
         let status: Status = client.get_soon("/v1/status", &Query::default()).await?;
@@ -116,6 +135,21 @@ async fn follow(client: &Client, began: &Replaying) -> Result<Done, Error> {
         }
         let ReplayStatus { resources, of, decided, .. } = under_way;
         step.show(&format!("{resources} of {}, {decided} decided", count(of as u64, "resource")));
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Shows how many objects are left to look at until none is.
+async fn follow_objects(client: &Client) -> Result<(), Error> {
+    let mut step = Step::start(Progress::on_stderr(), "looking at the objects");
+    loop {
+        let status: Status = client.get_soon("/v1/status", &Query::default()).await?;
+        let left: usize = status.sites.iter().map(|site| site.drift.asked).sum();
+        if left == 0 {
+            step.done();
+            return Ok(());
+        }
+        step.show(&format!("{} left", count(left as u64, "object")));
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

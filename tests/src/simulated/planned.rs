@@ -176,7 +176,7 @@ async fn tell(seed: u64) -> (Vec<Violation>, Met) {
 /// Asks for history to be decided again, which must change nothing where all is as it should be.
 async fn replay(world: &World, process: &Process, trigger: &str, now: &str) -> Vec<Violation> {
     let (applies, there) = (world.cluster.applies().len(), world.cluster.list());
-    let begun = process.engine.recording().replay(trigger, None).await.expect("it runs");
+    let begun = process.engine.recording().replay(trigger, None, false).await.expect("it runs");
     sleep(REST).await;
     let mut wrong = Vec::new();
     if world.cluster.list() != there || world.cluster.applies().len() != applies {

@@ -40,6 +40,8 @@ pub enum Sight {
     },
     /// A list of all objects does not name it.
     Missing,
+    /// Nothing was seen. Somebody asked to put back what others did to it.
+    Asked,
 }
 
 /// What follows from a sight.
@@ -100,7 +102,7 @@ pub fn suspicion(sight: &Sight, kind: &Kind, applied: Option<&Applied>) -> Suspi
         Sight::Gone { .. } => Suspicion::Look,
         // Whether it had ended is not known any more, and nothing that had may run again.
         Sight::Missing if kind.can_finish() => Suspicion::None,
-        Sight::Missing => Suspicion::Look,
+        Sight::Missing | Sight::Asked => Suspicion::Look,
     }
 }
 

@@ -17,7 +17,7 @@ mod fields;
 mod judge;
 mod scan;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -51,6 +51,9 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 /// Objects of a site that are looked at at once, and of these objects of one kind: a kind that hangs leaves room to others.
 const LOOKS_MAX: usize = 16;
 const LOOKS_OF_KIND_MAX: usize = 8;
+
+/// How often an object is looked at that somebody asked for, and that cannot be looked at: about a minute in all.
+const ASKED_TRIES_MAX: u32 = 7;
 
 /// Objects that wait for the outcome of an apply at most. Beyond, everything is listed again instead.
 const WAITING_MAX: usize = 50_000;
@@ -108,6 +111,10 @@ struct Following<'r, D: Disk> {
     suspects: BTreeMap<ObjectKey, Suspect>,
     looks: FuturesUnordered<BoxFuture<'r, Look>>,
     looking: BTreeMap<Kind, usize>,
+    /// Objects to look at because somebody asked, for which there was no room yet.
+    asked: VecDeque<ObjectKey>,
+    /// Looks at such objects that are under way.
+    looking_for_asked: usize,
     /// Triggers that detect drift, as far as it is known which kinds they have.
     known: BTreeSet<String>,
 }
@@ -125,6 +132,8 @@ impl<D: Disk> Reconciler<D> {
             suspects: BTreeMap::new(),
             looks: FuturesUnordered::new(),
             looking: BTreeMap::new(),
+            asked: VecDeque::new(),
+            looking_for_asked: 0,
             known: BTreeSet::new(),
         };
         following.learn_kinds().await;
@@ -138,6 +147,7 @@ impl<D: Disk> Reconciler<D> {
                     following.looked(object, sight, tries, looked);
                 }
                 () = self.site.drifts.changed() => {
+                    following.take_asked().await;
                     following.take_news();
                     self.end_fights();
                 }
@@ -161,32 +171,38 @@ impl<D: Disk> Reconciler<D> {
         }
     }
 
-    /// What is recorded of an object, where drift of it counts; by the lifecycle that claims it first.
-    fn claimed(&self, object: &ObjectKey) -> Option<Claimed> {
+    /// What is recorded of an object, where drift of it counts, for itself or because somebody asked; by the lifecycle that claims
+    /// it first.
+    fn claimed(&self, object: &ObjectKey, is_asked: bool) -> Option<Claimed> {
         let rules = self.rules.borrow().rules.clone()?;
         let projection = self.view.projection();
         let lifecycle = projection.claims(self.site.name(), object).first()?.lifecycle;
         let state = projection.head(lifecycle);
         let trigger = rules.trigger(state.trigger)?;
-        let detection = Detection::of(trigger)?;
+        let detection = Detection::of(trigger);
+        if detection.is_none() && !(is_asked && trigger.is_kept_as_wanted()) {
+            return None;
+        }
         let holding = projection.holding(lifecycle, object)?;
         let applied = match state.desired {
             Desired::Present { .. } => holding.applied,
             Desired::Absent { .. } => None,
             Desired::Left => return None,
         };
-        let (excluded, account) = (detection.excluded(object), trigger.account().cloned());
+        let excluded = detection.map(|detection| detection.excluded(object)).unwrap_or_default();
+        let account = trigger.account().cloned();
         Some(Claimed { lifecycle, decided: state.decided, applied, excluded, account })
     }
 
     /// Ends the fights over objects that are gone, were let go, or whose trigger no longer detects drift.
     fn end_fights(&self) {
-        self.site.drifts.end_fights(|object| self.claimed(object).is_some());
+        self.site.drifts.end_fights(|object| self.claimed(object, false).is_some());
     }
 
     /// Looks at an object, and records what others did to it.
     async fn look_at(&self, object: &ObjectKey, sight: &Sight) -> Result<Looked, Stopped> {
-        let Some(before) = self.claimed(object) else { return Ok(Looked::Done) };
+        let is_asked = *sight == Sight::Asked;
+        let Some(before) = self.claimed(object, is_asked) else { return Ok(Looked::Done) };
         let Some(applied) = before.applied.as_ref().filter(|applied| applied.is_known()) else {
             return Ok(Looked::Later);
         };
@@ -200,7 +216,7 @@ impl<D: Disk> Reconciler<D> {
             }
         };
         // What was applied meanwhile was seen by the look, or not.
-        if self.claimed(object).as_ref() != Some(&before) {
+        if self.claimed(object, is_asked).as_ref() != Some(&before) {
             return Ok(Looked::Again);
         }
         let what = match verdict(sight, &Kind::of(object), applied, live.as_ref(), &before.excluded) {
@@ -313,7 +329,7 @@ impl<'r, D: Disk> Following<'r, D> {
                             names.insert(name_sum(&object));
                         }
                         let is_listed = listing.is_some();
-                        if let Some(claimed) = self.reconciler.claimed(&object) {
+                        if let Some(claimed) = self.reconciler.claimed(&object, false) {
                             self.judge(object, Sight::of(&live, &claimed.excluded, is_listed));
                         }
                     }
@@ -356,9 +372,12 @@ impl<'r, D: Disk> Following<'r, D> {
     }
 
     fn judge(&mut self, object: ObjectKey, sight: Sight) {
-        let Some(claimed) = self.reconciler.claimed(&object) else { return };
+        let is_asked = sight == Sight::Asked;
+        let Some(claimed) = self.reconciler.claimed(&object, is_asked) else { return };
         match suspicion(&sight, &Kind::of(&object), claimed.applied.as_ref()) {
             Suspicion::None => {}
+            // It is just being applied.
+            Suspicion::Later if is_asked => {}
             Suspicion::Later => {
                 // An attempt may pause until it is gone.
                 if matches!(sight, Sight::Gone { .. }) {
@@ -385,8 +404,28 @@ impl<'r, D: Disk> Following<'r, D> {
         self.waiting_count += usize::from(is_new);
     }
 
+    /// Takes what somebody asked to put back.
+    async fn take_asked(&mut self) {
+        let asked = self.reconciler.site.drifts.take_asked();
+        if asked.is_empty() {
+            return;
+        }
+        let (cluster, queue) = (self.reconciler.site.name(), &mut self.asked);
+        scan::each_holding(&self.reconciler.view, cluster, |lifecycle, holding| {
+            if asked.iter().any(|asked| asked.is_about(lifecycle)) {
+                queue.push_back(holding.object.clone());
+            }
+        })
+        .await;
+    }
+
     /// Begins to look at what is due, as far as there is room.
     fn look(&mut self) {
+        while self.suspects.len() < LOOKS_MAX
+            && let Some(object) = self.asked.pop_front()
+        {
+            self.judge(object, Sight::Asked);
+        }
         let now = Instant::now();
         let mut ready = Vec::new();
         for (object, suspect) in &self.suspects {
@@ -402,6 +441,7 @@ impl<'r, D: Disk> Following<'r, D> {
         }
         for object in ready {
             let Some(Suspect { sight, tries, .. }) = self.suspects.remove(&object) else { continue };
+            self.looking_for_asked += usize::from(sight == Sight::Asked);
             let reconciler = self.reconciler;
             let look = async move {
                 let looked = reconciler.look_at(&object, &sight).await;
@@ -409,14 +449,22 @@ impl<'r, D: Disk> Following<'r, D> {
             };
             self.looks.push(look.boxed());
         }
+        if self.reconciler.site.drifts.has_asked() {
+            let waiting = self.suspects.values().filter(|suspect| suspect.sight == Sight::Asked).count();
+            self.reconciler.site.drifts.note_asked(self.asked.len() + waiting + self.looking_for_asked);
+        }
     }
 
     fn looked(&mut self, object: ObjectKey, sight: Sight, tries: u32, looked: Looked) {
         if let Some(of_kind) = self.looking.get_mut(&Kind::of(&object)) {
             *of_kind -= 1;
         }
+        self.looking_for_asked -= usize::from(sight == Sight::Asked);
         match looked {
             Looked::Done => {}
+            Looked::Again if sight == Sight::Asked && tries >= ASKED_TRIES_MAX => {
+                warn!(%object, "an object cannot be looked at, so it is not put back: ask again once the cluster answers");
+            }
             Looked::Again => {
                 let pause = (PAUSE.0 * 2_u32.saturating_pow(tries.min(16))).min(PAUSE.1);
                 // What was seen since counts more.
