@@ -171,8 +171,7 @@ impl<D: Disk> Reconciler<D> {
         }
     }
 
-    /// What is recorded of an object, where drift of it counts, for itself or because somebody asked; by the lifecycle that claims
-    /// it first.
+    /// What is recorded of an object, where drift of it counts, or somebody asked for it; by the lifecycle that claims it first.
     fn claimed(&self, object: &ObjectKey, is_asked: bool) -> Option<Claimed> {
         let rules = self.rules.borrow().rules.clone()?;
         let projection = self.view.projection();
