@@ -151,8 +151,8 @@ fn instance(live: &LiveObject) -> Option<&str> {
     live.manifest["metadata"]["annotations"][INSTANCE].as_str()
 }
 
-/// Whether another instance than `here` applied an object. What this one applied under the recorded uid stays its own: it may have
-/// been given another name.
+/// Whether another instance than `here` applied an object. What this one applied under the recorded uid stays its own: it may
+/// have been given another name.
 #[must_use]
 pub fn is_elsewhere(live: &LiveObject, here: &str, recorded: Option<&str>) -> bool {
     instance(live).is_some_and(|instance| instance != here) && recorded != Some(&*live.uid)
