@@ -86,10 +86,10 @@ pub fn with_replay<D: Disk>(
 /// Decides the history of a trigger again under the rules in force, as if they had just come.
 ///
 /// It goes on while the engine does its work, and after a restart; the status says how far it is. Each lifecycle is
-/// decided and rendered again, and compared with what was applied, not with the cluster; what is as it was is not applied
-/// again, but for `put_back`: then the status of the site says how many objects are left to look at (`drift.asked`), and a
-/// restart forgets them. What it would withdraw may be held, as for changed rules. Where one is under way, none begins. Requests with an
-/// `Origin` are refused: no web page may ask.
+/// decided and rendered again, and compared with what was applied, not with the cluster; what is as it was is not
+/// applied again, but for `put_back`: then the status of the site says how many objects are left to look at
+/// (`drift.asked`), and a restart forgets them. What it would withdraw may be held, as for changed rules. Where one is
+/// under way, none begins. Requests with an `Origin` are refused: no web page may ask.
 #[utoipa::path(
     post,
     path = "/v1/replay",
