@@ -233,7 +233,10 @@ fn fault(name: &str, error: &::tera::Error) -> Box<Fault> {
             let span = report.span();
             (LineColumn { line: span.start_line, column: span.start_col + 1 }, report.message().to_owned())
         }
-        kind => (LineColumn::default(), kind.to_string()),
+        kind => {
+            let text = kind.to_string();
+            reported(&text).unwrap_or((LineColumn::default(), text))
+        }
     };
     let (sentence, available) = match message.split_once(" Available ") {
         Some((sentence, available)) => (sentence, available.split_once(": ").map(|(_, names)| names)),
@@ -249,6 +252,16 @@ fn fault(name: &str, error: &::tera::Error) -> Box<Fault> {
         Some(meant) => fault.hint(format!("did you mean `{meant}`?")),
         None => fault,
     }
+}
+
+/// The first place and message of a text of reports. That is how Tera tells of filters, tests and functions that it does not have.
+fn reported(text: &str) -> Option<(LineColumn, String)> {
+    let mut lines = text.strip_prefix("error: ")?.lines();
+    let message = lines.next()?.to_owned();
+    let mut numbers = lines.next()?.trim().strip_prefix("--> ")?.rsplit(':');
+    let column = numbers.next()?.parse().ok()?;
+    let line = numbers.next()?.parse().ok()?;
+    Some((LineColumn { line, column }, message))
 }
 
 /// Where a filter of this name is used.

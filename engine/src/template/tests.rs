@@ -426,7 +426,9 @@ fn tera_renders_confined_manifests() {
     assert!(matches!(error, Error::Refused(_)));
     let error = tera_manifests("a: {{ CloudEvent.subjct }}", &event()).unwrap_err();
     assert_eq!(error.fault().hint.as_deref(), Some("did you mean `subject`?"), "{error}");
-    assert!(Template::compile(Dialect::Tera, "t", "{{ x | nope }}").is_err());
+    let error = Template::compile(Dialect::Tera, "t", "a: b\nc: {{ x | nope }}").unwrap_err();
+    let fault = error.fault();
+    assert_eq!((fault.line, fault.column, &*fault.message), (2, 11, "unknown filter `nope`"));
     assert!(Template::compile(Dialect::Tera, "t", "{{ x").is_err());
 }
 
