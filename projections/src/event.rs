@@ -14,9 +14,12 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use numbers::large_as_text;
+use time::is_time;
+pub use time::timestamp;
 
 mod numbers;
 mod scan;
+mod time;
 
 /// The headers of a NATS message that can matter to a CloudEvent, in message order, names as they came.
 pub type Headers<'a> = [(&'a str, &'a str)];
@@ -464,52 +467,7 @@ fn is_noncharacter(char: char) -> bool {
 }
 
 fn check_time(value: &str) -> Result<(), Error> {
-    if is_common_time(value.as_bytes()) {
-        return Ok(());
-    }
-    value.parse::<jiff::Timestamp>().map(|_| ()).map_err(|_| invalid("time", value, "an RFC 3339 time"))
-}
-
-/// Whether this is a time in the shape that nearly every producer sends: `2026-11-22T14:12:03.123Z`, with or without a
-/// fraction of up to nine digits, or with an offset such as `+01:00` instead of the `Z`. Whatever else RFC 3339 allows
-/// (leap seconds, the first and the last year) is left to jiff.
-fn is_common_time(value: &[u8]) -> bool {
-    // `0000-00-00T00:00:00`, digits by their place.
-    let Some((head, mut rest)) = value.split_first_chunk::<19>() else { return false };
-    let digit = |at: usize| u32::from(head[at].wrapping_sub(b'0'));
-    let two = |at: usize| digit(at) * 10 + digit(at + 1);
-    const DIGITS: [usize; 14] = [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18];
-    let digits = DIGITS.iter().fold(true, |fine, &at| fine & head[at].is_ascii_digit());
-    let marks = [head[4], head[7], head[10], head[13], head[16]] == *b"--T::";
-    if !digits || !marks {
-        return false;
-    }
-    let (year, month, day) = (two(0) * 100 + two(2), two(5), two(8));
-    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let days = match month {
-        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
-        4 | 6 | 9 | 11 => 30,
-        2 => 28 + u32::from(is_leap),
-        _ => return false,
-    };
-    if !(1..9999).contains(&year) || day < 1 || day > days || two(11) > 23 || two(14) > 59 || two(17) > 59 {
-        return false;
-    }
-    if let Some(fraction) = rest.strip_prefix(b".") {
-        let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        if !(1..=9).contains(&digits) {
-            return false;
-        }
-        rest = &fraction[digits..];
-    }
-    match *rest {
-        [b'Z'] => true,
-        [b'+' | b'-', a, b, b':', c, d] => {
-            let fine = [a, b, c, d].iter().all(u8::is_ascii_digit);
-            fine && (a, b) <= (b'2', b'3') && c <= b'5'
-        }
-        _ => false,
-    }
+    if is_time(value) { Ok(()) } else { Err(invalid("time", value, "an RFC 3339 time")) }
 }
 
 /// A value as a message shows it, shortened. Control characters are shown as what they are: they may be what is wrong.

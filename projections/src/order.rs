@@ -21,7 +21,7 @@ use std::cmp::Ordering;
 
 use smol_str::SmolStr;
 
-use crate::event::CloudEvent;
+use crate::event::{CloudEvent, timestamp};
 use crate::fact::{EventReceived, OrderBy};
 
 /// How much later than its record a message may count, and the `time` of an event later than its message, in nanoseconds: a
@@ -75,8 +75,12 @@ impl Rank {
 enum Own {
     /// `time`, in nanoseconds since 1970.
     Time(i128),
-    /// `sequence`, without leading zeros.
-    Sequence(SmolStr),
+    /// `sequence`, without sign and leading zeros.
+    Sequence {
+        /// Whether it is a number below zero.
+        is_negative: bool,
+        digits: SmolStr,
+    },
 }
 
 /// All that the order of an event is by, for one trigger.
@@ -115,8 +119,14 @@ impl Precedence {
     fn compare(&self, other: &Precedence) -> Ordering {
         match (self.by, &self.own, &other.own) {
             (OrderBy::Time, _, _) => self.time().cmp(&other.time()),
-            (OrderBy::Sequence, Some(Own::Sequence(one)), Some(Own::Sequence(other))) => {
-                (one.len(), one).cmp(&(other.len(), other))
+            (
+                OrderBy::Sequence,
+                Some(Own::Sequence { is_negative, digits: one }),
+                Some(Own::Sequence { is_negative: other_is_negative, digits: other }),
+            ) => {
+                let distance = (one.len(), one).cmp(&(other.len(), other));
+                let distance = if *is_negative { distance.reverse() } else { distance };
+                other_is_negative.cmp(is_negative).then(distance)
             }
             _ => Ordering::Equal,
         }
@@ -128,7 +138,7 @@ impl Precedence {
         let counted = i128::from(self.rank.counted_unix_nanos);
         match self.own {
             Some(Own::Time(nanos)) => nanos.min(counted + i128::from(AHEAD_MAX_NANOS)),
-            Some(Own::Sequence(_)) | None => counted,
+            Some(Own::Sequence { .. }) | None => counted,
         }
     }
 }
@@ -145,12 +155,16 @@ fn own(by: OrderBy, event: &EventReceived<'_>) -> Option<Own> {
     };
     match by {
         OrderBy::Stream => None,
-        OrderBy::Time => Some(Own::Time(text("time")?.parse::<jiff::Timestamp>().ok()?.as_nanosecond())),
-        // Numbers as they are written, and texts of one width, as the extension asks for: leading zeros aside the shorter one
-        // is the smaller one, and of two of one length the one whose bytes are.
+        OrderBy::Time => Some(Own::Time(timestamp(&text("time")?)?.as_nanosecond())),
+        // Numbers as they are written, and texts of one width, as the extension asks for: sign and leading zeros aside the
+        // shorter one is the smaller one, and of two of one length the one whose bytes are.
         OrderBy::Sequence => {
             let text = text("sequence").filter(|text| !text.is_empty())?;
-            Some(Own::Sequence(text.trim_start_matches('0').into()))
+            let is_number = |rest: &&str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
+            let below = text.strip_prefix('-').filter(is_number);
+            let number = below.or_else(|| text.strip_prefix('+').filter(is_number)).unwrap_or(&text);
+            let digits = SmolStr::from(number.trim_start_matches('0'));
+            Some(Own::Sequence { is_negative: below.is_some() && !digits.is_empty(), digits })
         }
     }
 }

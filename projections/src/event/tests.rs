@@ -1,5 +1,6 @@
 //! Which messages are events, and which are none and why.
 
+use super::time::is_common_time;
 use super::*;
 
 const LOGIN: &str = r#"{"specversion":"1.0","type":"auth.example.com.login","source":"auth.example.com",
@@ -174,7 +175,7 @@ fn a_common_time_is_one_for_jiff_too_and_what_is_common_is_known() {
     #[track_caller]
     fn check(time: &str) -> bool {
         let common = is_common_time(time.as_bytes());
-        assert!(!common || time.parse::<jiff::Timestamp>().is_ok(), "{time}");
+        assert!(!common || timestamp(time).is_some(), "{time}");
         common
     }
     for year in [0, 1, 4, 100, 1900, 1970, 2000, 2024, 2026, 2100, 9996, 9998, 9999] {

@@ -123,6 +123,11 @@ fn a_trigger_may_order_by_what_the_events_say() {
     both(OrderBy::Sequence, numbered("\"0009\""), numbered("\"0010\""));
     both(OrderBy::Sequence, numbered("\"018f\""), numbered("\"0190\""));
     both(OrderBy::Sequence, numbered("\"0\""), numbered("\"1\""));
+    both(OrderBy::Sequence, numbered("-5"), numbered("3"));
+    both(OrderBy::Sequence, numbered("\"-1\""), numbered("\"0\""));
+    both(OrderBy::Sequence, numbered("\"-10\""), numbered("\"-9\""));
+    both(OrderBy::Sequence, numbered("\"+6\""), numbered("\"7\""));
+    both(OrderBy::Sequence, numbered("\"9\""), numbered("\"+10\""));
     both(OrderBy::Sequence, numbered("\"01ARZ3NDEKTSV4RRFFQ69G5FAV\""), numbered("\"01BX5ZZKBKACTAV9WEVGEMMVRZ\""));
     // Where one has none, and where they are equal, the order of streams decides.
     for (one, other) in [(PLAIN, numbered("1")), (numbered("1"), PLAIN), (numbered("1"), numbered("1")), (PLAIN, PLAIN)]
