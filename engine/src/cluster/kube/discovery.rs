@@ -80,6 +80,8 @@ impl KubeCluster {
             let other = ObjectKey { version: version.into(), ..key.clone() };
             match self.served(&other).await {
                 Err(Error::UnknownKind { .. }) => {}
+                // It was never an object of this kind.
+                Ok(served) if served.namespaced != other.namespace.is_some() => {}
                 served => return served.map(|served| (other, served)),
             }
         }
