@@ -17,7 +17,7 @@
 use super::jetstream::{Stored, StreamState};
 
 /// What the log knows of a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Known {
     /// Its current epoch, from 1.
     pub epoch: u32,

@@ -77,6 +77,8 @@ pub struct Reader {
     is_widened: bool,
     /// What it passed over, where it does not read all of the stream.
     passed: Passed,
+    /// What is said of messages that count as copies of recorded ones.
+    taken_for_copies: Option<String>,
     /// What it does to own the consumer; `None` where there is no other engine.
     claim: Option<Claim>,
     sink: mpsc::Sender<Intake>,
@@ -114,6 +116,7 @@ impl Reader {
             gaps_from: 0,
             is_widened: false,
             passed: Passed::from(known.map_or(0, |known| known.looked_until)),
+            taken_for_copies: None,
             claim: None,
             sink,
             status,
@@ -308,11 +311,12 @@ impl Reader {
         if !self.is_same(&state, &now, known).await? {
             return Ok(Ended::LookAgain("the stream changed while it was opened".to_owned()));
         }
+        let warnings = self.warnings(&state);
         self.status.send_modify(|status| {
             status.phase = Phase::Reading;
             status.sessions += 1;
             status.stream_last_sequence = state.last_sequence;
-            status.warnings = state.warnings();
+            status.warnings = warnings;
         });
         self.read(batches.as_mut(), &state, known, following).await
     }
@@ -369,11 +373,12 @@ impl Reader {
                     }
                     let went_elsewhere = backlog.delivered_sequence >= known.next_sequence;
                     stalled = if went_elsewhere || should_deliver(&backlog) { stalled + 1 } else { 0 };
+                    let warnings = self.warnings(&state);
                     self.status.send_modify(|status| {
                         status.stream_last_sequence = state.last_sequence;
                         status.pending = Some(backlog.pending);
                         status.unacknowledged = backlog.unacknowledged;
-                        status.warnings = state.warnings();
+                        status.warnings = warnings;
                     });
                     look.reset_after(pace::pause_after(looked.elapsed(), LOOK_EVERY));
                     if stalled >= STALLED_LOOKS && went_elsewhere {

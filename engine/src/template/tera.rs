@@ -254,7 +254,8 @@ fn fault(name: &str, error: &::tera::Error) -> Box<Fault> {
     }
 }
 
-/// The first place and message of a text of reports. That is how Tera tells of filters, tests and functions that it does not have.
+/// The first place and message of a text of reports. That is how Tera tells of filters, tests and functions that it does not
+/// have.
 fn reported(text: &str) -> Option<(LineColumn, String)> {
     let mut lines = text.strip_prefix("error: ")?.lines();
     let message = lines.next()?.to_owned();

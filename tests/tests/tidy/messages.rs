@@ -20,7 +20,7 @@ const ERRORS: [&str; 7] = [
 ];
 
 /// Files whose sentences (`format!`) are warnings of the status, or say why a lifecycle fails.
-const SENTENCES: [&str; 23] = [
+const SENTENCES: [&str; 24] = [
     "engine/src/warnings.rs",
     "engine/src/cluster/kube/answer.rs",
     "engine/src/cluster/kube/discovery.rs",
@@ -34,6 +34,7 @@ const SENTENCES: [&str; 23] = [
     "engine/src/intake/jetstream.rs",
     "engine/src/intake/owner.rs",
     "engine/src/intake/plain.rs",
+    "engine/src/intake/reader/place.rs",
     "engine/src/orphans.rs",
     "engine/src/reconcile/conflict.rs",
     "engine/src/reconcile/failure.rs",

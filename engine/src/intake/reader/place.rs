@@ -3,6 +3,8 @@
 //! Start at [`Reader::agree`]. The decision is [`epoch::judge`]; what it has to know is asked for here, and what it decides is
 //! told to the recorder.
 
+use lifeline_projections::{count, span};
+
 use super::{Reader, warn_missing};
 use crate::intake::epoch::{self, Held, Judgement, Known, Start};
 use crate::intake::holes::has_holes;
@@ -33,6 +35,10 @@ impl Reader {
             Judgement::First { from } => (open(1, from), opened(&open(1, from), String::new())),
             Judgement::NewEpoch { epoch, reason, start } => {
                 let from = self.resolve(state, start).await?;
+                self.taken_for_copies = self.known.and_then(|known| taken_for_copies(&known, state, from));
+                if let Some(taken) = &self.taken_for_copies {
+                    tracing::warn!("{taken}");
+                }
                 tracing::warn!(stream, epoch, from, reason, "the stream began again");
                 (open(epoch, from), opened(&open(epoch, from), reason))
             }
@@ -67,6 +73,11 @@ impl Reader {
         self.known = Some(known);
         self.status.send_modify(|status| status.discontinuities += u64::from(discontinuity));
         Ok(Some(known))
+    }
+
+    /// What is the matter with the stream.
+    pub(super) fn warnings(&self, state: &StreamState) -> Vec<String> {
+        state.warnings().into_iter().chain(self.taken_for_copies.clone()).collect()
     }
 
     /// Whether the stream is the one that was opened. What it let go of since then is found missing when it is read: a stream
@@ -112,6 +123,50 @@ impl Reader {
     }
 }
 
+/// What is said of messages that are not read, because a stream of another creation is as old as what is recorded: a mirror that
+/// was promoted has copies of it, a stream of another server or account has not.
+fn taken_for_copies(known: &Known, state: &StreamState, from: u64) -> Option<String> {
+    let (name, first) = (&state.name, state.first_sequence.max(1));
+    if state.created_unix_nanos == known.created_unix_nanos || from <= first {
+        return None;
+    }
+    let (messages, sequences) = (count(from - first, "message"), span("sequence", first, from));
+    Some(format!(
+        "stream `{name}` is not the one that was read before, and not newer than what is recorded: {messages}, {sequences}, count as \
+         copies of recorded ones, and are not read\nhint: where they are none, as after a move to another server or account, \
+         publish them again"
+    ))
+}
+
 fn opened(known: &Known, reason: String) -> Received {
     Received::Opened { created_unix_nanos: known.created_unix_nanos, start_sequence: known.next_sequence, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intake::jetstream::Retention;
+
+    #[test]
+    fn what_is_taken_for_a_copy_is_said_where_it_may_be_none() {
+        let known = |created_unix_nanos| Known { created_unix_nanos, ..Known::default() };
+        let state = StreamState {
+            name: "S".to_owned(),
+            created_unix_nanos: 5,
+            first_sequence: 1,
+            last_sequence: 9,
+            messages: 9,
+            replicas: 3,
+            retention: Retention::Limits,
+            subjects: vec!["s".to_owned()],
+            on_disk: true,
+            erasable: false,
+            consumers_kept: None,
+            copied: Default::default(),
+        };
+        assert_eq!(taken_for_copies(&known(5), &state, 4), None, "the stream that was read came back");
+        assert_eq!(taken_for_copies(&known(7), &state, 1), None, "all of it is read");
+        let said = taken_for_copies(&known(7), &state, 4).expect("another stream");
+        assert!(said.contains("3 messages, sequences 1 to 3, count as copies"), "{said}");
+    }
 }
