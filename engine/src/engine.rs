@@ -492,13 +492,26 @@ fn open_table<D: Disk>(
         None => None,
     };
     let (known, end) = (projection.watermark(), log.end());
-    if known <= end {
+    if known > end {
+        warn!("the projection is rebuilt from the log: it reflects offset {known}, the log ends at {end}");
+    } else if !is_made_of(&projection, log) {
+        warn!("the projection is rebuilt from the log: it was made of another one");
+    } else {
         return Ok((table, projection, trouble));
     }
-    warn!("the projection is rebuilt from the log: it reflects offset {known}, the log ends at {end}");
     drop((table, projection));
     let (table, projection) = Table::begin_again(path)?;
     Ok((table, projection, None))
+}
+
+/// Whether a projection was made of this log, by the time of the last record that it reflects. Where that cannot be read, it
+/// is taken to be so.
+fn is_made_of<D: Disk>(projection: &Projection, log: &Reader<D>) -> bool {
+    let Some(last) = projection.watermark().get().checked_sub(1) else { return true };
+    match log.read(Offset::from(last)) {
+        Ok(Some(record)) => record.time_unix_nanos == projection.ground().folded_unix_nanos,
+        Ok(None) | Err(_) => true,
+    }
 }
 
 /// Asks the engine to stop when the thread that has it panics.

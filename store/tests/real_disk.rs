@@ -75,6 +75,35 @@ fn what_was_synced_reads_back_across_segments_and_reopens() {
 }
 
 #[test]
+fn a_folder_stays_locked_where_somebody_deletes_the_lock_file() {
+    let folder = Folder::new("lock-deleted");
+    let (log, _) = open(&folder);
+    fs::remove_file(folder.path().join("LOCK")).expect("a lock file");
+    assert!(matches!(OsDisk::open(folder.path()), Err(Error::Locked { .. })));
+    assert!(matches!(OsDisk::open_read_only(folder.path()), Err(Error::Locked { .. })));
+    drop(log);
+    drop(OsDisk::open_read_only(folder.path()).expect("nobody has it open"));
+    open(&folder);
+}
+
+#[test]
+fn what_is_written_into_a_deleted_segment_is_not_said_to_be_durable() {
+    let folder = Folder::new("segment-deleted");
+    let (mut log, _) = open(&folder);
+    append(&mut log, 3);
+    log.sync().expect("a sync");
+    for entry in fs::read_dir(folder.path()).expect("the folder") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|extension| extension == "segment") {
+            fs::remove_file(path).expect("a segment");
+        }
+    }
+    append(&mut log, 1);
+    let refused = format!("{:?}", log.sync().expect_err("the segment is gone"));
+    assert!(refused.contains("the file was deleted"), "{refused}");
+}
+
+#[test]
 fn staged_records_are_seen_by_no_reader_and_gone_after_a_crash() {
     let folder = Folder::new("staged");
     let (mut log, _) = open(&folder);

@@ -1,12 +1,13 @@
 //! The real disk: a folder of the operating system, locked while it is open.
 //!
-//! The lock is `flock` on the file `LOCK`: exclusive for the one who appends, shared for those who inspect a stopped
-//! engine's folder. The kernel releases it when the process ends, however it ends. Nothing here retries.
+//! The lock is `flock` on the file `LOCK`, and on the folder itself, so that it holds where somebody deletes the file: exclusive
+//! for the one who appends, shared for those who inspect a stopped engine's folder. The kernel releases it when the process
+//! ends, however it ends. Nothing here retries.
 
 use std::fs;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -70,16 +71,19 @@ impl OsDisk {
 
     fn locked(folder: &Path, lock: Option<fs::File>, how: FlockOperation, read_only: bool) -> Result<OsDisk, Error> {
         let failed = |doing, source| Error::Io { doing, file: folder.display().to_string(), source };
+        let handle = fs::File::open(folder).map_err(|source| failed("open folder", source))?;
+        let is_held = || Error::Locked { folder: folder.display().to_string() };
+        // A file system of a network may not lock folders.
+        if flock(&handle, how) == Err(rustix::io::Errno::WOULDBLOCK) {
+            return Err(is_held());
+        }
         if let Some(lock) = &lock {
             match flock(lock, how) {
                 Ok(()) => {}
-                Err(rustix::io::Errno::WOULDBLOCK) => {
-                    return Err(Error::Locked { folder: folder.display().to_string() });
-                }
+                Err(rustix::io::Errno::WOULDBLOCK) => return Err(is_held()),
                 Err(source) => return Err(failed("lock folder", source.into())),
             }
         }
-        let handle = fs::File::open(folder).map_err(|source| failed("open folder", source))?;
         Ok(OsDisk { folder: folder.to_owned(), handle: Arc::new(handle), read_only, _lock: lock.map(Arc::new) })
     }
 }
@@ -172,7 +176,12 @@ impl File for fs::File {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.sync_data()
+        self.sync_data()?;
+        // What somebody deleted is still written, and gone once it is closed.
+        match self.metadata()?.nlink() {
+            0 => Err(io::Error::new(io::ErrorKind::NotFound, "the file was deleted")),
+            _ => Ok(()),
+        }
     }
 
     fn forget_cached(&self) -> io::Result<()> {
