@@ -1,7 +1,8 @@
 //! `patches`: changes to rendered manifests, as JSON Patch (RFC 6902) or as a strategic merge patch.
 //!
 //! Start at [`Patch::apply`]. As kustomize does it, which Sveltos uses: the fields of a target are unanchored regular
-//! expressions, one patch is applied after the other, and `remove` of what is not there makes no difference. The text of a
+//! expressions, one patch is applied after the other, `remove` of what is not there makes no difference, and a strategic merge
+//! patch never makes another object of what it is for (a JSON patch that names `/metadata/name` or `/kind` does). The text of a
 //! patch may be a template of `.Cluster`; as in Sveltos it does not see the event, so no event can change what a patch does.
 //!
 //! A plain scalar of a patch has the type of its field, as one of a template does: see [`Marks`].
@@ -166,7 +167,9 @@ impl Patch {
             Change::Json(_) => operate(marked, &operations(patch)?, &marks)?,
             Change::Merge(_) => {
                 let merged = Merge { marks: &marks, is_known }.merge("", &marked, &patch);
-                merged.ok_or("`$patch: delete` of a whole manifest is not possible: leave it out of the template")?
+                let merged = merged
+                    .ok_or("`$patch: delete` of a whole manifest is not possible: leave it out of the template")?;
+                with_identity_of(&marked, merged)
             }
         };
         let changed = marks.settle(changed);
@@ -201,6 +204,23 @@ fn operate(mut manifest: Value, operations: &json_patch::Patch, marks: &Marks) -
         })?;
     }
     Ok(manifest)
+}
+
+/// What a strategic merge patch makes of a manifest is the same object. With a target, what the patch says of kind and name
+/// is a placeholder. kustomize lets `apiVersion` through, which makes objects of a kind that there is not.
+fn with_identity_of(before: &Value, mut after: Value) -> Value {
+    let keep = |field: &str, before: &Value, after: &mut Map<String, Value>| match before.get(field) {
+        Some(value) => _ = after.insert(field.to_owned(), value.clone()),
+        None => _ = after.remove(field),
+    };
+    if let Some(after) = after.as_object_mut() {
+        ["apiVersion", "kind"].iter().for_each(|field| keep(field, before, after));
+        let metadata = after.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
+        if let Some(metadata) = metadata.as_object_mut() {
+            ["name", "namespace"].iter().for_each(|field| keep(field, &before["metadata"], metadata));
+        }
+    }
+    after
 }
 
 /// The fields whose lists are merged item by item, with the field that tells items apart: `patchMergeKey` of the types of
@@ -396,6 +416,36 @@ mod tests {
         check(None, &named.replace("web-1", "web-2"), Ok(&[]));
         check(None, "spec: {replicas: 2}", Err("without `target` needs"));
         check(Some(json!({})), "$patch: delete", Err("leave it out of the template"));
+    }
+
+    #[test]
+    fn a_merge_with_a_target_changes_no_identity() {
+        let same = [
+            ("/apiVersion", json!("apps/v1")),
+            ("/kind", json!("Deployment")),
+            ("/metadata/name", json!("web-1")),
+            ("/metadata/namespace", json!("eng")),
+        ];
+        for (text, pointer, value) in [
+            ("metadata: {name: not-used, labels: {env: prod}}", "/metadata/labels/env", json!("prod")),
+            ("kind: Namespace\napiVersion: v1\nmetadata: {name: n, labels: {a: b}}", "/metadata/labels/a", json!("b")),
+            ("metadata: {namespace: other}\nspec: {replicas: 2}", "/spec/replicas", json!(2)),
+            ("metadata: {name: null, namespace: null, labels: null}", "/metadata/labels", Value::Null),
+            ("{kind: null, apiVersion: null, metadata: null}", "/metadata/labels", Value::Null),
+            ("metadata: {$patch: replace, labels: {a: b}}", "/metadata/labels", json!({"a": "b"})),
+            ("{$patch: replace, kind: X, metadata: {name: x}, spec: {replicas: 2}}", "/spec", json!({"replicas": 2})),
+        ] {
+            let places = [same.as_slice(), &[(pointer, value)]].concat();
+            check(Some(json!({"kind": "Deployment"})), text, Ok(&places));
+        }
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team-zoe"}});
+        let moved = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: not-used, namespace: other}\n";
+        check_on(&namespace, Some(json!({})), moved, Ok(&[("", namespace.clone())]));
+        check(Some(json!({})), "metadata: text", Err("has no `kind` or no `metadata.name`"));
+        // A JSON patch says itself what it changes. kustomize lets it.
+        let renamed =
+            "- {op: replace, path: /metadata/name, value: web-2}\n- {op: replace, path: /kind, value: StatefulSet}";
+        check(Some(json!({})), renamed, Ok(&[("/metadata/name", json!("web-2")), ("/kind", json!("StatefulSet"))]));
     }
 
     #[test]
