@@ -26,6 +26,15 @@ pub struct Object {
     pub plain: Vec<Plain>,
 }
 
+impl Object {
+    /// Its value, where each plain scalar is the string that it spells.
+    pub(crate) fn into_texts(self) -> Value {
+        let Object { mut value, plain } = self;
+        plain.into_iter().for_each(|scalar| types::put(&mut value, &scalar.place, Value::String(scalar.spelled)));
+        value
+    }
+}
+
 /// Why a text was refused, at a byte offset of that text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -43,19 +52,30 @@ impl Refusal {
 
 /// The values of a text of YAML documents, in order, as they are written; empty documents are skipped.
 pub(super) fn read(rendered: &TrackedText) -> Result<Vec<Value>, Refusal> {
-    Ok(build(rendered, false)?.into_iter().map(|object| object.value).collect())
+    Ok(build(rendered, Purpose::Read)?.into_iter().map(|object| object.value).collect())
 }
 
 /// The objects of a text, as they are to be applied: each plain scalar has the type of its place where that is known.
 pub(super) fn read_objects(rendered: &TrackedText) -> Result<Vec<Object>, Refusal> {
-    build(rendered, true)
+    build(rendered, Purpose::Apply)
 }
 
-fn build(rendered: &TrackedText, is_applied: bool) -> Result<Vec<Object>, Refusal> {
+/// What is done with the values of a text, and so which types the plain scalars get that its author wrote.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// They are read: the types of their spelling.
+    Read,
+    /// They are applied: the types of their places.
+    Apply,
+    /// They become part of a manifest: none yet, for the place is not known.
+    Part,
+}
+
+fn build(rendered: &TrackedText, purpose: Purpose) -> Result<Vec<Object>, Refusal> {
     let mut options = Options::default();
     options.set_emit_comments(!rendered.filled.is_empty());
     options.max_buffered_comment_events = usize::MAX;
-    let mut builder = Builder::new(rendered, is_applied);
+    let mut builder = Builder::new(rendered, purpose);
     for event in Parser::new_from_str_with_options(&rendered.text, options) {
         match event {
             Ok((event, span)) => {
@@ -78,16 +98,28 @@ fn build(rendered: &TrackedText, is_applied: bool) -> Result<Vec<Object>, Refusa
 
 /// The one value of a text, of any type; for `fromYaml`.
 pub(super) fn read_value(text: &str) -> Result<Value, String> {
+    Ok(read_any(text, Purpose::Read)?.value)
+}
+
+/// The one value of a text, of any type, with all of its plain scalars, at their places in it.
+pub(super) fn read_part(text: &str) -> Result<Object, String> {
+    read_any(text, Purpose::Part)
+}
+
+/// The builder takes only mappings, so the value is the field of one.
+fn read_any(text: &str, purpose: Purpose) -> Result<Object, String> {
     let rendered = TrackedText { text: format!("value:\n  {}\n", text.replace('\n', "\n  ")), filled: Vec::new() };
-    let objects = read(&rendered).map_err(|refusal| match refusal {
+    let objects = build(&rendered, purpose).map_err(|refusal| match refusal {
         Refusal::Manifest { message, .. } => message,
         Refusal::Violation { violation, .. } => violation.message().to_owned(),
     })?;
-    Ok(objects
-        .into_iter()
-        .next()
-        .and_then(|mut object| object.get_mut("value").map(Value::take))
-        .unwrap_or(Value::Null))
+    let Some(Object { mut value, mut plain }) = objects.into_iter().next() else {
+        return Ok(Object { value: Value::Null, plain: Vec::new() });
+    };
+    let is_of_value = |step: &PathStep| matches!(step, PathStep::Field(name) if name == "value");
+    plain.retain(|scalar| scalar.place.first().is_some_and(is_of_value));
+    plain.iter_mut().for_each(|scalar| _ = scalar.place.remove(0));
+    Ok(Object { value: value.get_mut("value").map(Value::take).unwrap_or_default(), plain })
 }
 
 /// A collection that is still open.
@@ -113,8 +145,7 @@ enum Key {
 struct Builder<'r> {
     rendered: &'r TrackedText,
     judged: bool,
-    /// Whether what the author wrote gets the type of its place too.
-    is_applied: bool,
+    purpose: Purpose,
     stack: Vec<Open>,
     anchors: HashMap<usize, Value>,
     nodes: usize,
@@ -130,10 +161,10 @@ struct Builder<'r> {
 }
 
 impl<'r> Builder<'r> {
-    fn new(rendered: &'r TrackedText, is_applied: bool) -> Builder<'r> {
+    fn new(rendered: &'r TrackedText, purpose: Purpose) -> Builder<'r> {
         Builder {
             rendered,
-            is_applied,
+            purpose,
             judged: !rendered.filled.is_empty(),
             stack: Vec::new(),
             anchors: HashMap::new(),
@@ -278,7 +309,7 @@ impl<'r> Builder<'r> {
         match (tainted, read) {
             (_, Some(Value::String(text))) => Ok(Value::String(text)),
             (None, Some(Value::Null)) => Ok(Value::Null),
-            (None, Some(read)) if !self.is_applied => Ok(read),
+            (None, Some(read)) if self.purpose == Purpose::Read => Ok(read),
             (Some(_), _) | (None, Some(_)) if self.is_string_place() => Ok(Value::String(text.to_owned())),
             (taint, read) if taint.is_some_and(|taint| taint.is_text) || read.is_some() => {
                 let (place, spelled) = (self.place_here(), text.to_owned());
@@ -335,6 +366,11 @@ impl<'r> Builder<'r> {
     /// Takes an object, or the objects of a list, as `kubectl` does.
     fn finish(&mut self, mut object: Value, end: usize) -> Result<(), Refusal> {
         let mut undecided = std::mem::take(&mut self.undecided);
+        if self.purpose == Purpose::Part {
+            let plain = undecided.iter().map(Undecided::plain).collect();
+            self.objects.push(Object { value: object, plain });
+            return Ok(());
+        }
         let violated = |(filled, violation)| Refusal::Violation { filled, violation };
         if !is_list(&object) {
             let plain = types::settle(&mut object, &undecided).map_err(violated)?;
@@ -405,12 +441,7 @@ impl<'r> Builder<'r> {
     fn is_string_place(&self) -> bool {
         let depth = self.stack.len();
         let up = |levels: usize| depth.checked_sub(levels).and_then(|depth| self.key_at(depth));
-        matches!(
-            (up(3), up(2), up(1)),
-            (_, Some("metadata"), Some("name" | "namespace" | "generateName"))
-                | (Some("metadata"), Some("labels" | "annotations"), Some(_))
-                | (_, Some("matchLabels" | "nodeSelector"), Some(_))
-        )
+        types::is_string_field([up(3), up(2), up(1)])
     }
 
     /// The place of the value that is being filled; `None` below a merge key.

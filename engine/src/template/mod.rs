@@ -17,6 +17,7 @@ mod error;
 mod functions;
 mod go;
 mod manifest;
+mod marks;
 mod scalar;
 mod single_quotes;
 mod tera;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 
 pub use error::{Error, Fault};
 pub use manifest::Object;
+pub(crate) use marks::Marks;
 pub use types::Plain;
 pub(crate) use types::{at, put};
 
@@ -288,12 +290,12 @@ fn parse<T>(name: &str, source: &str, read: fn(&TrackedText) -> Result<T, Refusa
     })
 }
 
-/// Reads one YAML or JSON value that is no template.
+/// Reads one YAML or JSON value, of any type, that becomes part of a manifest: all of its plain scalars are still without a type.
 ///
 /// # Errors
 /// Why it is none.
-pub fn parse_value(text: &str) -> Result<serde_json::Value, String> {
-    manifest::read_value(text)
+pub(crate) fn parse_part(text: &str) -> Result<Object, String> {
+    manifest::read_part(text)
 }
 
 #[cfg(test)]

@@ -44,6 +44,19 @@ pub(super) struct Undecided {
 }
 
 impl Undecided {
+    /// A plain scalar that is now at this place. No action is blamed for it.
+    pub fn at(scalar: &Plain, place: &[PathStep]) -> Undecided {
+        let Plain { spelled, read, untyped, .. } = scalar.clone();
+        let is_text = untyped.is_string();
+        Undecided { place: place.to_vec(), spelled, read, is_text, is_composed: false, filled: None }
+    }
+
+    /// What is known of it where its object was read.
+    pub fn plain(&self) -> Plain {
+        let Undecided { place, spelled, read, .. } = self.clone();
+        Plain { place, spelled, read, untyped: self.untyped() }
+    }
+
     fn string(&self) -> Value {
         Value::String(self.spelled.clone())
     }
@@ -104,11 +117,26 @@ pub(super) fn settle(object: &mut Value, undecided: &[Undecided]) -> Result<Vec<
     if check.is_some() {
         return Ok(Vec::new());
     }
-    let plain = undecided.iter().map(|scalar| {
-        let Undecided { place, spelled, read, .. } = scalar.clone();
-        Plain { place, spelled, read, untyped: scalar.untyped() }
-    });
-    Ok(plain.collect())
+    Ok(undecided.iter().map(Undecided::plain).collect())
+}
+
+/// Whether Kubernetes takes nothing but a string here, whatever the object.
+pub(super) fn takes_only_strings(place: &[PathStep]) -> bool {
+    let up = |levels: usize| match place.get(place.len().checked_sub(levels)?)? {
+        PathStep::Field(name) => Some(name.as_str()),
+        PathStep::Item(_) => None,
+    };
+    is_string_field([up(3), up(2), up(1)])
+}
+
+/// The same of a field by its name, the last one, and those of the two that it is in; `None` is no field.
+pub(super) fn is_string_field(names: [Option<&str>; 3]) -> bool {
+    matches!(
+        names,
+        [_, Some("metadata"), Some("name" | "namespace" | "generateName")]
+            | [Some("metadata"), Some("labels" | "annotations"), Some(_)]
+            | [_, Some("matchLabels" | "nodeSelector"), Some(_)]
+    )
 }
 
 fn check_of(object: &Value) -> Option<TypeCheck> {

@@ -14,7 +14,7 @@ use crate::rules::problem::Problem;
 use crate::rules::read::content::{Contents, Fault, Reference};
 use crate::rules::read::spec::{EventTriggerSpec, PatchSpec, PatchesFromSpec};
 use crate::rules::read::text::{Reading, Text};
-use crate::template::{Data, parse_value};
+use crate::template::{Data, parse_part};
 
 /// The patches of a trigger.
 #[derive(Debug, Default)]
@@ -130,7 +130,7 @@ impl Patches {
         };
         let mut change = |field: &str, patch: &Patch| {
             for one in manifests.iter_mut() {
-                patch.apply(&mut one.manifest).map_err(|reason| failed(field, reason))?;
+                patch.apply(&mut one.manifest, &mut one.plain).map_err(|reason| failed(field, reason))?;
             }
             Ok::<(), Error>(())
         };
@@ -169,9 +169,9 @@ impl Patches {
     }
 }
 
-/// The patches in a text: one, or a list of them.
+/// The patches in a text: one, or a list of them. All of their fields are strings.
 fn specs(text: &str) -> Result<Vec<PatchSpec>, String> {
-    let listed = match parse_value(text)? {
+    let listed = match parse_part(text)?.into_texts() {
         Value::Array(items) => items,
         one => vec![one],
     };

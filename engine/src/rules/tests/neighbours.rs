@@ -148,6 +148,52 @@ fn patches_change_what_was_rendered_in_order() {
 }
 
 #[test]
+fn a_patch_neither_renames_what_it_is_for_nor_respells_a_value() {
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: team-{{ .CloudEvent.subject }}}\n";
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .CloudEvent.subject }}, namespace: default}\n";
+    let custom = "apiVersion: x.dev/v1\nkind: X\nmetadata: {name: x, namespace: default}\nspec: {old: 1.20, gone: 1.30, list: [0x1]}\n";
+    let listed = "- target: {kind: ConfigMap, name: ^zoe$}\n  patch: |\n    data: {pv: 1.10, py: 0x1F}\n";
+    let contents = [
+        content("ConfigMap", "c", json!({"a": namespace, "b": map, "c": custom})),
+        content("ConfigMap", "patches", json!({"p": listed})),
+    ];
+    let placeholder =
+        "apiVersion: v1\nkind: Deployment\nmetadata: {name: not-used, namespace: other, labels: {env: prod}}\n";
+    let operations = "- {op: add, path: /spec/list/0, value: 0x2}\n- {op: copy, from: /spec/old, path: /spec/copy}";
+    let spec = json!({
+        "policyRefs": [{"kind": "ConfigMap", "namespace": "default", "name": "c"}],
+        "patches": [
+            {"target": {"kind": "Namespace"}, "patch": placeholder},
+            {"target": {"kind": "^X$"}, "patch": "spec: {new: 1.10, gone: text}"},
+            {"target": {"kind": "^X$"}, "patch": operations},
+        ],
+        "patchesFrom": [{"kind": "ConfigMap", "namespace": "default", "name": "patches"}],
+    });
+    let rendered = made(&spec, &contents, "v").expect("objects");
+    // What only the cluster has the types of comes with its spelling.
+    let mut spelled: Vec<_> = rendered[2].plain.iter().map(|plain| format!("{plain:?}")).collect();
+    spelled.sort_unstable();
+    let expected = [("copy", "1.20"), ("list", "0x1"), ("list", "0x2"), ("new", "1.10"), ("old", "1.20")];
+    assert_eq!(spelled.len(), expected.len(), "{spelled:?}");
+    for (field, text) in expected {
+        let is_it = |plain: &String| plain.contains(&format!("{field:?}")) && plain.contains(&format!("{text:?}"));
+        assert!(spelled.iter().any(is_it), "{field}: {text} in {spelled:?}");
+    }
+    let expected = [
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team-zoe", "labels": {"env": "prod"}}}),
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "zoe", "namespace": "default"},
+            "data": {"pv": "1.10", "py": "0x1F"},
+        }),
+        json!({
+            "apiVersion": "x.dev/v1", "kind": "X", "metadata": {"name": "x", "namespace": "default"},
+            "spec": {"old": 1.2, "copy": 1.2, "new": 1.1, "gone": "text", "list": [2, 1]},
+        }),
+    ];
+    assert_eq!(manifests_of(rendered), expected);
+}
+
+#[test]
 fn a_list_and_a_range_give_several_objects() {
     let list = "apiVersion: v1\nkind: List\nitems:\n{{ range .CloudEvent.data.list }}- {apiVersion: v1, kind: Namespace, metadata: {name: {{ . }}}}\n{{ end }}";
     let range = "{{ range .CloudEvent.data.list }}\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: {{ . }}-2}\n{{ end }}";
