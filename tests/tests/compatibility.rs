@@ -270,7 +270,7 @@ async fn status(scene: &Scene) -> Outcome {
     let degraded = condition(&found["status"], "Degraded");
     assert_eq!((&degraded["status"], &degraded["reason"]), (&json!("True"), &json!("LifecyclesFailing")));
     let message = degraded["message"].as_str().unwrap_or_default();
-    for part in ["1 of 13 lifecycles fail; source `auth.example.com`, subject `late`: ", "not-there"] {
+    for part in ["1 of 13 lifecycles fails; source `auth.example.com`, subject `late`: ", "not-there"] {
         assert!(message.contains(part), "{message}");
     }
     assert_eq!(condition(&found["status"], "Ready")["lastTransitionTime"], since, "the rule is as ready as it was");

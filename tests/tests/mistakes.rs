@@ -512,7 +512,7 @@ async fn full_for_a_checkpoint(scene: &Scene) -> Outcome {
     let warned = |status: &Value| status["warnings"].to_string().contains("the state is not saved");
     let says_so = async |lifeline: &Lifeline, what: &str, patience: Duration| {
         eventually(what, patience, async || {
-            let status = lifeline.ask(&["status"]).map_err(|failure| failure.to_string())?;
+            let status = lifeline.status().map_err(|failure| failure.to_string())?;
             if warned(&status) { Ok(()) } else { Err(format!("{status}")) }
         })
         .await
@@ -539,7 +539,7 @@ async fn full_for_a_checkpoint(scene: &Scene) -> Outcome {
     lifeline.kill();
     lifeline.restart()?;
     eventually("an engine that saves or says that it cannot", LATER, async || {
-        let status = lifeline.ask(&["status"]).map_err(|failure| failure.to_string())?;
+        let status = lifeline.status().map_err(|failure| failure.to_string())?;
         let is_saved = status["saved"].as_u64() >= Some(published);
         if is_saved || warned(&status) { Ok(()) } else { Err(format!("{status}")) }
     })
@@ -547,7 +547,7 @@ async fn full_for_a_checkpoint(scene: &Scene) -> Outcome {
 
     fs::remove_file(brim)?;
     eventually("the state to be saved again", LATER, async || {
-        let status = lifeline.ask(&["status"]).map_err(|failure| failure.to_string())?;
+        let status = lifeline.status().map_err(|failure| failure.to_string())?;
         let is_saved = status["saved"].as_u64() >= Some(published);
         if is_saved && !warned(&status) { Ok(()) } else { Err(format!("{status}")) }
     })

@@ -12,7 +12,7 @@ const TEMPLATE: &str = "\
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: \"NAME-{{ .CloudEvent.subject }}\", namespace: default}
-data: {zone: \"{{ with .Cluster.metadata.annotations }}{{ .zone }}{{ end }}\", name: \"{{ .Cluster.metadata.name }}\"}
+data: {zone: \"{{ dig \"metadata\" \"annotations\" \"zone\" \"\" .Cluster }}\", name: \"{{ .Cluster.metadata.name }}\"}
 ";
 
 /// The definition of Sveltos for the clusters that it knows, with the fields that say something of one.
