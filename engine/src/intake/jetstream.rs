@@ -14,6 +14,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::owner::Owner;
+use super::transform::Transform;
 use super::{Error, Subject};
 
 /// What every subject matches.
@@ -37,8 +38,8 @@ pub struct Copied {
     pub origins: Vec<String>,
     /// Whether it copies streams of other servers or accounts.
     pub is_elsewhere: bool,
-    /// Whether messages are kept under other subjects than they were published on.
-    pub is_renamed: bool,
+    /// How messages are kept under other subjects than they were published on.
+    pub transform: Option<Transform>,
 }
 
 /// What the server says of a stream.

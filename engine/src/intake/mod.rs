@@ -36,9 +36,11 @@ pub mod pull;
 pub mod reader;
 pub mod reserved;
 mod search;
+mod stream_info;
 pub mod streams;
 pub mod subjects;
 mod subscription;
+pub mod transform;
 pub mod way;
 
 use std::sync::Arc;

@@ -25,10 +25,11 @@ use tokio::sync::watch;
 use super::agreement::{agrees, backlog_of, delivers, delivers_whole_batches, filters, wanted_filters};
 use super::catch_up::CatchUp;
 use super::connection::ConnectionState;
-use super::jetstream::{Backlog, Batch, Batches, Consume, Copied, JetStream, Retention, Stored, StreamState};
+use super::jetstream::{Backlog, Batch, Batches, Consume, JetStream, Retention, Stored, StreamState};
 use super::metadata::note;
 use super::owner::Owner;
 use super::pull::{BATCH_MESSAGES_MAX, Pull};
+use super::stream_info::{internal, state_of};
 use super::{Error, epoch, pace};
 use crate::error_text::one_line;
 
@@ -540,47 +541,6 @@ fn allowed_ack_pending(error: &Error) -> Option<i64> {
     let said = is_this.then(|| cause.to_string())?;
     let (description, _) = said.rsplit_once(" (code")?;
     description.rsplit(' ').next()?.parse().ok()
-}
-
-/// JetStream's own: key-value buckets, object stores, anything hidden.
-fn internal(stream: &str) -> bool {
-    stream.starts_with("KV_") || stream.starts_with("OBJ_") || stream.starts_with('$')
-}
-
-fn state_of(info: &stream::Info) -> StreamState {
-    StreamState {
-        name: info.config.name.clone(),
-        created_unix_nanos: u64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(0),
-        first_sequence: info.state.first_sequence,
-        last_sequence: info.state.last_sequence,
-        messages: info.state.messages,
-        replicas: info.config.num_replicas,
-        retention: match info.config.retention {
-            RetentionPolicy::Limits => Retention::Limits,
-            RetentionPolicy::Interest => Retention::Interest,
-            RetentionPolicy::WorkQueue => Retention::WorkQueue,
-        },
-        subjects: info.config.subjects.clone(),
-        copied: copied(&info.config),
-        on_disk: info.config.storage == StorageType::File,
-        erasable: !(info.config.deny_delete && info.config.deny_purge),
-        consumers_kept: info
-            .config
-            .consumer_limits
-            .as_ref()
-            .map(|limits| limits.inactive_threshold)
-            .filter(|threshold| !threshold.is_zero()),
-    }
-}
-
-fn copied(config: &stream::Config) -> Copied {
-    let (elsewhere, here): (Vec<_>, Vec<_>) =
-        config.mirror.iter().chain(config.sources.iter().flatten()).partition(|source| source.external.is_some());
-    Copied {
-        origins: here.into_iter().map(|source| source.name.clone()).collect(),
-        is_elsewhere: !elsewhere.is_empty(),
-        is_renamed: config.subject_transform.is_some(),
-    }
 }
 
 /// Turns "there is no such thing" into `None`.
