@@ -288,6 +288,23 @@ pub trait JetStream: Send + Sync {
     /// survive. `None` when none waits.
     fn first_alone<'a>(&'a self, consume: &'a Consume, count: u32) -> BoxFuture<'a, Result<Option<Batch>, Error>>;
 
+    /// The subjects that a durable consumer delivers, empty for all; `None` where there is none of this name, or nobody knows.
+    fn filters<'a>(&'a self, _stream: &'a str, _durable: &'a str) -> BoxFuture<'a, Result<Option<Vec<String>>, Error>> {
+        async { Ok(None) }.boxed()
+    }
+
+    /// The first messages from `from_sequence` on, at most `count`, asked for one by one as [`JetStream::first_alone`] does. They are
+    /// not the consumer's, and nothing is to be acknowledged.
+    fn alone_from<'a>(&'a self, _consume: &'a Consume, _count: u32) -> BoxFuture<'a, Result<Vec<Message>, Error>> {
+        async { Ok(Vec::new()) }.boxed()
+    }
+
+    /// Delivers from `from_sequence` on without acknowledgements, and leaves the durable consumer as it is; `None` where that
+    /// cannot be.
+    fn beside(&self, _consume: Consume) -> BoxFuture<'_, Result<Option<Box<dyn Batches>>, Error>> {
+        async { Ok(None) }.boxed()
+    }
+
     /// Delivers from `from_sequence` on, whatever the consumer thought before. Drop the former [`Batches`] first.
     fn consume(&self, consume: Consume) -> BoxFuture<'_, Result<Box<dyn Batches>, Error>>;
 }

@@ -42,6 +42,7 @@ pub mod subjects;
 mod subscription;
 pub mod transform;
 pub mod way;
+mod widened;
 
 use std::sync::Arc;
 

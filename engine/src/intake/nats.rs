@@ -25,12 +25,12 @@ use tokio::sync::watch;
 use super::agreement::{agrees, backlog_of, delivers, delivers_whole_batches, filters, wanted_filters};
 use super::catch_up::CatchUp;
 use super::connection::ConnectionState;
-use super::jetstream::{Backlog, Batch, Batches, Consume, JetStream, Retention, Stored, StreamState};
+use super::jetstream::{Backlog, Batch, Batches, Consume, JetStream, Message, Retention, Stored, StreamState};
 use super::metadata::note;
 use super::owner::Owner;
 use super::pull::{BATCH_MESSAGES_MAX, Pull};
 use super::stream_info::{internal, state_of};
-use super::{Error, epoch, pace};
+use super::{Error, catch_up, epoch, pace};
 use crate::error_text::one_line;
 
 /// How long the server waits for an acknowledgement before it delivers again.
@@ -492,6 +492,26 @@ impl JetStream for Nats {
 
     fn backlog<'a>(&'a self, stream: &'a str, durable: &'a str) -> BoxFuture<'a, Result<Option<Backlog>, Error>> {
         async move { Ok(self.consumer(stream, durable).await?.as_ref().map(backlog_of)) }.boxed()
+    }
+
+    fn filters<'a>(&'a self, stream: &'a str, durable: &'a str) -> BoxFuture<'a, Result<Option<Vec<String>>, Error>> {
+        let owned = |info: consumer::Info| filters(&info.config).into_iter().map(str::to_owned).collect();
+        async move { Ok(self.consumer(stream, durable).await?.map(owned)) }.boxed()
+    }
+
+    fn alone_from<'a>(&'a self, consume: &'a Consume, count: u32) -> BoxFuture<'a, Result<Vec<Message>, Error>> {
+        self.messages_from(consume, consume.from_sequence, count).boxed()
+    }
+
+    fn beside(&self, consume: Consume) -> BoxFuture<'_, Result<Option<Box<dyn Batches>>, Error>> {
+        let mut link = self.link.clone();
+        async move {
+            link.mark_unchanged();
+            let second = Consume { durable: catch_up::name(&consume.durable), ..consume };
+            self.create_for_backlog(&second).await?;
+            Ok(Some(Box::new(Pull::open(self.clone(), link, second, 0).await?) as Box<dyn Batches>))
+        }
+        .boxed()
     }
 
     fn owner<'a>(&'a self, stream: &'a str, durable: &'a str) -> BoxFuture<'a, Result<Option<Owner>, Error>> {
