@@ -226,7 +226,10 @@ impl Nats {
             Retention::Interest | Retention::WorkQueue => (*from_sequence).min(info.ack_floor.stream_sequence + 1),
         };
         let is_as_wanted = agrees(&info.config, &wanted);
-        if !is_as_wanted && !self.update(stream, &info.config, &wanted).await? {
+        // One whose filters are updated away hears of messages every 2 s at most, ever after (nats-server#7760).
+        let loses_filters = *retention == Retention::Limits && !filters(&info.config).is_empty();
+        let is_made_again = loses_filters && consume.filters.is_empty();
+        if !is_as_wanted && (is_made_again || !self.update(stream, &info.config, &wanted).await?) {
             return self.recreate(consume, from).await;
         }
         let delivered = info.delivered.stream_sequence;

@@ -88,6 +88,28 @@ async fn what_an_interest_stream_holds_of_a_subject_that_is_named_later_is_recor
 
 #[tokio::test]
 #[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
+async fn events_do_not_wait_where_all_subjects_are_named_later() {
+    let mut world = World::new(&["a"]).await;
+    world.create("S", &["a", "b"], Config::default()).await;
+    world.run().await;
+    world.publish("a", 0..3).await;
+    world.recorded(3).await;
+    start_with(&mut world, &["a", "b"]).await;
+    world.shows("it reads", |status| status.obstacles().is_empty() && !status.readers.is_empty()).await;
+    let mut slowest = Duration::ZERO;
+    for number in 3..9 {
+        let published = Instant::now();
+        world.publish(if number % 2 == 0 { "a" } else { "b" }, number..number + 1).await;
+        world.recorded(number as usize + 1).await;
+        slowest = slowest.max(published.elapsed());
+        tokio::time::sleep(Duration::from_millis(130)).await;
+    }
+    assert_eq!(world.payloads(), numbers(0..9));
+    assert!(slowest < Duration::from_millis(700), "{slowest:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs LIFELINE_NATS_SERVER: a real nats-server"]
 async fn a_part_of_a_stream_that_transforms_its_subjects_is_read() {
     let mut world = World::new(&["uin.>"]).await;
     let transform = SubjectTransform { source: "uin.>".to_owned(), destination: "uout.>".to_owned() };
