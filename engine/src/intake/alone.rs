@@ -42,11 +42,24 @@ impl Nats {
         if let Some(told) = consume.of_another_log(info.ack_floor.stream_sequence) {
             tracing::warn!("{told}");
         }
-        let mut from = match retention {
+        let from = match retention {
             Retention::Limits => *from_sequence,
             Retention::Interest | Retention::WorkQueue => (*from_sequence).min(info.ack_floor.stream_sequence + 1),
         };
-        let (mut messages, mut bytes) = (Vec::<Message>::new(), 0);
+        let messages = self.messages_from(consume, from, count).await?;
+        if messages.is_empty() {
+            return Ok(None);
+        }
+        let replies = acknowledgements(consume, &info, &messages);
+        let acknowledge = Box::new(Replies::new(self.client().clone(), replies));
+        // The consumer has not delivered what is read beside it, so it counts that too.
+        let beside = messages.iter().filter(|message| message.sequence > info.delivered.stream_sequence).count() as u64;
+        Ok(Some(Batch { messages, pending: info.num_pending.saturating_sub(beside), acknowledge }))
+    }
+
+    /// The first messages from a sequence on that a consumer asks for, at most `count`; none where none is there.
+    pub(super) async fn messages_from(&self, consume: &Consume, from: u64, count: u32) -> Result<Vec<Message>, Error> {
+        let (mut messages, mut bytes, mut from) = (Vec::<Message>::new(), 0, from);
         while messages.len() < count as usize && bytes < BYTES_MAX {
             let message = match self.first_from(consume, from).await {
                 Ok(Some(message)) => message,
@@ -58,14 +71,7 @@ impl Nats {
             bytes += message.payload.len();
             messages.push(message);
         }
-        if messages.is_empty() {
-            return Ok(None);
-        }
-        let replies = acknowledgements(consume, &info, &messages);
-        let acknowledge = Box::new(Replies::new(self.client().clone(), replies));
-        // The consumer has not delivered what is read beside it, so it counts that too.
-        let beside = messages.iter().filter(|message| message.sequence > info.delivered.stream_sequence).count() as u64;
-        Ok(Some(Batch { messages, pending: info.num_pending.saturating_sub(beside), acknowledge }))
+        Ok(messages)
     }
 
     /// The first message from a sequence on that the consumer asks for.

@@ -6,7 +6,7 @@
 
 use super::copies::leave_out;
 use super::jetstream::{Copied, Retention, StreamState};
-use super::subjects::{Assignment, Reading, Skipped, Wanted, disjoint, includes, intersect};
+use super::subjects::{Assignment, Reading, Skipped, Wanted, disjoint, includes, intersect, overlapping};
 
 /// Finds the streams that hold what is wanted.
 #[must_use]
@@ -22,7 +22,8 @@ pub fn assign(wanted: &Wanted, streams: &[StreamState]) -> Assignment {
             ));
             continue;
         }
-        let mut filters = Vec::new();
+        // By the subjects that are published, and by those that messages are kept under where these are others.
+        let (mut filters, mut of_kept) = (Vec::new(), Vec::new());
         let mut whole = everything;
         for subject in &wanted.subjects {
             filters.extend(stream.subjects.iter().filter_map(|held| intersect(subject, held)));
@@ -31,13 +32,14 @@ pub fn assign(wanted: &Wanted, streams: &[StreamState]) -> Assignment {
             whole |= named.subjects.is_empty();
             for subject in &named.subjects {
                 filters.extend(stream.subjects.iter().filter_map(|held| intersect(subject, held)));
+                of_kept.extend(kept_of(stream, subject));
                 // A mirror names no subjects of its own; the server knows what it holds.
                 if stream.subjects.is_empty() {
                     filters.push(subject.clone());
                 }
             }
         }
-        if filters.is_empty() && !whole {
+        if filters.is_empty() && of_kept.is_empty() && !whole {
             continue;
         }
         let filters = if whole { Vec::new() } else { disjoint(filters) };
@@ -45,7 +47,10 @@ pub fn assign(wanted: &Wanted, streams: &[StreamState]) -> Assignment {
         // to it later is skipped where it is not wanted, until it is looked at again.
         let has_all = !stream.subjects.is_empty()
             && stream.subjects.iter().all(|held| filters.iter().any(|filter| includes(filter, held)));
-        let (filters, only) = if has_all { (Vec::new(), wanted_of(wanted, stream)) } else { (filters, Vec::new()) };
+        let (filters, only) = match has_all || whole {
+            true => (Vec::new(), if has_all { wanted_of(wanted, stream) } else { Vec::new() }),
+            false => (kept_under(stream, filters, of_kept, &mut found.warnings), Vec::new()),
+        };
         // Copies and renamed messages are not kept under the subjects that the stream names.
         let only = if stream.copied == Copied::default() { only } else { Vec::new() };
         let skipped = Skipped { only, ..Skipped::default() };
@@ -78,6 +83,7 @@ pub fn assign(wanted: &Wanted, streams: &[StreamState]) -> Assignment {
                     .filter(|subject| {
                         !stream.subjects.is_empty()
                             && !stream.subjects.iter().any(|held| intersect(subject, held).is_some())
+                            && kept_of(stream, subject).is_none()
                     })
                     .map(|subject| {
                         format!(
@@ -98,10 +104,44 @@ fn wanted_of(wanted: &Wanted, stream: &StreamState) -> Vec<String> {
     disjoint(wanted.subjects.iter().chain(named).cloned().collect())
 }
 
+/// The part of a pattern under which a stream keeps messages that were published on other subjects.
+fn kept_of(stream: &StreamState, subject: &str) -> Option<String> {
+    intersect(subject, &stream.copied.transform.as_ref()?.destinations())
+}
+
+/// The filters for messages that were published on these subjects, and `of_kept`, which are filters already.
+fn kept_under(
+    stream: &StreamState,
+    published: Vec<String>,
+    of_kept: Vec<String>,
+    warnings: &mut Vec<String>,
+) -> Vec<String> {
+    let Some(transform) = &stream.copied.transform else { return published };
+    let mut filters = of_kept;
+    for subject in published {
+        let kept = transform.kept(&subject).unwrap_or_default();
+        let with_these = disjoint(filters.iter().chain(&kept).cloned().collect());
+        // The server refuses filters that overlap in part.
+        if !kept.is_empty() && overlapping(&with_these).is_none() {
+            filters = with_these;
+            continue;
+        }
+        warnings.push(format!(
+            "stream `{}` keeps messages of `{subject}` under other subjects, `{}`, and which of these are wanted is not known: they are \
+             not read\nhint: name that stream in the connection file (`streams`), with `subjects` that it keeps them under, or without \
+             `subjects` to read all of it",
+            stream.name, transform.destination
+        ));
+        filters.push(subject);
+    }
+    disjoint(filters)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::intake::subjects::WantedStream;
+    use crate::intake::transform::Transform;
 
     fn stream(name: &str, subjects: &[&str]) -> StreamState {
         StreamState {
@@ -185,7 +225,29 @@ mod tests {
         assert_eq!(only(subjects(&["a.*"]), stream("S", &["a.b"])), ["a.*"]);
         assert_eq!(only(Wanted::default(), stream("S", &["a"])), [""; 0]);
         // Its messages may be kept under other subjects than it names.
-        let renamed = Copied { is_renamed: true, ..Copied::default() };
-        assert_eq!(only(subjects(&["a"]), StreamState { copied: renamed, ..stream("S", &["a"]) }), [""; 0]);
+        assert_eq!(only(subjects(&["a"]), transformed("a", "b", &["a"])), [""; 0]);
+    }
+
+    fn transformed(source: &str, destination: &str, subjects: &[&str]) -> StreamState {
+        let transform = Some(Transform { source: source.to_owned(), destination: destination.to_owned() });
+        StreamState { copied: Copied { transform, ..Copied::default() }, ..stream("S", subjects) }
+    }
+
+    #[test]
+    fn messages_are_read_by_the_subjects_that_they_are_kept_under() {
+        let streams = [transformed("in.>", "out.>", &["in.>", "other.>"])];
+        check(subjects(&["in.>"]), &streams, &[("S", &["out.>"])], &[], 0);
+        check(subjects(&["in.a", "other.b"]), &streams, &[("S", &["other.b", "out.a"])], &[], 0);
+        check(subjects(&["in.>", "other.>"]), &streams, &[("S", &[])], &[], 0);
+        let named = |subject: &str| Wanted {
+            subjects: Vec::new(),
+            streams: vec![WantedStream { name: "S".to_owned(), subjects: owned(&[subject]) }],
+        };
+        check(named("out.a"), &streams, &[("S", &["out.a"])], &[], 0);
+        check(named("in.a"), &streams, &[("S", &["out.a"])], &[], 0);
+        // Which of them are meant is not known.
+        let streams = [transformed("in.*", "out.{{partition(3,1)}}", &["in.*", "other.>"])];
+        check(subjects(&["in.*"]), &streams, &[("S", &["in.*"])], &[], 1);
+        check(named("out.*"), &streams, &[("S", &["out.*"])], &[], 0);
     }
 }

@@ -172,6 +172,6 @@ impl Acknowledge for Recorded {
 }
 
 /// The name of the second consumer.
-fn name(durable: &str) -> String {
+pub(super) fn name(durable: &str) -> String {
     format!("{durable}-backlog")
 }

@@ -14,6 +14,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::owner::Owner;
+use super::transform::Transform;
 use super::{Error, Subject};
 
 /// What every subject matches.
@@ -37,8 +38,8 @@ pub struct Copied {
     pub origins: Vec<String>,
     /// Whether it copies streams of other servers or accounts.
     pub is_elsewhere: bool,
-    /// Whether messages are kept under other subjects than they were published on.
-    pub is_renamed: bool,
+    /// How messages are kept under other subjects than they were published on.
+    pub transform: Option<Transform>,
 }
 
 /// What the server says of a stream.
@@ -286,6 +287,23 @@ pub trait JetStream: Send + Sync {
     /// The first messages that the consumer has to deliver, at most `count`, asked for one by one, in a form that any bytes
     /// survive. `None` when none waits.
     fn first_alone<'a>(&'a self, consume: &'a Consume, count: u32) -> BoxFuture<'a, Result<Option<Batch>, Error>>;
+
+    /// The subjects that a durable consumer delivers, empty for all; `None` where there is none of this name, or nobody knows.
+    fn filters<'a>(&'a self, _stream: &'a str, _durable: &'a str) -> BoxFuture<'a, Result<Option<Vec<String>>, Error>> {
+        async { Ok(None) }.boxed()
+    }
+
+    /// The first messages from `from_sequence` on, at most `count`, asked for one by one as [`JetStream::first_alone`] does. They
+    /// are not the consumer's, and nothing is to be acknowledged.
+    fn alone_from<'a>(&'a self, _consume: &'a Consume, _count: u32) -> BoxFuture<'a, Result<Vec<Message>, Error>> {
+        async { Ok(Vec::new()) }.boxed()
+    }
+
+    /// Delivers from `from_sequence` on without acknowledgements, and leaves the durable consumer as it is; `None` where that
+    /// cannot be.
+    fn beside(&self, _consume: Consume) -> BoxFuture<'_, Result<Option<Box<dyn Batches>>, Error>> {
+        async { Ok(None) }.boxed()
+    }
 
     /// Delivers from `from_sequence` on, whatever the consumer thought before. Drop the former [`Batches`] first.
     fn consume(&self, consume: Consume) -> BoxFuture<'_, Result<Box<dyn Batches>, Error>>;

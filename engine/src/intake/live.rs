@@ -13,6 +13,7 @@ mod passed;
 mod plain;
 mod strange;
 mod stream_changes;
+mod widened;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;

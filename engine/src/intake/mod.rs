@@ -36,10 +36,13 @@ pub mod pull;
 pub mod reader;
 pub mod reserved;
 mod search;
+mod stream_info;
 pub mod streams;
 pub mod subjects;
 mod subscription;
+pub mod transform;
 pub mod way;
+mod widened;
 
 use std::sync::Arc;
 

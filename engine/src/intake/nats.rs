@@ -25,11 +25,12 @@ use tokio::sync::watch;
 use super::agreement::{agrees, backlog_of, delivers, delivers_whole_batches, filters, wanted_filters};
 use super::catch_up::CatchUp;
 use super::connection::ConnectionState;
-use super::jetstream::{Backlog, Batch, Batches, Consume, Copied, JetStream, Retention, Stored, StreamState};
+use super::jetstream::{Backlog, Batch, Batches, Consume, JetStream, Message, Retention, Stored, StreamState};
 use super::metadata::note;
 use super::owner::Owner;
 use super::pull::{BATCH_MESSAGES_MAX, Pull};
-use super::{Error, epoch, pace};
+use super::stream_info::{internal, state_of};
+use super::{Error, catch_up, epoch, pace};
 use crate::error_text::one_line;
 
 /// How long the server waits for an acknowledgement before it delivers again.
@@ -225,7 +226,10 @@ impl Nats {
             Retention::Interest | Retention::WorkQueue => (*from_sequence).min(info.ack_floor.stream_sequence + 1),
         };
         let is_as_wanted = agrees(&info.config, &wanted);
-        if !is_as_wanted && !self.update(stream, &info.config, &wanted).await? {
+        // One whose filters are updated away hears of messages every 2 s at most, ever after (nats-server#7760).
+        let loses_filters = *retention == Retention::Limits && !filters(&info.config).is_empty();
+        let is_made_again = loses_filters && consume.filters.is_empty();
+        if !is_as_wanted && (is_made_again || !self.update(stream, &info.config, &wanted).await?) {
             return self.recreate(consume, from).await;
         }
         let delivered = info.delivered.stream_sequence;
@@ -493,6 +497,26 @@ impl JetStream for Nats {
         async move { Ok(self.consumer(stream, durable).await?.as_ref().map(backlog_of)) }.boxed()
     }
 
+    fn filters<'a>(&'a self, stream: &'a str, durable: &'a str) -> BoxFuture<'a, Result<Option<Vec<String>>, Error>> {
+        let owned = |info: consumer::Info| filters(&info.config).into_iter().map(str::to_owned).collect();
+        async move { Ok(self.consumer(stream, durable).await?.map(owned)) }.boxed()
+    }
+
+    fn alone_from<'a>(&'a self, consume: &'a Consume, count: u32) -> BoxFuture<'a, Result<Vec<Message>, Error>> {
+        self.messages_from(consume, consume.from_sequence, count).boxed()
+    }
+
+    fn beside(&self, consume: Consume) -> BoxFuture<'_, Result<Option<Box<dyn Batches>>, Error>> {
+        let mut link = self.link.clone();
+        async move {
+            link.mark_unchanged();
+            let second = Consume { durable: catch_up::name(&consume.durable), ..consume };
+            self.create_for_backlog(&second).await?;
+            Ok(Some(Box::new(Pull::open(self.clone(), link, second, 0).await?) as Box<dyn Batches>))
+        }
+        .boxed()
+    }
+
     fn owner<'a>(&'a self, stream: &'a str, durable: &'a str) -> BoxFuture<'a, Result<Option<Owner>, Error>> {
         self.owner(stream, durable).boxed()
     }
@@ -540,47 +564,6 @@ fn allowed_ack_pending(error: &Error) -> Option<i64> {
     let said = is_this.then(|| cause.to_string())?;
     let (description, _) = said.rsplit_once(" (code")?;
     description.rsplit(' ').next()?.parse().ok()
-}
-
-/// JetStream's own: key-value buckets, object stores, anything hidden.
-fn internal(stream: &str) -> bool {
-    stream.starts_with("KV_") || stream.starts_with("OBJ_") || stream.starts_with('$')
-}
-
-fn state_of(info: &stream::Info) -> StreamState {
-    StreamState {
-        name: info.config.name.clone(),
-        created_unix_nanos: u64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(0),
-        first_sequence: info.state.first_sequence,
-        last_sequence: info.state.last_sequence,
-        messages: info.state.messages,
-        replicas: info.config.num_replicas,
-        retention: match info.config.retention {
-            RetentionPolicy::Limits => Retention::Limits,
-            RetentionPolicy::Interest => Retention::Interest,
-            RetentionPolicy::WorkQueue => Retention::WorkQueue,
-        },
-        subjects: info.config.subjects.clone(),
-        copied: copied(&info.config),
-        on_disk: info.config.storage == StorageType::File,
-        erasable: !(info.config.deny_delete && info.config.deny_purge),
-        consumers_kept: info
-            .config
-            .consumer_limits
-            .as_ref()
-            .map(|limits| limits.inactive_threshold)
-            .filter(|threshold| !threshold.is_zero()),
-    }
-}
-
-fn copied(config: &stream::Config) -> Copied {
-    let (elsewhere, here): (Vec<_>, Vec<_>) =
-        config.mirror.iter().chain(config.sources.iter().flatten()).partition(|source| source.external.is_some());
-    Copied {
-        origins: here.into_iter().map(|source| source.name.clone()).collect(),
-        is_elsewhere: !elsewhere.is_empty(),
-        is_renamed: config.subject_transform.is_some(),
-    }
 }
 
 /// Turns "there is no such thing" into `None`.

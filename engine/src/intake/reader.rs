@@ -10,8 +10,10 @@
 
 mod backlog;
 mod ends;
+mod left_out;
 mod place;
 mod status;
+mod waits;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use tokio::time::Instant;
 
 use self::backlog::Asked;
 use self::ends::{Ended, Stop};
+use self::left_out::LeftOut;
 pub use self::status::{Phase, Status};
 use super::counted::Counted;
 use super::epoch::{self, Known};
@@ -79,6 +82,8 @@ pub struct Reader {
     passed: Passed,
     /// What is said of messages that count as copies of recorded ones.
     taken_for_copies: Option<String>,
+    /// How far it read what the consumer left out, of subjects that are named now.
+    left_out: LeftOut,
     /// What it does to own the consumer; `None` where there is no other engine.
     claim: Option<Claim>,
     sink: mpsc::Sender<Intake>,
@@ -117,6 +122,7 @@ impl Reader {
             is_widened: false,
             passed: Passed::from(known.map_or(0, |known| known.looked_until)),
             taken_for_copies: None,
+            left_out: LeftOut::default(),
             claim: None,
             sink,
             status,
@@ -197,52 +203,6 @@ impl Reader {
         }
     }
 
-    /// Waits until the stream is to be read; true when the recorder takes no more.
-    async fn wait_at_gate(&mut self) -> bool {
-        if !self.gate.is_open() {
-            self.status.send_modify(|status| (status.phase, status.pending) = (Phase::Paused, None));
-            tokio::select! {
-                biased;
-                () = self.sink.closed() => return true,
-                () = self.gate.opened() => {}
-            }
-            self.status.send_modify(|status| status.phase = Phase::Opening);
-        }
-        if let Some(already) = self.gate.take_already() {
-            self.already = already;
-        }
-        self.told = self.gate.reading();
-        let mut reading = self.told.clone();
-        if self.holds_others && reading.filters.is_empty() {
-            reading.filters.clone_from(&reading.skipped.only);
-        }
-        if reading != self.reading {
-            tracing::info!(stream = reading.stream, ?reading.filters, "other subjects of the stream are read from here on");
-            // What was passed over so far is no hole where all of it is read now.
-            self.is_widened |= !self.reading.filters.is_empty() && reading.filters.is_empty();
-            self.reading = reading;
-        }
-        false
-    }
-
-    /// Says that another engine reads, and waits a moment; true when the recorder takes no more. What it records and applies
-    /// is not known here, so nothing is done in the cluster either.
-    async fn wait_for_owner(&mut self, owned: &Error) -> bool {
-        let reason = with_remedy(owned);
-        let phase = Phase::Waiting { reason };
-        if self.status.borrow().phase != phase {
-            tracing::warn!("{owned}");
-            self.status.send_modify(|status| {
-                (status.phase, status.history, status.pending) = (phase, History::Elsewhere, None);
-            });
-        }
-        tokio::select! {
-            biased;
-            () = self.sink.closed() => true,
-            () = tokio::time::sleep(owner::LOOK_EVERY) => false,
-        }
-    }
-
     /// Reads until something is doubtful. With `alone` above 0 it reads so many first messages alone, and ends.
     async fn session(&mut self, alone: u32) -> Result<Ended, Error> {
         let jetstream = Arc::clone(&self.jetstream);
@@ -264,15 +224,21 @@ impl Reader {
             status.epoch = known.epoch;
             status.delivered_sequence = known.next_sequence - 1;
         });
+        let has_left_out = match self.read_left_out(&state, known, alone).await {
+            Ok(has_left_out) => has_left_out,
+            Err(stop) => return stop.into(),
+        };
         // What was handed over has to be durable first: the consumer of a limits stream counts what is below its start as
-        // acknowledged. Any other delivers it again, so there it is waited for a moment only.
-        let (mut acknowledged, is_limits) = (self.acknowledged.subscribe(), state.retention == Retention::Limits);
+        // acknowledged, and what it left out is known by its filters alone. Any other delivers it again, so there it is waited
+        // for a moment only.
+        let has_to_be_durable = has_left_out || state.retention == Retention::Limits;
+        let mut acknowledged = self.acknowledged.subscribe();
         tokio::select! {
             biased;
             () = self.sink.closed() => return Ok(Ended::Closed),
             Some(error) = owner::taken(self.claim.as_ref(), &mut lost) => return Err(error),
             _ = acknowledged.wait_for(|count| *count >= self.batches) => {}
-            () = tokio::time::sleep(ACKNOWLEDGED_WITHIN), if !is_limits => {}
+            () = tokio::time::sleep(ACKNOWLEDGED_WITHIN), if !has_to_be_durable => {}
             never = self.backlog.follow(&*jetstream, (&self.reading.stream, &self.durable), &self.status) => match never {},
         }
         let mut following = Following::of(&state);

@@ -313,10 +313,15 @@ impl Running {
     async fn read(&mut self, readings: &[subjects::Reading]) -> Result<(), Error> {
         for reading in readings {
             let gate = self.gates.get(&reading.stream).cloned();
-            gate.iter().for_each(|gate| gate.read(reading));
-            if gate.as_ref().is_some_and(|gate| gate.is_open()) {
+            if let Some(gate) = gate.as_ref().filter(|gate| gate.is_open()) {
+                // What it left out of a subject may have come by a plain subscription.
+                if !self.already.is_empty() && gate.reading() != *reading {
+                    gate.open(self.already_in(&reading.stream).await?);
+                }
+                gate.read(reading);
                 continue;
             }
+            gate.iter().for_each(|gate| gate.read(reading));
             let already = self.already_in(&reading.stream).await?;
             match gate {
                 Some(gate) => gate.open(already),
