@@ -56,6 +56,8 @@ pub struct Site {
     name: Arc<str>,
     /// Which instance of Lifeline works for it, as marks name it.
     instance: String,
+    /// Names that it had before.
+    former: Vec<String>,
     described: rules::Cluster,
     cluster: Arc<dyn Cluster>,
     breaker: Arc<Breaker>,
@@ -103,6 +105,7 @@ impl Site {
             at_log: AtLog::default(),
             name,
             instance: INSTANCE.to_owned(),
+            former: Vec::new(),
             described,
             cluster: Arc::new(Watched::new(cluster, breaker.clone(), budget.clone())),
             breaker,
@@ -121,10 +124,16 @@ impl Site {
         Site::new(rules::Cluster::own(labels), cluster)
     }
 
-    /// The same, for an instance of this name: of several that work for one cluster each has another.
+    /// The same, for an instance of this name: of several that work for one cluster each has another. `names` are those that it
+    /// had before.
     #[must_use]
-    pub fn of_instance(self, instance: &str) -> Site {
-        Site { instance: instance.to_owned(), ..self }
+    pub fn of_instance(self, instance: &str, names: Vec<String>) -> Site {
+        Site { instance: instance.to_owned(), former: names, ..self }
+    }
+
+    /// Whether an instance of this name is this one.
+    pub(crate) fn is_instance(&self, name: &str) -> bool {
+        self.instance == name || self.former.iter().any(|former| former == name)
     }
 
     /// The instance of Lifeline that works for it.

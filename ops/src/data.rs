@@ -80,9 +80,40 @@ pub fn instance(data: &Path, disk: &OsDisk) -> io::Result<String> {
     Ok(name)
 }
 
+/// The names (`--consumer`) under which engines on a data folder applied objects: those that it keeps, and `name`.
+///
+/// # Errors
+/// When they cannot be read, or `name` is new and cannot be written.
+pub fn names(data: &Path, name: &str) -> io::Result<Vec<String>> {
+    let (place, begun) = (data.join("names"), data.join("names.new"));
+    let known = match std::fs::read_to_string(&place) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error),
+    };
+    let mut names: Vec<String> = known.lines().map(str::to_owned).collect();
+    if !names.iter().any(|known| known == name) {
+        names.push(name.to_owned());
+        let mut file = File::create(&begun)?;
+        names.iter().try_for_each(|name| writeln!(file, "{name}"))?;
+        file.sync_all()?;
+        std::fs::rename(&begun, &place)?;
+        File::open(data)?.sync_all()?;
+    }
+    Ok(names)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_keeps_the_names_that_it_was_given() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(names(folder.path(), "one").unwrap(), ["one"]);
+        assert_eq!(names(folder.path(), "two").unwrap(), ["one", "two"]);
+        assert_eq!(names(folder.path(), "one").unwrap(), ["one", "two"]);
+    }
 
     #[test]
     fn a_folder_keeps_the_name_of_its_engine() {

@@ -169,6 +169,10 @@ async fn engine(config: Config, takes_over: bool, level: Level) -> Result<(), Er
         warn!("`{}` cannot be written, so the next start waits 30 s for its own consumers: {error}", file.display());
         folders::new_instance(&disk)
     });
+    let names = folders::names(&data, &config.consumer).unwrap_or_else(|error| {
+        warn!("the names of the engine cannot be kept in `{}`: {error}", data.display());
+        Vec::new()
+    });
     let claimant = Claimant { instance: instance.clone(), host: host(), takes_over, clock: Arc::new(SystemClock) };
     let (cluster, kube) = connect_cluster(&config).await?;
     info!("lifeline {} on {}, {}", env!("CARGO_PKG_VERSION"), data.display(), cluster.name());
@@ -190,7 +194,7 @@ async fn engine(config: Config, takes_over: bool, level: Level) -> Result<(), Er
     tasks.spawn(async move {
         let _: std::convert::Infallible = listener::serve(listener, Bounds::default(), identity, guarded).await;
     });
-    let site = Arc::new(Site::own(config.cluster_labels.clone(), cluster).of_instance(&config.consumer));
+    let site = Arc::new(Site::own(config.cluster_labels.clone(), cluster).of_instance(&config.consumer, names));
     site.await_history(config.history_wait);
     // A local cluster is nobody else's.
     if config.cluster == ClusterKind::Kube {

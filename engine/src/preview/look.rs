@@ -310,7 +310,7 @@ impl<D: Disk> Planner<D> {
         if !is_ours {
             let owner = marks::owner(&live, &outlook.key);
             let outranks_marks = self.outranks(object, Some(&owner));
-            let is_elsewhere = marks::is_elsewhere(&live, site.instance(), recorded);
+            let is_elsewhere = marks::is_elsewhere(&live, |name| site.is_instance(name));
             let circumstances = Circumstances { outranks_marks, is_elsewhere, ..Circumstances::default() };
             match wanted(&want, None, &Known::Found(Some(live.clone())), &outlook.key, circumstances) {
                 Step::End(Made::Foreign(owner)) => {
@@ -356,8 +356,7 @@ impl<D: Disk> Planner<D> {
         let live = site.cluster().get(object).await?;
         let marked = live.as_ref().map(|live| marks::owner(live, &key));
         let outranks_marks = self.outranks(object, marked.as_ref());
-        let recorded = recorded_uid(&lifecycle, object);
-        let is_elsewhere = live.as_ref().is_some_and(|live| marks::is_elsewhere(live, site.instance(), recorded));
+        let is_elsewhere = live.as_ref().is_some_and(|live| marks::is_elsewhere(live, |name| site.is_instance(name)));
         let circumstances = Circumstances { outranks_marks, is_elsewhere, ..Circumstances::default() };
         let step = unwanted(holding, &Known::Found(live), &key, circumstances, Removing::DeletesToo);
         let is_moot = !matches!(step, Step::Delete { .. });

@@ -97,8 +97,12 @@ impl<D: Disk> Reconciler<D> {
                     let others = detection.map(|detection| detection.excluded(object)).unwrap_or_default();
                     *changed.lock() = altered(&keeping(&want.manifest, live, &others), &live.manifest);
                 }
-                let mut circumstances =
-                    task.circumstances((&self.view.projection(), self.site.instance()), object, is_held_up, known);
+                let mut circumstances = task.circumstances(
+                    (&self.view.projection(), &|name| self.site.is_instance(name)),
+                    object,
+                    is_held_up,
+                    known,
+                );
                 circumstances.is_unchanged = is_unchanged;
                 let step = wanted(want, recorded, known, &task.key, circumstances);
                 match detection {

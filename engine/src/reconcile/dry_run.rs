@@ -72,7 +72,8 @@ impl<D: Disk> Reconciler<D> {
         let live = cluster.get(object).await?;
         let hides_values = want.handling.hides_values;
         let known = Known::Found(live.clone());
-        let circumstances = task.circumstances((&self.view.projection(), self.site.instance()), object, false, &known);
+        let circumstances =
+            task.circumstances((&self.view.projection(), &|name| self.site.is_instance(name)), object, false, &known);
         if let Step::End(made) = wanted(want, task.recorded_uid(object), &known, &task.key, circumstances) {
             let (fields, because) = self.in_the_way(task, want, &made, live).await;
             return Ok(Some((Action::Refuse, fields, Some(because))));

@@ -151,11 +151,10 @@ fn instance(live: &LiveObject) -> Option<&str> {
     live.manifest["metadata"]["annotations"][INSTANCE].as_str()
 }
 
-/// Whether another instance than `here` applied an object. What this one applied under the recorded uid stays its own: it may
-/// have been given another name.
+/// Whether another instance applied an object last, where `is_ours` says which names are those of this one.
 #[must_use]
-pub fn is_elsewhere(live: &LiveObject, here: &str, recorded: Option<&str>) -> bool {
-    instance(live).is_some_and(|instance| instance != here) && recorded != Some(&*live.uid)
+pub fn is_elsewhere(live: &LiveObject, is_ours: impl Fn(&str) -> bool) -> bool {
+    instance(live).is_some_and(|instance| !is_ours(instance))
 }
 
 /// Whose a live object is, by its marks, where another instance of Lifeline may have put them there.
@@ -315,11 +314,7 @@ mod tests {
         let bare = json!({"metadata": {"name": "a"}});
         let ours = marked(bare.clone(), &key("t", "a"));
         assert_eq!(owner(&ours, &key("t", "a")), Owner::Us);
-        let is_elsewhere = |instance: &str, recorded: Option<&str>| is_elsewhere(&ours, instance, recorded);
-        assert!(
-            !is_elsewhere("lifeline", None) && is_elsewhere("other", None) && is_elsewhere("other", Some("before"))
-        );
-        assert!(!is_elsewhere("other", Some(&ours.uid)), "an engine that got another name");
+        assert!(is_elsewhere(&ours, |name| name == "other") && !is_elsewhere(&ours, |name| name == "lifeline"));
         assert_eq!(owner(&ours, &key("t", "b")), Owner::Other { key: Box::new(key("t", "a")) });
         let stranger = LiveObject { uid: "u".into(), deleting: false, manifest: bare, managed: Managed::default() };
         assert_eq!(owner(&stranger, &key("t", "a")), Owner::Stranger);

@@ -61,8 +61,12 @@ impl<D: Disk> Reconciler<D> {
             }
             let is_not_first = task.is_not_first(&self.view.projection(), object);
             let removed = self.perform(task, object, false, |known| {
-                let circumstances =
-                    task.circumstances((&self.view.projection(), self.site.instance()), object, is_not_first, known);
+                let circumstances = task.circumstances(
+                    (&self.view.projection(), &|name| self.site.is_instance(name)),
+                    object,
+                    is_not_first,
+                    known,
+                );
                 unwanted(holding, known, &task.key, circumstances, removing)
             });
             match removed.await {

@@ -87,7 +87,7 @@ pub struct Circumstances {
     pub has_next_claimant: bool,
     /// The marks name another lifecycle, and the first claim takes precedence over them.
     pub outranks_marks: bool,
-    /// The marks name another instance of Lifeline, and no apply of this one is recorded.
+    /// The marks name another instance of Lifeline.
     pub is_elsewhere: bool,
     /// A lifecycle claims the Namespace that the object belongs into, and will make it.
     pub has_namespace_claimant: bool,
@@ -291,7 +291,7 @@ mod tests {
     };
     const HELD_UP: Circumstances = Circumstances { is_held_up: true, ..ALONE };
     const HAS_NEXT_CLAIMANT: Circumstances = Circumstances { has_next_claimant: true, ..ALONE };
-    /// Another instance made it, and we never did.
+    /// Another instance applied it last.
     const ELSEWHERE: Circumstances = Circumstances { is_elsewhere: true, ..ALONE };
     /// The object was handed over to us.
     const INHERITED: Circumstances = Circumstances { outranks_marks: true, ..ALONE };
@@ -528,6 +528,7 @@ mod tests {
         check(Some("before"), found(Us), ALONE, delete());
         check(None, found(Us), ELSEWHERE, released.clone());
         check(Some("before"), found(Us), ELSEWHERE, gone.clone());
+        check(Some("live"), found(Us), ELSEWHERE, released.clone());
         check(Some("live"), found(Stranger), ALONE, delete());
         check(Some("live"), found(Other), ALONE, released.clone());
         check(Some("live"), going(Us), ALONE, leaving.clone());

@@ -96,10 +96,11 @@ impl Task {
         claims.iter().any(|claim| claim.lifecycle != self.index && is_present(claim.lifecycle))
     }
 
-    /// What the next decision about an object has to know of all this. `instance` is the name of this one.
+    /// What the next decision about an object has to know of all this. `is_instance` says which
+    /// instances are this one.
     pub fn circumstances(
         &self,
-        (projection, instance): (&Projection, &str),
+        (projection, is_instance): (&Projection, &dyn Fn(&str) -> bool),
         object: &ObjectKey,
         is_held_up: bool,
         known: &Known,
@@ -126,7 +127,7 @@ impl Task {
         };
         let is_unchanged = false;
         let is_elsewhere = match known {
-            Known::Found(Some(live)) => marks::is_elsewhere(live, instance, self.recorded_uid(object)),
+            Known::Found(Some(live)) => marks::is_elsewhere(live, is_instance),
             _ => false,
         };
         Circumstances {
@@ -216,7 +217,7 @@ mod tests {
             }));
             let projection = folded(story);
             let circumstances =
-                task(&projection, "zoe").circumstances((&projection, "lifeline"), &object("n"), false, &found);
+                task(&projection, "zoe").circumstances((&projection, &|_| true), &object("n"), false, &found);
             assert_eq!(circumstances.outranks_marks, expected, "{story:?}, {marked}");
         };
         let zoe = [("zoe", Create), ("zoe", Intends("n"))];

@@ -24,10 +24,12 @@ Examples:
 
 Each resource is decided and rendered again, as if the rules had just come, and
 compared with what was applied. What is as it was is not applied again, and not
-looked at in the cluster. With --put-back it is: what others changed or deleted
-is put back, such as after a backup of the cluster was restored; but not with
-`syncMode: OneTime` or `DryRun`. Asking twice does no harm. It is done by the engine,
+looked at in the cluster. Asking twice does no harm. It is done by the engine,
 which also goes on after Ctrl-C here, or after a restart.
+With --put-back each object is looked at as well, and what others changed or
+deleted is put back, such as after a backup of the cluster was restored; but
+not with `syncMode: OneTime` or `DryRun`, and no Job or Pod that is gone. A
+restart forgets what was not looked at yet: ask again. It has no --dry-run.
 With --dry-run it exits with 2 where something would change, as `plan` does.";
 
 /// How often it is looked how far it is.
@@ -80,7 +82,7 @@ pub fn replay(args: &ReplayArgs) -> Result<ExitCode, Error> {
                     "replayed EventTrigger/{trigger}: {resources} looked at, {decided} decided again, {otherwise} with another result\n"
                 ))?;
                 let applied = match put_back {
-                    true => "only what differs from that, or was changed or deleted by others, is applied",
+                    true => "what differs from that, or may have been changed or deleted by others, is applied",
                     false => "only what differs from that is applied",
                 };
                 output::remark(&format!(

@@ -120,7 +120,8 @@ pub(super) fn has_log(data: &Path) -> bool {
 }
 
 /// What Lifeline, and the file system of a volume, put into a data folder.
-const OWN_NAMES: [&str; 6] = ["log", "projection", "cluster", "instance", "instance.new", "lost+found"];
+const OWN_NAMES: [&str; 8] =
+    ["log", "projection", "cluster", "instance", "instance.new", "names", "names.new", "lost+found"];
 
 fn space(bytes: u64) -> Finding {
     let found = format!("{} MiB free", bytes >> 20);

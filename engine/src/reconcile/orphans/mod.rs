@@ -274,7 +274,7 @@ impl<D: Disk> Reconciler<D> {
             }
         };
         verdict(Found {
-            is_of_another_instance: candidate.marked.instance.as_ref().is_some_and(|one| *one != self.site.instance()),
+            is_of_another_instance: candidate.marked.instance.as_ref().is_some_and(|one| !self.site.is_instance(one)),
             is_going: candidate.is_going,
             is_claimed,
             is_newer: lifecycle.is_some_and(|(desired, _)| self.is_newer(candidate, desired)),
