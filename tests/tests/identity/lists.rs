@@ -8,7 +8,7 @@ use super::*;
 
 const TEMPLATE: &str = r#"apiVersion: v1
 kind: ConfigMap
-metadata: {name: roster, namespace: default}
+metadata: {name: NAME, namespace: default}
 data:
   users: "{{ range .CloudEvents }}{{ .subject }},{{ end }}"
 "#;
@@ -16,14 +16,16 @@ data:
 /// So many applies are a handful for a burst of a thousand logins.
 const APPLIES_MAX: u64 = 20;
 
-fn rules(settings: &str) -> String {
-    let rules = Rules { name: "roster", action: LOGIN_LOGOUT, behaviour: "WithdrawPolicies", template: TEMPLATE };
+/// The rules of a story. Its list has a name of its own: others are played beside it.
+fn rules(name: &str, settings: &str) -> String {
+    let template = TEMPLATE.replace("NAME", name);
+    let rules = Rules { name, action: LOGIN_LOGOUT, behaviour: "WithdrawPolicies", template: &template };
     rules.text().replace("oneForEvent: true", &format!("oneForEvent: false{settings}"))
 }
 
 impl Stage {
-    async fn users(&self, users: &str) -> Result<String, Failure> {
-        let found = self.has("roster", &[("users", users)]).await?;
+    async fn users(&self, name: &str, users: &str) -> Result<String, Failure> {
+        let found = self.has(name, &[("users", users)]).await?;
         self.lifeline.has_settled().await?;
         Ok(found.metadata.uid.unwrap_or_default())
     }
@@ -34,21 +36,21 @@ impl Stage {
 }
 
 pub async fn roster(scene: &Scene) -> Outcome {
-    let mut stage = Stage::set(scene, &rules("\n  syncMode: ContinuousWithDriftDetection")).await?;
+    let mut stage = Stage::set(scene, &rules("roster", "\n  syncMode: ContinuousWithDriftDetection")).await?;
     for user in ["cid", "ann", "bob"] {
         stage.publish(Event::user("login", user)).await?;
     }
     // By key, not by time.
-    let uid = stage.users("ann,bob,cid,").await?;
+    let uid = stage.users("roster", "ann,bob,cid,").await?;
     stage.publish(Event::user("logout", "bob")).await?;
-    assert_eq!(stage.users("ann,cid,").await?, uid);
+    assert_eq!(stage.users("roster", "ann,cid,").await?, uid);
 
     stage.lifeline.kill();
     stage.publish(Event::user("logout", "ann")).await?;
     stage.publish(Event::user("login", "dan")).await?;
     stage.lifeline.restart()?;
     stage.lifeline.wait_until_ready()?;
-    assert_eq!(stage.users("cid,dan,").await?, uid);
+    assert_eq!(stage.users("roster", "cid,dan,").await?, uid);
 
     // The volume is lost: the stream says all of it again.
     stage.lifeline.kill();
@@ -56,7 +58,7 @@ pub async fn roster(scene: &Scene) -> Outcome {
     stage.lifeline.restart()?;
     stage.lifeline.wait_until_ready()?;
     stage.lifeline.has_recorded(6).await?;
-    assert_eq!(stage.users("cid,dan,").await?, uid);
+    assert_eq!(stage.users("roster", "cid,dan,").await?, uid);
 
     let why = stage.lifeline.ask(&["why", "object", "ConfigMap", "default/roster"])?;
     let subjects: Vec<&Value> =
@@ -67,7 +69,7 @@ pub async fn roster(scene: &Scene) -> Outcome {
 
     let edit = Patch::Merge(json!({"data": {"users": "nobody"}}));
     stage.config_maps.patch("roster", &PatchParams::default(), &edit).await?;
-    assert_eq!(stage.users("cid,dan,").await?, uid, "what was edited is put back");
+    assert_eq!(stage.users("roster", "cid,dan,").await?, uid, "what was edited is put back");
 
     let before = stage.writes()?;
     let names: Vec<String> = (0..1_000).map(|number| format!("user-{number:04}")).collect();
@@ -77,7 +79,7 @@ pub async fn roster(scene: &Scene) -> Outcome {
         .into_iter()
         .chain(names.iter().map(String::as_str))
         .fold(String::new(), |all, name| all + name + ",");
-    assert_eq!(stage.users(&all).await?, uid);
+    assert_eq!(stage.users("roster", &all).await?, uid);
     let writes = stage.writes()? - before;
     println!("{writes} writes for a burst of 1,000 logins");
     assert!(writes <= APPLIES_MAX, "{writes} writes");
@@ -93,15 +95,16 @@ pub async fn roster(scene: &Scene) -> Outcome {
 }
 
 pub async fn roster_under_changed_rules(scene: &Scene) -> Outcome {
+    const NAME: &str = "roster-changed";
     const USERS: usize = 12;
-    let right = rules("");
+    let right = rules(NAME, "");
     let mut stage = Stage::set(scene, &right).await?;
     let names: Vec<String> = (0..USERS).map(|number| format!("user-{number:02}")).collect();
     for name in &names {
         stage.publish(Event::user("login", name)).await?;
     }
     let all = names.iter().fold(String::new(), |all, name| all + name + ",");
-    let uid = stage.users(&all).await?;
+    let uid = stage.users(NAME, &all).await?;
 
     // A slip that would take all keys away is held, and so is the object.
     stage.change_rules(&right.replace("subject: identity", "subject: identitty"))?;
@@ -115,24 +118,24 @@ pub async fn roster_under_changed_rules(scene: &Scene) -> Outcome {
         if held { Ok(()) } else { Err(status["replays"].to_string()) }
     })
     .await?;
-    assert_eq!(stage.has("roster", &[("users", &all)]).await?.metadata.uid.as_deref(), Some(&*uid));
+    assert_eq!(stage.has(NAME, &[("users", &all)]).await?.metadata.uid.as_deref(), Some(&*uid));
     stage.change_rules(&right)?;
-    assert_eq!(stage.users(&all).await?, uid);
+    assert_eq!(stage.users(NAME, &all).await?, uid);
 
     // Texts that change make the list again.
     stage.change_rules(&right.replace("users: \"", "users: \"now "))?;
-    assert_eq!(stage.users(&format!("now {all}")).await?, uid);
+    assert_eq!(stage.users(NAME, &format!("now {all}")).await?, uid);
 
     // In a dry run nothing is done, and a trigger that leaves its objects leaves the list.
-    stage.change_rules(&rules("\n  syncMode: DryRun"))?;
-    stage.lifeline.has_said("dry run of roster: nothing is applied").await?;
-    assert_eq!(stage.has("roster", &[("users", &format!("now {all}"))]).await?.metadata.uid.as_deref(), Some(&*uid));
+    stage.change_rules(&rules(NAME, "\n  syncMode: DryRun"))?;
+    stage.lifeline.has_said("dry run of roster-changed: nothing is applied").await?;
+    assert_eq!(stage.has(NAME, &[("users", &format!("now {all}"))]).await?.metadata.uid.as_deref(), Some(&*uid));
     let leaves = right.replace("WithdrawPolicies", "LeavePolicies");
     stage.change_rules(&leaves)?;
-    assert_eq!(stage.users(&all).await?, uid);
+    assert_eq!(stage.users(NAME, &all).await?, uid);
     stage.change_rules("apiVersion: lib.projectsveltos.io/v1beta1\nkind: EventSource\nmetadata: {name: nothing}\nspec: {messagingMatchCriteria: [{subject: nothing}]}\n")?;
-    stage.phase("roster", "Left").await?;
-    assert_eq!(stage.has("roster", &[("users", &all)]).await?.metadata.uid.as_deref(), Some(&*uid));
+    stage.phase(NAME, "Left").await?;
+    assert_eq!(stage.has(NAME, &[("users", &all)]).await?.metadata.uid.as_deref(), Some(&*uid));
     stage.lifeline.stop();
     Ok(())
 }
