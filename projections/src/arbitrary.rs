@@ -53,15 +53,17 @@ fn lifecycle_key() -> impl Strategy<Value = LifecycleKey> {
 
 fn object() -> impl Strategy<Value = ObjectKey> {
     let kind = select(&["Kind", "Kind", "Pod"][..]);
-    (select(&["", "apps"][..]), select(&["x", "y", "a"][..]), option::of(Just("n".to_owned())), kind).prop_map(
-        |(group, name, namespace, kind)| ObjectKey {
-            group: group.into(),
-            version: "v1".into(),
-            kind: kind.into(),
-            namespace: namespace.map(Into::into),
-            name: name.into(),
-        },
-    )
+    // The versions of a group are one and the same object.
+    let version = select(&["v1", "v1", "v2"][..]);
+    let parts =
+        (select(&["", "apps"][..]), version, select(&["x", "y", "a"][..]), option::of(Just("n".to_owned())), kind);
+    parts.prop_map(|(group, version, name, namespace, kind)| ObjectKey {
+        group: group.into(),
+        version: version.into(),
+        kind: kind.into(),
+        namespace: namespace.map(Into::into),
+        name: name.into(),
+    })
 }
 
 fn applied() -> impl Strategy<Value = AppliedObject> {

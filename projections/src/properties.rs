@@ -207,7 +207,7 @@ proptest! {
         }
         prop_assert_eq!(&claimed, &holdings);
         let contested: Vec<_> =
-            projection.contested_from(Bound::Unbounded).map(|(on, object, _)| (on.to_owned(), object.clone())).collect();
+            projection.contested_from(Bound::Unbounded).map(|(on, object, _)| (on.to_owned(), object)).collect();
         let several = holdings.iter().filter(|(_, claims)| claims.len() > 1).map(|(object, _)| object.clone());
         prop_assert_eq!(contested, several.collect::<Vec<_>>());
     }

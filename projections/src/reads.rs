@@ -461,9 +461,10 @@ pub fn conflicts(projection: &Projection, page: &Page) -> Result<List<ConflictRo
         Some((cluster, object)) => Bound::Excluded((cluster.into(), object)),
         None => Bound::Unbounded,
     };
-    let rows = projection
-        .contested_from(start)
-        .map(|(cluster, object, claims)| ((cluster, object), Some(conflict_row(projection, cluster, object, &claims))));
+    let rows = projection.contested_from(start).map(|(cluster, object, claims)| {
+        let row = conflict_row(projection, cluster, &object, &claims);
+        ((cluster, object), Some(row))
+    });
     Ok(list(CONFLICTS, projection.watermark(), false, page, rows))
 }
 

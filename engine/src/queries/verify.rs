@@ -122,7 +122,7 @@ impl Whole {
     fn of(projection: &Projection) -> Whole {
         let contested = projection.contested_from(Bound::Unbounded).map(|(cluster, object, claims)| {
             let claims = claims.into_iter().map(|claim| (claim.since, projection.lifecycle_key(claim.lifecycle)));
-            Contested { cluster: cluster.to_owned(), object: object.clone(), claims: claims.collect() }
+            Contested { cluster: cluster.to_owned(), object, claims: claims.collect() }
         });
         Whole {
             contested: contested.collect(),

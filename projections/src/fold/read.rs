@@ -315,13 +315,18 @@ impl Projection {
         })
     }
 
-    /// The objects that more than one lifecycle claims, from a cluster and name on, each with its claims.
+    /// The objects that more than one lifecycle claims, from a cluster and name on, each with its claims. It has the version that
+    /// the first of these knows it by.
     pub fn contested_from(
         &self,
         start: Bound<(Box<str>, ObjectKey)>,
-    ) -> impl Iterator<Item = (&str, &ObjectKey, Vec<Claim>)> {
+    ) -> impl Iterator<Item = (&str, ObjectKey, Vec<Claim>)> {
         let range = self.contested.range((start, Bound::Unbounded));
-        range.map(|(cluster, object)| (&**cluster, object, self.claims(cluster, object)))
+        range.map(|(cluster, object)| {
+            let claims = self.claims(cluster, object);
+            let holding = claims.first().and_then(|first| self.holding(first.lifecycle, object));
+            (&**cluster, holding.map_or_else(|| object.clone(), |holding| holding.object), claims)
+        })
     }
 
     /// The resources of the sieve's sources and subject, by key, from a key on.
