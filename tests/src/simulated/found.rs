@@ -58,7 +58,7 @@ const fn found(name: &'static str, steps: fn(u64) -> Vec<Step>) -> Found {
 }
 
 /// All of them.
-pub const FOUND: [Found; 13] = [
+pub const FOUND: [Found; 14] = [
     found("messages after an end that was lost twice are recorded", lost_twice),
     Found {
         retention: Retention::WorkQueue,
@@ -207,6 +207,27 @@ pub const FOUND: [Found; 13] = [
             let deletes = Action::Meddle { which: seed, deletes: true };
             let hangs = Action::KindHangs { kind: "ConfigMap", pause: Duration::from_secs(5) };
             vec![at_once(hangs), publish(0, ANN, "login"), wait(20 + seed / 3), at_once(deletes), wait(60_000)]
+        })
+    },
+    Found {
+        seeds: 300,
+        unkind_cluster: true,
+        detects_drift: true,
+        ..found("what goes unseen while it is unwanted for a moment is made again", |seed| {
+            let hangs = Action::KindHangs { kind: "ConfigMap", pause: Duration::from_secs(20) };
+            vec![
+                at_once(hangs),
+                publish(0, ANN, "login"),
+                wait(500),
+                at_once(Action::ClusterAway(Duration::from_secs(2))),
+                wait(1_000),
+                at_once(Action::Meddle { which: seed, deletes: true }),
+                publish(1, ANN, "logout"),
+                wait(500 + 10 * seed),
+                // It wants the Namespace alone, so nothing else shows that it is missing.
+                publish(2, ANN, "visit"),
+                wait(60_000),
+            ]
         })
     },
 ];

@@ -345,19 +345,20 @@ impl<'r, D: Disk> Following<'r, D> {
         let Some(names) = self.listing.remove(kind) else { return true };
         let (mut missing, mut is_held) = (Vec::new(), false);
         let reconciler = self.reconciler;
-        scan::each_holding(&reconciler.view, reconciler.site.name(), |_, holding| {
+        scan::each_holding(&reconciler.view, reconciler.site.name(), |lifecycle, holding| {
             if Kind::of(&holding.object) != *kind {
                 return;
             }
             is_held = true;
             if !names.contains(&name_sum(&holding.object)) {
-                missing.push((holding.object.clone(), holding.applied.is_some()));
+                let is_recorded = holding.applied.is_some() && lifecycle.desired.is_present();
+                missing.push((holding.object.clone(), is_recorded));
             }
         })
         .await;
         for (object, is_recorded) in missing {
-            // One whose apply is not recorded yet may have been made and deleted since. Those that fail stay so for long, so
-            // they get a part of the room only.
+            // One whose apply is not recorded yet may have been made and deleted since; one that is to be deleted may be wanted
+            // again. Those that fail stay so for long, so they get a part of the room only.
             if is_recorded || self.waiting_count < WAITING_MAX / 2 {
                 self.judge(object, Sight::Missing);
             }
