@@ -118,9 +118,9 @@ pub(super) struct WatchQuery {
 /// resume from. Without a `Last-Event-ID` and without `from` the list comes first; its items have no `id`, for a list
 /// cannot be resumed in its middle.
 ///
-/// A row of `objects` is identified by its object and its owner (trigger, cluster, source, subject): an object that changes
-/// hands is `removed` from one owner and an `item` of the next. What is not held any more is `removed` without a `uid`,
-/// with the offset and the time of the record that took it away. A rule that is gone is `removed` with an empty `digest`
+/// A row of `objects` is identified by its object (group, kind, namespace and name; its version may change) and its owner
+/// (trigger, cluster, source, subject): an object that changes hands is `removed` from one owner and an `item` of the next.
+/// What is not held any more is `removed` without a `uid`, with the offset and the time of the record that took it away. A rule that is gone is `removed` with an empty `digest`
 /// and the offset of the record that says so. `events` are records: they never change and are never removed, and each is
 /// sent with an `id` of its own, so they can be resumed at any of them. Without `from` all records that are held come
 /// first; to begin with what is recorded from now on, give `from` the `recorded` of `/v1/status`. Of the filters, `events` take

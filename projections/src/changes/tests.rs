@@ -19,10 +19,10 @@ fn all() -> Page {
     Page { limit: Some(usize::MAX), ..Page::default() }
 }
 
-/// What identifies a row of objects.
+/// What identifies a row of objects. Its version does not: the same object is served in each.
 fn object_row_key(row: &OwnedObjectRow) -> impl Ord + std::fmt::Debug + use<> {
     let object = &row.object;
-    let name = [&object.group, &object.version, &object.kind, &object.name].map(Clone::clone);
+    let name = [&object.group, &object.kind, &object.name].map(Clone::clone);
     let owner = [&row.cluster, &row.trigger, &row.source, &row.subject].map(Clone::clone);
     (name, object.namespace.clone(), owner)
 }
