@@ -120,11 +120,11 @@ pub(super) struct WatchQuery {
 ///
 /// A row of `objects` is identified by its object (group, kind, namespace and name; its version may change) and its owner
 /// (trigger, cluster, source, subject): an object that changes hands is `removed` from one owner and an `item` of the next.
-/// What is not held any more is `removed` without a `uid`, with the offset and the time of the record that took it away. A rule that is gone is `removed` with an empty `digest`
-/// and the offset of the record that says so. `events` are records: they never change and are never removed, and each is
-/// sent with an `id` of its own, so they can be resumed at any of them. Without `from` all records that are held come
-/// first; to begin with what is recorded from now on, give `from` the `recorded` of `/v1/status`. Of the filters, `events` take
-/// `source`, `subject`, `type` and `rejected`, and `rules` none.
+/// What is not held any more is `removed` without a `uid`, with the offset and the time of the record that took it away. A
+/// rule that is gone is `removed` with an empty `digest` and the offset of the record that says so. `events` are records: they
+/// never change and are never removed, and each is sent with an `id` of its own, so they can be resumed at any of them. Without
+/// `from` all records that are held come first; to begin with what is recorded from now on, give `from` the `recorded` of
+/// `/v1/status`. Of the filters, `events` take `source`, `subject`, `type` and `rejected`, and `rules` none.
 #[utoipa::path(
     get,
     path = "/v1/watch",
